@@ -1,0 +1,38 @@
+"""
+A network interface for a Twisted application.
+
+L{TuntapPort} attaches a protocol to a TUN or TAP device through the reactor. Packets climb from the device through the
+layers to ordinary C{DatagramProtocol}s, and what those write goes back down:
+
+                 DatagramProtocol            application code, unchanged
+          datagramReceived ^ | transport.write(data, (host, port))
+                           | v
+                   RawUDPProtocol            by UDP port
+                         ^ |
+                       IPProtocol            by IP protocol number; IPv4 and IPv6
+                         ^ |
+      tap only >   EthernetProtocol          by EtherType
+                         ^ |
+                     TuntapPort              IListeningPort, on the reactor
+                         ^ |
+                       device                Linux TUN/TAP, or in memory
+
+The modules have the names of those in C{twisted.pair}: replace that by C{txtuntap} in a program's imports.
+"""
+
+from txtuntap.ethernet import EthernetProtocol
+from txtuntap.ip import IPProtocol
+from txtuntap.packet import Packet
+from txtuntap.rawudp import RawUDPProtocol
+from txtuntap.tuntap import InterfaceLost, TunnelAddress, TunnelFlags, TuntapPort
+
+__all__ = [
+    "EthernetProtocol",
+    "IPProtocol",
+    "InterfaceLost",
+    "Packet",
+    "RawUDPProtocol",
+    "TunnelAddress",
+    "TunnelFlags",
+    "TuntapPort",
+]

@@ -1,0 +1,35 @@
+"""
+TUN and TAP devices, one module per platform; and the interfaces' settings.
+
+A device is an L{IDevice<txtuntap.interfaces.IDevice>}: open, receive, send, C{fileno}, close, with or without a reactor.
+"""
+
+#: A device that carries IP packets: C{IFF_TUN}.
+TUN = 0x0001
+
+#: A device that carries Ethernet frames: C{IFF_TAP}.
+TAP = 0x0002
+
+#: C{IFNAMSIZ} less the closing zero.
+MAX_NAME = 15
+
+
+def interfaceName(name: str | bytes) -> bytes:
+    """
+    Check the name of an interface as the kernel does (C{dev_valid_name}), which would cut a long one without a word.
+
+    @param name: at most 15 bytes; C{%d} in it becomes the first free number; empty, the kernel chooses.
+
+    @raise ValueError: it is not a name.
+    """
+    try:
+        packed = name.encode() if isinstance(name, str) else bytes(name)
+    except (TypeError, ValueError):
+        raise ValueError(f"an interface name is str or bytes, not {name!r}") from None
+    if len(packed) > MAX_NAME:
+        raise ValueError(f"the interface name {name!r} has {len(packed)} bytes: {MAX_NAME} is the most")
+    if packed in (b".", b"..") or any(byte in b"/: \t\n\r\v\f\0" for byte in packed):
+        raise ValueError(f"the interface name {name!r} may not hold '/', ':' or blanks, nor be '.' or '..'")
+    if packed.count(b"%") > 1 or (b"%" in packed and b"%d" not in packed):
+        raise ValueError(f"the interface name {name!r} may hold '%d' once, and '%' nowhere else")
+    return packed

@@ -1,0 +1,58 @@
+"""
+Numbers out of C{linux/if_tun.h}, C{linux/sockios.h} and C{asm/ioctl.h}.
+
+An ioctl number is put together of a direction, the size of its argument, a letter for the driver and a number there.
+Where each of these stands differs between architectures.
+"""
+
+from __future__ import annotations
+
+import platform
+
+IFF_TUN = 0x0001
+IFF_TAP = 0x0002
+IFF_NAPI = 0x0010
+IFF_NAPI_FRAGS = 0x0020
+IFF_NO_CARRIER = 0x0040
+IFF_MULTI_QUEUE = 0x0100
+IFF_PERSIST = 0x0800
+IFF_NO_PI = 0x1000
+IFF_ONE_QUEUE = 0x2000
+IFF_VNET_HDR = 0x4000
+IFF_TUN_EXCL = 0x8000
+
+#: In the flags of the protocol information: the packet was cut to fit the buffer.
+TUN_PKT_STRIP = 0x0001
+
+SIOCGIFMTU = 0x8921
+SIOCGIFHWADDR = 0x8927
+SIOCETHTOOL = 0x8946
+ETHTOOL_GDRVINFO = 0x0003
+
+_WRITE, _READ = "write", "read"
+
+
+def number(direction: str, letter: str, index: int, size: int, machine: str) -> int:
+    """
+    The C{_IOC} of C{machine} (as L{platform.machine} names it).
+
+    @param direction: C{"write"}: the kernel reads the argument; C{"read"}: it writes it.
+    @param size: of the argument, in octets.
+    """
+    if machine.startswith(("mips", "ppc", "powerpc", "sparc", "alpha")):
+        shift, bits = 29, {_READ: 2, _WRITE: 4}
+    elif machine.startswith("parisc"):
+        shift, bits = 30, {_READ: 1, _WRITE: 2}
+    else:
+        shift, bits = 30, {_READ: 2, _WRITE: 1}
+    return bits[direction] << shift | size << 16 | ord(letter) << 8 | index
+
+
+def _tun(direction: str, index: int) -> int:
+    # All of them are declared with the size of an int, whatever they take.
+    return number(direction, "T", index, 4, platform.machine())
+
+
+TUNSETIFF = _tun(_WRITE, 202)
+TUNSETOFFLOAD = _tun(_WRITE, 208)
+TUNGETIFF = _tun(_READ, 210)

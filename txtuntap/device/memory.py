@@ -1,0 +1,137 @@
+"""
+A device in memory, for tests and for machines without the real one.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+
+from zope.interface import implementer
+
+from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.interfaces import IDevice
+from txtuntap.packet import Packet
+
+#: How many packets wait for a reader, as on the real device (C{txqueuelen}).
+QUEUE_LENGTH = {TUN: 500, TAP: 1000}
+
+
+@implementer(IDevice)
+class MemoryDevice:
+    """
+    A TUN or TAP device that ends in this object, which is also the network behind it. It keeps the real one's rules:
+    what it refuses, what it cuts, how much waits.
+
+    @ivar sent: every packet that the stack sent, oldest first; yours to clear.
+    @ivar up: whether the link is up; one that is down refuses packets with C{EIO}.
+    @ivar counters: C{outDiscards}: packets that found the queue full (they were going I{out} of the network).
+    """
+
+    offloads = 0
+
+    def __init__(self, mode: int, name: str | bytes = "", mtu: int = 1500) -> None:
+        """
+        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+
+        @raise ValueError: C{mode} or C{name} is none.
+        """
+        if mode not in (TUN, TAP):
+            raise ValueError(f"the mode of a device is TUN (1) or TAP (2), not {mode!r}")
+        self._asked = interfaceName(name).decode()
+        self.name = self._asked
+        self.mode = mode
+        self.mtu = mtu
+        self.linkAddress = b"\x02\x00\x00\x00\x00\x01" if mode == TAP else None
+        self.sent: list[bytes] = []
+        self.up = True
+        self.counters: Counter[str] = Counter()
+        self._queue: deque[bytes] = deque()
+        self._opened = False
+        self._deleted = False
+        self._readable: Callable[[], None] | None = None
+
+    def open(self) -> None:
+        """
+        Attach to the interface: see L{IDevice.open}.
+        """
+        if self._opened:
+            raise OSError(errno.EBUSY, f"{self.name} is open already")
+        self._opened, self._deleted = True, False
+        self.name = (self._asked or ("tap%d" if self.mode == TAP else "tun%d")).replace("%d", "0")
+
+    def fileno(self) -> int:
+        """
+        There is none: -1.
+        """
+        return -1
+
+    def readable(self, callback: Callable[[], None] | None) -> None:
+        """
+        Have C{callback} called whenever a packet has come, or the interface has gone.
+        """
+        self._readable = callback
+        if callback is not None and (self._queue or self._deleted):
+            callback()
+
+    def receive(self, maxPacketSize: int = 65535) -> Packet | None:
+        """
+        Take the next packet: see L{IDevice.receive}.
+        """
+        self._check()
+        if not self._queue:
+            return None
+        data = self._queue.popleft()
+        return Packet(data[:maxPacketSize], partial=len(data) > maxPacketSize)
+
+    def send(self, buffers: Sequence[bytes]) -> int:
+        """
+        Send one packet: see L{IDevice.send}.
+        """
+        self._check()
+        data = b"".join(buffers)
+        if not self.up:
+            raise OSError(errno.EIO, "the link is down")
+        if len(data) < 14 if self.mode == TAP else not data or data[0] >> 4 not in (4, 6):
+            raise OSError(errno.EINVAL, "that is no packet")
+        self.sent.append(data)
+        return len(data)
+
+    def close(self) -> None:
+        """
+        Let go of the interface: see L{IDevice.close}.
+        """
+        self._opened = False
+        self._readable = None
+        self._queue.clear()
+
+    # The other end
+
+    def deliver(self, data: bytes) -> None:
+        """
+        A packet comes out of the network.
+
+        @param data: an Ethernet frame (tap) or an IP packet (tun).
+        """
+        if not self._opened or not self.up or len(self._queue) >= QUEUE_LENGTH[self.mode]:
+            self.counters["outDiscards"] += 1
+            return
+        self._queue.append(bytes(data))
+        if self._readable is not None:
+            self._readable()
+
+    def delete(self) -> None:
+        """
+        The interface is deleted.
+        """
+        self._deleted = True
+        self._queue.clear()
+        if self._readable is not None:
+            self._readable()
+
+    def _check(self) -> None:
+        if self._deleted:
+            raise OSError(errno.EBADFD, "the interface is gone")
+        if not self._opened:
+            raise OSError(errno.EBADF, "the device is not open")

@@ -1,0 +1,272 @@
+"""
+Ethernet: frames by EtherType, VLANs by tag.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from random import SystemRandom
+from typing import Any, cast
+
+from zope.interface import implementer
+
+from txtuntap.adapters import framePayloadReceiver
+from txtuntap.interfaces import (
+    IEthernetProtocol,
+    IEthernetTransport,
+    IPacketReceiver,
+    IPacketTransport,
+    IRawPacketProtocol,
+)
+from txtuntap.layer import Layer, ReceiverTable
+from txtuntap.packet import Packet
+from txtuntap.wire import ethernet as wire
+from txtuntap.wire.address import packLinkAddress
+from txtuntap.wire.ethernet import EthernetHeader
+
+__all__ = ["EthernetHeader", "EthernetProtocol", "IEthernetProtocol", "VLAN"]
+
+#: Tags that are looked behind: a frame of 64 KiB could hold 16,000.
+MAX_TAGS = 2
+
+_TAGS = frozenset((wire.VLAN, wire.SERVICE_VLAN))
+_typeOf = wire.TYPE.unpack_from
+
+
+@implementer(IEthernetProtocol, IPacketReceiver, IEthernetTransport)
+class EthernetProtocol(Layer):
+    """
+    Hands frames to the protocols added for their EtherType, and is the transport of those.
+
+    Frames with a priority tag (VLAN 0) count as untagged; those of another VLAN reach only what was added with its
+    number. Frames with a length in place of an EtherType (802.3) reach nobody.
+
+    Counters: C{inErrors} (shorter than their headers), C{inOtherHosts} (for another station), C{inUnknownProtos}
+    (nobody was added for the EtherType; RFC 2863), C{inLengthFrames}, C{inVlans} (a VLAN nobody was added for).
+
+    @ivar etherProtos: the protocols added without a VLAN: lists by EtherType. To be changed by L{addProto} and
+        L{removeProto}.
+    @ivar address: the link address to listen to, six octets, or L{None} for every frame.
+    @ivar linkAddress: the address that frames leave from: C{address}, or a random locally administered one. An answer
+        leaves from the address that was asked.
+    """
+
+    def __init__(self, address: str | bytes | None = None) -> None:
+        """
+        @param address: six octets, or text: deliver only what is sent to it, to all or to a group. Without one,
+            everything is delivered.
+
+        @raise ValueError: C{address} is no link address, or that of a group.
+        """
+        super().__init__()
+        self._table = ReceiverTable(16)
+        self._receivers = self._table.receivers
+        self._vlans: dict[int, VLAN] = {}
+        self.etherProtos = self._table.protocols
+        self.address = None if address is None else packLinkAddress(address)
+        if self.address and self.address[0] & 1:
+            raise ValueError(f"{address!r} is the address of a group: a station's has an even first octet")
+        self.linkAddress: bytes = self.address or b"\x02" + SystemRandom().randbytes(5)
+
+    @property
+    def mtu(self) -> int:
+        """
+        The most octets of payload in one frame.
+        """
+        return 1500 if self.transport is None else cast(IPacketTransport, self.transport).mtu
+
+    def addProto(self, num: int, proto: Any, vlan: int | None = None) -> None:
+        """
+        Add a protocol. Several under one number all get every frame.
+
+        @param num: the EtherType, 0x0600 to 0xffff.
+        @param proto: an C{IRawPacketProtocol}.
+        @param vlan: take frames of this VLAN only (1 to 4094), and send into it.
+
+        @raise TypeError: C{num} does not fit 16 bits, or C{proto} is something else.
+        @raise ValueError: C{vlan} is no VLAN.
+        """
+        proto = IRawPacketProtocol(proto)
+        self._table.check(num)
+        if num < wire.FIRST_TYPE:
+            warnings.warn(
+                f"{num} is a frame length (802.3), not an EtherType: nothing will be delivered", stacklevel=2
+            )
+        transport: EthernetProtocol | VLAN = self
+        table = self._table
+        if vlan is not None:
+            if not 1 <= vlan <= 4094:
+                raise ValueError(f"a VLAN has a number from 1 to 4094, not {vlan!r}")
+            transport = self._vlans.setdefault(vlan, VLAN(self, vlan))
+            table = transport.table
+        self._attach(proto, transport)
+        table.add(num, proto, self._wayTo(proto, framePayloadReceiver))
+
+    def removeProto(self, num: int, proto: Any, vlan: int | None = None) -> None:
+        """
+        Undo an L{addProto}. A protocol removed for the last time is stopped.
+
+        @raise ValueError: C{proto} was not added so.
+        """
+        if vlan is None:
+            self._table.remove(num, proto)
+        elif vlan in self._vlans:
+            self._vlans[vlan].table.remove(num, proto)
+            if not self._vlans[vlan].table.protocols:
+                del self._vlans[vlan]
+        else:
+            raise ValueError(f"nothing was added with vlan={vlan!r}")
+        self._detach(proto)
+
+    def packetReceived(self, packet: Packet) -> None:
+        """
+        A frame has come.
+        """
+        data = packet.data
+        start = packet.start
+        if packet.end - start < 14:
+            return self.dropped(packet, "inErrors")
+        if self.address is not None and not data[start] & 1 and data[start : start + 6] != self.address:
+            return self.dropped(packet, "inOtherHosts")
+        (etherType,) = _typeOf(data, start)
+        receive = self._receivers.get(etherType)
+        if receive is None or etherType < 0x0600:
+            return self._unusual(packet, etherType)
+        packet.etherType = etherType
+        packet.ethernet = self
+        packet.link = start
+        packet.start = start + 14
+        receive(packet)
+
+    def datagramReceived(self, data: bytes, partial: int = 0) -> None:  # type: ignore[override]
+        """
+        A frame has come from something that speaks C{twisted.pair}.
+        """
+        self.packetReceived(Packet(data, partial=bool(partial)))
+
+    def write(self, payload: bytes, dest: bytes | str, protocol: int) -> None:
+        """
+        Send one frame: see L{IEthernetTransport.write}.
+        """
+        self._write(payload, dest, protocol, self)
+
+    def writeFrame(
+        self,
+        buffers: Sequence[bytes],
+        dest: bytes,
+        protocol: int,
+        source: bytes | None = None,
+        port: IPacketTransport | None = None,
+        vlan: int | None = None,
+    ) -> None:
+        """
+        Send one frame: see L{IEthernetTransport.writeFrame}.
+        """
+        if port is None:
+            port = cast("IPacketTransport | None", self.transport)
+            if port is None:
+                self.counters["outDiscards"] += 1
+                return
+        port.writePacket([wire.packHeader(dest, source or self.linkAddress, protocol, vlan), *buffers])
+
+    def _write(self, payload: bytes, dest: bytes | str, protocol: int, transport: EthernetProtocol | VLAN) -> None:
+        station = packLinkAddress(dest)
+        if not wire.FIRST_TYPE <= protocol <= 0xFFFF:
+            raise ValueError(f"an EtherType is a number from 0x0600 to 0xffff, not {protocol!r}")
+        if self.transport is None:
+            raise RuntimeError("this EthernetProtocol is on no port: put it on a TuntapPort and start that")
+        asked = self.packet
+        if asked is not None and asked.ethernet is transport and asked.linkSource == station:
+            transport.writeFrame([payload], station, protocol, replySource(asked), asked.port)
+        else:
+            transport.writeFrame([payload], station, protocol)
+
+    def _unusual(self, packet: Packet, etherType: int) -> None:
+        """
+        A frame with tags, with a length, or of a type that nobody wants.
+        """
+        data = packet.data
+        at = packet.start + 12
+        vlan = tags = 0
+        while etherType in _TAGS:
+            if packet.end < at + 6:
+                return self.dropped(packet, "inErrors")
+            control, inner = wire.TAG.unpack_from(data, at + 2)
+            number = control & 0x0FFF
+            tags += 1
+            if tags > MAX_TAGS or (number and (vlan or etherType != wire.VLAN)):
+                return self.dropped(packet, "inVlans")
+            vlan = vlan or number
+            etherType = inner
+            at += 4
+        transport: EthernetProtocol | VLAN = self
+        receivers = self._receivers
+        if vlan:
+            if vlan not in self._vlans:
+                return self.dropped(packet, "inVlans")
+            transport = self._vlans[vlan]
+            receivers = transport.table.receivers
+        if etherType < wire.FIRST_TYPE:
+            return self.dropped(packet, "inLengthFrames")
+        receive = receivers.get(etherType)
+        if receive is None:
+            return self.dropped(packet, "inUnknownProtos")
+        packet.etherType = etherType
+        packet.ethernet = transport
+        packet.link = packet.start
+        packet.start = at + 2
+        receive(packet)
+
+
+@implementer(IEthernetTransport)
+class VLAN:
+    """
+    One VLAN of an L{EthernetProtocol}: the transport of what was added with C{vlan=number}, and sends with its tag.
+    """
+
+    def __init__(self, ethernet: EthernetProtocol, number: int) -> None:
+        self.number = number
+        self.table = ReceiverTable(16)
+        self._ethernet = ethernet
+
+    @property
+    def mtu(self) -> int:
+        """
+        As that of the link: the four octets of a tag do not count (IEEE 802.3as).
+        """
+        return self._ethernet.mtu
+
+    @property
+    def linkAddress(self) -> bytes:
+        """
+        As that of the link.
+        """
+        return self._ethernet.linkAddress
+
+    def write(self, payload: bytes, dest: bytes | str, protocol: int) -> None:
+        """
+        Send one frame: see L{IEthernetTransport.write}.
+        """
+        self._ethernet._write(payload, dest, protocol, self)
+
+    def writeFrame(
+        self,
+        buffers: Sequence[bytes],
+        dest: bytes,
+        protocol: int,
+        source: bytes | None = None,
+        port: IPacketTransport | None = None,
+    ) -> None:
+        """
+        Send one frame: see L{IEthernetTransport.writeFrame}.
+        """
+        self._ethernet.writeFrame(buffers, dest, protocol, source, port, self.number)
+
+
+def replySource(packet: Packet) -> bytes | None:
+    """
+    The link address an answer to C{packet} leaves from: the one that was asked. That of a group never becomes a source.
+    """
+    asked = packet.linkDest
+    return None if asked is None or asked[0] & 1 else asked

@@ -1,0 +1,239 @@
+"""
+Every contract between device, layer and transport.
+
+Up goes a L{Packet<txtuntap.packet.Packet>}, by C{packetReceived}; down goes a list of buffers, by C{writePacket} at the
+bottom and by the C{write} of each layer above it. C{IEthernetProtocol}, C{IRawPacketProtocol} and
+C{IRawDatagramProtocol} are C{twisted.pair}'s own objects: what was written for either package works in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from twisted.pair.ethernet import IEthernetProtocol
+from twisted.pair.raw import IRawDatagramProtocol, IRawPacketProtocol
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from txtuntap.ip import Route
+    from txtuntap.packet import Packet
+
+__all__ = [
+    "IDevice",
+    "IEthernetProtocol",
+    "IEthernetTransport",
+    "IIPTransport",
+    "INeighbours",
+    "IPacketReceiver",
+    "IPacketTransport",
+    "IRawDatagramProtocol",
+    "IRawPacketProtocol",
+    "IRoutes",
+]
+
+
+class IDevice(Interface):
+    """
+    A TUN or TAP device, open or not: what a port reads and writes. Usable without a reactor.
+    """
+
+    name: str = Attribute("The interface's name; once open, what the kernel made of it ('tap%d' is 'tap0').")
+    mode: int = Attribute("L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.")
+    mtu: int = Attribute("The most octets that IP may put into one packet.")
+    linkAddress: bytes | None = Attribute("The interface's own link address, six octets; L{None} for a tun.")
+    offloads: int = Attribute("What the device finishes for us: 0, nothing.")
+
+    def open() -> None:
+        """
+        Attach to the interface, making it if it is not there.
+
+        @raise OSError: with the C{errno} of what failed, and a text that says what to do.
+        """
+
+    def fileno() -> int:
+        """
+        The descriptor to wait on, or -1 if there is none: then C{readable} tells.
+        """
+
+    def readable(callback: Callable[[], None] | None) -> None:
+        """
+        For a device without a descriptor: have C{callback} called whenever a packet has come, or the interface has
+        gone; L{None} ends that. A device with a descriptor need not have this method.
+        """
+
+    def receive(maxPacketSize: int = 65535) -> Packet | None:
+        """
+        Take the next packet.
+
+        @param maxPacketSize: how many octets of it to take at most. If it has more, C{partial} is true.
+
+        @return: the packet, any header of the device's own before C{start}; or L{None} if none is waiting.
+
+        @raise OSError: the device is closed, or (C{EBADFD}) its interface is gone.
+        """
+
+    def send(buffers: Sequence[bytes]) -> int:
+        """
+        Send one packet, in one system call.
+
+        @param buffers: joined, an Ethernet frame (tap) or an IP packet (tun).
+
+        @return: how many octets of the packet were written.
+
+        @raise OSError: C{EIO} where the link is down, C{EINVAL} for what is no packet, and others.
+        """
+
+    def close() -> None:
+        """
+        Let go of the interface. One that is not persistent disappears. Closing twice is harmless.
+        """
+
+
+class IPacketReceiver(Interface):
+    """
+    Something that packets climb into.
+    """
+
+    def packetReceived(packet: Packet) -> None:
+        """
+        A packet has come. It is the receiver's own: it may be moved along and kept.
+        """
+
+
+class IPacketTransport(Interface):
+    """
+    The bottom of the stack as those above see it: a port, or middleware around a protocol.
+    """
+
+    mtu: int = Attribute("The most octets that IP may put into one packet.")
+    linkAddress: bytes | None = Attribute("The interface's own link address; L{None} for a tun.")
+    offloads: int = Attribute("What may be left open in a packet that is written: 0, nothing.")
+
+    def writePacket(buffers: Sequence[bytes], offload: None = None) -> None:
+        """
+        Send one packet. What the network or the link does with it is counted and never raised.
+
+        @param buffers: joined, an Ethernet frame (tap) or an IP packet (tun).
+        @param offload: what was left open in it; L{None}, nothing, is all that a transport without C{offloads} takes.
+        """
+
+
+class IEthernetTransport(Interface):
+    """
+    What an Ethernet layer is to the protocols added to it.
+    """
+
+    mtu: int = Attribute("The most octets of payload in one frame.")
+    linkAddress: bytes = Attribute("The address that frames leave from, six octets.")
+
+    def write(payload: bytes, dest: bytes | str, protocol: int) -> None:
+        """
+        Send one frame.
+
+        @param payload: what comes after the header.
+        @param dest: the station it goes to.
+        @param protocol: the EtherType.
+
+        @raise ValueError: C{dest} is no link address, or C{protocol} no EtherType.
+        @raise RuntimeError: the layer is on no port.
+        """
+
+    def writeFrame(
+        buffers: Sequence[bytes],
+        dest: bytes,
+        protocol: int,
+        source: bytes | None = None,
+        port: IPacketTransport | None = None,
+    ) -> None:
+        """
+        Send one frame, for a layer above that has checked its arguments. Never raises.
+
+        @param buffers: joined, the payload.
+        @param dest: six octets.
+        @param source: the address to leave from, if not C{linkAddress}.
+        @param port: where to send it, if not to the port that this layer is on.
+        """
+
+
+class IIPTransport(Interface):
+    """
+    What an IP layer is to the protocols added to it.
+    """
+
+    def write(
+        payload: bytes,
+        dest: str | bytes,
+        protocol: int,
+        source: str | bytes | None = None,
+        hopLimit: int | None = None,
+    ) -> None:
+        """
+        Send one datagram. Written to the sender of the packet that is just being delivered, it goes back the way that
+        one came, from the address it was sent to.
+
+        @param dest: an IPv4 or IPv6 address, as text or packed.
+        @param protocol: its number, 0 to 255.
+        @param source: the address to leave from; chosen if L{None}.
+        @param hopLimit: 0 to 255; 64 if L{None}.
+
+        @raise ValueError: an argument is not what it should be.
+        @raise twisted.internet.error.MessageLengthError: C{payload} is longer than a datagram can be.
+        @raise OSError: there is no source address (C{EADDRNOTAVAIL}), route (C{ENETUNREACH}) or neighbour
+            (C{EHOSTUNREACH}) for C{dest}; the text says what to give.
+        @raise RuntimeError: the layer is on no port.
+        """
+
+    def route(dest: bytes, source: bytes | None = None) -> Route:
+        """
+        Find the way for a datagram of our own.
+
+        @param dest: a packed address; so is C{source}.
+
+        @raise OSError: as C{write}, and L{RuntimeError}.
+        """
+
+    def routeBack(packet: Packet) -> Route | None:
+        """
+        Find the way for an answer to C{packet}: from the address it was sent to, if that is one host's, to the station
+        it came from.
+
+        @return: L{None} if it must not be answered (its sender is no single host) or cannot be (it was sent to a group,
+            and no address of ours is fit for a source).
+        """
+
+    def output(route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = 64) -> None:
+        """
+        Send one datagram, for a layer above that has checked its arguments. Never raises.
+
+        @param buffers: joined, the payload.
+        """
+
+
+class IRoutes(Interface):
+    """
+    Where packets to an address leave for.
+    """
+
+    def lookup(dest: bytes) -> bytes | None:
+        """
+        @param dest: a packed IP address.
+
+        @return: the packed address of the next hop: C{dest} itself where it is on the link; L{None} if there is no
+            route.
+        """
+
+
+class INeighbours(Interface):
+    """
+    The stations on the link, by IP address.
+    """
+
+    def lookup(address: bytes) -> bytes | None:
+        """
+        @param address: a packed IP address.
+
+        @return: the link address of its station, or L{None} if that is not known.
+        """
+
+

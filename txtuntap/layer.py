@@ -1,0 +1,284 @@
+"""
+What the layers have in common: protocols above them by number, transport to those, life and death, counters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.protocol import AbstractDatagramProtocol
+from twisted.logger import Logger
+from twisted.python.reflect import fullyQualifiedName
+
+from txtuntap.packet import Packet
+
+Receiver = Callable[[Packet], None]
+
+
+def connect(proto: Any, transport: object) -> None:
+    """
+    Give a protocol its transport and start it. One that is running already keeps the transport it has; one without
+    C{makeConnection} is left alone.
+    """
+    if getattr(proto, "numPorts", 0):
+        proto.doStart()
+    elif hasattr(proto, "makeConnection"):
+        try:
+            proto.makeConnection(transport)
+        except BaseException:
+            # Or it could never be started again.
+            proto.transport = None
+            raise
+
+
+def disconnect(proto: Any) -> None:
+    """
+    Undo one L{connect}; the last one stops the protocol.
+    """
+    if hasattr(proto, "doStop"):
+        transport = getattr(proto, "transport", None)
+        proto.doStop()
+        if getattr(proto, "numPorts", 0):
+            # AbstractDatagramProtocol.doStop forgets the transport however many ports there still are.
+            proto.transport = transport
+
+
+class FailureLog:
+    """
+    Logs what a protocol raises, at most once a second: whoever can send packets must not be able to fill the disk.
+    """
+
+    _log = Logger()
+
+    def __init__(self, proto: object, counters: Counter[str]) -> None:
+        self._proto = proto
+        self._counters = counters
+        self._logged: float | None = None
+
+    def failed(self, time: float, method: str) -> None:
+        """
+        The protocol raised, and the exception is being handled.
+
+        @param time: of the packet, in seconds.
+        """
+        self._counters["protocolFailures"] += 1
+        if self._logged is None or not 0 <= time - self._logged < 1:
+            self._logged = time
+            name = fullyQualifiedName(self._proto.__class__)
+            self._log.failure("Unhandled exception from {name}.{method}", name=name, method=method)
+
+
+class _Guarded:
+    """
+    The way to a protocol that is not one of our layers. What it raises ends here, and while it is busy the layer below
+    knows which packet an answer would answer.
+    """
+
+    def __init__(self, layer: Layer, proto: object, receive: Receiver) -> None:
+        self._layer = layer
+        self._receive = receive
+        self._failures = FailureLog(proto, layer.counters)
+        self._method = "packetReceived" if receive == getattr(proto, "packetReceived", None) else "datagramReceived"
+
+    def __call__(self, packet: Packet) -> None:
+        self._layer.packet = packet
+        try:
+            self._receive(packet)
+        except Exception:
+            self._failures.failed(packet.time, self._method)
+        finally:
+            self._layer.packet = None
+
+
+class _Each:
+    """
+    The way to several protocols under one number: each gets the packet as it was.
+    """
+
+    def __init__(self, receivers: Sequence[Receiver]) -> None:
+        self._receivers = receivers
+
+    def __call__(self, packet: Packet) -> None:
+        for receive in self._receivers:
+            receive(packet.copy())
+
+
+class ProtocolTable:
+    """
+    Protocols by number, and the way to each.
+
+    @ivar protocols: the protocols, in lists, by number.
+    @ivar ways: what leads to each of them, in lists alike.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+        self.protocols: dict[int, list[Any]] = {}
+        self.ways: dict[int, list[Any]] = {}
+
+    def check(self, num: int) -> None:
+        """
+        @raise TypeError: C{num} does not fit the field. (C{twisted.pair} raises the same.)
+        """
+        if not isinstance(num, int):
+            raise TypeError(f"a protocol is added under a number, not under {num!r}")
+        if num < 0:
+            raise TypeError("Added protocol must be positive or zero")
+        if num >= 1 << self._bits:
+            raise TypeError(f"Added protocol must fit in {self._bits} bits")
+
+    def add(self, num: int, proto: Any, way: Any) -> None:
+        self.protocols.setdefault(num, []).append(proto)
+        self.ways.setdefault(num, []).append(way)
+
+    def remove(self, num: int, proto: Any) -> None:
+        """
+        @raise ValueError: C{proto} was not added under C{num}.
+        """
+        protocols = self.protocols.get(num, [])
+        for index, other in enumerate(protocols):
+            if other is proto:
+                break
+        else:
+            raise ValueError(f"{proto!r} was not added under {num}")
+        del protocols[index], self.ways[num][index]
+        if not protocols:
+            del self.protocols[num], self.ways[num]
+
+
+class ReceiverTable(ProtocolTable):
+    """
+    A table whose ways are receivers.
+
+    @ivar receivers: what to call with a packet for a number: all that the hot path looks at.
+    """
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(bits)
+        self.receivers: dict[int, Receiver] = {}
+
+    def add(self, num: int, proto: Any, way: Receiver) -> None:
+        super().add(num, proto, way)
+        self._choose(num)
+
+    def remove(self, num: int, proto: Any) -> None:
+        super().remove(num, proto)
+        self._choose(num)
+
+    def _choose(self, num: int) -> None:
+        ways = self.ways.get(num)
+        if ways is None:
+            del self.receivers[num]
+        else:
+            self.receivers[num] = ways[0] if len(ways) == 1 else _Each(tuple(ways))
+
+
+class Layer(AbstractDatagramProtocol):
+    """
+    A protocol with protocols above it, to which it is the transport.
+
+    Starting the layer starts them, each with its transport in place; stopping it stops each of them once.
+
+    @ivar counters: how often each thing happened, by name. Names are those of the RFCs' MIBs where they have one.
+    @ivar packet: the packet being delivered to a protocol that is not one of our own layers, while it is.
+    """
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.counters: Counter[str] = Counter()
+        self.packet: Packet | None = None
+        # Every protocol above, once however many numbers it has, and the transport it is given. By identity: a
+        # protocol may define equality as it likes.
+        self._above: dict[int, tuple[Any, object, int]] = {}
+
+    def dropped(self, packet: Packet, name: str) -> None:
+        """
+        C{packet} goes no further. Everything that this layer drops on the way up comes through here.
+
+        @param name: of the counter.
+        """
+        self.counters[name] += 1
+
+    def doStart(self) -> None:
+        """
+        Start this layer, and, the first time, everything above it.
+        """
+        super().doStart()
+        if self.numPorts == 1:
+            started = []
+            try:
+                for proto, transport, _ in list(self._above.values()):
+                    connect(proto, transport)
+                    started.append(proto)
+            except BaseException:
+                for proto in reversed(started):
+                    self._disconnect(proto)
+                super().doStop()
+                raise
+
+    def doStop(self) -> None:
+        """
+        Stop this layer, and, the last time, everything above it first.
+        """
+        if self.numPorts == 1:
+            for proto, _, _ in reversed(list(self._above.values())):
+                self._disconnect(proto)
+        super().doStop()
+
+    def _attach(self, proto: Any, transport: object) -> None:
+        """
+        C{proto} has been added above; start it if this layer runs.
+        """
+        key = id(proto)
+        known, transport, count = self._above.get(key, (proto, transport, 0))
+        self._above[key] = (known, transport, count + 1)
+        if not count and self.numPorts:
+            try:
+                connect(proto, transport)
+            except BaseException:
+                del self._above[key]
+                raise
+
+    def _detach(self, proto: Any) -> None:
+        """
+        C{proto} has been removed; stop it if it was the last time.
+        """
+        known, transport, count = self._above.pop(id(proto))
+        if count > 1:
+            self._above[id(proto)] = (known, transport, count - 1)
+        elif self.numPorts:
+            disconnect(proto)
+
+    def _disconnect(self, proto: Any) -> None:
+        try:
+            disconnect(proto)
+        except Exception:
+            FailureLog(proto, self.counters).failed(0.0, "stopProtocol")
+
+    def _wayTo(self, proto: Any, adapted: Callable[[Any], Receiver]) -> Receiver:
+        """
+        How packets get to C{proto}.
+
+        @param adapted: makes the way to one that only knows C{twisted.pair}'s call.
+        """
+        if not knowsPackets(proto):
+            return _Guarded(self, proto, adapted(proto))
+        receive: Receiver = proto.packetReceived
+        ours = type(proto).__module__.startswith(f"{__package__}.")
+        return receive if ours else _Guarded(self, proto, receive)
+
+
+def knowsPackets(proto: object) -> bool:
+    """
+    Whether C{packetReceived} is the way into C{proto}. It is not where there is none, nor where C{datagramReceived} was
+    overridden below it: people subclass C{IPProtocol} so, and expect to be called.
+    """
+    for names in (getattr(proto, "__dict__", {}), *(vars(cls) for cls in type(proto).__mro__)):
+        if "packetReceived" in names:
+            return True
+        if "datagramReceived" in names:
+            return False
+    return False

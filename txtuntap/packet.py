@@ -1,0 +1,166 @@
+"""
+A packet on its way up: one buffer, and where the layers have got to in it.
+
+     data
+     |<------------------------------ one read of the device ------------------------------>|
+     +------+----------+------------+-----------+------------------------------------+------+
+     |      | Ethernet |     IP     |    UDP    |              payload               | pad  |
+     +------+----------+------------+-----------+------------------------------------+------+
+            ^          ^            ^           ^                                    ^
+            link       network      transport   start, when the application has it   end
+
+Each layer notes where its header stood, moves C{start} to what comes after it, and C{end} to where that ends. Nothing is
+copied, and C{data} is never written to or used again, so whoever gets a packet may keep it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from txtuntap.wire.address import addressText
+
+if TYPE_CHECKING:
+    from txtuntap.interfaces import IEthernetTransport, IIPTransport, IPacketTransport
+
+
+class Packet:
+    """
+    One packet as it was received.
+
+    @ivar data: the buffer.
+    @ivar start: where what this layer has to read begins.
+    @ivar end: where it ends.
+    @ivar partial: whether the packet was longer than the buffer, and the rest of it is lost.
+    @ivar port: the transport it was received by, at the bottom: an answer goes back there.
+    @ivar time: when it was received, in seconds of that port's clock.
+    @ivar ethernet: the Ethernet transport it came up through, or L{None} where there is none (a tun).
+    @ivar ip: the IP layer that has seen it.
+    @ivar etherType: what the link says the payload is; 0 where it does not say.
+    @ivar link: where the Ethernet header stands, if C{ethernet} is not L{None}.
+    @ivar network: where the IP header stands, once IP has seen it.
+    @ivar transport: where the header above IP stands, once IP has seen it.
+    """
+
+    __slots__ = (
+        "data",
+        "end",
+        "etherType",
+        "ethernet",
+        "ip",
+        "link",
+        "network",
+        "partial",
+        "port",
+        "start",
+        "time",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        data: bytes,
+        start: int = 0,
+        port: IPacketTransport | None = None,
+        time: float = 0.0,
+        partial: bool = False,
+        etherType: int = 0,
+    ) -> None:
+        self.data = data
+        self.start = start
+        self.end = len(data)
+        self.port = port
+        self.time = time
+        self.partial = partial
+        self.etherType = etherType
+        self.ethernet: IEthernetTransport | None = None
+        self.ip: IIPTransport | None = None
+        self.link = 0
+        self.network = 0
+        self.transport = 0
+
+    def __bytes__(self) -> bytes:
+        """
+        What is left to read: everything after the headers that have been read so far.
+        """
+        return self.data[self.start : self.end]
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __repr__(self) -> str:
+        cut = " partial" if self.partial else ""
+        return f"<Packet {self.start}:{self.end} of {len(self.data)} octets{cut}>"
+
+    def copy(self) -> Packet:
+        """
+        Another packet over the same buffer, for another receiver to move along.
+        """
+        other = Packet.__new__(Packet)
+        for name in Packet.__slots__:
+            setattr(other, name, getattr(self, name))
+        return other
+
+    # What follows is for applications: each reads the header anew, and holds once the layer concerned has seen it.
+
+    @property
+    def version(self) -> int:
+        """
+        The version of IP, 4 or 6.
+        """
+        return self.data[self.network] >> 4
+
+    @property
+    def sourceAddress(self) -> bytes:
+        """
+        The source IP address, 4 or 16 octets.
+        """
+        return self._addresses()[0]
+
+    @property
+    def destAddress(self) -> bytes:
+        """
+        The destination IP address, 4 or 16 octets.
+        """
+        return self._addresses()[1]
+
+    @property
+    def source(self) -> str:
+        """
+        The source IP address as text.
+        """
+        return addressText(self.sourceAddress)
+
+    @property
+    def dest(self) -> str:
+        """
+        The destination IP address as text: which of our addresses was asked.
+        """
+        return addressText(self.destAddress)
+
+    @property
+    def hopLimit(self) -> int:
+        """
+        How many hops the packet had left on arrival (Time to Live, Hop Limit).
+        """
+        return self.data[self.network + (8 if self.version == 4 else 7)]
+
+    @property
+    def linkSource(self) -> bytes | None:
+        """
+        The link address of the station that sent the frame, or L{None} where there is no link layer.
+        """
+        return None if self.ethernet is None else self.data[self.link + 6 : self.link + 12]
+
+    @property
+    def linkDest(self) -> bytes | None:
+        """
+        The link address the frame was sent to, or L{None} where there is no link layer.
+        """
+        return None if self.ethernet is None else self.data[self.link : self.link + 6]
+
+    def _addresses(self) -> tuple[bytes, bytes]:
+        if self.version == 4:
+            at, size = self.network + 12, 4
+        else:
+            at, size = self.network + 8, 16
+        return self.data[at : at + size], self.data[at + size : at + 2 * size]

@@ -1,0 +1,99 @@
+"""
+Static routes and neighbours: what L{IPProtocol<txtuntap.ip.IPProtocol>} has where nobody gives it live ones.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from zope.interface import implementer
+
+from txtuntap.interfaces import INeighbours, IRoutes
+from txtuntap.wire.address import packAddress, packLinkAddress
+
+Network = IPv4Network | IPv6Network
+
+
+@implementer(IRoutes)
+class StaticRoutes:
+    """
+    A table of routes; the longest prefix wins.
+    """
+
+    def __init__(self) -> None:
+        # By octets in an address, longest prefix first: (netmask, network, gateway), all as numbers but the last.
+        self._routes: dict[int, list[tuple[int, int, bytes | None]]] = {4: [], 16: []}
+
+    def add(self, network: str | Network, gateway: str | bytes | None = None) -> None:
+        """
+        Add a route, in place of another to the same network.
+
+        @param network: in CIDR notation; C{"0.0.0.0/0"} and C{"::/0"} are default routes.
+        @param gateway: the next hop; L{None}: the network is on the link.
+
+        @raise ValueError: an argument is no such thing, or the two are of different versions.
+        """
+        net = ip_network(network)
+        hop = None if gateway is None else packAddress(gateway)
+        size = net.max_prefixlen // 8
+        if hop is not None and len(hop) != size:
+            raise ValueError(f"the gateway {gateway!r} is of another IP version than {net}")
+        key = int(net.netmask), int(net.network_address)
+        routes = [route for route in self._routes[size] if route[:2] != key]
+        routes.append((*key, hop))
+        routes.sort(key=lambda route: route[0], reverse=True)
+        self._routes[size] = routes
+
+    def remove(self, network: str | Network) -> None:
+        """
+        @raise ValueError: there is no route to C{network}.
+        """
+        net = ip_network(network)
+        routes = self._routes[net.max_prefixlen // 8]
+        for route in routes:
+            if route[:2] == (int(net.netmask), int(net.network_address)):
+                routes.remove(route)
+                return
+        raise ValueError(f"there is no route to {net}")
+
+    def lookup(self, dest: bytes) -> bytes | None:
+        """
+        See L{IRoutes.lookup}.
+        """
+        number = int.from_bytes(dest, "big")
+        for mask, network, gateway in self._routes[len(dest)]:
+            if number & mask == network:
+                return gateway or dest
+        return None
+
+
+@implementer(INeighbours)
+class StaticNeighbours:
+    """
+    A table of stations by IP address.
+    """
+
+    def __init__(self) -> None:
+        self._stations: dict[bytes, bytes] = {}
+
+    def add(self, address: str | bytes, station: str | bytes) -> None:
+        """
+        @param address: an IP address.
+        @param station: the link address to reach it at.
+
+        @raise ValueError: one of them is not.
+        """
+        self._stations[packAddress(address)] = packLinkAddress(station)
+
+    def remove(self, address: str | bytes) -> None:
+        """
+        @raise ValueError: C{address} is not in the table.
+        """
+        if self._stations.pop(packAddress(address), None) is None:
+            raise ValueError(f"{address!r} is no neighbour")
+
+    def lookup(self, address: bytes) -> bytes | None:
+        """
+        See L{INeighbours.lookup}.
+        """
+        return self._stations.get(address)

@@ -1,0 +1,449 @@
+"""
+The port: a TUN or TAP device on the reactor, with a protocol above it.
+"""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from constantly import FlagConstant, Flags
+from twisted.internet import abstract
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.reflect import fullyQualifiedName
+from zope.interface import implementer
+
+from txtuntap.adapters import deviceReceiver
+from txtuntap.device import TAP, TUN, interfaceName, ioctl
+from txtuntap.interfaces import (
+    IDevice,
+    IEthernetProtocol,
+    IPacketTransport,
+    IRawDatagramProtocol,
+    IRawPacketProtocol,
+)
+from txtuntap.ip import IPProtocol
+from txtuntap.layer import FailureLog, Receiver, connect, disconnect, knowsPackets
+from txtuntap.rawudp import RawUDPProtocol
+from txtuntap.wire import udp
+
+__all__ = ["InterfaceLost", "TunnelAddress", "TunnelFlags", "TuntapPort"]
+
+
+class TunnelFlags(Flags):  # type: ignore[misc]
+    """
+    Flags of a TUN or TAP device, as in C{linux/if_tun.h}.
+    """
+
+    IFF_TUN = FlagConstant(ioctl.IFF_TUN)
+    IFF_TAP = FlagConstant(ioctl.IFF_TAP)
+    IFF_NAPI = FlagConstant(ioctl.IFF_NAPI)
+    IFF_NAPI_FRAGS = FlagConstant(ioctl.IFF_NAPI_FRAGS)
+    IFF_NO_CARRIER = FlagConstant(ioctl.IFF_NO_CARRIER)
+    IFF_MULTI_QUEUE = FlagConstant(ioctl.IFF_MULTI_QUEUE)
+    IFF_PERSIST = FlagConstant(ioctl.IFF_PERSIST)
+    IFF_NO_PI = FlagConstant(ioctl.IFF_NO_PI)
+    IFF_ONE_QUEUE = FlagConstant(ioctl.IFF_ONE_QUEUE)
+    IFF_VNET_HDR = FlagConstant(ioctl.IFF_VNET_HDR)
+    IFF_TUN_EXCL = FlagConstant(ioctl.IFF_TUN_EXCL)
+
+
+@implementer(IAddress)
+class TunnelAddress:
+    """
+    The interface a L{TuntapPort} is on.
+
+    @ivar type: L{TunnelFlags.IFF_TUN} or L{TunnelFlags.IFF_TAP}.
+    @ivar name: the interface's name.
+    """
+
+    def __init__(self, type: FlagConstant, name: bytes) -> None:
+        self.type = type
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TunnelAddress):
+            return NotImplemented
+        # Flags that were computed are not the constants they equal (Twisted issue 6878).
+        return (self.type.value, self.name) == (other.type.value, other.name)
+
+    def __hash__(self) -> int:
+        return hash((self.type.value, self.name))
+
+    def __repr__(self) -> str:
+        return f"<TunnelAddress type={self.type.name} name={self.name!r}>"
+
+    def __getitem__(self, index: int) -> Any:
+        warnings.warn("A TunnelAddress has attributes: use .name", DeprecationWarning, stacklevel=2)
+        return ("TUNTAP", self.name)[index]
+
+
+class InterfaceLost(ConnectionLost):
+    """
+    The interface under a port is gone.
+    """
+
+    MESSAGE = "The network interface is gone"
+
+
+@implementer(IListeningPort, IPacketTransport)
+class TuntapPort(abstract.FileDescriptor):
+    """
+    Attaches a protocol to a TUN or TAP device through the reactor.
+
+    Counters, as in RFC 2863: C{inPackets}, C{inOctets}, C{outPackets}, C{outOctets}, C{outErrors} (the kernel refused
+    it), C{outLinkDown}, C{outDiscards} (the port was not listening); and C{protocolFailures}.
+
+    @ivar interface: the name of the interface; once listening, the one the kernel gave it.
+    @ivar protocol: the protocol given.
+    @ivar device: the L{IDevice} below.
+    @ivar maxPacketSize: how many octets of a packet are read. Of a longer one the rest is lost, and C{partial} is set.
+    @ivar maxThroughput: octets that are read in one turn of the reactor, about.
+    @ivar maxPackets: packets that are read in one turn of the reactor.
+    @ivar counters: how often each thing happened, by name.
+    """
+
+    maxThroughput = 256 * 1024
+    maxPackets = 256
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        interface: str | bytes,
+        proto: Any,
+        maxPacketSize: int = 8192,
+        reactor: Any = None,
+        system: Any = None,
+        device: IDevice | None = None,
+        protocolInformation: bool = False,
+    ) -> None:
+        """
+        @param interface: a name of at most 15 bytes, made if there is none such; C{tap%d} takes the next free number.
+        @param proto: an C{IEthernetProtocol}, for a tap; an C{IRawPacketProtocol}, for a tun; or, on a tun too, an
+            C{IRawDatagramProtocol}, which is put above an L{IPProtocol}: L{RawUDPProtocol} as UDP, another under its
+            C{protocolNumber}.
+        @param system: stands in for the operating system under the Linux device, as in C{twisted.pair}.
+        @param device: the device to use; by default, a Linux one of this name.
+        @param protocolInformation: have the kernel send four octets of flags and EtherType with each packet.
+
+        @raise TypeError: C{proto} is none of these.
+        @raise ValueError: C{interface} is no name, or C{device} of the wrong kind.
+        """
+        self._top, mode = _stackOn(proto)
+        self.interface = interfaceName(interface)
+        if device is None:
+            # On other platforms there is no such module, and may be another device.
+            from txtuntap.device.linux import LinuxDevice
+
+            device = LinuxDevice(self.interface, mode, protocolInformation, system)
+        elif device.mode != mode:
+            wanted, kind = ("tap", "tun") if mode == TAP else ("tun", "tap")
+            raise ValueError(f"{proto!r} goes on a {wanted}, and the device is a {kind}")
+        super().__init__(reactor)
+        self.protocol = proto
+        self.device = device
+        self.maxPacketSize = maxPacketSize
+        self.counters: Counter[str] = Counter()
+        self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
+        self._failures = FailureLog(self.protocol, self.counters)
+        self._receive: Receiver = self._top.packetReceived if knowsPackets(self._top) else deviceReceiver(self._top)
+        self._stopping: list[Deferred[None]] = []
+        self._losing: list[Deferred[None]] = []
+        self._closeCall: IDelayedCall | None = None
+        self._readCall: IDelayedCall | None = None
+        self.logstr = f"{self._getLogPrefix(self.protocol)} ({self._mode.name})"
+
+    def __repr__(self) -> str:
+        state = "" if self.connected else "not "
+        name = fullyQualifiedName(self.protocol.__class__)
+        return f"<{name} {state}listening on {self._mode.name}/{self.interface!r}>"
+
+    # Life
+
+    def startListening(self) -> None:
+        """
+        Open the device, start the protocol and begin to read. Again, after L{stopListening}, too.
+
+        @raise CannotListenError: the device cannot be opened; the text says why, and what to do.
+        """
+        try:
+            if self.connected:
+                raise OSError(errno.EBUSY, "this port is listening already")
+            self.device.open()
+        except OSError as e:
+            kind = "tap" if self._mode is TunnelFlags.IFF_TAP else "tun"
+            raise CannotListenError(kind, self.interface.decode(errors="replace"), e) from e
+        self.interface = self.device.name.encode()
+        self.connected = 1
+        self.disconnected = self.disconnecting = False
+        self._log.info("{prefix} starting on {interface}", prefix=self.logstr, interface=self.device.name)
+        try:
+            connect(self._top, self)
+            try:
+                if not self.disconnecting:
+                    self.startReading()
+            except BaseException:
+                disconnect(self._top)
+                raise
+        except BaseException:
+            self.connected = 0
+            self.device.close()
+            raise
+
+    def stopListening(self) -> Deferred[None]:
+        """
+        Stop reading, stop the protocol and close the device.
+
+        @return: a Deferred that fires when that is done.
+        """
+        if not self.connected:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._stopping.append(done)
+        if not self.disconnecting:
+            self.disconnecting = True
+            self.stopReading()
+            self._closeCall = self.reactor.callLater(0, self.connectionLost)
+        return done
+
+    def loseConnection(self, _connDone: Any = None) -> None:
+        """
+        L{stopListening}, under an older name.
+        """
+        warnings.warn("Use stopListening() to stop a TuntapPort", DeprecationWarning, stacklevel=2)
+        self.stopListening()
+
+    def whenLost(self) -> Deferred[None]:
+        """
+        @return: a Deferred that fails with the reason when this port ends: L{InterfaceLost} when its interface was
+            deleted, C{ConnectionDone} when it was stopped.
+        """
+        lost: Deferred[None] = Deferred()
+        self._losing.append(lost)
+        return lost
+
+    def connectionLost(self, reason: Failure | None = None) -> None:  # type: ignore[override]
+        """
+        The port ends: called by the reactor, or, without a C{reason}, by L{stopListening}.
+        """
+        if not self.connected:
+            return
+        if self._closeCall is not None:
+            if self._closeCall.active():
+                self._closeCall.cancel()
+            self._closeCall = None
+        reason = self._reasonFor(reason)
+        if self.disconnecting:
+            self._log.info("{prefix} stopped on {interface}", prefix=self.logstr, interface=self.device.name)
+        else:
+            self._log.error("{prefix}: {reason}", prefix=self.logstr, reason=reason.getErrorMessage())
+        self.stopReading()
+        super().connectionLost(reason)
+        try:
+            disconnect(self._top)
+        except Exception:
+            self._failures.failed(0.0, "stopProtocol")
+        finally:
+            self.connected = 0
+            self.device.close()
+        stopping, self._stopping = self._stopping, []
+        losing, self._losing = self._losing, []
+        for done in stopping:
+            done.callback(None)
+        for lost in losing:
+            lost.errback(reason)
+
+    def _reasonFor(self, reason: Failure | None) -> Failure:
+        if self.disconnecting:
+            return Failure(ConnectionDone())
+        if reason is None or reason.check(ConnectionDone) or reason.type is ConnectionLost:
+            # Reactors on poll and epoll see that the descriptor is in error and do not say which.
+            try:
+                self.device.receive()
+            except OSError as e:
+                return Failure(self._lost(e))
+        return Failure(ConnectionLost()) if reason is None else reason
+
+    def _lost(self, error: OSError) -> InterfaceLost:
+        return InterfaceLost(f"{self.device.name} was deleted ({error.strerror})")
+
+    # Up
+
+    def fileno(self) -> int:
+        """
+        The device's descriptor; -1 if it is closed or has none.
+        """
+        return self.device.fileno()
+
+    def startReading(self) -> None:
+        """
+        Begin, or go on, to read.
+        """
+        if self.device.fileno() >= 0:
+            super().startReading()
+        else:
+            self.device.readable(self._readSoon)
+
+    def stopReading(self) -> None:
+        """
+        Leave what comes where it is.
+        """
+        if self.device.fileno() >= 0:
+            super().stopReading()
+        else:
+            self.device.readable(None)
+
+    def doRead(self) -> Exception | None:
+        """
+        Packets are waiting: take some of them, and hand each to the protocol.
+        """
+        receive = self.device.receive
+        deliver = self._receive
+        now = self.reactor.seconds()
+        packets = octets = 0
+        try:
+            while packets < self.maxPackets and octets < self.maxThroughput and not self.disconnecting:
+                packet = receive(self.maxPacketSize)
+                if packet is None:
+                    break
+                packets += 1
+                octets += packet.end - packet.start
+                packet.port = self
+                packet.time = now
+                try:
+                    deliver(packet)
+                except Exception:
+                    self._failures.failed(now, "datagramReceived")
+        except OSError as e:
+            if e.errno in (errno.EBADFD, errno.ENODEV):
+                return self._lost(e)
+            raise
+        finally:
+            self.counters["inPackets"] += packets
+            self.counters["inOctets"] += octets
+        return None
+
+    def _readSoon(self) -> None:
+        """
+        A device without a descriptor has something: read it in a turn of its own.
+        """
+        if self._readCall is None:
+            self._readCall = self.reactor.callLater(0, self._readNow)
+
+    def _readNow(self) -> None:
+        self._readCall = None
+        if self.connected and not self.disconnecting:
+            why = self.doRead()
+            if why is not None:
+                self.connectionLost(Failure(why))
+            elif self.connected and not self.disconnecting:
+                # Perhaps it did not get to the end.
+                self.device.readable(self._readSoon)
+
+    # Down
+
+    @property
+    def mtu(self) -> int:
+        """
+        The most octets that IP may put into one packet.
+        """
+        return self.device.mtu
+
+    @property
+    def linkAddress(self) -> bytes | None:
+        """
+        The link address of the kernel's end of a tap.
+        """
+        return self.device.linkAddress
+
+    @property
+    def offloads(self) -> int:
+        """
+        What may be left open in a packet.
+        """
+        return self.device.offloads
+
+    def writePacket(self, buffers: Sequence[bytes], offload: None = None) -> None:
+        """
+        Send one packet: see L{IPacketTransport.writePacket}.
+        """
+        counters = self.counters
+        if not self.connected:
+            counters["outDiscards"] += 1
+            return
+        try:
+            octets = self.device.send(buffers)
+        except OSError as e:
+            counters["outLinkDown" if e.errno == errno.EIO else "outErrors"] += 1
+        else:
+            counters["outPackets"] += 1
+            counters["outOctets"] += octets
+
+    def write(self, data: bytes) -> int | None:  # type: ignore[override]
+        """
+        Send one packet, and hear of it if the device does not take it.
+
+        @return: how many octets were written; L{None} if the link is down, which is counted.
+
+        @raise OSError: the device refused the packet, or the port is not listening.
+        """
+        try:
+            octets = self.device.send([data])
+        except OSError as e:
+            if e.errno != errno.EIO:
+                raise
+            self.counters["outLinkDown"] += 1
+            return None
+        self.counters["outPackets"] += 1
+        self.counters["outOctets"] += octets
+        return octets
+
+    def writeSequence(self, seq: Iterable[bytes]) -> None:  # type: ignore[override]
+        """
+        L{write} one packet made of several pieces.
+        """
+        self.write(b"".join(seq))
+
+    def logPrefix(self) -> str:
+        """
+        What log lines of this port begin with.
+        """
+        return self.logstr
+
+    def getHost(self) -> TunnelAddress:
+        """
+        The interface this port is on.
+        """
+        return TunnelAddress(self._mode, self.interface)
+
+
+def _stackOn(proto: Any) -> tuple[Any, int]:
+    """
+    What goes right on the port for C{proto}, and on which kind of device.
+    """
+    if IEthernetProtocol.providedBy(proto):
+        return proto, TAP
+    if IRawPacketProtocol.providedBy(proto):
+        return proto, TUN
+    if not IRawDatagramProtocol.providedBy(proto):
+        raise TypeError(
+            f"{proto!r} cannot go on a TuntapPort: it provides none of IEthernetProtocol, IRawPacketProtocol and"
+            " IRawDatagramProtocol. Add a DatagramProtocol to a RawUDPProtocol (addProto)"
+        )
+    number = udp.PROTOCOL if isinstance(proto, RawUDPProtocol) else getattr(proto, "protocolNumber", None)
+    if number is None:
+        raise TypeError(
+            f"{proto!r} does not say which IP protocol it is: give it a protocolNumber, or add it to an IPProtocol"
+            " with addProto(number, protocol) and put that on the port"
+        )
+    ip = IPProtocol()
+    ip.addProto(number, proto)
+    return ip, TUN

@@ -1,0 +1,111 @@
+"""
+The IPv6 header and its extension headers (RFC 8200 sections 3 and 4).
+
+    +-------+---------------+---------------------------------------+
+    |Version| Traffic Class |              Flow Label               |
+    +-------+---------------+-------+---------------+---------------+
+    |         Payload Length        |  Next Header  |   Hop Limit   |
+    +-------------------------------+---------------+---------------+
+    |                       Source Address (16)                     |
+    +---------------------------------------------------------------+
+    |                     Destination Address (16)                  |
+    +---------------------------------------------------------------+
+"""
+
+from __future__ import annotations
+
+import struct
+
+#: Version, class and flow label in one word; payload length; next header; hop limit.
+HEADER = struct.Struct("!IHBB")
+HEADER_LENGTH = 40
+MAX_PAYLOAD = 65535
+
+HOP_BY_HOP = 0
+ROUTING = 43
+FRAGMENT = 44
+DESTINATION_OPTIONS = 60
+EXTENSIONS = frozenset((HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS))
+
+#: RFC 8200 sets no bound on how many extension headers a packet carries or options they hold; a 64 KiB packet has room
+#: for 8,100. Linux has bounded options alike since 4.15 (net.ipv6.max_hbh_opts_number).
+MAX_EXTENSIONS = 8
+MAX_OPTIONS = 8
+MAX_PADDING = 7
+
+_PAD1 = 0
+_PADN = 1
+
+
+def packHeader(source: bytes, dest: bytes, protocol: int, length: int, hopLimit: int = 64, tos: int = 0) -> bytes:
+    """
+    A header without extensions.
+
+    @param source: sixteen octets; so is C{dest}.
+    @param protocol: of the payload: the Next Header field.
+    @param length: the payload's, in octets, at most 65,535.
+    @param tos: the Traffic Class field.
+    """
+    return HEADER.pack(0x60000000 | tos << 20, length, protocol, hopLimit) + source + dest
+
+
+def walkExtensions(data: bytes, kind: int, start: int, end: int) -> tuple[int, int, str | None]:
+    """
+    Go from the first extension header to the one of the upper layer.
+
+    @param kind: what the header at C{start} is.
+
+    @return: the protocol number of the upper layer, where its header begins, and L{None}; or what stood where the walk
+        ended, and the name of the counter for a packet that must not be delivered. An I{atomic} fragment, the first
+        and the last in one (RFC 6946), is a whole datagram, and is walked past.
+    """
+    for count in range(MAX_EXTENSIONS + 1):
+        if kind not in EXTENSIONS:
+            return kind, start, None
+        if count == MAX_EXTENSIONS or start + 8 > end or (kind == HOP_BY_HOP and count):
+            break
+        after = start + (8 if kind == FRAGMENT else (data[start + 1] + 1) * 8)
+        if after > end:
+            break
+        if kind == FRAGMENT:
+            # Offset and "more"; the two bits between them are reserved and ignored on reception.
+            if (data[start + 2] << 8 | data[start + 3]) & 0xFFF9:
+                return kind, start, "reasmReqds"
+        elif kind == ROUTING:
+            # "Segments left": to forward a packet at its sender's bidding is not for a host (RFC 5095, RFC 8200 4.4).
+            if data[start + 3]:
+                return kind, start, "inSourceRoutes"
+        elif not _optionsPass(data, start + 2, after):
+            break
+        kind = data[start]
+        start = after
+    return kind, start, "inHdrErrors"
+
+
+def _optionsPass(data: bytes, start: int, end: int) -> bool:
+    """
+    Whether a packet with the options between C{start} and C{end} may be processed further (RFC 8200 section 4.2): an
+    option that nobody knows says so in its two highest bits.
+    """
+    options = padding = 0
+    while start < end:
+        kind = data[start]
+        if kind == _PAD1:
+            padding += 1
+            start += 1
+        else:
+            if start + 1 >= end or start + 2 + data[start + 1] > end:
+                return False
+            length = 2 + data[start + 1]
+            start += length
+            if kind == _PADN:
+                padding += length
+            else:
+                padding = 0
+                options += 1
+                # 0x05 is Router Alert (RFC 2711), 0xc2 a jumbo payload (RFC 2675), which no device here carries.
+                if kind & 0xC0 or options > MAX_OPTIONS:
+                    return False
+        if padding > MAX_PADDING:
+            return False
+    return True
