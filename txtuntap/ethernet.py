@@ -25,7 +25,7 @@ from txtuntap.wire import ethernet as wire
 from txtuntap.wire.address import packLinkAddress
 from txtuntap.wire.ethernet import EthernetHeader
 
-__all__ = ["EthernetHeader", "EthernetProtocol", "IEthernetProtocol", "VLAN"]
+__all__ = ["VLAN", "EthernetHeader", "EthernetProtocol", "IEthernetProtocol"]
 
 #: Tags that are looked behind: a frame of 64 KiB could hold 16,000.
 MAX_TAGS = 2
@@ -90,9 +90,7 @@ class EthernetProtocol(Layer):
         proto = IRawPacketProtocol(proto)
         self._table.check(num)
         if num < wire.FIRST_TYPE:
-            warnings.warn(
-                f"{num} is a frame length (802.3), not an EtherType: nothing will be delivered", stacklevel=2
-            )
+            warnings.warn(f"{num} is a frame length (802.3), not an EtherType: nothing will be delivered", stacklevel=2)
         transport: EthernetProtocol | VLAN = self
         table = self._table
         if vlan is not None:

@@ -235,5 +235,3 @@ class INeighbours(Interface):
 
         @return: the link address of its station, or L{None} if that is not known.
         """
-
-

@@ -205,9 +205,10 @@ class IPProtocol(Layer):
                 return self.dropped(packet, fault)
         packet.network = start
         packet.ip = self
-        if self._local4 is not None and (dest not in self._local4 or source not in self._vetted):
-            if dest not in self._local4 or not self._maySend(packet, source):
-                return self.dropped(packet, "inAddrErrors")
+        if self._local4 is not None and (
+            dest not in self._local4 or (source not in self._vetted and not self._maySend(packet, source))
+        ):
+            return self.dropped(packet, "inAddrErrors")
         packet.transport = packet.start = start + header
         if word1 & 0x3FFF:
             return self.dropped(packet, "reasmReqds")

@@ -138,10 +138,8 @@ class ProtocolTable:
         @raise ValueError: C{proto} was not added under C{num}.
         """
         protocols = self.protocols.get(num, [])
-        for index, other in enumerate(protocols):
-            if other is proto:
-                break
-        else:
+        index = next((i for i, other in enumerate(protocols) if other is proto), None)
+        if index is None:
             raise ValueError(f"{proto!r} was not added under {num}")
         del protocols[index], self.ways[num][index]
         if not protocols:
@@ -206,7 +204,7 @@ class Layer(AbstractDatagramProtocol):
         """
         Start this layer, and, the first time, everything above it.
         """
-        super().doStart()
+        super().doStart()  # type: ignore[no-untyped-call]
         if self.numPorts == 1:
             started = []
             try:
@@ -216,7 +214,7 @@ class Layer(AbstractDatagramProtocol):
             except BaseException:
                 for proto in reversed(started):
                     self._disconnect(proto)
-                super().doStop()
+                super().doStop()  # type: ignore[no-untyped-call]
                 raise
 
     def doStop(self) -> None:
@@ -226,7 +224,7 @@ class Layer(AbstractDatagramProtocol):
         if self.numPorts == 1:
             for proto, _, _ in reversed(list(self._above.values())):
                 self._disconnect(proto)
-        super().doStop()
+        super().doStop()  # type: ignore[no-untyped-call]
 
     def _attach(self, proto: Any, transport: object) -> None:
         """

@@ -9,8 +9,8 @@ A packet on its way up: one buffer, and where the layers have got to in it.
             ^          ^            ^           ^                                    ^
             link       network      transport   start, when the application has it   end
 
-Each layer notes where its header stood, moves C{start} to what comes after it, and C{end} to where that ends. Nothing is
-copied, and C{data} is never written to or used again, so whoever gets a packet may keep it.
+Each layer notes where its header stood, moves C{start} to what comes after it, and C{end} to where that ends. Nothing
+is copied, and C{data} is never written to or used again, so whoever gets a packet may keep it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
@@ -132,6 +132,13 @@ class RawUDPProtocol(Layer):
         self._table.remove(num, proto)
         self._flows.clear()
         self._detach(proto)
+
+    @property
+    def ip(self) -> IIPTransport | None:
+        """
+        The IP layer below, while there is one.
+        """
+        return cast("IIPTransport | None", self.transport)
 
     def doStop(self) -> None:
         """
@@ -350,10 +357,10 @@ class UDPTransport:
             addr = self._connected
         elif addr is None:
             raise ValueError("this transport is not connected: give write() an address")
-        peer = self._peers.get(tuple(addr))
+        peer = self._peers.get((addr[0], addr[1]))
         if peer is None and isinstance(addr, Peer):
             peer = addr
-        ip = (peer and peer.headers.ip) or self._udp.transport
+        ip = (peer and peer.headers.ip) or self._udp.ip
         route: Route | None = None
         if peer is not None:
             port = peer[1]
@@ -400,7 +407,7 @@ class UDPTransport:
         """
         The address listened on: the unspecified one, and the port.
         """
-        ip = self._udp.transport
+        ip = self._udp.ip
         addresses = getattr(ip, "addresses", ())
         if addresses and all(address.version == 6 for address in addresses):
             return IPv6Address("UDP", "::", self.port)
@@ -465,5 +472,5 @@ class UDPTransport:
         return dest, port
 
     def _isBroadcast(self, dest: bytes) -> bool:
-        ip = self._udp.transport
+        ip = self._udp.ip
         return dest == LIMITED_BROADCAST or dest in getattr(ip, "broadcasts", ())

@@ -89,9 +89,7 @@ def udpPacket(
     """
     An L{ipPacket} with a L{udpDatagram}.
     """
-    return ipPacket(
-        source, dest, udp.PROTOCOL, udpDatagram(source, dest, sourcePort, destPort, payload), **fields
-    )
+    return ipPacket(source, dest, udp.PROTOCOL, udpDatagram(source, dest, sourcePort, destPort, payload), **fields)
 
 
 # The operating system's calls, in memory
@@ -196,9 +194,7 @@ class MemoryIOSystem:
         # No descriptor of the process has such a number.
         self._next = 8192
 
-    def registerSpecialDevice(
-        self, name: bytes, cls: Callable[[MemoryIOSystem, int, int | None], Tunnel]
-    ) -> None:
+    def registerSpecialDevice(self, name: bytes, cls: Callable[[MemoryIOSystem, int, int | None], Tunnel]) -> None:
         """
         Say what makes the L{Tunnel} when C{name} is opened.
         """

@@ -148,6 +148,8 @@ class TuntapPort(abstract.FileDescriptor):
             wanted, kind = ("tap", "tun") if mode == TAP else ("tun", "tap")
             raise ValueError(f"{proto!r} goes on a {wanted}, and the device is a {kind}")
         super().__init__(reactor)
+        # What FileDescriptor says of it is less than what is used: IReactorFDSet and IReactorTime.
+        self.reactor: Any
         self.protocol = proto
         self.device = device
         self.maxPacketSize = maxPacketSize
@@ -230,7 +232,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._losing.append(lost)
         return lost
 
-    def connectionLost(self, reason: Failure | None = None) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure | None = None) -> None:
         """
         The port ends: called by the reactor, or, without a C{reason}, by L{stopListening}.
         """
@@ -246,7 +248,7 @@ class TuntapPort(abstract.FileDescriptor):
         else:
             self._log.error("{prefix}: {reason}", prefix=self.logstr, reason=reason.getErrorMessage())
         self.stopReading()
-        super().connectionLost(reason)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
         try:
             disconnect(self._top)
         except Exception:
@@ -288,7 +290,7 @@ class TuntapPort(abstract.FileDescriptor):
         Begin, or go on, to read.
         """
         if self.device.fileno() >= 0:
-            super().startReading()
+            super().startReading()  # type: ignore[no-untyped-call]
         else:
             self.device.readable(self._readSoon)
 
@@ -297,7 +299,7 @@ class TuntapPort(abstract.FileDescriptor):
         Leave what comes where it is.
         """
         if self.device.fileno() >= 0:
-            super().stopReading()
+            super().stopReading()  # type: ignore[no-untyped-call]
         else:
             self.device.readable(None)
 
@@ -406,7 +408,7 @@ class TuntapPort(abstract.FileDescriptor):
         self.counters["outOctets"] += octets
         return octets
 
-    def writeSequence(self, seq: Iterable[bytes]) -> None:  # type: ignore[override]
+    def writeSequence(self, seq: Iterable[bytes]) -> None:
         """
         L{write} one packet made of several pieces.
         """

@@ -1,7 +1,8 @@
 """
 TUN and TAP devices, one module per platform; and the interfaces' settings.
 
-A device is an L{IDevice<txtuntap.interfaces.IDevice>}: open, receive, send, C{fileno}, close, with or without a reactor.
+A device is an L{IDevice<txtuntap.interfaces.IDevice>}: open, receive, send, C{fileno}, close; with or without a
+reactor.
 """
 
 #: A device that carries IP packets: C{IFF_TUN}.

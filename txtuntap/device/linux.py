@@ -95,7 +95,7 @@ class LinuxDevice:
         self.mtu = 1500
         self.linkAddress: bytes | None = None
         self._information = protocolInformation
-        self._system = RealSystem if system is None else system
+        self._system: Any = RealSystem if system is None else system
         self._read = self._system.read
         self._fileno = -1
 
@@ -195,7 +195,9 @@ class LinuxDevice:
         except OSError:
             return
         if flags & IFF_VNET_HDR or flags & (IFF_TUN | IFF_TAP) != self.mode:
-            raise OSError(errno.EINVAL, f"{self.name} was made with other flags ({flags:#06x}): delete it or name another")
+            raise OSError(
+                errno.EINVAL, f"{self.name} was made with other flags ({flags:#06x}): delete it or name another"
+            )
         self._information = not flags & IFF_NO_PI
         self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
 
