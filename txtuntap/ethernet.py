@@ -31,7 +31,7 @@ __all__ = ["VLAN", "EthernetHeader", "EthernetProtocol", "IEthernetProtocol"]
 MAX_TAGS = 2
 
 _TAGS = frozenset((wire.VLAN, wire.SERVICE_VLAN))
-_typeOf = wire.TYPE.unpack_from
+_sourceAndType = wire.SOURCE_AND_TYPE.unpack_from
 
 
 @implementer(IEthernetProtocol, IPacketReceiver, IEthernetTransport)
@@ -127,9 +127,9 @@ class EthernetProtocol(Layer):
             return self.dropped(packet, "inErrors")
         if self.address is not None and not data[start] & 1 and data[start : start + 6] != self.address:
             return self.dropped(packet, "inOtherHosts")
-        (etherType,) = _typeOf(data, start)
+        packet.linkSource, etherType = _sourceAndType(data, start)
         receive = self._receivers.get(etherType)
-        if receive is None or etherType < 0x0600:
+        if receive is None:
             return self._unusual(packet, etherType)
         packet.etherType = etherType
         packet.ethernet = self

@@ -48,11 +48,15 @@ __all__ = ["IPHeader", "IPProtocol", "Route"]
 
 DEFAULT_HOP_LIMIT = 64
 
+#: Groups that every host is in (RFC 1112 section 4, RFC 4291 section 2.8).
+ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
+
 #: How many senders are remembered as having an address that may be answered.
 MAX_VETTED = 4096
 
 _random = SystemRandom()
-_words = ipv4.WORDS.unpack_from
+_number = int.from_bytes
+_essentials = ipv4.ESSENTIALS.unpack_from
 _header6 = ipv6.HEADER.unpack_from
 
 
@@ -119,18 +123,16 @@ class IPProtocol(Layer):
         self.routes = StaticRoutes() if routes is None else routes
         self.neighbours = StaticNeighbours() if neighbours is None else neighbours
         self.addresses: list[IPv4Interface | IPv6Interface] = []
-        # What is for us: IPv4 addresses as numbers, since the header comes as such. None: everything.
-        self._local4: set[int] | None = None
-        self._local6: set[bytes] | None = None
+        # What is for us, groups and broadcasts included. None: everything.
+        self._local: set[bytes] | None = None
         self._own: set[bytes] = set()
         self.broadcasts: set[bytes] = {LIMITED_BROADCAST}
         # Senders that passed _maySend: the hot path looks no further.
-        self._vetted: set[int | bytes] = set()
+        self._vetted: set[bytes] = set()
         if addresses is not None:
             if isinstance(addresses, str):
                 raise ValueError(f"addresses is a list of addresses: give [{addresses!r}]")
-            self._local4 = {int.from_bytes(LIMITED_BROADCAST, "big"), 0xE0000001}
-            self._local6 = {packAddress("ff01::1"), packAddress("ff02::1")}
+            self._local = {LIMITED_BROADCAST, *map(packAddress, ALL_HOSTS)}
             for address in addresses:
                 self._addAddress(ip_interface(address))
 
@@ -176,22 +178,18 @@ class IPProtocol(Layer):
         if available < 20:
             return self.dropped(packet, "inTruncatedPkts")
         first = data[start]
-        if first >> 4 != 4:
+        if first >> 4 == 6:
             return self._packetReceived6(packet)
         if packet.etherType != 0x0800 and packet.etherType:
             return self.dropped(packet, "inHdrErrors")
-        word0, word1, word2, source, dest = _words(data, start)
-        total = word0 & 0xFFFF
+        total, fragment, protocol = _essentials(data, start)
         header = 20
-        if self._verify or first != 0x45:
-            words = word0 + word1 + word2 + source + dest
-            if first != 0x45:
-                header = (first & 0x0F) << 2
-                if header < 20 or header > available:
-                    return self.dropped(packet, "inHdrErrors")
-                words += onesSum(data[start + 20 : start + header])
-            if self._verify and words % 0xFFFF:
-                return self.dropped(packet, "inCsumErrors")
+        if first != 0x45:
+            fault, header = self._optionsFault(packet)
+            if fault is not None:
+                return self.dropped(packet, fault)
+        elif self._verify and _number(data[start : start + 20], "big") % 0xFFFF:
+            return self.dropped(packet, "inCsumErrors")
         if total != available:
             if total < header:
                 return self.dropped(packet, "inHdrErrors")
@@ -199,29 +197,42 @@ class IPProtocol(Layer):
                 packet.end = start + total
             elif not packet.partial:
                 return self.dropped(packet, "inTruncatedPkts")
-        if header != 20:
-            fault = ipv4.optionsFault(data, start + 20, start + header)
-            if fault is not None:
-                return self.dropped(packet, fault)
         packet.network = start
         packet.ip = self
-        if self._local4 is not None and (
-            dest not in self._local4 or (source not in self._vetted and not self._maySend(packet, source))
+        if self._local is not None and (
+            data[start + 16 : start + 20] not in self._local
+            or (data[start + 12 : start + 16] not in self._vetted and not self._maySend(packet))
         ):
             return self.dropped(packet, "inAddrErrors")
         packet.transport = packet.start = start + header
-        if word1 & 0x3FFF:
+        if fragment & 0x3FFF:
             return self.dropped(packet, "reasmReqds")
-        receive = self._receivers.get(word2 >> 16 & 0xFF)
+        receive = self._receivers.get(protocol)
         if receive is None:
             return self.dropped(packet, "inUnknownProtos")
         receive(packet)
+
+    def _optionsFault(self, packet: Packet) -> tuple[str | None, int]:
+        """
+        Check a header that is not the usual 20 octets of version 4.
+
+        @return: the name of the counter for a datagram that must not be delivered, or L{None}; and the length of the
+            header.
+        """
+        data = packet.data
+        start = packet.start
+        header = (data[start] & 0x0F) << 2
+        if data[start] >> 4 != 4 or header < 20 or header > packet.end - start:
+            return "inHdrErrors", header
+        if self._verify and onesSum(data[start : start + header]):
+            return "inCsumErrors", header
+        return ipv4.optionsFault(data, start + 20, start + header), header
 
     def _packetReceived6(self, packet: Packet) -> None:
         data = packet.data
         start = packet.start
         available = packet.end - start
-        if data[start] >> 4 != 6 or (packet.etherType != 0x86DD and packet.etherType):
+        if packet.etherType != 0x86DD and packet.etherType:
             return self.dropped(packet, "inHdrErrors")
         if available < 40:
             return self.dropped(packet, "inTruncatedPkts")
@@ -233,12 +244,11 @@ class IPProtocol(Layer):
                 return self.dropped(packet, "inTruncatedPkts")
         packet.network = start
         packet.ip = self
-        if self._local6 is not None:
-            source = data[start + 8 : start + 24]
-            if data[start + 24 : start + 40] not in self._local6 or (
-                source not in self._vetted and not self._maySend(packet, source)
-            ):
-                return self.dropped(packet, "inAddrErrors")
+        if self._local is not None and (
+            data[start + 24 : start + 40] not in self._local
+            or (data[start + 8 : start + 24] not in self._vetted and not self._maySend(packet))
+        ):
+            return self.dropped(packet, "inAddrErrors")
         transport = start + 40
         if kind in ipv6.EXTENSIONS:
             kind, transport, fault = ipv6.walkExtensions(data, kind, transport, packet.end)
@@ -264,12 +274,10 @@ class IPProtocol(Layer):
         etherType = protocol if protocol in (IPV4, IPV6) else 0
         self.packetReceived(Packet(data, partial=bool(partial), etherType=etherType))
 
-    def _maySend(self, packet: Packet, key: int | bytes) -> bool:
+    def _maySend(self, packet: Packet) -> bool:
         """
         Whether the source of C{packet} is an address that another host can have (RFC 1122 section 3.2.1.3): not a
         group's, nor the loopback, nor one of our own ("LAND"), nor that of a whole network.
-
-        @param key: the source, as it is to be remembered in C{_vetted}.
         """
         source = packet.sourceAddress
         if source in self._own or source in self.broadcasts:
@@ -280,7 +288,7 @@ class IPProtocol(Layer):
             return not any(source) and (len(source) == 16 or dest == LIMITED_BROADCAST)
         if len(self._vetted) >= MAX_VETTED:
             self._vetted.clear()
-        self._vetted.add(key)
+        self._vetted.add(source)
         return True
 
     # Down
@@ -421,13 +429,11 @@ class IPProtocol(Layer):
         self._own.add(packed)
         if isinstance(self.routes, StaticRoutes):
             self.routes.add(address.network)
-        assert self._local4 is not None and self._local6 is not None
+        assert self._local is not None
+        self._local.add(packed)
         if isinstance(address, IPv6Interface):
-            self._local6 |= {packed, solicitedNode(packed)}
-            return
-        self._local4.add(int(address))
-        # Networks of one or two addresses have none to spare for a broadcast (RFC 3021).
-        if address.network.prefixlen < 31:
-            broadcast = address.network.broadcast_address
-            self._local4.add(int(broadcast))
-            self.broadcasts.add(broadcast.packed)
+            self._local.add(solicitedNode(packed))
+        elif address.network.prefixlen < 31:
+            # Networks of one or two addresses have none to spare for a broadcast (RFC 3021).
+            self._local.add(address.network.broadcast_address.packed)
+            self.broadcasts.add(address.network.broadcast_address.packed)

@@ -36,6 +36,7 @@ class Packet:
     @ivar ethernet: the Ethernet transport it came up through, or L{None} where there is none (a tun).
     @ivar ip: the IP layer that has seen it.
     @ivar etherType: what the link says the payload is; 0 where it does not say.
+    @ivar linkSource: the link address of the station that sent the frame, or L{None} where there is no link layer.
     @ivar link: where the Ethernet header stands, if C{ethernet} is not L{None}.
     @ivar network: where the IP header stands, once IP has seen it.
     @ivar transport: where the header above IP stands, once IP has seen it.
@@ -48,6 +49,7 @@ class Packet:
         "ethernet",
         "ip",
         "link",
+        "linkSource",
         "network",
         "partial",
         "port",
@@ -75,6 +77,7 @@ class Packet:
         self.ethernet: IEthernetTransport | None = None
         self.ip: IIPTransport | None = None
         self.link = 0
+        self.linkSource: bytes | None = None
         self.network = 0
         self.transport = 0
 
@@ -143,13 +146,6 @@ class Packet:
         How many hops the packet had left on arrival (Time to Live, Hop Limit).
         """
         return self.data[self.network + (8 if self.version == 4 else 7)]
-
-    @property
-    def linkSource(self) -> bytes | None:
-        """
-        The link address of the station that sent the frame, or L{None} where there is no link layer.
-        """
-        return None if self.ethernet is None else self.data[self.link + 6 : self.link + 12]
 
     @property
     def linkDest(self) -> bytes | None:

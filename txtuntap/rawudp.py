@@ -41,35 +41,50 @@ class Peer(tuple[str, int]):
     The address C{(host, port)} of whoever sent a datagram, as the application gets it: an ordinary tuple that also
     knows the way back, for as long as somebody holds it.
 
-    @ivar headers: a packet with no more than the headers of the latest datagram on this flow.
-    @ivar transports: who gets the datagrams of this flow.
-    @ivar only: the one of C{transports}, if it is one.
+    @ivar flow: how its datagrams come.
     """
 
-    headers: Packet
-    port: object
-    ethernet: object
-    station: bytes | None
-    transports: tuple[UDPTransport, ...]
-    only: UDPTransport | None
-    _route: Route | None
+    flow: Flow
+
+
+class Flow:
+    """
+    Datagrams from one port of one address to one port of another: who sends them, who gets them, and what an answer
+    needs to know.
+
+    @ivar peer: the sender's address.
+    @ivar transports: of the protocols that get them.
+    @ivar transport: the one of C{transports}, if it is one.
+    @ivar headers: a packet with the headers, and no more, of the first datagram that came the way the latest came.
+    @ivar port: by which port that way comes; C{ethernet} and C{linkSource}: by which layer and from which station.
+    """
+
+    __slots__ = ("_route", "ethernet", "headers", "linkSource", "peer", "port", "transport", "transports")
+
+    def __init__(self, peer: Peer, transports: tuple[UDPTransport, ...], packet: Packet) -> None:
+        self.peer = peer
+        peer.flow = self
+        self.transports = transports
+        self.transport = transports[0] if len(transports) == 1 else None
+        self.cameFrom(packet)
 
     def cameFrom(self, packet: Packet) -> None:
         """
         Take note of the way that C{packet} came: answers go back that way from now on.
         """
-        self.headers = packet.copy()
-        self.headers.data = packet.data[: packet.transport + wire.HEADER_LENGTH]
-        self.headers.end = len(self.headers.data)
+        headers = packet.copy()
+        headers.data = packet.data[: packet.transport + wire.HEADER_LENGTH]
+        headers.end = len(headers.data)
+        self.headers = headers
         self.port = packet.port
         self.ethernet = packet.ethernet
-        self.station = packet.linkSource
-        self._route = None
+        self.linkSource = packet.linkSource
+        self._route: Route | None = None
 
     @property
     def localPort(self) -> int:
         """
-        The port of ours that it wrote to.
+        The port of ours that they go to.
         """
         at = self.headers.transport + 2
         return _number(self.headers.data[at : at + 2], "big")
@@ -103,7 +118,7 @@ class RawUDPProtocol(Layer):
         self._table = ProtocolTable(16)
         self._verify = verifyChecksum
         self._transports: dict[int, list[UDPTransport]] = self._table.ways
-        self._flows: dict[bytes, Peer] = {}
+        self._flows: dict[bytes, Flow] = {}
         self.udpProtos = self._table.protocols
 
     def addProto(self, num: int, proto: Any) -> None:
@@ -187,23 +202,31 @@ class RawUDPProtocol(Layer):
         elif span == 40 and self._verify:
             return self.dropped(packet, "inErrors")
         key = data[first : start + 4]
-        peer = self._flows.get(key)
-        if peer is None:
-            peer = self._newFlow(packet, key)
-            if peer is None:
+        flow = self._flows.get(key)
+        if flow is None:
+            flow = self._newFlow(packet, key)
+            if flow is None:
                 return self.dropped(packet, "noPorts")
         elif (
-            packet.port is not peer.port
-            or packet.ethernet is not peer.ethernet
-            or (peer.station is not None and data[packet.link + 6 : packet.link + 12] != peer.station)
+            packet.linkSource != flow.linkSource or packet.ethernet is not flow.ethernet or packet.port is not flow.port
         ):
-            peer.cameFrom(packet)
+            flow.cameFrom(packet)
         packet.start = start + 8
-        if peer.only is not None:
-            peer.only.deliver(packet, peer)
+        transport = flow.transport
+        if transport is None:
+            for transport in flow.transports:
+                transport.deliver(packet.copy(), flow)
+        elif flow is not transport.latest:
+            transport.deliver(packet, flow)
         else:
-            for transport in peer.transports:
-                transport.deliver(packet.copy(), peer)
+            # As deliver() does: a call less for one datagram after another from the same peer.
+            transport.packet = packet
+            try:
+                transport.protocol.datagramReceived(data[start + 8 : packet.end], flow.peer)
+            except Exception:
+                transport.failures.failed(packet.time, "datagramReceived")
+            finally:
+                transport.packet = None
 
     def datagramReceived(  # type: ignore[override]
         self,
@@ -245,10 +268,10 @@ class RawUDPProtocol(Layer):
             return self.dropped(packet, "inErrors")
         packet.end = packet.start + UDPHeader(data).len
         packet.start += wire.HEADER_LENGTH
-        for transport in self._transports.get(UDPHeader(data).dest, ()):
-            peer = Peer((source, UDPHeader(data).source))
-            peer.cameFrom(packet)
-            transport.deliver(packet.copy(), peer)
+        transports = tuple(self._transports.get(UDPHeader(data).dest, ()))
+        flow = Flow(Peer((source, UDPHeader(data).source)), transports, packet)
+        for transport in transports:
+            transport.deliver(packet.copy(), flow)
 
     def _unusual(self, packet: Packet, length: int, check: int) -> None:
         """
@@ -263,36 +286,34 @@ class RawUDPProtocol(Layer):
         elif addresses == 32 and self._verify:
             return self.dropped(packet, "inErrors")
         key = plain.data[: addresses + 4]
-        peer = self._flows.get(key) or self._newFlow(packet, key)
-        if peer is None:
+        flow = self._flows.get(key) or self._newFlow(packet, key)
+        if flow is None:
             return self.dropped(packet, "noPorts")
-        peer.cameFrom(packet)
+        flow.cameFrom(packet)
         packet.start += wire.HEADER_LENGTH
-        for transport in peer.transports:
-            transport.deliver(packet.copy(), peer)
+        for transport in flow.transports:
+            transport.deliver(packet.copy(), flow)
 
-    def _newFlow(self, packet: Packet, key: bytes) -> Peer | None:
+    def _newFlow(self, packet: Packet, key: bytes) -> Flow | None:
         """
-        The peer of a flow that is not in the table, or L{None} if nobody has its port.
+        A flow that is not in the table, or L{None} if nobody has its port.
 
         @param key: source and destination address, source and destination port.
         """
-        transports = self._transports.get(_number(key[-2:], "big"))
-        if transports is None:
+        known = self._transports.get(_number(key[-2:], "big"))
+        if known is None:
             return None
-        size = (len(key) - 4) // 2
-        peer = Peer((addressText(key[:size]), _number(key[-4:-2], "big")))
-        peer.cameFrom(packet)
         # A protocol under several ports has the transport of the first, and looks there for the packet.
-        peer.transports = tuple(
+        transports = tuple(
             transport.protocol.transport if isinstance(transport.protocol.transport, UDPTransport) else transport
-            for transport in transports
+            for transport in known
         )
-        peer.only = peer.transports[0] if len(peer.transports) == 1 else None
+        size = (len(key) - 4) // 2
+        flow = Flow(Peer((addressText(key[:size]), _number(key[-4:-2], "big"))), transports, packet)
         if len(self._flows) >= MAX_FLOWS:
             del self._flows[next(iter(self._flows))]
-        self._flows[key] = peer
-        return peer
+        self._flows[key] = flow
+        return flow
 
 
 @implementer(IUDPTransport)
@@ -302,6 +323,7 @@ class UDPTransport:
 
     @ivar port: the UDP port.
     @ivar protocol: the application's.
+    @ivar latest: the flow of the latest datagram.
     @ivar packet: the packet just being delivered (L{Packet<txtuntap.packet.Packet>}), or L{None}: its C{dest},
         C{hopLimit}, C{linkSource} and C{time} tell what C{datagramReceived} does not.
     """
@@ -311,29 +333,29 @@ class UDPTransport:
         self.protocol = protocol
         self.packet: Packet | None = None
         self._udp = udp
-        self._failures = FailureLog(protocol, udp.counters)
+        self.failures = FailureLog(protocol, udp.counters)
         self._connected: tuple[str, int] | None = None
         self._broadcastAllowed = False
         # Who wrote, and by which flow last: more than one of our addresses may be known to a peer.
-        self._peers: dict[tuple[str, int], Peer] = {}
-        self._latest: Peer | None = None
+        self._flows: dict[tuple[str, int], Flow] = {}
+        self.latest: Flow | None = None
 
     def __repr__(self) -> str:
         return f"<UDPTransport of {self.protocol!r} on {self.port}>"
 
-    def deliver(self, packet: Packet, peer: Peer) -> None:
+    def deliver(self, packet: Packet, flow: Flow) -> None:
         """
         Hand the application a datagram: C{packet}, from C{start} to C{end}.
         """
-        if peer is not self._latest:
-            if self._connected is not None and peer != self._connected:
+        if flow is not self.latest:
+            if self._connected is not None and flow.peer != self._connected:
                 return self._udp.dropped(packet, "noPorts")
-            self._remember(peer)
+            self._remember(flow)
         self.packet = packet
         try:
-            self.protocol.datagramReceived(packet.data[packet.start : packet.end], peer)
+            self.protocol.datagramReceived(packet.data[packet.start : packet.end], flow.peer)
         except Exception:
-            self._failures.failed(packet.time, "datagramReceived")
+            self.failures.failed(packet.time, "datagramReceived")
         finally:
             self.packet = None
 
@@ -357,17 +379,17 @@ class UDPTransport:
             addr = self._connected
         elif addr is None:
             raise ValueError("this transport is not connected: give write() an address")
-        peer = self._peers.get((addr[0], addr[1]))
-        if peer is None and isinstance(addr, Peer):
-            peer = addr
-        ip = (peer and peer.headers.ip) or self._udp.ip
+        flow = self._flows.get((addr[0], addr[1]))
+        if flow is None and isinstance(addr, Peer):
+            flow = addr.flow
+        ip = (flow and flow.headers.ip) or self._udp.ip
         route: Route | None = None
-        if peer is not None:
-            port = peer[1]
-            localPort = peer.localPort
+        if flow is not None:
+            port = flow.peer[1]
+            localPort = flow.localPort
             if ip is not None and port:
-                route = peer.routeBack(ip)
-            limit = wire.MAX_PAYLOAD[16 if ":" in peer[0] else 4]
+                route = flow.routeBack(ip)
+            limit = wire.MAX_PAYLOAD[16 if ":" in flow.peer[0] else 4]
         else:
             dest, port = self._parse(*addr)
             localPort = self.port
@@ -401,7 +423,7 @@ class UDPTransport:
             raise RuntimeError("already connected, reconnecting is not currently supported")
         dest, port = self._parse(host, port)
         self._connected = (addressText(dest), port)
-        self._latest = None
+        self.latest = None
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """
@@ -440,19 +462,19 @@ class UDPTransport:
         """
         Forget everybody who wrote.
         """
-        self._peers.clear()
-        self._latest = None
+        self._flows.clear()
+        self.latest = None
 
-    def _remember(self, peer: Peer) -> None:
-        self._latest = peer
-        known = self._peers.get(peer)
-        if known is not peer:
+    def _remember(self, flow: Flow) -> None:
+        self.latest = flow
+        known = self._flows.get(flow.peer)
+        if known is not flow:
             # A dict keeps the key it has: out with the old one, so that the new one is the youngest.
             if known is not None:
-                del self._peers[peer]
-            elif len(self._peers) >= MAX_PEERS:
-                del self._peers[next(iter(self._peers))]
-            self._peers[peer] = peer
+                del self._flows[flow.peer]
+            elif len(self._flows) >= MAX_PEERS:
+                del self._flows[next(iter(self._flows))]
+            self._flows[flow.peer] = flow
 
     def _parse(self, host: str, port: int) -> tuple[bytes, int]:
         """

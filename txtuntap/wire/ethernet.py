@@ -13,7 +13,8 @@ import struct
 
 HEADER = struct.Struct("!6s6sH")
 HEADER_LENGTH = 14
-TYPE = struct.Struct("!12xH")
+#: The part of a header that matters to all who listen.
+SOURCE_AND_TYPE = struct.Struct("!6x6sH")
 TAG = struct.Struct("!HH")
 
 IPV4 = 0x0800

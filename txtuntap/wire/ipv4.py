@@ -23,8 +23,8 @@ import struct
 from txtuntap.wire.address import addressText
 from txtuntap.wire.checksum import checksum
 
-#: The header as its five words: as sums go they are also the header's checksum.
-WORDS = struct.Struct("!5I")
+#: The part of a header that every datagram is looked at for: total length, flags and fragment offset, protocol.
+ESSENTIALS = struct.Struct("!2xH2xHxB")
 HEADER = struct.Struct("!BBHHHBBH4s4s")
 HEADER_LENGTH = 20
 MAX_LENGTH = 65535
