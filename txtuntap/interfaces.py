@@ -16,8 +16,8 @@ from twisted.pair.raw import IRawDatagramProtocol, IRawPacketProtocol
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from txtuntap.ip import Route
     from txtuntap.packet import Packet
+    from txtuntap.routing import Route
 
 __all__ = [
     "IDevice",

@@ -28,7 +28,7 @@ from txtuntap.interfaces import (
 )
 from txtuntap.layer import Layer, ReceiverTable
 from txtuntap.packet import Packet
-from txtuntap.routing import StaticNeighbours, StaticRoutes
+from txtuntap.routing import Route, StaticNeighbours, StaticRoutes
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,
@@ -44,7 +44,7 @@ from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.ethernet import IPV4, IPV6
 from txtuntap.wire.ipv4 import IPHeader
 
-__all__ = ["IPHeader", "IPProtocol", "Route"]
+__all__ = ["IPHeader", "IPProtocol"]
 
 DEFAULT_HOP_LIMIT = 64
 
@@ -58,27 +58,6 @@ _random = SystemRandom()
 _number = int.from_bytes
 _essentials = ipv4.ESSENTIALS.unpack_from
 _header6 = ipv6.HEADER.unpack_from
-
-
-@attrs.frozen
-class Route:
-    """
-    How a datagram gets to where it goes.
-
-    @ivar source: the packed address it leaves from.
-    @ivar dest: the packed address it goes to.
-    @ivar ethernet: the Ethernet transport to send it by; L{None} where there is none (a tun).
-    @ivar station: the link address of the next hop, if there is C{ethernet}.
-    @ivar linkSource: the link address to leave from, if not the one that C{ethernet} has.
-    @ivar port: the port to leave by, if not the one that the layers are on.
-    """
-
-    source: bytes
-    dest: bytes
-    ethernet: IEthernetTransport | None = None
-    station: bytes = b""
-    linkSource: bytes | None = None
-    port: IPacketTransport | None = None
 
 
 @implementer(IRawPacketProtocol, IPacketReceiver, IIPTransport)

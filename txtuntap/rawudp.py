@@ -17,9 +17,9 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.interfaces import IIPTransport, IPacketReceiver, IRawDatagramProtocol
-from txtuntap.ip import Route
 from txtuntap.layer import FailureLog, Layer, ProtocolTable
 from txtuntap.packet import Packet
+from txtuntap.routing import Route
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import LIMITED_BROADCAST, addressText, packAddress
 from txtuntap.wire.udp import UDPHeader

@@ -1,17 +1,39 @@
 """
-Static routes and neighbours: what L{IPProtocol<txtuntap.ip.IPProtocol>} has where nobody gives it live ones.
+Routes and neighbours: static tables, which L{IPProtocol<txtuntap.ip.IPProtocol>} has where nobody gives it live ones.
 """
 
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+import attrs
 from zope.interface import implementer
 
-from txtuntap.interfaces import INeighbours, IRoutes
+from txtuntap.interfaces import IEthernetTransport, INeighbours, IPacketTransport, IRoutes
 from txtuntap.wire.address import packAddress, packLinkAddress
 
 Network = IPv4Network | IPv6Network
+
+
+@attrs.frozen
+class Route:
+    """
+    How a datagram gets to where it goes.
+
+    @ivar source: the packed address it leaves from.
+    @ivar dest: the packed address it goes to.
+    @ivar ethernet: the Ethernet transport to send it by; L{None} where there is none (a tun).
+    @ivar station: the link address of the next hop, if there is C{ethernet}.
+    @ivar linkSource: the link address to leave from, if not the one that C{ethernet} has.
+    @ivar port: the port to leave by, if not the one that the layers are on.
+    """
+
+    source: bytes
+    dest: bytes
+    ethernet: IEthernetTransport | None = None
+    station: bytes = b""
+    linkSource: bytes | None = None
+    port: IPacketTransport | None = None
 
 
 @implementer(IRoutes)

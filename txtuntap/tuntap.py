@@ -21,7 +21,7 @@ from twisted.python.reflect import fullyQualifiedName
 from zope.interface import implementer
 
 from txtuntap.adapters import deviceReceiver
-from txtuntap.device import TAP, TUN, interfaceName, ioctl
+from txtuntap.device import EBADFD, TAP, TUN, interfaceName, ioctl
 from txtuntap.interfaces import (
     IDevice,
     IEthernetProtocol,
@@ -325,7 +325,7 @@ class TuntapPort(abstract.FileDescriptor):
                 except Exception:
                     self._failures.failed(now, "datagramReceived")
         except OSError as e:
-            if e.errno in (errno.EBADFD, errno.ENODEV):
+            if e.errno in (EBADFD, errno.ENODEV):
                 return self._lost(e)
             raise
         finally:

@@ -5,6 +5,11 @@ A device is an L{IDevice<txtuntap.interfaces.IDevice>}: open, receive, send, C{f
 reactor.
 """
 
+import errno
+
+#: The C{errno} of a device whose interface is gone ("file descriptor in bad state"); Linux alone has a name for it.
+EBADFD = getattr(errno, "EBADFD", 77)
+
 #: A device that carries IP packets: C{IFF_TUN}.
 TUN = 0x0001
 

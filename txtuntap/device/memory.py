@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from zope.interface import implementer
 
-from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device import EBADFD, TAP, TUN, interfaceName
 from txtuntap.interfaces import IDevice
 from txtuntap.packet import Packet
 
@@ -132,6 +132,6 @@ class MemoryDevice:
 
     def _check(self) -> None:
         if self._deleted:
-            raise OSError(errno.EBADFD, "the interface is gone")
+            raise OSError(EBADFD, "the interface is gone")
         if not self._opened:
             raise OSError(errno.EBADF, "the device is not open")

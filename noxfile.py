@@ -1,0 +1,58 @@
+"""
+Everything that C{make test} runs.
+
+C{check} is the whole of it, in the environment it is started from; C{units} repeats the tests that need no kernel on
+every other Python that is found: on PATH, and among those of pyenv.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+
+VERSIONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+
+
+def interpreters() -> dict[str, str]:
+    """
+    The supported interpreters that can be run here, by version, but for the one that runs this.
+    """
+    pyenv = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv")) / "versions"
+    found = {}
+    for version in VERSIONS:
+        candidates = [shutil.which(f"python{version}"), *map(str, sorted(pyenv.glob(f"{version}.*/bin/python")))]
+        for candidate in candidates:
+            # A shim of pyenv's may stand for a version that is not there.
+            if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+                found[version] = candidate
+                break
+    found.pop(f"{sys.version_info.major}.{sys.version_info.minor}", None)
+    return found
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """
+    Formatting, lint, types, and all tests.
+    """
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("python", list(interpreters().values()), ids=list(interpreters()))
+def units(session: nox.Session) -> None:
+    """
+    The tests that need no kernel, on another interpreter.
+    """
+    session.install("-q", ".[test]")
+    session.run("pytest", "-q", "--ignore=tests/real", *session.posargs)

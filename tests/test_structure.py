@@ -1,0 +1,87 @@
+"""
+Who may import whom: the picture in the documentation, held.
+"""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import txtuntap
+
+ROOT = pathlib.Path(txtuntap.__file__).parent
+
+BASE = {"wire", "packet", "interfaces"}
+LAYERS = {"layer", "adapters", "raw", "ethernet", "routing", "ip", "rawudp"}
+
+#: What each module or package may import of the others.
+MAY_IMPORT: dict[str, set[str]] = {
+    "wire": set(),
+    "packet": {"wire", "interfaces"},
+    "interfaces": {"packet", "routing"},
+    "raw": {"interfaces"},
+    "layer": BASE,
+    "adapters": BASE | {"layer"},
+    "ethernet": BASE | {"layer", "adapters"},
+    "routing": BASE,
+    "ip": BASE | {"layer", "adapters", "ethernet", "routing"},
+    "rawudp": BASE | {"layer", "routing"},
+    "device": BASE,
+    "tuntap": BASE | LAYERS | {"device"},
+    "testing": {"device", "wire"},
+    "service": BASE | LAYERS | {"device", "tuntap"},
+}
+
+
+def importedBy(path: pathlib.Path) -> set[str]:
+    """
+    The first part of the name below txtuntap of everything that a module imports.
+    """
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "txtuntap":
+            names |= {f"txtuntap.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return {name.split(".")[1] for name in names if name.startswith("txtuntap.")}
+
+
+class ImportTests(SynchronousTestCase):
+    """
+    The modules' imports.
+    """
+
+    def test_modulesImportOnlyWhatTheyMay(self) -> None:
+        for path in ROOT.rglob("*.py"):
+            room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+            if room != "__init__":
+                self.assertLessEqual(importedBy(path) - {room}, MAY_IMPORT[room], str(path))
+
+    def test_wireImportsTheStandardLibraryOnly(self) -> None:
+        for path in (ROOT / "wire").glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.module:
+                    top = node.module.split(".")[0]
+                    self.assertTrue(top in sys.stdlib_module_names or node.module.startswith("txtuntap.wire"), path)
+
+    def test_importingInstallsNoReactorAndNoPyroute2(self) -> None:
+        program = (
+            "import sys, txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.configure;"
+            "from twisted.plugins import txtuntap_plugin;"
+            "print([name for name in ('twisted.internet.reactor', 'pyroute2') if name in sys.modules])"
+        )
+        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        self.assertEqual("[]", found.stdout.strip())
+
+    def test_onlyTheLinuxDeviceNeedsLinux(self) -> None:
+        program = (
+            "import sys; sys.modules['fcntl'] = None;"
+            "import txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.configure"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True)
