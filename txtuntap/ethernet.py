@@ -25,7 +25,7 @@ from txtuntap.wire import ethernet as wire
 from txtuntap.wire.address import packLinkAddress
 from txtuntap.wire.ethernet import EthernetHeader
 
-__all__ = ["VLAN", "EthernetHeader", "EthernetProtocol", "IEthernetProtocol"]
+__all__ = ["VLAN", "EthernetHeader", "EthernetProtocol", "IEthernetProtocol", "randomLinkAddress"]
 
 #: Tags that are looked behind: a frame of 64 KiB could hold 16,000.
 MAX_TAGS = 2
@@ -67,7 +67,7 @@ class EthernetProtocol(Layer):
         self.address = None if address is None else packLinkAddress(address)
         if self.address and self.address[0] & 1:
             raise ValueError(f"{address!r} is the address of a group: a station's has an even first octet")
-        self.linkAddress: bytes = self.address or b"\x02" + SystemRandom().randbytes(5)
+        self.linkAddress: bytes = self.address or randomLinkAddress()
 
     @property
     def mtu(self) -> int:
@@ -260,6 +260,13 @@ class VLAN:
         Send one frame: see L{IEthernetTransport.writeFrame}.
         """
         self._ethernet.writeFrame(buffers, dest, protocol, source, port, self.number)
+
+
+def randomLinkAddress() -> bytes:
+    """
+    A link address that nobody else is likely to have: a random locally administered one (IEEE 802 section 8.4).
+    """
+    return b"\x02" + SystemRandom().randbytes(5)
 
 
 def replySource(packet: Packet) -> bytes | None:

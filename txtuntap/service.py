@@ -23,7 +23,7 @@ from twisted.python.reflect import namedAny
 from twisted.python.usage import UsageError
 
 from txtuntap.device import interfaceName
-from txtuntap.ethernet import EthernetProtocol
+from txtuntap.ethernet import EthernetProtocol, randomLinkAddress
 from txtuntap.ip import IPProtocol
 from txtuntap.rawudp import RawUDPProtocol
 from txtuntap.routing import StaticNeighbours
@@ -206,7 +206,7 @@ class HostService(Service):
         self.ethernet: EthernetProtocol | None = None
         if tap:
             # An address makes it a station among others; without one it would listen to all.
-            top = self.ethernet = EthernetProtocol(EthernetProtocol().linkAddress)
+            top = self.ethernet = EthernetProtocol(randomLinkAddress())
             top.addProto(IPV4, self.ip)
             top.addProto(IPV6, self.ip)
         self.port = TuntapPort(interface, top, reactor=reactor)
