@@ -60,7 +60,7 @@ class EthernetProtocol(Layer):
         @raise ValueError: C{address} is no link address, or that of a group.
         """
         super().__init__()
-        self._table = ReceiverTable(16)
+        self._table = ReceiverTable(16, wire.FIRST_TYPE)
         self._receivers = self._table.receivers
         self._vlans: dict[int, VLAN] = {}
         self.etherProtos = self._table.protocols
@@ -96,10 +96,12 @@ class EthernetProtocol(Layer):
         if vlan is not None:
             if not 1 <= vlan <= 4094:
                 raise ValueError(f"a VLAN has a number from 1 to 4094, not {vlan!r}")
-            transport = self._vlans.setdefault(vlan, VLAN(self, vlan))
+            transport = self._vlans.get(vlan) or VLAN(self, vlan)
             table = transport.table
         self._attach(proto, transport)
         table.add(num, proto, self._wayTo(proto, framePayloadReceiver))
+        if isinstance(transport, VLAN):
+            self._vlans[transport.number] = transport
 
     def removeProto(self, num: int, proto: Any, vlan: int | None = None) -> None:
         """
@@ -225,7 +227,7 @@ class VLAN:
 
     def __init__(self, ethernet: EthernetProtocol, number: int) -> None:
         self.number = number
-        self.table = ReceiverTable(16)
+        self.table = ReceiverTable(16, wire.FIRST_TYPE)
         self._ethernet = ethernet
 
     @property

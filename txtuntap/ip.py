@@ -250,8 +250,12 @@ class IPProtocol(Layer):
         """
         A packet has come from something that speaks C{twisted.pair}.
         """
-        etherType = protocol if protocol in (IPV4, IPV6) else 0
-        self.packetReceived(Packet(data, partial=bool(partial), etherType=etherType))
+        packet = Packet(data, partial=bool(partial), etherType=protocol if protocol in (IPV4, IPV6) else 0)
+        if dest is not None and source is not None and IEthernetTransport.providedBy(self.transport):
+            packet = Packet(dest + source + packet.etherType.to_bytes(2, "big") + data, 14, None, 0.0, packet.partial)
+            packet.ethernet = cast(IEthernetTransport, self.transport)
+            packet.linkSource = source
+        self.packetReceived(packet)
 
     def _maySend(self, packet: Packet) -> bool:
         """
@@ -285,6 +289,10 @@ class IPProtocol(Layer):
         """
         to = packAddress(dest)
         leaving = None if source is None else packAddress(source)
+        if leaving is not None and len(leaving) != len(to):
+            raise ValueError(f"the source {source!r} is of another IP version than {dest!r}")
+        if leaving is not None and (isGroup(leaving) or leaving in self.broadcasts):
+            raise ValueError(f"{source!r} is the address of many: it cannot be a source")
         if not 0 <= protocol <= 255:
             raise ValueError(f"an IP protocol has a number from 0 to 255, not {protocol!r}")
         if hopLimit is None:
@@ -294,14 +302,16 @@ class IPProtocol(Layer):
         if len(payload) > (ipv4.MAX_LENGTH - ipv4.HEADER_LENGTH if len(to) == 4 else ipv6.MAX_PAYLOAD):
             raise MessageLengthError(f"{len(payload)} octets are more than one datagram can carry")
         asked = self.packet
-        back = None
-        if asked is not None and asked.sourceAddress == to:
-            back = self.routeBack(asked)
-        if back is None:
-            route = self.route(to, leaving)
+        if asked is None or asked.sourceAddress != to:
+            self.output(self.route(to, leaving), protocol, [payload], hopLimit)
+            return
+        route = self.routeBack(asked)
+        if route is None:
+            self.counters["outDiscards"] += 1
         else:
-            route = back if leaving is None else attrs.evolve(back, source=leaving)
-        self.output(route, protocol, [payload], hopLimit)
+            self.output(
+                route if leaving is None else attrs.evolve(route, source=leaving), protocol, [payload], hopLimit
+            )
 
     def route(self, dest: bytes, source: bytes | None = None) -> Route:
         """
@@ -318,8 +328,6 @@ class IPProtocol(Layer):
                     errno.EADDRNOTAVAIL,
                     f"no source address to write to {text} from: give IPProtocol(addresses=[...]) one of its version",
                 )
-        elif len(source) != len(dest):
-            raise ValueError(f"the source {addressText(source)} is of another IP version than {text}")
         if not IEthernetTransport.providedBy(transport):
             return Route(source, dest)
         ethernet = cast(IEthernetTransport, transport)
@@ -352,6 +360,12 @@ class IPProtocol(Layer):
             if asked is None:
                 return None
         assert asked is not None
+        if packet.ethernet is None and packet.port is None and IEthernetTransport.providedBy(self.transport):
+            # It was handed in by a program's own call, which did not tell the station.
+            try:
+                return self.route(peer, asked)
+            except OSError:
+                return None
         return Route(asked, peer, packet.ethernet, station, replySource(packet), packet.port)
 
     def sourceFor(self, dest: bytes) -> bytes | None:
@@ -402,7 +416,10 @@ class IPProtocol(Layer):
 
     def _addAddress(self, address: IPv4Interface | IPv6Interface) -> None:
         packed = address.packed
-        if not isHost(packed):
+        network = address.network
+        # Networks of one or two addresses have none to spare for themselves and a broadcast (RFC 3021).
+        spare = isinstance(address, IPv4Interface) and network.prefixlen < 31
+        if not isHost(packed) or (spare and address.ip in (network.network_address, network.broadcast_address)):
             raise ValueError(f"{address} is not an address that a host can have")
         self.addresses.append(address)
         self._own.add(packed)
@@ -412,7 +429,6 @@ class IPProtocol(Layer):
         self._local.add(packed)
         if isinstance(address, IPv6Interface):
             self._local.add(solicitedNode(packed))
-        elif address.network.prefixlen < 31:
-            # Networks of one or two addresses have none to spare for a broadcast (RFC 3021).
-            self._local.add(address.network.broadcast_address.packed)
-            self.broadcasts.add(address.network.broadcast_address.packed)
+        elif spare:
+            self._local.add(network.broadcast_address.packed)
+            self.broadcasts.add(network.broadcast_address.packed)

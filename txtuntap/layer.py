@@ -133,17 +133,21 @@ class ProtocolTable:
         self.protocols.setdefault(num, []).append(proto)
         self.ways.setdefault(num, []).append(way)
 
-    def remove(self, num: int, proto: Any) -> None:
+    def remove(self, num: int, proto: Any) -> Any:
         """
+        @return: the way that led to C{proto}.
+
         @raise ValueError: C{proto} was not added under C{num}.
         """
         protocols = self.protocols.get(num, [])
         index = next((i for i, other in enumerate(protocols) if other is proto), None)
         if index is None:
             raise ValueError(f"{proto!r} was not added under {num}")
-        del protocols[index], self.ways[num][index]
+        del protocols[index]
+        way = self.ways[num].pop(index)
         if not protocols:
             del self.protocols[num], self.ways[num]
+        return way
 
 
 class ReceiverTable(ProtocolTable):
@@ -153,23 +157,28 @@ class ReceiverTable(ProtocolTable):
     @ivar receivers: what to call with a packet for a number: all that the hot path looks at.
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, first: int = 0) -> None:
+        """
+        @param first: the least number that packets come under.
+        """
         super().__init__(bits)
+        self._first = first
         self.receivers: dict[int, Receiver] = {}
 
     def add(self, num: int, proto: Any, way: Receiver) -> None:
         super().add(num, proto, way)
         self._choose(num)
 
-    def remove(self, num: int, proto: Any) -> None:
-        super().remove(num, proto)
+    def remove(self, num: int, proto: Any) -> Any:
+        way = super().remove(num, proto)
         self._choose(num)
+        return way
 
     def _choose(self, num: int) -> None:
         ways = self.ways.get(num)
         if ways is None:
-            del self.receivers[num]
-        else:
+            self.receivers.pop(num, None)
+        elif num >= self._first:
             self.receivers[num] = ways[0] if len(ways) == 1 else _Each(tuple(ways))
 
 
@@ -249,6 +258,16 @@ class Layer(AbstractDatagramProtocol):
             self._above[id(proto)] = (known, transport, count - 1)
         elif self.numPorts:
             disconnect(proto)
+
+    def _replaceTransport(self, proto: Any, old: object, new: object) -> None:
+        """
+        Let C{proto}, which has been added more than once, have another transport than that of the first time.
+        """
+        known, transport, count = self._above[id(proto)]
+        if transport is old:
+            self._above[id(proto)] = (known, new, count)
+        if proto.transport is old:
+            proto.transport = new
 
     def _disconnect(self, proto: Any) -> None:
         try:

@@ -144,8 +144,12 @@ class RawUDPProtocol(Layer):
 
         @raise ValueError: C{proto} was not added so.
         """
-        self._table.remove(num, proto)
+        removed = self._table.remove(num, proto)
         self._flows.clear()
+        for transports in self._transports.values():
+            for transport in transports:
+                if transport.protocol is proto:
+                    self._replaceTransport(proto, removed, transport)
         self._detach(proto)
 
     @property

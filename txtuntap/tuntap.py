@@ -196,8 +196,7 @@ class TuntapPort(abstract.FileDescriptor):
                 disconnect(self._top)
                 raise
         except BaseException:
-            self.connected = 0
-            self.device.close()
+            self._ended()
             raise
 
     def stopListening(self) -> Deferred[None]:
@@ -238,30 +237,36 @@ class TuntapPort(abstract.FileDescriptor):
         """
         if not self.connected:
             return
-        if self._closeCall is not None:
-            if self._closeCall.active():
-                self._closeCall.cancel()
-            self._closeCall = None
         reason = self._reasonFor(reason)
         if self.disconnecting:
             self._log.info("{prefix} stopped on {interface}", prefix=self.logstr, interface=self.device.name)
         else:
             self._log.error("{prefix}: {reason}", prefix=self.logstr, reason=reason.getErrorMessage())
+        # Not FileDescriptor's own: it has writing to stop, which a reactor without descriptors knows nothing of.
         self.stopReading()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        self.disconnected = 1
         try:
             disconnect(self._top)
         except Exception:
             self._failures.failed(0.0, "stopProtocol")
-        finally:
-            self.connected = 0
-            self.device.close()
-        stopping, self._stopping = self._stopping, []
         losing, self._losing = self._losing, []
-        for done in stopping:
-            done.callback(None)
+        self._ended()
         for lost in losing:
             lost.errback(reason)
+
+    def _ended(self) -> None:
+        """
+        Close the device, and tell whoever asked for that.
+        """
+        self.connected = 0
+        self.device.close()
+        if self._closeCall is not None:
+            if self._closeCall.active():
+                self._closeCall.cancel()
+            self._closeCall = None
+        stopping, self._stopping = self._stopping, []
+        for done in stopping:
+            done.callback(None)
 
     def _reasonFor(self, reason: Failure | None) -> Failure:
         if self.disconnecting:

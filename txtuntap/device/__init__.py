@@ -28,10 +28,9 @@ def interfaceName(name: str | bytes) -> bytes:
 
     @raise ValueError: it is not a name.
     """
-    try:
-        packed = name.encode() if isinstance(name, str) else bytes(name)
-    except (TypeError, ValueError):
-        raise ValueError(f"an interface name is str or bytes, not {name!r}") from None
+    if not isinstance(name, (str, bytes)):
+        raise ValueError(f"an interface name is str or bytes, not {name!r}")
+    packed = name.encode() if isinstance(name, str) else name
     if len(packed) > MAX_NAME:
         raise ValueError(f"the interface name {name!r} has {len(packed)} bytes: {MAX_NAME} is the most")
     if packed in (b".", b"..") or any(byte in b"/: \t\n\r\v\f\0" for byte in packed):

@@ -131,7 +131,7 @@ class MemoryDevice:
             self._readable()
 
     def _check(self) -> None:
-        if self._deleted:
-            raise OSError(EBADFD, "the interface is gone")
         if not self._opened:
             raise OSError(errno.EBADF, "the device is not open")
+        if self._deleted:
+            raise OSError(EBADFD, "the interface is gone")

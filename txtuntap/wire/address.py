@@ -6,12 +6,14 @@ A packed IP address is 4 or 16 octets, and so tells its own version; a link addr
 
 from __future__ import annotations
 
+import re
 import socket
 from functools import lru_cache
 
 LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 LINK_BROADCAST = b"\xff\xff\xff\xff\xff\xff"
 
+_LINK_ADDRESS = re.compile("[0-9A-Fa-f]{2}([:-]?)(?:[0-9A-Fa-f]{2}\\1){4}[0-9A-Fa-f]{2}")
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -49,10 +51,9 @@ def packLinkAddress(address: str | bytes) -> bytes:
 
     @raise ValueError: it is no such address.
     """
-    try:
-        packed = address if isinstance(address, bytes) else bytes.fromhex(address.replace(":", "").replace("-", ""))
-    except (ValueError, AttributeError):
-        packed = b""
+    packed = address if isinstance(address, bytes) else b""
+    if isinstance(address, str) and _LINK_ADDRESS.fullmatch(address):
+        packed = bytes.fromhex(address.replace(":", "").replace("-", ""))
     if len(packed) != 6:
         raise ValueError(f"{address!r} is not a link address such as '02:00:00:00:00:01' or six octets")
     return packed
