@@ -81,13 +81,13 @@ class EthernetProtocol(Layer):
         Add a protocol. Several under one number all get every frame.
 
         @param num: the EtherType, 0x0600 to 0xffff.
-        @param proto: an C{IRawPacketProtocol}.
+        @param proto: an C{IRawPacketProtocol}, or an L{IPacketReceiver}.
         @param vlan: take frames of this VLAN only (1 to 4094), and send into it.
 
         @raise TypeError: C{num} does not fit 16 bits, or C{proto} is something else.
         @raise ValueError: C{vlan} is no VLAN.
         """
-        proto = IRawPacketProtocol(proto)
+        proto = proto if IPacketReceiver.providedBy(proto) else IRawPacketProtocol(proto)
         self._table.check(num)
         if num < wire.FIRST_TYPE:
             warnings.warn(f"{num} is a frame length (802.3), not an EtherType: nothing will be delivered", stacklevel=2)

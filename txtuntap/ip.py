@@ -127,11 +127,11 @@ class IPProtocol(Layer):
         Add a protocol. Several under one number all get every datagram.
 
         @param num: the protocol number, 0 to 255.
-        @param proto: an C{IRawDatagramProtocol}.
+        @param proto: an C{IRawDatagramProtocol}, or an L{IPacketReceiver}.
 
         @raise TypeError: C{num} does not fit 8 bits, or C{proto} is something else.
         """
-        proto = IRawDatagramProtocol(proto)
+        proto = proto if IPacketReceiver.providedBy(proto) else IRawDatagramProtocol(proto)
         self._table.check(num)
         self._attach(proto, self)
         self._table.add(num, proto, self._wayTo(proto, lambda proto: datagramReceiver(proto, num)))

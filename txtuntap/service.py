@@ -160,6 +160,7 @@ class HostOptions(usage.Options):
 
 def _address(option: str, cidr: str) -> str:
     try:
+        IPProtocol([cidr])
         return str(ip_interface(cidr))
     except ValueError as e:
         raise UsageError(f"{option}: {e}") from e

@@ -103,6 +103,7 @@ class TuntapPort(abstract.FileDescriptor):
 
     @ivar interface: the name of the interface; once listening, the one the kernel gave it.
     @ivar protocol: the protocol given.
+    @ivar ethernet: 1 on a tap, 0 on a tun.
     @ivar device: the L{IDevice} below.
     @ivar maxPacketSize: how many octets of a packet are read. Of a longer one the rest is lost, and C{partial} is set.
     @ivar maxThroughput: octets that are read in one turn of the reactor, about.
@@ -151,6 +152,7 @@ class TuntapPort(abstract.FileDescriptor):
         # What FileDescriptor says of it is less than what is used: IReactorFDSet and IReactorTime.
         self.reactor: Any
         self.protocol = proto
+        self.ethernet = int(mode == TAP)
         self.device = device
         self.maxPacketSize = maxPacketSize
         self.counters: Counter[str] = Counter()

@@ -1,0 +1,93 @@
+"""
+Prints what arrives on a tap, a line for each packet.
+
+    python examples/packet_printer.py [INTERFACE]
+
+as root: it makes tap0 (or INTERFACE) with 10.0.0.1 at the kernel's end, and tells the kernel who has 10.0.0.3. The
+kernel's own chatter comes first. Then, in another terminal, ask for somebody who is not there, and write to somebody:
+
+    $ ping -c1 10.0.0.2
+    $ echo hello | socat -u - UDP:10.0.0.3:7
+
+    17:33:08.124  2a:9e:b5:f1:3c:02 > ff:ff:ff:ff:ff:ff  ARP   who has 10.0.0.2? tell 10.0.0.1
+    17:33:11.730  2a:9e:b5:f1:3c:02 > 02:00:00:00:00:03  IPv4  10.0.0.1 > 10.0.0.3, hops 64, UDP 50422 > 7: b'hello\\n'
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from datetime import datetime
+from ipaddress import IPv4Address
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from zope.interface import implementer
+
+from txtuntap import EthernetProtocol, IPProtocol, Packet, TuntapPort
+from txtuntap.device.configure import configureInterface
+from txtuntap.ethernet import EthernetHeader
+from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol, IRawPacketProtocol
+from txtuntap.rawudp import UDPHeader
+
+ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
+UDP = 17
+
+
+@implementer(IRawPacketProtocol, IRawDatagramProtocol, IPacketReceiver)
+class Printer:
+    """
+    Goes above Ethernet, where a packet starts with what the frame carries; and above IP, where it starts behind the IP
+    header. What the layers below have read stays where it was: C{packet} knows where.
+    """
+
+    def packetReceived(self, packet: Packet) -> None:
+        frame = EthernetHeader(packet.data[packet.link :])
+        text = self.arp(packet) if packet.etherType == ARP else self.datagram(packet)
+        time = f"{datetime.fromtimestamp(packet.time):%H:%M:%S.%f}"[:-3]
+        print(f"{time}  {frame.source.hex(':')} > {frame.dest.hex(':')}  {text}", flush=True)
+
+    def arp(self, packet: Packet) -> str:
+        if len(packet) < 28:
+            return f"ARP   {len(packet)} octets are too few"
+        operation, station, sender, wanted = struct.unpack_from("!6xH6s4s6x4s", packet.data, packet.start)
+        if operation == 1:
+            return f"ARP   who has {IPv4Address(wanted)}? tell {IPv4Address(sender)}"
+        return f"ARP   {IPv4Address(sender)} is at {station.hex(':')}"
+
+    def datagram(self, packet: Packet) -> str:
+        network = packet.data[packet.network :]
+        protocol = network[9] if packet.version == 4 else network[6]
+        text = f"IPv{packet.version}  {packet.source} > {packet.dest}, hops {packet.hopLimit}, "
+        if protocol != UDP or len(packet) < 8:
+            return text + f"protocol {protocol}: {len(packet)} octets"
+        header = UDPHeader(bytes(packet))
+        return text + f"UDP {header.source} > {header.dest}: {bytes(packet)[8 : header.len]!r}"
+
+    def addProto(self, num: int, proto: object) -> None:
+        raise TypeError("nothing goes above a Printer")
+
+    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("the way into a Printer is packetReceived")
+
+
+def main(reactor: Any, interface: str = "tap0") -> Deferred[None]:
+    """
+    The printer above Ethernet for ARP, and above IP for every protocol there is.
+    """
+    printer = Printer()
+    ip = IPProtocol()
+    for number in range(256):
+        ip.addProto(number, printer)
+    ethernet = EthernetProtocol()
+    ethernet.addProto(ARP, printer)
+    ethernet.addProto(IPV4, ip)
+    ethernet.addProto(IPV6, ip)
+    TuntapPort(interface, ethernet, reactor=reactor).startListening()
+    configureInterface(interface, ["10.0.0.1/24"], {"10.0.0.3": "02:00:00:00:00:03"})
+    return Deferred()
+
+
+if __name__ == "__main__":
+    react(main, sys.argv[1:])

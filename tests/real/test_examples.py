@@ -1,0 +1,248 @@
+"""
+Each example does what its docstring says, in a network namespace of its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.real.link import show
+from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, tool, until
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+#: What the demo is made of, whatever it runs over.
+CONVERSATIONS = ["tun, IPv4", "tun, IPv6", "tap, IPv4", "tap, IPv6"]
+
+
+class Example:
+    """
+    An example that is running, and what it has printed.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
+        self.process = process
+        self._output = output
+
+    def printed(self) -> str:
+        """
+        Everything up to now.
+        """
+        assert self.process.poll() is None, f"it ended: {self._output.read_text()}"
+        return self._output.read_text()
+
+    def untilPrinted(self, pattern: str) -> None:
+        """
+        Wait for a line that has C{pattern}.
+        """
+        until(lambda: re.findall(pattern, self.printed(), re.MULTILINE), f"a line with {pattern!r}")
+
+
+@contextmanager
+def running(tmp_path: Path, name: str, *arguments: str) -> Iterator[Example]:
+    """
+    Run an example. It ends cleanly at SIGTERM, and leaves no interface.
+    """
+    before = interfaces()
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen([sys.executable, EXAMPLES / name, *arguments], stdout=file, stderr=file)
+    try:
+        yield Example(process, output)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            status = process.wait(PATIENCE)
+        finally:
+            process.kill()
+    assert status == 0, output.read_text()
+    assert "Traceback" not in output.read_text()
+    assert interfaces() == before
+
+
+def run(*command: str | Path, status: int = 0, **environment: str) -> str:
+    """
+    Run something to its end, and return all it prints.
+    """
+    finished = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    assert finished.returncode == status, finished.stdout
+    return finished.stdout
+
+
+def ask(host: str, port: int, question: bytes) -> bytes:
+    """
+    Write to a UDP port until it answers: an interface takes a moment to come up.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.2)
+
+        def answer() -> bytes:
+            try:
+                client.connect((host, port))
+                client.send(question)
+                return client.recv(4096)
+            except OSError:
+                return b""
+
+        return until(answer, f"an answer from {host} port {port}")
+
+
+def docstring(name: str) -> str:
+    """
+    What an example says of itself.
+    """
+    text = ast.get_docstring(ast.parse((EXAMPLES / name).read_text()))
+    assert text is not None
+    return text
+
+
+def test_howToHearsAndAnswersOnBothPorts(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "pair_howto.py") as example:
+        until(lambda: interfaces() >= {"tap0", "tun0"}, "the interfaces")
+        # As its docstring has it.
+        for command in re.findall(r"^ +ip (.*)$", docstring("pair_howto.py"), re.MULTILINE):
+            ip(*command.split())
+        for name, host in ("tun", "10.0.0.2"), ("tap", "10.0.1.2"), ("tun", "10.0.0.77"):
+            assert ask(host, 42, b"hello") == f"{name} has heard you\n".encode()
+            example.untilPrinted(rf"^{name}: 10\.0\.\d\.1 port \d+ says b'hello'")
+
+
+def test_udpEchoAnswersOnBothDevicesOverBothVersions(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "udp_echo.py"):
+        hosts = re.findall(r"UDP:\[?([^]\s]+?)\]?:7$", docstring("udp_echo.py"), re.MULTILINE)
+        assert hosts == ["10.0.0.2", "fd00::2", "10.0.1.2", "fd01::2"]
+        for host in hosts:
+            for payload in b"hello", bytes(range(256)) * 5, b"x":
+                assert ask(host, 7, payload) == payload
+
+
+def test_dnsServerAnswersDig(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "dns_server.py") as example:
+        example.untilPrinted("^serving")
+        for command, answer in (
+            ("+short @10.0.0.2 www.example.test", "10.0.0.80\n"),
+            ("+short @fd00::2 www.example.test AAAA", "fd00::80\n"),
+            ("+short @10.0.0.2 example.test TXT", '"served from user space"\n'),
+        ):
+            assert run(tool("dig"), *command.split()) == answer
+        whole = run(tool("dig"), "@10.0.0.2", "www.example.test")
+        assert "status: NOERROR" in whole
+        assert re.search(r"flags: qr aa\b", whole)
+        assert "SERVER: 10.0.0.2#53" in whole
+        assert "status: NXDOMAIN" in run(tool("dig"), "@10.0.0.2", "nobody.example.test")
+
+
+def test_packetPrinterPrintsALineForEachPacket(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "packet_printer.py", "tt0") as example:
+        # The kernel reports its groups on the link as soon as that is up.
+        example.untilPrinted(r"> 33:33:\S+  IPv6  \S+ > ff02::\S+, hops \d+, protocol \d+: \d+ octets\n")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"anyone?", ("10.0.0.2", 7))
+            client.sendto(b"hello\n", ("10.0.0.3", 7))
+            port = client.getsockname()[1]
+        station = show("tt0")["address"]
+        time = r"^\d\d:\d\d:\d\d\.\d{3}  "
+        example.untilPrinted(rf"{time}{station} > ff:ff:ff:ff:ff:ff  ARP   who has 10\.0\.0\.2\? tell 10\.0\.0\.1$")
+        example.untilPrinted(
+            rf"{time}{station} > 02:00:00:00:00:03  "
+            rf"IPv4  10\.0\.0\.1 > 10\.0\.0\.3, hops 64, UDP {port} > 7: b'hello\\n'$"
+        )
+
+
+def test_witnessIsFoundByTwistdInTheWorkingDirectory(namespace: Namespace, tmp_path: Path) -> None:
+    (command,) = re.findall(r"^ +twistd (.*)$", docstring("witness.py"), re.MULTILINE)
+    twistd = Path(sys.executable).parent / "twistd"
+    with (tmp_path / "log").open("wb") as log:
+        service = subprocess.Popen([twistd, "--pidfile=", *command.split()], cwd=EXAMPLES, stdout=log, stderr=log)
+    try:
+        lines = ask("10.0.0.2", 7, b"hello").decode().splitlines()
+    finally:
+        service.terminate()
+        service.wait(PATIENCE)
+    expected = docstring("witness.py").partition("UDP:10.0.0.2:7\n")[2].splitlines()[:4]
+    assert [re.sub(r"port \d+ →", "port N →", line) for line in lines] == [
+        re.sub(r"port \d+ →", "port N →", line.strip()) for line in expected
+    ]
+
+
+def demonstrated(output: str) -> dict[str, list[str]]:
+    """
+    What the demo printed, as lines without their figures, by conversation.
+    """
+    conversations: dict[str, list[str]] = {}
+    for paragraph in output.split("\n\n"):
+        title, _, lines = paragraph.partition("\n")
+        if title in CONVERSATIONS:
+            conversations[title] = [line.split()[0] for line in lines.splitlines()]
+    return conversations
+
+
+def assertFourConversations(output: str, asker: str) -> None:
+    """
+    Each went through the layers it should, and back.
+    """
+    conversations = demonstrated(output)
+    assert list(conversations) == CONVERSATIONS
+    for title, lines in conversations.items():
+        device, version = title.split(", ")
+        link = ["Ethernet"] if device == "tap" else []
+        assert lines == [asker, f"{device}0", *link, version, "UDP", "Witness", asker]
+    assert output.endswith("Four conversations, four answers.\n")
+
+
+def test_demoShowsFourConversations(namespace: Namespace) -> None:
+    # In a namespace within the test's, so that what it leaves behind would be seen.
+    output = run(sys.executable, EXAMPLES / "demo.py")
+    assertFourConversations(output, "kernel")
+    assert output.count("$ twistd -n tuntap host") == 2
+    assert not interfaces()
+
+
+def test_demoDoesWithoutAUserNamespace(namespace: Namespace, tmp_path: Path) -> None:
+    needRoot()
+    # As where user namespaces are forbidden.
+    unshare = tmp_path / "unshare"
+    unshare.write_text(f'#!/bin/sh\n[ "$1" = -rn ] && exit 1\nexec {tool("unshare")} "$@"\n')
+    unshare.chmod(0o755)
+    assertFourConversations(run(sys.executable, EXAMPLES / "demo.py", PATH=f"{tmp_path}:/usr/bin:/bin"), "kernel")
+
+
+def test_demoFailsWhereAnAnswerIsMissingAndSaysWhich(namespace: Namespace) -> None:
+    # The service cannot start: this interface is of the other kind.
+    ip("tuntap", "add", "mode", "tun", "name", "tap0")
+    output = run(sys.executable, EXAMPLES / "demo.py", "inside", status=1)
+    assert "tap, IPv4: no answer from 10.0.1.2 port 7" in output
+    assert "tap, IPv6: no answer from fd01::2 port 7" in output
+    assert "tap0 is a tun, not a tap" in output
+    assert list(demonstrated(output)) == CONVERSATIONS
+    assert "Four conversations, four answers." not in output
+    assert interfaces() == {"tap0"}
+
+
+def test_demoWithoutPermissionSaysWhatItLacksAndDoesTheSameInMemory(namespace: Namespace) -> None:
+    needRoot()
+    nobody = [tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable]
+    if subprocess.run([*nobody, "-c", "import txtuntap"], capture_output=True, check=False).returncode:
+        pytest.skip("nobody but root may run this Python")
+    output = run(*nobody, EXAMPLES / "demo.py", "inside")
+    assert "out of reach" in output
+    assertFourConversations(output, "memory")

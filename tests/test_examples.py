@@ -1,0 +1,63 @@
+"""
+The examples, as far as no kernel is needed: the rest is in L{tests.real.test_examples}.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+each = pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+
+
+def run(directory: Path, *command: str | Path, **environment: str) -> str:
+    """
+    Run something in a directory, and return all it prints.
+    """
+    finished = subprocess.run(
+        command,
+        cwd=directory,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout
+    return finished.stdout
+
+
+@each
+def test_eachIsShort(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 100
+
+
+@each
+def test_eachSaysWhatItIs(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("runner", "summary"),
+    [(["-m", "twisted.trial"], "PASSED (successes=3)"), (["-m", "pytest"], "3 passed"), ([], "\nOK\n")],
+    ids=["trial", "pytest", "unittest"],
+)
+def test_theTestCaseRunsUnder(runner: list[str], summary: str, tmp_path: Path) -> None:
+    assert summary in run(tmp_path, sys.executable, *runner, EXAMPLES / "test_with_memory.py")
+
+
+def test_theDemoWithoutUnshareSaysSoAndDoesTheSameInMemory(tmp_path: Path) -> None:
+    output = run(tmp_path, sys.executable, EXAMPLES / "demo.py", PATH=str(tmp_path))
+    assert "there is no 'unshare'" in output
+    assert "apt-get install util-linux" in output
+    titles = [line for line in output.splitlines() if ", IPv" in line]
+    assert titles == ["tun, IPv4", "tun, IPv6", "tap, IPv4", "tap, IPv6"]
+    assert output.endswith("Four conversations, four answers.\n")
