@@ -19,7 +19,7 @@ from txtuntap.interfaces import (
     IPacketTransport,
     IRawPacketProtocol,
 )
-from txtuntap.layer import Layer, ReceiverTable
+from txtuntap.layer import Layer, ReceiverTable, receiverOr
 from txtuntap.packet import Packet
 from txtuntap.wire import ethernet as wire
 from txtuntap.wire.address import packLinkAddress
@@ -87,7 +87,7 @@ class EthernetProtocol(Layer):
         @raise TypeError: C{num} does not fit 16 bits, or C{proto} is something else.
         @raise ValueError: C{vlan} is no VLAN.
         """
-        proto = proto if IPacketReceiver.providedBy(proto) else IRawPacketProtocol(proto)
+        proto = receiverOr(IRawPacketProtocol, proto)
         self._table.check(num)
         if num < wire.FIRST_TYPE:
             warnings.warn(f"{num} is a frame length (802.3), not an EtherType: nothing will be delivered", stacklevel=2)

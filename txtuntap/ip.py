@@ -26,7 +26,7 @@ from txtuntap.interfaces import (
     IRawPacketProtocol,
     IRoutes,
 )
-from txtuntap.layer import Layer, ReceiverTable
+from txtuntap.layer import Layer, ReceiverTable, receiverOr
 from txtuntap.packet import Packet
 from txtuntap.routing import Route, StaticNeighbours, StaticRoutes
 from txtuntap.wire import ipv4, ipv6
@@ -131,7 +131,7 @@ class IPProtocol(Layer):
 
         @raise TypeError: C{num} does not fit 8 bits, or C{proto} is something else.
         """
-        proto = proto if IPacketReceiver.providedBy(proto) else IRawDatagramProtocol(proto)
+        proto = receiverOr(IRawDatagramProtocol, proto)
         self._table.check(num)
         self._attach(proto, self)
         self._table.add(num, proto, self._wayTo(proto, lambda proto: datagramReceiver(proto, num)))

@@ -12,6 +12,7 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.logger import Logger
 from twisted.python.reflect import fullyQualifiedName
 
+from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IRawDatagramProtocol, IRawPacketProtocol
 from txtuntap.packet import Packet
 
 Receiver = Callable[[Packet], None]
@@ -286,6 +287,18 @@ class Layer(AbstractDatagramProtocol):
         receive: Receiver = proto.packetReceived
         ours = type(proto).__module__.startswith(f"{__package__}.")
         return receive if ours else _Guarded(self, proto, receive)
+
+
+def receiverOr(interface: Any, proto: Any) -> Any:
+    """
+    Check what is to be added: it has the C{interface} of the layer above, or none but L{IPacketReceiver}.
+
+    @raise TypeError: it has not.
+    """
+    kinds = IEthernetProtocol, IRawPacketProtocol, IRawDatagramProtocol
+    if IPacketReceiver.providedBy(proto) and not any(kind.providedBy(proto) for kind in kinds):
+        return proto
+    return interface(proto)
 
 
 def knowsPackets(proto: object) -> bool:

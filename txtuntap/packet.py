@@ -98,9 +98,14 @@ class Packet:
         """
         Another packet over the same buffer, for another receiver to move along.
         """
-        other = Packet.__new__(Packet)
-        for name in Packet.__slots__:
-            setattr(other, name, getattr(self, name))
+        other = Packet(self.data, self.start, self.port, self.time, self.partial, self.etherType)
+        other.end = self.end
+        other.ethernet = self.ethernet
+        other.ip = self.ip
+        other.link = self.link
+        other.linkSource = self.linkSource
+        other.network = self.network
+        other.transport = self.transport
         return other
 
     # What follows is for applications: each reads the header anew, and holds once the layer concerned has seen it.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -27,12 +28,14 @@ from txtuntap.wire.udp import UDPHeader
 __all__ = ["Peer", "RawUDPProtocol", "UDPHeader", "UDPTransport"]
 
 #: Flows (source, destination and both ports) remembered by a RawUDPProtocol; the oldest goes.
-MAX_FLOWS = 4096
+MAX_FLOWS = 16384
 
 #: Peers whose way back is remembered by a transport; the oldest goes.
 MAX_PEERS = 256
 
-_lengthAndSum = struct.Struct("!4xHH").unpack_from
+#: Addresses and ports in one, length, checksum.
+_flow4 = struct.Struct("!12sHH").unpack_from
+_flow6 = struct.Struct("!36sHH").unpack_from
 _number = int.from_bytes
 
 
@@ -118,7 +121,7 @@ class RawUDPProtocol(Layer):
         self._table = ProtocolTable(16)
         self._verify = verifyChecksum
         self._transports: dict[int, list[UDPTransport]] = self._table.ways
-        self._flows: dict[bytes, Flow] = {}
+        self._flows: OrderedDict[bytes, Flow] = OrderedDict()
         self.udpProtos = self._table.protocols
 
     def addProto(self, num: int, proto: Any) -> None:
@@ -181,31 +184,31 @@ class RawUDPProtocol(Layer):
         available = packet.end - start
         if available < 8:
             return self.dropped(packet, "inErrors")
-        length, check = _lengthAndSum(data, start)
-        if length != available:
-            if length < 8 or length > available:
-                return self.dropped(packet, "inErrors")
-            packet.end = start + length
-        # Source and destination address stand right before this header if no options do: then those, the ports and the
-        # payload are one slice, which holds most of what the checksum covers, and begins with what tells flows apart.
+        # Source and destination address stand right before this header if no options do: then one unpacking has them
+        # and the ports, which tell flows apart, with length and checksum; and one slice has what the sum covers.
         network = packet.network
         span = start - network
         if span == 20:
             first = start - 8
+            key, length, check = _flow4(data, first)
         elif span == 40 and data[network] > 0x5F:
             first = start - 32
+            key, length, check = _flow6(data, first)
         else:
-            return self._unusual(packet, length, check)
+            return self._unusual(packet)
+        if length != available:
+            if length < 8 or length > available:
+                return self.dropped(packet, "inErrors")
+            packet.end = start + length
         if check:
             if self._verify:
                 total = _number(data[first : packet.end], "big")
                 if length & 1:
                     total <<= 8
-                if (total + 17 + length) % 0xFFFF:
+                if (total + (17 + length)) % 0xFFFF:
                     return self.dropped(packet, "inCsumErrors")
         elif span == 40 and self._verify:
             return self.dropped(packet, "inErrors")
-        key = data[first : start + 4]
         flow = self._flows.get(key)
         if flow is None:
             flow = self._newFlow(packet, key)
@@ -277,10 +280,14 @@ class RawUDPProtocol(Layer):
         for transport in transports:
             transport.deliver(packet.copy(), flow)
 
-    def _unusual(self, packet: Packet, length: int, check: int) -> None:
+    def _unusual(self, packet: Packet) -> None:
         """
         A datagram with IP options or extension headers: as L{packetReceived}, but its addresses stand elsewhere.
         """
+        _, _, length, check = wire.HEADER.unpack_from(packet.data, packet.start)
+        if length < wire.HEADER_LENGTH or length > packet.end - packet.start:
+            return self.dropped(packet, "inErrors")
+        packet.end = packet.start + length
         plain = Packet(packet.sourceAddress + packet.destAddress + packet.data[packet.start : packet.end])
         addresses = len(plain.data) - length
         if check:
@@ -307,17 +314,21 @@ class RawUDPProtocol(Layer):
         known = self._transports.get(_number(key[-2:], "big"))
         if known is None:
             return None
-        # A protocol under several ports has the transport of the first, and looks there for the packet.
-        transports = tuple(
-            transport.protocol.transport if isinstance(transport.protocol.transport, UDPTransport) else transport
-            for transport in known
-        )
+        transports = tuple(map(_transportOf, known))
         size = (len(key) - 4) // 2
         flow = Flow(Peer((addressText(key[:size]), _number(key[-4:-2], "big"))), transports, packet)
         if len(self._flows) >= MAX_FLOWS:
-            del self._flows[next(iter(self._flows))]
+            self._flows.popitem(last=False)
         self._flows[key] = flow
         return flow
+
+
+def _transportOf(transport: UDPTransport) -> UDPTransport:
+    """
+    Where the protocol of C{transport} looks for the packet: one under several ports has the transport of the first.
+    """
+    held = transport.protocol.transport
+    return held if isinstance(held, UDPTransport) else transport
 
 
 @implementer(IUDPTransport)
@@ -341,7 +352,7 @@ class UDPTransport:
         self._connected: tuple[str, int] | None = None
         self._broadcastAllowed = False
         # Who wrote, and by which flow last: more than one of our addresses may be known to a peer.
-        self._flows: dict[tuple[str, int], Flow] = {}
+        self._flows: OrderedDict[tuple[str, int], Flow] = OrderedDict()
         self.latest: Flow | None = None
 
     def __repr__(self) -> str:
@@ -477,7 +488,7 @@ class UDPTransport:
             if known is not None:
                 del self._flows[flow.peer]
             elif len(self._flows) >= MAX_PEERS:
-                del self._flows[next(iter(self._flows))]
+                self._flows.popitem(last=False)
             self._flows[flow.peer] = flow
 
     def _parse(self, host: str, port: int) -> tuple[bytes, int]:

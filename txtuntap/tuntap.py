@@ -112,7 +112,7 @@ class TuntapPort(abstract.FileDescriptor):
     """
 
     maxThroughput = 256 * 1024
-    maxPackets = 256
+    maxPackets = 1024
 
     _log = Logger()
 
@@ -314,13 +314,17 @@ class TuntapPort(abstract.FileDescriptor):
         """
         Packets are waiting: take some of them, and hand each to the protocol.
         """
+        # Locals, since each of these is needed for each packet.
         receive = self.device.receive
         deliver = self._receive
+        maxPacketSize = self.maxPacketSize
+        maxPackets = self.maxPackets
+        maxThroughput = self.maxThroughput
         now = self.reactor.seconds()
         packets = octets = 0
         try:
-            while packets < self.maxPackets and octets < self.maxThroughput and not self.disconnecting:
-                packet = receive(self.maxPacketSize)
+            while packets < maxPackets and octets < maxThroughput and not self.disconnecting:
+                packet = receive(maxPacketSize)
                 if packet is None:
                     break
                 packets += 1

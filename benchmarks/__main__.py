@@ -1,0 +1,45 @@
+"""
+The command line: C{python -m benchmarks}.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks import demultiplex, receive, scale
+from benchmarks.measure import Missing
+from benchmarks.table import machine, markdown, replaceIn
+
+BENCHMARKS = {"demultiplex": demultiplex.run, "scale": scale.run, "receive": receive.run}
+
+
+def main() -> None:
+    """
+    Run the benchmarks that were asked for. A ratio that misses its goal is no failure.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="txtuntap beside twisted.pair.")
+    parser.add_argument("name", nargs="*", help=f"run these only, of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--rounds", type=int, default=7, help="ratios to take the median of (7)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables into FILE, too")
+    options = parser.parse_args()
+    for name in options.name:
+        if name not in BENCHMARKS:
+            parser.error(f"there is no benchmark {name!r}: there are {', '.join(BENCHMARKS)}")
+    if options.rounds < 1:
+        parser.error("--rounds has to be at least 1")
+    texts = [f"{machine()} Medians of {options.rounds} rounds.\n"]
+    print(texts[0])
+    for name in options.name or BENCHMARKS:
+        try:
+            text = markdown(BENCHMARKS[name](options.rounds))
+        except Missing as e:
+            text = f"## {name}\n\nNot run. This machine lacks {e}.\n"
+        print(text, flush=True)
+        texts.append(text)
+    if options.markdown is not None:
+        replaceIn(options.markdown, "\n".join(texts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""
+What was found, as Markdown: readable in a terminal too.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import textwrap
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from benchmarks.measure import Row, Section
+
+#: What stands between these lines of a file is replaced.
+BEGIN = "<!-- begin: written by python -m benchmarks --markdown -->"
+END = "<!-- end -->"
+
+
+def machine() -> str:
+    """
+    What it ran on, in a line.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    kernel = f"{platform.system()} {platform.release().split('-')[0]} on {platform.machine()}, {cores} cores"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{kernel}; {python}, Twisted {version('twisted')}."
+
+
+def markdown(section: Section) -> str:
+    """
+    The table of one benchmark, under a heading.
+    """
+    lines = [f"## {section.name}", "", _paragraph(section.about), ""]
+    lines += _table([["", *section.columns, "ratio", "min to max", "goal", "met"], *map(_cells, section.rows)])
+    if section.notes:
+        lines += ["", _paragraph(section.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def replaceIn(file: Path, text: str) -> None:
+    """
+    Write C{text} into C{file}: between its two marks if it has them, or else as all that is in it.
+    """
+    old = file.read_text() if file.exists() else ""
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    file.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}" if begin and end else text)
+
+
+def _cells(row: Row) -> list[str]:
+    ratios = row.ratios
+    goal = "" if row.goal is None else f"{'at least' if row.rate else 'at most'} {row.goal:g}"
+    met = {None: "", True: "yes", False: "no"}[row.met]
+    figures = [_figure(median(figures), row.rate) for figures in (row.ours, row.theirs)]
+    return [row.case, *figures, f"**{median(ratios):.2f}**", f"{min(ratios):.2f} to {max(ratios):.2f}", goal, met]
+
+
+def _figure(value: float, rate: bool) -> str:
+    return f"{round(value, -2):,.0f}/s" if rate else f"{value * 1e6:.2f} µs"
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 120, break_on_hyphens=False)
+
+
+def _table(cells: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    head, *body = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    return [head, "|" + "|".join("-" * (width + 2) for width in widths) + "|", *body]

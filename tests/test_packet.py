@@ -1,0 +1,109 @@
+"""
+Tests for L{txtuntap.packet}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from txtuntap import EthernetProtocol, Packet
+from txtuntap.raw import IRawPacketProtocol
+from txtuntap.testing import ethernetFrame, ipPacket
+
+STATION = "02:00:00:00:00:01"
+OTHER = "02:00:00:00:00:02"
+
+
+@implementer(IRawPacketProtocol)
+class Recorder:
+    def __init__(self, packets: list[Packet]) -> None:
+        self.packetReceived = packets.append
+
+    def addProto(self, num: int, proto: Any) -> None:
+        """
+        Of the interface; nothing goes above.
+        """
+
+    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Of the interface; packets do not come this way.
+        """
+
+
+class PacketTests(SynchronousTestCase):
+    def test_wholeBufferAtFirst(self) -> None:
+        packet = Packet(b"abcdef")
+        self.assertEqual((packet.start, packet.end, bytes(packet), len(packet)), (0, 6, b"abcdef", 6))
+
+    def test_whatIsLeftToRead(self) -> None:
+        packet = Packet(b"abcdef", start=2)
+        packet.end = 5
+        self.assertEqual((bytes(packet), len(packet)), (b"cde", 3))
+
+    def test_emptyPacketIsFalse(self) -> None:
+        self.assertFalse(Packet(b"abc", start=3))
+
+    def test_defaults(self) -> None:
+        packet = Packet(b"")
+        self.assertEqual((packet.time, packet.partial, packet.etherType), (0.0, False, 0))
+        self.assertEqual((packet.port, packet.ethernet, packet.ip), (None, None, None))
+        self.assertEqual((packet.link, packet.network, packet.transport), (0, 0, 0))
+
+    def test_reprTellsHowMuchIsLeft(self) -> None:
+        self.assertEqual(repr(Packet(b"abcdef", start=2)), "<Packet 2:6 of 6 octets>")
+        self.assertEqual(repr(Packet(b"abcdef", partial=True)), "<Packet 0:6 of 6 octets partial>")
+
+
+class CopyTests(SynchronousTestCase):
+    def test_copyHasEveryAttribute(self) -> None:
+        packet = Packet(b"abcdef")
+        others = [name for name in Packet.__slots__ if name != "data"]
+        for index, name in enumerate(others):
+            setattr(packet, name, index)
+        copy = packet.copy()
+        self.assertEqual([getattr(copy, name) for name in others], list(range(len(others))))
+
+    def test_copyMovesAlone(self) -> None:
+        packet = Packet(b"abcdef")
+        packet.copy().start = 3
+        self.assertEqual(packet.start, 0)
+
+    def test_bufferIsShared(self) -> None:
+        packet = Packet(b"abcdef")
+        self.assertIs(packet.copy().data, packet.data)
+
+
+class HeaderTests(SynchronousTestCase):
+    def test_ipv4(self) -> None:
+        packet = Packet(ipPacket("10.0.0.1", "10.0.0.2", 17, b"", hopLimit=9))
+        self.assertEqual((packet.version, packet.hopLimit), (4, 9))
+        self.assertEqual((packet.source, packet.dest), ("10.0.0.1", "10.0.0.2"))
+        self.assertEqual((packet.sourceAddress, packet.destAddress), (b"\x0a\0\0\x01", b"\x0a\0\0\x02"))
+
+    def test_ipv6(self) -> None:
+        packet = Packet(ipPacket("fd00::1", "fd00::2", 17, b"", hopLimit=9))
+        self.assertEqual((packet.version, packet.hopLimit), (6, 9))
+        self.assertEqual((packet.source, packet.dest), ("fd00::1", "fd00::2"))
+        self.assertEqual(packet.sourceAddress, b"\xfd" + bytes(14) + b"\x01")
+        self.assertEqual(packet.destAddress, b"\xfd" + bytes(14) + b"\x02")
+
+    def test_networkHeaderIsWhereItWasNoted(self) -> None:
+        packet = Packet(bytes(7) + ipPacket("10.0.0.1", "10.0.0.2", 17, b""))
+        packet.network = 7
+        self.assertEqual((packet.version, packet.source, packet.dest), (4, "10.0.0.1", "10.0.0.2"))
+
+    def test_stations(self) -> None:
+        packets: list[Packet] = []
+        ethernet = EthernetProtocol()
+        ethernet.addProto(0x88B5, Recorder(packets))
+        ethernet.packetReceived(Packet(bytes(3) + ethernetFrame(STATION, OTHER, 0x88B5, b""), start=3))
+        (packet,) = packets
+        self.assertEqual((packet.linkSource, packet.linkDest), (b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02"))
+
+    def test_noStationsWithoutALinkLayer(self) -> None:
+        packet = Packet(ipPacket("10.0.0.1", "10.0.0.2", 17, b""))
+        self.assertIsNone(packet.linkSource)
+        self.assertIsNone(packet.linkDest)

@@ -1,0 +1,468 @@
+"""
+Tests for L{txtuntap.tuntap}: reading and writing, over a device in memory and over the system calls in memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import twisted.pair.testing
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import AbstractDatagramProtocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+import txtuntap.testing
+from txtuntap import EthernetProtocol, Packet
+from txtuntap.device import EBADFD
+from txtuntap.raw import IRawPacketProtocol
+from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket
+from txtuntap.tuntap import InterfaceLost, TunnelFlags, TuntapPort
+
+DATAGRAM = ipPacket("10.0.0.1", "10.0.0.2", 253, b"payload")
+SIX = ipPacket("fd00::1", "fd00::2", 253, b"payload")
+FRAME = ethernetFrame("02:00:00:00:00:01", "02:00:00:00:00:02", 0x88B5, b"payload")
+
+
+class Oops(Exception):
+    """
+    What a protocol of the tests raises.
+    """
+
+
+@implementer(IRawPacketProtocol)
+class Recorder(AbstractDatagramProtocol):
+    """
+    Keeps what it gets, and does C{then}.
+    """
+
+    noisy = False
+    transport: Any
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+        self.then: Callable[[], object] = list
+
+    def addProto(self, num: int, proto: Any) -> None:
+        """
+        Of the interface; nothing goes above.
+        """
+
+    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Of the interface; packets do not come this way.
+        """
+        raise NotImplementedError
+
+    def packetReceived(self, packet: Packet) -> None:
+        self.packets.append(packet)
+        self.then()
+
+
+@implementer(IRawPacketProtocol)
+class OldRecorder(AbstractDatagramProtocol):
+    """
+    Written for C{twisted.pair}.
+    """
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.received: list[tuple[bytes, Any]] = []
+
+    def addProto(self, num: int, proto: Any) -> None:
+        """
+        Of the interface; nothing goes above.
+        """
+
+    def datagramReceived(self, data: bytes, partial: int = 0, **rest: Any) -> None:  # type: ignore[override]
+        self.received.append((data, partial))
+
+
+class PortTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.make()
+
+    def make(self, **options: Any) -> None:
+        self.clock = Clock()
+        self.device = MemoryDevice(TUN, mtu=1400)
+        self.proto = Recorder()
+        self.port = TuntapPort("", self.proto, reactor=self.clock, device=self.device, **options)
+        self.port.startListening()
+
+    def deliver(self, *packets: bytes) -> list[bytes]:
+        """
+        @return: what the protocol gets of C{packets}.
+        """
+        del self.proto.packets[:]
+        for packet in packets:
+            self.device.deliver(packet)
+        self.clock.advance(0)
+        return [bytes(packet) for packet in self.proto.packets]
+
+    def fail_(self) -> None:
+        raise Oops
+
+
+class ReadTests(PortTestCase):
+    def test_packetsComeInOrder(self) -> None:
+        self.assertEqual(self.deliver(DATAGRAM, SIX, DATAGRAM), [DATAGRAM, SIX, DATAGRAM])
+
+    def test_packetTellsWhereAndWhenItCame(self) -> None:
+        self.clock.advance(5)
+        self.deliver(DATAGRAM)
+        (packet,) = self.proto.packets
+        self.assertEqual((packet.port, packet.time), (self.port, 5))
+
+    def test_packetsAndOctetsAreCounted(self) -> None:
+        self.deliver(DATAGRAM, SIX)
+        self.assertEqual(self.port.counters, {"inPackets": 2, "inOctets": len(DATAGRAM) + len(SIX)})
+
+    def test_packetThatFitsIsNotPartial(self) -> None:
+        self.make(maxPacketSize=len(DATAGRAM))
+        self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
+        self.assertIs(self.proto.packets[0].partial, False)
+
+    def test_packetThatWasCutIsPartial(self) -> None:
+        self.make(maxPacketSize=len(DATAGRAM) - 1)
+        self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM[:-1]])
+        self.assertIs(self.proto.packets[0].partial, True)
+
+    def test_packetsOfATurnAreBounded(self) -> None:
+        self.port.maxPackets = 3
+        for _ in range(5):
+            self.device.deliver(DATAGRAM)
+        self.port.doRead()
+        self.assertEqual(len(self.proto.packets), 3)
+
+    def test_octetsOfATurnAreBounded(self) -> None:
+        self.port.maxThroughput = 2 * len(DATAGRAM) + 1
+        for _ in range(5):
+            self.device.deliver(DATAGRAM)
+        self.port.doRead()
+        self.assertEqual(len(self.proto.packets), 3)
+
+    def test_usualBounds(self) -> None:
+        self.assertEqual((self.port.maxThroughput, self.port.maxPackets, self.port.maxPacketSize), (262144, 1024, 8192))
+
+    def test_restComesInLaterTurns(self) -> None:
+        self.port.maxPackets = 2
+        self.assertEqual(len(self.deliver(*[DATAGRAM] * 5)), 5)
+
+    def test_protocolThatRaisesIsLoggedOnceASecond(self) -> None:
+        self.proto.then = self.fail_
+        self.assertEqual(len(self.deliver(DATAGRAM, DATAGRAM)), 2)
+        self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
+        self.clock.advance(1)
+        self.deliver(DATAGRAM)
+        self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
+        self.assertEqual(self.port.counters["protocolFailures"], 3)
+
+    def test_protocolOfTwistedPairIsCalledItsWay(self) -> None:
+        old = OldRecorder()
+        device = MemoryDevice(TUN)
+        port = TuntapPort("", old, maxPacketSize=len(SIX) - 1, reactor=self.clock, device=device)
+        port.startListening()
+        device.deliver(DATAGRAM)
+        device.deliver(SIX)
+        self.clock.advance(0)
+        self.assertEqual(old.received, [(DATAGRAM, False), (SIX[:-1], True)])
+
+    def test_framesGoToAnEthernetLayer(self) -> None:
+        ethernet, device = EthernetProtocol(), MemoryDevice(TAP)
+        ethernet.addProto(0x88B5, self.proto)
+        TuntapPort("", ethernet, reactor=self.clock, device=device).startListening()
+        device.deliver(FRAME)
+        self.clock.advance(0)
+        self.assertEqual([bytes(packet) for packet in self.proto.packets], [b"payload"])
+
+    def test_errorsOfTheDeviceAreRaised(self) -> None:
+        def receive(maxPacketSize: int = 0) -> Packet | None:
+            raise OSError(errno.EPERM, "not now")
+
+        self.device.receive = receive  # type: ignore[method-assign]
+        self.assertRaises(OSError, self.port.doRead)
+
+
+class WriteTests(PortTestCase):
+    def test_packetIsOneSend(self) -> None:
+        self.port.writePacket([DATAGRAM[:20], DATAGRAM[20:]])
+        self.assertEqual(self.device.sent, [DATAGRAM])
+        self.assertEqual(self.port.counters, {"outPackets": 1, "outOctets": len(DATAGRAM)})
+
+    def test_linkThatIsDownIsCounted(self) -> None:
+        self.device.up = False
+        self.port.writePacket([DATAGRAM])
+        self.assertIsNone(self.port.write(DATAGRAM))
+        self.assertEqual(self.port.counters, {"outLinkDown": 2})
+
+    def test_whatTheDeviceRefusesIsCounted(self) -> None:
+        self.port.writePacket([b"\x00"])
+        self.assertEqual(self.port.counters, {"outErrors": 1})
+
+    def test_packetOnAPortThatIsNotListeningIsCounted(self) -> None:
+        device = MemoryDevice(TUN)
+        port = TuntapPort("", Recorder(), reactor=self.clock, device=device)
+        port.writePacket([DATAGRAM])
+        self.assertEqual((device.sent, port.counters), ([], {"outDiscards": 1}))
+
+    def test_ownWriteTellsHowMuchWasWritten(self) -> None:
+        self.assertEqual(self.port.write(DATAGRAM), len(DATAGRAM))
+        self.assertEqual(self.port.counters, {"outPackets": 1, "outOctets": len(DATAGRAM)})
+
+    def test_ownWriteRaisesWhatTheDeviceRefuses(self) -> None:
+        with self.assertRaises(OSError) as raised:
+            self.port.write(b"\x00")
+        self.assertEqual(raised.exception.errno, errno.EINVAL)
+
+    def test_ownWriteOnAPortThatIsNotListeningRaises(self) -> None:
+        port = TuntapPort("", Recorder(), reactor=self.clock, device=MemoryDevice(TUN))
+        self.assertRaises(OSError, port.write, DATAGRAM)
+
+    def test_sequenceIsOnePacket(self) -> None:
+        self.port.writeSequence([DATAGRAM[:5], b"", DATAGRAM[5:]])
+        self.assertEqual(self.device.sent, [DATAGRAM])
+
+    def test_portTellsWhatTheDeviceTells(self) -> None:
+        self.assertEqual((self.port.mtu, self.port.linkAddress, self.port.offloads), (1400, None, 0))
+        tap = TuntapPort("", EthernetProtocol(), reactor=self.clock, device=MemoryDevice(TAP))
+        self.assertEqual(tap.linkAddress, b"\x02\0\0\0\0\x01")
+
+
+class FDClock(Clock):
+    """
+    A clock that keeps note of readers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[Any] = set()
+        self.addReader = self.readers.add
+        self.removeReader = self.readers.discard
+
+    def removeWriter(self, writer: object) -> None:
+        """
+        Of a reactor; nothing is ever waited for to be written.
+        """
+
+
+class SystemMixin:
+    """
+    Over something that stands in for the operating system.
+
+    @ivar library: the module it comes from.
+    """
+
+    library: Any = None
+    assertEqual: Any
+    assertRaises: Any
+    flushLoggedErrors: Any
+
+    def setUp(self) -> None:
+        self.clock = FDClock()
+        self.system = self.library.MemoryIOSystem()
+        self.system.registerSpecialDevice(b"/dev/net/tun", self.library.Tunnel)
+        self.proto: Any = Recorder()
+        self.port = self.makePort(self.proto)
+
+    def makePort(self, proto: Any, **options: Any) -> TuntapPort:
+        return TuntapPort("x0", proto, reactor=self.clock, system=self.system, **options)
+
+    def opened(self) -> int:
+        """
+        How many files are open.
+        """
+        return len(self.system._openFiles)
+
+    def refuse(self, call: str, number: int) -> None:
+        """
+        Have a call fail from now on.
+        """
+
+        def refused(*arguments: Any) -> None:
+            raise OSError(number, "not now")
+
+        setattr(self.system, call, refused)
+
+    def loseInterface(self) -> None:
+        def read(limit: int) -> bytes:
+            raise OSError(EBADFD, "gone")
+
+        self.system.getTunnel(self.port).read = read
+
+    def test_askedForIsATunWithoutProtocolInformation(self) -> None:
+        self.port.startListening()
+        tunnel = self.system.getTunnel(self.port)
+        self.assertEqual(tunnel.tunnelMode, (TunnelFlags.IFF_TUN | TunnelFlags.IFF_NO_PI).value)
+        self.assertEqual(tunnel.requestedName, b"x0".ljust(16, b"\0"))
+        self.assertEqual((tunnel.blocking, tunnel.closeOnExec), (False, True))
+
+    def test_nameIsTheOneTheKernelGave(self) -> None:
+        self.port.startListening()
+        name = self.system.getTunnel(self.port).name
+        self.assertEqual(self.port.getHost().name, bytes(name[:16]).rstrip(b"\0"))
+
+    def test_descriptorIsRead(self) -> None:
+        self.port.startListening()
+        self.assertEqual(self.clock.readers, {self.port})
+        self.system.getTunnel(self.port).addToReadBuffer(DATAGRAM)
+        self.assertEqual(self.port.doRead(), None)
+        self.assertEqual([bytes(packet) for packet in self.proto.packets], [DATAGRAM])
+
+    def test_nothingToReadInAnyStyle(self) -> None:
+        self.port.startListening()
+        tunnel = self.system.getTunnel(self.port)
+        for style in (tunnel.EAGAIN_STYLE, tunnel.EWOULDBLOCK_STYLE, tunnel.EINTR_STYLE):
+            tunnel.nonBlockingExceptionStyle = style
+            self.assertEqual(self.port.doRead(), None)
+        self.assertEqual(self.proto.packets, [])
+
+    def test_emptyReadEndsTheTurn(self) -> None:
+        self.port.startListening()
+        self.system.getTunnel(self.port).readBuffer.append(b"")
+        self.assertEqual(self.port.doRead(), None)
+        self.assertEqual(self.proto.packets, [])
+
+    def test_packetThatWasCutIsPartial(self) -> None:
+        port = self.makePort(self.proto, maxPacketSize=len(DATAGRAM) - 1)
+        port.startListening()
+        for datagram in (DATAGRAM, DATAGRAM[:-1]):
+            self.system.getTunnel(port).addToReadBuffer(datagram)
+        port.doRead()
+        self.assertEqual([len(packet) for packet in self.proto.packets], [len(DATAGRAM) - 1] * 2)
+        self.assertEqual([packet.partial for packet in self.proto.packets], [True, False])
+
+    def test_protocolInformationIsReadAndWritten(self) -> None:
+        port = self.makePort(self.proto, protocolInformation=True)
+        port.startListening()
+        tunnel = self.system.getTunnel(port)
+        self.assertEqual(tunnel.tunnelMode, TunnelFlags.IFF_TUN.value)
+        tunnel.addToReadBuffer(DATAGRAM)
+        port.doRead()
+        self.assertEqual([bytes(packet) for packet in self.proto.packets], [DATAGRAM])
+        for data, etherType in ((DATAGRAM, 0x0800), (SIX, 0x86DD)):
+            self.assertEqual(port.write(data), len(data))
+            self.assertEqual(tunnel.writeBuffer.pop(), struct.pack("!HH", 0, etherType) + data)
+
+    def test_kernelsOwnMarkOfAPacketThatWasCut(self) -> None:
+        port = self.makePort(self.proto, protocolInformation=True)
+        port.startListening()
+        # Over this one the fake puts no information of its own.
+        reads = [b"", struct.pack("!HH", 1, 0x0800) + DATAGRAM]
+        self.system.getTunnel(port).read = lambda limit: reads.pop()
+        port.doRead()
+        self.assertEqual([(bytes(p), p.partial, p.etherType) for p in self.proto.packets], [(DATAGRAM, True, 0x0800)])
+
+    def test_interruptedWriteIsRepeated(self) -> None:
+        self.port.startListening()
+        tunnel = self.system.getTunnel(self.port)
+        tunnel.pendingSignals.extend([1, 2])
+        self.assertEqual(self.port.write(DATAGRAM), len(DATAGRAM))
+        self.assertEqual(list(tunnel.writeBuffer), [DATAGRAM])
+
+    def test_openThatFailsSaysWhatToDo(self) -> None:
+        self.refuse("open", errno.ENOENT)
+        with self.assertRaises(CannotListenError) as raised:
+            self.port.startListening()
+        self.assertEqual(raised.exception.socketError.errno, errno.ENOENT)
+        self.assertEqual("modprobe tun" in str(raised.exception), True)
+
+    def test_eachErrorSaysWhatToDo(self) -> None:
+        for call, number, advice in (
+            ("open", errno.EACCES, "read and write it"),
+            ("open", errno.ENODEV, "modprobe tun"),
+            ("ioctl", errno.EPERM, "CAP_NET_ADMIN"),
+            ("ioctl", errno.EBUSY, "in use"),
+            ("ioctl", errno.EINVAL, "x0"),
+        ):
+            self.setUp()
+            self.refuse(call, number)
+            with self.assertRaises(CannotListenError) as raised:
+                self.port.startListening()
+            self.assertEqual(raised.exception.socketError.errno, number)
+            self.assertEqual((advice in str(raised.exception), call, number), (True, call, number))
+
+    def test_attachingThatFailsLeaksNoDescriptor(self) -> None:
+        self.system.permissions.discard("ioctl")
+        for _ in range(3):
+            self.assertRaises(CannotListenError, self.port.startListening)
+        self.assertEqual((self.opened(), self.port.fileno()), (0, -1))
+
+    def test_protocolThatFailsToConnectLeaksNoDescriptor(self) -> None:
+        def makeConnection(transport: object) -> None:
+            raise Oops
+
+        self.proto.makeConnection = makeConnection
+        self.assertRaises(Oops, self.port.startListening)
+        self.assertEqual((self.opened(), self.clock.readers), (0, set()))
+
+    def test_protocolThatFailsToStopLeaksNoDescriptor(self) -> None:
+        def stopProtocol() -> None:
+            raise Oops
+
+        self.proto.stopProtocol = stopProtocol
+        self.port.startListening()
+        self.port.stopListening()
+        self.clock.advance(0)
+        self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
+        self.assertEqual((self.opened(), self.clock.readers), (0, set()))
+
+    def test_readingEndsAsSoonAsThePortIsStopped(self) -> None:
+        self.port.startListening()
+        self.port.stopListening()
+        self.assertEqual(self.clock.readers, set())
+        self.system.getTunnel(self.port).addToReadBuffer(DATAGRAM)
+        self.port.doRead()
+        self.assertEqual(self.proto.packets, [])
+
+    def test_canBeStartedAgain(self) -> None:
+        for _ in range(3):
+            self.port.startListening()
+            self.port.stopListening()
+            self.clock.advance(0)
+        self.assertEqual((self.opened(), self.port.fileno()), (0, -1))
+
+    def test_interfaceThatIsGoneEndsTheReading(self) -> None:
+        self.port.startListening()
+        self.loseInterface()
+        self.assertEqual(type(self.port.doRead()), InterfaceLost)
+
+    def test_reasonIsAskedForWhereTheReactorHasNone(self) -> None:
+        self.port.startListening()
+        reasons: list[Failure] = []
+        self.port.whenLost().addErrback(reasons.append)
+        self.loseInterface()
+        self.port.connectionLost()
+        self.assertEqual([reason.type for reason in reasons], [InterfaceLost])
+        self.assertEqual((self.opened(), self.clock.readers), (0, set()))
+
+
+class OurSystemTests(SystemMixin, SynchronousTestCase):
+    library = txtuntap.testing
+
+
+class TwistedPairsSystemTests(SystemMixin, SynchronousTestCase):
+    library = twisted.pair.testing
+
+
+class FlagsTests(SynchronousTestCase):
+    def test_flagsAreThoseOfTheKernel(self) -> None:
+        expected = {
+            "IFF_TUN": 0x0001,
+            "IFF_TAP": 0x0002,
+            "IFF_NAPI": 0x0010,
+            "IFF_NAPI_FRAGS": 0x0020,
+            "IFF_NO_CARRIER": 0x0040,
+            "IFF_MULTI_QUEUE": 0x0100,
+            "IFF_PERSIST": 0x0800,
+            "IFF_NO_PI": 0x1000,
+            "IFF_ONE_QUEUE": 0x2000,
+            "IFF_VNET_HDR": 0x4000,
+            "IFF_TUN_EXCL": 0x8000,
+        }
+        self.assertEqual({flag.name: flag.value for flag in TunnelFlags.iterconstants()}, expected)
