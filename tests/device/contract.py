@@ -1,0 +1,269 @@
+"""
+What every device does: one set of tests, run on the device in memory and on the kernel's.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from txtuntap.device import TAP, TUN
+from txtuntap.device.memory import QUEUE_LENGTH
+from txtuntap.interfaces import IDevice
+from txtuntap.testing import ethernetFrame, udpPacket
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import SynchronousTestCase as _Base
+else:
+    _Base = object
+
+MARK = b"a packet of the test's"
+
+
+def sample(mode: int, payload: bytes = b"") -> bytes:
+    """
+    A packet that the kernel never sends by itself.
+    """
+    packet = udpPacket("10.9.0.1", "10.9.0.2", 4321, 1234, MARK + payload)
+    return ethernetFrame("02:00:00:00:00:aa", "02:00:00:00:00:bb", 0x0800, packet) if mode == TAP else packet
+
+
+class DeviceContract(_Base):
+    """
+    To be mixed into a test case that says how to make a device, and plays the network behind it. The kernel may send
+    packets of its own into the device at any time.
+    """
+
+    mode: int
+
+    def makeDevice(self, name: str = "tt%d") -> IDevice:
+        """
+        A device, not open.
+        """
+        raise NotImplementedError
+
+    def attached(self, device: IDevice) -> None:
+        """
+        A device has just been opened.
+        """
+
+    def setLink(self, device: IDevice, up: bool) -> None:
+        """
+        Set the link up or down.
+        """
+        raise NotImplementedError
+
+    def deliver(self, device: IDevice, data: bytes) -> None:
+        """
+        Have a packet come out of the network; it may find the link down or the queue full.
+        """
+        raise NotImplementedError
+
+    def sent(self, device: IDevice) -> list[bytes]:
+        """
+        What the network has got from the device since this was last called.
+        """
+        raise NotImplementedError
+
+    def deleteInterface(self, device: IDevice) -> None:
+        """
+        Delete the interface under the device.
+        """
+        raise NotImplementedError
+
+    # What the tests are made of
+
+    def opened(self) -> IDevice:
+        """
+        A device, open and its link up.
+        """
+        device = self.makeDevice()
+        self.addCleanup(device.close)
+        self.reopen(device)
+        return device
+
+    def reopen(self, device: IDevice) -> None:
+        """
+        Open a device and set its link up.
+        """
+        device.open()
+        self.attached(device)
+        self.setLink(device, True)
+
+    def ours(self, device: IDevice, maxPacketSize: int = 65535) -> list[tuple[bytes, bool]]:
+        """
+        All packets that wait, but for the kernel's own; and whether each was cut.
+        """
+        packets = []
+        while (packet := device.receive(maxPacketSize)) is not None:
+            if MARK in bytes(packet):
+                packets.append((bytes(packet), packet.partial))
+        return packets
+
+    def assertRefused(self, number: int, call: Callable[[], object]) -> None:
+        """
+        C{call} raises an L{OSError} with this C{errno}.
+        """
+        error = self.assertRaises(OSError, call)
+        self.assertEqual(errno.errorcode[error.errno or 0], errno.errorcode[number])
+
+    # Life
+
+    def test_isClosedAtFirst(self) -> None:
+        device = self.makeDevice()
+        self.assertEqual(device.fileno(), -1)
+        self.assertRefused(errno.EBADF, device.receive)
+        self.assertRefused(errno.EBADF, lambda: device.send([sample(self.mode)]))
+
+    def test_openFillsInTheNumber(self) -> None:
+        self.assertEqual(self.opened().name, "tt0")
+
+    def test_openWithoutANameTakesTheKindsOwn(self) -> None:
+        device = self.makeDevice("")
+        self.addCleanup(device.close)
+        device.open()
+        self.assertEqual(device.name, "tap0" if self.mode == TAP else "tun0")
+
+    def test_openTwiceIsBusy(self) -> None:
+        self.assertRefused(errno.EBUSY, self.opened().open)
+
+    def test_tellsWhatItIs(self) -> None:
+        device = self.opened()
+        self.assertEqual((device.mode, device.mtu, device.offloads), (self.mode, 1500, 0))
+        if self.mode == TUN:
+            self.assertIsNone(device.linkAddress)
+        else:
+            assert device.linkAddress is not None
+            self.assertEqual((len(device.linkAddress), device.linkAddress[0] & 1), (6, 0))
+
+    def test_closeTwiceIsHarmless(self) -> None:
+        device = self.opened()
+        device.close()
+        device.close()
+        self.assertEqual(device.fileno(), -1)
+
+    def test_closedRefusesEverything(self) -> None:
+        device = self.opened()
+        device.close()
+        self.assertRefused(errno.EBADF, device.receive)
+        self.assertRefused(errno.EBADF, lambda: device.send([sample(self.mode)]))
+
+    def test_opensAgain(self) -> None:
+        device = self.opened()
+        self.deliver(device, sample(self.mode, b"before"))
+        device.close()
+        self.reopen(device)
+        self.assertEqual((device.name, self.ours(device)), ("tt0", []))
+        self.deliver(device, sample(self.mode, b"after"))
+        self.assertEqual(self.ours(device), [(sample(self.mode, b"after"), False)])
+
+    def test_goneRefusesEverything(self) -> None:
+        device = self.opened()
+        self.deliver(device, sample(self.mode))
+        self.deleteInterface(device)
+        self.assertRefused(errno.EBADFD, device.receive)
+        self.assertRefused(errno.EBADFD, lambda: device.send([sample(self.mode)]))
+
+    def test_goneAndClosedIsClosed(self) -> None:
+        device = self.opened()
+        self.deleteInterface(device)
+        device.close()
+        self.assertRefused(errno.EBADF, device.receive)
+        self.assertRefused(errno.EBADF, lambda: device.send([sample(self.mode)]))
+
+    def test_opensAgainAfterItWasGone(self) -> None:
+        device = self.opened()
+        self.deleteInterface(device)
+        device.close()
+        self.reopen(device)
+        self.deliver(device, sample(self.mode))
+        self.assertEqual(self.ours(device), [(sample(self.mode), False)])
+
+    # Up
+
+    def test_receiveWithNothingWaiting(self) -> None:
+        device = self.opened()
+        self.ours(device)
+        self.setLink(device, False)
+        self.ours(device)
+        self.assertIsNone(device.receive())
+
+    def test_receiveWhole(self) -> None:
+        device = self.opened()
+        packets = [sample(self.mode, bytes(size)) for size in (0, 1, 1400)]
+        for packet in packets:
+            self.deliver(device, packet)
+        self.assertEqual(self.ours(device), [(packet, False) for packet in packets])
+
+    def test_receiveExactlyWhatFits(self) -> None:
+        device = self.opened()
+        packet = sample(self.mode, bytes(100))
+        self.deliver(device, packet)
+        self.assertEqual(self.ours(device, len(packet)), [(packet, False)])
+
+    def test_receiveCutsWhatDoesNotFit(self) -> None:
+        device = self.opened()
+        packet = sample(self.mode, bytes(100))
+        self.deliver(device, packet)
+        self.deliver(device, sample(self.mode))
+        self.assertEqual(self.ours(device, len(packet) - 1), [(packet[:-1], True), (sample(self.mode), False)])
+
+    def test_receiveNothingOfWhatCameWhileDown(self) -> None:
+        device = self.opened()
+        self.setLink(device, False)
+        self.deliver(device, sample(self.mode, b"down"))
+        self.setLink(device, True)
+        self.deliver(device, sample(self.mode, b"up"))
+        self.assertEqual(self.ours(device), [(sample(self.mode, b"up"), False)])
+
+    def test_queueIsBounded(self) -> None:
+        device = self.opened()
+        for number in range(1100):
+            self.deliver(device, sample(self.mode, b"%04d" % number))
+        got = self.ours(device)
+        # The kernel's own packets are in the queue too.
+        bound = QUEUE_LENGTH[self.mode]
+        self.assertTrue(bound - 20 <= len(got) <= bound, f"{len(got)} packets")
+        self.assertEqual(got[0], (sample(self.mode, b"0000"), False))
+
+    # Down
+
+    def test_sendOnePacketOfSeveralBuffers(self) -> None:
+        device = self.opened()
+        packet = sample(self.mode, bytes(1000))
+        self.sent(device)
+        self.assertEqual(device.send([packet[:3], packet[3:20], b"", packet[20:]]), len(packet))
+        self.assertEqual(self.sent(device), [packet])
+
+    def test_sendMoreThanTheMTU(self) -> None:
+        device = self.opened()
+        packet = sample(self.mode, bytes(9000))
+        self.assertEqual(device.send([packet]), len(packet))
+        self.assertEqual(self.sent(device), [packet])
+
+    def test_sendWhileDown(self) -> None:
+        device = self.opened()
+        self.setLink(device, False)
+        self.assertRefused(errno.EIO, lambda: device.send([sample(self.mode)]))
+        self.setLink(device, True)
+        device.send([sample(self.mode, b"up")])
+        self.assertEqual(self.sent(device), [sample(self.mode, b"up")])
+
+    def test_sendNoPacket(self) -> None:
+        device = self.opened()
+        packet = sample(self.mode)
+        wrong = [b"", packet[:13]] if self.mode == TAP else [b"", b"\x50" + packet[1:], bytes(20)]
+        for data in wrong:
+            self.assertRefused(errno.EINVAL, lambda data=data: device.send([data]))  # type: ignore[misc]
+        self.assertEqual(self.sent(device), [])
+
+    def test_sendTheLeastThereIs(self) -> None:
+        device = self.opened()
+        packet = sample(self.mode)[:14] if self.mode == TAP else b"\x45"
+        self.assertEqual(device.send([packet]), len(packet))
+
+    def test_sendTheMostThereIs(self) -> None:
+        device = self.opened()
+        packet = sample(self.mode).ljust(65549 if self.mode == TAP else 65535, b"\0")
+        self.assertEqual(device.send([packet]), len(packet))

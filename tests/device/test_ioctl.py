@@ -1,0 +1,84 @@
+"""
+ioctl numbers are those of each architecture's headers.
+"""
+
+from __future__ import annotations
+
+import platform
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.device import ioctl
+
+#: What C{_IOW('T', 202, int)} and C{_IOR('T', 210, int)} come to: direction, size, letter, number.
+GENERIC = (0x400454CA, 0x800454D2)
+OWN = (0x800454CA, 0x400454D2)
+
+MACHINES = {
+    "x86_64": GENERIC,
+    "i686": GENERIC,
+    "aarch64": GENERIC,
+    "armv7l": GENERIC,
+    "riscv64": GENERIC,
+    "s390x": GENERIC,
+    "loongarch64": GENERIC,
+    # arch/*/include/uapi/asm/ioctl.h: none 1, read 2, write 4 in three bits; size in 13.
+    "mips": OWN,
+    "mips64": OWN,
+    "ppc": OWN,
+    "ppc64le": OWN,
+    "sparc64": OWN,
+    "alpha": OWN,
+    # Two bits as elsewhere, but read 1, write 2.
+    "parisc": OWN,
+    "parisc64": OWN,
+}
+
+
+class NumberTests(SynchronousTestCase):
+    def test_everyMachine(self) -> None:
+        for machine, expected in MACHINES.items():
+            numbers = (ioctl.number("write", "T", 202, 4, machine), ioctl.number("read", "T", 210, 4, machine))
+            self.assertEqual([f"{number:#x}" for number in numbers], [f"{number:#x}" for number in expected], machine)
+
+    def test_theTable(self) -> None:
+        table = {
+            ("write", 203): 0x400454CB,
+            ("write", 204): 0x400454CC,
+            ("write", 206): 0x400454CE,
+            ("read", 207): 0x800454CF,
+            ("write", 208): 0x400454D0,
+            ("write", 212): 0x400454D4,
+            ("read", 215): 0x800454D7,
+            ("write", 216): 0x400454D8,
+            ("write", 217): 0x400454D9,
+            ("write", 226): 0x400454E2,
+        }
+        found = {(way, index): ioctl.number(way, "T", index, 4, "x86_64") for way, index in table}
+        self.assertEqual(found, table)
+
+    def test_theSizeHasItsPlace(self) -> None:
+        self.assertEqual(ioctl.number("write", "f", 2, 8, "x86_64"), 0x40086602)
+        self.assertEqual(ioctl.number("write", "f", 2, 8, "mips"), 0x80086602)
+
+    def test_hereToo(self) -> None:
+        setIff, getIff = MACHINES.get(platform.machine(), GENERIC)
+        self.assertEqual((ioctl.TUNSETIFF, ioctl.TUNGETIFF), (setIff, getIff))
+        self.assertEqual(ioctl.TUNSETOFFLOAD, setIff + 6)
+
+
+class FlagTests(SynchronousTestCase):
+    def test_theTable(self) -> None:
+        table = {
+            "IFF_TUN": 0x0001,
+            "IFF_TAP": 0x0002,
+            "IFF_NAPI": 0x0010,
+            "IFF_NAPI_FRAGS": 0x0020,
+            "IFF_NO_CARRIER": 0x0040,
+            "IFF_MULTI_QUEUE": 0x0100,
+            "IFF_PERSIST": 0x0800,
+            "IFF_NO_PI": 0x1000,
+            "IFF_VNET_HDR": 0x4000,
+            "IFF_TUN_EXCL": 0x8000,
+        }
+        self.assertEqual({name: getattr(ioctl, name) for name in table}, table)

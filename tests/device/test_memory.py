@@ -1,0 +1,94 @@
+"""
+The device in memory keeps the contract of the real one.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.device.contract import DeviceContract, sample
+from txtuntap.interfaces import IDevice
+from txtuntap.testing import TAP, TUN, MemoryDevice
+
+
+class MemoryContract(DeviceContract):
+    """
+    The network is the device itself.
+    """
+
+    def makeDevice(self, name: str = "tt%d") -> IDevice:
+        return MemoryDevice(self.mode, name)
+
+    def setLink(self, device: IDevice, up: bool) -> None:
+        cast(MemoryDevice, device).up = up
+
+    def deliver(self, device: IDevice, data: bytes) -> None:
+        cast(MemoryDevice, device).deliver(data)
+
+    def sent(self, device: IDevice) -> list[bytes]:
+        packets = cast(MemoryDevice, device).sent
+        taken = packets[:]
+        packets.clear()
+        return taken
+
+    def deleteInterface(self, device: IDevice) -> None:
+        cast(MemoryDevice, device).delete()
+
+
+class MemoryTUNTests(MemoryContract, SynchronousTestCase):
+    mode = TUN
+
+
+class MemoryTAPTests(MemoryContract, SynchronousTestCase):
+    mode = TAP
+
+
+class ReadableTests(SynchronousTestCase):
+    """
+    What takes the place of a descriptor to wait on.
+    """
+
+    def setUp(self) -> None:
+        self.device = MemoryDevice(TUN)
+        self.device.open()
+        self.calls = 0
+
+    def called(self) -> None:
+        self.calls += 1
+
+    def test_aPacketThatComes(self) -> None:
+        self.device.readable(self.called)
+        self.assertEqual(self.calls, 0)
+        self.device.deliver(sample(TUN))
+        self.assertEqual(self.calls, 1)
+
+    def test_aPacketThatIsThere(self) -> None:
+        self.device.deliver(sample(TUN))
+        self.device.readable(self.called)
+        self.assertEqual(self.calls, 1)
+
+    def test_theInterfaceGoes(self) -> None:
+        self.device.readable(self.called)
+        self.device.delete()
+        self.assertEqual(self.calls, 1)
+
+    def test_theInterfaceHasGone(self) -> None:
+        self.device.delete()
+        self.device.readable(self.called)
+        self.assertEqual(self.calls, 1)
+
+    def test_noMore(self) -> None:
+        self.device.readable(self.called)
+        self.device.readable(None)
+        self.device.deliver(sample(TUN))
+        self.assertEqual(self.calls, 0)
+
+    def test_whatFindsNoRoomIsCounted(self) -> None:
+        for _ in range(502):
+            self.device.deliver(sample(TUN))
+        self.assertEqual(self.device.counters["outDiscards"], 2)
+
+    def test_noOtherMode(self) -> None:
+        self.assertRaises(ValueError, MemoryDevice, TUN | TAP)

@@ -1,0 +1,50 @@
+"""
+What may be the name of an interface.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.device import interfaceName
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.testing import TUN, MemoryDevice
+
+
+class InterfaceNameTests(SynchronousTestCase):
+    def test_textAndOctets(self) -> None:
+        self.assertEqual((interfaceName("tun0"), interfaceName(b"tun0")), (b"tun0", b"tun0"))
+
+    def test_namesThatAre(self) -> None:
+        for name in "", "a", "fifteen-letters", "tap%d", "%d", "t%da", "...", "w\u00e4hrend", "veth@1", "-", "~":
+            self.assertEqual(interfaceName(name), name.encode())
+
+    def test_sixteenOctets(self) -> None:
+        # Twisted Pair, and the kernel, take the first 15 without a word.
+        for name in "sixteen-letters-", b"sixteen-letters-", "\u00e4" * 8, "tap%d-and-so-on-":
+            error = self.assertRaises(ValueError, interfaceName, name)
+            self.assertIn("16 bytes", str(error))
+            self.assertIn("15", str(error))
+
+    def test_namesThatAreNot(self) -> None:
+        for name in "a/b", "a:b", "a b", "a\tb", "a\nb", "a\rb", "a\vb", "a\fb", "a\0b", "a\0", ".", "..":
+            error = self.assertRaises(ValueError, interfaceName, name)
+            self.assertIn(repr(name), str(error))
+
+    def test_onlyOneNumber(self) -> None:
+        for name in "%d%d", "%s", "a%", "%%", "%%d", "%5d":
+            error = self.assertRaises(ValueError, interfaceName, name)
+            self.assertIn("%d", str(error))
+
+    def test_onlyTextAndOctets(self) -> None:
+        for name in None, 5, 0, True, 1.5, ["tun0"], [116, 117], ("tun0",):
+            error = self.assertRaises(ValueError, interfaceName, name)
+            self.assertIn("str or bytes", str(error))
+
+    def test_textThatCannotBeWritten(self) -> None:
+        self.assertRaises(ValueError, interfaceName, "\udc80")
+
+    def test_devicesCheckTheirs(self) -> None:
+        for name in "a/b", b"sixteen-letters-", None:
+            self.assertRaises(ValueError, LinuxDevice, name, TUN)
+            self.assertRaises(ValueError, MemoryDevice, TUN, name)

@@ -1,0 +1,96 @@
+"""
+The other end of a device: what the kernel sees of the interface.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+from tests.real.namespace import interfaces, ip
+from txtuntap.device import TAP, TUN
+
+KIND = {TUN: "tun", TAP: "tap"}
+
+_ETH_P_ALL = 0x0003
+
+
+def setUp(name: str, *addresses: str) -> None:
+    """
+    Set an interface up, with addresses of the kernel's.
+    """
+    for address in addresses:
+        ip("address", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
+    ip("link", "set", name, "up")
+
+
+def setDown(name: str) -> None:
+    """
+    Set an interface down.
+    """
+    ip("link", "set", name, "down")
+
+
+def delete(name: str) -> None:
+    """
+    Delete an interface.
+    """
+    ip("link", "delete", name)
+    assert name not in interfaces()
+
+
+def show(name: str) -> dict[str, Any]:
+    """
+    What C{ip} tells of an interface, with its counts.
+    """
+    (found,) = json.loads(ip("-json", "-details", "-statistics", "link", "show", name))
+    assert isinstance(found, dict)
+    return found
+
+
+class PacketSocket:
+    """
+    Packets out of and into an interface, past the kernel's IP. What goes in, the device receives; what the device
+    sends, comes out.
+    """
+
+    def __init__(self, name: str, mode: int) -> None:
+        self._name = name
+        self._mode = mode
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._socket.bind((name, _ETH_P_ALL))
+        self._socket.setblocking(False)
+
+    def __enter__(self) -> PacketSocket:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """
+        Hear no more.
+        """
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        """
+        @raise OSError: C{ENETDOWN} where the link is down; C{ENOBUFS} where the device's queue is full.
+        """
+        etherType = {4: 0x0800, 6: 0x86DD}.get(data[0] >> 4, 0x88B5) if self._mode == TUN else 0
+        self._socket.sendto(data, (self._name, etherType))
+
+    def received(self) -> list[bytes]:
+        """
+        What the device has sent since this was last called.
+        """
+        packets: list[bytes] = []
+        while True:
+            try:
+                data, address = self._socket.recvfrom(1 << 17)
+            except BlockingIOError:
+                return packets
+            if address[2] != socket.PACKET_OUTGOING:  # type: ignore[attr-defined,unused-ignore]
+                packets.append(data)

@@ -1,0 +1,472 @@
+"""
+A port on the kernel's devices, on each reactor.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides
+
+from tests.device.contract import MARK, sample
+from tests.real.link import PacketSocket, delete, setDown, setUp
+from tests.real.namespace import interfaces
+from tests.real.reactors import Run, Test, descriptors, onEachReactor, outcome
+from txtuntap import EthernetProtocol, InterfaceLost, IPProtocol, Packet, RawUDPProtocol, TuntapPort
+from txtuntap.device import TAP, TUN
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
+
+
+class Recorder(AbstractDatagramProtocol):
+    """
+    Keeps the packets it gets, but for the kernel's own.
+    """
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+        self.calls: list[str] = []
+
+    def startProtocol(self) -> None:
+        self.calls.append("start")
+
+    def stopProtocol(self) -> None:
+        self.calls.append("stop")
+
+    def packetReceived(self, packet: Packet) -> None:
+        if MARK in bytes(packet):
+            self.packets.append(packet)
+            self.received(packet)
+
+    def received(self, packet: Packet) -> None:
+        """
+        A packet of the test's has come.
+        """
+
+    def data(self) -> list[bytes]:
+        """
+        The packets so far.
+        """
+        return [bytes(packet) for packet in self.packets]
+
+
+def going(recorder: Recorder, mode: int) -> Recorder:
+    """
+    Have C{recorder} go on this kind of device.
+    """
+    directlyProvides(recorder, IEthernetProtocol if mode == TAP else IRawPacketProtocol)
+    return recorder
+
+
+class Port(TuntapPort):
+    """
+    A port that tells how often it was lost, and how much it reads at once.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.losses: list[Failure | None] = []
+        self.turns: list[tuple[int, int]] = []
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.losses.append(reason)
+        super().connectionLost(reason)
+
+    def doRead(self) -> Exception | None:
+        packets, octets = self.counters["inPackets"], self.counters["inOctets"]
+        try:
+            return super().doRead()
+        finally:
+            self.turns.append((self.counters["inPackets"] - packets, self.counters["inOctets"] - octets))
+
+
+def made(run: Run, mode: int, *args: Any, **kwargs: Any) -> tuple[Recorder, Port]:
+    """
+    A recorder, and a port with it that is not listening.
+    """
+    recorder = going(Recorder(), mode)
+    return recorder, Port(f"tt{mode}", recorder, *args, reactor=run.reactor, **kwargs)
+
+
+def onBothKinds(test: Callable[[Run, int], Coroutine[Deferred[Any], Any, None]]) -> Test:
+    """
+    Run C{test} on a tun, then on a tap.
+    """
+
+    @wraps(test)
+    async def both(run: Run) -> None:
+        for mode in TUN, TAP:
+            await test(run, mode)
+
+    return both
+
+
+@onEachReactor
+@onBothKinds
+async def test_packetsGoBothWays(run: Run, mode: int) -> None:
+    recorder, port = made(run, mode)
+    port.startListening()
+    setUp(f"tt{mode}")
+    with PacketSocket(f"tt{mode}", mode) as network:
+        packets = [sample(mode, bytes(size)) for size in (0, 1, 1000)]
+        for packet in packets:
+            network.send(packet)
+        await run.until(lambda: len(recorder.packets) == 3, "packets")
+        assert recorder.data() == packets
+        assert port.write(packets[2]) == len(packets[2])
+        port.writePacket([packets[1][:20], packets[1][20:]])
+        port.writeSequence([packets[0][:3], packets[0][3:]])
+        assert network.received() == packets[::-1]
+    assert port.counters["outPackets"] == 3
+    await port.stopListening()
+    assert interfaces() == set()
+
+
+@onEachReactor
+@onBothKinds
+async def test_stopAndStartAgain(run: Run, mode: int) -> None:
+    before = held(run)
+    recorder, port = made(run, mode)
+    for _ in range(3):
+        recorder.packets.clear()
+        port.startListening()
+        lost = port.whenLost()
+        setUp(f"tt{mode}")
+        with PacketSocket(f"tt{mode}", mode) as network:
+            network.send(sample(mode))
+        await run.until(lambda: recorder.packets, "a packet")
+        await port.stopListening()
+        assert await outcome(lost) is ConnectionDone
+        assert held(run) == before
+    assert recorder.calls == ["start", "stop"] * 3
+
+
+@onEachReactor
+@onBothKinds
+async def test_startTwiceIsRefused(run: Run, mode: int) -> None:
+    _, port = made(run, mode)
+    port.startListening()
+    with pytest.raises(CannotListenError, match="listening already"):
+        port.startListening()
+    assert port.connected
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_nothingIsDeliveredAfterStopListening(run: Run, mode: int) -> None:
+    recorder, port = made(run, mode)
+    port.startListening()
+    setUp(f"tt{mode}")
+    stopped: list[Deferred[None]] = []
+    recorder.received = lambda packet: stopped.append(port.stopListening())  # type: ignore[method-assign]
+    with PacketSocket(f"tt{mode}", mode) as network:
+        for _ in range(10):
+            network.send(sample(mode))
+    await run.until(lambda: stopped, "a packet")
+    await stopped[0]
+    await run.turns()
+    assert len(recorder.packets) == 1
+
+
+@onEachReactor
+@onBothKinds
+async def test_whatAProtocolRaisesIsLoggedAndThePortGoesOn(run: Run, mode: int) -> None:
+    recorder, port = made(run, mode)
+
+    def fail(packet: Packet) -> None:
+        raise ZeroDivisionError("the application's")
+
+    recorder.received = fail  # type: ignore[method-assign]
+    port.startListening()
+    setUp(f"tt{mode}")
+    with PacketSocket(f"tt{mode}", mode) as network:
+        for _ in range(20):
+            network.send(sample(mode))
+    await run.until(lambda: len(recorder.packets) == 20, "packets")
+    (failure,) = run.failures()
+    assert failure.type is ZeroDivisionError
+    assert "in fail" in failure.getTraceback()
+    assert port.connected
+    assert port.counters["protocolFailures"] == 20
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_aDeletedLinkEndsThePortOnce(run: Run, mode: int) -> None:
+    before = held(run)
+    recorder, port = made(run, mode)
+    port.startListening()
+    setUp(f"tt{mode}")
+    losses = [port.whenLost(), port.whenLost()]
+    delete(f"tt{mode}")
+    for lost in losses:
+        assert await outcome(lost) is InterfaceLost
+    await run.turns()
+    assert len(port.losses) == 1
+    assert recorder.calls == ["start", "stop"]
+    assert not port.connected
+    assert port.fileno() == -1
+    assert held(run) == before
+    told = [str(event.get("reason")) for event in run.log if event["log_level"].name == "error"]
+    assert [f"tt{mode} was deleted" in text for text in told] == [True]
+    run.log.clear()
+    await port.stopListening()
+    # And again, from where the failure left it.
+    port.startListening()
+    setUp(f"tt{mode}")
+    with PacketSocket(f"tt{mode}", mode) as network:
+        network.send(sample(mode))
+    await run.until(lambda: recorder.packets, "a packet")
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_aLinkDeletedWhileStoppingIsNoLoss(run: Run, mode: int) -> None:
+    recorder, port = made(run, mode)
+    port.startListening()
+    lost, stopped = port.whenLost(), port.stopListening()
+    delete(f"tt{mode}")
+    await stopped
+    assert await outcome(lost) is ConnectionDone
+    assert recorder.calls == ["start", "stop"]
+
+
+@onEachReactor
+async def test_aLinkThatIsDownIsCountedAndNotRaised(run: Run) -> None:
+    udp = RawUDPProtocol()
+    proto = DatagramProtocol()
+    udp.addProto(7, proto)
+    ip = IPProtocol(["10.9.0.2/24"])
+    ip.addProto(17, udp)
+    port = TuntapPort("tt0", ip, reactor=run.reactor)
+    port.startListening()
+    setUp("tt0", "10.9.0.1/24")
+    setDown("tt0")
+    assert proto.transport is not None
+    proto.transport.write(b"nobody hears", ("10.9.0.1", 7))
+    assert port.write(sample(TUN)) is None
+    assert port.counters["outLinkDown"] == 2
+    setUp("tt0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("10.9.0.1", 7))
+        server.settimeout(10)
+        proto.transport.write(b"heard", ("10.9.0.1", 7))
+        assert server.recvfrom(100) == (b"heard", ("10.9.0.2", 7))
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_whatTheDeviceRefusesIsRaisedToWhoWritesPacketsOnly(run: Run, mode: int) -> None:
+    _, port = made(run, mode)
+    port.startListening()
+    with pytest.raises(OSError, match="Invalid argument"):
+        port.write(b"")
+    port.writePacket([b""])
+    assert port.counters["outErrors"] == 1
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_oneTurnReadsABoundedNumberOfPackets(run: Run, mode: int) -> None:
+    recorder, port = made(run, mode)
+    port.startListening()
+    setUp(f"tt{mode}")
+    with PacketSocket(f"tt{mode}", mode) as network:
+        for _ in range(480):
+            network.send(sample(mode))
+    await run.until(lambda: len(recorder.packets) == 480, "packets")
+    assert len(port.turns) > 1
+    assert 1 < max(packets for packets, _ in port.turns) <= port.maxPackets == 256
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_oneTurnReadsABoundedNumberOfOctets(run: Run, mode: int) -> None:
+    recorder, port = made(run, mode)
+    port.startListening()
+    setUp(f"tt{mode}")
+    with PacketSocket(f"tt{mode}", mode) as network:
+        for _ in range(480):
+            network.send(sample(mode, bytes(1400)))
+    await run.until(lambda: len(recorder.packets) == 480, "packets")
+    # The one that goes over the bound is the last.
+    assert max(octets for _, octets in port.turns) < port.maxThroughput + 1500
+    assert len(port.turns) > 2
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_aPacketOverMaxPacketSizeIsPartial(run: Run, mode: int) -> None:
+    recorder, port = made(run, mode, 200)
+    port.startListening()
+    setUp(f"tt{mode}")
+    packet = sample(mode, bytes(1000))
+    whole = sample(mode).ljust(200, b"\0")
+    with PacketSocket(f"tt{mode}", mode) as network:
+        network.send(packet)
+        network.send(whole)
+    await run.until(lambda: len(recorder.packets) == 2, "packets")
+    assert [(bytes(got), got.partial) for got in recorder.packets] == [(packet[:200], True), (whole, False)]
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_protocolInformationUp(run: Run, mode: int) -> None:
+    recorder, port = made(run, mode, 200, protocolInformation=True)
+    port.startListening()
+    setUp(f"tt{mode}")
+    packets = [sample(mode), sample(mode).ljust(200, b"\0"), sample(mode, bytes(1000))]
+    with PacketSocket(f"tt{mode}", mode) as network:
+        for packet in packets:
+            network.send(packet)
+    await run.until(lambda: len(recorder.packets) == 3, "packets")
+    assert recorder.data() == [packet[:200] for packet in packets]
+    # The last one was cut, and the kernel said so (TUN_PKT_STRIP).
+    assert [got.partial for got in recorder.packets] == [False, False, True]
+    assert {got.etherType for got in recorder.packets} == {0x0800 if mode == TUN else 0}
+    await port.stopListening()
+
+
+@onEachReactor
+async def test_protocolInformationDown(run: Run) -> None:
+    ip = IPProtocol(["10.9.0.2/24", "fd09::2/64"])
+    udp = RawUDPProtocol()
+    proto = DatagramProtocol()
+    ip.addProto(17, udp)
+    udp.addProto(7, proto)
+    port = TuntapPort("tt0", ip, reactor=run.reactor, protocolInformation=True)
+    port.startListening()
+    setUp("tt0", "10.9.0.1/24", "fd09::1/64")
+    assert proto.transport is not None
+    for family, address in (socket.AF_INET, "10.9.0.1"), (socket.AF_INET6, "fd09::1"):
+        with socket.socket(family, socket.SOCK_DGRAM) as server:
+            server.bind((address, 0))
+            server.settimeout(10)
+            proto.transport.write(b"hello", (address, server.getsockname()[1]))
+            assert server.recv(100) == b"hello"
+    await port.stopListening()
+
+
+class Echo(DatagramProtocol):
+    """
+    Sends back what comes.
+    """
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        assert self.transport is not None
+        self.transport.write(datagram, addr)
+
+
+@onEachReactor
+async def test_aRawUDPProtocolRightOnATunAnswersTheKernel(run: Run) -> None:
+    udp = RawUDPProtocol()
+    udp.addProto(7, Echo())
+    port = TuntapPort(b"tt0", udp, reactor=run.reactor)
+    port.startListening()
+    setUp("tt0", "10.9.0.1/24", "fd09::1/64")
+    for family, address in (socket.AF_INET, "10.9.0.99"), (socket.AF_INET6, "fd09::99"):
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.connect((address, 7))
+            client.send(b"hello")
+            await run.until(lambda: select.select([client], [], [], 0)[0], f"an answer from {address}")
+            assert client.recv(100) == b"hello"
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_noDescriptorLeaksWhereOpeningFails(run: Run, mode: int) -> None:
+    with LinuxDevice(f"tt{mode}", mode):
+        before = held(run)
+        recorder, port = made(run, mode)
+        for _ in range(10):
+            with pytest.raises(CannotListenError):
+                port.startListening()
+        assert recorder.calls == []
+        assert held(run) == before
+
+
+@onEachReactor
+@onBothKinds
+async def test_noDescriptorLeaksWhereStartingFails(run: Run, mode: int) -> None:
+    class NeverConnects(Recorder):
+        def makeConnection(self, transport: object) -> None:
+            raise ZeroDivisionError("makeConnection")
+
+    class NeverStarts(Recorder):
+        def startProtocol(self) -> None:
+            raise ZeroDivisionError("startProtocol")
+
+    before = held(run)
+    for recorder in NeverConnects(), NeverStarts():
+        for top in going(recorder, mode), above(recorder):
+            port = TuntapPort("tt0", top, reactor=run.reactor)
+            with pytest.raises(ZeroDivisionError):
+                port.startListening()
+            assert not port.connected
+            assert held(run) == before
+
+
+@onEachReactor
+@onBothKinds
+async def test_noDescriptorLeaksWhereStoppingFails(run: Run, mode: int) -> None:
+    class NeverStops(Recorder):
+        def stopProtocol(self) -> None:
+            raise ZeroDivisionError("stopProtocol")
+
+    before = held(run)
+    recorder = NeverStops()
+    for top in going(recorder, mode), above(recorder):
+        port = TuntapPort("tt0", top, reactor=run.reactor)
+        port.startListening()
+        await port.stopListening()
+        assert [failure.type for failure in run.failures()] == [ZeroDivisionError]
+        assert held(run) == before
+
+
+@onEachReactor
+@onBothKinds
+async def test_noDescriptorLeaksInAHundredLives(run: Run, mode: int) -> None:
+    before = held(run)
+    recorder, port = made(run, mode)
+    for _ in range(100):
+        port.startListening()
+        await port.stopListening()
+    assert recorder.calls == ["start", "stop"] * 100
+    assert held(run) == before
+
+
+def held(run: Run) -> tuple[set[str], int, set[str]]:
+    """
+    What a port that has ended holds no more of: descriptors, the reactor's readers, interfaces.
+    """
+    return descriptors(), len(run.reactor.getReaders()), interfaces()
+
+
+def above(proto: Recorder) -> EthernetProtocol:
+    """
+    An Ethernet layer with C{proto} on it.
+    """
+    directlyProvides(proto, IRawPacketProtocol)
+    ethernet = EthernetProtocol()
+    ethernet.addProto(0x0800, proto)
+    return ethernet

@@ -1,0 +1,242 @@
+"""
+C{twistd tuntap host} as its users meet it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.real.host import KERNEL_ADDRESSES, Host, ask, connected, options, twistd
+from tests.real.link import delete, show
+from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, until
+from txtuntap.device import TUN
+from txtuntap.device.linux import LinuxDevice
+
+KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
+
+_NOBODY = 65534
+
+_MODULE = """
+from twisted.internet.protocol import DatagramProtocol
+
+class Shout(DatagramProtocol):
+    def datagramReceived(self, datagram, addr):
+        self.transport.write(datagram.upper(), addr)
+
+def factory():
+    return Shout()
+
+def broken():
+    raise RuntimeError("not today")
+
+number = 7
+"""
+
+
+@KINDS
+def test_echo(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+    with Host(tmp_path, mode):
+        assert show("tt0")["linkinfo"]["info_data"]["type"] == mode
+        for address in "10.9.0.2", "fd09::2":
+            assert ask(address, b"hello") == b"hello"
+
+
+@KINDS
+def test_discardAnswersNothing(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+    with Host(tmp_path, mode, udp=("7=echo", "9=discard")) as host, connected("10.9.0.2", 9) as client:
+        client.send(b"hello")
+        assert _nothingCameBack(host, client)
+
+
+@KINDS
+def test_aClassInTheWorkingDirectory(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+    (tmp_path / "mine.py").write_text(_MODULE)
+    with Host(tmp_path, mode, udp=("7=echo", "70=mine.Shout", "71=mine.factory")):
+        for port in 70, 71:
+            for address in "10.9.0.2", "fd09::2":
+                assert ask(address, b"hello", port) == b"HELLO"
+
+
+def test_echoIsNoPartnerOfAnotherEcho(namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path, udp=("7=echo", "2007=echo", "2008=discard")) as host:
+        for port in 1, 7, 1023, 2007:
+            with connected("10.9.0.2", 7, ("10.9.0.1", port)) as client:
+                client.send(b"forged")
+                assert _nothingCameBack(host, client), f"an answer to port {port}"
+        for port in 1024, 2008:
+            assert ask("10.9.0.2", b"hello", source=("10.9.0.1", port)) == b"hello"
+
+
+def _nothingCameBack(host: Host, client: socket.socket) -> bool:
+    """
+    Whether C{client} has no answer, though the host has come past its datagram.
+    """
+    assert ask("10.9.0.2", b"after it") == b"after it"
+    assert host.process.poll() is None
+    client.setblocking(False)
+    try:
+        client.recv(100)
+    except BlockingIOError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("named", "arguments"),
+    [
+        ("--tun", ["--address", "10.9.0.2/24"]),
+        ("--tap", ["--address", "10.9.0.2/24"]),
+        ("--tap", ["--tun", "tt0", "--tap", "tt1", "--address", "10.9.0.2/24"]),
+        ("--address", ["--tun", "tt0"]),
+        ("--address", ["--tun", "tt0", "--address", "10.9.0.300/24"]),
+        ("--address", ["--tun", "tt0", "--address", "224.0.0.1/24"]),
+        ("--address", ["--tun", "tt0", "--address", "127.0.0.1/8"]),
+        ("--kernel-address", options(kernelAddresses=("nonsense",))),
+        ("--tun", ["--tun", "sixteen-letters-", "--address", "10.9.0.2/24"]),
+        ("--tap", ["--tap", "a/b", "--address", "10.9.0.2/24"]),
+        ("--udp", options(udp=("7",))),
+        ("--udp", options(udp=("7=",))),
+        ("--udp", options(udp=("0=echo",))),
+        ("--udp", options(udp=("65536=echo",))),
+        ("--udp", options(udp=("seven=echo",))),
+        ("--udp", options(udp=("7=nowhere.Nothing",))),
+        ("--udp", options(udp=("7=mine.Nothing",))),
+        ("--udp", options(udp=("7=mine.number",))),
+        ("--udp", options(udp=("7=mine.broken",))),
+        ("--udp", options(udp=("7=builtins.dict",))),
+        ("--udp", options(udp=("7=..",))),
+        ("--bogus", ["--bogus", *options()]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_aWrongOptionIsNamed(namespace: Namespace, tmp_path: Path, named: str, arguments: list[str]) -> None:
+    (tmp_path / "mine.py").write_text(_MODULE)
+    status, said = _fails(tmp_path, "host", *arguments)
+    assert status != 0
+    assert named.strip("-") in said[-1].lower(), said
+    assert not any(line.startswith("Traceback") for line in said), said
+
+
+def test_withoutASubcommandItSaysWhichThereAre(namespace: Namespace, tmp_path: Path) -> None:
+    status, said = _fails(tmp_path)
+    assert status != 0
+    assert "host" in said[-1]
+
+
+def test_aBusyInterfaceIsOneLine(namespace: Namespace, tmp_path: Path) -> None:
+    with LinuxDevice("tt0", TUN):
+        status, said = _fails(tmp_path, "host", *options())
+    assert status != 0
+    said = [line for line in said if "UnixAppLogger#info" not in line]
+    assert len(said) == 1, said
+    assert "tt0 is in use" in said[0]
+
+
+def _fails(directory: Path, *arguments: str) -> tuple[int, list[str]]:
+    """
+    Run C{twistd tuntap}, which is to fail.
+
+    @return: the exit status, and the lines it wrote.
+    """
+    process = twistd("-n", "--pidfile=twistd.pid", "tuntap", *arguments, cwd=directory)
+    try:
+        status = process.wait(PATIENCE)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    return status, (directory / "twistd.log").read_text().strip().splitlines()
+
+
+@KINDS
+@pytest.mark.parametrize("reactor", ["select", "poll", "epoll", "asyncio"])
+def test_sigtermEndsItWithinTwoSeconds(namespace: Namespace, tmp_path: Path, mode: str, reactor: str) -> None:
+    with Host(tmp_path, mode, twistdOptions=("--reactor", reactor)) as host:
+        assert host.pidfile.exists()
+        assert host.terminate() < 2
+        # twistd ends by the signal that ended it, once it has cleaned up.
+        assert host.process.returncode == -signal.SIGTERM
+        assert interfaces() == set()
+        assert not host.pidfile.exists()
+        assert "Traceback" not in host.log()
+
+
+@KINDS
+@pytest.mark.parametrize("reactor", ["select", "poll", "epoll", "asyncio"])
+def test_theInterfaceDeletedUnderItMakesItStop(namespace: Namespace, tmp_path: Path, mode: str, reactor: str) -> None:
+    with Host(tmp_path, mode, twistdOptions=("--reactor", reactor)) as host:
+        delete("tt0")
+        host.process.wait(PATIENCE)
+        assert not host.pidfile.exists()
+        said = host.log()
+        assert "tt0 was deleted" in said
+        assert "Traceback" not in said
+
+
+@pytest.fixture
+def nobodysDirectory() -> Iterator[Path]:
+    """
+    A directory that user 65534 gets to and may write to.
+    """
+    needRoot()
+    with TemporaryDirectory() as name:
+        os.chown(name, _NOBODY, _NOBODY)
+        yield Path(name)
+
+
+@KINDS
+def test_privilegesAreDropped(namespace: Namespace, nobodysDirectory: Path, mode: str) -> None:
+    with Host(nobodysDirectory, mode, twistdOptions=("--uid", str(_NOBODY), "--gid", str(_NOBODY))) as host:
+        for address in "10.9.0.2", "fd09::2":
+            assert ask(address, b"hello") == b"hello"
+        status = Path(f"/proc/{host.process.pid}/status").read_text().splitlines()
+        owners = {line.split()[0]: set(line.split()[1:]) for line in status if line.startswith(("Uid:", "Gid:"))}
+        assert owners == {"Uid:": {str(_NOBODY)}, "Gid:": {str(_NOBODY)}}
+        assert host.terminate() < 2
+        assert interfaces() == set()
+        assert not host.pidfile.exists()
+        assert "Traceback" not in host.log()
+
+
+@KINDS
+def test_theInterfaceDeletedAfterPrivilegesWereDropped(namespace: Namespace, nobodysDirectory: Path, mode: str) -> None:
+    with Host(nobodysDirectory, mode, twistdOptions=("--uid", str(_NOBODY), "--gid", str(_NOBODY))) as host:
+        delete("tt0")
+        host.process.wait(PATIENCE)
+        assert not host.pidfile.exists()
+        assert "Traceback" not in host.log()
+
+
+def test_aSecondHostFindsThePidFile(namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        (tmp_path / "other").mkdir()
+        process = twistd("-n", f"--pidfile={host.pidfile}", "tuntap", "host", *options(), cwd=tmp_path / "other")
+        assert process.wait(PATIENCE) != 0
+        assert ask("10.9.0.2", b"still there") == b"still there"
+
+
+def test_withoutKernelAddressesTheInterfaceIsLeftAlone(namespace: Namespace, tmp_path: Path) -> None:
+    process = twistd("-n", "--pidfile=twistd.pid", "tuntap", "host", *options(kernelAddresses=()), cwd=tmp_path)
+    try:
+        until(lambda: "tt0" in interfaces(), "the interface")
+        until(lambda: "starting on tt0" in (tmp_path / "twistd.log").read_text(), "the log")
+        assert "UP" not in show("tt0")["flags"]
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def test_kernelAddressesAreTheInterfaces(namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path):
+        (found,) = json.loads(ip("-json", "address", "show", "dev", "tt0"))
+        addresses = {f"{each['local']}/{each['prefixlen']}" for each in found["addr_info"]}
+        assert set(KERNEL_ADDRESSES) <= addresses
+        assert "UP" in found["flags"]

@@ -1,0 +1,307 @@
+"""
+Whatever comes out of the network: nothing raises, nothing is logged, and each packet is either delivered or counted,
+once, under a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from hypothesis import given
+from hypothesis.strategies import binary, booleans, integers, ip_addresses, lists, one_of, sampled_from, text, tuples
+from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol
+from txtuntap.interfaces import IPacketTransport
+from txtuntap.raw import IRawDatagramProtocol
+from txtuntap.testing import ethernetFrame, ipPacket, udpDatagram
+from txtuntap.wire import udp
+from txtuntap.wire.checksum import checksum
+
+OWN, PEER = b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02"
+FOUR, SIX = ("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")
+ADDRESSES = ["10.0.0.2/24", "fd00::2/64"]
+VLAN = 5
+
+ETHERNET_DROPS = {"inErrors", "inOtherHosts", "inUnknownProtos", "inLengthFrames", "inVlans"}
+IP_DROPS = {"inHdrErrors", "inTruncatedPkts", "inAddrErrors", "inUnknownProtos", "inCsumErrors", "inSourceRoutes"}
+IP_DROPS |= {"reasmReqds"}
+UDP_DROPS = {"noPorts", "inErrors", "inCsumErrors"}
+
+
+@implementer(IPacketTransport)
+class Nowhere:
+    """
+    A port that takes what it is given.
+    """
+
+    mtu = 1500
+    linkAddress: bytes | None = None
+    offloads = 0
+
+    def writePacket(self, buffers: Sequence[bytes], offload: None = None) -> None:
+        b"".join(buffers)
+
+
+class Echo(DatagramProtocol):
+    noisy = False
+    received = 0
+
+    def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.received += 1
+        assert self.transport is not None
+        self.transport.write(data, addr)
+
+
+@implementer(IRawDatagramProtocol)
+class Ping(AbstractDatagramProtocol):
+    """
+    Takes everything apart, as C{twisted.pair} has it.
+    """
+
+    noisy = False
+    received = 0
+
+    def addProto(self, num: int, proto: Any) -> None:
+        """
+        Of the interface; nothing goes above.
+        """
+
+    def datagramReceived(self, data: bytes, partial: bool, source: str, dest: str, **rest: Any) -> None:  # type: ignore[override]
+        self.received += 1
+
+
+class Stack:
+    """
+    All layers, one on the other, with something on port 7 and under ICMP's numbers.
+    """
+
+    def __init__(self, tap: bool, verify: bool, addresses: bool) -> None:
+        self.ethernet = EthernetProtocol(OWN if addresses else None)
+        self.ip = IPProtocol(ADDRESSES if addresses else None, verifyChecksum=verify)
+        self.udp = RawUDPProtocol(verifyChecksum=verify)
+        for etherType in (0x0800, 0x86DD):
+            for vlan in (None, VLAN):
+                self.ethernet.addProto(etherType, self.ip, vlan=vlan)
+        self.echo, self.ping = Echo(), Ping()
+        self.ip.addProto(udp.PROTOCOL, self.udp)
+        self.ip.addProto(1, self.ping)
+        self.ip.addProto(58, self.ping)
+        self.udp.addProto(7, self.echo)
+        port: Any = Nowhere()
+        bottom = self.ethernet if tap else self.ip
+        bottom.makeConnection(port)
+
+    def outcome(self) -> list[str]:
+        """
+        What has been delivered or dropped since this was called last, and under which name.
+        """
+        outcome = ["delivered"] * (self.echo.received + self.ping.received)
+        self.echo.received = self.ping.received = 0
+        for layer, names in ((self.ethernet, ETHERNET_DROPS), (self.ip, IP_DROPS), (self.udp, UDP_DROPS)):
+            # An answer that must not be sent is another matter.
+            outcome += [name if name in names else f"not {name}" for name in layer.counters.elements()]
+            layer.counters.clear()
+        return [name for name in outcome if name != "not outDiscards"]
+
+
+#: Checksums on and off, addresses given and not.
+OPTIONS = [(verify, addresses) for verify in (True, False) for addresses in (True, False)]
+
+
+def packets() -> Iterator[bytes]:
+    """
+    Valid IP packets of all kinds.
+    """
+    for pair in (FOUR, SIX):
+        for payload in (b"", b"payload", b"evenly"):
+            yield ipPacket(*pair, udp.PROTOCOL, udpDatagram(*pair, 1234, 7, payload))
+        yield ipPacket(*pair, 58 if pair is SIX else 1, b"\x80\0\0\0\0\0\0\0")
+        yield ipPacket(*pair, udp.PROTOCOL, udpDatagram(*pair, 1234, 7, b"payload") + b"more than UDP says")
+    datagram = udpDatagram(*FOUR, 1234, 7, b"payload")
+    yield ipPacket(*FOUR, udp.PROTOCOL, datagram, options=b"\x94\x04\0\0\x01\x01\x07\x07\x04\0\0\0\0\0\0\0")
+    yield ipPacket(*FOUR, udp.PROTOCOL, datagram, options=b"\x01" * 20)
+    yield ipPacket(*FOUR, udp.PROTOCOL, datagram[:6] + b"\0\0" + datagram[8:])
+    yield ipPacket(*FOUR, udp.PROTOCOL, datagram, fragment=0x2000)
+    datagram = udpDatagram(*SIX, 1234, 7, b"payload")
+    options, fragment = b"\0\x01\x04\0\0\0\0", b"\0\0\0\0\0\0\x01"
+    yield ipPacket(*SIX, 0, b"\x3c" + options + b"\x2c" + options + b"\x11" + fragment + datagram)
+    yield ipPacket(*SIX, 43, b"\x11\0\x04\0\0\0\0\0" + datagram)
+
+
+def frames() -> Iterator[bytes]:
+    """
+    Valid frames of all kinds.
+    """
+    for packet in packets():
+        etherType = 0x0800 if packet[0] >> 4 == 4 else 0x86DD
+        yield ethernetFrame(PEER, OWN, etherType, packet)
+        yield ethernetFrame(PEER, OWN, etherType, packet, vlan=VLAN)
+        yield ethernetFrame(PEER, OWN, 0x8100, b"\0\0" + etherType.to_bytes(2, "big") + packet, vlan=0)
+        yield ethernetFrame(PEER, OWN, etherType, packet + bytes(8))
+
+
+def shortened(packet: bytes, length: int) -> bytes:
+    """
+    An IP packet cut to C{length} octets, at least those of its first header, that says so itself.
+    """
+    packet = packet[:length]
+    if packet[0] >> 4 == 6:
+        return packet[:4] + (length - 40).to_bytes(2, "big") + packet[6:]
+    packet = packet[:2] + length.to_bytes(2, "big") + packet[4:10] + b"\0\0" + packet[12:]
+    header = (packet[0] & 0x0F) * 4
+    return packet[:10] + checksum(packet[:header]).to_bytes(2, "big") + packet[12:]
+
+
+class StackTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.stacks = {(tap, *options): Stack(tap, *options) for tap in (True, False) for options in OPTIONS}
+
+    def check(self, stack: Stack, receive: Callable[..., None], *arguments: Any) -> str:
+        """
+        Have one packet received by one of the layers of a stack.
+
+        @return: what became of it.
+        """
+        with capturedLogs() as events:
+            receive(*arguments)
+        self.assertEqual(list(events), [])
+        (outcome,) = stack.outcome()
+        self.assertIn(outcome, {"delivered"} | ETHERNET_DROPS | IP_DROPS | UDP_DROPS)
+        return outcome
+
+    def checkFrame(self, options: tuple[bool, bool], data: bytes, partial: bool = False) -> str:
+        stack = self.stacks[(True, *options)]
+        return self.check(stack, stack.ethernet.packetReceived, Packet(data, partial=partial))
+
+    def checkPacket(self, options: tuple[bool, bool], data: bytes, etherType: int = 0) -> str:
+        stack = self.stacks[(False, *options)]
+        return self.check(stack, stack.ip.packetReceived, Packet(data, etherType=etherType))
+
+    def checkDatagram(self, options: tuple[bool, bool], data: bytes, source: Any, dest: Any) -> str:
+        stack = self.stacks[(False, *options)]
+        return self.check(stack, stack.udp.datagramReceived, data, 0, source, dest)
+
+
+class TruncationTests(StackTestCase):
+    def test_framesAreGoodAsTheyAre(self) -> None:
+        for frame in frames():
+            self.assertIn(self.checkFrame((True, True), frame), ("delivered", "reasmReqds"))
+
+    def test_framesCutAtTheEndOfTheBuffer(self) -> None:
+        for options in OPTIONS:
+            for frame in frames():
+                for length in range(len(frame)):
+                    self.checkFrame(options, frame[:length])
+
+    def test_framesCutByTheReader(self) -> None:
+        for options in OPTIONS:
+            for frame in frames():
+                for length in range(len(frame)):
+                    self.checkFrame(options, frame[:length], partial=True)
+
+    def test_packetsCutAtTheEndOfTheBuffer(self) -> None:
+        for options in OPTIONS:
+            for packet in packets():
+                for length in range(len(packet)):
+                    outcome = self.checkPacket(options, packet[:length])
+                    self.assertIn(outcome, {"inTruncatedPkts", "inHdrErrors", "inCsumErrors"})
+
+    def test_packetsThatSayWhereTheyWereCut(self) -> None:
+        for options in OPTIONS:
+            for packet in packets():
+                header = 40 if packet[0] >> 4 == 6 else (packet[0] & 0x0F) * 4
+                for length in range(header, len(packet)):
+                    for padding in (b"", packet[length:]):
+                        self.checkPacket(options, shortened(packet, length) + padding)
+
+    def test_packetsWithEveryLengthInTheirHeader(self) -> None:
+        for options in OPTIONS:
+            for packet in packets():
+                for length in range(40, len(packet) + 8):
+                    cut = shortened(packet + bytes(8), length)
+                    self.checkPacket(options, cut[:40] + packet[40:])
+
+    def test_datagramsWithEveryLengthInTheirHeader(self) -> None:
+        for options in OPTIONS:
+            for pair in (FOUR, SIX):
+                datagram = udpDatagram(*pair, 1234, 7, b"payload")
+                for length in (*range(len(datagram) + 8), 0xFFFF):
+                    changed = datagram[:4] + length.to_bytes(2, "big") + datagram[6:]
+                    self.checkPacket(options, ipPacket(*pair, udp.PROTOCOL, changed))
+
+    def test_datagramsCutAtTheEndOfTheBuffer(self) -> None:
+        for options in OPTIONS:
+            for pair in (FOUR, SIX, ("some host", "another")):
+                datagram = udpDatagram(*SIX, 1234, 7, b"payload")
+                for length in range(len(datagram)):
+                    self.assertEqual(self.checkDatagram(options, datagram[:length], *pair), "inErrors")
+
+    def test_goodFrameAfterThemIsDelivered(self) -> None:
+        stack = Stack(True, True, True)
+        good = next(frames())
+        for length in range(len(good)):
+            stack.ethernet.packetReceived(Packet(good[:length]))
+        self.assertEqual(stack.echo.received, 0)
+        stack.ethernet.packetReceived(Packet(good))
+        self.assertEqual(stack.echo.received, 1)
+
+
+choices = sampled_from(OPTIONS)
+addresses = one_of(ip_addresses().map(str), text(max_size=20), binary(max_size=20))
+
+
+class ArbitraryTests(StackTestCase):
+    @given(choices, binary(max_size=120), booleans())
+    def test_frames(self, options: tuple[bool, bool], octets: bytes, partial: bool) -> None:
+        self.checkFrame(options, octets, partial)
+
+    @given(choices, sampled_from([0x0800, 0x86DD, 0x8100, 0x88A8]), binary(max_size=120))
+    def test_payloadsOfFrames(self, options: tuple[bool, bool], etherType: int, octets: bytes) -> None:
+        self.checkFrame(options, ethernetFrame(PEER, OWN, etherType, octets))
+
+    @given(choices, binary(max_size=120), sampled_from([0, 0x0800, 0x86DD]))
+    def test_packets(self, options: tuple[bool, bool], octets: bytes, etherType: int) -> None:
+        self.checkPacket(options, octets, etherType)
+
+    @given(choices, sampled_from([0x4F, 0x45, 0x46, 0x60, 0x6F]), binary(max_size=120))
+    def test_packetsOfAVersion(self, options: tuple[bool, bool], first: int, octets: bytes) -> None:
+        self.checkPacket(options, bytes((first,)) + octets)
+
+    @given(choices, sampled_from([1, 17, 58]), binary(max_size=60), binary(max_size=40), integers(0, 0xFFFF))
+    def test_payloadsOfIPv4(
+        self, options: tuple[bool, bool], protocol: int, payload: bytes, extra: bytes, fragment: int
+    ) -> None:
+        extra = extra[: len(extra) // 4 * 4]
+        self.checkPacket(options, ipPacket(*FOUR, protocol, payload, options=extra, fragment=fragment & 0xE000))
+
+    @given(choices, sampled_from([0, 17, 43, 44, 58, 60]), binary(max_size=120))
+    def test_payloadsOfIPv6(self, options: tuple[bool, bool], kind: int, payload: bytes) -> None:
+        self.checkPacket(options, ipPacket(*SIX, kind, payload))
+
+    @given(choices, ip_addresses(v=4), ip_addresses(v=4), integers(0, 0xFFFF))
+    def test_addressesOfIPv4(self, options: tuple[bool, bool], source: Any, dest: Any, port: int) -> None:
+        datagram = udpDatagram(source.packed, dest.packed, port, 7, b"payload")
+        packet = ipPacket(source.packed, dest.packed, udp.PROTOCOL, datagram)
+        self.checkFrame(options, ethernetFrame(PEER, OWN, 0x0800, packet))
+
+    @given(choices, ip_addresses(v=6), ip_addresses(v=6), integers(0, 0xFFFF))
+    def test_addressesOfIPv6(self, options: tuple[bool, bool], source: Any, dest: Any, port: int) -> None:
+        datagram = udpDatagram(source.packed, dest.packed, port, 7, b"payload")
+        packet = ipPacket(source.packed, dest.packed, udp.PROTOCOL, datagram)
+        self.checkFrame(options, ethernetFrame(PEER, OWN, 0x86DD, packet))
+
+    @given(choices, binary(max_size=60), addresses, addresses)
+    def test_datagrams(self, options: tuple[bool, bool], octets: bytes, source: Any, dest: Any) -> None:
+        self.checkDatagram(options, octets, source, dest)
+
+    @given(choices, sampled_from(list(frames())), lists(tuples(integers(0, 200), integers(0, 255)), max_size=6))
+    def test_damagedFrames(self, options: tuple[bool, bool], frame: bytes, damages: list[tuple[int, int]]) -> None:
+        damaged = bytearray(frame)
+        for at, octet in damages:
+            damaged[at % len(damaged)] = octet
+        self.checkFrame(options, bytes(damaged))

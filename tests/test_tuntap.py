@@ -1,0 +1,466 @@
+"""
+Tests for L{txtuntap.tuntap} over a device in memory: the port's life, and packets up and down.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol
+from txtuntap.interfaces import IPacketTransport
+from txtuntap.raw import IRawDatagramProtocol, IRawPacketProtocol
+from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
+from txtuntap.tuntap import InterfaceLost, TunnelAddress, TunnelFlags, TuntapPort
+
+DATAGRAM = ipPacket("10.0.0.1", "10.0.0.2", 253, b"payload")
+FRAME = ethernetFrame("02:00:00:00:00:01", "02:00:00:00:00:02", 0x88B5, b"payload")
+
+
+class Oops(Exception):
+    """
+    What a protocol of the tests raises.
+    """
+
+
+@implementer(IRawPacketProtocol)
+class Recorder(AbstractDatagramProtocol):
+    """
+    Notes what happens to it.
+
+    @ivar failing: methods that raise L{Oops}.
+    @ivar first: what it does when it is started; C{then}: when it gets a packet.
+    """
+
+    noisy = False
+    transport: Any
+
+    def __init__(self, *failing: str) -> None:
+        self.events: list[str] = []
+        self.packets: list[Packet] = []
+        self.failing = set(failing)
+        self.first: Callable[[], object] = list
+        self.then: Callable[[], object] = list
+
+    def addProto(self, num: int, proto: Any) -> None:
+        """
+        Of the interface; nothing goes above.
+        """
+
+    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Of the interface; packets do not come this way.
+        """
+        raise NotImplementedError
+
+    def startProtocol(self) -> None:
+        self.first()
+        self._happened("start")
+
+    def stopProtocol(self) -> None:
+        self._happened("stop")
+
+    def packetReceived(self, packet: Packet) -> None:
+        self.packets.append(packet)
+        self.then()
+        self._happened("receive")
+
+    def _happened(self, event: str) -> None:
+        self.events.append(event)
+        if event in self.failing:
+            raise Oops
+
+
+class ClosingDevice(MemoryDevice):
+    """
+    Counts how often it was opened and closed.
+    """
+
+    opened = closed = 0
+
+    def open(self) -> None:
+        super().open()
+        self.opened += 1
+
+    def close(self) -> None:
+        super().close()
+        self.closed += 1
+
+
+class PortTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.make()
+
+    def make(self, *failing: str, start: bool = True, **options: Any) -> None:
+        self.clock = Clock()
+        self.device = ClosingDevice(TUN)
+        self.proto = Recorder(*failing)
+        self.port = TuntapPort("", self.proto, reactor=self.clock, device=self.device, **options)
+        if start:
+            self.port.startListening()
+
+    def deliver(self, *packets: bytes) -> list[bytes]:
+        """
+        @return: what the protocol gets of C{packets}.
+        """
+        del self.proto.packets[:]
+        for packet in packets:
+            self.device.deliver(packet)
+        self.clock.advance(0)
+        return [bytes(packet) for packet in self.proto.packets]
+
+    def stop(self) -> None:
+        done = self.port.stopListening()
+        self.clock.advance(0)
+        self.assertIsNone(self.successResultOf(done))
+
+
+class ConstructionTests(SynchronousTestCase):
+    def port(self, proto: Any, name: Any = "x0", **options: Any) -> TuntapPort:
+        return TuntapPort(name, proto, reactor=Clock(), **options)
+
+    def test_interfaces(self) -> None:
+        for interface in (IListeningPort, IPacketTransport):
+            self.assertTrue(verifyObject(interface, self.port(Recorder())))
+
+    def test_nameMayBeTextOrBytes(self) -> None:
+        for name in ("tap%d", b"tap%d"):
+            self.assertEqual(self.port(Recorder(), name).interface, b"tap%d")
+
+    def test_fifteenBytesAreTheLongestName(self) -> None:
+        self.assertEqual(self.port(Recorder(), "é" * 7 + "x").interface, ("é" * 7 + "x").encode())
+        for name in ("x" * 16, b"x" * 16, "é" * 8):
+            with self.assertRaises(ValueError) as raised:
+                self.port(Recorder(), name)
+            self.assertIn("15", str(raised.exception))
+
+    def test_whatIsNoNameIsAValueError(self) -> None:
+        for name in (".", "..", "a/b", "a:b", "a b", "a\0", "%d%d", "%s", None, 0, 7, [120]):
+            self.assertRaises(ValueError, self.port, Recorder(), name)
+
+    def test_protocolForFramesGetsATap(self) -> None:
+        self.assertEqual(self.port(EthernetProtocol()).getHost(), TunnelAddress(TunnelFlags.IFF_TAP, b"x0"))
+
+    def test_protocolForPacketsGetsATun(self) -> None:
+        self.assertEqual(self.port(IPProtocol()).getHost(), TunnelAddress(TunnelFlags.IFF_TUN, b"x0"))
+
+    def test_protocolForDatagramsGetsATun(self) -> None:
+        self.assertEqual(self.port(RawUDPProtocol()).getHost(), TunnelAddress(TunnelFlags.IFF_TUN, b"x0"))
+
+    def test_protocolWithoutANumberIsATypeError(self) -> None:
+        @implementer(IRawDatagramProtocol)
+        class Unnumbered(AbstractDatagramProtocol):
+            def addProto(self, num: int, proto: Any) -> None:
+                """
+                Of the interface.
+                """
+
+            def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
+                """
+                Of the interface.
+                """
+
+        with self.assertRaises(TypeError) as raised:
+            self.port(Unnumbered())
+        self.assertIn("addProto(number, protocol)", str(raised.exception))
+
+    def test_anythingElseIsATypeErrorThatSaysWhatToDo(self) -> None:
+        for proto in (DatagramProtocol(), object(), None):
+            with self.assertRaises(TypeError) as raised:
+                self.port(proto)
+            self.assertIn("addProto", str(raised.exception))
+
+    def test_deviceOfTheWrongKindIsAValueError(self) -> None:
+        for proto, mode in ((EthernetProtocol(), TUN), (IPProtocol(), TAP)):
+            with self.assertRaises(ValueError) as raised:
+                self.port(proto, device=MemoryDevice(mode))
+            self.assertIn("goes on a tap" if mode == TUN else "goes on a tun", str(raised.exception))
+
+
+class StackTests(SynchronousTestCase):
+    """
+    An C{IRawDatagramProtocol} on a port.
+    """
+
+    def test_udpIsPutAboveIP(self) -> None:
+        class Echo(DatagramProtocol):
+            noisy = False
+
+            def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
+                assert self.transport is not None
+                self.transport.write(data, addr)
+
+        udp, clock, device = RawUDPProtocol(), Clock(), MemoryDevice(TUN)
+        udp.addProto(7, Echo())
+        TuntapPort("", udp, reactor=clock, device=device).startListening()
+        for source, dest in (("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")):
+            device.deliver(udpPacket(source, dest, 1234, 7, b"hello"))
+            clock.advance(0)
+            self.assertEqual(device.sent.pop(), udpPacket(dest, source, 7, 1234, b"hello"))
+
+    def test_anotherIsPutUnderItsNumber(self) -> None:
+        packets: list[Packet] = []
+
+        @implementer(IRawDatagramProtocol)
+        class Numbered(AbstractDatagramProtocol):
+            noisy = False
+            protocolNumber = 253
+
+            def addProto(self, num: int, proto: Any) -> None:
+                """
+                Of the interface; nothing goes above.
+                """
+
+            def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
+                """
+                Of the interface; packets do not come this way.
+                """
+
+            def packetReceived(self, packet: Packet) -> None:
+                packets.append(packet)
+
+        proto, clock, device = Numbered(), Clock(), MemoryDevice(TUN)
+        TuntapPort("", proto, reactor=clock, device=device).startListening()
+        device.deliver(DATAGRAM)
+        device.deliver(ipPacket("10.0.0.1", "10.0.0.2", 254, b""))
+        clock.advance(0)
+        self.assertEqual([bytes(packet) for packet in packets], [b"payload"])
+        self.assertIsInstance(proto.transport, IPProtocol)
+
+
+class StartTests(PortTestCase):
+    def test_protocolStartsWithThePortForATransport(self) -> None:
+        self.assertEqual((self.proto.events, self.proto.transport), (["start"], self.port))
+        self.assertTrue(self.port.connected)
+
+    def test_kernelChoosesTheName(self) -> None:
+        self.assertEqual(self.port.getHost(), TunnelAddress(TunnelFlags.IFF_TUN, b"tun0"))
+        self.assertEqual(self.port.interface, b"tun0")
+
+    def test_listeningAlready(self) -> None:
+        with self.assertRaises(CannotListenError) as raised:
+            self.port.startListening()
+        self.assertIn("already", str(raised.exception))
+        self.assertEqual((self.proto.events, self.device.opened), (["start"], 1))
+        self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
+
+    def test_deviceThatIsBusy(self) -> None:
+        other = TuntapPort("", Recorder(), reactor=self.clock, device=self.device)
+        with self.assertRaises(CannotListenError) as raised:
+            other.startListening()
+        self.assertEqual(raised.exception.socketError.errno, errno.EBUSY)
+        self.assertFalse(other.connected)
+
+    def test_protocolThatFailsToStartLeavesTheDeviceClosed(self) -> None:
+        self.make("start", start=False)
+        self.assertRaises(Oops, self.port.startListening)
+        self.assertEqual((self.device.opened, self.device.closed, self.port.connected), (1, 1, 0))
+        self.assertIsNone(self.proto.transport)
+
+    def test_readingThatFailsToStartStopsTheProtocol(self) -> None:
+        def readable(callback: object) -> None:
+            raise OSError(errno.ENOTSUP, "not this one")
+
+        self.make(start=False)
+        self.device.readable = readable  # type: ignore[method-assign]
+        self.assertRaises(OSError, self.port.startListening)
+        self.assertEqual((self.proto.events, self.device.closed), (["start", "stop"], 1))
+
+    def test_protocolThatFailedToStartCanBeStartedAgain(self) -> None:
+        self.make("start", start=False)
+        self.assertRaises(Oops, self.port.startListening)
+        self.proto.failing.clear()
+        self.port.startListening()
+        self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
+
+    def test_protocolMayStopThePortAsItStarts(self) -> None:
+        self.make(start=False)
+        self.proto.first = self.port.stopListening
+        self.port.startListening()
+        self.device.deliver(DATAGRAM)
+        self.clock.advance(0)
+        self.assertEqual((self.proto.packets, self.device.closed), ([], 1))
+
+    def test_protocolThatStopsThePortAndFailsToStartLeavesNobodyWaiting(self) -> None:
+        self.make("start", start=False)
+        waiting: list[Deferred[None]] = []
+        self.proto.first = lambda: waiting.append(self.port.stopListening())
+        self.assertRaises(Oops, self.port.startListening)
+        self.clock.advance(0)
+        self.assertTrue(waiting[0].called)
+
+    def test_repr(self) -> None:
+        name = f"{Recorder.__module__}.Recorder"
+        self.assertEqual(repr(self.port), f"<{name} listening on IFF_TUN/b'tun0'>")
+        self.stop()
+        self.assertEqual(repr(self.port), f"<{name} not listening on IFF_TUN/b'tun0'>")
+
+    def test_logPrefixNamesProtocolAndMode(self) -> None:
+        self.assertEqual(self.port.logPrefix(), "Recorder (IFF_TUN)")
+
+
+class StopTests(PortTestCase):
+    def test_protocolIsStoppedAndTheDeviceClosed(self) -> None:
+        self.stop()
+        self.assertEqual((self.proto.events, self.proto.transport), (["start", "stop"], None))
+        self.assertEqual((self.device.closed, self.port.connected, self.port.fileno()), (1, 0, -1))
+
+    def test_nothingIsReadOnceStopped(self) -> None:
+        self.device.deliver(DATAGRAM)
+        self.port.stopListening()
+        self.assertEqual(self.deliver(DATAGRAM), [])
+
+    def test_nothingIsReadAfterAProtocolStoppedThePort(self) -> None:
+        self.proto.then = self.port.stopListening
+        self.assertEqual(self.deliver(DATAGRAM, DATAGRAM), [DATAGRAM])
+
+    def test_everyCallGetsADeferred(self) -> None:
+        deferreds = [self.port.stopListening() for _ in range(3)]
+        self.clock.advance(0)
+        self.assertEqual([self.successResultOf(deferred) for deferred in deferreds], [None] * 3)
+        self.assertEqual(self.proto.events, ["start", "stop"])
+
+    def test_notListening(self) -> None:
+        self.stop()
+        self.assertIsNone(self.successResultOf(self.port.stopListening()))
+        self.assertEqual(self.proto.events, ["start", "stop"])
+
+    def test_neverStarted(self) -> None:
+        self.make(start=False)
+        self.assertIsNone(self.successResultOf(self.port.stopListening()))
+        self.assertEqual(self.proto.events, [])
+
+    def test_canBeStartedAgain(self) -> None:
+        for _ in range(3):
+            self.stop()
+            self.port.startListening()
+            self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
+        self.assertEqual(self.device.opened - self.device.closed, 1)
+
+    def test_canBeStartedAgainAsSoonAsItHasStopped(self) -> None:
+        self.port.stopListening().addCallback(lambda ignored: self.port.startListening())
+        self.clock.advance(0)
+        self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
+
+    def test_protocolThatFailsToStopIsLoggedAndTheDeviceClosed(self) -> None:
+        self.proto.failing.add("stop")
+        self.stop()
+        self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
+        self.assertEqual((self.device.closed, self.port.counters["protocolFailures"]), (1, 1))
+
+    def test_loseConnectionIsDeprecated(self) -> None:
+        self.port.loseConnection()
+        (warning,) = self.flushWarnings([StopTests.test_loseConnectionIsDeprecated])
+        self.assertEqual(warning["category"], DeprecationWarning)
+        self.assertIn("stopListening", warning["message"])
+        self.clock.advance(0)
+        self.assertEqual(self.proto.events, ["start", "stop"])
+
+
+class LossTests(PortTestCase):
+    def lose(self) -> Any:
+        with capturedLogs() as events:
+            self.device.delete()
+            self.clock.advance(0)
+        return events
+
+    def test_protocolIsStoppedAndTheDeviceClosed(self) -> None:
+        self.lose()
+        self.assertEqual((self.proto.events, self.proto.transport), (["start", "stop"], None))
+        self.assertEqual((self.device.closed, self.port.connected), (1, 0))
+
+    def test_reasonIsTold(self) -> None:
+        lost = [self.port.whenLost(), self.port.whenLost()]
+        self.lose()
+        for deferred in lost:
+            reason = self.failureResultOf(deferred, InterfaceLost)
+            self.assertIn("tun0", reason.getErrorMessage())
+
+    def test_lossOfTheInterfaceIsALossOfTheConnection(self) -> None:
+        self.assertTrue(issubclass(InterfaceLost, ConnectionLost))
+
+    def test_reasonOfStoppingIsThatItIsDone(self) -> None:
+        lost = self.port.whenLost()
+        self.stop()
+        self.failureResultOf(lost, ConnectionDone)
+
+    def test_nobodyIsToldWhileItListens(self) -> None:
+        lost = self.port.whenLost()
+        self.deliver(DATAGRAM)
+        self.assertNoResult(lost)
+        self.stop()
+        self.failureResultOf(lost)
+
+    def test_onceIsEnough(self) -> None:
+        self.lose()
+        self.port.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual((self.proto.events, self.device.closed), (["start", "stop"], 1))
+
+    def test_oneLineIsLoggedWithoutATraceback(self) -> None:
+        (event,) = [event for event in self.lose() if event["log_namespace"].startswith("txtuntap")]
+        self.assertNotIn("log_failure", event)
+        self.assertIn("tun0 was deleted", event["log_format"].format(**event))
+
+    def test_reactorThatOnlySawAnErrorIsToldTheReason(self) -> None:
+        for reason in (ConnectionLost(), ConnectionDone()):
+            self.make()
+            lost = self.port.whenLost()
+            self.device.readable(None)
+            self.device.delete()
+            self.port.connectionLost(Failure(reason))
+            self.failureResultOf(lost, InterfaceLost)
+
+    def test_otherReasonsAreHandedOn(self) -> None:
+        lost = self.port.whenLost()
+        self.port.connectionLost(Failure(Oops()))
+        self.failureResultOf(lost, Oops)
+
+    def test_stoppingIsFulfilledWhenTheInterfaceGoesFirst(self) -> None:
+        done = self.port.stopListening()
+        self.device.delete()
+        self.clock.advance(0)
+        self.assertIsNone(self.successResultOf(done))
+
+    def test_canBeStartedAgain(self) -> None:
+        self.lose()
+        self.port.startListening()
+        self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
+
+
+class AddressTests(SynchronousTestCase):
+    def address(self, name: bytes = b"x0") -> TunnelAddress:
+        return TunnelAddress(TunnelFlags.IFF_TUN, name)
+
+    def test_interface(self) -> None:
+        self.assertTrue(verifyObject(IAddress, self.address()))
+
+    def test_equality(self) -> None:
+        self.assertEqual(self.address(), self.address())
+        self.assertNotEqual(self.address(), self.address(b"x1"))
+        self.assertNotEqual(self.address(), TunnelAddress(TunnelFlags.IFF_TAP, b"x0"))
+        self.assertNotEqual(self.address(), ("TUNTAP", b"x0"))
+        self.assertEqual(hash(self.address()), hash(self.address()))
+
+    def test_computedFlagsAreEqual(self) -> None:
+        computed = (TunnelFlags.IFF_TUN | TunnelFlags.IFF_NO_PI) & TunnelFlags.IFF_TUN
+        self.assertEqual(TunnelAddress(computed, b"x0"), self.address())
+
+    def test_repr(self) -> None:
+        self.assertEqual(repr(self.address()), "<TunnelAddress type=IFF_TUN name=b'x0'>")
+
+    def test_indexingIsDeprecated(self) -> None:
+        self.assertEqual((self.address()[0], self.address()[1]), ("TUNTAP", b"x0"))
+        warnings = self.flushWarnings([AddressTests.test_indexingIsDeprecated])
+        self.assertEqual([warning["category"] for warning in warnings], [DeprecationWarning] * 2)

@@ -1,0 +1,53 @@
+"""
+Tests for L{txtuntap.wire.checksum}.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis.strategies import binary
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.wire.checksum import checksum, onesSum
+
+
+def slowSum(data: bytes) -> int:
+    """
+    The sum of RFC 1071 section 4.1, word by word.
+    """
+    total = 0
+    for at in range(0, len(data), 2):
+        total += int.from_bytes(data[at : at + 2].ljust(2, b"\0"), "big")
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+class OnesSumTests(SynchronousTestCase):
+    def test_exampleOfTheRFC(self) -> None:
+        self.assertEqual(onesSum(bytes.fromhex("0001f203f4f5f6f7")), 0xDDF2)
+
+    def test_nothingSumsToZero(self) -> None:
+        self.assertEqual(onesSum(b""), 0)
+
+    def test_oddLastOctetIsTheHighHalfOfAWord(self) -> None:
+        self.assertEqual(onesSum(b"\x00\x01\x02"), 0x0201)
+
+    def test_carryGoesRound(self) -> None:
+        self.assertEqual(onesSum(b"\xff\xff\x00\x01"), 1)
+
+    def test_bothZerosAreOne(self) -> None:
+        self.assertEqual(onesSum(b"\xff\xff"), onesSum(b"\x00\x00"))
+
+    @given(binary(max_size=200))
+    def test_agreesWithTheLoopOverWords(self, data: bytes) -> None:
+        self.assertEqual(onesSum(data), slowSum(data) % 0xFFFF)
+
+
+class ChecksumTests(SynchronousTestCase):
+    def test_knownHeader(self) -> None:
+        header = bytes.fromhex("450000730000400040110000c0a80001c0a800c7")
+        self.assertEqual(checksum(header), 0xB861)
+
+    @given(binary(max_size=200).filter(lambda data: len(data) % 2 == 0))
+    def test_makesTheWholeSumToZero(self, data: bytes) -> None:
+        self.assertEqual(onesSum(data + checksum(data).to_bytes(2, "big")), 0)

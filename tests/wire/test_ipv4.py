@@ -1,0 +1,104 @@
+"""
+Tests for L{txtuntap.wire.ipv4}.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis.strategies import binary, integers
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.wire.address import packAddress
+from txtuntap.wire.checksum import onesSum
+from txtuntap.wire.ipv4 import DONT_FRAGMENT, HEADER_LENGTH, MORE_FRAGMENTS, IPHeader, optionsFault, packHeader
+
+SOURCE = packAddress("10.0.0.1")
+DEST = packAddress("10.0.0.2")
+
+
+class IPHeaderTests(SynchronousTestCase):
+    def header(self, first: int = 0x45, fragment: int = 0) -> IPHeader:
+        return IPHeader(
+            bytes((first, 0xB8, 0x01, 0x02, 0x03, 0x04, fragment >> 8, fragment & 0xFF, 63, 17, 0xBE, 0xEF))
+            + SOURCE
+            + DEST
+        )
+
+    def test_versionIsTheHighHalfOfTheFirstOctet(self) -> None:
+        self.assertEqual(self.header(0x45).version, 4)
+
+    def test_headerLengthIsInOctets(self) -> None:
+        self.assertEqual((self.header(0x45).ihl, self.header(0x4F).ihl), (20, 60))
+
+    def test_plainFields(self) -> None:
+        header = self.header()
+        self.assertEqual((header.tos, header.tot_len, header.fragment_id), (0xB8, 0x0102, 0x0304))
+        self.assertEqual((header.ttl, header.protocol, header.check), (63, 17, 0xBEEF))
+
+    def test_addressesAreText(self) -> None:
+        self.assertEqual((self.header().saddr, self.header().daddr), ("10.0.0.1", "10.0.0.2"))
+
+    def test_fragmentWord(self) -> None:
+        for word, expected in (
+            (0, (False, False, 0)),
+            (DONT_FRAGMENT, (True, False, 0)),
+            (MORE_FRAGMENTS, (False, True, 0)),
+            (0x8000, (False, False, 0)),
+            (0x1FFF, (False, False, 0x1FFF)),
+        ):
+            header = self.header(fragment=word)
+            self.assertEqual((header.dont_fragment, header.more_fragments, header.fragment_offset), expected)
+
+    def test_tooShortIsAValueError(self) -> None:
+        for length in range(HEADER_LENGTH):
+            with self.assertRaises(ValueError) as raised:
+                IPHeader(bytes(length))
+            self.assertIn(f"not {length}", str(raised.exception))
+
+
+class PackHeaderTests(SynchronousTestCase):
+    def test_knownHeader(self) -> None:
+        header = packHeader(packAddress("192.168.0.1"), packAddress("192.168.0.199"), 17, 95)
+        self.assertEqual(header, bytes.fromhex("45000073000040004011b861c0a80001c0a800c7"))
+
+    def test_everyFieldGoesToItsPlace(self) -> None:
+        header = IPHeader(packHeader(SOURCE, DEST, 1, 100, 7, 0x1234, MORE_FRAGMENTS | 5, 0xB8))
+        self.assertEqual((header.protocol, header.tot_len, header.ttl), (1, 120, 7))
+        self.assertEqual((header.fragment_id, header.more_fragments, header.fragment_offset), (0x1234, True, 5))
+        self.assertEqual((header.tos, header.saddr, header.daddr), (0xB8, "10.0.0.1", "10.0.0.2"))
+
+    def test_optionsLengthenTheHeader(self) -> None:
+        packed = packHeader(SOURCE, DEST, 1, 100, options=b"\x94\x04\0\0")
+        header = IPHeader(packed)
+        self.assertEqual((header.ihl, header.tot_len, packed[20:]), (24, 124, b"\x94\x04\0\0"))
+
+    @given(binary(min_size=8, max_size=8), integers(0, 65000), integers(0, 10).map(lambda n: b"\x01" * (4 * n)))
+    def test_sumsToZero(self, addresses: bytes, length: int, options: bytes) -> None:
+        self.assertEqual(onesSum(packHeader(addresses[:4], addresses[4:], 17, length, options=options)), 0)
+
+
+class OptionsFaultTests(SynchronousTestCase):
+    def fault(self, options: bytes) -> str | None:
+        # What stands before and after is none of its business.
+        return optionsFault(b"\xff" * 20 + options + b"\xff" * 4, 20, 20 + len(options))
+
+    def test_goodOptions(self) -> None:
+        for options in (
+            b"",
+            b"\x01\x01\x01\x01",
+            b"\x94\x04\0\0",
+            b"\x07\x03\x04\x00",
+            b"\x01\x94\x04\0\0\x01\x01\x00",
+        ):
+            self.assertIsNone(self.fault(options), options)
+
+    def test_nothingAfterTheEndOfOptionsIsRead(self) -> None:
+        self.assertIsNone(self.fault(b"\x00\x83\xff\xff"))
+
+    def test_lengthsThatCannotBe(self) -> None:
+        for options in (b"\x94\x00\0\0", b"\x94\x01\0\0", b"\x94\x05\0\0", b"\x01\x01\x01\x94"):
+            self.assertEqual(self.fault(options), "inHdrErrors", options)
+
+    def test_sourceRoutes(self) -> None:
+        for kind in (b"\x83", b"\x89"):
+            self.assertEqual(self.fault(b"\x01" + kind + b"\x07\x04\x0a\0\0\x09"), "inSourceRoutes")

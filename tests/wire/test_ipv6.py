@@ -1,0 +1,144 @@
+"""
+Tests for L{txtuntap.wire.ipv6}.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis.strategies import binary, sampled_from
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.wire.address import packAddress
+from txtuntap.wire.ipv6 import (
+    DESTINATION_OPTIONS,
+    EXTENSIONS,
+    FRAGMENT,
+    HOP_BY_HOP,
+    MAX_EXTENSIONS,
+    MAX_OPTIONS,
+    MAX_PADDING,
+    ROUTING,
+    packHeader,
+    walkExtensions,
+)
+
+SOURCE = packAddress("fd00::1")
+DEST = packAddress("fd00::2")
+UDP = 17
+PADDING = b"\x01\x04\0\0\0\0"
+
+
+def walk(kind: int, *headers: bytes) -> tuple[int, int, str | None]:
+    """
+    Walk C{headers}, each without its first octet, all of kind C{kind}.
+    """
+    data = b"".join(bytes((kind,)) + header for header in headers[:-1]) + bytes((UDP,)) + headers[-1]
+    return walkExtensions(data, kind, 0, len(data))
+
+
+class PackHeaderTests(SynchronousTestCase):
+    def test_everyFieldGoesToItsPlace(self) -> None:
+        self.assertEqual(
+            packHeader(SOURCE, DEST, 58, 0x1234, 7, 0xB8), bytes.fromhex("6b800000 1234 3a 07") + SOURCE + DEST
+        )
+
+    def test_defaults(self) -> None:
+        self.assertEqual(packHeader(SOURCE, DEST, UDP, 8)[:8], bytes.fromhex("60000000 0008 11 40"))
+
+
+class WalkExtensionsTests(SynchronousTestCase):
+    def test_upperLayerIsWhereTheWalkEnds(self) -> None:
+        self.assertEqual(walkExtensions(b"", UDP, 0, 0), (UDP, 0, None))
+
+    def test_optionsAreWalkedPast(self) -> None:
+        for kind in (HOP_BY_HOP, DESTINATION_OPTIONS):
+            self.assertEqual(walk(kind, b"\x00" + PADDING), (UDP, 8, None))
+
+    def test_lengthCountsEightOctetsBesideTheFirst(self) -> None:
+        self.assertEqual(walk(DESTINATION_OPTIONS, b"\x01" + PADDING + b"\x05\x06" + bytes(6)), (UDP, 16, None))
+
+    def test_hopByHopMayOnlyBeFirst(self) -> None:
+        self.assertEqual(walk(HOP_BY_HOP, b"\x00" + PADDING, b"\x00" + PADDING)[2], "inHdrErrors")
+
+    def test_asManyHeadersAsAreAllowed(self) -> None:
+        headers = [b"\x00" + PADDING] * MAX_EXTENSIONS
+        self.assertEqual(walk(DESTINATION_OPTIONS, *headers), (UDP, 8 * MAX_EXTENSIONS, None))
+
+    def test_oneHeaderTooMany(self) -> None:
+        headers = [b"\x00" + PADDING] * (MAX_EXTENSIONS + 1)
+        self.assertEqual(walk(DESTINATION_OPTIONS, *headers)[2], "inHdrErrors")
+
+    def test_headerPastTheEnd(self) -> None:
+        for data in (b"", b"\x11\x00" + PADDING[:-1], b"\x11\x01" + PADDING):
+            self.assertEqual(walkExtensions(data, DESTINATION_OPTIONS, 0, len(data))[2], "inHdrErrors")
+
+    def test_endIsTheDatagramsAndNotTheBuffers(self) -> None:
+        data = b"\x11\x00" + PADDING + bytes(8)
+        self.assertEqual(walkExtensions(data, DESTINATION_OPTIONS, 0, 7)[2], "inHdrErrors")
+
+    def test_unknownHeaderEndsTheWalk(self) -> None:
+        self.assertEqual(walkExtensions(bytes(8), 59, 0, 8), (59, 0, None))
+
+    @given(sampled_from(sorted(EXTENSIONS)), binary(max_size=200))
+    def test_arbitraryOctets(self, kind: int, data: bytes) -> None:
+        last, at, fault = walkExtensions(data, kind, 0, len(data))
+        if fault is None:
+            self.assertNotIn(last, EXTENSIONS)
+            self.assertLessEqual(at, len(data))
+        else:
+            self.assertIn(fault, ("inHdrErrors", "inSourceRoutes", "reasmReqds"))
+
+
+class FragmentTests(SynchronousTestCase):
+    def test_atomicFragmentIsAWholeDatagram(self) -> None:
+        self.assertEqual(walk(FRAGMENT, b"\x00\x00\x00\xde\xad\xbe\xef"), (UDP, 8, None))
+
+    def test_reservedBitsAreIgnored(self) -> None:
+        self.assertEqual(walk(FRAGMENT, b"\xff\x00\x06\0\0\0\0"), (UDP, 8, None))
+
+    def test_firstFragment(self) -> None:
+        self.assertEqual(walk(FRAGMENT, b"\x00\x00\x01\0\0\0\0")[2], "reasmReqds")
+
+    def test_laterFragment(self) -> None:
+        self.assertEqual(walk(FRAGMENT, b"\x00\x00\x08\0\0\0\0")[2], "reasmReqds")
+
+
+class RoutingTests(SynchronousTestCase):
+    def test_segmentsLeftIsASourceRoute(self) -> None:
+        self.assertEqual(walk(ROUTING, b"\x00\x00\x01\0\0\0\0")[2], "inSourceRoutes")
+
+    def test_noSegmentsLeftIsWalkedPast(self) -> None:
+        self.assertEqual(walk(ROUTING, b"\x00\x04\x00\0\0\0\0"), (UDP, 8, None))
+
+
+class OptionTests(SynchronousTestCase):
+    def options(self, options: bytes) -> str | None:
+        self.assertEqual(len(options) % 8, 6, "a mistake in the test")
+        return walk(DESTINATION_OPTIONS, bytes((len(options) // 8,)) + options)[2]
+
+    def test_unknownOptionThatMayBeSkipped(self) -> None:
+        self.assertIsNone(self.options(b"\x1e\x04abcd"))
+
+    def test_unknownOptionThatMayNotBeSkipped(self) -> None:
+        for kind in (b"\x5e", b"\x9e", b"\xde"):
+            self.assertEqual(self.options(kind + b"\x04abcd"), "inHdrErrors")
+
+    def test_optionPastTheEnd(self) -> None:
+        self.assertEqual(self.options(b"\x1e\x05abcd"), "inHdrErrors")
+
+    def test_optionWithoutALength(self) -> None:
+        self.assertEqual(self.options(b"\x1e\x03abc\x1e"), "inHdrErrors")
+
+    def test_padOneHasNoLength(self) -> None:
+        self.assertIsNone(self.options(bytes(6)))
+
+    def test_paddingIsBounded(self) -> None:
+        bound = b"\x01" + bytes((MAX_PADDING - 2,)) + bytes(MAX_PADDING - 2)
+        option = b"\x1e\x05abcde"
+        self.assertIsNone(self.options(bound + option))
+        self.assertEqual(self.options(bound + b"\x00" + b"\x1e\x04abcd"), "inHdrErrors")
+
+    def test_optionsAreBounded(self) -> None:
+        known = b"\x1e\x00" * MAX_OPTIONS
+        self.assertIsNone(self.options(known + PADDING))
+        self.assertEqual(self.options(known + b"\x1e\x00" + b"\x01\x02\0\0"), "inHdrErrors")
