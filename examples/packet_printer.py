@@ -28,14 +28,14 @@ from zope.interface import implementer
 from txtuntap import EthernetProtocol, IPProtocol, Packet, TuntapPort
 from txtuntap.device.configure import configureInterface
 from txtuntap.ethernet import EthernetHeader
-from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol, IRawPacketProtocol
+from txtuntap.interfaces import IPacketReceiver
 from txtuntap.rawudp import UDPHeader
 
 ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
 UDP = 17
 
 
-@implementer(IRawPacketProtocol, IRawDatagramProtocol, IPacketReceiver)
+@implementer(IPacketReceiver)
 class Printer:
     """
     Goes above Ethernet, where a packet starts with what the frame carries; and above IP, where it starts behind the IP
@@ -64,12 +64,6 @@ class Printer:
             return text + f"protocol {protocol}: {len(packet)} octets"
         header = UDPHeader(bytes(packet))
         return text + f"UDP {header.source} > {header.dest}: {bytes(packet)[8 : header.len]!r}"
-
-    def addProto(self, num: int, proto: object) -> None:
-        raise TypeError("nothing goes above a Printer")
-
-    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError("the way into a Printer is packetReceived")
 
 
 def main(reactor: Any, interface: str = "tap0") -> Deferred[None]:
