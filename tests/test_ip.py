@@ -12,13 +12,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from txtuntap import IPProtocol, Packet
+from txtuntap import IPProtocol, Packet, ip
 from txtuntap.interfaces import IIPTransport, IPacketReceiver
-from txtuntap.ip import MAX_VETTED, IPHeader
+from txtuntap.ip import IPHeader
 from txtuntap.raw import IRawDatagramProtocol, IRawPacketProtocol
 from txtuntap.testing import ipPacket
 from txtuntap.wire import ipv4
-from txtuntap.wire.address import addressText
 from txtuntap.wire.checksum import checksum
 
 PROTOCOL = 253
@@ -306,11 +305,12 @@ class AddressesTests(LayerTestCase):
         self.assertEqual(self.counters("8.8.8.8", "10.0.0.2"), ["payload"])
         self.assertEqual(self.counters("fe80::1", "fd00::2"), ["payload"])
 
-    def test_sourceIsStillKnownToBeGoodWhenManyHaveWritten(self) -> None:
-        for number in range(MAX_VETTED + 10):
-            source = addressText((0x0B000000 + number).to_bytes(4, "big"))
-            self.assertEqual(self.counters(source, "10.0.0.2"), ["payload"])
-        self.assertEqual(self.counters("11.0.0.0", "10.0.0.2"), ["payload"])
+    def test_sendersThatAreRememberedAreBounded(self) -> None:
+        self.patch(ip, "MAX_VETTED", 8)
+        for number in range(20):
+            self.assertEqual(self.counters(f"11.0.0.{number + 1}", "10.0.0.2"), ["payload"])
+            self.assertLessEqual(len(self.ip._vetted), 8)
+        self.assertEqual(self.counters("11.0.0.1", "10.0.0.2"), ["payload"])
         self.assertEqual(self.counters("10.0.0.2", "10.0.0.2"), ["inAddrErrors"])
 
     def test_withoutAddressesEverythingIsDelivered(self) -> None:

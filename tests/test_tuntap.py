@@ -396,6 +396,15 @@ class LossTests(PortTestCase):
         self.stop()
         self.failureResultOf(lost, ConnectionDone)
 
+    def test_reasonIsToldAfterwardsToo(self) -> None:
+        self.lose()
+        self.failureResultOf(self.port.whenLost(), InterfaceLost)
+
+    def test_aPortThatListensAgainHasNotEnded(self) -> None:
+        self.lose()
+        self.port.startListening()
+        self.assertNoResult(self.port.whenLost())
+
     def test_nobodyIsToldWhileItListens(self) -> None:
         lost = self.port.whenLost()
         self.deliver(DATAGRAM)

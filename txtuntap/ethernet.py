@@ -143,7 +143,7 @@ class EthernetProtocol(Layer):
         """
         A frame has come from something that speaks C{twisted.pair}.
         """
-        self.packetReceived(Packet(data, partial=bool(partial)))
+        self.packetReceived(Packet(data, time=self.now(), partial=bool(partial)))
 
     def write(self, payload: bytes, dest: bytes | str, protocol: int) -> None:
         """

@@ -250,11 +250,15 @@ class IPProtocol(Layer):
         """
         A packet has come from something that speaks C{twisted.pair}.
         """
-        packet = Packet(data, partial=bool(partial), etherType=protocol if protocol in (IPV4, IPV6) else 0)
-        if dest is not None and source is not None and IEthernetTransport.providedBy(self.transport):
-            packet = Packet(dest + source + packet.etherType.to_bytes(2, "big") + data, 14, None, 0.0, packet.partial)
+        etherType = protocol if protocol in (IPV4, IPV6) else 0
+        stations = (dest or b"") + (source or b"")
+        if len(stations) == 12 and IEthernetTransport.providedBy(self.transport):
+            frame = stations + etherType.to_bytes(2, "big") + data
+            packet = Packet(frame, 14, None, self.now(), bool(partial), etherType)
             packet.ethernet = cast(IEthernetTransport, self.transport)
             packet.linkSource = source
+        else:
+            packet = Packet(data, 0, None, self.now(), bool(partial), etherType)
         self.packetReceived(packet)
 
     def _maySend(self, packet: Packet) -> bool:

@@ -210,6 +210,16 @@ class Layer(AbstractDatagramProtocol):
         """
         self.counters[name] += 1
 
+    def now(self) -> float:
+        """
+        The time by the clock of the port below, in seconds; 0 if there is none.
+        """
+        below: Any = self.transport
+        while isinstance(below, Layer):
+            below = below.transport
+        reactor = getattr(below, "reactor", None)
+        return 0.0 if reactor is None else float(reactor.seconds())
+
     def doStart(self) -> None:
         """
         Start this layer, and, the first time, everything above it.

@@ -266,7 +266,7 @@ class RawUDPProtocol(Layer):
             header = bytes((0x45, *bytes(7), ttl & 0xFF, wire.PROTOCOL, 0, 0)) + addresses
         else:
             header = bytes((0x45, *bytes(19)))
-        packet = Packet(header + data, start=len(header), partial=bool(partial))
+        packet = Packet(header + data, len(header), None, self.now(), bool(partial))
         packet.transport = len(header)
         if addresses:
             return self.packetReceived(packet)
@@ -377,7 +377,8 @@ class UDPTransport:
     def write(self, packet: bytes, addr: tuple[str, int] | None = None) -> None:
         """
         Send one datagram. To a peer that has written, it leaves from the address (and port) which that peer last wrote
-        to, to the station it came from; and whatever has become of that way, it does not raise.
+        to, to the station it came from; and whatever has become of that way, it does not raise. (Long after, when the
+        peer is no longer remembered, that takes the very object that C{datagramReceived} got for C{addr}.)
 
         @param packet: the payload, up to 65,507 octets over IPv4, 65,527 over IPv6.
         @param addr: an IP address as text, C{"<broadcast>"}, and a port; L{None} on a connected transport.

@@ -12,7 +12,7 @@ from typing import Any
 
 from constantly import FlagConstant, Flags
 from twisted.internet import abstract
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
 from twisted.logger import Logger
@@ -161,6 +161,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._receive: Receiver = self._top.packetReceived if knowsPackets(self._top) else deviceReceiver(self._top)
         self._stopping: list[Deferred[None]] = []
         self._losing: list[Deferred[None]] = []
+        self._ending: Failure | None = None
         self._closeCall: IDelayedCall | None = None
         self._readCall: IDelayedCall | None = None
         self.logstr = f"{self._getLogPrefix(self.protocol)} ({self._mode.name})"
@@ -227,8 +228,10 @@ class TuntapPort(abstract.FileDescriptor):
     def whenLost(self) -> Deferred[None]:
         """
         @return: a Deferred that fails with the reason when this port ends: L{InterfaceLost} when its interface was
-            deleted, C{ConnectionDone} when it was stopped.
+            deleted, C{ConnectionDone} when it was stopped. If it has ended already, it fails with the reason of that.
         """
+        if self._ending is not None and not self.connected:
+            return fail(self._ending)
         lost: Deferred[None] = Deferred()
         self._losing.append(lost)
         return lost
@@ -239,7 +242,7 @@ class TuntapPort(abstract.FileDescriptor):
         """
         if not self.connected:
             return
-        reason = self._reasonFor(reason)
+        reason = self._ending = self._reasonFor(reason)
         if self.disconnecting:
             self._log.info("{prefix} stopped on {interface}", prefix=self.logstr, interface=self.device.name)
         else:
@@ -354,7 +357,13 @@ class TuntapPort(abstract.FileDescriptor):
     def _readNow(self) -> None:
         self._readCall = None
         if self.connected and not self.disconnecting:
-            why = self.doRead()
+            try:
+                why = self.doRead()
+            except Exception:
+                # As a reactor does with what has a descriptor.
+                self._log.failure("{prefix} cannot read", prefix=self.logstr)
+                self.connectionLost(Failure())
+                return
             if why is not None:
                 self.connectionLost(Failure(why))
             elif self.connected and not self.disconnecting:
