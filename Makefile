@@ -1,17 +1,21 @@
 # The three things there are to run. Each makes what it needs.
 
 PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-demo: .venv
+demo: .venv/installed
 	.venv/bin/python examples/demo.py
 
-test: .venv
+test: .venv/developed
 	.venv/bin/nox --no-venv -s check && .venv/bin/nox -s units
 
-bench: .venv
+bench: .venv/developed
 	.venv/bin/python -m benchmarks
 
-.venv: pyproject.toml
-	$(PYTHON) -m venv .venv && .venv/bin/python -m pip install -q -e '.[dev]' && touch .venv
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv && .venv/bin/python -m pip install -q -e . && touch $@
+
+.venv/developed: .venv/installed
+	.venv/bin/python -m pip install -q -e '.[dev]' && touch $@
 
 .PHONY: demo test bench

@@ -353,7 +353,7 @@ class SystemMixin:
         port = self.makePort(self.proto, protocolInformation=True)
         port.startListening()
         # Over this one the fake puts no information of its own.
-        reads = [b"", struct.pack("!HH", 1, 0x0800) + DATAGRAM]
+        reads = [b"", struct.pack("=H", 1) + b"\x08\x00" + DATAGRAM]
         self.system.getTunnel(port).read = lambda limit: reads.pop()
         port.doRead()
         self.assertEqual([(bytes(p), p.partial, p.etherType) for p in self.proto.packets], [(DATAGRAM, True, 0x0800)])

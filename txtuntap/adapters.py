@@ -8,9 +8,11 @@ anew every time: people replace it on instances.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from txtuntap.layer import Receiver
+from txtuntap.layer import Layer, Receiver
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
 
@@ -18,15 +20,15 @@ from txtuntap.wire import ipv4, ipv6
 def deviceReceiver(proto: Any) -> Receiver:
     """
     For a protocol right on a port: C{datagramReceived(data, partial=...)} is what C{twisted.pair} calls there. One that
-    can also take C{dest}, C{source} and C{protocol}, as C{IRawPacketProtocol} has it, gets them: no stations on a tun,
-    and the EtherType.
+    names C{dest}, C{source} and C{protocol} as well, as C{IRawPacketProtocol} has them, gets them: no stations on a
+    tun, and the EtherType.
     """
-    try:
-        inspect.signature(proto.datagramReceived).bind(b"", partial=0, dest=None, source=None, protocol=0)
-    except TypeError:
+    names = inspect.signature(proto.datagramReceived).parameters
+    if not {"dest", "source", "protocol"} <= set(names):
 
         def short(packet: Packet) -> None:
-            proto.datagramReceived(bytes(packet), partial=packet.partial)
+            with _within(proto, packet):
+                proto.datagramReceived(bytes(packet), partial=packet.partial)
 
         return short
 
@@ -34,9 +36,25 @@ def deviceReceiver(proto: Any) -> Receiver:
         etherType = packet.etherType
         if not etherType and len(packet):
             etherType = {4: 0x0800, 6: 0x86DD}.get(packet.data[packet.start] >> 4, 0)
-        proto.datagramReceived(bytes(packet), partial=packet.partial, dest=None, source=None, protocol=etherType)
+        with _within(proto, packet):
+            proto.datagramReceived(bytes(packet), partial=packet.partial, dest=None, source=None, protocol=etherType)
 
     return full
+
+
+@contextmanager
+def _within(proto: Any, packet: Packet) -> Iterator[None]:
+    """
+    Let a layer of ours that is called in C{twisted.pair}'s way know which packet it is really about.
+    """
+    if not isinstance(proto, Layer):
+        yield
+        return
+    before, proto.outer = proto.outer, packet
+    try:
+        yield
+    finally:
+        proto.outer = before
 
 
 def framePayloadReceiver(proto: Any) -> Receiver:
@@ -45,13 +63,14 @@ def framePayloadReceiver(proto: Any) -> Receiver:
     """
 
     def receive(packet: Packet) -> None:
-        proto.datagramReceived(
-            data=bytes(packet),
-            partial=packet.partial,
-            dest=packet.linkDest,
-            source=packet.linkSource,
-            protocol=packet.etherType,
-        )
+        with _within(proto, packet):
+            proto.datagramReceived(
+                data=bytes(packet),
+                partial=packet.partial,
+                dest=packet.linkDest,
+                source=packet.linkSource,
+                protocol=packet.etherType,
+            )
 
     return receive
 
@@ -84,21 +103,22 @@ def datagramReceiver(proto: Any, protocol: int) -> Receiver:
                 "more_fragments": False,
                 "ttl": hopLimit,
             }
-        proto.datagramReceived(
-            data=bytes(packet),
-            partial=packet.partial,
-            source=packet.source,
-            dest=packet.dest,
-            protocol=protocol,
-            version=fields["version"],
-            ihl=fields["ihl"],
-            tos=fields["tos"],
-            tot_len=fields["tot_len"],
-            fragment_id=fields["fragment_id"],
-            fragment_offset=fields["fragment_offset"],
-            dont_fragment=fields["dont_fragment"],
-            more_fragments=fields["more_fragments"],
-            ttl=fields["ttl"],
-        )
+        with _within(proto, packet):
+            proto.datagramReceived(
+                data=bytes(packet),
+                partial=packet.partial,
+                source=packet.source,
+                dest=packet.dest,
+                protocol=protocol,
+                version=fields["version"],
+                ihl=fields["ihl"],
+                tos=fields["tos"],
+                tot_len=fields["tot_len"],
+                fragment_id=fields["fragment_id"],
+                fragment_offset=fields["fragment_offset"],
+                dont_fragment=fields["dont_fragment"],
+                more_fragments=fields["more_fragments"],
+                ttl=fields["ttl"],
+            )
 
     return receive

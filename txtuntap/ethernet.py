@@ -94,12 +94,13 @@ class EthernetProtocol(Layer):
         transport: EthernetProtocol | VLAN = self
         table = self._table
         if vlan is not None:
-            if not 1 <= vlan <= 4094:
+            if not isinstance(vlan, int) or not 1 <= vlan <= 4094:
                 raise ValueError(f"a VLAN has a number from 1 to 4094, not {vlan!r}")
             transport = self._vlans.get(vlan) or VLAN(self, vlan)
             table = transport.table
+        way = self._wayTo(proto, framePayloadReceiver)
         self._attach(proto, transport)
-        table.add(num, proto, self._wayTo(proto, framePayloadReceiver))
+        table.add(num, proto, way)
         if isinstance(transport, VLAN):
             self._vlans[transport.number] = transport
 
@@ -229,6 +230,13 @@ class VLAN:
         self.number = number
         self.table = ReceiverTable(16, wire.FIRST_TYPE)
         self._ethernet = ethernet
+
+    @property
+    def transport(self) -> EthernetProtocol:
+        """
+        What carries it.
+        """
+        return self._ethernet
 
     @property
     def mtu(self) -> int:

@@ -202,6 +202,12 @@ class IIPTransport(Interface):
             and no address of ours is fit for a source).
         """
 
+    def knownStation(route: Route) -> Route:
+        """
+        The same way, but to the station that is known to have its destination, if one is: for an answer that does not
+        come at once, what C{neighbours} know goes before what one packet said.
+        """
+
     def output(route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = 64) -> None:
         """
         Send one datagram, for a layer above that has checked its arguments. Never raises.

@@ -5,6 +5,7 @@ IP: both versions in one layer, datagrams by protocol number, and the way back d
 from __future__ import annotations
 
 import errno
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from random import SystemRandom
@@ -53,6 +54,9 @@ ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
 
 #: How many senders are remembered as having an address that may be answered.
 MAX_VETTED = 4096
+
+#: How many senders to raw protocols are remembered for a later answer; the least recent goes.
+MAX_ASKERS = 256
 
 _random = SystemRandom()
 _number = int.from_bytes
@@ -105,6 +109,7 @@ class IPProtocol(Layer):
         # What is for us, groups and broadcasts included. None: everything.
         self._local: set[bytes] | None = None
         self._own: set[bytes] = set()
+        self._askers: OrderedDict[bytes, Packet] = OrderedDict()
         self.broadcasts: set[bytes] = {LIMITED_BROADCAST}
         # Senders that passed _maySend: the hot path looks no further.
         self._vetted: set[bytes] = set()
@@ -133,8 +138,9 @@ class IPProtocol(Layer):
         """
         proto = receiverOr(IRawDatagramProtocol, proto)
         self._table.check(num)
+        way = self._wayTo(proto, lambda proto: datagramReceiver(proto, num))
         self._attach(proto, self)
-        self._table.add(num, proto, self._wayTo(proto, lambda proto: datagramReceiver(proto, num)))
+        self._table.add(num, proto, way)
 
     def removeProto(self, num: int, proto: Any) -> None:
         """
@@ -252,7 +258,14 @@ class IPProtocol(Layer):
         """
         etherType = protocol if protocol in (IPV4, IPV6) else 0
         stations = (dest or b"") + (source or b"")
-        if len(stations) == 12 and IEthernetTransport.providedBy(self.transport):
+        outer = self.outer
+        if outer is not None:
+            # A method that overrides this one has been called with a packet, and calls on.
+            packet = outer.copy()
+            packet.data = outer.data[: outer.start] + data
+            packet.end = len(packet.data)
+            packet.partial = bool(partial)
+        elif len(stations) == 12 and IEthernetTransport.providedBy(self.transport):
             frame = stations + etherType.to_bytes(2, "big") + data
             packet = Packet(frame, 14, None, self.now(), bool(partial), etherType)
             packet.ethernet = cast(IEthernetTransport, self.transport)
@@ -264,7 +277,7 @@ class IPProtocol(Layer):
     def _maySend(self, packet: Packet) -> bool:
         """
         Whether the source of C{packet} is an address that another host can have (RFC 1122 section 3.2.1.3): not a
-        group's, nor the loopback, nor one of our own ("LAND"), nor that of a whole network.
+        group's, nor the loopback, nor one of our own ("LAND"), nor a broadcast's.
         """
         source = packet.sourceAddress
         if source in self._own or source in self.broadcasts:
@@ -272,7 +285,7 @@ class IPProtocol(Layer):
         if not isHost(source):
             # Who has no address yet has nothing better to give: DHCP's discovery, duplicate address detection.
             dest = packet.destAddress
-            return not any(source) and (len(source) == 16 or dest == LIMITED_BROADCAST)
+            return not any(source) and (dest[0] == 0xFF if len(source) == 16 else dest == LIMITED_BROADCAST)
         if len(self._vetted) >= MAX_VETTED:
             self._vetted.clear()
         self._vetted.add(source)
@@ -289,7 +302,8 @@ class IPProtocol(Layer):
         hopLimit: int | None = None,
     ) -> None:
         """
-        Send one datagram: see L{IIPTransport.write}.
+        Send one datagram: see L{IIPTransport.write}. Who has written to a raw protocol is remembered for a while (the
+        latest C{MAX_ASKERS}): a later answer goes as one at once would.
         """
         to = packAddress(dest)
         leaving = None if source is None else packAddress(source)
@@ -297,19 +311,23 @@ class IPProtocol(Layer):
             raise ValueError(f"the source {source!r} is of another IP version than {dest!r}")
         if leaving is not None and (isGroup(leaving) or leaving in self.broadcasts):
             raise ValueError(f"{source!r} is the address of many: it cannot be a source")
-        if not 0 <= protocol <= 255:
+        if not isinstance(protocol, int) or not 0 <= protocol <= 255:
             raise ValueError(f"an IP protocol has a number from 0 to 255, not {protocol!r}")
         if hopLimit is None:
             hopLimit = DEFAULT_HOP_LIMIT
-        elif not 0 <= hopLimit <= 255:
+        elif not isinstance(hopLimit, int) or not 0 <= hopLimit <= 255:
             raise ValueError(f"a hop limit is from 0 to 255, not {hopLimit!r}")
         if len(payload) > (ipv4.MAX_LENGTH - ipv4.HEADER_LENGTH if len(to) == 4 else ipv6.MAX_PAYLOAD):
             raise MessageLengthError(f"{len(payload)} octets are more than one datagram can carry")
         asked = self.packet
-        if asked is None or asked.sourceAddress != to:
-            self.output(self.route(to, leaving), protocol, [payload], hopLimit)
-            return
-        route = self.routeBack(asked)
+        if asked is not None and asked.sourceAddress == to:
+            route = self.routeBack(asked)
+        elif to in self._askers:
+            route = self.routeBack(self._askers[to])
+            if route is not None:
+                route = self.knownStation(route)
+        else:
+            route = self.route(to, leaving)
         if route is None:
             self.counters["outDiscards"] += 1
         else:
@@ -371,6 +389,26 @@ class IPProtocol(Layer):
             except OSError:
                 return None
         return Route(asked, peer, packet.ethernet, station, replySource(packet), packet.port)
+
+    def knownStation(self, route: Route) -> Route:
+        """
+        See L{IIPTransport.knownStation}.
+        """
+        if route.ethernet is None:
+            return route
+        station = self.neighbours.lookup(route.dest)
+        return route if station is None else attrs.evolve(route, station=station)
+
+    def delivering(self, packet: Packet) -> None:
+        """
+        Remember who asks a raw protocol: it may answer later.
+        """
+        super().delivering(packet)
+        asker = packet.sourceAddress
+        self._askers[asker] = packet.headers()
+        self._askers.move_to_end(asker)
+        if len(self._askers) > MAX_ASKERS:
+            self._askers.popitem(last=False)
 
     def sourceFor(self, dest: bytes) -> bytes | None:
         """

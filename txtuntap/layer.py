@@ -5,7 +5,7 @@ What the layers have in common: protocols above them by number, transport to tho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.protocol import AbstractDatagramProtocol
@@ -38,7 +38,8 @@ def disconnect(proto: Any) -> None:
     """
     Undo one L{connect}; the last one stops the protocol.
     """
-    if hasattr(proto, "doStop"):
+    # One that has been stopped while it was being stopped, by itself, is not stopped twice.
+    if hasattr(proto, "doStop") and getattr(proto, "numPorts", True):
         transport = getattr(proto, "transport", None)
         proto.doStop()
         if getattr(proto, "numPorts", 0):
@@ -80,17 +81,18 @@ class _Guarded:
     def __init__(self, layer: Layer, proto: object, receive: Receiver) -> None:
         self._layer = layer
         self._receive = receive
-        self._failures = FailureLog(proto, layer.counters)
+        self._failures = layer.failuresOf(proto)
         self._method = "packetReceived" if receive == getattr(proto, "packetReceived", None) else "datagramReceived"
 
     def __call__(self, packet: Packet) -> None:
-        self._layer.packet = packet
+        before = self._layer.packet
+        self._layer.delivering(packet)
         try:
             self._receive(packet)
         except Exception:
             self._failures.failed(packet.time, self._method)
         finally:
-            self._layer.packet = None
+            self._layer.packet = before
 
 
 class _Each:
@@ -98,12 +100,15 @@ class _Each:
     The way to several protocols under one number: each gets the packet as it was.
     """
 
-    def __init__(self, receivers: Sequence[Receiver]) -> None:
-        self._receivers = receivers
+    def __init__(self, ways: dict[int, list[Receiver]], num: int) -> None:
+        self._ways = ways
+        self._num = num
 
     def __call__(self, packet: Packet) -> None:
-        for receive in self._receivers:
-            receive(packet.copy())
+        for receive in tuple(self._ways[self._num]):
+            # One of them may remove another.
+            if receive in self._ways.get(self._num, ()):
+                receive(packet.copy())
 
 
 class ProtocolTable:
@@ -180,7 +185,7 @@ class ReceiverTable(ProtocolTable):
         if ways is None:
             self.receivers.pop(num, None)
         elif num >= self._first:
-            self.receivers[num] = ways[0] if len(ways) == 1 else _Each(tuple(ways))
+            self.receivers[num] = ways[0] if len(ways) == 1 else _Each(self.ways, num)
 
 
 class Layer(AbstractDatagramProtocol):
@@ -191,6 +196,7 @@ class Layer(AbstractDatagramProtocol):
 
     @ivar counters: how often each thing happened, by name. Names are those of the RFCs' MIBs where they have one.
     @ivar packet: the packet being delivered to a protocol that is not one of our own layers, while it is.
+    @ivar outer: the packet being delivered to this layer in C{twisted.pair}'s way, while it is.
     """
 
     noisy = False
@@ -198,6 +204,8 @@ class Layer(AbstractDatagramProtocol):
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
         self.packet: Packet | None = None
+        self.outer: Packet | None = None
+        self._failures: dict[int, FailureLog] = {}
         # Every protocol above, once however many numbers it has, and the transport it is given. By identity: a
         # protocol may define equality as it likes.
         self._above: dict[int, tuple[Any, object, int]] = {}
@@ -215,10 +223,21 @@ class Layer(AbstractDatagramProtocol):
         The time by the clock of the port below, in seconds; 0 if there is none.
         """
         below: Any = self.transport
-        while isinstance(below, Layer):
-            below = below.transport
-        reactor = getattr(below, "reactor", None)
-        return 0.0 if reactor is None else float(reactor.seconds())
+        while below is not None and not hasattr(below, "reactor"):
+            below = getattr(below, "transport", None)
+        return 0.0 if below is None else float(below.reactor.seconds())
+
+    def delivering(self, packet: Packet) -> None:
+        """
+        C{packet} is about to be delivered to a protocol that is not one of our own layers.
+        """
+        self.packet = packet
+
+    def failuresOf(self, proto: Any) -> FailureLog:
+        """
+        Where the exceptions of a protocol above are logged: one place however many numbers it has.
+        """
+        return self._failures.setdefault(id(proto), FailureLog(proto, self.counters))
 
     def doStart(self) -> None:
         """
@@ -267,7 +286,9 @@ class Layer(AbstractDatagramProtocol):
         known, transport, count = self._above.pop(id(proto))
         if count > 1:
             self._above[id(proto)] = (known, transport, count - 1)
-        elif self.numPorts:
+            return
+        self._failures.pop(id(proto), None)
+        if self.numPorts:
             disconnect(proto)
 
     def _replaceTransport(self, proto: Any, old: object, new: object) -> None:
@@ -284,7 +305,7 @@ class Layer(AbstractDatagramProtocol):
         try:
             disconnect(proto)
         except Exception:
-            FailureLog(proto, self.counters).failed(0.0, "stopProtocol")
+            self.failuresOf(proto).failed(self.now(), "stopProtocol")
 
     def _wayTo(self, proto: Any, adapted: Callable[[Any], Receiver]) -> Receiver:
         """
@@ -293,6 +314,8 @@ class Layer(AbstractDatagramProtocol):
         @param adapted: makes the way to one that only knows C{twisted.pair}'s call.
         """
         if not knowsPackets(proto):
+            if not callable(getattr(proto, "datagramReceived", None)):
+                raise TypeError(f"{proto!r} has neither packetReceived nor datagramReceived: packets cannot reach it")
             return _Guarded(self, proto, adapted(proto))
         receive: Receiver = proto.packetReceived
         ours = type(proto).__module__.startswith(f"{__package__}.")

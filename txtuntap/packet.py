@@ -108,6 +108,17 @@ class Packet:
         other.transport = self.transport
         return other
 
+    def headers(self) -> Packet:
+        """
+        A copy over no more of the buffer than the headers: link, IP without options or extensions, and eight octets of
+        what comes after.
+        """
+        kept = self.copy()
+        kept.transport = kept.start = self.network + (20 if self.version == 4 else 40)
+        kept.data = self.data[: kept.start] + self.data[self.transport : self.transport + 8]
+        kept.end = len(kept.data)
+        return kept
+
     # What follows is for applications: each reads the header anew, and holds once the layer concerned has seen it.
 
     @property

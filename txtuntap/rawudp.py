@@ -18,7 +18,7 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.interfaces import IIPTransport, IPacketReceiver, IRawDatagramProtocol
-from txtuntap.layer import FailureLog, Layer, ProtocolTable
+from txtuntap.layer import Layer, ProtocolTable
 from txtuntap.packet import Packet
 from txtuntap.routing import Route
 from txtuntap.wire import udp as wire
@@ -30,7 +30,7 @@ __all__ = ["Peer", "RawUDPProtocol", "UDPHeader", "UDPTransport"]
 #: Flows (source, destination and both ports) remembered by a RawUDPProtocol; the oldest goes.
 MAX_FLOWS = 16384
 
-#: Peers whose way back is remembered by a transport; the oldest goes.
+#: Peers whose way back is remembered by a transport; the one that has not written for longest goes.
 MAX_PEERS = 256
 
 #: Addresses and ports in one, length, checksum.
@@ -48,6 +48,16 @@ class Peer(tuple[str, int]):
     """
 
     flow: Flow
+
+    def __copy__(self) -> Peer:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Peer:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The way back is nothing that another process could go.
+        return tuple, (tuple(self),)
 
 
 class Flow:
@@ -75,14 +85,17 @@ class Flow:
         """
         Take note of the way that C{packet} came: answers go back that way from now on.
         """
-        headers = packet.copy()
-        headers.data = packet.data[: packet.transport + wire.HEADER_LENGTH]
-        headers.end = len(headers.data)
-        self.headers = headers
+        self.headers = packet.headers()
         self.port = packet.port
         self.ethernet = packet.ethernet
         self.linkSource = packet.linkSource
         self._route: Route | None = None
+
+    def isFor(self, protocol: DatagramProtocol) -> bool:
+        """
+        Whether a protocol is among those that get them.
+        """
+        return any(transport.protocol is protocol for transport in self.transports)
 
     @property
     def localPort(self) -> int:
@@ -148,6 +161,7 @@ class RawUDPProtocol(Layer):
         @raise ValueError: C{proto} was not added so.
         """
         removed = self._table.remove(num, proto)
+        removed.listening = False
         self._flows.clear()
         for transports in self._transports.values():
             for transport in transports:
@@ -221,19 +235,19 @@ class RawUDPProtocol(Layer):
         packet.start = start + 8
         transport = flow.transport
         if transport is None:
-            for transport in flow.transports:
-                transport.deliver(packet.copy(), flow)
+            self._deliverEach(packet, flow)
         elif flow is not transport.latest:
             transport.deliver(packet, flow)
         else:
             # As deliver() does: a call less for one datagram after another from the same peer.
+            before = transport.packet
             transport.packet = packet
             try:
                 transport.protocol.datagramReceived(data[start + 8 : packet.end], flow.peer)
             except Exception:
                 transport.failures.failed(packet.time, "datagramReceived")
             finally:
-                transport.packet = None
+                transport.packet = before
 
     def datagramReceived(  # type: ignore[override]
         self,
@@ -255,6 +269,13 @@ class RawUDPProtocol(Layer):
         """
         The payload of an IP datagram has come from something that speaks C{twisted.pair}.
         """
+        outer = self.outer
+        if outer is not None and (outer.source, outer.dest) == (source, dest):
+            # A method that overrides this one has been called with a packet, and calls on.
+            packet = outer.copy()
+            packet.data = outer.data[: outer.start] + data
+            packet.end = len(packet.data)
+            return self.packetReceived(packet)
         try:
             addresses = packAddress(source) + packAddress(dest)
         except ValueError:
@@ -271,14 +292,23 @@ class RawUDPProtocol(Layer):
         if addresses:
             return self.packetReceived(packet)
         # The words of somebody's own tests, say. There is no checksum to verify, and no way back.
-        if len(data) < wire.HEADER_LENGTH or not wire.HEADER_LENGTH <= UDPHeader(data).len <= len(data):
+        if len(data) < wire.HEADER_LENGTH:
             return self.dropped(packet, "inErrors")
-        packet.end = packet.start + UDPHeader(data).len
+        udp = UDPHeader(data)
+        if not wire.HEADER_LENGTH <= udp.len <= len(data):
+            return self.dropped(packet, "inErrors")
+        packet.end = packet.start + udp.len
         packet.start += wire.HEADER_LENGTH
-        transports = tuple(self._transports.get(UDPHeader(data).dest, ()))
-        flow = Flow(Peer((source, UDPHeader(data).source)), transports, packet)
-        for transport in transports:
-            transport.deliver(packet.copy(), flow)
+        flow = Flow(Peer((source, udp.source)), tuple(self._transports.get(udp.dest, ())), packet)
+        self._deliverEach(packet, flow)
+
+    def _deliverEach(self, packet: Packet, flow: Flow) -> None:
+        """
+        Deliver to several transports, each of which may stop another.
+        """
+        for transport in flow.transports:
+            if transport.listening:
+                transport.deliver(packet.copy(), flow)
 
     def _unusual(self, packet: Packet) -> None:
         """
@@ -302,8 +332,7 @@ class RawUDPProtocol(Layer):
             return self.dropped(packet, "noPorts")
         flow.cameFrom(packet)
         packet.start += wire.HEADER_LENGTH
-        for transport in flow.transports:
-            transport.deliver(packet.copy(), flow)
+        self._deliverEach(packet, flow)
 
     def _newFlow(self, packet: Packet, key: bytes) -> Flow | None:
         """
@@ -338,6 +367,7 @@ class UDPTransport:
 
     @ivar port: the UDP port.
     @ivar protocol: the application's.
+    @ivar listening: whether it is on its port, and has not been taken off.
     @ivar latest: the flow of the latest datagram.
     @ivar packet: the packet just being delivered (L{Packet<txtuntap.packet.Packet>}), or L{None}: its C{dest},
         C{hopLimit}, C{linkSource} and C{time} tell what C{datagramReceived} does not.
@@ -347,8 +377,9 @@ class UDPTransport:
         self.port = port
         self.protocol = protocol
         self.packet: Packet | None = None
+        self.listening = True
         self._udp = udp
-        self.failures = FailureLog(protocol, udp.counters)
+        self.failures = udp.failuresOf(protocol)
         self._connected: tuple[str, int] | None = None
         self._broadcastAllowed = False
         # Who wrote, and by which flow last: more than one of our addresses may be known to a peer.
@@ -366,13 +397,14 @@ class UDPTransport:
             if self._connected is not None and flow.peer != self._connected:
                 return self._udp.dropped(packet, "noPorts")
             self._remember(flow)
+        before = self.packet
         self.packet = packet
         try:
             self.protocol.datagramReceived(packet.data[packet.start : packet.end], flow.peer)
         except Exception:
             self.failures.failed(packet.time, "datagramReceived")
         finally:
-            self.packet = None
+            self.packet = before
 
     def write(self, packet: bytes, addr: tuple[str, int] | None = None) -> None:
         """
@@ -396,8 +428,12 @@ class UDPTransport:
         elif addr is None:
             raise ValueError("this transport is not connected: give write() an address")
         flow = self._flows.get((addr[0], addr[1]))
-        if flow is None and isinstance(addr, Peer):
+        if flow is None and isinstance(addr, Peer) and addr.flow.isFor(self.protocol):
             flow = addr.flow
+        if flow is None:
+            dest, port = self._parse(addr[0], addr[1])
+            # It may be known by another spelling.
+            flow = self._flows.get((addressText(dest), port))
         ip = (flow and flow.headers.ip) or self._udp.ip
         route: Route | None = None
         if flow is not None:
@@ -405,9 +441,10 @@ class UDPTransport:
             localPort = flow.localPort
             if ip is not None and port:
                 route = flow.routeBack(ip)
+                if route is not None and self.packet is None:
+                    route = ip.knownStation(route)
             limit = wire.MAX_PAYLOAD[16 if ":" in flow.peer[0] else 4]
         else:
-            dest, port = self._parse(*addr)
             localPort = self.port
             if ip is not None:
                 route = ip.route(dest)
@@ -483,14 +520,9 @@ class UDPTransport:
 
     def _remember(self, flow: Flow) -> None:
         self.latest = flow
-        known = self._flows.get(flow.peer)
-        if known is not flow:
-            # A dict keeps the key it has: out with the old one, so that the new one is the youngest.
-            if known is not None:
-                del self._flows[flow.peer]
-            elif len(self._flows) >= MAX_PEERS:
-                self._flows.popitem(last=False)
-            self._flows[flow.peer] = flow
+        if self._flows.pop(flow.peer, None) is None and len(self._flows) >= MAX_PEERS:
+            self._flows.popitem(last=False)
+        self._flows[flow.peer] = flow
 
     def _parse(self, host: str, port: int) -> tuple[bytes, int]:
         """

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from ipaddress import ip_interface
+from types import TracebackType
 from typing import Any, ClassVar
 
 from twisted.application.service import Service
@@ -129,6 +130,13 @@ class HostOptions(usage.Options):
             raise UsageError(f"--udp: a port is a number from 1 to 65535, not {port!r}")
         self["udp"].append((int(port), what))
 
+    def parseArgs(self, *surplus: str) -> None:
+        """
+        There are options, and nothing else.
+        """
+        if surplus:
+            raise UsageError(f"{surplus[0]!r} is none of the options")
+
     def postOptions(self) -> None:
         """
         Check what only the options together tell.
@@ -143,6 +151,9 @@ class HostOptions(usage.Options):
                     raise UsageError(f"--{option}: {e}") from e
         if not self["addresses"]:
             raise UsageError("give the host an --address, such as 10.0.0.2/24")
+        for address in self["kernelAddresses"]:
+            if ip_interface(address).ip in {ip_interface(own).ip for own in self["addresses"]}:
+                raise UsageError(f"--kernel-address: {address} is the host's --address: each end has its own")
         echoPorts = frozenset(port for port, what in self["udp"] if what == "echo")
         factories: dict[str, Callable[[], DatagramProtocol]] = {"echo": lambda: Echo(echoPorts), "discard": Discard}
         protocols = self["protocols"] = []
@@ -221,8 +232,8 @@ class HostService(Service):
             self.port.startListening()
             self._configure()
         except (CannotListenError, OSError) as e:
-            # twistd would show a traceback, at the end of which stands what the user is to read.
-            raise SystemExit(f"twistd tuntap: {e}") from e
+            _showPlainly(e)
+            raise
 
     def startService(self) -> None:
         """
@@ -260,6 +271,22 @@ class HostService(Service):
         if not reason.check(ConnectionDone):
             self._log.critical("{reason} A host without an interface has nothing to do: stopping.", reason=reason.value)
             self._reactor.stop()
+
+
+def _showPlainly(error: Exception) -> None:
+    """
+    Have an error that ends twistd shown as a line. It would be a traceback, at whose end stands what the user is to
+    read; and anything else to end with, such as C{SystemExit}, would leave the pid file behind.
+    """
+    others = sys.excepthook
+
+    def show(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+        if value is error:
+            print(f"twistd tuntap: {value}", file=sys.stderr)
+        else:
+            others(kind, value, traceback)
+
+    sys.excepthook = show
 
 
 class Options(usage.Options):

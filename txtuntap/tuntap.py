@@ -5,6 +5,7 @@ The port: a TUN or TAP device on the reactor, with a protocol above it.
 from __future__ import annotations
 
 import errno
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -148,6 +149,8 @@ class TuntapPort(abstract.FileDescriptor):
         elif device.mode != mode:
             wanted, kind = ("tap", "tun") if mode == TAP else ("tun", "tap")
             raise ValueError(f"{proto!r} goes on a {wanted}, and the device is a {kind}")
+        if not isinstance(maxPacketSize, int) or maxPacketSize < 1:
+            raise ValueError(f"maxPacketSize is a number of octets, at least 1, not {maxPacketSize!r}")
         super().__init__(reactor)
         # What FileDescriptor says of it is less than what is used: IReactorFDSet and IReactorTime.
         self.reactor: Any
@@ -185,8 +188,8 @@ class TuntapPort(abstract.FileDescriptor):
             self.device.open()
         except OSError as e:
             kind = "tap" if self._mode is TunnelFlags.IFF_TAP else "tun"
-            raise CannotListenError(kind, self.interface.decode(errors="replace"), e) from e
-        self.interface = self.device.name.encode()
+            raise CannotListenError(kind, os.fsdecode(self.interface), e) from e
+        self.interface = os.fsencode(self.device.name)
         self.connected = 1
         self.disconnected = self.disconnecting = False
         self._log.info("{prefix} starting on {interface}", prefix=self.logstr, interface=self.device.name)
@@ -250,12 +253,13 @@ class TuntapPort(abstract.FileDescriptor):
         # Not FileDescriptor's own: it has writing to stop, which a reactor without descriptors knows nothing of.
         self.stopReading()
         self.disconnected = 1
+        losing, self._losing = self._losing, []
         try:
             disconnect(self._top)
         except Exception:
-            self._failures.failed(0.0, "stopProtocol")
-        losing, self._losing = self._losing, []
-        self._ended()
+            self._failures.failed(self.reactor.seconds(), "stopProtocol")
+        finally:
+            self._ended()
         for lost in losing:
             lost.errback(reason)
 
@@ -451,10 +455,10 @@ def _stackOn(proto: Any) -> tuple[Any, int]:
     """
     What goes right on the port for C{proto}, and on which kind of device.
     """
-    if IEthernetProtocol.providedBy(proto):
-        return proto, TAP
-    if IRawPacketProtocol.providedBy(proto):
-        return proto, TUN
+    if IEthernetProtocol.providedBy(proto) or IRawPacketProtocol.providedBy(proto):
+        if not knowsPackets(proto) and not callable(getattr(proto, "datagramReceived", None)):
+            raise TypeError(f"{proto!r} has neither packetReceived nor datagramReceived: packets cannot reach it")
+        return proto, TAP if IEthernetProtocol.providedBy(proto) else TUN
     if not IRawDatagramProtocol.providedBy(proto):
         raise TypeError(
             f"{proto!r} cannot go on a TuntapPort: it provides none of IEthernetProtocol, IRawPacketProtocol and"

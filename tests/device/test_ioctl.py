@@ -80,5 +80,6 @@ class FlagTests(SynchronousTestCase):
             "IFF_NO_PI": 0x1000,
             "IFF_VNET_HDR": 0x4000,
             "IFF_TUN_EXCL": 0x8000,
+            "TUN_PKT_STRIP": 0x0001,
         }
         self.assertEqual({name: getattr(ioctl, name) for name in table}, table)

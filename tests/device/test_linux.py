@@ -20,7 +20,6 @@ from txtuntap.device.ioctl import (
     IFF_NO_PI,
     IFF_TUN,
     IFF_VNET_HDR,
-    TUN_PKT_STRIP,
     TUNGETIFF,
     TUNSETIFF,
     TUNSETOFFLOAD,
@@ -218,7 +217,8 @@ class LinuxDeviceTests(SynchronousTestCase):
 
     def test_informationSaysThatAPacketWasCut(self) -> None:
         device = self.opened(information=True)
-        self.system.reads = [TUN_PKT_STRIP.to_bytes(2, "big") + b"\x08\0" + sample(TUN)]
+        # struct tun_pi: TUN_PKT_STRIP in the machine's byte order, then the EtherType in the network's.
+        self.system.reads = [struct.pack("=H", 0x0001) + b"\x08\0" + sample(TUN)]
         received = device.receive()
         assert received is not None
         self.assertTrue(received.partial)

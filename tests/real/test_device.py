@@ -98,11 +98,6 @@ class InformedTUNTests(LinuxContract, InNamespace):
         device.send([bytes([0x60]) + bytes(39)])
         self.assertEqual([data[0] >> 4 for data in self.sent(device)], [4, 6])
 
-    def test_sendNoPacket(self) -> None:
-        # What is no IP packet has no EtherType; the kernel believes the one it is told.
-        device = self.opened()
-        self.assertRefused(errno.EINVAL, lambda: device.send([b""]))
-
 
 class InformedTAPTests(LinuxContract, InNamespace):
     mode = TAP

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -131,7 +130,7 @@ def test_theKernelFindsEveryChecksumRight(namespace: Namespace, tmp_path: Path, 
 @KINDS
 def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with Host(tmp_path, mode):
-        with _captured(tmp_path / "capture") as capture:
+        with _captured(tmp_path / "capture", 24) as capture:
             for address, sizes in SIZES.items():
                 for size in sizes:
                     assert ask(address, bytes(size)) is not None
@@ -185,11 +184,11 @@ def _kernelCounts() -> dict[str, int]:
 
 
 @contextmanager
-def _captured(path: Path) -> Iterator[Path]:
+def _captured(path: Path, packets: int) -> Iterator[Path]:
     """
-    Capture what passes the interface meanwhile.
+    Capture what meanwhile passes the interface to and from port 7: so many packets.
     """
-    command = [tool("tcpdump"), "-i", INTERFACE, "-w", str(path), "-U", "--immediate-mode", "-Z", "root"]
+    command = [tool("tcpdump"), "-i", INTERFACE, "-w", str(path), "-c", str(packets), "-Z", "root", "udp port 7"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -198,9 +197,10 @@ def _captured(path: Path) -> Iterator[Path]:
                 first = process.stderr.readline()
                 assert first, "tcpdump ended"
             yield path
-        finally:
-            process.send_signal(signal.SIGINT)
+            # Told to end, it would forget what it has not written yet.
             process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
 
 
 def _tshark(capture: Path, wanted: str) -> list[str]:

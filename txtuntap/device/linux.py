@@ -36,7 +36,10 @@ from txtuntap.packet import Packet
 NODE = b"/dev/net/tun"
 
 _IFREQ = struct.Struct("16sH")
-_INFORMATION = struct.Struct("!HH")
+
+#: Protocol information (C{struct tun_pi}): flags in the machine's byte order, EtherType in the network's.
+_FLAGS = struct.Struct("=H")
+_INFORMATION_LENGTH = 4
 
 
 class RealSystem:
@@ -90,7 +93,7 @@ class LinuxDevice:
         if mode not in (TUN, TAP):
             raise ValueError(f"the mode of a device is TUN (1) or TAP (2), not {mode!r}")
         self._asked = interfaceName(name)
-        self.name = self._asked.decode()
+        self.name = os.fsdecode(self._asked)
         self.mode = mode
         self.mtu = 1500
         self.linkAddress: bytes | None = None
@@ -163,8 +166,8 @@ class LinuxDevice:
         data = b"".join(buffers)
         before = 0
         if self._information:
-            data = _INFORMATION.pack(0, self._etherType(data)) + data
-            before = _INFORMATION.size
+            data = _FLAGS.pack(0) + self._etherType(data) + data
+            before = _INFORMATION_LENGTH
         while True:
             try:
                 return int(self._system.write(self._fileno, data)) - before
@@ -186,7 +189,7 @@ class LinuxDevice:
             result = ioctl(fileno, TUNSETIFF, _IFREQ.pack(self._asked, flags))
         except OSError as e:
             raise _explained(e, self._asked, self.mode, "TUNSETIFF") from e
-        self.name = bytes(result[:16]).rstrip(b"\0").decode()
+        self.name = os.fsdecode(bytes(result[:16]).rstrip(b"\0"))
         # What the device says counts, not what was asked: flags and offload belong to it and outlive a descriptor. But
         # for protocol information: its flag has the number of IFF_NOFILTER there, and so is set either way. A system
         # that stands in for the real one need not know these calls.
@@ -203,22 +206,27 @@ class LinuxDevice:
             self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
 
     def _receiveInformed(self, maxPacketSize: int) -> Packet | None:
-        before = _INFORMATION.size
+        before = _INFORMATION_LENGTH
         try:
             data = self._read(self._fileno, before + maxPacketSize + 1)
         except (BlockingIOError, InterruptedError):
             return None
         if len(data) < before:
             return None
-        flags, etherType = _INFORMATION.unpack_from(data)
+        (flags,) = _FLAGS.unpack_from(data)
+        etherType = int.from_bytes(data[2:4], "big")
         partial = bool(flags & TUN_PKT_STRIP) or len(data) > before + maxPacketSize
         # On a tap the frame itself says what it carries.
         return Packet(data[: before + maxPacketSize], before, partial=partial, etherType=etherType * (self.mode == TUN))
 
-    def _etherType(self, data: bytes) -> int:
+    def _etherType(self, data: bytes) -> bytes:
         if self.mode == TAP:
-            return int.from_bytes(data[12:14], "big")
-        return {4: 0x0800, 6: 0x86DD}.get(data[0] >> 4, 0) if data else 0
+            return data[12:14].ljust(2, b"\0")
+        version = data[0] >> 4 if data else 0
+        if version not in (4, 6):
+            # Without protocol information the kernel would say so; with it, it believes what it is told.
+            raise OSError(errno.EINVAL, "that is no IP packet")
+        return b"\x08\x00" if version == 4 else b"\x86\xdd"
 
 
 def _linkSettings(name: str, mode: int) -> tuple[int, bytes | None]:
@@ -226,7 +234,7 @@ def _linkSettings(name: str, mode: int) -> tuple[int, bytes | None]:
     MTU and (tap) link address of an interface.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
-        request = struct.pack("16s24x", name.encode())
+        request = struct.pack("16s24x", os.fsencode(name))
         (mtu,) = struct.unpack_from("i", fcntl.ioctl(query, SIOCGIFMTU, request), 16)
         address = fcntl.ioctl(query, SIOCGIFHWADDR, request)[18:24] if mode == TAP else None
     return mtu, address
@@ -249,7 +257,7 @@ def _driver(name: bytes) -> tuple[bytes, bytes]:
 
 def _exists(name: bytes) -> bool:
     try:
-        return bool(socket.if_nametoindex(name.decode()))
+        return bool(socket.if_nametoindex(os.fsdecode(name)))
     except (OSError, ValueError):
         return False
 

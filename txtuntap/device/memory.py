@@ -5,6 +5,7 @@ A device in memory, for tests and for machines without the real one.
 from __future__ import annotations
 
 import errno
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
@@ -39,7 +40,7 @@ class MemoryDevice:
         """
         if mode not in (TUN, TAP):
             raise ValueError(f"the mode of a device is TUN (1) or TAP (2), not {mode!r}")
-        self._asked = interfaceName(name).decode()
+        self._asked = os.fsdecode(interfaceName(name))
         self.name = self._asked
         self.mode = mode
         self.mtu = mtu
