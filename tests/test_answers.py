@@ -93,7 +93,7 @@ class UDPTests(StackTestCase):
     def test_knownNeighbourIsWrittenToWhoeverClaimsItsAddress(self) -> None:
         ethernet = EthernetProtocol(OWN)
         ethernet.addProto(0x0800, self.ip)
-        self.ip.neighbours.add("10.0.0.1", PEER)  # type: ignore[attr-defined]
+        self.ip.neighbours.add("10.0.0.1", PEER)
         device = self.attach(ethernet, TAP)
         self.deliver(device, ethernetFrame(OTHER, OWN, 0x0800, udpPacket("10.0.0.1", "10.0.0.2", 999, 69, b"forged")))
         self.first.write(b"later", ("10.0.0.1", 999))

@@ -103,8 +103,9 @@ class IPProtocol(Layer):
         self._receivers = self._table.receivers
         self._verify = verifyChecksum
         self.ipProtos = self._table.protocols
-        self.routes = StaticRoutes() if routes is None else routes
-        self.neighbours = StaticNeighbours() if neighbours is None else neighbours
+        # Typed as loosely as they are given: a table of another kind has other ways to fill it.
+        self.routes: Any = StaticRoutes() if routes is None else routes
+        self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
         self.addresses: list[IPv4Interface | IPv6Interface] = []
         # What is for us, groups and broadcasts included. None: everything.
         self._local: set[bytes] | None = None
