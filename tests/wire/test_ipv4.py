@@ -78,7 +78,7 @@ class PackHeaderTests(SynchronousTestCase):
 
 
 class OptionsFaultTests(SynchronousTestCase):
-    def fault(self, options: bytes) -> str | None:
+    def fault(self, options: bytes) -> tuple[str, int] | None:
         # What stands before and after is none of its business.
         return optionsFault(b"\xff" * 20 + options + b"\xff" * 4, 20, 20 + len(options))
 
@@ -96,9 +96,14 @@ class OptionsFaultTests(SynchronousTestCase):
         self.assertIsNone(self.fault(b"\x00\x83\xff\xff"))
 
     def test_lengthsThatCannotBe(self) -> None:
-        for options in (b"\x94\x00\0\0", b"\x94\x01\0\0", b"\x94\x05\0\0", b"\x01\x01\x01\x94"):
-            self.assertEqual(self.fault(options), "inHdrErrors", options)
+        for options, at in (
+            (b"\x94\0\0\0", 20),
+            (b"\x94\x01\0\0", 20),
+            (b"\x94\x05\0\0", 20),
+            (b"\x01\x01\x01\x94", 23),
+        ):
+            self.assertEqual(self.fault(options), ("inOptErrors", at), options)
 
     def test_sourceRoutes(self) -> None:
         for kind in (b"\x83", b"\x89"):
-            self.assertEqual(self.fault(b"\x01" + kind + b"\x07\x04\x0a\0\0\x09"), "inSourceRoutes")
+            self.assertEqual(self.fault(b"\x01" + kind + b"\x07\x04\x0a\0\0\x09"), ("inSourceRoutes", 21))

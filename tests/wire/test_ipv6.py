@@ -120,8 +120,11 @@ class OptionTests(SynchronousTestCase):
         self.assertIsNone(self.options(b"\x1e\x04abcd"))
 
     def test_unknownOptionThatMayNotBeSkipped(self) -> None:
-        for kind in (b"\x5e", b"\x9e", b"\xde"):
-            self.assertEqual(self.options(kind + b"\x04abcd"), "inHdrErrors")
+        self.assertEqual(self.options(b"\x5e\x04abcd"), "inHdrErrors")
+
+    def test_unknownOptionThatItsSenderIsToBeToldOf(self) -> None:
+        for kind in (b"\x9e", b"\xde"):
+            self.assertEqual(self.options(kind + b"\x04abcd"), "inOptErrors")
 
     def test_optionPastTheEnd(self) -> None:
         self.assertEqual(self.options(b"\x1e\x05abcd"), "inHdrErrors")

@@ -95,11 +95,11 @@ def packHeader(
     return header[:10] + checksum(header).to_bytes(2, "big") + header[12:]
 
 
-def optionsFault(data: bytes, start: int, end: int) -> str | None:
+def optionsFault(data: bytes, start: int, end: int) -> tuple[str, int] | None:
     """
     Walk the options between the fixed header and the payload (RFC 791, RFC 1122 section 3.2.1.8).
 
-    @return: the name of the counter for a datagram that must not be delivered, or L{None}.
+    @return: the name of the counter for a datagram that must not be delivered, and where the fault is; or L{None}.
     """
     while start < end:
         kind = data[start]
@@ -109,8 +109,8 @@ def optionsFault(data: bytes, start: int, end: int) -> str | None:
             start += 1
             continue
         if kind in (LOOSE_SOURCE_ROUTE, STRICT_SOURCE_ROUTE):
-            return "inSourceRoutes"
+            return "inSourceRoutes", start
         if start + 1 >= end or data[start + 1] < 2 or start + data[start + 1] > end:
-            return "inHdrErrors"
+            return "inOptErrors", start
         start += data[start + 1]
     return None

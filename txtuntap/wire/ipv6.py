@@ -33,6 +33,8 @@ MAX_EXTENSIONS = 8
 MAX_OPTIONS = 8
 MAX_PADDING = 7
 
+FRAGMENT_HEADER = struct.Struct("!BxHI")
+
 _PAD1 = 0
 _PADN = 1
 
@@ -49,20 +51,21 @@ def packHeader(source: bytes, dest: bytes, protocol: int, length: int, hopLimit:
     return HEADER.pack(0x60000000 | tos << 20, length, protocol, hopLimit) + source + dest
 
 
-def walkExtensions(data: bytes, kind: int, start: int, end: int) -> tuple[int, int, str | None]:
+def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = True) -> tuple[int, int, str | None]:
     """
     Go from the first extension header to the one of the upper layer.
 
     @param kind: what the header at C{start} is.
+    @param first: whether it comes right after the IPv6 header, as hop-by-hop options must.
 
     @return: the protocol number of the upper layer, where its header begins, and L{None}; or what stood where the walk
-        ended, and the name of the counter for a packet that must not be delivered. An I{atomic} fragment, the first
-        and the last in one (RFC 6946), is a whole datagram, and is walked past.
+        ended, where the trouble is, and the name of the counter for a packet that must not be delivered. An I{atomic}
+        fragment, the first and the last in one (RFC 6946), is a whole datagram, and is walked past.
     """
     for count in range(MAX_EXTENSIONS + 1):
         if kind not in EXTENSIONS:
             return kind, start, None
-        if count == MAX_EXTENSIONS or start + 8 > end or (kind == HOP_BY_HOP and count):
+        if count == MAX_EXTENSIONS or start + 8 > end or (kind == HOP_BY_HOP and (count or not first)):
             break
         after = start + (8 if kind == FRAGMENT else (data[start + 1] + 1) * 8)
         if after > end:
@@ -74,18 +77,36 @@ def walkExtensions(data: bytes, kind: int, start: int, end: int) -> tuple[int, i
         elif kind == ROUTING:
             # "Segments left": to forward a packet at its sender's bidding is not for a host (RFC 5095, RFC 8200 4.4).
             if data[start + 3]:
-                return kind, start, "inSourceRoutes"
-        elif not _optionsPass(data, start + 2, after):
-            break
+                return kind, start + 2, "inSourceRoutes"
+        else:
+            fault = _optionsFault(data, start + 2, after)
+            if fault is not None:
+                return kind, fault[1], fault[0]
         kind = data[start]
         start = after
     return kind, start, "inHdrErrors"
 
 
-def _optionsPass(data: bytes, start: int, end: int) -> bool:
+def nextHeaderField(data: bytes, network: int, header: int) -> int:
     """
-    Whether a packet with the options between C{start} and C{end} may be processed further (RFC 8200 section 4.2): an
-    option that nobody knows says so in its two highest bits.
+    Where it is written what stands at C{header}: in the IPv6 header at C{network}, or in an extension header between.
+
+    @param header: where a header begins that L{walkExtensions} has got to.
+    """
+    field = network + 6
+    at = network + HEADER_LENGTH
+    while at < header:
+        kind, field = data[field], at
+        at += 8 if kind == FRAGMENT else (data[at + 1] + 1) * 8
+    return field
+
+
+def _optionsFault(data: bytes, start: int, end: int) -> tuple[str, int] | None:
+    """
+    What keeps a packet with the options between C{start} and C{end} from being processed further (RFC 8200 section
+    4.2): an option that nobody knows says so in its two highest bits, and whether its sender is to be told.
+
+    @return: the name of the counter, and where the trouble is; or L{None}.
     """
     options = padding = 0
     while start < end:
@@ -95,17 +116,19 @@ def _optionsPass(data: bytes, start: int, end: int) -> bool:
             start += 1
         else:
             if start + 1 >= end or start + 2 + data[start + 1] > end:
-                return False
+                return "inHdrErrors", start
             length = 2 + data[start + 1]
+            if kind & 0xC0:
+                # 0xc2 is a jumbo payload (RFC 2675), which no device here carries; 0x05 Router Alert (RFC 2711).
+                return ("inHdrErrors" if kind >> 6 == 1 else "inOptErrors"), start
             start += length
             if kind == _PADN:
                 padding += length
             else:
                 padding = 0
                 options += 1
-                # 0x05 is Router Alert (RFC 2711), 0xc2 a jumbo payload (RFC 2675), which no device here carries.
-                if kind & 0xC0 or options > MAX_OPTIONS:
-                    return False
+                if options > MAX_OPTIONS:
+                    return "inHdrErrors", start
         if padding > MAX_PADDING:
-            return False
-    return True
+            return "inHdrErrors", start
+    return None
