@@ -180,12 +180,13 @@ class DefectTests(SynchronousTestCase):
         )
         self.assertEqual(received, [b"hello", b"hello"])
 
-    def test_08_fragmentsAreNotTakenForDatagrams(self) -> None:
+    def test_08_fragmentsArePutTogetherFirst(self) -> None:
         self.listen()
         datagram = udpDatagram(*FOUR, 1234, 7, b"hello")
-        fragments = [ipPacket(*FOUR, 17, datagram, fragment=0x2000), ipPacket(*FOUR, 17, datagram, fragment=1)]
-        self.assertEqual(self.deliver(*fragments), [])
-        self.assertEqual(self.ip.counters, {"reasmReqds": 2})
+        first, last = ipPacket(*FOUR, 17, datagram[:8], fragment=0x2000), ipPacket(*FOUR, 17, datagram[8:], fragment=1)
+        self.assertEqual(self.deliver(last), [])
+        self.assertEqual(len(self.deliver(first)), 1)
+        self.assertEqual(self.ip.counters, {"reasmReqds": 2, "reasmOKs": 1})
 
     def test_09_checksumsAreVerified(self) -> None:
         self.listen()

@@ -4,7 +4,7 @@ Tests for L{txtuntap.ethernet}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.protocol import AbstractDatagramProtocol
@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.ports import Wire
 from txtuntap import EthernetProtocol, Packet
 from txtuntap.ethernet import VLAN, EthernetHeader, randomLinkAddress, replySource
-from txtuntap.interfaces import IEthernetProtocol, IEthernetTransport, IPacketReceiver, IPacketTransport
+from txtuntap.interfaces import IEthernetProtocol, IEthernetTransport, IPacketReceiver
 from txtuntap.raw import IRawPacketProtocol
 from txtuntap.testing import ethernetFrame
 from txtuntap.wire import ethernet as wire
@@ -25,23 +26,6 @@ PEER = b"\x02\0\0\0\0\x02"
 OTHER = b"\x02\0\0\0\0\x03"
 GROUP = b"\x01\0\x5e\0\0\x01"
 EVERYBODY = b"\xff" * 6
-
-
-@implementer(IPacketTransport)
-class Wire:
-    """
-    A port that keeps what is written to it.
-    """
-
-    mtu = 1400
-    linkAddress: bytes | None = None
-    offloads = 0
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-
-    def writePacket(self, buffers: Sequence[bytes], offload: None = None) -> None:
-        self.sent.append(b"".join(buffers))
 
 
 @implementer(IRawPacketProtocol)
@@ -291,7 +275,7 @@ class VLANTests(SynchronousTestCase):
             def startProtocol(self) -> None:
                 raise ZeroDivisionError
 
-        port: Any = Wire()
+        port: Any = Wire(1400)
         self.ethernet.makeConnection(port)
         self.assertRaises(ZeroDivisionError, self.ethernet.addProto, TYPE, Failing(), vlan=6)
         self.assertEqual(self.receive(frame(vlan=6)), (0, 0, {"inVlans": 1}))
@@ -341,7 +325,7 @@ class AddProtoTests(SynchronousTestCase):
 
 class DownTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.port = Wire()
+        self.port = Wire(1400)
         self.ethernet = EthernetProtocol(OWN)
         self.proto = Recorder()
         self.ethernet.addProto(TYPE, self.proto)
@@ -385,7 +369,7 @@ class DownTests(SynchronousTestCase):
         self.assertEqual(ethernet.counters, {"outDiscards": 1})
 
     def test_layersOwnWriteMaySayWhereItLeaves(self) -> None:
-        other = Wire()
+        other = Wire(1400)
         self.ethernet.writeFrame([b"pay", b"load"], PEER, TYPE, source=OTHER, port=other)
         self.assertEqual((self.port.sent, other.sent), ([], [frame(dest=PEER, source=OTHER)]))
 
@@ -401,7 +385,7 @@ class DownTests(SynchronousTestCase):
 
 class AnswerTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.port, self.other = Wire(), Wire()
+        self.port, self.other = Wire(1400), Wire(1400)
         self.ethernet = EthernetProtocol()
         bottom: Any = self.port
         self.ethernet.makeConnection(bottom)

@@ -5,7 +5,7 @@ Tests for L{txtuntap.ip}, on the way down.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import MessageLengthError
@@ -13,8 +13,9 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from tests.ports import Wire
 from txtuntap import EthernetProtocol, IPProtocol, Packet
-from txtuntap.interfaces import INeighbours, IPacketTransport, IRoutes
+from txtuntap.interfaces import INeighbours, IRoutes
 from txtuntap.ip import IPHeader
 from txtuntap.raw import IRawDatagramProtocol
 from txtuntap.routing import Route, StaticNeighbours, StaticRoutes
@@ -27,23 +28,6 @@ OWN = b"\x02\0\0\0\0\x01"
 PEER = b"\x02\0\0\0\0\x02"
 GATEWAY = b"\x02\0\0\0\0\x03"
 ADDRESSES = ["10.0.0.2/24", "10.1.0.2/16", "fd00::2/64", "fe80::2/64"]
-
-
-@implementer(IPacketTransport)
-class Wire:
-    """
-    A port that keeps what is written to it.
-    """
-
-    mtu = 100
-    linkAddress: bytes | None = None
-    offloads = 0
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-
-    def writePacket(self, buffers: Sequence[bytes], offload: None = None) -> None:
-        self.sent.append(b"".join(buffers))
 
 
 @implementer(IRawDatagramProtocol)
@@ -75,7 +59,7 @@ class Answerer(AbstractDatagramProtocol):
 
 class WriteTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.port = Wire()
+        self.port = Wire(100)
         self.ip = IPProtocol(ADDRESSES)
         bottom: Any = self.port
         self.ip.makeConnection(bottom)
@@ -110,11 +94,21 @@ class WriteTests(SynchronousTestCase):
         header = IPHeader(self.port.sent[0])
         self.assertEqual((header.dont_fragment, header.more_fragments, header.fragment_offset), (True, False, 0))
 
-    def test_whatDoesNotFitIsSentWholeAndMayBeFragmented(self) -> None:
+    def test_whatDoesNotFitIsSentInFragments(self) -> None:
         self.ip.write(bytes(self.port.mtu - 19), "10.0.0.1", PROTOCOL)
-        (data,) = self.port.sent
-        header = IPHeader(data)
-        self.assertEqual((len(data), header.dont_fragment, header.more_fragments), (self.port.mtu + 1, False, False))
+        headers = [IPHeader(data) for data in self.port.sent]
+        self.assertEqual([header.tot_len for header in headers], [self.port.mtu, 21])
+        self.assertEqual([header.more_fragments for header in headers], [True, False])
+        self.assertEqual(headers[1].fragment_offset * 8, self.port.mtu - 20)
+        self.assertEqual(headers[0].fragment_id, headers[1].fragment_id)
+        self.assertFalse(headers[0].dont_fragment)
+
+    def test_whatDoesNotFitIsSentInFragmentsOverIPv6(self) -> None:
+        payload = bytes(range(256)) * 8
+        self.ip.write(payload, "fd00::1", PROTOCOL)
+        self.assertLessEqual(max(map(len, self.port.sent)), self.port.mtu)
+        self.assertEqual({data[6] for data in self.port.sent}, {44})
+        self.assertEqual(payload, b"".join(data[48:] for data in self.port.sent))
 
     def test_whatMayBeFragmentedIsIdentified(self) -> None:
         for _ in range(16):
@@ -182,7 +176,7 @@ class WriteTests(SynchronousTestCase):
 
 class WriteOnEthernetTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.port = Wire()
+        self.port = Wire(100)
         self.ethernet = EthernetProtocol(OWN)
         self.routes, self.neighbours = StaticRoutes(), StaticNeighbours()
         self.ip = IPProtocol(ADDRESSES, routes=self.routes, neighbours=self.neighbours)
@@ -242,6 +236,11 @@ class WriteOnEthernetTests(SynchronousTestCase):
     def test_liveTablesMayBeGiven(self) -> None:
         @implementer(IRoutes, INeighbours)
         class Tables:
+            resolves = False
+
+            def hold(self, address: bytes, send: Callable[[bytes], None], octets: int) -> None:
+                raise NotImplementedError
+
             def lookup(self, address: bytes) -> bytes | None:
                 return {packAddress("8.8.8.8"): packAddress("9.9.9.9"), packAddress("9.9.9.9"): PEER}.get(address)
 
@@ -328,7 +327,7 @@ class AnswerTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.port, self.other = Wire(), Wire()
+        self.port, self.other = Wire(100), Wire(100)
 
     def answered(self, data: bytes, *addresses: str, tap: bool = False, source: str | None = None) -> list[bytes]:
         """

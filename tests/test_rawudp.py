@@ -14,7 +14,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol, rawudp
+from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol, rawudp, udptransport
 from txtuntap.interfaces import IPacketReceiver
 from txtuntap.raw import IRawDatagramProtocol
 from txtuntap.rawudp import Peer, UDPHeader
@@ -376,7 +376,7 @@ class BoundTests(LayerTestCase):
     def test_sendersAreForgotten(self) -> None:
         before = self.remembered()
         self.patch(rawudp, "MAX_FLOWS", 8)
-        self.patch(rawudp, "MAX_PEERS", 4)
+        self.patch(udptransport, "MAX_PEERS", 4)
         for port in range(100):
             self.ip.packetReceived(Packet(udpPacket(*FOUR, port, 7, b"")))
         self.assertLessEqual(self.remembered() - before, 8 + 4)
@@ -384,7 +384,7 @@ class BoundTests(LayerTestCase):
 
     def test_forgottenSendersAreServedAsBefore(self) -> None:
         self.patch(rawudp, "MAX_FLOWS", 2)
-        self.patch(rawudp, "MAX_PEERS", 1)
+        self.patch(udptransport, "MAX_PEERS", 1)
         for port in (1, 2, 3, 1, 2, 3):
             self.ip.packetReceived(Packet(udpPacket(*FOUR, port, 7, b"")))
         self.assertEqual([port for data, (host, port) in self.proto.received], [1, 2, 3, 1, 2, 3])

@@ -16,7 +16,7 @@ import txtuntap
 ROOT = pathlib.Path(txtuntap.__file__).parent
 
 BASE = {"wire", "packet", "interfaces"}
-LAYERS = {"layer", "adapters", "raw", "ethernet", "routing", "ip", "rawudp"}
+LAYERS = {"addresses", "udptransport", "fragments", "layer", "adapters", "raw", "ethernet", "routing", "ip", "rawudp"}
 
 #: What each module or package may import of the others.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -24,16 +24,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "packet": {"wire", "interfaces"},
     "interfaces": {"packet", "routing"},
     "raw": {"interfaces"},
+    "addresses": {"wire"},
+    "fragments": BASE,
     "layer": BASE,
     "adapters": BASE | {"layer"},
     "ethernet": BASE | {"layer", "adapters"},
     "routing": BASE,
-    "ip": BASE | {"layer", "adapters", "ethernet", "routing"},
-    "rawudp": BASE | {"layer", "routing"},
+    "ip": BASE | {"addresses", "fragments", "layer", "adapters", "ethernet", "routing"},
+    "rawudp": BASE | {"layer", "routing", "udptransport"},
+    "udptransport": BASE | {"rawudp", "routing"},
     "device": BASE,
     "tuntap": BASE | LAYERS | {"device"},
     "testing": {"device", "wire"},
-    "service": BASE | LAYERS | {"device", "tuntap"},
+    "stack": BASE | LAYERS,
+    "service": BASE | LAYERS | {"stack", "device", "tuntap"},
 }
 
 

@@ -5,17 +5,16 @@ Tests for L{txtuntap.rawudp}, on the way down: the transports of C{DatagramProto
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import InvalidAddressError, MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
-from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol, rawudp
-from txtuntap.interfaces import IPacketTransport
+from tests.ports import Wire
+from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol, rawudp, udptransport
 from txtuntap.routing import StaticNeighbours
 from txtuntap.testing import ethernetFrame, udpPacket
 
@@ -24,23 +23,6 @@ PEER = b"\x02\0\0\0\0\x02"
 OTHER = b"\x02\0\0\0\0\x03"
 ADDRESSES = ["10.0.0.2/24", "10.0.0.3/24", "fd00::2/64"]
 ASKER = ("10.0.0.1", 1234)
-
-
-@implementer(IPacketTransport)
-class Wire:
-    """
-    A port that keeps what is written to it.
-    """
-
-    mtu = 1500
-    linkAddress: bytes | None = None
-    offloads = 0
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-
-    def writePacket(self, buffers: Sequence[bytes], offload: None = None) -> None:
-        self.sent.append(b"".join(buffers))
 
 
 class Recorder(DatagramProtocol):
@@ -142,8 +124,8 @@ class WriteTests(TUNTestCase):
     def test_longestDatagrams(self) -> None:
         for host, longest in (("10.0.0.1", 65507), ("fd00::1", 65527)):
             self.transport.write(bytes(longest), (host, 1234))
-            (data,) = self.sent()
-            self.assertEqual(len(data), longest + (28 if longest == 65507 else 48))
+            headers = 20 if longest == 65507 else 48
+            self.assertEqual(sum(len(data) - headers for data in self.sent()), longest + 8)
             with self.assertRaises(MessageLengthError) as raised:
                 self.transport.write(bytes(longest + 1), (host, 1234))
             self.assertIn(str(longest), str(raised.exception))
@@ -153,7 +135,7 @@ class WriteTests(TUNTestCase):
         for source, dest, longest in (("10.0.0.1", "10.0.0.2", 65507), ("fd00::1", "fd00::2", 65527)):
             asker = self.receive(question(dest, source))
             self.transport.write(bytes(longest), asker)
-            self.assertEqual(len(self.sent()), 1)
+            self.assertGreater(len(self.sent()), 40)
             self.assertRaises(MessageLengthError, self.transport.write, bytes(longest + 1), asker)
 
     def test_noSourceAddressIsAnError(self) -> None:
@@ -256,7 +238,7 @@ class AnswerTests(TUNTestCase):
 
     def test_forgottenPeerIsAnsweredByItsAddress(self) -> None:
         self.patch(rawudp, "MAX_FLOWS", 2)
-        self.patch(rawudp, "MAX_PEERS", 2)
+        self.patch(udptransport, "MAX_PEERS", 2)
         asker = self.receive(question("10.0.0.3"))
         portless = self.receive(question(sourcePort=0))
         for port in range(1, 10):
@@ -266,7 +248,7 @@ class AnswerTests(TUNTestCase):
         self.assertEqual(self.sent(), [answer("10.0.0.3")])
 
     def test_theLatestSenderIsAlwaysKnown(self) -> None:
-        self.patch(rawudp, "MAX_PEERS", 1)
+        self.patch(udptransport, "MAX_PEERS", 1)
         self.proto.then = lambda addr: self.transport.write(b"answer", (addr[0], addr[1]))
         for port in (1, 2, 1, 2):
             self.receive(question("10.0.0.3", sourcePort=port))
@@ -360,7 +342,7 @@ class TAPTests(SynchronousTestCase):
 
     def test_forgottenPeerIsAnsweredAtItsStation(self) -> None:
         self.patch(rawudp, "MAX_FLOWS", 2)
-        self.patch(rawudp, "MAX_PEERS", 2)
+        self.patch(udptransport, "MAX_PEERS", 2)
         asker = self.receive()
         for sourcePort in range(1, 10):
             self.receive(question(sourcePort=sourcePort), OTHER)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.pair.ethernet import IEthernetProtocol
 from twisted.pair.raw import IRawDatagramProtocol, IRawPacketProtocol
 from zope.interface import Attribute, Interface
@@ -108,6 +109,7 @@ class IPacketTransport(Interface):
 
     mtu: int = Attribute("The most octets that IP may put into one packet.")
     linkAddress: bytes | None = Attribute("The interface's own link address; L{None} for a tun.")
+    clock: IReactorTime = Attribute("What tells the time of its packets.")
     offloads: int = Attribute("What may be left open in a packet that is written: 0, nothing.")
 
     def writePacket(buffers: Sequence[bytes], offload: None = None) -> None:
@@ -235,9 +237,19 @@ class INeighbours(Interface):
     The stations on the link, by IP address.
     """
 
+    resolves: bool = Attribute("Whether it can find a station that it does not know: then C{hold} works.")
+
     def lookup(address: bytes) -> bytes | None:
         """
         @param address: a packed IP address.
 
         @return: the link address of its station, or L{None} if that is not known.
+        """
+
+    def hold(address: bytes, send: Callable[[bytes], None], octets: int) -> None:
+        """
+        Find the station of an address that is not known, and call C{send} with it; or forget about it, if nobody
+        answers, or too much waits.
+
+        @param octets: what is being held for it.
         """

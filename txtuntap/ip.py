@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from collections.abc import Iterable, Iterator, Sequence, Set
 from random import SystemRandom
 from typing import Any, cast
 
 import attrs
 from twisted.internet.error import MessageLengthError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from txtuntap.adapters import datagramReceiver
+from txtuntap.addresses import Addresses, Interface
 from txtuntap.ethernet import replySource
+from txtuntap.fragments import Reassembler, joined4, joined6, split
 from txtuntap.interfaces import (
     IEthernetTransport,
     IIPTransport,
@@ -39,7 +41,6 @@ from txtuntap.wire.address import (
     isGroup,
     isHost,
     packAddress,
-    solicitedNode,
 )
 from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.ethernet import IPV4, IPV6
@@ -49,11 +50,7 @@ __all__ = ["IPHeader", "IPProtocol"]
 
 DEFAULT_HOP_LIMIT = 64
 
-#: Groups that every host is in (RFC 1112 section 4, RFC 4291 section 2.8).
-ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
-
-#: How many senders are remembered as having an address that may be answered.
-MAX_VETTED = 4096
+_NO_BROADCASTS = frozenset((LIMITED_BROADCAST,))
 
 #: How many senders to raw protocols are remembered for a later answer; the least recent goes.
 MAX_ASKERS = 256
@@ -70,15 +67,16 @@ class IPProtocol(Layer):
     Hands datagrams to the protocols added for their protocol number, and is the transport of those.
 
     On a tun, the version field tells IPv4 from IPv6; on Ethernet, it must agree with the EtherType (add it under both
-    0x0800 and 0x86dd). Headers are checked, options and extension headers walked, padding cut off. A fragment is never
-    taken for a datagram.
+    0x0800 and 0x86dd). Headers are checked, options and extension headers walked, padding cut off. Fragments are put
+    together; a datagram over the MTU is sent in fragments.
 
     Counters, as in RFC 4293: C{inHdrErrors}, C{inTruncatedPkts}, C{inAddrErrors} (not for us, or from no address that
-    a host can have), C{inUnknownProtos}, C{reasmReqds} (fragments), C{outNoRoutes}, C{outDiscards}; and
-    C{inCsumErrors}, C{inSourceRoutes}.
+    a host can have), C{inUnknownProtos}, C{outDiscards}; C{reasmReqds} (fragments that came), C{reasmOKs} and
+    C{reasmFails} (datagrams), C{outFragReqds} (datagrams to take apart), C{outFragCreates}; and C{inCsumErrors},
+    C{inOptErrors}, C{inSourceRoutes}, C{reasmDuplicates} (fragments), C{reasmOverlaps}, C{reasmTimeouts} (datagrams).
 
     @ivar ipProtos: the protocols added: lists by number. To be changed by L{addProto} and L{removeProto}.
-    @ivar addresses: our own, with their networks; empty where every datagram is delivered.
+    @ivar own: our own addresses; L{None} where every datagram is delivered.
     @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
     @ivar neighbours: an L{INeighbours}, for Ethernet.
     """
@@ -89,12 +87,14 @@ class IPProtocol(Layer):
         verifyChecksum: bool = True,
         routes: IRoutes | None = None,
         neighbours: INeighbours | None = None,
+        clock: IReactorTime | None = None,
     ) -> None:
         """
         @param addresses: our own in CIDR notation (C{"10.0.0.2/24"}): deliver only what is sent to them, to all of
             their networks, or to a group that every host is in, by a sender with an address of its own. Without, every
             datagram is delivered.
         @param verifyChecksum: whether to drop IPv4 headers that do not sum up.
+        @param clock: tells when the fragments of a datagram have taken too long; by default, the port's reactor.
 
         @raise ValueError: one of C{addresses} is none.
         """
@@ -106,20 +106,24 @@ class IPProtocol(Layer):
         # Typed as loosely as they are given: a table of another kind has other ways to fill it.
         self.routes: Any = StaticRoutes() if routes is None else routes
         self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
-        self.addresses: list[IPv4Interface | IPv6Interface] = []
-        # What is for us, groups and broadcasts included. None: everything.
-        self._local: set[bytes] | None = None
-        self._own: set[bytes] = set()
         self._askers: OrderedDict[bytes, Packet] = OrderedDict()
-        self.broadcasts: set[bytes] = {LIMITED_BROADCAST}
-        # Senders that passed _maySend: the hot path looks no further.
-        self._vetted: set[bytes] = set()
+        self._reassembler = Reassembler(self.counters, self.dropped)
+        self._clock = clock
+        self._expiry: IDelayedCall | None = None
+        self.own: Addresses | None = None
         if addresses is not None:
             if isinstance(addresses, str):
                 raise ValueError(f"addresses is a list of addresses: give [{addresses!r}]")
-            self._local = {LIMITED_BROADCAST, *map(packAddress, ALL_HOSTS)}
+            self.own = Addresses()
             for address in addresses:
-                self._addAddress(ip_interface(address))
+                self.addAddress(address)
+
+    @property
+    def addresses(self) -> list[Interface]:
+        """
+        Our own addresses, with their networks; empty where every datagram is delivered.
+        """
+        return [] if self.own is None else self.own.interfaces
 
     @property
     def mtu(self) -> int:
@@ -127,6 +131,43 @@ class IPProtocol(Layer):
         The most octets in one datagram that is sent in one piece.
         """
         return 1500 if self.transport is None else cast(IPacketTransport, self.transport).mtu
+
+    @property
+    def ethernet(self) -> IEthernetTransport | None:
+        """
+        The Ethernet layer below; L{None} where there is none (a tun).
+        """
+        transport = self.transport
+        return cast(IEthernetTransport, transport) if IEthernetTransport.providedBy(transport) else None
+
+    def addAddress(self, address: str) -> None:
+        """
+        Have one more address, and a route to its network. With the first, what is for others is no longer delivered.
+
+        @param address: in CIDR notation.
+
+        @raise ValueError: it is no address that a host can have, or is ours already.
+        """
+        if self.own is None:
+            self.own = Addresses()
+        interface = self.own.add(address)
+        if isinstance(self.routes, StaticRoutes) and interface.network not in self.routes:
+            self.routes.add(interface.network)
+
+    def removeAddress(self, address: str | bytes) -> None:
+        """
+        Have one address less; and, if it was the last in its network, no route there.
+
+        @param address: without its prefix length.
+
+        @raise ValueError: it is not ours.
+        """
+        if self.own is None:
+            raise ValueError(f"{address!r} is no address of this host")
+        network = self.own.remove(address).network
+        last = all(other.network != network for other in self.own.interfaces)
+        if last and isinstance(self.routes, StaticRoutes) and network in self.routes:
+            self.routes.remove(network)
 
     def addProto(self, num: int, proto: Any) -> None:
         """
@@ -152,6 +193,17 @@ class IPProtocol(Layer):
         self._table.remove(num, proto)
         self._detach(proto)
 
+    def doStop(self) -> None:
+        """
+        Stop this layer; the last time, forget what was half put together.
+        """
+        super().doStop()
+        if not self.numPorts:
+            self._reassembler.clear()
+            if self._expiry is not None:
+                self._expiry.cancel()
+                self._expiry = None
+
     # Up
 
     def packetReceived(self, packet: Packet) -> None:
@@ -171,9 +223,11 @@ class IPProtocol(Layer):
         total, fragment, protocol = _essentials(data, start)
         header = 20
         if first != 0x45:
-            fault, header = self._optionsFault(packet)
-            if fault is not None:
-                return self.dropped(packet, fault)
+            header = (first & 0x0F) << 2
+            if first >> 4 != 4 or header < 20 or header > available:
+                return self.dropped(packet, "inHdrErrors")
+            if self._verify and onesSum(data[start : start + header]):
+                return self.dropped(packet, "inCsumErrors")
         elif self._verify and _number(data[start : start + 20], "big") % 0xFFFF:
             return self.dropped(packet, "inCsumErrors")
         if total != available:
@@ -185,34 +239,28 @@ class IPProtocol(Layer):
                 return self.dropped(packet, "inTruncatedPkts")
         packet.network = start
         packet.ip = self
-        if self._local is not None and (
-            data[start + 16 : start + 20] not in self._local
-            or (data[start + 12 : start + 16] not in self._vetted and not self._maySend(packet))
-        ):
-            return self.dropped(packet, "inAddrErrors")
-        packet.transport = packet.start = start + header
+        own = self.own
+        if own is not None:
+            dest = data[start + 16 : start + 20]
+            source = data[start + 12 : start + 16]
+            if (dest not in own.local and not own.owns(dest)) or (
+                source not in own.vetted and not own.maySend(source, dest)
+            ):
+                return self.dropped(packet, "inAddrErrors")
+        packet.transport = start + header
+        if header != 20:
+            fault = ipv4.optionsFault(data, start + 20, start + header)
+            if fault is not None:
+                # Where the trouble is: an ICMP error points there.
+                packet.start = fault[1]
+                return self.dropped(packet, fault[0])
+        packet.start = start + header
         if fragment & 0x3FFF:
-            return self.dropped(packet, "reasmReqds")
+            return self._fragmentReceived4(packet, fragment, protocol)
         receive = self._receivers.get(protocol)
         if receive is None:
             return self.dropped(packet, "inUnknownProtos")
         receive(packet)
-
-    def _optionsFault(self, packet: Packet) -> tuple[str | None, int]:
-        """
-        Check a header that is not the usual 20 octets of version 4.
-
-        @return: the name of the counter for a datagram that must not be delivered, or L{None}; and the length of the
-            header.
-        """
-        data = packet.data
-        start = packet.start
-        header = (data[start] & 0x0F) << 2
-        if data[start] >> 4 != 4 or header < 20 or header > packet.end - start:
-            return "inHdrErrors", header
-        if self._verify and onesSum(data[start : start + header]):
-            return "inCsumErrors", header
-        return ipv4.optionsFault(data, start + 20, start + header), header
 
     def _packetReceived6(self, packet: Packet) -> None:
         data = packet.data
@@ -230,21 +278,93 @@ class IPProtocol(Layer):
                 return self.dropped(packet, "inTruncatedPkts")
         packet.network = start
         packet.ip = self
-        if self._local is not None and (
-            data[start + 24 : start + 40] not in self._local
-            or (data[start + 8 : start + 24] not in self._vetted and not self._maySend(packet))
-        ):
-            return self.dropped(packet, "inAddrErrors")
+        own = self.own
+        if own is not None:
+            dest = data[start + 24 : start + 40]
+            source = data[start + 8 : start + 24]
+            if (dest not in own.local and not own.owns(dest)) or (
+                source not in own.vetted and not own.maySend(source, dest)
+            ):
+                return self.dropped(packet, "inAddrErrors")
         transport = start + 40
         if kind in ipv6.EXTENSIONS:
             kind, transport, fault = ipv6.walkExtensions(data, kind, transport, packet.end)
+            if kind == ipv6.FRAGMENT and fault == "reasmReqds":
+                return self._fragmentReceived6(packet, transport)
             if fault is not None:
+                packet.start = transport
                 return self.dropped(packet, fault)
         packet.transport = packet.start = transport
         receive = self._receivers.get(kind)
         if receive is None:
             return self.dropped(packet, "inUnknownProtos")
         receive(packet)
+
+    def _fragmentReceived4(self, packet: Packet, fragment: int, protocol: int) -> None:
+        data = packet.data
+        network = packet.network
+        key = data[network + 12 : network + 20] + data[network + 4 : network + 6] + data[network + 9 : network + 10]
+        offset = (fragment & ipv4.OFFSET_MASK) << 3
+        first, payload = self._assemble(packet, key, packet.start, offset, bool(fragment & ipv4.MORE_FRAGMENTS))
+        if first is None:
+            return
+        whole = joined4(first, payload)
+        if whole is None:
+            return self.dropped(first, "reasmFails")
+        self._assembled(whole, protocol)
+
+    def _fragmentReceived6(self, packet: Packet, at: int) -> None:
+        data = packet.data
+        _, fragment, identification = ipv6.FRAGMENT_HEADER.unpack_from(data, at)
+        key = data[packet.network + 8 : packet.network + 40] + identification.to_bytes(4, "big")
+        first, payload = self._assemble(packet, key, at + 8, fragment & 0xFFF8, bool(fragment & 1))
+        if first is None:
+            return
+        # Where it stood in this one need not be where it stood in the first.
+        at = first.start - 8
+        whole = joined6(first, at, payload)
+        if whole is None:
+            return self.dropped(first, "reasmFails")
+        kind = first.data[at]
+        if kind in ipv6.EXTENSIONS:
+            kind, whole.start, fault = ipv6.walkExtensions(whole.data, kind, whole.start, whole.end, False)
+            if fault is not None:
+                return self.dropped(whole, "inHdrErrors" if kind == ipv6.FRAGMENT else fault)
+            whole.transport = whole.start
+        self._assembled(whole, kind)
+
+    def _assemble(
+        self, packet: Packet, key: bytes, at: int, offset: int, more: bool
+    ) -> tuple[Packet, bytes] | tuple[None, bytes]:
+        """
+        Take a fragment, and see to it that its datagram does not wait for ever.
+
+        @return: as L{Reassembler.add}.
+        """
+        if packet.partial:
+            self.dropped(packet, "inTruncatedPkts")
+            return None, b""
+        done = self._reassembler.add(packet, key, at, offset, more)
+        clock = self._clock or (None if packet.port is None else packet.port.clock)
+        if clock is not None and self._expiry is None and len(self._reassembler):
+            self._expire(clock)
+        return (None, b"") if done is None else done
+
+    def _assembled(self, packet: Packet, protocol: int) -> None:
+        receive = self._receivers.get(protocol)
+        if receive is None:
+            return self.dropped(packet, "inUnknownProtos")
+        receive(packet)
+
+    def _expire(self, clock: IReactorTime) -> None:
+        """
+        Give up the datagrams whose time is up, and come back for the others.
+        """
+        self._expiry = None
+        self._reassembler.expire(clock.seconds())
+        deadline = self._reassembler.deadline
+        if deadline is not None:
+            self._expiry = clock.callLater(max(0.0, deadline - clock.seconds()), self._expire, clock)
 
     def datagramReceived(  # type: ignore[override]
         self,
@@ -274,23 +394,6 @@ class IPProtocol(Layer):
         else:
             packet = Packet(data, 0, None, self.now(), bool(partial), etherType)
         self.packetReceived(packet)
-
-    def _maySend(self, packet: Packet) -> bool:
-        """
-        Whether the source of C{packet} is an address that another host can have (RFC 1122 section 3.2.1.3): not a
-        group's, nor the loopback, nor one of our own ("LAND"), nor a broadcast's.
-        """
-        source = packet.sourceAddress
-        if source in self._own or source in self.broadcasts:
-            return False
-        if not isHost(source):
-            # Who has no address yet has nothing better to give: DHCP's discovery, duplicate address detection.
-            dest = packet.destAddress
-            return not any(source) and (dest[0] == 0xFF if len(source) == 16 else dest == LIMITED_BROADCAST)
-        if len(self._vetted) >= MAX_VETTED:
-            self._vetted.clear()
-        self._vetted.add(source)
-        return True
 
     # Down
 
@@ -362,6 +465,8 @@ class IPProtocol(Layer):
         station = self.neighbours.lookup(dest if hop is None else hop)
         if station is not None:
             return Route(source, dest, ethernet, station)
+        if hop is not None and self.neighbours.resolves:
+            return Route(source, dest, ethernet, hop=hop)
         if hop is None:
             raise OSError(errno.ENETUNREACH, f"no route to {text}: give one with routes.add(network, gateway)")
         raise OSError(
@@ -377,19 +482,26 @@ class IPProtocol(Layer):
         peer = packet.sourceAddress
         if not isHost(peer) or peer in self.broadcasts or (station and station[0] & 1):
             return None
-        asked: bytes | None = packet.destAddress
-        if asked not in self._own if self.addresses else not self._isUnicast(packet):
-            asked = self.sourceFor(peer)
-            if asked is None:
+        asked = packet.destAddress
+        if not self.own.owns(asked) if self.own is not None else not self._isUnicast(packet):
+            ours = self.sourceFor(peer)
+            if ours is None:
                 return None
-        assert asked is not None
-        if packet.ethernet is None and packet.port is None and IEthernetTransport.providedBy(self.transport):
+            asked = ours
+        if packet.ethernet is None and packet.port is None and self.ethernet is not None:
             # It was handed in by a program's own call, which did not tell the station.
             try:
                 return self.route(peer, asked)
             except OSError:
                 return None
         return Route(asked, peer, packet.ethernet, station, replySource(packet), packet.port)
+
+    @property
+    def broadcasts(self) -> Set[bytes]:
+        """
+        Packed addresses of everybody on a network of ours.
+        """
+        return _NO_BROADCASTS if self.own is None else self.own.broadcasts
 
     def knownStation(self, route: Route) -> Route:
         """
@@ -413,42 +525,69 @@ class IPProtocol(Layer):
 
     def sourceFor(self, dest: bytes) -> bytes | None:
         """
-        Which of our addresses a datagram to C{dest} leaves from: the one in the smallest network that holds it, or else
-        the first of its version.
+        Which of our addresses a datagram to C{dest} leaves from; L{None} if there is none of its version.
         """
-        number = int.from_bytes(dest, "big")
-
-        def fit(own: IPv4Interface | IPv6Interface) -> int:
-            holds = int(own.network.netmask) & number == int(own.network.network_address)
-            return own.network.prefixlen if holds else -1
-
-        candidates = [own for own in self.addresses if len(own.packed) == len(dest)]
-        return max(candidates, key=fit).packed if candidates else None
+        return None if self.own is None else self.own.sourceFor(dest)
 
     def output(self, route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = DEFAULT_HOP_LIMIT) -> None:
         """
         Put a header before C{buffers} and send them: see L{IIPTransport.output}.
         """
         length = sum(map(len, buffers))
+        if route.hop:
+            # Held whole: the fragments of a datagram wait as one.
+            data = b"".join(buffers)
+            self.neighbours.hold(
+                route.hop,
+                lambda station: self.output(attrs.evolve(route, station=station, hop=b""), protocol, [data], hopLimit),
+                length,
+            )
+            return
         if len(route.dest) == 4:
-            etherType = IPV4
             if ipv4.HEADER_LENGTH + length <= self.mtu:
                 # An atomic datagram needs no identification (RFC 6864 section 4.1).
                 header = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit)
+                self._send(route, IPV4, [header, *buffers])
             else:
-                identification = _random.getrandbits(16)
-                header = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, identification, 0)
-        else:
-            etherType = IPV6
+                for packet in self._fragments4(route, protocol, b"".join(buffers), hopLimit):
+                    self._send(route, IPV4, packet)
+        elif ipv6.HEADER_LENGTH + length <= self.mtu:
             header = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit)
+            self._send(route, IPV6, [header, *buffers])
+        else:
+            for packet in self._fragments6(route, protocol, b"".join(buffers), hopLimit):
+                self._send(route, IPV6, packet)
+
+    def _fragments4(self, route: Route, protocol: int, payload: bytes, hopLimit: int) -> Iterator[list[bytes]]:
+        identification = _random.getrandbits(16)
+        room = self.mtu - ipv4.HEADER_LENGTH
+        self.counters["outFragReqds"] += 1
+        for offset, more, piece in split(payload, room, room):
+            self.counters["outFragCreates"] += 1
+            word = ipv4.MORE_FRAGMENTS * more | offset >> 3
+            header = ipv4.packHeader(route.source, route.dest, protocol, len(piece), hopLimit, identification, word)
+            yield [header, piece]
+
+    def _fragments6(self, route: Route, protocol: int, payload: bytes, hopLimit: int) -> Iterator[list[bytes]]:
+        identification = _random.getrandbits(32)
+        room = self.mtu - ipv6.HEADER_LENGTH - ipv6.FRAGMENT_HEADER.size
+        self.counters["outFragReqds"] += 1
+        for offset, more, piece in split(payload, room, room):
+            self.counters["outFragCreates"] += 1
+            fragment = ipv6.FRAGMENT_HEADER.pack(protocol, offset | more, identification)
+            length = len(fragment) + len(piece)
+            header = ipv6.packHeader(route.source, route.dest, ipv6.FRAGMENT, length, hopLimit)
+            yield [header, fragment, piece]
+
+    def _send(self, route: Route, etherType: int, buffers: Sequence[bytes]) -> None:
         if route.ethernet is not None:
-            route.ethernet.writeFrame([header, *buffers], route.station, etherType, route.linkSource, route.port)
+            route.ethernet.writeFrame(buffers, route.station, etherType, route.linkSource, route.port)
             return
         port = route.port or cast("IPacketTransport | None", self.transport)
         if port is None:
             self.counters["outDiscards"] += 1
         else:
-            port.writePacket([header, *buffers])
+            port.writePacket(buffers)
 
     def _isUnicast(self, packet: Packet) -> bool:
         """
@@ -456,22 +595,3 @@ class IPProtocol(Layer):
         """
         linkDest = packet.linkDest
         return isHost(packet.destAddress) and not (linkDest is not None and linkDest[0] & 1)
-
-    def _addAddress(self, address: IPv4Interface | IPv6Interface) -> None:
-        packed = address.packed
-        network = address.network
-        # Networks of one or two addresses have none to spare for themselves and a broadcast (RFC 3021).
-        spare = isinstance(address, IPv4Interface) and network.prefixlen < 31
-        if not isHost(packed) or (spare and address.ip in (network.network_address, network.broadcast_address)):
-            raise ValueError(f"{address} is not an address that a host can have")
-        self.addresses.append(address)
-        self._own.add(packed)
-        if isinstance(self.routes, StaticRoutes):
-            self.routes.add(address.network)
-        assert self._local is not None
-        self._local.add(packed)
-        if isinstance(address, IPv6Interface):
-            self._local.add(solicitedNode(packed))
-        elif spare:
-            self._local.add(network.broadcast_address.packed)
-            self.broadcasts.add(network.broadcast_address.packed)

@@ -204,6 +204,8 @@ class Layer(AbstractDatagramProtocol):
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
         self.packet: Packet | None = None
+        #: Called with each packet dropped and the name it is counted by: a host may have an answer to it.
+        self.onDropped: Callable[[Packet, str], None] | None = None
         self.outer: Packet | None = None
         self._failures: dict[int, FailureLog] = {}
         # Every protocol above, once however many numbers it has, and the transport it is given. By identity: a
@@ -217,6 +219,8 @@ class Layer(AbstractDatagramProtocol):
         @param name: of the counter.
         """
         self.counters[name] += 1
+        if self.onDropped is not None:
+            self.onDropped(packet, name)
 
     def now(self) -> float:
         """

@@ -4,6 +4,7 @@ Routes and neighbours: static tables, which L{IPProtocol<txtuntap.ip.IPProtocol>
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import attrs
@@ -23,7 +24,8 @@ class Route:
     @ivar source: the packed address it leaves from.
     @ivar dest: the packed address it goes to.
     @ivar ethernet: the Ethernet transport to send it by; L{None} where there is none (a tun).
-    @ivar station: the link address of the next hop, if there is C{ethernet}.
+    @ivar station: the link address of the next hop, if there is C{ethernet}; empty while it is not known.
+    @ivar hop: the packed address of the next hop, where C{station} is yet to be found.
     @ivar linkSource: the link address to leave from, if not the one that C{ethernet} has.
     @ivar port: the port to leave by, if not the one that the layers are on.
     """
@@ -34,6 +36,7 @@ class Route:
     station: bytes = b""
     linkSource: bytes | None = None
     port: IPacketTransport | None = None
+    hop: bytes = b""
 
 
 @implementer(IRoutes)
@@ -66,6 +69,14 @@ class StaticRoutes:
         routes.sort(key=lambda route: route[0], reverse=True)
         self._routes[size] = routes
 
+    def __contains__(self, network: str | Network) -> bool:
+        """
+        Whether there is a route to just this network.
+        """
+        net = ip_network(network)
+        key = int(net.netmask), int(net.network_address)
+        return any(route[:2] == key for route in self._routes[net.max_prefixlen // 8])
+
     def remove(self, network: str | Network) -> None:
         """
         @raise ValueError: there is no route to C{network}.
@@ -95,6 +106,8 @@ class StaticNeighbours:
     A table of stations by IP address.
     """
 
+    resolves = False
+
     def __init__(self) -> None:
         self._stations: dict[bytes, bytes] = {}
 
@@ -119,3 +132,8 @@ class StaticNeighbours:
         See L{INeighbours.lookup}.
         """
         return self._stations.get(address)
+
+    def hold(self, address: bytes, send: Callable[[bytes], None], octets: int) -> None:
+        """
+        A static table finds nobody.
+        """

@@ -9,13 +9,13 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from constantly import FlagConstant, Flags
 from twisted.internet import abstract
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
+from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
@@ -389,6 +389,13 @@ class TuntapPort(abstract.FileDescriptor):
         The link address of the kernel's end of a tap.
         """
         return self.device.linkAddress
+
+    @property
+    def clock(self) -> IReactorTime:
+        """
+        What tells the time of packets: the reactor.
+        """
+        return cast(IReactorTime, self.reactor)
 
     @property
     def offloads(self) -> int:

@@ -1,0 +1,291 @@
+"""
+IP datagrams taken apart and put together again (RFC 791 section 3.2, RFC 8200 section 4.5).
+
+No clock in here: whoever has one says what time it is, and calls L{Reassembler.expire} at L{Reassembler.deadline}.
+
+What overlaps is dropped with all of its datagram (RFC 5722, which IPv4 is held to as well): there is no honest reason
+for it, and whoever chooses between two versions of an octet chooses differently from the firewall before him.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from txtuntap.packet import Packet
+from txtuntap.wire import ipv4, ipv6
+from txtuntap.wire.checksum import checksum
+
+#: Octets of memory that all datagrams in the making may take, objects and all. At the bound the oldest goes, so that
+#: under a flood new ones still get through.
+MAX_MEMORY = 1 << 20
+
+#: Fragments of one datagram: one of 64 KiB at the least MTU of the Internet, 576, has 119.
+MAX_FRAGMENTS = 256
+
+#: Seconds from the first fragment to the last (RFC 1122 section 3.3.2 leaves it open; RFC 8200 section 4.5).
+TIMEOUT = {4: 30.0, 6: 60.0}
+
+MAX_END = 65535
+
+#: What the objects of a fragment and of a datagram take beside their octets; measured, rounded up.
+_FRAGMENT_COST = 200
+_DATAGRAM_COST = 1024
+
+
+class _Datagram:
+    """
+    A datagram in the making.
+
+    @ivar offsets: where the fragments held begin, in order; C{pieces} are their octets.
+    @ivar end: how long the payload is, once its last fragment has come.
+    @ivar first: the headers of the fragment with offset 0, once it has come.
+    """
+
+    __slots__ = ("deadline", "end", "first", "memory", "offsets", "pieces", "size")
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.end: int | None = None
+        self.first: Packet | None = None
+        self.memory = _DATAGRAM_COST
+        self.offsets: list[int] = []
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+    def fit(self, offset: int, end: int, more: bool) -> str | None:
+        """
+        How a fragment fits to those held.
+
+        @return: L{None}: well; C{"reasmDuplicates"}: nothing new in it; or why the datagram must go.
+        """
+        at = bisect_left(self.offsets, offset)
+        # The one before may reach into it; one that begins where it begins, or after, may be reached.
+        before = self.offsets[at - 1] + len(self.pieces[at - 1]) if at else 0
+        if at < len(self.offsets) and self.offsets[at] == offset and end <= offset + len(self.pieces[at]):
+            return "reasmDuplicates"
+        if end <= before:
+            return "reasmDuplicates"
+        if offset < before or (at < len(self.offsets) and end > self.offsets[at]):
+            return "reasmOverlaps"
+        last = self.offsets[-1] + len(self.pieces[-1]) if self.offsets else 0
+        if self.end is not None and (end > self.end or not more):
+            return "reasmFails"
+        if not more and end < last:
+            return "reasmFails"
+        return None if len(self.offsets) < MAX_FRAGMENTS else "reasmFails"
+
+    def hold(self, offset: int, piece: bytes) -> None:
+        at = bisect_left(self.offsets, offset)
+        self.offsets.insert(at, offset)
+        self.pieces.insert(at, piece)
+        self.size += len(piece)
+        self.memory += len(piece) + _FRAGMENT_COST
+
+
+class Reassembler:
+    """
+    Puts datagrams together.
+
+    @ivar memory: octets of memory that the datagrams in the making take.
+    """
+
+    def __init__(
+        self, counters: Counter[str], dropped: Callable[[Packet, str], None], maxMemory: int = MAX_MEMORY
+    ) -> None:
+        """
+        @param counters: where C{reasmReqds} counts the fragments that fit, and C{reasmOKs} the datagrams made whole.
+        @param dropped: called with what goes no further, and the name of its counter: a fragment that must not be; for
+            a datagram given up, its first fragment's headers if that had come, or else the fragment at hand.
+            C{reasmFails}, C{reasmOverlaps}, C{reasmTimeouts}, C{reasmDuplicates}, C{inHdrErrors}.
+        """
+        self._counters = counters
+        self._dropped = dropped
+        self._maxMemory = maxMemory
+        # The oldest first.
+        self._datagrams: dict[bytes, _Datagram] = {}
+        self.memory = 0
+
+    def __len__(self) -> int:
+        return len(self._datagrams)
+
+    @property
+    def deadline(self) -> float | None:
+        """
+        When the next datagram is to be given up, if none comes to its end before.
+        """
+        return min((datagram.deadline for datagram in self._datagrams.values()), default=None)
+
+    def add(self, packet: Packet, key: bytes, at: int, offset: int, more: bool) -> tuple[Packet, bytes] | None:
+        """
+        A fragment has come.
+
+        @param packet: the fragment, C{network} at its IP header, C{end} at its end.
+        @param key: what it has in common with the others of its datagram.
+        @param at: where in C{data} its octets begin.
+        @param offset: where in the datagram they belong.
+        @param more: whether there are more to come after it.
+
+        @return: when the datagram is whole, the headers of its first fragment and its payload; or else L{None}.
+        """
+        end = offset + packet.end - at
+        if (more and (packet.end - at) % 8) or end > MAX_END or (not offset and not _wholeHeaders(packet, at)):
+            self._dropped(packet, "inHdrErrors")
+            return None
+        datagram = self._datagrams.get(key)
+        if end == offset:
+            if not offset:
+                self._dropped(packet, "reasmDuplicates")
+            else:
+                self._giveUp(key, packet, "reasmFails")
+            return None
+        if datagram is None:
+            datagram = self._datagrams[key] = _Datagram(packet.time + TIMEOUT[packet.version])
+            self.memory += datagram.memory
+        fault = datagram.fit(offset, end, more)
+        if fault is not None:
+            if fault == "reasmDuplicates":
+                self._dropped(packet, fault)
+            else:
+                self._giveUp(key, packet, fault)
+            return None
+        self._counters["reasmReqds"] += 1
+        self.memory -= datagram.memory
+        datagram.hold(offset, packet.data[at : packet.end])
+        if not offset:
+            datagram.first = headers(packet, at)
+            datagram.memory += len(datagram.first.data)
+        self.memory += datagram.memory
+        if not more:
+            datagram.end = end
+        if datagram.size == datagram.end and datagram.first is not None:
+            self._forget(key)
+            self._counters["reasmOKs"] += 1
+            first = datagram.first
+            first.time = packet.time
+            return first, b"".join(datagram.pieces)
+        while self.memory > self._maxMemory:
+            self._giveUp(next(iter(self._datagrams)), packet, "reasmFails")
+        return None
+
+    def expire(self, now: float) -> None:
+        """
+        Give up what has taken too long.
+
+        @param now: seconds, by the clock that packets carry.
+        """
+        for key in [key for key, datagram in self._datagrams.items() if datagram.deadline <= now]:
+            self._giveUp(key, None, "reasmTimeouts")
+
+    def clear(self) -> None:
+        """
+        Forget everything.
+        """
+        self._datagrams.clear()
+        self.memory = 0
+
+    def _giveUp(self, key: bytes, packet: Packet | None, name: str) -> None:
+        datagram = self._forget(key)
+        first = packet if datagram is None or datagram.first is None else datagram.first
+        # What nobody knows the first fragment of is not worth more than a count (RFC 792, RFC 4443 section 3.3).
+        self._dropped(Packet(b"") if first is None else first, name)
+
+    def _forget(self, key: bytes) -> _Datagram | None:
+        datagram = self._datagrams.pop(key, None)
+        if datagram is not None:
+            self.memory -= datagram.memory
+        return datagram
+
+
+def headers(packet: Packet, end: int, payload: int = 64) -> Packet:
+    """
+    A copy of C{packet} that keeps no more of its buffer than the headers before C{end} and some of what follows them:
+    enough for an ICMP error to quote.
+    """
+    kept = packet.copy()
+    kept.data = packet.data[: min(packet.end, end + payload)]
+    kept.start = end
+    kept.end = len(kept.data)
+    return kept
+
+
+def _wholeHeaders(packet: Packet, at: int) -> bool:
+    """
+    Whether a first fragment holds all headers up to the transport's (RFC 1858, RFC 7112): what does not is meant for
+    filters, which it gets past.
+    """
+    data = packet.data
+    if packet.version == 4:
+        protocol = data[packet.network + 9]
+    else:
+        # The fragment header is right before: its first octet says what comes next.
+        protocol, at, fault = ipv6.walkExtensions(data, data[at - 8], at, packet.end)
+        if fault is not None:
+            return False
+    return packet.end - at >= {6: 20, 17: 8, 58: 8}.get(protocol, 0)
+
+
+def joined4(first: Packet, payload: bytes) -> Packet | None:
+    """
+    The datagram that fragments of IPv4 have made.
+
+    @param first: headers of the first fragment.
+
+    @return: a packet that stands where the first fragment stood, C{start} at the payload; L{None} if it is too long.
+    """
+    network = first.network
+    size = (first.data[network] & 0x0F) << 2
+    if size + len(payload) > ipv4.MAX_LENGTH:
+        return None
+    head = bytearray(first.data[: network + size])
+    head[network + 2 : network + 4] = (size + len(payload)).to_bytes(2, "big")
+    head[network + 6 : network + 8] = bytes(2)
+    head[network + 10 : network + 12] = bytes(2)
+    head[network + 10 : network + 12] = checksum(bytes(head[network:])).to_bytes(2, "big")
+    return _joined(first, bytes(head), payload)
+
+
+def joined6(first: Packet, at: int, payload: bytes) -> Packet | None:
+    """
+    The datagram that fragments of IPv6 have made, its fragment header left out.
+
+    @param at: where in C{first} the fragment header stood.
+
+    @return: as L{joined4}.
+    """
+    network = first.network
+    before = at - network - ipv6.HEADER_LENGTH
+    if before + len(payload) > ipv6.MAX_PAYLOAD:
+        return None
+    head = bytearray(first.data[:at])
+    head[network + 4 : network + 6] = (before + len(payload)).to_bytes(2, "big")
+    head[ipv6.nextHeaderField(first.data, network, at)] = first.data[at]
+    return _joined(first, bytes(head), payload)
+
+
+def _joined(first: Packet, head: bytes, payload: bytes) -> Packet:
+    packet = first.copy()
+    packet.data = head + payload
+    packet.end = len(packet.data)
+    packet.start = packet.transport = len(head)
+    return packet
+
+
+def split(payload: bytes, first: int, room: int) -> Iterator[tuple[int, bool, bytes]]:
+    """
+    Take a payload apart.
+
+    @param first: octets of it in the first fragment at most; C{room}: in each other.
+
+    @return: for each fragment its offset, whether more follow, and its octets. All but the last have a multiple of
+        eight.
+    """
+    offset = 0
+    room -= room % 8
+    size = first - first % 8
+    while offset < len(payload):
+        piece = payload[offset : offset + size]
+        yield offset, offset + len(piece) < len(payload), piece
+        offset += len(piece)
+        size = room

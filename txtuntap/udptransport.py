@@ -1,0 +1,315 @@
+"""
+The transport of a C{DatagramProtocol}: what it writes by, and who has written to it.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import InvalidAddressError, MessageLengthError
+from twisted.internet.interfaces import IListeningPort, IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
+from zope.interface import implementer
+
+from txtuntap.interfaces import IIPTransport
+from txtuntap.packet import Packet
+from txtuntap.routing import Route
+from txtuntap.wire import udp as wire
+from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isHost, packAddress
+
+if TYPE_CHECKING:
+    from txtuntap.rawudp import RawUDPProtocol
+
+#: Peers whose way back is remembered by a transport; the one that has not written for longest goes.
+MAX_PEERS = 256
+
+
+class Peer(tuple[str, int]):
+    """
+    The address C{(host, port)} of whoever sent a datagram, as the application gets it: an ordinary tuple that also
+    knows the way back, for as long as somebody holds it.
+
+    @ivar flow: how its datagrams come.
+    """
+
+    flow: Flow
+
+    def __copy__(self) -> Peer:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Peer:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The way back is nothing that another process could go.
+        return tuple, (tuple(self),)
+
+
+class Flow:
+    """
+    Datagrams from one port of one address to one port of another: who sends them, who gets them, and what an answer
+    needs to know.
+
+    @ivar peer: the sender's address.
+    @ivar transports: of the protocols that get them.
+    @ivar transport: the one of C{transports}, if it is one.
+    @ivar headers: a packet with the headers, and no more, of the first datagram that came the way the latest came.
+    @ivar port: by which port that way comes; C{ethernet} and C{linkSource}: by which layer and from which station.
+    """
+
+    __slots__ = ("_route", "ethernet", "headers", "linkSource", "peer", "port", "transport", "transports")
+
+    def __init__(self, peer: Peer, transports: tuple[UDPTransport, ...], packet: Packet) -> None:
+        self.peer = peer
+        peer.flow = self
+        self.transports = transports
+        self.transport = transports[0] if len(transports) == 1 else None
+        self.cameFrom(packet)
+
+    def cameFrom(self, packet: Packet) -> None:
+        """
+        Take note of the way that C{packet} came: answers go back that way from now on.
+        """
+        self.headers = packet.headers()
+        self.port = packet.port
+        self.ethernet = packet.ethernet
+        self.linkSource = packet.linkSource
+        self._route: Route | None = None
+
+    def isFor(self, protocol: DatagramProtocol) -> bool:
+        """
+        Whether a protocol is among those that get them.
+        """
+        return any(transport.protocol is protocol for transport in self.transports)
+
+    @property
+    def localPort(self) -> int:
+        """
+        The port of ours that they go to.
+        """
+        at = self.headers.transport + 2
+        return int.from_bytes(self.headers.data[at : at + 2], "big")
+
+    def routeBack(self, ip: IIPTransport) -> Route | None:
+        """
+        @return: the way for an answer; L{None} where there must not be one.
+        """
+        if self._route is None:
+            self._route = ip.routeBack(self.headers)
+        return self._route
+
+
+@implementer(IUDPTransport, IListeningPort)
+class UDPTransport:
+    """
+    The transport of a C{DatagramProtocol} on a L{RawUDPProtocol}.
+
+    @ivar port: the UDP port.
+    @ivar interface: the packed address it is for; of zeros for all of its version, empty for all.
+    @ivar protocol: the application's.
+    @ivar listening: whether it is on its port, and has not been taken off.
+    @ivar latest: the flow of the latest datagram.
+    @ivar packet: the packet just being delivered (L{Packet<txtuntap.packet.Packet>}), or L{None}: its C{dest},
+        C{hopLimit}, C{linkSource} and C{time} tell what C{datagramReceived} does not.
+    """
+
+    def __init__(self, udp: RawUDPProtocol, port: int, protocol: DatagramProtocol, interface: bytes = b"") -> None:
+        self.port = port
+        self.interface = interface
+        self.protocol = protocol
+        self.packet: Packet | None = None
+        self.listening = True
+        self._udp = udp
+        self.failures = udp.failuresOf(protocol)
+        self._connected: tuple[str, int] | None = None
+        self._broadcastAllowed = False
+        # Who wrote, and by which flow last: more than one of our addresses may be known to a peer.
+        self._flows: OrderedDict[tuple[str, int], Flow] = OrderedDict()
+        self.latest: Flow | None = None
+
+    def __repr__(self) -> str:
+        return f"<UDPTransport of {self.protocol!r} on {self.port}>"
+
+    def hears(self, dest: bytes) -> bool:
+        """
+        Whether datagrams to an address are for this transport. Those to a group, or to all, are for every one of their
+        version.
+        """
+        interface = self.interface
+        if not interface or dest == interface:
+            return True
+        return len(interface) == len(dest) and (not any(interface) or not isHost(dest) or self._isBroadcast(dest))
+
+    def deliver(self, packet: Packet, flow: Flow) -> None:
+        """
+        Hand the application a datagram: C{packet}, from C{start} to C{end}.
+        """
+        if flow is not self.latest:
+            if self._connected is not None and flow.peer != self._connected:
+                return self._udp.dropped(packet, "noPorts")
+            self._remember(flow)
+        before = self.packet
+        self.packet = packet
+        try:
+            self.protocol.datagramReceived(packet.data[packet.start : packet.end], flow.peer)
+        except Exception:
+            self.failures.failed(packet.time, "datagramReceived")
+        finally:
+            self.packet = before
+
+    def write(self, packet: bytes, addr: tuple[str, int] | None = None) -> None:
+        """
+        Send one datagram. To a peer that has written, it leaves from the address (and port) which that peer last wrote
+        to, to the station it came from; and whatever has become of that way, it does not raise. (Long after, when the
+        peer is no longer remembered, that takes the very object that C{datagramReceived} got for C{addr}.)
+
+        @param packet: the payload, up to 65,507 octets over IPv4, 65,527 over IPv6.
+        @param addr: an IP address as text, C{"<broadcast>"}, and a port; L{None} on a connected transport.
+
+        @raise MessageLengthError: C{packet} is too long.
+        @raise InvalidAddressError: C{addr} has no IP address.
+        @raise ValueError: C{addr} is missing, is not the one connected to, or has no port.
+        @raise OSError: there is no way to C{addr}, as L{IIPTransport.write}; or it is a broadcast, and those have not
+            been allowed (C{EACCES}).
+        """
+        if self._connected is not None:
+            if addr is not None and tuple(addr) != self._connected:
+                raise ValueError(f"this transport is connected to {self._connected}, it cannot write to {addr!r}")
+            addr = self._connected
+        elif addr is None:
+            raise ValueError("this transport is not connected: give write() an address")
+        flow = self._flows.get((addr[0], addr[1]))
+        if flow is None and isinstance(addr, Peer) and addr.flow.isFor(self.protocol):
+            flow = addr.flow
+        if flow is None:
+            dest, port = self._parse(addr[0], addr[1])
+            # It may be known by another spelling.
+            flow = self._flows.get((addressText(dest), port))
+        ip = (flow and flow.headers.ip) or self._udp.ip
+        route: Route | None = None
+        if flow is not None:
+            port = flow.peer[1]
+            localPort = flow.localPort
+            if ip is not None and port:
+                route = flow.routeBack(ip)
+                if route is not None and self.packet is None:
+                    route = ip.knownStation(route)
+            limit = wire.MAX_PAYLOAD[16 if ":" in flow.peer[0] else 4]
+        else:
+            localPort = self.port
+            if self.interface and len(self.interface) != len(dest):
+                raise InvalidAddressError(addr[0], f"this transport is on {addressText(self.interface)}")
+            if ip is not None:
+                route = ip.route(dest, self.interface if any(self.interface) else None)
+            limit = wire.MAX_PAYLOAD[len(dest)]
+        if len(packet) > limit:
+            raise MessageLengthError(f"{len(packet)} octets are more than the {limit} of a UDP datagram")
+        if ip is None or route is None:
+            self._udp.counters["outDiscards"] += 1
+            return
+        payload = bytes(packet)
+        header = wire.packHeader(route.source, route.dest, localPort, port, payload)
+        ip.output(route, wire.PROTOCOL, [header, payload])
+
+    def writeSequence(self, seq: Iterable[bytes], addr: tuple[str, int] | None = None) -> None:
+        """
+        L{write} one datagram made of several pieces.
+        """
+        self.write(b"".join(seq), addr)
+
+    def connect(self, host: str, port: int) -> None:
+        """
+        From now on write to this address only, and take datagrams from nobody else.
+
+        @raise RuntimeError: the transport is connected already.
+        @raise InvalidAddressError: C{host} is no IP address.
+        @raise ValueError: C{port} is no port.
+        """
+        if self._connected is not None:
+            raise RuntimeError("already connected, reconnecting is not currently supported")
+        dest, port = self._parse(host, port)
+        self._connected = (addressText(dest), port)
+        self.latest = None
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """
+        The address listened on: the unspecified one, and the port.
+        """
+        if self.interface:
+            kind = IPv4Address if len(self.interface) == 4 else IPv6Address
+            return kind("UDP", addressText(self.interface), self.port)
+        ip = self._udp.ip
+        addresses = getattr(ip, "addresses", ())
+        if addresses and all(address.version == 6 for address in addresses):
+            return IPv6Address("UDP", "::", self.port)
+        return IPv4Address("UDP", "0.0.0.0", self.port)
+
+    def startListening(self) -> None:
+        """
+        Put the protocol on its port again, after L{stopListening}.
+        """
+        if not self.listening:
+            self.listening = True
+            self._udp.listen(self)
+
+    def stopListening(self) -> Deferred[None]:
+        """
+        Take the protocol off its port. It is stopped if it is under no other.
+
+        @return: a Deferred that has fired.
+        """
+        if self in self._udp._transports.get(self.port, ()):
+            self._udp.removeProto(self.port, self.protocol)
+            self.forget()
+        return succeed(None)
+
+    def setBroadcastAllowed(self, enabled: bool) -> None:
+        """
+        Set whether this transport may write to a broadcast address. At first it may not.
+        """
+        self._broadcastAllowed = bool(enabled)
+
+    def getBroadcastAllowed(self) -> bool:
+        """
+        Whether this transport may write to a broadcast address.
+        """
+        return self._broadcastAllowed
+
+    def forget(self) -> None:
+        """
+        Forget everybody who wrote.
+        """
+        self._flows.clear()
+        self.latest = None
+
+    def _remember(self, flow: Flow) -> None:
+        self.latest = flow
+        if self._flows.pop(flow.peer, None) is None and len(self._flows) >= MAX_PEERS:
+            self._flows.popitem(last=False)
+        self._flows[flow.peer] = flow
+
+    def _parse(self, host: str, port: int) -> tuple[bytes, int]:
+        """
+        Check an address the application gives.
+        """
+        if host == "<broadcast>":
+            dest = LIMITED_BROADCAST
+        else:
+            try:
+                dest = packAddress(host)
+            except ValueError:
+                raise InvalidAddressError(host, "only IP addresses are accepted, not host names") from None
+        if not isinstance(port, int) or not 0 < port <= 0xFFFF:
+            raise ValueError(f"a UDP port to write to is a number from 1 to 65535, not {port!r}")
+        if not self._broadcastAllowed and self._isBroadcast(dest):
+            raise OSError(errno.EACCES, f"{host} is a broadcast address: call setBroadcastAllowed(True) first")
+        return dest, port
+
+    def _isBroadcast(self, dest: bytes) -> bool:
+        ip = self._udp.ip
+        return dest == LIMITED_BROADCAST or dest in getattr(ip, "broadcasts", ())
