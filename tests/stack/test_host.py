@@ -1,0 +1,491 @@
+"""
+Tests for L{txtuntap.stack.host}: addresses, routes and UDP ports of a whole host.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from twisted.internet.error import CannotListenError, InvalidAddressError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from txtuntap.stack.host import Host
+from txtuntap.testing import TUN, ipPacket, udpPacket
+from txtuntap.wire import icmp, ipv4, ipv6, ndp, udp
+from txtuntap.wire.address import addressText, packAddress
+from txtuntap.wire.arp import REPLY, REQUEST
+
+from .link import OTHER, OWN, PEER, LinkTestCase, Recorder, arpFrame, arps, discovery, echo, frame, messages
+
+THEIRS, OURS = "10.0.0.1", "10.0.0.2"
+THEIRS6, OURS6 = "fd00::1", "fd00::2"
+PAIRS = ((THEIRS, OURS), (THEIRS6, OURS6))
+LINK_LOCAL = "fe80::ff:fe00:1"
+
+
+def pieces(packet: bytes, size: int) -> list[bytes]:
+    """
+    The fragments of a datagram.
+
+    @param size: octets of payload in each.
+    """
+    four = packet[0] >> 4 == 4
+    payload = packet[20 if four else 40 :]
+    found = []
+    for offset in range(0, len(payload), size):
+        piece = payload[offset : offset + size]
+        more = offset + size < len(payload)
+        if four:
+            word = 0x2000 * more | offset >> 3
+            header = ipv4.packHeader(packet[12:16], packet[16:20], packet[9], len(piece), 64, 7, word)
+        else:
+            fragment = ipv6.FRAGMENT_HEADER.pack(packet[6], offset | more, 7)
+            header = ipv6.packHeader(packet[8:24], packet[24:40], 44, len(piece) + 8) + fragment
+        found.append(header + piece)
+    return found
+
+
+class MakingTests(SynchronousTestCase):
+    def test_time(self) -> None:
+        clock = Clock()
+        host = Host([], clock)
+        self.assertTrue(verifyObject(IReactorTime, host))
+        called: list[int] = []
+        call = host.callLater(1, called.append, 7)
+        self.assertEqual(list(host.getDelayedCalls()), [call])
+        clock.advance(1)
+        self.assertEqual((called, host.seconds()), ([7], 1.0))
+
+    def test_linkAddress(self) -> None:
+        self.assertEqual(Host([], Clock(), "02:00:00:00:00:01").linkAddress, OWN)
+
+    def test_linkAddressByItselfIsLocallyAdministered(self) -> None:
+        links = {Host([], Clock()).linkAddress for _ in range(10)}
+        self.assertEqual((len(links), {link[0] & 3 for link in links}), (10, {2}))
+
+    def test_linkAddressOfAGroup(self) -> None:
+        self.assertRaises(ValueError, Host, [], Clock(), b"\x01\0\x5e\0\0\x01")
+
+    def test_textInPlaceOfAList(self) -> None:
+        for name in ("addresses", "gateways", "anyAddresses"):
+            options: dict[str, Any] = {"reactor": Clock(), name: "10.0.0.2/24"}
+            with self.assertRaises(ValueError) as raised:
+                Host(**options)
+            self.assertIn("lists", str(raised.exception))
+
+    def test_whatIsNoAddress(self) -> None:
+        for options in ({"addresses": ["here"]}, {"gateways": ["there"]}, {"anyAddresses": ["10.0.0.1/8"]}):
+            self.assertRaises(ValueError, Host, reactor=Clock(), **options)
+
+
+class AddressTests(LinkTestCase):
+    def test_addresses(self) -> None:
+        self.make(mode=TUN)
+        self.assertEqual(self.host.addresses, ["10.0.0.2/24", "fd00::2/64"])
+
+    def test_linkLocalAddressByItself(self) -> None:
+        self.make()
+        self.assertIn(f"{LINK_LOCAL}/64", self.host.addresses)
+        (sent,) = messages(self.receive(frame(echo("fe80::9", LINK_LOCAL))))
+        self.assertEqual((sent.source, sent.dest), (LINK_LOCAL, "fe80::9"))
+
+    def test_linkLocalAddressOnce(self) -> None:
+        self.make(f"{LINK_LOCAL}/64")
+        self.port.stopListening()
+        self.clock.advance(0)
+        self.port.startListening()
+        self.assertEqual(self.host.addresses, [f"{LINK_LOCAL}/64"])
+
+    def test_noneOnATun(self) -> None:
+        self.make("10.0.0.2/24", mode=TUN)
+        self.assertEqual(self.host.addresses, ["10.0.0.2/24"])
+
+    def test_addWhileRunning(self) -> None:
+        self.make(mode=TUN)
+        self.assertEqual(self.receive(echo(THEIRS, "10.0.0.3")), [])
+        self.host.addAddress("10.0.0.3/24")
+        self.assertEqual(len(self.receive(echo(THEIRS, "10.0.0.3"))), 1)
+
+    def test_removeWhileRunning(self) -> None:
+        self.make("10.0.0.2/24", "10.0.0.3/24", mode=TUN)
+        self.assertEqual(len(self.receive(echo(THEIRS, "10.0.0.3"))), 1)
+        self.host.removeAddress("10.0.0.3")
+        self.assertEqual(self.receive(echo(THEIRS, "10.0.0.3")), [])
+        self.assertEqual(len(self.receive(echo(THEIRS, "10.0.0.2"))), 1)
+
+    def test_addTwice(self) -> None:
+        self.make()
+        self.assertRaises(ValueError, self.host.addAddress, "10.0.0.2/24")
+
+    def test_removeWhatIsNotOurs(self) -> None:
+        self.make()
+        self.assertRaises(ValueError, self.host.removeAddress, "10.0.0.9")
+
+    def test_counters(self) -> None:
+        self.make()
+        self.receive(frame(echo(THEIRS, OURS)), arpFrame(REQUEST, THEIRS, OURS))
+        counters = self.host.counters
+        self.assertEqual(list(counters), ["ethernet", "arp", "ndp", "neighbours", "ip", "icmp", "udp"])
+        self.assertEqual((counters["icmp"]["inEchos"], counters["arp"]["inRequests"]), (1, 1))
+
+
+class RouteTests(LinkTestCase):
+    def asked(self, dest: str) -> tuple[str, str]:
+        """
+        @return: the sender and the target of the question for the way to C{dest}.
+        """
+        before = len(self.device.sent)
+        self.host.ip.write(b"payload", dest, 253)
+        sent = self.device.sent[before:]
+        for _, packet in arps(sent):
+            return ".".join(map(str, packet.sender)), ".".join(map(str, packet.target))
+        (message,) = messages(sent)
+        return message.source, addressText(message.body[:16])
+
+    def test_onTheLink(self) -> None:
+        self.make()
+        self.assertEqual(self.asked("10.0.0.77"), ("10.0.0.2", "10.0.0.77"))
+
+    def test_throughTheGateway(self) -> None:
+        self.make(gateways=["10.0.0.1", "fd00::1"])
+        self.assertEqual(self.asked("8.8.8.8"), ("10.0.0.2", "10.0.0.1"))
+        self.assertEqual(self.asked("2001:db8::1"), ("fd00::2", "fd00::1"))
+
+    def test_longestPrefix(self) -> None:
+        self.make(gateways=["10.0.0.1"])
+        self.host.addRoute("8.0.0.0/8", "10.0.0.3")
+        self.host.addRoute("8.8.8.0/24", "10.0.0.4")
+        self.host.addRoute("8.8.0.0/16", "10.0.0.5")
+        found = [self.asked(dest)[1] for dest in ("8.8.8.8", "8.8.9.9", "8.9.9.9", "9.9.9.9")]
+        self.assertEqual(found, ["10.0.0.4", "10.0.0.5", "10.0.0.3", "10.0.0.1"])
+
+    def test_removedRoute(self) -> None:
+        self.make(gateways=["10.0.0.1"])
+        self.host.addRoute("8.0.0.0/8", "10.0.0.3")
+        self.host.removeRoute("8.0.0.0/8")
+        self.assertEqual(self.asked("8.8.8.8")[1], "10.0.0.1")
+
+    def test_removeWhatIsNoRoute(self) -> None:
+        self.make()
+        self.assertRaises(ValueError, self.host.removeRoute, "8.0.0.0/8")
+
+    def test_noRoute(self) -> None:
+        self.make()
+        self.assertRaises(OSError, self.host.ip.write, b"payload", "8.8.8.8", 253)
+
+    def test_networkOfAnAddressIsARoute(self) -> None:
+        self.make()
+        self.host.addAddress("192.168.0.2/24")
+        self.assertEqual(self.asked("192.168.0.1"), ("192.168.0.2", "192.168.0.1"))
+
+    def test_networkOfARemovedAddressIsNone(self) -> None:
+        self.make("10.0.0.2/24", "192.168.0.2/24")
+        self.host.removeAddress("192.168.0.2")
+        self.assertRaises(OSError, self.host.ip.write, b"payload", "192.168.0.1", 253)
+
+
+class AnyAddressTests(LinkTestCase):
+    def setUp(self) -> None:
+        self.make(anyAddresses=["10.64.0.0/16", "2001:db8::/32", "10.0.0.128/25"])
+
+    def test_everyAddressIsAnswered(self) -> None:
+        for source, dest in ((THEIRS, "10.64.7.9"), (THEIRS, "10.0.0.200"), (THEIRS6, "2001:db8:1::1")):
+            (sent,) = messages(self.receive(frame(echo(source, dest))))
+            self.assertEqual((sent.source, sent.dest), (dest, source))
+
+    def test_othersAreNot(self) -> None:
+        self.assertEqual(self.receive(frame(echo(THEIRS, "10.65.0.1"))), [])
+
+    def test_closedPorts(self) -> None:
+        (sent,) = messages(self.receive(frame(udpPacket(THEIRS, "10.64.7.9", 1, 9, b""))))
+        self.assertEqual((sent.source, sent.kind, sent.code), ("10.64.7.9", 3, 3))
+
+    def test_udpIsAnsweredFromTheAddressAsked(self) -> None:
+        proto = Recorder(echo=True)
+        self.host.listenUDP(7, proto)
+        (sent,) = self.receive(frame(udpPacket(THEIRS, "10.64.7.9", 1234, 7, b"payload")))
+        self.assertEqual(sent[26:34], packAddress("10.64.7.9") + packAddress(THEIRS))
+
+    def test_arpIsNotAnswered(self) -> None:
+        for target in ("10.64.7.9", "10.0.0.200"):
+            self.assertEqual(self.receive(arpFrame(REQUEST, THEIRS, target)), [])
+
+    def test_solicitationsAreNotAnswered(self) -> None:
+        packet = discovery(ndp.SOLICITATION, THEIRS6, "2001:db8::9", "2001:db8::9", ndp.SOURCE_LINK)
+        self.assertEqual(self.receive(frame(packet)), [])
+
+    def test_theyAreNotDefended(self) -> None:
+        self.assertEqual(self.receive(arpFrame(REPLY, "10.0.0.200", "10.0.0.200")), [])
+        self.assertEqual(self.host.arp.counters["inConflicts"], 0)
+
+    def test_theyAreNotAskedFor(self) -> None:
+        self.make(settle=False, anyAddresses=["10.64.0.0/16"])
+        self.assertEqual({packet.target for _, packet in arps(self.wait(10))}, {packAddress("10.0.0.2")})
+
+    def test_aPortOnOneOfThem(self) -> None:
+        proto = Recorder()
+        self.host.listenUDP(9, proto, "10.64.7.9")
+        self.receive(frame(udpPacket(THEIRS, "10.64.7.9", 1, 9, b"yes")))
+        self.receive(frame(udpPacket(THEIRS, "10.64.7.8", 1, 9, b"no")))
+        self.assertEqual([data for data, _ in proto.received], [b"yes"])
+
+
+class ListenTests(LinkTestCase):
+    def setUp(self) -> None:
+        self.make("10.0.0.2/24", "10.0.0.3/24", "fd00::2/64", mode=TUN)
+
+    def heard(self, interface: str) -> list[str]:
+        """
+        @return: which of our addresses a port hears.
+        """
+        proto = Recorder()
+        self.host.listenUDP(9, proto, interface)
+        dests = ("10.0.0.2", "10.0.0.3", "fd00::2")
+        for dest in dests:
+            source = THEIRS6 if ":" in dest else THEIRS
+            self.receive(udpPacket(source, dest, 1234, 9, dest.encode()))
+        return [data.decode() for data, _ in proto.received]
+
+    def test_everyAddress(self) -> None:
+        self.assertEqual(self.heard(""), ["10.0.0.2", "10.0.0.3", "fd00::2"])
+
+    def test_version4(self) -> None:
+        self.assertEqual(self.heard("0.0.0.0"), ["10.0.0.2", "10.0.0.3"])
+
+    def test_version6(self) -> None:
+        self.assertEqual(self.heard("::"), ["fd00::2"])
+
+    def test_oneAddress(self) -> None:
+        self.assertEqual(self.heard("10.0.0.3"), ["10.0.0.3"])
+
+    def test_oneAddressOfVersion6(self) -> None:
+        self.assertEqual(self.heard("fd00::2"), ["fd00::2"])
+
+    def test_scopeSuffix(self) -> None:
+        self.assertEqual(self.heard("fd00::2%tap0"), ["fd00::2"])
+
+    def test_addressesNotListenedToAreClosed(self) -> None:
+        self.host.listenUDP(9, Recorder(), "10.0.0.3")
+        (sent,) = messages(self.receive(udpPacket(THEIRS, OURS, 1, 9, b"")), tap=False)
+        self.assertEqual((sent.kind, sent.code), (3, 3))
+
+    def test_broadcastIsForThePortsOfItsVersion(self) -> None:
+        protos = [Recorder() for _ in range(3)]
+        for proto, interface in zip(protos, ("10.0.0.2", "10.0.0.3", "::"), strict=True):
+            self.host.listenUDP(9, proto, interface)
+        self.receive(udpPacket(THEIRS, "10.0.0.255", 1, 9, b"all"))
+        self.assertEqual([len(proto.received) for proto in protos], [1, 1, 0])
+
+    def test_broadcastIsNotAnsweredWithAnError(self) -> None:
+        for dest in ("10.0.0.255", "255.255.255.255"):
+            self.assertEqual(self.receive(udpPacket(THEIRS, dest, 1, 9, b"")), [])
+
+    def test_conflicts(self) -> None:
+        for one, other in (("", ""), ("", "10.0.0.2"), ("0.0.0.0", "10.0.0.2"), ("::", "fd00::2"), ("::", "")):
+            for first, second in ((one, other), (other, one)):
+                transport = self.host.listenUDP(9, Recorder(), first)
+                with self.assertRaises(CannotListenError):
+                    self.host.listenUDP(9, Recorder(), second)
+                transport.stopListening()
+
+    def test_noConflicts(self) -> None:
+        for one, other in (("0.0.0.0", "::"), ("10.0.0.2", "10.0.0.3"), ("10.0.0.2", "fd00::2"), ("::", "10.0.0.2")):
+            transports = [self.host.listenUDP(9, Recorder(), interface) for interface in (one, other)]
+            for transport in transports:
+                transport.stopListening()
+
+    def test_refusedProtocolHasNoTransport(self) -> None:
+        self.host.listenUDP(9, Recorder())
+        proto = Recorder()
+        self.assertRaises(CannotListenError, self.host.listenUDP, 9, proto)
+        self.assertIsNone(proto.transport)
+
+    def test_stoppedPortIsFree(self) -> None:
+        self.host.listenUDP(9, Recorder()).stopListening()
+        self.assertEqual(self.host.listenUDP(9, Recorder()).getHost().port, 9)
+
+    def test_addressThatIsNotOurs(self) -> None:
+        self.assertRaises(CannotListenError, self.host.listenUDP, 9, Recorder(), "10.0.0.9")
+
+    def test_whatIsNoAddress(self) -> None:
+        self.assertRaises(InvalidAddressError, self.host.listenUDP, 9, Recorder(), "localhost")
+
+    def test_whatIsNoPort(self) -> None:
+        for port in (-1, 65536):
+            self.assertRaises(TypeError, self.host.listenUDP, port, Recorder())
+
+    def test_freePort(self) -> None:
+        proto = Recorder()
+        port = self.host.listenUDP(0, proto).getHost().port
+        self.assertTrue(49152 <= port < 65536, port)
+        self.receive(udpPacket(THEIRS, OURS, 1, port, b"payload"))
+        self.assertEqual(len(proto.received), 1)
+
+    def test_freePortsAreNotInARow(self) -> None:
+        ports = [self.host.listenUDP(0, Recorder()).getHost().port for _ in range(20)]
+        self.assertEqual(len(set(ports)), 20)
+        self.assertGreater(max(ports) - min(ports), 1000)
+
+    def test_freePortsAreNotThoseOfTheChanceGiven(self) -> None:
+        # Whoever tests gives a seed; a peer must not guess the port for all that.
+        ports = set()
+        for _ in range(8):
+            ports.add(Host(["10.0.0.2/24"], Clock(), random=Random(1)).listenUDP(0, Recorder()).getHost().port)
+        self.assertGreater(len(ports), 1)
+
+    def test_noPortIsFree(self) -> None:
+        self.patch(self.host.udp, "bound", lambda port: [object()])
+        self.assertRaises(CannotListenError, self.host.listenUDP, 0, Recorder())
+
+    def test_getHost(self) -> None:
+        hosts = []
+        for interface in ("", "0.0.0.0", "::", "10.0.0.2"):
+            transport = self.host.listenUDP(9, Recorder(), interface)
+            hosts.append((transport.getHost().host, transport.getHost().port))
+            transport.stopListening()
+        self.assertEqual(hosts, [("0.0.0.0", 9), ("0.0.0.0", 9), ("::", 9), ("10.0.0.2", 9)])
+
+    def test_writesLeaveFromTheAddressListenedOn(self) -> None:
+        self.host.listenUDP(9, proto := Recorder(), "10.0.0.3")
+        proto.transport.write(b"payload", (THEIRS, 1234))
+        self.assertEqual(self.device.sent[-1][12:20], packAddress("10.0.0.3") + packAddress(THEIRS))
+
+
+class DatagramTests(LinkTestCase):
+    """
+    UDP over a tap.
+    """
+
+    def setUp(self) -> None:
+        self.make()
+        self.proto = Recorder()
+        self.host.listenUDP(9, self.proto)
+
+    def write(self, payload: bytes, dest: str = THEIRS) -> list[bytes]:
+        before = len(self.device.sent)
+        self.proto.transport.write(payload, (dest, 1234))
+        return self.device.sent[before:]
+
+    def answer(self) -> list[bytes]:
+        return self.receive(arpFrame(REPLY, THEIRS, OURS, dest=OWN, targetLink=OWN))
+
+    def test_waitsForAnswer(self) -> None:
+        (asked,) = self.write(b"payload")
+        self.assertEqual(len(arps([asked])), 1)
+        (sent,) = self.answer()
+        self.assertEqual((sent[:6], sent[14:]), (PEER, udpPacket(OURS, THEIRS, 9, 1234, b"payload")))
+
+    def test_waitsForAnswer6(self) -> None:
+        self.assertEqual(len(messages(self.write(b"payload", THEIRS6))), 1)
+        flags = ndp.SOLICITED | ndp.OVERRIDE
+        packet = discovery(ndp.ADVERTISEMENT, THEIRS6, OURS6, THEIRS6, ndp.TARGET_LINK, PEER, flags)
+        (sent,) = self.receive(frame(packet))
+        self.assertEqual((sent[:6], sent[14:]), (PEER, udpPacket(OURS6, THEIRS6, 9, 1234, b"payload")))
+
+    def test_noMoreIsAskedOnceKnown(self) -> None:
+        self.write(b"one")
+        self.answer()
+        (sent,) = self.write(b"two")
+        self.assertEqual(sent[-3:], b"two")
+
+    def test_nobodyAnswers(self) -> None:
+        self.write(b"one")
+        self.assertEqual(len(self.wait(20)), 2)
+        self.assertEqual(self.host.neighbours.counters["outDiscards"], 1)
+
+    def test_threeWait(self) -> None:
+        for name in (b"one", b"two", b"three", b"four"):
+            self.write(name)
+        self.assertEqual([sent[42:] for sent in self.answer()], [b"two", b"three", b"four"])
+
+    def test_fragmentsOfADatagramWaitAsOne(self) -> None:
+        for octet in (b"1", b"2", b"3"):
+            self.write(octet * 4000)
+        self.assertEqual(len(self.answer()), 9)
+
+    def test_neighboursOfALinkAreForgottenWithIt(self) -> None:
+        self.write(b"one")
+        self.answer()
+        self.port.stopListening()
+        self.clock.advance(0)
+        self.assertEqual((self.host.neighbours.entries, self.clock.getDelayedCalls()), ({}, []))
+
+    def test_throughTheGateway(self) -> None:
+        self.host.addRoute("0.0.0.0/0", THEIRS)
+        self.know(THEIRS, OTHER)
+        (sent,) = self.write(b"payload", "8.8.8.8")
+        self.assertEqual((sent[:6], sent[30:34]), (OTHER, bytes((8, 8, 8, 8))))
+
+    def test_closedPort(self) -> None:
+        for source, dest in PAIRS:
+            (sent,) = messages(self.receive(frame(udpPacket(source, dest, 1, 10, b""))))
+            self.assertEqual((sent.kind, sent.code), (1, 4) if ":" in dest else (3, 3))
+
+    def test_portThatHasStoppedIsClosed(self) -> None:
+        self.proto.transport.stopListening()
+        (sent,) = messages(self.receive(frame(udpPacket(THEIRS, OURS, 1, 9, b""))))
+        self.assertEqual((sent.kind, sent.code), (3, 3))
+
+    def test_datagramsThatCome(self) -> None:
+        for source, dest in PAIRS:
+            self.assertEqual(self.receive(frame(udpPacket(source, dest, 1234, 9, b"payload"))), [])
+        self.assertEqual(self.proto.received, [(b"payload", (THEIRS, 1234)), (b"payload", (THEIRS6, 1234))])
+
+    def test_shorterThanItsIPPayload(self) -> None:
+        header = udp.packHeader(packAddress(THEIRS), packAddress(OURS), 1234, 9, b"payload")
+        self.receive(frame(ipPacket(THEIRS, OURS, 17, header + b"payloadmore")))
+        self.assertEqual(self.proto.received, [(b"payload", (THEIRS, 1234))])
+
+
+class FragmentTests(LinkTestCase):
+    def reply(self, source: str, dest: str, size: int, shuffle: Any) -> None:
+        payload = Random(size).randbytes(size)
+        fragments = pieces(echo(source, dest, payload), 1432)
+        shuffle(fragments)
+        sent = self.receive(*map(frame, fragments))
+        found: list[tuple[int, bytes]] = []
+        for data in sent:
+            packet = data[14:]
+            if ":" in source:
+                found.append((int.from_bytes(packet[42:44], "big") & 0xFFF8, packet[48:]))
+            else:
+                found.append(((int.from_bytes(packet[6:8], "big") & 0x1FFF) * 8, packet[20:]))
+        message = b"".join(piece for _, piece in sorted(found))
+        addresses = (packAddress(dest), packAddress(source)) if ":" in source else ()
+        self.assertTrue(icmp.valid(message, *addresses))
+        self.assertEqual(message[8:], payload)
+
+    def setUp(self) -> None:
+        self.make()
+
+    def test_inOrder(self) -> None:
+        for source, dest in PAIRS:
+            self.reply(source, dest, 65507, lambda fragments: None)
+
+    def test_inReverse(self) -> None:
+        for source, dest in PAIRS:
+            self.reply(source, dest, 65507, list.reverse)
+
+    def test_inAnyOrder(self) -> None:
+        for seed in range(5):
+            for source, dest in PAIRS:
+                self.reply(source, dest, 65507, Random(seed).shuffle)
+
+    def test_oneThatIsMissing(self) -> None:
+        for source, dest in PAIRS:
+            fragments = pieces(echo(source, dest, bytes(8000)), 1432)
+            self.assertEqual(self.receive(*map(frame, fragments[:2] + fragments[3:])), [])
+
+    def test_toAClosedPort(self) -> None:
+        for source, dest in PAIRS:
+            fragments = pieces(udpPacket(source, dest, 1, 9, bytes(4000)), 1432)
+            sent = messages(self.receive(*map(frame, fragments)))
+            self.assertEqual([message.kind for message in sent], [1 if ":" in source else 3])
+
+    def test_toABroadcast(self) -> None:
+        fragments = pieces(echo(THEIRS, "10.0.0.255", bytes(4000)), 1432)
+        self.assertEqual(self.receive(*(frame(piece, b"\xff" * 6) for piece in fragments)), [])

@@ -1,0 +1,407 @@
+"""
+Tests for L{txtuntap.stack.icmp}: what a host answers to what it is sent, and what it must not answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import AbstractDatagramProtocol
+
+from txtuntap.testing import TUN, ethernetFrame, ipPacket, udpPacket
+from txtuntap.wire import icmp
+from txtuntap.wire.address import LINK_BROADCAST
+
+from .link import NOBODY, OTHER, OWN, PEER, LinkTestCase, Message, Recorder, echo, frame, icmpPacket, messages
+
+THEIRS, OURS = "10.0.0.1", "10.0.0.2"
+THEIRS6, OURS6 = "fd00::1", "fd00::2"
+PAIRS = ((THEIRS, OURS), (THEIRS6, OURS6))
+GROUP = b"\x01\0\x5e\0\0\x01"
+FRAGMENTED = {"fragment": 0x2000, "identification": 7}
+
+
+def fragment6(protocol: int, payload: bytes, source: str = THEIRS6, dest: str = OURS6, offset: int = 0) -> bytes:
+    """
+    A fragment of an IPv6 datagram, with more to come.
+    """
+    header = bytes((protocol, 0)) + (offset | 1).to_bytes(2, "big") + b"\0\0\0\x07"
+    return ipPacket(source, dest, 44, header + payload)
+
+
+def udp(source: str, dest: str, payload: bytes = b"payload", **fields: Any) -> bytes:
+    """
+    A datagram to a closed port.
+    """
+    return udpPacket(source, dest, 1234, 9, payload, **fields)
+
+
+class ICMPTestCase(LinkTestCase):
+    def setUp(self) -> None:
+        self.make()
+
+    def ask(self, packet: bytes, dest: bytes = OWN, source: bytes = PEER) -> list[Message]:
+        sent = self.receive(frame(packet, dest, source))
+        found = messages(sent)
+        self.assertEqual(len(found), len(sent), "something else than ICMP was sent")
+        return found
+
+
+class EchoTests(ICMPTestCase):
+    def test_four(self) -> None:
+        self.assertEqual(self.ask(echo(THEIRS, OURS)), [Message(PEER, OURS, THEIRS, 64, 0, 0, 0x12345678, b"payload")])
+
+    def test_six(self) -> None:
+        expected = Message(PEER, OURS6, THEIRS6, 64, 129, 0, 0x12345678, b"payload")
+        self.assertEqual(self.ask(echo(THEIRS6, OURS6)), [expected])
+
+    def test_everySize(self) -> None:
+        for source, dest in PAIRS:
+            for size in (0, 1, 56, 57, 1400):
+                (sent,) = self.ask(echo(source, dest, b"x" * size))
+                self.assertEqual(sent.body, b"x" * size)
+
+    def test_padding(self) -> None:
+        (sent,) = self.ask(echo(THEIRS, OURS, b"") + bytes(18))
+        self.assertEqual(sent.body, b"")
+
+    def test_hopLimitAtItsEnd(self) -> None:
+        for source, dest in PAIRS:
+            for hopLimit in (0, 1):
+                self.assertEqual(len(self.ask(echo(source, dest, hopLimit=hopLimit))), 1)
+
+    def test_options(self) -> None:
+        for options in (b"\x01\x01\x01\0", b"\x07\x07\x04\0\0\0\0\0", b"\x9e\x04ab"):
+            self.assertEqual(len(self.ask(echo(THEIRS, OURS, options=options))), 1)
+
+    def test_priorityTag(self) -> None:
+        sent = messages(self.receive(ethernetFrame(PEER, OWN, 0x0800, echo(THEIRS, OURS), vlan=0)))
+        self.assertEqual(len(sent), 1)
+
+    def test_toAllStationsWithOurAddress(self) -> None:
+        (sent,) = self.receive(frame(echo(THEIRS, OURS), LINK_BROADCAST))
+        self.assertEqual((sent[:6], sent[6:12]), (PEER, OWN))
+
+    def test_fromAnotherNetwork(self) -> None:
+        self.assertEqual(len(self.ask(echo("8.8.8.8", OURS))), 1)
+
+    def test_onATun(self) -> None:
+        self.make(mode=TUN)
+        for source, dest in PAIRS:
+            (sent,) = messages(self.receive(echo(source, dest)), tap=False)
+            self.assertEqual((sent.source, sent.dest, sent.body), (dest, source, b"payload"))
+
+    def test_counters(self) -> None:
+        self.ask(echo(THEIRS, OURS))
+        self.assertEqual(self.host.icmp.counters, {"inMsgs": 1, "inEchos": 1, "outEchoReps": 1})
+
+
+class SilenceTests(ICMPTestCase):
+    def assertSilent(self, packet: bytes, dest: bytes = OWN, source: bytes = PEER) -> None:
+        self.assertEqual(self.receive(frame(packet, dest, source)), [])
+
+    def test_badChecksum(self) -> None:
+        for source, dest in PAIRS:
+            self.assertSilent(echo(source, dest)[:-1] + b"\xff")
+            self.assertEqual(self.host.icmp.counters.pop("inErrors"), 1)
+
+    def test_badChecksumOfIP(self) -> None:
+        packet = echo(THEIRS, OURS)
+        self.assertSilent(packet[:8] + b"\x3f" + packet[9:])
+
+    def test_otherVersionsAndLengths(self) -> None:
+        packet = echo(THEIRS, OURS)
+        for first in (0x55, 0x44, 0x4F):
+            self.assertSilent(bytes((first,)) + packet[1:])
+
+    def test_truncated(self) -> None:
+        for source, dest in PAIRS:
+            for length in range(8):
+                self.assertSilent(ipPacket(source, dest, icmp.PROTOCOL[16 if ":" in source else 4], bytes(length)))
+
+    def test_sourcesThatAreNoHosts(self) -> None:
+        for source in ("127.0.0.1", "255.255.255.255", "224.0.0.1", "10.0.0.255", NOBODY, OURS):
+            self.assertSilent(echo(source, OURS))
+
+    def test_sourcesThatAreNoHosts6(self) -> None:
+        for source in ("::", "::1", "ff02::1", "::ffff:10.0.0.1", OURS6):
+            self.assertSilent(echo(source, OURS6))
+
+    def test_groupsAndBroadcasts(self) -> None:
+        for dest in ("10.0.0.255", "255.255.255.255", "224.0.0.1"):
+            self.assertSilent(echo(THEIRS, dest), LINK_BROADCAST)
+        for dest in ("ff02::1", "ff02::1:ff00:2", "ff01::1"):
+            self.assertSilent(echo(THEIRS6, dest), b"\x33\x33\0\0\0\x01")
+
+    def test_groupAtOurStation(self) -> None:
+        self.assertSilent(echo(THEIRS, "224.0.0.1"))
+        self.assertSilent(echo(THEIRS6, "ff02::1"))
+
+    def test_anotherAddress(self) -> None:
+        self.assertSilent(echo(THEIRS, "10.0.0.3"))
+        self.assertSilent(echo(THEIRS6, "fd00::3"))
+
+    def test_anotherStation(self) -> None:
+        self.assertSilent(echo(THEIRS, OURS), OTHER)
+
+    def test_anotherVLAN(self) -> None:
+        self.assertEqual(self.receive(ethernetFrame(PEER, OWN, 0x0800, echo(THEIRS, OURS), vlan=7)), [])
+
+    def test_frameFromAGroupOfStations(self) -> None:
+        for source, dest in PAIRS:
+            self.assertSilent(echo(source, dest), source=GROUP)
+            self.assertSilent(udp(source, dest), source=GROUP)
+
+    def test_sourceRoute(self) -> None:
+        self.assertSilent(echo(THEIRS, OURS, options=b"\x83\x07\x04\x0a\0\0\x09\0"))
+
+    def test_unknownTypes(self) -> None:
+        for kind in (0, 1, 3, 4, 5, 7, 10, 11, 12, 15, 17, 30, 40, 255):
+            self.assertSilent(icmpPacket(THEIRS, OURS, kind, 0, 0, bytes(28)))
+        for kind in (1, 2, 3, 4, 5, 100, 127, 129, 130, 133, 134, 137, 200, 255):
+            self.assertSilent(icmpPacket(THEIRS6, OURS6, kind, 0, 0, bytes(48), hopLimit=255))
+
+    def test_replyIsNotAnswered(self) -> None:
+        self.assertSilent(icmpPacket(THEIRS, OURS, icmp.ECHO_REPLY, 0, 0, b"payload"))
+        self.assertSilent(icmpPacket(THEIRS6, OURS6, icmp.ECHO_REPLY6, 0, 0, b"payload"))
+
+    def test_unknownEtherTypesAndLengthFrames(self) -> None:
+        for etherType in (0x88B5, 38, 0x05DC):
+            self.assertEqual(self.receive(ethernetFrame(PEER, OWN, etherType, echo(THEIRS, OURS))), [])
+
+
+class TimestampTests(ICMPTestCase):
+    def ask13(self, body: bytes, dest: str = OURS, code: int = 0) -> list[Message]:
+        return self.ask(icmpPacket(THEIRS, dest, icmp.TIMESTAMP_REQUEST, code, 0x12345678, body))
+
+    def test_reply(self) -> None:
+        self.clock.rightNow = 24 * 60 * 60 + 1.5
+        (sent,) = self.ask13(b"\0\0\0\x07" + bytes(8))
+        now = (1500).to_bytes(4, "big")
+        self.assertEqual((sent.kind, sent.code, sent.rest), (icmp.TIMESTAMP_REPLY, 0, 0x12345678))
+        self.assertEqual(sent.body, b"\0\0\0\x07" + now + now)
+
+    def test_truncated(self) -> None:
+        for length in range(12):
+            self.assertEqual(self.ask13(bytes(length)), [])
+
+    def test_replyIsNoLongerThanTheRequest(self) -> None:
+        (sent,) = self.ask13(bytes(100))
+        self.assertEqual(len(sent.body), 12)
+
+    def test_toEverybody(self) -> None:
+        self.assertEqual(self.ask13(bytes(12), "10.0.0.255"), [])
+
+    def test_sixHasNone(self) -> None:
+        self.assertEqual(self.ask(icmpPacket(THEIRS6, OURS6, 13, 0, 0, bytes(12))), [])
+
+
+class ErrorTests(ICMPTestCase):
+    def test_closedPort(self) -> None:
+        packet = udp(THEIRS, OURS)
+        self.assertEqual(self.ask(packet), [Message(PEER, OURS, THEIRS, 64, 3, 3, 0, packet)])
+
+    def test_closedPort6(self) -> None:
+        packet = udp(THEIRS6, OURS6)
+        self.assertEqual(self.ask(packet), [Message(PEER, OURS6, THEIRS6, 64, 1, 4, 0, packet)])
+
+    def test_unknownProtocol(self) -> None:
+        packet = ipPacket(THEIRS, OURS, 253, b"payload")
+        self.assertEqual(self.ask(packet), [Message(PEER, OURS, THEIRS, 64, 3, 2, 0, packet)])
+
+    def test_unknownNextHeader(self) -> None:
+        packet = ipPacket(THEIRS6, OURS6, 253, b"payload")
+        self.assertEqual(self.ask(packet), [Message(PEER, OURS6, THEIRS6, 64, 4, 1, 6, packet)])
+
+    def test_unknownNextHeaderBehindOthers(self) -> None:
+        packet = ipPacket(THEIRS6, OURS6, 60, bytes((253, 0, 1, 4, 0, 0, 0, 0)) + b"payload")
+        (sent,) = self.ask(packet)
+        self.assertEqual((sent.kind, sent.code, sent.rest), (4, 1, 40))
+
+    def test_noNextHeaderIsNoError(self) -> None:
+        self.assertEqual(self.ask(ipPacket(THEIRS6, OURS6, 59, b"")), [])
+        self.assertEqual(self.ask(ipPacket(THEIRS6, OURS6, 60, bytes((59, 0, 1, 4, 0, 0, 0, 0)))), [])
+
+    def test_reassemblyTime(self) -> None:
+        packet = ipPacket(THEIRS, OURS, 253, b"12345678", **FRAGMENTED)
+        self.assertEqual(self.ask(packet), [])
+        self.assertEqual(messages(self.wait(29.5)), [])
+        self.assertEqual(messages(self.wait(1)), [Message(PEER, OURS, THEIRS, 64, 11, 1, 0, packet)])
+
+    def test_reassemblyTime6(self) -> None:
+        packet = fragment6(253, b"12345678")
+        self.assertEqual(self.ask(packet), [])
+        self.assertEqual(messages(self.wait(59.5)), [])
+        self.assertEqual(messages(self.wait(1)), [Message(PEER, OURS6, THEIRS6, 64, 3, 1, 0, packet)])
+
+    def test_reassemblyTimeWithoutTheFirst(self) -> None:
+        self.receive(frame(ipPacket(THEIRS, OURS, 253, b"12345678", fragment=0x2001, identification=7)))
+        self.receive(frame(fragment6(253, b"12345678", offset=8)))
+        self.assertEqual(self.wait(70), [])
+
+    def test_errorsGoToTheStationThatAsked(self) -> None:
+        (sent,) = self.ask(udp("8.8.8.8", OURS), source=OTHER)
+        self.assertEqual((sent.station, sent.dest), (OTHER, "8.8.8.8"))
+
+    def test_onATun(self) -> None:
+        self.make(mode=TUN)
+        for source, dest in PAIRS:
+            (sent,) = messages(self.receive(udp(source, dest)), tap=False)
+            self.assertEqual(sent.body, udp(source, dest))
+
+    def test_counters(self) -> None:
+        self.ask(udp(THEIRS, OURS))
+        self.assertEqual(self.host.icmp.counters, {"outErrors": 1})
+
+
+class NoErrorTests(ICMPTestCase):
+    """
+    Where no error may be given (RFC 1122 section 3.2.2, RFC 4443 section 2.4e).
+    """
+
+    def assertSilent(self, packet: bytes, dest: bytes = OWN) -> None:
+        self.assertEqual(self.receive(frame(packet, dest)), [])
+
+    def test_toGroupsAndBroadcasts(self) -> None:
+        for dest in ("10.0.0.255", "255.255.255.255", "224.0.0.1"):
+            self.assertSilent(udp(THEIRS, dest), LINK_BROADCAST)
+            self.assertSilent(ipPacket(THEIRS, dest, 253, b""), LINK_BROADCAST)
+        for dest in ("ff02::1", "ff02::1:ff00:2"):
+            self.assertSilent(udp(THEIRS6, dest), b"\x33\x33\0\0\0\x01")
+            self.assertSilent(ipPacket(THEIRS6, dest, 253, b""), b"\x33\x33\0\0\0\x01")
+
+    def test_ourAddressAtManyStations(self) -> None:
+        for source, dest in PAIRS:
+            for station in (LINK_BROADCAST, GROUP):
+                self.assertSilent(udp(source, dest), station)
+                self.assertSilent(ipPacket(source, dest, 253, b""), station)
+
+    def test_fromNobody(self) -> None:
+        self.assertSilent(udp(NOBODY, "255.255.255.255"), LINK_BROADCAST)
+        self.assertSilent(udp("::", OURS6))
+        self.assertSilent(ipPacket("::", OURS6, 253, b""))
+
+    def test_fromWhatIsNoHost(self) -> None:
+        for source in ("127.0.0.1", "224.0.0.1", "10.0.0.255", OURS):
+            self.assertSilent(udp(source, OURS))
+        for source in ("::1", "ff02::1", OURS6):
+            self.assertSilent(udp(source, OURS6))
+
+    def test_badChecksum(self) -> None:
+        for source, dest in PAIRS:
+            self.assertSilent(udp(source, dest)[:-1] + b"\xff")
+
+    def test_lengthThatCannotBe(self) -> None:
+        for length in (0, 7, 16):
+            header = b"\x04\xd2\0\x09" + length.to_bytes(2, "big") + b"\0\0"
+            self.assertSilent(ipPacket(THEIRS, OURS, 17, header + b"payload"))
+
+    def test_truncatedHeader(self) -> None:
+        for source, dest in PAIRS:
+            for length in range(8):
+                self.assertSilent(ipPacket(source, dest, 17, bytes(length)))
+
+    def test_fragmentsOfAnErrorThatWasNotPutTogether(self) -> None:
+        for kind in icmp.ERRORS:
+            self.assertSilent(ipPacket(THEIRS, OURS, 1, bytes((kind, 0)) + bytes(30), **FRAGMENTED))
+            self.assertEqual(self.wait(31), [])
+
+    def test_fragmentsOfAnErrorThatWasNotPutTogether6(self) -> None:
+        for kind in (1, 2, 3, 4, 127):
+            self.assertSilent(fragment6(58, bytes((kind, 0)) + bytes(30)))
+            self.assertEqual(self.wait(61), [])
+
+    def test_fragmentsOfAnErrorBehindOptionsThatWasNotPutTogether6(self) -> None:
+        self.assertSilent(fragment6(60, bytes((58, 0, 1, 4, 0, 0, 0, 0)) + bytes((1, 0)) + bytes(30)))
+        self.assertEqual(self.wait(61), [])
+
+    def test_fragmentsOfAnEchoAreNoError(self) -> None:
+        self.receive(frame(ipPacket(THEIRS, OURS, 1, bytes((8, 0)) + bytes(30), **FRAGMENTED)))
+        self.receive(frame(fragment6(58, bytes((128, 0)) + bytes(30))))
+        self.assertEqual([sent.kind for sent in messages(self.wait(61))], [11, 3])
+
+    def test_openPort(self) -> None:
+        self.host.listenUDP(9, Recorder())
+        for source, dest in PAIRS:
+            self.assertSilent(udp(source, dest))
+
+    def test_openPortAndNoChecksum(self) -> None:
+        proto = Recorder()
+        self.host.listenUDP(9, proto)
+        packet = udp(THEIRS, OURS)
+        self.assertSilent(packet[:26] + b"\0\0" + packet[28:])
+        self.assertEqual(proto.received, [(b"payload", (THEIRS, 1234))])
+
+
+class SizeTests(ICMPTestCase):
+    def test_quoteIsWhole(self) -> None:
+        for size in (0, 1, 500):
+            packet = udp(THEIRS, OURS, bytes(size))
+            self.assertEqual(self.ask(packet)[0].body, packet)
+
+    def test_quoteHasNoPadding(self) -> None:
+        packet = udp(THEIRS, OURS, b"")
+        self.assertEqual(self.ask(packet + bytes(18))[0].body, packet)
+
+    def test_errorIsNoLongerThanEveryLinkTakes(self) -> None:
+        packet = udp(THEIRS, OURS, bytes(1400))
+        self.assertEqual(self.ask(packet)[0].body, packet[:548])
+
+    def test_errorIsNoLongerThanEveryLinkTakes6(self) -> None:
+        packet = udp(THEIRS6, OURS6, bytes(1400))
+        self.assertEqual(self.ask(packet)[0].body, packet[:1232])
+
+    def test_answersExceedWhatAskedByTheirHeadersAtMost(self) -> None:
+        self.wait(100)
+        for (source, dest), more in zip(PAIRS, (28, 48), strict=True):
+            for packet in (
+                udp(source, dest, b""),
+                udp(source, dest),
+                ipPacket(source, dest, 253, b""),
+                echo(source, dest, b""),
+                echo(source, dest),
+            ):
+                (sent,) = self.receive(frame(packet))
+                self.assertLessEqual(len(sent) - 14, len(packet) + more)
+
+
+class LimitTests(ICMPTestCase):
+    def count(self, times: int, *packets: bytes) -> int:
+        return sum(len(self.ask(packet)) for packet in packets * times)
+
+    def test_sixErrorsAtOnce(self) -> None:
+        for source, dest in PAIRS:
+            self.assertEqual(self.count(20, udp(source, dest)), 6)
+        self.assertEqual(self.host.icmp.counters["outLimited"], 28)
+
+    def test_oneErrorASecond(self) -> None:
+        self.count(20, udp(THEIRS, OURS))
+        for _ in range(5):
+            self.wait(1)
+            self.assertEqual(self.count(20, udp(THEIRS, OURS)), 1)
+
+    def test_allKindsTogether(self) -> None:
+        self.assertEqual(self.count(10, udp(THEIRS, OURS), ipPacket(THEIRS, OURS, 253, b"")), 6)
+
+    def test_othersAreToldStill(self) -> None:
+        self.count(20, udp(THEIRS, OURS))
+        self.assertEqual(self.count(1, udp("10.0.0.9", OURS)), 1)
+
+    def test_fiftyAtOnceInAll(self) -> None:
+        told = self.count(1, *(udp(f"10.0.1.{number}", OURS) for number in range(1, 200)))
+        self.assertTrue(48 <= told <= 50, told)
+
+    def test_echoesAreNotLimited(self) -> None:
+        self.assertEqual(self.count(1000, echo(THEIRS, OURS)), 1000)
+
+    def test_whatMayNotBeAnsweredDoesNotCount(self) -> None:
+        self.receive(*[frame(udp(THEIRS, "10.0.0.255"), LINK_BROADCAST)] * 20)
+        self.assertEqual(self.count(20, udp(THEIRS, OURS)), 6)
+
+
+class LayerTests(ICMPTestCase):
+    def test_nothingGoesAboveICMP(self) -> None:
+        self.assertRaises(TypeError, self.host.icmp.addProto, 8, AbstractDatagramProtocol())
+
+    def test_onlyPacketsAreUnderstood(self) -> None:
+        self.assertRaises(TypeError, self.host.icmp.datagramReceived, b"", THEIRS, OURS)

@@ -1,0 +1,118 @@
+"""
+Tests for L{txtuntap.stack.limits}.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.stack.limits import ErrorLimit, TokenBucket
+
+PEER = b"\x0a\0\0\x01"
+
+
+class Always(Random):
+    """
+    Chance that has made up its mind.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(0)
+        self._number = number
+
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        return self._number
+
+
+class TokenBucketTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.bucket = TokenBucket(2.0, 3.0)
+
+    def taken(self, now: float) -> int:
+        """
+        How often something may happen at once.
+        """
+        count = 0
+        while count < 100 and self.bucket.take(now):
+            count += 1
+        return count
+
+    def test_burstAtOnce(self) -> None:
+        self.assertEqual(self.taken(5.0), 3)
+
+    def test_rateInTheLongRun(self) -> None:
+        self.taken(0.0)
+        self.assertEqual([self.taken(second / 2) for second in range(1, 9)], [1] * 8)
+
+    def test_parts(self) -> None:
+        self.taken(0.0)
+        self.assertEqual([self.taken(0.25), self.taken(0.5)], [0, 1])
+
+    def test_neverMoreThanTheBurst(self) -> None:
+        self.taken(0.0)
+        self.assertEqual(self.taken(1e6), 3)
+
+    def test_clockThatStepsBackGivesAndTakesNothing(self) -> None:
+        self.bucket.take(100.0)
+        self.assertEqual(self.taken(0.0), 2)
+
+    def test_goesOnAfterTheClockHasSteppedBack(self) -> None:
+        self.taken(100.0)
+        self.assertEqual([self.taken(0.0), self.taken(0.5)], [0, 1])
+
+    def test_spareStaysBehind(self) -> None:
+        self.assertTrue(self.bucket.take(0.0, 2))
+        self.assertFalse(self.bucket.take(0.0, 2))
+        self.assertEqual(self.taken(0.0), 2)
+
+
+class ErrorLimitTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.limit = ErrorLimit(Always(0))
+
+    def permitted(self, dest: bytes, now: float) -> int:
+        return sum(self.limit.permits(dest, now) for _ in range(20))
+
+    def everybody(self, now: float) -> int:
+        """
+        How many destinations may be told at once.
+        """
+        return sum(self.limit.permits(bytes((10, 1, 0, number)), now) for number in range(200))
+
+    def test_sixAtOnceToADestination(self) -> None:
+        self.assertEqual(self.permitted(PEER, 0.0), 6)
+
+    def test_oneASecondToADestination(self) -> None:
+        self.permitted(PEER, 0.0)
+        self.assertEqual([self.permitted(PEER, second) for second in (0.5, 1.0, 1.5, 2.0)], [0, 1, 0, 1])
+
+    def test_destinationsHaveTheirOwn(self) -> None:
+        self.permitted(PEER, 0.0)
+        self.assertEqual(self.permitted(bytes(16), 0.0), 6)
+
+    def test_fiftyAtOnceInAll(self) -> None:
+        self.assertEqual(self.everybody(0.0), 50)
+
+    def test_thousandASecondInAll(self) -> None:
+        self.everybody(0.0)
+        self.assertEqual(self.everybody(0.0105), 10)
+
+    def test_limitForAllIsBlurred(self) -> None:
+        self.limit = ErrorLimit(Always(2))
+        self.assertEqual(self.everybody(0.0), 48)
+
+    def test_destinationsRememberedAreBounded(self) -> None:
+        self.patch(ErrorLimit, "MAX_DESTINATIONS", 8)
+        for number in range(20):
+            self.limit.permits(bytes((10, 0, 0, number)), 0.0)
+            self.assertLessEqual(len(self.limit._each), 8)
+
+    def test_oldestDestinationIsForgotten(self) -> None:
+        self.patch(ErrorLimit, "MAX_DESTINATIONS", 2)
+        self.permitted(PEER, 0.0)
+        self.limit.permits(bytes((10, 0, 0, 2)), 0.0)
+        self.assertEqual(self.permitted(PEER, 0.0), 0)
+        self.limit.permits(bytes((10, 0, 0, 3)), 0.0)
+        self.assertEqual(self.permitted(PEER, 0.0), 6)

@@ -1,0 +1,302 @@
+"""
+Tests for L{txtuntap.stack.ndp}: what RFC 4861 and RFC 4862 ask of a host.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from txtuntap.stack import neighbours
+from txtuntap.testing import TUN
+from txtuntap.wire import ndp
+from txtuntap.wire.address import packAddress
+
+from .link import OTHER, OWN, PEER, LinkTestCase, Message, discovery, frame, icmpPacket, messages
+
+OURS, THEIRS = "fd00::2", "fd00::1"
+OUR_GROUP, THEIR_GROUP = "ff02::1:ff00:2", "ff02::1:ff00:1"
+LINK_LOCAL = "fe80::ff:fe00:1"
+GROUP_STATION = bytes.fromhex("3333ff000002")
+ALL_NODES = bytes.fromhex("333300000001")
+NONCE = b"\x0e\x01nonce!"
+
+
+def ourBody(target: str = OURS) -> bytes:
+    return packAddress(target) + b"\x02\x01" + OWN
+
+
+class NDPTestCase(LinkTestCase):
+    def setUp(self) -> None:
+        self.make("fd00::2/64")
+
+    def solicit(self, source: str = THEIRS, dest: str = OUR_GROUP, target: str = OURS, **fields: Any) -> list[Message]:
+        fields.setdefault("option", None if source == "::" else ndp.SOURCE_LINK)
+        station = fields.pop("station", PEER)
+        packet = discovery(ndp.SOLICITATION, source, dest, target, **fields)
+        return messages(self.receive(frame(packet, GROUP_STATION if dest[:2] == "ff" else OWN, station)))
+
+    def advertise(self, dest: str = OURS, target: str = THEIRS, **fields: Any) -> list[bytes]:
+        fields.setdefault("flags", ndp.SOLICITED | ndp.OVERRIDE)
+        fields.setdefault("option", ndp.TARGET_LINK)
+        source = fields.pop("source", THEIRS)
+        station = fields.pop("station", PEER)
+        packet = discovery(ndp.ADVERTISEMENT, source, dest, target, **fields)
+        return self.receive(frame(packet, ALL_NODES if dest[:2] == "ff" else OWN, station))
+
+    def write(self, dest: str = THEIRS) -> list[bytes]:
+        before = len(self.device.sent)
+        self.host.ip.write(b"payload", dest, 253)
+        return self.device.sent[before:]
+
+    def state(self, address: str = THEIRS) -> tuple[str, bytes | None] | None:
+        cache = self.host.neighbours
+        packed = packAddress(address)
+        entry = cache.entries.get(packed) or cache.incomplete.get(packed)
+        return None if entry is None else (entry.state, entry.station)
+
+
+class AnswerTests(NDPTestCase):
+    def test_solicitation(self) -> None:
+        flags = ndp.SOLICITED | ndp.OVERRIDE
+        expected = Message(PEER, OURS, THEIRS, 255, ndp.ADVERTISEMENT, 0, flags, ourBody())
+        self.assertEqual(self.solicit(), [expected])
+
+    def test_unicastSolicitation(self) -> None:
+        self.assertEqual(len(self.solicit(dest=OURS)), 1)
+
+    def test_solicitationWithoutALinkAddressIsAnsweredToItsStation(self) -> None:
+        (sent,) = self.solicit(dest=OURS, option=None)
+        self.assertEqual(sent.station, PEER)
+
+    def test_answerGoesToTheStationNamed(self) -> None:
+        (sent,) = self.solicit(link=OTHER)
+        self.assertEqual(sent.station, OTHER)
+
+    def test_ofTheLinkLocalAddress(self) -> None:
+        (sent,) = self.solicit("fe80::1", "ff02::1:ff00:1", LINK_LOCAL)
+        self.assertEqual((sent.source, sent.dest, sent.body), (LINK_LOCAL, "fe80::1", ourBody(LINK_LOCAL)))
+
+    def test_unknownOptionsAreSkipped(self) -> None:
+        self.assertEqual(len(self.solicit(extra=NONCE)), 1)
+
+    def test_askerIsRemembered(self) -> None:
+        self.solicit()
+        self.assertEqual(self.state(), (neighbours.STALE, PEER))
+
+    def test_duplicateAddressDetectionIsTold(self) -> None:
+        expected = Message(ALL_NODES, OURS, "ff02::1", 255, ndp.ADVERTISEMENT, 0, ndp.OVERRIDE, ourBody())
+        self.assertEqual(self.solicit("::"), [expected])
+
+    def test_duplicateAddressDetectionIsNotRemembered(self) -> None:
+        self.solicit("::")
+        self.assertEqual(self.host.neighbours.entries, {})
+
+    def test_counters(self) -> None:
+        self.solicit()
+        self.assertEqual(self.host.ndp.counters, {"inSolicits": 1, "outAdvertisements": 1})
+
+
+class SilenceTests(NDPTestCase):
+    def errors(self, *args: Any, **fields: Any) -> int:
+        self.host.ndp.counters.clear()
+        self.assertEqual(self.solicit(*args, **fields), [])
+        self.assertEqual(self.host.ndp.counters["outAdvertisements"], 0)
+        return self.host.ndp.counters["inErrors"]
+
+    def test_throughARouter(self) -> None:
+        for hopLimit in (0, 1, 64, 254):
+            self.assertEqual(self.errors(hopLimit=hopLimit), 1)
+
+    def test_code(self) -> None:
+        self.assertEqual(self.errors(code=1), 1)
+
+    def test_targetThatIsAGroup(self) -> None:
+        self.assertEqual(self.errors(target="ff02::1"), 1)
+
+    def test_optionOfLengthZero(self) -> None:
+        self.assertEqual(self.errors(extra=b"\x0e\0nonce!"), 1)
+
+    def test_optionPastTheEnd(self) -> None:
+        self.assertEqual(self.errors(extra=b"\x0e\x02nonce!"), 1)
+
+    def test_linkAddressThatIsNoStations(self) -> None:
+        for link in (b"\x01\0\x5e\0\0\x01", b"\xff" * 6, bytes(6)):
+            self.assertEqual(self.errors(link=link), 1)
+
+    def test_frameFromAGroupOfStations(self) -> None:
+        self.assertEqual(self.errors(station=b"\x03\0\0\0\0\x02"), 1)
+
+    def test_duplicateAddressDetectionWithALinkAddress(self) -> None:
+        self.assertEqual(self.errors("::", option=ndp.SOURCE_LINK), 1)
+
+    def test_duplicateAddressDetectionOfOneHost(self) -> None:
+        self.assertEqual(self.errors("::", OURS), 0)
+        self.assertEqual(self.host.ip.counters["inAddrErrors"], 1)
+
+    def test_duplicateAddressDetectionToEverybody(self) -> None:
+        self.assertEqual(self.errors("::", "ff02::1"), 1)
+
+    def test_anotherTarget(self) -> None:
+        self.assertEqual(self.errors(target="fd00::3", dest=OURS), 0)
+        self.assertEqual(self.host.ndp.counters["inOthers"], 1)
+
+    def test_anotherTargetIsNoReasonToRememberTheAsker(self) -> None:
+        self.solicit(target="fd00::3", dest=OURS)
+        self.assertIsNone(self.state())
+
+    def test_badChecksum(self) -> None:
+        data = bytearray(frame(discovery(ndp.SOLICITATION, THEIRS, OURS, OURS)))
+        data[-1] ^= 1
+        self.assertEqual(self.receive(bytes(data)), [])
+
+    def test_truncated(self) -> None:
+        for length in range(16):
+            body = packAddress(OURS)[:length]
+            packet = icmpPacket(THEIRS, OURS, ndp.SOLICITATION, 0, 0, body, hopLimit=255)
+            self.assertEqual(self.receive(frame(packet)), [])
+
+    def test_ourOwnComeBack(self) -> None:
+        self.assertEqual(self.errors("::", station=OWN), 1)
+
+    def test_tunHasNoNeighbours(self) -> None:
+        self.make("fd00::2/64", mode=TUN)
+        self.assertEqual(self.receive(discovery(ndp.SOLICITATION, THEIRS, OURS, OURS)), [])
+        self.assertEqual(self.host.ndp.counters["inErrors"], 1)
+
+
+class QuestionTests(NDPTestCase):
+    def test_question(self) -> None:
+        body = packAddress(THEIRS) + b"\x01\x01" + OWN
+        station = bytes.fromhex("3333ff000001")
+        expected = Message(station, OURS, THEIR_GROUP, 255, ndp.SOLICITATION, 0, 0, body)
+        self.assertEqual(messages(self.write()), [expected])
+
+    def test_questionForWhatIsLinkLocalLeavesFromWhatIs(self) -> None:
+        (sent,) = messages(self.write("fe80::9"))
+        self.assertEqual(sent.source, LINK_LOCAL)
+
+    def test_answer(self) -> None:
+        self.write()
+        (sent,) = self.advertise()
+        self.assertEqual((sent[:6], sent[-7:]), (PEER, b"payload"))
+        self.assertEqual(self.state(), (neighbours.REACHABLE, PEER))
+
+    def test_answerThatMayNotReplaceMayAnswer(self) -> None:
+        self.write()
+        self.assertEqual(len(self.advertise(flags=ndp.SOLICITED)), 1)
+
+    def test_answerNamesTheStation(self) -> None:
+        self.write()
+        self.advertise(link=OTHER)
+        self.assertEqual(self.state(), (neighbours.REACHABLE, OTHER))
+
+    def test_answerWithoutAStationIsNone(self) -> None:
+        self.write()
+        self.assertEqual(self.advertise(option=None), [])
+        self.assertEqual(self.state(), (neighbours.INCOMPLETE, None))
+
+    def test_unsolicitedAdvertisementWillDo(self) -> None:
+        self.write()
+        self.assertEqual(len(self.advertise(dest="ff02::1", flags=ndp.OVERRIDE)), 1)
+        self.assertEqual(self.state(), (neighbours.STALE, PEER))
+
+    def test_solicitedAdvertisementToAGroupIsMalformed(self) -> None:
+        self.write()
+        self.assertEqual(self.advertise(dest="ff02::1"), [])
+        self.assertEqual(self.state(), (neighbours.INCOMPLETE, None))
+
+    def test_answerThroughARouterIsNone(self) -> None:
+        self.write()
+        self.assertEqual(self.advertise(hopLimit=254), [])
+
+    def test_answerOfAnotherTargetIsNone(self) -> None:
+        self.write()
+        self.assertEqual(self.advertise(target="fd00::9"), [])
+
+    def test_answerToNoQuestionIsNotRemembered(self) -> None:
+        for flags in (0, ndp.SOLICITED, ndp.OVERRIDE, ndp.SOLICITED | ndp.OVERRIDE):
+            self.advertise(flags=flags)
+        self.assertIsNone(self.state())
+
+    def test_unaskedAdvertisementReplacesNothing(self) -> None:
+        for flags in (0, ndp.SOLICITED, ndp.OVERRIDE, ndp.SOLICITED | ndp.OVERRIDE):
+            self.make("fd00::2/64")
+            self.solicit()
+            self.advertise(flags=flags, link=OTHER)
+            self.assertEqual(self.write()[-1][:6], PEER)
+
+    def test_probeGoesToTheStationAndItsAddress(self) -> None:
+        self.solicit()
+        self.write()
+        (sent,) = messages(self.wait(5))
+        self.assertEqual((sent.station, sent.dest, sent.kind), (PEER, THEIRS, ndp.SOLICITATION))
+
+    def test_lastProbeGoesToEverybody(self) -> None:
+        self.solicit()
+        self.write()
+        sent = messages(self.wait(10))
+        self.assertEqual([message.dest for message in sent], [THEIRS, THEIRS, THEIR_GROUP])
+
+    def test_probeAnsweredWithoutAStation(self) -> None:
+        self.solicit()
+        self.write()
+        self.wait(5)
+        self.advertise(option=None)
+        self.assertEqual(self.state(), (neighbours.REACHABLE, PEER))
+
+    def test_probeAnsweredByAnotherStation(self) -> None:
+        self.solicit()
+        self.write()
+        self.wait(5)
+        self.advertise(link=OTHER)
+        self.assertEqual(self.state(), (neighbours.REACHABLE, OTHER))
+
+    def test_probeAnsweredByAnotherStationThatMayNotReplace(self) -> None:
+        self.solicit()
+        self.write()
+        self.wait(5)
+        self.advertise(link=OTHER, flags=ndp.SOLICITED)
+        self.assertEqual(self.state(), (neighbours.PROBE, PEER))
+
+    def test_groupsNeedNoQuestion(self) -> None:
+        (sent,) = self.write("ff02::1")
+        self.assertEqual(sent[:6], ALL_NODES)
+
+
+class ConflictTests(NDPTestCase):
+    def claim(self, **fields: Any) -> list[Message]:
+        return messages(self.advertise("ff02::1", OURS, source=OURS[:-1] + "9", flags=ndp.OVERRIDE, **fields))
+
+    def test_claimIsDefended(self) -> None:
+        expected = Message(ALL_NODES, OURS, "ff02::1", 255, ndp.ADVERTISEMENT, 0, ndp.OVERRIDE, ourBody())
+        self.assertEqual(self.claim(), [expected])
+
+    def test_defendedOnceInTenSeconds(self) -> None:
+        sent = []
+        for _ in range(40):
+            sent += self.claim()
+            self.clock.advance(0.25)
+        self.assertEqual(len(sent), 1)
+        self.assertEqual(len(self.claim()), 1)
+
+    def test_claimFromTheAddressItself(self) -> None:
+        claim = discovery(ndp.ADVERTISEMENT, OURS, "ff02::1", OURS, ndp.TARGET_LINK, OTHER, ndp.OVERRIDE)
+        self.assertEqual(len(messages(self.receive(frame(claim, ALL_NODES, OTHER)))), 1)
+        self.assertEqual(self.host.ndp.counters["inConflicts"], 1)
+
+    def test_claimFromTheAddressItselfThroughARouter(self) -> None:
+        claim = discovery(ndp.ADVERTISEMENT, OURS, "ff02::1", OURS, ndp.TARGET_LINK, OTHER, ndp.OVERRIDE, 254)
+        self.assertEqual(self.receive(frame(claim, ALL_NODES, OTHER)), [])
+
+    def test_claimFromTheAddressItselfThatDoesNotSumUp(self) -> None:
+        claim = discovery(ndp.ADVERTISEMENT, OURS, "ff02::1", OURS, ndp.TARGET_LINK, OTHER, ndp.OVERRIDE)
+        self.assertEqual(self.receive(frame(claim[:-1] + b"\xff", ALL_NODES, OTHER)), [])
+
+    def test_advertisementOfAnotherFromAnAddressOfOurs(self) -> None:
+        self.write()
+        self.advertise(source=OURS)
+        self.assertEqual(self.state(), (neighbours.INCOMPLETE, None))
+
+    def test_ourOwnComeBackIsNoClaim(self) -> None:
+        self.assertEqual(self.claim(station=OWN, link=OWN), [])
+        self.assertEqual(self.host.ndp.counters["inConflicts"], 0)

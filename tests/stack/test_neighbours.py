@@ -1,0 +1,444 @@
+"""
+Tests for L{txtuntap.stack.neighbours}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from txtuntap.interfaces import INeighbours
+from txtuntap.stack import neighbours
+from txtuntap.stack.neighbours import NeighbourCache
+
+A = b"\x0a\0\0\x01"
+B = b"\xfd" + bytes(14) + b"\x02"
+PEER = b"\x02\0\0\0\0\x02"
+OTHER = b"\x02\0\0\0\0\x03"
+KIB = 1024
+
+
+def number(index: int) -> bytes:
+    """
+    One of many addresses.
+    """
+    return b"\x0b\0" + index.to_bytes(2, "big")
+
+
+class CacheTestCase(SynchronousTestCase):
+    """
+    @ivar asked: when who was asked for what.
+    @ivar sent: what has gone, and to whom.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.asked: list[tuple[float, bytes, bytes | None]] = []
+        self.sent: list[tuple[str, bytes]] = []
+        self.cache = NeighbourCache(self.clock, self.solicit)
+
+    def solicit(self, address: bytes, station: bytes | None) -> None:
+        self.asked.append((self.clock.seconds(), address, station))
+
+    def sender(self, name: str) -> Callable[[bytes], None]:
+        return lambda station: self.sent.append((name, station))
+
+    def hold(self, *names: str, address: bytes = A, octets: int = 100) -> None:
+        for name in names:
+            self.cache.hold(address, self.sender(name), octets)
+
+    def wait(self, seconds: float) -> None:
+        for _ in range(int(seconds * 4)):
+            self.clock.advance(0.25)
+
+    def known(self, address: bytes = A, station: bytes = PEER) -> None:
+        """
+        Have an entry that is reachable.
+        """
+        self.cache.hold(address, self.sender("first"), 1)
+        self.cache.confirmed(address, station)
+        del self.asked[:], self.sent[:]
+
+
+class ResolutionTests(CacheTestCase):
+    def test_interface(self) -> None:
+        self.assertTrue(verifyObject(INeighbours, self.cache))
+
+    def test_unknownIsAskedForAtOnce(self) -> None:
+        self.hold("one")
+        self.assertEqual(self.asked, [(0.0, A, None)])
+
+    def test_oneRequestASecondThreeTries(self) -> None:
+        self.hold("one")
+        self.wait(20)
+        self.assertEqual([time for time, _, _ in self.asked], [0.0, 1.0, 2.0])
+        self.assertEqual(self.cache.counters["outSolicits"], 3)
+
+    def test_whatIsHeldLaterAsksNoMore(self) -> None:
+        self.hold("one", "two", "three")
+        self.assertEqual(len(self.asked), 1)
+
+    def test_nobodyAnswers(self) -> None:
+        self.hold("one")
+        self.wait(2.75)
+        self.assertEqual(list(self.cache.incomplete), [A])
+        self.wait(0.25)
+        self.assertEqual(list(self.cache.incomplete), [])
+        self.assertEqual((self.cache.counters["unresolved"], self.cache.counters["outDiscards"]), (1, 1))
+
+    def test_askedForAgainLater(self) -> None:
+        self.hold("one")
+        self.wait(10)
+        self.hold("two")
+        self.assertEqual([time for time, _, _ in self.asked], [0.0, 1.0, 2.0, 10.0])
+
+    def test_unknownWhileAskedFor(self) -> None:
+        self.hold("one")
+        self.assertIsNone(self.cache.lookup(A))
+
+    def test_answerSendsWhatWaitsInOrder(self) -> None:
+        self.hold("one", "two")
+        self.cache.confirmed(A, PEER)
+        self.assertEqual(self.sent, [("one", PEER), ("two", PEER)])
+        self.assertEqual(self.cache.lookup(A), PEER)
+
+    def test_answerEndsTheAsking(self) -> None:
+        self.hold("one")
+        self.cache.confirmed(A, PEER)
+        self.wait(5)
+        self.assertEqual(len(self.asked), 1)
+
+    def test_answerThatComesWhileAsking(self) -> None:
+        cache = NeighbourCache(self.clock, lambda address, station: cache.confirmed(address, PEER))
+        cache.hold(A, self.sender("one"), 100)
+        self.assertEqual(self.sent, [("one", PEER)])
+        self.assertEqual(cache._waitingOctets, 0)
+
+    def test_answersToWhatWasNotAsked(self) -> None:
+        self.cache.confirmed(A, PEER)
+        self.assertIsNone(self.cache.lookup(A))
+
+    def test_answerThatNamesNoStation(self) -> None:
+        self.hold("one")
+        self.cache.confirmed(A, None)
+        self.assertIsNone(self.cache.lookup(A))
+
+    def test_bothVersions(self) -> None:
+        self.hold("four")
+        self.hold("six", address=B)
+        self.cache.confirmed(B, OTHER)
+        self.assertEqual(self.sent, [("six", OTHER)])
+
+
+class WaitingTests(CacheTestCase):
+    def test_threeWaitAndTheOldestGoes(self) -> None:
+        self.hold("one", "two", "three", "four")
+        self.cache.confirmed(A, PEER)
+        self.assertEqual([name for name, _ in self.sent], ["two", "three", "four"])
+        self.assertEqual(self.cache.counters["outDiscards"], 1)
+
+    def test_threeForEachAddress(self) -> None:
+        self.hold("one", "two", "three")
+        self.hold("four", address=B)
+        self.cache.confirmed(A, PEER)
+        self.assertEqual(len(self.sent), 3)
+
+    def test_octetsInAll(self) -> None:
+        self.hold("one", octets=200 * KIB)
+        self.hold("two", address=B, octets=57 * KIB)
+        self.hold("three", address=B, octets=56 * KIB)
+        self.cache.confirmed(B, PEER)
+        self.assertEqual([name for name, _ in self.sent], ["three"])
+        self.assertEqual(self.cache.counters["outDiscards"], 1)
+
+    def test_octetsThatHaveGoneMakeRoom(self) -> None:
+        self.hold("one", octets=256 * KIB)
+        self.cache.confirmed(A, PEER)
+        self.hold("two", address=B, octets=256 * KIB)
+        self.cache.confirmed(B, PEER)
+        self.assertEqual([name for name, _ in self.sent], ["one", "two"])
+
+    def test_octetsGivenUpMakeRoom(self) -> None:
+        self.hold("one", octets=256 * KIB)
+        self.wait(5)
+        self.hold("two", octets=256 * KIB)
+        self.cache.confirmed(A, PEER)
+        self.assertEqual(self.sent, [("two", PEER)])
+
+    def test_oldestMakesRoomForTheFourth(self) -> None:
+        self.hold("one", "two", "three", "four", octets=80 * KIB)
+        self.cache.confirmed(A, PEER)
+        self.assertEqual([name for name, _ in self.sent], ["two", "three", "four"])
+
+    def test_whatDoesNotFitDrivesNothingOut(self) -> None:
+        self.hold("one", "two", "three")
+        self.hold("four", octets=300 * KIB)
+        self.cache.confirmed(A, PEER)
+        self.assertEqual([name for name, _ in self.sent], ["one", "two", "three"])
+
+
+class StateTests(CacheTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.known()
+
+    def state(self) -> str:
+        return self.cache.entries[A].state
+
+    def stale(self) -> None:
+        self.wait(31)
+        self.assertEqual(self.state(), neighbours.STALE)
+
+    def test_reachableForHalfAMinute(self) -> None:
+        self.wait(29.75)
+        self.assertEqual(self.state(), neighbours.REACHABLE)
+        self.wait(0.25)
+        self.assertEqual(self.state(), neighbours.STALE)
+
+    def test_confirmedAgainIsReachableForLonger(self) -> None:
+        self.wait(20)
+        self.cache.confirmed(A, PEER)
+        self.wait(20)
+        self.assertEqual(self.state(), neighbours.REACHABLE)
+
+    def test_reachableIsNotAskedFor(self) -> None:
+        for _ in range(29):
+            self.cache.lookup(A)
+            self.wait(1)
+        self.assertEqual(self.asked, [])
+
+    def test_staleUnusedIsNotAskedFor(self) -> None:
+        self.wait(1000)
+        self.assertEqual(self.asked, [])
+        self.assertEqual(self.cache.lookup(A), PEER)
+
+    def test_staleUsedIsAskedForFiveSecondsLater(self) -> None:
+        self.stale()
+        self.assertEqual(self.cache.lookup(A), PEER)
+        self.assertEqual(self.state(), neighbours.DELAY)
+        self.wait(4.75)
+        self.assertEqual(self.asked, [])
+        self.wait(0.25)
+        self.assertEqual((self.state(), self.asked), (neighbours.PROBE, [(36.0, A, PEER)]))
+
+    def test_useWhileDelayedDoesNotPutTheQuestionOff(self) -> None:
+        self.stale()
+        for _ in range(6):
+            self.cache.lookup(A)
+            self.wait(1)
+        self.assertEqual(self.asked[0][0], 36.0)
+
+    def test_stationIsAskedFirstAndEverybodyLast(self) -> None:
+        self.stale()
+        self.cache.lookup(A)
+        self.wait(20)
+        self.assertEqual(self.asked, [(36.0, A, PEER), (37.0, A, PEER), (38.0, A, None)])
+
+    def test_knownWhileAsked(self) -> None:
+        self.stale()
+        self.cache.lookup(A)
+        self.wait(6)
+        self.assertEqual(self.cache.lookup(A), PEER)
+
+    def test_stationThatAnswersNoMoreIsForgotten(self) -> None:
+        self.stale()
+        self.cache.lookup(A)
+        self.wait(8)
+        self.assertIsNone(self.cache.lookup(A))
+        self.assertEqual(self.cache.counters["unresolved"], 1)
+
+    def test_answerMakesItReachable(self) -> None:
+        self.stale()
+        self.cache.lookup(A)
+        self.wait(5)
+        self.cache.confirmed(A, PEER)
+        self.wait(5)
+        self.assertEqual((self.state(), len(self.asked)), (neighbours.REACHABLE, 1))
+
+    def test_answerWithoutAStationConfirmsTheOneAsked(self) -> None:
+        self.stale()
+        self.cache.lookup(A)
+        self.wait(5)
+        self.cache.confirmed(A, None)
+        self.assertEqual((self.state(), self.cache.lookup(A)), (neighbours.REACHABLE, PEER))
+
+    def test_answerOfAnotherStationReplaces(self) -> None:
+        self.stale()
+        self.cache.lookup(A)
+        self.wait(5)
+        self.cache.confirmed(A, OTHER)
+        self.assertEqual((self.state(), self.cache.lookup(A)), (neighbours.REACHABLE, OTHER))
+
+    def test_answerThatMayNotReplaceDoesNot(self) -> None:
+        self.stale()
+        self.cache.lookup(A)
+        self.wait(5)
+        self.cache.confirmed(A, OTHER, override=False)
+        self.assertEqual((self.state(), self.cache.lookup(A)), (neighbours.PROBE, PEER))
+
+
+class ClaimTests(CacheTestCase):
+    def test_strangersAreNotRemembered(self) -> None:
+        self.cache.heard(A, PEER, False)
+        self.assertIsNone(self.cache.lookup(A))
+
+    def test_whoAsksForUsIs(self) -> None:
+        self.cache.heard(A, PEER, True)
+        self.assertEqual((self.cache.lookup(A), self.asked), (PEER, []))
+
+    def test_whoAsksForUsIsNotTakenForGranted(self) -> None:
+        self.cache.heard(A, PEER, True)
+        self.cache.lookup(A)
+        self.wait(5)
+        self.assertEqual(self.asked, [(5.0, A, PEER)])
+
+    def test_answersWhatIsBeingAsked(self) -> None:
+        self.hold("one")
+        self.cache.heard(A, PEER, False)
+        self.assertEqual(self.sent, [("one", PEER)])
+        self.assertEqual(self.cache.entries[A].state, neighbours.STALE)
+
+    def test_sameStationChangesNothing(self) -> None:
+        self.known()
+        self.cache.heard(A, PEER, False)
+        self.wait(5)
+        self.assertEqual((self.cache.lookup(A), self.asked), (PEER, []))
+
+    def test_anotherStationIsAskedAboutAndNotBelieved(self) -> None:
+        self.known()
+        self.wait(2)
+        self.cache.heard(A, OTHER, False)
+        self.clock.advance(0)
+        self.assertEqual((self.cache.lookup(A), self.asked), (PEER, [(2.0, A, PEER)]))
+
+    def test_theOldStationAnswers(self) -> None:
+        self.known()
+        self.cache.heard(A, OTHER, True)
+        self.wait(1)
+        self.cache.confirmed(A, PEER)
+        self.wait(20)
+        self.assertEqual(self.cache.lookup(A), PEER)
+
+    def test_theNewStationAnswersOurQuestion(self) -> None:
+        self.known()
+        self.cache.heard(A, OTHER, False)
+        self.wait(1)
+        self.cache.confirmed(A, OTHER)
+        self.assertEqual(self.cache.lookup(A), OTHER)
+
+    def test_answerToNoQuestionReplacesNothing(self) -> None:
+        self.known()
+        self.cache.confirmed(A, OTHER)
+        self.assertEqual(self.cache.lookup(A), PEER)
+
+    def test_answerBeforeTheQuestionReplacesNothing(self) -> None:
+        self.known()
+        self.wait(31)
+        self.cache.lookup(A)
+        self.cache.confirmed(A, OTHER)
+        self.assertEqual(self.cache.lookup(A), PEER)
+
+    def test_claimHastensTheQuestion(self) -> None:
+        self.known()
+        self.wait(31)
+        self.cache.lookup(A)
+        self.cache.heard(A, OTHER, False)
+        self.clock.advance(0)
+        self.assertEqual([time for time, _, _ in self.asked], [31.0])
+
+    def test_claimsMakeNoMoreThanOneQuestionASecond(self) -> None:
+        self.known()
+        for _ in range(100):
+            self.cache.heard(A, OTHER, True)
+            self.clock.advance(0.0625)
+            self.cache.confirmed(A, PEER)
+        times = [time for time, _, _ in self.asked]
+        self.assertGreater(len(times), 3)
+        self.assertGreaterEqual(min(b - a for a, b in pairwise(times)), 1.0)
+
+
+class TableTests(CacheTestCase):
+    def fill(self, count: int) -> None:
+        for index in range(count):
+            self.known(number(index))
+
+    def test_permanentIsNeitherAskedForNorReplaced(self) -> None:
+        self.cache.add("10.0.0.1", PEER)
+        for _ in range(100):
+            self.cache.heard(A, OTHER, True)
+            self.cache.confirmed(A, OTHER)
+            self.assertEqual(self.cache.lookup(A), PEER)
+            self.wait(1)
+        self.assertEqual(self.asked, [])
+
+    def test_permanentSendsWhatWaits(self) -> None:
+        self.hold("one")
+        self.cache.add("10.0.0.1", "02:00:00:00:00:02")
+        self.assertEqual(self.sent, [("one", PEER)])
+
+    def test_permanentReplacesWhatWasFound(self) -> None:
+        self.known()
+        self.cache.add(A, OTHER)
+        self.wait(100)
+        self.assertEqual((self.cache.lookup(A), self.asked), (OTHER, []))
+
+    def test_whatIsNoAddress(self) -> None:
+        self.assertRaises(ValueError, self.cache.add, "here", PEER)
+        self.assertRaises(ValueError, self.cache.add, A, "there")
+
+    def test_remove(self) -> None:
+        self.known()
+        self.cache.remove("10.0.0.1")
+        self.assertIsNone(self.cache.lookup(A))
+
+    def test_removeWhatIsBeingAskedFor(self) -> None:
+        self.hold("one")
+        self.cache.remove(A)
+        self.wait(5)
+        self.assertEqual((len(self.asked), self.cache.counters["outDiscards"]), (1, 1))
+
+    def test_removeWhatIsUnknown(self) -> None:
+        self.assertRaises(ValueError, self.cache.remove, A)
+
+    def test_leastRecentlyUsedGoes(self) -> None:
+        self.fill(512)
+        self.cache.lookup(number(0))
+        self.known()
+        self.assertEqual(len(self.cache.entries), 512)
+        self.assertEqual((self.cache.lookup(number(0)), self.cache.lookup(number(1))), (PEER, None))
+        self.assertEqual(self.cache.counters["evicted"], 1)
+
+    def test_permanentIsNeverEvicted(self) -> None:
+        self.cache.add(A, PEER)
+        self.fill(600)
+        self.assertEqual((self.cache.lookup(A), len(self.cache.entries)), (PEER, 512))
+
+    def test_oldestThatIsAskedForGoes(self) -> None:
+        for index in range(65):
+            self.hold("one", address=number(index))
+        self.assertEqual(len(self.cache.incomplete), 64)
+        self.assertNotIn(number(0), self.cache.incomplete)
+        self.assertEqual(self.cache.counters["outDiscards"], 1)
+
+    def test_whatIsAskedForEvictsNothingKnown(self) -> None:
+        self.fill(512)
+        for index in range(1000, 1200):
+            self.hold("one", address=number(index))
+        self.assertEqual([self.cache.lookup(number(index)) for index in range(512)], [PEER] * 512)
+
+    def test_clearLeavesWhatIsPermanent(self) -> None:
+        self.known(B)
+        self.cache.add(A, PEER)
+        self.hold("one", address=number(1))
+        self.cache.clear()
+        self.assertEqual((list(self.cache.entries), self.cache.incomplete), ([A], {}))
+
+    def test_clearLeavesNothingToBeDone(self) -> None:
+        self.known(B)
+        self.hold("one")
+        self.cache.clear()
+        self.assertEqual(self.clock.getDelayedCalls(), [])

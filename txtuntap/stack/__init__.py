@@ -1,0 +1,3 @@
+"""
+What makes an IP layer a host: what it answers by itself.
+"""

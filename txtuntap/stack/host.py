@@ -1,0 +1,342 @@
+"""
+A whole host on a TUN or TAP device: give it addresses, put it on a port, and it is on the network like any other
+machine, while C{DatagramProtocol}s listen on it as they would on the reactor.
+
+    host = Host(["10.0.0.2/24", "fd00::2/64"], reactor=reactor)
+    port = TuntapPort("tap0", host.ethernet, reactor=reactor)
+    port.startListening()
+    host.listenUDP(53, dns.DNSDatagramProtocol(controller))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from random import Random, SystemRandom
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError, InvalidAddressError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IReactorUDP
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from txtuntap.ethernet import EthernetProtocol, randomLinkAddress
+from txtuntap.ip import IPProtocol
+from txtuntap.packet import Packet
+from txtuntap.rawudp import RawUDPProtocol, UDPTransport
+from txtuntap.routing import StaticRoutes
+from txtuntap.stack.arp import ARPProtocol
+from txtuntap.stack.guard import AddressGuard
+from txtuntap.stack.icmp import ICMPProtocol
+from txtuntap.stack.ndp import NeighbourDiscovery
+from txtuntap.stack.neighbours import NeighbourCache
+from txtuntap.stack.ping import Pong
+from txtuntap.wire import icmp
+from txtuntap.wire import udp as udpWire
+from txtuntap.wire.address import addressText, linkAddressText, packAddress, packLinkAddress
+from txtuntap.wire.ethernet import ARP, IPV4, IPV6
+
+#: Ports handed out for port 0 (RFC 6056 section 3.2).
+_EPHEMERAL = range(49152, 65536)
+
+
+class HostEthernet(EthernetProtocol):
+    """
+    Tells its host when it gets a link, and when it loses it.
+    """
+
+    def __init__(self, address: bytes, linked: Callable[[], None], unlinked: Callable[[], None]) -> None:
+        super().__init__(address)
+        self._linked = linked
+        self._unlinked = unlinked
+
+    def doStart(self) -> None:
+        super().doStart()
+        if self.numPorts == 1:
+            self._linked()
+
+    def doStop(self) -> None:
+        if self.numPorts == 1:
+            self._unlinked()
+        super().doStop()
+
+
+@implementer(IReactorTime, IReactorUDP)
+class Host:
+    """
+    A host with addresses of its own.
+
+    It answers ARP and neighbour solicitations for its addresses, and echo requests to them; finds the stations it
+    writes to; tells senders with an ICMP error what of theirs was of no use, as far as it may; and has UDP ports.
+
+    It is an C{IReactorTime}, its reactor's, so that a library can be given it in place of a reactor.
+
+    @ivar ethernet: to be put on a tap.
+    @ivar ip: to be put on a tun.
+    @ivar udp: the UDP layer.
+    @ivar icmp: ICMP for both versions.
+    @ivar routes: where packets leave for.
+    @ivar neighbours: the stations on the link.
+    @ivar linkAddress: our own, six octets.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        addresses: Iterable[str] = (),
+        reactor: Any = None,
+        linkAddress: str | bytes | None = None,
+        gateways: Iterable[str] = (),
+        anyAddresses: Iterable[str] = (),
+        addressLost: Callable[[str, bytes], None] | None = None,
+        verifyChecksum: bool = True,
+        random: Random | None = None,
+    ) -> None:
+        """
+        @param addresses: our own in CIDR notation, IPv4 and IPv6. On a tap, a link-local one comes by itself.
+        @param reactor: an C{IReactorTime}; by default, the global reactor.
+        @param linkAddress: six octets or text; by default, a random locally administered one.
+        @param gateways: default routes' next hops, one of each version at most.
+        @param anyAddresses: whole networks whose every address is ours ("AnyIP"), in CIDR notation. They are reached by
+            a route: nothing here says to anybody on the link that we have them.
+        @param addressLost: called with an address of ours (text) that turned out to be another's, and the station that
+            has it. The host goes on without it.
+        @param random: where chance comes from, but for what nobody may guess.
+
+        @raise ValueError: one of them is no address.
+        """
+        if reactor is None:
+            from twisted.internet import reactor
+        if isinstance(addresses, str) or isinstance(gateways, str) or isinstance(anyAddresses, str):
+            raise ValueError("addresses, gateways and anyAddresses are lists: give ['10.0.0.2/24']")
+        self._reactor: IReactorTime = reactor
+        random = random or SystemRandom()
+        self.linkAddress = randomLinkAddress() if linkAddress is None else packLinkAddress(linkAddress)
+        self._addressLost = addressLost
+        self.neighbours = NeighbourCache(reactor, self._solicit)
+        self.routes = StaticRoutes()
+        self.ip = IPProtocol([], verifyChecksum, self.routes, self.neighbours, reactor)
+        for address in addresses:
+            self.ip.addAddress(address)
+        for gateway in gateways:
+            self.addRoute("::/0" if ":" in gateway else "0.0.0.0/0", gateway)
+        for network in anyAddresses:
+            self._own.addNetwork(network)
+        self.udp = RawUDPProtocol(verifyChecksum)
+        self.icmp = ICMPProtocol(self.ip, reactor, random)
+        self.ip.addProto(udpWire.PROTOCOL, self.udp)
+        for number in icmp.PROTOCOL.values():
+            self.ip.addProto(number, self.icmp)
+        self.ip.onDropped = self._ipDropped
+        self.udp.onDropped = self._udpDropped
+        self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked)
+        self.arp = ARPProtocol(
+            self.ethernet, self.neighbours, self._own.isOwn, self._own.isNeighbour, self.ip.sourceFor, self._conflict
+        )
+        self.ndp = self.icmp.ndp = NeighbourDiscovery(self.ip, self.neighbours, self._own.isOwn, self._conflict)
+        self._guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost)
+        self.ethernet.addProto(ARP, self.arp)
+        self.ethernet.addProto(IPV4, self.ip)
+        self.ethernet.addProto(IPV6, self.ip)
+
+    # Addresses and routes
+
+    @property
+    def _own(self) -> Any:
+        return self.ip.own
+
+    @property
+    def addresses(self) -> list[str]:
+        """
+        Our own addresses, in CIDR notation.
+        """
+        return [str(interface) for interface in self.ip.addresses]
+
+    def addAddress(self, address: str) -> None:
+        """
+        Have one more address.
+
+        @param address: in CIDR notation.
+
+        @raise ValueError: it is no address that a host can have, or is ours already.
+        """
+        self.ip.addAddress(address)
+        if self.ethernet.numPorts:
+            self._guard.claim(packAddress(address.partition("/")[0]))
+
+    def removeAddress(self, address: str) -> None:
+        """
+        Have one address less.
+
+        @param address: without its prefix length.
+
+        @raise ValueError: it is not ours.
+        """
+        self.ip.removeAddress(address)
+        self._guard.release(packAddress(address))
+
+    def addRoute(self, network: str, gateway: str | None = None) -> None:
+        """
+        Add a route; the longest prefix wins.
+
+        @param gateway: the next hop; L{None}: the network is on the link.
+
+        @raise ValueError: an argument is no such thing.
+        """
+        self.routes.add(network, gateway)
+
+    def removeRoute(self, network: str) -> None:
+        """
+        @raise ValueError: there is no route to C{network}.
+        """
+        self.routes.remove(network)
+
+    @property
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """
+        The counters of all parts, by the part's name.
+        """
+        parts = ("ethernet", "arp", "ndp", "neighbours", "ip", "icmp", "udp")
+        return {part: dict(getattr(self, part).counters) for part in parts}
+
+    # Others
+
+    def ping(self, address: str, size: int = 56, timeout: float = 1.0) -> Deferred[Pong]:
+        """
+        Ask a host for an echo.
+
+        @param address: its IP address.
+        @param size: octets of payload, random ones: at most 65,507 over IPv4, 65,527 over IPv6.
+        @param timeout: seconds to wait for the answer.
+
+        @return: fires with a L{Pong<txtuntap.stack.ping.Pong>} when the answer has come; fails with C{TimeoutError}.
+
+        @raise ValueError: an argument is not what it should be.
+        @raise OSError: there is no way to C{address}.
+        """
+        dest = packAddress(address)
+        if not 0 <= size <= udpWire.MAX_PAYLOAD[len(dest)]:
+            raise ValueError(f"an echo request carries at most {udpWire.MAX_PAYLOAD[len(dest)]} octets, not {size}")
+        return self.icmp.ping(dest, SystemRandom().randbytes(size), timeout)
+
+    # UDP
+
+    def listenUDP(
+        self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
+    ) -> UDPTransport:
+        """
+        Have a protocol listen on a UDP port: C{IReactorUDP.listenUDP}.
+
+        @param port: 0 takes a free one that nobody can guess (RFC 6056).
+        @param interface: an address of ours to listen on; C{"0.0.0.0"} all of IPv4, C{"::"} all of IPv6, C{""} all.
+        @param maxPacketSize: has no meaning here: a datagram is delivered whole.
+
+        @raise CannotListenError: the port is taken.
+        @raise InvalidAddressError: C{interface} is no IP address.
+        """
+        address = b""
+        if interface:
+            try:
+                address = packAddress(interface.partition("%")[0])
+            except ValueError:
+                raise InvalidAddressError(interface, "not an IPv4 or IPv6 address.") from None
+            if any(address) and not self._own.owns(address):
+                raise CannotListenError(interface, port, OSError(0, f"{interface} is no address of this host"))
+        if port == 0:
+            free = [number for number in _EPHEMERAL if not self.udp.bound(number)]
+            if not free:
+                raise CannotListenError(interface, port, OSError(0, "no port is free"))
+            port = SystemRandom().choice(free)
+        for other in self.udp.bound(port):
+            if _overlap(address, other.interface):
+                raise CannotListenError(interface, port, OSError(0, f"{other!r} is there already"))
+        return self.udp.bind(port, protocol, address)
+
+    # Time
+
+    def seconds(self) -> float:
+        """
+        See C{IReactorTime}.
+        """
+        return self._reactor.seconds()
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
+        """
+        See C{IReactorTime}.
+        """
+        return self._reactor.callLater(delay, callable, *args, **kwargs)
+
+    def getDelayedCalls(self) -> Any:
+        """
+        See C{IReactorTime}.
+        """
+        return self._reactor.getDelayedCalls()
+
+    # The link
+
+    def _linked(self) -> None:
+        link = self.linkAddress
+        eui64 = bytes((link[0] ^ 2,)) + link[1:3] + b"\xff\xfe" + link[3:]
+        linkLocal = b"\xfe\x80" + bytes(6) + eui64
+        if not self._own.isOwn(linkLocal):
+            self.ip.addAddress(f"{addressText(linkLocal)}/64")
+        for interface in self.ip.addresses:
+            self._guard.claim(interface.packed)
+
+    def _unlinked(self) -> None:
+        self._guard.clear()
+        self.neighbours.clear()
+
+    def _solicit(self, address: bytes, station: bytes | None) -> None:
+        (self.arp if len(address) == 4 else self.ndp).solicit(address, station)
+
+    def _probe(self, address: bytes) -> None:
+        (self.arp if len(address) == 4 else self.ndp).probe(address)
+
+    def _announce(self, address: bytes) -> None:
+        (self.arp if len(address) == 4 else self.ndp).announce(address)
+
+    def _conflict(self, address: bytes, station: bytes) -> None:
+        self._guard.conflict(address, station)
+
+    def _lost(self, address: bytes, station: bytes) -> None:
+        text = addressText(address)
+        self.ip.removeAddress(address)
+        self._log.warn("{address} is taken by {station}", address=text, station=linkAddressText(station))
+        if self._addressLost is not None:
+            try:
+                self._addressLost(text, station)
+            except Exception:
+                self._log.failure("Unhandled exception from addressLost")
+
+    # What is of no use
+
+    def _ipDropped(self, packet: Packet, name: str) -> None:
+        if name == "inUnknownProtos":
+            if packet.version == 4:
+                self.icmp.unreachable(packet, icmp.PROTOCOL_UNREACHABLE, 0)
+            else:
+                self.icmp.unrecognizedNextHeader(packet)
+        elif name == "inOptErrors":
+            self.icmp.parameterProblem(packet, icmp.UNRECOGNIZED_OPTION6)
+        elif name == "inSourceRoutes" and packet.version == 6:
+            self.icmp.parameterProblem(packet)
+        elif name == "reasmTimeouts" and packet.data:
+            self.icmp.reassemblyTimeExceeded(packet)
+        elif name == "inAddrErrors" and packet.version == 6 and self._own.isOwn(packet.sourceAddress):
+            self.icmp.claimed(packet)
+
+    def _udpDropped(self, packet: Packet, name: str) -> None:
+        if name == "noPorts":
+            self.icmp.unreachable(packet, icmp.PORT_UNREACHABLE, icmp.PORT_UNREACHABLE6)
+
+
+def _overlap(one: bytes, other: bytes) -> bool:
+    """
+    Whether two interfaces have an address in common.
+    """
+    if not one or not other:
+        return True
+    return len(one) == len(other) and (one == other or not any(one) or not any(other))

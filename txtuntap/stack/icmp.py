@@ -1,0 +1,220 @@
+"""
+ICMP and ICMPv6 (RFC 792, 1122 section 3.2.2, 4443): echoes answered and asked for, errors sent where a packet was of no
+use, and believed where they are about one of ours.
+"""
+
+from __future__ import annotations
+
+from random import Random, SystemRandom
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol
+from txtuntap.ip import IPProtocol
+from txtuntap.layer import Layer
+from txtuntap.packet import Packet
+from txtuntap.stack.limits import ErrorLimit
+from txtuntap.stack.ndp import NeighbourDiscovery
+from txtuntap.stack.ping import Pinger, Pong
+from txtuntap.wire import icmp as wire
+from txtuntap.wire import ipv6, ndp
+
+#: How much of a packet an error may quote, by octets in an address: the error fits the least MTU that every link has
+#: (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
+_MAX_QUOTE = {4: 576 - 20 - 8, 16: 1280 - 40 - 8}
+
+#: RFC 8200 section 4.7: there is nothing to know.
+_NO_NEXT_HEADER = 59
+
+_ADVERTISEMENT = bytes((ndp.ADVERTISEMENT,))
+
+#: Milliseconds in a day: the unit and the range of ICMP timestamps.
+_DAY = 24 * 60 * 60 * 1000
+
+
+@implementer(IRawDatagramProtocol, IPacketReceiver)
+class ICMPProtocol(Layer):
+    """
+    ICMP for both versions of IP: to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 1 and 58.
+
+    Counters, as in RFC 5837 and RFC 4293: C{inMsgs}, C{inErrors} (cut short, or not summing up), C{inEchos},
+    C{outEchoReps}, C{inUnknown} (types that mean nothing here), C{outErrors} (error messages sent), C{outLimited} (not
+    sent: too many).
+    """
+
+    def __init__(self, ip: IPProtocol, clock: IReactorTime, random: Random | None = None) -> None:
+        """
+        @param ip: the IP layer it speaks for.
+        @param clock: tells the time of day and of limits.
+        """
+        super().__init__()
+        self._ip = ip
+        self._clock = clock
+        random = random or SystemRandom()
+        self._limit = ErrorLimit(random)
+        self._pinger = Pinger(clock, random)
+        self.ndp: NeighbourDiscovery | None = None
+
+    def addProto(self, num: int, proto: Any) -> None:
+        """
+        There is nothing above ICMP.
+        """
+        raise TypeError("no protocol can be added above ICMP")
+
+    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Only packets are understood here: C{twisted.pair}'s call does not tell what an answer needs.
+        """
+        raise TypeError("ICMPProtocol goes on an IPProtocol of txtuntap")
+
+    # Up
+
+    def packetReceived(self, packet: Packet) -> None:
+        """
+        A message has come.
+        """
+        self.counters["inMsgs"] += 1
+        message = bytes(packet)
+        four = packet.version == 4
+        addresses = () if four else (packet.sourceAddress, packet.destAddress)
+        if not wire.valid(message, *addresses):
+            return self.dropped(packet, "inErrors")
+        kind, code, _, rest = wire.HEADER.unpack_from(message)
+        if kind == (wire.ECHO_REQUEST if four else wire.ECHO_REQUEST6) and not code:
+            self.counters["inEchos"] += 1
+            self._answer(packet, wire.ECHO_REPLY if four else wire.ECHO_REPLY6, rest, message[wire.HEADER_LENGTH :])
+        elif kind == (wire.ECHO_REPLY if four else wire.ECHO_REPLY6) and not code:
+            if not self._pinger.answered(packet, rest, message[wire.HEADER_LENGTH :]):
+                self.dropped(packet, "inUnknown")
+        elif four and kind == wire.TIMESTAMP_REQUEST and not code and len(message) >= wire.HEADER_LENGTH + 12:
+            now = int(self._clock.seconds() * 1000) % _DAY
+            times = message[wire.HEADER_LENGTH : wire.HEADER_LENGTH + 4] + now.to_bytes(4, "big") * 2
+            self._answer(packet, wire.TIMESTAMP_REPLY, rest, times)
+        elif not four and self.ndp is not None and kind in (ndp.SOLICITATION, ndp.ADVERTISEMENT):
+            self.ndp.received(packet, message)
+        else:
+            self.dropped(packet, "inUnknown")
+
+    def claimed(self, packet: Packet) -> None:
+        """
+        IP has dropped an IPv6 packet from an address of ours. If it advertises that address, somebody else has it: who
+        defends an address does so from it (RFC 4862 section 5.4.4).
+        """
+        if self.ndp is None or packet.data[packet.network + 6] != wire.PROTOCOL[16]:
+            return
+        packet = packet.copy()
+        packet.start = packet.transport = packet.network + ipv6.HEADER_LENGTH
+        message = bytes(packet)
+        source, dest = packet.sourceAddress, packet.destAddress
+        if message[:1] == _ADVERTISEMENT and message[8:24] == source and wire.valid(message, source, dest):
+            self.ndp.received(packet, message)
+
+    def _answer(self, packet: Packet, kind: int, rest: int, body: bytes) -> None:
+        """
+        Answer the sender of C{packet}, if it was sent to us and not to many.
+        """
+        route = self._ip.routeBack(packet)
+        if route is None or route.source != packet.destAddress:
+            return self.dropped(packet, "inUnknown")
+        addresses = () if packet.version == 4 else (route.source, route.dest)
+        self.counters["outEchoReps"] += 1
+        self._ip.output(route, wire.PROTOCOL[len(route.dest)], [wire.pack(kind, 0, rest, body, *addresses)])
+
+    def ping(self, dest: bytes, payload: bytes, timeout: float) -> Deferred[Pong]:
+        """
+        Ask for an echo: see L{Pinger.ping}.
+
+        @raise OSError: there is no way there, as L{IIPTransport.write<txtuntap.interfaces.IIPTransport.write>}.
+        """
+        route = self._ip.route(dest)
+        kind = wire.ECHO_REQUEST if len(dest) == 4 else wire.ECHO_REQUEST6
+        addresses = () if len(dest) == 4 else (route.source, route.dest)
+
+        def send(word: int, body: bytes) -> None:
+            self._ip.output(route, wire.PROTOCOL[len(dest)], [wire.pack(kind, 0, word, body, *addresses)])
+
+        return self._pinger.ping(dest, payload, timeout, send)
+
+    # Errors, down
+
+    def unreachable(self, packet: Packet, code: int, code6: int) -> None:
+        """
+        Tell the sender of C{packet} that it got nowhere.
+
+        @param code: which kind of destination is unreachable, over IPv4; C{code6}: over IPv6.
+        """
+        if packet.version == 4:
+            self._error(packet, wire.UNREACHABLE, code, 0)
+        else:
+            self._error(packet, wire.UNREACHABLE6, code6, 0)
+
+    def unrecognizedNextHeader(self, packet: Packet) -> None:
+        """
+        Tell the sender of an IPv6 packet that nobody here knows what it carries.
+        """
+        field = ipv6.nextHeaderField(packet.data, packet.network, packet.transport)
+        if packet.data[field] == _NO_NEXT_HEADER:
+            return
+        self._error(packet, wire.PARAMETER_PROBLEM6, wire.UNRECOGNIZED_NEXT_HEADER6, field - packet.network)
+
+    def parameterProblem(self, packet: Packet, code6: int = 0) -> None:
+        """
+        Tell the sender of C{packet} that its header makes no sense at C{packet.start}.
+        """
+        pointer = packet.start - packet.network
+        if packet.version == 4:
+            self._error(packet, wire.PARAMETER_PROBLEM, 0, pointer << 24)
+        else:
+            self._error(packet, wire.PARAMETER_PROBLEM6, code6, pointer)
+
+    def reassemblyTimeExceeded(self, packet: Packet) -> None:
+        """
+        Tell the sender of a first fragment that the others did not come.
+        """
+        kind = wire.TIME_EXCEEDED if packet.version == 4 else wire.TIME_EXCEEDED6
+        self._error(packet, kind, wire.REASSEMBLY_TIME_EXCEEDED, 0)
+
+    def _error(self, packet: Packet, kind: int, code: int, rest: int) -> None:
+        """
+        Send an error to the sender of C{packet}, unless one must not be sent (RFC 1122 section 3.2.2, RFC 4443 section
+        2.4e): about an error, to or from what is not one host, or too often.
+        """
+        route = self._ip.routeBack(packet)
+        if route is None or route.source != packet.destAddress or self._isError(packet):
+            return
+        linkDest = packet.linkDest
+        if linkDest is not None and linkDest[0] & 1:
+            return
+        if not self._limit.permits(route.dest, self._clock.seconds()):
+            self.counters["outLimited"] += 1
+            return
+        size = len(route.dest)
+        quote = packet.data[packet.network : packet.end][: _MAX_QUOTE[size]]
+        addresses = () if size == 4 else (route.source, route.dest)
+        self.counters["outErrors"] += 1
+        self._ip.output(route, wire.PROTOCOL[size], [wire.pack(kind, code, rest, quote, *addresses)])
+
+    def _isError(self, packet: Packet) -> bool:
+        """
+        Whether C{packet} is an ICMP error itself, or may be: what cannot be looked into counts as one.
+        """
+        data = packet.data
+        if packet.version == 4:
+            if data[packet.network + 9] != wire.PROTOCOL[4]:
+                return False
+            at = packet.network + ((data[packet.network] & 0x0F) << 2)
+            return at >= packet.end or data[at] in wire.ERRORS
+        kind, at = data[packet.network + 6], packet.network + ipv6.HEADER_LENGTH
+        # By their lengths alone: what is in these headers may be what the error is about.
+        for _ in range(ipv6.MAX_EXTENSIONS):
+            if kind not in ipv6.EXTENSIONS or at + 8 > packet.end:
+                break
+            kind, at = data[at], at + (8 if kind == ipv6.FRAGMENT else (data[at + 1] + 1) * 8)
+        if kind in ipv6.EXTENSIONS:
+            return True
+        if kind != wire.PROTOCOL[16]:
+            return False
+        return at >= packet.end or data[at] < wire.FIRST_INFORMATIONAL6

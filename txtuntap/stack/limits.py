@@ -1,0 +1,69 @@
+"""
+How often something may happen: token buckets.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+
+class TokenBucket:
+    """
+    Permits C{burst} at once, and C{rate} a second in the long run.
+    """
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._filled: float | None = None
+
+    def take(self, now: float, spare: float = 0.0) -> bool:
+        """
+        @param now: seconds; may step backwards.
+        @param spare: tokens that must be left over.
+
+        @return: whether it may happen now.
+        """
+        if self._filled is not None:
+            self._tokens = min(self._burst, self._tokens + max(0.0, now - self._filled) * self._rate)
+        self._filled = now
+        if self._tokens < 1 + spare:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class ErrorLimit:
+    """
+    How many ICMP errors may be sent: one a second to each destination, six at once; a thousand a second to all, fifty
+    at once. As Linux does, and for the same reasons: an error goes to whoever the sender claims to be.
+
+    The limit for all is a side channel: who can exhaust it with forged packets and count what is left learns which
+    ports are open (CVE-2020-25705). So it is blurred by a few tokens.
+    """
+
+    RATE, BURST = 1000.0, 50.0
+    RATE_EACH, BURST_EACH = 1.0, 6.0
+
+    #: Destinations remembered; the oldest goes.
+    MAX_DESTINATIONS = 1024
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._all = TokenBucket(self.RATE, self.BURST)
+        self._each: dict[bytes, TokenBucket] = {}
+
+    def permits(self, dest: bytes, now: float) -> bool:
+        """
+        @param dest: a packed IP address.
+        @param now: seconds.
+
+        @return: whether an error may be sent there now; if so, it counts.
+        """
+        bucket = self._each.get(dest)
+        if bucket is None:
+            if len(self._each) >= self.MAX_DESTINATIONS:
+                del self._each[next(iter(self._each))]
+            bucket = self._each[dest] = TokenBucket(self.RATE_EACH, self.BURST_EACH)
+        return bucket.take(now) and self._all.take(now, self._random.randrange(3))

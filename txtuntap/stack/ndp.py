@@ -1,0 +1,140 @@
+"""
+Neighbour discovery for IPv6: says who has our addresses, and asks who has others (RFC 4861 section 7.2, RFC 4862).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from txtuntap.ip import IPProtocol
+from txtuntap.packet import Packet
+from txtuntap.routing import Route
+from txtuntap.stack.neighbours import NeighbourCache, isStation
+from txtuntap.wire import icmp
+from txtuntap.wire import ndp as wire
+from txtuntap.wire.address import groupLinkAddress, packAddress, solicitedNode
+
+_ALL_NODES = packAddress("ff02::1")
+_NOBODY = bytes(16)
+
+
+class NeighbourDiscovery:
+    """
+    Answers solicitations for our addresses, and finds stations for a L{NeighbourCache}.
+
+    Counters: C{inErrors} (malformed, through a router, from what is no station or from our own), C{inSolicits},
+    C{inAdvertisements}, C{outAdvertisements}, C{inOthers} (about other addresses), C{inConflicts} (somebody else claims
+    an address of ours).
+    """
+
+    def __init__(
+        self,
+        ip: IPProtocol,
+        neighbours: NeighbourCache,
+        owns: Callable[[bytes], bool],
+        conflict: Callable[[bytes, bytes], None],
+    ) -> None:
+        """
+        @param owns: tells whether we answer for an address.
+        @param conflict: called with an address of ours and the station that claims it.
+        """
+        self.counters: Counter[str] = Counter()
+        self._ip = ip
+        self._neighbours = neighbours
+        self._owns = owns
+        self._conflict = conflict
+
+    def received(self, packet: Packet, message: bytes) -> None:
+        """
+        A solicitation or an advertisement has come.
+
+        @param message: the ICMPv6 message, which sums up.
+        """
+        solicitation = message[0] == wire.SOLICITATION
+        parsed = wire.parse(message, wire.SOURCE_LINK if solicitation else wire.TARGET_LINK)
+        ethernet = packet.ethernet
+        if parsed is None or packet.hopLimit != wire.HOP_LIMIT or ethernet is None or not isStation(packet.linkSource):
+            self.counters["inErrors"] += 1
+        elif packet.linkSource == ethernet.linkAddress:
+            # Our own has come back (RFC 4862 appendix A): nobody else wants the address.
+            self.counters["inErrors"] += 1
+        elif solicitation:
+            self._solicited(packet, *parsed)
+        else:
+            self._advertised(packet, message, *parsed)
+
+    def solicit(self, address: bytes, station: bytes | None) -> None:
+        """
+        Ask who has C{address}.
+
+        @param station: whom to ask; L{None}: everybody who could.
+        """
+        source = self._ip.sourceFor(address)
+        if source is not None:
+            dest = solicitedNode(address) if station is None else address
+            self._send(wire.SOLICITATION, 0, address, wire.SOURCE_LINK, source, dest, station)
+
+    def probe(self, address: bytes) -> None:
+        """
+        Ask whether anybody has C{address}, without claiming it (RFC 4862 section 5.4.2).
+        """
+        self._send(wire.SOLICITATION, 0, address, None, _NOBODY, solicitedNode(address), None)
+
+    def announce(self, address: bytes) -> None:
+        """
+        Tell everybody that C{address} is ours.
+        """
+        self._send(wire.ADVERTISEMENT, wire.OVERRIDE, address, wire.TARGET_LINK, address, _ALL_NODES, None)
+
+    def _solicited(self, packet: Packet, target: bytes, link: bytes | None) -> None:
+        self.counters["inSolicits"] += 1
+        source = packet.sourceAddress
+        probing = source == _NOBODY
+        if probing and (link is not None or packet.destAddress != solicitedNode(target)):
+            self.counters["inErrors"] += 1
+            return
+        if not self._owns(target):
+            self.counters["inOthers"] += 1
+            return
+        self.counters["outAdvertisements"] += 1
+        if probing:
+            # Somebody wants to have it: it is taken.
+            self.announce(target)
+            return
+        if link is not None:
+            self._neighbours.heard(source, link, True)
+        flags = wire.SOLICITED | wire.OVERRIDE
+        self._send(wire.ADVERTISEMENT, flags, target, wire.TARGET_LINK, target, source, link or packet.linkSource)
+
+    def _advertised(self, packet: Packet, message: bytes, target: bytes, link: bytes | None) -> None:
+        self.counters["inAdvertisements"] += 1
+        solicited = bool(message[4] & 0x40)
+        group = packet.destAddress[0] == 0xFF
+        if solicited and group:
+            self.counters["inErrors"] += 1
+        elif self._owns(target):
+            self.counters["inConflicts"] += 1
+            self._conflict(target, link or packet.linkSource or b"")
+        elif solicited:
+            self._neighbours.confirmed(target, link, bool(message[4] & 0x20))
+        elif link is not None:
+            self._neighbours.heard(target, link, False)
+
+    def _send(
+        self,
+        kind: int,
+        flags: int,
+        target: bytes,
+        option: int | None,
+        source: bytes,
+        dest: bytes,
+        station: bytes | None,
+    ) -> None:
+        ethernet = self._ip.ethernet
+        if ethernet is None:
+            return
+        body = wire.packBody(target, option, ethernet.linkAddress)
+        message = icmp.pack(kind, 0, flags, body, source, dest)
+        route = Route(source, dest, ethernet, station or groupLinkAddress(dest))
+        self._ip.output(route, icmp.PROTOCOL[16], [message], wire.HOP_LIMIT)

@@ -1,0 +1,283 @@
+"""
+The stations on the link by IP address, found by asking: one cache for ARP (RFC 826, RFC 1122 section 2.3.2) and for
+neighbour discovery, whose states it has for both (RFC 4861 section 7.3.2):
+
+    INCOMPLETE --answer--> REACHABLE --30 s--> STALE --used--> DELAY --5 s--> PROBE --answer--> REACHABLE
+         |                                                                      |
+         +------------------------------- no answer to three requests ----------+--> forgotten
+
+What is unresolved is kept apart from what is, and bounded apart: a scan of a whole network, which makes an entry for
+every address, must not push out the stations that are there (RFC 6583).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from txtuntap.interfaces import INeighbours
+from txtuntap.wire.address import packAddress, packLinkAddress
+
+INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, PERMANENT = (
+    "incomplete",
+    "reachable",
+    "stale",
+    "delay",
+    "probe",
+    "permanent",
+)
+
+#: Stations that are known; the least recently used goes.
+MAX_ENTRIES = 512
+
+#: Addresses being asked for; the oldest goes.
+MAX_INCOMPLETE = 64
+
+#: Datagrams that wait for one address; the oldest goes. And the octets that wait for all.
+MAX_WAITING = 3
+MAX_WAITING_OCTETS = 256 * 1024
+
+#: RFC 4861 section 10: MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT, RETRANS_TIMER, REACHABLE_TIME,
+#: DELAY_FIRST_PROBE_TIME. Times in seconds.
+TRIES = 3
+RETRANSMIT = 1.0
+REACHABLE_TIME = 30.0
+DELAY_TIME = 5.0
+
+Waiting = tuple[Callable[[bytes], None], int]
+
+
+class Neighbour:
+    """
+    What is known of one address.
+
+    @ivar state: one of the states above.
+    @ivar station: its link address, once known.
+    @ivar asked: when it was last asked, in seconds.
+    """
+
+    __slots__ = ("asked", "call", "state", "station", "tries", "waiting")
+
+    def __init__(self, state: str, station: bytes | None = None) -> None:
+        self.state = state
+        self.station = station
+        self.tries = 0
+        self.asked: float | None = None
+        self.call: IDelayedCall | None = None
+        self.waiting: list[Waiting] = []
+
+
+@implementer(INeighbours)
+class NeighbourCache:
+    """
+    Finds stations, and remembers them.
+
+    Counters: C{outSolicits} (requests sent), C{unresolved} (addresses nobody answered for), C{outDiscards} (datagrams
+    dropped that waited for one), C{evicted} (stations forgotten for others).
+
+    @ivar entries: stations that are known: L{Neighbour}s by packed IP address, the least recently used first.
+    @ivar incomplete: addresses being asked for, the oldest first.
+    """
+
+    resolves = True
+
+    def __init__(self, clock: IReactorTime, solicit: Callable[[bytes, bytes | None], None]) -> None:
+        """
+        @param solicit: called with an IP address to ask for, and the station to ask: L{None} for all of them.
+        """
+        self._clock = clock
+        self._solicit = solicit
+        self._waitingOctets = 0
+        self.entries: dict[bytes, Neighbour] = {}
+        self.incomplete: dict[bytes, Neighbour] = {}
+        self.counters: Counter[str] = Counter()
+
+    def add(self, address: str | bytes, station: str | bytes) -> None:
+        """
+        Enter a station for good.
+
+        @raise ValueError: an argument is no address.
+        """
+        self._learn(packAddress(address), packLinkAddress(station), PERMANENT)
+
+    def remove(self, address: str | bytes) -> None:
+        """
+        Forget an address.
+
+        @raise ValueError: nothing is known of it.
+        """
+        packed = packAddress(address)
+        entry = self.entries.pop(packed, None) or self.incomplete.pop(packed, None)
+        if entry is None:
+            raise ValueError(f"{address!r} is no neighbour")
+        self._end(entry)
+
+    def clear(self) -> None:
+        """
+        Forget all that was not entered for good.
+        """
+        for table in (self.entries, self.incomplete):
+            for address, entry in list(table.items()):
+                if entry.state != PERMANENT:
+                    del table[address]
+                    self._end(entry)
+
+    def lookup(self, address: bytes) -> bytes | None:
+        """
+        See L{INeighbours.lookup}. What has not been confirmed for long is, in the background.
+        """
+        entry = self.entries.get(address)
+        if entry is None:
+            return None
+        if entry.state != PERMANENT:
+            self._touch(address, entry)
+        if entry.state == STALE:
+            self._to(entry, DELAY, DELAY_TIME, address)
+        return entry.station
+
+    def hold(self, address: bytes, send: Callable[[bytes], None], octets: int) -> None:
+        """
+        See L{INeighbours.hold}.
+        """
+        entry = self.incomplete.get(address)
+        if entry is None:
+            if len(self.incomplete) >= MAX_INCOMPLETE:
+                self._end(self.incomplete.pop(next(iter(self.incomplete))))
+            entry = self.incomplete[address] = Neighbour(INCOMPLETE)
+        oldest = entry.waiting[0][1] if len(entry.waiting) >= MAX_WAITING else 0
+        if self._waitingOctets - oldest + octets > MAX_WAITING_OCTETS:
+            self.counters["outDiscards"] += 1
+        else:
+            if len(entry.waiting) >= MAX_WAITING:
+                del entry.waiting[0]
+                self.counters["outDiscards"] += 1
+            entry.waiting.append((send, octets))
+            self._waitingOctets += octets - oldest
+        if not entry.tries:
+            # Last: the answer may come before this returns.
+            self._ask(address, entry)
+
+    def confirmed(self, address: bytes, station: bytes | None, override: bool = True) -> None:
+        """
+        What looks like an answer to a request of ours has come. Where nothing was asked, it is a claim like any other.
+
+        @param station: who has the address; L{None} where it does not say: whom we asked.
+        @param override: whether it may replace what is known (the flag of RFC 4861 section 4.4).
+        """
+        entry = self.entries.get(address) or self.incomplete.get(address)
+        if entry is None or entry.state == PERMANENT:
+            return
+        station = station or entry.station
+        if station is None:
+            return
+        if station == entry.station or entry.state == INCOMPLETE or (entry.state == PROBE and override):
+            self._learn(address, station, REACHABLE)
+        else:
+            self._suspect(address, entry)
+
+    def heard(self, address: bytes, station: bytes, asksForUs: bool) -> None:
+        """
+        A station has said, unasked, that it has an address. That may refresh what is known, and answer what is being
+        asked; it never replaces a station by another before that was asked (or whoever can send takes over anybody's
+        traffic).
+
+        @param asksForUs: whether it is about to hear from us, so that it is worth an entry.
+        """
+        entry = self.entries.get(address)
+        if entry is None:
+            if address in self.incomplete or asksForUs:
+                self._learn(address, station, STALE)
+        elif entry.station != station:
+            self._suspect(address, entry)
+
+    def _suspect(self, address: bytes, entry: Neighbour) -> None:
+        """
+        An address that is known is claimed by another station: ask, as soon as may be.
+        """
+        if entry.state in (STALE, REACHABLE, DELAY):
+            since = RETRANSMIT if entry.asked is None else self._clock.seconds() - entry.asked
+            self._to(entry, DELAY, max(0.0, RETRANSMIT - max(0.0, since)), address)
+
+    def _learn(self, address: bytes, station: bytes, state: str) -> None:
+        entry = self.incomplete.pop(address, None) or self.entries.get(address)
+        if entry is None:
+            entry = Neighbour(state)
+        if address not in self.entries and len(self.entries) >= MAX_ENTRIES:
+            self._evict()
+        entry.station = station
+        self._touch(address, entry)
+        if state == REACHABLE:
+            self._to(entry, REACHABLE, REACHABLE_TIME, address)
+        else:
+            self._to(entry, state, None, address)
+        waiting, entry.waiting = entry.waiting, []
+        for send, octets in waiting:
+            self._waitingOctets -= octets
+            send(station)
+
+    def _touch(self, address: bytes, entry: Neighbour) -> None:
+        self.entries.pop(address, None)
+        self.entries[address] = entry
+
+    def _evict(self) -> None:
+        for address, entry in self.entries.items():
+            if entry.state != PERMANENT:
+                del self.entries[address]
+                self._end(entry)
+                self.counters["evicted"] += 1
+                return
+
+    def _to(self, entry: Neighbour, state: str, seconds: float | None, address: bytes) -> None:
+        if entry.call is not None and entry.call.active():
+            entry.call.cancel()
+        entry.state = state
+        entry.tries = 0
+        entry.call = None if seconds is None else self._clock.callLater(seconds, self._next, address, entry)
+
+    def _next(self, address: bytes, entry: Neighbour) -> None:
+        """
+        The time of a state is over.
+        """
+        if entry.state == REACHABLE:
+            entry.state = STALE
+        elif entry.state == DELAY:
+            entry.state = PROBE
+            entry.tries = 0
+            self._ask(address, entry)
+        else:
+            self._ask(address, entry)
+
+    def _ask(self, address: bytes, entry: Neighbour) -> None:
+        """
+        Send a request, or give up after the last.
+        """
+        if entry.tries == TRIES:
+            table = self.incomplete if entry.state == INCOMPLETE else self.entries
+            if table.get(address) is entry:
+                del table[address]
+            self.counters["unresolved"] += 1
+            self._end(entry)
+            return
+        entry.tries += 1
+        entry.asked = self._clock.seconds()
+        entry.call = self._clock.callLater(RETRANSMIT, self._next, address, entry)
+        self.counters["outSolicits"] += 1
+        # A station that has been told of a change may be gone: the last try asks everybody.
+        self._solicit(address, entry.station if entry.tries < TRIES else None)
+
+    def _end(self, entry: Neighbour) -> None:
+        if entry.call is not None and entry.call.active():
+            entry.call.cancel()
+        self.counters["outDiscards"] += len(entry.waiting)
+        self._waitingOctets -= sum(octets for _, octets in entry.waiting)
+        entry.waiting = []
+
+
+def isStation(link: bytes | None) -> bool:
+    """
+    Whether a link address is that of one station.
+    """
+    return link is not None and not link[0] & 1 and any(link)

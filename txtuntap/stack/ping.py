@@ -1,0 +1,104 @@
+"""
+Asking others for an echo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.error import TimeoutError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from txtuntap.packet import Packet
+
+#: Echo requests under way at once.
+MAX_PENDING = 1024
+
+
+@attrs.frozen
+class Pong:
+    """
+    An answer to an echo request.
+
+    @ivar source: the address it came from, as text.
+    @ivar seconds: how long it took.
+    @ivar hopLimit: how many hops it had left.
+    @ivar size: octets of payload.
+    """
+
+    source: str
+    seconds: float
+    hopLimit: int
+    size: int
+
+
+@attrs.define
+class _Pending:
+    dest: bytes
+    payload: bytes
+    sent: float
+    done: Deferred[Pong]
+    timeout: IDelayedCall
+
+
+class Pinger:
+    """
+    Sends echo requests, and knows the answers.
+    """
+
+    def __init__(self, clock: IReactorTime, random: Random) -> None:
+        """
+        @param random: makes identifiers, which nobody else may guess.
+        """
+        self._clock = clock
+        self._random = random
+        # By identifier and sequence number, as they stand in the header's second word.
+        self._pending: dict[int, _Pending] = {}
+
+    def ping(self, dest: bytes, payload: bytes, timeout: float, send: Callable[[int, bytes], None]) -> Deferred[Pong]:
+        """
+        Ask for an echo.
+
+        @param dest: a packed address.
+        @param timeout: seconds to wait.
+        @param send: called with the second word of the header and the payload.
+
+        @return: fires with a L{Pong}; fails with C{TimeoutError}.
+
+        @raise RuntimeError: L{MAX_PENDING} requests are under way already.
+        """
+        if len(self._pending) >= MAX_PENDING:
+            raise RuntimeError(f"{MAX_PENDING} echo requests are under way: wait for some of them")
+        word = self._random.getrandbits(32)
+        while word in self._pending:
+            word = self._random.getrandbits(32)
+        send(word, payload)
+        done: Deferred[Pong] = Deferred(lambda _: self._forget(word))
+        call = self._clock.callLater(timeout, self._timedOut, word)
+        self._pending[word] = _Pending(dest, payload, self._clock.seconds(), done, call)
+        return done
+
+    def answered(self, packet: Packet, word: int, payload: bytes) -> bool:
+        """
+        An echo reply has come.
+
+        @return: whether it answers a request of ours, octet for octet.
+        """
+        pending = self._pending.get(word)
+        if pending is None or pending.dest != packet.sourceAddress or pending.payload != payload:
+            return False
+        self._forget(word)
+        seconds = max(0.0, self._clock.seconds() - pending.sent)
+        pending.done.callback(Pong(packet.source, seconds, packet.hopLimit, len(payload)))
+        return True
+
+    def _timedOut(self, word: int) -> None:
+        self._pending.pop(word).done.errback(TimeoutError("no answer"))
+
+    def _forget(self, word: int) -> None:
+        pending = self._pending.pop(word, None)
+        if pending is not None and pending.timeout.active():
+            pending.timeout.cancel()
