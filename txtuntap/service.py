@@ -7,9 +7,10 @@ What is behind C{twistd tuntap}: services and their options.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -23,14 +24,11 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import namedAny
 from twisted.python.usage import UsageError
 
+from txtuntap.addresses import Addresses
 from txtuntap.device import interfaceName
-from txtuntap.ethernet import EthernetProtocol, randomLinkAddress
-from txtuntap.ip import IPProtocol
-from txtuntap.rawudp import RawUDPProtocol
-from txtuntap.routing import StaticNeighbours
+from txtuntap.stack.host import Host
 from txtuntap.tuntap import TuntapPort
-from txtuntap.wire.ethernet import IPV4, IPV6
-from txtuntap.wire.udp import PROTOCOL as UDP
+from txtuntap.wire.address import packLinkAddress
 
 #: Ports below serve what is always there: echo, chargen, DNS, NTP.
 _FIRST_USER_PORT = 1024
@@ -99,11 +97,14 @@ class HostOptions(usage.Options):
     optParameters: ClassVar = [
         ["tun", None, None, "Name of the tun interface (IP packets)."],
         ["tap", None, None, "Name of the tap interface (Ethernet frames)."],
+        ["mac", None, None, "The host's link address on a tap; by default a random one."],
     ]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["addresses"] = []
+        self["anyAddresses"] = []
+        self["gateways"] = []
         self["kernelAddresses"] = []
         self["udp"] = []
 
@@ -118,6 +119,24 @@ class HostOptions(usage.Options):
         An address for the kernel's end of the interface, which is then set up. May be repeated.
         """
         self["kernelAddresses"].append(_address("--kernel-address", cidr))
+
+    def opt_any_address(self, cidr: str) -> None:
+        """
+        A network whose every address is the host's, such as 10.0.0.0/8, reached by a route. May be repeated.
+        """
+        try:
+            self["anyAddresses"].append(str(ip_network(cidr)))
+        except ValueError as e:
+            raise UsageError(f"--any-address: {e}") from e
+
+    def opt_gateway(self, address: str) -> None:
+        """
+        The next hop of the default route. May be repeated, once for each IP version.
+        """
+        try:
+            self["gateways"].append(str(ip_address(address)))
+        except ValueError as e:
+            raise UsageError(f"--gateway: {e}") from e
 
     def opt_udp(self, service: str) -> None:
         """
@@ -149,8 +168,19 @@ class HostOptions(usage.Options):
                     interfaceName(self[option])
                 except ValueError as e:
                     raise UsageError(f"--{option}: {e}") from e
-        if not self["addresses"]:
+        if not self["addresses"] and not self["anyAddresses"]:
             raise UsageError("give the host an --address, such as 10.0.0.2/24")
+        if self["mac"] is not None:
+            if self["tap"] is None:
+                raise UsageError("--mac: only a tap has a link address")
+            try:
+                packLinkAddress(self["mac"])
+            except ValueError as e:
+                raise UsageError(f"--mac: {e}") from e
+        ports = [port for port, _ in self["udp"]]
+        for port in ports:
+            if ports.count(port) > 1:
+                raise UsageError(f"--udp: port {port} is given twice")
         for address in self["kernelAddresses"]:
             if ip_interface(address).ip in {ip_interface(own).ip for own in self["addresses"]}:
                 raise UsageError(f"--kernel-address: {address} is the host's --address: each end has its own")
@@ -171,19 +201,17 @@ class HostOptions(usage.Options):
 
 def _address(option: str, cidr: str) -> str:
     try:
-        IPProtocol([cidr])
-        return str(ip_interface(cidr))
+        return str(Addresses().add(cidr))
     except ValueError as e:
         raise UsageError(f"{option}: {e}") from e
 
 
 class HostService(Service):
     """
-    A host on a TUN or TAP device, for as long as the service runs.
+    A L{Host} on a TUN or TAP device, for as long as the service runs. On SIGUSR2 its counters go to the log.
 
+    @ivar host: the host.
     @ivar port: the L{TuntapPort}.
-    @ivar ip: its IP layer.
-    @ivar udp: its UDP layer.
     """
 
     _log = Logger()
@@ -192,7 +220,7 @@ class HostService(Service):
         self,
         interface: str,
         tap: bool,
-        addresses: Sequence[str],
+        host: Host,
         protocols: Sequence[tuple[int, DatagramProtocol]] = (),
         kernelAddresses: Sequence[str] = (),
         reactor: Any = None,
@@ -200,7 +228,6 @@ class HostService(Service):
         """
         @param interface: its name.
         @param tap: whether it is a tap, not a tun.
-        @param addresses: the host's, in CIDR notation.
         @param protocols: UDP ports, and the protocol on each.
         @param kernelAddresses: those of the kernel's end. If there are any, the interface is set up.
         """
@@ -208,20 +235,10 @@ class HostService(Service):
             from twisted.internet import reactor
         self._reactor = reactor
         self._kernelAddresses = kernelAddresses
-        self.udp = RawUDPProtocol()
+        self.host = host
         for number, proto in protocols:
-            self.udp.addProto(number, proto)
-        self.neighbours = StaticNeighbours()
-        self.ip = IPProtocol(addresses, neighbours=self.neighbours)
-        self.ip.addProto(UDP, self.udp)
-        top: IPProtocol | EthernetProtocol = self.ip
-        self.ethernet: EthernetProtocol | None = None
-        if tap:
-            # An address makes it a station among others; without one it would listen to all.
-            top = self.ethernet = EthernetProtocol(randomLinkAddress())
-            top.addProto(IPV4, self.ip)
-            top.addProto(IPV6, self.ip)
-        self.port = TuntapPort(interface, top, reactor=reactor)
+            host.listenUDP(number, proto)
+        self.port = TuntapPort(interface, host.ethernet if tap else host.ip, reactor=reactor)
 
     def privilegedStartService(self) -> None:
         """
@@ -243,6 +260,8 @@ class HostService(Service):
         if not self.port.connected:
             self.privilegedStartService()
         self.port.whenLost().addErrback(self._lost)
+        if hasattr(signal, "SIGUSR2"):
+            signal.signal(signal.SIGUSR2, self._signalled)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -253,19 +272,20 @@ class HostService(Service):
 
     def _configure(self) -> None:
         """
-        Configure the kernel's end. Nobody answers ARP or neighbour solicitations here yet, so on a tap each end is told
-        where the other is.
+        Configure the kernel's end.
         """
-        if not self._kernelAddresses:
-            return
-        from txtuntap.device.configure import configureInterface
+        if self._kernelAddresses:
+            from txtuntap.device.configure import configureInterface
 
-        stations: dict[str, str | bytes] = {}
-        if self.ethernet is not None:
-            stations = {str(own.ip): self.ethernet.linkAddress for own in self.ip.addresses}
-            for address in self._kernelAddresses:
-                self.neighbours.add(str(ip_interface(address).ip), self.port.linkAddress or b"")
-        configureInterface(self.port.device.name, self._kernelAddresses, stations)
+            configureInterface(self.port.device.name, self._kernelAddresses)
+
+    def _signalled(self, *ignored: object) -> None:
+        self._reactor.callFromThread(self._dump)
+
+    def _dump(self) -> None:
+        for part, counters in {"port": self.port.counters, **self.host.counters}.items():
+            counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
+            self._log.info("{part}: {counts}", part=part, counts=counts or "nothing")
 
     def _lost(self, reason: Failure) -> None:
         if not reason.check(ConnectionDone):
@@ -309,8 +329,16 @@ def makeService(options: Options) -> Service:
     """
     The service that the options ask for.
     """
-    host = options.subOptions
-    tap = host["tap"] is not None
-    return HostService(
-        host["tap"] if tap else host["tun"], tap, host["addresses"], host["protocols"], host["kernelAddresses"]
+    from twisted.internet import reactor
+
+    asked = options.subOptions
+    tap = asked["tap"] is not None
+    host = Host(
+        asked["addresses"],
+        reactor,
+        linkAddress=asked["mac"],
+        gateways=asked["gateways"],
+        anyAddresses=asked["anyAddresses"],
     )
+    interface = asked["tap"] if tap else asked["tun"]
+    return HostService(interface, tap, host, asked["protocols"], asked["kernelAddresses"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.machine import ANY_ADDRESSES, ZONE, Machine
 from tests.real.namespace import Namespace, lacking, need
 
 _HERE = Path(__file__).parent
@@ -74,4 +75,15 @@ def namespace() -> Iterator[Namespace]:
     """
     need()
     with Namespace() as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=["tun", "tap"])
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """
+    A host that the tests of a module share, in a namespace of theirs: they leave it as it is.
+    """
+    need()
+    directory = tmp_path_factory.mktemp("machine")
+    with Namespace(), Machine(directory, request.param, anyAddresses=ANY_ADDRESSES, zone=ZONE) as made:
         yield made

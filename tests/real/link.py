@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from tests.real.namespace import interfaces, ip
+from tests.real.namespace import interfaces, ip, until
 from txtuntap.device import TAP, TUN
 
 KIND = {TUN: "tun", TAP: "tap"}
@@ -94,3 +95,16 @@ class PacketSocket:
                 return packets
             if address[2] != socket.PACKET_OUTGOING:  # type: ignore[attr-defined,unused-ignore]
                 packets.append(data)
+
+    def receivedUntil(self, last: Callable[[bytes], bool]) -> list[bytes]:
+        """
+        Wait for a packet for which C{last} holds, and return all that has come by then.
+        """
+        packets: list[bytes] = []
+
+        def come() -> bool:
+            packets.extend(self.received())
+            return any(map(last, packets))
+
+        until(come, "the last packet")
+        return packets

@@ -29,10 +29,14 @@ PATIENCE = 20.0
 
 #: The Debian package of each tool that the tests use.
 PACKAGES = {
+    "arping": "arping",
     "dig": "bind9-dnsutils",
     "ip": "iproute2",
+    "nmap": "nmap",
+    "ping": "iputils-ping",
     "setpriv": "util-linux",
     "tcpdump": "tcpdump",
+    "traceroute": "traceroute",
     "tshark": "tshark",
     "unshare": "util-linux",
 }
@@ -82,8 +86,22 @@ def ip(*arguments: str) -> str:
     """
     Run C{ip}, in the namespace that this thread is in.
     """
-    finished = subprocess.run([tool("ip"), *arguments], capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, f"ip {' '.join(arguments)}: {finished.stderr}"
+    return run("ip", *arguments)
+
+
+def run(name: str, *arguments: str, status: int = 0) -> str:
+    """
+    Run a program to its end, in the namespace that this thread is in.
+
+    @param status: the exit status it is to have.
+
+    @return: what it wrote to its standard output.
+    """
+    finished = subprocess.run(
+        [tool(name), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    text = f"{name} {' '.join(arguments)}: {finished.stdout}{finished.stderr}"
+    assert finished.returncode == status, text
     return finished.stdout
 
 

@@ -246,3 +246,10 @@ def test_demoWithoutPermissionSaysWhatItLacksAndDoesTheSameInMemory(namespace: N
     output = run(*nobody, EXAMPLES / "demo.py", "inside")
     assert "out of reach" in output
     assertFourConversations(output, "memory")
+
+
+def test_pingIsAnsweredEitherWay(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "ping_responder.py"):
+        for host, size in (("10.0.0.2", 56), ("10.0.1.2", 56), ("10.0.1.2", 3000)):
+            ping = [tool("ping"), "-c1", "-W1", f"-s{size}", host]
+            until(lambda ping=ping: not subprocess.run(ping, capture_output=True).returncode, f"{host} answers")  # type: ignore[misc]

@@ -154,7 +154,9 @@ def test_malformedFramesLeaveTheLogAsItWas(namespace: Namespace, tmp_path: Path,
                 if sent % 250 == 0:
                     # The device's queue is short, and what finds no room there is dropped without a word.
                     until(lambda: _taken() - before >= sent, f"{sent} frames to be read")  # noqa: B023
-            assert [packet for packet in network.received() if packet.endswith(_PAYLOAD)] == []
+            # Errors that quote what was sent are another matter.
+            answers = [packet for packet in network.received() if packet.endswith(_PAYLOAD)]
+            assert [packet for packet in answers if packet.count(_PAYLOAD) == 1 and _isUDP(packet, kind)] == []
         for address in "10.9.0.2", "fd09::2":
             assert ask(address, b"after") == b"after"
         assert host.log() == log
@@ -213,6 +215,11 @@ def _tshark(capture: Path, wanted: str) -> list[str]:
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout.splitlines()
+
+
+def _isUDP(packet: bytes, kind: int) -> bool:
+    start = 14 if kind == TAP else 0
+    return packet[start + (9 if packet[start] >> 4 == 4 else 6)] == 17
 
 
 def _taken() -> int:

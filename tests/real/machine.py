@@ -1,0 +1,222 @@
+"""
+A whole L{Host<txtuntap.stack.host.Host>} in a process of its own, that can be asked how it is.
+
+C{python -m tests.real.machine OPTIONS} is such a process: each line it reads is answered with its state, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+
+from tests.real.namespace import PATIENCE, interfaces
+from txtuntap.stack.host import Host
+from txtuntap.tuntap import TuntapPort
+from txtuntap.wire.address import addressText, linkAddressText
+
+_ROOT = Path(__file__).parents[2]
+
+INTERFACE = "tt0"
+ADDRESSES = ("10.9.0.2/24", "fd09::2/64")
+KERNEL_ADDRESSES = ("10.9.0.1/24", "fd09::1/64")
+
+#: What the machine that tests share has besides.
+ANY_ADDRESSES = ("10.77.0.0/16", "fd77::/48")
+ZONE = "example.test"
+
+#: The machine's link address.
+STATION = "02:00:00:00:00:02"
+
+ECHO, RELAY = 7, 1007
+
+
+class Machine:
+    """
+    A host that runs until it is left, as a context manager. It echoes on UDP port 7, writes to the addresses that it
+    is sent on port 1007, and, where C{zone} is given, is the name server of that on port 53.
+
+    @ivar mode: C{"tun"} or C{"tap"}.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        mode: str,
+        addresses: tuple[str, ...] = ADDRESSES,
+        kernelAddresses: tuple[str, ...] = KERNEL_ADDRESSES,
+        anyAddresses: tuple[str, ...] = (),
+        zone: str = "",
+    ) -> None:
+        self.mode = mode
+        self._log = directory / "machine.log"
+        self._options = {
+            "mode": mode,
+            "addresses": addresses,
+            "kernelAddresses": kernelAddresses,
+            "anyAddresses": anyAddresses,
+            "zone": zone,
+            "log": str(self._log),
+        }
+
+    def __enter__(self) -> Machine:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, json.dumps(self._options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=_ROOT,
+        )
+        try:
+            self.state()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        with self._process as process:
+            # With nobody left to ask, it ends.
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        assert INTERFACE not in interfaces()
+
+    def state(self) -> dict[str, Any]:
+        """
+        Ask it how it is: see L{_state}.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("?\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"it did not stay: {self.log()}"
+        answer = json.loads(line)
+        assert isinstance(answer, dict)
+        return answer
+
+    def log(self) -> str:
+        """
+        All it has logged.
+        """
+        return self._log.read_text() if self._log.exists() else ""
+
+
+class _Echo(DatagramProtocol):
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        assert self.transport is not None
+        self.transport.write(datagram, addr)
+
+
+class _Relay(DatagramProtocol):
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        assert self.transport is not None
+        self.transport.write(b"relayed", (datagram.decode(), RELAY))
+
+
+class _Console(LineReceiver):
+    """
+    Answers each line with the state.
+    """
+
+    delimiter = b"\n"
+
+    def __init__(self, host: Host, lost: list[tuple[str, str]], reactor: Any) -> None:
+        self._host = host
+        self._lost = lost
+        self._reactor = reactor
+
+    def lineReceived(self, line: bytes) -> None:
+        self.sendLine(json.dumps({**_state(self._host), "lost": self._lost}).encode())
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self._reactor.stop()
+
+
+def _state(host: Host) -> dict[str, Any]:
+    """
+    The counters, the lengths of the tables, the octets that fragments take, and those that the process takes.
+    """
+    reassembler = host.ip._reassembler
+    return {
+        "counters": host.counters,
+        "addresses": host.addresses,
+        "claimed": [addressText(each) for each, claim in host._guard._claims.items() if claim.announcements == 2],
+        "neighbours": len(host.neighbours.entries),
+        "incomplete": len(host.neighbours.incomplete),
+        "waiting": host.neighbours._waitingOctets,
+        "datagrams": len(reassembler),
+        "fragmentMemory": reassembler.memory,
+        "limits": len(host.icmp._limit._each),
+        "flows": len(host.udp._flows),
+        "delayedCalls": len(host.getDelayedCalls()),
+        "resident": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+    }
+
+
+def _serveNames(host: Host, zone: str) -> None:
+    from twisted.names import dns
+    from twisted.names.authority import FileAuthority
+    from twisted.names.server import DNSServerFactory
+
+    class Zone(FileAuthority):
+        """
+        One name, with an address of each version.
+        """
+
+        def loadFile(self, filename: str) -> None:
+            soa = dns.Record_SOA(f"ns.{zone}", f"root.{zone}", serial=1, minimum=60)
+            records = [dns.Record_A("192.0.2.7"), dns.Record_AAAA("2001:db8::7")]
+            self.soa: Any = (zone.encode(), soa)
+            self.records: Any = {zone.encode(): [soa], f"www.{zone}".encode(): records}
+
+    factory = DNSServerFactory(authorities=[Zone("")])
+    factory.noisy = False
+    host.listenUDP(53, dns.DNSDatagramProtocol(factory, reactor=host))
+
+
+def main(options: dict[str, Any]) -> None:
+    """
+    Run until standard input ends.
+    """
+    from twisted.internet import reactor
+    from twisted.internet.stdio import StandardIO
+
+    from txtuntap.device.configure import configureInterface
+
+    log = open(options["log"], "w", buffering=1)  # noqa: SIM115
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(log)], redirectStandardIO=False)
+    lost: list[tuple[str, str]] = []
+    host = Host(
+        options["addresses"],
+        reactor=reactor,
+        linkAddress=STATION,
+        anyAddresses=options["anyAddresses"],
+        addressLost=lambda address, station: lost.append((address, linkAddressText(station))),
+    )
+    host.listenUDP(ECHO, _Echo())
+    host.listenUDP(RELAY, _Relay())
+    if options["zone"]:
+        _serveNames(host, options["zone"])
+    port = TuntapPort(INTERFACE, host.ethernet if options["mode"] == "tap" else host.ip, reactor=reactor)
+    port.startListening()
+    configureInterface(INTERFACE, options["kernelAddresses"])
+    StandardIO(_Console(host, lost, reactor))
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

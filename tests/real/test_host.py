@@ -1,0 +1,244 @@
+"""
+A whole host as the usual tools meet it, on a tun and on a tap.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.real.host import ask, connected
+from tests.real.link import PacketSocket
+from tests.real.machine import ANY_ADDRESSES, INTERFACE, KERNEL_ADDRESSES, STATION, ZONE, Machine
+from tests.real.namespace import Namespace, ip, run, until
+from txtuntap.device import TAP
+from txtuntap.testing import ethernetFrame, ipPacket
+from txtuntap.wire import arp, ethernet, icmp, ndp
+from txtuntap.wire.address import addressText, groupLinkAddress, packAddress, packLinkAddress
+
+VERSIONS = pytest.mark.parametrize("address", ["10.9.0.2", "fd09::2"])
+
+#: Of the payload: around what fits into 1500 octets, and the most that IPv4 carries.
+SIZES = (0, 1, 56, 1472, 1473, 8000, 65507)
+
+
+@VERSIONS
+def test_pingsOfEverySizeAreAnswered(machine: Machine, address: str) -> None:
+    for size in SIZES:
+        assert ping(address, "-c", "1", "-s", str(size)) == 1, f"{size} octets"
+
+
+@VERSIONS
+def test_aFloodPingLosesNothing(machine: Machine, address: str) -> None:
+    assert ping(address, "-f", "-c", "20000") == 20000
+
+
+@VERSIONS
+def test_datagramsOfEverySizeComeBack(machine: Machine, address: str) -> None:
+    largest = 65507 if address == "10.9.0.2" else 65527
+    for size in *SIZES, 1452, 1453, 2952, 30000, largest:
+        data = random.Random(size).randbytes(size)
+        assert ask(address, data) == data, f"{size} octets"
+
+
+@VERSIONS
+@pytest.mark.parametrize("probe", ["udp", "icmp"])
+def test_traceroutesLastHopIsTheHost(machine: Machine, address: str, probe: str) -> None:
+    version = "-6" if ":" in address else "-4"
+    way = ["-I"] if probe == "icmp" else []
+    said = run("traceroute", version, "-n", "-q", "1", "-w", "5", *way, address)
+    (hop,) = said.splitlines()[1:]
+    assert hop.split()[:2] == ["1", address]
+    assert hop.split()[3:] == ["ms"]
+
+
+@VERSIONS
+def test_nmapTellsOpenPortsFromClosedOnes(machine: Machine, address: str) -> None:
+    version = ["-6"] if ":" in address else []
+    said = run("nmap", *version, "-sU", "-n", "-Pn", "--reason", "-p", "7,9,53,33434", address)
+    ports = {line.split()[0]: line.split()[1:] for line in said.splitlines() if "/udp" in line}
+    found = {port: (state, reason) for port, (state, _, reason, *_) in ports.items()}
+    assert found == {
+        "7/udp": ("open", "udp-response"),
+        "9/udp": ("closed", "port-unreach"),
+        "53/udp": ("open", "udp-response"),
+        "33434/udp": ("closed", "port-unreach"),
+    }
+
+
+@VERSIONS
+def test_digAsksTwistedNames(machine: Machine, address: str) -> None:
+    for kind, wanted in ("A", "192.0.2.7"), ("AAAA", "2001:db8::7"):
+        assert _dig(address, kind, "+short") == [wanted]
+    assert "status: NXDOMAIN" in " ".join(_dig(address, "A", name="nobody"))
+
+
+@VERSIONS
+def test_aLoadOfQueriesIsAnswered(machine: Machine, address: str) -> None:
+    question = b"".join(bytes([len(part)]) + part.encode() for part in f"www.{ZONE}".split(".")) + b"\0\0\1\0\1"
+    with connected(address, 53) as client:
+        unanswered: set[int] = set()
+        for number in range(1000):
+            client.send(number.to_bytes(2, "big") + b"\0\0\0\1\0\0\0\0\0\0" + question)
+            unanswered.add(number)
+            if len(unanswered) == 32:
+                unanswered.remove(_answered(client))
+        while unanswered:
+            unanswered.remove(_answered(client))
+
+
+def test_everyAddressOfANetworkBehindARouteAnswers(machine: Machine) -> None:
+    for network in ANY_ADDRESSES:
+        hop = "fd09::2" if ":" in network else "10.9.0.2"
+        ip("route", "replace", network, *(["via", hop] if machine.mode == "tap" else []), "dev", INTERFACE)
+    for address in "10.77.0.1", "10.77.3.4", "10.77.255.254", "fd77::1", "fd77:0:0:ffff::1:2":
+        assert ping(address, "-c", "1") == 1
+        assert ping(address, "-c", "1", "-s", "4000") == 1
+        assert ask(address, b"who is there?") == b"who is there?"
+    for address in "10.78.0.1", "10.9.0.3":
+        ip("route", "replace", address, "dev", INTERFACE)
+        assert ping(address, "-c", "1", "-W", "0.1") == 0
+
+
+def test_addressesNobodyElseHasAreClaimed(machine: Machine) -> None:
+    # And the link-local one that it has by itself; where there is no link, there is nobody to claim them from.
+    count = 3 if machine.mode == "tap" else 0
+    until(lambda: len(machine.state()["claimed"]) == count, "all to be announced")
+    assert machine.state()["lost"] == []
+
+
+def test_arpingIsAnswered(namespace: Namespace, tmp_path: Path) -> None:
+    with Machine(tmp_path, "tap"):
+        said = run("arping", "-i", INTERFACE, "-W", "0.01", "-c", "5", "10.9.0.2")
+        assert "5 packets received" in said
+        assert said.count(STATION) == 5
+        # An ARP probe, as a host sends one before it takes an address.
+        assert STATION in run("arping", "-0", "-i", INTERFACE, "-C", "1", "10.9.0.2")
+        run("arping", "-0", "-i", INTERFACE, "-c", "1", "-w", "0.2", "10.9.0.3", status=1)
+
+
+def test_theKernelFindsTheStation(namespace: Namespace, tmp_path: Path) -> None:
+    with Machine(tmp_path, "tap"):
+        for address in "10.9.0.2", "fd09::2":
+            assert ping(address, "-c", "1") == 1
+            (found,) = json.loads(ip("-json", "neighbour", "show", address, "dev", INTERFACE))
+            assert found["lladdr"] == STATION
+            assert found["state"] == ["REACHABLE"]
+
+
+def test_theKernelIsToldThatOurAddressIsTaken(namespace: Namespace, tmp_path: Path) -> None:
+    with Machine(tmp_path, "tap") as machine:
+        ip("address", "add", "fd09::2/64", "dev", INTERFACE)
+        until(lambda: "dadfailed" in _addressFlags("fd09::2"), "the kernel to give the address up")
+        ip("address", "delete", "fd09::2/64", "dev", INTERFACE)
+        # That was not the kernel's saying that it has the address.
+        assert ping("fd09::2", "-c", "1") == 1
+        assert machine.state()["lost"] == []
+
+
+def test_theKernelMayHaveAnAddressThatIsNotOurs(namespace: Namespace, tmp_path: Path) -> None:
+    with Machine(tmp_path, "tap", anyAddresses=("fd09::/64",)):
+        ip("address", "add", "fd09::3/64", "dev", INTERFACE)
+        until(lambda: "tentative" not in _addressFlags("fd09::3"), "the kernel to take the address")
+        assert "dadfailed" not in _addressFlags("fd09::3")
+
+
+@pytest.mark.parametrize("taken", KERNEL_ADDRESSES)
+def test_anAddressOfTheKernelsIsLostToIt(namespace: Namespace, tmp_path: Path, taken: str) -> None:
+    with Machine(tmp_path, "tap", ("10.9.0.2/24", "fd09::2/64", taken)) as machine:
+        (link,) = json.loads(ip("-json", "link", "show", INTERFACE))
+        lost = until(lambda: machine.state()["lost"], "the address to be lost")
+        assert lost == [[taken.split("/")[0], link["address"]]]
+        state = machine.state()
+        assert taken not in state["addresses"]
+        # The others stay, and so does the way to their networks.
+        for address in "10.9.0.2", "fd09::2":
+            assert ping(address, "-c", "1") == 1
+            assert ask(address, bytes(3000)) == bytes(3000)
+        assert len(machine.state()["lost"]) == 1
+
+
+def test_nobodyIsToldOfANetworkBehindARoute(namespace: Namespace, tmp_path: Path) -> None:
+    with (
+        Machine(tmp_path, "tap", anyAddresses=("10.9.0.0/24", "10.77.0.0/16", "fd09::/64", "fd77::/48")),
+        PacketSocket(INTERFACE, TAP) as network,
+    ):
+        for address in "10.77.3.4", "10.9.0.3", "10.9.0.2", "fd77::1", "fd09::3", "fd09::2":
+            network.send(_whoHas(address))
+        told = {_tells(frame) for frame in network.receivedUntil(lambda frame: _tells(frame) == "fd09::2")}
+        assert told - {""} == {"10.9.0.2", "fd09::2"}
+
+
+_ASKER = "02:00:00:00:00:99"
+
+
+def _whoHas(address: str) -> bytes:
+    """
+    A frame that asks all who may have an address for their link address.
+    """
+    target, link = packAddress(address), packLinkAddress(_ASKER)
+    if len(target) == 4:
+        request = arp.ARP(arp.REQUEST, link, packAddress("10.9.0.77"), bytes(6), target)
+        return ethernetFrame(_ASKER, b"\xff" * 6, ethernet.ARP, request.pack())
+    source, group = packAddress("fd09::77"), packAddress("ff02::1")
+    body = ndp.packBody(target, ndp.SOURCE_LINK, link)
+    message = icmp.pack(ndp.SOLICITATION, 0, 0, body, source, group)
+    packet = ipPacket(source, group, icmp.PROTOCOL[16], message, ndp.HOP_LIMIT)
+    return ethernetFrame(_ASKER, groupLinkAddress(group), ethernet.IPV6, packet)
+
+
+def _tells(frame: bytes) -> str:
+    """
+    The address whose link address a frame tells C{_ASKER}; none, if it is another frame.
+    """
+    if frame[:6] != packLinkAddress(_ASKER):
+        return ""
+    if frame[12:14] == b"\x08\x06":
+        return addressText(frame[28:32])
+    return addressText(frame[62:78]) if frame[54] == ndp.ADVERTISEMENT else ""
+
+
+def ping(address: str, *options: str) -> int:
+    """
+    Run C{ping}, and return how many answers came; all have what was sent.
+    """
+    wait = [] if "-W" in options else ["-W", "10"]
+    count = int(options[options.index("-c") + 1])
+    alive = 1 if "-W" in options else 0
+    said = run("ping", "-n", *wait, *options, address, status=alive)
+    for fault in "wrong", "DUP", "truncated", "errors", "Unreachable":
+        assert fault not in said, said
+    (summary,) = (line for line in said.splitlines() if "packets transmitted" in line)
+    sent, received = (int(part.split()[0]) for part in summary.split(",")[:2])
+    assert sent == count
+    return received
+
+
+def _addressFlags(address: str) -> set[str]:
+    """
+    What the kernel says of an IPv6 address of its own.
+    """
+    (link,) = json.loads(ip("-json", "-6", "address", "show", "dev", INTERFACE))
+    (found,) = (each for each in link["addr_info"] if each["local"] == address)
+    return {name for name, value in found.items() if value is True}
+
+
+def _dig(address: str, kind: str, *options: str, name: str = "www") -> list[str]:
+    """
+    The lines that C{dig} writes.
+    """
+    return run("dig", *options, "+tries=1", f"@{address}", f"{name}.{ZONE}", kind).splitlines()
+
+
+def _answered(client: socket.socket) -> int:
+    """
+    Wait for an answer of a name server, with an address in it, and return its number.
+    """
+    answer = client.recv(2000)
+    assert answer[3] & 0x0F == 0
+    assert packAddress("192.0.2.7") in answer
+    return int.from_bytes(answer[:2], "big")

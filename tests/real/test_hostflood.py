@@ -1,0 +1,264 @@
+"""
+Floods of what is of no use: a host goes on, says nothing, and its tables stay within their bounds.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.host import ask, connected
+from tests.real.link import PacketSocket
+from tests.real.machine import INTERFACE, RELAY, STATION, Machine
+from tests.real.namespace import PATIENCE, Namespace, tool, until
+from txtuntap.device import TAP, TUN
+from txtuntap.fragments import MAX_MEMORY
+from txtuntap.rawudp import MAX_FLOWS
+from txtuntap.stack.limits import ErrorLimit
+from txtuntap.stack.neighbours import MAX_ENTRIES, MAX_INCOMPLETE, MAX_WAITING_OCTETS
+from txtuntap.testing import ethernetFrame, ipPacket, udpPacket
+from txtuntap.wire import arp, ethernet, icmp, ipv4, ipv6, ndp, udp
+from txtuntap.wire.address import packAddress, packLinkAddress
+
+VERSIONS = pytest.mark.parametrize("version", [4, 6])
+
+COUNT = 10_000
+
+#: What a flood may add to the process's memory: the bounds of all tables, and what Python's allocator keeps of them.
+MAX_GROWTH = 24 << 20
+
+FORGER = "02:00:00:00:00:99"
+
+
+@VERSIONS
+def test_fragmentsOfDistinctDatagrams(machine: Machine, version: int) -> None:
+    with _undisturbed(machine, 8000):
+        before = machine.state()
+        _send(machine, (_fragment(number, version) for number in range(COUNT)))
+        after = machine.state()
+        assert after["datagrams"] > 100
+        assert after["fragmentMemory"] <= MAX_MEMORY
+        assert _counted(before, after, "ip", "reasmFails") > COUNT // 2
+        _isBounded(before, after)
+        assert ask("10.9.0.2", bytes(60000)) == bytes(60000)
+        assert ask("fd09::2", bytes(60000)) == bytes(60000)
+
+
+@VERSIONS
+def test_stationsThatAskForUs(namespace: Namespace, tmp_path: Path, version: int) -> None:
+    with Machine(tmp_path, "tap") as machine, _undisturbed(machine):
+        before = machine.state()
+        _send(machine, (_asks(number, version) for number in range(COUNT)))
+        after = machine.state()
+        answers = ("arp", "outReplies") if version == 4 else ("ndp", "outAdvertisements")
+        assert _counted(before, after, *answers) >= COUNT
+        assert after["neighbours"] == MAX_ENTRIES
+        assert after["delayedCalls"] < MAX_ENTRIES + MAX_INCOMPLETE + 20
+        _isBounded(before, after)
+
+
+def test_neighboursThatAreNotThere(namespace: Namespace, tmp_path: Path) -> None:
+    addresses = ("10.9.0.2/16", "fd09::2/64")
+    with Machine(tmp_path, "tap", addresses) as machine, _undisturbed(machine):
+        before = machine.state()
+        with connected("10.9.0.2", RELAY) as client:
+            for number in range(COUNT):
+                nobody = f"fd09::1:{number:x}" if number % 2 else f"10.9.{128 + number // 250}.{1 + number % 250}"
+                client.send(nobody.encode())
+                if number % 100 == 0:
+                    assert ask("10.9.0.2", b"past it") == b"past it"
+        after = machine.state()
+        assert 0 < after["incomplete"] <= MAX_INCOMPLETE
+        assert after["waiting"] <= MAX_WAITING_OCTETS
+        assert _counted(before, after, "neighbours", "outSolicits") >= COUNT
+        _isBounded(before, after)
+
+
+@VERSIONS
+def test_closedPortsAskedForByMany(machine: Machine, version: int) -> None:
+    with _undisturbed(machine):
+        before, began = machine.state(), time.monotonic()
+        _send(machine, (_toClosedPort(_source(number, version), number) for number in range(COUNT)))
+        after = machine.state()
+        most = ErrorLimit.BURST + ErrorLimit.RATE * (time.monotonic() - began)
+        assert ErrorLimit.BURST - 10 < _counted(before, after, "icmp", "outErrors") <= most
+        assert _counted(before, after, "udp", "noPorts") >= COUNT
+        assert after["limits"] <= ErrorLimit.MAX_DESTINATIONS
+        _isBounded(before, after)
+
+
+@VERSIONS
+def test_closedPortsAskedForByOne(machine: Machine, version: int) -> None:
+    source = "203.0.113.1" if version == 4 else "2001:db8:1::1"
+    with _undisturbed(machine):
+        before, began = machine.state(), time.monotonic()
+        _send(machine, (_toClosedPort(source, number) for number in range(COUNT)))
+        after = machine.state()
+        most = ErrorLimit.BURST_EACH + ErrorLimit.RATE_EACH * (time.monotonic() - began)
+        assert ErrorLimit.BURST_EACH <= _counted(before, after, "icmp", "outErrors") <= most
+        _isBounded(before, after)
+
+
+@VERSIONS
+def test_openPortsAskedByMany(machine: Machine, version: int) -> None:
+    with _undisturbed(machine):
+        before = machine.state()
+        _send(machine, (_toPort(7, _source(number, version), number) for number in range(COUNT)))
+        _isBounded(before, machine.state())
+
+
+@VERSIONS
+def test_errorsAboutWhatWasNeverSent(machine: Machine, version: int) -> None:
+    with _undisturbed(machine):
+        before = machine.state()
+        _send(machine, (_bogusError(number, version) for number in range(COUNT)))
+        after = machine.state()
+        assert _counted(before, after, "icmp", "inMsgs") >= COUNT
+        assert _counted(before, after, "icmp", "outErrors") == 0
+        _isBounded(before, after)
+
+
+@contextmanager
+def _undisturbed(machine: Machine, size: int = 56) -> Iterator[None]:
+    """
+    Pings go on meanwhile with nothing lost, and after; and nothing is logged.
+    """
+    # The first datagram finds all in place.
+    for address in "10.9.0.2", "fd09::2":
+        assert ask(address, bytes(20000)) == bytes(20000)
+    log = machine.log()
+    pings = []
+    for address in "10.9.0.2", "fd09::2":
+        command = [tool("ping"), "-n", "-i", "0.02", "-W", "5", "-s", str(size), address]
+        pings.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+    try:
+        yield
+    finally:
+        said = []
+        for each in pings:
+            each.send_signal(2)
+            said.append(each.communicate(timeout=PATIENCE)[0])
+    for text in said:
+        answered = [int(number) for number in re.findall(r"icmp_seq=(\d+) ", text)]
+        assert len(answered) > 5, text
+        # None is missing, but for those that were under way at the end.
+        assert answered == list(range(1, len(answered) + 1)), text
+        sent = int(text.partition("---\n")[2].split()[0])
+        assert len(answered) >= sent - 5, text
+    assert machine.log() == log
+
+
+def _isBounded(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """
+    Whether a flood has left no more behind than it may.
+    """
+    assert after["resident"] - before["resident"] < MAX_GROWTH
+    assert after["neighbours"] <= MAX_ENTRIES
+    assert after["incomplete"] <= MAX_INCOMPLETE
+    assert after["flows"] <= MAX_FLOWS
+    assert after["addresses"] == before["addresses"]
+    assert after["lost"] == []
+
+
+def _counted(before: dict[str, Any], after: dict[str, Any], part: str, name: str) -> int:
+    """
+    How far a counter has gone.
+    """
+    return int(after["counters"][part].get(name, 0) - before["counters"][part].get(name, 0))
+
+
+def _send(machine: Machine, packets: Iterable[bytes]) -> None:
+    """
+    Send packets, or frames, into the device. Its queue is short, and what finds no room there is dropped without a
+    word: so no faster than they are read.
+    """
+    kind = TAP if machine.mode == "tap" else TUN
+    with PacketSocket(INTERFACE, kind) as network:
+        before = _taken()
+        for sent, packet in enumerate(packets, 1):
+            if kind == TAP and packet[0] >> 4 in (4, 6):
+                etherType = ethernet.IPV4 if packet[0] >> 4 == 4 else ethernet.IPV6
+                packet = ethernetFrame(FORGER, STATION, etherType, packet)
+            network.send(packet)
+            if sent % 200 == 0:
+                until(lambda: _taken() - before >= sent, f"{sent} packets to be read")  # noqa: B023
+                network.received()
+    for address in "10.9.0.2", "fd09::2":
+        assert ask(address, b"past it") == b"past it"
+
+
+def _taken() -> int:
+    """
+    How many packets have been read from the device.
+    """
+    for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
+        name, _, counts = line.partition(":")
+        if name.strip() == INTERFACE:
+            return int(counts.split()[9])
+    raise AssertionError(f"{INTERFACE} is not there")
+
+
+def _source(number: int, version: int) -> str:
+    return f"192.168.{number // 250}.{1 + number % 250}" if version == 4 else f"2001:db8::{number + 1:x}"
+
+
+def _own(version: int) -> str:
+    return "10.9.0.2" if version == 4 else "fd09::2"
+
+
+def _fragment(number: int, version: int) -> bytes:
+    """
+    One fragment, the first or another, of a datagram that never gets whole.
+    """
+    source, dest = _source(number % 100, version), _own(version)
+    offset = number % 2 * 1024
+    piece = bytes(8 + number % 3 * 600)
+    if version == 4:
+        word = ipv4.MORE_FRAGMENTS | offset >> 3
+        return ipPacket(source, dest, udp.PROTOCOL, piece, identification=number, fragment=word)
+    header = ipv6.FRAGMENT_HEADER.pack(udp.PROTOCOL, offset | 1, number)
+    return ipPacket(source, dest, ipv6.FRAGMENT, header + piece)
+
+
+def _asks(number: int, version: int) -> bytes:
+    """
+    A frame of a station that asks for our link address, so as to write to us.
+    """
+    link = b"\x02\x99" + number.to_bytes(4, "big")
+    if version == 4:
+        sender = packAddress(_source(number, 4))
+        request = arp.ARP(arp.REQUEST, link, sender, bytes(6), packAddress("10.9.0.2"))
+        return ethernetFrame(link, b"\xff" * 6, ethernet.ARP, request.pack())
+    source, dest = packAddress(_source(number, 6)), packAddress("fd09::2")
+    message = icmp.pack(ndp.SOLICITATION, 0, 0, ndp.packBody(dest, ndp.SOURCE_LINK, link), source, dest)
+    packet = ipPacket(source, dest, icmp.PROTOCOL[16], message, ndp.HOP_LIMIT)
+    return ethernetFrame(link, packLinkAddress(STATION), ethernet.IPV6, packet)
+
+
+def _toPort(port: int, source: str, number: int) -> bytes:
+    return udpPacket(source, _own(6 if ":" in source else 4), 1024 + number % 50000, port, b"forged")
+
+
+def _toClosedPort(source: str, number: int) -> bytes:
+    return _toPort(2000 + number % 10000, source, number)
+
+
+def _bogusError(number: int, version: int) -> bytes:
+    """
+    An error that quotes a datagram of ours to somebody we never wrote to.
+    """
+    source, dest = _source(number, version), _own(version)
+    quote = udpPacket(dest, source, 7, number % 65535 + 1, b"never sent")
+    if version == 4:
+        kind, code = [(3, 3), (3, 4), (3, 1), (11, 1), (12, 0)][number % 5]
+        return ipPacket(source, dest, icmp.PROTOCOL[4], icmp.pack(kind, code, 68, quote))
+    kind, code = [(1, 4), (2, 0), (1, 0), (3, 1), (4, 0)][number % 5]
+    message = icmp.pack(kind, code, 68, quote, packAddress(source), packAddress(dest))
+    return ipPacket(source, dest, icmp.PROTOCOL[16], message)
