@@ -1,0 +1,65 @@
+"""
+Answers ping on a tap, twice: as a Host, which takes one line, and by hand, to see what that line does.
+
+    python examples/ping_responder.py
+
+as root: it makes tap0 and tap1, with 10.0.0.1 and 10.0.1.1 at the kernel's ends. In another terminal:
+
+    $ ping -c1 10.0.0.2
+    $ ping -c1 10.0.1.2
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import AbstractDatagramProtocol
+from twisted.internet.task import react
+from zope.interface import implementer
+
+from txtuntap import EthernetProtocol, IPProtocol, Packet, TuntapPort
+from txtuntap.device.configure import configureInterface
+from txtuntap.interfaces import IPacketReceiver
+from txtuntap.stack.host import Host
+from txtuntap.wire.checksum import checksum
+
+ECHO_REQUEST, ECHO_REPLY = 8, 0
+
+
+@implementer(IPacketReceiver)
+class PingResponder(AbstractDatagramProtocol):
+    """
+    An IP protocol of one's own: under number 1 on an IPProtocol, which is its transport.
+    """
+
+    def packetReceived(self, packet: Packet) -> None:
+        message = bytes(packet)
+        if len(message) < 8 or message[0] != ECHO_REQUEST or checksum(message):
+            return
+        # The same, but for the type; and so the checksum, which is computed with a zero in its place.
+        reply = bytes((ECHO_REPLY, 0, 0, 0)) + message[4:]
+        reply = reply[:2] + checksum(reply).to_bytes(2, "big") + reply[4:]
+        transport: Any = self.transport
+        transport.write(reply, packet.source, 1)
+
+
+def main(reactor: Any) -> Deferred[None]:
+    """
+    One interface for each way.
+    """
+    TuntapPort("tap0", Host(["10.0.0.2/24"], reactor).ethernet, reactor=reactor).startListening()
+    configureInterface("tap0", ["10.0.0.1/24"])
+
+    ip = IPProtocol(["10.0.1.2/24"])
+    ip.addProto(1, PingResponder())
+    ethernet = EthernetProtocol("02:00:00:00:01:02")
+    ethernet.addProto(0x0800, ip)
+    TuntapPort("tap1", ethernet, reactor=reactor).startListening()
+    # By hand, nobody answers ARP: the kernel is told.
+    configureInterface("tap1", ["10.0.1.1/24"], {"10.0.1.2": "02:00:00:00:01:02"})
+    return Deferred()
+
+
+if __name__ == "__main__":
+    react(main)
