@@ -18,10 +18,9 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.internet.task import react
 from zope.interface import implementer
 
-from txtuntap import EthernetProtocol, IPProtocol, Packet, TuntapPort
+from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, TuntapPort
 from txtuntap.device.configure import configureInterface
 from txtuntap.interfaces import IPacketReceiver
-from txtuntap.stack.host import Host
 from txtuntap.wire.checksum import checksum
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0

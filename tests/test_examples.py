@@ -61,3 +61,10 @@ def test_theDemoWithoutUnshareSaysSoAndDoesTheSameInMemory(tmp_path: Path) -> No
     titles = [line for line in output.splitlines() if ", IPv" in line]
     assert titles == ["tun, IPv4", "tun, IPv6", "tap, IPv4", "tap, IPv6"]
     assert output.endswith("Four conversations, four answers.\n")
+
+
+def test_theTwoHostsSayWhatTheirDocstringSays(tmp_path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((EXAMPLES / "two_hosts.py").read_text())) or ""
+    expected = docstring.partition("two_hosts.py\n")[2]
+    printed = run(tmp_path, sys.executable, EXAMPLES / "two_hosts.py")
+    assert printed.split("\n")[:3] == [line.strip() for line in expected.split("\n")][:3]

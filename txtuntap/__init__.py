@@ -17,6 +17,8 @@ layers to ordinary C{DatagramProtocol}s, and what those write goes back down:
                          ^ |
                        device                Linux TUN/TAP, or in memory
 
+L{Host} is all of that in one object, with what a host answers by itself.
+
 The modules have the names of those in C{twisted.pair}: replace that by C{txtuntap} in a program's imports.
 """
 
@@ -24,10 +26,12 @@ from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip import IPProtocol
 from txtuntap.packet import Packet
 from txtuntap.rawudp import RawUDPProtocol
+from txtuntap.stack.host import Host
 from txtuntap.tuntap import InterfaceLost, TunnelAddress, TunnelFlags, TuntapPort
 
 __all__ = [
     "EthernetProtocol",
+    "Host",
     "IPProtocol",
     "InterfaceLost",
     "Packet",

@@ -8,6 +8,8 @@ What an application's own tests use: devices in memory, and packets made to orde
     clock.advance(0)
     answers = device.sent
 
+Several devices are L{join}ed to a network, on which stacks speak to each other.
+
 A L{MemoryDevice} needs nothing of a reactor but C{callLater}, so it works with a C{task.Clock} and a running reactor
 alike. L{MemoryIOSystem} and L{Tunnel} are one level lower, and named as in C{twisted.pair}: they stand in for the calls
 of the operating system (C{TuntapPort(..., system=system)}).
@@ -20,6 +22,8 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
 
 from txtuntap.device import TAP, TUN
 from txtuntap.device.ioctl import IFF_NO_PI, IFF_TAP, TUNSETIFF
@@ -35,11 +39,39 @@ __all__ = [
     "Tunnel",
     "ethernetFrame",
     "ipPacket",
+    "join",
     "udpDatagram",
     "udpPacket",
 ]
 
 _IFREQ = struct.Struct("16sH")
+
+
+def join(clock: IReactorTime, *devices: MemoryDevice) -> None:
+    """
+    Make one network of devices in memory: what is sent by one of them comes out of the others, in a turn of its own, so
+    that no stack is called from within another.
+
+    @raise ValueError: the devices are not all of one kind.
+    """
+    if len({device.mode for device in devices}) > 1:
+        raise ValueError("a network is of tap devices or of tun devices")
+    for device in devices:
+        device.network = _Segment(clock, [other for other in devices if other is not device])
+
+
+class _Segment:
+    """
+    The way from one device of a network to all others.
+    """
+
+    def __init__(self, clock: IReactorTime, others: list[MemoryDevice]) -> None:
+        self._clock = clock
+        self._others = others
+
+    def __call__(self, data: bytes) -> None:
+        for other in self._others:
+            self._clock.callLater(0, other.deliver, data)
 
 
 # Packets made to order

@@ -26,6 +26,7 @@ class MemoryDevice:
     what it refuses, what it cuts, how much waits.
 
     @ivar sent: every packet that the stack sent, oldest first; yours to clear.
+    @ivar network: called with each packet that the stack sends, in place of keeping it in C{sent}; L{None}: none is.
     @ivar up: whether the link is up; one that is down refuses packets with C{EIO}.
     @ivar counters: C{outDiscards}: packets that found the queue full (they were going I{out} of the network).
     """
@@ -46,6 +47,7 @@ class MemoryDevice:
         self.mtu = mtu
         self.linkAddress = b"\x02\x00\x00\x00\x00\x01" if mode == TAP else None
         self.sent: list[bytes] = []
+        self.network: Callable[[bytes], None] | None = None
         self.up = True
         self.counters: Counter[str] = Counter()
         self._queue: deque[bytes] = deque()
@@ -96,7 +98,10 @@ class MemoryDevice:
             raise OSError(errno.EIO, "the link is down")
         if len(data) < 14 if self.mode == TAP else not data or data[0] >> 4 not in (4, 6):
             raise OSError(errno.EINVAL, "that is no packet")
-        self.sent.append(data)
+        if self.network is None:
+            self.sent.append(data)
+        else:
+            self.network(data)
         return len(data)
 
     def close(self) -> None:
