@@ -408,6 +408,8 @@ class TuntapPort(abstract.FileDescriptor):
         """
         Send one packet: see L{IPacketTransport.writePacket}.
         """
+        if offload is not None:
+            raise ValueError("this port offers no offload: a packet written to it is complete")
         counters = self.counters
         if not self.connected:
             counters["outDiscards"] += 1

@@ -223,6 +223,20 @@ def test_aSecondHostFindsThePidFile(namespace: Namespace, tmp_path: Path) -> Non
         assert ask("10.9.0.2", b"still there") == b"still there"
 
 
+@pytest.mark.parametrize("foreground", [True, False], ids=["foreground", "daemon"])
+def test_aFailedStartEndsAndLeavesNoPidFile(namespace: Namespace, tmp_path: Path, foreground: bool) -> None:
+    ip("tuntap", "add", "mode", "tap", "name", "tt0")
+    how = ["-n"] if foreground else ["-l", str(tmp_path / "daemon.log")]
+    process = twistd(*how, "--pidfile=twistd.pid", "tuntap", "host", *options("tun"), cwd=tmp_path)
+    try:
+        assert process.wait(PATIENCE) != 0
+    finally:
+        process.kill()
+    assert "CannotListenError" in (said := (tmp_path / "twistd.log").read_text()) or "tt0 is a tap" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "twistd.pid").exists()
+
+
 def test_withoutKernelAddressesTheInterfaceIsLeftAlone(namespace: Namespace, tmp_path: Path) -> None:
     process = twistd("-n", "--pidfile=twistd.pid", "tuntap", "host", *options(kernelAddresses=()), cwd=tmp_path)
     try:

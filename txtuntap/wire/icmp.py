@@ -32,14 +32,12 @@ TIMESTAMP_REPLY = 14
 # Codes of UNREACHABLE
 PROTOCOL_UNREACHABLE = 2
 PORT_UNREACHABLE = 3
-FRAGMENTATION_NEEDED = 4
 
 #: The types that tell of an error, which must never be answered with another (RFC 1122 section 3.2.2).
 ERRORS = frozenset((UNREACHABLE, 4, 5, TIME_EXCEEDED, PARAMETER_PROBLEM))
 
 # ICMPv6; types below 128 are errors
 UNREACHABLE6 = 1
-PACKET_TOO_BIG6 = 2
 TIME_EXCEEDED6 = 3
 PARAMETER_PROBLEM6 = 4
 ECHO_REQUEST6 = 128
