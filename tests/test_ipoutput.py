@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.ip}, on the way down.
+Tests for L{txtuntap.ipoutput}.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ import txtuntap
 ROOT = pathlib.Path(txtuntap.__file__).parent
 
 BASE = {"wire", "packet", "interfaces"}
-LAYERS = {"addresses", "udptransport", "fragments", "layer", "adapters", "raw", "ethernet", "routing", "ip", "rawudp"}
+LAYERS = {
+    *("raw", "layer", "adapters", "ethernet", "addresses", "routing", "fragments", "ip", "ipoutput", "rawudp"),
+    "udptransport",
+}
 
 #: What each module or package may import of the others.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -30,7 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adapters": BASE | {"layer"},
     "ethernet": BASE | {"layer", "adapters"},
     "routing": BASE,
-    "ip": BASE | {"addresses", "fragments", "layer", "adapters", "ethernet", "routing"},
+    "ip": BASE | {"fragments", "layer", "adapters", "ipoutput"},
+    "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing"},
     "rawudp": BASE | {"layer", "routing", "udptransport"},
     "udptransport": BASE | {"rawudp", "routing"},
     "device": BASE,

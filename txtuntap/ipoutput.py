@@ -1,0 +1,320 @@
+"""
+IP, the way down: our addresses, which way a datagram goes, and how it is sent.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence, Set
+from random import SystemRandom
+from typing import Any, cast
+
+import attrs
+from twisted.internet.error import MessageLengthError
+from zope.interface import implementer
+
+from txtuntap.addresses import Addresses, Interface
+from txtuntap.ethernet import replySource
+from txtuntap.fragments import split
+from txtuntap.interfaces import IEthernetTransport, IIPTransport, INeighbours, IPacketTransport, IRoutes
+from txtuntap.layer import Layer
+from txtuntap.packet import Packet
+from txtuntap.routing import Route, StaticNeighbours, StaticRoutes
+from txtuntap.wire import ipv4, ipv6
+from txtuntap.wire.address import (
+    LIMITED_BROADCAST,
+    LINK_BROADCAST,
+    addressText,
+    groupLinkAddress,
+    isGroup,
+    isHost,
+    packAddress,
+)
+from txtuntap.wire.ethernet import IPV4, IPV6
+
+DEFAULT_HOP_LIMIT = 64
+
+_NO_BROADCASTS = frozenset((LIMITED_BROADCAST,))
+
+#: How many senders to raw protocols are remembered for a later answer; the least recent goes.
+MAX_ASKERS = 256
+
+_random = SystemRandom()
+
+
+@implementer(IIPTransport)
+class IPOutput(Layer):
+    """
+    The half of an L{IPProtocol<txtuntap.ip.IPProtocol>} that is the transport of the protocols above it.
+
+    Counters: C{outDiscards}; C{outFragReqds} (datagrams to take apart), C{outFragCreates}.
+
+    @ivar own: our own addresses; L{None} where every datagram is delivered.
+    @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
+    @ivar neighbours: an L{INeighbours}, for Ethernet.
+    """
+
+    def __init__(self, addresses: Iterable[str] | None, routes: IRoutes | None, neighbours: INeighbours | None) -> None:
+        super().__init__()
+        # Typed as loosely as they are given: a table of another kind has other ways to fill it.
+        self.routes: Any = StaticRoutes() if routes is None else routes
+        self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
+        self._askers: OrderedDict[bytes, Packet] = OrderedDict()
+        self.own: Addresses | None = None
+        if addresses is not None:
+            if isinstance(addresses, str):
+                raise ValueError(f"addresses is a list of addresses: give [{addresses!r}]")
+            self.own = Addresses()
+            for address in addresses:
+                self.addAddress(address)
+
+    @property
+    def addresses(self) -> list[Interface]:
+        """
+        Our own addresses, with their networks; empty where every datagram is delivered.
+        """
+        return [] if self.own is None else self.own.interfaces
+
+    @property
+    def mtu(self) -> int:
+        """
+        The most octets in one datagram that is sent in one piece.
+        """
+        return 1500 if self.transport is None else cast(IPacketTransport, self.transport).mtu
+
+    @property
+    def ethernet(self) -> IEthernetTransport | None:
+        """
+        The Ethernet layer below; L{None} where there is none (a tun).
+        """
+        transport = self.transport
+        return cast(IEthernetTransport, transport) if IEthernetTransport.providedBy(transport) else None
+
+    def addAddress(self, address: str) -> None:
+        """
+        Have one more address, and a route to its network. With the first, what is for others is no longer delivered.
+
+        @param address: in CIDR notation.
+
+        @raise ValueError: it is no address that a host can have, or is ours already.
+        """
+        if self.own is None:
+            self.own = Addresses()
+        interface = self.own.add(address)
+        if isinstance(self.routes, StaticRoutes) and interface.network not in self.routes:
+            self.routes.add(interface.network)
+
+    def removeAddress(self, address: str | bytes) -> None:
+        """
+        Have one address less; and, if it was the last in its network, no route there.
+
+        @param address: without its prefix length.
+
+        @raise ValueError: it is not ours.
+        """
+        if self.own is None:
+            raise ValueError(f"{address!r} is no address of this host")
+        network = self.own.remove(address).network
+        last = all(other.network != network for other in self.own.interfaces)
+        if last and isinstance(self.routes, StaticRoutes) and network in self.routes:
+            self.routes.remove(network)
+
+    def write(
+        self,
+        payload: bytes,
+        dest: str | bytes,
+        protocol: int,
+        source: str | bytes | None = None,
+        hopLimit: int | None = None,
+    ) -> None:
+        """
+        Send one datagram: see L{IIPTransport.write}. Who has written to a raw protocol is remembered for a while (the
+        latest C{MAX_ASKERS}): a later answer goes as one at once would.
+        """
+        to = packAddress(dest)
+        leaving = None if source is None else packAddress(source)
+        if leaving is not None and len(leaving) != len(to):
+            raise ValueError(f"the source {source!r} is of another IP version than {dest!r}")
+        if leaving is not None and (isGroup(leaving) or leaving in self.broadcasts):
+            raise ValueError(f"{source!r} is the address of many: it cannot be a source")
+        if not isinstance(protocol, int) or not 0 <= protocol <= 255:
+            raise ValueError(f"an IP protocol has a number from 0 to 255, not {protocol!r}")
+        if hopLimit is None:
+            hopLimit = DEFAULT_HOP_LIMIT
+        elif not isinstance(hopLimit, int) or not 0 <= hopLimit <= 255:
+            raise ValueError(f"a hop limit is from 0 to 255, not {hopLimit!r}")
+        if len(payload) > (ipv4.MAX_LENGTH - ipv4.HEADER_LENGTH if len(to) == 4 else ipv6.MAX_PAYLOAD):
+            raise MessageLengthError(f"{len(payload)} octets are more than one datagram can carry")
+        asked = self.packet
+        if asked is not None and asked.sourceAddress == to:
+            route = self.routeBack(asked)
+        elif to in self._askers:
+            route = self.routeBack(self._askers[to])
+            if route is not None:
+                route = self.knownStation(route)
+        else:
+            route = self.route(to, leaving)
+        if route is None:
+            self.counters["outDiscards"] += 1
+        else:
+            self.output(
+                route if leaving is None else attrs.evolve(route, source=leaving), protocol, [payload], hopLimit
+            )
+
+    def route(self, dest: bytes, source: bytes | None = None) -> Route:
+        """
+        The way for a datagram of our own: see L{IIPTransport.route}.
+        """
+        transport = self.transport
+        if transport is None:
+            raise RuntimeError("this IPProtocol is on no port: put it on a TuntapPort and start that")
+        text = addressText(dest)
+        if source is None:
+            source = self.sourceFor(dest)
+            if source is None:
+                raise OSError(
+                    errno.EADDRNOTAVAIL,
+                    f"no source address to write to {text} from: give IPProtocol(addresses=[...]) one of its version",
+                )
+        if not IEthernetTransport.providedBy(transport):
+            return Route(source, dest)
+        ethernet = cast(IEthernetTransport, transport)
+        if isGroup(dest):
+            return Route(source, dest, ethernet, groupLinkAddress(dest))
+        if dest in self.broadcasts:
+            return Route(source, dest, ethernet, LINK_BROADCAST)
+        hop = self.routes.lookup(dest)
+        station = self.neighbours.lookup(dest if hop is None else hop)
+        if station is not None:
+            return Route(source, dest, ethernet, station)
+        if hop is not None and self.neighbours.resolves:
+            return Route(source, dest, ethernet, hop=hop)
+        if hop is None:
+            raise OSError(errno.ENETUNREACH, f"no route to {text}: give one with routes.add(network, gateway)")
+        raise OSError(
+            errno.EHOSTUNREACH,
+            f"no neighbour {addressText(hop)}, the way to {text}: give one with neighbours.add(address, station)",
+        )
+
+    def routeBack(self, packet: Packet) -> Route | None:
+        """
+        The way for an answer to C{packet}: see L{IIPTransport.routeBack}.
+        """
+        station = packet.linkSource or b""
+        peer = packet.sourceAddress
+        if not isHost(peer) or peer in self.broadcasts or (station and station[0] & 1):
+            return None
+        asked = packet.destAddress
+        if not self.own.owns(asked) if self.own is not None else not self._isUnicast(packet):
+            ours = self.sourceFor(peer)
+            if ours is None:
+                return None
+            asked = ours
+        if packet.ethernet is None and packet.port is None and self.ethernet is not None:
+            # It was handed in by a program's own call, which did not tell the station.
+            try:
+                return self.route(peer, asked)
+            except OSError:
+                return None
+        return Route(asked, peer, packet.ethernet, station, replySource(packet), packet.port)
+
+    @property
+    def broadcasts(self) -> Set[bytes]:
+        """
+        Packed addresses of everybody on a network of ours.
+        """
+        return _NO_BROADCASTS if self.own is None else self.own.broadcasts
+
+    def knownStation(self, route: Route) -> Route:
+        """
+        See L{IIPTransport.knownStation}.
+        """
+        if route.ethernet is None:
+            return route
+        station = self.neighbours.lookup(route.dest)
+        return route if station is None else attrs.evolve(route, station=station)
+
+    def delivering(self, packet: Packet) -> None:
+        """
+        Remember who asks a raw protocol: it may answer later.
+        """
+        super().delivering(packet)
+        asker = packet.sourceAddress
+        self._askers[asker] = packet.headers()
+        self._askers.move_to_end(asker)
+        if len(self._askers) > MAX_ASKERS:
+            self._askers.popitem(last=False)
+
+    def sourceFor(self, dest: bytes) -> bytes | None:
+        """
+        Which of our addresses a datagram to C{dest} leaves from; L{None} if there is none of its version.
+        """
+        return None if self.own is None else self.own.sourceFor(dest)
+
+    def output(self, route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = DEFAULT_HOP_LIMIT) -> None:
+        """
+        Put a header before C{buffers} and send them: see L{IIPTransport.output}.
+        """
+        length = sum(map(len, buffers))
+        if route.hop:
+            # Held whole: the fragments of a datagram wait as one.
+            data = b"".join(buffers)
+            self.neighbours.hold(
+                route.hop,
+                lambda station: self.output(attrs.evolve(route, station=station, hop=b""), protocol, [data], hopLimit),
+                length,
+            )
+            return
+        if len(route.dest) == 4:
+            if ipv4.HEADER_LENGTH + length <= self.mtu:
+                # An atomic datagram needs no identification (RFC 6864 section 4.1).
+                header = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit)
+                self._send(route, IPV4, [header, *buffers])
+            else:
+                for packet in self._fragments4(route, protocol, b"".join(buffers), hopLimit):
+                    self._send(route, IPV4, packet)
+        elif ipv6.HEADER_LENGTH + length <= self.mtu:
+            header = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit)
+            self._send(route, IPV6, [header, *buffers])
+        else:
+            for packet in self._fragments6(route, protocol, b"".join(buffers), hopLimit):
+                self._send(route, IPV6, packet)
+
+    def _fragments4(self, route: Route, protocol: int, payload: bytes, hopLimit: int) -> Iterator[list[bytes]]:
+        identification = _random.getrandbits(16)
+        room = self.mtu - ipv4.HEADER_LENGTH
+        self.counters["outFragReqds"] += 1
+        for offset, more, piece in split(payload, room, room):
+            self.counters["outFragCreates"] += 1
+            word = ipv4.MORE_FRAGMENTS * more | offset >> 3
+            header = ipv4.packHeader(route.source, route.dest, protocol, len(piece), hopLimit, identification, word)
+            yield [header, piece]
+
+    def _fragments6(self, route: Route, protocol: int, payload: bytes, hopLimit: int) -> Iterator[list[bytes]]:
+        identification = _random.getrandbits(32)
+        room = self.mtu - ipv6.HEADER_LENGTH - ipv6.FRAGMENT_HEADER.size
+        self.counters["outFragReqds"] += 1
+        for offset, more, piece in split(payload, room, room):
+            self.counters["outFragCreates"] += 1
+            fragment = ipv6.FRAGMENT_HEADER.pack(protocol, offset | more, identification)
+            length = len(fragment) + len(piece)
+            header = ipv6.packHeader(route.source, route.dest, ipv6.FRAGMENT, length, hopLimit)
+            yield [header, fragment, piece]
+
+    def _send(self, route: Route, etherType: int, buffers: Sequence[bytes]) -> None:
+        if route.ethernet is not None:
+            route.ethernet.writeFrame(buffers, route.station, etherType, route.linkSource, route.port)
+            return
+        port = route.port or cast("IPacketTransport | None", self.transport)
+        if port is None:
+            self.counters["outDiscards"] += 1
+        else:
+            port.writePacket(buffers)
+
+    def _isUnicast(self, packet: Packet) -> bool:
+        """
+        Whether C{packet} was sent to one host, as far as can be told without knowing our addresses.
+        """
+        linkDest = packet.linkDest
+        return isHost(packet.destAddress) and not (linkDest is not None and linkDest[0] & 1)
