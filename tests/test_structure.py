@@ -18,7 +18,7 @@ ROOT = pathlib.Path(txtuntap.__file__).parent
 BASE = {"wire", "packet", "interfaces"}
 LAYERS = {
     *("raw", "layer", "adapters", "ethernet", "addresses", "routing", "fragments", "ip", "ipoutput", "rawudp"),
-    "udptransport",
+    *("udptransport", "loopback", "pathmtu"),
 }
 
 #: What each module or package may import of the others.
@@ -30,11 +30,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "addresses": {"wire"},
     "fragments": BASE,
     "layer": BASE,
+    "loopback": BASE,
+    "pathmtu": set(),
     "adapters": BASE | {"layer"},
     "ethernet": BASE | {"layer", "adapters"},
     "routing": BASE,
-    "ip": BASE | {"fragments", "layer", "adapters", "ipoutput"},
-    "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing"},
+    "ip": BASE | {"fragments", "layer", "adapters", "ipoutput", "loopback"},
+    "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing", "loopback", "pathmtu"},
     "rawudp": BASE | {"layer", "routing", "udptransport"},
     "udptransport": BASE | {"rawudp", "routing"},
     "device": BASE,

@@ -130,6 +130,8 @@ class Addresses:
 
         @return: L{None} if there is none of its version.
         """
+        if dest in self._own:
+            return dest
         number = int.from_bytes(dest, "big")
         linkLocal = _isLinkLocal(dest)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from random import SystemRandom
 from typing import Any, cast
 
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from txtuntap.adapters import framePayloadReceiver
@@ -237,6 +238,13 @@ class VLAN:
         What carries it.
         """
         return self._ethernet
+
+    @property
+    def clock(self) -> IReactorTime | None:
+        """
+        As that of the link.
+        """
+        return self._ethernet.clock
 
     @property
     def mtu(self) -> int:

@@ -217,6 +217,12 @@ class IIPTransport(Interface):
         @param buffers: joined, the payload.
         """
 
+    def loop(route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = 64) -> None:
+        """
+        Deliver one datagram of ours to ourselves, at the next turn of the reactor: what C{output} does with one to an
+        address of ours, and what is to be done beside it with one to a group that we are in. Never raises.
+        """
+
 
 class IRoutes(Interface):
     """

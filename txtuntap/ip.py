@@ -22,6 +22,7 @@ from txtuntap.interfaces import (
 )
 from txtuntap.ipoutput import IPOutput
 from txtuntap.layer import ReceiverTable, receiverOr
+from txtuntap.loopback import Loopback
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import onesSum
@@ -72,13 +73,13 @@ class IPProtocol(IPOutput):
 
         @raise ValueError: one of C{addresses} is none.
         """
-        super().__init__(addresses, routes, neighbours)
+        super().__init__(addresses, routes, neighbours, clock)
         self._table = ReceiverTable(8)
         self._receivers = self._table.receivers
         self._verify = verifyChecksum
         self.ipProtos = self._table.protocols
         self._reassembler = Reassembler(self.counters, self.dropped)
-        self._clock = clock
+        self._loopback = Loopback(self._assembled, self.counters)
         self._expiry: IDelayedCall | None = None
 
     def addProto(self, num: int, proto: Any) -> None:
@@ -257,12 +258,15 @@ class IPProtocol(IPOutput):
             self.dropped(packet, "inTruncatedPkts")
             return None, b""
         done = self._reassembler.add(packet, key, at, offset, more)
-        clock = self._clock or (None if packet.port is None else packet.port.clock)
+        clock = self.clock
         if clock is not None and self._expiry is None and len(self._reassembler):
             self._expire(clock)
         return (None, b"") if done is None else done
 
     def _assembled(self, packet: Packet, protocol: int) -> None:
+        """
+        A whole datagram is there, C{start} after its headers.
+        """
         receive = self._receivers.get(protocol)
         if receive is None:
             return self.dropped(packet, "inUnknownProtos")

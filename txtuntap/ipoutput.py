@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.error import MessageLengthError
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from txtuntap.addresses import Addresses, Interface
@@ -19,7 +20,9 @@ from txtuntap.ethernet import replySource
 from txtuntap.fragments import split
 from txtuntap.interfaces import IEthernetTransport, IIPTransport, INeighbours, IPacketTransport, IRoutes
 from txtuntap.layer import Layer
+from txtuntap.loopback import Loopback
 from txtuntap.packet import Packet
+from txtuntap.pathmtu import FLOOR, PathMTUs
 from txtuntap.routing import Route, StaticNeighbours, StaticRoutes
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.address import (
@@ -53,14 +56,25 @@ class IPOutput(Layer):
     @ivar own: our own addresses; L{None} where every datagram is delivered.
     @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
     @ivar neighbours: an L{INeighbours}, for Ethernet.
+    @ivar paths: how large a packet may be on its way to a destination, where that is less than the link's MTU.
     """
 
-    def __init__(self, addresses: Iterable[str] | None, routes: IRoutes | None, neighbours: INeighbours | None) -> None:
+    _loopback: Loopback
+
+    def __init__(
+        self,
+        addresses: Iterable[str] | None,
+        routes: IRoutes | None,
+        neighbours: INeighbours | None,
+        clock: IReactorTime | None,
+    ) -> None:
         super().__init__()
+        self._clock = clock
         # Typed as loosely as they are given: a table of another kind has other ways to fill it.
         self.routes: Any = StaticRoutes() if routes is None else routes
         self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
         self._askers: OrderedDict[bytes, Packet] = OrderedDict()
+        self.paths = PathMTUs()
         self.own: Addresses | None = None
         if addresses is not None:
             if isinstance(addresses, str):
@@ -68,6 +82,13 @@ class IPOutput(Layer):
             self.own = Addresses()
             for address in addresses:
                 self.addAddress(address)
+
+    @property
+    def clock(self) -> IReactorTime | None:
+        """
+        The one given, or that of the port below.
+        """
+        return self._clock or super().clock
 
     @property
     def addresses(self) -> list[Interface]:
@@ -170,6 +191,7 @@ class IPOutput(Layer):
         if transport is None:
             raise RuntimeError("this IPProtocol is on no port: put it on a TuntapPort and start that")
         text = addressText(dest)
+        ours = self.own is not None and self.own.isOwn(dest)
         if source is None:
             source = self.sourceFor(dest)
             if source is None:
@@ -177,7 +199,7 @@ class IPOutput(Layer):
                     errno.EADDRNOTAVAIL,
                     f"no source address to write to {text} from: give IPProtocol(addresses=[...]) one of its version",
                 )
-        if not IEthernetTransport.providedBy(transport):
+        if ours or not IEthernetTransport.providedBy(transport):
             return Route(source, dest)
         ethernet = cast(IEthernetTransport, transport)
         if isGroup(dest):
@@ -256,6 +278,8 @@ class IPOutput(Layer):
         """
         Put a header before C{buffers} and send them: see L{IIPTransport.output}.
         """
+        if self.own is not None and self.own.isOwn(route.dest):
+            return self.loop(route, protocol, buffers, hopLimit)
         length = sum(map(len, buffers))
         if route.hop:
             # Held whole: the fragments of a datagram wait as one.
@@ -266,24 +290,53 @@ class IPOutput(Layer):
                 length,
             )
             return
+        mtu = self.mtu
+        narrowest = False
+        if self.paths:
+            known = self.paths.lookup(route.dest, self.now())
+            if known is not None and known < mtu:
+                mtu = known
+                narrowest = known == FLOOR[4]
         if len(route.dest) == 4:
-            if ipv4.HEADER_LENGTH + length <= self.mtu:
+            if ipv4.HEADER_LENGTH + length > mtu:
+                for packet in self._fragments4(route, protocol, b"".join(buffers), hopLimit, mtu):
+                    self._send(route, IPV4, packet)
+            elif narrowest:
+                # There may be a link that is narrower yet: routers may take it apart.
+                identification = _random.getrandbits(16)
+                header = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, identification, 0)
+                self._send(route, IPV4, [header, *buffers])
+            else:
                 # An atomic datagram needs no identification (RFC 6864 section 4.1).
                 header = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit)
                 self._send(route, IPV4, [header, *buffers])
-            else:
-                for packet in self._fragments4(route, protocol, b"".join(buffers), hopLimit):
-                    self._send(route, IPV4, packet)
-        elif ipv6.HEADER_LENGTH + length <= self.mtu:
+        elif ipv6.HEADER_LENGTH + length <= mtu:
             header = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit)
             self._send(route, IPV6, [header, *buffers])
         else:
-            for packet in self._fragments6(route, protocol, b"".join(buffers), hopLimit):
+            for packet in self._fragments6(route, protocol, b"".join(buffers), hopLimit, mtu):
                 self._send(route, IPV6, packet)
 
-    def _fragments4(self, route: Route, protocol: int, payload: bytes, hopLimit: int) -> Iterator[list[bytes]]:
+    def loop(self, route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = DEFAULT_HOP_LIMIT) -> None:
+        """
+        Deliver a datagram of ours to ourselves: see L{IIPTransport.loop}.
+        """
+        clock = self.clock
+        if clock is None:
+            self.counters["outDiscards"] += 1
+            return
+        pack = ipv4.packHeader if len(route.dest) == 4 else ipv6.packHeader
+        header = pack(route.source, route.dest, protocol, sum(map(len, buffers)), hopLimit)
+        packet = Packet(b"".join((header, *buffers)), time=clock.seconds())
+        packet.ip = self
+        packet.start = packet.transport = len(header)
+        self._loopback.send(clock, packet, protocol)
+
+    def _fragments4(
+        self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int
+    ) -> Iterator[list[bytes]]:
         identification = _random.getrandbits(16)
-        room = self.mtu - ipv4.HEADER_LENGTH
+        room = mtu - ipv4.HEADER_LENGTH
         self.counters["outFragReqds"] += 1
         for offset, more, piece in split(payload, room, room):
             self.counters["outFragCreates"] += 1
@@ -291,9 +344,11 @@ class IPOutput(Layer):
             header = ipv4.packHeader(route.source, route.dest, protocol, len(piece), hopLimit, identification, word)
             yield [header, piece]
 
-    def _fragments6(self, route: Route, protocol: int, payload: bytes, hopLimit: int) -> Iterator[list[bytes]]:
+    def _fragments6(
+        self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int
+    ) -> Iterator[list[bytes]]:
         identification = _random.getrandbits(32)
-        room = self.mtu - ipv6.HEADER_LENGTH - ipv6.FRAGMENT_HEADER.size
+        room = mtu - ipv6.HEADER_LENGTH - ipv6.FRAGMENT_HEADER.size
         self.counters["outFragReqds"] += 1
         for offset, more, piece in split(payload, room, room):
             self.counters["outFragCreates"] += 1

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.logger import Logger
 from twisted.python.reflect import fullyQualifiedName
@@ -222,14 +223,20 @@ class Layer(AbstractDatagramProtocol):
         if self.onDropped is not None:
             self.onDropped(packet, name)
 
+    @property
+    def clock(self) -> IReactorTime | None:
+        """
+        That of the port below; L{None} if there is none. (C{twisted.pair}'s port calls it C{reactor}.)
+        """
+        below = self.transport
+        return cast("IReactorTime | None", getattr(below, "clock", None) or getattr(below, "reactor", None))
+
     def now(self) -> float:
         """
-        The time by the clock of the port below, in seconds; 0 if there is none.
+        The time by the C{clock}, in seconds; 0 if there is none.
         """
-        below: Any = self.transport
-        while below is not None and not hasattr(below, "reactor"):
-            below = getattr(below, "transport", None)
-        return 0.0 if below is None else float(below.reactor.seconds())
+        clock = self.clock
+        return 0.0 if clock is None else clock.seconds()
 
     def delivering(self, packet: Packet) -> None:
         """

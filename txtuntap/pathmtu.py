@@ -1,0 +1,68 @@
+"""
+The largest packet that gets to a destination in one piece, as far as routers have told (RFC 1191, RFC 8201).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+#: No path is believed to be narrower, by octets in an address. A router that says so over IPv4 would have every
+#: datagram cut into crumbs (Linux: net.ipv4.route.min_pmtu); over IPv6 it lies (RFC 8201 section 4).
+FLOOR = {4: 552, 16: 1280}
+
+#: Seconds after which a path may have become wider (RFC 1191 section 6.3, RFC 8201 section 5.3).
+TIMEOUT = 600.0
+
+#: Destinations remembered; the oldest goes.
+MAX_PATHS = 1024
+
+#: Where a router does not say how narrow its link is, the next smaller of the sizes that links have is tried
+#: (RFC 1191 section 7).
+_PLATEAUS = (32000, 17914, 8166, 4352, 2002, 1492, 1006)
+
+
+class PathMTUs:
+    """
+    A table of path MTUs, by packed destination address.
+    """
+
+    def __init__(self) -> None:
+        self._paths: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def lookup(self, dest: bytes, now: float) -> int | None:
+        """
+        @param now: seconds; may step backwards.
+
+        @return: octets, or L{None} if nothing is known.
+        """
+        mtu, learned = self._paths.get(dest, (None, now))
+        if mtu is not None and not 0 <= now - learned < TIMEOUT:
+            del self._paths[dest]
+            return None
+        return mtu
+
+    def learn(self, dest: bytes, mtu: int, length: int, now: float) -> bool:
+        """
+        A router had to drop a packet for its size.
+
+        @param mtu: what would have fitted, in octets; 0 if the router did not say.
+        @param length: of the packet, in octets.
+
+        @return: whether that makes sense: what is not smaller than the packet cannot be why, and nor can what every
+            link carries.
+        """
+        if not mtu and len(dest) == 4:
+            mtu = next((size for size in _PLATEAUS if size < length), FLOOR[4])
+        floor = FLOOR[len(dest)]
+        if mtu >= length or length <= floor or (mtu < floor and len(dest) == 16):
+            return False
+        known = self.lookup(dest, now)
+        if known is None or mtu < known:
+            self._paths[dest] = max(mtu, floor), now
+            self._paths.move_to_end(dest)
+            if len(self._paths) > MAX_PATHS:
+                self._paths.popitem(last=False)
+        return True
