@@ -25,7 +25,7 @@ LAYERS = {
 MAY_IMPORT: dict[str, set[str]] = {
     "wire": set(),
     "packet": {"wire", "interfaces"},
-    "interfaces": {"packet", "routing"},
+    "interfaces": {"packet", "routing", "wire"},
     "raw": {"interfaces"},
     "addresses": {"wire"},
     "fragments": BASE,

@@ -19,9 +19,11 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from txtuntap.packet import Packet
     from txtuntap.routing import Route
+    from txtuntap.wire.icmp import Quote
 
 __all__ = [
     "IDevice",
+    "IErrorReceiver",
     "IEthernetProtocol",
     "IEthernetTransport",
     "IIPTransport",
@@ -99,6 +101,22 @@ class IPacketReceiver(Interface):
     def packetReceived(packet: Packet) -> None:
         """
         A packet has come. It is the receiver's own: it may be moved along and kept.
+        """
+
+
+class IErrorReceiver(Interface):
+    """
+    A protocol on an IP layer that knows what it has sent.
+    """
+
+    def errorReceived(quote: Quote, refused: bool) -> bool:
+        """
+        An ICMP error has come about a packet with this protocol's number.
+
+        @param quote: what it says of the packet (L{Quote<txtuntap.wire.icmp.Quote>}). Anybody may have made it up.
+        @param refused: whether it says that nobody is there who would take it.
+
+        @return: whether this protocol has sent that packet lately: then the error is believed.
         """
 
 

@@ -11,12 +11,13 @@ from typing import Any, cast
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from txtuntap.interfaces import IIPTransport, IPacketReceiver, IRawDatagramProtocol
+from txtuntap.interfaces import IErrorReceiver, IIPTransport, IPacketReceiver, IRawDatagramProtocol
 from txtuntap.layer import Layer, ProtocolTable
 from txtuntap.packet import Packet
 from txtuntap.udptransport import Flow, Peer, UDPTransport
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import addressText, packAddress
+from txtuntap.wire.icmp import Quote
 from txtuntap.wire.udp import UDPHeader
 
 __all__ = ["Peer", "RawUDPProtocol", "UDPHeader", "UDPTransport"]
@@ -24,13 +25,18 @@ __all__ = ["Peer", "RawUDPProtocol", "UDPHeader", "UDPTransport"]
 #: Flows (source, destination and both ports) remembered by a RawUDPProtocol; the oldest goes.
 MAX_FLOWS = 16384
 
+#: Ways (both addresses, both ports) that datagrams went, remembered for this many seconds: what an ICMP error may be
+#: about. The one not gone for longest is forgotten.
+MAX_WRITTEN = 4096
+LATELY = 60.0
+
 #: Addresses and ports in one, length, checksum.
 _flow4 = struct.Struct("!12sHH").unpack_from
 _flow6 = struct.Struct("!36sHH").unpack_from
 _number = int.from_bytes
 
 
-@implementer(IRawDatagramProtocol, IPacketReceiver)
+@implementer(IRawDatagramProtocol, IPacketReceiver, IErrorReceiver)
 class RawUDPProtocol(Layer):
     """
     Hands datagrams to the C{DatagramProtocol}s added for their destination port, and gives those their transports.
@@ -51,6 +57,7 @@ class RawUDPProtocol(Layer):
         self._verify = verifyChecksum
         self._transports: dict[int, list[UDPTransport]] = self._table.ways
         self._flows: OrderedDict[bytes, Flow] = OrderedDict()
+        self._written: OrderedDict[bytes, float] = OrderedDict()
         self.udpProtos = self._table.protocols
 
     def addProto(self, num: int, proto: Any) -> None:
@@ -124,6 +131,7 @@ class RawUDPProtocol(Layer):
         super().doStop()
         if not self.numPorts:
             self._flows.clear()
+            self._written.clear()
             for transports in self._transports.values():
                 for transport in transports:
                     transport.forget()
@@ -242,6 +250,32 @@ class RawUDPProtocol(Layer):
         packet.start += wire.HEADER_LENGTH
         flow = Flow(Peer((source, udp.source)), tuple(self._transports.get(udp.dest, ())), packet)
         self._deliverEach(packet, flow)
+
+    def errorReceived(self, quote: Quote, refused: bool) -> bool:
+        """
+        See L{IErrorReceiver.errorReceived}. A transport that is connected there is told that it is refused.
+        """
+        way = quote.source + quote.dest + quote.payload[:4]
+        written = self._written.get(way)
+        if written is None or self.now() - written >= LATELY:
+            return False
+        ports = _number(way[-4:-2], "big"), _number(way[-2:], "big")
+        listening = [transport for transport in self.bound(ports[0]) if transport.hears(quote.source)]
+        if refused:
+            for transport in listening:
+                transport.refused((addressText(quote.dest), ports[1]))
+        return bool(listening)
+
+    def wrote(self, way: bytes) -> None:
+        """
+        A transport has sent a datagram: errors about it are to be believed, for a while.
+
+        @param way: the packed addresses it leaves from and goes to, and both ports, as in its header.
+        """
+        self._written[way] = self.now()
+        self._written.move_to_end(way)
+        if len(self._written) > MAX_WRITTEN:
+            self._written.popitem(last=False)
 
     def _deliverEach(self, packet: Packet, flow: Flow) -> None:
         """

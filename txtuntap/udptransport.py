@@ -162,6 +162,16 @@ class UDPTransport:
         finally:
             self.packet = before
 
+    def refused(self, peer: tuple[str, int]) -> None:
+        """
+        Nobody listens where a datagram went. The protocol is told, if it is connected there.
+        """
+        if self.listening and self._connected == peer:
+            try:
+                self.protocol.connectionRefused()
+            except Exception:
+                self.failures.failed(self._udp.now(), "connectionRefused")
+
     def write(self, packet: bytes, addr: tuple[str, int] | None = None) -> None:
         """
         Send one datagram. To a peer that has written, it leaves from the address (and port) which that peer last wrote
@@ -214,6 +224,7 @@ class UDPTransport:
             return
         payload = bytes(packet)
         header = wire.packHeader(route.source, route.dest, localPort, port, payload)
+        self._udp.wrote(route.source + route.dest + header[:4])
         ip.output(route, wire.PROTOCOL, [header, payload])
 
     def writeSequence(self, seq: Iterable[bytes], addr: tuple[str, int] | None = None) -> None:

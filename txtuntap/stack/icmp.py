@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol
+from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramProtocol
 from txtuntap.ip import IPProtocol
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
@@ -35,14 +35,32 @@ _ADVERTISEMENT = bytes((ndp.ADVERTISEMENT,))
 _DAY = 24 * 60 * 60 * 1000
 
 
-@implementer(IRawDatagramProtocol, IPacketReceiver)
+#: What each error that has come is counted by, by IP version and type.
+_ERROR_COUNTERS = {
+    (4, wire.UNREACHABLE): "inDestUnreachs",
+    (4, wire.TIME_EXCEEDED): "inTimeExcds",
+    (4, wire.PARAMETER_PROBLEM): "inParmProblems",
+    (6, wire.UNREACHABLE6): "inDestUnreachs",
+    (6, wire.PACKET_TOO_BIG6): "inPktTooBigs",
+    (6, wire.TIME_EXCEEDED6): "inTimeExcds",
+    (6, wire.PARAMETER_PROBLEM6): "inParmProblems",
+}
+
+#: Version, type and code of those that say that nobody listens there.
+_REFUSALS = {(4, wire.UNREACHABLE, wire.PORT_UNREACHABLE), (6, wire.UNREACHABLE6, wire.PORT_UNREACHABLE6)}
+
+_number = int.from_bytes
+
+
+@implementer(IRawDatagramProtocol, IPacketReceiver, IErrorReceiver)
 class ICMPProtocol(Layer):
     """
     ICMP for both versions of IP: to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 1 and 58.
 
-    Counters, as in RFC 5837 and RFC 4293: C{inMsgs}, C{inErrors} (cut short, or not summing up), C{inEchos},
+    Counters, as in RFC 2466 and RFC 4293: C{inMsgs}, C{inErrors} (cut short, or not summing up), C{inEchos},
     C{outEchoReps}, C{inUnknown} (types that mean nothing here), C{outErrors} (error messages sent), C{outLimited} (not
-    sent: too many).
+    sent: too many). Error messages that have come: C{inDestUnreachs}, C{inPktTooBigs}, C{inTimeExcds},
+    C{inParmProblems}; and C{inDisbelieved}, about packets that we have not sent lately.
     """
 
     def __init__(self, ip: IPProtocol, clock: IReactorTime, random: Random | None = None) -> None:
@@ -93,10 +111,49 @@ class ICMPProtocol(Layer):
             now = int(self._clock.seconds() * 1000) % _DAY
             times = message[wire.HEADER_LENGTH : wire.HEADER_LENGTH + 4] + now.to_bytes(4, "big") * 2
             self._answer(packet, wire.TIMESTAMP_REPLY, rest, times)
+        elif kind in wire.ERRORS if four else kind < wire.FIRST_INFORMATIONAL6:
+            self._errorReceived(packet, kind, code, rest, message)
         elif not four and self.ndp is not None and kind in (ndp.SOLICITATION, ndp.ADVERTISEMENT):
             self.ndp.received(packet, message)
         else:
             self.dropped(packet, "inUnknown")
+
+    def _errorReceived(self, packet: Packet, kind: int, code: int, rest: int, message: bytes) -> None:
+        """
+        Somebody says that a packet of ours was of no use. Whoever can send may say so: it counts only if it was sent
+        to the address that packet left from, and whose protocol that was knows it.
+        """
+        quote = wire.parseQuote(message)
+        name = _ERROR_COUNTERS.get((packet.version, kind))
+        if name is None:
+            return self.dropped(packet, "inUnknown")
+        tooBig = (kind, code) == (wire.UNREACHABLE, wire.FRAGMENTATION_NEEDED)
+        if packet.version == 6:
+            tooBig = kind == wire.PACKET_TOO_BIG6
+        refused = (packet.version, kind, code) in _REFUSALS
+        if quote is None or quote.source != packet.destAddress or not self._sent(quote, refused):
+            return self.dropped(packet, "inDisbelieved")
+        if tooBig:
+            mtu = rest if packet.version == 6 else rest & 0xFFFF
+            if not self._ip.paths.learn(quote.dest, mtu, quote.length, self._clock.seconds()):
+                return self.dropped(packet, "inDisbelieved")
+            name = "inPktTooBigs"
+        self.counters[name] += 1
+
+    def _sent(self, quote: wire.Quote, refused: bool) -> bool:
+        """
+        Whether a protocol of ours has sent what an error quotes; those that refuse it are told.
+        """
+        protocols = self._ip.ipProtos.get(quote.protocol, ())
+        told = [proto.errorReceived(quote, refused) for proto in protocols if IErrorReceiver.providedBy(proto)]
+        return any(told)
+
+    def errorReceived(self, quote: wire.Quote, refused: bool) -> bool:
+        """
+        See L{IErrorReceiver.errorReceived}: about an echo request.
+        """
+        kind = wire.ECHO_REQUEST if len(quote.dest) == 4 else wire.ECHO_REQUEST6
+        return quote.payload[0] == kind and self._pinger.asked(quote.dest, _number(quote.payload[4:8], "big"))
 
     def claimed(self, packet: Packet) -> None:
         """

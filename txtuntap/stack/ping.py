@@ -81,6 +81,13 @@ class Pinger:
         self._pending[word] = _Pending(dest, payload, self._clock.seconds(), done, call)
         return done
 
+    def asked(self, dest: bytes, word: int) -> bool:
+        """
+        Whether a request to a packed address, with this second word in its header, is under way.
+        """
+        pending = self._pending.get(word)
+        return pending is not None and pending.dest == dest
+
     def answered(self, packet: Packet, word: int, payload: bytes) -> bool:
         """
         An echo reply has come.

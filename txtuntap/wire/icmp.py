@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import struct
 
+import attrs
+
+from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import onesSum
 
 HEADER = struct.Struct("!BBHI")
@@ -32,12 +35,14 @@ TIMESTAMP_REPLY = 14
 # Codes of UNREACHABLE
 PROTOCOL_UNREACHABLE = 2
 PORT_UNREACHABLE = 3
+FRAGMENTATION_NEEDED = 4
 
 #: The types that tell of an error, which must never be answered with another (RFC 1122 section 3.2.2).
 ERRORS = frozenset((UNREACHABLE, 4, 5, TIME_EXCEEDED, PARAMETER_PROBLEM))
 
 # ICMPv6; types below 128 are errors
 UNREACHABLE6 = 1
+PACKET_TOO_BIG6 = 2
 TIME_EXCEEDED6 = 3
 PARAMETER_PROBLEM6 = 4
 ECHO_REQUEST6 = 128
@@ -76,3 +81,52 @@ def valid(message: bytes, source: bytes = b"", dest: bytes = b"") -> bool:
     if source:
         total += onesSum(source + dest) + len(message) + PROTOCOL[16]
     return total % 0xFFFF == 0
+
+
+@attrs.frozen
+class Quote:
+    """
+    What an error says of the packet that caused it.
+
+    @ivar source: the packed address it left from; C{dest}: the one it went to.
+    @ivar protocol: of its payload.
+    @ivar payload: the first octets of that, eight at least.
+    @ivar length: of the packet, in octets, its header included.
+    """
+
+    source: bytes
+    dest: bytes
+    protocol: int
+    payload: bytes
+    length: int
+
+
+def parseQuote(message: bytes) -> Quote | None:
+    """
+    The packet that an error quotes.
+
+    @param message: the whole ICMP message, of either version.
+
+    @return: L{None} if there is too little of it to tell whose it was, or it is not the first fragment of a datagram.
+    """
+    quoted = message[HEADER_LENGTH:]
+    if len(quoted) < ipv4.HEADER_LENGTH + 8:
+        return None
+    if quoted[0] >> 4 == 4:
+        length, fragment, protocol = ipv4.ESSENTIALS.unpack_from(quoted)
+        at = (quoted[0] & 0x0F) << 2
+        if at < ipv4.HEADER_LENGTH or at + 8 > len(quoted) or fragment & ipv4.OFFSET_MASK:
+            return None
+        return Quote(quoted[12:16], quoted[16:20], protocol, quoted[at:], length)
+    at = ipv6.HEADER_LENGTH
+    if quoted[0] >> 4 != 6 or len(quoted) < at + 8:
+        return None
+    _, length, protocol, _ = ipv6.HEADER.unpack_from(quoted)
+    if protocol == ipv6.FRAGMENT:
+        # The only extension header that a host puts before what it sends.
+        protocol = quoted[at]
+        _, fragment, _ = ipv6.FRAGMENT_HEADER.unpack_from(quoted, at)
+        at += ipv6.FRAGMENT_HEADER.size
+        if fragment & 0xFFF8 or len(quoted) < at + 8:
+            return None
+    return Quote(quoted[8:24], quoted[24:40], protocol, quoted[at:], ipv6.HEADER_LENGTH + length)
