@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, InvalidAddressError
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, IReactorUDP
+from twisted.internet.interfaces import IDelayedCall, IReactorTCP, IReactorTime, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -32,6 +32,7 @@ from txtuntap.stack.icmp import ICMPProtocol
 from txtuntap.stack.ndp import NeighbourDiscovery
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.stack.ping import Pong
+from txtuntap.stack.tcp import TCPElsewhere
 from txtuntap.wire import icmp
 from txtuntap.wire import udp as udpWire
 from txtuntap.wire.address import addressText, linkAddressText, packAddress, packLinkAddress
@@ -63,7 +64,7 @@ class HostEthernet(EthernetProtocol):
 
 
 @implementer(IReactorTime, IReactorUDP)
-class Host:
+class Host(TCPElsewhere):
     """
     A host with addresses of its own.
 
@@ -93,6 +94,7 @@ class Host:
         addressLost: Callable[[str, bytes], None] | None = None,
         verifyChecksum: bool = True,
         random: Random | None = None,
+        tcp: IReactorTCP | None = None,
     ) -> None:
         """
         @param addresses: our own in CIDR notation, IPv4 and IPv6. On a tap, a link-local one comes by itself.
@@ -103,6 +105,8 @@ class Host:
             a route: nothing here says to anybody on the link that we have them.
         @param addressLost: called with an address of ours (text) that turned out to be another's, and the station that
             has it. The host goes on without it.
+        @param tcp: a reactor for C{connectTCP} and C{listenTCP}: a host has no TCP of its own. It uses the kernel's
+            addresses, not this host's.
         @param random: where chance comes from, but for what nobody may guess.
 
         @raise ValueError: one of them is no address.
@@ -111,6 +115,7 @@ class Host:
             from twisted.internet import reactor
         if isinstance(addresses, str) or isinstance(gateways, str) or isinstance(anyAddresses, str):
             raise ValueError("addresses, gateways and anyAddresses are lists: give ['10.0.0.2/24']")
+        super().__init__(reactor, tcp)
         self._reactor: IReactorTime = reactor
         random = random or SystemRandom()
         self.linkAddress = randomLinkAddress() if linkAddress is None else packLinkAddress(linkAddress)
@@ -235,11 +240,14 @@ class Host:
 
         @raise CannotListenError: the port is taken.
         @raise InvalidAddressError: C{interface} is no IP address.
+        @raise ValueError: C{port} is no port.
         """
+        if not isinstance(port, int) or not 0 <= port <= 0xFFFF:
+            raise ValueError(f"a UDP port is a number from 1 to 65535, or 0 for any, not {port!r}")
         address = b""
         if interface:
             try:
-                address = packAddress(interface.partition("%")[0])
+                address = packAddress(interface)
             except ValueError:
                 raise InvalidAddressError(interface, "not an IPv4 or IPv6 address.") from None
             if any(address) and not self._own.owns(address):
