@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.addresses import Addresses
+from txtuntap.addresses import MAX_SOURCES, Addresses
 from txtuntap.wire.address import addressText, packAddress
 
 
@@ -138,6 +138,54 @@ class SourceTests(SynchronousTestCase):
 
     def test_theOneThatBeginsMostLikeIt(self) -> None:
         self.assertEqual(self.source("2001:db8:2::9", "2001:db7::2/64", "2001:db8:1::2/64"), "2001:db8:1::2")
+
+    def test_oursForOurs(self) -> None:
+        self.assertEqual(self.source("fd00::2", "fd00::1/64", "fd00::2/64"), "fd00::2")
+
+    def test_narrowestScopeThatReaches(self) -> None:
+        self.assertEqual(self.source("fe80::9", "2001:db8::2/64", "fe80::2/10"), "fe80::2")
+        self.assertEqual(self.source("2001:db8::9", "fe80::2/10"), "fe80::2")
+
+    def test_theOneThatTheNextHopKnows(self) -> None:
+        own = addresses("10.0.0.2/24", "10.1.0.2/24", "2001:db8::2/64", "2001:db8:1::2/64")
+        for dest, hop, source in (
+            ("8.8.8.8", "10.1.0.1", "10.1.0.2"),
+            ("8.8.8.8", "10.0.0.1", "10.0.0.2"),
+            ("2600::9", "2001:db8:1::1", "2001:db8:1::2"),
+        ):
+            self.assertEqual(own.sourceFor(packAddress(dest), packAddress(hop)), packAddress(source))
+
+    def test_nextHopWithAUniqueLocalAddress(self) -> None:
+        own = addresses("fd00::2/64", "2001:db8::2/64")
+        self.assertEqual(own.sourceFor(packAddress("2600::9"), packAddress("fd00::1")), packAddress("2001:db8::2"))
+
+    def test_likeToLike(self) -> None:
+        for dest, source in (("2002:1::9", "2002:2::2"), ("2001:0:7::9", "2001::2"), ("2600::9", "2a00::2")):
+            self.assertEqual(self.source(dest, "fd00::2/64", "2001::2/32", "2a00::2/64", "2002:2::2/64"), source)
+
+    def test_deprecatedOnlyWhereThereIsNoOther(self) -> None:
+        own = addresses("2001:db8::2/64", "2001:db8:1::2/64")
+        dest, first, second = map(packAddress, ("2001:db8::9", "2001:db8::2", "2001:db8:1::2"))
+        self.assertEqual(own.sourceFor(dest), first)
+        own.deprecate(first)
+        self.assertEqual(own.sourceFor(dest), second)
+        own.remove(second)
+        self.assertEqual(own.sourceFor(dest), first)
+        own.add("2001:db8:1::2/64")
+        own.deprecate(first, False)
+        self.assertEqual(own.sourceFor(dest), first)
+
+    def test_removedIsNoSource(self) -> None:
+        own = addresses("10.0.0.2/24", "10.1.0.2/24")
+        self.assertEqual(own.sourceFor(b"\x0a\0\0\x09"), b"\x0a\0\0\x02")
+        own.remove("10.0.0.2")
+        self.assertEqual(own.sourceFor(b"\x0a\0\0\x09"), b"\x0a\x01\0\x02")
+
+    def test_bound(self) -> None:
+        own = addresses("10.0.0.2/24")
+        for number in range(2 * MAX_SOURCES):
+            own.sourceFor(b"\x08\x08" + number.to_bytes(2, "big"))
+        self.assertLessEqual(len(own._sources), MAX_SOURCES)
 
     def test_noneOfItsVersion(self) -> None:
         self.assertIsNone(self.source("8.8.8.8", "fd00::2/64"))

@@ -110,6 +110,12 @@ class WriteTests(TUNTestCase):
             self.transport.write(b"answer")
         self.assertIn("not connected", str(raised.exception))
 
+    def test_scopeIsTaken(self) -> None:
+        self.transport.write(b"answer", ("fd00::1%tun0", 1234))
+        self.transport.connect("fd00::1%tun0", 1234)
+        self.transport.write(b"answer")
+        self.assertEqual(self.sent(), [answer("fd00::2", "fd00::1")] * 2)
+
     def test_hostNameIsAnInvalidAddress(self) -> None:
         for host in ("localhost", "", "10.0.0"):
             self.assertRaises(InvalidAddressError, self.transport.write, b"answer", (host, 1234))

@@ -4,14 +4,25 @@ A host's own addresses: what is for it, who may be answered, and where an answer
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
 from txtuntap.wire.address import LIMITED_BROADCAST, isHost, packAddress, solicitedNode
+
+#: Scopes: link-local, global.
+_LINK, _GLOBAL = 2, 14
+
+#: Prefixes of IPv6 addresses that should be written to from their like: 6to4, Teredo, unique local (RFC 6724 section
+#: 2.1). In bits, value and label.
+_LABELS = ((16, 0x2002, 2), (32, 0x20010000, 5), (7, 0xFC >> 1, 13))
 
 Interface = IPv4Interface | IPv6Interface
 
 #: Groups that every host is in (RFC 1112 section 4, RFC 4291 section 2.8).
 ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
+
+#: Destinations whose source address is remembered; when there are as many, all are forgotten.
+MAX_SOURCES = 4096
 
 #: How many senders are remembered as having an address that may be answered.
 MAX_VETTED = 4096
@@ -35,6 +46,8 @@ class Addresses:
         self.local: set[bytes] = set()
         self.broadcasts: set[bytes] = set()
         self.vetted: set[bytes] = set()
+        self._deprecated: set[bytes] = set()
+        self._sources: dict[bytes, bytes | None] = {}
         self._collect()
 
     def add(self, address: str) -> Interface:
@@ -68,9 +81,17 @@ class Addresses:
         for interface in self.interfaces:
             if interface.packed == packed:
                 self.interfaces.remove(interface)
+                self._deprecated.discard(packed)
                 self._collect()
                 return interface
         raise ValueError(f"{address!r} is no address of this host")
+
+    def deprecate(self, address: bytes, deprecated: bool = True) -> None:
+        """
+        Have a packed address of ours be a source only where there is no other (RFC 4862 section 5.5.4), or end that.
+        """
+        (self._deprecated.add if deprecated else self._deprecated.discard)(address)
+        self._sources.clear()
 
     def addNetwork(self, network: str) -> None:
         """
@@ -121,27 +142,27 @@ class Addresses:
         self.vetted.add(source)
         return True
 
-    def sourceFor(self, dest: bytes) -> bytes | None:
+    def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
         """
-        Which of our addresses a datagram to C{dest} leaves from: one whose network holds it, of those one whose network
-        is smallest; or else one of its scope, and of those, over IPv6, the one that begins most like it, so that a
-        unique local address is not what the Internet is written to from (RFC 6724 section 5, rules 2, 6 and 8); or else
-        the first.
+        Which of our addresses a datagram leaves from: the rules of RFC 6724 section 5 that apply where there is one
+        link, and both versions go by them. Where they leave a choice, it is the address added first.
+
+        @param dest: a packed address.
+        @param hop: the packed address of the next hop, if it is not C{dest} itself.
 
         @return: L{None} if there is none of its version.
         """
         if dest in self._own:
+            # Rule 1.
             return dest
-        number = int.from_bytes(dest, "big")
-        linkLocal = _isLinkLocal(dest)
-
-        def fit(own: Interface) -> tuple[bool, int, int]:
-            holds = int(own.network.netmask) & number == int(own.network.network_address)
-            alike = 0 if own.version == 4 else min(128 - (int(own.ip) ^ number).bit_length(), own.network.prefixlen)
-            return own.ip.is_link_local == linkLocal, own.network.prefixlen if holds else -1, alike
-
-        candidates = [own for own in self.interfaces if len(own.packed) == len(dest)]
-        return max(candidates, key=fit).packed if candidates else None
+        key = dest if hop is None else dest + hop
+        if key not in self._sources:
+            if len(self._sources) >= MAX_SOURCES:
+                self._sources.clear()
+            candidates = [own for own in self.interfaces if len(own.packed) == len(dest)]
+            fit = _fitness(dest, hop or dest, self._deprecated)
+            self._sources[key] = max(candidates, key=fit).packed if candidates else None
+        return self._sources[key]
 
     def _collect(self) -> None:
         self._own = {interface.packed for interface in self.interfaces}
@@ -150,6 +171,7 @@ class Addresses:
         solicited = {solicitedNode(own.packed) for own in self.interfaces if own.version == 6}
         self.local = self._own | self.broadcasts | self._groups | solicited
         self.vetted.clear()
+        self._sources.clear()
 
 
 def _hasBroadcast(interface: Interface) -> bool:
@@ -157,10 +179,50 @@ def _hasBroadcast(interface: Interface) -> bool:
     return interface.version == 4 and interface.network.prefixlen < 31
 
 
-def _isLinkLocal(address: bytes) -> bool:
+def _fitness(dest: bytes, hop: bytes, deprecated: set[bytes]) -> Callable[[Interface], tuple[int | bool, ...]]:
     """
-    Whether a packed address means something on one link only: link-local, or a group of that scope.
+    How fit an address of ours is as the source of a datagram to C{dest} by way of C{hop}: what is larger is better.
+    """
+    number, hopNumber = int.from_bytes(dest, "big"), int.from_bytes(hop, "big")
+    scope, label = _scope(dest), _label(dest)
+
+    def fit(own: Interface) -> tuple[int | bool, ...]:
+        ownScope = _scope(own.packed)
+        bits, prefix = own.max_prefixlen, own.network.prefixlen
+        onLink = hopNumber >> (bits - prefix) == int(own.ip) >> (bits - prefix)
+        return (
+            # Rule 2: a scope that reaches there, and then the narrowest.
+            ownScope >= scope,
+            -ownScope if ownScope >= scope else ownScope,
+            # Rule 3.
+            own.packed not in deprecated,
+            # Rule 6.
+            _label(own.packed) == label,
+            # Rule 5.5, and what IPv4 hosts have always done: an address that the next hop knows its way back to.
+            prefix if onLink else -1,
+            # Rule 8.
+            min(bits - (int(own.ip) ^ number).bit_length(), prefix),
+        )
+
+    return fit
+
+
+def _scope(address: bytes) -> int:
+    """
+    How far an address means something, as the scope field of an IPv6 group has it (RFC 6724 section 3.1 and 3.2).
     """
     if len(address) == 4:
-        return address[:2] == b"\xa9\xfe"
-    return (address[0] == 0xFE and address[1] & 0xC0 == 0x80) or (address[0] == 0xFF and address[1] & 0x0F == 2)
+        return _LINK if address[:2] == b"\xa9\xfe" else _GLOBAL
+    if address[0] == 0xFF:
+        return address[1] & 0x0F
+    return _LINK if address[0] == 0xFE and address[1] & 0xC0 == 0x80 else _GLOBAL
+
+
+def _label(address: bytes) -> int:
+    """
+    The label of an address (RFC 6724 section 2.1).
+    """
+    if len(address) == 4:
+        return 0
+    number = int.from_bytes(address, "big")
+    return next((label for bits, prefix, label in _LABELS if number >> (128 - bits) == prefix), 1)

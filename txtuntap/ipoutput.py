@@ -192,8 +192,9 @@ class IPOutput(Layer):
             raise RuntimeError("this IPProtocol is on no port: put it on a TuntapPort and start that")
         text = addressText(dest)
         ours = self.own is not None and self.own.isOwn(dest)
+        hop = self.routes.lookup(dest)
         if source is None:
-            source = self.sourceFor(dest)
+            source = self.sourceFor(dest, hop)
             if source is None:
                 raise OSError(
                     errno.EADDRNOTAVAIL,
@@ -206,7 +207,6 @@ class IPOutput(Layer):
             return Route(source, dest, ethernet, groupLinkAddress(dest))
         if dest in self.broadcasts:
             return Route(source, dest, ethernet, LINK_BROADCAST)
-        hop = self.routes.lookup(dest)
         station = self.neighbours.lookup(dest if hop is None else hop)
         if station is not None:
             return Route(source, dest, ethernet, station)
@@ -268,11 +268,13 @@ class IPOutput(Layer):
         if len(self._askers) > MAX_ASKERS:
             self._askers.popitem(last=False)
 
-    def sourceFor(self, dest: bytes) -> bytes | None:
+    def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
         """
         Which of our addresses a datagram to C{dest} leaves from; L{None} if there is none of its version.
+
+        @param hop: the next hop, if it is not C{dest}.
         """
-        return None if self.own is None else self.own.sourceFor(dest)
+        return None if self.own is None else self.own.sourceFor(dest, hop)
 
     def output(self, route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = DEFAULT_HOP_LIMIT) -> None:
         """

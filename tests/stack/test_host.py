@@ -315,8 +315,8 @@ class ListenTests(LinkTestCase):
         self.assertRaises(InvalidAddressError, self.host.listenUDP, 9, Recorder(), "localhost")
 
     def test_whatIsNoPort(self) -> None:
-        for port in (-1, 65536):
-            self.assertRaises(TypeError, self.host.listenUDP, port, Recorder())
+        for port in (-1, 65536, "53", None):
+            self.assertRaises(ValueError, self.host.listenUDP, port, Recorder())
 
     def test_freePort(self) -> None:
         proto = Recorder()

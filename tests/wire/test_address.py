@@ -31,6 +31,12 @@ class PackAddressTests(SynchronousTestCase):
     def test_ipv6HasSixteenOctets(self) -> None:
         self.assertEqual(packAddress("fd00::1"), b"\xfd" + bytes(14) + b"\x01")
 
+    def test_scopeSaysNothing(self) -> None:
+        for text in ("fe80::1%tap0", "fe80::1%2"):
+            self.assertEqual(packAddress(text), b"\xfe\x80" + bytes(13) + b"\x01")
+        for text in ("fe80::1%", "10.0.0.1%tap0", "%tap0"):
+            self.assertRaises(ValueError, packAddress, text)
+
     def test_packedOnesPassThrough(self) -> None:
         for packed in (bytes(4), bytes(16)):
             self.assertIs(packAddress(packed), packed)

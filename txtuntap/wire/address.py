@@ -21,7 +21,8 @@ def packAddress(address: str | bytes) -> bytes:
     """
     Turn an IPv4 or IPv6 address into its 4 or 16 octets.
 
-    @param address: text such as C{"10.0.0.1"} or C{"fd00::1"}, or octets that are packed already.
+    @param address: text such as C{"10.0.0.1"} or C{"fd00::1"}, or octets that are packed already. A scope as in
+        C{"fe80::1%eth0"} (RFC 4007 section 11) says nothing here: whoever has one link needs none.
 
     @raise ValueError: it is no address. Host names are not looked up.
     """
@@ -30,7 +31,10 @@ def packAddress(address: str | bytes) -> bytes:
             return address
         raise ValueError(f"a packed IP address has 4 or 16 octets, not {len(address)}: {address!r}")
     try:
-        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+        if ":" in address:
+            plain, _, scope = address.partition("%")
+            return socket.inet_pton(socket.AF_INET6, plain if scope else address)
+        return socket.inet_pton(socket.AF_INET, address)
     except (OSError, ValueError, TypeError):
         raise ValueError(f"{address!r} is not an IPv4 or IPv6 address") from None
 
