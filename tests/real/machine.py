@@ -36,13 +36,14 @@ ZONE = "example.test"
 #: The machine's link address.
 STATION = "02:00:00:00:00:02"
 
-ECHO, RELAY = 7, 1007
+ECHO, RELAY, KNOCK = 7, 1007, 1008
 
 
 class Machine:
     """
-    A host that runs until it is left, as a context manager. It echoes on UDP port 7, writes to the addresses that it
-    is sent on port 1007, and, where C{zone} is given, is the name server of that on port 53.
+    A host that runs until it is left, as a context manager. It echoes on UDP port 7; writes to the addresses that it
+    is sent on port 1007, and knocks at port 9 of those on port 1008; and, where C{zone} is given, it is the name server
+    of that on port 53.
 
     @ivar mode: C{"tun"} or C{"tap"}.
     """
@@ -54,6 +55,7 @@ class Machine:
         addresses: tuple[str, ...] = ADDRESSES,
         kernelAddresses: tuple[str, ...] = KERNEL_ADDRESSES,
         anyAddresses: tuple[str, ...] = (),
+        gateways: tuple[str, ...] = (),
         zone: str = "",
     ) -> None:
         self.mode = mode
@@ -63,6 +65,7 @@ class Machine:
             "addresses": addresses,
             "kernelAddresses": kernelAddresses,
             "anyAddresses": anyAddresses,
+            "gateways": gateways,
             "zone": zone,
             "log": str(self._log),
         }
@@ -127,6 +130,28 @@ class _Relay(DatagramProtocol):
         self.transport.write(b"relayed", (datagram.decode(), RELAY))
 
 
+class _Knock(DatagramProtocol):
+    """
+    @ivar refused: the addresses where nobody was there.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.refused: list[str] = []
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        address = datagram.decode()
+        refused = self.refused
+
+        class Knocking(DatagramProtocol):
+            def connectionRefused(self) -> None:
+                refused.append(address)
+
+        transport = self._host.listenUDP(0, Knocking())
+        transport.connect(address, 9)
+        transport.write(b"knock")
+
+
 class _Console(LineReceiver):
     """
     Answers each line with the state.
@@ -134,13 +159,14 @@ class _Console(LineReceiver):
 
     delimiter = b"\n"
 
-    def __init__(self, host: Host, lost: list[tuple[str, str]], reactor: Any) -> None:
+    def __init__(self, host: Host, lost: list[tuple[str, str]], refused: list[str], reactor: Any) -> None:
         self._host = host
         self._lost = lost
+        self._refused = refused
         self._reactor = reactor
 
     def lineReceived(self, line: bytes) -> None:
-        self.sendLine(json.dumps({**_state(self._host), "lost": self._lost}).encode())
+        self.sendLine(json.dumps({**_state(self._host), "lost": self._lost, "refused": self._refused}).encode())
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._reactor.stop()
@@ -162,6 +188,7 @@ def _state(host: Host) -> dict[str, Any]:
         "fragmentMemory": reassembler.memory,
         "limits": len(host.icmp._limit._each),
         "flows": len(host.udp._flows),
+        "paths": len(host.ip.paths),
         "delayedCalls": len(host.getDelayedCalls()),
         "resident": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
     }
@@ -205,16 +232,19 @@ def main(options: dict[str, Any]) -> None:
         reactor=reactor,
         linkAddress=STATION,
         anyAddresses=options["anyAddresses"],
+        gateways=options["gateways"],
         addressLost=lambda address, station: lost.append((address, linkAddressText(station))),
     )
     host.listenUDP(ECHO, _Echo())
     host.listenUDP(RELAY, _Relay())
+    knock = _Knock(host)
+    host.listenUDP(KNOCK, knock)
     if options["zone"]:
         _serveNames(host, options["zone"])
     port = TuntapPort(INTERFACE, host.ethernet if options["mode"] == "tap" else host.ip, reactor=reactor)
     port.startListening()
     configureInterface(INTERFACE, options["kernelAddresses"])
-    StandardIO(_Console(host, lost, reactor))
+    StandardIO(_Console(host, lost, knock.refused, reactor))
     reactor.run()
 
 

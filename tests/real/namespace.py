@@ -13,7 +13,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -156,15 +157,17 @@ def need() -> None:
 class Namespace:
     """
     A new network namespace, as a context manager. Leaving it ends what still runs there, and fails if there was any.
+
+    @ivar outside: a descriptor of the namespace it was entered from.
     """
 
     def __enter__(self) -> Namespace:
         need()
-        self._home = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
+        self.outside = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _unshare(CLONE_NEWNET)
         except BaseException:
-            os.close(self._home)
+            os.close(self.outside)
             raise
         self._inode = os.stat(_THIS).st_ino
         ip("link", "set", "lo", "up")
@@ -172,9 +175,22 @@ class Namespace:
 
     def __exit__(self, *ignored: object) -> None:
         left = self._left()
-        _setns(self._home)
-        os.close(self._home)
+        _setns(self.outside)
+        os.close(self.outside)
         assert not left, f"left running in the namespace: {left}"
+
+    @contextmanager
+    def stepOut(self) -> Iterator[None]:
+        """
+        Be in the namespace this one was entered from for a while.
+        """
+        here = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _setns(self.outside)
+            yield
+        finally:
+            _setns(here)
+            os.close(here)
 
     def processes(self) -> dict[int, str]:
         """

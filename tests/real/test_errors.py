@@ -1,0 +1,82 @@
+"""
+ICMP errors that the kernel sends a host: ports that are closed, and paths that are narrow.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.real.host import ask, connected
+from tests.real.machine import KNOCK, Machine
+from tests.real.namespace import Namespace, ip, until
+
+KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
+
+#: Our end's address for the kernel's, and a client's behind it.
+WAYS = pytest.mark.parametrize(("kernel", "ours"), [("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")])
+
+NARROW = 1300
+
+
+@WAYS
+def test_aClosedPortOfTheKernelsRefuses(machine: Machine, kernel: str, ours: str) -> None:
+    with connected(ours, KNOCK) as client:
+        client.send(kernel.encode())
+    until(lambda: kernel in machine.state()["refused"], "the knock to be refused")
+    assert machine.state()["counters"]["icmp"].get("inDisbelieved", 0) == 0
+
+
+@WAYS
+def test_anOpenPortOfTheKernelsDoesNot(namespace: Namespace, tmp_path: Path, kernel: str, ours: str) -> None:
+    family = socket.AF_INET6 if ":" in kernel else socket.AF_INET
+    with Machine(tmp_path, "tun") as machine, socket.socket(family, socket.SOCK_DGRAM) as server:
+        server.bind((kernel, 9))
+        server.settimeout(10)
+        with connected(ours, KNOCK) as client:
+            client.send(kernel.encode())
+        assert server.recv(100) == b"knock"
+        assert machine.state()["refused"] == []
+
+
+@contextmanager
+def narrowPath() -> Iterator[None]:
+    """
+    Be in a namespace behind the one that this thread is in, by a link of an MTU of L{NARROW}.
+    """
+    forward = [f"/proc/sys/net/{version}/conf/all/forwarding" for version in ("ipv4", "ipv6")]
+    for path in forward:
+        Path(path).write_text("1")
+    with Namespace() as behind:
+        ip("link", "add", "tt1", "mtu", str(NARROW), "type", "veth", "peer", "name", "tt2", "mtu", str(NARROW))
+        for address in "192.0.2.2/24", "2001:db8::2/64":
+            ip("address", "add", address, "dev", "tt1", *(["nodad"] if ":" in address else []))
+        ip("link", "set", "tt2", "netns", f"/proc/{os.getpid()}/fd/{behind.outside}")
+        with behind.stepOut():
+            for address in "192.0.2.1/24", "2001:db8::1/64":
+                ip("address", "add", address, "dev", "tt2", *(["nodad"] if ":" in address else []))
+            ip("link", "set", "tt2", "up")
+        ip("link", "set", "tt1", "up")
+        ip("route", "add", "default", "via", "192.0.2.1")
+        ip("route", "add", "default", "via", "2001:db8::1")
+        yield
+
+
+@KINDS
+@pytest.mark.parametrize("ours", ["10.9.0.2", "fd09::2"])
+def test_answersFitThePathOnceARouterHasTold(namespace: Namespace, tmp_path: Path, mode: str, ours: str) -> None:
+    data = random.Random(1).randbytes(1400)
+    gateways = ("10.9.0.1", "fd09::1")
+    with Machine(tmp_path, mode, gateways=gateways) as machine, narrowPath():
+        assert ask(ours, b"small") == b"small"
+        assert machine.state()["paths"] == 0
+        until(lambda: ask(ours, data, seconds=1) == data, "a large answer to get through")
+        assert machine.state()["paths"] == 1
+        assert machine.state()["counters"]["icmp"]["inPktTooBigs"] >= 1
+        assert ask(ours, data) == data
