@@ -296,8 +296,9 @@ class AddressesTests(LayerTestCase):
             self.assertEqual(self.counters("127.0.0.1", "10.0.0.2"), ["inAddrErrors"])
 
     def test_noSourceIsOnlyGoodTowardsEverybody(self) -> None:
-        self.assertEqual(self.counters("0.0.0.0", "255.255.255.255"), ["payload"])
-        for dest in ("10.0.0.2", "10.0.0.255", "224.0.0.1"):
+        for dest in ("255.255.255.255", "224.0.0.1"):
+            self.assertEqual(self.counters("0.0.0.0", dest), ["payload"])
+        for dest in ("10.0.0.2", "10.0.0.255"):
             self.assertEqual(self.counters("0.0.0.0", dest), ["inAddrErrors"], dest)
 
     def test_unspecifiedSourceOfDuplicateAddressDetection(self) -> None:

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(txtuntap.__file__).parent
 BASE = {"wire", "packet", "interfaces"}
 LAYERS = {
     *("raw", "layer", "adapters", "ethernet", "addresses", "routing", "fragments", "ip", "ipoutput", "rawudp"),
-    *("udptransport", "loopback", "pathmtu"),
+    *("udptransport", "multicast", "loopback", "pathmtu"),
 }
 
 #: What each module or package may import of the others.
@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ip": BASE | {"fragments", "layer", "adapters", "ipoutput", "loopback"},
     "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing", "loopback", "pathmtu"},
     "rawudp": BASE | {"layer", "routing", "udptransport"},
-    "udptransport": BASE | {"rawudp", "routing"},
+    "udptransport": BASE | {"rawudp", "routing", "multicast"},
+    "multicast": BASE | {"rawudp"},
     "device": BASE,
     "tuntap": BASE | LAYERS | {"device"},
     "testing": {"device", "wire"},

@@ -154,7 +154,8 @@ class WriteTests(TUNTestCase):
     def test_groupsNeedNoPermission(self) -> None:
         self.transport.write(b"answer", ("224.0.0.251", 1234))
         self.transport.write(b"answer", ("ff02::1", 1234))
-        self.assertEqual(self.sent(), [answer(dest="224.0.0.251"), answer("fd00::2", "ff02::1")])
+        addresses = ("10.0.0.2", "224.0.0.251"), ("fd00::2", "ff02::1")
+        self.assertEqual(self.sent(), [udpPacket(*each, 7, 1234, b"answer", hopLimit=1) for each in addresses])
 
     def test_reprNamesProtocolAndPort(self) -> None:
         self.assertIn(repr(self.proto), repr(self.transport))

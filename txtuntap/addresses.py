@@ -4,6 +4,7 @@ A host's own addresses: what is for it, who may be answered, and where an answer
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
@@ -21,8 +22,13 @@ Interface = IPv4Interface | IPv6Interface
 #: Groups that every host is in (RFC 1112 section 4, RFC 4291 section 2.8).
 ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
 
+_ALL_HOSTS = packAddress(ALL_HOSTS[0])
+
 #: Destinations whose source address is remembered; when there are as many, all are forgotten.
 MAX_SOURCES = 4096
+
+#: Groups that a host is in at once, beside those that it is in by itself.
+MAX_GROUPS = 1024
 
 #: How many senders are remembered as having an address that may be answered.
 MAX_VETTED = 4096
@@ -42,7 +48,12 @@ class Addresses:
         self.interfaces: list[Interface] = []
         self._own: set[bytes] = set()
         self._networks: list[tuple[int, int, int]] = []
-        self._groups: set[bytes] = set(map(packAddress, ALL_HOSTS))
+        self._everybody: set[bytes] = set(map(packAddress, ALL_HOSTS))
+        self._solicited: set[bytes] = set()
+        # How often each group was joined.
+        self._joined: dict[bytes, int] = {}
+        #: Called when what we are in has changed.
+        self.onGroups: Callable[[], None] | None = None
         self.local: set[bytes] = set()
         self.broadcasts: set[bytes] = set()
         self.vetted: set[bytes] = set()
@@ -93,6 +104,38 @@ class Addresses:
         (self._deprecated.add if deprecated else self._deprecated.discard)(address)
         self._sources.clear()
 
+    def join(self, group: bytes) -> None:
+        """
+        Be in a group once more.
+
+        @param group: a packed address.
+
+        @raise OSError: we are in L{MAX_GROUPS} others (C{ENOBUFS}).
+        """
+        if group not in self._joined and len(self._joined) >= MAX_GROUPS:
+            raise OSError(errno.ENOBUFS, f"this host is in {MAX_GROUPS} groups already: leave one of them first")
+        self._joined[group] = self._joined.get(group, 0) + 1
+        if self._joined[group] == 1:
+            self._collect()
+
+    def leave(self, group: bytes) -> None:
+        """
+        Undo one L{join}.
+        """
+        self._joined[group] -= 1
+        if not self._joined[group]:
+            del self._joined[group]
+            self._collect()
+
+    def groups(self, solicited: bool) -> set[bytes]:
+        """
+        The packed groups that we are in.
+
+        @param solicited: whether with those that neighbours are asked for in (RFC 4291 section 2.7.1), which mean
+            nothing where there are none.
+        """
+        return self._joined.keys() | (self._solicited if solicited else set())
+
     def addNetwork(self, network: str) -> None:
         """
         Take packets to every address of a network for ours ("AnyIP").
@@ -136,7 +179,10 @@ class Addresses:
             return False
         if not isHost(source):
             # Who has no address yet has nothing better to give: DHCP's discovery, duplicate address detection.
-            return not any(source) and (dest[0] == 0xFF if len(source) == 16 else dest == LIMITED_BROADCAST)
+            # So have switches that ask who listens to which group.
+            return not any(source) and (
+                dest[0] == 0xFF if len(source) == 16 else dest in (LIMITED_BROADCAST, _ALL_HOSTS)
+            )
         if len(self.vetted) >= MAX_VETTED:
             self.vetted.clear()
         self.vetted.add(source)
@@ -168,10 +214,12 @@ class Addresses:
         self._own = {interface.packed for interface in self.interfaces}
         self.broadcasts = {LIMITED_BROADCAST}
         self.broadcasts |= {own.network.broadcast_address.packed for own in self.interfaces if _hasBroadcast(own)}
-        solicited = {solicitedNode(own.packed) for own in self.interfaces if own.version == 6}
-        self.local = self._own | self.broadcasts | self._groups | solicited
+        self._solicited = {solicitedNode(own.packed) for own in self.interfaces if own.version == 6}
+        self.local = self._own | self.broadcasts | self._everybody | self._solicited | self._joined.keys()
         self.vetted.clear()
         self._sources.clear()
+        if self.onGroups is not None:
+            self.onGroups()
 
 
 def _hasBroadcast(interface: Interface) -> bool:

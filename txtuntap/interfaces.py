@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from txtuntap.wire.icmp import Quote
 
 __all__ = [
+    "DEFAULT_HOP_LIMIT",
     "IDevice",
     "IErrorReceiver",
     "IEthernetProtocol",
@@ -34,6 +35,10 @@ __all__ = [
     "IRawPacketProtocol",
     "IRoutes",
 ]
+
+
+#: Of datagrams that do not say (RFC 1700).
+DEFAULT_HOP_LIMIT = 64
 
 
 class IDevice(Interface):
@@ -239,6 +244,25 @@ class IIPTransport(Interface):
         """
         Deliver one datagram of ours to ourselves, at the next turn of the reactor: what C{output} does with one to an
         address of ours, and what is to be done beside it with one to a group that we are in. Never raises.
+        """
+
+    def join(group: bytes) -> None:
+        """
+        Be in a group once more, so that datagrams to it are delivered.
+
+        @param group: a packed address.
+
+        @raise OSError: we are in too many (C{ENOBUFS}).
+        """
+
+    def leave(group: bytes) -> None:
+        """
+        Undo one C{join}.
+        """
+
+    def isMember(group: bytes) -> bool:
+        """
+        Whether datagrams to a group are delivered here.
         """
 
 

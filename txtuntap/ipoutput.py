@@ -18,7 +18,14 @@ from zope.interface import implementer
 from txtuntap.addresses import Addresses, Interface
 from txtuntap.ethernet import replySource
 from txtuntap.fragments import split
-from txtuntap.interfaces import IEthernetTransport, IIPTransport, INeighbours, IPacketTransport, IRoutes
+from txtuntap.interfaces import (
+    DEFAULT_HOP_LIMIT,
+    IEthernetTransport,
+    IIPTransport,
+    INeighbours,
+    IPacketTransport,
+    IRoutes,
+)
 from txtuntap.layer import Layer
 from txtuntap.loopback import Loopback
 from txtuntap.packet import Packet
@@ -35,8 +42,6 @@ from txtuntap.wire.address import (
     packAddress,
 )
 from txtuntap.wire.ethernet import IPV4, IPV6
-
-DEFAULT_HOP_LIMIT = 64
 
 _NO_BROADCASTS = frozenset((LIMITED_BROADCAST,))
 
@@ -140,6 +145,26 @@ class IPOutput(Layer):
         last = all(other.network != network for other in self.own.interfaces)
         if last and isinstance(self.routes, StaticRoutes) and network in self.routes:
             self.routes.remove(network)
+
+    def join(self, group: bytes) -> None:
+        """
+        See L{IIPTransport.join}.
+        """
+        if self.own is not None:
+            self.own.join(group)
+
+    def leave(self, group: bytes) -> None:
+        """
+        See L{IIPTransport.leave}.
+        """
+        if self.own is not None:
+            self.own.leave(group)
+
+    def isMember(self, group: bytes) -> bool:
+        """
+        See L{IIPTransport.isMember}.
+        """
+        return self.own is not None and isGroup(group) and group in self.own.local
 
     def write(
         self,
@@ -302,22 +327,22 @@ class IPOutput(Layer):
         if len(route.dest) == 4:
             if ipv4.HEADER_LENGTH + length > mtu:
                 for packet in self._fragments4(route, protocol, b"".join(buffers), hopLimit, mtu):
-                    self._send(route, IPV4, packet)
+                    self.send(route, IPV4, packet)
             elif narrowest:
                 # There may be a link that is narrower yet: routers may take it apart.
                 identification = _random.getrandbits(16)
                 header = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, identification, 0)
-                self._send(route, IPV4, [header, *buffers])
+                self.send(route, IPV4, [header, *buffers])
             else:
                 # An atomic datagram needs no identification (RFC 6864 section 4.1).
                 header = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit)
-                self._send(route, IPV4, [header, *buffers])
+                self.send(route, IPV4, [header, *buffers])
         elif ipv6.HEADER_LENGTH + length <= mtu:
             header = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit)
-            self._send(route, IPV6, [header, *buffers])
+            self.send(route, IPV6, [header, *buffers])
         else:
             for packet in self._fragments6(route, protocol, b"".join(buffers), hopLimit, mtu):
-                self._send(route, IPV6, packet)
+                self.send(route, IPV6, packet)
 
     def loop(self, route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = DEFAULT_HOP_LIMIT) -> None:
         """
@@ -359,7 +384,10 @@ class IPOutput(Layer):
             header = ipv6.packHeader(route.source, route.dest, ipv6.FRAGMENT, length, hopLimit)
             yield [header, fragment, piece]
 
-    def _send(self, route: Route, etherType: int, buffers: Sequence[bytes]) -> None:
+    def send(self, route: Route, etherType: int, buffers: Sequence[bytes]) -> None:
+        """
+        Send one packet whose IP header is there already.
+        """
         if route.ethernet is not None:
             route.ethernet.writeFrame(buffers, route.station, etherType, route.linkSource, route.port)
             return

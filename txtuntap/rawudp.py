@@ -110,12 +110,16 @@ class RawUDPProtocol(Layer):
         """
         removed = self._table.remove(num, proto)
         removed.listening = False
+        removed.leaveAll()
         self._flows.clear()
         for transports in self._transports.values():
             for transport in transports:
                 if transport.protocol is proto:
                     self._replaceTransport(proto, removed, transport)
         self._detach(proto)
+
+    def _all(self) -> list[UDPTransport]:
+        return [transport for transports in self._transports.values() for transport in transports]
 
     @property
     def ip(self) -> IIPTransport | None:
@@ -124,17 +128,30 @@ class RawUDPProtocol(Layer):
         """
         return cast("IIPTransport | None", self.transport)
 
+    def doStart(self) -> None:
+        """
+        Start this layer; the first time, be in the groups that were joined before.
+        """
+        if not self.numPorts:
+            for transport in self._all():
+                for group in transport.groups:
+                    cast(IIPTransport, self.ip).join(group)
+        super().doStart()
+
     def doStop(self) -> None:
         """
         Stop this layer; the last time, forget who wrote.
         """
+        if self.numPorts == 1 and self.ip is not None:
+            for transport in self._all():
+                for group in transport.groups:
+                    self.ip.leave(group)
         super().doStop()
         if not self.numPorts:
             self._flows.clear()
             self._written.clear()
-            for transports in self._transports.values():
-                for transport in transports:
-                    transport.forget()
+            for transport in self._all():
+                transport.forget()
 
     # Up
 

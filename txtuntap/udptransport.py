@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import InvalidAddressError, MessageLengthError
-from twisted.internet.interfaces import IListeningPort, IUDPTransport
+from twisted.internet.interfaces import IListeningPort, IMulticastTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from txtuntap.interfaces import IIPTransport
+from txtuntap.interfaces import DEFAULT_HOP_LIMIT, IIPTransport
+from txtuntap.multicast import MulticastTransport
 from txtuntap.packet import Packet
 from txtuntap.routing import Route
 from txtuntap.wire import udp as wire
-from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isHost, packAddress
+from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isGroup, isHost, packAddress
 
 if TYPE_CHECKING:
     from txtuntap.rawudp import RawUDPProtocol
@@ -104,8 +105,8 @@ class Flow:
         return self._route
 
 
-@implementer(IUDPTransport, IListeningPort)
-class UDPTransport:
+@implementer(IMulticastTransport, IListeningPort)
+class UDPTransport(MulticastTransport):
     """
     The transport of a C{DatagramProtocol} on a L{RawUDPProtocol}.
 
@@ -113,18 +114,20 @@ class UDPTransport:
     @ivar interface: the packed address it is for; of zeros for all of its version, empty for all.
     @ivar protocol: the application's.
     @ivar listening: whether it is on its port, and has not been taken off.
+    @ivar shared: whether others may be on the port too.
     @ivar latest: the flow of the latest datagram.
     @ivar packet: the packet just being delivered (L{Packet<txtuntap.packet.Packet>}), or L{None}: its C{dest},
         C{hopLimit}, C{linkSource} and C{time} tell what C{datagramReceived} does not.
     """
 
     def __init__(self, udp: RawUDPProtocol, port: int, protocol: DatagramProtocol, interface: bytes = b"") -> None:
+        super().__init__(udp)
         self.port = port
         self.interface = interface
         self.protocol = protocol
         self.packet: Packet | None = None
         self.listening = True
-        self._udp = udp
+        self.shared = False
         self.failures = udp.failuresOf(protocol)
         self._connected: tuple[str, int] | None = None
         self._broadcastAllowed = False
@@ -202,6 +205,7 @@ class UDPTransport:
             flow = self._flows.get((addressText(dest), port))
         ip = (flow and flow.headers.ip) or self._udp.ip
         route: Route | None = None
+        hopLimit = DEFAULT_HOP_LIMIT
         if flow is not None:
             port = flow.peer[1]
             localPort = flow.localPort
@@ -214,8 +218,13 @@ class UDPTransport:
             localPort = self.port
             if self.interface and len(self.interface) != len(dest):
                 raise InvalidAddressError(addr[0], f"this transport is on {addressText(self.interface)}")
+            source = self.interface
+            if isGroup(dest) and dest != LIMITED_BROADCAST:
+                hopLimit = self._ttl
+                if len(self._outgoing) == len(dest):
+                    source = self._outgoing
             if ip is not None:
-                route = ip.route(dest, self.interface if any(self.interface) else None)
+                route = ip.route(dest, source if any(source) else None)
             limit = wire.MAX_PAYLOAD[len(dest)]
         if len(packet) > limit:
             raise MessageLengthError(f"{len(packet)} octets are more than the {limit} of a UDP datagram")
@@ -225,7 +234,9 @@ class UDPTransport:
         payload = bytes(packet)
         header = wire.packHeader(route.source, route.dest, localPort, port, payload)
         self._udp.wrote(route.source + route.dest + header[:4])
-        ip.output(route, wire.PROTOCOL, [header, payload])
+        ip.output(route, wire.PROTOCOL, [header, payload], hopLimit)
+        if self._loops and ip.isMember(route.dest):
+            ip.loop(route, wire.PROTOCOL, [header, payload], hopLimit)
 
     def writeSequence(self, seq: Iterable[bytes], addr: tuple[str, int] | None = None) -> None:
         """

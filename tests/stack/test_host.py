@@ -129,7 +129,7 @@ class AddressTests(LinkTestCase):
         self.make()
         self.receive(frame(echo(THEIRS, OURS)), arpFrame(REQUEST, THEIRS, OURS))
         counters = self.host.counters
-        self.assertEqual(list(counters), ["ethernet", "arp", "ndp", "neighbours", "ip", "icmp", "udp"])
+        self.assertEqual(list(counters), ["ethernet", "arp", "ndp", "neighbours", "ip", "icmp", "groups", "udp"])
         self.assertEqual((counters["icmp"]["inEchos"], counters["arp"]["inRequests"]), (1, 1))
 
 

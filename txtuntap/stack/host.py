@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from random import Random, SystemRandom
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, InvalidAddressError
-from twisted.internet.interfaces import IDelayedCall, IReactorTCP, IReactorTime, IReactorUDP
+from twisted.internet.interfaces import IDelayedCall, IReactorMulticast, IReactorTCP, IReactorTime, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -27,13 +27,14 @@ from txtuntap.packet import Packet
 from txtuntap.rawudp import RawUDPProtocol, UDPTransport
 from txtuntap.routing import StaticRoutes
 from txtuntap.stack.arp import ARPProtocol
+from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.icmp import ICMPProtocol
 from txtuntap.stack.ndp import NeighbourDiscovery
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.stack.ping import Pong
 from txtuntap.stack.tcp import TCPElsewhere
-from txtuntap.wire import icmp
+from txtuntap.wire import icmp, igmp
 from txtuntap.wire import udp as udpWire
 from txtuntap.wire.address import addressText, linkAddressText, packAddress, packLinkAddress
 from txtuntap.wire.ethernet import ARP, IPV4, IPV6
@@ -63,7 +64,7 @@ class HostEthernet(EthernetProtocol):
         super().doStop()
 
 
-@implementer(IReactorTime, IReactorUDP)
+@implementer(IReactorTime, IReactorUDP, IReactorMulticast)
 class Host(TCPElsewhere):
     """
     A host with addresses of its own.
@@ -141,6 +142,9 @@ class Host(TCPElsewhere):
             self.ethernet, self.neighbours, self._own.isOwn, self._own.isNeighbour, self.ip.sourceFor, self._conflict
         )
         self.ndp = self.icmp.ndp = NeighbourDiscovery(self.ip, self.neighbours, self._own.isOwn, self._conflict)
+        self.groups = self.icmp.groups = GroupProtocol(self.ip, reactor, random, self._groups, self._linkLocal)
+        self.ip.addProto(igmp.PROTOCOL, self.groups)
+        self._own.onGroups = self.groups.changed
         self._guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost)
         self.ethernet.addProto(ARP, self.arp)
         self.ethernet.addProto(IPV4, self.ip)
@@ -203,7 +207,7 @@ class Host(TCPElsewhere):
         """
         The counters of all parts, by the part's name.
         """
-        parts = ("ethernet", "arp", "ndp", "neighbours", "ip", "icmp", "udp")
+        parts = ("ethernet", "arp", "ndp", "neighbours", "ip", "icmp", "groups", "udp")
         return {part: dict(getattr(self, part).counters) for part in parts}
 
     # Others
@@ -232,7 +236,8 @@ class Host(TCPElsewhere):
         self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
     ) -> UDPTransport:
         """
-        Have a protocol listen on a UDP port: C{IReactorUDP.listenUDP}.
+        Have a protocol listen on a UDP port: C{IReactorUDP.listenUDP}. (It may join groups, too: L{listenMulticast} is
+        for several on one port.)
 
         @param port: 0 takes a free one that nobody can guess (RFC 6056).
         @param interface: an address of ours to listen on; C{"0.0.0.0"} all of IPv4, C{"::"} all of IPv6, C{""} all.
@@ -241,6 +246,21 @@ class Host(TCPElsewhere):
         @raise CannotListenError: the port is taken.
         @raise InvalidAddressError: C{interface} is no IP address.
         @raise ValueError: C{port} is no port.
+        """
+        return self.listenMulticast(port, protocol, interface, maxPacketSize)
+
+    def listenMulticast(
+        self,
+        port: int,
+        protocol: DatagramProtocol,
+        interface: str = "",
+        maxPacketSize: int = 8192,
+        listenMultiple: bool = False,
+    ) -> UDPTransport:
+        """
+        As L{listenUDP}: C{IReactorMulticast.listenMulticast}.
+
+        @param listenMultiple: let others be on the port that were let so, too. Each gets every datagram.
         """
         if not isinstance(port, int) or not 0 <= port <= 0xFFFF:
             raise ValueError(f"a UDP port is a number from 1 to 65535, or 0 for any, not {port!r}")
@@ -258,9 +278,11 @@ class Host(TCPElsewhere):
                 raise CannotListenError(interface, port, OSError(0, "no port is free"))
             port = SystemRandom().choice(free)
         for other in self.udp.bound(port):
-            if _overlap(address, other.interface):
+            if _overlap(address, other.interface) and not (listenMultiple and other.shared):
                 raise CannotListenError(interface, port, OSError(0, f"{other!r} is there already"))
-        return self.udp.bind(port, protocol, address)
+        transport = self.udp.bind(port, protocol, address)
+        transport.shared = listenMultiple
+        return transport
 
     # Time
 
@@ -292,6 +314,18 @@ class Host(TCPElsewhere):
             self.ip.addAddress(f"{addressText(linkLocal)}/64")
         for interface in self.ip.addresses:
             self._guard.claim(interface.packed)
+
+    def _linkLocal(self) -> bytes | None:
+        """
+        The link-local address that we have, and is not still being asked for.
+        """
+        for interface in self.ip.addresses:
+            if interface.version == 6 and interface.ip.is_link_local and not self._guard.isTentative(interface.packed):
+                return interface.packed
+        return None
+
+    def _groups(self) -> set[bytes]:
+        return cast("set[bytes]", self._own.groups(solicited=bool(self.ethernet.numPorts)))
 
     def _unlinked(self) -> None:
         self._guard.clear()

@@ -16,11 +16,12 @@ from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramPro
 from txtuntap.ip import IPProtocol
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
+from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.ndp import NeighbourDiscovery
 from txtuntap.stack.ping import Pinger, Pong
 from txtuntap.wire import icmp as wire
-from txtuntap.wire import ipv6, ndp
+from txtuntap.wire import ipv6, mld, ndp
 
 #: How much of a packet an error may quote, by octets in an address: the error fits the least MTU that every link has
 #: (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
@@ -75,6 +76,7 @@ class ICMPProtocol(Layer):
         self._limit = ErrorLimit(random)
         self._pinger = Pinger(clock, random)
         self.ndp: NeighbourDiscovery | None = None
+        self.groups: GroupProtocol | None = None
 
     def addProto(self, num: int, proto: Any) -> None:
         """
@@ -113,6 +115,8 @@ class ICMPProtocol(Layer):
             self._answer(packet, wire.TIMESTAMP_REPLY, rest, times)
         elif kind in wire.ERRORS if four else kind < wire.FIRST_INFORMATIONAL6:
             self._errorReceived(packet, kind, code, rest, message)
+        elif not four and self.groups is not None and kind == mld.QUERY:
+            self.groups.queryReceived(packet, message)
         elif not four and self.ndp is not None and kind in (ndp.SOLICITATION, ndp.ADVERTISEMENT):
             self.ndp.received(packet, message)
         else:
