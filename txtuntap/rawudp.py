@@ -17,6 +17,7 @@ from txtuntap.packet import Packet
 from txtuntap.udptransport import Flow, Peer, UDPTransport
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import addressText, packAddress
+from txtuntap.wire.checksum import FOLD_FROM, fold
 from txtuntap.wire.icmp import Quote
 from txtuntap.wire.udp import UDPHeader
 
@@ -185,6 +186,8 @@ class RawUDPProtocol(Layer):
                 total = _number(data[first : packet.end], "big")
                 if length & 1:
                     total <<= 8
+                if length >= FOLD_FROM:
+                    total = fold(total)
                 if (total + (17 + length)) % 0xFFFF:
                     return self.dropped(packet, "inCsumErrors")
         elif span == 40 and self._verify:

@@ -4,11 +4,13 @@ Tests for L{txtuntap.wire.checksum}.
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis.strategies import binary
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.wire.checksum import checksum, onesSum
+from txtuntap.wire.checksum import FOLD_FROM, checksum, fold, onesSum
 
 
 def slowSum(data: bytes) -> int:
@@ -41,6 +43,18 @@ class OnesSumTests(SynchronousTestCase):
     @given(binary(max_size=200))
     def test_agreesWithTheLoopOverWords(self, data: bytes) -> None:
         self.assertEqual(onesSum(data), slowSum(data) % 0xFFFF)
+
+    def test_longOnesAgreeToo(self) -> None:
+        random = Random(1)
+        for size in (*range(FOLD_FROM - 3, FOLD_FROM + 3), 1460, 8191, 8192, 65535, 65575):
+            for data in (random.randbytes(size), b"\xff" * size, b"\0" * (size - 1) + b"\1"):
+                self.assertEqual(onesSum(data), slowSum(data) % 0xFFFF, size)
+
+    def test_foldedIsShortAndTheSame(self) -> None:
+        for octets in (128, 129, 1000, 65575):
+            number = (1 << (8 * octets)) - 2
+            self.assertLess(fold(number).bit_length(), 1400)
+            self.assertEqual(fold(number) % 0xFFFF, number % 0xFFFF)
 
 
 class ChecksumTests(SynchronousTestCase):
