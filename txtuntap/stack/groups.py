@@ -158,14 +158,17 @@ class GroupProtocol(Layer):
         random: Random,
         groups: Callable[[], set[bytes]],
         source: Callable[[], bytes | None],
+        verifyChecksum: bool = True,
     ) -> None:
         """
         @param groups: tells the packed groups that we are in, of both versions.
         @param source: tells the packed link-local address of ours to leave from; L{None}: there is none yet.
+        @param verifyChecksum: whether to drop IGMP messages that do not sum up.
         """
         super().__init__()
         self._ip = ip
         self._groups = groups
+        self._verify = verifyChecksum
         self._source = source
         self._reporters = {4: Reporter(clock, random, self._report), 16: Reporter(clock, random, self._report6)}
 
@@ -210,7 +213,7 @@ class GroupProtocol(Layer):
         An IGMP message has come. A query has the Router Alert option (RFC 3376 section 9.1), but for one of version 1,
         which knew of none.
         """
-        query = igmp.parseQuery(bytes(packet))
+        query = igmp.parseQuery(bytes(packet), self._verify)
         alert = igmp.ROUTER_ALERT in packet.data[packet.network + ipv4.HEADER_LENGTH : packet.transport]
         if query is None or not (alert or not packet.data[packet.start + 1]):
             return self.dropped(packet, "inErrors")

@@ -131,7 +131,7 @@ class Host(TCPElsewhere):
         for network in anyAddresses:
             self._own.addNetwork(network)
         self.udp = RawUDPProtocol(verifyChecksum)
-        self.icmp = ICMPProtocol(self.ip, reactor, random)
+        self.icmp = ICMPProtocol(self.ip, reactor, random, verifyChecksum)
         self.ip.addProto(udpWire.PROTOCOL, self.udp)
         for number in icmp.PROTOCOL.values():
             self.ip.addProto(number, self.icmp)
@@ -142,7 +142,9 @@ class Host(TCPElsewhere):
             self.ethernet, self.neighbours, self._own.isOwn, self._own.isNeighbour, self.ip.sourceFor, self._conflict
         )
         self.ndp = self.icmp.ndp = NeighbourDiscovery(self.ip, self.neighbours, self._own.isOwn, self._conflict)
-        self.groups = self.icmp.groups = GroupProtocol(self.ip, reactor, random, self._groups, self._linkLocal)
+        self.groups = self.icmp.groups = GroupProtocol(
+            self.ip, reactor, random, self._groups, self._linkLocal, verifyChecksum
+        )
         self.ip.addProto(igmp.PROTOCOL, self.groups)
         self._own.onGroups = self.groups.changed
         self._guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost)

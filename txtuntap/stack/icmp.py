@@ -64,14 +64,18 @@ class ICMPProtocol(Layer):
     C{inParmProblems}; and C{inDisbelieved}, about packets that we have not sent lately.
     """
 
-    def __init__(self, ip: IPProtocol, clock: IReactorTime, random: Random | None = None) -> None:
+    def __init__(
+        self, ip: IPProtocol, clock: IReactorTime, random: Random | None = None, verifyChecksum: bool = True
+    ) -> None:
         """
         @param ip: the IP layer it speaks for.
         @param clock: tells the time of day and of limits.
+        @param verifyChecksum: whether to drop messages that do not sum up.
         """
         super().__init__()
         self._ip = ip
         self._clock = clock
+        self._verify = verifyChecksum
         random = random or SystemRandom()
         self._limit = ErrorLimit(random)
         self._pinger = Pinger(clock, random)
@@ -100,7 +104,7 @@ class ICMPProtocol(Layer):
         message = bytes(packet)
         four = packet.version == 4
         addresses = () if four else (packet.sourceAddress, packet.destAddress)
-        if not wire.valid(message, *addresses):
+        if len(message) < wire.HEADER_LENGTH or (self._verify and not wire.valid(message, *addresses)):
             return self.dropped(packet, "inErrors")
         kind, code, _, rest = wire.HEADER.unpack_from(message)
         if kind == (wire.ECHO_REQUEST if four else wire.ECHO_REQUEST6) and not code:
