@@ -9,13 +9,14 @@ from functools import partial
 
 import attrs
 from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import Clock
 from twisted.pair import ethernet as pairEthernet
 from twisted.pair import ip as pairIP
 from twisted.pair import rawudp as pairUDP
 
 from benchmarks.measure import Task
-from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol
-from txtuntap.testing import ethernetFrame, udpPacket
+from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol, TuntapPort
+from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, udpPacket
 from txtuntap.wire.ethernet import IPV4, IPV6
 from txtuntap.wire.udp import PROTOCOL
 
@@ -63,12 +64,14 @@ class Stack:
         return Task(partial(self.deliver, frames), len(frames))
 
 
-def frame(payload: int, version: int = 4, port: int = PORT) -> bytes:
+def frame(payload: int, version: int = 4, port: int = PORT, dest: str = "") -> bytes:
     """
     An Ethernet frame with a UDP datagram of so many octets.
+
+    @param dest: where it goes, if not to the address of all stacks here.
     """
-    source, dest = _ADDRESSES[version]
-    packet = udpPacket(source, dest, 40000, port, bytes(i & 0xFF for i in range(payload)))
+    source, own = _ADDRESSES[version]
+    packet = udpPacket(source, dest or own, 40000, port, bytes(i & 0xFF for i in range(payload)))
     return ethernetFrame("02:00:00:00:00:01", "02:00:00:00:00:02", IPV4 if version == 4 else IPV6, packet)
 
 
@@ -135,6 +138,47 @@ def ours(
 
     def deliver(frames: Sequence[bytes]) -> None:
         for data in frames:
+            receive(Packet(data))
+
+    return Stack(deliver, applications)
+
+
+def ofHost(
+    tap: bool = True,
+    ports: Iterable[int] = (PORT,),
+    addresses: Sequence[str] = ("10.0.0.2/24", "fd00::2/64"),
+    anyAddresses: Sequence[str] = (),
+) -> Stack:
+    """
+    A L{Host<txtuntap.Host>} with an application on each port; without C{tap}, on a tun: then frames are packets.
+    """
+    clock = Clock()
+    host = Host(addresses, clock, linkAddress="02:00:00:00:00:02", anyAddresses=anyAddresses)
+    device = MemoryDevice(TAP if tap else TUN)
+    top = host.ethernet if tap else host.ip
+    TuntapPort("", top, reactor=clock, device=device).startListening()
+    applications = [Application() for _ in ports]
+    for port, application in zip(ports, applications, strict=True):
+        host.listenUDP(port, application)
+    receive = top.packetReceived
+
+    def deliver(frames: Sequence[bytes]) -> None:
+        for data in frames:
+            receive(Packet(data))
+
+    return Stack(deliver, applications)
+
+
+def oursOnTun() -> Stack:
+    """
+    L{ourLayers}, given packets.
+    """
+    ip, applications = ourLayers()
+    ip.doStart()
+    receive = ip.packetReceived
+
+    def deliver(packets: Sequence[bytes]) -> None:
+        for data in packets:
             receive(Packet(data))
 
     return Stack(deliver, applications)

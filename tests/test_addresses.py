@@ -58,10 +58,13 @@ class AddressesTests(SynchronousTestCase):
 
     def test_senderWhoseAddressIsTakenLater(self) -> None:
         own = addresses("10.0.0.2/24")
-        self.assertTrue(own.maySend(packAddress("10.0.0.3"), packAddress("10.0.0.2")))
+        both = packAddress("10.0.0.3") + packAddress("10.0.0.2")
+        self.assertTrue(own.admits(both))
+        self.assertIn(both, own.admitted)
         own.add("10.0.0.3/24")
-        self.assertNotIn(packAddress("10.0.0.3"), own.vetted)
-        self.assertFalse(own.maySend(packAddress("10.0.0.3"), packAddress("10.0.0.2")))
+        self.assertNotIn(both, own.admitted)
+        self.assertFalse(own.admits(both))
+        self.assertNotIn(both, own.admitted)
 
     def test_neighbours(self) -> None:
         own = addresses("10.0.0.2/24", "fd00::2/64")

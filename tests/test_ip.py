@@ -309,11 +309,11 @@ class AddressesTests(LayerTestCase):
         self.assertEqual(self.counters("fe80::1", "fd00::2"), ["payload"])
 
     def test_sendersThatAreRememberedAreBounded(self) -> None:
-        self.patch(addresses, "MAX_VETTED", 8)
+        self.patch(addresses, "MAX_ADMITTED", 8)
         for number in range(20):
             self.assertEqual(self.counters(f"11.0.0.{number + 1}", "10.0.0.2"), ["payload"])
             assert self.ip.own is not None
-            self.assertLessEqual(len(self.ip.own.vetted), 8)
+            self.assertLessEqual(len(self.ip.own.admitted), 8)
         self.assertEqual(self.counters("11.0.0.1", "10.0.0.2"), ["payload"])
         self.assertEqual(self.counters("10.0.0.2", "10.0.0.2"), ["inAddrErrors"])
 

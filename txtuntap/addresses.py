@@ -30,8 +30,8 @@ MAX_SOURCES = 4096
 #: Groups that a host is in at once, beside those that it is in by itself.
 MAX_GROUPS = 1024
 
-#: How many senders are remembered as having an address that may be answered.
-MAX_VETTED = 4096
+#: Pairs of addresses that are remembered as good; when there are as many, all are forgotten.
+MAX_ADMITTED = 4096
 
 
 class Addresses:
@@ -41,7 +41,8 @@ class Addresses:
     @ivar interfaces: each with its network, in the order they were added.
     @ivar local: packed addresses that packets are delivered for: our own, broadcasts and groups.
     @ivar broadcasts: packed addresses of everybody on a network of ours.
-    @ivar vetted: packed addresses of senders that L{maySend} has found nothing against.
+    @ivar admitted: pairs of addresses, source and destination, that L{admits} has found nothing against: all that a
+        packet is looked at for.
     """
 
     def __init__(self) -> None:
@@ -56,7 +57,7 @@ class Addresses:
         self.onGroups: Callable[[], None] | None = None
         self.local: set[bytes] = set()
         self.broadcasts: set[bytes] = set()
-        self.vetted: set[bytes] = set()
+        self.admitted: set[bytes] = set()
         self._deprecated: set[bytes] = set()
         self._sources: dict[bytes, bytes | None] = {}
         self._collect()
@@ -183,9 +184,22 @@ class Addresses:
             return not any(source) and (
                 dest[0] == 0xFF if len(source) == 16 else dest in (LIMITED_BROADCAST, _ALL_HOSTS)
             )
-        if len(self.vetted) >= MAX_VETTED:
-            self.vetted.clear()
-        self.vetted.add(source)
+        return True
+
+    def admits(self, both: bytes) -> bool:
+        """
+        Whether a packet is to be delivered, by its addresses: sent to us, by who may.
+
+        @param both: source and destination as they stand in a header, one after the other. If they are good, they are
+            in C{admitted} from now on.
+        """
+        half = len(both) // 2
+        source, dest = both[:half], both[half:]
+        if (dest not in self.local and not self.owns(dest)) or not self.maySend(source, dest):
+            return False
+        if len(self.admitted) >= MAX_ADMITTED:
+            self.admitted.clear()
+        self.admitted.add(both)
         return True
 
     def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
@@ -216,7 +230,7 @@ class Addresses:
         self.broadcasts |= {own.network.broadcast_address.packed for own in self.interfaces if _hasBroadcast(own)}
         self._solicited = {solicitedNode(own.packed) for own in self.interfaces if own.version == 6}
         self.local = self._own | self.broadcasts | self._everybody | self._solicited | self._joined.keys()
-        self.vetted.clear()
+        self.admitted.clear()
         self._sources.clear()
         if self.onGroups is not None:
             self.onGroups()

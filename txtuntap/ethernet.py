@@ -129,7 +129,8 @@ class EthernetProtocol(Layer):
         start = packet.start
         if packet.end - start < 14:
             return self.dropped(packet, "inErrors")
-        if self.address is not None and not data[start] & 1 and data[start : start + 6] != self.address:
+        address = self.address
+        if address is not None and data[start : start + 6] != address and not data[start] & 1:
             return self.dropped(packet, "inOtherHosts")
         packet.linkSource, etherType = _sourceAndType(data, start)
         receive = self._receivers.get(etherType)

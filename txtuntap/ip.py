@@ -154,11 +154,8 @@ class IPProtocol(IPOutput):
         packet.ip = self
         own = self.own
         if own is not None:
-            dest = data[start + 16 : start + 20]
-            source = data[start + 12 : start + 16]
-            if (dest not in own.local and not own.owns(dest)) or (
-                source not in own.vetted and not own.maySend(source, dest)
-            ):
+            both = data[start + 12 : start + 20]
+            if both not in own.admitted and not own.admits(both):
                 return self.dropped(packet, "inAddrErrors")
         packet.transport = start + header
         if header != 20:
@@ -193,11 +190,8 @@ class IPProtocol(IPOutput):
         packet.ip = self
         own = self.own
         if own is not None:
-            dest = data[start + 24 : start + 40]
-            source = data[start + 8 : start + 24]
-            if (dest not in own.local and not own.owns(dest)) or (
-                source not in own.vetted and not own.maySend(source, dest)
-            ):
+            both = data[start + 8 : start + 40]
+            if both not in own.admitted and not own.admits(both):
                 return self.dropped(packet, "inAddrErrors")
         transport = start + 40
         if kind in ipv6.EXTENSIONS:

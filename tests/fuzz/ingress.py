@@ -154,7 +154,7 @@ class Ingress:
             ("written", host.udp._written, rawudp.MAX_WRITTEN),
             ("peers", max(flows, key=len), udptransport.MAX_PEERS),
             ("askers", host.ip._askers, ipoutput.MAX_ASKERS),
-            ("vetted", host.ip.own.vetted, addressTable.MAX_VETTED),
+            ("admitted", host.ip.own.admitted, addressTable.MAX_ADMITTED),
             ("paths", host.ip.paths, pathmtu.MAX_PATHS),
             ("limits", host.icmp._limit._each, ErrorLimit.MAX_DESTINATIONS),
         ):
