@@ -1,0 +1,106 @@
+"""
+The script of L{tests.conversation} between one of our hosts and Linux.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from threading import Thread
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.selectreactor import SelectReactor
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.conversation import ECHO, OURS, THEIRS, ConversationMixin, Echo, resultOf
+from tests.real.link import setUp as setLinkUp
+from tests.real.namespace import Namespace, need, tool
+from txtuntap import Host, TuntapPort
+
+INTERFACE = "tt0"
+
+
+class TAPTests(ConversationMixin, SynchronousTestCase):
+    """
+    Our host is in this process, and turns when something is waited for. A reactor of its own, that is not installed,
+    turns it.
+    """
+
+    kind = "tap"
+
+    def setUp(self) -> None:
+        need()
+        self.namespace = Namespace()
+        self.namespace.__enter__()
+        self.addCleanup(self.namespace.__exit__)
+        self.reactor: Any = SelectReactor()
+        self.addCleanup(lambda: self.reactor.waker.connectionLost(None))
+        self.host = Host(OURS, self.reactor)
+        self.host.listenUDP(ECHO, Echo())
+        top = self.host.ethernet if self.kind == "tap" else self.host.ip
+        self.port = TuntapPort(INTERFACE, top, reactor=self.reactor)
+        self.port.startListening()
+        self.addCleanup(lambda: self.wait(self.port.stopListening()))
+        setLinkUp(INTERFACE, *THEIRS)
+        self.echoes = [self.echo(socket.AF_INET, "0.0.0.0"), self.echo(socket.AF_INET6, "::")]
+
+    def echo(self, family: int, address: str) -> Thread:
+        """
+        Linux's echo: a thread that ends with a datagram to itself.
+        """
+        server = socket.socket(family, socket.SOCK_DGRAM)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        if family == socket.AF_INET6:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        server.bind((address, ECHO))
+
+        def serve() -> None:
+            with server:
+                while True:
+                    data, peer = server.recvfrom(65536)
+                    if peer[0] in ("127.0.0.1", "::1"):
+                        return
+                    server.sendto(data, peer)
+
+        def end() -> None:
+            with socket.socket(family, socket.SOCK_DGRAM) as ending:
+                ending.sendto(b"", ("127.0.0.1" if family == socket.AF_INET else "::1", ECHO))
+            thread.join()
+
+        thread = Thread(target=serve)
+        thread.start()
+        self.addCleanup(end)
+        return thread
+
+    def turn(self) -> None:
+        """
+        Do what is to be done.
+        """
+        self.reactor.iterate(0.005)
+
+    def wait(self, waited: Deferred[Any]) -> Any:
+        return resultOf(waited, self.turn)
+
+    def theyPing(self, address: str, size: int) -> bool:
+        broadcast = ["-b"] if address.endswith(".255") else []
+        command = [tool("ping"), "-n", "-q", "-c", "1", "-W", "1", "-s", str(size), *broadcast, address]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                self.turn()
+        return process.returncode == 0
+
+    def theyAsk(self, address: str, port: int, data: bytes) -> bytes:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect((address, port))
+            client.setblocking(False)
+            client.send(data)
+            while True:
+                try:
+                    return client.recv(65536)
+                except BlockingIOError:
+                    self.turn()
+
+
+class TUNTests(TAPTests):
+    kind = "tun"

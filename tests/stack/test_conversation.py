@@ -1,0 +1,50 @@
+"""
+The script of L{tests.conversation} between two of our hosts: no kernel, and no time passes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import TimeoutError
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.conversation import ECHO, OURS, THEIRS, ConversationMixin, Echo, ask, resultOf
+from txtuntap import Host, TuntapPort
+from txtuntap.testing import TAP, TUN, MemoryDevice, join
+
+
+class TAPTests(ConversationMixin, SynchronousTestCase):
+    mode = TAP
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        devices = MemoryDevice(self.mode), MemoryDevice(self.mode)
+        join(self.clock, *devices)
+        self.host, self.peer = (Host(addresses, self.clock) for addresses in (OURS, THEIRS))
+        for host, device in zip((self.host, self.peer), devices, strict=True):
+            top = host.ethernet if self.mode == TAP else host.ip
+            TuntapPort("", top, reactor=self.clock, device=device).startListening()
+            host.listenUDP(ECHO, Echo())
+
+    def wait(self, waited: Deferred[Any]) -> Any:
+        """
+        Let time pass.
+        """
+        return resultOf(waited, lambda: self.clock.advance(0.01))
+
+    def theyPing(self, address: str, size: int) -> bool:
+        try:
+            self.wait(self.peer.ping(address, size))
+        except TimeoutError:
+            return False
+        return True
+
+    def theyAsk(self, address: str, port: int, data: bytes) -> bytes:
+        return bytes(self.wait(ask(self.peer, address, port, data)))
+
+
+class TUNTests(TAPTests):
+    mode = TUN
