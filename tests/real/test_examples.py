@@ -168,6 +168,40 @@ def test_packetPrinterPrintsALineForEachPacket(namespace: Namespace, tmp_path: P
         )
 
 
+def test_honeypotAnswersEveryAddressAndSaysWhoAsked(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "honeypot.py") as example:
+        until(lambda: "tap0" in interfaces(), "the interface")
+        (command,) = re.findall(r"^ +\$ ip (.*)$", docstring("honeypot.py"), re.MULTILINE)
+        # As soon as there is a way to the gateway.
+        until(lambda: "10.0.0.1" in ip("address", "show", "tap0") and show("tap0")["operstate"] != "DOWN", "the link")
+        ip(*command.split())
+        for address in "10.77.1.2", "10.77.200.201", "10.77.255.254":
+            assert ask(address, 7, b"hello\n") == b"hello\n"
+            example.untilPrinted(rf"^10\.0\.0\.1 > {address} +UDP port 7: b'hello\\n'$")
+        run(tool("ping"), "-c1", "10.77.1.2")
+        example.untilPrinted(r"^10\.0\.0\.1 > 10\.77\.1\.2 +ICMP type 8$")
+        found = run(tool("nmap"), "-sU", "-n", "-Pn", "-p", "9,123", "10.77.3.4")
+        assert re.search(r"^9/udp +closed", found, re.MULTILINE)
+        assert re.search(r"^123/udp +open", found, re.MULTILINE)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            for _ in range(500):
+                client.sendto(b"", ("10.77.0.9", 9))
+        until(lambda: "0.9 " in example.printed(), "the flood to be seen")
+        assert example.printed().count("10.77.0.9 ") <= 60
+
+
+def test_arpWatcherSaysWhoIsWhereAndWhoMoves(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "arp_watcher.py", "tt0") as example:
+        until(lambda: "tt0" in interfaces() and show("tt0")["operstate"] != "DOWN", "the link")
+        before = show("tt0")["address"]
+        run(tool("ping"), "-c1", "-W1", "10.0.0.2", status=1)
+        example.untilPrinted(rf"^10\.0\.0\.1 +is at +{before}$")
+        ip("link", "set", "tt0", "address", "02:00:00:00:00:77")
+        run(tool("ping"), "-c1", "-W1", "10.0.0.3", status=1)
+        example.untilPrinted(rf"^10\.0\.0\.1 +has moved to 02:00:00:00:00:77 from {before}$")
+        assert example.printed().count("\n") == 2
+
+
 def test_witnessIsFoundByTwistdInTheWorkingDirectory(namespace: Namespace, tmp_path: Path) -> None:
     (command,) = re.findall(r"^ +twistd (.*)$", docstring("witness.py"), re.MULTILINE)
     twistd = Path(sys.executable).parent / "twistd"
