@@ -1,8 +1,8 @@
 """
 What a host does with what it is sent: one row each, as raw packets from a forged sender, and the answer to it.
 
-Each row has a sender of its own, so that the limits of one leave the others alone. What has no answer is followed by an
-echo request that has: what came before that is all there was.
+Each row has a sender of its own, so that the limits of one leave the others alone. What has no answer is followed by a
+datagram that has: what came before that is all there was.
 """
 
 from __future__ import annotations
@@ -35,9 +35,21 @@ ON_TAP = pytest.mark.parametrize("machine", ["tap"], indirect=True, scope="modul
 #: Most octets by which an answer is longer than what asked (IP and ICMP headers).
 MOST_ADDED = {4: 28, 6: 48}
 
+_TCP = 6
+
 Row = Callable[[str], bytes]
 
 _body = bytes(range(32))
+
+
+def tcp(source: str) -> bytes:
+    """
+    A TCP segment that asks for a connection with port 9.
+    """
+    dest = HERE[6 if ":" in source else 4]
+    segment = struct.pack("!HHIIBBHHH", 4000, 9, 1, 0, 0x50, 2, 1000, 0, 0)
+    total = checksum(packAddress(source) + packAddress(dest) + struct.pack("!HH", _TCP, len(segment)) + segment)
+    return ipPacket(source, dest, _TCP, segment[:16] + total.to_bytes(2, "big") + segment[18:])
 
 
 def echo(source: str, dest: str = "", rest: int = 0x12340001, **fields: Any) -> bytes:
@@ -112,6 +124,18 @@ def extended(source: str, kind: int, header: bytes, packet: Callable[..., bytes]
     return ipPacket(source, dest, kind, whole[6:7] + header + whole[40:])
 
 
+def chained(source: str, count: int, last: int = ipv6.DESTINATION_OPTIONS) -> bytes:
+    """
+    An echo request behind destination options, so many times, and then, if it is another kind, C{last}.
+    """
+    headers = [ipv6.DESTINATION_OPTIONS] * count + ([last] if last != ipv6.DESTINATION_OPTIONS else [])
+    message = echo(source)[ipv6.HEADER_LENGTH :]
+    following = [*headers[1:], icmp.PROTOCOL[16]]
+    return ipPacket(
+        source, HERE[6], headers[0], b"".join(bytes((kind, 0, 1, 4, *bytes(4))) for kind in following) + message
+    )
+
+
 def options(kind: int, *, at: int = ipv6.DESTINATION_OPTIONS, dest: str = HERE[6]) -> Row:
     """
     A row with an IPv6 option of four octets.
@@ -168,6 +192,7 @@ ROWS_4 = [
     row(SILENT, lambda source: icmp4(source, 13, 0, bytes(4)), "truncated timestamp request"),
     row(SILENT, lambda source: icmp4(source, 5, 1, asks(HERE[4], 7, source), 0x0A090001), "redirect"),
     row(PROTOCOL, lambda source: ipPacket(source, HERE[4], 253, b"what?"), "unknown protocol"),
+    row(PROTOCOL, tcp, "TCP"),
     row(SILENT, lambda source: ipPacket(source, "10.9.0.255", 253, b"what?"), "unknown protocol to all"),
     row(DELIVERED, asks, "UDP to an open port"),
     row(DELIVERED, lambda source: udpAs(source, check=0), "UDP without a checksum"),
@@ -208,6 +233,15 @@ ROWS_6 = [
     row(SILENT, lambda _: echo("::ffff:192.0.2.1"), "source IPv4-mapped"),
     row(SILENT, lambda _: echo("fd09::2"), "source our own"),
     row(SILENT, lambda source: echo(source, "fd09::3"), "another IP"),
+    row(SILENT, lambda source: echo(source, "ff02::1"), "echo to a group"),
+    row("icmp6 4/1", tcp, "TCP"),
+    row(REPLY_6, lambda source: chained(source, 8), "eight extension headers"),
+    row(SILENT, lambda source: chained(source, 9), "nine extension headers"),
+    row(REPLY_6, lambda source: extended(source, 60, bytes((2, *(0x1E, 0) * 8, 1, 4, *bytes(4)))), "eight options"),
+    row(SILENT, lambda source: extended(source, 60, bytes((2, *(0x1E, 0) * 9, 1, 2, *bytes(2)))), "nine options"),
+    row(REPLY_6, lambda source: extended(source, 60, bytes((0, 1, 4, *bytes(4)))), "six octets of padding"),
+    row(SILENT, lambda source: extended(source, 60, bytes((1, 1, 12, *bytes(12)))), "fourteen octets of padding"),
+    row("icmp6 4/1", lambda source: chained(source, 1, ipv6.HOP_BY_HOP), "hop-by-hop options that are not first"),
     row(SILENT, lambda source: icmp6(source, 200, 0, bytes(4)), "unknown ICMPv6 type"),
     row(SILENT, lambda source: icmp6(source, 100, 0, asks(HERE[6], 9, source)), "unknown ICMPv6 error"),
     row(SILENT, lambda source: icmp6(source, 1, 4, asks(HERE[6], 9, source)), "ICMPv6 error"),
@@ -335,7 +369,8 @@ class Wire:
         with PacketSocket(INTERFACE, TAP if self.tap else TUN) as network:
             network.send(framed(sent) if self.tap and packet else sent)
             last = "10.9.0.19" if version == 4 else "fd09::1:0"
-            network.send(framed(echo(last)) if self.tap else echo(last))
+            marker = udpPacket(last, HERE[version], 4000, 7, _body)
+            network.send(framed(marker) if self.tap else marker)
             came = network.receivedUntil(_isLast)
         return sent, [each for each in map(self._toSender, came) if each and not _isLast(each)]
 
@@ -352,7 +387,7 @@ class Wire:
 
 def _isLast(frame: bytes) -> bool:
     """
-    Whether this is the answer to the echo request after a row.
+    Whether this is the answer to what is sent after a row.
     """
     return any(packAddress(last) in frame[:80] for last in ("10.9.0.19", "fd09::1:0")) and frame.endswith(_body)
 
@@ -367,9 +402,10 @@ def described(packet: bytes) -> str:
         assert packet[22:28] == packLinkAddress(STATION)
         return "arp reply"
     if packet[0] >> 4 == 4:
-        assert checksum(packet[:20]) == 0
+        header = (packet[0] & 0x0F) << 2
+        assert checksum(packet[:header]) == 0
         assert len(packet) == int.from_bytes(packet[2:4], "big")
-        kind, body = packet[9], packet[20:]
+        kind, body = packet[9], packet[header:]
         source, dest = packet[12:16], packet[16:20]
     else:
         assert len(packet) == 40 + int.from_bytes(packet[4:6], "big")
@@ -379,6 +415,8 @@ def described(packet: bytes) -> str:
     if kind == udp.PROTOCOL:
         assert body[:8] == udp.packHeader(source, dest, 7, 4000, body[8:])
         return "udp " + body[8:].decode()
+    if kind == _TCP:
+        return "tcp"
     addresses = [source, dest] if len(source) == 16 else []
     assert icmp.valid(body, *addresses)
     return f"icmp{'6' if addresses else ''} {body[0]}/{body[1]}"

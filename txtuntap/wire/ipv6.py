@@ -65,7 +65,10 @@ def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = T
     for count in range(MAX_EXTENSIONS + 1):
         if kind not in EXTENSIONS:
             return kind, start, None
-        if count == MAX_EXTENSIONS or start + 8 > end or (kind == HOP_BY_HOP and (count or not first)):
+        if kind == HOP_BY_HOP and (count or not first):
+            # Nobody knows it anywhere else: "the same action should be taken" (RFC 8200 section 4).
+            return kind, start, None
+        if count == MAX_EXTENSIONS or start + 8 > end:
             break
         after = start + (8 if kind == FRAGMENT else (data[start + 1] + 1) * 8)
         if after > end:
