@@ -277,7 +277,7 @@ class HostService(Service):
         if self._kernelAddresses:
             from txtuntap.device.configure import configureInterface
 
-            configureInterface(self.port.device.name, self._kernelAddresses)
+            configureInterface(self.port.device.name, addresses=self._kernelAddresses)
 
     def _signalled(self, *ignored: object) -> None:
         self._reactor.callFromThread(self._dump)

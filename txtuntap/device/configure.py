@@ -1,79 +1,334 @@
 """
-The kernel's side of an interface: its addresses, its neighbours, up. By rtnetlink, through pyroute2.
-
-pyroute2 is imported when an interface is configured, not before: its 300 modules take longer than all else here.
+An interface made what it is to be: by rtnetlink and, where it is about the device, by the device's ioctls.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterable, Mapping
-from ipaddress import ip_address, ip_interface
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import Any
 
-from txtuntap.wire.address import linkAddressText, packLinkAddress
+import attrs
+from twisted.internet.defer import Deferred
+
+from txtuntap.device import TAP, TUN
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.netlink import (
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    Conversation,
+    Message,
+    Request,
+    ask,
+    askNow,
+    delete,
+    dump,
+    get,
+    new,
+)
+from txtuntap.device.settings import MIN_MTU_6, InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
+from txtuntap.device.state import IFF_UP, attributes, interfaceState
+from txtuntap.wire.address import linkAddressText
 
 #: C{IFA_F_NODAD}: nobody but us is behind the interface, so nobody else can have the address.
 _NO_DUPLICATE_DETECTION = 0x02
 
-#: C{NUD_PERMANENT}.
+#: C{linux/neighbour.h}: NUD_PERMANENT.
 _PERMANENT = 0x80
+
+#: C{linux/rtnetlink.h}: RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK.
+_MAIN, _STATIC, _UNICAST, _UNIVERSE, _ON_LINK = 254, 4, 1, 0, 253
+
+#: Address families, by IP version.
+_FAMILY = {4: 2, 6: 10}
+
+#: Something to ask the kernel: by rtnetlink, or by a call that raises C{OSError}.
+_Step = Request | Callable[[], object]
+
+
+@attrs.frozen
+class _Change:
+    what: str
+    do: _Step
+    undo: _Step
+
+
+@attrs.frozen
+class Configured:
+    """
+    What was changed of an interface, so that it can be undone.
+
+    @ivar name: of the interface.
+    """
+
+    name: str
+    _changes: tuple[_Change, ...]
+
+    @property
+    def changes(self) -> list[str]:
+        """
+        What was changed, in words and in order.
+        """
+        return [change.what for change in self._changes]
+
+    def undo(self, reactor: Any = None) -> Deferred[None]:
+        """
+        Take away what was added, and put back what was changed, as far as it is still there.
+        """
+        if reactor is None:
+            from twisted.internet import reactor
+        return ask(reactor, _undoing(self._changes))
+
+    def undoNow(self) -> None:
+        """
+        As L{undo}. Waits for the kernel's answers.
+        """
+        askNow(_undoing(self._changes))
 
 
 def configureInterface(
-    name: str, addresses: Iterable[str] = (), neighbours: Mapping[str, str | bytes] | None = None
-) -> None:
+    name: str, settings: InterfaceSettings | None = None, device: LinuxDevice | None = None, **fields: Any
+) -> Configured:
     """
-    Give an interface addresses and neighbours, and set it up. What is so already is left alone.
+    Make an interface what it is to be. What is so already is left alone, and takes no privilege. If something is
+    refused, what was changed before is undone.
 
-    This waits for the kernel's answers. Call it before the reactor runs (C{privilegedStartService}), or in a thread
-    (C{deferToThread}).
+    Waits for the kernel's answers: for where no reactor runs yet (C{privilegedStartService}). L{configure} does not.
 
-    @param name: of the interface.
-    @param addresses: the kernel's, in CIDR notation.
-    @param neighbours: link addresses, by the IP address that is not to be asked for on the link.
+    @param settings: an L{InterfaceSettings}; or give its fields as keywords (C{addresses=["10.0.0.1/24"]}).
+    @param device: the device, where it is open here: owner, group, persistence and carrier are set by its descriptor,
+        and nobody else can open one that has no C{multiQueue}.
 
-    @raise ValueError: one of them is no address.
-    @raise OSError: the kernel refused; the text says what.
+    @raise ValueError: a setting cannot be.
+    @raise OSError: the kernel refused; the text names the interface, the setting and the reason.
     """
-    interfaces = [ip_interface(address) for address in addresses]
-    stations = {ip_address(ip): packLinkAddress(station) for ip, station in (neighbours or {}).items()}
-    from pyroute2 import IPRoute
-
-    with IPRoute() as netlink:
-        found = _ask(name, "look up", netlink.link_lookup, ifname=name)
-        if not found:
-            raise OSError(errno.ENODEV, f"there is no interface {name}")
-        (index,) = found
-        for interface in interfaces:
-            _ask(
-                name,
-                f"add the address {interface}",
-                netlink.addr,
-                "replace",
-                index=index,
-                address=str(interface.ip),
-                prefixlen=interface.network.prefixlen,
-                flags=_NO_DUPLICATE_DETECTION if interface.version == 6 else 0,
-            )
-        _ask(name, "set up", netlink.link, "set", index=index, state="up")
-        for ip, station in stations.items():
-            _ask(
-                name,
-                f"add the neighbour {ip}",
-                netlink.neigh,
-                "replace",
-                ifindex=index,
-                dst=str(ip),
-                lladdr=linkAddressText(station),
-                state=_PERMANENT,
-            )
+    return askNow(configuring(name, InterfaceSettings(**fields) if settings is None else settings, device))
 
 
-def _ask(name: str, what: str, call: Any, *args: Any, **kwargs: Any) -> Any:
-    from pyroute2.netlink.exceptions import NetlinkError
+def configure(
+    name: str, settings: InterfaceSettings, device: LinuxDevice | None = None, reactor: Any = None
+) -> Deferred[Configured]:
+    """
+    As L{configureInterface}, without waiting, on every reactor.
 
+    @return: fires with a L{Configured}; fails with what L{configureInterface} raises.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    return ask(reactor, configuring(name, settings, device))
+
+
+def configuring(name: str, settings: InterfaceSettings, device: LinuxDevice | None = None) -> Conversation[Configured]:
+    """
+    The conversation of L{configureInterface}.
+    """
+    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
+    state = interfaceState(link, (yield dump("address", f"read the addresses of {name}")))
+    routes = []
+    for family in _FAMILY.values() if settings.routes else ():
+        routes += yield dump("route", "read the routes", family=family)
+    neighbours = (yield dump("neighbour", "read the neighbours")) if settings.neighbours else []
+    _check(state, settings)
+    done: list[_Change] = []
     try:
-        return call(*args, **kwargs)
-    except NetlinkError as e:
-        raise OSError(e.code, f"{name}: cannot {what}: {e.args[1]}") from e
+        for change in [
+            *_deviceChanges(state, settings, device),
+            *_linkChanges(state, settings),
+            *_addressChanges(state, settings),
+            # What follows needs a link that is up.
+            *_upOrDown(state, settings),
+            *_routeChanges(state, settings, routes),
+            *_neighbourChanges(state, settings, neighbours),
+        ]:
+            if isinstance(change.do, Request):
+                yield change.do
+            else:
+                _call(change)
+            done.append(change)
+    except BaseException:
+        yield from _undoing(tuple(done))
+        raise
+    return Configured(name, tuple(done))
+
+
+def _undoing(changes: tuple[_Change, ...]) -> Conversation[None]:
+    for change in reversed(changes):
+        # It may be gone by now, or the interface.
+        with suppress(OSError):
+            if isinstance(change.undo, Request):
+                yield change.undo
+            else:
+                change.undo()
+
+
+def _call(change: _Change) -> None:
+    assert not isinstance(change.do, Request)
+    try:
+        change.do()
+    except OSError as e:
+        raise OSError(e.errno, f"cannot {change.what}: {e.strerror}") from e
+
+
+def _check(state: InterfaceState, settings: InterfaceSettings) -> None:
+    """
+    @raise ValueError: the settings do not go with the interface.
+    """
+    mtu = state.mtu if settings.mtu is None else settings.mtu
+    six = next((str(each) for each in (*settings.addresses, *settings.routes) if ":" in str(each)), None)
+    if mtu < MIN_MTU_6 and six is not None:
+        raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: {mtu} does not go with {six}")
+    if settings.linkAddress is not None and state.linkAddress is None:
+        raise ValueError(f"{state.name} is a {state.kind or 'link'} without link addresses: it cannot have one")
+    wanted = [name for name in ("owner", "group", "persistent", "carrier") if getattr(settings, name) is not None]
+    if wanted and state.kind not in ("tun", "tap"):
+        raise ValueError(f"{state.name} is no TUN/TAP device: it has no {wanted[0]}")
+
+
+def _onDevice(state: InterfaceState, device: LinuxDevice | None, method: str, value: Any) -> Callable[[], None]:
+    """
+    A call of a method of the device: of one that is open, or else one opened for just that.
+    """
+
+    def call() -> None:
+        if device is not None and device.fileno() >= 0:
+            getattr(device, method)(value)
+            return
+        mode = TAP if state.kind == "tap" else TUN
+        with LinuxDevice(state.name, mode, state.information, multiQueue=state.multiQueue) as opened:
+            getattr(opened, method)(value)
+
+    return call
+
+
+def _deviceChanges(state: InterfaceState, settings: InterfaceSettings, device: LinuxDevice | None) -> Iterator[_Change]:
+    for name in ("persistent", "owner", "group", "carrier"):
+        wanted, before = getattr(settings, name), getattr(state, name)
+        if wanted is not None and wanted != before:
+            method = f"set{name.capitalize()}"
+            # An owner can be changed, but not taken away again: then the first stays.
+            do, undo = (
+                _onDevice(state, device, method, value) for value in (wanted, wanted if before is None else before)
+            )
+            yield _Change(f"set the {name} setting of {state.name} to {wanted}", do, undo)
+
+
+def _linkChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change]:
+    link = None if settings.linkAddress is None else linkAddressText(settings.linkAddress)
+    before = None if state.linkAddress is None else linkAddressText(state.linkAddress)
+    for attribute, word, old, wanted in (
+        ("IFLA_MTU", "MTU", state.mtu, settings.mtu),
+        ("IFLA_ADDRESS", "link address", before, link),
+        ("IFLA_TXQLEN", "txqueuelen", state.txqueuelen, settings.txqueuelen),
+    ):
+        if wanted is not None and wanted != old:
+            yield _linkChange(
+                state, f"set the {word} of {state.name} to {wanted}", {attribute: wanted}, {attribute: old}
+            )
+
+
+def _upOrDown(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change]:
+    if settings.up is not None and settings.up != state.up:
+        to, back = ({"flags": IFF_UP * up, "change": IFF_UP} for up in (settings.up, state.up))
+        yield _linkChange(state, f"set {state.name} {'up' if settings.up else 'down'}", to, back)
+
+
+def _linkChange(state: InterfaceState, what: str, to: dict[str, Any], back: dict[str, Any]) -> _Change:
+    def change(fields: dict[str, Any]) -> Request:
+        return new("link", what, 0, index=state.index, **fields)
+
+    return _Change(what, change(to), change(back))
+
+
+def _addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change]:
+    for address in settings.addresses:
+        if address not in state.addresses:
+            fields = _addressFields(state.index, address)
+            what = f"add the address {address} to {state.name}"
+            yield _Change(what, new("address", what, **fields), delete("address", what, **fields))
+
+
+def _addressFields(index: int, address: InterfaceAddress) -> dict[str, Any]:
+    interface = address.interface
+    fields: dict[str, Any] = {
+        "family": _FAMILY[interface.version],
+        "prefixlen": address.prefixLength,
+        "flags": _NO_DUPLICATE_DETECTION if interface.version == 6 else 0,
+        "index": index,
+        "IFA_LOCAL": str(interface.ip),
+        "IFA_ADDRESS": address.peer or str(interface.ip),
+    }
+    if address.broadcast is not None:
+        fields["IFA_BROADCAST"] = address.broadcast
+    return fields
+
+
+def _routeChanges(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change]:
+    present = [_routeOf(each, state.index) for each in messages]
+    for route in settings.routes:
+        if any(_isThere(route, each) for each in present if each is not None):
+            continue
+        fields = _routeFields(state.index, route)
+        what = f"add the route {route} by way of {state.name}"
+        yield _Change(what, new("route", what, **fields), delete("route", what, **fields))
+
+
+def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
+    """
+    The route that a message is about, if it is in the main table and by way of the interface.
+    """
+    fields = attributes(message)
+    if fields.get("RTA_OIF") != index or message["type"] != _UNICAST or fields.get("RTA_TABLE") != _MAIN:
+        return None
+    everywhere = "::" if message["family"] == _FAMILY[6] else "0.0.0.0"
+    return InterfaceRoute(
+        f"{fields.get('RTA_DST', everywhere)}/{message['dst_len']}",
+        fields.get("RTA_GATEWAY"),
+        fields.get("RTA_PRIORITY"),
+        fields.get("RTA_PREFSRC"),
+    )
+
+
+def _isThere(wanted: InterfaceRoute, present: InterfaceRoute) -> bool:
+    return (
+        (wanted.network, wanted.gateway) == (present.network, present.gateway)
+        and wanted.metric in (None, present.metric)
+        and wanted.source in (None, present.source)
+    )
+
+
+def _routeFields(index: int, route: InterfaceRoute) -> dict[str, Any]:
+    network = ip_network(route.network)
+    fields: dict[str, Any] = {
+        "family": _FAMILY[network.version],
+        "dst_len": network.prefixlen,
+        "table": _MAIN,
+        "proto": _STATIC,
+        "type": _UNICAST,
+        "scope": _ON_LINK if route.gateway is None and network.version == 4 else _UNIVERSE,
+        "RTA_OIF": index,
+    }
+    if network.prefixlen:
+        fields["RTA_DST"] = str(network.network_address)
+    for name, value in ("RTA_GATEWAY", route.gateway), ("RTA_PRIORITY", route.metric), ("RTA_PREFSRC", route.source):
+        if value is not None:
+            fields[name] = value
+    return fields
+
+
+def _neighbourChanges(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change]:
+    mine = [each for each in messages if each["ifindex"] == state.index and each["state"] & _PERMANENT]
+    present = {fields.get("NDA_DST"): fields.get("NDA_LLADDR") for fields in map(attributes, mine)}
+    for ip, station in settings.neighbours.items():
+        link = linkAddressText(station)
+        if present.get(ip) == link:
+            continue
+        fields: dict[str, Any] = {
+            "family": _FAMILY[ip_address(ip).version],
+            "ifindex": state.index,
+            "state": _PERMANENT,
+        }
+        fields.update(NDA_DST=ip, NDA_LLADDR=link)
+        what = f"add the neighbour {ip} to {state.name}"
+        do = new("neighbour", what, NLM_F_CREATE | NLM_F_REPLACE, **fields)
+        yield _Change(what, do, delete("neighbour", what, **fields))

@@ -54,5 +54,11 @@ def _tun(direction: str, index: int) -> int:
 
 
 TUNSETIFF = _tun(_WRITE, 202)
+TUNSETPERSIST = _tun(_WRITE, 203)
+TUNSETOWNER = _tun(_WRITE, 204)
+TUNSETGROUP = _tun(_WRITE, 206)
 TUNSETOFFLOAD = _tun(_WRITE, 208)
 TUNGETIFF = _tun(_READ, 210)
+TUNSETSNDBUF = _tun(_WRITE, 212)
+TUNSETVNETHDRSZ = _tun(_WRITE, 216)
+TUNSETCARRIER = _tun(_WRITE, 226)

@@ -4,7 +4,6 @@ C{/dev/net/tun}: Linux TUN and TAP devices (C{Documentation/networking/tuntap.rs
 
 from __future__ import annotations
 
-import array
 import errno
 import fcntl
 import os
@@ -16,19 +15,26 @@ from typing import Any
 from zope.interface import implementer
 
 from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device.advice import exists, explained
 from txtuntap.device.ioctl import (
-    ETHTOOL_GDRVINFO,
+    IFF_MULTI_QUEUE,
     IFF_NO_PI,
     IFF_TAP,
     IFF_TUN,
+    IFF_TUN_EXCL,
     IFF_VNET_HDR,
-    SIOCETHTOOL,
     SIOCGIFHWADDR,
     SIOCGIFMTU,
     TUN_PKT_STRIP,
     TUNGETIFF,
+    TUNSETCARRIER,
+    TUNSETGROUP,
     TUNSETIFF,
     TUNSETOFFLOAD,
+    TUNSETOWNER,
+    TUNSETPERSIST,
+    TUNSETSNDBUF,
+    TUNSETVNETHDRSZ,
 )
 from txtuntap.interfaces import IDevice
 from txtuntap.packet import Packet
@@ -40,6 +46,9 @@ _IFREQ = struct.Struct("16sH")
 #: Protocol information (C{struct tun_pi}): flags in the machine's byte order, EtherType in the network's.
 _FLAGS = struct.Struct("=H")
 _INFORMATION_LENGTH = 4
+
+#: C{struct virtio_net_hdr}, without what newer versions add.
+_VNET_LENGTH = 10
 
 
 class RealSystem:
@@ -81,12 +90,22 @@ class LinuxDevice:
         mode: int,
         protocolInformation: bool = False,
         system: Any = None,
+        multiQueue: bool = False,
+        exclusive: bool = False,
+        node: str | bytes = NODE,
+        descriptor: int | None = None,
     ) -> None:
         """
         @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
         @param protocolInformation: have four octets of flags and EtherType go with each packet (no C{IFF_NO_PI}). They
             are read and written here: C{partial} and C{etherType} of a packet come from them.
         @param system: stands in for the operating system.
+        @param multiQueue: make a device that several descriptors can be on (C{IFF_MULTI_QUEUE}), each with a queue of
+            its own. One that exists is opened as it was made.
+        @param exclusive: make the device; where there is one of this name, fail (C{IFF_TUN_EXCL}).
+        @param node: what to open.
+        @param descriptor: one that was opened elsewhere, attached or not, which is this device's from now on: it is
+            closed with it. Then C{node} is not opened; and an attached one's own name, and mode, count.
 
         @raise ValueError: C{name} or C{mode} is none.
         """
@@ -98,9 +117,14 @@ class LinuxDevice:
         self.mtu = 1500
         self.linkAddress: bytes | None = None
         self._information = protocolInformation
+        self._wanted = IFF_MULTI_QUEUE * multiQueue | IFF_TUN_EXCL * exclusive
+        self._node = os.fsencode(node)
+        self._adopted = descriptor
         self._system: Any = RealSystem if system is None else system
         self._read = self._system.read
         self._fileno = -1
+        # Octets of headers of the device's own before each packet.
+        self._before = _INFORMATION_LENGTH * protocolInformation
 
     def __enter__(self) -> LinuxDevice:
         if self._fileno < 0:
@@ -121,10 +145,15 @@ class LinuxDevice:
         if self._fileno >= 0:
             raise OSError(errno.EBUSY, f"{self.name} is open already")
         system = self._system
-        try:
-            fileno = system.open(NODE, system.O_RDWR | system.O_CLOEXEC | system.O_NONBLOCK)
-        except OSError as e:
-            raise _explained(e, self._asked, self.mode, NODE.decode()) from e
+        if self._adopted is not None:
+            fileno, self._adopted = self._adopted, None
+            os.set_blocking(fileno, False)
+            os.set_inheritable(fileno, False)
+        else:
+            try:
+                fileno = system.open(self._node, system.O_RDWR | system.O_CLOEXEC | system.O_NONBLOCK)
+            except OSError as e:
+                raise explained(e, self._asked, self.mode, os.fsdecode(self._node)) from e
         try:
             self._attach(fileno)
         except BaseException:
@@ -148,8 +177,8 @@ class LinuxDevice:
         """
         Take the next packet: see L{IDevice.receive}.
         """
-        if self._information:
-            return self._receiveInformed(maxPacketSize)
+        if self._before:
+            return self._receiveBehind(self._before, maxPacketSize)
         try:
             # The kernel cuts what does not fit without a word: one octet more tells.
             data = self._read(self._fileno, maxPacketSize + 1)
@@ -164,10 +193,10 @@ class LinuxDevice:
         Send one packet: see L{IDevice.send}.
         """
         data = b"".join(buffers)
-        before = 0
-        if self._information:
-            data = _FLAGS.pack(0) + self._etherType(data) + data
-            before = _INFORMATION_LENGTH
+        before = self._before
+        if before:
+            information = _FLAGS.pack(0) + self._etherType(data) if self._information else b""
+            data = information.ljust(before, b"\0") + data
         while True:
             try:
                 return int(self._system.write(self._fileno, data)) - before
@@ -183,41 +212,120 @@ class LinuxDevice:
             self._system.close(fileno)
 
     def _attach(self, fileno: int) -> None:
-        ioctl = self._system.ioctl
-        flags = self.mode | (0 if self._information else IFF_NO_PI)
-        try:
-            result = ioctl(fileno, TUNSETIFF, _IFREQ.pack(self._asked, flags))
-        except OSError as e:
-            raise _explained(e, self._asked, self.mode, "TUNSETIFF") from e
-        self.name = os.fsdecode(bytes(result[:16]).rstrip(b"\0"))
-        # What the device says counts, not what was asked: flags and offload belong to it and outlive a descriptor. But
-        # for protocol information: its flag has the number of IFF_NOFILTER there, and so is set either way. A system
-        # that stands in for the real one need not know these calls.
-        try:
-            flags = _IFREQ.unpack_from(ioctl(fileno, TUNGETIFF, bytes(40)))[1]
-            ioctl(fileno, TUNSETOFFLOAD, 0)
-        except OSError:
+        flags = self._flags(fileno)
+        if not flags & (IFF_TUN | IFF_TAP):
+            self._join(fileno)
+            # What the device says counts, not what was asked: flags and offload belong to it and outlive a descriptor.
+            # But for protocol information: its flag has the number of IFF_NOFILTER there, and so is set either way.
+            flags = self._flags(fileno)
+        if not flags:
+            # A system that stands in for the real one need not know more.
             return
-        if flags & IFF_VNET_HDR or flags & (IFF_TUN | IFF_TAP) != self.mode:
-            raise OSError(
-                errno.EINVAL, f"{self.name} was made with other flags ({flags:#06x}): delete it or name another"
-            )
+        if flags & (IFF_TUN | IFF_TAP) != self.mode:
+            wanted, kind = ("tap", "tun") if self.mode == TAP else ("tun", "tap")
+            raise OSError(errno.EINVAL, f"{self.name} is a {kind}, not a {wanted}: give a protocol for a {kind}")
+        ioctl = self._system.ioctl
+        ioctl(fileno, TUNSETOFFLOAD, 0)
+        self._before = _INFORMATION_LENGTH * self._information
+        if flags & IFF_VNET_HDR:
+            # Nothing is offloaded, so its headers are empty; but they are there.
+            ioctl(fileno, TUNSETVNETHDRSZ, struct.pack("i", _VNET_LENGTH))
+            self._before += _VNET_LENGTH
         if self._system is RealSystem:
             self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
 
-    def _receiveInformed(self, maxPacketSize: int) -> Packet | None:
-        before = _INFORMATION_LENGTH
+    def _flags(self, fileno: int) -> int:
+        """
+        The flags of the device that a descriptor is attached to; 0 if there is none.
+        """
+        try:
+            name, flags = _IFREQ.unpack_from(self._system.ioctl(fileno, TUNGETIFF, bytes(40)))
+        except OSError:
+            return 0
+        self.name = os.fsdecode(name.rstrip(b"\0"))
+        return int(flags)
+
+    def _join(self, fileno: int) -> None:
+        """
+        Attach a descriptor to the interface that was asked for.
+        """
+        flags = self.mode | self._wanted | (0 if self._information else IFF_NO_PI)
+        ioctl = self._system.ioctl
+        try:
+            try:
+                result = ioctl(fileno, TUNSETIFF, _IFREQ.pack(self._asked, flags))
+            except OSError as e:
+                if e.errno != errno.EINVAL or not exists(self._asked):
+                    raise
+                # One that was made before may be of the other sort.
+                result = ioctl(fileno, TUNSETIFF, _IFREQ.pack(self._asked, flags ^ IFF_MULTI_QUEUE))
+        except OSError as e:
+            raise explained(e, self._asked, self.mode, "TUNSETIFF") from e
+        self.name = os.fsdecode(bytes(result[:16]).rstrip(b"\0"))
+
+    # What belongs to the device, and can be set while it is open: also after privileges have been dropped
+
+    def setPersistent(self, persistent: bool) -> None:
+        """
+        Have the device stay when nobody has it open, or go.
+
+        @raise OSError: it is not open, or the kernel refused.
+        """
+        self._system.ioctl(self._fileno, TUNSETPERSIST, int(persistent))
+
+    def setOwner(self, owner: int) -> None:
+        """
+        Let a user open the device without privilege.
+
+        @param owner: a user number.
+
+        @raise OSError: as L{setPersistent}.
+        """
+        self._system.ioctl(self._fileno, TUNSETOWNER, owner)
+
+    def setGroup(self, group: int) -> None:
+        """
+        Let the members of a group open the device without privilege.
+
+        @param group: a group number.
+
+        @raise OSError: as L{setPersistent}.
+        """
+        self._system.ioctl(self._fileno, TUNSETGROUP, group)
+
+    def setCarrier(self, carrier: bool) -> None:
+        """
+        Set whether the link has its carrier ("the cable is in"), for as long as the device is open.
+
+        @raise OSError: as L{setPersistent}.
+        """
+        self._system.ioctl(self._fileno, TUNSETCARRIER, struct.pack("i", carrier))
+
+    def setSendBuffer(self, octets: int) -> None:
+        """
+        Set how many octets the kernel takes before it has handled them.
+
+        @raise OSError: as L{setPersistent}.
+        """
+        self._system.ioctl(self._fileno, TUNSETSNDBUF, struct.pack("i", octets))
+
+    def _receiveBehind(self, before: int, maxPacketSize: int) -> Packet | None:
+        """
+        Take a packet that comes behind headers of the device's own.
+        """
         try:
             data = self._read(self._fileno, before + maxPacketSize + 1)
         except (BlockingIOError, InterruptedError):
             return None
         if len(data) < before:
             return None
-        (flags,) = _FLAGS.unpack_from(data)
-        etherType = int.from_bytes(data[2:4], "big")
-        partial = bool(flags & TUN_PKT_STRIP) or len(data) > before + maxPacketSize
-        # On a tap the frame itself says what it carries.
-        return Packet(data[: before + maxPacketSize], before, partial=partial, etherType=etherType * (self.mode == TUN))
+        partial = len(data) > before + maxPacketSize
+        etherType = 0
+        if self._information:
+            partial = partial or bool(_FLAGS.unpack_from(data)[0] & TUN_PKT_STRIP)
+            # On a tap the frame itself says what it carries.
+            etherType = int.from_bytes(data[2:4], "big") * (self.mode == TUN)
+        return Packet(data[: before + maxPacketSize], before, partial=partial, etherType=etherType)
 
     def _etherType(self, data: bytes) -> bytes:
         if self.mode == TAP:
@@ -238,59 +346,3 @@ def _linkSettings(name: str, mode: int) -> tuple[int, bytes | None]:
         (mtu,) = struct.unpack_from("i", fcntl.ioctl(query, SIOCGIFMTU, request), 16)
         address = fcntl.ioctl(query, SIOCGIFHWADDR, request)[18:24] if mode == TAP else None
     return mtu, address
-
-
-def _driver(name: bytes) -> tuple[bytes, bytes]:
-    """
-    Driver and bus of an interface as ethtool tells them: those of our kind have the driver C{tun} and, for a bus,
-    C{tun} or C{tap}. Empty where there is nothing to tell.
-    """
-    information = array.array("B", struct.pack("I", ETHTOOL_GDRVINFO).ljust(196, b"\0"))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
-        try:
-            fcntl.ioctl(query, SIOCETHTOOL, struct.pack("16sP16x", name, information.buffer_info()[0]))
-        except OSError:
-            return b"", b""
-    answer = information.tobytes()
-    return answer[4:36].rstrip(b"\0"), answer[100:132].rstrip(b"\0")
-
-
-def _exists(name: bytes) -> bool:
-    try:
-        return bool(socket.if_nametoindex(os.fsdecode(name)))
-    except (OSError, ValueError):
-        return False
-
-
-def _explained(error: OSError, name: bytes, mode: int, call: str) -> OSError:
-    """
-    The same error, saying what to do.
-    """
-    kind, other = ("tap", "tun") if mode == TAP else ("tun", "tap")
-    interface = name.decode(errors="replace") or f"a new {kind}"
-    if error.errno == errno.ENOENT:
-        advice = "there is no such node: load the module ('modprobe tun'), or make it ('mknod /dev/net/tun c 10 200')"
-    elif error.errno in (errno.ENODEV, errno.ENXIO):
-        advice = "the kernel has no driver for it: load the module ('modprobe tun'), or in a container allow the device"
-    elif error.errno == errno.EACCES:
-        advice = "the node may not be opened: run as root, or allow this user to read and write it"
-    elif error.errno == errno.EPERM:
-        advice = (
-            f"making {interface} takes CAP_NET_ADMIN: run as root, in a namespace ('unshare -rn'), or have an"
-            f" administrator make it ('ip tuntap add mode {kind} {interface} user NAME')"
-        )
-    elif error.errno == errno.EBUSY:
-        advice = f"{interface} is in use by another program (or this one): stop that, or name another interface"
-    elif error.errno == errno.EINVAL:
-        driver, bus = _driver(name)
-        if driver != b"tun" and _exists(name):
-            advice = f"{interface} is no TUN/TAP interface: name another"
-        elif bus == other.encode():
-            advice = f"{interface} is a {other}, not a {kind}: name another, or give a protocol for a {other}"
-        elif driver:
-            advice = f"{interface} was made with other flags ('multi_queue'?): delete it, or name another"
-        else:
-            advice = f"the kernel does not take {interface!r} for the name of a {kind}"
-    else:
-        advice = os.strerror(error.errno or 0)
-    return OSError(error.errno, f"{call}: {advice}")

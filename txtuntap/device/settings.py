@@ -1,0 +1,241 @@
+"""
+What an interface is to be, and what it is: records of its settings.
+"""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
+from typing import TypeVar
+
+import attrs
+
+from txtuntap.wire.address import linkAddressText, packLinkAddress
+
+_T = TypeVar("_T")
+
+#: What IPv4 needs (RFC 791 section 3.2), and IPv6 (RFC 8200 section 5); and the most that IP can fill.
+MIN_MTU, MIN_MTU_6, MAX_MTU = 68, 1280, 65535
+
+
+def _address(text: str | None) -> str | None:
+    return None if text is None else str(ip_address(text))
+
+
+def _interface(text: str) -> str:
+    return str(ip_interface(text))
+
+
+def _network(text: str) -> str:
+    return str(ip_network(text))
+
+
+@attrs.frozen
+class InterfaceAddress:
+    """
+    One address of an interface.
+
+    @ivar address: with its prefix length, C{"10.0.0.1/24"}; where there is a C{peer}, the prefix is that one's.
+    @ivar peer: the address at the other end of a point-to-point link; L{None}: a network is there.
+    @ivar broadcast: the broadcast address, IPv4 only; L{None}: none is set.
+    """
+
+    address: str = attrs.field(converter=_interface)
+    peer: str | None = attrs.field(default=None, converter=_address)
+    broadcast: str | None = attrs.field(default=None, converter=_address)
+
+    def __attrs_post_init__(self) -> None:
+        for name, other in ("peer", self.peer), ("broadcast", self.broadcast):
+            if other is not None and ip_address(other).version != self.interface.version:
+                raise ValueError(f"the {name} {other} is of another IP version than {self.address}")
+        if self.broadcast is not None and self.interface.version == 6:
+            raise ValueError(f"{self.address}: IPv6 has no broadcast addresses")
+
+    @property
+    def interface(self) -> IPv4Interface | IPv6Interface:
+        """
+        The address and its network.
+        """
+        return ip_interface(self.address)
+
+    def __str__(self) -> str:
+        return self.address if self.peer is None else f"{self.interface.ip} peer {self.peer}/{self.prefixLength}"
+
+    @property
+    def prefixLength(self) -> int:
+        """
+        Of the network, or the peer.
+        """
+        return self.interface.network.prefixlen
+
+    @classmethod
+    def of(cls, value: str | InterfaceAddress) -> InterfaceAddress:
+        """
+        @param value: one, or the text of its address.
+        """
+        return value if isinstance(value, InterfaceAddress) else cls(value)
+
+
+@attrs.frozen
+class InterfaceRoute:
+    """
+    One route by way of an interface.
+
+    @ivar network: where it leads to, in CIDR notation.
+    @ivar gateway: the next hop; L{None}: the network is on the link.
+    @ivar metric: of several routes to one network, that with the lowest metric counts; L{None}: the kernel's default.
+    @ivar source: the address that packets leave from; L{None}: the kernel chooses.
+    """
+
+    network: str = attrs.field(converter=_network)
+    gateway: str | None = attrs.field(default=None, converter=_address)
+    metric: int | None = None
+    source: str | None = attrs.field(default=None, converter=_address)
+
+    def __attrs_post_init__(self) -> None:
+        for name, other in ("gateway", self.gateway), ("source", self.source):
+            if other is not None and ip_address(other).version != ip_network(self.network).version:
+                raise ValueError(f"the {name} {other} is of another IP version than {self.network}")
+        _checkRange("metric", self.metric, 0, 2**32 - 1)
+
+    def __str__(self) -> str:
+        return self.network if self.gateway is None else f"{self.network} via {self.gateway}"
+
+    @classmethod
+    def of(cls, value: str | InterfaceRoute) -> InterfaceRoute:
+        """
+        @param value: one, or the text of its network, with or without C{" via GATEWAY"}.
+        """
+        if isinstance(value, InterfaceRoute):
+            return value
+        network, via, gateway = value.partition(" via ")
+        return cls(network, gateway if via else None)
+
+
+def _checkRange(name: str, value: object, least: int, most: int) -> None:
+    if value is not None and not (isinstance(value, int) and least <= value <= most):
+        raise ValueError(f"{name} is a number from {least} to {most}, not {value!r}")
+
+
+def _addresses(values: Iterable[str | InterfaceAddress]) -> tuple[InterfaceAddress, ...]:
+    return tuple(map(InterfaceAddress.of, _list(values)))
+
+
+def _routes(values: Iterable[str | InterfaceRoute]) -> tuple[InterfaceRoute, ...]:
+    return tuple(map(InterfaceRoute.of, _list(values)))
+
+
+def _list(values: Iterable[_T]) -> Iterable[_T]:
+    if isinstance(values, str):
+        raise ValueError(f"give a list: [{values!r}]")
+    return values
+
+
+def _user(value: int | str | None) -> int | None:
+    if isinstance(value, str) and not value.isdigit():
+        try:
+            return pwd.getpwnam(value).pw_uid
+        except KeyError:
+            raise ValueError(f"there is no user {value!r}") from None
+    return None if value is None else int(value)
+
+
+def _group(value: int | str | None) -> int | None:
+    if isinstance(value, str) and not value.isdigit():
+        try:
+            return grp.getgrnam(value).gr_gid
+        except KeyError:
+            raise ValueError(f"there is no group {value!r}") from None
+    return None if value is None else int(value)
+
+
+def _neighbours(value: Mapping[str, str | bytes]) -> dict[str, bytes]:
+    return {str(ip_address(address)): packLinkAddress(station) for address, station in value.items()}
+
+
+@attrs.frozen(kw_only=True)
+class InterfaceSettings:
+    """
+    What an interface is to be. What is L{None}, or not named, stays as it is.
+
+    @ivar addresses: L{InterfaceAddress}es, or texts such as C{"10.0.0.1/24"}.
+    @ivar routes: L{InterfaceRoute}s, or texts such as C{"10.1.0.0/16"} and C{"0.0.0.0/0 via 10.0.0.2"}.
+    @ivar neighbours: link addresses that are not to be asked for, by IP address.
+    @ivar mtu: in octets.
+    @ivar linkAddress: that of the kernel's end of a tap: six octets, or text.
+    @ivar up: whether the link is up.
+    @ivar txqueuelen: how many packets wait for the program to read them.
+    @ivar owner: the user that may open the device without privilege: a number or a name.
+    @ivar group: the group whose members may.
+    @ivar persistent: whether the device stays when no program has it open.
+    @ivar carrier: whether the link has its carrier.
+    """
+
+    addresses: tuple[InterfaceAddress, ...] = attrs.field(default=(), converter=_addresses)
+    routes: tuple[InterfaceRoute, ...] = attrs.field(default=(), converter=_routes)
+    neighbours: dict[str, bytes] = attrs.field(factory=dict, converter=_neighbours)
+    mtu: int | None = None
+    linkAddress: bytes | None = attrs.field(default=None, converter=attrs.converters.optional(packLinkAddress))
+    up: bool | None = True
+    txqueuelen: int | None = None
+    owner: int | None = attrs.field(default=None, converter=_user)
+    group: int | None = attrs.field(default=None, converter=_group)
+    persistent: bool | None = None
+    carrier: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        _checkRange("mtu", self.mtu, MIN_MTU, MAX_MTU)
+        _checkRange("txqueuelen", self.txqueuelen, 0, 2**32 - 1)
+        _checkRange("owner", self.owner, 0, 2**32 - 2)
+        _checkRange("group", self.group, 0, 2**32 - 2)
+        if self.linkAddress is not None and (self.linkAddress[0] & 1 or not any(self.linkAddress)):
+            raise ValueError(f"{linkAddressText(self.linkAddress)} is not the link address of one station")
+        if self.mtu is not None and self.mtu < MIN_MTU_6:
+            six = [str(each) for each in (*self.addresses, *self.routes) if ":" in str(each)]
+            if six:
+                raise ValueError(f"an MTU under {MIN_MTU_6} leaves no IPv6: {self.mtu} does not go with {six[0]}")
+        if not self.up and self.up is not None and self.routes:
+            raise ValueError("a link that is down has no routes")
+
+
+@attrs.frozen(kw_only=True)
+class InterfaceState:
+    """
+    What an interface is.
+
+    @ivar name: its name; C{index}: its number.
+    @ivar kind: C{"tun"}, C{"tap"}, what else the kernel calls it (C{"veth"}), or empty.
+    @ivar flags: C{IFF_...} of C{netdevice(7)}.
+    @ivar up: whether it is set up; C{carrier}: whether its carrier is there.
+    @ivar mtu: in octets.
+    @ivar linkAddress: six octets; L{None} for a tun.
+    @ivar txqueuelen: how many packets wait for a program to read them.
+    @ivar addresses: its addresses.
+    @ivar owner: the user number of a TUN or TAP device's owner; C{group}: that of its group. L{None}: nobody.
+    @ivar persistent: whether the device stays when no program has it open.
+    @ivar multiQueue: whether several descriptors may be on it.
+    @ivar vnetHeader: whether each packet has a header of offload before it.
+    @ivar information: whether each packet has its protocol information before it.
+    @ivar statistics: packets and octets, by the kernel's names (C{rx_packets}); C{rx} is what the kernel has received:
+        what the program has written.
+    """
+
+    name: str
+    index: int
+    kind: str
+    flags: int
+    up: bool
+    carrier: bool
+    mtu: int
+    linkAddress: bytes | None
+    txqueuelen: int
+    addresses: tuple[InterfaceAddress, ...] = ()
+    owner: int | None = None
+    group: int | None = None
+    persistent: bool = False
+    multiQueue: bool = False
+    vnetHeader: bool = False
+    information: bool = False
+    statistics: dict[str, int] = attrs.field(factory=dict)

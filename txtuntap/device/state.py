@@ -1,0 +1,127 @@
+"""
+What an interface is, read back from the kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from txtuntap.device.netlink import Conversation, Message, ask, askNow, dump, get
+from txtuntap.device.settings import InterfaceAddress, InterfaceState
+from txtuntap.wire.address import packLinkAddress
+
+#: C{netdevice(7)}
+IFF_UP = 0x1
+IFF_LOWER_UP = 0x10000
+
+_ETHERNET = 1
+_TUN, _TAP = 1, 2
+
+
+def readInterface(name: str) -> InterfaceState:
+    """
+    What an interface is now. Waits for the kernel's answer.
+
+    @raise OSError: there is no such interface (C{ENODEV}).
+    """
+    return askNow(reading(name))
+
+
+def readInterfaces() -> list[InterfaceState]:
+    """
+    All interfaces of this network namespace.
+    """
+    return askNow(readingAll())
+
+
+def read(name: str, reactor: Any = None) -> Deferred[InterfaceState]:
+    """
+    As L{readInterface}, without waiting.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    return ask(reactor, reading(name))
+
+
+def reading(name: str) -> Conversation[InterfaceState]:
+    """
+    The conversation of L{readInterface}.
+    """
+    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
+    addresses = yield dump("address", f"read the addresses of {name}", index=link["index"])
+    return interfaceState(link, addresses)
+
+
+def readingAll() -> Conversation[list[InterfaceState]]:
+    """
+    The conversation of L{readInterfaces}.
+    """
+    links = yield dump("link", "read the interfaces")
+    addresses = yield dump("address", "read the addresses")
+    return [interfaceState(link, addresses) for link in links]
+
+
+def attributes(message: Message) -> dict[str, Any]:
+    """
+    The attributes of a message by name.
+    """
+    return {each[0]: each[1] for each in message["attrs"]}
+
+
+def deviceAttributes(link: dict[str, Any]) -> dict[str, Any]:
+    """
+    What the kernel tells of a TUN or TAP device beside what all interfaces have (C{IFLA_TUN_...}); empty for others.
+
+    @param link: the attributes of its link message.
+    """
+    information = dict(tuple(each)[:2] for each in link.get("IFLA_LINKINFO", {}).get("attrs", ()))
+    if information.get("IFLA_INFO_KIND") != "tun" or "IFLA_INFO_DATA" not in information:
+        return {}
+    return {each[0]: each[1] for each in information["IFLA_INFO_DATA"]["attrs"]}
+
+
+def interfaceAddress(message: Message) -> InterfaceAddress:
+    """
+    The address that a message is about.
+    """
+    attrs = attributes(message)
+    address = attrs["IFA_ADDRESS"]
+    local = attrs.get("IFA_LOCAL", address)
+    peer = address if local != address else None
+    return InterfaceAddress(f"{local}/{message['prefixlen']}", peer, attrs.get("IFA_BROADCAST"))
+
+
+def interfaceState(link: Message, addresses: list[Message]) -> InterfaceState:
+    """
+    The record of an interface.
+
+    @param addresses: messages about addresses, its own and others'.
+    """
+    attrs = attributes(link)
+    device = deviceAttributes(attrs)
+    information = dict(tuple(each)[:2] for each in attrs.get("IFLA_LINKINFO", {}).get("attrs", ()))
+    kind = information.get("IFLA_INFO_KIND", "")
+    if device:
+        kind = {_TUN: "tun", _TAP: "tap"}[device["IFLA_TUN_TYPE"]]
+    flags = link["flags"]
+    return InterfaceState(
+        name=attrs["IFLA_IFNAME"],
+        index=link["index"],
+        kind=kind,
+        flags=flags,
+        up=bool(flags & IFF_UP),
+        carrier=bool(attrs.get("IFLA_CARRIER", flags & IFF_LOWER_UP)),
+        mtu=attrs["IFLA_MTU"],
+        linkAddress=packLinkAddress(attrs["IFLA_ADDRESS"]) if link["ifi_type"] == _ETHERNET else None,
+        txqueuelen=attrs.get("IFLA_TXQLEN", 0),
+        addresses=tuple(interfaceAddress(each) for each in addresses if each["index"] == link["index"]),
+        owner=device.get("IFLA_TUN_OWNER"),
+        group=device.get("IFLA_TUN_GROUP"),
+        persistent=bool(device.get("IFLA_TUN_PERSIST")),
+        multiQueue=bool(device.get("IFLA_TUN_MULTI_QUEUE")),
+        vnetHeader=bool(device.get("IFLA_TUN_VNET_HDR")),
+        information=bool(device.get("IFLA_TUN_PI")),
+        statistics=dict(attrs.get("IFLA_STATS64") or {}),
+    )
