@@ -18,11 +18,13 @@ from tests.device.contract import sample
 from txtuntap.device import TAP, TUN
 from txtuntap.device.ioctl import (
     IFF_NO_PI,
+    IFF_TAP,
     IFF_TUN,
     IFF_VNET_HDR,
     TUNGETIFF,
     TUNSETIFF,
     TUNSETOFFLOAD,
+    TUNSETVNETHDRSZ,
 )
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.interfaces import IDevice
@@ -140,12 +142,25 @@ class LinuxDeviceTests(SynchronousTestCase):
         assert isinstance(argument, bytes)
         self.assertEqual(argument[:4], b"tt%d")
 
-    def test_refusesAHeaderItDidNotAskFor(self) -> None:
+    def test_headersItDidNotAskForAreKeptFromThosePackets(self) -> None:
         self.system.ioctls[TUNGETIFF] = lambda _: struct.pack("16sH22x", b"tt0", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
         self.system.ioctls[TUNSETOFFLOAD] = lambda _: 0
+        self.system.ioctls[TUNSETVNETHDRSZ] = lambda _: 0
+        device = self.opened()
+        self.assertIn((TUNSETVNETHDRSZ, struct.pack("i", 10)), self.system.asked)
+        packet = sample(TUN)
+        self.system.reads = [bytes(10) + packet]
+        received = device.receive()
+        assert received is not None
+        self.assertEqual((bytes(received), received.partial), (packet, False))
+        self.assertEqual(device.send([packet]), len(packet))
+        self.assertEqual(self.system.written, [bytes(10) + packet])
+
+    def test_refusesTheOtherKind(self) -> None:
+        self.system.ioctls[TUNGETIFF] = lambda _: struct.pack("16sH22x", b"tt0", IFF_TAP | IFF_NO_PI)
         error = self.assertRaises(OSError, self.opened)
         self.assertEqual(error.errno, errno.EINVAL)
-        self.assertIn("other flags", str(error))
+        self.assertIn("tt0 is a tap, not a tun", str(error))
         self.assertEqual(self.system.closed, [1000])
 
     def test_closesWhatItCouldNotAttach(self) -> None:

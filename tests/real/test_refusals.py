@@ -5,10 +5,8 @@ When a port cannot start, the error says what failed and what to do: one test fo
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 import sys
-from fcntl import ioctl
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,6 @@ from twisted.internet.testing import MemoryReactorClock
 from tests.real.namespace import NODE, Namespace, interfaces, ip, needRoot, tool
 from txtuntap import EthernetProtocol, IPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
-from txtuntap.device.ioctl import IFF_MULTI_QUEUE, IFF_NO_PI, TUNSETIFF
 from txtuntap.device.linux import LinuxDevice
 
 _ROOT = Path(__file__).parents[2]
@@ -57,22 +54,6 @@ def test_ofTheOtherKind(namespace: Namespace) -> None:
     assertSays(refusal("tt0", TUN), "TUNSETIFF", "tt0 is a tap, not a tun", "name another")
     ip("tuntap", "add", "mode", "tun", "name", "tt1")
     assertSays(refusal("tt1", TAP), "TUNSETIFF", "tt1 is a tun, not a tap", "name another")
-
-
-def test_madeWithMultiQueue(namespace: Namespace) -> None:
-    for mode in ("tun", TUN), ("tap", TAP):
-        ip("tuntap", "add", "mode", mode[0], "name", "tt0", "multi_queue")
-        assertSays(refusal("tt0", mode[1]), "TUNSETIFF", "tt0 was made with other flags", "multi_queue", "delete it")
-        ip("link", "delete", "tt0")
-
-
-def test_anotherQueueOfAProgramThatRuns(namespace: Namespace) -> None:
-    node = os.open(NODE, os.O_RDWR)
-    try:
-        ioctl(node, TUNSETIFF, struct.pack("16sH22x", b"tt0", TUN | IFF_NO_PI | IFF_MULTI_QUEUE))
-        assertSays(refusal("tt0"), "tt0 was made with other flags", "multi_queue")
-    finally:
-        os.close(node)
 
 
 def test_neitherTunNorTap(namespace: Namespace) -> None:

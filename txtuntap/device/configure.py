@@ -4,7 +4,7 @@ An interface made what it is to be: by rtnetlink and, where it is about the devi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -88,31 +88,44 @@ class Configured:
 
 
 def configureInterface(
-    name: str, settings: InterfaceSettings | None = None, device: LinuxDevice | None = None, **fields: Any
+    name: str,
+    addresses: Iterable[str | InterfaceAddress] = (),
+    neighbours: Mapping[str, str | bytes] | None = None,
+    device: LinuxDevice | None = None,
+    **settings: Any,
 ) -> Configured:
+    """
+    L{configureNow}, with the fields of an L{InterfaceSettings} for arguments.
+
+    @raise ValueError: a setting cannot be.
+    @raise OSError: the kernel refused.
+    """
+    return configureNow(name, InterfaceSettings(addresses=addresses, neighbours=neighbours or {}, **settings), device)
+
+
+def configureNow(name: str, settings: InterfaceSettings, device: LinuxDevice | None = None) -> Configured:
     """
     Make an interface what it is to be. What is so already is left alone, and takes no privilege. If something is
     refused, what was changed before is undone.
 
     Waits for the kernel's answers: for where no reactor runs yet (C{privilegedStartService}). L{configure} does not.
 
-    @param settings: an L{InterfaceSettings}; or give its fields as keywords (C{addresses=["10.0.0.1/24"]}).
     @param device: the device, where it is open here: owner, group, persistence and carrier are set by its descriptor,
-        and nobody else can open one that has no C{multiQueue}.
+        and nobody else can open one that was not made with C{multiQueue}.
 
-    @raise ValueError: a setting cannot be.
+    @raise ValueError: a setting does not go with the interface.
     @raise OSError: the kernel refused; the text names the interface, the setting and the reason.
     """
-    return askNow(configuring(name, InterfaceSettings(**fields) if settings is None else settings, device))
+    return askNow(configuring(name, settings, device))
 
 
 def configure(
     name: str, settings: InterfaceSettings, device: LinuxDevice | None = None, reactor: Any = None
 ) -> Deferred[Configured]:
     """
-    As L{configureInterface}, without waiting, on every reactor.
+    As L{configureNow}, without waiting, on every reactor.
 
-    @return: fires with a L{Configured}; fails with what L{configureInterface} raises.
+    @return: fires with a L{Configured}; fails with what L{configureNow} raises.
     """
     if reactor is None:
         from twisted.internet import reactor
@@ -121,7 +134,7 @@ def configure(
 
 def configuring(name: str, settings: InterfaceSettings, device: LinuxDevice | None = None) -> Conversation[Configured]:
     """
-    The conversation of L{configureInterface}.
+    The conversation of L{configureNow}.
     """
     (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
     state = interfaceState(link, (yield dump("address", f"read the addresses of {name}")))

@@ -145,6 +145,7 @@ class LinuxDevice:
         if self._fileno >= 0:
             raise OSError(errno.EBUSY, f"{self.name} is open already")
         system = self._system
+        adopted = self._adopted is not None
         if self._adopted is not None:
             fileno, self._adopted = self._adopted, None
             os.set_blocking(fileno, False)
@@ -155,7 +156,7 @@ class LinuxDevice:
             except OSError as e:
                 raise explained(e, self._asked, self.mode, os.fsdecode(self._node)) from e
         try:
-            self._attach(fileno)
+            self._attach(fileno, adopted)
         except BaseException:
             system.close(fileno)
             raise
@@ -211,8 +212,8 @@ class LinuxDevice:
         if fileno >= 0:
             self._system.close(fileno)
 
-    def _attach(self, fileno: int) -> None:
-        flags = self._flags(fileno)
+    def _attach(self, fileno: int, adopted: bool) -> None:
+        flags = self._flags(fileno) if adopted else 0
         if not flags & (IFF_TUN | IFF_TAP):
             self._join(fileno)
             # What the device says counts, not what was asked: flags and offload belong to it and outlive a descriptor.

@@ -1,0 +1,89 @@
+"""
+Tests for L{txtuntap.device.settings}.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
+
+
+class AddressTests(SynchronousTestCase):
+    def test_text(self) -> None:
+        self.assertEqual(str(InterfaceAddress("10.0.0.1/24")), "10.0.0.1/24")
+        self.assertEqual(str(InterfaceAddress("FD00:0::1/64")), "fd00::1/64")
+        self.assertEqual(str(InterfaceAddress("10.0.0.1/32", "10.0.0.2")), "10.0.0.1 peer 10.0.0.2/32")
+
+    def test_withoutAPrefixLengthItIsAlone(self) -> None:
+        self.assertEqual(InterfaceAddress("10.0.0.1"), InterfaceAddress("10.0.0.1/32"))
+
+    def test_whatIsNone(self) -> None:
+        for arguments in (
+            ("here",),
+            ("10.0.0.1/33",),
+            ("fd00::1/129",),
+            ("10.0.0.1/24", "there"),
+            ("10.0.0.1/24", "fd00::2"),
+            ("10.0.0.1/24", None, "fd00::2"),
+            ("fd00::1/64", None, "fd00::ffff"),
+        ):
+            self.assertRaises(ValueError, InterfaceAddress, *arguments)
+
+
+class RouteTests(SynchronousTestCase):
+    def test_text(self) -> None:
+        for text in "10.1.0.0/16", "0.0.0.0/0 via 10.0.0.2", "::/0 via fd00::2":
+            self.assertEqual(str(InterfaceRoute.of(text)), text)
+
+    def test_whatIsNone(self) -> None:
+        for arguments in (("here",), ("10.0.0.1/8",), ("10.0.0.0/8", "fd00::1"), ("10.0.0.0/8", None, -1)):
+            self.assertRaises(ValueError, InterfaceRoute, *arguments)
+        self.assertRaises(ValueError, InterfaceRoute, "10.0.0.0/8", source="fd00::1")
+
+
+class SettingsTests(SynchronousTestCase):
+    def refused(self, *words: str, **settings: Any) -> None:
+        with self.assertRaises(ValueError) as raised:
+            InterfaceSettings(**settings)
+        for word in words:
+            self.assertIn(word, str(raised.exception))
+
+    def test_nothingNamedIsLeft(self) -> None:
+        settings = InterfaceSettings(up=None)
+        self.assertEqual((settings.mtu, settings.owner, settings.addresses, settings.routes), (None, None, (), ()))
+
+    def test_ranges(self) -> None:
+        for mtu in 67, 65536, -1, "1500":
+            self.refused("mtu", "68", mtu=mtu)
+        self.refused("txqueuelen", txqueuelen=-1)
+        self.refused("owner", owner=-1)
+
+    def test_narrowLinksHaveNoIPv6(self) -> None:
+        self.refused("an MTU under 1280 leaves no IPv6", "1279", "fd00::1/64", mtu=1279, addresses=["fd00::1/64"])
+        self.refused("IPv6", "fd00::/64", mtu=1279, routes=["fd00::/64"])
+        self.assertEqual(InterfaceSettings(mtu=1280, addresses=["fd00::1/64"]).mtu, 1280)
+        self.assertEqual(InterfaceSettings(mtu=68, addresses=["10.0.0.1/24"]).mtu, 68)
+
+    def test_routesNeedALinkThatIsUp(self) -> None:
+        self.refused("down", up=False, routes=["10.0.0.0/8"])
+
+    def test_textInPlaceOfAList(self) -> None:
+        self.refused("list", addresses="10.0.0.1/24")
+        self.refused("list", routes="10.0.0.0/8")
+
+    def test_usersAndGroupsByName(self) -> None:
+        name = pwd.getpwuid(os.getuid()).pw_name
+        self.assertEqual(InterfaceSettings(owner=name).owner, os.getuid())
+        self.assertEqual(InterfaceSettings(owner="1234", group=5).owner, 1234)
+        self.refused("no user 'nobody at all'", owner="nobody at all")
+        self.refused("no group 'nobody at all'", group="nobody at all")
+
+    def test_linkAddresses(self) -> None:
+        self.assertEqual(InterfaceSettings(linkAddress="02:00:00:00:00:01").linkAddress, b"\x02\0\0\0\0\x01")
+        for link in "01:00:5e:00:00:01", "00:00:00:00:00:00", "here":
+            self.refused(linkAddress=link)

@@ -1,0 +1,262 @@
+"""
+Interfaces configured and read back: what is set is seen by C{ip}, what C{ip} sets is seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.selectreactor import SelectReactor
+
+from tests.conversation import resultOf
+from tests.real.link import show
+from tests.real.namespace import Namespace, interfaces, ip
+from txtuntap.device import TAP, TUN
+from txtuntap.device.configure import Configured, configure, configureInterface
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
+from txtuntap.device.state import read, readInterface, readInterfaces
+
+Configure = Callable[..., Configured]
+
+
+def waiting(name: str, device: LinuxDevice | None = None, **settings: Any) -> Configured:
+    """
+    L{configureInterface} by way of a reactor.
+    """
+    reactor: Any = SelectReactor()
+    try:
+        done: Deferred[Configured] = configure(name, InterfaceSettings(**settings), device, reactor)
+        configured = resultOf(done, lambda: reactor.iterate(0.005))
+        assert isinstance(configured, Configured)
+        return configured
+    finally:
+        reactor.waker.connectionLost(None)
+
+
+BOTH = pytest.mark.parametrize("configured", [configureInterface, waiting], ids=["now", "reactor"])
+
+
+def addresses(name: str) -> set[str]:
+    """
+    What C{ip} says the addresses of an interface are, but for those it has by itself.
+    """
+    (found,) = json.loads(ip("-json", "address", "show", name))
+    texts = set()
+    for each in found["addr_info"]:
+        text = f"{each['local']}/{each['prefixlen']}"
+        text += f" peer {each['address']}" if "address" in each else ""
+        text += f" brd {each['broadcast']}" if "broadcast" in each else ""
+        if each["scope"] != "link":
+            texts.add(text)
+    return texts
+
+
+def routes(name: str) -> set[str]:
+    """
+    What C{ip} says the routes by way of an interface are, but for those that come with addresses.
+    """
+    found = json.loads(ip("-json", "route", "show", "dev", name))
+    found += json.loads(ip("-json", "-6", "route", "show", "dev", name))
+    return {
+        f"{each['dst']} {each.get('gateway', '')} {each.get('metric', '')} {each.get('prefsrc', '')}".strip()
+        for each in found
+        if each.get("protocol") == "static"
+    }
+
+
+@BOTH
+def test_everySettingIsSeen(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TAP) as device:
+        configured(
+            "tt0",
+            device=device,
+            addresses=[
+                "10.9.0.1/24",
+                "fd09::1/64",
+                InterfaceAddress("10.9.1.1/32", peer="10.9.1.2"),
+                InterfaceAddress("10.9.2.1/24", broadcast="10.9.2.255"),
+            ],
+            routes=[
+                "10.1.0.0/16",
+                "10.2.0.0/16 via 10.9.0.2",
+                "fd01::/64",
+                "::/0 via fd09::2",
+                InterfaceRoute("10.3.0.0/16", metric=7, source="10.9.0.1"),
+            ],
+            neighbours={"10.9.0.2": "02:00:00:00:00:02", "fd09::2": "02:00:00:00:00:02"},
+            mtu=1400,
+            linkAddress="02:00:00:00:00:09",
+            txqueuelen=77,
+            owner="nobody",
+            group=12,
+            persistent=True,
+        )
+        link = show("tt0")
+        data = link["linkinfo"]["info_data"]
+        assert (link["mtu"], link["address"], link["txqlen"]) == (1400, "02:00:00:00:00:09", 77)
+        assert "UP" in link["flags"]
+        assert (data["user"], data["persist"]) == ("nobody", True)
+        assert addresses("tt0") == {
+            "10.9.0.1/24",
+            "fd09::1/64",
+            "10.9.1.1/32 peer 10.9.1.2",
+            "10.9.2.1/24 brd 10.9.2.255",
+        }
+        assert routes("tt0") == {
+            "10.1.0.0/16",
+            "10.2.0.0/16 10.9.0.2",
+            "fd01::/64  1024",
+            "default fd09::2 1024",
+            "10.3.0.0/16  7 10.9.0.1",
+        }
+        stations = {
+            each["dst"]: each["lladdr"] for each in json.loads(ip("-json", "neigh")) if "PERMANENT" in each["state"]
+        }
+        assert stations == dict.fromkeys(("10.9.0.2", "fd09::2"), "02:00:00:00:00:02")
+    assert "tt0" in interfaces()
+
+
+@BOTH
+def test_whatIsSoAlreadyIsLeftAlone(namespace: Namespace, configured: Configure) -> None:
+    settings: dict[str, Any] = {
+        "addresses": ["10.9.0.1/24", "fd09::1/64", InterfaceAddress("10.9.1.1/32", peer="10.9.1.2")],
+        "routes": ["10.1.0.0/16", "10.2.0.0/16 via 10.9.0.2", "fd01::/64", "::/0 via fd09::2", "0.0.0.0/0"],
+        "neighbours": {"10.9.0.2": "02:00:00:00:00:02"},
+        "mtu": 1400,
+        "owner": 65534,
+    }
+    with LinuxDevice("tt0", TAP) as device:
+        assert len(configured("tt0", device=device, **settings).changes) == 12
+        assert configured("tt0", device=device, **settings).changes == []
+
+
+@BOTH
+def test_undone(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TAP):
+        ip("address", "add", "10.9.7.1/24", "dev", "tt0")
+        before = show("tt0")["address"], show("tt0")["mtu"]
+        done = configured(
+            "tt0",
+            addresses=["10.9.7.1/24", "10.9.0.1/24", "fd09::1/64"],
+            routes=["10.1.0.0/16"],
+            mtu=1400,
+            linkAddress="02:00:00:00:00:09",
+        )
+        assert addresses("tt0") == {"10.9.7.1/24", "10.9.0.1/24", "fd09::1/64"}
+        done.undoNow()
+        assert addresses("tt0") == {"10.9.7.1/24"}
+        assert routes("tt0") == set()
+        assert (show("tt0")["address"], show("tt0")["mtu"]) == before
+        assert "UP" not in show("tt0")["flags"]
+
+
+@BOTH
+def test_ofWhatIsRefusedNothingIsLeft(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TUN):
+        for settings, words in (
+            ({"addresses": ["10.9.0.1/24"], "routes": ["10.1.0.0/16 via 192.0.2.1"]}, ["route 10.1.0.0/16", "gateway"]),
+            ({"addresses": ["10.9.0.1/24"], "routes": [InterfaceRoute("10.1.0.0/16", source="192.0.2.1")]}, ["route"]),
+            ({"addresses": ["10.9.0.1/24"], "mtu": 1400, "carrier": False}, ["carrier", "tt0"]),
+        ):
+            with pytest.raises(OSError) as raised:
+                configured("tt0", **settings)
+            for word in ["tt0", *words]:
+                assert word in str(raised.value)
+            assert addresses("tt0") == set()
+            assert show("tt0")["mtu"] == 1500
+            assert "UP" not in show("tt0")["flags"]
+
+
+@BOTH
+def test_mistakes(namespace: Namespace, configured: Configure) -> None:
+    with pytest.raises(OSError, match=r"cannot find tt9: .*[Nn]o such device"):
+        configured("tt9", addresses=["10.9.0.1/24"])
+    with LinuxDevice("tt0", TUN):
+        with pytest.raises(ValueError, match="tt0 is a tun without link addresses"):
+            configured("tt0", linkAddress="02:00:00:00:00:09")
+        ip("link", "set", "tt0", "mtu", "1000")
+        with pytest.raises(ValueError, match="tt0: an MTU under 1280 leaves no IPv6"):
+            configured("tt0", addresses=["fd09::1/64"])
+    with pytest.raises(ValueError, match="lo is no TUN/TAP device: it has no owner"):
+        configured("lo", owner=0)
+
+
+def test_whatIPSetsIsReadBack(namespace: Namespace) -> None:
+    for mode, kind in (TUN, "tun"), (TAP, "tap"):
+        ip("tuntap", "add", "mode", kind, "name", "tt0", "user", "65534", "group", "12", "multi_queue")
+        ip("link", "set", "tt0", "mtu", "1400", "txqueuelen", "77", "up")
+        ip("address", "add", "10.9.0.1/24", "brd", "+", "dev", "tt0")
+        ip("address", "add", "10.9.1.1", "peer", "10.9.1.2/32", "dev", "tt0")
+        ip("address", "add", "fd09::1/64", "dev", "tt0", "nodad")
+        state = readInterface("tt0")
+        assert (state.name, state.kind, state.mtu, state.txqueuelen) == ("tt0", kind, 1400, 77)
+        assert (state.index, state.owner, state.group) == (socket.if_nametoindex("tt0"), 65534, 12)
+        assert (state.up, state.carrier, state.persistent, state.multiQueue) == (True, False, True, True)
+        assert set(state.addresses) >= {
+            InterfaceAddress("10.9.0.1/24", broadcast="10.9.0.255"),
+            InterfaceAddress("10.9.1.1/32", peer="10.9.1.2"),
+            InterfaceAddress("fd09::1/64"),
+        }
+        assert (state.linkAddress is None) == (mode == TUN)
+        if state.linkAddress is not None:
+            assert state.linkAddress.hex(":") == show("tt0")["address"]
+        assert {each.name for each in readInterfaces()} == interfaces() | {"lo"}
+        with LinuxDevice("tt0", mode):
+            assert readInterface("tt0").carrier
+        ip("link", "delete", "tt0")
+
+
+def test_readWithoutWaiting(namespace: Namespace) -> None:
+    reactor: Any = SelectReactor()
+    state = resultOf(read("lo", reactor), lambda: reactor.iterate(0.005))
+    reactor.waker.connectionLost(None)
+    assert (state.name, state.up, InterfaceAddress("127.0.0.1/8") in state.addresses) == ("lo", True, True)
+
+
+def test_statistics(namespace: Namespace) -> None:
+    with LinuxDevice("tt0", TUN) as device:
+        configureInterface("tt0", ["10.9.0.1/24"])
+        packet = bytes.fromhex("45000014000040004000") + bytes(10)
+        before = readInterface("tt0").statistics["rx_packets"]
+        for _ in range(3):
+            device.send([packet])
+        assert readInterface("tt0").statistics["rx_packets"] == before + 3
+
+
+def test_aDeviceMadeWithMultiQueueIsOpened(namespace: Namespace) -> None:
+    for mode, kind in (TUN, "tun"), (TAP, "tap"):
+        ip("tuntap", "add", "mode", kind, "name", "tt0", "multi_queue")
+        with LinuxDevice("tt0", mode) as one, LinuxDevice("tt0", mode, multiQueue=True) as other:
+            assert one.name == other.name == "tt0"
+        ip("link", "delete", "tt0")
+
+
+def test_exclusive(namespace: Namespace) -> None:
+    with LinuxDevice("tt0", TUN, exclusive=True):
+        other = LinuxDevice("tt0", TUN, exclusive=True)
+        with pytest.raises(OSError, match="tt0"):
+            other.open()
+
+
+def test_aDescriptorOpenedElsewhereIsAdopted(namespace: Namespace) -> None:
+    for mode in TUN, TAP:
+        with LinuxDevice("tt0", mode) as first, LinuxDevice("", mode, descriptor=os.dup(first.fileno())) as adopted:
+            assert (adopted.name, adopted.mode) == ("tt0", mode)
+            first.close()
+            assert "tt0" in interfaces()
+        assert "tt0" not in interfaces()
+        # One that is attached to nothing yet.
+        with LinuxDevice("tt1", mode, descriptor=os.open("/dev/net/tun", os.O_RDWR)) as device:
+            assert device.name == "tt1"
+            assert "tt1" in interfaces()
+        with LinuxDevice("tt2", mode) as device:
+            wrong = LinuxDevice("", TAP if mode == TUN else TUN, descriptor=os.dup(device.fileno()))
+            with pytest.raises(OSError, match="give a protocol for a"):
+                wrong.open()
