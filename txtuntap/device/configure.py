@@ -7,13 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from txtuntap.device import TAP, TUN
-from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.netlink import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
@@ -30,6 +29,9 @@ from txtuntap.device.netlink import (
 from txtuntap.device.settings import MIN_MTU_6, InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
 from txtuntap.device.state import IFF_UP, attributes, interfaceState
 from txtuntap.wire.address import linkAddressText
+
+if TYPE_CHECKING:
+    from txtuntap.device.linux import LinuxDevice
 
 #: C{IFA_F_NODAD}: nobody but us is behind the interface, so nobody else can have the address.
 _NO_DUPLICATE_DETECTION = 0x02
@@ -204,6 +206,8 @@ def _onDevice(state: InterfaceState, device: LinuxDevice | None, method: str, va
     """
 
     def call() -> None:
+        from txtuntap.device.linux import LinuxDevice
+
         if device is not None and device.fileno() >= 0:
             getattr(device, method)(value)
             return

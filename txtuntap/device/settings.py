@@ -4,8 +4,6 @@ What an interface is to be, and what it is: records of its settings.
 
 from __future__ import annotations
 
-import grp
-import pwd
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import TypeVar
@@ -135,6 +133,8 @@ def _list(values: Iterable[_T]) -> Iterable[_T]:
 
 def _user(value: int | str | None) -> int | None:
     if isinstance(value, str) and not value.isdigit():
+        import pwd
+
         try:
             return pwd.getpwnam(value).pw_uid
         except KeyError:
@@ -144,6 +144,8 @@ def _user(value: int | str | None) -> int | None:
 
 def _group(value: int | str | None) -> int | None:
     if isinstance(value, str) and not value.isdigit():
+        import grp
+
         try:
             return grp.getgrnam(value).gr_gid
         except KeyError:
