@@ -128,9 +128,12 @@ class IErrorReceiver(Interface):
 class IPacketTransport(Interface):
     """
     The bottom of the stack as those above see it: a port, or middleware around a protocol.
+
+    A protocol right above that has a method C{mtuChanged} or C{linkUp} has it called, without arguments, when C{mtu} is
+    another one, or the link was set up.
     """
 
-    mtu: int = Attribute("The most octets that IP may put into one packet.")
+    mtu: int = Attribute("The most octets that IP may put into one packet, now.")
     linkAddress: bytes | None = Attribute("The interface's own link address; L{None} for a tun.")
     clock: IReactorTime = Attribute("What tells the time of its packets.")
     offloads: int = Attribute("What may be left open in a packet that is written: 0, nothing.")

@@ -213,6 +213,26 @@ class Layer(AbstractDatagramProtocol):
         # protocol may define equality as it likes.
         self._above: dict[int, tuple[Any, object, int]] = {}
 
+    def mtuChanged(self) -> None:
+        """
+        The MTU below is another one now: those above, who may know what to do about that, are told.
+        """
+        self._tellAbove("mtuChanged")
+
+    def linkUp(self) -> None:
+        """
+        The link below has been set up: likewise.
+        """
+        self._tellAbove("linkUp")
+
+    def _tellAbove(self, method: str) -> None:
+        for proto, _, _ in list(self._above.values()):
+            if callable(getattr(proto, method, None)):
+                try:
+                    getattr(proto, method)()
+                except Exception:
+                    self.failuresOf(proto).failed(self.now(), method)
+
     def dropped(self, packet: Packet, name: str) -> None:
         """
         C{packet} goes no further. Everything that this layer drops on the way up comes through here.

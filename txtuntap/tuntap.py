@@ -8,8 +8,8 @@ import errno
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from constantly import FlagConstant, Flags
 from twisted.internet import abstract
@@ -34,6 +34,9 @@ from txtuntap.ip import IPProtocol
 from txtuntap.layer import FailureLog, Receiver, connect, disconnect, knowsPackets
 from txtuntap.rawudp import RawUDPProtocol
 from txtuntap.wire import udp
+
+if TYPE_CHECKING:
+    from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
 
 __all__ = ["InterfaceLost", "TunnelAddress", "TunnelFlags", "TuntapPort"]
 
@@ -126,6 +129,7 @@ class TuntapPort(abstract.FileDescriptor):
         system: Any = None,
         device: IDevice | None = None,
         protocolInformation: bool = False,
+        monitor: InterfaceMonitor | None = None,
     ) -> None:
         """
         @param interface: a name of at most 15 bytes, made if there is none such; C{tap%d} takes the next free number.
@@ -134,6 +138,8 @@ class TuntapPort(abstract.FileDescriptor):
             C{protocolNumber}.
         @param system: stands in for the operating system under the Linux device, as in C{twisted.pair}.
         @param device: the device to use; by default, a Linux one of this name.
+        @param monitor: what tells that the interface is renamed, has another MTU, or is set up: its name and C{mtu}
+            follow, and the protocol is told. It is started and stopped by whoever made it.
         @param protocolInformation: have the kernel send four octets of flags and EtherType with each packet.
 
         @raise TypeError: C{proto} is none of these.
@@ -158,6 +164,8 @@ class TuntapPort(abstract.FileDescriptor):
         self.ethernet = int(mode == TAP)
         self.device = device
         self.maxPacketSize = maxPacketSize
+        self._monitor = monitor
+        self._unsubscribe: Callable[[], None] | None = None
         self.counters: Counter[str] = Counter()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
         self._failures = FailureLog(self.protocol, self.counters)
@@ -192,6 +200,8 @@ class TuntapPort(abstract.FileDescriptor):
         self.interface = os.fsencode(self.device.name)
         self.connected = 1
         self.disconnected = self.disconnecting = False
+        if self._monitor is not None:
+            self._unsubscribe = self._monitor.subscribe(self._happened)
         self._log.info("{prefix} starting on {interface}", prefix=self.logstr, interface=self.device.name)
         try:
             connect(self._top, self)
@@ -268,6 +278,8 @@ class TuntapPort(abstract.FileDescriptor):
         Close the device, and tell whoever asked for that.
         """
         self.connected = 0
+        if self._unsubscribe is not None:
+            self._unsubscribe()
         self.device.close()
         if self._closeCall is not None:
             if self._closeCall.active():
@@ -276,6 +288,27 @@ class TuntapPort(abstract.FileDescriptor):
         stopping, self._stopping = self._stopping, []
         for done in stopping:
             done.callback(None)
+
+    def _happened(self, event: InterfaceEvent) -> None:
+        """
+        Something has happened to an interface, perhaps to ours.
+        """
+        if event.before is None or event.before.name != self.device.name:
+            return
+        self.device.name = event.state.name
+        self.interface = os.fsencode(event.state.name)
+        if event.kind == "MTU":
+            self.device.mtu = event.state.mtu
+            self._tellProtocol("mtuChanged")
+        elif event.kind == "up":
+            self._tellProtocol("linkUp")
+
+    def _tellProtocol(self, method: str) -> None:
+        if callable(getattr(self._top, method, None)):
+            try:
+                getattr(self._top, method)()
+            except Exception:
+                self._failures.failed(self.reactor.seconds(), method)
 
     def _reasonFor(self, reason: Failure | None) -> Failure:
         if self.disconnecting:

@@ -45,7 +45,7 @@ NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 
 #: Octets of one read. The kernel puts at most 32 KiB of messages into one (C{netlink_dump}).
-_READ_SIZE = 65536
+READ_SIZE = 65536
 
 #: The messages of each kind of object: class, and the types for new, delete and get (C{linux/rtnetlink.h}).
 _KINDS = {
@@ -185,7 +185,12 @@ class _Asking:
         return self._request.pack(self._sequence)
 
 
-def _socket(groups: int = 0) -> socket.socket:
+def openSocket(groups: int = 0) -> socket.socket:
+    """
+    A socket of this network namespace.
+
+    @param groups: C{RTMGRP_...}: what to be notified of.
+    """
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
     opened.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
     opened.bind((0, groups))
@@ -202,12 +207,12 @@ def askNow(conversation: Conversation[_T], opened: socket.socket | None = None) 
     @raise OSError: what the kernel refused and the generator let pass.
     """
     asking = _Asking(conversation)
-    with opened or _socket() as netlink:
+    with opened or openSocket() as netlink:
         message = asking.begin()
         while not asking.done:
             if message:
                 netlink.send(message)
-            message = asking.received(netlink.recv(_READ_SIZE))
+            message = asking.received(netlink.recv(READ_SIZE))
     return cast(_T, asking.result)
 
 
@@ -217,7 +222,7 @@ def ask(reactor: Any, conversation: Conversation[_T], opened: socket.socket | No
 
     @return: fires with what the generator returns; fails with what it raises.
     """
-    netlink = opened or _socket()
+    netlink = opened or openSocket()
     netlink.setblocking(False)
     return _Asker(reactor, conversation, netlink).done
 
@@ -243,7 +248,7 @@ class _Asker(FileDescriptor):
         Something has come.
         """
         try:
-            data = self._netlink.recv(_READ_SIZE)
+            data = self._netlink.recv(READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as e:
