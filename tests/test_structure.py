@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tuntap": BASE | LAYERS | {"device"},
     "testing": {"device", "wire"},
     "stack": BASE | LAYERS,
+    "command": BASE | {"device"},
     "service": BASE | LAYERS | {"stack", "device", "tuntap"},
 }
 

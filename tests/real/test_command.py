@@ -1,0 +1,150 @@
+"""
+The C{txtuntap} command, beside C{ip}.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.link import show
+from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, until
+from txtuntap.command import main
+from txtuntap.device import TUN
+from txtuntap.device.linux import LinuxDevice
+
+
+def does(*arguments: str) -> str:
+    """
+    Run it; it must succeed.
+
+    @return: what it prints.
+    """
+    out = io.StringIO()
+    assert main(arguments, out) == 0
+    return out.getvalue()
+
+
+def refuses(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """
+    Run it; it must fail, with one line.
+
+    @return: the line.
+    """
+    assert main(arguments, io.StringIO()) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("txtuntap: ")
+    assert text.count("\n") == 1
+    return text
+
+
+def test_add(namespace: Namespace) -> None:
+    said = does(
+        *("add", "tt0", "--mode", "tap", "--user", "nobody", "--group", "12", "--multi-queue", "--mtu", "1400"),
+        *("--address", "10.9.0.1/24", "--broadcast", "10.9.0.255", "--address", "10.9.1.1/32", "--peer", "10.9.1.2"),
+        *("--route", "10.1.0.0/16 via 10.9.0.2", "--lladdr", "02:00:00:00:00:09", "--txqueuelen", "77"),
+    )
+    assert said == "tt0\n"
+    link = show("tt0")
+    data = link["linkinfo"]["info_data"]
+    assert (link["mtu"], link["address"], link["txqlen"]) == (1400, "02:00:00:00:00:09", 77)
+    assert (data["type"], data["user"], data["persist"], data["multi_queue"]) == ("tap", "nobody", True, True)
+    text = ip("address", "show", "tt0") + ip("route")
+    for words in "inet 10.9.0.1/24 brd 10.9.0.255", "inet 10.9.1.1 peer 10.9.1.2/32", "10.1.0.0/16 via 10.9.0.2":
+        assert words in text
+
+
+def test_addTakesTheNextFreeNumber(namespace: Namespace) -> None:
+    assert [does("add", "tt%d", "--mode", "tun", "--down") for _ in range(2)] == ["tt0\n", "tt1\n"]
+    assert "UP" not in show("tt0")["flags"]
+
+
+def test_ofAnAddThatFailsNothingIsLeft(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, word in (
+        (["--route", "10.1.0.0/16 via 192.0.2.1"], "10.1.0.0/16 via 192.0.2.1"),
+        (["--mtu", "67"], "68"),
+        (["--mtu", "1000", "--address", "fd09::1/64"], "leaves no IPv6"),
+        (["--address", "10.9.0.1/33"], "10.9.0.1/33"),
+        (["--lladdr", "02:00:00:00:00:09"], "without link addresses"),
+        (["--user", "nobody at all"], "nobody at all"),
+    ):
+        assert word in refuses(capsys, "add", "tt0", "--mode", "tun", *arguments)
+        assert "tt0" not in interfaces()
+    assert "16 bytes" in refuses(capsys, "add", "sixteen-letters-", "--mode", "tun")
+
+
+def test_addWhatIsThere(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    does("add", "tt0", "--mode", "tun")
+    assert "tt0" in refuses(capsys, "add", "tt0", "--mode", "tun")
+
+
+def test_delete(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    does("add", "tt0", "--mode", "tun")
+    assert does("delete", "tt0") == ""
+    assert "tt0" not in interfaces()
+    with LinuxDevice("tt1", TUN):
+        does("delete", "tt1")
+        assert "tt1" not in interfaces()
+    assert "tt0" in refuses(capsys, "delete", "tt0")
+    assert "lo is no TUN or TAP device" in refuses(capsys, "delete", "lo")
+    assert interfaces() == set()
+
+
+def test_setSaysWhatItHasChanged(namespace: Namespace) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    assert does("set", "tt0", "--mtu", "1400", "--up").splitlines() == ["set the MTU of tt0 to 1400", "set tt0 up"]
+    assert does("set", "tt0", "--mtu", "1400", "--up") == ""
+    assert does("set", "tt0", "--address", "10.9.0.1/24") == "add the address 10.9.0.1/24 to tt0\n"
+    assert does("set", "tt0", "--down") == "set tt0 down\n"
+
+
+def test_listAndShow(namespace: Namespace) -> None:
+    does("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--user", "7")
+    does("add", "tt1", "--mode", "tap", "--down")
+    head, *rows = (line.split() for line in does("list").splitlines())
+    assert head == ["NAME", "KIND", "STATE", "MTU", "OWNER", "ADDRESSES"]
+    assert [row[:2] for row in rows] == [["tt0", "tun"], ["tt1", "tap"]]
+    assert "10.9.0.1/24" in rows[0]
+    assert rows[1] == ["tt1", "tap", "down", "1500", "-", "-"]
+    assert {each["name"] for each in json.loads(does("list", "--json", "--all"))} == {"lo", "tt0", "tt1"}
+    shown: dict[str, Any] = json.loads(does("show", "tt0", "--json"))
+    assert (shown["kind"], shown["owner"], shown["persistent"], shown["mtu"]) == ("tun", 7, True, 1500)
+    assert {"address": "10.9.0.1/24", "peer": None, "broadcast": None} in shown["addresses"]
+    lines = dict(line.split(None, 1) for line in does("show", "tt0").splitlines())
+    assert (lines["kind"], lines["owner"], lines["persistent"], lines["group"]) == ("tun", "7", "yes", "-")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [([], "tt0              MTU              1400"), (["--json"], '"event": "MTU"')]
+)
+def test_monitor(namespace: Namespace, tmp_path: Path, options: list[str], expected: str) -> None:
+    output = tmp_path / "output"
+    program = "import sys; from txtuntap.command import main; sys.exit(main())"
+    with output.open("wb") as file:
+        process = subprocess.Popen([sys.executable, "-c", program, "monitor", *options], stdout=file, stderr=file)
+
+    def happens() -> bool:
+        # Until it watches, it misses what happens.
+        ip("tuntap", "add", "mode", "tun", "name", "tt0")
+        ip("link", "set", "tt0", "mtu", "1400")
+        ip("link", "delete", "tt0")
+        return expected in output.read_text()
+
+    try:
+        until(happens, f"a line with {expected!r}")
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+    assert "Traceback" not in output.read_text()
+
+
+def test_theCommandIsInstalled() -> None:
+    program = Path(sys.executable).with_name("txtuntap")
+    finished = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+    assert "monitor" in finished.stdout

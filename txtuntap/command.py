@@ -1,0 +1,254 @@
+"""
+The C{txtuntap} command: TUN and TAP interfaces made, set, shown and watched.
+
+    txtuntap add tun0 --mode tun --user alice --address 10.0.0.1/24
+    txtuntap list
+    txtuntap monitor --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+import attrs
+
+from txtuntap.device import TAP, TUN
+from txtuntap.device.settings import InterfaceAddress, InterfaceSettings, InterfaceState
+from txtuntap.wire.address import linkAddressText
+
+MODES = {"tun": TUN, "tap": TAP}
+
+Command = Callable[[Any, TextIO], None]
+
+
+class _Address(argparse.Action):
+    """
+    An address; and what says more of the one before.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option: str | None = None,
+    ) -> None:
+        addresses = list(namespace.address or ())
+        if self.dest == "address":
+            addresses.append(InterfaceAddress(values))
+        elif not addresses:
+            parser.error(f"{option} goes after the --address it is about")
+        else:
+            addresses[-1] = attrs.evolve(addresses[-1], **{self.dest: values})
+        namespace.address = addresses
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="txtuntap", description="Make, set, show and watch TUN and TAP interfaces.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, do: Command, about: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=about, description=about)
+        made.set_defaults(do=do)
+        return made
+
+    making = command("add", add, "Make a device that stays until it is deleted, and say its name.")
+    making.add_argument("name", help="its name; 'tun%%d' takes the next free number")
+    making.add_argument("--mode", required=True, choices=MODES, help="tun: IP packets; tap: Ethernet frames")
+    making.add_argument("--multi-queue", action="store_true", help="let several descriptors be on it")
+    making.add_argument("--down", dest="up", action="store_false", help="do not set it up")
+    setting = command("set", change, "Change settings of an interface. What is not named stays as it is.")
+    setting.add_argument("name", help="its name")
+    state = setting.add_mutually_exclusive_group()
+    state.add_argument("--up", dest="up", action="store_true", default=None, help="set it up")
+    state.add_argument("--down", dest="up", action="store_false", default=None, help="set it down")
+    for each in making, setting:
+        each.add_argument(
+            "--address", action=_Address, metavar="CIDR", help="an address, 10.0.0.1/24; as often as needed"
+        )
+        each.add_argument("--peer", action=_Address, help="the other end's address, for the --address before")
+        each.add_argument("--broadcast", action=_Address, help="the broadcast address, for the --address before")
+        each.add_argument(
+            "--route", action="append", default=[], help="10.1.0.0/16, or '0.0.0.0/0 via 10.0.0.2'; as often as needed"
+        )
+        each.add_argument("--mtu", type=int, help="in octets")
+        each.add_argument("--lladdr", help="link address of the kernel's end of a tap")
+        each.add_argument("--txqueuelen", type=int, help="packets that wait for the program to read them")
+        each.add_argument("--user", help="who may open the device without privilege")
+        each.add_argument("--group", help="whose members may")
+    command("delete", delete, "Delete a TUN or TAP device, whether a program has it open or not.").add_argument("name")
+    showing = command("show", show, "Show all there is to know of an interface.")
+    showing.add_argument("name")
+    listing = command("list", listAll, "List TUN and TAP interfaces.")
+    listing.add_argument("--all", action="store_true", help="interfaces of every kind")
+    watching = command("monitor", monitor, "Say what happens to interfaces as it happens, until interrupted.")
+    for each in showing, listing, watching:
+        each.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> InterfaceSettings:
+    return InterfaceSettings(
+        addresses=options.address or (),
+        routes=options.route,
+        mtu=options.mtu,
+        linkAddress=options.lladdr,
+        txqueuelen=options.txqueuelen,
+        owner=options.user,
+        group=options.group,
+        up=options.up,
+    )
+
+
+def add(options: Any, out: TextIO) -> None:
+    """
+    Make a device; say its name.
+    """
+    from txtuntap.device.configure import configureNow
+    from txtuntap.device.linux import LinuxDevice
+
+    settings = _settings(options)
+    device = LinuxDevice(options.name, MODES[options.mode], multiQueue=options.multi_queue, exclusive=True)
+    # What is not persistent goes with its descriptor: of what fails, nothing is left.
+    with device:
+        configureNow(device.name, settings, device)
+        device.setPersistent(True)
+    print(device.name, file=out)
+
+
+def delete(options: Any, out: TextIO) -> None:
+    """
+    Delete a device.
+    """
+    from txtuntap.device.netlink import Conversation, askNow
+    from txtuntap.device.netlink import delete as request
+    from txtuntap.device.state import reading
+
+    def deleting(name: str) -> Conversation[None]:
+        state = yield from reading(name)
+        if state.kind not in MODES:
+            raise ValueError(f"{name} is no TUN or TAP device: it is not deleted")
+        yield request("link", f"delete {name}", index=state.index)
+
+    askNow(deleting(options.name))
+
+
+def change(options: Any, out: TextIO) -> None:
+    """
+    Change settings; say which.
+    """
+    from txtuntap.device.configure import configureNow
+
+    for done in configureNow(options.name, _settings(options)).changes:
+        print(done, file=out)
+
+
+def show(options: Any, out: TextIO) -> None:
+    """
+    Show an interface.
+    """
+    from txtuntap.device.state import readInterface
+
+    fields = plain(readInterface(options.name))
+    if options.json:
+        print(json.dumps(fields), file=out)
+        return
+    statistics = fields.pop("statistics")
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        print(f"{name:{width}}  {_text(value)}", file=out)
+    counts = ", ".join(f"{name} {count}" for name, count in statistics.items() if count)
+    print(f"{'statistics':{width}}  {counts or 'nothing'}", file=out)
+
+
+def listAll(options: Any, out: TextIO) -> None:
+    """
+    List interfaces.
+    """
+    from txtuntap.device.state import readInterfaces
+
+    states = [state for state in readInterfaces() if options.all or state.kind in MODES]
+    if options.json:
+        print(json.dumps([plain(state) for state in states]), file=out)
+        return
+    rows = [("NAME", "KIND", "STATE", "MTU", "OWNER", "ADDRESSES")]
+    for state in states:
+        up = ("up" if state.carrier else "no carrier") if state.up else "down"
+        owner = "-" if state.owner is None else str(state.owner)
+        rows.append(
+            (state.name, state.kind or "-", up, str(state.mtu), owner, " ".join(map(str, state.addresses)) or "-")
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=out)
+
+
+def monitor(options: Any, out: TextIO) -> None:
+    """
+    Say what happens, until interrupted.
+    """
+    from twisted.internet.task import react
+
+    from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
+
+    def happened(event: InterfaceEvent) -> None:
+        address = None if event.address is None else str(event.address)
+        if options.json:
+            fields = {"event": event.kind, "address": address, "interface": plain(event.state)}
+            print(json.dumps(fields), file=out, flush=True)
+            return
+        now: dict[str, Any] = {
+            "MTU": event.state.mtu,
+            "link address": event.state.linkAddress,
+            "renamed": event.before and f"from {event.before.name}",
+        }
+        detail = address or now.get(event.kind)
+        text = linkAddressText(detail) if isinstance(detail, bytes) else str(detail or "")
+        print(f"{event.name:15}  {event.kind:15}  {text}".rstrip(), file=out, flush=True)
+
+    async def main(reactor: Any) -> None:
+        from twisted.internet.defer import Deferred
+
+        watching = InterfaceMonitor(reactor)
+        watching.subscribe(happened)
+        await watching.start()
+        await Deferred()
+
+    react(main)
+
+
+def plain(state: InterfaceState) -> dict[str, Any]:
+    """
+    An interface's state as JSON has it: addresses as text, names as C{ip} has them where it has some.
+    """
+    fields = attrs.asdict(state, recurse=False)
+    fields["linkAddress"] = state.linkAddress and linkAddressText(state.linkAddress)
+    fields["addresses"] = [attrs.asdict(address) for address in state.addresses]
+    return fields
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(InterfaceAddress(**each)) for each in value) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None or value == "" else str(value)
+
+
+def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
+    """
+    Do what a command line asks for.
+
+    @return: the exit status.
+    """
+    try:
+        options = _parser().parse_args(arguments)
+        options.do(options, out)
+    except (OSError, ValueError) as e:
+        print(f"txtuntap: {getattr(e, 'strerror', None) or e}", file=sys.stderr)
+        return 1
+    return 0
