@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from random import Random
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -29,6 +30,15 @@ def number(index: int) -> bytes:
     return b"\x0b\0" + index.to_bytes(2, "big")
 
 
+class Middle(Random):
+    """
+    Chance that leaves times as they are on average.
+    """
+
+    def random(self) -> float:
+        return 0.5
+
+
 class CacheTestCase(SynchronousTestCase):
     """
     @ivar asked: when who was asked for what.
@@ -39,7 +49,7 @@ class CacheTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.asked: list[tuple[float, bytes, bytes | None]] = []
         self.sent: list[tuple[str, bytes]] = []
-        self.cache = NeighbourCache(self.clock, self.solicit)
+        self.cache = NeighbourCache(self.clock, Middle(), self.solicit)
 
     def solicit(self, address: bytes, station: bytes | None) -> None:
         self.asked.append((self.clock.seconds(), address, station))
@@ -113,7 +123,7 @@ class ResolutionTests(CacheTestCase):
         self.assertEqual(len(self.asked), 1)
 
     def test_answerThatComesWhileAsking(self) -> None:
-        cache = NeighbourCache(self.clock, lambda address, station: cache.confirmed(address, PEER))
+        cache = NeighbourCache(self.clock, Middle(), lambda address, station: cache.confirmed(address, PEER))
         cache.hold(A, self.sender("one"), 100)
         self.assertEqual(self.sent, [("one", PEER)])
         self.assertEqual(cache._waitingOctets, 0)
@@ -198,6 +208,13 @@ class StateTests(CacheTestCase):
         self.assertEqual(self.state(), neighbours.REACHABLE)
         self.wait(0.25)
         self.assertEqual(self.state(), neighbours.STALE)
+
+    def test_notAllForAsLong(self) -> None:
+        self.cache = NeighbourCache(self.clock, Random(1), self.solicit)
+        for index in range(200):
+            self.known(number(index))
+        times = [call.getTime() - self.clock.seconds() for call in self.clock.getDelayedCalls()[-200:]]
+        self.assertTrue(15 <= min(times) < 18 and 42 < max(times) <= 45, (min(times), max(times)))
 
     def test_confirmedAgainIsReachableForLonger(self) -> None:
         self.wait(20)

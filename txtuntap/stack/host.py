@@ -121,7 +121,7 @@ class Host(TCPElsewhere):
         random = random or SystemRandom()
         self.linkAddress = randomLinkAddress() if linkAddress is None else packLinkAddress(linkAddress)
         self._addressLost = addressLost
-        self.neighbours = NeighbourCache(reactor, self._solicit)
+        self.neighbours = NeighbourCache(reactor, random, self._solicit)
         self.routes = StaticRoutes()
         self.ip = IPProtocol([], verifyChecksum, self.routes, self.neighbours, reactor)
         for address in addresses:

@@ -2,9 +2,9 @@
 The stations on the link by IP address, found by asking: one cache for ARP (RFC 826, RFC 1122 section 2.3.2) and for
 neighbour discovery, whose states it has for both (RFC 4861 section 7.3.2):
 
-    INCOMPLETE --answer--> REACHABLE --30 s--> STALE --used--> DELAY --5 s--> PROBE --answer--> REACHABLE
-         |                                                                      |
-         +------------------------------- no answer to three requests ----------+--> forgotten
+    INCOMPLETE --answer--> REACHABLE --15..45 s--> STALE --used--> DELAY --5 s--> PROBE --answer--> REACHABLE
+         |                                                                          |
+         +--------------------------------- no answer to three requests ------------+--> forgotten
 
 What is unresolved is kept apart from what is, and bounded apart: a scan of a whole network, which makes an entry for
 every address, must not push out the stations that are there (RFC 6583).
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from random import Random
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
@@ -46,6 +47,10 @@ TRIES = 3
 RETRANSMIT = 1.0
 REACHABLE_TIME = 30.0
 DELAY_TIME = 5.0
+
+#: How much shorter or longer a station is taken to be reachable by chance, so that hosts that were started together do
+#: not ask together for ever (MIN_RANDOM_FACTOR, MAX_RANDOM_FACTOR).
+RANDOM_FACTOR = 0.5, 1.5
 
 Waiting = tuple[Callable[[bytes], None], int]
 
@@ -84,11 +89,12 @@ class NeighbourCache:
 
     resolves = True
 
-    def __init__(self, clock: IReactorTime, solicit: Callable[[bytes, bytes | None], None]) -> None:
+    def __init__(self, clock: IReactorTime, random: Random, solicit: Callable[[bytes, bytes | None], None]) -> None:
         """
         @param solicit: called with an IP address to ask for, and the station to ask: L{None} for all of them.
         """
         self._clock = clock
+        self._random = random
         self._solicit = solicit
         self._waitingOctets = 0
         self.entries: dict[bytes, Neighbour] = {}
@@ -210,7 +216,7 @@ class NeighbourCache:
         entry.station = station
         self._touch(address, entry)
         if state == REACHABLE:
-            self._to(entry, REACHABLE, REACHABLE_TIME, address)
+            self._to(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR), address)
         else:
             self._to(entry, state, None, address)
         waiting, entry.waiting = entry.waiting, []
