@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from txtuntap import EthernetProtocol, Packet
+from txtuntap.packet import Reassembled
 from txtuntap.raw import IRawPacketProtocol
 from txtuntap.testing import ethernetFrame, ipPacket
 
@@ -65,6 +66,11 @@ class CopyTests(SynchronousTestCase):
             setattr(packet, name, index)
         copy = packet.copy()
         self.assertEqual([getattr(copy, name) for name in others], list(range(len(others))))
+
+    def test_copyOfAReassembledDatagramIsOne(self) -> None:
+        self.assertTrue(Reassembled(b"abcdef").copy().reassembled)
+        self.assertTrue(Packet(b"abcdef").copy(Reassembled).reassembled)
+        self.assertFalse(Packet(b"abcdef").copy().reassembled)
 
     def test_copyMovesAlone(self) -> None:
         packet = Packet(b"abcdef")

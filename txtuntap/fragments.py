@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from txtuntap.packet import Packet
+from txtuntap.packet import Packet, Reassembled
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import checksum
 
@@ -265,7 +265,7 @@ def joined6(first: Packet, at: int, payload: bytes) -> Packet | None:
 
 
 def _joined(first: Packet, head: bytes, payload: bytes) -> Packet:
-    packet = first.copy()
+    packet = first.copy(Reassembled)
     packet.data = head + payload
     packet.end = len(packet.data)
     packet.start = packet.transport = len(head)

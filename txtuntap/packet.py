@@ -40,7 +40,10 @@ class Packet:
     @ivar link: where the Ethernet header stands, if C{ethernet} is not L{None}.
     @ivar network: where the IP header stands, once IP has seen it.
     @ivar transport: where the header above IP stands, once IP has seen it.
+    @cvar reassembled: whether it came in fragments.
     """
+
+    reassembled = False
 
     __slots__ = (
         "data",
@@ -94,11 +97,13 @@ class Packet:
         cut = " partial" if self.partial else ""
         return f"<Packet {self.start}:{self.end} of {len(self.data)} octets{cut}>"
 
-    def copy(self) -> Packet:
+    def copy(self, kind: type[Packet] | None = None) -> Packet:
         """
         Another packet over the same buffer, for another receiver to move along.
+
+        @param kind: its class, if not that of this one.
         """
-        other = Packet(self.data, self.start, self.port, self.time, self.partial, self.etherType)
+        other = (kind or type(self))(self.data, self.start, self.port, self.time, self.partial, self.etherType)
         other.end = self.end
         other.ethernet = self.ethernet
         other.ip = self.ip
@@ -176,3 +181,14 @@ class Packet:
         else:
             at, size = self.network + 8, 16
         return self.data[at : at + size], self.data[at + size : at + 2 * size]
+
+
+class Reassembled(Packet):
+    """
+    A datagram that has been put together from fragments. (A class, since this is known of one packet in a million, and
+    an attribute would cost each of them.)
+    """
+
+    reassembled = True
+
+    __slots__ = ()
