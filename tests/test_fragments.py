@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txtuntap.fragments import MAX_FRAGMENTS, MAX_MEMORY, TIMEOUT, Reassembler, joined4, joined6, split
 from txtuntap.packet import Packet
 from txtuntap.testing import ipPacket
-from txtuntap.wire import ipv4
+from txtuntap.wire import ipv4, ipv6
 
 Piece = tuple[int, bytes, bool]
 
@@ -184,7 +184,7 @@ class HeaderTests(SynchronousTestCase):
         for protocol, size, refused in ((6, 16, True), (6, 24, False), (17, 8, False)):
             subject = Subject()
             subject.reassembler.add(fragment(0, bytes(size), True, protocol), b"", 20, 0, True)
-            self.assertEqual(refused, bool(subject.counters["inHdrErrors"]), (protocol, size))
+            self.assertEqual(refused, bool(subject.counters["inFragHdrErrors"]), (protocol, size))
 
     def test_aFirstFragmentWithoutTheWholeHeaderChainIsRefused(self) -> None:
         # Hop limit and the like do not matter: a fragment header, then destination options that are not all there.
@@ -193,7 +193,32 @@ class HeaderTests(SynchronousTestCase):
             packet = Packet(ipPacket("fd00::1", "fd00::2", 44, header + rest))
             subject = Subject()
             subject.reassembler.add(packet, b"", 48, 0, True)
-            self.assertEqual(refused, bool(subject.counters["inHdrErrors"]))
+            self.assertEqual(refused, bool(subject.counters["inFragHdrErrors"]))
+
+    def test_whatLiesBehindTooManyHeadersIsNotCalledCut(self) -> None:
+        headers = bytes((60, 0, 1, 4, 0, 0, 0, 0)) * ipv6.MAX_EXTENSIONS
+        packet = Packet(ipPacket("fd00::1", "fd00::2", 44, bytes((60, 0, 0, 1)) + bytes(4) + headers))
+        self.subject.reassembler.add(packet, b"", 48, 0, True)
+        self.assertEqual(self.subject.counters, {"inHdrErrors": 1})
+
+    def test_aFragmentInAFragmentIsRefused(self) -> None:
+        packet = Packet(
+            ipPacket("fd00::1", "fd00::2", 44, bytes((44, 0, 0, 1)) + bytes(4) + bytes((17, 0, 0, 9, *bytes(12))))
+        )
+        self.subject.reassembler.add(packet, b"", 48, 0, True)
+        self.assertEqual(self.subject.counters, {"inHdrErrors": 1})
+
+    def test_anEmptyFirstFragmentIsIgnored(self) -> None:
+        self.subject.reassembler.add(fragment(0, b"", True, 17), b"", 20, 0, True)
+        self.assertEqual(self.subject.counters, {"reasmDuplicates": 1})
+
+    def test_whereTheTroubleIs(self) -> None:
+        for offset, size, more, field in ((0, 7, True, 4), (65528, 16, False, 42)):
+            header = bytes((253, 0)) + (offset | more).to_bytes(2, "big") + bytes(4)
+            packet = Packet(ipPacket("fd00::1", "fd00::2", 44, header + bytes(size)))
+            subject = Subject()
+            subject.reassembler.add(packet, b"", 48, offset, more)
+            self.assertEqual((subject.counters, packet.start), ({"inFragErrors": 1}, field))
 
     def test_theWholeIPv4DatagramIsAsItWasBeforeItWasCut(self) -> None:
         whole = ipPacket("10.0.0.1", "10.0.0.2", 17, bytes(range(48)), fragment=0, identification=7)
@@ -205,6 +230,8 @@ class HeaderTests(SynchronousTestCase):
         joined = joined4(*done)
         assert joined is not None
         self.assertEqual(whole, joined.data)
+        self.assertTrue(joined.reassembled)
+        self.assertFalse(done[0].reassembled)
         self.assertEqual(bytes(range(48)), bytes(joined))
 
     def test_theWholeIPv6DatagramHasNoFragmentHeader(self) -> None:
@@ -220,6 +247,7 @@ class HeaderTests(SynchronousTestCase):
             expected = ipPacket("fd00::1", "fd00::2", chain, before.replace(b"\x2c", b"\x11", 1) + b"12345678")
             self.assertEqual(expected, joined.data)
             self.assertEqual(b"12345678", bytes(joined))
+            self.assertTrue(joined.reassembled)
 
     def test_aDatagramTooLongForItsLengthFieldIsNone(self) -> None:
         self.assertIsNone(joined4(fragment(0, bytes(8), True), bytes(65516)))

@@ -246,7 +246,7 @@ class IPv6Tests(LayerTestCase):
         self.assertEqual(self.extended(43, b"\0\0\x01\0\0\0\0"), ["inSourceRoutes"])
 
     def test_fragment(self) -> None:
-        self.assertEqual(self.extended(44, b"\0\0\x01\0\0\0\0"), ["inHdrErrors"])
+        self.assertEqual(self.extended(44, b"\0\0\x01\0\0\0\0"), ["inFragErrors"])
         self.assertEqual(self.extended(44, b"\0\0\x08\0\0\0\0"), ["reasmReqds"])
 
     def test_atomicFragmentIsADatagram(self) -> None:

@@ -32,6 +32,7 @@ VLAN = 5
 ETHERNET_DROPS = {"inErrors", "inOtherHosts", "inUnknownProtos", "inLengthFrames", "inVlans"}
 IP_DROPS = {"inHdrErrors", "inTruncatedPkts", "inAddrErrors", "inUnknownProtos", "inCsumErrors", "inSourceRoutes"}
 IP_DROPS |= {"inOptErrors", "reasmReqds", "reasmDuplicates", "reasmFails", "reasmOverlaps"}
+IP_DROPS |= {"inFragErrors", "inFragHdrErrors"}
 UDP_DROPS = {"noPorts", "inErrors", "inCsumErrors"}
 
 

@@ -29,6 +29,9 @@ TIMEOUT = {4: 30.0, 6: 60.0}
 
 MAX_END = 65535
 
+#: Octets in the header of a transport, as far as a first fragment must have it: TCP, UDP, ICMPv6.
+_TRANSPORT_HEADERS = {6: 20, 17: 8, 58: 8}
+
 #: What the objects of a fragment and of a datagram take beside their octets; measured, rounded up.
 _FRAGMENT_COST = 200
 _DATAGRAM_COST = 1024
@@ -98,7 +101,8 @@ class Reassembler:
         @param counters: where C{reasmReqds} counts the fragments that fit, and C{reasmOKs} the datagrams made whole.
         @param dropped: called with what goes no further, and the name of its counter: a fragment that must not be; for
             a datagram given up, its first fragment's headers if that had come, or else the fragment at hand.
-            C{reasmFails}, C{reasmOverlaps}, C{reasmTimeouts}, C{reasmDuplicates}, C{inHdrErrors}.
+            C{reasmFails}, C{reasmOverlaps}, C{reasmTimeouts}, C{reasmDuplicates}; C{inFragErrors} (its length or place
+            cannot be: C{start} is at the field that says so), C{inFragHdrErrors} (a first one without all headers).
         """
         self._counters = counters
         self._dropped = dropped
@@ -130,16 +134,17 @@ class Reassembler:
         @return: when the datagram is whole, the headers of its first fragment and its payload; or else L{None}.
         """
         end = offset + packet.end - at
-        if (more and (packet.end - at) % 8) or end > MAX_END or (not offset and not _wholeHeaders(packet, at)):
-            self._dropped(packet, "inHdrErrors")
+        if not end:
+            self._dropped(packet, "reasmDuplicates")
+            return None
+        fault = _fault(packet, at, offset, more)
+        if fault is not None:
+            self._dropped(packet, fault)
+            return None
+        if end == offset:
+            self._giveUp(key, packet, "reasmFails")
             return None
         datagram = self._datagrams.get(key)
-        if end == offset:
-            if not offset:
-                self._dropped(packet, "reasmDuplicates")
-            else:
-                self._giveUp(key, packet, "reasmFails")
-            return None
         if datagram is None:
             datagram = self._datagrams[key] = _Datagram(packet.time + TIMEOUT[packet.version])
             self.memory += datagram.memory
@@ -210,20 +215,30 @@ def headers(packet: Packet, end: int, payload: int = 64) -> Packet:
     return kept
 
 
-def _wholeHeaders(packet: Packet, at: int) -> bool:
+def _fault(packet: Packet, at: int, offset: int, more: bool) -> str | None:
     """
-    Whether a first fragment holds all headers up to the transport's (RFC 1858, RFC 7112): what does not is meant for
-    filters, which it gets past.
+    Why a fragment cannot be, by itself: the name of its counter, C{packet.start} at the field that says so; or L{None}.
     """
-    data = packet.data
-    if packet.version == 4:
-        protocol = data[packet.network + 9]
-    else:
-        # The fragment header is right before: its first octet says what comes next.
-        protocol, at, fault = ipv6.walkExtensions(data, data[at - 8], at, packet.end)
-        if fault is not None:
-            return False
-    return packet.end - at >= {6: 20, 17: 8, 58: 8}.get(protocol, 0)
+    network = packet.network
+    four = packet.version == 4
+    if more and (packet.end - at) % 8:
+        packet.start = network + (2 if four else 4)
+        return "inFragErrors"
+    if offset + packet.end - at > MAX_END:
+        packet.start = network + 6 if four else at - 6
+        return "inFragErrors"
+    if offset:
+        return None
+    # A first one without all headers up to the transport's is meant for filters, which it gets past (RFC 1858, 7112).
+    chain = [(packet.data[network + 9], at)] if four else list(ipv6.headerChain(packet.data, network, packet.end))
+    kind, header = chain[-1]
+    cut = not four and kind in ipv6.EXTENSIONS
+    if cut and (kind == ipv6.FRAGMENT or len(chain) > ipv6.MAX_EXTENSIONS):
+        return "inHdrErrors"
+    if cut or packet.end - header < _TRANSPORT_HEADERS.get(kind, 0):
+        packet.start = network
+        return "inFragHdrErrors"
+    return None
 
 
 def joined4(first: Packet, payload: bytes) -> Packet | None:

@@ -48,7 +48,8 @@ class IPProtocol(IPOutput):
     Counters, as in RFC 4293: C{inHdrErrors}, C{inTruncatedPkts}, C{inAddrErrors} (not for us, or from no address that
     a host can have), C{inUnknownProtos}, C{outDiscards}; C{reasmReqds} (fragments that came), C{reasmOKs} and
     C{reasmFails} (datagrams), C{outFragReqds} (datagrams to take apart), C{outFragCreates}; and C{inCsumErrors},
-    C{inOptErrors}, C{inSourceRoutes}, C{reasmDuplicates} (fragments), C{reasmOverlaps}, C{reasmTimeouts} (datagrams).
+    C{inOptErrors}, C{inSourceRoutes}, C{inFragErrors}, C{inFragHdrErrors} and C{reasmDuplicates} (fragments),
+    C{reasmOverlaps}, C{reasmTimeouts} (datagrams).
 
     @ivar ipProtos: the protocols added: lists by number. To be changed by L{addProto} and L{removeProto}.
     @ivar own: our own addresses; L{None} where every datagram is delivered.

@@ -147,6 +147,13 @@ def row(answer: str, make: Row, name: str) -> Any:
     return pytest.param(make, answer, id=name.replace(" ", "-"))
 
 
+def _fragment(word: int) -> bytes:
+    """
+    A fragment header but for its first octet: C{word} has the offset, and whether there are more.
+    """
+    return struct.pack("!xHI", word, 3)
+
+
 ECHO_REPLY, TIMESTAMP_REPLY, PORT, PROTOCOL, OPTION = "icmp 0/0", "icmp 14/0", "icmp 3/3", "icmp 3/2", "icmp 12/0"
 DELIVERED = "udp hello"
 
@@ -259,10 +266,17 @@ ROWS_6 = [
     row(SILENT, lambda source: asks(source, 9, "fd09::3"), "closed port of another IP"),
     row(
         SILENT,
-        lambda source: extended(source, ipv6.FRAGMENT, struct.pack("!xHI", 9, 1), _asksClosedPort),
+        lambda source: extended(source, ipv6.FRAGMENT, struct.pack("!xHI", 8, 1), _asksClosedPort),
         "closed port in a later fragment",
     ),
     row(SILENT, lambda source: extended(source, ipv6.FRAGMENT, struct.pack("!xHI", 9, 2)), "later fragment"),
+    row("icmp6 4/0", lambda source: extended(source, ipv6.FRAGMENT, _fragment(1), asks), "fragment of an odd length"),
+    row(
+        "icmp6 4/0",
+        lambda source: extended(source, ipv6.FRAGMENT, _fragment(65528), asks),
+        "fragment past 65535 octets",
+    ),
+    row("icmp6 4/3", lambda source: ipPacket(source, HERE[6], 44, b"\6" + _fragment(1) + bytes(16)), "cut headers"),
 ]
 
 

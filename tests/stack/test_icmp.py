@@ -239,6 +239,33 @@ class ErrorTests(ICMPTestCase):
         self.receive(frame(fragment6(253, b"12345678", offset=8)))
         self.assertEqual(self.wait(70), [])
 
+    def test_fragmentWhoseLengthIsNoMultipleOfEight6(self) -> None:
+        for packet in (fragment6(253, b"1234567"), fragment6(253, b"1234567", offset=8)):
+            self.assertEqual(self.ask(packet), [Message(PEER, OURS6, THEIRS6, 64, 4, 0, 4, packet)])
+
+    def test_fragmentPastTheLongestDatagram6(self) -> None:
+        packet = fragment6(253, b"12345678", offset=65528)
+        self.assertEqual(self.ask(packet), [Message(PEER, OURS6, THEIRS6, 64, 4, 0, 42, packet)])
+
+    def test_fragmentPastTheLongestDatagramBehindOptions6(self) -> None:
+        options = bytes((44, 0, 1, 4, 0, 0, 0, 0))
+        packet = ipPacket(THEIRS6, OURS6, 60, options + fragment6(253, b"12345678", offset=65528)[40:])
+        (sent,) = self.ask(packet)
+        self.assertEqual((sent.kind, sent.code, sent.rest), (4, 0, 50))
+
+    def test_firstFragmentWithoutAllHeaders6(self) -> None:
+        for packet in (
+            fragment6(6, bytes(16)),
+            fragment6(60, bytes((17, 1)) + bytes(6)),
+            fragment6(60, bytes((6, 0, 1, 4, 0, 0, 0, 0)) + bytes(8)),
+        ):
+            self.assertEqual(self.ask(packet), [Message(PEER, OURS6, THEIRS6, 64, 4, 3, 0, packet)])
+
+    def test_fragmentsThatCannotBeAreNoErrorsOverFour(self) -> None:
+        for word, protocol, size in ((0x2000, 253, 7), (0x1FFF, 253, 16), (0x2000, 6, 16)):
+            packet = ipPacket(THEIRS, OURS, protocol, bytes(size), fragment=word, identification=7)
+            self.assertEqual(self.ask(packet), [])
+
     def test_errorsGoToTheStationThatAsked(self) -> None:
         (sent,) = self.ask(udp("8.8.8.8", OURS), source=OTHER)
         self.assertEqual((sent.station, sent.dest), (OTHER, "8.8.8.8"))
@@ -315,6 +342,14 @@ class NoErrorTests(ICMPTestCase):
         self.assertSilent(fragment6(60, bytes((58, 0, 1, 4, 0, 0, 0, 0)) + bytes((1, 0)) + bytes(30)))
         self.assertEqual(self.wait(61), [])
 
+    def test_laterFragmentsOfWhatMayBeAnError6(self) -> None:
+        for protocol in (58, 60):
+            self.assertSilent(fragment6(protocol, b"1234567", offset=8))
+
+    def test_firstFragmentsOfAnErrorThatCannotBe6(self) -> None:
+        self.assertSilent(fragment6(58, bytes((1, 0)) + bytes(29)))
+        self.assertSilent(fragment6(60, bytes((58, 0, 1, 4, 0, 0, 0, 0)) + bytes((1, 0)) + bytes(29)))
+
     def test_fragmentsOfAnEchoAreNoError(self) -> None:
         self.receive(frame(ipPacket(THEIRS, OURS, 1, bytes((8, 0)) + bytes(30), **FRAGMENTED)))
         self.receive(frame(fragment6(58, bytes((128, 0)) + bytes(30))))
@@ -382,6 +417,9 @@ class LimitTests(ICMPTestCase):
 
     def test_allKindsTogether(self) -> None:
         self.assertEqual(self.count(10, udp(THEIRS, OURS), ipPacket(THEIRS, OURS, 253, b"")), 6)
+
+    def test_fragmentsThatCannotBe(self) -> None:
+        self.assertEqual(sum(len(self.ask(fragment6(253, b"1234567"))) for _ in range(20)), 6)
 
     def test_othersAreToldStill(self) -> None:
         self.count(20, udp(THEIRS, OURS))

@@ -18,6 +18,7 @@ from txtuntap.wire.ipv6 import (
     MAX_OPTIONS,
     MAX_PADDING,
     ROUTING,
+    headerChain,
     packHeader,
     walkExtensions,
 )
@@ -145,3 +146,29 @@ class OptionTests(SynchronousTestCase):
         known = b"\x1e\x00" * MAX_OPTIONS
         self.assertIsNone(self.options(known + PADDING))
         self.assertEqual(self.options(known + b"\x1e\x00" + b"\x01\x02\0\0"), "inHdrErrors")
+
+
+class HeaderChainTests(SynchronousTestCase):
+    def chain(self, kind: int, *headers: bytes, end: int | None = None) -> list[tuple[int, int]]:
+        data = packHeader(SOURCE, DEST, kind, 0) + b"".join(headers)
+        return list(headerChain(data, 0, len(data) if end is None else end))
+
+    def test_upperLayerAlone(self) -> None:
+        self.assertEqual(self.chain(UDP), [(UDP, 40)])
+
+    def test_everyHeader(self) -> None:
+        headers = bytes((FRAGMENT, 1)) + bytes(14), bytes((ROUTING, 9, 0, 1)) + bytes(4), bytes((UDP, 0)) + bytes(6)
+        self.assertEqual(self.chain(HOP_BY_HOP, *headers), [(HOP_BY_HOP, 40), (FRAGMENT, 56), (ROUTING, 64), (UDP, 72)])
+
+    def test_cutShort(self) -> None:
+        header = bytes((UDP, 1)) + bytes(14)
+        for end in range(40, 56):
+            self.assertEqual(self.chain(DESTINATION_OPTIONS, header, end=end), [(DESTINATION_OPTIONS, 40)])
+        self.assertEqual(self.chain(DESTINATION_OPTIONS, header, end=56)[-1], (UDP, 56))
+
+    def test_laterFragment(self) -> None:
+        self.assertEqual(self.chain(FRAGMENT, bytes((UDP, 0, 0, 9)) + bytes(12)), [(FRAGMENT, 40)])
+
+    def test_tooMany(self) -> None:
+        chain = self.chain(ROUTING, *[bytes((ROUTING, 0)) + bytes(6)] * 20)
+        self.assertEqual((len(chain), chain[-1][0]), (MAX_EXTENSIONS + 1, ROUTING))

@@ -365,8 +365,10 @@ class Host(TCPElsewhere):
                 self.icmp.unrecognizedNextHeader(packet)
         elif name == "inOptErrors":
             self.icmp.parameterProblem(packet, icmp.UNRECOGNIZED_OPTION6)
-        elif name == "inSourceRoutes" and packet.version == 6:
+        elif name in ("inSourceRoutes", "inFragErrors") and packet.version == 6:
             self.icmp.parameterProblem(packet)
+        elif name == "inFragHdrErrors" and packet.version == 6:
+            self.icmp.parameterProblem(packet, icmp.INCOMPLETE_HEADER_CHAIN6)
         elif name == "reasmTimeouts" and packet.data:
             self.icmp.reassemblyTimeExceeded(packet)
         elif name == "inAddrErrors" and packet.version == 6 and self._own.isOwn(packet.sourceAddress):

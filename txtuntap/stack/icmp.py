@@ -272,14 +272,14 @@ class ICMPProtocol(Layer):
                 return False
             at = packet.network + ((data[packet.network] & 0x0F) << 2)
             return at >= packet.end or data[at] in wire.ERRORS
-        kind, at = data[packet.network + 6], packet.network + ipv6.HEADER_LENGTH
         # By their lengths alone: what is in these headers may be what the error is about.
-        for _ in range(ipv6.MAX_EXTENSIONS):
-            if kind not in ipv6.EXTENSIONS or at + 8 > packet.end:
-                break
-            kind, at = data[at], at + (8 if kind == ipv6.FRAGMENT else (data[at + 1] + 1) * 8)
+        *before, (kind, at) = ipv6.headerChain(data, packet.network, packet.end)
+        if kind == ipv6.FRAGMENT and at + 8 <= packet.end:
+            # Not the first, and of what may be one.
+            return data[at] in ipv6.EXTENSIONS or data[at] == wire.PROTOCOL[16]
         if kind in ipv6.EXTENSIONS:
-            return True
+            # Nobody takes an error apart, which fits every link.
+            return all(other != ipv6.FRAGMENT for other, _ in before)
         if kind != wire.PROTOCOL[16]:
             return False
         return at >= packet.end or data[at] < wire.FIRST_INFORMATIONAL6

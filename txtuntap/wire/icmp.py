@@ -54,6 +54,7 @@ PORT_UNREACHABLE6 = 4
 REASSEMBLY_TIME_EXCEEDED = 1
 UNRECOGNIZED_NEXT_HEADER6 = 1
 UNRECOGNIZED_OPTION6 = 2
+INCOMPLETE_HEADER_CHAIN6 = 3
 
 
 def pack(kind: int, code: int, rest: int, body: bytes, source: bytes = b"", dest: bytes = b"") -> bytes:

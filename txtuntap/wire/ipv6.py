@@ -15,6 +15,7 @@ The IPv6 header and its extension headers (RFC 8200 sections 3 and 4).
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 #: Version, class and flow label in one word; payload length; next header; hop limit.
 HEADER = struct.Struct("!IHBB")
@@ -88,6 +89,27 @@ def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = T
         kind = data[start]
         start = after
     return kind, start, "inHdrErrors"
+
+
+def headerChain(data: bytes, network: int, end: int) -> Iterator[tuple[int, int]]:
+    """
+    The headers after that of IPv6, by their lengths alone, whatever is in them.
+
+    @param network: where the IPv6 header begins; C{end}: where the packet ends.
+
+    @return: for each, what it is and where it begins. The last is the upper layer's; or an extension header that is cut
+        short, or one too many, or that of a fragment other than the first: nobody knows what comes after those.
+    """
+    kind, at = data[network + 6], network + HEADER_LENGTH
+    for _ in range(MAX_EXTENSIONS):
+        if kind not in EXTENSIONS or at + 8 > end:
+            break
+        length = 8 if kind == FRAGMENT else (data[at + 1] + 1) * 8
+        if at + length > end or (kind == FRAGMENT and (data[at + 2] << 8 | data[at + 3]) & 0xFFF8):
+            break
+        yield kind, at
+        kind, at = data[at], at + length
+    yield kind, at
 
 
 def nextHeaderField(data: bytes, network: int, header: int) -> int:
