@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txtuntap import TuntapPort
 from txtuntap.stack.host import Host
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket
-from txtuntap.wire import arp, icmp, ipv6, ndp
+from txtuntap.wire import arp, icmp, ipv4, ipv6, ndp
 from txtuntap.wire.address import LINK_BROADCAST, addressText, packAddress
 
 OWN = b"\x02\0\0\0\0\x01"
@@ -101,6 +101,28 @@ def discovery(
     """
     body = ndp.packBody(packAddress(target), option, link) + extra
     return icmpPacket(source, dest, kind, code, flags, body, hopLimit=hopLimit)
+
+
+def pieces(packet: bytes, size: int) -> list[bytes]:
+    """
+    The fragments of a datagram.
+
+    @param size: octets of payload in each.
+    """
+    four = packet[0] >> 4 == 4
+    payload = packet[20 if four else 40 :]
+    found = []
+    for offset in range(0, len(payload), size):
+        piece = payload[offset : offset + size]
+        more = offset + size < len(payload)
+        if four:
+            word = 0x2000 * more | offset >> 3
+            header = ipv4.packHeader(packet[12:16], packet[16:20], packet[9], len(piece), 64, 7, word)
+        else:
+            fragment = ipv6.FRAGMENT_HEADER.pack(packet[6], offset | more, 7)
+            header = ipv6.packHeader(packet[8:24], packet[24:40], 44, len(piece) + 8, packet[7]) + fragment
+        found.append(header + piece)
+    return found
 
 
 def arpFrame(

@@ -15,38 +15,16 @@ from zope.interface.verify import verifyObject
 
 from txtuntap.stack.host import Host
 from txtuntap.testing import TUN, ipPacket, udpPacket
-from txtuntap.wire import icmp, ipv4, ipv6, ndp, udp
+from txtuntap.wire import icmp, ndp, udp
 from txtuntap.wire.address import addressText, packAddress
 from txtuntap.wire.arp import REPLY, REQUEST
 
-from .link import OTHER, OWN, PEER, LinkTestCase, Recorder, arpFrame, arps, discovery, echo, frame, messages
+from .link import OTHER, OWN, PEER, LinkTestCase, Recorder, arpFrame, arps, discovery, echo, frame, messages, pieces
 
 THEIRS, OURS = "10.0.0.1", "10.0.0.2"
 THEIRS6, OURS6 = "fd00::1", "fd00::2"
 PAIRS = ((THEIRS, OURS), (THEIRS6, OURS6))
 LINK_LOCAL = "fe80::ff:fe00:1"
-
-
-def pieces(packet: bytes, size: int) -> list[bytes]:
-    """
-    The fragments of a datagram.
-
-    @param size: octets of payload in each.
-    """
-    four = packet[0] >> 4 == 4
-    payload = packet[20 if four else 40 :]
-    found = []
-    for offset in range(0, len(payload), size):
-        piece = payload[offset : offset + size]
-        more = offset + size < len(payload)
-        if four:
-            word = 0x2000 * more | offset >> 3
-            header = ipv4.packHeader(packet[12:16], packet[16:20], packet[9], len(piece), 64, 7, word)
-        else:
-            fragment = ipv6.FRAGMENT_HEADER.pack(packet[6], offset | more, 7)
-            header = ipv6.packHeader(packet[8:24], packet[24:40], 44, len(piece) + 8) + fragment
-        found.append(header + piece)
-    return found
 
 
 class MakingTests(SynchronousTestCase):

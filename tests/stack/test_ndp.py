@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import Any
 
 from txtuntap.stack import neighbours
-from txtuntap.testing import TUN
+from txtuntap.testing import TUN, ipPacket
 from txtuntap.wire import ndp
 from txtuntap.wire.address import packAddress
 
-from .link import OTHER, OWN, PEER, LinkTestCase, Message, discovery, frame, icmpPacket, messages
+from .link import OTHER, OWN, PEER, LinkTestCase, Message, discovery, frame, icmpPacket, messages, pieces
 
 OURS, THEIRS = "fd00::2", "fd00::1"
 OUR_GROUP, THEIR_GROUP = "ff02::1:ff00:2", "ff02::1:ff00:1"
@@ -154,6 +154,18 @@ class SilenceTests(NDPTestCase):
             body = packAddress(OURS)[:length]
             packet = icmpPacket(THEIRS, OURS, ndp.SOLICITATION, 0, 0, body, hopLimit=255)
             self.assertEqual(self.receive(frame(packet)), [])
+
+    def test_takenApart(self) -> None:
+        solicitation = discovery(ndp.SOLICITATION, THEIRS, OURS, OURS, ndp.SOURCE_LINK)
+        for packets in (pieces(solicitation, 16), pieces(solicitation, 16)[::-1], pieces(solicitation, 1000)):
+            self.host.ndp.counters.clear()
+            self.assertEqual(self.receive(*map(frame, packets)), [])
+            self.assertEqual(self.host.ndp.counters, {"inFragments": 1})
+
+    def test_optionsOfIPAreNoFragments(self) -> None:
+        solicitation = discovery(ndp.SOLICITATION, THEIRS, OURS, OURS, ndp.SOURCE_LINK)
+        options = ipPacket(THEIRS, OURS, 60, bytes((58, 0, 1, 4, 0, 0, 0, 0)) + solicitation[40:], hopLimit=255)
+        self.assertEqual(len(self.receive(frame(options))), 1)
 
     def test_ourOwnComeBack(self) -> None:
         self.assertEqual(self.errors("::", station=OWN), 1)

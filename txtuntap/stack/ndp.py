@@ -11,7 +11,7 @@ from txtuntap.ip import IPProtocol
 from txtuntap.packet import Packet
 from txtuntap.routing import Route
 from txtuntap.stack.neighbours import NeighbourCache, isStation
-from txtuntap.wire import icmp
+from txtuntap.wire import icmp, ipv6
 from txtuntap.wire import ndp as wire
 from txtuntap.wire.address import groupLinkAddress, packAddress, solicitedNode
 
@@ -23,9 +23,12 @@ class NeighbourDiscovery:
     """
     Answers solicitations for our addresses, and finds stations for a L{NeighbourCache}.
 
-    Counters: C{inErrors} (malformed, through a router, from what is no station or from our own), C{inSolicits},
-    C{inAdvertisements}, C{outAdvertisements}, C{inOthers} (about other addresses), C{inConflicts} (somebody else claims
-    an address of ours).
+    What is sent from an address of ours while it is I{tentative}, still being asked for, changes nobody's mind about
+    whose it is (RFC 4429 section 2.2).
+
+    Counters: C{inErrors} (malformed, through a router, from what is no station or from our own), C{inFragments} (taken
+    apart, which nobody needs to: RFC 6980), C{inSolicits}, C{inAdvertisements}, C{outAdvertisements}, C{inOthers}
+    (about other addresses), C{inConflicts} (somebody else claims an address of ours).
     """
 
     def __init__(
@@ -51,6 +54,9 @@ class NeighbourDiscovery:
 
         @param message: the ICMPv6 message, which sums up.
         """
+        if packet.reassembled or _isFragment(packet):
+            self.counters["inFragments"] += 1
+            return
         solicitation = message[0] == wire.SOLICITATION
         parsed = wire.parse(message, wire.SOURCE_LINK if solicitation else wire.TARGET_LINK)
         ethernet = packet.ethernet
@@ -138,3 +144,13 @@ class NeighbourDiscovery:
         message = icmp.pack(kind, 0, flags, body, source, dest)
         route = Route(source, dest, ethernet, station or groupLinkAddress(dest))
         self._ip.output(route, icmp.PROTOCOL[16], [message], wire.HOP_LIMIT)
+
+
+def _isFragment(packet: Packet) -> bool:
+    """
+    Whether C{packet} has a fragment header, if only that of a fragment which is the whole datagram.
+    """
+    if packet.transport == packet.network + ipv6.HEADER_LENGTH:
+        return False
+    chain = ipv6.headerChain(packet.data, packet.network, packet.end)
+    return any(kind == ipv6.FRAGMENT for kind, _ in chain)
