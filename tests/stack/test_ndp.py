@@ -176,6 +176,40 @@ class SilenceTests(NDPTestCase):
         self.assertEqual(self.host.ndp.counters["inErrors"], 1)
 
 
+class TentativeTests(NDPTestCase):
+    """
+    What is sent from an address that is still being asked for.
+    """
+
+    def setUp(self) -> None:
+        self.make("fd00::2/64", settle=False)
+        self.wait(0.5)
+
+    def test_answerMayNotReplace(self) -> None:
+        expected = Message(PEER, OURS, THEIRS, 255, ndp.ADVERTISEMENT, 0, ndp.SOLICITED, ourBody())
+        self.assertEqual(self.solicit(), [expected])
+
+    def test_twoWhoWantToHaveItBothDoNot(self) -> None:
+        self.assertEqual(self.solicit("::", station=OTHER), [])
+        self.assertNotIn("fd00::2/64", self.host.addresses)
+        self.assertEqual(self.host.ndp.counters["inConflicts"], 1)
+
+    def test_questionsDoNotSayWhereItIs(self) -> None:
+        (first,) = messages(self.write())
+        self.assertEqual((first.source, first.body), (OURS, packAddress(THEIRS)))
+        later = [sent for sent in messages(self.wait(3)) if sent.body[:16] == packAddress(THEIRS)]
+        self.assertEqual({(sent.source, sent.body[16:]) for sent in later}, {(OURS, b"\x01\x01" + OWN)})
+
+    def test_anotherAsksForIt(self) -> None:
+        self.wait(10)
+        self.host.addAddress("fd01::2/64")
+        (sent,) = messages(self.write("fd01::9"))
+        self.assertEqual(sent.source, OURS)
+        self.wait(10)
+        (sent,) = messages(self.write("fd01::8"))
+        self.assertEqual(sent.source, "fd01::2")
+
+
 class QuestionTests(NDPTestCase):
     def test_question(self) -> None:
         body = packAddress(THEIRS) + b"\x01\x01" + OWN

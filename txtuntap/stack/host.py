@@ -141,13 +141,15 @@ class Host(TCPElsewhere):
         self.arp = ARPProtocol(
             self.ethernet, self.neighbours, self._own.isOwn, self._own.isNeighbour, self.ip.sourceFor, self._conflict
         )
-        self.ndp = self.icmp.ndp = NeighbourDiscovery(self.ip, self.neighbours, self._own.isOwn, self._conflict)
+        self._guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost)
+        self.ndp = self.icmp.ndp = NeighbourDiscovery(
+            self.ip, self.neighbours, self._own.isOwn, self._guard.isTentative, self._conflict
+        )
         self.groups = self.icmp.groups = GroupProtocol(
             self.ip, reactor, random, self._groups, self._linkLocal, verifyChecksum
         )
         self.ip.addProto(igmp.PROTOCOL, self.groups)
         self._own.onGroups = self.groups.changed
-        self._guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost)
         self.ethernet.addProto(ARP, self.arp)
         self.ethernet.addProto(IPV4, self.ip)
         self.ethernet.addProto(IPV6, self.ip)

@@ -36,16 +36,19 @@ class NeighbourDiscovery:
         ip: IPProtocol,
         neighbours: NeighbourCache,
         owns: Callable[[bytes], bool],
+        isTentative: Callable[[bytes], bool],
         conflict: Callable[[bytes, bytes], None],
     ) -> None:
         """
         @param owns: tells whether we answer for an address.
+        @param isTentative: tells whether an address of ours is still being asked for.
         @param conflict: called with an address of ours and the station that claims it.
         """
         self.counters: Counter[str] = Counter()
         self._ip = ip
         self._neighbours = neighbours
         self._owns = owns
+        self._isTentative = isTentative
         self._conflict = conflict
 
     def received(self, packet: Packet, message: bytes) -> None:
@@ -77,9 +80,14 @@ class NeighbourDiscovery:
         @param station: whom to ask; L{None}: everybody who could.
         """
         source = self._ip.sourceFor(address)
+        if source is not None and self._isTentative(source):
+            others = (own.packed for own in self._ip.addresses if own.version == 6)
+            source = next((own for own in others if not self._isTentative(own)), source)
         if source is not None:
             dest = solicitedNode(address) if station is None else address
-            self._send(wire.SOLICITATION, 0, address, wire.SOURCE_LINK, source, dest, station)
+            # Who is asked takes note of the asker, but where the question does not say who that is.
+            option = None if self._isTentative(source) else wire.SOURCE_LINK
+            self._send(wire.SOLICITATION, 0, address, option, source, dest, station)
 
     def probe(self, address: bytes) -> None:
         """
@@ -103,6 +111,12 @@ class NeighbourDiscovery:
         if not self._owns(target):
             self.counters["inOthers"] += 1
             return
+        tentative = self._isTentative(target)
+        if probing and tentative:
+            # Two want to have it: neither does (RFC 4862 section 5.4.3).
+            self.counters["inConflicts"] += 1
+            self._conflict(target, packet.linkSource or b"")
+            return
         self.counters["outAdvertisements"] += 1
         if probing:
             # Somebody wants to have it: it is taken.
@@ -110,7 +124,7 @@ class NeighbourDiscovery:
             return
         if link is not None:
             self._neighbours.heard(source, link, True)
-        flags = wire.SOLICITED | wire.OVERRIDE
+        flags = wire.SOLICITED | (0 if tentative else wire.OVERRIDE)
         self._send(wire.ADVERTISEMENT, flags, target, wire.TARGET_LINK, target, source, link or packet.linkSource)
 
     def _advertised(self, packet: Packet, message: bytes, target: bytes, link: bytes | None) -> None:
