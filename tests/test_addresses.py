@@ -76,6 +76,16 @@ class AddressesTests(SynchronousTestCase):
         for text in ("10.0.0.2", "10.0.0.255", "255.255.255.255", "224.0.0.1", "0.0.0.0", "127.0.0.1", "fd00::2", "::"):
             self.assertFalse(own.isNeighbour(packAddress(text)), text)
 
+    def test_groupsThatAreHeard(self) -> None:
+        own = addresses("fd00::2/64")
+        group = packAddress("ff02::1:ff12:3456")
+        self.assertFalse(own.hears(group))
+        own.hearsSolicitations = True
+        self.assertTrue(own.hears(group))
+        for text in ("ff02::1:fe12:3456", "ff02::2", "ff05::1:ff12:3456", "fd00::3", "10.0.0.3", "224.0.0.2"):
+            self.assertFalse(own.hears(packAddress(text)), text)
+        self.assertFalse(own.owns(group))
+
 
 class NetworkTests(SynchronousTestCase):
     def setUp(self) -> None:

@@ -66,6 +66,12 @@ class StaticRoutesTests(SynchronousTestCase):
         self.routes.remove("10.0.0.0/24")
         self.assertIsNone(self.lookup("10.0.0.1"))
 
+    def test_gateways(self) -> None:
+        self.routes.add("10.0.0.0/24")
+        self.routes.add("10.0.0.0/8", "10.9.9.1")
+        self.routes.add("::/0", "fd00::1")
+        self.assertEqual(self.routes.gateways, {packAddress("10.9.9.1"), packAddress("fd00::1")})
+
     def test_removingLeavesTheOthers(self) -> None:
         self.routes.add("10.0.0.0/24")
         self.routes.add("10.0.0.0/8", "10.9.9.1")

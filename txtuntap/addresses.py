@@ -24,6 +24,9 @@ ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
 
 _ALL_HOSTS = packAddress(ALL_HOSTS[0])
 
+#: What all solicited-node groups begin with (RFC 4291 section 2.7.1).
+_SOLICITED_NODE = packAddress("ff02::1:ff00:0")[:13]
+
 #: Destinations whose source address is remembered; when there are as many, all are forgotten.
 MAX_SOURCES = 4096
 
@@ -43,6 +46,7 @@ class Addresses:
     @ivar broadcasts: packed addresses of everybody on a network of ours.
     @ivar admitted: pairs of addresses, source and destination, that L{admits} has found nothing against: all that a
         packet is looked at for.
+    @ivar hearsSolicitations: whether packets to every solicited-node group are delivered, as if we were in all of them.
     """
 
     def __init__(self) -> None:
@@ -58,6 +62,7 @@ class Addresses:
         self.local: set[bytes] = set()
         self.broadcasts: set[bytes] = set()
         self.admitted: set[bytes] = set()
+        self.hearsSolicitations = False
         self._deprecated: set[bytes] = set()
         self._sources: dict[bytes, bytes | None] = {}
         self._collect()
@@ -159,6 +164,12 @@ class Addresses:
         number = int.from_bytes(address, "big")
         return any(number & mask == network for size, mask, network in self._networks if size == len(address))
 
+    def hears(self, dest: bytes) -> bool:
+        """
+        Whether packets to a packed address that is neither ours nor in C{local} are delivered all the same.
+        """
+        return self.hearsSolicitations and dest[:13] == _SOLICITED_NODE
+
     def isOwn(self, address: bytes) -> bool:
         """
         Whether a packed address is one of ours by itself.
@@ -195,7 +206,8 @@ class Addresses:
         """
         half = len(both) // 2
         source, dest = both[:half], both[half:]
-        if (dest not in self.local and not self.owns(dest)) or not self.maySend(source, dest):
+        ours = dest in self.local or self.owns(dest) or self.hears(dest)
+        if not ours or not self.maySend(source, dest):
             return False
         if len(self.admitted) >= MAX_ADMITTED:
             self.admitted.clear()

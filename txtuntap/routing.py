@@ -89,6 +89,13 @@ class StaticRoutes:
                 return
         raise ValueError(f"there is no route to {net}")
 
+    @property
+    def gateways(self) -> set[bytes]:
+        """
+        The packed addresses of all next hops.
+        """
+        return {hop for routes in self._routes.values() for _, _, hop in routes if hop is not None}
+
     def lookup(self, dest: bytes) -> bytes | None:
         """
         See L{IRoutes.lookup}.

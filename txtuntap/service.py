@@ -26,6 +26,7 @@ from twisted.python.usage import UsageError
 
 from txtuntap.addresses import Addresses
 from txtuntap.device import interfaceName
+from txtuntap.stack.anyip import isWithin
 from txtuntap.stack.host import Host
 from txtuntap.tuntap import TuntapPort
 from txtuntap.wire.address import packLinkAddress
@@ -104,6 +105,8 @@ class HostOptions(usage.Options):
         super().__init__()  # type: ignore[no-untyped-call]
         self["addresses"] = []
         self["anyAddresses"] = []
+        self["answerFor"] = []
+        self["answerExcept"] = []
         self["gateways"] = []
         self["kernelAddresses"] = []
         self["udp"] = []
@@ -124,10 +127,20 @@ class HostOptions(usage.Options):
         """
         A network whose every address is the host's, such as 10.0.0.0/8, reached by a route. May be repeated.
         """
-        try:
-            self["anyAddresses"].append(str(ip_network(cidr)))
-        except ValueError as e:
-            raise UsageError(f"--any-address: {e}") from e
+        self["anyAddresses"].append(_network("--any-address", cidr))
+
+    def opt_answer_for(self, cidr: str) -> None:
+        """
+        A network, one of --any-address or within it, for whose addresses ARP requests and neighbour solicitations are
+        answered, but for those that others are heard to have. May be repeated.
+        """
+        self["answerFor"].append(_network("--answer-for", cidr))
+
+    def opt_answer_except(self, cidr: str) -> None:
+        """
+        An address or a network that is not answered for all the same. May be repeated.
+        """
+        self["answerExcept"].append(_network("--answer-except", cidr))
 
     def opt_gateway(self, address: str) -> None:
         """
@@ -170,6 +183,13 @@ class HostOptions(usage.Options):
                     raise UsageError(f"--{option}: {e}") from e
         if not self["addresses"] and not self["anyAddresses"]:
             raise UsageError("give the host an --address, such as 10.0.0.2/24")
+        for network in self["answerFor"]:
+            if self["tap"] is None:
+                raise UsageError("--answer-for: only on a tap is anybody asked for an address")
+            if not isWithin(network, self["anyAddresses"]):
+                raise UsageError(f"--answer-for: {network} is in no --any-address: give it as one as well")
+        if self["answerExcept"] and not self["answerFor"]:
+            raise UsageError("--answer-except: there is no --answer-for to except anything from")
         if self["mac"] is not None:
             if self["tap"] is None:
                 raise UsageError("--mac: only a tap has a link address")
@@ -202,6 +222,13 @@ class HostOptions(usage.Options):
 def _address(option: str, cidr: str) -> str:
     try:
         return str(Addresses().add(cidr))
+    except ValueError as e:
+        raise UsageError(f"{option}: {e}") from e
+
+
+def _network(option: str, cidr: str) -> str:
+    try:
+        return str(ip_network(cidr))
     except ValueError as e:
         raise UsageError(f"{option}: {e}") from e
 
@@ -339,6 +366,8 @@ def makeService(options: Options) -> Service:
         linkAddress=asked["mac"],
         gateways=asked["gateways"],
         anyAddresses=asked["anyAddresses"],
+        answerFor=asked["answerFor"],
+        answerExcept=asked["answerExcept"],
     )
     interface = asked["tap"] if tap else asked["tun"]
     return HostService(interface, tap, host, asked["protocols"], asked["kernelAddresses"])

@@ -71,11 +71,15 @@ class Host:
         kernelAddresses: tuple[str, ...] = KERNEL_ADDRESSES,
         udp: tuple[str, ...] = ("7=echo",),
         twistdOptions: tuple[str, ...] = (),
+        more: tuple[str, ...] = (),
     ) -> None:
+        """
+        @param more: options of the host, as they are.
+        """
         self._directory = directory
         self.pidfile = directory / "twistd.pid"
         self._arguments = ["-n", f"--pidfile={self.pidfile}", *twistdOptions, "tuntap", "host"]
-        self._arguments += options(mode, addresses, kernelAddresses, udp)
+        self._arguments += [*options(mode, addresses, kernelAddresses, udp), *more]
 
     def __enter__(self) -> Host:
         self.process = twistd(*self._arguments, cwd=self._directory)

@@ -57,9 +57,16 @@ class Machine:
         anyAddresses: tuple[str, ...] = (),
         gateways: tuple[str, ...] = (),
         zone: str = "",
+        interface: str = INTERFACE,
+        station: str = STATION,
+        **hostOptions: Any,
     ) -> None:
+        """
+        @param hostOptions: other arguments of the host.
+        """
         self.mode = mode
-        self._log = directory / "machine.log"
+        self._interface = interface
+        self._log = directory / f"{interface}.log"
         self._options = {
             "mode": mode,
             "addresses": addresses,
@@ -67,7 +74,10 @@ class Machine:
             "anyAddresses": anyAddresses,
             "gateways": gateways,
             "zone": zone,
+            "interface": interface,
+            "station": station,
             "log": str(self._log),
+            "hostOptions": hostOptions,
         }
 
     def __enter__(self) -> Machine:
@@ -95,7 +105,7 @@ class Machine:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-        assert INTERFACE not in interfaces()
+        assert self._interface not in interfaces()
 
     def state(self) -> dict[str, Any]:
         """
@@ -230,10 +240,11 @@ def main(options: dict[str, Any]) -> None:
     host = Host(
         options["addresses"],
         reactor=reactor,
-        linkAddress=STATION,
+        linkAddress=options["station"],
         anyAddresses=options["anyAddresses"],
         gateways=options["gateways"],
         addressLost=lambda address, station: lost.append((address, linkAddressText(station))),
+        **options["hostOptions"],
     )
     host.listenUDP(ECHO, _Echo())
     host.listenUDP(RELAY, _Relay())
@@ -241,9 +252,9 @@ def main(options: dict[str, Any]) -> None:
     host.listenUDP(KNOCK, knock)
     if options["zone"]:
         _serveNames(host, options["zone"])
-    port = TuntapPort(INTERFACE, host.ethernet if options["mode"] == "tap" else host.ip, reactor=reactor)
+    port = TuntapPort(options["interface"], host.ethernet if options["mode"] == "tap" else host.ip, reactor=reactor)
     port.startListening()
-    configureInterface(INTERFACE, options["kernelAddresses"])
+    configureInterface(options["interface"], options["kernelAddresses"])
     StandardIO(_Console(host, lost, knock.refused, reactor))
     reactor.run()
 

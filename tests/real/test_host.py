@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.asking import addressFlags, ping, tells, whoHas
 from tests.real.host import ask, connected
 from tests.real.link import PacketSocket
 from tests.real.machine import ANY_ADDRESSES, INTERFACE, KERNEL_ADDRESSES, STATION, ZONE, Machine
 from tests.real.namespace import Namespace, ip, run, until
 from txtuntap.device import TAP
-from txtuntap.testing import ethernetFrame, ipPacket
-from txtuntap.wire import arp, ethernet, icmp, ndp
-from txtuntap.wire.address import addressText, groupLinkAddress, packAddress, packLinkAddress
+from txtuntap.wire.address import packAddress
 
 VERSIONS = pytest.mark.parametrize("address", ["10.9.0.2", "fd09::2"])
 
@@ -132,8 +131,9 @@ def test_theKernelFindsTheStation(namespace: Namespace, tmp_path: Path) -> None:
 
 def test_theKernelIsToldThatOurAddressIsTaken(namespace: Namespace, tmp_path: Path) -> None:
     with Machine(tmp_path, "tap") as machine:
+        until(lambda: len(machine.state()["claimed"]) == 3, "it to be ours")
         ip("address", "add", "fd09::2/64", "dev", INTERFACE)
-        until(lambda: "dadfailed" in _addressFlags("fd09::2"), "the kernel to give the address up")
+        until(lambda: "dadfailed" in addressFlags("fd09::2"), "the kernel to give the address up")
         ip("address", "delete", "fd09::2/64", "dev", INTERFACE)
         # That was not the kernel's saying that it has the address.
         assert ping("fd09::2", "-c", "1") == 1
@@ -143,8 +143,8 @@ def test_theKernelIsToldThatOurAddressIsTaken(namespace: Namespace, tmp_path: Pa
 def test_theKernelMayHaveAnAddressThatIsNotOurs(namespace: Namespace, tmp_path: Path) -> None:
     with Machine(tmp_path, "tap", anyAddresses=("fd09::/64",)):
         ip("address", "add", "fd09::3/64", "dev", INTERFACE)
-        until(lambda: "tentative" not in _addressFlags("fd09::3"), "the kernel to take the address")
-        assert "dadfailed" not in _addressFlags("fd09::3")
+        until(lambda: "tentative" not in addressFlags("fd09::3"), "the kernel to take the address")
+        assert "dadfailed" not in addressFlags("fd09::3")
 
 
 @pytest.mark.parametrize("taken", KERNEL_ADDRESSES)
@@ -168,63 +168,9 @@ def test_nobodyIsToldOfANetworkBehindARoute(namespace: Namespace, tmp_path: Path
         PacketSocket(INTERFACE, TAP) as network,
     ):
         for address in "10.77.3.4", "10.9.0.3", "10.9.0.2", "fd77::1", "fd09::3", "fd09::2":
-            network.send(_whoHas(address))
-        told = {_tells(frame) for frame in network.receivedUntil(lambda frame: _tells(frame) == "fd09::2")}
+            network.send(whoHas(address))
+        told = {tells(frame) for frame in network.receivedUntil(lambda frame: tells(frame) == "fd09::2")}
         assert told - {""} == {"10.9.0.2", "fd09::2"}
-
-
-_ASKER = "02:00:00:00:00:99"
-
-
-def _whoHas(address: str) -> bytes:
-    """
-    A frame that asks all who may have an address for their link address.
-    """
-    target, link = packAddress(address), packLinkAddress(_ASKER)
-    if len(target) == 4:
-        request = arp.ARP(arp.REQUEST, link, packAddress("10.9.0.77"), bytes(6), target)
-        return ethernetFrame(_ASKER, b"\xff" * 6, ethernet.ARP, request.pack())
-    source, group = packAddress("fd09::77"), packAddress("ff02::1")
-    body = ndp.packBody(target, ndp.SOURCE_LINK, link)
-    message = icmp.pack(ndp.SOLICITATION, 0, 0, body, source, group)
-    packet = ipPacket(source, group, icmp.PROTOCOL[16], message, ndp.HOP_LIMIT)
-    return ethernetFrame(_ASKER, groupLinkAddress(group), ethernet.IPV6, packet)
-
-
-def _tells(frame: bytes) -> str:
-    """
-    The address whose link address a frame tells C{_ASKER}; none, if it is another frame.
-    """
-    if frame[:6] != packLinkAddress(_ASKER):
-        return ""
-    if frame[12:14] == b"\x08\x06":
-        return addressText(frame[28:32])
-    return addressText(frame[62:78]) if frame[54] == ndp.ADVERTISEMENT else ""
-
-
-def ping(address: str, *options: str) -> int:
-    """
-    Run C{ping}, and return how many answers came; all have what was sent.
-    """
-    wait = [] if "-W" in options else ["-W", "10"]
-    count = int(options[options.index("-c") + 1])
-    alive = 1 if "-W" in options else 0
-    said = run("ping", "-n", *wait, *options, address, status=alive)
-    for fault in "wrong", "DUP", "truncated", "errors", "Unreachable":
-        assert fault not in said, said
-    (summary,) = (line for line in said.splitlines() if "packets transmitted" in line)
-    sent, received = (int(part.split()[0]) for part in summary.split(",")[:2])
-    assert sent == count
-    return received
-
-
-def _addressFlags(address: str) -> set[str]:
-    """
-    What the kernel says of an IPv6 address of its own.
-    """
-    (link,) = json.loads(ip("-json", "-6", "address", "show", "dev", INTERFACE))
-    (found,) = (each for each in link["addr_info"] if each["local"] == address)
-    return {name for name, value in found.items() if value is True}
 
 
 def _dig(address: str, kind: str, *options: str, name: str = "www") -> list[str]:

@@ -65,6 +65,16 @@ def test_aClassInTheWorkingDirectory(namespace: Namespace, tmp_path: Path, mode:
                 assert ask(address, b"hello", port) == b"HELLO"
 
 
+def test_networksAreAnsweredFor(namespace: Namespace, tmp_path: Path) -> None:
+    networks = "--any-address", "10.9.0.0/24", "--any-address", "fd09::/64"
+    answered = "--answer-for", "10.9.0.0/25", "--answer-for", "fd09::/64", "--answer-except", "10.9.0.7"
+    with Host(tmp_path, "tap", more=networks + answered):
+        for address in "10.9.0.9", "fd09::9":
+            assert ask(address, b"hello") == b"hello"
+        for address in "10.9.0.7", "10.9.0.200":
+            assert ask(address, b"hello", seconds=0.2) is None
+
+
 def test_echoIsNoPartnerOfAnotherEcho(namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path, udp=("7=echo", "2007=echo", "2008=discard")) as host:
         for port in 1, 7, 1023, 2007:
@@ -113,6 +123,12 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
         ("--udp", options(udp=("7=mine.broken",))),
         ("--udp", options(udp=("7=builtins.dict",))),
         ("--udp", options(udp=("7=..",))),
+        ("--answer-for", [*options("tap"), "--answer-for", "10.9.0.0/16"]),
+        ("--answer-for", [*options("tap"), "--any-address", "10.9.0.0/16", "--answer-for", "10.8.0.0/15"]),
+        ("--answer-for", [*options("tun"), "--any-address", "10.9.0.0/16", "--answer-for", "10.9.0.0/16"]),
+        ("--answer-for", [*options("tap"), "--any-address", "10.9.0.0/16", "--answer-for", "10.9.0.1/16"]),
+        ("--answer-except", [*options("tap"), "--any-address", "10.9.0.0/16", "--answer-except", "10.9.0.7"]),
+        ("--answer-except", [*options("tap"), "--answer-except", "here"]),
         ("--bogus", ["--bogus", *options()]),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),

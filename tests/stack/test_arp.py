@@ -150,6 +150,128 @@ class ConflictTests(ARPTestCase):
         self.assertEqual(found, {"inRequests": 1})
 
 
+class NetworkTests(ARPTestCase):
+    """
+    Networks of ours that are answered for.
+    """
+
+    def setUp(self) -> None:
+        self.make(
+            "10.0.0.2/24",
+            gateways=["10.0.0.254"],
+            anyAddresses=["10.0.0.0/8"],
+            answerFor=["10.0.0.0/16"],
+            answerExcept=["10.0.7.7", "10.0.8.0/24"],
+        )
+
+    def answered(self, target: str = "10.0.3.4", sender: str = "10.0.0.1", station: bytes = PEER) -> bool:
+        """
+        Have a station ask for an address.
+        """
+        asked = arpFrame(REQUEST, sender, target, station, source=station)
+        return [packet.sender for _, packet in arps(self.receive(asked))] == [packAddress(target)]
+
+    def test_request(self) -> None:
+        for target in ("10.0.0.3", "10.0.3.4", "10.0.255.254"):
+            packed = packAddress(target)
+            sent = arps(self.receive(arpFrame(REQUEST, "10.0.0.1", target)))
+            self.assertEqual(sent, [(PEER, ARP(REPLY, OWN, packed, PEER, THEIRS))])
+        self.assertEqual(self.host.arp.counters, {"inRequests": 3, "outAnyReplies": 3})
+
+    def test_unicastRequest(self) -> None:
+        self.assertEqual(len(self.receive(arpFrame(REQUEST, "10.0.0.1", "10.0.3.4", dest=OWN))), 1)
+
+    def test_othersAreNot(self) -> None:
+        for target in ("10.1.0.1", "11.0.0.1", "10.0.7.7", "10.0.8.9", "10.0.0.255", "255.255.255.255", NOBODY):
+            self.assertFalse(self.answered(target), target)
+
+    def test_ownAddressIsAsEver(self) -> None:
+        self.assertTrue(self.answered("10.0.0.2"))
+        self.assertEqual(len(self.receive(arpFrame(REQUEST, NOBODY, "10.0.0.2"))), 1)
+        self.assertEqual(self.host.arp.counters["outReplies"], 2)
+
+    def test_nextHopIsNot(self) -> None:
+        self.assertFalse(self.answered("10.0.0.254"))
+        self.host.addRoute("192.168.0.0/16", "10.0.3.4")
+        self.assertFalse(self.answered("10.0.3.4"))
+
+    def test_probeIsNot(self) -> None:
+        self.assertFalse(self.answered(sender=NOBODY))
+
+    def test_whoProbesHasItNext(self) -> None:
+        self.answered(sender=NOBODY, station=OTHER)
+        self.assertFalse(self.answered())
+        self.assertEqual(self.host.neighbours.entries[packAddress("10.0.3.4")].station, OTHER)
+
+    def test_probesForOtherAddressesAreNotRemembered(self) -> None:
+        for target in ("10.0.0.2", "10.0.7.7", "10.1.0.1"):
+            self.answered(target, NOBODY, OTHER)
+        self.assertEqual(self.host.neighbours.entries, {})
+
+    def test_announcementIsNotAndIsRemembered(self) -> None:
+        for opcode in (REQUEST, REPLY):
+            self.make("10.0.0.2/24", anyAddresses=["10.0.0.0/16"], answerFor=["10.0.0.0/16"])
+            claim = arpFrame(opcode, "10.0.3.4", "10.0.3.4", OTHER, source=OTHER)
+            self.assertEqual(self.receive(claim), [])
+            self.assertFalse(self.answered())
+
+    def test_whoAsksForAnotherIsRemembered(self) -> None:
+        self.answered("10.9.9.9", "10.0.3.4", OTHER)
+        self.assertFalse(self.answered())
+
+    def test_answerToUsThatWasNotAskedForIsRemembered(self) -> None:
+        self.receive(arpFrame(REPLY, "10.0.3.4", "10.0.0.2", OTHER, dest=OWN, source=OTHER, targetLink=OWN))
+        self.assertFalse(self.answered())
+
+    def test_repliesToOthersAreNone(self) -> None:
+        self.receive(arpFrame(REPLY, "10.1.0.1", "10.0.3.4"))
+        self.assertEqual(self.host.arp.counters, {"inReplies": 1, "inOthers": 1})
+
+    def test_whoIsOutsideIsNotRemembered(self) -> None:
+        for sender in ("10.0.7.7", "10.1.0.1"):
+            self.answered("10.9.9.9", sender, OTHER)
+        self.assertEqual(self.host.neighbours.entries, {})
+
+    def test_stationEnteredIsNot(self) -> None:
+        self.know("10.0.3.4", OTHER)
+        self.assertFalse(self.answered())
+
+    def test_addressBeingAskedForIsNot(self) -> None:
+        self.host.ip.write(b"payload", "10.0.0.77", 253)
+        self.assertFalse(self.answered("10.0.0.77"))
+        self.wait(10)
+        self.assertTrue(self.answered("10.0.0.77"))
+
+    def test_lookingDoesNotTouchTheNeighbour(self) -> None:
+        self.answered("10.9.9.9", "10.0.3.4", OTHER)
+        self.answered("10.9.9.9", "10.0.3.5", OTHER)
+        self.answered("10.0.3.4", NOBODY)
+        self.answered("10.0.3.4", "10.7.0.1")
+        entries = self.host.neighbours.entries
+        self.assertEqual(list(entries)[:2], [packAddress("10.0.3.4"), packAddress("10.0.3.5")])
+        self.assertEqual(entries[packAddress("10.0.3.5")].state, neighbours.STALE)
+
+    def test_nobodyElsesClaimIsContested(self) -> None:
+        for opcode in (REQUEST, REPLY):
+            self.assertEqual(self.receive(arpFrame(opcode, "10.0.3.4", "10.0.3.4", OTHER, source=OTHER)), [])
+        self.assertEqual(self.host.arp.counters["inConflicts"], 0)
+
+    def test_theyAreNotProbedFor(self) -> None:
+        self.make(settle=False, anyAddresses=["10.0.0.0/8"], answerFor=["10.0.0.0/16"])
+        self.assertEqual({packet.target for _, packet in arps(self.wait(10))}, {OURS})
+
+    def test_ourAnswerComesBack(self) -> None:
+        (sent,) = self.receive(arpFrame(REQUEST, "10.0.0.1", "10.0.3.4"))
+        self.receive(sent, LINK_BROADCAST + sent[6:])
+        self.assertTrue(self.answered())
+
+    def test_noMoreAreRememberedThanFit(self) -> None:
+        for index in range(2 * neighbours.MAX_ENTRIES):
+            self.answered("10.9.9.9", f"10.0.{100 + index // 250}.{1 + index % 250}", OTHER)
+        self.assertEqual(len(self.host.neighbours.entries), neighbours.MAX_ENTRIES)
+        self.assertFalse(self.answered(f"10.0.{100 + index // 250}.{1 + index % 250}"))
+
+
 class QuestionTests(ARPTestCase):
     def write(self, dest: str = "10.0.0.1") -> list[bytes]:
         before = len(self.device.sent)

@@ -49,7 +49,7 @@ class MakingTests(SynchronousTestCase):
         self.assertRaises(ValueError, Host, [], Clock(), b"\x01\0\x5e\0\0\x01")
 
     def test_textInPlaceOfAList(self) -> None:
-        for name in ("addresses", "gateways", "anyAddresses"):
+        for name in ("addresses", "gateways", "anyAddresses", "answerFor", "answerExcept"):
             options: dict[str, Any] = {"reactor": Clock(), name: "10.0.0.2/24"}
             with self.assertRaises(ValueError) as raised:
                 Host(**options)
@@ -58,6 +58,17 @@ class MakingTests(SynchronousTestCase):
     def test_whatIsNoAddress(self) -> None:
         for options in ({"addresses": ["here"]}, {"gateways": ["there"]}, {"anyAddresses": ["10.0.0.1/8"]}):
             self.assertRaises(ValueError, Host, reactor=Clock(), **options)
+
+    def test_whatIsAnsweredForIsOurs(self) -> None:
+        for network in ("10.0.0.0/8", "11.0.0.0/16", "fd00::/16", "::/0"):
+            with self.assertRaises(ValueError) as raised:
+                Host(reactor=Clock(), anyAddresses=["10.0.0.0/16", "fd00::/32"], answerFor=[network])
+            self.assertIn("anyAddresses", str(raised.exception))
+        Host(reactor=Clock(), anyAddresses=iter(["10.0.0.0/16", "fd00::/32"]), answerFor=["10.0.1.0/24", "fd00::/32"])
+
+    def test_whatIsNotAnsweredForIsAnAddressOrANetwork(self) -> None:
+        for text in ("here", "10.0.0.1/8"):
+            self.assertRaises(ValueError, Host, reactor=Clock(), answerExcept=[text])
 
 
 class AddressTests(LinkTestCase):

@@ -7,11 +7,24 @@ from __future__ import annotations
 from typing import Any
 
 from txtuntap.stack import neighbours
-from txtuntap.testing import TUN, ipPacket
+from txtuntap.testing import TUN, ipPacket, udpPacket
 from txtuntap.wire import ndp
-from txtuntap.wire.address import packAddress
+from txtuntap.wire.address import addressText, packAddress, solicitedNode
 
-from .link import OTHER, OWN, PEER, LinkTestCase, Message, discovery, frame, icmpPacket, messages, pieces
+from .link import (
+    OTHER,
+    OWN,
+    PEER,
+    LinkTestCase,
+    Message,
+    Recorder,
+    discovery,
+    echo,
+    frame,
+    icmpPacket,
+    messages,
+    pieces,
+)
 
 OURS, THEIRS = "fd00::2", "fd00::1"
 OUR_GROUP, THEIR_GROUP = "ff02::1:ff00:2", "ff02::1:ff00:1"
@@ -208,6 +221,108 @@ class TentativeTests(NDPTestCase):
         self.wait(10)
         (sent,) = messages(self.write("fd01::8"))
         self.assertEqual(sent.source, "fd01::2")
+
+
+class NetworkTests(NDPTestCase):
+    """
+    Networks of ours that are answered for.
+    """
+
+    TARGET, GROUP = "fd00:0:0:1::abcd", "ff02::1:ff00:abcd"
+
+    def setUp(self) -> None:
+        self.make(
+            "fd00::2/64",
+            gateways=["fd00::fe"],
+            anyAddresses=["fd00::/32"],
+            answerFor=["fd00::/48"],
+            answerExcept=["fd00::7", "fd00:0:0:8::/64"],
+        )
+
+    def solicit(self, source: str = THEIRS, dest: str = "", target: str = TARGET, **fields: Any) -> list[Message]:
+        dest = dest or addressText(solicitedNode(packAddress(target)))
+        return super().solicit(source, dest, target, **fields)
+
+    def test_solicitation(self) -> None:
+        for dest in ("", self.TARGET):
+            body = packAddress(self.TARGET) + b"\x02\x01" + OWN
+            expected = Message(PEER, self.TARGET, THEIRS, 255, ndp.ADVERTISEMENT, 0, ndp.SOLICITED, body)
+            self.assertEqual(self.solicit(dest=dest), [expected])
+        self.assertEqual(self.host.ndp.counters, {"inSolicits": 2, "outAnyAdvertisements": 2})
+
+    def test_solicitationWithoutALinkAddressIsAnsweredToItsStation(self) -> None:
+        (sent,) = self.solicit(dest=self.TARGET, option=None)
+        self.assertEqual(sent.station, PEER)
+
+    def test_othersAreNot(self) -> None:
+        for target in ("fd00:0:1::1", "fd00::7", "fd00:0:0:8::9", "fd01::1", "fd00::fe"):
+            self.assertEqual(self.solicit(target=target), [], target)
+        self.assertEqual(self.host.ndp.counters["inOthers"], 5)
+
+    def test_ownAddressIsAsEver(self) -> None:
+        (sent,) = self.solicit(target=OURS)
+        self.assertEqual(sent.rest, ndp.SOLICITED | ndp.OVERRIDE)
+        (sent,) = self.solicit("::", target=OURS)
+        self.assertEqual(sent.dest, "ff02::1")
+        self.assertIsNone(self.state(OURS))
+
+    def test_duplicateAddressDetectionIsNotTold(self) -> None:
+        self.assertEqual(self.solicit("::", station=OTHER), [])
+
+    def test_whoProbesHasItNext(self) -> None:
+        self.solicit("::", station=OTHER)
+        self.assertEqual(self.state(self.TARGET), (neighbours.STALE, OTHER))
+        self.assertEqual(self.solicit(), [])
+
+    def test_probesForOtherAddressesAreNotRemembered(self) -> None:
+        for target in ("fd00::7", "fd00:0:1::1"):
+            self.solicit("::", target=target)
+        self.assertEqual(self.host.neighbours.entries, {})
+
+    def test_whoAsksForAnotherIsRemembered(self) -> None:
+        self.solicit(self.TARGET, target="fd00::7", station=OTHER, link=OTHER)
+        self.assertEqual(self.state(self.TARGET), (neighbours.STALE, OTHER))
+        self.assertEqual(self.solicit(), [])
+
+    def test_whoIsOutsideIsNotRemembered(self) -> None:
+        for source in ("fd00::7", "fd00:0:1::1"):
+            self.solicit(source, target="fd00::7")
+        self.assertEqual(self.host.neighbours.entries, {})
+
+    def test_advertisementIsRemembered(self) -> None:
+        for dest, flags in (("ff02::1", 0), (OURS, ndp.SOLICITED)):
+            for option in (ndp.TARGET_LINK, None):
+                self.setUp()
+                self.advertise(dest, self.TARGET, flags=flags, station=OTHER, link=OTHER, option=option)
+                self.assertEqual(self.state(self.TARGET), (neighbours.STALE, OTHER))
+                self.assertEqual(self.solicit(), [])
+
+    def test_addressBeingAskedForIsNot(self) -> None:
+        self.write("fd00::77")
+        self.assertEqual(self.solicit(target="fd00::77"), [])
+        self.wait(10)
+        self.assertEqual(len(self.solicit(target="fd00::77")), 1)
+
+    def test_nobodyElsesClaimIsContested(self) -> None:
+        self.assertEqual(self.advertise("ff02::1", self.TARGET, flags=ndp.OVERRIDE), [])
+        self.assertEqual(self.host.ndp.counters["inConflicts"], 0)
+
+    def test_noMoreAreRememberedThanFit(self) -> None:
+        for index in range(2 * neighbours.MAX_ENTRIES):
+            self.solicit("::", target=f"fd00::1:{index:x}", station=OTHER)
+        self.assertEqual(len(self.host.neighbours.entries), neighbours.MAX_ENTRIES)
+
+    def test_whatElseComesToTheirGroupsIsNotAnsweredFromThem(self) -> None:
+        self.host.listenUDP(7, Recorder(echo=True))
+        (sent,) = self.receive(frame(udpPacket(THEIRS, self.GROUP, 1, 7, b"payload"), b"\x33\x33\xff\0\xab\xcd"))
+        self.assertEqual(sent[22:38], packAddress(OURS))
+        self.assertEqual(self.receive(frame(echo(THEIRS, self.GROUP), b"\x33\x33\xff\0\xab\xcd")), [])
+
+    def test_otherHostsDoNotHearTheirGroups(self) -> None:
+        for answerFor in ([], ["10.0.0.0/8"]):
+            self.make("fd00::2/64", anyAddresses=["fd00::/32", "10.0.0.0/8"], answerFor=answerFor)
+            self.assertEqual(self.solicit(), [])
+            self.assertEqual(self.host.ip.counters["inAddrErrors"], 1)
 
 
 class QuestionTests(NDPTestCase):

@@ -13,6 +13,7 @@ from txtuntap.ethernet import EthernetProtocol
 from txtuntap.interfaces import IPacketReceiver, IRawPacketProtocol
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
+from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.neighbours import NeighbourCache, isStation
 from txtuntap.wire import arp as wire
 from txtuntap.wire.address import LINK_BROADCAST
@@ -27,7 +28,8 @@ class ARPProtocol(Layer):
     Answers requests for our addresses, and finds stations for a L{NeighbourCache}.
 
     Counters: C{inErrors} (no ARP for IPv4 over Ethernet, or from what is no station), C{inRequests}, C{inReplies},
-    C{outReplies}, C{inOthers} (about other addresses), C{inConflicts} (somebody else claims an address of ours).
+    C{outReplies}, C{outAnyReplies} (for an address that is ours only as part of a network), C{inOthers} (about other
+    addresses), C{inConflicts} (somebody else claims an address of ours).
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class ARPProtocol(Layer):
         isNeighbour: Callable[[bytes], bool],
         sourceFor: Callable[[bytes], bytes | None],
         conflict: Callable[[bytes, bytes], None],
+        answered: AnsweredNetworks,
     ) -> None:
         """
-        @param owns: tells whether we answer for an address.
+        @param owns: tells whether an address is ours by itself.
         @param isNeighbour: tells whether an address can be another host's.
         @param sourceFor: tells which address of ours to ask from.
         @param conflict: called with an address of ours and the station that claims it.
+        @param answered: which addresses besides are answered for.
         """
         super().__init__()
         self._ethernet = ethernet
@@ -52,6 +56,7 @@ class ARPProtocol(Layer):
         self._isNeighbour = isNeighbour
         self._sourceFor = sourceFor
         self._conflict = conflict
+        self._answered = answered
 
     def addProto(self, num: int, proto: Any) -> None:
         """
@@ -67,27 +72,34 @@ class ARPProtocol(Layer):
         if message is None or not isStation(message.senderLink) or not isStation(packet.linkSource):
             return self.dropped(packet, "inErrors")
         self.counters["inRequests" if message.opcode == wire.REQUEST else "inReplies"] += 1
-        sender = message.sender
-        if self._owns(sender):
-            if message.senderLink != self._ethernet.linkAddress:
-                self.counters["inConflicts"] += 1
-                self._conflict(sender, message.senderLink)
+        own = self._ethernet.linkAddress
+        sender, target = message.sender, message.target
+        if message.senderLink == own:
+            # Our own has come back.
             return
-        ours = self._owns(message.target)
+        if self._owns(sender):
+            self.counters["inConflicts"] += 1
+            return self._conflict(sender, message.senderLink)
+        asked = message.opcode == wire.REQUEST
+        probing = sender == _NOBODY
+        ours = self._owns(target)
         if self._isNeighbour(sender):
-            answer = message.opcode == wire.REPLY and message.targetLink == self._ethernet.linkAddress
-            if answer and packet.linkDest == self._ethernet.linkAddress:
+            answer = not asked and message.targetLink == own and packet.linkDest == own
+            if answer and sender in self._neighbours:
                 self._neighbours.confirmed(sender, message.senderLink)
             else:
-                self._neighbours.heard(sender, message.senderLink, ours and message.opcode == wire.REQUEST)
-        elif sender != _NOBODY:
+                remember = (ours and asked) or self._answered.covers(sender)
+                self._neighbours.heard(sender, message.senderLink, remember)
+        elif not probing:
             return self.dropped(packet, "inErrors")
-        if not ours:
+        elif asked and self._answered.covers(target):
+            # Whoever probes has the address next, unless somebody answers.
+            self._neighbours.heard(target, message.senderLink, True)
+        if not ours and (probing or not asked or not self._answered.answers(target)):
             return self.dropped(packet, "inOthers")
-        if message.opcode == wire.REQUEST:
-            self.counters["outReplies"] += 1
-            own = self._ethernet.linkAddress
-            reply = wire.ARP(wire.REPLY, own, message.target, message.senderLink, sender)
+        if asked:
+            self.counters["outReplies" if ours else "outAnyReplies"] += 1
+            reply = wire.ARP(wire.REPLY, own, target, message.senderLink, sender)
             self._ethernet.writeFrame([reply.pack()], message.senderLink, ETHERTYPE, own, packet.port)
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:

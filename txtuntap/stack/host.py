@@ -26,6 +26,7 @@ from txtuntap.ip import IPProtocol
 from txtuntap.packet import Packet
 from txtuntap.rawudp import RawUDPProtocol, UDPTransport
 from txtuntap.routing import StaticRoutes
+from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.arp import ARPProtocol
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.guard import AddressGuard
@@ -92,6 +93,8 @@ class Host(TCPElsewhere):
         linkAddress: str | bytes | None = None,
         gateways: Iterable[str] = (),
         anyAddresses: Iterable[str] = (),
+        answerFor: Iterable[str] = (),
+        answerExcept: Iterable[str] = (),
         addressLost: Callable[[str, bytes], None] | None = None,
         verifyChecksum: bool = True,
         random: Random | None = None,
@@ -103,7 +106,12 @@ class Host(TCPElsewhere):
         @param linkAddress: six octets or text; by default, a random locally administered one.
         @param gateways: default routes' next hops, one of each version at most.
         @param anyAddresses: whole networks whose every address is ours ("AnyIP"), in CIDR notation. They are reached by
-            a route: nothing here says to anybody on the link that we have them.
+            a route: by default, nothing here says to anybody on the link that we have them.
+        @param answerFor: networks among these, or parts of them, for whose addresses ARP requests and neighbour
+            solicitations are answered nonetheless: a host that is reached without a route. Whoever really has one of
+            them keeps it from when he is first heard. Never answered for are next hops, whoever is in C{neighbours},
+            and those who ask whether they may have an address.
+        @param answerExcept: addresses and networks that are not answered for.
         @param addressLost: called with an address of ours (text) that turned out to be another's, and the station that
             has it. The host goes on without it.
         @param tcp: a reactor for C{connectTCP} and C{listenTCP}: a host has no TCP of its own. It uses the kernel's
@@ -114,8 +122,12 @@ class Host(TCPElsewhere):
         """
         if reactor is None:
             from twisted.internet import reactor
-        if isinstance(addresses, str) or isinstance(gateways, str) or isinstance(anyAddresses, str):
-            raise ValueError("addresses, gateways and anyAddresses are lists: give ['10.0.0.2/24']")
+        lists = addresses, gateways, anyAddresses, answerFor, answerExcept
+        if any(isinstance(each, str) for each in lists):
+            raise ValueError(
+                "addresses, gateways, anyAddresses, answerFor and answerExcept are lists: give ['10.0.0.2/24']"
+            )
+        anyAddresses = list(anyAddresses)
         super().__init__(reactor, tcp)
         self._reactor: IReactorTime = reactor
         random = random or SystemRandom()
@@ -138,12 +150,19 @@ class Host(TCPElsewhere):
         self.ip.onDropped = self._ipDropped
         self.udp.onDropped = self._udpDropped
         self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked)
+        answered = AnsweredNetworks(self._own, self.neighbours, self.routes, anyAddresses, answerFor, answerExcept)
         self.arp = ARPProtocol(
-            self.ethernet, self.neighbours, self._own.isOwn, self._own.isNeighbour, self.ip.sourceFor, self._conflict
+            self.ethernet,
+            self.neighbours,
+            self._own.isOwn,
+            self._own.isNeighbour,
+            self.ip.sourceFor,
+            self._conflict,
+            answered,
         )
         self._guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost)
         self.ndp = self.icmp.ndp = NeighbourDiscovery(
-            self.ip, self.neighbours, self._own.isOwn, self._guard.isTentative, self._conflict
+            self.ip, self.neighbours, self._own.isOwn, self._guard.isTentative, self._conflict, answered
         )
         self.groups = self.icmp.groups = GroupProtocol(
             self.ip, reactor, random, self._groups, self._linkLocal, verifyChecksum

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from txtuntap.ip import IPProtocol
 from txtuntap.packet import Packet
 from txtuntap.routing import Route
+from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.neighbours import NeighbourCache, isStation
 from txtuntap.wire import icmp, ipv6
 from txtuntap.wire import ndp as wire
@@ -27,8 +28,9 @@ class NeighbourDiscovery:
     whose it is (RFC 4429 section 2.2).
 
     Counters: C{inErrors} (malformed, through a router, from what is no station or from our own), C{inFragments} (taken
-    apart, which nobody needs to: RFC 6980), C{inSolicits}, C{inAdvertisements}, C{outAdvertisements}, C{inOthers}
-    (about other addresses), C{inConflicts} (somebody else claims an address of ours).
+    apart, which nobody needs to: RFC 6980), C{inSolicits}, C{inAdvertisements}, C{outAdvertisements},
+    C{outAnyAdvertisements} (for an address that is ours only as part of a network), C{inOthers} (about other
+    addresses), C{inConflicts} (somebody else claims an address of ours).
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class NeighbourDiscovery:
         owns: Callable[[bytes], bool],
         isTentative: Callable[[bytes], bool],
         conflict: Callable[[bytes, bytes], None],
+        answered: AnsweredNetworks,
     ) -> None:
         """
-        @param owns: tells whether we answer for an address.
+        @param owns: tells whether an address is ours by itself.
         @param isTentative: tells whether an address of ours is still being asked for.
         @param conflict: called with an address of ours and the station that claims it.
+        @param answered: which addresses besides are answered for.
         """
         self.counters: Counter[str] = Counter()
         self._ip = ip
@@ -50,6 +54,7 @@ class NeighbourDiscovery:
         self._owns = owns
         self._isTentative = isTentative
         self._conflict = conflict
+        self._answered = answered
 
     def received(self, packet: Packet, message: bytes) -> None:
         """
@@ -108,24 +113,32 @@ class NeighbourDiscovery:
         if probing and (link is not None or packet.destAddress != solicitedNode(target)):
             self.counters["inErrors"] += 1
             return
-        if not self._owns(target):
+        ours = self._owns(target)
+        station = link or packet.linkSource or b""
+        # Whoever probes has the address next, unless somebody answers.
+        asker = target if probing else source
+        if self._answered.covers(asker):
+            self._neighbours.heard(asker, station, True)
+        elif link is not None and ours:
+            self._neighbours.heard(source, link, True)
+        if not ours and (probing or not self._answered.answers(target)):
             self.counters["inOthers"] += 1
-            return
-        tentative = self._isTentative(target)
-        if probing and tentative:
+        elif not ours:
+            # Without Override: whoever has it by itself goes before (section 7.2.8).
+            self.counters["outAnyAdvertisements"] += 1
+            self._send(wire.ADVERTISEMENT, wire.SOLICITED, target, wire.TARGET_LINK, target, source, station)
+        elif probing and self._isTentative(target):
             # Two want to have it: neither does (RFC 4862 section 5.4.3).
             self.counters["inConflicts"] += 1
-            self._conflict(target, packet.linkSource or b"")
-            return
-        self.counters["outAdvertisements"] += 1
-        if probing:
+            self._conflict(target, station)
+        elif probing:
             # Somebody wants to have it: it is taken.
+            self.counters["outAdvertisements"] += 1
             self.announce(target)
-            return
-        if link is not None:
-            self._neighbours.heard(source, link, True)
-        flags = wire.SOLICITED | (0 if tentative else wire.OVERRIDE)
-        self._send(wire.ADVERTISEMENT, flags, target, wire.TARGET_LINK, target, source, link or packet.linkSource)
+        else:
+            self.counters["outAdvertisements"] += 1
+            flags = wire.SOLICITED | (0 if self._isTentative(target) else wire.OVERRIDE)
+            self._send(wire.ADVERTISEMENT, flags, target, wire.TARGET_LINK, target, source, station)
 
     def _advertised(self, packet: Packet, message: bytes, target: bytes, link: bytes | None) -> None:
         self.counters["inAdvertisements"] += 1
@@ -136,8 +149,10 @@ class NeighbourDiscovery:
         elif self._owns(target):
             self.counters["inConflicts"] += 1
             self._conflict(target, link or packet.linkSource or b"")
-        elif solicited:
+        elif solicited and target in self._neighbours:
             self._neighbours.confirmed(target, link, bool(message[4] & 0x20))
+        elif self._answered.covers(target):
+            self._neighbours.heard(target, link or packet.linkSource or b"", True)
         elif link is not None:
             self._neighbours.heard(target, link, False)
 

@@ -131,6 +131,12 @@ class NeighbourCache:
                     del table[address]
                     self._end(entry)
 
+    def __contains__(self, address: bytes) -> bool:
+        """
+        Whether a packed address is known or being asked for. To look does nothing to it.
+        """
+        return address in self.entries or address in self.incomplete
+
     def lookup(self, address: bytes) -> bytes | None:
         """
         See L{INeighbours.lookup}. What has not been confirmed for long is, in the background.
@@ -184,17 +190,17 @@ class NeighbourCache:
         else:
             self._suspect(address, entry)
 
-    def heard(self, address: bytes, station: bytes, asksForUs: bool) -> None:
+    def heard(self, address: bytes, station: bytes, remember: bool) -> None:
         """
         A station has said, unasked, that it has an address. That may refresh what is known, and answer what is being
         asked; it never replaces a station by another before that was asked (or whoever can send takes over anybody's
         traffic).
 
-        @param asksForUs: whether it is about to hear from us, so that it is worth an entry.
+        @param remember: whether it is worth an entry: it is about to hear from us, say.
         """
         entry = self.entries.get(address)
         if entry is None:
-            if address in self.incomplete or asksForUs:
+            if address in self.incomplete or remember:
                 self._learn(address, station, STALE)
         elif entry.station != station:
             self._suspect(address, entry)

@@ -1,0 +1,75 @@
+"""
+Networks that are ours as a whole ("AnyIP"), as the link is told of them: by default, not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+
+from txtuntap.addresses import Addresses
+from txtuntap.routing import StaticRoutes
+from txtuntap.stack.neighbours import NeighbourCache
+
+
+class AnsweredNetworks:
+    """
+    The addresses that are answered for though they are ours only as part of a network. Others may have some of them:
+    whoever is heard to, or is a next hop of ours, is not answered for.
+    """
+
+    def __init__(
+        self,
+        own: Addresses,
+        neighbours: NeighbourCache,
+        routes: StaticRoutes,
+        anyAddresses: Iterable[str],
+        networks: Iterable[str],
+        exceptions: Iterable[str],
+    ) -> None:
+        """
+        @param own: of this host. Its IP layer is to hear solicitations for any address, if there are networks of IPv6.
+        @param neighbours: the stations that are known; C{routes}: the ways to others.
+        @param anyAddresses: the networks that are ours, in CIDR notation.
+        @param networks: those of them, or parts, that are answered for.
+        @param exceptions: addresses, and networks in CIDR notation, that are not.
+
+        @raise ValueError: one of them is none, or one of C{networks} is not ours.
+        """
+        self._own = own
+        self._neighbours = neighbours
+        self._routes = routes
+        self._networks, self._exceptions = Addresses(), Addresses()
+        ours = list(anyAddresses)
+        for network in networks:
+            if not isWithin(network, ours):
+                raise ValueError(f"answerFor: {network} is in none of anyAddresses: give it there as well")
+            self._networks.addNetwork(network)
+            own.hearsSolicitations = own.hearsSolicitations or ":" in network
+        for exception in exceptions:
+            self._exceptions.addNetwork(exception)
+
+    def covers(self, address: bytes) -> bool:
+        """
+        Whether a packed address is answered for unless somebody has it: who does is to be remembered.
+        """
+        return self._networks.owns(address) and not self._exceptions.owns(address) and self._own.isNeighbour(address)
+
+    def answers(self, address: bytes) -> bool:
+        """
+        Whether a packed address is answered for.
+        """
+        return self.covers(address) and address not in self._neighbours and address not in self._routes.gateways
+
+
+def isWithin(network: str, others: Iterable[str]) -> bool:
+    """
+    Whether a network lies in one of others; all in CIDR notation.
+
+    @raise ValueError: one of them is none.
+    """
+    net = ip_network(network)
+    return any(
+        net.version == other.version and net.prefixlen >= other.prefixlen and net.network_address in other
+        for other in map(ip_network, others)
+    )
