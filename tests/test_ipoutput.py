@@ -174,6 +174,44 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual((self.ip.mtu, IPProtocol().mtu), (100, 1500))
 
 
+class AddressTests(SynchronousTestCase):
+    """
+    Routes that come and go with addresses.
+    """
+
+    def setUp(self) -> None:
+        self.ip = IPProtocol([])
+
+    def way(self) -> bytes | None:
+        found: bytes | None = self.ip.routes.lookup(packAddress("fd00::9"))
+        return found
+
+    def test_networkOfAnAddressIsOnTheLinkUntilTheLast(self) -> None:
+        self.ip.addAddress("fd00::2/64")
+        self.ip.addAddress("fd00::3/64")
+        self.ip.removeAddress("fd00::2")
+        self.assertEqual(self.way(), packAddress("fd00::9"))
+        self.ip.removeAddress("fd00::3")
+        self.assertIsNone(self.way())
+
+    def test_networkThatIsNotOnTheLink(self) -> None:
+        self.ip.addAddress("fd00::2/64", onLink=False)
+        self.assertIsNone(self.way())
+
+    def test_routeGivenStays(self) -> None:
+        for onLink in (True, False):
+            self.ip.routes.add("fd00::/64", "fe80::1")
+            self.ip.addAddress("fd00::2/64", onLink)
+            self.ip.removeAddress("fd00::2")
+            self.assertEqual(self.way(), packAddress("fe80::1"))
+
+    def test_routeRemovedByHand(self) -> None:
+        self.ip.addAddress("fd00::2/64")
+        self.ip.routes.remove("fd00::/64")
+        self.ip.removeAddress("fd00::2")
+        self.assertIsNone(self.way())
+
+
 class WriteOnEthernetTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.port = Wire(100)

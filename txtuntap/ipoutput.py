@@ -30,7 +30,7 @@ from txtuntap.layer import Layer
 from txtuntap.loopback import Loopback
 from txtuntap.packet import Packet
 from txtuntap.pathmtu import FLOOR, PathMTUs
-from txtuntap.routing import Route, StaticNeighbours, StaticRoutes
+from txtuntap.routing import Network, Route, StaticNeighbours, StaticRoutes
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,
@@ -61,6 +61,7 @@ class IPOutput(Layer):
     @ivar own: our own addresses; L{None} where every datagram is delivered.
     @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
     @ivar neighbours: an L{INeighbours}, for Ethernet.
+    @ivar mtu6: the most octets in one datagram of IPv6, where routers have said that it is less than C{mtu}.
     @ivar paths: how large a packet may be on its way to a destination, where that is less than the link's MTU.
     """
 
@@ -79,6 +80,8 @@ class IPOutput(Layer):
         self.routes: Any = StaticRoutes() if routes is None else routes
         self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
         self._askers: OrderedDict[bytes, Packet] = OrderedDict()
+        self._linkRoutes: set[Network] = set()
+        self.mtu6: int | None = None
         self.paths = PathMTUs()
         self.own: Addresses | None = None
         if addresses is not None:
@@ -117,23 +120,25 @@ class IPOutput(Layer):
         transport = self.transport
         return cast(IEthernetTransport, transport) if IEthernetTransport.providedBy(transport) else None
 
-    def addAddress(self, address: str) -> None:
+    def addAddress(self, address: str, onLink: bool = True) -> None:
         """
         Have one more address, and a route to its network. With the first, what is for others is no longer delivered.
 
         @param address: in CIDR notation.
+        @param onLink: whether its network is on the link: without, there is no route.
 
         @raise ValueError: it is no address that a host can have, or is ours already.
         """
         if self.own is None:
             self.own = Addresses()
         interface = self.own.add(address)
-        if isinstance(self.routes, StaticRoutes) and interface.network not in self.routes:
+        if onLink and isinstance(self.routes, StaticRoutes) and interface.network not in self.routes:
             self.routes.add(interface.network)
+            self._linkRoutes.add(interface.network)
 
     def removeAddress(self, address: str | bytes) -> None:
         """
-        Have one address less; and, if it was the last in its network, no route there.
+        Have one address less; and, if it was the last in its network, not the route there that came with the first.
 
         @param address: without its prefix length.
 
@@ -143,8 +148,10 @@ class IPOutput(Layer):
             raise ValueError(f"{address!r} is no address of this host")
         network = self.own.remove(address).network
         last = all(other.network != network for other in self.own.interfaces)
-        if last and isinstance(self.routes, StaticRoutes) and network in self.routes:
-            self.routes.remove(network)
+        if last and network in self._linkRoutes:
+            self._linkRoutes.remove(network)
+            if network in self.routes:
+                self.routes.remove(network)
 
     def join(self, group: bytes) -> None:
         """
@@ -318,6 +325,8 @@ class IPOutput(Layer):
             )
             return
         mtu = self.mtu
+        if self.mtu6 is not None and len(route.dest) == 16:
+            mtu = min(mtu, self.mtu6)
         narrowest = False
         if self.paths:
             known = self.paths.lookup(route.dest, self.now())

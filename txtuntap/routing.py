@@ -100,10 +100,20 @@ class StaticRoutes:
         """
         See L{IRoutes.lookup}.
         """
+        found = self.match(dest)
+        return None if found is None else found[1]
+
+    def match(self, dest: bytes) -> tuple[int, bytes] | None:
+        """
+        @param dest: a packed IP address.
+
+        @return: the mask of the route there, as a number, which is the larger the longer the prefix is; and the next
+            hop.
+        """
         number = int.from_bytes(dest, "big")
         for mask, network, gateway in self._routes[len(dest)]:
             if number & mask == network:
-                return gateway or dest
+                return mask, gateway or dest
         return None
 
 
