@@ -95,6 +95,9 @@ class HostOptions(usage.Options):
         " DatagramProtocol class or zero-argument factory, found as 'python -m' would find it: in the working"
         " directory, on PYTHONPATH, or installed."
     )
+    optFlags: ClassVar = [
+        ["autoconfigure", None, "On a tap, take IPv6 addresses and routes from routers that advertise (SLAAC)."],
+    ]
     optParameters: ClassVar = [
         ["tun", None, None, "Name of the tun interface (IP packets)."],
         ["tap", None, None, "Name of the tap interface (Ethernet frames)."],
@@ -181,7 +184,9 @@ class HostOptions(usage.Options):
                     interfaceName(self[option])
                 except ValueError as e:
                     raise UsageError(f"--{option}: {e}") from e
-        if not self["addresses"] and not self["anyAddresses"]:
+        if self["autoconfigure"] and self["tap"] is None:
+            raise UsageError("--autoconfigure: only on a tap are there routers that advertise")
+        if not self["addresses"] and not self["anyAddresses"] and not self["autoconfigure"]:
             raise UsageError("give the host an --address, such as 10.0.0.2/24")
         for network in self["answerFor"]:
             if self["tap"] is None:
@@ -368,6 +373,7 @@ def makeService(options: Options) -> Service:
         anyAddresses=asked["anyAddresses"],
         answerFor=asked["answerFor"],
         answerExcept=asked["answerExcept"],
+        autoconfigure=bool(asked["autoconfigure"]),
     )
     interface = asked["tap"] if tap else asked["tun"]
     return HostService(interface, tap, host, asked["protocols"], asked["kernelAddresses"])

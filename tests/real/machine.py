@@ -199,6 +199,7 @@ def _state(host: Host) -> dict[str, Any]:
         "limits": len(host.icmp._limit._each),
         "flows": len(host.udp._flows),
         "paths": len(host.ip.paths),
+        "gateways": sorted(map(addressText, host.routes.gateways)),
         "delayedCalls": len(host.getDelayedCalls()),
         "resident": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
     }

@@ -35,6 +35,7 @@ PACKAGES = {
     "ip": "iproute2",
     "nmap": "nmap",
     "ping": "iputils-ping",
+    "radvd": "radvd",
     "setpriv": "util-linux",
     "tcpdump": "tcpdump",
     "traceroute": "traceroute",

@@ -129,6 +129,7 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
         ("--answer-for", [*options("tap"), "--any-address", "10.9.0.0/16", "--answer-for", "10.9.0.1/16"]),
         ("--answer-except", [*options("tap"), "--any-address", "10.9.0.0/16", "--answer-except", "10.9.0.7"]),
         ("--answer-except", [*options("tap"), "--answer-except", "here"]),
+        ("--autoconfigure", [*options("tun"), "--autoconfigure"]),
         ("--bogus", ["--bogus", *options()]),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),

@@ -4,6 +4,7 @@ A host on a link in memory, and the packets that tests send it.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from random import Random
 from typing import Any
@@ -103,6 +104,30 @@ def discovery(
     return icmpPacket(source, dest, kind, code, flags, body, hopLimit=hopLimit)
 
 
+def prefix(
+    network: str, valid: int = 86400, preferred: int | None = None, flags: int = ndp.ON_LINK | ndp.AUTONOMOUS
+) -> bytes:
+    """
+    An option that tells a prefix.
+
+    @param preferred: as long as it is C{valid}, if not given.
+    """
+    address, _, length = network.partition("/")
+    times = valid, valid if preferred is None else preferred
+    return struct.pack("!BBBBII4x16s", ndp.PREFIX, 4, int(length), flags, *times, packAddress(address))
+
+
+def routerAdvertisement(
+    *options: bytes, source: str = "fe80::1", dest: str = "ff02::1", lifetime: int = 1800, code: int = 0, **fields: Any
+) -> bytes:
+    """
+    A datagram with the advertisement of a router.
+    """
+    fields = {"hopLimit": 255, **fields}
+    body = bytes(8) + b"".join(options)
+    return icmpPacket(source, dest, ndp.ROUTER_ADVERTISEMENT, code, 64 << 24 | lifetime, body, **fields)
+
+
 def pieces(packet: bytes, size: int) -> list[bytes]:
     """
     The fragments of a datagram.
@@ -186,7 +211,8 @@ class LinkTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.device = MemoryDevice(mode)
         addresses = addresses or ("10.0.0.2/24", "fd00::2/64")
-        self.host = Host(list(addresses), self.clock, OWN, random=random or Random(1), **options)
+        options.setdefault("linkAddress", OWN)
+        self.host = Host(list(addresses), self.clock, random=random or Random(1), **options)
         top = self.host.ip if mode == TUN else self.host.ethernet
         self.port = TuntapPort("", top, reactor=self.clock, device=self.device)
         self.port.startListening()

@@ -63,3 +63,65 @@ class NDPTests(SynchronousTestCase):
 
     def test_targetThatIsAGroup(self) -> None:
         self.assertIsNone(ndp.parse(SOLICITATION[:8] + b"\xff\x02" + SOLICITATION[10:], ndp.SOURCE_LINK))
+
+
+class RouterAdvertisementTests(SynchronousTestCase):
+    ADVERTISEMENT = bytes.fromhex("86 00 0000 40 80 0708 00007530 000003e8")
+    PREFIX = bytes.fromhex("03 04 40 c0 00278d00 00093a80 00000000 20010db8000000010000000000000000")
+    MTU = bytes.fromhex("05 01 0000 000005b4")
+
+    def parse(self, *options: bytes) -> ndp.RouterAdvertisement | None:
+        return ndp.parseRouterAdvertisement(self.ADVERTISEMENT + b"".join(options))
+
+    def prefixes(self, *options: bytes) -> tuple[ndp.Prefix, ...]:
+        parsed = self.parse(*options)
+        assert parsed is not None
+        return parsed.prefixes
+
+    def test_withoutOptions(self) -> None:
+        self.assertEqual(self.parse(), ndp.RouterAdvertisement(1800, None, None, ()))
+
+    def test_everyOption(self) -> None:
+        address = bytes.fromhex("20010db8000000010000000000000000")
+        prefix = ndp.Prefix(address, 64, True, True, 2592000, 604800)
+        expected = ndp.RouterAdvertisement(1800, LINK, 1460, (prefix, prefix))
+        self.assertEqual(self.parse(SOURCE, UNKNOWN, self.PREFIX, self.MTU, self.PREFIX), expected)
+
+    def test_flags(self) -> None:
+        for flags, onLink, autonomous in ((0x80, True, False), (0x40, False, True), (0x3F, False, False)):
+            (prefix,) = self.prefixes(self.PREFIX[:3] + bytes((flags,)) + self.PREFIX[4:])
+            self.assertEqual((prefix.onLink, prefix.autonomous), (onLink, autonomous))
+
+    def test_lifetimesMayBeInfinite(self) -> None:
+        (prefix,) = self.prefixes(self.PREFIX[:4] + b"\xff" * 8 + self.PREFIX[12:])
+        self.assertEqual((prefix.valid, prefix.preferred), (float("inf"), float("inf")))
+        (prefix,) = self.prefixes(self.PREFIX[:4] + b"\xff\xff\xff\xfe" * 2 + self.PREFIX[12:])
+        self.assertEqual((prefix.valid, prefix.preferred), (0xFFFFFFFE, 0xFFFFFFFE))
+
+    def test_bitsThatDoNotCountAreZero(self) -> None:
+        for length, last in ((0, ""), (7, "fe"), (16, "ffff"), (128, "ff" * 16)):
+            (prefix,) = self.prefixes(self.PREFIX[:2] + bytes((length,)) + self.PREFIX[3:16] + b"\xff" * 16)
+            self.assertEqual((prefix.length, prefix.prefix.hex()), (length, last.ljust(32, "0")))
+
+    def test_prefixThatIsTooLong(self) -> None:
+        self.assertEqual(self.prefixes(self.PREFIX[:2] + b"\x81" + self.PREFIX[3:]), ())
+
+    def test_optionsOfAnotherLengthAreSkipped(self) -> None:
+        prefix = b"\x03\x03" + self.PREFIX[2:24]
+        mtu = b"\x05\x02" + self.MTU[2:] + bytes(8)
+        self.assertEqual(self.parse(prefix, mtu), self.parse())
+
+    def test_optionThatIsEmptyOrDoesNotEnd(self) -> None:
+        for option in (b"\x0e\0nonce!", b"\x0e\x02nonce!", self.PREFIX[:-1], b"\x0e"):
+            self.assertIsNone(self.parse(self.PREFIX, option))
+
+    def test_linkAddressOfNoStation(self) -> None:
+        for option in (b"\x01\x01" + bytes(6), b"\x01\x01\x01\0\x5e\0\0\x01", b"\x01\x02" + LINK + bytes(8)):
+            self.assertIsNone(self.parse(option))
+
+    def test_code(self) -> None:
+        self.assertIsNone(ndp.parseRouterAdvertisement(b"\x86\x01" + self.ADVERTISEMENT[2:]))
+
+    def test_truncated(self) -> None:
+        for length in range(8, 16):
+            self.assertIsNone(ndp.parseRouterAdvertisement(self.ADVERTISEMENT[:length]))

@@ -28,6 +28,7 @@ from txtuntap.rawudp import RawUDPProtocol, UDPTransport
 from txtuntap.routing import StaticRoutes
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.arp import ARPProtocol
+from txtuntap.stack.autoconf import Autoconfiguration, AutoconfiguredRoutes
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.icmp import ICMPProtocol
@@ -37,7 +38,13 @@ from txtuntap.stack.ping import Pong
 from txtuntap.stack.tcp import TCPElsewhere
 from txtuntap.wire import icmp, igmp
 from txtuntap.wire import udp as udpWire
-from txtuntap.wire.address import addressText, linkAddressText, packAddress, packLinkAddress
+from txtuntap.wire.address import (
+    addressText,
+    interfaceIdentifier,
+    linkAddressText,
+    packAddress,
+    packLinkAddress,
+)
 from txtuntap.wire.ethernet import ARP, IPV4, IPV6
 
 #: Ports handed out for port 0 (RFC 6056 section 3.2).
@@ -95,6 +102,7 @@ class Host(TCPElsewhere):
         anyAddresses: Iterable[str] = (),
         answerFor: Iterable[str] = (),
         answerExcept: Iterable[str] = (),
+        autoconfigure: bool = False,
         addressLost: Callable[[str, bytes], None] | None = None,
         verifyChecksum: bool = True,
         random: Random | None = None,
@@ -112,6 +120,8 @@ class Host(TCPElsewhere):
             them keeps it from when he is first heard. Never answered for are next hops, whoever is in C{neighbours},
             and those who ask whether they may have an address.
         @param answerExcept: addresses and networks that are not answered for.
+        @param autoconfigure: whether, on a tap, to ask for routers and believe what they say: addresses and routes of
+            IPv6 come by themselves (SLAAC, RFC 4862).
         @param addressLost: called with an address of ours (text) that turned out to be another's, and the station that
             has it. The host goes on without it.
         @param tcp: a reactor for C{connectTCP} and C{listenTCP}: a host has no TCP of its own. It uses the kernel's
@@ -134,7 +144,7 @@ class Host(TCPElsewhere):
         self.linkAddress = randomLinkAddress() if linkAddress is None else packLinkAddress(linkAddress)
         self._addressLost = addressLost
         self.neighbours = NeighbourCache(reactor, random, self._solicit)
-        self.routes = StaticRoutes()
+        self.routes = AutoconfiguredRoutes(self.neighbours) if autoconfigure else StaticRoutes()
         self.ip = IPProtocol([], verifyChecksum, self.routes, self.neighbours, reactor)
         for address in addresses:
             self.ip.addAddress(address)
@@ -169,6 +179,12 @@ class Host(TCPElsewhere):
         )
         self.ip.addProto(igmp.PROTOCOL, self.groups)
         self._own.onGroups = self.groups.changed
+        self.autoconfiguration: Autoconfiguration | None = None
+        if isinstance(self.routes, AutoconfiguredRoutes):
+            identifier = interfaceIdentifier(self.linkAddress)
+            self.autoconfiguration = self.ndp.autoconfiguration = Autoconfiguration(
+                reactor, random, self.ip, self._own, self.routes, self._guard, identifier, self.ndp.solicitRouters
+            )
         self.ethernet.addProto(ARP, self.arp)
         self.ethernet.addProto(IPV4, self.ip)
         self.ethernet.addProto(IPV6, self.ip)
@@ -208,6 +224,8 @@ class Host(TCPElsewhere):
         """
         self.ip.removeAddress(address)
         self._guard.release(packAddress(address))
+        if self.autoconfiguration is not None:
+            self.autoconfiguration.lost(packAddress(address))
 
     def addRoute(self, network: str, gateway: str | None = None) -> None:
         """
@@ -230,7 +248,9 @@ class Host(TCPElsewhere):
         """
         The counters of all parts, by the part's name.
         """
-        parts = ("ethernet", "arp", "ndp", "neighbours", "ip", "icmp", "groups", "udp")
+        parts = ["ethernet", "arp", "ndp", "neighbours", "ip", "icmp", "groups", "udp"]
+        if self.autoconfiguration is not None:
+            parts.append("autoconfiguration")
         return {part: dict(getattr(self, part).counters) for part in parts}
 
     # Others
@@ -330,13 +350,13 @@ class Host(TCPElsewhere):
     # The link
 
     def _linked(self) -> None:
-        link = self.linkAddress
-        eui64 = bytes((link[0] ^ 2,)) + link[1:3] + b"\xff\xfe" + link[3:]
-        linkLocal = b"\xfe\x80" + bytes(6) + eui64
+        linkLocal = b"\xfe\x80" + bytes(6) + interfaceIdentifier(self.linkAddress)
         if not self._own.isOwn(linkLocal):
             self.ip.addAddress(f"{addressText(linkLocal)}/64")
         for interface in self.ip.addresses:
             self._guard.claim(interface.packed)
+        if self.autoconfiguration is not None:
+            self.autoconfiguration.start()
 
     def _linkLocal(self) -> bytes | None:
         """
@@ -351,6 +371,8 @@ class Host(TCPElsewhere):
         return cast("set[bytes]", self._own.groups(solicited=bool(self.ethernet.numPorts)))
 
     def _unlinked(self) -> None:
+        if self.autoconfiguration is not None:
+            self.autoconfiguration.stop()
         self._guard.clear()
         self.neighbours.clear()
 
@@ -369,6 +391,8 @@ class Host(TCPElsewhere):
     def _lost(self, address: bytes, station: bytes) -> None:
         text = addressText(address)
         self.ip.removeAddress(address)
+        if self.autoconfiguration is not None:
+            self.autoconfiguration.lost(address)
         self._log.warn("{address} is taken by {station}", address=text, station=linkAddressText(station))
         if self._addressLost is not None:
             try:

@@ -121,7 +121,7 @@ class ICMPProtocol(Layer):
             self._errorReceived(packet, kind, code, rest, message)
         elif not four and self.groups is not None and kind == mld.QUERY:
             self.groups.queryReceived(packet, message)
-        elif not four and self.ndp is not None and kind in (ndp.SOLICITATION, ndp.ADVERTISEMENT):
+        elif not four and self.ndp is not None and kind in self.ndp.kinds:
             self.ndp.received(packet, message)
         else:
             self.dropped(packet, "inUnknown")

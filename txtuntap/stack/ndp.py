@@ -1,5 +1,6 @@
 """
-Neighbour discovery for IPv6: says who has our addresses, and asks who has others (RFC 4861 section 7.2, RFC 4862).
+Neighbour discovery for IPv6: says who has our addresses, and asks who has others (RFC 4861 section 7.2, RFC 4862). And
+asks for routers, if it is to.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from txtuntap.ip import IPProtocol
 from txtuntap.packet import Packet
 from txtuntap.routing import Route
 from txtuntap.stack.anyip import AnsweredNetworks
+from txtuntap.stack.autoconf import Autoconfiguration
 from txtuntap.stack.neighbours import NeighbourCache, isStation
 from txtuntap.wire import icmp, ipv6
 from txtuntap.wire import ndp as wire
 from txtuntap.wire.address import groupLinkAddress, packAddress, solicitedNode
 
 _ALL_NODES = packAddress("ff02::1")
+_ALL_ROUTERS = packAddress("ff02::2")
 _NOBODY = bytes(16)
+
+_KINDS = frozenset((wire.SOLICITATION, wire.ADVERTISEMENT))
 
 
 class NeighbourDiscovery:
@@ -30,7 +35,10 @@ class NeighbourDiscovery:
     Counters: C{inErrors} (malformed, through a router, from what is no station or from our own), C{inFragments} (taken
     apart, which nobody needs to: RFC 6980), C{inSolicits}, C{inAdvertisements}, C{outAdvertisements},
     C{outAnyAdvertisements} (for an address that is ours only as part of a network), C{inOthers} (about other
-    addresses), C{inConflicts} (somebody else claims an address of ours).
+    addresses), C{inConflicts} (somebody else claims an address of ours), C{inRouterAdvertisements},
+    C{outRouterSolicits}.
+
+    @ivar autoconfiguration: what is told of routers; L{None}: nobody is.
     """
 
     def __init__(
@@ -55,28 +63,41 @@ class NeighbourDiscovery:
         self._isTentative = isTentative
         self._conflict = conflict
         self._answered = answered
+        self.autoconfiguration: Autoconfiguration | None = None
+
+    @property
+    def kinds(self) -> frozenset[int]:
+        """
+        The types of messages that are to come here.
+        """
+        return _KINDS if self.autoconfiguration is None else _KINDS | {wire.ROUTER_ADVERTISEMENT}
 
     def received(self, packet: Packet, message: bytes) -> None:
         """
-        A solicitation or an advertisement has come.
+        A message of one of L{kinds} has come.
 
         @param message: the ICMPv6 message, which sums up.
         """
         if packet.reassembled or _isFragment(packet):
             self.counters["inFragments"] += 1
             return
-        solicitation = message[0] == wire.SOLICITATION
-        parsed = wire.parse(message, wire.SOURCE_LINK if solicitation else wire.TARGET_LINK)
-        ethernet = packet.ethernet
-        if parsed is None or packet.hopLimit != wire.HOP_LIMIT or ethernet is None or not isStation(packet.linkSource):
+        ethernet, station = packet.ethernet, packet.linkSource
+        if packet.hopLimit != wire.HOP_LIMIT or ethernet is None or not isStation(station):
             self.counters["inErrors"] += 1
-        elif packet.linkSource == ethernet.linkAddress:
+        elif station == ethernet.linkAddress:
             # Our own has come back (RFC 4862 appendix A): nobody else wants the address.
             self.counters["inErrors"] += 1
-        elif solicitation:
-            self._solicited(packet, *parsed)
+        elif message[0] == wire.ROUTER_ADVERTISEMENT:
+            self._routerAdvertised(packet, message)
         else:
-            self._advertised(packet, message, *parsed)
+            solicitation = message[0] == wire.SOLICITATION
+            parsed = wire.parse(message, wire.SOURCE_LINK if solicitation else wire.TARGET_LINK)
+            if parsed is None:
+                self.counters["inErrors"] += 1
+            elif solicitation:
+                self._solicited(packet, *parsed)
+            else:
+                self._advertised(packet, message, *parsed)
 
     def solicit(self, address: bytes, station: bytes | None) -> None:
         """
@@ -105,6 +126,17 @@ class NeighbourDiscovery:
         Tell everybody that C{address} is ours.
         """
         self._send(wire.ADVERTISEMENT, wire.OVERRIDE, address, wire.TARGET_LINK, address, _ALL_NODES, None)
+
+    def solicitRouters(self) -> None:
+        """
+        Ask routers to advertise themselves (RFC 4861 section 4.1).
+        """
+        source = self._ip.sourceFor(_ALL_ROUTERS)
+        option: int | None = wire.SOURCE_LINK
+        if source is None or self._isTentative(source):
+            source, option = _NOBODY, None
+        self.counters["outRouterSolicits"] += 1
+        self._send(wire.ROUTER_SOLICITATION, 0, b"", option, source, _ALL_ROUTERS, None)
 
     def _solicited(self, packet: Packet, target: bytes, link: bytes | None) -> None:
         self.counters["inSolicits"] += 1
@@ -146,7 +178,10 @@ class NeighbourDiscovery:
         group = packet.destAddress[0] == 0xFF
         if solicited and group:
             self.counters["inErrors"] += 1
-        elif self._owns(target):
+            return
+        if not message[4] & 0x80:
+            self._isNoRouter(target, link)
+        if self._owns(target):
             self.counters["inConflicts"] += 1
             self._conflict(target, link or packet.linkSource or b"")
         elif solicited and target in self._neighbours:
@@ -155,6 +190,26 @@ class NeighbourDiscovery:
             self._neighbours.heard(target, link or packet.linkSource or b"", True)
         elif link is not None:
             self._neighbours.heard(target, link, False)
+
+    def _routerAdvertised(self, packet: Packet, message: bytes) -> None:
+        advertisement = wire.parseRouterAdvertisement(message)
+        router = packet.sourceAddress
+        if advertisement is None or router[0] != 0xFE or router[1] & 0xC0 != 0x80 or self.autoconfiguration is None:
+            self.counters["inErrors"] += 1
+            return
+        self.counters["inRouterAdvertisements"] += 1
+        self.autoconfiguration.advertised(router, advertisement)
+        if advertisement.link is not None:
+            self._neighbours.heard(router, advertisement.link, self.autoconfiguration.isRouter(router))
+
+    def _isNoRouter(self, target: bytes, link: bytes | None) -> None:
+        """
+        Somebody says that an address is that of a host: if it was a router's, that has changed (RFC 4861 section
+        7.2.5).
+        """
+        known = self._neighbours.entries.get(target)
+        if self.autoconfiguration is not None and known is not None and link in (None, known.station):
+            self.autoconfiguration.removeRouter(target)
 
     def _send(
         self,

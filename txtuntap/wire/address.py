@@ -106,3 +106,10 @@ def solicitedNode(address: bytes) -> bytes:
     The solicited-node group of an IPv6 address (RFC 4291 section 2.7.1).
     """
     return b"\xff\x02" + bytes(9) + b"\x01\xff" + address[13:]
+
+
+def interfaceIdentifier(link: bytes) -> bytes:
+    """
+    The last eight octets of an IPv6 address made of a link address (EUI-64: RFC 4291 appendix A).
+    """
+    return bytes((link[0] ^ 2,)) + link[1:3] + b"\xff\xfe" + link[3:]
