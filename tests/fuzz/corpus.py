@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.fuzz.ingress import ASKING, ECHO, GROUP, GROUP6, LISTENING, OURS, OURS6, STATION, THEIRS, THEIRS6, join
-from tests.stack.link import NOBODY, arpFrame, discovery, echo, frame, icmpPacket
+from tests.stack.link import NOBODY, arpFrame, discovery, echo, frame, icmpPacket, prefix, routerAdvertisement
 from txtuntap.testing import ethernetFrame, ipPacket, udpPacket
 from txtuntap.wire import icmp, igmp, ipv6, mld, ndp
-from txtuntap.wire.address import LINK_BROADCAST, packAddress, solicitedNode
+from txtuntap.wire.address import LINK_BROADCAST, addressText, packAddress, solicitedNode
 from txtuntap.wire.arp import REPLY, REQUEST
 
 _PEER = b"\x02\0\0\0\0\x02"
@@ -83,6 +83,8 @@ def frames() -> Iterator[list[bytes]]:
         (REQUEST, OURS, OURS),
         (REPLY, "10.0.0.9", OURS),
         (REQUEST, "10.0.0.9", "10.77.0.1"),
+        (REQUEST, NOBODY, "10.77.0.1"),
+        (REQUEST, "10.77.0.9", "10.77.200.1"),
     ):
         yield [arpFrame(opcode, sender, target)]
     for kind, source, dest, option in (
@@ -93,6 +95,15 @@ def frames() -> Iterator[list[bytes]]:
     ):
         group = solicitedNode(packAddress(OURS6))
         yield [frame(discovery(kind, source, dest, OURS6, option, flags=0x60000000), b"\x33\x33" + group[12:])]
+    for target in ("fd77::9", "fd78::9"):
+        for source in (THEIRS6, "::", "fd77::8"):
+            group = solicitedNode(packAddress(target))
+            packet = discovery(ndp.SOLICITATION, source, addressText(group), target, None if source == "::" else 1)
+            yield [frame(packet, b"\x33\x33" + group[12:])]
+    told = [prefix("2001:db8:0:1::/64"), prefix("2001:db8::/48", 0xFFFFFFFF, 0, 0x80), b"\5\1\0\0\0\0\5\xdc"]
+    for lifetime in (0, 1, 1800):
+        packet = routerAdvertisement(*told, b"\1\1" + _PEER, lifetime=lifetime)
+        yield [frame(packet, b"\x33\x33\0\0\0\1"), frame(echo(THEIRS6, "2001:db8:0:1:0:ff:fe00:1"))]
     for vlan in (0, 7):
         yield [ethernetFrame(_PEER, STATION, 0x0800, echo(THEIRS, OURS), vlan=vlan)]
     yield [ethernetFrame(_PEER, LINK_BROADCAST, 0x0800, echo(THEIRS, OURS) + bytes(18))]

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from txtuntap import Host, TuntapPort, fragments, ipoutput, pathmtu, rawudp, udptransport
 from txtuntap import addresses as addressTable
-from txtuntap.stack import neighbours
+from txtuntap.stack import autoconf, neighbours
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.testing import TAP, TUN, MemoryDevice
 
@@ -98,6 +98,9 @@ class Ingress:
             linkAddress=STATION,
             gateways=[THEIRS, THEIRS6],
             anyAddresses=["10.77.0.0/16", "fd77::/48"],
+            answerFor=["10.77.0.0/17", "fd77::/49"],
+            answerExcept=["10.77.0.7"],
+            autoconfigure=True,
             verifyChecksum=False,
             random=Random(1),
         )
@@ -150,6 +153,9 @@ class Ingress:
         for name, table, bound in (
             ("neighbours", host.neighbours.entries, neighbours.MAX_ENTRIES),
             ("incomplete neighbours", host.neighbours.incomplete, neighbours.MAX_INCOMPLETE),
+            ("routers", host.routes.routers, autoconf.MAX_ROUTERS),
+            ("prefixes on the link", host.autoconfiguration._onLink, autoconf.MAX_PREFIXES),
+            ("addresses formed", host.autoconfiguration._formed, autoconf.MAX_PREFIXES),
             ("flows", host.udp._flows, rawudp.MAX_FLOWS),
             ("written", host.udp._written, rawudp.MAX_WRITTEN),
             ("peers", max(flows, key=len), udptransport.MAX_PEERS),
