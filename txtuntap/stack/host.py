@@ -384,6 +384,7 @@ class Host(TCPElsewhere):
 
     def _announce(self, address: bytes) -> None:
         (self.arp if len(address) == 4 else self.ndp).announce(address)
+        self.groups.settled()
 
     def _conflict(self, address: bytes, station: bytes) -> None:
         self._guard.conflict(address, station)

@@ -119,8 +119,8 @@ class ICMPProtocol(Layer):
             self._answer(packet, wire.TIMESTAMP_REPLY, rest, times)
         elif kind in wire.ERRORS if four else kind < wire.FIRST_INFORMATIONAL6:
             self._errorReceived(packet, kind, code, rest, message)
-        elif not four and self.groups is not None and kind == mld.QUERY:
-            self.groups.queryReceived(packet, message)
+        elif not four and self.groups is not None and (kind == mld.QUERY or kind in mld.REPORTS):
+            self.groups.mldReceived(packet, message)
         elif not four and self.ndp is not None and kind in self.ndp.kinds:
             self.ndp.received(packet, message)
         else:

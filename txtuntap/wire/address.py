@@ -78,6 +78,20 @@ def isGroup(address: bytes) -> bool:
     return 0xE0 <= address[0] < 0xF0 or address == LIMITED_BROADCAST if len(address) == 4 else address[0] == 0xFF
 
 
+def isMulticast(address: bytes) -> bool:
+    """
+    Whether a packed IP address is that of a group that can be joined: as L{isGroup}, without the limited broadcast.
+    """
+    return 0xE0 <= address[0] < 0xF0 if len(address) == 4 else address[0] == 0xFF
+
+
+def isInterfaceLocal(group: bytes) -> bool:
+    """
+    Whether nothing that goes to a packed group gets to a link (RFC 4291 section 2.7): IPv4 has no such groups.
+    """
+    return len(group) == 16 and group[1] & 0x0F <= 1
+
+
 def isHost(address: bytes) -> bool:
     """
     Whether a packed IP address can be that of one host on a network: the only kind that may be a source that is

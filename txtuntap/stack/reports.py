@@ -1,0 +1,193 @@
+"""
+When to say which groups we are in: the host's part of IGMP (RFC 3376 section 5) and of MLD (RFC 3810 section 6), which
+differ in their messages only.
+
+A change is told at once, and once more; a question is answered after a random time. Where a querier speaks an older
+version, so do we (RFC 3376 section 7.2.1, RFC 3810 section 8.2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from itertools import islice
+from random import Random
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
+
+#: How often a change is told, and within how many seconds again (Robustness Variable, Unsolicited Report Interval).
+ROBUSTNESS = 2
+UNSOLICITED_INTERVAL = 1.0
+
+#: Seconds for which a querier of an older version counts after it asked (Older Version Querier Present Timeout): twice
+#: the time from one question to the next, and the time for an answer, as they are by default.
+OLDER_QUERIER_PRESENT = 2 * 125.0 + 10.0
+
+#: Packets that are sent at once, and seconds from then to the next: however much there is to tell, and however often
+#: somebody asks.
+MAX_AT_ONCE = 16
+PAUSE = 0.1
+
+#: Changes that wait to be told. With more, groups are left without a word: routers will ask for them in vain.
+MAX_CHANGES = 2048
+
+
+class Reporter:
+    """
+    Says which groups we are in, of one version of IP.
+
+    @ivar groups: packed groups that we are in, as far as routers are to know.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        random: Random,
+        version: int,
+        fits: Callable[[int], int],
+        send: Callable[[int, list[Record]], None],
+    ) -> None:
+        """
+        @param version: the newest of the protocol.
+        @param fits: tells, for a version, how many records go into one packet.
+        @param send: called with a version and records.
+        """
+        self._clock = clock
+        self._random = random
+        self._newest = version
+        self._fits = fits
+        self._send = send
+        self.groups: Set[bytes] = frozenset()
+        # How often each change has to be told yet, and what was asked about.
+        self._changes: dict[bytes, int] = {}
+        self._asked: set[bytes] = set()
+        self._telling = _Alarm(clock, self._tell)
+        self._answering = _Alarm(clock, self._answer)
+        self._told: float | None = None
+        # When a querier of an older version has asked last.
+        self._heard: dict[int, float] = {}
+
+    def update(self, groups: Set[bytes]) -> None:
+        """
+        We are in these groups now.
+        """
+        for group in groups ^ self.groups:
+            if group in groups or len(self._changes) < MAX_CHANGES:
+                self._changes[group] = ROBUSTNESS
+        self.groups = groups
+        self._tellSoon()
+
+    def repeat(self) -> None:
+        """
+        Tell all again: it was told in vain.
+        """
+        self._changes.update(dict.fromkeys(self.groups, ROBUSTNESS))
+        self._tellSoon()
+
+    def queried(self, query: Query) -> None:
+        """
+        Somebody asks.
+        """
+        # An IGMPv2 question about one group says nothing about the querier's version.
+        if query.version < self._newest and (query.general or query.version == 1):
+            before = self.version
+            self._heard[query.version] = self._clock.seconds()
+            if self.version != before:
+                self._forget()
+        asked = self.groups if query.general else self.groups & {query.group}
+        if asked:
+            # One answer for all that is asked, in time for the most pressing: whoever names a long time must not keep
+            # others from theirs.
+            self._asked |= asked
+            self._answering.within(PAUSE + self._random.random() * max(0.0, query.delay - PAUSE))
+
+    def stop(self) -> None:
+        """
+        There is nobody to tell any more.
+        """
+        self._forget()
+        self._heard.clear()
+        self.groups = frozenset()
+
+    @property
+    def version(self) -> int:
+        """
+        Of the protocol that is spoken now.
+        """
+        now = self._clock.seconds()
+        heard = [version for version, when in self._heard.items() if 0 <= now - when < OLDER_QUERIER_PRESENT]
+        return min(heard, default=self._newest)
+
+    def _forget(self) -> None:
+        self._changes.clear()
+        self._asked.clear()
+        self._telling.cancel()
+        self._answering.cancel()
+
+    def _tellSoon(self) -> None:
+        """
+        Tell what has changed at once: what changes in one turn goes in one report.
+        """
+        if self._changes:
+            since = PAUSE if self._told is None else self._clock.seconds() - self._told
+            self._telling.within(PAUSE - since if 0 <= since < PAUSE else 0.0)
+
+    def _tell(self) -> None:
+        version = self.version
+        # What has not been told at all comes first.
+        told = sorted(self._changes, key=lambda group: -self._changes[group])[: self._atOnce(version)]
+        left = self._changes[told[0]]
+        for group in told:
+            self._changes[group] -= 1
+            if not self._changes[group]:
+                del self._changes[group]
+        self._told = self._clock.seconds()
+        if self._changes:
+            goesOn = max(self._changes.values()) == left
+            self._telling.within(PAUSE if goesOn else max(PAUSE, self._random.random() * UNSOLICITED_INTERVAL))
+        self._send(version, [(TO_EXCLUDE if group in self.groups else TO_INCLUDE, group) for group in told])
+
+    def _answer(self) -> None:
+        version = self.version
+        told = list(islice(self._asked, self._atOnce(version)))
+        self._asked.difference_update(told)
+        if self._asked:
+            self._answering.within(PAUSE)
+        self._send(version, [(IS_EXCLUDE, group) for group in told if group in self.groups])
+
+    def _atOnce(self, version: int) -> int:
+        return MAX_AT_ONCE * self._fits(version)
+
+
+class _Alarm:
+    """
+    Calls at the earliest of the times that it is given.
+    """
+
+    def __init__(self, clock: IReactorTime, ring: Callable[[], None]) -> None:
+        self._clock = clock
+        self._ring = ring
+        self._call: IDelayedCall | None = None
+
+    def within(self, delay: float) -> None:
+        """
+        Call in C{delay} seconds at the latest.
+        """
+        if self._call is not None:
+            if self._call.getTime() <= self._clock.seconds() + delay:
+                return
+            self._call.cancel()
+        self._call = self._clock.callLater(delay, self._rings)
+
+    def cancel(self) -> None:
+        """
+        Do not call.
+        """
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _rings(self) -> None:
+        self._call = None
+        self._ring()
