@@ -8,7 +8,15 @@ import errno
 from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
-from txtuntap.wire.address import LIMITED_BROADCAST, isHost, packAddress, solicitedNode
+from txtuntap.wire.address import (
+    LIMITED_BROADCAST,
+    addressText,
+    isGroup,
+    isHost,
+    isMulticast,
+    packAddress,
+    solicitedNode,
+)
 
 #: Scopes: link-local, global.
 _LINK, _GLOBAL = 2, 14
@@ -21,8 +29,6 @@ Interface = IPv4Interface | IPv6Interface
 
 #: Groups that every host is in (RFC 1112 section 4, RFC 4291 section 2.8).
 ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
-
-_ALL_HOSTS = packAddress(ALL_HOSTS[0])
 
 #: What all solicited-node groups begin with (RFC 4291 section 2.7.1).
 _SOLICITED_NODE = packAddress("ff02::1:ff00:0")[:13]
@@ -116,8 +122,11 @@ class Addresses:
 
         @param group: a packed address.
 
+        @raise ValueError: it is not a group's.
         @raise OSError: we are in L{MAX_GROUPS} others (C{ENOBUFS}).
         """
+        if not isMulticast(group):
+            raise ValueError(f"{addressText(group)} is not the address of a group")
         if group not in self._joined and len(self._joined) >= MAX_GROUPS:
             raise OSError(errno.ENOBUFS, f"this host is in {MAX_GROUPS} groups already: leave one of them first")
         self._joined[group] = self._joined.get(group, 0) + 1
@@ -127,7 +136,11 @@ class Addresses:
     def leave(self, group: bytes) -> None:
         """
         Undo one L{join}.
+
+        @raise ValueError: we are not in it.
         """
+        if group not in self._joined:
+            raise ValueError(f"this host has not joined {addressText(group)}")
         self._joined[group] -= 1
         if not self._joined[group]:
             del self._joined[group]
@@ -191,10 +204,8 @@ class Addresses:
             return False
         if not isHost(source):
             # Who has no address yet has nothing better to give: DHCP's discovery, duplicate address detection.
-            # So have switches that ask who listens to which group.
-            return not any(source) and (
-                dest[0] == 0xFF if len(source) == 16 else dest in (LIMITED_BROADCAST, _ALL_HOSTS)
-            )
+            # So have switches that ask who listens to which group (RFC 4541 section 2.1.1).
+            return not any(source) and isGroup(dest)
         return True
 
     def admits(self, both: bytes) -> bool:

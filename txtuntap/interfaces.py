@@ -255,17 +255,20 @@ class IIPTransport(Interface):
 
         @param group: a packed address.
 
+        @raise ValueError: it is not a group's.
         @raise OSError: we are in too many (C{ENOBUFS}).
         """
 
     def leave(group: bytes) -> None:
         """
         Undo one C{join}.
+
+        @raise ValueError: we are not in it.
         """
 
     def isMember(group: bytes) -> bool:
         """
-        Whether datagrams to a group are delivered here.
+        Whether we are in a group: by C{join}, or as every host is.
         """
 
 

@@ -39,6 +39,7 @@ from txtuntap.wire.address import (
     groupLinkAddress,
     isGroup,
     isHost,
+    isMulticast,
     packAddress,
 )
 from txtuntap.wire.ethernet import IPV4, IPV6
@@ -83,11 +84,13 @@ class IPOutput(Layer):
         self._linkRoutes: set[Network] = set()
         self.mtu6: int | None = None
         self.paths = PathMTUs()
+        # Groups may be joined before there is an address.
+        self._ours = Addresses()
         self.own: Addresses | None = None
         if addresses is not None:
             if isinstance(addresses, str):
                 raise ValueError(f"addresses is a list of addresses: give [{addresses!r}]")
-            self.own = Addresses()
+            self.own = self._ours
             for address in addresses:
                 self.addAddress(address)
 
@@ -129,9 +132,8 @@ class IPOutput(Layer):
 
         @raise ValueError: it is no address that a host can have, or is ours already.
         """
-        if self.own is None:
-            self.own = Addresses()
-        interface = self.own.add(address)
+        interface = self._ours.add(address)
+        self.own = self._ours
         if onLink and isinstance(self.routes, StaticRoutes) and interface.network not in self.routes:
             self.routes.add(interface.network)
             self._linkRoutes.add(interface.network)
@@ -157,21 +159,19 @@ class IPOutput(Layer):
         """
         See L{IIPTransport.join}.
         """
-        if self.own is not None:
-            self.own.join(group)
+        self._ours.join(group)
 
     def leave(self, group: bytes) -> None:
         """
         See L{IIPTransport.leave}.
         """
-        if self.own is not None:
-            self.own.leave(group)
+        self._ours.leave(group)
 
     def isMember(self, group: bytes) -> bool:
         """
         See L{IIPTransport.isMember}.
         """
-        return self.own is not None and isGroup(group) and group in self.own.local
+        return isMulticast(group) and group in self._ours.local
 
     def write(
         self,

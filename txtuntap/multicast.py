@@ -4,16 +4,20 @@ What the transport of a C{DatagramProtocol} can do with groups: C{IMulticastTran
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import MulticastJoinError
+from twisted.internet.error import InvalidAddressError, MulticastJoinError
 
-from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isGroup, packAddress
+from txtuntap.wire.address import addressText, isInterfaceLocal, isMulticast, packAddress
+from txtuntap.wire.udp import PROTOCOL
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport
     from txtuntap.rawudp import RawUDPProtocol
+    from txtuntap.routing import Route
 
 
 class MulticastTransport:
@@ -22,22 +26,22 @@ class MulticastTransport:
 
     A host has one link: where C{twisted.internet} takes an interface, an address of ours or nothing is good.
 
-    @ivar groups: packed groups that this transport has joined.
+    @ivar interface: the packed address that the transport is on; of zeros for all of its version, empty for all.
+    @ivar listening: whether the transport is on its port.
+    @ivar groups: packed groups that this transport has joined, and whether the IP layer knows.
     """
+
+    interface: bytes
+    listening: bool
 
     def __init__(self, udp: RawUDPProtocol) -> None:
         self._udp = udp
-        self.groups: list[bytes] = []
+        self.groups: dict[bytes, bool] = {}
+        # Joined before the layers were stopped. A protocol that is started again joins again.
+        self._before: set[bytes] = set()
         self._ttl = 1
         self._loops = True
         self._outgoing = b""
-
-    @property
-    def ip(self) -> IIPTransport | None:
-        """
-        The IP layer below, while there is one.
-        """
-        return self._udp.ip
 
     def joinGroup(self, addr: str, interface: str = "") -> Deferred[None]:
         """
@@ -49,45 +53,68 @@ class MulticastTransport:
         @param addr: the group's address.
         @param interface: an address of ours, or C{""}.
 
-        @return: fires when it is joined; fails with C{MulticastJoinError} if C{addr} is no group, is joined by this
-            transport already, C{interface} is not ours, or there are too many.
+        @return: fires when it is joined; fails with C{MulticastJoinError} if C{addr} is no group of a version that the
+            transport is for, is joined by it already, C{interface} is not ours, or there are too many.
         """
+        ip = self._udp.ip
         try:
+            if not self.listening:
+                raise OSError(errno.EBADF, "this transport is not on its port any more")
             group = self._group(addr, interface)
+            if group in self._before:
+                self._before.remove(group)
+                return succeed(None)
             if group in self.groups:
-                raise ValueError("this transport has joined it already")
-            if self.ip is not None:
-                self.ip.join(group)
+                raise OSError(errno.EADDRINUSE, "this transport has joined it already")
+            if ip is not None:
+                ip.join(group)
         except (ValueError, OSError) as e:
-            return fail(MulticastJoinError(addr, interface, str(e)))
-        self.groups.append(group)
+            return fail(MulticastJoinError(addr, interface, *e.args))
+        self.groups[group] = ip is not None
         return succeed(None)
 
     def leaveGroup(self, addr: str, interface: str = "") -> Deferred[None]:
         """
-        Undo a L{joinGroup}.
+        Undo a L{joinGroup}. (C{stopListening} leaves all groups.)
 
         @return: fires when it is left; fails with C{MulticastJoinError} if this transport has not joined it.
         """
         try:
             group = self._group(addr, interface)
             if group not in self.groups:
-                raise ValueError("this transport has not joined it")
-        except ValueError as e:
-            return fail(MulticastJoinError(addr, interface, str(e)))
-        self.groups.remove(group)
-        if self.ip is not None:
-            self.ip.leave(group)
+                raise OSError(errno.EADDRNOTAVAIL, "this transport has not joined it")
+        except (ValueError, OSError) as e:
+            return fail(MulticastJoinError(addr, interface, *e.args))
+        self._leave(group)
         return succeed(None)
 
     def leaveAll(self) -> None:
         """
         Leave all groups.
         """
-        groups, self.groups = self.groups, []
-        for group in groups:
-            if self.ip is not None:
-                self.ip.leave(group)
+        for group in list(self.groups):
+            self._leave(group)
+
+    def enterGroups(self, ip: IIPTransport) -> None:
+        """
+        The layers are on a port: have the IP layer be in what has been joined before.
+
+        @raise OSError: as L{IIPTransport.join<txtuntap.interfaces.IIPTransport.join>}.
+        """
+        for group, known in self.groups.items():
+            if not known:
+                ip.join(group)
+                self.groups[group] = True
+
+    def quitGroups(self, ip: IIPTransport) -> None:
+        """
+        The layers are on a port no more: what has been joined is for the next time.
+        """
+        for group, known in self.groups.items():
+            if known:
+                ip.leave(group)
+                self.groups[group] = False
+        self._before = set(self.groups)
 
     def getTTL(self) -> int:
         """
@@ -97,7 +124,7 @@ class MulticastTransport:
 
     def setTTL(self, ttl: int) -> None:
         """
-        Set how far datagrams to groups go.
+        Set how far datagrams to groups go: with 0, no further than to ourselves.
 
         @raise ValueError: C{ttl} is not from 0 to 255.
         """
@@ -119,35 +146,56 @@ class MulticastTransport:
 
     def getOutgoingInterface(self) -> str | int:
         """
-        The address that datagrams to groups leave from; C{"0.0.0.0"}: one that fits.
+        The address that datagrams to groups leave from; C{"0.0.0.0"}, or 0 on a transport for IPv6: one that fits.
         """
-        return addressText(self._outgoing) if self._outgoing else "0.0.0.0"
+        if self._outgoing:
+            return addressText(self._outgoing)
+        return 0 if len(self.interface) == 16 else "0.0.0.0"
 
     def setOutgoingInterface(self, addr: str | int) -> Deferred[int]:
         """
-        Set which address of ours datagrams to groups leave from.
+        Set which address of ours datagrams to groups of its version leave from.
 
-        @param addr: the address; or C{"0.0.0.0"}, C{"::"}, or the number of an interface (as for IPv6 sockets, of which
-            there is one): one that fits.
+        @param addr: the address; C{"0.0.0.0"}, C{"::"}, or a number, as C{twisted.internet} has for the interfaces of
+            IPv6: one that fits.
 
-        @return: fires with 1; or with 0, if the address is not ours.
+        @return: fires with 1; or with 0, if the address is not ours. Fails with C{InvalidAddressError} if it is none.
         """
-        packed = b"" if isinstance(addr, int) else packAddress(addr)
+        try:
+            packed = b"" if isinstance(addr, int) else packAddress(addr)
+        except ValueError:
+            return fail(InvalidAddressError(addr, "only IP addresses are accepted, not host names"))
         if any(packed) and not self._isOurs(packed):
             return succeed(0)
         self._outgoing = packed if any(packed) else b""
         return succeed(1)
 
+    def _outputToGroup(self, ip: IIPTransport, route: Route, buffers: Sequence[bytes]) -> None:
+        # RFC 1112 section 6.1: what has no hop to go stays here, but it gets here.
+        if self._ttl and not isInterfaceLocal(route.dest):
+            ip.output(route, PROTOCOL, buffers, self._ttl)
+        if self._loops and ip.isMember(route.dest):
+            ip.loop(route, PROTOCOL, buffers, self._ttl)
+
+    def _leave(self, group: bytes) -> None:
+        known = self.groups.pop(group)
+        self._before.discard(group)
+        ip = self._udp.ip
+        if known and ip is not None:
+            ip.leave(group)
+
     def _group(self, addr: str, interface: str) -> bytes:
         group = packAddress(addr)
-        if not isGroup(group) or group == LIMITED_BROADCAST:
+        if not isMulticast(group):
             raise ValueError(f"{addr} is not the address of a group")
+        if self.interface and len(self.interface) != len(group):
+            raise ValueError(f"this transport is on {addressText(self.interface)}")
         if interface:
             packed = packAddress(interface)
-            if any(packed) and not self._isOurs(packed):
-                raise ValueError(f"{interface} is no address of this host")
+            if len(packed) != len(group) or (any(packed) and not self._isOurs(packed)):
+                raise ValueError(f"{interface} is no address of this host for groups such as {addr}")
         return group
 
     def _isOurs(self, address: bytes) -> bool:
-        own = getattr(self.ip, "own", None)
+        own = getattr(self._udp.ip, "own", None)
         return own is None or own.owns(address)

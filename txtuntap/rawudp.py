@@ -133,26 +133,31 @@ class RawUDPProtocol(Layer):
         """
         Start this layer; the first time, be in the groups that were joined before.
         """
-        if not self.numPorts:
-            for transport in self._all():
-                for group in transport.groups:
-                    cast(IIPTransport, self.ip).join(group)
-        super().doStart()
+        ip, first = self.ip, not self.numPorts
+        try:
+            if first and ip is not None:
+                for transport in self._all():
+                    transport.enterGroups(ip)
+            super().doStart()
+        except BaseException:
+            if first and ip is not None:
+                for transport in self._all():
+                    transport.quitGroups(ip)
+            raise
 
     def doStop(self) -> None:
         """
         Stop this layer; the last time, forget who wrote.
         """
-        if self.numPorts == 1 and self.ip is not None:
-            for transport in self._all():
-                for group in transport.groups:
-                    self.ip.leave(group)
+        ip = self.ip
         super().doStop()
         if not self.numPorts:
             self._flows.clear()
             self._written.clear()
             for transport in self._all():
                 transport.forget()
+                if ip is not None:
+                    transport.quitGroups(ip)
 
     # Up
 

@@ -16,12 +16,12 @@ from twisted.internet.interfaces import IListeningPort, IMulticastTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from txtuntap.interfaces import DEFAULT_HOP_LIMIT, IIPTransport
+from txtuntap.interfaces import IIPTransport
 from txtuntap.multicast import MulticastTransport
 from txtuntap.packet import Packet
 from txtuntap.routing import Route
 from txtuntap.wire import udp as wire
-from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isGroup, isHost, packAddress
+from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isHost, isMulticast, packAddress
 
 if TYPE_CHECKING:
     from txtuntap.rawudp import RawUDPProtocol
@@ -205,7 +205,7 @@ class UDPTransport(MulticastTransport):
             flow = self._flows.get((addressText(dest), port))
         ip = (flow and flow.headers.ip) or self._udp.ip
         route: Route | None = None
-        hopLimit = DEFAULT_HOP_LIMIT
+        toGroup = False
         if flow is not None:
             port = flow.peer[1]
             localPort = flow.localPort
@@ -219,10 +219,9 @@ class UDPTransport(MulticastTransport):
             if self.interface and len(self.interface) != len(dest):
                 raise InvalidAddressError(addr[0], f"this transport is on {addressText(self.interface)}")
             source = self.interface
-            if isGroup(dest) and dest != LIMITED_BROADCAST:
-                hopLimit = self._ttl
-                if len(self._outgoing) == len(dest):
-                    source = self._outgoing
+            toGroup = isMulticast(dest)
+            if toGroup and len(self._outgoing) == len(dest):
+                source = self._outgoing
             if ip is not None:
                 route = ip.route(dest, source if any(source) else None)
             limit = wire.MAX_PAYLOAD[len(dest)]
@@ -234,9 +233,10 @@ class UDPTransport(MulticastTransport):
         payload = bytes(packet)
         header = wire.packHeader(route.source, route.dest, localPort, port, payload)
         self._udp.wrote(route.source + route.dest + header[:4])
-        ip.output(route, wire.PROTOCOL, [header, payload], hopLimit)
-        if self._loops and ip.isMember(route.dest):
-            ip.loop(route, wire.PROTOCOL, [header, payload], hopLimit)
+        if toGroup:
+            self._outputToGroup(ip, route, [header, payload])
+        else:
+            ip.output(route, wire.PROTOCOL, [header, payload])
 
     def writeSequence(self, seq: Iterable[bytes], addr: tuple[str, int] | None = None) -> None:
         """
