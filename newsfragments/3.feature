@@ -1,1 +1,1 @@
-`Host`: ARP, neighbour discovery with duplicate address detection, echoes and ICMP errors, fragments in both directions, whole networks for one host, `listenUDP` and `ping`; the twistd plugin runs one.
+`Host`: ARP, neighbour discovery with duplicate address detection, echoes and ICMP errors, fragments in both directions, whole networks for one host, `listenUDP` and `ping`; the twistd plugin runs one. Multicast groups: `joinGroup` and `listenMulticast`, reported by IGMP and MLD.

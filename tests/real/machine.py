@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from tests.real.namespace import PATIENCE, interfaces
 from txtuntap.stack.host import Host
 from txtuntap.tuntap import TuntapPort
-from txtuntap.wire.address import addressText, linkAddressText
+from txtuntap.wire.address import addressText, linkAddressText, packAddress
 
 _ROOT = Path(__file__).parents[2]
 
@@ -36,14 +36,14 @@ ZONE = "example.test"
 #: The machine's link address.
 STATION = "02:00:00:00:00:02"
 
-ECHO, RELAY, KNOCK = 7, 1007, 1008
+ECHO, RELAY, KNOCK, MEMBER = 7, 1007, 1008, 1009
 
 
 class Machine:
     """
     A host that runs until it is left, as a context manager. It echoes on UDP port 7; writes to the addresses that it
-    is sent on port 1007, and knocks at port 9 of those on port 1008; and, where C{zone} is given, it is the name server
-    of that on port 53.
+    is sent on port 1007, and knocks at port 9 of those on port 1008; joins the groups that it is sent on port 1009, or
+    leaves them if it is in; and, where C{zone} is given, it is the name server of that on port 53.
 
     @ivar mode: C{"tun"} or C{"tap"}.
     """
@@ -162,6 +162,18 @@ class _Knock(DatagramProtocol):
         transport.write(b"knock")
 
 
+class _Member(DatagramProtocol):
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        transport: Any = self.transport
+        group = datagram.decode()
+        if packAddress(group) in transport.groups:
+            transport.leaveGroup(group)
+            transport.write(b"left", addr)
+        else:
+            transport.joinGroup(group)
+            transport.write(b"joined", addr)
+
+
 class _Console(LineReceiver):
     """
     Answers each line with the state.
@@ -249,6 +261,7 @@ def main(options: dict[str, Any]) -> None:
     )
     host.listenUDP(ECHO, _Echo())
     host.listenUDP(RELAY, _Relay())
+    host.listenUDP(MEMBER, _Member())
     knock = _Knock(host)
     host.listenUDP(KNOCK, knock)
     if options["zone"]:

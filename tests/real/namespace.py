@@ -31,6 +31,7 @@ PATIENCE = 20.0
 #: The Debian package of each tool that the tests use.
 PACKAGES = {
     "arping": "arping",
+    "bridge": "iproute2",
     "dig": "bind9-dnsutils",
     "ip": "iproute2",
     "nmap": "nmap",

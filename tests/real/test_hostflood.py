@@ -16,15 +16,16 @@ import pytest
 
 from tests.real.host import ask, connected
 from tests.real.link import PacketSocket
-from tests.real.machine import INTERFACE, RELAY, STATION, Machine
+from tests.real.machine import INTERFACE, MEMBER, RELAY, STATION, Machine
 from tests.real.namespace import PATIENCE, Namespace, tool, until
 from txtuntap.device import TAP, TUN
 from txtuntap.fragments import MAX_MEMORY
 from txtuntap.rawudp import MAX_FLOWS
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.neighbours import MAX_ENTRIES, MAX_INCOMPLETE, MAX_WAITING_OCTETS
+from txtuntap.stack.reports import PAUSE
 from txtuntap.testing import ethernetFrame, ipPacket, udpPacket
-from txtuntap.wire import arp, ethernet, icmp, ipv4, ipv6, ndp, udp
+from txtuntap.wire import arp, ethernet, icmp, igmp, ipv4, ipv6, mld, ndp, udp
 from txtuntap.wire.address import packAddress, packLinkAddress
 
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
@@ -123,6 +124,34 @@ def test_errorsAboutWhatWasNeverSent(machine: Machine, version: int) -> None:
         assert _counted(before, after, "icmp", "inMsgs") >= COUNT
         assert _counted(before, after, "icmp", "outErrors") == 0
         _isBounded(before, after)
+
+
+@VERSIONS
+def test_groupsThatNobodyJoined(machine: Machine, version: int) -> None:
+    with _undisturbed(machine):
+        before = machine.state()
+        _send(machine, (_toGroup(number, version) for number in range(COUNT)))
+        after = machine.state()
+        assert _counted(before, after, "ip", "inAddrErrors") >= COUNT
+        assert after["flows"] - before["flows"] < 10
+        _isBounded(before, after)
+
+
+@VERSIONS
+def test_questionsAboutGroups(machine: Machine, version: int) -> None:
+    group = b"239.1.2.3" if version == 4 else b"ff15::1:3"
+    assert ask("10.9.0.2", group, MEMBER) == b"joined"
+    with _undisturbed(machine):
+        before, began = machine.state(), time.monotonic()
+        _send(machine, (_asksForMembers(number, version) for number in range(COUNT)))
+        after = machine.state()
+        most = 3 + (time.monotonic() - began) / PAUSE
+        assert _counted(before, after, "groups", "inQueries") >= COUNT
+        # Those that are told of changes, of the other version, are few.
+        assert 0 < _counted(before, after, "groups", "outReports") <= most + 4
+        assert after["delayedCalls"] - before["delayedCalls"] < 10
+        _isBounded(before, after)
+    assert ask("10.9.0.2", group, MEMBER) == b"left"
 
 
 @contextmanager
@@ -248,6 +277,27 @@ def _toPort(port: int, source: str, number: int) -> bytes:
 
 def _toClosedPort(source: str, number: int) -> bytes:
     return _toPort(2000 + number % 10000, source, number)
+
+
+def _toGroup(number: int, version: int) -> bytes:
+    group = f"239.7.{number // 250}.{number % 250}" if version == 4 else f"ff15::7:{number:x}"
+    return udpPacket(_source(number % 100, version), group, 4000, 7, b"anybody?")
+
+
+def _asksForMembers(number: int, version: int) -> bytes:
+    """
+    A query, about all groups or some, that wants an answer at once.
+    """
+    rest = b"\x02\x7d\0\0"
+    if version == 4:
+        group = packAddress(("0.0.0.0", "239.1.2.3", f"239.7.{number // 250}.{number % 250}")[number % 3])
+        message = icmp.pack(igmp.QUERY, 0, int.from_bytes(group, "big"), rest)
+        asker = f"10.9.0.{100 + number % 100}"
+        return ipPacket(asker, "224.0.0.1", igmp.PROTOCOL, message, 1, options=igmp.ROUTER_ALERT)
+    source, dest = packAddress(f"fe80::{number + 99:x}"), packAddress("ff02::1")
+    group = packAddress(("::", "ff15::1:3", f"ff15::7:{number:x}")[number % 3])
+    message = icmp.pack(mld.QUERY, 0, 0, group + rest, source, dest)
+    return ipPacket(source, dest, ipv6.HOP_BY_HOP, mld.HOP_BY_HOP + message, 1)
 
 
 def _bogusError(number: int, version: int) -> bytes:
