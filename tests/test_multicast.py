@@ -252,6 +252,8 @@ class StartTests(HostTestCase):
             self.assertEqual(self.heard(packet(GROUP)), [b"hello"])
         self.successResultOf(self.transport.leaveGroup(GROUP))
         self.assertFalse(self.isMember(GROUP))
+        self.joined(GROUP)
+        self.assertTrue(self.isMember(GROUP))
 
     def test_protocolsThatJoinWhenTheyAreStarted(self) -> None:
         protocol = Joining()

@@ -102,7 +102,6 @@ class GroupProtocol(Layer):
         """
         super().doStop()
         if not self.numPorts:
-            self._anonymous = False
             for reporter in self._reporters.values():
                 reporter.stop()
 
