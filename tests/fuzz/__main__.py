@@ -10,14 +10,30 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from random import Random
 
-import atheris
+try:
+    import atheris
+except ImportError:
+    sys.exit("atheris is missing: 'make fuzz PYTHON=python3.13' in a new clone installs it (for Python 3.11 to 3.13)")
 
 with atheris.instrument_imports(include=["txtuntap"]):
     from tests.fuzz.ingress import feed
 
 from tests.fuzz.corpus import seeds
+from tests.fuzz.mutation import cross, mutate
 from tests.fuzz.test_ingress import SEEDS
+
+#: Octets of an input at most.
+_LONGEST = 4096
+
+
+def _mutate(data: bytes, longest: int, seed: int) -> bytes:
+    return mutate(data, longest, Random(seed), atheris.Mutate)
+
+
+def _cross(data: bytes, other: bytes, longest: int, seed: int) -> bytes:
+    return cross(data, other, longest, Random(seed))
 
 
 def main(arguments: list[str]) -> None:
@@ -29,8 +45,8 @@ def main(arguments: list[str]) -> None:
         kept = [path.read_bytes() for path in sorted(SEEDS.glob("*"))]
         for number, data in enumerate([*seeds(), *kept]):
             (Path(corpus) / f"{number}").write_bytes(data)
-        options = ["-max_len=16384", "-timeout=60", f"-max_total_time={seconds}", *arguments]
-        atheris.Setup([sys.argv[0], corpus, *options], feed)
+        options = [f"-max_len={_LONGEST}", "-timeout=60", f"-max_total_time={seconds}", *arguments]
+        atheris.Setup([sys.argv[0], corpus, *options], feed, custom_mutator=_mutate, custom_crossover=_cross)
         atheris.Fuzz()
 
 

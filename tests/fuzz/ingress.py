@@ -17,11 +17,14 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
+from tests.stack.link import echo, frame, messages
 from txtuntap import Host, TuntapPort, fragments, ipoutput, pathmtu, rawudp, udptransport
 from txtuntap import addresses as addressTable
 from txtuntap.stack import autoconf, neighbours
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.testing import TAP, TUN, MemoryDevice
+from txtuntap.wire import icmp
+from txtuntap.wire.address import packAddress
 
 OURS, OURS6 = "10.0.0.2", "fd00::2"
 THEIRS, THEIRS6 = "10.0.0.1", "fd00::1"
@@ -31,11 +34,21 @@ GROUP, GROUP6 = "239.1.2.3", "ff05::1:3"
 
 _TIME = 0x8000
 
-#: What an answer may have more than what it answers: the headers of IP and ICMP.
-_HEADERS = 40 + 8
+_REPLIES = (icmp.ECHO_REPLY, icmp.ECHO_REPLY6)
 
-#: Octets of a header for each fragment, where an answer to a whole datagram is taken apart.
-_MOST = 65535 + 128 * 62
+#: What an answer may have more than what it answers: the headers of IP and ICMP; for each fragment, where it is taken
+#: apart: there is one for every so many octets at most.
+_HEADERS = 40 + 8
+_LEAST_FRAGMENT = 500
+
+#: Log lines that an input may cause: one for each address that somebody takes from us.
+_LINES = 3
+
+#: Timers beside those of neighbours: addresses claimed, groups reported, fragments, a ping, what waits for a turn.
+_TIMERS = 16
+
+#: Turns of the reactor that one span of time may have. Each timer has one of its own.
+_TURNS = 10_000
 
 
 def join(tap: bool, records: Iterable[bytes | float]) -> bytes:
@@ -117,6 +130,7 @@ class Ingress:
         for group in GROUP, GROUP6:
             connected.joinGroup(group)
         host.ping(THEIRS, timeout=1e6).addErrback(lambda _: None)
+        self._fragments = 0
         self.pass_(10)
 
     def pass_(self, seconds: float) -> None:
@@ -124,31 +138,61 @@ class Ingress:
         Let time pass: turn by turn for what is due in each.
         """
         end = self.clock.seconds() + seconds
-        for _ in range(1000):
+        for _ in range(_TURNS):
             due = min((call.getTime() for call in self.clock.getDelayedCalls()), default=end)
             if due > end:
                 break
             self.clock.advance(max(0.0, due - self.clock.seconds()))
+        else:
+            raise Broken(f"there is something to do without end: {self.clock.getDelayedCalls()[:3]}")
         self.clock.advance(max(0.0, end - self.clock.seconds()))
 
     def receive(self, packet: bytes) -> None:
         """
         Receive a packet, and see that what is sent for it is no more than it may be.
         """
-        before = sum(map(len, self.device.sent))
-        whole = self.host.ip.counters["reasmOKs"]
+        host: Any = self.host
+        del self.device.sent[:]
+        waiting, reports = host.neighbours._waitingOctets, host.groups.counters["outReports"]
+        whole, came = host.ip.counters["reasmOKs"], host.ip.counters["reasmReqds"]
         self.device.deliver(packet)
         self.clock.advance(0)
-        sent = sum(map(len, self.device.sent)) - before
+        asked = len(packet)
+        if host.ip.counters["reasmReqds"] > came:
+            self._fragments += asked
+        if host.ip.counters["reasmOKs"] > whole:
+            # Its answer is one to all fragments that it was made of.
+            asked = self._fragments
+        # Answers that had to wait until their station was found are those to earlier packets.
+        asked += max(0, waiting - host.neighbours._waitingOctets)
+        # Reports of groups are answers to nobody.
+        asked += self.port.mtu * (host.groups.counters["outReports"] - reports)
+        sent = sum(map(len, self.device.sent))
+        if sent > asked + _HEADERS * (1 + asked // _LEAST_FRAGMENT):
+            raise Broken(f"{sent} octets were sent for {asked}")
+
+    def answers(self, address: str, asker: str) -> bool:
+        """
+        Whether somebody who asks for an echo is answered.
+        """
+        self.pass_(1)
+        request = echo(asker, address)
         del self.device.sent[:]
-        if sent > (_MOST if self.host.ip.counters["reasmOKs"] > whole else len(packet) + _HEADERS):
-            raise Broken(f"{sent} octets were sent for {len(packet)}")
+        self.device.deliver(frame(request) if self.device.mode == TAP else request)
+        self.clock.advance(0)
+        return any(message.kind in _REPLIES for message in messages(self.device.sent, self.device.mode == TAP))
 
     def check(self) -> None:
         """
-        Whether every table is within its bound, and nothing of ours has failed.
+        Whether every table is within its bound, nothing of ours has failed, and the host still answers.
+
+        @raise Broken: it is not so.
         """
         host: Any = self.host
+        for address, asker in (OURS, THEIRS), (OURS6, THEIRS6):
+            # Somebody may have taken an address while it was being asked for.
+            if host.ip.own.isOwn(packAddress(address)) and not self.answers(address, asker):
+                raise Broken(f"{address} answers no more")
         flows = [transport._flows for transports in host.udp._transports.values() for transport in transports]
         for name, table, bound in (
             ("neighbours", host.neighbours.entries, neighbours.MAX_ENTRIES),
@@ -163,6 +207,7 @@ class Ingress:
             ("admitted", host.ip.own.admitted, addressTable.MAX_ADMITTED),
             ("paths", host.ip.paths, pathmtu.MAX_PATHS),
             ("limits", host.icmp._limit._each, ErrorLimit.MAX_DESTINATIONS),
+            ("timers", self.clock.getDelayedCalls(), neighbours.MAX_ENTRIES + neighbours.MAX_INCOMPLETE + _TIMERS),
         ):
             if len(table) > bound:
                 raise Broken(f"{len(table)} {name}: {bound} is the most")
@@ -180,15 +225,18 @@ def feed(data: bytes) -> Ingress:
     @raise Exception: something is wrong.
     """
     problems: list[LogEvent] = []
+    lines: list[LogEvent] = []
 
     @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
+        lines.append(event)
         if event.get("log_level", LogLevel.info) >= LogLevel.error or "log_failure" in event:
             problems.append(event)
 
     globalLogPublisher.addObserver(observe)
     try:
         ingress = Ingress(bool(data[:1] and data[0] & 1))
+        del lines[:]
         for record in split(data):
             if isinstance(record, bytes):
                 ingress.receive(record)
@@ -200,5 +248,7 @@ def feed(data: bytes) -> Ingress:
         if "log_failure" in event:
             event["log_failure"].raiseException()
         raise Broken(str(event))
+    if len(lines) > _LINES:
+        raise Broken(f"{len(lines)} lines were logged")
     ingress.check()
     return ingress

@@ -8,14 +8,18 @@ from pathlib import Path
 from random import Random
 
 from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz.corpus import seeds
-from tests.fuzz.ingress import Broken, Ingress, feed, join, split
-from tests.stack.link import echo
+from tests.fuzz.ingress import ECHO, OURS, THEIRS, Broken, Ingress, feed, join, split
+from tests.fuzz.mutation import cross, mutate
+from tests.stack.link import arpFrame, echo, icmpPacket
 from txtuntap import IPProtocol
 from txtuntap.packet import Packet
+from txtuntap.stack.ping import Pinger
 from txtuntap.testing import udpPacket
+from txtuntap.wire.arp import REPLY
 
 #: What fuzzing has found, one input a file.
 SEEDS = Path(__file__).parent / "seeds"
@@ -52,11 +56,50 @@ class SeedTests(SynchronousTestCase):
     def test_someMutations(self) -> None:
         random = Random(1)
         every = list(seeds())
-        for _ in range(200):
-            data = bytearray(random.choice(every))
-            for _ in range(random.randrange(1, 8)):
-                data[random.randrange(len(data))] = random.choice((0, 1, 0x7F, 0x80, 0xFF, random.randrange(256)))
-            feed(bytes(data))
+
+        def octets(data: bytes, longest: int) -> bytes:
+            changed = bytearray(data)
+            for _ in range(random.randrange(1, 8) if changed else 0):
+                changed[random.randrange(len(changed))] = random.choice((0, 1, 0x7F, 0x80, 0xFF, random.randrange(256)))
+            return bytes(changed)
+
+        for _ in range(300):
+            data = cross(random.choice(every), random.choice(every), 4096, random)
+            feed(mutate(data, 4096, random, octets))
+
+
+class MutationTests(SynchronousTestCase):
+    """
+    Inputs made of others.
+    """
+
+    RECORDS: tuple[bytes | float, ...] = (b"one", 1.0, b"two", b"three")
+
+    def test_packetsStayApart(self) -> None:
+        random = Random(1)
+        data = join(True, self.RECORDS)
+        found = [list(split(mutate(data, 100, random, lambda packet, _: packet[:1] + b"!"))) for _ in range(100)]
+        self.assertIn([b"o!", *self.RECORDS[1:]], found)
+        self.assertIn([*self.RECORDS[:3], b"t!"], found)
+        self.assertIn([*self.RECORDS[:2], b"three"], found)
+
+    def test_neitherIsLongerThanItMayBe(self) -> None:
+        random = Random(1)
+        data = join(False, self.RECORDS)
+        for longest in range(len(data), 2 * len(data)):
+            mutated = mutate(data, longest, random, lambda packet, most: bytes(most))
+            self.assertLessEqual(max(len(mutated), len(cross(data, data, longest, random))), longest)
+
+    def test_crossedKeepWhatTheyAreMadeOf(self) -> None:
+        random = Random(1)
+        others = [b"1", b"2", b"3"]
+        for _ in range(20):
+            records = list(split(cross(join(True, self.RECORDS), join(True, others), 100, random)))
+            self.assertEqual([record for record in records if record not in others], list(self.RECORDS))
+
+    def test_nothingToMutate(self) -> None:
+        self.assertEqual(mutate(b"", 10, Random(1), lambda data, _: data + b"new"), b"new")
+        self.assertEqual(cross(b"", b"", 10, Random(1)), b"\0")
 
 
 class HarnessTests(SynchronousTestCase):
@@ -93,3 +136,36 @@ class HarnessTests(SynchronousTestCase):
         ingress.check()
         ingress.host.udp._written.update((number.to_bytes(4, "big"), 0.0) for number in range(5000))
         self.assertRaises(Broken, ingress.check)
+
+    def test_answersThatHadToWait(self) -> None:
+        # They go out when another packet comes, and are no answer to that one.
+        ingress = Ingress(True)
+        ingress.host.neighbours.remove(THEIRS)
+        (echo,) = ingress.host.udp.bound(ECHO)
+        echo.write(bytes(1000), (THEIRS, 9))
+        ingress.receive(arpFrame(REPLY, THEIRS, OURS))
+        self.assertEqual([len(data) for data in ingress.device.sent], [14 + 20 + 8 + 1000])
+
+    def test_workWithoutEnd(self) -> None:
+        ingress = Ingress(False)
+
+        def again() -> None:
+            ingress.clock.callLater(1e-6, again)
+
+        again()
+        self.assertRaises(Broken, ingress.pass_, 1)
+
+    def test_hostThatAnswersNoMore(self) -> None:
+        ingress = Ingress(False)
+        ingress.host.ip.removeProto(1, ingress.host.icmp)
+        self.assertRaises(Broken, ingress.check)
+
+    def test_logThatGrowsWithThePackets(self) -> None:
+        def log(self: Pinger, *ignored: object) -> bool:
+            Logger().warn("an answer")
+            return True
+
+        self.patch(Pinger, "answered", log)
+        reply = icmpPacket(THEIRS, OURS, 0, 0, 7, b"")
+        feed(join(False, [reply]))
+        self.assertRaises(Broken, feed, join(False, [reply] * 10))
