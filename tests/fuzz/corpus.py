@@ -6,7 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.fuzz.ingress import ASKING, ECHO, GROUP, GROUP6, LISTENING, OURS, OURS6, STATION, THEIRS, THEIRS6, join
+from tests.fuzz.ingress import (
+    ASKING,
+    CALLING,
+    ECHO,
+    GROUP,
+    GROUP6,
+    LISTENING,
+    OURS,
+    OURS6,
+    STATION,
+    THEIRS,
+    THEIRS6,
+    Ingress,
+    join,
+)
 from tests.stack.link import NOBODY, arpFrame, discovery, echo, frame, icmpPacket, prefix, routerAdvertisement
 from txtuntap.testing import ethernetFrame, ipPacket, udpPacket
 from txtuntap.wire import icmp, igmp, ipv6, mld, ndp
@@ -14,6 +28,7 @@ from txtuntap.wire.address import LINK_BROADCAST, addressText, packAddress, soli
 from txtuntap.wire.arp import REPLY, REQUEST
 
 _PEER = b"\x02\0\0\0\0\x02"
+_STRANGER = b"\x02\0\0\0\0\x09"
 _PAIRS = ((THEIRS, OURS), (THEIRS6, OURS6))
 
 
@@ -25,21 +40,37 @@ def packets() -> Iterator[list[bytes]]:
         six = ":" in ours
         yield [echo(theirs, ours)]
         yield [echo(theirs, "10.77.1.2" if not six else "fd77::1:2")]
-        for port in ECHO, ASKING, LISTENING, 9:
+        for port in ECHO, ASKING, LISTENING, CALLING, 9:
             yield [udpPacket(theirs, ours, 53, port, b"payload")]
+        # To itself.
+        yield [udpPacket(theirs, ours, 53, CALLING, b"\1")]
+        yield [*_large(theirs, ours)]
+        yield [icmpPacket(theirs, ours, 2 if six else 3, 0 if six else 4, 1300, _sent(six)[0]), *_large(theirs, ours)]
         for group in ("ff02::1", GROUP6) if six else ("10.0.0.255", "255.255.255.255", "224.0.0.1", GROUP):
             yield [udpPacket(theirs, group, 53, ECHO, b"payload")]
         yield [ipPacket(theirs, ours, 253, b"unknown")]
         yield list(_fragments(theirs, ours))
-        # Errors about what was written, and what was not.
-        asked = udpPacket(OURS, THEIRS, ASKING, 53, b"question") if not six else None
-        quoted = asked or udpPacket(OURS6, THEIRS6, LISTENING, 53, bytes(1400))
-        kinds = ((1, 4), (2, 0), (3, 1), (4, 1)) if six else ((3, 3), (3, 4), (11, 0), (12, 0), (4, 0), (5, 1))
-        for kind, code in kinds:
-            yield [icmpPacket(theirs, ours, kind, code, 1300, quoted)]
+        for more in _faults(theirs, ours):
+            yield [*_fragments(theirs, ours)][:2] + more
+        # Errors about what was sent, and what was not; the answer to an echo request.
+        never = udpPacket(ours, theirs, ASKING, 54, b"question")
+        for sent in [*_sent(six), never, b"\x60" + bytes(5) + b",@" + never[8:40] + bytes(40) if six else never[:24]]:
+            kinds = ((1, 4), (2, 0), (3, 1), (4, 1)) if six else ((3, 3), (3, 4), (11, 0), (12, 0), (4, 0), (5, 1))
+            for kind, code in kinds:
+                yield [icmpPacket(theirs, ours, kind, code, 1300, sent[:200])]
+            start, protocol = (40, sent[6]) if six else (20, sent[9])
+            if protocol == icmp.PROTOCOL[16 if six else 4]:
+                word = int.from_bytes(sent[start + 4 : start + 8], "big")
+                yield [icmpPacket(theirs, ours, icmp.ECHO_REPLY6 if six else icmp.ECHO_REPLY, 0, word, b"")]
         for kind in (129, 130, 131, 143, 134, 137, 138) if six else (0, 9, 10, 13, 15, 17):
             yield [icmpPacket(theirs, ours, kind, 0, 7, bytes(24))]
-    for options in (b"\x01\x01\x01\0", b"\x07\x07\x04\0\0\0\0\0", b"\x83\x07\x04\1\1\1\1\0", b"\x94\x04\0\0"):
+    for options in (
+        b"\x01\x01\x01\0",
+        b"\x07\x07\x04\0\0\0\0\0",
+        b"\x83\x07\x04\1\1\1\1\0",
+        b"\x94\x04\0\0",
+        b"\1\7\0\0",
+    ):
         yield [echo(THEIRS, OURS, options=options)]
     udp = udpPacket(THEIRS6, OURS6, 53, ECHO, b"payload")[40:]
     for kind, header in (
@@ -52,25 +83,65 @@ def packets() -> Iterator[list[bytes]]:
         yield [ipPacket(THEIRS6, OURS6, kind, bytes((17, 0)) + header + udp)]
     yield [ipPacket(THEIRS6, OURS6, 0, bytes((60, 0)) + bytes(6) + bytes((17, 0)) + bytes(6) + udp)]
     yield [ipPacket("0.0.0.0", "224.0.0.1", igmp.PROTOCOL, b"\x11\x64\xee\x9b\0\0\0\0", options=igmp.ROUTER_ALERT)]
+    chain = bytes((17, 0)) + bytes(6) + udp
+    first, last = (ipv6.FRAGMENT_HEADER.pack(60, word, 8) for word in (1, 16))
+    yield [ipPacket(THEIRS6, OURS6, 44, first + chain[:16]), ipPacket(THEIRS6, OURS6, 44, last + chain[16:])]
+    for query in (b"\x11\0\xee\xff\0\0\0\0", b"\x11\xa0\x4d\x5b\0\0\0\0\2\x7d\0\0"):
+        yield [ipPacket("10.0.0.1", "224.0.0.1", igmp.PROTOCOL, query, options=igmp.ROUTER_ALERT)]
+    for extension in (b"\x01\1\0\0\0\0", b"\xc2\4\0\0\0\0", b"\0\0\0\0\0\0"):
+        # What follows is cut off, has a code of its own, is an extension header again.
+        yield [ipPacket(THEIRS6, OURS6, 60, bytes((60, 1)) + extension)]
+        yield [ipPacket(THEIRS6, OURS6, 44, bytes((60, 0)) + bytes(6) + bytes((17, 0)) + extension + udp)]
+        yield [ipPacket(THEIRS6, OURS6, 60, bytes((44, 0)) + bytes((1, 4)) + bytes(4) + bytes((44, 0)) + bytes(22))]
+    long = icmp.pack(mld.QUERY, 0, 0x9000 << 16, bytes(20), packAddress("fe80::9"), packAddress("ff02::1"))
+    yield [ipPacket("fe80::9", "ff02::1", 0, mld.HOP_BY_HOP + long, hopLimit=1)]
     query = icmp.pack(mld.QUERY, 0, 1000 << 16, bytes(20), packAddress("fe80::9"), packAddress("ff02::1"))
     yield [ipPacket("fe80::9", "ff02::1", 0, mld.HOP_BY_HOP + query, hopLimit=1)]
 
 
 def _fragments(theirs: str, ours: str) -> Iterator[bytes]:
-    udp = udpPacket(theirs, ours, 53, ECHO, bytes(range(40)))
+    """
+    Those of one datagram.
+    """
+    payload = udpPacket(theirs, ours, 53, ECHO, bytes(range(40)))[40 if ":" in theirs else 20 :]
+    for offset in range(0, len(payload), 16):
+        yield _fragment(theirs, ours, offset, offset + 16 < len(payload), payload[offset : offset + 16])
+
+
+def _large(theirs: str, ours: str) -> Iterator[bytes]:
+    """
+    Those of a datagram whose answer has to be taken apart, too.
+    """
+    payload = udpPacket(theirs, ours, 53, ECHO, bytes(1800))[40 if ":" in theirs else 20 :]
+    for offset in 0, 904:
+        yield _fragment(theirs, ours, offset, not offset, payload[offset : offset + 904])
+
+
+def _faults(theirs: str, ours: str) -> Iterator[list[bytes]]:
+    """
+    Fragments that do not go with those: that come again, lie within one, overlap, are not the last, end elsewhere, end
+    beyond what can be, are empty; and none at all.
+    """
+    for offset, more, length in (
+        *((16, True, 16), (24, True, 8), (8, True, 16), (48, True, 16), (24, False, 4), (16, False, 0)),
+        *((65528, False, 64), (0, True, 0), (40, True, 0), (0, True, 4), (0, False, 8)),
+    ):
+        yield [_fragment(theirs, ours, offset, more, bytes(length)), *_fragments(theirs, ours)]
+    yield [_fragment(theirs, ours, 56, False, b"")]
+    yield []
+
+
+def _fragment(theirs: str, ours: str, offset: int, more: bool, piece: bytes) -> bytes:
     if ":" in theirs:
-        payload = udp[40:]
-        for offset in range(0, len(payload), 16):
-            more = offset + 16 < len(payload)
-            yield ipPacket(
-                theirs, ours, 44, ipv6.FRAGMENT_HEADER.pack(17, offset | more, 7) + payload[offset : offset + 16]
-            )
-    else:
-        payload = udp[20:]
-        for offset in range(0, len(payload), 16):
-            more = offset + 16 < len(payload)
-            word = 0x2000 * more | offset >> 3
-            yield ipPacket(theirs, ours, 17, payload[offset : offset + 16], fragment=word, identification=7)
+        return ipPacket(theirs, ours, 44, ipv6.FRAGMENT_HEADER.pack(17, offset | more, 7) + piece)
+    return ipPacket(theirs, ours, 17, piece, fragment=0x2000 * more | offset >> 3, identification=7)
+
+
+def _sent(six: bool) -> list[bytes]:
+    """
+    What the host has sent before any of this came.
+    """
+    return [packet for packet in Ingress(False).device.sent if (packet[0] >> 4 == 6) == six]
 
 
 def frames() -> Iterator[list[bytes]]:
@@ -104,10 +175,45 @@ def frames() -> Iterator[list[bytes]]:
     for lifetime in (0, 1, 1800):
         packet = routerAdvertisement(*told, b"\1\1" + _PEER, lifetime=lifetime)
         yield [frame(packet, b"\x33\x33\0\0\0\1"), frame(echo(THEIRS6, "2001:db8:0:1:0:ff:fe00:1"))]
+    yield [frame(echo(THEIRS, OURS), _STRANGER)]
     for vlan in (0, 7):
         yield [ethernetFrame(_PEER, STATION, 0x0800, echo(THEIRS, OURS), vlan=vlan)]
     yield [ethernetFrame(_PEER, LINK_BROADCAST, 0x0800, echo(THEIRS, OURS) + bytes(18))]
     yield [ethernetFrame(_PEER, STATION, 0x88CC, bytes(46))]
+    yield [ethernetFrame(_PEER, STATION, 46, bytes(46))]
+    tag = b"\x88\xa8\0\0\x81\0\0\0"
+    yield [_PEER.join((STATION, tag)) + b"\x08\0" + echo(THEIRS, OURS), STATION + _PEER + tag[:7]]
+    yield [_PEER.join((STATION, tag)) + tag]
+
+
+def meetings() -> Iterator[list[bytes | float]]:
+    """
+    Frames and seconds: a station unknown until it writes, known, not heard of for long, and claimed by another.
+    """
+    for here, theirs, ours in (("10.0.0.9", THEIRS, OURS), ("fd00::9", THEIRS6, OURS6)):
+        # Has us write to it.
+        writes = frame(udpPacket(theirs, ours, 53, CALLING, b"\x08" + bytes(100)))
+        other = frame(udpPacket(here, ours, 53, LISTENING, b""), source=_PEER)
+        says = {station: _claim(here, ours, station) for station in (_STRANGER, _PEER)}
+        yield [writes, writes, says[_STRANGER], 40.0, writes, 6.0, says[_STRANGER], says[_PEER], 6.0, says[_PEER], 9.0]
+        yield [says[_PEER], writes, other, 9.0]
+        yield [frame(icmpPacket(here, ours, 3, 3, 0, b"")), 0.5, says[_STRANGER], writes]
+        # Nobody is there: what is written waits, and is given up.
+        yield [*(frame(udpPacket(theirs, ours, 53, CALLING, bytes((last,)))) for last in range(20, 90)), 4.0]
+    # Another has our address.
+    for ours in OURS, OURS6:
+        yield [_claim(ours, ours, _PEER), 1.0, _claim(ours, ours, _PEER), 30.0]
+
+
+def _claim(address: str, ours: str, station: bytes) -> bytes:
+    """
+    A station says, as if it had been asked, that it has an address.
+    """
+    if ":" not in address:
+        return arpFrame(REPLY, address, ours, senderLink=station, dest=STATION, source=station)
+    dest, flags = (ours, 0x60000000) if address != ours else ("ff02::1", 0x20000000)
+    packet = discovery(ndp.ADVERTISEMENT, address, dest, address, ndp.TARGET_LINK, station, flags)
+    return frame(packet, STATION if address != ours else b"\x33\x33\0\0\0\1", station)
 
 
 def seeds() -> Iterator[bytes]:
@@ -116,12 +222,15 @@ def seeds() -> Iterator[bytes]:
     """
     every: list[bytes] = []
     for belonging in packets():
-        yield join(False, [*belonging, 1.0])
+        yield join(False, [*belonging, 61.0])
         framed = [frame(packet) for packet in belonging]
-        yield join(True, [*framed, 1.0])
+        yield join(True, [*framed, 61.0])
         every += framed
     for belonging in frames():
         yield join(True, [*belonging, 1.0])
         every += belonging
+    for records in meetings():
+        for early in False, True:
+            yield join(True, records, early)
     yield join(True, [record for packet in every for record in (packet, 0.5)])
     yield join(True, [*every, 70.0])

@@ -1,7 +1,8 @@
 """
 Packets out of arbitrary octets, given to a host in memory; and what must hold whatever they are.
 
-An input is one octet, whose lowest bit chooses between a tun and a tap, and then records. Each begins with two octets,
+An input is one octet, whose lowest bit chooses between a tun and a tap, and whose next has the input begin while the
+addresses are still being asked for, and then records. Each begins with two octets,
 a number: below 0x8000, a packet of so many octets follows; from there on, time passes: a hundredth of a second for each
 over.
 """
@@ -25,11 +26,12 @@ from txtuntap.stack.limits import ErrorLimit
 from txtuntap.testing import TAP, TUN, MemoryDevice
 from txtuntap.wire import icmp
 from txtuntap.wire.address import packAddress
+from txtuntap.wire.ethernet import HEADER_LENGTH
 
 OURS, OURS6 = "10.0.0.2", "fd00::2"
 THEIRS, THEIRS6 = "10.0.0.1", "fd00::1"
 STATION = b"\x02\0\0\0\0\x01"
-ECHO, ASKING, LISTENING = 7, 1000, 1001
+ECHO, ASKING, LISTENING, CALLING = 7, 1000, 1001, 1002
 GROUP, GROUP6 = "239.1.2.3", "ff05::1:3"
 
 _TIME = 0x8000
@@ -51,11 +53,11 @@ _TIMERS = 16
 _TURNS = 10_000
 
 
-def join(tap: bool, records: Iterable[bytes | float]) -> bytes:
+def join(tap: bool, records: Iterable[bytes | float], early: bool = False) -> bytes:
     """
     The input that has these packets and seconds for its records.
     """
-    data = bytes((tap,))
+    data = bytes((tap | early << 1,))
     for record in records:
         if isinstance(record, bytes):
             data += len(record).to_bytes(2, "big") + record
@@ -91,6 +93,19 @@ class Echo(DatagramProtocol):
         self.transport.write(datagram, addr)
 
 
+class Caller(DatagramProtocol):
+    """
+    Writes to the neighbour that the first octet is the number of: who gets an answer needs no looking for.
+    """
+
+    noisy = False
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        assert self.transport is not None
+        network = "fd00::" if ":" in addr[0] else "10.0.0."
+        self.transport.write(datagram, (f"{network}{1 + datagram[0] % 99 if datagram else 9}", 9))
+
+
 class Broken(Exception):
     """
     Something that must hold did not.
@@ -102,7 +117,7 @@ class Ingress:
     A host that everything is open on.
     """
 
-    def __init__(self, tap: bool) -> None:
+    def __init__(self, tap: bool, early: bool = False) -> None:
         self.clock = Clock()
         self.device = MemoryDevice(TAP if tap else TUN)
         self.host = host = Host(
@@ -123,15 +138,17 @@ class Ingress:
         self.port = TuntapPort("", top, reactor=self.clock, device=self.device)
         self.port.startListening()
         host.listenUDP(ECHO, Echo())
+        host.listenUDP(CALLING, Caller())
         host.listenUDP(ASKING, DatagramProtocol()).write(b"question", (THEIRS, 53))
         connected = host.listenUDP(LISTENING, DatagramProtocol())
         connected.connect(THEIRS6, 53)
         connected.write(bytes(1400))
         for group in GROUP, GROUP6:
             connected.joinGroup(group)
-        host.ping(THEIRS, timeout=1e6).addErrback(lambda _: None)
+        for address in THEIRS, THEIRS6:
+            host.ping(address, size=0, timeout=1e6).addErrback(lambda _: None)
         self._fragments = 0
-        self.pass_(10)
+        self.pass_(0 if early else 10)
 
     def pass_(self, seconds: float) -> None:
         """
@@ -139,8 +156,8 @@ class Ingress:
         """
         end = self.clock.seconds() + seconds
         for _ in range(_TURNS):
-            due = min((call.getTime() for call in self.clock.getDelayedCalls()), default=end)
-            if due > end:
+            due = min((call.getTime() for call in self.clock.getDelayedCalls()), default=None)
+            if due is None or due > end:
                 break
             self.clock.advance(max(0.0, due - self.clock.seconds()))
         else:
@@ -153,7 +170,7 @@ class Ingress:
         """
         host: Any = self.host
         del self.device.sent[:]
-        waiting, reports = host.neighbours._waitingOctets, host.groups.counters["outReports"]
+        waiting, reports = self._waiting(), host.groups.counters["outReports"]
         whole, came = host.ip.counters["reasmOKs"], host.ip.counters["reasmReqds"]
         self.device.deliver(packet)
         self.clock.advance(0)
@@ -164,12 +181,19 @@ class Ingress:
             # Its answer is one to all fragments that it was made of.
             asked = self._fragments
         # Answers that had to wait until their station was found are those to earlier packets.
-        asked += max(0, waiting - host.neighbours._waitingOctets)
+        asked += max(0, waiting - self._waiting())
         # Reports of groups are answers to nobody.
         asked += self.port.mtu * (host.groups.counters["outReports"] - reports)
         sent = sum(map(len, self.device.sent))
         if sent > asked + _HEADERS * (1 + asked // _LEAST_FRAGMENT):
             raise Broken(f"{sent} octets were sent for {asked}")
+
+    def _waiting(self) -> int:
+        """
+        Octets that wait until a station is found, headers included.
+        """
+        waiting = [octets for entry in self.host.neighbours.incomplete.values() for _, octets in entry.waiting]
+        return sum(waiting) + len(waiting) * (HEADER_LENGTH + _HEADERS)
 
     def answers(self, address: str, asker: str) -> bool:
         """
@@ -224,6 +248,7 @@ def feed(data: bytes) -> Ingress:
 
     @raise Exception: something is wrong.
     """
+    first = data[0] if data else 0
     problems: list[LogEvent] = []
     lines: list[LogEvent] = []
 
@@ -235,7 +260,7 @@ def feed(data: bytes) -> Ingress:
 
     globalLogPublisher.addObserver(observe)
     try:
-        ingress = Ingress(bool(data[:1] and data[0] & 1))
+        ingress = Ingress(bool(first & 1), bool(first & 2))
         del lines[:]
         for record in split(data):
             if isinstance(record, bytes):

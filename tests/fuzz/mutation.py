@@ -36,7 +36,7 @@ def mutate(data: bytes, longest: int, random: Random, octets: Callable[[bytes, i
         records[at] = octets(record, max(1, min(0x7FFF, longest - len(data) + len(record))))
     else:
         records[at] = random.randrange(0x8000) / 100
-    return join(bool(data[0] & 1), records)[:longest]
+    return (data[:1] + join(False, records)[1:])[:longest]
 
 
 def cross(data: bytes, other: bytes, longest: int, random: Random) -> bytes:
@@ -47,4 +47,4 @@ def cross(data: bytes, other: bytes, longest: int, random: Random) -> bytes:
     for record in others:
         if random.randrange(2):
             records.insert(random.randrange(len(records) + 1), record)
-    return join(bool((data[:1] or b"\0")[0] & 1), records)[:longest]
+    return ((data[:1] or b"\0") + join(False, records)[1:])[:longest]
