@@ -5,15 +5,21 @@ right, so that all that comes after it is lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 
 from tests.fuzz.ingress import join, split
 
+#: Variants of a packet that go into an input at once: making a host takes as long as a hundred packets.
+_VARIANTS = 24
+
+_ODD = (0, 1, 2, 3, 4, 8, 0x0F, 0x10, 0x3A, 0x40, 0x4F, 0x7F, 0x80, 0xC0, 0xF0, 0xFE, 0xFF)
+
 
 def mutate(data: bytes, longest: int, random: Random, octets: Callable[[bytes, int], bytes]) -> bytes:
     """
-    An input that differs from C{data} in one record; now and then in its octets.
+    An input with a record of C{data} more, or less, or elsewhere, or with variants of one; now and then one that
+    differs in its octets.
 
     @param longest: octets that it may have.
     @param octets: mutates a packet, given the octets that it may have.
@@ -33,10 +39,33 @@ def mutate(data: bytes, longest: int, random: Random, octets: Callable[[bytes, i
     elif kind == 3:
         random.shuffle(records)
     elif isinstance(record, bytes):
-        records[at] = octets(record, max(1, min(0x7FFF, longest - len(data) + len(record))))
+        room = longest - len(data)
+        records[at + 1 : at + 1] = _variants(record, room, random, octets)
     else:
         records[at] = random.randrange(0x8000) / 100
     return (data[:1] + join(False, records)[1:])[:longest]
+
+
+def _variants(packet: bytes, room: int, random: Random, octets: Callable[[bytes, int], bytes]) -> Iterator[bytes]:
+    for number in range(_VARIANTS):
+        most = min(0x7FFF, room - 2)
+        if most < len(packet):
+            return
+        variant = change(packet, random) if number % 3 else octets(packet, most)
+        room -= 2 + len(variant)
+        yield variant
+
+
+def change(packet: bytes, random: Random) -> bytes:
+    """
+    A packet as long as C{packet}, with some of its octets changed.
+    """
+    changed = bytearray(packet)
+    for _ in range(random.choice((1, 1, 2, 4)) if changed else 0):
+        value = random.choice((random.choice(_ODD), 1 << random.randrange(8), random.randrange(256)))
+        at = random.randrange(len(changed))
+        changed[at] = value ^ (changed[at] if random.randrange(2) else 0)
+    return bytes(changed)
 
 
 def cross(data: bytes, other: bytes, longest: int, random: Random) -> bytes:

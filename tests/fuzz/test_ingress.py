@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz.corpus import seeds
 from tests.fuzz.ingress import ECHO, OURS, THEIRS, Broken, Ingress, feed, join, split
-from tests.fuzz.mutation import cross, mutate
+from tests.fuzz.mutation import change, cross, mutate
 from tests.stack.link import arpFrame, echo, icmpPacket
 from txtuntap import IPProtocol
 from txtuntap.packet import Packet
@@ -58,15 +58,9 @@ class SeedTests(SynchronousTestCase):
         random = Random(1)
         every = list(seeds())
 
-        def octets(data: bytes, longest: int) -> bytes:
-            changed = bytearray(data)
-            for _ in range(random.randrange(1, 8) if changed else 0):
-                changed[random.randrange(len(changed))] = random.choice((0, 1, 0x7F, 0x80, 0xFF, random.randrange(256)))
-            return bytes(changed)
-
-        for _ in range(300):
+        for _ in range(100):
             data = cross(random.choice(every), random.choice(every), 4096, random)
-            feed(mutate(data, 4096, random, octets))
+            feed(mutate(data, 4096, random, lambda packet, _: change(packet, random)))
 
 
 class MutationTests(SynchronousTestCase):
@@ -80,9 +74,16 @@ class MutationTests(SynchronousTestCase):
         random = Random(1)
         data = join(True, self.RECORDS)
         found = [list(split(mutate(data, 100, random, lambda packet, _: packet[:1] + b"!"))) for _ in range(100)]
-        self.assertIn([b"o!", *self.RECORDS[1:]], found)
-        self.assertIn([*self.RECORDS[:3], b"t!"], found)
+        self.assertIn([b"one", b"o!", *self.RECORDS[1:]], [[*records[:2], *self.RECORDS[1:]] for records in found])
+        self.assertIn(list(self.RECORDS), [records[:4] for records in found if len(records) > 4])
         self.assertIn([*self.RECORDS[:2], b"three"], found)
+
+    def test_changedPacketsAreAsLong(self) -> None:
+        random = Random(1)
+        changed = [change(b"four", random) for _ in range(50)]
+        self.assertEqual({len(packet) for packet in changed}, {4})
+        self.assertGreater(len(set(changed)), 30)
+        self.assertEqual(change(b"", random), b"")
 
     def test_neitherIsLongerThanItMayBe(self) -> None:
         random = Random(1)
