@@ -7,11 +7,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import demultiplex, host, receive, scale
+from benchmarks import answers, demultiplex, host, receive, scale
 from benchmarks.measure import Missing
 from benchmarks.table import machine, markdown, replaceIn
 
-BENCHMARKS = {"demultiplex": demultiplex.run, "host": host.run, "scale": scale.run, "receive": receive.run}
+BENCHMARKS = {
+    "demultiplex": demultiplex.run,
+    "host": host.run,
+    "scale": scale.run,
+    "receive": receive.run,
+    "answers": answers.run,
+}
 
 
 def main() -> None:

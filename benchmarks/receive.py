@@ -29,7 +29,7 @@ CHECKS = ("every check", "checksums off")
 #: What the ratio of rates has to be.
 GOALS = {(64, "every check", "second"): 1.0}
 
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 def run(rounds: int) -> Section:
@@ -38,19 +38,13 @@ def run(rounds: int) -> Section:
 
     @raise Missing: no compiler, no device, or no right to make a network namespace.
     """
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise Missing("a C compiler, for the sender: 'apt-get install gcc', say")
     namespace = privateNetwork()
     with tempfile.TemporaryDirectory() as directory:
-        flood = Path(directory, "flood")
-        source = Path(__file__).with_name("flood.c")
-        if subprocess.run([compiler, "-O2", "-o", flood, source], check=False).returncode:
-            raise Missing("a C compiler that works, for the sender: 'apt-get install gcc libc6-dev', say")
+        flood = compiled("flood.c", directory)
         found: dict[int, list[dict[str, dict[str, float]]]] = {}
         for size in SIZES:
             command = [sys.executable, "-m", "benchmarks.receiver", str(flood), str(size), str(rounds)]
-            finished = subprocess.run([*namespace, *command], cwd=_ROOT, stdout=subprocess.PIPE, check=True)
+            finished = subprocess.run([*namespace, *command], cwd=ROOT, stdout=subprocess.PIPE, check=True)
             found[size] = json.loads(finished.stdout)
     rows = []
     for size, totals in found.items():
@@ -66,6 +60,21 @@ def run(rounds: int) -> Section:
     turns = [turn["faster"] for totals in found.values() for total in totals for turn in total.values()]
     notes = f"The sender was faster in {sum(turns):.0f} of {len(turns) * TURNS} turns: the device had to drop packets."
     return Section("receive", ABOUT, ("txtuntap", "twisted.pair"), rows, notes)
+
+
+def compiled(source: str, directory: str) -> Path:
+    """
+    Make a program of ours, written in C, in C{directory}.
+
+    @raise Missing: there is no compiler, or none that works.
+    """
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise Missing("a C compiler, for the sender: 'apt-get install gcc', say")
+    program = Path(directory, source).with_suffix("")
+    if subprocess.run([compiler, "-O2", "-o", program, Path(__file__).with_name(source)], check=False).returncode:
+        raise Missing("a C compiler that works, for the sender: 'apt-get install gcc libc6-dev', say")
+    return program
 
 
 def privateNetwork() -> list[str]:
