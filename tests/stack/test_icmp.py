@@ -328,6 +328,14 @@ class NoErrorTests(ICMPTestCase):
             for length in range(8):
                 self.assertSilent(ipPacket(source, dest, 17, bytes(length)))
 
+    def test_laterFragmentWithBadOptions(self) -> None:
+        self.assertSilent(ipPacket(THEIRS, OURS, 253, b"12345678", options=b"\x07\0\0\0", fragment=0x2001))
+        self.assertEqual(self.host.ip.counters["inOptErrors"], 1)
+
+    def test_firstFragmentWithBadOptionsMayBeToldOf(self) -> None:
+        packet = ipPacket(THEIRS, OURS, 253, b"12345678", options=b"\x07\0\0\0", **FRAGMENTED)
+        self.assertEqual(len(self.receive(frame(packet))), 1)
+
     def test_fragmentsOfAnErrorThatWasNotPutTogether(self) -> None:
         for kind in icmp.ERRORS:
             self.assertSilent(ipPacket(THEIRS, OURS, 1, bytes((kind, 0)) + bytes(30), **FRAGMENTED))

@@ -21,7 +21,7 @@ from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.ndp import NeighbourDiscovery
 from txtuntap.stack.ping import Pinger, Pong
 from txtuntap.wire import icmp as wire
-from txtuntap.wire import ipv6, mld, ndp
+from txtuntap.wire import ipv4, ipv6, mld, ndp
 
 #: How much of a packet an error may quote, by octets in an address: the error fits the least MTU that every link has
 #: (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
@@ -245,10 +245,11 @@ class ICMPProtocol(Layer):
     def _error(self, packet: Packet, kind: int, code: int, rest: int) -> None:
         """
         Send an error to the sender of C{packet}, unless one must not be sent (RFC 1122 section 3.2.2, RFC 4443 section
-        2.4e): about an error, to or from what is not one host, or too often.
+        2.4e): about an error, about a fragment of IPv4 other than the first, to or from what is not one host, or too
+        often.
         """
         route = self._ip.routeBack(packet)
-        if route is None or route.source != packet.destAddress or self._isError(packet):
+        if route is None or route.source != packet.destAddress or self._isError(packet) or _isLaterFragment(packet):
             return
         linkDest = packet.linkDest
         if linkDest is not None and linkDest[0] & 1:
@@ -283,3 +284,13 @@ class ICMPProtocol(Layer):
         if kind != wire.PROTOCOL[16]:
             return False
         return at >= packet.end or data[at] < wire.FIRST_INFORMATIONAL6
+
+
+def _isLaterFragment(packet: Packet) -> bool:
+    """
+    Whether C{packet} is a fragment of IPv4 other than the first.
+    """
+    if packet.version == 6:
+        return False
+    _, fragment, _ = ipv4.ESSENTIALS.unpack_from(packet.data, packet.network)
+    return bool(fragment & ipv4.OFFSET_MASK)
