@@ -18,6 +18,7 @@ from txtuntap.ip import IPHeader
 from txtuntap.raw import IRawDatagramProtocol, IRawPacketProtocol
 from txtuntap.testing import ipPacket
 from txtuntap.wire import ipv4
+from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import checksum
 
 PROTOCOL = 253
@@ -271,13 +272,20 @@ class AddressesTests(LayerTestCase):
     def test_destinationsThatAreOurs(self) -> None:
         for dest in ("10.0.0.2", "192.0.2.9", "10.0.0.255", "255.255.255.255", "224.0.0.1"):
             self.assertEqual(self.counters("10.0.0.1", dest), ["payload"], dest)
-        for dest in ("fd00::2", "ff02::1", "ff01::1", "ff02::1:ff00:2"):
+        for dest in ("fd00::2", "ff02::1", "ff02::1:ff00:2"):
             self.assertEqual(self.counters("fd00::1", dest), ["payload"], dest)
 
     def test_destinationsThatAreNot(self) -> None:
         for dest in ("10.0.0.3", "10.0.1.255", "192.0.2.8", "224.0.0.2", "239.1.1.1", "127.0.0.1", "0.0.0.0"):
             self.assertEqual(self.counters("10.0.0.1", dest), ["inAddrErrors"], dest)
         for dest in ("fd00::3", "ff02::2", "ff02::1:ff00:3", "ff0e::1", "::1", "::"):
+            self.assertEqual(self.counters("fd00::1", dest), ["inAddrErrors"], dest)
+
+    def test_groupsWithinAHostHaveNoSendersOutside(self) -> None:
+        assert self.ip.own is not None
+        for dest in ("ff01::1", "ff01::99", "ff11::99", "ff00::99"):
+            if dest != "ff01::1":
+                self.ip.own.join(packAddress(dest))
             self.assertEqual(self.counters("fd00::1", dest), ["inAddrErrors"], dest)
 
     def test_networksOfTwoAddressesHaveNoBroadcast(self) -> None:

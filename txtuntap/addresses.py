@@ -218,7 +218,8 @@ class Addresses:
         half = len(both) // 2
         source, dest = both[:half], both[half:]
         ours = dest in self.local or self.owns(dest) or self.hears(dest)
-        if not ours or not self.maySend(source, dest):
+        # What is for a group within one host comes from no other (RFC 4291 section 2.7).
+        if not ours or not self.maySend(source, dest) or _scope(dest) < _LINK:
             return False
         if len(self.admitted) >= MAX_ADMITTED:
             self.admitted.clear()
