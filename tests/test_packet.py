@@ -89,6 +89,14 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual((packet.source, packet.dest), ("10.0.0.1", "10.0.0.2"))
         self.assertEqual((packet.sourceAddress, packet.destAddress), (b"\x0a\0\0\x01", b"\x0a\0\0\x02"))
 
+    def test_protocol(self) -> None:
+        packet = Packet(ipPacket("10.0.0.1", "10.0.0.2", 17, b""))
+        self.assertEqual(packet.protocol, 17)
+        chain = ipPacket("fd00::1", "fd00::2", 60, bytes((44, 0, 1, 4, 0, 0, 0, 0)) + bytes((17, *bytes(7))))
+        packet = Packet(chain)
+        for packet.transport, expected in ((40, 60), (48, 44), (56, 17)):
+            self.assertEqual(packet.protocol, expected)
+
     def test_ipv6(self) -> None:
         packet = Packet(ipPacket("fd00::1", "fd00::2", 17, b"", hopLimit=9))
         self.assertEqual((packet.version, packet.hopLimit), (6, 9))

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from txtuntap.wire import ipv6
 from txtuntap.wire.address import addressText
 
 if TYPE_CHECKING:
@@ -160,6 +161,15 @@ class Packet:
         The destination IP address as text: which of our addresses was asked.
         """
         return addressText(self.destAddress)
+
+    @property
+    def protocol(self) -> int:
+        """
+        The protocol number of what comes after IP's headers.
+        """
+        if self.version == 4:
+            return self.data[self.network + 9]
+        return self.data[ipv6.nextHeaderField(self.data, self.network, self.transport)]
 
     @property
     def hopLimit(self) -> int:

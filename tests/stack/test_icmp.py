@@ -10,7 +10,7 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 
 from txtuntap.testing import TUN, ethernetFrame, ipPacket, udpPacket
 from txtuntap.wire import icmp
-from txtuntap.wire.address import LINK_BROADCAST
+from txtuntap.wire.address import LINK_BROADCAST, packAddress
 
 from .link import NOBODY, OTHER, OWN, PEER, LinkTestCase, Message, Recorder, echo, frame, icmpPacket, messages
 
@@ -217,6 +217,21 @@ class ErrorTests(ICMPTestCase):
         packet = ipPacket(THEIRS6, OURS6, 60, bytes((253, 0, 1, 4, 0, 0, 0, 0)) + b"payload")
         (sent,) = self.ask(packet)
         self.assertEqual((sent.kind, sent.code, sent.rest), (4, 1, 40))
+
+    def test_ICMPv6OverIPv4IsAnUnknownProtocol(self) -> None:
+        packet = ipPacket(THEIRS, OURS, 58, icmp.pack(icmp.ECHO_REQUEST, 0, 1, b"payload"))
+        self.assertEqual(self.ask(packet), [Message(PEER, OURS, THEIRS, 64, 3, 2, 0, packet)])
+        self.assertEqual(self.host.ip.counters["inUnknownProtos"], 1)
+
+    def test_ICMPAndIGMPOverIPv6AreUnknownNextHeaders(self) -> None:
+        for protocol in (1, 2):
+            packet = ipPacket(THEIRS6, OURS6, protocol, b"\x11\0\xee\xff\0\0\0\0")
+            self.assertEqual(self.ask(packet), [Message(PEER, OURS6, THEIRS6, 64, 4, 1, 6, packet)])
+
+    def test_ICMPOverIPv6BehindOthersIsAnUnknownNextHeader(self) -> None:
+        message = icmp.pack(icmp.ECHO_REQUEST6, 0, 1, b"payload", packAddress(THEIRS6), packAddress(OURS6))
+        packet = ipPacket(THEIRS6, OURS6, 60, bytes((1, 0, 1, 4, 0, 0, 0, 0)) + message)
+        self.assertEqual([(sent.kind, sent.code, sent.rest) for sent in self.ask(packet)], [(4, 1, 40)])
 
     def test_noNextHeaderIsNoError(self) -> None:
         self.assertEqual(self.ask(ipPacket(THEIRS6, OURS6, 59, b"")), [])

@@ -130,6 +130,9 @@ class GroupProtocol(Layer):
         An IGMP message has come. A query may be from outside the link, and is ignored, if it has no Router Alert option
         (version 1 knew of none), or is about all groups but goes to one of them (RFC 3376 section 9.1).
         """
+        if packet.version == 6:
+            # That has MLD, and knows nothing of IGMP.
+            return self._ip.dropped(packet, "inUnknownProtos")
         message = bytes(packet)
         if message[:1] and message[0] in igmp.REPORTS:
             return self.dropped(packet, "inReports")

@@ -100,6 +100,9 @@ class ICMPProtocol(Layer):
         """
         A message has come.
         """
+        if packet.protocol != wire.PROTOCOL[len(packet.sourceAddress)]:
+            # Each version of IP has its own ICMP, and knows nothing of the other's.
+            return self._ip.dropped(packet, "inUnknownProtos")
         self.counters["inMsgs"] += 1
         message = bytes(packet)
         four = packet.version == 4
