@@ -24,6 +24,9 @@ THEIRS = ("10.9.0.1/24", "fd09::1/64")
 PINGS = (0, 1, 56, 1472, 1473, 8000, 65507)
 DATAGRAMS = (0, 1, 2, 1452, 1453, 1472, 1473, 4000, 65507)
 
+#: Steps after which what has not come never will: those who lose an answer are to fail, not to wait for ever.
+STEPS = 10_000
+
 #: UDP ports: an echo, and one that nobody is on.
 ECHO, CLOSED = 7, 9
 
@@ -161,11 +164,15 @@ def resultOf(waited: Deferred[Any], step: Any) -> Any:
     @return: what it fires with.
 
     @raise Exception: what it fails with.
+    @raise AssertionError: it does neither.
     """
     results: list[Any] = []
     waited.addBoth(results.append)
-    while not results:
+    for _ in range(STEPS):
+        if results:
+            break
         step()
+    assert results, "no answer"
     if isinstance(results[0], Failure):
         results[0].raiseException()
     return results[0]

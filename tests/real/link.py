@@ -19,11 +19,16 @@ _ETH_P_ALL = 0x0003
 
 def setUp(name: str, *addresses: str) -> None:
     """
-    Set an interface up, with addresses of the kernel's.
+    Set an interface up, with addresses of the kernel's, and wait until it has them: it writes from an IPv6 address
+    a moment before it takes what comes to it.
     """
     for address in addresses:
         ip("address", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
     ip("link", "set", name, "up")
+    for address in addresses:
+        if ":" in address:
+            route = f"local {address.partition('/')[0]} "
+            until(lambda route=route: route in ip("-6", "route", "show", "table", "local"), f"{name} to have {address}")  # type: ignore[misc]
 
 
 def setDown(name: str) -> None:

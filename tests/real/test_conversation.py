@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.conversation import ECHO, OURS, THEIRS, ConversationMixin, Echo, resultOf
+from tests.conversation import ECHO, OURS, STEPS, THEIRS, ConversationMixin, Echo, resultOf
 from tests.real.link import setUp as setLinkUp
 from tests.real.namespace import Namespace, need, tool
 from txtuntap import Host, TuntapPort
@@ -95,11 +95,12 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
             client.connect((address, port))
             client.setblocking(False)
             client.send(data)
-            while True:
+            for _ in range(STEPS):
                 try:
                     return client.recv(65536)
                 except BlockingIOError:
                     self.turn()
+        raise AssertionError("no answer")
 
 
 class TUNTests(TAPTests):
