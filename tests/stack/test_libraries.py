@@ -12,12 +12,12 @@ import txthings.resource as resource
 from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.task import Clock
 from twisted.names import client, dns
-from twisted.names.authority import FileAuthority
 from twisted.names.error import DNSNameError
 from twisted.names.server import DNSServerFactory
 from twisted.protocols import sip
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.zone import Zone
 from txtuntap import Host, TuntapPort
 from txtuntap.testing import TAP, MemoryDevice, join
 
@@ -51,16 +51,35 @@ class PairTestCase(SynchronousTestCase):
             self.clock.advance(seconds / 200)
 
 
-class Zone(FileAuthority):
+class Losing:
     """
-    One name.
+    Mixed into a protocol, loses what comes to it first.
+
+    @ivar lost: how many datagrams are still to be lost.
     """
 
-    def loadFile(self, filename: str) -> None:
-        soa = dns.Record_SOA("ns.example.test", "root.example.test", serial=1, minimum=60)
-        records = [dns.Record_A("192.0.2.7"), dns.Record_AAAA("2001:db8::7")]
-        self.soa: Any = (b"example.test", soa)
-        self.records: Any = {b"example.test": [soa], b"www.example.test": records}
+    lost = 1
+
+    def datagramReceived(self, data: bytes, addr: Any) -> None:
+        """
+        Take it, or not.
+        """
+        if self.lost:
+            self.lost -= 1
+        else:
+            super().datagramReceived(data, addr)  # type: ignore[misc]
+
+
+class LosingServer(Losing, dns.DNSDatagramProtocol):
+    """
+    Of names.
+    """
+
+
+class LosingCoap(Losing, coap.Coap):  # type: ignore[misc]
+    """
+    Of CoAP.
+    """
 
 
 class NamesTests(PairTestCase):
@@ -68,10 +87,10 @@ class NamesTests(PairTestCase):
     C{twisted.names}: server and client.
     """
 
-    def serve(self) -> None:
+    def serve(self, server: type[dns.DNSDatagramProtocol] = dns.DNSDatagramProtocol, interface: str = "") -> None:
         factory = DNSServerFactory(authorities=[Zone("")])
         factory.noisy = False
-        self.other.listenUDP(53, dns.DNSDatagramProtocol(factory, reactor=self.other))
+        self.other.listenUDP(53, server(factory, reactor=self.other), interface)
 
     def resolver(self, server: str) -> client.Resolver:
         return client.Resolver(servers=[(server, 53)], reactor=self.one)
@@ -94,6 +113,15 @@ class NamesTests(PairTestCase):
             self.failureResultOf(asked, DNSNameError)
 
     def test_queryThatIsLostIsAskedAgain(self) -> None:
+        for server in SERVERS:
+            self.serve(LosingServer, server)
+            asked = self.resolver(server).lookupAddress("www.example.test", timeout=[1, 3])
+            self.turns(0.9)
+            self.assertNoResult(asked)
+            self.turns(0.2)
+            self.assertEqual(len(self.successResultOf(asked)[0]), 1)
+
+    def test_queryThatIsRefusedIsAskedAgain(self) -> None:
         for server in SERVERS:
             asked = self.resolver(server).lookupAddress("www.example.test", timeout=[1, 3])
             self.turns(0.5)
@@ -135,7 +163,9 @@ class Block(resource.CoAPResource):  # type: ignore[misc]
 
 class CoAPTests(PairTestCase):
     """
-    txThings. It takes the time from the global reactor: here, that is the clock.
+    txThings. It has no parameter for a reactor, so C{host.listenUDP} is all that it needs of a host; but for its timers
+    it takes the global reactor, by the name C{reactor} of C{txthings.coap}. On a host of that reactor it runs as it
+    is; on one of a clock, as here, that name has to be the clock.
     """
 
     def setUp(self) -> None:
@@ -144,7 +174,8 @@ class CoAPTests(PairTestCase):
         self.text = Block(b"short")
         root = resource.CoAPResource()
         root.putChild(b"text", self.text)
-        self.other.listenUDP(coap.COAP_PORT, coap.Coap(resource.Endpoint(root)))
+        self.endpoint = resource.Endpoint(root)
+        self.other.listenUDP(coap.COAP_PORT, coap.Coap(self.endpoint))
         self.client = coap.Coap(resource.Endpoint(None))
         self.one.listenUDP(0, self.client)
 
@@ -176,15 +207,15 @@ class CoAPTests(PairTestCase):
             self.assertEqual(self.ask(server, coap.GET).payload, long)
 
     def test_requestThatIsLostIsSentAgain(self) -> None:
-        self.ports[1].stopListening()
-        self.turns()
+        self.other.udp.bound(coap.COAP_PORT)[0].stopListening()
+        self.other.listenUDP(coap.COAP_PORT, LosingCoap(self.endpoint))
         request = coap.Message(code=coap.GET)
         request.opt.uri_path = (b"text",)
         request.remote = (ipaddress.ip_address("10.0.0.2"), coap.COAP_PORT)
         asked = self.client.request(request)
-        self.turns(1)
-        self.ports[1].startListening()
-        self.turns(10)
+        self.turns(coap.ACK_TIMEOUT * 0.9)
+        self.assertNoResult(asked)
+        self.turns(coap.ACK_TIMEOUT * coap.ACK_RANDOM_FACTOR)
         self.assertEqual(self.successResultOf(asked).payload, b"short")
 
 
@@ -216,7 +247,8 @@ class Phone(sip.Base):
 
 class SIPTests(PairTestCase):
     """
-    C{twisted.protocols.sip}: a registrar and proxy on one host, phones on the other and beside it.
+    C{twisted.protocols.sip}: a registrar and proxy on one host, phones on the other. The registry takes its timers from
+    the global reactor, as txThings does. The library's addresses are those of IPv4.
     """
 
     def setUp(self) -> None:
