@@ -435,6 +435,14 @@ class LossTests(PortTestCase):
             self.port.connectionLost(Failure(reason))
             self.failureResultOf(lost, InterfaceLost)
 
+    def test_interfaceThatIsStillBeingDeletedIsLost(self) -> None:
+        for reason in (ConnectionLost(), ConnectionDone()):
+            self.make()
+            lost = self.port.whenLost()
+            self.assertIsNone(self.device.receive())
+            self.port.connectionLost(Failure(reason))
+            self.assertIn("tun0 was deleted", str(self.failureResultOf(lost, InterfaceLost).value))
+
     def test_otherReasonsAreHandedOn(self) -> None:
         lost = self.port.whenLost()
         self.port.connectionLost(Failure(Oops()))

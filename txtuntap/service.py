@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -26,6 +26,9 @@ from twisted.python.usage import UsageError
 
 from txtuntap.addresses import Addresses
 from txtuntap.device import interfaceName
+from txtuntap.device.configure import configureNow
+from txtuntap.device.monitor import InterfaceMonitor
+from txtuntap.device.settings import InterfaceRoute, InterfaceSettings
 from txtuntap.stack.anyip import isWithin
 from txtuntap.stack.host import Host
 from txtuntap.tuntap import TuntapPort
@@ -102,6 +105,11 @@ class HostOptions(usage.Options):
         ["tun", None, None, "Name of the tun interface (IP packets)."],
         ["tap", None, None, "Name of the tap interface (Ethernet frames)."],
         ["mac", None, None, "The host's link address on a tap; by default a random one."],
+        ["mtu", None, None, "The interface's MTU, in octets."],
+        ["txqueuelen", None, None, "How many packets wait to be read."],
+        ["lladdr", None, None, "The link address of the kernel's end of a tap."],
+        ["user", None, None, "Who may open the device without privilege."],
+        ["group", None, None, "Whose members may."],
     ]
 
     def __init__(self) -> None:
@@ -112,6 +120,7 @@ class HostOptions(usage.Options):
         self["answerExcept"] = []
         self["gateways"] = []
         self["kernelAddresses"] = []
+        self["kernelRoutes"] = []
         self["udp"] = []
 
     def opt_address(self, cidr: str) -> None:
@@ -125,6 +134,16 @@ class HostOptions(usage.Options):
         An address for the kernel's end of the interface, which is then set up. May be repeated.
         """
         self["kernelAddresses"].append(_address("--kernel-address", cidr))
+
+    def opt_kernel_route(self, route: str) -> None:
+        """
+        A route of the kernel's by way of the interface, such as 10.1.0.0/16 or "10.1.0.0/16 via 10.0.0.2". May be
+        repeated.
+        """
+        try:
+            self["kernelRoutes"].append(InterfaceRoute.of(route))
+        except ValueError as e:
+            raise UsageError(f"--kernel-route: {e}") from e
 
     def opt_any_address(self, cidr: str) -> None:
         """
@@ -202,6 +221,7 @@ class HostOptions(usage.Options):
                 packLinkAddress(self["mac"])
             except ValueError as e:
                 raise UsageError(f"--mac: {e}") from e
+        self["settings"] = self._interfaceSettings()
         ports = [port for port, _ in self["udp"]]
         for port in ports:
             if ports.count(port) > 1:
@@ -222,6 +242,22 @@ class HostOptions(usage.Options):
             if not isinstance(proto, DatagramProtocol):
                 raise UsageError(f"--udp {port}={what}: that made a {type(proto).__name__}, not a DatagramProtocol")
             protocols.append((port, proto))
+
+    def _interfaceSettings(self) -> InterfaceSettings | None:
+        fields: dict[str, Any] = {"addresses": self["kernelAddresses"], "routes": self["kernelRoutes"]}
+        for option, field in ("lladdr", "linkAddress"), ("user", "owner"), ("group", "group"):
+            fields[field] = self[option]
+        for option in "mtu", "txqueuelen":
+            if self[option] is not None and not self[option].isdigit():
+                raise UsageError(f"--{option}: {self[option]!r} is no number")
+            fields[option] = None if self[option] is None else int(self[option])
+        if not any(fields.values()):
+            return None
+        try:
+            # Whoever only has it set up some other way need not have it set up here.
+            return InterfaceSettings(**fields, up=True if fields["addresses"] or fields["routes"] else None)
+        except ValueError as e:
+            raise UsageError(str(e)) from e
 
 
 def _address(option: str, cidr: str) -> str:
@@ -254,23 +290,24 @@ class HostService(Service):
         tap: bool,
         host: Host,
         protocols: Sequence[tuple[int, DatagramProtocol]] = (),
-        kernelAddresses: Sequence[str] = (),
+        settings: InterfaceSettings | None = None,
         reactor: Any = None,
     ) -> None:
         """
         @param interface: its name.
         @param tap: whether it is a tap, not a tun.
         @param protocols: UDP ports, and the protocol on each.
-        @param kernelAddresses: those of the kernel's end. If there are any, the interface is set up.
+        @param settings: what the kernel's end is to be; L{None}: it is left as it is.
         """
         if reactor is None:
             from twisted.internet import reactor
         self._reactor = reactor
-        self._kernelAddresses = kernelAddresses
+        self._settings = settings
+        self._monitor = InterfaceMonitor(reactor)
         self.host = host
         for number, proto in protocols:
             host.listenUDP(number, proto)
-        self.port = TuntapPort(interface, host.ethernet if tap else host.ip, reactor=reactor)
+        self.port = TuntapPort(interface, host.ethernet if tap else host.ip, reactor=reactor, monitor=self._monitor)
 
     def privilegedStartService(self) -> None:
         """
@@ -292,6 +329,7 @@ class HostService(Service):
         if not self.port.connected:
             self.privilegedStartService()
         self.port.whenLost().addErrback(self._lost)
+        self._monitor.start().addErrback(lambda reason: self._log.failure("The interface cannot be watched", reason))
         if hasattr(signal, "SIGUSR2"):
             signal.signal(signal.SIGUSR2, self._signalled)
 
@@ -300,16 +338,15 @@ class HostService(Service):
         Close the device.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._monitor.stop()
         return self.port.stopListening()
 
     def _configure(self) -> None:
         """
         Configure the kernel's end.
         """
-        if self._kernelAddresses:
-            from txtuntap.device.configure import configureInterface
-
-            configureInterface(self.port.device.name, addresses=self._kernelAddresses)
+        if self._settings is not None:
+            configureNow(self.port.device.name, self._settings, cast(Any, self.port.device))
 
     def _signalled(self, *ignored: object) -> None:
         self._reactor.callFromThread(self._dump)
@@ -376,4 +413,4 @@ def makeService(options: Options) -> Service:
         autoconfigure=bool(asked["autoconfigure"]),
     )
     interface = asked["tap"] if tap else asked["tun"]
-    return HostService(interface, tap, host, asked["protocols"], asked["kernelAddresses"])
+    return HostService(interface, tap, host, asked["protocols"], asked["settings"])

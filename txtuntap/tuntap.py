@@ -319,7 +319,9 @@ class TuntapPort(abstract.FileDescriptor):
                 self.device.receive()
             except OSError as e:
                 return Failure(self._lost(e))
-        return Failure(ConnectionLost()) if reason is None else reason
+            # It is still being deleted: a moment before its end a device reads as if nothing were.
+            return Failure(InterfaceLost(f"{self.device.name} was deleted"))
+        return reason
 
     def _lost(self, error: OSError) -> InterfaceLost:
         return InterfaceLost(f"{self.device.name} was deleted ({error.strerror})")

@@ -98,6 +98,7 @@ def test_everySettingIsSeen(namespace: Namespace, configured: Configure) -> None
             group=12,
             persistent=True,
         )
+        assert (device.mtu, device.linkAddress) == (1400, b"\x02\0\0\0\0\x09")
         link = show("tt0")
         data = link["linkinfo"]["info_data"]
         assert (link["mtu"], link["address"], link["txqlen"]) == (1400, "02:00:00:00:00:09", 77)

@@ -110,6 +110,11 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
         ("--address", ["--tun", "tt0", "--address", "224.0.0.1/24"]),
         ("--address", ["--tun", "tt0", "--address", "127.0.0.1/8"]),
         ("--kernel-address", options(kernelAddresses=("nonsense",))),
+        ("--kernel-route", [*options(), "--kernel-route=nonsense"]),
+        ("mtu", [*options(), "--mtu=67"]),
+        ("--txqueuelen", [*options(), "--txqueuelen=long"]),
+        ("leaves no ipv6", [*options(), "--mtu=1000"]),
+        ("nobody at all", [*options(), "--user=nobody at all"]),
         ("--tun", ["--tun", "sixteen-letters-", "--address", "10.9.0.2/24"]),
         ("--tap", ["--tap", "a/b", "--address", "10.9.0.2/24"]),
         ("--udp", options(udp=("7",))),
@@ -261,6 +266,21 @@ def test_withoutKernelAddressesTheInterfaceIsLeftAlone(namespace: Namespace, tmp
         until(lambda: "tt0" in interfaces(), "the interface")
         until(lambda: "starting on tt0" in (tmp_path / "twistd.log").read_text(), "the log")
         assert "UP" not in show("tt0")["flags"]
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def test_settingsAreTheInterfaces(namespace: Namespace, tmp_path: Path) -> None:
+    more = ["--mtu=1400", "--txqueuelen=77", "--kernel-route=10.1.0.0/16 via 10.9.0.2", "--user=nobody"]
+    more += ["--lladdr=02:00:00:00:00:09"]
+    process = twistd("-n", "--pidfile=", "tuntap", "host", *options("tap"), *more, cwd=tmp_path)
+    try:
+        until(lambda: "10.1.0.0/16 via 10.9.0.2" in ip("route"), "the route")
+        link = show("tt0")
+        assert (link["mtu"], link["txqlen"], link["address"]) == (1400, 77, "02:00:00:00:00:09")
+        assert link["linkinfo"]["info_data"]["user"] == "nobody"
+        assert ask("10.9.0.2", bytes(1400)) == bytes(1400)
     finally:
         process.terminate()
         process.wait(PATIENCE)

@@ -89,6 +89,18 @@ class AddressTests(LinkTestCase):
         self.port.startListening()
         self.assertEqual(self.host.addresses, [f"{LINK_LOCAL}/64"])
 
+    def test_linkThatComesUpLaterHearsItAll(self) -> None:
+        self.make("10.0.0.2/24", "fd00::2/64")
+        self.host.ethernet.linkUp()
+        sent = self.wait(10)
+        probed = [(packet.sender, packet.target) for _, packet in arps(sent)]
+        ours, nobody = packAddress("10.0.0.2"), bytes(4)
+        self.assertEqual(probed, [(nobody, ours)] * 3 + [(ours, ours)] * 2)
+        kinds = [(each.kind, each.source) for each in messages(sent)]
+        self.assertEqual(kinds.count((ndp.SOLICITATION, "::")), 2)
+        self.assertIn((ndp.ADVERTISEMENT, "fd00::2"), kinds)
+        self.assertIn(b"\x3a\0\5\2\0\0\1\0\x8f", b"".join(sent), "no MLD report")
+
     def test_noneOnATun(self) -> None:
         self.make("10.0.0.2/24", mode=TUN)
         self.assertEqual(self.host.addresses, ["10.0.0.2/24"])

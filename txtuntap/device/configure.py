@@ -164,6 +164,10 @@ def configuring(name: str, settings: InterfaceSettings, device: LinuxDevice | No
     except BaseException:
         yield from _undoing(tuple(done))
         raise
+    if device is not None:
+        # It has read these when it was opened.
+        device.mtu = settings.mtu or device.mtu
+        device.linkAddress = settings.linkAddress or device.linkAddress
     return Configured(name, tuple(done))
 
 

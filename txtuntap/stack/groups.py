@@ -114,6 +114,13 @@ class GroupProtocol(Layer):
             for size, reporter in self._reporters.items():
                 reporter.update({group for group in groups if len(group) == size})
 
+    def repeat(self) -> None:
+        """
+        Tell all again: the link was down.
+        """
+        for reporter in self._reporters.values():
+            reporter.repeat()
+
     def settled(self) -> None:
         """
         An address is no longer being asked for. If routers did not listen for want of one, tell them again (RFC 3590

@@ -56,10 +56,13 @@ class HostEthernet(EthernetProtocol):
     Tells its host when it gets a link, and when it loses it.
     """
 
-    def __init__(self, address: bytes, linked: Callable[[], None], unlinked: Callable[[], None]) -> None:
+    def __init__(
+        self, address: bytes, linked: Callable[[], None], unlinked: Callable[[], None], again: Callable[[], None]
+    ) -> None:
         super().__init__(address)
         self._linked = linked
         self._unlinked = unlinked
+        self._again = again
 
     def doStart(self) -> None:
         super().doStart()
@@ -70,6 +73,13 @@ class HostEthernet(EthernetProtocol):
         if self.numPorts == 1:
             self._unlinked()
         super().doStop()
+
+    def linkUp(self) -> None:
+        """
+        The link has been set up: what was said on it before, nobody has heard.
+        """
+        super().linkUp()
+        self._again()
 
 
 @implementer(IReactorTime, IReactorUDP, IReactorMulticast)
@@ -159,7 +169,7 @@ class Host(TCPElsewhere):
             self.ip.addProto(number, self.icmp)
         self.ip.onDropped = self._ipDropped
         self.udp.onDropped = self._udpDropped
-        self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked)
+        self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked, self._linkedAgain)
         answered = AnsweredNetworks(self._own, self.neighbours, self.routes, anyAddresses, answerFor, answerExcept)
         self.arp = ARPProtocol(
             self.ethernet,
@@ -355,6 +365,13 @@ class Host(TCPElsewhere):
             self.ip.addAddress(f"{addressText(linkLocal)}/64")
         for interface in self.ip.addresses:
             self._guard.claim(interface.packed)
+        if self.autoconfiguration is not None:
+            self.autoconfiguration.start()
+
+    def _linkedAgain(self) -> None:
+        for interface in self.ip.addresses:
+            self._guard.claim(interface.packed)
+        self.groups.repeat()
         if self.autoconfiguration is not None:
             self.autoconfiguration.start()
 
