@@ -137,10 +137,11 @@ class Reassembler:
         if not end:
             self._dropped(packet, "reasmDuplicates")
             return None
-        fault = _fault(packet, at, offset, more)
-        if fault is not None:
-            self._dropped(packet, fault)
-            return None
+        if not offset or end > MAX_END or (more and (packet.end - at) % 8):
+            fault = _fault(packet, at, offset, more)
+            if fault is not None:
+                self._dropped(packet, fault)
+                return None
         if end == offset:
             self._giveUp(key, packet, "reasmFails")
             return None
@@ -230,12 +231,14 @@ def _fault(packet: Packet, at: int, offset: int, more: bool) -> str | None:
     if offset:
         return None
     # A first one without all headers up to the transport's is meant for filters, which it gets past (RFC 1858, 7112).
-    chain = [(packet.data[network + 9], at)] if four else list(ipv6.headerChain(packet.data, network, packet.end))
-    kind, header = chain[-1]
-    cut = not four and kind in ipv6.EXTENSIONS
-    if cut and (kind == ipv6.FRAGMENT or len(chain) > ipv6.MAX_EXTENSIONS):
-        return "inHdrErrors"
-    if cut or packet.end - header < _TRANSPORT_HEADERS.get(kind, 0):
+    # The fragment header of IPv6 is right before: its first octet says what comes next.
+    kind, header = packet.data[network + 9 if four else at - 8], at
+    if not four and kind in ipv6.EXTENSIONS:
+        chain = list(ipv6.headerChain(packet.data, network, packet.end))
+        kind, header = chain[-1]
+        if kind == ipv6.FRAGMENT or (kind in ipv6.EXTENSIONS and len(chain) > ipv6.MAX_EXTENSIONS):
+            return "inHdrErrors"
+    if (not four and kind in ipv6.EXTENSIONS) or packet.end - header < _TRANSPORT_HEADERS.get(kind, 0):
         packet.start = network
         return "inFragHdrErrors"
     return None
