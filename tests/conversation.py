@@ -25,7 +25,7 @@ PINGS = (0, 1, 56, 1472, 1473, 8000, 65507)
 DATAGRAMS = (0, 1, 2, 1452, 1453, 1472, 1473, 4000, 65507)
 
 #: Steps after which what has not come never will: those who lose an answer are to fail, not to wait for ever.
-STEPS = 10_000
+STEPS = 4_000
 
 #: UDP ports: an echo, and one that nobody is on.
 ECHO, CLOSED = 7, 9
