@@ -3,13 +3,12 @@ Answers every address of a network, and says who asked what of which.
 
     python examples/honeypot.py [NETWORK]
 
-as root: it makes tap0, with 10.0.0.1 at the kernel's end and a host at 10.0.0.2, to whom 10.77.0.0/16 (or NETWORK)
+as root: it makes tap0, with a host at 10.0.0.2 and fd00::2, to whom 10.77.0.0/16 (or NETWORK, of either version)
 belongs. In another terminal, send the network there, and ask of it what you like:
 
     $ ip route add 10.77.0.0/16 via 10.0.0.2
     $ ping -c1 10.77.1.2
     $ echo hello | socat -t1 - UDP:10.77.200.201:7
-    $ nmap -sU -n -p 53,123,161 10.77.3.4
 
     10.0.0.1 > 10.77.1.2        ICMP type 8
     10.0.0.1 > 10.77.200.201    UDP port 7: b'hello\\n'
@@ -18,6 +17,7 @@ belongs. In another terminal, send the network there, and ask of it what you lik
 from __future__ import annotations
 
 import sys
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -29,57 +29,69 @@ from txtuntap.device.configure import configureInterface
 from txtuntap.interfaces import IPacketReceiver
 from txtuntap.service import Echo
 
-ICMP, TCP, UDP = 1, 6, 17
+PROTOCOLS = {1: "ICMP type", 6: "TCP port", 17: "UDP port", 58: "ICMPv6 type"}
 
-#: Whoever can send could fill the disk: no more lines a second than these.
+#: Whoever can send could fill the disk: no more lines a second than these. The rest is counted.
 MAX_LINES = 20
 
 #: Ports that answer: with what they were sent, so that nobody is hit by more than was paid for.
 OPEN = (7, 53, 123, 161, 1900)
 
 
+class Log:
+    """
+    Prints who asks what of the network.
+    """
+
+    def __init__(self, network: str, reactor: Any) -> None:
+        self._network = ip_network(network)
+        self._reactor = reactor
+        self._asked = 0
+
+    def asked(self, packet: Packet, what: str) -> None:
+        if ip_address(packet.destAddress) not in self._network:
+            return
+        if self._asked == 0:
+            self._reactor.callLater(1, self._secondIsOver)
+        self._asked += 1
+        if self._asked <= MAX_LINES:
+            print(f"{packet.source} > {packet.dest:15}  {what}", flush=True)
+
+    def _secondIsOver(self) -> None:
+        if self._asked > MAX_LINES:
+            print(f"... and {self._asked - MAX_LINES} more", flush=True)
+        self._asked = 0
+
+
 @implementer(IPacketReceiver)
 class Watcher:
     """
-    Goes beside the host's own protocols, under the same numbers: each gets every packet.
+    Goes beside the host's own protocol, under the same number: each gets every packet.
     """
 
-    def __init__(self) -> None:
-        self._second = 0
-        self._lines = 0
-        self._left = 0
+    def __init__(self, name: str, log: Log) -> None:
+        self._name = name
+        self._log = log
 
     def packetReceived(self, packet: Packet) -> None:
-        if int(packet.time) != self._second:
-            if self._left:
-                print(f"... and {self._left} more", flush=True)
-            self._second, self._lines, self._left = int(packet.time), 0, 0
-        if self._lines == MAX_LINES:
-            self._left += 1
-            return
-        self._lines += 1
-        print(f"{packet.source} > {packet.dest:15}  {self.what(packet)}", flush=True)
-
-    def what(self, packet: Packet) -> str:
-        protocol, data = packet.data[packet.network + 9], bytes(packet)
-        if protocol == ICMP:
-            return f"ICMP type {data[0] if data else '?'}"
-        port = int.from_bytes(data[2:4], "big")
-        return f"TCP port {port}" if protocol == TCP else f"UDP port {port}: {data[8:40]!r}"
+        data = bytes(packet)
+        number = int.from_bytes(data[2:4] if "port" in self._name else data[:1], "big")
+        said = f": {data[8:40]!r}" if self._name == "UDP port" else ""
+        self._log.asked(packet, f"{self._name} {number}{said}")
 
 
 def main(reactor: Any, network: str = "10.77.0.0/16") -> Deferred[None]:
     """
     A host with a network, and somebody who watches.
     """
-    host = Host(["10.0.0.2/24"], reactor, anyAddresses=[network])
-    watcher = Watcher()
-    for protocol in (ICMP, TCP, UDP):
-        host.ip.addProto(protocol, watcher)
+    host = Host(["10.0.0.2/24", "fd00::2/64"], reactor, anyAddresses=[network])
+    log = Log(network, reactor)
+    for number, name in PROTOCOLS.items():
+        host.ip.addProto(number, Watcher(name, log))
     for port in OPEN:
         host.listenUDP(port, Echo(frozenset(OPEN)))
     TuntapPort("tap0", host.ethernet, reactor=reactor).startListening()
-    configureInterface("tap0", ["10.0.0.1/24"])
+    configureInterface("tap0", ["10.0.0.1/24", "fd00::1/64"])
     return Deferred()
 
 
