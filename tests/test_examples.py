@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import ast
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from txtuntap import Packet
+from txtuntap.wire import arp
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -68,3 +72,22 @@ def test_theTwoHostsSayWhatTheirDocstringSays(tmp_path: Path) -> None:
     expected = docstring.partition("two_hosts.py\n")[2]
     printed = run(tmp_path, sys.executable, EXAMPLES / "two_hosts.py")
     assert printed.split("\n")[:3] == [line.strip() for line in expected.split("\n")][:3]
+
+
+def test_theARPWatcherForgetsWhoHasNotBeenHeardOfForLongest(capsys: pytest.CaptureFixture[str]) -> None:
+    names = runpy.run_path(str(EXAMPLES / "arp_watcher.py"))
+    watcher = names["ARPWatcher"]()
+
+    def heard(host: int, station: int = 1) -> str:
+        sender = bytes((10, 0)) + host.to_bytes(2, "big")
+        message = arp.ARP(arp.REQUEST, bytes((2, 0, 0, 0, 0, station)), sender, bytes(6), bytes(4))
+        watcher.packetReceived(Packet(message.pack()))
+        return capsys.readouterr().out
+
+    for host in range(names["MAX_STATIONS"]):
+        assert "is at" in heard(host)
+    assert heard(0) == ""
+    # One more: it is the second that goes, not the first, who was just heard.
+    heard(5000)
+    assert "has moved to 02:00:00:00:00:02 from 02:00:00:00:00:01" in heard(0, station=2)
+    assert "is at   02:00:00:00:00:02" in heard(1, station=2)
