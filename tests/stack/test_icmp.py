@@ -105,6 +105,12 @@ class SilenceTests(ICMPTestCase):
             self.assertSilent(echo(source, dest)[:-1] + b"\xff")
             self.assertEqual(self.host.icmp.counters.pop("inErrors"), 1)
 
+    def test_badChecksumThatNobodyLooksAt(self) -> None:
+        self.make(verifyChecksum=False)
+        for source, dest in PAIRS:
+            (answer,) = self.ask(echo(source, dest)[:-1] + b"!")
+            self.assertEqual(answer.body, b"payloa!")
+
     def test_badChecksumOfIP(self) -> None:
         packet = echo(THEIRS, OURS)
         self.assertSilent(packet[:8] + b"\x3f" + packet[9:])

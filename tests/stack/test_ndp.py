@@ -453,6 +453,11 @@ class ConflictTests(NDPTestCase):
         claim = discovery(ndp.ADVERTISEMENT, OURS, "ff02::1", OURS, ndp.TARGET_LINK, OTHER, ndp.OVERRIDE)
         self.assertEqual(self.receive(frame(claim[:-1] + b"\xff", ALL_NODES, OTHER)), [])
 
+    def test_claimFromTheAddressItselfWhoseSumNobodyLooksAt(self) -> None:
+        self.make(OURS + "/64", verifyChecksum=False)
+        claim = discovery(ndp.ADVERTISEMENT, OURS, "ff02::1", OURS, ndp.TARGET_LINK, OTHER, ndp.OVERRIDE)
+        self.assertEqual(len(messages(self.receive(frame(claim[:-1] + b"\xff", ALL_NODES, OTHER)))), 1)
+
     def test_advertisementOfAnotherFromAnAddressOfOurs(self) -> None:
         self.write()
         self.advertise(source=OURS)
