@@ -18,29 +18,32 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.internet.task import react
 from zope.interface import implementer
 
-from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, TuntapPort
+from txtuntap import EthernetProtocol, Host, IPProtocol, TuntapPort
 from txtuntap.device.configure import configureInterface
-from txtuntap.interfaces import IPacketReceiver
+from txtuntap.raw import IRawDatagramProtocol
 from txtuntap.wire.checksum import checksum
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 
 
-@implementer(IPacketReceiver)
+@implementer(IRawDatagramProtocol)
 class PingResponder(AbstractDatagramProtocol):
     """
     An IP protocol of one's own: under number 1 on an IPProtocol, which is its transport.
     """
 
-    def packetReceived(self, packet: Packet) -> None:
-        message = bytes(packet)
-        if len(message) < 8 or message[0] != ECHO_REQUEST or checksum(message):
+    def addProto(self, num: int, proto: object) -> None:
+        raise TypeError("there is nothing above ICMP")
+
+    def datagramReceived(self, data: bytes, source: str, **header: Any) -> None:  # type: ignore[override]
+        # Of the header come dest, protocol, version, ttl and all the rest, too: this does without.
+        if len(data) < 8 or data[0] != ECHO_REQUEST or checksum(data):
             return
         # The same, but for the type; and so the checksum, which is computed with a zero in its place.
-        reply = bytes((ECHO_REPLY, 0, 0, 0)) + message[4:]
+        reply = bytes((ECHO_REPLY, 0, 0, 0)) + data[4:]
         reply = reply[:2] + checksum(reply).to_bytes(2, "big") + reply[4:]
         transport: Any = self.transport
-        transport.write(reply, packet.source, 1)
+        transport.write(reply, source, 1)
 
 
 def main(reactor: Any) -> Deferred[None]:

@@ -1,0 +1,1 @@
+Interfaces are configured by a record of settings, undone, read back and watched, with a Deferred or without a reactor; `txtuntap`, a command for the same; devices that were made with other flags, or opened elsewhere, are opened as they are.
