@@ -41,6 +41,9 @@ _REPLIES = (icmp.ECHO_REPLY, icmp.ECHO_REPLY6)
 #: What an answer may have more than what it answers: the headers of IP and ICMP; for each fragment, where it is taken
 #: apart: there is one for every so many octets at most.
 _HEADERS = 40 + 8
+
+#: Octets of a frame with a neighbour solicitation.
+_QUESTION = 86
 _LEAST_FRAGMENT = 500
 
 #: Log lines that an input may cause: one for each address that somebody takes from us.
@@ -171,6 +174,7 @@ class Ingress:
         host: Any = self.host
         del self.device.sent[:]
         waiting, reports = self._waiting(), host.groups.counters["outReports"]
+        questions = host.neighbours.counters["outSolicits"]
         whole, came = host.ip.counters["reasmOKs"], host.ip.counters["reasmReqds"]
         self.device.deliver(packet)
         self.clock.advance(0)
@@ -184,6 +188,8 @@ class Ingress:
         asked += max(0, waiting - self._waiting())
         # Reports of groups are answers to nobody.
         asked += self.port.mtu * (host.groups.counters["outReports"] - reports)
+        # So is the question who has an address that two claim: one a second.
+        asked += _QUESTION * (host.neighbours.counters["outSolicits"] - questions)
         sent = sum(map(len, self.device.sent))
         if sent > asked + _HEADERS * (1 + asked // _LEAST_FRAGMENT):
             raise Broken(f"{sent} octets were sent for {asked}")
