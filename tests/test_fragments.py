@@ -16,6 +16,7 @@ from txtuntap.fragments import MAX_FRAGMENTS, MAX_MEMORY, TIMEOUT, Reassembler, 
 from txtuntap.packet import Packet
 from txtuntap.testing import ipPacket
 from txtuntap.wire import ipv4, ipv6
+from txtuntap.wire.checksum import checksum
 
 Piece = tuple[int, bytes, bool]
 
@@ -219,6 +220,45 @@ class HeaderTests(SynchronousTestCase):
             subject = Subject()
             subject.reassembler.add(packet, b"", 48, offset, more)
             self.assertEqual((subject.counters, packet.start), ({"inFragErrors": 1}, field))
+
+    def marked(self, first: int, last: int, version: int) -> int | None:
+        """
+        The ECN field of a datagram whose two fragments have these; L{None}, if it is not made.
+        """
+        self.subject = Subject()
+        done = None
+        for offset, mark, more in ((8, last, False), (0, first, True)):
+            if version == 4:
+                word = offset >> 3 | more << 13
+                packet = Packet(ipPacket("10.0.0.1", "10.0.0.2", 253, bytes(8), fragment=word, tos=mark))
+            else:
+                header = bytes((253, 0)) + (offset | more).to_bytes(2, "big") + bytes(4)
+                packet = Packet(ipPacket("fd00::1", "fd00::2", 44, header + bytes(8), tos=mark))
+            done = self.subject.reassembler.add(packet, b"", len(packet) - 8, offset, more)
+        if done is None:
+            return None
+        joined = joined4(*done) if version == 4 else joined6(done[0], 40, done[1])
+        assert joined is not None
+        if version == 4:
+            self.assertEqual(checksum(joined.data[:20]), 0)
+        return (joined.data[1] if version == 4 else joined.data[1] >> 4) & 3
+
+    def test_congestionThatAFragmentHasMetWithIsNotLost(self) -> None:
+        for version in (4, 6):
+            for first, last in ((3, 2), (2, 3), (1, 3), (3, 3)):
+                self.assertEqual(self.marked(first, last, version), 3)
+
+    def test_withoutCongestionTheFirstFragmentSays(self) -> None:
+        for version in (4, 6):
+            for first, last in ((0, 0), (2, 2), (1, 2), (0, 2)):
+                self.assertEqual(self.marked(first, last, version), first)
+
+    def test_whatIsNotToBeMarkedHasNoMarks(self) -> None:
+        for version in (4, 6):
+            for first, last in ((3, 0), (0, 3)):
+                self.assertIsNone(self.marked(first, last, version))
+                self.assertEqual(self.subject.counters["reasmFails"], 1)
+                self.assertEqual((len(self.subject.reassembler), self.subject.reassembler.memory), (0, 0))
 
     def test_theWholeIPv4DatagramIsAsItWasBeforeItWasCut(self) -> None:
         whole = ipPacket("10.0.0.1", "10.0.0.2", 17, bytes(range(48)), fragment=0, identification=7)

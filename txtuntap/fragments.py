@@ -32,6 +32,9 @@ MAX_END = 65535
 #: Octets in the header of a transport, as far as a first fragment must have it: TCP, UDP, ICMPv6.
 _TRANSPORT_HEADERS = {6: 20, 17: 8, 58: 8}
 
+#: Values of the ECN field (RFC 3168 section 5).
+_NOT_CAPABLE, _CONGESTION = 0, 3
+
 #: What the objects of a fragment and of a datagram take beside their octets; measured, rounded up.
 _FRAGMENT_COST = 200
 _DATAGRAM_COST = 1024
@@ -44,14 +47,16 @@ class _Datagram:
     @ivar offsets: where the fragments held begin, in order; C{pieces} are their octets.
     @ivar end: how long the payload is, once its last fragment has come.
     @ivar first: the headers of the fragment with offset 0, once it has come.
+    @ivar marks: the ECN fields of the fragments held: a bit for each value.
     """
 
-    __slots__ = ("deadline", "end", "first", "memory", "offsets", "pieces", "size")
+    __slots__ = ("deadline", "end", "first", "marks", "memory", "offsets", "pieces", "size")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self.end: int | None = None
         self.first: Packet | None = None
+        self.marks = 0
         self.memory = _DATAGRAM_COST
         self.offsets: list[int] = []
         self.pieces: list[bytes] = []
@@ -159,6 +164,7 @@ class Reassembler:
         self._counters["reasmReqds"] += 1
         self.memory -= datagram.memory
         datagram.hold(offset, packet.data[at : packet.end])
+        datagram.marks |= 1 << _mark(packet)
         if not offset:
             datagram.first = headers(packet, at)
             datagram.memory += len(datagram.first.data)
@@ -166,10 +172,17 @@ class Reassembler:
         if not more:
             datagram.end = end
         if datagram.size == datagram.end and datagram.first is not None:
+            congestion = datagram.marks >> _CONGESTION & 1
+            if congestion and datagram.marks >> _NOT_CAPABLE & 1:
+                # No router marks what says that it is not to be marked.
+                self._giveUp(key, packet, "reasmFails")
+                return None
             self._forget(key)
             self._counters["reasmOKs"] += 1
             first = datagram.first
             first.time = packet.time
+            if congestion:
+                _setMark(first)
             return first, b"".join(datagram.pieces)
         while self.memory > self._maxMemory:
             self._giveUp(next(iter(self._datagrams)), packet, "reasmFails")
@@ -202,6 +215,24 @@ class Reassembler:
         if datagram is not None:
             self.memory -= datagram.memory
         return datagram
+
+
+def _mark(packet: Packet) -> int:
+    """
+    The ECN field of C{packet}.
+    """
+    octet = packet.data[packet.network + 1]
+    return (octet if packet.version == 4 else octet >> 4) & 0x03
+
+
+def _setMark(packet: Packet) -> None:
+    """
+    Say in the header of C{packet} that a fragment has met with congestion: that must not get lost (RFC 3168 section
+    5.3).
+    """
+    at = packet.network + 1
+    bits = _CONGESTION if packet.version == 4 else _CONGESTION << 4
+    packet.data = packet.data[:at] + bytes((packet.data[at] | bits,)) + packet.data[at + 1 :]
 
 
 def headers(packet: Packet, end: int, payload: int = 64) -> Packet:
