@@ -121,6 +121,12 @@ class Machine:
         assert isinstance(answer, dict)
         return answer
 
+    def heard(self) -> int:
+        """
+        How many datagrams have come to its UDP port 7.
+        """
+        return int(self.state()["heard"])
+
     def log(self) -> str:
         """
         All it has logged.
@@ -129,7 +135,14 @@ class Machine:
 
 
 class _Echo(DatagramProtocol):
+    """
+    @ivar heard: how many datagrams have come.
+    """
+
+    heard = 0
+
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        self.heard += 1
         assert self.transport is not None
         self.transport.write(datagram, addr)
 
@@ -181,14 +194,16 @@ class _Console(LineReceiver):
 
     delimiter = b"\n"
 
-    def __init__(self, host: Host, lost: list[tuple[str, str]], refused: list[str], reactor: Any) -> None:
+    def __init__(self, host: Host, echo: _Echo, lost: list[tuple[str, str]], refused: list[str], reactor: Any) -> None:
         self._host = host
+        self._echo = echo
         self._lost = lost
         self._refused = refused
         self._reactor = reactor
 
     def lineReceived(self, line: bytes) -> None:
-        self.sendLine(json.dumps({**_state(self._host), "lost": self._lost, "refused": self._refused}).encode())
+        own = {"heard": self._echo.heard, "lost": self._lost, "refused": self._refused}
+        self.sendLine(json.dumps({**_state(self._host), **own}).encode())
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._reactor.stop()
@@ -259,7 +274,8 @@ def main(options: dict[str, Any]) -> None:
         addressLost=lambda address, station: lost.append((address, linkAddressText(station))),
         **options["hostOptions"],
     )
-    host.listenUDP(ECHO, _Echo())
+    echo = _Echo()
+    host.listenUDP(ECHO, echo)
     host.listenUDP(RELAY, _Relay())
     host.listenUDP(MEMBER, _Member())
     knock = _Knock(host)
@@ -269,7 +285,7 @@ def main(options: dict[str, Any]) -> None:
     port = TuntapPort(options["interface"], host.ethernet if options["mode"] == "tap" else host.ip, reactor=reactor)
     port.startListening()
     configureInterface(options["interface"], options["kernelAddresses"])
-    StandardIO(_Console(host, lost, knock.refused, reactor))
+    StandardIO(_Console(host, echo, lost, knock.refused, reactor))
     reactor.run()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.real.link import PacketSocket
-from tests.real.machine import INTERFACE, STATION, Machine
+from tests.real.machine import ECHO, INTERFACE, RELAY, STATION, Machine
 from tests.real.namespace import until
 from txtuntap.device import TAP, TUN
 from txtuntap.testing import ethernetFrame, ipPacket, udpDatagram, udpPacket
@@ -23,9 +23,14 @@ from txtuntap.wire.address import addressText, packAddress, packLinkAddress
 from txtuntap.wire.checksum import checksum
 
 HERE = {4: "10.9.0.2", 6: "fd09::2"}
+LINK_LOCAL = "fe80::ff:fe00:2"
 
-#: Who sends it all.
+#: Who sends it all, and the addresses it may have.
 SENDER = "02:00:00:00:00:99"
+STATIONS = {
+    **{f"10.9.0.{number}": SENDER for number in range(19, 255)},
+    **{f"fd09::1:{number:x}": SENDER for number in range(256)},
+}
 ALL = b"\xff" * 6
 
 SILENT = ""
@@ -425,9 +430,10 @@ def described(packet: bytes) -> str:
         assert len(packet) == 40 + int.from_bytes(packet[4:6], "big")
         kind, body = packet[6], packet[40:]
         source, dest = packet[8:24], packet[24:40]
-    assert addressText(source) in HERE.values()
+    assert addressText(source) in (*HERE.values(), LINK_LOCAL)
     if kind == udp.PROTOCOL:
-        assert body[:8] == udp.packHeader(source, dest, 7, 4000, body[8:])
+        ports = (ECHO, 4000) if body[:2] == ECHO.to_bytes(2, "big") else (RELAY, RELAY)
+        assert body[:8] == udp.packHeader(source, dest, *ports, body[8:])
         return "udp " + body[8:].decode()
     if kind == _TCP:
         return "tcp"
