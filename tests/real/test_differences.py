@@ -1,0 +1,220 @@
+"""
+What a host of ours and what Linux do with the same odd frames: the same, but for what C{docs/input.md} tells of.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.link import PacketSocket
+from tests.real.linux import Linux, setting
+from tests.real.machine import ECHO, INTERFACE, KNOCK, Machine
+from tests.real.namespace import Namespace, need, until
+from tests.real.oddities import Oddity, same
+from tests.real.oddities.fragments import FRAGMENTS
+from tests.real.oddities.frames import GATEWAYS, OTHER, OTHER_GATEWAYS, unknown
+from tests.real.oddities.headers import HEADERS
+from tests.real.oddities.links import ARP, FRAMES, NDP
+from tests.real.oddities.messages import ADDRESSES, DATAGRAMS, MESSAGES, PROTOCOLS
+from tests.real.oddities.trust import TRUST
+from tests.real.test_input import ALL, HERE, SENDER, STATIONS, described, framed, icmp4, icmp6
+from tests.real.test_linux import DIFFERENCES
+from txtuntap.device import TAP
+from txtuntap.testing import udpPacket
+from txtuntap.wire import arp, igmp, ipv6, ndp
+from txtuntap.wire.address import addressText, linkAddressText, packAddress, packLinkAddress
+
+ROWS = [*FRAGMENTS, *HEADERS, *ADDRESSES, *PROTOCOLS, *MESSAGES, *DATAGRAMS, *FRAMES, *ARP, *NDP, *TRUST]
+
+#: Whom Linux knows the station of: all senders, and those that it is told to be next hops.
+_STATIONS = {
+    **STATIONS,
+    **{gateway: SENDER for gateway in GATEWAYS.values()},
+    **{gateway: OTHER for gateway in OTHER_GATEWAYS.values()},
+    **{address: SENDER for address in ("10.9.0.0", "fd09::")},
+}
+
+#: What tells that all that came before has been dealt with.
+_MARK = bytes(range(32))
+_MARKERS = {4: "10.9.0.20", 6: "fd09::1:1"}
+_FIRST_SENDER = 21
+
+
+#: Whom Linux has sockets for that never wrote there.
+_KNOCKED = {4: "10.9.0.254", 6: "fd09::1:ff"}
+
+#: Settings that C{docs/input.md} tells of, below C{/proc/sys/net}, as the kernel has them by itself.
+NUMBERS = {
+    "ipv4/ipfrag_high_thresh": 4 << 20,
+    "ipv4/ipfrag_time": 30,
+    "ipv6/ip6frag_high_thresh": 4 << 20,
+    "ipv6/ip6frag_time": 60,
+    "ipv4/route/min_pmtu": 552,
+    "ipv4/icmp_ratelimit": 1000,
+    "ipv4/icmp_msgs_per_sec": 1000,
+    "ipv4/icmp_msgs_burst": 50,
+    "ipv6/icmp/ratelimit": 100,
+    "ipv6/conf/default/accept_ra": 1,
+    "ipv6/max_dst_opts_number": 8,
+    "ipv6/max_hbh_opts_number": 8,
+}
+
+PAGE = Path(__file__).parents[2] / "docs" / "input.md"
+
+
+class Exchange:
+    """
+    The link to one of both.
+    """
+
+    def __init__(self, network: PacketSocket, heard: Callable[[], int]) -> None:
+        """
+        @param heard: tells how many datagrams have come to the open port.
+        """
+        self._network = network
+        self._heard = heard
+
+    def does(self, row: Oddity, source: str) -> list[str]:
+        """
+        Send a row's frames, one after the other, and tell what is done: see L{tests.real.oddities}.
+        """
+        before = self._heard()
+        frames = row.make(source)
+        mark = framed(udpPacket(_MARKERS[row.version], HERE[row.version], 4000, ECHO, _MARK))
+        done: list[str] = []
+        for frame in frames:
+            self._network.send(frame)
+            self._network.send(mark)
+            came = self._network.receivedUntil(_isMark)
+            done += filter(None, (_told(each, source) for each in came if not _isMark(each)))
+        heard = self._heard() - before - len(frames)
+        answered = any(each.startswith(("udp", "fragment")) and "relayed" not in each for each in done)
+        return done if answered else done + ["heard"] * heard
+
+
+def _isMark(frame: bytes) -> bool:
+    return frame.endswith(_MARK) and any(packAddress(each) in frame[:54] for each in _MARKERS.values())
+
+
+def _told(frame: bytes, source: str) -> str:
+    """
+    What a frame is; nothing, if it is no answer: questions for stations, reports of groups.
+    """
+    station = "" if frame[:6] == packLinkAddress(SENDER) else f" at {linkAddressText(frame[:6])}"
+    packet = frame[14:]
+    if frame[12:14] == b"\x08\x06":
+        if frame[21] == arp.REPLY:
+            return f"arp reply{station}"
+        return "defended" if frame[:6] == ALL and frame[28:32] == frame[38:42] else ""
+    if packet[0] >> 4 == 4:
+        header, leaving, dest = (packet[0] & 0x0F) << 2, packet[12:16], packet[16:20]
+        report = packet[9] == igmp.PROTOCOL
+        fragment = int.from_bytes(packet[6:8], "big") & 0x3FFF != 0
+    else:
+        header, leaving, dest = 40, packet[8:24], packet[24:40]
+        report = packet[6] == ipv6.HOP_BY_HOP or (packet[6], packet[40]) in ((58, 133), (58, ndp.SOLICITATION))
+        fragment = packet[6] == ipv6.FRAGMENT
+    if report:
+        return ""
+    if fragment:
+        return f"fragment{station}"
+    told, problem = described(packet), packet[header + 4 : header + 8]
+    if told.startswith("udp") and len(packet) > 200:
+        told = f"udp of {len(packet) - header - 8} octets"
+    elif told.startswith("icmp 12/0"):
+        told += f" at {problem[0]}"
+    elif told.startswith("icmp6 4/"):
+        told += f" at {int.from_bytes(problem, 'big')}"
+    told += "" if addressText(leaving) in HERE.values() else f" from {addressText(leaving)}"
+    return told + station + ("" if addressText(dest) in (source, unknown(source)) else f" to {addressText(dest)}")
+
+
+def _senders() -> Iterator[tuple[Oddity, str]]:
+    """
+    Each row, with a sender of its own: the limits and tables of one leave the others alone.
+    """
+    numbers = {version: itertools.count(_FIRST_SENDER) for version in HERE}
+    for row in ROWS:
+        number = next(numbers[row.version])
+        yield row, f"10.9.0.{number}" if row.version == 4 else f"fd09::1:{number:x}"
+
+
+EACH_ROW = pytest.mark.parametrize(
+    ("row", "source"), [pytest.param(*each, id=each[0].name.replace(" ", "-")) for each in _senders()]
+)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
+    """
+    The link to a host of ours.
+    """
+    need()
+    directory = tmp_path_factory.mktemp("machine")
+    with Namespace(), Machine(directory, "tap", gateways=tuple(GATEWAYS.values())) as machine:
+        until(lambda: len(machine.state()["claimed"]) == 3, "the addresses to be claimed")
+        with PacketSocket(INTERFACE, TAP) as network:
+            yield Exchange(network, machine.heard)
+
+
+@pytest.fixture(scope="module")
+def linuxHost() -> Iterator[Linux]:
+    """
+    Linux, at the other end of a link.
+    """
+    need()
+    with Namespace(), Linux(_STATIONS, tuple(GATEWAYS.values()), tuple(_KNOCKED.values())) as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def linux(linuxHost: Linux) -> Iterator[Exchange]:
+    """
+    The link to Linux.
+    """
+    with PacketSocket(INTERFACE, TAP) as network:
+        yield Exchange(network, linuxHost.heard)
+
+
+@EACH_ROW
+def test_hereItIsAsTheTableSays(ours: Exchange, row: Oddity, source: str) -> None:
+    assert ours.does(row, source) == list(row.here)
+
+
+@EACH_ROW
+def test_LinuxIsAsTheTableSays(linux: Exchange, row: Oddity, source: str) -> None:
+    assert linux.does(row, source) == list(row.linux)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_LinuxBelievesARefusalOfWhatWasNeverSent(linux: Exchange, linuxHost: Linux, version: int) -> None:
+    peer = _KNOCKED[version]
+    knock = udpPacket(HERE[version], peer, KNOCK, 9, b"")
+    refusal = icmp4(peer, 3, 3, knock) if version == 4 else icmp6(peer, 1, 4, knock)
+    assert linux.does(same(version, "a refusal", lambda _: [framed(refusal)]), peer) == []
+    error = linuxHost.knocking[peer].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    assert error == errno.ECONNREFUSED
+
+
+def test_numbersOfLinux(namespace: Namespace) -> None:
+    for name, value in NUMBERS.items():
+        assert setting(name) == value, name
+
+
+def test_aRowSaysThatItDiffersWhereItDoes() -> None:
+    for row in ROWS:
+        assert bool(row.difference) == (row.here != row.linux), row.name
+
+
+def test_thePageTellsOfEveryDifferenceAndOfNoOther() -> None:
+    known = {row.difference for row in ROWS if row.difference}
+    known |= {f"IPv{version}: {name.replace('-', ' ')}" for version, name in DIFFERENCES}
+    compared = PAGE.read_text().partition("\n## What no packet shows")[0]
+    told = [line.split(" | ")[0].removeprefix("| ") for line in compared.splitlines() if line.startswith("| ")]
+    assert sorted(each for each in told if each != "what comes") == sorted(known)
