@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.selectreactor import SelectReactor
+from twisted.python.failure import Failure
 
 from tests.conversation import resultOf
 from tests.real.namespace import PATIENCE, Namespace, ip
@@ -93,6 +95,19 @@ def test_subscriptionsEnd(namespace: Namespace) -> None:
         watching.after("link", "set", "tt0", "up", kind=events.UP)
         assert len([event for event in watching.events if event.kind == events.UP]) == 1
         assert {event.kind for event in others} >= {events.ADDED, events.UP}
+
+
+def test_stoppedBeforeItKnows(namespace: Namespace) -> None:
+    reactor: Any = SelectReactor()
+    monitor = InterfaceMonitor(reactor)
+    started = monitor.start()
+    monitor.stop()
+    for reader in reactor.removeAll():
+        if reader is not reactor.waker:
+            reader.connectionLost(Failure(ConnectionLost()))
+    assert resultOf(started, lambda: None) is None
+    assert monitor.interfaces == {}
+    reactor.waker.connectionLost(None)
 
 
 def test_whatTheKernelCouldNotKeepIsReadAnew(namespace: Namespace) -> None:

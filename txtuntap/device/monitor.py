@@ -141,7 +141,7 @@ class InterfaceMonitor(FileDescriptor):
                 raise
             # Some of it was lost. The rest is older than what is about to be read.
             self._drain()
-            self._readAll()
+            self._readAll().addErrback(lambda reason: self._log.failure("Interfaces cannot be read", reason))
             return
         for message in self._marshal.parse(data):
             if self._reading:
@@ -190,7 +190,11 @@ class InterfaceMonitor(FileDescriptor):
             for message in waiting:
                 self._happened(message)
 
-        return ask(self.reactor, readingAll()).addCallback(done)
+        def failed(reason: Failure) -> Failure | None:
+            # Who has been stopped has no more use for it.
+            return reason if self.connected else None
+
+        return ask(self.reactor, readingAll()).addCallbacks(done, failed)
 
     def _happened(self, message: Message) -> None:
         event = message["event"]
