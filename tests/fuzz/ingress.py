@@ -19,9 +19,9 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
 from tests.stack.link import echo, frame, messages
-from txtuntap import Host, TuntapPort, fragments, ipoutput, pathmtu, rawudp, udptransport
+from txtuntap import Host, TuntapPort, fragments, ipoutput, loopback, pathmtu, rawudp, udptransport
 from txtuntap import addresses as addressTable
-from txtuntap.stack import autoconf, neighbours
+from txtuntap.stack import autoconf, neighbours, reports
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.testing import TAP, TUN, MemoryDevice
 from txtuntap.wire import icmp
@@ -42,14 +42,16 @@ _REPLIES = (icmp.ECHO_REPLY, icmp.ECHO_REPLY6)
 #: apart: there is one for every so many octets at most.
 _HEADERS = 40 + 8
 
-#: Octets of a frame with a neighbour solicitation.
+#: Octets of a frame with a neighbour solicitation; and how many one packet may cause: who has an address that two
+#: claim, or that somebody has us write to.
 _QUESTION = 86
+_QUESTIONS = 1
 _LEAST_FRAGMENT = 500
 
 #: Log lines that an input may cause: one for each address that somebody takes from us.
 _LINES = 3
 
-#: Timers beside those of neighbours: addresses claimed, groups reported, fragments, a ping, what waits for a turn.
+#: Timers beside those of what is in tables: groups reported, fragments, pings, routers asked for, what waits its turn.
 _TIMERS = 16
 
 #: Turns of the reactor that one span of time may have. Each timer has one of its own.
@@ -173,7 +175,7 @@ class Ingress:
         """
         host: Any = self.host
         del self.device.sent[:]
-        waiting, reports = self._waiting(), host.groups.counters["outReports"]
+        waiting, told = self._waiting(), host.groups.counters["outReports"]
         questions = host.neighbours.counters["outSolicits"]
         whole, came = host.ip.counters["reasmOKs"], host.ip.counters["reasmReqds"]
         self.device.deliver(packet)
@@ -187,9 +189,12 @@ class Ingress:
         # Answers that had to wait until their station was found are those to earlier packets.
         asked += max(0, waiting - self._waiting())
         # Reports of groups are answers to nobody.
-        asked += self.port.mtu * (host.groups.counters["outReports"] - reports)
-        # So is the question who has an address that two claim: one a second.
-        asked += _QUESTION * (host.neighbours.counters["outSolicits"] - questions)
+        asked += self.port.mtu * (host.groups.counters["outReports"] - told)
+        # So are questions for stations.
+        questions = host.neighbours.counters["outSolicits"] - questions
+        if questions > _QUESTIONS:
+            raise Broken(f"{questions} questions for stations were sent for one packet")
+        asked += _QUESTION * questions
         sent = sum(map(len, self.device.sent))
         if sent > asked + _HEADERS * (1 + asked // _LEAST_FRAGMENT):
             raise Broken(f"{sent} octets were sent for {asked}")
@@ -224,6 +229,11 @@ class Ingress:
             if host.ip.own.isOwn(packAddress(address)) and not self.answers(address, asker):
                 raise Broken(f"{address} answers no more")
         flows = [transport._flows for transports in host.udp._transports.values() for transport in transports]
+        datagrams = host.ip._reassembler._datagrams.values()
+        waiting = [entry.waiting for entry in host.neighbours.incomplete.values()]
+        # Each has one timer, an address formed by itself two.
+        timed = [host.neighbours.entries, host.neighbours.incomplete, host.routes.routers, host._guard._claims]
+        timed += [host.autoconfiguration._onLink, *[host.autoconfiguration._formed] * 2]
         for name, table, bound in (
             ("neighbours", host.neighbours.entries, neighbours.MAX_ENTRIES),
             ("incomplete neighbours", host.neighbours.incomplete, neighbours.MAX_INCOMPLETE),
@@ -237,12 +247,32 @@ class Ingress:
             ("admitted", host.ip.own.admitted, addressTable.MAX_ADMITTED),
             ("paths", host.ip.paths, pathmtu.MAX_PATHS),
             ("limits", host.icmp._limit._each, ErrorLimit.MAX_DESTINATIONS),
-            ("timers", self.clock.getDelayedCalls(), neighbours.MAX_ENTRIES + neighbours.MAX_INCOMPLETE + _TIMERS),
+            ("sources", host.ip.own._sources, addressTable.MAX_SOURCES),
+            ("to itself", host.ip._loopback._waiting, loopback.MAX_WAITING),
+            ("waiting for a station", max(waiting, key=len, default=()), neighbours.MAX_WAITING),
+            ("fragments", max((each.offsets for each in datagrams), key=len, default=()), fragments.MAX_FRAGMENTS),
+            *(("changes", each._changes, reports.MAX_CHANGES) for each in host.groups._reporters.values()),
+            ("timers", self.clock.getDelayedCalls(), sum(map(len, timed)) + _TIMERS),
         ):
             if len(table) > bound:
                 raise Broken(f"{len(table)} {name}: {bound} is the most")
-        if host.ip._reassembler.memory > fragments.MAX_MEMORY:
-            raise Broken("fragments take too much memory")
+        # What is counted along the way must be what there is: or the bound moves, and in the end nothing gets in.
+        for name, counted, there, most in (
+            (
+                "memory of fragments",
+                host.ip._reassembler.memory,
+                sum(each.memory for each in datagrams),
+                fragments.MAX_MEMORY,
+            ),
+            (
+                "octets that wait for stations",
+                host.neighbours._waitingOctets,
+                sum(octets for each in waiting for _, octets in each),
+                neighbours.MAX_WAITING_OCTETS,
+            ),
+        ):
+            if counted != there or there > most:
+                raise Broken(f"{name}: {counted} counted, {there} there, {most} is the most")
         for part, counters in {"port": self.port.counters, **host.counters}.items():
             if counters.get("protocolFailures"):
                 raise Broken(f"{part} has failed")

@@ -5,6 +5,8 @@ Where fuzzing begins, and what it has found, on every run.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from random import Random
 
@@ -13,9 +15,9 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz.corpus import seeds
-from tests.fuzz.ingress import ECHO, OURS, THEIRS, Broken, Ingress, feed, join, split
+from tests.fuzz.ingress import CALLING, ECHO, OURS, THEIRS, Broken, Ingress, feed, join, split
 from tests.fuzz.mutation import change, cross, mutate
-from tests.stack.link import arpFrame, echo, icmpPacket
+from tests.stack.link import arpFrame, echo, frame, icmpPacket
 from txtuntap import IPProtocol
 from txtuntap.packet import Packet
 from txtuntap.stack.ping import Pinger
@@ -138,6 +140,33 @@ class HarnessTests(SynchronousTestCase):
         ingress.check()
         ingress.host.udp._written.update((number.to_bytes(4, "big"), 0.0) for number in range(5000))
         self.assertRaises(Broken, ingress.check)
+
+    def test_totalsThatAreWrong(self) -> None:
+        for part, total in ("neighbours", "_waitingOctets"), ("ip._reassembler", "memory"):
+            ingress = Ingress(True)
+            setattr(attrgetter(part)(ingress.host), total, 1)
+            error = self.assertRaises(Broken, ingress.check)
+            self.assertIn("1 counted", str(error))
+
+    def test_timersThatNobodyStops(self) -> None:
+        ingress = Ingress(True)
+        for _ in range(40):
+            ingress.clock.callLater(1e6, lambda: None)
+        error = self.assertRaises(Broken, ingress.check)
+        self.assertIn("timers", str(error))
+
+    def test_questionsForOnePacket(self) -> None:
+        ingress = Ingress(True)
+        hold = ingress.host.neighbours.hold
+
+        def twice(address: bytes, send: Callable[[bytes], None], octets: int) -> None:
+            hold(address, send, octets)
+            hold(address[:-1] + b"\xc8", send, octets)
+
+        self.patch(ingress.host.neighbours, "hold", twice)
+        request = frame(udpPacket(THEIRS, OURS, 53, CALLING, b"\x50" + bytes(999)))
+        error = self.assertRaises(Broken, ingress.receive, request)
+        self.assertIn("2 questions", str(error))
 
     def test_answersThatHadToWait(self) -> None:
         # They go out when another packet comes, and are no answer to that one.
