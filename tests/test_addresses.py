@@ -4,9 +4,11 @@ Tests for L{txtuntap.addresses}: what L{txtuntap.ip} does not show of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.addresses import MAX_SOURCES, Addresses
+from txtuntap.addresses import MAX_SOURCES, Addresses, Interface
 from txtuntap.wire.address import addressText, packAddress
 
 
@@ -19,11 +21,37 @@ def addresses(*texts: str, networks: tuple[str, ...] = ()) -> Addresses:
     return own
 
 
+class NeverIterated(list[Interface]):
+    def __iter__(self) -> Iterator[Interface]:
+        raise AssertionError("every address was looked at")
+
+
 class AddressesTests(SynchronousTestCase):
     def test_add(self) -> None:
         own = addresses("10.0.0.2/24")
         self.assertTrue(own.isOwn(packAddress("10.0.0.2")))
         self.assertIn(packAddress("10.0.0.2"), own.local)
+
+    def test_addingLooksAtNoOther(self) -> None:
+        # A host with ten thousand addresses would take a minute to make.
+        own = addresses("10.0.0.2/24")
+        own.interfaces = NeverIterated(own.interfaces)
+        own.add("10.1.0.2/24")
+        own.add("fd00::2/64")
+        for text in "10.0.0.2", "10.1.0.2", "10.1.0.255", "fd00::2", "ff02::1:ff00:2", "224.0.0.1":
+            self.assertIn(packAddress(text), own.local)
+        self.assertIn(packAddress("10.1.0.255"), own.broadcasts)
+        self.assertIn(packAddress("ff02::1:ff00:2"), own.groups(solicited=True))
+
+    def test_addingForgetsWhatWasFound(self) -> None:
+        own = addresses("10.0.0.2/24")
+        both = packAddress("10.1.0.2") + packAddress("10.0.0.2")
+        self.assertTrue(own.admits(both))
+        dest = packAddress("10.1.0.9")
+        self.assertEqual(own.sourceFor(dest), packAddress("10.0.0.2"))
+        own.add("10.1.0.2/24")
+        self.assertNotIn(both, own.admitted)
+        self.assertEqual(own.sourceFor(dest), packAddress("10.1.0.2"))
 
     def test_withoutAPrefixLengthItIsAlone(self) -> None:
         self.assertEqual(addresses("10.0.0.2").broadcasts, {b"\xff\xff\xff\xff"})

@@ -89,7 +89,8 @@ class Addresses:
         if interface.packed in self._own:
             raise ValueError(f"{interface.ip} is an address of this host already")
         self.interfaces.append(interface)
-        self._collect()
+        self._include(interface)
+        self._changed()
         return interface
 
     def remove(self, address: str | bytes) -> Interface:
@@ -249,11 +250,30 @@ class Addresses:
         return self._sources[key]
 
     def _collect(self) -> None:
-        self._own = {interface.packed for interface in self.interfaces}
+        self._own = set()
         self.broadcasts = {LIMITED_BROADCAST}
-        self.broadcasts |= {own.network.broadcast_address.packed for own in self.interfaces if _hasBroadcast(own)}
-        self._solicited = {solicitedNode(own.packed) for own in self.interfaces if own.version == 6}
-        self.local = self._own | self.broadcasts | self._everybody | self._solicited | self._joined.keys()
+        self._solicited = set()
+        self.local = self.broadcasts | self._everybody | self._joined.keys()
+        for interface in self.interfaces:
+            self._include(interface)
+        self._changed()
+
+    def _include(self, interface: Interface) -> None:
+        """
+        One more address is ours. The others are not looked at: there may be very many.
+        """
+        self._own.add(interface.packed)
+        self.local.add(interface.packed)
+        if _hasBroadcast(interface):
+            broadcast = interface.network.broadcast_address.packed
+            self.broadcasts.add(broadcast)
+            self.local.add(broadcast)
+        if interface.version == 6:
+            group = solicitedNode(interface.packed)
+            self._solicited.add(group)
+            self.local.add(group)
+
+    def _changed(self) -> None:
         self.admitted.clear()
         self._sources.clear()
         if self.onGroups is not None:
