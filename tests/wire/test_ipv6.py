@@ -142,6 +142,11 @@ class OptionTests(SynchronousTestCase):
         self.assertIsNone(self.options(bound + option))
         self.assertEqual(self.options(bound + b"\x00" + b"\x1e\x04abcd"), "inHdrErrors")
 
+    def test_paddingIsZeros(self) -> None:
+        self.assertIsNone(self.options(b"\x01\x04\0\0\0\0"))
+        for octets in (b"a\0\0\0", b"\0\0\0a"):
+            self.assertEqual(self.options(b"\x01\x04" + octets), "inHdrErrors")
+
     def test_optionsAreBounded(self) -> None:
         known = b"\x1e\x00" * MAX_OPTIONS
         self.assertIsNone(self.options(known + PADDING))

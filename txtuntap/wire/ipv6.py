@@ -146,14 +146,17 @@ def _optionsFault(data: bytes, start: int, end: int) -> tuple[str, int] | None:
             if kind & 0xC0:
                 # 0xc2 is a jumbo payload (RFC 2675), which no device here carries; 0x05 Router Alert (RFC 2711).
                 return ("inHdrErrors" if kind >> 6 == 1 else "inOptErrors"), start
-            start += length
             if kind == _PADN:
+                if any(data[start + 2 : start + length]):
+                    # It is all zeros, or not there to pad (RFC 4942 section 2.1.9.5).
+                    return "inHdrErrors", start
                 padding += length
             else:
                 padding = 0
                 options += 1
                 if options > MAX_OPTIONS:
                     return "inHdrErrors", start
+            start += length
         if padding > MAX_PADDING:
             return "inHdrErrors", start
     return None
