@@ -44,6 +44,7 @@ from txtuntap.wire.address import (
 )
 from txtuntap.wire.ethernet import IPV4, IPV6
 
+_NO_STATION = bytes(6)
 _NO_BROADCASTS = frozenset((LIMITED_BROADCAST,))
 
 #: How many senders to raw protocols are remembered for a later answer; the least recent goes.
@@ -257,7 +258,12 @@ class IPOutput(Layer):
         """
         station = packet.linkSource or b""
         peer = packet.sourceAddress
-        if not isHost(peer) or peer in self.broadcasts or (station and station[0] & 1):
+        if not isHost(peer) or peer in self.broadcasts:
+            return None
+        if station and (station[0] & 1 or station == _NO_STATION):
+            return None
+        if packet.ethernet is not None and station == packet.ethernet.linkAddress:
+            # Our own frame, or one that says so: the answer would come to ourselves.
             return None
         asked = packet.destAddress
         if not self.own.owns(asked) if self.own is not None else not self._isUnicast(packet):

@@ -158,6 +158,12 @@ class SilenceTests(ICMPTestCase):
             self.assertSilent(echo(source, dest), source=GROUP)
             self.assertSilent(udp(source, dest), source=GROUP)
 
+    def test_frameFromNoOtherStation(self) -> None:
+        for station in (bytes(6), OWN):
+            for source, dest in PAIRS:
+                self.assertSilent(echo(source, dest), source=station)
+                self.assertSilent(udp(source, dest), source=station)
+
     def test_sourceRoute(self) -> None:
         self.assertSilent(echo(THEIRS, OURS, options=b"\x83\x07\x04\x0a\0\0\x09\0"))
 

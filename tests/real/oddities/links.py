@@ -91,6 +91,22 @@ def _frames(version: int) -> list[Oddity]:
                 ("closed port", _closed, [], closed),
             )
         ]
+    for name, station in ("no station", NO_STATION), ("our own station", OWN):
+        rows += [
+            differs(
+                version,
+                "link: a frame from no station, or from our own",
+                f"IPv{version}: {what} from {name}",
+                _sentBy(station, frames),
+                ours,
+                [linux],
+            )
+            for what, frames, ours, linux in (
+                ("echo", _echoes, [], reply),
+                ("UDP", _asks, ["heard"], "udp hello"),
+                ("closed port", _closed, [], closed),
+            )
+        ]
     for name, frames, answer in ("echo", _echoes, reply), ("UDP", _asks, "udp hello"), ("closed port", _closed, closed):
         rows.append(
             differs(
