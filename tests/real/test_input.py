@@ -40,7 +40,7 @@ ON_TAP = pytest.mark.parametrize("machine", ["tap"], indirect=True, scope="modul
 #: Most octets by which an answer is longer than what asked (IP and ICMP headers).
 MOST_ADDED = {4: 28, 6: 48}
 
-_TCP = 6
+TCP = 6
 
 Row = Callable[[str], bytes]
 
@@ -53,8 +53,8 @@ def tcp(source: str) -> bytes:
     """
     dest = HERE[6 if ":" in source else 4]
     segment = struct.pack("!HHIIBBHHH", 4000, 9, 1, 0, 0x50, 2, 1000, 0, 0)
-    total = checksum(packAddress(source) + packAddress(dest) + struct.pack("!HH", _TCP, len(segment)) + segment)
-    return ipPacket(source, dest, _TCP, segment[:16] + total.to_bytes(2, "big") + segment[18:])
+    total = checksum(packAddress(source) + packAddress(dest) + struct.pack("!HH", TCP, len(segment)) + segment)
+    return ipPacket(source, dest, TCP, segment[:16] + total.to_bytes(2, "big") + segment[18:])
 
 
 def echo(source: str, dest: str = "", rest: int = 0x12340001, **fields: Any) -> bytes:
@@ -435,7 +435,7 @@ def described(packet: bytes) -> str:
         ports = (ECHO, 4000) if body[:2] == ECHO.to_bytes(2, "big") else (RELAY, RELAY)
         assert body[:8] == udp.packHeader(source, dest, *ports, body[8:])
         return "udp " + body[8:].decode()
-    if kind == _TCP:
+    if kind == TCP:
         return "tcp"
     addresses = [source, dest] if len(source) == 16 else []
     assert icmp.valid(body, *addresses)

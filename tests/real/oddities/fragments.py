@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from tests.real.oddities import Oddity, differs, same
 from tests.real.oddities.frames import WHOLE, Frames, Piece, behind, fragment6, fragments, octets, packet
-from tests.real.test_input import HERE, echo
+from tests.real.test_input import HERE, TCP, echo, tcp
 from txtuntap.testing import ipPacket
+from txtuntap.wire import ipv4
 
 _FIRST, _LAST, _MIDDLE = (0, 16, True), (16, 32, False), (8, 24, True)
 _JUNK = b"\xaa" * 16
@@ -106,6 +107,12 @@ def _eachVersion(version: int) -> list[Oddity]:
     ]
 
 
+def _fragmentsOfTCP(source: str) -> list[bytes]:
+    segment = tcp(source)[ipv4.HEADER_LENGTH :]
+    first, last = Piece(0, 8, True, TCP, segment[:8]), Piece(8, 20, False, TCP, segment[8:])
+    return fragments(first, last)(source)
+
+
 FRAGMENTS = [
     *_eachVersion(4),
     *_eachVersion(6),
@@ -124,6 +131,14 @@ FRAGMENTS = [
         packet(lambda source: ipPacket(source, HERE[4], 1, bytes(40), identification=7, fragment=0x1FFF)),
     ),
     same(4, "IPv4: fragments, empty first", fragments((0, 0, True), _FIRST, _LAST), WHOLE),
+    differs(
+        4,
+        "fragments: a first one of eight octets of TCP",
+        "IPv4: fragments of TCP, the first of eight octets",
+        _fragmentsOfTCP,
+        [],
+        ["tcp"],
+    ),
     same(4, "IPv4: reserved flag", packet(lambda source: echo(source, fragment=0x8000)), "icmp 0/0"),
     same(
         4,

@@ -14,6 +14,9 @@ from txtuntap.wire import icmp
 _REPLY = {4: "icmp 0/0", 6: "icmp6 129/0"}
 
 
+_MAPPED = "::ffff:192.0.2.7"
+
+
 def _from(address: str) -> list[Oddity]:
     """
     An echo request and a datagram from an address.
@@ -60,6 +63,22 @@ ADDRESSES = [
         for row in _noHost("IPv4: source in 0/8 or 240/4", address)
     ),
     *_noHost("IPv6: source in ::/120", "::7"),
+    *(
+        differs(6, "IPv6: source IPv4-mapped", f"{name} from {_MAPPED}", packet(make), [], [linux])
+        for name, make, linux in (
+            ("echo", lambda _: echo(_MAPPED), f"{_REPLY[6]} to {_MAPPED}"),
+            ("UDP", lambda _: asks(_MAPPED), "heard"),
+        )
+    ),
+    differs(
+        4,
+        "IPv4: source the broadcast of a subnet",
+        "echo from 10.9.0.255",
+        packet(lambda _: echo("10.9.0.255")),
+        [],
+        [f"{_REPLY[4]} at ff:ff:ff:ff:ff:ff to 10.9.0.255"],
+    ),
+    differs(6, "IPv6: echo from ::", "echo from ::", packet(lambda _: echo("::")), [], [f"{_REPLY[6]} to ::"]),
     *_to("10.9.0.255", "udp hello"),
     *(row for address in ("255.255.255.255", "224.0.0.1") for row in _to(address, "udp hello", heard=True)),
     *(row for address in ("10.9.0.0", "127.0.0.1", "224.0.0.9", "239.1.2.3", "240.0.0.1") for row in _to(address)),
