@@ -94,7 +94,7 @@ def test_theRouterIsTheWayToOthersUntilItSaysGoodbye(machine: Machine, tmp_path:
         until(lambda: formed(machine), "an address")
         (gateway,) = machine.state()["gateways"]
         assert gateway.startswith("fe80::")
-        ip("address", "add", f"{BEYOND}/128", "dev", "lo")
+        ip("address", "add", f"{BEYOND}/128", "dev", "lo", "nodad")
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
             client.bind((BEYOND, RELAY))
             client.settimeout(PATIENCE)

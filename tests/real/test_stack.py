@@ -117,7 +117,11 @@ def _answer(network: PacketSocket) -> bytes:
     """
     Wait for a frame to the station that asks: the host has others to ask whether they have its addresses.
     """
-    return network.receivedUntil(lambda frame: frame[:6] == packLinkAddress(STATION))[-1]
+
+    def isAnswer(frame: bytes) -> bool:
+        return frame[:6] == packLinkAddress(STATION)
+
+    return next(filter(isAnswer, network.receivedUntil(isAnswer)))
 
 
 @KINDS
