@@ -84,16 +84,26 @@ class ImportTests(SynchronousTestCase):
 
     def test_importingInstallsNoReactorAndNoPyroute2(self) -> None:
         program = (
-            "import sys, txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.configure;"
+            "import sys, txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.linux;"
             "from twisted.plugins import txtuntap_plugin;"
             "print([name for name in ('twisted.internet.reactor', 'pyroute2') if name in sys.modules])"
         )
         found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         self.assertEqual("[]", found.stdout.strip())
 
-    def test_onlyTheLinuxDeviceNeedsLinux(self) -> None:
+    def test_whoeverConfiguresHasImportedPyroute2Before(self) -> None:
+        # That takes longer than a reactor may be kept from its work.
+        program = (
+            "import sys, txtuntap.device.configure; before = set(sys.modules);"
+            "print(txtuntap.device.configure.configureInterface('lo', up=None).changes,"
+            " [name for name in sys.modules if name not in before])"
+        )
+        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        self.assertEqual("[] []", found.stdout.strip())
+
+    def test_onlyDevicesAndTheirConfigurationNeedLinux(self) -> None:
         program = (
             "import sys; sys.modules.update(dict.fromkeys(['fcntl', 'grp', 'pwd']));"
-            "import txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.configure"
+            "import txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.settings"
         )
         subprocess.run([sys.executable, "-c", program], check=True)

@@ -26,8 +26,6 @@ from twisted.python.usage import UsageError
 
 from txtuntap.addresses import Addresses
 from txtuntap.device import interfaceName
-from txtuntap.device.configure import configureNow
-from txtuntap.device.monitor import InterfaceMonitor
 from txtuntap.device.settings import InterfaceRoute, InterfaceSettings
 from txtuntap.stack.anyip import isWithin
 from txtuntap.stack.host import Host
@@ -301,7 +299,12 @@ class HostService(Service):
         """
         if reactor is None:
             from twisted.internet import reactor
+        # Not on other platforms, and before the reactor runs: see txtuntap.device.netlink.
+        from txtuntap.device.configure import configureNow
+        from txtuntap.device.monitor import InterfaceMonitor
+
         self._reactor = reactor
+        self._configureNow = configureNow
         self._settings = settings
         self._monitor = InterfaceMonitor(reactor)
         self.host = host
@@ -346,7 +349,7 @@ class HostService(Service):
         Configure the kernel's end.
         """
         if self._settings is not None:
-            configureNow(self.port.device.name, self._settings, cast(Any, self.port.device))
+            self._configureNow(self.port.device.name, self._settings, cast(Any, self.port.device))
 
     def _signalled(self, *ignored: object) -> None:
         self._reactor.callFromThread(self._dump)

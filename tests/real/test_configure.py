@@ -164,7 +164,7 @@ def test_ofWhatIsRefusedNothingIsLeft(namespace: Namespace, configured: Configur
         for settings, words in (
             ({"addresses": ["10.9.0.1/24"], "routes": ["10.1.0.0/16 via 192.0.2.1"]}, ["route 10.1.0.0/16", "gateway"]),
             ({"addresses": ["10.9.0.1/24"], "routes": [InterfaceRoute("10.1.0.0/16", source="192.0.2.1")]}, ["route"]),
-            ({"addresses": ["10.9.0.1/24"], "mtu": 1400, "carrier": False}, ["carrier", "tt0"]),
+            ({"addresses": ["10.9.0.1/24"], "mtu": 1400, "persistent": True}, ["persistent", "tt0"]),
         ):
             with pytest.raises(OSError) as raised:
                 configured("tt0", **settings)

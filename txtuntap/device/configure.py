@@ -4,6 +4,8 @@ An interface made what it is to be: by rtnetlink and, where it is about the devi
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
@@ -13,6 +15,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from txtuntap.device import TAP, TUN
+from txtuntap.device.namespace import Namespace, openNamespace
 from txtuntap.device.netlink import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
@@ -45,6 +48,9 @@ _MAIN, _STATIC, _UNICAST, _UNIVERSE, _ON_LINK = 254, 4, 1, 0, 253
 #: Address families, by IP version.
 _FAMILY = {4: 2, 6: 10}
 
+#: Of what is to be taken away, the kernel says that it is not there.
+_GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL}
+
 #: Something to ask the kernel: by rtnetlink, or by a call that raises C{OSError}.
 _Step = Request | Callable[[], object]
 
@@ -62,9 +68,13 @@ class Configured:
     What was changed of an interface, so that it can be undone.
 
     @ivar name: of the interface.
+    @ivar index: its number.
+    @ivar namespace: the network namespace that it is in; L{None}: this one.
     """
 
     name: str
+    index: int
+    namespace: Namespace | None
     _changes: tuple[_Change, ...]
 
     @property
@@ -77,16 +87,19 @@ class Configured:
     def undo(self, reactor: Any = None) -> Deferred[None]:
         """
         Take away what was added, and put back what was changed, as far as it is still there.
+
+        @return: fires when that is done; fails with what L{undoNow} raises.
         """
-        if reactor is None:
-            from twisted.internet import reactor
-        return ask(reactor, _undoing(self._changes))
+        return ask(reactor, _undoing(self.index, self._changes), self.namespace)
 
     def undoNow(self) -> None:
         """
         As L{undo}. Waits for the kernel's answers.
+
+        @raise OSError: the kernel refused some of it, because privileges have been dropped, say; the text has all that
+            was left as it is. The rest is undone.
         """
-        askNow(_undoing(self._changes))
+        askNow(_undoing(self.index, self._changes), self.namespace)
 
 
 def configureInterface(
@@ -94,6 +107,7 @@ def configureInterface(
     addresses: Iterable[str | InterfaceAddress] = (),
     neighbours: Mapping[str, str | bytes] | None = None,
     device: LinuxDevice | None = None,
+    namespace: Namespace | None = None,
     **settings: Any,
 ) -> Configured:
     """
@@ -102,10 +116,13 @@ def configureInterface(
     @raise ValueError: a setting cannot be.
     @raise OSError: the kernel refused.
     """
-    return configureNow(name, InterfaceSettings(addresses=addresses, neighbours=neighbours or {}, **settings), device)
+    asked = InterfaceSettings(addresses=addresses, neighbours=neighbours or {}, **settings)
+    return configureNow(name, asked, device, namespace)
 
 
-def configureNow(name: str, settings: InterfaceSettings, device: LinuxDevice | None = None) -> Configured:
+def configureNow(
+    name: str, settings: InterfaceSettings, device: LinuxDevice | None = None, namespace: Namespace | None = None
+) -> Configured:
     """
     Make an interface what it is to be. What is so already is left alone, and takes no privilege. If something is
     refused, what was changed before is undone.
@@ -114,41 +131,88 @@ def configureNow(name: str, settings: InterfaceSettings, device: LinuxDevice | N
 
     @param device: the device, where it is open here: owner, group, persistence and carrier are set by its descriptor,
         and nobody else can open one that was not made with C{multiQueue}.
+    @param namespace: the network namespace that the interface is in; L{None}: that of the device, or else this one.
 
     @raise ValueError: a setting does not go with the interface.
     @raise OSError: the kernel refused; the text names the interface, the setting and the reason.
     """
-    return askNow(configuring(name, settings, device))
+    namespace = _where(device, namespace)
+    return askNow(configuring(name, settings, device, namespace), namespace)
 
 
 def configure(
-    name: str, settings: InterfaceSettings, device: LinuxDevice | None = None, reactor: Any = None
+    name: str,
+    settings: InterfaceSettings,
+    device: LinuxDevice | None = None,
+    reactor: Any = None,
+    namespace: Namespace | None = None,
 ) -> Deferred[Configured]:
     """
     As L{configureNow}, without waiting, on every reactor.
 
     @return: fires with a L{Configured}; fails with what L{configureNow} raises.
     """
-    if reactor is None:
-        from twisted.internet import reactor
-    return ask(reactor, configuring(name, settings, device))
+    namespace = _where(device, namespace)
+    return ask(reactor, configuring(name, settings, device, namespace), namespace)
 
 
-def configuring(name: str, settings: InterfaceSettings, device: LinuxDevice | None = None) -> Conversation[Configured]:
+def moveInterface(name: str, to: Namespace, namespace: Namespace | None = None) -> None:
+    """
+    Move an interface to another network namespace. There it is down, and without addresses and routes; whoever has the
+    device open goes on with it.
+
+    @param to: where to.
+    @param namespace: where it is; L{None}: here.
+
+    @raise OSError: the kernel refused, or there is no such interface or namespace.
+    """
+    askNow(moving(name, to), namespace)
+
+
+def move(name: str, to: Namespace, reactor: Any = None, namespace: Namespace | None = None) -> Deferred[None]:
+    """
+    As L{moveInterface}, without waiting.
+    """
+    return ask(reactor, moving(name, to), namespace)
+
+
+def _where(device: LinuxDevice | None, namespace: Namespace | None) -> Namespace | None:
+    return device.namespace if namespace is None and device is not None else namespace
+
+
+def moving(name: str, to: Namespace) -> Conversation[None]:
+    """
+    The conversation of L{moveInterface}.
+    """
+    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
+    descriptor = openNamespace(to)
+    try:
+        what = f"move {name} to the network namespace {to}"
+        yield new("link", what, 0, index=link["index"], IFLA_NET_NS_FD=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def configuring(
+    name: str, settings: InterfaceSettings, device: LinuxDevice | None = None, namespace: Namespace | None = None
+) -> Conversation[Configured]:
     """
     The conversation of L{configureNow}.
     """
     (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
-    state = interfaceState(link, (yield dump("address", f"read the addresses of {name}")))
+    index = link["index"]
+    state = interfaceState(link, (yield dump("address", f"read the addresses of {name}", index=index)))
     routes = []
     for family in _FAMILY.values() if settings.routes else ():
-        routes += yield dump("route", "read the routes", family=family)
-    neighbours = (yield dump("neighbour", "read the neighbours")) if settings.neighbours else []
+        routes += yield dump("route", f"read the routes of {name}", family=family, RTA_OIF=index)
+    neighbours = []
+    if settings.neighbours:
+        neighbours = yield dump("neighbour", f"read the neighbours of {name}", NDA_IFINDEX=index)
     _check(state, settings)
     done: list[_Change] = []
     try:
         for change in [
-            *_deviceChanges(state, settings, device),
+            *_deviceChanges(state, settings, device, namespace),
             *_linkChanges(state, settings),
             *_addressChanges(state, settings),
             # What follows needs a link that is up.
@@ -159,34 +223,45 @@ def configuring(name: str, settings: InterfaceSettings, device: LinuxDevice | No
             if isinstance(change.do, Request):
                 yield change.do
             else:
-                _call(change)
+                _call(change.do, change.what)
             done.append(change)
     except BaseException:
-        yield from _undoing(tuple(done))
+        with suppress(OSError):
+            yield from _undoing(index, tuple(done))
         raise
     if device is not None:
         # It has read these when it was opened.
         device.mtu = settings.mtu or device.mtu
         device.linkAddress = settings.linkAddress or device.linkAddress
-    return Configured(name, tuple(done))
+    return Configured(name, index, namespace, tuple(done))
 
 
-def _undoing(changes: tuple[_Change, ...]) -> Conversation[None]:
-    for change in reversed(changes):
-        # It may be gone by now, or the interface.
-        with suppress(OSError):
-            if isinstance(change.undo, Request):
-                yield change.undo
-            else:
-                change.undo()
-
-
-def _call(change: _Change) -> None:
-    assert not isinstance(change.do, Request)
+def _undoing(index: int, changes: tuple[_Change, ...]) -> Conversation[None]:
     try:
-        change.do()
+        yield get("link", "find the interface", index=index)
+    except OSError:
+        # With it, all has gone.
+        return
+    errors: list[OSError] = []
+    for change in reversed(changes):
+        what = f"undo this: {change.what}"
+        try:
+            if isinstance(change.undo, Request):
+                yield attrs.evolve(change.undo, what=what)
+            else:
+                _call(change.undo, what)
+        except OSError as e:
+            if e.errno not in _GONE:
+                errors.append(e)
+    if errors:
+        raise OSError(errors[0].errno, "; ".join(str(e.strerror) for e in errors))
+
+
+def _call(call: Callable[[], object], what: str) -> None:
+    try:
+        call()
     except OSError as e:
-        raise OSError(e.errno, f"cannot {change.what}: {e.strerror}") from e
+        raise OSError(e.errno, f"cannot {what}: {e.strerror}") from e
 
 
 def _check(state: InterfaceState, settings: InterfaceSettings) -> None:
@@ -204,7 +279,29 @@ def _check(state: InterfaceState, settings: InterfaceSettings) -> None:
         raise ValueError(f"{state.name} is no TUN/TAP device: it has no {wanted[0]}")
 
 
-def _onDevice(state: InterfaceState, device: LinuxDevice | None, method: str, value: Any) -> Callable[[], None]:
+def _deviceChanges(
+    state: InterfaceState, settings: InterfaceSettings, device: LinuxDevice | None, namespace: Namespace | None
+) -> Iterator[_Change]:
+    for name in ("persistent", "owner", "group", "carrier"):
+        wanted, before = getattr(settings, name), getattr(state, name)
+        if wanted is not None and wanted != before:
+            what = f"set the {name} setting of {state.name} to {wanted}"
+            if name == "carrier" and (device is None or device.fileno() < 0):
+                # Who has no descriptor asks the kernel: it would go again with one that is opened for just that.
+                yield _linkChange(state, what, {"IFLA_CARRIER": wanted}, {"IFLA_CARRIER": before})
+                continue
+            method = f"set{name.capitalize()}"
+            # An owner can be changed, but not taken away again: then the first stays.
+            do, undo = (
+                _onDevice(state, device, namespace, method, value)
+                for value in (wanted, wanted if before is None else before)
+            )
+            yield _Change(what, do, undo)
+
+
+def _onDevice(
+    state: InterfaceState, device: LinuxDevice | None, namespace: Namespace | None, method: str, value: Any
+) -> Callable[[], None]:
     """
     A call of a method of the device: of one that is open, or else one opened for just that.
     """
@@ -216,22 +313,12 @@ def _onDevice(state: InterfaceState, device: LinuxDevice | None, method: str, va
             getattr(device, method)(value)
             return
         mode = TAP if state.kind == "tap" else TUN
-        with LinuxDevice(state.name, mode, state.information, multiQueue=state.multiQueue) as opened:
+        with LinuxDevice(
+            state.name, mode, state.information, multiQueue=state.multiQueue, namespace=namespace
+        ) as opened:
             getattr(opened, method)(value)
 
     return call
-
-
-def _deviceChanges(state: InterfaceState, settings: InterfaceSettings, device: LinuxDevice | None) -> Iterator[_Change]:
-    for name in ("persistent", "owner", "group", "carrier"):
-        wanted, before = getattr(settings, name), getattr(state, name)
-        if wanted is not None and wanted != before:
-            method = f"set{name.capitalize()}"
-            # An owner can be changed, but not taken away again: then the first stays.
-            do, undo = (
-                _onDevice(state, device, method, value) for value in (wanted, wanted if before is None else before)
-            )
-            yield _Change(f"set the {name} setting of {state.name} to {wanted}", do, undo)
 
 
 def _linkChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change]:

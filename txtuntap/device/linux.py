@@ -36,6 +36,7 @@ from txtuntap.device.ioctl import (
     TUNSETSNDBUF,
     TUNSETVNETHDRSZ,
 )
+from txtuntap.device.namespace import Namespace, inNamespace
 from txtuntap.interfaces import IDevice
 from txtuntap.packet import Packet
 
@@ -79,6 +80,7 @@ class LinuxDevice:
 
     @ivar name: the interface's name; once open, the one the kernel gave it.
     @ivar mtu: the interface's, when it was opened.
+    @ivar namespace: the network namespace it is opened in; L{None}: this one.
     @ivar linkAddress: that of the kernel's end of a tap, when it was opened; L{None} for a tun.
     """
 
@@ -94,6 +96,7 @@ class LinuxDevice:
         exclusive: bool = False,
         node: str | bytes = NODE,
         descriptor: int | None = None,
+        namespace: Namespace | None = None,
     ) -> None:
         """
         @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
@@ -106,6 +109,8 @@ class LinuxDevice:
         @param node: what to open.
         @param descriptor: one that was opened elsewhere, attached or not, which is this device's from now on: it is
             closed with it. Then C{node} is not opened; and an attached one's own name, and mode, count.
+        @param namespace: the network namespace that the interface is in, or is made in: a name or a path. It is entered
+            by a thread while the device is opened. L{None}: this one.
 
         @raise ValueError: C{name} or C{mode} is none.
         """
@@ -119,6 +124,7 @@ class LinuxDevice:
         self._information = protocolInformation
         self._wanted = IFF_MULTI_QUEUE * multiQueue | IFF_TUN_EXCL * exclusive
         self._node = os.fsencode(node)
+        self.namespace = namespace
         self._adopted = descriptor
         self._system: Any = RealSystem if system is None else system
         self._read = self._system.read
@@ -144,6 +150,9 @@ class LinuxDevice:
         """
         if self._fileno >= 0:
             raise OSError(errno.EBUSY, f"{self.name} is open already")
+        inNamespace(self.namespace, self._open)
+
+    def _open(self) -> None:
         system = self._system
         adopted = self._adopted is not None
         if self._adopted is not None:

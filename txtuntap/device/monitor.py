@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txtuntap.device.namespace import Namespace
 from txtuntap.device.netlink import READ_SIZE, Message, ask, openSocket
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 from txtuntap.device.state import interfaceAddress, interfaceState, readingAll
@@ -57,7 +59,7 @@ Subscriber = Callable[[InterfaceEvent], None]
 
 class InterfaceMonitor(FileDescriptor):
     """
-    Tells whoever subscribes what happens to the interfaces of this network namespace.
+    Tells whoever subscribes what happens to the interfaces of a network namespace.
 
         monitor = InterfaceMonitor(reactor)
         monitor.subscribe(print)
@@ -70,14 +72,18 @@ class InterfaceMonitor(FileDescriptor):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any = None) -> None:
+    def __init__(self, reactor: Any = None, namespace: Namespace | None = None) -> None:
+        """
+        @param namespace: the network namespace to watch; L{None}: this one.
+        """
         if reactor is None:
             from twisted.internet import reactor
         super().__init__(reactor)
         self.interfaces: dict[int, InterfaceState] = {}
         self._subscribers: list[Subscriber] = []
         self._netlink: Any = None
-        self._marshal: Any = None
+        self._namespace = namespace
+        self._marshal = MarshalRtnl()
         # While all is read anew, what comes in between waits.
         self._reading = False
         self._waiting: list[Message] = []
@@ -102,10 +108,7 @@ class InterfaceMonitor(FileDescriptor):
 
         @return: fires once it is known what there is.
         """
-        from pyroute2.netlink.rtnl.marshal import MarshalRtnl
-
-        self._marshal = MarshalRtnl()
-        self._netlink = openSocket(_GROUPS)
+        self._netlink = openSocket(_GROUPS, self._namespace)
         self._netlink.setblocking(False)
         self.connected = 1
         self.startReading()  # type: ignore[no-untyped-call]
@@ -194,7 +197,7 @@ class InterfaceMonitor(FileDescriptor):
             # Who has been stopped has no more use for it.
             return reason if self.connected else None
 
-        return ask(self.reactor, readingAll()).addCallbacks(done, failed)
+        return ask(self.reactor, readingAll(), self._namespace).addCallbacks(done, failed)
 
     def _happened(self, message: Message) -> None:
         event = message["event"]

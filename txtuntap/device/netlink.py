@@ -13,7 +13,8 @@ raised in it:
     index = askNow(conversation())
     deferred = ask(reactor, conversation())
 
-pyroute2 is imported when something is asked, not before: its modules take longer to import than all else here.
+pyroute2's modules take longer to import than all else here: whoever imports this one does so before the reactor runs,
+and nothing imports it that can do without.
 """
 
 from __future__ import annotations
@@ -22,12 +23,20 @@ import errno
 import os
 import socket
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import attrs
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
+
+from txtuntap.device.namespace import Namespace, inNamespace
 
 _T = TypeVar("_T")
 
@@ -37,6 +46,7 @@ Message = dict[str, Any]
 NETLINK_ROUTE = 0
 SOL_NETLINK = 270
 NETLINK_EXT_ACK = 11
+NETLINK_GET_STRICT_CHK = 12
 NLM_F_REQUEST = 0x001
 NLM_F_ACK = 0x004
 NLM_F_DUMP = 0x300
@@ -49,10 +59,10 @@ READ_SIZE = 65536
 
 #: The messages of each kind of object: class, and the types for new, delete and get (C{linux/rtnetlink.h}).
 _KINDS = {
-    "link": ("ifinfmsg", "ifinfmsg", 16, 17, 18),
-    "address": ("ifaddrmsg", "ifaddrmsg", 20, 21, 22),
-    "route": ("rtmsg", "rtmsg", 24, 25, 26),
-    "neighbour": ("ndmsg", "ndmsg", 28, 29, 30),
+    "link": (ifinfmsg, 16, 17, 18),
+    "address": (ifaddrmsg, 20, 21, 22),
+    "route": (rtmsg, 24, 25, 26),
+    "neighbour": (ndmsg, 28, 29, 30),
 }
 
 
@@ -78,10 +88,8 @@ class Request:
         """
         The message.
         """
-        from importlib import import_module
-
-        module, name, *types = _KINDS[self.kind]
-        message: Any = getattr(import_module(f"pyroute2.netlink.rtnl.{module}"), name)()
+        kind, *types = _KINDS[self.kind]
+        message: Any = kind()
         message["header"]["type"] = types[("new", "delete", "get").index(self.verb)]
         message["header"]["flags"] = NLM_F_REQUEST | self.flags
         message["header"]["sequence_number"] = sequence
@@ -130,8 +138,6 @@ class _Asking:
     """
 
     def __init__(self, conversation: Conversation[Any]) -> None:
-        from pyroute2.netlink.rtnl.marshal import MarshalRtnl
-
         self._conversation = conversation
         self._marshal = MarshalRtnl()
         self._sequence = 0
@@ -185,29 +191,37 @@ class _Asking:
         return self._request.pack(self._sequence)
 
 
-def openSocket(groups: int = 0) -> socket.socket:
+def openSocket(groups: int = 0, namespace: Namespace | None = None) -> socket.socket:
     """
-    A socket of this network namespace.
+    A socket for conversations and events.
 
     @param groups: C{RTMGRP_...}: what to be notified of.
+    @param namespace: the network namespace it is of; L{None}: this one.
     """
+    return inNamespace(namespace, lambda: _openSocket(groups))
+
+
+def _openSocket(groups: int) -> socket.socket:
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
     opened.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+    with suppress(OSError):
+        # Before Linux 4.20 all there is comes, and not only what is asked for.
+        opened.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
     opened.bind((0, groups))
     return opened
 
 
-def askNow(conversation: Conversation[_T], opened: socket.socket | None = None) -> _T:
+def askNow(conversation: Conversation[_T], namespace: Namespace | None = None) -> _T:
     """
     Hold a conversation with the kernel, and wait for its end. For where no reactor runs yet
     (C{privilegedStartService}).
 
-    @param opened: a netlink socket, of another network namespace say; by default, one of this.
+    @param namespace: the network namespace that it is about; L{None}: this one.
 
-    @raise OSError: what the kernel refused and the generator let pass.
+    @raise OSError: what the kernel refused and the generator let pass; or the namespace cannot be entered.
     """
     asking = _Asking(conversation)
-    with opened or openSocket() as netlink:
+    with openSocket(namespace=namespace) as netlink:
         message = asking.begin()
         while not asking.done:
             if message:
@@ -216,13 +230,20 @@ def askNow(conversation: Conversation[_T], opened: socket.socket | None = None) 
     return cast(_T, asking.result)
 
 
-def ask(reactor: Any, conversation: Conversation[_T], opened: socket.socket | None = None) -> Deferred[_T]:
+def ask(reactor: Any, conversation: Conversation[_T], namespace: Namespace | None = None) -> Deferred[_T]:
     """
     Hold a conversation with the kernel.
 
-    @return: fires with what the generator returns; fails with what it raises.
+    @param reactor: L{None}: the one that is installed.
+
+    @return: fires with what the generator returns; fails with what L{askNow} raises.
     """
-    netlink = opened or openSocket()
+    if reactor is None:
+        from twisted.internet import reactor
+    try:
+        netlink = openSocket(namespace=namespace)
+    except OSError as e:
+        return fail(e)
     netlink.setblocking(False)
     return _Asker(reactor, conversation, netlink).done
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from txtuntap.device.namespace import Namespace
 from txtuntap.device.netlink import Conversation, Message, ask, askNow, dump, get
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 from txtuntap.wire.address import packLinkAddress
@@ -20,29 +21,29 @@ _ETHERNET = 1
 _TUN, _TAP = 1, 2
 
 
-def readInterface(name: str) -> InterfaceState:
+def readInterface(name: str, namespace: Namespace | None = None) -> InterfaceState:
     """
     What an interface is now. Waits for the kernel's answer.
 
+    @param namespace: the network namespace that it is in; L{None}: this one.
+
     @raise OSError: there is no such interface (C{ENODEV}).
     """
-    return askNow(reading(name))
+    return askNow(reading(name), namespace)
 
 
-def readInterfaces() -> list[InterfaceState]:
+def readInterfaces(namespace: Namespace | None = None) -> list[InterfaceState]:
     """
-    All interfaces of this network namespace.
+    All interfaces of a network namespace; L{None}: of this one.
     """
-    return askNow(readingAll())
+    return askNow(readingAll(), namespace)
 
 
-def read(name: str, reactor: Any = None) -> Deferred[InterfaceState]:
+def read(name: str, reactor: Any = None, namespace: Namespace | None = None) -> Deferred[InterfaceState]:
     """
     As L{readInterface}, without waiting.
     """
-    if reactor is None:
-        from twisted.internet import reactor
-    return ask(reactor, reading(name))
+    return ask(reactor, reading(name), namespace)
 
 
 def reading(name: str) -> Conversation[InterfaceState]:

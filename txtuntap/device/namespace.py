@@ -1,0 +1,92 @@
+"""
+Network namespaces (C{network_namespaces(7)}): something done in another than that of the process.
+
+Devices and netlink sockets belong to the namespace that they were opened in, for good, and serve from anywhere. So a
+thread goes there, opens one, and ends; the process, and its reactor, stay outside.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+#: A network namespace: a name that C{ip netns} gave it, a path such as C{/proc/1234/ns/net}, or a descriptor of one.
+Namespace = str | int
+
+#: Where C{ip netns} keeps its namespaces (C{ip-netns(8)}).
+DIRECTORY = "/run/netns"
+
+#: C{linux/sched.h}
+CLONE_NEWNET = 0x40000000
+
+
+def openNamespace(namespace: Namespace) -> int:
+    """
+    @return: a descriptor of the namespace, for whoever calls to close.
+
+    @raise OSError: there is none such, or it may not be opened.
+    """
+    if isinstance(namespace, int):
+        return os.dup(namespace)
+    path = namespace if "/" in namespace else f"{DIRECTORY}/{namespace}"
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as e:
+        advice = f": make it ('ip netns add {namespace}'), or give a path" if path != namespace else ""
+        raise OSError(e.errno, f"cannot open the network namespace {path}: {e.strerror}{advice}") from e
+
+
+def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:
+    """
+    Call C{call} in a network namespace, and wait for it.
+
+    @param namespace: L{None}: the one this thread is in.
+
+    @return: what it returns.
+
+    @raise OSError: the namespace cannot be entered; or what C{call} raises.
+    """
+    if namespace is None:
+        return call()
+    results: list[_T] = []
+    errors: list[BaseException] = []
+    descriptor = openNamespace(namespace)
+
+    def inThere() -> None:
+        try:
+            _enter(descriptor, namespace)
+            results.append(call())
+        except BaseException as e:
+            errors.append(e)
+
+    try:
+        thread = threading.Thread(target=inThere, name=f"network namespace {namespace}")
+        thread.start()
+        thread.join()
+    finally:
+        os.close(descriptor)
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _enter(descriptor: int, namespace: Namespace) -> None:
+    """
+    Have this thread be in a namespace. (C{os.setns} is there from Python 3.12 on.)
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, CLONE_NEWNET):
+        error = ctypes.get_errno()
+        reasons = {
+            errno.EPERM: "that takes CAP_SYS_ADMIN, here and there",
+            errno.EINVAL: "it is no network namespace",
+        }
+        raise OSError(
+            error, f"cannot enter the network namespace {namespace}: {reasons.get(error, os.strerror(error))}"
+        )
