@@ -242,7 +242,12 @@ class LinuxDevice:
             ioctl(fileno, TUNSETVNETHDRSZ, struct.pack("i", _VNET_LENGTH))
             self._before += _VNET_LENGTH
         if self._system is RealSystem:
-            self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
+            try:
+                self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
+            except OSError:
+                # Of one that was opened elsewhere, the interface may be in another network namespace, too.
+                if not adopted:
+                    raise
 
     def _flags(self, fileno: int) -> int:
         """

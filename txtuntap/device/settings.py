@@ -131,7 +131,14 @@ def _list(values: Iterable[_T]) -> Iterable[_T]:
     return values
 
 
-def _user(value: int | str | None) -> int | None:
+def userNumber(value: int | str) -> int:
+    """
+    The number of a user.
+
+    @param value: it, or the user's name.
+
+    @raise ValueError: there is none of this name.
+    """
     if isinstance(value, str) and not value.isdigit():
         import pwd
 
@@ -139,10 +146,17 @@ def _user(value: int | str | None) -> int | None:
             return pwd.getpwnam(value).pw_uid
         except KeyError:
             raise ValueError(f"there is no user {value!r}") from None
-    return None if value is None else int(value)
+    return int(value)
 
 
-def _group(value: int | str | None) -> int | None:
+def groupNumber(value: int | str) -> int:
+    """
+    The number of a group.
+
+    @param value: it, or the group's name.
+
+    @raise ValueError: there is none of this name.
+    """
     if isinstance(value, str) and not value.isdigit():
         import grp
 
@@ -150,7 +164,7 @@ def _group(value: int | str | None) -> int | None:
             return grp.getgrnam(value).gr_gid
         except KeyError:
             raise ValueError(f"there is no group {value!r}") from None
-    return None if value is None else int(value)
+    return int(value)
 
 
 def _neighbours(value: Mapping[str, str | bytes]) -> dict[str, bytes]:
@@ -182,8 +196,8 @@ class InterfaceSettings:
     linkAddress: bytes | None = attrs.field(default=None, converter=attrs.converters.optional(packLinkAddress))
     up: bool | None = True
     txqueuelen: int | None = None
-    owner: int | None = attrs.field(default=None, converter=_user)
-    group: int | None = attrs.field(default=None, converter=_group)
+    owner: int | None = attrs.field(default=None, converter=attrs.converters.optional(userNumber))
+    group: int | None = attrs.field(default=None, converter=attrs.converters.optional(groupNumber))
     persistent: bool | None = None
     carrier: bool | None = None
 

@@ -1,0 +1,334 @@
+"""
+The helper: the one thing to run as root. It opens TUN and TAP devices for programs that may not, sets their interfaces,
+and hands over the descriptors.
+
+    python -m txtuntap.device.helper --allow 'alice:vpn*' --allow @dns:dns0:10.9.0.0/16,fd09::/64
+
+Who asks is told by the kernel. A program has its device for as long as its connection is open: then the helper deletes
+what it has made, and undoes what it has set on a device that was there.
+
+L{HelpedDevice<txtuntap.device.helped.HelpedDevice>} is the other side. A request is one line of JSON, and so is the
+answer, with which the descriptor comes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.task import react
+from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txtuntap.device.configure import Configured, configure
+from txtuntap.device.descriptors import sendDescriptor
+from txtuntap.device.helped import MAX_LINE, PATH
+from txtuntap.device.linux import NODE, LinuxDevice
+from txtuntap.device.namespace import Namespace
+from txtuntap.device.netlink import Conversation, ask, delete
+from txtuntap.device.permission import Asked, Peer, Rule
+from txtuntap.device.settings import InterfaceSettings
+
+#: Seconds that a request may take to come.
+TIMEOUT = 10
+
+#: The most connections: of all, and of one user. Each may hold a device.
+MAX_CONNECTIONS = 256
+MAX_OF_USER = 32
+
+
+@attrs.frozen
+class Lease:
+    """
+    What somebody has.
+
+    @ivar configured: what was set; it knows the interface.
+    @ivar made: whether the device was made for that.
+    """
+
+    configured: Configured
+    made: bool
+
+
+@implementer(IFileDescriptorReceiver)
+class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
+    """
+    One connection: a request, its answer, and then nothing until its end.
+    """
+
+    transport: Any
+    delimiter = b"\n"
+    MAX_LENGTH = MAX_LINE
+
+    _log = Logger()
+
+    def __init__(self, helper: Helper) -> None:
+        self._helper = helper
+        self._peer: Peer | None = None
+        self._asked = False
+        self._gone = False
+        self._lease: Lease | None = None
+
+    def connectionMade(self) -> None:
+        """
+        Who is it?
+        """
+        peer = Peer.of(self.transport.socket)
+        if self._helper.enters(peer):
+            self._peer = peer
+            self.setTimeout(TIMEOUT)  # type: ignore[no-untyped-call]
+        else:
+            self._abort()
+
+    def lineReceived(self, line: bytes) -> None:
+        """
+        A request.
+        """
+        if self._asked or self._peer is None:
+            self._abort()
+            return
+        self._asked = True
+        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._helper.lock.run(self._serve, line, self._peer).addErrback(self._failed)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """
+        That is no request.
+        """
+        self._abort()
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """
+        Nobody asked for one.
+        """
+        os.close(descriptor)
+        self._abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        The device comes back.
+        """
+        self._gone = True
+        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        if self._peer is not None:
+            self._helper.leaves(self._peer)
+        if self._lease is not None and not self._helper.stopping:
+            self._helper.lock.run(self._takeBack, self._lease).addErrback(self._failed)
+
+    def _serve(self, line: bytes, peer: Peer) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._answer(line, peer))
+
+    async def _answer(self, line: bytes, peer: Peer) -> None:
+        if self._gone:
+            return
+        try:
+            asked = Asked.of(line)
+            rule = self._helper.ruleFor(peer, asked)
+            device, lease = await self._helper.open(asked)
+        except (OSError, ValueError) as e:
+            reason = getattr(e, "strerror", None) or str(e)
+            self._log.info("{peer} is refused: {reason}", peer=peer, reason=reason)
+            number = e.errno if isinstance(e, OSError) else errno.EINVAL
+            self.transport.write(json.dumps({"errno": number, "error": reason}).encode() + b"\n")
+            self.transport.loseConnection()
+            return
+        with device:
+            answer = json.dumps({"name": device.name, "mtu": device.mtu}).encode() + b"\n"
+            try:
+                if self._gone:
+                    raise OSError(errno.ECONNRESET, "the program has gone")
+                # Nothing was written before, so there is room. Twisted's own call would have to keep our descriptor.
+                sendDescriptor(self.transport.socket, device.fileno(), answer)
+            except OSError:
+                await self._takeBackNow(lease)
+                self._abort()
+                return
+        self._lease = lease
+        self._log.info("{peer} has {name}, by {rule}", peer=peer, name=device.name, rule=rule)
+
+    def _takeBack(self, lease: Lease) -> Deferred[None]:
+        self._log.info("{name} is taken back", name=lease.configured.name)
+        return Deferred.fromCoroutine(self._takeBackNow(lease))
+
+    async def _takeBackNow(self, lease: Lease) -> None:
+        configured = lease.configured
+        if lease.made:
+            # The program may have made it stay: whoever holds a descriptor can.
+            await ask(self._helper.reactor, _deleting(configured.index, configured.name), configured.namespace)
+        else:
+            await configured.undo(self._helper.reactor)
+
+    def _failed(self, reason: Failure) -> None:
+        self._log.failure("The helper has failed", reason)
+        self._abort()
+
+    def _abort(self) -> None:
+        self.transport.abortConnection()
+
+
+class Helper(Factory):
+    """
+    What all connections share.
+
+    @ivar lock: one thing is done at a time, so that what is taken back has gone before it is asked for again.
+    @ivar stopping: whether this process ends. Programs go on with what they have.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        reactor: Any,
+        node: str | bytes = NODE,
+        namespace: Namespace | None = None,
+    ) -> None:
+        """
+        @param rules: the first that lets somebody have an interface counts.
+        @param node: what is opened.
+        @param namespace: the network namespace that the interfaces are in; L{None}: this one.
+        """
+        self._rules = rules
+        self.reactor = reactor
+        self._node = node
+        self._namespace = namespace
+        self._connections: Counter[int] = Counter()
+        self.lock = DeferredLock()
+        self.stopping = False
+        reactor.addSystemEventTrigger("before", "shutdown", self._stop)
+
+    def buildProtocol(self, addr: IAddress | None) -> HelperProtocol:
+        """
+        Somebody has connected.
+        """
+        return HelperProtocol(self)
+
+    def enters(self, peer: Peer) -> bool:
+        """
+        Take note of a connection, if there is room for it.
+        """
+        connections = self._connections
+        if connections.total() >= MAX_CONNECTIONS or connections[peer.user] >= MAX_OF_USER:
+            return False
+        connections[peer.user] += 1
+        return True
+
+    def leaves(self, peer: Peer) -> None:
+        """
+        A connection has ended.
+        """
+        self._connections[peer.user] -= 1
+        if not self._connections[peer.user]:
+            del self._connections[peer.user]
+
+    def ruleFor(self, peer: Peer, asked: Asked) -> Rule:
+        """
+        @raise OSError: what is asked for is not allowed (C{EPERM}).
+        """
+        reason = f"user {peer.user} may not have {asked.name!r}"
+        for rule in self._rules:
+            if rule.isFor(peer, asked.name):
+                refused = None if asked.settings is None else rule.refused(asked.settings)
+                if refused is None:
+                    return rule
+                reason = f"{asked.name}: {refused}"
+        raise OSError(errno.EPERM, reason)
+
+    async def open(self, asked: Asked) -> tuple[LinuxDevice, Lease]:
+        """
+        Make or open a device, and set its interface.
+
+        @raise OSError: it cannot be; nothing of it is left.
+        """
+        device, made = self._opened(asked)
+        try:
+            settings = asked.settings or InterfaceSettings(up=None)
+            configured = await configure(device.name, settings, device, self.reactor)
+        except BaseException:
+            device.close()
+            raise
+        return device, Lease(configured, made)
+
+    def _opened(self, asked: Asked) -> tuple[LinuxDevice, bool]:
+        for exclusive in True, False:
+            device = LinuxDevice(
+                asked.name, asked.mode, exclusive=exclusive, node=self._node, namespace=self._namespace
+            )
+            try:
+                device.open()
+            except OSError as e:
+                if not exclusive or e.errno != errno.EBUSY:
+                    raise
+            else:
+                return device, exclusive
+        raise AssertionError("the loop ends before")
+
+    def _stop(self) -> None:
+        self.stopping = True
+
+
+def _deleting(index: int, name: str) -> Conversation[None]:
+    try:
+        yield delete("link", f"delete {name}", index=index)
+    except OSError as e:
+        if e.errno != errno.ENODEV:
+            raise
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """
+    Be the helper, until the process is told to end.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m txtuntap.device.helper",
+        description="Open TUN and TAP devices for programs without privilege, and set their interfaces.",
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        required=True,
+        type=_rule,
+        metavar="WHO:NAMES[:NETWORKS]",
+        help="a user, or @group; patterns of interface names, with commas between; networks that addresses and routes"
+        " may be in. As often as needed",
+    )
+    parser.add_argument(
+        "--listen", default=f"unix:{PATH}:mode=666", help="where: a server endpoint of Twisted's (%(default)s)"
+    )
+    parser.add_argument("--netns", help="the network namespace of the interfaces; by default, this one")
+    parser.add_argument("--node", default=os.fsdecode(NODE), help="the device node (%(default)s)")
+    options = parser.parse_args(arguments)
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+
+    async def serve(reactor: Any) -> None:
+        helper = Helper(options.allow, reactor, options.node, options.netns)
+        await serverFromString(reactor, options.listen).listen(helper)
+        Logger().info("Listening at {where}", where=options.listen)
+        await Deferred()
+
+    react(lambda reactor: Deferred.fromCoroutine(serve(reactor)))
+
+
+def _rule(text: str) -> Rule:
+    try:
+        return Rule.of(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+
+
+if __name__ == "__main__":
+    main()

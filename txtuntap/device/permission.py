@@ -1,0 +1,159 @@
+"""
+Who may have which interface of the helper's (L{txtuntap.device.helper}), and what is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+import attrs
+
+from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, groupNumber, userNumber
+
+#: C{asm-generic/socket.h}; where a machine has another number, only the first group of a peer is known.
+_SO_PEERGROUPS = 59
+
+#: The most groups that a user can be in (C{NGROUPS_MAX}).
+_MAX_GROUPS = 65536
+
+#: What may be asked for. Not who owns a device, and whether it stays: it is to go.
+_SETTINGS = {"addresses", "routes", "neighbours", "mtu", "linkAddress", "up", "txqueuelen"}
+
+_MODES = {"tun": TUN, "tap": TAP}
+
+
+@attrs.frozen
+class Peer:
+    """
+    Who is at the other end of a connection.
+
+    @ivar process: the process number; C{user}: the user number; C{groups}: the numbers of the user's groups.
+    """
+
+    process: int
+    user: int
+    groups: frozenset[int]
+
+    @classmethod
+    def of(cls, connection: socket.socket) -> Peer:
+        """
+        Ask the kernel (C{unix(7)}). It tells who called C{connect}, whoever has the socket by now.
+        """
+        process, user, group = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        try:
+            packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
+        except OSError:
+            packed = b""
+        return cls(process, user, frozenset((group, *struct.unpack(f"{len(packed) // 4}I", packed))))
+
+    def __str__(self) -> str:
+        return f"process {self.process} of user {self.user}"
+
+
+@attrs.frozen
+class Rule:
+    """
+    Who may have which interfaces.
+
+    @ivar user: a user number; or L{None}, where it is about a C{group}.
+    @ivar names: patterns of interface names, as in a shell (C{vpn*}).
+    @ivar networks: those that addresses, routes and neighbours of the interface must be within.
+    """
+
+    user: int | None
+    group: int | None
+    names: tuple[str, ...]
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    @classmethod
+    def of(cls, text: str) -> Rule:
+        """
+        @param text: C{WHO:NAMES} or C{WHO:NAMES:NETWORKS}. WHO is a user, or a group behind an C{@}; the others are
+            lists with commas.
+
+        @raise ValueError: it is no rule.
+        """
+        who, _, rest = text.partition(":")
+        names, _, networks = rest.partition(":")
+        if not who.strip("@") or not all(names.split(",")):
+            raise ValueError(f"{text!r} is no rule: give WHO:NAMES or WHO:NAMES:NETWORKS, such as alice:vpn*")
+        return cls(
+            None if who.startswith("@") else userNumber(who),
+            groupNumber(who[1:]) if who.startswith("@") else None,
+            tuple(names.split(",")),
+            tuple(map(ip_network, networks.split(","))) if networks else (),
+        )
+
+    def isFor(self, peer: Peer, name: str) -> bool:
+        """
+        Whether this lets somebody have an interface.
+        """
+        if self.user != peer.user and self.group not in peer.groups:
+            return False
+        return any(fnmatchcase(name, pattern) for pattern in self.names)
+
+    def refused(self, settings: InterfaceSettings) -> str | None:
+        """
+        What of the settings this does not allow.
+        """
+        for network in _reached(settings):
+            # The interface would draw to itself what is for others.
+            if not any(network.version == each.version and network.subnet_of(each) for each in self.networks):  # type: ignore[arg-type]
+                return f"{network} is in none of the networks that are allowed"
+        return None
+
+
+def _reached(settings: InterfaceSettings) -> Iterable[IPv4Network | IPv6Network]:
+    """
+    All networks that the kernel would send to an interface for these settings, or take for its own.
+    """
+    for address in settings.addresses:
+        yield ip_network(f"{address.interface.ip}")
+        yield ip_network(f"{address.peer or address.interface.ip}/{address.prefixLength}", strict=False)
+        if address.broadcast is not None:
+            yield ip_network(address.broadcast)
+    for route in settings.routes:
+        yield ip_network(route.network)
+    for neighbour in settings.neighbours:
+        yield ip_network(neighbour)
+
+
+@attrs.frozen
+class Asked:
+    """
+    A request.
+    """
+
+    name: str
+    mode: int
+    settings: InterfaceSettings | None
+
+    @classmethod
+    def of(cls, line: bytes) -> Asked:
+        """
+        @param line: anything.
+
+        @raise ValueError: it is no request, or asks for what cannot be.
+        """
+        try:
+            fields = json.loads(line)
+            settings = fields["settings"]
+            if settings is not None:
+                settings = dict(settings)
+                if settings.keys() - _SETTINGS:
+                    raise ValueError(f"the helper does not set {', '.join(sorted(settings.keys() - _SETTINGS))}")
+                for name, kind in ("addresses", InterfaceAddress), ("routes", InterfaceRoute):
+                    settings[name] = [kind(**each) for each in settings.get(name, ())]
+                settings = InterfaceSettings(**settings)
+            return cls(os.fsdecode(interfaceName(fields["name"])), _MODES[fields["mode"]], settings)
+        except ValueError:
+            raise
+        except (AttributeError, KeyError, TypeError, RecursionError) as e:
+            raise ValueError(f"that is no request: {e!r}") from e
