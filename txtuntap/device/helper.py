@@ -277,8 +277,10 @@ class Helper(Factory):
                 return device, exclusive
         raise AssertionError("the loop ends before")
 
-    def _stop(self) -> None:
+    def _stop(self) -> Any:
         self.stopping = True
+        # What is under way comes to its end.
+        return self.lock.run(lambda: None)
 
 
 def _deleting(index: int, name: str) -> Conversation[None]:

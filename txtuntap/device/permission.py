@@ -17,11 +17,11 @@ import attrs
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, groupNumber, userNumber
 
-#: C{asm-generic/socket.h}; where a machine has another number, only the first group of a peer is known.
+#: C{asm-generic/socket.h}.
 _SO_PEERGROUPS = 59
 
-#: The most groups that a user can be in (C{NGROUPS_MAX}).
-_MAX_GROUPS = 65536
+#: The most octets that Python takes from C{getsockopt}: 256 groups.
+_MAX_OPTION = 1024
 
 #: What may be asked for. Not who owns a device, and whether it stays: it is to go.
 _SETTINGS = {"addresses", "routes", "neighbours", "mtu", "linkAddress", "up", "txqueuelen"}
@@ -48,8 +48,9 @@ class Peer:
         """
         process, user, group = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         try:
-            packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
+            packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_OPTION)
         except OSError:
+            # The user is in more groups, or this machine has another number for that: then the first group counts.
             packed = b""
         return cls(process, user, frozenset((group, *struct.unpack(f"{len(packed) // 4}I", packed))))
 
@@ -62,15 +63,20 @@ class Rule:
     """
     Who may have which interfaces.
 
+    @ivar text: the rule, as it was given.
     @ivar user: a user number; or L{None}, where it is about a C{group}.
     @ivar names: patterns of interface names, as in a shell (C{vpn*}).
     @ivar networks: those that addresses, routes and neighbours of the interface must be within.
     """
 
+    text: str
     user: int | None
     group: int | None
     names: tuple[str, ...]
-    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    networks: tuple[IPv4Network | IPv6Network, ...]
+
+    def __str__(self) -> str:
+        return self.text
 
     @classmethod
     def of(cls, text: str) -> Rule:
@@ -85,6 +91,7 @@ class Rule:
         if not who.strip("@") or not all(names.split(",")):
             raise ValueError(f"{text!r} is no rule: give WHO:NAMES or WHO:NAMES:NETWORKS, such as alice:vpn*")
         return cls(
+            text,
             None if who.startswith("@") else userNumber(who),
             groupNumber(who[1:]) if who.startswith("@") else None,
             tuple(names.split(",")),

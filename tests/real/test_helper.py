@@ -1,0 +1,327 @@
+"""
+The helper: what it gives to whom, and what is left afterwards.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.guest import NOBODY, Guest
+from tests.real.host import ask
+from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, until
+from tests.real.reactors import Run, onEachReactor
+from tests.real.test_namespaces import another, names
+from txtuntap.device import TAP, TUN
+from txtuntap.device.helped import HelpedDevice
+from txtuntap.device.helper import MAX_OF_USER
+from txtuntap.device.settings import InterfaceSettings
+from txtuntap.device.state import readInterface
+
+_ROOT = Path(__file__).parents[2]
+
+NETWORKS = "10.9.0.0/24,fd09::/64"
+RULES = (f"{NOBODY}:tt*:{NETWORKS}", "@4321:gg%d", f"{os.getuid()}:tt*:{NETWORKS}")
+KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
+
+
+class Helper:
+    """
+    A helper in a process of its own.
+
+    @ivar path: of its socket; C{process}: the process.
+    """
+
+    def __init__(self, directory: Path, *options: str, rules: tuple[str, ...] = RULES) -> None:
+        self.path = str(directory / "socket")
+        self._log = directory / "helper.log"
+        allow = [each for rule in rules for each in ("--allow", rule)]
+        with open(self._log, "w") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "txtuntap.device.helper",
+                    *allow,
+                    "--listen",
+                    f"unix:{self.path}:mode=666",
+                    *options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=_ROOT,
+            )
+        until(lambda: "Listening" in self.log() or self.process.poll() is not None, "the helper to listen")
+        assert self.process.poll() is None, self.log()
+
+    def __enter__(self) -> Helper:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+        assert "Traceback" not in self.log(), self.log()
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def connected(self) -> socket.socket:
+        """
+        A connection to it.
+        """
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.settimeout(PATIENCE)
+        client.connect(self.path)
+        return client
+
+    def answer(self, request: bytes) -> Any:
+        """
+        What it says to a request that it refuses.
+        """
+        with self.connected() as client:
+            client.sendall(request)
+            return json.loads(client.makefile().readline())
+
+
+@pytest.fixture
+def helper(namespace: Namespace, tmp_path: Path) -> Iterator[Helper]:
+    with Helper(tmp_path) as made:
+        yield made
+        until(lambda: not interfaces(), "nothing to be left")
+
+
+def request(**settings: Any) -> bytes:
+    return json.dumps({"name": "tt0", "mode": "tun", "settings": settings or None}).encode() + b"\n"
+
+
+@KINDS
+def test_aProgramWithoutPrivilegeHasADevice(helper: Helper, mode: str) -> None:
+    needRoot()
+    with Guest(f"helper {helper.path}", "tt%d", mode) as guest:
+        assert guest.said == {"name": "tt0", "mtu": 1400, "user": NOBODY}
+        for address in "10.9.0.2", "fd09::2":
+            assert ask(address, b"hello") == b"hello"
+        assert "up" in guest.tries("up") or "not permitted" in guest.tries("up")
+        # It is deleted all the same.
+        assert guest.tries("persist") == "done"
+    until(lambda: not interfaces(), "the device to be deleted")
+
+
+def test_whatADeadProgramHadIsTakenBack(helper: Helper) -> None:
+    needRoot()
+    with Guest(f"helper {helper.path}", "tt0", "tun") as guest:
+        assert guest.tries("persist") == "done"
+        guest.kill()
+    until(lambda: not interfaces(), "the device to be deleted")
+    assert "tt0 is taken back" in helper.log()
+
+
+def test_aDeviceThatWasThereIsLeftAsItWas(helper: Helper) -> None:
+    ip("tuntap", "add", "mode", "tap", "name", "tt0")
+    ip("address", "add", "10.9.0.77/24", "dev", "tt0")
+    before = readInterface("tt0")
+    device = HelpedDevice("tt0", TAP, InterfaceSettings(addresses=["10.9.0.1/24"], mtu=1400), helper.path)
+    with device:
+        during = readInterface("tt0")
+        assert (device.mtu, during.mtu, during.up) == (1400, 1400, True)
+        assert {str(each) for each in during.addresses} >= {"10.9.0.77/24", "10.9.0.1/24"}
+        # In use.
+        with pytest.raises(OSError, match="tt0 is in use"):
+            HelpedDevice("tt0", TAP, path=helper.path).open()
+    until(lambda: readInterface("tt0").mtu == 1500, "the settings to be undone")
+    after = readInterface("tt0")
+    assert (after.up, after.addresses) == (False, before.addresses)
+    # Again, at once: what was set is undone before it is set anew.
+    for _ in range(3):
+        with device:
+            assert readInterface("tt0").mtu == 1400
+    until(lambda: readInterface("tt0").mtu == 1500, "the settings to be undone")
+    ip("link", "delete", "tt0")
+
+
+def test_whoMayHaveWhat(helper: Helper) -> None:
+    needRoot()
+    for user, groups, name, may in (
+        (NOBODY, [], "tt7", True),
+        (NOBODY, [], "gg%d", False),
+        (NOBODY, [], "lo", False),
+        (1234, [], "tt7", False),
+        (1234, [4321], "gg%d", True),
+        (1234, [4321], "gg0", False),
+        (4321, [], "gg%d", True),
+    ):
+        with Guest(f'helper {helper.path} {{"up": true}}', name, "tun", user=user, groups=groups) as guest:
+            if may:
+                assert isinstance(guest.said, dict), guest.said
+            else:
+                assert f"user {user} may not have '{name}'" in guest.said
+
+
+def test_whatWouldDrawInWhatIsForOthers(helper: Helper) -> None:
+    for settings in (
+        {"addresses": [{"address": "10.8.0.1/24"}]},
+        {"addresses": [{"address": "10.9.0.1/8"}]},
+        {"addresses": [{"address": "10.9.0.1/24", "broadcast": "192.0.2.1"}]},
+        {"addresses": [{"address": "10.9.0.1/32", "peer": "192.0.2.1"}]},
+        {"addresses": [{"address": "10.9.0.1/16", "peer": "10.9.0.2"}]},
+        {"addresses": [{"address": "192.0.2.1/24", "peer": "10.9.0.2"}]},
+        {"addresses": [{"address": "fd09::1/48"}]},
+        {"routes": [{"network": "0.0.0.0/0"}]},
+        {"routes": [{"network": "10.9.0.0/23"}]},
+        {"routes": [{"network": "::/0"}]},
+        {"neighbours": {"192.0.2.1": "02:00:00:00:00:01"}},
+    ):
+        answer = helper.answer(request(**settings))
+        assert (answer["errno"], "in none of the networks that are allowed" in answer["error"]) == (1, True), answer
+        assert interfaces() == set()
+
+
+def test_whatStaysIsNotSet(helper: Helper) -> None:
+    for setting in "owner", "group", "persistent", "carrier":
+        assert helper.answer(request(**{setting: 1}))["error"] == f"the helper does not set {setting}"
+
+
+def test_ofWhatTheKernelRefusesNothingIsLeft(helper: Helper) -> None:
+    addresses = [{"address": "10.9.0.1/24"}]
+    routes = [{"network": "10.9.0.128/25", "gateway": "192.0.2.1"}]
+    answer = helper.answer(request(addresses=addresses, routes=routes))
+    assert "cannot add the route 10.9.0.128/25 via 192.0.2.1 by way of tt0" in answer["error"]
+    assert interfaces() == set()
+    ip("link", "add", "tt1", "type", "veth", "peer", "name", "tt2")
+    with pytest.raises(OSError, match=r"the helper at .*/socket: .*tt1 is no TUN/TAP interface") as raised:
+        HelpedDevice("tt1", TUN, path=helper.path).open()
+    assert raised.value.errno == errno.EINVAL
+    ip("link", "delete", "tt1")
+
+
+def test_whatIsNoRequest(helper: Helper) -> None:
+    for line in (
+        b"\n",
+        b"hello\n",
+        b"[]\n",
+        b"null\n",
+        b"1\n",
+        b"{}\n",
+        b"[" * 16000 + b"\n",
+        b'{"name": "tt0", "mode": "tun"}\n',
+        b'{"name": "tt0", "mode": "wan", "settings": null}\n',
+        b'{"name": 5, "mode": "tun", "settings": null}\n',
+        b'{"name": "tt/0", "mode": "tun", "settings": null}\n',
+        b'{"name": "a name that is too long", "mode": "tun", "settings": null}\n',
+        b'{"name": "tt0", "mode": "tun", "settings": 7}\n',
+        b'{"name": "tt0", "mode": "tun", "settings": {"addresses": 7}}\n',
+        b'{"name": "tt0", "mode": "tun", "settings": {"addresses": ["10.9.0.1/24"]}}\n',
+        b'{"name": "tt0", "mode": "tun", "settings": {"addresses": [{"address": "10.9.0.1/33"}]}}\n',
+        b'{"name": "tt0", "mode": "tun", "settings": {"mtu": "1400"}}\n',
+        b'{"name": "tt0", "mode": "tun", "settings": {"mtu": 67}}\n',
+        b'{"name": "tt0", "mode": "tun", "settings": {"linkAddress": [1]}}\n',
+        b'{"name": "tt0", "mode": "tun", "settings": {"linkAddress": "01:00:00:00:00:00"}}\n',
+        b'{"name": "tt0", "mode": "tun", "settings": {"neighbours": [1]}}\n',
+        b'{"name": "tt0", "mode": "tun", "settings": {"routes": [{"network": "10.9.0.0/24", "metric": -1}]}}\n',
+        b'{"name": "\\ud800", "mode": "tun", "settings": null}\n',
+        b"\xff\xfe\n",
+    ):
+        assert helper.answer(line)["errno"] == errno.EINVAL
+        assert interfaces() == set()
+
+
+def test_whoSaysMoreThanARequestIsCutOff(helper: Helper) -> None:
+    for more in b"x" * 100_000, request() + request(), b"":
+        with helper.connected() as client, suppress(ConnectionError):
+            client.sendall(more)
+            if not more:
+                # It takes descriptors from nobody.
+                socket.send_fds(client, [b"x"], [client.fileno()])
+            while client.recv(4096):
+                pass
+    until(lambda: not interfaces(), "nothing to be left")
+    assert helper.log().count("is refused") == 0
+
+
+def test_oneUserHasOnlySoMany(helper: Helper) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(helper.connected()) for _ in range(MAX_OF_USER)]
+        with helper.connected() as one:
+            assert _isClosed(one)
+        clients[0].close()
+        until(lambda: _enters(helper), "room for one more")
+
+
+def _isClosed(client: socket.socket) -> bool:
+    """
+    Whether the other end closes a connection without a word.
+    """
+    try:
+        return not client.recv(1)
+    except ConnectionError:
+        return True
+
+
+def _enters(helper: Helper) -> bool:
+    try:
+        return bool(helper.answer(b"hello\n"))
+    except (OSError, ValueError):
+        return False
+
+
+def test_programsGoOnWithWhatTheyHaveWhenTheHelperEnds(helper: Helper) -> None:
+    device = HelpedDevice("tt0", TUN, InterfaceSettings(addresses=["10.9.0.1/24"]), helper.path)
+    with device:
+        helper.process.terminate()
+        helper.process.wait(PATIENCE)
+        assert "10.9.0.1/24" in map(str, readInterface("tt0").addresses)
+        device.setCarrier(False)
+    with pytest.raises(OSError, match="there is no helper at"):
+        device.open()
+
+
+def test_aHelperThatDoesNotAnswer(namespace: Namespace, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        with pytest.raises(OSError, match="has not answered in time"):
+            HelpedDevice("tt0", TUN, path=path, timeout=0.1).open()
+    with pytest.raises(OSError, match=r"there is no helper at .*: Connection refused"):
+        HelpedDevice("tt0", TUN, path=path).open()
+
+
+def test_interfacesOfAnotherNamespace(namespace: Namespace, tmp_path: Path) -> None:
+    with another() as there, Helper(tmp_path, "--netns", f"/proc/{os.getpid()}/fd/{there}") as helper:
+        device = HelpedDevice("tt0", TUN, InterfaceSettings(addresses=["10.9.0.1/24"], mtu=1400), helper.path)
+        with device:
+            assert (device.mtu, interfaces(), names(there)) == (1400, set(), {"tt0"})
+        until(lambda: not names(there), "the device to go")
+
+
+@onEachReactor
+async def test_askedForWithoutWaiting(run: Run) -> None:
+    with tempfile.TemporaryDirectory() as directory, Helper(Path(directory)) as helper:
+        for mode in TUN, TAP:
+            device = HelpedDevice("tt0", mode, InterfaceSettings(addresses=["10.9.0.1/24"]), helper.path)
+            await device.ask(run.reactor)
+            assert interfaces() == {"tt0"}
+            with device:
+                assert device.fileno() >= 0
+            await run.until(lambda: not interfaces(), "the device to go")
+            await device.ask(run.reactor)
+            device.close()
+            await run.until(lambda: not interfaces(), "the device to go")
+        try:
+            await HelpedDevice("no", TUN, path=helper.path).ask(run.reactor)
+        except OSError as e:
+            assert "may not have 'no'" in str(e)
+        else:
+            raise AssertionError("it was given")

@@ -1,0 +1,191 @@
+"""
+Programs without privilege: each way to a device, tried as nobody; and what whoever takes such a program over can do.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.guest import NOBODY, Guest
+from tests.real.host import ask
+from tests.real.machine import KERNEL_ADDRESSES
+from tests.real.namespace import NODE, Namespace, interfaces, ip, needRoot, until
+from txtuntap.device import TAP, TUN
+from txtuntap.device.configure import configureInterface
+from txtuntap.device.descriptors import receiveDescriptor, sendDescriptor
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.state import readInterface
+
+MODES = {"tun": TUN, "tap": TAP}
+KINDS = pytest.mark.parametrize("mode", MODES)
+
+
+@pytest.fixture(autouse=True)
+def root(namespace: Namespace) -> None:
+    """
+    Users other than oneself are real root's.
+    """
+    needRoot()
+
+
+def assertEchoes() -> None:
+    for address in "10.9.0.2", "fd09::2":
+        assert ask(address, b"hello") == b"hello"
+
+
+def made(mode: str, **settings: Any) -> LinuxDevice:
+    """
+    A device of ours, open and set.
+    """
+    device = LinuxDevice("tt0", MODES[mode])
+    device.open()
+    configureInterface("tt0", KERNEL_ADDRESSES, device=device, mtu=1400, **settings)
+    return device
+
+
+def node(directory: Path) -> Path:
+    """
+    A device node that everybody may open.
+    """
+    path = directory / "tun"
+    os.mknod(path, stat.S_IFCHR | 0o666, os.stat(NODE).st_rdev)
+    path.chmod(0o666)
+    try:
+        os.close(os.open(path, os.O_RDWR))
+    except PermissionError:
+        pytest.skip(f"no device nodes in {directory}: it is on a file system without (nodev)")
+    return path
+
+
+@KINDS
+def test_aDescriptorOfAParent(mode: str) -> None:
+    with made(mode) as device, Guest(f"descriptor {device.fileno()}", "tt0", mode, descriptors=[device.fileno()]) as it:
+        assert it.said == {"name": "tt0", "mtu": 1400, "user": NOBODY}
+        device.close()
+        assertEchoes()
+    assert interfaces() == set()
+
+
+@KINDS
+def test_aDescriptorOverASocket(mode: str) -> None:
+    ours, its = socket.socketpair()
+    with ours, its, made(mode) as device:
+        guest = Guest(f"socket {its.fileno()}", "tt0", mode, descriptors=[its.fileno()])
+        sendDescriptor(ours, device.fileno())
+        device.close()
+        with guest:
+            assert guest.said["name"] == "tt0"
+            assertEchoes()
+    assert interfaces() == set()
+
+
+def test_whatIsNoDescriptorIsNotReceived() -> None:
+    ours, its = socket.socketpair()
+    with ours, its:
+        ours.send(b"x")
+        with pytest.raises(OSError, match="something else did"):
+            receiveDescriptor(its)
+        ours.close()
+        with pytest.raises(OSError, match="the other end has closed"):
+            receiveDescriptor(its)
+
+
+#: Does what systemd does before it runs a program (sd_listen_fds(3)).
+_SYSTEMD = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3, inheritable=True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES=sys.argv[2])
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+@KINDS
+def test_aDescriptorOfSystemds(mode: str) -> None:
+    with made(mode) as device:
+        number = device.fileno()
+        before = [sys.executable, "-c", _SYSTEMD, str(number), "vpn"]
+        with Guest("systemd vpn", "tt0", mode, descriptors=[number], before=before) as guest:
+            assert guest.said["name"] == "tt0"
+            device.close()
+            assertEchoes()
+        assert interfaces() == set()
+
+
+@KINDS
+def test_aNodeThatSystemdHasOpened(mode: str) -> None:
+    # As of OpenFile=: it is attached to nothing yet, and the program attaches to a device that is its own.
+    with made(mode, owner=NOBODY, persistent=True):
+        pass
+    opened = os.open(NODE, os.O_RDWR)
+    try:
+        before = [sys.executable, "-c", _SYSTEMD, str(opened), "tun"]
+        with Guest("systemd tun", "tt0", mode, descriptors=[opened], before=before) as guest:
+            assert guest.said == {"name": "tt0", "mtu": 1400, "user": NOBODY}
+            assertEchoes()
+        with Guest("systemd tap", "tt0", mode, descriptors=[opened], before=before) as guest:
+            assert guest.said.startswith("systemd has handed over no descriptor 'tap' (LISTEN_FDNAMES): there is tun")
+    finally:
+        os.close(opened)
+
+
+@KINDS
+def test_aDeviceOfOnesOwn(tmp_path: Path, mode: str) -> None:
+    with made(mode, owner=NOBODY, persistent=True):
+        pass
+    ours = node(tmp_path)
+    with Guest(f"node {ours}", "tt0", mode) as guest:
+        assert guest.said == {"name": "tt0", "mtu": 1400, "user": NOBODY}
+        assertEchoes()
+        # What is so already takes no privilege.
+        assert guest.tries("configure") == "done"
+        assert guest.tries("up") == "cannot set the MTU of tt0 to 1300: Operation not permitted"
+    assert readInterface("tt0").persistent
+    with Guest(f"node {ours}", "tt1", mode) as guest:
+        assert "making tt1 takes CAP_NET_ADMIN" in guest.said
+    ip("tuntap", "delete", "mode", mode, "name", "tt0")
+    with Guest(f"node {ours}", "tt0", mode) as guest:
+        assert f"ip tuntap add mode {mode} tt0 user NAME" in guest.said
+
+
+def test_aDeviceOfAnothersOrOfAGroups(tmp_path: Path) -> None:
+    ours = node(tmp_path)
+    ip("tuntap", "add", "mode", "tun", "name", "tt0", "user", "1234")
+    with Guest(f"node {ours}", "tt0", "tun") as guest:
+        assert "CAP_NET_ADMIN" in guest.said
+    with Guest(f"node {ours}", "tt0", "tun", user=1234) as guest:
+        assert guest.said["name"] == "tt0"
+    ip("tuntap", "add", "mode", "tun", "name", "tt1", "group", "4321")
+    with Guest(f"node {ours}", "tt1", "tun") as guest:
+        assert "CAP_NET_ADMIN" in guest.said
+    with Guest(f"node {ours}", "tt1", "tun", groups=[4321]) as guest:
+        assert guest.said["name"] == "tt1"
+
+
+def test_whereTheNodeIsNotToBeOpened(tmp_path: Path) -> None:
+    ours = node(tmp_path)
+    ours.chmod(0o600)
+    with Guest(f"node {ours}", "tt0", "tun") as guest:
+        assert "the node may not be opened: run as root, or allow this user" in guest.said
+
+
+@KINDS
+def test_whatAHeldDescriptorCanDo(mode: str) -> None:
+    # This is what docs/privilege.md says of an intruder.
+    with made(mode) as device, Guest(f"descriptor {device.fileno()}", "tt0", mode, descriptors=[device.fileno()]) as it:
+        device.close()
+        assert it.tries("up") == "cannot set the MTU of tt0 to 1300: Operation not permitted"
+        assert "may not be opened" in it.tries("another") or "CAP_NET_ADMIN" in it.tries("another")
+        assert it.tries("lose carrier") == "done"
+        until(lambda: not readInterface("tt0").carrier, "the carrier to go")
+        assert it.tries("own") == "done"
+        assert readInterface("tt0").owner == NOBODY
+        assert it.tries("persist") == "done"
+    state = readInterface("tt0")
+    assert (state.persistent, state.owner, state.mtu) == (True, NOBODY, 1400)
