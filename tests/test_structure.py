@@ -45,7 +45,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"device", "wire"},
     "stack": BASE | LAYERS,
     "command": BASE | {"device"},
-    "service": BASE | LAYERS | {"stack", "device", "tuntap"},
+    "echo": set(),
+    "options": {"addresses", "device", "echo", "stack", "wire"},
+    "service": {"device", "options", "stack", "tuntap"},
 }
 
 

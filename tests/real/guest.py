@@ -32,7 +32,7 @@ from txtuntap.device.descriptors import fromSystemd, receiveDescriptor
 from txtuntap.device.helped import HelpedDevice
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.service import Echo
+from txtuntap.echo import Echo
 
 _ROOT = Path(__file__).parents[2]
 

@@ -23,7 +23,7 @@ from txtuntap.device.monitor import InterfaceMonitor
 from txtuntap.device.namespace import DIRECTORY, inNamespace
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import read, readInterface, readInterfaces
-from txtuntap.service import Echo
+from txtuntap.echo import Echo
 
 SETTINGS = InterfaceSettings(addresses=["10.9.0.1/24", "fd09::1/64"], mtu=1400)
 

@@ -71,9 +71,25 @@ class InterfaceAddress:
     @classmethod
     def of(cls, value: str | InterfaceAddress) -> InterfaceAddress:
         """
-        @param value: one, or the text of its address.
+        @param value: one, or its text: C{"10.0.0.1/24"}, C{"10.0.0.1/24 broadcast 10.0.0.255"} or, with the prefix at
+            the peer as C{ip} has it, C{"10.0.0.1 peer 10.0.0.2/32"}.
+
+        @raise ValueError: it is none.
         """
-        return value if isinstance(value, InterfaceAddress) else cls(value)
+        if isinstance(value, InterfaceAddress):
+            return value
+        address, *words = value.split() or [value]
+        others = dict(zip(words[::2], words[1::2], strict=False))
+        if len(others) * 2 != len(words) or others.keys() - {"peer", "broadcast"}:
+            raise ValueError(
+                f"{value!r} is no address: give ADDRESS/PREFIX, with 'peer' or 'broadcast' and one after it"
+            )
+        peer, slash, prefix = others.get("peer", "").partition("/")
+        if slash:
+            if "/" in address:
+                raise ValueError(f"{value!r} has two prefixes: give that of the peer")
+            address = f"{address}/{prefix}"
+        return cls(address, peer or None, others.get("broadcast"))
 
 
 @attrs.frozen

@@ -1,0 +1,350 @@
+"""
+The options of C{twistd tuntap}.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twisted.internet.protocol import DatagramProtocol
+from twisted.python import usage
+from twisted.python.reflect import namedAny
+from twisted.python.usage import UsageError
+
+from txtuntap.addresses import Addresses
+from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
+from txtuntap.echo import Discard, Echo
+from txtuntap.stack.anyip import isWithin
+from txtuntap.wire.address import packLinkAddress
+
+if TYPE_CHECKING:
+    from txtuntap.device.linux import LinuxDevice
+
+
+class InterfaceOptions(usage.Options):
+    """
+    Options about a device and its interface.
+    """
+
+    optFlags: ClassVar = [
+        ["multi-queue", None, "Make a device that several programs can be on."],
+        ["exclusive", None, "Make the device; fail where there is one of this name."],
+        ["persistent", None, "Have the device stay when nobody has it open."],
+        ["no-carrier", None, "Have the link be without its carrier."],
+        ["down", None, "Set the interface down, or leave it there."],
+        ["undo", None, "When stopped, take away from an interface that stays what was set."],
+    ]
+    optParameters: ClassVar = [
+        ["tun", None, None, "Name of the tun interface (IP packets)."],
+        ["tap", None, None, "Name of the tap interface (Ethernet frames)."],
+        ["netns", None, None, "The network namespace of the interface: a name or a path."],
+        ["node", None, None, "The device node; by default /dev/net/tun."],
+        ["descriptor", None, None, "A descriptor opened elsewhere: its number, or its name with systemd."],
+        ["helper", None, None, "The socket of a helper, which opens the device and sets the interface."],
+        ["mtu", None, None, "The interface's MTU, in octets."],
+        ["txqueuelen", None, None, "How many packets wait to be read."],
+        ["lladdr", None, None, "The link address of the kernel's end of a tap."],
+        ["user", None, None, "Who may open the device without privilege."],
+        ["group", None, None, "Whose members may."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["kernelAddresses"] = []
+        self["kernelRoutes"] = []
+        self["kernelNeighbours"] = {}
+
+    def opt_kernel_address(self, cidr: str) -> None:
+        """
+        An address for the kernel's end of the interface, which is then set up, such as 10.0.0.1/24, "10.0.0.1 peer
+        10.0.0.2/32" or "10.0.0.1/24 broadcast 10.0.0.255". May be repeated.
+        """
+        try:
+            self["kernelAddresses"].append(InterfaceAddress.of(cidr))
+        except ValueError as e:
+            raise UsageError(f"--kernel-address: {e}") from e
+
+    def opt_kernel_route(self, route: str) -> None:
+        """
+        A route of the kernel's by way of the interface, such as 10.1.0.0/16 or "10.1.0.0/16 via 10.0.0.2". May be
+        repeated.
+        """
+        try:
+            self["kernelRoutes"].append(InterfaceRoute.of(route))
+        except ValueError as e:
+            raise UsageError(f"--kernel-route: {e}") from e
+
+    def opt_kernel_neighbour(self, pair: str) -> None:
+        """
+        ADDRESS=LINK-ADDRESS: a neighbour that the kernel need not ask for on a tap. May be repeated.
+        """
+        address, _, station = pair.partition("=")
+        try:
+            self["kernelNeighbours"][str(ip_address(address))] = packLinkAddress(station)
+        except ValueError as e:
+            raise UsageError(f"--kernel-neighbour takes ADDRESS=LINK-ADDRESS: {e}") from e
+
+    def _device(self) -> LinuxDevice:
+        """
+        The device that the options ask for, not open yet.
+        """
+        from txtuntap.device.helped import HelpedDevice
+        from txtuntap.device.linux import NODE, LinuxDevice
+
+        name, mode = (self["tun"], TUN) if self["tap"] is None else (self["tap"], TAP)
+        if self["helper"] is not None:
+            return HelpedDevice(name, mode, self["settings"], self["helper"])
+        return LinuxDevice(
+            name,
+            mode,
+            multiQueue=bool(self["multi-queue"]),
+            exclusive=bool(self["exclusive"]),
+            node=self["node"] or NODE,
+            descriptor=None if self["descriptor"] is None else _descriptor(self["descriptor"]),
+            namespace=self["netns"],
+        )
+
+    def postOptions(self) -> None:
+        """
+        Check what only the options together tell.
+        """
+        if (self["tun"] is None) == (self["tap"] is None):
+            raise UsageError("give one of --tun NAME and --tap NAME")
+        for option in ("tun", "tap"):
+            if self[option] is not None:
+                try:
+                    interfaceName(self[option])
+                except ValueError as e:
+                    raise UsageError(f"--{option}: {e}") from e
+        self._checkDevice()
+        self["settings"] = self._interfaceSettings()
+        self["device"] = self._device()
+
+    def _checkDevice(self) -> None:
+        """
+        Check that the options about the device go together.
+        """
+        ways = [option for option in ("helper", "descriptor", "node") if self[option] is not None]
+        if len(ways) > 1:
+            raise UsageError(f"--{ways[1]}: the device comes by --{ways[0]}")
+        elsewhere = ways and ways[0] != "node"
+        for option in "netns", "exclusive", "multi-queue":
+            if elsewhere and self[option]:
+                raise UsageError(f"--{option}: with --{ways[0]}, somebody else opens the device and decides that")
+        for option in "user", "group", "persistent", "no-carrier":
+            if ways == ["helper"] and self[option]:
+                raise UsageError(f"--{option}: a helper does not set that")
+        if self["down"] and self["kernelRoutes"]:
+            raise UsageError("--kernel-route: a link that is --down has no routes")
+
+    def _interfaceSettings(self) -> InterfaceSettings | None:
+        fields: dict[str, Any] = {
+            "addresses": self["kernelAddresses"],
+            "routes": self["kernelRoutes"],
+            "neighbours": self["kernelNeighbours"],
+        }
+        for option, field in ("lladdr", "linkAddress"), ("user", "owner"), ("group", "group"):
+            fields[field] = self[option]
+        for option in "mtu", "txqueuelen":
+            if self[option] is not None and not self[option].isdigit():
+                raise UsageError(f"--{option}: {self[option]!r} is no number")
+            fields[option] = None if self[option] is None else int(self[option])
+        if self["persistent"]:
+            fields["persistent"] = True
+        if self["no-carrier"]:
+            fields["carrier"] = False
+        if not any(fields.values()) and "carrier" not in fields and not self["down"]:
+            return None
+        # Whoever only has it set up some other way need not have it set up here.
+        up = True if fields["addresses"] or fields["routes"] or fields["neighbours"] else None
+        try:
+            return InterfaceSettings(**fields, up=False if self["down"] else up)
+        except ValueError as e:
+            raise UsageError(str(e)) from e
+
+
+def _descriptor(text: str) -> int:
+    from txtuntap.device.descriptors import fromSystemd
+
+    try:
+        return int(text) if text.isdigit() else fromSystemd(text)
+    except ValueError as e:
+        raise UsageError(f"--descriptor: {e}") from e
+
+
+class HostOptions(InterfaceOptions):
+    """
+    Options of C{twistd tuntap host}.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "Be a host on a TUN or TAP device, and serve UDP there. WHAT is echo, discard, or the dotted name of a"
+        " DatagramProtocol class or zero-argument factory, found as 'python -m' would find it: in the working"
+        " directory, on PYTHONPATH, or installed."
+    )
+    optFlags: ClassVar = [
+        ["autoconfigure", None, "On a tap, take IPv6 addresses and routes from routers that advertise (SLAAC)."],
+    ]
+    optParameters: ClassVar = [
+        ["mac", None, None, "The host's link address on a tap; by default a random one."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["addresses"] = []
+        self["anyAddresses"] = []
+        self["answerFor"] = []
+        self["answerExcept"] = []
+        self["gateways"] = []
+        self["udp"] = []
+
+    def opt_address(self, cidr: str) -> None:
+        """
+        An address of the host, such as 10.0.0.2/24 or fd00::2/64. May be repeated.
+        """
+        self["addresses"].append(_address("--address", cidr))
+
+    def opt_any_address(self, cidr: str) -> None:
+        """
+        A network whose every address is the host's, such as 10.0.0.0/8, reached by a route. May be repeated.
+        """
+        self["anyAddresses"].append(_network("--any-address", cidr))
+
+    def opt_answer_for(self, cidr: str) -> None:
+        """
+        A network, one of --any-address or within it, for whose addresses ARP requests and neighbour solicitations are
+        answered, but for those that others are heard to have. May be repeated.
+        """
+        self["answerFor"].append(_network("--answer-for", cidr))
+
+    def opt_answer_except(self, cidr: str) -> None:
+        """
+        An address or a network that is not answered for all the same. May be repeated.
+        """
+        self["answerExcept"].append(_network("--answer-except", cidr))
+
+    def opt_gateway(self, address: str) -> None:
+        """
+        The next hop of the default route. May be repeated, once for each IP version.
+        """
+        try:
+            self["gateways"].append(str(ip_address(address)))
+        except ValueError as e:
+            raise UsageError(f"--gateway: {e}") from e
+
+    def opt_udp(self, service: str) -> None:
+        """
+        PORT=WHAT: what to serve on a UDP port. May be repeated.
+        """
+        port, equals, what = service.partition("=")
+        if not equals or not what:
+            raise UsageError(f"--udp takes PORT=WHAT, such as 7=echo, not {service!r}")
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise UsageError(f"--udp: a port is a number from 1 to 65535, not {port!r}")
+        self["udp"].append((int(port), what))
+
+    def parseArgs(self, *surplus: str) -> None:
+        """
+        There are options, and nothing else.
+        """
+        if surplus:
+            raise UsageError(f"{surplus[0]!r} is none of the options")
+
+    def postOptions(self) -> None:
+        """
+        Check what only the options together tell.
+        """
+        super().postOptions()
+        if self["autoconfigure"] and self["tap"] is None:
+            raise UsageError("--autoconfigure: only on a tap are there routers that advertise")
+        if not self["addresses"] and not self["anyAddresses"] and not self["autoconfigure"]:
+            raise UsageError("give the host an --address, such as 10.0.0.2/24")
+        for network in self["answerFor"]:
+            if self["tap"] is None:
+                raise UsageError("--answer-for: only on a tap is anybody asked for an address")
+            if not isWithin(network, self["anyAddresses"]):
+                raise UsageError(f"--answer-for: {network} is in no --any-address: give it as one as well")
+        if self["answerExcept"] and not self["answerFor"]:
+            raise UsageError("--answer-except: there is no --answer-for to except anything from")
+        if self["mac"] is not None:
+            if self["tap"] is None:
+                raise UsageError("--mac: only a tap has a link address")
+            try:
+                packLinkAddress(self["mac"])
+            except ValueError as e:
+                raise UsageError(f"--mac: {e}") from e
+        ports = [port for port, _ in self["udp"]]
+        for port in ports:
+            if ports.count(port) > 1:
+                raise UsageError(f"--udp: port {port} is given twice")
+        for address in self["kernelAddresses"]:
+            if address.interface.ip in {ip_interface(own).ip for own in self["addresses"]}:
+                raise UsageError(f"--kernel-address: {address} is the host's --address: each end has its own")
+        echoPorts = frozenset(port for port, what in self["udp"] if what == "echo")
+        factories: dict[str, Callable[[], DatagramProtocol]] = {"echo": lambda: Echo(echoPorts), "discard": Discard}
+        protocols = self["protocols"] = []
+        for port, what in self["udp"]:
+            try:
+                proto = (factories.get(what) or protocolFactory(what))()
+            except UsageError as e:
+                raise UsageError(f"--udp {port}={what}: {e}") from e
+            except Exception as e:
+                raise UsageError(f"--udp {port}={what}: making one failed: {e!r}") from e
+            if not isinstance(proto, DatagramProtocol):
+                raise UsageError(f"--udp {port}={what}: that made a {type(proto).__name__}, not a DatagramProtocol")
+            protocols.append((port, proto))
+
+
+def _address(option: str, cidr: str) -> str:
+    try:
+        return str(Addresses().add(cidr))
+    except ValueError as e:
+        raise UsageError(f"{option}: {e}") from e
+
+
+def _network(option: str, cidr: str) -> str:
+    try:
+        return str(ip_network(cidr))
+    except ValueError as e:
+        raise UsageError(f"{option}: {e}") from e
+
+
+def protocolFactory(name: str) -> Callable[[], DatagramProtocol]:
+    """
+    The class or factory of a dotted name, found as C{python -m} would find it: in the working directory, then on
+    C{PYTHONPATH}, then among what is installed.
+
+    @raise UsageError: there is none such.
+    """
+    directory = os.getcwd()
+    if directory not in sys.path and "" not in sys.path:
+        sys.path.insert(0, directory)
+    try:
+        found: object = namedAny(name)
+    except Exception as e:
+        raise UsageError(f"{name!r} is not echo, not discard, and cannot be imported: {e}") from e
+    if not callable(found):
+        raise UsageError(f"{name!r} is not a DatagramProtocol class, nor a factory of such: it cannot be called")
+    return found
+
+
+class Options(usage.Options):
+    """
+    Options of C{twistd tuntap}.
+    """
+
+    longdesc = "Put a program on a network interface of its own."
+    subCommands: ClassVar = [["host", None, HostOptions, "Be a host on a TUN or TAP device."]]
+
+    def postOptions(self) -> None:
+        """
+        Something must be asked for.
+        """
+        if self.subCommand is None:
+            raise UsageError("say what to run: host")
