@@ -39,7 +39,7 @@ class _Address(argparse.Action):
     ) -> None:
         addresses = list(namespace.address or ())
         if self.dest == "address":
-            addresses.append(InterfaceAddress(values))
+            addresses.append(InterfaceAddress.of(values))
         elif not addresses:
             parser.error(f"{option} goes after the --address it is about")
         else:
@@ -49,6 +49,7 @@ class _Address(argparse.Action):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="txtuntap", description="Make, set, show and watch TUN and TAP interfaces.")
+    parser.add_argument("-n", "--netns", help="the network namespace to do it in: a name or a path")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, do: Command, about: str) -> argparse.ArgumentParser:
@@ -66,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     state = setting.add_mutually_exclusive_group()
     state.add_argument("--up", dest="up", action="store_true", default=None, help="set it up")
     state.add_argument("--down", dest="up", action="store_false", default=None, help="set it down")
+    stay = setting.add_mutually_exclusive_group()
+    stay.add_argument("--persistent", action="store_true", default=None, help="have it stay when nobody has it open")
+    stay.add_argument("--no-persistent", dest="persistent", action="store_false", help="have it go then")
+    setting.add_argument("--carrier", choices=("on", "off"), help="whether the link of an open device has its carrier")
+    setting.add_argument("--netns", dest="to", help="after all else, move it to another network namespace")
     for each in making, setting:
         each.add_argument(
             "--address", action=_Address, metavar="CIDR", help="an address, 10.0.0.1/24; as often as needed"
@@ -74,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--broadcast", action=_Address, help="the broadcast address, for the --address before")
         each.add_argument(
             "--route", action="append", default=[], help="10.1.0.0/16, or '0.0.0.0/0 via 10.0.0.2'; as often as needed"
+        )
+        each.add_argument(
+            "--neighbour",
+            action="append",
+            default=[],
+            metavar="ADDRESS=LLADDR",
+            help="one that need not be asked for on a tap; as often as needed",
         )
         each.add_argument("--mtu", type=int, help="in octets")
         each.add_argument("--lladdr", help="link address of the kernel's end of a tap")
@@ -91,7 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(options: argparse.Namespace) -> InterfaceSettings:
+def _settings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
+    neighbours = {}
+    for pair in options.neighbour:
+        address, equals, station = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--neighbour takes ADDRESS=LLADDR, not {pair!r}")
+        neighbours[address] = station
     return InterfaceSettings(
         addresses=options.address or (),
         routes=options.route,
@@ -101,6 +120,8 @@ def _settings(options: argparse.Namespace) -> InterfaceSettings:
         owner=options.user,
         group=options.group,
         up=options.up,
+        neighbours=neighbours,
+        **more,
     )
 
 
@@ -112,7 +133,8 @@ def add(options: Any, out: TextIO) -> None:
     from txtuntap.device.linux import LinuxDevice
 
     settings = _settings(options)
-    device = LinuxDevice(options.name, MODES[options.mode], multiQueue=options.multi_queue, exclusive=True)
+    mode = MODES[options.mode]
+    device = LinuxDevice(options.name, mode, multiQueue=options.multi_queue, exclusive=True, namespace=options.netns)
     # What is not persistent goes with its descriptor: of what fails, nothing is left.
     with device:
         configureNow(device.name, settings, device)
@@ -134,17 +156,22 @@ def delete(options: Any, out: TextIO) -> None:
             raise ValueError(f"{name} is no TUN or TAP device: it is not deleted")
         yield request("link", f"delete {name}", index=state.index)
 
-    askNow(deleting(options.name))
+    askNow(deleting(options.name), options.netns)
 
 
 def change(options: Any, out: TextIO) -> None:
     """
     Change settings; say which.
     """
-    from txtuntap.device.configure import configureNow
+    from txtuntap.device.configure import configureNow, moveInterface
 
-    for done in configureNow(options.name, _settings(options)).changes:
+    carrier = None if options.carrier is None else options.carrier == "on"
+    settings = _settings(options, carrier=carrier, persistent=options.persistent)
+    for done in configureNow(options.name, settings, namespace=options.netns).changes:
         print(done, file=out)
+    if options.to is not None:
+        moveInterface(options.name, options.to, options.netns)
+        print(f"move {options.name} to the network namespace {options.to}", file=out)
 
 
 def show(options: Any, out: TextIO) -> None:
@@ -153,7 +180,7 @@ def show(options: Any, out: TextIO) -> None:
     """
     from txtuntap.device.state import readInterface
 
-    fields = plain(readInterface(options.name))
+    fields = plain(readInterface(options.name, options.netns))
     if options.json:
         print(json.dumps(fields), file=out)
         return
@@ -171,7 +198,7 @@ def listAll(options: Any, out: TextIO) -> None:
     """
     from txtuntap.device.state import readInterfaces
 
-    states = [state for state in readInterfaces() if options.all or state.kind in MODES]
+    states = [state for state in readInterfaces(options.netns) if options.all or state.kind in MODES]
     if options.json:
         print(json.dumps([plain(state) for state in states]), file=out)
         return
@@ -213,7 +240,7 @@ def monitor(options: Any, out: TextIO) -> None:
     async def main(reactor: Any) -> None:
         from twisted.internet.defer import Deferred
 
-        watching = InterfaceMonitor(reactor)
+        watching = InterfaceMonitor(reactor, options.netns)
         watching.subscribe(happened)
         await watching.start()
         await Deferred()

@@ -27,12 +27,31 @@ class AddressTests(SynchronousTestCase):
             ("here",),
             ("10.0.0.1/33",),
             ("fd00::1/129",),
+            ("224.0.0.1/24",),
+            ("ff02::1/64",),
+            ("0.0.0.0/0",),
             ("10.0.0.1/24", "there"),
             ("10.0.0.1/24", "fd00::2"),
             ("10.0.0.1/24", None, "fd00::2"),
             ("fd00::1/64", None, "fd00::ffff"),
         ):
             self.assertRaises(ValueError, InterfaceAddress, *arguments)
+
+    def test_ofText(self) -> None:
+        for text, address in {
+            "10.0.0.1/24": InterfaceAddress("10.0.0.1/24"),
+            "10.0.0.1 peer 10.0.0.2/32": InterfaceAddress("10.0.0.1/32", "10.0.0.2"),
+            "10.0.0.1/30 peer 10.0.0.2": InterfaceAddress("10.0.0.1/30", "10.0.0.2"),
+            "10.0.0.1/24 broadcast 10.0.0.255": InterfaceAddress("10.0.0.1/24", None, "10.0.0.255"),
+            "fd00::1 peer fd00::2/128": InterfaceAddress("fd00::1/128", "fd00::2"),
+        }.items():
+            self.assertEqual(InterfaceAddress.of(text), address)
+            self.assertIs(InterfaceAddress.of(address), address)
+        for text in (
+            *("", "here", "10.0.0.1/24 peer", "10.0.0.1/24 near 10.0.0.2", "10.0.0.1/24 peer 10.0.0.2/32"),
+            *("10.0.0.1 peer 10.0.0.2/33", "10.0.0.1/24 broadcast here", "10.0.0.1 peer 10.0.0.2 peer 10.0.0.3"),
+        ):
+            self.assertRaises(ValueError, InterfaceAddress.of, text)
 
 
 class RouteTests(SynchronousTestCase):

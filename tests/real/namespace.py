@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 from unittest import SkipTest
 
+from txtuntap.device.namespace import inNamespace
+
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 
@@ -218,6 +220,27 @@ class Namespace:
         for process in left:
             os.kill(process, 9)
         return left
+
+
+@contextmanager
+def another() -> Iterator[int]:
+    """
+    A descriptor of a network namespace beside this one.
+    """
+    with Namespace() as there:
+        descriptor = os.open(_THIS, os.O_RDONLY)
+        try:
+            with there.stepOut():
+                yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def names(namespace: int) -> set[str]:
+    """
+    The names of the interfaces in another namespace, but for the loopback.
+    """
+    return inNamespace(namespace, interfaces)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.real.link import show
-from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, until
+from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, until
 from txtuntap.command import main
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
@@ -94,6 +95,43 @@ def test_delete(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> Non
     assert "tt0" in refuses(capsys, "delete", "tt0")
     assert "lo is no TUN or TAP device" in refuses(capsys, "delete", "lo")
     assert interfaces() == set()
+
+
+def test_carrierAndPersistence(namespace: Namespace) -> None:
+    with LinuxDevice("tt0", TUN, multiQueue=True):
+        does("set", "tt0", "--up", "--persistent")
+        assert show("tt0")["operstate"] != "DOWN"
+        assert does("set", "tt0", "--carrier", "off") == "set the carrier setting of tt0 to False\n"
+        assert "NO-CARRIER" in show("tt0")["flags"]
+        does("set", "tt0", "--carrier", "on")
+        assert "NO-CARRIER" not in show("tt0")["flags"]
+    assert interfaces() == {"tt0"}
+    does("set", "tt0", "--no-persistent")
+    assert interfaces() == set()
+
+
+def test_neighbours(namespace: Namespace) -> None:
+    does("add", "tt0", "--mode", "tap", "--address", "10.9.0.1/24", "--neighbour", "10.9.0.7=02:00:00:00:00:07")
+    assert "lladdr 02:00:00:00:00:07 PERMANENT" in ip("neighbour", "show", "10.9.0.7")
+    does("delete", "tt0")
+
+
+def test_otherNamespaces(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    with another() as there:
+        path = f"/proc/self/fd/{there}"
+        does("-n", path, "add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24")
+        assert (names(there), interfaces()) == ({"tt0"}, set())
+        assert "10.9.0.1/24" in does("-n", path, "show", "tt0")
+        assert "tt0" in does("--netns", path, "list")
+        assert "tt0" not in does("list")
+        here = f"/proc/{os.getpid()}/ns/net"
+        said = does("-n", path, "set", "tt0", "--mtu", "1400", "--netns", here)
+        assert said.splitlines() == ["set the MTU of tt0 to 1400", f"move tt0 to the network namespace {here}"]
+        assert (names(there), interfaces(), show("tt0")["mtu"]) == (set(), {"tt0"}, 1400)
+        does("set", "tt0", "--netns", path)
+        does("-n", path, "delete", "tt0")
+        assert names(there) == set()
+    assert "make it ('ip netns add none')" in refuses(capsys, "-n", "none", "list")
 
 
 def test_setSaysWhatItHasChanged(namespace: Namespace) -> None:

@@ -8,8 +8,6 @@ import errno
 import json
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -19,80 +17,17 @@ from typing import Any
 import pytest
 
 from tests.real.guest import NOBODY, Guest
+from tests.real.helper import Helper
 from tests.real.host import ask
-from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, until
+from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
 from tests.real.reactors import Run, onEachReactor
-from tests.real.test_namespaces import another, names
 from txtuntap.device import TAP, TUN
 from txtuntap.device.helped import HelpedDevice
 from txtuntap.device.helper import MAX_OF_USER
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
 
-_ROOT = Path(__file__).parents[2]
-
-NETWORKS = "10.9.0.0/24,fd09::/64"
-RULES = (f"{NOBODY}:tt*:{NETWORKS}", "@4321:gg%d", f"{os.getuid()}:tt*:{NETWORKS}")
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
-
-
-class Helper:
-    """
-    A helper in a process of its own.
-
-    @ivar path: of its socket; C{process}: the process.
-    """
-
-    def __init__(self, directory: Path, *options: str, rules: tuple[str, ...] = RULES) -> None:
-        self.path = str(directory / "socket")
-        self._log = directory / "helper.log"
-        allow = [each for rule in rules for each in ("--allow", rule)]
-        with open(self._log, "w") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "txtuntap.device.helper",
-                    *allow,
-                    "--listen",
-                    f"unix:{self.path}:mode=666",
-                    *options,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=_ROOT,
-            )
-        until(lambda: "Listening" in self.log() or self.process.poll() is not None, "the helper to listen")
-        assert self.process.poll() is None, self.log()
-
-    def __enter__(self) -> Helper:
-        return self
-
-    def __exit__(self, *ignored: object) -> None:
-        self.process.terminate()
-        self.process.wait(PATIENCE)
-        assert "Traceback" not in self.log(), self.log()
-
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def connected(self) -> socket.socket:
-        """
-        A connection to it.
-        """
-        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        client.settimeout(PATIENCE)
-        client.connect(self.path)
-        return client
-
-    def answer(self, request: bytes) -> Any:
-        """
-        What it says to a request that it refuses.
-        """
-        with self.connected() as client:
-            client.sendall(request)
-            return json.loads(client.makefile().readline())
 
 
 @pytest.fixture

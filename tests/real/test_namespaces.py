@@ -7,13 +7,11 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.real.namespace import Namespace, interfaces, ip, needRoot
+from tests.real.namespace import Namespace, another, interfaces, ip, names, needRoot
 from tests.real.reactors import Run, onEachReactor
 from txtuntap import Host, TuntapPort
 from txtuntap.device import TAP, TUN
@@ -26,24 +24,6 @@ from txtuntap.device.state import read, readInterface, readInterfaces
 from txtuntap.echo import Echo
 
 SETTINGS = InterfaceSettings(addresses=["10.9.0.1/24", "fd09::1/64"], mtu=1400)
-
-
-@contextmanager
-def another() -> Iterator[int]:
-    """
-    A descriptor of a network namespace beside this one.
-    """
-    with Namespace() as there:
-        descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        try:
-            with there.stepOut():
-                yield descriptor
-        finally:
-            os.close(descriptor)
-
-
-def names(namespace: int) -> set[str]:
-    return inNamespace(namespace, interfaces)
 
 
 async def assertEchoes(run: Run, namespace: int) -> None:

@@ -9,16 +9,19 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.real.helper import Helper
 from tests.real.host import KERNEL_ADDRESSES, Host, ask, connected, options, twistd
 from tests.real.link import delete, show
-from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, until
+from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.namespace import inNamespace
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 
@@ -135,6 +138,16 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
         ("--answer-except", [*options("tap"), "--any-address", "10.9.0.0/16", "--answer-except", "10.9.0.7"]),
         ("--answer-except", [*options("tap"), "--answer-except", "here"]),
         ("--autoconfigure", [*options("tun"), "--autoconfigure"]),
+        ("--kernel-address", options(kernelAddresses=("10.9.0.1/24 near 10.9.0.3",))),
+        ("--kernel-address", options(kernelAddresses=("224.0.0.1/24",))),
+        ("--kernel-neighbour", [*options(), "--kernel-neighbour", "10.9.0.3"]),
+        ("--descriptor", [*options(), "--descriptor", "tun"]),
+        ("--descriptor", [*options(), "--descriptor", "3", "--helper", "/run/helper"]),
+        ("--netns", [*options(), "--netns", "other", "--helper", "/run/helper"]),
+        ("--user", [*options(), "--user", "root", "--helper", "/run/helper"]),
+        ("--kernel-route", [*options(), "--down", "--kernel-route", "10.1.0.0/16"]),
+        ("no-one-has-made-this", [*options(), "--netns", "no-one-has-made-this"]),
+        ("no helper at", [*options(), "--helper", "/nowhere/socket"]),
         ("--bogus", ["--bogus", *options()]),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
@@ -284,6 +297,88 @@ def test_settingsAreTheInterfaces(namespace: Namespace, tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+def test_moreSettings(namespace: Namespace, tmp_path: Path) -> None:
+    kernel = ("10.9.0.1/24 broadcast 10.9.0.255", "fd09::1/64", "10.9.1.1 peer 10.9.1.2/32")
+    more = ("--kernel-neighbour=10.9.0.77=02:00:00:00:00:77", "--multi-queue", "--exclusive", "--persistent")
+    with Host(tmp_path, "tap", kernelAddresses=kernel, more=more):
+        text = ip("address", "show", "tt0")
+        for words in "inet 10.9.0.1/24 brd 10.9.0.255", "inet 10.9.1.1 peer 10.9.1.2/32":
+            assert words in text
+        assert "lladdr 02:00:00:00:00:77 PERMANENT" in ip("neighbour", "show", "10.9.0.77")
+        assert show("tt0")["linkinfo"]["info_data"]["multi_queue"]
+    # It stays, with all that was set.
+    assert "inet 10.9.0.1/24" in ip("address", "show", "tt0")
+
+
+def test_withoutCarrier(namespace: Namespace, tmp_path: Path) -> None:
+    process = twistd("-n", "--pidfile=", "tuntap", "host", *options(), "--no-carrier", cwd=tmp_path)
+    try:
+        until(lambda: "tt0" in interfaces() and "NO-CARRIER" in show("tt0")["flags"], "the carrier to go")
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+@KINDS
+def test_whatWasSetIsUndone(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+    ip("tuntap", "add", "mode", mode, "name", "tt0")
+    ip("address", "add", "10.9.5.1/24", "dev", "tt0")
+    with Host(tmp_path, mode, more=("--undo", "--mtu=1400", "--kernel-route=10.1.0.0/16")) as host:
+        assert show("tt0")["mtu"] == 1400
+        host.terminate()
+        assert "Traceback" not in host.log()
+    (found,) = json.loads(ip("-json", "address", "show", "dev", "tt0"))
+    assert (found["mtu"], "UP" in found["flags"]) == (1500, False)
+    assert [each["local"] for each in found["addr_info"]] == ["10.9.5.1"]
+
+
+def test_whatCannotBeUndoneIsLoggedOnce(namespace: Namespace, nobodysDirectory: Path) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    dropped = ("--uid", str(_NOBODY), "--gid", str(_NOBODY))
+    with Host(nobodysDirectory, twistdOptions=dropped, more=("--undo", "--mtu=1400")) as host:
+        assert host.terminate() < 2
+        (line,) = [line for line in host.log().splitlines() if "Left as it is" in line]
+        assert "undo this: set the MTU of tt0 to 1400: Operation not permitted" in line
+        assert "Traceback" not in host.log()
+
+
+def _answersIn(namespace: int) -> bool:
+    with suppress(OSError):
+        return inNamespace(namespace, lambda: ask("10.9.0.2", b"hello", seconds=0.5)) == b"hello"
+    # The interface is not set yet.
+    return False
+
+
+@KINDS
+def test_inAnotherNamespace(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+    with another() as there:
+        path = f"/proc/{os.getpid()}/fd/{there}"
+        process = twistd("-n", "--pidfile=", "tuntap", "host", *options(mode), "--netns", path, cwd=tmp_path)
+        try:
+            until(lambda: "tt0" in names(there), "the interface")
+            until(lambda: _answersIn(there), "an answer")
+            assert interfaces() == set()
+            # Its monitor is there, too.
+            inNamespace(there, lambda: ip("link", "set", "tt0", "mtu", "1300"))
+            until(lambda: _answersIn(there), "an answer")
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+        assert names(there) == set()
+        assert "Traceback" not in (tmp_path / "twistd.log").read_text()
+
+
+@KINDS
+def test_withAHelper(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+    with Helper(tmp_path) as helper:
+        with Host(tmp_path, mode, more=("--helper", helper.path, "--mtu=1400")) as host:
+            assert show("tt0")["mtu"] == 1400
+            assert ask("10.9.0.2", b"hello") == b"hello"
+            host.terminate()
+            assert "Traceback" not in host.log()
+        until(lambda: not interfaces(), "the device to be taken back")
 
 
 def test_kernelAddressesAreTheInterfaces(namespace: Namespace, tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ class InterfaceAddress:
     broadcast: str | None = attrs.field(default=None, converter=_address)
 
     def __attrs_post_init__(self) -> None:
+        if self.interface.ip.is_multicast or self.interface.ip.is_unspecified:
+            raise ValueError(f"{self.address} is not the address of one interface")
         for name, other in ("peer", self.peer), ("broadcast", self.broadcast):
             if other is not None and ip_address(other).version != self.interface.version:
                 raise ValueError(f"the {name} {other} is of another IP version than {self.address}")
