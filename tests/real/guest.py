@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from twisted.internet.defer import Deferred
 from twisted.internet.stdio import StandardIO
@@ -24,7 +26,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
 from tests.real.machine import ADDRESSES, KERNEL_ADDRESSES
-from tests.real.namespace import PATIENCE, tool
+from tests.real.namespace import NODE, PATIENCE, needRoot, tool
 from txtuntap import Host, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configureNow
@@ -51,6 +53,21 @@ def unprivileged(user: int = NOBODY, groups: Sequence[int] = ()) -> list[str]:
     sets = [f"--{name}={capabilities}" for name in ("bounding-set", "inh-caps", "ambient-caps")]
     others = [f"--groups={','.join(map(str, groups))}"] if groups else ["--clear-groups"]
     return [tool("setpriv"), f"--reuid={user}", f"--regid={user}", *others, *sets, "--no-new-privs"]
+
+
+def openNode(directory: Path) -> Path:
+    """
+    A device node that everybody may open.
+    """
+    needRoot()
+    path = directory / "tun"
+    os.mknod(path, stat.S_IFCHR | 0o666, os.stat(NODE).st_rdev)
+    path.chmod(0o666)
+    try:
+        os.close(os.open(path, os.O_RDWR))
+    except PermissionError:
+        raise SkipTest(f"no device nodes in {directory}: it is on a file system without (nodev)") from None
+    return path
 
 
 class Guest:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.guest import openNode, unprivileged
 from tests.real.link import show
 from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, tool, until
 
@@ -293,10 +296,7 @@ def test_demoFailsWhereAnAnswerIsMissingAndSaysWhich(namespace: Namespace) -> No
 
 def test_demoWithoutPermissionSaysWhatItLacksAndDoesTheSameInMemory(namespace: Namespace) -> None:
     needRoot()
-    nobody = [tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable]
-    if subprocess.run([*nobody, "-c", "import txtuntap"], capture_output=True, check=False).returncode:
-        pytest.skip("nobody but root may run this Python")
-    output = run(*nobody, EXAMPLES / "demo.py", "inside")
+    output = run(*unprivileged(), sys.executable, EXAMPLES / "demo.py", "inside")
     assert "out of reach" in output
     assertFourConversations(output, "memory")
 
@@ -306,3 +306,72 @@ def test_pingIsAnsweredEitherWay(namespace: Namespace, tmp_path: Path) -> None:
         for host, size in (("10.0.0.2", 56), ("10.0.1.2", 56), ("10.0.1.2", 3000)):
             ping = [tool("ping"), "-c1", "-W1", f"-s{size}", host]
             until(lambda ping=ping: not subprocess.run(ping, capture_output=True).returncode, f"{host} answers")  # type: ignore[misc]
+
+
+def test_theAttributesOfOtherPackages(namespace: Namespace) -> None:
+    for name in "ifconfig.py", "attributes.py":
+        said = run(sys.executable, EXAMPLES / name)
+        expected = docstring(name).splitlines()
+        assert said.splitlines() == [line.strip() for line in expected if line.startswith("    ")][1:], name
+        assert interfaces() == set()
+
+
+def test_aTapThatAUserOwns(namespace: Namespace, tmp_path: Path) -> None:
+    program = EXAMPLES / "owned_tap.py"
+    node = openNode(tmp_path)
+    assert run(sys.executable, program, "make", "nobody") == "made tap0 for nobody\n"
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen([*unprivileged(), sys.executable, program, node], stdout=file, stderr=file)
+    try:
+        until(lambda: output.read_text() == "tap0 is mine: ping 10.0.0.2\n", "it to run")
+        run(tool("ping"), "-c1", "-W10", "10.0.0.2")
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+    assert interfaces() == {"tap0"}
+    assert run(sys.executable, program, "delete") == ""
+    assert interfaces() == set()
+
+
+def test_theServiceUnderSystemd(namespace: Namespace, tmp_path: Path) -> None:
+    # Nothing here runs under systemd: its commands are run as it would run them.
+    node = openNode(tmp_path)
+    unit: dict[str, str] = {}
+    for line in (EXAMPLES / "txtuntap-echo.service").read_text().splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            unit[name] = value
+    assert (unit["CapabilityBoundingSet"], unit["NoNewPrivileges"]) == ("", "yes")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def command(name: str) -> list[str]:
+        words = shlex.split(unit[name].lstrip("+-"))
+        return ["nobody" if word == unit["User"] else word for word in words]
+
+    run(*command("ExecStartPre"), PATH=path)
+    assert show("tap-echo")["linkinfo"]["info_data"]["user"] == "nobody"
+    with (tmp_path / "output").open("wb") as file:
+        process = subprocess.Popen(
+            [*unprivileged(), *command("ExecStart"), "--node", str(node)],
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "PATH": path},
+            cwd=EXAMPLES.parent,
+        )
+    try:
+        assert ask("10.0.0.2", 7, b"hello") == b"hello"
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert set(re.findall(r"^Uid:(.*)$", status, re.MULTILINE)[0].split()) == {"65534"}
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+    run(*command("ExecStopPost"), PATH=path)
+    assert interfaces() == set()
+
+
+def test_systemdUnderstandsTheUnit() -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is missing: apt-get install systemd")
+    assert "txtuntap-echo" not in run(analyze, "verify", EXAMPLES / "txtuntap-echo.service")

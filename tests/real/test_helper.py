@@ -7,7 +7,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -26,6 +29,8 @@ from txtuntap.device.helped import HelpedDevice
 from txtuntap.device.helper import MAX_OF_USER
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
+
+_ROOT = Path(__file__).parents[2]
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 
@@ -239,6 +244,47 @@ def test_interfacesOfAnotherNamespace(namespace: Namespace, tmp_path: Path) -> N
         with device:
             assert (device.mtu, interfaces(), names(there)) == (1400, set(), {"tt0"})
         until(lambda: not names(there), "the device to go")
+
+
+def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:
+    activate = shutil.which("systemd-socket-activate")
+    if activate is None:
+        pytest.skip("systemd-socket-activate is missing: apt-get install systemd")
+    path = str(tmp_path / "socket")
+    rule = f"{os.getuid()}:tt*"
+    command = [activate, "--fdname=helper", "-l", path, sys.executable, "-m", "txtuntap.device.helper"]
+    command += ["--listen", "systemd:domain=UNIX:name=helper", "--allow", rule]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log)
+    try:
+        # The first connection is what starts it.
+        until(lambda: os.path.exists(path), "the socket")
+        with HelpedDevice("tt0", TUN, InterfaceSettings(mtu=1400), path) as device:
+            assert device.mtu == 1400
+        until(lambda: not interfaces(), "the device to go")
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_whatTheAdministratorGotWrongIsOneLine(tmp_path: Path) -> None:
+    for options, words in (
+        ([], "--allow"),
+        (["--allow", "nobody"], "'nobody' is no rule: give WHO:NAMES"),
+        (["--allow", "nobody:"], "is no rule"),
+        (["--allow", ":tt0"], "is no rule"),
+        (["--allow", "no-such-user:tt0"], "there is no user 'no-such-user'"),
+        (["--allow", "@no-such-group:tt0"], "there is no group 'no-such-group'"),
+        (["--allow", "nobody:tt0:10.9.0.1/24"], "10.9.0.1/24 has host bits set"),
+        (["--allow", "nobody:tt0", "--listen", "unix:/nowhere/socket"], "cannot listen at unix:/nowhere/socket"),
+        (["--allow", "nobody:tt0", "--listen", "systemd:domain=UNIX:name=helper"], "cannot listen at systemd:"),
+    ):
+        command = [sys.executable, "-m", "txtuntap.device.helper", *options]
+        finished = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert finished.returncode != 0
+        assert words in finished.stderr, finished.stderr
+        assert "Traceback" not in finished.stderr, finished.stderr
 
 
 @onEachReactor

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.real.guest import NOBODY, Guest
+from tests.real.guest import NOBODY, Guest, openNode
 from tests.real.host import ask
 from tests.real.machine import KERNEL_ADDRESSES
 from tests.real.namespace import NODE, Namespace, interfaces, ip, needRoot, until
@@ -48,20 +47,6 @@ def made(mode: str, **settings: Any) -> LinuxDevice:
     device.open()
     configureInterface("tt0", KERNEL_ADDRESSES, device=device, mtu=1400, **settings)
     return device
-
-
-def node(directory: Path) -> Path:
-    """
-    A device node that everybody may open.
-    """
-    path = directory / "tun"
-    os.mknod(path, stat.S_IFCHR | 0o666, os.stat(NODE).st_rdev)
-    path.chmod(0o666)
-    try:
-        os.close(os.open(path, os.O_RDWR))
-    except PermissionError:
-        pytest.skip(f"no device nodes in {directory}: it is on a file system without (nodev)")
-    return path
 
 
 @KINDS
@@ -139,7 +124,7 @@ def test_aNodeThatSystemdHasOpened(mode: str) -> None:
 def test_aDeviceOfOnesOwn(tmp_path: Path, mode: str) -> None:
     with made(mode, owner=NOBODY, persistent=True):
         pass
-    ours = node(tmp_path)
+    ours = openNode(tmp_path)
     with Guest(f"node {ours}", "tt0", mode) as guest:
         assert guest.said == {"name": "tt0", "mtu": 1400, "user": NOBODY}
         assertEchoes()
@@ -155,7 +140,7 @@ def test_aDeviceOfOnesOwn(tmp_path: Path, mode: str) -> None:
 
 
 def test_aDeviceOfAnothersOrOfAGroups(tmp_path: Path) -> None:
-    ours = node(tmp_path)
+    ours = openNode(tmp_path)
     ip("tuntap", "add", "mode", "tun", "name", "tt0", "user", "1234")
     with Guest(f"node {ours}", "tt0", "tun") as guest:
         assert "CAP_NET_ADMIN" in guest.said
@@ -169,7 +154,7 @@ def test_aDeviceOfAnothersOrOfAGroups(tmp_path: Path) -> None:
 
 
 def test_whereTheNodeIsNotToBeOpened(tmp_path: Path) -> None:
-    ours = node(tmp_path)
+    ours = openNode(tmp_path)
     ours.chmod(0o600)
     with Guest(f"node {ours}", "tt0", "tun") as guest:
         assert "the node may not be opened: run as root, or allow this user" in guest.said

@@ -25,6 +25,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import react
@@ -318,7 +319,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     async def serve(reactor: Any) -> None:
         helper = Helper(options.allow, reactor, options.node, options.netns)
-        await serverFromString(reactor, options.listen).listen(helper)
+        try:
+            await serverFromString(reactor, options.listen).listen(helper)
+        except (CannotListenError, LookupError, OSError, ValueError) as e:
+            sys.exit(f"cannot listen at {options.listen}: {e}")
         Logger().info("Listening at {where}", where=options.listen)
         await Deferred()
 
