@@ -4,6 +4,7 @@ Interfaces configured and read back: what is set is seen by C{ip}, what C{ip} se
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -18,8 +19,9 @@ from tests.conversation import resultOf
 from tests.real.link import show
 from tests.real.namespace import Namespace, interfaces, ip
 from txtuntap.device import TAP, TUN
-from txtuntap.device.configure import Configured, configure, configureInterface
+from txtuntap.device.configure import Configured, configure, configureInterface, configuring
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.netlink import Conversation, askNow
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
 from txtuntap.device.state import read, readInterface, readInterfaces
 
@@ -187,6 +189,38 @@ def test_mistakes(namespace: Namespace, configured: Configure) -> None:
             configured("tt0", addresses=["fd09::1/64"])
     with pytest.raises(ValueError, match="lo is no TUN/TAP device: it has no owner"):
         configured("lo", owner=0)
+    with pytest.raises(ValueError, match="tt7: an MTU under 1280 leaves no IPv6: 1000 does not go with fd09::1/64"):
+        configureInterface("tt7", ["fd09::1/64"], mtu=1000)
+
+
+def test_anInterfaceThatVanishesHalfWay(namespace: Namespace) -> None:
+    settings = InterfaceSettings(addresses=["10.9.0.1/24", "fd09::1/64"], routes=["10.1.0.0/16"], mtu=1400)
+
+    def vanishing(after: int) -> Conversation[Configured]:
+        conversation = configuring("tt0", settings)
+        changes = 0
+        request = next(conversation)
+        while True:
+            if request.verb == "new":
+                changes += 1
+                if changes == after:
+                    ip("link", "delete", "tt0")
+            try:
+                answer = yield request
+            except OSError as e:
+                request = conversation.throw(e)
+            else:
+                try:
+                    request = conversation.send(answer)
+                except StopIteration as e:
+                    return e.value  # type: ignore[no-any-return]
+
+    for after in range(1, 6):
+        ip("tuntap", "add", "mode", "tun", "name", "tt0")
+        with pytest.raises(OSError, match=r"cannot .* tt0.*: ") as raised:
+            askNow(vanishing(after))
+        assert raised.value.errno == errno.ENODEV
+        assert interfaces() == set()
 
 
 def test_whatIPSetsIsReadBack(namespace: Namespace) -> None:

@@ -116,7 +116,10 @@ def configureInterface(
     @raise ValueError: a setting cannot be.
     @raise OSError: the kernel refused.
     """
-    asked = InterfaceSettings(addresses=addresses, neighbours=neighbours or {}, **settings)
+    try:
+        asked = InterfaceSettings(addresses=addresses, neighbours=neighbours or {}, **settings)
+    except ValueError as e:
+        raise ValueError(f"{name}: {e}") from e
     return configureNow(name, asked, device, namespace)
 
 
