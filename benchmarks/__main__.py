@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import answers, demultiplex, host, receive, scale
+from benchmarks import answers, configure, demultiplex, host, receive, scale
 from benchmarks.measure import Missing
 from benchmarks.table import machine, markdown, replaceIn
 
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "scale": scale.run,
     "receive": receive.run,
     "answers": answers.run,
+    "configure": configure.run,
 }
 
 

@@ -59,7 +59,9 @@ def _cells(row: Row) -> list[str]:
 
 
 def _figure(value: float, rate: bool) -> str:
-    return f"{round(value, -2):,.0f}/s" if rate else f"{value * 1e6:.2f} µs"
+    if rate:
+        return f"{round(value, -2):,.0f}/s"
+    return f"{value * 1e6:.2f} µs" if value < 1e-3 else f"{value * 1e3:.2f} ms"
 
 
 def _paragraph(text: str) -> str:
