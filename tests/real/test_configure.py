@@ -18,6 +18,7 @@ from twisted.internet.selectreactor import SelectReactor
 from tests.conversation import resultOf
 from tests.real.link import show
 from tests.real.namespace import Namespace, interfaces, ip
+from tests.real.reactors import Run, descriptors, onEachReactor
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import Configured, configure, configureInterface, configuring
 from txtuntap.device.linux import LinuxDevice
@@ -295,3 +296,103 @@ def test_aDescriptorOpenedElsewhereIsAdopted(namespace: Namespace) -> None:
             wrong = LinuxDevice("", TAP if mode == TUN else TUN, descriptor=os.dup(device.fileno()))
             with pytest.raises(OSError, match="give a protocol for a"):
                 wrong.open()
+
+
+def held(run: Run) -> tuple[set[str], int]:
+    """
+    What nobody holds any more who has asked the kernel: descriptors, the reactor's readers.
+    """
+    return descriptors(), len(run.reactor.getReaders())
+
+
+@onEachReactor
+async def test_configuredAndUndoneOnARunningReactor(run: Run) -> None:
+    settings = InterfaceSettings(
+        addresses=["10.9.0.1/24", "fd09::1/64"],
+        routes=["10.1.0.0/16", "10.2.0.0/16 via 10.9.0.2", "fd01::/64"],
+        neighbours={"10.9.0.2": "02:00:00:00:00:02"},
+        mtu=1400,
+    )
+    with LinuxDevice("tt0", TAP) as device:
+        before = held(run)
+        done = await configure("tt0", settings, device, run.reactor)
+        assert addresses("tt0") == {"10.9.0.1/24", "fd09::1/64"}
+        assert routes("tt0") == {"10.1.0.0/16", "10.2.0.0/16 10.9.0.2", "fd01::/64  1024"}
+        assert (show("tt0")["mtu"], device.mtu) == (1400, 1400)
+        assert "UP" in show("tt0")["flags"]
+        assert len(done.changes) == 8
+        assert (await configure("tt0", settings, device, run.reactor)).changes == []
+        await done.undo(run.reactor)
+        assert (addresses("tt0"), routes("tt0"), show("tt0")["mtu"]) == (set(), set(), 1500)
+        assert "UP" not in show("tt0")["flags"]
+        # What is gone already is no failure.
+        await done.undo(run.reactor)
+        assert held(run) == before
+
+
+@onEachReactor
+async def test_aRefusalComesAsAFailureAndLeavesNothing(run: Run) -> None:
+    wanted: dict[str, Any] = {"addresses": ["10.9.0.1/24", "fd09::1/64"], "mtu": 1400}
+    with LinuxDevice("tt0", TUN):
+        before = held(run)
+        for name, settings, words in (
+            ("tt0", {**wanted, "routes": ["10.1.0.0/16", "10.2.0.0/16 via 192.0.2.1"]}, "route 10.2.0.0/16 .*tt0"),
+            # Nobody but who has the device open can do it.
+            ("tt0", {**wanted, "persistent": True}, "persistent setting of tt0"),
+            ("tt9", wanted, "cannot find tt9"),
+        ):
+            with pytest.raises(OSError, match=words):
+                await configure(name, InterfaceSettings(**settings), reactor=run.reactor)
+            assert (addresses("tt0"), routes("tt0"), show("tt0")["mtu"]) == (set(), set(), 1500)
+            assert "UP" not in show("tt0")["flags"]
+            assert held(run) == before
+        ip("link", "set", "tt0", "mtu", "1000")
+        with pytest.raises(ValueError, match="tt0: an MTU under 1280"):
+            await configure("tt0", InterfaceSettings(addresses=["fd09::1/64"]), reactor=run.reactor)
+        assert held(run) == before
+
+
+@onEachReactor
+async def test_theReactorThereIsServesByDefault(run: Run) -> None:
+    with LinuxDevice("tt0", TUN):
+        done = await configure("tt0", InterfaceSettings(addresses=["10.9.0.1/24"]))
+        assert (await read("tt0")).addresses[0] == InterfaceAddress("10.9.0.1/24")
+        await done.undo()
+        assert addresses("tt0") == set()
+
+
+@onEachReactor
+async def test_severalInterfacesAtOnce(run: Run) -> None:
+    with LinuxDevice("tt0", TUN), LinuxDevice("tt1", TAP), LinuxDevice("tt2", TUN):
+        before = held(run)
+        under = []
+        for number in range(3):
+            settings = InterfaceSettings(addresses=[f"10.9.{number}.1/24"], routes=[f"10.{number}.0.0/16"])
+            under.append(configure(f"tt{number}", settings, reactor=run.reactor))
+        for number, done in enumerate(under):
+            assert (await done).name == f"tt{number}"
+            assert (addresses(f"tt{number}"), routes(f"tt{number}")) == (
+                {f"10.9.{number}.1/24"},
+                {f"10.{number}.0.0/16"},
+            )
+        assert held(run) == before
+
+
+@onEachReactor
+async def test_whatIPSetsIsReadOnARunningReactor(run: Run) -> None:
+    for mode, kind in (TUN, "tun"), (TAP, "tap"):
+        ip("tuntap", "add", "mode", kind, "name", "tt0", "user", "65534", "multi_queue")
+        ip("link", "set", "tt0", "mtu", "1400", "txqueuelen", "77", "up")
+        ip("address", "add", "10.9.0.1/24", "dev", "tt0")
+        ip("address", "add", "fd09::1/64", "dev", "tt0", "nodad")
+        before = held(run)
+        state = await read("tt0", run.reactor)
+        assert (state.name, state.kind, state.mtu, state.txqueuelen, state.owner) == ("tt0", kind, 1400, 77, 65534)
+        assert (state.up, state.carrier, state.persistent, state.multiQueue) == (True, False, True, True)
+        assert set(state.addresses) >= {InterfaceAddress("10.9.0.1/24"), InterfaceAddress("fd09::1/64")}
+        with LinuxDevice("tt0", mode):
+            assert (await read("tt0", run.reactor)).carrier
+        ip("link", "delete", "tt0")
+        with pytest.raises(OSError, match="cannot find tt0"):
+            await read("tt0", run.reactor)
+        assert held(run) == before

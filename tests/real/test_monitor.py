@@ -4,19 +4,28 @@ What C{ip} does to interfaces is told as it happens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
 from twisted.internet.error import ConnectionLost
 from twisted.internet.selectreactor import SelectReactor
 from twisted.python.failure import Failure
 
 from tests.conversation import resultOf
+from tests.real.link import setDown, setUp
 from tests.real.namespace import PATIENCE, Namespace, ip
+from tests.real.reactors import Run, descriptors, onEachReactor
 from txtuntap import IPProtocol, TuntapPort
+from txtuntap.device import TAP, TUN
 from txtuntap.device import monitor as events
+from txtuntap.device.configure import configureInterface
+from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
+from txtuntap.device.settings import InterfaceState
+from txtuntap.device.state import readInterfaces
 
 
 class Watched:
@@ -160,3 +169,123 @@ def test_aPortFollowsItsInterface(namespace: Namespace) -> None:
         assert protocol.told[-1] == "MTU 1500"
         resultOf(port.stopListening(), watching.turn)
         assert watching.monitor._subscribers == [watching.events.append]
+
+
+class Told:
+    """
+    A monitor on a running reactor, and what it has told.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.events: list[InterfaceEvent] = []
+        self.monitor = InterfaceMonitor(run.reactor)
+        self.monitor.subscribe(self.events.append)
+
+    async def after(self, *command: str, kind: str, address: str | None = None) -> InterfaceEvent:
+        """
+        Run C{ip}, and wait for what it is to lead to: the kernel gives a link addresses of its own at any time.
+        """
+        del self.events[:]
+        ip(*command)
+        return await self.event(kind, address)
+
+    async def event(self, kind: str, address: str | None = None) -> InterfaceEvent:
+        """
+        Wait until something of this kind has happened to C{tt0}, since the last command.
+        """
+        found: list[InterfaceEvent] = []
+
+        def come() -> bool:
+            found[:] = [
+                event
+                for event in self.events
+                if (event.name, event.kind) == ("tt0", kind) and address in (None, str(event.address))
+            ]
+            return bool(found)
+
+        await self._run.until(come, f"{kind} {address or ''}")
+        assert len(found) == 1, found
+        return found[0]
+
+    async def agrees(self) -> None:
+        """
+        Wait until what it knows is what there is.
+        """
+        await self._run.until(lambda: known(self.monitor.interfaces.values()) == known(readInterfaces()), "the state")
+
+
+def known(states: Iterable[InterfaceState]) -> dict[str, InterfaceState]:
+    """
+    States by name, without what changes all the time, and without an order of addresses.
+    """
+    return {
+        state.name: attrs.evolve(state, statistics={}, addresses=tuple(sorted(state.addresses, key=str)))
+        for state in states
+    }
+
+
+@onEachReactor
+async def test_everythingThatHappensOnARunningReactor(run: Run) -> None:
+    before = descriptors(), len(run.reactor.getReaders())
+    for mode in TUN, TAP:
+        told = Told(run)
+        with LinuxDevice("tt0", mode):
+            await told.monitor.start()
+            await told.agrees()
+            assert told.events == []
+            up = await told.after("link", "set", "tt0", "up", kind=events.UP)
+            assert up.before is not None
+            assert (up.before.up, up.state.up) == (False, True)
+            assert (await told.after("link", "set", "tt0", "mtu", "1400", kind=events.MTU)).state.mtu == 1400
+            for address in "10.9.0.1/24", "fd09::1/64":
+                change = address, "dev", "tt0"
+                given = await told.after("address", "add", *change, kind=events.ADDRESS_ADDED, address=address)
+                assert given.address in given.state.addresses
+                taken = await told.after("address", "del", *change, kind=events.ADDRESS_REMOVED, address=address)
+                assert taken.address not in taken.state.addresses
+                await told.after("address", "add", *change, kind=events.ADDRESS_ADDED, address=address)
+            await told.agrees()
+            # With the link, the kernel takes its IPv6 addresses, and only those.
+            down = await told.after("link", "set", "tt0", "down", kind=events.DOWN)
+            assert not down.state.up
+            await told.event(events.ADDRESS_REMOVED, "fd09::1/64")
+            await told.agrees()
+            assert "10.9.0.1/24" not in [str(event.address) for event in told.events]
+        await told.event(events.REMOVED)
+        told.monitor.stop()
+        assert (descriptors(), len(run.reactor.getReaders())) == before
+
+
+@onEachReactor
+async def test_aStoppedMonitorTellsNoMoreAndMayBeginAgain(run: Run) -> None:
+    told = Told(run)
+    with LinuxDevice("tt0", TUN):
+        for _ in range(2):
+            await told.monitor.start()
+            await told.after("link", "set", "tt0", "up", kind=events.UP)
+            told.monitor.stop()
+            del told.events[:]
+            setDown("tt0")
+            await run.turns()
+            assert told.events == []
+
+
+@onEachReactor
+async def test_moreThanTheKernelKeepsEndsInWhatThereIs(run: Run) -> None:
+    told = Told(run)
+    with LinuxDevice("tt0", TUN):
+        setUp("tt0")
+        await told.monitor.start()
+        told.monitor._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+        for number in range(5):
+            done = configureInterface("tt0", [f"10.{number}.{each}.1/24" for each in range(50)])
+            await run.turns()
+            done.undoNow()
+            configureInterface("tt0", [f"10.9.{number}.1/24"], mtu=1400 + number)
+            await run.turns()
+        await told.agrees()
+        assert {event.state.mtu for event in told.events if event.kind == events.MTU} >= {1404}
+        (state,) = (state for state in told.monitor.interfaces.values() if state.name == "tt0")
+        assert {str(each) for each in state.addresses} >= {f"10.9.{number}.1/24" for number in range(5)}
+    told.monitor.stop()
