@@ -255,6 +255,19 @@ class LinuxDeviceTests(SynchronousTestCase):
             self.assertEqual(len(self.system.opened), 1)
         self.assertEqual((device.fileno(), self.system.closed), (-1, [1000]))
 
+    def test_onlyOfOneThatIsOpenAnythingIsSet(self) -> None:
+        device = LinuxDevice("tt0", TUN, system=System())
+        for call in (
+            lambda: device.setPersistent(True),
+            lambda: device.setOwner(0),
+            lambda: device.setGroup(0),
+            lambda: device.setCarrier(True),
+            lambda: device.setSendBuffer(1000),
+        ):
+            error = self.assertRaises(OSError, call)
+            self.assertEqual(error.errno, errno.EBADF)
+            self.assertIn("tt0 is not open", str(error))
+
 
 class MemorySystemTests(SynchronousTestCase):
     """

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from tests.conversation import resultOf
 from tests.real.link import show
@@ -202,7 +204,7 @@ def test_anInterfaceThatVanishesHalfWay(namespace: Namespace) -> None:
         changes = 0
         request = next(conversation)
         while True:
-            if request.verb == "new":
+            if request is not None and request.verb == "new":
                 changes += 1
                 if changes == after:
                     ip("link", "delete", "tt0")
@@ -222,6 +224,49 @@ def test_anInterfaceThatVanishesHalfWay(namespace: Namespace) -> None:
             askNow(vanishing(after))
         assert raised.value.errno == errno.ENODEV
         assert interfaces() == set()
+
+
+@onEachReactor
+async def test_whatIsGivenUpIsUndone(run: Run) -> None:
+    with LinuxDevice("tt0", TUN) as device:
+        settings = InterfaceSettings(addresses=[f"10.9.{number}.1/24" for number in range(20)], mtu=1400)
+        for turns in range(0, 60, 3):
+            done = configure("tt0", settings, device, run.reactor)
+            outcomes: list[object] = []
+            done.addBoth(outcomes.append)
+            for _ in range(turns):
+                await deferLater(run.reactor, 0)
+            done.cancel()
+            if not isinstance(outcomes[0], Configured):
+                assert isinstance(outcomes[0], Failure)
+                outcomes[0].trap(CancelledError)
+                await run.until(lambda: not addresses("tt0") and show("tt0")["mtu"] == 1500, "it to be undone")
+                assert "UP" not in show("tt0")["flags"]
+            else:
+                await outcomes[0].undo(run.reactor)
+
+
+def test_whatIsInterruptedIsUndone(namespace: Namespace) -> None:
+    with LinuxDevice("tt0", TUN):
+        settings = InterfaceSettings(addresses=["10.9.0.1/24", "10.9.1.1/24"], mtu=1400)
+
+        class Interrupted(socket.socket):
+            left = 0
+
+            def recv(self, *arguments: int) -> bytes:
+                Interrupted.left -= 1
+                if Interrupted.left == 0:
+                    raise KeyboardInterrupt
+                return super().recv(*arguments)
+
+        for left in range(1, 8):
+            Interrupted.left = left
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr("socket.socket", Interrupted)
+                configureInterface("tt0", device=None, addresses=settings.addresses, mtu=settings.mtu)
+            assert Interrupted.left <= 0
+            assert addresses("tt0") == set()
+            assert show("tt0")["mtu"] == 1500
 
 
 def test_whatIPSetsIsReadBack(namespace: Namespace) -> None:

@@ -4,12 +4,15 @@ What C{ip} does to interfaces is told as it happens.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.selectreactor import SelectReactor
 from twisted.python.failure import Failure
@@ -24,6 +27,7 @@ from txtuntap.device import monitor as events
 from txtuntap.device.configure import configureInterface
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
+from txtuntap.device.netlink import askNow
 from txtuntap.device.settings import InterfaceState
 from txtuntap.device.state import readInterfaces
 
@@ -132,6 +136,49 @@ def test_whatTheKernelCouldNotKeepIsReadAnew(namespace: Namespace) -> None:
         assert names == {"lo", *(f"tt{number}" for number in range(1, 20))}
         (last,) = (state for state in watching.monitor.interfaces.values() if state.name == "tt19")
         assert last.mtu == 1400
+
+
+def test_whatIsLostWhileAllIsReadIsReadOnceMore(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Deferred[Any], Any]] = []
+
+    def ask(reactor: Any, conversation: Any, namespace: Any) -> Deferred[Any]:
+        # What there is now, for whom it will reach later.
+        asked.append((Deferred(), askNow(conversation)))
+        return asked[-1][0]
+
+    with watched() as watching:
+        monkeypatch.setattr("txtuntap.device.monitor.ask", ask)
+        monitor = watching.monitor
+        netlink = monitor._netlink
+
+        class Full:
+            fileno = netlink.fileno
+            full = 1
+
+            def recv(self, size: int) -> bytes:
+                self.full -= 1
+                if self.full >= 0:
+                    raise OSError(errno.ENOBUFS, "full")
+                return bytes(netlink.recv(size))
+
+            def close(self) -> None:
+                netlink.close()
+
+        for _ in range(2):
+            monitor._netlink = Full()
+            monitor.doRead()
+        ip("tuntap", "add", "mode", "tun", "name", "tt0")
+        monitor.doRead()
+        ((first, before),) = asked
+        # It is older than what was lost last.
+        first.callback(before)
+        second, after = asked[1]
+        second.callback(after)
+        monitor.doRead()
+        assert {state.name for state in monitor.interfaces.values()} == {"lo", "tt0"}
+        assert [event.kind for event in watching.events if event.name == "tt0"][:1] == [events.ADDED]
+        assert events.REMOVED not in [event.kind for event in watching.events]
+        assert len(asked) == 2
 
 
 class Follower(IPProtocol):

@@ -228,7 +228,9 @@ def configuring(
             else:
                 _call(change.do, change.what)
             done.append(change)
-    except BaseException:
+        # To be given up even now.
+        yield None
+    except (Exception, KeyboardInterrupt):
         with suppress(OSError):
             yield from _undoing(index, tuple(done))
         raise

@@ -286,7 +286,7 @@ class LinuxDevice:
 
         @raise OSError: it is not open, or the kernel refused.
         """
-        self._system.ioctl(self._fileno, TUNSETPERSIST, int(persistent))
+        self._set(TUNSETPERSIST, int(persistent))
 
     def setOwner(self, owner: int) -> None:
         """
@@ -296,7 +296,7 @@ class LinuxDevice:
 
         @raise OSError: as L{setPersistent}.
         """
-        self._system.ioctl(self._fileno, TUNSETOWNER, owner)
+        self._set(TUNSETOWNER, owner)
 
     def setGroup(self, group: int) -> None:
         """
@@ -306,7 +306,7 @@ class LinuxDevice:
 
         @raise OSError: as L{setPersistent}.
         """
-        self._system.ioctl(self._fileno, TUNSETGROUP, group)
+        self._set(TUNSETGROUP, group)
 
     def setCarrier(self, carrier: bool) -> None:
         """
@@ -314,7 +314,7 @@ class LinuxDevice:
 
         @raise OSError: as L{setPersistent}.
         """
-        self._system.ioctl(self._fileno, TUNSETCARRIER, struct.pack("i", carrier))
+        self._set(TUNSETCARRIER, struct.pack("i", carrier))
 
     def setSendBuffer(self, octets: int) -> None:
         """
@@ -322,7 +322,12 @@ class LinuxDevice:
 
         @raise OSError: as L{setPersistent}.
         """
-        self._system.ioctl(self._fileno, TUNSETSNDBUF, struct.pack("i", octets))
+        self._set(TUNSETSNDBUF, struct.pack("i", octets))
+
+    def _set(self, request: int, value: int | bytes) -> None:
+        if self._fileno < 0:
+            raise OSError(errno.EBADF, f"{self.name} is not open")
+        self._system.ioctl(self._fileno, request, value)
 
     def _receiveBehind(self, before: int, maxPacketSize: int) -> Packet | None:
         """

@@ -86,6 +86,8 @@ class InterfaceMonitor(FileDescriptor):
         self._marshal = MarshalRtnl()
         # While all is read anew, what comes in between waits.
         self._reading = False
+        # While that went on, something was lost: it may be old already.
+        self._again = False
         self._waiting: list[Message] = []
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
@@ -144,6 +146,9 @@ class InterfaceMonitor(FileDescriptor):
                 raise
             # Some of it was lost. The rest is older than what is about to be read.
             self._drain()
+            if self._reading:
+                self._again = True
+                return
             self._readAll().addErrback(lambda reason: self._log.failure("Interfaces cannot be read", reason))
             return
         for message in self._marshal.parse(data):
@@ -176,11 +181,15 @@ class InterfaceMonitor(FileDescriptor):
 
     def _readAll(self, first: bool = False) -> Deferred[None]:
         self._reading = True
+        self._again = False
+        self._waiting.clear()
 
-        def done(states: list[InterfaceState]) -> None:
+        def done(states: list[InterfaceState]) -> Deferred[None] | None:
             self._reading = False
             if not self.connected:
-                return
+                return None
+            if self._again:
+                return self._readAll(first)
             found = {state.index: state for state in states}
             if first:
                 self.interfaces = found
@@ -192,6 +201,7 @@ class InterfaceMonitor(FileDescriptor):
             waiting, self._waiting = self._waiting, []
             for message in waiting:
                 self._happened(message)
+            return None
 
         def failed(reason: Failure) -> Failure | None:
             # Who has been stopped has no more use for it.

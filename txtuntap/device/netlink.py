@@ -13,6 +13,9 @@ raised in it:
     index = askNow(conversation())
     deferred = ask(reactor, conversation())
 
+Where it has much to do by itself, it yields L{None} from time to time, so that others come to theirs. Where it is given
+up, that is raised in it, at the next request that is not sent yet; so what it does then is undone by its own hand.
+
 pyroute2's modules take longer to import than all else here: whoever imports this one does so before the reactor runs,
 and nothing imports it that can do without.
 """
@@ -22,7 +25,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -33,7 +36,7 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
 from txtuntap.device.namespace import Namespace, inNamespace
@@ -49,13 +52,18 @@ NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12
 NLM_F_REQUEST = 0x001
 NLM_F_ACK = 0x004
+NLM_F_DUMP_INTR = 0x010
 NLM_F_DUMP = 0x300
 NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 
-#: Octets of one read. The kernel puts at most 32 KiB of messages into one (C{netlink_dump}).
-READ_SIZE = 65536
+#: Octets of one read. The kernel fills that with messages (C{netlink_dump}), and nothing else is done while they are
+#: parsed.
+READ_SIZE = 16384
+
+#: How often something is read anew that has changed under way, before it is taken as it is.
+MAX_INTERRUPTIONS = 10
 
 #: The messages of each kind of object: class, and the types for new, delete and get (C{linux/rtnetlink.h}).
 _KINDS = {
@@ -129,12 +137,15 @@ def dump(kind: str, what: str, **fields: Any) -> Request:
     return Request(kind, "get", NLM_F_DUMP, fields, what)
 
 
-Conversation = Generator[Request, list[Message], _T]
+Conversation = Generator[Request | None, list[Message], _T]
 
 
 class _Asking:
     """
     A conversation under way: what to send next, and what to make of what comes.
+
+    @ivar paused: whether to call L{proceed} next, when others have had their turn.
+    @ivar done: whether it has ended, with C{result}.
     """
 
     def __init__(self, conversation: Conversation[Any]) -> None:
@@ -143,52 +154,85 @@ class _Asking:
         self._sequence = 0
         self._request: Request | None = None
         self._answer: list[Message] = []
-        self.result: Any = None
+        self._interruptions = 0
+        self._isInterrupted = False
+        self._cancelled: BaseException | None = None
+        self.paused = False
         self.done = False
+        self.result: Any = None
 
-    def begin(self) -> bytes:
+    def proceed(self) -> bytes:
         """
-        @return: the first message to send; empty if there is nothing to ask.
+        Begin, or go on after a pause.
+
+        @return: the next message to send; empty if there is none now.
         """
-        return self._resume(None)
+        self.paused = False
+        cancelled, self._cancelled = self._cancelled, None
+        if cancelled is not None:
+            return self._resume(lambda: self._conversation.throw(cancelled))
+        return self._resume(lambda: next(self._conversation))
 
     def received(self, data: bytes) -> bytes:
         """
         @param data: what was read from the socket.
 
-        @return: the next message to send; empty if more must come first, or all is C{done}.
+        @return: the next message to send; empty if there is none now.
         """
         for message in self._marshal.parse(data):
             header = message["header"]
             if header["sequence_number"] != self._sequence:
                 # An event, or the rest of what was given up.
                 continue
+            if header["flags"] & NLM_F_DUMP_INTR:
+                self._isInterrupted = True
             event = message["event"]
             if event == "NLMSG_ERROR":
-                return self._resume(header["error"])
+                return self._answered(header["error"])
             if event == "NLMSG_DONE":
-                return self._resume(None)
+                return self._answered(None)
             self._answer.append(cast(Message, message))
         return b""
 
-    def _resume(self, error: Any) -> bytes:
+    def cancel(self, reason: BaseException) -> None:
+        """
+        Give it up, as soon as what was sent is answered.
+        """
+        self._cancelled = reason
+
+    def _answered(self, error: Any) -> bytes:
         answer, self._answer = self._answer, []
+        request = self._request
+        assert request is not None
+        if error is not None:
+            text = f"cannot {request.what}: {error.args[1] or os.strerror(error.code)}"
+            return self._resume(lambda: self._conversation.throw(OSError(error.code, text)))
+        interrupted, self._isInterrupted = self._isInterrupted, False
+        if interrupted and self._interruptions < MAX_INTERRUPTIONS:
+            self._interruptions += 1
+            return self._send(request)
+        self._interruptions = 0
+        return self._resume(lambda: self._conversation.send(answer))
+
+    def _resume(self, step: Callable[[], Request | None]) -> bytes:
         try:
-            if self._request is None:
-                self._request = next(self._conversation)
-            elif error is not None:
-                what = self._request.what
-                self._request = self._conversation.throw(
-                    OSError(error.code, f"cannot {what}: {error.args[1] or os.strerror(error.code)}")
-                )
-            else:
-                self._request = self._conversation.send(answer)
+            request = step()
+            if self._cancelled is not None:
+                cancelled, self._cancelled = self._cancelled, None
+                request = self._conversation.throw(cancelled)
         except StopIteration as e:
             self.result = e.value
             self.done = True
             return b""
+        if request is None:
+            self.paused = True
+            return b""
+        return self._send(request)
+
+    def _send(self, request: Request) -> bytes:
+        self._request = request
         self._sequence += 1
-        return self._request.pack(self._sequence)
+        return request.pack(self._sequence)
 
 
 def openSocket(groups: int = 0, namespace: Namespace | None = None) -> socket.socket:
@@ -222,11 +266,20 @@ def askNow(conversation: Conversation[_T], namespace: Namespace | None = None) -
     """
     asking = _Asking(conversation)
     with openSocket(namespace=namespace) as netlink:
-        message = asking.begin()
+        message = asking.proceed()
         while not asking.done:
+            if asking.paused:
+                message = asking.proceed()
+                continue
             if message:
                 netlink.send(message)
-            message = asking.received(netlink.recv(READ_SIZE))
+            try:
+                data = netlink.recv(READ_SIZE)
+            except KeyboardInterrupt as e:
+                asking.cancel(e)
+                message = b""
+            else:
+                message = asking.received(data)
     return cast(_T, asking.result)
 
 
@@ -236,7 +289,8 @@ def ask(reactor: Any, conversation: Conversation[_T], namespace: Namespace | Non
 
     @param reactor: L{None}: the one that is installed.
 
-    @return: fires with what the generator returns; fails with what L{askNow} raises.
+    @return: fires with what the generator returns; fails with what L{askNow} raises. When it is cancelled, the
+        generator goes on to its end, to undo what it has done.
     """
     if reactor is None:
         from twisted.internet import reactor
@@ -256,10 +310,11 @@ class _Asker(FileDescriptor):
     def __init__(self, reactor: Any, conversation: Conversation[Any], netlink: socket.socket) -> None:
         super().__init__(reactor)
         self._netlink = netlink
-        self.done: Deferred[Any] = Deferred(lambda _: self._end())
+        self._later = reactor.callLater
+        self.done: Deferred[Any] = Deferred(lambda _: self._asking.cancel(CancelledError()))
         self._asking = _Asking(conversation)
         self.startReading()  # type: ignore[no-untyped-call]
-        self._go(self._asking.begin)
+        self._go(self._asking.proceed)
 
     def fileno(self) -> int:
         return self._netlink.fileno()
@@ -286,7 +341,10 @@ class _Asker(FileDescriptor):
     def logPrefix(self) -> str:
         return "netlink"
 
-    def _go(self, step: Any) -> None:
+    def _go(self, step: Callable[[], bytes]) -> None:
+        if self._netlink.fileno() < 0:
+            # It was closed during a pause.
+            return
         try:
             message = step()
             if message:
@@ -296,12 +354,17 @@ class _Asker(FileDescriptor):
             return
         if self._asking.done:
             self._end()
-            self.done.callback(self._asking.result)
+            if not self.done.called:
+                self.done.callback(self._asking.result)
+        elif self._asking.paused:
+            self._later(0, self._go, self._asking.proceed)
 
     def _fail(self, error: Exception) -> None:
         if self._netlink.fileno() >= 0:
             self._end()
-            self.done.errback(error)
+            # Whoever has cancelled it knows.
+            if not self.done.called:
+                self.done.errback(error)
 
     def _end(self) -> None:
         self.stopReading()  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 
 from txtuntap.device.namespace import Namespace
@@ -16,6 +17,9 @@ from txtuntap.wire.address import packLinkAddress
 #: C{netdevice(7)}
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
+
+#: Messages that are made sense of in one turn of the reactor: the parser takes its time with each.
+AT_ONCE = 50
 
 _ETHERNET = 1
 _TUN, _TAP = 1, 2
@@ -60,8 +64,20 @@ def readingAll() -> Conversation[list[InterfaceState]]:
     The conversation of L{readInterfaces}.
     """
     links = yield dump("link", "read the interfaces")
-    addresses = yield dump("address", "read the addresses")
-    return [interfaceState(link, addresses) for link in links]
+    addresses: dict[int, list[Message]] = {}
+    for message in (yield dump("address", "read the addresses")):
+        addresses.setdefault(message["index"], []).append(message)
+    states = []
+    for link in links:
+        state = interfaceState(link, [])
+        found = []
+        for count, message in enumerate(addresses.get(state.index, ()), 1):
+            found.append(interfaceAddress(message))
+            if count % AT_ONCE == 0:
+                yield None
+        states.append(attrs.evolve(state, addresses=tuple(found)))
+        yield None
+    return states
 
 
 def attributes(message: Message) -> dict[str, Any]:
@@ -87,11 +103,11 @@ def interfaceAddress(message: Message) -> InterfaceAddress:
     """
     The address that a message is about.
     """
-    attrs = attributes(message)
-    address = attrs["IFA_ADDRESS"]
-    local = attrs.get("IFA_LOCAL", address)
+    fields = attributes(message)
+    address = fields["IFA_ADDRESS"]
+    local = fields.get("IFA_LOCAL", address)
     peer = address if local != address else None
-    return InterfaceAddress(f"{local}/{message['prefixlen']}", peer, attrs.get("IFA_BROADCAST"))
+    return InterfaceAddress(f"{local}/{message['prefixlen']}", peer, fields.get("IFA_BROADCAST"))
 
 
 def interfaceState(link: Message, addresses: list[Message]) -> InterfaceState:
@@ -100,23 +116,23 @@ def interfaceState(link: Message, addresses: list[Message]) -> InterfaceState:
 
     @param addresses: messages about addresses, its own and others'.
     """
-    attrs = attributes(link)
-    device = deviceAttributes(attrs)
-    information = dict(tuple(each)[:2] for each in attrs.get("IFLA_LINKINFO", {}).get("attrs", ()))
+    fields = attributes(link)
+    device = deviceAttributes(fields)
+    information = dict(tuple(each)[:2] for each in fields.get("IFLA_LINKINFO", {}).get("attrs", ()))
     kind = information.get("IFLA_INFO_KIND", "")
     if device:
         kind = {_TUN: "tun", _TAP: "tap"}[device["IFLA_TUN_TYPE"]]
     flags = link["flags"]
     return InterfaceState(
-        name=attrs["IFLA_IFNAME"],
+        name=fields["IFLA_IFNAME"],
         index=link["index"],
         kind=kind,
         flags=flags,
         up=bool(flags & IFF_UP),
-        carrier=bool(attrs.get("IFLA_CARRIER", flags & IFF_LOWER_UP)),
-        mtu=attrs["IFLA_MTU"],
-        linkAddress=packLinkAddress(attrs["IFLA_ADDRESS"]) if link["ifi_type"] == _ETHERNET else None,
-        txqueuelen=attrs.get("IFLA_TXQLEN", 0),
+        carrier=bool(fields.get("IFLA_CARRIER", flags & IFF_LOWER_UP)),
+        mtu=fields["IFLA_MTU"],
+        linkAddress=packLinkAddress(fields["IFLA_ADDRESS"]) if link["ifi_type"] == _ETHERNET else None,
+        txqueuelen=fields.get("IFLA_TXQLEN", 0),
         addresses=tuple(interfaceAddress(each) for each in addresses if each["index"] == link["index"]),
         owner=device.get("IFLA_TUN_OWNER"),
         group=device.get("IFLA_TUN_GROUP"),
@@ -124,5 +140,5 @@ def interfaceState(link: Message, addresses: list[Message]) -> InterfaceState:
         multiQueue=bool(device.get("IFLA_TUN_MULTI_QUEUE")),
         vnetHeader=bool(device.get("IFLA_TUN_VNET_HDR")),
         information=bool(device.get("IFLA_TUN_PI")),
-        statistics=dict(attrs.get("IFLA_STATS64") or {}),
+        statistics=dict(fields.get("IFLA_STATS64") or {}),
     )
