@@ -1,0 +1,218 @@
+"""
+Tests for L{txtuntap.wire.offload}. That the kernel makes the same of a superpacket is in L{tests.real.test_offload}.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.testing import ipPacket
+from txtuntap.wire import ipv4, ipv6, udp
+from txtuntap.wire.address import packAddress
+from txtuntap.wire.checksum import checksum, onesSum
+from txtuntap.wire.offload import (
+    ECN,
+    HEADER_LENGTH,
+    MAX_DATAGRAMS,
+    MIN_TCP_SEGMENT,
+    NEEDS_CHECKSUM,
+    NONE,
+    TCP4,
+    TCP6,
+    UDP,
+    Offload,
+    fault,
+    finish,
+)
+
+ENDS = {4: ("10.9.0.1", "10.9.0.2"), 6: ("fd09::1", "fd09::2")}
+HEADERS = {4: ipv4.HEADER_LENGTH, 6: ipv6.HEADER_LENGTH}
+
+FIN, PSH, ACK, CWR = 0x01, 0x08, 0x10, 0x80
+
+
+def superpacket(
+    version: int, kind: int, payload: bytes, size: int, flags: int = ACK, options: bytes = b"", link: bytes = b""
+) -> tuple[bytes, Offload, int]:
+    """
+    What a kernel gives: one header, the payload of many, and the sum of the pseudo-header in place of a checksum.
+
+    @return: the packet, what is open in it, and where its IP header begins.
+    """
+    source, dest = map(packAddress, ENDS[version])
+    protocol = udp.PROTOCOL if kind == UDP else 6
+    if kind == UDP:
+        header = struct.pack("!4H", 4000, 7, 8 + len(payload), 0)
+    else:
+        offset = (20 + len(options)) // 4 << 4
+        header = struct.pack("!2H2I2B3H", 4000, 7, 0xFFFFFF00, 77, offset, flags, 1000, 0, 0) + options
+    field = 6 if kind == UDP else 16
+    pseudo = onesSum(source + dest) + protocol + len(header) + len(payload)
+    header = header[:field] + struct.pack("!H", pseudo % 0xFFFF) + header[field + 2 :]
+    packet = link + ipPacket(source, dest, protocol, header + payload)
+    start = len(link) + HEADERS[version]
+    return packet, Offload(NEEDS_CHECKSUM, kind, start + len(header), size, start, field), len(link)
+
+
+#: Everything that is one, for L{superpacket}.
+SUPERPACKETS = st.builds(
+    lambda version, isUDP, payload, size, flags, options, link: superpacket(
+        version,
+        UDP if isUDP else {4: TCP4, 6: TCP6}[version],
+        payload,
+        max(min(size, len(payload)), -(-len(payload) // MAX_DATAGRAMS), 8),
+        flags,
+        options,
+        link,
+    ),
+    st.sampled_from([4, 6]),
+    st.booleans(),
+    st.binary(min_size=8, max_size=5000),
+    st.integers(8, 3000),
+    st.integers(0, 255),
+    st.sampled_from([b"", b"\x01" * 12]),
+    st.sampled_from([b"", bytes(12) + b"\x08\x00"]),
+)
+
+
+def segmentsOf(packets: list[bytes], network: int, version: int, isUDP: bool) -> list[tuple[bytes, bytes]]:
+    """
+    The transport headers and payloads of packets, each of which is looked at as by a receiver.
+    """
+    found = []
+    for packet in packets:
+        start = network + HEADERS[version]
+        data = packet[network:]
+        if version == 4:
+            assert int.from_bytes(data[2:4], "big") == len(data)
+            assert checksum(data[:20]) == 0
+        else:
+            assert int.from_bytes(data[4:6], "big") == len(data) - 40
+        segment = packet[start:]
+        source, dest = map(packAddress, ENDS[version])
+        assert (onesSum(source + dest) + (17 if isUDP else 6) + len(segment) + onesSum(segment)) % 0xFFFF == 0
+        length = 8 if isUDP else (segment[12] >> 4) * 4
+        if isUDP:
+            assert int.from_bytes(segment[4:6], "big") == len(segment)
+            assert segment[6:8] != b"\0\0"
+        found.append((segment[:length], segment[length:]))
+    return found
+
+
+class OffloadTests(SynchronousTestCase):
+    def test_packed(self) -> None:
+        offload = Offload(1, UDP, 28, 1400, 20, 6)
+        self.assertEqual(len(offload.pack()), HEADER_LENGTH)
+        self.assertEqual(Offload.unpack(offload.pack() + b"rest"), offload)
+        self.assertRaises(ValueError, Offload.unpack, bytes(HEADER_LENGTH - 1))
+
+    def test_whatIsFinishedIsLeft(self) -> None:
+        self.assertEqual(finish(b"anything", Offload()), [b"anything"])
+
+    def test_aChecksum(self) -> None:
+        for version in ENDS:
+            for kind in UDP, TCP4 if version == 4 else TCP6:
+                packet, offload, network = superpacket(version, kind, b"hello", 5)
+                offload = offload._replace(type=NONE, size=0)
+                self.assertIsNone(fault(packet, offload, network))
+                ((_, payload),) = segmentsOf(finish(packet, offload, network), network, version, kind == UDP)
+                self.assertEqual(payload, b"hello")
+
+    def test_aChecksumOfZeroIsTheOtherZero(self) -> None:
+        packet, offload, _ = superpacket(4, UDP, b"\0\0", 2)
+        start = offload.checksumStart
+        open_ = offload._replace(type=NONE)
+        total = onesSum(packet[start:])
+        packet = packet[:-2] + (-total % 0xFFFF).to_bytes(2, "big")
+        self.assertEqual(finish(packet, open_)[0][start + 6 : start + 8], b"\xff\xff")
+        self.assertEqual(finish(packet, offload)[0][start + 6 : start + 8], b"\xff\xff")
+
+    @given(SUPERPACKETS)
+    def test_cut(self, made: tuple[bytes, Offload, int]) -> None:
+        packet, offload, network = made
+        version = packet[network] >> 4
+        isUDP = offload.type == UDP
+        assert fault(packet, offload, network) is None
+        packets = finish(packet, offload, network)
+        assert {each[:network] for each in packets} == {packet[:network]}
+        segments = segmentsOf(packets, network, version, isUDP)
+        payloads = [payload for _, payload in segments]
+        assert b"".join(payloads) == packet[offload.headerLength :]
+        assert {len(payload) for payload in payloads[:-1]} <= {offload.size}
+        assert 0 < len(payloads[-1]) <= offload.size
+        if version == 4:
+            numbers = [int.from_bytes(each[network + 4 : network + 6], "big") for each in packets]
+            assert numbers == [(numbers[0] + count) & 0xFFFF for count in range(len(numbers))]
+        if not isUDP:
+            sequences = [int.from_bytes(header[4:8], "big") for header, _ in segments]
+            sent = 0
+            for sequence, payload in zip(sequences, payloads, strict=True):
+                assert sequence == (0xFFFFFF00 + sent) & 0xFFFFFFFF
+                sent += len(payload)
+            flags = packet[offload.checksumStart + 13]
+            last = len(segments) - 1
+            for number, (header, _) in enumerate(segments):
+                wanted = flags & ~(0 if number == last else FIN | PSH) & ~(0 if number == 0 else CWR)
+                assert header[13] == wanted
+
+    def refused(self, name: str, packet: bytes, offload: Offload, network: int = 0, **changes: Any) -> None:
+        self.assertEqual(fault(packet, offload._replace(**changes), network), name)
+
+    def test_forged(self) -> None:
+        for version in ENDS:
+            tcp = TCP4 if version == 4 else TCP6
+            for kind in UDP, tcp:
+                packet, offload, _ = superpacket(version, kind, bytes(1000), 100)
+                self.assertIsNone(fault(packet, offload))
+                wrong = "inOffloadErrors"
+                for changes in (
+                    {"size": 0},
+                    {"size": 1001},
+                    {"size": 7},
+                    {"headerLength": len(packet) + 1},
+                    {"flags": 0},
+                    {"checksumStart": 0},
+                    {"checksumStart": len(packet)},
+                    {"checksumStart": offload.checksumStart + 8},
+                    {"checksumOffset": 0xFFFF},
+                    {"checksumOffset": offload.checksumOffset + 2},
+                    {"type": TCP6 if version == 4 else TCP4},
+                    {"type": UDP if kind != UDP else tcp},
+                ):
+                    self.refused(wrong, packet, offload, **changes)
+                for unknown in 2, 3, 6, 0x7F, UDP | ECN, NONE | ECN:
+                    self.refused("inUnknownOffloads", packet, offload, type=unknown)
+                self.refused(wrong, packet[:-1], offload)
+                self.refused(wrong, packet + b"x", offload)
+                self.refused(wrong, packet[:10], offload)
+                self.refused(wrong, b"", offload)
+        packet, offload, _ = superpacket(4, TCP4, bytes(1000), 100)
+        self.assertIsNone(fault(packet, offload._replace(type=TCP4 | ECN)))
+        start = offload.checksumStart + 12
+        for length in 0, 4:
+            self.refused("inOffloadErrors", packet[:start] + bytes([length << 4]) + packet[start + 1 :], offload)
+        fragment = packet[:6] + b"\x20\0" + packet[8:]
+        self.refused("inOffloadErrors", fragment, offload)
+
+    @given(st.binary(max_size=200), st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 300)] * 4))
+    def test_anythingElse(self, packet: bytes, offload: Offload) -> None:
+        if fault(packet, offload) is None:
+            assert len(finish(packet, offload)) <= max(MAX_DATAGRAMS, len(packet) // MIN_TCP_SEGMENT)
+
+    @given(SUPERPACKETS, st.data())
+    def test_almostOne(self, made: tuple[bytes, Offload, int], data: st.DataObject) -> None:
+        packet, offload, network = made
+        at = data.draw(st.integers(0, offload.headerLength - 1))
+        packet = packet[:at] + bytes([data.draw(st.integers(0, 255))]) + packet[at + 1 :]
+        fields = list(offload)
+        fields[data.draw(st.integers(0, 5))] = data.draw(st.integers(0, 255) | st.integers(0, 0xFFFF))
+        fields[:2] = [each & 0xFF for each in fields[:2]]
+        forged = Offload(*fields)
+        if fault(packet, forged, network) is None:
+            packets = finish(packet, forged, network)
+            assert len(packets) <= max(MAX_DATAGRAMS, len(packet) // MIN_TCP_SEGMENT)

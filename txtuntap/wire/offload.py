@@ -1,0 +1,220 @@
+"""
+Offload: packets that are not finished, as they come and go behind C{struct virtio_net_hdr} (C{linux/virtio_net.h}).
+
+    +---------+---------+-------------------+-------------------+
+    |  Flags  | GSO Type|   Header Length   |     GSO Size      |
+    +---------+---------+-------------------+-------------------+
+    |  Checksum Start   |  Checksum Offset  |
+    +-------------------+-------------------+   in the machine's byte order
+
+Two things may be left open. The checksum of UDP or TCP: its field holds the sum of the pseudo-header alone. And the
+cutting (generic segmentation offload): a I{superpacket} is one header and the payload of many packets, each of GSO Size
+octets but for the last. L{finish} does both, as the kernel would.
+
+The header comes from a kernel; but the far end of a tunnel may forge one. L{fault} says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from txtuntap.wire import ipv4, ipv6, udp
+from txtuntap.wire.checksum import checksum, onesSum
+
+HEADER = struct.Struct("=BBHHHH")
+HEADER_LENGTH = 10
+
+#: Flags: the checksum is left open; it was verified.
+NEEDS_CHECKSUM = 1
+DATA_VALID = 2
+
+#: Types.
+NONE, TCP4, TCP6, UDP = 0, 1, 4, 5
+#: Goes with TCP: only the first segment says that the window was reduced (CWR, RFC 3168).
+ECN = 0x80
+
+#: The most datagrams in one (UDP_MAX_SEGMENTS), and the least octets of a TCP segment (TCP_MIN_GSO_SIZE): without them,
+#: one forged header would make tens of thousands of packets.
+MAX_DATAGRAMS = 128
+MIN_TCP_SEGMENT = 8
+
+_TCP = 6
+_TCP_HEADER_LENGTH = 20
+
+#: TCP's flags FIN and PSH, which only the last segment has, and CWR, which only the first has.
+_LAST_ONLY = 0x01 | 0x08
+_FIRST_ONLY = 0x80
+
+#: Where the checksum stands in each header.
+_CHECKSUM_OFFSET = {udp.PROTOCOL: 6, _TCP: 16}
+
+
+class Offload(NamedTuple):
+    """
+    What a packet's sender has left open.
+
+    @ivar flags: C{NEEDS_CHECKSUM}, C{DATA_VALID}.
+    @ivar type: C{NONE}, C{TCP4}, C{TCP6}, C{UDP}, with or without C{ECN}.
+    @ivar headerLength: of all headers together: a hint.
+    @ivar size: octets of payload in each packet but the last.
+    @ivar checksumStart: what is summed begins here, and goes to the end of the packet.
+    @ivar checksumOffset: from there to the checksum.
+    """
+
+    flags: int = 0
+    type: int = NONE
+    headerLength: int = 0
+    size: int = 0
+    checksumStart: int = 0
+    checksumOffset: int = 0
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Offload:
+        """
+        @raise ValueError: C{data} is shorter than a header.
+        """
+        if len(data) < HEADER_LENGTH:
+            raise ValueError(f"a virtio_net_hdr has {HEADER_LENGTH} octets, not {len(data)}")
+        return cls._make(HEADER.unpack_from(data))
+
+    def pack(self) -> bytes:
+        """
+        The header.
+        """
+        return HEADER.pack(*self)
+
+
+def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
+    """
+    What keeps a packet from being finished: L{finish} takes it if there is nothing.
+
+    @param network: where its IP header begins.
+
+    @return: L{None}; or C{"inOffloadErrors"} for a header that cannot be, C{"inUnknownOffloads"} for one whose type is
+        not known.
+    """
+    kind = offload.type & ~ECN
+    if kind not in (NONE, TCP4, TCP6, UDP) or (offload.type & ECN and kind not in (TCP4, TCP6)):
+        return "inUnknownOffloads"
+    isOpen = offload.flags & NEEDS_CHECKSUM
+    # A field that is no part of the packet, or of a header below.
+    if isOpen and not network < offload.checksumStart <= len(packet) - offload.checksumOffset - 2:
+        return "inOffloadErrors"
+    if kind == NONE:
+        return None
+    end = len(packet)
+    if (
+        not isOpen
+        or offload.headerLength > end
+        or _transport(packet, network)
+        != (
+            udp.PROTOCOL if kind == UDP else _TCP,
+            offload.checksumStart,
+        )
+    ):
+        return "inOffloadErrors"
+    version = packet[network] >> 4
+    payload = end - _payload(packet, offload)
+    if (
+        (kind == TCP4 and version != 4)
+        or (kind == TCP6 and version != 6)
+        or offload.checksumOffset != _CHECKSUM_OFFSET[udp.PROTOCOL if kind == UDP else _TCP]
+        or not 0 < offload.size <= payload
+        or (kind == UDP and payload > offload.size * MAX_DATAGRAMS)
+        or (kind != UDP and offload.size < MIN_TCP_SEGMENT)
+    ):
+        return "inOffloadErrors"
+    return None
+
+
+def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
+    """
+    The packets that C{packet} stands for, complete with lengths and checksums. The same octets as Linux makes.
+
+    @param packet: one that has no L{fault}.
+    @param network: where its IP header begins; what is before is in front of each packet, too.
+    """
+    if not offload.flags & NEEDS_CHECKSUM:
+        return [packet]
+    if offload.type == NONE:
+        return [_summed(packet, offload)]
+    transport = offload.checksumStart
+    start = _payload(packet, offload)
+    headers = packet[:start]
+    isUDP = offload.type == UDP
+    version = packet[network] >> 4
+    # The field has the sum of the pseudo-header, with the length of all.
+    field = transport + offload.checksumOffset
+    pseudo = int.from_bytes(packet[field : field + 2], "big") - (len(packet) - transport)
+    packets = []
+    for number, begin in enumerate(range(start, len(packet), offload.size)):
+        payload = packet[begin : begin + offload.size]
+        header = bytearray(headers)
+        length = start - transport + len(payload)
+        if version == 4:
+            struct.pack_into("!H", header, network + 2, transport - network + length)
+            identification = int.from_bytes(headers[network + 4 : network + 6], "big")
+            struct.pack_into("!H", header, network + 4, (identification + number) & 0xFFFF)
+            struct.pack_into("!H", header, network + 10, 0)
+            struct.pack_into("!H", header, network + 10, checksum(bytes(header[network:transport])))
+        else:
+            struct.pack_into("!H", header, network + 4, transport - network - ipv6.HEADER_LENGTH + length)
+        if isUDP:
+            struct.pack_into("!H", header, transport + 4, length)
+        else:
+            sequence = int.from_bytes(headers[transport + 4 : transport + 8], "big")
+            struct.pack_into("!I", header, transport + 4, (sequence + begin - start) & 0xFFFFFFFF)
+            if begin + offload.size < len(packet):
+                header[transport + 13] &= ~_LAST_ONLY
+            if number:
+                header[transport + 13] &= ~_FIRST_ONLY
+        struct.pack_into("!H", header, field, 0)
+        total = pseudo + length + onesSum(bytes(header[transport:])) + onesSum(payload)
+        struct.pack_into("!H", header, field, -total % 0xFFFF or 0xFFFF)
+        packets.append(bytes(header) + payload)
+    return packets
+
+
+def _summed(packet: bytes, offload: Offload) -> bytes:
+    """
+    The packet with its checksum.
+    """
+    start = offload.checksumStart
+    field = start + offload.checksumOffset
+    # What stands in the field, the sum of the pseudo-header, is summed with the rest.
+    value = checksum(packet[start:]) or 0xFFFF
+    return packet[:field] + value.to_bytes(2, "big") + packet[field + 2 :]
+
+
+def _transport(packet: bytes, network: int) -> tuple[int, int]:
+    """
+    The IP protocol of a packet that is whole, and where its header begins; (-1, -1) if it is none.
+    """
+    end = len(packet)
+    version = packet[network] >> 4 if network < end else 0
+    if version == 4 and end - network >= ipv4.HEADER_LENGTH:
+        length = (packet[network] & 0x0F) << 2
+        total, fragment, protocol = ipv4.ESSENTIALS.unpack_from(packet, network)
+        isWhole = total == end - network and not fragment & (ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK)
+        if length >= ipv4.HEADER_LENGTH and isWhole:
+            return protocol, network + length
+    length = end - network - ipv6.HEADER_LENGTH
+    if version == 6 and length >= 0 and int.from_bytes(packet[network + 4 : network + 6], "big") == length:
+        kind, start, wrong = ipv6.walkExtensions(packet, packet[network + 6], network + ipv6.HEADER_LENGTH, end)
+        if wrong is None:
+            return kind, start
+    return -1, -1
+
+
+def _payload(packet: bytes, offload: Offload) -> int:
+    """
+    Where the payload begins; past the end if the header does not fit.
+    """
+    transport = offload.checksumStart
+    if offload.type == UDP:
+        return transport + udp.HEADER_LENGTH
+    if len(packet) < transport + _TCP_HEADER_LENGTH:
+        return len(packet) + 1
+    length = (packet[transport + 12] >> 4) << 2
+    return transport + length if length >= _TCP_HEADER_LENGTH else len(packet) + 1
