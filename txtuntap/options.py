@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from inspect import cleandoc
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -348,3 +349,10 @@ class Options(usage.Options):
         """
         if self.subCommand is None:
             raise UsageError("say what to run: host")
+
+
+# Twisted shows these as they are, with the white space that they are indented by.
+for _options in InterfaceOptions, HostOptions:
+    for _name, _method in vars(_options).items():
+        if _name.startswith("opt_"):
+            _method.__doc__ = cleandoc(_method.__doc__)

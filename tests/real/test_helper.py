@@ -128,6 +128,13 @@ def test_whatWouldDrawInWhatIsForOthers(helper: Helper) -> None:
         assert interfaces() == set()
 
 
+def test_theKernelKeepsNoRoomForMillions(helper: Helper) -> None:
+    answer = helper.answer(request(txqueuelen=10_000_000))
+    assert answer == {"errno": errno.EPERM, "error": "tt0: a txqueuelen of 10000000 is more than 10000"}
+    with HelpedDevice("tt0", TUN, InterfaceSettings(txqueuelen=10_000), helper.path):
+        assert readInterface("tt0").txqueuelen == 10_000
+
+
 def test_whatStaysIsNotSet(helper: Helper) -> None:
     for setting in "owner", "group", "persistent", "carrier":
         assert helper.answer(request(**{setting: 1}))["error"] == f"the helper does not set {setting}"
@@ -160,6 +167,7 @@ def test_whatIsNoRequest(helper: Helper) -> None:
         b'{"name": 5, "mode": "tun", "settings": null}\n',
         b'{"name": "tt/0", "mode": "tun", "settings": null}\n',
         b'{"name": "a name that is too long", "mode": "tun", "settings": null}\n',
+        b'{"name": "tt\\u001b[7m", "mode": "tun", "settings": null}\n',
         b'{"name": "tt0", "mode": "tun", "settings": 7}\n',
         b'{"name": "tt0", "mode": "tun", "settings": {"addresses": 7}}\n',
         b'{"name": "tt0", "mode": "tun", "settings": {"addresses": ["10.9.0.1/24"]}}\n',

@@ -75,7 +75,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
     delimiter = b"\n"
     MAX_LENGTH = MAX_LINE
 
-    _log = Logger()
+    _log = Logger("helper")
 
     def __init__(self, helper: Helper) -> None:
         self._helper = helper
@@ -323,7 +323,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             await serverFromString(reactor, options.listen).listen(helper)
         except (CannotListenError, LookupError, OSError, ValueError) as e:
             sys.exit(f"cannot listen at {options.listen}: {e}")
-        Logger().info("Listening at {where}", where=options.listen)
+        Logger("helper").info("Listening at {where}", where=options.listen)
         await Deferred()
 
     react(lambda reactor: Deferred.fromCoroutine(serve(reactor)))

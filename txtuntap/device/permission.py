@@ -26,6 +26,9 @@ _MAX_OPTION = 1024
 #: What may be asked for. Not who owns a device, and whether it stays: it is to go.
 _SETTINGS = {"addresses", "routes", "neighbours", "mtu", "linkAddress", "up", "txqueuelen"}
 
+#: The kernel keeps room for so many packets at once, and would for millions.
+_MAX_TXQUEUELEN = 10_000
+
 _MODES = {"tun": TUN, "tap": TAP}
 
 
@@ -110,6 +113,8 @@ class Rule:
         """
         What of the settings this does not allow.
         """
+        if settings.txqueuelen is not None and settings.txqueuelen > _MAX_TXQUEUELEN:
+            return f"a txqueuelen of {settings.txqueuelen} is more than {_MAX_TXQUEUELEN}"
         for network in _reached(settings):
             # The interface would draw to itself what is for others.
             if not any(network.version == each.version and network.subnet_of(each) for each in self.networks):  # type: ignore[arg-type]
@@ -159,7 +164,11 @@ class Asked:
                 for name, kind in ("addresses", InterfaceAddress), ("routes", InterfaceRoute):
                     settings[name] = [kind(**each) for each in settings.get(name, ())]
                 settings = InterfaceSettings(**settings)
-            return cls(os.fsdecode(interfaceName(fields["name"])), _MODES[fields["mode"]], settings)
+            name = os.fsdecode(interfaceName(fields["name"]))
+            if not (name.isascii() and name.isprintable()):
+                # It is logged.
+                raise ValueError(f"the helper makes no interface of the name {name!r}")
+            return cls(name, _MODES[fields["mode"]], settings)
         except ValueError:
             raise
         except (AttributeError, KeyError, TypeError, RecursionError) as e:
