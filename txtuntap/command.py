@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("name", help="its name; 'tun%%d' takes the next free number")
     making.add_argument("--mode", required=True, choices=MODES, help="tun: IP packets; tap: Ethernet frames")
     making.add_argument("--multi-queue", action="store_true", help="let several descriptors be on it")
+    making.add_argument("--pi", action="store_true", help="have protocol information before each packet")
     making.add_argument("--down", dest="up", action="store_false", help="do not set it up")
     setting = command("set", change, "Change settings of an interface. What is not named stays as it is.")
     setting.add_argument("name", help="its name")
@@ -134,7 +135,9 @@ def add(options: Any, out: TextIO) -> None:
 
     settings = _settings(options)
     mode = MODES[options.mode]
-    device = LinuxDevice(options.name, mode, multiQueue=options.multi_queue, exclusive=True, namespace=options.netns)
+    device = LinuxDevice(
+        options.name, mode, options.pi, multiQueue=options.multi_queue, exclusive=True, namespace=options.netns
+    )
     # What is not persistent goes with its descriptor: of what fails, nothing is left.
     with device:
         configureNow(device.name, settings, device)

@@ -97,6 +97,13 @@ def test_delete(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> Non
     assert interfaces() == set()
 
 
+def test_addWithProtocolInformation(namespace: Namespace) -> None:
+    for more, there in ((), False), (("--pi",), True):
+        does("add", "tt0", "--mode", "tun", *more)
+        assert show("tt0")["linkinfo"]["info_data"]["pi"] is there
+        does("delete", "tt0")
+
+
 def test_carrierAndPersistence(namespace: Namespace) -> None:
     with LinuxDevice("tt0", TUN, multiQueue=True):
         does("set", "tt0", "--up", "--persistent")
