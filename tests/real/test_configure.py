@@ -441,3 +441,12 @@ async def test_whatIPSetsIsReadOnARunningReactor(run: Run) -> None:
         with pytest.raises(OSError, match="cannot find tt0"):
             await read("tt0", run.reactor)
         assert held(run) == before
+
+
+def test_whatIsNoDescriptorOfADevice(namespace: Namespace) -> None:
+    reading, writing = os.pipe()
+    os.close(writing)
+    for words in "TUNSETIFF: that is no descriptor of /dev/net/tun", f"there is no descriptor {reading} here: Bad file":
+        with pytest.raises(OSError, match=words):
+            # The first time it is closed, as it is the device's.
+            LinuxDevice("tt0", TUN, descriptor=reading).open()

@@ -69,6 +69,8 @@ def explained(error: OSError, name: bytes, mode: int, call: str) -> OSError:
             advice = f"{interface} was made with other flags: delete it, or name another"
         else:
             advice = f"the kernel does not take {interface!r} for the name of a {kind}"
+    elif error.errno == errno.ENOTTY:
+        advice = "that is no descriptor of /dev/net/tun, attached or not"
     else:
         advice = os.strerror(error.errno or 0)
     return OSError(error.errno, f"{call}: {advice}")

@@ -157,8 +157,11 @@ class LinuxDevice:
         adopted = self._adopted is not None
         if self._adopted is not None:
             fileno, self._adopted = self._adopted, None
-            os.set_blocking(fileno, False)
-            os.set_inheritable(fileno, False)
+            try:
+                os.set_blocking(fileno, False)
+                os.set_inheritable(fileno, False)
+            except OSError as e:
+                raise OSError(e.errno, f"there is no descriptor {fileno} here: {e.strerror}") from e
         else:
             try:
                 fileno = system.open(self._node, system.O_RDWR | system.O_CLOEXEC | system.O_NONBLOCK)
