@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -163,17 +164,28 @@ def _undisturbed(machine: Machine, size: int = 56) -> Iterator[None]:
     for address in "10.9.0.2", "fd09::2":
         assert ask(address, bytes(20000)) == bytes(20000)
     log = machine.log()
-    pings = []
-    for address in "10.9.0.2", "fd09::2":
-        command = [tool("ping"), "-n", "-i", "0.02", "-W", "5", "-s", str(size), address]
-        pings.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-    try:
-        yield
-    finally:
-        said = []
-        for each in pings:
-            each.send_signal(2)
-            said.append(each.communicate(timeout=PATIENCE)[0])
+    # Appending: the place that is written to is a ping's as well as ours.
+    with TemporaryFile("a+") as first, TemporaryFile("a+") as second:
+        outputs = first, second
+
+        def texts() -> list[str]:
+            for each in outputs:
+                each.seek(0)
+            return [each.read() for each in outputs]
+
+        pings = []
+        for address, output in zip(("10.9.0.2", "fd09::2"), outputs, strict=True):
+            command = [tool("ping"), "-n", "-i", "0.02", "-W", "5", "-s", str(size), address]
+            pings.append(subprocess.Popen(command, stdout=output))
+        try:
+            yield
+            # A flood may be over before there was time for many.
+            until(lambda: all(text.count("icmp_seq=") > 6 for text in texts()), "answers to pings")
+        finally:
+            for ping in pings:
+                ping.send_signal(2)
+                ping.wait(PATIENCE)
+        said = texts()
     for text in said:
         answered = [int(number) for number in re.findall(r"icmp_seq=(\d+) ", text)]
         assert len(answered) > 5, text
