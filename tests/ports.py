@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from txtuntap.interfaces import IPacketTransport
+from txtuntap.wire.offload import Offload
 
 
 @implementer(IPacketTransport)
@@ -27,5 +28,5 @@ class Wire:
         self.clock: IReactorTime = Clock()
         self.sent: list[bytes] = []
 
-    def writePacket(self, buffers: Sequence[bytes], offload: None = None) -> None:
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         self.sent.append(b"".join(buffers))

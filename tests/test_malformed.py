@@ -23,6 +23,7 @@ from txtuntap.raw import IRawDatagramProtocol
 from txtuntap.testing import ethernetFrame, ipPacket, udpDatagram
 from txtuntap.wire import udp
 from txtuntap.wire.checksum import checksum
+from txtuntap.wire.offload import Offload
 
 OWN, PEER = b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02"
 FOUR, SIX = ("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")
@@ -47,7 +48,7 @@ class Nowhere:
     offloads = 0
     clock: IReactorTime = Clock()
 
-    def writePacket(self, buffers: Sequence[bytes], offload: None = None) -> None:
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         b"".join(buffers)
 
 

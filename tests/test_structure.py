@@ -18,14 +18,14 @@ ROOT = pathlib.Path(txtuntap.__file__).parent
 BASE = {"wire", "packet", "interfaces"}
 LAYERS = {
     *("raw", "layer", "adapters", "ethernet", "addresses", "routing", "fragments", "ip", "ipoutput", "rawudp"),
-    *("udptransport", "multicast", "loopback", "pathmtu"),
+    *("udptransport", "train", "multicast", "loopback", "pathmtu"),
 }
 
 #: What each module or package may import of the others.
 MAY_IMPORT: dict[str, set[str]] = {
     "wire": set(),
     "packet": {"wire", "interfaces"},
-    "interfaces": {"packet", "routing", "wire"},
+    "interfaces": {"packet", "routing", "train", "wire"},
     "raw": {"interfaces"},
     "addresses": {"wire"},
     "fragments": BASE,
@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ip": BASE | {"fragments", "layer", "adapters", "ipoutput", "loopback"},
     "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing", "loopback", "pathmtu"},
     "rawudp": BASE | {"layer", "routing", "udptransport"},
-    "udptransport": BASE | {"rawudp", "routing", "multicast"},
+    "udptransport": BASE | {"rawudp", "routing", "multicast", "train"},
+    "train": BASE | {"routing", "udptransport"},
     "multicast": BASE | {"rawudp", "routing"},
     "device": BASE,
     "tuntap": BASE | LAYERS | {"device"},

@@ -90,8 +90,8 @@ class ClosingDevice(MemoryDevice):
 
     opened = closed = 0
 
-    def open(self) -> None:
-        super().open()
+    def open(self, offload: bool | None = False) -> None:
+        super().open(offload)
         self.opened += 1
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from txtuntap.packet import Packet
 from txtuntap.wire import ethernet as wire
 from txtuntap.wire.address import packLinkAddress
 from txtuntap.wire.ethernet import EthernetHeader
+from txtuntap.wire.offload import Offload, behind
 
 __all__ = ["VLAN", "EthernetHeader", "EthernetProtocol", "IEthernetProtocol", "randomLinkAddress"]
 
@@ -53,6 +54,8 @@ class EthernetProtocol(Layer):
         leaves from the address that was asked.
     """
 
+    takesOffload = True
+
     def __init__(self, address: str | bytes | None = None) -> None:
         """
         @param address: six octets, or text: deliver only what is sent to it, to all or to a group. Without one,
@@ -69,6 +72,13 @@ class EthernetProtocol(Layer):
         if self.address and self.address[0] & 1:
             raise ValueError(f"{address!r} is the address of a group: a station's has an even first octet")
         self.linkAddress: bytes = self.address or randomLinkAddress()
+
+    @property
+    def port(self) -> IPacketTransport | None:
+        """
+        What this layer is on; L{None} if it is on nothing.
+        """
+        return cast("IPacketTransport | None", self.transport)
 
     @property
     def mtu(self) -> int:
@@ -161,17 +171,21 @@ class EthernetProtocol(Layer):
         protocol: int,
         source: bytes | None = None,
         port: IPacketTransport | None = None,
+        offload: Offload | None = None,
         vlan: int | None = None,
     ) -> None:
         """
         Send one frame: see L{IEthernetTransport.writeFrame}.
         """
+        port = port or self.port
         if port is None:
-            port = cast("IPacketTransport | None", self.transport)
-            if port is None:
-                self.counters["outDiscards"] += 1
-                return
-        port.writePacket([wire.packHeader(dest, source or self.linkAddress, protocol, vlan), *buffers])
+            self.counters["outDiscards"] += 1
+            return
+        header = wire.packHeader(dest, source or self.linkAddress, protocol, vlan)
+        if offload is None:
+            port.writePacket([header, *buffers])
+        else:
+            port.writePacket([header, *buffers], behind(offload, len(header)))
 
     def _write(self, payload: bytes, dest: bytes | str, protocol: int, transport: EthernetProtocol | VLAN) -> None:
         station = packLinkAddress(dest)
@@ -241,6 +255,13 @@ class VLAN:
         return self._ethernet
 
     @property
+    def port(self) -> IPacketTransport | None:
+        """
+        As that of the link.
+        """
+        return self._ethernet.port
+
+    @property
     def clock(self) -> IReactorTime | None:
         """
         As that of the link.
@@ -274,11 +295,12 @@ class VLAN:
         protocol: int,
         source: bytes | None = None,
         port: IPacketTransport | None = None,
+        offload: Offload | None = None,
     ) -> None:
         """
         Send one frame: see L{IEthernetTransport.writeFrame}.
         """
-        self._ethernet.writeFrame(buffers, dest, protocol, source, port, self.number)
+        self._ethernet.writeFrame(buffers, dest, protocol, source, port, offload, self.number)
 
 
 def randomLinkAddress() -> bytes:

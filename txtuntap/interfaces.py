@@ -9,6 +9,7 @@ C{IRawDatagramProtocol} are C{twisted.pair}'s own objects: what was written for 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
@@ -19,10 +20,13 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from txtuntap.packet import Packet
     from txtuntap.routing import Route
+    from txtuntap.train import Train
     from txtuntap.wire.icmp import Quote
+    from txtuntap.wire.offload import Offload
 
 __all__ = [
     "DEFAULT_HOP_LIMIT",
+    "IBatchTransport",
     "IDevice",
     "IErrorReceiver",
     "IEthernetProtocol",
@@ -50,11 +54,16 @@ class IDevice(Interface):
     mode: int = Attribute("L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.")
     mtu: int = Attribute("The most octets that IP may put into one packet.")
     linkAddress: bytes | None = Attribute("The interface's own link address, six octets; L{None} for a tun.")
-    offloads: int = Attribute("What the device finishes for us: 0, nothing.")
+    offloads: int = Attribute(
+        "Once open, what the device finishes for us and leaves to us: CSUM, TSO4 and so on of wire.offload; 0, nothing."
+    )
 
-    def open() -> None:
+    def open(offload: bool | None = False) -> None:
         """
         Attach to the interface, making it if it is not there.
+
+        @param offload: whether packets may come that are not finished, and be sent: L{None}, as far as the device can
+            do that; L{True}, it has to.
 
         @raise OSError: with the C{errno} of what failed, and a text that says what to do.
         """
@@ -74,18 +83,20 @@ class IDevice(Interface):
         """
         Take the next packet.
 
-        @param maxPacketSize: how many octets of it to take at most. If it has more, C{partial} is true.
+        @param maxPacketSize: how many octets of it to take at most. If it has more, C{partial} is true. One that is not
+            finished, and so has C{offload}, is taken whole.
 
         @return: the packet, any header of the device's own before C{start}; or L{None} if none is waiting.
 
         @raise OSError: the device is closed, or (C{EBADFD}) its interface is gone.
         """
 
-    def send(buffers: Sequence[bytes]) -> int:
+    def send(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
         """
         Send one packet, in one system call.
 
         @param buffers: joined, an Ethernet frame (tap) or an IP packet (tun).
+        @param offload: what is left open in it, of what is in C{offloads}.
 
         @return: how many octets of the packet were written.
 
@@ -101,6 +112,10 @@ class IDevice(Interface):
 class IPacketReceiver(Interface):
     """
     Something that packets climb into.
+
+    A class that also has C{takesOffload = True} gets packets that are not finished as they are, with C{offload}: many
+    in one, checksums left open. Others get what L{Packet.finished<txtuntap.packet.Packet.finished>} makes of them.
+    (One that overrides C{packetReceived} says so anew.)
     """
 
     def packetReceived(packet: Packet) -> None:
@@ -136,14 +151,47 @@ class IPacketTransport(Interface):
     mtu: int = Attribute("The most octets that IP may put into one packet, now.")
     linkAddress: bytes | None = Attribute("The interface's own link address; L{None} for a tun.")
     clock: IReactorTime = Attribute("What tells the time of its packets.")
-    offloads: int = Attribute("What may be left open in a packet that is written: 0, nothing.")
+    offloads: int = Attribute(
+        "What may be left open in a packet that is written: CSUM, TSO4 and so on of wire.offload; 0, nothing."
+    )
 
-    def writePacket(buffers: Sequence[bytes], offload: None = None) -> None:
+    def writePacket(buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
         Send one packet. What the network or the link does with it is counted and never raised.
 
         @param buffers: joined, an Ethernet frame (tap) or an IP packet (tun).
-        @param offload: what was left open in it; L{None}, nothing, is all that a transport without C{offloads} takes.
+        @param offload: what was left open in it, of what is in C{offloads}; L{None}, nothing, is all that a transport
+            without C{offloads} takes.
+        """
+
+
+class IBatchTransport(IPacketTransport):
+    """
+    A transport that lets datagrams wait for more of their kind, to leave as one: see L{txtuntap.train}. One that has
+    USO among its C{offloads} provides this.
+    """
+
+    def batch() -> AbstractContextManager[None]:
+        """
+        Within it, datagrams written to one destination one after another may leave as one. They do at its end, or else
+        at that of this turn of the reactor.
+        """
+
+    def collects(way: bytes) -> bool:
+        """
+        Whether a datagram may wait.
+
+        @param way: the packed addresses it leaves from and goes to, and both ports.
+        """
+
+    def hold(train: Train) -> None:
+        """
+        Have datagrams wait, after what waited before has left.
+        """
+
+    def release() -> None:
+        """
+        Have what waits leave.
         """
 
 
@@ -154,6 +202,7 @@ class IEthernetTransport(Interface):
 
     mtu: int = Attribute("The most octets of payload in one frame.")
     linkAddress: bytes = Attribute("The address that frames leave from, six octets.")
+    port: IPacketTransport | None = Attribute("The transport below; L{None} if there is none.")
 
     def write(payload: bytes, dest: bytes | str, protocol: int) -> None:
         """
@@ -173,6 +222,7 @@ class IEthernetTransport(Interface):
         protocol: int,
         source: bytes | None = None,
         port: IPacketTransport | None = None,
+        offload: Offload | None = None,
     ) -> None:
         """
         Send one frame, for a layer above that has checked its arguments. Never raises.
@@ -181,6 +231,8 @@ class IEthernetTransport(Interface):
         @param dest: six octets.
         @param source: the address to leave from, if not C{linkAddress}.
         @param port: where to send it, if not to the port that this layer is on.
+        @param offload: what is left open in the payload, of what is in the port's C{offloads}; positions are those in
+            the payload.
         """
 
 
@@ -188,6 +240,8 @@ class IIPTransport(Interface):
     """
     What an IP layer is to the protocols added to it.
     """
+
+    bottom: IPacketTransport | None = Attribute("The transport below all layers; L{None} if there is none.")
 
     def write(
         payload: bytes,
@@ -236,11 +290,26 @@ class IIPTransport(Interface):
         come at once, what C{neighbours} know goes before what one packet said.
         """
 
-    def output(route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = 64) -> None:
+    def output(
+        route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = 64, offload: Offload | None = None
+    ) -> None:
         """
         Send one datagram, for a layer above that has checked its arguments. Never raises.
 
         @param buffers: joined, the payload.
+        @param offload: what is left open in it; positions are those in the payload. A checksum may be, always; what is
+            to be cut has to be among the C{offloads} of L{port}, and each piece within L{room}.
+        """
+
+    def port(route: Route) -> IPacketTransport | None:
+        """
+        Where a datagram that goes a way leaves for the link as it is written; L{None} if it does not, but waits, or is
+        for ourselves.
+        """
+
+    def room(route: Route) -> int:
+        """
+        The most octets of payload in one piece.
         """
 
     def loop(route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = 64) -> None:

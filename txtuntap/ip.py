@@ -49,13 +49,15 @@ class IPProtocol(IPOutput):
     a host can have), C{inUnknownProtos}, C{outDiscards}; C{reasmReqds} (fragments that came), C{reasmOKs} and
     C{reasmFails} (datagrams), C{outFragReqds} (datagrams to take apart), C{outFragCreates}; and C{inCsumErrors},
     C{inOptErrors}, C{inSourceRoutes}, C{inFragErrors}, C{inFragHdrErrors} and C{reasmDuplicates} (fragments),
-    C{reasmOverlaps}, C{reasmTimeouts} (datagrams).
+    C{reasmOverlaps}, C{reasmTimeouts} (datagrams); C{inOffloadErrors} (what was left open cannot be).
 
     @ivar ipProtos: the protocols added: lists by number. To be changed by L{addProto} and L{removeProto}.
     @ivar own: our own addresses; L{None} where every datagram is delivered.
     @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
     @ivar neighbours: an L{INeighbours}, for Ethernet.
     """
+
+    takesOffload = True
 
     def __init__(
         self,
@@ -252,6 +254,12 @@ class IPProtocol(IPOutput):
         if packet.partial:
             self.dropped(packet, "inTruncatedPkts")
             return None, b""
+        if packet.offload is not None:
+            if packet.offload.isOpen:
+                # Nobody can: what is to be summed is not all here.
+                self.dropped(packet, "inOffloadErrors")
+                return None, b""
+            packet.offload = None
         done = self._reassembler.add(packet, key, at, offset, more)
         clock = self.clock
         if clock is not None and self._expiry is None and len(self._reassembler):

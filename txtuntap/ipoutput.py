@@ -43,6 +43,7 @@ from txtuntap.wire.address import (
     packAddress,
 )
 from txtuntap.wire.ethernet import IPV4, IPV6
+from txtuntap.wire.offload import Offload, behind, complete
 
 _NO_STATION = bytes(6)
 _NO_BROADCASTS = frozenset((LIMITED_BROADCAST,))
@@ -115,6 +116,14 @@ class IPOutput(Layer):
         The most octets in one datagram that is sent in one piece.
         """
         return 1500 if self.transport is None else cast(IPacketTransport, self.transport).mtu
+
+    @property
+    def bottom(self) -> IPacketTransport | None:
+        """
+        The transport below all layers: see L{IIPTransport.bottom}.
+        """
+        ethernet = self.ethernet
+        return cast("IPacketTransport | None", self.transport) if ethernet is None else ethernet.port
 
     @property
     def ethernet(self) -> IEthernetTransport | None:
@@ -314,13 +323,59 @@ class IPOutput(Layer):
         """
         return None if self.own is None else self.own.sourceFor(dest, hop)
 
-    def output(self, route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = DEFAULT_HOP_LIMIT) -> None:
+    def port(self, route: Route) -> IPacketTransport | None:
+        """
+        Where a datagram leaves for the link at once: see L{IIPTransport.port}.
+        """
+        if route.hop or (self.own is not None and self.own.isOwn(route.dest)):
+            return None
+        if route.ethernet is not None:
+            return route.port or route.ethernet.port
+        return route.port or cast("IPacketTransport | None", self.transport)
+
+    def room(self, route: Route) -> int:
+        """
+        The most octets of payload in one piece: see L{IIPTransport.room}.
+        """
+        header = ipv4.HEADER_LENGTH if len(route.dest) == 4 else ipv6.HEADER_LENGTH
+        return self._mtuTo(route.dest) - header
+
+    def _mtuTo(self, dest: bytes) -> int:
+        """
+        The most octets in one packet that gets to C{dest}.
+        """
+        mtu = self.mtu
+        if self.mtu6 is not None and len(dest) == 16:
+            mtu = min(mtu, self.mtu6)
+        if self.paths:
+            known = self.paths.lookup(dest, self.now())
+            if known is not None and known < mtu:
+                return known
+        return mtu
+
+    def output(
+        self,
+        route: Route,
+        protocol: int,
+        buffers: Sequence[bytes],
+        hopLimit: int = DEFAULT_HOP_LIMIT,
+        offload: Offload | None = None,
+    ) -> None:
         """
         Put a header before C{buffers} and send them: see L{IIPTransport.output}.
         """
-        if self.own is not None and self.own.isOwn(route.dest):
-            return self.loop(route, protocol, buffers, hopLimit)
+        own = self.own is not None and self.own.isOwn(route.dest)
+        mtu = self._mtuTo(route.dest)
+        isVersion4 = len(route.dest) == 4
+        header = ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH
         length = sum(map(len, buffers))
+        # Whoever has many in one has seen to it that each of them fits.
+        fits = header + length <= mtu or (offload is not None and offload.isSuperpacket)
+        if offload is not None and not offload.isSuperpacket and (own or route.hop or not fits):
+            buffers = [complete(b"".join(buffers), offload)]
+            offload = None
+        if own:
+            return self.loop(route, protocol, buffers, hopLimit)
         if route.hop:
             # Held whole: the fragments of a datagram wait as one.
             data = b"".join(buffers)
@@ -329,35 +384,22 @@ class IPOutput(Layer):
                 lambda station: self.output(attrs.evolve(route, station=station, hop=b""), protocol, [data], hopLimit),
                 length,
             )
-            return
-        mtu = self.mtu
-        if self.mtu6 is not None and len(route.dest) == 16:
-            mtu = min(mtu, self.mtu6)
-        narrowest = False
-        if self.paths:
-            known = self.paths.lookup(route.dest, self.now())
-            if known is not None and known < mtu:
-                mtu = known
-                narrowest = known == FLOOR[4]
-        if len(route.dest) == 4:
-            if ipv4.HEADER_LENGTH + length > mtu:
-                for packet in self._fragments4(route, protocol, b"".join(buffers), hopLimit, mtu):
-                    self.send(route, IPV4, packet)
-            elif narrowest:
-                # There may be a link that is narrower yet: routers may take it apart.
-                identification = _random.getrandbits(16)
-                header = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, identification, 0)
-                self.send(route, IPV4, [header, *buffers])
-            else:
-                # An atomic datagram needs no identification (RFC 6864 section 4.1).
-                header = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit)
-                self.send(route, IPV4, [header, *buffers])
-        elif ipv6.HEADER_LENGTH + length <= mtu:
-            header = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit)
-            self.send(route, IPV6, [header, *buffers])
+        elif not fits:
+            fragments = self._fragments4 if isVersion4 else self._fragments6
+            for packet in fragments(route, protocol, b"".join(buffers), hopLimit, mtu):
+                self.send(route, IPV4 if isVersion4 else IPV6, packet)
+        elif not isVersion4:
+            header6 = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit)
+            self.send(route, IPV6, [header6, *buffers], offload)
+        elif mtu == FLOOR[4] and mtu < self.mtu:
+            # There may be a link that is narrower yet: routers may take it apart.
+            identification = _random.getrandbits(16)
+            header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, identification, 0)
+            self.send(route, IPV4, [header4, *buffers], offload)
         else:
-            for packet in self._fragments6(route, protocol, b"".join(buffers), hopLimit, mtu):
-                self.send(route, IPV6, packet)
+            # An atomic datagram needs no identification (RFC 6864 section 4.1).
+            header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit)
+            self.send(route, IPV4, [header4, *buffers], offload)
 
     def loop(self, route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = DEFAULT_HOP_LIMIT) -> None:
         """
@@ -399,18 +441,27 @@ class IPOutput(Layer):
             header = ipv6.packHeader(route.source, route.dest, ipv6.FRAGMENT, length, hopLimit)
             yield [header, fragment, piece]
 
-    def send(self, route: Route, etherType: int, buffers: Sequence[bytes]) -> None:
+    def send(self, route: Route, etherType: int, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        Send one packet whose IP header is there already.
+        Send one packet whose IP header is there already, first of C{buffers}.
+
+        @param offload: what is left open behind that header.
         """
+        if offload is not None:
+            offload = behind(offload, len(buffers[0]))
         if route.ethernet is not None:
-            route.ethernet.writeFrame(buffers, route.station, etherType, route.linkSource, route.port)
+            if offload is None:
+                route.ethernet.writeFrame(buffers, route.station, etherType, route.linkSource, route.port)
+            else:
+                route.ethernet.writeFrame(buffers, route.station, etherType, route.linkSource, route.port, offload)
             return
         port = route.port or cast("IPacketTransport | None", self.transport)
         if port is None:
             self.counters["outDiscards"] += 1
-        else:
+        elif offload is None:
             port.writePacket(buffers)
+        else:
+            port.writePacket(buffers, offload)
 
     def _isUnicast(self, packet: Packet) -> bool:
         """

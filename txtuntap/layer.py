@@ -96,6 +96,26 @@ class _Guarded:
             self._layer.packet = before
 
 
+class _Finishing:
+    """
+    The way to a protocol that takes packets as they are on the wire: complete, and one at a time.
+    """
+
+    def __init__(self, layer: Layer, receive: Receiver) -> None:
+        self._layer = layer
+        self._receive = receive
+
+    def __call__(self, packet: Packet) -> None:
+        if packet.offload is None:
+            return self._receive(packet)
+        try:
+            packets = packet.finished()
+        except ValueError as e:
+            return self._layer.dropped(packet, str(e))
+        for each in packets:
+            self._receive(each)
+
+
 class _Each:
     """
     The way to several protocols under one number: each gets the packet as it was.
@@ -347,10 +367,11 @@ class Layer(AbstractDatagramProtocol):
         if not knowsPackets(proto):
             if not callable(getattr(proto, "datagramReceived", None)):
                 raise TypeError(f"{proto!r} has neither packetReceived nor datagramReceived: packets cannot reach it")
-            return _Guarded(self, proto, adapted(proto))
+            return _Finishing(self, _Guarded(self, proto, adapted(proto)))
         receive: Receiver = proto.packetReceived
         ours = type(proto).__module__.startswith(f"{__package__}.")
-        return receive if ours else _Guarded(self, proto, receive)
+        way = receive if ours else _Guarded(self, proto, receive)
+        return way if takesOffload(proto) else _Finishing(self, way)
 
 
 def receiverOr(interface: Any, proto: Any) -> Any:
@@ -378,6 +399,20 @@ def knowsPackets(proto: object) -> bool:
         if "packetReceived" in vars(cls):
             return True
         if "datagramReceived" in vars(cls):
+            return False
+    return False
+
+
+def takesOffload(proto: object) -> bool:
+    """
+    Whether a protocol takes packets that are not finished: L{IPacketReceiver} says how it tells.
+    """
+    if not knowsPackets(proto) or _isItsOwn(proto, "packetReceived"):
+        return False
+    for cls in type(proto).__mro__:
+        if "takesOffload" in vars(cls):
+            return bool(vars(cls)["takesOffload"])
+        if "packetReceived" in vars(cls):
             return False
     return False
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from txtuntap.wire import ipv6
 from txtuntap.wire.address import addressText
+from txtuntap.wire.offload import Offload, fault, finish
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IEthernetTransport, IIPTransport, IPacketTransport
@@ -41,6 +42,8 @@ class Packet:
     @ivar link: where the Ethernet header stands, if C{ethernet} is not L{None}.
     @ivar network: where the IP header stands, once IP has seen it.
     @ivar transport: where the header above IP stands, once IP has seen it.
+    @ivar offload: what is not finished in it (L{Offload<txtuntap.wire.offload.Offload>}, its positions those in
+        C{data}): checksums that need no verifying, or many packets in one; L{None}: it is as it was on the wire.
     @cvar reassembled: whether it came in fragments.
     """
 
@@ -55,6 +58,7 @@ class Packet:
         "link",
         "linkSource",
         "network",
+        "offload",
         "partial",
         "port",
         "start",
@@ -84,6 +88,7 @@ class Packet:
         self.linkSource: bytes | None = None
         self.network = 0
         self.transport = 0
+        self.offload: Offload | None = None
 
     def __bytes__(self) -> bytes:
         """
@@ -112,7 +117,30 @@ class Packet:
         other.linkSource = self.linkSource
         other.network = self.network
         other.transport = self.transport
+        other.offload = self.offload
         return other
+
+    def finished(self) -> list[Packet]:
+        """
+        The packets that this one stands for, as they would be on the wire: itself, if nothing was left open. IP's
+        header has to have been seen.
+
+        @raise ValueError: what is said to be open cannot be: the text is the name to count it under.
+        """
+        offload = self.offload
+        if offload is None:
+            return [self]
+        wrong = fault(self.data, offload, self.network)
+        if wrong is not None:
+            raise ValueError(wrong)
+        packets = []
+        for data in finish(self.data, offload, self.network):
+            packet = self.copy()
+            packet.data = data
+            packet.end = len(data) if offload.isSuperpacket else self.end
+            packet.offload = None
+            packets.append(packet)
+        return packets
 
     def headers(self) -> Packet:
         """
@@ -123,6 +151,7 @@ class Packet:
         kept.transport = kept.start = self.network + (20 if self.version == 4 else 40)
         kept.data = self.data[: kept.start] + self.data[self.transport : self.transport + 8]
         kept.end = len(kept.data)
+        kept.offload = None
         return kept
 
     # What follows is for applications: each reads the header anew, and holds once the layer concerned has seen it.

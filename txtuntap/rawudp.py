@@ -19,6 +19,7 @@ from txtuntap.wire import udp as wire
 from txtuntap.wire.address import addressText, packAddress
 from txtuntap.wire.checksum import FOLD_FROM, fold
 from txtuntap.wire.icmp import Quote
+from txtuntap.wire.offload import UDP, Offload
 from txtuntap.wire.udp import UDPHeader
 
 __all__ = ["Peer", "RawUDPProtocol", "UDPHeader", "UDPTransport"]
@@ -43,10 +44,13 @@ class RawUDPProtocol(Layer):
     Hands datagrams to the C{DatagramProtocol}s added for their destination port, and gives those their transports.
 
     Counters, as in RFC 4113: C{noPorts}, C{inErrors} (lengths that cannot be, no checksum over IPv6), and
-    C{inCsumErrors}; C{outDiscards} (answers that must not be sent, or have no way to go).
+    C{inCsumErrors}, C{inOffloadErrors} (what was left open cannot be); C{outDiscards} (answers that must not be sent,
+    or have no way to go).
 
     @ivar udpProtos: the protocols added: lists by port. To be changed by L{addProto} and L{removeProto}.
     """
+
+    takesOffload = True
 
     def __init__(self, verifyChecksum: bool = True) -> None:
         """
@@ -186,7 +190,14 @@ class RawUDPProtocol(Layer):
             if length < 8 or length > available:
                 return self.dropped(packet, "inErrors")
             packet.end = start + length
-        if check:
+        offload = packet.offload
+        if offload is not None:
+            # The checksum was verified, or nobody has made one yet.
+            if offload.isOpen and (offload.isSuperpacket or offload.checksumStart != start):
+                return self._unfinished(packet, key, offload)
+            if not check and span == 40 and self._verify and not offload.isOpen:
+                return self.dropped(packet, "inErrors")
+        elif check:
             if self._verify:
                 total = _number(data[first : packet.end], "big")
                 if length & 1:
@@ -203,6 +214,7 @@ class RawUDPProtocol(Layer):
             if flow is None:
                 return self.dropped(packet, "noPorts")
         elif (
+            # As isWayOf() has it.
             packet.linkSource != flow.linkSource or packet.ethernet is not flow.ethernet or packet.port is not flow.port
         ):
             flow.cameFrom(packet)
@@ -214,14 +226,14 @@ class RawUDPProtocol(Layer):
             transport.deliver(packet, flow)
         else:
             # As deliver() does: a call less for one datagram after another from the same peer.
-            before = transport.packet
-            transport.packet = packet
+            before = transport.current
+            transport.current = packet
             try:
                 transport.protocol.datagramReceived(data[start + 8 : packet.end], flow.peer)
             except Exception:
                 transport.failures.failed(packet.time, "datagramReceived")
             finally:
-                transport.packet = before
+                transport.current = before
 
     def datagramReceived(  # type: ignore[override]
         self,
@@ -310,10 +322,37 @@ class RawUDPProtocol(Layer):
             if transport.listening:
                 transport.deliver(packet.copy(), flow)
 
+    def _unfinished(self, packet: Packet, key: bytes, offload: Offload) -> None:
+        """
+        Many datagrams in one, or one whose sum goes over something else. What an application gets of many is cut out of
+        the one; for all else, each of them is made as it would be on the wire.
+        """
+        start = packet.start
+        if offload.type == UDP and offload.size and offload.checksumStart == start:
+            flow = self._flows.get(key) or self._newFlow(packet, key)
+            if flow is not None and flow.transport is not None and flow.transport.takes(flow):
+                if not flow.isWayOf(packet):
+                    flow.cameFrom(packet)
+                packet.start = start + 8
+                return flow.transport.deliverMany(packet, flow, offload.size)
+        self._deliverFinished(packet)
+
+    def _deliverFinished(self, packet: Packet) -> None:
+        try:
+            packets = packet.finished()
+        except ValueError as e:
+            return self.dropped(packet, str(e))
+        for each in packets:
+            self.packetReceived(each)
+
     def _unusual(self, packet: Packet) -> None:
         """
         A datagram with IP options or extension headers: as L{packetReceived}, but its addresses stand elsewhere.
         """
+        if packet.offload is not None:
+            if packet.offload.isOpen:
+                return self._deliverFinished(packet)
+            packet.offload = None
         _, _, length, check = wire.HEADER.unpack_from(packet.data, packet.start)
         if length < wire.HEADER_LENGTH or length > packet.end - packet.start:
             return self.dropped(packet, "inErrors")

@@ -9,6 +9,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
 from constantly import FlagConstant, Flags
@@ -24,19 +25,22 @@ from zope.interface import implementer
 from txtuntap.adapters import deviceReceiver
 from txtuntap.device import EBADFD, TAP, TUN, interfaceName, ioctl
 from txtuntap.interfaces import (
+    IBatchTransport,
     IDevice,
     IEthernetProtocol,
-    IPacketTransport,
     IRawDatagramProtocol,
     IRawPacketProtocol,
 )
 from txtuntap.ip import IPProtocol
-from txtuntap.layer import FailureLog, Receiver, connect, disconnect, knowsPackets
+from txtuntap.layer import FailureLog, Receiver, connect, disconnect, knowsPackets, takesOffload
+from txtuntap.packet import Packet
 from txtuntap.rawudp import RawUDPProtocol
 from txtuntap.wire import udp
+from txtuntap.wire.offload import Offload, fault, finish, networkStart, segments
 
 if TYPE_CHECKING:
     from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
+    from txtuntap.train import Train
 
 __all__ = ["InterfaceLost", "TunnelAddress", "TunnelFlags", "TuntapPort"]
 
@@ -57,6 +61,18 @@ class TunnelFlags(Flags):  # type: ignore[misc]
     IFF_ONE_QUEUE = FlagConstant(ioctl.IFF_ONE_QUEUE)
     IFF_VNET_HDR = FlagConstant(ioctl.IFF_VNET_HDR)
     IFF_TUN_EXCL = FlagConstant(ioctl.IFF_TUN_EXCL)
+
+
+#: Why a packet is not sent, where the kernel says so by a number.
+_OUT_COUNTERS = {
+    errno.EIO: "outLinkDown",
+    errno.EAGAIN: "outDiscards",
+    errno.ENOBUFS: "outDiscards",
+    errno.ENOMEM: "outDiscards",
+}
+
+#: Of UDP and TCP.
+_LONGEST_HEADER = 60
 
 
 @implementer(IAddress)
@@ -97,13 +113,19 @@ class InterfaceLost(ConnectionLost):
     MESSAGE = "The network interface is gone"
 
 
-@implementer(IListeningPort, IPacketTransport)
+@implementer(IListeningPort, IBatchTransport)
 class TuntapPort(abstract.FileDescriptor):
     """
     Attaches a protocol to a TUN or TAP device through the reactor.
 
+    With offload, many datagrams come in one read and leave in one write, and checksums are the kernel's business. How
+    much of that there is, the port agrees with the device when it starts (C{device.offloads}). A protocol that does not
+    take it (L{IPacketReceiver<txtuntap.interfaces.IPacketReceiver>} tells how one says so) gets packets as on the wire.
+
     Counters, as in RFC 2863: C{inPackets}, C{inOctets}, C{outPackets}, C{outOctets}, C{outErrors} (the kernel refused
-    it), C{outLinkDown}, C{outDiscards} (the port was not listening); and C{protocolFailures}.
+    it), C{outLinkDown}, C{outDiscards} (the port was not listening, or the kernel had no room); C{protocolFailures};
+    and C{inSuperpackets} and C{outSuperpackets} (many in one: above they count as the many), C{inOffloadErrors} and
+    C{inUnknownOffloads} (what was left open cannot be, or is of a kind that nobody knows).
 
     @ivar interface: the name of the interface; once listening, the one the kernel gave it.
     @ivar protocol: the protocol given.
@@ -130,6 +152,7 @@ class TuntapPort(abstract.FileDescriptor):
         device: IDevice | None = None,
         protocolInformation: bool = False,
         monitor: InterfaceMonitor | None = None,
+        offload: bool | None = None,
     ) -> None:
         """
         @param interface: a name of at most 15 bytes, made if there is none such; C{tap%d} takes the next free number.
@@ -141,6 +164,9 @@ class TuntapPort(abstract.FileDescriptor):
         @param monitor: what tells that the interface is renamed, has another MTU, or is set up: its name and C{mtu}
             follow, and the protocol is told. It is started and stopped by whoever made it.
         @param protocolInformation: have the kernel send four octets of flags and EtherType with each packet.
+        @param offload: whether packets come and go as few large ones, with checksums left to the kernel. L{None}: as
+            far as the kernel can and C{proto} takes it; L{False}: not at all; L{True}: it has to be so. What C{proto}
+            does not take is then cut for it.
 
         @raise TypeError: C{proto} is none of these.
         @raise ValueError: C{interface} is no name, or C{device} of the wrong kind.
@@ -164,6 +190,16 @@ class TuntapPort(abstract.FileDescriptor):
         self.ethernet = int(mode == TAP)
         self.device = device
         self.maxPacketSize = maxPacketSize
+        self._takesOffload = takesOffload(self._top)
+        self._offload = offload if self._takesOffload or offload else False
+        self._reading = False
+        # While many datagrams in one are being delivered, answers to them are collected.
+        self._answering = False
+        # The way that the latest datagram of this turn went.
+        self._lately = b""
+        self._train: Train | None = None
+        self._batches: set[_Batch] = set()
+        self._turnEnd: IDelayedCall | None = None
         self._monitor = monitor
         self._unsubscribe: Callable[[], None] | None = None
         self.counters: Counter[str] = Counter()
@@ -193,7 +229,7 @@ class TuntapPort(abstract.FileDescriptor):
         try:
             if self.connected:
                 raise OSError(errno.EBUSY, "this port is listening already")
-            self.device.open()
+            self.device.open(self._offload)
         except OSError as e:
             kind = "tap" if self._mode is TunnelFlags.IFF_TAP else "tun"
             raise CannotListenError(kind, os.fsdecode(self.interface), e) from e
@@ -362,17 +398,27 @@ class TuntapPort(abstract.FileDescriptor):
         maxPacketSize = self.maxPacketSize
         maxPackets = self.maxPackets
         maxThroughput = self.maxThroughput
+        takesOffload = self._takesOffload
         now = self.reactor.seconds()
-        packets = octets = 0
+        reads = octets = cut = 0
+        self._reading = True
+        self._lately = b""
         try:
-            while packets < maxPackets and octets < maxThroughput and not self.disconnecting:
+            while reads < maxPackets and octets < maxThroughput and not self.disconnecting:
                 packet = receive(maxPacketSize)
                 if packet is None:
                     break
-                packets += 1
-                octets += packet.end - packet.start
+                reads += 1
+                length = packet.end - packet.start
+                octets += length
                 packet.port = self
                 packet.time = now
+                offload = packet.offload
+                if offload is not None and (
+                    offload.isSuperpacket or packet.end < offload.least or length > maxPacketSize or not takesOffload
+                ):
+                    cut += self._offloadReceived(packet, offload) - 1
+                    continue
                 try:
                     deliver(packet)
                 except Exception:
@@ -382,9 +428,51 @@ class TuntapPort(abstract.FileDescriptor):
                 return self._lost(e)
             raise
         finally:
-            self.counters["inPackets"] += packets
+            self._reading = False
+            if not self._batches:
+                self.release()
+            self.counters["inPackets"] += reads + cut
             self.counters["inOctets"] += octets
         return None
+
+    def _offloadReceived(self, packet: Packet, offload: Offload) -> int:
+        """
+        A packet has come that cannot go up as it is, or not without a look at it: it is many in one, or too long, or
+        the protocol takes none that is not finished.
+
+        @return: how many packets it is.
+        """
+        headers = offload.checksumStart - packet.start
+        count = 1
+        longest = len(packet)
+        if offload.isSuperpacket:
+            packet.network = networkStart(packet.data, packet.start) if self.ethernet else packet.start
+        wrong = fault(packet.data, offload, packet.network or packet.start)
+        if wrong is not None:
+            self.counters[wrong] += 1
+            return 1
+        if offload.isSuperpacket:
+            self.counters["inSuperpackets"] += 1
+            count = segments(len(packet.data), offload)
+            longest = headers + _LONGEST_HEADER + offload.size
+        if self._takesOffload and longest <= self.maxPacketSize:
+            before, self._answering = self._answering, offload.isSuperpacket
+            self._deliver(packet)
+            self._answering = before
+            return count
+        for each in packet.finished():
+            if len(each) > self.maxPacketSize:
+                each.partial = True
+                each.end = each.start + self.maxPacketSize
+                each.data = each.data[: each.end]
+            self._deliver(each)
+        return count
+
+    def _deliver(self, packet: Packet) -> None:
+        try:
+            self._receive(packet)
+        except Exception:
+            self._failures.failed(packet.time, "datagramReceived")
 
     def _readSoon(self) -> None:
         """
@@ -439,23 +527,96 @@ class TuntapPort(abstract.FileDescriptor):
         """
         return self.device.offloads
 
-    def writePacket(self, buffers: Sequence[bytes], offload: None = None) -> None:
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        Send one packet: see L{IPacketTransport.writePacket}.
+        Send one packet: see L{IPacketTransport.writePacket}. What the device does not finish is finished here.
         """
-        if offload is not None:
-            raise ValueError("this port offers no offload: a packet written to it is complete")
+        if self._train is not None:
+            self.release()
         counters = self.counters
         if not self.connected:
             counters["outDiscards"] += 1
             return
+        if offload is not None and offload.features & ~self.device.offloads:
+            return self._writeFinished(b"".join(buffers), offload)
         try:
-            octets = self.device.send(buffers)
+            octets = self.device.send(buffers) if offload is None else self.device.send(buffers, offload)
         except OSError as e:
-            counters["outLinkDown" if e.errno == errno.EIO else "outErrors"] += 1
+            counters[_OUT_COUNTERS.get(e.errno or 0, "outErrors")] += 1
+            return
+        counters["outOctets"] += octets
+        if offload is not None and offload.isSuperpacket:
+            counters["outSuperpackets"] += 1
+            counters["outPackets"] += segments(octets, offload)
         else:
             counters["outPackets"] += 1
-            counters["outOctets"] += octets
+
+    def _writeFinished(self, data: bytes, offload: Offload) -> None:
+        network = networkStart(data) if self.ethernet else 0
+        if fault(data, offload, network) is not None:
+            self.counters["outErrors"] += 1
+            return
+        for packet in finish(data, offload, network):
+            self.writePacket([packet])
+
+    def batch(self) -> AbstractContextManager[None]:
+        """
+        Within it, datagrams to one destination may leave as one: see L{IBatchTransport.batch}.
+        """
+        return _Batch(self)
+
+    def collects(self, way: bytes) -> bool:
+        """
+        Whether a datagram may wait: see L{IBatchTransport.collects}. The first one of a turn does not, but for answers
+        to many in one.
+        """
+        if self._answering or self._batches:
+            return True
+        if not self._reading:
+            return False
+        before, self._lately = self._lately, way
+        return before == way
+
+    def hold(self, train: Train) -> None:
+        """
+        Have datagrams wait: see L{IBatchTransport.hold}.
+        """
+        self.release()
+        self._train = train
+
+    def release(self) -> None:
+        """
+        Have what waits leave: see L{IBatchTransport.release}.
+        """
+        train, self._train = self._train, None
+        if train is not None:
+            train.leave()
+
+    def batchBegins(self, batch: _Batch) -> None:
+        """
+        A L{batch} has been entered.
+        """
+        if not self._batches and not self._reading:
+            # A coroutine may wait within it. What it has written does not.
+            self._turnEnd = self.reactor.callLater(0, self._turnEnds)
+        self._batches.add(batch)
+
+    def batchEnds(self, batch: _Batch) -> None:
+        """
+        It has been left.
+        """
+        self._batches.discard(batch)
+        if not self._batches:
+            if not self._reading:
+                self.release()
+            if self._turnEnd is not None:
+                self._turnEnd.cancel()
+                self._turnEnd = None
+
+    def _turnEnds(self) -> None:
+        self._turnEnd = None
+        self._batches.clear()
+        self.release()
 
     def write(self, data: bytes) -> int | None:  # type: ignore[override]
         """
@@ -465,6 +626,8 @@ class TuntapPort(abstract.FileDescriptor):
 
         @raise OSError: the device refused the packet, or the port is not listening.
         """
+        if self._train is not None:
+            self.release()
         try:
             octets = self.device.send([data])
         except OSError as e:
@@ -493,6 +656,21 @@ class TuntapPort(abstract.FileDescriptor):
         The interface this port is on.
         """
         return TunnelAddress(self._mode, self.interface)
+
+
+class _Batch:
+    """
+    While it is entered, a port collects datagrams.
+    """
+
+    def __init__(self, port: TuntapPort) -> None:
+        self._port = port
+
+    def __enter__(self) -> None:
+        self._port.batchBegins(self)
+
+    def __exit__(self, *ignored: object) -> None:
+        self._port.batchEnds(self)
 
 
 def _stackOn(proto: Any) -> tuple[Any, int]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 import errno
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
@@ -16,12 +17,14 @@ from twisted.internet.interfaces import IListeningPort, IMulticastTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from txtuntap.interfaces import IIPTransport
+from txtuntap.interfaces import IBatchTransport, IIPTransport
 from txtuntap.multicast import MulticastTransport
 from txtuntap.packet import Packet
 from txtuntap.routing import Route
+from txtuntap.train import OPEN, Train
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isHost, isMulticast, packAddress
+from txtuntap.wire.offload import CSUM, USO
 
 if TYPE_CHECKING:
     from txtuntap.rawudp import RawUDPProtocol
@@ -82,6 +85,12 @@ class Flow:
         self.linkSource = packet.linkSource
         self._route: Route | None = None
 
+    def isWayOf(self, packet: Packet) -> bool:
+        """
+        Whether C{packet} came the way that is noted.
+        """
+        return packet.linkSource == self.linkSource and packet.ethernet is self.ethernet and packet.port is self.port
+
     def isFor(self, protocol: DatagramProtocol) -> bool:
         """
         Whether a protocol is among those that get them.
@@ -116,8 +125,8 @@ class UDPTransport(MulticastTransport):
     @ivar listening: whether it is on its port, and has not been taken off.
     @ivar shared: whether others may be on the port too.
     @ivar latest: the flow of the latest datagram.
-    @ivar packet: the packet just being delivered (L{Packet<txtuntap.packet.Packet>}), or L{None}: its C{dest},
-        C{hopLimit}, C{linkSource} and C{time} tell what C{datagramReceived} does not.
+    @ivar current: the packet with the datagram just being delivered, perhaps among others.
+    @ivar train: the datagrams that wait to leave.
     """
 
     def __init__(self, udp: RawUDPProtocol, port: int, protocol: DatagramProtocol, interface: bytes = b"") -> None:
@@ -125,7 +134,11 @@ class UDPTransport(MulticastTransport):
         self.port = port
         self.interface = interface
         self.protocol = protocol
-        self.packet: Packet | None = None
+        self.current: Packet | None = None
+        # Where in it that datagram stands, if it is one of many, and all of these once somebody has asked.
+        self._at = 0
+        self._pieces: list[Packet] = []
+        self.train: Train | None = None
         self.listening = True
         self.shared = False
         self.failures = udp.failuresOf(protocol)
@@ -148,22 +161,69 @@ class UDPTransport(MulticastTransport):
             return True
         return len(interface) == len(dest) and (not any(interface) or not isHost(dest) or self._isBroadcast(dest))
 
+    @property
+    def packet(self) -> Packet | None:
+        """
+        The packet with the datagram just being delivered, as on the wire, or L{None}: its C{dest}, C{hopLimit},
+        C{linkSource} and C{time} tell what C{datagramReceived} does not.
+        """
+        current = self.current
+        if current is None or current.offload is None:
+            return current
+        if not current.offload.isSuperpacket:
+            return current.finished()[0]
+        if not self._pieces:
+            self._pieces = current.finished()
+        return self._pieces[(self._at - current.start) // current.offload.size]
+
+    def takes(self, flow: Flow) -> bool:
+        """
+        Whether the datagrams of a flow are for the application: one that is connected gets those of its peer alone.
+        """
+        if flow is not self.latest:
+            if self._connected is not None and flow.peer != self._connected:
+                return False
+            self._remember(flow)
+        return True
+
     def deliver(self, packet: Packet, flow: Flow) -> None:
         """
         Hand the application a datagram: C{packet}, from C{start} to C{end}.
         """
-        if flow is not self.latest:
-            if self._connected is not None and flow.peer != self._connected:
-                return self._udp.dropped(packet, "noPorts")
-            self._remember(flow)
-        before = self.packet
-        self.packet = packet
+        if not self.takes(flow):
+            return self._udp.dropped(packet, "noPorts")
+        before = self.current
+        self.current = packet
         try:
             self.protocol.datagramReceived(packet.data[packet.start : packet.end], flow.peer)
         except Exception:
             self.failures.failed(packet.time, "datagramReceived")
         finally:
-            self.packet = before
+            self.current = before
+
+    def deliverMany(self, packet: Packet, flow: Flow, size: int) -> None:
+        """
+        Hand the application the datagrams of a superpacket, for as long as it L{takes} them.
+
+        @param size: octets in each of them but the last.
+        """
+        data = packet.data[: packet.end]
+        peer = flow.peer
+        before = self.current, self._at, self._pieces
+        self.current = packet
+        self._pieces = []
+        try:
+            for at in range(packet.start, packet.end, size):
+                self._at = at
+                try:
+                    self.protocol.datagramReceived(data[at : at + size], peer)
+                except Exception:
+                    self.failures.failed(packet.time, "datagramReceived")
+                if self.latest is not flow and not (self.listening and self.takes(flow)):
+                    # It has stopped, or has connected to somebody else.
+                    break
+        finally:
+            self.current, self._at, self._pieces = before
 
     def refused(self, peer: tuple[str, int]) -> None:
         """
@@ -190,12 +250,17 @@ class UDPTransport(MulticastTransport):
         @raise OSError: there is no way to C{addr}, as L{IIPTransport.write}; or it is a broadcast, and those have not
             been allowed (C{EACCES}).
         """
+        train = self.train
+        if train is not None and addr == train.addr and train.add(packet):
+            return
         if self._connected is not None:
             if addr is not None and tuple(addr) != self._connected:
                 raise ValueError(f"this transport is connected to {self._connected}, it cannot write to {addr!r}")
-            addr = self._connected
+            written, addr = addr, self._connected
         elif addr is None:
             raise ValueError("this transport is not connected: give write() an address")
+        else:
+            written = addr
         flow = self._flows.get((addr[0], addr[1]))
         if flow is None and isinstance(addr, Peer) and addr.flow.isFor(self.protocol):
             flow = addr.flow
@@ -211,7 +276,7 @@ class UDPTransport(MulticastTransport):
             localPort = flow.localPort
             if ip is not None and port:
                 route = flow.routeBack(ip)
-                if route is not None and self.packet is None:
+                if route is not None and self.current is None:
                     route = ip.knownStation(route)
             limit = wire.MAX_PAYLOAD[16 if ":" in flow.peer[0] else 4]
         else:
@@ -231,12 +296,45 @@ class UDPTransport(MulticastTransport):
             self._udp.counters["outDiscards"] += 1
             return
         payload = bytes(packet)
-        header = wire.packHeader(route.source, route.dest, localPort, port, payload)
-        self._udp.wrote(route.source + route.dest + header[:4])
+        below = None if toGroup else ip.port(route)
+        offloads = 0 if below is None else below.offloads
+        if below is None or not offloads & CSUM:
+            header = wire.packHeader(route.source, route.dest, localPort, port, payload)
+        else:
+            header = wire.packOpenHeader(route.source, route.dest, localPort, port, len(payload))
+        way = route.source + route.dest + header[:4]
+        self._udp.wrote(way)
         if toGroup:
             self._outputToGroup(ip, route, [header, payload])
-        else:
+        elif below is None or not offloads & CSUM:
             ip.output(route, wire.PROTOCOL, [header, payload])
+        elif (
+            payload
+            and offloads & USO
+            and (collecting := cast(IBatchTransport, below)).collects(way)
+            and len(payload) + len(header) <= ip.room(route)
+        ):
+            self.train = Train(self, ip, collecting, route, (localPort, port), written, payload)
+            collecting.hold(self.train)
+        else:
+            ip.output(route, wire.PROTOCOL, [header, payload], offload=OPEN)
+
+    def batch(self) -> AbstractContextManager[None]:
+        """
+        Within it, datagrams that are written to one destination one after another leave together, as far as the device
+        can do that: up to 128 of one size (the last may be shorter), in one system call. What waits is never more than
+        what one datagram of IP can carry, 64 KiB; it leaves at the end, and no later than at that of this turn of the
+        reactor.
+
+            with self.transport.batch():
+                for datagram in datagrams:
+                    self.transport.write(datagram, address)
+        """
+        ip = self._udp.ip
+        below = None if ip is None else ip.bottom
+        if below is None or not below.offloads & USO:
+            return nullcontext()
+        return cast(IBatchTransport, below).batch()
 
     def writeSequence(self, seq: Iterable[bytes], addr: tuple[str, int] | None = None) -> None:
         """
@@ -255,6 +353,8 @@ class UDPTransport(MulticastTransport):
         if self._connected is not None:
             raise RuntimeError("already connected, reconnecting is not currently supported")
         dest, port = self._parse(host, port)
+        if self.train is not None:
+            self.train.end()
         self._connected = (addressText(dest), port)
         self.latest = None
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -38,17 +39,17 @@ def test_theKernelMakesTheSame(namespace: Namespace, mode: int, version: int) ->
             # Linux drops one segment with options: it takes these for payload, and then finds too little.
             if size >= 8 and not (payload <= size and options):
                 kind = tcp | (ECN if flags & CWR else 0)
-                made.append((packet, offload._replace(type=kind), network, f"TCP {payload} by {size}, {flags:#x}"))
+                made.append((packet, replace(offload, type=kind), network, f"TCP {payload} by {size}, {flags:#x}"))
     for kind in UDP, tcp:
         packet, offload, network = superpacket(version, kind, b"only the sum", 12, link=link)
-        made.append((packet, offload._replace(type=NONE, size=0), network, "a checksum"))
+        made.append((packet, replace(offload, type=NONE, size=0), network, "a checksum"))
     with LinuxDevice("tt0", mode) as device, socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         setUp("tt0")
         sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         for packet, offload, network, what in made:
             while device.receive():
                 pass
-            sender.sendto(offload.pack() + packet, ("tt0", etherType))
+            sender.sendto(offload.packed + packet, ("tt0", etherType))
             expected = finish(packet, offload, network)
             assert _received(device, len(expected), packet, network) == expected, what
 

@@ -18,6 +18,7 @@ from txtuntap.testing import TAP, TUN, MemoryDevice
 from txtuntap.wire import ndp
 from txtuntap.wire.address import LINK_BROADCAST, packAddress
 from txtuntap.wire.arp import ARP, REPLY, REQUEST
+from txtuntap.wire.offload import Offload
 
 from .link import NOBODY, OTHER, OWN, PEER, LinkTestCase, arpFrame, arps, discovery, frame, messages
 
@@ -236,8 +237,8 @@ class Cable(MemoryDevice):
 
     other: MemoryDevice
 
-    def send(self, buffers: Sequence[bytes]) -> int:
-        sent = super().send(buffers)
+    def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
+        sent = super().send(buffers, offload)
         self.other.deliver(self.sent[-1])
         return sent
 

@@ -5,6 +5,7 @@ Tests for L{txtuntap.wire.offload}. That the kernel makes the same of a superpac
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -17,6 +18,7 @@ from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import checksum, onesSum
 from txtuntap.wire.offload import (
     ECN,
+    HEADER,
     HEADER_LENGTH,
     MAX_DATAGRAMS,
     MIN_TCP_SEGMENT,
@@ -107,8 +109,8 @@ def segmentsOf(packets: list[bytes], network: int, version: int, isUDP: bool) ->
 class OffloadTests(SynchronousTestCase):
     def test_packed(self) -> None:
         offload = Offload(1, UDP, 28, 1400, 20, 6)
-        self.assertEqual(len(offload.pack()), HEADER_LENGTH)
-        self.assertEqual(Offload.unpack(offload.pack() + b"rest"), offload)
+        self.assertEqual(len(offload.packed), HEADER_LENGTH)
+        self.assertEqual(Offload.unpack(offload.packed + b"rest"), offload)
         self.assertRaises(ValueError, Offload.unpack, bytes(HEADER_LENGTH - 1))
 
     def test_whatIsFinishedIsLeft(self) -> None:
@@ -118,7 +120,7 @@ class OffloadTests(SynchronousTestCase):
         for version in ENDS:
             for kind in UDP, TCP4 if version == 4 else TCP6:
                 packet, offload, network = superpacket(version, kind, b"hello", 5)
-                offload = offload._replace(type=NONE, size=0)
+                offload = replace(offload, type=NONE, size=0)
                 self.assertIsNone(fault(packet, offload, network))
                 ((_, payload),) = segmentsOf(finish(packet, offload, network), network, version, kind == UDP)
                 self.assertEqual(payload, b"hello")
@@ -126,7 +128,7 @@ class OffloadTests(SynchronousTestCase):
     def test_aChecksumOfZeroIsTheOtherZero(self) -> None:
         packet, offload, _ = superpacket(4, UDP, b"\0\0", 2)
         start = offload.checksumStart
-        open_ = offload._replace(type=NONE)
+        open_ = replace(offload, type=NONE)
         total = onesSum(packet[start:])
         packet = packet[:-2] + (-total % 0xFFFF).to_bytes(2, "big")
         self.assertEqual(finish(packet, open_)[0][start + 6 : start + 8], b"\xff\xff")
@@ -161,7 +163,7 @@ class OffloadTests(SynchronousTestCase):
                 assert header[13] == wanted
 
     def refused(self, name: str, packet: bytes, offload: Offload, network: int = 0, **changes: Any) -> None:
-        self.assertEqual(fault(packet, offload._replace(**changes), network), name)
+        self.assertEqual(fault(packet, replace(offload, **changes), network), name)
 
     def test_forged(self) -> None:
         for version in ENDS:
@@ -192,7 +194,7 @@ class OffloadTests(SynchronousTestCase):
                 self.refused(wrong, packet[:10], offload)
                 self.refused(wrong, b"", offload)
         packet, offload, _ = superpacket(4, TCP4, bytes(1000), 100)
-        self.assertIsNone(fault(packet, offload._replace(type=TCP4 | ECN)))
+        self.assertIsNone(fault(packet, replace(offload, type=TCP4 | ECN)))
         start = offload.checksumStart + 12
         for length in 0, 4:
             self.refused("inOffloadErrors", packet[:start] + bytes([length << 4]) + packet[start + 1 :], offload)
@@ -209,7 +211,7 @@ class OffloadTests(SynchronousTestCase):
         packet, offload, network = made
         at = data.draw(st.integers(0, offload.headerLength - 1))
         packet = packet[:at] + bytes([data.draw(st.integers(0, 255))]) + packet[at + 1 :]
-        fields = list(offload)
+        fields = list(HEADER.unpack(offload.packed))
         fields[data.draw(st.integers(0, 5))] = data.draw(st.integers(0, 255) | st.integers(0, 0xFFFF))
         fields[:2] = [each & 0xFF for each in fields[:2]]
         forged = Offload(*fields)

@@ -71,7 +71,7 @@ class HelpedDevice(LinuxDevice):
             from twisted.internet import reactor
         return deferToThreadPool(reactor, reactor.getThreadPool(), self._ask)
 
-    def open(self) -> None:
+    def open(self, offload: bool | None = False) -> None:
         """
         Have the device from the helper.
 
@@ -80,7 +80,7 @@ class HelpedDevice(LinuxDevice):
         if self._lease is None:
             self._ask()
         try:
-            super().open()
+            super().open(offload)
         except BaseException:
             self.close()
             raise

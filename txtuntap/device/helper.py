@@ -270,7 +270,8 @@ class Helper(Factory):
                 asked.name, asked.mode, exclusive=exclusive, node=self._node, namespace=self._namespace
             )
             try:
-                device.open()
+                # Only who attaches a descriptor can have offload on it. Whether it is used says who gets it.
+                device.open(offload=None)
             except OSError as e:
                 if not exclusive or e.errno != errno.EBUSY:
                     raise

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from zope.interface import implementer
 
@@ -26,6 +26,7 @@ from txtuntap.device.ioctl import (
     SIOCGIFHWADDR,
     SIOCGIFMTU,
     TUN_PKT_STRIP,
+    TUNGETFEATURES,
     TUNGETIFF,
     TUNSETCARRIER,
     TUNSETGROUP,
@@ -39,6 +40,7 @@ from txtuntap.device.ioctl import (
 from txtuntap.device.namespace import Namespace, inNamespace
 from txtuntap.interfaces import IDevice
 from txtuntap.packet import Packet
+from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO, Offload, behind
 
 NODE = b"/dev/net/tun"
 
@@ -48,8 +50,14 @@ _IFREQ = struct.Struct("16sH")
 _FLAGS = struct.Struct("=H")
 _INFORMATION_LENGTH = 4
 
-#: C{struct virtio_net_hdr}, without what newer versions add.
-_VNET_LENGTH = 10
+#: All that is offloaded, and what kernels before 6.2 know of it.
+_OFFLOADS = CSUM | TSO4 | TSO6 | TSO_ECN | USO, CSUM | TSO4 | TSO6 | TSO_ECN
+
+#: The most octets in one packet: 64 KiB that IP has at most, and the headers before that.
+_MOST = 65600
+
+#: Headers of offload that are remembered, unpacked: a flow has two or three of them.
+_MAX_HEADERS = 256
 
 
 class RealSystem:
@@ -82,9 +90,9 @@ class LinuxDevice:
     @ivar mtu: the interface's, when it was opened.
     @ivar namespace: the network namespace it is opened in; L{None}: this one.
     @ivar linkAddress: that of the kernel's end of a tap, when it was opened; L{None} for a tun.
+    @ivar offloads: what the kernel finishes for us, and leaves to us: C{CSUM}, C{TSO4} and so on of
+        L{wire.offload<txtuntap.wire.offload>}.
     """
-
-    offloads = 0
 
     def __init__(
         self,
@@ -126,11 +134,15 @@ class LinuxDevice:
         self._node = os.fsencode(node)
         self.namespace = namespace
         self._adopted = descriptor
+        self._offload: bool | None = False
         self._system: Any = RealSystem if system is None else system
         self._read = self._system.read
         self._fileno = -1
         # Octets of headers of the device's own before each packet.
         self._before = _INFORMATION_LENGTH * protocolInformation
+        self.offloads = 0
+        # What the last of them say, if those of offload are among them.
+        self._offloadOf: dict[bytes, Offload | None] | None = None
 
     def __enter__(self) -> LinuxDevice:
         if self._fileno < 0:
@@ -144,12 +156,13 @@ class LinuxDevice:
         kind = "tap" if self.mode == TAP else "tun"
         return f"<LinuxDevice {kind} {self.name} {'open' if self._fileno >= 0 else 'closed'}>"
 
-    def open(self) -> None:
+    def open(self, offload: bool | None = False) -> None:
         """
         Attach to the interface: see L{IDevice.open}.
         """
         if self._fileno >= 0:
             raise OSError(errno.EBUSY, f"{self.name} is open already")
+        self._offload = offload
         inNamespace(self.namespace, self._open)
 
     def _open(self) -> None:
@@ -190,18 +203,39 @@ class LinuxDevice:
         """
         Take the next packet: see L{IDevice.receive}.
         """
-        if self._before:
-            return self._receiveBehind(self._before, maxPacketSize)
+        before = self._before
+        offloadOf = self._offloadOf
+        if offloadOf is None:
+            room = before + maxPacketSize
+        else:
+            room = before + (maxPacketSize if maxPacketSize > _MOST else _MOST)
         try:
             # The kernel cuts what does not fit without a word: one octet more tells.
-            data = self._read(self._fileno, maxPacketSize + 1)
+            data = self._read(self._fileno, room + 1)
         except (BlockingIOError, InterruptedError):
             return None
-        if len(data) > maxPacketSize:
-            return Packet(data[:maxPacketSize], partial=True)
-        return Packet(data) if data else None
+        if not before:
+            if len(data) > maxPacketSize:
+                return Packet(data[:maxPacketSize], partial=True)
+            return Packet(data) if data else None
+        if len(data) < before:
+            return None
+        packet = Packet(data, before)
+        if self._information:
+            self._readInformation(packet)
+        if offloadOf is not None:
+            header = data[before - HEADER_LENGTH : before]
+            try:
+                packet.offload = offloadOf[header]
+            except KeyError:
+                packet.offload = self._unpack(header)
+        if len(data) - before > maxPacketSize and packet.offload is None:
+            packet.partial = True
+            packet.data = data[: before + maxPacketSize]
+            packet.end = before + maxPacketSize
+        return packet
 
-    def send(self, buffers: Sequence[bytes]) -> int:
+    def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
         """
         Send one packet: see L{IDevice.send}.
         """
@@ -209,6 +243,8 @@ class LinuxDevice:
         before = self._before
         if before:
             information = _FLAGS.pack(0) + self._etherType(data) if self._information else b""
+            if offload is not None:
+                information += offload.packed
             data = information.ljust(before, b"\0") + data
         while True:
             try:
@@ -233,17 +269,13 @@ class LinuxDevice:
             flags = self._flags(fileno)
         if not flags:
             # A system that stands in for the real one need not know more.
+            if self._offload:
+                raise OSError(errno.ENOTSUP, f"{self.name} has no offload: ask for none (offload=None or False)")
             return
         if flags & (IFF_TUN | IFF_TAP) != self.mode:
             wanted, kind = ("tap", "tun") if self.mode == TAP else ("tun", "tap")
             raise OSError(errno.EINVAL, f"{self.name} is a {kind}, not a {wanted}: give a protocol for a {kind}")
-        ioctl = self._system.ioctl
-        ioctl(fileno, TUNSETOFFLOAD, 0)
-        self._before = _INFORMATION_LENGTH * self._information
-        if flags & IFF_VNET_HDR:
-            # Nothing is offloaded, so its headers are empty; but they are there.
-            ioctl(fileno, TUNSETVNETHDRSZ, struct.pack("i", _VNET_LENGTH))
-            self._before += _VNET_LENGTH
+        self._agree(fileno, bool(flags & IFF_VNET_HDR))
         if self._system is RealSystem:
             try:
                 self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
@@ -251,6 +283,33 @@ class LinuxDevice:
                 # Of one that was opened elsewhere, the interface may be in another network namespace, too.
                 if not adopted:
                     raise
+
+    def _agree(self, fileno: int, hasHeaders: bool) -> None:
+        """
+        Settle with the device what is offloaded.
+
+        @param hasHeaders: whether packets come with headers for that.
+        """
+        ioctl = self._system.ioctl
+        self._before = _INFORMATION_LENGTH * self._information
+        self._offloadOf = None
+        self.offloads = 0
+        if hasHeaders:
+            ioctl(fileno, TUNSETVNETHDRSZ, struct.pack("i", HEADER_LENGTH))
+            self._before += HEADER_LENGTH
+            self._offloadOf = {}
+        wanted = _OFFLOADS if hasHeaders and self._offload is not False else ()
+        for offloads in *wanted, 0:
+            try:
+                ioctl(fileno, TUNSETOFFLOAD, offloads)
+            except OSError as e:
+                if e.errno != errno.EINVAL or not offloads:
+                    raise
+            else:
+                self.offloads = offloads
+                break
+        if self._offload and not self.offloads:
+            raise OSError(errno.ENOTSUP, f"{self.name} has no offload: ask for none (offload=None or False)")
 
     def _flags(self, fileno: int) -> int:
         """
@@ -269,6 +328,8 @@ class LinuxDevice:
         """
         flags = self.mode | self._wanted | (0 if self._information else IFF_NO_PI)
         ioctl = self._system.ioctl
+        if self._offload is not False:
+            flags |= self._features(fileno) & IFF_VNET_HDR
         try:
             try:
                 result = ioctl(fileno, TUNSETIFF, _IFREQ.pack(self._asked, flags))
@@ -280,6 +341,17 @@ class LinuxDevice:
         except OSError as e:
             raise explained(e, self._asked, self.mode, "TUNSETIFF") from e
         self.name = os.fsdecode(bytes(result[:16]).rstrip(b"\0"))
+
+    def _features(self, fileno: int) -> int:
+        """
+        The flags that the kernel knows; 0 where it does not say.
+        """
+        try:
+            (features,) = struct.unpack("I", self._system.ioctl(fileno, TUNGETFEATURES, bytes(4)))
+        except OSError:
+            # A system that stands in for the real one.
+            return 0
+        return int(features)
 
     # What belongs to the device, and can be set while it is open: also after privileges have been dropped
 
@@ -332,23 +404,24 @@ class LinuxDevice:
             raise OSError(errno.EBADF, f"{self.name} is not open")
         self._system.ioctl(self._fileno, request, value)
 
-    def _receiveBehind(self, before: int, maxPacketSize: int) -> Packet | None:
+    def _readInformation(self, packet: Packet) -> None:
         """
-        Take a packet that comes behind headers of the device's own.
+        Take note of what the kernel says before a packet.
         """
-        try:
-            data = self._read(self._fileno, before + maxPacketSize + 1)
-        except (BlockingIOError, InterruptedError):
-            return None
-        if len(data) < before:
-            return None
-        partial = len(data) > before + maxPacketSize
-        etherType = 0
-        if self._information:
-            partial = partial or bool(_FLAGS.unpack_from(data)[0] & TUN_PKT_STRIP)
-            # On a tap the frame itself says what it carries.
-            etherType = int.from_bytes(data[2:4], "big") * (self.mode == TUN)
-        return Packet(data[: before + maxPacketSize], before, partial=partial, etherType=etherType)
+        packet.partial = bool(_FLAGS.unpack_from(packet.data)[0] & TUN_PKT_STRIP)
+        # On a tap the frame itself says what it carries.
+        packet.etherType = int.from_bytes(packet.data[2:4], "big") * (self.mode == TUN)
+
+    def _unpack(self, header: bytes) -> Offload | None:
+        """
+        What a header of offload says, for packets with the device's headers in front.
+        """
+        offload = behind(Offload.unpack(header), self._before) if any(header) else None
+        known = cast("dict[bytes, Offload | None]", self._offloadOf)
+        if len(known) >= _MAX_HEADERS:
+            known.clear()
+        known[header] = offload
+        return offload
 
     def _etherType(self, data: bytes) -> bytes:
         if self.mode == TAP:

@@ -14,6 +14,7 @@ from zope.interface import implementer
 from txtuntap.device import EBADFD, TAP, TUN, interfaceName
 from txtuntap.interfaces import IDevice
 from txtuntap.packet import Packet
+from txtuntap.wire.offload import Offload, fault, finish, networkStart
 
 #: How many packets wait for a reader, as on the real device (C{txqueuelen}).
 QUEUE_LENGTH = {TUN: 500, TAP: 1000}
@@ -26,16 +27,18 @@ class MemoryDevice:
     what it refuses, what it cuts, how much waits.
 
     @ivar sent: every packet that the stack sent, oldest first; yours to clear.
+    @ivar superpackets: those of them that were many in one, as they were sent, with what was open in them; likewise.
+    @ivar offloads: what the device finishes, as that of L{LinuxDevice<txtuntap.device.linux.LinuxDevice>}.
     @ivar network: called with each packet that the stack sends, in place of keeping it in C{sent}; L{None}: none is.
     @ivar up: whether the link is up; one that is down refuses packets with C{EIO}.
     @ivar counters: C{outDiscards}: packets that found the queue full (they were going I{out} of the network).
     """
 
-    offloads = 0
-
-    def __init__(self, mode: int, name: str | bytes = "", mtu: int = 1500) -> None:
+    def __init__(self, mode: int, name: str | bytes = "", mtu: int = 1500, features: int = 0) -> None:
         """
         @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param features: what it can finish for who asks for that: C{CSUM}, C{TSO4} and so on of
+            L{wire.offload<txtuntap.wire.offload>}.
 
         @raise ValueError: C{mode} or C{name} is none.
         """
@@ -46,21 +49,27 @@ class MemoryDevice:
         self.mode = mode
         self.mtu = mtu
         self.linkAddress = b"\x02\x00\x00\x00\x00\x01" if mode == TAP else None
+        self.features = features
+        self.offloads = 0
         self.sent: list[bytes] = []
+        self.superpackets: list[tuple[bytes, Offload]] = []
         self.network: Callable[[bytes], None] | None = None
         self.up = True
         self.counters: Counter[str] = Counter()
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, Offload | None]] = deque()
         self._opened = False
         self._deleted = False
         self._readable: Callable[[], None] | None = None
 
-    def open(self) -> None:
+    def open(self, offload: bool | None = False) -> None:
         """
         Attach to the interface: see L{IDevice.open}.
         """
         if self._opened:
             raise OSError(errno.EBUSY, f"{self.name} is open already")
+        if offload and not self.features:
+            raise OSError(errno.ENOTSUP, f"{self.name} has no offload: ask for none (offload=None or False)")
+        self.offloads = 0 if offload is False else self.features
         self._opened, self._deleted = True, False
         self.name = (self._asked or ("tap%d" if self.mode == TAP else "tun%d")).replace("%d", "0")
 
@@ -85,10 +94,14 @@ class MemoryDevice:
         self._check()
         if not self._queue:
             return None
-        data = self._queue.popleft()
-        return Packet(data[:maxPacketSize], partial=len(data) > maxPacketSize)
+        data, offload = self._queue.popleft()
+        if offload is None:
+            return Packet(data[:maxPacketSize], partial=len(data) > maxPacketSize)
+        packet = Packet(data)
+        packet.offload = offload
+        return packet
 
-    def send(self, buffers: Sequence[bytes]) -> int:
+    def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
         """
         Send one packet: see L{IDevice.send}.
         """
@@ -98,10 +111,19 @@ class MemoryDevice:
             raise OSError(errno.EIO, "the link is down")
         if len(data) < 14 if self.mode == TAP else not data or data[0] >> 4 not in (4, 6):
             raise OSError(errno.EINVAL, "that is no packet")
-        if self.network is None:
-            self.sent.append(data)
-        else:
-            self.network(data)
+        packets = [data]
+        if offload is not None:
+            network = networkStart(data) if self.mode == TAP else 0
+            if fault(data, offload, network) is not None:
+                raise OSError(errno.EINVAL, "that has no such offload")
+            if offload.isSuperpacket:
+                self.superpackets.append((data, offload))
+            packets = finish(data, offload, network)
+        for packet in packets:
+            if self.network is None:
+                self.sent.append(packet)
+            else:
+                self.network(packet)
         return len(data)
 
     def close(self) -> None:
@@ -114,16 +136,17 @@ class MemoryDevice:
 
     # The other end
 
-    def deliver(self, data: bytes) -> None:
+    def deliver(self, data: bytes, offload: Offload | None = None) -> None:
         """
         A packet comes out of the network.
 
         @param data: an Ethernet frame (tap) or an IP packet (tun).
+        @param offload: what is open in it. Like a kernel, this does not look whether anybody has asked for that.
         """
         if not self._opened or not self.up or len(self._queue) >= QUEUE_LENGTH[self.mode]:
             self.counters["outDiscards"] += 1
             return
-        self._queue.append(bytes(data))
+        self._queue.append((bytes(data), offload))
         if self._readable is not None:
             self._readable()
 

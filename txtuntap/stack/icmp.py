@@ -261,6 +261,11 @@ class ICMPProtocol(Layer):
         if not self._limit.permits(route.dest, self._clock.seconds()):
             self.counters["outLimited"] += 1
             return
+        try:
+            # Of many in one, the sender knows each.
+            packet = packet.finished()[0]
+        except ValueError:
+            return
         size = len(route.dest)
         quote = packet.data[packet.network : packet.end][: _MAX_QUOTE[size]]
         addresses = () if size == 4 else (route.source, route.dest)

@@ -17,9 +17,10 @@ The header comes from a kernel; but the far end of a tunnel may forge one. L{fau
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
-from txtuntap.wire import ipv4, ipv6, udp
+from txtuntap.wire import ethernet, ipv4, ipv6, udp
 from txtuntap.wire.checksum import checksum, onesSum
 
 HEADER = struct.Struct("=BBHHHH")
@@ -34,10 +35,18 @@ NONE, TCP4, TCP6, UDP = 0, 1, 4, 5
 #: Goes with TCP: only the first segment says that the window was reduced (CWR, RFC 3168).
 ECN = 0x80
 
+#: What a device can be asked to finish, or to leave to us (C{TUN_F_CSUM} and so on, C{linux/if_tun.h}): checksums;
+#: cutting TCP over IPv4 and IPv6, that with ECN; UDP over both, which comes together.
+CSUM, TSO4, TSO6, TSO_ECN, USO = 0x01, 0x02, 0x04, 0x08, 0x20 | 0x40
+
+_FEATURES = {NONE: 0, TCP4: TSO4, TCP6: TSO6, UDP: USO}
+
 #: The most datagrams in one (UDP_MAX_SEGMENTS), and the least octets of a TCP segment (TCP_MIN_GSO_SIZE): without them,
 #: one forged header would make tens of thousands of packets.
 MAX_DATAGRAMS = 128
 MIN_TCP_SEGMENT = 8
+
+_TAGS = ethernet.VLAN.to_bytes(2, "big"), ethernet.SERVICE_VLAN.to_bytes(2, "big")
 
 _TCP = 6
 _TCP_HEADER_LENGTH = 20
@@ -50,7 +59,8 @@ _FIRST_ONLY = 0x80
 _CHECKSUM_OFFSET = {udp.PROTOCOL: 6, _TCP: 16}
 
 
-class Offload(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Offload:
     """
     What a packet's sender has left open.
 
@@ -60,6 +70,11 @@ class Offload(NamedTuple):
     @ivar size: octets of payload in each packet but the last.
     @ivar checksumStart: what is summed begins here, and goes to the end of the packet.
     @ivar checksumOffset: from there to the checksum.
+    @ivar isOpen: whether the checksum is.
+    @ivar isSuperpacket: whether it is to be cut.
+    @ivar least: how long a packet has to be to have that checksum in it.
+    @ivar packed: the header.
+    @ivar features: the C{CSUM}, C{TSO4} and so on that somebody has who can finish it.
     """
 
     flags: int = 0
@@ -68,6 +83,21 @@ class Offload(NamedTuple):
     size: int = 0
     checksumStart: int = 0
     checksumOffset: int = 0
+    isOpen: bool = field(init=False, repr=False, compare=False)
+    isSuperpacket: bool = field(init=False, repr=False, compare=False)
+    least: int = field(init=False, repr=False, compare=False)
+    packed: bytes = field(init=False, repr=False, compare=False)
+    features: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        isOpen = bool(self.flags & NEEDS_CHECKSUM)
+        object.__setattr__(self, "isOpen", isOpen)
+        object.__setattr__(self, "isSuperpacket", self.type != NONE)
+        object.__setattr__(self, "least", self.checksumStart + self.checksumOffset + 2 if isOpen else 0)
+        fields = self.flags, self.type, self.headerLength, self.size, self.checksumStart, self.checksumOffset
+        object.__setattr__(self, "packed", HEADER.pack(*fields))
+        cut = _FEATURES.get(self.type & ~ECN, 0) | (TSO_ECN if self.type & ECN else 0)
+        object.__setattr__(self, "features", (CSUM if isOpen else 0) | cut)
 
     @classmethod
     def unpack(cls, data: bytes) -> Offload:
@@ -76,13 +106,21 @@ class Offload(NamedTuple):
         """
         if len(data) < HEADER_LENGTH:
             raise ValueError(f"a virtio_net_hdr has {HEADER_LENGTH} octets, not {len(data)}")
-        return cls._make(HEADER.unpack_from(data))
+        return cls(*HEADER.unpack_from(data))
 
-    def pack(self) -> bytes:
-        """
-        The header.
-        """
-        return HEADER.pack(*self)
+    def __hash__(self) -> int:
+        # Looked up for each packet that is sent.
+        return hash(self.packed)
+
+
+@lru_cache(1024)
+def behind(offload: Offload, octets: int) -> Offload:
+    """
+    The same of a packet that has so many octets more in front.
+    """
+    start = offload.checksumStart + octets if offload.isOpen else 0
+    length = offload.headerLength and offload.headerLength + octets
+    return replace(offload, checksumStart=start, headerLength=length)
 
 
 def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
@@ -97,9 +135,9 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
     kind = offload.type & ~ECN
     if kind not in (NONE, TCP4, TCP6, UDP) or (offload.type & ECN and kind not in (TCP4, TCP6)):
         return "inUnknownOffloads"
-    isOpen = offload.flags & NEEDS_CHECKSUM
+    isOpen = offload.isOpen
     # A field that is no part of the packet, or of a header below.
-    if isOpen and not network < offload.checksumStart <= len(packet) - offload.checksumOffset - 2:
+    if isOpen and (offload.checksumStart <= network or offload.least > len(packet)):
         return "inOffloadErrors"
     if kind == NONE:
         return None
@@ -135,10 +173,10 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
     @param packet: one that has no L{fault}.
     @param network: where its IP header begins; what is before is in front of each packet, too.
     """
-    if not offload.flags & NEEDS_CHECKSUM:
+    if not offload.isOpen:
         return [packet]
     if offload.type == NONE:
-        return [_summed(packet, offload)]
+        return [complete(packet, offload)]
     transport = offload.checksumStart
     start = _payload(packet, offload)
     headers = packet[:start]
@@ -176,9 +214,29 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
     return packets
 
 
-def _summed(packet: bytes, offload: Offload) -> bytes:
+def networkStart(frame: bytes, start: int = 0) -> int:
     """
-    The packet with its checksum.
+    Where the IP header of an Ethernet frame begins: behind any tags.
+    """
+    at = start + ethernet.HEADER_LENGTH
+    while frame[at - 2 : at] in _TAGS and at < len(frame):
+        at += ethernet.TAG.size
+    return at
+
+
+def segments(length: int, offload: Offload) -> int:
+    """
+    How many packets a superpacket stands for. (Of TCP, where its header has options, perhaps one less.)
+
+    @param length: its octets, headers and all.
+    """
+    header = udp.HEADER_LENGTH if offload.type == UDP else _TCP_HEADER_LENGTH
+    return max(1, -((offload.checksumStart + header - length) // offload.size))
+
+
+def complete(packet: bytes, offload: Offload) -> bytes:
+    """
+    A packet, or any part of it from the checksum's start or before, with its checksum.
     """
     start = offload.checksumStart
     field = start + offload.checksumOffset

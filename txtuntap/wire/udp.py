@@ -55,3 +55,14 @@ def packHeader(source: bytes, dest: bytes, sourcePort: int, destPort: int, paylo
     # is one addition.
     total = onesSum(source + dest) + PROTOCOL + length + sourcePort + destPort + length + onesSum(payload)
     return HEADER.pack(sourcePort, destPort, length, -total % 0xFFFF or 0xFFFF)
+
+
+def packOpenHeader(source: bytes, dest: bytes, sourcePort: int, destPort: int, length: int) -> bytes:
+    """
+    The header for a payload of C{length} octets, with the sum of the pseudo-header in place of the checksum, which
+    others are to complete.
+
+    @param source: as for L{packHeader}.
+    """
+    length += HEADER_LENGTH
+    return HEADER.pack(sourcePort, destPort, length, (onesSum(source + dest) + PROTOCOL + length) % 0xFFFF)
