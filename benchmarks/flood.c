@@ -1,33 +1,63 @@
 /*
- * flood ADDRESS PORT SIZE SECONDS: send IPv4 packets of SIZE octets, headers and all, with UDP, as fast as one process
- * can. It ends by itself after so many seconds, whatever becomes of the one that started it.
+ * flood ADDRESS PORT SIZE SECONDS COUNT: send IPv4 packets of SIZE octets, headers and all, with UDP, as fast as one
+ * process can, COUNT of them in one system call (UDP_SEGMENT, udp(7)). It ends by itself after so many seconds, whatever
+ * becomes of the one that started it.
+ *
+ * flood ADDRESS PORT SIZE SECONDS COUNT FILE GRO: count what is answered, too, in FILE. GRO is 1 to take many in one
+ * (UDP_GRO), or 0.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
-#include <stdlib.h>
+#include <netinet/udp.h>
+#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
+
+#include "count.h"
 
 #define HEADERS (20 + 8)
 
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
 int main(int argc, char **argv)
 {
-    static char payload[65536];
+    static char payload[65536], answer[65536];
     struct sockaddr_in to = {.sin_family = AF_INET};
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    size_t size;
+    volatile unsigned long *count = argc == 8 ? counted(argv[6]) : NULL;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1, room = 8 << 20;
+    size_t size, all;
 
-    if (argc != 5 || fd < 0)
+    if ((argc != 6 && argc != 8) || fd < 0)
         return 2;
     to.sin_port = htons(atoi(argv[2]));
     size = atoi(argv[3]) - HEADERS;
-    if (inet_pton(AF_INET, argv[1], &to.sin_addr) != 1 || size > sizeof payload - HEADERS)
+    all = size * atoi(argv[5]);
+    if (inet_pton(AF_INET, argv[1], &to.sin_addr) != 1 || all > sizeof payload - HEADERS)
         return 2;
     if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0)
         return 1;
-    for (size_t i = 0; i < size; i++)
+    if (all > size) {
+        int segment = size;
+        if (setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof segment) < 0)
+            return 1;
+    }
+    if (count && atoi(argv[7]) && setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on) < 0)
+        return 1;
+    if (count)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
+    for (size_t i = 0; i < all; i++)
         payload[i] = (char)i;
     alarm(atoi(argv[4]));
-    for (;;)
-        (void)!send(fd, payload, size, 0);
+    for (;;) {
+        ssize_t length;
+
+        (void)!send(fd, payload, all, 0);
+        while (count && (length = recv(fd, answer, sizeof answer, MSG_DONTWAIT)) > 0)
+            *count += (length + size - 1) / size;
+    }
 }

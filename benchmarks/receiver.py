@@ -78,7 +78,7 @@ class Receiver:
         @return: datagrams received, seconds, seconds of CPU time; and whether the device had to drop any.
         """
         dropped = self.dropped()
-        sender = subprocess.Popen([flood, f"10.1.{self.number}.2", str(PORT), size, str(PATIENCE)])
+        sender = subprocess.Popen([flood, f"10.1.{self.number}.2", str(PORT), size, str(PATIENCE), "1"])
         try:
             await deferLater(reactor, WARMUP, lambda: None)
             begin, cpu, received = perf_counter(), process_time(), self.application.received

@@ -396,10 +396,6 @@ class LossTests(PortTestCase):
         self.stop()
         self.failureResultOf(lost, ConnectionDone)
 
-    def test_offloadThatIsNotOfferedIsAValueError(self) -> None:
-        anything: Any = object()
-        self.assertRaises(ValueError, self.port.writePacket, [DATAGRAM], anything)
-
     def test_reasonIsToldAfterwardsToo(self) -> None:
         self.lose()
         self.failureResultOf(self.port.whenLost(), InterfaceLost)

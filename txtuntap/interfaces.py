@@ -171,6 +171,8 @@ class IBatchTransport(IPacketTransport):
     USO among its C{offloads} provides this.
     """
 
+    turn: int = Attribute("Of what is read, or of a batch, another number each time: what waited is gone by then.")
+
     def batch() -> AbstractContextManager[None]:
         """
         Within it, datagrams written to one destination one after another may leave as one. They do at its end, or else

@@ -337,8 +337,14 @@ class IPOutput(Layer):
         """
         The most octets of payload in one piece: see L{IIPTransport.room}.
         """
-        header = ipv4.HEADER_LENGTH if len(route.dest) == 4 else ipv6.HEADER_LENGTH
-        return self._mtuTo(route.dest) - header
+        mtu = self._mtuTo(route.dest)
+        return mtu - (ipv4.HEADER_LENGTH if len(route.dest) == 4 else ipv6.HEADER_LENGTH)
+
+    def _mayBeTakenApart(self, mtu: int) -> bool:
+        """
+        Whether a datagram of IPv4 to where C{mtu} is the most may have to be taken apart by routers.
+        """
+        return mtu == FLOOR[4] and mtu < self.mtu
 
     def _mtuTo(self, dest: bytes) -> int:
         """
@@ -391,7 +397,7 @@ class IPOutput(Layer):
         elif not isVersion4:
             header6 = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit)
             self.send(route, IPV6, [header6, *buffers], offload)
-        elif mtu == FLOOR[4] and mtu < self.mtu:
+        elif self._mayBeTakenApart(mtu):
             # There may be a link that is narrower yet: routers may take it apart.
             identification = _random.getrandbits(16)
             header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, identification, 0)

@@ -9,16 +9,18 @@ datagram can carry.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
 
 from txtuntap.wire import udp
 from txtuntap.wire.offload import MAX_DATAGRAMS, NEEDS_CHECKSUM, NONE, UDP, Offload
 
 if TYPE_CHECKING:
-    from txtuntap.interfaces import IBatchTransport, IIPTransport
+    from txtuntap.interfaces import IBatchTransport, IIPTransport, IPacketTransport
     from txtuntap.routing import Route
-    from txtuntap.udptransport import UDPTransport
 
 #: Where in the header the checksum stands.
 _CHECKSUM_OFFSET = 6
@@ -34,66 +36,122 @@ def _many(size: int) -> Offload:
 
 class Train:
     """
-    Datagrams of one size from one port to another.
+    Datagrams of one size from one port to another. In the same turn of the reactor, it may be used again once it has
+    left: what a way and its headers are is found out but once.
 
     @ivar addr: what the application wrote them to.
-    @ivar size: octets in each of them.
-    @ivar room: how many more there may be.
+    @ivar size: octets in each of them; -1 while none waits.
+    @ivar most: how many there may be.
     @ivar datagrams: their payloads.
     """
 
-    __slots__ = ("_ip", "_port", "_ports", "_route", "_transport", "addr", "datagrams", "room", "size")
+    __slots__ = (
+        "_headers",
+        "_ip",
+        "_isFull",
+        "_offload",
+        "_port",
+        "_ports",
+        "_route",
+        "_size",
+        "_turn",
+        "_way",
+        "addr",
+        "datagrams",
+        "most",
+        "size",
+    )
 
     def __init__(
         self,
-        transport: UDPTransport,
         ip: IIPTransport,
         port: IBatchTransport,
         route: Route,
         ports: tuple[int, int],
+        way: bytes,
         addr: Any,
-        first: bytes,
+        size: int,
     ) -> None:
         """
         @param port: which it waits on.
         @param ports: of UDP: where it comes from and goes to.
+        @param way: these and the addresses, as L{IBatchTransport.collects} has it.
+        @param size: octets in each datagram, more than none.
         """
         self.addr = addr
-        self.size = len(first)
-        self.room = min(MAX_DATAGRAMS, udp.MAX_PAYLOAD[len(route.dest)] // self.size) - 1
-        self.datagrams = [first]
-        self._transport = transport
+        self.size = -1
+        self.most = min(MAX_DATAGRAMS, udp.MAX_PAYLOAD[len(route.dest)] // size)
+        self.datagrams: list[bytes] = []
         self._ip = ip
         self._port = port
-        self._route = route
         self._ports = ports
+        # The layers below write to this train in place of the port: it sees the headers that they make.
+        self._route = attrs.evolve(route, port=cast("IPacketTransport", self))
+        # Those of as many datagrams as there may be, and what is left open behind them, once they have been made.
+        self._headers = b""
+        self._isFull = False
+        self._offload: Offload | None = None
+        self._size = size
+        self._turn = port.turn
+        self._way = way
+
+    def begin(self, datagram: bytes) -> None:
+        """
+        Wait, with a first datagram of C{size}. What waits before leaves.
+        """
+        self._port.hold(self)
+        self.datagrams = [datagram]
+        self.size = self._size
+        if self.most == 1:
+            self.end()
 
     def add(self, datagram: bytes) -> bool:
         """
         Have one more, if it is of the kind.
         """
-        size = len(datagram)
-        if not self.room or not 0 < size <= self.size:
+        length = len(datagram)
+        if self.size > 0:
+            if not 0 < length <= self.size:
+                return False
+            self.datagrams.append(bytes(datagram))
+            if length < self.size or len(self.datagrams) == self.most:
+                self.end()
+            return True
+        if length != self._size or self._turn != self._port.turn or not self._port.collects(self._way):
             return False
-        self.datagrams.append(bytes(datagram))
-        self.room -= 1
-        if size < self.size or not self.room:
-            self.end()
+        self.begin(bytes(datagram))
         return True
 
     def end(self) -> None:
         """
-        Have no more, and leave.
+        Have no more, and leave, if any waits.
         """
-        self._port.release()
+        if self.size > 0:
+            self._port.release()
 
     def leave(self) -> None:
         """
-        Be sent. What waits on a port is told so by the port alone.
+        Be sent: called by the port alone.
         """
-        self._transport.train = None
-        datagrams = self.datagrams
-        payload = b"".join(datagrams)
-        offload = OPEN if len(datagrams) == 1 else _many(self.size)
-        header = udp.packOpenHeader(self._route.source, self._route.dest, *self._ports, len(payload))
-        self._ip.output(self._route, udp.PROTOCOL, [header, payload], offload=offload)
+        size = self._size
+        self.size = -1
+        datagrams, self.datagrams = self.datagrams, []
+        count = len(datagrams)
+        isFull = count == self.most and len(datagrams[-1]) == size
+        if isFull and self._headers:
+            self._port.writePacket([self._headers, *datagrams], self._offload)
+            return
+        length = size * (count - 1) + len(datagrams[-1])
+        header = udp.packOpenHeader(self._route.source, self._route.dest, *self._ports, length)
+        offload = OPEN if count == 1 else _many(size)
+        self._isFull = isFull
+        self._ip.output(self._route, udp.PROTOCOL, [header, *datagrams], offload=offload)
+
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
+        """
+        What is sent has its headers now.
+        """
+        if self._isFull:
+            self._headers = b"".join(buffers[: -self.most])
+            self._offload = offload
+        self._port.writePacket(buffers, offload)

@@ -137,7 +137,7 @@ class TuntapPort(abstract.FileDescriptor):
     @ivar counters: how often each thing happened, by name.
     """
 
-    maxThroughput = 256 * 1024
+    maxThroughput = 1024 * 1024
     maxPackets = 1024
 
     _log = Logger()
@@ -192,6 +192,7 @@ class TuntapPort(abstract.FileDescriptor):
         self.maxPacketSize = maxPacketSize
         self._takesOffload = takesOffload(self._top)
         self._offload = offload if self._takesOffload or offload else False
+        self.turn = 0
         self._reading = False
         # While many datagrams in one are being delivered, answers to them are collected.
         self._answering = False
@@ -402,6 +403,7 @@ class TuntapPort(abstract.FileDescriptor):
         now = self.reactor.seconds()
         reads = octets = cut = 0
         self._reading = True
+        self.turn += 1
         self._lately = b""
         try:
             while reads < maxPackets and octets < maxThroughput and not self.disconnecting:
@@ -597,6 +599,7 @@ class TuntapPort(abstract.FileDescriptor):
         A L{batch} has been entered.
         """
         if not self._batches and not self._reading:
+            self.turn += 1
             # A coroutine may wait within it. What it has written does not.
             self._turnEnd = self.reactor.callLater(0, self._turnEnds)
         self._batches.add(batch)
