@@ -18,7 +18,7 @@ ROOT = pathlib.Path(txtuntap.__file__).parent
 BASE = {"wire", "packet", "interfaces"}
 LAYERS = {
     *("raw", "layer", "adapters", "ethernet", "addresses", "routing", "fragments", "ip", "ipoutput", "rawudp"),
-    *("udptransport", "train", "multicast", "loopback", "pathmtu"),
+    *("udptransport", "train", "udpheaders", "multicast", "loopback", "pathmtu"),
 }
 
 #: What each module or package may import of the others.
@@ -38,8 +38,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ip": BASE | {"fragments", "layer", "adapters", "ipoutput", "loopback"},
     "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing", "loopback", "pathmtu"},
     "rawudp": BASE | {"layer", "routing", "udptransport"},
-    "udptransport": BASE | {"rawudp", "routing", "multicast", "train"},
-    "train": BASE | {"routing", "udptransport"},
+    "udptransport": BASE | {"rawudp", "routing", "multicast", "train", "udpheaders"},
+    "train": BASE | {"udpheaders"},
+    "udpheaders": BASE | {"routing"},
     "multicast": BASE | {"rawudp", "routing"},
     "device": BASE,
     "tuntap": BASE | LAYERS | {"device"},

@@ -148,7 +148,9 @@ class ReadTests(PortTestCase):
         self.assertEqual(len(self.proto.packets), 3)
 
     def test_usualBounds(self) -> None:
-        self.assertEqual((self.port.maxThroughput, self.port.maxPackets, self.port.maxPacketSize), (262144, 1024, 8192))
+        self.assertEqual(
+            (self.port.maxThroughput, self.port.maxPackets, self.port.maxPacketSize), (1048576, 1024, 8192)
+        )
 
     def test_restComesInLaterTurns(self) -> None:
         self.port.maxPackets = 2

@@ -115,7 +115,8 @@ class IPOutput(Layer):
         """
         The most octets in one datagram that is sent in one piece.
         """
-        return 1500 if self.transport is None else cast(IPacketTransport, self.transport).mtu
+        transport: Any = self.transport
+        return 1500 if transport is None else int(transport.mtu)
 
     @property
     def bottom(self) -> IPacketTransport | None:
@@ -353,7 +354,7 @@ class IPOutput(Layer):
         mtu = self.mtu
         if self.mtu6 is not None and len(dest) == 16:
             mtu = min(mtu, self.mtu6)
-        if self.paths:
+        if self.paths.known:
             known = self.paths.lookup(dest, self.now())
             if known is not None and known < mtu:
                 return known

@@ -24,13 +24,15 @@ _PLATEAUS = (32000, 17914, 8166, 4352, 2002, 1492, 1006)
 class PathMTUs:
     """
     A table of path MTUs, by packed destination address.
+
+    @ivar known: each, with when it was learned.
     """
 
     def __init__(self) -> None:
-        self._paths: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+        self.known: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.known)
 
     def lookup(self, dest: bytes, now: float) -> int | None:
         """
@@ -38,9 +40,9 @@ class PathMTUs:
 
         @return: octets, or L{None} if nothing is known.
         """
-        mtu, learned = self._paths.get(dest, (None, now))
+        mtu, learned = self.known.get(dest, (None, now))
         if mtu is not None and not 0 <= now - learned < TIMEOUT:
-            del self._paths[dest]
+            del self.known[dest]
             return None
         return mtu
 
@@ -61,8 +63,8 @@ class PathMTUs:
             return False
         known = self.lookup(dest, now)
         if known is None or mtu < known:
-            self._paths[dest] = max(mtu, floor), now
-            self._paths.move_to_end(dest)
-            if len(self._paths) > MAX_PATHS:
-                self._paths.popitem(last=False)
+            self.known[dest] = max(mtu, floor), now
+            self.known.move_to_end(dest)
+            if len(self.known) > MAX_PATHS:
+                self.known.popitem(last=False)
         return True

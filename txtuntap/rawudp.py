@@ -303,13 +303,14 @@ class RawUDPProtocol(Layer):
                 transport.refused((addressText(quote.dest), ports[1]))
         return bool(listening)
 
-    def wrote(self, way: bytes) -> None:
+    def wrote(self, way: bytes, now: float) -> None:
         """
         A transport has sent a datagram: errors about it are to be believed, for a while.
 
         @param way: the packed addresses it leaves from and goes to, and both ports, as in its header.
+        @param now: seconds, by the clock below.
         """
-        self._written[way] = self.now()
+        self._written[way] = now
         self._written.move_to_end(way)
         if len(self._written) > MAX_WRITTEN:
             self._written.popitem(last=False)

@@ -24,7 +24,8 @@ from txtuntap.interfaces import IBatchTransport, IIPTransport
 from txtuntap.multicast import MulticastTransport
 from txtuntap.packet import Packet
 from txtuntap.routing import Route
-from txtuntap.train import OPEN, Train
+from txtuntap.train import Train
+from txtuntap.udpheaders import OPEN, UDPHeaders, openBehind
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isHost, isMulticast, packAddress
 from txtuntap.wire.offload import CSUM, USO
@@ -66,10 +67,23 @@ class Flow:
     @ivar transports: of the protocols that get them.
     @ivar transport: the one of C{transports}, if it is one.
     @ivar headers: a packet with the headers, and no more, of the first datagram that came the way the latest came.
+    @ivar answered: whether something was written back that way.
+    @ivar answerHeaders: those of what is, once they are known.
     @ivar port: by which port that way comes; C{ethernet} and C{linkSource}: by which layer and from which station.
     """
 
-    __slots__ = ("_route", "ethernet", "headers", "linkSource", "peer", "port", "transport", "transports")
+    __slots__ = (
+        "_route",
+        "answerHeaders",
+        "answered",
+        "ethernet",
+        "headers",
+        "linkSource",
+        "peer",
+        "port",
+        "transport",
+        "transports",
+    )
 
     def __init__(self, peer: Peer, transports: tuple[UDPTransport, ...], packet: Packet) -> None:
         self.peer = peer
@@ -87,6 +101,8 @@ class Flow:
         self.ethernet = packet.ethernet
         self.linkSource = packet.linkSource
         self._route: Route | None = None
+        self.answered = False
+        self.answerHeaders: UDPHeaders | None = None
 
     def isWayOf(self, packet: Packet) -> bool:
         """
@@ -273,6 +289,15 @@ class UDPTransport(MulticastTransport):
                 return
             if addr == train.addr and train.add(packet):
                 return
+        if type(addr) is Peer and self._connected is None:
+            flow = self._flows.get(addr)
+            if flow is not None and flow.answerHeaders is not None and type(packet) is bytes:
+                headers = flow.answerHeaders
+                if self.current is not None and headers.fit(len(packet)):
+                    port = headers.port
+                    waits = port.offloads & USO and port.collects(headers.way)
+                    return self._send(headers, packet, addr, bool(packet and waits))
+                flow.answerHeaders = None
         self._write(packet, addr)
 
     def _write(self, packet: bytes, addr: tuple[str, int] | None) -> None:
@@ -320,28 +345,42 @@ class UDPTransport(MulticastTransport):
             return
         payload = bytes(packet)
         below = None if toGroup else ip.port(route)
-        offloads = 0 if below is None else below.offloads
-        if below is None or not offloads & CSUM:
-            header = wire.packHeader(route.source, route.dest, localPort, port, payload)
-        else:
+        if below is not None and below.offloads & CSUM:
             header = wire.packOpenHeader(route.source, route.dest, localPort, port, len(payload))
-        way = route.source + route.dest + header[:4]
-        self._udp.wrote(way)
+            way = route.source + route.dest + header[:4]
+            batching = cast(IBatchTransport, below)
+            waits = bool(payload and below.offloads & USO and batching.collects(way))
+            # Who has been answered once may well be again.
+            if waits or (flow is not None and flow.answered):
+                headers = UDPHeaders(ip, batching, route, (localPort, port))
+                if headers.fit(len(payload)):
+                    if flow is not None and self.current is not None:
+                        flow.answerHeaders = headers
+                    return self._send(headers, payload, written, waits)
+            if flow is not None:
+                flow.answered = True
+            self._udp.wrote(way, self._udp.now())
+            return ip.output(route, wire.PROTOCOL, [header, payload], offload=OPEN)
+        header = wire.packHeader(route.source, route.dest, localPort, port, payload)
+        self._udp.wrote(route.source + route.dest + header[:4], self._udp.now())
         if toGroup:
             self._outputToGroup(ip, route, [header, payload])
-        elif below is None or not offloads & CSUM:
+        else:
             ip.output(route, wire.PROTOCOL, [header, payload])
-        elif (
-            payload
-            and offloads & USO
-            and (collecting := cast(IBatchTransport, below)).collects(way)
-            and len(payload) + len(header) <= ip.room(route)
-        ):
-            train = Train(ip, collecting, route, (localPort, port), way, written, len(payload))
+
+    def _send(self, headers: UDPHeaders, payload: bytes, addr: Any, waits: bool) -> None:
+        """
+        Send a datagram with headers that are known, or let it wait for more of its kind.
+        """
+        # A packet has the time of the turn it came in.
+        current = self.current
+        self._udp.wrote(headers.way, self._udp.now() if current is None else current.time)
+        if waits:
+            train = Train(headers, addr, len(payload))
             train.begin(payload)
             self.train = train
         else:
-            ip.output(route, wire.PROTOCOL, [header, payload], offload=OPEN)
+            headers.port.writePacket([headers.pack(len(payload)), payload], openBehind(headers.before))
 
     def batch(self) -> AbstractContextManager[None]:
         """

@@ -301,7 +301,6 @@ async def test_oneTurnReadsABoundedNumberOfPackets(run: Run, mode: int) -> None:
 @onBothKinds
 async def test_oneTurnReadsABoundedNumberOfOctets(run: Run, mode: int) -> None:
     recorder, port = made(run, mode)
-    assert port.maxThroughput < 1_000_000
     port.maxThroughput = 100_000
     port.startListening()
     setUp(f"tt{mode}")

@@ -1,0 +1,828 @@
+"""
+Tests for packets that are not finished, from the port to the application and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from tests.wire.test_offload import ACK, SUPERPACKETS, superpacket
+from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol, TuntapPort
+from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol, IRawPacketProtocol
+from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
+from txtuntap.udpheaders import UDPHeaders
+from txtuntap.wire.address import packAddress
+from txtuntap.wire.checksum import onesSum
+from txtuntap.wire.offload import (
+    CSUM,
+    DATA_VALID,
+    NEEDS_CHECKSUM,
+    NONE,
+    TCP4,
+    TSO4,
+    TSO6,
+    TSO_ECN,
+    UDP,
+    USO,
+    Offload,
+    fault,
+    finish,
+)
+
+ALL = CSUM | TSO4 | TSO6 | TSO_ECN | USO
+
+OWN = {4: "10.9.0.2", 6: "fd09::2"}
+PEER = {4: "10.9.0.1", 6: "fd09::1"}
+LINK = bytes.fromhex("0200000000bb0200000000aa")
+
+
+class Recorder(DatagramProtocol):
+    """
+    Keeps what it gets, and does C{then} with it.
+    """
+
+    noisy = False
+    transport: Any
+
+    def __init__(self, then: Callable[[bytes, Any], object] | None = None) -> None:
+        self.received: list[bytes] = []
+        self.peers: list[Any] = []
+        self.packets: list[Packet] = []
+        self.then = then
+
+    def datagramReceived(self, data: bytes, addr: Any) -> None:
+        self.received.append(data)
+        self.peers.append(addr)
+        self.packets.append(self.transport.packet)
+        if self.then is not None:
+            self.then(data, addr)
+
+
+@implementer(IRawPacketProtocol, IPacketReceiver)
+class Whole(AbstractDatagramProtocol):
+    """
+    Keeps packets.
+    """
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+
+    def packetReceived(self, packet: Packet) -> None:
+        self.packets.append(packet)
+
+
+class Taking(Whole):
+    """
+    ... as they are.
+    """
+
+    takesOffload = True
+    packetReceived = Whole.packetReceived
+
+
+class Overriding(Taking):
+    """
+    ... and again not.
+    """
+
+    def packetReceived(self, packet: Packet) -> None:
+        super().packetReceived(packet)
+
+
+@implementer(IRawPacketProtocol)
+class OfPair(AbstractDatagramProtocol):
+    """
+    Knows C{twisted.pair}'s call.
+    """
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+
+    def datagramReceived(self, data: bytes, partial: int = 0) -> None:  # type: ignore[override]
+        self.received.append(data)
+
+
+@implementer(IRawDatagramProtocol, IPacketReceiver)
+class TCP(Whole):
+    """
+    Keeps what comes for protocol 6.
+    """
+
+
+class TakingTCP(TCP):
+    """
+    ... as it is.
+    """
+
+    takesOffload = True
+    packetReceived = Whole.packetReceived
+
+
+class OffloadTestCase(SynchronousTestCase):
+    features = ALL
+    mode = TUN
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.device = MemoryDevice(self.mode, features=self.features)
+        self.proto = Recorder()
+
+    def on(self, proto: Any, **keywords: Any) -> None:
+        """
+        Have C{proto} on the device.
+        """
+        self.port = TuntapPort("", proto, reactor=self.clock, device=self.device, **keywords)
+        self.port.startListening()
+
+    def host(self, **keywords: Any) -> None:
+        self._host = Host([f"{OWN[4]}/24", f"{OWN[6]}/64"], self.clock, duplicateAddressDetection=False)
+        self._host.listenUDP(7, self.proto)
+        self.on(self._host.ethernet if self.mode == TAP else self._host.ip, **keywords)
+        self.transport = self.proto.transport
+        self.clock.advance(0)
+        self.device.sent.clear()
+
+    def deliver(self, *packets: tuple[bytes, Offload | None]) -> None:
+        """
+        Let packets be read in one turn.
+        """
+        for data, offload in packets:
+            self.device.deliver(data, offload)
+        self.clock.advance(0)
+
+    def payloads(self, version: int = 4) -> list[bytes]:
+        """
+        What was sent in UDP datagrams, each of which is looked at.
+        """
+        found = []
+        for data in self.device.sent:
+            packet = Packet(data)
+            packet.network = at = 14 if self.mode == TAP else 0
+            start = at + (20 if version == 4 else 40)
+            segment = data[start:]
+            pseudo = onesSum(packet.sourceAddress + packet.destAddress) + 17 + len(segment)
+            self.assertEqual((pseudo + onesSum(segment)) % 0xFFFF, 0)
+            self.assertEqual(int.from_bytes(segment[4:6], "big"), len(segment))
+            if version == 4:
+                self.assertEqual(onesSum(data[at:start]), 0)
+            found.append(segment[8:])
+        return found
+
+
+def many(version: int, *pieces: bytes, link: bytes = b"") -> tuple[bytes, Offload]:
+    """
+    A superpacket to the application.
+    """
+    packet, offload, _ = superpacket(version, UDP, b"".join(pieces), len(pieces[0]), link=link)
+    return packet, offload
+
+
+class UpTests(OffloadTestCase):
+    def test_anApplicationGetsEachDatagram(self) -> None:
+        self.host()
+        for version in 4, 6:
+            self.deliver(many(version, b"first one", b"other one", b"last"))
+            self.assertEqual(self.proto.received, [b"first one", b"other one", b"last"])
+            self.assertEqual(self.proto.peers, [(PEER[version], 4000)] * 3)
+            self.proto.received.clear()
+            self.proto.peers.clear()
+        self.assertEqual(self.port.counters["inSuperpackets"], 2)
+        self.assertEqual(self.port.counters["inPackets"], 6)
+
+    def test_theTransportTellsThePacketOfEach(self) -> None:
+        self.host()
+        self.deliver(many(4, b"first", b"other", b"last"), many(6, b"more", b"most"))
+        self.assertEqual([packet.offload for packet in self.proto.packets], [None] * 5)
+        datagrams = [packet.data[packet.transport + 8 : packet.end] for packet in self.proto.packets]
+        self.assertEqual(datagrams, [b"first", b"other", b"last", b"more", b"most"])
+        self.assertEqual({packet.dest for packet in self.proto.packets}, {OWN[4], OWN[6]})
+        self.assertIsNone(self.transport.packet)
+
+    def test_anApplicationThatRaisesGetsTheOthers(self) -> None:
+        self.host()
+        self.proto.then = lambda *_: 1 / 0
+        self.deliver(many(4, b"1", b"2", b"3"))
+        self.assertEqual(self.proto.received, [b"1", b"2", b"3"])
+        self.assertEqual(self._host.udp.counters["protocolFailures"], 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_anApplicationThatStopsGetsNoMore(self) -> None:
+        self.host()
+        self.proto.then = lambda *_: self.transport.stopListening()
+        self.deliver(many(4, b"1", b"2", b"3"))
+        self.assertEqual(self.proto.received, [b"1"])
+
+    def test_anApplicationThatConnectsElsewhereGetsNoMore(self) -> None:
+        self.host()
+        self.proto.then = lambda *_: self.transport.connect(PEER[4], 4001)
+        self.deliver(many(4, b"1", b"2", b"3"))
+        self.assertEqual(self.proto.received, [b"1"])
+
+    def test_oneThatConnectsThereGetsTheRest(self) -> None:
+        self.host()
+
+        def connect(data: bytes, addr: Any) -> None:
+            if data == b"1":
+                self.transport.connect(*addr)
+
+        self.proto.then = connect
+        self.deliver(many(4, b"1", b"2", b"3"))
+        self.assertEqual(self.proto.received, [b"1", b"2", b"3"])
+
+    def test_connectedElsewhere(self) -> None:
+        self.host()
+        self.transport.connect(PEER[4], 4001)
+        self.deliver(many(4, b"1", b"2", b"3"))
+        self.assertEqual((self.proto.received, self._host.udp.counters["noPorts"]), ([], 3))
+
+    def test_nobodyThere(self) -> None:
+        self.host()
+        self.transport.stopListening()
+        self.deliver(many(4, b"1" * 30, b"2" * 30, b"3"))
+        self.assertEqual(self._host.udp.counters["noPorts"], 3)
+        # The sender knows of the first, and not of all in one.
+        quoted = self.device.sent[0][28:]
+        self.assertEqual(quoted[28:], b"1" * 30)
+        self.assertEqual(int.from_bytes(quoted[2:4], "big"), 58)
+
+    def test_severalApplications(self) -> None:
+        ip, udp, other = IPProtocol(), RawUDPProtocol(), Recorder()
+        ip.addProto(17, udp)
+        udp.addProto(7, self.proto)
+        udp.addProto(7, other)
+        self.on(ip)
+        self.deliver(many(6, b"1", b"2", b"3"))
+        self.assertEqual([self.proto.received, other.received], [[b"1", b"2", b"3"]] * 2)
+
+    def test_aChecksumLeftOpenIsNotVerified(self) -> None:
+        self.host()
+        for version in 4, 6:
+            packet, offload = many(version, b"hello")
+            self.deliver((packet, replace(offload, type=NONE, size=0)))
+        self.assertEqual(self.proto.received, [b"hello"] * 2)
+        first = self.proto.packets[0]
+        self.assertEqual(bytes(first), b"hello")
+        # As it would be on the wire.
+        self.assertEqual(first.data, udpPacket(PEER[4], OWN[4], 4000, 7, b"hello"))
+
+    def test_aChecksumThatWasVerifiedIsNotVerifiedAgain(self) -> None:
+        self.host()
+        data = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
+        self.deliver((data[:26] + b"\1\1" + data[28:], Offload(DATA_VALID)))
+        self.assertEqual(self.proto.received, [b"hello"])
+
+    def test_withoutChecksumOverIPv6(self) -> None:
+        self.host()
+        data = udpPacket(PEER[6], OWN[6], 4000, 7, b"hello")
+        self.deliver((data[:46] + b"\0\0" + data[48:], Offload(DATA_VALID)))
+        self.assertEqual((self.proto.received, self._host.udp.counters["inErrors"]), ([], 1))
+
+    def test_allOthersAreVerifiedAsBefore(self) -> None:
+        self.host()
+        data = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
+        self.deliver((data[:26] + b"\1\1" + data[28:], None))
+        self.assertEqual((self.proto.received, self._host.udp.counters["inCsumErrors"]), ([], 1))
+
+    def test_aSumOverSomethingElse(self) -> None:
+        # What is open is inside the payload, as of a tunnel's packet; UDP's own checksum is complete, or is not.
+        self.host()
+        data = udpPacket(PEER[4], OWN[4], 4000, 7, bytes(40))
+        offload = Offload(NEEDS_CHECKSUM, NONE, 0, 0, 40, 6)
+        self.deliver((data, offload), (data[:60] + b"\1" + data[61:], offload))
+        self.assertEqual(self._host.udp.counters["inCsumErrors"], 2)
+        self.assertEqual(self.proto.received, [])
+
+    def test_ipOptions(self) -> None:
+        self.host()
+        packet, offload = many(4, b"1", b"2", b"3")
+        header = bytearray(packet[:20] + b"\x94\x04\x00\x00")
+        header[0] = 0x46
+        header[3] += 4
+        header[10:12] = b"\0\0"
+        header[10:12] = (-onesSum(bytes(header)) % 0xFFFF).to_bytes(2, "big")
+        offload = replace(offload, checksumStart=24, headerLength=32)
+        self.deliver((bytes(header) + packet[20:], offload))
+        self.assertEqual(self.proto.received, [b"1", b"2", b"3"])
+
+    def test_fragmentsCannotBeOpen(self) -> None:
+        self.host()
+        data = ipPacket(PEER[4], OWN[4], 17, bytes(16), fragment=0x2000)
+        self.deliver((data, Offload(NEEDS_CHECKSUM, NONE, 0, 0, 20, 6)))
+        self.assertEqual(self._host.ip.counters["inOffloadErrors"], 1)
+
+    def test_fragmentsOfWhichOneWasVerified(self) -> None:
+        self.host()
+        data = udpPacket(PEER[4], OWN[4], 4000, 7, bytes(24))[20:]
+        for offset, more in (0, 0x2000), (16, 0):
+            piece = data[offset : offset + 16]
+            fragment = more | offset >> 3
+            self.deliver((ipPacket(PEER[4], OWN[4], 17, piece, fragment=fragment), Offload(DATA_VALID)))
+        self.assertEqual(self.proto.received, [bytes(24)])
+
+    def test_whatIsLongerThanMaxPacketSize(self) -> None:
+        proto = Whole()
+        self.on(proto, maxPacketSize=100)
+        packet, offload = many(4, bytes(200), b"short")
+        data, single = many(4, bytes(300))
+        self.deliver((packet, offload), (data, replace(single, type=NONE, size=0)), (data, Offload(DATA_VALID)))
+        self.assertEqual([len(each) for each in proto.packets], [100, 33, 100, 100])
+        self.assertEqual([each.partial for each in proto.packets], [True, False, True, True])
+        self.assertEqual(proto.packets[0].data[2:4], (228).to_bytes(2, "big"))
+
+    def test_maxPacketSizeIsAboutEachPacket(self) -> None:
+        self.host(maxPacketSize=128)
+        self.deliver(many(4, *[bytes(60)] * 10))
+        self.assertEqual(self.proto.received, [bytes(60)] * 10)
+
+    def test_aDeviceWithoutOffloadLooksTheSame(self) -> None:
+        self.device.features = 0
+        self.host()
+        self.assertEqual(self.port.offloads, 0)
+        self.deliver((udpPacket(PEER[4], OWN[4], 4000, 7, b"hello"), None))
+        self.assertEqual(self.proto.received, [b"hello"])
+
+
+class UpOnEthernetTests(OffloadTestCase):
+    mode = TAP
+
+    def test_anApplicationGetsEachDatagram(self) -> None:
+        proto = Recorder()
+        ethernet, ip, udp = EthernetProtocol(), IPProtocol(), RawUDPProtocol()
+        ethernet.addProto(0x0800, ip)
+        ethernet.addProto(0x86DD, ip)
+        ip.addProto(17, udp)
+        udp.addProto(7, proto)
+        self.on(ethernet)
+        self.deliver(many(4, b"12", b"34", b"5", link=LINK + b"\x08\0"))
+        self.deliver(many(6, b"67", b"89", link=LINK + b"\x86\xdd"))
+        self.assertEqual(proto.received, [b"12", b"34", b"5", b"67", b"89"])
+
+    def test_aVLAN(self) -> None:
+        ethernet, ip, udp = EthernetProtocol(), IPProtocol(), RawUDPProtocol()
+        ethernet.addProto(0x0800, ip, vlan=5)
+        ip.addProto(17, udp)
+        udp.addProto(7, self.proto)
+        self.on(ethernet)
+        self.deliver(many(4, b"12", b"34", b"5", link=LINK + b"\x81\0\0\5\x08\0"))
+        self.assertEqual(self.proto.received, [b"12", b"34", b"5"])
+
+    def test_whoDoesNotTakeItGetsFrames(self) -> None:
+        frame, offload = many(4, b"12", b"34", b"5", link=LINK + b"\x08\0")
+        for above in OfPair(), Whole():
+            ethernet = EthernetProtocol()
+            ethernet.addProto(0x0800, above)
+            self.device.close()
+            self.on(ethernet)
+            self.deliver((frame, offload))
+            found = above.received if isinstance(above, OfPair) else list(map(bytes, above.packets))
+            self.assertEqual(found, [each[14:] for each in finish(frame, offload, 14)])
+
+
+class TakerTests(OffloadTestCase):
+    """
+    Who gets packets as they are, and who gets what they stand for.
+    """
+
+    def test_whoSaysNothingGetsPacketsAsOnTheWire(self) -> None:
+        packet, offload = many(4, b"12", b"34", b"5")
+        expected = finish(packet, offload)
+        pair = OfPair()
+        self.on(pair, offload=True)
+        self.deliver((packet, offload))
+        self.assertEqual(pair.received, expected)
+        for kind in Whole, Overriding:
+            proto = kind()
+            self.device.close()
+            self.on(proto, offload=True)
+            self.deliver((packet, offload))
+            self.assertEqual(list(map(bytes, proto.packets)), expected)
+
+    def test_whoTakesItGetsItAsItIs(self) -> None:
+        proto = Taking()
+        self.on(proto)
+        self.deliver(many(4, b"12", b"34", b"5"))
+        (packet,) = proto.packets
+        self.assertEqual(packet.offload, replace(many(4, b"12", b"34", b"5")[1]))
+
+    def test_nothingIsAgreedOnForWhoTakesNothing(self) -> None:
+        self.on(OfPair())
+        self.assertEqual(self.port.offloads, 0)
+        self.device.close()
+        self.on(Taking())
+        self.assertEqual(self.port.offloads, ALL)
+
+    def test_anInstanceThatWasPatched(self) -> None:
+        proto, seen = Taking(), []
+        proto.packetReceived = seen.append  # type: ignore[method-assign, assignment]
+        self.on(proto, offload=True)
+        self.deliver(many(4, b"12", b"34", b"5"))
+        self.assertEqual([packet.offload for packet in seen], [None] * 3)
+
+    def test_aSubclassOfIPThatLooksAtPackets(self) -> None:
+        seen = []
+
+        class Looking(IPProtocol):
+            def packetReceived(self, packet: Packet) -> None:
+                seen.append(bytes(packet))
+                super().packetReceived(packet)
+
+        ip, udp = Looking(), RawUDPProtocol()
+        ip.addProto(17, udp)
+        udp.addProto(7, self.proto)
+        self.on(ip, offload=True)
+        packet, offload = many(4, b"12", b"34", b"5")
+        self.deliver((packet, offload))
+        self.assertEqual(seen, finish(packet, offload))
+        self.assertEqual(self.proto.received, [b"12", b"34", b"5"])
+
+    def test_offCanBeAskedFor(self) -> None:
+        self.on(Taking(), offload=False)
+        self.assertEqual(self.port.offloads, 0)
+
+    def test_whatIsDemandedHasToBe(self) -> None:
+        self.device.features = 0
+        error = self.assertRaises(Exception, self.on, Taking(), offload=True)
+        self.assertIn("no offload", str(error))
+
+    def test_tcp(self) -> None:
+        packet, offload, _ = superpacket(4, TCP4, bytes(range(100)), 30, ACK)
+        for kind in TCP, TakingTCP:
+            tcp, ip = kind(), IPProtocol()
+            ip.addProto(6, tcp)
+            self.device.close()
+            self.on(ip)
+            self.deliver((packet, offload))
+            expected = [packet] if kind is TakingTCP else finish(packet, offload)
+            self.assertEqual([each.data for each in tcp.packets], expected)
+            self.assertEqual({each.offload for each in tcp.packets}, {offload if kind is TakingTCP else None})
+            self.assertEqual(self.port.counters["inPackets"], 4)
+
+    def test_twoOfThem(self) -> None:
+        ip, first, second = IPProtocol(), TCP(), TakingTCP()
+        ip.addProto(6, first)
+        ip.addProto(6, second)
+        self.on(ip)
+        packet, offload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)
+        self.deliver((packet, offload))
+        self.assertEqual((len(first.packets), len(second.packets)), (4, 1))
+
+
+class ForgedTests(OffloadTestCase):
+    def test_areCountedByName(self) -> None:
+        for proto in Taking(), Whole():
+            self.device.close()
+            self.on(proto, offload=True)
+            packet, offload = many(4, b"12", b"34", b"5")
+            for forged in (
+                replace(offload, size=0),
+                replace(offload, size=60000),
+                replace(offload, headerLength=60000),
+                replace(offload, checksumStart=60000),
+                replace(offload, checksumOffset=60000),
+                replace(offload, flags=0),
+                replace(offload, type=TCP4),
+                Offload(NEEDS_CHECKSUM, NONE, 0, 0, len(packet) - 7, 6),
+            ):
+                self.deliver((packet, forged))
+            self.deliver((packet, replace(offload, type=3)), (packet, replace(offload, type=UDP | 0x80)))
+            self.assertEqual(proto.packets, [])
+            self.assertEqual(self.port.counters["inOffloadErrors"], 8)
+            self.assertEqual(self.port.counters["inUnknownOffloads"], 2)
+
+    @given(SUPERPACKETS, st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 300)] * 4), st.booleans())
+    def test_neverRaise(self, made: tuple[bytes, Offload, int], offload: Offload, asItIs: bool) -> None:
+        packet, real, network = made
+        self.clock = Clock()
+        self.device = MemoryDevice(TAP if network else TUN, features=ALL)
+        self.proto = Recorder(lambda data, addr: self.transport.write(data, addr))
+        self.host()
+        # The layers without the port, which looks at them first, too.
+        for each in (real if asItIs else offload), offload:
+            self.deliver((packet, each))
+            climbing = Packet(packet, port=self.port)
+            climbing.offload = each
+            (self._host.ethernet if network else self._host.ip).packetReceived(climbing)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    @given(st.binary(max_size=120), st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 200)] * 4))
+    def test_neverRaiseOnTheWayDown(self, packet: bytes, offload: Offload) -> None:
+        for features in 0, CSUM, ALL:
+            self.device = MemoryDevice(TUN, features=features)
+            self.on(Taking())
+            self.port.writePacket([packet], offload)
+            if fault(packet, offload) is not None:
+                self.assertEqual(self.device.sent, [])
+
+
+class DownTests(OffloadTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.host()
+        self.peer = (PEER[4], 4000)
+
+    def echo(self, data: bytes, addr: Any) -> None:
+        self.transport.write(data, addr)
+
+    def test_aSuperpacketIsAnsweredWithASuperpacket(self) -> None:
+        self.proto.then = self.echo
+        for version in 4, 6:
+            self.device.sent.clear()
+            self.device.superpackets.clear()
+            self.deliver(many(version, b"first", b"other", b"last"))
+            self.assertEqual(self.payloads(version), [b"first", b"other", b"last"])
+            ((_, offload),) = self.device.superpackets
+            self.assertEqual((offload.type, offload.size), (UDP, 5))
+        self.assertEqual(self.port.counters["outSuperpackets"], 2)
+        self.assertEqual(self.port.counters["outPackets"], 6)
+
+    def test_datagramsOfOneTurnLeaveTogether(self) -> None:
+        self.proto.then = self.echo
+        single = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello"), None
+        self.deliver(*[single] * 10)
+        self.assertEqual(self.payloads(), [b"hello"] * 10)
+        # The first was not delayed.
+        ((data, _),) = self.device.superpackets
+        self.assertEqual(len(data), 28 + 9 * 5)
+
+    def test_theFirstIsNotDelayed(self) -> None:
+        sent = []
+
+        def echo(data: bytes, addr: Any) -> None:
+            self.transport.write(data, addr)
+            sent.append(len(self.device.sent))
+
+        self.proto.then = echo
+        self.deliver(
+            (udpPacket(PEER[4], OWN[4], 4000, 7, b"a"), None), (udpPacket(PEER[4], OWN[4], 4001, 7, b"b"), None)
+        )
+        self.assertEqual(sent, [1, 2])
+
+    def test_outsideOfAnyTurnNothingWaits(self) -> None:
+        for number in range(3):
+            self.transport.write(b"hello", self.peer)
+            self.assertEqual(len(self.device.sent), number + 1)
+
+    def test_aBatch(self) -> None:
+        with self.transport.batch():
+            for _ in range(5):
+                self.transport.write(b"hello", self.peer)
+            self.assertEqual(self.device.sent, [])
+        self.assertEqual(self.payloads(), [b"hello"] * 5)
+        self.assertEqual(len(self.device.superpackets), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_batchesWithinEachOther(self) -> None:
+        with self.transport.batch():
+            with self.transport.batch():
+                self.transport.write(b"1", self.peer)
+            self.transport.write(b"2", self.peer)
+            self.assertEqual(self.device.sent, [])
+        self.assertEqual(self.payloads(), [b"1", b"2"])
+
+    def test_aBatchThatRaises(self) -> None:
+        with self.assertRaises(ZeroDivisionError), self.transport.batch():
+            self.transport.write(b"1", self.peer)
+            raise ZeroDivisionError
+        self.assertEqual(self.payloads(), [b"1"])
+
+    def test_aBatchThatIsLeftOpenEndsWithTheTurn(self) -> None:
+        batch = self.transport.batch()
+        batch.__enter__()
+        self.transport.write(b"1", self.peer)
+        self.clock.advance(0)
+        self.assertEqual(self.payloads(), [b"1"])
+        self.transport.write(b"2", self.peer)
+        self.assertEqual(self.payloads(), [b"1", b"2"])
+        batch.__exit__(None, None, None)
+
+    def test_aBatchInATurnThatReads(self) -> None:
+        def echo(data: bytes, addr: Any) -> None:
+            with self.transport.batch():
+                for _ in range(3):
+                    self.transport.write(data, addr)
+
+        self.proto.then = echo
+        self.deliver((udpPacket(PEER[4], OWN[4], 4000, 7, b"hello"), None))
+        self.assertEqual(self.payloads(), [b"hello"] * 3)
+        self.assertEqual(len(self.device.superpackets), 1)
+
+    def test_thePortStopsWithinABatch(self) -> None:
+        with self.transport.batch():
+            self.transport.write(b"1", self.peer)
+            self.port.stopListening()
+            self.clock.advance(0)
+        self.assertEqual(self.port.connected, 0)
+
+    def test_aShorterOneEndsASuperpacket(self) -> None:
+        with self.transport.batch():
+            for data in b"12", b"34", b"5", b"67", b"89", b"0123", b"45":
+                self.transport.write(data, self.peer)
+        self.assertEqual(self.payloads(), [b"12", b"34", b"5", b"67", b"89", b"0123", b"45"])
+        self.assertEqual([len(data) - 28 for data, _ in self.device.superpackets], [5, 4, 6])
+
+    def test_emptyDatagrams(self) -> None:
+        with self.transport.batch():
+            for data in b"", b"12", b"", b"", b"34":
+                self.transport.write(data, self.peer)
+        self.assertEqual(self.payloads(), [b"", b"12", b"", b"", b"34"])
+        self.assertEqual(self.device.superpackets, [])
+
+    def test_orderIsKept(self) -> None:
+        other = Recorder()
+        self._host.listenUDP(8, other)
+        with self.transport.batch():
+            self.transport.write(b"1", self.peer)
+            self.transport.write(b"2", (PEER[4], 4001))
+            other.transport.write(b"3", (PEER[4], 4001))
+            other.transport.write(b"4", (PEER[4], 4001))
+            self.transport.write(b"5", (PEER[4], 4001))
+            self.port.writePacket([udpPacket(OWN[4], PEER[4], 7, 9, b"6")])
+            self.transport.write(b"7", (PEER[4], 4001))
+            self.port.write(udpPacket(OWN[4], PEER[4], 7, 9, b"8"))
+            self.transport.write(b"9", (PEER[4], 4001))
+        self.assertEqual(b"".join(self.payloads()), b"123456789")
+
+    def test_noMoreThanTheKernelTakes(self) -> None:
+        with self.transport.batch():
+            for size, count in (1, 300), (1400, 100), (1472, 50), (600, 120):
+                for number in range(count):
+                    self.transport.write(bytes([number & 0xFF]) * size, self.peer)
+        self.assertEqual([len(data) for data in self.payloads()], [1] * 300 + [1400] * 100 + [1472] * 50 + [600] * 120)
+        for data, offload in self.device.superpackets:
+            self.assertLessEqual(len(data), 65535)
+            self.assertLessEqual(-(-(len(data) - 28) // offload.size), 128)
+        self.assertLess(len(self.device.superpackets), 13)
+
+    def test_whatDoesNotFitTheLinkIsTakenApart(self) -> None:
+        with self.transport.batch():
+            for _ in range(2):
+                self.transport.write(bytes(1473), self.peer)
+        self.assertEqual(len(self.device.sent), 4)
+        self.assertEqual(self.device.superpackets, [])
+
+    def test_aBufferThatIsUsedAgain(self) -> None:
+        buffer = bytearray(b"one")
+        with self.transport.batch():
+            self.transport.write(buffer, self.peer)
+            self.transport.write(buffer, self.peer)
+            buffer[:] = b"two"
+            self.transport.write(memoryview(buffer), self.peer)
+            buffer[:] = b"six"
+        self.assertEqual(self.payloads(), [b"one", b"one", b"two"])
+
+    def test_whatIsNoDatagram(self) -> None:
+        with self.transport.batch():
+            self.transport.write(b"one", self.peer)
+            self.assertRaises(TypeError, self.transport.write, "two", self.peer)
+            self.assertRaises(ValueError, self.transport.write, b"two", None)
+        self.assertEqual(self.payloads(), [b"one"])
+
+    def test_connected(self) -> None:
+        self.transport.connect(*self.peer)
+        with self.transport.batch():
+            self.transport.write(b"1")
+            self.transport.write(b"2", self.peer)
+            self.transport.write(b"3")
+            self.assertRaises(ValueError, self.transport.write, b"4", (PEER[4], 4001))
+        self.assertEqual(self.payloads(), [b"1", b"2", b"3"])
+
+    def test_connectingWhileSomethingWaits(self) -> None:
+        with self.transport.batch():
+            self.transport.write(b"1", self.peer)
+            self.transport.connect(PEER[4], 4001)
+            self.assertRaises(ValueError, self.transport.write, b"2", self.peer)
+            self.transport.write(b"3")
+        self.assertEqual(self.payloads(), [b"1", b"3"])
+
+    def test_answersOfEveryLength(self) -> None:
+        # The second and later ones to the same peer have headers that were kept.
+        for version in 4, 6:
+            self.proto.then = self.echo
+            for length in *range(40), 1400, 1452, 1500, 3000, 5:
+                self.device.sent.clear()
+                self.deliver((udpPacket(PEER[version], OWN[version], 4000, 7, bytes(length)), None))
+                if length <= 1452:
+                    self.assertEqual(self.payloads(version), [bytes(length)])
+                    self.assertEqual(self.device.sent, [udpPacket(OWN[version], PEER[version], 7, 4000, bytes(length))])
+                else:
+                    self.assertGreater(len(self.device.sent), 1)
+
+    def test_headersThatNoLongerHold(self) -> None:
+        self.proto.then = self.echo
+        question = udpPacket(PEER[4], OWN[4], 4000, 7, bytes(1000)), None
+        for _ in range(3):
+            self.deliver(question)
+        self.assertEqual(len(self.device.sent), 3)
+        self.device.mtu = 600
+        self.deliver(question)
+        self.assertEqual(len(self.device.sent), 5)
+        self.device.mtu = 1500
+        self._host.ip.addAddress(f"{PEER[4]}/24")
+        self.deliver(question)
+        self.assertEqual(len(self.device.sent), 5)
+
+    def test_toOurselves(self) -> None:
+        with self.transport.batch():
+            for _ in range(3):
+                self.transport.write(b"hello", (OWN[4], 7))
+        self.clock.advance(0)
+        self.assertEqual(self.proto.received, [b"hello"] * 3)
+        self.assertEqual(self.device.sent, [])
+
+    def test_whatTheDeviceDoesNotFinishIsFinished(self) -> None:
+        packet, offload = many(4, b"12", b"34", b"5")
+        tcp, tcpOffload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)
+        for features, expected in ((ALL, 2), (CSUM | TSO4, 1), (CSUM, 0), (0, 0)):
+            self.device = MemoryDevice(TUN, features=features)
+            self.on(Taking())
+            self.port.writePacket([packet[:9], packet[9:]], offload)
+            self.port.writePacket([tcp], tcpOffload)
+            self.assertEqual(self.device.sent, finish(packet, offload) + finish(tcp, tcpOffload))
+            self.assertEqual(len(self.device.superpackets), expected)
+            self.assertEqual(self.port.counters["outPackets"], 7)
+
+
+class LittleOffloadTests(OffloadTestCase):
+    """
+    A kernel that knows nothing of USO, or of nothing.
+    """
+
+    def test_datagramsLeaveOneByOne(self) -> None:
+        for features in CSUM | TSO4 | TSO6, 0:
+            self.device = MemoryDevice(TUN, features=features)
+            self.proto = Recorder(lambda data, addr: self.transport.write(data, addr))
+            self.host()
+            self.deliver(many(4, b"first", b"other", b"last"))
+            with self.transport.batch():
+                for _ in range(3):
+                    self.transport.write(b"hello", (PEER[4], 4000))
+            self.assertEqual(self.payloads(), [b"first", b"other", b"last", b"hello", b"hello", b"hello"])
+            self.assertEqual(self.device.superpackets, [])
+
+    def test_onNoPort(self) -> None:
+        udp = RawUDPProtocol()
+        udp.addProto(7, self.proto)
+        udp.doStart()
+        with self.proto.transport.batch():
+            pass
+
+
+class DownOnEthernetTests(OffloadTestCase):
+    mode = TAP
+
+    def test_answersGoBackToTheStation(self) -> None:
+        ethernet, ip, udp = EthernetProtocol(LINK[:6]), IPProtocol([f"{OWN[4]}/24"]), RawUDPProtocol()
+        ethernet.addProto(0x0800, ip, vlan=5)
+        ip.addProto(17, udp)
+        self.proto.then = lambda data, addr: self.proto.transport.write(data, addr)
+        udp.addProto(7, self.proto)
+        self.on(ethernet)
+        packet = many(4, b"first", b"other", b"last", link=LINK + b"\x81\0\0\5\x08\0")
+        for _ in range(3):
+            self.device.sent.clear()
+            self.deliver(packet, packet)
+            self.assertEqual(
+                [(data[:18], data[46:]) for data in self.device.sent],
+                [(LINK[6:] + LINK[:6] + b"\x81\0\0\5\x08\0", each) for each in (b"first", b"other", b"last")] * 2,
+            )
+        self.assertEqual(len(self.device.superpackets), 6)
+
+    def test_aStationThatIsNotKnownYet(self) -> None:
+        self.host()
+        with self.proto.transport.batch():
+            for _ in range(3):
+                self.proto.transport.write(b"hello", (PEER[4], 4000))
+        (request,) = self.device.sent
+        self.device.sent.clear()
+        own = request[6:12]
+        reply = b"\0\1\x08\0\6\4\0\2" + LINK[6:] + packAddress(PEER[4]) + own + packAddress(OWN[4])
+        self.deliver((ethernetFrame(LINK[6:], own, 0x0806, reply), None))
+        self.assertEqual(self.payloads(), [b"hello"] * 3)
+
+
+class HeadersTests(OffloadTestCase):
+    @given(st.sampled_from([4, 6]), st.integers(0, 1400), st.integers(1, 65535), st.integers(1, 65535))
+    def test_areThoseOfTheLayers(self, version: int, length: int, source: int, dest: int) -> None:
+        self.device = MemoryDevice(TUN, features=ALL)
+        self.host()
+        ip: Any = self._host.ip
+        route = ip.route(packAddress(PEER[version]))
+        headers = UDPHeaders(ip, self.port, route, (source, dest))
+        self.assertTrue(headers.fit(length))
+        data = headers.pack(length) + bytes(length)
+        offload = Offload(NEEDS_CHECKSUM, NONE, 0, 0, headers.before, 6)
+        expected = udpPacket(OWN[version], PEER[version], source, dest, bytes(length))
+        self.assertEqual(finish(data, offload), [expected])

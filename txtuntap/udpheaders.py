@@ -1,0 +1,133 @@
+"""
+The headers of one datagram after another that goes the same way: they differ in their lengths alone, and in the sums of
+these.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, cast
+
+import attrs
+
+from txtuntap.wire import ipv4, ipv6, udp
+from txtuntap.wire.checksum import onesSum
+from txtuntap.wire.offload import NEEDS_CHECKSUM, NONE, UDP, Offload
+
+if TYPE_CHECKING:
+    from txtuntap.interfaces import IBatchTransport, IIPTransport, IPacketTransport
+    from txtuntap.routing import Route
+
+#: Where in the header the checksum stands.
+_CHECKSUM_OFFSET = 6
+
+#: Of one datagram whose checksum is left open.
+OPEN = Offload(NEEDS_CHECKSUM, NONE, udp.HEADER_LENGTH, 0, 0, _CHECKSUM_OFFSET)
+
+
+@lru_cache(1024)
+def openBehind(before: int, size: int = 0) -> Offload:
+    """
+    What is open in a packet with so many octets before the UDP header: the checksum; and the cutting into datagrams of
+    C{size} octets, if it is to be cut.
+    """
+    kind = UDP if size else NONE
+    return Offload(NEEDS_CHECKSUM, kind, before + udp.HEADER_LENGTH, size, before, _CHECKSUM_OFFSET)
+
+
+class UDPHeaders:
+    """
+    All headers of the datagrams from one port to another, from the link's on, with the checksum left open. The layers
+    below make them once, for an empty datagram.
+
+    @ivar port: the transport that takes them. (One without USO is an L{IPacketTransport} only.)
+    @ivar way: as L{IBatchTransport.collects} has it.
+    @ivar before: how many octets there are before the UDP header.
+    """
+
+    __slots__ = (
+        "_first",
+        "_ip",
+        "_last",
+        "_layout",
+        "_middle",
+        "_pseudo",
+        "_room",
+        "_route",
+        "_sum",
+        "before",
+        "port",
+        "way",
+    )
+
+    def __init__(self, ip: IIPTransport, port: IBatchTransport, route: Route, ports: tuple[int, int]) -> None:
+        """
+        @param port: that of C{route}, one that leaves checksums to others.
+        @param ports: of UDP: where the datagrams come from and go to.
+        """
+        header = udp.packOpenHeader(route.source, route.dest, *ports, 0)
+        made = _Made()
+        ip.output(attrs.evolve(route, port=cast("IPacketTransport", made)), udp.PROTOCOL, [header], offload=OPEN)
+        data = made.data
+        self.port = port
+        self.way = route.source + route.dest + header[:4]
+        self._ip = ip
+        self._route = route
+        self._room = ip.room(route)
+        self.before = before = len(data) - udp.HEADER_LENGTH
+        # Of IP: where the length stands, and what it counts beside the payload; and of IPv4, all of the sum but that.
+        if len(route.dest) == 4:
+            at = before - ipv4.HEADER_LENGTH + 2
+            network = data[at - 2 : at] + data[at + 2 : at + 8] + data[at + 10 : before]
+            self._sum = onesSum(network) + ipv4.HEADER_LENGTH + udp.HEADER_LENGTH
+            # A datagram that may be taken apart has an identification of its own.
+            if not data[at + 4] & 0x40:
+                self._room = -1
+        else:
+            at = before - ipv6.HEADER_LENGTH + 4
+            self._sum = -1
+        self._first = data[:at]
+        self._middle = data[at + 2 : at + 8] if self._sum >= 0 else data[at + 2 : before + 4]
+        self._last = data[at + 10 : before + 4]
+        self._pseudo = onesSum(route.source + route.dest) + udp.PROTOCOL + udp.HEADER_LENGTH
+        self._layout = struct.Struct(
+            f"!{at}sH6sH{len(self._last)}sHH" if self._sum >= 0 else f"!{at}sH{len(self._middle)}sHH"
+        )
+
+    def fit(self, length: int) -> bool:
+        """
+        Whether they are still what they were, and a datagram with so many octets needs no others.
+        """
+        room = self._ip.room(self._route)
+        return room == self._room and length + udp.HEADER_LENGTH <= room and self._ip.port(self._route) is self.port
+
+    def pack(self, length: int) -> bytes:
+        """
+        Those for a payload of C{length} octets.
+        """
+        udpLength = length + udp.HEADER_LENGTH
+        pseudo = (self._pseudo + length) % 0xFFFF
+        if self._sum >= 0:
+            return self._layout.pack(
+                self._first,
+                udpLength + ipv4.HEADER_LENGTH,
+                self._middle,
+                -(self._sum + length) % 0xFFFF,
+                self._last,
+                udpLength,
+                pseudo,
+            )
+        return self._layout.pack(self._first, udpLength, self._middle, udpLength, pseudo)
+
+
+class _Made:
+    """
+    Stands in for a port, and keeps what is written to it.
+    """
+
+    data = b""
+
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
+        self.data = b"".join(buffers)
