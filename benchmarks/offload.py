@@ -18,8 +18,8 @@ ABOUT = (
     " beside what `twisted.pair` gets to one, and beside programs that read packets and do no more. Written: by"
     " `transport.write` within `transport.batch()`, until they are counted at a kernel socket, beside a loop in Python"
     " that makes each packet, headers and checksums, and writes it. Echoed: from the kernel to a `DatagramProtocol`"
-    " that calls `transport.write` for each, and back to a kernel socket, beside what `twisted.pair` gets one way. A socket"
-    " with GRO (`UDP_GRO`) takes many in a call. More is better."
+    " that calls `transport.write` for each, and back to a kernel socket, beside what `twisted.pair` gets one way. A"
+    " socket with GRO (`UDP_GRO`) takes many in a call. More is better."
 )
 
 PROGRAMS = ("flood.c", "sink.c", "reader.c", "roundtrip.c")

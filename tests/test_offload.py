@@ -10,14 +10,15 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer
 
 from tests.wire.test_offload import ACK, SUPERPACKETS, superpacket
 from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol, TuntapPort
-from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol, IRawPacketProtocol
+from txtuntap.interfaces import IPacketReceiver, IRawPacketProtocol
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
 from txtuntap.udpheaders import UDPHeaders
 from txtuntap.wire.address import packAddress
@@ -67,7 +68,6 @@ class Recorder(DatagramProtocol):
             self.then(data, addr)
 
 
-@implementer(IRawPacketProtocol, IPacketReceiver)
 class Whole(AbstractDatagramProtocol):
     """
     Keeps packets.
@@ -76,6 +76,7 @@ class Whole(AbstractDatagramProtocol):
     noisy = False
 
     def __init__(self) -> None:
+        directlyProvides(self, IRawPacketProtocol)
         self.packets: list[Packet] = []
 
     def packetReceived(self, packet: Packet) -> None:
@@ -88,7 +89,6 @@ class Taking(Whole):
     """
 
     takesOffload = True
-    packetReceived = Whole.packetReceived
 
 
 class Overriding(Taking):
@@ -100,7 +100,27 @@ class Overriding(Taking):
         super().packetReceived(packet)
 
 
-@implementer(IRawPacketProtocol)
+@implementer(IPacketReceiver)
+class Segments:
+    """
+    Keeps what comes for an IP protocol.
+    """
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+
+    def packetReceived(self, packet: Packet) -> None:
+        self.packets.append(packet)
+
+
+class TakingSegments(Segments):
+    """
+    ... as it is.
+    """
+
+    takesOffload = True
+
+
 class OfPair(AbstractDatagramProtocol):
     """
     Knows C{twisted.pair}'s call.
@@ -109,26 +129,11 @@ class OfPair(AbstractDatagramProtocol):
     noisy = False
 
     def __init__(self) -> None:
+        directlyProvides(self, IRawPacketProtocol)
         self.received: list[bytes] = []
 
-    def datagramReceived(self, data: bytes, partial: int = 0) -> None:  # type: ignore[override]
+    def datagramReceived(self, data: bytes, partial: int = 0, **stations: Any) -> None:  # type: ignore[override]
         self.received.append(data)
-
-
-@implementer(IRawDatagramProtocol, IPacketReceiver)
-class TCP(Whole):
-    """
-    Keeps what comes for protocol 6.
-    """
-
-
-class TakingTCP(TCP):
-    """
-    ... as it is.
-    """
-
-    takesOffload = True
-    packetReceived = Whole.packetReceived
 
 
 class OffloadTestCase(SynchronousTestCase):
@@ -148,11 +153,12 @@ class OffloadTestCase(SynchronousTestCase):
         self.port.startListening()
 
     def host(self, **keywords: Any) -> None:
-        self._host = Host([f"{OWN[4]}/24", f"{OWN[6]}/64"], self.clock, duplicateAddressDetection=False)
+        self._host = Host([f"{OWN[4]}/24", f"{OWN[6]}/64"], self.clock)
         self._host.listenUDP(7, self.proto)
         self.on(self._host.ethernet if self.mode == TAP else self._host.ip, **keywords)
         self.transport = self.proto.transport
-        self.clock.advance(0)
+        # Until the addresses are ours.
+        self.clock.pump([0.5] * 10)
         self.device.sent.clear()
 
     def deliver(self, *packets: tuple[bytes, Offload | None]) -> None:
@@ -297,13 +303,15 @@ class UpTests(OffloadTestCase):
         self.assertEqual((self.proto.received, self._host.udp.counters["inCsumErrors"]), ([], 1))
 
     def test_aSumOverSomethingElse(self) -> None:
-        # What is open is inside the payload, as of a tunnel's packet; UDP's own checksum is complete, or is not.
+        # What is open is inside the payload, as of a tunnel's packet. With that completed, UDP's own checksum is right,
+        # or is not.
         self.host()
         data = udpPacket(PEER[4], OWN[4], 4000, 7, bytes(40))
         offload = Offload(NEEDS_CHECKSUM, NONE, 0, 0, 40, 6)
-        self.deliver((data, offload), (data[:60] + b"\1" + data[61:], offload))
-        self.assertEqual(self._host.udp.counters["inCsumErrors"], 2)
-        self.assertEqual(self.proto.received, [])
+        self.deliver((data[:60] + b"\1" + data[61:], offload))
+        self.assertEqual(self.proto.received, [bytes(18) + b"\xfe\xff" + bytes(12) + b"\1" + bytes(7)])
+        self.deliver((data[:30] + b"\1" + data[31:], offload))
+        self.assertEqual((len(self.proto.received), self._host.udp.counters["inCsumErrors"]), (1, 1))
 
     def test_ipOptions(self) -> None:
         self.host()
@@ -425,7 +433,8 @@ class TakerTests(OffloadTestCase):
         self.assertEqual(self.port.offloads, ALL)
 
     def test_anInstanceThatWasPatched(self) -> None:
-        proto, seen = Taking(), []
+        proto = Taking()
+        seen: list[Packet] = []
         proto.packetReceived = seen.append  # type: ignore[method-assign, assignment]
         self.on(proto, offload=True)
         self.deliver(many(4, b"12", b"34", b"5"))
@@ -454,24 +463,24 @@ class TakerTests(OffloadTestCase):
 
     def test_whatIsDemandedHasToBe(self) -> None:
         self.device.features = 0
-        error = self.assertRaises(Exception, self.on, Taking(), offload=True)
+        error = self.assertRaises(CannotListenError, self.on, Taking(), offload=True)
         self.assertIn("no offload", str(error))
 
     def test_tcp(self) -> None:
         packet, offload, _ = superpacket(4, TCP4, bytes(range(100)), 30, ACK)
-        for kind in TCP, TakingTCP:
+        for kind in Segments, TakingSegments:
             tcp, ip = kind(), IPProtocol()
             ip.addProto(6, tcp)
             self.device.close()
             self.on(ip)
             self.deliver((packet, offload))
-            expected = [packet] if kind is TakingTCP else finish(packet, offload)
+            expected = [packet] if kind is TakingSegments else finish(packet, offload)
             self.assertEqual([each.data for each in tcp.packets], expected)
-            self.assertEqual({each.offload for each in tcp.packets}, {offload if kind is TakingTCP else None})
+            self.assertEqual({each.offload for each in tcp.packets}, {offload if kind is TakingSegments else None})
             self.assertEqual(self.port.counters["inPackets"], 4)
 
     def test_twoOfThem(self) -> None:
-        ip, first, second = IPProtocol(), TCP(), TakingTCP()
+        ip, first, second = IPProtocol(), Segments(), TakingSegments()
         ip.addProto(6, first)
         ip.addProto(6, second)
         self.on(ip)
@@ -506,7 +515,8 @@ class ForgedTests(OffloadTestCase):
     def test_neverRaise(self, made: tuple[bytes, Offload, int], offload: Offload, asItIs: bool) -> None:
         packet, real, network = made
         self.clock = Clock()
-        self.device = MemoryDevice(TAP if network else TUN, features=ALL)
+        self.mode = TAP if network else TUN
+        self.device = MemoryDevice(self.mode, features=ALL)
         self.proto = Recorder(lambda data, addr: self.transport.write(data, addr))
         self.host()
         # The layers without the port, which looks at them first, too.

@@ -20,7 +20,7 @@ from txtuntap.wire.address import addressText, packAddress
 from txtuntap.wire.checksum import FOLD_FROM, fold
 from txtuntap.wire.icmp import Quote
 from txtuntap.wire.offload import UDP, Offload
-from txtuntap.wire.udp import UDPHeader
+from txtuntap.wire.udp import CHECKSUM_OFFSET, UDPHeader
 
 __all__ = ["Peer", "RawUDPProtocol", "UDPHeader", "UDPTransport"]
 
@@ -193,7 +193,9 @@ class RawUDPProtocol(Layer):
         offload = packet.offload
         if offload is not None:
             # The checksum was verified, or nobody has made one yet.
-            if offload.isOpen and (offload.isSuperpacket or offload.checksumStart != start):
+            if offload.isSuperpacket or (
+                offload.isOpen and (offload.checksumStart != start or offload.checksumOffset != CHECKSUM_OFFSET)
+            ):
                 return self._unfinished(packet, key, offload)
             if not check and span == 40 and self._verify and not offload.isOpen:
                 return self.dropped(packet, "inErrors")

@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from txtuntap.interfaces import IBatchTransport, IIPTransport, IPacketTransport
     from txtuntap.routing import Route
 
-#: Where in the header the checksum stands.
-_CHECKSUM_OFFSET = 6
-
 #: Of one datagram whose checksum is left open.
-OPEN = Offload(NEEDS_CHECKSUM, NONE, udp.HEADER_LENGTH, 0, 0, _CHECKSUM_OFFSET)
+OPEN = Offload(NEEDS_CHECKSUM, NONE, udp.HEADER_LENGTH, 0, 0, udp.CHECKSUM_OFFSET)
 
 
 @lru_cache(1024)
@@ -34,7 +31,7 @@ def openBehind(before: int, size: int = 0) -> Offload:
     C{size} octets, if it is to be cut.
     """
     kind = UDP if size else NONE
-    return Offload(NEEDS_CHECKSUM, kind, before + udp.HEADER_LENGTH, size, before, _CHECKSUM_OFFSET)
+    return Offload(NEEDS_CHECKSUM, kind, before + udp.HEADER_LENGTH, size, before, udp.CHECKSUM_OFFSET)
 
 
 class UDPHeaders:

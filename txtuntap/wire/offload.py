@@ -56,7 +56,7 @@ _LAST_ONLY = 0x01 | 0x08
 _FIRST_ONLY = 0x80
 
 #: Where the checksum stands in each header.
-_CHECKSUM_OFFSET = {udp.PROTOCOL: 6, _TCP: 16}
+_CHECKSUM_OFFSET = {udp.PROTOCOL: udp.CHECKSUM_OFFSET, _TCP: 16}
 
 
 @dataclass(frozen=True, slots=True)
