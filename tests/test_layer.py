@@ -468,6 +468,15 @@ class KnowsPacketsTests(SynchronousTestCase):
     def test_neitherMeansNo(self) -> None:
         self.assertFalse(knowsPackets(object()))
 
+    def test_aWrapperThatPassesOnWhatItHasNot(self) -> None:
+        class Wrapper:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(IPProtocol(), name)
+
+        self.assertFalse(knowsPackets(Wrapper()))
+        Wrapper.packetReceived = lambda self, packet: None  # type: ignore[attr-defined]
+        self.assertTrue(knowsPackets(Wrapper()))
+
     def test_overriddenDatagramReceivedIsCalled(self) -> None:
         calls = []
 

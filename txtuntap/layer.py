@@ -425,4 +425,8 @@ def _isItsOwn(proto: object, name: str) -> bool:
     object's attributes more slowly: for a layer, that is a tenth of all it does.
     """
     found = getattr(proto, name, None)
-    return found is not None and getattr(found, "__func__", found) is not getattr(type(proto), name, None)
+    inherited = getattr(type(proto), name, None)
+    if inherited is None and hasattr(type(proto), "__getattr__"):
+        # A wrapper, which has it from what it goes around.
+        return False
+    return found is not None and getattr(found, "__func__", found) is not inherited

@@ -39,14 +39,21 @@ FIN, PSH, ACK, CWR = 0x01, 0x08, 0x10, 0x80
 
 
 def superpacket(
-    version: int, kind: int, payload: bytes, size: int, flags: int = ACK, options: bytes = b"", link: bytes = b""
+    version: int,
+    kind: int,
+    payload: bytes,
+    size: int,
+    flags: int = ACK,
+    options: bytes = b"",
+    link: bytes = b"",
+    ends: tuple[str, str] | None = None,
 ) -> tuple[bytes, Offload, int]:
     """
     What a kernel gives: one header, the payload of many, and the sum of the pseudo-header in place of a checksum.
 
     @return: the packet, what is open in it, and where its IP header begins.
     """
-    source, dest = map(packAddress, ENDS[version])
+    source, dest = map(packAddress, ends or ENDS[version])
     protocol = udp.PROTOCOL if kind == UDP else 6
     if kind == UDP:
         header = struct.pack("!4H", 4000, 7, 8 + len(payload), 0)

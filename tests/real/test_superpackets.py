@@ -1,0 +1,389 @@
+"""
+Superpackets between the kernel and a port: on each reactor, on devices with whatever flags, and as other programs see
+what was made of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from twisted.internet.protocol import DatagramProtocol
+from zope.interface import directlyProvides
+
+from tests.real.link import setUp, show
+from tests.real.namespace import Namespace, ip, tool, until
+from tests.real.reactors import Run, onEachReactor
+from tests.real.test_port import onBothKinds
+from tests.wire.test_offload import ACK, PSH, superpacket
+from txtuntap import Host, Packet, TuntapPort
+from txtuntap.device import TAP, TUN, ioctl
+from txtuntap.device.linux import LinuxDevice, RealSystem
+from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
+from txtuntap.testing import udpPacket
+from txtuntap.wire.offload import CSUM, TCP4, TCP6, TSO4, TSO6, TSO_ECN, UDP, USO, Offload
+
+#: udp(7).
+_UDP_SEGMENT, _UDP_GRO = 103, 104
+
+#: packet(7): what is sent has a C{virtio_net_hdr} before it.
+_SOL_PACKET, _PACKET_VNET_HDR = 263, 15
+
+OWN = {4: "10.9.0.2", 6: "fd09::2"}
+KERNEL = {4: "10.9.0.1", 6: "fd09::1"}
+
+#: Datagrams of a thousand octets, and a shorter one.
+DATA = bytes(number * 7 & 0xFF for number in range(30 * 1000 + 17))
+
+ALL = CSUM | TSO4 | TSO6 | TSO_ECN | USO
+
+
+class Echo(DatagramProtocol):
+    """
+    Sends back what comes.
+    """
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def datagramReceived(self, data: bytes, addr: Any) -> None:
+        self.sizes.append(len(data))
+        transport: Any = self.transport
+        transport.write(data, addr)
+
+
+class Wrapper:
+    """
+    Goes around a host's protocol, takes nothing that is not finished, and keeps what comes.
+    """
+
+    def __init__(self, inner: Any, mode: int) -> None:
+        directlyProvides(self, IEthernetProtocol if mode == TAP else IRawPacketProtocol)
+        self._inner = inner
+        self.seen: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def packetReceived(self, packet: Packet) -> None:
+        """
+        A packet has come.
+        """
+        self.seen.append(bytes(packet))
+        self._inner.packetReceived(packet)
+
+
+def olderIoctl(fileno: int, request: int, argument: Any) -> Any:
+    """
+    C{fcntl.ioctl} of a kernel before 6.2, which knows nothing of USO.
+    """
+    if request == ioctl.TUNSETOFFLOAD and argument & USO:
+        raise OSError(errno.EINVAL, "Invalid argument")
+    return fcntl.ioctl(fileno, request, argument)
+
+
+def oldIoctl(fileno: int, request: int, argument: Any) -> Any:
+    """
+    That of one that knows nothing of offload: before 2.6.27.
+    """
+    if request == ioctl.TUNGETFEATURES:
+        return struct.pack("I", ioctl.IFF_TUN | ioctl.IFF_TAP | ioctl.IFF_NO_PI)
+    return fcntl.ioctl(fileno, request, argument)
+
+
+def system(call: Any) -> RealSystem:
+    """
+    The real one, but for C{ioctl}.
+    """
+    made: Any = RealSystem()
+    made.ioctl = call
+    return cast(RealSystem, made)
+
+
+def echoing(
+    run: Run, mode: int, wrapped: bool = False, device: LinuxDevice | None = None, **keywords: Any
+) -> tuple[Echo, TuntapPort, Any]:
+    """
+    A host with an echo on port 7, and the kernel's end of its device set up.
+    """
+    echo = Echo()
+    host = Host([f"{OWN[4]}/24", f"{OWN[6]}/64"], run.reactor)
+    host.listenUDP(7, echo)
+    top: Any = host.ethernet if mode == TAP else host.ip
+    if wrapped:
+        top = Wrapper(top, mode)
+    port = TuntapPort("tt0", top, reactor=run.reactor, device=device, **keywords)
+    port.startListening()
+    setUp("tt0", f"{KERNEL[4]}/24", f"{KERNEL[6]}/64")
+    return echo, port, top
+
+
+@contextmanager
+def asking(version: int, gro: bool) -> Iterator[socket.socket]:
+    """
+    A socket of the kernel's that sends to the echo, a thousand octets a datagram.
+    """
+    with socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as asker:
+        asker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        asker.setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, 1000)
+        asker.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, gro)
+        asker.setblocking(False)
+        asker.connect((OWN[version], 7))
+        yield asker
+
+
+async def echoed(run: Run, version: int, gro: bool = False) -> list[int]:
+    """
+    Send all the data, and take it back.
+
+    @return: the lengths of what was taken at once.
+    """
+    with asking(version, gro) as asker:
+        answers: list[bytes] = []
+
+        def come() -> bool:
+            while True:
+                try:
+                    answers.append(asker.recv(1 << 16))
+                except BlockingIOError:
+                    break
+                except ConnectionRefusedError:
+                    pass
+            if not sum(map(len, answers)):
+                # Until the host's address is its own, nobody answers.
+                with suppress(OSError):
+                    asker.send(DATA)
+            return sum(map(len, answers)) >= len(DATA)
+
+        await run.until(come, "answers")
+        assert b"".join(answers)[: len(DATA)] == DATA
+        return [len(answer) for answer in answers]
+
+
+@onEachReactor
+@onBothKinds
+async def test_aSuperpacketIsEchoedAsOne(run: Run, mode: int) -> None:
+    echo, port, _ = echoing(run, mode)
+    assert port.offloads == ALL
+    for version in 4, 6:
+        before = port.counters["inSuperpackets"], port.counters["outSuperpackets"]
+        assert max(await echoed(run, version)) == 1000
+        # The receiver that takes many at once sees that they came so.
+        assert max(await echoed(run, version, gro=True)) > 10_000
+        assert port.counters["inSuperpackets"] >= before[0] + 2
+        assert port.counters["outSuperpackets"] >= before[1] + 2
+    assert set(echo.sizes) == {1000, 17}
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_whatIsTurnedOffIsOff(run: Run, mode: int) -> None:
+    echo, port, _ = echoing(run, mode, offload=False)
+    assert port.offloads == 0
+    await echoed(run, 4)
+    assert set(echo.sizes) == {1000, 17}
+    assert port.counters["inSuperpackets"] == port.counters["outSuperpackets"] == 0
+    await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_whoTakesNoneGetsPacketsAsOnTheWire(run: Run, mode: int) -> None:
+    for offload in None, True:
+        echo, port, wrapper = echoing(run, mode, wrapped=True, offload=offload)
+        assert port.offloads == (ALL if offload else 0)
+        await echoed(run, 4)
+        assert set(echo.sizes) == {1000, 17}
+        start = 14 if mode == TAP else 0
+        datagrams = [
+            data[start:] for data in wrapper.seen if data[start + 9] == 17 and data[start + 22 :][:2] == b"\0\7"
+        ]
+        assert datagrams
+        for data in datagrams:
+            source = int.from_bytes(data[20:22], "big")
+            made = udpPacket(data[12:16], data[16:20], source, 7, data[28:])
+            # All but the identification, and the sum of that header.
+            assert data[:4] + data[12:] == made[:4] + made[12:]
+        await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_anOlderKernel(run: Run, mode: int) -> None:
+    device = LinuxDevice("tt0", mode, system=system(olderIoctl))
+    _, port, _ = echoing(run, mode, device=device)
+    assert port.offloads == CSUM | TSO4 | TSO6 | TSO_ECN
+    for version in 4, 6:
+        await echoed(run, version)
+    assert port.counters["inSuperpackets"] == port.counters["outSuperpackets"] == 0
+    await port.stopListening()
+
+
+@pytest.mark.parametrize("flags", ["", "vnet_hdr", "multi_queue", "multi_queue vnet_hdr", "pi vnet_hdr"])
+@pytest.mark.parametrize("mode", ["tun", "tap"])
+def test_aDeviceMadeBeforehand(namespace: Namespace, flags: str, mode: str) -> None:
+    ip("tuntap", "add", "tt0", "mode", mode, *flags.split())
+    # Whoever had it before may have left offload on.
+    with LinuxDevice("tt0", TAP if mode == "tap" else TUN) as device:
+        device.close()
+        device.open(offload=None)
+        assert device.offloads == ALL
+    for offload in False, None, True:
+        with LinuxDevice("tt0", TAP if mode == "tap" else TUN) as device:
+            device.close()
+            device.open(offload=offload)
+            assert device.offloads == (0 if offload is False else ALL)
+            setUp("tt0")
+            _sendSuperpacket("tt0", mode)
+            packets: list[Packet] = []
+
+            def come(device: LinuxDevice = device, packets: list[Packet] = packets) -> bool:
+                while (packet := device.receive()) is not None:
+                    if b"1234567890" in bytes(packet):
+                        packets.append(packet)
+                return sum(bytes(packet).count(b"1234567890") for packet in packets) == 30
+
+            until(come, "all of it")
+            assert len(packets) == (3 if offload is False else 1)
+
+
+@pytest.mark.parametrize("mode", [TUN, TAP], ids=["tun", "tap"])
+def test_withProtocolInformation(namespace: Namespace, mode: int) -> None:
+    with LinuxDevice("tt0", mode, protocolInformation=True) as device:
+        device.close()
+        device.open(offload=True)
+        setUp("tt0")
+        _sendSuperpacket("tt0", "tun" if mode == TUN else "tap")
+        found: list[Packet] = []
+
+        def come() -> bool:
+            while (packet := device.receive()) is not None:
+                if b"1234567890" in bytes(packet):
+                    found.append(packet)
+            return bool(found)
+
+        until(come, "a superpacket")
+        assert found[0].offload is not None and found[0].offload.isSuperpacket
+        assert found[0].etherType == (0x0800 if mode == TUN else 0)
+        found[0].network = found[0].start + (14 if mode == TAP else 0)
+        assert len(found[0].finished()) == 3
+
+
+@pytest.mark.parametrize("mode", [TUN, TAP], ids=["tun", "tap"])
+def test_aDeviceThatHasNone(namespace: Namespace, mode: int) -> None:
+    device = LinuxDevice("tt0", mode, system=system(oldIoctl))
+    with pytest.raises(OSError, match="no offload"):
+        device.open(offload=True)
+    assert device.fileno() == -1
+    device.open(offload=None)
+    assert device.offloads == 0
+    device.close()
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_whatLeavesTheKernelIsComplete(namespace: Namespace, version: int) -> None:
+    """
+    Superpackets, and datagrams whose checksums were left open, are forwarded to a device without any offload.
+    """
+    other = {4: "10.8.0.9", 6: "fd08::9"}[version]
+    with LinuxDevice("tt0", TUN) as first, LinuxDevice("tt1", TUN) as second:
+        first.close()
+        first.open(offload=True)
+        setUp("tt0", f"{KERNEL[version]}/{24 if version == 4 else 64}")
+        setUp("tt1", {4: "10.8.0.1/24", 6: "fd08::1/64"}[version])
+        name = "ipv4/ip_forward" if version == 4 else "ipv6/conf/all/forwarding"
+        Path("/proc/sys/net", name).write_text("1")
+        packet, offload, _ = superpacket(version, UDP, DATA[:3500], 1000, ends=(OWN[version], other))
+        first.send([packet[:40], packet[40:]], offload)
+        single, _, _ = superpacket(version, UDP, b"on its own", 10, ends=(OWN[version], other))
+        first.send([single], Offload(1, 0, 0, 0, offload.checksumStart, 6))
+        expected = [DATA[:1000], DATA[1000:2000], DATA[2000:3000], DATA[3000:3500], b"on its own"]
+        found: list[bytes] = []
+
+        def come() -> bool:
+            while (received := second.receive()) is not None:
+                data = bytes(received)
+                if data[-len(expected[0]) - 48 :] and data[offload.checksumStart :][:4] == struct.pack("!HH", 4000, 7):
+                    found.append(data)
+            return len(found) == len(expected)
+
+        until(come, "packets at the other device")
+        for data, payload in zip(found, expected, strict=True):
+            made = udpPacket(OWN[version], other, 4000, 7, payload)
+            assert data[offload.checksumStart :] == made[offload.checksumStart :]
+
+
+@pytest.mark.parametrize("mode", [TUN, TAP], ids=["tun", "tap"])
+def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: int) -> None:
+    """
+    What a wrapper sees of superpackets of UDP and TCP, in a capture.
+    """
+    seen: list[bytes] = []
+    link = bytes.fromhex("0200000000bb0200000000aa")
+    with LinuxDevice("tt0", mode) as device, socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        device.close()
+        device.open(offload=True)
+        setUp("tt0")
+        sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        sent = 0
+        for version in 4, 6:
+            etherType = 0x0800 if version == 4 else 0x86DD
+            before = link + etherType.to_bytes(2, "big") if mode == TAP else b""
+            for kind, flags, options in (
+                (UDP, 0, b""),
+                (TCP4 if version == 4 else TCP6, ACK | PSH, b""),
+                (TCP4 if version == 4 else TCP6, ACK, b"\x01" * 12),
+            ):
+                packet, offload, _ = superpacket(version, kind, DATA[:20_000], 1400, flags, options, before)
+                sender.sendto(offload.packed + packet, ("tt0", etherType))
+                sent += 1
+        superpackets: list[Packet] = []
+
+        def come() -> bool:
+            while (packet := device.receive()) is not None:
+                if packet.offload is not None and packet.offload.isSuperpacket:
+                    superpackets.append(packet)
+            return len(superpackets) == sent
+
+        until(come, "superpackets")
+    for each in superpackets:
+        each.network = each.start + (14 if mode == TAP else 0)
+        seen.extend(map(bytes, each.finished()))
+    assert len(seen) == sent * 15
+    capture = tmp_path / "capture.pcap"
+    # pcap(5): link type 101 is raw IP, 1 is Ethernet.
+    header = struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1 if mode == TAP else 101)
+    records = [struct.pack("=IIII", 0, number, len(data), len(data)) + data for number, data in enumerate(seen)]
+    capture.write_bytes(header + b"".join(records))
+    checks = ["ip.check_checksum", "udp.check_checksum", "tcp.check_checksum"]
+    options_ = [part for name in checks for part in ("-o", f"{name}:TRUE")]
+
+    def filtered(wanted: str) -> int:
+        command = [tool("tshark"), "-r", str(capture), *options_, "-Y", wanted]
+        return len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+    assert filtered("udp.checksum.status == 1 || tcp.checksum.status == 1") == len(seen)
+    assert filtered("ip.checksum.status == 0 || _ws.malformed || _ws.expert.severity >= 8388608") == 0
+
+
+def _sendSuperpacket(name: str, mode: str) -> None:
+    """
+    Have the kernel send one of three datagrams out of an interface.
+    """
+    link = bytes.fromhex("0200000000bb0200000000aa0800") if mode == "tap" else b""
+    packet, offload, _ = superpacket(4, UDP, b"1234567890" * 30, 100, link=link)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        sender.sendto(offload.packed + packet, (name, 0x0800))
+        assert show(name)["operstate"] in ("UP", "UNKNOWN")
