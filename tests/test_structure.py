@@ -49,7 +49,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "command": BASE | {"device"},
     "echo": set(),
     "options": {"addresses", "device", "echo", "stack", "wire"},
-    "service": {"device", "options", "stack", "tuntap"},
+    "queues": {"device"},
+    "service": {"device", "options", "queues", "stack", "tuntap"},
 }
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import cleandoc
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +25,9 @@ from txtuntap.wire.address import packLinkAddress
 
 if TYPE_CHECKING:
     from txtuntap.device.linux import LinuxDevice
+
+#: As many as the kernel has for one device (MAX_TAP_QUEUES).
+MAX_QUEUES = 256
 
 
 class InterfaceOptions(usage.Options):
@@ -90,7 +93,7 @@ class InterfaceOptions(usage.Options):
         except ValueError as e:
             raise UsageError(f"--kernel-neighbour takes ADDRESS=LINK-ADDRESS: {e}") from e
 
-    def _device(self) -> LinuxDevice:
+    def makeDevice(self) -> LinuxDevice:
         """
         The device that the options ask for, not open yet.
         """
@@ -124,7 +127,7 @@ class InterfaceOptions(usage.Options):
                     raise UsageError(f"--{option}: {e}") from e
         self._checkDevice()
         self["settings"] = self._interfaceSettings()
-        self["device"] = self._device()
+        self["device"] = self.makeDevice()
 
     def _checkDevice(self) -> None:
         """
@@ -194,16 +197,27 @@ class HostOptions(InterfaceOptions):
     ]
     optParameters: ClassVar = [
         ["mac", None, None, "The host's link address on a tap; by default a random one."],
+        ["queues", None, None, "How many processes share the device, each a host with the same addresses."],
+        ["queue", None, None, "The descriptor of one of its queues: how each of these processes is started."],
     ]
 
     def __init__(self) -> None:
         super().__init__()
+        #: As they were given.
+        self.arguments: list[str] = []
         self["addresses"] = []
         self["anyAddresses"] = []
         self["answerFor"] = []
         self["answerExcept"] = []
         self["gateways"] = []
         self["udp"] = []
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Take note of the arguments: other processes are started with them.
+        """
+        self.arguments = list(options or ())
+        super().parseOptions(options)  # type: ignore[no-untyped-call]
 
     def opt_address(self, cidr: str) -> None:
         """
@@ -261,6 +275,7 @@ class HostOptions(InterfaceOptions):
         """
         Check what only the options together tell.
         """
+        self._checkQueues()
         super().postOptions()
         if self["autoconfigure"] and self["tap"] is None:
             raise UsageError("--autoconfigure: only on a tap are there routers that advertise")
@@ -300,6 +315,29 @@ class HostOptions(InterfaceOptions):
             if not isinstance(proto, DatagramProtocol):
                 raise UsageError(f"--udp {port}={what}: that made a {type(proto).__name__}, not a DatagramProtocol")
             protocols.append((port, proto))
+
+    def _checkQueues(self) -> None:
+        queues = self["queues"] or "1"
+        if not (queues.isascii() and queues.isdigit() and 1 <= int(queues) <= MAX_QUEUES):
+            raise UsageError(f"--queues is a number from 1 to {MAX_QUEUES}, not {queues!r}")
+        self["queues"] = int(queues)
+        if self["queue"] is not None:
+            # Of what the others have opened and set, this takes its part.
+            for option in "netns", "node", "user", "group", "mtu", "txqueuelen", "lladdr", "queues":
+                self[option] = None
+            for option in "multi-queue", "exclusive", "persistent", "no-carrier", "down", "undo":
+                self[option] = 0
+            self["kernelAddresses"], self["kernelRoutes"], self["kernelNeighbours"] = [], [], {}
+            self["descriptor"] = self["queue"]
+        elif self["queues"] > 1:
+            for option in "descriptor", "helper":
+                if self[option] is not None:
+                    raise UsageError(f"--queues: there is but one by --{option}")
+            if self["autoconfigure"]:
+                raise UsageError("--queues: each --autoconfigure would see but some of what routers send")
+            if self["tap"] is not None and self["mac"] is None:
+                raise UsageError("--queues: on a tap, all of them need the same --mac")
+            self["multi-queue"] = 1
 
 
 def _address(option: str, cidr: str) -> str:

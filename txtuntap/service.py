@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from txtuntap.device import TAP
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.options import Options
+from txtuntap.queues import DESCRIPTOR, queueProcesses, stopWithParent
 from txtuntap.stack.host import Host
 from txtuntap.tuntap import TuntapPort
 
@@ -50,12 +51,16 @@ class HostService(Service):
         settings: InterfaceSettings | None = None,
         undo: bool = False,
         reactor: Any = None,
+        queues: Sequence[LinuxDevice] = (),
+        command: Sequence[str] = (),
     ) -> None:
         """
         @param device: the device, not open yet.
         @param protocols: UDP ports, and the protocol on each.
         @param settings: what the kernel's end is to be; L{None}: it is left as it is, or is a helper's to set.
         @param undo: whether to take away what was set, on a device that stays, when the service stops.
+        @param queues: the same device once more for each of other processes, which run C{command}: see
+            L{txtuntap.queues}.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -73,6 +78,8 @@ class HostService(Service):
         for number, proto in protocols:
             host.listenUDP(number, proto)
         self._device = device
+        self._queues = queues
+        self._processes = queueProcesses(queues, command, reactor) if queues else None
         top = host.ethernet if device.mode == TAP else host.ip
         self.port = TuntapPort(device.name, top, reactor=reactor, device=device, monitor=self._monitor)
 
@@ -83,6 +90,8 @@ class HostService(Service):
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
             self.port.startListening()
+            for queue in self._queues:
+                queue.open(offload=None)
             self._configure()
         except (CannotListenError, OSError) as e:
             _showPlainly(e)
@@ -96,6 +105,8 @@ class HostService(Service):
         if not self.port.connected:
             self.privilegedStartService()
         self.port.whenLost().addErrback(self._lost)
+        if self._processes is not None:
+            self._processes.startService()
         self._monitor.start().addErrback(lambda reason: self._log.failure("The interface cannot be watched", reason))
         if hasattr(signal, "SIGUSR2"):
             signal.signal(signal.SIGUSR2, self._signalled)
@@ -106,6 +117,10 @@ class HostService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._monitor.stop()
+        if self._processes is not None:
+            self._processes.stopService()
+        for queue in self._queues:
+            queue.close()
         configured, self._configured = self._configured, None
         if configured is None or not self._undo:
             return self.port.stopListening()
@@ -169,4 +184,20 @@ def makeService(options: Options) -> Service:
         autoconfigure=bool(asked["autoconfigure"]),
     )
     settings = asked["settings"] if asked["helper"] is None else None
-    return HostService(asked["device"], host, asked["protocols"], settings, bool(asked["undo"]))
+    undo = bool(asked["undo"])
+    if asked["queue"] is not None:
+        stopWithParent(reactor)
+        return HostService(asked["device"], host, asked["protocols"])
+    queues = [asked.makeDevice() for _ in range(1, asked["queues"])]
+    command = [
+        sys.executable,
+        "-m",
+        "twisted",
+        "--log-format=text",
+        "tuntap",
+        "host",
+        *asked.arguments,
+        "--queue",
+        str(DESCRIPTOR),
+    ]
+    return HostService(asked["device"], host, asked["protocols"], settings, undo, None, queues, command)

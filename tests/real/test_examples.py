@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -375,3 +375,22 @@ def test_systemdUnderstandsTheUnit() -> None:
     if analyze is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
     assert "txtuntap-echo" not in run(analyze, "verify", EXAMPLES / "txtuntap-echo.service")
+
+
+def test_queues(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "queues.py", "3") as example:
+        example.untilPrinted("^on tun0, 10.0.0.2, port 7: 3 workers$")
+
+        def workers() -> set[bytes]:
+            found = set()
+            for _ in range(8):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+                    asker.settimeout(0.3)
+                    asker.connect(("10.0.0.2", 7))
+                    with suppress(OSError):
+                        asker.send(b"hello\n")
+                        found.add(asker.recv(100))
+            return found
+
+        until(lambda: len(workers()) >= 2, "answers of several workers")
+        assert "Traceback" not in example.printed()

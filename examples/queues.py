@@ -1,0 +1,70 @@
+"""
+One device, several processes: each answers, on its queue, with its process number; the kernel keeps a flow in one.
+
+    python examples/queues.py 4
+
+as root: it makes tun0, sets it up, and starts four workers, which are started again when they end. Then
+
+    for i in 1 2 3 4 5 6; do echo hello | socat -t1 - UDP:10.0.0.2:7; done
+
+shows several numbers, and the same one for as long as a socket is the same.
+
+    on tun0, 10.0.0.2, port 7: 4 workers
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+from txtuntap import Host, TuntapPort
+from txtuntap.device import TUN
+from txtuntap.device.configure import configureInterface
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.queues import DESCRIPTOR, queueProcesses, stopWithParent
+
+reactor: Any = _reactor
+
+
+class WhoAmI(DatagramProtocol):
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        transport: Any = self.transport
+        transport.write(b"%d\n" % os.getpid(), addr)
+
+
+def work() -> None:
+    host = Host(["10.0.0.2/24"], reactor)
+    host.listenUDP(7, WhoAmI())
+    # The descriptor is attached already, and knows its name.
+    device = LinuxDevice("tun0", TUN, descriptor=DESCRIPTOR)
+    TuntapPort("tun0", host.ip, reactor=reactor, device=device).startListening()
+    stopWithParent(reactor)
+
+
+def manage(count: int) -> None:
+    devices = [LinuxDevice("tun0", TUN, multiQueue=True) for _ in range(count)]
+    for device in devices:
+        device.open(offload=None)
+    configureInterface("tun0", ["10.0.0.1/24"])
+    processes = queueProcesses(devices, [sys.executable, __file__, "worker"], reactor)
+    processes.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", processes.stopService)
+    print(f"on tun0, 10.0.0.2, port 7: {count} workers", flush=True)
+
+
+def main() -> None:
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    if sys.argv[1:] == ["worker"]:
+        work()
+    else:
+        manage(int(sys.argv[1]) if sys.argv[1:] else 2)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()
