@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from benchmarks import answers, configure, demultiplex, host, receive, scale
+from benchmarks import answers, configure, demultiplex, host, offload, receive, scale
 from benchmarks.measure import Missing
 from benchmarks.table import machine, markdown, replaceIn
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Any] = {
     "demultiplex": demultiplex.run,
     "host": host.run,
     "scale": scale.run,
     "receive": receive.run,
+    "offload": offload.run,
     "answers": answers.run,
     "configure": configure.run,
 }
@@ -25,7 +27,7 @@ def main() -> None:
     """
     Run the benchmarks that were asked for. A ratio that misses its goal is no failure.
     """
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="txtuntap beside twisted.pair.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="txtuntap beside its peers.")
     parser.add_argument("name", nargs="*", help=f"run these only, of: {', '.join(BENCHMARKS)}")
     parser.add_argument("--rounds", type=int, default=7, help="ratios to take the median of (7)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables into FILE, too")
@@ -39,13 +41,22 @@ def main() -> None:
     print(texts[0])
     for name in options.name or BENCHMARKS:
         try:
-            text = markdown(BENCHMARKS[name](options.rounds))
+            text = _measured(name, options.rounds, options.markdown)
         except Missing as e:
             text = f"## {name}\n\nNot run. This machine lacks {e}.\n"
         print(text, flush=True)
         texts.append(text)
     if options.markdown is not None:
         replaceIn(options.markdown, "\n".join(texts))
+
+
+def _measured(name: str, rounds: int, file: Path | None) -> str:
+    """
+    The tables of one benchmark; its plot goes beside C{file}.
+    """
+    if name == "offload":
+        return "\n".join(map(markdown, offload.run(rounds, file and file.with_name("offload.svg"))))
+    return markdown(BENCHMARKS[name](rounds))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,13 @@ import json
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
+from statistics import median
 
 from benchmarks.measure import Row, Section
+from benchmarks.plot import bars
 from benchmarks.receive import ROOT, compiled, privateNetwork
+from benchmarks.table import machine
 
 ABOUT = (
     "UDP over IPv4, 1,400 octets a packet, between kernel sockets and a tun device; whoever sends or takes in C is a"
@@ -35,6 +39,19 @@ COMPARED = (
     ("echoed, to a socket with GRO / received by `twisted.pair`", "echoed, GRO", "twisted.pair", 4.0),
 )
 
+#: The bars of the plot: label, name, and whether it is ours.
+BARS = (
+    ("received by twisted.pair", "twisted.pair", False),
+    ("read with python-pytun, no more", "pytun", False),
+    ("read in C, no more", "C", False),
+    ("received by txtuntap", "received", True),
+    ("made and written by a loop in Python", "loop", False),
+    ("written by txtuntap", "written", True),
+    ("written by txtuntap, to a socket with GRO", "written, GRO", True),
+    ("echoed by txtuntap", "echoed", True),
+    ("echoed by txtuntap, to a socket with GRO", "echoed, GRO", True),
+)
+
 LATENCY = (
     "One datagram of 64 octets at a time, there and back: to an echo behind a `Host` on a tun device, and to the same"
     " on Twisted's own UDP port on the loopback. Both ends have a CPU of their own. Less is better."
@@ -44,9 +61,11 @@ LATENCY = (
 LATENCY_GOAL = 1.5
 
 
-def run(rounds: int) -> list[Section]:
+def run(rounds: int, plot: Path | None = None) -> list[Section]:
     """
     All of it.
+
+    @param plot: a file to draw it into.
 
     @raise Missing: no compiler, no device, or no right to make a network namespace.
     """
@@ -57,6 +76,9 @@ def run(rounds: int) -> list[Section]:
         command = [*namespace, sys.executable, "-m", "benchmarks.offloader", directory, str(rounds)]
         finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found: list[dict[str, float]] = json.loads(finished.stdout)
+    if plot is not None:
+        drawn = [(label, median(each[name] for each in found), ours) for label, name, ours in BARS if name in found[0]]
+        bars(plot, "UDP datagrams of 1,400 octets through a tun device", machine(), drawn)
     rows = [
         Row(case, [figures[ours] for figures in found], [figures[theirs] for figures in found], goal, rate=True)
         for case, ours, theirs, goal in COMPARED

@@ -16,9 +16,10 @@ from benchmarks.measure import Missing, Row, Section
 from benchmarks.receiver import TURNS
 
 ABOUT = (
-    "UDP over IPv4 from a kernel socket through a tun device into a `DatagramProtocol`; the sender, a process of its"
-    " own, is faster. Datagrams per second, and per second of the receiver's CPU time, user and system: more is better."
-    " Sizes are of whole IP packets. `twisted.pair` is given what it lacks to deliver from a tun at all."
+    "UDP over IPv4 from a kernel socket through a tun device into a `DatagramProtocol`, one datagram at a time; the"
+    " sender, a process of its own, is faster. Datagrams per second, and per second of the receiver's CPU time, user and"
+    " system: more is better. Sizes are of whole IP packets. The kernel vouches for the checksums of UDP (offload)."
+    " `twisted.pair` is given what it lacks to deliver from a tun at all."
 )
 
 SIZES = (64, 1400)
@@ -27,7 +28,7 @@ SIZES = (64, 1400)
 CHECKS = ("every check", "checksums off")
 
 #: What the ratio of rates has to be.
-GOALS = {(64, "every check", "second"): 1.0}
+GOALS = {(size, "every check", "second"): 1.15 for size in SIZES}
 
 ROOT = Path(__file__).parent.parent
 

@@ -40,6 +40,7 @@ class InterfaceOptions(usage.Options):
         ["exclusive", None, "Make the device; fail where there is one of this name."],
         ["persistent", None, "Have the device stay when nobody has it open."],
         ["no-carrier", None, "Have the link be without its carrier."],
+        ["no-offload", None, "Have every packet come and go by itself, with its checksums, as captures show best."],
         ["down", None, "Set the interface down, or leave it there."],
         ["undo", None, "When stopped, take away from an interface that stays what was set."],
     ]

@@ -53,6 +53,7 @@ class HostService(Service):
         reactor: Any = None,
         queues: Sequence[LinuxDevice] = (),
         command: Sequence[str] = (),
+        offload: bool | None = None,
     ) -> None:
         """
         @param device: the device, not open yet.
@@ -61,6 +62,7 @@ class HostService(Service):
         @param undo: whether to take away what was set, on a device that stays, when the service stops.
         @param queues: the same device once more for each of other processes, which run C{command}: see
             L{txtuntap.queues}.
+        @param offload: whether packets come and go as few large ones: see L{TuntapPort}.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -79,9 +81,10 @@ class HostService(Service):
             host.listenUDP(number, proto)
         self._device = device
         self._queues = queues
+        self._offload = offload
         self._processes = queueProcesses(queues, command, reactor) if queues else None
         top = host.ethernet if device.mode == TAP else host.ip
-        self.port = TuntapPort(device.name, top, reactor=reactor, device=device, monitor=self._monitor)
+        self.port = TuntapPort(device.name, top, reactor=reactor, device=device, monitor=self._monitor, offload=offload)
 
     def privilegedStartService(self) -> None:
         """
@@ -91,7 +94,7 @@ class HostService(Service):
         try:
             self.port.startListening()
             for queue in self._queues:
-                queue.open(offload=None)
+                queue.open(self._offload)
             self._configure()
         except (CannotListenError, OSError) as e:
             _showPlainly(e)
@@ -185,9 +188,10 @@ def makeService(options: Options) -> Service:
     )
     settings = asked["settings"] if asked["helper"] is None else None
     undo = bool(asked["undo"])
+    offload = False if asked["no-offload"] else None
     if asked["queue"] is not None:
         stopWithParent(reactor)
-        return HostService(asked["device"], host, asked["protocols"])
+        return HostService(asked["device"], host, asked["protocols"], offload=offload)
     queues = [asked.makeDevice() for _ in range(1, asked["queues"])]
     command = [
         sys.executable,
@@ -200,4 +204,4 @@ def makeService(options: Options) -> Service:
         "--queue",
         str(DESCRIPTOR),
     ]
-    return HostService(asked["device"], host, asked["protocols"], settings, undo, None, queues, command)
+    return HostService(asked["device"], host, asked["protocols"], settings, undo, None, queues, command, offload)

@@ -10,16 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.real.link import setUp
+from tests.real.link import PACKET_VNET_HDR, SOL_PACKET, setUp
 from tests.real.namespace import Namespace, until
 from tests.wire.test_offload import ACK, CWR, FIN, PSH, superpacket
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.wire.offload import ECN, NONE, TCP4, TCP6, UDP, finish
-
-#: C{linux/if_packet.h}: each packet that is sent has a C{virtio_net_hdr} before it.
-_SOL_PACKET = 263
-_PACKET_VNET_HDR = 15
 
 _LINK = bytes.fromhex("0200000000bb0200000000aa")
 
@@ -45,7 +41,7 @@ def test_theKernelMakesTheSame(namespace: Namespace, mode: int, version: int) ->
         made.append((packet, replace(offload, type=NONE, size=0), network, "a checksum"))
     with LinuxDevice("tt0", mode) as device, socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         setUp("tt0")
-        sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        sender.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         for packet, offload, network, what in made:
             while device.receive():
                 pass

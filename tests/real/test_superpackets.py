@@ -19,7 +19,7 @@ import pytest
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import directlyProvides
 
-from tests.real.link import setUp, show
+from tests.real.link import PACKET_VNET_HDR, SOL_PACKET, setUp, show
 from tests.real.namespace import Namespace, ip, tool, until
 from tests.real.reactors import Run, onEachReactor
 from tests.real.test_port import onBothKinds
@@ -33,9 +33,6 @@ from txtuntap.wire.offload import CSUM, TCP4, TCP6, TSO4, TSO6, TSO_ECN, UDP, US
 
 #: udp(7).
 _UDP_SEGMENT, _UDP_GRO = 103, 104
-
-#: packet(7): what is sent has a C{virtio_net_hdr} before it.
-_SOL_PACKET, _PACKET_VNET_HDR = 263, 15
 
 OWN = {4: "10.9.0.2", 6: "fd09::2"}
 KERNEL = {4: "10.9.0.1", 6: "fd09::1"}
@@ -335,7 +332,7 @@ def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: int) -> 
         device.close()
         device.open(offload=True)
         setUp("tt0")
-        sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        sender.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         sent = 0
         for version in 4, 6:
             etherType = 0x0800 if version == 4 else 0x86DD
@@ -384,6 +381,6 @@ def _sendSuperpacket(name: str, mode: str) -> None:
     link = bytes.fromhex("0200000000bb0200000000aa0800") if mode == "tap" else b""
     packet, offload, _ = superpacket(4, UDP, b"1234567890" * 30, 100, link=link)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
-        sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        sender.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         sender.sendto(offload.packed + packet, (name, 0x0800))
         assert show(name)["operstate"] in ("UP", "UNKNOWN")
