@@ -17,8 +17,8 @@ from benchmarks.receiver import TURNS
 
 ABOUT = (
     "UDP over IPv4 from a kernel socket through a tun device into a `DatagramProtocol`, one datagram at a time; the"
-    " sender, a process of its own, is faster. Datagrams per second, and per second of the receiver's CPU time, user and"
-    " system: more is better. Sizes are of whole IP packets. The kernel vouches for the checksums of UDP (offload)."
+    " sender, a process of its own, is faster. Datagrams per second, and per second of the receiver's CPU time, user"
+    " and system: more is better. Sizes are of whole IP packets. The kernel vouches for the checksums of UDP (offload)."
     " `twisted.pair` is given what it lacks to deliver from a tun at all."
 )
 
