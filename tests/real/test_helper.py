@@ -43,7 +43,11 @@ def helper(namespace: Namespace, tmp_path: Path) -> Iterator[Helper]:
 
 
 def request(**settings: Any) -> bytes:
-    return json.dumps({"name": "tt0", "mode": "tun", "settings": settings or None}).encode() + b"\n"
+    return requestFor("tt0", "tun", settings or None)
+
+
+def requestFor(name: str, mode: str = "tun", settings: dict[str, Any] | None = None) -> bytes:
+    return json.dumps({"name": name, "mode": mode, "settings": settings}).encode() + b"\n"
 
 
 @KINDS
@@ -107,6 +111,23 @@ def test_whoMayHaveWhat(helper: Helper) -> None:
                 assert isinstance(guest.said, dict), guest.said
             else:
                 assert f"user {user} may not have '{name}'" in guest.said
+
+
+def test_aNumberedNameIsOneOfTheRules(namespace: Namespace, tmp_path: Path) -> None:
+    user = os.getuid()
+    with Helper(tmp_path, rules=(f"{user}:tt[!0]*,uu??", f"{user}:gg%d")) as helper:
+        for name, given in ("tt%d", "tt0"), ("uu%d", "uu0"):
+            answer = helper.answer(requestFor(name))
+            assert answer == {"errno": errno.EPERM, "error": f"user {user} may not have '{given}'"}
+            assert interfaces() == set()
+        for name in "tt%d%d", "tt%d%", "tt%%d", "tt%x":
+            assert helper.answer(requestFor(name))["errno"] == errno.EINVAL
+        ip("tuntap", "add", "mode", "tun", "name", "tt0")
+        for name, given in ("tt%d", "tt1"), ("gg%d", "gg0"):
+            with HelpedDevice(name, TUN, path=helper.path) as device:
+                assert device.name == given
+        ip("link", "delete", "tt0")
+        until(lambda: not interfaces(), "the devices to go")
 
 
 def test_whatWouldDrawInWhatIsForOthers(helper: Helper) -> None:

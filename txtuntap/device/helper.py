@@ -138,8 +138,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             return
         try:
             asked = Asked.of(line)
-            rule = self._helper.ruleFor(peer, asked)
-            device, lease = await self._helper.open(asked)
+            device, lease, rule = await self._helper.open(peer, asked)
         except (OSError, ValueError) as e:
             reason = getattr(e, "strerror", None) or str(e)
             self._log.info("{peer} is refused: {reason}", peer=peer, reason=reason)
@@ -236,33 +235,40 @@ class Helper(Factory):
         if not self._connections[peer.user]:
             del self._connections[peer.user]
 
-    def ruleFor(self, peer: Peer, asked: Asked) -> Rule:
+    def ruleFor(self, peer: Peer, asked: Asked, given: str | None = None) -> Rule:
         """
+        @param given: what the interface is called; L{None}: that is not known yet.
+
         @raise OSError: what is asked for is not allowed (C{EPERM}).
         """
-        reason = f"user {peer.user} may not have {asked.name!r}"
+        reason = f"user {peer.user} may not have {given or asked.name!r}"
         for rule in self._rules:
-            if rule.isFor(peer, asked.name):
+            if rule.isFor(peer, asked.name, given):
                 refused = None if asked.settings is None else rule.refused(asked.settings)
                 if refused is None:
                     return rule
                 reason = f"{asked.name}: {refused}"
         raise OSError(errno.EPERM, reason)
 
-    async def open(self, asked: Asked) -> tuple[LinuxDevice, Lease]:
+    async def open(self, peer: Peer, asked: Asked) -> tuple[LinuxDevice, Lease, Rule]:
         """
         Make or open a device, and set its interface.
 
-        @raise OSError: it cannot be; nothing of it is left.
+        @return: the device, open; what is to be taken back; and the rule that allows it.
+
+        @raise OSError: it is not allowed (C{EPERM}), or cannot be; nothing of it is left.
         """
+        self.ruleFor(peer, asked)
         device, made = self._opened(asked)
         try:
+            # With a number in place of %d, it may be one that the rule leaves out.
+            rule = self.ruleFor(peer, asked, device.name)
             settings = asked.settings or InterfaceSettings(up=None)
             configured = await configure(device.name, settings, device, self.reactor)
         except BaseException:
             device.close()
             raise
-        return device, Lease(configured, made)
+        return device, Lease(configured, made), rule
 
     def _opened(self, asked: Asked) -> tuple[LinuxDevice, bool]:
         for exclusive in True, False:

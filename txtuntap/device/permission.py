@@ -68,7 +68,8 @@ class Rule:
 
     @ivar text: the rule, as it was given.
     @ivar user: a user number; or L{None}, where it is about a C{group}.
-    @ivar names: patterns of interface names, as in a shell (C{vpn*}).
+    @ivar names: patterns of interface names, as in a shell (C{vpn*}); those with C{%d} are for names that the kernel
+        puts a number in.
     @ivar networks: those that addresses, routes and neighbours of the interface must be within.
     """
 
@@ -101,13 +102,20 @@ class Rule:
             tuple(map(ip_network, networks.split(","))) if networks else (),
         )
 
-    def isFor(self, peer: Peer, name: str) -> bool:
+    def isFor(self, peer: Peer, name: str, given: str | None = None) -> bool:
         """
         Whether this lets somebody have an interface.
+
+        @param name: what is asked for.
+        @param given: what it is called, with a number in place of C{%d}; L{None}: that is not known yet.
         """
         if self.user != peer.user and self.group not in peer.groups:
             return False
-        return any(fnmatchcase(name, pattern) for pattern in self.names)
+        # A pattern with C{%d} in it is for names that the kernel numbers, and for no others.
+        return any(
+            fnmatchcase(name, pattern) and (given is None or fnmatchcase(given, pattern.replace("%d", "[0-9]*")))
+            for pattern in self.names
+        )
 
     def refused(self, settings: InterfaceSettings) -> str | None:
         """
@@ -168,6 +176,8 @@ class Asked:
             if not (name.isascii() and name.isprintable()):
                 # It is logged.
                 raise ValueError(f"the helper makes no interface of the name {name!r}")
+            if name.replace("%d", "", 1).count("%"):
+                raise ValueError(f"the kernel puts one number in place of one %d, not in {name!r}")
             return cls(name, _MODES[fields["mode"]], settings)
         except ValueError:
             raise
