@@ -18,15 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.selectreactor import SelectReactor
 
+from tests.conversation import resultOf
 from tests.real.guest import NOBODY, Guest
 from tests.real.helper import Helper
 from tests.real.host import ask
 from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
 from tests.real.reactors import Run, onEachReactor
 from txtuntap.device import TAP, TUN
+from txtuntap.device import helper as service
 from txtuntap.device.helped import HelpedDevice
 from txtuntap.device.helper import MAX_OF_USER
+from txtuntap.device.ioctl import IFF_TUN_EXCL
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.permission import Asked, Peer, Rule
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
 
@@ -93,6 +100,30 @@ def test_aDeviceThatWasThereIsLeftAsItWas(helper: Helper) -> None:
             assert readInterface("tt0").mtu == 1400
     until(lambda: readInterface("tt0").mtu == 1500, "the settings to be undone")
     ip("link", "delete", "tt0")
+
+
+def test_aDeviceThatGoesJustThenIsMade(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    reactor: Any = SelectReactor()
+    serving = service.Helper([Rule.of("1234:tt0")], reactor)
+    peer, asked = Peer(1, 1234, frozenset()), Asked("tt0", TUN, None)
+    first = LinuxDevice("tt0", TUN)
+
+    class Racing(LinuxDevice):
+        def open(self, offload: bool | None = False) -> None:
+            if not self._wanted & IFF_TUN_EXCL:
+                first.close()
+            super().open(offload)
+
+    monkeypatch.setattr(service, "LinuxDevice", Racing)
+    with first:
+        before = readInterface("tt0").index
+        opened = Deferred.fromCoroutine(serving.open(peer, asked))
+        device, lease, _ = resultOf(opened, lambda: reactor.iterate(0.005))
+    reactor.waker.connectionLost(None)
+    with device:
+        # It is deleted when it comes back, even if it is to stay then.
+        assert lease.made
+        assert lease.configured.index == readInterface("tt0").index != before
 
 
 def test_whoMayHaveWhat(helper: Helper) -> None:

@@ -42,7 +42,8 @@ from txtuntap.device.linux import NODE, LinuxDevice
 from txtuntap.device.namespace import Namespace
 from txtuntap.device.netlink import Conversation, ask, delete
 from txtuntap.device.permission import Asked, Peer, Rule
-from txtuntap.device.settings import InterfaceSettings
+from txtuntap.device.settings import InterfaceSettings, InterfaceState
+from txtuntap.device.state import read
 
 #: Seconds that a request may take to come.
 TIMEOUT = 10
@@ -50,6 +51,9 @@ TIMEOUT = 10
 #: The most connections: of all, and of one user. Each may hold a device.
 MAX_CONNECTIONS = 256
 MAX_OF_USER = 32
+
+#: How often to look again at a device that is made and deleted all the time.
+MAX_TRIES = 10
 
 
 @attrs.frozen
@@ -259,7 +263,7 @@ class Helper(Factory):
         @raise OSError: it is not allowed (C{EPERM}), or cannot be; nothing of it is left.
         """
         self.ruleFor(peer, asked)
-        device, made = self._opened(asked)
+        device, before = await self._opened(asked)
         try:
             # With a number in place of %d, it may be one that the rule leaves out.
             rule = self.ruleFor(peer, asked, device.name)
@@ -268,22 +272,41 @@ class Helper(Factory):
         except BaseException:
             device.close()
             raise
-        return device, Lease(configured, made), rule
+        return device, Lease(configured, before is None), rule
 
-    def _opened(self, asked: Asked) -> tuple[LinuxDevice, bool]:
-        for exclusive in True, False:
-            device = LinuxDevice(
-                asked.name, asked.mode, exclusive=exclusive, node=self._node, namespace=self._namespace
-            )
+    async def _opened(self, asked: Asked) -> tuple[LinuxDevice, InterfaceState | None]:
+        """
+        @return: the device; and what its interface was before, or L{None} if it was made.
+        """
+        for _ in range(MAX_TRIES):
             try:
-                # Only who attaches a descriptor can have offload on it. Whether it is used says who gets it.
-                device.open(offload=None)
+                return self._attached(asked, True), None
             except OSError as e:
-                if not exclusive or e.errno != errno.EBUSY:
+                if e.errno != errno.EBUSY:
                     raise
-            else:
-                return device, exclusive
-        raise AssertionError("the loop ends before")
+            try:
+                before = await read(asked.name, self.reactor, self._namespace)
+            except OSError as e:
+                if e.errno != errno.ENODEV:
+                    raise
+                continue
+            device = self._attached(asked, False)
+            try:
+                after = await read(device.name, self.reactor, self._namespace)
+                if after.index == before.index:
+                    return device, before
+            except BaseException:
+                device.close()
+                raise
+            # The one that was there has gone just now, and this one was made: nobody would take it back.
+            device.close()
+        raise OSError(errno.EBUSY, f"{asked.name} comes and goes")
+
+    def _attached(self, asked: Asked, exclusive: bool) -> LinuxDevice:
+        device = LinuxDevice(asked.name, asked.mode, exclusive=exclusive, node=self._node, namespace=self._namespace)
+        # Only who attaches a descriptor can have offload on it. Whether it is used says who gets it.
+        device.open(offload=None)
+        return device
 
     def _stop(self) -> Any:
         self.stopping = True
