@@ -4,11 +4,14 @@ Tests for L{txtuntap.device.permission}.
 
 from __future__ import annotations
 
+import errno
 import json
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.device.permission import Asked, Peer, Rule
+from txtuntap.device.permission import Asked, Peer, Rule, checkWhose
+from txtuntap.device.settings import InterfaceState
 
 ALICE = Peer(1, 1000, frozenset({1000}))
 
@@ -27,6 +30,58 @@ class RuleTests(SynchronousTestCase):
         ):
             rule = Rule.of(f"1000:{pattern}")
             self.assertEqual((pattern, asked, rule.isFor(ALICE, asked, given)), (pattern, asked, allowed))
+
+
+class ExistingTests(SynchronousTestCase):
+    def state(self, **fields: Any) -> InterfaceState:
+        """
+        An interface that is there.
+        """
+        values: dict[str, Any] = {
+            "name": "vpn0",
+            "index": 7,
+            "kind": "tap",
+            "flags": 1,
+            "up": True,
+            "carrier": False,
+            "mtu": 1500,
+            "linkAddress": bytes.fromhex("020000000001"),
+            "txqueuelen": 1000,
+        }
+        return InterfaceState(**{**values, **fields})
+
+    def test_whose(self) -> None:
+        for fields, allowed in (
+            ({}, True),
+            ({"owner": 1000}, True),
+            ({"owner": 0}, False),
+            ({"group": 1000}, True),
+            ({"group": 0}, False),
+            ({"owner": 1000, "group": 0}, False),
+            ({"owner": 0, "group": 1000}, False),
+        ):
+            try:
+                checkWhose(self.state(**fields), ALICE, 0)
+            except OSError as e:
+                self.assertEqual((fields, allowed, e.errno), (fields, False, errno.EPERM))
+            else:
+                self.assertTrue(allowed, fields)
+
+    def test_inUse(self) -> None:
+        for multiQueue, queues, ours, allowed in (
+            (True, 0, 0, True),
+            (True, 1, 0, False),
+            (True, 1, 1, True),
+            (True, 2, 1, False),
+            # It tells nothing of others.
+            (False, 0, 1, True),
+        ):
+            try:
+                checkWhose(self.state(multiQueue=multiQueue, queues=queues), ALICE, ours)
+            except OSError as e:
+                self.assertEqual((allowed, e.errno), (False, errno.EBUSY))
+            else:
+                self.assertTrue(allowed)
 
 
 class AskedTests(SynchronousTestCase):

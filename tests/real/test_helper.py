@@ -126,6 +126,38 @@ def test_aDeviceThatGoesJustThenIsMade(namespace: Namespace, monkeypatch: pytest
         assert lease.configured.index == readInterface("tt0").index != before
 
 
+def test_aDeviceOfAnothersIsNotGiven(namespace: Namespace, tmp_path: Path) -> None:
+    needRoot()
+    with Helper(tmp_path, rules=(f"{NOBODY}:tt*", "@4321:tt*")) as helper:
+        for whose, user, groups, may in (
+            (["user", "1234"], NOBODY, [], False),
+            (["user", f"{NOBODY}"], NOBODY, [], True),
+            (["group", "4321"], NOBODY, [], False),
+            (["group", "4321"], NOBODY, [4321], True),
+            (["user", "1234", "group", "4321"], NOBODY, [4321], False),
+            (["user", "1234", "group", "4321"], 1234, [4321], True),
+        ):
+            ip("tuntap", "add", "mode", "tun", "name", "tt0", *whose)
+            with Guest(f'helper {helper.path} {{"up": null}}', "tt0", "tun", user=user, groups=groups) as guest:
+                if may:
+                    assert isinstance(guest.said, dict), guest.said
+                else:
+                    assert f"tt0 is another's: its owner or group is not of user {user}" in guest.said
+            ip("link", "delete", "tt0")
+
+
+def test_aQueueOfADeviceInUseIsNotGiven(helper: Helper) -> None:
+    ip("tuntap", "add", "mode", "tap", "name", "tt0", "multi_queue")
+    with LinuxDevice("tt0", TAP, multiQueue=True):
+        assert readInterface("tt0").queues == 1
+        answer = helper.answer(requestFor("tt0", "tap"))
+        assert (answer["errno"], answer["error"].partition(":")[0]) == (errno.EBUSY, "tt0 is in use")
+        assert readInterface("tt0").queues == 1
+    with HelpedDevice("tt0", TAP, path=helper.path):
+        assert helper.answer(requestFor("tt0", "tap"))["errno"] == errno.EBUSY
+    ip("link", "delete", "tt0")
+
+
 def test_whoMayHaveWhat(helper: Helper) -> None:
     needRoot()
     for user, groups, name, may in (

@@ -41,7 +41,7 @@ from txtuntap.device.helped import MAX_LINE, PATH
 from txtuntap.device.linux import NODE, LinuxDevice
 from txtuntap.device.namespace import Namespace
 from txtuntap.device.netlink import Conversation, ask, delete
-from txtuntap.device.permission import Asked, Peer, Rule
+from txtuntap.device.permission import Asked, Peer, Rule, checkWhose
 from txtuntap.device.settings import InterfaceSettings, InterfaceState
 from txtuntap.device.state import read
 
@@ -263,7 +263,7 @@ class Helper(Factory):
         @raise OSError: it is not allowed (C{EPERM}), or cannot be; nothing of it is left.
         """
         self.ruleFor(peer, asked)
-        device, before = await self._opened(asked)
+        device, before = await self._opened(peer, asked)
         try:
             # With a number in place of %d, it may be one that the rule leaves out.
             rule = self.ruleFor(peer, asked, device.name)
@@ -274,9 +274,11 @@ class Helper(Factory):
             raise
         return device, Lease(configured, before is None), rule
 
-    async def _opened(self, asked: Asked) -> tuple[LinuxDevice, InterfaceState | None]:
+    async def _opened(self, peer: Peer, asked: Asked) -> tuple[LinuxDevice, InterfaceState | None]:
         """
         @return: the device; and what its interface was before, or L{None} if it was made.
+
+        @raise OSError: it cannot be opened, or is another's.
         """
         for _ in range(MAX_TRIES):
             try:
@@ -290,10 +292,13 @@ class Helper(Factory):
                 if e.errno != errno.ENODEV:
                     raise
                 continue
+            checkWhose(before, peer, 0)
             device = self._attached(asked, False)
             try:
                 after = await read(device.name, self.reactor, self._namespace)
                 if after.index == before.index:
+                    # Somebody may have been faster.
+                    checkWhose(after, peer, 1)
                     return device, before
             except BaseException:
                 device.close()

@@ -4,6 +4,7 @@ Who may have which interface of the helper's (L{txtuntap.device.helper}), and wh
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -15,7 +16,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 import attrs
 
 from txtuntap.device import TAP, TUN, interfaceName
-from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, groupNumber, userNumber
+from txtuntap.device.settings import (
+    InterfaceAddress,
+    InterfaceRoute,
+    InterfaceSettings,
+    InterfaceState,
+    groupNumber,
+    userNumber,
+)
 
 #: C{asm-generic/socket.h}.
 _SO_PEERGROUPS = 59
@@ -143,6 +151,22 @@ def _reached(settings: InterfaceSettings) -> Iterable[IPv4Network | IPv6Network]
         yield ip_network(route.network)
     for neighbour in settings.neighbours:
         yield ip_network(neighbour)
+
+
+def checkWhose(state: InterfaceState, peer: Peer, ours: int) -> None:
+    """
+    Whether somebody may have a device that is there, if a rule lets them. The kernel would give any to the helper.
+
+    @param state: what it is now.
+    @param ours: how many descriptors the helper has on it.
+
+    @raise OSError: it is another's (C{EPERM}), or in use (C{EBUSY}).
+    """
+    if state.owner not in (None, peer.user) or state.group not in (None, *peer.groups):
+        raise OSError(errno.EPERM, f"{state.name} is another's: its owner or group is not of user {peer.user}")
+    if state.multiQueue and state.queues > ours:
+        # The kernel would share packets out among all that are on it. Others it gives to one only.
+        raise OSError(errno.EBUSY, f"{state.name} is in use: stop that program, or name another interface")
 
 
 @attrs.frozen
