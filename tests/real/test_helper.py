@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -172,6 +173,8 @@ def test_whoMayHaveWhat(helper: Helper) -> None:
         with Guest(f'helper {helper.path} {{"up": true}}', name, "tun", user=user, groups=groups) as guest:
             if may:
                 assert isinstance(guest.said, dict), guest.said
+            elif user == 1234 and not groups:
+                assert "user 1234 is in no rule" in guest.said
             else:
                 assert f"user {user} may not have '{name}'" in guest.said
 
@@ -289,6 +292,56 @@ def test_oneUserHasOnlySoMany(helper: Helper) -> None:
             assert _isClosed(one)
         clients[0].close()
         until(lambda: _enters(helper), "room for one more")
+
+
+def test_strangersKeepNobodyOut(namespace: Namespace, tmp_path: Path) -> None:
+    needRoot()
+    with Helper(tmp_path, rules=(f"{NOBODY}:tt*",)) as helper, ExitStack() as stack:
+        clients = [stack.enter_context(helper.connected()) for _ in range(40)]
+        told = {"errno": errno.EPERM, "error": f"user {os.getuid()} is in no rule"}
+        for client in clients:
+            assert json.loads(client.makefile().readline()) == told
+            assert _isClosed(client)
+        for line in request(), b"x" * 100_000, b"hello\n", b"":
+            assert helper.answer(line) == told
+        with pytest.raises(OSError, match=r"the helper at .*/socket: user \d+ is in no rule") as raised:
+            HelpedDevice("tt0", TUN, path=helper.path).open()
+        assert raised.value.errno == errno.EPERM
+        with Guest(f'helper {helper.path} {{"up": true}}', "tt0", "tun") as guest:
+            assert isinstance(guest.said, dict), guest.said
+    until(lambda: not interfaces(), "the device to go")
+
+
+def test_refusalsDoNotFillTheDisk(helper: Helper) -> None:
+    for key in "k" * 15_000, "\x1b[31mred\nFAKE", "\ud800":
+        answer = helper.answer(request(**{key: 1}))
+        assert answer["errno"] == errno.EINVAL
+        assert answer["error"].startswith("the helper does not set ")
+        assert answer["error"].isascii() and answer["error"].isprintable()
+        assert len(answer["error"]) <= 200
+    for _ in range(500):
+        assert helper.answer(b"hello\n")["errno"] == errno.EINVAL
+    until(lambda: _refusals(helper) == 503, "all to be counted")
+    assert helper.log().count("is refused") < 50
+    assert len(helper.log()) < 20_000
+    assert "\x1b" not in helper.log()
+
+
+def _refusals(helper: Helper) -> int:
+    more = re.findall(r" (\d+) more refusals of user \d+\n", helper.log())
+    return helper.log().count("is refused") + sum(map(int, more))
+
+
+def test_oneRequestIsNotForThousands(helper: Helper) -> None:
+    routes = [{"network": f"10.9.0.{number}/32"} for number in range(65)]
+    answer = helper.answer(request(routes=routes))
+    assert (answer["errno"], answer["error"]) == (
+        errno.EINVAL,
+        "that is more than 64 addresses, routes, neighbours",
+    )
+    settings = InterfaceSettings(routes=[f"10.9.0.{number}/32" for number in range(64)])
+    with HelpedDevice("tt0", TUN, settings, helper.path):
+        assert len(ip("route", "show", "dev", "tt0").splitlines()) == 64
 
 
 def _isClosed(client: socket.socket) -> bool:

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import socket
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -119,7 +120,9 @@ class HelpedDevice(LinuxDevice):
     def _conversation(self, lease: socket.socket) -> tuple[dict[str, Any], list[int]]:
         try:
             lease.connect(self._path)
-            lease.sendall(self._request)
+            with suppress(ConnectionError):
+                # To whom no rule is about, it says so before it is asked.
+                lease.sendall(self._request)
             line, descriptors, _, _ = socket.recv_fds(lease, MAX_LINE, 1)
             while line and not line.endswith(b"\n"):
                 more = lease.recv(MAX_LINE)

@@ -26,7 +26,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver
+from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import react
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
@@ -52,6 +52,10 @@ TIMEOUT = 10
 MAX_CONNECTIONS = 256
 MAX_OF_USER = 32
 
+#: Refusals of one user, in a second, that are logged one by one; and the most octets of a reason.
+MAX_REFUSALS = 3
+MAX_REASON = 200
+
 #: How often to look again at a device that is made and deleted all the time.
 MAX_TRIES = 10
 
@@ -67,6 +71,44 @@ class Lease:
 
     configured: Configured
     made: bool
+
+
+class Refusals:
+    """
+    Lines of the log about refusals: a few a second for each user, the rest is counted. Whoever may connect could fill
+    the disk.
+    """
+
+    _log = Logger("helper")
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._counts: Counter[int | None] = Counter()
+
+    def add(self, user: int | None, line: str) -> None:
+        """
+        Somebody is refused.
+
+        @param user: the user number; L{None}: all users that no rule is about.
+        """
+        self._counts[user] += 1
+        if self._counts[user] == 1:
+            self._clock.callLater(1, self._ended, user)
+        if self._counts[user] <= MAX_REFUSALS:
+            self._log.info("{line}", line=line)
+
+    def _ended(self, user: int | None) -> None:
+        more = self._counts.pop(user) - MAX_REFUSALS
+        if more > 0:
+            whose = "users in no rule" if user is None else f"user {user}"
+            self._log.info("{more} more refusals of {whose}", more=more, whose=whose)
+
+
+def printable(text: str) -> str:
+    """
+    What somebody else has a hand in, for the log and for a terminal: in ASCII, with no control characters, and cut.
+    """
+    return text.encode("unicode_escape").decode()[:MAX_REASON]
 
 
 @implementer(IFileDescriptorReceiver)
@@ -93,7 +135,11 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         Who is it?
         """
         peer = Peer.of(self.transport.socket)
-        if self._helper.enters(peer):
+        if not self._helper.knows(peer):
+            # At once, whatever is asked for: connections are for others.
+            self._helper.refusals.add(None, f"{peer} is in no rule")
+            self._refuse(errno.EPERM, f"user {peer.user} is in no rule")
+        elif self._helper.enters(peer):
             self._peer = peer
             self.setTimeout(TIMEOUT)  # type: ignore[no-untyped-call]
         else:
@@ -144,11 +190,9 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             asked = Asked.of(line)
             device, lease, rule = await self._helper.open(peer, asked)
         except (OSError, ValueError) as e:
-            reason = getattr(e, "strerror", None) or str(e)
-            self._log.info("{peer} is refused: {reason}", peer=peer, reason=reason)
-            number = e.errno if isinstance(e, OSError) else errno.EINVAL
-            self.transport.write(json.dumps({"errno": number, "error": reason}).encode() + b"\n")
-            self.transport.loseConnection()
+            reason = printable(getattr(e, "strerror", None) or str(e))
+            self._helper.refusals.add(peer.user, f"{peer} is refused: {reason}")
+            self._refuse(e.errno if isinstance(e, OSError) else errno.EINVAL, reason)
             return
         with device:
             answer = json.dumps({"name": device.name, "mtu": device.mtu}).encode() + b"\n"
@@ -163,6 +207,10 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
                 return
         self._lease = lease
         self._log.info("{peer} has {name}, by {rule}", peer=peer, name=device.name, rule=rule)
+
+    def _refuse(self, number: int | None, reason: str) -> None:
+        self.transport.write(json.dumps({"errno": number, "error": reason}).encode() + b"\n")
+        self.transport.loseConnection()
 
     def _takeBack(self, lease: Lease) -> Deferred[None]:
         self._log.info("{name} is taken back", name=lease.configured.name)
@@ -189,6 +237,7 @@ class Helper(Factory):
     What all connections share.
 
     @ivar lock: one thing is done at a time, so that what is taken back has gone before it is asked for again.
+    @ivar refusals: what is logged of them.
     @ivar stopping: whether this process ends. Programs go on with what they have.
     """
 
@@ -212,6 +261,7 @@ class Helper(Factory):
         self._namespace = namespace
         self._connections: Counter[int] = Counter()
         self.lock = DeferredLock()
+        self.refusals = Refusals(reactor)
         self.stopping = False
         reactor.addSystemEventTrigger("before", "shutdown", self._stop)
 
@@ -220,6 +270,12 @@ class Helper(Factory):
         Somebody has connected.
         """
         return HelperProtocol(self)
+
+    def knows(self, peer: Peer) -> bool:
+        """
+        Whether any rule is about somebody.
+        """
+        return any(rule.isAbout(peer) for rule in self._rules)
 
     def enters(self, peer: Peer) -> bool:
         """

@@ -34,6 +34,10 @@ _MAX_OPTION = 1024
 #: What may be asked for. Not who owns a device, and whether it stays: it is to go.
 _SETTINGS = {"addresses", "routes", "neighbours", "mtu", "linkAddress", "up", "txqueuelen"}
 
+#: The most of these in a request: each is a question to the kernel, and others wait for as long.
+MAX_SETTINGS = 64
+_LISTS = "addresses", "routes", "neighbours"
+
 #: The kernel keeps room for so many packets at once, and would for millions.
 _MAX_TXQUEUELEN = 10_000
 
@@ -110,6 +114,12 @@ class Rule:
             tuple(map(ip_network, networks.split(","))) if networks else (),
         )
 
+    def isAbout(self, peer: Peer) -> bool:
+        """
+        Whether this is a rule for somebody.
+        """
+        return self.user == peer.user or self.group in peer.groups
+
     def isFor(self, peer: Peer, name: str, given: str | None = None) -> bool:
         """
         Whether this lets somebody have an interface.
@@ -117,10 +127,8 @@ class Rule:
         @param name: what is asked for.
         @param given: what it is called, with a number in place of C{%d}; L{None}: that is not known yet.
         """
-        if self.user != peer.user and self.group not in peer.groups:
-            return False
         # A pattern with C{%d} in it is for names that the kernel numbers, and for no others.
-        return any(
+        return self.isAbout(peer) and any(
             fnmatchcase(name, pattern) and (given is None or fnmatchcase(given, pattern.replace("%d", "[0-9]*")))
             for pattern in self.names
         )
@@ -193,6 +201,8 @@ class Asked:
                 settings = dict(settings)
                 if settings.keys() - _SETTINGS:
                     raise ValueError(f"the helper does not set {', '.join(sorted(settings.keys() - _SETTINGS))}")
+                if sum(len(settings.get(name, ())) for name in _LISTS) > MAX_SETTINGS:
+                    raise ValueError(f"that is more than {MAX_SETTINGS} {', '.join(_LISTS)}")
                 for name, kind in ("addresses", InterfaceAddress), ("routes", InterfaceRoute):
                     settings[name] = [kind(**each) for each in settings.get(name, ())]
                 settings = InterfaceSettings(**settings)
