@@ -272,6 +272,13 @@ def test_whatIsNoRequest(helper: Helper) -> None:
         assert interfaces() == set()
 
 
+def test_whatCannotBePutInAMessage(helper: Helper) -> None:
+    for up in "x", [1], -1, 10**30:
+        answer = helper.answer(request(up=up))
+        assert (answer["errno"], len(answer["error"]) <= 200) == (errno.EINVAL, True), answer
+        assert interfaces() == set()
+
+
 def test_whoSaysMoreThanARequestIsCutOff(helper: Helper) -> None:
     for more in b"x" * 100_000, request() + request(), b"":
         with helper.connected() as client, suppress(ConnectionError):

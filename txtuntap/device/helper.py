@@ -189,8 +189,10 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         try:
             asked = Asked.of(line)
             device, lease, rule = await self._helper.open(peer, asked)
-        except (OSError, ValueError) as e:
-            reason = printable(getattr(e, "strerror", None) or str(e))
+        except Exception as e:
+            # Whatever it is that we did not think of, who has asked for it is told, and nobody else is disturbed.
+            known = isinstance(e, OSError | ValueError)
+            reason = printable((getattr(e, "strerror", None) or str(e)) if known else f"that cannot be set: {e!r}")
             self._helper.refusals.add(peer.user, f"{peer} is refused: {reason}")
             self._refuse(e.errno if isinstance(e, OSError) else errno.EINVAL, reason)
             return
