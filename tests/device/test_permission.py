@@ -10,8 +10,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.device.permission import Asked, Peer, Rule, checkWhose
-from txtuntap.device.settings import InterfaceState
+from txtuntap.device.permission import Asked, Peer, Rule, checkWhose, irreversible
+from txtuntap.device.settings import InterfaceAddress, InterfaceSettings, InterfaceState
 
 ALICE = Peer(1, 1000, frozenset({1000}))
 
@@ -82,6 +82,26 @@ class ExistingTests(SynchronousTestCase):
                 self.assertEqual((allowed, e.errno), (False, errno.EBUSY))
             else:
                 self.assertTrue(allowed)
+
+    def test_whatCouldNotBeUndone(self) -> None:
+        six = (InterfaceAddress("fd09::1/64"),)
+        for fields, settings, word in (
+            ({}, {"mtu": 1280, "addresses": ["10.9.0.1/24"]}, None),
+            ({}, {"up": False}, "set down"),
+            ({"up": False}, {"up": False}, None),
+            ({"up": False}, {"up": True}, None),
+            ({"up": False, "addresses": six}, {"up": True}, "set up"),
+            ({"up": False, "addresses": six}, {"up": None}, None),
+            ({"addresses": six}, {"up": True}, None),
+            ({}, {"mtu": 1279}, "MTU"),
+            ({"mtu": 1000}, {"mtu": 900}, None),
+            ({}, {"linkAddress": "02:00:00:00:00:01"}, None),
+            ({}, {"linkAddress": "02:00:00:00:00:02"}, "link address"),
+            ({}, {"neighbours": {"10.9.0.2": "02:00:00:00:00:02"}}, "neighbours"),
+        ):
+            said = irreversible(self.state(**fields), InterfaceSettings(**settings))
+            self.assertEqual((fields, settings, said is None), (fields, settings, word is None))
+            self.assertIn(word or "", said or "")
 
 
 class AskedTests(SynchronousTestCase):

@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
 
 from tests.conversation import resultOf
+from tests.real.asking import station
 from tests.real.guest import NOBODY, Guest
 from tests.real.helper import Helper
 from tests.real.host import ask
@@ -100,6 +101,32 @@ def test_aDeviceThatWasThereIsLeftAsItWas(helper: Helper) -> None:
         with device:
             assert readInterface("tt0").mtu == 1400
     until(lambda: readInterface("tt0").mtu == 1500, "the settings to be undone")
+    ip("link", "delete", "tt0")
+
+
+def test_nothingIsTakenFromADeviceThatWasThere(helper: Helper) -> None:
+    ip("tuntap", "add", "mode", "tap", "name", "tt0")
+    ip("link", "set", "tt0", "up")
+    ip("address", "add", "2001:db8::1/64", "dev", "tt0", "nodad")
+    ip("neighbour", "add", "10.9.0.77", "lladdr", "02:00:00:00:00:01", "dev", "tt0")
+
+    def there() -> tuple[object, ...]:
+        # To be attached to gives it its carrier, and so a link-local address of its own.
+        state = readInterface("tt0")
+        addresses = {str(each) for each in state.addresses if not str(each).startswith("fe80:")}
+        return state.up, state.mtu, state.linkAddress, addresses, station("10.9.0.77", "tt0")
+
+    before = there()
+    for settings in (
+        {"mtu": 1000},
+        {"up": False},
+        {"linkAddress": "02:00:00:00:00:09"},
+        {"neighbours": {"10.9.0.77": "02:00:00:00:00:99"}},
+    ):
+        answer = helper.answer(requestFor("tt0", "tap", settings))
+        assert answer["errno"] == errno.EPERM, answer
+        assert "tt0 was there before: " in answer["error"]
+        assert there() == before
     ip("link", "delete", "tt0")
 
 

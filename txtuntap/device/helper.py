@@ -41,7 +41,7 @@ from txtuntap.device.helped import MAX_LINE, PATH
 from txtuntap.device.linux import NODE, LinuxDevice
 from txtuntap.device.namespace import Namespace
 from txtuntap.device.netlink import Conversation, ask, delete
-from txtuntap.device.permission import Asked, Peer, Rule, checkWhose
+from txtuntap.device.permission import Asked, Peer, Rule, checkWhose, irreversible
 from txtuntap.device.settings import InterfaceSettings, InterfaceState
 from txtuntap.device.state import read
 
@@ -326,6 +326,9 @@ class Helper(Factory):
             # With a number in place of %d, it may be one that the rule leaves out.
             rule = self.ruleFor(peer, asked, device.name)
             settings = asked.settings or InterfaceSettings(up=None)
+            lost = None if before is None else irreversible(before, settings)
+            if lost is not None:
+                raise OSError(errno.EPERM, f"{device.name} was there before: {lost}")
             configured = await configure(device.name, settings, device, self.reactor)
         except BaseException:
             device.close()

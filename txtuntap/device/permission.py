@@ -17,6 +17,7 @@ import attrs
 
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.settings import (
+    MIN_MTU_6,
     InterfaceAddress,
     InterfaceRoute,
     InterfaceSettings,
@@ -175,6 +176,27 @@ def checkWhose(state: InterfaceState, peer: Peer, ours: int) -> None:
     if state.multiQueue and state.queues > ours:
         # The kernel would share packets out among all that are on it. Others it gives to one only.
         raise OSError(errno.EBUSY, f"{state.name} is in use: stop that program, or name another interface")
+
+
+def irreversible(state: InterfaceState, settings: InterfaceSettings) -> str | None:
+    """
+    What of the settings would take something from an interface that was there, and could not be undone.
+
+    @param state: the interface, before anything is set.
+
+    @return: in words; L{None}: nothing.
+    """
+    if settings.up is False and state.up:
+        return "set down, it would lose its routes and IPv6 addresses"
+    if settings.up and not state.up and any(address.interface.version == 6 for address in state.addresses):
+        return "set up, and down again in the end, it would lose its IPv6 addresses: have it set up beforehand"
+    if settings.mtu is not None and settings.mtu < MIN_MTU_6 <= state.mtu:
+        return f"with an MTU under {MIN_MTU_6} it would lose its IPv6 addresses"
+    if settings.linkAddress not in (None, state.linkAddress):
+        return "with another link address it would lose its neighbours"
+    if settings.neighbours:
+        return "it may have such neighbours, and would lose them"
+    return None
 
 
 @attrs.frozen
