@@ -423,6 +423,12 @@ def test_interfacesOfAnotherNamespace(namespace: Namespace, tmp_path: Path) -> N
         with device:
             assert (device.mtu, interfaces(), names(there)) == (1400, set(), {"tt0"})
         until(lambda: not names(there), "the device to go")
+        ip("tuntap", "add", "mode", "tap", "name", "tt0")
+        device = HelpedDevice("tt0", TAP, InterfaceSettings(linkAddress="02:00:00:00:00:09"), helper.path)
+        with device:
+            assert (device.mtu, device.linkAddress) == (1500, bytes.fromhex("020000000009"))
+        ip("link", "delete", "tt0")
+        until(lambda: not names(there), "the device to go")
 
 
 def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:

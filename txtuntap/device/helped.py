@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThreadPool
 from txtuntap.device import TAP
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.wire.address import linkAddressText
+from txtuntap.wire.address import linkAddressText, packLinkAddress
 
 #: Where the helper listens, if it is not told otherwise.
 PATH = "/run/txtuntap.sock"
@@ -59,7 +59,7 @@ class HelpedDevice(LinuxDevice):
         self._request = json.dumps(request).encode() + b"\n"
         # Open for as long as we have the device: its end is how the helper knows.
         self._lease: socket.socket | None = None
-        self._mtu = self.mtu
+        self._answer: dict[str, Any] = {}
 
     def ask(self, reactor: Any = None) -> Deferred[None]:
         """
@@ -85,7 +85,10 @@ class HelpedDevice(LinuxDevice):
         except BaseException:
             self.close()
             raise
-        self.mtu = self._mtu
+        # The interface may be in another network namespace, where we cannot look.
+        self.mtu = self._answer["mtu"]
+        link = self._answer["linkAddress"]
+        self.linkAddress = None if link is None else packLinkAddress(link)
 
     def close(self) -> None:
         """
@@ -114,7 +117,7 @@ class HelpedDevice(LinuxDevice):
             lease.close()
             raise
         self._adopted = descriptors[0]
-        self._mtu = answer["mtu"]
+        self._answer = answer
         self._lease = lease
 
     def _conversation(self, lease: socket.socket) -> tuple[dict[str, Any], list[int]]:

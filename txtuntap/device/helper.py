@@ -44,6 +44,7 @@ from txtuntap.device.netlink import Conversation, ask, delete
 from txtuntap.device.permission import Asked, Peer, Rule, checkWhose, irreversible
 from txtuntap.device.settings import InterfaceSettings, InterfaceState
 from txtuntap.device.state import read
+from txtuntap.wire.address import linkAddressText
 
 #: Seconds that a request may take to come.
 TIMEOUT = 10
@@ -197,7 +198,8 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             self._refuse(e.errno if isinstance(e, OSError) else errno.EINVAL, reason)
             return
         with device:
-            answer = json.dumps({"name": device.name, "mtu": device.mtu}).encode() + b"\n"
+            link = None if device.linkAddress is None else linkAddressText(device.linkAddress)
+            answer = json.dumps({"name": device.name, "mtu": device.mtu, "linkAddress": link}).encode() + b"\n"
             try:
                 if self._gone:
                     raise OSError(errno.ECONNRESET, "the program has gone")

@@ -29,6 +29,7 @@ from txtuntap.device.ioctl import (
     SIOCGIFHWADDR,
     SIOCGIFMTU,
     TUN_PKT_STRIP,
+    TUNGETDEVNETNS,
     TUNGETFEATURES,
     TUNGETIFF,
     TUNSETCARRIER,
@@ -91,7 +92,7 @@ class LinuxDevice:
             print(bytes(device.receive()))
 
     @ivar name: the interface's name; once open, the one the kernel gave it.
-    @ivar mtu: the interface's, when it was opened.
+    @ivar mtu: the interface's, when it was opened; 1500 where it is in another network namespace, opened elsewhere.
     @ivar namespace: the network namespace it is opened in; L{None}: this one.
     @ivar linkAddress: that of the kernel's end of a tap, when it was opened; L{None} for a tun.
     @ivar offloads: what the kernel finishes for us, and leaves to us: C{CSUM}, C{TSO4} and so on of
@@ -321,13 +322,29 @@ class LinuxDevice:
             wanted, kind = ("tap", "tun") if self.mode == TAP else ("tun", "tap")
             raise OSError(errno.EINVAL, f"{self.name} is a {kind}, not a {wanted}: give a protocol for a {kind}")
         self._agree(fileno, bool(flags & IFF_VNET_HDR))
-        if self._system is RealSystem:
-            try:
-                self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
-            except OSError:
-                # Of one that was opened elsewhere, the interface may be in another network namespace, too.
-                if not adopted:
-                    raise
+        if self._system is not RealSystem:
+            return
+        if adopted:
+            self._readAdopted(fileno)
+        else:
+            self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
+
+    def _readAdopted(self, fileno: int) -> None:
+        """
+        Take note of MTU and link address of one that was opened elsewhere. Its interface may be in another network
+        namespace, too; then one of the same name here is a stranger's.
+        """
+        if self.mode == TAP:
+            self.linkAddress = fcntl.ioctl(fileno, SIOCGIFHWADDR, bytes(40))[18:24]
+        if _isElsewhere(fileno):
+            return
+        try:
+            mtu, linkAddress = _linkSettings(self.name, self.mode)
+        except OSError:
+            # There is none of this name here.
+            return
+        if linkAddress == self.linkAddress:
+            self.mtu = mtu
 
     def _agree(self, fileno: int, hasHeaders: bool) -> None:
         """
@@ -487,6 +504,21 @@ def _linkSettings(name: str, mode: int) -> tuple[int, bytes | None]:
         (mtu,) = struct.unpack_from("i", fcntl.ioctl(query, SIOCGIFMTU, request), 16)
         address = fcntl.ioctl(query, SIOCGIFHWADDR, request)[18:24] if mode == TAP else None
     return mtu, address
+
+
+def _isElsewhere(fileno: int) -> bool:
+    """
+    Whether the interface of a descriptor is in another network namespace, as far as we may know.
+    """
+    try:
+        there = fcntl.ioctl(fileno, TUNGETDEVNETNS)
+    except OSError:
+        # That takes CAP_NET_ADMIN, in there.
+        return False
+    try:
+        return not os.path.samestat(os.fstat(there), os.stat("/proc/thread-self/ns/net"))
+    finally:
+        os.close(there)
 
 
 def _index(name: str) -> int:
