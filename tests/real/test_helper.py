@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ from tests.real.guest import NOBODY, Guest
 from tests.real.helper import Helper
 from tests.real.host import ask
 from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
-from tests.real.reactors import Run, onEachReactor
+from tests.real.reactors import Run, descriptors, onEachReactor
 from txtuntap.device import TAP, TUN
 from txtuntap.device import helper as service
 from txtuntap.device.helped import HelpedDevice
@@ -415,6 +416,48 @@ def test_aHelperThatDoesNotAnswer(namespace: Namespace, tmp_path: Path) -> None:
             HelpedDevice("tt0", TUN, path=path, timeout=0.1).open()
     with pytest.raises(OSError, match=r"there is no helper at .*: Connection refused"):
         HelpedDevice("tt0", TUN, path=path).open()
+
+
+def test_aHelperThatIsBusyIsWaitedFor(namespace: Namespace, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listening, ExitStack() as stack:
+        listening.bind(path)
+        listening.listen(0)
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.connect(path)
+            with pytest.raises(OSError, match=r"the helper at .* is busy") as raised:
+                HelpedDevice("tt0", TUN, path=path, timeout=0.1).open()
+            assert raised.value.errno == errno.ETIMEDOUT
+
+            def serve() -> None:
+                for _ in range(2):
+                    client = stack.enter_context(listening.accept()[0])
+                client.send(b'{"errno": 1, "error": "have it later"}\n')
+
+            timer = threading.Timer(0.1, serve)
+            timer.start()
+            with pytest.raises(OSError, match="have it later"):
+                HelpedDevice("tt0", TUN, path=path).open()
+            timer.join()
+
+
+def test_askedTwiceItIsHadOnce(helper: Helper) -> None:
+    before = descriptors()
+    device = HelpedDevice("tt%d", TUN, path=helper.path)
+    threads = [threading.Thread(target=device._ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert interfaces() == {"tt0"}
+    # No program that is started just then has it.
+    assert device._adopted is not None
+    assert not os.get_inheritable(device._adopted)
+    with device:
+        with pytest.raises(OSError, match="is open already"):
+            device.open()
+        assert device.fileno() >= 0
+    assert descriptors() == before
 
 
 def test_interfacesOfAnotherNamespace(namespace: Namespace, tmp_path: Path) -> None:
