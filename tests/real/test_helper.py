@@ -236,6 +236,9 @@ def test_whatWouldDrawInWhatIsForOthers(helper: Helper) -> None:
         {"routes": [{"network": "0.0.0.0/0"}]},
         {"routes": [{"network": "10.9.0.0/23"}]},
         {"routes": [{"network": "::/0"}]},
+        {"routes": [{"network": "10.9.0.0/24", "source": "127.0.0.1"}]},
+        {"routes": [{"network": "10.9.0.0/24", "gateway": "192.0.2.1"}]},
+        {"routes": [{"network": "fd09::/80", "gateway": "fe80::1"}]},
         {"neighbours": {"192.0.2.1": "02:00:00:00:00:01"}},
     ):
         answer = helper.answer(request(**settings))
@@ -256,10 +259,10 @@ def test_whatStaysIsNotSet(helper: Helper) -> None:
 
 
 def test_ofWhatTheKernelRefusesNothingIsLeft(helper: Helper) -> None:
-    addresses = [{"address": "10.9.0.1/24"}]
-    routes = [{"network": "10.9.0.128/25", "gateway": "192.0.2.1"}]
+    addresses = [{"address": "10.9.0.1/32"}]
+    routes = [{"network": "10.9.0.128/25", "gateway": "10.9.0.200"}]
     answer = helper.answer(request(addresses=addresses, routes=routes))
-    assert "cannot add the route 10.9.0.128/25 via 192.0.2.1 by way of tt0" in answer["error"]
+    assert "cannot add the route 10.9.0.128/25 via 10.9.0.200 by way of tt0" in answer["error"]
     assert interfaces() == set()
     ip("link", "add", "tt1", "type", "veth", "peer", "name", "tt2")
     with pytest.raises(OSError, match=r"the helper at .*/socket: .*tt1 is no TUN/TAP interface") as raised:
@@ -494,6 +497,17 @@ def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:
         process.terminate()
         process.wait(PATIENCE)
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_noModulesOfTheWorkingDirectory(tmp_path: Path) -> None:
+    # As the page has it, somebody else's module is not run; without -I, it is.
+    (tmp_path / "argparse.py").write_text("raise SystemExit('it was run')")
+    (line,) = re.findall(r"# python (.+) -m txtuntap.device.helper", (_ROOT / "docs" / "privilege.md").read_text())
+    assert f"python {line} -m" in str(service.__doc__)
+    for options, run in (line.split(), False), ([], True):
+        command = [sys.executable, *options, "-c", "import argparse"]
+        finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ("it was run" in finished.stderr) == run
 
 
 def test_whatTheAdministratorGotWrongIsOneLine(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 The helper: the one thing to run as root. It opens TUN and TAP devices for programs that may not, sets their interfaces,
 and hands over the descriptors.
 
-    python -m txtuntap.device.helper --allow 'alice:vpn*' --allow @dns:dns0:10.9.0.0/16,fd09::/64
+    python -I -m txtuntap.device.helper --allow 'alice:vpn*' --allow @dns:dns0:10.9.0.0/16,fd09::/64
+
+(C{-I}, so that it runs no modules of the directory that it is started in.)
 
 Who asks is told by the kernel. A program has its device for as long as its connection is open: then the helper deletes
 what it has made, and undoes what it has set on a device that was there.
@@ -395,7 +397,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Be the helper, until the process is told to end.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m txtuntap.device.helper",
+        prog="python -I -m txtuntap.device.helper",
         description="Open TUN and TAP devices for programs without privilege, and set their interfaces.",
     )
     parser.add_argument(
@@ -410,7 +412,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--listen", default=f"unix:{PATH}:mode=666", help="where: a server endpoint of Twisted's (%(default)s)"
     )
-    parser.add_argument("--netns", help="the network namespace of the interfaces; by default, this one")
+    parser.add_argument(
+        "--netns", help="the network namespace of the interfaces (takes CAP_SYS_ADMIN); by default, this one"
+    )
     parser.add_argument("--node", default=os.fsdecode(NODE), help="the device node (%(default)s)")
     options = parser.parse_args(arguments)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)

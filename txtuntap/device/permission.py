@@ -83,7 +83,8 @@ class Rule:
     @ivar user: a user number; or L{None}, where it is about a C{group}.
     @ivar names: patterns of interface names, as in a shell (C{vpn*}); those with C{%d} are for names that the kernel
         puts a number in.
-    @ivar networks: those that addresses, routes and neighbours of the interface must be within.
+    @ivar networks: those that addresses, routes, their sources and gateways, and neighbours of the interface must be
+        within.
     """
 
     text: str
@@ -149,7 +150,7 @@ class Rule:
 
 def _reached(settings: InterfaceSettings) -> Iterable[IPv4Network | IPv6Network]:
     """
-    All networks that the kernel would send to an interface for these settings, or take for its own.
+    All networks that the kernel would send to an interface for these settings, or by way of, or take for its own.
     """
     for address in settings.addresses:
         yield ip_network(f"{address.interface.ip}")
@@ -158,6 +159,10 @@ def _reached(settings: InterfaceSettings) -> Iterable[IPv4Network | IPv6Network]
             yield ip_network(address.broadcast)
     for route in settings.routes:
         yield ip_network(route.network)
+        # What leaves by it would come from there, or go to whoever is there.
+        for other in route.source, route.gateway:
+            if other is not None:
+                yield ip_network(other)
     for neighbour in settings.neighbours:
         yield ip_network(neighbour)
 
