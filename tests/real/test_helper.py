@@ -310,6 +310,11 @@ def test_whatCannotBePutInAMessage(helper: Helper) -> None:
         assert interfaces() == set()
 
 
+def test_whatTheKernelWouldNotReadAsAnAddress(helper: Helper) -> None:
+    answer = helper.answer(requestFor("tt0", "tap", {"neighbours": {"fd09::5%x": "02:00:00:00:00:01"}}))
+    assert (answer["errno"], interfaces()) == (errno.EINVAL, set())
+
+
 def test_whoSaysMoreThanARequestIsCutOff(helper: Helper) -> None:
     for more in b"x" * 100_000, request() + request(), b"":
         with helper.connected() as client, suppress(ConnectionError):

@@ -197,7 +197,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             known = isinstance(e, OSError | ValueError)
             reason = printable((getattr(e, "strerror", None) or str(e)) if known else f"that cannot be set: {e!r}")
             self._helper.refusals.add(peer.user, f"{peer} is refused: {reason}")
-            self._refuse(e.errno if isinstance(e, OSError) else errno.EINVAL, reason)
+            self._refuse(getattr(e, "errno", None) or errno.EINVAL, reason)
             return
         with device:
             link = None if device.linkAddress is None else linkAddressText(device.linkAddress)
