@@ -61,6 +61,10 @@ class NumberTests(SynchronousTestCase):
         self.assertEqual(ioctl.number("write", "f", 2, 8, "x86_64"), 0x40086602)
         self.assertEqual(ioctl.number("write", "f", 2, 8, "mips"), 0x80086602)
 
+    def test_withoutAnArgument(self) -> None:
+        for machine, expected in ("x86_64", 0x54E3), ("mips", 0x200054E3), ("ppc64le", 0x200054E3), ("parisc", 0x54E3):
+            self.assertEqual(ioctl.number("none", "T", 227, 0, machine), expected)
+
     def test_hereToo(self) -> None:
         setIff, getIff = MACHINES.get(platform.machine(), GENERIC)
         self.assertEqual((ioctl.TUNSETIFF, ioctl.TUNGETIFF), (setIff, getIff))

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,5 +77,7 @@ class Helper:
         What it says to a request that it refuses.
         """
         with self.connected() as client:
-            client.sendall(request)
+            with suppress(ConnectionError):
+                # It may have answered already.
+                client.sendall(request)
             return json.loads(client.makefile().readline())

@@ -7,26 +7,36 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.selectreactor import SelectReactor
 
+from tests.conversation import resultOf
+from tests.real.asking import station
 from tests.real.guest import NOBODY, Guest
 from tests.real.helper import Helper
 from tests.real.host import ask
 from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
-from tests.real.reactors import Run, onEachReactor
+from tests.real.reactors import Run, descriptors, onEachReactor
 from txtuntap.device import TAP, TUN
+from txtuntap.device import helper as service
 from txtuntap.device.helped import HelpedDevice
 from txtuntap.device.helper import MAX_OF_USER
+from txtuntap.device.ioctl import IFF_TUN_EXCL
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.permission import Asked, Peer, Rule
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
 
@@ -43,7 +53,11 @@ def helper(namespace: Namespace, tmp_path: Path) -> Iterator[Helper]:
 
 
 def request(**settings: Any) -> bytes:
-    return json.dumps({"name": "tt0", "mode": "tun", "settings": settings or None}).encode() + b"\n"
+    return requestFor("tt0", "tun", settings or None)
+
+
+def requestFor(name: str, mode: str = "tun", settings: dict[str, Any] | None = None) -> bytes:
+    return json.dumps({"name": name, "mode": mode, "settings": settings}).encode() + b"\n"
 
 
 @KINDS
@@ -91,6 +105,88 @@ def test_aDeviceThatWasThereIsLeftAsItWas(helper: Helper) -> None:
     ip("link", "delete", "tt0")
 
 
+def test_nothingIsTakenFromADeviceThatWasThere(helper: Helper) -> None:
+    ip("tuntap", "add", "mode", "tap", "name", "tt0")
+    ip("link", "set", "tt0", "up")
+    ip("address", "add", "2001:db8::1/64", "dev", "tt0", "nodad")
+    ip("neighbour", "add", "10.9.0.77", "lladdr", "02:00:00:00:00:01", "dev", "tt0")
+
+    def there() -> tuple[object, ...]:
+        # To be attached to gives it its carrier, and so a link-local address of its own.
+        state = readInterface("tt0")
+        addresses = {str(each) for each in state.addresses if not str(each).startswith("fe80:")}
+        return state.up, state.mtu, state.linkAddress, addresses, station("10.9.0.77", "tt0")
+
+    before = there()
+    for settings in (
+        {"mtu": 1000},
+        {"up": False},
+        {"linkAddress": "02:00:00:00:00:09"},
+        {"neighbours": {"10.9.0.77": "02:00:00:00:00:99"}},
+    ):
+        answer = helper.answer(requestFor("tt0", "tap", settings))
+        assert answer["errno"] == errno.EPERM, answer
+        assert "tt0 was there before: " in answer["error"]
+        assert there() == before
+    ip("link", "delete", "tt0")
+
+
+def test_aDeviceThatGoesJustThenIsMade(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    reactor: Any = SelectReactor()
+    serving = service.Helper([Rule.of("1234:tt0")], reactor)
+    peer, asked = Peer(1, 1234, frozenset()), Asked("tt0", TUN, None)
+    first = LinuxDevice("tt0", TUN)
+
+    class Racing(LinuxDevice):
+        def open(self, offload: bool | None = False) -> None:
+            if not self._wanted & IFF_TUN_EXCL:
+                first.close()
+            super().open(offload)
+
+    monkeypatch.setattr(service, "LinuxDevice", Racing)
+    with first:
+        before = readInterface("tt0").index
+        opened = Deferred.fromCoroutine(serving.open(peer, asked))
+        device, lease, _ = resultOf(opened, lambda: reactor.iterate(0.005))
+    reactor.waker.connectionLost(None)
+    with device:
+        # It is deleted when it comes back, even if it is to stay then.
+        assert lease.made
+        assert lease.configured.index == readInterface("tt0").index != before
+
+
+def test_aDeviceOfAnothersIsNotGiven(namespace: Namespace, tmp_path: Path) -> None:
+    needRoot()
+    with Helper(tmp_path, rules=(f"{NOBODY}:tt*", "@4321:tt*")) as helper:
+        for whose, user, groups, may in (
+            (["user", "1234"], NOBODY, [], False),
+            (["user", f"{NOBODY}"], NOBODY, [], True),
+            (["group", "4321"], NOBODY, [], False),
+            (["group", "4321"], NOBODY, [4321], True),
+            (["user", "1234", "group", "4321"], NOBODY, [4321], False),
+            (["user", "1234", "group", "4321"], 1234, [4321], True),
+        ):
+            ip("tuntap", "add", "mode", "tun", "name", "tt0", *whose)
+            with Guest(f'helper {helper.path} {{"up": null}}', "tt0", "tun", user=user, groups=groups) as guest:
+                if may:
+                    assert isinstance(guest.said, dict), guest.said
+                else:
+                    assert f"tt0 is another's: its owner or group is not of user {user}" in guest.said
+            ip("link", "delete", "tt0")
+
+
+def test_aQueueOfADeviceInUseIsNotGiven(helper: Helper) -> None:
+    ip("tuntap", "add", "mode", "tap", "name", "tt0", "multi_queue")
+    with LinuxDevice("tt0", TAP, multiQueue=True):
+        assert readInterface("tt0").queues == 1
+        answer = helper.answer(requestFor("tt0", "tap"))
+        assert (answer["errno"], answer["error"].partition(":")[0]) == (errno.EBUSY, "tt0 is in use")
+        assert readInterface("tt0").queues == 1
+    with HelpedDevice("tt0", TAP, path=helper.path):
+        assert helper.answer(requestFor("tt0", "tap"))["errno"] == errno.EBUSY
+    ip("link", "delete", "tt0")
+
+
 def test_whoMayHaveWhat(helper: Helper) -> None:
     needRoot()
     for user, groups, name, may in (
@@ -105,8 +201,27 @@ def test_whoMayHaveWhat(helper: Helper) -> None:
         with Guest(f'helper {helper.path} {{"up": true}}', name, "tun", user=user, groups=groups) as guest:
             if may:
                 assert isinstance(guest.said, dict), guest.said
+            elif user == 1234 and not groups:
+                assert "user 1234 is in no rule" in guest.said
             else:
                 assert f"user {user} may not have '{name}'" in guest.said
+
+
+def test_aNumberedNameIsOneOfTheRules(namespace: Namespace, tmp_path: Path) -> None:
+    user = os.getuid()
+    with Helper(tmp_path, rules=(f"{user}:tt[!0]*,uu??", f"{user}:gg%d")) as helper:
+        for name, given in ("tt%d", "tt0"), ("uu%d", "uu0"):
+            answer = helper.answer(requestFor(name))
+            assert answer == {"errno": errno.EPERM, "error": f"user {user} may not have '{given}'"}
+            assert interfaces() == set()
+        for name in "tt%d%d", "tt%d%", "tt%%d", "tt%x":
+            assert helper.answer(requestFor(name))["errno"] == errno.EINVAL
+        ip("tuntap", "add", "mode", "tun", "name", "tt0")
+        for name, given in ("tt%d", "tt1"), ("gg%d", "gg0"):
+            with HelpedDevice(name, TUN, path=helper.path) as device:
+                assert device.name == given
+        ip("link", "delete", "tt0")
+        until(lambda: not interfaces(), "the devices to go")
 
 
 def test_whatWouldDrawInWhatIsForOthers(helper: Helper) -> None:
@@ -121,6 +236,9 @@ def test_whatWouldDrawInWhatIsForOthers(helper: Helper) -> None:
         {"routes": [{"network": "0.0.0.0/0"}]},
         {"routes": [{"network": "10.9.0.0/23"}]},
         {"routes": [{"network": "::/0"}]},
+        {"routes": [{"network": "10.9.0.0/24", "source": "127.0.0.1"}]},
+        {"routes": [{"network": "10.9.0.0/24", "gateway": "192.0.2.1"}]},
+        {"routes": [{"network": "fd09::/80", "gateway": "fe80::1"}]},
         {"neighbours": {"192.0.2.1": "02:00:00:00:00:01"}},
     ):
         answer = helper.answer(request(**settings))
@@ -141,10 +259,10 @@ def test_whatStaysIsNotSet(helper: Helper) -> None:
 
 
 def test_ofWhatTheKernelRefusesNothingIsLeft(helper: Helper) -> None:
-    addresses = [{"address": "10.9.0.1/24"}]
-    routes = [{"network": "10.9.0.128/25", "gateway": "192.0.2.1"}]
+    addresses = [{"address": "10.9.0.1/32"}]
+    routes = [{"network": "10.9.0.128/25", "gateway": "10.9.0.200"}]
     answer = helper.answer(request(addresses=addresses, routes=routes))
-    assert "cannot add the route 10.9.0.128/25 via 192.0.2.1 by way of tt0" in answer["error"]
+    assert "cannot add the route 10.9.0.128/25 via 10.9.0.200 by way of tt0" in answer["error"]
     assert interfaces() == set()
     ip("link", "add", "tt1", "type", "veth", "peer", "name", "tt2")
     with pytest.raises(OSError, match=r"the helper at .*/socket: .*tt1 is no TUN/TAP interface") as raised:
@@ -185,6 +303,18 @@ def test_whatIsNoRequest(helper: Helper) -> None:
         assert interfaces() == set()
 
 
+def test_whatCannotBePutInAMessage(helper: Helper) -> None:
+    for up in "x", [1], -1, 10**30:
+        answer = helper.answer(request(up=up))
+        assert (answer["errno"], len(answer["error"]) <= 200) == (errno.EINVAL, True), answer
+        assert interfaces() == set()
+
+
+def test_whatTheKernelWouldNotReadAsAnAddress(helper: Helper) -> None:
+    answer = helper.answer(requestFor("tt0", "tap", {"neighbours": {"fd09::5%x": "02:00:00:00:00:01"}}))
+    assert (answer["errno"], interfaces()) == (errno.EINVAL, set())
+
+
 def test_whoSaysMoreThanARequestIsCutOff(helper: Helper) -> None:
     for more in b"x" * 100_000, request() + request(), b"":
         with helper.connected() as client, suppress(ConnectionError):
@@ -205,6 +335,56 @@ def test_oneUserHasOnlySoMany(helper: Helper) -> None:
             assert _isClosed(one)
         clients[0].close()
         until(lambda: _enters(helper), "room for one more")
+
+
+def test_strangersKeepNobodyOut(namespace: Namespace, tmp_path: Path) -> None:
+    needRoot()
+    with Helper(tmp_path, rules=(f"{NOBODY}:tt*",)) as helper, ExitStack() as stack:
+        clients = [stack.enter_context(helper.connected()) for _ in range(40)]
+        told = {"errno": errno.EPERM, "error": f"user {os.getuid()} is in no rule"}
+        for client in clients:
+            assert json.loads(client.makefile().readline()) == told
+            assert _isClosed(client)
+        for line in request(), b"x" * 100_000, b"hello\n", b"":
+            assert helper.answer(line) == told
+        with pytest.raises(OSError, match=r"the helper at .*/socket: user \d+ is in no rule") as raised:
+            HelpedDevice("tt0", TUN, path=helper.path).open()
+        assert raised.value.errno == errno.EPERM
+        with Guest(f'helper {helper.path} {{"up": true}}', "tt0", "tun") as guest:
+            assert isinstance(guest.said, dict), guest.said
+    until(lambda: not interfaces(), "the device to go")
+
+
+def test_refusalsDoNotFillTheDisk(helper: Helper) -> None:
+    for key in "k" * 15_000, "\x1b[31mred\nFAKE", "\ud800":
+        answer = helper.answer(request(**{key: 1}))
+        assert answer["errno"] == errno.EINVAL
+        assert answer["error"].startswith("the helper does not set ")
+        assert answer["error"].isascii() and answer["error"].isprintable()
+        assert len(answer["error"]) <= 200
+    for _ in range(500):
+        assert helper.answer(b"hello\n")["errno"] == errno.EINVAL
+    until(lambda: _refusals(helper) == 503, "all to be counted")
+    assert helper.log().count("is refused") < 50
+    assert len(helper.log()) < 20_000
+    assert "\x1b" not in helper.log()
+
+
+def _refusals(helper: Helper) -> int:
+    more = re.findall(r" (\d+) more refusals of user \d+\n", helper.log())
+    return helper.log().count("is refused") + sum(map(int, more))
+
+
+def test_oneRequestIsNotForThousands(helper: Helper) -> None:
+    routes = [{"network": f"10.9.0.{number}/32"} for number in range(65)]
+    answer = helper.answer(request(routes=routes))
+    assert (answer["errno"], answer["error"]) == (
+        errno.EINVAL,
+        "that is more than 64 addresses, routes, neighbours",
+    )
+    settings = InterfaceSettings(routes=[f"10.9.0.{number}/32" for number in range(64)])
+    with HelpedDevice("tt0", TUN, settings, helper.path):
+        assert len(ip("route", "show", "dev", "tt0").splitlines()) == 64
 
 
 def _isClosed(client: socket.socket) -> bool:
@@ -246,11 +426,59 @@ def test_aHelperThatDoesNotAnswer(namespace: Namespace, tmp_path: Path) -> None:
         HelpedDevice("tt0", TUN, path=path).open()
 
 
+def test_aHelperThatIsBusyIsWaitedFor(namespace: Namespace, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listening, ExitStack() as stack:
+        listening.bind(path)
+        listening.listen(0)
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.connect(path)
+            with pytest.raises(OSError, match=r"the helper at .* is busy") as raised:
+                HelpedDevice("tt0", TUN, path=path, timeout=0.1).open()
+            assert raised.value.errno == errno.ETIMEDOUT
+
+            def serve() -> None:
+                for _ in range(2):
+                    client = stack.enter_context(listening.accept()[0])
+                client.send(b'{"errno": 1, "error": "have it later"}\n')
+
+            timer = threading.Timer(0.1, serve)
+            timer.start()
+            with pytest.raises(OSError, match="have it later"):
+                HelpedDevice("tt0", TUN, path=path).open()
+            timer.join()
+
+
+def test_askedTwiceItIsHadOnce(helper: Helper) -> None:
+    before = descriptors()
+    device = HelpedDevice("tt%d", TUN, path=helper.path)
+    threads = [threading.Thread(target=device._ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert interfaces() == {"tt0"}
+    # No program that is started just then has it.
+    assert device._adopted is not None
+    assert not os.get_inheritable(device._adopted)
+    with device:
+        with pytest.raises(OSError, match="is open already"):
+            device.open()
+        assert device.fileno() >= 0
+    assert descriptors() == before
+
+
 def test_interfacesOfAnotherNamespace(namespace: Namespace, tmp_path: Path) -> None:
     with another() as there, Helper(tmp_path, "--netns", f"/proc/{os.getpid()}/fd/{there}") as helper:
         device = HelpedDevice("tt0", TUN, InterfaceSettings(addresses=["10.9.0.1/24"], mtu=1400), helper.path)
         with device:
             assert (device.mtu, interfaces(), names(there)) == (1400, set(), {"tt0"})
+        until(lambda: not names(there), "the device to go")
+        ip("tuntap", "add", "mode", "tap", "name", "tt0")
+        device = HelpedDevice("tt0", TAP, InterfaceSettings(linkAddress="02:00:00:00:00:09"), helper.path)
+        with device:
+            assert (device.mtu, device.linkAddress) == (1500, bytes.fromhex("020000000009"))
+        ip("link", "delete", "tt0")
         until(lambda: not names(there), "the device to go")
 
 
@@ -274,6 +502,17 @@ def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:
         process.terminate()
         process.wait(PATIENCE)
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_noModulesOfTheWorkingDirectory(tmp_path: Path) -> None:
+    # As the page has it, somebody else's module is not run; without -I, it is.
+    (tmp_path / "argparse.py").write_text("raise SystemExit('it was run')")
+    (line,) = re.findall(r"# python (.+) -m txtuntap.device.helper", (_ROOT / "docs" / "privilege.md").read_text())
+    assert f"python {line} -m" in str(service.__doc__)
+    for options, run in (line.split(), False), ([], True):
+        command = [sys.executable, *options, "-c", "import argparse"]
+        finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ("it was run" in finished.stderr) == run
 
 
 def test_whatTheAdministratorGotWrongIsOneLine(tmp_path: Path) -> None:

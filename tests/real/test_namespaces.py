@@ -14,7 +14,7 @@ import pytest
 from tests.real.namespace import Namespace, another, interfaces, ip, names, needRoot
 from tests.real.reactors import Run, onEachReactor
 from txtuntap import Host, TuntapPort
-from txtuntap.device import TAP, TUN
+from txtuntap.device import TAP, TUN, linux
 from txtuntap.device.configure import configure, configureInterface, move, moveInterface
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.monitor import InterfaceMonitor
@@ -163,3 +163,23 @@ def test_mistakes(namespace: Namespace, tmp_path: Path) -> None:
     with LinuxDevice("tt0", TUN), pytest.raises(OSError, match="none: No such file"):
         moveInterface("tt0", "none")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_aStrangerOfTheSameNameIsNotTakenForIt(namespace: Namespace) -> None:
+    for mode, kind in (TUN, "tun"), (TAP, "tap"):
+        with another() as there, LinuxDevice("tt0", mode, namespace=there) as device:
+            ip("tuntap", "add", "mode", kind, "name", "tt0")
+            ip("link", "set", "tt0", "mtu", "1300")
+            with LinuxDevice("", mode, descriptor=os.dup(device.fileno())) as adopted:
+                assert (adopted.name, adopted.mtu, adopted.linkAddress) == ("tt0", 1500, device.linkAddress)
+            # Neither where we may not ask.
+            if mode == TAP:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(linux, "TUNGETDEVNETNS", 0)
+                    with LinuxDevice("", mode, descriptor=os.dup(device.fileno())) as adopted:
+                        assert (adopted.mtu, adopted.linkAddress) == (1500, device.linkAddress)
+            inside = LinuxDevice("", mode, descriptor=os.dup(device.fileno()), namespace=there)
+            configureInterface("tt0", namespace=there, mtu=1400)
+            with inside:
+                assert (inside.mtu, inside.linkAddress) == (1400, device.linkAddress)
+            ip("link", "delete", "tt0")

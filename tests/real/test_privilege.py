@@ -71,6 +71,15 @@ def test_aDescriptorOverASocket(mode: str) -> None:
     assert interfaces() == set()
 
 
+def test_noProgramThatIsStartedHasAReceivedOne() -> None:
+    ours, its = socket.socketpair()
+    with ours, its, made("tun") as device:
+        sendDescriptor(ours, device.fileno())
+        received, _ = receiveDescriptor(its)
+        assert not os.get_inheritable(received)
+        os.close(received)
+
+
 def test_whatIsNoDescriptorIsNotReceived() -> None:
     ours, its = socket.socketpair()
     with ours, its:

@@ -317,10 +317,9 @@ def _onDevice(
         if device is not None and device.fileno() >= 0:
             getattr(device, method)(value)
             return
-        mode = TAP if state.kind == "tap" else TUN
-        with LinuxDevice(
-            state.name, mode, state.information, multiQueue=state.multiQueue, namespace=namespace
-        ) as opened:
+        opened = LinuxDevice(state.name, TAP if state.kind == "tap" else TUN, namespace=namespace)
+        opened.openAsItIs(state)
+        with opened:
             getattr(opened, method)(value)
 
     return call

@@ -8,10 +8,12 @@ One that a parent leaves open for its child is just a number. The others come fr
 from __future__ import annotations
 
 import errno
-import os
 import socket
+import struct
 
 from twisted.python.systemd import ListenFDs
+
+_INT = struct.Struct("i")
 
 
 def fromSystemd(name: str) -> int:
@@ -51,9 +53,22 @@ def receiveDescriptor(of: socket.socket, size: int = 1) -> tuple[int, bytes]:
 
     @raise OSError: the other end has closed (C{ECONNRESET}), or has sent something else (C{EPROTO}).
     """
-    data, descriptors, _, _ = socket.recv_fds(of, size, 1)
+    data, descriptors = receiveDescriptors(of, size)
     if len(descriptors) != 1:
         error = errno.EPROTO if data else errno.ECONNRESET
         raise OSError(error, "no descriptor came: " + ("something else did" if data else "the other end has closed"))
-    os.set_inheritable(descriptors[0], False)
     return descriptors[0], data
+
+
+def receiveDescriptors(of: socket.socket, size: int) -> tuple[bytes, list[int]]:
+    """
+    Read from a UNIX socket, with a descriptor or without. No program that is started meanwhile has it, as it would have
+    one of C{socket.recv_fds}.
+
+    @param size: the most octets to read.
+
+    @return: these octets; and at most one descriptor.
+    """
+    data, ancillary, _, _ = of.recvmsg(size, socket.CMSG_LEN(_INT.size), socket.MSG_CMSG_CLOEXEC)
+    rights = [each for level, kind, each in ancillary if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)]
+    return data, [number for packed in rights for (number,) in _INT.iter_unpack(packed)]

@@ -8,6 +8,9 @@ import errno
 import json
 import os
 import socket
+import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -15,15 +18,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from txtuntap.device import TAP
+from txtuntap.device.descriptors import receiveDescriptors
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.wire.address import linkAddressText
+from txtuntap.wire.address import linkAddressText, packLinkAddress
 
 #: Where the helper listens, if it is not told otherwise.
 PATH = "/run/txtuntap.sock"
 
 #: The most octets of a request or an answer, each a line of JSON.
 MAX_LINE = 16384
+
+#: Seconds between tries to reach a helper that is busy.
+_RETRY = 0.02
 
 
 class HelpedDevice(LinuxDevice):
@@ -58,7 +65,8 @@ class HelpedDevice(LinuxDevice):
         self._request = json.dumps(request).encode() + b"\n"
         # Open for as long as we have the device: its end is how the helper knows.
         self._lease: socket.socket | None = None
-        self._mtu = self.mtu
+        self._asking = threading.Lock()
+        self._answer: dict[str, Any] = {}
 
     def ask(self, reactor: Any = None) -> Deferred[None]:
         """
@@ -75,16 +83,20 @@ class HelpedDevice(LinuxDevice):
         """
         Have the device from the helper.
 
-        @raise OSError: there is no helper, it refuses (C{EPERM}), or the kernel does; the text says which.
+        @raise OSError: there is no helper, it is busy, it refuses (C{EPERM}), or the kernel does; the text says which.
         """
-        if self._lease is None:
-            self._ask()
+        wasOpen = self.fileno() >= 0
+        self._ask()
         try:
             super().open(offload)
         except BaseException:
-            self.close()
+            if not wasOpen:
+                self.close()
             raise
-        self.mtu = self._mtu
+        # The interface may be in another network namespace, where we cannot look.
+        self.mtu = self._answer["mtu"]
+        link = self._answer["linkAddress"]
+        self.linkAddress = None if link is None else packLinkAddress(link)
 
     def close(self) -> None:
         """
@@ -99,35 +111,58 @@ class HelpedDevice(LinuxDevice):
             lease.close()
 
     def _ask(self) -> None:
-        lease = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            lease.settimeout(self._timeout)
-            answer, descriptors = self._conversation(lease)
-            if "error" in answer or not descriptors:
-                for each in descriptors:
-                    os.close(each)
-                raise OSError(
-                    answer.get("errno"), f"the helper at {self._path}: {answer.get('error', 'no descriptor')}"
-                )
-        except BaseException:
-            lease.close()
-            raise
-        self._adopted = descriptors[0]
-        self._mtu = answer["mtu"]
-        self._lease = lease
+        """
+        Have the descriptor. Who asks again, in this thread or another, has it already.
+        """
+        with self._asking:
+            if self._lease is not None:
+                return
+            lease = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                lease.settimeout(self._timeout)
+                self._connect(lease)
+                answer, descriptors = self._conversation(lease)
+                if "error" in answer or not descriptors:
+                    for each in descriptors:
+                        os.close(each)
+                    raise OSError(
+                        answer.get("errno"), f"the helper at {self._path}: {answer.get('error', 'no descriptor')}"
+                    )
+            except BaseException:
+                lease.close()
+                raise
+            self._adopted = descriptors[0]
+            self._answer = answer
+            self._lease = lease
+
+    def _connect(self, lease: socket.socket) -> None:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                lease.connect(self._path)
+            except BlockingIOError as e:
+                # As many wait for it as may. The kernel does not say when there is room.
+                if time.monotonic() >= deadline:
+                    raise OSError(errno.ETIMEDOUT, f"the helper at {self._path} is busy") from e
+                time.sleep(_RETRY)
+            except OSError as e:
+                raise OSError(e.errno, f"there is no helper at {self._path}: {e.strerror}") from e
+            else:
+                return
 
     def _conversation(self, lease: socket.socket) -> tuple[dict[str, Any], list[int]]:
         try:
-            lease.connect(self._path)
-            lease.sendall(self._request)
-            line, descriptors, _, _ = socket.recv_fds(lease, MAX_LINE, 1)
+            with suppress(ConnectionError):
+                # To whom no rule is about, it says so before it is asked.
+                lease.sendall(self._request)
+            line, descriptors = receiveDescriptors(lease, MAX_LINE)
             while line and not line.endswith(b"\n"):
                 more = lease.recv(MAX_LINE)
                 line = line + more if more else b""
         except TimeoutError as e:
             raise OSError(errno.ETIMEDOUT, f"the helper at {self._path} has not answered in time") from e
         except OSError as e:
-            raise OSError(e.errno, f"there is no helper at {self._path}: {e.strerror}") from e
+            raise OSError(e.errno, f"the helper at {self._path} is lost: {e.strerror}") from e
         if not line:
             raise OSError(errno.ECONNRESET, f"the helper at {self._path} has closed the connection")
         return json.loads(line), descriptors

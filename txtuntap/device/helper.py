@@ -2,7 +2,9 @@
 The helper: the one thing to run as root. It opens TUN and TAP devices for programs that may not, sets their interfaces,
 and hands over the descriptors.
 
-    python -m txtuntap.device.helper --allow 'alice:vpn*' --allow @dns:dns0:10.9.0.0/16,fd09::/64
+    python -I -m txtuntap.device.helper --allow 'alice:vpn*' --allow @dns:dns0:10.9.0.0/16,fd09::/64
+
+(C{-I}, so that it runs no modules of the directory that it is started in.)
 
 Who asks is told by the kernel. A program has its device for as long as its connection is open: then the helper deletes
 what it has made, and undoes what it has set on a device that was there.
@@ -26,7 +28,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver
+from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import react
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
@@ -41,8 +43,10 @@ from txtuntap.device.helped import MAX_LINE, PATH
 from txtuntap.device.linux import NODE, LinuxDevice
 from txtuntap.device.namespace import Namespace
 from txtuntap.device.netlink import Conversation, ask, delete
-from txtuntap.device.permission import Asked, Peer, Rule
-from txtuntap.device.settings import InterfaceSettings
+from txtuntap.device.permission import Asked, Peer, Rule, checkWhose, irreversible
+from txtuntap.device.settings import InterfaceSettings, InterfaceState
+from txtuntap.device.state import read
+from txtuntap.wire.address import linkAddressText
 
 #: Seconds that a request may take to come.
 TIMEOUT = 10
@@ -50,6 +54,13 @@ TIMEOUT = 10
 #: The most connections: of all, and of one user. Each may hold a device.
 MAX_CONNECTIONS = 256
 MAX_OF_USER = 32
+
+#: Refusals of one user, in a second, that are logged one by one; and the most octets of a reason.
+MAX_REFUSALS = 3
+MAX_REASON = 200
+
+#: How often to look again at a device that is made and deleted all the time.
+MAX_TRIES = 10
 
 
 @attrs.frozen
@@ -63,6 +74,44 @@ class Lease:
 
     configured: Configured
     made: bool
+
+
+class Refusals:
+    """
+    Lines of the log about refusals: a few a second for each user, the rest is counted. Whoever may connect could fill
+    the disk.
+    """
+
+    _log = Logger("helper")
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._counts: Counter[int | None] = Counter()
+
+    def add(self, user: int | None, line: str) -> None:
+        """
+        Somebody is refused.
+
+        @param user: the user number; L{None}: all users that no rule is about.
+        """
+        self._counts[user] += 1
+        if self._counts[user] == 1:
+            self._clock.callLater(1, self._ended, user)
+        if self._counts[user] <= MAX_REFUSALS:
+            self._log.info("{line}", line=line)
+
+    def _ended(self, user: int | None) -> None:
+        more = self._counts.pop(user) - MAX_REFUSALS
+        if more > 0:
+            whose = "users in no rule" if user is None else f"user {user}"
+            self._log.info("{more} more refusals of {whose}", more=more, whose=whose)
+
+
+def printable(text: str) -> str:
+    """
+    What somebody else has a hand in, for the log and for a terminal: in ASCII, with no control characters, and cut.
+    """
+    return text.encode("unicode_escape").decode()[:MAX_REASON]
 
 
 @implementer(IFileDescriptorReceiver)
@@ -89,7 +138,11 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         Who is it?
         """
         peer = Peer.of(self.transport.socket)
-        if self._helper.enters(peer):
+        if not self._helper.knows(peer):
+            # At once, whatever is asked for: connections are for others.
+            self._helper.refusals.add(None, f"{peer} is in no rule")
+            self._refuse(errno.EPERM, f"user {peer.user} is in no rule")
+        elif self._helper.enters(peer):
             self._peer = peer
             self.setTimeout(TIMEOUT)  # type: ignore[no-untyped-call]
         else:
@@ -138,17 +191,17 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             return
         try:
             asked = Asked.of(line)
-            rule = self._helper.ruleFor(peer, asked)
-            device, lease = await self._helper.open(asked)
-        except (OSError, ValueError) as e:
-            reason = getattr(e, "strerror", None) or str(e)
-            self._log.info("{peer} is refused: {reason}", peer=peer, reason=reason)
-            number = e.errno if isinstance(e, OSError) else errno.EINVAL
-            self.transport.write(json.dumps({"errno": number, "error": reason}).encode() + b"\n")
-            self.transport.loseConnection()
+            device, lease, rule = await self._helper.open(peer, asked)
+        except Exception as e:
+            # Whatever it is that we did not think of, who has asked for it is told, and nobody else is disturbed.
+            known = isinstance(e, OSError | ValueError)
+            reason = printable((getattr(e, "strerror", None) or str(e)) if known else f"that cannot be set: {e!r}")
+            self._helper.refusals.add(peer.user, f"{peer} is refused: {reason}")
+            self._refuse(getattr(e, "errno", None) or errno.EINVAL, reason)
             return
         with device:
-            answer = json.dumps({"name": device.name, "mtu": device.mtu}).encode() + b"\n"
+            link = None if device.linkAddress is None else linkAddressText(device.linkAddress)
+            answer = json.dumps({"name": device.name, "mtu": device.mtu, "linkAddress": link}).encode() + b"\n"
             try:
                 if self._gone:
                     raise OSError(errno.ECONNRESET, "the program has gone")
@@ -160,6 +213,10 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
                 return
         self._lease = lease
         self._log.info("{peer} has {name}, by {rule}", peer=peer, name=device.name, rule=rule)
+
+    def _refuse(self, number: int | None, reason: str) -> None:
+        self.transport.write(json.dumps({"errno": number, "error": reason}).encode() + b"\n")
+        self.transport.loseConnection()
 
     def _takeBack(self, lease: Lease) -> Deferred[None]:
         self._log.info("{name} is taken back", name=lease.configured.name)
@@ -186,6 +243,7 @@ class Helper(Factory):
     What all connections share.
 
     @ivar lock: one thing is done at a time, so that what is taken back has gone before it is asked for again.
+    @ivar refusals: what is logged of them.
     @ivar stopping: whether this process ends. Programs go on with what they have.
     """
 
@@ -209,6 +267,7 @@ class Helper(Factory):
         self._namespace = namespace
         self._connections: Counter[int] = Counter()
         self.lock = DeferredLock()
+        self.refusals = Refusals(reactor)
         self.stopping = False
         reactor.addSystemEventTrigger("before", "shutdown", self._stop)
 
@@ -217,6 +276,12 @@ class Helper(Factory):
         Somebody has connected.
         """
         return HelperProtocol(self)
+
+    def knows(self, peer: Peer) -> bool:
+        """
+        Whether any rule is about somebody.
+        """
+        return any(rule.isAbout(peer) for rule in self._rules)
 
     def enters(self, peer: Peer) -> bool:
         """
@@ -236,48 +301,82 @@ class Helper(Factory):
         if not self._connections[peer.user]:
             del self._connections[peer.user]
 
-    def ruleFor(self, peer: Peer, asked: Asked) -> Rule:
+    def ruleFor(self, peer: Peer, asked: Asked, given: str | None = None) -> Rule:
         """
+        @param given: what the interface is called; L{None}: that is not known yet.
+
         @raise OSError: what is asked for is not allowed (C{EPERM}).
         """
-        reason = f"user {peer.user} may not have {asked.name!r}"
+        reason = f"user {peer.user} may not have {given or asked.name!r}"
         for rule in self._rules:
-            if rule.isFor(peer, asked.name):
+            if rule.isFor(peer, asked.name, given):
                 refused = None if asked.settings is None else rule.refused(asked.settings)
                 if refused is None:
                     return rule
                 reason = f"{asked.name}: {refused}"
         raise OSError(errno.EPERM, reason)
 
-    async def open(self, asked: Asked) -> tuple[LinuxDevice, Lease]:
+    async def open(self, peer: Peer, asked: Asked) -> tuple[LinuxDevice, Lease, Rule]:
         """
         Make or open a device, and set its interface.
 
-        @raise OSError: it cannot be; nothing of it is left.
+        @return: the device, open; what is to be taken back; and the rule that allows it.
+
+        @raise OSError: it is not allowed (C{EPERM}), or cannot be; nothing of it is left.
         """
-        device, made = self._opened(asked)
+        self.ruleFor(peer, asked)
+        device, before = await self._opened(peer, asked)
         try:
+            # With a number in place of %d, it may be one that the rule leaves out.
+            rule = self.ruleFor(peer, asked, device.name)
             settings = asked.settings or InterfaceSettings(up=None)
+            lost = None if before is None else irreversible(before, settings)
+            if lost is not None:
+                raise OSError(errno.EPERM, f"{device.name} was there before: {lost}")
             configured = await configure(device.name, settings, device, self.reactor)
         except BaseException:
             device.close()
             raise
-        return device, Lease(configured, made)
+        return device, Lease(configured, before is None), rule
 
-    def _opened(self, asked: Asked) -> tuple[LinuxDevice, bool]:
-        for exclusive in True, False:
-            device = LinuxDevice(
-                asked.name, asked.mode, exclusive=exclusive, node=self._node, namespace=self._namespace
-            )
+    async def _opened(self, peer: Peer, asked: Asked) -> tuple[LinuxDevice, InterfaceState | None]:
+        """
+        @return: the device; and what its interface was before, or L{None} if it was made.
+
+        @raise OSError: it cannot be opened, or is another's.
+        """
+        for _ in range(MAX_TRIES):
             try:
-                # Only who attaches a descriptor can have offload on it. Whether it is used says who gets it.
-                device.open(offload=None)
+                return self._attached(asked, True), None
             except OSError as e:
-                if not exclusive or e.errno != errno.EBUSY:
+                if e.errno != errno.EBUSY:
                     raise
-            else:
-                return device, exclusive
-        raise AssertionError("the loop ends before")
+            try:
+                before = await read(asked.name, self.reactor, self._namespace)
+            except OSError as e:
+                if e.errno != errno.ENODEV:
+                    raise
+                continue
+            checkWhose(before, peer, 0)
+            device = self._attached(asked, False)
+            try:
+                after = await read(device.name, self.reactor, self._namespace)
+                if after.index == before.index:
+                    # Somebody may have been faster.
+                    checkWhose(after, peer, 1)
+                    return device, before
+            except BaseException:
+                device.close()
+                raise
+            # The one that was there has gone just now, and this one was made: nobody would take it back.
+            device.close()
+        raise OSError(errno.EBUSY, f"{asked.name} comes and goes")
+
+    def _attached(self, asked: Asked, exclusive: bool) -> LinuxDevice:
+        device = LinuxDevice(asked.name, asked.mode, exclusive=exclusive, node=self._node, namespace=self._namespace)
+        # Only who attaches a descriptor can have offload on it. Whether it is used says who gets it.
+        device.open(offload=None)
+        return device
 
     def _stop(self) -> Any:
         self.stopping = True
@@ -298,7 +397,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Be the helper, until the process is told to end.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m txtuntap.device.helper",
+        prog="python -I -m txtuntap.device.helper",
         description="Open TUN and TAP devices for programs without privilege, and set their interfaces.",
     )
     parser.add_argument(
@@ -313,7 +412,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--listen", default=f"unix:{PATH}:mode=666", help="where: a server endpoint of Twisted's (%(default)s)"
     )
-    parser.add_argument("--netns", help="the network namespace of the interfaces; by default, this one")
+    parser.add_argument(
+        "--netns", help="the network namespace of the interfaces (takes CAP_SYS_ADMIN); by default, this one"
+    )
     parser.add_argument("--node", default=os.fsdecode(NODE), help="the device node (%(default)s)")
     options = parser.parse_args(arguments)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)

@@ -29,22 +29,22 @@ SIOCGIFHWADDR = 0x8927
 SIOCETHTOOL = 0x8946
 ETHTOOL_GDRVINFO = 0x0003
 
-_WRITE, _READ = "write", "read"
+_WRITE, _READ, _NONE = "write", "read", "none"
 
 
 def number(direction: str, letter: str, index: int, size: int, machine: str) -> int:
     """
     The C{_IOC} of C{machine} (as L{platform.machine} names it).
 
-    @param direction: C{"write"}: the kernel reads the argument; C{"read"}: it writes it.
+    @param direction: C{"write"}: the kernel reads the argument; C{"read"}: it writes it; C{"none"}: there is none.
     @param size: of the argument, in octets.
     """
     if machine.startswith(("mips", "ppc", "powerpc", "sparc", "alpha")):
-        shift, bits = 29, {_READ: 2, _WRITE: 4}
+        shift, bits = 29, {_NONE: 1, _READ: 2, _WRITE: 4}
     elif machine.startswith("parisc"):
-        shift, bits = 30, {_READ: 1, _WRITE: 2}
+        shift, bits = 30, {_NONE: 0, _READ: 1, _WRITE: 2}
     else:
-        shift, bits = 30, {_READ: 2, _WRITE: 1}
+        shift, bits = 30, {_NONE: 0, _READ: 2, _WRITE: 1}
     return bits[direction] << shift | size << 16 | ord(letter) << 8 | index
 
 
@@ -63,3 +63,4 @@ TUNGETIFF = _tun(_READ, 210)
 TUNSETSNDBUF = _tun(_WRITE, 212)
 TUNSETVNETHDRSZ = _tun(_WRITE, 216)
 TUNSETCARRIER = _tun(_WRITE, 226)
+TUNGETDEVNETNS = number(_NONE, "T", 227, 0, platform.machine())

@@ -18,6 +18,9 @@ from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.advice import exists, explained
 from txtuntap.device.ioctl import (
     IFF_MULTI_QUEUE,
+    IFF_NAPI,
+    IFF_NAPI_FRAGS,
+    IFF_NO_CARRIER,
     IFF_NO_PI,
     IFF_TAP,
     IFF_TUN,
@@ -26,6 +29,7 @@ from txtuntap.device.ioctl import (
     SIOCGIFHWADDR,
     SIOCGIFMTU,
     TUN_PKT_STRIP,
+    TUNGETDEVNETNS,
     TUNGETFEATURES,
     TUNGETIFF,
     TUNSETCARRIER,
@@ -38,6 +42,7 @@ from txtuntap.device.ioctl import (
     TUNSETVNETHDRSZ,
 )
 from txtuntap.device.namespace import Namespace, inNamespace
+from txtuntap.device.settings import InterfaceState
 from txtuntap.interfaces import IDevice
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO, Offload, behind
@@ -93,7 +98,7 @@ class LinuxDevice:
             print(bytes(device.receive()))
 
     @ivar name: the interface's name; once open, the one the kernel gave it.
-    @ivar mtu: the interface's, when it was opened.
+    @ivar mtu: the interface's, when it was opened; 1500 where it is in another network namespace, opened elsewhere.
     @ivar namespace: the network namespace it is opened in; L{None}: this one.
     @ivar linkAddress: that of the kernel's end of a tap, when it was opened; L{None} for a tun.
     @ivar offloads: what the kernel finishes for us, and leaves to us: C{CSUM}, C{TSO4} and so on of
@@ -173,6 +178,50 @@ class LinuxDevice:
         self._offload = offload
         inNamespace(self.namespace, self._open)
 
+    def openAsItIs(self, state: InterfaceState) -> None:
+        """
+        Attach to an interface for what belongs to it (L{setOwner} and so on), and leave the rest as it is: flags,
+        headers and offload, which whoever else is on it goes by. No packets are read and written here.
+
+        Where others are on it (C{multiQueue}), the kernel has a queue for us, and may lose packets of theirs in there,
+        until it is closed.
+
+        @param state: the interface, as it was read.
+
+        @raise OSError: as L{open}; or the interface is not there any more (C{ENODEV}).
+        """
+        if self._fileno >= 0:
+            raise OSError(errno.EBUSY, f"{self.name} is open already")
+        inNamespace(self.namespace, lambda: self._openAsItIs(state))
+
+    def _openAsItIs(self, state: InterfaceState) -> None:
+        # Without IFF_NO_CARRIER who watches it would see its carrier come.
+        flags = self.mode | IFF_NO_CARRIER
+        flags |= 0 if state.information else IFF_NO_PI
+        flags |= IFF_VNET_HDR * state.vnetHeader | IFF_MULTI_QUEUE * state.multiQueue
+        if self.namespace is None:
+            flags |= _napi(state)
+        fileno = self._openNode()
+        try:
+            try:
+                self._system.ioctl(fileno, TUNSETIFF, _IFREQ.pack(self._asked, flags))
+            except OSError as e:
+                raise explained(e, self._asked, self.mode, "TUNSETIFF") from e
+            if _index(self.name) != state.index:
+                # What was made instead goes again with the descriptor.
+                raise OSError(errno.ENODEV, f"{self.name} is not there any more")
+        except BaseException:
+            self._system.close(fileno)
+            raise
+        self._fileno = fileno
+
+    def _openNode(self) -> int:
+        system = self._system
+        try:
+            return int(system.open(self._node, system.O_RDWR | system.O_CLOEXEC | system.O_NONBLOCK))
+        except OSError as e:
+            raise explained(e, self._asked, self.mode, os.fsdecode(self._node)) from e
+
     def _open(self) -> None:
         system = self._system
         adopted = self._adopted is not None
@@ -184,10 +233,7 @@ class LinuxDevice:
             except OSError as e:
                 raise OSError(e.errno, f"there is no descriptor {fileno} here: {e.strerror}") from e
         else:
-            try:
-                fileno = system.open(self._node, system.O_RDWR | system.O_CLOEXEC | system.O_NONBLOCK)
-            except OSError as e:
-                raise explained(e, self._asked, self.mode, os.fsdecode(self._node)) from e
+            fileno = self._openNode()
         try:
             self._attach(fileno, adopted)
         except BaseException:
@@ -285,13 +331,29 @@ class LinuxDevice:
             wanted, kind = ("tap", "tun") if self.mode == TAP else ("tun", "tap")
             raise OSError(errno.EINVAL, f"{self.name} is a {kind}, not a {wanted}: give a protocol for a {kind}")
         self._agree(fileno, bool(flags & IFF_VNET_HDR))
-        if self._system is RealSystem:
-            try:
-                self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
-            except OSError:
-                # Of one that was opened elsewhere, the interface may be in another network namespace, too.
-                if not adopted:
-                    raise
+        if self._system is not RealSystem:
+            return
+        if adopted:
+            self._readAdopted(fileno)
+        else:
+            self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
+
+    def _readAdopted(self, fileno: int) -> None:
+        """
+        Take note of MTU and link address of one that was opened elsewhere. Its interface may be in another network
+        namespace, too; then one of the same name here is a stranger's.
+        """
+        if self.mode == TAP:
+            self.linkAddress = fcntl.ioctl(fileno, SIOCGIFHWADDR, bytes(40))[18:24]
+        if _isElsewhere(fileno):
+            return
+        try:
+            mtu, linkAddress = _linkSettings(self.name, self.mode)
+        except OSError:
+            # There is none of this name here.
+            return
+        if linkAddress == self.linkAddress:
+            self.mtu = mtu
 
     def _agree(self, fileno: int, hasHeaders: bool) -> None:
         """
@@ -455,3 +517,40 @@ def _linkSettings(name: str, mode: int) -> tuple[int, bytes | None]:
         (mtu,) = struct.unpack_from("i", fcntl.ioctl(query, SIOCGIFMTU, request), 16)
         address = fcntl.ioctl(query, SIOCGIFHWADDR, request)[18:24] if mode == TAP else None
     return mtu, address
+
+
+def _isElsewhere(fileno: int) -> bool:
+    """
+    Whether the interface of a descriptor is in another network namespace, as far as we may know.
+    """
+    try:
+        there = fcntl.ioctl(fileno, TUNGETDEVNETNS)
+    except OSError:
+        # That takes CAP_NET_ADMIN, in there.
+        return False
+    try:
+        return not os.path.samestat(os.fstat(there), os.stat("/proc/thread-self/ns/net"))
+    finally:
+        os.close(there)
+
+
+def _index(name: str) -> int:
+    """
+    The number of an interface; 0 if there is none of this name.
+    """
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def _napi(state: InterfaceState) -> int:
+    """
+    The C{IFF_NAPI} flags of an interface. Netlink does not tell them; C{sysfs} does, where it is of this namespace.
+    """
+    interface = f"/sys/class/net/{state.name}"
+    try:
+        with open(f"{interface}/ifindex") as index, open(f"{interface}/tun_flags") as flags:
+            return int(flags.read(), 16) & (IFF_NAPI | IFF_NAPI_FRAGS) if int(index.read()) == state.index else 0
+    except OSError:
+        return 0

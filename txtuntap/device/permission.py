@@ -4,6 +4,7 @@ Who may have which interface of the helper's (L{txtuntap.device.helper}), and wh
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -15,7 +16,15 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 import attrs
 
 from txtuntap.device import TAP, TUN, interfaceName
-from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, groupNumber, userNumber
+from txtuntap.device.settings import (
+    MIN_MTU_6,
+    InterfaceAddress,
+    InterfaceRoute,
+    InterfaceSettings,
+    InterfaceState,
+    groupNumber,
+    userNumber,
+)
 
 #: C{asm-generic/socket.h}.
 _SO_PEERGROUPS = 59
@@ -25,6 +34,10 @@ _MAX_OPTION = 1024
 
 #: What may be asked for. Not who owns a device, and whether it stays: it is to go.
 _SETTINGS = {"addresses", "routes", "neighbours", "mtu", "linkAddress", "up", "txqueuelen"}
+
+#: The most of these in a request: each is a question to the kernel, and others wait for as long.
+MAX_SETTINGS = 64
+_LISTS = "addresses", "routes", "neighbours"
 
 #: The kernel keeps room for so many packets at once, and would for millions.
 _MAX_TXQUEUELEN = 10_000
@@ -68,8 +81,10 @@ class Rule:
 
     @ivar text: the rule, as it was given.
     @ivar user: a user number; or L{None}, where it is about a C{group}.
-    @ivar names: patterns of interface names, as in a shell (C{vpn*}).
-    @ivar networks: those that addresses, routes and neighbours of the interface must be within.
+    @ivar names: patterns of interface names, as in a shell (C{vpn*}); those with C{%d} are for names that the kernel
+        puts a number in.
+    @ivar networks: those that addresses, routes, their sources and gateways, and neighbours of the interface must be
+        within.
     """
 
     text: str
@@ -101,13 +116,24 @@ class Rule:
             tuple(map(ip_network, networks.split(","))) if networks else (),
         )
 
-    def isFor(self, peer: Peer, name: str) -> bool:
+    def isAbout(self, peer: Peer) -> bool:
+        """
+        Whether this is a rule for somebody.
+        """
+        return self.user == peer.user or self.group in peer.groups
+
+    def isFor(self, peer: Peer, name: str, given: str | None = None) -> bool:
         """
         Whether this lets somebody have an interface.
+
+        @param name: what is asked for.
+        @param given: what it is called, with a number in place of C{%d}; L{None}: that is not known yet.
         """
-        if self.user != peer.user and self.group not in peer.groups:
-            return False
-        return any(fnmatchcase(name, pattern) for pattern in self.names)
+        # A pattern with C{%d} in it is for names that the kernel numbers, and for no others.
+        return self.isAbout(peer) and any(
+            fnmatchcase(name, pattern) and (given is None or fnmatchcase(given, pattern.replace("%d", "[0-9]*")))
+            for pattern in self.names
+        )
 
     def refused(self, settings: InterfaceSettings) -> str | None:
         """
@@ -124,7 +150,7 @@ class Rule:
 
 def _reached(settings: InterfaceSettings) -> Iterable[IPv4Network | IPv6Network]:
     """
-    All networks that the kernel would send to an interface for these settings, or take for its own.
+    All networks that the kernel would send to an interface for these settings, or by way of, or take for its own.
     """
     for address in settings.addresses:
         yield ip_network(f"{address.interface.ip}")
@@ -133,8 +159,49 @@ def _reached(settings: InterfaceSettings) -> Iterable[IPv4Network | IPv6Network]
             yield ip_network(address.broadcast)
     for route in settings.routes:
         yield ip_network(route.network)
+        # What leaves by it would come from there, or go to whoever is there.
+        for other in route.source, route.gateway:
+            if other is not None:
+                yield ip_network(other)
     for neighbour in settings.neighbours:
         yield ip_network(neighbour)
+
+
+def checkWhose(state: InterfaceState, peer: Peer, ours: int) -> None:
+    """
+    Whether somebody may have a device that is there, if a rule lets them. The kernel would give any to the helper.
+
+    @param state: what it is now.
+    @param ours: how many descriptors the helper has on it.
+
+    @raise OSError: it is another's (C{EPERM}), or in use (C{EBUSY}).
+    """
+    if state.owner not in (None, peer.user) or state.group not in (None, *peer.groups):
+        raise OSError(errno.EPERM, f"{state.name} is another's: its owner or group is not of user {peer.user}")
+    if state.multiQueue and state.queues > ours:
+        # The kernel would share packets out among all that are on it. Others it gives to one only.
+        raise OSError(errno.EBUSY, f"{state.name} is in use: stop that program, or name another interface")
+
+
+def irreversible(state: InterfaceState, settings: InterfaceSettings) -> str | None:
+    """
+    What of the settings would take something from an interface that was there, and could not be undone.
+
+    @param state: the interface, before anything is set.
+
+    @return: in words; L{None}: nothing.
+    """
+    if settings.up is False and state.up:
+        return "set down, it would lose its routes and IPv6 addresses"
+    if settings.up and not state.up and any(address.interface.version == 6 for address in state.addresses):
+        return "set up, and down again in the end, it would lose its IPv6 addresses: have it set up beforehand"
+    if settings.mtu is not None and settings.mtu < MIN_MTU_6 <= state.mtu:
+        return f"with an MTU under {MIN_MTU_6} it would lose its IPv6 addresses"
+    if settings.linkAddress not in (None, state.linkAddress):
+        return "with another link address it would lose its neighbours"
+    if settings.neighbours:
+        return "it may have such neighbours, and would lose them"
+    return None
 
 
 @attrs.frozen
@@ -161,6 +228,8 @@ class Asked:
                 settings = dict(settings)
                 if settings.keys() - _SETTINGS:
                     raise ValueError(f"the helper does not set {', '.join(sorted(settings.keys() - _SETTINGS))}")
+                if sum(len(settings.get(name, ())) for name in _LISTS) > MAX_SETTINGS:
+                    raise ValueError(f"that is more than {MAX_SETTINGS} {', '.join(_LISTS)}")
                 for name, kind in ("addresses", InterfaceAddress), ("routes", InterfaceRoute):
                     settings[name] = [kind(**each) for each in settings.get(name, ())]
                 settings = InterfaceSettings(**settings)
@@ -168,6 +237,8 @@ class Asked:
             if not (name.isascii() and name.isprintable()):
                 # It is logged.
                 raise ValueError(f"the helper makes no interface of the name {name!r}")
+            if name.replace("%d", "", 1).count("%"):
+                raise ValueError(f"the kernel puts one number in place of one %d, not in {name!r}")
             return cls(name, _MODES[fields["mode"]], settings)
         except ValueError:
             raise

@@ -250,6 +250,7 @@ class InterfaceState:
     @ivar owner: the user number of a TUN or TAP device's owner; C{group}: that of its group. L{None}: nobody.
     @ivar persistent: whether the device stays when no program has it open.
     @ivar multiQueue: whether several descriptors may be on it.
+    @ivar queues: how many descriptors are on a device with C{multiQueue}; the kernel does not tell of others.
     @ivar vnetHeader: whether each packet has a header of offload before it.
     @ivar information: whether each packet has its protocol information before it.
     @ivar statistics: packets and octets, by the kernel's names (C{rx_packets}); C{rx} is what the kernel has received:
@@ -270,6 +271,7 @@ class InterfaceState:
     group: int | None = None
     persistent: bool = False
     multiQueue: bool = False
+    queues: int = 0
     vnetHeader: bool = False
     information: bool = False
     statistics: dict[str, int] = attrs.field(factory=dict)

@@ -138,6 +138,7 @@ def interfaceState(link: Message, addresses: list[Message]) -> InterfaceState:
         group=device.get("IFLA_TUN_GROUP"),
         persistent=bool(device.get("IFLA_TUN_PERSIST")),
         multiQueue=bool(device.get("IFLA_TUN_MULTI_QUEUE")),
+        queues=device.get("IFLA_TUN_NUM_QUEUES", 0) + device.get("IFLA_TUN_NUM_DISABLED_QUEUES", 0),
         vnetHeader=bool(device.get("IFLA_TUN_VNET_HDR")),
         information=bool(device.get("IFLA_TUN_PI")),
         statistics=dict(fields.get("IFLA_STATS64") or {}),
