@@ -338,8 +338,8 @@ class IPOutput(Layer):
         """
         The most octets of payload in one piece: see L{IIPTransport.room}.
         """
-        mtu = self._mtuTo(route.dest)
-        return mtu - (ipv4.HEADER_LENGTH if len(route.dest) == 4 else ipv6.HEADER_LENGTH)
+        header = ipv4.HEADER_LENGTH if len(route.dest) == 4 else ipv6.HEADER_LENGTH
+        return self._mtuTo(route.dest) - header
 
     def _mayBeTakenApart(self, mtu: int) -> bool:
         """

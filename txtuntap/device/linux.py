@@ -58,8 +58,8 @@ _INFORMATION_LENGTH = 4
 #: All that is offloaded, and what kernels before 6.2 know of it.
 _OFFLOADS = CSUM | TSO4 | TSO6 | TSO_ECN | USO, CSUM | TSO4 | TSO6 | TSO_ECN
 
-#: The most octets in one packet: 64 KiB that IP has at most, and the headers before that.
-_MOST = 65600
+#: The most octets in one packet: 64 KiB that IP has at most, and the headers before that, the device's own among them.
+_ROOM = 65600
 
 #: From more buffers on, the kernel gathers them faster than we do.
 _JOINED = 6
@@ -259,10 +259,9 @@ class LinuxDevice:
         """
         before = self._before
         offloadOf = self._offloadOf
-        if offloadOf is None:
-            room = before + maxPacketSize
-        else:
-            room = before + (maxPacketSize if maxPacketSize > _MOST else _MOST)
+        room = before + maxPacketSize
+        if offloadOf is not None and room < _ROOM:
+            room = _ROOM
         try:
             # The kernel cuts what does not fit without a word: one octet more tells.
             data = self._read(self._fileno, room + 1)
@@ -275,14 +274,14 @@ class LinuxDevice:
         if len(data) < before:
             return None
         packet = Packet(data, before)
-        if self._information:
-            self._readInformation(packet)
         if offloadOf is not None:
             header = data[before - HEADER_LENGTH : before]
             try:
                 packet.offload = offloadOf[header]
             except KeyError:
                 packet.offload = self._unpack(header)
+        if self._information:
+            self._readInformation(packet)
         if len(data) - before > maxPacketSize and packet.offload is None:
             packet.partial = True
             packet.data = data[: before + maxPacketSize]
@@ -295,10 +294,11 @@ class LinuxDevice:
         """
         before = self._before
         if before:
-            information = self._informationFor(buffers) if self._information else b""
-            if self._offloadOf is not None:
-                information += _NOTHING_OPEN if offload is None else offload.packed
-            buffers = [information, *buffers]
+            header = _NOTHING_OPEN if offload is None else offload.packed
+            if self._information:
+                information = self._informationFor(buffers)
+                header = information if self._offloadOf is None else information + header
+            buffers = [header, *buffers]
         while True:
             try:
                 if len(buffers) > _JOINED and self._writev is not None:
