@@ -4,7 +4,8 @@ Tests for packets that are not finished, from the port to the application and ba
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -763,6 +764,25 @@ class DownTests(OffloadTestCase):
             self.assertEqual(self.device.sent, finish(packet, offload) + finish(tcp, tcpOffload))
             self.assertEqual(len(self.device.superpackets), expected)
             self.assertEqual(self.port.counters["outPackets"], 7)
+
+
+class NoRoomTests(OffloadTestCase):
+    def test_whatDoesNotFitIsDroppedAndCounted(self) -> None:
+        self.host()
+        errors = [errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM]
+
+        def full(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
+            raise OSError(errors.pop(), "no room")
+
+        send, self.device.send = self.device.send, full  # type: ignore[method-assign]
+        for count in 3, 6, 9:
+            with self.transport.batch():
+                for _ in range(3):
+                    self.transport.write(b"hello", (PEER[4], 4000))
+            self.assertEqual(self.port.counters["outDiscards"], count)
+        self.device.send = send  # type: ignore[method-assign]
+        self.transport.write(b"later", (PEER[4], 4000))
+        self.assertEqual(self.payloads(), [b"later"])
 
 
 class LittleOffloadTests(OffloadTestCase):

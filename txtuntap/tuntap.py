@@ -536,15 +536,15 @@ class TuntapPort(abstract.FileDescriptor):
         if self._train is not None:
             self.release()
         counters = self.counters
-        if not self.connected:
-            counters["outDiscards"] += 1
-            return
         if offload is not None and offload.features & ~self.device.offloads:
             return self._writeFinished(b"".join(buffers), offload)
+        if not self.connected:
+            counters["outDiscards"] += _packets(sum(map(len, buffers)), offload)
+            return
         try:
             octets = self.device.send(buffers) if offload is None else self.device.send(buffers, offload)
         except OSError as e:
-            counters[_OUT_COUNTERS.get(e.errno or 0, "outErrors")] += 1
+            counters[_OUT_COUNTERS.get(e.errno or 0, "outErrors")] += _packets(sum(map(len, buffers)), offload)
             return
         counters["outOctets"] += octets
         if offload is not None and offload.isSuperpacket:
@@ -674,6 +674,13 @@ class _Batch:
 
     def __exit__(self, *ignored: object) -> None:
         self._port.batchEnds(self)
+
+
+def _packets(octets: int, offload: Offload | None) -> int:
+    """
+    How many packets something written stands for.
+    """
+    return segments(octets, offload) if offload is not None and offload.size else 1
 
 
 def _stackOn(proto: Any) -> tuple[Any, int]:
