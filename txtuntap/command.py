@@ -183,11 +183,13 @@ def show(options: Any, out: TextIO) -> None:
     """
     from txtuntap.device.state import readInterface
 
-    fields = plain(readInterface(options.name, options.netns))
+    state = readInterface(options.name, options.netns)
+    fields = plain(state)
     if options.json:
         print(json.dumps(fields), file=out)
         return
     statistics = fields.pop("statistics")
+    fields["addresses"] = ", ".join(map(str, state.addresses))
     width = max(map(len, fields))
     for name, value in fields.items():
         print(f"{name:{width}}  {_text(value)}", file=out)
@@ -262,8 +264,6 @@ def plain(state: InterfaceState) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(str(InterfaceAddress(**each)) for each in value) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None or value == "" else str(value)

@@ -53,6 +53,13 @@ class AddressTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, InterfaceAddress.of, text)
 
+    def test_whatTheKernelHasIsTakenAsItIs(self) -> None:
+        for text in "224.1.1.1/32", "ff02::99/128", "0.0.0.0/0":
+            self.assertEqual(str(InterfaceAddress.read(text)), text)
+        self.assertEqual(InterfaceAddress.read("FD00:0::1/64"), InterfaceAddress("fd00::1/64"))
+        odd = InterfaceAddress.read("10.0.0.1/32", "0.0.0.0")
+        self.assertEqual((odd.peer, odd.broadcast, len({odd, odd})), ("0.0.0.0", None, 1))
+
 
 class RouteTests(SynchronousTestCase):
     def test_text(self) -> None:

@@ -165,6 +165,14 @@ def test_listAndShow(namespace: Namespace) -> None:
     assert (lines["kind"], lines["owner"], lines["persistent"], lines["group"]) == ("tun", "7", "yes", "-")
 
 
+def test_aMulticastAddressIsShown(namespace: Namespace) -> None:
+    does("add", "tt0", "--mode", "tun")
+    ip("address", "add", "224.1.1.1/32", "dev", "tt0", "autojoin")
+    assert "224.1.1.1/32" in does("list")
+    assert "224.1.1.1/32" in does("show", "tt0")
+    assert "224.1.1.1/32" in does("show", "tt0", "--json")
+
+
 @pytest.mark.parametrize(
     ("options", "expected"), [([], "tt0              MTU              1400"), (["--json"], '"event": "MTU"')]
 )

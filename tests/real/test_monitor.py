@@ -8,6 +8,7 @@ import errno
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -96,6 +97,34 @@ def test_everythingThatHappens(namespace: Namespace) -> None:
         assert renamed.before.name == "tt0"
         after("link", "delete", "tt7", kind=events.REMOVED, name="tt7")
         assert {state.name for state in watching.monitor.interfaces.values()} == {"lo"}
+
+
+def test_addressesThatNobodyWouldAskFor(namespace: Namespace) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    ip("address", "add", "224.1.1.1/32", "dev", "tt0", "autojoin")
+    with watched() as watching:
+        for words in ["224.1.1.2/32"], ["10.9.0.1", "peer", "0.0.0.0"], ["ff05::99/128", "autojoin"]:
+            given = watching.after("address", "add", *words, "dev", "tt0", kind=events.ADDRESS_ADDED)
+            assert given.address is not None
+            assert given.address.address.partition("/")[0] == words[0].partition("/")[0]
+        (state,) = (each for each in readInterfaces() if each.name == "tt0")
+        assert {"224.1.1.1/32", "224.1.1.2/32", "10.9.0.1 peer 0.0.0.0/32"} <= set(map(str, state.addresses))
+        assert watching.after("link", "set", "tt0", "mtu", "1400", kind=events.MTU).state.mtu == 1400
+
+
+def test_whatMakesNoSenseIsReadAnewAndLoggedOnce(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def puzzle(message: object) -> None:
+        raise KeyError("IFLA_SOMETHING")
+
+    logged: list[Any] = []
+    with watched() as watching:
+        monkeypatch.setattr(InterfaceMonitor, "_happened", lambda self, message: puzzle(message))
+        monkeypatch.setattr(InterfaceMonitor, "_log", SimpleNamespace(failure=logged.append))
+        watching.after("tuntap", "add", "mode", "tun", "name", "tt0", kind=events.ADDED)
+        watching.after("link", "set", "tt0", "mtu", "1400", kind=events.MTU)
+        monkeypatch.undo()
+        watching.after("link", "set", "tt0", "mtu", "1300", kind=events.MTU)
+        assert len(logged) == 1
 
 
 def test_subscriptionsEnd(namespace: Namespace) -> None:

@@ -65,7 +65,8 @@ class InterfaceMonitor(FileDescriptor):
         monitor.subscribe(print)
         monitor.start()
 
-    Where the kernel has more to tell than it can keep, all interfaces are read anew: no end state is missed.
+    Where the kernel has more to tell than it can keep, or something that makes no sense here, all interfaces are read
+    anew: no end state is missed.
 
     @ivar interfaces: what is known of each, by index.
     """
@@ -89,6 +90,8 @@ class InterfaceMonitor(FileDescriptor):
         # While that went on, something was lost: it may be old already.
         self._again = False
         self._waiting: list[Message] = []
+        # Whether it was logged that a message made no sense.
+        self._isPuzzled = False
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """
@@ -146,16 +149,33 @@ class InterfaceMonitor(FileDescriptor):
                 raise
             # Some of it was lost. The rest is older than what is about to be read.
             self._drain()
-            if self._reading:
-                self._again = True
-                return
-            self._readAll().addErrback(lambda reason: self._log.failure("Interfaces cannot be read", reason))
+            self._readAnew()
             return
-        for message in self._marshal.parse(data):
-            if self._reading:
-                self._waiting.append(message)
-            else:
-                self._happened(message)
+        try:
+            for message in self._marshal.parse(data):
+                if self._reading:
+                    self._waiting.append(message)
+                else:
+                    self._happened(message)
+        except Exception:
+            # The reactor would close the socket of who raises, and nothing would ever be told again.
+            self._puzzled()
+
+    def _puzzled(self) -> None:
+        """
+        A message makes no sense: the rest is read anew. Whoever can set interfaces could have it come again and again,
+        so that is logged once.
+        """
+        if not self._isPuzzled:
+            self._isPuzzled = True
+            self._log.failure("The kernel tells what makes no sense here: all interfaces are read anew")
+        self._readAnew()
+
+    def _readAnew(self) -> None:
+        if self._reading:
+            self._again = True
+        else:
+            self._readAll().addErrback(lambda reason: self._log.failure("Interfaces cannot be read", reason))
 
     def _drain(self) -> None:
         while True:
@@ -199,11 +219,16 @@ class InterfaceMonitor(FileDescriptor):
                 for state in states:
                     self._changed(state)
             waiting, self._waiting = self._waiting, []
-            for message in waiting:
-                self._happened(message)
+            try:
+                for message in waiting:
+                    self._happened(message)
+            except Exception:
+                self._puzzled()
             return None
 
         def failed(reason: Failure) -> Failure | None:
+            self._reading = False
+            self._waiting.clear()
             # Who has been stopped has no more use for it.
             return reason if self.connected else None
 

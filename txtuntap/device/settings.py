@@ -53,6 +53,19 @@ class InterfaceAddress:
         if self.broadcast is not None and self.interface.version == 6:
             raise ValueError(f"{self.address}: IPv6 has no broadcast addresses")
 
+    @classmethod
+    def read(cls, address: str, peer: str | None = None, broadcast: str | None = None) -> InterfaceAddress:
+        """
+        One that an interface has. The kernel takes more than is good to ask for: a multicast address, to join its
+        group.
+        """
+        made = cls.__new__(cls)
+        fields = ("address", _interface(address)), ("peer", _address(peer)), ("broadcast", _address(broadcast))
+        for name, value in fields:
+            # It is frozen, and to be made without the checks.
+            object.__setattr__(made, name, value)
+        return made
+
     @property
     def interface(self) -> IPv4Interface | IPv6Interface:
         """

@@ -104,10 +104,11 @@ def interfaceAddress(message: Message) -> InterfaceAddress:
     The address that a message is about.
     """
     fields = attributes(message)
-    address = fields["IFA_ADDRESS"]
+    # It is left out where it is none: "peer 0.0.0.0".
+    address = fields.get("IFA_ADDRESS", "0.0.0.0")
     local = fields.get("IFA_LOCAL", address)
     peer = address if local != address else None
-    return InterfaceAddress(f"{local}/{message['prefixlen']}", peer, fields.get("IFA_BROADCAST"))
+    return InterfaceAddress.read(f"{local}/{message['prefixlen']}", peer, fields.get("IFA_BROADCAST"))
 
 
 def interfaceState(link: Message, addresses: list[Message]) -> InterfaceState:
