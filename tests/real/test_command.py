@@ -61,6 +61,10 @@ def test_add(namespace: Namespace) -> None:
         assert words in text
 
 
+def test_addWithTheRouteThatComesWithTheAddress(namespace: Namespace) -> None:
+    assert does("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--route", "10.9.0.0/24") == "tt0\n"
+
+
 def test_addTakesTheNextFreeNumber(namespace: Namespace) -> None:
     assert [does("add", "tt%d", "--mode", "tun", "--down") for _ in range(2)] == ["tt0\n", "tt1\n"]
     assert "UP" not in show("tt0")["flags"]

@@ -144,6 +144,54 @@ def test_whatIsSoAlreadyIsLeftAlone(namespace: Namespace, configured: Configure)
 
 
 @BOTH
+def test_whatOthersSetMoreOfIsLeftAlone(namespace: Namespace, configured: Configure) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    ip("address", "add", "10.9.0.1/24", "brd", "+", "dev", "tt0")
+    ip("link", "set", "tt0", "up")
+    assert configured("tt0", addresses=["10.9.0.1/24"]).changes == []
+    assert configured("tt0", addresses=[InterfaceAddress("10.9.0.1/24", broadcast="10.9.0.255")]).changes == []
+    with pytest.raises(FileExistsError, match=r"10\.9\.0\.1/24"):
+        configured("tt0", addresses=[InterfaceAddress("10.9.0.1/24", broadcast="10.9.0.127")])
+    own = InterfaceAddress("10.9.1.1/32", peer="10.9.1.1")
+    assert len(configured("tt0", addresses=[own]).changes) == 1
+    assert configured("tt0", addresses=[own, "10.9.1.1/32"]).changes == []
+
+
+@BOTH
+def test_whatTheKernelMakesAlongWithAnAddressIsNoFailure(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TUN):
+        wanted: dict[str, Any] = {
+            "addresses": ["10.9.0.1/24", "10.9.0.1/24", "fd09::1/64", "fd09::1/64"],
+            "routes": ["10.9.0.0/24", "10.1.0.0/16", "10.1.0.0/16"],
+        }
+        done = configured("tt0", **wanted)
+        assert done.changes == [
+            "add the address 10.9.0.1/24 to tt0",
+            "add the address fd09::1/64 to tt0",
+            "set tt0 up",
+            "add the route 10.1.0.0/16 by way of tt0",
+        ]
+        assert configured("tt0", **wanted).changes == []
+        done.undoNow()
+        assert (addresses("tt0"), routes("tt0")) == (set(), set())
+
+
+@BOTH
+def test_aRouteThatLeadsElsewhereIsAnother(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TAP), LinuxDevice("tt1", TAP):
+        configured("tt0", addresses=["10.9.0.1/24"])
+        configured("tt1", addresses=["10.9.1.1/24"])
+        ip("route", "add", "10.1.0.0/16", "via", "inet6", "fe80::5", "dev", "tt0")
+        ip("nexthop", "add", "id", "7", "dev", "tt0")
+        ip("route", "add", "10.2.0.0/16", "nhid", "7")
+        ip("route", "add", "10.3.0.0/16", "dev", "tt1")
+        for network in "10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16":
+            with pytest.raises(FileExistsError, match=network):
+                configured("tt0", routes=[network])
+        assert len(configured("tt0", routes=[InterfaceRoute("10.1.0.0/16", metric=7)]).changes) == 1
+
+
+@BOTH
 def test_undone(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TAP):
         ip("address", "add", "10.9.7.1/24", "dev", "tt0")

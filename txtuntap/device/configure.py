@@ -45,6 +45,10 @@ _PERMANENT = 0x80
 #: C{linux/rtnetlink.h}: RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK.
 _MAIN, _STATIC, _UNICAST, _UNIVERSE, _ON_LINK = 254, 4, 1, 0, 253
 
+#: What a route has that leads elsewhere than to a gateway of its IP version, or not there alone. pyroute2 does not know
+#: the name of RTA_NH_ID.
+_OTHER_WAYS = {"RTA_VIA", "RTA_MULTIPATH", "RTA_NH_ID", "RTA_ENCAP", "UNKNOWN"}
+
 #: Address families, by IP version.
 _FAMILY = {4: 2, 6: 10}
 
@@ -57,9 +61,14 @@ _Step = Request | Callable[[], object]
 
 @attrs.frozen
 class _Change:
+    """
+    @ivar isThere: of what the kernel says that it exists already, whether that is as asked.
+    """
+
     what: str
     do: _Step
     undo: _Step
+    isThere: Callable[[], Conversation[bool]] | None = None
 
 
 @attrs.frozen
@@ -205,9 +214,7 @@ def configuring(
     (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
     index = link["index"]
     state = interfaceState(link, (yield dump("address", f"read the addresses of {name}", index=index)))
-    routes = []
-    for family in _FAMILY.values() if settings.routes else ():
-        routes += yield dump("route", f"read the routes of {name}", family=family, RTA_OIF=index)
+    routes = (yield from _readRoutes(state)) if settings.routes else []
     neighbours = []
     if settings.neighbours:
         neighbours = yield dump("neighbour", f"read the neighbours of {name}", NDA_IFINDEX=index)
@@ -224,7 +231,12 @@ def configuring(
             *_neighbourChanges(state, settings, neighbours),
         ]:
             if isinstance(change.do, Request):
-                yield change.do
+                try:
+                    yield change.do
+                except FileExistsError:
+                    if change.isThere is None or not (yield from change.isThere()):
+                        raise
+                    continue
             else:
                 _call(change.do, change.what)
             done.append(change)
@@ -354,11 +366,22 @@ def _linkChange(state: InterfaceState, what: str, to: dict[str, Any], back: dict
 
 
 def _addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change]:
+    present = list(state.addresses)
     for address in settings.addresses:
-        if address not in state.addresses:
+        if not any(_isSameAddress(address, each) for each in present):
             fields = _addressFields(state.index, address)
             what = f"add the address {address} to {state.name}"
             yield _Change(what, new("address", what, **fields), delete("address", what, **fields))
+            present.append(address)
+
+
+def _isSameAddress(wanted: InterfaceAddress, present: InterfaceAddress) -> bool:
+    """
+    Whether C{present} is what is asked for. A broadcast address, which others set as a matter of course, counts only
+    where one is asked for.
+    """
+    one, other = ((each.interface, each.peer or str(each.interface.ip)) for each in (wanted, present))
+    return one == other and wanted.broadcast in (None, present.broadcast)
 
 
 def _addressFields(index: int, address: InterfaceAddress) -> dict[str, Any]:
@@ -377,21 +400,40 @@ def _addressFields(index: int, address: InterfaceAddress) -> dict[str, Any]:
 
 
 def _routeChanges(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change]:
-    present = [_routeOf(each, state.index) for each in messages]
-    for route in settings.routes:
-        if any(_isThere(route, each) for each in present if each is not None):
+    for route in dict.fromkeys(settings.routes):
+        if _isAmong(route, messages, state.index):
             continue
+
+        def isThere(route: InterfaceRoute = route) -> Conversation[bool]:
+            # With an address that was added before, the kernel has made the route to its network by itself.
+            return _isAmong(route, (yield from _readRoutes(state)), state.index)
+
         fields = _routeFields(state.index, route)
         what = f"add the route {route} by way of {state.name}"
-        yield _Change(what, new("route", what, **fields), delete("route", what, **fields))
+        yield _Change(what, new("route", what, **fields), delete("route", what, **fields), isThere)
+
+
+def _readRoutes(state: InterfaceState) -> Conversation[list[Message]]:
+    routes = []
+    for family in _FAMILY.values():
+        routes += yield dump("route", f"read the routes of {state.name}", family=family, RTA_OIF=state.index)
+    return routes
+
+
+def _isAmong(wanted: InterfaceRoute, messages: list[Message], index: int) -> bool:
+    present = (_routeOf(each, index) for each in messages)
+    return any(_isThere(wanted, each) for each in present if each is not None)
 
 
 def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
     """
-    The route that a message is about, if it is in the main table and by way of the interface.
+    The route that a message is about, if it is in the main table and by way of the interface, and one such as can be
+    asked for.
     """
     fields = attributes(message)
     if fields.get("RTA_OIF") != index or message["type"] != _UNICAST or fields.get("RTA_TABLE") != _MAIN:
+        return None
+    if fields.keys() & _OTHER_WAYS or message["tos"] or message["src_len"]:
         return None
     everywhere = "::" if message["family"] == _FAMILY[6] else "0.0.0.0"
     return InterfaceRoute(
