@@ -78,12 +78,14 @@ class HostService(Service):
 
     def privilegedStartService(self) -> None:
         """
-        Open the device and configure it, while there is the privilege to.
+        Open the device, and what watches it, and configure it, while there is the privilege to.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
             self.port.startListening()
             self._configure()
+            # Who has dropped privileges cannot enter another network namespace any more.
+            self._monitor.open()
         except (CannotListenError, OSError) as e:
             _showPlainly(e)
             raise

@@ -152,6 +152,30 @@ def test_stoppedBeforeItKnows(namespace: Namespace) -> None:
     reactor.waker.connectionLost(None)
 
 
+def test_aNamespaceThatCannotBeEnteredIsAFailure(namespace: Namespace) -> None:
+    reactor: Any = SelectReactor()
+    monitor = InterfaceMonitor(reactor, "no-one-has-made-this")
+    with pytest.raises(OSError, match="no-one-has-made-this"):
+        resultOf(monitor.start(), lambda: None)
+    monitor.stop()
+    reactor.waker.connectionLost(None)
+
+
+def test_openedBeforeItStarts(namespace: Namespace) -> None:
+    reactor: Any = SelectReactor()
+    before = descriptors()
+    for starts in True, False:
+        monitor = InterfaceMonitor(reactor)
+        monitor.open()
+        opened = descriptors()
+        if starts:
+            resultOf(monitor.start(), lambda: reactor.iterate(0.005))
+            assert descriptors() == opened
+        monitor.stop()
+        assert descriptors() == before
+    reactor.waker.connectionLost(None)
+
+
 def test_whatTheKernelCouldNotKeepIsReadAnew(namespace: Namespace) -> None:
     with watched() as watching:
         watching.monitor._netlink.setsockopt(1, 33, 2304)  # SO_RCVBUFFORCE
@@ -170,7 +194,7 @@ def test_whatTheKernelCouldNotKeepIsReadAnew(namespace: Namespace) -> None:
 def test_whatIsLostWhileAllIsReadIsReadOnceMore(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Deferred[Any], Any]] = []
 
-    def ask(reactor: Any, conversation: Any, namespace: Any) -> Deferred[Any]:
+    def ask(reactor: Any, conversation: Any, by: Any) -> Deferred[Any]:
         # What there is now, for whom it will reach later.
         asked.append((Deferred(), askNow(conversation)))
         return asked[-1][0]

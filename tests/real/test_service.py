@@ -371,6 +371,30 @@ def test_inAnotherNamespace(namespace: Namespace, tmp_path: Path, mode: str) -> 
 
 
 @KINDS
+def test_privilegesAreDroppedWithTheInterfaceInAnotherNamespace(
+    namespace: Namespace, nobodysDirectory: Path, mode: str
+) -> None:
+    dropped = ("--uid", str(_NOBODY), "--gid", str(_NOBODY))
+    with another() as there:
+        inNamespace(there, lambda: ip("tuntap", "add", "mode", mode, "name", "tt0"))
+        elsewhere = ["--netns", f"/proc/{os.getpid()}/fd/{there}", "--undo"]
+        command = ["-n", "--pidfile=", *dropped, "tuntap", "host", *options(mode), *elsewhere]
+        process = twistd(*command, cwd=nobodysDirectory)
+        try:
+            until(lambda: process.poll() is not None or _answersIn(there), "an answer")
+            # Its monitor is there, too.
+            inNamespace(there, lambda: ip("link", "set", "tt0", "mtu", "1300"))
+            until(lambda: _answersIn(there), "an answer")
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+        said = (nobodysDirectory / "twistd.log").read_text()
+        assert "Traceback" not in said
+        assert "cannot be watched" not in said
+        assert said.count("Left as it is: ") == 1
+
+
+@KINDS
 def test_withAHelper(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with Helper(tmp_path) as helper:
         with Host(tmp_path, mode, more=("--helper", helper.path, "--mtu=1400")) as host:

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -83,6 +83,8 @@ class InterfaceMonitor(FileDescriptor):
         self.interfaces: dict[int, InterfaceState] = {}
         self._subscribers: list[Subscriber] = []
         self._netlink: Any = None
+        # What all is read anew by.
+        self._asking: Any = None
         self._namespace = namespace
         self._marshal = MarshalRtnl()
         # While all is read anew, what comes in between waits.
@@ -107,14 +109,33 @@ class InterfaceMonitor(FileDescriptor):
 
         return unsubscribe
 
+    def open(self) -> None:
+        """
+        Open the sockets that L{start} needs. In another network namespace that takes privilege: for who drops it
+        before.
+
+        @raise OSError: the namespace cannot be entered.
+        """
+        if self._netlink is None:
+            asking = openSocket(namespace=self._namespace)
+            try:
+                self._netlink = openSocket(_GROUPS, self._namespace)
+            except BaseException:
+                asking.close()
+                raise
+            self._asking = asking
+            self._netlink.setblocking(False)
+
     def start(self) -> Deferred[None]:
         """
         Begin. What is there already is no event.
 
-        @return: fires once it is known what there is.
+        @return: fires once it is known what there is; fails with what L{open} raises.
         """
-        self._netlink = openSocket(_GROUPS, self._namespace)
-        self._netlink.setblocking(False)
+        try:
+            self.open()
+        except OSError as e:
+            return fail(e)
         self.connected = 1
         self.startReading()  # type: ignore[no-untyped-call]
         return self._readAll(first=True)
@@ -126,9 +147,12 @@ class InterfaceMonitor(FileDescriptor):
         if self.connected:
             self.connected = 0
             self.stopReading()  # type: ignore[no-untyped-call]
-            self._netlink.close()
             self.interfaces.clear()
             self._waiting.clear()
+        if self._netlink is not None:
+            self._netlink.close()
+            self._asking.close()
+            self._netlink = None
 
     def fileno(self) -> int:
         """
@@ -232,7 +256,7 @@ class InterfaceMonitor(FileDescriptor):
             # Who has been stopped has no more use for it.
             return reason if self.connected else None
 
-        return ask(self.reactor, readingAll(), self._namespace).addCallbacks(done, failed)
+        return ask(self.reactor, readingAll(), by=self._asking).addCallbacks(done, failed)
 
     def _happened(self, message: Message) -> None:
         event = message["event"]
