@@ -244,6 +244,19 @@ def test_mistakes(namespace: Namespace, configured: Configure) -> None:
         configureInterface("tt7", ["fd09::1/64"], mtu=1000)
 
 
+@BOTH
+def test_theInterfaceOfAnOpenDeviceCounts(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TUN) as device, LinuxDevice("tt1", TUN):
+        ip("link", "set", "tt0", "name", "tt2")
+        ip("link", "set", "tt1", "name", "tt0")
+        done = configured("tt0", device=device, addresses=["10.9.0.1/24"], mtu=1400, owner=7)
+        assert (done.name, show("tt2")["mtu"], show("tt0")["mtu"]) == ("tt2", 1400, 1500)
+        ip("link", "delete", "tt2")
+        with pytest.raises(OSError, match="cannot find tt0: the device has gone"):
+            configured("tt0", device=device, mtu=1300)
+        assert show("tt0")["mtu"] == 1500
+
+
 def test_anInterfaceThatVanishesHalfWay(namespace: Namespace) -> None:
     settings = InterfaceSettings(addresses=["10.9.0.1/24", "fd09::1/64"], routes=["10.1.0.0/16"], mtu=1400)
 

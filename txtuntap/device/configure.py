@@ -5,6 +5,7 @@ An interface made what it is to be: by rtnetlink and, where it is about the devi
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from txtuntap.device import TAP, TUN
+from txtuntap.device.ioctl import TUNGETIFF
 from txtuntap.device.namespace import Namespace, openNamespace
 from txtuntap.device.netlink import (
     NLM_F_CREATE,
@@ -142,7 +144,8 @@ def configureNow(
     Waits for the kernel's answers: for where no reactor runs yet (C{privilegedStartService}). L{configure} does not.
 
     @param device: the device, where it is open here: owner, group, persistence and carrier are set by its descriptor,
-        and nobody else can open one that was not made with C{multiQueue}.
+        and nobody else can open one that was not made with C{multiQueue}. Its interface counts, whatever that is called
+        now.
     @param namespace: the network namespace that the interface is in; L{None}: that of the device, or else this one.
 
     @raise ValueError: a setting does not go with the interface.
@@ -211,6 +214,8 @@ def configuring(
     """
     The conversation of L{configureNow}.
     """
+    if device is not None and device.fileno() >= 0:
+        name = _nameOf(device)
     (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
     index = link["index"]
     state = interfaceState(link, (yield dump("address", f"read the addresses of {name}", index=index)))
@@ -219,16 +224,19 @@ def configuring(
     if settings.neighbours:
         neighbours = yield dump("neighbour", f"read the neighbours of {name}", NDA_IFINDEX=index)
     _check(state, settings)
+    # What is not to stay any more may be gone with the descriptor that says so.
+    first, last = (["persistent"], []) if settings.persistent else ([], ["persistent"])
     done: list[_Change] = []
     try:
         for change in [
-            *_deviceChanges(state, settings, device, namespace),
+            *_deviceChanges(state, settings, device, namespace, [*first, "owner", "group", "carrier"]),
             *_linkChanges(state, settings),
             *_addressChanges(state, settings),
             # What follows needs a link that is up.
             *_upOrDown(state, settings),
             *_routeChanges(state, settings, routes),
             *_neighbourChanges(state, settings, neighbours),
+            *_deviceChanges(state, settings, device, namespace, last),
         ]:
             if isinstance(change.do, Request):
                 try:
@@ -296,10 +304,25 @@ def _check(state: InterfaceState, settings: InterfaceSettings) -> None:
         raise ValueError(f"{state.name} is no TUN/TAP device: it has no {wanted[0]}")
 
 
+def _nameOf(device: LinuxDevice) -> str:
+    """
+    What the interface of an open device is called now. It may have been renamed, and another have its name.
+    """
+    try:
+        answer = fcntl.ioctl(device.fileno(), TUNGETIFF, bytes(40))
+    except OSError as e:
+        raise OSError(e.errno, f"cannot find {device.name}: the device has gone, or is attached to none") from e
+    return os.fsdecode(answer[:16].rstrip(b"\0"))
+
+
 def _deviceChanges(
-    state: InterfaceState, settings: InterfaceSettings, device: LinuxDevice | None, namespace: Namespace | None
+    state: InterfaceState,
+    settings: InterfaceSettings,
+    device: LinuxDevice | None,
+    namespace: Namespace | None,
+    names: list[str],
 ) -> Iterator[_Change]:
-    for name in ("persistent", "owner", "group", "carrier"):
+    for name in names:
         wanted, before = getattr(settings, name), getattr(state, name)
         if wanted is not None and wanted != before:
             what = f"set the {name} setting of {state.name} to {wanted}"
