@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
@@ -72,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     stay.add_argument("--persistent", action="store_true", default=None, help="have it stay when nobody has it open")
     stay.add_argument("--no-persistent", dest="persistent", action="store_false", help="have it go then")
     setting.add_argument("--carrier", choices=("on", "off"), help="whether the link of an open device has its carrier")
-    setting.add_argument("--netns", dest="to", help="after all else, move it to another network namespace")
+    setting.add_argument(
+        "--netns", dest="to", help="move it to another network namespace first; what else is named is set there"
+    )
     for each in making, setting:
         each.add_argument(
             "--address", action=_Address, metavar="CIDR", help="an address, 10.0.0.1/24; as often as needed"
@@ -170,11 +173,20 @@ def change(options: Any, out: TextIO) -> None:
 
     carrier = None if options.carrier is None else options.carrier == "on"
     settings = _settings(options, carrier=carrier, persistent=options.persistent)
-    for done in configureNow(options.name, settings, namespace=options.netns).changes:
-        print(done, file=out)
-    if options.to is not None:
+    if options.to is None:
+        done = configureNow(options.name, settings, namespace=options.netns).changes
+    else:
+        # What was set before would be lost on the way.
         moveInterface(options.name, options.to, options.netns)
-        print(f"move {options.name} to the network namespace {options.to}", file=out)
+        try:
+            configured = configureNow(options.name, settings, namespace=options.to)
+        except (OSError, ValueError):
+            back = f"/proc/{os.getpid()}/ns/net" if options.netns is None else options.netns
+            moveInterface(options.name, back, options.to)
+            raise
+        done = [f"move {options.name} to the network namespace {options.to}", *configured.changes]
+    for each in done:
+        print(each, file=out)
 
 
 def show(options: Any, out: TextIO) -> None:
@@ -223,6 +235,7 @@ def monitor(options: Any, out: TextIO) -> None:
     """
     Say what happens, until interrupted.
     """
+    from twisted.internet.defer import Deferred
     from twisted.internet.task import react
 
     from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
@@ -231,7 +244,7 @@ def monitor(options: Any, out: TextIO) -> None:
         address = None if event.address is None else str(event.address)
         if options.json:
             fields = {"event": event.kind, "address": address, "interface": plain(event.state)}
-            print(json.dumps(fields), file=out, flush=True)
+            say(json.dumps(fields))
             return
         now: dict[str, Any] = {
             "MTU": event.state.mtu,
@@ -240,17 +253,36 @@ def monitor(options: Any, out: TextIO) -> None:
         }
         detail = address or now.get(event.kind)
         text = linkAddressText(detail) if isinstance(detail, bytes) else str(detail or "")
-        print(f"{event.name:15}  {event.kind:15}  {text}".rstrip(), file=out, flush=True)
+        say(f"{event.name:15}  {event.kind:15}  {text}".rstrip())
+
+    def say(line: str) -> None:
+        try:
+            print(line, file=out, flush=True)
+        except OSError as e:
+            if not ended.called:
+                ended.errback(e)
 
     async def main(reactor: Any) -> None:
-        from twisted.internet.defer import Deferred
-
         watching = InterfaceMonitor(reactor, options.netns)
         watching.subscribe(happened)
-        await watching.start()
-        await Deferred()
+        try:
+            await watching.start()
+            await ended
+        except OSError as e:
+            errors.append(e)
 
-    react(main)
+    ended: Deferred[None] = Deferred()
+    errors: list[OSError] = []
+    try:
+        react(main)
+    except SystemExit:
+        if not errors:
+            raise
+    if isinstance(errors[0], BrokenPipeError):
+        # Nobody reads on. What is left would be written when Python ends, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return
+    raise errors[0]
 
 
 def plain(state: InterfaceState) -> dict[str, Any]:

@@ -137,12 +137,40 @@ def test_otherNamespaces(namespace: Namespace, capsys: pytest.CaptureFixture[str
         assert "tt0" not in does("list")
         here = f"/proc/{os.getpid()}/ns/net"
         said = does("-n", path, "set", "tt0", "--mtu", "1400", "--netns", here)
-        assert said.splitlines() == ["set the MTU of tt0 to 1400", f"move tt0 to the network namespace {here}"]
+        assert said.splitlines() == [f"move tt0 to the network namespace {here}", "set the MTU of tt0 to 1400"]
         assert (names(there), interfaces(), show("tt0")["mtu"]) == (set(), {"tt0"}, 1400)
         does("set", "tt0", "--netns", path)
         does("-n", path, "delete", "tt0")
         assert names(there) == set()
     assert "make it ('ip netns add none')" in refuses(capsys, "-n", "none", "list")
+
+
+def test_whatIsMovedIsSetThere(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    with another() as there:
+        path = f"/proc/self/fd/{there}"
+        does("add", "tt0", "--mode", "tun")
+        assert "none" in refuses(capsys, "set", "tt0", "--mtu", "1300", "--netns", "none")
+        assert (interfaces(), show("tt0")["mtu"]) == ({"tt0"}, 1500)
+        refuses(capsys, "set", "tt0", "--mtu", "1300", "--route", "10.1.0.0/16 via 10.9.9.9", "--netns", path)
+        assert (interfaces(), show("tt0")["mtu"], names(there)) == ({"tt0"}, 1500, set())
+        does("set", "tt0", "--address", "10.9.0.1/24", "--up", "--user", "7", "--netns", path)
+        shown: dict[str, Any] = json.loads(does("-n", path, "show", "tt0", "--json"))
+        assert (shown["up"], shown["owner"], shown["addresses"][0]["address"]) == (True, 7, "10.9.0.1/24")
+        does("-n", path, "delete", "tt0")
+
+
+def test_persistenceGoesLast(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ["--user", "nobody"], ["--mtu", "1350"], ["--address", "10.9.0.1/24", "--up"]:
+        does("add", "tt0", "--mode", "tun", "--down")
+        said = does("set", "tt0", "--no-persistent", *more).splitlines()
+        assert (len(said), said[-1]) == (
+            len(more) // 2 + (len(more) > 2) + 1,
+            "set the persistent setting of tt0 to False",
+        )
+        assert interfaces() == set()
+    does("add", "tt0", "--mode", "tun")
+    refuses(capsys, "set", "tt0", "--no-persistent", "--route", "10.1.0.0/16 via 10.9.9.9")
+    assert show("tt0")["linkinfo"]["info_data"]["persist"]
 
 
 def test_setSaysWhatItHasChanged(namespace: Namespace) -> None:
@@ -199,6 +227,35 @@ def test_monitor(namespace: Namespace, tmp_path: Path, options: list[str], expec
         process.terminate()
         process.wait(PATIENCE)
     assert "Traceback" not in output.read_text()
+
+
+def test_theMonitorEndsWithWhoReadsIt(namespace: Namespace) -> None:
+    program = "import sys; from txtuntap.command import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "monitor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+
+        def ends() -> bool:
+            ip("tuntap", "add", "mode", "tun", "name", "tt0")
+            ip("link", "delete", "tt0")
+            return process.poll() is not None
+
+        try:
+            until(ends, "it to end")
+        finally:
+            process.kill()
+        assert process.stderr.read() == b""
+        assert process.returncode == 0
+
+
+def test_theMonitorSaysPlainlyWhatIsWrong(namespace: Namespace) -> None:
+    program = "import sys; from txtuntap.command import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "-n", "none", "monitor"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1), finished.stderr
+    assert "ip netns add none" in finished.stderr
 
 
 def test_theCommandIsInstalled() -> None:
