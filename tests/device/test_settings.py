@@ -102,6 +102,35 @@ class SettingsTests(SynchronousTestCase):
         self.refused("list", addresses="10.0.0.1/24")
         self.refused("list", routes="10.0.0.0/8")
 
+    def test_whatIsOfAnotherType(self) -> None:
+        for name in "up", "persistent", "carrier":
+            flags: tuple[object, ...] = ("no", "off", 0, 2, [])
+            for value in flags:
+                self.refused(f"{name} is True, False or None", repr(value), **{name: value})
+        for name in "owner", "group":
+            others: tuple[object, ...] = (True, 1.5, b"root", [])
+            for other in others:
+                self.refused(f"{name} is a number or a name", repr(other), **{name: other})
+        for name in "mtu", "txqueuelen":
+            self.refused(name, "True", **{name: True})
+        for name in "addresses", "routes":
+            for values in [None], [5], None, 7:
+                self.refused("give" if isinstance(values, int) or values is None else "text", **{name: values})
+        self.refused("'\u00b2'", owner="\u00b2")
+        for mapping in ["10.0.0.2"], None, "10.0.0.2", {5: "02:00:00:00:00:01"}:
+            self.refused(neighbours=mapping)
+        self.assertRaises(ValueError, InterfaceRoute, "10.0.0.0/8", metric=True)
+        self.assertRaises(ValueError, InterfaceAddress, 167772161)
+
+    def test_scopesAreRefused(self) -> None:
+        for settings in (
+            {"addresses": ["fe80::1%lo/64"]},
+            {"addresses": ["fe80::1 peer fe80::2%lo/128"]},
+            {"routes": ["fd00::/64 via fe80::1%lo"]},
+            {"neighbours": {"fe80::1%lo": "02:00:00:00:00:01"}},
+        ):
+            self.refused("scope", **settings)
+
     def test_usersAndGroupsByName(self) -> None:
         name = pwd.getpwuid(os.getuid()).pw_name
         self.assertEqual(InterfaceSettings(owner=name).owner, os.getuid())
