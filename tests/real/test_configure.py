@@ -212,6 +212,55 @@ def test_undone(namespace: Namespace, configured: Configure) -> None:
 
 
 @BOTH
+def test_whatGoesWithALinkSetDownComesBack(namespace: Namespace, configured: Configure) -> None:
+    def there() -> tuple[set[str], set[str], set[str]]:
+        others = ip("neighbour", "show", "dev", "tt0", "nud", "permanent") + ip("route", "show", "table", "1000")
+        return addresses("tt0"), routes("tt0"), set(others.splitlines())
+
+    with LinuxDevice("tt0", TAP):
+        configured(
+            "tt0",
+            addresses=["10.9.0.1/24", "fd09::1/64", InterfaceAddress("fd09:1::1/128", peer="fd09:1::2")],
+            routes=["10.1.0.0/16", "10.2.0.0/16 via 10.9.0.2", "fd01::/64", "::/0 via fd09::2"],
+            neighbours={"10.9.0.2": "02:00:00:00:00:02", "fd09::2": "02:00:00:00:00:02"},
+        )
+        ip("route", "add", "10.3.0.0/16", "dev", "tt0", "table", "1000", "metric", "7")
+        before = there()
+        done = configured("tt0", up=False)
+        assert done.changes == ["set tt0 down"]
+        assert there() != before
+        done.undoNow()
+        assert there() == before
+
+
+@BOTH
+def test_aNeighbourThatWasReplacedComesBack(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TAP):
+        configured("tt0", addresses=["10.9.0.1/24"], neighbours={"10.9.0.2": "02:00:00:00:00:02"})
+        neighbours = {"10.9.0.2": "02:00:00:00:00:03", "10.9.0.3": "02:00:00:00:00:03"}
+        done = configured("tt0", neighbours=neighbours)
+        assert "02:00:00:00:00:03" in ip("neighbour", "show", "10.9.0.2")
+        done.undoNow()
+        assert "02:00:00:00:00:02 PERMANENT" in ip("neighbour", "show", "10.9.0.2")
+        assert ip("neighbour", "show", "10.9.0.3") == ""
+
+
+@BOTH
+def test_aNarrowMTUWouldTakeIPv6Away(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TAP):
+        configured("tt0", addresses=["10.9.0.1/24", "fd09::1/64"])
+        with pytest.raises(
+            ValueError, match="tt0: an MTU under 1280 leaves no IPv6: with 1279, it would lose fd09::1/64"
+        ):
+            configured("tt0", mtu=1279)
+        assert addresses("tt0") == {"10.9.0.1/24", "fd09::1/64"}
+        ip("address", "delete", "fd09::1/64", "dev", "tt0")
+        done = configured("tt0", mtu=1279)
+        done.undoNow()
+        assert "fe80:" in ip("address", "show", "tt0")
+
+
+@BOTH
 def test_ofWhatIsRefusedNothingIsLeft(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TUN):
         for settings, words in (

@@ -51,6 +51,20 @@ _MAIN, _STATIC, _UNICAST, _UNIVERSE, _ON_LINK = 254, 4, 1, 0, 253
 #: the name of RTA_NH_ID.
 _OTHER_WAYS = {"RTA_VIA", "RTA_MULTIPATH", "RTA_NH_ID", "RTA_ENCAP", "UNKNOWN"}
 
+#: C{IFA_F_PERMANENT}: not by a router's advertisement. C{RTPROT_BOOT}: the first that is neither the kernel's nor of a
+#: redirect; C{RTPROT_RA}.
+_PERMANENT_ADDRESS, _BY_HAND, _ADVERTISED = 0x80, 3, 9
+
+#: What makes an address, a route or a neighbour of a link that was down what it was: of the header, and attributes.
+_RESTORED = {
+    "address": (("family", "prefixlen", "scope", "index"), ("IFA_ADDRESS", "IFA_LOCAL")),
+    "route": (
+        ("family", "dst_len", "tos", "proto", "type", "scope"),
+        ("RTA_DST", "RTA_GATEWAY", "RTA_OIF", "RTA_PRIORITY", "RTA_PREFSRC", "RTA_TABLE"),
+    ),
+    "neighbour": (("family", "ifindex", "state", "flags"), ("NDA_DST", "NDA_LLADDR")),
+}
+
 #: Address families, by IP version.
 _FAMILY = {4: 2, 6: 10}
 
@@ -69,7 +83,7 @@ class _Change:
 
     what: str
     do: _Step
-    undo: _Step
+    undo: _Step | tuple[_Step, ...]
     isThere: Callable[[], Conversation[bool]] | None = None
 
 
@@ -97,7 +111,9 @@ class Configured:
 
     def undo(self, reactor: Any = None) -> Deferred[None]:
         """
-        Take away what was added, and put back what was changed, as far as it is still there.
+        Take away what was added, and put back what was changed, as far as it is still there. Of an interface that was
+        set down, IPv6 addresses, routes and neighbours come back, but for those that it had learnt or that lead to
+        several gateways.
 
         @return: fires when that is done; fails with what L{undoNow} raises.
         """
@@ -218,10 +234,12 @@ def configuring(
         name = _nameOf(device)
     (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
     index = link["index"]
-    state = interfaceState(link, (yield dump("address", f"read the addresses of {name}", index=index)))
-    routes = (yield from _readRoutes(state)) if settings.routes else []
+    addresses = yield dump("address", f"read the addresses of {name}", index=index)
+    state = interfaceState(link, addresses)
+    goesDown = settings.up is False and state.up
+    routes = (yield from _readRoutes(state)) if settings.routes or goesDown else []
     neighbours = []
-    if settings.neighbours:
+    if settings.neighbours or goesDown:
         neighbours = yield dump("neighbour", f"read the neighbours of {name}", NDA_IFINDEX=index)
     _check(state, settings)
     # What is not to stay any more may be gone with the descriptor that says so.
@@ -233,7 +251,7 @@ def configuring(
             *_linkChanges(state, settings),
             *_addressChanges(state, settings),
             # What follows needs a link that is up.
-            *_upOrDown(state, settings),
+            *_upOrDown(state, settings, [*addresses, *routes, *neighbours]),
             *_routeChanges(state, settings, routes),
             *_neighbourChanges(state, settings, neighbours),
             *_deviceChanges(state, settings, device, namespace, last),
@@ -270,14 +288,18 @@ def _undoing(index: int, changes: tuple[_Change, ...]) -> Conversation[None]:
     errors: list[OSError] = []
     for change in reversed(changes):
         what = f"undo this: {change.what}"
-        try:
-            if isinstance(change.undo, Request):
-                yield attrs.evolve(change.undo, what=what)
-            else:
-                _call(change.undo, what)
-        except OSError as e:
-            if e.errno not in _GONE:
-                errors.append(e)
+        for step in change.undo if isinstance(change.undo, tuple) else (change.undo,):
+            try:
+                if isinstance(step, Request):
+                    yield attrs.evolve(step, what=what)
+                else:
+                    _call(step, what)
+            except FileExistsError:
+                # What is to come back has come back by itself.
+                continue
+            except OSError as e:
+                if e.errno not in _GONE:
+                    errors.append(e)
     if errors:
         raise OSError(errors[0].errno, "; ".join(str(e.strerror) for e in errors))
 
@@ -297,6 +319,9 @@ def _check(state: InterfaceState, settings: InterfaceSettings) -> None:
     six = next((str(each) for each in (*settings.addresses, *settings.routes) if ":" in str(each)), None)
     if mtu < MIN_MTU_6 and six is not None:
         raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: {mtu} does not go with {six}")
+    present = next((each for each in state.addresses if ":" in str(each) and not each.interface.is_link_local), None)
+    if mtu < MIN_MTU_6 and settings.mtu is not None and present is not None:
+        raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: with {mtu}, it would lose {present}")
     if settings.linkAddress is not None and state.linkAddress is None:
         raise ValueError(f"{state.name} is a {state.kind or 'link'} without link addresses: it cannot have one")
     wanted = [name for name in ("owner", "group", "persistent", "carrier") if getattr(settings, name) is not None]
@@ -375,10 +400,38 @@ def _linkChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator
             )
 
 
-def _upOrDown(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change]:
+def _upOrDown(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change]:
     if settings.up is not None and settings.up != state.up:
         to, back = ({"flags": IFF_UP * up, "change": IFF_UP} for up in (settings.up, state.up))
-        yield _linkChange(state, f"set {state.name} {'up' if settings.up else 'down'}", to, back)
+        what = f"set {state.name} {'up' if settings.up else 'down'}"
+        # What is set down loses these.
+        restored = [_restored(each, what) for each in messages] if state.up else []
+        do, undo = (new("link", what, 0, index=state.index, **fields) for fields in (to, back))
+        yield _Change(what, do, (undo, *(each for each in restored if each is not None)))
+
+
+def _restored(message: Message, what: str) -> Request | None:
+    """
+    What puts an address, a route or a neighbour back that somebody has set. L{None}: it was learnt, or the kernel makes
+    it by itself.
+    """
+    fields = attributes(message)
+    if message["event"] == "RTM_NEWADDR":
+        # IPv4 addresses stay.
+        kind, isSet = "address", message["family"] == _FAMILY[6] and message["flags"] & _PERMANENT_ADDRESS
+    elif message["event"] == "RTM_NEWROUTE":
+        isPlain = message["type"] == _UNICAST and not fields.keys() & _OTHER_WAYS
+        kind, isSet = "route", isPlain and message["proto"] >= _BY_HAND and message["proto"] != _ADVERTISED
+    else:
+        kind, isSet = "neighbour", message["state"] & _PERMANENT and "NDA_LLADDR" in fields
+    if not isSet:
+        return None
+    header, names = _RESTORED[kind]
+    again = {name: message[name] for name in header}
+    again.update((name, fields[name]) for name in names if name in fields)
+    if kind == "address":
+        again["flags"] = _NO_DUPLICATE_DETECTION
+    return new(kind, what, **again)
 
 
 def _linkChange(state: InterfaceState, what: str, to: dict[str, Any], back: dict[str, Any]) -> _Change:
@@ -498,15 +551,17 @@ def _neighbourChanges(state: InterfaceState, settings: InterfaceSettings, messag
     mine = [each for each in messages if each["ifindex"] == state.index and each["state"] & _PERMANENT]
     present = {fields.get("NDA_DST"): fields.get("NDA_LLADDR") for fields in map(attributes, mine)}
     for ip, station in settings.neighbours.items():
-        link = linkAddressText(station)
-        if present.get(ip) == link:
+        link, before = linkAddressText(station), present.get(ip)
+        if before == link:
             continue
         fields: dict[str, Any] = {
             "family": _FAMILY[ip_address(ip).version],
             "ifindex": state.index,
             "state": _PERMANENT,
+            "NDA_DST": ip,
         }
-        fields.update(NDA_DST=ip, NDA_LLADDR=link)
         what = f"add the neighbour {ip} to {state.name}"
-        do = new("neighbour", what, NLM_F_CREATE | NLM_F_REPLACE, **fields)
-        yield _Change(what, do, delete("neighbour", what, **fields))
+        do, back = (
+            new("neighbour", what, NLM_F_CREATE | NLM_F_REPLACE, **fields, NDA_LLADDR=each) for each in (link, before)
+        )
+        yield _Change(what, do, delete("neighbour", what, **fields) if before is None else back)
