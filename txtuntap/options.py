@@ -140,6 +140,8 @@ class InterfaceOptions(usage.Options):
         for option in "user", "group", "persistent", "no-carrier":
             if ways == ["helper"] and self[option]:
                 raise UsageError(f"--{option}: a helper does not set that")
+        if self["lladdr"] is not None and self["tap"] is None:
+            raise UsageError("--lladdr: only a tap has a link address")
         if self["down"] and self["kernelRoutes"]:
             raise UsageError("--kernel-route: a link that is --down has no routes")
 

@@ -86,7 +86,7 @@ class HostService(Service):
             self._configure()
             # Who has dropped privileges cannot enter another network namespace any more.
             self._monitor.open()
-        except (CannotListenError, OSError) as e:
+        except (CannotListenError, OSError, ValueError) as e:
             _showPlainly(e)
             raise
 

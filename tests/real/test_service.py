@@ -148,6 +148,7 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
         ("--kernel-route", [*options(), "--down", "--kernel-route", "10.1.0.0/16"]),
         ("no-one-has-made-this", [*options(), "--netns", "no-one-has-made-this"]),
         ("no helper at", [*options(), "--helper", "/nowhere/socket"]),
+        ("--lladdr", [*options("tun"), "--lladdr=02:00:00:00:00:09"]),
         ("--bogus", ["--bogus", *options()]),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
@@ -173,6 +174,16 @@ def test_aBusyInterfaceIsOneLine(namespace: Namespace, tmp_path: Path) -> None:
     said = [line for line in said if "UnixAppLogger#info" not in line]
     assert len(said) == 1, said
     assert "tt0 is in use" in said[0]
+
+
+def test_settingsThatDoNotGoWithTheInterfaceAreOneLine(namespace: Namespace, tmp_path: Path) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    ip("link", "set", "tt0", "mtu", "1000")
+    status, said = _fails(tmp_path, "host", *options())
+    assert status != 0
+    said = [line for line in said if "#info" not in line]
+    assert len(said) == 1, said
+    assert "tt0: an MTU under 1280 leaves no IPv6" in said[0]
 
 
 def _fails(directory: Path, *arguments: str) -> tuple[int, list[str]]:
