@@ -9,6 +9,7 @@ The C{txtuntap} command: TUN and TAP interfaces made, set, shown and watched.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -40,11 +41,11 @@ class _Address(argparse.Action):
     ) -> None:
         addresses = list(namespace.address or ())
         if self.dest == "address":
-            addresses.append(InterfaceAddress.of(values))
+            addresses.append({"address": values})
         elif not addresses:
             parser.error(f"{option} goes after the --address it is about")
         else:
-            addresses[-1] = attrs.evolve(addresses[-1], **{self.dest: values})
+            addresses[-1] = {**addresses[-1], self.dest: values}
         namespace.address = addresses
 
 
@@ -109,6 +110,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
+    try:
+        return _unnamedSettings(options, **more)
+    except ValueError as e:
+        raise ValueError(f"{options.name}: {e}") from e
+
+
+def _unnamedSettings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
+    addresses = []
+    for each in options.address or ():
+        others = {name: value for name, value in each.items() if name != "address"}
+        addresses.append(attrs.evolve(InterfaceAddress.of(each["address"]), **others))
     neighbours = {}
     for pair in options.neighbour:
         address, equals, station = pair.partition("=")
@@ -116,7 +128,7 @@ def _settings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
             raise ValueError(f"--neighbour takes ADDRESS=LLADDR, not {pair!r}")
         neighbours[address] = station
     return InterfaceSettings(
-        addresses=options.address or (),
+        addresses=addresses,
         routes=options.route,
         mtu=options.mtu,
         linkAddress=options.lladdr,
@@ -141,6 +153,13 @@ def add(options: Any, out: TextIO) -> None:
     device = LinuxDevice(
         options.name, mode, options.pi, multiQueue=options.multi_queue, exclusive=True, namespace=options.netns
     )
+    try:
+        device.open()
+    except OSError as e:
+        if e.errno != errno.EBUSY:
+            raise
+        text = f"{options.name} exists already: 'txtuntap set' changes it, 'txtuntap delete' deletes it"
+        raise OSError(e.errno, text) from e
     # What is not persistent goes with its descriptor: of what fails, nothing is left.
     with device:
         configureNow(device.name, settings, device)

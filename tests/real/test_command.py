@@ -86,7 +86,23 @@ def test_ofAnAddThatFailsNothingIsLeft(namespace: Namespace, capsys: pytest.Capt
 
 def test_addWhatIsThere(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     does("add", "tt0", "--mode", "tun")
-    assert "tt0" in refuses(capsys, "add", "tt0", "--mode", "tun")
+    assert "tt0 exists already: 'txtuntap set' changes it" in refuses(capsys, "add", "tt0", "--mode", "tun")
+
+
+def test_errorsNameInterfaceSettingAndReason(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    does("add", "tt0", "--mode", "tun")
+    for arguments, words in (
+        (["--address", "10.9.0.1/33"], ["tt0: ", "10.9.0.1/33", "such as '10.0.0.1/24'"]),
+        (["--address", "10.9.0.1/24", "--peer", "here"], ["tt0: ", "'here'"]),
+        (["--mtu", "99999999999999"], ["tt0: mtu is a number from 68 to 65535"]),
+        (["--neighbour", "10.9.0.1"], ["tt0: ", "ADDRESS=LLADDR"]),
+        (["--carrier", "on"], ["carrier setting of tt0", "a program that has the device open"]),
+    ):
+        text = refuses(capsys, "set", "tt0", *arguments)
+        for word in words:
+            assert word in text
+    for command in "set", "show", "delete":
+        assert "'sixteen-letters-' has 16 bytes" in refuses(capsys, command, "sixteen-letters-")
 
 
 def test_delete(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:

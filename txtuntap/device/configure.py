@@ -32,7 +32,7 @@ from txtuntap.device.netlink import (
     new,
 )
 from txtuntap.device.settings import MIN_MTU_6, InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
-from txtuntap.device.state import IFF_UP, attributes, interfaceState
+from txtuntap.device.state import IFF_UP, attributes, finding, interfaceState
 from txtuntap.wire.address import linkAddressText
 
 if TYPE_CHECKING:
@@ -79,12 +79,14 @@ _Step = Request | Callable[[], object]
 class _Change:
     """
     @ivar isThere: of what the kernel says that it exists already, whether that is as asked.
+    @ivar advice: what may be wrong where it says that it is not permitted.
     """
 
     what: str
     do: _Step
     undo: _Step | tuple[_Step, ...]
     isThere: Callable[[], Conversation[bool]] | None = None
+    advice: str = ""
 
 
 @attrs.frozen
@@ -215,7 +217,7 @@ def moving(name: str, to: Namespace) -> Conversation[None]:
     """
     The conversation of L{moveInterface}.
     """
-    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
+    link = yield from finding(name)
     descriptor = openNamespace(to)
     try:
         what = f"move {name} to the network namespace {to}"
@@ -232,7 +234,7 @@ def configuring(
     """
     if device is not None and device.fileno() >= 0:
         name = _nameOf(device)
-    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
+    link = yield from finding(name)
     index = link["index"]
     addresses = yield dump("address", f"read the addresses of {name}", index=index)
     state = interfaceState(link, addresses)
@@ -263,6 +265,8 @@ def configuring(
                     if change.isThere is None or not (yield from change.isThere()):
                         raise
                     continue
+                except PermissionError as e:
+                    raise PermissionError(e.errno, f"{e.strerror}{change.advice}") from e
             else:
                 _call(change.do, change.what)
             done.append(change)
@@ -353,7 +357,8 @@ def _deviceChanges(
             what = f"set the {name} setting of {state.name} to {wanted}"
             if name == "carrier" and (device is None or device.fileno() < 0):
                 # Who has no descriptor asks the kernel: it would go again with one that is opened for just that.
-                yield _linkChange(state, what, {"IFLA_CARRIER": wanted}, {"IFLA_CARRIER": before})
+                carrier = _linkChange(state, what, {"IFLA_CARRIER": wanted}, {"IFLA_CARRIER": before})
+                yield attrs.evolve(carrier, advice=": it takes privilege, and a program that has the device open")
                 continue
             method = f"set{name.capitalize()}"
             # An owner can be changed, but not taken away again: then the first stays.
