@@ -52,11 +52,14 @@ class _Address(argparse.Action):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="txtuntap", description="Make, set, show and watch TUN and TAP interfaces.")
     parser.add_argument("-n", "--netns", help="the network namespace to do it in: a name or a path")
+    parser.add_argument("--json", action="store_true", help="say what there is to say as JSON")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, do: Command, about: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=about, description=about)
         made.set_defaults(do=do)
+        # What was said before the command stays.
+        made.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
         return made
 
     making = command("add", add, "Make a device that stays until it is deleted, and say its name.")
@@ -84,7 +87,10 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--peer", action=_Address, help="the other end's address, for the --address before")
         each.add_argument("--broadcast", action=_Address, help="the broadcast address, for the --address before")
         each.add_argument(
-            "--route", action="append", default=[], help="10.1.0.0/16, or '0.0.0.0/0 via 10.0.0.2'; as often as needed"
+            "--route",
+            action="append",
+            default=[],
+            help="'NETWORK [via GATEWAY] [metric N] [src ADDRESS]'; as often as needed",
         )
         each.add_argument(
             "--neighbour",
@@ -103,9 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("name")
     listing = command("list", listAll, "List TUN and TAP interfaces.")
     listing.add_argument("--all", action="store_true", help="interfaces of every kind")
-    watching = command("monitor", monitor, "Say what happens to interfaces as it happens, until interrupted.")
-    for each in showing, listing, watching:
-        each.add_argument("--json", action="store_true", help="as JSON")
+    command("monitor", monitor, "Say what happens to interfaces as it happens, until interrupted.")
     return parser
 
 
@@ -164,7 +168,10 @@ def add(options: Any, out: TextIO) -> None:
     with device:
         configureNow(device.name, settings, device)
         device.setPersistent(True)
-    print(device.name, file=out)
+    if options.json:
+        _printRecord(device.name, options.netns, out)
+    else:
+        print(device.name, file=out)
 
 
 def delete(options: Any, out: TextIO) -> None:
@@ -175,13 +182,16 @@ def delete(options: Any, out: TextIO) -> None:
     from txtuntap.device.netlink import delete as request
     from txtuntap.device.state import reading
 
-    def deleting(name: str) -> Conversation[None]:
+    def deleting(name: str) -> Conversation[InterfaceState]:
         state = yield from reading(name)
         if state.kind not in MODES:
             raise ValueError(f"{name} is no TUN or TAP device: it is not deleted")
         yield request("link", f"delete {name}", index=state.index)
+        return state
 
-    askNow(deleting(options.name), options.netns)
+    deleted = askNow(deleting(options.name), options.netns)
+    if options.json:
+        print(json.dumps(plain(deleted)), file=out)
 
 
 def change(options: Any, out: TextIO) -> None:
@@ -204,8 +214,26 @@ def change(options: Any, out: TextIO) -> None:
             moveInterface(options.name, back, options.to)
             raise
         done = [f"move {options.name} to the network namespace {options.to}", *configured.changes]
+    if options.json:
+        _printRecord(options.name, options.to or options.netns, out)
+        return
     for each in done:
         print(each, file=out)
+
+
+def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
+    """
+    Print what an interface is now, as JSON: C{null}, if it went with its persistence.
+    """
+    from txtuntap.device.state import readInterface
+
+    try:
+        record = plain(readInterface(name, namespace))
+    except OSError as e:
+        if e.errno != errno.ENODEV:
+            raise
+        record = None
+    print(json.dumps(record), file=out)
 
 
 def show(options: Any, out: TextIO) -> None:

@@ -63,8 +63,18 @@ class AddressTests(SynchronousTestCase):
 
 class RouteTests(SynchronousTestCase):
     def test_text(self) -> None:
-        for text in "10.1.0.0/16", "0.0.0.0/0 via 10.0.0.2", "::/0 via fd00::2":
+        for text in (
+            *("10.1.0.0/16", "0.0.0.0/0 via 10.0.0.2", "::/0 via fd00::2", "10.1.0.0/16 metric 0"),
+            *("10.1.0.0/16 via 10.0.0.2 metric 5 src 10.0.0.1", "fd01::/64 src fd00::1"),
+        ):
             self.assertEqual(str(InterfaceRoute.of(text)), text)
+        route = InterfaceRoute("10.1.0.0/16", "10.0.0.2", 5, "10.0.0.1")
+        self.assertEqual(InterfaceRoute.of("10.1.0.0/16  src 10.0.0.1 metric 5 via 10.0.0.2"), route)
+        for text in (
+            *("", "10.1.0.0/16 via", "10.1.0.0/16 metric five", "10.1.0.0/16 metric -5", "10.1.0.0/16 dev tun0"),
+            *("10.1.0.0/16 via 10.0.0.2 via 10.0.0.3", "10.1.0.0/16 metric 4294967296"),
+        ):
+            self.assertRaises(ValueError, InterfaceRoute.of, text)
 
     def test_whatIsNone(self) -> None:
         for arguments in (("here",), ("10.0.0.1/8",), ("10.0.0.0/8", "fd00::1"), ("10.0.0.0/8", None, -1)):

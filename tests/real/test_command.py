@@ -213,6 +213,27 @@ def test_listAndShow(namespace: Namespace) -> None:
     assert (lines["kind"], lines["owner"], lines["persistent"], lines["group"]) == ("tun", "7", "yes", "-")
 
 
+def test_everyCommandSpeaksJSON(namespace: Namespace) -> None:
+    for before, after in (["--json"], []), ([], ["--json"]):
+        made = json.loads(does(*before, "add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", *after))
+        assert (made["name"], made["kind"], made["addresses"][0]["address"]) == ("tt0", "tun", "10.9.0.1/24")
+        assert json.loads(does(*before, "set", "tt0", "--mtu", "1400", *after))["mtu"] == 1400
+        assert json.loads(does(*before, "show", "tt0", *after))["mtu"] == 1400
+        assert [each["name"] for each in json.loads(does(*before, "list", *after))] == ["tt0"]
+        assert json.loads(does(*before, "delete", "tt0", *after))["mtu"] == 1400
+    does("add", "tt0", "--mode", "tun")
+    assert json.loads(does("set", "tt0", "--no-persistent", "--json")) is None
+
+
+def test_routesAsIPRouteHasThem(namespace: Namespace) -> None:
+    route = "10.1.0.0/16 via 10.9.0.2 metric 5 src 10.9.0.1"
+    does("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--route", route)
+    text = ip("route", "show", "10.1.0.0/16")
+    for words in "via 10.9.0.2", "metric 5", "src 10.9.0.1":
+        assert words in text
+    assert does("set", "tt0", "--route", route) == ""
+
+
 def test_aMulticastAddressIsShown(namespace: Namespace) -> None:
     does("add", "tt0", "--mode", "tun")
     ip("address", "add", "224.1.1.1/32", "dev", "tt0", "autojoin")

@@ -148,6 +148,10 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
         ("--kernel-route", [*options(), "--down", "--kernel-route", "10.1.0.0/16"]),
         ("no-one-has-made-this", [*options(), "--netns", "no-one-has-made-this"]),
         ("no helper at", [*options(), "--helper", "/nowhere/socket"]),
+        ("--undo", [*options(), "--undo", "--helper", "/run/helper"]),
+        ("--no-persistent", [*options(), "--no-persistent", "--helper", "/run/helper"]),
+        ("--no-carrier", [*options(), "--carrier", "--no-carrier"]),
+        ("metric", [*options(), "--kernel-route", "10.1.0.0/16 metric five"]),
         ("--lladdr", [*options("tun"), "--lladdr=02:00:00:00:00:09"]),
         ("--bogus", ["--bogus", *options()]),
     ],
@@ -330,6 +334,16 @@ def test_withoutCarrier(namespace: Namespace, tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+def test_aDeviceThatStayedNeedNotStay(namespace: Namespace, tmp_path: Path) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    route = "--kernel-route=10.1.0.0/16 metric 5 src 10.9.0.1"
+    with Host(tmp_path, more=("--no-persistent", "--carrier", route)) as host:
+        assert "metric 5" in ip("route", "show", "10.1.0.0/16")
+        assert "src 10.9.0.1" in ip("route", "show", "10.1.0.0/16")
+        host.terminate()
+    assert interfaces() == set()
 
 
 @KINDS

@@ -151,19 +151,31 @@ class InterfaceRoute:
         _checkRange("metric", self.metric, 0, 2**32 - 1)
 
     def __str__(self) -> str:
-        return self.network if self.gateway is None else f"{self.network} via {self.gateway}"
+        words = ("via", self.gateway), ("metric", self.metric), ("src", self.source)
+        return " ".join([self.network, *(f"{word} {value}" for word, value in words if value is not None)])
 
     @classmethod
     def of(cls, value: str | InterfaceRoute) -> InterfaceRoute:
         """
-        @param value: one, or the text of its network, with or without C{" via GATEWAY"}.
+        @param value: one, or its text as C{ip route} has it: C{"10.1.0.0/16"}, with C{"via GATEWAY"}, C{"metric N"} and
+            C{"src ADDRESS"} after it, or some of these.
+
+        @raise ValueError: it is none.
         """
         if isinstance(value, InterfaceRoute):
             return value
         if not isinstance(value, str):
             raise ValueError(f"a route is text such as '10.1.0.0/16 via 10.0.0.2', not {value!r}")
-        network, via, gateway = value.partition(" via ")
-        return cls(network, gateway if via else None)
+        network, *words = value.split() or [value]
+        others = dict(zip(words[::2], words[1::2], strict=False))
+        metric = others.get("metric", "0")
+        if len(others) * 2 != len(words) or others.keys() - {"via", "metric", "src"}:
+            raise ValueError(
+                f"{value!r} is no route: give NETWORK/PREFIX, with 'via', 'metric' or 'src' and one after it"
+            )
+        if not (metric.isascii() and metric.isdigit()):
+            raise ValueError(f"the metric of {value!r} is no number")
+        return cls(network, others.get("via"), int(metric) if "metric" in others else None, others.get("src"))
 
 
 def _checkRange(name: str, value: object, least: int, most: int) -> None:
