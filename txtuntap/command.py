@@ -9,7 +9,9 @@ The C{txtuntap} command: TUN and TAP interfaces made, set, shown and watched.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
@@ -39,22 +41,25 @@ class _Address(argparse.Action):
     ) -> None:
         addresses = list(namespace.address or ())
         if self.dest == "address":
-            addresses.append(InterfaceAddress.of(values))
+            addresses.append({"address": values})
         elif not addresses:
             parser.error(f"{option} goes after the --address it is about")
         else:
-            addresses[-1] = attrs.evolve(addresses[-1], **{self.dest: values})
+            addresses[-1] = {**addresses[-1], self.dest: values}
         namespace.address = addresses
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="txtuntap", description="Make, set, show and watch TUN and TAP interfaces.")
     parser.add_argument("-n", "--netns", help="the network namespace to do it in: a name or a path")
+    parser.add_argument("--json", action="store_true", help="say what there is to say as JSON")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, do: Command, about: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=about, description=about)
         made.set_defaults(do=do)
+        # What was said before the command stays.
+        made.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
         return made
 
     making = command("add", add, "Make a device that stays until it is deleted, and say its name.")
@@ -72,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     stay.add_argument("--persistent", action="store_true", default=None, help="have it stay when nobody has it open")
     stay.add_argument("--no-persistent", dest="persistent", action="store_false", help="have it go then")
     setting.add_argument("--carrier", choices=("on", "off"), help="whether the link of an open device has its carrier")
-    setting.add_argument("--netns", dest="to", help="after all else, move it to another network namespace")
+    setting.add_argument(
+        "--netns", dest="to", help="move it to another network namespace first; what else is named is set there"
+    )
     for each in making, setting:
         each.add_argument(
             "--address", action=_Address, metavar="CIDR", help="an address, 10.0.0.1/24; as often as needed"
@@ -80,7 +87,10 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--peer", action=_Address, help="the other end's address, for the --address before")
         each.add_argument("--broadcast", action=_Address, help="the broadcast address, for the --address before")
         each.add_argument(
-            "--route", action="append", default=[], help="10.1.0.0/16, or '0.0.0.0/0 via 10.0.0.2'; as often as needed"
+            "--route",
+            action="append",
+            default=[],
+            help="'NETWORK [via GATEWAY] [metric N] [src ADDRESS]'; as often as needed",
         )
         each.add_argument(
             "--neighbour",
@@ -99,13 +109,22 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("name")
     listing = command("list", listAll, "List TUN and TAP interfaces.")
     listing.add_argument("--all", action="store_true", help="interfaces of every kind")
-    watching = command("monitor", monitor, "Say what happens to interfaces as it happens, until interrupted.")
-    for each in showing, listing, watching:
-        each.add_argument("--json", action="store_true", help="as JSON")
+    command("monitor", monitor, "Say what happens to interfaces as it happens, until interrupted.")
     return parser
 
 
 def _settings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
+    try:
+        return _unnamedSettings(options, **more)
+    except ValueError as e:
+        raise ValueError(f"{options.name}: {e}") from e
+
+
+def _unnamedSettings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
+    addresses = []
+    for each in options.address or ():
+        others = {name: value for name, value in each.items() if name != "address"}
+        addresses.append(attrs.evolve(InterfaceAddress.of(each["address"]), **others))
     neighbours = {}
     for pair in options.neighbour:
         address, equals, station = pair.partition("=")
@@ -113,7 +132,7 @@ def _settings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
             raise ValueError(f"--neighbour takes ADDRESS=LLADDR, not {pair!r}")
         neighbours[address] = station
     return InterfaceSettings(
-        addresses=options.address or (),
+        addresses=addresses,
         routes=options.route,
         mtu=options.mtu,
         linkAddress=options.lladdr,
@@ -138,11 +157,21 @@ def add(options: Any, out: TextIO) -> None:
     device = LinuxDevice(
         options.name, mode, options.pi, multiQueue=options.multi_queue, exclusive=True, namespace=options.netns
     )
+    try:
+        device.open()
+    except OSError as e:
+        if e.errno != errno.EBUSY:
+            raise
+        text = f"{options.name} exists already: 'txtuntap set' changes it, 'txtuntap delete' deletes it"
+        raise OSError(e.errno, text) from e
     # What is not persistent goes with its descriptor: of what fails, nothing is left.
     with device:
         configureNow(device.name, settings, device)
         device.setPersistent(True)
-    print(device.name, file=out)
+    if options.json:
+        _printRecord(device.name, options.netns, out)
+    else:
+        print(device.name, file=out)
 
 
 def delete(options: Any, out: TextIO) -> None:
@@ -153,13 +182,16 @@ def delete(options: Any, out: TextIO) -> None:
     from txtuntap.device.netlink import delete as request
     from txtuntap.device.state import reading
 
-    def deleting(name: str) -> Conversation[None]:
+    def deleting(name: str) -> Conversation[InterfaceState]:
         state = yield from reading(name)
         if state.kind not in MODES:
             raise ValueError(f"{name} is no TUN or TAP device: it is not deleted")
         yield request("link", f"delete {name}", index=state.index)
+        return state
 
-    askNow(deleting(options.name), options.netns)
+    deleted = askNow(deleting(options.name), options.netns)
+    if options.json:
+        print(json.dumps(plain(deleted)), file=out)
 
 
 def change(options: Any, out: TextIO) -> None:
@@ -170,11 +202,38 @@ def change(options: Any, out: TextIO) -> None:
 
     carrier = None if options.carrier is None else options.carrier == "on"
     settings = _settings(options, carrier=carrier, persistent=options.persistent)
-    for done in configureNow(options.name, settings, namespace=options.netns).changes:
-        print(done, file=out)
-    if options.to is not None:
+    if options.to is None:
+        done = configureNow(options.name, settings, namespace=options.netns).changes
+    else:
+        # What was set before would be lost on the way.
         moveInterface(options.name, options.to, options.netns)
-        print(f"move {options.name} to the network namespace {options.to}", file=out)
+        try:
+            configured = configureNow(options.name, settings, namespace=options.to)
+        except (OSError, ValueError):
+            back = f"/proc/{os.getpid()}/ns/net" if options.netns is None else options.netns
+            moveInterface(options.name, back, options.to)
+            raise
+        done = [f"move {options.name} to the network namespace {options.to}", *configured.changes]
+    if options.json:
+        _printRecord(options.name, options.to or options.netns, out)
+        return
+    for each in done:
+        print(each, file=out)
+
+
+def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
+    """
+    Print what an interface is now, as JSON: C{null}, if it went with its persistence.
+    """
+    from txtuntap.device.state import readInterface
+
+    try:
+        record = plain(readInterface(name, namespace))
+    except OSError as e:
+        if e.errno != errno.ENODEV:
+            raise
+        record = None
+    print(json.dumps(record), file=out)
 
 
 def show(options: Any, out: TextIO) -> None:
@@ -183,11 +242,13 @@ def show(options: Any, out: TextIO) -> None:
     """
     from txtuntap.device.state import readInterface
 
-    fields = plain(readInterface(options.name, options.netns))
+    state = readInterface(options.name, options.netns)
+    fields = plain(state)
     if options.json:
         print(json.dumps(fields), file=out)
         return
     statistics = fields.pop("statistics")
+    fields["addresses"] = ", ".join(map(str, state.addresses))
     width = max(map(len, fields))
     for name, value in fields.items():
         print(f"{name:{width}}  {_text(value)}", file=out)
@@ -221,6 +282,7 @@ def monitor(options: Any, out: TextIO) -> None:
     """
     Say what happens, until interrupted.
     """
+    from twisted.internet.defer import Deferred
     from twisted.internet.task import react
 
     from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
@@ -229,7 +291,7 @@ def monitor(options: Any, out: TextIO) -> None:
         address = None if event.address is None else str(event.address)
         if options.json:
             fields = {"event": event.kind, "address": address, "interface": plain(event.state)}
-            print(json.dumps(fields), file=out, flush=True)
+            say(json.dumps(fields))
             return
         now: dict[str, Any] = {
             "MTU": event.state.mtu,
@@ -238,17 +300,36 @@ def monitor(options: Any, out: TextIO) -> None:
         }
         detail = address or now.get(event.kind)
         text = linkAddressText(detail) if isinstance(detail, bytes) else str(detail or "")
-        print(f"{event.name:15}  {event.kind:15}  {text}".rstrip(), file=out, flush=True)
+        say(f"{event.name:15}  {event.kind:15}  {text}".rstrip())
+
+    def say(line: str) -> None:
+        try:
+            print(line, file=out, flush=True)
+        except OSError as e:
+            if not ended.called:
+                ended.errback(e)
 
     async def main(reactor: Any) -> None:
-        from twisted.internet.defer import Deferred
-
         watching = InterfaceMonitor(reactor, options.netns)
         watching.subscribe(happened)
-        await watching.start()
-        await Deferred()
+        try:
+            await watching.start()
+            await ended
+        except OSError as e:
+            errors.append(e)
 
-    react(main)
+    ended: Deferred[None] = Deferred()
+    errors: list[OSError] = []
+    try:
+        react(main)
+    except SystemExit:
+        if not errors:
+            raise
+    if isinstance(errors[0], BrokenPipeError):
+        # Nobody reads on. What is left would be written when Python ends, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return
+    raise errors[0]
 
 
 def plain(state: InterfaceState) -> dict[str, Any]:
@@ -262,8 +343,6 @@ def plain(state: InterfaceState) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(str(InterfaceAddress(**each)) for each in value) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None or value == "" else str(value)

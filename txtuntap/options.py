@@ -39,6 +39,8 @@ class InterfaceOptions(usage.Options):
         ["multi-queue", None, "Make a device that several programs can be on."],
         ["exclusive", None, "Make the device; fail where there is one of this name."],
         ["persistent", None, "Have the device stay when nobody has it open."],
+        ["no-persistent", None, "Have the device go when nobody has it open."],
+        ["carrier", None, "Have the link be with its carrier."],
         ["no-carrier", None, "Have the link be without its carrier."],
         ["no-offload", None, "Have every packet come and go by itself, with its checksums, as captures show best."],
         ["down", None, "Set the interface down, or leave it there."],
@@ -76,8 +78,8 @@ class InterfaceOptions(usage.Options):
 
     def opt_kernel_route(self, route: str) -> None:
         """
-        A route of the kernel's by way of the interface, such as 10.1.0.0/16 or "10.1.0.0/16 via 10.0.0.2". May be
-        repeated.
+        A route of the kernel's by way of the interface, such as 10.1.0.0/16 or "10.1.0.0/16 via 10.0.0.2 metric 5 src
+        10.0.0.1". May be repeated.
         """
         try:
             self["kernelRoutes"].append(InterfaceRoute.of(route))
@@ -141,9 +143,16 @@ class InterfaceOptions(usage.Options):
         for option in "netns", "exclusive", "multi-queue":
             if elsewhere and self[option]:
                 raise UsageError(f"--{option}: with --{ways[0]}, somebody else opens the device and decides that")
-        for option in "user", "group", "persistent", "no-carrier":
+        for option in "user", "group", "persistent", "no-persistent", "carrier", "no-carrier":
             if ways == ["helper"] and self[option]:
                 raise UsageError(f"--{option}: a helper does not set that")
+        if ways == ["helper"] and self["undo"]:
+            raise UsageError("--undo: the helper does that by itself, on a device that was there")
+        for option in "persistent", "carrier":
+            if self[option] and self[f"no-{option}"]:
+                raise UsageError(f"--{option}: there is --no-{option}, too")
+        if self["lladdr"] is not None and self["tap"] is None:
+            raise UsageError("--lladdr: only a tap has a link address")
         if self["down"] and self["kernelRoutes"]:
             raise UsageError("--kernel-route: a link that is --down has no routes")
 
@@ -159,16 +168,14 @@ class InterfaceOptions(usage.Options):
             if self[option] is not None and not self[option].isdigit():
                 raise UsageError(f"--{option}: {self[option]!r} is no number")
             fields[option] = None if self[option] is None else int(self[option])
-        if self["persistent"]:
-            fields["persistent"] = True
-        if self["no-carrier"]:
-            fields["carrier"] = False
-        if not any(fields.values()) and "carrier" not in fields and not self["down"]:
+        flags: dict[str, Any] = {option: True for option in ("persistent", "carrier") if self[option]}
+        flags.update({option: False for option in ("persistent", "carrier") if self[f"no-{option}"]})
+        if not any(fields.values()) and not flags and not self["down"]:
             return None
         # Whoever only has it set up some other way need not have it set up here.
         up = True if fields["addresses"] or fields["routes"] or fields["neighbours"] else None
         try:
-            return InterfaceSettings(**fields, up=False if self["down"] else up)
+            return InterfaceSettings(**fields, **flags, up=False if self["down"] else up)
         except ValueError as e:
             raise UsageError(str(e)) from e
 

@@ -88,7 +88,7 @@ class HostService(Service):
 
     def privilegedStartService(self) -> None:
         """
-        Open the device and configure it, while there is the privilege to.
+        Open the device, and what watches it, and configure it, while there is the privilege to.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
@@ -96,7 +96,9 @@ class HostService(Service):
             for queue in self._queues:
                 queue.open(self._offload)
             self._configure()
-        except (CannotListenError, OSError) as e:
+            # Who has dropped privileges cannot enter another network namespace any more.
+            self._monitor.open()
+        except (CannotListenError, OSError, ValueError) as e:
             _showPlainly(e)
             raise
 

@@ -53,11 +53,28 @@ class AddressTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, InterfaceAddress.of, text)
 
+    def test_whatTheKernelHasIsTakenAsItIs(self) -> None:
+        for text in "224.1.1.1/32", "ff02::99/128", "0.0.0.0/0":
+            self.assertEqual(str(InterfaceAddress.read(text)), text)
+        self.assertEqual(InterfaceAddress.read("FD00:0::1/64"), InterfaceAddress("fd00::1/64"))
+        odd = InterfaceAddress.read("10.0.0.1/32", "0.0.0.0")
+        self.assertEqual((odd.peer, odd.broadcast, len({odd, odd})), ("0.0.0.0", None, 1))
+
 
 class RouteTests(SynchronousTestCase):
     def test_text(self) -> None:
-        for text in "10.1.0.0/16", "0.0.0.0/0 via 10.0.0.2", "::/0 via fd00::2":
+        for text in (
+            *("10.1.0.0/16", "0.0.0.0/0 via 10.0.0.2", "::/0 via fd00::2", "10.1.0.0/16 metric 0"),
+            *("10.1.0.0/16 via 10.0.0.2 metric 5 src 10.0.0.1", "fd01::/64 src fd00::1"),
+        ):
             self.assertEqual(str(InterfaceRoute.of(text)), text)
+        route = InterfaceRoute("10.1.0.0/16", "10.0.0.2", 5, "10.0.0.1")
+        self.assertEqual(InterfaceRoute.of("10.1.0.0/16  src 10.0.0.1 metric 5 via 10.0.0.2"), route)
+        for text in (
+            *("", "10.1.0.0/16 via", "10.1.0.0/16 metric five", "10.1.0.0/16 metric -5", "10.1.0.0/16 dev tun0"),
+            *("10.1.0.0/16 via 10.0.0.2 via 10.0.0.3", "10.1.0.0/16 metric 4294967296"),
+        ):
+            self.assertRaises(ValueError, InterfaceRoute.of, text)
 
     def test_whatIsNone(self) -> None:
         for arguments in (("here",), ("10.0.0.1/8",), ("10.0.0.0/8", "fd00::1"), ("10.0.0.0/8", None, -1)):
@@ -94,6 +111,35 @@ class SettingsTests(SynchronousTestCase):
     def test_textInPlaceOfAList(self) -> None:
         self.refused("list", addresses="10.0.0.1/24")
         self.refused("list", routes="10.0.0.0/8")
+
+    def test_whatIsOfAnotherType(self) -> None:
+        for name in "up", "persistent", "carrier":
+            flags: tuple[object, ...] = ("no", "off", 0, 2, [])
+            for value in flags:
+                self.refused(f"{name} is True, False or None", repr(value), **{name: value})
+        for name in "owner", "group":
+            others: tuple[object, ...] = (True, 1.5, b"root", [])
+            for other in others:
+                self.refused(f"{name} is a number or a name", repr(other), **{name: other})
+        for name in "mtu", "txqueuelen":
+            self.refused(name, "True", **{name: True})
+        for name in "addresses", "routes":
+            for values in [None], [5], None, 7:
+                self.refused("give" if isinstance(values, int) or values is None else "text", **{name: values})
+        self.refused("'\u00b2'", owner="\u00b2")
+        for mapping in ["10.0.0.2"], None, "10.0.0.2", {5: "02:00:00:00:00:01"}:
+            self.refused(neighbours=mapping)
+        self.assertRaises(ValueError, InterfaceRoute, "10.0.0.0/8", metric=True)
+        self.assertRaises(ValueError, InterfaceAddress, 167772161)
+
+    def test_scopesAreRefused(self) -> None:
+        for settings in (
+            {"addresses": ["fe80::1%lo/64"]},
+            {"addresses": ["fe80::1 peer fe80::2%lo/128"]},
+            {"routes": ["fd00::/64 via fe80::1%lo"]},
+            {"neighbours": {"fe80::1%lo": "02:00:00:00:00:01"}},
+        ):
+            self.refused("scope", **settings)
 
     def test_usersAndGroupsByName(self) -> None:
         name = pwd.getpwuid(os.getuid()).pw_name

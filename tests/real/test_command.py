@@ -61,6 +61,10 @@ def test_add(namespace: Namespace) -> None:
         assert words in text
 
 
+def test_addWithTheRouteThatComesWithTheAddress(namespace: Namespace) -> None:
+    assert does("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--route", "10.9.0.0/24") == "tt0\n"
+
+
 def test_addTakesTheNextFreeNumber(namespace: Namespace) -> None:
     assert [does("add", "tt%d", "--mode", "tun", "--down") for _ in range(2)] == ["tt0\n", "tt1\n"]
     assert "UP" not in show("tt0")["flags"]
@@ -82,7 +86,23 @@ def test_ofAnAddThatFailsNothingIsLeft(namespace: Namespace, capsys: pytest.Capt
 
 def test_addWhatIsThere(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     does("add", "tt0", "--mode", "tun")
-    assert "tt0" in refuses(capsys, "add", "tt0", "--mode", "tun")
+    assert "tt0 exists already: 'txtuntap set' changes it" in refuses(capsys, "add", "tt0", "--mode", "tun")
+
+
+def test_errorsNameInterfaceSettingAndReason(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    does("add", "tt0", "--mode", "tun")
+    for arguments, words in (
+        (["--address", "10.9.0.1/33"], ["tt0: ", "10.9.0.1/33", "such as '10.0.0.1/24'"]),
+        (["--address", "10.9.0.1/24", "--peer", "here"], ["tt0: ", "'here'"]),
+        (["--mtu", "99999999999999"], ["tt0: mtu is a number from 68 to 65535"]),
+        (["--neighbour", "10.9.0.1"], ["tt0: ", "ADDRESS=LLADDR"]),
+        (["--carrier", "on"], ["carrier setting of tt0", "a program that has the device open"]),
+    ):
+        text = refuses(capsys, "set", "tt0", *arguments)
+        for word in words:
+            assert word in text
+    for command in "set", "show", "delete":
+        assert "'sixteen-letters-' has 16 bytes" in refuses(capsys, command, "sixteen-letters-")
 
 
 def test_delete(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,12 +153,40 @@ def test_otherNamespaces(namespace: Namespace, capsys: pytest.CaptureFixture[str
         assert "tt0" not in does("list")
         here = f"/proc/{os.getpid()}/ns/net"
         said = does("-n", path, "set", "tt0", "--mtu", "1400", "--netns", here)
-        assert said.splitlines() == ["set the MTU of tt0 to 1400", f"move tt0 to the network namespace {here}"]
+        assert said.splitlines() == [f"move tt0 to the network namespace {here}", "set the MTU of tt0 to 1400"]
         assert (names(there), interfaces(), show("tt0")["mtu"]) == (set(), {"tt0"}, 1400)
         does("set", "tt0", "--netns", path)
         does("-n", path, "delete", "tt0")
         assert names(there) == set()
     assert "make it ('ip netns add none')" in refuses(capsys, "-n", "none", "list")
+
+
+def test_whatIsMovedIsSetThere(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    with another() as there:
+        path = f"/proc/self/fd/{there}"
+        does("add", "tt0", "--mode", "tun")
+        assert "none" in refuses(capsys, "set", "tt0", "--mtu", "1300", "--netns", "none")
+        assert (interfaces(), show("tt0")["mtu"]) == ({"tt0"}, 1500)
+        refuses(capsys, "set", "tt0", "--mtu", "1300", "--route", "10.1.0.0/16 via 10.9.9.9", "--netns", path)
+        assert (interfaces(), show("tt0")["mtu"], names(there)) == ({"tt0"}, 1500, set())
+        does("set", "tt0", "--address", "10.9.0.1/24", "--up", "--user", "7", "--netns", path)
+        shown: dict[str, Any] = json.loads(does("-n", path, "show", "tt0", "--json"))
+        assert (shown["up"], shown["owner"], shown["addresses"][0]["address"]) == (True, 7, "10.9.0.1/24")
+        does("-n", path, "delete", "tt0")
+
+
+def test_persistenceGoesLast(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ["--user", "nobody"], ["--mtu", "1350"], ["--address", "10.9.0.1/24", "--up"]:
+        does("add", "tt0", "--mode", "tun", "--down")
+        said = does("set", "tt0", "--no-persistent", *more).splitlines()
+        assert (len(said), said[-1]) == (
+            len(more) // 2 + (len(more) > 2) + 1,
+            "set the persistent setting of tt0 to False",
+        )
+        assert interfaces() == set()
+    does("add", "tt0", "--mode", "tun")
+    refuses(capsys, "set", "tt0", "--no-persistent", "--route", "10.1.0.0/16 via 10.9.9.9")
+    assert show("tt0")["linkinfo"]["info_data"]["persist"]
 
 
 def test_setSaysWhatItHasChanged(namespace: Namespace) -> None:
@@ -165,6 +213,35 @@ def test_listAndShow(namespace: Namespace) -> None:
     assert (lines["kind"], lines["owner"], lines["persistent"], lines["group"]) == ("tun", "7", "yes", "-")
 
 
+def test_everyCommandSpeaksJSON(namespace: Namespace) -> None:
+    for before, after in (["--json"], []), ([], ["--json"]):
+        made = json.loads(does(*before, "add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", *after))
+        assert (made["name"], made["kind"], made["addresses"][0]["address"]) == ("tt0", "tun", "10.9.0.1/24")
+        assert json.loads(does(*before, "set", "tt0", "--mtu", "1400", *after))["mtu"] == 1400
+        assert json.loads(does(*before, "show", "tt0", *after))["mtu"] == 1400
+        assert [each["name"] for each in json.loads(does(*before, "list", *after))] == ["tt0"]
+        assert json.loads(does(*before, "delete", "tt0", *after))["mtu"] == 1400
+    does("add", "tt0", "--mode", "tun")
+    assert json.loads(does("set", "tt0", "--no-persistent", "--json")) is None
+
+
+def test_routesAsIPRouteHasThem(namespace: Namespace) -> None:
+    route = "10.1.0.0/16 via 10.9.0.2 metric 5 src 10.9.0.1"
+    does("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--route", route)
+    text = ip("route", "show", "10.1.0.0/16")
+    for words in "via 10.9.0.2", "metric 5", "src 10.9.0.1":
+        assert words in text
+    assert does("set", "tt0", "--route", route) == ""
+
+
+def test_aMulticastAddressIsShown(namespace: Namespace) -> None:
+    does("add", "tt0", "--mode", "tun")
+    ip("address", "add", "224.1.1.1/32", "dev", "tt0", "autojoin")
+    assert "224.1.1.1/32" in does("list")
+    assert "224.1.1.1/32" in does("show", "tt0")
+    assert "224.1.1.1/32" in does("show", "tt0", "--json")
+
+
 @pytest.mark.parametrize(
     ("options", "expected"), [([], "tt0              MTU              1400"), (["--json"], '"event": "MTU"')]
 )
@@ -187,6 +264,35 @@ def test_monitor(namespace: Namespace, tmp_path: Path, options: list[str], expec
         process.terminate()
         process.wait(PATIENCE)
     assert "Traceback" not in output.read_text()
+
+
+def test_theMonitorEndsWithWhoReadsIt(namespace: Namespace) -> None:
+    program = "import sys; from txtuntap.command import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "monitor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+
+        def ends() -> bool:
+            ip("tuntap", "add", "mode", "tun", "name", "tt0")
+            ip("link", "delete", "tt0")
+            return process.poll() is not None
+
+        try:
+            until(ends, "it to end")
+        finally:
+            process.kill()
+        assert process.stderr.read() == b""
+        assert process.returncode == 0
+
+
+def test_theMonitorSaysPlainlyWhatIsWrong(namespace: Namespace) -> None:
+    program = "import sys; from txtuntap.command import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "-n", "none", "monitor"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1), finished.stderr
+    assert "ip netns add none" in finished.stderr
 
 
 def test_theCommandIsInstalled() -> None:

@@ -144,6 +144,54 @@ def test_whatIsSoAlreadyIsLeftAlone(namespace: Namespace, configured: Configure)
 
 
 @BOTH
+def test_whatOthersSetMoreOfIsLeftAlone(namespace: Namespace, configured: Configure) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    ip("address", "add", "10.9.0.1/24", "brd", "+", "dev", "tt0")
+    ip("link", "set", "tt0", "up")
+    assert configured("tt0", addresses=["10.9.0.1/24"]).changes == []
+    assert configured("tt0", addresses=[InterfaceAddress("10.9.0.1/24", broadcast="10.9.0.255")]).changes == []
+    with pytest.raises(FileExistsError, match=r"10\.9\.0\.1/24"):
+        configured("tt0", addresses=[InterfaceAddress("10.9.0.1/24", broadcast="10.9.0.127")])
+    own = InterfaceAddress("10.9.1.1/32", peer="10.9.1.1")
+    assert len(configured("tt0", addresses=[own]).changes) == 1
+    assert configured("tt0", addresses=[own, "10.9.1.1/32"]).changes == []
+
+
+@BOTH
+def test_whatTheKernelMakesAlongWithAnAddressIsNoFailure(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TUN):
+        wanted: dict[str, Any] = {
+            "addresses": ["10.9.0.1/24", "10.9.0.1/24", "fd09::1/64", "fd09::1/64"],
+            "routes": ["10.9.0.0/24", "10.1.0.0/16", "10.1.0.0/16"],
+        }
+        done = configured("tt0", **wanted)
+        assert done.changes == [
+            "add the address 10.9.0.1/24 to tt0",
+            "add the address fd09::1/64 to tt0",
+            "set tt0 up",
+            "add the route 10.1.0.0/16 by way of tt0",
+        ]
+        assert configured("tt0", **wanted).changes == []
+        done.undoNow()
+        assert (addresses("tt0"), routes("tt0")) == (set(), set())
+
+
+@BOTH
+def test_aRouteThatLeadsElsewhereIsAnother(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TAP), LinuxDevice("tt1", TAP):
+        configured("tt0", addresses=["10.9.0.1/24"])
+        configured("tt1", addresses=["10.9.1.1/24"])
+        ip("route", "add", "10.1.0.0/16", "via", "inet6", "fe80::5", "dev", "tt0")
+        ip("nexthop", "add", "id", "7", "dev", "tt0")
+        ip("route", "add", "10.2.0.0/16", "nhid", "7")
+        ip("route", "add", "10.3.0.0/16", "dev", "tt1")
+        for network in "10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16":
+            with pytest.raises(FileExistsError, match=network):
+                configured("tt0", routes=[network])
+        assert len(configured("tt0", routes=[InterfaceRoute("10.1.0.0/16", metric=7)]).changes) == 1
+
+
+@BOTH
 def test_undone(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TAP):
         ip("address", "add", "10.9.7.1/24", "dev", "tt0")
@@ -161,6 +209,55 @@ def test_undone(namespace: Namespace, configured: Configure) -> None:
         assert routes("tt0") == set()
         assert (show("tt0")["address"], show("tt0")["mtu"]) == before
         assert "UP" not in show("tt0")["flags"]
+
+
+@BOTH
+def test_whatGoesWithALinkSetDownComesBack(namespace: Namespace, configured: Configure) -> None:
+    def there() -> tuple[set[str], set[str], set[str]]:
+        others = ip("neighbour", "show", "dev", "tt0", "nud", "permanent") + ip("route", "show", "table", "1000")
+        return addresses("tt0"), routes("tt0"), set(others.splitlines())
+
+    with LinuxDevice("tt0", TAP):
+        configured(
+            "tt0",
+            addresses=["10.9.0.1/24", "fd09::1/64", InterfaceAddress("fd09:1::1/128", peer="fd09:1::2")],
+            routes=["10.1.0.0/16", "10.2.0.0/16 via 10.9.0.2", "fd01::/64", "::/0 via fd09::2"],
+            neighbours={"10.9.0.2": "02:00:00:00:00:02", "fd09::2": "02:00:00:00:00:02"},
+        )
+        ip("route", "add", "10.3.0.0/16", "dev", "tt0", "table", "1000", "metric", "7")
+        before = there()
+        done = configured("tt0", up=False)
+        assert done.changes == ["set tt0 down"]
+        assert there() != before
+        done.undoNow()
+        assert there() == before
+
+
+@BOTH
+def test_aNeighbourThatWasReplacedComesBack(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TAP):
+        configured("tt0", addresses=["10.9.0.1/24"], neighbours={"10.9.0.2": "02:00:00:00:00:02"})
+        neighbours = {"10.9.0.2": "02:00:00:00:00:03", "10.9.0.3": "02:00:00:00:00:03"}
+        done = configured("tt0", neighbours=neighbours)
+        assert "02:00:00:00:00:03" in ip("neighbour", "show", "10.9.0.2")
+        done.undoNow()
+        assert "02:00:00:00:00:02 PERMANENT" in ip("neighbour", "show", "10.9.0.2")
+        assert ip("neighbour", "show", "10.9.0.3") == ""
+
+
+@BOTH
+def test_aNarrowMTUWouldTakeIPv6Away(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TAP):
+        configured("tt0", addresses=["10.9.0.1/24", "fd09::1/64"])
+        with pytest.raises(
+            ValueError, match="tt0: an MTU under 1280 leaves no IPv6: with 1279, it would lose fd09::1/64"
+        ):
+            configured("tt0", mtu=1279)
+        assert addresses("tt0") == {"10.9.0.1/24", "fd09::1/64"}
+        ip("address", "delete", "fd09::1/64", "dev", "tt0")
+        done = configured("tt0", mtu=1279)
+        done.undoNow()
+        assert "fe80:" in ip("address", "show", "tt0")
 
 
 @BOTH
@@ -194,6 +291,19 @@ def test_mistakes(namespace: Namespace, configured: Configure) -> None:
         configured("lo", owner=0)
     with pytest.raises(ValueError, match="tt7: an MTU under 1280 leaves no IPv6: 1000 does not go with fd09::1/64"):
         configureInterface("tt7", ["fd09::1/64"], mtu=1000)
+
+
+@BOTH
+def test_theInterfaceOfAnOpenDeviceCounts(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TUN) as device, LinuxDevice("tt1", TUN):
+        ip("link", "set", "tt0", "name", "tt2")
+        ip("link", "set", "tt1", "name", "tt0")
+        done = configured("tt0", device=device, addresses=["10.9.0.1/24"], mtu=1400, owner=7)
+        assert (done.name, show("tt2")["mtu"], show("tt0")["mtu"]) == ("tt2", 1400, 1500)
+        ip("link", "delete", "tt2")
+        with pytest.raises(OSError, match="cannot find tt0: the device has gone"):
+            configured("tt0", device=device, mtu=1300)
+        assert show("tt0")["mtu"] == 1500
 
 
 def test_anInterfaceThatVanishesHalfWay(namespace: Namespace) -> None:

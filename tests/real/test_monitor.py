@@ -8,6 +8,7 @@ import errno
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -98,6 +99,34 @@ def test_everythingThatHappens(namespace: Namespace) -> None:
         assert {state.name for state in watching.monitor.interfaces.values()} == {"lo"}
 
 
+def test_addressesThatNobodyWouldAskFor(namespace: Namespace) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    ip("address", "add", "224.1.1.1/32", "dev", "tt0", "autojoin")
+    with watched() as watching:
+        for words in ["224.1.1.2/32"], ["10.9.0.1", "peer", "0.0.0.0"], ["ff05::99/128", "autojoin"]:
+            given = watching.after("address", "add", *words, "dev", "tt0", kind=events.ADDRESS_ADDED)
+            assert given.address is not None
+            assert given.address.address.partition("/")[0] == words[0].partition("/")[0]
+        (state,) = (each for each in readInterfaces() if each.name == "tt0")
+        assert {"224.1.1.1/32", "224.1.1.2/32", "10.9.0.1 peer 0.0.0.0/32"} <= set(map(str, state.addresses))
+        assert watching.after("link", "set", "tt0", "mtu", "1400", kind=events.MTU).state.mtu == 1400
+
+
+def test_whatMakesNoSenseIsReadAnewAndLoggedOnce(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def puzzle(message: object) -> None:
+        raise KeyError("IFLA_SOMETHING")
+
+    logged: list[Any] = []
+    with watched() as watching:
+        monkeypatch.setattr(InterfaceMonitor, "_happened", lambda self, message: puzzle(message))
+        monkeypatch.setattr(InterfaceMonitor, "_log", SimpleNamespace(failure=logged.append))
+        watching.after("tuntap", "add", "mode", "tun", "name", "tt0", kind=events.ADDED)
+        watching.after("link", "set", "tt0", "mtu", "1400", kind=events.MTU)
+        monkeypatch.undo()
+        watching.after("link", "set", "tt0", "mtu", "1300", kind=events.MTU)
+        assert len(logged) == 1
+
+
 def test_subscriptionsEnd(namespace: Namespace) -> None:
     with watched() as watching:
         others: list[InterfaceEvent] = []
@@ -123,6 +152,30 @@ def test_stoppedBeforeItKnows(namespace: Namespace) -> None:
     reactor.waker.connectionLost(None)
 
 
+def test_aNamespaceThatCannotBeEnteredIsAFailure(namespace: Namespace) -> None:
+    reactor: Any = SelectReactor()
+    monitor = InterfaceMonitor(reactor, "no-one-has-made-this")
+    with pytest.raises(OSError, match="no-one-has-made-this"):
+        resultOf(monitor.start(), lambda: None)
+    monitor.stop()
+    reactor.waker.connectionLost(None)
+
+
+def test_openedBeforeItStarts(namespace: Namespace) -> None:
+    reactor: Any = SelectReactor()
+    before = descriptors()
+    for starts in True, False:
+        monitor = InterfaceMonitor(reactor)
+        monitor.open()
+        opened = descriptors()
+        if starts:
+            resultOf(monitor.start(), lambda: reactor.iterate(0.005))
+            assert descriptors() == opened
+        monitor.stop()
+        assert descriptors() == before
+    reactor.waker.connectionLost(None)
+
+
 def test_whatTheKernelCouldNotKeepIsReadAnew(namespace: Namespace) -> None:
     with watched() as watching:
         watching.monitor._netlink.setsockopt(1, 33, 2304)  # SO_RCVBUFFORCE
@@ -141,7 +194,7 @@ def test_whatTheKernelCouldNotKeepIsReadAnew(namespace: Namespace) -> None:
 def test_whatIsLostWhileAllIsReadIsReadOnceMore(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Deferred[Any], Any]] = []
 
-    def ask(reactor: Any, conversation: Any, namespace: Any) -> Deferred[Any]:
+    def ask(reactor: Any, conversation: Any, by: Any) -> Deferred[Any]:
         # What there is now, for whom it will reach later.
         asked.append((Deferred(), askNow(conversation)))
         return asked[-1][0]

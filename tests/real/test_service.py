@@ -148,6 +148,11 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
         ("--kernel-route", [*options(), "--down", "--kernel-route", "10.1.0.0/16"]),
         ("no-one-has-made-this", [*options(), "--netns", "no-one-has-made-this"]),
         ("no helper at", [*options(), "--helper", "/nowhere/socket"]),
+        ("--undo", [*options(), "--undo", "--helper", "/run/helper"]),
+        ("--no-persistent", [*options(), "--no-persistent", "--helper", "/run/helper"]),
+        ("--no-carrier", [*options(), "--carrier", "--no-carrier"]),
+        ("metric", [*options(), "--kernel-route", "10.1.0.0/16 metric five"]),
+        ("--lladdr", [*options("tun"), "--lladdr=02:00:00:00:00:09"]),
         ("--bogus", ["--bogus", *options()]),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
@@ -173,6 +178,16 @@ def test_aBusyInterfaceIsOneLine(namespace: Namespace, tmp_path: Path) -> None:
     said = [line for line in said if "UnixAppLogger#info" not in line]
     assert len(said) == 1, said
     assert "tt0 is in use" in said[0]
+
+
+def test_settingsThatDoNotGoWithTheInterfaceAreOneLine(namespace: Namespace, tmp_path: Path) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    ip("link", "set", "tt0", "mtu", "1000")
+    status, said = _fails(tmp_path, "host", *options())
+    assert status != 0
+    said = [line for line in said if "#info" not in line]
+    assert len(said) == 1, said
+    assert "tt0: an MTU under 1280 leaves no IPv6" in said[0]
 
 
 def _fails(directory: Path, *arguments: str) -> tuple[int, list[str]]:
@@ -321,6 +336,16 @@ def test_withoutCarrier(namespace: Namespace, tmp_path: Path) -> None:
         process.wait(PATIENCE)
 
 
+def test_aDeviceThatStayedNeedNotStay(namespace: Namespace, tmp_path: Path) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    route = "--kernel-route=10.1.0.0/16 metric 5 src 10.9.0.1"
+    with Host(tmp_path, more=("--no-persistent", "--carrier", route)) as host:
+        assert "metric 5" in ip("route", "show", "10.1.0.0/16")
+        assert "src 10.9.0.1" in ip("route", "show", "10.1.0.0/16")
+        host.terminate()
+    assert interfaces() == set()
+
+
 @KINDS
 def test_whatWasSetIsUndone(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     ip("tuntap", "add", "mode", mode, "name", "tt0")
@@ -368,6 +393,30 @@ def test_inAnotherNamespace(namespace: Namespace, tmp_path: Path, mode: str) -> 
             process.wait(PATIENCE)
         assert names(there) == set()
         assert "Traceback" not in (tmp_path / "twistd.log").read_text()
+
+
+@KINDS
+def test_privilegesAreDroppedWithTheInterfaceInAnotherNamespace(
+    namespace: Namespace, nobodysDirectory: Path, mode: str
+) -> None:
+    dropped = ("--uid", str(_NOBODY), "--gid", str(_NOBODY))
+    with another() as there:
+        inNamespace(there, lambda: ip("tuntap", "add", "mode", mode, "name", "tt0"))
+        elsewhere = ["--netns", f"/proc/{os.getpid()}/fd/{there}", "--undo"]
+        command = ["-n", "--pidfile=", *dropped, "tuntap", "host", *options(mode), *elsewhere]
+        process = twistd(*command, cwd=nobodysDirectory)
+        try:
+            until(lambda: process.poll() is not None or _answersIn(there), "an answer")
+            # Its monitor is there, too.
+            inNamespace(there, lambda: ip("link", "set", "tt0", "mtu", "1300"))
+            until(lambda: _answersIn(there), "an answer")
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+        said = (nobodysDirectory / "twistd.log").read_text()
+        assert "Traceback" not in said
+        assert "cannot be watched" not in said
+        assert said.count("Left as it is: ") == 1
 
 
 @KINDS

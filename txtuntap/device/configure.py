@@ -5,6 +5,7 @@ An interface made what it is to be: by rtnetlink and, where it is about the devi
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from txtuntap.device import TAP, TUN
+from txtuntap.device.ioctl import TUNGETIFF
 from txtuntap.device.namespace import Namespace, openNamespace
 from txtuntap.device.netlink import (
     NLM_F_CREATE,
@@ -30,7 +32,7 @@ from txtuntap.device.netlink import (
     new,
 )
 from txtuntap.device.settings import MIN_MTU_6, InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
-from txtuntap.device.state import IFF_UP, attributes, interfaceState
+from txtuntap.device.state import IFF_UP, attributes, finding, interfaceState
 from txtuntap.wire.address import linkAddressText
 
 if TYPE_CHECKING:
@@ -45,6 +47,24 @@ _PERMANENT = 0x80
 #: C{linux/rtnetlink.h}: RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK.
 _MAIN, _STATIC, _UNICAST, _UNIVERSE, _ON_LINK = 254, 4, 1, 0, 253
 
+#: What a route has that leads elsewhere than to a gateway of its IP version, or not there alone. pyroute2 does not know
+#: the name of RTA_NH_ID.
+_OTHER_WAYS = {"RTA_VIA", "RTA_MULTIPATH", "RTA_NH_ID", "RTA_ENCAP", "UNKNOWN"}
+
+#: C{IFA_F_PERMANENT}: not by a router's advertisement. C{RTPROT_BOOT}: the first that is neither the kernel's nor of a
+#: redirect; C{RTPROT_RA}.
+_PERMANENT_ADDRESS, _BY_HAND, _ADVERTISED = 0x80, 3, 9
+
+#: What makes an address, a route or a neighbour of a link that was down what it was: of the header, and attributes.
+_RESTORED = {
+    "address": (("family", "prefixlen", "scope", "index"), ("IFA_ADDRESS", "IFA_LOCAL")),
+    "route": (
+        ("family", "dst_len", "tos", "proto", "type", "scope"),
+        ("RTA_DST", "RTA_GATEWAY", "RTA_OIF", "RTA_PRIORITY", "RTA_PREFSRC", "RTA_TABLE"),
+    ),
+    "neighbour": (("family", "ifindex", "state", "flags"), ("NDA_DST", "NDA_LLADDR")),
+}
+
 #: Address families, by IP version.
 _FAMILY = {4: 2, 6: 10}
 
@@ -57,9 +77,16 @@ _Step = Request | Callable[[], object]
 
 @attrs.frozen
 class _Change:
+    """
+    @ivar isThere: of what the kernel says that it exists already, whether that is as asked.
+    @ivar advice: what may be wrong where it says that it is not permitted.
+    """
+
     what: str
     do: _Step
-    undo: _Step
+    undo: _Step | tuple[_Step, ...]
+    isThere: Callable[[], Conversation[bool]] | None = None
+    advice: str = ""
 
 
 @attrs.frozen
@@ -86,7 +113,9 @@ class Configured:
 
     def undo(self, reactor: Any = None) -> Deferred[None]:
         """
-        Take away what was added, and put back what was changed, as far as it is still there.
+        Take away what was added, and put back what was changed, as far as it is still there. Of an interface that was
+        set down, IPv6 addresses, routes and neighbours come back, but for those that it had learnt or that lead to
+        several gateways.
 
         @return: fires when that is done; fails with what L{undoNow} raises.
         """
@@ -133,7 +162,8 @@ def configureNow(
     Waits for the kernel's answers: for where no reactor runs yet (C{privilegedStartService}). L{configure} does not.
 
     @param device: the device, where it is open here: owner, group, persistence and carrier are set by its descriptor,
-        and nobody else can open one that was not made with C{multiQueue}.
+        and nobody else can open one that was not made with C{multiQueue}. Its interface counts, whatever that is called
+        now.
     @param namespace: the network namespace that the interface is in; L{None}: that of the device, or else this one.
 
     @raise ValueError: a setting does not go with the interface.
@@ -187,7 +217,7 @@ def moving(name: str, to: Namespace) -> Conversation[None]:
     """
     The conversation of L{moveInterface}.
     """
-    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
+    link = yield from finding(name)
     descriptor = openNamespace(to)
     try:
         what = f"move {name} to the network namespace {to}"
@@ -202,29 +232,41 @@ def configuring(
     """
     The conversation of L{configureNow}.
     """
-    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
+    if device is not None and device.fileno() >= 0:
+        name = _nameOf(device)
+    link = yield from finding(name)
     index = link["index"]
-    state = interfaceState(link, (yield dump("address", f"read the addresses of {name}", index=index)))
-    routes = []
-    for family in _FAMILY.values() if settings.routes else ():
-        routes += yield dump("route", f"read the routes of {name}", family=family, RTA_OIF=index)
+    addresses = yield dump("address", f"read the addresses of {name}", index=index)
+    state = interfaceState(link, addresses)
+    goesDown = settings.up is False and state.up
+    routes = (yield from _readRoutes(state)) if settings.routes or goesDown else []
     neighbours = []
-    if settings.neighbours:
+    if settings.neighbours or goesDown:
         neighbours = yield dump("neighbour", f"read the neighbours of {name}", NDA_IFINDEX=index)
     _check(state, settings)
+    # What is not to stay any more may be gone with the descriptor that says so.
+    first, last = (["persistent"], []) if settings.persistent else ([], ["persistent"])
     done: list[_Change] = []
     try:
         for change in [
-            *_deviceChanges(state, settings, device, namespace),
+            *_deviceChanges(state, settings, device, namespace, [*first, "owner", "group", "carrier"]),
             *_linkChanges(state, settings),
             *_addressChanges(state, settings),
             # What follows needs a link that is up.
-            *_upOrDown(state, settings),
+            *_upOrDown(state, settings, [*addresses, *routes, *neighbours]),
             *_routeChanges(state, settings, routes),
             *_neighbourChanges(state, settings, neighbours),
+            *_deviceChanges(state, settings, device, namespace, last),
         ]:
             if isinstance(change.do, Request):
-                yield change.do
+                try:
+                    yield change.do
+                except FileExistsError:
+                    if change.isThere is None or not (yield from change.isThere()):
+                        raise
+                    continue
+                except PermissionError as e:
+                    raise PermissionError(e.errno, f"{e.strerror}{change.advice}") from e
             else:
                 _call(change.do, change.what)
             done.append(change)
@@ -250,14 +292,18 @@ def _undoing(index: int, changes: tuple[_Change, ...]) -> Conversation[None]:
     errors: list[OSError] = []
     for change in reversed(changes):
         what = f"undo this: {change.what}"
-        try:
-            if isinstance(change.undo, Request):
-                yield attrs.evolve(change.undo, what=what)
-            else:
-                _call(change.undo, what)
-        except OSError as e:
-            if e.errno not in _GONE:
-                errors.append(e)
+        for step in change.undo if isinstance(change.undo, tuple) else (change.undo,):
+            try:
+                if isinstance(step, Request):
+                    yield attrs.evolve(step, what=what)
+                else:
+                    _call(step, what)
+            except FileExistsError:
+                # What is to come back has come back by itself.
+                continue
+            except OSError as e:
+                if e.errno not in _GONE:
+                    errors.append(e)
     if errors:
         raise OSError(errors[0].errno, "; ".join(str(e.strerror) for e in errors))
 
@@ -277,6 +323,9 @@ def _check(state: InterfaceState, settings: InterfaceSettings) -> None:
     six = next((str(each) for each in (*settings.addresses, *settings.routes) if ":" in str(each)), None)
     if mtu < MIN_MTU_6 and six is not None:
         raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: {mtu} does not go with {six}")
+    present = next((each for each in state.addresses if ":" in str(each) and not each.interface.is_link_local), None)
+    if mtu < MIN_MTU_6 and settings.mtu is not None and present is not None:
+        raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: with {mtu}, it would lose {present}")
     if settings.linkAddress is not None and state.linkAddress is None:
         raise ValueError(f"{state.name} is a {state.kind or 'link'} without link addresses: it cannot have one")
     wanted = [name for name in ("owner", "group", "persistent", "carrier") if getattr(settings, name) is not None]
@@ -284,16 +333,32 @@ def _check(state: InterfaceState, settings: InterfaceSettings) -> None:
         raise ValueError(f"{state.name} is no TUN/TAP device: it has no {wanted[0]}")
 
 
+def _nameOf(device: LinuxDevice) -> str:
+    """
+    What the interface of an open device is called now. It may have been renamed, and another have its name.
+    """
+    try:
+        answer = fcntl.ioctl(device.fileno(), TUNGETIFF, bytes(40))
+    except OSError as e:
+        raise OSError(e.errno, f"cannot find {device.name}: the device has gone, or is attached to none") from e
+    return os.fsdecode(answer[:16].rstrip(b"\0"))
+
+
 def _deviceChanges(
-    state: InterfaceState, settings: InterfaceSettings, device: LinuxDevice | None, namespace: Namespace | None
+    state: InterfaceState,
+    settings: InterfaceSettings,
+    device: LinuxDevice | None,
+    namespace: Namespace | None,
+    names: list[str],
 ) -> Iterator[_Change]:
-    for name in ("persistent", "owner", "group", "carrier"):
+    for name in names:
         wanted, before = getattr(settings, name), getattr(state, name)
         if wanted is not None and wanted != before:
             what = f"set the {name} setting of {state.name} to {wanted}"
             if name == "carrier" and (device is None or device.fileno() < 0):
                 # Who has no descriptor asks the kernel: it would go again with one that is opened for just that.
-                yield _linkChange(state, what, {"IFLA_CARRIER": wanted}, {"IFLA_CARRIER": before})
+                carrier = _linkChange(state, what, {"IFLA_CARRIER": wanted}, {"IFLA_CARRIER": before})
+                yield attrs.evolve(carrier, advice=": it takes privilege, and a program that has the device open")
                 continue
             method = f"set{name.capitalize()}"
             # An owner can be changed, but not taken away again: then the first stays.
@@ -339,10 +404,38 @@ def _linkChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator
             )
 
 
-def _upOrDown(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change]:
+def _upOrDown(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change]:
     if settings.up is not None and settings.up != state.up:
         to, back = ({"flags": IFF_UP * up, "change": IFF_UP} for up in (settings.up, state.up))
-        yield _linkChange(state, f"set {state.name} {'up' if settings.up else 'down'}", to, back)
+        what = f"set {state.name} {'up' if settings.up else 'down'}"
+        # What is set down loses these.
+        restored = [_restored(each, what) for each in messages] if state.up else []
+        do, undo = (new("link", what, 0, index=state.index, **fields) for fields in (to, back))
+        yield _Change(what, do, (undo, *(each for each in restored if each is not None)))
+
+
+def _restored(message: Message, what: str) -> Request | None:
+    """
+    What puts an address, a route or a neighbour back that somebody has set. L{None}: it was learnt, or the kernel makes
+    it by itself.
+    """
+    fields = attributes(message)
+    if message["event"] == "RTM_NEWADDR":
+        # IPv4 addresses stay.
+        kind, isSet = "address", message["family"] == _FAMILY[6] and message["flags"] & _PERMANENT_ADDRESS
+    elif message["event"] == "RTM_NEWROUTE":
+        isPlain = message["type"] == _UNICAST and not fields.keys() & _OTHER_WAYS
+        kind, isSet = "route", isPlain and message["proto"] >= _BY_HAND and message["proto"] != _ADVERTISED
+    else:
+        kind, isSet = "neighbour", message["state"] & _PERMANENT and "NDA_LLADDR" in fields
+    if not isSet:
+        return None
+    header, names = _RESTORED[kind]
+    again = {name: message[name] for name in header}
+    again.update((name, fields[name]) for name in names if name in fields)
+    if kind == "address":
+        again["flags"] = _NO_DUPLICATE_DETECTION
+    return new(kind, what, **again)
 
 
 def _linkChange(state: InterfaceState, what: str, to: dict[str, Any], back: dict[str, Any]) -> _Change:
@@ -353,11 +446,22 @@ def _linkChange(state: InterfaceState, what: str, to: dict[str, Any], back: dict
 
 
 def _addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change]:
+    present = list(state.addresses)
     for address in settings.addresses:
-        if address not in state.addresses:
+        if not any(_isSameAddress(address, each) for each in present):
             fields = _addressFields(state.index, address)
             what = f"add the address {address} to {state.name}"
             yield _Change(what, new("address", what, **fields), delete("address", what, **fields))
+            present.append(address)
+
+
+def _isSameAddress(wanted: InterfaceAddress, present: InterfaceAddress) -> bool:
+    """
+    Whether C{present} is what is asked for. A broadcast address, which others set as a matter of course, counts only
+    where one is asked for.
+    """
+    one, other = ((each.interface, each.peer or str(each.interface.ip)) for each in (wanted, present))
+    return one == other and wanted.broadcast in (None, present.broadcast)
 
 
 def _addressFields(index: int, address: InterfaceAddress) -> dict[str, Any]:
@@ -376,21 +480,40 @@ def _addressFields(index: int, address: InterfaceAddress) -> dict[str, Any]:
 
 
 def _routeChanges(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change]:
-    present = [_routeOf(each, state.index) for each in messages]
-    for route in settings.routes:
-        if any(_isThere(route, each) for each in present if each is not None):
+    for route in dict.fromkeys(settings.routes):
+        if _isAmong(route, messages, state.index):
             continue
+
+        def isThere(route: InterfaceRoute = route) -> Conversation[bool]:
+            # With an address that was added before, the kernel has made the route to its network by itself.
+            return _isAmong(route, (yield from _readRoutes(state)), state.index)
+
         fields = _routeFields(state.index, route)
         what = f"add the route {route} by way of {state.name}"
-        yield _Change(what, new("route", what, **fields), delete("route", what, **fields))
+        yield _Change(what, new("route", what, **fields), delete("route", what, **fields), isThere)
+
+
+def _readRoutes(state: InterfaceState) -> Conversation[list[Message]]:
+    routes = []
+    for family in _FAMILY.values():
+        routes += yield dump("route", f"read the routes of {state.name}", family=family, RTA_OIF=state.index)
+    return routes
+
+
+def _isAmong(wanted: InterfaceRoute, messages: list[Message], index: int) -> bool:
+    present = (_routeOf(each, index) for each in messages)
+    return any(_isThere(wanted, each) for each in present if each is not None)
 
 
 def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
     """
-    The route that a message is about, if it is in the main table and by way of the interface.
+    The route that a message is about, if it is in the main table and by way of the interface, and one such as can be
+    asked for.
     """
     fields = attributes(message)
     if fields.get("RTA_OIF") != index or message["type"] != _UNICAST or fields.get("RTA_TABLE") != _MAIN:
+        return None
+    if fields.keys() & _OTHER_WAYS or message["tos"] or message["src_len"]:
         return None
     everywhere = "::" if message["family"] == _FAMILY[6] else "0.0.0.0"
     return InterfaceRoute(
@@ -432,15 +555,17 @@ def _neighbourChanges(state: InterfaceState, settings: InterfaceSettings, messag
     mine = [each for each in messages if each["ifindex"] == state.index and each["state"] & _PERMANENT]
     present = {fields.get("NDA_DST"): fields.get("NDA_LLADDR") for fields in map(attributes, mine)}
     for ip, station in settings.neighbours.items():
-        link = linkAddressText(station)
-        if present.get(ip) == link:
+        link, before = linkAddressText(station), present.get(ip)
+        if before == link:
             continue
         fields: dict[str, Any] = {
             "family": _FAMILY[ip_address(ip).version],
             "ifindex": state.index,
             "state": _PERMANENT,
+            "NDA_DST": ip,
         }
-        fields.update(NDA_DST=ip, NDA_LLADDR=link)
         what = f"add the neighbour {ip} to {state.name}"
-        do = new("neighbour", what, NLM_F_CREATE | NLM_F_REPLACE, **fields)
-        yield _Change(what, do, delete("neighbour", what, **fields))
+        do, back = (
+            new("neighbour", what, NLM_F_CREATE | NLM_F_REPLACE, **fields, NDA_LLADDR=each) for each in (link, before)
+        )
+        yield _Change(what, do, delete("neighbour", what, **fields) if before is None else back)

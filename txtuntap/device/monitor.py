@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -65,7 +65,8 @@ class InterfaceMonitor(FileDescriptor):
         monitor.subscribe(print)
         monitor.start()
 
-    Where the kernel has more to tell than it can keep, all interfaces are read anew: no end state is missed.
+    Where the kernel has more to tell than it can keep, or something that makes no sense here, all interfaces are read
+    anew: no end state is missed.
 
     @ivar interfaces: what is known of each, by index.
     """
@@ -82,6 +83,8 @@ class InterfaceMonitor(FileDescriptor):
         self.interfaces: dict[int, InterfaceState] = {}
         self._subscribers: list[Subscriber] = []
         self._netlink: Any = None
+        # What all is read anew by.
+        self._asking: Any = None
         self._namespace = namespace
         self._marshal = MarshalRtnl()
         # While all is read anew, what comes in between waits.
@@ -89,6 +92,8 @@ class InterfaceMonitor(FileDescriptor):
         # While that went on, something was lost: it may be old already.
         self._again = False
         self._waiting: list[Message] = []
+        # Whether it was logged that a message made no sense.
+        self._isPuzzled = False
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """
@@ -104,14 +109,33 @@ class InterfaceMonitor(FileDescriptor):
 
         return unsubscribe
 
+    def open(self) -> None:
+        """
+        Open the sockets that L{start} needs. In another network namespace that takes privilege: for who drops it
+        before.
+
+        @raise OSError: the namespace cannot be entered.
+        """
+        if self._netlink is None:
+            asking = openSocket(namespace=self._namespace)
+            try:
+                self._netlink = openSocket(_GROUPS, self._namespace)
+            except BaseException:
+                asking.close()
+                raise
+            self._asking = asking
+            self._netlink.setblocking(False)
+
     def start(self) -> Deferred[None]:
         """
         Begin. What is there already is no event.
 
-        @return: fires once it is known what there is.
+        @return: fires once it is known what there is; fails with what L{open} raises.
         """
-        self._netlink = openSocket(_GROUPS, self._namespace)
-        self._netlink.setblocking(False)
+        try:
+            self.open()
+        except OSError as e:
+            return fail(e)
         self.connected = 1
         self.startReading()  # type: ignore[no-untyped-call]
         return self._readAll(first=True)
@@ -123,9 +147,12 @@ class InterfaceMonitor(FileDescriptor):
         if self.connected:
             self.connected = 0
             self.stopReading()  # type: ignore[no-untyped-call]
-            self._netlink.close()
             self.interfaces.clear()
             self._waiting.clear()
+        if self._netlink is not None:
+            self._netlink.close()
+            self._asking.close()
+            self._netlink = None
 
     def fileno(self) -> int:
         """
@@ -146,16 +173,33 @@ class InterfaceMonitor(FileDescriptor):
                 raise
             # Some of it was lost. The rest is older than what is about to be read.
             self._drain()
-            if self._reading:
-                self._again = True
-                return
-            self._readAll().addErrback(lambda reason: self._log.failure("Interfaces cannot be read", reason))
+            self._readAnew()
             return
-        for message in self._marshal.parse(data):
-            if self._reading:
-                self._waiting.append(message)
-            else:
-                self._happened(message)
+        try:
+            for message in self._marshal.parse(data):
+                if self._reading:
+                    self._waiting.append(message)
+                else:
+                    self._happened(message)
+        except Exception:
+            # The reactor would close the socket of who raises, and nothing would ever be told again.
+            self._puzzled()
+
+    def _puzzled(self) -> None:
+        """
+        A message makes no sense: the rest is read anew. Whoever can set interfaces could have it come again and again,
+        so that is logged once.
+        """
+        if not self._isPuzzled:
+            self._isPuzzled = True
+            self._log.failure("The kernel tells what makes no sense here: all interfaces are read anew")
+        self._readAnew()
+
+    def _readAnew(self) -> None:
+        if self._reading:
+            self._again = True
+        else:
+            self._readAll().addErrback(lambda reason: self._log.failure("Interfaces cannot be read", reason))
 
     def _drain(self) -> None:
         while True:
@@ -199,15 +243,20 @@ class InterfaceMonitor(FileDescriptor):
                 for state in states:
                     self._changed(state)
             waiting, self._waiting = self._waiting, []
-            for message in waiting:
-                self._happened(message)
+            try:
+                for message in waiting:
+                    self._happened(message)
+            except Exception:
+                self._puzzled()
             return None
 
         def failed(reason: Failure) -> Failure | None:
+            self._reading = False
+            self._waiting.clear()
             # Who has been stopped has no more use for it.
             return reason if self.connected else None
 
-        return ask(self.reactor, readingAll(), self._namespace).addCallbacks(done, failed)
+        return ask(self.reactor, readingAll(), by=self._asking).addCallbacks(done, failed)
 
     def _happened(self, message: Message) -> None:
         event = message["event"]

@@ -283,11 +283,18 @@ def askNow(conversation: Conversation[_T], namespace: Namespace | None = None) -
     return cast(_T, asking.result)
 
 
-def ask(reactor: Any, conversation: Conversation[_T], namespace: Namespace | None = None) -> Deferred[_T]:
+def ask(
+    reactor: Any,
+    conversation: Conversation[_T],
+    namespace: Namespace | None = None,
+    by: socket.socket | None = None,
+) -> Deferred[_T]:
     """
     Hold a conversation with the kernel.
 
     @param reactor: L{None}: the one that is installed.
+    @param by: a socket of L{openSocket}, which stays open; L{None}: one is opened in C{namespace}. Conversations by one
+        socket are held one after the other.
 
     @return: fires with what the generator returns; fails with what L{askNow} raises. When it is cancelled, the
         generator goes on to its end, to undo what it has done.
@@ -295,7 +302,7 @@ def ask(reactor: Any, conversation: Conversation[_T], namespace: Namespace | Non
     if reactor is None:
         from twisted.internet import reactor
     try:
-        netlink = openSocket(namespace=namespace)
+        netlink = openSocket(namespace=namespace) if by is None else by.dup()
     except OSError as e:
         return fail(e)
     netlink.setblocking(False)

@@ -4,9 +4,9 @@ What an interface is to be, and what it is: records of its settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 
@@ -18,16 +18,35 @@ _T = TypeVar("_T")
 MIN_MTU, MIN_MTU_6, MAX_MTU = 68, 1280, 65535
 
 
+def _checked(parse: Callable[[str], object], text: object, example: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"give text such as {example!r}, not {text!r}")
+    if "%" in text:
+        raise ValueError(
+            f"{text!r}: an address has no scope here, its interface is known: leave out the % and the rest"
+        )
+    try:
+        return str(parse(text))
+    except ValueError as e:
+        raise ValueError(f"{e}: give one such as {example!r}") from e
+
+
 def _address(text: str | None) -> str | None:
-    return None if text is None else str(ip_address(text))
+    return None if text is None else _checked(ip_address, text, "10.0.0.1")
 
 
 def _interface(text: str) -> str:
-    return str(ip_interface(text))
+    return _checked(ip_interface, text, "10.0.0.1/24")
 
 
 def _network(text: str) -> str:
-    return str(ip_network(text))
+    return _checked(ip_network, text, "10.1.0.0/16")
+
+
+def _isFlag(_: object, field: Any, value: object) -> None:
+    # Text of a configuration file, "no", would be true.
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{field.name} is True, False or None, not {value!r}")
 
 
 @attrs.frozen
@@ -52,6 +71,19 @@ class InterfaceAddress:
                 raise ValueError(f"the {name} {other} is of another IP version than {self.address}")
         if self.broadcast is not None and self.interface.version == 6:
             raise ValueError(f"{self.address}: IPv6 has no broadcast addresses")
+
+    @classmethod
+    def read(cls, address: str, peer: str | None = None, broadcast: str | None = None) -> InterfaceAddress:
+        """
+        One that an interface has. The kernel takes more than is good to ask for: a multicast address, to join its
+        group.
+        """
+        made = cls.__new__(cls)
+        fields = ("address", _interface(address)), ("peer", _address(peer)), ("broadcast", _address(broadcast))
+        for name, value in fields:
+            # It is frozen, and to be made without the checks.
+            object.__setattr__(made, name, value)
+        return made
 
     @property
     def interface(self) -> IPv4Interface | IPv6Interface:
@@ -80,6 +112,8 @@ class InterfaceAddress:
         """
         if isinstance(value, InterfaceAddress):
             return value
+        if not isinstance(value, str):
+            raise ValueError(f"an address is text such as '10.0.0.1/24', not {value!r}")
         address, *words = value.split() or [value]
         others = dict(zip(words[::2], words[1::2], strict=False))
         if len(others) * 2 != len(words) or others.keys() - {"peer", "broadcast"}:
@@ -117,21 +151,36 @@ class InterfaceRoute:
         _checkRange("metric", self.metric, 0, 2**32 - 1)
 
     def __str__(self) -> str:
-        return self.network if self.gateway is None else f"{self.network} via {self.gateway}"
+        words = ("via", self.gateway), ("metric", self.metric), ("src", self.source)
+        return " ".join([self.network, *(f"{word} {value}" for word, value in words if value is not None)])
 
     @classmethod
     def of(cls, value: str | InterfaceRoute) -> InterfaceRoute:
         """
-        @param value: one, or the text of its network, with or without C{" via GATEWAY"}.
+        @param value: one, or its text as C{ip route} has it: C{"10.1.0.0/16"}, with C{"via GATEWAY"}, C{"metric N"} and
+            C{"src ADDRESS"} after it, or some of these.
+
+        @raise ValueError: it is none.
         """
         if isinstance(value, InterfaceRoute):
             return value
-        network, via, gateway = value.partition(" via ")
-        return cls(network, gateway if via else None)
+        if not isinstance(value, str):
+            raise ValueError(f"a route is text such as '10.1.0.0/16 via 10.0.0.2', not {value!r}")
+        network, *words = value.split() or [value]
+        others = dict(zip(words[::2], words[1::2], strict=False))
+        metric = others.get("metric", "0")
+        if len(others) * 2 != len(words) or others.keys() - {"via", "metric", "src"}:
+            raise ValueError(
+                f"{value!r} is no route: give NETWORK/PREFIX, with 'via', 'metric' or 'src' and one after it"
+            )
+        if not (metric.isascii() and metric.isdigit()):
+            raise ValueError(f"the metric of {value!r} is no number")
+        return cls(network, others.get("via"), int(metric) if "metric" in others else None, others.get("src"))
 
 
 def _checkRange(name: str, value: object, least: int, most: int) -> None:
-    if value is not None and not (isinstance(value, int) and least <= value <= most):
+    isNumber = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (isNumber and least <= cast(int, value) <= most):
         raise ValueError(f"{name} is a number from {least} to {most}, not {value!r}")
 
 
@@ -144,7 +193,7 @@ def _routes(values: Iterable[str | InterfaceRoute]) -> tuple[InterfaceRoute, ...
 
 
 def _list(values: Iterable[_T]) -> Iterable[_T]:
-    if isinstance(values, str):
+    if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"give a list: [{values!r}]")
     return values
 
@@ -157,14 +206,14 @@ def userNumber(value: int | str) -> int:
 
     @raise ValueError: there is none of this name.
     """
-    if isinstance(value, str) and not value.isdigit():
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         import pwd
 
         try:
             return pwd.getpwnam(value).pw_uid
         except KeyError:
             raise ValueError(f"there is no user {value!r}") from None
-    return int(value)
+    return _number("owner", value)
 
 
 def groupNumber(value: int | str) -> int:
@@ -175,18 +224,26 @@ def groupNumber(value: int | str) -> int:
 
     @raise ValueError: there is none of this name.
     """
-    if isinstance(value, str) and not value.isdigit():
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         import grp
 
         try:
             return grp.getgrnam(value).gr_gid
         except KeyError:
             raise ValueError(f"there is no group {value!r}") from None
+    return _number("group", value)
+
+
+def _number(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"{name} is a number or a name, not {value!r}")
     return int(value)
 
 
 def _neighbours(value: Mapping[str, str | bytes]) -> dict[str, bytes]:
-    return {str(ip_address(address)): packLinkAddress(station) for address, station in value.items()}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"neighbours are link addresses by IP address, not {value!r}")
+    return {str(_address(address)): packLinkAddress(station) for address, station in value.items()}
 
 
 @attrs.frozen(kw_only=True)
@@ -212,12 +269,12 @@ class InterfaceSettings:
     neighbours: dict[str, bytes] = attrs.field(factory=dict, converter=_neighbours)
     mtu: int | None = None
     linkAddress: bytes | None = attrs.field(default=None, converter=attrs.converters.optional(packLinkAddress))
-    up: bool | None = True
+    up: bool | None = attrs.field(default=True, validator=_isFlag)
     txqueuelen: int | None = None
     owner: int | None = attrs.field(default=None, converter=attrs.converters.optional(userNumber))
     group: int | None = attrs.field(default=None, converter=attrs.converters.optional(groupNumber))
-    persistent: bool | None = None
-    carrier: bool | None = None
+    persistent: bool | None = attrs.field(default=None, validator=_isFlag)
+    carrier: bool | None = attrs.field(default=None, validator=_isFlag)
 
     def __attrs_post_init__(self) -> None:
         _checkRange("mtu", self.mtu, MIN_MTU, MAX_MTU)

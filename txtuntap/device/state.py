@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 
+from txtuntap.device import interfaceName
 from txtuntap.device.namespace import Namespace
 from txtuntap.device.netlink import Conversation, Message, ask, askNow, dump, get
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
@@ -31,6 +32,7 @@ def readInterface(name: str, namespace: Namespace | None = None) -> InterfaceSta
 
     @param namespace: the network namespace that it is in; L{None}: this one.
 
+    @raise ValueError: C{name} is none that an interface can have.
     @raise OSError: there is no such interface (C{ENODEV}).
     """
     return askNow(reading(name), namespace)
@@ -50,11 +52,22 @@ def read(name: str, reactor: Any = None, namespace: Namespace | None = None) -> 
     return ask(reactor, reading(name), namespace)
 
 
+def finding(name: str) -> Conversation[Message]:
+    """
+    The link message of an interface.
+
+    @raise ValueError: C{name} is none that an interface can have.
+    """
+    interfaceName(name)
+    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
+    return link
+
+
 def reading(name: str) -> Conversation[InterfaceState]:
     """
     The conversation of L{readInterface}.
     """
-    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
+    link = yield from finding(name)
     addresses = yield dump("address", f"read the addresses of {name}", index=link["index"])
     return interfaceState(link, addresses)
 
@@ -104,10 +117,11 @@ def interfaceAddress(message: Message) -> InterfaceAddress:
     The address that a message is about.
     """
     fields = attributes(message)
-    address = fields["IFA_ADDRESS"]
+    # It is left out where it is none: "peer 0.0.0.0".
+    address = fields.get("IFA_ADDRESS", "0.0.0.0")
     local = fields.get("IFA_LOCAL", address)
     peer = address if local != address else None
-    return InterfaceAddress(f"{local}/{message['prefixlen']}", peer, fields.get("IFA_BROADCAST"))
+    return InterfaceAddress.read(f"{local}/{message['prefixlen']}", peer, fields.get("IFA_BROADCAST"))
 
 
 def interfaceState(link: Message, addresses: list[Message]) -> InterfaceState:
