@@ -234,6 +234,17 @@ def test_whatGoesWithALinkSetDownComesBack(namespace: Namespace, configured: Con
 
 
 @BOTH
+def test_whatALinkThatWasDownHadComesBack(namespace: Namespace, configured: Configure) -> None:
+    with LinuxDevice("tt0", TAP):
+        ip("address", "add", "fd09::1/64", "dev", "tt0", "nodad")
+        ip("address", "add", "10.9.0.1/24", "dev", "tt0")
+        before = addresses("tt0"), routes("tt0")
+        assert before[0] == {"10.9.0.1/24", "fd09::1/64"}
+        configured("tt0", routes=["10.1.0.0/16"], up=True).undoNow()
+        assert (addresses("tt0"), routes("tt0")) == before
+
+
+@BOTH
 def test_aNeighbourThatWasReplacedComesBack(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TAP):
         configured("tt0", addresses=["10.9.0.1/24"], neighbours={"10.9.0.2": "02:00:00:00:00:02"})

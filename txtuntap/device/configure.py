@@ -408,8 +408,8 @@ def _upOrDown(state: InterfaceState, settings: InterfaceSettings, messages: list
     if settings.up is not None and settings.up != state.up:
         to, back = ({"flags": IFF_UP * up, "change": IFF_UP} for up in (settings.up, state.up))
         what = f"set {state.name} {'up' if settings.up else 'down'}"
-        # What is set down loses these.
-        restored = [_restored(each, what) for each in messages] if state.up else []
+        # What is set down, here or when this is undone, loses these.
+        restored = [_restored(each, what) for each in messages]
         do, undo = (new("link", what, 0, index=state.index, **fields) for fields in (to, back))
         yield _Change(what, do, (undo, *(each for each in restored if each is not None)))
 
