@@ -5,6 +5,7 @@ Tests for packets that are not finished, from the port to the application and ba
 from __future__ import annotations
 
 import errno
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -231,12 +232,39 @@ class UpTests(OffloadTestCase):
         self.proto.then = lambda *_: self.transport.stopListening()
         self.deliver(many(4, b"1", b"2", b"3"))
         self.assertEqual(self.proto.received, [b"1"])
+        self.assertEqual(self._host.udp.counters["noPorts"], 2)
+
+    def test_aSuccessorGetsTheRest(self) -> None:
+        self.host()
+        successor = Recorder()
+
+        def handOver(data: bytes, addr: Any) -> None:
+            self.transport.stopListening()
+            self._host.listenUDP(7, successor)
+
+        self.proto.then = handOver
+        self.deliver(many(4, b"1", b"2", b"3"))
+        self.assertEqual((self.proto.received, successor.received), ([b"1"], [b"2", b"3"]))
 
     def test_anApplicationThatConnectsElsewhereGetsNoMore(self) -> None:
         self.host()
         self.proto.then = lambda *_: self.transport.connect(PEER[4], 4001)
         self.deliver(many(4, b"1", b"2", b"3"))
         self.assertEqual(self.proto.received, [b"1"])
+        self.assertEqual(self._host.udp.counters["noPorts"], 2)
+
+    def test_aTurnIsBounded(self) -> None:
+        self.host()
+        self.port.maxPackets = 100
+        for _ in range(10):
+            self.device.deliver(*many(4, *[b"1"] * 40))
+        self.port.doRead()
+        self.assertEqual(len(self.proto.received), 120)
+
+    def test_octetsAreThoseOfThePackets(self) -> None:
+        self.host()
+        self.deliver(many(4, b"12345", b"12345", b"1"))
+        self.assertEqual(self.port.counters["inOctets"], 3 * 28 + 11)
 
     def test_oneThatConnectsThereGetsTheRest(self) -> None:
         self.host()
@@ -490,6 +518,10 @@ class TakerTests(OffloadTestCase):
         self.assertEqual((len(first.packets), len(second.packets)), (4, 1))
 
 
+#: Of L{Offload}.
+_FIELDS = ["flags", "type", "headerLength", "size", "checksumStart", "checksumOffset"]
+
+
 class ForgedTests(OffloadTestCase):
     def test_areCountedByName(self) -> None:
         for proto in Taking(), Whole():
@@ -512,21 +544,43 @@ class ForgedTests(OffloadTestCase):
             self.assertEqual(self.port.counters["inOffloadErrors"], 8)
             self.assertEqual(self.port.counters["inUnknownOffloads"], 2)
 
-    @given(SUPERPACKETS, st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 300)] * 4), st.booleans())
-    def test_neverRaise(self, made: tuple[bytes, Offload, int], offload: Offload, asItIs: bool) -> None:
+    @given(SUPERPACKETS, st.sampled_from(_FIELDS), st.integers(-3, 3) | st.integers(0, 65535), st.booleans())
+    def test_neverRaise(self, made: tuple[bytes, Offload, int], name: str, change: int, isRelative: bool) -> None:
         packet, real, network = made
+        limit = 0xFF if name in ("flags", "type") else 0xFFFF
+        forged = replace(real, **{name: (change + getattr(real, name) * isRelative) & limit})
         self.clock = Clock()
         self.mode = TAP if network else TUN
         self.device = MemoryDevice(self.mode, features=ALL)
         self.proto = Recorder(lambda data, addr: self.transport.write(data, addr))
         self.host()
-        # The layers without the port, which looks at them first, too.
-        for each in (real if asItIs else offload), offload:
-            self.deliver((packet, each))
-            climbing = Packet(packet, port=self.port)
-            climbing.offload = each
-            (self._host.ethernet if network else self._host.ip).packetReceived(climbing)
+        # By way of the port, which looks at it first; and without.
+        self.deliver((packet, forged))
+        climbing = Packet(packet)
+        climbing.offload = forged
+        (self._host.ethernet if network else self._host.ip).packetReceived(climbing)
         self.assertEqual(self.flushLoggedErrors(), [])
+        if fault(packet, forged, network) is not None:
+            self.assertEqual(self.proto.received, [])
+
+    def test_theLengthOfUDP(self) -> None:
+        self.host()
+        packet, offload = many(4, b"12", b"34", b"5")
+        packet = packet[:25] + b"\x0b" + packet[26:]
+        climbing = Packet(packet)
+        climbing.offload = offload
+        self._host.ip.packetReceived(climbing)
+        self.deliver((packet, offload))
+        self.assertEqual(self.proto.received, [])
+        self.assertEqual(self.port.counters["inOffloadErrors"], 1)
+        self.assertEqual(self._host.udp.counters["inOffloadErrors"], 1)
+
+    def test_whatSaysNothingIsVerified(self) -> None:
+        self.host()
+        data = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
+        for offload in Offload(), Offload(0, 0, 42):
+            self.deliver((data[:26] + b"\1\1" + data[28:], offload))
+        self.assertEqual((self.proto.received, self._host.udp.counters["inCsumErrors"]), ([], 2))
 
     @given(st.binary(max_size=120), st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 200)] * 4))
     def test_neverRaiseOnTheWayDown(self, packet: bytes, offload: Offload) -> None:
@@ -635,7 +689,64 @@ class DownTests(OffloadTestCase):
             self.transport.write(b"1", self.peer)
             self.port.stopListening()
             self.clock.advance(0)
+            self.assertEqual(self.payloads(), [b"1"])
         self.assertEqual(self.port.connected, 0)
+
+    def test_aBatchThatIsLeftOpenInATurnThatReads(self) -> None:
+        def echo(data: bytes, addr: Any) -> None:
+            self.transport.batch().__enter__()
+            self.transport.write(data, addr)
+
+        self.proto.then = echo
+        self.deliver((udpPacket(PEER[4], OWN[4], 4000, 7, b"hello"), None))
+        self.assertEqual(self.payloads(), [b"hello"])
+        self.transport.write(b"later", self.peer)
+        self.assertEqual(self.payloads(), [b"hello", b"later"])
+
+    def test_eachAnswerLeavesFromTheAddressThatWasAsked(self) -> None:
+        self._host.ip.addAddress("10.9.0.3/24")
+        self.proto.then = self.echo
+        asked = ["10.9.0.2", "10.9.0.2", "10.9.0.3", "10.9.0.3", "10.9.0.2", "10.9.0.3"]
+        self.deliver(*[(udpPacket(PEER[4], dest, 4000, 7, b"hello"), None) for dest in asked])
+        self.assertEqual([Packet(data).source for data in self.device.sent], asked)
+        self.device.sent.clear()
+        packets = [superpacket(4, UDP, b"hello" * 3, 5, ends=(PEER[4], dest))[:2] for dest in asked]
+        self.deliver(*packets)
+        self.assertEqual([Packet(data).source for data in self.device.sent], [dest for dest in asked for _ in range(3)])
+
+    def test_eachAnswerLeavesFromThePortThatWasAsked(self) -> None:
+        self._host.udp.addProto(8, self.proto)
+        self.proto.then = self.echo
+        asked = [7, 7, 8, 8, 7, 8]
+        self.deliver(*[(udpPacket(PEER[4], OWN[4], 4000, port, b"hello"), None) for port in asked])
+        self.assertEqual([int.from_bytes(data[20:22], "big") for data in self.device.sent], asked)
+
+    def test_aPathThatGetsNarrowerInTheSameTurn(self) -> None:
+        with self.transport.batch():
+            for _ in range(3):
+                self.transport.write(bytes(1000), self.peer)
+            self._host.ip.pathNarrowed(packAddress(PEER[4]), 600, 1028, 0.0)
+            self.assertEqual(len(self.device.sent), 3)
+            for _ in range(3):
+                self.transport.write(bytes(1000), self.peer)
+        self.assertEqual(len(self.device.sent), 3 + 6)
+
+    def test_datagramsOfOtherThanOctets(self) -> None:
+        with self.transport.batch():
+            for _ in range(3):
+                self.transport.write(array("H", [0x3131, 0x3131]), self.peer)
+        self.assertEqual(self.payloads(), [b"1111"] * 3)
+
+    def test_aDeviceThatIsBroken(self) -> None:
+        def broken(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
+            raise ZeroDivisionError
+
+        self.proto.then = self.echo
+        self.device.send = broken  # type: ignore[method-assign]
+        self.deliver(many(4, b"1", b"2", b"3"))
+        self.assertEqual(self.port.connected, 1)
+        self.assertEqual(self.port.counters["inPackets"], 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_aShorterOneEndsASuperpacket(self) -> None:
         with self.transport.batch():
@@ -829,6 +940,15 @@ class DownOnEthernetTests(OffloadTestCase):
                 [(LINK[6:] + LINK[:6] + b"\x81\0\0\5\x08\0", each) for each in (b"first", b"other", b"last")] * 2,
             )
         self.assertEqual(len(self.device.superpackets), 6)
+
+    def test_anotherStation(self) -> None:
+        self.host()
+        own = self._host.ethernet.linkAddress
+        self.proto.then = lambda data, addr: self.proto.transport.write(data, addr)
+        stations = [bytes((2, 0, 0, 0, 0, number)) for number in (1, 1, 2, 2, 1, 3)]
+        packet = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
+        self.deliver(*[(ethernetFrame(station, own, 0x0800, packet), None) for station in stations])
+        self.assertEqual([data[:6] for data in self.device.sent], stations)
 
     def test_aStationThatIsNotKnownYet(self) -> None:
         self.host()

@@ -20,6 +20,7 @@ from txtuntap.ethernet import replySource
 from txtuntap.fragments import split
 from txtuntap.interfaces import (
     DEFAULT_HOP_LIMIT,
+    IBatchTransport,
     IEthernetTransport,
     IIPTransport,
     INeighbours,
@@ -43,7 +44,7 @@ from txtuntap.wire.address import (
     packAddress,
 )
 from txtuntap.wire.ethernet import IPV4, IPV6
-from txtuntap.wire.offload import Offload, behind, complete
+from txtuntap.wire.offload import USO, Offload, behind, complete
 
 _NO_STATION = bytes(6)
 _NO_BROADCASTS = frozenset((LIMITED_BROADCAST,))
@@ -340,6 +341,17 @@ class IPOutput(Layer):
         """
         header = ipv4.HEADER_LENGTH if len(route.dest) == 4 else ipv6.HEADER_LENGTH
         return self._mtuTo(route.dest) - header
+
+    def pathNarrowed(self, dest: bytes, mtu: int, length: int, now: float) -> bool:
+        """
+        A router had to drop a packet for its size: see L{PathMTUs.learn}. What waits to leave was written before that.
+        """
+        if not self.paths.learn(dest, mtu, length, now):
+            return False
+        bottom = self.bottom
+        if bottom is not None and bottom.offloads & USO:
+            cast(IBatchTransport, bottom).release()
+        return True
 
     def _mayBeTakenApart(self, mtu: int) -> bool:
         """

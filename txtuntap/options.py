@@ -96,7 +96,7 @@ class InterfaceOptions(usage.Options):
         except ValueError as e:
             raise UsageError(f"--kernel-neighbour takes ADDRESS=LINK-ADDRESS: {e}") from e
 
-    def makeDevice(self) -> LinuxDevice:
+    def _device(self) -> LinuxDevice:
         """
         The device that the options ask for, not open yet.
         """
@@ -130,7 +130,7 @@ class InterfaceOptions(usage.Options):
                     raise UsageError(f"--{option}: {e}") from e
         self._checkDevice()
         self["settings"] = self._interfaceSettings()
-        self["device"] = self.makeDevice()
+        self["device"] = self._device()
 
     def _checkDevice(self) -> None:
         """
@@ -324,6 +324,17 @@ class HostOptions(InterfaceOptions):
                 raise UsageError(f"--udp {port}={what}: that made a {type(proto).__name__}, not a DatagramProtocol")
             protocols.append((port, proto))
 
+    def makeQueues(self, name: str) -> list[LinuxDevice]:
+        """
+        The device once more for each process but the first.
+
+        @param name: what it is called.
+        """
+        from txtuntap.device.linux import NODE, LinuxDevice
+
+        mode = TUN if self["tap"] is None else TAP
+        return [LinuxDevice(name, mode, multiQueue=True, node=self["node"] or NODE) for _ in range(1, self["queues"])]
+
     def _checkQueues(self) -> None:
         queues = self["queues"] or "1"
         if not (queues.isascii() and queues.isdigit() and 1 <= int(queues) <= MAX_QUEUES):
@@ -341,6 +352,9 @@ class HostOptions(InterfaceOptions):
             for option in "descriptor", "helper":
                 if self[option] is not None:
                     raise UsageError(f"--queues: there is but one by --{option}")
+            if self["netns"] is not None:
+                # The others cannot enter it, to see what becomes of the interface.
+                raise UsageError("--queues: start all of it there, with 'ip netns exec', in place of --netns")
             if self["autoconfigure"]:
                 raise UsageError("--queues: each --autoconfigure would see but some of what routers send")
             if self["tap"] is not None and self["mac"] is None:

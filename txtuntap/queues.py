@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
-from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
@@ -41,7 +43,7 @@ def queueProcesses(devices: Sequence[LinuxDevice], arguments: Sequence[str], rea
     Processes that are started with the service, and again when they end.
 
     @param devices: open, and for the processes alone: one each, which it has as descriptor 3. They stay open here, so
-        that one that is started anew has its queue again without privilege.
+        that one that is started anew has its queue again without privilege; until then, the others have its packets.
     @param arguments: what to run in each.
 
     @return: a service, which writes to the log what they say, and stops them when it stops. The devices are not closed.
@@ -49,6 +51,8 @@ def queueProcesses(devices: Sequence[LinuxDevice], arguments: Sequence[str], rea
     # That imports a reactor, and so cannot be imported before one is chosen.
     from twisted.runner.procmon import ProcessMonitor
 
+    for device in devices:
+        device.setQueue(False)
     handing = _Handing(reactor, {f"queue {number}": device for number, device in enumerate(devices, 1)})
     monitor: ProcessMonitor = ProcessMonitor(handing)  # type: ignore[arg-type]
     monitor.maxRestartDelay = _MAX_DELAY  # type: ignore[assignment]
@@ -61,30 +65,49 @@ def stopWithParent(reactor: Any) -> None:
     """
     In such a process: stop the reactor once the one that started it has ended, however it did.
     """
-    from twisted.internet.stdio import StandardIO
-
-    StandardIO(_Parent(reactor), reactor=reactor)
+    _Parent(reactor).startReading()  # type: ignore[no-untyped-call]
 
 
-class _Parent(Protocol):
+class _Parent(FileDescriptor):
     """
     Standard input, which nobody writes to, and which ends with the parent.
     """
 
     def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor)
         self._reactor = reactor
+        self.connected = 1
+        os.set_blocking(self.fileno(), False)
 
-    def connectionLost(self, reason: Failure | None = None) -> None:
+    def fileno(self) -> int:
+        """
+        That of standard input.
+        """
+        return 0
+
+    def doRead(self) -> Exception | None:
+        """
+        It has ended, or somebody types.
+        """
+        try:
+            ended = not os.read(0, 4096)
+        except BlockingIOError:
+            return None
+        return ConnectionDone() if ended else None
+
+    def connectionLost(self, reason: Failure) -> None:
         """
         It has ended.
         """
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
         if self._reactor.running:
             self._reactor.stop()
 
 
 class _Handing:
     """
-    A reactor that hands a device's descriptor to each process it starts.
+    A reactor that hands a device's descriptor to each process it starts. A queue without a process gets nothing: what
+    would be in it goes to the others.
     """
 
     def __init__(self, reactor: Any, devices: dict[str, LinuxDevice]) -> None:
@@ -99,5 +122,18 @@ class _Handing:
         """
         See C{IReactorProcess.spawnProcess}.
         """
-        childFDs = {0: "w", 1: "r", 2: "r", DESCRIPTOR: self.devices[proto.name].fileno()}
-        return self._reactor.spawnProcess(proto, *arguments, **keywords, childFDs=childFDs)
+        device = self.devices[proto.name]
+        processEnded = proto.processEnded
+
+        def ended(reason: Failure) -> None:
+            with suppress(OSError):
+                device.setQueue(False)
+            processEnded(reason)
+
+        proto.processEnded = ended
+        childFDs = {0: "w", 1: "r", 2: "r", DESCRIPTOR: device.fileno()}
+        process = self._reactor.spawnProcess(proto, *arguments, **keywords, childFDs=childFDs)
+        # Once it is there. It was detached by whoever opened it, or when the one before ended.
+        with suppress(OSError):
+            device.setQueue(True)
+        return process

@@ -19,7 +19,7 @@ from txtuntap.wire import udp as wire
 from txtuntap.wire.address import addressText, packAddress
 from txtuntap.wire.checksum import FOLD_FROM, fold
 from txtuntap.wire.icmp import Quote
-from txtuntap.wire.offload import UDP, Offload
+from txtuntap.wire.offload import MAX_DATAGRAMS, UDP, Offload
 from txtuntap.wire.udp import CHECKSUM_OFFSET, UDPHeader
 
 __all__ = ["Peer", "RawUDPProtocol", "UDPHeader", "UDPTransport"]
@@ -192,11 +192,14 @@ class RawUDPProtocol(Layer):
             packet.end = start + length
         offload = packet.offload
         if offload is not None:
-            # The checksum was verified, or nobody has made one yet.
+            # Many in one; or one whose checksum nobody has made yet, though another than that of UDP.
             if offload.isSuperpacket or (
                 offload.isOpen and (offload.checksumStart != start or offload.checksumOffset != CHECKSUM_OFFSET)
             ):
                 return self._unfinished(packet, key, offload)
+            if not offload.isVouched:
+                offload = None
+        if offload is not None:
             if not check and span == 40 and self._verify and not offload.isOpen:
                 return self.dropped(packet, "inErrors")
         elif check:
@@ -331,7 +334,16 @@ class RawUDPProtocol(Layer):
         the one; for all else, each of them is made as it would be on the wire.
         """
         start = packet.start
-        if offload.type == UDP and offload.size and offload.checksumStart == start:
+        payload = packet.end - start - 8
+        if (
+            offload.type == UDP
+            and offload.isOpen
+            and offload.checksumStart == start
+            and offload.checksumOffset == CHECKSUM_OFFSET
+            and 0 < offload.size <= payload <= offload.size * MAX_DATAGRAMS
+            and offload.headerLength <= packet.end == len(packet.data)
+        ):
+            # A port has looked at this already; others need not have.
             flow = self._flows.get(key) or self._newFlow(packet, key)
             if flow is not None and flow.transport is not None and flow.transport.takes(flow):
                 if not flow.isWayOf(packet):

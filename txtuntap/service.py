@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import Service
+from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.protocol import DatagramProtocol
@@ -51,7 +51,7 @@ class HostService(Service):
         settings: InterfaceSettings | None = None,
         undo: bool = False,
         reactor: Any = None,
-        queues: Sequence[LinuxDevice] = (),
+        queues: Callable[[str], Sequence[LinuxDevice]] | None = None,
         command: Sequence[str] = (),
         offload: bool | None = None,
     ) -> None:
@@ -60,8 +60,8 @@ class HostService(Service):
         @param protocols: UDP ports, and the protocol on each.
         @param settings: what the kernel's end is to be; L{None}: it is left as it is, or is a helper's to set.
         @param undo: whether to take away what was set, on a device that stays, when the service stops.
-        @param queues: the same device once more for each of other processes, which run C{command}: see
-            L{txtuntap.queues}.
+        @param queues: makes, with the name of the device that was opened, the same once more for each of other
+            processes, which run C{command}: see L{txtuntap.queues}.
         @param offload: whether packets come and go as few large ones: see L{TuntapPort}.
         """
         if reactor is None:
@@ -80,9 +80,11 @@ class HostService(Service):
         for number, proto in protocols:
             host.listenUDP(number, proto)
         self._device = device
-        self._queues = queues
+        self._makeQueues = queues
+        self._command = command
+        self._queues: Sequence[LinuxDevice] = ()
+        self._processes: IService | None = None
         self._offload = offload
-        self._processes = queueProcesses(queues, command, reactor) if queues else None
         top = host.ethernet if device.mode == TAP else host.ip
         self.port = TuntapPort(device.name, top, reactor=reactor, device=device, monitor=self._monitor, offload=offload)
 
@@ -93,8 +95,7 @@ class HostService(Service):
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
             self.port.startListening()
-            for queue in self._queues:
-                queue.open(self._offload)
+            self._openQueues()
             self._configure()
             # Who has dropped privileges cannot enter another network namespace any more.
             self._monitor.open()
@@ -133,6 +134,16 @@ class HostService(Service):
         # Once privileges are dropped, there is no way to.
         undone.addErrback(lambda reason: self._log.warn("Left as it is: {reason}", reason=reason.value))
         return undone.addCallback(lambda _: self.port.stopListening())
+
+    def _openQueues(self) -> None:
+        """
+        Open those of other processes.
+        """
+        if self._makeQueues is not None:
+            self._queues = self._makeQueues(self._device.name)
+            for queue in self._queues:
+                queue.open(self._offload)
+            self._processes = queueProcesses(self._queues, self._command, self._reactor)
 
     def _configure(self) -> None:
         """
@@ -194,7 +205,7 @@ def makeService(options: Options) -> Service:
     if asked["queue"] is not None:
         stopWithParent(reactor)
         return HostService(asked["device"], host, asked["protocols"], offload=offload)
-    queues = [asked.makeDevice() for _ in range(1, asked["queues"])]
+    queues = asked.makeQueues if asked["queues"] > 1 else None
     command = [
         sys.executable,
         "-m",

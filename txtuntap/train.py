@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from txtuntap.udpheaders import UDPHeaders, openBehind
+from txtuntap.interfaces import IBatchTransport, IIPTransport
+from txtuntap.routing import Route
+from txtuntap.udpheaders import OPEN, UDPHeaders, openBehind
 from txtuntap.wire import udp
 from txtuntap.wire.offload import MAX_DATAGRAMS
 
 
 class Train:
     """
-    Datagrams of one size from one port to another. In the same turn of the reactor, it may be used again once it has
-    left.
+    Datagrams of one size from one port to another, by one route. In the same turn of the reactor, it may be used again
+    once it has left.
 
     @ivar addr: what the application wrote them to.
     @ivar size: octets in each of them; -1 while none waits.
@@ -27,46 +29,83 @@ class Train:
     @ivar datagrams: their payloads.
     """
 
-    __slots__ = ("_headers", "_size", "_turn", "addr", "datagrams", "most", "size")
+    __slots__ = (
+        "_headers",
+        "_ip",
+        "_port",
+        "_ports",
+        "_route",
+        "_size",
+        "_turn",
+        "_way",
+        "addr",
+        "datagrams",
+        "most",
+        "size",
+    )
 
-    def __init__(self, headers: UDPHeaders, addr: Any, size: int) -> None:
+    def __init__(
+        self,
+        ip: IIPTransport,
+        port: IBatchTransport,
+        route: Route,
+        ports: tuple[int, int],
+        way: bytes,
+        addr: Any,
+        first: bytes,
+    ) -> None:
         """
-        @param size: octets in each datagram, more than none.
+        @param port: which it waits on.
+        @param ports: of UDP: where the datagrams come from and go to.
+        @param way: as L{IBatchTransport.collects} has it.
+        @param first: the first of them, not empty.
         """
         self.addr = addr
         self.size = -1
-        self.most = min(MAX_DATAGRAMS, udp.MAX_PAYLOAD[4] // size)
+        self.most = min(MAX_DATAGRAMS, udp.MAX_PAYLOAD[4] // len(first))
         self.datagrams: list[bytes] = []
-        self._headers = headers
-        self._size = size
-        self._turn = headers.port.turn
+        self._size = len(first)
+        self._ip = ip
+        self._port = port
+        self._ports = ports
+        self._route = route
+        self._way = way
+        self._turn = port.turn
+        # For one datagram alone they are not worth making.
+        self._headers: UDPHeaders | None = None
+        self._begin(first)
 
-    def begin(self, datagram: bytes) -> None:
+    def _begin(self, datagram: bytes) -> None:
         """
-        Wait, with a first datagram of C{size}. What waits before leaves.
+        Wait, after what waits before has left.
         """
-        self._headers.port.hold(self)
+        self._port.hold(self)
         self.datagrams = [datagram]
         self.size = self._size
-        if self.most == 1:
-            self.end()
 
-    def add(self, datagram: bytes) -> bool:
+    def add(self, data: bytes) -> bool:
         """
         Have one more, if it is of the kind.
         """
+        datagram = bytes(data)
         length = len(datagram)
         if self.size > 0:
             if not 0 < length <= self.size:
                 return False
-            self.datagrams.append(bytes(datagram))
-            if length < self.size or len(self.datagrams) == self.most:
+            self.datagrams.append(datagram)
+            if length < self.size or len(self.datagrams) >= self.most:
                 self.end()
             return True
-        port = self._headers.port
-        if length != self._size or self._turn != port.turn or not port.collects(self._headers.way):
+        headers = self._headers
+        if (
+            headers is None
+            or length != self._size
+            or self._turn != self._port.turn
+            or not headers.fit(length)
+            or not self._port.collects(self._way)
+        ):
             return False
-        self.begin(bytes(datagram))
+        self._begin(datagram)
         return True
 
     def end(self) -> None:
@@ -74,7 +113,7 @@ class Train:
         Have no more, and leave, if any waits.
         """
         if self.size > 0:
-            self._headers.port.release()
+            self._port.release()
 
     def leave(self) -> None:
         """
@@ -82,8 +121,15 @@ class Train:
         """
         self.size = -1
         datagrams, self.datagrams = self.datagrams, []
-        headers = self._headers
         count = len(datagrams)
+        if count > 1 and self._headers is None:
+            self._headers = UDPHeaders(self._ip, self._port, self._route, self._ports)
+        headers = self._headers
+        if headers is None or not headers.usable:
+            for datagram in datagrams:
+                header = udp.packOpenHeader(self._route.source, self._route.dest, *self._ports, len(datagram))
+                self._ip.output(self._route, udp.PROTOCOL, [header, datagram], offload=OPEN)
+            return
         length = self._size * (count - 1) + len(datagrams[-1])
         offload = openBehind(headers.before, self._size if count > 1 else 0)
         headers.port.writePacket([headers.pack(length), *datagrams], offload)

@@ -197,7 +197,7 @@ class TuntapPort(abstract.FileDescriptor):
         # While many datagrams in one are being delivered, answers to them are collected.
         self._answering = False
         # The way that the latest datagram of this turn went.
-        self._lately = b""
+        self._latestWay = b""
         self._train: Train | None = None
         self._batches: set[_Batch] = set()
         self._turnEnd: IDelayedCall | None = None
@@ -297,6 +297,7 @@ class TuntapPort(abstract.FileDescriptor):
             self._log.info("{prefix} stopped on {interface}", prefix=self.logstr, interface=self.device.name)
         else:
             self._log.error("{prefix}: {reason}", prefix=self.logstr, reason=reason.getErrorMessage())
+        self._turnEnds()
         # Not FileDescriptor's own: it has writing to stop, which a reactor without descriptors knows nothing of.
         self.stopReading()
         self.disconnected = 1
@@ -401,26 +402,28 @@ class TuntapPort(abstract.FileDescriptor):
         maxThroughput = self.maxThroughput
         takesOffload = self._takesOffload
         now = self.reactor.seconds()
-        reads = octets = cut = 0
+        packets = octets = 0
         self._reading = True
         self.turn += 1
-        self._lately = b""
+        self._latestWay = b""
         try:
-            while reads < maxPackets and octets < maxThroughput and not self.disconnecting:
+            while packets < maxPackets and octets < maxThroughput and not self.disconnecting:
                 packet = receive(maxPacketSize)
                 if packet is None:
                     break
-                reads += 1
                 length = packet.end - packet.start
-                octets += length
                 packet.port = self
                 packet.time = now
                 offload = packet.offload
                 if offload is not None and (
                     offload.isSuperpacket or packet.end < offload.least or length > maxPacketSize or not takesOffload
                 ):
-                    cut += self._offloadReceived(packet, offload) - 1
+                    count, length = self._offloadReceived(packet, offload)
+                    packets += count
+                    octets += length
                     continue
+                packets += 1
+                octets += length
                 try:
                     deliver(packet)
                 except Exception:
@@ -430,45 +433,44 @@ class TuntapPort(abstract.FileDescriptor):
                 return self._lost(e)
             raise
         finally:
-            self._reading = False
-            if not self._batches:
-                self.release()
-            self.counters["inPackets"] += reads + cut
+            self.counters["inPackets"] += packets
             self.counters["inOctets"] += octets
+            self._reading = False
+            # Also of a batch that was left open.
+            self._turnEnds()
         return None
 
-    def _offloadReceived(self, packet: Packet, offload: Offload) -> int:
+    def _offloadReceived(self, packet: Packet, offload: Offload) -> tuple[int, int]:
         """
         A packet has come that cannot go up as it is, or not without a look at it: it is many in one, or too long, or
         the protocol takes none that is not finished.
 
-        @return: how many packets it is.
+        @return: how many packets it is, and how many octets these have.
         """
-        headers = offload.checksumStart - packet.start
-        count = 1
-        longest = len(packet)
+        count, octets = 1, len(packet)
+        longest = octets
         if offload.isSuperpacket:
             packet.network = networkStart(packet.data, packet.start) if self.ethernet else packet.start
         wrong = fault(packet.data, offload, packet.network or packet.start)
         if wrong is not None:
             self.counters[wrong] += 1
-            return 1
+            return count, octets
         if offload.isSuperpacket:
             self.counters["inSuperpackets"] += 1
-            count = segments(len(packet.data), offload)
-            longest = headers + _LONGEST_HEADER + offload.size
+            count, octets = segments(len(packet.data), offload, packet.start)
+            longest = offload.checksumStart - packet.start + _LONGEST_HEADER + offload.size
         if self._takesOffload and longest <= self.maxPacketSize:
             before, self._answering = self._answering, offload.isSuperpacket
             self._deliver(packet)
             self._answering = before
-            return count
+            return count, octets
         for each in packet.finished():
             if len(each) > self.maxPacketSize:
                 each.partial = True
                 each.end = each.start + self.maxPacketSize
                 each.data = each.data[: each.end]
             self._deliver(each)
-        return count
+        return count, octets
 
     def _deliver(self, packet: Packet) -> None:
         try:
@@ -539,19 +541,18 @@ class TuntapPort(abstract.FileDescriptor):
         if offload is not None and offload.features & ~self.device.offloads:
             return self._writeFinished(b"".join(buffers), offload)
         if not self.connected:
-            counters["outDiscards"] += _packets(sum(map(len, buffers)), offload)
+            counters["outDiscards"] += _packets(sum(map(len, buffers)), offload)[0]
             return
         try:
             octets = self.device.send(buffers) if offload is None else self.device.send(buffers, offload)
         except OSError as e:
-            counters[_OUT_COUNTERS.get(e.errno or 0, "outErrors")] += _packets(sum(map(len, buffers)), offload)
+            counters[_OUT_COUNTERS.get(e.errno or 0, "outErrors")] += _packets(sum(map(len, buffers)), offload)[0]
             return
+        count, octets = _packets(octets, offload)
+        counters["outPackets"] += count
         counters["outOctets"] += octets
-        if offload is not None and offload.isSuperpacket:
+        if count > 1:
             counters["outSuperpackets"] += 1
-            counters["outPackets"] += segments(octets, offload)
-        else:
-            counters["outPackets"] += 1
 
     def _writeFinished(self, data: bytes, offload: Offload) -> None:
         network = networkStart(data) if self.ethernet else 0
@@ -576,7 +577,7 @@ class TuntapPort(abstract.FileDescriptor):
             return True
         if not self._reading:
             return False
-        before, self._lately = self._lately, way
+        before, self._latestWay = self._latestWay, way
         return before == way
 
     def hold(self, train: Train) -> None:
@@ -609,17 +610,22 @@ class TuntapPort(abstract.FileDescriptor):
         It has been left.
         """
         self._batches.discard(batch)
-        if not self._batches:
-            if not self._reading:
-                self.release()
-            if self._turnEnd is not None:
-                self._turnEnd.cancel()
-                self._turnEnd = None
+        if not self._batches and not self._reading:
+            self._turnEnds()
 
     def _turnEnds(self) -> None:
-        self._turnEnd = None
+        """
+        Nothing waits for a later turn.
+        """
         self._batches.clear()
-        self.release()
+        if self._turnEnd is not None:
+            if self._turnEnd.active():
+                self._turnEnd.cancel()
+            self._turnEnd = None
+        try:
+            self.release()
+        except Exception:
+            self._failures.failed(self.reactor.seconds(), "write")
 
     def write(self, data: bytes) -> int | None:  # type: ignore[override]
         """
@@ -676,11 +682,11 @@ class _Batch:
         self._port.batchEnds(self)
 
 
-def _packets(octets: int, offload: Offload | None) -> int:
+def _packets(octets: int, offload: Offload | None) -> tuple[int, int]:
     """
-    How many packets something written stands for.
+    How many packets something written stands for, and how many octets these have.
     """
-    return segments(octets, offload) if offload is not None and offload.size else 1
+    return segments(octets, offload) if offload is not None and offload.size else (1, octets)
 
 
 def _stackOn(proto: Any) -> tuple[Any, int]:

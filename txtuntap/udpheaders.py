@@ -42,6 +42,7 @@ class UDPHeaders:
     @ivar port: the transport that takes them. (One without USO is an L{IPacketTransport} only.)
     @ivar way: as L{IBatchTransport.collects} has it.
     @ivar before: how many octets there are before the UDP header.
+    @ivar usable: whether they are the same for one datagram after another: not where routers may take these apart.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class UDPHeaders:
         "_sum",
         "before",
         "port",
+        "usable",
         "way",
     )
 
@@ -80,9 +82,9 @@ class UDPHeaders:
             network = data[at - 2 : at] + data[at + 2 : at + 8] + data[at + 10 : before]
             self._sum = onesSum(network) + ipv4.HEADER_LENGTH + udp.HEADER_LENGTH
             # A datagram that may be taken apart has an identification of its own.
-            if not data[at + 4] & 0x40:
-                self._room = -1
+            self.usable = bool(data[at + 4] & 0x40)
         else:
+            self.usable = True
             at = before - ipv6.HEADER_LENGTH + 4
             self._sum = -1
         self._first = data[:at]
@@ -98,7 +100,9 @@ class UDPHeaders:
         Whether they are still what they were, and a datagram with so many octets needs no others.
         """
         room = self._ip.room(self._route)
-        return room == self._room and length + udp.HEADER_LENGTH <= room and self._ip.port(self._route) is self.port
+        if room != self._room or length + udp.HEADER_LENGTH > room:
+            return False
+        return self.usable and self._ip.port(self._route) is self.port
 
     def pack(self, length: int) -> bytes:
         """

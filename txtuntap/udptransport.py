@@ -67,8 +67,6 @@ class Flow:
     @ivar transports: of the protocols that get them.
     @ivar transport: the one of C{transports}, if it is one.
     @ivar headers: a packet with the headers, and no more, of the first datagram that came the way the latest came.
-    @ivar answered: whether something was written back that way.
-    @ivar answerHeaders: those of what is, once they are known.
     @ivar port: by which port that way comes; C{ethernet} and C{linkSource}: by which layer and from which station.
     """
 
@@ -101,8 +99,8 @@ class Flow:
         self.ethernet = packet.ethernet
         self.linkSource = packet.linkSource
         self._route: Route | None = None
-        self.answered = False
-        self.answerHeaders: UDPHeaders | None = None
+        for transport in self.transports:
+            transport.wayChanged()
 
     def isWayOf(self, packet: Packet) -> bool:
         """
@@ -167,6 +165,9 @@ class UDPTransport(MulticastTransport):
         self._rest: Iterator[bytes] = iter(())
         self._pieces: list[Packet] = []
         self.train: Train | None = None
+        # The flow that was answered last, and the headers of what is, once it was answered twice.
+        self._answered: Flow | None = None
+        self._answerHeaders: UDPHeaders | None = None
         self.listening = True
         self.shared = False
         self.failures = udp.failuresOf(protocol)
@@ -199,7 +200,8 @@ class UDPTransport(MulticastTransport):
         if current is None or current.offload is None:
             return current
         if not current.offload.isSuperpacket:
-            return current.finished()[0]
+            self.current = current.finished()[0]
+            return self.current
         if not self._pieces:
             self._pieces = current.finished()
         return self._pieces[-1 - length_hint(self._rest)]
@@ -248,10 +250,16 @@ class UDPTransport(MulticastTransport):
                 except Exception:
                     self.failures.failed(packet.time, "datagramReceived")
                 if self.latest is not flow and not (self.listening and self.takes(flow)):
-                    # It has stopped, or has connected to somebody else.
+                    # It has stopped, or has connected to somebody else: the rest may be another's.
+                    rest = packet.finished()[-1 - length_hint(self._rest) :][1:]
                     break
+            else:
+                rest = []
         finally:
             self.current, self._rest, self._pieces = before
+        for each in rest:
+            each.start = each.transport
+            self._udp.packetReceived(each)
 
     def refused(self, peer: tuple[str, int]) -> None:
         """
@@ -287,18 +295,25 @@ class UDPTransport(MulticastTransport):
                 if len(datagrams) == train.most:
                     train.end()
                 return
-            if addr == train.addr and train.add(packet):
+            # A peer's address is more than what it is equal to: it knows the way.
+            if (addr is train.addr or (addr == train.addr and type(addr) is tuple is type(train.addr))) and train.add(
+                packet
+            ):
                 return
-        if type(addr) is Peer and self._connected is None:
-            flow = self._flows.get(addr)
-            if flow is not None and flow.answerHeaders is not None and type(packet) is bytes:
-                headers = flow.answerHeaders
-                if self.current is not None and headers.fit(len(packet)):
-                    port = headers.port
-                    waits = port.offloads & USO and port.collects(headers.way)
-                    return self._send(headers, packet, addr, bool(packet and waits))
-                flow.answerHeaders = None
-        self._write(packet, addr)
+        headers = self._answerHeaders
+        if (
+            headers is not None
+            and type(addr) is Peer
+            and self._flows.get(addr) is self._answered
+            and self.current is not None
+            and type(packet) is bytes
+            and headers.fit(len(packet))
+            and not (headers.port.offloads & USO and headers.port.collects(headers.way))
+        ):
+            self._udp.wrote(headers.way, self.current.time)
+            headers.port.writePacket([headers.pack(len(packet)), packet], openBehind(headers.before))
+        else:
+            self._write(packet, addr)
 
     def _write(self, packet: bytes, addr: tuple[str, int] | None) -> None:
         if self._connected is not None:
@@ -338,49 +353,46 @@ class UDPTransport(MulticastTransport):
             if ip is not None:
                 route = ip.route(dest, source if any(source) else None)
             limit = wire.MAX_PAYLOAD[len(dest)]
-        if len(packet) > limit:
-            raise MessageLengthError(f"{len(packet)} octets are more than the {limit} of a UDP datagram")
+        payload = bytes(packet)
+        if len(payload) > limit:
+            raise MessageLengthError(f"{len(payload)} octets are more than the {limit} of a UDP datagram")
         if ip is None or route is None:
             self._udp.counters["outDiscards"] += 1
             return
-        payload = bytes(packet)
         below = None if toGroup else ip.port(route)
-        if below is not None and below.offloads & CSUM:
+        isOpen = below is not None and below.offloads & CSUM
+        if isOpen:
             header = wire.packOpenHeader(route.source, route.dest, localPort, port, len(payload))
-            way = route.source + route.dest + header[:4]
-            batching = cast(IBatchTransport, below)
-            waits = bool(payload and below.offloads & USO and batching.collects(way))
-            # Who has been answered once may well be again.
-            if waits or (flow is not None and flow.answered):
-                headers = UDPHeaders(ip, batching, route, (localPort, port))
-                if headers.fit(len(payload)):
-                    if flow is not None and self.current is not None:
-                        flow.answerHeaders = headers
-                    return self._send(headers, payload, written, waits)
-            if flow is not None:
-                flow.answered = True
-            self._udp.wrote(way, self._udp.now())
-            return ip.output(route, wire.PROTOCOL, [header, payload], offload=OPEN)
-        header = wire.packHeader(route.source, route.dest, localPort, port, payload)
-        self._udp.wrote(route.source + route.dest + header[:4], self._udp.now())
+        else:
+            header = wire.packHeader(route.source, route.dest, localPort, port, payload)
+        way = route.source + route.dest + header[:4]
+        self._udp.wrote(way, self._udp.now())
         if toGroup:
             self._outputToGroup(ip, route, [header, payload])
-        else:
+        elif not isOpen:
             ip.output(route, wire.PROTOCOL, [header, payload])
-
-    def _send(self, headers: UDPHeaders, payload: bytes, addr: Any, waits: bool) -> None:
-        """
-        Send a datagram with headers that are known, or let it wait for more of its kind.
-        """
-        # A packet has the time of the turn it came in.
-        current = self.current
-        self._udp.wrote(headers.way, self._udp.now() if current is None else current.time)
-        if waits:
-            train = Train(headers, addr, len(payload))
-            train.begin(payload)
+        elif self._waits(ip, cast(IBatchTransport, below), route, way, len(payload)):
+            train = Train(ip, cast(IBatchTransport, below), route, (localPort, port), way, written, payload)
             self.train = train
         else:
-            headers.port.writePacket([headers.pack(len(payload)), payload], openBehind(headers.before))
+            ip.output(route, wire.PROTOCOL, [header, payload], offload=OPEN)
+            if flow is not None and self.current is not None:
+                # Who was answered the last time, too, is likely to be the next time.
+                again, self._answered = self._answered is flow, flow
+                self._answerHeaders = (
+                    UDPHeaders(ip, cast(IBatchTransport, below), route, (localPort, port)) if again else None
+                )
+
+    def _waits(self, ip: IIPTransport, below: IBatchTransport, route: Route, way: bytes, length: int) -> bool:
+        """
+        Whether a datagram waits for more of its kind. Two of them have to fit into one, and each the link.
+        """
+        return (
+            0 < length <= wire.MAX_PAYLOAD[4] // 2
+            and bool(below.offloads & USO)
+            and below.collects(way)
+            and length + wire.HEADER_LENGTH <= ip.room(route)
+        )
 
     def batch(self) -> AbstractContextManager[None]:
         """
@@ -416,9 +428,7 @@ class UDPTransport(MulticastTransport):
         if self._connected is not None:
             raise RuntimeError("already connected, reconnecting is not currently supported")
         dest, port = self._parse(host, port)
-        if self.train is not None:
-            self.train.end()
-            self.train = None
+        self.wayChanged()
         self._connected = (addressText(dest), port)
         self.latest = None
 
@@ -472,10 +482,19 @@ class UDPTransport(MulticastTransport):
         """
         self._flows.clear()
         self.latest = None
+        self.wayChanged()
+
+    def wayChanged(self) -> None:
+        """
+        What is written next may go another way than what was.
+        """
         self.train = None
+        self._answered = None
+        self._answerHeaders = None
 
     def _remember(self, flow: Flow) -> None:
         self.latest = flow
+        self.train = None
         if self._flows.pop(flow.peer, None) is None and len(self._flows) >= MAX_PEERS:
             self._flows.popitem(last=False)
         self._flows[flow.peer] = flow

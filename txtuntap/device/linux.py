@@ -17,6 +17,8 @@ from zope.interface import implementer
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.advice import exists, explained
 from txtuntap.device.ioctl import (
+    IFF_ATTACH_QUEUE,
+    IFF_DETACH_QUEUE,
     IFF_MULTI_QUEUE,
     IFF_NAPI,
     IFF_NAPI_FRAGS,
@@ -38,6 +40,7 @@ from txtuntap.device.ioctl import (
     TUNSETOFFLOAD,
     TUNSETOWNER,
     TUNSETPERSIST,
+    TUNSETQUEUE,
     TUNSETSNDBUF,
     TUNSETVNETHDRSZ,
 )
@@ -470,6 +473,14 @@ class LinuxDevice:
         """
         self._set(TUNSETSNDBUF, struct.pack("i", octets))
 
+    def setQueue(self, attached: bool) -> None:
+        """
+        Of a device with C{multiQueue}: have packets go to this one's queue, or to those of others alone.
+
+        @raise OSError: as L{setPersistent}.
+        """
+        self._set(TUNSETQUEUE, _IFREQ.pack(b"", IFF_ATTACH_QUEUE if attached else IFF_DETACH_QUEUE))
+
     def _set(self, request: int, value: int | bytes) -> None:
         if self._fileno < 0:
             raise OSError(errno.EBADF, f"{self.name} is not open")
@@ -487,7 +498,9 @@ class LinuxDevice:
         """
         What a header of offload says, for packets with the device's headers in front.
         """
-        offload = behind(Offload.unpack(header), self._before) if any(header) else None
+        unpacked = Offload.unpack(header)
+        saysNothing = not unpacked.isVouched and not unpacked.isSuperpacket
+        offload = None if saysNothing else behind(unpacked, self._before)
         known = cast("dict[bytes, Offload | None]", self._offloadOf)
         if len(known) >= _MAX_HEADERS:
             known.clear()

@@ -146,7 +146,7 @@ class ICMPProtocol(Layer):
             return self.dropped(packet, "inDisbelieved")
         if tooBig:
             mtu = rest if packet.version == 6 else rest & 0xFFFF
-            if not self._ip.paths.learn(quote.dest, mtu, quote.length, self._clock.seconds()):
+            if not self._ip.pathNarrowed(quote.dest, mtu, quote.length, self._clock.seconds()):
                 return self.dropped(packet, "inDisbelieved")
             name = "inPktTooBigs"
         self.counters[name] += 1

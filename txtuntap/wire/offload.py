@@ -71,6 +71,7 @@ class Offload:
     @ivar checksumStart: what is summed begins here, and goes to the end of the packet.
     @ivar checksumOffset: from there to the checksum.
     @ivar isOpen: whether the checksum is.
+    @ivar isVouched: whether it is, or was verified: then there is nothing to verify.
     @ivar isSuperpacket: whether it is to be cut.
     @ivar least: how long a packet has to be to have that checksum in it.
     @ivar packed: the header.
@@ -84,6 +85,7 @@ class Offload:
     checksumStart: int = 0
     checksumOffset: int = 0
     isOpen: bool = field(init=False, repr=False, compare=False)
+    isVouched: bool = field(init=False, repr=False, compare=False)
     isSuperpacket: bool = field(init=False, repr=False, compare=False)
     least: int = field(init=False, repr=False, compare=False)
     packed: bytes = field(init=False, repr=False, compare=False)
@@ -92,6 +94,7 @@ class Offload:
     def __post_init__(self) -> None:
         isOpen = bool(self.flags & NEEDS_CHECKSUM)
         object.__setattr__(self, "isOpen", isOpen)
+        object.__setattr__(self, "isVouched", bool(self.flags & (NEEDS_CHECKSUM | DATA_VALID)))
         object.__setattr__(self, "isSuperpacket", self.type != NONE)
         object.__setattr__(self, "least", self.checksumStart + self.checksumOffset + 2 if isOpen else 0)
         fields = self.flags, self.type, self.headerLength, self.size, self.checksumStart, self.checksumOffset
@@ -159,7 +162,7 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
         or (kind == TCP6 and version != 6)
         or offload.checksumOffset != _CHECKSUM_OFFSET[udp.PROTOCOL if kind == UDP else _TCP]
         or not 0 < offload.size <= payload
-        or (kind == UDP and payload > offload.size * MAX_DATAGRAMS)
+        or (kind == UDP and (payload > offload.size * MAX_DATAGRAMS or _udpLength(packet, offload) != payload))
         or (kind != UDP and offload.size < MIN_TCP_SEGMENT)
     ):
         return "inOffloadErrors"
@@ -224,14 +227,16 @@ def networkStart(frame: bytes, start: int = 0) -> int:
     return at
 
 
-def segments(length: int, offload: Offload) -> int:
+def segments(length: int, offload: Offload, start: int = 0) -> tuple[int, int]:
     """
-    How many packets a superpacket stands for. (Of TCP, where its header has options, perhaps one less.)
+    How many packets a superpacket stands for, and how many octets these have together. (Of TCP, less by its options.)
 
     @param length: its octets, headers and all.
+    @param start: where in these it begins.
     """
-    header = udp.HEADER_LENGTH if offload.type == UDP else _TCP_HEADER_LENGTH
-    return max(1, -((offload.checksumStart + header - length) // offload.size))
+    header = offload.checksumStart + (udp.HEADER_LENGTH if offload.type == UDP else _TCP_HEADER_LENGTH)
+    count = max(1, -((header - length) // offload.size))
+    return count, length - start + (count - 1) * (header - start)
 
 
 def complete(packet: bytes, offload: Offload) -> bytes:
@@ -243,6 +248,14 @@ def complete(packet: bytes, offload: Offload) -> bytes:
     # What stands in the field, the sum of the pseudo-header, is summed with the rest.
     value = checksum(packet[start:]) or 0xFFFF
     return packet[:field] + value.to_bytes(2, "big") + packet[field + 2 :]
+
+
+def _udpLength(packet: bytes, offload: Offload) -> int:
+    """
+    What the UDP header says of its payload.
+    """
+    at = offload.checksumStart + 4
+    return int.from_bytes(packet[at : at + 2], "big") - udp.HEADER_LENGTH
 
 
 def _transport(packet: bytes, network: int) -> tuple[int, int]:
