@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing", "loopback", "pathmtu"},
     "rawudp": BASE | {"layer", "routing", "udptransport"},
     "udptransport": BASE | {"rawudp", "routing", "multicast", "train", "udpheaders"},
-    "train": BASE | {"udpheaders"},
+    "train": BASE | {"routing", "udpheaders"},
     "udpheaders": BASE | {"routing"},
     "multicast": BASE | {"rawudp", "routing"},
     "device": BASE,

@@ -199,6 +199,8 @@ class TuntapPort(abstract.FileDescriptor):
         # The way that the latest datagram of this turn went.
         self._latestWay = b""
         self._train: Train | None = None
+        # Whether the latest train was of one datagram.
+        self._leftAlone = False
         self._batches: set[_Batch] = set()
         self._turnEnd: IDelayedCall | None = None
         self._monitor = monitor
@@ -404,8 +406,7 @@ class TuntapPort(abstract.FileDescriptor):
         now = self.reactor.seconds()
         packets = octets = 0
         self._reading = True
-        self.turn += 1
-        self._latestWay = b""
+        self._turnBegins()
         try:
             while packets < maxPackets and octets < maxThroughput and not self.disconnecting:
                 packet = receive(maxPacketSize)
@@ -573,12 +574,11 @@ class TuntapPort(abstract.FileDescriptor):
         Whether a datagram may wait: see L{IBatchTransport.collects}. The first one of a turn does not, but for answers
         to many in one.
         """
-        if self._answering or self._batches:
-            return True
-        if not self._reading:
-            return False
         before, self._latestWay = self._latestWay, way
-        return before == way
+        if self._answering or self._batches:
+            # Where one leaves alone, others are likely to.
+            return before == way or not self._leftAlone
+        return before == way and self._reading
 
     def hold(self, train: Train) -> None:
         """
@@ -593,6 +593,7 @@ class TuntapPort(abstract.FileDescriptor):
         """
         train, self._train = self._train, None
         if train is not None:
+            self._leftAlone = len(train.datagrams) == 1
             train.leave()
 
     def batchBegins(self, batch: _Batch) -> None:
@@ -600,7 +601,7 @@ class TuntapPort(abstract.FileDescriptor):
         A L{batch} has been entered.
         """
         if not self._batches and not self._reading:
-            self.turn += 1
+            self._turnBegins()
             # A coroutine may wait within it. What it has written does not.
             self._turnEnd = self.reactor.callLater(0, self._turnEnds)
         self._batches.add(batch)
@@ -612,6 +613,11 @@ class TuntapPort(abstract.FileDescriptor):
         self._batches.discard(batch)
         if not self._batches and not self._reading:
             self._turnEnds()
+
+    def _turnBegins(self) -> None:
+        self.turn += 1
+        self._latestWay = b""
+        self._leftAlone = False
 
     def _turnEnds(self) -> None:
         """

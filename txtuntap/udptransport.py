@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 MAX_PEERS = 256
 
 
+_ports = struct.Struct("!HH").pack
+
+
 class Peer(tuple[str, int]):
     """
     The address C{(host, port)} of whoever sent a datagram, as the application gets it: an ordinary tuple that also
@@ -360,21 +363,19 @@ class UDPTransport(MulticastTransport):
             self._udp.counters["outDiscards"] += 1
             return
         below = None if toGroup else ip.port(route)
-        isOpen = below is not None and below.offloads & CSUM
-        if isOpen:
-            header = wire.packOpenHeader(route.source, route.dest, localPort, port, len(payload))
-        else:
-            header = wire.packHeader(route.source, route.dest, localPort, port, payload)
-        way = route.source + route.dest + header[:4]
+        way = route.source + route.dest + _ports(localPort, port)
         self._udp.wrote(way, self._udp.now())
-        if toGroup:
-            self._outputToGroup(ip, route, [header, payload])
-        elif not isOpen:
-            ip.output(route, wire.PROTOCOL, [header, payload])
+        if below is None or not below.offloads & CSUM:
+            header = wire.packHeader(route.source, route.dest, localPort, port, payload)
+            if toGroup:
+                self._outputToGroup(ip, route, [header, payload])
+            else:
+                ip.output(route, wire.PROTOCOL, [header, payload])
         elif self._waits(ip, cast(IBatchTransport, below), route, way, len(payload)):
             train = Train(ip, cast(IBatchTransport, below), route, (localPort, port), way, written, payload)
             self.train = train
         else:
+            header = wire.packOpenHeader(route.source, route.dest, localPort, port, len(payload))
             ip.output(route, wire.PROTOCOL, [header, payload], offload=OPEN)
             if flow is not None and self.current is not None:
                 # Who was answered the last time, too, is likely to be the next time.

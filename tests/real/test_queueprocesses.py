@@ -49,13 +49,21 @@ def running(tmp_path: Path, mode: str) -> Iterator[int]:
     process = twistd(*arguments, cwd=tmp_path)
     try:
         yield process.pid
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.wait()
     until(lambda: INTERFACE not in interfaces(), "the device to be gone")
+
+
+def flows(stack: ExitStack) -> Iterator[socket.socket]:
+    """
+    Sockets that ask, of both IP versions.
+    """
+    for number in range(FLOWS):
+        family, address = (socket.AF_INET, "10.9.0.2") if number % 2 else (socket.AF_INET6, "fd09::2")
+        asker = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        asker.connect((address, 7))
+        yield asker
 
 
 def answer(asker: socket.socket) -> int | None:
@@ -74,16 +82,15 @@ def answer(asker: socket.socket) -> int | None:
     return None
 
 
+def _lives(process: int | None) -> bool:
+    return Path(f"/proc/{process}").exists()
+
+
 @pytest.mark.parametrize("mode", ["tun", "tap"])
 def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with running(tmp_path, mode) as parent, ExitStack() as stack:
         until(lambda: "10.9.0.1" in ip("address"), "the interface")
-        askers = []
-        for number in range(FLOWS):
-            family, address = (socket.AF_INET, "10.9.0.2") if number % 2 else (socket.AF_INET6, "fd09::2")
-            asker = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-            asker.connect((address, 7))
-            askers.append(asker)
+        askers = list(flows(stack))
         first: list[int] = []
         for asker in askers:
             until(lambda: answer(asker), "an answer")  # noqa: B023
@@ -93,16 +100,46 @@ def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str)
         assert len(set(first)) == 3 and parent in first
         for _ in range(3):
             assert [answer(asker) for asker in askers] == first
-        # One that ends is started again, and has its queue again.
+        # One that ends is started again; until then, the others answer.
         victim = next(process for process in first if process != parent)
         os.kill(victim, signal.SIGKILL)
-        for asker, before in zip(askers, first, strict=True):
-            now = until(lambda: answer(asker), "an answer")  # noqa: B023
-            assert (now != before) == (before == victim)
-        # None outlives the one that has started them.
+        until(lambda: not _lives(victim), "it to end")
+        assert all(until(lambda: answer(asker), "an answer") != victim for asker in askers)  # noqa: B023
         others = set(first) - {parent, victim}
+
+        def answering() -> set[int]:
+            # Flows stay where they are; it is new ones that go to a new process.
+            with ExitStack() as stack:
+                return {process for asker in flows(stack) if (process := answer(asker)) is not None}
+
+        until(lambda: len(answering() - {parent, *others}) == 1, "another in its place")
+        others = answering() - {parent}
+        assert len(others) == 2 and victim not in others
+        # None outlives the one that has started them.
         os.kill(parent, signal.SIGKILL)
-        until(lambda: not any(Path(f"/proc/{process}").exists() for process in others), "the others to end")
+        until(lambda: not any(map(_lives, others)), "the others to end")
         until(lambda: INTERFACE not in interfaces(), "the device to be gone")
     log = (tmp_path / "twistd.log").read_text()
     assert "Traceback" not in log
+
+
+def test_anotherNameAndExclusive(namespace: Namespace, tmp_path: Path) -> None:
+    arguments = ["--tun", "tt%d", "--exclusive", "--queues", "2", "--address", "10.9.0.2/24", "--udp", "7=echo"]
+    process = twistd("-n", "--pidfile=", "tuntap", "host", *arguments, "--kernel-address", "10.9.0.1/24", cwd=tmp_path)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+            asker.settimeout(0.3)
+
+            def answered() -> bool:
+                with suppress(OSError):
+                    asker.connect(("10.9.0.2", 7))
+                    asker.send(b"hello")
+                    return asker.recv(100) == b"hello"
+                return False
+
+            until(answered, "an answer")
+        until(lambda: "queue 1" in (tmp_path / "twistd.log").read_text(), "the other process")
+        assert interfaces() == {INTERFACE}
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
