@@ -731,6 +731,15 @@ class DownTests(OffloadTestCase):
                 self.transport.write(bytes(1000), self.peer)
         self.assertEqual(len(self.device.sent), 3 + 6)
 
+    def test_aDestinationThatBecomesOurOwn(self) -> None:
+        with self.transport.batch():
+            for _ in range(3):
+                self.transport.write(b"hello", self.peer)
+            self._host.ip.addAddress(f"{PEER[4]}/24")
+        self.clock.advance(0)
+        self.assertEqual(self.device.sent, [])
+        self.assertEqual(self._host.udp.counters["noPorts"], 3)
+
     def test_datagramsOfOtherThanOctets(self) -> None:
         with self.transport.batch():
             for _ in range(3):

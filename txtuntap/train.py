@@ -122,7 +122,7 @@ class Train:
         self.size = -1
         datagrams, self.datagrams = self.datagrams, []
         count = len(datagrams)
-        if count > 1 and self._headers is None:
+        if count > 1 and self._headers is None and self._ip.port(self._route) is self._port:
             self._headers = UDPHeaders(self._ip, self._port, self._route, self._ports)
         headers = self._headers
         if headers is None or not headers.usable:
