@@ -86,13 +86,13 @@ class Echo(DatagramProtocol):
     """
 
     noisy = False
+    transport: Any
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """
         A datagram has come.
         """
-        transport: Any = self.transport
-        transport.write(datagram, addr)
+        self.transport.write(datagram, addr)
 
 
 class Writer(DatagramProtocol):

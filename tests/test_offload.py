@@ -736,8 +736,12 @@ class DownTests(OffloadTestCase):
             for _ in range(3):
                 self.transport.write(b"hello", self.peer)
             self._host.ip.addAddress(f"{PEER[4]}/24")
+            # These were written before.
+            self.assertEqual(self.payloads(), [b"hello"] * 3)
+            for _ in range(3):
+                self.transport.write(b"hello", self.peer)
         self.clock.advance(0)
-        self.assertEqual(self.device.sent, [])
+        self.assertEqual(len(self.device.sent), 3)
         self.assertEqual(self._host.udp.counters["noPorts"], 3)
 
     def test_datagramsOfOtherThanOctets(self) -> None:
@@ -864,6 +868,26 @@ class DownTests(OffloadTestCase):
         self._host.ip.addAddress(f"{PEER[4]}/24")
         self.deliver(question)
         self.assertEqual(len(self.device.sent), 5)
+
+    def test_superpacketsOfSeveralTurns(self) -> None:
+        self.proto.then = self.echo
+        pieces = [bytes([number]) * 500 for number in range(10)]
+        for turn in range(6):
+            self.device.sent.clear()
+            self.device.superpackets.clear()
+            if turn == 3:
+                self.device.mtu = 500
+            elif turn == 4:
+                self.device.mtu = 1500
+            self.deliver(many(4, *pieces))
+            if turn == 3:
+                self.assertEqual((len(self.device.sent), self.device.superpackets), (20, []))
+            else:
+                self.assertEqual(self.payloads(), pieces)
+                self.assertEqual(len(self.device.superpackets), 1)
+            # One on its own is not delayed for what came before.
+            self.deliver((udpPacket(PEER[4], OWN[4], 4000, 7, bytes(500)), None))
+            self.assertEqual(len(self.device.superpackets), turn != 3)
 
     def test_toOurselves(self) -> None:
         with self.transport.batch():

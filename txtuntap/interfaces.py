@@ -171,7 +171,9 @@ class IBatchTransport(IPacketTransport):
     USO among its C{offloads} provides this.
     """
 
-    turn: int = Attribute("Of what is read, or of a batch, another number each time: what waited is gone by then.")
+    turn: int = Attribute(
+        "Of what is read, of a batch, and after waysChanged, another number each time: what waited is gone by then."
+    )
 
     def batch() -> AbstractContextManager[None]:
         """
@@ -194,6 +196,11 @@ class IBatchTransport(IPacketTransport):
     def release() -> None:
         """
         Have what waits leave.
+        """
+
+    def waysChanged() -> None:
+        """
+        What was found out about ways in this turn may not hold any more. What waits was written before, and leaves.
         """
 
 

@@ -144,6 +144,7 @@ class IPOutput(Layer):
 
         @raise ValueError: it is no address that a host can have, or is ours already.
         """
+        self._waysChanged()
         interface = self._ours.add(address)
         self.own = self._ours
         if onLink and isinstance(self.routes, StaticRoutes) and interface.network not in self.routes:
@@ -160,6 +161,7 @@ class IPOutput(Layer):
         """
         if self.own is None:
             raise ValueError(f"{address!r} is no address of this host")
+        self._waysChanged()
         network = self.own.remove(address).network
         last = all(other.network != network for other in self.own.interfaces)
         if last and network in self._linkRoutes:
@@ -348,10 +350,13 @@ class IPOutput(Layer):
         """
         if not self.paths.learn(dest, mtu, length, now):
             return False
+        self._waysChanged()
+        return True
+
+    def _waysChanged(self) -> None:
         bottom = self.bottom
         if bottom is not None and bottom.offloads & USO:
-            cast(IBatchTransport, bottom).release()
-        return True
+            cast(IBatchTransport, bottom).waysChanged()
 
     def _mayBeTakenApart(self, mtu: int) -> bool:
         """

@@ -21,12 +21,13 @@ from txtuntap.wire.offload import MAX_DATAGRAMS
 class Train:
     """
     Datagrams of one size from one port to another, by one route. In the same turn of the reactor, it may be used again
-    once it has left.
+    once it has left: when something about ways changes, the transport calls it another turn.
 
     @ivar addr: what the application wrote them to.
     @ivar size: octets in each of them; -1 while none waits.
     @ivar most: how many there may be.
     @ivar datagrams: their payloads.
+    @ivar way: as L{IBatchTransport.collects} has it.
     """
 
     __slots__ = (
@@ -37,11 +38,11 @@ class Train:
         "_route",
         "_size",
         "_turn",
-        "_way",
         "addr",
         "datagrams",
         "most",
         "size",
+        "way",
     )
 
     def __init__(
@@ -57,7 +58,6 @@ class Train:
         """
         @param port: which it waits on.
         @param ports: of UDP: where the datagrams come from and go to.
-        @param way: as L{IBatchTransport.collects} has it.
         @param first: the first of them, not empty.
         """
         self.addr = addr
@@ -69,7 +69,7 @@ class Train:
         self._port = port
         self._ports = ports
         self._route = route
-        self._way = way
+        self.way = way
         self._turn = port.turn
         # For one datagram alone they are not worth making.
         self._headers: UDPHeaders | None = None
@@ -101,11 +101,26 @@ class Train:
             headers is None
             or length != self._size
             or self._turn != self._port.turn
-            or not headers.fit(length)
-            or not self._port.collects(self._way)
+            or not self._port.collects(self.way)
         ):
             return False
         self._begin(datagram)
+        return True
+
+    def again(self, datagram: bytes) -> bool:
+        """
+        In another turn, have the first of an answer to somebody who is answered the same way, or send it.
+
+        @return: whether it is of the kind, and the headers are what they were.
+        """
+        headers = self._headers
+        if self.size > 0 or headers is None or len(datagram) != self._size or not headers.fit(self._size):
+            return False
+        self._turn = self._port.turn
+        if self._port.collects(self.way):
+            self._begin(datagram)
+        else:
+            headers.port.writePacket([headers.pack(self._size), datagram], openBehind(headers.before))
         return True
 
     def end(self) -> None:

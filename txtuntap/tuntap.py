@@ -339,6 +339,7 @@ class TuntapPort(abstract.FileDescriptor):
         self.interface = os.fsencode(event.state.name)
         if event.kind == "MTU":
             self.device.mtu = event.state.mtu
+            self.waysChanged()
             self._tellProtocol("mtuChanged")
         elif event.kind == "up":
             self._tellProtocol("linkUp")
@@ -406,7 +407,9 @@ class TuntapPort(abstract.FileDescriptor):
         now = self.reactor.seconds()
         packets = octets = 0
         self._reading = True
-        self._turnBegins()
+        self.turn += 1
+        self._latestWay = b""
+        self._leftAlone = False
         try:
             while packets < maxPackets and octets < maxThroughput and not self.disconnecting:
                 packet = receive(maxPacketSize)
@@ -437,8 +440,9 @@ class TuntapPort(abstract.FileDescriptor):
             self.counters["inPackets"] += packets
             self.counters["inOctets"] += octets
             self._reading = False
-            # Also of a batch that was left open.
-            self._turnEnds()
+            if self._train is not None or self._batches:
+                # Also of a batch that was left open.
+                self._turnEnds()
         return None
 
     def _offloadReceived(self, packet: Packet, offload: Offload) -> tuple[int, int]:
@@ -462,7 +466,10 @@ class TuntapPort(abstract.FileDescriptor):
             longest = offload.checksumStart - packet.start + _LONGEST_HEADER + offload.size
         if self._takesOffload and longest <= self.maxPacketSize:
             before, self._answering = self._answering, offload.isSuperpacket
-            self._deliver(packet)
+            try:
+                self._receive(packet)
+            except Exception:
+                self._failures.failed(packet.time, "datagramReceived")
             self._answering = before
             return count, octets
         for each in packet.finished():
@@ -549,11 +556,13 @@ class TuntapPort(abstract.FileDescriptor):
         except OSError as e:
             counters[_OUT_COUNTERS.get(e.errno or 0, "outErrors")] += _packets(sum(map(len, buffers)), offload)[0]
             return
-        count, octets = _packets(octets, offload)
-        counters["outPackets"] += count
-        counters["outOctets"] += octets
-        if count > 1:
+        if offload is not None and offload.isSuperpacket:
+            count, octets = segments(octets, offload)
+            counters["outPackets"] += count
             counters["outSuperpackets"] += 1
+        else:
+            counters["outPackets"] += 1
+        counters["outOctets"] += octets
 
     def _writeFinished(self, data: bytes, offload: Offload) -> None:
         network = networkStart(data) if self.ethernet else 0
@@ -596,12 +605,21 @@ class TuntapPort(abstract.FileDescriptor):
             self._leftAlone = len(train.datagrams) == 1
             train.leave()
 
+    def waysChanged(self) -> None:
+        """
+        See L{IBatchTransport.waysChanged}.
+        """
+        self.release()
+        self.turn += 1
+
     def batchBegins(self, batch: _Batch) -> None:
         """
         A L{batch} has been entered.
         """
         if not self._batches and not self._reading:
-            self._turnBegins()
+            self.turn += 1
+            self._latestWay = b""
+            self._leftAlone = False
             # A coroutine may wait within it. What it has written does not.
             self._turnEnd = self.reactor.callLater(0, self._turnEnds)
         self._batches.add(batch)
@@ -613,11 +631,6 @@ class TuntapPort(abstract.FileDescriptor):
         self._batches.discard(batch)
         if not self._batches and not self._reading:
             self._turnEnds()
-
-    def _turnBegins(self) -> None:
-        self.turn += 1
-        self._latestWay = b""
-        self._leftAlone = False
 
     def _turnEnds(self) -> None:
         """

@@ -50,7 +50,9 @@ class UDPHeaders:
         "_ip",
         "_last",
         "_layout",
+        "_length",
         "_middle",
+        "_packed",
         "_pseudo",
         "_room",
         "_route",
@@ -91,6 +93,8 @@ class UDPHeaders:
         self._middle = data[at + 2 : at + 8] if self._sum >= 0 else data[at + 2 : before + 4]
         self._last = data[at + 10 : before + 4]
         self._pseudo = onesSum(route.source + route.dest) + udp.PROTOCOL + udp.HEADER_LENGTH
+        # Those of the latest length: the next is often the same.
+        self._length, self._packed = -1, b""
         self._layout = struct.Struct(
             f"!{at}sH6sH{len(self._last)}sHH" if self._sum >= 0 else f"!{at}sH{len(self._middle)}sHH"
         )
@@ -108,6 +112,13 @@ class UDPHeaders:
         """
         Those for a payload of C{length} octets.
         """
+        if length == self._length:
+            return self._packed
+        self._length = length
+        self._packed = self._pack(length)
+        return self._packed
+
+    def _pack(self, length: int) -> bytes:
         udpLength = length + udp.HEADER_LENGTH
         pseudo = (self._pseudo + length) % 0xFFFF
         if self._sum >= 0:

@@ -240,6 +240,7 @@ class UDPTransport(MulticastTransport):
 
         @param size: octets in each of them but the last.
         """
+        protocol = self.protocol
         peer = flow.peer
         before = self.current, self._rest, self._pieces
         self.current = packet
@@ -249,7 +250,7 @@ class UDPTransport(MulticastTransport):
         try:
             for datagram in self._rest:
                 try:
-                    self.protocol.datagramReceived(datagram, peer)
+                    protocol.datagramReceived(datagram, peer)
                 except Exception:
                     self.failures.failed(packet.time, "datagramReceived")
                 if self.latest is not flow and not (self.listening and self.takes(flow)):
@@ -299,10 +300,12 @@ class UDPTransport(MulticastTransport):
                     train.end()
                 return
             # A peer's address is more than what it is equal to: it knows the way.
-            if (addr is train.addr or (addr == train.addr and type(addr) is tuple is type(train.addr))) and train.add(
-                packet
-            ):
-                return
+            if addr is train.addr or (addr == train.addr and type(addr) is tuple is type(train.addr)):
+                if train.add(packet):
+                    return
+                if type(addr) is Peer and self.current is not None and train.again(bytes(packet)):
+                    self._udp.wrote(train.way, self.current.time)
+                    return
         headers = self._answerHeaders
         if (
             headers is not None

@@ -64,9 +64,6 @@ _OFFLOADS = CSUM | TSO4 | TSO6 | TSO_ECN | USO, CSUM | TSO4 | TSO6 | TSO_ECN
 #: The most octets in one packet: 64 KiB that IP has at most, and the headers before that, the device's own among them.
 _ROOM = 65600
 
-#: From more buffers on, the kernel gathers them faster than we do.
-_JOINED = 6
-
 _NOTHING_OPEN = bytes(HEADER_LENGTH)
 
 #: Headers of offload that are remembered, unpacked: a flow has two or three of them.
@@ -86,7 +83,6 @@ class RealSystem:
     open = staticmethod(os.open)
     read = staticmethod(os.read)
     write = staticmethod(os.write)
-    writev = staticmethod(os.writev)
     close = staticmethod(os.close)
     ioctl = staticmethod(fcntl.ioctl)
 
@@ -151,8 +147,6 @@ class LinuxDevice:
         self._offload: bool | None = False
         self._system: Any = RealSystem if system is None else system
         self._read = self._system.read
-        # Not every system that stands in for the real one has it.
-        self._writev = getattr(self._system, "writev", None)
         self._fileno = -1
         # Octets of headers of the device's own before each packet.
         self._before = _INFORMATION_LENGTH * protocolInformation
@@ -302,11 +296,10 @@ class LinuxDevice:
                 information = self._informationFor(buffers)
                 header = information if self._offloadOf is None else information + header
             buffers = [header, *buffers]
+        data = b"".join(buffers)
         while True:
             try:
-                if len(buffers) > _JOINED and self._writev is not None:
-                    return int(self._writev(self._fileno, buffers)) - before
-                return int(self._system.write(self._fileno, b"".join(buffers))) - before
+                return int(self._system.write(self._fileno, data)) - before
             except InterruptedError:
                 continue
 

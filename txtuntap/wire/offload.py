@@ -136,6 +136,8 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
         not known.
     """
     kind = offload.type & ~ECN
+    if kind == UDP and _isPlainUDP(packet, offload, network):
+        return None
     if kind not in (NONE, TCP4, TCP6, UDP) or (offload.type & ECN and kind not in (TCP4, TCP6)):
         return "inUnknownOffloads"
     isOpen = offload.isOpen
@@ -227,6 +229,7 @@ def networkStart(frame: bytes, start: int = 0) -> int:
     return at
 
 
+@lru_cache(1024)
 def segments(length: int, offload: Offload, start: int = 0) -> tuple[int, int]:
     """
     How many packets a superpacket stands for, and how many octets these have together. (Of TCP, less by its options.)
@@ -248,6 +251,33 @@ def complete(packet: bytes, offload: Offload) -> bytes:
     # What stands in the field, the sum of the pseudo-header, is summed with the rest.
     value = checksum(packet[start:]) or 0xFFFF
     return packet[:field] + value.to_bytes(2, "big") + packet[field + 2 :]
+
+
+def _isPlainUDP(packet: bytes, offload: Offload, network: int) -> bool:
+    """
+    Whether a superpacket is one of UDP without a L{fault}, and plainly so: over IPv4 without options, or over IPv6
+    without extension headers. (That is nearly all of them.)
+    """
+    end = len(packet)
+    start = offload.checksumStart
+    payload = end - start - udp.HEADER_LENGTH
+    if (
+        offload.type != UDP
+        or not offload.isOpen
+        or offload.checksumOffset != udp.CHECKSUM_OFFSET
+        or not 0 < offload.size <= payload <= offload.size * MAX_DATAGRAMS
+        or offload.headerLength > end
+        or int.from_bytes(packet[start + 4 : start + 6], "big") != end - start
+    ):
+        return False
+    if packet[network] == 0x45:
+        total, fragment, protocol = ipv4.ESSENTIALS.unpack_from(packet, network)
+        isWhole = total == end - network and not fragment & (ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK)
+        return isWhole and protocol == udp.PROTOCOL and start == network + ipv4.HEADER_LENGTH
+    if packet[network] >> 4 == 6 and start == network + ipv6.HEADER_LENGTH:
+        _, length, kind, _ = ipv6.HEADER.unpack_from(packet, network)
+        return bool(length == end - start and kind == udp.PROTOCOL)
+    return False
 
 
 def _udpLength(packet: bytes, offload: Offload) -> int:
