@@ -446,22 +446,24 @@ def _linkChange(state: InterfaceState, what: str, to: dict[str, Any], back: dict
 
 
 def _addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change]:
-    present = list(state.addresses)
+    # With the broadcast addresses of each, which others set as a matter of course: one counts where it is asked for.
+    present: dict[tuple[str, str], set[str | None]] = {}
+    for each in state.addresses:
+        present.setdefault(_ends(each), set()).add(each.broadcast)
     for address in settings.addresses:
-        if not any(_isSameAddress(address, each) for each in present):
+        broadcasts = present.setdefault(_ends(address), set())
+        if not broadcasts or address.broadcast not in (None, *broadcasts):
             fields = _addressFields(state.index, address)
             what = f"add the address {address} to {state.name}"
             yield _Change(what, new("address", what, **fields), delete("address", what, **fields))
-            present.append(address)
+            broadcasts.add(address.broadcast)
 
 
-def _isSameAddress(wanted: InterfaceAddress, present: InterfaceAddress) -> bool:
+def _ends(address: InterfaceAddress) -> tuple[str, str]:
     """
-    Whether C{present} is what is asked for. A broadcast address, which others set as a matter of course, counts only
-    where one is asked for.
+    An address with its prefix, and the other end's: its own, where there is none.
     """
-    one, other = ((each.interface, each.peer or str(each.interface.ip)) for each in (wanted, present))
-    return one == other and wanted.broadcast in (None, present.broadcast)
+    return address.address, address.peer or address.address.partition("/")[0]
 
 
 def _addressFields(index: int, address: InterfaceAddress) -> dict[str, Any]:
