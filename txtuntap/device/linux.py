@@ -61,8 +61,8 @@ _INFORMATION_LENGTH = 4
 #: All that is offloaded, and what kernels before 6.2 know of it.
 _OFFLOADS = CSUM | TSO4 | TSO6 | TSO_ECN | USO, CSUM | TSO4 | TSO6 | TSO_ECN
 
-#: The most octets in one packet: 64 KiB that IP has at most, and the headers before that, the device's own among them.
-_ROOM = 65600
+#: More than there are in any packet: 64 KiB that IP has at most, and the headers before that.
+_MOST = 65600
 
 _NOTHING_OPEN = bytes(HEADER_LENGTH)
 
@@ -254,35 +254,47 @@ class LinuxDevice:
         """
         Take the next packet: see L{IDevice.receive}.
         """
-        before = self._before
         offloadOf = self._offloadOf
+        if offloadOf is None or self._information or maxPacketSize > _MOST:
+            return self._receive(maxPacketSize)
+        try:
+            data = self._read(self._fileno, _MOST + HEADER_LENGTH)
+        except (BlockingIOError, InterruptedError):
+            return None
+        try:
+            offload = offloadOf[data[:HEADER_LENGTH]]
+        except KeyError:
+            if len(data) < HEADER_LENGTH:
+                return None
+            offload = self._unpack(data[:HEADER_LENGTH])
+        packet = Packet(data, HEADER_LENGTH)
+        packet.offload = offload
+        if offload is None and len(data) > maxPacketSize + HEADER_LENGTH:
+            _cut(packet, maxPacketSize)
+        return packet
+
+    def _receive(self, maxPacketSize: int) -> Packet | None:
+        """
+        As L{receive}, with whatever headers of the device's own.
+        """
+        before = self._before
         room = before + maxPacketSize
-        if offloadOf is not None and room < _ROOM:
-            room = _ROOM
+        if self._offloadOf is not None:
+            room = max(room, before + _MOST)
         try:
             # The kernel cuts what does not fit without a word: one octet more tells.
             data = self._read(self._fileno, room + 1)
         except (BlockingIOError, InterruptedError):
             return None
-        if not before:
-            if len(data) > maxPacketSize:
-                return Packet(data[:maxPacketSize], partial=True)
-            return Packet(data) if data else None
-        if len(data) < before:
+        if len(data) < (before or 1):
             return None
         packet = Packet(data, before)
-        if offloadOf is not None:
-            header = data[before - HEADER_LENGTH : before]
-            try:
-                packet.offload = offloadOf[header]
-            except KeyError:
-                packet.offload = self._unpack(header)
         if self._information:
             self._readInformation(packet)
-        if len(data) - before > maxPacketSize and packet.offload is None:
-            packet.partial = True
-            packet.data = data[: before + maxPacketSize]
-            packet.end = before + maxPacketSize
+        if self._offloadOf is not None:
+            packet.offload = self._unpack(data[before - HEADER_LENGTH : before])
+        if len(packet) > maxPacketSize and packet.offload is None:
+            _cut(packet, maxPacketSize)
         return packet
 
     def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
@@ -512,6 +524,12 @@ class LinuxDevice:
             # Without protocol information the kernel would say so; with it, it believes what it is told.
             raise OSError(errno.EINVAL, "that is no IP packet")
         return _FLAGS.pack(0) + (b"\x08\x00" if version == 4 else b"\x86\xdd")
+
+
+def _cut(packet: Packet, maxPacketSize: int) -> None:
+    packet.partial = True
+    packet.end = packet.start + maxPacketSize
+    packet.data = packet.data[: packet.end]
 
 
 def _linkSettings(name: str, mode: int) -> tuple[int, bytes | None]:
