@@ -344,7 +344,8 @@ class HostOptions(InterfaceOptions):
             # Of what the others have opened and set, this takes its part.
             for option in "netns", "node", "user", "group", "mtu", "txqueuelen", "lladdr", "queues":
                 self[option] = None
-            for option in "multi-queue", "exclusive", "persistent", "no-carrier", "down", "undo":
+            flags = "multi-queue", "exclusive", "persistent", "no-persistent", "carrier", "no-carrier", "down", "undo"
+            for option in flags:
                 self[option] = 0
             self["kernelAddresses"], self["kernelRoutes"], self["kernelNeighbours"] = [], [], {}
             self["descriptor"] = self["queue"]
