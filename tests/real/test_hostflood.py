@@ -4,6 +4,7 @@ Floods of what is of no use: a host goes on, says nothing, and its tables stay w
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -164,14 +165,12 @@ def _undisturbed(machine: Machine, size: int = 56) -> Iterator[None]:
     for address in "10.9.0.2", "fd09::2":
         assert ask(address, bytes(20000)) == bytes(20000)
     log = machine.log()
-    # Appending: the place that is written to is a ping's as well as ours.
-    with TemporaryFile("a+") as first, TemporaryFile("a+") as second:
+    with TemporaryFile() as first, TemporaryFile() as second:
         outputs = first, second
 
         def texts() -> list[str]:
-            for each in outputs:
-                each.seek(0)
-            return [each.read() for each in outputs]
+            # Without going there: the place that is written to is a ping's as well as ours.
+            return [os.pread(each.fileno(), 1 << 20, 0).decode() for each in outputs]
 
         pings = []
         for address, output in zip(("10.9.0.2", "fd09::2"), outputs, strict=True):
