@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -30,38 +30,35 @@ if TYPE_CHECKING:
     from txtuntap.device.configure import Configured
     from txtuntap.device.linux import LinuxDevice
 
-__all__ = ["HostService", "Options", "makeService"]
+__all__ = ["HostService", "InterfaceService", "Options", "makeService"]
 
 
-class HostService(Service):
+class InterfaceService(Service):
     """
-    A L{Host} on a TUN or TAP device, for as long as the service runs. On SIGUSR2 its counters go to the log.
+    A protocol on a TUN or TAP device, for as long as the service runs. On SIGUSR2 its counters go to the log.
 
-    @ivar host: the host.
     @ivar port: the L{TuntapPort}.
     """
+
+    #: What it is, for who reads the log when its interface has gone.
+    what = "A service"
 
     _log = Logger()
 
     def __init__(
         self,
         device: LinuxDevice,
-        host: Host,
-        protocols: Sequence[tuple[int, DatagramProtocol]] = (),
+        proto: Any,
         settings: InterfaceSettings | None = None,
         undo: bool = False,
         reactor: Any = None,
-        queues: Callable[[str], Sequence[LinuxDevice]] | None = None,
-        command: Sequence[str] = (),
         offload: bool | None = None,
     ) -> None:
         """
         @param device: the device, not open yet.
-        @param protocols: UDP ports, and the protocol on each.
+        @param proto: what goes on it: an C{IEthernetProtocol} on a tap, an C{IRawPacketProtocol} on a tun.
         @param settings: what the kernel's end is to be; L{None}: it is left as it is, or is a helper's to set.
         @param undo: whether to take away what was set, on a device that stays, when the service stops.
-        @param queues: makes, with the name of the device that was opened, the same once more for each of other
-            processes, which run C{command}: see L{txtuntap.queues}.
         @param offload: whether packets come and go as few large ones: see L{TuntapPort}.
         """
         if reactor is None:
@@ -76,17 +73,17 @@ class HostService(Service):
         self._undo = undo
         self._configured: Configured | None = None
         self._monitor = InterfaceMonitor(reactor, device.namespace)
-        self.host = host
-        for number, proto in protocols:
-            host.listenUDP(number, proto)
         self._device = device
-        self._makeQueues = queues
-        self._command = command
-        self._queues: Sequence[LinuxDevice] = ()
-        self._processes: IService | None = None
         self._offload = offload
-        top = host.ethernet if device.mode == TAP else host.ip
-        self.port = TuntapPort(device.name, top, reactor=reactor, device=device, monitor=self._monitor, offload=offload)
+        self.port = TuntapPort(
+            device.name, proto, reactor=reactor, device=device, monitor=self._monitor, offload=offload
+        )
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """
+        What SIGUSR2 has written to the log, by part.
+        """
+        return {"port": self.port.counters}
 
     def privilegedStartService(self) -> None:
         """
@@ -95,8 +92,9 @@ class HostService(Service):
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
             self.port.startListening()
-            self._openQueues()
-            self._configure()
+            self._opened()
+            if self._settings is not None:
+                self._configured = self._configureNow(self._device.name, self._settings, self._device)
             # Who has dropped privileges cannot enter another network namespace any more.
             self._monitor.open()
         except (CannotListenError, OSError, ValueError) as e:
@@ -111,8 +109,6 @@ class HostService(Service):
         if not self.port.connected:
             self.privilegedStartService()
         self.port.whenLost().addErrback(self._lost)
-        if self._processes is not None:
-            self._processes.startService()
         self._monitor.start().addErrback(lambda reason: self._log.failure("The interface cannot be watched", reason))
         if hasattr(signal, "SIGUSR2"):
             signal.signal(signal.SIGUSR2, self._signalled)
@@ -123,10 +119,6 @@ class HostService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._monitor.stop()
-        if self._processes is not None:
-            self._processes.stopService()
-        for queue in self._queues:
-            queue.close()
         configured, self._configured = self._configured, None
         if configured is None or not self._undo:
             return self.port.stopListening()
@@ -135,35 +127,96 @@ class HostService(Service):
         undone.addErrback(lambda reason: self._log.warn("Left as it is: {reason}", reason=reason.value))
         return undone.addCallback(lambda _: self.port.stopListening())
 
-    def _openQueues(self) -> None:
+    def _opened(self) -> None:
         """
-        Open those of other processes.
+        The device has been opened, and there is still the privilege to do more.
+        """
+
+    def _signalled(self, *ignored: object) -> None:
+        self._reactor.callFromThread(self._dump)
+
+    def _dump(self) -> None:
+        for part, counters in self.counters().items():
+            counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
+            self._log.info("{part}: {counts}", part=part, counts=counts or "nothing")
+
+    def _lost(self, reason: Failure) -> None:
+        if not reason.check(ConnectionDone):
+            self._log.critical(
+                "{reason} {what} without an interface has nothing to do: stopping.", reason=reason.value, what=self.what
+            )
+            self._reactor.stop()
+
+
+class HostService(InterfaceService):
+    """
+    A L{Host} on a TUN or TAP device.
+
+    @ivar host: the host.
+    """
+
+    what = "A host"
+
+    def __init__(
+        self,
+        device: LinuxDevice,
+        host: Host,
+        protocols: Sequence[tuple[int, DatagramProtocol]] = (),
+        settings: InterfaceSettings | None = None,
+        undo: bool = False,
+        reactor: Any = None,
+        queues: Callable[[str], Sequence[LinuxDevice]] | None = None,
+        command: Sequence[str] = (),
+        offload: bool | None = None,
+    ) -> None:
+        """
+        @param protocols: UDP ports, and the protocol on each.
+        @param queues: makes, with the name of the device that was opened, the same once more for each of other
+            processes, which run C{command}: see L{txtuntap.queues}.
+        """
+        top = host.ethernet if device.mode == TAP else host.ip
+        super().__init__(device, top, settings, undo, reactor, offload)
+        self.host = host
+        for number, proto in protocols:
+            host.listenUDP(number, proto)
+        self._makeQueues = queues
+        self._command = command
+        self._queues: Sequence[LinuxDevice] = ()
+        self._processes: IService | None = None
+
+    def startService(self) -> None:
+        """
+        Start the other processes, too.
+        """
+        super().startService()
+        if self._processes is not None:
+            self._processes.startService()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop them first.
+        """
+        if self._processes is not None:
+            self._processes.stopService()
+        for queue in self._queues:
+            queue.close()
+        return super().stopService()
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """
+        Those of the host, too.
+        """
+        return {**super().counters(), **self.host.counters}
+
+    def _opened(self) -> None:
+        """
+        Open the queues of other processes.
         """
         if self._makeQueues is not None:
             self._queues = self._makeQueues(self._device.name)
             for queue in self._queues:
                 queue.open(self._offload)
             self._processes = queueProcesses(self._queues, self._command, self._reactor)
-
-    def _configure(self) -> None:
-        """
-        Configure the kernel's end.
-        """
-        if self._settings is not None:
-            self._configured = self._configureNow(self._device.name, self._settings, self._device)
-
-    def _signalled(self, *ignored: object) -> None:
-        self._reactor.callFromThread(self._dump)
-
-    def _dump(self) -> None:
-        for part, counters in {"port": self.port.counters, **self.host.counters}.items():
-            counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
-            self._log.info("{part}: {counts}", part=part, counts=counts or "nothing")
-
-    def _lost(self, reason: Failure) -> None:
-        if not reason.check(ConnectionDone):
-            self._log.critical("{reason} A host without an interface has nothing to do: stopping.", reason=reason.value)
-            self._reactor.stop()
 
 
 def _showPlainly(error: Exception) -> None:
@@ -186,9 +239,13 @@ def makeService(options: Options) -> Service:
     """
     The service that the options ask for.
     """
+    assert options.subCommand is not None
+    return _SERVICES[options.subCommand](options.subOptions)
+
+
+def _hostService(asked: Any) -> Service:
     from twisted.internet import reactor
 
-    asked = options.subOptions
     host = Host(
         asked["addresses"],
         reactor,
@@ -218,3 +275,7 @@ def makeService(options: Options) -> Service:
         str(DESCRIPTOR),
     ]
     return HostService(asked["device"], host, asked["protocols"], settings, undo, None, queues, command, offload)
+
+
+#: By subcommand, what makes the service that its options ask for.
+_SERVICES: dict[str, Callable[[Any], Service]] = {"host": _hostService}

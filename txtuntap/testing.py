@@ -11,8 +11,8 @@ What an application's own tests use: devices in memory, and packets made to orde
 Several devices are L{join}ed to a network, on which stacks speak to each other.
 
 A L{MemoryDevice} needs nothing of a reactor but C{callLater}, so it works with a C{task.Clock} and a running reactor
-alike. L{MemoryIOSystem} and L{Tunnel} are one level lower, and named as in C{twisted.pair}: they stand in for the calls
-of the operating system (C{TuntapPort(..., system=system)}).
+alike; and with a L{SimulationClock}, for long simulations. L{MemoryIOSystem} and L{Tunnel} are one level lower, and
+named as in C{twisted.pair}: they stand in for the calls of the operating system (C{TuntapPort(..., system=system)}).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, TUN
 from txtuntap.device.ioctl import IFF_NO_PI, IFF_TAP, TUNSETIFF
 from txtuntap.device.memory import MemoryDevice
@@ -36,6 +37,7 @@ __all__ = [
     "TUN",
     "MemoryDevice",
     "MemoryIOSystem",
+    "SimulationClock",
     "Tunnel",
     "ethernetFrame",
     "ipPacket",

@@ -1,0 +1,49 @@
+"""
+Packets handed on from one transport to another: by a switch, a tunnel, a link.
+"""
+
+from __future__ import annotations
+
+from txtuntap.interfaces import IPacketTransport
+from txtuntap.packet import Packet
+from txtuntap.wire.offload import CSUM, TSO4, TSO6, TSO_ECN, USO, Offload, behind, fault, finish, networkStart
+
+#: All that can be left open in a packet: what who only hands it on can take.
+EVERYTHING = CSUM | TSO4 | TSO6 | TSO_ECN | USO
+
+
+def received(packet: Packet) -> tuple[memoryview, Offload | None]:
+    """
+    What came, from the layer's C{start} on, and what is open in it, at positions in that. Nothing is copied.
+    """
+    offload = packet.offload
+    if offload is not None:
+        # That a checksum was verified is nothing that anybody further on has to be told.
+        offload = behind(offload, -packet.start) if offload.isOpen else None
+    return memoryview(packet.data)[packet.start : packet.end], offload
+
+
+def forward(
+    transport: IPacketTransport, packet: bytes | memoryview, offload: Offload | None, ethernet: bool
+) -> str | None:
+    """
+    Write a packet. What is open in it and nothing that C{transport} takes is finished before.
+
+    @param packet: a frame, or an IP packet.
+    @param ethernet: whether it is a frame.
+
+    @return: L{None}; or the name to count it under, if what is said to be open cannot be, and nothing was written.
+    """
+    if offload is None:
+        transport.writePacket([packet])  # type: ignore[list-item]
+        return None
+    if not offload.features & ~getattr(transport, "offloads", 0):
+        transport.writePacket([packet], offload)  # type: ignore[list-item]
+        return None
+    data = bytes(packet)
+    network = networkStart(data) if ethernet else 0
+    wrong = fault(data, offload, network)
+    if wrong is None:
+        for each in finish(data, offload, network):
+            transport.writePacket([each])
+    return wrong

@@ -1,0 +1,185 @@
+"""
+A link between two protocols, in memory: what one of them sends, the other receives, in a turn of its own.
+
+    Link(host.ethernet, switch.addPort(), clock).start()
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from txtuntap.adapters import deviceReceiver
+from txtuntap.forwarding import EVERYTHING
+from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IRawPacketProtocol
+from txtuntap.layer import Layer, takesOffload
+from txtuntap.packet import Packet
+from txtuntap.wire.offload import Offload, networkStart
+
+#: How many packets wait at either end, as on a device (C{txqueuelen}).
+QUEUE_LENGTH = 1000
+
+
+class Link:
+    """
+    A cable between two protocols, each of which has one end of it for its port: two hosts; a host and a switch's port;
+    a tunnel and a switch's port; any of them with middleware around it.
+
+    @ivar ends: both L{LinkEnd}s: that of the first protocol, that of the second.
+    """
+
+    def __init__(self, one: Any, other: Any, clock: IReactorTime, mtu: int = 1500) -> None:
+        """
+        @param one: an C{IEthernetProtocol} or an C{IRawPacketProtocol}; and C{other} is what it is.
+        @param clock: an C{IReactorTime}; packets travel by its C{callLater}.
+        @param mtu: the most octets that IP may put into one packet.
+
+        @raise TypeError: they are not two of a kind.
+        """
+        for kind in IEthernetProtocol, IRawPacketProtocol:
+            if kind.providedBy(one) and kind.providedBy(other):
+                break
+        else:
+            raise TypeError(
+                f"a link is between two IEthernetProtocols or two IRawPacketProtocols, not {one!r} and {other!r}"
+            )
+        ethernet = kind is IEthernetProtocol
+        self.ends = LinkEnd(one, clock, mtu, ethernet), LinkEnd(other, clock, mtu, ethernet)
+        self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
+
+    def start(self) -> None:
+        """
+        Start both protocols.
+        """
+        self.ends[0].doStart()
+        try:
+            self.ends[1].doStart()
+        except BaseException:
+            self.ends[0].doStop()
+            raise
+
+    def stop(self) -> None:
+        """
+        Stop both protocols. What is under way is lost. Stopping twice is harmless.
+        """
+        for end in self.ends:
+            if end.numPorts:
+                end.doStop()
+
+
+@implementer(IBatchTransport)
+class LinkEnd(Layer):
+    """
+    One end of a L{Link}: the port of the protocol there.
+
+    Counters: C{outPackets}, C{outOctets}; C{outDiscards} (more wait than L{QUEUE_LENGTH}, or the link was not started).
+
+    @ivar protocol: the protocol.
+    @ivar mtu: the most octets that IP may put into one packet.
+    @ivar linkAddress: L{None}: a cable has no address.
+    @ivar offloads: what the protocol at the other end takes, or whoever it would have to be cut for.
+    @ivar turn: see L{IBatchTransport}: nothing ever waits here, where no system call is saved by that.
+    """
+
+    linkAddress = None
+    turn = 0
+    peer: LinkEnd
+
+    def __init__(self, proto: Any, clock: IReactorTime, mtu: int, ethernet: bool) -> None:
+        super().__init__()
+        self.protocol = proto
+        self.mtu = mtu
+        self._ethernet = ethernet
+        self._clock = clock
+        self._queue: deque[tuple[bytes, Offload | None]] = deque()
+        self._scheduled = False
+        self._receive = self._wayTo(proto, deviceReceiver)
+        self.offered = EVERYTHING if takesOffload(proto) else 0
+        self._attach(proto, self)
+
+    @property
+    def clock(self) -> IReactorTime:
+        """
+        What tells the time of packets.
+        """
+        return self._clock
+
+    @property
+    def offloads(self) -> int:
+        """
+        What may be left open.
+        """
+        return self.peer.offered
+
+    def doStop(self) -> None:
+        """
+        Stop the protocol, and lose what is under way to it.
+        """
+        super().doStop()
+        self._queue.clear()
+
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
+        """
+        Send one packet to the other end.
+        """
+        peer = self.peer
+        queue = peer._queue
+        if not self.numPorts or not peer.numPorts or len(queue) >= QUEUE_LENGTH:
+            self.counters["outDiscards"] += 1
+            return
+        data = b"".join(buffers)
+        self.counters["outPackets"] += 1
+        self.counters["outOctets"] += len(data)
+        queue.append((data, offload))
+        if not peer._scheduled:
+            peer._scheduled = True
+            self._clock.callLater(0, peer._deliver)
+
+    def _deliver(self) -> None:
+        self._scheduled = False
+        queue = self._queue
+        now = self._clock.seconds()
+        # What is sent meanwhile has its own turn.
+        for _ in range(len(queue)):
+            if not queue:
+                # It was stopped.
+                return
+            data, offload = queue.popleft()
+            packet = Packet(data, 0, self, now)
+            if offload is not None:
+                packet.offload = offload
+                packet.network = networkStart(data) if self._ethernet else 0
+            self._receive(packet)
+
+    def batch(self) -> AbstractContextManager[None]:
+        """
+        See L{IBatchTransport.batch}.
+        """
+        return nullcontext()
+
+    def collects(self, way: bytes) -> bool:
+        """
+        See L{IBatchTransport.collects}.
+        """
+        return False
+
+    def hold(self, train: Any) -> None:
+        """
+        See L{IBatchTransport.hold}: whoever asked whether it may does not come here.
+        """
+        train.leave()
+
+    def release(self) -> None:
+        """
+        See L{IBatchTransport.release}.
+        """
+
+    def waysChanged(self) -> None:
+        """
+        See L{IBatchTransport.waysChanged}.
+        """

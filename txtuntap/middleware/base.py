@@ -1,0 +1,192 @@
+"""
+What all middleware is: a protocol to the port below it, and a port to the protocol above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+from zope.interface import alsoProvides, implementer
+
+from txtuntap.adapters import deviceReceiver
+from txtuntap.interfaces import (
+    IBatchTransport,
+    IEthernetProtocol,
+    IPacketReceiver,
+    IPacketTransport,
+    IRawPacketProtocol,
+)
+from txtuntap.layer import Layer, takesOffload
+from txtuntap.packet import Packet
+from txtuntap.wire.offload import Offload, networkStart
+
+
+@implementer(IPacketReceiver, IBatchTransport)
+class Middleware(Layer):
+    """
+    Goes around a protocol, and lets everything through both ways. What does more overrides L{packetReceived} and
+    L{writePacket}.
+
+    A class with C{takesOffload = True} sees packets that are not finished as they are; any other sees them as they are
+    on the wire, since neither the port nor the protocol is then told of anything that could be left open. (One that
+    overrides L{packetReceived} says it anew.)
+
+    @ivar protocol: the protocol that it goes around.
+    @ivar ethernet: whether packets are Ethernet frames, and not IP packets.
+    """
+
+    takesOffload = True
+
+    def __init__(self, proto: Any) -> None:
+        """
+        @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}: middleware too, for instance.
+
+        @raise TypeError: it is neither.
+        """
+        super().__init__()
+        self.ethernet = IEthernetProtocol.providedBy(proto)
+        if not self.ethernet and not IRawPacketProtocol.providedBy(proto):
+            raise TypeError(
+                f"{proto!r} is no IEthernetProtocol and no IRawPacketProtocol: add it to an IPProtocol (addProto), and"
+                f" have {type(self).__name__} go around that"
+            )
+        alsoProvides(self, IEthernetProtocol if self.ethernet else IRawPacketProtocol)
+        self.protocol = proto
+        self._takesOffload = takesOffload(self)
+        self._toProtocol = self._wayTo(proto, deviceReceiver)
+        self._attach(proto, self)
+
+    def doStart(self) -> None:
+        """
+        Start what is above.
+
+        @raise RuntimeError: this is on a port already.
+        """
+        if self.numPorts:
+            raise RuntimeError(f"a {type(self).__name__} is on one port: make another for the other one")
+        super().doStart()
+
+    def makeConnection(self, transport: Any) -> None:
+        """
+        Be on a port.
+
+        @raise TypeError: C{transport} is none, nor middleware.
+        """
+        if not hasattr(transport, "writePacket"):
+            raise TypeError(
+                f"{transport!r} takes no packets: {type(self).__name__} goes between a port and the protocol on it"
+            )
+        super().makeConnection(transport)
+
+    # Up
+
+    def packetReceived(self, packet: Packet) -> None:
+        """
+        A packet has come from below.
+        """
+        self.deliver(packet)
+
+    def deliver(self, packet: Packet) -> None:
+        """
+        Hand a packet to the protocol, whose answers come through here.
+        """
+        packet.port = self
+        if packet.offload is not None and not packet.network:
+            packet.network = networkStart(packet.data, packet.start) if self.ethernet else packet.start
+        self._toProtocol(packet)
+
+    # Down
+
+    @property
+    def below(self) -> IPacketTransport | None:
+        """
+        The port, or the middleware around this; L{None} if there is none.
+        """
+        return cast("IPacketTransport | None", self.transport)
+
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
+        """
+        A packet has come from above: see L{IPacketTransport.writePacket}.
+        """
+        self.send(buffers, offload)
+
+    def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
+        """
+        Hand a packet to the port.
+        """
+        below = self.below
+        if below is None:
+            self.counters["outDiscards"] += 1
+        elif offload is None:
+            below.writePacket(buffers)
+        else:
+            below.writePacket(buffers, offload)
+
+    @property
+    def mtu(self) -> int:
+        """
+        That of what is below.
+        """
+        return 1500 if self.below is None else self.below.mtu
+
+    @property
+    def linkAddress(self) -> bytes | None:
+        """
+        That of what is below.
+        """
+        return None if self.below is None else self.below.linkAddress
+
+    @property
+    def offloads(self) -> int:
+        """
+        That of what is below; 0 if this takes no packets that are not finished.
+        """
+        return getattr(self.below, "offloads", 0) if self._takesOffload else 0
+
+    # Datagrams that wait to leave as one do so at the port, and come through here when they leave.
+
+    @property
+    def _batches(self) -> IBatchTransport | None:
+        return self.below if IBatchTransport.providedBy(self.below) else None
+
+    @property
+    def turn(self) -> int:
+        """
+        See L{IBatchTransport.turn}.
+        """
+        return 0 if self._batches is None else self._batches.turn
+
+    def batch(self) -> AbstractContextManager[None]:
+        """
+        See L{IBatchTransport.batch}.
+        """
+        return nullcontext() if self._batches is None else self._batches.batch()
+
+    def collects(self, way: bytes) -> bool:
+        """
+        See L{IBatchTransport.collects}.
+        """
+        return self._batches is not None and self._batches.collects(way)
+
+    def hold(self, train: Any) -> None:
+        """
+        See L{IBatchTransport.hold}.
+        """
+        assert self._batches is not None
+        self._batches.hold(train)
+
+    def release(self) -> None:
+        """
+        See L{IBatchTransport.release}.
+        """
+        if self._batches is not None:
+            self._batches.release()
+
+    def waysChanged(self) -> None:
+        """
+        See L{IBatchTransport.waysChanged}.
+        """
+        if self._batches is not None:
+            self._batches.waysChanged()
