@@ -78,6 +78,10 @@ class Meter(Middleware):
         since the meter was started, or the clock was set back. What was not counted in that time is left out.
         """
         now, totals = self.now(), self.totals()
+        if self._samples and self._call is not None and now < self._samples[-1][0]:
+            # Or the next sample would be late by as much.
+            self._call.cancel()
+            self._sample()
         if not self._samples or now <= self._samples[0][0]:
             return {part: {} for part in totals}
         # One of a reactor that was busy may be older than it should be: then the time is longer, too.

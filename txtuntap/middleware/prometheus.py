@@ -70,8 +70,9 @@ class InterfaceCollector(Collector):
         for interfaceName, read, packets in list(self._interfaces):
             interface = interfaceName()
             for part, counters in read().items():
-                # In one step: the reactor goes on counting.
-                for name, count in dict(counters).items():
+                # In one step: the reactor goes on counting. What nothing has come of yet is 0, to grow from.
+                zeros = dict.fromkeys(_TRAFFIC, 0) if part == packets else {}
+                for name, count in {**zeros, **dict(counters)}.items():
                     if part == packets and name in _TRAFFIC:
                         family, way = _TRAFFIC[name]
                         families[family].add_metric([interface, way], count)
