@@ -314,7 +314,7 @@ def makeService(options: Options) -> Service:
     both = MultiService()
     # First: where it cannot listen, there is no interface yet.
     MetricsService(asked["prometheus"], [service]).setServiceParent(both)  # type: ignore[no-untyped-call]
-    service.setServiceParent(both)  # type: ignore[no-untyped-call]
+    service.setServiceParent(both)
     return both
 
 
