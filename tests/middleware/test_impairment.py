@@ -499,6 +499,10 @@ class RunningTests(ImpairmentTestCase):
         self.clock.advance(2)
         self.assertEqual((self.received, self.sent), ([0], [0]))
 
+    def test_aPortWithoutAClockIsNone(self) -> None:
+        error = self.assertRaises(TypeError, Impairment(Whole()).makeConnection, Port(None))
+        self.assertIn("has no clock", str(error))
+
     def test_aProtocolThatStopsItWhilePacketsArrive(self) -> None:
         impairment = self.impaired(Netem(delay=1))
         self.proto.then = lambda packet: impairment.doStop()
@@ -507,6 +511,15 @@ class RunningTests(ImpairmentTestCase):
         self.assertEqual(self.received, [0])
         self.assertEqual(impairment.counters["inDiscards"], 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_aProtocolThatStopsItBeforeTheDuplicate(self) -> None:
+        for netem in Netem(duplicate=1), Netem(duplicate=1, delay=1):
+            impairment = self.impaired(netem)
+            self.proto.then = lambda packet, it=impairment: it.doStop()
+            impairment.packetReceived(Packet(b"1"))
+            self.clock.advance(2)
+            self.assertEqual(len(self.proto.packets), 1)
+            self.assertEqual(impairment.counters, {"inDuplicated": 1, "inDiscards": 1})
 
     def test_whatWasWrittenByAProtocolThatDoesNotStartIsForgotten(self) -> None:
         impairment = self.impaired(Netem(delay=1))
