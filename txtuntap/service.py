@@ -224,16 +224,15 @@ class HostService(InterfaceService):
 class MetricsService(Service):
     """
     A web server, whose C{/metrics} are the counters of interfaces, for Prometheus: see
-    L{txtuntap.middleware.prometheus}.
+    L{txtuntap.middleware.prometheus}. It is for whoever may be trusted, on the loopback interface for instance: there
+    is no bound to what C{twisted.web} takes in one request.
     """
 
-    def __init__(self, endpoint: str, services: Sequence[Any], reactor: Any = None) -> None:
+    def __init__(self, endpoint: str, services: Sequence[Any]) -> None:
         """
         @param endpoint: where it listens: a server endpoint's description.
         @param services: L{InterfaceService}s.
         """
-        if reactor is None:
-            from twisted.internet import reactor
         # These import a reactor, or are an extra's.
         from prometheus_client import CollectorRegistry
         from prometheus_client.twisted import MetricsResource
@@ -254,7 +253,7 @@ class MetricsService(Service):
         site.noisy = False
         # Requests make no log lines: whoever can ask could fill the disk.
         site.log = lambda request: None
-        self._server: Any = strports.service(endpoint, site, reactor)
+        self._server: Any = strports.service(endpoint, site)
 
     def privilegedStartService(self) -> None:
         """
