@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "echo": set(),
     "options": {"addresses", "device", "echo", "stack", "switchoptions", "wire"},
     "queues": {"device"},
-    "service": {"device", "options", "queues", "stack", "switchservice", "tuntap"},
+    "service": {"device", "middleware", "options", "queues", "stack", "switchservice", "tuntap"},
 }
 
 
@@ -96,11 +96,11 @@ class ImportTests(SynchronousTestCase):
                     top = node.module.split(".")[0]
                     self.assertTrue(top in sys.stdlib_module_names or node.module.startswith("txtuntap.wire"), path)
 
-    def test_importingInstallsNoReactorAndNoPyroute2(self) -> None:
+    def test_importingInstallsNoReactorAndTakesNoExtras(self) -> None:
         program = (
-            "import sys, txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.linux;"
-            "from twisted.plugins import txtuntap_plugin;"
-            "print([name for name in ('twisted.internet.reactor', 'pyroute2') if name in sys.modules])"
+            "import sys, txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.linux, txtuntap.middleware;"
+            "from twisted.plugins import txtuntap_plugin; names = 'twisted.internet.reactor', 'pyroute2';"
+            "print([name for name in (*names, 'prometheus_client') if name in sys.modules])"
         )
         found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         self.assertEqual("[]", found.stdout.strip())
