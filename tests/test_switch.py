@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.switch}.
+Tests for L{txtuntap.switch} and L{txtuntap.switchport}.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from txtuntap.clock import SimulationClock
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
 from txtuntap.link import Link, LinkEnd
 from txtuntap.stack.host import Host
-from txtuntap.switch import AGEING_TIME, MAX_STATIONS, Switch, SwitchPort
+from txtuntap.switch import AGEING_TIME, Switch
+from txtuntap.switchport import MAX_STATIONS, SwitchPort
 from txtuntap.testing import ethernetFrame
 from txtuntap.wire.ethernet import TAG, VLAN
 from txtuntap.wire.offload import NEEDS_CHECKSUM, TCP4, UDP, Offload, behind, finish
