@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "switch": BASE | {"switchport", "tokenbucket"},
     "switchport": BASE | {"forwarding", "layer", "switch", "tokenbucket"},
     "network": {"clock", "device", "interfaces", "link", "middleware", "stack", "switch", "tuntap", "wire"},
-    "switchoptions": {"device", "switch", "wire"},
+    "switchoptions": {"clock", "device", "options", "switch"},
     "switchservice": {"device", "service", "switch", "switchoptions"},
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
