@@ -309,13 +309,13 @@ def makeService(options: Options) -> Service:
     assert options.subCommand is not None
     asked: Any = options.subOptions
     service = _SERVICES[options.subCommand](asked)
-    if asked["prometheus"] is None:
+    if asked.get("prometheus") is None:
         return service
     both = MultiService()
     # First: where it cannot listen, there is no interface yet.
     interfaces = list(service) if isinstance(service, MultiService) else [service]
     MetricsService(asked["prometheus"], interfaces).setServiceParent(both)  # type: ignore[no-untyped-call]
-    service.setServiceParent(both)  # type: ignore[no-untyped-call]
+    service.setServiceParent(both)
     return both
 
 

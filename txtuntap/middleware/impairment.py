@@ -7,7 +7,6 @@ A link that loses, delays, doubles, damages and reorders packets, between a port
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
@@ -22,12 +21,14 @@ from txtuntap.middleware.netem import NORMAL, GEModel, Netem
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart
 
-#: What is drawn for a packet, whatever becomes of it: for the link's turning and for the duplicate; and for the packet
-#: and its duplicate, each: loss, corruption, the bit, reordering, jitter.
-_DRAWS = struct.Struct("<12I")
-_EACH = 5
+#: What is drawn for a packet, whatever becomes of it, are bits: these are where each draw begins. Those of a duplicate
+#: are after those of the packet, but for the first two.
+_TURN, _DUPLICATION, _LOSS, _CORRUPTION, _BIT, _REORDERING, _JITTER = range(0, 7 * 32, 32)
+_DUPLICATES = 5 * 32
+_DRAWN = 12 * 32
 
-#: One more than the greatest of these.
+#: One draw; and one more than the greatest of them.
+_DRAW = (1 << 32) - 1
 _CERTAIN = 1 << 32
 
 #: Seconds by which a packet may be early. The sum of two times is rounded, and a call is made that much before.
@@ -102,9 +103,15 @@ class Impairment(Middleware):
     def doStart(self) -> None:
         """
         Begin, before anything above does.
+
+        @raise TypeError: there is no clock below.
         """
         isFirst = not self.numPorts
         if isFirst:
+            if self.clock is None:
+                raise TypeError(
+                    f"{self.transport!r} has no clock, and packets that are late are late by one: give it one"
+                )
             self._up.clock = self._down.clock = self.clock
         try:
             super().doStart()
@@ -137,8 +144,6 @@ class Impairment(Middleware):
         self._down.stop()
 
     def _deliverUp(self, packet: Packet) -> None:
-        # As of now: for those above, it has only come.
-        packet.time = self.now()
         try:
             self.deliver(packet)
         except Exception:
@@ -170,18 +175,7 @@ class _Way:
         self._counters = counters
         self._passOn = passOn
         self._ethernet = ethernet
-        (
-            self._lost,
-            self._duplicated,
-            self._corrupted,
-            self._reordered,
-            self._overLimit,
-            self._tooBig,
-            self._discards,
-        ) = (
-            prefix + what
-            for what in ("Lost", "Duplicated", "Corrupted", "Reordered", "OverLimit", "TooBig", "Discards")
-        )
+        self._prefix = prefix
         self._isBad = False
         # Packets since the last that was let go before others.
         self._since = 0
@@ -209,20 +203,22 @@ class _Way:
         if netem.gemodel != self.netem.gemodel:
             self._isBad = False
         self.netem = netem
-        # Of one loss for all, the link is as good as it is bad.
-        model = netem.gemodel or GEModel(0.0, 1.0, k=1 - netem.loss)
-        self._turns = _threshold(model.r), _threshold(model.p)
+        # With one loss for all, the link never turns bad.
+        model = netem.gemodel or GEModel(0.0, k=1 - netem.loss)
+        self._turns = _threshold(model.p), _threshold(model.r)
         self._losses = _CERTAIN - _threshold(model.k), _CERTAIN - _threshold(model.h)
         self._duplicate = _threshold(netem.duplicate)
         self._corrupt = _threshold(netem.corrupt)
         self._reorder = _threshold(netem.reorder)
+        self._isInstant = not netem.delay and not netem.jitter and netem.rate is None
 
     def stop(self) -> None:
         """
         Lose what is under way.
         """
-        self._counters[self._discards] += len(self._queue)
-        self._queue.clear()
+        if self._queue:
+            self._count("Discards", len(self._queue))
+            self._queue.clear()
         self._latest = 0.0
         self.clock = self._seconds = None
         if self._call is not None:
@@ -233,31 +229,41 @@ class _Way:
         """
         A packet sets out.
         """
-        if self.clock is None:
-            self._counters[self._discards] += 1
-            return
-        draws = _DRAWS.unpack(self._random.randbytes(_DRAWS.size))
-        wasBad = self._isBad
-        self._isBad = draws[0] < self._turns[1] if not wasBad else draws[0] >= self._turns[0]
+        draws = self._random.getrandbits(_DRAWN)
+        loss = self._losses[self._isBad]
+        if self.netem.gemodel is not None:
+            self._isBad ^= draws >> _TURN & _DRAW < self._turns[self._isBad]
         if self.netem.mtu is not None and self._octets(packet) > self.netem.mtu:
-            self._counters[self._tooBig] += 1
-            return
-        packets = [packet]
-        if draws[1] < self._duplicate:
-            self._counters[self._duplicated] += 1
+            self._count("TooBig")
+        elif self._duplicate and draws >> _DUPLICATION & _DRAW < self._duplicate:
+            self._count("Duplicated")
             # Whoever gets the one moves it along.
-            packets.append(packet.copy())
-        first = 2
-        for each in packets:
-            loss, corruption, bit, reordering, jitter = draws[first : first + _EACH]
-            first += _EACH
-            if loss < self._losses[wasBad]:
-                self._counters[self._lost] += 1
-                continue
-            if corruption < self._corrupt and len(each):
-                self._counters[self._corrupted] += 1
-                _flip(each, bit % (8 * len(each)))
-            self._send(each, reordering, jitter)
+            duplicate = packet.copy()
+            self._meet(packet, draws, loss)
+            self._meet(duplicate, draws >> _DUPLICATES, loss)
+        else:
+            self._meet(packet, draws, loss)
+
+    def _meet(self, packet: Packet, draws: int, loss: int) -> None:
+        """
+        A packet, or its duplicate, meets with chance.
+        """
+        if self.clock is None:
+            self._count("Discards")
+            return
+        if loss and draws >> _LOSS & _DRAW < loss:
+            self._count("Lost")
+            return
+        if self._corrupt and draws >> _CORRUPTION & _DRAW < self._corrupt and len(packet):
+            self._count("Corrupted")
+            _flip(packet, (draws >> _BIT & _DRAW) % (8 * len(packet)))
+        if self._isInstant and not self._queue:
+            self._passOn(packet)
+        else:
+            self._send(packet, draws)
+
+    def _count(self, what: str, number: int = 1) -> None:
+        self._counters[self._prefix + what] += number
 
     def _octets(self, packet: Packet) -> int:
         """
@@ -266,25 +272,25 @@ class _Way:
         start = networkStart(packet.data, packet.start) if self._ethernet else packet.start
         return packet.end - start
 
-    def _send(self, packet: Packet, reordering: int, jitter: int) -> None:
+    def _send(self, packet: Packet, draws: int) -> None:
         """
         A packet that is not lost is on its way, unless too many are.
         """
         netem = self.netem
         queue = self._queue
         if len(queue) >= netem.limit:
-            self._counters[self._overLimit] += 1
+            self._count("OverLimit")
             return
         due = now = self._now()
-        if self._reorder and self._since >= netem.gap - 1 and reordering < self._reorder:
+        if self._reorder and self._since >= netem.gap - 1 and draws >> _REORDERING & _DRAW < self._reorder:
             self._since = 0
-            self._counters[self._reordered] += 1
+            self._count("Reordered")
         else:
             self._since += 1
             due += netem.delay
             if netem.jitter:
                 # Neither end of what is drawn from has a normal quantile.
-                place = (jitter + 0.5) / _CERTAIN
+                place = ((draws >> _JITTER & _DRAW) + 0.5) / _CERTAIN
                 factor = _NORMAL.inv_cdf(place) if netem.distribution == NORMAL else 2 * place - 1
                 due = max(now, due + netem.jitter * factor)
             if netem.rate is not None:
@@ -304,9 +310,10 @@ class _Way:
         """
         It is time for some.
         """
+        assert self.clock is not None
         self._call = None
         queue = self._queue
-        now = self._now() + _GRAIN
+        time, now = self.clock.seconds(), self._now() + _GRAIN
         self._isDelivering = True
         try:
             # What comes meanwhile has a turn of its own.
@@ -314,7 +321,10 @@ class _Way:
                 # It may be stopped on the way.
                 if not queue or queue[0][0] > now:
                     break
-                self._passOn(heappop(queue)[2])
+                packet = heappop(queue)[2]
+                # For those above, it has only come.
+                packet.time = time
+                self._passOn(packet)
         finally:
             self._isDelivering = False
             if queue:
