@@ -84,6 +84,19 @@ class NetworkTests(SynchronousTestCase):
             net.result(first.ping("10.0.0.2"))
             self.assertAlmostEqual(net.result(first.ping("10.0.0.2")).seconds, 0.006, places=4)
 
+    def test_aLoopOfSwitchesIsRefused(self) -> None:
+        net = self.network()
+        first, second, third, fourth = (net.switch() for _ in range(4))
+        net.link(first, second)
+        net.link(third, fourth)
+        net.link(second, third)
+        for one, other in (first, second), (fourth, first), (first, first):
+            with self.assertRaises(ValueError) as raised:
+                net.link(one, other)
+            self.assertIn("spanning tree", str(raised.exception))
+        self.assertEqual([len(each.ports) for each in net.switches], [1, 2, 2, 1])
+        net.link(first.addPort(vlan=10), second.addPort(vlan=10))
+
     def test_hostsByIP(self) -> None:
         with Network() as net:
             near, far = net.host("10.0.0.1/24"), net.host("10.0.0.2/24")

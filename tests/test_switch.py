@@ -319,6 +319,8 @@ class MalformedTests(SwitchTestCase):
             link.start()
         ends[number].transport.writePacket([data], offload)
         self.clock.advance(0)
+        self.assertEqual(ends[number].packets, [])
+        self.assertEqual(switch.counters[f"port{number + 1}"]["inFrames"], 1)
         for link in links:
             self.assertEqual(link.ends[1].counters["protocolFailures"], 0)
             link.stop()

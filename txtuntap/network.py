@@ -33,6 +33,9 @@ from txtuntap.tuntap import TuntapPort
 
 _T = TypeVar("_T")
 
+#: Whatever MTU an interface has.
+_LONGEST_FRAME = 65535
+
 
 class Network:
     """
@@ -61,6 +64,8 @@ class Network:
         self.taps: list[TuntapPort] = []
         self._settings: dict[TuntapPort, InterfaceSettings | None] = {}
         self._impairments: dict[int, Impairment] = {}
+        # The switches that each is linked to, itself among them.
+        self._joined: dict[int, set[int]] = {}
         self._isStarted = False
 
     # What it is made of
@@ -121,8 +126,12 @@ class Network:
         @param mtu: the most octets that IP may put into one packet.
 
         @raise TypeError: they cannot be linked.
-        @raise ValueError: what goes wrong is said wrong.
+        @raise ValueError: what goes wrong is said wrong; or two switches are linked that are linked already, by way of
+            others perhaps: what goes round and round between them would never end. (Ports of VLANs that they have not
+            in common may be: add them, and link those.)
         """
+        if isinstance(one, Switch) and isinstance(other, Switch):
+            self._join(one, other)
         end = self._impaired(one, _end(one), netem, up, down)
         link = Link(end, _end(other), self.clock, mtu)
         self.links.append(link)
@@ -159,7 +168,7 @@ class Network:
 
         end = self._impaired(at, _end(at), netem, down, up)
         device = LinuxDevice(name, TAP, namespace=namespace)
-        port = TuntapPort(name, end, reactor=self.clock, device=device)
+        port = TuntapPort(name, end, _LONGEST_FRAME, self.clock, device=device)
         self.taps.append(port)
         self._settings[port] = settings
         if self._isStarted:
@@ -283,6 +292,17 @@ class Network:
 
             device: Any = port.device
             configureNow(device.name, settings, device)
+
+    def _join(self, one: Switch, other: Switch) -> None:
+        """
+        Take note that two switches are linked.
+        """
+        joined, others = (self._joined.setdefault(id(each), {id(each)}) for each in (one, other))
+        if joined is others:
+            raise ValueError("these switches are linked already, and there is no spanning tree: a loop is a storm")
+        joined |= others
+        for each in others:
+            self._joined[each] = joined
 
     def _impaired(
         self, owner: Any, end: Any, both: Netem | str | None, up: Netem | str | None, down: Netem | str | None

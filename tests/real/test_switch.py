@@ -74,11 +74,12 @@ def test_iperf(namespace: Namespace, tmp_path: Path, more: list[str]) -> None:
             until(lambda: "listening" in server.stdout.readline(), "the server")  # type: ignore[union-attr]
             for way in [], ["-R"]:
                 end = json.loads(near.run("iperf3", "-c", far.address, "-J", "-n", "30M", *way))["end"]
-                assert end["sum_received"]["bytes"] > 29_000_000
+                # What is under way at the end is not waited for.
+                assert end["sum_received"]["bytes"] > 20_000_000
                 end = json.loads(near.run("iperf3", "-c", far.address, "-J", "-u", "-b", "20M", "-n", "1M", *way))[
                     "end"
                 ]
-                assert end["sum"]["bytes"] >= 1_000_000
+                assert end["sum"]["bytes"] > 900_000
                 assert end["sum"]["lost_percent"] < 20
         counters = switch.counters(near)
         assert set(counters) <= {"inFrames", "outFrames", "flooded", "inReserved"}, counters
