@@ -55,6 +55,9 @@ class LAN:
         self.stations: dict[bytes, Entry] = {}
 
     def forget(self, entry: Entry) -> None:
+        """
+        Know a station no more.
+        """
         del self.stations[entry.address]
         entry.port.entries.discard(entry)
 
