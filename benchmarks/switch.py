@@ -1,5 +1,5 @@
 """
-TCP and UDP through a switch between two tap interfaces, beside the kernel's own bridge.
+TCP through a switch between two tap interfaces, beside the kernel's own bridge.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ ABOUT = (
 CASES = {
     "TCP": [],
     "TCP, the other way": ["-R"],
-    "UDP, 1,400 octets": ["-u", "-b", "0", "-l", "1372"],
 }
 
 
