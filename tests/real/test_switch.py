@@ -9,7 +9,9 @@ import os
 import re
 from collections.abc import Generator
 from pathlib import Path
+from random import Random
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
@@ -160,6 +162,44 @@ def test_whoLiesAboutItsSource(namespace: Namespace, tmp_path: Path) -> None:
             assert b"private" not in untilText(atLiar, b"last")
         assert switch.counters(bound)["inForbiddenSources"] >= 1
         assert switch.counters(liar)["inForbiddenSources"] == 1
+
+
+def test_nothingThatIsSentHurtsIt(namespace: Namespace, tmp_path: Path) -> None:
+    random = Random(1)
+    addresses = [FORGED, ALL, bytes(6), bytes.fromhex("0180c2000000"), bytes.fromhex("01005e000001")]
+    types = [b"\x81\0", b"\x88\xa8", b"\x08\0", b"\x86\xdd", b"\0\x10", b"\xff\xff"]
+    with machines(3) as members, RunningSwitch(tmp_path, members, ["", "trunk=10-20,vlan=1"]) as switch:
+        near, trunk, third = members
+        with third.socket() as listener:
+            for sender in near, trunk:
+                with sender.socket() as socket:
+                    known = [*addresses, near.station, trunk.station, third.station]
+                    for turn in range(10):
+                        for _ in range(100):
+                            dest, source = random.choice(known), random.choice([*known, random.randbytes(6)])
+                            headers = b"".join(random.choices(types, k=random.randrange(1, 5)))
+                            rest = random.randbytes(random.choice([0, 1, 2, 3, 46, 1400]))
+                            socket.send((dest + source + headers + rest)[:1514])
+                        last = b"last of %d, %d" % (sender.number, turn)
+                        socket.send(frame(sender.station, ALL, last))
+                        untilText(listener, last)
+        assert near.pings(third.address)
+        assert trunk.pings(near.address)
+        assert {"inSourceErrors", "inReserved", "inVlans"} <= switch.counters(near).keys()
+        assert "Traceback" not in switch.log()
+        # A line for each would fill the disk.
+        assert len(switch.log().splitlines()) < 200
+
+
+def test_metrics(namespace: Namespace, tmp_path: Path) -> None:
+    with machines(2) as members:
+        endpoint = "tcp:9100:interface=127.0.0.1"
+        with RunningSwitch(tmp_path, members, more=["--prometheus", endpoint]):
+            assert members[0].pings(members[1].address)
+            with urlopen("http://127.0.0.1:9100/metrics", timeout=PATIENCE) as answer:
+                told = answer.read().decode()
+    assert re.search(r'txtuntap_packets_total\{direction="in",interface="tt0"\} [1-9]', told), told
+    assert 'event="inFrames",interface="tt0",part="switch"' in told, told
 
 
 def test_whenAnInterfaceGoesTheOthersGoOn(namespace: Namespace, tmp_path: Path) -> None:
