@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, configure, demultiplex, host, middleware, offload, receive, scale
+from benchmarks import answers, configure, demultiplex, host, middleware, offload, receive, scale, simulation, switch
 from benchmarks.measure import Missing
 from benchmarks.table import machine, markdown, replaceIn
 
@@ -21,6 +21,8 @@ BENCHMARKS: dict[str, Any] = {
     "offload": offload.run,
     "answers": answers.run,
     "configure": configure.run,
+    "switch": switch.run,
+    "simulation": simulation.run,
 }
 
 

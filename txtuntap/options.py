@@ -23,6 +23,7 @@ from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
 from txtuntap.echo import Discard, Echo
 from txtuntap.stack.anyip import isWithin
+from txtuntap.switchoptions import SwitchOptions
 from txtuntap.wire.address import packLinkAddress
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class InterfaceOptions(usage.Options):
                     raise UsageError(f"--{option}: {e}") from e
         self._checkDevice()
         if self["prometheus"] is not None:
-            _checkPrometheus(self["prometheus"])
+            checkPrometheus(self["prometheus"])
         self["settings"] = self._interfaceSettings()
         self["device"] = self._device()
 
@@ -185,7 +186,10 @@ class InterfaceOptions(usage.Options):
             raise UsageError(str(e)) from e
 
 
-def _checkPrometheus(endpoint: str) -> None:
+def checkPrometheus(endpoint: str) -> None:
+    """
+    @raise UsageError: metrics cannot be served there.
+    """
     if find_spec("prometheus_client") is None:
         raise UsageError("--prometheus: that takes prometheus_client: pip install 'txtuntap[prometheus]'")
     try:
@@ -420,14 +424,17 @@ class Options(usage.Options):
     """
 
     longdesc = "Put a program on a network interface of its own."
-    subCommands: ClassVar = [["host", None, HostOptions, "Be a host on a TUN or TAP device."]]
+    subCommands: ClassVar[list[list[Any]]] = [
+        ["host", None, HostOptions, "Be a host on a TUN or TAP device."],
+        ["switch", None, SwitchOptions, "Be a learning switch between TAP devices."],
+    ]
 
     def postOptions(self) -> None:
         """
         Something must be asked for.
         """
         if self.subCommand is None:
-            raise UsageError("say what to run: host")
+            raise UsageError(f"say what to run: {' or '.join(each[0] for each in self.subCommands)}")
 
 
 # Twisted shows these as they are, with the white space that they are indented by.

@@ -312,7 +312,8 @@ def makeService(options: Options) -> Service:
         return service
     both = MultiService()
     # First: where it cannot listen, there is no interface yet.
-    MetricsService(asked["prometheus"], [service]).setServiceParent(both)  # type: ignore[no-untyped-call]
+    interfaces = list(service) if isinstance(service, MultiService) else [service]
+    MetricsService(asked["prometheus"], interfaces).setServiceParent(both)  # type: ignore[no-untyped-call]
     service.setServiceParent(both)
     return both
 
@@ -351,5 +352,12 @@ def _hostService(asked: Any) -> Service:
     return HostService(asked["device"], host, asked["protocols"], settings, undo, None, queues, command, offload)
 
 
+def _switchService(asked: Any) -> Service:
+    # It is made of what is here.
+    from txtuntap.switchservice import SwitchService
+
+    return SwitchService(asked["taps"], asked["ageing"], offload=False if asked["no-offload"] else None)
+
+
 #: By subcommand, what makes the service that its options ask for.
-_SERVICES: dict[str, Callable[[Any], Service]] = {"host": _hostService}
+_SERVICES: dict[str, Callable[[Any], Service]] = {"host": _hostService, "switch": _switchService}
