@@ -55,6 +55,8 @@ class Middleware(Layer):
         alsoProvides(self, IEthernetProtocol if self.ethernet else IRawPacketProtocol)
         self.protocol = proto
         self._takesOffload = takesOffload(self)
+        # The port, where datagrams can wait there: asking for an interface each time would take longer than the rest.
+        self._batches: IBatchTransport | None = None
         self._toProtocol = self._wayTo(proto, deviceReceiver)
         self._attach(proto, self)
 
@@ -78,7 +80,15 @@ class Middleware(Layer):
             raise TypeError(
                 f"{transport!r} takes no packets: {type(self).__name__} goes between a port and the protocol on it"
             )
+        self._batches = transport if IBatchTransport.providedBy(transport) else None
         super().makeConnection(transport)
+
+    def doStop(self) -> None:
+        """
+        Stop what is above.
+        """
+        super().doStop()
+        self._batches = None
 
     # Up
 
@@ -129,14 +139,16 @@ class Middleware(Layer):
         """
         That of what is below.
         """
-        return 1500 if self.below is None else self.below.mtu
+        below = self.below
+        return 1500 if below is None else below.mtu
 
     @property
     def linkAddress(self) -> bytes | None:
         """
         That of what is below.
         """
-        return None if self.below is None else self.below.linkAddress
+        below = self.below
+        return None if below is None else below.linkAddress
 
     @property
     def offloads(self) -> int:
@@ -146,10 +158,6 @@ class Middleware(Layer):
         return getattr(self.below, "offloads", 0) if self._takesOffload else 0
 
     # Datagrams that wait to leave as one do so at the port, and come through here when they leave.
-
-    @property
-    def _batches(self) -> IBatchTransport | None:
-        return self.below if IBatchTransport.providedBy(self.below) else None
 
     @property
     def turn(self) -> int:
