@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
+from twisted.internet.interfaces import ILoggingContext
 from zope.interface import alsoProvides, implementer
 
 from txtuntap.adapters import deviceReceiver
@@ -23,7 +24,7 @@ from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart
 
 
-@implementer(IPacketReceiver, IBatchTransport)
+@implementer(IPacketReceiver, IBatchTransport, ILoggingContext)
 class Middleware(Layer):
     """
     Goes around a protocol, and lets everything through both ways. What does more overrides L{packetReceived} and
@@ -89,6 +90,13 @@ class Middleware(Layer):
         """
         super().doStop()
         self._batches = None
+
+    def logPrefix(self) -> str:
+        """
+        What log lines of a port begin with: they are about the protocol.
+        """
+        proto = self.protocol
+        return str(proto.logPrefix()) if ILoggingContext.providedBy(proto) else type(proto).__name__
 
     # Up
 
