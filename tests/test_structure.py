@@ -47,14 +47,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
+    "replay": BASE | {"adapters", "layer"},
     "tuntap": BASE | LAYERS | {"device"},
     "testing": {"clock", "device", "wire"},
     "stack": BASE | LAYERS,
-    "command": BASE | {"device"},
+    "command": BASE | {"capturecommand", "device"},
+    "capturecommand": {"control", "device", "middleware", "wire"},
+    "control": {"device", "middleware"},
     "echo": set(),
     "options": {"addresses", "device", "echo", "stack", "wire"},
     "queues": {"device"},
-    "service": {"device", "options", "queues", "stack", "tuntap"},
+    "service": {"control", "device", "middleware", "options", "queues", "stack", "tuntap"},
 }
 
 
