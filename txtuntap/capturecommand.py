@@ -203,12 +203,15 @@ def capture(options: Any, out: TextIO) -> None:
     """
     ends = None
     with ExitStack() as stack:
-        # First, since what follows may find that nothing can be written.
-        stream = _output(options.write, out, stack)
+        toOutput = options.write is None or options.write == "-"
+        if toOutput and out.isatty():
+            raise ValueError("a capture is nothing for a terminal: give '-w FILE', or '| wireshark -k -i -'")
         mode = _mode(options.name, options.netns)
         wake = stack.enter_context(_signals())
         source = _source(options, mode)
         stack.callback(source.close)
+        # Only now, since this empties a file.
+        stream: Any = getattr(out, "buffer", out) if toOutput else stack.enter_context(_opened(options.write))
         sink = CaptureStream(stream, options.snaplen, DIRECTIONS[options.direction])
         try:
             ends = _run(source, sink, stream, wake, options, mode)
@@ -325,14 +328,9 @@ def _connected(name: str, namespace: Namespace | None) -> socket.socket | None:
     return None
 
 
-def _output(path: str | None, out: TextIO, stack: ExitStack) -> BinaryIO:
-    if path is not None and path != "-":
-        # As a capture's own files: what was captured is nobody else's business.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        return stack.enter_context(os.fdopen(descriptor, "wb"))
-    if out.isatty():
-        raise ValueError("a capture is nothing for a terminal: give '-w FILE', or '| wireshark -k -i -'")
-    return getattr(out, "buffer", None) or out  # type: ignore[return-value]
+def _opened(path: str) -> BinaryIO:
+    # As a capture's own files: what was captured is nobody else's business.
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
 
 @contextmanager

@@ -170,6 +170,7 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
         self._control = control
         self._sink: ClientSink | None = None
         self._gone: Deferred[None] = Deferred()
+        self._isFinished = False
 
     def callLater(self, period: float, func: Any) -> Any:
         """
@@ -251,8 +252,11 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
         The capture has ended: what is on its way may still be read.
         """
         self.setTimeout(seconds)  # type: ignore[no-untyped-call]
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        if not self._isFinished:
+            self._isFinished = True
+            if self._sink is not None:
+                self.transport.unregisterProducer()
+            self.transport.loseConnection()
 
     def end(self) -> Deferred[None]:
         """

@@ -92,8 +92,8 @@ class Replay(Layer):
         self._directions = directions
         self._packets: Iterator[CapturedPacket] = iter(())
         self._next: CapturedPacket | None = None
-        # The clock's time that is the file's 0, in nanoseconds.
-        self._origin = 0
+        # The clock's time at the start, and that which is the file's 0, in nanoseconds.
+        self._began = self._origin = 0
         self._call: IDelayedCall | None = None
         self._done: Deferred[int] | None = None
         self._receive = self._wayTo(proto, deviceReceiver)
@@ -129,6 +129,7 @@ class Replay(Layer):
         except BaseException:
             self._close()
             raise
+        self._began = self._nanoseconds()
         done = self._done = Deferred(lambda _: self.stop())
         self._call = self._clock.callLater(0, self._play)
         return done
@@ -164,7 +165,7 @@ class Replay(Layer):
                 if self._next is None:
                     return self._end(None)
                 if first:
-                    self._origin = self._nanoseconds() - self._next.time
+                    self._origin = self._began - self._next.time
             left = self._next.time + self._origin - self._nanoseconds()
             # Less than a clock tells apart is nothing: it would be waited for for ever.
             if left >= 1000:

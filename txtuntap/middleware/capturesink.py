@@ -195,7 +195,8 @@ class CaptureFile(CaptureSink):
         """
         @param output: a path, of a file that is emptied, or of a pipe that somebody reads; or a descriptor, which is
             duplicated.
-        @param maxOctets: once a file has so many, the next one is begun; 0: there is but one.
+        @param maxOctets: a file is given no packet that would make it longer: the next one is begun; 0: there is but
+                one.
         @param files: how many are kept then: of C{trace.pcapng}, the one before is C{trace.1.pcapng}.
         @param maxWaiting: the most octets that wait to be written.
 
@@ -224,6 +225,8 @@ class CaptureFile(CaptureSink):
         # Of the file now being written: its octets, and whether there is more than a header in it.
         self._size = 0
         self._isBegun = False
+        # The counts at its end, for which no other file is begun.
+        self._last: bytes | None = None
 
     def __str__(self) -> str:
         return self._name
@@ -251,7 +254,8 @@ class CaptureFile(CaptureSink):
         if thread is None:
             return
         with self._condition:
-            self._waiting.append(self._statistics(time))
+            self._last = self._statistics(time)
+            self._waiting.append(self._last)
             self._comments = []
             self._ending = True
             self._condition.notify()
@@ -323,7 +327,7 @@ class CaptureFile(CaptureSink):
         some: list[bytes] = []
         octets = 0
         for block in blocks:
-            if self._isBegun and self._size + octets + len(block) > self._maxOctets:
+            if self._isBegun and self._size + octets + len(block) > self._maxOctets and block is not self._last:
                 self._writeOut(b"".join(some))
                 self._rotate()
                 some, octets = [self._header], len(self._header)
