@@ -179,7 +179,12 @@ class ReplayTests(SynchronousTestCase):
     def test_aBurstIsPlayedInSeveralTurns(self) -> None:
         turns: list[object] = []
         callLater = self.clock.callLater
-        self.clock.callLater = lambda *arguments: turns.append(arguments) or callLater(*arguments)
+
+        def counted(*arguments: Any) -> Any:
+            turns.append(arguments)
+            return callLater(*arguments)
+
+        self.clock.callLater = counted
         self.play(captured(*[(b"x", 0, IN)] * 250))
         self.clock.advance(0)
         self.assertEqual(len(self.recorder.packets), 250)
