@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.middleware.capturesink import CaptureFile
+from txtuntap.middleware.capturesink import LEAST_WAITING, MAX_COMMENT, CaptureFile
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError, CaptureParser, readCapture
 
@@ -93,7 +93,7 @@ class CaptureFileTests(SynchronousTestCase):
     def test_aPipeThatNobodyEmpties(self) -> None:
         reading, writing = os.pipe()
         self.addCleanup(os.close, reading)
-        sink = CaptureFile(writing, maxWaiting=50_000)
+        sink = CaptureFile(writing, maxWaiting=LEAST_WAITING)
         os.close(writing)
         sink.begin(pcapng.RAW, "tun0", 1)
         recorded = 0
@@ -115,6 +115,16 @@ class CaptureFileTests(SynchronousTestCase):
         parser.close()
         self.assertEqual((found[-1].data[:4], found[-1].dropped), (b"5000", sink.dropped))
         self.assertEqual(parser.statistics[0].dropped, sink.dropped)
+
+    def test_commentsDoNotKeepPacketsOut(self) -> None:
+        sink = CaptureFile(self.path, maxWaiting=LEAST_WAITING)
+        sink.begin(pcapng.RAW, "tun0", 1)
+        for _ in range(100):
+            sink.comment("\N{BLACK HEART SUIT}" * MAX_COMMENT)
+        self.assertEqual(self.record(sink, 1, 65535), 1)
+        sink.end(9)
+        (packet,) = read(self.path)
+        self.assertEqual(packet.comments, ("\N{BLACK HEART SUIT}" * MAX_COMMENT,))
 
     def test_aPipeThatIsFullAtTheEndKeepsNobodyForLong(self) -> None:
         reading, writing = os.pipe()
@@ -197,7 +207,7 @@ class CaptureFileTests(SynchronousTestCase):
         self.assertRaises(ValueError, CaptureFile, writing, maxOctets=1000)
         self.assertRaises(ValueError, CaptureFile, self.path, maxOctets=-1)
         self.assertRaises(ValueError, CaptureFile, self.path, files=0)
-        self.assertRaises(ValueError, CaptureFile, self.path, maxWaiting=0)
+        self.assertRaises(ValueError, CaptureFile, self.path, maxWaiting=LEAST_WAITING - 1)
         self.assertRaises(OSError, CaptureFile, 10**6)
         sink = CaptureFile(writing)
         sink.begin(pcapng.RAW, "tun0", 1)

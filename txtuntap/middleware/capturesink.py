@@ -18,11 +18,12 @@ from txtuntap.wire import pcapng
 #: The most octets that wait to be written.
 MAX_WAITING = 4 << 20
 
-#: No fewer may: the file's header has to fit.
-_LEAST_WAITING = 4096
+#: No fewer may: a packet with its comments has to fit.
+LEAST_WAITING = 1 << 18
 
-#: The most comments that wait for a packet.
+#: The most comments that wait for a packet, and the most characters that they have together.
 MAX_COMMENTS = 64
+MAX_COMMENT = 1 << 14
 
 #: Seconds for which packets are gathered before they are written.
 _GATHER = 0.02
@@ -68,9 +69,12 @@ class CaptureSink:
     def comment(self, text: str) -> None:
         """
         Have the next packet that is recorded here carry a comment; or, if there is none, the end of the capture.
+
+        @param text: what is too much of it is left out.
         """
-        if len(self._comments) < MAX_COMMENTS:
-            self._comments.append(text)
+        room = MAX_COMMENT - sum(map(len, self._comments))
+        if room > 0 and len(self._comments) < MAX_COMMENTS:
+            self._comments.append(text[:room])
 
     def begin(self, linkType: int, name: str, time: int, comments: Sequence[str] = ()) -> None:
         """
@@ -204,8 +208,8 @@ class CaptureFile(CaptureSink):
         @raise ValueError: an argument is not what it should be.
         """
         super().__init__(snaplen, directions)
-        if maxOctets < 0 or files < 1 or maxWaiting < _LEAST_WAITING:
-            raise ValueError(f"maxOctets is 0 or more, files 1 or more, maxWaiting {_LEAST_WAITING} or more")
+        if maxOctets < 0 or files < 1 or maxWaiting < LEAST_WAITING:
+            raise ValueError(f"maxOctets is 0 or more, files 1 or more, maxWaiting {LEAST_WAITING} or more")
         self._path = None if isinstance(output, int) else os.fspath(output)
         self._maxOctets = maxOctets
         self._files = files
