@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import given
@@ -157,7 +158,9 @@ class ReplayTests(SynchronousTestCase):
         self.assertEqual(self.came(), [(b"data", 0)])
 
     def test_stopAndStartAgain(self) -> None:
-        path = Path(self.mktemp())
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = Path(directory.name, "trace.pcapng")
         path.write_bytes(captured((b"a", 0, IN), (b"b", 1, IN)).getvalue())
         self.play(path)
         self.assertRaises(RuntimeError, self.replay.start)

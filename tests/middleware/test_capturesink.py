@@ -8,6 +8,7 @@ import errno
 import os
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -31,8 +32,9 @@ class CaptureFileTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
         self.path = self.directory / "trace.pcapng"
         before = threading.active_count()
         self.addCleanup(lambda: self.assertEqual(threading.active_count(), before))
