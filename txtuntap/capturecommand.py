@@ -90,16 +90,19 @@ class _Service:
         self._told = 0
         self._finished = False
         connection.settimeout(_PATIENCE)
-        connection.sendall(json.dumps({"capture": request}).encode() + b"\n")
         answer = b""
-        while b"\n" not in answer:
-            if len(answer) > _READ_SIZE or not (data := connection.recv(_READ_SIZE)):
-                raise OSError(errno.EPROTO, f"the service that holds {name} does not answer")
-            answer += data
-        line, _, rest = answer.partition(b"\n")
+        try:
+            connection.sendall(json.dumps({"capture": request}).encode() + b"\n")
+            while b"\n" not in answer and len(answer) <= _READ_SIZE and (data := connection.recv(_READ_SIZE)):
+                answer += data
+        except OSError as e:
+            raise OSError(e.errno or errno.ETIMEDOUT, f"the service that holds {name} does not answer") from e
+        line, end, rest = answer.partition(b"\n")
+        if not end:
+            raise OSError(errno.EPROTO, f"the service that holds {name} does not answer: it may have enough clients")
         said = json.loads(line)
-        if not isinstance(said, dict) or "error" in said:
-            raise OSError(errno.EPROTO, f"the service that holds {name} refuses: {dict(said).get('error')}")
+        if not isinstance(said, dict) or "interface" not in said:
+            raise OSError(errno.EPROTO, f"the service that holds {name} refuses: {line.decode(errors='replace')}")
         self._first = self._parse(rest)
         connection.setblocking(False)
 

@@ -95,6 +95,8 @@ class ControlSocket:
         self.reactor = reactor
         self.name = ""
         self.clients: set[ControlProtocol] = set()
+        # Who may connect, whether privileges were dropped since or not.
+        self.users: set[int] = set()
         self._port: unix.Port | None = None
 
     def open(self, device: Any) -> None:
@@ -105,7 +107,6 @@ class ControlSocket:
         @param device: the device, which is open.
         """
         self.name = device.name
-        # Of who connects, before and after privileges were dropped.
         self.users = {0, os.geteuid()}
         try:
             places = directories()

@@ -67,7 +67,7 @@ class Replay(Layer):
         maxSent: int = MAX_SENT,
     ) -> None:
         """
-        @param file: a path; or a file object, open for reading octets, which is not closed.
+        @param file: a path; or a file object, open for reading octets, which is read from where it is, and not closed.
         @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}: a L{Capture} around one, for instance.
         @param clock: an C{IReactorTime}; packets come by its C{callLater}.
         @param directions: which packets are played: C{pcapng.INBOUND}, those that came to whoever captured them;

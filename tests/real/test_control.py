@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,12 @@ import pytest
 from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean
 from tests.real.guest import openNode, unprivileged
 from tests.real.host import Host, ask, options, twistd
+from tests.real.link import setUp
 from tests.real.namespace import PATIENCE, Namespace, ip, needRoot, until
 from tests.real.test_service import nobodysDirectory
-from txtuntap.control import _locked, fileName, namespaceNumber
+from txtuntap.control import MAX_CLIENTS, _locked, fileName, namespaceNumber
+from txtuntap.device import TUN
+from txtuntap.device.linux import LinuxDevice
 
 __all__ = ["nobodysDirectory"]
 
@@ -187,3 +191,40 @@ def test_aClientThatReadsNothingDisturbsNobody(place: Path, namespace: Namespace
                 assert capturing.stop()[1] == "0 packets dropped"
         assert host.terminate() < 3
         assert "Traceback" not in host.log()
+
+
+def test_aServiceOfAnotherUserIsNotBelieved(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    place.mkdir(mode=0o700, exist_ok=True)
+    path = pathIn(place)
+    with LinuxDevice("tt0", TUN), socket.socket(socket.AF_UNIX) as stranger:
+        setUp("tt0", "10.9.0.1/24")
+        stranger.bind(str(path))
+        os.seteuid(_NOBODY)
+        try:
+            # This is when the kernel takes note of who it is.
+            stranger.listen()
+        finally:
+            os.seteuid(0)
+        with Capturing(tmp_path / "trace") as capturing:
+            connection, _ = stranger.accept()
+            with connection:
+                assert connection.recv(100) == b""
+            capturing.stop()
+    path.unlink()
+
+
+def test_moreClientsThanThereMayBe(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path), ExitStack() as stack:
+        for _ in range(MAX_CLIENTS):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(pathIn(place)))
+        finished = subprocess.run(
+            [*COMMAND, "tt0", "-w", str(tmp_path / "trace")],
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert finished.returncode == 1
+        assert finished.stderr.startswith("txtuntap: the service that holds tt0 does not answer"), finished.stderr

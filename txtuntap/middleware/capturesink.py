@@ -4,13 +4,13 @@ Where a capture goes: a file, several files in turn, a pipe, a file object.
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import select
 import stat
 import threading
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import BinaryIO
 
 from txtuntap.wire import pcapng
@@ -239,12 +239,15 @@ class CaptureFile(CaptureSink):
         """
         See L{CaptureSink.begin}. What was captured before stays: this is another section of the file.
         """
+        if self._thread is not None and self._thread.is_alive():
+            raise OSError(errno.EBUSY, f"{self} is still being written")
         if self._descriptor < 0:
             if self._path is None:
                 raise OSError(f"{self} was closed: a descriptor serves one capture")
             self._descriptor = self._open(os.O_APPEND)
         self._size = os.fstat(self._descriptor).st_size if self._isRegular else 0
         self._ending = self._isBegun = False
+        self._failure = None
         super().begin(linkType, name, time, comments)
         # So that a program that forgets to end it can end. (Started here, since a daemon forks before.)
         self._thread = threading.Thread(target=self._run, name=f"capture to {self}", daemon=True)
@@ -254,8 +257,8 @@ class CaptureFile(CaptureSink):
         """
         See L{CaptureSink.end}.
         """
-        thread, self._thread = self._thread, None
-        if thread is None:
+        thread = self._thread
+        if thread is None or self._ending:
             return
         with self._condition:
             self._last = self._statistics(time)
@@ -297,7 +300,8 @@ class CaptureFile(CaptureSink):
             self._failure = e
         finally:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
             with self._condition:
                 self._waiting = []
                 self._octets = 0
@@ -341,15 +345,14 @@ class CaptureFile(CaptureSink):
         self._writeOut(b"".join(some))
 
     def _rotate(self) -> None:
-        os.close(self._descriptor)
-        # Until there is another: this one is closed.
-        self._descriptor = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        # What fails from here on must not have it closed again: its number may be another's by then.
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
         assert self._path is not None
         for number in range(self._files - 1, 0, -1):
             before = self._path if number == 1 else _numbered(self._path, number - 1)
             if os.path.exists(before):
                 os.replace(before, _numbered(self._path, number))
-        os.close(self._descriptor)
         self._descriptor = self._open(os.O_TRUNC)
         self._size = 0
         self._isBegun = False
@@ -389,6 +392,9 @@ def _numbered(path: str, number: int) -> str:
 
 
 def _application() -> str:
+    # This takes its time to be imported, and few programs capture.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"txtuntap {version('txtuntap')}"
     except PackageNotFoundError:
