@@ -130,6 +130,15 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(len(found), count - lost + 1)
         self.assertEqual((found[-1].data, found[-1].dropped), (b"after", lost))
 
+    def test_whoCannotBeServedOnIsNotLeftWaiting(self) -> None:
+        protocol, transport = self.connect()
+        send(protocol, CAPTURE)
+        sink: Any = transport.producer
+        sink._write = lambda octets: 1 // 0
+        self.capture.packetReceived(Packet(b"comes"))
+        self.assertTrue(transport.aborted)
+        self.assertEqual(list(self.capture.sinks), [])
+
     def test_whoSaysNothingIsDropped(self) -> None:
         _, transport = self.connect()
         self.clock.advance(TIMEOUT - 1)

@@ -300,6 +300,12 @@ class ClientSink(CaptureSink):
             super().end(time)
             self._client.finish()
 
+    def abandon(self) -> None:
+        """
+        See L{CaptureSink.abandon}.
+        """
+        self._client.transport.abortConnection()
+
     def pauseProducing(self) -> None:
         """
         The connection has enough for now.

@@ -99,6 +99,7 @@ def test_privilegesAreDropped(place: Path, namespace: Namespace, nobodysDirector
     with Host(nobodysDirectory, twistdOptions=dropped) as host, Capturing(tmp_path / "trace") as capturing:
         assert ask("10.9.0.2", b"hello") == b"hello"
         said = capturing.stop()
+        assert pathIn(place).exists() and "no control socket" not in host.log()
         assert said == ["2 packets captured", "0 packets dropped"] or int(said[0].split()[0]) > 2
         assertClean(tmp_path / "trace")
         assert host.terminate() < 2

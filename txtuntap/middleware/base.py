@@ -40,6 +40,9 @@ class Middleware(Layer):
 
     takesOffload = True
 
+    # What is needed for each packet is looked up here, and not by way of L{below}: that would be a call.
+    transport: Any
+
     def __init__(self, proto: Any) -> None:
         """
         @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}: middleware too, for instance.
@@ -122,9 +125,8 @@ class Middleware(Layer):
         """
         The port, or the middleware around this; L{None} if there is none.
         """
-        # A cast would be a call, for each packet.
-        below: Any = self.transport
-        return below  # type: ignore[no-any-return]
+        below: IPacketTransport | None = self.transport
+        return below
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
@@ -136,7 +138,7 @@ class Middleware(Layer):
         """
         Hand a packet to the port.
         """
-        below = self.below
+        below = self.transport
         if below is None:
             self.counters["outDiscards"] += 1
         elif offload is None:
@@ -149,7 +151,7 @@ class Middleware(Layer):
         """
         That of what is below.
         """
-        below = self.below
+        below = self.transport
         return 1500 if below is None else below.mtu
 
     @property
@@ -165,7 +167,7 @@ class Middleware(Layer):
         """
         That of what is below; 0 if this takes no packets that are not finished.
         """
-        return getattr(self.below, "offloads", 0) if self._takesOffload else 0
+        return getattr(self.transport, "offloads", 0) if self._takesOffload else 0
 
     # Datagrams that wait to leave as one do so at the port, and come through here when they leave.
 

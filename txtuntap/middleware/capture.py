@@ -131,6 +131,7 @@ class Capture(Middleware):
     def _failed(self, sink: CaptureSink, error: Exception) -> None:
         self._sinks = tuple(each for each in self._sinks if each is not sink)
         self.counters["captureFailures"] += 1
+        sink.abandon()
         self._log.warn("The capture to {sink} has ended: {reason}", sink=sink, reason=error)
 
     # Packets

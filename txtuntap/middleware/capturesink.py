@@ -11,6 +11,7 @@ import select
 import stat
 import threading
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import BinaryIO
 
 from txtuntap.wire import pcapng
@@ -24,6 +25,12 @@ LEAST_WAITING = 1 << 18
 #: The most comments that wait for a packet, and the most characters that they have together.
 MAX_COMMENTS = 64
 MAX_COMMENT = 1 << 14
+
+try:
+    #: What writes. (Found out now: who has dropped privileges may not be able to look any more.)
+    _APPLICATION = f"txtuntap {version('txtuntap')}"
+except PackageNotFoundError:
+    _APPLICATION = "txtuntap"
 
 #: Seconds for which packets are gathered before they are written.
 _GATHER = 0.02
@@ -89,7 +96,7 @@ class CaptureSink:
         self._began = time
         system = f"{platform.system()} {platform.release()}".strip()
         kind = {pcapng.ETHERNET: "Ethernet frames", pcapng.RAW: "IP packets"}.get(linkType)
-        self._header = pcapng.sectionHeader(comments, _application(), system) + pcapng.interfaceDescription(
+        self._header = pcapng.sectionHeader(comments, _APPLICATION, system) + pcapng.interfaceDescription(
             linkType, self._snaplen, name, kind, system
         )
         self._write(self._header)
@@ -135,6 +142,11 @@ class CaptureSink:
         """
         self._write(self._statistics(time))
         self._comments = []
+
+    def abandon(self) -> None:
+        """
+        It has failed, and is written to no more.
+        """
 
     def _statistics(self, time: int) -> bytes:
         return pcapng.interfaceStatistics(time, self.received, self.dropped, self._began, self._comments)
@@ -389,13 +401,3 @@ class CaptureFile(CaptureSink):
 def _numbered(path: str, number: int) -> str:
     stem, extension = os.path.splitext(path)
     return f"{stem}.{number}{extension}"
-
-
-def _application() -> str:
-    # This takes its time to be imported, and few programs capture.
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"txtuntap {version('txtuntap')}"
-    except PackageNotFoundError:
-        return "txtuntap"
