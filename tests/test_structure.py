@@ -53,14 +53,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "switchservice": {"device", "service", "switch", "switchoptions"},
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
+    "replay": BASE | {"adapters", "layer"},
     "tuntap": BASE | LAYERS | {"device"},
     "testing": {"clock", "device", "wire"},
     "stack": BASE | LAYERS | {"tokenbucket"},
-    "command": BASE | {"device"},
+    "command": BASE | {"capturecommand", "device"},
+    "capturecommand": {"control", "device", "middleware", "wire"},
+    "control": {"device", "middleware"},
     "echo": set(),
     "options": {"addresses", "device", "echo", "stack", "switchoptions", "wire"},
     "queues": {"device"},
-    "service": {"device", "middleware", "options", "queues", "stack", "switchservice", "tuntap"},
+    "service": {"control", "device", "middleware", "options", "queues", "stack", "switchservice", "tuntap"},
 }
 
 
