@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
+    "tunnel": BASE | {"device", "forwarding", "layer"},
     "tuntap": BASE | LAYERS | {"device"},
     "testing": {"clock", "device", "wire"},
     "stack": BASE | LAYERS,
