@@ -52,9 +52,7 @@ FRAMINGS: dict[str, Callable[[], Delimited]] = {
 }
 
 _ipPackets = st.builds(ipPacket, st.sampled_from((4, 6)), st.binary(max_size=60), st.integers(0, 10))
-PACKETS = {
-    name: st.lists(st.binary(max_size=100) if name == "qemu" else _ipPackets, max_size=6) for name in FRAMINGS
-}
+PACKETS = {name: st.lists(st.binary(max_size=100) if name == "qemu" else _ipPackets, max_size=6) for name in FRAMINGS}
 _kinds = st.sampled_from(sorted(FRAMINGS))
 
 
@@ -116,11 +114,14 @@ class EveryFramingTests(SynchronousTestCase):
             self.assertGreater(waited, 60000)
 
     def test_aHeaderIsReadOnceForAllItsPieces(self) -> None:
-        framing = QEMUStream(TAP)
         asked = []
-        needed = framing.needed
-        self.patch(framing, "needed", lambda data, at: asked.append(at) or needed(data, at))
-        unpacked(framing, b"\0\0", b"\x03", b"\xe8", *[b"x"] * 1000)
+
+        class Counting(QEMUStream):
+            def needed(self, data: bytes, at: int) -> int:
+                asked.append(at)
+                return super().needed(data, at)
+
+        unpacked(Counting(TAP), b"\0\0", b"\x03", b"\xe8", *[b"x"] * 1000)
         self.assertEqual(len(asked), 3)
 
 
@@ -140,7 +141,7 @@ class QEMUStreamTests(SynchronousTestCase):
         for length in MAX_PACKET + 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF:
             with self.assertRaises(FramingError) as raised:
                 QEMUStream(TAP).dataReceived(length.to_bytes(4, "big"))
-            self.assertIn(str(length), str(raised.exception))
+            self.assertIn("longer than any", str(raised.exception))
 
     def test_emptyAndShortFramesAreFrames(self) -> None:
         # A guest can send them: the connection is others', too.
@@ -189,7 +190,7 @@ class SocatStreamTests(SynchronousTestCase):
         self.assertIn("jumbogram", self.refused(ipv6.packHeader(ONE6, OTHER6, ipv6.HOP_BY_HOP, 0)))
 
     def test_packetsThatNoInterfaceCarriesAreRefused(self) -> None:
-        self.assertIn("65575", self.refused(ipv6.packHeader(ONE6, OTHER6, 17, 65535)))
+        self.assertIn("longer than any", self.refused(ipv6.packHeader(ONE6, OTHER6, 17, 65535)))
 
     def test_headersThatCannotBeAreRefused(self) -> None:
         packet = bytearray(ipPacket(4, b"hello"))
@@ -214,7 +215,7 @@ class SocatStreamTests(SynchronousTestCase):
 
     def test_protocolInformationThatIsWrongIsRefused(self) -> None:
         packet = ipPacket(4, b"hello")
-        self.assertIn("000086dd", self.refused(b"\0\0\x86\xdd" + packet, pi=True))
-        self.assertIn("00000806", self.refused(b"\0\0\x08\x06" + packet, pi=True))
+        self.assertIn("not that of the packet", self.refused(b"\0\0\x86\xdd" + packet, pi=True))
+        self.assertIn("not that of the packet", self.refused(b"\0\0\x08\x06" + packet, pi=True))
         for flags in b"\x01\0", b"\0\x01":
             self.assertIn("cut short", self.refused(flags + b"\x08\0" + packet, pi=True))

@@ -17,6 +17,8 @@ class Bare:
     Packets, and nothing else.
     """
 
+    anyPort = False
+
     def __init__(self, mode: int, pi: bool = False) -> None:
         """
         @param pi: whether protocol information comes before each packet: socat has it unless given C{iff-no-pi}.

@@ -74,6 +74,9 @@ class IDatagramFraming(Interface):
     """
 
     overhead: int = Attribute("How many octets the framing puts before a packet.")
+    anyPort: bool = Attribute(
+        "Whether the peer sends from any port it likes, and listens at the one that this end listens at."
+    )
 
     def pack(packet: bytes | memoryview) -> Sequence[bytes | memoryview]:
         """
@@ -82,9 +85,11 @@ class IDatagramFraming(Interface):
         @return: the datagram to send, in pieces.
         """
 
-    def unpack(datagram: bytes) -> bytes | memoryview | None:
+    def unpack(datagram: bytes) -> bytes | memoryview:
         """
-        @return: the packet; L{None} if there is none in it, which is counted (C{inFramingErrors}).
+        @return: the packet, of which nothing has been checked.
+
+        @raise ValueError: there is none in it, or none for us: the text is the name to count it under.
         """
 
 

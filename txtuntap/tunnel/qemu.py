@@ -51,5 +51,5 @@ class QEMUStream(Delimited):
             return LENGTH.size
         length: int = LENGTH.unpack_from(data, at)[0]
         if length > MAX_PACKET:
-            raise FramingError(f"a frame of {length} octets is none: QEMU does not speak so")
+            raise FramingError("a frame longer than any: this is not how QEMU speaks")
         return LENGTH.size + length

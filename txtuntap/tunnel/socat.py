@@ -61,7 +61,7 @@ class SocatStream(Delimited):
         if any(prefix[:2]):
             raise FramingError("a packet that was cut short: give socat a larger -b than 8192")
         if prefix != PREFIXES.get(data[at] >> 4):
-            raise FramingError(f"protocol information {prefix.hex()} before a packet that begins with {data[at]:#04x}")
+            raise FramingError("protocol information that is not that of the packet after it")
         return LENGTH + lengthOf(data, at)
 
 
@@ -80,7 +80,7 @@ def lengthOf(data: bytes, at: int) -> int:
         header = (data[at] & 0x0F) << 2
         length = data[at + 2] << 8 | data[at + 3]
         if header < ipv4.HEADER_LENGTH or length < header:
-            raise FramingError(f"an IPv4 header of {header} octets in a packet of {length} is none")
+            raise FramingError("an IPv4 header longer than its packet, or shorter than one is")
         if available < header:
             return header
         # Once a packet is shorter than it says, whatever comes after it is read at the wrong places.
@@ -94,8 +94,8 @@ def lengthOf(data: bytes, at: int) -> int:
         if not length and data[at + 6] == ipv6.HOP_BY_HOP:
             raise FramingError("an IPv6 jumbogram (RFC 2675), which no interface here carries")
         if ipv6.HEADER_LENGTH + length > MAX_PACKET:
-            raise FramingError(f"an IPv6 packet of {ipv6.HEADER_LENGTH + length} octets, which no interface carries")
+            raise FramingError("an IPv6 packet longer than any interface carries")
         return ipv6.HEADER_LENGTH + length
     if not version:
         raise FramingError("no IP packet, but perhaps protocol information: give socat iff-no-pi, or have pi here")
-    raise FramingError(f"no IP packet begins with {data[at]:#04x}")
+    raise FramingError("no IP packet begins so")

@@ -1,8 +1,8 @@
 """
 VXLAN (RFC 7348): Ethernet frames in UDP, of one network of many. The kernel's own C{vxlan} device is a peer.
 
-All leave from one port. (RFC 7348 section 5 recommends one for each flow, out of 49152 to 65535, for the sake of routers
-between that spread flows over several ways; no receiver may care. Whoever needs that is better off with the kernel's.)
+All leave from one port. (RFC 7348 section 5 recommends one for each flow, for the sake of routers between that have
+several ways to choose from. No receiver may care.)
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class VXLAN:
     """
 
     overhead = HEADER_LENGTH
+    anyPort = True
 
     def __init__(self, mode: int, vni: int) -> None:
         """
