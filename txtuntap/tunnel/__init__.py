@@ -9,3 +9,10 @@ L{Tunnel} is a protocol on a TUN or TAP device. What comes from there it hands t
 brings it checks before it goes there. A carrier has the sockets and the clocks; a framing knows what packets look like
 on the way, and nothing else.
 """
+
+from txtuntap.tunnel.allowed import Allowed
+from txtuntap.tunnel.frames import Frames
+from txtuntap.tunnel.stream import StreamCarrier, StreamFactory
+from txtuntap.tunnel.tunnel import Tunnel
+
+__all__ = ["Allowed", "Frames", "StreamCarrier", "StreamFactory", "Tunnel"]

@@ -96,8 +96,8 @@ class IDatagramFraming(Interface):
 class ICarrier(Interface):
     """
     What brings a tunnel's packets to its peer: a connection, or a socket for datagrams. It calls C{carrierUp} of its
-    L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>} when packets may go, C{carried} with each that has come, and C{carrierDown}
-    at its end.
+    L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>} when packets may go, C{carried} with each that has come, C{carrierFull} and
+    C{carrierFree} when it takes no more and takes more again, where it can tell, and C{carrierDown} at its end.
     """
 
     offloads: int = Attribute("What may be left open in a packet: CSUM, TSO4 and so on of wire.offload; 0, nothing.")
