@@ -13,7 +13,7 @@ import random
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -183,13 +183,13 @@ def tunnel(directory: Path, mode: str, *arguments: str) -> Iterator[Tunnel]:
     assert "Traceback" not in made.log(), made.log()
 
 
-def assertPings(*addresses: str) -> None:
+def assertPings(*addresses: str, sizes: Sequence[str] = ("0", "1300", "4000")) -> None:
     """
-    Each address answers, to large packets, too.
+    Each address answers, to fragments, too.
     """
     for address in addresses:
         until(lambda address=address: not _status("ping", "-c1", "-W1", address), f"{address} to answer")  # type: ignore[misc]
-        for size in "0", "1300", "4000":
+        for size in sizes:
             run("ping", "-c3", "-i0.01", "-W5", "-s", size, address)
 
 
@@ -308,8 +308,8 @@ def test_socatOverTCP(beyond: Beyond, tmp_path: Path) -> None:
         beyond.listens(5000)
         arguments = ["--connect", f"tcp:{FAR}:5000", "--framing", "socat:pi=yes" if pi else "socat"]
         with tunnel(tmp_path, "tun", *arguments):
-            # What goes there fast, it takes for one packet: so only what comes from there is much.
-            assertPings(THERE_ADDRESS, THERE_ADDRESS6)
+            # Packets that come there close together it takes for one, fragments for instance.
+            assertPings(THERE_ADDRESS, THERE_ADDRESS6, sizes=("0", "1300"))
             assertCopies(beyond, tmp_path, DATA[:300_000], "from there")
         there.wait(PATIENCE)
 
@@ -355,10 +355,11 @@ def test_garbageInDatagramsIsCounted(beyond: Beyond, tmp_path: Path) -> None:
     [
         ("tap", "qemu", b"\xff\xff\xff\xff"),
         ("tap", "qemu", b"GET / HTTP/1.1\r\n\r\n"),
-        ("tun", "socat", b"GET / HTTP/1.1\r\n\r\n"),
+        ("tun", "socat", b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"),
         ("tun", "socat", b"\x45\0\0\x13" + bytes(16)),
         ("tun", "socat", bytes(100)),
     ],
+    ids=["length", "text to QEMU", "text to socat", "header", "zeros"],
 )
 def test_garbageInAStreamEndsTheConnection(
     beyond: Beyond, tmp_path: Path, mode: str, framing: str, garbage: bytes
