@@ -187,7 +187,7 @@ class Tunnel(AbstractDatagramProtocol):
 
         @param offload: what the peer says to be open in it.
 
-        @return: whether it went there.
+        @return: whether it may.
         """
         transport = cast("IPacketTransport | None", self.transport)
         if transport is None:
