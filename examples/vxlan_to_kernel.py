@@ -9,7 +9,7 @@ Of two machines (or network namespaces) that reach each other as 192.0.2.1 and 1
 
 and this runs on the other, without privilege:
 
-    $ python examples/vxlan_to_kernel.py udp:192.0.2.2:4789 vni=42 10.0.0.1/24 10.0.0.2
+    $ python examples/vxlan_to_kernel.py udp:192.0.2.2:4789 42 10.0.0.1/24 10.0.0.2
     a host at 10.0.0.1/24
     10.0.0.2 answers: 56 octets
 
@@ -37,10 +37,10 @@ from txtuntap.tunnel.vxlan import VXLAN
 MTU = 1500 - 20 - 8 - 8 - 14
 
 
-def main(reactor: Any, peer: str, network: str, address: str, other: str) -> Deferred[None]:
+def main(reactor: Any, peer: str, vni: str, address: str, other: str) -> Deferred[None]:
     """
     @param peer: where the kernel's device is, such as C{udp:192.0.2.2:4789}.
-    @param network: such as C{vni=42}.
+    @param vni: the network's identifier.
     @param address: the host's.
     @param other: whom to ping, once a second.
     """
@@ -50,7 +50,7 @@ def main(reactor: Any, peer: str, network: str, address: str, other: str) -> Def
     # In place of a device: what the host sends, the tunnel has, and the other way round.
     Link(host.ethernet, tunnel, reactor, mtu=MTU).start()
 
-    framing = VXLAN(TAP, int(network.removeprefix("vni=")))
+    framing = VXLAN(TAP, int(vni))
     # The kernel sends from any port, to the one that it listens at.
     where = DatagramAddresses.connecting(peer, samePort=framing.anyPort)
     carrier = DatagramCarrier(tunnel, framing, where.peer, reactor)

@@ -8,117 +8,25 @@ C{veth}, and has the other end of the tunnel.
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import re
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.real.beyond import FAR, HERE, HERE_ADDRESS, NEAR, THERE_ADDRESS, THERE_ADDRESS6, Beyond, qemu, socat, vxlan
 from tests.real.host import twistd
-from tests.real.link import setUp
-from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, run, tool, until
-from txtuntap.device.configure import moveInterface
-from txtuntap.device.namespace import inNamespace
+from tests.real.namespace import PATIENCE, interfaces, ip, run, tool, until
 from txtuntap.wire.vxlan import packHeader
 
-NEAR, FAR = "192.0.2.1", "192.0.2.2"
 INTERFACE = "tt0"
-#: Of the tunnel's ends.
-HERE, THERE = ("10.9.0.1/24", "fd09::1/64"), ("10.9.0.2/24", "fd09::2/64")
-HERE_ADDRESS, THERE_ADDRESS, THERE_ADDRESS6 = "10.9.0.1", "10.9.0.2", "fd09::2"
 
 #: A file's worth.
 DATA = random.Random(6).randbytes(3_000_000)
-
-
-class Beyond:
-    """
-    The other namespace, and what runs there.
-    """
-
-    def __init__(self, namespace: int) -> None:
-        self._namespace = namespace
-        self._processes: list[subprocess.Popen[str]] = []
-
-    def run(self, name: str, *arguments: str) -> str:
-        """
-        Run a program to its end there.
-        """
-        return inNamespace(self._namespace, lambda: run(name, *arguments))
-
-    def start(self, name: str, *arguments: str) -> subprocess.Popen[str]:
-        """
-        Start a program there, which runs until the test's end.
-        """
-
-        def started() -> subprocess.Popen[str]:
-            return subprocess.Popen(
-                [tool(name), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-
-        process = inNamespace(self._namespace, started)
-        self._processes.append(process)
-        return process
-
-    def setUp(self, name: str) -> None:
-        """
-        Wait for an interface, and give it the addresses of that end.
-        """
-        until(lambda: name in inNamespace(self._namespace, interfaces), f"the interface {name}")
-        inNamespace(self._namespace, lambda: setUp(name, *THERE))
-
-    def socket(self, *address: str | int) -> socket.socket:
-        """
-        A UDP socket there, bound to an address.
-        """
-
-        def made() -> socket.socket:
-            bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            bound.bind(address)
-            return bound
-
-        return inNamespace(self._namespace, made)
-
-    def listens(self, port: int, kind: str = "-t") -> None:
-        """
-        Wait until somebody listens at a port there.
-        """
-        until(lambda: self.run("ss", "-Hln", kind, f"sport = :{port}"), f"port {port} to be listened at")
-
-    def stop(self) -> None:
-        """
-        Stop what was started.
-        """
-        for process in self._processes:
-            process.kill()
-            process.communicate()
-
-
-@pytest.fixture
-def beyond(namespace: Namespace) -> Iterator[Beyond]:
-    """
-    Another namespace, with C{FAR} in it; this one has C{NEAR}.
-    """
-    with another() as there:
-        ip("link", "add", "ttv0", "type", "veth", "peer", "name", "ttv1")
-        moveInterface("ttv1", there)
-        setUp("ttv0", f"{NEAR}/24")
-        inNamespace(there, lambda: setUp("ttv1", f"{FAR}/24"))
-        made = Beyond(there)
-        try:
-            yield made
-        finally:
-            made.stop()
-            inNamespace(there, lambda: ip("link", "delete", "ttv1"))
 
 
 class Tunnel:
@@ -156,7 +64,7 @@ class Tunnel:
         lines = until(
             lambda: (found := re.findall(r"tunnel: (.*)", self.log()))[before:] and found, "the counters in the log"
         )
-        return dict((key, int(value)) for key, value in re.findall(r"(\w+) (\d+)", lines[-1])).get(name, 0)
+        return {key: int(value) for key, value in re.findall(r"(\w+) (\d+)", lines[-1])}.get(name, 0)
 
 
 @contextmanager
@@ -241,46 +149,6 @@ def assertCarries(beyond: Beyond, directory: Path) -> None:
     assertMeasures(beyond)
 
 
-def qemu(beyond: Beyond, netdev: str) -> None:
-    """
-    QEMU without a guest, which has a hub with a tap on it, and what is to be tried.
-    """
-    found = [each for each in QEMU if _has(each)]
-    options = ["-machine", "none", "-nodefaults", "-display", "none", "-monitor", "none", "-serial", "none"]
-    options += ["-netdev", f"{netdev},id=s", "-netdev", "hubport,id=h0,hubid=0,netdev=s"]
-    options += ["-netdev", "tap,id=t,ifname=ttq0,script=no,downscript=no", "-netdev", "hubport,id=h1,hubid=0,netdev=t"]
-    beyond.start(found[0] if found else QEMU[0], *options)
-    beyond.setUp("ttq0")
-
-
-#: Any will do: it has no guest.
-QEMU = ["qemu-system-sparc", "qemu-system-x86_64", "qemu-system-aarch64", "qemu-system-ppc", "qemu-system-mips"]
-
-
-def _has(name: str) -> bool:
-    return any(os.access(Path(each) / name, os.X_OK) for each in os.environ.get("PATH", os.defpath).split(":"))
-
-
-def socat(beyond: Beyond, mode: str, options: str, address: str) -> subprocess.Popen[str]:
-    """
-    socat with an interface.
-    """
-    process = beyond.start("socat", f"TUN,tun-type={mode},tun-name=tts0{options}", address)
-    beyond.setUp("tts0")
-    return process
-
-
-def vxlan(beyond: Beyond, vni: int = 42, *options: str) -> None:
-    """
-    The kernel's device.
-    """
-    arguments = f"type vxlan id {vni} local {FAR} remote {NEAR} dstport 4789".split()
-    beyond.run("ip", "link", "add", "ttx0", "mtu", "1450", *arguments, *options)
-    # It leaves checksums to the interface below; and veth, to nobody.
-    beyond.run("ethtool", "-K", "ttx0", "tx", "off")
-    beyond.setUp("ttx0")
-
-
 def test_qemuListensForAConnection(beyond: Beyond, tmp_path: Path) -> None:
     qemu(beyond, f"socket,listen={FAR}:5000")
     with tunnel(tmp_path, "tap", "--connect", f"tcp:{FAR}:5000", "--framing", "qemu"):
@@ -289,7 +157,7 @@ def test_qemuListensForAConnection(beyond: Beyond, tmp_path: Path) -> None:
 
 def test_qemuConnects(beyond: Beyond, tmp_path: Path) -> None:
     with tunnel(tmp_path, "tap", "--listen", f"tcp:5000:interface={NEAR}", "--framing", "qemu"):
-        until(lambda: _status("ss", "-Hltn") == 0 and ":5000" in run("ss", "-Hltn"), "the listener")
+        listens(5000)
         qemu(beyond, f"stream,server=off,addr.type=inet,addr.host={NEAR},addr.port=5000")
         assertPings(THERE_ADDRESS, THERE_ADDRESS6)
         assertCopies(beyond, tmp_path)
@@ -350,42 +218,38 @@ def test_garbageInDatagramsIsCounted(beyond: Beyond, tmp_path: Path) -> None:
         assert (made.counter("inErrors"), made.counter("carriers")) == (3, 0)
 
 
-@pytest.mark.parametrize(
-    ("mode", "framing", "garbage"),
-    [
-        ("tap", "qemu", b"\xff\xff\xff\xff"),
-        ("tap", "qemu", b"GET / HTTP/1.1\r\n\r\n"),
-        ("tun", "socat", b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"),
-        ("tun", "socat", b"\x45\0\0\x13" + bytes(16)),
-        ("tun", "socat", bytes(100)),
-    ],
-    ids=["length", "text to QEMU", "text to socat", "header", "zeros"],
-)
-def test_garbageInAStreamEndsTheConnection(
-    beyond: Beyond, tmp_path: Path, mode: str, framing: str, garbage: bytes
-) -> None:
+#: By framing: its mode, and what it has nothing in common with.
+GARBAGE = {
+    "qemu": ("tap", [b"\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n", random.Random(1).randbytes(200_000)]),
+    "socat": ("tun", [b"\x45\0\0\x13" + bytes(16), b"GET / HTTP/1.1\r\nHost: there\r\n\r\n", bytes(100)]),
+}
+
+
+@pytest.mark.parametrize("framing", GARBAGE)
+def test_garbageInAStreamEndsTheConnection(beyond: Beyond, tmp_path: Path, framing: str) -> None:
+    mode, garbage = GARBAGE[framing]
     with tunnel(tmp_path, mode, "--listen", "tcp:5000", "--framing", framing) as made:
-        until(lambda: ":5000" in run("ss", "-Hltn"), "the listener")
-        for _ in range(3):
+        listens(5000)
+        for data in garbage:
             with socket.create_connection((NEAR, 5000)) as peer:
                 peer.settimeout(PATIENCE)
-                peer.sendall(garbage)
-                assert _untilClosed(peer)
-        assert made.counter("inFramingErrors") == 3
+                with suppress(ConnectionError):
+                    peer.sendall(data)
+                    while peer.recv(65536):
+                        pass
+        assert made.counter("inFramingErrors") == len(garbage)
 
 
-def _untilClosed(peer: socket.socket) -> bool:
-    try:
-        while peer.recv(65536):
-            pass
-    except ConnectionResetError:
-        pass
-    return True
+def listens(port: int) -> None:
+    """
+    Wait until somebody listens at a port here.
+    """
+    until(lambda: run("ss", "-Hltn", f"sport = :{port}"), f"port {port} to be listened at")
 
 
 def test_halfAFrameAndNothingForEver(beyond: Beyond, tmp_path: Path) -> None:
     with tunnel(tmp_path, "tap", "--listen", "tcp:5000", "--framing", "qemu") as made, ExitStack() as stack:
-        until(lambda: ":5000" in run("ss", "-Hltn"), "the listener")
+        listens(5000)
         for data in b"\0\0", b"\0\0\x05\xdc" + bytes(700), b"":
             peer = stack.enter_context(socket.create_connection((NEAR, 5000)))
             peer.sendall(data)
