@@ -181,27 +181,30 @@ class Tunnel(AbstractDatagramProtocol):
             if transport is not None and transport.connected and not transport.disconnecting:
                 transport.startReading()
 
-    def carried(self, packet: bytes | memoryview, offload: Offload | None = None) -> None:
+    def carried(self, packet: bytes | memoryview, offload: Offload | None = None) -> bool:
         """
         A packet has come from the peer. It goes to the interface if it may.
 
         @param offload: what the peer says to be open in it.
+
+        @return: whether it may.
         """
         transport = cast("IPacketTransport | None", self.transport)
         if transport is None:
             self.counters["inDiscards"] += 1
-            return
+            return False
         wrong = self._fault(packet, offload, transport.mtu)
         if wrong is None:
             wrong = forward(transport, packet, offload, self._ethernet)
         if wrong is not None:
             self.counters[wrong] += 1
-            return
+            return False
         count, octets = 1, len(packet)
         if offload is not None and offload.isSuperpacket:
             count, octets = segments(octets, offload)
         self.counters["inPackets"] += count
         self.counters["inOctets"] += octets
+        return True
 
     def _fault(self, packet: bytes | memoryview, offload: Offload | None, mtu: int) -> str | None:
         """
