@@ -53,9 +53,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stack": BASE | LAYERS,
     "command": BASE | {"device"},
     "echo": set(),
-    "options": {"addresses", "device", "echo", "stack", "wire"},
+    "options": {"addresses", "device", "echo", "stack", "tunneloptions", "wire"},
     "queues": {"device"},
-    "service": {"device", "options", "queues", "stack", "tuntap"},
+    "service": {"device", "options", "queues", "stack", "tunnelservice", "tuntap"},
+    "tunneloptions": {"device", "options", "tunnel"},
+    "tunnelservice": {"device", "service", "tunnel"},
 }
 
 

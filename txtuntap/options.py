@@ -396,24 +396,39 @@ def protocolFactory(name: str) -> Callable[[], DatagramProtocol]:
     return found
 
 
+def showAsIs(options: type[usage.Options]) -> None:
+    """
+    Take the white space away that documentation of options is indented by: Twisted shows it as it is.
+    """
+    for name, method in vars(options).items():
+        if name.startswith("opt_"):
+            method.__doc__ = cleandoc(method.__doc__)
+
+
+def _tunnelOptions() -> usage.Options:
+    from txtuntap.tunneloptions import TunnelOptions
+
+    return TunnelOptions()
+
+
 class Options(usage.Options):
     """
     Options of C{twistd tuntap}.
     """
 
     longdesc = "Put a program on a network interface of its own."
-    subCommands: ClassVar = [["host", None, HostOptions, "Be a host on a TUN or TAP device."]]
+    subCommands: ClassVar = [
+        ["host", None, HostOptions, "Be a host on a TUN or TAP device."],
+        ["tunnel", None, _tunnelOptions, "Carry a TUN or TAP device to another place."],
+    ]
 
     def postOptions(self) -> None:
         """
         Something must be asked for.
         """
         if self.subCommand is None:
-            raise UsageError("say what to run: host")
+            raise UsageError("say what to run: host or tunnel")
 
 
-# Twisted shows these as they are, with the white space that they are indented by.
 for _options in InterfaceOptions, HostOptions:
-    for _name, _method in vars(_options).items():
-        if _name.startswith("opt_"):
-            _method.__doc__ = cleandoc(_method.__doc__)
+    showAsIs(_options)

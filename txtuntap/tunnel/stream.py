@@ -300,6 +300,14 @@ class StreamFactory(Factory):
         """
         return StreamCarrier(self, self._framing(self.tunnel.mode))
 
+    def stop(self) -> None:
+        """
+        End all connections.
+        """
+        carrier = self.tunnel.carrier
+        for each in [*self.strangers, *([] if carrier is None else [carrier])]:
+            each.disconnect("this end has been stopped")
+
 
 def _addressText(address: Any) -> str:
     """
@@ -318,24 +326,25 @@ def _tune(transport: Any, hasKeepalive: bool) -> None:
 
     @param hasKeepalive: whether the framing finds out about a peer that is gone; else TCP is to.
     """
-    while INegotiated.providedBy(transport):
+    below = transport
+    while INegotiated.providedBy(below):
         # TLS, around it.
-        transport = transport.transport
-    if ITCPTransport.providedBy(transport):
-        transport.setTcpNoDelay(1)
-        if not hasKeepalive:
-            transport.setTcpKeepAlive(1)
+        below = transport = transport.transport
     if isinstance(transport, FileDescriptor):
         transport.bufferSize = BUFFER_SIZE
         transport.SEND_LIMIT = SEND_LIMIT
+    if ITCPTransport.providedBy(below):
+        below.setTcpNoDelay(True)
+        if not hasKeepalive:
+            below.setTcpKeepAlive(True)
 
 
 def _explained(reason: Failure) -> str:
     """
     Why a connection has ended, in words.
     """
-    errors = reason.value.args and reason.value.args[0]
-    if reason.type.__module__.startswith("OpenSSL") and isinstance(errors, list) and errors:
+    errors = reason.value.args[0] if reason.value is not None and reason.value.args else None
+    if type(reason.value).__module__.startswith("OpenSSL") and isinstance(errors, list) and errors:
         # Of each error in its queue, OpenSSL tells library, function, and what it was.
         return f"TLS: {errors[-1][-1]}"
     if reason.check(ConnectionDone):
