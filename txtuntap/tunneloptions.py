@@ -12,7 +12,8 @@ from twisted.python.usage import UsageError
 from txtuntap.device import TAP, TUN
 from txtuntap.options import InterfaceOptions, showAsIs
 from txtuntap.tunnel.allowed import Allowed
-from txtuntap.tunnel.registry import DATAGRAM_FRAMINGS, STREAM_FRAMINGS
+from txtuntap.tunnel.datagram import DatagramAddresses
+from txtuntap.tunnel.registry import DATAGRAM_FRAMINGS, STREAM_FRAMINGS, framingOf
 from txtuntap.tunnel.security import Identity, isPrivate, parts
 
 _TLS = "certificate", "key", "peer-name"
@@ -27,7 +28,7 @@ class TunnelOptions(InterfaceOptions):
     longdesc = (
         "Carry a TUN or TAP device to another place: one end listens, the other connects, each with a certificate that"
         " the other knows. ENDPOINT is a Twisted endpoint string, such as tcp:4000 or unix:/run/tunnel for --listen and"
-        " tcp:192.0.2.1:4000 for --connect."
+        " tcp:192.0.2.1:4000 for --connect; or, with a --framing of others, udp:4000 and udp:192.0.2.1:4000."
     )
     optFlags: ClassVar = [
         ["insecure", None, "Have everybody on the way read it, and everybody who connects be the peer."],
@@ -35,7 +36,12 @@ class TunnelOptions(InterfaceOptions):
     optParameters: ClassVar = [
         ["listen", None, None, "ENDPOINT at which the peer connects."],
         ["connect", None, None, "ENDPOINT at which the peer listens."],
-        ["framing", None, None, "What packets look like on the way; by default txtuntap, with txtuntap at both ends."],
+        [
+            "framing",
+            None,
+            None,
+            "What packets look like: txtuntap, qemu, socat; with udp: bare, qemu, vxlan:vni=NUMBER.",
+        ],
         ["certificate", None, None, "PEM file with this end's certificate (TLS)."],
         ["key", None, None, "PEM file with its private key; by default it is in the same file."],
         ["peer-name", None, None, "A name that the peer's certificate has to be for; with --trust."],
@@ -96,36 +102,49 @@ class TunnelOptions(InterfaceOptions):
         self["allowed"] = self._allowed()
 
     def _checkEndpoint(self) -> None:
-        if parts(self["endpoint"])[0].startswith("udp"):
+        option = "listen" if self["isListening"] else "connect"
+        if self["addresses"] is not None:
             return
         # Nothing is done with the reactor yet.
         fromString: Any = serverFromString if self["isListening"] else clientFromString
         try:
             fromString(None, self["endpoint"])
         except (ValueError, TypeError, LookupError) as e:
-            option = "listen" if self["isListening"] else "connect"
             example = "tcp:4000" if self["isListening"] else "tcp:192.0.2.1:4000"
             raise UsageError(f"--{option}: {self['endpoint']!r} is no endpoint such as {example} ({e})") from e
 
     def _framing(self) -> Any:
         """
-        What makes framings of the kind asked for.
+        What makes framings of the kind asked for. With datagrams, C{addresses} are those of their ends.
         """
-        isDatagram = parts(self["endpoint"])[0].startswith("udp")
-        registry: dict[str, Any] = DATAGRAM_FRAMINGS if isDatagram else STREAM_FRAMINGS
-        name, positional, arguments = parts(self["framing"] or ("bare" if isDatagram else "txtuntap"))
-        if name not in registry or positional:
-            way = "datagrams" if isDatagram else "a stream"
-            raise UsageError(f"--framing: over {way} there are {', '.join(sorted(registry))}, not {self['framing']!r}")
-
-        def make(mode: int) -> Any:
-            return registry[name](mode, **arguments)
-
+        self["addresses"] = None
+        text = self["framing"]
+        isDatagram = parts(self["endpoint"])[0] == "udp"
         try:
-            make(self["mode"])
-        except (TypeError, ValueError) as e:
-            raise UsageError(f"--framing: {name}: {e}") from e
-        return make
+            if not isDatagram:
+                framing = framingOf(text or "txtuntap", STREAM_FRAMINGS)
+                framing(self["mode"])
+                return framing
+            datagrams = framingOf(text or "bare", DATAGRAM_FRAMINGS)
+            samePort = datagrams(self["mode"]).anyPort
+        except ValueError as e:
+            raise UsageError(f"--framing: {e}") from e
+        try:
+            if self["isListening"]:
+                self["addresses"] = DatagramAddresses.listening(self["endpoint"])
+            else:
+                self["addresses"] = DatagramAddresses.connecting(self["endpoint"], samePort)
+        except ValueError as e:
+            raise UsageError(f"--{'listen' if self['isListening'] else 'connect'}: {e}") from e
+        return datagrams
+
+    def _isPrivate(self) -> bool:
+        """
+        Whether nobody else can read what goes that way, nor take part.
+        """
+        if self["addresses"] is not None:
+            return bool(self["addresses"].isLoopback)
+        return isPrivate(self["endpoint"], self["isListening"])
 
     def _identity(self) -> Identity | None:
         option = "listen" if self["isListening"] else "connect"
@@ -138,13 +157,13 @@ class TunnelOptions(InterfaceOptions):
         given = [name for name in _TLS if self[name] is not None]
         given += [name for name, of in (("trust", "trust"), ("pin", "pins")) if self[of]]
         if not given:
-            if not self["insecure"] and not isPrivate(self["endpoint"], self["isListening"]):
+            if not self["insecure"] and not self._isPrivate():
                 raise UsageError(
                     f"--{option} {self['endpoint']}: others could read it and take part: give --certificate, --key, and"
                     " --trust or --pin for TLS; or --insecure, if that is as it should be"
                 )
             return None
-        if kind == "tls" or kind.startswith("udp"):
+        if kind in ("tls", "udp"):
             raise UsageError(f"--{given[0]}: goes with a plain stream, such as tcp:, and not with {kind}:")
         if self["certificate"] is None:
             raise UsageError(f"--{given[0]}: with TLS this end shows a certificate, too: give --certificate")

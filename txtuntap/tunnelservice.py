@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.internet import ClientService
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.logger import LogLevel
@@ -20,7 +20,8 @@ from zope.interface import implementer
 
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.service import InterfaceService
-from txtuntap.tunnel.framing import MAX_PACKET
+from txtuntap.tunnel.datagram import MAX_DATAGRAM, DatagramAddresses, DatagramCarrier
+from txtuntap.tunnel.framing import MAX_PACKET, IDatagramFraming
 from txtuntap.tunnel.stream import StreamCarrier, StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
 
@@ -104,6 +105,58 @@ class TunnelService(InterfaceService):
         return {**super().counters(), "tunnel": self.tunnel.counters}
 
 
+class DatagramTunnelService(InterfaceService):
+    """
+    A L{Tunnel} on a TUN or TAP device, over UDP.
+
+    @ivar tunnel: the tunnel.
+    """
+
+    what = "A tunnel"
+
+    def __init__(
+        self,
+        device: LinuxDevice,
+        tunnel: Tunnel,
+        framing: IDatagramFraming,
+        addresses: DatagramAddresses,
+        settings: InterfaceSettings | None = None,
+        undo: bool = False,
+        reactor: Any = None,
+        offload: bool | None = None,
+    ) -> None:
+        """
+        @param addresses: of both ends.
+        """
+        super().__init__(device, tunnel, settings, undo, reactor, offload, MAX_PACKET)
+        self.tunnel = tunnel
+        self._addresses = addresses
+        self._carrier = DatagramCarrier(tunnel, framing, addresses.peer, self._reactor)
+        self._listening: IListeningPort | None = None
+
+    def _opened(self) -> None:
+        """
+        Listen, while there is the privilege to.
+        """
+        where = self._addresses
+        self._listening = self._reactor.listenUDP(where.port, self._carrier, where.interface, MAX_DATAGRAM)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Hear no more of the peer first.
+        """
+        port, self._listening = self._listening, None
+        ended: Deferred[Any] = maybeDeferred(port.stopListening) if port is not None else succeed(None)
+        stopped: Deferred[Any] = super().stopService()
+        return gatherResults([ended, stopped]).addCallback(lambda _: None)
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """
+        Those of the tunnel, too.
+        """
+        return {**super().counters(), "tunnel": self.tunnel.counters}
+
+
 @implementer(IStreamClientEndpoint)
 class _Telling:
     """
@@ -126,7 +179,7 @@ class _Telling:
         return reason
 
 
-def makeTunnelService(asked: Any) -> TunnelService:
+def makeTunnelService(asked: Any) -> TunnelService | DatagramTunnelService:
     """
     The service that the options ask for.
     """
@@ -134,6 +187,14 @@ def makeTunnelService(asked: Any) -> TunnelService:
 
     reactor: Any = installed
     tunnel = Tunnel(asked["mode"], asked["allowed"])
+    settings = asked["settings"] if asked["helper"] is None else None
+    undo = bool(asked["undo"])
+    offload = False if asked["no-offload"] else None
+    if asked["addresses"] is not None:
+        framing = asked["framing"](asked["mode"])
+        return DatagramTunnelService(
+            asked["device"], tunnel, framing, asked["addresses"], settings, undo, reactor, offload
+        )
     factory = StreamFactory(tunnel, asked["framing"], reactor)
     identity = asked["identity"]
     endpoint: Any
@@ -143,6 +204,4 @@ def makeTunnelService(asked: Any) -> TunnelService:
     else:
         endpoint = clientFromString(reactor, asked["endpoint"])
         endpoint = endpoint if identity is None else identity.client(endpoint, reactor)
-    settings = asked["settings"] if asked["helper"] is None else None
-    offload = False if asked["no-offload"] else None
-    return TunnelService(asked["device"], factory, endpoint, settings, bool(asked["undo"]), reactor, offload)
+    return TunnelService(asked["device"], factory, endpoint, settings, undo, reactor, offload)
