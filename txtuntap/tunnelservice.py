@@ -189,9 +189,12 @@ def makeTunnelService(asked: Any) -> TunnelService | DatagramTunnelService:
     tunnel = Tunnel(asked["mode"], asked["allowed"])
     settings = asked["settings"] if asked["helper"] is None else None
     undo = bool(asked["undo"])
-    offload = False if asked["no-offload"] else None
-    if asked["addresses"] is not None:
-        framing = asked["framing"](asked["mode"])
+    framing = asked["framing"](asked["mode"])
+    isDatagram = asked["addresses"] is not None
+    # Where each packet goes by itself whoever the peer is, the kernel cuts them faster.
+    isPlain = isDatagram or (framing.established and not framing.offloads)
+    offload = False if asked["no-offload"] or isPlain else None
+    if isDatagram:
         return DatagramTunnelService(
             asked["device"], tunnel, framing, asked["addresses"], settings, undo, reactor, offload
         )
