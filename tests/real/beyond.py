@@ -15,6 +15,7 @@ from txtuntap.device.namespace import inNamespace
 
 #: Of the pair.
 NEAR, FAR = "192.0.2.1", "192.0.2.2"
+NEAR6, FAR6 = "2001:db8::1", "2001:db8::2"
 
 #: Of a tunnel's ends.
 HERE, THERE = ("10.9.0.1/24", "fd09::1/64"), ("10.9.0.2/24", "fd09::2/64")
@@ -116,12 +117,12 @@ def socat(beyond: Beyond, mode: str, options: str, address: str) -> subprocess.P
     return process
 
 
-def vxlan(beyond: Beyond, vni: int = 42, *options: str) -> None:
+def vxlan(beyond: Beyond, near: str = NEAR, far: str = FAR) -> None:
     """
     The kernel's device.
     """
-    arguments = f"type vxlan id {vni} local {FAR} remote {NEAR} dstport 4789".split()
-    beyond.run("ip", "link", "add", "ttx0", "mtu", "1450", *arguments, *options)
+    arguments = ["local", far, "remote", near, "id", "42", "dstport", "4789"]
+    beyond.run("ip", "link", "add", "ttx0", "mtu", "1430", "type", "vxlan", *arguments)
     # It leaves checksums to the interface below; and veth, to nobody.
     beyond.run("ethtool", "-K", "ttx0", "tx", "off")
     beyond.setUp("ttx0")

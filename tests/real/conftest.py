@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.beyond import FAR, NEAR, Beyond
+from tests.real.beyond import FAR, FAR6, NEAR, NEAR6, Beyond
 from tests.real.link import delete, setUp
 from tests.real.machine import ANY_ADDRESSES, ZONE, Machine
 from tests.real.namespace import Namespace, another, ip, lacking, need
@@ -101,8 +101,8 @@ def beyond(namespace: Namespace) -> Iterator[Beyond]:
     with another() as there:
         ip("link", "add", "ttv0", "type", "veth", "peer", "name", "ttv1")
         moveInterface("ttv1", there)
-        setUp("ttv0", f"{NEAR}/24")
-        inNamespace(there, lambda: setUp("ttv1", f"{FAR}/24"))
+        setUp("ttv0", f"{NEAR}/24", f"{NEAR6}/64")
+        inNamespace(there, lambda: setUp("ttv1", f"{FAR}/24", f"{FAR6}/64"))
         made = Beyond(there)
         try:
             yield made

@@ -409,4 +409,4 @@ def test_vxlanToTheKernel(beyond: Beyond, tmp_path: Path) -> None:
     arguments = f"udp:{FAR}:4789", "42", "10.9.0.1/24", THERE_ADDRESS
     with running(tmp_path, "vxlan_to_kernel.py", *arguments) as example:
         example.untilPrinted(rf"^{THERE_ADDRESS} answers: 56 octets$")
-        beyond.run("ping", "-c1", "-s", "1422", "-M", "do", "10.9.0.1")
+        beyond.run("ping", "-c1", "-s", "1402", "-M", "do", "10.9.0.1")

@@ -18,7 +18,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.beyond import FAR, HERE, HERE_ADDRESS, NEAR, THERE_ADDRESS, THERE_ADDRESS6, Beyond, qemu, socat, vxlan
+from tests.real.beyond import (
+    FAR,
+    FAR6,
+    HERE,
+    HERE_ADDRESS,
+    NEAR,
+    NEAR6,
+    THERE_ADDRESS,
+    THERE_ADDRESS6,
+    Beyond,
+    qemu,
+    socat,
+    vxlan,
+)
 from tests.real.host import twistd
 from tests.real.namespace import PATIENCE, interfaces, ip, run, tool, until
 from txtuntap.wire.vxlan import packHeader
@@ -197,7 +210,7 @@ def test_socatsTapOverUDP(beyond: Beyond, tmp_path: Path) -> None:
 
 def test_theKernelsVXLAN(beyond: Beyond, tmp_path: Path) -> None:
     vxlan(beyond)
-    peer = ["--connect", f"udp:{FAR}:4789", "--framing", "vxlan:vni=42", "--mtu", "1450"]
+    peer = ["--connect", f"udp:{FAR}:4789", "--framing", "vxlan:vni=42", "--mtu", "1430"]
     with tunnel(tmp_path, "tap", *peer) as made:
         assertCarries(beyond, tmp_path)
         # ARP and neighbour discovery have come through, or nothing would have.
@@ -208,6 +221,17 @@ def test_theKernelsVXLAN(beyond: Beyond, tmp_path: Path) -> None:
                 other.sendto(datagram, (NEAR, 4789))
         until(lambda: made.counter("inErrors") == 1, "the last")
         assert (made.counter("inOtherNetworks"), made.counter("inFramingErrors")) == (1, 2)
+
+
+def test_theKernelsVXLANOverIPv6(beyond: Beyond, tmp_path: Path) -> None:
+    vxlan(beyond, NEAR6, FAR6)
+    # Who it is, this end finds out; and where it listens, it knows.
+    listen = ["--listen", "udp:4789:interface=[::]", "--framing", "vxlan:vni=42", "--mtu", "1430"]
+    with tunnel(tmp_path, "tap", *listen) as made:
+        beyond.run("ping", "-c1", "-W5", HERE_ADDRESS)
+        assert FAR6 in made.untilSaid("peer is .*")
+        assertPings(THERE_ADDRESS, THERE_ADDRESS6)
+        assertCopies(beyond, tmp_path)
 
 
 def test_garbageInDatagramsIsCounted(beyond: Beyond, tmp_path: Path) -> None:
