@@ -228,7 +228,7 @@ class DatagramCarrierTests(SynchronousTestCase):
         self.leaves()
         self.assertEqual(self.tunnel.counters["outDiscards"], 1)
 
-    def test_bursts(self) -> None:
+    def test_theKernelHoldsBursts(self) -> None:
         self.carrier()
         ((option, octets),) = self.socket.options
         self.assertEqual(option, socket.SO_RCVBUF)

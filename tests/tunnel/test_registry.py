@@ -54,4 +54,5 @@ class FramingOfTests(SynchronousTestCase):
 
     def test_modesAreTheFramings(self) -> None:
         self.assertRaises(ValueError, framingOf("qemu", STREAM_FRAMINGS), TUN)
+        self.assertRaises(ValueError, framingOf("qemu", DATAGRAM_FRAMINGS), TUN)
         self.assertRaises(ValueError, framingOf("vxlan:vni=16777216", DATAGRAM_FRAMINGS), TAP)

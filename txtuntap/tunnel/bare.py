@@ -1,6 +1,5 @@
 """
-Bare packets, one in each datagram: QEMU's C{-netdev dgram} and C{-netdev socket,udp=}, socat's C{TUN} over UDP (a tun
-or a tap), C{vde_plug}'s udp:, and others.
+Bare packets, one in each datagram: socat's C{TUN} over UDP (a tun or a tap), C{vde_plug udp://...}, QEMU, and others.
 """
 
 from __future__ import annotations

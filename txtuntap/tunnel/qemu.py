@@ -1,12 +1,12 @@
 """
-The framing of QEMU's network backends over a stream: C{-netdev stream} and C{-netdev socket,listen=} or C{connect=}
-(QEMU's "Invocation", network options). Before each Ethernet frame stands its length.
+The framings of QEMU's network backends (QEMU's "Invocation", network options). Over a stream, C{-netdev stream} and
+C{-netdev socket,listen=} or C{connect=}, before each Ethernet frame stands its length.
 
     +-------------------------------+--------------------------
     |           Length (4)          |  Ethernet frame
     +-------------------------------+--------------------------   in network byte order
 
-Over datagrams (C{-netdev dgram}, C{-netdev socket,udp=}) frames are bare: L{txtuntap.tunnel.bare}.
+Over datagrams, C{-netdev dgram} and C{-netdev socket,udp=}, a frame is all there is in each.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 
 from txtuntap.device import TAP
+from txtuntap.tunnel.bare import Bare
 from txtuntap.tunnel.delimited import Delimited
 from txtuntap.tunnel.framing import MAX_PACKET, FramingError
 from txtuntap.wire.offload import Offload
@@ -33,8 +34,7 @@ class QEMUStream(Delimited):
         @raise ValueError: C{mode} is not L{TAP<txtuntap.device.TAP>}.
         """
         super().__init__()
-        if mode != TAP:
-            raise ValueError("QEMU's guests have Ethernet: use a tap")
+        _needTap(mode)
 
     def pack(self, packet: bytes | memoryview, offload: Offload | None = None) -> list[bytes | memoryview]:
         """
@@ -53,3 +53,21 @@ class QEMUStream(Delimited):
         if length > MAX_PACKET:
             raise FramingError("a frame longer than any: this is not how QEMU speaks")
         return LENGTH.size + length
+
+
+class QEMUDatagrams(Bare):
+    """
+    Frames, one in each datagram.
+    """
+
+    def __init__(self, mode: int) -> None:
+        """
+        @raise ValueError: C{mode} is not L{TAP<txtuntap.device.TAP>}.
+        """
+        super().__init__(mode)
+        _needTap(mode)
+
+
+def _needTap(mode: int) -> None:
+    if mode != TAP:
+        raise ValueError("QEMU's guests have Ethernet: use a tap")

@@ -12,7 +12,7 @@ from typing import TypeVar
 from txtuntap.tunnel.bare import Bare
 from txtuntap.tunnel.frames import Frames
 from txtuntap.tunnel.framing import IDatagramFraming, IStreamFraming
-from txtuntap.tunnel.qemu import QEMUStream
+from txtuntap.tunnel.qemu import QEMUDatagrams, QEMUStream
 from txtuntap.tunnel.socat import SocatStream
 from txtuntap.tunnel.vxlan import VXLAN
 
@@ -28,7 +28,7 @@ STREAM_FRAMINGS: dict[str, Callable[..., IStreamFraming]] = {
 #: The same, for each tunnel, of what goes over datagrams (C{udp:}).
 DATAGRAM_FRAMINGS: dict[str, Callable[..., IDatagramFraming]] = {
     "bare": Bare,
-    "qemu": Bare,
+    "qemu": QEMUDatagrams,
     "socat": Bare,
     "vxlan": VXLAN,
 }
