@@ -14,15 +14,13 @@ from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
-from twisted.logger import LogLevel
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.service import InterfaceService
 from txtuntap.tunnel.datagram import MAX_DATAGRAM, DatagramAddresses, DatagramCarrier
 from txtuntap.tunnel.framing import MAX_PACKET, IDatagramFraming
-from txtuntap.tunnel.stream import StreamCarrier, StreamFactory
+from txtuntap.tunnel.stream import StreamFactory, connecting
 from txtuntap.tunnel.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -78,9 +76,7 @@ class TunnelService(InterfaceService):
         """
         super().startService()
         if IStreamClientEndpoint.providedBy(self._endpoint):
-            endpoint = _Telling(self._endpoint, self._factory)
-            prepare: Any = StreamCarrier.whenEstablished
-            self._client = ClientService(endpoint, self._factory, clock=self._reactor, prepareConnection=prepare)
+            self._client = connecting(self._endpoint, self._factory)
             self._client.startService()
 
     def stopService(self) -> Deferred[None]:
@@ -155,28 +151,6 @@ class DatagramTunnelService(InterfaceService):
         Those of the tunnel, too.
         """
         return {**super().counters(), "tunnel": self.tunnel.counters}
-
-
-@implementer(IStreamClientEndpoint)
-class _Telling:
-    """
-    An endpoint that says why it cannot connect: C{ClientService} says when it tries again, and no more.
-    """
-
-    def __init__(self, endpoint: IStreamClientEndpoint, factory: StreamFactory) -> None:
-        self._endpoint = endpoint
-        self._factory = factory
-
-    def connect(self, protocolFactory: Any) -> Any:
-        """
-        See C{IStreamClientEndpoint}.
-        """
-        return self._endpoint.connect(protocolFactory).addErrback(self._failed)
-
-    def _failed(self, reason: Failure) -> Failure:
-        text = reason.getErrorMessage()
-        self._factory.log.say(text, "The peer cannot be reached: {reason}", LogLevel.warn)
-        return reason
 
 
 def makeTunnelService(asked: Any) -> TunnelService | DatagramTunnelService:

@@ -12,7 +12,7 @@ on the way, and nothing else.
 
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.frames import Frames
-from txtuntap.tunnel.stream import StreamCarrier, StreamFactory
+from txtuntap.tunnel.stream import StreamCarrier, StreamFactory, connecting
 from txtuntap.tunnel.tunnel import Tunnel
 
-__all__ = ["Allowed", "Frames", "StreamCarrier", "StreamFactory", "Tunnel"]
+__all__ = ["Allowed", "Frames", "StreamCarrier", "StreamFactory", "Tunnel", "connecting"]

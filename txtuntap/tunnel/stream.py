@@ -3,11 +3,7 @@ A tunnel's packets over a stream: a connection by any Twisted endpoint.
 
     serverFromString(reactor, "tcp:4000").listen(StreamFactory(tunnel, Frames, reactor))
 
-    ClientService(
-        clientFromString(reactor, "tcp:192.0.2.1:4000"),
-        StreamFactory(tunnel, Frames, reactor),
-        prepareConnection=StreamCarrier.whenEstablished,
-    )
+    connecting(clientFromString(reactor, "tcp:192.0.2.1:4000"), StreamFactory(tunnel, Frames, reactor)).startService()
 """
 
 from __future__ import annotations
@@ -15,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.application.internet import ClientService
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
@@ -25,6 +22,7 @@ from twisted.internet.interfaces import (
     INegotiated,
     IPushProducer,
     IReactorTime,
+    IStreamClientEndpoint,
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -82,6 +80,7 @@ class StreamCarrier(Protocol):
         # Why this end has ended it.
         self._why = ""
         self._established: list[Deferred[StreamCarrier]] = []
+        self._lost: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._isPaused = False
         self._waiting: list[bytes | memoryview] = []
@@ -137,12 +136,19 @@ class StreamCarrier(Protocol):
         """
         @return: a Deferred that fires with this once packets may go; it fails if the connection ends before that.
         """
-        established: Deferred[StreamCarrier] = Deferred()
+        established: Deferred[StreamCarrier] = Deferred(lambda _: self.disconnect("this end does not want it any more"))
         if self._isUp:
             established.callback(self)
         else:
             self._established.append(established)
         return established
+
+    def whenLost(self) -> Deferred[None]:
+        """
+        @return: a Deferred that fails with the reason when the connection has ended.
+        """
+        self._lost = Deferred()
+        return self._lost
 
     def disconnect(self, why: str) -> None:
         """
@@ -179,6 +185,8 @@ class StreamCarrier(Protocol):
         established, self._established = self._established, []
         for each in established:
             each.errback(reason)
+        if self._lost is not None:
+            self._lost.errback(reason)
 
     def _setTimer(self, seconds: float, call: Callable[[], object]) -> None:
         if self._timer is not None and self._timer.active():
@@ -307,6 +315,48 @@ class StreamFactory(Factory):
         carrier = self.tunnel.carrier
         for each in [*self.strangers, *([] if carrier is None else [carrier])]:
             each.disconnect("this end has been stopped")
+
+
+def connecting(endpoint: IStreamClientEndpoint, factory: StreamFactory) -> ClientService:
+    """
+    A service that connects, and does so again, later and later, when it was in vain or the connection has ended.
+    """
+    return ClientService(_Establishing(endpoint, factory), Factory.forProtocol(Protocol), clock=factory.clock)
+
+
+@implementer(IStreamClientEndpoint)
+class _Establishing:
+    """
+    An endpoint that is connected once the peer has said who it is: before, C{ClientService} would take it for a success
+    that needs no back-off, and could not bear that the connection ends. And one that says why it cannot connect.
+    """
+
+    def __init__(self, endpoint: IStreamClientEndpoint, factory: StreamFactory) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+
+    def connect(self, protocolFactory: Any) -> Any:
+        """
+        See C{IStreamClientEndpoint}.
+
+        @param protocolFactory: makes what is told when the connection has ended.
+        """
+
+        def established(carrier: StreamCarrier) -> Any:
+            watching = protocolFactory.buildProtocol(None)
+            watching.makeConnection(carrier.transport)
+            carrier.whenLost().addErrback(watching.connectionLost)
+            return watching
+
+        connecting: Deferred[Any] = self._endpoint.connect(self._factory)
+        connecting.addErrback(self._failed).addCallback(StreamCarrier.whenEstablished)
+        return connecting.addCallback(established)
+
+    def _failed(self, reason: Failure) -> Failure:
+        if not reason.check(CancelledError):
+            text = reason.getErrorMessage()
+            self._factory.log.say(text, "The peer cannot be reached: {reason}")
+        return reason
 
 
 def _addressText(address: Any) -> str:
