@@ -19,7 +19,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import TimeoutError
@@ -30,7 +29,7 @@ from txtuntap.device import TAP
 from txtuntap.echo import Echo
 from txtuntap.link import Link
 from txtuntap.tunnel.qemu import QEMUStream
-from txtuntap.tunnel.stream import StreamFactory
+from txtuntap.tunnel.stream import StreamFactory, connecting
 from txtuntap.tunnel.tunnel import Tunnel
 
 
@@ -46,7 +45,7 @@ def main(reactor: Any, endpoint: str, address: str, guest: str) -> Deferred[None
     # In place of a device: what the host sends, the tunnel has, and the other way round.
     Link(host.ethernet, tunnel, reactor).start()
 
-    ClientService(clientFromString(reactor, endpoint), StreamFactory(tunnel, QEMUStream, reactor)).startService()
+    connecting(clientFromString(reactor, endpoint), StreamFactory(tunnel, QEMUStream, reactor)).startService()
     print(f"a host at {address}", flush=True)
 
     def ping() -> None:

@@ -32,7 +32,7 @@ class Beyond:
 
     def __init__(self, namespace: int) -> None:
         self._namespace = namespace
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def run(self, name: str, *arguments: str) -> str:
         """
@@ -40,18 +40,17 @@ class Beyond:
         """
         return inNamespace(self._namespace, lambda: run(name, *arguments))
 
-    def start(self, name: str, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         """
         Start a program there, which runs until the test's end.
         """
 
-        def started() -> subprocess.Popen[str]:
+        def started() -> subprocess.Popen[bytes]:
             return subprocess.Popen(
                 [tool(name), *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
 
         process = inNamespace(self._namespace, started)
@@ -89,10 +88,10 @@ class Beyond:
         """
         for process in self._processes:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
-def qemu(beyond: Beyond, netdev: str) -> None:
+def qemu(beyond: Beyond, netdev: str) -> subprocess.Popen[bytes]:
     """
     QEMU without a guest, which has a hub with a tap on it, and what is to be tried.
     """
@@ -100,15 +99,16 @@ def qemu(beyond: Beyond, netdev: str) -> None:
     options = ["-machine", "none", "-nodefaults", "-display", "none", "-monitor", "none", "-serial", "none"]
     options += ["-netdev", f"{netdev},id=s", "-netdev", "hubport,id=h0,hubid=0,netdev=s"]
     options += ["-netdev", "tap,id=t,ifname=ttq0,script=no,downscript=no", "-netdev", "hubport,id=h1,hubid=0,netdev=t"]
-    beyond.start(found[0] if found else QEMU[0], *options)
+    process = beyond.start(found[0] if found else QEMU[0], *options)
     beyond.setUp("ttq0")
+    return process
 
 
 def _has(name: str) -> bool:
     return any(os.access(Path(each) / name, os.X_OK) for each in os.environ.get("PATH", os.defpath).split(":"))
 
 
-def socat(beyond: Beyond, mode: str, options: str, address: str) -> subprocess.Popen[str]:
+def socat(beyond: Beyond, mode: str, options: str, address: str) -> subprocess.Popen[bytes]:
     """
     socat with an interface.
     """

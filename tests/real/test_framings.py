@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ from tests.real.beyond import (
     vxlan,
 )
 from tests.real.host import twistd
-from tests.real.namespace import PATIENCE, interfaces, ip, run, tool, until
+from tests.real.namespace import PATIENCE, ip, run, tool, until
 from txtuntap.wire.vxlan import packHeader
 
 INTERFACE = "tt0"
@@ -57,6 +58,14 @@ class Tunnel:
         """
         return (self._directory / "twistd.log").read_text()
 
+    def catchesSignal(self) -> bool:
+        """
+        Whether SIGUSR2 would have it say its counters, and not end it.
+        """
+        assert self.process.poll() is None, f"it did not stay: {self.log()}"
+        caught = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{self.process.pid}/status").read_text())
+        return bool(int(caught[0], 16) >> signal.SIGUSR2 - 1 & 1)
+
     def untilSaid(self, pattern: str) -> str:
         """
         Wait for a line.
@@ -73,7 +82,7 @@ class Tunnel:
         One of the tunnel's counters, now.
         """
         before = len(re.findall("tunnel: ", self.log()))
-        self.process.send_signal(12)
+        self.process.send_signal(signal.SIGUSR2)
         lines = until(
             lambda: (found := re.findall(r"tunnel: (.*)", self.log()))[before:] and found, "the counters in the log"
         )
@@ -91,8 +100,8 @@ def tunnel(directory: Path, mode: str, *arguments: str) -> Iterator[Tunnel]:
     process = twistd("-n", "--pidfile=", "tuntap", "tunnel", *options, cwd=directory)
     made = Tunnel(directory, process)
     try:
-        made.untilSaid("starting on|Starting factory")
-        until(lambda: INTERFACE in interfaces() and HERE_ADDRESS in ip("address", "show", INTERFACE), made.log())
+        # What it installs last.
+        until(made.catchesSignal, f"it to have started: {made.log()}")
         yield made
     finally:
         process.terminate()
@@ -163,9 +172,15 @@ def assertCarries(beyond: Beyond, directory: Path) -> None:
 
 
 def test_qemuListensForAConnection(beyond: Beyond, tmp_path: Path) -> None:
-    qemu(beyond, f"socket,listen={FAR}:5000")
+    guest = qemu(beyond, f"socket,listen={FAR}:5000")
     with tunnel(tmp_path, "tap", "--connect", f"tcp:{FAR}:5000", "--framing", "qemu"):
         assertCarries(beyond, tmp_path)
+        # When it goes, and comes again, so does the connection.
+        guest.kill()
+        guest.wait()
+        qemu(beyond, f"socket,listen={FAR}:5000")
+        ip("neighbour", "flush", "dev", INTERFACE)
+        assertPings(THERE_ADDRESS)
 
 
 def test_qemuConnects(beyond: Beyond, tmp_path: Path) -> None:
@@ -213,6 +228,8 @@ def test_theKernelsVXLAN(beyond: Beyond, tmp_path: Path) -> None:
     peer = ["--connect", f"udp:{FAR}:4789", "--framing", "vxlan:vni=42", "--mtu", "1430"]
     with tunnel(tmp_path, "tap", *peer) as made:
         assertCarries(beyond, tmp_path)
+        # Each packet goes by itself, so the kernel is not asked for many in one.
+        assert "tcp-segmentation-offload: off" in run("ethtool", "-k", INTERFACE)
         # ARP and neighbour discovery have come through, or nothing would have.
         assert "lladdr" in ip("neighbour", "show", THERE_ADDRESS)
         assert "lladdr" in ip("neighbour", "show", THERE_ADDRESS6)
