@@ -43,7 +43,7 @@ class DatagramCarrier(DatagramProtocol):
     datagram is from where it says.
 
     Counters, those of the tunnel: C{inOtherPeers} (not from the peer); C{inFramingErrors}, C{inOtherNetworks} (of the
-    framing); C{outErrors} (the kernel refused a datagram).
+    framing). What the kernel does not take is the tunnel's C{outDiscards}.
 
     @ivar peer: the address that packets go to, and the port; L{None} while nobody was found.
     """
@@ -108,11 +108,9 @@ class DatagramCarrier(DatagramProtocol):
         """
         try:
             self._socket.sendmsg(self._framing.pack(packet), (), 0, self.peer)
-        except BlockingIOError:
-            return False
         except OSError:
-            # No route, no permission, too long even in fragments: it may be otherwise for the next.
-            self._counters["outErrors"] += 1
+            # No room, no route, no permission, too long even in fragments: it may be otherwise for the next.
+            return False
         return True
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
