@@ -54,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
     "replay": BASE | {"adapters", "layer"},
+    "tunnel": BASE | {"device", "forwarding", "layer"},
     "tuntap": BASE | LAYERS | {"device"},
     "testing": {"clock", "device", "wire"},
     "stack": BASE | LAYERS | {"tokenbucket"},
@@ -61,9 +62,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "capturecommand": {"control", "device", "middleware", "wire"},
     "control": {"device", "middleware"},
     "echo": set(),
-    "options": {"addresses", "device", "echo", "stack", "switchoptions", "wire"},
+    "options": {"addresses", "device", "echo", "stack", "switchoptions", "tunneloptions", "wire"},
     "queues": {"device"},
-    "service": {"control", "device", "middleware", "options", "queues", "stack", "switchservice", "tuntap"},
+    "service": {
+        *("control", "device", "middleware", "options", "queues", "stack", "switchservice", "tunnelservice", "tuntap"),
+    },
+    "tunneloptions": {"device", "options", "tunnel"},
+    "tunnelservice": {"device", "service", "tunnel"},
 }
 
 

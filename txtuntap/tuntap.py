@@ -194,6 +194,8 @@ class TuntapPort(abstract.FileDescriptor):
         self._offload = offload if self._takesOffload or offload else False
         self.turn = 0
         self._reading = False
+        # Of a device without a descriptor: whether it is to tell of what has come.
+        self._awaits = False
         # While many datagrams in one are being delivered, answers to them are collected.
         self._answering = False
         # The way that the latest datagram of this turn went.
@@ -382,6 +384,7 @@ class TuntapPort(abstract.FileDescriptor):
         if self.device.fileno() >= 0:
             super().startReading()  # type: ignore[no-untyped-call]
         else:
+            self._awaits = True
             self.device.readable(self._readSoon)
 
     def stopReading(self) -> None:
@@ -391,6 +394,7 @@ class TuntapPort(abstract.FileDescriptor):
         if self.device.fileno() >= 0:
             super().stopReading()  # type: ignore[no-untyped-call]
         else:
+            self._awaits = False
             self.device.readable(None)
 
     def doRead(self) -> Exception | None:
@@ -495,7 +499,7 @@ class TuntapPort(abstract.FileDescriptor):
 
     def _readNow(self) -> None:
         self._readCall = None
-        if self.connected and not self.disconnecting:
+        if self._awaits and self.connected and not self.disconnecting:
             try:
                 why = self.doRead()
             except Exception:
@@ -505,7 +509,7 @@ class TuntapPort(abstract.FileDescriptor):
                 return
             if why is not None:
                 self.connectionLost(Failure(why))
-            elif self.connected and not self.disconnecting:
+            elif self._awaits and self.connected and not self.disconnecting:
                 # Perhaps it did not get to the end.
                 self.device.readable(self._readSoon)
 

@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.beyond import FAR, FAR6, NEAR, NEAR6, Beyond
+from tests.real.link import delete, setUp
 from tests.real.machine import ANY_ADDRESSES, ZONE, Machine
-from tests.real.namespace import Namespace, lacking, need
+from tests.real.namespace import Namespace, another, ip, lacking, need
+from txtuntap.device.configure import moveInterface
+from txtuntap.device.namespace import inNamespace
 
 _HERE = Path(__file__).parent
 
@@ -87,3 +91,21 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     directory = tmp_path_factory.mktemp("machine")
     with Namespace(), Machine(directory, request.param, anyAddresses=ANY_ADDRESSES, zone=ZONE) as made:
         yield made
+
+
+@pytest.fixture
+def beyond(namespace: Namespace) -> Iterator[Beyond]:
+    """
+    Another namespace, with C{FAR} in it; this one has C{NEAR}.
+    """
+    with another() as there:
+        ip("link", "add", "ttv0", "type", "veth", "peer", "name", "ttv1")
+        moveInterface("ttv1", there)
+        setUp("ttv0", f"{NEAR}/24", f"{NEAR6}/64")
+        inNamespace(there, lambda: setUp("ttv1", f"{FAR}/24", f"{FAR6}/64"))
+        made = Beyond(there)
+        try:
+            yield made
+        finally:
+            made.stop()
+            inNamespace(there, lambda: delete("ttv1"))

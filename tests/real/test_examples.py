@@ -20,6 +20,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.real.beyond import FAR, THERE_ADDRESS, Beyond, qemu, vxlan
 from tests.real.guest import openNode, unprivileged
 from tests.real.link import show
 from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, tool, until
@@ -415,3 +416,16 @@ def test_theMetricsAreServed(namespace: Namespace, tmp_path: Path) -> None:
             text = response.read().decode()
         assert 'txtuntap_events_total{event="inEchos",interface="tun0",part="icmp"} 5.0' in text
         example.untilPrinted(r"per second: \{.*'inPackets': [\d.]+")
+def test_theQEMUClient(beyond: Beyond, tmp_path: Path) -> None:
+    qemu(beyond, f"stream,server=on,addr.type=inet,addr.host={FAR},addr.port=5000")
+    with running(tmp_path, "qemu_client.py", f"tcp:{FAR}:5000", "10.9.0.1/24", THERE_ADDRESS) as example:
+        example.untilPrinted(rf"^{THERE_ADDRESS} answers: 56 octets$")
+        beyond.run("ping", "-c1", "10.9.0.1")
+
+
+def test_vxlanToTheKernel(beyond: Beyond, tmp_path: Path) -> None:
+    vxlan(beyond)
+    arguments = f"udp:{FAR}:4789", "42", "10.9.0.1/24", THERE_ADDRESS
+    with running(tmp_path, "vxlan_to_kernel.py", *arguments) as example:
+        example.untilPrinted(rf"^{THERE_ADDRESS} answers: 56 octets$")
+        beyond.run("ping", "-c1", "-s", "1402", "-M", "do", "10.9.0.1")

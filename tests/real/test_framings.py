@@ -1,0 +1,300 @@
+"""
+Tunnels to programs of others: QEMU, socat, the kernel's VXLAN.
+
+C{twistd tuntap tunnel} is here, with the interface C{tt0}. The other program is in another namespace, beyond a pair of
+C{veth}, and has the other end of the tunnel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.real.beyond import (
+    FAR,
+    FAR6,
+    HERE,
+    HERE_ADDRESS,
+    NEAR,
+    NEAR6,
+    THERE_ADDRESS,
+    THERE_ADDRESS6,
+    Beyond,
+    qemu,
+    socat,
+    vxlan,
+)
+from tests.real.host import twistd
+from tests.real.namespace import PATIENCE, ip, run, tool, until
+from txtuntap.wire.vxlan import packHeader
+
+INTERFACE = "tt0"
+
+#: A file's worth.
+DATA = random.Random(6).randbytes(3_000_000)
+
+
+class Tunnel:
+    """
+    C{twistd tuntap tunnel}, running.
+    """
+
+    def __init__(self, directory: Path, process: subprocess.Popen[str]) -> None:
+        self._directory = directory
+        self.process = process
+
+    def log(self) -> str:
+        """
+        All it has said.
+        """
+        return (self._directory / "twistd.log").read_text()
+
+    def catchesSignal(self) -> bool:
+        """
+        Whether SIGUSR2 would have it say its counters, and not end it.
+        """
+        assert self.process.poll() is None, f"it did not stay: {self.log()}"
+        caught = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{self.process.pid}/status").read_text())
+        return bool(int(caught[0], 16) >> signal.SIGUSR2 - 1 & 1)
+
+    def untilSaid(self, pattern: str) -> str:
+        """
+        Wait for a line.
+        """
+
+        def said() -> list[str]:
+            assert self.process.poll() is None, f"it did not stay: {self.log()}"
+            return re.findall(pattern, self.log())
+
+        return until(said, f"{pattern!r} in the log: {self.log()}")[-1]
+
+    def counter(self, name: str) -> int:
+        """
+        One of the tunnel's counters, now.
+        """
+        before = len(re.findall("tunnel: ", self.log()))
+        self.process.send_signal(signal.SIGUSR2)
+        lines = until(
+            lambda: (found := re.findall(r"tunnel: (.*)", self.log()))[before:] and found, "the counters in the log"
+        )
+        return {key: int(value) for key, value in re.findall(r"(\w+) (\d+)", lines[-1])}.get(name, 0)
+
+
+@contextmanager
+def tunnel(directory: Path, mode: str, *arguments: str) -> Iterator[Tunnel]:
+    """
+    A tunnel from here. It ends cleanly, and has logged no traceback.
+    """
+    options = [f"--{mode}", INTERFACE, "--insecure", *arguments]
+    for address in HERE:
+        options += ["--kernel-address", address]
+    process = twistd("-n", "--pidfile=", "tuntap", "tunnel", *options, cwd=directory)
+    made = Tunnel(directory, process)
+    try:
+        # What it installs last.
+        until(made.catchesSignal, f"it to have started: {made.log()}")
+        yield made
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+    assert "Server Shut Down" in made.log() and "Traceback" not in made.log(), made.log()
+
+
+def assertPings(*addresses: str, sizes: Sequence[str] = ("0", "1300", "4000")) -> None:
+    """
+    Each address answers, to fragments, too.
+    """
+    for address in addresses:
+        until(lambda address=address: not _status("ping", "-c1", "-W1", address), f"{address} to answer")  # type: ignore[misc]
+        for size in sizes:
+            run("ping", "-c3", "-i0.01", "-W5", "-s", size, address)
+
+
+def _status(name: str, *arguments: str) -> int:
+    return subprocess.run([tool(name), *arguments], capture_output=True, check=False).returncode
+
+
+def assertCopies(beyond: Beyond, directory: Path, data: bytes = DATA, ways: str = "both") -> None:
+    """
+    A file comes over, by socat, as it is.
+    """
+    source, copy = directory / "source", directory / "copy"
+    source.write_bytes(data)
+    for address in [f"TCP4:{THERE_ADDRESS}:9", f"TCP6:[{THERE_ADDRESS6}]:9"]:
+        for sends in (False, True) if ways == "both" else (False,):
+            copy.unlink(missing_ok=True)
+            ends = ["OPEN:" + str(source), f"TCP{address[3]}-LISTEN:9,reuseaddr"], [address, f"CREATE:{copy}"]
+            if sends:
+                ends = [f"TCP{address[3]}-LISTEN:9,reuseaddr", f"CREATE:{copy}"], [f"OPEN:{source}", address]
+            there = beyond.start("socat", "-u", *ends[0])
+            beyond.listens(9)
+            run("socat", "-u", *ends[1])
+            assert there.wait(PATIENCE) == 0
+            assert _hash(copy) == _hash(source), (address, sends)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def assertMeasures(beyond: Beyond) -> None:
+    """
+    iperf3 comes through, by TCP and UDP, both ways.
+    """
+    for arguments in (), ("-R",), ("-u", "-b20M"), ("-u", "-b20M", "-R"):
+        # One for each: a server's socket goes, and comes again, between two.
+        server = beyond.start("iperf3", "-s", "-1")
+        beyond.listens(5201)
+        run("iperf3", "-c", THERE_ADDRESS, "--connect-timeout", "5000", "-n", "500K", *arguments)
+        assert server.wait(PATIENCE) == 0
+
+
+def assertCarries(beyond: Beyond, directory: Path) -> None:
+    """
+    All of that.
+    """
+    assertPings(THERE_ADDRESS, THERE_ADDRESS6)
+    assertCopies(beyond, directory)
+    assertMeasures(beyond)
+
+
+def test_qemuListensForAConnection(beyond: Beyond, tmp_path: Path) -> None:
+    guest = qemu(beyond, f"socket,listen={FAR}:5000")
+    with tunnel(tmp_path, "tap", "--connect", f"tcp:{FAR}:5000", "--framing", "qemu"):
+        assertCarries(beyond, tmp_path)
+        # When it goes, and comes again, so does the connection.
+        guest.kill()
+        guest.wait()
+        qemu(beyond, f"socket,listen={FAR}:5000")
+        ip("neighbour", "flush", "dev", INTERFACE)
+        assertPings(THERE_ADDRESS)
+
+
+def test_qemuConnects(beyond: Beyond, tmp_path: Path) -> None:
+    with tunnel(tmp_path, "tap", "--listen", f"tcp:5000:interface={NEAR}", "--framing", "qemu"):
+        listens(5000)
+        qemu(beyond, f"stream,server=off,addr.type=inet,addr.host={NEAR},addr.port=5000")
+        assertPings(THERE_ADDRESS, THERE_ADDRESS6)
+        assertCopies(beyond, tmp_path)
+
+
+def test_qemusDatagrams(beyond: Beyond, tmp_path: Path) -> None:
+    qemu(beyond, f"socket,udp={NEAR}:5001,localaddr={FAR}:5002")
+    peer = f"udp:{FAR}:5002:bindAddress={NEAR}:bindPort=5001"
+    with tunnel(tmp_path, "tap", "--connect", peer, "--framing", "qemu"):
+        assertCarries(beyond, tmp_path)
+
+
+def test_socatOverTCP(beyond: Beyond, tmp_path: Path) -> None:
+    for pi in False, True:
+        there = socat(beyond, "tun", "" if pi else ",iff-no-pi", "TCP-LISTEN:5000,reuseaddr")
+        beyond.listens(5000)
+        arguments = ["--connect", f"tcp:{FAR}:5000", "--framing", "socat:pi=yes" if pi else "socat"]
+        with tunnel(tmp_path, "tun", *arguments):
+            # Packets that come there close together it takes for one, fragments for instance.
+            assertPings(THERE_ADDRESS, THERE_ADDRESS6, sizes=("0", "1300"))
+            assertCopies(beyond, tmp_path, DATA[:300_000], "from there")
+        there.wait(PATIENCE)
+
+
+def test_socatsTunOverUDP(beyond: Beyond, tmp_path: Path) -> None:
+    socat(beyond, "tun", ",iff-no-pi", f"UDP4-DATAGRAM:{NEAR}:5001,bind={FAR}:5002")
+    with tunnel(tmp_path, "tun", "--connect", f"udp:{FAR}:5002:bindPort=5001", "--framing", "socat"):
+        assertCarries(beyond, tmp_path)
+
+
+def test_socatsTapOverUDP(beyond: Beyond, tmp_path: Path) -> None:
+    with tunnel(tmp_path, "tap", "--listen", "udp:5001", "--framing", "bare:pi=yes"):
+        # It is found, and answered, by what it sends.
+        socat(beyond, "tap", "", f"UDP4-DATAGRAM:{NEAR}:5001,bind={FAR}:5002")
+        assertCarries(beyond, tmp_path)
+
+
+def test_theKernelsVXLAN(beyond: Beyond, tmp_path: Path) -> None:
+    vxlan(beyond)
+    peer = ["--connect", f"udp:{FAR}:4789", "--framing", "vxlan:vni=42", "--mtu", "1430"]
+    with tunnel(tmp_path, "tap", *peer) as made:
+        assertCarries(beyond, tmp_path)
+        # Each packet goes by itself, so the kernel is not asked for many in one.
+        assert "tcp-segmentation-offload: off" in run("ethtool", "-k", INTERFACE)
+        # ARP and neighbour discovery have come through, or nothing would have.
+        assert "lladdr" in ip("neighbour", "show", THERE_ADDRESS)
+        assert "lladdr" in ip("neighbour", "show", THERE_ADDRESS6)
+        with beyond.socket(FAR, 0) as other:
+            for datagram in packHeader(43) + bytes(60), bytes(68), b"", packHeader(42) + bytes(13):
+                other.sendto(datagram, (NEAR, 4789))
+        until(lambda: made.counter("inErrors") == 1, "the last")
+        assert (made.counter("inOtherNetworks"), made.counter("inFramingErrors")) == (1, 2)
+
+
+def test_theKernelsVXLANOverIPv6(beyond: Beyond, tmp_path: Path) -> None:
+    vxlan(beyond, NEAR6, FAR6)
+    # Who it is, this end finds out; and where it listens, it knows.
+    listen = ["--listen", "udp:4789:interface=[::]", "--framing", "vxlan:vni=42", "--mtu", "1430"]
+    with tunnel(tmp_path, "tap", *listen) as made:
+        beyond.run("ping", "-c1", "-W5", HERE_ADDRESS)
+        assert FAR6 in made.untilSaid("peer is .*")
+        assertPings(THERE_ADDRESS, THERE_ADDRESS6)
+        assertCopies(beyond, tmp_path)
+
+
+def test_garbageInDatagramsIsCounted(beyond: Beyond, tmp_path: Path) -> None:
+    with tunnel(tmp_path, "tap", "--listen", "udp:5001", "--framing", "bare") as made, beyond.socket(FAR, 0) as peer:
+        for datagram in b"", b"x", bytes(13), bytes(14 + 1501):
+            peer.sendto(datagram, (NEAR, 5001))
+        until(lambda: made.counter("inTooLong") == 1, "the last")
+        assert (made.counter("inErrors"), made.counter("carriers")) == (3, 0)
+
+
+#: By framing: its mode, and what it has nothing in common with.
+GARBAGE = {
+    "qemu": ("tap", [b"\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n", random.Random(1).randbytes(200_000)]),
+    "socat": ("tun", [b"\x45\0\0\x13" + bytes(16), b"GET / HTTP/1.1\r\nHost: there\r\n\r\n", bytes(100)]),
+}
+
+
+@pytest.mark.parametrize("framing", GARBAGE)
+def test_garbageInAStreamEndsTheConnection(beyond: Beyond, tmp_path: Path, framing: str) -> None:
+    mode, garbage = GARBAGE[framing]
+    with tunnel(tmp_path, mode, "--listen", "tcp:5000", "--framing", framing) as made:
+        listens(5000)
+        for data in garbage:
+            with socket.create_connection((NEAR, 5000)) as peer:
+                peer.settimeout(PATIENCE)
+                with suppress(ConnectionError):
+                    peer.sendall(data)
+                    while peer.recv(65536):
+                        pass
+        assert made.counter("inFramingErrors") == len(garbage)
+
+
+def listens(port: int) -> None:
+    """
+    Wait until somebody listens at a port here.
+    """
+    until(lambda: run("ss", "-Hltn", f"sport = :{port}"), f"port {port} to be listened at")
+
+
+def test_halfAFrameAndNothingForEver(beyond: Beyond, tmp_path: Path) -> None:
+    with tunnel(tmp_path, "tap", "--listen", "tcp:5000", "--framing", "qemu") as made, ExitStack() as stack:
+        listens(5000)
+        for data in b"\0\0", b"\0\0\x05\xdc" + bytes(700), b"":
+            peer = stack.enter_context(socket.create_connection((NEAR, 5000)))
+            peer.sendall(data)
+        # Each is followed by the next, and none has done harm.
+        until(lambda: made.counter("carriers") == 3, "the last")
+        peer.sendall(b"\0\0\0\x3c" + b"\xff" * 6 + bytes(54))
+        until(lambda: made.counter("inPackets") == 1, "a frame")

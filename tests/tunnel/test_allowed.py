@@ -1,0 +1,126 @@
+"""
+The addresses that a peer is allowed.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.tunnel.allowed import MAX_KNOWN, Allowed
+from txtuntap.wire.address import packAddress, packLinkAddress
+from txtuntap.wire.arp import ARP, REPLY
+
+OURS, OTHERS = "10.0.0.2", "10.0.0.3"
+OURS6, OTHERS6 = "fd00::2", "fd00::3"
+STATION, OTHER = "02:00:00:00:00:02", "02:00:00:00:00:03"
+
+
+def packet(source: str) -> bytes:
+    """
+    The header of an IP packet.
+    """
+    if ":" in source:
+        return b"\x60" + bytes(5) + b"\x11\x40" + packAddress(source) + bytes(16)
+    return b"\x45" + bytes(11) + packAddress(source) + bytes(4)
+
+
+def frame(payload: bytes, etherType: int, station: str = STATION, tag: bytes = b"") -> tuple[bytes, int]:
+    """
+    A frame, and where its payload begins.
+    """
+    head = bytes(6) + packLinkAddress(station) + tag + etherType.to_bytes(2, "big")
+    return head + payload, len(head)
+
+
+def discovery(kind: int, target: str, link: str, source: str = OURS6, extension: bytes = b"") -> bytes:
+    """
+    A solicitation or an advertisement of a neighbour.
+    """
+    option = bytes([1 if kind == 135 else 2, 1]) + packLinkAddress(link)
+    message = bytes([kind]) + bytes(7) + packAddress(target) + option
+    first = 0 if extension else 58
+    length = len(extension) + len(message)
+    header = b"\x60" + bytes(3) + struct.pack("!HBB", length, first, 255) + packAddress(source) + bytes(16)
+    return header + extension + message
+
+
+def arp(sender: str, station: str = STATION) -> bytes:
+    """
+    An ARP reply.
+    """
+    return ARP(REPLY, packLinkAddress(station), packAddress(sender), bytes(6), bytes(4)).pack()
+
+
+class AllowedTests(SynchronousTestCase):
+    """
+    L{Allowed}.
+    """
+
+    def test_packets(self) -> None:
+        allowed = Allowed([OURS, "10.1.0.0/16", OURS6])
+        for source in OURS, "10.1.2.3", OURS6:
+            self.assertTrue(allowed.permitsPacket(packet(source)), source)
+        for source in OTHERS, "10.2.0.0", "0.0.0.0", OTHERS6, "::":
+            self.assertFalse(allowed.permitsPacket(packet(source)), source)
+        self.assertTrue(Allowed().permitsPacket(packet(OTHERS)))
+
+    def test_framesOfIP(self) -> None:
+        allowed = Allowed([OURS, OURS6])
+        for tag in b"", b"\x81\x00\x00\x05":
+            for source in OURS, OURS6, "0.0.0.0", "::":
+                kind = 0x86DD if ":" in source else 0x0800
+                self.assertTrue(allowed.permitsFrame(*frame(packet(source), kind, tag=tag)), source)
+            for source in OTHERS, OTHERS6:
+                kind = 0x86DD if ":" in source else 0x0800
+                self.assertFalse(allowed.permitsFrame(*frame(packet(source), kind, tag=tag)), source)
+
+    def test_framesWhoseSourceNobodyKnows(self) -> None:
+        for kind in 0x8847, 0x8863, 0x8035, 0x0040:
+            self.assertFalse(Allowed([OURS]).permitsFrame(*frame(packet(OURS), kind)))
+            self.assertTrue(Allowed(linkAddresses=[STATION]).permitsFrame(*frame(packet(OURS), kind)))
+
+    def test_framesCutShort(self) -> None:
+        allowed = Allowed([OURS, OURS6], [STATION])
+        for kind, payload in (0x0800, packet(OURS)), (0x86DD, packet(OURS6)), (0x0806, arp(OURS)):
+            whole, network = frame(payload, kind)
+            self.assertTrue(allowed.permitsFrame(whole, network))
+            for end in range(14, network + 16):
+                self.assertFalse(allowed.permitsFrame(whole[:end], network))
+
+    def test_arp(self) -> None:
+        allowed = Allowed([OURS], [STATION])
+        self.assertTrue(allowed.permitsFrame(*frame(arp(OURS), 0x0806)))
+        self.assertTrue(allowed.permitsFrame(*frame(arp("0.0.0.0"), 0x0806)))
+        self.assertFalse(allowed.permitsFrame(*frame(arp(OTHERS), 0x0806)))
+        self.assertFalse(allowed.permitsFrame(*frame(arp(OURS, OTHER), 0x0806)))
+        self.assertTrue(Allowed([OURS]).permitsFrame(*frame(arp(OURS, OTHER), 0x0806)))
+
+    def test_stations(self) -> None:
+        allowed = Allowed(linkAddresses=[STATION])
+        self.assertTrue(allowed.permitsFrame(*frame(packet(OTHERS), 0x0800)))
+        self.assertFalse(allowed.permitsFrame(*frame(packet(OTHERS), 0x0800, OTHER)))
+
+    def test_neighbourDiscovery(self) -> None:
+        allowed = Allowed([OURS6], [STATION])
+        hopByHop = bytes([58, 0, 1, 4, 0, 0, 0, 0])
+        for extension in b"", hopByHop:
+            for message, good in (
+                (discovery(136, OURS6, STATION, extension=extension), True),
+                (discovery(136, OTHERS6, STATION, extension=extension), False),
+                (discovery(136, OURS6, OTHER, extension=extension), False),
+                (discovery(135, OTHERS6, STATION, extension=extension), True),
+                (discovery(135, OTHERS6, OTHER, extension=extension), False),
+            ):
+                self.assertEqual(good, allowed.permitsFrame(*frame(message, 0x86DD)), message)
+
+    def test_mistakes(self) -> None:
+        self.assertRaisesRegex(ValueError, "host bits", Allowed, ["10.0.0.1/8"])
+        self.assertRaisesRegex(ValueError, "link address", Allowed, [], ["10"])
+
+    def test_whatIsRememberedIsBounded(self) -> None:
+        allowed = Allowed(["10.0.0.0/8"])
+        for number in range(3 * MAX_KNOWN):
+            allowed.permitsPacket(packet(f"11.0.{number >> 8}.{number & 255}"))
+            self.assertLessEqual(len(allowed._known), MAX_KNOWN)

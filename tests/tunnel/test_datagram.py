@@ -1,0 +1,319 @@
+"""
+Tests for L{txtuntap.tunnel.datagram}.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis.strategies import text
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from txtuntap.device import TAP, TUN
+from txtuntap.packet import Packet
+from txtuntap.tunnel.bare import Bare
+from txtuntap.tunnel.datagram import PEER_TIMEOUT, DatagramAddresses, DatagramCarrier
+from txtuntap.tunnel.framing import ICarrier, IDatagramFraming
+from txtuntap.tunnel.tunnel import Tunnel
+from txtuntap.tunnel.vxlan import VXLAN
+from txtuntap.wire import ipv4
+from txtuntap.wire.offload import Offload
+from txtuntap.wire.vxlan import packHeader
+
+PEER = "192.0.2.1", 4000
+STRANGER = "192.0.2.9", 4000
+PACKET = ipv4.packHeader(b"\x0a\0\0\x01", b"\x0a\0\0\x02", 17, 5) + b"hello"
+FRAME = bytes(12) + b"\x08\0" + PACKET
+
+
+class Interface:
+    """
+    What is below a tunnel.
+    """
+
+    mtu = 1500
+    offloads = 0
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
+        """
+        A packet came from the peer.
+        """
+        self.written.append(b"".join(buffers))
+
+
+class Socket:
+    """
+    A UDP port, and the socket in it.
+
+    @ivar sent: datagrams, and where they went.
+    @ivar error: what the kernel says to the next.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, tuple[str, int]]] = []
+        self.options: list[tuple[int, int]] = []
+        self.error: OSError | None = None
+
+    def getHandle(self) -> Socket:
+        """
+        The socket.
+        """
+        return self
+
+    def getHost(self) -> IPv4Address:
+        """
+        Where it listens.
+        """
+        return IPv4Address("UDP", "0.0.0.0", 4789)
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """
+        Take note.
+        """
+        self.options.append((option, value))
+
+    def sendmsg(self, buffers: Sequence[bytes], ancillary: object, flags: int, peer: tuple[str, int]) -> int:
+        """
+        Take note.
+        """
+        if self.error is not None:
+            raise self.error
+        self.sent.append((b"".join(buffers), peer))
+        return len(self.sent[-1][0])
+
+
+class DatagramCarrierTests(SynchronousTestCase):
+    """
+    A tunnel over datagrams.
+    """
+
+    def carrier(
+        self,
+        peer: tuple[str, int] | None = PEER,
+        framing: IDatagramFraming | None = None,
+        mode: int = TUN,
+        on: Interface | None = None,
+    ) -> DatagramCarrier:
+        self.clock = Clock()
+        self.tunnel = Tunnel(mode)
+        self.interface = on or Interface()
+        self.tunnel.makeConnection(self.interface)
+        self.socket = Socket()
+        carrier = DatagramCarrier(self.tunnel, framing or Bare(mode), peer, self.clock)
+        carrier.makeConnection(cast(Any, self.socket))
+        return carrier
+
+    def leaves(self, packet: bytes = PACKET) -> list[tuple[bytes, tuple[str, int]]]:
+        """
+        Have a packet come from the interface.
+
+        @return: what was sent for it.
+        """
+        before = len(self.socket.sent)
+        self.tunnel.packetReceived(Packet(packet))
+        return self.socket.sent[before:]
+
+    def test_interface(self) -> None:
+        self.assertTrue(verifyObject(ICarrier, self.carrier()))
+
+    def test_packetsGoToThePeer(self) -> None:
+        self.carrier()
+        self.assertEqual(self.leaves(), [(PACKET, PEER)])
+        self.assertEqual(self.tunnel.counters["outPackets"], 1)
+
+    def test_packetsComeFromThePeer(self) -> None:
+        self.carrier().datagramReceived(PACKET, PEER)
+        self.assertEqual(self.interface.written, [PACKET])
+
+    def test_whatComesFromOthersIsCounted(self) -> None:
+        carrier = self.carrier()
+        for addr in STRANGER, (PEER[0], 4001):
+            carrier.datagramReceived(PACKET, addr)
+        self.assertEqual(self.interface.written, [])
+        self.assertEqual(self.tunnel.counters["inOtherPeers"], 2)
+        self.assertEqual(self.leaves(), [(PACKET, PEER)])
+
+    def test_thePeerThatWasGivenStaysHoweverLongItIsSilent(self) -> None:
+        carrier = self.carrier()
+        self.clock.advance(10 * PEER_TIMEOUT)
+        carrier.datagramReceived(PACKET, STRANGER)
+        self.assertEqual(carrier.peer, PEER)
+
+    def test_thePeerIsTheFirstFromWhomAPacketComes(self) -> None:
+        carrier = self.carrier(None)
+        self.assertEqual(self.leaves(), [])
+        self.assertEqual(self.tunnel.counters["outNotConnected"], 1)
+        carrier.datagramReceived(PACKET, PEER)
+        carrier.datagramReceived(PACKET, STRANGER)
+        self.assertEqual(self.leaves(), [(PACKET, PEER)])
+        self.assertEqual(self.interface.written, [PACKET])
+        self.assertEqual(self.tunnel.counters["inOtherPeers"], 1)
+
+    def test_garbageMakesNobodyThePeer(self) -> None:
+        carrier = self.carrier(None)
+        for garbage in b"", b"garbage", PACKET[:-1], PACKET + b"x", b"\x65" + bytes(40):
+            carrier.datagramReceived(garbage, STRANGER)
+        self.assertIsNone(carrier.peer)
+        self.assertEqual(self.tunnel.counters["inErrors"], 5)
+
+    def test_anotherIsThePeerOnceItIsSilent(self) -> None:
+        carrier = self.carrier(None)
+        carrier.datagramReceived(PACKET, PEER)
+        self.clock.advance(PEER_TIMEOUT / 2)
+        carrier.datagramReceived(PACKET, PEER)
+        self.clock.advance(PEER_TIMEOUT - 1)
+        carrier.datagramReceived(PACKET, STRANGER)
+        self.assertEqual(carrier.peer, PEER)
+        self.clock.advance(1)
+        carrier.datagramReceived(PACKET, STRANGER)
+        self.assertEqual(self.leaves(), [(PACKET, STRANGER)])
+        carrier.datagramReceived(PACKET, PEER)
+        self.assertEqual(self.tunnel.counters["inOtherPeers"], 2)
+
+    def test_aClockThatIsSetBackKeepsNobodyForever(self) -> None:
+        carrier = self.carrier(None)
+        self.clock.advance(3600)
+        carrier.datagramReceived(PACKET, PEER)
+        self.clock.rightNow -= 3600
+        carrier.datagramReceived(PACKET, STRANGER)
+        self.assertEqual(carrier.peer, PEER)
+        self.clock.advance(PEER_TIMEOUT)
+        carrier.datagramReceived(PACKET, STRANGER)
+        self.assertEqual(carrier.peer, STRANGER)
+
+    def test_vxlanComesFromAnyPortAndGoesToOurs(self) -> None:
+        datagram = packHeader(42) + FRAME
+        for peer in (PEER[0], 4789), None:
+            carrier = self.carrier(peer, VXLAN(TAP, 42), TAP)
+            for port in 49152, 65535:
+                carrier.datagramReceived(datagram, (PEER[0], port))
+            self.assertEqual(self.interface.written, [FRAME, FRAME])
+            self.assertEqual(self.leaves(FRAME), [(datagram, (PEER[0], 4789))])
+            carrier.datagramReceived(datagram, STRANGER)
+            self.assertEqual(self.tunnel.counters["inOtherPeers"], 1)
+
+    def test_framesOfOtherNetworksAreCounted(self) -> None:
+        carrier = self.carrier(None, VXLAN(TAP, 42), TAP)
+        carrier.datagramReceived(packHeader(43) + FRAME, PEER)
+        carrier.datagramReceived(FRAME, PEER)
+        self.assertEqual((self.tunnel.counters["inOtherNetworks"], self.tunnel.counters["inFramingErrors"]), (1, 1))
+        self.assertIsNone(carrier.peer)
+
+    def test_whatTheInterfaceWouldNotTakeIsCounted(self) -> None:
+        carrier = self.carrier()
+        carrier.datagramReceived(ipv4.packHeader(bytes(4), bytes(4), 17, 1481) + bytes(1481), PEER)
+        self.assertEqual(self.interface.written, [])
+        self.assertEqual(self.tunnel.counters["inTooLong"], 1)
+
+    def test_whatTheKernelDoesNotTakeIsDropped(self) -> None:
+        self.carrier()
+        for number in errno.EAGAIN, errno.ENETUNREACH, errno.EMSGSIZE, errno.EPERM, errno.ECONNREFUSED, errno.ENOBUFS:
+            self.socket.error = OSError(number, "no")
+            self.leaves()
+        self.assertEqual((self.tunnel.counters["outDiscards"], self.tunnel.counters["outPackets"]), (6, 0))
+
+    def test_theKernelHoldsBursts(self) -> None:
+        self.carrier()
+        ((option, octets),) = self.socket.options
+        self.assertEqual(option, socket.SO_RCVBUF)
+        self.assertGreater(octets, 500_000)
+
+    def test_theSocketsEndIsTheTunnels(self) -> None:
+        for peer in PEER, None:
+            carrier = self.carrier(peer)
+            carrier.datagramReceived(PACKET, PEER)
+            self.assertIs(self.tunnel.carrier, carrier)
+            carrier.doStop()  # type: ignore[no-untyped-call]
+            self.assertIsNone(self.tunnel.carrier)
+            self.assertEqual(self.leaves(), [])
+
+    def test_whoIsFoundIsForgottenWithTheSocket(self) -> None:
+        carrier = self.carrier(None)
+        carrier.datagramReceived(PACKET, PEER)
+        carrier.doStop()  # type: ignore[no-untyped-call]
+        carrier.makeConnection(cast(Any, self.socket))
+        carrier.datagramReceived(PACKET, STRANGER)
+        self.assertEqual(carrier.peer, STRANGER)
+
+
+class DatagramAddressesTests(SynchronousTestCase):
+    """
+    The strings.
+    """
+
+    def test_connecting(self) -> None:
+        for string, expected in {
+            "udp:192.0.2.1:4000": (("192.0.2.1", 4000), "0.0.0.0", 0),
+            "udp:192.0.2.1:4000:bindPort=1:bindAddress=192.0.2.2": (("192.0.2.1", 4000), "192.0.2.2", 1),
+            "udp:[fd00::1]:4000": (("fd00::1", 4000), "::", 0),
+            r"udp:fd00\:\:1:4000:bindAddress=[::1]": (("fd00::1", 4000), "::1", 0),
+            "udp:[FD00:0::1]:4000": (("fd00::1", 4000), "::", 0),
+            "udp:[::ffff:192.0.2.1]:4000": (("::ffff:192.0.2.1", 4000), "::", 0),
+            "udp:[fe80::1%eth0]:4000": (("fe80::1%eth0", 4000), "::", 0),
+        }.items():
+            self.assertEqual(DatagramAddresses.connecting(string), DatagramAddresses(*expected))
+
+    def test_samePort(self) -> None:
+        self.assertEqual(DatagramAddresses.connecting("udp:192.0.2.1:4789", samePort=True).port, 4789)
+        self.assertEqual(DatagramAddresses.connecting("udp:192.0.2.1:4789:bindPort=1", samePort=True).port, 1)
+
+    def test_listening(self) -> None:
+        for string, expected in {
+            "udp:4000": (None, "0.0.0.0", 4000),
+            "udp:0:interface=127.0.0.1": (None, "127.0.0.1", 0),
+            r"udp:4000:interface=\:\:": (None, "::", 4000),
+        }.items():
+            self.assertEqual(DatagramAddresses.listening(string), DatagramAddresses(*expected))
+
+    def test_loopback(self) -> None:
+        for string, is_ in {
+            "udp:127.0.0.1:4000": True,
+            "udp:127.8.0.1:4000": True,
+            "udp:[::1]:4000": True,
+            "udp:192.0.2.1:4000": False,
+            "udp:[fe80::1%lo]:4000": False,
+        }.items():
+            self.assertEqual(DatagramAddresses.connecting(string).isLoopback, is_, string)
+        for string, is_ in {"udp:1": False, "udp:1:interface=127.0.0.1": True, "udp:1:interface=[::]": False}.items():
+            self.assertEqual(DatagramAddresses.listening(string).isLoopback, is_, string)
+
+    def test_mistakesSayWhatToDo(self) -> None:
+        for string, advice in {
+            "tcp:192.0.2.1:4000": "udp:ADDRESS:PORT",
+            "udp:": "udp:ADDRESS:PORT",
+            "udp:192.0.2.1": "udp:ADDRESS:PORT",
+            "udp:192.0.2.1::4000": "udp:ADDRESS:PORT",
+            "udp:fd00::1:4000": "[fd00::1]",
+            "udp:192.0.2.1:4000:5": "bindPort",
+            "udp:192.0.2.1:4000:timeout=5": "bindPort",
+            "udp:example.com:4000": "not a name",
+            "udp:192.0.2.1:0": "from 1 to 65535",
+            "udp:192.0.2.1:65536": "from 1 to 65535",
+            "udp:192.0.2.1:http": "from 1 to 65535",
+            "udp:192.0.2.1:4000:bindPort=x": "from 0 to 65535",
+            "udp:192.0.2.1:4000:bindAddress=[::1]": "two versions",
+        }.items():
+            self.assertIn(advice, str(self.assertRaises(ValueError, DatagramAddresses.connecting, string)), string)
+        for string in "udp:192.0.2.1:4000", "udp:x", "udp:1:bindPort=1", "udp", "":
+            self.assertIn(
+                "udp:PORT" if "x" not in string else "from 0",
+                str(self.assertRaises(ValueError, DatagramAddresses.listening, string)),
+            )
+
+    @given(text(alphabet="udp:[]=\\1.bindPortAd4"))
+    def test_anythingIsUnderstoodOrAValueError(self, string: str) -> None:
+        for read in DatagramAddresses.connecting, DatagramAddresses.listening:
+            try:
+                read(string)
+            except ValueError:
+                continue

@@ -1,0 +1,92 @@
+"""
+Tests for the framings of datagrams: L{txtuntap.tunnel.bare} and L{txtuntap.tunnel.vxlan}.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis.strategies import binary, integers
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from txtuntap.device import TAP, TUN
+from txtuntap.tunnel.bare import Bare
+from txtuntap.tunnel.framing import IDatagramFraming
+from txtuntap.tunnel.vxlan import VXLAN
+from txtuntap.wire.vxlan import MAX_VNI, packHeader
+
+
+class BareTests(SynchronousTestCase):
+    """
+    Bare packets.
+    """
+
+    def test_interface(self) -> None:
+        self.assertTrue(verifyObject(IDatagramFraming, Bare(TUN)))
+
+    @given(binary(max_size=50))
+    def test_thePacketIsTheDatagram(self, packet: bytes) -> None:
+        for mode in TUN, TAP:
+            framing = Bare(mode)
+            self.assertEqual(framing.overhead, 0)
+            self.assertEqual(framing.pack(packet), [packet])
+            self.assertEqual(framing.unpack(packet), packet)
+
+    @given(binary(max_size=50))
+    def test_protocolInformationGoesAndComes(self, packet: bytes) -> None:
+        for mode in TUN, TAP:
+            framing = Bare(mode, pi=True)
+            self.assertEqual(framing.overhead, 4)
+            datagram = b"".join(framing.pack(packet))
+            self.assertEqual(len(datagram), len(packet) + 4)
+            self.assertEqual(framing.unpack(datagram), packet)
+
+    def test_protocolInformationSaysWhatThePacketIs(self) -> None:
+        self.assertEqual(Bare(TUN, pi=True).pack(b"\x45...")[0], b"\0\0\x08\0")
+        self.assertEqual(Bare(TUN, pi=True).pack(b"\x60...")[0], b"\0\0\x86\xdd")
+        self.assertEqual(Bare(TAP, pi=True).pack(memoryview(bytes(12) + b"\x08\x06..."))[0], b"\0\0\x08\x06")
+
+    def test_tooShortForProtocolInformationIsCounted(self) -> None:
+        for length in range(4):
+            self.assertEqual(str(self.assertRaises(ValueError, Bare(TUN, pi=True).unpack, bytes(length))), COUNTED)
+
+
+COUNTED = "inFramingErrors"
+
+
+class VXLANTests(SynchronousTestCase):
+    """
+    VXLAN.
+    """
+
+    def test_interface(self) -> None:
+        self.assertTrue(verifyObject(IDatagramFraming, VXLAN(TAP, 42)))
+
+    @given(integers(0, MAX_VNI), binary(max_size=50))
+    def test_framesGoAndCome(self, vni: int, frame: bytes) -> None:
+        framing = VXLAN(TAP, vni)
+        datagram = b"".join(framing.pack(frame))
+        self.assertEqual(len(datagram), len(frame) + framing.overhead)
+        self.assertEqual(framing.unpack(datagram), frame)
+
+    def test_otherNetworksAreCounted(self) -> None:
+        self.assertEqual(
+            str(self.assertRaises(ValueError, VXLAN(TAP, 42).unpack, packHeader(43) + bytes(60))), "inOtherNetworks"
+        )
+
+    @given(binary(max_size=50))
+    def test_garbageIsCounted(self, datagram: bytes) -> None:
+        try:
+            VXLAN(TAP, 42).unpack(datagram)
+        except ValueError as e:
+            self.assertIn(str(e), (COUNTED, "inOtherNetworks"))
+
+    def test_withoutANetworkThereIsNoFrame(self) -> None:
+        self.assertEqual(str(self.assertRaises(ValueError, VXLAN(TAP, 0).unpack, bytes(60))), COUNTED)
+
+    def test_itWantsATap(self) -> None:
+        self.assertIn("tap", str(self.assertRaises(ValueError, VXLAN, TUN, 42)))
+
+    def test_itWantsANetwork(self) -> None:
+        for vni in -1, MAX_VNI + 1:
+            self.assertIn(str(vni), str(self.assertRaises(ValueError, VXLAN, TAP, vni)))

@@ -1,0 +1,80 @@
+"""
+Tests for tunnels with other programs as C{twistd tuntap tunnel} has them asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.tunnel.datagram import DatagramAddresses
+from txtuntap.tunnel.vxlan import VXLAN
+from txtuntap.tunneloptions import TunnelOptions
+
+
+class TunnelOptionsTests(SynchronousTestCase):
+    """
+    Options about C{udp:} and framings.
+    """
+
+    def options(self, *arguments: str) -> Any:
+        options = TunnelOptions()
+        options.parseOptions(arguments)  # type: ignore[no-untyped-call]
+        return options
+
+    def refused(self, *arguments: str) -> str:
+        return str(self.assertRaises(UsageError, self.options, *arguments))
+
+    def test_vxlan(self) -> None:
+        options = self.options(
+            *("--tap", "tap0", "--connect", "udp:192.0.2.1:4789", "--framing", "vxlan:vni=42", "--insecure")
+        )
+        self.assertEqual(options["addresses"], DatagramAddresses(("192.0.2.1", 4789), "0.0.0.0", 4789))
+        framing = options["framing"](options["mode"])
+        assert isinstance(framing, VXLAN)
+        self.assertEqual(framing.vni, 42)
+
+    def test_datagramsAreBareIfNothingElseIsSaid(self) -> None:
+        options = self.options("--tun", "tun0", "--listen", "udp:4000", "--insecure")
+        self.assertEqual(options["addresses"], DatagramAddresses(None, "0.0.0.0", 4000))
+        self.assertEqual(options["framing"](options["mode"]).pack(b"packet"), [b"packet"])
+
+    def test_streamsHaveNoAddresses(self) -> None:
+        options = self.options("--tap", "tap0", "--connect", "tcp:127.0.0.1:5000", "--framing", "qemu")
+        self.assertIsNone(options["addresses"])
+
+    def test_othersOnTheWayAreToBeKnownOf(self) -> None:
+        for way in ("--connect", "udp:192.0.2.1:4000"), ("--connect", "udp:[fd00::1]:4000"), ("--listen", "udp:4000"):
+            self.assertIn("--insecure", self.refused("--tun", "tun0", *way))
+        for way in (
+            ("--connect", "udp:127.0.0.1:4000"),
+            ("--connect", "udp:[::1]:4000"),
+            ("--listen", "udp:4000:interface=127.0.0.1"),
+        ):
+            self.options("--tun", "tun0", *way)
+
+    def test_tlsIsForStreams(self) -> None:
+        refused = self.refused("--tun", "tun0", "--connect", "udp:127.0.0.1:4000", "--certificate", "me.pem")
+        self.assertIn("not with udp:", refused)
+
+    def test_mistakesNameTheOption(self) -> None:
+        for option, way, *others in [
+            ("--connect", "udp:example.com:4000"),
+            ("--listen", "udp:127.0.0.1:4000"),
+            ("--connect", "udp4:127.0.0.1:4000"),
+            ("--framing", "udp:127.0.0.1:4000", "vxlan"),
+            ("--framing", "udp:127.0.0.1:4000", "vxlan:vni=42"),
+            ("--framing", "udp:127.0.0.1:4000", "txtuntap"),
+            ("--framing", "tcp:127.0.0.1:4000", "bare"),
+            ("--framing", "tcp:127.0.0.1:4000", "qemu"),
+        ]:
+            end = option if option != "--framing" else "--connect"
+            framing = ["--framing", *others] if others else []
+            self.assertTrue(self.refused("--tun", "tun0", end, way, "--insecure", *framing).startswith(option), way)
+
+    def test_aTapOverSocatsTCPIsRefusedWithTheReason(self) -> None:
+        refused = self.refused("--tap", "tap0", "--connect", "tcp:127.0.0.1:4000", "--framing", "socat")
+        self.assertIn("does not tell how long it is", refused)
+        self.assertIn("udp:", refused)

@@ -1,0 +1,162 @@
+"""
+Who is let in, and who is not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.certificates import Certificate, certificate
+from txtuntap.tunnel.security import Identity, isPrivate
+
+
+class Ears(Protocol):
+    """
+    Keeps what it hears.
+    """
+
+    def __init__(self) -> None:
+        self.heard = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+
+class IdentityTests(SynchronousTestCase):
+    """
+    L{Identity}.
+    """
+
+    def setUp(self) -> None:
+        self.directory = Path(mkdtemp(dir=self.mktemp_()))
+        self.one, self.other = self.made("one"), self.made("other")
+
+    def mktemp_(self) -> str:
+        """
+        A directory that is there.
+        """
+        path = Path(self.mktemp())
+        path.mkdir(parents=True)
+        return str(path)
+
+    def made(self, name: str, issuer: Certificate | None = None, days: int = 1) -> Certificate:
+        """
+        A new certificate.
+        """
+        return certificate(self.directory, name, issuer, days)
+
+    def heard(self, listening: Identity, connecting: Identity) -> tuple[bytes, bytes]:
+        """
+        What the listener hears of one that connects and says something, and what that hears.
+        """
+        clock = Clock()
+        ends: list[tuple[Any, StringTransport, Ears]] = []
+        for identity, isClient in (listening, False), (connecting, True):
+            factory = TLSMemoryBIOFactory(identity, isClient, Factory.forProtocol(Ears), clock)
+            proto = factory.buildProtocol(None)
+            assert proto is not None
+            transport: Any = StringTransport()
+            transport.abortConnection = transport.loseConnection
+            proto.makeConnection(transport)
+            ears: Any = proto.wrappedProtocol
+            ears.transport.write(b"from client" if isClient else b"from server")
+            ends.append((proto, transport, ears))
+        for _ in range(8):
+            clock.advance(1)
+            for here, there in (ends[0], ends[1]), (ends[1], ends[0]):
+                said = here[1].value()
+                here[1].clear()
+                if said:
+                    there[0].dataReceived(said)
+        return ends[0][2].heard, ends[1][2].heard
+
+    def test_eachKnowsTheOther(self) -> None:
+        one, other = self.one, self.other
+        own = one.pin
+        for listening, connecting in (
+            (Identity(one.file, trust=[other.public]), Identity(other.file, trust=[one.public])),
+            (Identity(one.file, pins=[other.pin]), Identity(other.file, pins=["00" * 32, one.pin.upper()])),
+            (
+                Identity(one.public, one.file, [other.public], [other.pin], "other"),
+                Identity(other.file, pins=[one.pin]),
+            ),
+        ):
+            self.assertEqual((b"from client", b"from server"), self.heard(listening, connecting))
+
+    def test_strangersAreHeardOfByNeither(self) -> None:
+        one, other = self.one, self.other
+        stranger = self.made("stranger")
+        good = Identity(other.file, pins=[one.pin])
+        bad = Identity(stranger.file, pins=[one.pin])
+        for known in (
+            Identity(one.file, trust=[other.public]),
+            Identity(one.file, pins=[other.pin]),
+            Identity(one.file, trust=[other.public, stranger.public], pins=[other.pin]),
+        ):
+            self.assertEqual(b"from client", self.heard(known, good)[0])
+            self.assertEqual(b"", self.heard(known, bad)[0])
+        # Nor does who connects say anything to a listener that it does not know.
+        self.assertEqual((b"", b""), self.heard(bad, Identity(one.file, pins=[other.pin])))
+
+    def test_whoAnAuthorityHasSigned(self) -> None:
+        authority = self.made("authority")
+        member, friend = self.made("member", authority), self.made("friend", authority)
+        forged = self.made("forged", self.made("authority2"))
+        here = Identity(member.file, trust=[authority.public])
+        for shown, names in (friend, ("friend", None)), (forged, ()):
+            for name in names or (None,):
+                known = Identity(member.file, trust=[authority.public], peerName=name)
+                there = Identity(shown.file, trust=[authority.public])
+                self.assertEqual(b"from client" if names else b"", self.heard(known, there)[0])
+        named = Identity(member.file, trust=[authority.public], peerName="somebody")
+        self.assertEqual(b"", self.heard(named, Identity(friend.file, trust=[authority.public]))[0])
+        self.assertEqual(b"from client", self.heard(here, Identity(friend.file, trust=[authority.public]))[0])
+
+    def test_whatIsPastIsTrustedNoMoreButPinnedStill(self) -> None:
+        old = self.made("old", days=0)
+        there = Identity(old.file, trust=[self.one.public])
+        self.assertEqual(b"", self.heard(Identity(self.one.file, trust=[old.public]), there)[0])
+        self.assertEqual(b"from client", self.heard(Identity(self.one.file, pins=[old.pin]), there)[0])
+
+    def test_mistakes(self) -> None:
+        one, other = self.one, self.other
+        empty = self.directory / "empty"
+        empty.write_text("")
+        for arguments, text in (
+            ((one.file,), "to know the peer by"),
+            ((one.file, None, (), [other.pin], "name"), "a peer's name"),
+            ((one.file, None, (), ["33"]), "64 digits"),
+            ((one.public, None, (), [other.pin]), "has no private key"),
+            ((one.file, other.file, (), [other.pin]), "is not the private key of"),
+            ((str(empty), None, (), [other.pin]), "has no certificate"),
+            ((one.file, None, [str(empty)]), "has no certificate"),
+        ):
+            made: Any = arguments
+            self.assertRaisesRegex(ValueError, text, Identity, *made)
+        self.assertRaises(FileNotFoundError, Identity, "nowhere.pem", pins=[other.pin])
+
+
+class PrivacyTests(SynchronousTestCase):
+    """
+    L{isPrivate}.
+    """
+
+    def test_listeners(self) -> None:
+        for endpoint in "unix:/run/x", "tcp:4000:interface=127.0.0.1", r"tcp6:4000:interface=\:\:1", "unix:/x:mode=600":
+            self.assertTrue(isPrivate(endpoint, True), endpoint)
+        for endpoint in "tcp:4000", "tcp:4000:interface=10.0.0.1", "systemd:domain=INET:index=0", "tls:4000":
+            self.assertFalse(isPrivate(endpoint, True), endpoint)
+
+    def test_whoConnects(self) -> None:
+        for endpoint in "unix:/x", "tcp:127.0.0.1:4000", "tcp:host=localhost:port=4000", "tls:example.org:443":
+            self.assertTrue(isPrivate(endpoint, False), endpoint)
+        for endpoint in "tcp:10.0.0.1:4000", "tcp:127.example.org:4000", "ssl:127.0.0.1:1", "udp:127.example.org:1":
+            self.assertFalse(isPrivate(endpoint, False), endpoint)

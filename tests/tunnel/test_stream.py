@@ -1,0 +1,243 @@
+"""
+A tunnel's packets over a stream.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.ports import Wire
+from tests.tunnel.test_tunnel import packet
+from txtuntap.device import TUN
+from txtuntap.packet import Packet
+from txtuntap.tunnel import Frames, StreamCarrier, StreamFactory, Tunnel, connecting
+from txtuntap.tunnel import stream as streams
+from txtuntap.tunnel.framing import FramingError
+
+
+class Transport(StringTransport):
+    """
+    A connection that can be aborted.
+    """
+
+    def __init__(self, carrier: StreamCarrier) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.carrier = carrier
+        self.aborted = False
+
+    def abortConnection(self) -> None:
+        if not self.aborted:
+            self.aborted = True
+            self.carrier.connectionLost(Failure(ConnectionDone()))
+
+
+class StreamTests(SynchronousTestCase):
+    """
+    L{StreamCarrier} and L{StreamFactory}.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.tunnel = Tunnel(TUN)
+        self.wire = Wire()
+        self.tunnel.makeConnection(self.wire)
+        self.factory = StreamFactory(self.tunnel, Frames, self.clock)
+        self.lines: list[str] = []
+        self.factory._log = self  # type: ignore[assignment]
+        self.factory.log._log = self  # type: ignore[assignment]
+
+    def emit(self, level: object, format: str, **fields: object) -> None:
+        """
+        A log, to the factory.
+        """
+        self.lines.append(format.format(**fields))
+
+    def connected(self) -> tuple[StreamCarrier, Transport]:
+        """
+        A connection whose peer has said nothing yet.
+        """
+        carrier = self.factory.buildProtocol(None)
+        transport = Transport(carrier)
+        carrier.makeConnection(transport)
+        return carrier, transport
+
+    def up(self) -> tuple[StreamCarrier, Transport]:
+        """
+        A connection that is established.
+        """
+        carrier, transport = self.connected()
+        carrier.dataReceived(Frames(TUN).greeting(0, 1500))
+        transport.clear()
+        return carrier, transport
+
+    def test_bothSayWhoTheyAre(self) -> None:
+        carrier, transport = self.connected()
+        self.assertEqual(Frames(TUN).greeting(0, 1500), transport.value())
+        self.assertIsNone(self.tunnel.carrier)
+        established = carrier.whenEstablished()
+        self.assertNoResult(established)
+        carrier.dataReceived(Frames(TUN).greeting(0, 1500))
+        self.assertIs(carrier, self.tunnel.carrier)
+        self.assertIs(carrier, self.successResultOf(established))
+        self.assertEqual({}, self.factory.strangers)
+
+    def test_packets(self) -> None:
+        carrier, transport = self.up()
+        self.tunnel.packetReceived(Packet(packet()))
+        said = transport.value()
+        self.assertEqual(b"".join(Frames(TUN).pack(packet())), said)
+        for octet in said:
+            carrier.dataReceived(bytes([octet]))
+        self.assertEqual([packet()], self.wire.sent)
+
+    def test_whatWaitsIsBounded(self) -> None:
+        carrier, transport = self.up()
+        carrier.pauseProducing()
+        for _ in range(20000):
+            self.tunnel.packetReceived(Packet(packet()))
+        self.assertEqual(b"", transport.value())
+        waiting = streams.MAX_WAITING // (100 + streams.PACKET_COST)
+        self.assertEqual(waiting, self.tunnel.counters["outPackets"])
+        self.assertEqual(20000 - waiting, self.tunnel.counters["outDiscards"])
+        carrier.resumeProducing()
+        self.assertEqual(waiting * 114, len(transport.value()))
+        self.tunnel.packetReceived(Packet(packet()))
+        self.assertEqual((waiting + 1) * 114, len(transport.value()))
+
+    def test_signsOfLife(self) -> None:
+        carrier, transport = self.up()
+        for _ in range(10):
+            self.clock.advance(streams.KEEPALIVE_INTERVAL)
+            self.assertEqual(Frames.keepalive, transport.value())
+            transport.clear()
+            carrier.dataReceived(Frames.keepalive)
+        self.assertFalse(transport.aborted)
+        for _ in range(3):
+            self.clock.advance(streams.KEEPALIVE_INTERVAL)
+        self.assertTrue(transport.aborted)
+        self.assertIsNone(self.tunnel.carrier)
+        self.assertIn("silent", self.lines[-1])
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_noneIsSentWhereThereWerePackets(self) -> None:
+        _, transport = self.up()
+        self.tunnel.packetReceived(Packet(packet()))
+        transport.clear()
+        self.clock.advance(streams.KEEPALIVE_INTERVAL)
+        self.assertEqual(b"", transport.value())
+
+    def test_whoSaysNothingForEverIsGivenUp(self) -> None:
+        _, transport = self.connected()
+        self.clock.advance(streams.GREETING_TIME)
+        self.assertTrue(transport.aborted)
+        self.assertEqual({}, self.factory.strangers)
+        self.assertEqual(1, self.tunnel.counters["inRefused"])
+
+    def test_halfAGreetingIsGivenUp(self) -> None:
+        carrier, transport = self.connected()
+        carrier.dataReceived(b"txtun")
+        self.clock.advance(streams.GREETING_TIME)
+        self.assertTrue(transport.aborted)
+
+    def test_garbageEndsIt(self) -> None:
+        for said in b"GET /", Frames(TUN).greeting(0, 1) + b"\xff" * 14:
+            carrier, transport = self.connected()
+            carrier.dataReceived(said)
+            self.assertTrue(transport.disconnecting)
+            carrier.dataReceived(b"more of it" * 1000)
+            # It does not go by itself.
+            self.clock.advance(streams.PARTING_TIME)
+            self.assertTrue(transport.aborted)
+        self.assertEqual(2, self.tunnel.counters["inFramingErrors"])
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_eachReasonIsSaidOnceAMinute(self) -> None:
+        for _ in range(100):
+            carrier, _ = self.connected()
+            carrier.dataReceived(b"GET /")
+            self.clock.advance(0.5)
+        self.clock.advance(streams.PARTING_TIME)
+        self.assertEqual(1, len(self.lines))
+        self.clock.advance(60)
+        carrier, _ = self.connected()
+        carrier.dataReceived(b"GET /")
+        self.clock.advance(3)
+        self.assertIn("99 more", self.lines[-1])
+        self.assertEqual(2, len(self.lines))
+
+    def test_strangersAreBounded(self) -> None:
+        made = [self.connected() for _ in range(streams.MAX_STRANGERS + 3)]
+        self.assertEqual(streams.MAX_STRANGERS, len(self.factory.strangers))
+        # The oldest go.
+        self.assertEqual([True] * 3 + [False], [transport.aborted for _, transport in made[:4]])
+
+    def test_aFramingThatCannotCarryIt(self) -> None:
+        def framing(mode: int) -> Any:
+            raise ValueError("not that")
+
+        self.assertRaisesRegex(ValueError, "not that", StreamFactory, self.tunnel, framing, self.clock)
+
+    def test_aFramingWithoutAGreetingIsUpAtOnce(self) -> None:
+        class Plain(Frames):
+            keepalive = b""
+
+            def __init__(self, mode: int) -> None:
+                super().__init__(mode)
+                self.established = True
+
+            def greeting(self, offloads: int, mtu: int) -> bytes:
+                return b""
+
+            def dataReceived(self, data: bytes) -> Any:
+                raise FramingError("never")
+
+        factory = StreamFactory(self.tunnel, Plain, self.clock)
+        carrier = factory.buildProtocol(None)
+        transport = Transport(carrier)
+        carrier.makeConnection(transport)
+        self.assertIs(carrier, self.tunnel.carrier)
+        self.clock.advance(1000)
+        self.assertFalse(transport.aborted)
+
+    def test_whoConnectsTriesAgainAndTakesALongerTimeEachTime(self) -> None:
+        attempts: list[tuple[float, Deferred[Any]]] = []
+
+        class Endpoint:
+            def connect(endpoint, factory: Any) -> Deferred[Any]:
+                attempts.append((self.clock.seconds(), Deferred()))
+                return attempts[-1][1]
+
+        endpoint: Any = Endpoint()
+        service = connecting(endpoint, self.factory)
+        service.startService()
+        for _ in range(4):
+            # The peer is there, and is no tunnel.
+            carrier, transport = self.connected()
+            attempts[-1][1].callback(carrier)
+            carrier.dataReceived(b"GET /")
+            transport.abortConnection()
+            count = len(attempts)
+            while len(attempts) == count:
+                self.clock.advance(0.5)
+        times = [time for time, _ in attempts]
+        waits = [later - earlier for earlier, later in itertools.pairwise(times)]
+        # There is chance in it.
+        self.assertGreater(waits[-1], waits[0])
+        # Once it is one, all is well; and it is connected anew when that ends.
+        carrier, transport = self.connected()
+        attempts[-1][1].callback(carrier)
+        carrier.dataReceived(Frames(TUN).greeting(0, 1500))
+        transport.abortConnection()
+        count = len(attempts)
+        self.clock.advance(3)
+        self.assertEqual(count + 1, len(attempts))
+        attempts[-1][1].addErrback(lambda _: None)
+        self.successResultOf(service.stopService())

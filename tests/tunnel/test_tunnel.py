@@ -1,0 +1,266 @@
+"""
+A tunnel and what it lets through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from tests.ports import Wire
+from txtuntap import TuntapPort
+from txtuntap.clock import SimulationClock
+from txtuntap.device import TAP, TUN
+from txtuntap.forwarding import EVERYTHING
+from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
+from txtuntap.link import Link
+from txtuntap.packet import Packet
+from txtuntap.tunnel import Allowed, Tunnel
+from txtuntap.tunnel.framing import ICarrier
+from txtuntap.wire import ipv4
+from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, TCP4, TSO4, Offload
+
+SOURCE, DEST = bytes([10, 0, 0, 2]), bytes([10, 0, 0, 1])
+
+
+def packet(octets: int = 100) -> bytes:
+    """
+    An IPv4 packet.
+    """
+    return ipv4.packHeader(SOURCE, DEST, 17, octets - 20) + bytes(octets - 20)
+
+
+def superpacket(payload: int, size: int) -> tuple[bytes, Offload]:
+    """
+    Many segments of TCP in one, and what is open in it.
+    """
+    tcp = bytes(12) + b"\x50\x10" + bytes(6)
+    return ipv4.packHeader(SOURCE, DEST, 6, 20 + payload) + tcp + bytes(payload), Offload(
+        NEEDS_CHECKSUM, TCP4, 40, size, 20, 16
+    )
+
+
+@implementer(ICarrier)
+class Carrier:
+    """
+    Keeps what it is to send.
+    """
+
+    def __init__(self, offloads: int = EVERYTHING, room: bool = True) -> None:
+        self.offloads = offloads
+        self.room = room
+        self.sent: list[tuple[bytes, Offload | None]] = []
+        self.why = ""
+
+    def send(self, packet: bytes | memoryview, offload: Offload | None = None) -> bool:
+        self.sent.append((bytes(packet), offload))
+        return self.room
+
+    def disconnect(self, why: str) -> None:
+        self.why = why
+
+
+class OffloadWire(Wire):
+    """
+    A port that takes what is not finished.
+    """
+
+    offloads = EVERYTHING
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[Offload | None] = []
+
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
+        super().writePacket(buffers, offload)
+        self.open.append(offload)
+
+
+class TunnelTests(SynchronousTestCase):
+    """
+    L{Tunnel}.
+    """
+
+    def made(self, mode: int = TUN, wire: Wire | None = None, allowed: Allowed | None = None) -> tuple[Tunnel, Wire]:
+        """
+        A tunnel on a port.
+        """
+        tunnel = Tunnel(mode, allowed)
+        wire = wire or Wire()
+        tunnel.makeConnection(wire)
+        return tunnel, wire
+
+    def test_itGoesWhereItsModeSays(self) -> None:
+        self.assertTrue(IRawPacketProtocol.providedBy(Tunnel(TUN)))
+        self.assertTrue(IEthernetProtocol.providedBy(Tunnel(TAP)))
+        self.assertEqual(1, TuntapPort("tt0", Tunnel(TAP), reactor=object()).ethernet)
+        self.assertRaisesRegex(ValueError, "TUN or TAP", Tunnel, 3)
+
+    def test_itIsOnOnePort(self) -> None:
+        tunnel, wire = self.made()
+        self.assertRaisesRegex(RuntimeError, "one port", tunnel.makeConnection, wire)
+        self.assertRaisesRegex(TypeError, "takes no packets", Tunnel(TUN).makeConnection, object())
+
+    def test_outAndIn(self) -> None:
+        tunnel, wire = self.made()
+        carrier = Carrier()
+        tunnel.carrierUp(carrier)
+        tunnel.packetReceived(Packet(b"head" + packet(), 4))
+        self.assertEqual([(packet(), None)], carrier.sent)
+        self.assertTrue(tunnel.carried(memoryview(packet())))
+        self.assertEqual([packet()], wire.sent)
+        counted = {"carriers": 1, "outPackets": 1, "outOctets": 100, "inPackets": 1, "inOctets": 100}
+        self.assertEqual(counted, dict(tunnel.counters))
+
+    def test_withoutAnybodyToCarryItCounts(self) -> None:
+        tunnel, _ = self.made()
+        tunnel.packetReceived(Packet(packet()))
+        carrier = Carrier(room=False)
+        tunnel.carrierUp(carrier)
+        tunnel.packetReceived(Packet(packet()))
+        tunnel.packetReceived(Packet(packet(), partial=True))
+        tunnel.carrierDown(carrier)
+        tunnel.packetReceived(Packet(packet()))
+        self.assertEqual(
+            {"carriers": 1, "outNotConnected": 2, "outDiscards": 1, "outTruncated": 1}, dict(tunnel.counters)
+        )
+        self.assertFalse(Tunnel(TUN).carried(packet()))
+
+    def test_aNewerCarrierReplacesTheOlder(self) -> None:
+        tunnel, _ = self.made()
+        older, newer = Carrier(), Carrier()
+        tunnel.carrierUp(older)
+        tunnel.carrierUp(newer)
+        self.assertIn("anew", older.why)
+        tunnel.carrierDown(older)
+        self.assertIs(newer, tunnel.carrier)
+
+    def test_whatThePeerDoesNotTakeIsCut(self) -> None:
+        tunnel, _ = self.made()
+        carrier = Carrier(0)
+        tunnel.carrierUp(carrier)
+        data, offload = superpacket(3000, 1400)
+        received = Packet(data)
+        received.offload = offload
+        tunnel.packetReceived(received)
+        self.assertEqual([1440, 1440, 240], [len(each) for each, _ in carrier.sent])
+        self.assertEqual({None}, {offload for _, offload in carrier.sent})
+        self.assertEqual(3, tunnel.counters["outPackets"])
+        carrier.offloads = CSUM | TSO4
+        tunnel.packetReceived(received)
+        self.assertEqual((data, offload), carrier.sent[-1])
+        self.assertEqual(6, tunnel.counters["outPackets"])
+
+    def test_superpacketsReachAnInterfaceThatTakesThemWhole(self) -> None:
+        data, offload = superpacket(3000, 1400)
+        wire = OffloadWire()
+        tunnel, _ = self.made(wire=wire)
+        self.assertEqual(EVERYTHING, tunnel.offloads)
+        self.assertTrue(tunnel.carried(data, offload))
+        self.assertEqual(([data], [offload]), (wire.sent, wire.open))
+        tunnel, plain = self.made()
+        self.assertTrue(tunnel.carried(memoryview(data), offload))
+        self.assertEqual([1440, 1440, 240], [len(each) for each in plain.sent])
+
+    def test_whatIsLongerThanTheMTUAllows(self) -> None:
+        tunnel, _wire = self.made()
+        self.assertTrue(tunnel.carried(packet(1500)))
+        self.assertFalse(tunnel.carried(packet(1501)))
+        self.assertTrue(tunnel.carried(*superpacket(3000, 1460)))
+        self.assertFalse(tunnel.carried(*superpacket(3000, 1461)))
+        tap, _ = self.made(TAP)
+        for tags in b"", b"\x81\x00\x00\x05", b"\x88\xa8\x00\x05\x81\x00\x00\x05":
+            self.assertTrue(tap.carried(bytes(12) + tags + b"\x08\x00" + bytes(1500)))
+            self.assertFalse(tap.carried(bytes(12) + tags + b"\x08\x00" + bytes(1501)))
+        self.assertFalse(tap.carried(bytes(12) + b"\x81\x00\x00\x05" * 1000 + b"\x08\x00" + bytes(100)))
+        self.assertEqual((2, 4), (tunnel.counters["inTooLong"], tap.counters["inTooLong"]))
+
+    def test_whatIsNotOfTheInterfacesKind(self) -> None:
+        tunnel, _wire = self.made()
+        for data in b"", bytes(19), b"\x50" + packet()[1:], packet() + b"\0", packet()[:-1], b"\x44" + packet()[1:]:
+            self.assertFalse(tunnel.carried(data))
+        for data in b"\x60" + bytes(39), b"\x60" + bytes(3) + b"\0\1" + bytes(34):
+            self.assertEqual(data[5] == 0, tunnel.carried(data))
+        tap, _ = self.made(TAP)
+        self.assertFalse(tap.carried(bytes(13)))
+        self.assertEqual((7, 1), (tunnel.counters["inErrors"], tap.counters["inErrors"]))
+
+    def test_forgedOffload(self) -> None:
+        tunnel, wire = self.made(wire=OffloadWire())
+        data, _ = superpacket(3000, 1400)
+        for fields in (
+            (NEEDS_CHECKSUM, 0, 0, 0, 0, 0),
+            (NEEDS_CHECKSUM, 0, 0, 0, 65535, 65535),
+            (NEEDS_CHECKSUM, TCP4, 40, 0, 20, 16),
+            (NEEDS_CHECKSUM, TCP4, 40, 1, 20, 16),
+            (NEEDS_CHECKSUM, 5, 40, 1400, 20, 6),
+            (0, TCP4, 40, 1400, 20, 16),
+        ):
+            self.assertFalse(tunnel.carried(data, Offload(*fields)), fields)
+        self.assertFalse(tunnel.carried(data, Offload(NEEDS_CHECKSUM, 77, 40, 1400, 20, 16)))
+        self.assertEqual([], wire.sent)
+        self.assertEqual({"inOffloadErrors": 6, "inUnknownOffloads": 1}, dict(tunnel.counters))
+
+    def test_whoIsNotAllowed(self) -> None:
+        tunnel, _wire = self.made(allowed=Allowed(["10.0.0.3"]))
+        self.assertFalse(tunnel.carried(packet()))
+        tap, _ = self.made(TAP, allowed=Allowed(["10.0.0.3"]))
+        self.assertFalse(tap.carried(bytes(12) + b"\x08\x00" + packet()))
+        self.assertEqual((1, 1), (tunnel.counters["inForbidden"], tap.counters["inForbidden"]))
+
+    @given(st.binary(max_size=100), st.tuples(*[st.integers(0, 255)] * 2, *[st.integers(0, 65535)] * 4), st.booleans())
+    def test_nothingThatComesRaises(self, data: bytes, fields: tuple[int, ...], isTap: bool) -> None:
+        allowed = Allowed(["10.0.0.0/8", "::/0"], ["00:00:00:00:00:00"] if isTap else [])
+        tunnel, _wire = self.made(TAP if isTap else TUN, allowed=allowed)
+        for start in b"", bytes(12) + b"\x08\x00\x45", bytes(12) + b"\x86\xdd\x60", b"\x45\x00\x00", b"\x60":
+            tunnel.carried(memoryview(start + data))
+            tunnel.carried(memoryview(start + data), Offload(*fields))
+        counted = sum(count for name, count in tunnel.counters.items() if name != "inOctets")
+        self.assertEqual(10, counted)
+
+    def test_atAnEndOfALink(self) -> None:
+        clock = SimulationClock()
+        here, there = Tunnel(TUN), Tunnel(TUN)
+        link = Link(here, there, clock)
+        link.start()
+        carrier = Carrier()
+        there.carrierUp(carrier)
+        # There is no port to stop.
+        there.carrierFull(carrier)
+        self.assertTrue(here.carried(packet()))
+        clock.advance(0)
+        self.assertEqual([(packet(), None)], carrier.sent)
+        link.stop()
+
+    def test_aPortIsNotReadWhileTheCarrierIsFull(self) -> None:
+        class Port(Wire):
+            connected = True
+            disconnecting = False
+            isReading = True
+
+            def stopReading(self) -> None:
+                self.isReading = False
+
+            def startReading(self) -> None:
+                self.isReading = True
+
+        port = Port()
+        tunnel, _ = self.made(wire=port)
+        older, newer = Carrier(), Carrier()
+        tunnel.carrierUp(older)
+        tunnel.carrierFull(older)
+        self.assertFalse(port.isReading)
+        tunnel.carrierFree(older)
+        self.assertTrue(port.isReading)
+        tunnel.carrierFull(older)
+        tunnel.carrierUp(newer)
+        self.assertTrue(port.isReading)
+        tunnel.carrierFull(older)
+        self.assertTrue(port.isReading)
+        tunnel.carrierFull(newer)
+        tunnel.carrierDown(newer)
+        self.assertTrue(port.isReading)

@@ -1,0 +1,188 @@
+"""
+The options of C{twistd tuntap tunnel}.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.python.usage import UsageError
+
+from txtuntap.device import TAP, TUN
+from txtuntap.options import InterfaceOptions, showAsIs
+from txtuntap.tunnel.allowed import Allowed
+from txtuntap.tunnel.datagram import DatagramAddresses
+from txtuntap.tunnel.registry import DATAGRAM_FRAMINGS, STREAM_FRAMINGS, framingOf
+from txtuntap.tunnel.security import Identity, isPrivate, parts
+
+_TLS = "certificate", "key", "peer-name"
+
+
+class TunnelOptions(InterfaceOptions):
+    """
+    Options of C{twistd tuntap tunnel}.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "Carry a TUN or TAP device to another place: one end listens, the other connects, each with a certificate that"
+        " the other knows. ENDPOINT is a Twisted endpoint string, such as tcp:4000 or unix:/run/tunnel for --listen and"
+        " tcp:192.0.2.1:4000 for --connect; or, with a --framing of others, udp:4000 and udp:192.0.2.1:4000."
+    )
+    optFlags: ClassVar = [
+        ["insecure", None, "Have everybody on the way read it, and everybody who connects be the peer."],
+    ]
+    optParameters: ClassVar = [
+        ["listen", None, None, "ENDPOINT at which the peer connects."],
+        ["connect", None, None, "ENDPOINT at which the peer listens."],
+        [
+            "framing",
+            None,
+            None,
+            "What packets look like: txtuntap, qemu, socat; with udp: bare, qemu, vxlan:vni=NUMBER.",
+        ],
+        ["certificate", None, None, "PEM file with this end's certificate (TLS)."],
+        ["key", None, None, "PEM file with its private key; by default it is in the same file."],
+        ["peer-name", None, None, "A name that the peer's certificate has to be for; with --trust."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["trust"] = []
+        self["pins"] = []
+        self["allow"] = []
+        self["allowLinks"] = []
+
+    def opt_trust(self, file: str) -> None:
+        """
+        PEM file with a certificate that is trusted: the peer shows it, or one that it has signed. May be repeated.
+        """
+        self["trust"].append(file)
+
+    def opt_pin(self, digest: str) -> None:
+        """
+        SHA-256 of the certificate that the peer has to show, as by 'openssl x509 -noout -fingerprint -sha256 -in FILE'.
+        May be repeated.
+        """
+        self["pins"].append(digest.rpartition("=")[2])
+
+    def opt_allow(self, network: str) -> None:
+        """
+        A network from which the peer may send, such as 10.0.0.2/32 or fd00::/64; by default, any. May be repeated.
+        """
+        self["allow"].append(network)
+
+    def opt_allow_lladdr(self, address: str) -> None:
+        """
+        A link address from which the peer may send on a tap; by default, any. May be repeated.
+        """
+        self["allowLinks"].append(address)
+
+    def parseArgs(self, *surplus: str) -> None:
+        """
+        There are options, and nothing else.
+        """
+        if surplus:
+            raise UsageError(f"{surplus[0]!r} is none of the options")
+
+    def postOptions(self) -> None:
+        """
+        Check what only the options together tell.
+        """
+        super().postOptions()
+        if (self["listen"] is None) == (self["connect"] is None):
+            raise UsageError("give one of --listen ENDPOINT and --connect ENDPOINT, such as tcp:4000")
+        self["mode"] = TUN if self["tap"] is None else TAP
+        self["isListening"] = self["listen"] is not None
+        self["endpoint"] = self["listen"] or self["connect"]
+        self["framing"] = self._framing()
+        self["identity"] = self._identity()
+        self._checkEndpoint()
+        self["allowed"] = self._allowed()
+
+    def _checkEndpoint(self) -> None:
+        option = "listen" if self["isListening"] else "connect"
+        if self["addresses"] is not None:
+            return
+        # Nothing is done with the reactor yet.
+        fromString: Any = serverFromString if self["isListening"] else clientFromString
+        try:
+            fromString(None, self["endpoint"])
+        except (ValueError, TypeError, LookupError) as e:
+            example = "tcp:4000" if self["isListening"] else "tcp:192.0.2.1:4000"
+            raise UsageError(f"--{option}: {self['endpoint']!r} is no endpoint such as {example} ({e})") from e
+
+    def _framing(self) -> Any:
+        """
+        What makes framings of the kind asked for. With datagrams, C{addresses} are those of their ends.
+        """
+        self["addresses"] = None
+        text = self["framing"]
+        isDatagram = parts(self["endpoint"])[0] == "udp"
+        try:
+            if not isDatagram:
+                framing = framingOf(text or "txtuntap", STREAM_FRAMINGS)
+                framing(self["mode"])
+                return framing
+            datagrams = framingOf(text or "bare", DATAGRAM_FRAMINGS)
+            samePort = datagrams(self["mode"]).anyPort
+        except ValueError as e:
+            raise UsageError(f"--framing: {e}") from e
+        try:
+            if self["isListening"]:
+                self["addresses"] = DatagramAddresses.listening(self["endpoint"])
+            else:
+                self["addresses"] = DatagramAddresses.connecting(self["endpoint"], samePort)
+        except ValueError as e:
+            raise UsageError(f"--{'listen' if self['isListening'] else 'connect'}: {e}") from e
+        return datagrams
+
+    def _isPrivate(self) -> bool:
+        """
+        Whether nobody else can read what goes that way, nor take part.
+        """
+        if self["addresses"] is not None:
+            return bool(self["addresses"].isLoopback)
+        return isPrivate(self["endpoint"], self["isListening"])
+
+    def _identity(self) -> Identity | None:
+        option = "listen" if self["isListening"] else "connect"
+        kind = parts(self["endpoint"])[0]
+        if kind == "ssl" or (kind == "tls" and self["isListening"]):
+            raise UsageError(
+                f"--{option}: {kind}: cannot have both ends show a certificate: give tcp: in its place, and"
+                " --certificate, --key, and --trust or --pin"
+            )
+        given = [name for name in _TLS if self[name] is not None]
+        given += [name for name, of in (("trust", "trust"), ("pin", "pins")) if self[of]]
+        if not given:
+            if not self["insecure"] and not self._isPrivate():
+                raise UsageError(
+                    f"--{option} {self['endpoint']}: others could read it and take part: give --certificate, --key, and"
+                    " --trust or --pin for TLS; or --insecure, if that is as it should be"
+                )
+            return None
+        if kind in ("tls", "udp"):
+            raise UsageError(f"--{given[0]}: goes with a plain stream, such as tcp:, and not with {kind}:")
+        if self["certificate"] is None:
+            raise UsageError(f"--{given[0]}: with TLS this end shows a certificate, too: give --certificate")
+        try:
+            return Identity(self["certificate"], self["key"], self["trust"], self["pins"], self["peer-name"])
+        except (ImportError, ValueError) as e:
+            raise UsageError(str(e)) from e
+        except OSError as e:
+            raise UsageError(f"{e.filename} cannot be read: {e.strerror}") from e
+
+    def _allowed(self) -> Allowed | None:
+        if self["allowLinks"] and self["mode"] == TUN:
+            raise UsageError("--allow-lladdr: only a tap has link addresses")
+        if not self["allow"] and not self["allowLinks"]:
+            return None
+        try:
+            return Allowed(self["allow"], self["allowLinks"])
+        except ValueError as e:
+            raise UsageError(f"--allow{'-lladdr' if 'link address' in str(e) else ''}: {e}") from e
+
+
+showAsIs(TunnelOptions)
