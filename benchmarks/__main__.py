@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, configure, demultiplex, host, offload, receive, scale
+from benchmarks import answers, configure, demultiplex, host, offload, receive, scale, tunnel
 from benchmarks.measure import Missing
 from benchmarks.table import machine, markdown, replaceIn
 
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Any] = {
     "offload": offload.run,
     "answers": answers.run,
     "configure": configure.run,
+    "tunnel": tunnel.run,
 }
 
 
