@@ -8,7 +8,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, configure, demultiplex, host, middleware, offload, receive, scale, simulation, switch
+from benchmarks import (
+    answers,
+    configure,
+    demultiplex,
+    host,
+    middleware,
+    offload,
+    receive,
+    scale,
+    simulation,
+    switch,
+    tunnel,
+)
 from benchmarks.measure import Missing
 from benchmarks.table import machine, markdown, replaceIn
 
@@ -23,6 +35,7 @@ BENCHMARKS: dict[str, Any] = {
     "configure": configure.run,
     "switch": switch.run,
     "simulation": simulation.run,
+    "tunnel": tunnel.run,
 }
 
 

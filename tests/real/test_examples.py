@@ -24,6 +24,7 @@ from tests.real.beyond import FAR, THERE_ADDRESS, Beyond, qemu, vxlan
 from tests.real.guest import openNode, unprivileged
 from tests.real.link import show
 from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, tool, until
+from tests.real.tunnel import joined
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -416,6 +417,8 @@ def test_theMetricsAreServed(namespace: Namespace, tmp_path: Path) -> None:
             text = response.read().decode()
         assert 'txtuntap_events_total{event="inEchos",interface="tun0",part="icmp"} 5.0' in text
         example.untilPrinted(r"per second: \{.*'inPackets': [\d.]+")
+
+
 def test_theQEMUClient(beyond: Beyond, tmp_path: Path) -> None:
     qemu(beyond, f"stream,server=on,addr.type=inet,addr.host={FAR},addr.port=5000")
     with running(tmp_path, "qemu_client.py", f"tcp:{FAR}:5000", "10.9.0.1/24", THERE_ADDRESS) as example:
@@ -429,3 +432,34 @@ def test_vxlanToTheKernel(beyond: Beyond, tmp_path: Path) -> None:
     with running(tmp_path, "vxlan_to_kernel.py", *arguments) as example:
         example.untilPrinted(rf"^{THERE_ADDRESS} answers: 56 octets$")
         beyond.run("ping", "-c1", "-s", "1402", "-M", "do", "10.9.0.1")
+
+
+@pytest.mark.parametrize("mode", ["tun", "tap"])
+def test_tunnelOverTCP(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+    with joined() as places:
+        outputs = [tmp_path / "listen", tmp_path / "connect"]
+        endpoints = "tcp:4000", f"tcp:{places[0].address}:4000"
+
+        def start(index: int) -> subprocess.Popen[bytes]:
+            output = outputs[index]
+            example = [sys.executable, str(EXAMPLES / f"{mode}_over_tcp.py"), "tt0", f"{places[index].inner}/24"]
+            with output.open("wb") as file:
+                return subprocess.Popen([*example, output.name, endpoints[index]], stdout=file, stderr=file)
+
+        processes = [places[0].call(lambda: start(0)), places[1].call(lambda: start(1))]
+        try:
+            until(lambda: places[1].pings(places[0].inner), "an answer through the tunnel")
+        finally:
+            for process in processes:
+                process.terminate()
+                process.wait(PATIENCE)
+        for output in outputs:
+            assert "'inPackets'" in output.read_text(), output.read_text()
+            assert "Traceback" not in output.read_text()
+
+
+def test_vpn(namespace: Namespace) -> None:
+    needRoot()
+    printed = run(sys.executable, EXAMPLES / "vpn.py")
+    assert "bytes from 10.9.0.2" in printed
+    assert "Traceback" not in printed

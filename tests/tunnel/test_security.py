@@ -86,7 +86,7 @@ class IdentityTests(SynchronousTestCase):
             (Identity(one.file, pins=[other.pin]), Identity(other.file, pins=["00" * 32, one.pin.upper()])),
             (
                 Identity(one.public, one.file, [other.public], [other.pin], "other"),
-                Identity(other.file, pins=[one.pin]),
+                Identity(other.file, pins=[own]),
             ),
         ):
             self.assertEqual((b"from client", b"from server"), self.heard(listening, connecting))

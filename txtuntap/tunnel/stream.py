@@ -157,6 +157,12 @@ class StreamCarrier(Protocol):
         self._why = self._why or why
         self.transport.abortConnection()
 
+    def loseConnection(self) -> None:
+        """
+        End: what C{ClientService} asks of a transport when it stops.
+        """
+        self.disconnect("this end has been stopped")
+
     def _refuse(self, why: str) -> None:
         """
         End, once the peer has been told what this end has to say.
@@ -344,7 +350,7 @@ class _Establishing:
 
         def established(carrier: StreamCarrier) -> Any:
             watching = protocolFactory.buildProtocol(None)
-            watching.makeConnection(carrier.transport)
+            watching.makeConnection(carrier)
             carrier.whenLost().addErrback(watching.connectionLost)
             return watching
 

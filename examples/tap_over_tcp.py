@@ -1,0 +1,56 @@
+"""
+Two Ethernets made one: a tap device carried over TCP.
+
+One end:
+
+    # python examples/tap_over_tcp.py tap0 10.9.0.1/24 listen tcp:4000
+
+and the other, on another machine:
+
+    # python examples/tap_over_tcp.py tap0 10.9.0.2/24 connect tcp:192.0.2.1:4000
+
+Frames keep their bounds whatever TCP makes of them; when the connection is lost, it is made again; and a peer of
+another kind is refused. Put the tap into a bridge, and what else is in there takes part. Nothing protects what goes
+over the network: see vpn.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.task import react
+
+from txtuntap import TuntapPort
+from txtuntap.device import TAP
+from txtuntap.device.configure import configureInterface
+from txtuntap.tunnel import Frames, StreamFactory, Tunnel, connecting
+
+
+async def main(reactor: Any, interface: str, address: str, way: str, endpoint: str) -> None:
+    """
+    Carry the interface until interrupted.
+    """
+    tunnel = Tunnel(TAP)
+    # Whatever the MTU is, packets are whole.
+    port = TuntapPort(interface, tunnel, maxPacketSize=65557, reactor=reactor)
+    port.startListening()
+    configureInterface(interface, addresses=[address])
+    factory = StreamFactory(tunnel, Frames, reactor)
+    if way == "listen":
+        await serverFromString(reactor, endpoint).listen(factory)
+    else:
+        service = connecting(clientFromString(reactor, endpoint), factory)
+        service.startService()
+        reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: print(dict(tunnel.counters)))
+    print(f"{interface} is carried", flush=True)
+    await Deferred()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 5 or sys.argv[3] not in ("listen", "connect"):
+        sys.exit(__doc__)
+    react(lambda reactor: Deferred.fromCoroutine(main(reactor, *sys.argv[1:])))
