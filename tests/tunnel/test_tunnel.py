@@ -238,14 +238,12 @@ class TunnelTests(SynchronousTestCase):
 
     def test_aPortIsNotReadWhileTheCarrierIsFull(self) -> None:
         class Port(Wire):
-            connected = True
-            disconnecting = False
             isReading = True
 
-            def stopReading(self) -> None:
+            def pauseProducing(self) -> None:
                 self.isReading = False
 
-            def startReading(self) -> None:
+            def resumeProducing(self) -> None:
                 self.isReading = True
 
         port = Port()
