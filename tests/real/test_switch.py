@@ -198,8 +198,10 @@ def test_metrics(namespace: Namespace, tmp_path: Path) -> None:
             assert members[0].pings(members[1].address)
             with urlopen("http://127.0.0.1:9100/metrics", timeout=PATIENCE) as answer:
                 told = answer.read().decode()
-    assert re.search(r'txtuntap_packets_total\{direction="in",interface="tt0"\} [1-9]', told), told
-    assert 'event="inFrames",interface="tt0",part="switch"' in told, told
+    for machine in members:
+        name = f"{INTERFACE}@{machine.path}"
+        assert re.search(rf'txtuntap_packets_total\{{direction="in",interface="{name}"\}} [1-9]', told), told
+        assert f'event="inFrames",interface="{name}",part="switch"' in told, told
 
 
 def test_whenAnInterfaceGoesTheOthersGoOn(namespace: Namespace, tmp_path: Path) -> None:
