@@ -53,14 +53,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "switchservice": {"device", "service", "switch", "switchoptions"},
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
+    "tunnel": BASE | {"device", "forwarding", "layer"},
     "tuntap": BASE | LAYERS | {"device"},
     "testing": {"clock", "device", "wire"},
     "stack": BASE | LAYERS | {"tokenbucket"},
     "command": BASE | {"device"},
     "echo": set(),
-    "options": {"addresses", "device", "echo", "stack", "switchoptions", "wire"},
+    "options": {"addresses", "device", "echo", "stack", "switchoptions", "tunneloptions", "wire"},
     "queues": {"device"},
-    "service": {"device", "middleware", "options", "queues", "stack", "switchservice", "tuntap"},
+    "service": {"device", "middleware", "options", "queues", "stack", "switchservice", "tunnelservice", "tuntap"},
+    "tunneloptions": {"device", "options", "tunnel"},
+    "tunnelservice": {"device", "service", "tunnel"},
 }
 
 

@@ -418,6 +418,21 @@ def protocolFactory(name: str) -> Callable[[], DatagramProtocol]:
     return found
 
 
+def showAsIs(options: type[usage.Options]) -> None:
+    """
+    Take the white space away that documentation of options is indented by: Twisted shows it as it is.
+    """
+    for name, method in vars(options).items():
+        if name.startswith("opt_"):
+            method.__doc__ = cleandoc(method.__doc__)
+
+
+def _tunnelOptions() -> usage.Options:
+    from txtuntap.tunneloptions import TunnelOptions
+
+    return TunnelOptions()
+
+
 class Options(usage.Options):
     """
     Options of C{twistd tuntap}.
@@ -427,6 +442,7 @@ class Options(usage.Options):
     subCommands: ClassVar[list[list[Any]]] = [
         ["host", None, HostOptions, "Be a host on a TUN or TAP device."],
         ["switch", None, SwitchOptions, "Be a learning switch between TAP devices."],
+        ["tunnel", None, _tunnelOptions, "Carry a TUN or TAP device to another place."],
     ]
 
     def postOptions(self) -> None:
@@ -437,8 +453,5 @@ class Options(usage.Options):
             raise UsageError(f"say what to run: {' or '.join(each[0] for each in self.subCommands)}")
 
 
-# Twisted shows these as they are, with the white space that they are indented by.
 for _options in InterfaceOptions, HostOptions:
-    for _name, _method in vars(_options).items():
-        if _name.startswith("opt_"):
-            _method.__doc__ = cleandoc(_method.__doc__)
+    showAsIs(_options)

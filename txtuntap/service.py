@@ -54,6 +54,7 @@ class InterfaceService(Service):
         undo: bool = False,
         reactor: Any = None,
         offload: bool | None = None,
+        maxPacketSize: int = 8192,
     ) -> None:
         """
         @param device: the device, not open yet.
@@ -61,6 +62,7 @@ class InterfaceService(Service):
         @param settings: what the kernel's end is to be; L{None}: it is left as it is, or is a helper's to set.
         @param undo: whether to take away what was set, on a device that stays, when the service stops.
         @param offload: whether packets come and go as few large ones: see L{TuntapPort}.
+        @param maxPacketSize: how many octets of a packet are read.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -77,7 +79,7 @@ class InterfaceService(Service):
         self._device = device
         self._offload = offload
         self.port = TuntapPort(
-            device.name, proto, reactor=reactor, device=device, monitor=self._monitor, offload=offload
+            device.name, proto, maxPacketSize, reactor, device=device, monitor=self._monitor, offload=offload
         )
 
     def interface(self) -> str:
@@ -361,5 +363,15 @@ def _switchService(asked: Any) -> Service:
     return SwitchService(asked["taps"], asked["ageing"], offload=False if asked["no-offload"] else None)
 
 
+def _tunnelService(asked: Any) -> Service:
+    from txtuntap.tunnelservice import makeTunnelService
+
+    return makeTunnelService(asked)
+
+
 #: By subcommand, what makes the service that its options ask for.
-_SERVICES: dict[str, Callable[[Any], Service]] = {"host": _hostService, "switch": _switchService}
+_SERVICES: dict[str, Callable[[Any], Service]] = {
+    "host": _hostService,
+    "switch": _switchService,
+    "tunnel": _tunnelService,
+}

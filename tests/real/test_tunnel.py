@@ -1,0 +1,277 @@
+"""
+Tunnels between two network namespaces joined by veth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.certificates import Certificate, certificate
+from tests.real.host import twistd
+from tests.real.namespace import PATIENCE, Namespace, tool, until
+from tests.real.tunnel import HERE, INNER_HERE, INNER_THERE, PORT, End, Place, joined, tunnel, untilUp
+
+KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
+
+#: Octets of memory that a stalled tunnel may take more than one that is not: see docs/bounds.md.
+STALLED = 8 * 1024 * 1024
+
+Places = tuple[Place, Place]
+
+
+@pytest.fixture
+def places(namespace: Namespace) -> Iterator[Places]:
+    """
+    Where the ends of a tunnel are.
+    """
+    with joined() as both:
+        yield both
+
+
+def _mutual(directory: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Certificate, Certificate]]:
+    """
+    Options of both ends, each of which trusts the other's own certificate, and no other.
+    """
+    here, there = certificate(directory, "here"), certificate(directory, "there")
+    listening = "--certificate", here.file, "--trust", there.public
+    return listening, ("--certificate", there.file, "--pin", here.pin), (here, there)
+
+
+def _iperf(places: Places, *arguments: str) -> float:
+    """
+    Bits per second from there to here; with C{-R}, the other way.
+    """
+    with places[0].running("iperf3", "-s", "-1", "-J"):
+
+        def measured() -> Any:
+            command = [tool("iperf3"), "-J", "-c", INNER_HERE, *arguments]
+            done = places[1].call(lambda: subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False))
+            found = json.loads(done.stdout or b"{}")
+            return found.get("end")
+
+        end = until(measured, "iperf3's result")
+    return float((end.get("sum_received") or end["sum"])["bits_per_second"])
+
+
+@KINDS
+@pytest.mark.parametrize("secured", [False, True], ids=["plain", "TLS"])
+def test_pingAndIperf(places: Places, tmp_path: Path, mode: str, secured: bool) -> None:
+    options = _mutual(tmp_path)[:2] if secured else (("--insecure",), ("--insecure",))
+    with tunnel(places, tmp_path, mode, *options) as ends:
+        untilUp(ends)
+        assert "0% packet loss" in places[1].run("ping", "-c", "5", "-i", "0.05", INNER_HERE)
+        assert "0% packet loss" in places[0].run("ping", "-c", "5", "-i", "0.05", "-s", "5000", INNER_THERE)
+        for way in (), ("-R",):
+            assert _iperf(places, "-n", "50M", *way) > 0
+            assert _iperf(places, "-u", "-b", "100M", "-n", "2M", *way) > 0
+        # They went whole.
+        assert ends[0].counters("port")["outSuperpackets"] > 0
+
+
+class Transfer:
+    """
+    A file that goes through a tunnel, from there to here.
+    """
+
+    def __init__(self, places: Places, directory: Path, octets: int) -> None:
+        self.source, self.target = directory / "source", directory / "target"
+        self.source.write_bytes(os.urandom(octets))
+        listen = [tool("socat"), "-u", "TCP-LISTEN:7000,reuseaddr", f"CREATE:{self.target}"]
+        send = [tool("socat"), "-u", f"FILE:{self.source}", f"TCP:{INNER_HERE}:7000,retry=20,interval=0.1"]
+        self._processes = [
+            places[0].call(lambda: subprocess.Popen(listen)),
+            places[1].call(lambda: subprocess.Popen(send)),
+        ]
+
+    def octets(self) -> int:
+        """
+        How many have arrived.
+        """
+        return self.target.stat().st_size if self.target.exists() else 0
+
+    def finish(self) -> None:
+        """
+        Wait for its end, and compare.
+        """
+        try:
+            for process in reversed(self._processes):
+                assert process.wait(2 * PATIENCE) == 0
+        finally:
+            for process in self._processes:
+                process.kill()
+                process.wait()
+        assert sha256(self.target.read_bytes()).digest() == sha256(self.source.read_bytes()).digest()
+
+
+@pytest.mark.parametrize("killed", [0, 1], ids=["listener", "connector"])
+def test_aTransferGoesOnWhenAnEndWasKilledAndStartedAgain(places: Places, tmp_path: Path, killed: int) -> None:
+    # A device that stays keeps its addresses.
+    stays = "--insecure", "--persistent"
+    try:
+        with tunnel(places, tmp_path, "tun", stays, stays) as ends:
+            untilUp(ends)
+            transfer = Transfer(places, tmp_path, 128 * 1024 * 1024)
+            until(lambda: transfer.octets() > 1_000_000, "something of the file")
+            ends[killed].kill()
+            before = transfer.octets()
+            assert before < transfer.source.stat().st_size
+            ends[killed].start()
+            transfer.finish()
+    finally:
+        for place in places:
+            place.run("ip", "link", "delete", "tt0")
+
+
+def test_aTransferWithLossBothWays(places: Places, tmp_path: Path) -> None:
+    rules = "table inet lossy { chain in { type filter hook input priority 0; numgen random mod 10 0 drop; }; }"
+    with tunnel(places, tmp_path) as ends:
+        untilUp(ends)
+        for place in places:
+            place.run("nft", rules)
+        Transfer(places, tmp_path, 2 * 1024 * 1024).finish()
+
+
+def test_anEavesdropperReadsNothing(places: Places, tmp_path: Path) -> None:
+    listening, connecting, _ = _mutual(tmp_path)
+    plaintext = b"the quick brown fox jumps over the lazy dog"
+
+    def overheard(name: str, *options: tuple[str, ...]) -> bytes:
+        capture = tmp_path / f"{name}.pcap"
+        with tunnel(places, tmp_path, "tun", *options) as ends:
+            untilUp(ends)
+            command = [tool("tcpdump"), "-i", "ttv", "-U", "-w", str(capture), "-Z", "root"]
+            dump = subprocess.Popen(command, stderr=subprocess.PIPE)
+            assert dump.stderr is not None
+            # It says that it listens.
+            dump.stderr.readline()
+            pattern = plaintext[:16].hex()
+            places[1].run("ping", "-c", "3", "-i", "0.05", "-s", "512", "-p", pattern, INNER_HERE)
+            until(lambda: capture.exists() and capture.stat().st_size > 3000, "packets in the capture")
+            dump.terminate()
+            dump.communicate()
+        return capture.read_bytes()
+
+    # What would be there to read.
+    assert plaintext[:16] * 2 in overheard("plain", ("--insecure",), ("--insecure",))
+    assert plaintext[:16] not in overheard("secured", listening, connecting)
+
+
+def test_strangersGetNothingInAndTheLogSaysSoOnce(places: Places, tmp_path: Path) -> None:
+    listening, connecting, _ = _mutual(tmp_path)
+    stranger = certificate(tmp_path, "stranger")
+    with tunnel(places, tmp_path, "tun", listening, connecting) as ends:
+        untilUp(ends)
+        plain = tool("openssl"), "s_client", "-connect", f"{HERE}:{PORT}", "-quiet"
+        none: list[str] = [*plain]
+        wrong = [*plain, "-cert", stranger.public, "-key", stranger.file]
+
+        def attempt(command: list[str]) -> None:
+            subprocess.run(command, input=b"txtuntap" * 100, capture_output=True, timeout=PATIENCE, check=False)
+
+        for _ in range(5):
+            places[1].call(lambda: attempt(none))
+            places[1].call(lambda: attempt(wrong))
+        # And one that knows nothing of TLS.
+        silent = places[1].call(lambda: socket.create_connection((HERE, PORT)))
+        silent.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        until(lambda: silent.recv(1000) == b"", "the end of a connection in plain text")
+        silent.close()
+        until(lambda: ends[0].counters()["inRefused"] >= 11, "refusals")
+        refusals = [line for line in ends[0].log().splitlines() if "No tunnel with" in line]
+        # Each reason once.
+        assert len(refusals) == len({line.rpartition(": ")[2] for line in refusals}) <= 4, refusals
+        assert any("certificate" in line for line in refusals), refusals
+        untilUp(ends)
+        assert ends[0].counters()["carriers"] == 1
+
+
+def test_anEndOfAnotherModeIsToldOnce(places: Places, tmp_path: Path) -> None:
+    with tunnel(places, tmp_path) as ends:
+        untilUp(ends)
+        ends[1].stop()
+        other = End(places[1], "tap", tmp_path / "other", ("--connect", f"tcp:{HERE}:{PORT}", "--insecure"))
+        try:
+            until(lambda: "its interface is a tun (IP packets), and that of this end a tap" in other.log(), "its log")
+            until(lambda: "its interface is a tap (Ethernet frames)" in ends[0].log(), "our log")
+            until(lambda: ends[0].counters()["inFramingErrors"] >= 2, "another attempt")
+            for log in ends[0].log(), other.log():
+                assert log.count("its interface is") == 1, log
+        finally:
+            other.stop()
+
+
+def test_aPeerMaySendOnlyFromWhereItIsAllowed(places: Places, tmp_path: Path) -> None:
+    with tunnel(places, tmp_path, "tun", ("--insecure", "--allow", f"{INNER_THERE}/32")) as ends:
+        untilUp(ends)
+        places[1].run("ip", "address", "add", "10.9.0.77/24", "dev", "tt0")
+        places[1].run("ping", "-c", "3", "-i", "0.05", "-W", "1", "-I", "10.9.0.77", INNER_HERE, status=1)
+        assert ends[0].counters()["inForbidden"] >= 3
+
+
+def test_memoryOfAStalledTunnelIsBounded(places: Places, tmp_path: Path) -> None:
+    with tunnel(places, tmp_path, "tun", connecting=("--insecure",)) as ends:
+        untilUp(ends)
+        before = _resident(ends[1])
+        # It reads no more, and its peer has much to say.
+        ends[0].process.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(2):
+                flood = "socat", "-u", "-b", "1300", "OPEN:/dev/zero,readbytes=30000000", f"UDP:{INNER_HERE}:9"
+                places[1].run(*flood)
+            assert _resident(ends[1]) - before < STALLED
+        finally:
+            ends[0].process.send_signal(signal.SIGCONT)
+        untilUp(ends)
+
+
+def _resident(end: End) -> int:
+    """
+    Octets of memory that a process has.
+    """
+    status = Path(f"/proc/{end.process.pid}/status").read_text().splitlines()
+    (line,) = (each for each in status if each.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+def test_whatCannotBeListenedAtEndsTwistdWithALine(places: Places, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", PORT))
+        taken.listen()
+        end = End(places[0], "tun", tmp_path / "end", ("--listen", f"tcp:{PORT}", "--insecure"))
+        assert end.process.wait(PATIENCE) == 1
+        assert f"twistd tuntap: Couldn't listen on any:{PORT}" in end.log()
+        assert "Traceback" not in end.log()
+
+
+def test_theCommandLineIsCheckedAndItsErrorsAreLines(tmp_path: Path) -> None:
+    own = certificate(tmp_path, "own")
+    for options, text in {
+        ("--listen", "tcp:4000"): "or --insecure",
+        ("--listen", "ssl:4000"): "--certificate, --key, and --trust or --pin",
+        ("--listen", "unix:/x", "--trust", own.public): "give --certificate",
+        ("--listen", "tcp:4000", "--certificate", own.file): "to know the peer by",
+        ("--listen", "tcp:4000", "--certificate", own.public, "--pin", own.pin): "no private key",
+        ("--connect", "nothing:4000", "--insecure"): "is no endpoint",
+    }.items():
+        said = _refusal(tmp_path, *options)
+        assert text in said.splitlines()[-1], said
+        assert "Traceback" not in said
+
+
+def _refusal(directory: Path, *options: str) -> str:
+    """
+    What C{twistd tuntap tunnel} says that does not start.
+    """
+    process = twistd("-n", "--pidfile=", "tuntap", "tunnel", "--tun", "tt0", *options, cwd=directory)
+    assert process.wait(PATIENCE) == 1
+    return (directory / "twistd.log").read_text()

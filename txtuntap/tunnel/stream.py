@@ -1,0 +1,404 @@
+"""
+A tunnel's packets over a stream: a connection by any Twisted endpoint.
+
+    serverFromString(reactor, "tcp:4000").listen(StreamFactory(tunnel, Frames, reactor))
+
+    connecting(clientFromString(reactor, "tcp:192.0.2.1:4000"), StreamFactory(tunnel, Frames, reactor)).startService()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.internet import ClientService
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHandshakeListener,
+    INegotiated,
+    IPushProducer,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txtuntap.tunnel.framing import FramingError, ICarrier, IStreamFraming
+from txtuntap.tunnel.sparselog import SparseLog
+from txtuntap.tunnel.tunnel import Tunnel
+from txtuntap.wire.offload import Offload
+
+#: The most octets that wait while the transport takes no more, and what a packet counts beside its own.
+MAX_WAITING = 1024 * 1024
+PACKET_COST = 512
+
+#: Octets that a connection reads at once, and that it takes before it says that it takes no more; and that it hands to
+#: the kernel at once. (Twisted has 64 KiB and 128 KiB, which is two superpackets.)
+BUFFER_SIZE = 256 * 1024
+SEND_LIMIT = 1024 * 1024
+
+#: The most connections whose peer has not said, or not proven, who it is.
+MAX_STRANGERS = 16
+
+#: Seconds for a peer to say who it is, and for one that was refused to go.
+GREETING_TIME = 10.0
+PARTING_TIME = 2.0
+
+#: Seconds between signs of life; and after which a peer without any is dead.
+KEEPALIVE_INTERVAL = 10.0
+SILENCE = 30.0
+
+
+@implementer(ICarrier, IPushProducer, IHandshakeListener)
+class StreamCarrier(Protocol):
+    """
+    One connection of a tunnel's.
+
+    While the transport takes no more, the port is not read: what comes then waits in the kernel's queue, and what that
+    has no room for is dropped there, as at any interface that is slower than who sends. What a port had read before, or
+    something else than a port brings, waits here up to a bound, and is dropped beyond.
+
+    @ivar offloads: what the peer takes.
+    """
+
+    transport: Any
+
+    def __init__(self, factory: StreamFactory, framing: IStreamFraming) -> None:
+        self.factory: StreamFactory = factory
+        self._framing = framing
+        self._clock = factory.clock
+        self._tunnel = factory.tunnel
+        self.offloads = 0
+        self._isUp = False
+        # Why this end has ended it.
+        self._why = ""
+        self._established: list[Deferred[StreamCarrier]] = []
+        self._lost: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self._isPaused = False
+        self._waiting: list[bytes | memoryview] = []
+        self._waitingCost = 0
+        self._hasSent = False
+        self._heard = 0.0
+
+    # Life
+
+    def connectionMade(self) -> None:
+        """
+        The connection is there; with TLS, not who is at its other end.
+        """
+        self._peer = _addressText(self.transport.getPeer())
+        self.factory.strangers[self] = None
+        if len(self.factory.strangers) > MAX_STRANGERS:
+            next(iter(self.factory.strangers)).disconnect("too many that have not said who they are")
+        self._timer = self._clock.callLater(GREETING_TIME, self.disconnect, "it did not say who it is in time")
+        self.transport.registerProducer(self, True)
+        _tune(self.transport, bool(self._framing.keepalive))
+        if not INegotiated.providedBy(self.transport):
+            self._begin()
+
+    def handshakeCompleted(self) -> None:
+        """
+        TLS knows who is at the other end.
+        """
+        self._begin()
+
+    def _begin(self) -> None:
+        greeting = self._framing.greeting(self._tunnel.offloads, self._tunnel.mtu)
+        if greeting:
+            self.transport.write(greeting)
+        if self._framing.established:
+            self._begun()
+
+    def _begun(self) -> None:
+        """
+        The peer has said who it is, where it has to: packets may go.
+        """
+        self._isUp = True
+        self.offloads = self._framing.offloads
+        self.factory.strangers.pop(self, None)
+        self._heard = self._clock.seconds()
+        self._setTimer(KEEPALIVE_INTERVAL, self._keepAlive)
+        self.factory.log.say("up", "The tunnel to {peer} is up", LogLevel.info, peer=self._peer)
+        self._tunnel.carrierUp(self)
+        established, self._established = self._established, []
+        for each in established:
+            each.callback(self)
+
+    def whenEstablished(self) -> Deferred[StreamCarrier]:
+        """
+        @return: a Deferred that fires with this once packets may go; it fails if the connection ends before that.
+        """
+        established: Deferred[StreamCarrier] = Deferred(lambda _: self.disconnect("this end does not want it any more"))
+        if self._isUp:
+            established.callback(self)
+        else:
+            self._established.append(established)
+        return established
+
+    def whenLost(self) -> Deferred[None]:
+        """
+        @return: a Deferred that fails with the reason when the connection has ended.
+        """
+        self._lost = Deferred()
+        return self._lost
+
+    def disconnect(self, why: str) -> None:
+        """
+        End at once: see L{ICarrier.disconnect}.
+        """
+        self._why = self._why or why
+        self.transport.abortConnection()
+
+    def _refuse(self, why: str) -> None:
+        """
+        End, once the peer has been told what this end has to say.
+        """
+        if not self._why:
+            self._why = why
+            self._setTimer(PARTING_TIME, self.transport.abortConnection)
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        The connection has ended.
+        """
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._waiting, self._waitingCost = [], 0
+        self.factory.strangers.pop(self, None)
+        self._tunnel.carrierDown(self)
+        why = self._why or _explained(reason)
+        if self._isUp:
+            self.factory.log.say(why, "The tunnel to {peer} is down: {reason}", peer=self._peer)
+        else:
+            self._tunnel.counters["inRefused"] += 1
+            self.factory.log.say(why, "No tunnel with {peer}: {reason}", peer=self._peer)
+        established, self._established = self._established, []
+        for each in established:
+            each.errback(reason)
+        if self._lost is not None:
+            self._lost.errback(reason)
+
+    def _setTimer(self, seconds: float, call: Callable[[], object]) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._clock.callLater(seconds, call)
+
+    def _keepAlive(self) -> None:
+        """
+        Some time has passed: give a sign of life, and see whether the peer has.
+        """
+        keepalive = self._framing.keepalive
+        if not keepalive:
+            return
+        now = self._clock.seconds()
+        # The clock may have been set back.
+        self._heard = min(self._heard, now)
+        if now - self._heard >= SILENCE:
+            self.disconnect("it has been silent for too long")
+            return
+        if not self._hasSent and not self._isPaused:
+            self.transport.write(keepalive)
+        self._hasSent = False
+        self._setTimer(KEEPALIVE_INTERVAL, self._keepAlive)
+
+    # To the peer
+
+    def send(self, packet: bytes | memoryview, offload: Offload | None = None) -> bool:
+        """
+        Send one packet: see L{ICarrier.send}.
+        """
+        if not self._isPaused:
+            self._hasSent = True
+            self.transport.write(b"".join(self._framing.pack(packet, offload)))
+            return True
+        cost = self._waitingCost + len(packet) + PACKET_COST
+        if cost > MAX_WAITING:
+            return False
+        self._waitingCost = cost
+        self._waiting += self._framing.pack(packet, offload)
+        return True
+
+    def pauseProducing(self) -> None:
+        """
+        The transport takes no more.
+        """
+        self._isPaused = True
+        self._tunnel.carrierFull(self)
+
+    def resumeProducing(self) -> None:
+        """
+        The transport takes more.
+        """
+        self._isPaused = False
+        if self._waiting:
+            waiting, self._waiting, self._waitingCost = self._waiting, [], 0
+            self._hasSent = True
+            self.transport.write(b"".join(waiting))
+        if not self._isPaused:
+            self._tunnel.carrierFree(self)
+
+    def stopProducing(self) -> None:
+        """
+        The transport has gone: C{connectionLost} is next.
+        """
+
+    # From the peer
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Something has come.
+        """
+        if self._why:
+            return
+        self._heard = self._clock.seconds()
+        try:
+            packets = self._framing.dataReceived(data)
+        except FramingError as e:
+            self._tunnel.counters["inFramingErrors"] += 1
+            self._refuse(str(e))
+            return
+        if not self._isUp:
+            if not self._framing.established:
+                return
+            self._begun()
+        carried = self._tunnel.carried
+        for packet, offload in packets:
+            carried(packet, offload)
+
+
+class StreamFactory(Factory):
+    """
+    Makes the connections of a tunnel's, at either end.
+
+    @ivar tunnel: the tunnel.
+    @ivar clock: what tells the time.
+    @ivar strangers: connections whose peer has not said who it is, the oldest first.
+    @ivar log: where their fate is written.
+    """
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(self, tunnel: Tunnel, framing: Callable[[int], IStreamFraming], clock: IReactorTime) -> None:
+        """
+        @param framing: makes one of a mode, such as L{Frames<txtuntap.tunnel.frames.Frames>} itself.
+
+        @raise ValueError: it cannot carry what the tunnel does.
+        """
+        framing(tunnel.mode)
+        self.tunnel = tunnel
+        self._framing = framing
+        self.clock = clock
+        self.strangers: dict[StreamCarrier, None] = {}
+        self.log = SparseLog(self._log, clock)
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """
+        Somebody has connected, or this end has.
+        """
+        return StreamCarrier(self, self._framing(self.tunnel.mode))
+
+    def stop(self) -> None:
+        """
+        End all connections.
+        """
+        carrier = self.tunnel.carrier
+        for each in [*self.strangers, *([] if carrier is None else [carrier])]:
+            each.disconnect("this end has been stopped")
+
+
+def connecting(endpoint: IStreamClientEndpoint, factory: StreamFactory) -> ClientService:
+    """
+    A service that connects, and does so again, later and later, when it was in vain or the connection has ended.
+    """
+    return ClientService(_Establishing(endpoint, factory), Factory.forProtocol(Protocol), clock=factory.clock)
+
+
+@implementer(IStreamClientEndpoint)
+class _Establishing:
+    """
+    An endpoint that is connected once the peer has said who it is: before, C{ClientService} would take it for a success
+    that needs no back-off, and could not bear that the connection ends. And one that says why it cannot connect.
+    """
+
+    def __init__(self, endpoint: IStreamClientEndpoint, factory: StreamFactory) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+
+    def connect(self, protocolFactory: Any) -> Any:
+        """
+        See C{IStreamClientEndpoint}.
+
+        @param protocolFactory: makes what is told when the connection has ended.
+        """
+
+        def established(carrier: StreamCarrier) -> Any:
+            watching = protocolFactory.buildProtocol(None)
+            watching.makeConnection(carrier.transport)
+            carrier.whenLost().addErrback(watching.connectionLost)
+            return watching
+
+        connecting: Deferred[Any] = self._endpoint.connect(self._factory)
+        connecting.addErrback(self._failed).addCallback(StreamCarrier.whenEstablished)
+        return connecting.addCallback(established)
+
+    def _failed(self, reason: Failure) -> Failure:
+        if not reason.check(CancelledError):
+            text = reason.getErrorMessage()
+            self._factory.log.say(text, "The peer cannot be reached: {reason}")
+        return reason
+
+
+def _addressText(address: Any) -> str:
+    """
+    Where a peer is, for the log.
+    """
+    host = getattr(address, "host", None)
+    if host is None:
+        # A UNIX socket; who connects to one has no name.
+        return str(getattr(address, "name", None) or "a local peer")
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+
+def _tune(transport: Any, hasKeepalive: bool) -> None:
+    """
+    Have a connection carry packets well.
+
+    @param hasKeepalive: whether the framing finds out about a peer that is gone; else TCP is to.
+    """
+    below = transport
+    while INegotiated.providedBy(below):
+        # TLS, around it.
+        below = transport = transport.transport
+    if isinstance(transport, FileDescriptor):
+        transport.bufferSize = BUFFER_SIZE
+        transport.SEND_LIMIT = SEND_LIMIT
+    if ITCPTransport.providedBy(below):
+        below.setTcpNoDelay(True)
+        if not hasKeepalive:
+            below.setTcpKeepAlive(True)
+
+
+def _explained(reason: Failure) -> str:
+    """
+    Why a connection has ended, in words.
+    """
+    errors = reason.value.args[0] if reason.value is not None and reason.value.args else None
+    if type(reason.value).__module__.startswith("OpenSSL") and isinstance(errors, list) and errors:
+        # Of each error in its queue, OpenSSL tells library, function, and what it was.
+        return f"TLS: {errors[-1][-1]}"
+    if reason.check(ConnectionDone):
+        return "the peer has closed it"
+    if reason.check(ConnectionLost):
+        return "the connection was lost"
+    return reason.getErrorMessage()

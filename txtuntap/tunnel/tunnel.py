@@ -1,0 +1,267 @@
+"""
+The interface's side of a tunnel.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, cast
+
+from twisted.internet.protocol import AbstractDatagramProtocol
+from zope.interface import alsoProvides, implementer
+
+from txtuntap.device import TAP, TUN
+from txtuntap.forwarding import forward, received
+from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
+from txtuntap.packet import Packet
+from txtuntap.tunnel.allowed import Allowed
+from txtuntap.tunnel.framing import MAX_PACKET, ICarrier
+from txtuntap.wire import ethernet, ipv4, ipv6, udp
+from txtuntap.wire.offload import UDP, Offload, fault, finish, segments
+
+#: More tags than these are no packet's of a kernel.
+_MAX_TAGS = 2
+_TAGS = ethernet.VLAN.to_bytes(2, "big"), ethernet.SERVICE_VLAN.to_bytes(2, "big")
+
+
+@implementer(IPacketReceiver)
+class Tunnel(AbstractDatagramProtocol):
+    """
+    A protocol on a port (or at an end of a L{Link<txtuntap.link.Link>}), whose packets go to a peer far away, and whose
+    peer's packets come out there.
+
+    It has one carrier at a time. A newer one replaces an older: after an outage, the peer is back before this end knows
+    that it was away.
+
+    What comes from the peer is looked at before it goes to the interface: whether it is of the interface's kind, no
+    longer than the MTU allows, and from an address that the peer is allowed; and whether what it says to be open in it
+    can be, since the peer may forge that.
+
+    Counters: C{outPackets}, C{outOctets}, C{inPackets}, C{inOctets}, of what went to the peer and came from it
+    (superpackets count as the many, as at a port); C{outNotConnected} (there is no carrier), C{outDiscards} (it has no
+    room), C{outTruncated} (longer than the port reads), C{outOffloadErrors}; C{inErrors} (not of the interface's kind),
+    C{inTooLong}, C{inForbidden} (from an address that the peer is not allowed), C{inOffloadErrors} and
+    C{inUnknownOffloads} (what is said to be open cannot be), C{inDiscards} (this is on no port); those of carriers; and
+    C{carriers}, how many there were.
+
+    @ivar mode: L{TUN} or L{TAP}.
+    @ivar carrier: what brings packets to the peer; L{None} if there is none.
+    @ivar counters: how often each thing happened, by name.
+    """
+
+    takesOffload = True
+    noisy = False
+    transport: Any
+
+    def __init__(self, mode: int, allowed: Allowed | None = None) -> None:
+        """
+        @param mode: L{TUN}, for IP packets, or L{TAP}, for Ethernet frames.
+        @param allowed: the addresses that the peer is allowed; L{None}: any.
+
+        @raise ValueError: C{mode} is neither.
+        """
+        if mode not in (TUN, TAP):
+            raise ValueError(f"a tunnel's mode is TUN or TAP (of txtuntap.device), not {mode!r}")
+        self.mode = mode
+        self._ethernet = mode == TAP
+        self._allowed = allowed
+        alsoProvides(self, IEthernetProtocol if self._ethernet else IRawPacketProtocol)
+        self.carrier: ICarrier | None = None
+        # Whether the port is not read, since the carrier is full.
+        self._isHeld = False
+        self.counters: Counter[str] = Counter()
+
+    def makeConnection(self, transport: Any) -> None:
+        """
+        Be on a port.
+
+        @raise TypeError: C{transport} takes no packets.
+        @raise RuntimeError: this is on a port already.
+        """
+        self._isHeld = False
+        if not hasattr(transport, "writePacket"):
+            raise TypeError(f"{transport!r} takes no packets: a Tunnel goes on a TuntapPort, or at an end of a Link")
+        if self.numPorts:
+            raise RuntimeError("a Tunnel is on one port: make another for the other one")
+        super().makeConnection(transport)
+
+    @property
+    def offloads(self) -> int:
+        """
+        What the interface takes: what may be left open in packets that the peer sends.
+        """
+        return getattr(self.transport, "offloads", 0)
+
+    @property
+    def mtu(self) -> int:
+        """
+        The interface's.
+        """
+        transport = cast("IPacketTransport | None", self.transport)
+        return 1500 if transport is None else transport.mtu
+
+    # To the peer
+
+    def packetReceived(self, packet: Packet) -> None:
+        """
+        A packet has come from the interface.
+        """
+        data, offload = received(packet)
+        count, octets = 1, len(data)
+        if offload is not None and offload.isSuperpacket:
+            count, octets = segments(octets, offload)
+        carrier = self.carrier
+        if carrier is None:
+            self.counters["outNotConnected"] += count
+        elif packet.partial:
+            self.counters["outTruncated"] += count
+        elif offload is not None and offload.features & ~carrier.offloads:
+            self._sendFinished(carrier, bytes(data), offload)
+        elif carrier.send(data, offload):
+            self.counters["outPackets"] += count
+            self.counters["outOctets"] += octets
+        else:
+            self.counters["outDiscards"] += count
+
+    def _sendFinished(self, carrier: ICarrier, data: bytes, offload: Offload) -> None:
+        """
+        Send a packet that the peer does not take as it is.
+        """
+        network = self._network(data)
+        if fault(data, offload, network) is not None:
+            self.counters["outOffloadErrors"] += 1
+            return
+        for each in finish(data, offload, network):
+            if carrier.send(each):
+                self.counters["outPackets"] += 1
+                self.counters["outOctets"] += len(each)
+            else:
+                self.counters["outDiscards"] += 1
+
+    # From the peer
+
+    def carrierUp(self, carrier: ICarrier) -> None:
+        """
+        Packets go by way of C{carrier} from now on. The one before is told to end.
+        """
+        before, self.carrier = self.carrier, carrier
+        self._release()
+        self.counters["carriers"] += 1
+        if before is not None and before is not carrier:
+            before.disconnect("the peer has connected anew")
+
+    def carrierDown(self, carrier: ICarrier) -> None:
+        """
+        C{carrier} has ended. If it was this tunnel's, there is none now.
+        """
+        if self.carrier is carrier:
+            self.carrier = None
+            self._release()
+
+    def carrierFull(self, carrier: ICarrier) -> None:
+        """
+        C{carrier} takes no more: a port is not read, where this is on one.
+        """
+        if carrier is self.carrier and not self._isHeld and hasattr(self.transport, "stopReading"):
+            self._isHeld = True
+            self.transport.stopReading()
+
+    def carrierFree(self, carrier: ICarrier) -> None:
+        """
+        C{carrier} takes more again.
+        """
+        if carrier is self.carrier:
+            self._release()
+
+    def _release(self) -> None:
+        if self._isHeld:
+            self._isHeld = False
+            transport = self.transport
+            # It may be about to stop.
+            if transport is not None and transport.connected and not transport.disconnecting:
+                transport.startReading()
+
+    def carried(self, packet: bytes | memoryview, offload: Offload | None = None) -> bool:
+        """
+        A packet has come from the peer. It goes to the interface if it may.
+
+        @param offload: what the peer says to be open in it.
+
+        @return: whether it may.
+        """
+        transport = cast("IPacketTransport | None", self.transport)
+        if transport is None:
+            self.counters["inDiscards"] += 1
+            return False
+        wrong = self._fault(packet, offload, transport.mtu)
+        if wrong is None:
+            wrong = forward(transport, packet, offload, self._ethernet)
+        if wrong is not None:
+            self.counters[wrong] += 1
+            return False
+        count, octets = 1, len(packet)
+        if offload is not None and offload.isSuperpacket:
+            count, octets = segments(octets, offload)
+        self.counters["inPackets"] += count
+        self.counters["inOctets"] += octets
+        return True
+
+    def _fault(self, packet: bytes | memoryview, offload: Offload | None, mtu: int) -> str | None:
+        """
+        Why a packet must not reach the interface: the name to count it under, or L{None}.
+        """
+        network = 0
+        length = len(packet)
+        if length > MAX_PACKET:
+            return "inTooLong"
+        if self._ethernet:
+            if length < ethernet.HEADER_LENGTH:
+                return "inErrors"
+            network = self._network(packet)
+        elif not _isWhole(packet):
+            return "inErrors"
+        if offload is not None:
+            # It may be a view of more, which it reads like the octets themselves.
+            wrong = fault(cast(bytes, packet), offload, network)
+            if wrong is not None:
+                return wrong
+        if offload is not None and offload.isSuperpacket:
+            start = offload.checksumStart
+            headers = udp.HEADER_LENGTH if offload.type == UDP else packet[start + 12] >> 4 << 2
+            if start - network + headers + offload.size > mtu:
+                return "inTooLong"
+        elif length - network > mtu:
+            return "inTooLong"
+        allowed = self._allowed
+        if allowed is not None:
+            permits = allowed.permitsFrame(packet, network) if self._ethernet else allowed.permitsPacket(packet)
+            if not permits:
+                return "inForbidden"
+        return None
+
+    def _network(self, packet: bytes | memoryview) -> int:
+        """
+        Where the IP header begins.
+        """
+        if not self._ethernet:
+            return 0
+        at = ethernet.HEADER_LENGTH
+        for _ in range(_MAX_TAGS):
+            if packet[at - 2 : at] not in _TAGS:
+                break
+            at += ethernet.TAG.size
+        return at
+
+
+def _isWhole(packet: bytes | memoryview) -> bool:
+    """
+    Whether something is an IP packet, no more and no less.
+    """
+    length = len(packet)
+    if length < ipv4.HEADER_LENGTH:
+        return False
+    version = packet[0] >> 4
+    if version == 4:
+        header = (packet[0] & 0x0F) << 2
+        return ipv4.HEADER_LENGTH <= header <= length == packet[2] << 8 | packet[3]
+    return version == 6 and length == ipv6.HEADER_LENGTH + (packet[4] << 8 | packet[5])
