@@ -107,8 +107,9 @@ class SwitchTapService(InterfaceService):
         self._namespace = tap.namespace
         self.switchPort = service.switch.addPort(tap.name, **tap.options)
         device = LinuxDevice(tap.interface, TAP, namespace=tap.namespace)
-        super().__init__(device, self.switchPort, tap.settings, reactor=reactor, offload=offload)
-        self.port.maxPacketSize = _LONGEST_FRAME
+        super().__init__(
+            device, self.switchPort, tap.settings, reactor=reactor, offload=offload, maxPacketSize=_LONGEST_FRAME
+        )
 
     def interface(self) -> str:
         """
