@@ -15,6 +15,7 @@ import pytest
 
 from txtuntap import Packet
 from txtuntap.wire import arp
+from txtuntap.wire.capturefile import readCapture
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -92,3 +93,15 @@ def test_theARPWatcherForgetsWhoHasNotBeenHeardOfForLongest(capsys: pytest.Captu
     heard(5000)
     assert "has moved to 02:00:00:00:00:02 from 02:00:00:00:00:01" in heard(0, station=2)
     assert "is at   02:00:00:00:00:02" in heard(1, station=2)
+
+
+def test_theCaptureSaysWhatItsDocstringSays(tmp_path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((EXAMPLES / "capture.py").read_text())) or ""
+    expected = [line.strip() for line in docstring.partition("capture.py hour.pcapng\n")[2].split("\n")][:2]
+    path = str(EXAMPLES.parent)
+    printed = run(tmp_path, sys.executable, EXAMPLES / "capture.py", "hour.pcapng", PYTHONPATH=path)
+    assert printed.splitlines() == expected
+    with (tmp_path / "hour.pcapng").open("rb") as file:
+        packets = list(readCapture(file))
+    assert packets[-2].comments == ("minute 59",)
+    assert packets[-1].time == 59 * 60 * 1_000_000_000

@@ -1,9 +1,10 @@
 """
-The C{txtuntap} command: TUN and TAP interfaces made, set, shown and watched.
+The C{txtuntap} command: TUN and TAP interfaces made, set, shown and watched, and what passes them captured.
 
     txtuntap add tun0 --mode tun --user alice --address 10.0.0.1/24
     txtuntap list
     txtuntap monitor --json
+    txtuntap capture tap0 | wireshark -k -i -
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class _Address(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="txtuntap", description="Make, set, show and watch TUN and TAP interfaces.")
+    parser = argparse.ArgumentParser(
+        prog="txtuntap", description="Make, set, show, watch and capture TUN and TAP interfaces."
+    )
     parser.add_argument("-n", "--netns", help="the network namespace to do it in: a name or a path")
     parser.add_argument("--json", action="store_true", help="say what there is to say as JSON")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -109,8 +112,30 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("name")
     listing = command("list", listAll, "List TUN and TAP interfaces.")
     listing.add_argument("--all", action="store_true", help="interfaces of every kind")
+    capturing = command("capture", capture, "Capture what passes a TUN or TAP interface, as pcapng, until interrupted.")
+    capturing.add_argument("name", help="its name")
+    capturing.add_argument("-w", "--write", metavar="FILE", help="where to; by default, standard output")
+    capturing.add_argument("-c", "--count", type=_positive, help="end after so many packets")
+    capturing.add_argument(
+        "-s", "--snaplen", type=_positive, default=0, help="the most octets to record of each packet; by default, all"
+    )
+    capturing.add_argument(
+        "--direction",
+        choices=("in", "out", "both"),
+        default="both",
+        help="in: to the program that holds the interface; out: from it",
+    )
+    capturing.add_argument(
+        "--comment", action="append", metavar="TEXT", help="a comment for the file; as often as needed"
+    )
     command("monitor", monitor, "Say what happens to interfaces as it happens, until interrupted.")
     return parser
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 32):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number over 0")
+    return int(text)
 
 
 def _settings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
@@ -276,6 +301,15 @@ def listAll(options: Any, out: TextIO) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=out)
+
+
+def capture(options: Any, out: TextIO) -> None:
+    """
+    Capture what passes an interface.
+    """
+    from txtuntap.capturecommand import capture
+
+    capture(options, out)
 
 
 def monitor(options: Any, out: TextIO) -> None:

@@ -46,6 +46,7 @@ class InterfaceOptions(usage.Options):
         ["carrier", None, "Have the link be with its carrier."],
         ["no-carrier", None, "Have the link be without its carrier."],
         ["no-offload", None, "Have every packet come and go by itself, with its checksums, as captures show best."],
+        ["no-control", None, "Have no control socket, by which 'txtuntap capture' hears what passes."],
         ["down", None, "Set the interface down, or leave it there."],
         ["undo", None, "When stopped, take away from an interface that stays what was set."],
     ]

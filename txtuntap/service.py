@@ -22,12 +22,14 @@ from twisted.python.failure import Failure
 
 from txtuntap.device import TAP
 from txtuntap.device.settings import InterfaceSettings
+from txtuntap.middleware import Capture
 from txtuntap.options import Options
 from txtuntap.queues import DESCRIPTOR, queueProcesses, stopWithParent
 from txtuntap.stack.host import Host
 from txtuntap.tuntap import TuntapPort
 
 if TYPE_CHECKING:
+    from txtuntap.control import ControlSocket
     from txtuntap.device.configure import Configured
     from txtuntap.device.linux import LinuxDevice
 
@@ -55,6 +57,7 @@ class InterfaceService(Service):
         reactor: Any = None,
         offload: bool | None = None,
         maxPacketSize: int = 8192,
+        control: bool = True,
     ) -> None:
         """
         @param device: the device, not open yet.
@@ -63,6 +66,7 @@ class InterfaceService(Service):
         @param undo: whether to take away what was set, on a device that stays, when the service stops.
         @param offload: whether packets come and go as few large ones: see L{TuntapPort}.
         @param maxPacketSize: how many octets of a packet are read.
+        @param control: whether there is a control socket, and a L{Capture} around C{proto} for who asks there for one.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -70,6 +74,12 @@ class InterfaceService(Service):
         from txtuntap.device.configure import configureNow
         from txtuntap.device.monitor import InterfaceMonitor
 
+        self._control: ControlSocket | None = None
+        if control:
+            from txtuntap.control import ControlSocket
+
+            proto = Capture(None, proto)
+            self._control = ControlSocket(proto, reactor)
         self._reactor = reactor
         self._configureNow = configureNow
         self._settings = settings
@@ -92,7 +102,8 @@ class InterfaceService(Service):
         """
         What SIGUSR2 has written to the log, by part.
         """
-        return {"port": self.port.counters}
+        captures = {} if self._control is None else {"capture": self._control.capture.counters}
+        return {"port": self.port.counters, **captures}
 
     def privilegedStartService(self) -> None:
         """
@@ -106,6 +117,8 @@ class InterfaceService(Service):
                 self._configured = self._configureNow(self._device.name, self._settings, self._device)
             # Who has dropped privileges cannot enter another network namespace any more.
             self._monitor.open()
+            if self._control is not None:
+                self._control.open(self._device)
         except (CannotListenError, OSError, ValueError) as e:
             _showPlainly(e)
             raise
@@ -130,11 +143,19 @@ class InterfaceService(Service):
         self._monitor.stop()
         configured, self._configured = self._configured, None
         if configured is None or not self._undo:
-            return self.port.stopListening()
+            return self._close()
         undone = configured.undo(self._reactor)
         # Once privileges are dropped, there is no way to.
         undone.addErrback(lambda reason: self._log.warn("Left as it is: {reason}", reason=reason.value))
-        return undone.addCallback(lambda _: self.port.stopListening())
+        return undone.addCallback(lambda _: self._close())
+
+    def _close(self) -> Deferred[None]:
+        closed = self.port.stopListening()
+        if self._control is not None:
+            control = self._control
+            # Those who are told of packets are told of the end.
+            closed.addCallback(lambda _: control.close())
+        return closed
 
     def _opened(self) -> None:
         """
@@ -177,6 +198,7 @@ class HostService(InterfaceService):
         queues: Callable[[str], Sequence[LinuxDevice]] | None = None,
         command: Sequence[str] = (),
         offload: bool | None = None,
+        control: bool = True,
     ) -> None:
         """
         @param protocols: UDP ports, and the protocol on each.
@@ -184,7 +206,7 @@ class HostService(InterfaceService):
             processes, which run C{command}: see L{txtuntap.queues}.
         """
         top = host.ethernet if device.mode == TAP else host.ip
-        super().__init__(device, top, settings, undo, reactor, offload)
+        super().__init__(device, top, settings, undo, reactor, offload, control=control)
         self.host = host
         for number, proto in protocols:
             host.listenUDP(number, proto)
@@ -231,16 +253,15 @@ class HostService(InterfaceService):
 class MetricsService(Service):
     """
     A web server, whose C{/metrics} are the counters of interfaces, for Prometheus: see
-    L{txtuntap.middleware.prometheus}.
+    L{txtuntap.middleware.prometheus}. It is for whoever may be trusted, on the loopback interface for instance: there
+    is no bound to what C{twisted.web} takes in one request.
     """
 
-    def __init__(self, endpoint: str, services: Sequence[Any], reactor: Any = None) -> None:
+    def __init__(self, endpoint: str, services: Sequence[Any]) -> None:
         """
         @param endpoint: where it listens: a server endpoint's description.
         @param services: L{InterfaceService}s.
         """
-        if reactor is None:
-            from twisted.internet import reactor
         # These import a reactor, or are an extra's.
         from prometheus_client import CollectorRegistry
         from prometheus_client.twisted import MetricsResource
@@ -261,7 +282,7 @@ class MetricsService(Service):
         site.noisy = False
         # Requests make no log lines: whoever can ask could fill the disk.
         site.log = lambda request: None
-        self._server: Any = strports.service(endpoint, site, reactor)
+        self._server: Any = strports.service(endpoint, site)
 
     def privilegedStartService(self) -> None:
         """
@@ -338,9 +359,11 @@ def _hostService(asked: Any) -> Service:
     settings = asked["settings"] if asked["helper"] is None else None
     undo = bool(asked["undo"])
     offload = False if asked["no-offload"] else None
+    control = not asked["no-control"]
     if asked["queue"] is not None:
         stopWithParent(reactor)
-        return HostService(asked["device"], host, asked["protocols"], offload=offload)
+        # Who asks for packets is given those of the first process, which has the control socket.
+        return HostService(asked["device"], host, asked["protocols"], offload=offload, control=False)
     queues = asked.makeQueues if asked["queues"] > 1 else None
     command = [
         sys.executable,
@@ -353,7 +376,9 @@ def _hostService(asked: Any) -> Service:
         "--queue",
         str(DESCRIPTOR),
     ]
-    return HostService(asked["device"], host, asked["protocols"], settings, undo, None, queues, command, offload)
+    return HostService(
+        asked["device"], host, asked["protocols"], settings, undo, None, queues, command, offload, control
+    )
 
 
 def _switchService(asked: Any) -> Service:

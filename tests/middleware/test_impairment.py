@@ -84,6 +84,15 @@ class RunningTests(ImpairmentTestCase):
         self.clock.advance(2)
         self.assertEqual((self.received, self.sent), ([0], [0]))
 
+    def test_onAnotherPortNothingIsInFrontOfIt(self) -> None:
+        impairment = self.impaired(Netem(rate=32))
+        self.numbered(impairment, 100)
+        impairment.doStop()
+        impairment.makeConnection(self.port)
+        self.numbered(impairment, 1)
+        self.clock.advance(1.1)
+        self.assertEqual((self.received, self.sent), ([0], [0]))
+
     def test_aPortWithoutAClockIsNone(self) -> None:
         error = self.assertRaises(TypeError, Impairment(Whole()).makeConnection, Port(None))
         self.assertIn("has no clock", str(error))

@@ -174,6 +174,16 @@ class RateTests(MeterTestCase):
         self.clock.advance(100)
         self.assertEqual(self.meter.rates()["meter"]["inPackets"], 0.01)
 
+    def test_aSourceThatRaisesDoesSoBeforeAnythingRuns(self) -> None:
+        self.device.close()
+        proto = Whole()
+        broken = Meter(proto, lambda: {"other": self.others["nothing"]})
+        self.assertRaises(KeyError, self.on, broken)
+        self.assertEqual((proto.transport, broken.numPorts), (None, 0))
+        broken.sources = dict
+        self.on(broken)
+        self.assertIs(proto.transport, broken)
+
     def test_itEndsWithThePort(self) -> None:
         self.port.stopListening()
         self.clock.advance(0)

@@ -89,7 +89,11 @@ NO_FIELDS: list[tuple[dict[str, Any], str]] = [
         for name in ("loss", "duplicate", "corrupt", "reorder")
         for value in (-0.1, 1.1, nan, "5%")
     ),
-    *(({name: value}, name) for name in ("delay", "jitter") for value in (-1, inf, nan, None, True, "1s")),
+    *(
+        ({name: value}, name)
+        for name in ("delay", "jitter")
+        for value in (-1, 2e9, 10**400, inf, nan, None, True, "1s")
+    ),
     *(({"rate": value}, "rate") for value in (0, -1, inf, nan, "1mbit", True)),
     *(({name: value}, name) for name in ("limit", "mtu", "gap") for value in (0, -1, 1.5, "9", True, inf)),
     ({"distribution": "pareto"}, "distribution"),
@@ -126,8 +130,12 @@ class NetemTests(SynchronousTestCase):
             self.assertIn(told, str(error), fields)
         for field in "p", "r", "h", "k":
             error = self.assertRaises(ValueError, GEModel, **{"p": 0.5, field: 1.5})
-            self.assertIn(f"{field} is a number of packets of all (0.1 is 10 %), from 0 to 1, not 1.5", str(error))
+            self.assertIn(f"{field} is a probability (0.1 is 10 %), from 0 to 1, not 1.5", str(error))
         self.assertRaises(ValueError, GEModel, "1%")
+
+    def test_greatNumbers(self) -> None:
+        netem = Netem(delay=10**9, jitter=10**9, rate=10**400, limit=10**400, mtu=10**400, gap=10**400)
+        self.assertEqual(netem.limit, 10**400)
 
     def test_anotherOneIsMadeOfOne(self) -> None:
         self.assertEqual(attrs.evolve(Netem.of("delay 1s loss 5%"), loss=0), Netem(delay=1))

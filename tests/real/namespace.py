@@ -34,6 +34,7 @@ PATIENCE = 20.0
 PACKAGES = {
     "arping": "arping",
     "bridge": "iproute2",
+    "capinfos": "wireshark-common",
     "dig": "bind9-dnsutils",
     "ip": "iproute2",
     "iperf3": "iperf3",

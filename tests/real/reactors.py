@@ -68,12 +68,14 @@ class Run:
 Test = Callable[[Run], Coroutine[Deferred[Any], Any, None]]
 
 
-def onEachReactor(test: Test) -> Callable[[str, Namespace], None]:
+def onEachReactor(test: Test, reactors: tuple[str, ...] = REACTORS) -> Callable[[str, Namespace], None]:
     """
     Make C{test} one that pytest runs on each reactor, in a network namespace.
+
+    @param reactors: on which, if not on each.
     """
 
-    @pytest.mark.parametrize("reactorName", REACTORS)
+    @pytest.mark.parametrize("reactorName", reactors)
     def inProcess(reactorName: str, namespace: Namespace) -> None:
         finished = subprocess.run(
             [sys.executable, "-m", __name__, reactorName, test.__module__, test.__name__],
@@ -90,6 +92,13 @@ def onEachReactor(test: Test) -> Callable[[str, Namespace], None]:
     inProcess.__doc__ = test.__doc__
     inProcess.__dict__["test"] = test
     return inProcess
+
+
+def onOneReactor(test: Test) -> Callable[[str, Namespace], None]:
+    """
+    Likewise, where it is all the same which one it is.
+    """
+    return onEachReactor(test, ("epoll",))
 
 
 def descriptors() -> set[str]:

@@ -89,7 +89,7 @@ def _lives(process: int | None) -> bool:
 @pytest.mark.parametrize("mode", ["tun", "tap"])
 def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with running(tmp_path, mode) as parent, ExitStack() as stack:
-        until(lambda: "10.9.0.1" in ip("address"), "the interface")
+        until(lambda: "10.9.0.0/24" in ip("route"), "the interface to be up")
         askers = list(flows(stack))
         first: list[int] = []
         for asker in askers:

@@ -5,8 +5,20 @@ What goes around a protocol, between it and its port, and is to both what the ot
 """
 
 from txtuntap.middleware.base import Middleware
+from txtuntap.middleware.capture import Capture
+from txtuntap.middleware.capturesink import CaptureFile, CaptureSink, CaptureStream
 from txtuntap.middleware.impairment import Impairment
 from txtuntap.middleware.meter import Meter
 from txtuntap.middleware.netem import GEModel, Netem
 
-__all__ = ["GEModel", "Impairment", "Meter", "Middleware", "Netem"]
+__all__ = [
+    "Capture",
+    "CaptureFile",
+    "CaptureSink",
+    "CaptureStream",
+    "GEModel",
+    "Impairment",
+    "Meter",
+    "Middleware",
+    "Netem",
+]

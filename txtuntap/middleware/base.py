@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any
 
+from twisted.internet.interfaces import ILoggingContext
 from zope.interface import alsoProvides, implementer
 
 from txtuntap.adapters import deviceReceiver
@@ -23,7 +24,7 @@ from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart
 
 
-@implementer(IPacketReceiver, IBatchTransport)
+@implementer(IPacketReceiver, IBatchTransport, ILoggingContext)
 class Middleware(Layer):
     """
     Goes around a protocol, and lets everything through both ways. What does more overrides L{packetReceived} and
@@ -38,6 +39,9 @@ class Middleware(Layer):
     """
 
     takesOffload = True
+
+    # What is needed for each packet is looked up here, and not by way of L{below}: that would be a call.
+    transport: Any
 
     def __init__(self, proto: Any) -> None:
         """
@@ -55,6 +59,8 @@ class Middleware(Layer):
         alsoProvides(self, IEthernetProtocol if self.ethernet else IRawPacketProtocol)
         self.protocol = proto
         self._takesOffload = takesOffload(self)
+        # The port, where datagrams can wait there: asking for an interface each time would take longer than the rest.
+        self._batches: IBatchTransport | None = None
         self._toProtocol = self._wayTo(proto, deviceReceiver)
         self._attach(proto, self)
 
@@ -78,7 +84,22 @@ class Middleware(Layer):
             raise TypeError(
                 f"{transport!r} takes no packets: {type(self).__name__} goes between a port and the protocol on it"
             )
+        self._batches = transport if IBatchTransport.providedBy(transport) else None
         super().makeConnection(transport)
+
+    def doStop(self) -> None:
+        """
+        Stop what is above.
+        """
+        super().doStop()
+        self._batches = None
+
+    def logPrefix(self) -> str:
+        """
+        What log lines of a port begin with: they are about the protocol.
+        """
+        proto = self.protocol
+        return str(proto.logPrefix()) if ILoggingContext.providedBy(proto) else type(proto).__name__
 
     # Up
 
@@ -104,7 +125,8 @@ class Middleware(Layer):
         """
         The port, or the middleware around this; L{None} if there is none.
         """
-        return cast("IPacketTransport | None", self.transport)
+        below: IPacketTransport | None = self.transport
+        return below
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
@@ -116,7 +138,7 @@ class Middleware(Layer):
         """
         Hand a packet to the port.
         """
-        below = self.below
+        below = self.transport
         if below is None:
             self.counters["outDiscards"] += 1
         elif offload is None:
@@ -129,27 +151,41 @@ class Middleware(Layer):
         """
         That of what is below.
         """
-        return 1500 if self.below is None else self.below.mtu
+        below = self.transport
+        return 1500 if below is None else below.mtu
 
     @property
     def linkAddress(self) -> bytes | None:
         """
         That of what is below.
         """
-        return None if self.below is None else self.below.linkAddress
+        below = self.below
+        return None if below is None else below.linkAddress
 
     @property
     def offloads(self) -> int:
         """
         That of what is below; 0 if this takes no packets that are not finished.
         """
-        return getattr(self.below, "offloads", 0) if self._takesOffload else 0
+        return getattr(self.transport, "offloads", 0) if self._takesOffload else 0
+
+    def pauseProducing(self) -> None:
+        """
+        Have what is below read no packets for a while, if it can do that: as C{IPushProducer} has it.
+        """
+        pause = getattr(self.transport, "pauseProducing", None)
+        if pause is not None:
+            pause()
+
+    def resumeProducing(self) -> None:
+        """
+        Have it read again.
+        """
+        resume = getattr(self.transport, "resumeProducing", None)
+        if resume is not None:
+            resume()
 
     # Datagrams that wait to leave as one do so at the port, and come through here when they leave.
-
-    @property
-    def _batches(self) -> IBatchTransport | None:
-        return self.below if IBatchTransport.providedBy(self.below) else None
 
     @property
     def turn(self) -> int:

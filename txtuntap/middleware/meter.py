@@ -97,6 +97,8 @@ class Meter(Middleware):
         """
         Begin to take samples.
         """
+        # If a source raises, then before anything runs.
+        self.totals()
         super().doStart()
         self._samples.clear()
         self._sample()

@@ -35,22 +35,24 @@ _RATES = {
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([a-z%]*)", re.ASCII | re.IGNORECASE)
 
 
-def _within(least: float, most: float, unit: str, whole: bool = False) -> Callable[[Any, Any, Any], None]:
+def _within(least: float, most: float, what: str, kinds: tuple[type, ...] = (int, float)) -> Callable[..., None]:
     """
     Checks a number.
     """
 
     def check(_: object, field: Any, value: Any) -> None:
-        kinds = (int,) if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not isfinite(value) or not least <= value <= most:
-            kind = "a whole number" if whole else "a number"
+        isNumber = isinstance(value, kinds) and not isinstance(value, bool)
+        # What is no number (NaN) is within nothing.
+        if not isNumber or not least <= value <= most or value == inf:
             span = f"{least} or more" if most == inf else f"from {least} to {most}"
-            raise ValueError(f"{field.name} is {kind} of {unit}, {span}, not {value!r}")
+            raise ValueError(f"{field.name} is {what}, {span}, not {value!r}")
 
     return check
 
 
-_PROBABILITY = _within(0, 1, "packets of all (0.1 is 10 %)")
+_PROBABILITY = _within(0, 1, "a probability (0.1 is 10 %)")
+_SECONDS = _within(0, 10**9, "a number of seconds")
+_PACKETS = _within(1, inf, "a whole number of packets", (int,))
 
 
 def _isFlag(_: object, field: Any, value: object) -> None:
@@ -85,6 +87,8 @@ class GEModel:
 class Netem:
     """
     What happens to packets in one direction; by default, nothing. Names and meanings are netem's, but for the last two.
+    There are small differences: a duplicate is lost or not whatever becomes of the packet; any bit of a packet may be
+    the one that is changed; and a new record leaves those that are under way, and the state of C{gemodel}, as they are.
 
     @ivar delay: seconds that each takes.
     @ivar jitter: by how many seconds that differs: at most (uniform), or the standard deviation (normal). Nothing
@@ -103,8 +107,8 @@ class Netem:
     @ivar mtu: the most octets that IP may put into one packet: a longer one is lost without a word. L{None}: any.
     """
 
-    delay: float = attrs.field(default=0.0, validator=_within(0, inf, "seconds"))
-    jitter: float = attrs.field(default=0.0, validator=_within(0, inf, "seconds"))
+    delay: float = attrs.field(default=0.0, validator=_SECONDS)
+    jitter: float = attrs.field(default=0.0, validator=_SECONDS)
     distribution: str = attrs.field(default=UNIFORM)
     loss: float = attrs.field(default=0.0, validator=_PROBABILITY)
     gemodel: GEModel | None = attrs.field(
@@ -113,14 +117,14 @@ class Netem:
     duplicate: float = attrs.field(default=0.0, validator=_PROBABILITY)
     corrupt: float = attrs.field(default=0.0, validator=_PROBABILITY)
     reorder: float = attrs.field(default=0.0, validator=_PROBABILITY)
-    gap: int = attrs.field(default=1, validator=_within(1, inf, "packets", whole=True))
+    gap: int = attrs.field(default=1, validator=_PACKETS)
     rate: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_within(1, inf, "bits per second"))
+        default=None, validator=attrs.validators.optional(_within(1, inf, "a number of bits per second"))
     )
-    limit: int = attrs.field(default=LIMIT, validator=_within(1, inf, "packets", whole=True))
+    limit: int = attrs.field(default=LIMIT, validator=_PACKETS)
     ordered: bool = attrs.field(default=False, validator=_isFlag)
     mtu: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_within(1, inf, "octets", whole=True))
+        default=None, validator=attrs.validators.optional(_within(1, inf, "a whole number of octets", (int,)))
     )
 
     def __attrs_post_init__(self) -> None:

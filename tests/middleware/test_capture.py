@@ -1,0 +1,347 @@
+"""
+Tests for L{txtuntap.middleware.capture}. What others read of it is in L{tests.real.test_capture}.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+from twisted.internet.interfaces import IReactorCore
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import alsoProvides, directlyProvides
+
+from tests.wire.test_offload import superpacket
+from txtuntap import Host, TuntapPort
+from txtuntap.clock import SimulationClock
+from txtuntap.echo import Echo
+from txtuntap.forwarding import EVERYTHING
+from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
+from txtuntap.layer import Layer
+from txtuntap.middleware import Capture, CaptureSink, CaptureStream
+from txtuntap.packet import Packet
+from txtuntap.testing import TAP, TUN, MemoryDevice, udpPacket
+from txtuntap.wire import pcapng
+from txtuntap.wire.capturefile import CapturedPacket, CapturedStatistics, CaptureParser, readCapture
+from txtuntap.wire.offload import DATA_VALID, TCP4, UDP, Offload, finish
+
+IN, OUT = pcapng.INBOUND, pcapng.OUTBOUND
+
+
+class Recorder(Layer):
+    """
+    Keeps what comes.
+    """
+
+    takesOffload = True
+
+    def __init__(self, kind: Any = IRawPacketProtocol) -> None:
+        super().__init__()
+        alsoProvides(self, kind)
+        self.packets: list[Packet] = []
+
+    def packetReceived(self, packet: Packet) -> None:
+        self.packets.append(packet)
+
+
+class Below:
+    """
+    A port that keeps what is written to it.
+    """
+
+    mtu = 1500
+    linkAddress = None
+    offloads = EVERYTHING
+
+    def __init__(self, clock: Any) -> None:
+        self.clock = clock
+        self.written: list[tuple[bytes, Offload | None]] = []
+
+    def writePacket(self, buffers: Any, offload: Offload | None = None) -> None:
+        self.written.append((b"".join(buffers), offload))
+
+
+class FullSink(CaptureStream):
+    """
+    Has room for so many packets.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.file = io.BytesIO()
+        super().__init__(self.file)
+        self.room = room
+
+    def record(self, *arguments: Any) -> bool:
+        self.isPacket = True
+        return super().record(*arguments)
+
+    def _write(self, octets: bytes) -> bool:
+        if getattr(self, "isPacket", False):
+            self.isPacket = False
+            if not self.room:
+                return False
+            self.room -= 1
+        return super()._write(octets)
+
+
+class BrokenSink(CaptureSink):
+    """
+    Fails.
+    """
+
+    def __str__(self) -> str:
+        return "a broken sink"
+
+    def _write(self, octets: bytes) -> bool:
+        raise OSError(28, "No space left on device")
+
+
+def read(file: io.BytesIO) -> list[CapturedPacket]:
+    return list(readCapture(io.BytesIO(file.getvalue())))
+
+
+def statistics(file: io.BytesIO) -> dict[int, CapturedStatistics]:
+    parser = CaptureParser()
+    parser.feed(file.getvalue())
+    parser.close()
+    return parser.statistics
+
+
+class CaptureTests(SynchronousTestCase):
+    """
+    A capture around a protocol that keeps what comes.
+    """
+
+    def setUp(self) -> None:
+        self.file = io.BytesIO()
+        self.recorder = Recorder()
+        self.capture = Capture(self.file, self.recorder)
+        self.clock = SimulationClock()
+        self.below = Below(self.clock)
+
+    def start(self) -> None:
+        self.capture.makeConnection(self.below)
+
+    def test_bothWaysAtTheClocksTime(self) -> None:
+        self.start()
+        self.clock.advance(1.5)
+        self.capture.packetReceived(Packet(b"EEcomes", 2))
+        self.clock.advance(86400)
+        self.capture.writePacket([b"go", b"es"])
+        self.capture.doStop()
+        one, two = read(self.file)
+        self.assertEqual((one.data, one.direction, one.time), (b"comes", IN, 1_500_000_000))
+        self.assertEqual((two.data, two.direction, two.time), (b"goes", OUT, 86_401_500_000_000))
+        self.assertEqual(one.interface.linkType, pcapng.RAW)
+        self.assertEqual(statistics(self.file), {0: CapturedStatistics(2, 0)})
+        self.assertEqual([bytes(packet) for packet in self.recorder.packets], [b"comes"])
+        self.assertEqual(self.below.written, [(b"goes", None)])
+        self.assertEqual(self.capture.counters, {"captured": 2})
+
+    def test_onAReactorTimesAreTheSystems(self) -> None:
+        directlyProvides(self.clock, IReactorCore)
+        self.start()
+        before = time.time_ns()
+        self.capture.packetReceived(Packet(b"comes"))
+        after = time.time_ns()
+        self.assertTrue(before <= read(self.file)[0].time <= after)
+
+    def test_aSuperpacketIsRecordedAsItsPackets(self) -> None:
+        self.start()
+        for kind in UDP, TCP4:
+            packet, offload, network = superpacket(4, kind, bytes(range(250)) * 4, 300)
+            wire = finish(packet, offload, network)
+            self.assertEqual(len(wire), 4)
+            # As a device gives it, behind its own header.
+            shifted = Offload(
+                *(offload.flags, offload.type, offload.headerLength + 10, offload.size),
+                *(offload.checksumStart + 10, offload.checksumOffset),
+            )
+            came = Packet(bytes(10) + packet, 10)
+            came.offload = shifted
+            self.capture.packetReceived(came)
+            self.capture.writePacket([packet[:20], packet[20:]], offload)
+            found = read(self.file)[-8:]
+            self.assertEqual([each.data for each in found], wire * 2)
+            self.assertEqual([each.direction for each in found], [IN] * 4 + [OUT] * 4)
+            # What passes is whole.
+            self.assertIs(self.recorder.packets[-1], came)
+            self.assertEqual(self.below.written[-1], (packet, offload))
+
+    def test_aFramesSuperpacket(self) -> None:
+        link = bytes(12) + b"\x81\0\0\x07\x08\0"
+        packet, offload, network = superpacket(4, UDP, bytes(1000), 300, link=link)
+        recorder = Recorder(IEthernetProtocol)
+        capture = Capture(self.file, recorder)
+        capture.makeConnection(self.below)
+        came = Packet(packet)
+        came.offload = offload
+        capture.packetReceived(came)
+        capture.writePacket([packet], offload)
+        self.assertEqual([each.data for each in read(self.file)], finish(packet, offload, network) * 2)
+        self.assertEqual(read(self.file)[0].interface.linkType, pcapng.ETHERNET)
+
+    def test_whatCannotBeFinishedIsRecordedAsItIs(self) -> None:
+        self.start()
+        packet, offload, _ = superpacket(4, UDP, bytes(1000), 300)
+        self.capture.writePacket([packet[:15]], offload)
+        came = Packet(packet[:15])
+        came.offload = offload
+        self.capture.packetReceived(came)
+        vouched = Packet(b"vouched for")
+        vouched.offload = Offload(DATA_VALID)
+        self.capture.packetReceived(vouched)
+        self.assertEqual([each.data for each in read(self.file)], [packet[:15]] * 2 + [b"vouched for"])
+
+    def test_aPacketThatWasNotReadToItsEndSaysSo(self) -> None:
+        self.start()
+        self.capture.packetReceived(Packet(b"half", partial=True))
+        self.capture.packetReceived(Packet(b"whole"))
+        half, whole = read(self.file)
+        self.assertEqual((half.comments, whole.comments), (("The rest of this packet was not read",), ()))
+
+    def test_commentsGoWithTheNextPacketOrTheEnd(self) -> None:
+        self.start()
+        self.capture.comment("one")
+        self.capture.comment("two")
+        self.capture.packetReceived(Packet(b"a"))
+        self.capture.packetReceived(Packet(b"b"))
+        self.capture.comment("three")
+        self.capture.doStop()
+        self.assertEqual([each.comments for each in read(self.file)], [("one", "two"), ()])
+        self.assertIn(b"three", self.file.getvalue()[-100:])
+        for _ in range(1000):
+            self.capture.comment("too many")
+        self.start()
+        self.capture.packetReceived(Packet(b"c"))
+        self.assertEqual(len(read(self.file)[-1].comments), 64)
+
+    def test_snaplenAndDirections(self) -> None:
+        for directions, expected in (IN, [b"com"]), (OUT, [b"goe"]), (IN | OUT, [b"com", b"goe"]):
+            file = io.BytesIO()
+            capture = Capture(CaptureStream(file, 3, directions), Recorder())
+            capture.makeConnection(self.below)
+            capture.packetReceived(Packet(b"comes"))
+            capture.writePacket([b"goes!"])
+            found = read(file)
+            self.assertEqual([each.data for each in found], expected)
+            self.assertEqual({each.length for each in found}, {5})
+            self.assertEqual(found[0].interface.snaplen, 3)
+
+    def test_aSinkWithoutRoomCounts(self) -> None:
+        sink = FullSink(1)
+        capture = Capture(sink, self.recorder)
+        capture.makeConnection(self.below)
+        for number in range(5):
+            capture.packetReceived(Packet(b"%d" % number))
+        sink.room = 2
+        for number in range(5, 8):
+            capture.writePacket([b"%d" % number])
+        capture.doStop()
+        self.assertEqual([(each.data, each.dropped) for each in read(sink.file)], [(b"0", 0), (b"5", 4), (b"6", 0)])
+        self.assertEqual(statistics(sink.file), {0: CapturedStatistics(8, 5)})
+        self.assertEqual(capture.counters, {"captured": 8, "captureDrops": 5})
+        self.assertEqual((len(self.recorder.packets), len(self.below.written)), (5, 3))
+
+    def test_aSinkThatFailsIsRemovedAndTrafficGoesOn(self) -> None:
+        self.capture.addSink(BrokenSink())
+        with capturedLogs() as events:
+            self.start()
+            late = BrokenSink()
+            late.begin = lambda *ignored: None  # type: ignore[method-assign]
+            self.capture.addSink(late)
+            for _ in range(3):
+                self.capture.packetReceived(Packet(b"comes"))
+                self.capture.writePacket([b"goes"])
+        self.assertEqual(len(events), 2)
+        self.assertEqual(str(events[0]["sink"]), "a broken sink")
+        self.assertEqual(len(read(self.file)), 6)
+        self.assertEqual((len(self.recorder.packets), len(self.below.written)), (3, 3))
+        self.assertEqual(self.capture.counters["captureFailures"], 2)
+        self.file.close()
+        self.capture.packetReceived(Packet(b"comes"))
+        self.capture.doStop()
+        self.assertEqual(len(self.recorder.packets), 4)
+        self.assertEqual(list(self.capture.sinks), [])
+
+    def test_sinksComeAndGo(self) -> None:
+        self.start()
+        self.capture.packetReceived(Packet(b"1"))
+        file = io.BytesIO()
+        sink = CaptureStream(file)
+        self.capture.addSink(sink)
+        self.capture.packetReceived(Packet(b"2"))
+        self.capture.removeSink(sink)
+        self.capture.removeSink(sink)
+        self.capture.packetReceived(Packet(b"3"))
+        self.assertEqual([each.data for each in read(file)], [b"2"])
+        self.assertEqual(statistics(file), {0: CapturedStatistics(1, 0)})
+        self.assertEqual([each.data for each in read(self.file)], [b"1", b"2", b"3"])
+
+    def test_withoutASinkNothingIsCounted(self) -> None:
+        capture = Capture(None, self.recorder)
+        capture.makeConnection(self.below)
+        capture.packetReceived(Packet(b"comes"))
+        capture.writePacket([b"go", b"es"])
+        self.assertEqual(capture.counters, {})
+        self.assertEqual(self.below.written, [(b"goes", None)])
+
+    def test_startedAgainItIsAnotherSection(self) -> None:
+        for number in range(2):
+            self.start()
+            self.capture.packetReceived(Packet(b"%d" % number))
+            self.capture.doStop()
+        self.assertEqual([each.data for each in read(self.file)], [b"0", b"1"])
+
+    def test_mistakesAreTheCallers(self) -> None:
+        self.assertRaises(TypeError, Capture, self.file, object())
+        self.assertRaises(TypeError, Capture, object(), Recorder())
+        self.assertRaises(FileNotFoundError, Capture, "/nowhere/trace.pcapng", Recorder())
+        self.assertRaises(ValueError, CaptureStream, self.file, -1)
+        for directions in 0, 4, "in", [1]:
+            self.assertRaises(ValueError, CaptureStream, self.file, 0, directions)
+
+
+class PortTests(SynchronousTestCase):
+    """
+    A capture between a port and a host.
+    """
+
+    def test_theInterfacesName(self) -> None:
+        for mode in TUN, TAP:
+            file = io.BytesIO()
+            clock = Clock()
+            host = Host(["10.9.0.2/24"], clock)
+            inner = Capture(None, host.ethernet if mode == TAP else host.ip)
+            device = MemoryDevice(mode, "tt0")
+            port = TuntapPort("", Capture(file, Capture(None, inner)), reactor=clock, device=device)
+            port.startListening()
+            if mode == TUN:
+                device.deliver(udpPacket("10.9.0.1", "10.9.0.2", 4000, 7, b"hello"))
+            clock.advance(10)
+            self.assertEqual({each.interface.name for each in read(file)}, {"tt0"})
+
+    def test_theRecordedOrderIsThatOnTheWire(self) -> None:
+        # Datagrams that wait to leave as one, and then something that does not wait.
+        file = io.BytesIO()
+        clock = Clock()
+        host = Host(["10.9.0.2/24"], clock)
+        echo = Echo(frozenset([7]))
+        host.listenUDP(7, echo)
+        device = MemoryDevice(TUN, "tt0", features=EVERYTHING)
+        capture = Capture(file, host.ip)
+        port = TuntapPort("", capture, reactor=clock, device=device, offload=True)
+        port.startListening()
+        transport: Any = echo.transport
+        with transport.batch():
+            for number in range(5):
+                transport.write(b"%d" % number, ("10.9.0.1", 4000))
+            capture.writePacket([udpPacket("10.9.0.2", "10.9.0.1", 7, 4000, b"not with them")])
+            transport.write(b"after", ("10.9.0.1", 4000))
+        clock.advance(0)
+        self.assertEqual(len(device.superpackets), 1)
+        self.assertEqual(len(device.sent), 7)
+        self.assertEqual([each.data for each in read(file)], device.sent)

@@ -1,0 +1,219 @@
+"""
+Tests for L{txtuntap.middleware.capturesink}.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.middleware.capturesink import LEAST_WAITING, MAX_COMMENT, CaptureFile
+from txtuntap.wire import pcapng
+from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError, CaptureParser, readCapture
+
+
+def read(path: Path) -> list[CapturedPacket]:
+    with path.open("rb") as file:
+        return list(readCapture(file))
+
+
+def numbers(path: Path) -> list[int]:
+    return [int(each.data[:4]) for each in read(path)]
+
+
+class CaptureFileTests(SynchronousTestCase):
+    """
+    Files and pipes, which a thread writes.
+    """
+
+    def setUp(self) -> None:
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.path = self.directory / "trace.pcapng"
+        before = threading.active_count()
+        self.addCleanup(lambda: self.assertEqual(threading.active_count(), before))
+
+    def record(self, sink: CaptureFile, count: int, size: int = 100, first: int = 0) -> int:
+        """
+        Record numbered packets.
+
+        @return: how many there was room for.
+        """
+        packets = [b"%04d".ljust(size) % number for number in range(first, first + count)]
+        return sum(sink.record(packet, 5, pcapng.INBOUND) for packet in packets)
+
+    def test_aFile(self) -> None:
+        self.path.write_bytes(b"something old")
+        sink = CaptureFile(self.path)
+        sink.begin(pcapng.RAW, "tun0", 1)
+        self.record(sink, 100)
+        sink.end(9)
+        self.assertEqual(numbers(self.path), list(range(100)))
+
+    def test_itIsTheUsersAlone(self) -> None:
+        CaptureFile(self.path)
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+    def test_againItIsAnotherSection(self) -> None:
+        sink = CaptureFile(str(self.path))
+        for number in range(3):
+            sink.begin(pcapng.RAW, "tun0", 1)
+            self.record(sink, 2, first=number)
+            sink.end(9)
+            # Ending twice is harmless.
+            sink.end(9)
+        self.assertEqual(numbers(self.path), [0, 1, 1, 2, 2, 3])
+
+    def test_severalInTurn(self) -> None:
+        sink = CaptureFile(self.path, maxOctets=2000, files=3)
+        sink.begin(pcapng.RAW, "tun0", 1)
+        self.record(sink, 100)
+        sink.end(9)
+        files = [self.directory / name for name in ("trace.2.pcapng", "trace.1.pcapng", "trace.pcapng")]
+        self.assertEqual(sorted(files), sorted(self.directory.iterdir()))
+        found = [numbers(path) for path in files]
+        # One after the other, up to the end, and none as large as it must not be.
+        self.assertEqual([each for some in found for each in some], list(range(100))[-sum(map(len, found)) :])
+        self.assertTrue(all(len(each) > 3 for each in found[:2]))
+        for path in files:
+            # The counts at the end are beside that.
+            self.assertLessEqual(path.stat().st_size, 2000 + 100 * (path == self.path))
+
+    def test_aPacketLargerThanAFileHasOneOfItsOwn(self) -> None:
+        sink = CaptureFile(self.path, maxOctets=500, files=2)
+        sink.begin(pcapng.RAW, "tun0", 1)
+        self.record(sink, 3, size=3000)
+        sink.end(9)
+        self.assertEqual(numbers(self.directory / "trace.1.pcapng") + numbers(self.path), [1, 2])
+
+    def test_aPipeThatNobodyEmpties(self) -> None:
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        sink = CaptureFile(writing, maxWaiting=LEAST_WAITING)
+        os.close(writing)
+        sink.begin(pcapng.RAW, "tun0", 1)
+        recorded = 0
+        # What fits into the pipe, and what waits beside it.
+        while (some := self.record(sink, 100, 1000, recorded)) == 100:
+            recorded += some
+            self.assertLess(recorded, 1000)
+        recorded += some
+        self.assertEqual(sink.dropped, 100 - some)
+        parser = CaptureParser()
+        found: list[CapturedPacket] = []
+        while len(found) < recorded:
+            found += parser.feed(os.read(reading, 1 << 16))
+        # There is room again.
+        self.assertEqual(self.record(sink, 1, first=5000), 1)
+        sink.end(9)
+        while data := os.read(reading, 1 << 16):
+            found += parser.feed(data)
+        parser.close()
+        self.assertEqual((found[-1].data[:4], found[-1].dropped), (b"5000", sink.dropped))
+        self.assertEqual(parser.statistics[0].dropped, sink.dropped)
+
+    def test_commentsDoNotKeepPacketsOut(self) -> None:
+        sink = CaptureFile(self.path, maxWaiting=LEAST_WAITING)
+        sink.begin(pcapng.RAW, "tun0", 1)
+        for _ in range(100):
+            sink.comment("\N{BLACK HEART SUIT}" * MAX_COMMENT)
+        self.assertEqual(self.record(sink, 1, 65535), 1)
+        sink.end(9)
+        (packet,) = read(self.path)
+        self.assertEqual(packet.comments, ("\N{BLACK HEART SUIT}" * MAX_COMMENT,))
+
+    def test_aPipeThatIsFullAtTheEndKeepsNobodyForLong(self) -> None:
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        sink = CaptureFile(writing)
+        os.close(writing)
+        sink.begin(pcapng.RAW, "tun0", 1)
+        self.record(sink, 500, 1000)
+        thread = sink._thread
+        assert thread is not None
+        try:
+            sink.end(9)
+        except TimeoutError as e:
+            self.assertIn("nobody has read", str(e))
+        thread.join(20)
+        self.assertFalse(thread.is_alive())
+
+    def test_aReaderThatGoesIsAnError(self) -> None:
+        reading, writing = os.pipe()
+        sink = CaptureFile(writing)
+        os.close(writing)
+        sink.begin(pcapng.RAW, "tun0", 1)
+        os.close(reading)
+        self.record(sink, 1)
+        thread = sink._thread
+        assert thread is not None
+        thread.join(20)
+        self.assertRaises(BrokenPipeError, self.record, sink, 1)
+
+    def test_aPipeByItsNameHasToHaveAReader(self) -> None:
+        os.mkfifo(self.path)
+        with self.assertRaises(OSError) as raised:
+            CaptureFile(self.path)
+        self.assertEqual(raised.exception.errno, errno.ENXIO)
+        reading = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reading)
+        sink = CaptureFile(self.path)
+        sink.begin(pcapng.RAW, "tun0", 1)
+        self.record(sink, 3)
+        sink.end(9)
+        self.assertEqual(len(CaptureParser().feed(os.read(reading, 1 << 16))), 3)
+
+    def test_aFullDiskEndsItWithAWholeBlock(self) -> None:
+        if not os.path.exists("/dev/full"):
+            self.skipTest("there is no /dev/full")
+        sink = CaptureFile("/dev/full")
+        sink.begin(pcapng.RAW, "tun0", 1)
+        self.record(sink, 1)
+        with self.assertRaises(OSError) as raised:
+            sink.end(9)
+        self.assertEqual(raised.exception.errno, errno.ENOSPC)
+
+    def test_aFileThatMayNotGrowEndsWithAWholeBlock(self) -> None:
+        import resource
+        import signal
+
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGXFSZ, signals)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, before)
+        sink = CaptureFile(self.path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+        sink.begin(pcapng.RAW, "tun0", 1)
+        self.record(sink, 10)
+        # The first ones are written, and then those that do not fit.
+        thread = sink._thread
+        assert thread is not None
+        while not self.path.stat().st_size:
+            thread.join(0.01)
+        with self.assertRaises(OSError) as raised:
+            self.record(sink, 100)
+            sink.end(9)
+        self.assertEqual(raised.exception.errno, errno.EFBIG)
+        self.assertEqual(numbers(self.path), list(range(10)))
+
+    def test_mistakesAreTheCallers(self) -> None:
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        self.assertRaises(ValueError, CaptureFile, writing, maxOctets=1000)
+        self.assertRaises(ValueError, CaptureFile, self.path, maxOctets=-1)
+        self.assertRaises(ValueError, CaptureFile, self.path, files=0)
+        self.assertRaises(ValueError, CaptureFile, self.path, maxWaiting=LEAST_WAITING - 1)
+        self.assertRaises(OSError, CaptureFile, 10**6)
+        sink = CaptureFile(writing)
+        sink.begin(pcapng.RAW, "tun0", 1)
+        sink.end(9)
+        with self.assertRaises(OSError):
+            sink.begin(pcapng.RAW, "tun0", 1)
+        self.assertRaises(CaptureFileError, read, Path("/dev/null"))

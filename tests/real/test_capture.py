@@ -1,0 +1,279 @@
+"""
+Captures of real devices, as C{tshark} reads them: by a port, and by the command.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, about, assertClean, fields, tshark
+from tests.real.host import Host, ask
+from tests.real.link import delete, setUp
+from tests.real.namespace import PATIENCE, Namespace, another, ip, needRoot, tool, until
+from tests.real.reactors import Run, onOneReactor
+from tests.real.test_port import onBothKinds
+from tests.real.test_superpackets import DATA, asking, echoed
+from txtuntap import Host as HostStack
+from txtuntap import TuntapPort
+from txtuntap.device import TAP, TUN
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.namespace import inNamespace
+from txtuntap.echo import Echo
+from txtuntap.middleware import Capture, CaptureFile
+from txtuntap.testing import ethernetFrame, udpPacket
+
+KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
+
+#: By way of the service's control socket, and past it.
+WAYS = pytest.mark.parametrize("control", [True, False], ids=["control", "packet-socket"])
+
+_IN, _OUT = "0x00000001", "0x00000002"
+
+
+def more(control: bool) -> tuple[str, ...]:
+    """
+    Options of a host.
+    """
+    if control:
+        needRoot()
+    return () if control else ("--no-control",)
+
+
+@onOneReactor
+@onBothKinds
+async def test_aPortsCapture(run: Run, mode: int) -> None:
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "trace.pcapng")
+        host = HostStack(["10.9.0.2/24", "fd09::2/64"], run.reactor)
+        host.listenUDP(7, Echo(frozenset([7])))
+        capture = Capture(path, host.ethernet if mode == TAP else host.ip)
+        port = TuntapPort("tt0", capture, reactor=run.reactor)
+        port.startListening()
+        setUp("tt0", "10.9.0.1/24", "fd09::1/64")
+        capture.comment("of the first packet")
+        for version in 4, 6:
+            await echoed(run, version)
+        assert port.counters["inSuperpackets"] and port.counters["outSuperpackets"]
+        await port.stopListening()
+        assertClean(path)
+        found = fields(path, "udp.port == 7 && !icmp", "frame.packet_flags_direction", "udp.srcport", "udp.length")
+        assert {length for _, _, length in found} == {"1008", "25"}
+        assert {direction for direction, source, _ in found if source == "7"} == {_OUT}
+        assert {direction for direction, source, _ in found if source != "7"} == {_IN}
+        assert len([1 for direction, _, _ in found if direction == _OUT]) >= 62
+        times = fields(path, "frame", "frame.time_epoch", "frame.interface_name", "frame.comment")
+        assert {name for _, name, _ in times} == {"tt0"}
+        assert [comment for _, _, comment in times] == ["of the first packet"] + [""] * (len(times) - 1)
+        # Not all of them fall on a microsecond.
+        assert any(not time.endswith("000") for time, _, _ in times)
+        assert capture.counters["captureDrops"] == 0
+
+
+@onOneReactor
+async def test_filesInTurn(run: Run) -> None:
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "trace.pcapng")
+        host = HostStack(["10.9.0.2/24", "fd09::2/64"], run.reactor)
+        host.listenUDP(7, Echo(frozenset([7])))
+        port = TuntapPort("tt0", Capture(CaptureFile(path, maxOctets=20_000, files=3), host.ip), reactor=run.reactor)
+        port.startListening()
+        setUp("tt0", "10.9.0.1/24", "fd09::1/64")
+        await echoed(run, 4)
+        await port.stopListening()
+        files = sorted(Path(directory).iterdir())
+        assert [file.name for file in files] == ["trace.1.pcapng", "trace.2.pcapng", "trace.pcapng"]
+        for file in files:
+            assertClean(file)
+            assert tshark(file)
+
+
+@KINDS
+@WAYS
+def test_theCommandHearsBothWays(namespace: Namespace, tmp_path: Path, mode: str, control: bool) -> None:
+    path = tmp_path / "trace.pcapng"
+    with Host(tmp_path, mode, more=more(control)), Capturing(path, "--comment", "one", "--comment", "two") as capturing:
+        for address in "10.9.0.2", "fd09::2":
+            assert ask(address, b"hello") == b"hello"
+        said = capturing.stop()
+    assertClean(path)
+    found = fields(path, "frame", "frame.packet_flags_direction", "udp.srcport", "frame.interface_name")
+    asked = [(direction, source == "7") for direction, source, _ in found if source]
+    assert asked == [(_IN, False), (_OUT, True)] * 2
+    assert {name for _, _, name in found} == {"tt0"}
+    assert said == [f"{len(found)} packets captured", "0 packets dropped"]
+    text = about(path)
+    for words in "nanoseconds (9)", "Capture comment:     one", "txtuntap", f"Number of packets = {len(found)}":
+        assert words in text, text
+    assert ("Ethernet (1 - ether)" if mode == "tap" else "Raw IP") in text
+
+
+@pytest.mark.parametrize(("mode", "control"), [("tap", True), ("tun", False)])
+def test_superpacketsAreRecordedAsTheirPackets(namespace: Namespace, tmp_path: Path, mode: str, control: bool) -> None:
+    path = tmp_path / "trace.pcapng"
+    with Host(tmp_path, mode, more=more(control)) as host, Capturing(path, "--direction", "in") as capturing:
+        for version in 4, 6:
+            with asking(version, False) as asker:
+                asker.send(DATA)
+                got = 0
+
+                def come(asker: socket.socket = asker) -> bool:
+                    nonlocal got
+                    got += len(asker.recv(2000))
+                    return got == len(DATA)
+
+                asker.setblocking(True)
+                asker.settimeout(PATIENCE)
+                until(come, "all of it")
+        capturing.stop(signal.SIGTERM)
+        os.kill(host.process.pid, signal.SIGUSR2)
+        until(lambda: "inSuperpackets" in host.log(), "counters")
+    assertClean(path)
+    found = fields(path, "udp.dstport == 7", "frame.packet_flags_direction", "udp.length")
+    assert found == ([[_IN, "1008"]] * 30 + [[_IN, "25"]]) * 2
+
+
+@WAYS
+def test_soManyAndNoMore(namespace: Namespace, tmp_path: Path, control: bool) -> None:
+    path = tmp_path / "trace.pcapng"
+    arguments = "--count", "2", "--direction", "out", "--snaplen", "30"
+    with Host(tmp_path, more=more(control)), Capturing(path, *arguments) as capturing:
+        until(lambda: ask("10.9.0.2", b"hello") and capturing.process.poll() is not None, "two packets")
+        assert capturing.ended(0) == ["2 packets captured", "0 packets dropped"]
+    found = fields(path, "frame", "frame.packet_flags_direction", "frame.cap_len", "frame.len", "ip.src")
+    assert found == [[_OUT, "30", "33", "10.9.0.2"]] * 2
+
+
+def test_live(namespace: Namespace, tmp_path: Path) -> None:
+    needRoot()
+    with Host(tmp_path, "tap"):
+        capturing = subprocess.Popen(
+            [*COMMAND, "tt0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+        )
+        shark = subprocess.Popen(
+            [tool("tshark"), "-l", "-r", "-", "-Y", "icmp"],
+            stdin=capturing.stdout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert capturing.stdout is not None and shark.stdout is not None
+        capturing.stdout.close()
+        try:
+            ping = subprocess.Popen([tool("ping"), "-i", "0.2", "10.9.0.2"], stdout=subprocess.DEVNULL)
+            # It is read while the capture goes on.
+            assert "Echo (ping)" in shark.stdout.readline()
+            # And ends once nobody reads on.
+            shark.kill()
+            assert capturing.wait(PATIENCE) == 0
+        finally:
+            for process in ping, shark, capturing:
+                process.kill()
+                process.wait()
+            shark.stdout.close()
+
+
+@WAYS
+def test_anInterfaceThatGoesEndsIt(namespace: Namespace, tmp_path: Path, control: bool) -> None:
+    path = tmp_path / "trace.pcapng"
+    with Host(tmp_path, more=more(control)), Capturing(path) as capturing:
+        assert ask("10.9.0.2", b"hello") == b"hello"
+        delete("tt0")
+        said = capturing.ended(1)
+    assert said[1] == "0 packets dropped"
+    assert said[2] in ("txtuntap: tt0 is gone", "txtuntap: the service that held tt0 has ended"), said
+    assertClean(path)
+    assert len(fields(path, "udp.port == 7", "udp.port")) == 2
+
+
+def test_aServiceThatEndsTellsItsCounts(namespace: Namespace, tmp_path: Path) -> None:
+    needRoot()
+    path = tmp_path / "trace.pcapng"
+    with Host(tmp_path) as host, Capturing(path) as capturing:
+        assert ask("10.9.0.2", b"hello") == b"hello"
+        assert host.terminate() < 2
+        said = capturing.ended(1)
+        assert "Traceback" not in host.log()
+    assert said[2] == "txtuntap: the service that held tt0 has ended"
+    assertClean(path)
+
+
+@WAYS
+def test_anInterfaceInAnotherNamespace(namespace: Namespace, tmp_path: Path, control: bool) -> None:
+    path = tmp_path / "trace.pcapng"
+    with another() as there:
+        elsewhere = f"/proc/{os.getpid()}/fd/{there}"
+        options = more(control)
+
+        def hosted() -> Host:
+            return Host(tmp_path, more=options).__enter__()
+
+        host = inNamespace(there, hosted)
+        try:
+            with Capturing(path, before=("-n", elsewhere)) as capturing:
+                inNamespace(there, lambda: ask("10.9.0.2", b"hello"))
+                capturing.stop()
+        finally:
+            host.__exit__()
+    assert len(fields(path, "udp.port == 7", "udp.port")) == 2
+
+
+def test_tagsAreThere(namespace: Namespace, tmp_path: Path) -> None:
+    # The kernel takes them off before it shows a frame to anybody.
+    path = tmp_path / "trace.pcapng"
+    inner = udpPacket("10.9.0.2", "10.9.0.1", 7, 4000, b"tagged")
+    with LinuxDevice("tt0", TAP) as device:
+        setUp("tt0")
+        with Capturing(path, "--direction", "out") as capturing:
+            device.send([ethernetFrame(b"\xff" * 6, b"\2\0\0\0\0\7", 0x8100, b"\x60\x07\x08\x00" + inner)])
+            until(lambda: fields(path, "vlan", "vlan.id"), "the frame")
+            capturing.stop()
+    assertClean(path)
+    assert fields(path, "udp", "vlan.id", "vlan.priority", "udp.dstport") == [["7", "3", "4000"]]
+
+
+def test_whatItRefuses(namespace: Namespace, tmp_path: Path) -> None:
+    ip("link", "add", "tt1", "type", "bridge")
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    (tmp_path / "trace").write_text("not emptied for nothing")
+    for arguments, words in (
+        (["tt9", "-w", str(tmp_path / "trace")], "tt9"),
+        (["tt1", "-w", str(tmp_path / "trace")], "no TUN or TAP device"),
+        (["tt0", "-w", "/nowhere/trace"], "No such file"),
+    ):
+        finished = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+        assert finished.returncode == 1
+        assert words in finished.stderr.splitlines()[-1]
+        assert "Traceback" not in finished.stderr
+    assert (tmp_path / "trace").read_text() == "not emptied for nothing"
+
+
+def test_aTerminalIsNoPlaceForIt(namespace: Namespace) -> None:
+    here, there = pty.openpty()
+    try:
+        finished = subprocess.run(
+            [*COMMAND, "tt0"], stdout=there, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False
+        )
+    finally:
+        os.close(here)
+        os.close(there)
+    assert finished.returncode == 1
+    assert "give '-w FILE', or '| wireshark -k -i -'" in finished.stderr
+
+
+def test_aFullDisk(namespace: Namespace) -> None:
+    with LinuxDevice("tt0", TUN):
+        setUp("tt0", "10.9.0.1/24")
+        finished = subprocess.run(
+            [*COMMAND, "tt0", "-w", "/dev/full"], capture_output=True, text=True, env=ENVIRONMENT, check=False
+        )
+    assert finished.returncode == 1
+    assert "No space left on device" in finished.stderr
+    assert "Traceback" not in finished.stderr

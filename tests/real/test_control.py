@@ -1,0 +1,231 @@
+"""
+The control socket of a running service.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean
+from tests.real.guest import openNode, unprivileged
+from tests.real.host import Host, ask, options, twistd
+from tests.real.link import setUp
+from tests.real.namespace import PATIENCE, Namespace, ip, needRoot, until
+from tests.real.test_service import nobodysDirectory
+from txtuntap.control import MAX_CLIENTS, _locked, fileName, namespaceNumber
+from txtuntap.device import TUN
+from txtuntap.device.linux import LinuxDevice
+
+__all__ = ["nobodysDirectory"]
+
+_NOBODY = 65534
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """
+    Where the socket of a service on tt0 in this namespace is.
+    """
+    needRoot()
+    directory = Path("/run/txtuntap")
+    yield directory
+    for path in directory.glob("*.tt0.socket"):
+        # Of services that had dropped privileges. The next one would do the same.
+        with socket.socket(socket.AF_UNIX) as asking:
+            if asking.connect_ex(str(path)):
+                path.unlink(missing_ok=True)
+
+
+def pathIn(directory: Path) -> Path:
+    return directory / fileName(namespaceNumber(), "tt0")
+
+
+def test_itIsTheUsersAloneAndGoesWithTheService(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        path = pathIn(place)
+        assert stat.S_ISSOCK(path.stat().st_mode)
+        assert (path.stat().st_mode & 0o777, place.stat().st_mode & 0o777) == (0o600, 0o700)
+        assert host.terminate() < 2
+        assert not path.exists()
+        assert "Traceback" not in host.log()
+
+
+def test_withoutIt(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path, more=("--no-control",)):
+        assert not pathIn(place).exists()
+
+
+def test_whatAServiceLeftIsReplaced(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        host.process.kill()
+        host.process.wait()
+    path = pathIn(place)
+    assert path.exists()
+    with Host(tmp_path, twistdOptions=("--pidfile=",)), Capturing(tmp_path / "trace") as capturing:
+        capturing.stop()
+        # It was that one's socket, and not the way past it.
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_whatAnotherServiceHasIsNot(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    multi = "--multi-queue", "--persistent"
+    with Host(tmp_path, more=multi) as host:
+        before = pathIn(place).stat().st_ino
+        arguments = options(addresses=("10.9.0.3/24",), kernelAddresses=())
+        (tmp_path / "other").mkdir()
+        other = twistd("-n", "--pidfile=", "tuntap", "host", *arguments, "--multi-queue", cwd=tmp_path / "other")
+        try:
+            log = tmp_path / "other" / "twistd.log"
+            until(lambda: "tt0 has no control socket: another service has" in log.read_text(), "a line in the log")
+        finally:
+            other.terminate()
+            other.wait(PATIENCE)
+        assert pathIn(place).stat().st_ino == before
+        assert host.process.poll() is None
+
+
+def test_privilegesAreDropped(place: Path, namespace: Namespace, nobodysDirectory: Path, tmp_path: Path) -> None:
+    dropped = "--uid", str(_NOBODY), "--gid", str(_NOBODY)
+    with Host(nobodysDirectory, twistdOptions=dropped) as host, Capturing(tmp_path / "trace") as capturing:
+        assert ask("10.9.0.2", b"hello") == b"hello"
+        said = capturing.stop()
+        assert pathIn(place).exists() and "no control socket" not in host.log()
+        assert said == ["2 packets captured", "0 packets dropped"] or int(said[0].split()[0]) > 2
+        assertClean(tmp_path / "trace")
+        assert host.terminate() < 2
+        assert "Traceback" not in host.log()
+    # Nobody may take it away there; whoever is next does.
+    path = pathIn(place)
+    assert path.exists()
+    with Host(tmp_path, twistdOptions=("--pidfile=",)):
+        assert path.exists()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("runtime", [True, False], ids=["XDG_RUNTIME_DIR", "none"])
+def test_aUserHasItInTheRuntimeDirectory(namespace: Namespace, nobodysDirectory: Path, runtime: bool) -> None:
+    # The device is the user's, and so is the service.
+    ip("tuntap", "add", "mode", "tun", "name", "tt0", "user", str(_NOBODY))
+    ip("address", "add", "10.9.0.1/24", "dev", "tt0")
+    ip("link", "set", "tt0", "up")
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "XDG_RUNTIME_DIR"}
+    if runtime:
+        environment["XDG_RUNTIME_DIR"] = str(nobodysDirectory)
+    log = nobodysDirectory / "log"
+    node = str(openNode(nobodysDirectory))
+    arguments = ["--tun", "tt0", "--address", "10.9.0.2/24", "--udp", "7=echo", "--node", node]
+    with log.open("w") as out:
+        service = subprocess.Popen(
+            [*unprivileged(), sys.executable, "-m", "twisted", "--log-format=text", "tuntap", "host", *arguments],
+            stdout=out,
+            stderr=out,
+            cwd=nobodysDirectory,
+            env=environment,
+        )
+    path = nobodysDirectory / "txtuntap" / fileName(namespaceNumber(), "tt0")
+    try:
+        until(lambda: service.poll() is not None or ask("10.9.0.2", b"hello", seconds=0.2), "an answer")
+        assert path.exists() == runtime, log.read_text()
+        capturing = subprocess.Popen(
+            [*unprivileged(), *COMMAND, "tt0", "-w", str(nobodysDirectory / "trace"), "--count", "2"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        try:
+            until(lambda: ask("10.9.0.2", b"hello") and capturing.poll() is not None, "two packets")
+            _, said = capturing.communicate()
+        finally:
+            capturing.kill()
+            capturing.wait()
+        if runtime:
+            assert said == "2 packets captured\n0 packets dropped\n"
+        else:
+            assert "tt0 has no control socket: XDG_RUNTIME_DIR is not set" in log.read_text()
+            assert "no service of this user's holds tt0; any other way" in said
+    finally:
+        service.terminate()
+        service.wait(PATIENCE)
+    assert "Traceback" not in log.read_text()
+    assert not path.exists()
+
+
+def test_aDirectoryThatOthersMayEnterIsNotUsed(namespace: Namespace, nobodysDirectory: Path, tmp_path: Path) -> None:
+    needRoot()
+    directory = tmp_path / "run"
+    with _locked(str(directory)):
+        assert directory.stat().st_mode & 0o777 == 0o700
+    directory.chmod(0o711)
+    with pytest.raises(OSError, match="not this user's alone"), _locked(str(directory)):
+        pass
+    directory.chmod(0o700)
+    os.chown(directory, _NOBODY, _NOBODY)
+    with pytest.raises(OSError, match="not this user's alone"), _locked(str(directory)):
+        pass
+    os.chown(directory, 0, 0)
+    (tmp_path / "link").symlink_to(directory)
+    with pytest.raises(OSError), _locked(str(tmp_path / "link")):
+        pass
+
+
+def test_aClientThatReadsNothingDisturbsNobody(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(pathIn(place)))
+            client.sendall(b'{"capture": {}}\n')
+            for _ in range(300):
+                # More than all buffers hold.
+                assert ask("10.9.0.2", bytes(8000), seconds=PATIENCE) == bytes(8000)
+            path = tmp_path / "trace"
+            with Capturing(path) as capturing:
+                assert ask("10.9.0.2", b"hello") == b"hello"
+                assert capturing.stop()[1] == "0 packets dropped"
+        assert host.terminate() < 3
+        assert "Traceback" not in host.log()
+
+
+def test_aServiceOfAnotherUserIsNotBelieved(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    place.mkdir(mode=0o700, exist_ok=True)
+    path = pathIn(place)
+    with LinuxDevice("tt0", TUN), socket.socket(socket.AF_UNIX) as stranger:
+        setUp("tt0", "10.9.0.1/24")
+        stranger.bind(str(path))
+        os.seteuid(_NOBODY)
+        try:
+            # This is when the kernel takes note of who it is.
+            stranger.listen()
+        finally:
+            os.seteuid(0)
+        with Capturing(tmp_path / "trace") as capturing:
+            connection, _ = stranger.accept()
+            with connection:
+                assert connection.recv(100) == b""
+            capturing.stop()
+    path.unlink()
+
+
+def test_moreClientsThanThereMayBe(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path), ExitStack() as stack:
+        for _ in range(MAX_CLIENTS):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(pathIn(place)))
+        finished = subprocess.run(
+            [*COMMAND, "tt0", "-w", str(tmp_path / "trace")],
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert finished.returncode == 1
+        assert finished.stderr.startswith("txtuntap: the service that holds tt0 does not answer"), finished.stderr

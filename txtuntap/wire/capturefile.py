@@ -1,0 +1,353 @@
+"""
+Capture files, read: pcapng (draft-ietf-opsawg-pcapng), and what came before it, pcap (draft-ietf-opsawg-pcap), with
+times in micro- or nanoseconds; in either byte order.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from txtuntap.wire import pcapng
+
+#: The most octets of one block, and of one packet (MAXIMUM_SNAPLEN of libpcap): what is longer is no capture. Blocks of
+#: kinds that say nothing here may be longer; they are passed over.
+MAX_BLOCK = 1 << 20
+MAX_PACKET = 1 << 18
+
+#: The most interfaces of one section, and the most options of one block.
+MAX_INTERFACES = 4096
+MAX_OPTIONS = 1024
+
+#: pcap's magic numbers: times in microseconds, in nanoseconds.
+_MICROSECONDS = 0xA1B2C3D4
+_NANOSECONDS = 0xA1B23C4D
+
+_SECOND = 1_000_000_000
+
+#: Octets that L{readCapture} reads at once.
+_READ_SIZE = 1 << 16
+
+#: The least length of the blocks that are read, by type.
+_LEAST = {
+    pcapng.SECTION_HEADER: 28,
+    pcapng.INTERFACE_DESCRIPTION: 20,
+    pcapng.PACKET: 32,
+    pcapng.SIMPLE_PACKET: 16,
+    pcapng.INTERFACE_STATISTICS: 24,
+    pcapng.ENHANCED_PACKET: 32,
+}
+
+
+class CaptureFileError(ValueError):
+    """
+    This is no capture file, or it is broken, or cut short.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedInterface:
+    """
+    An interface that packets were captured on.
+
+    @ivar linkType: C{pcapng.ETHERNET}, C{pcapng.RAW}, or another LINKTYPE.
+    @ivar snaplen: the most octets of a packet that were recorded; 0: there was no limit.
+    @ivar unitsPerSecond: in which times are told.
+    @ivar offset: seconds to add to them.
+    """
+
+    linkType: int
+    snaplen: int = 0
+    name: str = ""
+    description: str = ""
+    unitsPerSecond: int = 1_000_000
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedPacket:
+    """
+    One packet of a file.
+
+    @ivar data: what was recorded of it.
+    @ivar time: in nanoseconds since 1970.
+    @ivar length: how many octets it had.
+    @ivar direction: C{pcapng.INBOUND}, C{pcapng.OUTBOUND} or C{pcapng.UNKNOWN}.
+    @ivar dropped: how many before it were not recorded.
+    """
+
+    data: bytes
+    time: int
+    length: int
+    interface: CapturedInterface
+    direction: int = pcapng.UNKNOWN
+    comments: tuple[str, ...] = ()
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedStatistics:
+    """
+    What an interface came to: packets that were to be recorded, and those that were not; L{None} where it is not told.
+    """
+
+    received: int | None
+    dropped: int | None
+
+
+class CaptureParser:
+    """
+    Takes a capture file in pieces, however they are cut, and gives the packets in it. Keeps no more than one block.
+
+    @ivar statistics: the latest of each interface of this section, by number.
+    """
+
+    def __init__(self) -> None:
+        self.statistics: dict[int, CapturedStatistics] = {}
+        self._buffer = bytearray()
+        # Where the buffer begins in the file.
+        self._offset = 0
+        # Octets of a block that says nothing here, still to come.
+        self._skip = 0
+        self._order = "<"
+        self._interfaces: list[CapturedInterface] = []
+        # A pcap file's records: seconds, fraction, octets here, octets there; and nanoseconds in a fraction.
+        self._record = struct.Struct("<IIII")
+        self._fraction = 1
+        self._error: CaptureFileError | None = None
+        # What reads the next thing at a place: returns how long it was, or 0 if there is more to come of it.
+        self._next: Callable[[int, list[CapturedPacket]], int] = self._first
+
+    def feed(self, data: bytes) -> list[CapturedPacket]:
+        """
+        Some more of the file has come.
+
+        @return: the packets that are whole by now.
+
+        @raise CaptureFileError: it is broken. Where there are packets before that, they are returned, and this is
+            raised the next time, or by L{close}.
+        """
+        if self._error is not None:
+            raise self._error
+        buffer = self._buffer
+        buffer += data
+        packets: list[CapturedPacket] = []
+        at = 0
+        try:
+            while at < len(buffer):
+                if self._skip:
+                    used = min(self._skip, len(buffer) - at)
+                    self._skip -= used
+                else:
+                    used = self._next(at, packets)
+                    if not used:
+                        break
+                at += used
+        except CaptureFileError as e:
+            self._error = CaptureFileError(f"{e} (at octet {self._offset + at})")
+            buffer.clear()
+            if not packets:
+                raise self._error from None
+            return packets
+        del buffer[:at]
+        self._offset += at
+        return packets
+
+    def close(self) -> None:
+        """
+        The file has ended.
+
+        @raise CaptureFileError: not where it could.
+        """
+        if self._error is not None:
+            raise self._error
+        if not self._offset and not self._buffer:
+            raise CaptureFileError("this is no capture file: it is empty")
+        if self._buffer or self._skip:
+            raise CaptureFileError(f"the file is cut short: what begins at octet {self._offset} is not all there")
+
+    def _first(self, at: int, packets: list[CapturedPacket]) -> int:
+        """
+        Which format is it?
+        """
+        if len(self._buffer) < 4:
+            return 0
+        for order in "<", ">":
+            (magic,) = struct.unpack_from(f"{order}I", self._buffer)
+            if magic == pcapng.SECTION_HEADER:
+                self._next = self._block
+                return self._block(at, packets)
+            if magic in (_MICROSECONDS, _NANOSECONDS):
+                if len(self._buffer) < 24:
+                    return 0
+                _, major, _, _, _, snaplen, linkType = struct.unpack_from(f"{order}IHHiIII", self._buffer)
+                if major != 2:
+                    raise CaptureFileError(f"this pcap file has the version {major}, and not 2")
+                self._fraction = 1000 if magic == _MICROSECONDS else 1
+                self._record = struct.Struct(f"{order}IIII")
+                # The upper bits are about a frame check sequence.
+                self._interfaces = [CapturedInterface(linkType & 0x0FFFFFFF, snaplen)]
+                self._next = self._pcapPacket
+                return 24
+        raise CaptureFileError("this is no capture file, neither pcapng nor pcap")
+
+    def _pcapPacket(self, at: int, packets: list[CapturedPacket]) -> int:
+        if len(self._buffer) - at < 16:
+            return 0
+        seconds, fraction, captured, length = self._record.unpack_from(self._buffer, at)
+        if captured > MAX_PACKET:
+            raise CaptureFileError(f"a packet of {captured} octets")
+        if len(self._buffer) - at < 16 + captured:
+            return 0
+        data = bytes(self._buffer[at + 16 : at + 16 + captured])
+        time = seconds * _SECOND + fraction * self._fraction
+        packets.append(CapturedPacket(data, time, max(length, captured), self._interfaces[0]))
+        return 16 + int(captured)
+
+    def _block(self, at: int, packets: list[CapturedPacket]) -> int:
+        buffer = self._buffer
+        if len(buffer) - at < 12:
+            return 0
+        kind, length = struct.unpack_from(f"{self._order}II", buffer, at)
+        if kind == pcapng.SECTION_HEADER:
+            # The same in both byte orders; from here on it is that of this section.
+            self._order = self._sectionOrder(at)
+            kind, length = struct.unpack_from(f"{self._order}II", buffer, at)
+        if length % 4 or length < _LEAST.get(kind, 12):
+            raise CaptureFileError(f"a block that claims to have {length} octets")
+        if kind not in _LEAST:
+            self._skip = length
+            # At least what has been looked at is there.
+            self._skip -= 8
+            return 8
+        if length > MAX_BLOCK:
+            raise CaptureFileError(f"a block of {length} octets")
+        if len(buffer) - at < length:
+            return 0
+        if struct.unpack_from(f"{self._order}I", buffer, at + length - 4)[0] != length:
+            raise CaptureFileError("a block whose two lengths differ")
+        body = bytes(buffer[at + 8 : at + length - 4])
+        if kind == pcapng.SECTION_HEADER:
+            self._section(body)
+        elif kind == pcapng.INTERFACE_DESCRIPTION:
+            self._interface(body)
+        elif kind == pcapng.INTERFACE_STATISTICS:
+            self._statistics(body)
+        else:
+            packets.append(self._packet(kind, body))
+        return int(length)
+
+    def _sectionOrder(self, at: int) -> str:
+        for order in "<", ">":
+            if struct.unpack_from(f"{order}I", self._buffer, at + 8)[0] == pcapng.BYTE_ORDER_MAGIC:
+                return order
+        raise CaptureFileError("a section without its byte-order magic")
+
+    def _section(self, body: bytes) -> None:
+        (major,) = struct.unpack_from(f"{self._order}H", body, 4)
+        if major != 1:
+            raise CaptureFileError(f"a section of version {major}, and not 1")
+        self._interfaces = []
+        self.statistics = {}
+
+    def _interface(self, body: bytes) -> None:
+        if len(self._interfaces) >= MAX_INTERFACES:
+            raise CaptureFileError(f"more than {MAX_INTERFACES} interfaces")
+        linkType, _, snaplen = struct.unpack_from(f"{self._order}HHI", body)
+        name = description = ""
+        units, offset = 1_000_000, 0
+        for code, value in self._options(body, 8):
+            if code == pcapng.NAME:
+                name = value.decode("utf-8", "replace")
+            elif code == pcapng.DESCRIPTION:
+                description = value.decode("utf-8", "replace")
+            elif code == pcapng.RESOLUTION and len(value) == 1:
+                power = value[0] & 0x7F
+                units = 2**power if value[0] & 0x80 else 10**power
+            elif code == pcapng.OFFSET and len(value) == 8:
+                (offset,) = struct.unpack(f"{self._order}q", value)
+        self._interfaces.append(CapturedInterface(linkType, snaplen, name, description, units, offset))
+
+    def _statistics(self, body: bytes) -> None:
+        (number,) = struct.unpack_from(f"{self._order}I", body)
+        self._numbered(number)
+        counts: dict[int, int] = {}
+        for code, value in self._options(body, 12):
+            if code in (pcapng.RECEIVED, pcapng.DROPPED) and len(value) == 8:
+                (counts[code],) = struct.unpack(f"{self._order}Q", value)
+        self.statistics[number] = CapturedStatistics(counts.get(pcapng.RECEIVED), counts.get(pcapng.DROPPED))
+
+    def _packet(self, kind: int, body: bytes) -> CapturedPacket:
+        order = self._order
+        number = high = low = dropped = 0
+        if kind == pcapng.ENHANCED_PACKET:
+            number, high, low, captured, length = struct.unpack_from(f"{order}IIIII", body)
+            start = 20
+        elif kind == pcapng.PACKET:
+            number, dropped, high, low, captured, length = struct.unpack_from(f"{order}HHIIII", body)
+            # All ones: not known.
+            dropped = 0 if dropped == 0xFFFF else dropped
+            start = 20
+        else:
+            (length,) = struct.unpack_from(f"{order}I", body)
+            captured = min(length, self._numbered(0).snaplen or length)
+            start = 4
+        interface = self._numbered(number)
+        if captured > MAX_PACKET or start + captured > len(body):
+            raise CaptureFileError(f"a packet of {captured} octets in a block of {len(body) + 12}")
+        comments: list[str] = []
+        direction = pcapng.UNKNOWN
+        options = () if kind == pcapng.SIMPLE_PACKET else self._options(body, start + captured + (-captured & 3))
+        for code, value in options:
+            if code == pcapng.COMMENT:
+                comments.append(value.decode("utf-8", "replace"))
+            elif code == pcapng.FLAGS and len(value) == 4:
+                direction = struct.unpack(f"{order}I", value)[0] & 3
+            elif code == pcapng.DROP_COUNT and len(value) == 8:
+                (dropped,) = struct.unpack(f"{order}Q", value)
+        units = interface.unitsPerSecond
+        ticks = high << 32 | low
+        time = (ticks if units == _SECOND else ticks * _SECOND // units) + interface.offset * _SECOND
+        data = body[start : start + captured]
+        # Both bits of the direction together mean nothing.
+        direction = direction if direction != 3 else pcapng.UNKNOWN
+        return CapturedPacket(data, time, max(length, captured), interface, direction, tuple(comments), dropped)
+
+    def _numbered(self, number: int) -> CapturedInterface:
+        if number >= len(self._interfaces):
+            raise CaptureFileError(f"something about interface {number}, which was not described")
+        return self._interfaces[number]
+
+    def _options(self, body: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+        for _ in range(MAX_OPTIONS):
+            if at >= len(body):
+                return
+            if at + 4 > len(body):
+                break
+            code, length = struct.unpack_from(f"{self._order}HH", body, at)
+            if code == pcapng.END_OF_OPTIONS:
+                return
+            at += 4
+            if at + length > len(body):
+                break
+            yield code, body[at : at + length]
+            at += length + (-length & 3)
+        else:
+            raise CaptureFileError(f"more than {MAX_OPTIONS} options")
+        raise CaptureFileError("an option that is longer than its block")
+
+
+def readCapture(file: BinaryIO) -> Iterator[CapturedPacket]:
+    """
+    The packets of a capture file, read as they are asked for.
+
+    @param file: open for reading octets.
+
+    @raise CaptureFileError: it is none, or broken, or cut short: after the last packet that is whole.
+    """
+    parser = CaptureParser()
+    while data := file.read(_READ_SIZE):
+        yield from parser.feed(data)
+    parser.close()
