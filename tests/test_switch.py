@@ -10,18 +10,23 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.test_forwarding import superpacket
 from tests.test_link import End, WirePackets
 from txtuntap import EthernetProtocol, Packet
 from txtuntap.clock import SimulationClock
+from txtuntap.device import TAP
+from txtuntap.forwarding import EVERYTHING
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
 from txtuntap.link import Link, LinkEnd
 from txtuntap.stack.host import Host
 from txtuntap.switch import AGEING_TIME, Switch
 from txtuntap.switchport import MAX_STATIONS, SwitchPort
 from txtuntap.testing import ethernetFrame
+from txtuntap.tunnel.framing import ICarrier
+from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.ethernet import TAG, VLAN
 from txtuntap.wire.offload import NEEDS_CHECKSUM, TCP4, UDP, Offload, behind, finish
 
@@ -203,6 +208,47 @@ class LearningTests(SwitchTestCase):
             pinged = hosts[0].ping(address, size=4000)
             self.clock.advance(0)
             self.assertEqual(self.successResultOf(pinged).source, address)
+
+
+@implementer(ICarrier)
+class Pipe:
+    """
+    Brings packets to another tunnel, in memory.
+    """
+
+    offloads = EVERYTHING
+
+    def __init__(self, clock: SimulationClock, peer: Tunnel) -> None:
+        self._clock = clock
+        self._peer = peer
+
+    def send(self, packet: bytes | memoryview, offload: Offload | None = None) -> bool:
+        self._clock.callLater(0.01, self._peer.carried, bytes(packet), offload)
+        return True
+
+    def disconnect(self, why: str) -> None:
+        """
+        There is nothing to end.
+        """
+
+
+class TunnelTests(SwitchTestCase):
+    def test_aTunnelJoinsTwoSwitches(self) -> None:
+        tunnels = Tunnel(TAP), Tunnel(TAP)
+        switches = self.switch, Switch(self.clock)
+        hosts = [Host([f"10.0.0.{number}/24"], self.clock) for number in (1, 2)]
+        for host, switch, tunnel, other in zip(hosts, switches, tunnels, reversed(tunnels), strict=True):
+            tunnel.carrierUp(Pipe(self.clock, other))
+            for proto, port in (host.ethernet, switch.addPort(vlan=10)), (tunnel, switch.addPort("far", trunk=[10])):
+                link = Link(proto, port, self.clock)
+                link.start()
+                self.addCleanup(link.stop)
+        pinged = hosts[0].ping("10.0.0.2", size=4000)
+        self.clock.advance(1)
+        self.assertEqual(self.successResultOf(pinged).source, "10.0.0.2")
+        known = {each.address: each.port.name for each in self.switch.stations}
+        self.assertEqual(known[hosts[1].linkAddress.hex(":")], "far")
+        self.assertGreater(tunnels[0].counters["inPackets"], 3)
 
 
 class BoundTests(SwitchTestCase):

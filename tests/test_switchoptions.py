@@ -85,3 +85,8 @@ class OptionsTests(SynchronousTestCase):
         options = SwitchOptions()
         options.parseOptions(["--tap", "tap0,netns=blue", "--tap", "tap0,netns=red"])  # type: ignore[no-untyped-call]
         self.assertEqual([tap.name for tap in options["taps"]], ["tap0@blue", "tap0@red"])
+
+    def test_thoseThatTheKernelNames(self) -> None:
+        options = SwitchOptions()
+        options.parseOptions(["--tap", "tap%d", "--tap", "tap%d"])  # type: ignore[no-untyped-call]
+        self.assertEqual([tap.name for tap in options["taps"]], [None, None])

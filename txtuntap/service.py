@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +91,12 @@ class InterfaceService(Service):
         self.port = TuntapPort(
             device.name, proto, maxPacketSize, reactor, device=device, monitor=self._monitor, offload=offload
         )
+
+    def interface(self) -> str:
+        """
+        The interface's name, now.
+        """
+        return os.fsdecode(self.port.interface)
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
@@ -201,7 +206,7 @@ class HostService(InterfaceService):
             processes, which run C{command}: see L{txtuntap.queues}.
         """
         top = host.ethernet if device.mode == TAP else host.ip
-        super().__init__(device, top, settings, undo, reactor, offload, control)
+        super().__init__(device, top, settings, undo, reactor, offload, control=control)
         self.host = host
         for number, proto in protocols:
             host.listenUDP(number, proto)
@@ -268,7 +273,7 @@ class MetricsService(Service):
 
         collector = InterfaceCollector()
         for each in services:
-            collector.add(partial(_interfaceOf, each), each.counters)
+            collector.add(each.interface, each.counters)
         registry = CollectorRegistry()
         registry.register(collector)
         root: Any = Resource()
@@ -303,10 +308,6 @@ class MetricsService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         return self._server.stopService()
-
-
-def _interfaceOf(service: InterfaceService) -> str:
-    return os.fsdecode(service.port.interface)
 
 
 def _showPlainly(error: Exception) -> None:

@@ -37,11 +37,11 @@ class SwitchTap:
     options: Mapping[str, Any]
 
     @property
-    def name(self) -> str:
+    def name(self) -> str | None:
         """
-        What its port is called.
+        What its port is called; L{None}: there may be several, which the kernel gives their names.
         """
-        return self.interface if self.namespace is None else f"{self.interface}@{self.namespace}"
+        return None if "%" in self.interface else named(self.interface, self.namespace)
 
     @classmethod
     def of(cls, text: str) -> SwitchTap:
@@ -69,6 +69,13 @@ class SwitchTap:
         fields = {name: value for name, value in fields.items() if value is not None}
         settings = InterfaceSettings(**fields, up=isUp or None) if fields or isUp else None
         return cls(interface, namespace, settings, given)
+
+
+def named(interface: str, namespace: str | None) -> str:
+    """
+    An interface, as there may be one of the same name in another network namespace.
+    """
+    return interface if namespace is None else f"{interface}@{namespace}"
 
 
 def _number(text: str) -> int:
@@ -162,7 +169,7 @@ class SwitchOptions(usage.Options):
             try:
                 tried.addPort(tap.name, **tap.options)
             except ValueError as e:
-                raise UsageError(f"--tap {tap.name}: {e}") from e
+                raise UsageError(f"--tap {tap.interface}: {e}") from e
         if self["prometheus"] is not None:
             # That module has this one's options among its own.
             from txtuntap.options import checkPrometheus

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from txtuntap.device import TAP
 from txtuntap.service import InterfaceService
 from txtuntap.switch import AGEING_TIME, Switch
-from txtuntap.switchoptions import SwitchTap
+from txtuntap.switchoptions import SwitchTap, named
 
 #: The longest frame that an interface can have; a longer one than another takes is dropped there.
 _LONGEST_FRAME = 65535
@@ -104,10 +104,18 @@ class SwitchTapService(InterfaceService):
         from txtuntap.device.linux import LinuxDevice
 
         self._service = service
+        self._namespace = tap.namespace
         self.switchPort = service.switch.addPort(tap.name, **tap.options)
         device = LinuxDevice(tap.interface, TAP, namespace=tap.namespace)
-        super().__init__(device, self.switchPort, tap.settings, reactor=reactor, offload=offload)
-        self.port.maxPacketSize = _LONGEST_FRAME
+        super().__init__(
+            device, self.switchPort, tap.settings, reactor=reactor, offload=offload, maxPacketSize=_LONGEST_FRAME
+        )
+
+    def interface(self) -> str:
+        """
+        The interface's name, now, and where it is.
+        """
+        return named(super().interface(), self._namespace)
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
@@ -121,7 +129,7 @@ class SwitchTapService(InterfaceService):
         """
         for part, counters in self.counters().items():
             counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
-            self._log.info("{name}, {part}: {counts}", name=self.switchPort.name, part=part, counts=counts or "nothing")
+            self._log.info("{name}, {part}: {counts}", name=self.interface(), part=part, counts=counts or "nothing")
 
     def _lost(self, reason: Failure) -> None:
         if not reason.check(ConnectionDone):

@@ -191,6 +191,18 @@ def test_nothingThatIsSentHurtsIt(namespace: Namespace, tmp_path: Path) -> None:
         assert len(switch.log().splitlines()) < 200
 
 
+def test_longFrames(namespace: Namespace, tmp_path: Path) -> None:
+    with machines(3) as members, RunningSwitch(tmp_path, members, ["mtu=9000", "mtu=9000"]) as switch:
+        near, far, small = members
+        assert near.pings(far.address)
+        assert near.pings(small.address)
+        whole = "-c", "1", "-w", "10", "-i", "0.2", "-M", "do", "-s", str(9000 - 28)
+        near.run("ping", *whole, far.address)
+        # One that does not fit is nobody's but the counter's: a switch tells nobody.
+        near.run("ping", "-c", "1", "-W", "0.3", "-M", "do", "-s", str(9000 - 28), small.address, status=1)
+        assert switch.counters(small)["mtuExceededDiscards"] == 1
+
+
 def test_metrics(namespace: Namespace, tmp_path: Path) -> None:
     with machines(2) as members:
         endpoint = "tcp:9100:interface=127.0.0.1"
@@ -198,8 +210,10 @@ def test_metrics(namespace: Namespace, tmp_path: Path) -> None:
             assert members[0].pings(members[1].address)
             with urlopen("http://127.0.0.1:9100/metrics", timeout=PATIENCE) as answer:
                 told = answer.read().decode()
-    assert re.search(r'txtuntap_packets_total\{direction="in",interface="tt0"\} [1-9]', told), told
-    assert 'event="inFrames",interface="tt0",part="switch"' in told, told
+    for machine in members:
+        name = f"{INTERFACE}@{machine.path}"
+        assert re.search(rf'txtuntap_packets_total\{{direction="in",interface="{name}"\}} [1-9]', told), told
+        assert f'event="inFrames",interface="{name}",part="switch"' in told, told
 
 
 def test_whenAnInterfaceGoesTheOthersGoOn(namespace: Namespace, tmp_path: Path) -> None:
