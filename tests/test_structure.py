@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "echo": set(),
     "options": {"addresses", "device", "echo", "stack", "wire"},
     "queues": {"device"},
-    "service": {"control", "device", "middleware", "options", "queues", "stack", "tuntap"},
+    "service": {"control", "device", "layer", "middleware", "options", "queues", "stack", "tuntap"},
 }
 
 
