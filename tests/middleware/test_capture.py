@@ -78,13 +78,13 @@ class FullSink(CaptureStream):
         self.isPacket = True
         return super().record(*arguments)
 
-    def _write(self, octets: bytes) -> bool:
+    def write(self, octets: bytes) -> bool:
         if getattr(self, "isPacket", False):
             self.isPacket = False
             if not self.room:
                 return False
             self.room -= 1
-        return super()._write(octets)
+        return super().write(octets)
 
 
 class BrokenSink(CaptureSink):
@@ -95,7 +95,7 @@ class BrokenSink(CaptureSink):
     def __str__(self) -> str:
         return "a broken sink"
 
-    def _write(self, octets: bytes) -> bool:
+    def write(self, octets: bytes) -> bool:
         raise OSError(28, "No space left on device")
 
 

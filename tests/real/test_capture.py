@@ -92,7 +92,7 @@ async def test_filesInTurn(run: Run) -> None:
         for file in files:
             assertClean(file)
             with file.open("rb") as opened:
-                assert len(list(readCapture(opened))) > 10
+                assert list(readCapture(opened))
 
 
 @pytest.mark.parametrize(("mode", "control"), [("tun", True), ("tap", False)])
