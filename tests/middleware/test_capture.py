@@ -323,6 +323,9 @@ class PortTests(SynchronousTestCase):
                 device.deliver(udpPacket("10.9.0.1", "10.9.0.2", 4000, 7, b"hello"))
             clock.advance(10)
             self.assertEqual({each.interface.name for each in read(file)}, {"tt0"})
+            # As does an application that looks at where its packet came from.
+            self.assertEqual(inner.interface, b"tt0")
+        self.assertEqual(Capture(None, Recorder()).interface, b"")
 
     def test_theRecordedOrderIsThatOnTheWire(self) -> None:
         # Datagrams that wait to leave as one, and then something that does not wait.
