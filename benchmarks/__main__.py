@@ -8,18 +8,21 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, configure, demultiplex, host, offload, receive, scale
+from benchmarks import answers, configure, demultiplex, host, middleware, offload, receive, scale, simulation, switch
 from benchmarks.measure import Missing
 from benchmarks.table import machine, markdown, replaceIn
 
 BENCHMARKS: dict[str, Any] = {
     "demultiplex": demultiplex.run,
     "host": host.run,
+    "middleware": middleware.run,
     "scale": scale.run,
     "receive": receive.run,
     "offload": offload.run,
     "answers": answers.run,
     "configure": configure.run,
+    "switch": switch.run,
+    "simulation": simulation.run,
 }
 
 

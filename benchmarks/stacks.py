@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import attrs
 from twisted.internet.protocol import DatagramProtocol
@@ -148,14 +149,19 @@ def ofHost(
     ports: Iterable[int] = (PORT,),
     addresses: Sequence[str] = ("10.0.0.2/24", "fd00::2/64"),
     anyAddresses: Sequence[str] = (),
+    around: Callable[[Any], Any] | None = None,
 ) -> Stack:
     """
     A L{Host<txtuntap.Host>} with an application on each port; without C{tap}, on a tun: then frames are packets.
+
+    @param around: makes middleware to go around it.
     """
     clock = Clock()
     host = Host(addresses, clock, linkAddress="02:00:00:00:00:02", anyAddresses=anyAddresses)
     device = MemoryDevice(TAP if tap else TUN)
-    top = host.ethernet if tap else host.ip
+    top: Any = host.ethernet if tap else host.ip
+    if around is not None:
+        top = around(top)
     TuntapPort("", top, reactor=clock, device=device).startListening()
     applications = [Application() for _ in ports]
     for port, application in zip(ports, applications, strict=True):

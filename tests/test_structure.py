@@ -45,19 +45,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "device": BASE,
     "forwarding": BASE,
     "clock": set(),
+    "tokenbucket": set(),
+    "switch": BASE | {"switchport", "tokenbucket"},
+    "switchport": BASE | {"forwarding", "layer", "switch", "tokenbucket"},
+    "network": {"clock", "device", "interfaces", "link", "middleware", "stack", "switch", "tuntap", "wire"},
+    "switchoptions": {"clock", "device", "options", "switch"},
+    "switchservice": {"device", "service", "switch", "switchoptions"},
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
     "replay": BASE | {"adapters", "layer"},
     "tuntap": BASE | LAYERS | {"device"},
     "testing": {"clock", "device", "wire"},
-    "stack": BASE | LAYERS,
+    "stack": BASE | LAYERS | {"tokenbucket"},
     "command": BASE | {"capturecommand", "device"},
     "capturecommand": {"control", "device", "middleware", "wire"},
     "control": {"device", "middleware"},
     "echo": set(),
-    "options": {"addresses", "device", "echo", "stack", "wire"},
+    "options": {"addresses", "device", "echo", "stack", "switchoptions", "wire"},
     "queues": {"device"},
-    "service": {"control", "device", "layer", "middleware", "options", "queues", "stack", "tuntap"},
+    "service": {
+        *("control", "device", "layer", "middleware", "options", "queues", "stack", "switchservice", "tuntap"),
+    },
 }
 
 
@@ -94,11 +102,11 @@ class ImportTests(SynchronousTestCase):
                     top = node.module.split(".")[0]
                     self.assertTrue(top in sys.stdlib_module_names or node.module.startswith("txtuntap.wire"), path)
 
-    def test_importingInstallsNoReactorAndNoPyroute2(self) -> None:
+    def test_importingInstallsNoReactorAndTakesNoExtras(self) -> None:
         program = (
-            "import sys, txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.linux;"
-            "from twisted.plugins import txtuntap_plugin;"
-            "print([name for name in ('twisted.internet.reactor', 'pyroute2') if name in sys.modules])"
+            "import sys, txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.linux, txtuntap.middleware;"
+            "from twisted.plugins import txtuntap_plugin; names = 'twisted.internet.reactor', 'pyroute2';"
+            "print([name for name in (*names, 'prometheus_client') if name in sys.modules])"
         )
         found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         self.assertEqual("[]", found.stdout.strip())

@@ -4,7 +4,7 @@ Time that passes when it is told to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any
@@ -44,7 +44,7 @@ class SimulationClock:
 
         @raise ValueError: C{delay} is negative.
         """
-        if delay < 0:
+        if not delay >= 0:
             raise ValueError(f"a call is made after 0 seconds or more, not after {delay!r}")
         call = DelayedCall(self._now + delay, callable, args, kwargs, self._cancel, self._reset, self.seconds)
         self._push(call)
@@ -56,38 +56,57 @@ class SimulationClock:
         """
         return list(self._entries)
 
+    def untilNext(self) -> float | None:
+        """
+        How many seconds there are until the next call; L{None} if nothing will ever happen.
+        """
+        call = self._next()
+        return None if call is None else max(0.0, call.time - self._now)
+
     def advance(self, seconds: float) -> None:
         """
-        Let time pass, and make the calls whose time it is.
+        Let time pass, and make the calls whose time it is. What one of them raises comes out of here; the rest of time
+        has not passed then.
 
         @param seconds: how much.
 
         @raise ValueError: it is negative.
         """
-        if seconds < 0:
+        if not seconds >= 0:
             raise ValueError(f"time passes by 0 seconds or more, not by {seconds!r}")
         end = self._now + seconds
-        calls = self._calls
-        while calls and calls[0][0] <= end:
-            time, number, call = heappop(calls)
-            if self._entries.get(call) != number:
-                continue
-            if call.getTime() > time:
-                # It was put off.
-                self._push(call)
-                continue
+        while (call := self._next()) is not None and call.time <= end:
+            heappop(self._calls)
             del self._entries[call]
-            self._now = max(self._now, time)
+            self._now = max(self._now, call.time)
             call.called = 1
             call.func(*call.args, **call.kw)
         self._now = max(self._now, end)
 
-    def pump(self, timings: Any) -> None:
+    def pump(self, timings: Iterable[float]) -> None:
         """
         L{advance} by each of some durations, as C{task.Clock.pump} does.
         """
         for each in timings:
             self.advance(each)
+
+    def _next(self) -> DelayedCall | None:
+        """
+        The call that is to be made first: that of the first entry.
+        """
+        calls = self._calls
+        while calls:
+            _, number, call = calls[0]
+            if self._entries.get(call) != number:
+                heappop(calls)
+            elif call.delayed_time:
+                # It was put off. It is put forward again relative to the time that it is filed under.
+                heappop(calls)
+                call.activate_delay()
+                self._push(call)
+            else:
+                return call
+        return None
 
     def _push(self, call: DelayedCall) -> None:
         number = self._entries[call] = next(self._numbers)
@@ -95,11 +114,15 @@ class SimulationClock:
 
     def _cancel(self, call: DelayedCall) -> None:
         del self._entries[call]
-        stale = len(self._calls) - len(self._entries)
-        if stale > _MOST_STALE and stale * 2 > len(self._calls):
-            self._calls[:] = [each for each in self._calls if self._entries.get(each[2]) == each[1]]
-            heapify(self._calls)
+        self._sweep()
 
     def _reset(self, call: DelayedCall) -> None:
         # Of one that is put off, this is found out when its old time has come. This is one that is put forward.
         self._push(call)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        stale = len(self._calls) - len(self._entries)
+        if stale > _MOST_STALE and stale * 2 > len(self._calls):
+            self._calls[:] = [each for each in self._calls if self._entries.get(each[2]) == each[1]]
+            heapify(self._calls)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import Any, cast
 
 from twisted.internet.interfaces import IReactorTime
@@ -303,11 +303,13 @@ class VLAN:
         self._ethernet.writeFrame(buffers, dest, protocol, source, port, offload, self.number)
 
 
-def randomLinkAddress() -> bytes:
+def randomLinkAddress(random: Random | None = None) -> bytes:
     """
     A link address that nobody else is likely to have: a random locally administered one (IEEE 802 section 8.4).
+
+    @param random: where chance comes from; by default, from the system.
     """
-    return b"\x02" + SystemRandom().randbytes(5)
+    return b"\x02" + (random or SystemRandom()).randbytes(5)
 
 
 def replySource(packet: Packet) -> bytes | None:

@@ -12,15 +12,18 @@ from txtuntap.wire.offload import CSUM, TSO4, TSO6, TSO_ECN, USO, Offload, behin
 EVERYTHING = CSUM | TSO4 | TSO6 | TSO_ECN | USO
 
 
-def received(packet: Packet) -> tuple[memoryview, Offload | None]:
+def received(packet: Packet) -> tuple[bytes | memoryview, Offload | None]:
     """
     What came, from the layer's C{start} on, and what is open in it, at positions in that. Nothing is copied.
     """
-    offload = packet.offload
+    data, start, offload = packet.data, packet.start, packet.offload
     if offload is not None:
         # That a checksum was verified is nothing that anybody further on has to be told.
-        offload = behind(offload, -packet.start) if offload.isOpen else None
-    return memoryview(packet.data)[packet.start : packet.end], offload
+        offload = behind(offload, -start) if offload.isOpen else None
+    if not start and packet.end == len(data):
+        # Whoever has to join it with nothing takes it as it is.
+        return data, offload
+    return memoryview(data)[start : packet.end], offload
 
 
 def forward(
@@ -32,7 +35,8 @@ def forward(
     @param packet: a frame, or an IP packet.
     @param ethernet: whether it is a frame.
 
-    @return: L{None}; or the name to count it under, if what is said to be open cannot be, and nothing was written.
+    @return: L{None}: what becomes of it, C{transport} counts; or the name to count it under, if what is said to be open
+        cannot be, and nothing was written.
     """
     if offload is None:
         transport.writePacket([packet])  # type: ignore[list-item]

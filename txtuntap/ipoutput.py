@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence, Set
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import Any, cast
 
 import attrs
@@ -52,8 +52,6 @@ _NO_BROADCASTS = frozenset((LIMITED_BROADCAST,))
 #: How many senders to raw protocols are remembered for a later answer; the least recent goes.
 MAX_ASKERS = 256
 
-_random = SystemRandom()
-
 
 @implementer(IIPTransport)
 class IPOutput(Layer):
@@ -67,9 +65,11 @@ class IPOutput(Layer):
     @ivar neighbours: an L{INeighbours}, for Ethernet.
     @ivar mtu6: the most octets in one datagram of IPv6, where routers have said that it is less than C{mtu}.
     @ivar paths: how large a packet may be on its way to a destination, where that is less than the link's MTU.
+    @ivar random: where identifications of fragments come from, which nobody may guess; by default, the system.
     """
 
     _loopback: Loopback
+    random: Random = SystemRandom()
 
     def __init__(
         self,
@@ -417,7 +417,7 @@ class IPOutput(Layer):
             self.send(route, IPV6, [header6, *buffers], offload)
         elif self._mayBeTakenApart(mtu):
             # There may be a link that is narrower yet: routers may take it apart.
-            identification = _random.getrandbits(16)
+            identification = self.random.getrandbits(16)
             header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, identification, 0)
             self.send(route, IPV4, [header4, *buffers], offload)
         else:
@@ -443,7 +443,7 @@ class IPOutput(Layer):
     def _fragments4(
         self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int
     ) -> Iterator[list[bytes]]:
-        identification = _random.getrandbits(16)
+        identification = self.random.getrandbits(16)
         room = mtu - ipv4.HEADER_LENGTH
         self.counters["outFragReqds"] += 1
         for offset, more, piece in split(payload, room, room):
@@ -455,7 +455,7 @@ class IPOutput(Layer):
     def _fragments6(
         self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int
     ) -> Iterator[list[bytes]]:
-        identification = _random.getrandbits(32)
+        identification = self.random.getrandbits(32)
         room = mtu - ipv6.HEADER_LENGTH - ipv6.FRAGMENT_HEADER.size
         self.counters["outFragReqds"] += 1
         for offset, more, piece in split(payload, room, room):

@@ -223,6 +223,10 @@ class Layer(AbstractDatagramProtocol):
     noisy = False
 
     def __init__(self) -> None:
+        # What AbstractDatagramProtocol has in its class. An object that gets attributes after it was made takes twice
+        # the memory, and a simulation has very many of these.
+        self.numPorts = 0
+        self.transport = None
         self.counters: Counter[str] = Counter()
         self.packet: Packet | None = None
         #: Called with each packet dropped and the name it is counted by: a host may have an answer to it.

@@ -6,7 +6,7 @@ A link between two protocols, in memory: what one of them sends, the other recei
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,7 +19,7 @@ from txtuntap.forwarding import EVERYTHING
 from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IRawPacketProtocol
 from txtuntap.layer import Layer, takesOffload
 from txtuntap.packet import Packet
-from txtuntap.wire.offload import Offload, networkStart
+from txtuntap.wire.offload import Offload, networkStart, segments
 
 #: How many packets wait at either end, as on a device (C{txqueuelen}).
 QUEUE_LENGTH = 1000
@@ -54,19 +54,31 @@ class Link:
 
     def start(self) -> None:
         """
-        Start both protocols.
+        Start both protocols. What one of them sends at once, the other has when it is started, too.
+
+        @raise RuntimeError: they are started.
         """
-        self.ends[0].doStart()
+        one, other = self.ends
+        if one.numPorts or other.numPorts:
+            raise RuntimeError("this link is started")
+        one.connected = other.connected = True
         try:
-            self.ends[1].doStart()
+            one.doStart()
+            try:
+                other.doStart()
+            except BaseException:
+                one.doStop()
+                raise
         except BaseException:
-            self.ends[0].doStop()
+            one.connected = other.connected = False
             raise
 
     def stop(self) -> None:
         """
         Stop both protocols. What is under way is lost. Stopping twice is harmless.
         """
+        for end in self.ends:
+            end.connected = False
         for end in self.ends:
             if end.numPorts:
                 end.doStop()
@@ -77,8 +89,10 @@ class LinkEnd(Layer):
     """
     One end of a L{Link}: the port of the protocol there.
 
-    Counters: C{outPackets}, C{outOctets}; C{outDiscards} (more wait than L{QUEUE_LENGTH}, or the link was not started).
+    Counters: C{outPackets}, C{outOctets}, C{outSuperpackets} (many in one: above they count as the many);
+    C{outDiscards} (more wait than L{QUEUE_LENGTH}, or the link was not started); C{protocolFailures}.
 
+    @ivar connected: whether the link is started.
     @ivar protocol: the protocol.
     @ivar mtu: the most octets that IP may put into one packet.
     @ivar linkAddress: L{None}: a cable has no address.
@@ -91,16 +105,37 @@ class LinkEnd(Layer):
     peer: LinkEnd
 
     def __init__(self, proto: Any, clock: IReactorTime, mtu: int, ethernet: bool) -> None:
+        # Counted for each packet, and so not in a Counter, which takes five times as long.
+        self._outPackets = self._outOctets = 0
         super().__init__()
         self.protocol = proto
         self.mtu = mtu
         self._ethernet = ethernet
         self._clock = clock
-        self._queue: deque[tuple[bytes, Offload | None]] = deque()
+        # A deque would take ten times the memory, and a simulation has very many of these.
+        self._queue: list[tuple[bytes, Offload | None]] = []
         self._scheduled = False
+        self.connected = False
         self._receive = self._wayTo(proto, deviceReceiver)
         self.offered = EVERYTHING if takesOffload(proto) else 0
         self._attach(proto, self)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """
+        How often each thing happened, by name.
+        """
+        counters = self._counters
+        if self._outPackets:
+            counters["outPackets"] = self._outPackets
+            counters["outOctets"] = self._outOctets
+        return counters
+
+    @counters.setter
+    def counters(self, counters: Counter[str]) -> None:
+        self._counters = counters
+        self._outPackets = counters["outPackets"]
+        self._outOctets = counters["outOctets"]
 
     @property
     def clock(self) -> IReactorTime:
@@ -121,7 +156,7 @@ class LinkEnd(Layer):
         Stop the protocol, and lose what is under way to it.
         """
         super().doStop()
-        self._queue.clear()
+        self._queue = []
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
@@ -129,12 +164,17 @@ class LinkEnd(Layer):
         """
         peer = self.peer
         queue = peer._queue
-        if not self.numPorts or not peer.numPorts or len(queue) >= QUEUE_LENGTH:
-            self.counters["outDiscards"] += 1
-            return
         data = b"".join(buffers)
-        self.counters["outPackets"] += 1
-        self.counters["outOctets"] += len(data)
+        count, octets = 1, len(data)
+        if offload is not None and offload.size:
+            count, octets = segments(octets, offload)
+        if not self.connected or len(queue) >= QUEUE_LENGTH:
+            self._counters["outDiscards"] += count
+            return
+        self._outPackets += count
+        self._outOctets += octets
+        if count > 1:
+            self._counters["outSuperpackets"] += 1
         queue.append((data, offload))
         if not peer._scheduled:
             peer._scheduled = True
@@ -142,19 +182,20 @@ class LinkEnd(Layer):
 
     def _deliver(self) -> None:
         self._scheduled = False
-        queue = self._queue
-        now = self._clock.seconds()
         # What is sent meanwhile has its own turn.
-        for _ in range(len(queue)):
-            if not queue:
-                # It was stopped.
+        queue, self._queue = self._queue, []
+        now = self._clock.seconds()
+        for data, offload in queue:
+            if not self.connected:
                 return
-            data, offload = queue.popleft()
             packet = Packet(data, 0, self, now)
             if offload is not None:
                 packet.offload = offload
                 packet.network = networkStart(data) if self._ethernet else 0
-            self._receive(packet)
+            try:
+                self._receive(packet)
+            except Exception:
+                self.failuresOf(self.protocol).failed(now, "packetReceived")
 
     def batch(self) -> AbstractContextManager[None]:
         """

@@ -7,10 +7,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from inspect import cleandoc
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python import usage
 from twisted.python.reflect import namedAny
@@ -21,6 +23,7 @@ from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
 from txtuntap.echo import Discard, Echo
 from txtuntap.stack.anyip import isWithin
+from txtuntap.switchoptions import SwitchOptions
 from txtuntap.wire.address import packLinkAddress
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class InterfaceOptions(usage.Options):
         ["lladdr", None, None, "The link address of the kernel's end of a tap."],
         ["user", None, None, "Who may open the device without privilege."],
         ["group", None, None, "Whose members may."],
+        ["prometheus", None, None, "Serve /metrics there: an endpoint such as tcp:9100:interface=127.0.0.1."],
     ]
 
     def __init__(self) -> None:
@@ -130,6 +134,8 @@ class InterfaceOptions(usage.Options):
                 except ValueError as e:
                     raise UsageError(f"--{option}: {e}") from e
         self._checkDevice()
+        if self["prometheus"] is not None:
+            checkPrometheus(self["prometheus"])
         self["settings"] = self._interfaceSettings()
         self["device"] = self._device()
 
@@ -179,6 +185,20 @@ class InterfaceOptions(usage.Options):
             return InterfaceSettings(**fields, **flags, up=False if self["down"] else up)
         except ValueError as e:
             raise UsageError(str(e)) from e
+
+
+def checkPrometheus(endpoint: str) -> None:
+    """
+    @raise UsageError: metrics cannot be served there.
+    """
+    if find_spec("prometheus_client") is None:
+        raise UsageError("--prometheus: that takes prometheus_client: pip install 'txtuntap[prometheus]'")
+    try:
+        # Of the reactor, nothing is wanted before it listens.
+        serverFromString(None, endpoint)
+    except Exception as e:
+        example = "tcp:9100:interface=127.0.0.1"
+        raise UsageError(f"--prometheus: {endpoint!r} is no server endpoint, such as {example}: {e}") from e
 
 
 def _descriptor(text: str) -> int:
@@ -361,6 +381,8 @@ class HostOptions(InterfaceOptions):
                 raise UsageError("--queues: each --autoconfigure would see but some of what routers send")
             if self["tap"] is not None and self["mac"] is None:
                 raise UsageError("--queues: on a tap, all of them need the same --mac")
+            if self["prometheus"] is not None:
+                raise UsageError("--prometheus: with --queues, each process has counters of its own")
             self["multi-queue"] = 1
 
 
@@ -403,14 +425,17 @@ class Options(usage.Options):
     """
 
     longdesc = "Put a program on a network interface of its own."
-    subCommands: ClassVar = [["host", None, HostOptions, "Be a host on a TUN or TAP device."]]
+    subCommands: ClassVar[list[list[Any]]] = [
+        ["host", None, HostOptions, "Be a host on a TUN or TAP device."],
+        ["switch", None, SwitchOptions, "Be a learning switch between TAP devices."],
+    ]
 
     def postOptions(self) -> None:
         """
         Something must be asked for.
         """
         if self.subCommand is None:
-            raise UsageError("say what to run: host")
+            raise UsageError(f"say what to run: {' or '.join(each[0] for each in self.subCommands)}")
 
 
 # Twisted shows these as they are, with the white space that they are indented by.

@@ -6,13 +6,15 @@ What is behind C{twistd tuntap}: services and their options.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import IService, Service
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.protocol import DatagramProtocol
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from txtuntap.device.configure import Configured
     from txtuntap.device.linux import LinuxDevice
 
-__all__ = ["HostService", "InterfaceService", "Options", "makeService"]
+__all__ = ["HostService", "InterfaceService", "MetricsService", "Options", "makeService"]
 
 
 class InterfaceService(Service):
@@ -245,6 +247,70 @@ class HostService(InterfaceService):
             self._processes = queueProcesses(self._queues, self._command, self._reactor)
 
 
+class MetricsService(Service):
+    """
+    A web server, whose C{/metrics} are the counters of interfaces, for Prometheus: see
+    L{txtuntap.middleware.prometheus}. It is for whoever may be trusted, on the loopback interface for instance: there
+    is no bound to what C{twisted.web} takes in one request.
+    """
+
+    def __init__(self, endpoint: str, services: Sequence[Any]) -> None:
+        """
+        @param endpoint: where it listens: a server endpoint's description.
+        @param services: L{InterfaceService}s.
+        """
+        # These import a reactor, or are an extra's.
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.twisted import MetricsResource
+        from twisted.application import strports
+        from twisted.web.resource import Resource
+        from twisted.web.server import Site
+
+        from txtuntap.middleware.prometheus import InterfaceCollector
+
+        collector = InterfaceCollector()
+        for each in services:
+            collector.add(partial(_interfaceOf, each), each.counters)
+        registry = CollectorRegistry()
+        registry.register(collector)
+        root: Any = Resource()
+        root.putChild(b"metrics", MetricsResource(registry))  # type: ignore[no-untyped-call]
+        site: Any = Site(root)
+        site.noisy = False
+        # Requests make no log lines: whoever can ask could fill the disk.
+        site.log = lambda request: None
+        self._server: Any = strports.service(endpoint, site)
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen, while there is the privilege to.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        try:
+            self._server.privilegedStartService()
+        except (CannotListenError, OSError) as e:
+            _showPlainly(e)
+            raise
+
+    def startService(self) -> None:
+        """
+        Listen, if that has not been begun yet.
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        self._server.startService()
+
+    def stopService(self) -> Any:
+        """
+        Listen no more.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        return self._server.stopService()
+
+
+def _interfaceOf(service: InterfaceService) -> str:
+    return os.fsdecode(service.port.interface)
+
+
 def _showPlainly(error: Exception) -> None:
     """
     Have an error that ends twistd shown as a line. It would be a traceback, at whose end stands what the user is to
@@ -266,7 +332,16 @@ def makeService(options: Options) -> Service:
     The service that the options ask for.
     """
     assert options.subCommand is not None
-    return _SERVICES[options.subCommand](options.subOptions)
+    asked: Any = options.subOptions
+    service = _SERVICES[options.subCommand](asked)
+    if asked.get("prometheus") is None:
+        return service
+    both = MultiService()
+    # First: where it cannot listen, there is no interface yet.
+    interfaces = list(service) if isinstance(service, MultiService) else [service]
+    MetricsService(asked["prometheus"], interfaces).setServiceParent(both)  # type: ignore[no-untyped-call]
+    service.setServiceParent(both)
+    return both
 
 
 def _hostService(asked: Any) -> Service:
@@ -307,5 +382,12 @@ def _hostService(asked: Any) -> Service:
     )
 
 
+def _switchService(asked: Any) -> Service:
+    # It is made of what is here.
+    from txtuntap.switchservice import SwitchService
+
+    return SwitchService(asked["taps"], asked["ageing"], offload=False if asked["no-offload"] else None)
+
+
 #: By subcommand, what makes the service that its options ask for.
-_SERVICES: dict[str, Callable[[Any], Service]] = {"host": _hostService}
+_SERVICES: dict[str, Callable[[Any], Service]] = {"host": _hostService, "switch": _switchService}

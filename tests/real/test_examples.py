@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -394,3 +395,23 @@ def test_queues(namespace: Namespace, tmp_path: Path) -> None:
 
         until(lambda: len(workers()) >= 2, "answers of several workers")
         assert "Traceback" not in example.printed()
+
+
+def test_theBadLinkLosesAndTellsOfIt(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "bad_link.py", "delay 20ms loss 50%"):
+        until(lambda: "tun0" in interfaces() and "10.0.0.1" in ip("address", "show", "tun0"), "the interface")
+        # Half of the questions and half of the answers: all but one in 10^12 times, some are left, and some are not.
+        said = run(tool("sh"), "-c", "ping -c100 -i0.01 -W1 10.0.0.2 || true")
+        assert " 0% packet loss" not in said
+        assert min(float(found) for found in re.findall(r"time=([\d.]+) ms", said)) > 39.9
+    assert re.search(r"^\{.*'inLost': \d+", (tmp_path / "output").read_text(), re.MULTILINE)
+
+
+def test_theMetricsAreServed(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "metrics.py") as example:
+        until(lambda: "tun0" in interfaces() and "10.0.0.1" in ip("address", "show", "tun0"), "the interface")
+        run(tool("ping"), "-c5", "-i0.1", "10.0.0.2")
+        with urlopen("http://127.0.0.1:9100/metrics", timeout=PATIENCE) as response:
+            text = response.read().decode()
+        assert 'txtuntap_events_total{event="inEchos",interface="tun0",part="icmp"} 5.0' in text
+        example.untilPrinted(r"per second: \{.*'inPackets': [\d.]+")

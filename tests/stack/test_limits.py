@@ -8,7 +8,7 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.stack.limits import ErrorLimit, TokenBucket
+from txtuntap.stack.limits import ErrorLimit
 
 PEER = b"\x0a\0\0\x01"
 
@@ -24,48 +24,6 @@ class Always(Random):
 
     def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
         return self._number
-
-
-class TokenBucketTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.bucket = TokenBucket(2.0, 3.0)
-
-    def taken(self, now: float) -> int:
-        """
-        How often something may happen at once.
-        """
-        count = 0
-        while count < 100 and self.bucket.take(now):
-            count += 1
-        return count
-
-    def test_burstAtOnce(self) -> None:
-        self.assertEqual(self.taken(5.0), 3)
-
-    def test_rateInTheLongRun(self) -> None:
-        self.taken(0.0)
-        self.assertEqual([self.taken(second / 2) for second in range(1, 9)], [1] * 8)
-
-    def test_parts(self) -> None:
-        self.taken(0.0)
-        self.assertEqual([self.taken(0.25), self.taken(0.5)], [0, 1])
-
-    def test_neverMoreThanTheBurst(self) -> None:
-        self.taken(0.0)
-        self.assertEqual(self.taken(1e6), 3)
-
-    def test_clockThatStepsBackGivesAndTakesNothing(self) -> None:
-        self.bucket.take(100.0)
-        self.assertEqual(self.taken(0.0), 2)
-
-    def test_goesOnAfterTheClockHasSteppedBack(self) -> None:
-        self.taken(100.0)
-        self.assertEqual([self.taken(0.0), self.taken(0.5)], [0, 1])
-
-    def test_spareStaysBehind(self) -> None:
-        self.assertTrue(self.bucket.take(0.0, 2))
-        self.assertFalse(self.bucket.take(0.0, 2))
-        self.assertEqual(self.taken(0.0), 2)
 
 
 class ErrorLimitTests(SynchronousTestCase):

@@ -176,6 +176,22 @@ class Middleware(Layer):
         """
         return getattr(self.transport, "offloads", 0) if self._takesOffload else 0
 
+    def pauseProducing(self) -> None:
+        """
+        Have what is below read no packets for a while, if it can do that: as C{IPushProducer} has it.
+        """
+        pause = getattr(self.transport, "pauseProducing", None)
+        if pause is not None:
+            pause()
+
+    def resumeProducing(self) -> None:
+        """
+        Have it read again.
+        """
+        resume = getattr(self.transport, "resumeProducing", None)
+        if resume is not None:
+            resume()
+
     # Datagrams that wait to leave as one do so at the port, and come through here when they leave.
 
     @property

@@ -117,6 +117,7 @@ class Host(TCPElsewhere):
         verifyChecksum: bool = True,
         random: Random | None = None,
         tcp: IReactorTCP | None = None,
+        secrets: Random | None = None,
     ) -> None:
         """
         @param addresses: our own in CIDR notation, IPv4 and IPv6. On a tap, a link-local one comes by itself.
@@ -137,6 +138,8 @@ class Host(TCPElsewhere):
         @param tcp: a reactor for C{connectTCP} and C{listenTCP}: a host has no TCP of its own. It uses the kernel's
             addresses, not this host's.
         @param random: where chance comes from, but for what nobody may guess.
+        @param secrets: where that comes from; by default, from the system. (For a simulation that is to be repeated:
+            elsewhere, whoever can guess it can forge answers.)
 
         @raise ValueError: one of them is no address.
         """
@@ -151,11 +154,13 @@ class Host(TCPElsewhere):
         super().__init__(reactor, tcp)
         self._reactor: IReactorTime = reactor
         random = random or SystemRandom()
-        self.linkAddress = randomLinkAddress() if linkAddress is None else packLinkAddress(linkAddress)
+        self._secrets = secrets or SystemRandom()
+        self.linkAddress = randomLinkAddress(self._secrets) if linkAddress is None else packLinkAddress(linkAddress)
         self._addressLost = addressLost
         self.neighbours = NeighbourCache(reactor, random, self._solicit)
         self.routes = AutoconfiguredRoutes(self.neighbours) if autoconfigure else StaticRoutes()
         self.ip = IPProtocol([], verifyChecksum, self.routes, self.neighbours, reactor)
+        self.ip.random = self._secrets
         for address in addresses:
             self.ip.addAddress(address)
         for gateway in gateways:
@@ -163,7 +168,7 @@ class Host(TCPElsewhere):
         for network in anyAddresses:
             self._own.addNetwork(network)
         self.udp = RawUDPProtocol(verifyChecksum)
-        self.icmp = ICMPProtocol(self.ip, reactor, random, verifyChecksum)
+        self.icmp = ICMPProtocol(self.ip, reactor, random, verifyChecksum, self._secrets)
         self.ip.addProto(udpWire.PROTOCOL, self.udp)
         for number in icmp.PROTOCOL.values():
             self.ip.addProto(number, self.icmp)
@@ -281,7 +286,7 @@ class Host(TCPElsewhere):
         dest = packAddress(address)
         if not 0 <= size <= udpWire.MAX_PAYLOAD[len(dest)]:
             raise ValueError(f"an echo request carries at most {udpWire.MAX_PAYLOAD[len(dest)]} octets, not {size}")
-        return self.icmp.ping(dest, SystemRandom().randbytes(size), timeout)
+        return self.icmp.ping(dest, self._secrets.randbytes(size), timeout)
 
     # UDP
 
@@ -329,7 +334,7 @@ class Host(TCPElsewhere):
             free = [number for number in _EPHEMERAL if not self.udp.bound(number)]
             if not free:
                 raise CannotListenError(interface, port, OSError(0, "no port is free"))
-            port = SystemRandom().choice(free)
+            port = self._secrets.choice(free)
         for other in self.udp.bound(port):
             if _overlap(address, other.interface) and not (listenMultiple and other.shared):
                 raise CannotListenError(interface, port, OSError(0, f"{other!r} is there already"))

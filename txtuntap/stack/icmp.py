@@ -65,20 +65,25 @@ class ICMPProtocol(Layer):
     """
 
     def __init__(
-        self, ip: IPProtocol, clock: IReactorTime, random: Random | None = None, verifyChecksum: bool = True
+        self,
+        ip: IPProtocol,
+        clock: IReactorTime,
+        random: Random | None = None,
+        verifyChecksum: bool = True,
+        secrets: Random | None = None,
     ) -> None:
         """
         @param ip: the IP layer it speaks for.
         @param clock: tells the time of day and of limits.
         @param verifyChecksum: whether to drop messages that do not sum up.
+        @param secrets: where chance comes from that nobody may guess.
         """
         super().__init__()
         self._ip = ip
         self._clock = clock
         self._verify = verifyChecksum
-        random = random or SystemRandom()
-        self._limit = ErrorLimit(random)
-        self._pinger = Pinger(clock, random)
+        self._limit = ErrorLimit(random or SystemRandom())
+        self._pinger = Pinger(clock, secrets or SystemRandom())
         self.ndp: NeighbourDiscovery | None = None
         self.groups: GroupProtocol | None = None
 

@@ -1,37 +1,12 @@
 """
-How often something may happen: token buckets.
+How often ICMP errors may be sent.
 """
 
 from __future__ import annotations
 
 from random import Random
 
-
-class TokenBucket:
-    """
-    Permits C{burst} at once, and C{rate} a second in the long run.
-    """
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._filled: float | None = None
-
-    def take(self, now: float, spare: float = 0.0) -> bool:
-        """
-        @param now: seconds; may step backwards.
-        @param spare: tokens that must be left over.
-
-        @return: whether it may happen now.
-        """
-        if self._filled is not None:
-            self._tokens = min(self._burst, self._tokens + max(0.0, now - self._filled) * self._rate)
-        self._filled = now
-        if self._tokens < 1 + spare:
-            return False
-        self._tokens -= 1
-        return True
+from txtuntap.tokenbucket import TokenBucket
 
 
 class ErrorLimit:

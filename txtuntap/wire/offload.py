@@ -158,7 +158,7 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
     ):
         return "inOffloadErrors"
     version = packet[network] >> 4
-    payload = end - _payload(packet, offload)
+    payload = end - payloadStart(packet, offload)
     if (
         (kind == TCP4 and version != 4)
         or (kind == TCP6 and version != 6)
@@ -183,7 +183,7 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
     if offload.type == NONE:
         return [complete(packet, offload)]
     transport = offload.checksumStart
-    start = _payload(packet, offload)
+    start = payloadStart(packet, offload)
     headers = packet[:start]
     isUDP = offload.type == UDP
     version = packet[network] >> 4
@@ -240,6 +240,19 @@ def segments(length: int, offload: Offload, start: int = 0) -> tuple[int, int]:
     header = offload.checksumStart + (udp.HEADER_LENGTH if offload.type == UDP else _TCP_HEADER_LENGTH)
     count = max(1, -((header - length) // offload.size))
     return count, length - start + (count - 1) * (header - start)
+
+
+def payloadStart(packet: bytes, offload: Offload) -> int:
+    """
+    Where the payload of a superpacket begins; past the end if the header does not fit.
+    """
+    transport = offload.checksumStart
+    if offload.type == UDP:
+        return transport + udp.HEADER_LENGTH
+    if len(packet) < transport + _TCP_HEADER_LENGTH:
+        return len(packet) + 1
+    length = (packet[transport + 12] >> 4) << 2
+    return transport + length if length >= _TCP_HEADER_LENGTH else len(packet) + 1
 
 
 def complete(packet: bytes, offload: Offload) -> bytes:
@@ -306,16 +319,3 @@ def _transport(packet: bytes, network: int) -> tuple[int, int]:
         if wrong is None:
             return kind, start
     return -1, -1
-
-
-def _payload(packet: bytes, offload: Offload) -> int:
-    """
-    Where the payload begins; past the end if the header does not fit.
-    """
-    transport = offload.checksumStart
-    if offload.type == UDP:
-        return transport + udp.HEADER_LENGTH
-    if len(packet) < transport + _TCP_HEADER_LENGTH:
-        return len(packet) + 1
-    length = (packet[transport + 12] >> 4) << 2
-    return transport + length if length >= _TCP_HEADER_LENGTH else len(packet) + 1

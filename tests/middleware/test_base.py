@@ -1,0 +1,414 @@
+"""
+Tests for L{txtuntap.middleware.base}: between a port and a protocol, and to each of both what the other would be.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
+from zope.interface.verify import verifyObject
+
+from tests.test_offload import ALL, LINK, OWN, PEER, OfPair, Overriding, Recorder, Taking, Whole, many
+from txtuntap import Host, Packet, RawUDPProtocol, TuntapPort
+from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IPacketReceiver, IRawPacketProtocol
+from txtuntap.link import Link
+from txtuntap.middleware import Middleware
+from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
+from txtuntap.wire.offload import NEEDS_CHECKSUM, NONE, Offload, finish
+
+PACKET = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
+FRAME = ethernetFrame("02:00:00:00:00:bb", "02:00:00:00:00:aa", 0x0800, PACKET)
+
+
+class Noting(Middleware):
+    """
+    Notes what goes through it.
+    """
+
+    takesOffload = True
+
+    def __init__(self, proto: Any, name: str = "", events: list[tuple[str, str, bytes, bool]] | None = None) -> None:
+        super().__init__(proto)
+        self.name = name
+        self.events = [] if events is None else events
+
+    def packetReceived(self, packet: Packet) -> None:
+        self.events.append((self.name, "up", bytes(packet), packet.offload is not None))
+        super().packetReceived(packet)
+
+    def writePacket(self, buffers: Any, offload: Offload | None = None) -> None:
+        self.events.append((self.name, "down", b"".join(buffers), offload is not None))
+        super().writePacket(buffers, offload)
+
+
+class Complete(Noting):
+    """
+    ... and wants it complete.
+    """
+
+    takesOffload = False
+
+
+class Life(AbstractDatagramProtocol):
+    """
+    Notes its own life, and what it is told of the port's.
+    """
+
+    noisy = False
+
+    def __init__(self, *failing: str) -> None:
+        directlyProvides(self, IRawPacketProtocol)
+        self.failing = failing
+        self.events: list[str] = []
+        self.packets: list[Packet] = []
+
+    def packetReceived(self, packet: Packet) -> None:
+        self.packets.append(packet)
+        self._happened("packet")
+
+    def startProtocol(self) -> None:
+        self._happened("start")
+
+    def stopProtocol(self) -> None:
+        self._happened("stop")
+
+    def mtuChanged(self) -> None:
+        self._happened("mtu")
+
+    def linkUp(self) -> None:
+        self._happened("up")
+
+    def _happened(self, event: str) -> None:
+        self.events.append(event)
+        if event in self.failing:
+            raise ZeroDivisionError(event)
+
+
+class MiddlewareTestCase(SynchronousTestCase):
+    mode = TUN
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.device = MemoryDevice(self.mode, features=ALL)
+
+    def on(self, proto: Any, **keywords: Any) -> None:
+        self.port = TuntapPort("", proto, reactor=self.clock, device=self.device, **keywords)
+        self.port.startListening()
+
+    def deliver(self, *packets: tuple[bytes, Offload | None]) -> None:
+        """
+        Let packets be read in one turn.
+        """
+        for data, offload in packets:
+            self.device.deliver(data, offload)
+        self.clock.advance(0)
+
+
+class ContractTests(MiddlewareTestCase):
+    def test_itIsOfTheKindOfItsProtocol(self) -> None:
+        host = Host([f"{OWN[4]}/24"], self.clock)
+        for proto, kind, other in (
+            (host.ethernet, IEthernetProtocol, IRawPacketProtocol),
+            (host.ip, IRawPacketProtocol, IEthernetProtocol),
+        ):
+            made = Middleware(Middleware(proto))
+            self.assertTrue(kind.providedBy(made))
+            self.assertFalse(other.providedBy(made))
+            verifyObject(IPacketReceiver, made)
+            verifyObject(IBatchTransport, made)
+
+    def test_anythingElseIsATypeErrorThatSaysWhatToDo(self) -> None:
+        for proto in DatagramProtocol(), RawUDPProtocol(), object():
+            error = self.assertRaises(TypeError, Middleware, proto)
+            self.assertIn("IPProtocol (addProto)", str(error))
+            self.assertIn("Middleware go around that", str(error))
+
+    def test_whatNoPacketsCanReachIsATypeError(self) -> None:
+        class Deaf:
+            pass
+
+        proto = Deaf()
+        directlyProvides(proto, IRawPacketProtocol)
+        error = self.assertRaises(TypeError, Middleware, proto)
+        self.assertIn("neither packetReceived nor datagramReceived", str(error))
+
+    def test_onlyAPortOrMiddlewareIsBelowIt(self) -> None:
+        error = self.assertRaises(TypeError, Middleware(Whole()).makeConnection, object())
+        self.assertIn("goes between a port and the protocol on it", str(error))
+
+    def test_aDeviceOfTheOtherKindIsRefusedAsForTheProtocolItself(self) -> None:
+        self.assertRaises(ValueError, TuntapPort, "", Middleware(Whole()), reactor=self.clock, device=MemoryDevice(TAP))
+
+    def test_itIsOnOnePort(self) -> None:
+        middleware = Middleware(Whole())
+        self.on(middleware)
+        other = TuntapPort("", middleware, reactor=self.clock, device=MemoryDevice(TUN))
+        error = self.assertRaises(RuntimeError, other.startListening)
+        self.assertIn("make another for the other one", str(error))
+        # The first port does not mind.
+        self.assertIs(middleware.below, self.port)
+        self.deliver((PACKET, None))
+        self.assertEqual(len(middleware.protocol.packets), 1)
+
+    def test_onAPortAgain(self) -> None:
+        proto = Life()
+        middleware = Middleware(proto)
+        for _ in range(2):
+            self.on(middleware)
+            self.deliver((PACKET, None))
+            self.successResultOf(self._stopped())
+        self.assertEqual(proto.events, ["start", "packet", "stop"] * 2)
+
+    def _stopped(self) -> Any:
+        done = self.port.stopListening()
+        self.clock.advance(0)
+        return done
+
+    def test_whatIsBelowIsToldAsItsOwn(self) -> None:
+        self.device = MemoryDevice(TAP, mtu=1400, features=ALL)
+        host = Host([f"{OWN[4]}/24"], self.clock)
+        middleware = Middleware(Middleware(host.ethernet))
+        self.assertEqual((middleware.mtu, middleware.linkAddress, middleware.offloads), (1500, None, 0))
+        self.on(middleware)
+        port = middleware.protocol
+        self.assertEqual((port.mtu, port.linkAddress, port.offloads), (1400, self.device.linkAddress, ALL))
+        self.assertIs(port.clock, self.clock)
+
+    def test_whatIsWrittenWithoutAPortIsCounted(self) -> None:
+        middleware = Middleware(Whole())
+        middleware.writePacket([PACKET])
+        self.assertEqual(middleware.counters, {"outDiscards": 1})
+        with middleware.batch():
+            self.assertFalse(middleware.collects(b""))
+        middleware.release()
+        middleware.waysChanged()
+        self.assertEqual(middleware.turn, 0)
+
+
+class WayTests(MiddlewareTestCase):
+    def test_packetsGoThroughEachAndAnswersBack(self) -> None:
+        events: list[Any] = []
+        host = Host([f"{OWN[4]}/24"], self.clock)
+        proto = Recorder(lambda data, addr: proto.transport.write(data, addr))
+        host.listenUDP(7, proto)
+        self.on(Noting(Noting(host.ip, "inner", events), "outer", events))
+        self.clock.pump([0.5] * 10)
+        del events[:]
+        self.deliver((PACKET, None))
+        ways = [(name, way) for name, way, _, _ in events]
+        self.assertEqual(ways, [("outer", "up"), ("inner", "up"), ("inner", "down"), ("outer", "down")])
+        self.assertEqual([data for _, _, data, _ in events][:2], [PACKET] * 2)
+        self.assertEqual(self.device.sent[-1][28:], b"hello")
+
+    def test_anAnswerToAPacketGoesThroughToo(self) -> None:
+        # Whoever keeps a packet finds there where it came from.
+        whole = Whole()
+        inner = Middleware(whole)
+        self.on(Middleware(inner))
+        self.deliver((PACKET, None))
+        (packet,) = whole.packets
+        self.assertIs(packet.port, inner)
+        assert packet.port is not None
+        packet.port.writePacket([PACKET[:20], PACKET[20:]])
+        self.assertEqual(self.device.sent, [PACKET])
+
+    def test_aFrameIsWhatItWas(self) -> None:
+        self.device = MemoryDevice(TAP)
+        host = Host([f"{OWN[4]}/24"], self.clock, linkAddress="02:00:00:00:00:aa")
+        proto = Recorder()
+        host.listenUDP(7, proto)
+        self.on(Middleware(host.ethernet))
+        self.clock.pump([0.5] * 10)
+        self.deliver((FRAME, None))
+        self.assertEqual(proto.received, [b"hello"])
+
+    def test_betweenTwoInMemory(self) -> None:
+        hosts = [Host([f"10.9.0.{number}/24"], self.clock) for number in (1, 2)]
+        link = Link(Middleware(hosts[0].ethernet), Middleware(Middleware(hosts[1].ethernet)), self.clock)
+        link.start()
+        self.clock.pump([0.5] * 10)
+        pong = hosts[0].ping("10.9.0.2")
+        self.clock.pump([0] * 10)
+        self.assertEqual(self.successResultOf(pong).source, "10.9.0.2")
+        link.stop()
+
+
+class OffloadTests(MiddlewareTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.many = many(4, b"first", b"other", b"last")
+        self.each = finish(*self.many)
+
+    def kept(self, proto: Any) -> list[bytes]:
+        return [bytes(packet) for packet in proto.packets]
+
+    def test_aSuperpacketGoesThroughToWhoTakesIt(self) -> None:
+        proto = Taking()
+        outer = Noting(Noting(proto))
+        self.on(outer)
+        self.deliver(self.many)
+        self.assertEqual(outer.events, [("", "up", self.many[0], True)])
+        self.assertEqual(self.kept(proto), [self.many[0]])
+        self.assertEqual(proto.packets[0].offload, self.many[1])
+
+    def test_whoTakesNoneGetsThemCutAboveWhoDoes(self) -> None:
+        for proto in Whole(), Overriding():
+            outer = Noting(proto)
+            self.on(outer, offload=True)
+            self.deliver(self.many)
+            self.assertEqual([taken for _, _, _, taken in outer.events], [True])
+            self.assertEqual(self.kept(proto), self.each)
+            self.device.close()
+
+    def test_soDoesWhoKnowsOnlyTheCallOfTwistedPair(self) -> None:
+        proto = OfPair()
+        self.on(Middleware(proto))
+        self.deliver(self.many)
+        self.assertEqual(proto.received, self.each)
+
+    def test_inFrames(self) -> None:
+        self.device = MemoryDevice(TAP, features=ALL)
+        proto = Whole()
+        directlyProvides(proto, IEthernetProtocol)
+        self.on(Middleware(proto))
+        packet, offload = many(6, b"first", b"other", b"last", link=LINK + b"\x86\xdd")
+        self.deliver((packet, offload))
+        self.assertEqual(self.kept(proto), finish(packet, offload, 14))
+
+    def test_middlewareThatTakesNoneSeesThemCut(self) -> None:
+        proto = Taking()
+        inner = Complete(proto)
+        outer = Noting(inner)
+        self.on(outer)
+        self.deliver(self.many)
+        self.assertEqual([(data, taken) for _, _, data, taken in inner.events], [(data, False) for data in self.each])
+        self.assertEqual([data for _, _, data, _ in outer.events], [self.many[0]])
+        self.assertEqual((outer.offloads, inner.offloads), (ALL, 0))
+
+    def test_aChecksumLeftOpenIsMadeForWhoTakesNone(self) -> None:
+        packet, offload = many(4, b"hello")
+        inner = Complete(Whole())
+        self.on(Middleware(inner))
+        self.deliver((packet, Offload(NEEDS_CHECKSUM, NONE, 0, 0, offload.checksumStart, offload.checksumOffset)))
+        self.assertEqual([data for _, _, data, _ in inner.events], [PACKET])
+
+    def test_whatIsForgedIsCountedAndGoesNoFurther(self) -> None:
+        # A link does not look at it; a port would.
+        proto = Whole()
+        middleware = Middleware(proto)
+        link = Link(middleware, Taking(), self.clock)
+        link.start()
+        packet, _ = self.many
+        for forged in Offload(NEEDS_CHECKSUM, 77), Offload(NEEDS_CHECKSUM, NONE, 0, 0, 60000, 6):
+            link.ends[1].writePacket([packet], forged)
+        self.clock.advance(0)
+        self.assertEqual(proto.packets, [])
+        self.assertEqual(middleware.counters, {"inUnknownOffloads": 1, "inOffloadErrors": 1})
+
+    def echo(self, stacked: Any) -> None:
+        """
+        Have many datagrams echoed, each in two, through what C{stacked} puts around a host.
+        """
+        host = Host([f"{OWN[4]}/24"], self.clock)
+        proto = Recorder()
+        host.listenUDP(7, proto)
+
+        def answer(data: bytes, addr: Any) -> None:
+            proto.transport.write(data, addr)
+            proto.transport.write(data.upper(), addr)
+
+        proto.then = answer
+        self.on(stacked(host.ip))
+        self.clock.pump([0.5] * 10)
+        self.device.sent.clear()
+        self.pieces = [bytes([65 + number]) * 50 for number in range(20)]
+        self.deliver(many(4, *self.pieces))
+        self.assertEqual(proto.received, self.pieces)
+        self.sent = [data[28:] for data in self.device.sent]
+
+    def test_answersToASuperpacketLeaveAsOne(self) -> None:
+        self.echo(lambda ip: Noting(Middleware(ip)))
+        self.assertEqual(self.sent, [each for piece in self.pieces for each in (piece, piece.upper())])
+        self.assertEqual(len(self.device.superpackets), 1)
+
+    def test_theOrderIsThatOfWritingWhereOneTakesNoSuperpackets(self) -> None:
+        self.echo(lambda ip: Middleware(Complete(Middleware(ip))))
+        self.assertEqual(self.sent, [each for piece in self.pieces for each in (piece, piece.upper())])
+        self.assertEqual(self.device.superpackets, [])
+
+    def test_whatIsWrittenInBetweenKeepsItsPlace(self) -> None:
+        host = Host([f"{OWN[4]}/24"], self.clock)
+        proto = Recorder()
+        host.listenUDP(7, proto)
+        middleware = Middleware(Middleware(host.ip))
+        self.on(middleware)
+        self.clock.pump([0.5] * 10)
+        self.device.sent.clear()
+        other = ipPacket(OWN[4], PEER[4], 99, b"between")
+        with proto.transport.batch():
+            for data in b"1", b"2":
+                proto.transport.write(data, (PEER[4], 9))
+            self.assertEqual(self.device.sent, [])
+            middleware.protocol.writePacket([other])
+            for data in b"3", b"4":
+                proto.transport.write(data, (PEER[4], 9))
+        self.assertEqual(
+            [data[20:] if data == other else data[28:] for data in self.device.sent],
+            [b"1", b"2", b"between", b"3", b"4"],
+        )
+
+
+class LifeTests(MiddlewareTestCase):
+    def test_eachIsStartedAndStoppedOnce(self) -> None:
+        proto = Life()
+        self.on(Middleware(Middleware(proto)))
+        self.assertIsInstance(proto.transport, Middleware)
+        self.port.stopListening()
+        self.clock.advance(0)
+        self.assertEqual(proto.events, ["start", "stop"])
+        self.assertIsNone(proto.transport)
+
+    def test_whatThePortTellsIsPassedOn(self) -> None:
+        proto = Life()
+        outer = Middleware(Middleware(proto))
+        self.on(outer)
+        outer.mtuChanged()
+        outer.linkUp()
+        self.assertEqual(proto.events, ["start", "mtu", "up"])
+
+    def test_aProtocolThatDoesNotStartHasThePortNotStart(self) -> None:
+        proto = Life("start")
+        middleware = Middleware(Middleware(proto))
+        self.assertRaises(ZeroDivisionError, self.on, middleware)
+        self.assertIsNone(middleware.transport)
+        proto.failing = ()
+        self.on(middleware)
+        self.assertEqual(proto.events, ["start", "start"])
+
+    def test_whatAProtocolRaisesIsLoggedOnceASecondAndCounted(self) -> None:
+        proto = Life("packet", "mtu", "stop")
+        inner = Middleware(proto)
+        self.on(Middleware(inner))
+        self.deliver(*[(PACKET, None)] * 3)
+        inner.mtuChanged()
+        self.assertEqual(len(proto.packets), 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(1)
+        self.port.stopListening()
+        self.clock.advance(0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(inner.counters, {"protocolFailures": 5})
+        self.assertEqual(self.port.counters["protocolFailures"], 0)
+
+    def test_losingTheInterfaceStopsIt(self) -> None:
+        proto = Life()
+        self.on(Middleware(proto))
+        lost = self.port.whenLost()
+        self.device.delete()
+        self.clock.advance(0)
+        self.failureResultOf(lost)
+        self.assertEqual(proto.events, ["start", "stop"])

@@ -1,0 +1,326 @@
+"""
+Tests for L{txtuntap.middleware.impairment}: its life, and every packet accounted for. What chance does is in
+L{tests.middleware.test_chance}.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.middleware.impaired import ImpairmentTestCase, Port, Timed
+from tests.test_offload import ALL, Recorder, Whole, many
+from txtuntap import Host, IPProtocol, Packet, TuntapPort
+from txtuntap.link import Link
+from txtuntap.middleware import GEModel, Impairment, Meter, Netem
+from txtuntap.testing import TUN, MemoryDevice, SimulationClock
+from txtuntap.wire.offload import finish
+
+
+class NothingTests(ImpairmentTestCase):
+    def test_packetsPassAtOnceBothWays(self) -> None:
+        impairment = self.impaired()
+        packet = Packet(b"hello")
+        impairment.packetReceived(packet)
+        impairment.writePacket([b"he", b"llo"])
+        self.assertEqual(self.proto.packets, [packet])
+        self.assertIs(packet.port, impairment)
+        self.assertEqual(self.port.sent, [(0, b"hello")])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(impairment.counters, {})
+
+    def test_knobsAreNetems(self) -> None:
+        for wrong in "loss 10%", 0.1, GEModel(0.1):
+            error = self.assertRaises(TypeError, Impairment, Whole(), wrong)
+            self.assertIn("Netem.of('loss 10%')", str(error))
+        impairment = self.impaired()
+        with self.assertRaises(TypeError):
+            impairment.up = None  # type: ignore[assignment]
+        self.assertEqual(impairment.up, Netem())
+
+    def test_eachDirectionHasItsOwn(self) -> None:
+        one, other = Netem(loss=1), Netem(delay=1)
+        impairment = self.impaired(one)
+        self.assertEqual((impairment.up, impairment.down), (one, one))
+        impairment = self.impaired(one, down=other)
+        self.assertEqual((impairment.up, impairment.down), (one, other))
+        self.numbered(impairment, 3)
+        self.clock.advance(2)
+        self.assertEqual((self.received, self.sent), ([], [0, 1, 2]))
+        self.assertEqual(impairment.counters, {"inLost": 3})
+
+    def test_beforeItIsOnAPort(self) -> None:
+        impairment = Impairment(Whole(), Netem(delay=1))
+        impairment.packetReceived(Packet(b"1"))
+        impairment.writePacket([b"1"])
+        self.assertEqual(impairment.counters, {"inDiscards": 1, "outDiscards": 1})
+
+
+class RunningTests(ImpairmentTestCase):
+    def test_thoseUnderWayKeepTheirTime(self) -> None:
+        impairment = self.impaired(Netem(delay=1))
+        impairment.writePacket([b"1"])
+        impairment.down = Netem(delay=0.1)
+        impairment.writePacket([b"2"])
+        impairment.down = Netem()
+        impairment.writePacket([b"3"])
+        self.clock.advance(2)
+        self.assertEqual([(round(time, 5), data) for time, data in self.port.sent], [(0, b"3"), (0.1, b"2"), (1, b"1")])
+
+    def test_whatIsUnderWayWhenItStopsIsLost(self) -> None:
+        impairment = self.impaired(Netem(delay=1))
+        self.numbered(impairment, 3)
+        impairment.doStop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(2)
+        self.assertEqual((self.received, self.sent), ([], []))
+        self.assertEqual(impairment.counters, {"inDiscards": 3, "outDiscards": 3})
+        impairment.makeConnection(self.port)
+        self.numbered(impairment, 1)
+        self.clock.advance(2)
+        self.assertEqual((self.received, self.sent), ([0], [0]))
+
+    def test_onAnotherPortNothingIsInFrontOfIt(self) -> None:
+        impairment = self.impaired(Netem(rate=32))
+        self.numbered(impairment, 100)
+        impairment.doStop()
+        impairment.makeConnection(self.port)
+        self.numbered(impairment, 1)
+        self.clock.advance(1.1)
+        self.assertEqual((self.received, self.sent), ([0], [0]))
+
+    def test_aPortWithoutAClockIsNone(self) -> None:
+        error = self.assertRaises(TypeError, Impairment(Whole()).makeConnection, Port(None))
+        self.assertIn("has no clock", str(error))
+
+    def test_aProtocolThatStopsItWhilePacketsArrive(self) -> None:
+        impairment = self.impaired(Netem(delay=1))
+        self.proto.then = lambda packet: impairment.doStop()
+        self.numbered(impairment, 3)
+        self.clock.advance(2)
+        self.assertEqual(self.received, [0])
+        self.assertEqual(impairment.counters["inDiscards"], 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_aProtocolThatStopsItBeforeTheDuplicate(self) -> None:
+        for netem in Netem(duplicate=1), Netem(duplicate=1, delay=1):
+            impairment = self.impaired(netem)
+            self.proto.then = lambda packet, it=impairment: it.doStop()
+            impairment.packetReceived(Packet(b"1"))
+            self.clock.advance(2)
+            self.assertEqual(len(self.proto.packets), 1)
+            self.assertEqual(impairment.counters, {"inDuplicated": 1, "inDiscards": 1})
+
+    def test_whatWasWrittenByAProtocolThatDoesNotStartIsForgotten(self) -> None:
+        impairment = self.impaired(Netem(delay=1))
+        impairment.doStop()
+
+        def failing() -> None:
+            impairment.writePacket([b"hello"])
+            raise ZeroDivisionError
+
+        self.proto.startProtocol = failing  # type: ignore[method-assign]
+        self.assertRaises(ZeroDivisionError, impairment.makeConnection, self.port)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_startedTwiceItGoesOn(self) -> None:
+        impairment = self.impaired(Netem(delay=1))
+        self.numbered(impairment, 1)
+        self.assertRaises(RuntimeError, impairment.doStart)
+        self.clock.advance(2)
+        self.assertEqual((self.received, self.sent), ([0], [0]))
+
+    def test_anAnswerIsImpairedToo(self) -> None:
+        impairment = self.impaired(Netem(delay=1))
+        self.proto.then = lambda packet: packet.port.writePacket([bytes(packet)])
+        impairment.packetReceived(Packet(b"\1"))
+        self.clock.advance(3)
+        self.assertEqual([(round(time, 5), data) for time, data in self.port.sent], [(2, b"\1")])
+
+    def test_whoAnswersForEverHasATurnForEach(self) -> None:
+        # As in a loop of links: never by recursion, nor for ever in one call.
+        impairment = self.impaired(up=Netem(delay=1))
+        self.proto.then = lambda packet: impairment.packetReceived(Packet(bytes(packet)))
+        impairment.packetReceived(Packet(b"\1"))
+        self.clock.advance(10.5)
+        self.assertEqual(len(self.received), 10)
+
+    def test_aClockThatJumpsHasThemAllInTheirOrder(self) -> None:
+        self.clock = Clock()
+        impairment = self.impaired(Netem(delay=1, jitter=0.5))
+        self.numbered(impairment, 100)
+        self.clock.advance(100)
+        late = self.received
+        self.clock = SimulationClock()
+        self.numbered(self.impaired(Netem(delay=1, jitter=0.5)), 100)
+        self.clock.advance(100)
+        self.assertEqual(late, self.received)
+
+    def test_whatPassesAtOnceIsBehindWhatIsLate(self) -> None:
+        # The reactor is busy, and has not got to those that are due.
+        self.clock = Clock()
+        impairment = self.impaired(Netem(delay=1))
+        impairment.writePacket([b"1"])
+        impairment.writePacket([b"2"])
+        impairment.down = Netem()
+        self.clock.rightNow += 2
+        impairment.writePacket([b"3"])
+        self.assertEqual(self.port.sent, [])
+        self.clock.advance(0)
+        self.assertEqual([data for _, data in self.port.sent], [b"1", b"2", b"3"])
+
+    def test_aClockThatIsSetBackDelaysNothing(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1e6)
+        impairment = self.impaired(Netem(delay=1, rate=8000))
+        self.numbered(impairment, 1)
+        self.clock.advance(0.5)
+        # Nobody can tell that half a second has passed.
+        self.clock.rightNow -= 3600
+        self.numbered(impairment, 2)
+        self.clock.advance(0.9)
+        self.assertEqual((self.received, self.sent), ([], []))
+        self.clock.advance(0.12)
+        self.assertEqual((self.received, self.sent), ([0, 0, 1], [0, 0, 1]))
+
+    def test_aClockOfGreatNumbersComesToAnEnd(self) -> None:
+        # Sums are rounded there: by a tenth of a microsecond, at today's date.
+        self.clock.advance(1.8e9 + 1 / 3)
+        self.numbered(self.impaired(Netem(delay=1 / 7, jitter=1 / 11, rate=123457)), 200, every=1 / 13)
+        self.clock.advance(1)
+        self.assertEqual((len(self.received), len(self.sent)), (200, 200))
+
+    def test_whatALayerRaisesIsLoggedAndTheOthersArrive(self) -> None:
+        ip = IPProtocol(["10.9.0.2/24"])
+        ip.onDropped = lambda packet, name: 1 // 0  # type: ignore[assignment]
+        impairment = Impairment(ip, Netem(delay=1))
+        impairment.makeConnection(Port(self.clock))
+        for _ in range(3):
+            impairment.packetReceived(Packet(b"no datagram"))
+        self.clock.advance(2)
+        self.assertEqual(ip.counters["inTruncatedPkts"], 3)
+        self.assertEqual(impairment.counters, {"protocolFailures": 3})
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_superpacketsAreCutAndComplete(self) -> None:
+        device = MemoryDevice(TUN, features=ALL)
+        proto = Whole()
+        impairment = Impairment(proto, Netem(corrupt=1))
+        port = TuntapPort("", Meter(impairment), reactor=self.clock, device=device)
+        port.startListening()
+        packet, offload = many(4, b"first", b"other", b"last")
+        device.deliver(packet, offload)
+        self.clock.advance(0)
+        for before, came in zip(finish(packet, offload), proto.packets, strict=True):
+            changed = int.from_bytes(before, "big") ^ int.from_bytes(bytes(came), "big")
+            self.assertEqual(changed.bit_count(), 1)
+        self.assertEqual(impairment.offloads, 0)
+
+
+class LinkTests(ImpairmentTestCase):
+    def ping(self, netem: Netem) -> float:
+        """
+        How long a ping takes over such a link.
+        """
+        hosts = [Host([f"10.9.0.{number}/24"], self.clock) for number in (1, 2)]
+        Link(hosts[0].ip, Impairment(hosts[1].ip, netem, random=Random(1)), self.clock).start()
+        self.clock.advance(5)
+        began = self.clock.seconds()
+        took: list[float] = []
+        pong = hosts[0].ping("10.9.0.2", timeout=10)
+        pong.addBoth(lambda _: took.append(self.clock.seconds() - began))
+        self.clock.advance(20)
+        return took[0]
+
+    def test_aPingTakesTheDelayOfBothWays(self) -> None:
+        self.assertAlmostEqual(self.ping(Netem(delay=0.3)), 0.6, 5)
+
+    def test_atARateItTakesThatOfBothPackets(self) -> None:
+        # 84 octets: IP, ICMP and 56.
+        self.assertAlmostEqual(self.ping(Netem(rate=8 * 84)), 2, 5)
+
+    def test_fragmentsFindTheirOrder(self) -> None:
+        hosts = [Host([f"10.9.0.{number}/24"], self.clock) for number in (1, 2)]
+        netem = Netem(delay=0.1, jitter=0.09, duplicate=0.2)
+        Link(hosts[0].ip, Impairment(hosts[1].ip, netem, random=Random(1)), self.clock).start()
+        self.clock.advance(5)
+        proto = Recorder()
+        hosts[1].listenUDP(7, proto)
+        payload = Random(3).randbytes(30_000)
+        client = Recorder()
+        hosts[0].listenUDP(0, client)
+        client.transport.write(payload, ("10.9.0.2", 7))
+        self.clock.advance(1)
+        self.assertEqual(proto.received, [payload])
+
+
+PROBABILITY = st.sampled_from([0, 0.001, 0.3, 0.9, 1]) | st.floats(0, 1)
+
+
+@st.composite
+def netems(draw: st.DrawFn) -> Netem:
+    """
+    Any that can be.
+    """
+    gemodel = draw(st.none() | st.builds(GEModel, PROBABILITY, PROBABILITY, PROBABILITY, PROBABILITY))
+    delay = draw(st.sampled_from([0, 1e-9, 0.01, 5]))
+    reorder = draw(PROBABILITY) if delay else 0
+    return Netem(
+        delay=delay,
+        jitter=draw(st.sampled_from([0, 1e-9, 0.01, 5])),
+        distribution=draw(st.sampled_from(["uniform", "normal"])),
+        loss=0 if gemodel else draw(PROBABILITY),
+        gemodel=gemodel,
+        duplicate=draw(PROBABILITY),
+        corrupt=draw(PROBABILITY),
+        reorder=reorder,
+        gap=draw(st.integers(1, 4)),
+        rate=draw(st.none() | st.sampled_from([1, 8000, 1e12])),
+        limit=draw(st.sampled_from([1, 3, 1000])),
+        ordered=not reorder and draw(st.booleans()),
+        mtu=draw(st.none() | st.sampled_from([1, 20])),
+    )
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["up", "down", "time", "back", "change"]), st.binary(max_size=40), st.floats(0, 3)),
+    max_size=30,
+)
+
+
+class AnyTests(SynchronousTestCase):
+    @given(netems(), netems(), STEPS, st.integers(0, 5), st.booleans())
+    def test_everyPacketArrivesOrIsCountedOnce(
+        self, one: Netem, other: Netem, steps: list[tuple[str, bytes, float]], seed: int, stops: bool
+    ) -> None:
+        clock = Clock()
+        proto, port = Timed(clock), Port(clock)
+        impairment = Impairment(proto, one, random=Random(seed))
+        impairment.makeConnection(port)
+        entered = {"in": 0, "out": 0}
+        for what, data, seconds in steps:
+            if what == "up":
+                impairment.packetReceived(Packet(data, len(data) // 2))
+                entered["in"] += 1
+            elif what == "down":
+                impairment.writePacket([data])
+                entered["out"] += 1
+            elif what == "time":
+                clock.advance(seconds)
+            elif what == "back":
+                clock.rightNow -= seconds
+            else:
+                impairment.up, impairment.down = other, one
+        if stops:
+            impairment.doStop()
+        else:
+            clock.pump([1e6] * 3)
+        self.assertEqual(clock.getDelayedCalls(), [])
+        counters = impairment.counters
+        for way, came in ("in", len(proto.packets)), ("out", len(port.sent)):
+            gone = sum(counters[way + name] for name in ("Lost", "OverLimit", "TooBig", "Discards"))
+            self.assertEqual(came + gone, entered[way] + counters[way + "Duplicated"])

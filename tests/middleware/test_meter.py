@@ -1,0 +1,249 @@
+"""
+Tests for L{txtuntap.middleware.meter} and L{txtuntap.middleware.prometheus}: what goes by, counted and told.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hypothesis import assume, given
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.test_offload import ALL, OWN, PEER, Recorder, Taking, Whole, many
+from tests.wire.test_offload import SUPERPACKETS
+from txtuntap import Host, Packet, TuntapPort
+from txtuntap.middleware import Impairment, Meter, Netem
+from txtuntap.middleware.meter import DROPS, NO_DROPS, drops
+from txtuntap.middleware.prometheus import InterfaceCollector
+from txtuntap.testing import TUN, MemoryDevice, udpPacket
+from txtuntap.wire.offload import NEEDS_CHECKSUM, UDP, Offload, finish
+
+PACKET = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
+
+BOUNDS = Path(__file__).parents[2] / "docs" / "bounds.md"
+
+
+class MeterTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.device = MemoryDevice(TUN, features=ALL)
+
+    def on(self, proto: Any) -> None:
+        self.port = TuntapPort("", proto, reactor=self.clock, device=self.device)
+        self.port.startListening()
+
+    def deliver(self, *packets: bytes) -> None:
+        for data in packets:
+            self.device.deliver(data)
+        self.clock.advance(0)
+
+
+class CountTests(MeterTestCase):
+    def test_packetsAndOctetsBothWays(self) -> None:
+        proto = Whole()
+        meter = Meter(proto)
+        self.on(meter)
+        self.deliver(PACKET, PACKET + bytes(3))
+        self.assertEqual(meter.counters, {"inPackets": 2, "inOctets": 2 * len(PACKET) + 3})
+        proto.transport.writePacket([PACKET[:20], PACKET[20:]])  # type: ignore[union-attr]
+        self.assertEqual(meter.totals()["meter"]["outOctets"], len(PACKET))
+        self.assertEqual((meter.counters["outPackets"], self.device.sent), (1, [PACKET]))
+        self.assertEqual([bytes(packet) for packet in proto.packets], [PACKET, PACKET + bytes(3)])
+
+    def test_onlyWhatIsThereYetCounts(self) -> None:
+        meter = Meter(Whole())
+        packet = Packet(b"link" + PACKET + b"padding", 4)
+        packet.end -= 7
+        meter.packetReceived(packet)
+        self.assertEqual(meter.counters["inOctets"], len(PACKET))
+
+    def test_aSuperpacketCountsAsTheMany(self) -> None:
+        meter = Meter(Taking())
+        self.on(meter)
+        data, offload = many(4, b"first", b"other", b"last")
+        pieces = finish(data, offload)
+        self.device.deliver(data, offload)
+        self.clock.advance(0)
+        meter.writePacket([data[:9], data[9:]], offload)
+        for way in "in", "out":
+            counted = [meter.counters[way + name] for name in ("Packets", "Octets", "Superpackets")]
+            self.assertEqual(counted, [3, sum(map(len, pieces)), 1])
+        names = "inPackets", "inOctets", "outPackets", "outOctets"
+        self.assertEqual([meter.counters[name] for name in names], [self.port.counters[name] for name in names])
+        self.assertEqual(len(self.device.superpackets), 1)
+
+    @given(SUPERPACKETS)
+    def test_anySuperpacketCountsAsItsPackets(self, made: tuple[bytes, Offload, int]) -> None:
+        data, offload, network = made
+        # TCP's options are taken for payload: that is no more than looked at once.
+        assume(offload.type == UDP or data[offload.checksumStart + 12] >> 4 == 5)
+        meter = Meter(Taking())
+        packet = Packet(data)
+        packet.offload = offload
+        meter.packetReceived(packet)
+        pieces = finish(data, offload, network)
+        counted = meter.counters["inPackets"], meter.counters["inOctets"]
+        self.assertEqual(counted, (len(pieces), sum(map(len, pieces))))
+
+    def test_whatIsForgedCountsAsOneAndRaisesNothing(self) -> None:
+        meter = Meter(Whole())
+        for offload in Offload(NEEDS_CHECKSUM, 1), Offload(0, 5, 0, 0), Offload(NEEDS_CHECKSUM, 77, 9, 0, 65535, 65535):
+            packet = Packet(PACKET)
+            packet.offload = offload
+            meter.packetReceived(packet)
+            meter.writePacket([PACKET], offload)
+        self.assertEqual((meter.counters["inPackets"], meter.counters["outPackets"]), (3, 3))
+
+    def test_sourcesAreThoseOfOtherParts(self) -> None:
+        host = Host([f"{OWN[4]}/24"], self.clock)
+        impairment = Impairment(host.ip, up=Netem(loss=1))
+        meter = Meter(impairment, lambda: {**host.counters, "link": impairment.counters, "port": self.port.counters})
+        self.on(meter)
+        self.clock.pump([0.5] * 10)
+        self.deliver(PACKET)
+        impairment.up = Netem()
+        self.deliver(PACKET, b"\x45" + bytes(40))
+        totals = meter.totals()
+        self.assertEqual((totals["link"], totals["port"]["inPackets"]), ({"inLost": 1}, 3))
+        found = drops(totals)
+        self.assertEqual((found["link"], found["udp"]), ({"inLost": 1}, {"noPorts": 1}))
+        self.assertEqual(sum(found["ip"].values()), 1)
+        self.assertNotIn("port", found)
+        error = self.assertRaises(TypeError, Meter, Whole(), host.counters)
+        self.assertIn("give 'lambda: ", str(error))
+
+    def test_errorMessagesThatAreSentAreNoDrops(self) -> None:
+        self.assertEqual(drops({"icmp": {"outErrors": 1}, "port": {"outErrors": 2}}), {"port": {"outErrors": 2}})
+
+    def test_theNamesOfDropsAreThoseOfTheDocumentation(self) -> None:
+        _, _, tables = BOUNDS.read_text().partition("# Counters")
+        documented = set(re.findall(r"`(\w+)`", tables))
+        self.assertEqual(DROPS - documented, set())
+        self.assertEqual({name for _, name in NO_DROPS} - documented, set())
+
+
+class RateTests(MeterTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.others: dict[str, dict[str, int]] = {"other": {"things": 100}}
+        self.meter = Meter(Whole(), lambda: self.others)
+        self.on(self.meter)
+
+    def test_aRateIsThatOfTheLatestTenSeconds(self) -> None:
+        for _ in range(20):
+            self.deliver(PACKET, PACKET)
+            self.clock.advance(1)
+        self.assertEqual(self.meter.rates()["meter"], {"inPackets": 2, "inOctets": 2 * len(PACKET)})
+        # Of the ten seconds, there is traffic in six.
+        self.clock.pump([1] * 4)
+        self.assertAlmostEqual(self.meter.rates()["meter"]["inPackets"], 1.2)
+        self.clock.pump([1] * 6)
+        self.assertEqual(self.meter.rates(), {"meter": {}, "other": {}})
+
+    def test_atFirstItIsThatOfLess(self) -> None:
+        self.assertEqual(self.meter.rates(), {"meter": {}, "other": {}})
+        self.deliver(PACKET)
+        self.clock.advance(0.5)
+        self.assertEqual(self.meter.rates()["meter"]["inPackets"], 2)
+
+    def test_othersHaveRatesToo(self) -> None:
+        self.clock.advance(1)
+        self.others["other"]["things"] += 3
+        self.others["later"] = {"drops": 5}
+        self.clock.advance(1)
+        self.assertEqual(self.meter.rates(), {"meter": {}, "other": {"things": 1.5}, "later": {"drops": 2.5}})
+
+    def test_aClockThatIsSetBackBeginsAnew(self) -> None:
+        for _ in range(5):
+            self.deliver(PACKET)
+            self.clock.advance(1)
+        self.clock.rightNow -= 3600
+        self.assertEqual(self.meter.rates(), {"meter": {}, "other": {}})
+        self.deliver(PACKET, PACKET)
+        self.clock.advance(1)
+        self.assertEqual(self.meter.rates()["meter"]["inPackets"], 2)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_aReactorThatIsBusyTakesFewerSamples(self) -> None:
+        self.deliver(PACKET)
+        self.clock.advance(100)
+        self.assertEqual(self.meter.rates()["meter"]["inPackets"], 0.01)
+
+    def test_aSourceThatRaisesDoesSoBeforeAnythingRuns(self) -> None:
+        self.device.close()
+        proto = Whole()
+        broken = Meter(proto, lambda: {"other": self.others["nothing"]})
+        self.assertRaises(KeyError, self.on, broken)
+        self.assertEqual((proto.transport, broken.numPorts), (None, 0))
+        broken.sources = dict
+        self.on(broken)
+        self.assertIs(proto.transport, broken)
+
+    def test_itEndsWithThePort(self) -> None:
+        self.port.stopListening()
+        self.clock.advance(0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(5)
+        self.port.startListening()
+        self.deliver(PACKET)
+        self.clock.advance(1)
+        self.assertEqual(self.meter.rates()["meter"]["inPackets"], 1)
+
+
+#: By the labels' values.
+Samples = dict[tuple[str, ...], float]
+
+
+def scraped(collector: InterfaceCollector) -> dict[str, Samples]:
+    """
+    What Prometheus sees: values by metric, by the labels' values, in the order of the labels' names.
+    """
+    registry = CollectorRegistry()
+    registry.register(collector)
+    found: dict[str, Samples] = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            labels = tuple(value for _, value in sorted(sample.labels.items()))
+            found.setdefault(sample.name, {})[labels] = sample.value
+    return found
+
+
+class PrometheusTests(MeterTestCase):
+    def test_aMetersCounters(self) -> None:
+        host = Host([f"{OWN[4]}/24"], self.clock)
+        host.listenUDP(7, Recorder())
+        meter = Meter(host.ip, lambda: {**host.counters, "port": self.port.counters})
+        self.on(meter)
+        self.deliver(PACKET, PACKET, b"\x45" + bytes(40))
+        collector = InterfaceCollector()
+        collector.add("tun0", meter.totals, packets="meter")
+        found = scraped(collector)
+        self.assertEqual(found["txtuntap_packets_total"], {("in", "tun0"): 3, ("out", "tun0"): 0})
+        self.assertEqual(found["txtuntap_bytes_total"][("in", "tun0")], 2 * len(PACKET) + 41)
+        self.assertEqual(sum(found["txtuntap_drops_total"].values()), 1)
+        # Everything is in one of them, and those of the port are no packets more.
+        self.assertEqual(found["txtuntap_events_total"][("inPackets", "tun0", "port")], 3)
+
+    def test_severalInterfacesAndTheirNamesNow(self) -> None:
+        names = ["tap0"]
+        collector = InterfaceCollector()
+        collector.add(lambda: names[0], lambda: {"port": {"inPackets": 1, "outErrors": 5, "outLinkDown": 7}})
+        collector.add('a"b\\c', lambda: {"port": {"outPackets": 2}, "icmp": {"outErrors": 6}})
+        names[0] = "eth0"
+        found = scraped(collector)
+        self.assertEqual(
+            found["txtuntap_packets_total"],
+            {("in", "eth0"): 1, ("out", "eth0"): 0, ("in", 'a"b\\c'): 0, ("out", 'a"b\\c'): 2},
+        )
+        self.assertEqual(
+            found["txtuntap_drops_total"], {("eth0", "port", "outErrors"): 5, ("eth0", "port", "outLinkDown"): 7}
+        )
+        self.assertEqual(found["txtuntap_events_total"], {("outErrors", 'a"b\\c', "icmp"): 6})
+
+    def test_noInterface(self) -> None:
+        self.assertEqual(scraped(InterfaceCollector()), {})

@@ -1,0 +1,215 @@
+"""
+A host behind a bad link, and what the kernel's programs make of it. Chance is seeded; time is only ever too long.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from twisted.internet.selectreactor import SelectReactor
+
+from tests.conversation import Echo
+from tests.real.link import setUp as setLinkUp
+from tests.real.namespace import PATIENCE, Namespace, tool
+from txtuntap import Host, TuntapPort
+from txtuntap.middleware import Impairment, Netem
+
+INTERFACE = "tt0"
+
+
+class BadLink:
+    """
+    A host at 10.9.0.2 behind an L{Impairment}, on a reactor of its own that turns while something is waited for.
+    """
+
+    def __init__(self, mode: str) -> None:
+        self.reactor: Any = SelectReactor()
+        self.host = Host(["10.9.0.2/24"], self.reactor)
+        self.echo = Echo()
+        self.host.listenUDP(7, self.echo)
+        proto = self.host.ethernet if mode == "tap" else self.host.ip
+        self.impairment = Impairment(proto, random=Random(1))
+        self.port = TuntapPort(INTERFACE, self.impairment, reactor=self.reactor)
+        self.port.startListening()
+        setLinkUp(INTERFACE, "10.9.0.1/24")
+
+    def until(self, condition: Any, what: str) -> None:
+        """
+        Turn until C{condition} holds.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"in vain for {PATIENCE:.0f} seconds: {what}"
+            self.reactor.iterate(0.005)
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """
+        Run a program to its end, and return its status and all it says.
+        """
+        path = tool(command[0])
+        with subprocess.Popen([path, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+            try:
+                self.until(lambda: run.poll() is not None, f"{command} to end")
+            finally:
+                run.kill()
+            assert run.stdout is not None
+            return run.returncode, run.stdout.read()
+
+    def stop(self) -> None:
+        """
+        Leave nothing behind.
+        """
+        self.port.stopListening()
+        self.until(lambda: not self.port.connected, "the port to stop")
+        self.reactor.waker.connectionLost(None)
+
+
+@pytest.fixture(params=["tun", "tap"])
+def link(request: pytest.FixtureRequest, namespace: Namespace) -> Iterator[BadLink]:
+    """
+    On either device.
+    """
+    made = BadLink(request.param)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def tun(namespace: Namespace) -> Iterator[BadLink]:
+    """
+    Where all that goes wrong is IP's: a link has no checksum here.
+    """
+    made = BadLink("tun")
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def kernelCounts() -> dict[str, int]:
+    """
+    The kernel's own counters, such as C{"Udp.InCsumErrors"}.
+    """
+    found = {}
+    for name in "snmp", "netstat":
+        lines = Path(f"/proc/thread-self/net/{name}").read_text().splitlines()
+        for names, values in zip(lines[::2], lines[1::2], strict=True):
+            part, _, rest = names.partition(":")
+            counts = values.partition(":")[2].split()
+            found.update({f"{part}.{each}": int(count) for each, count in zip(rest.split(), counts, strict=True)})
+    return found
+
+
+def test_aPingTakesAsLongAsBothDelays(link: BadLink) -> None:
+    link.impairment.up = link.impairment.down = Netem(delay=0.05)
+    status, said = link.run("ping", "-c3", "-i0.2", "10.9.0.2")
+    assert status == 0, said
+    times = [float(found) for found in re.findall(r"time=([\d.]+) ms", said)]
+    assert len(times) == 3
+    # A call of the reactor's may be a microsecond early.
+    assert min(times) > 99.9
+
+
+def test_changedWhileItRuns(link: BadLink) -> None:
+    assert link.run("ping", "-c1", "10.9.0.2")[0] == 0
+    for way in "up", "down":
+        setattr(link.impairment, way, Netem(loss=1))
+        status, said = link.run("ping", "-c2", "-i0.2", "-W0.5", "10.9.0.2")
+        assert (status, "100% packet loss" in said) == (1, True), said
+        setattr(link.impairment, way, Netem())
+        assert link.run("ping", "-c1", "10.9.0.2")[0] == 0
+    for counter in "inLost", "outLost":
+        assert link.impairment.counters[counter] >= 2
+
+
+def test_duplicatesAreSeen(link: BadLink) -> None:
+    link.impairment.down = Netem(duplicate=1)
+    # It does not wait for that of the last.
+    _, said = link.run("ping", "-c3", "-i0.2", "10.9.0.2")
+    assert re.search(r"\+[23] duplicates", said), said
+
+
+def test_whatIsReorderedIsSeen(tun: BadLink) -> None:
+    tun.impairment.down = Netem(delay=0.3, reorder=1, gap=3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        for number in range(6):
+            client.sendto(bytes([number]), ("10.9.0.2", 7))
+        came = received(tun, client, 6)
+    assert [data[0] for data in came] == [2, 5, 0, 1, 3, 4]
+
+
+def received(link: BadLink, client: socket.socket, count: int) -> list[bytes]:
+    """
+    Wait for so many datagrams.
+    """
+    came: list[bytes] = []
+
+    def all() -> bool:
+        with suppress(BlockingIOError):
+            came.append(client.recv(65536))
+        return len(came) >= count
+
+    link.until(all, f"{count} datagrams, not {len(came)}")
+    return came
+
+
+def test_theKernelSeesThatTheyAreCorrupted(tun: BadLink) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.bind(("10.9.0.1", 4000))
+        client.setblocking(False)
+        tun.until(lambda: tun.echo.transport is not None, "the host to be there")
+        before = kernelCounts()
+        tun.impairment.down = Netem(corrupt=1)
+        transport: Any = tun.echo.transport
+        for _ in range(100):
+            transport.write(bytes(200), ("10.9.0.1", 4000))
+        tun.impairment.down = Netem()
+        transport.write(b"whole", ("10.9.0.1", 4000))
+        assert received(tun, client, 1) == [b"whole"]
+    assert tun.impairment.counters["outCorrupted"] == 100
+    names = "Udp.InCsumErrors", "IpExt.InCsumErrors", "Ip.InHdrErrors"
+    grown = {name: kernelCounts()[name] - before[name] for name in names}
+    assert grown["Udp.InCsumErrors"] > 50
+    assert grown["IpExt.InCsumErrors"] > 0
+    # What is left had a version that is none of IP: the device itself refuses it, or it was for nobody.
+    assert sum(grown.values()) > 90
+
+
+def test_theHostSeesItToo(tun: BadLink) -> None:
+    tun.impairment.up = Netem(corrupt=1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        for _ in range(100):
+            client.sendto(bytes(200), ("10.9.0.2", 7))
+        tun.until(lambda: tun.impairment.counters["inCorrupted"] >= 100, "them all")
+        tun.impairment.up = Netem()
+        client.sendto(b"whole", ("10.9.0.2", 7))
+        assert received(tun, client, 1) == [b"whole"]
+    counters = tun.host.counters
+    assert counters["udp"]["inCsumErrors"] > 50
+    assert counters["ip"]["inCsumErrors"] > 0
+
+
+def test_aRateIsNotExceeded(tun: BadLink) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        # 1028 octets each, with headers; the first of twenty does not wait for others.
+        tun.impairment.down = Netem(rate=20 * 8 * 1028 * 4, limit=20)
+        began = time.monotonic()
+        for _ in range(30):
+            client.sendto(bytes(1000), ("10.9.0.2", 7))
+        tun.until(lambda: tun.impairment.counters["outOverLimit"] >= 1, "too many")
+        assert len(received(tun, client, 20)) == 20
+        assert time.monotonic() - began > 0.2499

@@ -1,0 +1,81 @@
+"""
+C{twistd tuntap host --prometheus}: what it tells of is what the kernel's programs have sent.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.real.host import Host, twistd
+from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, run
+
+ENDPOINT = "tcp:9100:interface=127.0.0.1"
+URL = "http://127.0.0.1:9100/metrics"
+
+
+def scrape() -> dict[tuple[str, ...], float]:
+    """
+    What there is: values by metric and labels, in the order of their names.
+    """
+    with urlopen(URL, timeout=PATIENCE) as response:
+        assert response.headers.get_content_type() == "text/plain"
+        text = response.read().decode()
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize("mode", ["tun", "tap"])
+def test_pingsAreCounted(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+    with Host(tmp_path, mode, more=("--prometheus", ENDPOINT)) as host:
+        before = scrape()
+        run("ping", "-c5", "-i0.1", "-s100", "10.9.0.2")
+        after = scrape()
+
+        def grown(*sample: str) -> float:
+            return after[sample] - before.get(sample, 0)
+
+        assert grown("txtuntap_events_total", "inEchos", "tt0", "icmp") == 5
+        assert grown("txtuntap_events_total", "outEchoReps", "tt0", "icmp") == 5
+        for way in "in", "out":
+            # The kernel may say something of its own.
+            assert grown("txtuntap_packets_total", way, "tt0") >= 5
+            assert grown("txtuntap_bytes_total", way, "tt0") >= 5 * 128
+        # Under the name that it has now.
+        ip("link", "set", "tt0", "name", "tt1")
+        run("ping", "-c1", "10.9.0.2")
+        assert scrape()["txtuntap_packets_total", "in", "tt1"] > after["txtuntap_packets_total", "in", "tt0"]
+        with pytest.raises(HTTPError):
+            urlopen("http://127.0.0.1:9100/", timeout=PATIENCE)
+        assert host.terminate() < 2
+        # Who asks leaves no line.
+        said = host.log()
+        assert "GET" not in said
+        assert "Traceback" not in said
+
+
+def test_dropsAreNamed(namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path, more=("--prometheus", ENDPOINT)):
+        run("ping", "-c1", "-W0.2", "10.9.0.77", status=1)
+        drops = {key[1:]: value for key, value in scrape().items() if key[0] == "txtuntap_drops_total"}
+        assert drops["tt0", "ip", "inAddrErrors"] >= 1
+
+
+def test_whereItCannotListenThereIsNoInterface(namespace: Namespace, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with Host(tmp_path, more=("--prometheus", ENDPOINT)):
+        arguments = ["--tun", "tt9", "--address", "10.8.0.2/24", "--prometheus", ENDPOINT]
+        process = twistd("-n", "--pidfile=", "tuntap", "host", *arguments, cwd=tmp_path / "other")
+        assert process.wait(PATIENCE) != 0
+        assert interfaces() == {"tt0"}
+    said = (tmp_path / "other" / "twistd.log").read_text()
+    assert "Couldn't listen on 127.0.0.1:9100" in said
+    assert "Traceback" not in said
+    assert "tt9" not in said

@@ -1,0 +1,282 @@
+"""
+Machines joined by a switch: the kernel's, each in a network namespace of its own, and one in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Generator
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+
+from tests.real.link import PacketSocket, delete
+from tests.real.namespace import PATIENCE, Namespace, needRoot, tool, until
+from tests.real.switch import INTERFACE, Machine, RunningSwitch, machines
+from txtuntap.device.settings import InterfaceSettings
+from txtuntap.network import Network
+from txtuntap.testing import ethernetFrame
+
+FORGED, ALL = bytes.fromhex("0200000000 01"), b"\xff" * 6
+TYPE = 0x88B5
+
+
+def frame(source: bytes, dest: bytes, payload: bytes, vlan: int | None = None) -> bytes:
+    """
+    A frame that no kernel cares for.
+    """
+    return ethernetFrame(source, dest, TYPE, payload.ljust(46, b"."), vlan)
+
+
+def texts(frames: list[bytes]) -> list[bytes]:
+    """
+    What is in those of such frames among C{frames}.
+    """
+    return [each[14:].rstrip(b".") for each in frames if each[12:14] == TYPE.to_bytes(2, "big")]
+
+
+def untilText(listener: PacketSocket, last: bytes) -> list[bytes]:
+    """
+    What came up to the frame with this text. Those of one sender overtake none.
+    """
+    return texts(listener.receivedUntil(lambda each: texts([each]) == [last]))
+
+
+@pytest.fixture(autouse=True)
+def _root() -> None:
+    # Its process is to enter the namespaces.
+    needRoot()
+
+
+def test_everybodyReachesEverybody(namespace: Namespace, tmp_path: Path) -> None:
+    with machines(3) as members, RunningSwitch(tmp_path, members, six=True) as switch:
+        for one in members:
+            for other in members:
+                if one is not other:
+                    assert one.pings(other.address)
+                    assert one.pings(f"fd09::{other.number}")
+        assert switch.counters(members[0])["inFrames"] > 10
+        assert "Traceback" not in switch.log()
+
+
+@pytest.mark.parametrize("more", [[], ["--no-offload"]], ids=["offload", "no-offload"])
+def test_iperf(namespace: Namespace, tmp_path: Path, more: list[str]) -> None:
+    with machines(2) as members, RunningSwitch(tmp_path, members, more=more) as switch:
+        near, far = members
+        with far.running(tool("iperf3"), "-s", "--forceflush") as server:
+            assert server.stdout is not None
+            until(lambda: "listening" in server.stdout.readline(), "the server")  # type: ignore[union-attr]
+            for way in [], ["-R"]:
+                end = json.loads(near.run("iperf3", "-c", far.address, "-J", "-n", "30M", *way))["end"]
+                # What is under way at the end is not waited for.
+                assert end["sum_received"]["bytes"] > 20_000_000
+                end = json.loads(near.run("iperf3", "-c", far.address, "-J", "-u", "-b", "20M", "-n", "1M", *way))[
+                    "end"
+                ]
+                assert end["sum"]["bytes"] > 900_000
+                assert end["sum"]["lost_percent"] < 20
+        counters = switch.counters(near)
+        assert set(counters) <= {"inFrames", "outFrames", "flooded", "inReserved"}, counters
+
+
+def test_whoIsKnownIsSeenByNobodyElse(namespace: Namespace, tmp_path: Path) -> None:
+    with machines(3) as members, RunningSwitch(tmp_path, members):
+        near, far, third = members
+        assert near.pings(far.address)
+        with third.socket() as listener:
+            assert near.pings(far.address)
+            with near.socket() as sender:
+                sender.send(frame(near.station, ALL, b"last"))
+            frames = listener.receivedUntil(lambda each: texts([each]) == [b"last"])
+        pair = {near.station, far.station}
+        assert [each for each in frames if {each[:6], each[6:12]} == pair] == []
+
+
+def test_vlans(namespace: Namespace, tmp_path: Path) -> None:
+    ports = ["vlan=10", "vlan=20", "trunk=10+20"]
+    with machines(3) as members, RunningSwitch(tmp_path, members, ports) as switch:
+        ten, twenty, trunk = members
+        assert ten.isSilent(twenty.address)
+        with ten.socket() as atTen, twenty.socket() as atTwenty, trunk.socket() as atTrunk:
+            for vlan in 10, 20, 30:
+                atTrunk.send(frame(trunk.station, ALL, b"for %d" % vlan, vlan))
+            for vlan in 10, 20:
+                atTrunk.send(frame(trunk.station, ALL, b"last", vlan))
+            assert untilText(atTen, b"last") == [b"for 10", b"last"]
+            assert untilText(atTwenty, b"last") == [b"for 20", b"last"]
+            # The tags are taken off by the kernel before such a socket has the frame; tcpdump shows them.
+            only = f"ether dst {trunk.station.hex(':')} and vlan"
+            with trunk.running(tool("tcpdump"), "-i", INTERFACE, "-e", "-n", "-q", "-l", "-c", "2", only) as watching:
+                assert watching.stdout is not None
+                until(lambda: "listening" in watching.stdout.readline(), "tcpdump")  # type: ignore[union-attr]
+                # What comes with a tag where none has one is dropped.
+                atTen.send(frame(ten.station, ALL, b"tagged", 20))
+                atTen.send(frame(ten.station, trunk.station, b"ten"))
+                atTwenty.send(frame(twenty.station, trunk.station, b"twenty"))
+                shown = watching.communicate(timeout=PATIENCE)[0]
+        assert re.findall(r"vlan (\d+)", shown) == ["10", "20"], shown
+        assert switch.counters(ten)["inVlans"] >= 1
+        assert switch.counters(trunk)["inVlans"] >= 1
+
+
+def test_isolated(namespace: Namespace, tmp_path: Path) -> None:
+    with machines(3) as members, RunningSwitch(tmp_path, members, ["isolated", "isolated"]):
+        one, other, server = members
+        assert one.pings(server.address)
+        assert server.pings(other.address)
+        with one.socket() as sender, other.socket() as listener, server.socket() as also:
+            for dest in ALL, other.station:
+                sender.send(frame(one.station, dest, b"secret"))
+            also.send(frame(server.station, ALL, b"last"))
+            sender.send(frame(one.station, ALL, b"last"))
+            assert untilText(listener, b"last") == [b"last"]
+            assert b"secret" in untilText(also, b"last")
+        assert one.isSilent(other.address)
+
+
+def test_whoLiesAboutItsSource(namespace: Namespace, tmp_path: Path) -> None:
+    with machines(3) as members, RunningSwitch(tmp_path, members, [f"stations={FORGED.hex(':')}"]) as switch:
+        bound, liar, third = members
+        with bound.socket() as atBound, liar.socket() as atLiar, third.socket() as listener:
+            # The one that may; one that may not; one that says that it is the first.
+            atBound.send(frame(FORGED, ALL, b"true"))
+            untilText(listener, b"true")
+            atBound.send(frame(bound.station, ALL, b"false"))
+            atBound.send(frame(FORGED, ALL, b"true again"))
+            assert untilText(listener, b"true again") == [b"true again"]
+            atLiar.send(frame(FORGED, ALL, b"forged"))
+            atLiar.send(frame(liar.station, ALL, b"honest"))
+            assert untilText(listener, b"honest") == [b"honest"]
+            # And it gets nothing that is for the first.
+            listener.send(frame(third.station, FORGED, b"private"))
+            listener.send(frame(third.station, ALL, b"last"))
+            assert b"private" in untilText(atBound, b"last")
+            assert b"private" not in untilText(atLiar, b"last")
+        assert switch.counters(bound)["inForbiddenSources"] >= 1
+        assert switch.counters(liar)["inForbiddenSources"] == 1
+
+
+def test_nothingThatIsSentHurtsIt(namespace: Namespace, tmp_path: Path) -> None:
+    random = Random(1)
+    addresses = [FORGED, ALL, bytes(6), bytes.fromhex("0180c2000000"), bytes.fromhex("01005e000001")]
+    types = [b"\x81\0", b"\x88\xa8", b"\x08\0", b"\x86\xdd", b"\0\x10", b"\xff\xff"]
+    with machines(3) as members, RunningSwitch(tmp_path, members, ["", "trunk=10-20,vlan=1"]) as switch:
+        near, trunk, third = members
+        with third.socket() as listener:
+            for sender in near, trunk:
+                with sender.socket() as socket:
+                    known = [*addresses, near.station, trunk.station, third.station]
+                    for turn in range(10):
+                        for _ in range(100):
+                            dest, source = random.choice(known), random.choice([*known, random.randbytes(6)])
+                            headers = b"".join(random.choices(types, k=random.randrange(1, 5)))
+                            rest = random.randbytes(random.choice([0, 1, 2, 3, 46, 1400]))
+                            socket.send((dest + source + headers + rest)[:1514])
+                        last = b"last of %d, %d" % (sender.number, turn)
+                        socket.send(frame(sender.station, ALL, last))
+                        untilText(listener, last)
+        assert near.pings(third.address)
+        assert trunk.pings(near.address)
+        assert {"inSourceErrors", "inReserved", "inVlans"} <= switch.counters(near).keys()
+        assert "Traceback" not in switch.log()
+        # A line for each would fill the disk.
+        assert len(switch.log().splitlines()) < 200
+
+
+def test_metrics(namespace: Namespace, tmp_path: Path) -> None:
+    with machines(2) as members:
+        endpoint = "tcp:9100:interface=127.0.0.1"
+        with RunningSwitch(tmp_path, members, more=["--prometheus", endpoint]):
+            assert members[0].pings(members[1].address)
+            with urlopen("http://127.0.0.1:9100/metrics", timeout=PATIENCE) as answer:
+                told = answer.read().decode()
+    assert re.search(r'txtuntap_packets_total\{direction="in",interface="tt0"\} [1-9]', told), told
+    assert 'event="inFrames",interface="tt0",part="switch"' in told, told
+
+
+def test_whenAnInterfaceGoesTheOthersGoOn(namespace: Namespace, tmp_path: Path) -> None:
+    with machines(3) as members, RunningSwitch(tmp_path, members) as switch:
+        first, *rest = members
+        first.do(lambda: delete(INTERFACE))
+        until(lambda: "goes on with the others" in switch.log(), "a line that says so")
+        assert rest[0].pings(rest[1].address)
+        for each in rest:
+            each.do(lambda: delete(INTERFACE))
+        assert switch.process.wait(PATIENCE) == 0
+        assert "nothing to do: stopping" in switch.log()
+        assert "Traceback" not in switch.log()
+
+
+def test_whatCannotBeOpenedIsSaidPlainly(namespace: Namespace, tmp_path: Path) -> None:
+    with machines(1) as members:
+        switch = RunningSwitch(tmp_path, members, more=["--tap", "tt9,netns=no-one-has-made-this"])
+        with pytest.raises(AssertionError), switch:
+            pass
+        assert switch.process.wait(PATIENCE) == 1
+        assert "no-one-has-made-this" in switch.log()
+        assert "Traceback" not in switch.log().partition("twistd tuntap:")[2]
+
+
+def _simulated(members: list[Machine], netem: str | None) -> Network:
+    """
+    A network on the reactor: taps in the machines' namespaces, with C{netem} on the first one's link, and a host in
+    memory, 10.9.0.9.
+    """
+    net = Network(seed=1, clock=reactor)
+    switch = net.switch()
+    net.host(["10.9.0.9/24", "fd09::9/64"], switch)
+    for machine in members:
+        settings = InterfaceSettings(addresses=[f"{machine.address}/24"])
+        own = netem if machine is members[0] else None
+        net.tap(INTERFACE, switch, own, namespace=machine.namespace, settings=settings)
+    return net
+
+
+@pytest_twisted.inlineCallbacks  # type: ignore[untyped-decorator]
+def test_aHostInMemoryIsAMachineAmongOthers(namespace: Namespace) -> Generator[Any, Any, None]:
+    with machines(2) as members:
+        net = _simulated(members, None)
+        net.start()
+        try:
+            (host,) = net.hosts
+            for machine in members:
+                assert (yield deferToThread(machine.pings, "10.9.0.9"))
+                pong = yield host.ping(machine.address)
+                assert pong.source == machine.address
+            assert (yield deferToThread(members[0].pings, members[1].address))
+        finally:
+            yield net.stop()
+
+
+@pytest_twisted.inlineCallbacks  # type: ignore[untyped-decorator]
+def test_aTenthIsLostBothWays(namespace: Namespace, tmp_path: Path) -> Generator[Any, Any, None]:
+    sent, arrived = tmp_path / "sent", tmp_path / "arrived"
+    sent.write_bytes(os.urandom(200_000))
+    with machines(2) as members:
+        net = _simulated(members, "loss 10%")
+        net.start()
+        try:
+            near, far = members
+            # Until it is known where the other is.
+            yield deferToThread(near.run, "ping", "-c", "1", "-w", "10", "-i", "0.2", far.address)
+            arguments = "-q", "-c", "200", "-i", "0.01", "-W", "1", far.address
+            said = yield deferToThread(near.run, "ping", *arguments)
+            (lost,) = re.findall(r"([\d.]+)% packet loss", said)
+            # 19 of 100 are to be.
+            assert 5 < float(lost) < 40, said
+            with far.running(tool("socat"), "-u", "TCP-LISTEN:7,reuseaddr", f"CREATE:{arrived}") as server:
+                yield deferToThread(
+                    near.run, "socat", "-u", f"OPEN:{sent}", f"TCP:{far.address}:7,retry=20,interval=0.2"
+                )
+                yield deferToThread(server.wait, PATIENCE)
+            assert arrived.read_bytes() == sent.read_bytes()
+        finally:
+            yield net.stop()

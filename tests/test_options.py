@@ -1,0 +1,56 @@
+"""
+Tests for L{txtuntap.options}, as far as no kernel is needed: what is asked for and cannot be is said plainly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap import options, service
+from txtuntap.options import HostOptions, Options
+
+HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
+ENDPOINT = "tcp:9100:interface=127.0.0.1"
+
+
+class PrometheusTests(SynchronousTestCase):
+    def refusal(self, *arguments: str) -> str:
+        """
+        What is said to that.
+        """
+        return str(self.assertRaises(UsageError, HostOptions().parseOptions, [*HOST, *arguments]))
+
+    def made(self, *arguments: str) -> Any:
+        """
+        The service that is made of that.
+        """
+        asked = cast(Any, Options)()
+        asked.parseOptions(["host", *HOST, *arguments])
+        return service.makeService(asked)
+
+    def test_whatIsNoEndpoint(self) -> None:
+        for text in "tcq:9100", "tcp:metrics", "tcp", "", "tcp:9100:interfaces=lo":
+            said = self.refusal("--prometheus", text)
+            self.assertIn(f"--prometheus: {text!r} is no server endpoint, such as {ENDPOINT}", said)
+
+    def test_severalProcesses(self) -> None:
+        self.assertIn("each process has counters of its own", self.refusal("--prometheus", ENDPOINT, "--queues", "2"))
+
+    def test_withoutTheExtra(self) -> None:
+        asked: list[str] = []
+        self.patch(options, "find_spec", asked.append)
+        self.assertIn("pip install 'txtuntap[prometheus]'", self.refusal("--prometheus", ENDPOINT))
+        self.assertEqual(asked, ["prometheus_client"])
+        # Whoever does not want it need not have it.
+        HostOptions().parseOptions(HOST)
+
+    def test_itListensBeforeThereIsAnInterface(self) -> None:
+        self.assertEqual(
+            [type(each) for each in self.made("--prometheus", ENDPOINT)], [service.MetricsService, service.HostService]
+        )
+
+    def test_withoutItThereIsNoServer(self) -> None:
+        self.assertIsInstance(self.made(), service.HostService)

@@ -1,0 +1,575 @@
+"""
+Tests for L{txtuntap.switch} and L{txtuntap.switchport}.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from tests.test_forwarding import superpacket
+from tests.test_link import End, WirePackets
+from txtuntap import EthernetProtocol, Packet
+from txtuntap.clock import SimulationClock
+from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
+from txtuntap.link import Link, LinkEnd
+from txtuntap.stack.host import Host
+from txtuntap.switch import AGEING_TIME, Switch
+from txtuntap.switchport import MAX_STATIONS, SwitchPort
+from txtuntap.testing import ethernetFrame
+from txtuntap.wire.ethernet import TAG, VLAN
+from txtuntap.wire.offload import NEEDS_CHECKSUM, TCP4, UDP, Offload, behind, finish
+
+A, B, C, D = (bytes((2, 0, 0, 0, 0, number)) for number in (1, 2, 3, 4))
+ALL, GROUP = b"\xff" * 6, bytes.fromhex("01005e000005")
+TYPE = 0x88B5
+
+
+def frame(source: bytes, dest: bytes, payload: bytes = b"payload", vlan: int | None = None) -> bytes:
+    """
+    A frame of an EtherType that nobody has.
+    """
+    return ethernetFrame(source, dest, TYPE, payload, vlan)
+
+
+def tagged(data: bytes, control: int) -> bytes:
+    """
+    A frame with one more tag.
+
+    @param control: priority and VLAN.
+    """
+    return data[:12] + VLAN.to_bytes(2, "big") + control.to_bytes(2, "big") + data[12:]
+
+
+class SwitchTestCase(SynchronousTestCase):
+    """
+    A switch, and ends of links that are plugged into it.
+    """
+
+    def setUp(self) -> None:
+        self.clock = SimulationClock()
+        self.switch = Switch(self.clock)
+        self.ends: list[End] = []
+
+    def plug(self, proto: Any = None, mtu: int = 1500, **options: Any) -> SwitchPort:
+        """
+        One more port, with an end of C{ends} at it.
+        """
+        port = self.switch.addPort(**options)
+        end = End() if proto is None else proto
+        link = Link(end, port, self.clock, mtu)
+        link.start()
+        self.addCleanup(link.stop)
+        self.ends.append(end)
+        return port
+
+    def plugged(self, *options: dict[str, Any]) -> list[SwitchPort]:
+        """
+        As many ports.
+        """
+        return [self.plug(**each) for each in options]
+
+    def send(self, number: int, data: bytes, offload: Offload | None = None) -> dict[int, list[bytes]]:
+        """
+        Have an end send a frame.
+
+        @return: what the others get.
+        """
+        self.ends[number].transport.writePacket([data], offload)
+        return self.got()
+
+    def got(self) -> dict[int, list[bytes]]:
+        """
+        What has come to all ends since this was last called.
+        """
+        self.clock.advance(0)
+        found = {}
+        for number, end in enumerate(self.ends):
+            if end.packets:
+                found[number] = [bytes(each) for each in end.packets]
+                end.packets.clear()
+        return found
+
+    def sendTo(self, numbers: list[int], number: int, data: bytes) -> None:
+        """
+        Have an end send a frame, which comes to just these others as it is.
+        """
+        self.assertEqual(self.send(number, data), {each: [data] for each in numbers})
+
+
+class LearningTests(SwitchTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ports = self.plugged({}, {}, {})
+
+    def test_portIsAnEthernetProtocol(self) -> None:
+        for interface in IEthernetProtocol, IPacketReceiver:
+            verifyObject(interface, self.ports[0])
+
+    def test_unknownGoesToAllOthers(self) -> None:
+        self.sendTo([1, 2], 0, frame(A, B))
+        self.assertEqual(self.ports[0].counters, {"inFrames": 1, "flooded": 1})
+        self.assertEqual(self.ports[1].counters, {"outFrames": 1})
+
+    def test_knownGoesWhereItIs(self) -> None:
+        self.send(1, frame(B, ALL))
+        self.sendTo([1], 0, frame(A, B))
+        self.sendTo([0], 1, frame(B, A))
+
+    def test_groupsGoToAllOthers(self) -> None:
+        for dest in ALL, GROUP:
+            self.sendTo([0, 2], 1, frame(B, dest))
+        self.assertEqual(self.ports[1].counters, {"inFrames": 2})
+
+    def test_neverBackToWhereItCameFrom(self) -> None:
+        self.send(0, frame(A, ALL))
+        self.sendTo([], 0, frame(C, A))
+        self.assertEqual(self.ports[0].counters["inLocal"], 1)
+
+    def test_stationsAreSeen(self) -> None:
+        self.send(0, frame(A, ALL))
+        self.clock.advance(3)
+        self.send(1, frame(B, ALL))
+        found = [(each.address, each.vlan, each.port.name, each.age) for each in self.switch.stations]
+        self.assertEqual(found, [("02:00:00:00:00:01", 1, "port1", 3), ("02:00:00:00:00:02", 1, "port2", 0)])
+
+    def test_stationsAreForgottenWhenTheyAreNotHeard(self) -> None:
+        self.send(1, frame(B, ALL))
+        self.clock.advance(AGEING_TIME)
+        self.sendTo([1], 0, frame(A, B))
+        self.clock.advance(1)
+        self.sendTo([1, 2], 0, frame(A, B))
+        self.assertEqual([each.port.name for each in self.switch.stations], ["port1"])
+
+    def test_whoIsHeardStaysKnown(self) -> None:
+        for _ in range(5):
+            self.send(1, frame(B, ALL))
+            self.clock.advance(AGEING_TIME - 1)
+        self.sendTo([1], 0, frame(A, B))
+
+    def test_aClockSetBackForgets(self) -> None:
+        self.clock.advance(1000)
+        self.send(1, frame(B, ALL))
+        self.clock._now = 500.0
+        self.sendTo([1, 2], 0, frame(A, B))
+        self.assertEqual(len(self.switch.stations), 1)
+
+    def test_aStationThatMovesIsFound(self) -> None:
+        self.send(1, frame(B, ALL))
+        self.send(2, frame(B, ALL))
+        self.sendTo([2], 0, frame(A, B))
+        self.assertEqual(self.ports[2].counters["stationMoves"], 1)
+        self.assertEqual((len(self.ports[1].entries), len(self.ports[2].entries)), (0, 1))
+
+    def test_stationsOfAPortThatStopsAreForgotten(self) -> None:
+        self.send(1, frame(B, ALL))
+        self.ends[1].transport.peer.doStop()
+        self.assertEqual(self.switch.stations, [])
+        self.sendTo([2], 0, frame(A, B))
+
+    def test_removedPort(self) -> None:
+        self.send(1, frame(B, ALL))
+        self.switch.removePort(self.ports[1])
+        self.assertEqual((self.switch.stations, list(self.switch.ports)), ([], ["port1", "port3"]))
+        self.sendTo([2], 0, frame(A, B))
+        self.sendTo([], 1, frame(B, A))
+        self.assertEqual(self.ports[1].counters["inDiscards"], 1)
+        self.assertRaises(ValueError, self.switch.removePort, self.ports[1])
+
+    def test_countersByPort(self) -> None:
+        self.send(0, frame(A, ALL))
+        self.assertEqual(
+            self.switch.counters, {"port1": {"inFrames": 1}, "port2": {"outFrames": 1}, "port3": {"outFrames": 1}}
+        )
+
+    def test_frameOfAProtocolOfTwistedPair(self) -> None:
+        self.ports[0].datagramReceived(frame(A, ALL))
+        self.ports[0].datagramReceived(frame(A, ALL), partial=1)
+        self.assertEqual(self.got(), {1: [frame(A, ALL)], 2: [frame(A, ALL)]})
+        self.assertEqual(self.ports[0].counters["inErrors"], 1)
+
+    def test_twoHosts(self) -> None:
+        hosts = [Host([f"10.0.0.{number}/24", f"fd00::{number}/64"], self.clock) for number in (1, 2)]
+        for host in hosts:
+            link = Link(host.ethernet, self.switch.addPort(), self.clock)
+            link.start()
+            self.addCleanup(link.stop)
+        for address in "10.0.0.2", "fd00::2":
+            pinged = hosts[0].ping(address, size=4000)
+            self.clock.advance(0)
+            self.assertEqual(self.successResultOf(pinged).source, address)
+
+
+class BoundTests(SwitchTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ports = self.plugged({}, {}, {})
+
+    def flood(self, number: int, count: int, first: int = 1000) -> None:
+        """
+        Have an end send frames of so many stations.
+        """
+        for station in range(first, first + count):
+            self.ends[number].transport.writePacket([frame(b"\x06\0" + station.to_bytes(4, "big"), ALL)])
+            if not station % 500:
+                self.clock.advance(0)
+        self.got()
+
+    def test_whoMakesUpStationsPushesNobodyOut(self) -> None:
+        self.send(0, frame(A, ALL))
+        self.send(1, frame(B, ALL))
+        self.flood(1, MAX_STATIONS + 200)
+        self.assertEqual(len(self.ports[1].entries), MAX_STATIONS)
+        self.assertEqual(len(self.switch.stations), MAX_STATIONS + 1)
+        self.assertEqual(self.ports[1].counters["learnedEntryDiscards"], 201)
+        self.sendTo([0], 2, frame(C, A))
+        self.sendTo([1], 2, frame(C, B))
+
+    def test_whatIsNotLearnedIsFloodedAllTheSame(self) -> None:
+        self.flood(1, MAX_STATIONS)
+        self.sendTo([0, 2], 1, frame(D, ALL))
+        self.sendTo([0, 1], 2, frame(C, D))
+
+    def test_theOldMakeRoom(self) -> None:
+        self.flood(1, MAX_STATIONS)
+        self.clock.advance(AGEING_TIME + 1)
+        self.send(1, frame(B, ALL))
+        self.assertEqual(len(self.ports[1].entries), 1)
+        self.sendTo([1], 0, frame(A, B))
+
+    def test_aStationThatMovesToWhereNoRoomIsIsForgotten(self) -> None:
+        self.flood(1, MAX_STATIONS)
+        self.send(0, frame(A, ALL))
+        self.send(1, frame(A, ALL))
+        self.sendTo([0, 1], 2, frame(C, A))
+
+
+class MalformedTests(SwitchTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ports = self.plugged({}, {"trunk": [10, 20], "vlan": 1})
+
+    def dropped(self, name: str, data: bytes, number: int = 0, offload: Offload | None = None) -> None:
+        """
+        A frame goes nowhere and is counted; nothing is learned from it.
+        """
+        before = Counter(self.ports[number].counters)
+        self.assertEqual(self.send(number, data, offload), {})
+        self.assertEqual(self.ports[number].counters - before, {name: 1, "inFrames": 1}, data)
+        self.assertEqual(self.switch.stations, [])
+
+    def test_tooShort(self) -> None:
+        whole = frame(A, ALL, b"")
+        for length in range(14):
+            self.dropped("inErrors", whole[:length])
+        for length in range(14, 18):
+            self.dropped("inErrors", tagged(whole, 10)[:length], 1)
+
+    def test_justLongEnough(self) -> None:
+        self.sendTo([1], 0, frame(A, ALL, b""))
+
+    def test_fromAGroupOrNobody(self) -> None:
+        for source in ALL, GROUP, bytes(6), b"\x01" + bytes(5):
+            self.dropped("inSourceErrors", frame(source, B))
+
+    def test_forABridgeItself(self) -> None:
+        for last in range(16):
+            self.dropped("inReserved", frame(A, bytes.fromhex("0180c20000") + bytes((last,))))
+        self.sendTo([1], 0, frame(A, bytes.fromhex("0180c2000010")))
+
+    def test_cut(self) -> None:
+        packet = Packet(frame(A, ALL), partial=True)
+        self.ports[0].packetReceived(packet)
+        self.assertEqual((self.got(), self.ports[0].counters), ({}, {"inFrames": 1, "inErrors": 1}))
+
+    def test_whatCannotBeOpen(self) -> None:
+        data, good = superpacket(bytes(300), 100)
+        for offload, name in (
+            (Offload(NEEDS_CHECKSUM, 99, 42, 100, 34, 6), "inUnknownOffloads"),
+            (Offload(NEEDS_CHECKSUM, UDP, 42, 0, 34, 6), "inOffloadErrors"),
+            (Offload(NEEDS_CHECKSUM, TCP4, 42, 100, 34, 6), "inOffloadErrors"),
+            (Offload(0, UDP, 42, 100, 34, 6), "inOffloadErrors"),
+            (Offload(NEEDS_CHECKSUM, 0, 0, 0, 34, 60000), "inOffloadErrors"),
+        ):
+            self.dropped(name, data, offload=offload)
+        self.assertEqual(self.send(0, data, good), {1: [data]})
+
+    def test_whatCannotBeOpenIsFoundAtTheLatestWhereItIsCut(self) -> None:
+        self.plug(WirePackets())
+        self.assertEqual(self.send(0, frame(A, ALL), Offload(NEEDS_CHECKSUM, 0, 0, 0, 2, 6)), {1: [frame(A, ALL)]})
+        self.assertEqual(self.switch.counters["port3"], {"inOffloadErrors": 1})
+
+    @given(
+        data=st.binary(max_size=80)
+        | st.builds(lambda start, rest: start + rest, st.sampled_from([A, ALL, GROUP]), st.binary(max_size=80)),
+        number=st.integers(0, 1),
+        offload=st.none() | st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 100)] * 4),
+    )
+    def test_nothingRaises(self, data: bytes, number: int, offload: Offload | None) -> None:
+        switch = Switch(self.clock)
+        ends = End(), WirePackets(), End()
+        options: tuple[Any, ...] = {"trunk": range(1, 4095)}, {}, {"vlan": 1, "trunk": [10, 20]}
+        links = [Link(end, switch.addPort(**each), self.clock) for end, each in zip(ends, options, strict=True)]
+        for link in links:
+            link.start()
+        ends[number].transport.writePacket([data], offload)
+        self.clock.advance(0)
+        self.assertEqual(ends[number].packets, [])
+        self.assertEqual(switch.counters[f"port{number + 1}"]["inFrames"], 1)
+        for link in links:
+            self.assertEqual(link.ends[1].counters["protocolFailures"], 0)
+            link.stop()
+
+
+class MTUTests(SwitchTestCase):
+    def test_tooLongForAPortIsCountedThere(self) -> None:
+        _, small = self.plugged({"mtu": 9000}, {"mtu": 1500})
+        self.plug(mtu=9000)
+        self.sendTo([1, 2], 0, frame(A, ALL, bytes(1500)))
+        self.sendTo([2], 0, frame(A, ALL, bytes(1501)))
+        self.assertEqual(small.counters, {"outFrames": 1, "mtuExceededDiscards": 1})
+
+    def test_aTagDoesNotCount(self) -> None:
+        self.plugged({"mtu": 9000}, {"mtu": 1500, "trunk": [1]})
+        data = frame(A, ALL, bytes(1500))
+        self.assertEqual(self.send(0, data), {1: [tagged(data, 1)]})
+        self.sendTo([], 0, frame(A, ALL, bytes(1501)))
+
+    def test_ofASuperpacketThePartsCount(self) -> None:
+        _, small = self.plugged({"mtu": 1500}, {"mtu": 500})
+        for payload, whole in (500 - 28, True), (500 - 27, False):
+            data, offload = superpacket(bytes(2000), payload)
+            self.assertEqual(self.send(0, data, offload), {1: [data]} if whole else {})
+        self.assertEqual(small.counters, {"outFrames": 1, "mtuExceededDiscards": 1})
+
+
+class VLANTests(SwitchTestCase):
+    def test_vlansAreApart(self) -> None:
+        self.plugged({"vlan": 10}, {"vlan": 10}, {"vlan": 20}, {})
+        self.sendTo([1], 0, frame(A, ALL))
+        self.sendTo([], 2, frame(C, ALL))
+        self.sendTo([], 3, frame(D, A))
+
+    def test_eachVLANLearnsByItself(self) -> None:
+        self.plugged({"vlan": 10}, {"vlan": 10}, {"vlan": 20}, {"vlan": 20}, {"vlan": 20})
+        self.send(0, frame(A, ALL))
+        self.send(2, frame(A, ALL))
+        self.sendTo([0], 1, frame(B, A))
+        self.sendTo([2], 3, frame(D, A))
+        self.assertEqual([each.vlan for each in self.switch.stations], [10, 10, 20, 20])
+
+    def test_trunkHasTags(self) -> None:
+        self.plugged({"vlan": 10}, {"vlan": 20}, {"trunk": [10, 20]}, {"trunk": [20, 30]})
+        plain = frame(A, ALL)
+        self.assertEqual(self.send(0, plain), {2: [tagged(plain, 10)]})
+        self.assertEqual(self.send(1, plain), {2: [tagged(plain, 20)], 3: [tagged(plain, 20)]})
+        back = frame(D, A)
+        self.assertEqual(self.send(2, tagged(back, 10)), {0: [back]})
+        self.assertEqual(self.send(3, tagged(back, 20)), {1: [back]})
+        self.assertEqual(self.send(2, tagged(frame(D, ALL), 20)), {1: [frame(D, ALL)], 3: [tagged(frame(D, ALL), 20)]})
+
+    def test_priorityStaysBetweenTrunks(self) -> None:
+        self.plugged({"trunk": [10]}, {"trunk": [10]}, {"vlan": 10})
+        data = frame(A, ALL)
+        self.assertEqual(self.send(0, tagged(data, 0xE00A)), {1: [tagged(data, 0xE00A)], 2: [data]})
+
+    def test_nativeVLANHasNoTag(self) -> None:
+        self.plugged({"trunk": [10], "vlan": 1}, {}, {"trunk": [1]})
+        data = frame(A, ALL)
+        self.assertEqual(self.send(0, data), {1: [data], 2: [tagged(data, 1)]})
+        self.assertEqual(self.send(1, data), {0: [data], 2: [tagged(data, 1)]})
+        self.assertEqual(self.send(2, tagged(data, 1)), {0: [data], 1: [data]})
+
+    def test_priorityTagsCountAsNone(self) -> None:
+        self.plugged({"vlan": 10}, {"vlan": 10}, {"trunk": [10]})
+        data = frame(A, ALL)
+        self.assertEqual(self.send(0, tagged(data, 0x6000)), {1: [data], 2: [tagged(data, 0x600A)]})
+
+    def test_whatIsInNoVLANOfThePortIsDropped(self) -> None:
+        self.plugged({"vlan": 10}, {"trunk": [10]}, {"trunk": range(1, 4095)}, {"vlan": 30})
+        for number, data in (
+            (0, tagged(frame(A, ALL), 10)),
+            (0, tagged(frame(A, ALL), 20)),
+            (1, frame(A, ALL)),
+            (1, tagged(frame(A, ALL), 0)),
+            (1, tagged(frame(A, ALL), 30)),
+            (2, tagged(frame(A, ALL), 4095)),
+        ):
+            self.sendTo([], number, data)
+        counts = [self.switch.counters[f"port{number}"]["inVlans"] for number in (1, 2, 3)]
+        self.assertEqual(counts, [2, 3, 1])
+
+    def test_nobodyGetsIntoAnotherVLANByASecondTag(self) -> None:
+        self.plugged({"vlan": 10}, {"vlan": 10, "trunk": [20]}, {"trunk": [10, 20]}, {"vlan": 20})
+        hidden = tagged(frame(A, ALL), 20)
+        # Behind a priority tag; then behind that of a VLAN which another trunk has as its native one.
+        self.assertEqual(self.send(0, tagged(hidden, 0)), {2: [tagged(hidden, 10)]})
+        self.assertEqual(self.send(2, tagged(hidden, 10)), {})
+        self.assertEqual(self.switch.counters["port2"]["outVlans"], 2)
+
+    def test_serviceTagsAreAnEtherTypeAsAnyOther(self) -> None:
+        self.plugged({}, {})
+        self.sendTo([1], 0, ethernetFrame(A, ALL, 0x88A8, TAG.pack(20, TYPE) + bytes(1500)))
+
+    def test_positionsOfWhatIsOpenMoveWithTags(self) -> None:
+        self.plugged({"vlan": 10}, {"trunk": [10]}, {"vlan": 10})
+        data, offload = superpacket(bytes(300), 100)
+        self.ends[0].transport.writePacket([data], offload)
+        self.clock.advance(0)
+        (packet,) = self.ends[1].packets
+        self.assertEqual((bytes(packet), packet.offload), (tagged(data, 10), behind(offload, 4)))
+        self.assertEqual(
+            [bytes(each) for each in packet.finished()], [tagged(x, 10) for x in finish(data, offload, 14)]
+        )
+        self.got()
+        self.ends[1].transport.writePacket([tagged(data, 10)], behind(offload, 4))
+        self.clock.advance(0)
+        (packet,) = self.ends[0].packets
+        self.assertEqual((bytes(packet), packet.offload), (data, offload))
+
+    def test_superpacketsAreCutForWhoTakesNone(self) -> None:
+        self.plugged({}, {"proto": WirePackets()}, {"proto": WirePackets(), "trunk": [1]}, {})
+        data, offload = superpacket(bytes(300), 100)
+        cut = finish(data, offload, 14)
+        expected = {1: cut, 2: [tagged(each, 1) for each in cut], 3: [data]}
+        self.assertEqual(self.send(0, data, offload), expected)
+
+
+class IsolationTests(SwitchTestCase):
+    def test_isolatedPortsSpeakToOthersOnly(self) -> None:
+        first, *_ = self.plugged({"isolated": True}, {"isolated": True}, {})
+        self.sendTo([2], 0, frame(A, ALL))
+        self.sendTo([2], 1, frame(B, D))
+        self.sendTo([], 0, frame(A, B))
+        self.assertEqual(first.counters["inIsolated"], 1)
+        self.sendTo([0], 2, frame(C, A))
+        self.sendTo([0, 1], 2, frame(C, ALL))
+
+    def test_changesWhileItRuns(self) -> None:
+        first, _ = self.plugged({"isolated": True}, {"isolated": True})
+        first.isolated = False
+        self.sendTo([1], 0, frame(A, ALL))
+
+
+class StormTests(SwitchTestCase):
+    def test_eachKindHasALimitOfItsOwn(self) -> None:
+        port, _ = self.plugged({"broadcasts": 2, "multicasts": 3, "unknowns": 4}, {})
+        for dest, name, count in (
+            (ALL, "stormBroadcasts", 2),
+            (GROUP, "stormMulticasts", 3),
+            (D, "stormUnknowns", 4),
+        ):
+            came = sum(1 in self.send(0, frame(A, dest)) for _ in range(10))
+            self.assertEqual((came, port.counters[name]), (count, 10 - count))
+            self.clock.advance(1)
+            self.sendTo([1], 0, frame(A, dest))
+
+    def test_whoIsKnownIsNoStorm(self) -> None:
+        self.plugged({"unknowns": 0, "broadcasts": 0}, {})
+        self.send(1, frame(B, ALL))
+        for _ in range(10):
+            self.sendTo([1], 0, frame(A, B))
+        self.sendTo([], 0, frame(A, ALL))
+
+    def test_aSuperpacketCountsAsTheMany(self) -> None:
+        self.plugged({"unknowns": 10}, {})
+        data, offload = superpacket(bytes(3000), 100)
+        self.assertEqual(self.send(0, data, offload), {1: [data]})
+        self.clock.advance(1)
+        self.assertEqual(self.send(0, data, offload), {})
+        self.clock.advance(2)
+        self.assertEqual(self.send(0, data, offload), {1: [data]})
+
+    def test_lessThanOneASecond(self) -> None:
+        self.plugged({"broadcasts": 0.5}, {})
+        came = []
+        for _ in range(6):
+            came.append(len(self.send(0, frame(A, ALL))))
+            self.clock.advance(1)
+        self.assertEqual(came, [1, 0, 1, 0, 1, 0])
+
+
+class StaticBindingTests(SwitchTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ports = self.plugged({"stations": [A, "02:00:00:00:00:02"]}, {}, {})
+
+    def test_othersMayNotSendThere(self) -> None:
+        self.sendTo([1, 2], 0, frame(A, ALL))
+        self.sendTo([1, 2], 0, frame(B, ALL))
+        self.sendTo([], 0, frame(C, ALL))
+        self.assertEqual(self.ports[0].counters["inForbiddenSources"], 1)
+
+    def test_theirsMayNotBeForgedElsewhere(self) -> None:
+        self.sendTo([], 1, frame(A, ALL))
+        self.send(0, frame(A, ALL))
+        self.sendTo([], 1, frame(A, ALL))
+        self.assertEqual(self.ports[1].counters["inForbiddenSources"], 2)
+        self.sendTo([0], 2, frame(C, A))
+
+    def test_theyAreKnownBeforeTheyAreHeard(self) -> None:
+        self.sendTo([0], 2, frame(C, B))
+
+    def test_inTheirVLANsOnly(self) -> None:
+        self.plugged({"vlan": 10}, {"vlan": 10})
+        self.sendTo([4], 3, frame(D, A))
+
+    def test_whoWasLearnedBeforeIsForgotten(self) -> None:
+        self.send(1, frame(D, ALL))
+        self.plug(stations=[D])
+        self.sendTo([3], 2, frame(C, D))
+
+    def test_nobodyMaySendWhereNobodyIsGiven(self) -> None:
+        self.plug(stations=[])
+        self.sendTo([], 3, frame(D, ALL))
+
+    def test_aPortThatIsRemovedBindsNobody(self) -> None:
+        self.switch.removePort(self.ports[0])
+        self.sendTo([2], 1, frame(A, ALL))
+
+
+class MistakeTests(SwitchTestCase):
+    def test_argumentsAreChecked(self) -> None:
+        self.switch.addPort("here", stations=[A])
+        for options, text in (
+            ({"name": "here"}, "'here'"),
+            ({"vlan": 0}, "1 to 4094"),
+            ({"vlan": 4095}, "1 to 4094"),
+            ({"trunk": ["10"]}, "1 to 4094"),
+            ({"trunk": [10], "vlan": 10}, "VLAN 10"),
+            ({"stations": [ALL]}, "no single station"),
+            ({"stations": ["nonsense"]}, "nonsense"),
+            ({"stations": [A]}, "bound to here"),
+            ({"broadcasts": -1}, "-1"),
+        ):
+            with self.assertRaises(ValueError) as raised:
+                self.switch.addPort(**options)
+            self.assertIn(text, str(raised.exception))
+        self.assertEqual(list(self.switch.ports), ["here"])
+
+    def test_aPortIsOnOneTransport(self) -> None:
+        port = self.plug()
+        link = Link(End(), port, self.clock)
+        self.assertRaises(RuntimeError, link.start)
+
+    def test_aPortIsOnATransportOfPackets(self) -> None:
+        with self.assertRaises(TypeError) as raised:
+            self.switch.addPort().makeConnection(object())
+        self.assertIn("TuntapPort", str(raised.exception))
+
+    def test_nothingGoesAbove(self) -> None:
+        self.assertRaises(TypeError, self.switch.addPort().addProto, 0x0800, EthernetProtocol())
+
+    def test_whatIsSentToAPortOnNothingIsDiscarded(self) -> None:
+        self.plugged({}, {})
+        port = self.switch.addPort(stations=[D])
+        self.sendTo([], 0, frame(A, D))
+        self.assertEqual(port.counters, {"outDiscards": 1})
+        self.sendTo([1], 0, frame(A, ALL))
+        self.assertEqual(port.counters, {"outDiscards": 1})
+        self.assertIsInstance(self.ends[0].transport, LinkEnd)

@@ -1,0 +1,87 @@
+"""
+Tests for L{txtuntap.switchoptions}.
+"""
+
+from __future__ import annotations
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.device.settings import InterfaceSettings
+from txtuntap.options import Options
+from txtuntap.switchoptions import SwitchOptions, SwitchTap
+
+
+class TapTests(SynchronousTestCase):
+    def test_nameOnly(self) -> None:
+        self.assertEqual(SwitchTap.of("tap0"), SwitchTap("tap0", None, None, {}))
+
+    def test_portOptions(self) -> None:
+        tap = SwitchTap.of(
+            "tap0,vlan=1,trunk=10+20-22,isolated,stations=02:00:00:00:00:01+02:00:00:00:00:02,broadcasts=5,multicasts=6,unknowns=7"
+        )
+        expected = {
+            "vlan": 1,
+            "trunk": [10, 20, 21, 22],
+            "isolated": True,
+            "stations": ["02:00:00:00:00:01", "02:00:00:00:00:02"],
+            "broadcasts": 5,
+            "multicasts": 6,
+            "unknowns": 7,
+        }
+        self.assertEqual(tap.options, expected)
+
+    def test_kernelsEnd(self) -> None:
+        tap = SwitchTap.of("tap0,netns=blue,address=10.0.0.1/24+fd00::1/64,mtu=9000")
+        self.assertEqual((tap.name, tap.namespace, tap.options), ("tap0@blue", "blue", {}))
+        self.assertEqual(tap.settings, InterfaceSettings(addresses=["10.0.0.1/24", "fd00::1/64"], mtu=9000))
+
+    def test_kernelsEndSetUpOnly(self) -> None:
+        self.assertEqual(SwitchTap.of("tap0,up").settings, InterfaceSettings())
+        self.assertEqual(SwitchTap.of("tap0,mtu=1400").settings, InterfaceSettings(mtu=1400, up=None))
+
+
+class OptionsTests(SynchronousTestCase):
+    def refused(self, text: str, *arguments: str) -> None:
+        """
+        The arguments are refused, with a message that has C{text} in it.
+        """
+        with self.assertRaises(UsageError) as raised:
+            SwitchOptions().parseOptions(arguments)  # type: ignore[no-untyped-call]
+        self.assertIn(text, str(raised.exception))
+
+    def test_isASubcommand(self) -> None:
+        options = Options()  # type: ignore[no-untyped-call]
+        arguments = ["switch", "--tap", "tap0", "--tap", "tap1,vlan=10", "--ageing", "30"]
+        options.parseOptions(arguments)  # type: ignore[no-untyped-call]
+        asked = options.subOptions
+        self.assertEqual([tap.name for tap in asked["taps"]], ["tap0", "tap1"])
+        self.assertEqual(asked["ageing"], 30)
+
+    def test_mistakesSayWhatToDo(self) -> None:
+        self.refused("--tap tap0,vlan=10,isolated")
+        self.refused("'extra'", "--tap", "tap0", "extra")
+        self.refused("sixteen-letters-", "--tap", "sixteen-letters-")
+        self.refused("isolated, up, vlan=...", "--tap", "tap0,colour=blue")
+        self.refused("'isolated=yes' is none of", "--tap", "tap0,isolated=yes")
+        self.refused("'vlan=' is none of", "--tap", "tap0,vlan=")
+        self.refused("vlan is given twice", "--tap", "tap0,vlan=1,vlan=2")
+        self.refused("'ten' is no number", "--tap", "tap0,vlan=ten")
+        self.refused("1 to 4094", "--tap", "tap0,vlan=0")
+        self.refused("1 to 4094", "--tap", "tap0,trunk=1-99999999999")
+        self.refused("leave it out of trunk", "--tap", "tap0,vlan=10,trunk=10")
+        self.refused("not a link address", "--tap", "tap0,stations=here")
+        self.refused(
+            "bound to tap0", "--tap", "tap0,stations=02:00:00:00:00:01", "--tap", "tap1,stations=02:00:00:00:00:01"
+        )
+        self.refused("there is a port 'tap0' already", "--tap", "tap0", "--tap", "tap0")
+        self.refused("10.0.0.300", "--tap", "tap0,address=10.0.0.300/24")
+        self.refused("mtu", "--tap", "tap0,mtu=20")
+        for seconds in "0", "-1", "soon", "nan":
+            self.refused("--ageing", "--tap", "tap0", "--ageing", seconds)
+        self.refused("--prometheus", "--tap", "tap0", "--prometheus", "nonsense")
+
+    def test_thoseOfOneNameInSeveralNamespaces(self) -> None:
+        options = SwitchOptions()
+        options.parseOptions(["--tap", "tap0,netns=blue", "--tap", "tap0,netns=red"])  # type: ignore[no-untyped-call]
+        self.assertEqual([tap.name for tap in options["taps"]], ["tap0@blue", "tap0@red"])

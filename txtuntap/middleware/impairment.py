@@ -1,0 +1,369 @@
+"""
+A link that loses, delays, doubles, damages and reorders packets, between a port and a protocol.
+
+    Impairment(host.ethernet, Netem(delay=0.05, loss=0.01))
+    Impairment(host.ethernet, up=Netem.of("loss 10%"), down=Netem.of("rate 1mbit limit 20"), random=Random(1))
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from random import Random
+from statistics import NormalDist
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from txtuntap.middleware.base import Middleware
+from txtuntap.middleware.netem import NORMAL, GEModel, Netem
+from txtuntap.packet import Packet
+from txtuntap.wire.offload import Offload, networkStart
+
+#: What is drawn for a packet, whatever becomes of it, are bits: these are where each draw begins. Those of a duplicate
+#: are after those of the packet, but for the first two.
+_TURN, _DUPLICATION, _LOSS, _CORRUPTION, _BIT, _REORDERING, _JITTER = range(0, 7 * 32, 32)
+_DUPLICATES = 5 * 32
+_DRAWN = 12 * 32
+
+#: One draw; and one more than the greatest of them.
+_DRAW = (1 << 32) - 1
+_CERTAIN = 1 << 32
+
+#: Seconds by which a packet may be early. The sum of two times is rounded, and a call is made that much before.
+_GRAIN = 1e-6
+
+_NORMAL = NormalDist()
+
+
+class Impairment(Middleware):
+    """
+    Does to packets, in each direction, what its L{Netem} says. Packets come and go complete, one at a time.
+
+    Chance comes from a source of each direction's own, and each packet takes as much of it whatever becomes of it. So
+    the same seed gives the same fate to the same packets, and if only C{loss} is another, the same are delayed by as
+    much as before.
+
+    Packets that are under way when the port stops are lost. Those that have their time keep it when the L{Netem}
+    changes.
+
+    Counters, with C{in} before them on the way up, C{out} on the way down: C{Lost}; C{Duplicated} (each is one packet
+    more); C{Corrupted}; C{Reordered}; C{OverLimit} (too many wait); C{TooBig} (longer than C{mtu}); C{Discards} (under
+    way when the port stopped, or written when there was none).
+    """
+
+    takesOffload = False
+
+    def __init__(
+        self,
+        proto: Any,
+        both: Netem | None = None,
+        up: Netem | None = None,
+        down: Netem | None = None,
+        random: Random | None = None,
+    ) -> None:
+        """
+        @param both: what is done in both directions.
+        @param up: or in that of the protocol alone; by default nothing.
+        @param down: or in that of the port.
+        @param random: where chance comes from: C{Random(seed)}, to have the same again. Two numbers are taken of it.
+
+        @raise TypeError: C{proto} is no protocol that middleware goes around, or one of the others is no L{Netem}.
+        """
+        super().__init__(proto)
+        random = random or Random()
+        self._up = _Way("in", random.getrandbits(64), self.counters, self._deliverUp, self.ethernet)
+        self._down = _Way("out", random.getrandbits(64), self.counters, self._sendDown, self.ethernet)
+        self.up = up or both or Netem()
+        self.down = down or both or Netem()
+
+    @property
+    def up(self) -> Netem:
+        """
+        What is done to packets on their way to the protocol. Assign another one at any time.
+        """
+        return self._up.netem
+
+    @up.setter
+    def up(self, netem: Netem) -> None:
+        self._up.change(netem)
+
+    @property
+    def down(self) -> Netem:
+        """
+        What is done to packets of the protocol's. Assign another one at any time.
+        """
+        return self._down.netem
+
+    @down.setter
+    def down(self, netem: Netem) -> None:
+        self._down.change(netem)
+
+    def doStart(self) -> None:
+        """
+        Begin, before anything above does.
+
+        @raise TypeError: there is no clock below.
+        """
+        isFirst = not self.numPorts
+        if isFirst:
+            if self.clock is None:
+                raise TypeError(
+                    f"{self.transport!r} has no clock, and packets that are late are late by one: give it one"
+                )
+            self._up.clock = self._down.clock = self.clock
+        try:
+            super().doStart()
+        except BaseException:
+            if isFirst:
+                self._stopWays()
+            raise
+
+    def doStop(self) -> None:
+        """
+        End: what is under way is lost.
+        """
+        super().doStop()
+        self._stopWays()
+
+    def packetReceived(self, packet: Packet) -> None:
+        """
+        A packet has come from below.
+        """
+        self._up.enter(packet)
+
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
+        """
+        A packet has come from above: see L{IPacketTransport.writePacket}. Nothing is ever open in it.
+        """
+        self._down.enter(Packet(b"".join(buffers)))
+
+    def _stopWays(self) -> None:
+        self._up.stop()
+        self._down.stop()
+
+    def _deliverUp(self, packet: Packet) -> None:
+        try:
+            self.deliver(packet)
+        except Exception:
+            # The port, which would see to it, may not be the caller.
+            self.failuresOf(self.protocol).failed(packet.time, "packetReceived")
+
+    def _sendDown(self, packet: Packet) -> None:
+        self.send([packet.data])
+
+
+class _Way:
+    """
+    One direction.
+
+    @ivar netem: what happens to packets.
+    @ivar clock: while there is a port, what tells the time.
+    """
+
+    def __init__(
+        self, prefix: str, seed: int, counters: Counter[str], passOn: Callable[[Packet], None], ethernet: bool
+    ) -> None:
+        """
+        @param prefix: of the counters' names.
+        @param passOn: where packets go that have got through.
+        """
+        self.netem = Netem()
+        self.clock: IReactorTime | None = None
+        self._random = Random(seed)
+        self._counters = counters
+        self._passOn = passOn
+        self._ethernet = ethernet
+        self._prefix = prefix
+        self._isBad = False
+        # Packets since the last that was let go before others.
+        self._since = 0
+        # By the time they are due; those of one time in the order in which they came.
+        self._queue: list[tuple[float, int, Packet]] = []
+        self._number = 0
+        self._latest = 0.0
+        self._call: IDelayedCall | None = None
+        self._isDelivering = False
+        # Time that has passed. The clock may be set back.
+        self._elapsed = 0.0
+        self._seconds: float | None = None
+
+    def change(self, netem: Netem) -> None:
+        """
+        From now on, do as C{netem} says.
+
+        @raise TypeError: it is none.
+        """
+        if not isinstance(netem, Netem):
+            raise TypeError(
+                f"what happens to packets is said by a Netem, such as Netem(loss=0.1) or"
+                f" Netem.of('loss 10%'), not by {netem!r}"
+            )
+        if netem.gemodel != self.netem.gemodel:
+            self._isBad = False
+        self.netem = netem
+        # With one loss for all, the link never turns bad.
+        model = netem.gemodel or GEModel(0.0, k=1 - netem.loss)
+        self._turns = _threshold(model.p), _threshold(model.r)
+        self._losses = _CERTAIN - _threshold(model.k), _CERTAIN - _threshold(model.h)
+        self._duplicate = _threshold(netem.duplicate)
+        self._corrupt = _threshold(netem.corrupt)
+        self._reorder = _threshold(netem.reorder)
+        self._isInstant = not netem.delay and not netem.jitter and netem.rate is None
+
+    def stop(self) -> None:
+        """
+        Lose what is under way.
+        """
+        if self._queue:
+            self._count("Discards", len(self._queue))
+            self._queue.clear()
+        self._latest = 0.0
+        self.clock = self._seconds = None
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def enter(self, packet: Packet) -> None:
+        """
+        A packet sets out.
+        """
+        draws = self._random.getrandbits(_DRAWN)
+        loss = self._losses[self._isBad]
+        if self.netem.gemodel is not None:
+            self._isBad ^= draws >> _TURN & _DRAW < self._turns[self._isBad]
+        if self.netem.mtu is not None and self._octets(packet) > self.netem.mtu:
+            self._count("TooBig")
+        elif self._duplicate and draws >> _DUPLICATION & _DRAW < self._duplicate:
+            self._count("Duplicated")
+            # Whoever gets the one moves it along.
+            duplicate = packet.copy()
+            self._meet(packet, draws, loss)
+            self._meet(duplicate, draws >> _DUPLICATES, loss)
+        else:
+            self._meet(packet, draws, loss)
+
+    def _meet(self, packet: Packet, draws: int, loss: int) -> None:
+        """
+        A packet, or its duplicate, meets with chance.
+        """
+        if self.clock is None:
+            self._count("Discards")
+            return
+        if loss and draws >> _LOSS & _DRAW < loss:
+            self._count("Lost")
+            return
+        if self._corrupt and draws >> _CORRUPTION & _DRAW < self._corrupt and len(packet):
+            self._count("Corrupted")
+            _flip(packet, (draws >> _BIT & _DRAW) % (8 * len(packet)))
+        if self._isInstant and not self._queue:
+            self._passOn(packet)
+        else:
+            self._send(packet, draws)
+
+    def _count(self, what: str, number: int = 1) -> None:
+        self._counters[self._prefix + what] += number
+
+    def _octets(self, packet: Packet) -> int:
+        """
+        How many there are of IP.
+        """
+        start = networkStart(packet.data, packet.start) if self._ethernet else packet.start
+        return packet.end - start
+
+    def _send(self, packet: Packet, draws: int) -> None:
+        """
+        A packet that is not lost is on its way, unless too many are.
+        """
+        netem = self.netem
+        queue = self._queue
+        if len(queue) >= netem.limit:
+            self._count("OverLimit")
+            return
+        due = now = self._now()
+        if self._reorder and self._since >= netem.gap - 1 and draws >> _REORDERING & _DRAW < self._reorder:
+            self._since = 0
+            self._count("Reordered")
+        else:
+            self._since += 1
+            due += netem.delay
+            if netem.jitter:
+                # Neither end of what is drawn from has a normal quantile.
+                place = ((draws >> _JITTER & _DRAW) + 0.5) / _CERTAIN
+                factor = _NORMAL.inv_cdf(place) if netem.distribution == NORMAL else 2 * place - 1
+                due = max(now, due + netem.jitter * factor)
+            if netem.rate is not None:
+                due = max(due, self._latest) + 8 * len(packet) / netem.rate
+            elif netem.ordered:
+                due = max(due, self._latest)
+            self._latest = max(self._latest, due)
+        if due <= now and not (queue and queue[0][0] <= now):
+            self._passOn(packet)
+            return
+        self._number += 1
+        heappush(queue, (due, self._number, packet))
+        if queue[0][1] == self._number and not self._isDelivering:
+            self._schedule(now)
+
+    def _deliver(self) -> None:
+        """
+        It is time for some.
+        """
+        assert self.clock is not None
+        self._call = None
+        queue = self._queue
+        time, now = self.clock.seconds(), self._now() + _GRAIN
+        self._isDelivering = True
+        try:
+            # What comes meanwhile has a turn of its own.
+            for _ in range(len(queue)):
+                # It may be stopped on the way.
+                if not queue or queue[0][0] > now:
+                    break
+                packet = heappop(queue)[2]
+                # For those above, it has only come.
+                packet.time = time
+                self._passOn(packet)
+        finally:
+            self._isDelivering = False
+            if queue:
+                self._schedule(self._now())
+
+    def _schedule(self, now: float) -> None:
+        """
+        Be called when the first is due.
+        """
+        assert self.clock is not None
+        wait = max(0.0, self._queue[0][0] - now)
+        if self._call is None:
+            self._call = self.clock.callLater(wait, self._deliver)
+        else:
+            self._call.reset(wait)
+
+    def _now(self) -> float:
+        """
+        How much time has passed, in seconds.
+        """
+        assert self.clock is not None
+        seconds = self.clock.seconds()
+        before, self._seconds = self._seconds, seconds
+        if before is not None and seconds > before:
+            self._elapsed += seconds - before
+        elif before is not None and seconds < before and self._call is not None:
+            # It would be late by as much.
+            self._schedule(self._elapsed)
+        return self._elapsed
+
+
+def _threshold(probability: float) -> int:
+    """
+    What a draw is less than, with that probability.
+    """
+    return round(probability * _CERTAIN)
+
+
+def _flip(packet: Packet, bit: int) -> None:
+    data = bytearray(packet.data)
+    data[packet.start + (bit >> 3)] ^= 1 << (bit & 7)
+    packet.data = bytes(data)

@@ -1,0 +1,82 @@
+"""
+Counters for Prometheus (C{prometheus_client}, the extra C{prometheus}).
+
+    collector = InterfaceCollector()
+    collector.add("tap0", meter.totals, packets="meter")
+    registry.register(collector)
+    resource.putChild(b"metrics", prometheus_client.twisted.MetricsResource(registry))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from txtuntap.middleware.meter import Counters, isDrop
+
+#: Of the part that counts packets, the names that have metrics of their own; and the labels.
+_TRAFFIC = {
+    "inPackets": ("packets", "in"),
+    "outPackets": ("packets", "out"),
+    "inOctets": ("bytes", "in"),
+    "outOctets": ("bytes", "out"),
+    "inSuperpackets": ("superpackets", "in"),
+    "outSuperpackets": ("superpackets", "out"),
+}
+
+
+class InterfaceCollector(Collector):
+    """
+    What a registry has its metrics from: those of any number of interfaces, read when it is asked for them. That is
+    done in a thread of the web server's, perhaps.
+
+     - C{txtuntap_packets_total}, C{txtuntap_bytes_total}, C{txtuntap_superpackets_total}, by C{interface} and
+       C{direction}, C{in} or C{out}, as the protocol on the interface sees it;
+     - C{txtuntap_drops_total}, by C{interface}, C{part} and C{reason}: packets that went no further;
+     - C{txtuntap_events_total}, by C{interface}, C{part} and C{event}: everything else that is counted.
+    """
+
+    def __init__(self) -> None:
+        self._interfaces: list[tuple[Callable[[], str], Callable[[], Counters], str]] = []
+
+    def add(self, interface: str | Callable[[], str], counters: Callable[[], Counters], packets: str = "port") -> None:
+        """
+        Have an interface's counters collected.
+
+        @param interface: its name; or, since it may be renamed, what is called for it.
+        @param counters: called for the counters, by part: C{meter.totals}, for instance.
+        @param packets: the part whose packets and octets are those of the interface.
+        """
+        name = interface if callable(interface) else lambda: interface
+        self._interfaces.append((name, counters, packets))
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """
+        What is counted now.
+        """
+        direction = ["interface", "direction"]
+        families = {
+            name: CounterMetricFamily(f"txtuntap_{name}", text, labels=labels)
+            for name, text, labels in (
+                ("packets", "Packets that were received and sent.", direction),
+                ("bytes", "Octets of these.", direction),
+                ("superpackets", "Many packets in one, which count above as the many.", direction),
+                ("drops", "Packets that went no further.", ["interface", "part", "reason"]),
+                ("events", "What else has happened.", ["interface", "part", "event"]),
+            )
+        }
+        for interfaceName, read, packets in list(self._interfaces):
+            interface = interfaceName()
+            for part, counters in read().items():
+                # In one step: the reactor goes on counting. What nothing has come of yet is 0, to grow from.
+                zeros = dict.fromkeys(_TRAFFIC, 0) if part == packets else {}
+                for name, count in {**zeros, **dict(counters)}.items():
+                    if part == packets and name in _TRAFFIC:
+                        family, way = _TRAFFIC[name]
+                        families[family].add_metric([interface, way], count)
+                    else:
+                        kind = "drops" if isDrop(part, name) else "events"
+                        families[kind].add_metric([interface, part, name], count)
+        yield from families.values()

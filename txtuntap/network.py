@@ -1,0 +1,327 @@
+"""
+A network from a few lines: hosts, switches, and links with what goes wrong on them.
+
+    with Network(seed=1) as net:
+        switch = net.switch()
+        near = net.host("10.0.0.1/24", switch)
+        far = net.host("10.0.0.2/24", switch, "delay 20ms loss 10%")
+        pong = net.result(near.ping("10.0.0.2"))
+
+It is all in memory, and time passes when it is told to: an idle hour takes no time at all, and the same seed gives the
+same again, packet for packet. On the reactor in place of a L{SimulationClock}, interfaces of the kernel can be part of
+it (L{Network.tap}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable
+from random import Random
+from types import TracebackType
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from txtuntap.clock import SimulationClock
+from txtuntap.device.settings import InterfaceSettings
+from txtuntap.link import Link
+from txtuntap.middleware import Impairment, Netem
+from txtuntap.stack.host import Host
+from txtuntap.switch import Switch
+from txtuntap.tuntap import TuntapPort
+
+_T = TypeVar("_T")
+
+#: Whatever MTU an interface has.
+_LONGEST_FRAME = 65535
+
+
+class Network:
+    """
+    Hosts, switches, and links between them, started and stopped together. What is added to one that is started is
+    started at once.
+
+    @ivar clock: what tells the time of all of it.
+    @ivar switches: those that were made here.
+    @ivar hosts: likewise.
+    @ivar links: likewise.
+    @ivar taps: the ports of interfaces of the kernel.
+    """
+
+    def __init__(self, seed: int = 0, clock: IReactorTime | None = None) -> None:
+        """
+        @param seed: what all chance in it comes from. Do not have it guess anything for peers outside.
+        @param clock: the reactor, for a network that runs by itself; by default, a L{SimulationClock}.
+        """
+        self.clock: Any = SimulationClock() if clock is None else clock
+        # What hosts draw changes nothing in the fate of packets on a link.
+        self._chance = Random(f"hosts {seed}")
+        self._fates = Random(f"links {seed}")
+        self.switches: list[Switch] = []
+        self.hosts: list[Host] = []
+        self.links: list[Link] = []
+        self.taps: list[TuntapPort] = []
+        self._settings: dict[TuntapPort, InterfaceSettings | None] = {}
+        self._impairments: dict[int, Impairment] = {}
+        # The switches that each is linked to, itself among them.
+        self._joined: dict[int, set[int]] = {}
+        self._isStarted = False
+
+    # What it is made of
+
+    def switch(self, **options: Any) -> Switch:
+        """
+        Make a L{Switch}.
+
+        @param options: as of L{Switch}.
+        """
+        switch = Switch(self.clock, **options)
+        self.switches.append(switch)
+        return switch
+
+    def host(
+        self,
+        addresses: str | Iterable[str],
+        at: Any = None,
+        netem: Netem | str | None = None,
+        up: Netem | str | None = None,
+        down: Netem | str | None = None,
+        mtu: int = 1500,
+        **options: Any,
+    ) -> Host:
+        """
+        Make a L{Host}.
+
+        @param addresses: its own, in CIDR notation: one, or a list.
+        @param at: what it is linked to, if that is known yet, with what goes wrong on the way: see L{link}.
+        @param options: others of L{Host}, such as C{gateways}.
+        """
+        own = [addresses] if isinstance(addresses, str) else addresses
+        host = Host(own, self.clock, **{"random": self._chance, "secrets": self._chance, **options})
+        self.hosts.append(host)
+        if at is not None:
+            self.link(host, at, netem, up, down, mtu)
+        return host
+
+    def link(
+        self,
+        one: Any,
+        other: Any,
+        netem: Netem | str | None = None,
+        up: Netem | str | None = None,
+        down: Netem | str | None = None,
+        mtu: int = 1500,
+    ) -> Link:
+        """
+        Link two of them.
+
+        @param one: a L{Host}; a L{Switch}, which has one more port then; a port that was added to one
+            (C{switch.addPort(vlan=10)}); or any C{IEthernetProtocol}, or C{IRawPacketProtocol}, such as a host's C{ip}.
+            So is C{other}.
+        @param netem: what goes wrong on the link, in both directions: a L{Netem}, or the text for one, such as
+            C{"delay 20ms loss 10%"}. L{impairment} changes it later.
+        @param up: or on the way to C{one} alone.
+        @param down: or on the way to C{other}.
+        @param mtu: the most octets that IP may put into one packet.
+
+        @raise TypeError: they cannot be linked.
+        @raise ValueError: what goes wrong is said wrong; or two switches are linked that are linked already, by way of
+            others perhaps: what goes round and round between them would never end. (Ports of VLANs that they have not
+            in common may be: add them, and link those.)
+        """
+        if isinstance(one, Switch) and isinstance(other, Switch):
+            self._join(one, other)
+        end = self._impaired(one, _end(one), netem, up, down)
+        link = Link(end, _end(other), self.clock, mtu)
+        self.links.append(link)
+        if self._isStarted:
+            link.start()
+        return link
+
+    def tap(
+        self,
+        name: str,
+        at: Any,
+        netem: Netem | str | None = None,
+        up: Netem | str | None = None,
+        down: Netem | str | None = None,
+        namespace: str | int | None = None,
+        settings: InterfaceSettings | None = None,
+    ) -> TuntapPort:
+        """
+        Have a tap interface of the kernel be part of the network, which is then on the reactor.
+
+        @param name: what it is called.
+        @param at: what it is linked to, as in L{link}; what goes wrong on the way is said as there.
+        @param up: what goes wrong on the way to the interface; C{down}: from it.
+        @param namespace: the network namespace that it is in: a name that C{ip netns} gave it, a path, or a descriptor.
+            L{None}: this one.
+        @param settings: what the interface is to be, such as C{InterfaceSettings(addresses=["10.0.0.3/24"])}.
+
+        @raise RuntimeError: time passes only when it is told to.
+        """
+        if isinstance(self.clock, SimulationClock):
+            raise RuntimeError("an interface of the kernel does not wait: make it a Network(clock=reactor)")
+        from txtuntap.device import TAP
+        from txtuntap.device.linux import LinuxDevice
+
+        end = self._impaired(at, _end(at), netem, down, up)
+        device = LinuxDevice(name, TAP, namespace=namespace)
+        port = TuntapPort(name, end, _LONGEST_FRAME, self.clock, device=device)
+        self.taps.append(port)
+        self._settings[port] = settings
+        if self._isStarted:
+            self._startTap(port)
+        return port
+
+    def impairment(self, of: Any) -> Impairment:
+        """
+        What goes wrong on the link of a host, or of whatever was given first to L{link}: its C{up} and C{down} can be
+        assigned another L{Netem} at any time, and its C{counters} tell what went wrong.
+
+        @raise KeyError: on that link, nothing does.
+        """
+        try:
+            return self._impairments[id(of)]
+        except KeyError:
+            raise KeyError(f"nothing goes wrong on a link of {of!r}: give it a netem when it is made") from None
+
+    # Life
+
+    def start(self) -> None:
+        """
+        Start all of it.
+
+        @raise RuntimeError: it is started.
+        @raise CannotListenError: an interface cannot be opened.
+        @raise OSError: an interface cannot be what it is to be.
+        """
+        if self._isStarted:
+            raise RuntimeError("this network is started")
+        self._isStarted = True
+        try:
+            for link in self.links:
+                link.start()
+            for port in self.taps:
+                self._startTap(port)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> Deferred[None]:
+        """
+        Stop all of it. Stopping twice is harmless.
+
+        @return: fires when interfaces are closed; at once, where there are none.
+        """
+        self._isStarted = False
+        for link in self.links:
+            link.stop()
+        return gatherResults([port.stopListening() for port in self.taps]).addCallback(lambda _: None)
+
+    def __enter__(self) -> Network:
+        """
+        Start.
+        """
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """
+        Stop.
+        """
+        self.stop()
+
+    # Time
+
+    def run(self, seconds: float) -> None:
+        """
+        Let time pass.
+
+        @raise RuntimeError: it does so by itself.
+        """
+        self._simulation().advance(seconds)
+
+    def result(self, waited: Deferred[_T] | Coroutine[Deferred[Any], Any, _T], limit: float = 3600.0) -> _T:
+        """
+        Let time pass until something has a result, and no longer.
+
+        @param waited: a Deferred, or a coroutine that awaits such.
+        @param limit: how many seconds it may take.
+
+        @return: the result; or what it failed with is raised.
+
+        @raise TimeoutError: (Python's own) it has none in time, or nothing is left that will ever happen.
+        @raise RuntimeError: time passes by itself.
+        """
+        clock = self._simulation()
+        results: list[Any] = []
+        deferred = waited if isinstance(waited, Deferred) else Deferred.fromCoroutine(waited)
+
+        def keep(result: Any) -> Any:
+            results.append(result)
+            return None if isinstance(result, Failure) else result
+
+        deferred.addBoth(keep)
+        deadline = clock.seconds() + limit
+        while not results:
+            wait = clock.untilNext()
+            if wait is None:
+                raise TimeoutError("no result, and nothing is left that will ever happen")
+            if clock.seconds() + wait > deadline:
+                raise TimeoutError(f"no result within {limit:g} seconds")
+            clock.advance(wait)
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        result: _T = results[0]
+        return result
+
+    def _simulation(self) -> SimulationClock:
+        if not isinstance(self.clock, SimulationClock):
+            raise RuntimeError("on the reactor, time passes by itself: await what is waited for")
+        return self.clock
+
+    def _startTap(self, port: TuntapPort) -> None:
+        port.startListening()
+        settings = self._settings[port]
+        if settings is not None:
+            from txtuntap.device.configure import configureNow
+
+            device: Any = port.device
+            configureNow(device.name, settings, device)
+
+    def _join(self, one: Switch, other: Switch) -> None:
+        """
+        Take note that two switches are linked.
+        """
+        joined, others = (self._joined.setdefault(id(each), {id(each)}) for each in (one, other))
+        if joined is others:
+            raise ValueError("these switches are linked already, and there is no spanning tree: a loop is a storm")
+        joined |= others
+        for each in others:
+            self._joined[each] = joined
+
+    def _impaired(
+        self, owner: Any, end: Any, both: Netem | str | None, up: Netem | str | None, down: Netem | str | None
+    ) -> Any:
+        if both is None and up is None and down is None:
+            return end
+        made = Impairment(end, _netem(both), _netem(up), _netem(down), self._fates)
+        self._impairments[id(owner)] = made
+        return made
+
+
+def _netem(said: Netem | str | None) -> Netem | None:
+    return Netem.of(said) if isinstance(said, str) else said
+
+
+def _end(of: Any) -> Any:
+    """
+    What goes at the end of a link.
+    """
+    if isinstance(of, Host):
+        return of.ethernet
+    return of.addPort() if isinstance(of, Switch) else of

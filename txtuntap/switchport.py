@@ -1,0 +1,400 @@
+"""
+A port of a switch: what becomes of the frames that come there, and how they leave by another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import implementer
+
+from txtuntap.forwarding import forward, received
+from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
+from txtuntap.layer import Layer
+from txtuntap.packet import Packet
+from txtuntap.tokenbucket import TokenBucket
+from txtuntap.wire.ethernet import HEADER_LENGTH, TAG, VLAN
+from txtuntap.wire.offload import behind, fault, networkStart, payloadStart
+
+if TYPE_CHECKING:
+    from txtuntap.switch import Switch
+
+#: Stations learned on one port. A new one is not learned then: frames to it are flooded. So nobody loses the station
+#: he speaks to by others' making up addresses, and no port has but its own share of the table.
+MAX_STATIONS = 1024
+
+#: Seconds between two looks for stations to be forgotten on a port that has as many.
+_SWEEP_INTERVAL = 1.0
+
+_TAG_LENGTH = TAG.size
+_TYPE = 2 * 6
+_VLAN_NUMBER = 0x0FFF
+_PRIORITY = 0xF000
+
+#: What is sent to these sixteen is for a bridge itself (IEEE 802.1Q table 8-1), such as spanning tree and pause frames.
+_RESERVED = bytes.fromhex("0180c20000")
+_BROADCAST = b"\xff" * 6
+#: What no station has for its address.
+NOBODY = bytes(6)
+
+
+class LAN:
+    """
+    One VLAN.
+
+    @ivar ports: those it is on.
+    @ivar stations: those it is known of where they are, by address.
+    """
+
+    __slots__ = ("number", "ports", "stations")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.ports: list[SwitchPort] = []
+        self.stations: dict[bytes, Entry] = {}
+
+    def forget(self, entry: Entry) -> None:
+        """
+        Know a station no more.
+        """
+        del self.stations[entry.address]
+        entry.port.entries.discard(entry)
+
+
+class Entry:
+    """
+    Where a station is, and when it was heard.
+    """
+
+    __slots__ = ("address", "heard", "lan", "port")
+
+    def __init__(self, address: bytes, lan: LAN, port: SwitchPort, heard: float) -> None:
+        self.address = address
+        self.lan = lan
+        self.port = port
+        self.heard = heard
+
+
+@implementer(IEthernetProtocol, IPacketReceiver)
+class SwitchPort(Layer):
+    """
+    One port of a L{Switch}, made by L{Switch.addPort}. It goes on one transport.
+
+    Superpackets go through it as they are, and are cut only where they leave by a transport that does not take them.
+
+    Counters, in words of RFC 4188 where it has them: C{inFrames}, C{outFrames} (a superpacket is one);
+    C{mtuExceededDiscards} (too long to leave by this port), C{outDiscards} (this port is on nothing that runs),
+    C{outVlans} (what is behind the tag that would be taken off is another one). What came and goes nowhere: C{inErrors}
+    (shorter than a header, or cut), C{inOffloadErrors}, C{inUnknownOffloads} (what was left open cannot be),
+    C{inVlans} (no VLAN of this port's), C{inReserved} (for a bridge itself), C{inSourceErrors} (from a group, or from
+    nobody), C{inForbiddenSources} (from a station that may not send here), C{inLocal} (for a station on this port),
+    C{inIsolated} (from one isolated port to another), C{stormBroadcasts}, C{stormMulticasts}, C{stormUnknowns} (more
+    than a second's), C{inDiscards} (the port was removed). And C{flooded} (sent to all for want of knowing),
+    C{stationMoves} (a station was heard here that was known on another port), C{learnedEntryDiscards} (a station was
+    not learned: there were L{MAX_STATIONS}).
+
+    @ivar name: what it is called.
+    @ivar isolated: whether what comes here is kept from other isolated ports.
+    @ivar bound: the addresses of those who may send here, six octets each; L{None}: anybody may.
+    """
+
+    takesOffload = True
+
+    def __init__(
+        self,
+        switch: Switch,
+        name: str,
+        untagged: LAN | None,
+        tagged: dict[int, LAN],
+        isolated: bool,
+        bound: frozenset[bytes] | None,
+        broadcasts: TokenBucket | None,
+        multicasts: TokenBucket | None,
+        unknowns: TokenBucket | None,
+    ) -> None:
+        # Counted for each frame, and so not in a Counter, which takes five times as long.
+        self._inFrames = self._outFrames = 0
+        super().__init__()
+        self.name = name
+        self.isolated = isolated
+        self.bound = bound
+        #: Stations that were learned here.
+        self.entries: set[Entry] = set()
+        self._switch = switch
+        self._seconds = switch.clock.seconds
+        self._untagged = untagged
+        self._tagged = tagged
+        self._broadcasts = broadcasts
+        self._multicasts = multicasts
+        self._unknowns = unknowns
+        self._swept = float("-inf")
+        self._removed = False
+
+    @property
+    def counters(self) -> Counter[str]:
+        """
+        How often each thing happened, by name.
+        """
+        counters = self._counters
+        if self._inFrames:
+            counters["inFrames"] = self._inFrames
+        if self._outFrames:
+            counters["outFrames"] = self._outFrames
+        return counters
+
+    @counters.setter
+    def counters(self, counters: Counter[str]) -> None:
+        self._counters = counters
+        self._inFrames = counters["inFrames"]
+        self._outFrames = counters["outFrames"]
+
+    def __repr__(self) -> str:
+        return f"<SwitchPort {self.name}>"
+
+    # Life
+
+    def addProto(self, num: int, proto: Any) -> None:
+        """
+        Nothing goes above a port of a switch: what is on the switch has a port of its own.
+        """
+        raise TypeError(f"nothing goes above a SwitchPort: give {proto!r} a port of its own, with a Link")
+
+    def makeConnection(self, transport: Any) -> None:
+        """
+        Be on a port of an interface, or at the end of a link.
+
+        @raise TypeError: C{transport} is none of these, nor middleware.
+        """
+        if not hasattr(transport, "writePacket"):
+            raise TypeError(f"{transport!r} takes no packets: a SwitchPort goes on a TuntapPort, or on a Link")
+        super().makeConnection(transport)
+
+    def doStart(self) -> None:
+        """
+        Begin.
+
+        @raise RuntimeError: this is on something already.
+        """
+        if self.numPorts:
+            raise RuntimeError(f"{self!r} is on one transport: add another port for the other one")
+        super().doStart()
+
+    def doStop(self) -> None:
+        """
+        Forget who was here.
+        """
+        super().doStop()
+        self._forgetAll()
+
+    def lans(self) -> list[LAN]:
+        """
+        All VLANs that this port is in.
+        """
+        return [*self._tagged.values()] + ([] if self._untagged is None else [self._untagged])
+
+    def isIn(self, lan: LAN) -> bool:
+        """
+        Whether this port is in a VLAN.
+        """
+        return lan is self._untagged or self._tagged.get(lan.number) is lan
+
+    def removed(self) -> None:
+        """
+        The switch has no such port any more.
+        """
+        self._forgetAll()
+        self._untagged, self._tagged = None, {}
+        self._removed = True
+
+    def _forgetAll(self) -> None:
+        for entry in list(self.entries):
+            entry.lan.forget(entry)
+
+    # In
+
+    def datagramReceived(self, data: bytes, partial: int = 0) -> None:  # type: ignore[override]
+        """
+        A frame has come from something that speaks C{twisted.pair}.
+        """
+        self.packetReceived(Packet(data, time=self._seconds(), partial=bool(partial)))
+
+    def packetReceived(self, packet: Packet) -> None:
+        """
+        A frame has come.
+        """
+        data = packet.data
+        start = packet.start
+        length = packet.end - start
+        counters = self._counters
+        self._inFrames += 1
+        if length < HEADER_LENGTH or packet.partial:
+            counters["inErrors"] += 1
+            return
+        offload = packet.offload
+        if offload is not None and (offload.isSuperpacket or packet.end < offload.least):
+            wrong = fault(data, offload, networkStart(data, start))
+            if wrong is not None:
+                counters[wrong] += 1
+                return
+        lan = self._untagged
+        control = 0
+        isTagged = data[start + 12] == 0x81 and not data[start + 13]
+        if isTagged:
+            if length < HEADER_LENGTH + _TAG_LENGTH:
+                counters["inErrors"] += 1
+                return
+            control = data[start + 14] << 8 | data[start + 15]
+            if control & _VLAN_NUMBER:
+                lan = self._tagged.get(control & _VLAN_NUMBER)
+        if lan is None:
+            counters["inDiscards" if self._removed else "inVlans"] += 1
+            return
+        dest = data[start : start + 6]
+        source = data[start + 6 : start + 12]
+        isGroup = dest[0] & 1
+        if isGroup and dest[:5] == _RESERVED and dest[5] < 16:
+            counters["inReserved"] += 1
+            return
+        now = self._seconds()
+        entry = lan.stations.get(source)
+        if entry is not None and entry.port is self:
+            entry.heard = now
+        elif not self._learned(lan, source, now):
+            return
+        if isGroup:
+            storm, name = self._broadcasts, "stormBroadcasts"
+            if dest != _BROADCAST:
+                storm, name = self._multicasts, "stormMulticasts"
+        else:
+            entry = lan.stations.get(dest)
+            if entry is not None and 0 <= now - entry.heard <= self._switch.ageingTime:
+                port = entry.port
+                if port is self or self.isolated:
+                    return self._toStation(port, packet, lan, isTagged, control)
+                return port.send(packet, lan, isTagged, control)
+            bound = self._switch.boundTo(dest)
+            if bound is not None and bound.isIn(lan):
+                return self._toStation(bound, packet, lan, isTagged, control)
+            storm, name = self._unknowns, "stormUnknowns"
+        if storm is not None and not storm.take(now, count=_packets(packet)):
+            counters[name] += 1
+            return
+        if not isGroup:
+            counters["flooded"] += 1
+        for port in lan.ports:
+            if port is not self and port.numPorts and not (self.isolated and port.isolated):
+                port.send(packet, lan, isTagged, control)
+
+    def _learned(self, lan: LAN, source: bytes, now: float) -> bool:
+        """
+        A station was heard that is not known, or not to be here.
+
+        @return: whether it may send here.
+        """
+        counters = self._counters
+        if source[0] & 1 or source == NOBODY:
+            counters["inSourceErrors"] += 1
+            return False
+        bound = self._switch.boundTo(source)
+        if bound is not self and (bound is not None or self.bound is not None):
+            counters["inForbiddenSources"] += 1
+            return False
+        entry = lan.stations.get(source)
+        if entry is not None:
+            if 0 <= now - entry.heard <= self._switch.ageingTime:
+                counters["stationMoves"] += 1
+            lan.forget(entry)
+        if len(self.entries) >= MAX_STATIONS:
+            self._sweep(now)
+            if len(self.entries) >= MAX_STATIONS:
+                counters["learnedEntryDiscards"] += 1
+                return True
+        entry = lan.stations[source] = Entry(source, lan, self, now)
+        self.entries.add(entry)
+        return True
+
+    def _sweep(self, now: float) -> None:
+        """
+        Forget who was not heard for long, now and then.
+        """
+        if 0 <= now - self._swept < _SWEEP_INTERVAL:
+            return
+        self._swept = now
+        for entry in list(self.entries):
+            if not 0 <= now - entry.heard <= self._switch.ageingTime:
+                entry.lan.forget(entry)
+
+    # Out
+
+    def _toStation(self, port: SwitchPort, packet: Packet, lan: LAN, isTagged: bool, control: int) -> None:
+        if port is self:
+            self._counters["inLocal"] += 1
+        elif self.isolated and port.isolated:
+            self._counters["inIsolated"] += 1
+        else:
+            port.send(packet, lan, isTagged, control)
+
+    def send(self, packet: Packet, lan: LAN, isTagged: bool, control: int) -> None:
+        """
+        Have a frame leave by this port.
+
+        @param isTagged: whether it has a tag; if so, C{control} is what stands in that (TCI).
+        """
+        counters = self._counters
+        transport: Any = self.transport
+        if transport is None:
+            counters["outDiscards"] += 1
+            return
+        if packet.end - packet.start - HEADER_LENGTH > transport.mtu and _longest(packet) > transport.mtu:
+            counters["mtuExceededDiscards"] += 1
+            return
+        frame, offload = received(packet)
+        if lan is self._untagged and not isTagged:
+            buffers: list[Any] = [frame]
+        else:
+            shift = -_TAG_LENGTH if isTagged else 0
+            rest = memoryview(frame)[_TYPE - shift :]
+            if lan is not self._untagged:
+                tag = TAG.pack(VLAN, control & _PRIORITY | lan.number)
+                buffers = [frame[:_TYPE], tag, rest]
+                shift += _TAG_LENGTH
+            elif int.from_bytes(rest[:2], "big") == VLAN:
+                # Without the outer tag, it would be in the VLAN of the inner one.
+                counters["outVlans"] += 1
+                return
+            else:
+                buffers = [frame[:_TYPE], rest]
+            if offload is not None and shift:
+                offload = behind(offload, shift)
+        if offload is None:
+            transport.writePacket(buffers)
+        elif not offload.features & ~getattr(transport, "offloads", 0):
+            transport.writePacket(buffers, offload)
+        else:
+            wrong = forward(transport, b"".join(buffers), offload, True)
+            if wrong is not None:
+                counters[wrong] += 1
+                return
+        self._outFrames += 1
+
+
+def _longest(packet: Packet) -> int:
+    """
+    How many octets of a frame's packets there are behind link headers, in the longest of them.
+    """
+    network = networkStart(packet.data, packet.start)
+    offload = packet.offload
+    if offload is None or not offload.isSuperpacket:
+        return packet.end - network
+    return payloadStart(packet.data, offload) - network + offload.size
+
+
+def _packets(packet: Packet) -> int:
+    """
+    How many packets a frame stands for.
+    """
+    offload = packet.offload
+    if offload is None or not offload.isSuperpacket:
+        return 1
+    return max(1, -((payloadStart(packet.data, offload) - packet.end) // offload.size))
