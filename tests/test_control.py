@@ -134,7 +134,7 @@ class ControlTests(SynchronousTestCase):
         protocol, transport = self.connect()
         send(protocol, CAPTURE)
         sink: Any = transport.producer
-        sink._write = lambda octets: 1 // 0
+        sink.write = lambda octets: 1 // 0
         self.capture.packetReceived(Packet(b"comes"))
         self.assertTrue(transport.aborted)
         self.assertEqual(list(self.capture.sinks), [])

@@ -65,7 +65,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"addresses", "device", "echo", "stack", "switchoptions", "tunneloptions", "wire"},
     "queues": {"device"},
     "service": {
-        *("control", "device", "middleware", "options", "queues", "stack", "switchservice", "tunnelservice", "tuntap"),
+        *("control", "device", "layer", "middleware", "options", "queues", "stack", "switchservice", "tunnelservice"),
+        "tuntap",
     },
     "tunneloptions": {"device", "options", "tunnel"},
     "tunnelservice": {"device", "service", "tunnel"},

@@ -327,7 +327,7 @@ class ClientSink(CaptureSink):
         """
         self._isPaused = True
 
-    def _write(self, octets: bytes) -> bool:
+    def write(self, octets: bytes) -> bool:
         if not self._isPaused:
             self._client.transport.write(octets)
             return True

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from txtuntap.device import TAP
 from txtuntap.device.settings import InterfaceSettings
+from txtuntap.layer import takesOffload
 from txtuntap.middleware import Capture
 from txtuntap.options import Options
 from txtuntap.queues import DESCRIPTOR, queueProcesses, stopWithParent
@@ -78,6 +79,9 @@ class InterfaceService(Service):
         if control:
             from txtuntap.control import ControlSocket
 
+            if offload is None and not takesOffload(proto):
+                # The capture would take it, and cut everything for the protocol, which the kernel does better.
+                offload = False
             proto = Capture(None, proto)
             self._control = ControlSocket(proto, reactor)
         self._reactor = reactor

@@ -78,13 +78,13 @@ class FullSink(CaptureStream):
         self.isPacket = True
         return super().record(*arguments)
 
-    def _write(self, octets: bytes) -> bool:
+    def write(self, octets: bytes) -> bool:
         if getattr(self, "isPacket", False):
             self.isPacket = False
             if not self.room:
                 return False
             self.room -= 1
-        return super()._write(octets)
+        return super().write(octets)
 
 
 class BrokenSink(CaptureSink):
@@ -95,7 +95,7 @@ class BrokenSink(CaptureSink):
     def __str__(self) -> str:
         return "a broken sink"
 
-    def _write(self, octets: bytes) -> bool:
+    def write(self, octets: bytes) -> bool:
         raise OSError(28, "No space left on device")
 
 
@@ -323,6 +323,9 @@ class PortTests(SynchronousTestCase):
                 device.deliver(udpPacket("10.9.0.1", "10.9.0.2", 4000, 7, b"hello"))
             clock.advance(10)
             self.assertEqual({each.interface.name for each in read(file)}, {"tt0"})
+            # As does an application that looks at where its packet came from.
+            self.assertEqual(inner.interface, b"tt0")
+        self.assertEqual(Capture(None, Recorder()).interface, b"")
 
     def test_theRecordedOrderIsThatOnTheWire(self) -> None:
         # Datagrams that wait to leave as one, and then something that does not wait.

@@ -195,6 +195,7 @@ class CaptureFileTests(SynchronousTestCase):
         thread = sink._thread
         assert thread is not None
         while not self.path.stat().st_size:
+            self.assertTrue(thread.is_alive())
             thread.join(0.01)
         with self.assertRaises(OSError) as raised:
             self.record(sink, 100)

@@ -20,10 +20,15 @@ from tests.real.guest import openNode, unprivileged
 from tests.real.host import Host, ask, options, twistd
 from tests.real.link import setUp
 from tests.real.namespace import PATIENCE, Namespace, ip, needRoot, until
+from tests.real.reactors import Run, onOneReactor
 from tests.real.test_service import nobodysDirectory
+from tests.real.test_superpackets import Wrapper
+from txtuntap import Host as HostStack
 from txtuntap.control import MAX_CLIENTS, _locked, fileName, namespaceNumber
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.middleware import Capture
+from txtuntap.service import InterfaceService
 
 __all__ = ["nobodysDirectory"]
 
@@ -229,3 +234,16 @@ def test_moreClientsThanThereMayBe(place: Path, namespace: Namespace, tmp_path: 
         )
         assert finished.returncode == 1
         assert finished.stderr.startswith("txtuntap: the service that holds tt0 does not answer"), finished.stderr
+
+
+@onOneReactor
+async def test_theCaptureTakesNoOffloadForAProtocolThatTakesNone(run: Run) -> None:
+    for wrapped in True, False:
+        host = HostStack(["10.9.0.2/24"], run.reactor)
+        proto = Wrapper(host.ip, TUN) if wrapped else host.ip
+        service = InterfaceService(LinuxDevice("tt0", TUN), proto, reactor=run.reactor)
+        service.privilegedStartService()
+        service.startService()
+        assert isinstance(service.port.protocol, Capture)
+        assert (service.port.offloads == 0) == wrapped
+        await service.stopService()

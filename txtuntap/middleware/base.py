@@ -147,6 +147,13 @@ class Middleware(Layer):
             below.writePacket(buffers, offload)
 
     @property
+    def interface(self) -> bytes:
+        """
+        The name of the port's interface, for whoever asks C{packet.port} for it; C{b""} where it has none.
+        """
+        return getattr(self.transport, "interface", b"")
+
+    @property
     def mtu(self) -> int:
         """
         That of what is below.

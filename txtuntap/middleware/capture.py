@@ -113,12 +113,8 @@ class Capture(Middleware):
             self._end(sink)
 
     def _begin(self, sink: CaptureSink) -> None:
-        below = self.below
-        while isinstance(below, Middleware):
-            below = below.below
-        name = getattr(getattr(below, "device", None), "name", "")
         try:
-            sink.begin(pcapng.ETHERNET if self.ethernet else pcapng.RAW, name, self._now())
+            sink.begin(pcapng.ETHERNET if self.ethernet else pcapng.RAW, os.fsdecode(self.interface), self._now())
         except Exception as e:
             self._failed(sink, e)
 

@@ -46,7 +46,7 @@ class CaptureSink:
     """
     What a L{Capture<txtuntap.middleware.capture.Capture>} writes to, as pcapng.
 
-    A subclass has C{_write}, and what else it takes to begin and to end.
+    A subclass has C{write}, and what else it takes to begin and to end.
 
     @ivar received: packets that were to be recorded.
     @ivar dropped: those of them that there was no room for. The file tells them, too.
@@ -99,7 +99,7 @@ class CaptureSink:
         self._header = pcapng.sectionHeader(comments, _APPLICATION, system) + pcapng.interfaceDescription(
             linkType, self._snaplen, name, kind, system
         )
-        self._write(self._header)
+        self.write(self._header)
 
     def record(self, packet: bytes, time: int, direction: int, length: int = 0) -> bool:
         """
@@ -117,7 +117,7 @@ class CaptureSink:
         length = length or len(packet)
         if 0 < self._snaplen < len(packet):
             packet = packet[: self._snaplen]
-        if self._write(pcapng.enhancedPacket(packet, time, direction, length, self._comments, self._lost)):
+        if self.write(pcapng.enhancedPacket(packet, time, direction, length, self._comments, self._lost)):
             self._lost = 0
             if self._comments:
                 self._comments = []
@@ -140,7 +140,7 @@ class CaptureSink:
 
         @raise OSError: the output has failed.
         """
-        self._write(self._statistics(time))
+        self.write(self._statistics(time))
         self._comments = []
 
     def abandon(self) -> None:
@@ -151,7 +151,7 @@ class CaptureSink:
     def _statistics(self, time: int) -> bytes:
         return pcapng.interfaceStatistics(time, self.received, self.dropped, self._began, self._comments)
 
-    def _write(self, octets: bytes) -> bool:
+    def write(self, octets: bytes) -> bool:
         """
         Write whole blocks.
 
@@ -182,7 +182,7 @@ class CaptureStream(CaptureSink):
         super().end(time)
         self._file.flush()
 
-    def _write(self, octets: bytes) -> bool:
+    def write(self, octets: bytes) -> bool:
         self._file.write(octets)
         return True
 
@@ -289,7 +289,7 @@ class CaptureFile(CaptureSink):
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | how
         return os.open(self._path, flags, 0o600)
 
-    def _write(self, octets: bytes) -> bool:
+    def write(self, octets: bytes) -> bool:
         if self._failure is not None:
             raise self._failure
         length = len(octets)
