@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from twisted.internet import tcp, unix
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
@@ -131,9 +131,7 @@ class ControlSocket:
         @return: fires when they have: after a second at most.
         """
         port, self._port = self._port, None
-        if port is None:
-            return succeed(None)
-        waiting: list[Deferred[Any]] = [maybeDeferred(port.stopListening)]
+        waiting: list[Deferred[Any]] = [] if port is None else [maybeDeferred(port.stopListening)]
         waiting += [client.end() for client in list(self.clients)]
         return DeferredList(waiting)
 

@@ -134,7 +134,7 @@ class InterfaceService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         if not self.port.connected:
             self.privilegedStartService()
-        self.port.whenLost().addErrback(self._lost)
+        self.port.whenLost().addErrback(self._ended)
         self._monitor.start().addErrback(lambda reason: self._log.failure("The interface cannot be watched", reason))
         if hasattr(signal, "SIGUSR2"):
             signal.signal(signal.SIGUSR2, self._signalled)
@@ -152,6 +152,12 @@ class InterfaceService(Service):
         # Once privileges are dropped, there is no way to.
         undone.addErrback(lambda reason: self._log.warn("Left as it is: {reason}", reason=reason.value))
         return undone.addCallback(lambda _: self._close())
+
+    def _ended(self, reason: Failure) -> None:
+        if self._control is not None:
+            # A service may go on without it, and another interface of this name be made.
+            self._control.close()
+        self._lost(reason)
 
     def _close(self) -> Deferred[None]:
         closed = self.port.stopListening()
@@ -389,7 +395,8 @@ def _switchService(asked: Any) -> Service:
     # It is made of what is here.
     from txtuntap.switchservice import SwitchService
 
-    return SwitchService(asked["taps"], asked["ageing"], offload=False if asked["no-offload"] else None)
+    offload = False if asked["no-offload"] else None
+    return SwitchService(asked["taps"], asked["ageing"], None, offload, not asked["no-control"])
 
 
 def _tunnelService(asked: Any) -> Service:

@@ -126,6 +126,7 @@ class SwitchOptions(usage.Options):
     )
     optFlags: ClassVar = [
         ["no-offload", None, "Have every packet come and go by itself, with its checksums, as captures show best."],
+        ["no-control", None, "Have no control sockets, by which 'txtuntap capture' hears what passes."],
     ]
     optParameters: ClassVar = [
         ["ageing", None, f"{AGEING_TIME:g}", "Seconds after which a station that is not heard is forgotten."],

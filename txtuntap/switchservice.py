@@ -39,11 +39,13 @@ class SwitchService(MultiService):
         ageingTime: float = AGEING_TIME,
         reactor: Any = None,
         offload: bool | None = None,
+        control: bool = True,
     ) -> None:
         """
         @param taps: the interfaces.
         @param ageingTime: as of L{Switch}.
         @param offload: whether packets come and go as few large ones: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
+        @param control: whether each of them has a control socket: see L{InterfaceService}.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         if reactor is None:
@@ -51,7 +53,8 @@ class SwitchService(MultiService):
         self._reactor = reactor
         self.switch = Switch(reactor, ageingTime)
         for tap in taps:
-            SwitchTapService(self, tap, reactor, offload).setServiceParent(self)  # type: ignore[no-untyped-call]
+            each = SwitchTapService(self, tap, reactor, offload, control)
+            each.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:
         """
@@ -100,7 +103,9 @@ class SwitchTapService(InterfaceService):
     @ivar switchPort: its port of the switch.
     """
 
-    def __init__(self, service: SwitchService, tap: SwitchTap, reactor: Any, offload: bool | None) -> None:
+    def __init__(
+        self, service: SwitchService, tap: SwitchTap, reactor: Any, offload: bool | None, control: bool = True
+    ) -> None:
         from txtuntap.device.linux import LinuxDevice
 
         self._service = service
@@ -108,7 +113,8 @@ class SwitchTapService(InterfaceService):
         self.switchPort = service.switch.addPort(tap.name, **tap.options)
         device = LinuxDevice(tap.interface, TAP, namespace=tap.namespace)
         super().__init__(
-            device, self.switchPort, tap.settings, reactor=reactor, offload=offload, maxPacketSize=_LONGEST_FRAME
+            *(device, self.switchPort, tap.settings, False, reactor, offload, control),
+            maxPacketSize=_LONGEST_FRAME,
         )
 
     def interface(self) -> str:

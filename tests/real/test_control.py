@@ -14,12 +14,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from twisted.python.failure import Failure
 
 from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean
 from tests.real.guest import openNode, unprivileged
 from tests.real.host import Host, ask, options, twistd
-from tests.real.link import setUp
-from tests.real.namespace import PATIENCE, Namespace, ip, needRoot, until
+from tests.real.link import delete, setUp
+from tests.real.namespace import PATIENCE, ROOT, Namespace, ip, needRoot, until
 from tests.real.reactors import Run, onOneReactor
 from tests.real.test_service import nobodysDirectory
 from tests.real.test_superpackets import Wrapper
@@ -247,3 +248,27 @@ async def test_theCaptureTakesNoOffloadForAProtocolThatTakesNone(run: Run) -> No
         assert isinstance(service.port.protocol, Capture)
         assert (service.port.offloads == 0) == wrapped
         await service.stopService()
+
+
+class _Staying(InterfaceService):
+    """
+    Goes on without its interface, as a switch does.
+    """
+
+    def _lost(self, reason: Failure) -> None:
+        pass
+
+
+@onOneReactor
+async def test_itGoesWithTheInterface(run: Run) -> None:
+    if not ROOT:
+        # There is none.
+        return
+    service = _Staying(LinuxDevice("tt0", TUN), HostStack(["10.9.0.2/24"], run.reactor).ip, reactor=run.reactor)
+    service.privilegedStartService()
+    service.startService()
+    path = pathIn(Path("/run/txtuntap"))
+    assert path.exists()
+    delete("tt0")
+    await run.until(lambda: not path.exists(), "the socket to go")
+    await service.stopService()
