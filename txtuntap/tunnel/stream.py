@@ -35,8 +35,9 @@ from txtuntap.tunnel.sparselog import SparseLog
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.offload import Offload
 
-#: The most octets that wait while the transport takes no more, and what a packet counts beside its own.
-MAX_WAITING = 1024 * 1024
+#: The most octets that wait while the transport takes no more, and what a packet counts beside its own: a port reads
+#: less in a turn (1 MiB, 1024 packets, and what it has begun), so of that nothing is dropped.
+MAX_WAITING = 2 * 1024 * 1024
 PACKET_COST = 512
 
 #: Octets that a connection reads at once, and that it takes before it says that it takes no more; and that it hands to
@@ -83,6 +84,7 @@ class StreamCarrier(Protocol):
         self._lost: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._isPaused = False
+        self._flushCall: IDelayedCall | None = None
         self._waiting: list[bytes | memoryview] = []
         self._waitingCost = 0
         self._hasSent = False
@@ -180,6 +182,9 @@ class StreamCarrier(Protocol):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._waiting, self._waitingCost = [], 0
+        if self._flushCall is not None:
+            self._flushCall.cancel()
+            self._flushCall = None
         self.factory.strangers.pop(self, None)
         self._tunnel.carrierDown(self)
         why = self._why or _explained(reason)
@@ -223,16 +228,27 @@ class StreamCarrier(Protocol):
         """
         Send one packet: see L{ICarrier.send}.
         """
-        if not self._isPaused:
-            self._hasSent = True
-            self.transport.write(b"".join(self._framing.pack(packet, offload)))
-            return True
         cost = self._waitingCost + len(packet) + PACKET_COST
         if cost > MAX_WAITING:
             return False
         self._waitingCost = cost
         self._waiting += self._framing.pack(packet, offload)
+        if not self._isPaused and self._flushCall is None:
+            # With all that the port reads in this turn: one copy of each octet, and one call of the transport.
+            self._flushCall = self._clock.callLater(0, self._flush)
         return True
+
+    def _flush(self) -> None:
+        """
+        Hand the transport what waits.
+        """
+        if self._flushCall is not None and self._flushCall.active():
+            self._flushCall.cancel()
+        self._flushCall = None
+        if self._waiting and not self._isPaused:
+            waiting, self._waiting, self._waitingCost = self._waiting, [], 0
+            self._hasSent = True
+            self.transport.write(b"".join(waiting))
 
     def pauseProducing(self) -> None:
         """
@@ -246,10 +262,7 @@ class StreamCarrier(Protocol):
         The transport takes more.
         """
         self._isPaused = False
-        if self._waiting:
-            waiting, self._waiting, self._waitingCost = self._waiting, [], 0
-            self._hasSent = True
-            self.transport.write(b"".join(waiting))
+        self._flush()
         if not self._isPaused:
             self._tunnel.carrierFree(self)
 
