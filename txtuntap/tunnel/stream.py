@@ -8,6 +8,7 @@ A tunnel's packets over a stream: a connection by any Twisted endpoint.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -354,6 +355,10 @@ class _Establishing:
         self._endpoint = endpoint
         self._factory = factory
 
+    def __repr__(self) -> str:
+        # ClientService says when it tries again to connect what.
+        return "the peer"
+
     def connect(self, protocolFactory: Any) -> Any:
         """
         See C{IStreamClientEndpoint}.
@@ -385,7 +390,7 @@ def _addressText(address: Any) -> str:
     host = getattr(address, "host", None)
     if host is None:
         # A UNIX socket; who connects to one has no name.
-        return str(getattr(address, "name", None) or "a local peer")
+        return os.fsdecode(getattr(address, "name", None) or "a local peer")
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
