@@ -218,8 +218,10 @@ def test_aPeerMaySendOnlyFromWhereItIsAllowed(places: Places, tmp_path: Path) ->
         assert ends[0].counters()["inForbidden"] >= 3
 
 
-def test_memoryOfAStalledTunnelIsBounded(places: Places, tmp_path: Path) -> None:
-    with tunnel(places, tmp_path, "tun", connecting=("--insecure",)) as ends:
+@pytest.mark.parametrize("secured", [False, True], ids=["plain", "TLS"])
+def test_memoryOfAStalledTunnelIsBounded(places: Places, tmp_path: Path, secured: bool) -> None:
+    options = _mutual(tmp_path)[:2] if secured else (("--insecure",), ("--insecure",))
+    with tunnel(places, tmp_path, "tun", *options) as ends:
         untilUp(ends)
         before = _resident(ends[1])
         # It reads no more, and its peer has much to say.

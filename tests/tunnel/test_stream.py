@@ -92,6 +92,7 @@ class StreamTests(SynchronousTestCase):
     def test_packets(self) -> None:
         carrier, transport = self.up()
         self.tunnel.packetReceived(Packet(packet()))
+        self.clock.advance(0)
         said = transport.value()
         self.assertEqual(b"".join(Frames(TUN).pack(packet())), said)
         for octet in said:
@@ -110,6 +111,7 @@ class StreamTests(SynchronousTestCase):
         carrier.resumeProducing()
         self.assertEqual(waiting * 114, len(transport.value()))
         self.tunnel.packetReceived(Packet(packet()))
+        self.clock.advance(0)
         self.assertEqual((waiting + 1) * 114, len(transport.value()))
 
     def test_signsOfLife(self) -> None:
@@ -130,6 +132,7 @@ class StreamTests(SynchronousTestCase):
     def test_noneIsSentWhereThereWerePackets(self) -> None:
         _, transport = self.up()
         self.tunnel.packetReceived(Packet(packet()))
+        self.clock.advance(0)
         transport.clear()
         self.clock.advance(streams.KEEPALIVE_INTERVAL)
         self.assertEqual(b"", transport.value())

@@ -8,6 +8,7 @@ A tunnel's packets over a stream: a connection by any Twisted endpoint.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -35,8 +36,9 @@ from txtuntap.tunnel.sparselog import SparseLog
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.offload import Offload
 
-#: The most octets that wait while the transport takes no more, and what a packet counts beside its own.
-MAX_WAITING = 1024 * 1024
+#: The most octets that wait while the transport takes no more, and what a packet counts beside its own: a port reads
+#: less in a turn (1 MiB, 1024 packets, and what it has begun), so of that nothing is dropped.
+MAX_WAITING = 2 * 1024 * 1024
 PACKET_COST = 512
 
 #: Octets that a connection reads at once, and that it takes before it says that it takes no more; and that it hands to
@@ -83,6 +85,7 @@ class StreamCarrier(Protocol):
         self._lost: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._isPaused = False
+        self._flushCall: IDelayedCall | None = None
         self._waiting: list[bytes | memoryview] = []
         self._waitingCost = 0
         self._hasSent = False
@@ -180,6 +183,9 @@ class StreamCarrier(Protocol):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._waiting, self._waitingCost = [], 0
+        if self._flushCall is not None:
+            self._flushCall.cancel()
+            self._flushCall = None
         self.factory.strangers.pop(self, None)
         self._tunnel.carrierDown(self)
         why = self._why or _explained(reason)
@@ -223,16 +229,27 @@ class StreamCarrier(Protocol):
         """
         Send one packet: see L{ICarrier.send}.
         """
-        if not self._isPaused:
-            self._hasSent = True
-            self.transport.write(b"".join(self._framing.pack(packet, offload)))
-            return True
         cost = self._waitingCost + len(packet) + PACKET_COST
         if cost > MAX_WAITING:
             return False
         self._waitingCost = cost
         self._waiting += self._framing.pack(packet, offload)
+        if not self._isPaused and self._flushCall is None:
+            # With all that the port reads in this turn: one copy of each octet, and one call of the transport.
+            self._flushCall = self._clock.callLater(0, self._flush)
         return True
+
+    def _flush(self) -> None:
+        """
+        Hand the transport what waits.
+        """
+        if self._flushCall is not None and self._flushCall.active():
+            self._flushCall.cancel()
+        self._flushCall = None
+        if self._waiting and not self._isPaused:
+            waiting, self._waiting, self._waitingCost = self._waiting, [], 0
+            self._hasSent = True
+            self.transport.write(b"".join(waiting))
 
     def pauseProducing(self) -> None:
         """
@@ -246,10 +263,7 @@ class StreamCarrier(Protocol):
         The transport takes more.
         """
         self._isPaused = False
-        if self._waiting:
-            waiting, self._waiting, self._waitingCost = self._waiting, [], 0
-            self._hasSent = True
-            self.transport.write(b"".join(waiting))
+        self._flush()
         if not self._isPaused:
             self._tunnel.carrierFree(self)
 
@@ -341,6 +355,10 @@ class _Establishing:
         self._endpoint = endpoint
         self._factory = factory
 
+    def __repr__(self) -> str:
+        # ClientService says when it tries again to connect what.
+        return "the peer"
+
     def connect(self, protocolFactory: Any) -> Any:
         """
         See C{IStreamClientEndpoint}.
@@ -372,7 +390,7 @@ def _addressText(address: Any) -> str:
     host = getattr(address, "host", None)
     if host is None:
         # A UNIX socket; who connects to one has no name.
-        return str(getattr(address, "name", None) or "a local peer")
+        return os.fsdecode(getattr(address, "name", None) or "a local peer")
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
