@@ -49,8 +49,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "switch": BASE | {"switchport", "tokenbucket"},
     "switchport": BASE | {"forwarding", "layer", "switch", "tokenbucket"},
     "network": {"clock", "device", "interfaces", "link", "middleware", "stack", "switch", "tuntap", "wire"},
-    "switchoptions": {"clock", "device", "options", "switch"},
-    "switchservice": {"device", "service", "switch", "switchoptions"},
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
     "replay": BASE | {"adapters", "layer"},
@@ -59,17 +57,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"clock", "device", "wire"},
     "stack": BASE | LAYERS | {"tokenbucket"},
     "command": BASE | {"capturecommand", "device"},
-    "capturecommand": {"control", "device", "middleware", "wire"},
-    "control": {"device", "middleware"},
+    "capturecommand": {"device", "middleware", "service", "wire"},
     "echo": set(),
-    "options": {"addresses", "device", "echo", "stack", "switchoptions", "tunneloptions", "wire"},
     "queues": {"device"},
-    "service": {
-        *("control", "device", "layer", "middleware", "options", "queues", "stack", "switchservice", "tunnelservice"),
-        "tuntap",
-    },
-    "tunneloptions": {"device", "options", "tunnel"},
-    "tunnelservice": {"device", "service", "tunnel"},
+    "service": BASE
+    | {"addresses", "clock", "device", "echo", "layer", "middleware", "queues", "stack", "switch"}
+    | {"tunnel", "tuntap"},
 }
 
 

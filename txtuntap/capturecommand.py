@@ -3,8 +3,9 @@ C{txtuntap capture}: what passes a TUN or TAP interface, as pcapng, to a file or
 
     txtuntap capture tap0 | wireshark -k -i -
 
-It comes from the service that holds the interface, by its control socket (L{txtuntap.control}), or, where no service of
-ours does, from a packet socket. Either way what is to the program that holds it is I{in}, and what is from it I{out}.
+It comes from the service that holds the interface, by its control socket (L{txtuntap.service.control}), or, where no
+service of ours does, from a packet socket. Either way what is to the program that holds it is I{in}, and what is
+from it I{out}.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, BinaryIO, Protocol, TextIO
 
-from txtuntap.control import directories, fileName, namespaceNumber
 from txtuntap.device import TAP, TUN
 from txtuntap.device.namespace import Namespace
 from txtuntap.device.packetsocket import PacketSocket
 from txtuntap.device.permission import Peer
 from txtuntap.device.state import readInterface
 from txtuntap.middleware import CaptureStream
+from txtuntap.service.control import directories, fileName, namespaceNumber
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedInterface, CapturedPacket, CaptureFileError, CaptureParser
 

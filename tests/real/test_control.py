@@ -25,11 +25,11 @@ from tests.real.reactors import Run, onOneReactor
 from tests.real.test_service import nobodysDirectory
 from tests.real.test_superpackets import Wrapper
 from txtuntap import Host as HostStack
-from txtuntap.control import MAX_CLIENTS, _locked, fileName, namespaceNumber
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.middleware import Capture
 from txtuntap.service import InterfaceService
+from txtuntap.service.control import MAX_CLIENTS, _locked, fileName, namespaceNumber
 
 __all__ = ["nobodysDirectory"]
 

@@ -1,5 +1,5 @@
 """
-What is behind C{twistd tuntap switch}.
+C{twistd tuntap switch}: a switch between TAP devices.
 
     twistd -n tuntap switch --tap tap0 --tap tap1,vlan=10 --tap tap2,trunk=10+20,vlan=1
 """
@@ -16,9 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import TAP
-from txtuntap.service import InterfaceService
+from txtuntap.service.interface import InterfaceService
+from txtuntap.service.switchoptions import SwitchTap, named
 from txtuntap.switch import AGEING_TIME, Switch
-from txtuntap.switchoptions import SwitchTap, named
 
 #: The longest frame that an interface can have; a longer one than another takes is dropped there.
 _LONGEST_FRAME = 65535
@@ -140,3 +140,11 @@ class SwitchTapService(InterfaceService):
     def _lost(self, reason: Failure) -> None:
         if not reason.check(ConnectionDone):
             self._service.lost(self, reason)
+
+
+def makeSwitchService(asked: Any) -> SwitchService:
+    """
+    The service that the options ask for.
+    """
+    offload = False if asked["no-offload"] else None
+    return SwitchService(asked["taps"], asked["ageing"], None, offload, not asked["no-control"])

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, I
 from twisted.python.failure import Failure
 
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.service import InterfaceService
+from txtuntap.service.interface import InterfaceService
 from txtuntap.tunnel.datagram import MAX_DATAGRAM, DatagramAddresses, DatagramCarrier
 from txtuntap.tunnel.framing import MAX_PACKET, IDatagramFraming
 from txtuntap.tunnel.stream import StreamFactory, connecting

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.switchoptions}.
+Tests for L{txtuntap.service.switchoptions}.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.options import Options
-from txtuntap.switchoptions import SwitchOptions, SwitchTap
+from txtuntap.service.options import Options
+from txtuntap.service.switchoptions import SwitchOptions, SwitchTap
 
 
 class TapTests(SynchronousTestCase):

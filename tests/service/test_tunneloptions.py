@@ -9,9 +9,9 @@ from typing import Any
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from txtuntap.service.tunneloptions import TunnelOptions
 from txtuntap.tunnel.datagram import DatagramAddresses
 from txtuntap.tunnel.vxlan import VXLAN
-from txtuntap.tunneloptions import TunnelOptions
 
 
 class TunnelOptionsTests(SynchronousTestCase):

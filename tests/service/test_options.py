@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.options}, as far as no kernel is needed: what is asked for and cannot be is said plainly.
+Tests for the options of services, as far as no kernel is needed: what is asked for and cannot be is said plainly.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from typing import Any, cast
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap import options, service
-from txtuntap.options import HostOptions, Options
+from txtuntap import service
+from txtuntap.service import interfaceoptions
+from txtuntap.service.hostoptions import HostOptions
+from txtuntap.service.options import Options
 
 HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
 ENDPOINT = "tcp:9100:interface=127.0.0.1"
@@ -41,7 +43,7 @@ class PrometheusTests(SynchronousTestCase):
 
     def test_withoutTheExtra(self) -> None:
         asked: list[str] = []
-        self.patch(options, "find_spec", asked.append)
+        self.patch(interfaceoptions, "find_spec", asked.append)
         self.assertIn("pip install 'txtuntap[prometheus]'", self.refusal("--prometheus", ENDPOINT))
         self.assertEqual(asked, ["prometheus_client"])
         # Whoever does not want it need not have it.

@@ -173,7 +173,7 @@ class SwitchOptions(usage.Options):
                 raise UsageError(f"--tap {tap.interface}: {e}") from e
         if self["prometheus"] is not None:
             # That module has this one's options among its own.
-            from txtuntap.options import checkPrometheus
+            from txtuntap.service.interfaceoptions import checkPrometheus
 
             checkPrometheus(self["prometheus"])
 

@@ -10,7 +10,7 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.python.usage import UsageError
 
 from txtuntap.device import TAP, TUN
-from txtuntap.options import InterfaceOptions, showAsIs
+from txtuntap.service.interfaceoptions import InterfaceOptions, showAsIs
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.datagram import DatagramAddresses
 from txtuntap.tunnel.registry import DATAGRAM_FRAMINGS, STREAM_FRAMINGS, framingOf

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.control}. A service's is in L{tests.real.test_control}.
+Tests for L{txtuntap.service.control}. A service's is in L{tests.real.test_control}.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.middleware.test_capture import Below, Recorder
-from txtuntap.control import MAX_CLIENTS, MAX_WAITING, TIMEOUT, ControlFactory, ControlProtocol, ControlSocket
 from txtuntap.middleware import Capture
 from txtuntap.packet import Packet
+from txtuntap.service.control import MAX_CLIENTS, MAX_WAITING, TIMEOUT, ControlFactory, ControlProtocol, ControlSocket
 from txtuntap.wire.capturefile import CapturedPacket, CaptureParser
 
 CAPTURE = b'{"capture": {}}\n'
