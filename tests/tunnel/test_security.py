@@ -5,7 +5,7 @@ Who is let in, and who is not.
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.protocol import Factory, Protocol
@@ -36,16 +36,10 @@ class IdentityTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.directory = Path(mkdtemp(dir=self.mktemp_()))
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
         self.one, self.other = self.made("one"), self.made("other")
-
-    def mktemp_(self) -> str:
-        """
-        A directory that is there.
-        """
-        path = Path(self.mktemp())
-        path.mkdir(parents=True)
-        return str(path)
 
     def made(self, name: str, issuer: Certificate | None = None, days: int = 1) -> Certificate:
         """
