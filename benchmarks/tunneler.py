@@ -73,9 +73,12 @@ class Tunnels:
         """
         here, there = self._ends[name]
         quiet = subprocess.DEVNULL
-        commands = here, [*self._inThere, *there]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        ends = [subprocess.Popen(each, stdout=quiet, stderr=quiet, env=environment) for each in commands]
+        ends = []
+        for command in here, [*self._inThere, *there]:
+            ends.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment))
+            # Nobody may connect before the other listens: socat would end.
+            time.sleep(0.5)
         try:
             deadline = time.monotonic() + PATIENCE
             ping = [*self._inThere, "ping", "-c", "1", "-W", "1", _HERE]
@@ -94,19 +97,22 @@ class Tunnels:
         """
         Megabits per second that arrive.
         """
-        server = subprocess.Popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
-        try:
-            for _ in range(50):
-                time.sleep(0.1)
-                client = [*self._inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", _HERE, *options]
-                finished = subprocess.run(client, capture_output=True, text=True, check=False, timeout=10 * SECONDS)
-                if not finished.returncode:
-                    end = json.loads(finished.stdout)["end"]
-                    return float(end["sum_received" if "sum_received" in end else "sum"]["bits_per_second"] / 1e6)
-            raise RuntimeError(f"iperf3: {finished.stdout}{finished.stderr}")
-        finally:
-            server.kill()
-            server.wait()
+        client = [*self._inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", _HERE, *options]
+        for _ in range(10):
+            # One that was disturbed serves nobody any more.
+            server = subprocess.Popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                time.sleep(0.3)
+                finished = subprocess.run(client, capture_output=True, text=True, check=False, timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                continue
+            finally:
+                server.kill()
+                server.wait()
+            end = json.loads(finished.stdout or "{}").get("end")
+            if not finished.returncode and end:
+                return float(end["sum_received" if "sum_received" in end else "sum"]["bits_per_second"] / 1e6)
+        raise RuntimeError(f"iperf3 measures nothing: {finished.stdout}{finished.stderr}")
 
     def close(self) -> None:
         """
