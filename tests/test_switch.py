@@ -28,7 +28,7 @@ from txtuntap.testing import ethernetFrame
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.ethernet import TAG, VLAN
-from txtuntap.wire.offload import NEEDS_CHECKSUM, TCP4, UDP, Offload, behind, finish
+from txtuntap.wire.offload import MAX_TAGS, NEEDS_CHECKSUM, TCP4, UDP, Offload, behind, finish
 
 A, B, C, D = (bytes((2, 0, 0, 0, 0, number)) for number in (1, 2, 3, 4))
 ALL, GROUP = b"\xff" * 6, bytes.fromhex("01005e000005")
@@ -347,19 +347,47 @@ class MalformedTests(SwitchTestCase):
 
     def test_whatCannotBeOpenIsFoundAtTheLatestWhereItIsCut(self) -> None:
         self.plug(WirePackets())
-        self.assertEqual(self.send(0, frame(A, ALL), Offload(NEEDS_CHECKSUM, 0, 0, 0, 2, 6)), {1: [frame(A, ALL)]})
+        self.assertEqual(self.send(0, frame(A, ALL), Offload(NEEDS_CHECKSUM, 0, 0, 0, 14, 5)), {1: [frame(A, ALL)]})
         self.assertEqual(self.switch.counters["port3"], {"inOffloadErrors": 1})
+
+    def test_whatWouldBeOpenOutsideOfAFrameIsDropped(self) -> None:
+        for start in range(14):
+            self.dropped("inOffloadErrors", tagged(frame(A, ALL), 10), 1, Offload(NEEDS_CHECKSUM, 0, 0, 0, start, 6))
+
+    def test_aHintThatNoLongerFitsIsAsNearAsItCanBe(self) -> None:
+        self.plug(vlan=10)
+        self.plug(trunk=[10])
+        for length, control in ((0xFFFF, None), (2, 10)):
+            data = frame(A, ALL, bytes(50), control)
+            offload = Offload(NEEDS_CHECKSUM, 0, length, 0, 30, 6)
+            self.ends[3 if control else 2].transport.writePacket([data], offload)
+            self.clock.advance(0)
+            (packet,) = self.ends[2 if control else 3].packets
+            self.assertEqual(
+                packet.offload, Offload(NEEDS_CHECKSUM, 0, 0 if control else length, 0, 26 if control else 34, 6)
+            )
+            self.got()
 
     @given(
         data=st.binary(max_size=80)
-        | st.builds(lambda start, rest: start + rest, st.sampled_from([A, ALL, GROUP]), st.binary(max_size=80)),
+        | st.builds(
+            lambda start, tags, rest: start + bytes(6) + b"".join(tags) + rest,
+            st.sampled_from([A, ALL, GROUP]),
+            st.lists(st.sampled_from([b"\x81\0\0\x0a", b"\x81\0\0\x14", b"\x88\xa8\0\1"]), max_size=3),
+            st.binary(max_size=80),
+        ).map(lambda made: made[:6] + A + made[12:]),
         number=st.integers(0, 1),
-        offload=st.none() | st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 100)] * 4),
+        offload=st.none()
+        | st.builds(
+            Offload,
+            *[st.integers(0, 255)] * 2,
+            *[st.integers(0, 100) | st.integers(0xFFF0, 0xFFFF)] * 4,
+        ),
     )
     def test_nothingRaises(self, data: bytes, number: int, offload: Offload | None) -> None:
         switch = Switch(self.clock)
         ends = End(), WirePackets(), End()
-        options: tuple[Any, ...] = {"trunk": range(1, 4095)}, {}, {"vlan": 1, "trunk": [10, 20]}
+        options: tuple[Any, ...] = {"trunk": [1, 10, 20]}, {}, {"vlan": 1, "trunk": [10, 20]}
         links = [Link(end, switch.addPort(**each), self.clock) for end, each in zip(ends, options, strict=True)]
         for link in links:
             link.start()
@@ -385,6 +413,12 @@ class MTUTests(SwitchTestCase):
         data = frame(A, ALL, bytes(1500))
         self.assertEqual(self.send(0, data), {1: [tagged(data, 1)]})
         self.sendTo([], 0, frame(A, ALL, bytes(1501)))
+
+    def test_thatManyTagsDoNotCountIsNoWayToBeLonger(self) -> None:
+        self.plugged({"mtu": 65000}, {"mtu": 1500})
+        tags = (b"\x88\xa8\0\1" * 5000)[: MAX_TAGS * 4]
+        self.sendTo([1], 0, ALL + A + tags + b"\x88\xb5" + bytes(1500))
+        self.sendTo([], 0, ALL + A + tags + b"\x88\xa8\0\1" * 1000 + b"\x88\xb5" + bytes(1500))
 
     def test_ofASuperpacketThePartsCount(self) -> None:
         _, small = self.plugged({"mtu": 1500}, {"mtu": 500})

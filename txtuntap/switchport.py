@@ -232,7 +232,11 @@ class SwitchPort(Layer):
             counters["inErrors"] += 1
             return
         offload = packet.offload
-        if offload is not None and (offload.isSuperpacket or packet.end < offload.least):
+        if offload is not None and (
+            offload.isSuperpacket
+            or packet.end < offload.least
+            or (offload.isOpen and offload.checksumStart < start + HEADER_LENGTH)
+        ):
             wrong = fault(data, offload, networkStart(data, start))
             if wrong is not None:
                 counters[wrong] += 1

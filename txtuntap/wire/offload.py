@@ -48,6 +48,12 @@ MIN_TCP_SEGMENT = 8
 
 _TAGS = ethernet.VLAN.to_bytes(2, "big"), ethernet.SERVICE_VLAN.to_bytes(2, "big")
 
+#: Tags that are looked behind for IP, as by Linux (C{VLAN_MAX_DEPTH}). A frame of 64 KiB could be full of them.
+MAX_TAGS = 8
+
+#: What fits into a field of the header.
+_MOST = 0xFFFF
+
 _TCP = 6
 _TCP_HEADER_LENGTH = 20
 
@@ -120,9 +126,11 @@ class Offload:
 def behind(offload: Offload, octets: int) -> Offload:
     """
     The same of a packet that has so many octets more in front.
+
+    What was forged may be nowhere then, and is as near to there as the header can say.
     """
-    start = offload.checksumStart + octets if offload.isOpen else 0
-    length = offload.headerLength and offload.headerLength + octets
+    start = min(max(offload.checksumStart + octets, 0), _MOST) if offload.isOpen else 0
+    length = offload.headerLength and min(max(offload.headerLength + octets, 0), _MOST)
     return replace(offload, checksumStart=start, headerLength=length)
 
 
@@ -221,10 +229,11 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
 
 def networkStart(frame: bytes, start: int = 0) -> int:
     """
-    Where the IP header of an Ethernet frame begins: behind any tags.
+    Where the IP header of an Ethernet frame begins: behind any tags, of which there are L{MAX_TAGS} at most.
     """
     at = start + ethernet.HEADER_LENGTH
-    while frame[at - 2 : at] in _TAGS and at < len(frame):
+    last = min(len(frame), at + MAX_TAGS * ethernet.TAG.size)
+    while frame[at - 2 : at] in _TAGS and at < last:
         at += ethernet.TAG.size
     return at
 
