@@ -465,6 +465,15 @@ class VLANTests(SwitchTestCase):
         self.assertEqual(self.send(1, data), {0: [data], 2: [tagged(data, 1)]})
         self.assertEqual(self.send(2, tagged(data, 1)), {0: [data], 1: [data]})
 
+    def test_nativeVLANMayComeWithItsTag(self) -> None:
+        native, *_ = self.plugged({"trunk": [10], "vlan": 1}, {}, {"trunk": [1]})
+        data = frame(A, ALL)
+        self.assertEqual(self.send(0, tagged(data, 0xA001)), {1: [data], 2: [tagged(data, 0xA001)]})
+        self.sendTo([0], 1, frame(B, A))
+        self.switch.removePort(native)
+        self.sendTo([], 1, frame(B, A, b"", 1))
+        self.assertEqual(self.send(1, frame(B, A)), {2: [tagged(frame(B, A), 1)]})
+
     def test_priorityTagsCountAsNone(self) -> None:
         self.plugged({"vlan": 10}, {"vlan": 10}, {"trunk": [10]})
         data = frame(A, ALL)
@@ -622,6 +631,7 @@ class MistakeTests(SwitchTestCase):
             ({"vlan": 4095}, "1 to 4094"),
             ({"trunk": ["10"]}, "1 to 4094"),
             ({"trunk": [10], "vlan": 10}, "VLAN 10"),
+            ({"trunk": []}, "a VLAN at least"),
             ({"stations": [ALL]}, "no single station"),
             ({"stations": ["nonsense"]}, "nonsense"),
             ({"stations": [A]}, "bound to here"),
@@ -653,3 +663,12 @@ class MistakeTests(SwitchTestCase):
         self.sendTo([1], 0, frame(A, ALL))
         self.assertEqual(port.counters, {"outDiscards": 1})
         self.assertIsInstance(self.ends[0].transport, LinkEnd)
+
+    def test_namesThatAreTakenAreLeftOut(self) -> None:
+        for name in None, "port2", None:
+            self.switch.addPort(name)
+        self.assertEqual(list(self.switch.ports), ["port1", "port2", "port3"])
+
+    def test_ageingTime(self) -> None:
+        for time in 0, -1, float("nan"):
+            self.assertRaises(ValueError, Switch, self.clock, time)

@@ -13,6 +13,7 @@ is to be told to read as much (C{maxPacketSize}).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import count
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -60,14 +61,18 @@ class Switch:
         """
         @param clock: an C{IReactorTime}: the reactor, for instance.
         @param ageingTime: how many seconds a station is known that is not heard.
+
+        @raise ValueError: C{ageingTime} is not more than 0.
         """
+        if not ageingTime > 0:
+            raise ValueError(f"stations are forgotten after more than 0 seconds, not after {ageingTime!r}")
         self.ports: dict[str, SwitchPort] = {}
         self.ageingTime = ageingTime
         self.clock = clock
         self._lans: dict[int, LAN] = {}
         # Whose port is known beforehand.
         self._bound: dict[bytes, SwitchPort] = {}
-        self._added = 0
+        self._numbers = count(1)
 
     def addPort(
         self,
@@ -86,7 +91,7 @@ class Switch:
 
         @param name: what it is to be called; C{"port1"} and so on, by default.
         @param vlan: the VLAN of frames without a tag, and of those with one of priority only (VLAN 0): 1, by default.
-            On a trunk, its native VLAN; by default it has none.
+            On a trunk, its native VLAN, whose tag may be there on frames that come, too; by default it has none.
         @param trunk: the VLANs that frames come and go with a tag of. L{None}: this is an access port, and what comes
             with a tag is dropped.
         @param isolated: whether to keep what comes here from other isolated ports.
@@ -99,14 +104,16 @@ class Switch:
         @raise ValueError: an argument is not what it should be, a port of that name is there, or a station is bound to
             another port.
         """
-        self._added += 1
-        name = f"port{self._added}" if name is None else name
+        if name is None:
+            name = next(each for each in map("port{}".format, self._numbers) if each not in self.ports)
         if name in self.ports:
             raise ValueError(f"there is a port {name!r} already: call this one something else")
         tagged = None if trunk is None else {_vlanNumber(number) for number in trunk}
         untagged = 1 if vlan is None and tagged is None else vlan
         if untagged is not None and _vlanNumber(untagged) in (tagged or ()):
             raise ValueError(f"VLAN {untagged} is without a tag on this port: leave it out of trunk")
+        if untagged is None and not tagged:
+            raise ValueError("a port is in a VLAN at least: give trunk a VLAN, or leave it out")
         bound = None if stations is None else frozenset(map(_station, stations))
         for address in bound or ():
             if address in self._bound:
@@ -116,7 +123,7 @@ class Switch:
             self,
             name,
             None if untagged is None else self._lan(untagged),
-            {number: self._lan(number) for number in tagged or ()},
+            None if tagged is None else {number: self._lan(number) for number in tagged},
             isolated,
             bound,
             *buckets,

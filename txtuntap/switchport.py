@@ -106,7 +106,7 @@ class SwitchPort(Layer):
         switch: Switch,
         name: str,
         untagged: LAN | None,
-        tagged: dict[int, LAN],
+        tagged: dict[int, LAN] | None,
         isolated: bool,
         bound: frozenset[bytes] | None,
         broadcasts: TokenBucket | None,
@@ -124,7 +124,10 @@ class SwitchPort(Layer):
         self._switch = switch
         self._seconds = switch.clock.seconds
         self._untagged = untagged
-        self._tagged = tagged
+        # Whose tag may be on what comes. On a trunk, so may its native VLAN's (IEEE 802.1Q 8.6.2: it is in that).
+        self._tagged = tagged or {}
+        if tagged is not None and untagged is not None:
+            self._tagged = {**tagged, untagged.number: untagged}
         self._broadcasts = broadcasts
         self._multicasts = multicasts
         self._unknowns = unknowns
@@ -191,7 +194,8 @@ class SwitchPort(Layer):
         """
         All VLANs that this port is in.
         """
-        return [*self._tagged.values()] + ([] if self._untagged is None else [self._untagged])
+        lans = [*self._tagged.values()]
+        return lans if self._untagged is None or self._untagged in lans else [*lans, self._untagged]
 
     def isIn(self, lan: LAN) -> bool:
         """
