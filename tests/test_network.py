@@ -126,6 +126,20 @@ class NetworkTests(SynchronousTestCase):
                 net.impairment(far)
             self.assertIn("give it a netem", str(raised.exception))
 
+    def test_eachLinkHasItsOwn(self) -> None:
+        net = self.network()
+        one, *others = (net.switch() for _ in range(3))
+        links = [net.link(one, other, f"delay {number}ms") for number, other in enumerate(others, 1)]
+        self.assertEqual([net.impairment(link).up.delay for link in links], [0.001, 0.002])
+        self.assertIs(net.impairment(one), net.impairment(links[1]))
+
+    def test_whatIsSaidWrongLinksNothing(self) -> None:
+        net = self.network()
+        one, other = net.switch(), net.switch()
+        self.assertRaises(ValueError, net.link, one, other, "los 10%")
+        self.assertEqual((one.ports, other.ports, net.links), ({}, {}, []))
+        net.link(one, other, "loss 10%")
+
     def heard(self, seed: int, netem: str = "delay 20ms 10ms loss 10% corrupt 5% duplicate 5%") -> list[Any]:
         """
         All that a host hears in an hour at whose beginning somebody talks much.

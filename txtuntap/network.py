@@ -14,7 +14,7 @@ it (L{Network.tap}).
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from random import Random
 from types import TracebackType
 from typing import Any, TypeVar
@@ -63,6 +63,7 @@ class Network:
         self.links: list[Link] = []
         self.taps: list[TuntapPort] = []
         self._settings: dict[TuntapPort, InterfaceSettings | None] = {}
+        # By whom they are asked for: all of these live as long as the network.
         self._impairments: dict[int, Impairment] = {}
         # The switches that each is linked to, itself among them.
         self._joined: dict[int, set[int]] = {}
@@ -130,11 +131,14 @@ class Network:
             others perhaps: what goes round and round between them would never end. (Ports of VLANs that they have not
             in common may be: add them, and link those.)
         """
+        impair = self._impair(netem, up, down)
         if isinstance(one, Switch) and isinstance(other, Switch):
             self._join(one, other)
-        end = self._impaired(one, _end(one), netem, up, down)
+        end = impair(_end(one))
         link = Link(end, _end(other), self.clock, mtu)
         self.links.append(link)
+        if isinstance(end, Impairment):
+            self._impairments[id(one)] = self._impairments[id(link)] = end
         if self._isStarted:
             link.start()
         return link
@@ -154,7 +158,8 @@ class Network:
 
         @param name: what it is called.
         @param at: what it is linked to, as in L{link}; what goes wrong on the way is said as there.
-        @param up: what goes wrong on the way to the interface; C{down}: from it.
+        @param up: or on the way up from the interface alone.
+        @param down: or on the way down to it.
         @param namespace: the network namespace that it is in: a name that C{ip netns} gave it, a path, or a descriptor.
             L{None}: this one.
         @param settings: what the interface is to be, such as C{InterfaceSettings(addresses=["10.0.0.3/24"])}.
@@ -166,10 +171,12 @@ class Network:
         from txtuntap.device import TAP
         from txtuntap.device.linux import LinuxDevice
 
-        end = self._impaired(at, _end(at), netem, down, up)
+        end = self._impair(netem, up, down)(_end(at))
         device = LinuxDevice(name, TAP, namespace=namespace)
         port = TuntapPort(name, end, _LONGEST_FRAME, self.clock, device=device)
         self.taps.append(port)
+        if isinstance(end, Impairment):
+            self._impairments[id(port)] = end
         self._settings[port] = settings
         if self._isStarted:
             self._startTap(port)
@@ -177,8 +184,11 @@ class Network:
 
     def impairment(self, of: Any) -> Impairment:
         """
-        What goes wrong on the link of a host, or of whatever was given first to L{link}: its C{up} and C{down} can be
-        assigned another L{Netem} at any time, and its C{counters} tell what went wrong.
+        What goes wrong on a link: its C{up} and C{down} can be assigned another L{Netem} at any time, and its
+        C{counters} tell what went wrong.
+
+        @param of: what L{link} or L{tap} returned; or a host, or whatever was given first to L{link}, whose latest such
+            link it is then.
 
         @raise KeyError: on that link, nothing does.
         """
@@ -304,14 +314,18 @@ class Network:
         for each in others:
             self._joined[each] = joined
 
-    def _impaired(
-        self, owner: Any, end: Any, both: Netem | str | None, up: Netem | str | None, down: Netem | str | None
-    ) -> Any:
-        if both is None and up is None and down is None:
-            return end
-        made = Impairment(end, _netem(both), _netem(up), _netem(down), self._fates)
-        self._impairments[id(owner)] = made
-        return made
+    def _impair(
+        self, both: Netem | str | None, up: Netem | str | None, down: Netem | str | None
+    ) -> Callable[[Any], Any]:
+        """
+        @return: what makes an end of a link one on which that goes wrong.
+
+        @raise ValueError: it is said wrong.
+        """
+        netems = _netem(both), _netem(up), _netem(down)
+        if netems == (None, None, None):
+            return lambda end: end
+        return lambda end: Impairment(end, *netems, self._fates)
 
 
 def _netem(said: Netem | str | None) -> Netem | None:
