@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "echo": set(),
     "queues": {"device"},
     "service": BASE
-    | {"addresses", "clock", "device", "echo", "layer", "middleware", "queues", "stack", "switch"}
+    | {"addresses", "clock", "device", "echo", "layer", "link", "middleware", "queues", "stack", "switch"}
     | {"tunnel", "tuntap"},
 }
 

@@ -229,6 +229,36 @@ def test_whenAnInterfaceGoesTheOthersGoOn(namespace: Namespace, tmp_path: Path) 
         assert "Traceback" not in switch.log()
 
 
+def test_tunnelBetweenSwitches(namespace: Namespace, tmp_path: Path) -> None:
+    near, far = tmp_path / "near", tmp_path / "far"
+    socket = f"unix:{tmp_path / 'tunnel'}"
+    for each in near, far:
+        each.mkdir()
+    with machines(4) as members:
+        here, there = members[:2], members[2:]
+        ports = ["vlan=10", "vlan=20"]
+        listening = ["--tunnel", f"listen={socket},trunk=10+20"]
+        connecting = ["--tunnel", f"connect={socket},trunk=10+20"]
+        with (
+            RunningSwitch(near, here, ports, listening) as switch,
+            RunningSwitch(far, there, ports, connecting) as other,
+        ):
+            until(lambda: "is up" in other.log(), "the tunnel")
+            for one, peer, stranger in zip(here, there, reversed(there), strict=True):
+                assert one.pings(peer.address)
+                assert one.isSilent(stranger.address)
+            # Superpackets with a tag.
+            with there[0].running(tool("iperf3"), "-s", "--forceflush") as server:
+                assert server.stdout is not None
+                until(lambda: "listening" in server.stdout.readline(), "the server")  # type: ignore[union-attr]
+                for way in [], ["-R"]:
+                    said = here[0].run("iperf3", "-c", there[0].address, "-J", "-n", "20M", *way)
+                    assert json.loads(said)["end"]["sum_received"]["bytes"] > 10_000_000
+            switch.counters(here[0])
+            assert f"unix:{tmp_path / 'tunnel'}, tunnel: carriers 1" in switch.log()
+        assert "Traceback" not in switch.log() + other.log()
+
+
 def test_whatCannotBeOpenedIsSaidPlainly(namespace: Namespace, tmp_path: Path) -> None:
     with machines(1) as members:
         switch = RunningSwitch(tmp_path, members, more=["--tap", "tt9,netns=no-one-has-made-this"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from txtuntap.device import TAP
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.service.options import Options
 from txtuntap.service.switchoptions import SwitchOptions, SwitchTap
@@ -90,3 +91,36 @@ class OptionsTests(SynchronousTestCase):
         options = SwitchOptions()
         options.parseOptions(["--tap", "tap%d", "--tap", "tap%d"])  # type: ignore[no-untyped-call]
         self.assertEqual([tap.name for tap in options["taps"]], [None, None])
+
+
+class TunnelTests(SynchronousTestCase):
+    def test_peerAndPort(self) -> None:
+        options = Options()  # type: ignore[no-untyped-call]
+        asked = "listen=tcp:4000,insecure,framing=qemu,allow=10.0.0.0/24,allow=fd00::/64,trunk=10+20,isolated,mtu=9000"
+        options.parseOptions(["switch", "--tunnel", asked])  # type: ignore[no-untyped-call]
+        (tunnel,) = options.subOptions["tunnels"]
+        self.assertEqual((tunnel.name, tunnel.mtu), ("tcp:4000", 9000))
+        self.assertEqual(tunnel.options, {"trunk": [10, 20], "isolated": True})
+        self.assertEqual(tunnel.peer["allow"], ["10.0.0.0/24", "fd00::/64"])
+        self.assertEqual(tunnel.peer["framing"](TAP).offloads, 0)
+
+    def test_whatIsSaidWrong(self) -> None:
+        for text, asked in (
+            ("others could read it", "listen=tcp:4000"),
+            ("one of --listen", "vlan=10"),
+            ("one of --listen", "listen=tcp:4000,connect=tcp:192.0.2.1:4000"),
+            ("'netns=blue' is none of", "listen=unix:/run/tunnel,netns=blue"),
+            ("'' is none of", ""),
+            ("VLAN 10", "listen=unix:/run/tunnel,vlan=10,trunk=10"),
+            ("a number from 68", "listen=unix:/run/tunnel,mtu=20"),
+            ("insecure must not", "listen=tcp:4000,insecure=yes"),
+            ("--framing", "listen=tcp:4000,insecure,framing=socat"),
+        ):
+            with self.assertRaises(UsageError) as raised:
+                SwitchOptions().parseOptions(["--tunnel", asked])  # type: ignore[no-untyped-call]
+            self.assertIn(text, str(raised.exception))
+            self.assertTrue(str(raised.exception).startswith("--tunnel "), raised.exception)
+
+    def test_twoOfOneName(self) -> None:
+        tunnel = ["--tunnel", "listen=unix:/run/tunnel"]
+        self.assertRaises(UsageError, SwitchOptions().parseOptions, tunnel * 2)

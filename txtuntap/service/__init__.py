@@ -16,10 +16,9 @@ from txtuntap.service.interface import InterfaceService
 from txtuntap.service.metrics import MetricsService
 from txtuntap.service.options import Options
 from txtuntap.service.switch import SwitchService, makeSwitchService
-from txtuntap.service.tunnel import DatagramTunnelService, TunnelService, makeTunnelService
+from txtuntap.service.tunnel import TunnelService, makeTunnelService
 
 __all__ = [
-    "DatagramTunnelService",
     "HostService",
     "InterfaceService",
     "MetricsService",

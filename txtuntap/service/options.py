@@ -22,7 +22,7 @@ class Options(usage.Options):
     longdesc = "Put a program on a network interface of its own."
     subCommands: ClassVar[list[list[Any]]] = [
         ["host", None, HostOptions, "Be a host on a TUN or TAP device."],
-        ["switch", None, SwitchOptions, "Be a learning switch between TAP devices."],
+        ["switch", None, SwitchOptions, "Be a learning switch between TAP devices and tunnels."],
         ["tunnel", None, TunnelOptions, "Carry a TUN or TAP device to another place."],
     ]
 

@@ -1,7 +1,8 @@
 """
-C{twistd tuntap switch}: a switch between TAP devices.
+C{twistd tuntap switch}: a switch between TAP devices and tunnels.
 
-    twistd -n tuntap switch --tap tap0 --tap tap1,vlan=10 --tap tap2,trunk=10+20,vlan=1
+    twistd -n tuntap switch --tap tap0 --tap tap1,vlan=10 --tap tap2,trunk=10+20,vlan=1 \\
+        --tunnel listen=tcp:4000,certificate=me.pem,trust=peer.pem,trunk=10+20
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twisted.application.service import MultiService
-from twisted.internet.error import ConnectionDone
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import TAP
-from txtuntap.service.interface import InterfaceService
-from txtuntap.service.switchoptions import SwitchTap, named
+from txtuntap.link import Link
+from txtuntap.service.carriers import makeCarriers
+from txtuntap.service.interface import InterfaceService, showPlainly
+from txtuntap.service.switchoptions import SwitchTap, SwitchTunnel, named
 from txtuntap.switch import AGEING_TIME, Switch
 
 #: The longest frame that an interface can have; a longer one than another takes is dropped there.
@@ -26,7 +30,8 @@ _LONGEST_FRAME = 65535
 
 class SwitchService(MultiService):
     """
-    A L{Switch} between TAP devices. When an interface goes, the others go on. On SIGUSR2 the counters go to the log.
+    A L{Switch} between TAP devices and tunnels. When an interface goes, the others go on. On SIGUSR2 the counters go to
+    the log.
 
     @ivar switch: the switch.
     """
@@ -40,9 +45,11 @@ class SwitchService(MultiService):
         reactor: Any = None,
         offload: bool | None = None,
         control: bool = True,
+        tunnels: Sequence[SwitchTunnel] = (),
     ) -> None:
         """
         @param taps: the interfaces.
+        @param tunnels: the tunnels.
         @param ageingTime: as of L{Switch}.
         @param offload: whether packets come and go as few large ones: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
         @param control: whether each of them has a control socket: see L{InterfaceService}.
@@ -55,6 +62,9 @@ class SwitchService(MultiService):
         for tap in taps:
             each = SwitchTapService(self, tap, reactor, offload, control)
             each.setServiceParent(self)  # type: ignore[no-untyped-call]
+        for tunnel in tunnels:
+            other = SwitchTunnelService(self.switch, tunnel, reactor)
+            other.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:
         """
@@ -83,7 +93,11 @@ class SwitchService(MultiService):
 
     def _dump(self) -> None:
         for service in self.services:
-            service.dump()
+            for part, counters in service.counters().items():
+                counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
+                self._log.info(
+                    "{name}, {part}: {counts}", name=service.interface(), part=part, counts=counts or "nothing"
+                )
         stations = self.switch.stations
         for each in stations:
             self._log.info(
@@ -129,17 +143,73 @@ class SwitchTapService(InterfaceService):
         """
         return {**super().counters(), "switch": self.switchPort.counters}
 
-    def dump(self) -> None:
-        """
-        Write the counters to the log.
-        """
-        for part, counters in self.counters().items():
-            counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
-            self._log.info("{name}, {part}: {counts}", name=self.interface(), part=part, counts=counts or "nothing")
-
     def _lost(self, reason: Failure) -> None:
         if not reason.check(ConnectionDone):
             self._service.lost(self, reason)
+
+
+class SwitchTunnelService(Service):
+    """
+    One tunnel at a L{SwitchService}.
+
+    @ivar switchPort: its port of the switch.
+    @ivar tunnel: the tunnel.
+    """
+
+    def __init__(self, switch: Switch, asked: SwitchTunnel, reactor: Any) -> None:
+        self._name = asked.name
+        self.switchPort = switch.addPort(asked.name, **asked.options)
+        self._carriers, _ = makeCarriers(asked.peer, reactor)
+        self.tunnel = self._carriers.tunnel
+        self._link = Link(self.tunnel, self.switchPort, reactor, asked.mtu)
+        self._isOpen = False
+
+    def interface(self) -> str:
+        """
+        What it is called among interfaces.
+        """
+        return self._name
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """
+        Those of the tunnel, of the link from it, and of the port of the switch.
+        """
+        return {
+            "tunnel": self.tunnel.counters,
+            "link": self._link.ends[1].counters,
+            "switch": self.switchPort.counters,
+        }
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen, while there is the privilege to.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        try:
+            self._carriers.open()
+        except (CannotListenError, OSError) as e:
+            showPlainly(e)
+            raise
+        self._isOpen = True
+
+    def startService(self) -> None:
+        """
+        Connect, too.
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        if not self._isOpen:
+            self.privilegedStartService()
+        self._link.start()
+        self._carriers.start()
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        End the connection.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._isOpen = False
+        self._link.stop()
+        return self._carriers.stop()
 
 
 def makeSwitchService(asked: Any) -> SwitchService:
@@ -147,4 +217,4 @@ def makeSwitchService(asked: Any) -> SwitchService:
     The service that the options ask for.
     """
     offload = False if asked["no-offload"] else None
-    return SwitchService(asked["taps"], asked["ageing"], None, offload, not asked["no-control"])
+    return SwitchService(asked["taps"], asked["ageing"], None, offload, not asked["no-control"], asked["tunnels"])

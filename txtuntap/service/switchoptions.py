@@ -4,8 +4,7 @@ The options of C{twistd tuntap switch}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from inspect import cleandoc
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -13,9 +12,12 @@ from twisted.python import usage
 from twisted.python.usage import UsageError
 
 from txtuntap.clock import SimulationClock
-from txtuntap.device import interfaceName
+from txtuntap.device import TAP, interfaceName
 from txtuntap.device.settings import InterfaceSettings
+from txtuntap.service.interfaceoptions import checkPrometheus, showAsIs
+from txtuntap.service.tunneloptions import TunnelOptions
 from txtuntap.switch import AGEING_TIME, Switch
+from txtuntap.tunnel.framing import MAX_PACKET
 
 _EXAMPLE = "tap0,vlan=10,isolated"
 
@@ -52,23 +54,86 @@ class SwitchTap:
         """
         interface, *words = text.split(",")
         interfaceName(interface)
-        given: dict[str, Any] = {}
-        for word in words:
-            key, equals, value = word.partition("=")
-            if key in _FLAGS and not equals:
-                value = "yes"
-            elif key not in _VALUES or not value:
-                keys = ", ".join([*_FLAGS, *(f"{each}=..." for each in _VALUES)])
-                raise ValueError(f"{word!r} is none of {keys}")
-            if key in given:
-                raise ValueError(f"{key} is given twice: several have a + between them")
-            given[key] = True if key in _FLAGS else _VALUES[key](value)
+        given = _given(words, _FLAGS, {**_VALUES, **_KERNEL})
         namespace = given.pop("netns", None)
         fields = {"addresses": given.pop("address", None), "mtu": given.pop("mtu", None)}
         isUp = given.pop("up", False) or bool(fields["addresses"])
         fields = {name: value for name, value in fields.items() if value is not None}
         settings = InterfaceSettings(**fields, up=isUp or None) if fields or isUp else None
         return cls(interface, namespace, settings, given)
+
+
+@attrs.frozen
+class SwitchTunnel:
+    """
+    A tunnel at a switch.
+
+    @ivar name: what its port is called: by where it listens, or connects.
+    @ivar peer: options about its peer: those of L{TunnelOptions}.
+    @ivar mtu: the most octets that IP may put into one packet.
+    @ivar options: those of the port, as of L{Switch.addPort}.
+    """
+
+    name: str
+    peer: Mapping[str, Any] = attrs.field(eq=False)
+    mtu: int
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, text: str) -> SwitchTunnel:
+        """
+        What the option says.
+
+        @raise ValueError: it says what cannot be.
+        @raise UsageError: it says so about the peer.
+        """
+        peer: list[str] = []
+        port: list[str] = []
+        for word in text.split(","):
+            (peer if word.partition("=")[0] in _PEER else port).append(word)
+        given = _given(port, _FLAGS[:1], {**_VALUES, "mtu": _number}, _PEER)
+        options = _PeerOptions()
+        options.parseOptions([f"--{word}" for word in peer])  # type: ignore[no-untyped-call]
+        mtu = given.pop("mtu", 1500)
+        if not 68 <= mtu <= _MOST_MTU:
+            raise ValueError(f"an MTU is a number from 68 to {_MOST_MTU}, not {mtu}")
+        return cls(options["endpoint"], options, mtu, given)
+
+
+class _PeerOptions(TunnelOptions):
+    """
+    Options of a tunnel on no interface.
+    """
+
+    def postOptions(self) -> None:
+        """
+        Check what only the options together tell.
+        """
+        self.checkPeer(TAP)
+
+
+def _given(
+    words: Sequence[str], flags: Sequence[str], values: Mapping[str, Callable[[str], Any]], others: Sequence[str] = ()
+) -> dict[str, Any]:
+    """
+    What words such as C{"isolated"} and C{"vlan=10"} say.
+
+    @param others: what else may be said, elsewhere.
+
+    @raise ValueError: one is none of these.
+    """
+    given: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key in flags and not equals:
+            value = "yes"
+        elif key not in values or not value:
+            keys = ", ".join([*flags, *(f"{each}=..." for each in values), *others])
+            raise ValueError(f"{word!r} is none of {keys}")
+        if key in given:
+            raise ValueError(f"{key} is given twice: several have a + between them")
+        given[key] = True if key in flags else values[key](value)
+    return given
 
 
 def named(interface: str, namespace: str | None) -> str:
@@ -95,7 +160,10 @@ def _vlans(text: str) -> list[int]:
     return found
 
 
-#: What goes with an interface: by itself; and with a value, which is read so.
+#: The most that is carried, behind a header.
+_MOST_MTU = MAX_PACKET - 22
+
+#: What goes with a port: by itself; and with a value, which is read so.
 _FLAGS = ("isolated", "up")
 _VALUES: dict[str, Callable[[str], Any]] = {
     "vlan": _number,
@@ -104,10 +172,18 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "broadcasts": _number,
     "multicasts": _number,
     "unknowns": _number,
+}
+#: What the kernel's end of an interface is to be.
+_KERNEL: dict[str, Callable[[str], Any]] = {
     "netns": str,
     "address": lambda text: text.split("+"),
     "mtu": _number,
 }
+#: What is said of a tunnel's peer, as with C{twistd tuntap tunnel}.
+_PEER = (
+    *("listen", "connect", "framing", "certificate", "key", "trust", "pin", "peer-name", "allow", "allow-lladdr"),
+    "insecure",
+)
 
 
 class SwitchOptions(usage.Options):
@@ -117,12 +193,14 @@ class SwitchOptions(usage.Options):
 
     synopsis = "[options]"
     longdesc = (
-        "Be a learning switch between TAP devices. Behind the name of each, with commas: vlan=10 (the VLAN of frames"
-        " without a tag; 1 by default), trunk=10+20+100-199 (the VLANs that frames have a tag of), isolated (speaks to"
-        " no other port that is), stations=02:00:00:00:00:01 (who may send there, and nowhere else; several with +),"
-        " broadcasts=1000, multicasts=1000, unknowns=1000 (frames a second that are let through: to all, to groups, to"
-        " whom nobody knows), netns=NAME (the network namespace it is in), up, address=10.0.0.1/24, mtu=1500 (what the"
-        " kernel's end is to be)."
+        "Be a learning switch between TAP devices and tunnels. Behind the name of each device, with commas: vlan=10"
+        " (the VLAN of frames without a tag; 1 by default), trunk=10+20+100-199 (the VLANs that frames have a tag of),"
+        " isolated (speaks to no other port that is), stations=02:00:00:00:00:01 (who may send there, and nowhere else;"
+        " several with +), broadcasts=1000, multicasts=1000, unknowns=1000 (frames a second that are let through: to"
+        " all, to groups, to whom nobody knows), netns=NAME (the network namespace it is in), up, address=10.0.0.1/24,"
+        " mtu=1500 (what the kernel's end is to be). With a tunnel, likewise: all of these up to netns; mtu=1500; and"
+        " what 'tuntap tunnel' has about the peer: listen=ENDPOINT or connect=ENDPOINT, framing, certificate, key,"
+        " trust, pin, peer-name, allow, allow-lladdr, insecure."
     )
     optFlags: ClassVar = [
         ["no-offload", None, "Have every packet come and go by itself, with its checksums, as captures show best."],
@@ -136,6 +214,7 @@ class SwitchOptions(usage.Options):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["taps"] = []
+        self["tunnels"] = []
 
     def opt_tap(self, text: str) -> None:
         """
@@ -145,6 +224,15 @@ class SwitchOptions(usage.Options):
             self["taps"].append(SwitchTap.of(text))
         except ValueError as e:
             raise UsageError(f"--tap {text}: {e}") from e
+
+    def opt_tunnel(self, text: str) -> None:
+        """
+        OPTION[,OPTION...]: a tunnel, such as listen=tcp:4000,certificate=me.pem,trust=peer.pem,vlan=10. Once for each.
+        """
+        try:
+            self["tunnels"].append(SwitchTunnel.of(text))
+        except (ValueError, UsageError) as e:
+            raise UsageError(f"--tunnel {text}: {e}") from e
 
     def parseArgs(self, *surplus: str) -> None:
         """
@@ -157,8 +245,8 @@ class SwitchOptions(usage.Options):
         """
         Check what only the options together tell.
         """
-        if not self["taps"]:
-            raise UsageError(f"give each interface with --tap, such as --tap {_EXAMPLE}")
+        if not self["taps"] and not self["tunnels"]:
+            raise UsageError(f"give each interface with --tap, such as --tap {_EXAMPLE}, and tunnels with --tunnel")
         try:
             self["ageing"] = float(self["ageing"])
             if not self["ageing"] > 0:
@@ -166,17 +254,15 @@ class SwitchOptions(usage.Options):
         except ValueError as e:
             raise UsageError(f"--ageing is a number of seconds, more than 0, not {self['ageing']!r}") from e
         tried = Switch(SimulationClock())
-        for tap in self["taps"]:
+        ports = [(f"--tap {each.interface}", each.name, each.options) for each in self["taps"]]
+        ports += [(f"--tunnel {each.name}", each.name, each.options) for each in self["tunnels"]]
+        for option, name, own in ports:
             try:
-                tried.addPort(tap.name, **tap.options)
+                tried.addPort(name, **own)
             except ValueError as e:
-                raise UsageError(f"--tap {tap.interface}: {e}") from e
+                raise UsageError(f"{option}: {e}") from e
         if self["prometheus"] is not None:
-            # That module has this one's options among its own.
-            from txtuntap.service.interfaceoptions import checkPrometheus
-
             checkPrometheus(self["prometheus"])
 
 
-# Twisted shows it as it is, with the white space that it is indented by.
-SwitchOptions.opt_tap.__doc__ = cleandoc(SwitchOptions.opt_tap.__doc__ or "")
+showAsIs(SwitchOptions)

@@ -91,9 +91,17 @@ class TunnelOptions(InterfaceOptions):
         Check what only the options together tell.
         """
         super().postOptions()
+        self.checkPeer(TUN if self["tap"] is None else TAP)
+
+    def checkPeer(self, mode: int) -> None:
+        """
+        Check what the options tell of the peer.
+
+        @param mode: L{TUN} or L{TAP}: what the tunnel is on.
+        """
         if (self["listen"] is None) == (self["connect"] is None):
             raise UsageError("give one of --listen ENDPOINT and --connect ENDPOINT, such as tcp:4000")
-        self["mode"] = TUN if self["tap"] is None else TAP
+        self["mode"] = mode
         self["isListening"] = self["listen"] is not None
         self["endpoint"] = self["listen"] or self["connect"]
         self["framing"] = self._framing()
