@@ -241,7 +241,7 @@ class SwitchPort(Layer):
             or packet.end < offload.least
             or (offload.isOpen and offload.checksumStart < start + HEADER_LENGTH)
         ):
-            wrong = fault(data, offload, networkStart(data, start))
+            wrong = fault(data, offload, packet.network or networkStart(data, start))
             if wrong is not None:
                 counters[wrong] += 1
                 return
@@ -391,7 +391,8 @@ def _longest(packet: Packet) -> int:
     """
     How many octets of a frame's packets there are behind link headers, in the longest of them.
     """
-    network = networkStart(packet.data, packet.start)
+    # Whoever gives a packet in which something is open has looked for that.
+    network = packet.network or networkStart(packet.data, packet.start)
     offload = packet.offload
     if offload is None or not offload.isSuperpacket:
         return packet.end - network

@@ -208,6 +208,17 @@ class OffloadTests(SynchronousTestCase):
         fragment = packet[:6] + b"\x20\0" + packet[8:]
         self.refused("inOffloadErrors", fragment, offload)
 
+    def test_nothingBehindTags(self) -> None:
+        for kind, offset in (UDP, 6), (TCP4, 16):
+            packet = b"".join([bytes(12), b"\x81\0\0\1" * 8, b"\x81\0"])
+            start = 10
+            packet = packet[: start + 4] + (len(packet) - start).to_bytes(2, "big") + packet[start + 6 :]
+            packet = packet[: start + 12] + b"\x50" + packet[start + 13 :]
+            for network in range(len(packet), len(packet) + 4):
+                self.assertEqual(
+                    fault(packet, Offload(NEEDS_CHECKSUM, kind, 0, 10, start, offset), network), "inOffloadErrors"
+                )
+
     @given(st.binary(max_size=200), st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 300)] * 4))
     def test_anythingElse(self, packet: bytes, offload: Offload) -> None:
         if fault(packet, offload) is None:

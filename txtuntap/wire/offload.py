@@ -62,7 +62,8 @@ _LAST_ONLY = 0x01 | 0x08
 _FIRST_ONLY = 0x80
 
 #: Where the checksum stands in each header.
-_CHECKSUM_OFFSET = {udp.PROTOCOL: udp.CHECKSUM_OFFSET, _TCP: 16}
+_TCP_CHECKSUM_OFFSET = 16
+_CHECKSUM_OFFSET = {udp.PROTOCOL: udp.CHECKSUM_OFFSET, _TCP: _TCP_CHECKSUM_OFFSET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
         not known.
     """
     kind = offload.type & ~ECN
-    if kind == UDP and _isPlainUDP(packet, offload, network):
+    if kind and _isPlain(packet, offload, kind, network):
         return None
     if kind not in (NONE, TCP4, TCP6, UDP) or (offload.type & ECN and kind not in (TCP4, TCP6)):
         return "inUnknownOffloads"
@@ -275,30 +276,42 @@ def complete(packet: bytes, offload: Offload) -> bytes:
     return packet[:field] + value.to_bytes(2, "big") + packet[field + 2 :]
 
 
-def _isPlainUDP(packet: bytes, offload: Offload, network: int) -> bool:
+def _isPlain(packet: bytes, offload: Offload, kind: int, network: int) -> bool:
     """
-    Whether a superpacket is one of UDP without a L{fault}, and plainly so: over IPv4 without options, or over IPv6
-    without extension headers. (That is nearly all of them.)
+    Whether a superpacket is one without a L{fault}, and plainly so: over IPv4 without options, or over IPv6 without
+    extension headers. (That is nearly all of them.)
     """
     end = len(packet)
     start = offload.checksumStart
-    payload = end - start - udp.HEADER_LENGTH
-    if (
-        offload.type != UDP
-        or not offload.isOpen
-        or offload.checksumOffset != udp.CHECKSUM_OFFSET
-        or not 0 < offload.size <= payload <= offload.size * MAX_DATAGRAMS
-        or offload.headerLength > end
-        or int.from_bytes(packet[start + 4 : start + 6], "big") != end - start
-    ):
+    size = offload.size
+    if not offload.isOpen or offload.headerLength > end or not network < start <= end - _TCP_HEADER_LENGTH:
         return False
+    if kind == UDP:
+        protocol = udp.PROTOCOL
+        payload = end - start - udp.HEADER_LENGTH
+        if (
+            offload.type != UDP
+            or offload.checksumOffset != udp.CHECKSUM_OFFSET
+            or not 0 < size <= payload <= size * MAX_DATAGRAMS
+            or packet[start + 4] << 8 | packet[start + 5] != end - start
+        ):
+            return False
+    else:
+        protocol = _TCP
+        header = packet[start + 12] >> 4 << 2
+        if (
+            offload.checksumOffset != _TCP_CHECKSUM_OFFSET
+            or header < _TCP_HEADER_LENGTH
+            or not MIN_TCP_SEGMENT <= size <= end - start - header
+        ):
+            return False
     if packet[network] == 0x45:
-        total, fragment, protocol = ipv4.ESSENTIALS.unpack_from(packet, network)
+        total, fragment, found = ipv4.ESSENTIALS.unpack_from(packet, network)
         isWhole = total == end - network and not fragment & (ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK)
-        return isWhole and protocol == udp.PROTOCOL and start == network + ipv4.HEADER_LENGTH
-    if packet[network] >> 4 == 6 and start == network + ipv6.HEADER_LENGTH:
-        _, length, kind, _ = ipv6.HEADER.unpack_from(packet, network)
-        return bool(length == end - start and kind == udp.PROTOCOL)
+        return isWhole and found == protocol and start == network + ipv4.HEADER_LENGTH and kind in (TCP4, UDP)
+    if packet[network] >> 4 == 6 and start == network + ipv6.HEADER_LENGTH and kind in (TCP6, UDP):
+        _, length, found, _ = ipv6.HEADER.unpack_from(packet, network)
+        return bool(length == end - start and found == protocol)
     return False
 
 
