@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 
 from tests.test_forwarding import superpacket
 from tests.test_link import End, WirePackets
+from tests.wire.test_offload import superpacket as segmented
 from txtuntap import EthernetProtocol, Packet
 from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP
@@ -28,7 +29,7 @@ from txtuntap.testing import ethernetFrame
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.ethernet import TAG, VLAN
-from txtuntap.wire.offload import MAX_TAGS, NEEDS_CHECKSUM, TCP4, UDP, Offload, behind, finish
+from txtuntap.wire.offload import ECN, MAX_TAGS, NEEDS_CHECKSUM, TCP4, TCP6, UDP, Offload, behind, finish
 
 A, B, C, D = (bytes((2, 0, 0, 0, 0, number)) for number in (1, 2, 3, 4))
 ALL, GROUP = b"\xff" * 6, bytes.fromhex("01005e000005")
@@ -520,6 +521,19 @@ class VLANTests(SwitchTestCase):
         self.clock.advance(0)
         (packet,) = self.ends[0].packets
         self.assertEqual((bytes(packet), packet.offload), (data, offload))
+
+    def test_superpacketsOfAllKindsAreTheSameWithTagsAndWithout(self) -> None:
+        self.plugged({"vlan": 10}, {"trunk": [10]}, {"proto": WirePackets(), "trunk": [10]}, {"proto": WirePackets()})
+        self.plug(WirePackets(), vlan=10)
+        for version, kind in (4, UDP), (6, UDP), (4, TCP4), (4, TCP4 | ECN), (6, TCP6):
+            link = ALL + A + (b"\x08\0" if version == 4 else b"\x86\xdd")
+            data, offload, network = segmented(version, kind, bytes(range(256)) * 4, 100, link=link)
+            cut = finish(data, offload, network)
+            with_tags = [tagged(each, 0x600A) for each in cut]
+            there = self.send(0, data, offload)
+            self.assertEqual(there, {1: [tagged(data, 10)], 2: [tagged(each, 10) for each in cut], 4: cut})
+            back = self.send(1, tagged(data, 0x600A), behind(offload, 4))
+            self.assertEqual(back, {0: [data], 2: with_tags, 4: cut})
 
     def test_superpacketsAreCutForWhoTakesNone(self) -> None:
         self.plugged({}, {"proto": WirePackets()}, {"proto": WirePackets(), "trunk": [1]}, {})
