@@ -171,8 +171,8 @@ class Network:
         from txtuntap.device import TAP
         from txtuntap.device.linux import LinuxDevice
 
-        end = self._impair(netem, up, down)(_end(at))
         device = LinuxDevice(name, TAP, namespace=namespace)
+        end = self._impair(netem, up, down)(_end(at))
         port = TuntapPort(name, end, _LONGEST_FRAME, self.clock, device=device)
         self.taps.append(port)
         if isinstance(end, Impairment):
