@@ -187,6 +187,18 @@ class LearningTests(SwitchTestCase):
         self.assertEqual(self.ports[1].counters["inDiscards"], 1)
         self.assertRaises(ValueError, self.switch.removePort, self.ports[1])
 
+    def test_portsThatAreRemovedWhileAFrameIsOnItsWayToAll(self) -> None:
+        transport = self.ends[1].transport.peer
+
+        def removeTwo(buffers: Any, offload: Any = None) -> None:
+            for port in self.ports[1:3]:
+                self.switch.removePort(port)
+
+        fourth = self.plug()
+        transport.writePacket = removeTwo
+        self.sendTo([3], 0, frame(A, ALL))
+        self.assertEqual((self.ports[2].counters, fourth.counters), ({"outDiscards": 1}, {"outFrames": 1}))
+
     def test_countersByPort(self) -> None:
         self.send(0, frame(A, ALL))
         self.assertEqual(

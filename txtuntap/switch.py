@@ -129,7 +129,7 @@ class Switch:
             *buckets,
         )
         for lan in port.lans():
-            lan.ports.append(port)
+            lan.ports += (port,)
         for address in bound or ():
             self._bound[address] = port
             for lan in self._lans.values():
@@ -149,7 +149,7 @@ class Switch:
         for address in port.bound or ():
             del self._bound[address]
         for lan in port.lans():
-            lan.ports.remove(port)
+            lan.ports = tuple(each for each in lan.ports if each is not port)
             if not lan.ports:
                 del self._lans[lan.number]
         port.removed()

@@ -51,7 +51,8 @@ class LAN:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.ports: list[SwitchPort] = []
+        # Another tuple for each change: one may be made while a frame is on its way to all of them.
+        self.ports: tuple[SwitchPort, ...] = ()
         self.stations: dict[bytes, Entry] = {}
 
     def forget(self, entry: Entry) -> None:
@@ -351,7 +352,7 @@ class SwitchPort(Layer):
         """
         counters = self._counters
         transport: Any = self.transport
-        if transport is None:
+        if transport is None or self._removed:
             counters["outDiscards"] += 1
             return
         if packet.end - packet.start - HEADER_LENGTH > transport.mtu and _longest(packet) > transport.mtu:
