@@ -21,7 +21,7 @@ MAX_PACKET = 65535 + 22
 class FramingError(Exception):
     """
     What came can be nothing that this framing knows: where the next packet begins, nobody can tell. The text says what
-    it was.
+    it was, in words that are not of the peer's choice: the log has each text once a minute.
     """
 
 
