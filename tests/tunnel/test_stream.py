@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -28,15 +29,17 @@ class Transport(StringTransport):
     A connection that can be aborted.
     """
 
-    def __init__(self, carrier: StreamCarrier) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, carrier: StreamCarrier, host: str = "192.0.2.1", late: bool = False) -> None:
+        super().__init__(peerAddress=IPv4Address("TCP", host, 4001))  # type: ignore[no-untyped-call]
         self.carrier = carrier
+        self.late = late
         self.aborted = False
 
     def abortConnection(self) -> None:
         if not self.aborted:
             self.aborted = True
-            self.carrier.connectionLost(Failure(ConnectionDone()))
+            if not self.late:
+                self.carrier.connectionLost(Failure(ConnectionDone()))
 
 
 class StreamTests(SynchronousTestCase):
@@ -60,12 +63,14 @@ class StreamTests(SynchronousTestCase):
         """
         self.lines.append(format.format(**fields))
 
-    def connected(self) -> tuple[StreamCarrier, Transport]:
+    def connected(self, host: str = "192.0.2.1", late: bool = False) -> tuple[StreamCarrier, Transport]:
         """
         A connection whose peer has said nothing yet.
+
+        @param late: whether its end is only told of in a later turn, as with a real one.
         """
         carrier = self.factory.buildProtocol(None)
-        transport = Transport(carrier)
+        transport = Transport(carrier, host, late)
         carrier.makeConnection(transport)
         return carrier, transport
 
@@ -122,7 +127,9 @@ class StreamTests(SynchronousTestCase):
             transport.clear()
             carrier.dataReceived(Frames.keepalive)
         self.assertFalse(transport.aborted)
-        for _ in range(3):
+        # The last was in the interval that has just begun.
+        for _ in range(1 + streams.MAX_SILENCES):
+            self.assertFalse(transport.aborted)
             self.clock.advance(streams.KEEPALIVE_INTERVAL)
         self.assertTrue(transport.aborted)
         self.assertIsNone(self.tunnel.carrier)
@@ -181,6 +188,55 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(streams.MAX_STRANGERS, len(self.factory.strangers))
         # The oldest go.
         self.assertEqual([True] * 3 + [False], [transport.aborted for _, transport in made[:4]])
+
+    def test_strangersThatComeInOneTurnAreBounded(self) -> None:
+        made = [self.connected(late=True) for _ in range(streams.MAX_STRANGERS + 50)]
+        self.assertEqual(50, sum(transport.aborted for _, transport in made))
+        self.assertEqual(streams.MAX_STRANGERS, len(self.factory.strangers))
+
+    def test_whoFloodsFromOnePlaceKeepsOnlyItselfOut(self) -> None:
+        for flood, mine in (
+            (["192.0.2.66"] * 1000, "192.0.2.1"),
+            ([f"2001:db8:0:1::{number:x}" for number in range(1, 1000)], "2001:db8:0:2::1"),
+            (["::ffff:192.0.2.66"] * 1000, "::ffff:192.0.2.1"),
+        ):
+            carrier, transport = self.connected(mine)
+            for host in flood:
+                self.connected(host)
+            self.assertFalse(transport.aborted)
+            carrier.dataReceived(Frames(TUN).greeting(0, 1500))
+            self.assertIs(carrier, self.tunnel.carrier)
+
+    def test_nothingIsSentToWhoWasRefused(self) -> None:
+        carrier, transport = self.up()
+        self.tunnel.packetReceived(Packet(packet()))
+        carrier.dataReceived(b"\xff" * 14)
+        self.assertIsNone(self.tunnel.carrier)
+        transport.clear()
+        for _ in range(3):
+            self.tunnel.packetReceived(Packet(packet()))
+            self.clock.advance(0)
+        self.assertEqual(b"", transport.value())
+        self.assertEqual(3, self.tunnel.counters["outNotConnected"])
+        self.factory.stop()
+        self.assertTrue(transport.aborted)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_anEndThatStoodStillLooksForSignsOfLifeFirst(self) -> None:
+        for step in 1000.0, -5.0:
+            carrier, transport = self.up()
+            carrier.dataReceived(Frames.keepalive)
+            self.clock.rightNow += step
+            self.clock.advance(streams.KEEPALIVE_INTERVAL)
+            self.clock.advance(0)
+            self.assertFalse(transport.aborted)
+            carrier.dataReceived(Frames.keepalive)
+            carrier.disconnect("")
+
+    def test_oneThatHasEndedIsNotWaitedFor(self) -> None:
+        carrier, transport = self.connected()
+        transport.abortConnection()
+        self.failureResultOf(carrier.whenEstablished(), ConnectionDone)
 
     def test_aFramingThatCannotCarryIt(self) -> None:
         def framing(mode: int) -> Any:
