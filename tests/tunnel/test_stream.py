@@ -183,6 +183,17 @@ class StreamTests(SynchronousTestCase):
         self.assertIn("99 more", self.lines[-1])
         self.assertEqual(2, len(self.lines))
 
+    def test_theLogTellsWhetherATunnelThatWasRestartedIsUp(self) -> None:
+        for _ in range(3):
+            _, transport = self.up()
+            transport.abortConnection()
+        self.up()
+        said = [line.rpartition(" is ")[2] for line in self.lines]
+        self.assertEqual(["up", "down: the peer has closed it"] * 3 + ["up"], said)
+        for _ in range(1000):
+            self.up()[1].abortConnection()
+        self.assertLess(len(self.lines), 4 * streams.STATE_LINES)
+
     def test_strangersAreBounded(self) -> None:
         made = [self.connected() for _ in range(streams.MAX_STRANGERS + 3)]
         self.assertEqual(streams.MAX_STRANGERS, len(self.factory.strangers))

@@ -61,6 +61,11 @@ KEEPALIVE_INTERVAL = 10.0
 MAX_SILENCES = 3
 
 
+#: How many lines a minute say that a tunnel is up, and as many of each reason that it is down: with one, the log would
+#: end with an end that was restarted being down.
+STATE_LINES = 4
+
+
 @implementer(ICarrier, IPushProducer, IHandshakeListener)
 class StreamCarrier(Protocol):
     """
@@ -135,7 +140,8 @@ class StreamCarrier(Protocol):
         self.factory.strangers.pop(self, None)
         self._hasHeard = True
         self._setTimer(KEEPALIVE_INTERVAL, self._keepAlive)
-        self.factory.log.say("up", "The tunnel to {peer} is up", LogLevel.info, peer=self._peer)
+        self._turn = self._tunnel.counters["carriers"] % STATE_LINES
+        self.factory.log.say(f"up {self._turn}", "The tunnel to {peer} is up", LogLevel.info, peer=self._peer)
         self._tunnel.carrierUp(self)
         established, self._established = self._established, []
         for each in established:
@@ -203,7 +209,8 @@ class StreamCarrier(Protocol):
         self._forget()
         why = self._why or _explained(reason)
         if self._isUp:
-            self.factory.log.say(why, "The tunnel to {peer} is down: {reason}", peer=self._peer)
+            line = "The tunnel to {peer} is down: {why}"
+            self.factory.log.say(f"{why} {self._turn}", line, peer=self._peer, why=why)
         else:
             self._tunnel.counters["inRefused"] += 1
             self.factory.log.say(why, "No tunnel with {peer}: {reason}", peer=self._peer)
