@@ -5,15 +5,18 @@ A tunnel's packets over a stream.
 from __future__ import annotations
 
 import itertools
+import socket
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 
 from tests.ports import Wire
 from tests.tunnel.test_tunnel import packet
@@ -22,6 +25,7 @@ from txtuntap.packet import Packet
 from txtuntap.tunnel import Frames, StreamCarrier, StreamFactory, Tunnel, connecting
 from txtuntap.tunnel import stream as streams
 from txtuntap.tunnel.framing import FramingError
+from txtuntap.tunnel.socat import SocatStream
 
 
 class Transport(StringTransport):
@@ -276,6 +280,32 @@ class StreamTests(SynchronousTestCase):
         self.assertIs(carrier, self.tunnel.carrier)
         self.clock.advance(1000)
         self.assertFalse(transport.aborted)
+
+    def test_whereTheFramingHasNoSignsOfLifeTCPHas(self) -> None:
+        class TCP(Transport):
+            isAlive = False
+
+            def setTcpNoDelay(self, enabled: bool) -> None:
+                pass
+
+            def setTcpKeepAlive(self, enabled: bool) -> None:
+                self.isAlive = enabled
+
+            def getHandle(self) -> socket.socket:
+                return handle
+
+        with socket.socket() as handle:
+            for framing, seconds in (Frames, None), (SocatStream, 10):
+                before = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+                carrier = StreamFactory(self.tunnel, framing, self.clock).buildProtocol(None)
+                transport = TCP(carrier)
+                directlyProvides(transport, ITCPTransport)
+                carrier.makeConnection(transport)
+                self.assertEqual(seconds is not None, transport.isAlive)
+                after = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+                self.assertEqual(seconds or before, after)
+                transport.abortConnection()
+            self.assertEqual(30000, handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
 
     def test_whoConnectsTriesAgainAndTakesALongerTimeEachTime(self) -> None:
         attempts: list[tuple[float, Deferred[Any]]] = []
