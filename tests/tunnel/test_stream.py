@@ -214,6 +214,7 @@ class StreamTests(SynchronousTestCase):
             (["192.0.2.66"] * 1000, "192.0.2.1"),
             ([f"2001:db8:0:1::{number:x}" for number in range(1, 1000)], "2001:db8:0:2::1"),
             (["::ffff:192.0.2.66"] * 1000, "::ffff:192.0.2.1"),
+            (["::nonsense"] * 1000, "fe80::1%eth0"),
         ):
             carrier, transport = self.connected(mine)
             for host in flood:

@@ -400,9 +400,11 @@ def _origin(peer: Any) -> str:
     What who is there can connect from has in common: an address; of IPv6, the 64 bits that somebody is given at least.
     """
     host = str(getattr(peer, "host", ""))
-    if ":" not in host:
+    try:
+        address = IPv6Address(host.partition("%")[0])
+    except ValueError:
+        # Of IPv4, or what a proxy says.
         return host
-    address = IPv6Address(host.partition("%")[0])
     return str(address.ipv4_mapped or int(address) >> 64)
 
 
