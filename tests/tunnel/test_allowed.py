@@ -4,6 +4,7 @@ The addresses that a peer is allowed.
 
 from __future__ import annotations
 
+import random
 import struct
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -126,6 +127,37 @@ class AllowedTests(SynchronousTestCase):
         # What is no first fragment is let through.
         later = b"\x60" + bytes(3) + struct.pack("!HBB", 16, 44, 64) + packAddress(OURS6) + bytes(16)
         self.assertTrue(allowed.permitsFrame(*frame(later + bytes([58, 0, 0, 8]) + bytes(12), 0x86DD)))
+
+    def test_neighbourDiscoveryWhoseLengthIsForged(self) -> None:
+        allowed = Allowed([OURS6])
+        hopByHop = bytes([58, 0, 1, 4, 0, 0, 0, 0])
+        for extension in b"", hopByHop:
+            for octets in 0, len(extension), len(extension) + 1, len(extension) + 20:
+                message = discovery(136, OTHERS6, STATION, extension=extension)
+                message = message[:4] + octets.to_bytes(2, "big") + message[6:]
+                permitted = allowed.permitsFrame(*frame(message, 0x86DD))
+                # Where there is none, it tells of nothing. If the length is zero, with options, Linux takes all there is.
+                isThere = octets > len(extension) or (not octets and bool(extension))
+                self.assertEqual(not isThere, permitted, (extension, octets))
+
+    def test_whateverIsChangedInFramesNothingRaises(self) -> None:
+        chance = random.Random(6)
+        allowed = Allowed([OURS, OURS6], [STATION])
+        hopByHop = bytes([58, 0, 1, 4, 0, 0, 0, 0])
+        whole = [
+            frame(packet(OURS), 0x0800),
+            frame(arp(OURS), 0x0806),
+            *(frame(discovery(136, OURS6, STATION, extension=extension), 0x86DD) for extension in (b"", hopByHop)),
+        ]
+        verdicts = set()
+        for _ in range(5000):
+            data, network = chance.choice(whole)
+            changed = bytearray(data)
+            for _ in range(chance.randrange(4)):
+                changed[chance.randrange(network, len(data))] = chance.choice((0, 1, 44, 58, 60, 255))
+            end = len(data) if chance.random() < 0.7 else chance.randrange(network, len(data))
+            verdicts.add(allowed.permitsFrame(memoryview(changed)[:end], network))
+        self.assertEqual({True, False}, verdicts)
 
     def test_aChecksumThatIsOpenIsInNothingThatWasLookedAt(self) -> None:
         allowed = Allowed([OURS, OURS6], [STATION])

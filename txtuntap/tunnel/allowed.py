@@ -118,6 +118,10 @@ class Allowed:
         """
         if frame[network + 6] not in ipv6.EXTENSIONS and frame[network + 6] != _ICMP6:
             return True
+        length = int.from_bytes(frame[network + 4 : network + 6], "big")
+        if length or frame[network + 6] != ipv6.HOP_BY_HOP:
+            # What comes after is padding. Where a jumbogram's length could be, Linux takes all there is.
+            frame = frame[: network + ipv6.HEADER_LENGTH + length]
         data = bytes(frame)
         *_, (kind, at) = ipv6.headerChain(data, network, len(data))
         if kind in ipv6.EXTENSIONS:
@@ -126,7 +130,7 @@ class Allowed:
             return kind == ipv6.FRAGMENT and at + 8 <= len(data)
         if kind != _ICMP6 or at >= len(data) or data[at] not in _OPTIONS:
             return True
-        message = data[at : network + ipv6.HEADER_LENGTH + int.from_bytes(data[network + 4 : network + 6], "big")]
+        message = data[at:]
         if message[0] == ndp.ADVERTISEMENT and not (self._any or self._isIn(message[8:24])):
             return False
         return not self._linkAddresses or self._toldLinks(message) <= self._linkAddresses
