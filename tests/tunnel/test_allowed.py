@@ -136,7 +136,7 @@ class AllowedTests(SynchronousTestCase):
                 message = discovery(136, OTHERS6, STATION, extension=extension)
                 message = message[:4] + octets.to_bytes(2, "big") + message[6:]
                 permitted = allowed.permitsFrame(*frame(message, 0x86DD))
-                # Where there is none, it tells of nothing. If the length is zero, with options, Linux takes all there is.
+                # Where there is none, it tells of nothing. Of length zero with options, Linux takes all there is.
                 isThere = octets > len(extension) or (not octets and bool(extension))
                 self.assertEqual(not isThere, permitted, (extension, octets))
 

@@ -98,6 +98,13 @@ class StreamTests(SynchronousTestCase):
         self.assertIs(carrier, self.successResultOf(established))
         self.assertEqual({}, self.factory.strangers)
 
+    def test_whereTheMTUsDifferTheLogSaysSo(self) -> None:
+        for mtu in 1500, 1400, 9000:
+            carrier, _ = self.connected()
+            carrier.dataReceived(Frames(TUN).greeting(0, mtu))
+        (line,) = [each for each in self.lines if "MTU" in each]
+        self.assertIn("192.0.2.1:4001 has an MTU of 1400, this end's 1500", line)
+
     def test_packets(self) -> None:
         carrier, transport = self.up()
         self.tunnel.packetReceived(Packet(packet()))

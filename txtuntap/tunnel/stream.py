@@ -150,6 +150,12 @@ class StreamCarrier(Protocol):
         self._setTimer(KEEPALIVE_INTERVAL, self._keepAlive)
         self._turn = self._tunnel.counters["carriers"] % STATE_LINES
         self.factory.log.say(f"up {self._turn}", "The tunnel to {peer} is up", LogLevel.info, peer=self._peer)
+        mtus = self._framing.peerMTU, self._tunnel.mtu
+        if mtus[0] and mtus[0] != mtus[1]:
+            line = (
+                "The interface of {peer} has an MTU of {mtus[0]}, this end's {mtus[1]}: the less drops what is longer"
+            )
+            self.factory.log.say("MTU", line, peer=self._peer, mtus=mtus)
         self._tunnel.carrierUp(self)
         established, self._established = self._established, []
         for each in established:
