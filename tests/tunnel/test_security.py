@@ -4,10 +4,13 @@ Who is let in, and who is not.
 
 from __future__ import annotations
 
+import base64
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -145,6 +148,21 @@ class IdentityTests(SynchronousTestCase):
             there = Identity(shown.file, pins=[self.one.pin])
             self.assertEqual(b"", self.heard(Identity(self.one.file, **made), there)[0])
             self.assertRegex(_explained(self.reason), f"^TLS: {text}$")
+
+    def test_aCertificateThatOnlyOpenSSLCanReadIsRefusedAsAnyOther(self) -> None:
+        # Of a version that there is not.
+        der = self.other.certificate.public_bytes(Encoding.DER).replace(
+            b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"
+        )
+        pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+        odd = self.directory / "odd.crt"
+        odd.write_bytes(pem)
+        shown = Identity(str(odd), self.other.file, pins=[self.one.pin])
+        self.assertEqual(b"", self.heard(Identity(self.one.file, pins=[self.other.pin]), shown)[0])
+        self.assertIn("none of those that are pinned", _explained(self.reason))
+        self.assertEqual(b"from client", self.heard(Identity(self.one.file, pins=[sha256(der).hexdigest()]), shown)[0])
+        named = Identity(self.one.file, trust=[str(odd)], peerName="other")
+        self.assertEqual(b"", self.heard(named, shown)[0])
 
     def test_noSessionIsTakenUpAgain(self) -> None:
         context = Identity(self.one.file, trust=[self.other.public])._context

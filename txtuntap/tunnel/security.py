@@ -4,7 +4,6 @@ TLS in which both ends show a certificate, around any plain endpoint; and which 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -138,10 +137,10 @@ class Identity:
             raise self._refused(f"{whose} {_FAULTS.get(error, 'is of nobody who is trusted')}")
         if depth:
             return True
-        found = certificate.to_cryptography()
-        if self._pins and hashlib.sha256(_der(found)).digest() not in self._pins:
+        # By OpenSSL alone: there are certificates that it takes and others raise something at.
+        if self._pins and _digest(certificate.digest("sha256").decode()) not in self._pins:
             raise self._refused("its certificate is none of those that are pinned")
-        if self._peerName is not None and self._peerName.lower() not in _names(found):
+        if self._peerName is not None and self._peerName.lower() not in _names(certificate):
             raise self._refused("its certificate is for another name")
         return True
 
@@ -190,21 +189,17 @@ def _digest(pin: str) -> bytes:
     return bytes.fromhex(digits)
 
 
-def _der(certificate: Any) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return bytes(certificate.public_bytes(Encoding.DER))
-
-
-def _names(certificate: Any) -> set[str]:
+def _names(certificate: X509) -> set[str]:
     """
-    The DNS names and IP addresses that a certificate is for.
+    The DNS names and IP addresses that a certificate is for; none if they cannot be read.
     """
     from cryptography import x509
 
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+        extensions = certificate.to_cryptography().extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except Exception:
+        # Of many kinds, for whatever somebody may write into one.
         return set()
     dns = names.get_values_for_type(x509.DNSName)
     return {name.lower() for name in dns} | {str(each) for each in names.get_values_for_type(x509.IPAddress)}
