@@ -59,6 +59,14 @@ class TunnelOptionsTests(SynchronousTestCase):
         refused = self.refused("--tun", "tun0", "--connect", "udp:127.0.0.1:4000", "--certificate", "me.pem")
         self.assertIn("not with udp:", refused)
 
+    def test_whatGoesWithACertificateIsSaid(self) -> None:
+        for given, text in (
+            (("--certificate", "me.pem"), "--certificate: give --trust or --pin"),
+            (("--pin", "00" * 32), "--pin: with TLS this end shows a certificate, too"),
+            (("--certificate", "me.pem", "--pin", "00" * 32, "--peer-name", "x"), "--peer-name: .*--trust"),
+        ):
+            self.assertRegex(self.refused("--tun", "tun0", "--listen", "tcp:4000", *given), text)
+
     def test_mistakesNameTheOption(self) -> None:
         for option, way, *others in [
             ("--connect", "udp:example.com:4000"),

@@ -178,6 +178,10 @@ class TunnelOptions(InterfaceOptions):
             raise UsageError(f"--{given[0]}: goes with a plain stream, such as tcp:, and not with {kind}:")
         if self["certificate"] is None:
             raise UsageError(f"--{given[0]}: with TLS this end shows a certificate, too: give --certificate")
+        if not self["trust"] and not self["pins"]:
+            raise UsageError(f"--{given[0]}: give --trust or --pin, too, to know the peer by")
+        if self["peer-name"] is not None and not self["trust"]:
+            raise UsageError("--peer-name: a name is only worth something in a certificate of --trust: give that, too")
         try:
             return Identity(self["certificate"], self["key"], self["trust"], self["pins"], self["peer-name"])
         except (ImportError, ValueError) as e:
