@@ -18,9 +18,10 @@ from twisted.python.failure import Failure
 
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.service.interface import InterfaceService
+from txtuntap.tunnel.client import connecting
 from txtuntap.tunnel.datagram import MAX_DATAGRAM, DatagramAddresses, DatagramCarrier
 from txtuntap.tunnel.framing import MAX_PACKET, IDatagramFraming
-from txtuntap.tunnel.stream import StreamFactory, connecting
+from txtuntap.tunnel.stream import StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
 
 if TYPE_CHECKING:
