@@ -203,6 +203,17 @@ class CaptureTests(SynchronousTestCase):
         half, whole = read(self.file)
         self.assertEqual((half.comments, whole.comments), (("The rest of this packet was not read",), ()))
 
+    def test_thatIsSaidOfNoOtherPacket(self) -> None:
+        outbound, full = CaptureStream(io.BytesIO(), 0, OUT), FullSink(0)
+        for sink in outbound, full:
+            self.capture.addSink(sink)
+        self.start()
+        self.capture.packetReceived(Packet(b"half", partial=True))
+        full.room = 1
+        self.capture.writePacket([b"whole"])
+        for file in outbound._file, full.file:
+            self.assertEqual([(each.data, each.comments) for each in read(file)], [(b"whole", ())])  # type: ignore[arg-type]
+
     def test_commentsGoWithTheNextPacketOrTheEnd(self) -> None:
         self.start()
         self.capture.comment("one")

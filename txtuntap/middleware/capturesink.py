@@ -101,11 +101,12 @@ class CaptureSink:
         )
         self.write(self._header)
 
-    def record(self, packet: bytes, time: int, direction: int, length: int = 0) -> bool:
+    def record(self, packet: bytes, time: int, direction: int, length: int = 0, comments: Sequence[str] = ()) -> bool:
         """
         Write a packet, or count it. One that goes a way that is not asked for is neither.
 
         @param length: how many octets it had, if it was cut already.
+        @param comments: of this packet, and no other.
 
         @return: whether there was room for it.
 
@@ -117,7 +118,8 @@ class CaptureSink:
         length = length or len(packet)
         if 0 < self._snaplen < len(packet):
             packet = packet[: self._snaplen]
-        if self.write(pcapng.enhancedPacket(packet, time, direction, length, self._comments, self._lost)):
+        comments = [*self._comments, *comments] if comments else self._comments
+        if self.write(pcapng.enhancedPacket(packet, time, direction, length, comments, self._lost)):
             self._lost = 0
             if self._comments:
                 self._comments = []
