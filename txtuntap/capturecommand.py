@@ -52,6 +52,12 @@ class _Gone(Exception):
     """
 
 
+class _Renamed(Exception):
+    """
+    The service has the socket of an interface of this name, but its interface has another name now.
+    """
+
+
 class _Source(Protocol):
     """
     Where packets come from.
@@ -104,6 +110,8 @@ class _Service:
         said = json.loads(line)
         if not isinstance(said, dict) or "interface" not in said:
             raise OSError(errno.EPROTO, f"the service that holds {name} refuses: {line.decode(errors='replace')}")
+        if said["interface"] != name:
+            raise _Renamed
         self._first = self._parse(rest)
         connection.setblocking(False)
 
@@ -308,6 +316,8 @@ def _source(options: Any, mode: int) -> _Source:
     if connection is not None:
         try:
             return _Service(connection, options.name, request)
+        except _Renamed:
+            connection.close()
         except BaseException:
             connection.close()
             raise
@@ -325,6 +335,8 @@ def _connected(name: str, namespace: Namespace | None) -> socket.socket | None:
     file = fileName(namespaceNumber(namespace), name)
     for directory in directories():
         connection = socket.socket(socket.AF_UNIX)
+        # One whose queue is full would be waited for.
+        connection.settimeout(_PATIENCE)
         try:
             connection.connect(os.path.join(directory, file))
             # Who listens there is told by the kernel, whoever the directory belongs to.

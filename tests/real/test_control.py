@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from twisted.python.failure import Failure
 
-from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean
+from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean, fields
 from tests.real.guest import openNode, unprivileged
 from tests.real.host import Host, ask, options, twistd
 from tests.real.link import delete, setUp
@@ -30,6 +30,7 @@ from txtuntap.device.linux import LinuxDevice
 from txtuntap.middleware import Capture
 from txtuntap.service import InterfaceService
 from txtuntap.service.control import MAX_CLIENTS, _locked, fileName, namespaceNumber
+from txtuntap.testing import udpPacket
 
 __all__ = ["nobodysDirectory"]
 
@@ -218,6 +219,19 @@ def test_aServiceOfAnotherUserIsNotBelieved(place: Path, namespace: Namespace, t
                 assert connection.recv(100) == b""
             capturing.stop()
     path.unlink()
+
+
+def test_anotherInterfaceThatHasItsNameNowIsNotTakenForIt(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        ip("link", "set", "tt0", "name", "tt1")
+        with LinuxDevice("tt0", TUN) as device:
+            setUp("tt0")
+            with Capturing(tmp_path / "trace", "--count", "1", "--direction", "out") as capturing:
+                assert ask("10.9.0.2", b"hello") == b"hello"
+                device.send([udpPacket("10.8.0.2", "10.8.0.1", 4000, 7, b"other")])
+                assert capturing.ended(0)[0] == "1 packets captured"
+        assert "Traceback" not in host.log()
+    assert fields(tmp_path / "trace", "ip", "ip.src") == [["10.8.0.2"]]
 
 
 def test_moreClientsThanThereMayBe(place: Path, namespace: Namespace, tmp_path: Path) -> None:

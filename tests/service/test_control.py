@@ -54,9 +54,10 @@ class ControlTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.capture = Capture(None, Recorder())
-        self.capture.makeConnection(Below(self.clock))
+        self.below: Any = Below(self.clock)
+        self.below.interface = b"tt0"
+        self.capture.makeConnection(self.below)
         self.control = ControlSocket(self.capture, self.clock)
-        self.control.name = "tt0"
         self.control.users = {os.geteuid()}
         self.factory = ControlFactory(self.control)
 
@@ -82,6 +83,12 @@ class ControlTests(SynchronousTestCase):
         self.capture.writePacket([b"goes"])
         self.assertEqual(self.answer(transport)[0], {"interface": "tt0"})
         self.assertEqual([each.data for each in self.packets(transport)], [b"com"])
+
+    def test_theNameIsThatOfNow(self) -> None:
+        self.below.interface = b"tt1"
+        protocol, transport = self.connect()
+        send(protocol, CAPTURE)
+        self.assertEqual(self.answer(transport)[0], {"interface": "tt1"})
 
     def test_whoHasEnoughIsToldTheCounts(self) -> None:
         protocol, transport = self.connect()

@@ -93,7 +93,6 @@ class ControlSocket:
     def __init__(self, capture: Capture, reactor: Any) -> None:
         self.capture = capture
         self.reactor = reactor
-        self.name = ""
         self.clients: set[ControlProtocol] = set()
         # Who may connect, whether privileges were dropped since or not.
         self.users: set[int] = set()
@@ -106,7 +105,6 @@ class ControlSocket:
 
         @param device: the device, which is open.
         """
-        self.name = device.name
         self.users = {0, os.geteuid()}
         try:
             places = directories()
@@ -205,7 +203,8 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
             return
         self.setTimeout(None)  # type: ignore[no-untyped-call]
         self._sink = sink
-        self.transport.write(json.dumps({"interface": self._control.name}).encode() + b"\n")
+        # The name that it has now: the socket's is that of the beginning.
+        self.transport.write(json.dumps({"interface": os.fsdecode(capture.interface)}).encode() + b"\n")
         self.transport.registerProducer(sink, True)
         capture.addSink(sink)
 
