@@ -9,6 +9,7 @@ import pty
 import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from tests.real.host import Host, ask
 from tests.real.link import delete, setUp
 from tests.real.namespace import PATIENCE, Namespace, another, ip, needRoot, tool, until
 from tests.real.reactors import Run, onOneReactor
+from tests.real.switch import RunningSwitch, machines
 from tests.real.test_port import onBothKinds
 from tests.real.test_superpackets import DATA, asking, echoed
 from txtuntap import Host as HostStack
@@ -137,6 +139,45 @@ def test_superpacketsAreRecordedAsTheirPackets(namespace: Namespace, tmp_path: P
     assertClean(path)
     found = fields(path, "udp.dstport == 7", "frame.packet_flags_direction", "udp.length")
     assert found == ([[_IN, "1008"]] * 30 + [[_IN, "25"]]) * 2
+
+
+@WAYS
+def test_tcp(namespace: Namespace, tmp_path: Path, control: bool) -> None:
+    path = tmp_path / "trace.pcapng"
+    sent = bytes(range(251)) * 1000
+    with (
+        machines(2) as (near, far),
+        RunningSwitch(tmp_path, [near, far], more=more(control)) as switch,
+        far.do(lambda: socket.create_server((far.address, 4000))) as server,
+        Capturing(path, before=("-n", near.path)) as capturing,
+    ):
+        with near.do(lambda: socket.create_connection((far.address, 4000), PATIENCE)) as client:
+            echoing, _ = server.accept()
+            with echoing:
+                # There, and back.
+                for this, other in (client, echoing), (echoing, client):
+                    sending = threading.Thread(target=this.sendall, args=(sent,))
+                    sending.start()
+                    other.settimeout(PATIENCE)
+                    with other.makefile("rb") as file:
+                        assert file.read(len(sent)) == sent
+                    sending.join()
+        assert capturing.stop()[1] == "0 packets dropped"
+        switch.counters(near)
+        for counter in "inSuperpackets", "outSuperpackets":
+            assert counter in switch.log()
+    assertClean(path)
+    for direction, key in (_IN, "tcp.dstport"), (_OUT, "tcp.srcport"):
+        names = "frame.packet_flags_direction", "tcp.seq", "tcp.payload"
+        found = fields(path, f"{key} == 4000 && tcp.len > 0", *names)
+        assert {each for each, _, _ in found} == {direction}
+        pieces = {int(sequence): bytes.fromhex(payload) for _, sequence, payload in found}
+        assert max(map(len, pieces.values())) <= 1460
+        # What was sent twice is there twice; but nothing is missing.
+        came = bytearray(len(sent))
+        for sequence, piece in pieces.items():
+            came[sequence - 1 : sequence - 1 + len(piece)] = piece
+        assert came == sent
 
 
 @WAYS
