@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from twisted.python.failure import Failure
 
-from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean, fields
+from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean, fields, runCapture
 from tests.real.guest import openNode, unprivileged
 from tests.real.host import Host, ask, options, twistd
 from tests.real.link import delete, setUp
@@ -239,16 +239,9 @@ def test_moreClientsThanThereMayBe(place: Path, namespace: Namespace, tmp_path: 
         for _ in range(MAX_CLIENTS):
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(str(pathIn(place)))
-        finished = subprocess.run(
-            [*COMMAND, "tt0", "-w", str(tmp_path / "trace")],
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert finished.returncode == 1
-        assert finished.stderr.startswith("txtuntap: the service that holds tt0 does not answer"), finished.stderr
+        status, said = runCapture("tt0", "-w", str(tmp_path / "trace"))
+        assert status == 1
+        assert said.startswith("txtuntap: the service that holds tt0 does not answer"), said
 
 
 @onOneReactor
