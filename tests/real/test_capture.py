@@ -12,6 +12,7 @@ import subprocess
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ from txtuntap import TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.namespace import inNamespace
+from txtuntap.device.packetsocket import PacketSocket
 from txtuntap.echo import Echo
 from txtuntap.middleware import Capture, CaptureFile
 from txtuntap.testing import ethernetFrame, udpPacket
@@ -261,6 +263,28 @@ def test_anInterfaceInAnotherNamespace(namespace: Namespace, tmp_path: Path, con
         finally:
             host.__exit__()
     assert len(fields(path, "udp.port == 7", "udp.port")) == 2
+
+
+def test_whoMayNotHaveAllRoomHasWhatAnybodyMay(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Socket(socket.socket):
+        """
+        Of somebody without C{CAP_NET_ADMIN}.
+        """
+
+        def setsockopt(self, level: int, option: int, *value: Any) -> None:
+            if (level, option) == (socket.SOL_SOCKET, 33):
+                raise PermissionError
+            super().setsockopt(level, option, *value)
+
+    with LinuxDevice("tt0", TUN), monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Socket)
+        seen = PacketSocket("tt0", TUN)
+        try:
+            # It tells of its own use, too.
+            granted = int(Path("/proc/sys/net/core/rmem_max").read_text()) * 2
+            assert seen._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == min(granted, 32 << 20)
+        finally:
+            seen.close()
 
 
 def test_tagsAreThere(namespace: Namespace, tmp_path: Path) -> None:
