@@ -38,6 +38,9 @@ DIRECTIONS = {"in": pcapng.INBOUND, "out": pcapng.OUTBOUND, "both": pcapng.INBOU
 #: Seconds for which a service may say nothing, when it is asked, and at the end.
 _PATIENCE = 5.0
 
+#: Seconds for which a signal has what is left written, however slowly it is read.
+_CLOSING = 10.0
+
 #: Octets that are read from a service at once; packets that are written at once.
 _READ_SIZE = 1 << 16
 _AT_ONCE = 1000
@@ -49,6 +52,12 @@ _TICK = 500
 class _Gone(Exception):
     """
     There will be no more packets; the text says why.
+    """
+
+
+class _Stalled(Exception):
+    """
+    What was captured is not read, and this is to end.
     """
 
 
@@ -231,9 +240,11 @@ def capture(options: Any, out: TextIO) -> None:
         sink = CaptureStream(stream, options.snaplen, DIRECTIONS[options.direction])
         try:
             ends = _run(source, sink, stream, wake, options, mode)
-        except BrokenPipeError:
+        except (BrokenPipeError, _Stalled) as e:
             # Nobody reads on, as with "| head". What is buffered would be written when Python ends, and fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if isinstance(e, _Stalled):
+                ends = "nobody has read what was captured last: it is cut short"
         finally:
             # What a packet socket counts goes when it is asked.
             print(f"{sink.received - sink.dropped} packets captured", file=sys.stderr)
@@ -356,19 +367,26 @@ def _opened(path: str) -> BinaryIO:
 @contextmanager
 def _signals() -> Iterator[socket.socket]:
     """
-    Have SIGINT and SIGTERM make a socket readable, once; the next one ends the process, as always.
+    Have SIGINT and SIGTERM make a socket readable, once; the next one ends the process, as always. Where the first one
+    does not lead to an end, since what is captured is not read, L{_Stalled} is raised in the end.
     """
     reading, writing = socket.socketpair()
     writing.setblocking(False)
 
     def signalled(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, _CLOSING)
         writing.send(b"\0")
 
+    def stalled(number: int, frame: FrameType | None) -> None:
+        raise _Stalled
+
     before = {number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, stalled)
     try:
         yield reading
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, what in before.items():
             signal.signal(number, what)
         reading.close()

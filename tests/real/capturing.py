@@ -35,7 +35,7 @@ _WRONG = {
 }
 
 
-class _Forked:
+class Running:
     """
     The command in a copy of this process, in which it is imported already: a new one takes most of a second to.
     """
@@ -106,7 +106,7 @@ class Capturing:
         self._arguments = [*before, "capture", "tt0", "-w", str(path), *arguments]
 
     def __enter__(self) -> Capturing:
-        self.process = _Forked(self._arguments)
+        self.process = Running(self._arguments)
         try:
             until(self._hasBegun, "the capture to begin")
         except BaseException:
@@ -147,7 +147,7 @@ def runCapture(*arguments: str) -> tuple[int | None, str]:
 
     @return: its exit status, and what it has said.
     """
-    process = _Forked(["capture", *arguments])
+    process = Running(["capture", *arguments])
     try:
         until(lambda: process.poll() is not None, "the end of a capture")
         return process.returncode, process.said()

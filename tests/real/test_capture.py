@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -16,7 +17,17 @@ from typing import Any
 
 import pytest
 
-from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, about, assertClean, cleanFields, fields, runCapture
+from tests.real.capturing import (
+    COMMAND,
+    ENVIRONMENT,
+    Capturing,
+    Running,
+    about,
+    assertClean,
+    cleanFields,
+    fields,
+    runCapture,
+)
 from tests.real.host import Host, ask
 from tests.real.link import delete, setUp
 from tests.real.namespace import PATIENCE, Namespace, another, ip, needRoot, tool, until
@@ -25,7 +36,7 @@ from tests.real.switch import RunningSwitch, machines
 from tests.real.test_port import onBothKinds
 from tests.real.test_superpackets import DATA, asking, echoed
 from txtuntap import Host as HostStack
-from txtuntap import TuntapPort
+from txtuntap import TuntapPort, capturecommand
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.namespace import inNamespace
@@ -298,6 +309,34 @@ def test_tagsAreThere(namespace: Namespace, tmp_path: Path) -> None:
             until(lambda: fields(path, "vlan", "vlan.id"), "the frame")
             capturing.stop()
     assert cleanFields(path, "udp", "vlan.id", "vlan.priority", "udp.dstport") == [["7", "3", "4000"]]
+
+
+def test_aSignalEndsItThoughNobodyReadsOn(
+    namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capturecommand, "_CLOSING", 0.2)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading, writing = (os.open(path, way | os.O_NONBLOCK) for way in (os.O_RDONLY, os.O_WRONLY))
+    try:
+        with LinuxDevice("tt0", TUN) as device:
+            setUp("tt0", "10.9.0.1/24")
+            process = Running(["capture", "tt0", "-w", str(path)])
+            try:
+                until(lambda: select.select([reading], [], [], 0)[0], "the capture to begin")
+                for _ in range(200):
+                    # More than a pipe holds.
+                    device.send([udpPacket("10.9.0.2", "10.9.0.1", 7, 4000, bytes(1000))])
+                until(lambda: not select.select([], [writing], [], 0)[1], "the pipe to be full")
+                process.send_signal(signal.SIGTERM)
+                until(lambda: process.poll() is not None, "the end")
+                assert process.returncode == 1
+                assert process.said().splitlines()[-1].startswith("txtuntap: nobody has read what was captured last")
+            finally:
+                process.end()
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def test_whatItRefuses(namespace: Namespace, tmp_path: Path) -> None:
