@@ -61,9 +61,9 @@ class _Stalled(Exception):
     """
 
 
-class _Renamed(Exception):
+class _Elsewhere(Exception):
     """
-    The service has the socket of an interface of this name, but its interface has another name now.
+    The service has the socket of an interface of this name, but its interface has another name now, or was moved.
     """
 
 
@@ -99,7 +99,7 @@ class _Service:
     The service that holds an interface, asked by its control socket.
     """
 
-    def __init__(self, connection: socket.socket, name: str, request: dict[str, Any]) -> None:
+    def __init__(self, connection: socket.socket, name: str, namespace: int, request: dict[str, Any]) -> None:
         self._socket = connection
         self._name = name
         self._parser = CaptureParser()
@@ -119,8 +119,8 @@ class _Service:
         said = json.loads(line)
         if not isinstance(said, dict) or "interface" not in said:
             raise OSError(errno.EPROTO, f"the service that holds {name} refuses: {line.decode(errors='replace')}")
-        if said["interface"] != name:
-            raise _Renamed
+        if (said["interface"], said.get("namespace")) != (name, namespace):
+            raise _Elsewhere
         self._first = self._parse(rest)
         connection.setblocking(False)
 
@@ -323,11 +323,12 @@ def _mode(name: str, namespace: Namespace | None) -> int:
 
 def _source(options: Any, mode: int) -> _Source:
     request = {"snaplen": options.snaplen, "directions": DIRECTIONS[options.direction]}
-    connection = _connected(options.name, options.netns)
+    namespace = namespaceNumber(options.netns)
+    connection = _connected(options.name, namespace)
     if connection is not None:
         try:
-            return _Service(connection, options.name, request)
-        except _Renamed:
+            return _Service(connection, options.name, namespace, request)
+        except _Elsewhere:
             connection.close()
         except BaseException:
             connection.close()
@@ -339,11 +340,11 @@ def _source(options: Any, mode: int) -> _Source:
         raise OSError(e.errno, text) from e
 
 
-def _connected(name: str, namespace: Namespace | None) -> socket.socket | None:
+def _connected(name: str, namespace: int) -> socket.socket | None:
     """
     A connection to the service that holds an interface; L{None}, if none of ours does.
     """
-    file = fileName(namespaceNumber(namespace), name)
+    file = fileName(namespace, name)
     for directory in directories():
         connection = socket.socket(socket.AF_UNIX)
         # One whose queue is full would be waited for.

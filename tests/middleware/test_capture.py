@@ -55,6 +55,7 @@ class Below:
     mtu = 1500
     linkAddress = None
     offloads = EVERYTHING
+    interface = b""
 
     def __init__(self, clock: Any) -> None:
         self.clock = clock

@@ -20,7 +20,7 @@ from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean, f
 from tests.real.guest import openNode, unprivileged
 from tests.real.host import Host, ask, options, twistd
 from tests.real.link import delete, setUp
-from tests.real.namespace import PATIENCE, ROOT, Namespace, ip, needRoot, until
+from tests.real.namespace import PATIENCE, ROOT, Namespace, another, ip, needRoot, until
 from tests.real.reactors import Run, onOneReactor
 from tests.real.test_service import nobodysDirectory
 from tests.real.test_superpackets import Wrapper
@@ -221,13 +221,21 @@ def test_aServiceOfAnotherUserIsNotBelieved(place: Path, namespace: Namespace, t
     path.unlink()
 
 
-def test_anotherInterfaceThatHasItsNameNowIsNotTakenForIt(place: Path, namespace: Namespace, tmp_path: Path) -> None:
-    with Host(tmp_path) as host:
-        ip("link", "set", "tt0", "name", "tt1")
+@pytest.mark.parametrize("moved", [False, True], ids=["renamed", "moved"])
+def test_anotherInterfaceThatHasItsNameNowIsNotTakenForIt(
+    place: Path, namespace: Namespace, tmp_path: Path, moved: bool
+) -> None:
+    with another() as there, Host(tmp_path) as host:
+        if moved:
+            # It has no address there.
+            ip("link", "set", "tt0", "netns", f"/proc/{os.getpid()}/fd/{there}")
+        else:
+            ip("link", "set", "tt0", "name", "tt1")
         with LinuxDevice("tt0", TUN) as device:
             setUp("tt0")
             with Capturing(tmp_path / "trace", "--count", "1", "--direction", "out") as capturing:
-                assert ask("10.9.0.2", b"hello") == b"hello"
+                if not moved:
+                    assert ask("10.9.0.2", b"hello") == b"hello"
                 device.send([udpPacket("10.8.0.2", "10.8.0.1", 4000, 7, b"other")])
                 assert capturing.ended(0)[0] == "1 packets captured"
         assert "Traceback" not in host.log()
