@@ -4,6 +4,7 @@ The control socket of a running service.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -217,6 +218,23 @@ def test_aServiceOfAnotherUserIsNotBelieved(place: Path, namespace: Namespace, t
             connection, _ = stranger.accept()
             with connection:
                 assert connection.recv(100) == b""
+            capturing.stop()
+    path.unlink()
+
+
+def test_aServiceThatTakesNobodyIsNotWaitedFor(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    place.mkdir(mode=0o700, exist_ok=True)
+    path = pathIn(place)
+    with LinuxDevice("tt0", TUN), socket.socket(socket.AF_UNIX) as stuck, ExitStack() as stack:
+        setUp("tt0", "10.9.0.1/24")
+        stuck.bind(str(path))
+        stuck.listen(0)
+        full = False
+        while not full:
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            full = client.connect_ex(str(path)) == errno.EAGAIN
+        with Capturing(tmp_path / "trace") as capturing:
             capturing.stop()
     path.unlink()
 
