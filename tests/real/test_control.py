@@ -5,6 +5,7 @@ The control socket of a running service.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -28,9 +29,10 @@ from tests.real.test_superpackets import Wrapper
 from txtuntap import Host as HostStack
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.namespace import inNamespace
 from txtuntap.middleware import Capture
 from txtuntap.service import InterfaceService
-from txtuntap.service.control import MAX_CLIENTS, _locked, fileName, namespaceNumber
+from txtuntap.service.control import MAX_CLIENTS, ControlSocket, _locked, fileName, namespaceNumber
 from txtuntap.testing import udpPacket
 
 __all__ = ["nobodysDirectory"]
@@ -237,6 +239,35 @@ def test_aServiceThatTakesNobodyIsNotWaitedFor(place: Path, namespace: Namespace
         with Capturing(tmp_path / "trace") as capturing:
             capturing.stop()
     path.unlink()
+
+
+@onOneReactor
+async def test_whereItIsIsKnownWithoutPrivilegesToo(run: Run) -> None:
+    if not ROOT:
+        # There is none.
+        return
+    with another() as there:
+        # Somebody else has opened it, there.
+        device = inNamespace(there, lambda: LinuxDevice("tt0", TUN).__enter__())
+        with device:
+            number = os.fstat(there).st_ino
+            control = ControlSocket(Capture(None, HostStack(["10.9.0.2/24"], run.reactor).ip), run.reactor)
+            control.open(device)
+            try:
+                with pytest.MonkeyPatch.context() as patched:
+                    # Privileges are dropped.
+                    patched.setattr(fcntl, "ioctl", refused)
+                    assert control.namespace() == number
+                assert Path("/run/txtuntap", fileName(number, "tt0")).exists()
+            finally:
+                await control.close()
+
+
+def refused(*ignored: object) -> None:
+    """
+    What somebody is told who may not.
+    """
+    raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["renamed", "moved"])

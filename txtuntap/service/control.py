@@ -114,10 +114,11 @@ class ControlSocket:
             places = directories()
             if not places:
                 raise OSError(errno.ENOENT, "XDG_RUNTIME_DIR is not set")
-            # The device may have come from somebody who has opened it elsewhere.
             self._namespace = namespaceNumber(getattr(device, "namespace", None))
+            # Somebody else may have opened it, elsewhere. Who drops privileges cannot ask any more.
+            self._namespace = self.namespace()
             with _locked(places[0]):
-                path = os.path.join(places[0], fileName(self.namespace(), device.name))
+                path = os.path.join(places[0], fileName(self._namespace, device.name))
                 _sweep(places[0])
                 if os.path.lexists(path):
                     raise OSError(errno.EADDRINUSE, f"another service has {path}")
@@ -135,7 +136,7 @@ class ControlSocket:
         try:
             there = fcntl.ioctl(self._device.fileno(), TUNGETDEVNETNS)
         except OSError:
-            # That takes CAP_NET_ADMIN there. So it is where it was opened.
+            # That takes CAP_NET_ADMIN there. So it is where it was.
             return self._namespace
         try:
             return os.fstat(there).st_ino
