@@ -28,8 +28,9 @@ from txtuntap import Host
 from txtuntap.device import TAP
 from txtuntap.echo import Echo
 from txtuntap.link import Link
+from txtuntap.tunnel.client import connecting
 from txtuntap.tunnel.qemu import QEMUStream
-from txtuntap.tunnel.stream import StreamFactory, connecting
+from txtuntap.tunnel.stream import StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
 
 

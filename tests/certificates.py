@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
 @frozen
@@ -31,12 +31,15 @@ class Certificate:
     key: ec.EllipticCurvePrivateKey
 
 
-def certificate(directory: Path, name: str, issuer: Certificate | None = None, days: int = 1) -> Certificate:
+def certificate(
+    directory: Path, name: str, issuer: Certificate | None = None, days: int = 1, server: bool = False
+) -> Certificate:
     """
     Make one that is for C{name}.
 
     @param issuer: who signs it; L{None}: itself.
     @param days: for which it is good from yesterday on.
+    @param server: whether it is for a server's use only.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -52,6 +55,9 @@ def certificate(directory: Path, name: str, issuer: Certificate | None = None, d
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
     )
+    if server:
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        builder = builder.add_extension(usage, critical=False)
     made = builder.sign(key if issuer is None else issuer.key, hashes.SHA256())
     public = made.public_bytes(Encoding.PEM)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

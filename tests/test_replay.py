@@ -192,6 +192,12 @@ class ReplayTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.recorder.packets), 250)
         self.assertEqual(len(turns), 3)
+        # Nor does a file keep the reactor busy whose packets are for nobody.
+        turns.clear()
+        self.play(captured(*[(b"x", 0, OUT)] * 250))
+        self.clock.advance(0)
+        self.assertEqual(self.replay.counters["inOthers"], 250)
+        self.assertEqual(len(turns), 3)
 
     def test_whatTheProtocolRaisesIsCounted(self) -> None:
         def packetReceived(packet: Packet) -> None:

@@ -13,11 +13,15 @@ layers to ordinary C{DatagramProtocol}s, and what those write goes back down:
                          ^ |
       tap only >   EthernetProtocol          by EtherType
                          ^ |
+                    middleware               capture, impairment, counters: none, one or several
+                         ^ |
                      TuntapPort              IListeningPort, on the reactor
                          ^ |
                        device                Linux TUN/TAP, or in memory
 
-L{Host} is all of that in one object, with what a host answers by itself.
+L{Host} is all of that in one object, with what a host answers by itself. L{txtuntap.middleware} goes between a port and
+what is on it; L{txtuntap.tunnel} and L{txtuntap.switch} are on ports in place of a host, and carry packets elsewhere;
+L{txtuntap.network} simulates all of it.
 
 The modules have the names of those in C{twisted.pair}: replace that by C{txtuntap} in a program's imports.
 """

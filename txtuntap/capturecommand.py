@@ -38,6 +38,9 @@ DIRECTIONS = {"in": pcapng.INBOUND, "out": pcapng.OUTBOUND, "both": pcapng.INBOU
 #: Seconds for which a service may say nothing, when it is asked, and at the end.
 _PATIENCE = 5.0
 
+#: Seconds for which a signal has what is left written, however slowly it is read.
+_CLOSING = 10.0
+
 #: Octets that are read from a service at once; packets that are written at once.
 _READ_SIZE = 1 << 16
 _AT_ONCE = 1000
@@ -49,6 +52,18 @@ _TICK = 500
 class _Gone(Exception):
     """
     There will be no more packets; the text says why.
+    """
+
+
+class _Stalled(Exception):
+    """
+    What was captured is not read, and this is to end.
+    """
+
+
+class _Elsewhere(Exception):
+    """
+    The service has the socket of an interface of this name, but its interface has another name now, or was moved.
     """
 
 
@@ -84,7 +99,7 @@ class _Service:
     The service that holds an interface, asked by its control socket.
     """
 
-    def __init__(self, connection: socket.socket, name: str, request: dict[str, Any]) -> None:
+    def __init__(self, connection: socket.socket, name: str, namespace: int, request: dict[str, Any]) -> None:
         self._socket = connection
         self._name = name
         self._parser = CaptureParser()
@@ -104,6 +119,8 @@ class _Service:
         said = json.loads(line)
         if not isinstance(said, dict) or "interface" not in said:
             raise OSError(errno.EPROTO, f"the service that holds {name} refuses: {line.decode(errors='replace')}")
+        if (said["interface"], said.get("namespace")) != (name, namespace):
+            raise _Elsewhere
         self._first = self._parse(rest)
         connection.setblocking(False)
 
@@ -223,9 +240,11 @@ def capture(options: Any, out: TextIO) -> None:
         sink = CaptureStream(stream, options.snaplen, DIRECTIONS[options.direction])
         try:
             ends = _run(source, sink, stream, wake, options, mode)
-        except BrokenPipeError:
+        except (BrokenPipeError, _Stalled) as e:
             # Nobody reads on, as with "| head". What is buffered would be written when Python ends, and fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if isinstance(e, _Stalled):
+                ends = "nobody has read what was captured last: it is cut short"
         finally:
             # What a packet socket counts goes when it is asked.
             print(f"{sink.received - sink.dropped} packets captured", file=sys.stderr)
@@ -304,10 +323,13 @@ def _mode(name: str, namespace: Namespace | None) -> int:
 
 def _source(options: Any, mode: int) -> _Source:
     request = {"snaplen": options.snaplen, "directions": DIRECTIONS[options.direction]}
-    connection = _connected(options.name, options.netns)
+    namespace = namespaceNumber(options.netns)
+    connection = _connected(options.name, namespace)
     if connection is not None:
         try:
-            return _Service(connection, options.name, request)
+            return _Service(connection, options.name, namespace, request)
+        except _Elsewhere:
+            connection.close()
         except BaseException:
             connection.close()
             raise
@@ -318,13 +340,15 @@ def _source(options: Any, mode: int) -> _Source:
         raise OSError(e.errno, text) from e
 
 
-def _connected(name: str, namespace: Namespace | None) -> socket.socket | None:
+def _connected(name: str, namespace: int) -> socket.socket | None:
     """
     A connection to the service that holds an interface; L{None}, if none of ours does.
     """
-    file = fileName(namespaceNumber(namespace), name)
+    file = fileName(namespace, name)
     for directory in directories():
         connection = socket.socket(socket.AF_UNIX)
+        # One whose queue is full would be waited for.
+        connection.settimeout(_PATIENCE)
         try:
             connection.connect(os.path.join(directory, file))
             # Who listens there is told by the kernel, whoever the directory belongs to.
@@ -344,19 +368,26 @@ def _opened(path: str) -> BinaryIO:
 @contextmanager
 def _signals() -> Iterator[socket.socket]:
     """
-    Have SIGINT and SIGTERM make a socket readable, once; the next one ends the process, as always.
+    Have SIGINT and SIGTERM make a socket readable, once; the next one ends the process, as always. Where the first one
+    does not lead to an end, since what is captured is not read, L{_Stalled} is raised in the end.
     """
     reading, writing = socket.socketpair()
     writing.setblocking(False)
 
     def signalled(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, _CLOSING)
         writing.send(b"\0")
 
+    def stalled(number: int, frame: FrameType | None) -> None:
+        raise _Stalled
+
     before = {number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, stalled)
     try:
         yield reading
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, what in before.items():
             signal.signal(number, what)
         reading.close()

@@ -30,10 +30,10 @@ from txtuntap.wire.offload import Offload
 #: How many packets of the protocol's own are kept, unless it is said.
 MAX_SENT = 10_000
 
-#: LINKTYPE_IPV4, LINKTYPE_IPV6: as LINKTYPE_RAW, of one version only.
-_IPV4, _IPV6 = 228, 229
+#: Beside LINKTYPE_RAW, those of one version only: LINKTYPE_IPV4, LINKTYPE_IPV6.
+_IP = pcapng.RAW, 228, 229
 
-#: Packets at one time in the file that are played in one turn: a pcap file of a burst must not keep a reactor busy.
+#: Packets of the file that are read in one turn, if all are due or for nobody: no file must keep a reactor busy.
 _AT_ONCE = 100
 
 
@@ -157,15 +157,17 @@ class Replay(Layer):
         self._call = None
         for _ in range(_AT_ONCE):
             if self._next is None:
-                first = not self.counters["inPackets"]
                 try:
-                    self._next = self._following()
+                    captured = next(self._packets, None)
                 except (CaptureFileError, OSError) as e:
                     return self._end(e)
-                if self._next is None:
-                    return self._end(None)
-                if first:
-                    self._origin = self._began - self._next.time
+                if captured is None:
+                    return self._end(self._nothing())
+                if not self._isWanted(captured):
+                    continue
+                self._next = captured
+                if not self.counters["inPackets"]:
+                    self._origin = self._began - captured.time
             left = self._next.time + self._origin - self._nanoseconds()
             # Less than a clock tells apart is nothing: it would be waited for for ever.
             if left >= 1000:
@@ -183,28 +185,27 @@ class Replay(Layer):
     def _nanoseconds(self) -> int:
         return round(self._clock.seconds() * 1_000_000_000)
 
-    def _following(self) -> CapturedPacket | None:
+    def _isWanted(self, captured: CapturedPacket) -> bool:
         """
-        The next packet that is for the protocol.
+        Whether a packet is for the protocol.
+        """
+        if captured.interface.linkType not in ((pcapng.ETHERNET,) if self._ethernet else _IP):
+            self.counters["inOtherLinks"] += 1
+        elif captured.direction and not captured.direction & self._directions:
+            self.counters["inOthers"] += 1
+        else:
+            return True
+        return False
+
+    def _nothing(self) -> CaptureFileError | None:
+        """
+        What is wrong with a file that has ended: nothing, if it had packets of this kind of link.
         """
         counters = self.counters
-        for captured in self._packets:
-            if not self._isItsKind(captured):
-                counters["inOtherLinks"] += 1
-            elif captured.direction and not captured.direction & self._directions:
-                counters["inOthers"] += 1
-            else:
-                return captured
-        if counters["inOtherLinks"] and not counters["inPackets"] and not counters["inOthers"]:
-            wanted, there = ("Ethernet frames", "IP packets") if self._ethernet else ("IP packets", "Ethernet frames")
-            raise CaptureFileError(
-                f"there are no {wanted} in the file, which this protocol takes: perhaps it has {there}"
-            )
-        return None
-
-    def _isItsKind(self, captured: CapturedPacket) -> bool:
-        kind = captured.interface.linkType
-        return kind == pcapng.ETHERNET if self._ethernet else kind in (pcapng.RAW, _IPV4, _IPV6)
+        if not counters["inOtherLinks"] or counters["inPackets"] or counters["inOthers"]:
+            return None
+        wanted, there = ("Ethernet frames", "IP packets") if self._ethernet else ("IP packets", "Ethernet frames")
+        return CaptureFileError(f"there are no {wanted} in the file, which this protocol takes: perhaps it has {there}")
 
     def _deliver(self, captured: CapturedPacket) -> None:
         data = captured.data

@@ -55,6 +55,7 @@ class Below:
     mtu = 1500
     linkAddress = None
     offloads = EVERYTHING
+    interface = b""
 
     def __init__(self, clock: Any) -> None:
         self.clock = clock
@@ -202,6 +203,17 @@ class CaptureTests(SynchronousTestCase):
         self.capture.packetReceived(Packet(b"whole"))
         half, whole = read(self.file)
         self.assertEqual((half.comments, whole.comments), (("The rest of this packet was not read",), ()))
+
+    def test_thatIsSaidOfNoOtherPacket(self) -> None:
+        outbound, full = CaptureStream(io.BytesIO(), 0, OUT), FullSink(0)
+        for sink in outbound, full:
+            self.capture.addSink(sink)
+        self.start()
+        self.capture.packetReceived(Packet(b"half", partial=True))
+        full.room = 1
+        self.capture.writePacket([b"whole"])
+        for file in outbound._file, full.file:
+            self.assertEqual([(each.data, each.comments) for each in read(file)], [(b"whole", ())])  # type: ignore[arg-type]
 
     def test_commentsGoWithTheNextPacketOrTheEnd(self) -> None:
         self.start()

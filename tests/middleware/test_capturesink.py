@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -84,6 +86,42 @@ class CaptureFileTests(SynchronousTestCase):
         for path in files:
             # The counts at the end are beside that.
             self.assertLessEqual(path.stat().st_size, 2000 + 100 * (path == self.path))
+
+    def test_whatIsFullWhenItIsBegunAgainIsFollowedByAnother(self) -> None:
+        sink = CaptureFile(self.path, maxOctets=2000, files=100)
+        for number in range(20):
+            sink.begin(pcapng.RAW, "tun0", 1)
+            self.record(sink, 2, first=2 * number)
+            sink.end(9)
+        files = sorted(self.directory.iterdir(), key=lambda path: numbers(path)[0])
+        self.assertEqual([each for path in files for each in numbers(path)], list(range(40)))
+        for path in files:
+            # The counts at the end are beside that.
+            self.assertLessEqual(path.stat().st_size, 2000 + 100)
+
+    def test_otherFilesAreBesideTheFirstWhereverTheProgramGoes(self) -> None:
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.directory)
+        sink = CaptureFile("trace.pcapng", maxOctets=2000, files=2)
+        os.chdir("/")
+        sink.begin(pcapng.RAW, "tun0", 1)
+        self.record(sink, 30)
+        sink.end(9)
+        names = [path.name for path in sorted(self.directory.iterdir())]
+        self.assertEqual(names, ["trace.1.pcapng", "trace.pcapng"])
+
+    def test_aProgramThatForgetsToEndItHasItAllTheSame(self) -> None:
+        program = (
+            "import os, sys; from txtuntap.middleware import CaptureFile; from txtuntap.wire import pcapng\n"
+            "sink = CaptureFile(sys.argv[1]); sink.begin(pcapng.RAW, 'tun0', 1)\n"
+            "sink.record(b'0001', 5, pcapng.INBOUND)\n"
+            # One that is forked has nothing to write, and waits for nobody.
+            "child = os.fork()\n"
+            "if child: os.waitpid(child, 0); sink.record(b'0002', 5, pcapng.INBOUND)\n"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        subprocess.run([sys.executable, "-c", program, str(self.path)], env=environment, timeout=60, check=True)
+        self.assertEqual(numbers(self.path), [1, 2])
 
     def test_aPacketLargerThanAFileHasOneOfItsOwn(self) -> None:
         sink = CaptureFile(self.path, maxOctets=500, files=2)

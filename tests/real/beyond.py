@@ -9,36 +9,30 @@ import socket
 import subprocess
 from pathlib import Path
 
+from tests.real import tunnel
 from tests.real.link import setUp
-from tests.real.namespace import interfaces, run, tool, until
-from txtuntap.device.namespace import inNamespace
+from tests.real.namespace import interfaces, tool, until
 
 #: Of the pair.
-NEAR, FAR = "192.0.2.1", "192.0.2.2"
+NEAR, FAR = tunnel.HERE, tunnel.THERE
 NEAR6, FAR6 = "2001:db8::1", "2001:db8::2"
 
 #: Of a tunnel's ends.
-HERE, THERE = ("10.9.0.1/24", "fd09::1/64"), ("10.9.0.2/24", "fd09::2/64")
-HERE_ADDRESS, THERE_ADDRESS, THERE_ADDRESS6 = "10.9.0.1", "10.9.0.2", "fd09::2"
+HERE_ADDRESS, THERE_ADDRESS, THERE_ADDRESS6 = tunnel.INNER_HERE, tunnel.INNER_THERE, "fd09::2"
+THERE = f"{THERE_ADDRESS}/24", f"{THERE_ADDRESS6}/64"
 
 #: Any will do: it has no guest.
 QEMU = ["qemu-system-sparc", "qemu-system-x86_64", "qemu-system-aarch64", "qemu-system-ppc", "qemu-system-mips"]
 
 
-class Beyond:
+class Beyond(tunnel.Place):
     """
     The other namespace, and what runs there.
     """
 
     def __init__(self, namespace: int) -> None:
-        self._namespace = namespace
+        super().__init__(namespace, FAR, THERE_ADDRESS)
         self._processes: list[subprocess.Popen[bytes]] = []
-
-    def run(self, name: str, *arguments: str) -> str:
-        """
-        Run a program to its end there.
-        """
-        return inNamespace(self._namespace, lambda: run(name, *arguments))
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         """
@@ -53,7 +47,7 @@ class Beyond:
                 stderr=subprocess.DEVNULL,
             )
 
-        process = inNamespace(self._namespace, started)
+        process = self.call(started)
         self._processes.append(process)
         return process
 
@@ -61,8 +55,8 @@ class Beyond:
         """
         Wait for an interface, and give it the addresses of that end.
         """
-        until(lambda: name in inNamespace(self._namespace, interfaces), f"the interface {name}")
-        inNamespace(self._namespace, lambda: setUp(name, *THERE))
+        until(lambda: name in self.call(interfaces), f"the interface {name}")
+        self.call(lambda: setUp(name, *THERE))
 
     def socket(self, *address: str | int) -> socket.socket:
         """
@@ -74,7 +68,7 @@ class Beyond:
             bound.bind(address)
             return bound
 
-        return inNamespace(self._namespace, made)
+        return self.call(made)
 
     def listens(self, port: int, kind: str = "-t") -> None:
         """

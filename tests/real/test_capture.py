@@ -6,26 +6,41 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
-from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, about, assertClean, fields
+from tests.real.capturing import (
+    COMMAND,
+    ENVIRONMENT,
+    Capturing,
+    Running,
+    about,
+    assertClean,
+    cleanFields,
+    fields,
+    runCapture,
+)
 from tests.real.host import Host, ask
 from tests.real.link import delete, setUp
 from tests.real.namespace import PATIENCE, Namespace, another, ip, needRoot, tool, until
 from tests.real.reactors import Run, onOneReactor
+from tests.real.switch import RunningSwitch, machines
 from tests.real.test_port import onBothKinds
 from tests.real.test_superpackets import DATA, asking, echoed
 from txtuntap import Host as HostStack
-from txtuntap import TuntapPort
+from txtuntap import TuntapPort, capturecommand
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.namespace import inNamespace
+from txtuntap.device.packetsocket import PacketSocket
 from txtuntap.echo import Echo
 from txtuntap.middleware import Capture, CaptureFile
 from txtuntap.testing import ethernetFrame, udpPacket
@@ -62,17 +77,19 @@ async def test_aPortsCapture(run: Run, mode: int) -> None:
             await echoed(run, version)
         assert port.counters["inSuperpackets"] and port.counters["outSuperpackets"]
         await port.stopListening()
-        assertClean(path)
-        found = fields(path, "udp.port == 7 && !icmp", "frame.packet_flags_direction", "udp.srcport", "udp.length")
+        names = "frame.time_epoch", "frame.interface_name", "frame.comment"
+        udp = "frame.packet_flags_direction", "udp.srcport", "udp.length"
+        every = cleanFields(path, "frame", *names, *udp, "icmp.type", "icmpv6.type")
+        assert {row[1] for row in every} == {"tt0"}
+        assert [row[2] for row in every] == ["of the first packet"] + [""] * (len(every) - 1)
+        # Not all of them fall on a microsecond.
+        assert any(not row[0].endswith("000") for row in every)
+        # Error messages have a part of a datagram in them.
+        found = [row[3:6] for row in every if row[5] and row[6:] == ["", ""]]
         assert {length for _, _, length in found} == {"1008", "25"}
         assert {direction for direction, source, _ in found if source == "7"} == {_OUT}
         assert {direction for direction, source, _ in found if source != "7"} == {_IN}
         assert len([1 for direction, _, _ in found if direction == _OUT]) >= 62
-        times = fields(path, "frame", "frame.time_epoch", "frame.interface_name", "frame.comment")
-        assert {name for _, name, _ in times} == {"tt0"}
-        assert [comment for _, _, comment in times] == ["of the first packet"] + [""] * (len(times) - 1)
-        # Not all of them fall on a microsecond.
-        assert any(not time.endswith("000") for time, _, _ in times)
         assert capture.counters["captureDrops"] == 0
 
 
@@ -102,8 +119,7 @@ def test_theCommandHearsBothWays(namespace: Namespace, tmp_path: Path, mode: str
         for address in "10.9.0.2", "fd09::2":
             assert ask(address, b"hello") == b"hello"
         said = capturing.stop()
-    assertClean(path)
-    found = fields(path, "frame", "frame.packet_flags_direction", "udp.srcport", "frame.interface_name")
+    found = cleanFields(path, "frame", "frame.packet_flags_direction", "udp.srcport", "frame.interface_name")
     asked = [(direction, source == "7") for direction, source, _ in found if source]
     assert asked == [(_IN, False), (_OUT, True)] * 2
     assert {name for _, _, name in found} == {"tt0"}
@@ -134,9 +150,46 @@ def test_superpacketsAreRecordedAsTheirPackets(namespace: Namespace, tmp_path: P
         capturing.stop(signal.SIGTERM)
         os.kill(host.process.pid, signal.SIGUSR2)
         until(lambda: "inSuperpackets" in host.log(), "counters")
-    assertClean(path)
-    found = fields(path, "udp.dstport == 7", "frame.packet_flags_direction", "udp.length")
+    found = cleanFields(path, "udp.dstport == 7", "frame.packet_flags_direction", "udp.length")
     assert found == ([[_IN, "1008"]] * 30 + [[_IN, "25"]]) * 2
+
+
+@WAYS
+def test_tcp(namespace: Namespace, tmp_path: Path, control: bool) -> None:
+    path = tmp_path / "trace.pcapng"
+    sent = bytes(range(251)) * 1000
+    with (
+        machines(2) as (near, far),
+        RunningSwitch(tmp_path, [near, far], more=more(control)) as switch,
+        far.do(lambda: socket.create_server((far.address, 4000))) as server,
+        Capturing(path, before=("-n", near.path)) as capturing,
+    ):
+        with near.do(lambda: socket.create_connection((far.address, 4000), PATIENCE)) as client:
+            echoing, _ = server.accept()
+            with echoing:
+                # There, and back.
+                for this, other in (client, echoing), (echoing, client):
+                    sending = threading.Thread(target=this.sendall, args=(sent,))
+                    sending.start()
+                    other.settimeout(PATIENCE)
+                    with other.makefile("rb") as file:
+                        assert file.read(len(sent)) == sent
+                    sending.join()
+        assert capturing.stop()[1] == "0 packets dropped"
+        switch.counters(near)
+        for counter in "inSuperpackets", "outSuperpackets":
+            assert counter in switch.log()
+    names = "frame.packet_flags_direction", "tcp.dstport", "tcp.seq", "tcp.payload"
+    found = cleanFields(path, "tcp.len > 0", *names)
+    assert {direction for direction, port, _, _ in found if port == "4000"} == {_IN}
+    for direction in _IN, _OUT:
+        pieces = {int(sequence): bytes.fromhex(payload) for way, _, sequence, payload in found if way == direction}
+        assert max(map(len, pieces.values())) <= 1460
+        # What was sent twice is there twice; but nothing is missing.
+        came = bytearray(len(sent))
+        for sequence, piece in pieces.items():
+            came[sequence - 1 : sequence - 1 + len(piece)] = piece
+        assert came == sent
 
 
 @WAYS
@@ -188,8 +241,7 @@ def test_anInterfaceThatGoesEndsIt(namespace: Namespace, tmp_path: Path, control
         said = capturing.ended(1)
     assert said[1] == "0 packets dropped"
     assert said[2] in ("txtuntap: tt0 is gone", "txtuntap: the service that held tt0 has ended"), said
-    assertClean(path)
-    assert len(fields(path, "udp.port == 7", "udp.port")) == 2
+    assert len(cleanFields(path, "udp.port == 7", "udp.port")) == 2
 
 
 def test_aServiceThatEndsTellsItsCounts(namespace: Namespace, tmp_path: Path) -> None:
@@ -224,6 +276,28 @@ def test_anInterfaceInAnotherNamespace(namespace: Namespace, tmp_path: Path, con
     assert len(fields(path, "udp.port == 7", "udp.port")) == 2
 
 
+def test_whoMayNotHaveAllRoomHasWhatAnybodyMay(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Socket(socket.socket):
+        """
+        Of somebody without C{CAP_NET_ADMIN}.
+        """
+
+        def setsockopt(self, level: int, option: int, *value: Any) -> None:
+            if (level, option) == (socket.SOL_SOCKET, 33):
+                raise PermissionError
+            super().setsockopt(level, option, *value)
+
+    with LinuxDevice("tt0", TUN), monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Socket)
+        seen = PacketSocket("tt0", TUN)
+        try:
+            # It tells of its own use, too.
+            granted = int(Path("/proc/sys/net/core/rmem_max").read_text()) * 2
+            assert seen._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == min(granted, 32 << 20)
+        finally:
+            seen.close()
+
+
 def test_tagsAreThere(namespace: Namespace, tmp_path: Path) -> None:
     # The kernel takes them off before it shows a frame to anybody.
     path = tmp_path / "trace.pcapng"
@@ -234,8 +308,35 @@ def test_tagsAreThere(namespace: Namespace, tmp_path: Path) -> None:
             device.send([ethernetFrame(b"\xff" * 6, b"\2\0\0\0\0\7", 0x8100, b"\x60\x07\x08\x00" + inner)])
             until(lambda: fields(path, "vlan", "vlan.id"), "the frame")
             capturing.stop()
-    assertClean(path)
-    assert fields(path, "udp", "vlan.id", "vlan.priority", "udp.dstport") == [["7", "3", "4000"]]
+    assert cleanFields(path, "udp", "vlan.id", "vlan.priority", "udp.dstport") == [["7", "3", "4000"]]
+
+
+def test_aSignalEndsItThoughNobodyReadsOn(
+    namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capturecommand, "_CLOSING", 0.2)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading, writing = (os.open(path, way | os.O_NONBLOCK) for way in (os.O_RDONLY, os.O_WRONLY))
+    try:
+        with LinuxDevice("tt0", TUN) as device:
+            setUp("tt0", "10.9.0.1/24")
+            process = Running(["capture", "tt0", "-w", str(path)])
+            try:
+                until(lambda: select.select([reading], [], [], 0)[0], "the capture to begin")
+                for _ in range(200):
+                    # More than a pipe holds.
+                    device.send([udpPacket("10.9.0.2", "10.9.0.1", 7, 4000, bytes(1000))])
+                until(lambda: not select.select([], [writing], [], 0)[1], "the pipe to be full")
+                process.send_signal(signal.SIGTERM)
+                until(lambda: process.poll() is not None, "the end")
+                assert process.returncode == 1
+                assert process.said().splitlines()[-1].startswith("txtuntap: nobody has read what was captured last")
+            finally:
+                process.end()
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def test_whatItRefuses(namespace: Namespace, tmp_path: Path) -> None:
@@ -247,10 +348,10 @@ def test_whatItRefuses(namespace: Namespace, tmp_path: Path) -> None:
         (["tt1", "-w", str(tmp_path / "trace")], "no TUN or TAP device"),
         (["tt0", "-w", "/nowhere/trace"], "No such file"),
     ):
-        finished = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, env=ENVIRONMENT, check=False)
-        assert finished.returncode == 1
-        assert words in finished.stderr.splitlines()[-1]
-        assert "Traceback" not in finished.stderr
+        status, said = runCapture(*arguments)
+        assert status == 1
+        assert words in said.splitlines()[-1]
+        assert "Traceback" not in said
     assert (tmp_path / "trace").read_text() == "not emptied for nothing"
 
 

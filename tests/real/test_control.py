@@ -4,6 +4,8 @@ The control socket of a running service.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import socket
 import stat
@@ -16,20 +18,22 @@ from pathlib import Path
 import pytest
 from twisted.python.failure import Failure
 
-from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean
+from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean, fields, runCapture
 from tests.real.guest import openNode, unprivileged
 from tests.real.host import Host, ask, options, twistd
 from tests.real.link import delete, setUp
-from tests.real.namespace import PATIENCE, ROOT, Namespace, ip, needRoot, until
+from tests.real.namespace import PATIENCE, ROOT, Namespace, another, ip, needRoot, until
 from tests.real.reactors import Run, onOneReactor
 from tests.real.test_service import nobodysDirectory
 from tests.real.test_superpackets import Wrapper
 from txtuntap import Host as HostStack
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.namespace import inNamespace
 from txtuntap.middleware import Capture
 from txtuntap.service import InterfaceService
-from txtuntap.service.control import MAX_CLIENTS, _locked, fileName, namespaceNumber
+from txtuntap.service.control import MAX_CLIENTS, ControlSocket, _locked, fileName, namespaceNumber
+from txtuntap.testing import udpPacket
 
 __all__ = ["nobodysDirectory"]
 
@@ -220,21 +224,81 @@ def test_aServiceOfAnotherUserIsNotBelieved(place: Path, namespace: Namespace, t
     path.unlink()
 
 
+def test_aServiceThatTakesNobodyIsNotWaitedFor(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+    place.mkdir(mode=0o700, exist_ok=True)
+    path = pathIn(place)
+    with LinuxDevice("tt0", TUN), socket.socket(socket.AF_UNIX) as stuck, ExitStack() as stack:
+        setUp("tt0", "10.9.0.1/24")
+        stuck.bind(str(path))
+        stuck.listen(0)
+        full = False
+        while not full:
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            full = client.connect_ex(str(path)) == errno.EAGAIN
+        with Capturing(tmp_path / "trace") as capturing:
+            capturing.stop()
+    path.unlink()
+
+
+@onOneReactor
+async def test_whereItIsIsKnownWithoutPrivilegesToo(run: Run) -> None:
+    if not ROOT:
+        # There is none.
+        return
+    with another() as there:
+        # Somebody else has opened it, there.
+        device = inNamespace(there, lambda: LinuxDevice("tt0", TUN).__enter__())
+        with device:
+            number = os.fstat(there).st_ino
+            control = ControlSocket(Capture(None, HostStack(["10.9.0.2/24"], run.reactor).ip), run.reactor)
+            control.open(device)
+            try:
+                with pytest.MonkeyPatch.context() as patched:
+                    # Privileges are dropped.
+                    patched.setattr(fcntl, "ioctl", refused)
+                    assert control.namespace() == number
+                assert Path("/run/txtuntap", fileName(number, "tt0")).exists()
+            finally:
+                await control.close()
+
+
+def refused(*ignored: object) -> None:
+    """
+    What somebody is told who may not.
+    """
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["renamed", "moved"])
+def test_anotherInterfaceThatHasItsNameNowIsNotTakenForIt(
+    place: Path, namespace: Namespace, tmp_path: Path, moved: bool
+) -> None:
+    with another() as there, Host(tmp_path) as host:
+        if moved:
+            # It has no address there.
+            ip("link", "set", "tt0", "netns", f"/proc/{os.getpid()}/fd/{there}")
+        else:
+            ip("link", "set", "tt0", "name", "tt1")
+        with LinuxDevice("tt0", TUN) as device:
+            setUp("tt0")
+            with Capturing(tmp_path / "trace", "--count", "1", "--direction", "out") as capturing:
+                if not moved:
+                    assert ask("10.9.0.2", b"hello") == b"hello"
+                device.send([udpPacket("10.8.0.2", "10.8.0.1", 4000, 7, b"other")])
+                assert capturing.ended(0)[0] == "1 packets captured"
+        assert "Traceback" not in host.log()
+    assert fields(tmp_path / "trace", "ip", "ip.src") == [["10.8.0.2"]]
+
+
 def test_moreClientsThanThereMayBe(place: Path, namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path), ExitStack() as stack:
         for _ in range(MAX_CLIENTS):
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(str(pathIn(place)))
-        finished = subprocess.run(
-            [*COMMAND, "tt0", "-w", str(tmp_path / "trace")],
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert finished.returncode == 1
-        assert finished.stderr.startswith("txtuntap: the service that holds tt0 does not answer"), finished.stderr
+        status, said = runCapture("tt0", "-w", str(tmp_path / "trace"))
+        assert status == 1
+        assert said.startswith("txtuntap: the service that holds tt0 does not answer"), said
 
 
 @onOneReactor

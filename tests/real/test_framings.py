@@ -22,7 +22,6 @@ import pytest
 from tests.real.beyond import (
     FAR,
     FAR6,
-    HERE,
     HERE_ADDRESS,
     NEAR,
     NEAR6,
@@ -33,8 +32,8 @@ from tests.real.beyond import (
     socat,
     vxlan,
 )
-from tests.real.host import twistd
 from tests.real.namespace import PATIENCE, ip, run, tool, until
+from tests.real.tunnel import End, Place
 from txtuntap.wire.vxlan import packHeader
 
 INTERFACE = "tt0"
@@ -43,20 +42,10 @@ INTERFACE = "tt0"
 DATA = random.Random(6).randbytes(3_000_000)
 
 
-class Tunnel:
+class Tunnel(End):
     """
     C{twistd tuntap tunnel}, running.
     """
-
-    def __init__(self, directory: Path, process: subprocess.Popen[str]) -> None:
-        self._directory = directory
-        self.process = process
-
-    def log(self) -> str:
-        """
-        All it has said.
-        """
-        return (self._directory / "twistd.log").read_text()
 
     def catchesSignal(self) -> bool:
         """
@@ -81,12 +70,7 @@ class Tunnel:
         """
         One of the tunnel's counters, now.
         """
-        before = len(re.findall("tunnel: ", self.log()))
-        self.process.send_signal(signal.SIGUSR2)
-        lines = until(
-            lambda: (found := re.findall(r"tunnel: (.*)", self.log()))[before:] and found, "the counters in the log"
-        )
-        return {key: int(value) for key, value in re.findall(r"(\w+) (\d+)", lines[-1])}.get(name, 0)
+        return self.counters().get(name, 0)
 
 
 @contextmanager
@@ -94,23 +78,15 @@ def tunnel(directory: Path, mode: str, *arguments: str) -> Iterator[Tunnel]:
     """
     A tunnel from here. It ends cleanly, and has logged no traceback.
     """
-    options = [f"--{mode}", INTERFACE, "--insecure", *arguments]
-    for address in HERE:
-        options += ["--kernel-address", address]
-    process = twistd("-n", "--pidfile=", "tuntap", "tunnel", *options, cwd=directory)
-    made = Tunnel(directory, process)
+    place = Place(None, NEAR, HERE_ADDRESS)
+    made = Tunnel(place, mode, directory, ("--insecure", "--kernel-address", "fd09::1/64", *arguments))
     try:
         # What it installs last.
         until(made.catchesSignal, f"it to have started: {made.log()}")
         yield made
     finally:
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        finally:
-            process.kill()
-            process.wait()
-    assert "Server Shut Down" in made.log() and "Traceback" not in made.log(), made.log()
+        made.stop()
+    assert "Server Shut Down" in made.log(), made.log()
 
 
 def assertPings(*addresses: str, sizes: Sequence[str] = ("0", "1300", "4000")) -> None:

@@ -54,10 +54,12 @@ class ControlTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.capture = Capture(None, Recorder())
-        self.capture.makeConnection(Below(self.clock))
+        self.below = Below(self.clock)
+        self.below.interface = b"tt0"
+        self.capture.makeConnection(self.below)
         self.control = ControlSocket(self.capture, self.clock)
-        self.control.name = "tt0"
         self.control.users = {os.geteuid()}
+        self.control.namespace = lambda: 4711  # type: ignore[method-assign]
         self.factory = ControlFactory(self.control)
 
     def connect(self) -> tuple[ControlProtocol, Transport]:
@@ -80,8 +82,14 @@ class ControlTests(SynchronousTestCase):
         send(protocol, b'{"capture": {"snaplen": 3, "directions": 1}}\n')
         self.capture.packetReceived(Packet(b"comes"))
         self.capture.writePacket([b"goes"])
-        self.assertEqual(self.answer(transport)[0], {"interface": "tt0"})
+        self.assertEqual(self.answer(transport)[0], {"interface": "tt0", "namespace": 4711})
         self.assertEqual([each.data for each in self.packets(transport)], [b"com"])
+
+    def test_theNameIsThatOfNow(self) -> None:
+        self.below.interface = b"tt1"
+        protocol, transport = self.connect()
+        send(protocol, CAPTURE)
+        self.assertEqual(self.answer(transport)[0]["interface"], "tt1")
 
     def test_whoHasEnoughIsToldTheCounts(self) -> None:
         protocol, transport = self.connect()

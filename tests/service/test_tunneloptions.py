@@ -59,6 +59,14 @@ class TunnelOptionsTests(SynchronousTestCase):
         refused = self.refused("--tun", "tun0", "--connect", "udp:127.0.0.1:4000", "--certificate", "me.pem")
         self.assertIn("not with udp:", refused)
 
+    def test_whatGoesWithACertificateIsSaid(self) -> None:
+        for given, text in (
+            (("--certificate", "me.pem"), "--certificate: give --trust or --pin"),
+            (("--pin", "00" * 32), "--pin: with TLS this end shows a certificate, too"),
+            (("--certificate", "me.pem", "--pin", "00" * 32, "--peer-name", "x"), "--peer-name: .*--trust"),
+        ):
+            self.assertRegex(self.refused("--tun", "tun0", "--listen", "tcp:4000", *given), text)
+
     def test_mistakesNameTheOption(self) -> None:
         for option, way, *others in [
             ("--connect", "udp:example.com:4000"),
@@ -78,3 +86,27 @@ class TunnelOptionsTests(SynchronousTestCase):
         refused = self.refused("--tap", "tap0", "--connect", "tcp:127.0.0.1:4000", "--framing", "socat")
         self.assertIn("does not tell how long it is", refused)
         self.assertIn("udp:", refused)
+
+    def test_endpointsThatAreNoneAreNotExplainedByFunctionsOfTwisted(self) -> None:
+        for option, way in [
+            *(
+                ("--listen", way)
+                for way in ("tcp", "tcp:abc", "tcp:1:2:3:4:5", "tcp:4000:interface=fd00::1", "4000", "")
+            ),
+            *(("--connect", way) for way in ("tcp:host", "tcp:fd00::1:4000", "tcp:10.0.0.1:4000:no=1", "x:y", "unix:")),
+            *(("--listen", way) for way in ("tcp:99999", "tcp6:port=99999", "unix:")),
+            *(("--connect", way) for way in ("tcp:10.0.0.1:99999", "tls:example.org:99999")),
+        ]:
+            said = self.refused("--tun", "tun0", option, way, "--insecure")
+            self.assertTrue(said.startswith(option), said)
+            self.assertNotRegex(said, r"argument|\(\)|literal|multiple")
+
+    def test_endpoints(self) -> None:
+        for option, way in [
+            ("--listen", r"tcp6:4000:interface=fd00\:\:1"),
+            ("--connect", r"tcp:fd00\:\:1:4000"),
+            ("--connect", "tcp:host=10.0.0.1:port=4000"),
+            ("--connect", "unix:/run/tunnel"),
+            ("--listen", "unix:address=/run/tunnel:mode=600"),
+        ]:
+            self.assertEqual(way, self.options("--tun", "tun0", option, way, "--insecure")["endpoint"])

@@ -4,6 +4,7 @@ The addresses that a peer is allowed.
 
 from __future__ import annotations
 
+import random
 import struct
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txtuntap.tunnel.allowed import MAX_KNOWN, Allowed
 from txtuntap.wire.address import packAddress, packLinkAddress
 from txtuntap.wire.arp import ARP, REPLY
+from txtuntap.wire.offload import NEEDS_CHECKSUM, NONE, Offload
 
 OURS, OTHERS = "10.0.0.2", "10.0.0.3"
 OURS6, OTHERS6 = "fd00::2", "fd00::3"
@@ -114,6 +116,65 @@ class AllowedTests(SynchronousTestCase):
                 (discovery(135, OTHERS6, OTHER, extension=extension), False),
             ):
                 self.assertEqual(good, allowed.permitsFrame(*frame(message, 0x86DD)), message)
+
+    def test_neighbourDiscoveryBehindMoreThanIsReadHere(self) -> None:
+        allowed = Allowed([OURS6])
+        # Linux reads as many as there are.
+        many = bytes([60, 0, 1, 4, 0, 0, 0, 0]) * 9 + bytes([58, 0, 1, 4, 0, 0, 0, 0])
+        self.assertFalse(allowed.permitsFrame(*frame(discovery(136, OTHERS6, STATION, extension=many), 0x86DD)))
+        whole, network = frame(discovery(136, OURS6, STATION, extension=bytes([58, 9, 1, 4, 0, 0, 0, 0])), 0x86DD)
+        self.assertFalse(allowed.permitsFrame(whole, network))
+        # What is no first fragment is let through.
+        later = b"\x60" + bytes(3) + struct.pack("!HBB", 16, 44, 64) + packAddress(OURS6) + bytes(16)
+        self.assertTrue(allowed.permitsFrame(*frame(later + bytes([58, 0, 0, 8]) + bytes(12), 0x86DD)))
+
+    def test_neighbourDiscoveryWhoseLengthIsForged(self) -> None:
+        allowed = Allowed([OURS6])
+        hopByHop = bytes([58, 0, 1, 4, 0, 0, 0, 0])
+        for extension in b"", hopByHop:
+            for octets in 0, len(extension), len(extension) + 1, len(extension) + 20:
+                message = discovery(136, OTHERS6, STATION, extension=extension)
+                message = message[:4] + octets.to_bytes(2, "big") + message[6:]
+                permitted = allowed.permitsFrame(*frame(message, 0x86DD))
+                # Where there is none, it tells of nothing. Of length zero with options, Linux takes all there is.
+                isThere = octets > len(extension) or (not octets and bool(extension))
+                self.assertEqual(not isThere, permitted, (extension, octets))
+
+    def test_whateverIsChangedInFramesNothingRaises(self) -> None:
+        chance = random.Random(6)
+        allowed = Allowed([OURS, OURS6], [STATION])
+        hopByHop = bytes([58, 0, 1, 4, 0, 0, 0, 0])
+        whole = [
+            frame(packet(OURS), 0x0800),
+            frame(arp(OURS), 0x0806),
+            *(frame(discovery(136, OURS6, STATION, extension=extension), 0x86DD) for extension in (b"", hopByHop)),
+        ]
+        verdicts = set()
+        for _ in range(5000):
+            data, network = chance.choice(whole)
+            changed = bytearray(data)
+            for _ in range(chance.randrange(4)):
+                changed[chance.randrange(network, len(data))] = chance.choice((0, 1, 44, 58, 60, 255))
+            end = len(data) if chance.random() < 0.7 else chance.randrange(network, len(data))
+            verdicts.add(allowed.permitsFrame(memoryview(changed)[:end], network))
+        self.assertEqual({True, False}, verdicts)
+
+    def test_aChecksumThatIsOpenIsInNothingThatWasLookedAt(self) -> None:
+        allowed = Allowed([OURS, OURS6], [STATION])
+
+        def permits(payload: bytes, etherType: int, start: int, offset: int) -> bool:
+            whole, network = frame(payload + bytes(40), etherType)
+            self.assertTrue(allowed.permitsFrame(whole, network))
+            return allowed.permitsOpen(whole, Offload(NEEDS_CHECKSUM, NONE, 0, 0, network + start, offset), network)
+
+        udp6 = packet(OURS6)
+        self.assertTrue(permits(packet(OURS), 0x0800, 20, 6))
+        self.assertTrue(permits(udp6, 0x86DD, 40, 6))
+        # In the source's address; in what ARP and neighbour discovery tell of.
+        self.assertFalse(permits(packet(OURS), 0x0800, 1, 11))
+        self.assertFalse(permits(udp6, 0x86DD, 1, 7))
+        self.assertFalse(permits(arp(OURS), 0x0806, 1, 13))
+        self.assertFalse(permits(discovery(136, OURS6, STATION), 0x86DD, 40, 8))
 
     def test_mistakes(self) -> None:
         self.assertRaisesRegex(ValueError, "host bits", Allowed, ["10.0.0.1/8"])

@@ -56,8 +56,9 @@ class FramesTests(SynchronousTestCase):
     def test_aPeerOfAnotherModeOrVersionIsRefused(self) -> None:
         for said, text in {
             Frames(TAP).greeting(0, 1500): r"its interface is a tap \(Ethernet frames\), and that of this end a tun",
-            b"txtuntap\x02\x01" + bytes(6): "it speaks version 2",
-            b"txtuntap\x01\x07" + bytes(6): "something of mode 7",
+            b"txtuntap\x02\x01" + bytes(6): "it speaks a newer version",
+            b"txtuntap\x00\x01" + bytes(6): "it speaks an older version",
+            b"txtuntap\x01\x07" + bytes(6): "something unheard of",
         }.items():
             self.assertRaisesRegex(FramingError, text, Frames(TUN).dataReceived, said)
 

@@ -4,18 +4,25 @@ Who is let in, and who is not.
 
 from __future__ import annotations
 
+import base64
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from twisted.internet.protocol import Factory, Protocol
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Certificate, certificate
 from txtuntap.tunnel.security import Identity, isPrivate
+from txtuntap.tunnel.stream import _explained
 
 
 class Ears(Protocol):
@@ -25,9 +32,13 @@ class Ears(Protocol):
 
     def __init__(self) -> None:
         self.heard = b""
+        self.reason = Failure(ConnectionDone())
 
     def dataReceived(self, data: bytes) -> None:
         self.heard += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reason = reason
 
 
 class IdentityTests(SynchronousTestCase):
@@ -41,11 +52,11 @@ class IdentityTests(SynchronousTestCase):
         self.directory = Path(directory.name)
         self.one, self.other = self.made("one"), self.made("other")
 
-    def made(self, name: str, issuer: Certificate | None = None, days: int = 1) -> Certificate:
+    def made(self, name: str, issuer: Certificate | None = None, days: int = 1, server: bool = False) -> Certificate:
         """
         A new certificate.
         """
-        return certificate(self.directory, name, issuer, days)
+        return certificate(self.directory, name, issuer, days, server)
 
     def heard(self, listening: Identity, connecting: Identity) -> tuple[bytes, bytes]:
         """
@@ -70,6 +81,8 @@ class IdentityTests(SynchronousTestCase):
                 here[1].clear()
                 if said:
                     there[0].dataReceived(said)
+        ends[0][0].connectionLost(Failure(ConnectionDone()))
+        self.reason = ends[0][2].reason
         return ends[0][2].heard, ends[1][2].heard
 
     def test_eachKnowsTheOther(self) -> None:
@@ -114,6 +127,48 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual(b"", self.heard(named, Identity(friend.file, trust=[authority.public]))[0])
         self.assertEqual(b"from client", self.heard(here, Identity(friend.file, trust=[authority.public]))[0])
 
+    def test_oneThatIsTrustedItselfNeedNotBeOfAnAuthorityThatIs(self) -> None:
+        member = self.made("member", self.made("authority"))
+        there = Identity(member.file, trust=[self.one.public])
+        self.assertEqual(b"from client", self.heard(Identity(self.one.file, trust=[member.public]), there)[0])
+
+    def test_whyOneIsRefusedIsSaid(self) -> None:
+        authority = self.made("authority")
+        old, server = self.made("old", authority, 0), self.made("server", authority, server=True)
+        friend = self.made("friend", authority)
+        for shown, known, text in (
+            (friend, {"pins": [server.pin]}, "its certificate is none of those that are pinned"),
+            (friend, {"trust": [self.other.public]}, "its certificate is of nobody who is trusted"),
+            (old, {"trust": [authority.public]}, "its certificate has expired"),
+            (old, {"trust": [authority.public], "pins": [old.pin]}, "its certificate has expired"),
+            (friend, {"trust": [authority.public], "peerName": "fred"}, "its certificate is for another name"),
+            (server, {"trust": [authority.public]}, r"its certificate is not meant for this \(its key usage\)"),
+        ):
+            made: Any = known
+            there = Identity(shown.file, pins=[self.one.pin])
+            self.assertEqual(b"", self.heard(Identity(self.one.file, **made), there)[0])
+            self.assertRegex(_explained(self.reason), f"^TLS: {text}$")
+
+    def test_aCertificateThatOnlyOpenSSLCanReadIsRefusedAsAnyOther(self) -> None:
+        # Of a version that there is not.
+        der = self.other.certificate.public_bytes(Encoding.DER).replace(
+            b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"
+        )
+        pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+        odd = self.directory / "odd.crt"
+        odd.write_bytes(pem)
+        shown = Identity(str(odd), self.other.file, pins=[self.one.pin])
+        self.assertEqual(b"", self.heard(Identity(self.one.file, pins=[self.other.pin]), shown)[0])
+        self.assertIn("none of those that are pinned", _explained(self.reason))
+        self.assertEqual(b"from client", self.heard(Identity(self.one.file, pins=[sha256(der).hexdigest()]), shown)[0])
+        named = Identity(self.one.file, trust=[str(odd)], peerName="other")
+        self.assertEqual(b"", self.heard(named, shown)[0])
+
+    def test_noSessionIsTakenUpAgain(self) -> None:
+        context = Identity(self.one.file, trust=[self.other.public])._context
+        self.assertEqual(SSL.SESS_CACHE_OFF, context.get_session_cache_mode())
+        self.assertTrue(context.set_options(0) & SSL.OP_NO_TICKET)
+
     def test_whatIsPastIsTrustedNoMoreButPinnedStill(self) -> None:
         old = self.made("old", days=0)
         there = Identity(old.file, trust=[self.one.public])
@@ -150,7 +205,13 @@ class PrivacyTests(SynchronousTestCase):
             self.assertFalse(isPrivate(endpoint, True), endpoint)
 
     def test_whoConnects(self) -> None:
-        for endpoint in "unix:/x", "tcp:127.0.0.1:4000", "tcp:host=localhost:port=4000", "tls:example.org:443":
+        for endpoint in (
+            "unix:/x",
+            "tcp:127.0.0.1:4000",
+            "tcp:host=localhost:port=4000",
+            "tls:example.org:443",
+            "UNIX:/x",
+        ):
             self.assertTrue(isPrivate(endpoint, False), endpoint)
-        for endpoint in "tcp:10.0.0.1:4000", "tcp:127.example.org:4000", "ssl:127.0.0.1:1", "udp:127.example.org:1":
+        for endpoint in "tcp:10.0.0.1:4000", "tcp:127.example.org:4000", "ssl:127.0.0.1:1", "tcp:10.0.0.1:1:host=::1":
             self.assertFalse(isPrivate(endpoint, False), endpoint)

@@ -5,14 +5,18 @@ A tunnel's packets over a stream.
 from __future__ import annotations
 
 import itertools
+import socket
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 
 from tests.ports import Wire
 from tests.tunnel.test_tunnel import packet
@@ -21,6 +25,7 @@ from txtuntap.packet import Packet
 from txtuntap.tunnel import Frames, StreamCarrier, StreamFactory, Tunnel, connecting
 from txtuntap.tunnel import stream as streams
 from txtuntap.tunnel.framing import FramingError
+from txtuntap.tunnel.socat import SocatStream
 
 
 class Transport(StringTransport):
@@ -28,15 +33,17 @@ class Transport(StringTransport):
     A connection that can be aborted.
     """
 
-    def __init__(self, carrier: StreamCarrier) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, carrier: StreamCarrier, host: str = "192.0.2.1", late: bool = False) -> None:
+        super().__init__(peerAddress=IPv4Address("TCP", host, 4001))  # type: ignore[no-untyped-call]
         self.carrier = carrier
+        self.late = late
         self.aborted = False
 
     def abortConnection(self) -> None:
         if not self.aborted:
             self.aborted = True
-            self.carrier.connectionLost(Failure(ConnectionDone()))
+            if not self.late:
+                self.carrier.connectionLost(Failure(ConnectionDone()))
 
 
 class StreamTests(SynchronousTestCase):
@@ -60,12 +67,14 @@ class StreamTests(SynchronousTestCase):
         """
         self.lines.append(format.format(**fields))
 
-    def connected(self) -> tuple[StreamCarrier, Transport]:
+    def connected(self, host: str = "192.0.2.1", late: bool = False) -> tuple[StreamCarrier, Transport]:
         """
         A connection whose peer has said nothing yet.
+
+        @param late: whether its end is only told of in a later turn, as with a real one.
         """
         carrier = self.factory.buildProtocol(None)
-        transport = Transport(carrier)
+        transport = Transport(carrier, host, late)
         carrier.makeConnection(transport)
         return carrier, transport
 
@@ -88,6 +97,13 @@ class StreamTests(SynchronousTestCase):
         self.assertIs(carrier, self.tunnel.carrier)
         self.assertIs(carrier, self.successResultOf(established))
         self.assertEqual({}, self.factory.strangers)
+
+    def test_whereTheMTUsDifferTheLogSaysSo(self) -> None:
+        for mtu in 1500, 1400, 9000:
+            carrier, _ = self.connected()
+            carrier.dataReceived(Frames(TUN).greeting(0, mtu))
+        (line,) = [each for each in self.lines if "MTU" in each]
+        self.assertIn("192.0.2.1:4001 has an MTU of 1400, this end's 1500", line)
 
     def test_packets(self) -> None:
         carrier, transport = self.up()
@@ -122,7 +138,9 @@ class StreamTests(SynchronousTestCase):
             transport.clear()
             carrier.dataReceived(Frames.keepalive)
         self.assertFalse(transport.aborted)
-        for _ in range(3):
+        # The last was in the interval that has just begun.
+        for _ in range(1 + streams.MAX_SILENCES):
+            self.assertFalse(transport.aborted)
             self.clock.advance(streams.KEEPALIVE_INTERVAL)
         self.assertTrue(transport.aborted)
         self.assertIsNone(self.tunnel.carrier)
@@ -176,11 +194,72 @@ class StreamTests(SynchronousTestCase):
         self.assertIn("99 more", self.lines[-1])
         self.assertEqual(2, len(self.lines))
 
+    def test_theLogTellsWhetherATunnelThatWasRestartedIsUp(self) -> None:
+        for _ in range(3):
+            _, transport = self.up()
+            transport.abortConnection()
+        self.up()
+        said = [line.rpartition(" is ")[2] for line in self.lines]
+        self.assertEqual(["up", "down: the peer has closed it"] * 3 + ["up"], said)
+        for _ in range(1000):
+            self.up()[1].abortConnection()
+        self.assertLess(len(self.lines), 4 * streams.STATE_LINES)
+
     def test_strangersAreBounded(self) -> None:
         made = [self.connected() for _ in range(streams.MAX_STRANGERS + 3)]
         self.assertEqual(streams.MAX_STRANGERS, len(self.factory.strangers))
         # The oldest go.
         self.assertEqual([True] * 3 + [False], [transport.aborted for _, transport in made[:4]])
+
+    def test_strangersThatComeInOneTurnAreBounded(self) -> None:
+        made = [self.connected(late=True) for _ in range(streams.MAX_STRANGERS + 50)]
+        self.assertEqual(50, sum(transport.aborted for _, transport in made))
+        self.assertEqual(streams.MAX_STRANGERS, len(self.factory.strangers))
+
+    def test_whoFloodsFromOnePlaceKeepsOnlyItselfOut(self) -> None:
+        for flood, mine in (
+            (["192.0.2.66"] * 1000, "192.0.2.1"),
+            ([f"2001:db8:0:1::{number:x}" for number in range(1, 1000)], "2001:db8:0:2::1"),
+            (["::ffff:192.0.2.66"] * 1000, "::ffff:192.0.2.1"),
+            (["::nonsense"] * 1000, "fe80::1%eth0"),
+        ):
+            carrier, transport = self.connected(mine)
+            for host in flood:
+                self.connected(host)
+            self.assertFalse(transport.aborted)
+            carrier.dataReceived(Frames(TUN).greeting(0, 1500))
+            self.assertIs(carrier, self.tunnel.carrier)
+
+    def test_nothingIsSentToWhoWasRefused(self) -> None:
+        carrier, transport = self.up()
+        self.tunnel.packetReceived(Packet(packet()))
+        carrier.dataReceived(b"\xff" * 14)
+        self.assertIsNone(self.tunnel.carrier)
+        transport.clear()
+        for _ in range(3):
+            self.tunnel.packetReceived(Packet(packet()))
+            self.clock.advance(0)
+        self.assertEqual(b"", transport.value())
+        self.assertEqual(3, self.tunnel.counters["outNotConnected"])
+        self.factory.stop()
+        self.assertTrue(transport.aborted)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_anEndThatStoodStillLooksForSignsOfLifeFirst(self) -> None:
+        for step in 1000.0, -5.0:
+            carrier, transport = self.up()
+            carrier.dataReceived(Frames.keepalive)
+            self.clock.rightNow += step
+            self.clock.advance(streams.KEEPALIVE_INTERVAL)
+            self.clock.advance(0)
+            self.assertFalse(transport.aborted)
+            carrier.dataReceived(Frames.keepalive)
+            carrier.disconnect("")
+
+    def test_oneThatHasEndedIsNotWaitedFor(self) -> None:
+        carrier, transport = self.connected()
+        transport.abortConnection()
+        self.failureResultOf(carrier.whenEstablished(), ConnectionDone)
 
     def test_aFramingThatCannotCarryIt(self) -> None:
         def framing(mode: int) -> Any:
@@ -209,6 +288,32 @@ class StreamTests(SynchronousTestCase):
         self.assertIs(carrier, self.tunnel.carrier)
         self.clock.advance(1000)
         self.assertFalse(transport.aborted)
+
+    def test_whereTheFramingHasNoSignsOfLifeTCPHas(self) -> None:
+        class TCP(Transport):
+            isAlive = False
+
+            def setTcpNoDelay(self, enabled: bool) -> None:
+                pass
+
+            def setTcpKeepAlive(self, enabled: bool) -> None:
+                self.isAlive = enabled
+
+            def getHandle(self) -> socket.socket:
+                return handle
+
+        with socket.socket() as handle:
+            for framing, seconds in (Frames, None), (SocatStream, 10):
+                before = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+                carrier = StreamFactory(self.tunnel, framing, self.clock).buildProtocol(None)
+                transport = TCP(carrier)
+                directlyProvides(transport, ITCPTransport)
+                carrier.makeConnection(transport)
+                self.assertEqual(seconds is not None, transport.isAlive)
+                after = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+                self.assertEqual(seconds or before, after)
+                transport.abortConnection()
+            self.assertEqual(30000, handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
 
     def test_whoConnectsTriesAgainAndTakesALongerTimeEachTime(self) -> None:
         attempts: list[tuple[float, Deferred[Any]]] = []

@@ -205,6 +205,13 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual([], wire.sent)
         self.assertEqual({"inOffloadErrors": 6, "inUnknownOffloads": 1}, dict(tunnel.counters))
 
+    def test_whoIsNotAllowedCannotHaveAnOpenChecksumBecomeTheSource(self) -> None:
+        tunnel, wire = self.made(allowed=Allowed(["10.0.0.2"]))
+        forged = Offload(NEEDS_CHECKSUM, checksumStart=1, checksumOffset=11)
+        self.assertFalse(tunnel.carried(packet(), forged))
+        self.assertTrue(tunnel.carried(packet(), Offload(NEEDS_CHECKSUM, checksumStart=20, checksumOffset=6)))
+        self.assertEqual((1, 1), (tunnel.counters["inForbidden"], len(wire.sent)))
+
     def test_whoIsNotAllowed(self) -> None:
         tunnel, _wire = self.made(allowed=Allowed(["10.0.0.3"]))
         self.assertFalse(tunnel.carried(packet()))

@@ -178,6 +178,11 @@ class OthersTests(SynchronousTestCase):
                 self.assertEqual((two.data, two.length, two.direction), (b"cut", 100, pcapng.UNKNOWN))
                 self.assertEqual(one.interface.linkType, pcapng.RAW)
 
+    def test_aClassicFileWithFrameCheckSequences(self) -> None:
+        # Four octets of them are told of in the upper bits of the type, and whether they are.
+        (packet,) = packets(pcap("<", 0xA1B2C3D4, (7, 3, b"data", 4), linkType=0x24000001))
+        self.assertEqual(packet.interface.linkType, pcapng.ETHERNET)
+
 
 class BrokenTests(SynchronousTestCase):
     """

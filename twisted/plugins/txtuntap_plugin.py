@@ -3,6 +3,6 @@ from twisted.application.service import ServiceMaker
 tuntap = ServiceMaker(
     "txtuntap",
     "txtuntap.service",
-    "Network interfaces of one's own: a host on a TUN or TAP, a switch between TAPs.",
+    "A host, a tunnel or a switch on network interfaces of one's own (TUN, TAP).",
     "tuntap",
 )

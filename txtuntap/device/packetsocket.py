@@ -70,6 +70,8 @@ class PacketSocket:
         # Bound to no protocol at first: what it hears before it is told of the interface would be of all of them.
         self._socket = inNamespace(namespace, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
         try:
+            # As much as anybody may have; and more than that.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             with suppress(PermissionError):
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
             # What is left open in a packet is told; and so are tags, which the kernel takes off.

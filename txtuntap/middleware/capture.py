@@ -24,6 +24,9 @@ from txtuntap.wire.offload import Offload, fault, finish, networkStart
 Output = str | os.PathLike[str] | int | BinaryIO | CaptureSink
 
 
+_PARTIAL = ("The rest of this packet was not read",)
+
+
 class Capture(Middleware):
     """
     Goes around a protocol and records what passes, as it is on the wire: superpackets, which pass whole, are recorded
@@ -145,9 +148,7 @@ class Capture(Middleware):
                 packets = [each[start:] for each in _finished(data, offload, network)]
             else:
                 packets = [data[start : packet.end]]
-            if packet.partial:
-                self.comment("The rest of this packet was not read")
-            self._record(packets, pcapng.INBOUND)
+            self._record(packets, pcapng.INBOUND, _PARTIAL if packet.partial else ())
         self.deliver(packet)
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
@@ -166,13 +167,13 @@ class Capture(Middleware):
                 self._record(buffers, pcapng.OUTBOUND)
         self.send(buffers, offload)
 
-    def _record(self, packets: Sequence[bytes], direction: int) -> None:
+    def _record(self, packets: Sequence[bytes], direction: int, comments: Sequence[str] = ()) -> None:
         now = self._now()
         self.counters["captured"] += len(packets)
         for sink in self._sinks:
             try:
                 for packet in packets:
-                    if not sink.record(packet, now, direction):
+                    if not sink.record(packet, now, direction, 0, comments):
                         self.counters["captureDrops"] += 1
             except Exception as e:
                 self._failed(sink, e)

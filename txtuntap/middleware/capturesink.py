@@ -4,6 +4,7 @@ Where a capture goes: a file, several files in turn, a pipe, a file object.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import platform
@@ -101,11 +102,12 @@ class CaptureSink:
         )
         self.write(self._header)
 
-    def record(self, packet: bytes, time: int, direction: int, length: int = 0) -> bool:
+    def record(self, packet: bytes, time: int, direction: int, length: int = 0, comments: Sequence[str] = ()) -> bool:
         """
         Write a packet, or count it. One that goes a way that is not asked for is neither.
 
         @param length: how many octets it had, if it was cut already.
+        @param comments: of this packet, and no other.
 
         @return: whether there was room for it.
 
@@ -117,7 +119,8 @@ class CaptureSink:
         length = length or len(packet)
         if 0 < self._snaplen < len(packet):
             packet = packet[: self._snaplen]
-        if self.write(pcapng.enhancedPacket(packet, time, direction, length, self._comments, self._lost)):
+        comments = [*self._comments, *comments] if comments else self._comments
+        if self.write(pcapng.enhancedPacket(packet, time, direction, length, comments, self._lost)):
             self._lost = 0
             if self._comments:
                 self._comments = []
@@ -222,7 +225,8 @@ class CaptureFile(CaptureSink):
         super().__init__(snaplen, directions)
         if maxOctets < 0 or files < 1 or maxWaiting < LEAST_WAITING:
             raise ValueError(f"maxOctets is 0 or more, files 1 or more, maxWaiting {LEAST_WAITING} or more")
-        self._path = None if isinstance(output, int) else os.fspath(output)
+        # A daemon goes to another directory, and begins its next file after that.
+        self._path = None if isinstance(output, int) else os.path.abspath(os.fspath(output))
         self._maxOctets = maxOctets
         self._files = files
         self._maxWaiting = maxWaiting
@@ -238,7 +242,7 @@ class CaptureFile(CaptureSink):
         self._ending = False
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
-        # Of the file now being written: its octets, and whether there is more than a header in it.
+        # Of the file now being written: its octets, and whether there are packets in it.
         self._size = 0
         self._isBegun = False
         # The counts at its end, for which no other file is begun.
@@ -258,30 +262,50 @@ class CaptureFile(CaptureSink):
                 raise OSError(f"{self} was closed: a descriptor serves one capture")
             self._descriptor = self._open(os.O_APPEND)
         self._size = os.fstat(self._descriptor).st_size if self._isRegular else 0
-        self._ending = self._isBegun = False
+        self._isBegun = self._size > 0
+        self._ending = False
         self._failure = None
         super().begin(linkType, name, time, comments)
         # So that a program that forgets to end it can end. (Started here, since a daemon forks before.)
         self._thread = threading.Thread(target=self._run, name=f"capture to {self}", daemon=True)
         self._thread.start()
+        atexit.register(self._exiting)
 
     def end(self, time: int) -> None:
         """
         See L{CaptureSink.end}.
         """
-        thread = self._thread
-        if thread is None or self._ending:
+        if self._thread is None or self._ending:
             return
-        with self._condition:
-            self._last = self._statistics(time)
-            self._waiting.append(self._last)
-            self._comments = []
-            self._ending = True
-            self._condition.notify()
-        thread.join(_CLOSING)
+        self._last = self._statistics(time)
+        self._comments = []
+        self._finish([self._last])
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+    def abandon(self) -> None:
+        """
+        See L{CaptureSink.abandon}.
+        """
+        atexit.unregister(self._exiting)
+
+    def _exiting(self) -> None:
+        """
+        The program ends, and has not ended this: what was captured is written all the same, but for the counts.
+        """
+        # A process that was forked from the one that captures has no such thread, and nothing to write.
+        if self._thread is not None and self._thread.is_alive():
+            self._finish([])
+
+    def _finish(self, last: list[bytes]) -> None:
+        atexit.unregister(self._exiting)
+        with self._condition:
+            self._waiting += last
+            self._ending = True
+            self._condition.notify()
+        assert self._thread is not None
+        self._thread.join(_CLOSING)
 
     def _open(self, how: int) -> int:
         assert self._path is not None
@@ -350,8 +374,9 @@ class CaptureFile(CaptureSink):
             if self._isBegun and self._size + octets + len(block) > self._maxOctets and block is not self._last:
                 self._writeOut(b"".join(some))
                 self._rotate()
-                some, octets = [self._header], len(self._header)
-            self._isBegun = block is not self._header
+                some = [] if block is self._header else [self._header]
+                octets = sum(map(len, some))
+            self._isBegun |= block is not self._header
             some.append(block)
             octets += len(block)
         self._writeOut(b"".join(some))

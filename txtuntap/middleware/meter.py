@@ -30,6 +30,10 @@ DROPS = frozenset(
         *("inFragErrors", "inFragHdrErrors", "reasmDuplicates", "reasmOverlaps", "reasmTimeouts", "reasmFails"),
         *("inUnknown", "outLimited", "inDisbelieved", "noPorts"),
         *("inLost", "outLost", "inOverLimit", "outOverLimit", "inTooBig", "outTooBig"),
+        *("inReserved", "inSourceErrors", "inForbiddenSources", "inLocal", "inIsolated", "outVlans"),
+        *("stormBroadcasts", "stormMulticasts", "stormUnknowns", "mtuExceededDiscards"),
+        *("outNotConnected", "outTruncated", "outOffloadErrors", "inTooLong", "inForbidden", "inFramingErrors"),
+        *("inOtherPeers", "inOtherNetworks"),
     ]
 )
 
@@ -89,7 +93,7 @@ class Meter(Middleware):
         rates: dict[str, dict[str, float]] = {}
         for part, counters in totals.items():
             before = first.get(part, {})
-            grown = ((name, count - before.get(name, 0)) for name, count in counters.items())
+            grown = ((name, _growth(before.get(name, 0), count)) for name, count in counters.items())
             rates[part] = {name: growth / (now - began) for name, growth in grown if growth}
         return rates
 
@@ -152,6 +156,11 @@ class Meter(Middleware):
             counters["outPackets"] += 1
         counters["outOctets"] += octets
         self.send(buffers, offload)
+
+
+def _growth(before: int, count: int) -> int:
+    # A part that was made anew, or counts anew, has begun at 0.
+    return count - before if count >= before else count
 
 
 def isDrop(part: str, name: str) -> bool:

@@ -9,6 +9,7 @@ Counters for Prometheus (C{prometheus_client}, the extra C{prometheus}).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily
@@ -68,7 +69,8 @@ class InterfaceCollector(Collector):
             )
         }
         for interfaceName, read, packets in list(self._interfaces):
-            interface = interfaceName()
+            # A name of other octets than text's would keep everything from being told.
+            interface = os.fsencode(interfaceName()).decode("utf-8", "backslashreplace")
             for part, counters in read().items():
                 # In one step: the reactor goes on counting. What nothing has come of yet is 0, to grow from.
                 zeros = dict.fromkeys(_TRAFFIC, 0) if part == packets else {}

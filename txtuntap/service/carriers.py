@@ -12,9 +12,10 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
+from txtuntap.tunnel.client import connecting
 from txtuntap.tunnel.datagram import MAX_DATAGRAM, DatagramAddresses, DatagramCarrier
 from txtuntap.tunnel.framing import IDatagramFraming
-from txtuntap.tunnel.stream import StreamFactory, connecting
+from txtuntap.tunnel.stream import StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
 
 

@@ -3,7 +3,8 @@ The control socket of a running service, by which C{txtuntap capture} hears what
 
 It is a UNIX socket in a directory that only its user may enter: C{/run/txtuntap} for root, C{$XDG_RUNTIME_DIR/txtuntap}
 for anybody else. A client sends one line of JSON, C{{"capture": {"snaplen": 0, "directions": 3}}}; what it gets is one
-line of JSON, C{{"interface": "tap0"}} or C{{"error": "..."}}, and then a capture, as pcapng, until either side ends it.
+line of JSON, C{{"interface": "tap0", "namespace": 4026531840}} (what it is called and where it is now) or C{{"error":
+"..."}}, and then a capture, as pcapng, until either side ends it.
 """
 
 from __future__ import annotations
@@ -93,10 +94,11 @@ class ControlSocket:
     def __init__(self, capture: Capture, reactor: Any) -> None:
         self.capture = capture
         self.reactor = reactor
-        self.name = ""
         self.clients: set[ControlProtocol] = set()
         # Who may connect, whether privileges were dropped since or not.
         self.users: set[int] = set()
+        self._device: Any = None
+        self._namespace = 0
         self._port: unix.Port | None = None
 
     def open(self, device: Any) -> None:
@@ -106,14 +108,17 @@ class ControlSocket:
 
         @param device: the device, which is open.
         """
-        self.name = device.name
         self.users = {0, os.geteuid()}
+        self._device = device
         try:
             places = directories()
             if not places:
                 raise OSError(errno.ENOENT, "XDG_RUNTIME_DIR is not set")
+            self._namespace = namespaceNumber(getattr(device, "namespace", None))
+            # Somebody else may have opened it, elsewhere. Who drops privileges cannot ask any more.
+            self._namespace = self.namespace()
             with _locked(places[0]):
-                path = os.path.join(places[0], fileName(_namespaceOf(device), device.name))
+                path = os.path.join(places[0], fileName(self._namespace, device.name))
                 _sweep(places[0])
                 if os.path.lexists(path):
                     raise OSError(errno.EADDRINUSE, f"another service has {path}")
@@ -123,6 +128,20 @@ class ControlSocket:
         except (OSError, CannotListenError) as e:
             reason = getattr(e, "strerror", None) or e
             self._log.info("{name} has no control socket: {reason}", name=device.name, reason=reason)
+
+    def namespace(self) -> int:
+        """
+        The number of the network namespace that the interface is in now: it may have been moved.
+        """
+        try:
+            there = fcntl.ioctl(self._device.fileno(), TUNGETDEVNETNS)
+        except OSError:
+            # That takes CAP_NET_ADMIN there. So it is where it was.
+            return self._namespace
+        try:
+            return os.fstat(there).st_ino
+        finally:
+            os.close(there)
 
     def close(self) -> Deferred[Any]:
         """
@@ -205,7 +224,9 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
             return
         self.setTimeout(None)  # type: ignore[no-untyped-call]
         self._sink = sink
-        self.transport.write(json.dumps({"interface": self._control.name}).encode() + b"\n")
+        # What it is called now, and where it is: the socket's name tells of the beginning.
+        answer = {"interface": os.fsdecode(capture.interface), "namespace": self._control.namespace()}
+        self.transport.write(json.dumps(answer).encode() + b"\n")
         self.transport.registerProducer(sink, True)
         capture.addSink(sink)
 
@@ -361,21 +382,6 @@ def _asked(line: bytes) -> dict[str, Any]:
     if not set(settings) <= {"snaplen", "directions"}:
         raise ValueError('a capture has "snaplen" and "directions", and nothing else')
     return settings
-
-
-def _namespaceOf(device: Any) -> int:
-    """
-    The number of the network namespace that a device's interface is in.
-    """
-    try:
-        there = fcntl.ioctl(device.fileno(), TUNGETDEVNETNS)
-    except OSError:
-        # That takes CAP_NET_ADMIN there. So it is where it was opened.
-        return namespaceNumber(getattr(device, "namespace", None))
-    try:
-        return os.fstat(there).st_ino
-    finally:
-        os.close(there)
 
 
 @contextmanager

@@ -103,7 +103,7 @@ class TunnelOptions(InterfaceOptions):
             raise UsageError("give one of --listen ENDPOINT and --connect ENDPOINT, such as tcp:4000")
         self["mode"] = mode
         self["isListening"] = self["listen"] is not None
-        self["endpoint"] = self["listen"] or self["connect"]
+        self["endpoint"] = self["listen"] if self["isListening"] else self["connect"]
         self["framing"] = self._framing()
         self["identity"] = self._identity()
         self._checkEndpoint()
@@ -113,13 +113,24 @@ class TunnelOptions(InterfaceOptions):
         option = "listen" if self["isListening"] else "connect"
         if self["addresses"] is not None:
             return
+        kind, arguments, named = parts(self["endpoint"])
         # Nothing is done with the reactor yet.
         fromString: Any = serverFromString if self["isListening"] else clientFromString
         try:
             fromString(None, self["endpoint"])
-        except (ValueError, TypeError, LookupError) as e:
-            example = "tcp:4000" if self["isListening"] else "tcp:192.0.2.1:4000"
-            raise UsageError(f"--{option}: {self['endpoint']!r} is no endpoint such as {example} ({e})") from e
+        except Exception as e:
+            # What Twisted says is about the arguments of its own functions.
+            examples = r"tcp:4000, tcp:4000:interface=192.0.2.1, tcp6:4000:interface=fd00\:\:1"
+            if not self["isListening"]:
+                examples = r"tcp:192.0.2.1:4000, tcp:fd00\:\:1:4000"
+            raise UsageError(
+                f"--{option}: {self['endpoint']!r} is no endpoint such as {examples}, unix:/run/tunnel"
+            ) from e
+        if kind == "unix" and not named.get("address", named.get("path", (arguments or [""])[0])):
+            raise UsageError(f"--{option}: unix: wants the name of a socket, such as unix:/run/tunnel")
+        port = named.get("port", (arguments[0 if self["isListening"] else 1 :] or [""])[0])
+        if kind in ("tcp", "tcp6", "tls") and port.isdigit() and not int(port) < 65536:
+            raise UsageError(f"--{option}: a port is a number up to 65535, not {port}")
 
     def _framing(self) -> Any:
         """
@@ -175,6 +186,10 @@ class TunnelOptions(InterfaceOptions):
             raise UsageError(f"--{given[0]}: goes with a plain stream, such as tcp:, and not with {kind}:")
         if self["certificate"] is None:
             raise UsageError(f"--{given[0]}: with TLS this end shows a certificate, too: give --certificate")
+        if not self["trust"] and not self["pins"]:
+            raise UsageError(f"--{given[0]}: give --trust or --pin, too, to know the peer by")
+        if self["peer-name"] is not None and not self["trust"]:
+            raise UsageError("--peer-name: a name is only worth something in a certificate of --trust: give that, too")
         try:
             return Identity(self["certificate"], self["key"], self["trust"], self["pins"], self["peer-name"])
         except (ImportError, ValueError) as e:

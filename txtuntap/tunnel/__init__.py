@@ -11,8 +11,9 @@ on the way, and nothing else.
 """
 
 from txtuntap.tunnel.allowed import Allowed
+from txtuntap.tunnel.client import connecting
 from txtuntap.tunnel.frames import Frames
-from txtuntap.tunnel.stream import StreamCarrier, StreamFactory, connecting
+from txtuntap.tunnel.stream import StreamCarrier, StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
 
 __all__ = ["Allowed", "Frames", "StreamCarrier", "StreamFactory", "Tunnel", "connecting"]

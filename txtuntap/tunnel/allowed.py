@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from txtuntap.wire import arp, ethernet, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
+from txtuntap.wire.offload import Offload
 
 #: Addresses that were looked up.
 MAX_KNOWN = 1024
@@ -87,6 +88,20 @@ class Allowed:
             return self._permitsDiscovery(frame, network)
         return self._any
 
+    def permitsOpen(self, packet: bytes | memoryview, offload: Offload, network: int) -> bool:
+        """
+        Whether a checksum that is open is in none of what is looked at here, which finishing the packet would change.
+        (A superpacket's is in a header of TCP or UDP.)
+        """
+        version = packet[network] >> 4 if network < len(packet) else 0
+        if version == 4:
+            return offload.checksumStart >= network + ((packet[network] & 0x0F) << 2)
+        if version == 6 and len(packet) >= network + ipv6.HEADER_LENGTH:
+            data = bytes(packet)
+            *_, (kind, at) = ipv6.headerChain(data, network, len(data))
+            return kind != _ICMP6 and kind not in ipv6.EXTENSIONS and offload.checksumStart >= at
+        return False
+
     def _permitsARP(self, data: bytes) -> bool:
         if self._any and not self._linkAddresses:
             return True
@@ -103,15 +118,19 @@ class Allowed:
         """
         if frame[network + 6] not in ipv6.EXTENSIONS and frame[network + 6] != _ICMP6:
             return True
+        length = int.from_bytes(frame[network + 4 : network + 6], "big")
+        if length or frame[network + 6] != ipv6.HOP_BY_HOP:
+            # What comes after is padding. Where a jumbogram's length could be, Linux takes all there is.
+            frame = frame[: network + ipv6.HEADER_LENGTH + length]
         data = bytes(frame)
         *_, (kind, at) = ipv6.headerChain(data, network, len(data))
         if kind in ipv6.EXTENSIONS:
-            # Nobody knows what comes after; of neighbour discovery, nobody may believe it (RFC 6980). But fragments
-            # are let through: a receiver has the address from the first.
-            return True
+            # Nobody knows here what comes after; a receiver that reads more headers does. In a fragment that is not the
+            # first, it believes no neighbour discovery (RFC 6980), and has the address from the first.
+            return kind == ipv6.FRAGMENT and at + 8 <= len(data)
         if kind != _ICMP6 or at >= len(data) or data[at] not in _OPTIONS:
             return True
-        message = data[at : network + ipv6.HEADER_LENGTH + int.from_bytes(data[network + 4 : network + 6], "big")]
+        message = data[at:]
         if message[0] == ndp.ADVERTISEMENT and not (self._any or self._isIn(message[8:24])):
             return False
         return not self._linkAddresses or self._toldLinks(message) <= self._linkAddresses

@@ -21,6 +21,7 @@ class Delimited:
 
     established = True
     offloads = 0
+    peerMTU = 0
     keepalive = b""
 
     prefix = 0

@@ -156,9 +156,11 @@ class Frames:
         self._checkMagic(data)
         _, version, mode, offloads, self.peerMTU = _GREETING.unpack_from(data)
         if version != VERSION:
-            raise FramingError(f"it speaks version {version} of the framing, and this end version {VERSION}")
+            # The number is of the peer's choice, and nothing for a log.
+            age = "a newer" if version > VERSION else "an older"
+            raise FramingError(f"it speaks {age} version of the framing than this end, which speaks {VERSION}")
         if mode != self._mode:
-            theirs = _KINDS.get(mode, f"something of mode {mode}")
+            theirs = _KINDS.get(mode, "something unheard of")
             raise FramingError(f"its interface is {theirs}, and that of this end {_KINDS[self._mode]}")
         self.offloads = offloads & EVERYTHING
         self.established = True

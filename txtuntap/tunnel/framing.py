@@ -21,7 +21,7 @@ MAX_PACKET = 65535 + 22
 class FramingError(Exception):
     """
     What came can be nothing that this framing knows: where the next packet begins, nobody can tell. The text says what
-    it was.
+    it was, in words that are not of the peer's choice: the log has each text once a minute.
     """
 
 
@@ -35,6 +35,7 @@ class IStreamFraming(Interface):
         "Once established, what may be left open in a packet that is packed: CSUM, TSO4 and so on of wire.offload; 0,"
         " nothing, for the framings of others."
     )
+    peerMTU: int = Attribute("Once established, the MTU of the peer's interface; 0: nobody says.")
     keepalive: bytes = Attribute(
         "What to send where there has been nothing else for a while, as the peer does: one that is silent is dead."
         " Empty: there is nothing like that."

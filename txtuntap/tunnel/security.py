@@ -4,7 +4,6 @@ TLS in which both ends show a certificate, around any plain endpoint; and which 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 
 _CERTIFICATE = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _DIGEST = re.compile("[0-9a-f]{64}")
+
+#: What OpenSSL has against a certificate (X509_V_ERR_...), as far as there is something to be done about it.
+_FAULTS = {9: "is not valid yet", 10: "has expired", 26: "is not meant for this (its key usage)"}
 
 
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
@@ -88,10 +90,16 @@ class Identity:
         try:
             options = CertificateOptions(privateKey, own, extraCertChain=chain, trustRoot=roots)
             self._context = options.getContext()
+            if trust:
+                # It is trusted itself, and need not lead to one that has signed itself.
+                store = self._context.get_cert_store()
+                assert store is not None
+                store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
         except SSL.Error as e:
             raise ValueError(f"{keyFile} is not the private key of {certificate}") from e
         self._context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verified)
         self._makeConnection = SSL.Connection
+        self._error = SSL.Error
 
     def server(self, endpoint: IStreamServerEndpoint, clock: IReactorTime) -> IStreamServerEndpoint:
         """
@@ -122,16 +130,23 @@ class Identity:
     def _verified(self, connection: Connection, certificate: X509, error: int, depth: int, isGood: int) -> bool:
         """
         OpenSSL has come to a certificate of the peer's chain, or to a fault in it. It comes to the peer's own (depth 0)
-        last, always.
+        last, always. What is raised here, the connection ends with: the log is to say more than that it was refused.
         """
         if self._trusts and not isGood:
-            return False
+            whose = "a certificate of those who signed its" if depth else "its certificate"
+            raise self._refused(f"{whose} {_FAULTS.get(error, 'is of nobody who is trusted')}")
         if depth:
             return True
-        found = certificate.to_cryptography()
-        if self._pins and hashlib.sha256(_der(found)).digest() not in self._pins:
-            return False
-        return self._peerName is None or self._peerName.lower() in _names(found)
+        # By OpenSSL alone: there are certificates that it takes and others raise something at.
+        if self._pins and _digest(certificate.digest("sha256").decode()) not in self._pins:
+            raise self._refused("its certificate is none of those that are pinned")
+        if self._peerName is not None and self._peerName.lower() not in _names(certificate):
+            raise self._refused("its certificate is for another name")
+        return True
+
+    def _refused(self, why: str) -> Exception:
+        # As OpenSSL's own errors are: library, function, what it was.
+        return self._error([("txtuntap", "", why)])
 
 
 @implementer(IStreamServerEndpoint)
@@ -174,21 +189,17 @@ def _digest(pin: str) -> bytes:
     return bytes.fromhex(digits)
 
 
-def _der(certificate: Any) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return bytes(certificate.public_bytes(Encoding.DER))
-
-
-def _names(certificate: Any) -> set[str]:
+def _names(certificate: X509) -> set[str]:
     """
-    The DNS names and IP addresses that a certificate is for.
+    The DNS names and IP addresses that a certificate is for; none if they cannot be read.
     """
     from cryptography import x509
 
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+        extensions = certificate.to_cryptography().extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except Exception:
+        # Of many kinds, for whatever somebody may write into one.
         return set()
     dns = names.get_values_for_type(x509.DNSName)
     return {name.lower() for name in dns} | {str(each) for each in names.get_values_for_type(x509.IPAddress)}
@@ -200,7 +211,7 @@ def parts(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
     """
     kind, *arguments = (each.replace("\\:", ":").replace("\\\\", "\\") for each in re.split(r"(?<!\\):", endpoint))
     named = dict(each.split("=", 1) for each in arguments if "=" in each)
-    return kind, [each for each in arguments if "=" not in each], named
+    return kind.lower(), [each for each in arguments if "=" not in each], named
 
 
 def isPrivate(endpoint: str, listening: bool) -> bool:
@@ -217,7 +228,11 @@ def isPrivate(endpoint: str, listening: bool) -> bool:
         return True
     if not kind.startswith("tcp"):
         return False
-    host = named.get("interface", "") if listening else named.get("host", (arguments or [""])[0])
+    if listening:
+        host = named.get("interface", "")
+    else:
+        # Twisted believes the position before the name; but what stands alone beside host= is the port.
+        host = arguments[0] if len(arguments) > 1 else named.get("host", (arguments or [""])[0])
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

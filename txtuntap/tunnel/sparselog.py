@@ -11,13 +11,14 @@ from twisted.logger import Logger, LogLevel
 #: Seconds in which a reason is said once.
 INTERVAL = 60.0
 
-#: Reasons that are remembered.
-MAX_REASONS = 64
+#: The most reasons, and so lines, in that time.
+MAX_REASONS = 32
 
 
 class SparseLog:
     """
-    Says what becomes of connections, each thing once a minute: whoever can connect must not be able to fill the disk.
+    Says what becomes of connections, each thing once a minute, and no more than L{MAX_REASONS} things: whoever can
+    connect must not be able to fill the disk.
     """
 
     def __init__(self, log: Logger, clock: IReactorTime) -> None:
@@ -38,8 +39,11 @@ class SparseLog:
         if 0 <= now - when < INTERVAL:
             self._said[reason] = when, unsaid + 1
             return
-        if len(self._said) >= MAX_REASONS:
-            self._said.clear()
+        if reason not in self._said and len(self._said) >= MAX_REASONS:
+            oldest = min(self._said, key=lambda each: self._said[each][0])
+            if 0 <= now - self._said[oldest][0] < INTERVAL:
+                return
+            del self._said[oldest]
         self._said[reason] = now, 0
         more = f" ({unsaid} more since the last of these lines)" if unsaid else ""
         self._log.emit(level, format + "{more}", reason=reason, more=more, **fields)

@@ -9,12 +9,14 @@ A tunnel's packets over a stream: a connection by any Twisted endpoint.
 from __future__ import annotations
 
 import os
+import socket
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from ipaddress import IPv6Address
+from typing import Any, cast
 
-from twisted.application.internet import ClientService
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
@@ -23,7 +25,6 @@ from twisted.internet.interfaces import (
     INegotiated,
     IPushProducer,
     IReactorTime,
-    IStreamClientEndpoint,
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -46,16 +47,31 @@ PACKET_COST = 512
 BUFFER_SIZE = 256 * 1024
 SEND_LIMIT = 1024 * 1024
 
-#: The most connections whose peer has not said, or not proven, who it is.
-MAX_STRANGERS = 16
+#: The most connections whose peer has not said, or not proven, who it is. Beyond, one goes that is from where most of
+#: them are from: who floods this end from one place keeps nobody out but itself.
+MAX_STRANGERS = 64
 
 #: Seconds for a peer to say who it is, and for one that was refused to go.
 GREETING_TIME = 10.0
 PARTING_TIME = 2.0
 
-#: Seconds between signs of life; and after which a peer without any is dead.
+#: Seconds between signs of life; and how often there may be none in such a time before a peer is dead.
 KEEPALIVE_INTERVAL = 10.0
-SILENCE = 30.0
+MAX_SILENCES = 3
+
+
+#: What TCP is told of it where the framing has no signs of life: the system's own way takes two hours, or a quarter of
+#: one with something on the way. In seconds, and the last in milliseconds.
+_TCP_SILENCE = {
+    "TCP_KEEPIDLE": int(KEEPALIVE_INTERVAL),
+    "TCP_KEEPINTVL": int(KEEPALIVE_INTERVAL),
+    "TCP_KEEPCNT": MAX_SILENCES,
+    "TCP_USER_TIMEOUT": int(KEEPALIVE_INTERVAL * MAX_SILENCES * 1000),
+}
+
+#: How many lines a minute say that a tunnel is up, and as many of each reason that it is down: with one, the log would
+#: end with an end that was restarted being down.
+STATE_LINES = 4
 
 
 @implementer(ICarrier, IPushProducer, IHandshakeListener)
@@ -83,13 +99,15 @@ class StreamCarrier(Protocol):
         self._why = ""
         self._established: list[Deferred[StreamCarrier]] = []
         self._lost: Deferred[None] | None = None
+        self._ending: Failure | None = None
         self._timer: IDelayedCall | None = None
         self._isPaused = False
         self._flushCall: IDelayedCall | None = None
         self._waiting: list[bytes | memoryview] = []
         self._waitingCost = 0
         self._hasSent = False
-        self._heard = 0.0
+        self._hasHeard = False
+        self._silences = 0
 
     # Life
 
@@ -97,11 +115,12 @@ class StreamCarrier(Protocol):
         """
         The connection is there; with TLS, not who is at its other end.
         """
-        self._peer = _addressText(self.transport.getPeer())
-        self.factory.strangers[self] = None
-        if len(self.factory.strangers) > MAX_STRANGERS:
-            next(iter(self.factory.strangers)).disconnect("too many that have not said who they are")
+        peer = self.transport.getPeer()
+        self._peer = _addressText(peer)
+        self._origin = _origin(peer)
+        self.factory.strangers[self] = self._origin
         self._timer = self._clock.callLater(GREETING_TIME, self.disconnect, "it did not say who it is in time")
+        self.factory.boundStrangers()
         self.transport.registerProducer(self, True)
         _tune(self.transport, bool(self._framing.keepalive))
         if not INegotiated.providedBy(self.transport):
@@ -127,9 +146,16 @@ class StreamCarrier(Protocol):
         self._isUp = True
         self.offloads = self._framing.offloads
         self.factory.strangers.pop(self, None)
-        self._heard = self._clock.seconds()
+        self._hasHeard = True
         self._setTimer(KEEPALIVE_INTERVAL, self._keepAlive)
-        self.factory.log.say("up", "The tunnel to {peer} is up", LogLevel.info, peer=self._peer)
+        self._turn = self._tunnel.counters["carriers"] % STATE_LINES
+        self.factory.log.say(f"up {self._turn}", "The tunnel to {peer} is up", LogLevel.info, peer=self._peer)
+        mtus = self._framing.peerMTU, self._tunnel.mtu
+        if mtus[0] and mtus[0] != mtus[1]:
+            line = (
+                "The interface of {peer} has an MTU of {mtus[0]}, this end's {mtus[1]}: the less drops what is longer"
+            )
+            self.factory.log.say("MTU", line, peer=self._peer, mtus=mtus)
         self._tunnel.carrierUp(self)
         established, self._established = self._established, []
         for each in established:
@@ -140,7 +166,9 @@ class StreamCarrier(Protocol):
         @return: a Deferred that fires with this once packets may go; it fails if the connection ends before that.
         """
         established: Deferred[StreamCarrier] = Deferred(lambda _: self.disconnect("this end does not want it any more"))
-        if self._isUp:
+        if self._ending is not None:
+            established.errback(self._ending)
+        elif self._isUp:
             established.callback(self)
         else:
             self._established.append(established)
@@ -158,6 +186,8 @@ class StreamCarrier(Protocol):
         End at once: see L{ICarrier.disconnect}.
         """
         self._why = self._why or why
+        # Its transport tells of its end later, and until then it would count.
+        self.factory.strangers.pop(self, None)
         self.transport.abortConnection()
 
     def loseConnection(self) -> None:
@@ -173,6 +203,11 @@ class StreamCarrier(Protocol):
         if not self._why:
             self._why = why
             self._setTimer(PARTING_TIME, self.transport.abortConnection)
+            # Nothing goes any more: nobody would say when the transport takes no more, and it would never be done.
+            self._tunnel.carrierDown(self)
+            self._forget()
+            self.factory.strangers[self] = self._origin
+            self.factory.boundStrangers()
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -180,17 +215,16 @@ class StreamCarrier(Protocol):
         """
         The connection has ended.
         """
+        self._ending = reason
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._waiting, self._waitingCost = [], 0
-        if self._flushCall is not None:
-            self._flushCall.cancel()
-            self._flushCall = None
         self.factory.strangers.pop(self, None)
         self._tunnel.carrierDown(self)
+        self._forget()
         why = self._why or _explained(reason)
         if self._isUp:
-            self.factory.log.say(why, "The tunnel to {peer} is down: {reason}", peer=self._peer)
+            line = "The tunnel to {peer} is down: {why}"
+            self.factory.log.say(f"{why} {self._turn}", line, peer=self._peer, why=why)
         else:
             self._tunnel.counters["inRefused"] += 1
             self.factory.log.say(why, "No tunnel with {peer}: {reason}", peer=self._peer)
@@ -199,6 +233,15 @@ class StreamCarrier(Protocol):
             each.errback(reason)
         if self._lost is not None:
             self._lost.errback(reason)
+
+    def _forget(self) -> None:
+        """
+        Drop what waits.
+        """
+        self._waiting, self._waitingCost = [], 0
+        if self._flushCall is not None:
+            self._flushCall.cancel()
+            self._flushCall = None
 
     def _setTimer(self, seconds: float, call: Callable[[], object]) -> None:
         if self._timer is not None and self._timer.active():
@@ -212,10 +255,11 @@ class StreamCarrier(Protocol):
         keepalive = self._framing.keepalive
         if not keepalive:
             return
-        now = self._clock.seconds()
-        # The clock may have been set back.
-        self._heard = min(self._heard, now)
-        if now - self._heard >= SILENCE:
+        # Not by the time that has passed: the clock may be set, and this end may have stood still for longer, with what
+        # the peer has said meanwhile waiting to be read.
+        self._silences = 0 if self._hasHeard else self._silences + 1
+        self._hasHeard = False
+        if self._silences >= MAX_SILENCES:
             self.disconnect("it has been silent for too long")
             return
         if not self._hasSent and not self._isPaused:
@@ -280,7 +324,7 @@ class StreamCarrier(Protocol):
         """
         if self._why:
             return
-        self._heard = self._clock.seconds()
+        self._hasHeard = True
         try:
             packets = self._framing.dataReceived(data)
         except FramingError as e:
@@ -302,7 +346,7 @@ class StreamFactory(Factory):
 
     @ivar tunnel: the tunnel.
     @ivar clock: what tells the time.
-    @ivar strangers: connections whose peer has not said who it is, the oldest first.
+    @ivar strangers: connections whose peer has not said who it is, or was refused, and where each is from.
     @ivar log: where their fate is written.
     """
 
@@ -319,7 +363,7 @@ class StreamFactory(Factory):
         self.tunnel = tunnel
         self._framing = framing
         self.clock = clock
-        self.strangers: dict[StreamCarrier, None] = {}
+        self.strangers: dict[StreamCarrier, str] = {}
         self.log = SparseLog(self._log, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -328,6 +372,15 @@ class StreamFactory(Factory):
         """
         return StreamCarrier(self, self._framing(self.tunnel.mode))
 
+    def boundStrangers(self) -> None:
+        """
+        Have one of the strangers go, if they are too many.
+        """
+        if len(self.strangers) > MAX_STRANGERS:
+            ((origin, _),) = Counter(self.strangers.values()).most_common(1)
+            oldest = next(each for each, of in self.strangers.items() if of == origin)
+            oldest.disconnect("too many that have not said who they are")
+
     def stop(self) -> None:
         """
         End all connections.
@@ -335,52 +388,6 @@ class StreamFactory(Factory):
         carrier = self.tunnel.carrier
         for each in [*self.strangers, *([] if carrier is None else [carrier])]:
             each.disconnect("this end has been stopped")
-
-
-def connecting(endpoint: IStreamClientEndpoint, factory: StreamFactory) -> ClientService:
-    """
-    A service that connects, and does so again, later and later, when it was in vain or the connection has ended.
-    """
-    return ClientService(_Establishing(endpoint, factory), Factory.forProtocol(Protocol), clock=factory.clock)
-
-
-@implementer(IStreamClientEndpoint)
-class _Establishing:
-    """
-    An endpoint that is connected once the peer has said who it is: before, C{ClientService} would take it for a success
-    that needs no back-off, and could not bear that the connection ends. And one that says why it cannot connect.
-    """
-
-    def __init__(self, endpoint: IStreamClientEndpoint, factory: StreamFactory) -> None:
-        self._endpoint = endpoint
-        self._factory = factory
-
-    def __repr__(self) -> str:
-        # ClientService says when it tries again to connect what.
-        return "the peer"
-
-    def connect(self, protocolFactory: Any) -> Any:
-        """
-        See C{IStreamClientEndpoint}.
-
-        @param protocolFactory: makes what is told when the connection has ended.
-        """
-
-        def established(carrier: StreamCarrier) -> Any:
-            watching = protocolFactory.buildProtocol(None)
-            watching.makeConnection(carrier)
-            carrier.whenLost().addErrback(watching.connectionLost)
-            return watching
-
-        connecting: Deferred[Any] = self._endpoint.connect(self._factory)
-        connecting.addErrback(self._failed).addCallback(StreamCarrier.whenEstablished)
-        return connecting.addCallback(established)
-
-    def _failed(self, reason: Failure) -> Failure:
-        if not reason.check(CancelledError):
-            text = reason.getErrorMessage()
-            self._factory.log.say(text, "The peer cannot be reached: {reason}")
-        return reason
 
 
 def _addressText(address: Any) -> str:
@@ -392,6 +399,19 @@ def _addressText(address: Any) -> str:
         # A UNIX socket; who connects to one has no name.
         return os.fsdecode(getattr(address, "name", None) or "a local peer")
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+
+def _origin(peer: Any) -> str:
+    """
+    What who is there can connect from has in common: an address; of IPv6, the 64 bits that somebody is given at least.
+    """
+    host = str(getattr(peer, "host", ""))
+    try:
+        address = IPv6Address(host.partition("%")[0])
+    except ValueError:
+        # Of IPv4, or what a proxy says.
+        return host
+    return str(address.ipv4_mapped or int(address) >> 64)
 
 
 def _tune(transport: Any, hasKeepalive: bool) -> None:
@@ -411,6 +431,11 @@ def _tune(transport: Any, hasKeepalive: bool) -> None:
         below.setTcpNoDelay(True)
         if not hasKeepalive:
             below.setTcpKeepAlive(True)
+            handle = cast(Any, below).getHandle()
+            for name, value in _TCP_SILENCE.items():
+                # Not all are everywhere.
+                if hasattr(socket, name):
+                    handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _explained(reason: Failure) -> str:

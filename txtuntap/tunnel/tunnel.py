@@ -233,6 +233,8 @@ class Tunnel(AbstractDatagramProtocol):
         allowed = self._allowed
         if allowed is not None:
             permits = allowed.permitsFrame(packet, network) if self._ethernet else allowed.permitsPacket(packet)
+            if permits and offload is not None and not offload.isSuperpacket:
+                permits = allowed.permitsOpen(packet, offload, network)
             if not permits:
                 return "inForbidden"
         return None

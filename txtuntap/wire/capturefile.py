@@ -187,8 +187,8 @@ class CaptureParser:
                     raise CaptureFileError(f"this pcap file has the version {major}, and not 2")
                 self._fraction = 1000 if magic == _MICROSECONDS else 1
                 self._record = struct.Struct(f"{order}IIII")
-                # The upper bits are about a frame check sequence.
-                self._interfaces = [CapturedInterface(linkType & 0x0FFFFFFF, snaplen)]
+                # The upper bits are about a frame check sequence, or mean nothing.
+                self._interfaces = [CapturedInterface(linkType & 0xFFFF, snaplen)]
                 self._next = self._pcapPacket
                 return 24
         raise CaptureFileError("this is no capture file, neither pcapng nor pcap")

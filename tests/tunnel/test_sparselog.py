@@ -1,0 +1,54 @@
+"""
+How much who can connect makes the log grow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.tunnel import sparselog
+from txtuntap.tunnel.sparselog import SparseLog
+
+
+class SparseLogTests(SynchronousTestCase):
+    """
+    L{SparseLog}.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.lines: list[str] = []
+        log: Any = self
+        self.log = SparseLog(log, self.clock)
+
+    def emit(self, level: object, format: str, **fields: object) -> None:
+        """
+        A log.
+        """
+        self.lines.append(format.format(**fields))
+
+    def test_eachReasonOnceAMinute(self) -> None:
+        for _ in range(3):
+            self.log.say("one", "{reason}")
+            self.log.say("other", "{reason}")
+        self.clock.advance(sparselog.INTERVAL)
+        self.log.say("one", "{reason}")
+        self.assertEqual(["one", "other", "one (2 more since the last of these lines)"], self.lines)
+
+    def test_manyReasonsMakeNoMoreLinesThanThereMayBe(self) -> None:
+        for number in range(10000):
+            self.log.say(f"reason {number}", "{reason}")
+            self.clock.advance(sparselog.INTERVAL / 20000)
+        self.assertEqual(sparselog.MAX_REASONS, len(self.lines))
+        self.clock.advance(sparselog.INTERVAL)
+        self.log.say("a new one", "{reason}")
+        self.assertEqual("a new one", self.lines[-1])
+
+    def test_aClockThatIsSetBackSilencesNobody(self) -> None:
+        self.log.say("one", "{reason}")
+        self.clock.rightNow -= 1000
+        self.log.say("one", "{reason}")
+        self.assertEqual(2, len(self.lines))
