@@ -100,23 +100,31 @@ class Frames:
         See L{IStreamFraming.dataReceived}.
         """
         pieces = self._pieces
-        if pieces or len(data) < self._wanted:
-            pieces.append(data)
-            self._octets += len(data)
+        packets: list[tuple[bytes | memoryview, Offload | None]] = []
+        at = 0
+        # Only what is begun in what came before is put together: the rest is looked at where it is.
+        while pieces or not self.established:
+            missing = self._wanted - self._octets
+            piece = memoryview(data)[at : at + missing]
+            pieces.append(piece)
+            self._octets += len(piece)
+            at += len(piece)
             if not self.established:
                 self._checkMagic(b"".join(pieces))
-            if self._octets < self._wanted:
+            if len(piece) < missing:
                 if len(pieces) > _MAX_PIECES:
                     # They may be of one octet each, and take fifty.
                     pieces[:] = [b"".join(pieces)]
-                return []
-            data = b"".join(pieces)
+                return packets
+            begun = b"".join(pieces)
             pieces.clear()
-        at = 0
-        if not self.established:
-            self._greeted(data)
-            at = _GREETING.size
-        return self._split(data, at)
+            if not self.established:
+                self._greeted(begun)
+                self._wanted, self._octets = _FRAME.size, 0
+            else:
+                # Perhaps only its header is whole now.
+                packets += self._split(begun, 0)
+        return packets + self._split(data, at) if at < len(data) else packets
 
     def _split(self, data: bytes, at: int) -> list[tuple[bytes | memoryview, Offload | None]]:
         """
