@@ -39,6 +39,20 @@ def twistd(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
         )
 
 
+def endProcess(process: subprocess.Popen[str]) -> None:
+    """
+    End a process that may still run, as an administrator does. One that does not, is killed, and an error.
+    """
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
 def options(
     mode: str = "tun",
     addresses: tuple[str, ...] = ADDRESSES,
@@ -97,14 +111,7 @@ class Host:
             raise
 
     def __exit__(self, *ignored: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise
+        endProcess(self.process)
 
     def terminate(self) -> float:
         """

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tests.real.host import twistd
+from tests.real.host import endProcess, twistd
 from tests.real.link import PacketSocket, show
 from tests.real.namespace import PATIENCE, another, ip, run, tool, until
 from txtuntap.device import TAP
@@ -155,14 +155,7 @@ class RunningSwitch:
         return self
 
     def __exit__(self, *ignored: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise
+        endProcess(self.process)
 
     def log(self) -> str:
         """

@@ -5,6 +5,7 @@ Two network namespaces joined by veth, and a C{twistd tuntap tunnel} in each.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tests.real.host import twistd
-from tests.real.namespace import PATIENCE, another, ip, run, tool, until
+from tests.real.host import endProcess, twistd
+from tests.real.namespace import another, ip, run, tool, until
 from txtuntap.device.namespace import inNamespace
 
 _T = TypeVar("_T")
@@ -60,14 +61,7 @@ class End:
         """
         End it as an administrator does.
         """
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise
+        endProcess(self.process)
         assert "Traceback" not in self.log(), self.log()
 
     def log(self) -> str:
@@ -80,10 +74,12 @@ class End:
         """
         What it has counted.
         """
-        before = self.log().count(f"{part}: ")
+        pattern = re.compile(rf"\] {part}: (.*)\n")
+        before = len(pattern.findall(self.log()))
         self.process.send_signal(signal.SIGUSR2)
-        line = until(lambda: self.log().split(f"{part}: ")[before + 1 :], "counters in the log")[0].splitlines()[0]
-        return {name: int(count) for name, count in (each.split() for each in line.split(", ")) if count.isdigit()}
+        said = until(lambda: pattern.findall(self.log())[before:], "counters in the log")[0]
+        counts = () if said == "nothing" else (each.split() for each in said.split(", "))
+        return {name: int(count) for name, count in counts}
 
 
 class Place:

@@ -111,13 +111,6 @@ class HostOptions(InterfaceOptions):
             raise UsageError(f"--udp: a port is a number from 1 to 65535, not {port!r}")
         self["udp"].append((int(port), what))
 
-    def parseArgs(self, *surplus: str) -> None:
-        """
-        There are options, and nothing else.
-        """
-        if surplus:
-            raise UsageError(f"{surplus[0]!r} is none of the options")
-
     def postOptions(self) -> None:
         """
         Check what only the options together tell.

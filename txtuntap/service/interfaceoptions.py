@@ -21,7 +21,20 @@ if TYPE_CHECKING:
     from txtuntap.device.linux import LinuxDevice
 
 
-class InterfaceOptions(usage.Options):
+class PlainOptions(usage.Options):
+    """
+    Options without arguments beside them.
+    """
+
+    def parseArgs(self, *surplus: str) -> None:
+        """
+        There are options, and nothing else.
+        """
+        if surplus:
+            raise UsageError(f"{surplus[0]!r} is none of the options")
+
+
+class InterfaceOptions(PlainOptions):
     """
     Options about a device and its interface.
     """

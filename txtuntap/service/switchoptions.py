@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
-from twisted.python import usage
 from twisted.python.usage import UsageError
 
 from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, interfaceName
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.service.interfaceoptions import checkPrometheus, showAsIs
+from txtuntap.service.interfaceoptions import PlainOptions, checkPrometheus, showAsIs
 from txtuntap.service.tunneloptions import TunnelOptions
 from txtuntap.switch import AGEING_TIME, Switch
 from txtuntap.tunnel.framing import MAX_PACKET
@@ -186,7 +185,7 @@ _PEER = (
 )
 
 
-class SwitchOptions(usage.Options):
+class SwitchOptions(PlainOptions):
     """
     Options of C{twistd tuntap switch}.
     """
@@ -233,13 +232,6 @@ class SwitchOptions(usage.Options):
             self["tunnels"].append(SwitchTunnel.of(text))
         except (ValueError, UsageError) as e:
             raise UsageError(f"--tunnel {text}: {e}") from e
-
-    def parseArgs(self, *surplus: str) -> None:
-        """
-        There are options, and nothing else.
-        """
-        if surplus:
-            raise UsageError(f"{surplus[0]!r} is none of the options")
 
     def postOptions(self) -> None:
         """

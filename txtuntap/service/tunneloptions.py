@@ -79,13 +79,6 @@ class TunnelOptions(InterfaceOptions):
         """
         self["allowLinks"].append(address)
 
-    def parseArgs(self, *surplus: str) -> None:
-        """
-        There are options, and nothing else.
-        """
-        if surplus:
-            raise UsageError(f"{surplus[0]!r} is none of the options")
-
     def postOptions(self) -> None:
         """
         Check what only the options together tell.
