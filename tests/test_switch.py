@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.switch} and L{txtuntap.switchport}.
+Tests for L{txtuntap.switch} and L{txtuntap.switchport}. Those of VLANs are in L{tests.test_switchvlans}.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.switching import ALL, GROUP, A, B, C, D, SwitchTestCase, frame, tagged
 from tests.test_forwarding import superpacket
 from tests.test_link import End, WirePackets
-from tests.wire.test_offload import superpacket as segmented
 from txtuntap import EthernetProtocol, Packet
 from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP
@@ -24,88 +23,10 @@ from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
 from txtuntap.link import Link, LinkEnd
 from txtuntap.stack.host import Host
 from txtuntap.switch import AGEING_TIME, Switch
-from txtuntap.switchport import MAX_STATIONS, SwitchPort
-from txtuntap.testing import ethernetFrame
+from txtuntap.switchport import MAX_STATIONS
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.tunnel.tunnel import Tunnel
-from txtuntap.wire.ethernet import TAG, VLAN
-from txtuntap.wire.offload import ECN, MAX_TAGS, NEEDS_CHECKSUM, TCP4, TCP6, UDP, Offload, behind, finish
-
-A, B, C, D = (bytes((2, 0, 0, 0, 0, number)) for number in (1, 2, 3, 4))
-ALL, GROUP = b"\xff" * 6, bytes.fromhex("01005e000005")
-TYPE = 0x88B5
-
-
-def frame(source: bytes, dest: bytes, payload: bytes = b"payload", vlan: int | None = None) -> bytes:
-    """
-    A frame of an EtherType that nobody has.
-    """
-    return ethernetFrame(source, dest, TYPE, payload, vlan)
-
-
-def tagged(data: bytes, control: int) -> bytes:
-    """
-    A frame with one more tag.
-
-    @param control: priority and VLAN.
-    """
-    return data[:12] + VLAN.to_bytes(2, "big") + control.to_bytes(2, "big") + data[12:]
-
-
-class SwitchTestCase(SynchronousTestCase):
-    """
-    A switch, and ends of links that are plugged into it.
-    """
-
-    def setUp(self) -> None:
-        self.clock = SimulationClock()
-        self.switch = Switch(self.clock)
-        self.ends: list[End] = []
-
-    def plug(self, proto: Any = None, mtu: int = 1500, **options: Any) -> SwitchPort:
-        """
-        One more port, with an end of C{ends} at it.
-        """
-        port = self.switch.addPort(**options)
-        end = End() if proto is None else proto
-        link = Link(end, port, self.clock, mtu)
-        link.start()
-        self.addCleanup(link.stop)
-        self.ends.append(end)
-        return port
-
-    def plugged(self, *options: dict[str, Any]) -> list[SwitchPort]:
-        """
-        As many ports.
-        """
-        return [self.plug(**each) for each in options]
-
-    def send(self, number: int, data: bytes, offload: Offload | None = None) -> dict[int, list[bytes]]:
-        """
-        Have an end send a frame.
-
-        @return: what the others get.
-        """
-        self.ends[number].transport.writePacket([data], offload)
-        return self.got()
-
-    def got(self) -> dict[int, list[bytes]]:
-        """
-        What has come to all ends since this was last called.
-        """
-        self.clock.advance(0)
-        found = {}
-        for number, end in enumerate(self.ends):
-            if end.packets:
-                found[number] = [bytes(each) for each in end.packets]
-                end.packets.clear()
-        return found
-
-    def sendTo(self, numbers: list[int], number: int, data: bytes) -> None:
-        """
-        Have an end send a frame, which comes to just these others as it is.
-        """
-        self.assertEqual(self.send(number, data), {each: [data] for each in numbers})
+from txtuntap.wire.offload import MAX_TAGS, NEEDS_CHECKSUM, TCP4, UDP, Offload
 
 
 class LearningTests(SwitchTestCase):
@@ -439,120 +360,6 @@ class MTUTests(SwitchTestCase):
             data, offload = superpacket(bytes(2000), payload)
             self.assertEqual(self.send(0, data, offload), {1: [data]} if whole else {})
         self.assertEqual(small.counters, {"outFrames": 1, "mtuExceededDiscards": 1})
-
-
-class VLANTests(SwitchTestCase):
-    def test_vlansAreApart(self) -> None:
-        self.plugged({"vlan": 10}, {"vlan": 10}, {"vlan": 20}, {})
-        self.sendTo([1], 0, frame(A, ALL))
-        self.sendTo([], 2, frame(C, ALL))
-        self.sendTo([], 3, frame(D, A))
-
-    def test_eachVLANLearnsByItself(self) -> None:
-        self.plugged({"vlan": 10}, {"vlan": 10}, {"vlan": 20}, {"vlan": 20}, {"vlan": 20})
-        self.send(0, frame(A, ALL))
-        self.send(2, frame(A, ALL))
-        self.sendTo([0], 1, frame(B, A))
-        self.sendTo([2], 3, frame(D, A))
-        self.assertEqual([each.vlan for each in self.switch.stations], [10, 10, 20, 20])
-
-    def test_trunkHasTags(self) -> None:
-        self.plugged({"vlan": 10}, {"vlan": 20}, {"trunk": [10, 20]}, {"trunk": [20, 30]})
-        plain = frame(A, ALL)
-        self.assertEqual(self.send(0, plain), {2: [tagged(plain, 10)]})
-        self.assertEqual(self.send(1, plain), {2: [tagged(plain, 20)], 3: [tagged(plain, 20)]})
-        back = frame(D, A)
-        self.assertEqual(self.send(2, tagged(back, 10)), {0: [back]})
-        self.assertEqual(self.send(3, tagged(back, 20)), {1: [back]})
-        self.assertEqual(self.send(2, tagged(frame(D, ALL), 20)), {1: [frame(D, ALL)], 3: [tagged(frame(D, ALL), 20)]})
-
-    def test_priorityStaysBetweenTrunks(self) -> None:
-        self.plugged({"trunk": [10]}, {"trunk": [10]}, {"vlan": 10})
-        data = frame(A, ALL)
-        self.assertEqual(self.send(0, tagged(data, 0xE00A)), {1: [tagged(data, 0xE00A)], 2: [data]})
-
-    def test_nativeVLANHasNoTag(self) -> None:
-        self.plugged({"trunk": [10], "vlan": 1}, {}, {"trunk": [1]})
-        data = frame(A, ALL)
-        self.assertEqual(self.send(0, data), {1: [data], 2: [tagged(data, 1)]})
-        self.assertEqual(self.send(1, data), {0: [data], 2: [tagged(data, 1)]})
-        self.assertEqual(self.send(2, tagged(data, 1)), {0: [data], 1: [data]})
-
-    def test_nativeVLANMayComeWithItsTag(self) -> None:
-        native, *_ = self.plugged({"trunk": [10], "vlan": 1}, {}, {"trunk": [1]})
-        data = frame(A, ALL)
-        self.assertEqual(self.send(0, tagged(data, 0xA001)), {1: [data], 2: [tagged(data, 0xA001)]})
-        self.sendTo([0], 1, frame(B, A))
-        self.switch.removePort(native)
-        self.sendTo([], 1, frame(B, A, b"", 1))
-        self.assertEqual(self.send(1, frame(B, A)), {2: [tagged(frame(B, A), 1)]})
-
-    def test_priorityTagsCountAsNone(self) -> None:
-        self.plugged({"vlan": 10}, {"vlan": 10}, {"trunk": [10]})
-        data = frame(A, ALL)
-        self.assertEqual(self.send(0, tagged(data, 0x6000)), {1: [data], 2: [tagged(data, 0x600A)]})
-
-    def test_whatIsInNoVLANOfThePortIsDropped(self) -> None:
-        self.plugged({"vlan": 10}, {"trunk": [10]}, {"trunk": range(1, 4095)}, {"vlan": 30})
-        for number, data in (
-            (0, tagged(frame(A, ALL), 10)),
-            (0, tagged(frame(A, ALL), 20)),
-            (1, frame(A, ALL)),
-            (1, tagged(frame(A, ALL), 0)),
-            (1, tagged(frame(A, ALL), 30)),
-            (2, tagged(frame(A, ALL), 4095)),
-        ):
-            self.sendTo([], number, data)
-        counts = [self.switch.counters[f"port{number}"]["inVlans"] for number in (1, 2, 3)]
-        self.assertEqual(counts, [2, 3, 1])
-
-    def test_nobodyGetsIntoAnotherVLANByASecondTag(self) -> None:
-        self.plugged({"vlan": 10}, {"vlan": 10, "trunk": [20]}, {"trunk": [10, 20]}, {"vlan": 20})
-        hidden = tagged(frame(A, ALL), 20)
-        # Behind a priority tag; then behind that of a VLAN which another trunk has as its native one.
-        self.assertEqual(self.send(0, tagged(hidden, 0)), {2: [tagged(hidden, 10)]})
-        self.assertEqual(self.send(2, tagged(hidden, 10)), {})
-        self.assertEqual(self.switch.counters["port2"]["outVlans"], 2)
-
-    def test_serviceTagsAreAnEtherTypeAsAnyOther(self) -> None:
-        self.plugged({}, {})
-        self.sendTo([1], 0, ethernetFrame(A, ALL, 0x88A8, TAG.pack(20, TYPE) + bytes(1500)))
-
-    def test_positionsOfWhatIsOpenMoveWithTags(self) -> None:
-        self.plugged({"vlan": 10}, {"trunk": [10]}, {"vlan": 10})
-        data, offload = superpacket(bytes(300), 100)
-        self.ends[0].transport.writePacket([data], offload)
-        self.clock.advance(0)
-        (packet,) = self.ends[1].packets
-        self.assertEqual((bytes(packet), packet.offload), (tagged(data, 10), behind(offload, 4)))
-        self.assertEqual(
-            [bytes(each) for each in packet.finished()], [tagged(x, 10) for x in finish(data, offload, 14)]
-        )
-        self.got()
-        self.ends[1].transport.writePacket([tagged(data, 10)], behind(offload, 4))
-        self.clock.advance(0)
-        (packet,) = self.ends[0].packets
-        self.assertEqual((bytes(packet), packet.offload), (data, offload))
-
-    def test_superpacketsOfAllKindsAreTheSameWithTagsAndWithout(self) -> None:
-        self.plugged({"vlan": 10}, {"trunk": [10]}, {"proto": WirePackets(), "trunk": [10]}, {"proto": WirePackets()})
-        self.plug(WirePackets(), vlan=10)
-        for version, kind in (4, UDP), (6, UDP), (4, TCP4), (4, TCP4 | ECN), (6, TCP6):
-            link = ALL + A + (b"\x08\0" if version == 4 else b"\x86\xdd")
-            data, offload, network = segmented(version, kind, bytes(range(256)) * 4, 100, link=link)
-            cut = finish(data, offload, network)
-            with_tags = [tagged(each, 0x600A) for each in cut]
-            there = self.send(0, data, offload)
-            self.assertEqual(there, {1: [tagged(data, 10)], 2: [tagged(each, 10) for each in cut], 4: cut})
-            back = self.send(1, tagged(data, 0x600A), behind(offload, 4))
-            self.assertEqual(back, {0: [data], 2: with_tags, 4: cut})
-
-    def test_superpacketsAreCutForWhoTakesNone(self) -> None:
-        self.plugged({}, {"proto": WirePackets()}, {"proto": WirePackets(), "trunk": [1]}, {})
-        data, offload = superpacket(bytes(300), 100)
-        cut = finish(data, offload, 14)
-        expected = {1: cut, 2: [tagged(each, 1) for each in cut], 3: [data]}
-        self.assertEqual(self.send(0, data, offload), expected)
 
 
 class IsolationTests(SwitchTestCase):
