@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from tests.real.namespace import PATIENCE, interfaces
+from tests.real.warm import Program
 
 _ROOT = Path(__file__).parents[2]
 
@@ -21,9 +22,24 @@ ADDRESSES = ("10.9.0.2/24", "fd09::2/64")
 KERNEL_ADDRESSES = ("10.9.0.1/24", "fd09::1/64")
 
 
-def twistd(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+def twistd(*arguments: str, cwd: Path) -> Program:
     """
-    Start C{twistd}; what it says goes to C{twistd.log} in C{cwd}.
+    Start C{twistd} in a fork of the warm interpreter; what it says goes to C{twistd.log} in C{cwd}.
+    """
+    with open(cwd / "twistd.log", "w") as log:
+        return Program(
+            "twisted.scripts.twistd:run",
+            ["twistd", *arguments],
+            cwd=cwd,
+            stdout=log,
+            environment={"PYTHONPATH": str(_ROOT)},
+            imports=("txtuntap.service", "pyroute2"),
+        )
+
+
+def installedTwistd(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """
+    Start C{twistd} as it is installed; what it says goes to C{twistd.log} in C{cwd}.
     """
     program = Path(sys.executable).with_name("twistd")
     assert program.exists(), f"there is no {program}: Twisted is not installed where this Python is"
@@ -39,7 +55,7 @@ def twistd(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
         )
 
 
-def endProcess(process: subprocess.Popen[str]) -> None:
+def endProcess(process: Program) -> None:
     """
     End a process that may still run, as an administrator does. One that does not, is killed, and an error.
     """

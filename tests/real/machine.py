@@ -1,7 +1,7 @@
 """
 A whole L{Host<txtuntap.stack.host.Host>} in a process of its own, that can be asked how it is.
 
-C{python -m tests.real.machine OPTIONS} is such a process: each line it reads is answered with its state, as JSON.
+Each line that such a process reads is answered with its state, as JSON.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
 from tests.real.namespace import PATIENCE, interfaces
+from tests.real.warm import Program
 from txtuntap.stack.host import Host
 from txtuntap.tuntap import TuntapPort
 from txtuntap.wire.address import addressText, linkAddressText, packAddress
-
-_ROOT = Path(__file__).parents[2]
 
 INTERFACE = "tt0"
 ADDRESSES = ("10.9.0.2/24", "fd09::2/64")
@@ -81,12 +80,12 @@ class Machine:
         }
 
     def __enter__(self) -> Machine:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, json.dumps(self._options)],
+        self._process = Program(
+            f"{__name__}:main",
+            ["machine", json.dumps(self._options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
-            cwd=_ROOT,
+            imports=("pyroute2", "twisted.names.server"),
         )
         try:
             self.state()
@@ -253,10 +252,11 @@ def _serveNames(host: Host, zone: str) -> None:
     host.listenUDP(53, dns.DNSDatagramProtocol(factory, reactor=host))
 
 
-def main(options: dict[str, Any]) -> None:
+def main() -> None:
     """
     Run until standard input ends.
     """
+    options = json.loads(sys.argv[1])
     from twisted.internet import reactor
     from twisted.internet.stdio import StandardIO
 
@@ -287,7 +287,3 @@ def main(options: dict[str, Any]) -> None:
     configureInterface(options["interface"], options["kernelAddresses"])
     StandardIO(_Console(host, echo, lost, knock.refused, reactor))
     reactor.run()
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

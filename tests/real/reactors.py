@@ -1,18 +1,15 @@
 """
-Tests that run on each reactor there is on Linux, each in a process of its own.
-
-C{python -m tests.real.reactors REACTOR MODULE TEST} is such a process.
+Tests that run on each reactor there is on Linux, each in a process of its own: a fork of the warm interpreter.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, cast
 
 import pytest
@@ -22,10 +19,9 @@ from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublish
 from twisted.python.failure import Failure
 
 from tests.real.namespace import PATIENCE, Namespace
+from tests.real.warm import Program
 
 REACTORS = ("select", "poll", "epoll", "asyncio")
-
-_ROOT = Path(__file__).parents[2]
 
 
 class Run:
@@ -77,16 +73,16 @@ def onEachReactor(test: Test, reactors: tuple[str, ...] = REACTORS) -> Callable[
 
     @pytest.mark.parametrize("reactorName", reactors)
     def inProcess(reactorName: str, namespace: Namespace) -> None:
-        finished = subprocess.run(
-            [sys.executable, "-m", __name__, reactorName, test.__module__, test.__name__],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=4 * PATIENCE,
-            check=False,
-            cwd=_ROOT,
-        )
-        assert finished.returncode == 0, finished.stdout
+        with TemporaryFile("w+") as output:
+            arguments = [reactorName, test.__module__, test.__name__]
+            program = Program(f"{__name__}:main", ["reactors", *arguments], stdout=output, imports=[test.__module__])
+            try:
+                status = program.wait(4 * PATIENCE)
+            finally:
+                program.kill()
+                output.seek(0)
+                said = output.read()
+            assert status == 0, said
 
     inProcess.__name__ = test.__name__
     inProcess.__doc__ = test.__doc__
@@ -126,10 +122,11 @@ async def outcome(lost: Awaitable[None]) -> type[BaseException]:
     raise AssertionError("it did not fail")
 
 
-def main(reactorName: str, module: str, name: str) -> int:
+def main() -> int:
     """
     Run one test, and return the process's exit status.
     """
+    reactorName, module, name = sys.argv[1:]
     importlib.import_module(f"twisted.internet.{reactorName}reactor").install()
     from twisted.internet import reactor
 
@@ -152,7 +149,3 @@ def main(reactorName: str, module: str, name: str) -> int:
     for failure in failed:
         failure.printTraceback(sys.stdout)
     return len(failed) > 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
