@@ -6,8 +6,22 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 demo: .venv/installed
 	.venv/bin/python examples/demo.py
 
+quick: .venv/developed
+	.venv/bin/nox --no-venv -s quick
+
+# The tests on other Pythons run beside those on this one; what they print is shown when both are done.
 test: .venv/developed
-	.venv/bin/nox --no-venv -s check && .venv/bin/nox -s units
+	$(MAKE) --jobs=2 check others
+
+check:
+	.venv/bin/nox --no-venv -s check
+
+others:
+	mkdir -p .nox
+	.venv/bin/nox -s units > .nox/others.log 2>&1; status=$$?; cat .nox/others.log; exit $$status
+
+test-long: .venv/developed
+	.venv/bin/nox --no-venv -s long -- $(if $(PART),--part=$(PART))
 
 bench: .venv/developed
 	.venv/bin/python -m benchmarks
@@ -21,4 +35,4 @@ fuzz: .venv/developed
 .venv/developed: .venv/installed
 	.venv/bin/python -m pip install -q -e '.[dev]' && touch $@
 
-.PHONY: demo test bench fuzz
+.PHONY: demo quick test check others test-long bench fuzz

@@ -1,8 +1,8 @@
 """
-Everything that C{make test} runs.
+What C{make quick}, C{make test} and C{make test-long} run.
 
-C{check} is the whole of it, in the environment it is started from; C{units} repeats the tests that need no kernel on
-every other Python that is found: on PATH, and among those of pyenv.
+C{check} runs all but the long tests, in the environment it is started from. C{units} repeats the tests that need no
+kernel on every other Python that is found: on PATH, and among those of pyenv.
 """
 
 from __future__ import annotations
@@ -38,14 +38,30 @@ def interpreters() -> dict[str, str]:
 
 
 @nox.session
+def quick(session: nox.Session) -> None:
+    """
+    Formatting, lint, types, and the tests that need no kernel.
+    """
+    static(session)
+    session.run("pytest", "-q", "-n", "auto", "--ignore=tests/real", *session.posargs)
+
+
+@nox.session
 def check(session: nox.Session) -> None:
     """
-    Formatting, lint, types, and all tests.
+    Formatting, lint, types, and all tests but the long ones.
     """
-    session.run("ruff", "format", "--check", ".")
-    session.run("ruff", "check", ".")
-    session.run("mypy")
-    session.run("pytest", *session.posargs)
+    static(session)
+    session.run("pytest", "-n", "auto", "-m", "not measures", *session.posargs)
+    session.run("pytest", "-m", "measures", *session.posargs)
+
+
+@nox.session
+def long(session: nox.Session) -> None:
+    """
+    The tests that take too long to be run each time: all of them, or those of C{--part=NAME}.
+    """
+    session.run("pytest", "-v", "--durations=0", "--long", *session.posargs)
 
 
 @nox.session
@@ -56,3 +72,12 @@ def units(session: nox.Session) -> None:
     """
     session.install("-q", ".[test]")
     session.run("pytest", "-q", "--ignore=tests/real", *session.posargs)
+
+
+def static(session: nox.Session) -> None:
+    """
+    What can be checked without running anything.
+    """
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
