@@ -7,16 +7,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tests.real.guest import NOBODY
 from tests.real.namespace import PATIENCE, until
-
-_ROOT = Path(__file__).parents[2]
+from tests.real.warm import Program
 
 NETWORKS = "10.9.0.0/24,fd09::/64"
 RULES = (f"{NOBODY}:tt*:{NETWORKS}", "@4321:gg%d", f"{os.getuid()}:tt*:{NETWORKS}")
@@ -34,20 +31,11 @@ class Helper:
         self._log = directory / "helper.log"
         allow = [each for rule in rules for each in ("--allow", rule)]
         with open(self._log, "w") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "txtuntap.device.helper",
-                    *allow,
-                    "--listen",
-                    f"unix:{self.path}:mode=666",
-                    *options,
-                ],
-                stdin=subprocess.DEVNULL,
+            self.process = Program(
+                "txtuntap.device.helper:main",
+                ["helper", *allow, "--listen", f"unix:{self.path}:mode=666", *options],
                 stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=_ROOT,
+                imports=("pyroute2",),
             )
         until(lambda: "Listening" in self.log() or self.process.poll() is not None, "the helper to listen")
         assert self.process.poll() is None, self.log()
