@@ -28,17 +28,17 @@ SETTINGS = InterfaceSettings(addresses=["10.9.0.1/24", "fd09::1/64"], mtu=1400)
 
 async def assertEchoes(run: Run, namespace: int) -> None:
     """
-    Ask the host at 10.9.0.2 and fd09::2 out of C{namespace}.
+    Ask the host at 10.9.0.2 and fd09::2 out of C{namespace}, again and again: a link takes a moment to come up.
     """
     for family, address in (socket.AF_INET, "10.9.0.2"), (socket.AF_INET6, "fd09::2"):
         with inNamespace(namespace, lambda family=family: socket.socket(family, socket.SOCK_DGRAM)) as client:  # type: ignore[misc]
             client.setblocking(False)
             client.connect((address, 7))
-            client.send(b"hello")
             answers: list[bytes] = []
 
             def come(client: socket.socket = client, answers: list[bytes] = answers) -> bool:
                 try:
+                    client.send(b"hello")
                     answers.append(client.recv(100))
                 except BlockingIOError:
                     return False
