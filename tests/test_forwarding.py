@@ -4,39 +4,16 @@ Tests for L{txtuntap.forwarding}.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from twisted.internet.interfaces import IReactorTime
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
+from tests.ports import OffloadPort
 from txtuntap import Packet
-from txtuntap.clock import SimulationClock
 from txtuntap.forwarding import EVERYTHING, forward, received
-from txtuntap.interfaces import IPacketTransport
 from txtuntap.testing import ethernetFrame, udpPacket
 from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.offload import CSUM, DATA_VALID, NEEDS_CHECKSUM, UDP, USO, Offload, finish
 
 HERE, THERE = "02:00:00:00:00:01", "02:00:00:00:00:02"
-
-
-@implementer(IPacketTransport)
-class Below:
-    """
-    A transport that keeps what is written.
-    """
-
-    mtu = 1500
-    linkAddress: bytes | None = None
-
-    def __init__(self, offloads: int = 0) -> None:
-        self.offloads = offloads
-        self.clock: IReactorTime = SimulationClock()
-        self.written: list[tuple[bytes, Offload | None]] = []
-
-    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
-        self.written.append((b"".join(buffers), offload))
 
 
 def superpacket(payload: bytes, size: int) -> tuple[bytes, Offload]:
@@ -80,13 +57,13 @@ class ForwardTests(SynchronousTestCase):
         self.frame, self.offload = superpacket(b"0123456789" * 30, 100)
 
     def test_whatIsFinished(self) -> None:
-        below = Below()
+        below = OffloadPort(0)
         self.assertIsNone(forward(below, b"frame", None, True))
         self.assertEqual(below.written, [(b"frame", None)])
 
     def test_whatTheTransportTakesGoesAsItIs(self) -> None:
         for offloads in EVERYTHING, CSUM | USO:
-            below = Below(offloads)
+            below = OffloadPort(offloads)
             self.assertIsNone(forward(below, self.frame, self.offload, True))
             self.assertEqual(below.written, [(self.frame, self.offload)])
 
@@ -94,12 +71,12 @@ class ForwardTests(SynchronousTestCase):
         cut = [(each, None) for each in finish(self.frame, self.offload, 14)]
         self.assertEqual(len(cut), 3)
         for offloads in 0, CSUM:
-            below = Below(offloads)
+            below = OffloadPort(offloads)
             self.assertIsNone(forward(below, memoryview(self.frame), self.offload, True))
             self.assertEqual(below.written, cut)
 
     def test_packetsOfIP(self) -> None:
-        below = Below()
+        below = OffloadPort(0)
         offload = Offload(NEEDS_CHECKSUM, UDP, 28, 100, 20, 6)
         self.assertIsNone(forward(below, self.frame[14:], offload, False))
         self.assertEqual(
@@ -107,7 +84,7 @@ class ForwardTests(SynchronousTestCase):
         )
 
     def test_whatCannotBeOpenIsNamedAndNotWritten(self) -> None:
-        below = Below()
+        below = OffloadPort(0)
         for offload, name in (
             (Offload(NEEDS_CHECKSUM, UDP, 42, 0, 34, 6), "inOffloadErrors"),
             (Offload(NEEDS_CHECKSUM, 99, 42, 100, 34, 6), "inUnknownOffloads"),

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from twisted.internet.selectreactor import SelectReactor
 
-from tests.conversation import Echo
 from tests.real.link import setUp as setLinkUp
 from tests.real.namespace import PATIENCE, Namespace, tool
+from tests.recorders import Echo
 from txtuntap import Host, TuntapPort
 from txtuntap.middleware import Impairment, Netem
 

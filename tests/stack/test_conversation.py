@@ -11,7 +11,8 @@ from twisted.internet.error import TimeoutError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.conversation import ECHO, OURS, THEIRS, ConversationMixin, Echo, ask, resultOf
+from tests.conversation import ECHO, OURS, THEIRS, ConversationMixin, ask, resultOf
+from tests.recorders import Echo
 from txtuntap import Host, TuntapPort
 from txtuntap.testing import TAP, TUN, MemoryDevice, join
 

@@ -4,14 +4,12 @@ A tunnel and what it lets through.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tests.ports import Wire
+from tests.ports import OffloadPort, RecordingPort
 from txtuntap import TuntapPort
 from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, TUN
@@ -64,33 +62,19 @@ class Carrier:
         self.why = why
 
 
-class OffloadWire(Wire):
-    """
-    A port that takes what is not finished.
-    """
-
-    offloads = EVERYTHING
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[Offload | None] = []
-
-    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
-        super().writePacket(buffers, offload)
-        self.open.append(offload)
-
-
 class TunnelTests(SynchronousTestCase):
     """
     L{Tunnel}.
     """
 
-    def made(self, mode: int = TUN, wire: Wire | None = None, allowed: Allowed | None = None) -> tuple[Tunnel, Wire]:
+    def made(
+        self, mode: int = TUN, wire: RecordingPort | None = None, allowed: Allowed | None = None
+    ) -> tuple[Tunnel, RecordingPort]:
         """
         A tunnel on a port.
         """
         tunnel = Tunnel(mode, allowed)
-        wire = wire or Wire()
+        wire = wire or RecordingPort()
         tunnel.makeConnection(wire)
         return tunnel, wire
 
@@ -157,11 +141,11 @@ class TunnelTests(SynchronousTestCase):
 
     def test_superpacketsReachAnInterfaceThatTakesThemWhole(self) -> None:
         data, offload = superpacket(3000, 1400)
-        wire = OffloadWire()
+        wire = OffloadPort()
         tunnel, _ = self.made(wire=wire)
         self.assertEqual(EVERYTHING, tunnel.offloads)
         self.assertTrue(tunnel.carried(data, offload))
-        self.assertEqual(([data], [offload]), (wire.sent, wire.open))
+        self.assertEqual([(data, offload)], wire.written)
         tunnel, plain = self.made()
         self.assertTrue(tunnel.carried(memoryview(data), offload))
         self.assertEqual([1440, 1440, 240], [len(each) for each in plain.sent])
@@ -190,7 +174,7 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual((7, 1), (tunnel.counters["inErrors"], tap.counters["inErrors"]))
 
     def test_forgedOffload(self) -> None:
-        tunnel, wire = self.made(wire=OffloadWire())
+        tunnel, wire = self.made(wire=OffloadPort())
         data, _ = superpacket(3000, 1400)
         for fields in (
             (NEEDS_CHECKSUM, 0, 0, 0, 0, 0),
@@ -244,7 +228,7 @@ class TunnelTests(SynchronousTestCase):
         link.stop()
 
     def test_aPortIsNotReadWhileTheCarrierIsFull(self) -> None:
-        class Port(Wire):
+        class Port(RecordingPort):
             isReading = True
 
             def pauseProducing(self) -> None:
