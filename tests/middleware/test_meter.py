@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from hypothesis import assume, given
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.paths import DOCS
 from tests.ports import DeviceTestCase
 from tests.recorders import DatagramRecorder, PacketRecorder, SuperpacketRecorder
 from tests.test_offload import ALL, OWN, PEER, many
@@ -25,7 +25,7 @@ from txtuntap.wire.offload import NEEDS_CHECKSUM, UDP, Offload, finish
 
 PACKET = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
 
-BOUNDS = Path(__file__).parents[2] / "docs" / "bounds.md"
+BOUNDS = DOCS / "bounds.md"
 
 
 #: Counters that count something else than packets which went no further.

@@ -13,60 +13,27 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
-from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
+from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides
 
 from tests.device.contract import MARK, sample
 from tests.real.link import PacketSocket, delete, setDown, setUp
 from tests.real.namespace import interfaces
 from tests.real.reactors import Run, Test, descriptors, onEachReactor, outcome
+from tests.recorders import Echo, PacketRecorder, going
 from txtuntap import EthernetProtocol, InterfaceLost, IPProtocol, Packet, RawUDPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
 
 
-class Recorder(AbstractDatagramProtocol):
+class Recorder(PacketRecorder):
     """
     Keeps the packets it gets, but for the kernel's own.
     """
 
-    noisy = False
-
-    def __init__(self) -> None:
-        self.packets: list[Packet] = []
-        self.calls: list[str] = []
-
-    def startProtocol(self) -> None:
-        self.calls.append("start")
-
-    def stopProtocol(self) -> None:
-        self.calls.append("stop")
-
     def packetReceived(self, packet: Packet) -> None:
         if MARK in bytes(packet):
-            self.packets.append(packet)
-            self.received(packet)
-
-    def received(self, packet: Packet) -> None:
-        """
-        A packet of the test's has come.
-        """
-
-    def data(self) -> list[bytes]:
-        """
-        The packets so far.
-        """
-        return [bytes(packet) for packet in self.packets]
-
-
-def going(recorder: Recorder, mode: int) -> Recorder:
-    """
-    Have C{recorder} go on this kind of device.
-    """
-    directlyProvides(recorder, IEthernetProtocol if mode == TAP else IRawPacketProtocol)
-    return recorder
+            super().packetReceived(packet)
 
 
 class Port(TuntapPort):
@@ -123,7 +90,7 @@ async def test_packetsGoBothWays(run: Run, mode: int) -> None:
         for packet in packets:
             network.send(packet)
         await run.until(lambda: len(recorder.packets) == 3, "packets")
-        assert recorder.data() == packets
+        assert recorder.data == packets
         assert port.write(packets[2]) == len(packets[2])
         port.writePacket([packets[1][:20], packets[1][20:]])
         port.writeSequence([packets[0][:3], packets[0][3:]])
@@ -149,7 +116,7 @@ async def test_stopAndStartAgain(run: Run, mode: int) -> None:
         await port.stopListening()
         assert await outcome(lost) is ConnectionDone
         assert held(run) == before
-    assert recorder.calls == ["start", "stop"] * 3
+    assert recorder.events == ["start", "stop"] * 3
 
 
 @onEachReactor
@@ -170,7 +137,7 @@ async def test_nothingIsDeliveredAfterStopListening(run: Run, mode: int) -> None
     port.startListening()
     setUp(f"tt{mode}")
     stopped: list[Deferred[None]] = []
-    recorder.received = lambda packet: stopped.append(port.stopListening())  # type: ignore[method-assign]
+    recorder.then = lambda packet: stopped.append(port.stopListening())
     with PacketSocket(f"tt{mode}", mode) as network:
         for _ in range(10):
             network.send(sample(mode))
@@ -188,7 +155,7 @@ async def test_whatAProtocolRaisesIsLoggedAndThePortGoesOn(run: Run, mode: int) 
     def fail(packet: Packet) -> None:
         raise ZeroDivisionError("the application's")
 
-    recorder.received = fail  # type: ignore[method-assign]
+    recorder.then = fail
     port.startListening()
     setUp(f"tt{mode}")
     with PacketSocket(f"tt{mode}", mode) as network:
@@ -216,7 +183,7 @@ async def test_aDeletedLinkEndsThePortOnce(run: Run, mode: int) -> None:
         assert await outcome(lost) is InterfaceLost
     await run.turns()
     assert len(port.losses) == 1
-    assert recorder.calls == ["start", "stop"]
+    assert recorder.events == ["start", "stop"]
     assert not port.connected
     assert port.fileno() == -1
     assert held(run) == before
@@ -242,7 +209,7 @@ async def test_aLinkDeletedWhileStoppingIsNoLoss(run: Run, mode: int) -> None:
     delete(f"tt{mode}")
     await stopped
     assert await outcome(lost) is ConnectionDone
-    assert recorder.calls == ["start", "stop"]
+    assert recorder.events == ["start", "stop"]
 
 
 @onEachReactor
@@ -340,7 +307,7 @@ async def test_protocolInformationUp(run: Run, mode: int) -> None:
         for packet in packets:
             network.send(packet)
     await run.until(lambda: len(recorder.packets) == 3, "packets")
-    assert recorder.data() == [packet[:200] for packet in packets]
+    assert recorder.data == [packet[:200] for packet in packets]
     # The last one was cut, and the kernel said so (TUN_PKT_STRIP).
     assert [got.partial for got in recorder.packets] == [False, False, True]
     assert {got.etherType for got in recorder.packets} == {0x0800 if mode == TUN else 0}
@@ -365,16 +332,6 @@ async def test_protocolInformationDown(run: Run) -> None:
             proto.transport.write(b"hello", (address, server.getsockname()[1]))
             assert server.recv(100) == b"hello"
     await port.stopListening()
-
-
-class Echo(DatagramProtocol):
-    """
-    Sends back what comes.
-    """
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        assert self.transport is not None
-        self.transport.write(datagram, addr)
 
 
 @onEachReactor
@@ -402,7 +359,7 @@ async def test_noDescriptorLeaksWhereOpeningFails(run: Run, mode: int) -> None:
         for _ in range(10):
             with pytest.raises(CannotListenError):
                 port.startListening()
-        assert recorder.calls == []
+        assert recorder.events == []
         assert held(run) == before
 
 
@@ -452,7 +409,7 @@ async def test_noDescriptorLeaksInAHundredLives(run: Run, mode: int) -> None:
     for _ in range(100):
         port.startListening()
         await port.stopListening()
-    assert recorder.calls == ["start", "stop"] * 100
+    assert recorder.events == ["start", "stop"] * 100
     assert held(run) == before
 
 
@@ -467,7 +424,6 @@ def above(proto: Recorder) -> EthernetProtocol:
     """
     An Ethernet layer with C{proto} on it.
     """
-    directlyProvides(proto, IRawPacketProtocol)
     ethernet = EthernetProtocol()
     ethernet.addProto(0x0800, proto)
     return ethernet

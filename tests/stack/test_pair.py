@@ -4,33 +4,12 @@ Two hosts on one network in memory: whole conversations on a clock, no kernel an
 
 from __future__ import annotations
 
-from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.recorders import DatagramRecorder, Echo
 from txtuntap import Host, TuntapPort
 from txtuntap.testing import TAP, TUN, MemoryDevice, join
-
-
-class Speaker(DatagramProtocol):
-    """
-    Keeps what it hears, and echoes it if it is to.
-    """
-
-    noisy = False
-
-    def __init__(self, echoes: bool = False) -> None:
-        self.heard: list[bytes] = []
-        self._echoes = echoes
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        self.heard.append(datagram)
-        if self._echoes:
-            self.say(datagram, addr)
-
-    def say(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        assert self.transport is not None
-        self.transport.write(datagram, addr)
 
 
 class PairTests(SynchronousTestCase):
@@ -60,15 +39,15 @@ class PairTests(SynchronousTestCase):
     def test_datagramsOfAllSizesComeBack(self) -> None:
         for mode in (TAP, TUN):
             one, other = self.pair(mode)
-            other.listenUDP(7, Speaker(echoes=True))
-            speaker = Speaker()
+            other.listenUDP(7, Echo())
+            speaker = DatagramRecorder()
             one.listenUDP(0, speaker)
             for address in ("10.0.0.2", "fd00::2"):
                 for size in (0, 1, 1472, 1473, 8000, 65507):
-                    speaker.heard.clear()
-                    speaker.say(bytes(size), (address, 7))
+                    speaker.received.clear()
+                    speaker.write(bytes(size), (address, 7))
                     self.turns()
-                    self.assertEqual(list(map(len, speaker.heard)), [size], address)
+                    self.assertEqual(list(map(len, speaker.data)), [size], address)
 
     def test_eachPingsTheOther(self) -> None:
         for mode in (TAP, TUN):
