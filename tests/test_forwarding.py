@@ -7,25 +7,12 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.ports import OffloadPort
+from tests.superpackets import superframe
 from txtuntap import Packet
 from txtuntap.forwarding import EVERYTHING, forward, received
-from txtuntap.testing import ethernetFrame, udpPacket
-from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.offload import CSUM, DATA_VALID, NEEDS_CHECKSUM, UDP, USO, Offload, finish
 
 HERE, THERE = "02:00:00:00:00:01", "02:00:00:00:00:02"
-
-
-def superpacket(payload: bytes, size: int) -> tuple[bytes, Offload]:
-    """
-    A frame that is many datagrams in one, of C{size} octets of payload each, and what is open in it.
-    """
-    packet = udpPacket("10.0.0.1", "10.0.0.2", 1000, 2000, payload)
-    length = len(payload) + 8
-    pseudo = packet[12:20] + bytes((0, 17)) + length.to_bytes(2, "big")
-    open_ = -onesSum(pseudo) % 0xFFFF ^ 0xFFFF
-    frame = ethernetFrame(HERE, THERE, 0x0800, packet[:26] + open_.to_bytes(2, "big") + packet[28:])
-    return frame, Offload(NEEDS_CHECKSUM, UDP, 42, size, 34, 6)
 
 
 class ReceivedTests(SynchronousTestCase):
@@ -41,7 +28,7 @@ class ReceivedTests(SynchronousTestCase):
         self.assertIs(memoryview(view).obj, packet.data)
 
     def test_positionsAreThoseInThePart(self) -> None:
-        frame, offload = superpacket(b"x" * 300, 100)
+        frame, offload = superframe(b"x" * 300, 100)
         packet = Packet(bytes(10) + frame, 10)
         packet.offload = Offload(NEEDS_CHECKSUM, UDP, 52, 100, 44, 6)
         self.assertEqual(received(packet)[1], offload)
@@ -54,7 +41,7 @@ class ReceivedTests(SynchronousTestCase):
 
 class ForwardTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.frame, self.offload = superpacket(b"0123456789" * 30, 100)
+        self.frame, self.offload = superframe(b"0123456789" * 30, 100)
 
     def test_whatIsFinished(self) -> None:
         below = OffloadPort(0)

@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 
 from tests.ports import DeviceTestCase
 from tests.recorders import CarrierRecorder, PacketRecorder, PairRecorder, PlainPacketRecorder, SuperpacketRecorder
-from tests.wire.test_offload import ACK, SUPERPACKETS, superpacket
+from tests.superpackets import ACK, SUPERPACKETS, many, superpacket
 from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
 from txtuntap.udpheaders import UDPHeaders
@@ -88,14 +88,6 @@ class OffloadTestCase(DeviceTestCase):
                 self.assertEqual(onesSum(data[at:start]), 0)
             found.append(segment[8:])
         return found
-
-
-def many(version: int, *pieces: bytes, link: bytes = b"") -> tuple[bytes, Offload]:
-    """
-    A superpacket to the application.
-    """
-    packet, offload, _ = superpacket(version, UDP, b"".join(pieces), len(pieces[0]), link=link)
-    return packet, offload
 
 
 class UpTests(OffloadTestCase):

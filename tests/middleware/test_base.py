@@ -12,7 +12,8 @@ from zope.interface.verify import verifyObject
 
 from tests.ports import DeviceTestCase
 from tests.recorders import DatagramRecorder, Oops, PacketRecorder, PairRecorder, SuperpacketRecorder
-from tests.test_offload import ALL, LINK, OWN, PEER, Overriding, many
+from tests.superpackets import many
+from tests.test_offload import ALL, LINK, OWN, PEER, Overriding
 from txtuntap import Host, Packet, RawUDPProtocol, TuntapPort
 from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IPacketReceiver, IRawPacketProtocol
 from txtuntap.link import Link

@@ -16,7 +16,7 @@ from zope.interface import directlyProvides
 
 from tests.ports import OffloadPort
 from tests.recorders import SuperpacketRecorder, going
-from tests.wire.test_offload import superpacket
+from tests.superpackets import superpacket
 from txtuntap import Host, TuntapPort
 from txtuntap.clock import SimulationClock
 from txtuntap.echo import Echo

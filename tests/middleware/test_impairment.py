@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.middleware.impaired import ImpairmentTestCase, TimedPort, TimedRecorder
 from tests.recorders import DatagramRecorder, PacketRecorder
-from tests.test_offload import ALL, many
+from tests.superpackets import many
+from tests.test_offload import ALL
 from txtuntap import Host, IPProtocol, Packet, TuntapPort
 from txtuntap.link import Link
 from txtuntap.middleware import GEModel, Impairment, Meter, Netem

@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.paths import DOCS
 from tests.ports import DeviceTestCase
 from tests.recorders import DatagramRecorder, PacketRecorder, SuperpacketRecorder
-from tests.test_offload import ALL, OWN, PEER, many
-from tests.wire.test_offload import SUPERPACKETS
+from tests.superpackets import SUPERPACKETS, many
+from tests.test_offload import ALL, OWN, PEER
 from txtuntap import Host, Packet
 from txtuntap.middleware import Impairment, Meter, Netem
 from txtuntap.middleware.meter import DROPS, NO_DROPS, drops

@@ -23,7 +23,7 @@ from tests.real.reactors import Run, onEachReactor
 from tests.real.tcpdump import tshark
 from tests.real.test_port import onBothKinds
 from tests.recorders import DatagramRecorder
-from tests.wire.test_offload import ACK, PSH, superpacket
+from tests.superpackets import ACK, PSH, superpacket
 from txtuntap import Host, Packet, TuntapPort
 from txtuntap.device import TAP, TUN, ioctl
 from txtuntap.device.linux import LinuxDevice, RealSystem

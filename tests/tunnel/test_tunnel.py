@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.ports import OffloadPort, RecordingPort
+from tests.superpackets import superpacket
 from txtuntap import TuntapPort
 from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, TUN
@@ -32,14 +33,11 @@ def packet(octets: int = 100) -> bytes:
     return ipv4.packHeader(SOURCE, DEST, 17, octets - 20) + bytes(octets - 20)
 
 
-def superpacket(payload: int, size: int) -> tuple[bytes, Offload]:
+def segments(payload: int, size: int) -> tuple[bytes, Offload]:
     """
     Many segments of TCP in one, and what is open in it.
     """
-    tcp = bytes(12) + b"\x50\x10" + bytes(6)
-    return ipv4.packHeader(SOURCE, DEST, 6, 20 + payload) + tcp + bytes(payload), Offload(
-        NEEDS_CHECKSUM, TCP4, 40, size, 20, 16
-    )
+    return superpacket(4, TCP4, bytes(payload), size)[:2]
 
 
 @implementer(ICarrier)
@@ -127,7 +125,7 @@ class TunnelTests(SynchronousTestCase):
         tunnel, _ = self.made()
         carrier = Carrier(0)
         tunnel.carrierUp(carrier)
-        data, offload = superpacket(3000, 1400)
+        data, offload = segments(3000, 1400)
         received = Packet(data)
         received.offload = offload
         tunnel.packetReceived(received)
@@ -140,7 +138,7 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual(6, tunnel.counters["outPackets"])
 
     def test_superpacketsReachAnInterfaceThatTakesThemWhole(self) -> None:
-        data, offload = superpacket(3000, 1400)
+        data, offload = segments(3000, 1400)
         wire = OffloadPort()
         tunnel, _ = self.made(wire=wire)
         self.assertEqual(EVERYTHING, tunnel.offloads)
@@ -154,8 +152,8 @@ class TunnelTests(SynchronousTestCase):
         tunnel, _wire = self.made()
         self.assertTrue(tunnel.carried(packet(1500)))
         self.assertFalse(tunnel.carried(packet(1501)))
-        self.assertTrue(tunnel.carried(*superpacket(3000, 1460)))
-        self.assertFalse(tunnel.carried(*superpacket(3000, 1461)))
+        self.assertTrue(tunnel.carried(*segments(3000, 1460)))
+        self.assertFalse(tunnel.carried(*segments(3000, 1461)))
         tap, _ = self.made(TAP)
         for tags in b"", b"\x81\x00\x00\x05", b"\x88\xa8\x00\x05\x81\x00\x00\x05":
             self.assertTrue(tap.carried(bytes(12) + tags + b"\x08\x00" + bytes(1500)))
@@ -175,7 +173,7 @@ class TunnelTests(SynchronousTestCase):
 
     def test_forgedOffload(self) -> None:
         tunnel, wire = self.made(wire=OffloadPort())
-        data, _ = superpacket(3000, 1400)
+        data, _ = segments(3000, 1400)
         for fields in (
             (NEEDS_CHECKSUM, 0, 0, 0, 0, 0),
             (NEEDS_CHECKSUM, 0, 0, 0, 65535, 65535),
