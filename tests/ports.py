@@ -13,10 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.recorders import PacketRecorder
-from txtuntap import TuntapPort
+from txtuntap import Host, TuntapPort
 from txtuntap.forwarding import EVERYTHING
 from txtuntap.interfaces import IPacketTransport
-from txtuntap.testing import TUN, MemoryDevice
+from txtuntap.testing import TAP, TUN, MemoryDevice, join
 from txtuntap.wire.offload import Offload
 
 
@@ -89,6 +89,22 @@ class DescriptorClock(Clock):
         """
         A part of a reactor: nothing ever waits to be written.
         """
+
+
+def joinHosts(clock: IReactorTime, mode: int, *hosts: Host) -> list[TuntapPort]:
+    """
+    Put hosts on one network in memory, of this kind.
+
+    @return: their ports, which are listening.
+    """
+    devices = [MemoryDevice(mode) for _ in hosts]
+    join(clock, *devices)
+    ports = []
+    for host, device in zip(hosts, devices, strict=True):
+        top = host.ethernet if mode == TAP else host.ip
+        ports.append(TuntapPort("", top, reactor=clock, device=device))
+        ports[-1].startListening()
+    return ports
 
 
 class DeviceTestCase(SynchronousTestCase):

@@ -7,8 +7,9 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.ports import joinHosts
 from tests.recorders import DatagramRecorder, Echo
-from txtuntap import Host, TuntapPort
+from txtuntap import Host
 from txtuntap.testing import TAP, TUN, MemoryDevice, join
 
 
@@ -19,14 +20,10 @@ class PairTests(SynchronousTestCase):
 
     def pair(self, mode: int) -> tuple[Host, Host]:
         self.clock = Clock()
-        devices = MemoryDevice(mode), MemoryDevice(mode)
-        join(self.clock, *devices)
-        hosts = tuple(Host([f"10.0.0.{n}/24", f"fd00::{n}/64"], self.clock) for n in (1, 2))
-        for host, device in zip(hosts, devices, strict=True):
-            top = host.ethernet if mode == TAP else host.ip
-            TuntapPort("", top, reactor=self.clock, device=device).startListening()
+        one, other = (Host([f"10.0.0.{n}/24", f"fd00::{n}/64"], self.clock) for n in (1, 2))
+        joinHosts(self.clock, mode, one, other)
         self.run_(5)
-        return hosts[0], hosts[1]
+        return one, other
 
     def run_(self, seconds: float) -> None:
         for _ in range(round(seconds * 20)):
