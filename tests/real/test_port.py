@@ -66,6 +66,15 @@ def made(run: Run, mode: int, *args: Any, **kwargs: Any) -> tuple[Recorder, Port
     return recorder, Port(f"tt{mode}", recorder, *args, reactor=run.reactor, **kwargs)
 
 
+def comes(mode: int, *packets: bytes) -> None:
+    """
+    Have packets come out of the kernel to the device of a port that L{made} has made.
+    """
+    with PacketSocket(f"tt{mode}", mode) as network:
+        for packet in packets:
+            network.send(packet)
+
+
 def onBothKinds(test: Callable[[Run, int], Coroutine[Deferred[Any], Any, None]]) -> Test:
     """
     Run C{test} on a tun, then on a tap.
@@ -110,8 +119,7 @@ async def test_stopAndStartAgain(run: Run, mode: int) -> None:
         port.startListening()
         lost = port.whenLost()
         setUp(f"tt{mode}")
-        with PacketSocket(f"tt{mode}", mode) as network:
-            network.send(sample(mode))
+        comes(mode, sample(mode))
         await run.until(lambda: recorder.packets, "a packet")
         await port.stopListening()
         assert await outcome(lost) is ConnectionDone
@@ -138,9 +146,7 @@ async def test_nothingIsDeliveredAfterStopListening(run: Run, mode: int) -> None
     setUp(f"tt{mode}")
     stopped: list[Deferred[None]] = []
     recorder.then = lambda packet: stopped.append(port.stopListening())
-    with PacketSocket(f"tt{mode}", mode) as network:
-        for _ in range(10):
-            network.send(sample(mode))
+    comes(mode, *[sample(mode)] * 10)
     await run.until(lambda: stopped, "a packet")
     await stopped[0]
     await run.turns()
@@ -158,9 +164,7 @@ async def test_whatAProtocolRaisesIsLoggedAndThePortGoesOn(run: Run, mode: int) 
     recorder.then = fail
     port.startListening()
     setUp(f"tt{mode}")
-    with PacketSocket(f"tt{mode}", mode) as network:
-        for _ in range(20):
-            network.send(sample(mode))
+    comes(mode, *[sample(mode)] * 20)
     await run.until(lambda: len(recorder.packets) == 20, "packets")
     (failure,) = run.failures()
     assert failure.type is ZeroDivisionError
@@ -194,8 +198,7 @@ async def test_aDeletedLinkEndsThePortOnce(run: Run, mode: int) -> None:
     # And again, from where the failure left it.
     port.startListening()
     setUp(f"tt{mode}")
-    with PacketSocket(f"tt{mode}", mode) as network:
-        network.send(sample(mode))
+    comes(mode, sample(mode))
     await run.until(lambda: recorder.packets, "a packet")
     await port.stopListening()
 
@@ -256,9 +259,7 @@ async def test_oneTurnReadsABoundedNumberOfPackets(run: Run, mode: int) -> None:
     port.maxPackets = 100
     port.startListening()
     setUp(f"tt{mode}")
-    with PacketSocket(f"tt{mode}", mode) as network:
-        for _ in range(480):
-            network.send(sample(mode))
+    comes(mode, *[sample(mode)] * 480)
     await run.until(lambda: len(recorder.packets) == 480, "packets")
     assert max(packets for packets, _ in port.turns) == 100
     await port.stopListening()
@@ -271,9 +272,7 @@ async def test_oneTurnReadsABoundedNumberOfOctets(run: Run, mode: int) -> None:
     port.maxThroughput = 100_000
     port.startListening()
     setUp(f"tt{mode}")
-    with PacketSocket(f"tt{mode}", mode) as network:
-        for _ in range(480):
-            network.send(sample(mode, bytes(1400)))
+    comes(mode, *[sample(mode, bytes(1400))] * 480)
     await run.until(lambda: len(recorder.packets) == 480, "packets")
     # The one that goes over the bound is the last.
     assert 100_000 <= max(octets for _, octets in port.turns) < 100_000 + 1500
@@ -288,9 +287,7 @@ async def test_aPacketOverMaxPacketSizeIsPartial(run: Run, mode: int) -> None:
     setUp(f"tt{mode}")
     packet = sample(mode, bytes(1000))
     whole = sample(mode).ljust(200, b"\0")
-    with PacketSocket(f"tt{mode}", mode) as network:
-        network.send(packet)
-        network.send(whole)
+    comes(mode, packet, whole)
     await run.until(lambda: len(recorder.packets) == 2, "packets")
     assert [(bytes(got), got.partial) for got in recorder.packets] == [(packet[:200], True), (whole, False)]
     await port.stopListening()
@@ -303,9 +300,7 @@ async def test_protocolInformationUp(run: Run, mode: int) -> None:
     port.startListening()
     setUp(f"tt{mode}")
     packets = [sample(mode), sample(mode).ljust(200, b"\0"), sample(mode, bytes(1000))]
-    with PacketSocket(f"tt{mode}", mode) as network:
-        for packet in packets:
-            network.send(packet)
+    comes(mode, *packets)
     await run.until(lambda: len(recorder.packets) == 3, "packets")
     assert recorder.data == [packet[:200] for packet in packets]
     # The last one was cut, and the kernel said so (TUN_PKT_STRIP).
