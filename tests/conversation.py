@@ -31,18 +31,6 @@ STEPS = 4_000
 ECHO, CLOSED = 7, 9
 
 
-class Echo(DatagramProtocol):
-    """
-    Sends back what comes.
-    """
-
-    noisy = False
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        assert self.transport is not None
-        self.transport.write(datagram, addr)
-
-
 class Asking(DatagramProtocol):
     """
     Asks one other, and takes the answer.

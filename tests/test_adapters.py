@@ -6,33 +6,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
+from tests.recorders import PairRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet
 from txtuntap.adapters import deviceReceiver
-from txtuntap.raw import IRawDatagramProtocol, IRawPacketProtocol
 from txtuntap.testing import ethernetFrame, ipPacket
 
 STATION = "02:00:00:00:00:01"
 OTHER = "02:00:00:00:00:02"
-
-
-@implementer(IRawPacketProtocol, IRawDatagramProtocol)
-class Recorder(AbstractDatagramProtocol):
-    noisy = False
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
-
-    def datagramReceived(self, **arguments: Any) -> None:  # type: ignore[override]
-        self.calls.append(arguments)
 
 
 class DeviceReceiverTests(SynchronousTestCase):
@@ -71,7 +53,7 @@ class DeviceReceiverTests(SynchronousTestCase):
 
 class FramePayloadTests(SynchronousTestCase):
     def test_arguments(self) -> None:
-        ethernet, recorder = EthernetProtocol(), Recorder()
+        ethernet, recorder = EthernetProtocol(), PairRecorder()
         ethernet.addProto(0x0800, recorder)
         ethernet.packetReceived(Packet(ethernetFrame(STATION, OTHER, 0x0800, b"payload"), partial=True))
         self.assertEqual(
@@ -88,14 +70,14 @@ class FramePayloadTests(SynchronousTestCase):
         )
 
     def test_typeBehindATagIsTold(self) -> None:
-        ethernet, recorder = EthernetProtocol(), Recorder()
+        ethernet, recorder = EthernetProtocol(), PairRecorder()
         ethernet.addProto(0x0800, recorder, vlan=5)
         ethernet.packetReceived(Packet(ethernetFrame(STATION, OTHER, 0x0800, b"payload", vlan=5)))
         (call,) = recorder.calls
         self.assertEqual((call["data"], call["protocol"]), (b"payload", 0x0800))
 
     def test_methodIsLookedUpAtTheCall(self) -> None:
-        ethernet, recorder, calls = EthernetProtocol(), Recorder(), []
+        ethernet, recorder, calls = EthernetProtocol(), PairRecorder(), []
         ethernet.addProto(0x0800, recorder)
         recorder.datagramReceived = lambda **arguments: calls.append(arguments["data"])  # type: ignore[method-assign]
         ethernet.packetReceived(Packet(ethernetFrame(STATION, OTHER, 0x0800, b"payload")))
@@ -104,7 +86,7 @@ class FramePayloadTests(SynchronousTestCase):
 
 class DatagramTests(SynchronousTestCase):
     def received(self, protocol: int, packet: Packet) -> dict[str, Any]:
-        ip, recorder = IPProtocol(), Recorder()
+        ip, recorder = IPProtocol(), PairRecorder()
         ip.addProto(protocol, recorder)
         ip.packetReceived(packet)
         (call,) = recorder.calls
@@ -171,7 +153,7 @@ class DatagramTests(SynchronousTestCase):
         self.assertEqual((call["data"], call["source"], call["ttl"]), (b"payload", "10.0.0.1", 9))
 
     def test_methodIsLookedUpAtTheCall(self) -> None:
-        ip, recorder, calls = IPProtocol(), Recorder(), []
+        ip, recorder, calls = IPProtocol(), PairRecorder(), []
         ip.addProto(1, recorder)
         recorder.datagramReceived = lambda **arguments: calls.append(arguments["data"])  # type: ignore[method-assign]
         ip.packetReceived(Packet(ipPacket("10.0.0.1", "10.0.0.2", 1, b"payload")))

@@ -8,38 +8,15 @@ import copy
 import pickle
 from typing import Any
 
-from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
+from tests.recorders import DatagramRecorder, PlainPacketRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol, TuntapPort
-from txtuntap.interfaces import IPacketReceiver
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
 from txtuntap.wire.address import packLinkAddress
 
 PEER, OTHER, OWN = "02:00:00:00:00:01", "02:00:00:00:66:66", "02:00:00:00:00:02"
-
-
-class Recorder(DatagramProtocol):
-    """
-    Keeps the addresses of what it gets.
-    """
-
-    noisy = False
-
-    def __init__(self) -> None:
-        self.addresses: list[tuple[str, int]] = []
-        self.then: Any = None
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        self.addresses.append(addr)
-        if self.then is not None:
-            self.then(datagram, addr)
-
-    def write(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        assert self.transport is not None
-        self.transport.write(datagram, addr)
 
 
 class StackTestCase(SynchronousTestCase):
@@ -71,7 +48,7 @@ class UDPTests(StackTestCase):
         self.udp = RawUDPProtocol()
         self.ip = IPProtocol(["10.0.0.2/24"])
         self.ip.addProto(17, self.udp)
-        self.first, self.second = Recorder(), Recorder()
+        self.first, self.second = DatagramRecorder(), DatagramRecorder()
         self.udp.addProto(69, self.first)
 
     def test_anotherPortsTransportWritesFromItsOwnPort(self) -> None:
@@ -130,29 +107,24 @@ class UDPTests(StackTestCase):
         self.assertIs(copy.copy(addr), addr)
 
 
-@implementer(IPacketReceiver)
-class Raw(AbstractDatagramProtocol):
-    """
-    A raw protocol that does with a packet as it is told.
-    """
-
-    noisy = False
-
-    def __init__(self, then: Any) -> None:
-        self._then = then
-
-    def packetReceived(self, packet: Packet) -> None:
-        self._then(packet)
-
-
 class RawTests(StackTestCase):
     """
     Answers of raw protocols.
     """
 
+    def answerLater(self, ip: IPProtocol) -> None:
+        """
+        Have a raw protocol answer each packet after five seconds.
+        """
+
+        def answer(packet: Packet) -> None:
+            self.clock.callLater(5, ip.write, b"answer", packet.source, 200)
+
+        ip.addProto(200, PlainPacketRecorder(then=answer))
+
     def test_laterAnswerGoesAsOneAtOnceWould(self) -> None:
         ip = IPProtocol()
-        ip.addProto(200, Raw(lambda packet: self.clock.callLater(5, ip.write, b"answer", packet.source, 200)))
+        self.answerLater(ip)
         device = self.attach(ip, TUN)
         self.deliver(device, ipPacket("10.0.0.1", "10.0.0.2", 200, b"question"))
         self.clock.advance(5)
@@ -161,7 +133,7 @@ class RawTests(StackTestCase):
     def test_laterAnswerOnATapGoesToTheStationThatAsked(self) -> None:
         ip, ethernet = IPProtocol(), EthernetProtocol(OWN)
         ethernet.addProto(0x0800, ip)
-        ip.addProto(200, Raw(lambda packet: self.clock.callLater(5, ip.write, b"answer", packet.source, 200)))
+        self.answerLater(ip)
         device = self.attach(ethernet, TAP)
         self.deliver(device, ethernetFrame(PEER, OWN, 0x0800, ipPacket("10.0.0.1", "10.0.0.2", 200, b"question")))
         self.clock.advance(5)
@@ -170,13 +142,13 @@ class RawTests(StackTestCase):
 
     def test_answerAfterAnInnerPacketGoesToTheOuterSender(self) -> None:
         ip = IPProtocol()
-        ip.addProto(201, Raw(lambda packet: None))
+        ip.addProto(201, PlainPacketRecorder())
 
         def tunnel(packet: Packet) -> None:
             ip.datagramReceived(bytes(packet))
             ip.write(b"answer", packet.source, 200)
 
-        ip.addProto(200, Raw(tunnel))
+        ip.addProto(200, PlainPacketRecorder(then=tunnel))
         device = self.attach(ip, TUN)
         inner = ipPacket("192.0.2.1", "192.0.2.2", 201, b"inner")
         self.deliver(device, ipPacket("10.0.0.1", "10.0.0.2", 200, inner))
@@ -188,7 +160,7 @@ class RawTests(StackTestCase):
         def fail(packet: Packet) -> None:
             raise ZeroDivisionError
 
-        proto = Raw(fail)
+        proto = PlainPacketRecorder(then=fail)
         for number in range(256):
             ip.addProto(number, proto)
         device = self.attach(ip, TUN)
@@ -222,7 +194,7 @@ class OverridingTests(StackTestCase):
     """
 
     def test_answersGoOutWhereTheQuestionCameIn(self) -> None:
-        udp, ip, proto = RawUDPProtocol(), Overriding(), Recorder()
+        udp, ip, proto = RawUDPProtocol(), Overriding(), DatagramRecorder()
         ip.addProto(17, udp)
         udp.addProto(7, proto)
         proto.then = proto.write
@@ -244,7 +216,7 @@ class OverridingTests(StackTestCase):
         def fail(packet: Packet) -> None:
             raise ZeroDivisionError
 
-        ip.addProto(200, Raw(fail))
+        ip.addProto(200, PlainPacketRecorder(then=fail))
         ethernet.addProto(0x0800, ip, vlan=5)
         device = self.attach(ethernet, TAP)
         for _ in range(3):

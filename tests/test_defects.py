@@ -9,11 +9,11 @@ import errno
 from typing import Any
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import DatagramProtocol
-from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.ports import DescriptorClock
+from tests.recorders import DatagramRecorder, Oops
 from txtuntap import EthernetProtocol, IPProtocol, RawUDPProtocol, TunnelFlags, TuntapPort
 from txtuntap.device import EBADFD
 from txtuntap.ip import IPHeader
@@ -35,59 +35,6 @@ FOUR, SIX = ("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")
 HELLO = udpPacket(*FOUR, 1234, 7, b"hello")
 
 
-class Oops(Exception):
-    """
-    What a protocol of the tests raises.
-    """
-
-
-class Echo(DatagramProtocol):
-    """
-    Answers everything, and may raise.
-    """
-
-    noisy = False
-
-    def __init__(self, *failing: str) -> None:
-        self.failing = failing
-        self.received: list[bytes] = []
-        self.events: list[str] = []
-
-    def startProtocol(self) -> None:
-        self._happened("start")
-
-    def stopProtocol(self) -> None:
-        self._happened("stop")
-
-    def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
-        self.received.append(data)
-        self._happened("receive")
-        assert self.transport is not None
-        self.transport.write(data, addr)
-
-    def _happened(self, event: str) -> None:
-        self.events.append(event)
-        if event in self.failing:
-            raise Oops
-
-
-class FDClock(Clock):
-    """
-    A clock that keeps note of readers.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: set[Any] = set()
-        self.addReader = self.readers.add
-        self.removeReader = self.readers.discard
-
-    def removeWriter(self, writer: object) -> None:
-        """
-        Of a reactor; nothing is ever waited for to be written.
-        """
-
-
 class RefusingSystem(MemoryIOSystem):
     """
     Fails to attach, with an error of choice.
@@ -103,8 +50,9 @@ class RefusingSystem(MemoryIOSystem):
 
 class DefectTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.clock = FDClock()
-        self.echo = Echo()
+        self.clock = DescriptorClock()
+        self.echo = DatagramRecorder()
+        self.echo.then = self.echo.write
         self.ip, self.udp = IPProtocol(), RawUDPProtocol()
         self.ip.addProto(17, self.udp)
         self.udp.addProto(7, self.echo)
@@ -137,7 +85,7 @@ class DefectTests(SynchronousTestCase):
         for packet in packets:
             self.device.deliver(packet)
         self.clock.advance(0)
-        return self.echo.received
+        return self.echo.data
 
     def test_01_versionComesBeforeHeaderLength(self) -> None:
         header = IPHeader(HELLO)
@@ -212,7 +160,7 @@ class DefectTests(SynchronousTestCase):
         self.assertRaises(CannotListenError, port.startListening)
         self.system.number = 0
         for failing in ("start", "stop"):
-            self.echo.failing = (failing,)
+            self.echo.failing = {failing}
             if failing == "start":
                 self.assertRaises(Oops, port.startListening)
             else:
@@ -259,12 +207,12 @@ class DefectTests(SynchronousTestCase):
             self.clock.advance(0)
 
     def test_17_protocolThatRaisesStarvesNobody(self) -> None:
-        other = Echo()
-        self.echo.failing = ("receive",)
+        other = DatagramRecorder()
+        self.echo.failing.add("receive")
         self.udp.addProto(7, other)
         self.listen()
         self.deliver(HELLO)
-        self.assertEqual((self.echo.received, other.received), ([b"hello"], [b"hello"]))
+        self.assertEqual((self.echo.data, other.data), ([b"hello"], [b"hello"]))
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
     def test_18_packetThatWasCutIsPartial(self) -> None:

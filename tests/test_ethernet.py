@@ -4,19 +4,16 @@ Tests for L{txtuntap.ethernet}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from tests.ports import Wire
+from tests.ports import RecordingPort
+from tests.recorders import PacketRecorder
 from txtuntap import EthernetProtocol, Packet
 from txtuntap.ethernet import VLAN, EthernetHeader, randomLinkAddress, replySource
 from txtuntap.interfaces import IEthernetProtocol, IEthernetTransport, IPacketReceiver
-from txtuntap.raw import IRawPacketProtocol
 from txtuntap.testing import ethernetFrame
 from txtuntap.wire import ethernet as wire
 
@@ -26,36 +23,6 @@ PEER = b"\x02\0\0\0\0\x02"
 OTHER = b"\x02\0\0\0\0\x03"
 GROUP = b"\x01\0\x5e\0\0\x01"
 EVERYBODY = b"\xff" * 6
-
-
-@implementer(IRawPacketProtocol)
-class Recorder(AbstractDatagramProtocol):
-    """
-    Keeps what it gets, and does C{then} with it.
-    """
-
-    noisy = False
-    transport: Any
-
-    def __init__(self, then: Callable[[], object] | None = None) -> None:
-        self.packets: list[Packet] = []
-        self.then = then
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
-
-    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
-        """
-        Of the interface; packets do not come this way.
-        """
-        raise NotImplementedError
-
-    def packetReceived(self, packet: Packet) -> None:
-        self.packets.append(packet)
-        if self.then is not None:
-            self.then()
 
 
 def frame(
@@ -78,7 +45,7 @@ def tagged(*tags: tuple[int, int], etherType: int = TYPE) -> bytes:
 class UpTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.ethernet = EthernetProtocol()
-        self.proto = Recorder()
+        self.proto = PacketRecorder()
         self.ethernet.addProto(TYPE, self.proto)
 
     def receive(self, data: bytes) -> dict[str, int]:
@@ -96,7 +63,7 @@ class UpTests(SynchronousTestCase):
         self.assertIs(EthernetHeader, wire.EthernetHeader)
 
     def test_frameGoesToItsEtherType(self) -> None:
-        other = Recorder()
+        other = PacketRecorder()
         self.ethernet.addProto(TYPE + 1, other)
         self.assertEqual(self.receive(frame()), {})
         self.assertEqual((len(self.proto.packets), len(other.packets)), (1, 0))
@@ -110,7 +77,7 @@ class UpTests(SynchronousTestCase):
 
     def test_headerIsTheShortestFrame(self) -> None:
         self.assertEqual(self.receive(frame(b"")), {})
-        self.assertEqual([bytes(packet) for packet in self.proto.packets], [b""])
+        self.assertEqual(self.proto.data, [b""])
 
     def test_shorterThanItsHeaderIsCounted(self) -> None:
         self.assertEqual(self.receive(frame(b"")[:-1]), {"inErrors": 1})
@@ -129,14 +96,14 @@ class UpTests(SynchronousTestCase):
             self.assertEqual(self.receive(frame(etherType=length)), {"inLengthFrames": 1})
 
     def test_lengthIsNeverMistakenForAnEtherType(self) -> None:
-        proto = Recorder()
+        proto = PacketRecorder()
         self.ethernet.addProto(46, proto)
         self.flushWarnings()
         self.assertEqual(self.receive(frame(bytes(46), etherType=46)), {"inLengthFrames": 1})
         self.assertEqual(proto.packets, [])
 
     def test_firstTypeIsAType(self) -> None:
-        proto = Recorder()
+        proto = PacketRecorder()
         self.ethernet.addProto(0x0600, proto)
         self.assertEqual(self.flushWarnings(), [])
         self.assertEqual(self.receive(frame(etherType=0x0600)), {})
@@ -151,7 +118,7 @@ class UpTests(SynchronousTestCase):
 class AddressTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.ethernet = EthernetProtocol("02:00:00:00:00:01")
-        self.proto = Recorder()
+        self.proto = PacketRecorder()
         self.ethernet.addProto(TYPE, self.proto)
 
     def test_ownAddressGroupsAndEverybody(self) -> None:
@@ -189,7 +156,7 @@ class AddressTests(SynchronousTestCase):
 class VLANTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.ethernet = EthernetProtocol()
-        self.untagged, self.inFive = Recorder(), Recorder()
+        self.untagged, self.inFive = PacketRecorder(), PacketRecorder()
         self.ethernet.addProto(TYPE, self.untagged)
         self.ethernet.addProto(TYPE, self.inFive, vlan=5)
 
@@ -248,11 +215,11 @@ class VLANTests(SynchronousTestCase):
     def test_numbersOutOfRangeAreAValueError(self) -> None:
         for vlan in (-1, 0, 4095, 4096):
             with self.assertRaises(ValueError) as raised:
-                self.ethernet.addProto(TYPE, Recorder(), vlan=vlan)
+                self.ethernet.addProto(TYPE, PacketRecorder(), vlan=vlan)
             self.assertIn(str(vlan), str(raised.exception))
 
     def test_lastNumberIsTaken(self) -> None:
-        proto = Recorder()
+        proto = PacketRecorder()
         self.ethernet.addProto(TYPE, proto, vlan=4094)
         self.receive(frame(vlan=4094))
         self.assertEqual(len(proto.packets), 1)
@@ -271,11 +238,11 @@ class VLANTests(SynchronousTestCase):
         self.assertRaises(ValueError, self.ethernet.removeProto, TYPE, self.untagged, vlan=5)
 
     def test_failedStartLeavesNoVLANBehind(self) -> None:
-        class Failing(Recorder):
+        class Failing(PacketRecorder):
             def startProtocol(self) -> None:
                 raise ZeroDivisionError
 
-        port: Any = Wire(1400)
+        port: Any = RecordingPort(1400)
         self.ethernet.makeConnection(port)
         self.assertRaises(ZeroDivisionError, self.ethernet.addProto, TYPE, Failing(), vlan=6)
         self.assertEqual(self.receive(frame(vlan=6)), (0, 0, {"inVlans": 1}))
@@ -286,48 +253,48 @@ class AddProtoTests(SynchronousTestCase):
         self.ethernet = EthernetProtocol()
 
     def test_protocolsAreListedByNumber(self) -> None:
-        first, second = Recorder(), Recorder()
+        first, second = PacketRecorder(), PacketRecorder()
         self.ethernet.addProto(TYPE, first)
         self.ethernet.addProto(TYPE, second)
         self.assertEqual(self.ethernet.etherProtos, {TYPE: [first, second]})
 
     def test_numberMustFitSixteenBits(self) -> None:
-        self.ethernet.addProto(0xFFFF, Recorder())
+        self.ethernet.addProto(0xFFFF, PacketRecorder())
         with self.assertRaises(TypeError) as raised:
-            self.ethernet.addProto(0x10000, Recorder())
+            self.ethernet.addProto(0x10000, PacketRecorder())
         self.assertIn("16 bits", str(raised.exception))
 
     def test_numberMustNotBeNegative(self) -> None:
         with self.assertRaises(TypeError) as raised:
-            self.ethernet.addProto(-1, Recorder())
+            self.ethernet.addProto(-1, PacketRecorder())
         self.assertIn("positive", str(raised.exception))
 
     def test_numberMustBeANumber(self) -> None:
         number: Any = "ip"
         with self.assertRaises(TypeError) as raised:
-            self.ethernet.addProto(number, Recorder())
+            self.ethernet.addProto(number, PacketRecorder())
         self.assertIn("'ip'", str(raised.exception))
 
     def test_protocolMustBeForPackets(self) -> None:
         self.assertRaises(TypeError, self.ethernet.addProto, TYPE, object())
 
     def test_nothingIsAddedWhereThatFails(self) -> None:
-        proto = Recorder()
+        proto = PacketRecorder()
         self.assertRaises(TypeError, self.ethernet.addProto, 0x10000, proto)
         self.assertRaises(ValueError, self.ethernet.addProto, TYPE, proto, vlan=0)
         self.assertEqual(self.ethernet.etherProtos, {})
 
     def test_lengthForANumberIsWarnedOf(self) -> None:
-        self.ethernet.addProto(0x05FF, Recorder())
+        self.ethernet.addProto(0x05FF, PacketRecorder())
         (warning,) = self.flushWarnings([AddProtoTests.test_lengthForANumberIsWarnedOf])
         self.assertIn("802.3", warning["message"])
 
 
 class DownTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.port = Wire(1400)
+        self.port = RecordingPort(1400)
         self.ethernet = EthernetProtocol(OWN)
-        self.proto = Recorder()
+        self.proto = PacketRecorder()
         self.ethernet.addProto(TYPE, self.proto)
         bottom: Any = self.port
         self.ethernet.makeConnection(bottom)
@@ -341,7 +308,7 @@ class DownTests(SynchronousTestCase):
         self.assertEqual(self.port.sent, [frame(dest=PEER, source=OWN)])
 
     def test_vlanTagsWhatItSends(self) -> None:
-        proto = Recorder()
+        proto = PacketRecorder()
         self.ethernet.addProto(TYPE, proto, vlan=5)
         self.assertTrue(verifyObject(IEthernetTransport, proto.transport))
         self.assertIsInstance(proto.transport, VLAN)
@@ -369,7 +336,7 @@ class DownTests(SynchronousTestCase):
         self.assertEqual(ethernet.counters, {"outDiscards": 1})
 
     def test_layersOwnWriteMaySayWhereItLeaves(self) -> None:
-        other = Wire(1400)
+        other = RecordingPort(1400)
         self.ethernet.writeFrame([b"pay", b"load"], PEER, TYPE, source=OTHER, port=other)
         self.assertEqual((self.port.sent, other.sent), ([], [frame(dest=PEER, source=OTHER)]))
 
@@ -385,17 +352,17 @@ class DownTests(SynchronousTestCase):
 
 class AnswerTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.port, self.other = Wire(1400), Wire(1400)
+        self.port, self.other = RecordingPort(1400), RecordingPort(1400)
         self.ethernet = EthernetProtocol()
         bottom: Any = self.port
         self.ethernet.makeConnection(bottom)
         self.own = self.ethernet.linkAddress
 
-    def answer(self, dest: bytes, to: bytes = PEER, port: Wire | None = None, vlan: int | None = None) -> None:
+    def answer(self, dest: bytes, to: bytes = PEER, port: RecordingPort | None = None, vlan: int | None = None) -> None:
         """
         A frame from C{PEER} to C{dest} comes in, and C{to} is written to while it is delivered.
         """
-        proto = Recorder(lambda: proto.transport.write(b"answer", to, TYPE))
+        proto = PacketRecorder(then=lambda _: proto.transport.write(b"answer", to, TYPE))
         self.ethernet.addProto(TYPE, proto, vlan=vlan)
         self.ethernet.packetReceived(Packet(frame(dest=dest, vlan=vlan), port=port or self.port))
 
@@ -421,14 +388,14 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(self.port.sent, [frame(b"answer", dest=PEER, source=OTHER, vlan=5)])
 
     def test_protocolWithAndWithoutVLANAnswersWhereItWasAsked(self) -> None:
-        proto = Recorder(lambda: proto.packets[-1].ethernet.write(b"answer", PEER, TYPE))  # type: ignore[union-attr]
+        proto = PacketRecorder(then=lambda _: proto.packets[-1].ethernet.write(b"answer", PEER, TYPE))  # type: ignore[union-attr]
         self.ethernet.addProto(TYPE, proto)
         self.ethernet.addProto(TYPE, proto, vlan=5)
         self.ethernet.packetReceived(Packet(frame(vlan=5), port=self.port))
         self.assertEqual(self.port.sent, [frame(b"answer", dest=PEER, source=OWN, vlan=5)])
 
     def test_replySource(self) -> None:
-        proto = Recorder()
+        proto = PacketRecorder()
         self.ethernet.addProto(TYPE, proto)
         for dest, source in ((OTHER, OTHER), (GROUP, None), (EVERYBODY, None)):
             self.ethernet.packetReceived(Packet(frame(dest=dest)))

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import EXAMPLES
 from txtuntap import Packet
 from txtuntap.wire import arp
 from txtuntap.wire.capturefile import readCapture
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
 
 each = pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 

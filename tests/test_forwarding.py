@@ -4,51 +4,15 @@ Tests for L{txtuntap.forwarding}.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from twisted.internet.interfaces import IReactorTime
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
+from tests.ports import OffloadPort
+from tests.superpackets import superframe
 from txtuntap import Packet
-from txtuntap.clock import SimulationClock
 from txtuntap.forwarding import EVERYTHING, forward, received
-from txtuntap.interfaces import IPacketTransport
-from txtuntap.testing import ethernetFrame, udpPacket
-from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.offload import CSUM, DATA_VALID, NEEDS_CHECKSUM, UDP, USO, Offload, finish
 
 HERE, THERE = "02:00:00:00:00:01", "02:00:00:00:00:02"
-
-
-@implementer(IPacketTransport)
-class Below:
-    """
-    A transport that keeps what is written.
-    """
-
-    mtu = 1500
-    linkAddress: bytes | None = None
-
-    def __init__(self, offloads: int = 0) -> None:
-        self.offloads = offloads
-        self.clock: IReactorTime = SimulationClock()
-        self.written: list[tuple[bytes, Offload | None]] = []
-
-    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
-        self.written.append((b"".join(buffers), offload))
-
-
-def superpacket(payload: bytes, size: int) -> tuple[bytes, Offload]:
-    """
-    A frame that is many datagrams in one, of C{size} octets of payload each, and what is open in it.
-    """
-    packet = udpPacket("10.0.0.1", "10.0.0.2", 1000, 2000, payload)
-    length = len(payload) + 8
-    pseudo = packet[12:20] + bytes((0, 17)) + length.to_bytes(2, "big")
-    open_ = -onesSum(pseudo) % 0xFFFF ^ 0xFFFF
-    frame = ethernetFrame(HERE, THERE, 0x0800, packet[:26] + open_.to_bytes(2, "big") + packet[28:])
-    return frame, Offload(NEEDS_CHECKSUM, UDP, 42, size, 34, 6)
 
 
 class ReceivedTests(SynchronousTestCase):
@@ -64,7 +28,7 @@ class ReceivedTests(SynchronousTestCase):
         self.assertIs(memoryview(view).obj, packet.data)
 
     def test_positionsAreThoseInThePart(self) -> None:
-        frame, offload = superpacket(b"x" * 300, 100)
+        frame, offload = superframe(b"x" * 300, 100)
         packet = Packet(bytes(10) + frame, 10)
         packet.offload = Offload(NEEDS_CHECKSUM, UDP, 52, 100, 44, 6)
         self.assertEqual(received(packet)[1], offload)
@@ -77,16 +41,16 @@ class ReceivedTests(SynchronousTestCase):
 
 class ForwardTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.frame, self.offload = superpacket(b"0123456789" * 30, 100)
+        self.frame, self.offload = superframe(b"0123456789" * 30, 100)
 
     def test_whatIsFinished(self) -> None:
-        below = Below()
+        below = OffloadPort(0)
         self.assertIsNone(forward(below, b"frame", None, True))
         self.assertEqual(below.written, [(b"frame", None)])
 
     def test_whatTheTransportTakesGoesAsItIs(self) -> None:
         for offloads in EVERYTHING, CSUM | USO:
-            below = Below(offloads)
+            below = OffloadPort(offloads)
             self.assertIsNone(forward(below, self.frame, self.offload, True))
             self.assertEqual(below.written, [(self.frame, self.offload)])
 
@@ -94,12 +58,12 @@ class ForwardTests(SynchronousTestCase):
         cut = [(each, None) for each in finish(self.frame, self.offload, 14)]
         self.assertEqual(len(cut), 3)
         for offloads in 0, CSUM:
-            below = Below(offloads)
+            below = OffloadPort(offloads)
             self.assertIsNone(forward(below, memoryview(self.frame), self.offload, True))
             self.assertEqual(below.written, cut)
 
     def test_packetsOfIP(self) -> None:
-        below = Below()
+        below = OffloadPort(0)
         offload = Offload(NEEDS_CHECKSUM, UDP, 28, 100, 20, 6)
         self.assertIsNone(forward(below, self.frame[14:], offload, False))
         self.assertEqual(
@@ -107,7 +71,7 @@ class ForwardTests(SynchronousTestCase):
         )
 
     def test_whatCannotBeOpenIsNamedAndNotWritten(self) -> None:
-        below = Below()
+        below = OffloadPort(0)
         for offload, name in (
             (Offload(NEEDS_CHECKSUM, UDP, 42, 0, 34, 6), "inOffloadErrors"),
             (Offload(NEEDS_CHECKSUM, 99, 42, 100, 34, 6), "inUnknownOffloads"),

@@ -7,15 +7,14 @@ from __future__ import annotations
 from ipaddress import ip_interface
 from typing import Any
 
-from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.recorders import PacketRecorder
 from txtuntap import IPProtocol, Packet, addresses
 from txtuntap.interfaces import IIPTransport, IPacketReceiver
 from txtuntap.ip import IPHeader
-from txtuntap.raw import IRawDatagramProtocol, IRawPacketProtocol
+from txtuntap.raw import IRawPacketProtocol
 from txtuntap.testing import ipPacket
 from txtuntap.wire import ipv4
 from txtuntap.wire.address import packAddress
@@ -24,32 +23,6 @@ from txtuntap.wire.checksum import checksum
 PROTOCOL = 253
 ROUTER_ALERT = b"\x94\x04\0\0"
 UNKNOWN_OPTION = b"\x1e\x04abcd"
-
-
-@implementer(IRawDatagramProtocol)
-class Recorder(AbstractDatagramProtocol):
-    """
-    Keeps what it gets.
-    """
-
-    noisy = False
-
-    def __init__(self) -> None:
-        self.packets: list[Packet] = []
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
-
-    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
-        """
-        Of the interface; packets do not come this way.
-        """
-        raise NotImplementedError
-
-    def packetReceived(self, packet: Packet) -> None:
-        self.packets.append(packet)
 
 
 def four(payload: bytes = b"payload", source: str = "10.0.0.1", dest: str = "10.0.0.2", **fields: Any) -> bytes:
@@ -80,7 +53,7 @@ class LayerTestCase(SynchronousTestCase):
 
     def make(self, *args: Any, **kwargs: Any) -> None:
         self.ip = IPProtocol(*args, **kwargs)
-        self.proto = Recorder()
+        self.proto = PacketRecorder()
         self.ip.addProto(PROTOCOL, self.proto)
 
     def receive(self, data: bytes, **attributes: Any) -> list[str]:
@@ -90,7 +63,7 @@ class LayerTestCase(SynchronousTestCase):
         self.ip.counters.clear()
         del self.proto.packets[:]
         self.ip.packetReceived(Packet(data, **attributes))
-        return [*(bytes(packet).decode() for packet in self.proto.packets), *self.ip.counters.elements()]
+        return [*(data.decode() for data in self.proto.data), *self.ip.counters.elements()]
 
 
 class BothVersionsTests(LayerTestCase):
@@ -161,7 +134,7 @@ class BothVersionsTests(LayerTestCase):
 
     def test_speaksTwistedPairOnATun(self) -> None:
         self.ip.datagramReceived(four(), partial=0)
-        self.assertEqual([bytes(packet) for packet in self.proto.packets], [b"payload"])
+        self.assertEqual(self.proto.data, [b"payload"])
 
 
 class IPv4Tests(LayerTestCase):
@@ -360,15 +333,15 @@ class AddressesTests(LayerTestCase):
 
 class AddProtoTests(LayerTestCase):
     def test_protocolsAreListedByNumber(self) -> None:
-        other = Recorder()
+        other = PacketRecorder()
         self.ip.addProto(PROTOCOL, other)
         self.assertEqual(self.ip.ipProtos, {PROTOCOL: [self.proto, other]})
 
     def test_severalUnderOneNumberAllGetThePacket(self) -> None:
-        other = Recorder()
+        other = PacketRecorder()
         self.ip.addProto(PROTOCOL, other)
         self.assertEqual(self.receive(four()), ["payload"])
-        self.assertEqual([bytes(packet) for packet in other.packets], [b"payload"])
+        self.assertEqual(other.data, [b"payload"])
 
     def test_removedProtocolGetsNothing(self) -> None:
         self.ip.removeProto(PROTOCOL, self.proto)
@@ -378,14 +351,14 @@ class AddProtoTests(LayerTestCase):
         self.assertRaises(ValueError, self.ip.removeProto, PROTOCOL + 1, self.proto)
 
     def test_numberMustFitEightBits(self) -> None:
-        self.ip.addProto(255, Recorder())
+        self.ip.addProto(255, PacketRecorder())
         with self.assertRaises(TypeError) as raised:
-            self.ip.addProto(256, Recorder())
+            self.ip.addProto(256, PacketRecorder())
         self.assertIn("8 bits", str(raised.exception))
 
     def test_numberMustNotBeNegative(self) -> None:
         with self.assertRaises(TypeError) as raised:
-            self.ip.addProto(-1, Recorder())
+            self.ip.addProto(-1, PacketRecorder())
         self.assertIn("positive", str(raised.exception))
 
     def test_protocolMustBeForDatagrams(self) -> None:

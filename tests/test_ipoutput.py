@@ -9,15 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import MessageLengthError
-from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tests.ports import Wire
+from tests.ports import RecordingPort
+from tests.recorders import PacketRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet
 from txtuntap.interfaces import INeighbours, IRoutes
 from txtuntap.ip import IPHeader
-from txtuntap.raw import IRawDatagramProtocol
 from txtuntap.routing import Route, StaticNeighbours, StaticRoutes
 from txtuntap.testing import ethernetFrame, ipPacket
 from txtuntap.wire.address import addressText, packAddress
@@ -30,36 +29,9 @@ GATEWAY = b"\x02\0\0\0\0\x03"
 ADDRESSES = ["10.0.0.2/24", "10.1.0.2/16", "fd00::2/64", "fe80::2/64"]
 
 
-@implementer(IRawDatagramProtocol)
-class Answerer(AbstractDatagramProtocol):
-    """
-    Does something with each packet that comes.
-    """
-
-    noisy = False
-    transport: Any
-
-    def __init__(self, then: Callable[[Packet], object]) -> None:
-        self.then = then
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
-
-    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
-        """
-        Of the interface; packets do not come this way.
-        """
-        raise NotImplementedError
-
-    def packetReceived(self, packet: Packet) -> None:
-        self.then(packet)
-
-
 class WriteTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.port = Wire(100)
+        self.port = RecordingPort(100)
         self.ip = IPProtocol(ADDRESSES)
         bottom: Any = self.port
         self.ip.makeConnection(bottom)
@@ -214,7 +186,7 @@ class AddressTests(SynchronousTestCase):
 
 class WriteOnEthernetTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.port = Wire(100)
+        self.port = RecordingPort(100)
         self.ethernet = EthernetProtocol(OWN)
         self.routes, self.neighbours = StaticRoutes(), StaticNeighbours()
         self.ip = IPProtocol(ADDRESSES, routes=self.routes, neighbours=self.neighbours)
@@ -305,7 +277,7 @@ class RouteBackTests(SynchronousTestCase):
         packets: list[Packet] = []
         # Before IP has dropped what it does not want.
         ip = IPProtocol()
-        ip.addProto(PROTOCOL, Answerer(packets.append))
+        ip.addProto(PROTOCOL, PacketRecorder(then=packets.append))
         ethernet.addProto(0x0800, ip)
         ethernet.addProto(0x86DD, ip)
         etherType = 0x86DD if ":" in source else 0x0800
@@ -365,14 +337,14 @@ class AnswerTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.port, self.other = Wire(100), Wire(100)
+        self.port, self.other = RecordingPort(100), RecordingPort(100)
 
     def answered(self, data: bytes, *addresses: str, tap: bool = False, source: str | None = None) -> list[bytes]:
         """
         What is sent while C{data} is delivered to a protocol that answers; anything it raises fails the test.
         """
         ip = IPProtocol(addresses or None)
-        proto = Answerer(lambda packet: proto.transport.write(b"answer", packet.source, PROTOCOL, source))
+        proto = PacketRecorder(then=lambda packet: proto.transport.write(b"answer", packet.source, PROTOCOL, source))
         ip.addProto(PROTOCOL, proto)
         bottom: Any = self.port
         if tap:
@@ -420,7 +392,7 @@ class AnswerTests(SynchronousTestCase):
             except ValueError as e:
                 errors.append(e)
 
-        ip.addProto(PROTOCOL, Answerer(answer))
+        ip.addProto(PROTOCOL, PacketRecorder(then=answer))
         bottom: Any = self.port
         ip.makeConnection(bottom)
         ip.packetReceived(Packet(self.question(), port=self.port))

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from tests.recorders import Oops, PairRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol
 from txtuntap.layer import knowsPackets
-from txtuntap.raw import IRawDatagramProtocol, IRawPacketProtocol
+from txtuntap.raw import IRawPacketProtocol
 from txtuntap.testing import ethernetFrame
 
 TYPE = 0x88B5
@@ -24,49 +24,27 @@ PORT: Any = object()
 FRAME = ethernetFrame(STATION, "02:00:00:00:00:02", TYPE, b"payload")
 
 
-class Oops(Exception):
+class NamedRecorder(PairRecorder):
     """
-    What a protocol of the tests raises.
-    """
+    Notes its events among those of others, too.
 
-
-@implementer(IRawPacketProtocol, IRawDatagramProtocol)
-class Recorder(AbstractDatagramProtocol):
-    """
-    Notes what happens to it.
-
-    @ivar failing: methods that raise L{Oops}.
+    @ivar named: the events of all, each with the name of whose it is.
+    @ivar transports: those it had when it was started.
     """
 
-    noisy = False
-
-    def __init__(self, name: str = "", events: list[tuple[str, str]] | None = None, *failing: str) -> None:
+    def __init__(self, name: str, named: list[tuple[str, str]], *failing: str) -> None:
+        super().__init__(*failing)
         self.name = name
-        self.events = [] if events is None else events
-        self.failing = set(failing)
-        self.received: list[bytes] = []
+        self.named = named
         self.transports: list[object] = []
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
 
     def startProtocol(self) -> None:
         self.transports.append(self.transport)
-        self._happened("start")
+        super().startProtocol()
 
-    def stopProtocol(self) -> None:
-        self._happened("stop")
-
-    def datagramReceived(self, data: bytes, **rest: Any) -> None:  # type: ignore[override]
-        self.received.append(data)
-        self._happened("receive")
-
-    def _happened(self, event: str) -> None:
-        self.events.append((self.name, event))
-        if event in self.failing:
-            raise Oops(self.name)
+    def happened(self, event: str) -> None:
+        self.named.append((self.name, event))
+        super().happened(event)
 
 
 class NoLife:
@@ -101,8 +79,8 @@ class LifeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.events: list[tuple[str, str]] = []
         self.layer = RecordingLayer(self.events)
-        self.first = Recorder("first", self.events)
-        self.second = Recorder("second", self.events)
+        self.first = NamedRecorder("first", self.events)
+        self.second = NamedRecorder("second", self.events)
 
     def addBoth(self) -> None:
         self.layer.addProto(TYPE, self.first)
@@ -213,7 +191,7 @@ class LifeTests(SynchronousTestCase):
 class TwoPortsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.events: list[tuple[str, str]] = []
-        self.proto = Recorder("proto", self.events)
+        self.proto = NamedRecorder("proto", self.events)
         self.layers = [EthernetProtocol(), EthernetProtocol()]
         for layer in self.layers:
             layer.addProto(TYPE, self.proto)
@@ -238,7 +216,7 @@ class TwoPortsTests(SynchronousTestCase):
     def test_layerOnTwoPortsStartsThoseAboveOnce(self) -> None:
         events: list[tuple[str, str]] = []
         ip, bottom = IPProtocol(), [EthernetProtocol(), EthernetProtocol()]
-        ip.addProto(1, Recorder("above", events))
+        ip.addProto(1, NamedRecorder("above", events))
         for layer in bottom:
             layer.addProto(0x0800, ip)
             layer.makeConnection(PORT)
@@ -253,8 +231,8 @@ class FailingStartTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.events: list[tuple[str, str]] = []
         self.layer = RecordingLayer(self.events)
-        self.good = Recorder("good", self.events)
-        self.bad = Recorder("bad", self.events, "start")
+        self.good = NamedRecorder("good", self.events)
+        self.bad = NamedRecorder("bad", self.events, "start")
 
     def test_leavesNothingStarted(self) -> None:
         self.layer.addProto(TYPE, self.good)
@@ -301,7 +279,7 @@ class FailingStopTests(SynchronousTestCase):
         self.events: list[tuple[str, str]] = []
         self.layer = RecordingLayer(self.events)
         for name, failing in (("first", ""), ("bad", "stop"), ("last", "")):
-            self.layer.addProto(TYPE, Recorder(name, self.events, failing))
+            self.layer.addProto(TYPE, NamedRecorder(name, self.events, failing))
         self.layer.makeConnection(PORT)
         del self.events[:]
         self.layer.doStop()
@@ -318,7 +296,7 @@ class FailingStopTests(SynchronousTestCase):
 class FailingReceiverTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.layer = EthernetProtocol()
-        self.bad = Recorder("bad", None, "receive")
+        self.bad = PairRecorder("receive")
         self.layer.addProto(TYPE, self.bad)
 
     def receive(self, *times: float) -> int:
@@ -330,10 +308,10 @@ class FailingReceiverTests(SynchronousTestCase):
         return len(self.flushLoggedErrors(Oops))
 
     def test_othersUnderTheNumberGetThePacket(self) -> None:
-        good = Recorder()
+        good = PairRecorder()
         self.layer.addProto(TYPE, good)
         self.assertEqual(self.receive(0.0), 1)
-        self.assertEqual((self.bad.received, good.received), ([b"payload"], [b"payload"]))
+        self.assertEqual((self.bad.data, good.data), ([b"payload"], [b"payload"]))
 
     def test_loggedOnceASecond(self) -> None:
         self.assertEqual(self.receive(5.0, 5.0, 5.5, 5.999), 1)
@@ -344,7 +322,7 @@ class FailingReceiverTests(SynchronousTestCase):
         self.assertEqual(self.layer.counters, {"protocolFailures": 3})
 
     def test_eachProtocolHasItsOwnSecond(self) -> None:
-        self.layer.addProto(TYPE, Recorder("other", None, "receive"))
+        self.layer.addProto(TYPE, PairRecorder("receive"))
         self.assertEqual(self.receive(5.0, 5.5), 2)
 
     def test_clockThatStepsBackDoesNotSilenceTheLog(self) -> None:
@@ -355,10 +333,10 @@ class FailingReceiverTests(SynchronousTestCase):
             self.receive(0.0)
         (event,) = [event for event in events if "log_failure" in event]
         text = event["log_format"].format(**event)
-        self.assertIn(f"{Recorder.__module__}.Recorder.datagramReceived", text)
+        self.assertIn(f"{PairRecorder.__module__}.PairRecorder.datagramReceived", text)
 
     def test_failingPacketReceivedIsLoggedByItsName(self) -> None:
-        class New(Recorder):
+        class New(PairRecorder):
             def packetReceived(self, packet: Packet) -> None:
                 raise Oops
 
@@ -377,7 +355,7 @@ class DeliveryTests(SynchronousTestCase):
     def test_eachOfSeveralGetsThePacketAsItWas(self) -> None:
         seen: list[tuple[int, int]] = []
 
-        class Mover(Recorder):
+        class Mover(PairRecorder):
             def packetReceived(self, packet: Packet) -> None:
                 seen.append((packet.start, packet.end))
                 packet.start = packet.end
@@ -388,20 +366,20 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(seen, [(14, len(FRAME))] * 3)
 
     def test_protocolRemovedByAnotherDoesNotGetThePacketUnderWay(self) -> None:
-        removed = Recorder()
+        removed = PairRecorder()
 
-        class Remover(Recorder):
+        class Remover(PairRecorder):
             def datagramReceived(remover, data: bytes, **rest: Any) -> None:  # type: ignore[override]
                 self.layer.removeProto(TYPE, removed)
 
         self.layer.addProto(TYPE, Remover())
         self.layer.addProto(TYPE, removed)
         self.layer.packetReceived(Packet(FRAME))
-        self.assertEqual(removed.received, [])
+        self.assertEqual(removed.calls, [])
 
     def test_packetIsKnownWhileItIsDelivered(self) -> None:
         packet, seen = Packet(FRAME), []
-        proto = Recorder("", None, "receive")
+        proto = PairRecorder("receive")
         self.layer.addProto(TYPE, proto)
         proto.datagramReceived = lambda **rest: seen.append(self.layer.packet)  # type: ignore[method-assign]
         self.layer.packetReceived(packet)
@@ -409,7 +387,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertIsNone(self.layer.packet)
 
     def test_packetIsForgottenAlthoughTheProtocolRaises(self) -> None:
-        self.layer.addProto(TYPE, Recorder("", None, "receive"))
+        self.layer.addProto(TYPE, PairRecorder("receive"))
         self.layer.packetReceived(Packet(FRAME))
         self.flushLoggedErrors(Oops)
         self.assertIsNone(self.layer.packet)
@@ -422,11 +400,11 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(drops, [(packet, "inUnknownProtos")])
 
     def test_removingWhatWasNotAddedIsAValueError(self) -> None:
-        self.layer.addProto(TYPE, Recorder())
+        self.layer.addProto(TYPE, PairRecorder())
         with self.assertRaises(ValueError) as raised:
-            self.layer.removeProto(TYPE, Recorder())
+            self.layer.removeProto(TYPE, PairRecorder())
         self.assertIn(str(TYPE), str(raised.exception))
-        self.assertRaises(ValueError, self.layer.removeProto, OTHER_TYPE, Recorder())
+        self.assertRaises(ValueError, self.layer.removeProto, OTHER_TYPE, PairRecorder())
 
 
 class KnowsPacketsTests(SynchronousTestCase):
@@ -435,7 +413,7 @@ class KnowsPacketsTests(SynchronousTestCase):
             self.assertTrue(knowsPackets(layer))
 
     def test_protocolWithOnlyDatagramReceivedDoesNot(self) -> None:
-        self.assertFalse(knowsPackets(Recorder()))
+        self.assertFalse(knowsPackets(PairRecorder()))
 
     def test_overriddenDatagramReceivedIsTheWayIn(self) -> None:
         class Override(IPProtocol):

@@ -4,18 +4,15 @@ Tests for L{txtuntap.link}.
 
 from __future__ import annotations
 
-from typing import Any
-
-from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from tests.test_layer import Oops, Recorder
+from tests.recorders import Oops, PacketRecorder, PairRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet
 from txtuntap.clock import SimulationClock
 from txtuntap.forwarding import EVERYTHING
-from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IPacketReceiver
+from txtuntap.interfaces import IBatchTransport, IEthernetProtocol
 from txtuntap.link import QUEUE_LENGTH, Link
 from txtuntap.stack.host import Host
 from txtuntap.testing import ethernetFrame
@@ -25,8 +22,8 @@ HERE, THERE = b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02"
 FRAME = ethernetFrame(HERE, THERE, 0x88B5, b"payload")
 
 
-@implementer(IEthernetProtocol, IPacketReceiver)
-class End(AbstractDatagramProtocol):
+@implementer(IEthernetProtocol)
+class End(PacketRecorder):
     """
     Keeps what comes.
 
@@ -34,41 +31,29 @@ class End(AbstractDatagramProtocol):
     @ivar answers: how many packets it sends back.
     """
 
-    noisy = False
     takesOffload = True
-    transport: Any
 
-    def __init__(self, greeting: bytes = b"", failing: bool = False) -> None:
-        self.packets: list[Packet] = []
+    def __init__(self, greeting: bytes = b"") -> None:
+        super().__init__()
         self.greeting = greeting
         self.answers = 0
-        self.failing = failing
         self.isBusy = False
 
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
-
-    def datagramReceived(self, data: bytes, partial: int = 0) -> None:  # type: ignore[override]
-        """
-        Of the interface; packets come by C{packetReceived}.
-        """
-
     def startProtocol(self) -> None:
+        super().startProtocol()
         if self.greeting:
             self.transport.writePacket([self.greeting])
 
     def packetReceived(self, packet: Packet) -> None:
         assert not self.isBusy
         self.isBusy = True
-        self.packets.append(packet)
-        if self.answers:
-            self.answers -= 1
-            self.transport.writePacket([bytes(packet)])
-        self.isBusy = False
-        if self.failing:
-            raise ZeroDivisionError
+        try:
+            super().packetReceived(packet)
+            if self.answers:
+                self.answers -= 1
+                self.transport.writePacket([bytes(packet)])
+        finally:
+            self.isBusy = False
 
 
 class WirePackets(End):
@@ -118,8 +103,8 @@ class LinkTests(SynchronousTestCase):
         self.one, self.other = End(b"first" * 5), End(b"second" * 5)
         self.linked()
         self.clock.advance(0)
-        self.assertEqual([bytes(each) for each in self.other.packets], [b"first" * 5])
-        self.assertEqual([bytes(each) for each in self.one.packets], [b"second" * 5])
+        self.assertEqual(self.other.data, [b"first" * 5])
+        self.assertEqual(self.one.data, [b"second" * 5])
 
     def test_counters(self) -> None:
         link = self.linked()
@@ -163,18 +148,18 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(len(self.other.packets), 1)
 
     def test_whatAProtocolRaisesIsLoggedAndTheRestComes(self) -> None:
-        self.other.failing = True
+        self.other.failing.add("receive")
         link = self.linked()
         for _ in range(3):
             self.one.transport.writePacket([FRAME])
         self.clock.advance(0)
         self.assertEqual(len(self.other.packets), 3)
         self.assertEqual(link.ends[1].counters["protocolFailures"], 3)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
     def test_aProtocolThatDoesNotStartStopsTheOther(self) -> None:
         other = IPProtocol()
-        other.addProto(17, Recorder("", None, "start"))
+        other.addProto(17, PairRecorder("start"))
         one = IPProtocol()
         self.assertRaises(Oops, Link(one, other, self.clock).start)
         self.assertEqual((one.numPorts, other.numPorts), (0, 0))

@@ -9,7 +9,8 @@ from collections import Counter
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.stack.link import LinkTestCase, Recorder, echo
+from tests.recorders import DatagramRecorder
+from tests.stack.link import LinkTestCase, echo
 from txtuntap.loopback import MAX_WAITING, MAX_WAITING_OCTETS, Loopback
 from txtuntap.packet import Packet
 from txtuntap.testing import TAP, TUN
@@ -61,7 +62,8 @@ class HostTests(LinkTestCase):
                 self.make(mode=mode)
                 self.clock.advance(10)
                 self.device.sent.clear()
-                server, client = Recorder(echo=True), Recorder()
+                server, client = DatagramRecorder(), DatagramRecorder()
+                server.then = server.write
                 self.host.listenUDP(7, server)
                 port = self.host.listenUDP(0, client).getHost().port
                 client.transport.write(b"x" * 60000, (address, 7))
@@ -81,7 +83,7 @@ class HostTests(LinkTestCase):
     def test_closedPort(self) -> None:
         for address in self.ADDRESSES:
             self.make(mode=TUN)
-            client = Recorder()
+            client = DatagramRecorder()
             self.host.listenUDP(0, client).write(b"", (address, 7))
             self.clock.advance(0)
             self.assertEqual((self.host.udp.counters["noPorts"], self.host.icmp.counters["outErrors"]), (1, 1))

@@ -5,25 +5,20 @@ once, under a name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hypothesis import given
 from hypothesis.strategies import binary, booleans, integers, ip_addresses, lists, one_of, sampled_from, text, tuples
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
-from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
+from tests.ports import RecordingPort
+from tests.recorders import DatagramRecorder, PairRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol
-from txtuntap.interfaces import IPacketTransport
-from txtuntap.raw import IRawDatagramProtocol
 from txtuntap.testing import ethernetFrame, ipPacket, udpDatagram
 from txtuntap.wire import udp
 from txtuntap.wire.checksum import checksum
-from txtuntap.wire.offload import Offload
 
 OWN, PEER = b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02"
 FOUR, SIX = ("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")
@@ -35,49 +30,6 @@ IP_DROPS = {"inHdrErrors", "inTruncatedPkts", "inAddrErrors", "inUnknownProtos",
 IP_DROPS |= {"inOptErrors", "reasmReqds", "reasmDuplicates", "reasmFails", "reasmOverlaps"}
 IP_DROPS |= {"inFragErrors", "inFragHdrErrors"}
 UDP_DROPS = {"noPorts", "inErrors", "inCsumErrors"}
-
-
-@implementer(IPacketTransport)
-class Nowhere:
-    """
-    A port that takes what it is given.
-    """
-
-    mtu = 1500
-    linkAddress: bytes | None = None
-    offloads = 0
-    clock: IReactorTime = Clock()
-
-    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
-        b"".join(buffers)
-
-
-class Echo(DatagramProtocol):
-    noisy = False
-    received = 0
-
-    def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
-        self.received += 1
-        assert self.transport is not None
-        self.transport.write(data, addr)
-
-
-@implementer(IRawDatagramProtocol)
-class Ping(AbstractDatagramProtocol):
-    """
-    Takes everything apart, as C{twisted.pair} has it.
-    """
-
-    noisy = False
-    received = 0
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
-
-    def datagramReceived(self, data: bytes, partial: bool, source: str, dest: str, **rest: Any) -> None:  # type: ignore[override]
-        self.received += 1
 
 
 class Stack:
@@ -92,12 +44,13 @@ class Stack:
         for etherType in (0x0800, 0x86DD):
             for vlan in (None, VLAN):
                 self.ethernet.addProto(etherType, self.ip, vlan=vlan)
-        self.echo, self.ping = Echo(), Ping()
+        self.echo, self.ping = DatagramRecorder(), PairRecorder()
+        self.echo.then = self.echo.write
         self.ip.addProto(udp.PROTOCOL, self.udp)
         self.ip.addProto(1, self.ping)
         self.ip.addProto(58, self.ping)
         self.udp.addProto(7, self.echo)
-        port: Any = Nowhere()
+        port: Any = RecordingPort()
         bottom = self.ethernet if tap else self.ip
         bottom.makeConnection(port)
 
@@ -105,8 +58,8 @@ class Stack:
         """
         What has been delivered or dropped since this was called last, and under which name.
         """
-        outcome = ["delivered"] * (self.echo.received + self.ping.received)
-        self.echo.received = self.ping.received = 0
+        outcome = ["delivered"] * (len(self.echo.received) + len(self.ping.calls))
+        del self.echo.received[:], self.ping.calls[:]
         for layer, names in ((self.ethernet, ETHERNET_DROPS), (self.ip, IP_DROPS), (self.udp, UDP_DROPS)):
             # An answer that must not be sent is another matter.
             outcome += [name if name in names else f"not {name}" for name in layer.counters.elements()]
@@ -253,9 +206,9 @@ class TruncationTests(StackTestCase):
         good = next(frames())
         for length in range(len(good)):
             stack.ethernet.packetReceived(Packet(good[:length]))
-        self.assertEqual(stack.echo.received, 0)
+        self.assertEqual(stack.echo.data, [])
         stack.ethernet.packetReceived(Packet(good))
-        self.assertEqual(stack.echo.received, 1)
+        self.assertEqual(len(stack.echo.data), 1)
 
 
 choices = sampled_from(OPTIONS)

@@ -12,8 +12,9 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.ports import Wire
-from tests.stack.link import LinkTestCase, Recorder, frame
+from tests.ports import RecordingPort
+from tests.recorders import DatagramRecorder
+from tests.stack.link import LinkTestCase, frame
 from txtuntap import IPProtocol, Packet, RawUDPProtocol, addresses
 from txtuntap.testing import TAP, TUN, udpPacket
 from txtuntap.wire.address import packAddress
@@ -37,8 +38,8 @@ class HostTestCase(LinkTestCase):
         self.make(*ADDRESSES, mode=TUN)
         self.transport, self.protocol = self.listen()
 
-    def listen(self, port: int = PORT, interface: str = "", multiple: bool = False) -> tuple[Any, Recorder]:
-        protocol = Recorder()
+    def listen(self, port: int = PORT, interface: str = "", multiple: bool = False) -> tuple[Any, DatagramRecorder]:
+        protocol = DatagramRecorder()
         return self.host.listenMulticast(port, protocol, interface, listenMultiple=multiple), protocol
 
     def joined(self, group: str, interface: str = "", transport: Any = None) -> None:
@@ -66,12 +67,12 @@ class HostTestCase(LinkTestCase):
         """
         del self.protocol.received[:]
         self.receive(*packets)
-        return [data for data, _ in self.protocol.received]
+        return self.protocol.data
 
 
 class InterfaceTests(HostTestCase):
     def test_transport(self) -> None:
-        for transport in (self.transport, self.host.listenUDP(7, Recorder())):
+        for transport in (self.transport, self.host.listenUDP(7, DatagramRecorder())):
             self.assertTrue(verifyObject(IMulticastTransport, transport))
             self.assertTrue(verifyObject(IUDPTransport, transport))
 
@@ -102,7 +103,7 @@ class MembershipTests(HostTestCase):
             self.assertEqual(self.heard(frame(packet(group), station)), [b"hello"])
 
     def test_answersAreFromOneOfOurs(self) -> None:
-        self.protocol.echo = True
+        self.protocol.then = self.protocol.write
         for group, version in ((GROUP, 4), (GROUP6, 6)):
             self.joined(group)
             self.assertEqual(
@@ -120,7 +121,7 @@ class MembershipTests(HostTestCase):
         self.joined(GROUP, transport=transport)
         self.joined(GROUP6)
         self.receive(packet(GROUP, PORT + 1), packet(GROUP6, PORT + 1))
-        self.assertEqual([data for data, _ in other.received], [b"hello"])
+        self.assertEqual(other.data, [b"hello"])
 
     def test_closedPortsOfAGroupAreNotToldOf(self) -> None:
         self.joined(GROUP)
@@ -207,7 +208,7 @@ class MembershipTests(HostTestCase):
         self.joined(GROUP)
 
 
-class Joining(Recorder):
+class Joining(DatagramRecorder):
     """
     Joins a group whenever it is started.
     """
@@ -306,7 +307,7 @@ class WriteTests(HostTestCase):
         before = len(self.device.sent)
         (transport or self.transport).write(b"hello", (group, PORT))
         self.clock.advance(0)
-        return self.device.sent[before:], [data for data, _ in self.protocol.received]
+        return self.device.sent[before:], self.protocol.data
 
     def test_nobodyHere(self) -> None:
         for group, version in ((GROUP, 4), (GROUP6, 6)):
@@ -332,7 +333,7 @@ class WriteTests(HostTestCase):
     def test_answersToOurselvesComeBack(self) -> None:
         self.joined(GROUP)
         other, protocol = self.listen(PORT + 1)
-        self.protocol.echo = True
+        self.protocol.then = self.protocol.write
         for _ in range(2):
             self.wrote(GROUP, other)
             self.clock.advance(0)
@@ -452,7 +453,7 @@ class ListenTests(HostTestCase):
         self.assertRaises(CannotListenError, self.listen, PORT, "", True)
         self.listen(PORT + 1, multiple=True)
         self.assertRaises(CannotListenError, self.listen, PORT + 1)
-        self.assertRaises(CannotListenError, self.host.listenUDP, PORT + 1, Recorder())
+        self.assertRaises(CannotListenError, self.host.listenUDP, PORT + 1, DatagramRecorder())
         self.assertRaises(CannotListenError, self.listen, PORT + 1, OURS[4])
 
     def test_anyPort(self) -> None:
@@ -461,7 +462,7 @@ class ListenTests(HostTestCase):
         self.assertNotEqual(one.getHost().port, other.getHost().port)
 
     def test_arguments(self) -> None:
-        transport = self.host.listenMulticast(PORT + 1, Recorder(), OURS[6], 1000, True)
+        transport = self.host.listenMulticast(PORT + 1, DatagramRecorder(), OURS[6], 1000, True)
         self.assertEqual((transport.getHost().host, transport.getHost().port), (OURS[6], PORT + 1))
 
 
@@ -473,9 +474,9 @@ class PlainTests(SynchronousTestCase):
     def make(self, own: list[str] | None) -> None:
         self.ip, self.udp = IPProtocol(own), RawUDPProtocol()
         self.ip.addProto(17, self.udp)
-        self.protocol = Recorder()
+        self.protocol = DatagramRecorder()
         self.udp.addProto(PORT, self.protocol)
-        self.wire = Wire()
+        self.wire = RecordingPort()
         self.ip.makeConnection(cast(Any, self.wire))
 
     def heard(self, group: str) -> int:

@@ -12,7 +12,7 @@ from twisted.internet.error import TimeoutError as Unanswered
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.stack.link import Recorder
+from tests.recorders import DatagramRecorder, Echo
 from tests.test_link import End
 from txtuntap import Host
 from txtuntap.middleware import Middleware, Netem
@@ -150,8 +150,8 @@ class NetworkTests(SynchronousTestCase):
         near = net.host(["10.0.0.1/24", "fd00::1/64"], switch, netem)
         far = net.host(["10.0.0.2/24", "fd00::2/64"])
         net.link(Tap(far.ethernet, log), switch)
-        far.listenUDP(7, Recorder(echo=True))
-        client = Recorder()
+        far.listenUDP(7, Echo())
+        client = DatagramRecorder()
         near.listenUDP(0, client)
         net.start()
         for number in range(50):

@@ -6,21 +6,19 @@ from __future__ import annotations
 
 import errno
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import directlyProvides, implementer
 
-from tests.wire.test_offload import ACK, SUPERPACKETS, superpacket
-from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol, TuntapPort
-from txtuntap.interfaces import IPacketReceiver, IRawPacketProtocol
+from tests.ports import DeviceTestCase
+from tests.recorders import CarrierRecorder, PacketRecorder, PairRecorder, PlainPacketRecorder, SuperpacketRecorder
+from tests.superpackets import ACK, SUPERPACKETS, many, superpacket
+from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
 from txtuntap.udpheaders import UDPHeaders
 from txtuntap.wire.address import packAddress
@@ -48,111 +46,21 @@ PEER = {4: "10.9.0.1", 6: "fd09::1"}
 LINK = bytes.fromhex("0200000000bb0200000000aa")
 
 
-class Recorder(DatagramProtocol):
+class Overriding(SuperpacketRecorder):
     """
-    Keeps what it gets, and does C{then} with it.
-    """
-
-    noisy = False
-    transport: Any
-
-    def __init__(self, then: Callable[[bytes, Any], object] | None = None) -> None:
-        self.received: list[bytes] = []
-        self.peers: list[Any] = []
-        self.packets: list[Packet] = []
-        self.then = then
-
-    def datagramReceived(self, data: bytes, addr: Any) -> None:
-        self.received.append(data)
-        self.peers.append(addr)
-        self.packets.append(self.transport.packet)
-        if self.then is not None:
-            self.then(data, addr)
-
-
-class Whole(AbstractDatagramProtocol):
-    """
-    Keeps packets.
-    """
-
-    noisy = False
-
-    def __init__(self) -> None:
-        directlyProvides(self, IRawPacketProtocol)
-        self.packets: list[Packet] = []
-
-    def packetReceived(self, packet: Packet) -> None:
-        self.packets.append(packet)
-
-
-class Taking(Whole):
-    """
-    ... as they are.
-    """
-
-    takesOffload = True
-
-
-class Overriding(Taking):
-    """
-    ... and again not.
+    Says that it takes what is not finished, and overrides what does.
     """
 
     def packetReceived(self, packet: Packet) -> None:
         super().packetReceived(packet)
 
 
-@implementer(IPacketReceiver)
-class Segments:
-    """
-    Keeps what comes for an IP protocol.
-    """
-
-    def __init__(self) -> None:
-        self.packets: list[Packet] = []
-
-    def packetReceived(self, packet: Packet) -> None:
-        self.packets.append(packet)
-
-
-class TakingSegments(Segments):
-    """
-    ... as it is.
-    """
-
-    takesOffload = True
-
-
-class OfPair(AbstractDatagramProtocol):
-    """
-    Knows C{twisted.pair}'s call.
-    """
-
-    noisy = False
-
-    def __init__(self) -> None:
-        directlyProvides(self, IRawPacketProtocol)
-        self.received: list[bytes] = []
-
-    def datagramReceived(self, data: bytes, partial: int = 0, **stations: Any) -> None:  # type: ignore[override]
-        self.received.append(data)
-
-
-class OffloadTestCase(SynchronousTestCase):
+class OffloadTestCase(DeviceTestCase):
     features = ALL
-    mode = TUN
 
     def setUp(self) -> None:
-        self.clock = Clock()
-        self.device = MemoryDevice(self.mode, features=self.features)
-        self.proto = Recorder()
-
-    def on(self, proto: Any, **keywords: Any) -> None:
-        """
-        Have C{proto} on the device.
-        """
-        self.port = TuntapPort("", proto, reactor=self.clock, device=self.device, **keywords)
-        self.port.startListening()
+        super().setUp()
+        self.proto = CarrierRecorder()
 
     def host(self, **keywords: Any) -> None:
         self._host = Host([f"{OWN[4]}/24", f"{OWN[6]}/64"], self.clock)
@@ -162,14 +70,6 @@ class OffloadTestCase(SynchronousTestCase):
         # Until the addresses are ours.
         self.clock.pump([0.5] * 10)
         self.device.sent.clear()
-
-    def deliver(self, *packets: tuple[bytes, Offload | None]) -> None:
-        """
-        Let packets be read in one turn.
-        """
-        for data, offload in packets:
-            self.device.deliver(data, offload)
-        self.clock.advance(0)
 
     def payloads(self, version: int = 4) -> list[bytes]:
         """
@@ -190,23 +90,14 @@ class OffloadTestCase(SynchronousTestCase):
         return found
 
 
-def many(version: int, *pieces: bytes, link: bytes = b"") -> tuple[bytes, Offload]:
-    """
-    A superpacket to the application.
-    """
-    packet, offload, _ = superpacket(version, UDP, b"".join(pieces), len(pieces[0]), link=link)
-    return packet, offload
-
-
 class UpTests(OffloadTestCase):
     def test_anApplicationGetsEachDatagram(self) -> None:
         self.host()
         for version in 4, 6:
             self.deliver(many(version, b"first one", b"other one", b"last"))
-            self.assertEqual(self.proto.received, [b"first one", b"other one", b"last"])
-            self.assertEqual(self.proto.peers, [(PEER[version], 4000)] * 3)
+            expected = [(data, (PEER[version], 4000)) for data in (b"first one", b"other one", b"last")]
+            self.assertEqual(self.proto.received, expected)
             self.proto.received.clear()
-            self.proto.peers.clear()
         self.assertEqual(self.port.counters["inSuperpackets"], 2)
         self.assertEqual(self.port.counters["inPackets"], 6)
 
@@ -223,7 +114,7 @@ class UpTests(OffloadTestCase):
         self.host()
         self.proto.then = lambda *_: 1 / 0
         self.deliver(many(4, b"1", b"2", b"3"))
-        self.assertEqual(self.proto.received, [b"1", b"2", b"3"])
+        self.assertEqual(self.proto.data, [b"1", b"2", b"3"])
         self.assertEqual(self._host.udp.counters["protocolFailures"], 3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
@@ -231,12 +122,12 @@ class UpTests(OffloadTestCase):
         self.host()
         self.proto.then = lambda *_: self.transport.stopListening()
         self.deliver(many(4, b"1", b"2", b"3"))
-        self.assertEqual(self.proto.received, [b"1"])
+        self.assertEqual(self.proto.data, [b"1"])
         self.assertEqual(self._host.udp.counters["noPorts"], 2)
 
     def test_aSuccessorGetsTheRest(self) -> None:
         self.host()
-        successor = Recorder()
+        successor = CarrierRecorder()
 
         def handOver(data: bytes, addr: Any) -> None:
             self.transport.stopListening()
@@ -244,13 +135,13 @@ class UpTests(OffloadTestCase):
 
         self.proto.then = handOver
         self.deliver(many(4, b"1", b"2", b"3"))
-        self.assertEqual((self.proto.received, successor.received), ([b"1"], [b"2", b"3"]))
+        self.assertEqual((self.proto.data, successor.data), ([b"1"], [b"2", b"3"]))
 
     def test_anApplicationThatConnectsElsewhereGetsNoMore(self) -> None:
         self.host()
         self.proto.then = lambda *_: self.transport.connect(PEER[4], 4001)
         self.deliver(many(4, b"1", b"2", b"3"))
-        self.assertEqual(self.proto.received, [b"1"])
+        self.assertEqual(self.proto.data, [b"1"])
         self.assertEqual(self._host.udp.counters["noPorts"], 2)
 
     def test_aTurnIsBounded(self) -> None:
@@ -259,7 +150,7 @@ class UpTests(OffloadTestCase):
         for _ in range(10):
             self.device.deliver(*many(4, *[b"1"] * 40))
         self.port.doRead()
-        self.assertEqual(len(self.proto.received), 120)
+        self.assertEqual(len(self.proto.data), 120)
 
     def test_octetsAreThoseOfThePackets(self) -> None:
         self.host()
@@ -275,13 +166,13 @@ class UpTests(OffloadTestCase):
 
         self.proto.then = connect
         self.deliver(many(4, b"1", b"2", b"3"))
-        self.assertEqual(self.proto.received, [b"1", b"2", b"3"])
+        self.assertEqual(self.proto.data, [b"1", b"2", b"3"])
 
     def test_connectedElsewhere(self) -> None:
         self.host()
         self.transport.connect(PEER[4], 4001)
         self.deliver(many(4, b"1", b"2", b"3"))
-        self.assertEqual((self.proto.received, self._host.udp.counters["noPorts"]), ([], 3))
+        self.assertEqual((self.proto.data, self._host.udp.counters["noPorts"]), ([], 3))
 
     def test_nobodyThere(self) -> None:
         self.host()
@@ -294,20 +185,20 @@ class UpTests(OffloadTestCase):
         self.assertEqual(int.from_bytes(quoted[2:4], "big"), 58)
 
     def test_severalApplications(self) -> None:
-        ip, udp, other = IPProtocol(), RawUDPProtocol(), Recorder()
+        ip, udp, other = IPProtocol(), RawUDPProtocol(), CarrierRecorder()
         ip.addProto(17, udp)
         udp.addProto(7, self.proto)
         udp.addProto(7, other)
         self.on(ip)
         self.deliver(many(6, b"1", b"2", b"3"))
-        self.assertEqual([self.proto.received, other.received], [[b"1", b"2", b"3"]] * 2)
+        self.assertEqual([self.proto.data, other.data], [[b"1", b"2", b"3"]] * 2)
 
     def test_aChecksumLeftOpenIsNotVerified(self) -> None:
         self.host()
         for version in 4, 6:
             packet, offload = many(version, b"hello")
             self.deliver((packet, replace(offload, type=NONE, size=0)))
-        self.assertEqual(self.proto.received, [b"hello"] * 2)
+        self.assertEqual(self.proto.data, [b"hello"] * 2)
         first = self.proto.packets[0]
         self.assertEqual(bytes(first), b"hello")
         # As it would be on the wire.
@@ -317,19 +208,19 @@ class UpTests(OffloadTestCase):
         self.host()
         data = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
         self.deliver((data[:26] + b"\1\1" + data[28:], Offload(DATA_VALID)))
-        self.assertEqual(self.proto.received, [b"hello"])
+        self.assertEqual(self.proto.data, [b"hello"])
 
     def test_withoutChecksumOverIPv6(self) -> None:
         self.host()
         data = udpPacket(PEER[6], OWN[6], 4000, 7, b"hello")
         self.deliver((data[:46] + b"\0\0" + data[48:], Offload(DATA_VALID)))
-        self.assertEqual((self.proto.received, self._host.udp.counters["inErrors"]), ([], 1))
+        self.assertEqual((self.proto.data, self._host.udp.counters["inErrors"]), ([], 1))
 
     def test_allOthersAreVerifiedAsBefore(self) -> None:
         self.host()
         data = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
         self.deliver((data[:26] + b"\1\1" + data[28:], None))
-        self.assertEqual((self.proto.received, self._host.udp.counters["inCsumErrors"]), ([], 1))
+        self.assertEqual((self.proto.data, self._host.udp.counters["inCsumErrors"]), ([], 1))
 
     def test_aSumOverSomethingElse(self) -> None:
         # What is open is inside the payload, as of a tunnel's packet. With that completed, UDP's own checksum is right,
@@ -338,9 +229,9 @@ class UpTests(OffloadTestCase):
         data = udpPacket(PEER[4], OWN[4], 4000, 7, bytes(40))
         offload = Offload(NEEDS_CHECKSUM, NONE, 0, 0, 40, 6)
         self.deliver((data[:60] + b"\1" + data[61:], offload))
-        self.assertEqual(self.proto.received, [bytes(18) + b"\xfe\xff" + bytes(12) + b"\1" + bytes(7)])
+        self.assertEqual(self.proto.data, [bytes(18) + b"\xfe\xff" + bytes(12) + b"\1" + bytes(7)])
         self.deliver((data[:30] + b"\1" + data[31:], offload))
-        self.assertEqual((len(self.proto.received), self._host.udp.counters["inCsumErrors"]), (1, 1))
+        self.assertEqual((len(self.proto.data), self._host.udp.counters["inCsumErrors"]), (1, 1))
 
     def test_ipOptions(self) -> None:
         self.host()
@@ -352,7 +243,7 @@ class UpTests(OffloadTestCase):
         header[10:12] = (-onesSum(bytes(header)) % 0xFFFF).to_bytes(2, "big")
         offload = replace(offload, checksumStart=24, headerLength=32)
         self.deliver((bytes(header) + packet[20:], offload))
-        self.assertEqual(self.proto.received, [b"1", b"2", b"3"])
+        self.assertEqual(self.proto.data, [b"1", b"2", b"3"])
 
     def test_fragmentsCannotBeOpen(self) -> None:
         self.host()
@@ -367,10 +258,10 @@ class UpTests(OffloadTestCase):
             piece = data[offset : offset + 16]
             fragment = more | offset >> 3
             self.deliver((ipPacket(PEER[4], OWN[4], 17, piece, fragment=fragment), Offload(DATA_VALID)))
-        self.assertEqual(self.proto.received, [bytes(24)])
+        self.assertEqual(self.proto.data, [bytes(24)])
 
     def test_whatIsLongerThanMaxPacketSize(self) -> None:
-        proto = Whole()
+        proto = PacketRecorder()
         self.on(proto, maxPacketSize=100)
         packet, offload = many(4, bytes(200), b"short")
         data, single = many(4, bytes(300))
@@ -382,21 +273,21 @@ class UpTests(OffloadTestCase):
     def test_maxPacketSizeIsAboutEachPacket(self) -> None:
         self.host(maxPacketSize=128)
         self.deliver(many(4, *[bytes(60)] * 10))
-        self.assertEqual(self.proto.received, [bytes(60)] * 10)
+        self.assertEqual(self.proto.data, [bytes(60)] * 10)
 
     def test_aDeviceWithoutOffloadLooksTheSame(self) -> None:
         self.device.features = 0
         self.host()
         self.assertEqual(self.port.offloads, 0)
         self.deliver((udpPacket(PEER[4], OWN[4], 4000, 7, b"hello"), None))
-        self.assertEqual(self.proto.received, [b"hello"])
+        self.assertEqual(self.proto.data, [b"hello"])
 
 
 class UpOnEthernetTests(OffloadTestCase):
     mode = TAP
 
     def test_anApplicationGetsEachDatagram(self) -> None:
-        proto = Recorder()
+        proto = CarrierRecorder()
         ethernet, ip, udp = EthernetProtocol(), IPProtocol(), RawUDPProtocol()
         ethernet.addProto(0x0800, ip)
         ethernet.addProto(0x86DD, ip)
@@ -405,7 +296,7 @@ class UpOnEthernetTests(OffloadTestCase):
         self.on(ethernet)
         self.deliver(many(4, b"12", b"34", b"5", link=LINK + b"\x08\0"))
         self.deliver(many(6, b"67", b"89", link=LINK + b"\x86\xdd"))
-        self.assertEqual(proto.received, [b"12", b"34", b"5", b"67", b"89"])
+        self.assertEqual(proto.data, [b"12", b"34", b"5", b"67", b"89"])
 
     def test_aVLAN(self) -> None:
         ethernet, ip, udp = EthernetProtocol(), IPProtocol(), RawUDPProtocol()
@@ -414,18 +305,17 @@ class UpOnEthernetTests(OffloadTestCase):
         udp.addProto(7, self.proto)
         self.on(ethernet)
         self.deliver(many(4, b"12", b"34", b"5", link=LINK + b"\x81\0\0\5\x08\0"))
-        self.assertEqual(self.proto.received, [b"12", b"34", b"5"])
+        self.assertEqual(self.proto.data, [b"12", b"34", b"5"])
 
     def test_whoDoesNotTakeItGetsFrames(self) -> None:
         frame, offload = many(4, b"12", b"34", b"5", link=LINK + b"\x08\0")
-        for above in OfPair(), Whole():
+        for above in PairRecorder(), PacketRecorder():
             ethernet = EthernetProtocol()
             ethernet.addProto(0x0800, above)
             self.device.close()
             self.on(ethernet)
             self.deliver((frame, offload))
-            found = above.received if isinstance(above, OfPair) else list(map(bytes, above.packets))
-            self.assertEqual(found, [each[14:] for each in finish(frame, offload, 14)])
+            self.assertEqual(above.data, [each[14:] for each in finish(frame, offload, 14)])
 
 
 class TakerTests(OffloadTestCase):
@@ -436,33 +326,33 @@ class TakerTests(OffloadTestCase):
     def test_whoSaysNothingGetsPacketsAsOnTheWire(self) -> None:
         packet, offload = many(4, b"12", b"34", b"5")
         expected = finish(packet, offload)
-        pair = OfPair()
+        pair = PairRecorder()
         self.on(pair, offload=True)
         self.deliver((packet, offload))
-        self.assertEqual(pair.received, expected)
-        for kind in Whole, Overriding:
+        self.assertEqual(pair.data, expected)
+        for kind in PacketRecorder, Overriding:
             proto = kind()
             self.device.close()
             self.on(proto, offload=True)
             self.deliver((packet, offload))
-            self.assertEqual(list(map(bytes, proto.packets)), expected)
+            self.assertEqual(proto.data, expected)
 
     def test_whoTakesItGetsItAsItIs(self) -> None:
-        proto = Taking()
+        proto = SuperpacketRecorder()
         self.on(proto)
         self.deliver(many(4, b"12", b"34", b"5"))
         (packet,) = proto.packets
         self.assertEqual(packet.offload, replace(many(4, b"12", b"34", b"5")[1]))
 
     def test_nothingIsAgreedOnForWhoTakesNothing(self) -> None:
-        self.on(OfPair())
+        self.on(PairRecorder())
         self.assertEqual(self.port.offloads, 0)
         self.device.close()
-        self.on(Taking())
+        self.on(SuperpacketRecorder())
         self.assertEqual(self.port.offloads, ALL)
 
     def test_anInstanceThatWasPatched(self) -> None:
-        proto = Taking()
+        proto = SuperpacketRecorder()
         seen: list[Packet] = []
         proto.packetReceived = seen.append  # type: ignore[method-assign, assignment]
         self.on(proto, offload=True)
@@ -484,32 +374,32 @@ class TakerTests(OffloadTestCase):
         packet, offload = many(4, b"12", b"34", b"5")
         self.deliver((packet, offload))
         self.assertEqual(seen, finish(packet, offload))
-        self.assertEqual(self.proto.received, [b"12", b"34", b"5"])
+        self.assertEqual(self.proto.data, [b"12", b"34", b"5"])
 
     def test_offCanBeAskedFor(self) -> None:
-        self.on(Taking(), offload=False)
+        self.on(SuperpacketRecorder(), offload=False)
         self.assertEqual(self.port.offloads, 0)
 
     def test_whatIsDemandedHasToBe(self) -> None:
         self.device.features = 0
-        error = self.assertRaises(CannotListenError, self.on, Taking(), offload=True)
+        error = self.assertRaises(CannotListenError, self.on, SuperpacketRecorder(), offload=True)
         self.assertIn("no offload", str(error))
 
     def test_tcp(self) -> None:
         packet, offload, _ = superpacket(4, TCP4, bytes(range(100)), 30, ACK)
-        for kind in Segments, TakingSegments:
+        for kind in PlainPacketRecorder, SuperpacketRecorder:
             tcp, ip = kind(), IPProtocol()
             ip.addProto(6, tcp)
             self.device.close()
             self.on(ip)
             self.deliver((packet, offload))
-            expected = [packet] if kind is TakingSegments else finish(packet, offload)
+            expected = [packet] if kind is SuperpacketRecorder else finish(packet, offload)
             self.assertEqual([each.data for each in tcp.packets], expected)
-            self.assertEqual({each.offload for each in tcp.packets}, {offload if kind is TakingSegments else None})
+            self.assertEqual({each.offload for each in tcp.packets}, {offload if kind is SuperpacketRecorder else None})
             self.assertEqual(self.port.counters["inPackets"], 4)
 
     def test_twoOfThem(self) -> None:
-        ip, first, second = IPProtocol(), Segments(), TakingSegments()
+        ip, first, second = IPProtocol(), PlainPacketRecorder(), SuperpacketRecorder()
         ip.addProto(6, first)
         ip.addProto(6, second)
         self.on(ip)
@@ -524,7 +414,7 @@ _FIELDS = ["flags", "type", "headerLength", "size", "checksumStart", "checksumOf
 
 class ForgedTests(OffloadTestCase):
     def test_areCountedByName(self) -> None:
-        for proto in Taking(), Whole():
+        for proto in SuperpacketRecorder(), PacketRecorder():
             self.device.close()
             self.on(proto, offload=True)
             packet, offload = many(4, b"12", b"34", b"5")
@@ -552,7 +442,7 @@ class ForgedTests(OffloadTestCase):
         self.clock = Clock()
         self.mode = TAP if network else TUN
         self.device = MemoryDevice(self.mode, features=ALL)
-        self.proto = Recorder(lambda data, addr: self.transport.write(data, addr))
+        self.proto = CarrierRecorder(then=lambda data, addr: self.transport.write(data, addr))
         self.host()
         # By way of the port, which looks at it first; and without.
         self.deliver((packet, forged))
@@ -561,7 +451,7 @@ class ForgedTests(OffloadTestCase):
         (self._host.ethernet if network else self._host.ip).packetReceived(climbing)
         self.assertEqual(self.flushLoggedErrors(), [])
         if fault(packet, forged, network) is not None:
-            self.assertEqual(self.proto.received, [])
+            self.assertEqual(self.proto.data, [])
 
     def test_theLengthOfUDP(self) -> None:
         self.host()
@@ -571,7 +461,7 @@ class ForgedTests(OffloadTestCase):
         climbing.offload = offload
         self._host.ip.packetReceived(climbing)
         self.deliver((packet, offload))
-        self.assertEqual(self.proto.received, [])
+        self.assertEqual(self.proto.data, [])
         self.assertEqual(self.port.counters["inOffloadErrors"], 1)
         self.assertEqual(self._host.udp.counters["inOffloadErrors"], 1)
 
@@ -580,13 +470,13 @@ class ForgedTests(OffloadTestCase):
         data = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
         for offload in Offload(), Offload(0, 0, 42):
             self.deliver((data[:26] + b"\1\1" + data[28:], offload))
-        self.assertEqual((self.proto.received, self._host.udp.counters["inCsumErrors"]), ([], 2))
+        self.assertEqual((self.proto.data, self._host.udp.counters["inCsumErrors"]), ([], 2))
 
     @given(st.binary(max_size=120), st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 200)] * 4))
     def test_neverRaiseOnTheWayDown(self, packet: bytes, offload: Offload) -> None:
         for features in 0, CSUM, ALL:
             self.device = MemoryDevice(TUN, features=features)
-            self.on(Taking())
+            self.on(SuperpacketRecorder())
             self.port.writePacket([packet], offload)
             if fault(packet, offload) is not None:
                 self.assertEqual(self.device.sent, [])
@@ -776,7 +666,7 @@ class DownTests(OffloadTestCase):
         self.assertEqual(self.device.superpackets, [])
 
     def test_orderIsKept(self) -> None:
-        other = Recorder()
+        other = CarrierRecorder()
         self._host.listenUDP(8, other)
         with self.transport.batch():
             self.transport.write(b"1", self.peer)
@@ -894,7 +784,7 @@ class DownTests(OffloadTestCase):
             for _ in range(3):
                 self.transport.write(b"hello", (OWN[4], 7))
         self.clock.advance(0)
-        self.assertEqual(self.proto.received, [b"hello"] * 3)
+        self.assertEqual(self.proto.data, [b"hello"] * 3)
         self.assertEqual(self.device.sent, [])
 
     def test_whatTheDeviceDoesNotFinishIsFinished(self) -> None:
@@ -902,7 +792,7 @@ class DownTests(OffloadTestCase):
         tcp, tcpOffload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)
         for features, expected in ((ALL, 2), (CSUM | TSO4, 1), (CSUM, 0), (0, 0)):
             self.device = MemoryDevice(TUN, features=features)
-            self.on(Taking())
+            self.on(SuperpacketRecorder())
             self.port.writePacket([packet[:9], packet[9:]], offload)
             self.port.writePacket([tcp], tcpOffload)
             self.assertEqual(self.device.sent, finish(packet, offload) + finish(tcp, tcpOffload))
@@ -937,7 +827,7 @@ class LittleOffloadTests(OffloadTestCase):
     def test_datagramsLeaveOneByOne(self) -> None:
         for features in CSUM | TSO4 | TSO6, 0:
             self.device = MemoryDevice(TUN, features=features)
-            self.proto = Recorder(lambda data, addr: self.transport.write(data, addr))
+            self.proto = CarrierRecorder(then=lambda data, addr: self.transport.write(data, addr))
             self.host()
             self.deliver(many(4, b"first", b"other", b"last"))
             with self.transport.batch():

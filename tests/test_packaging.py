@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -4,34 +4,15 @@ Tests for L{txtuntap.packet}.
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
+from tests.recorders import PacketRecorder
 from txtuntap import EthernetProtocol, Packet
 from txtuntap.packet import Reassembled
-from txtuntap.raw import IRawPacketProtocol
 from txtuntap.testing import ethernetFrame, ipPacket
 
 STATION = "02:00:00:00:00:01"
 OTHER = "02:00:00:00:00:02"
-
-
-@implementer(IRawPacketProtocol)
-class Recorder:
-    def __init__(self, packets: list[Packet]) -> None:
-        self.packetReceived = packets.append
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
-
-    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
-        """
-        Of the interface; packets do not come this way.
-        """
 
 
 class PacketTests(SynchronousTestCase):
@@ -110,11 +91,10 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual((packet.version, packet.source, packet.dest), (4, "10.0.0.1", "10.0.0.2"))
 
     def test_stations(self) -> None:
-        packets: list[Packet] = []
-        ethernet = EthernetProtocol()
-        ethernet.addProto(0x88B5, Recorder(packets))
+        recorder, ethernet = PacketRecorder(), EthernetProtocol()
+        ethernet.addProto(0x88B5, recorder)
         ethernet.packetReceived(Packet(bytes(3) + ethernetFrame(STATION, OTHER, 0x88B5, b""), start=3))
-        (packet,) = packets
+        (packet,) = recorder.packets
         self.assertEqual((packet.linkSource, packet.linkDest), (b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02"))
 
     def test_noStationsWithoutALinkLayer(self) -> None:

@@ -14,6 +14,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.recorders import CarrierRecorder, DatagramRecorder, Oops
 from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol, rawudp, udptransport
 from txtuntap.interfaces import IPacketReceiver
 from txtuntap.raw import IRawDatagramProtocol
@@ -25,33 +26,6 @@ ROUTER_ALERT = b"\x94\x04\0\0"
 PADDING = b"\x01\x04\0\0\0\0"
 PAIRS = [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")]
 FOUR, SIX = PAIRS
-
-
-class Oops(Exception):
-    """
-    What a protocol of the tests raises.
-    """
-
-
-class Recorder(DatagramProtocol):
-    """
-    Keeps what it gets, and the packets it came in.
-    """
-
-    noisy = False
-    transport: Any
-
-    def __init__(self, failing: bool = False) -> None:
-        self.received: list[tuple[bytes, tuple[str, int]]] = []
-        self.packets: list[Packet] = []
-        self.failing = failing
-
-    def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
-        self.received.append((data, addr))
-        if self.transport is not None:
-            self.packets.append(self.transport.packet)
-        if self.failing:
-            raise Oops
 
 
 def datagram(
@@ -90,7 +64,7 @@ class LayerTestCase(SynchronousTestCase):
     def make(self, **options: Any) -> None:
         self.ip, self.udp = IPProtocol(), RawUDPProtocol(**options)
         self.ip.addProto(udp.PROTOCOL, self.udp)
-        self.proto = Recorder()
+        self.proto = CarrierRecorder()
         self.udp.addProto(7, self.proto)
         port: Any = object()
         self.ip.makeConnection(port)
@@ -103,7 +77,7 @@ class LayerTestCase(SynchronousTestCase):
         del self.proto.received[:]
         self.ip.packetReceived(Packet(data, **attributes))
         self.assertEqual(self.ip.counters, {})
-        return [*(data.decode() for data, addr in self.proto.received), *self.udp.counters.elements()]
+        return [*(data.decode() for data in self.proto.data), *self.udp.counters.elements()]
 
 
 class UpTests(LayerTestCase):
@@ -155,7 +129,7 @@ class UpTests(LayerTestCase):
         self.assertEqual(self.receive(datagram(options=b"\x01" * 20)), ["payload"])
 
     def test_lastPortIsAPort(self) -> None:
-        proto = Recorder()
+        proto = DatagramRecorder()
         self.udp.addProto(0xFFFF, proto)
         self.receive(datagram(dest=0xFFFF))
         self.assertEqual(len(proto.received), 1)
@@ -282,7 +256,7 @@ class PacketTests(LayerTestCase):
 
     def test_isThereOnlyDuringDelivery(self) -> None:
         self.assertIsNone(self.proto.transport.packet)
-        for failing in (False, True):
+        for failing in (set(), {"receive"}):
             self.proto.failing = failing
             for _ in range(2):
                 self.receive(datagram())
@@ -299,22 +273,22 @@ class PacketTests(LayerTestCase):
 
 class SeveralTests(LayerTestCase):
     def test_allUnderAPortGetTheDatagram(self) -> None:
-        other = Recorder()
+        other = DatagramRecorder()
         self.udp.addProto(7, other)
         for data in (datagram(), extended(FOUR), datagram(SIX)):
             self.assertEqual(self.receive(data), ["payload"])
-        self.assertEqual([data for data, addr in other.received], [b"payload"] * 3)
+        self.assertEqual(other.data, [b"payload"] * 3)
 
     def test_oneThatRaisesStarvesNobody(self) -> None:
-        self.proto.failing = True
-        other = Recorder()
+        self.proto.failing.add("receive")
+        other = DatagramRecorder()
         self.udp.addProto(7, other)
         self.assertEqual(self.receive(datagram()), ["payload", "protocolFailures"])
         self.assertEqual(len(other.received), 1)
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
     def test_raisingIsLoggedOnceASecondAndCounted(self) -> None:
-        self.proto.failing = True
+        self.proto.failing.add("receive")
         for pair in PAIRS:
             for time, logged in ((5.0, 1), (5.5, 0), (5.9, 0), (6.0, 1), (6.9, 0)):
                 when = time if pair is FOUR else time + 100
@@ -323,7 +297,7 @@ class SeveralTests(LayerTestCase):
 
     def test_protocolAddedLaterGetsKnownFlows(self) -> None:
         self.receive(datagram())
-        other = Recorder()
+        other = DatagramRecorder()
         self.udp.addProto(7, other)
         self.receive(datagram())
         self.assertEqual(len(other.received), 1)
@@ -338,18 +312,18 @@ class SeveralTests(LayerTestCase):
 
 class AddProtoTests(LayerTestCase):
     def test_protocolsAreListedByPort(self) -> None:
-        other = Recorder()
+        other = DatagramRecorder()
         self.udp.addProto(7, other)
         self.assertEqual(self.udp.udpProtos, {7: [self.proto, other]})
 
     def test_portMustFitSixteenBits(self) -> None:
         with self.assertRaises(TypeError) as raised:
-            self.udp.addProto(0x10000, Recorder())
+            self.udp.addProto(0x10000, DatagramRecorder())
         self.assertIn("16 bits", str(raised.exception))
 
     def test_portMustNotBeNegative(self) -> None:
         with self.assertRaises(TypeError) as raised:
-            self.udp.addProto(-1, Recorder())
+            self.udp.addProto(-1, DatagramRecorder())
         self.assertIn("positive", str(raised.exception))
 
     def test_protocolMustBeADatagramProtocol(self) -> None:
@@ -361,7 +335,7 @@ class AddProtoTests(LayerTestCase):
 
     def test_removingWhatWasNotAddedIsAValueError(self) -> None:
         self.assertRaises(ValueError, self.udp.removeProto, 8, self.proto)
-        self.assertRaises(ValueError, self.udp.removeProto, 7, Recorder())
+        self.assertRaises(ValueError, self.udp.removeProto, 7, DatagramRecorder())
 
 
 class BoundTests(LayerTestCase):

@@ -16,16 +16,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.middleware.test_capture import Recorder
+from tests.recorders import SuperpacketRecorder, going
 from tests.wire.test_capturefile import enhanced, interface, pcap, section
 from txtuntap import Host
 from txtuntap.clock import SimulationClock
 from txtuntap.echo import Echo
-from txtuntap.interfaces import IEthernetProtocol
 from txtuntap.middleware import Capture
 from txtuntap.packet import Packet
 from txtuntap.replay import Replay
-from txtuntap.testing import udpPacket
+from txtuntap.testing import TAP, udpPacket
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CaptureFileError, readCapture
 
@@ -46,15 +45,15 @@ def captured(*packets: tuple[bytes, float, int]) -> io.BytesIO:
 IN, OUT, UNKNOWN = pcapng.INBOUND, pcapng.OUTBOUND, pcapng.UNKNOWN
 
 
-class Late(Recorder):
+class Late(SuperpacketRecorder):
     """
-    Keeps when each came, too.
+    Checks that each comes at its time.
     """
 
     takesOffload = True
 
     def packetReceived(self, packet: Packet) -> None:
-        self.packets.append(packet)
+        super().packetReceived(packet)
         assert packet.port is not None
         assert packet.time == packet.port.clock.seconds()
 
@@ -142,7 +141,7 @@ class ReplayTests(SynchronousTestCase):
         self.failureResultOf(self.done, CaptureFileError)
 
     def test_theOtherKindOfLink(self) -> None:
-        self.recorder = Late(IEthernetProtocol)
+        self.recorder = going(Late(), TAP)
         self.play(captured((b"a", 0, IN)))
         self.clock.advance(0)
         self.assertIn("no Ethernet frames", str(self.failureResultOf(self.done, CaptureFileError).value))

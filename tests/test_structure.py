@@ -81,6 +81,13 @@ def importedBy(path: pathlib.Path) -> set[str]:
     return {name.split(".")[1] for name in names if name.startswith("txtuntap.")}
 
 
+def printed(program: str) -> str:
+    """
+    What a program prints that another Python runs, which has imported nothing yet.
+    """
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+
+
 class ImportTests(SynchronousTestCase):
     """
     The modules' imports.
@@ -105,8 +112,7 @@ class ImportTests(SynchronousTestCase):
             "from twisted.plugins import txtuntap_plugin; names = 'twisted.internet.reactor', 'pyroute2';"
             "print([name for name in (*names, 'prometheus_client') if name in sys.modules])"
         )
-        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        self.assertEqual("[]", found.stdout.strip())
+        self.assertEqual("[]", printed(program))
 
     def test_whoeverConfiguresHasImportedPyroute2Before(self) -> None:
         # That takes longer than a reactor may be kept from its work.
@@ -115,12 +121,11 @@ class ImportTests(SynchronousTestCase):
             "print(txtuntap.device.configure.configureInterface('lo', up=None).changes,"
             " [name for name in sys.modules if name not in before])"
         )
-        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        self.assertEqual("[] []", found.stdout.strip())
+        self.assertEqual("[] []", printed(program))
 
     def test_onlyDevicesAndTheirConfigurationNeedLinux(self) -> None:
         program = (
             "import sys; sys.modules.update(dict.fromkeys(['fcntl', 'grp', 'pwd']));"
             "import txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.settings"
         )
-        subprocess.run([sys.executable, "-c", program], check=True)
+        self.assertEqual("", printed(program))

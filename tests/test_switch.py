@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.superpackets import superframe
 from tests.switching import ALL, GROUP, A, B, C, D, SwitchTestCase, frame, tagged
-from tests.test_forwarding import superpacket
 from tests.test_link import End, WirePackets
 from txtuntap import EthernetProtocol, Packet
 from txtuntap.clock import SimulationClock
@@ -268,7 +268,7 @@ class MalformedTests(SwitchTestCase):
         self.assertEqual((self.got(), self.ports[0].counters), ({}, {"inFrames": 1, "inErrors": 1}))
 
     def test_whatCannotBeOpen(self) -> None:
-        data, good = superpacket(bytes(300), 100)
+        data, good = superframe(bytes(300), 100)
         for offload, name in (
             (Offload(NEEDS_CHECKSUM, 99, 42, 100, 34, 6), "inUnknownOffloads"),
             (Offload(NEEDS_CHECKSUM, UDP, 42, 0, 34, 6), "inOffloadErrors"),
@@ -357,7 +357,7 @@ class MTUTests(SwitchTestCase):
     def test_ofASuperpacketThePartsCount(self) -> None:
         _, small = self.plugged({"mtu": 1500}, {"mtu": 500})
         for payload, whole in (500 - 28, True), (500 - 27, False):
-            data, offload = superpacket(bytes(2000), payload)
+            data, offload = superframe(bytes(2000), payload)
             self.assertEqual(self.send(0, data, offload), {1: [data]} if whole else {})
         self.assertEqual(small.counters, {"outFrames": 1, "mtuExceededDiscards": 1})
 
@@ -400,7 +400,7 @@ class StormTests(SwitchTestCase):
 
     def test_aSuperpacketCountsAsTheMany(self) -> None:
         self.plugged({"unknowns": 10}, {})
-        data, offload = superpacket(bytes(3000), 100)
+        data, offload = superframe(bytes(3000), 100)
         self.assertEqual(self.send(0, data, offload), {1: [data]})
         self.clock.advance(1)
         self.assertEqual(self.send(0, data, offload), {})

@@ -4,10 +4,9 @@ VLANs of a L{Switch<txtuntap.switch.Switch>}: what goes with which tag, and wher
 
 from __future__ import annotations
 
+from tests.superpackets import superframe, superpacket
 from tests.switching import ALL, TYPE, A, B, C, D, SwitchTestCase, frame, tagged
-from tests.test_forwarding import superpacket
 from tests.test_link import WirePackets
-from tests.wire.test_offload import superpacket as segmented
 from txtuntap.testing import ethernetFrame
 from txtuntap.wire.ethernet import TAG
 from txtuntap.wire.offload import ECN, TCP4, TCP6, UDP, behind, finish
@@ -92,7 +91,7 @@ class VLANTests(SwitchTestCase):
 
     def test_positionsOfWhatIsOpenMoveWithTags(self) -> None:
         self.plugged({"vlan": 10}, {"trunk": [10]}, {"vlan": 10})
-        data, offload = superpacket(bytes(300), 100)
+        data, offload = superframe(bytes(300), 100)
         self.ends[0].transport.writePacket([data], offload)
         self.clock.advance(0)
         (packet,) = self.ends[1].packets
@@ -111,7 +110,7 @@ class VLANTests(SwitchTestCase):
         self.plug(WirePackets(), vlan=10)
         for version, kind in (4, UDP), (6, UDP), (4, TCP4), (4, TCP4 | ECN), (6, TCP6):
             link = ALL + A + (b"\x08\0" if version == 4 else b"\x86\xdd")
-            data, offload, network = segmented(version, kind, bytes(range(256)) * 4, 100, link=link)
+            data, offload, network = superpacket(version, kind, bytes(range(256)) * 4, 100, link=link)
             cut = finish(data, offload, network)
             with_tags = [tagged(each, 0x600A) for each in cut]
             there = self.send(0, data, offload)
@@ -121,7 +120,7 @@ class VLANTests(SwitchTestCase):
 
     def test_superpacketsAreCutForWhoTakesNone(self) -> None:
         self.plugged({}, {"proto": WirePackets()}, {"proto": WirePackets(), "trunk": [1]}, {})
-        data, offload = superpacket(bytes(300), 100)
+        data, offload = superframe(bytes(300), 100)
         cut = finish(data, offload, 14)
         expected = {1: cut, 2: [tagged(each, 1) for each in cut], 3: [data]}
         self.assertEqual(self.send(0, data, offload), expected)

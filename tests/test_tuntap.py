@@ -5,7 +5,6 @@ Tests for L{txtuntap.tuntap} over a device in memory: the port's life, and packe
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,115 +15,19 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import implementer, implementer_only
 from zope.interface.verify import verifyObject
 
-from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol
+from tests.ports import PortTestCase
+from tests.recorders import Echo, Oops, PacketRecorder
+from txtuntap import EthernetProtocol, IPProtocol, RawUDPProtocol
 from txtuntap.interfaces import IPacketTransport
-from txtuntap.raw import IRawDatagramProtocol, IRawPacketProtocol
+from txtuntap.raw import IRawDatagramProtocol
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
 from txtuntap.tuntap import InterfaceLost, TunnelAddress, TunnelFlags, TuntapPort
 
 DATAGRAM = ipPacket("10.0.0.1", "10.0.0.2", 253, b"payload")
 FRAME = ethernetFrame("02:00:00:00:00:01", "02:00:00:00:00:02", 0x88B5, b"payload")
-
-
-class Oops(Exception):
-    """
-    What a protocol of the tests raises.
-    """
-
-
-@implementer(IRawPacketProtocol)
-class Recorder(AbstractDatagramProtocol):
-    """
-    Notes what happens to it.
-
-    @ivar failing: methods that raise L{Oops}.
-    @ivar first: what it does when it is started; C{then}: when it gets a packet.
-    """
-
-    noisy = False
-    transport: Any
-
-    def __init__(self, *failing: str) -> None:
-        self.events: list[str] = []
-        self.packets: list[Packet] = []
-        self.failing = set(failing)
-        self.first: Callable[[], object] = list
-        self.then: Callable[[], object] = list
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
-
-    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
-        """
-        Of the interface; packets do not come this way.
-        """
-        raise NotImplementedError
-
-    def startProtocol(self) -> None:
-        self.first()
-        self._happened("start")
-
-    def stopProtocol(self) -> None:
-        self._happened("stop")
-
-    def packetReceived(self, packet: Packet) -> None:
-        self.packets.append(packet)
-        self.then()
-        self._happened("receive")
-
-    def _happened(self, event: str) -> None:
-        self.events.append(event)
-        if event in self.failing:
-            raise Oops
-
-
-class ClosingDevice(MemoryDevice):
-    """
-    Counts how often it was opened and closed.
-    """
-
-    opened = closed = 0
-
-    def open(self, offload: bool | None = False) -> None:
-        super().open(offload)
-        self.opened += 1
-
-    def close(self) -> None:
-        super().close()
-        self.closed += 1
-
-
-class PortTestCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.make()
-
-    def make(self, *failing: str, start: bool = True, **options: Any) -> None:
-        self.clock = Clock()
-        self.device = ClosingDevice(TUN)
-        self.proto = Recorder(*failing)
-        self.port = TuntapPort("", self.proto, reactor=self.clock, device=self.device, **options)
-        if start:
-            self.port.startListening()
-
-    def deliver(self, *packets: bytes) -> list[bytes]:
-        """
-        @return: what the protocol gets of C{packets}.
-        """
-        del self.proto.packets[:]
-        for packet in packets:
-            self.device.deliver(packet)
-        self.clock.advance(0)
-        return [bytes(packet) for packet in self.proto.packets]
-
-    def stop(self) -> None:
-        done = self.port.stopListening()
-        self.clock.advance(0)
-        self.assertIsNone(self.successResultOf(done))
 
 
 class ConstructionTests(SynchronousTestCase):
@@ -133,22 +36,22 @@ class ConstructionTests(SynchronousTestCase):
 
     def test_interfaces(self) -> None:
         for interface in (IListeningPort, IPacketTransport):
-            self.assertTrue(verifyObject(interface, self.port(Recorder())))
+            self.assertTrue(verifyObject(interface, self.port(PacketRecorder())))
 
     def test_nameMayBeTextOrBytes(self) -> None:
         for name in ("tap%d", b"tap%d"):
-            self.assertEqual(self.port(Recorder(), name).interface, b"tap%d")
+            self.assertEqual(self.port(PacketRecorder(), name).interface, b"tap%d")
 
     def test_fifteenBytesAreTheLongestName(self) -> None:
-        self.assertEqual(self.port(Recorder(), "é" * 7 + "x").interface, ("é" * 7 + "x").encode())
+        self.assertEqual(self.port(PacketRecorder(), "é" * 7 + "x").interface, ("é" * 7 + "x").encode())
         for name in ("x" * 16, b"x" * 16, "é" * 8):
             with self.assertRaises(ValueError) as raised:
-                self.port(Recorder(), name)
+                self.port(PacketRecorder(), name)
             self.assertIn("15", str(raised.exception))
 
     def test_whatIsNoNameIsAValueError(self) -> None:
         for name in (".", "..", "a/b", "a:b", "a b", "a\0", "%d%d", "%s", None, 0, 7, [120]):
-            self.assertRaises(ValueError, self.port, Recorder(), name)
+            self.assertRaises(ValueError, self.port, PacketRecorder(), name)
 
     def test_protocolForFramesGetsATap(self) -> None:
         self.assertEqual(self.port(EthernetProtocol()).getHost(), TunnelAddress(TunnelFlags.IFF_TAP, b"x0"))
@@ -195,13 +98,6 @@ class StackTests(SynchronousTestCase):
     """
 
     def test_udpIsPutAboveIP(self) -> None:
-        class Echo(DatagramProtocol):
-            noisy = False
-
-            def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
-                assert self.transport is not None
-                self.transport.write(data, addr)
-
         udp, clock, device = RawUDPProtocol(), Clock(), MemoryDevice(TUN)
         udp.addProto(7, Echo())
         TuntapPort("", udp, reactor=clock, device=device).startListening()
@@ -211,32 +107,16 @@ class StackTests(SynchronousTestCase):
             self.assertEqual(device.sent.pop(), udpPacket(dest, source, 7, 1234, b"hello"))
 
     def test_anotherIsPutUnderItsNumber(self) -> None:
-        packets: list[Packet] = []
-
-        @implementer(IRawDatagramProtocol)
-        class Numbered(AbstractDatagramProtocol):
-            noisy = False
+        @implementer_only(IRawDatagramProtocol)
+        class Numbered(PacketRecorder):
             protocolNumber = 253
-
-            def addProto(self, num: int, proto: Any) -> None:
-                """
-                Of the interface; nothing goes above.
-                """
-
-            def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
-                """
-                Of the interface; packets do not come this way.
-                """
-
-            def packetReceived(self, packet: Packet) -> None:
-                packets.append(packet)
 
         proto, clock, device = Numbered(), Clock(), MemoryDevice(TUN)
         TuntapPort("", proto, reactor=clock, device=device).startListening()
         device.deliver(DATAGRAM)
         device.deliver(ipPacket("10.0.0.1", "10.0.0.2", 254, b""))
         clock.advance(0)
-        self.assertEqual([bytes(packet) for packet in packets], [b"payload"])
+        self.assertEqual(proto.data, [b"payload"])
         self.assertIsInstance(proto.transport, IPProtocol)
 
 
@@ -257,7 +137,7 @@ class StartTests(PortTestCase):
         self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
 
     def test_deviceThatIsBusy(self) -> None:
-        other = TuntapPort("", Recorder(), reactor=self.clock, device=self.device)
+        other = TuntapPort("", PacketRecorder(), reactor=self.clock, device=self.device)
         with self.assertRaises(CannotListenError) as raised:
             other.startListening()
         self.assertEqual(raised.exception.socketError.errno, errno.EBUSY)
@@ -287,28 +167,33 @@ class StartTests(PortTestCase):
 
     def test_protocolMayStopThePortAsItStarts(self) -> None:
         self.make(start=False)
-        self.proto.first = self.port.stopListening
+        self.proto.startProtocol = self.port.stopListening  # type: ignore[method-assign, assignment]
         self.port.startListening()
         self.device.deliver(DATAGRAM)
         self.clock.advance(0)
         self.assertEqual((self.proto.packets, self.device.closed), ([], 1))
 
     def test_protocolThatStopsThePortAndFailsToStartLeavesNobodyWaiting(self) -> None:
-        self.make("start", start=False)
+        self.make(start=False)
         waiting: list[Deferred[None]] = []
-        self.proto.first = lambda: waiting.append(self.port.stopListening())
+
+        def startProtocol() -> None:
+            waiting.append(self.port.stopListening())
+            raise Oops
+
+        self.proto.startProtocol = startProtocol  # type: ignore[method-assign]
         self.assertRaises(Oops, self.port.startListening)
         self.clock.advance(0)
         self.assertTrue(waiting[0].called)
 
     def test_repr(self) -> None:
-        name = f"{Recorder.__module__}.Recorder"
+        name = f"{PacketRecorder.__module__}.PacketRecorder"
         self.assertEqual(repr(self.port), f"<{name} listening on IFF_TUN/b'tun0'>")
         self.stop()
         self.assertEqual(repr(self.port), f"<{name} not listening on IFF_TUN/b'tun0'>")
 
     def test_logPrefixNamesProtocolAndMode(self) -> None:
-        self.assertEqual(self.port.logPrefix(), "Recorder (IFF_TUN)")
+        self.assertEqual(self.port.logPrefix(), "PacketRecorder (IFF_TUN)")
 
 
 class StopTests(PortTestCase):
@@ -323,7 +208,7 @@ class StopTests(PortTestCase):
         self.assertEqual(self.deliver(DATAGRAM), [])
 
     def test_nothingIsReadAfterAProtocolStoppedThePort(self) -> None:
-        self.proto.then = self.port.stopListening
+        self.proto.then = lambda _: self.port.stopListening()
         self.assertEqual(self.deliver(DATAGRAM, DATAGRAM), [DATAGRAM])
 
     def test_everyCallGetsADeferred(self) -> None:

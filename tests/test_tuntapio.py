@@ -6,107 +6,25 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import twisted.pair.testing
 from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import AbstractDatagramProtocol
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 import txtuntap.testing
+from tests.flags import FLAGS
+from tests.ports import DescriptorClock, PortTestCase
+from tests.recorders import Oops, PacketRecorder, PairRecorder
 from txtuntap import EthernetProtocol, Packet
 from txtuntap.device import EBADFD
-from txtuntap.raw import IRawPacketProtocol
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket
 from txtuntap.tuntap import InterfaceLost, TunnelFlags, TuntapPort
 
 DATAGRAM = ipPacket("10.0.0.1", "10.0.0.2", 253, b"payload")
 SIX = ipPacket("fd00::1", "fd00::2", 253, b"payload")
 FRAME = ethernetFrame("02:00:00:00:00:01", "02:00:00:00:00:02", 0x88B5, b"payload")
-
-
-class Oops(Exception):
-    """
-    What a protocol of the tests raises.
-    """
-
-
-@implementer(IRawPacketProtocol)
-class Recorder(AbstractDatagramProtocol):
-    """
-    Keeps what it gets, and does C{then}.
-    """
-
-    noisy = False
-    transport: Any
-
-    def __init__(self) -> None:
-        self.packets: list[Packet] = []
-        self.then: Callable[[], object] = list
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
-
-    def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
-        """
-        Of the interface; packets do not come this way.
-        """
-        raise NotImplementedError
-
-    def packetReceived(self, packet: Packet) -> None:
-        self.packets.append(packet)
-        self.then()
-
-
-@implementer(IRawPacketProtocol)
-class OldRecorder(AbstractDatagramProtocol):
-    """
-    Written for C{twisted.pair}.
-    """
-
-    noisy = False
-
-    def __init__(self) -> None:
-        self.received: list[tuple[bytes, Any]] = []
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        Of the interface; nothing goes above.
-        """
-
-    def datagramReceived(self, data: bytes, partial: int = 0, **rest: Any) -> None:  # type: ignore[override]
-        self.received.append((data, partial))
-
-
-class PortTestCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.make()
-
-    def make(self, **options: Any) -> None:
-        self.clock = Clock()
-        self.device = MemoryDevice(TUN, mtu=1400)
-        self.proto = Recorder()
-        self.port = TuntapPort("", self.proto, reactor=self.clock, device=self.device, **options)
-        self.port.startListening()
-
-    def deliver(self, *packets: bytes) -> list[bytes]:
-        """
-        @return: what the protocol gets of C{packets}.
-        """
-        del self.proto.packets[:]
-        for packet in packets:
-            self.device.deliver(packet)
-        self.clock.advance(0)
-        return [bytes(packet) for packet in self.proto.packets]
-
-    def fail_(self) -> None:
-        raise Oops
 
 
 class ReadTests(PortTestCase):
@@ -157,7 +75,7 @@ class ReadTests(PortTestCase):
         self.assertEqual(len(self.deliver(*[DATAGRAM] * 5)), 5)
 
     def test_protocolThatRaisesIsLoggedOnceASecond(self) -> None:
-        self.proto.then = self.fail_
+        self.proto.failing.add("receive")
         self.assertEqual(len(self.deliver(DATAGRAM, DATAGRAM)), 2)
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
         self.clock.advance(1)
@@ -166,14 +84,14 @@ class ReadTests(PortTestCase):
         self.assertEqual(self.port.counters["protocolFailures"], 3)
 
     def test_protocolOfTwistedPairIsCalledItsWay(self) -> None:
-        old = OldRecorder()
+        old = PairRecorder()
         device = MemoryDevice(TUN)
         port = TuntapPort("", old, maxPacketSize=len(SIX) - 1, reactor=self.clock, device=device)
         port.startListening()
         device.deliver(DATAGRAM)
         device.deliver(SIX)
         self.clock.advance(0)
-        self.assertEqual(old.received, [(DATAGRAM, False), (SIX[:-1], True)])
+        self.assertEqual(old.calls, [{"data": DATAGRAM, "partial": False}, {"data": SIX[:-1], "partial": True}])
 
     def test_framesGoToAnEthernetLayer(self) -> None:
         ethernet, device = EthernetProtocol(), MemoryDevice(TAP)
@@ -181,7 +99,7 @@ class ReadTests(PortTestCase):
         TuntapPort("", ethernet, reactor=self.clock, device=device).startListening()
         device.deliver(FRAME)
         self.clock.advance(0)
-        self.assertEqual([bytes(packet) for packet in self.proto.packets], [b"payload"])
+        self.assertEqual(self.proto.data, [b"payload"])
 
     def test_errorsOfTheDeviceAreRaised(self) -> None:
         def receive(maxPacketSize: int = 0) -> Packet | None:
@@ -209,7 +127,7 @@ class WriteTests(PortTestCase):
 
     def test_packetOnAPortThatIsNotListeningIsCounted(self) -> None:
         device = MemoryDevice(TUN)
-        port = TuntapPort("", Recorder(), reactor=self.clock, device=device)
+        port = TuntapPort("", PacketRecorder(), reactor=self.clock, device=device)
         port.writePacket([DATAGRAM])
         self.assertEqual((device.sent, port.counters), ([], {"outDiscards": 1}))
 
@@ -223,7 +141,7 @@ class WriteTests(PortTestCase):
         self.assertEqual(raised.exception.errno, errno.EINVAL)
 
     def test_ownWriteOnAPortThatIsNotListeningRaises(self) -> None:
-        port = TuntapPort("", Recorder(), reactor=self.clock, device=MemoryDevice(TUN))
+        port = TuntapPort("", PacketRecorder(), reactor=self.clock, device=MemoryDevice(TUN))
         self.assertRaises(OSError, port.write, DATAGRAM)
 
     def test_sequenceIsOnePacket(self) -> None:
@@ -234,23 +152,6 @@ class WriteTests(PortTestCase):
         self.assertEqual((self.port.mtu, self.port.linkAddress, self.port.offloads), (1400, None, 0))
         tap = TuntapPort("", EthernetProtocol(), reactor=self.clock, device=MemoryDevice(TAP))
         self.assertEqual(tap.linkAddress, b"\x02\0\0\0\0\x01")
-
-
-class FDClock(Clock):
-    """
-    A clock that keeps note of readers.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: set[Any] = set()
-        self.addReader = self.readers.add
-        self.removeReader = self.readers.discard
-
-    def removeWriter(self, writer: object) -> None:
-        """
-        Of a reactor; nothing is ever waited for to be written.
-        """
 
 
 class SystemMixin:
@@ -266,10 +167,10 @@ class SystemMixin:
     flushLoggedErrors: Any
 
     def setUp(self) -> None:
-        self.clock = FDClock()
+        self.clock = DescriptorClock()
         self.system = self.library.MemoryIOSystem()
         self.system.registerSpecialDevice(b"/dev/net/tun", self.library.Tunnel)
-        self.proto: Any = Recorder()
+        self.proto: Any = PacketRecorder()
         self.port = self.makePort(self.proto)
 
     def makePort(self, proto: Any, **options: Any) -> TuntapPort:
@@ -314,7 +215,7 @@ class SystemMixin:
         self.assertEqual(self.clock.readers, {self.port})
         self.system.getTunnel(self.port).addToReadBuffer(DATAGRAM)
         self.assertEqual(self.port.doRead(), None)
-        self.assertEqual([bytes(packet) for packet in self.proto.packets], [DATAGRAM])
+        self.assertEqual(self.proto.data, [DATAGRAM])
 
     def test_nothingToReadInAnyStyle(self) -> None:
         self.port.startListening()
@@ -346,7 +247,7 @@ class SystemMixin:
         self.assertEqual(tunnel.tunnelMode, TunnelFlags.IFF_TUN.value)
         tunnel.addToReadBuffer(DATAGRAM)
         port.doRead()
-        self.assertEqual([bytes(packet) for packet in self.proto.packets], [DATAGRAM])
+        self.assertEqual(self.proto.data, [DATAGRAM])
         for data, etherType in ((DATAGRAM, 0x0800), (SIX, 0x86DD)):
             self.assertEqual(port.write(data), len(data))
             self.assertEqual(tunnel.writeBuffer.pop(), struct.pack("!HH", 0, etherType) + data)
@@ -454,17 +355,5 @@ class TwistedPairsSystemTests(SystemMixin, SynchronousTestCase):
 
 class FlagsTests(SynchronousTestCase):
     def test_flagsAreThoseOfTheKernel(self) -> None:
-        expected = {
-            "IFF_TUN": 0x0001,
-            "IFF_TAP": 0x0002,
-            "IFF_NAPI": 0x0010,
-            "IFF_NAPI_FRAGS": 0x0020,
-            "IFF_NO_CARRIER": 0x0040,
-            "IFF_MULTI_QUEUE": 0x0100,
-            "IFF_PERSIST": 0x0800,
-            "IFF_NO_PI": 0x1000,
-            "IFF_ONE_QUEUE": 0x2000,
-            "IFF_VNET_HDR": 0x4000,
-            "IFF_TUN_EXCL": 0x8000,
-        }
+        expected = {**FLAGS, "IFF_ONE_QUEUE": 0x2000}
         self.assertEqual({flag.name: flag.value for flag in TunnelFlags.iterconstants()}, expected)

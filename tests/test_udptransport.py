@@ -5,15 +5,14 @@ Tests for L{txtuntap.rawudp}, on the way down: the transports of C{DatagramProto
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import InvalidAddressError, MessageLengthError
-from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.ports import Wire
+from tests.ports import RecordingPort
+from tests.recorders import DatagramRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol, rawudp, udptransport
 from txtuntap.routing import StaticNeighbours
 from txtuntap.testing import ethernetFrame, udpPacket
@@ -25,30 +24,14 @@ ADDRESSES = ["10.0.0.2/24", "10.0.0.3/24", "fd00::2/64"]
 ASKER = ("10.0.0.1", 1234)
 
 
-class Recorder(DatagramProtocol):
+class Recorder(DatagramRecorder):
     """
-    Keeps what it gets, and does C{then} with each sender's address.
+    Asks for its address as soon as it is started.
     """
-
-    noisy = False
-    transport: Any
-
-    def __init__(self, then: Callable[[tuple[str, int]], object] | None = None) -> None:
-        self.received: list[tuple[bytes, tuple[str, int]]] = []
-        self.then = then
-        self.events: list[str] = []
 
     def startProtocol(self) -> None:
-        self.events.append("start")
+        super().startProtocol()
         self.transport.getHost()
-
-    def stopProtocol(self) -> None:
-        self.events.append("stop")
-
-    def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
-        self.received.append((data, addr))
-        if self.then is not None:
-            self.then(addr)
 
 
 def question(dest: str = "10.0.0.2", source: str = "10.0.0.1", sourcePort: int = 1234, destPort: int = 7) -> bytes:
@@ -64,7 +47,7 @@ class TUNTestCase(SynchronousTestCase):
         self.make()
 
     def make(self, addresses: list[str] | None = ADDRESSES) -> None:
-        self.port: Any = Wire()
+        self.port: Any = RecordingPort()
         self.ip, self.udp = IPProtocol(addresses), RawUDPProtocol()
         self.ip.addProto(17, self.udp)
         self.proto = Recorder()
@@ -195,7 +178,7 @@ class AnswerTests(TUNTestCase):
             self.assertEqual(self.sent(), [answer(dest)])
 
     def test_leavesFromThereWithinDelivery(self) -> None:
-        self.proto.then = lambda addr: self.transport.write(b"answer", addr)
+        self.proto.then = lambda _, addr: self.transport.write(b"answer", addr)
         self.receive(question("10.0.0.3"))
         self.assertEqual(self.sent(), [answer("10.0.0.3")])
 
@@ -256,7 +239,7 @@ class AnswerTests(TUNTestCase):
 
     def test_theLatestSenderIsAlwaysKnown(self) -> None:
         self.patch(udptransport, "MAX_PEERS", 1)
-        self.proto.then = lambda addr: self.transport.write(b"answer", (addr[0], addr[1]))
+        self.proto.then = lambda _, addr: self.transport.write(b"answer", (addr[0], addr[1]))
         for port in (1, 2, 1, 2):
             self.receive(question("10.0.0.3", sourcePort=port))
         self.assertEqual(self.sent(), [answer("10.0.0.3", destPort=port) for port in (1, 2, 1, 2)])
@@ -282,7 +265,7 @@ class TAPTests(SynchronousTestCase):
         self.make(IPProtocol)
 
     def make(self, layer: type[IPProtocol], addresses: list[str] | None = ADDRESSES) -> None:
-        self.ports: list[Any] = [Wire(), Wire()]
+        self.ports: list[Any] = [RecordingPort(), RecordingPort()]
         self.neighbours = StaticNeighbours()
         self.ethernet, self.udp = EthernetProtocol(), RawUDPProtocol()
         self.ip = layer(addresses, neighbours=self.neighbours)
@@ -405,7 +388,7 @@ class ConnectTests(TUNTestCase):
         del self.proto.received[:]
         for sourcePort in (1235, 1234, 1235, 1234):
             self.ip.packetReceived(Packet(question(sourcePort=sourcePort), port=self.port))
-        self.assertEqual([addr for data, addr in self.proto.received], [ASKER, ASKER])
+        self.assertEqual(self.proto.addresses, [ASKER, ASKER])
         self.assertEqual(self.udp.counters, {"noPorts": 2})
 
     def test_leavesFromWhereThePeerLastWrote(self) -> None:
@@ -466,7 +449,7 @@ class LifeTests(TUNTestCase):
         self.assertEqual((self.proto.events, self.udp.udpProtos), (["start", "stop"], {}))
 
     def test_protocolMayStopItselfWhileItReceives(self) -> None:
-        self.proto.then = lambda addr: self.transport.stopListening()
+        self.proto.then = lambda *_: self.transport.stopListening()
         self.receive(question())
         self.ip.packetReceived(Packet(question(), port=self.port))
         self.assertEqual((len(self.proto.received), self.udp.counters), (1, {"noPorts": 1}))

@@ -8,6 +8,7 @@ import platform
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.flags import FLAGS
 from txtuntap.device import ioctl
 
 #: What C{_IOW('T', 202, int)} and C{_IOR('T', 210, int)} come to: direction, size, letter, number.
@@ -73,17 +74,5 @@ class NumberTests(SynchronousTestCase):
 
 class FlagTests(SynchronousTestCase):
     def test_theTable(self) -> None:
-        table = {
-            "IFF_TUN": 0x0001,
-            "IFF_TAP": 0x0002,
-            "IFF_NAPI": 0x0010,
-            "IFF_NAPI_FRAGS": 0x0020,
-            "IFF_NO_CARRIER": 0x0040,
-            "IFF_MULTI_QUEUE": 0x0100,
-            "IFF_PERSIST": 0x0800,
-            "IFF_NO_PI": 0x1000,
-            "IFF_VNET_HDR": 0x4000,
-            "IFF_TUN_EXCL": 0x8000,
-            "TUN_PKT_STRIP": 0x0001,
-        }
+        table = {**FLAGS, "TUN_PKT_STRIP": 0x0001}
         self.assertEqual({name: getattr(ioctl, name) for name in table}, table)

@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
+from tests.recorders import Echo
 from tests.stack.link import echo, frame, messages
 from txtuntap import Host, TuntapPort, fragments, ipoutput, loopback, pathmtu, rawudp, udptransport
 from txtuntap import addresses as addressTable
@@ -84,18 +85,6 @@ def split(data: bytes) -> Iterator[bytes | float]:
         else:
             yield data[at : at + number]
             at += number
-
-
-class Echo(DatagramProtocol):
-    """
-    Sends back what comes.
-    """
-
-    noisy = False
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        assert self.transport is not None
-        self.transport.write(datagram, addr)
 
 
 class Caller(DatagramProtocol):

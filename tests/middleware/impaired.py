@@ -4,40 +4,42 @@ What the tests of impairments have in common: a port and a protocol that keep wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.test_offload import Whole
+from tests.ports import RecordingPort
+from tests.recorders import PacketRecorder
 from txtuntap import Packet
 from txtuntap.middleware import Impairment, Netem
 from txtuntap.testing import SimulationClock
+from txtuntap.wire.offload import Offload
 
 
-class Port:
+class TimedPort(RecordingPort):
     """
-    Keeps what is written, and when.
-    """
+    Keeps when each packet is written, too.
 
-    mtu = 1500
-    linkAddress = None
-    offloads = 0
+    @ivar timed: the times, in seconds, and the packets.
+    """
 
     def __init__(self, clock: Any) -> None:
-        self.clock = clock
-        self.sent: list[tuple[float, bytes]] = []
+        super().__init__(clock=clock)
+        self.timed: list[tuple[float, bytes]] = []
 
-    def writePacket(self, buffers: Any, offload: object = None) -> None:
-        self.sent.append((self.clock.seconds(), b"".join(buffers)))
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
+        super().writePacket(buffers, offload)
+        self.timed.append((self.clock.seconds(), self.sent[-1]))
 
 
-class Timed(Whole):
+class TimedRecorder(PacketRecorder):
     """
-    Keeps packets, and when they came; then does C{then}.
-    """
+    Keeps when each packet came, too.
 
-    then: Any = None
+    @ivar times: the times, in seconds.
+    """
 
     def __init__(self, clock: Any) -> None:
         super().__init__()
@@ -45,10 +47,8 @@ class Timed(Whole):
         self.times: list[float] = []
 
     def packetReceived(self, packet: Packet) -> None:
-        super().packetReceived(packet)
         self.times.append(self.clock.seconds())
-        if self.then is not None:
-            self.then(packet)
+        super().packetReceived(packet)
 
 
 class ImpairmentTestCase(SynchronousTestCase):
@@ -57,10 +57,10 @@ class ImpairmentTestCase(SynchronousTestCase):
 
     def impaired(self, both: Netem | None = None, seed: int = 1, **ways: Netem) -> Impairment:
         """
-        An L{Impairment} between a L{Timed}, C{self.proto}, and a L{Port}, C{self.port}.
+        An L{Impairment} between a L{TimedRecorder}, C{self.proto}, and a L{TimedPort}, C{self.port}.
         """
-        self.proto = Timed(self.clock)
-        self.port = Port(self.clock)
+        self.proto = TimedRecorder(self.clock)
+        self.port = TimedPort(self.clock)
         impairment = Impairment(self.proto, both, random=Random(seed), **ways)
         impairment.makeConnection(self.port)
         return impairment
@@ -88,7 +88,7 @@ class ImpairmentTestCase(SynchronousTestCase):
         """
         The numbers of those that were written.
         """
-        return [int.from_bytes(data, "big") for _, data in self.port.sent]
+        return [int.from_bytes(data, "big") for data in self.port.sent]
 
     def assertShare(self, count: int, of: int, probability: float) -> None:
         """

@@ -12,15 +12,15 @@ from twisted.internet.interfaces import IReactorCore
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import alsoProvides, directlyProvides
+from zope.interface import directlyProvides
 
-from tests.wire.test_offload import superpacket
+from tests.ports import OffloadPort
+from tests.recorders import SuperpacketRecorder, going
+from tests.superpackets import superpacket
 from txtuntap import Host, TuntapPort
 from txtuntap.clock import SimulationClock
 from txtuntap.echo import Echo
 from txtuntap.forwarding import EVERYTHING
-from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
-from txtuntap.layer import Layer
 from txtuntap.middleware import Capture, CaptureSink, CaptureStream
 from txtuntap.packet import Packet
 from txtuntap.testing import TAP, TUN, MemoryDevice, udpPacket
@@ -29,40 +29,6 @@ from txtuntap.wire.capturefile import CapturedPacket, CapturedStatistics, Captur
 from txtuntap.wire.offload import DATA_VALID, TCP4, UDP, Offload, finish
 
 IN, OUT = pcapng.INBOUND, pcapng.OUTBOUND
-
-
-class Recorder(Layer):
-    """
-    Keeps what comes.
-    """
-
-    takesOffload = True
-
-    def __init__(self, kind: Any = IRawPacketProtocol) -> None:
-        super().__init__()
-        alsoProvides(self, kind)
-        self.packets: list[Packet] = []
-
-    def packetReceived(self, packet: Packet) -> None:
-        self.packets.append(packet)
-
-
-class Below:
-    """
-    A port that keeps what is written to it.
-    """
-
-    mtu = 1500
-    linkAddress = None
-    offloads = EVERYTHING
-    interface = b""
-
-    def __init__(self, clock: Any) -> None:
-        self.clock = clock
-        self.written: list[tuple[bytes, Offload | None]] = []
-
-    def writePacket(self, buffers: Any, offload: Offload | None = None) -> None:
-        self.written.append((b"".join(buffers), offload))
 
 
 class FullSink(CaptureStream):
@@ -118,10 +84,10 @@ class CaptureTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.file = io.BytesIO()
-        self.recorder = Recorder()
+        self.recorder = SuperpacketRecorder()
         self.capture = Capture(self.file, self.recorder)
         self.clock = SimulationClock()
-        self.below = Below(self.clock)
+        self.below = OffloadPort(clock=self.clock)
 
     def start(self) -> None:
         self.capture.makeConnection(self.below)
@@ -138,7 +104,7 @@ class CaptureTests(SynchronousTestCase):
         self.assertEqual((two.data, two.direction, two.time), (b"goes", OUT, 86_401_500_000_000))
         self.assertEqual(one.interface.linkType, pcapng.RAW)
         self.assertEqual(statistics(self.file), {0: CapturedStatistics(2, 0)})
-        self.assertEqual([bytes(packet) for packet in self.recorder.packets], [b"comes"])
+        self.assertEqual(self.recorder.data, [b"comes"])
         self.assertEqual(self.below.written, [(b"goes", None)])
         self.assertEqual(self.capture.counters, {"captured": 2})
 
@@ -175,7 +141,7 @@ class CaptureTests(SynchronousTestCase):
     def test_aFramesSuperpacket(self) -> None:
         link = bytes(12) + b"\x81\0\0\x07\x08\0"
         packet, offload, network = superpacket(4, UDP, bytes(1000), 300, link=link)
-        recorder = Recorder(IEthernetProtocol)
+        recorder = going(SuperpacketRecorder(), TAP)
         capture = Capture(self.file, recorder)
         capture.makeConnection(self.below)
         came = Packet(packet)
@@ -234,7 +200,7 @@ class CaptureTests(SynchronousTestCase):
     def test_snaplenAndDirections(self) -> None:
         for directions, expected in (IN, [b"com"]), (OUT, [b"goe"]), (IN | OUT, [b"com", b"goe"]):
             file = io.BytesIO()
-            capture = Capture(CaptureStream(file, 3, directions), Recorder())
+            capture = Capture(CaptureStream(file, 3, directions), SuperpacketRecorder())
             capture.makeConnection(self.below)
             capture.packetReceived(Packet(b"comes"))
             capture.writePacket([b"goes!"])
@@ -310,8 +276,8 @@ class CaptureTests(SynchronousTestCase):
 
     def test_mistakesAreTheCallers(self) -> None:
         self.assertRaises(TypeError, Capture, self.file, object())
-        self.assertRaises(TypeError, Capture, object(), Recorder())
-        self.assertRaises(FileNotFoundError, Capture, "/nowhere/trace.pcapng", Recorder())
+        self.assertRaises(TypeError, Capture, object(), SuperpacketRecorder())
+        self.assertRaises(FileNotFoundError, Capture, "/nowhere/trace.pcapng", SuperpacketRecorder())
         self.assertRaises(ValueError, CaptureStream, self.file, -1)
         for directions in 0, 4, "in", [1]:
             self.assertRaises(ValueError, CaptureStream, self.file, 0, directions)
@@ -337,7 +303,7 @@ class PortTests(SynchronousTestCase):
             self.assertEqual({each.interface.name for each in read(file)}, {"tt0"})
             # As does an application that looks at where its packet came from.
             self.assertEqual(inner.interface, b"tt0")
-        self.assertEqual(Capture(None, Recorder()).interface, b"")
+        self.assertEqual(Capture(None, SuperpacketRecorder()).interface, b"")
 
     def test_theRecordedOrderIsThatOnTheWire(self) -> None:
         # Datagrams that wait to leave as one, and then something that does not wait.

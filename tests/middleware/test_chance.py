@@ -11,7 +11,7 @@ from statistics import fmean, pstdev
 
 import attrs
 
-from tests.middleware.impaired import ImpairmentTestCase, Port
+from tests.middleware.impaired import ImpairmentTestCase, TimedPort
 from txtuntap import Host, Packet
 from txtuntap.interfaces import IEthernetProtocol
 from txtuntap.middleware import GEModel, Impairment, Netem
@@ -91,7 +91,7 @@ class LossTests(ImpairmentTestCase):
 
 class DelayTests(ImpairmentTestCase):
     def delays(self) -> list[float]:
-        return [time for time, _ in self.port.sent]
+        return [time for time, _ in self.port.timed]
 
     def test_aFixedDelayIsThatOfEach(self) -> None:
         self.numbered(self.impaired(Netem(delay=0.1)), 3, every=0.03)
@@ -132,7 +132,7 @@ class DelayTests(ImpairmentTestCase):
     def test_nothingArrivesBeforeItLeft(self) -> None:
         self.numbered(self.impaired(Netem(delay=0.01, jitter=0.1)), 500, every=0.001)
         self.clock.advance(1)
-        for time, data in self.port.sent:
+        for time, data in self.port.timed:
             self.assertGreaterEqual(time, int.from_bytes(data, "big") * 0.001 - 1e-6)
 
     def test_jitterReorders(self) -> None:
@@ -173,14 +173,14 @@ class RateTests(ImpairmentTestCase):
         # 100 octets are 800 bits.
         self.numbered(self.impaired(Netem(rate=8000)), 10, size=100)
         self.clock.advance(2)
-        for number, (time, _) in enumerate(self.port.sent, 1):
+        for number, (time, _) in enumerate(self.port.timed, 1):
             self.assertAlmostEqual(time, number * 0.1, 5)
         self.assertEqual(self.sent, list(range(10)))
 
     def test_theDelayComesOnTopOnce(self) -> None:
         self.numbered(self.impaired(Netem(rate=8000, delay=3)), 10, size=100)
         self.clock.advance(5)
-        for number, (time, _) in enumerate(self.port.sent, 1):
+        for number, (time, _) in enumerate(self.port.timed, 1):
             self.assertAlmostEqual(time, 3 + number * 0.1, 5)
 
     def test_nothingIsSavedUpWhileNothingIsSent(self) -> None:
@@ -189,21 +189,21 @@ class RateTests(ImpairmentTestCase):
         self.clock.advance(100)
         self.numbered(impairment, 2, size=100)
         self.clock.advance(1)
-        self.assertAlmostEqual(self.port.sent[-1][0], 100.2, 5)
+        self.assertAlmostEqual(self.port.timed[-1][0], 100.2, 5)
 
     def test_noneIsThereBeforeItCouldBe(self) -> None:
         impairment = self.impaired(Netem(rate=8000, jitter=1))
         for _ in range(20):
             self.numbered(impairment, 1, size=100)
             self.clock.advance(5)
-        for number, (time, _) in enumerate(self.port.sent):
+        for number, (time, _) in enumerate(self.port.timed):
             self.assertGreaterEqual(time, 5 * number + 0.1 - 1e-5)
 
     def test_howeverFastTheyAre(self) -> None:
         self.numbered(self.impaired(Netem(rate=1e10, limit=MANY)), 10_000, size=10)
         self.clock.advance(1)
         # A microsecond early, at most.
-        self.assertLess(abs(self.port.sent[-1][0] - 10_000 * 80 / 1e10), 2e-6)
+        self.assertLess(abs(self.port.timed[-1][0] - 10_000 * 80 / 1e10), 2e-6)
 
     def test_ofMoreThanTheLimitTheNewestAreLost(self) -> None:
         for netem in Netem(rate=8000, limit=5), Netem(delay=1, limit=5):
@@ -224,7 +224,7 @@ class DamageTests(ImpairmentTestCase):
         for data in packets:
             impairment.packetReceived(Packet(b"link" + data, 4))
             impairment.writePacket([data])
-        for came in [bytes(packet) for packet in self.proto.packets], [data for _, data in self.port.sent]:
+        for came in self.proto.data, self.port.sent:
             for before, after in zip(packets, came, strict=True):
                 self.assertEqual(len(before), len(after))
                 changed = int.from_bytes(before, "big") ^ int.from_bytes(after, "big")
@@ -237,7 +237,7 @@ class DamageTests(ImpairmentTestCase):
         for _ in range(MANY):
             impairment.writePacket([bytes(4)])
         for bit in range(32):
-            self.assertShare(sum(int.from_bytes(data, "big") == 1 << bit for _, data in self.port.sent), MANY, 1 / 32)
+            self.assertShare(sum(int.from_bytes(data, "big") == 1 << bit for _, data in self.port.timed), MANY, 1 / 32)
 
     def test_someOfAll(self) -> None:
         impairment = self.impaired(Netem(corrupt=0.2, duplicate=0.3))
@@ -250,7 +250,7 @@ class DamageTests(ImpairmentTestCase):
         impairment = self.impaired(Netem(corrupt=1))
         impairment.packetReceived(Packet(b"link", 4))
         impairment.writePacket([])
-        self.assertEqual((bytes(self.proto.packets[0]), self.port.sent), (b"", [(0, b"")]))
+        self.assertEqual((bytes(self.proto.packets[0]), self.port.timed), (b"", [(0, b"")]))
         self.assertEqual(impairment.counters, {})
 
     def test_aDuplicateIsAPacketOfItsOwn(self) -> None:
@@ -267,7 +267,7 @@ class DamageTests(ImpairmentTestCase):
         self.numbered(impairment, 5000)
         self.clock.advance(3)
         arrivals: dict[bytes, list[float]] = {}
-        for time, data in self.port.sent:
+        for time, data in self.port.timed:
             arrivals.setdefault(data, []).append(time)
         self.assertShare(sum(len(times) == 2 for times in arrivals.values()), 5000, 0.25)
         self.assertShare(sum(len(times) == 1 for times in arrivals.values()), 5000, 0.5)
@@ -278,7 +278,7 @@ class DamageTests(ImpairmentTestCase):
         for size in 100, 101:
             impairment.packetReceived(Packet(bytes(4 + size), 4))
             impairment.writePacket([bytes(size)])
-        self.assertEqual(([len(packet) for packet in self.proto.packets], len(self.port.sent[0][1])), ([100], 100))
+        self.assertEqual(([len(packet) for packet in self.proto.packets], len(self.port.timed[0][1])), ([100], 100))
         self.assertEqual(impairment.counters, {"inTooBig": 1, "outTooBig": 1})
         # Nobody is told.
         self.assertEqual(impairment.mtu, 1500)
@@ -287,13 +287,13 @@ class DamageTests(ImpairmentTestCase):
         host = Host(["10.9.0.2/24"], self.clock)
         impairment = Impairment(host.ethernet, Netem(mtu=100))
         self.assertTrue(IEthernetProtocol.providedBy(impairment))
-        impairment.makeConnection(port := Port(self.clock))
-        port.sent.clear()
+        impairment.makeConnection(port := TimedPort(self.clock))
+        port.timed.clear()
         for vlan in None, 5:
             for size in 100, 101:
                 impairment.writePacket([ethernetFrame(bytes(6), bytes(6), 0x0800, bytes(size), vlan)])
         impairment.writePacket([b"short"])
-        self.assertEqual([len(data) for _, data in port.sent], [114, 118, 5])
+        self.assertEqual([len(data) for _, data in port.timed], [114, 118, 5])
 
 
 class FateTests(ImpairmentTestCase):
@@ -306,7 +306,7 @@ class FateTests(ImpairmentTestCase):
         self.clock = SimulationClock()
         self.numbered(self.impaired(netem, seed), 300, size=20)
         self.clock.advance(1)
-        return list(zip(self.proto.times, map(bytes, self.proto.packets), strict=True)), self.port.sent
+        return list(zip(self.proto.times, self.proto.data, strict=True)), self.port.timed
 
     def test_theSameSeedGivesTheSame(self) -> None:
         self.assertEqual(self.fates(self.ALL), self.fates(self.ALL))
@@ -323,7 +323,7 @@ class FateTests(ImpairmentTestCase):
             impairment.writePacket([number.to_bytes(20, "big")])
         self.clock.advance(1)
         self.assertEqual(
-            [(round(time - start, 6), data) for time, data in self.port.sent],
+            [(round(time - start, 6), data) for time, data in self.port.timed],
             [(round(time, 6), data) for time, data in down],
         )
 

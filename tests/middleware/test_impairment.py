@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.middleware.impaired import ImpairmentTestCase, Port, Timed
-from tests.test_offload import ALL, Recorder, Whole, many
+from tests.middleware.impaired import ImpairmentTestCase, TimedPort, TimedRecorder
+from tests.recorders import DatagramRecorder, PacketRecorder
+from tests.superpackets import many
+from tests.test_offload import ALL
 from txtuntap import Host, IPProtocol, Packet, TuntapPort
 from txtuntap.link import Link
 from txtuntap.middleware import GEModel, Impairment, Meter, Netem
@@ -29,13 +31,13 @@ class NothingTests(ImpairmentTestCase):
         impairment.writePacket([b"he", b"llo"])
         self.assertEqual(self.proto.packets, [packet])
         self.assertIs(packet.port, impairment)
-        self.assertEqual(self.port.sent, [(0, b"hello")])
+        self.assertEqual(self.port.timed, [(0, b"hello")])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(impairment.counters, {})
 
     def test_knobsAreNetems(self) -> None:
         for wrong in "loss 10%", 0.1, GEModel(0.1):
-            error = self.assertRaises(TypeError, Impairment, Whole(), wrong)
+            error = self.assertRaises(TypeError, Impairment, PacketRecorder(), wrong)
             self.assertIn("Netem.of('loss 10%')", str(error))
         impairment = self.impaired()
         with self.assertRaises(TypeError):
@@ -54,7 +56,7 @@ class NothingTests(ImpairmentTestCase):
         self.assertEqual(impairment.counters, {"inLost": 3})
 
     def test_beforeItIsOnAPort(self) -> None:
-        impairment = Impairment(Whole(), Netem(delay=1))
+        impairment = Impairment(PacketRecorder(), Netem(delay=1))
         impairment.packetReceived(Packet(b"1"))
         impairment.writePacket([b"1"])
         self.assertEqual(impairment.counters, {"inDiscards": 1, "outDiscards": 1})
@@ -69,7 +71,9 @@ class RunningTests(ImpairmentTestCase):
         impairment.down = Netem()
         impairment.writePacket([b"3"])
         self.clock.advance(2)
-        self.assertEqual([(round(time, 5), data) for time, data in self.port.sent], [(0, b"3"), (0.1, b"2"), (1, b"1")])
+        self.assertEqual(
+            [(round(time, 5), data) for time, data in self.port.timed], [(0, b"3"), (0.1, b"2"), (1, b"1")]
+        )
 
     def test_whatIsUnderWayWhenItStopsIsLost(self) -> None:
         impairment = self.impaired(Netem(delay=1))
@@ -94,7 +98,9 @@ class RunningTests(ImpairmentTestCase):
         self.assertEqual((self.received, self.sent), ([0], [0]))
 
     def test_aPortWithoutAClockIsNone(self) -> None:
-        error = self.assertRaises(TypeError, Impairment(Whole()).makeConnection, Port(None))
+        port = TimedPort(self.clock)
+        port.clock = None  # type: ignore[assignment]
+        error = self.assertRaises(TypeError, Impairment(PacketRecorder()).makeConnection, port)
         self.assertIn("has no clock", str(error))
 
     def test_aProtocolThatStopsItWhilePacketsArrive(self) -> None:
@@ -139,7 +145,7 @@ class RunningTests(ImpairmentTestCase):
         self.proto.then = lambda packet: packet.port.writePacket([bytes(packet)])
         impairment.packetReceived(Packet(b"\1"))
         self.clock.advance(3)
-        self.assertEqual([(round(time, 5), data) for time, data in self.port.sent], [(2, b"\1")])
+        self.assertEqual([(round(time, 5), data) for time, data in self.port.timed], [(2, b"\1")])
 
     def test_whoAnswersForEverHasATurnForEach(self) -> None:
         # As in a loop of links: never by recursion, nor for ever in one call.
@@ -169,9 +175,9 @@ class RunningTests(ImpairmentTestCase):
         impairment.down = Netem()
         self.clock.rightNow += 2
         impairment.writePacket([b"3"])
-        self.assertEqual(self.port.sent, [])
+        self.assertEqual(self.port.timed, [])
         self.clock.advance(0)
-        self.assertEqual([data for _, data in self.port.sent], [b"1", b"2", b"3"])
+        self.assertEqual(self.port.sent, [b"1", b"2", b"3"])
 
     def test_aClockThatIsSetBackDelaysNothing(self) -> None:
         self.clock = Clock()
@@ -198,7 +204,7 @@ class RunningTests(ImpairmentTestCase):
         ip = IPProtocol(["10.9.0.2/24"])
         ip.onDropped = lambda packet, name: 1 // 0  # type: ignore[assignment]
         impairment = Impairment(ip, Netem(delay=1))
-        impairment.makeConnection(Port(self.clock))
+        impairment.makeConnection(TimedPort(self.clock))
         for _ in range(3):
             impairment.packetReceived(Packet(b"no datagram"))
         self.clock.advance(2)
@@ -208,7 +214,7 @@ class RunningTests(ImpairmentTestCase):
 
     def test_superpacketsAreCutAndComplete(self) -> None:
         device = MemoryDevice(TUN, features=ALL)
-        proto = Whole()
+        proto = PacketRecorder()
         impairment = Impairment(proto, Netem(corrupt=1))
         port = TuntapPort("", Meter(impairment), reactor=self.clock, device=device)
         port.startListening()
@@ -248,14 +254,14 @@ class LinkTests(ImpairmentTestCase):
         netem = Netem(delay=0.1, jitter=0.09, duplicate=0.2)
         Link(hosts[0].ip, Impairment(hosts[1].ip, netem, random=Random(1)), self.clock).start()
         self.clock.advance(5)
-        proto = Recorder()
+        proto = DatagramRecorder()
         hosts[1].listenUDP(7, proto)
         payload = Random(3).randbytes(30_000)
-        client = Recorder()
+        client = DatagramRecorder()
         hosts[0].listenUDP(0, client)
         client.transport.write(payload, ("10.9.0.2", 7))
         self.clock.advance(1)
-        self.assertEqual(proto.received, [payload])
+        self.assertEqual(proto.data, [payload])
 
 
 PROBABILITY = st.sampled_from([0, 0.001, 0.3, 0.9, 1]) | st.floats(0, 1)
@@ -298,7 +304,7 @@ class AnyTests(SynchronousTestCase):
         self, one: Netem, other: Netem, steps: list[tuple[str, bytes, float]], seed: int, stops: bool
     ) -> None:
         clock = Clock()
-        proto, port = Timed(clock), Port(clock)
+        proto, port = TimedRecorder(clock), TimedPort(clock)
         impairment = Impairment(proto, one, random=Random(seed))
         impairment.makeConnection(port)
         entered = {"in": 0, "out": 0}
@@ -321,6 +327,6 @@ class AnyTests(SynchronousTestCase):
             clock.pump([1e6] * 3)
         self.assertEqual(clock.getDelayedCalls(), [])
         counters = impairment.counters
-        for way, came in ("in", len(proto.packets)), ("out", len(port.sent)):
+        for way, came in ("in", len(proto.packets)), ("out", len(port.timed)):
             gone = sum(counters[way + name] for name in ("Lost", "OverLimit", "TooBig", "Discards"))
             self.assertEqual(came + gone, entered[way] + counters[way + "Duplicated"])

@@ -6,27 +6,26 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
-from typing import Any
 
 from hypothesis import assume, given
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
-from tests.test_offload import ALL, OWN, PEER, Recorder, Taking, Whole, many
-from tests.wire.test_offload import SUPERPACKETS
-from txtuntap import Host, Packet, TuntapPort
+from tests.paths import DOCS
+from tests.ports import DeviceTestCase
+from tests.recorders import DatagramRecorder, PacketRecorder, SuperpacketRecorder
+from tests.superpackets import SUPERPACKETS, many
+from tests.test_offload import ALL, OWN, PEER
+from txtuntap import Host, Packet
 from txtuntap.middleware import Impairment, Meter, Netem
 from txtuntap.middleware.meter import DROPS, NO_DROPS, drops
 from txtuntap.middleware.prometheus import InterfaceCollector
-from txtuntap.testing import TUN, MemoryDevice, udpPacket
+from txtuntap.testing import udpPacket
 from txtuntap.wire.offload import NEEDS_CHECKSUM, UDP, Offload, finish
 
 PACKET = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
 
-BOUNDS = Path(__file__).parents[2] / "docs" / "bounds.md"
+BOUNDS = DOCS / "bounds.md"
 
 
 #: Counters that count something else than packets which went no further.
@@ -45,42 +44,31 @@ OTHERS = frozenset(
 )
 
 
-class MeterTestCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.device = MemoryDevice(TUN, features=ALL)
-
-    def on(self, proto: Any) -> None:
-        self.port = TuntapPort("", proto, reactor=self.clock, device=self.device)
-        self.port.startListening()
-
-    def deliver(self, *packets: bytes) -> None:
-        for data in packets:
-            self.device.deliver(data)
-        self.clock.advance(0)
+class MeterTestCase(DeviceTestCase):
+    features = ALL
 
 
 class CountTests(MeterTestCase):
     def test_packetsAndOctetsBothWays(self) -> None:
-        proto = Whole()
+        proto = PacketRecorder()
         meter = Meter(proto)
         self.on(meter)
         self.deliver(PACKET, PACKET + bytes(3))
         self.assertEqual(meter.counters, {"inPackets": 2, "inOctets": 2 * len(PACKET) + 3})
-        proto.transport.writePacket([PACKET[:20], PACKET[20:]])  # type: ignore[union-attr]
+        proto.transport.writePacket([PACKET[:20], PACKET[20:]])
         self.assertEqual(meter.totals()["meter"]["outOctets"], len(PACKET))
         self.assertEqual((meter.counters["outPackets"], self.device.sent), (1, [PACKET]))
-        self.assertEqual([bytes(packet) for packet in proto.packets], [PACKET, PACKET + bytes(3)])
+        self.assertEqual(proto.data, [PACKET, PACKET + bytes(3)])
 
     def test_onlyWhatIsThereYetCounts(self) -> None:
-        meter = Meter(Whole())
+        meter = Meter(PacketRecorder())
         packet = Packet(b"link" + PACKET + b"padding", 4)
         packet.end -= 7
         meter.packetReceived(packet)
         self.assertEqual(meter.counters["inOctets"], len(PACKET))
 
     def test_aSuperpacketCountsAsTheMany(self) -> None:
-        meter = Meter(Taking())
+        meter = Meter(SuperpacketRecorder())
         self.on(meter)
         data, offload = many(4, b"first", b"other", b"last")
         pieces = finish(data, offload)
@@ -99,7 +87,7 @@ class CountTests(MeterTestCase):
         data, offload, network = made
         # TCP's options are taken for payload: that is no more than looked at once.
         assume(offload.type == UDP or data[offload.checksumStart + 12] >> 4 == 5)
-        meter = Meter(Taking())
+        meter = Meter(SuperpacketRecorder())
         packet = Packet(data)
         packet.offload = offload
         meter.packetReceived(packet)
@@ -108,7 +96,7 @@ class CountTests(MeterTestCase):
         self.assertEqual(counted, (len(pieces), sum(map(len, pieces))))
 
     def test_whatIsForgedCountsAsOneAndRaisesNothing(self) -> None:
-        meter = Meter(Whole())
+        meter = Meter(PacketRecorder())
         for offload in Offload(NEEDS_CHECKSUM, 1), Offload(0, 5, 0, 0), Offload(NEEDS_CHECKSUM, 77, 9, 0, 65535, 65535):
             packet = Packet(PACKET)
             packet.offload = offload
@@ -131,7 +119,7 @@ class CountTests(MeterTestCase):
         self.assertEqual((found["link"], found["udp"]), ({"inLost": 1}, {"noPorts": 1}))
         self.assertEqual(sum(found["ip"].values()), 1)
         self.assertNotIn("port", found)
-        error = self.assertRaises(TypeError, Meter, Whole(), host.counters)
+        error = self.assertRaises(TypeError, Meter, PacketRecorder(), host.counters)
         self.assertIn("give 'lambda: ", str(error))
 
     def test_errorMessagesThatAreSentAreNoDrops(self) -> None:
@@ -151,7 +139,7 @@ class RateTests(MeterTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.others: dict[str, dict[str, int]] = {"other": {"things": 100}}
-        self.meter = Meter(Whole(), lambda: self.others)
+        self.meter = Meter(PacketRecorder(), lambda: self.others)
         self.on(self.meter)
 
     def test_aRateIsThatOfTheLatestTenSeconds(self) -> None:
@@ -202,7 +190,7 @@ class RateTests(MeterTestCase):
 
     def test_aSourceThatRaisesDoesSoBeforeAnythingRuns(self) -> None:
         self.device.close()
-        proto = Whole()
+        proto = PacketRecorder()
         broken = Meter(proto, lambda: {"other": self.others["nothing"]})
         self.assertRaises(KeyError, self.on, broken)
         self.assertEqual((proto.transport, broken.numPorts), (None, 0))
@@ -242,7 +230,7 @@ def scraped(collector: InterfaceCollector) -> dict[str, Samples]:
 class PrometheusTests(MeterTestCase):
     def test_aMetersCounters(self) -> None:
         host = Host([f"{OWN[4]}/24"], self.clock)
-        host.listenUDP(7, Recorder())
+        host.listenUDP(7, DatagramRecorder())
         meter = Meter(host.ip, lambda: {**host.counters, "port": self.port.counters})
         self.on(meter)
         self.deliver(PACKET, PACKET, b"\x45" + bytes(40))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.real.namespace import interfaces, ip, until
@@ -58,6 +59,17 @@ def show(name: str) -> dict[str, Any]:
     (found,) = json.loads(ip("-json", "-details", "-statistics", "link", "show", name))
     assert isinstance(found, dict)
     return found
+
+
+def packetsRead(name: str) -> int:
+    """
+    How many packets have been read from the device of an interface.
+    """
+    for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
+        found, _, counts = line.partition(":")
+        if found.strip() == name:
+            return int(counts.split()[9])
+    raise AssertionError(f"{name} is not there")
 
 
 class PacketSocket:

@@ -125,14 +125,16 @@ def interfaces() -> set[str]:
     return {name for _, name in socket.if_nameindex()} - {"lo"}
 
 
-def until(condition: Callable[[], _T], what: str) -> _T:
+def until(condition: Callable[[], _T], what: str, turn: Callable[[], object] = lambda: time.sleep(0.005)) -> _T:
     """
     Wait for C{condition} to give something true, and return it.
+
+    @param turn: what to do each time it does not.
     """
     deadline = time.monotonic() + PATIENCE
     while not (result := condition()):
         assert time.monotonic() < deadline, f"in vain for {PATIENCE:.0f} seconds: {what}"
-        time.sleep(0.005)
+        turn()
     return result
 
 

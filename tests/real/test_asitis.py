@@ -13,11 +13,11 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import attrs
 import pytest
 
+from tests.paths import ROOT
 from tests.real.link import show
 from tests.real.namespace import NODE, Namespace, another, interfaces, ip, names, needRoot, tool
 from txtuntap.device import TAP, TUN
@@ -37,8 +37,6 @@ from txtuntap.device.ioctl import (
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.state import readInterface
 from txtuntap.wire.offload import CSUM, TSO4
-
-_ROOT = Path(__file__).parents[2]
 
 _TUNGETVNETHDRSZ = number("read", "T", 215, 4, os.uname().machine)
 
@@ -127,7 +125,7 @@ def test_napiIsKept(namespace: Namespace) -> None:
     needRoot()
     command = [tool("unshare"), "-m", "sh", "-c", 'mount -t sysfs sysfs /sys && exec "$@"', "sh"]
     finished = subprocess.run(
-        [*command, sys.executable, "-c", _NAPI], cwd=_ROOT, capture_output=True, text=True, check=False
+        [*command, sys.executable, "-c", _NAPI], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert finished.stdout == f"{IFF_NAPI}\n", finished.stderr
     assert interfaces() == set()

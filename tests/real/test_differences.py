@@ -8,10 +8,10 @@ import errno
 import itertools
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.paths import DOCS
 from tests.real.link import PacketSocket
 from tests.real.linux import Linux, setting
 from tests.real.machine import ECHO, INTERFACE, KNOCK, Machine
@@ -65,7 +65,7 @@ NUMBERS = {
     "ipv6/max_hbh_opts_number": 8,
 }
 
-PAGE = Path(__file__).parents[2] / "docs" / "input.md"
+PAGE = DOCS / "input.md"
 
 
 class Exchange:

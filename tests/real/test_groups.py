@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.real.host import ask
 from tests.real.machine import ECHO, INTERFACE, KERNEL_ADDRESSES, MEMBER, RELAY, Machine
-from tests.real.namespace import PATIENCE, Namespace, ip, run, tool, until
+from tests.real.namespace import PATIENCE, Namespace, ip, run, until
+from tests.real.tcpdump import captured, tshark
 
 KINDS = pytest.mark.parametrize("mode", ["tap", "tun"])
 
@@ -105,23 +104,27 @@ def test_aBridgeHearsWhatItAsksFor(namespace: Namespace, tmp_path: Path, version
             assert _questions(machine) > asked
 
 
+#: The reports that leave the host.
+_REPORTS = "inbound and (host 224.0.0.22 or host ff02::16)"
+
+
 @KINDS
 def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     capture = tmp_path / "capture"
-    with Machine(tmp_path, mode), _captured(capture):
+    with Machine(tmp_path, mode), captured(capture, INTERFACE, _REPORTS):
         for kind in 4, 3:
             for group in GROUPS.values():
                 _toggle(group)
-                until(lambda: _tshark(capture, _record(kind, group)), f"{group}: {kind}")  # noqa: B023
+                until(lambda: tshark(capture, _record(kind, group), isUnderWay=True), f"{group}: {kind}")  # noqa: B023
     to = " && eth.dst == {}" if mode == "tap" else ""
     reports4 = f"igmp.type == 0x22 && ip.dst == 224.0.0.22 && ip.ttl == 1{to.format('01:00:5e:00:00:16')}"
     reports6 = f"icmpv6.type == 143 && ipv6.dst == ff02::16 && ipv6.hlim == 1{to.format('33:33:00:00:00:16')}"
-    told4, told6 = _tshark(capture, reports4), _tshark(capture, reports6)
-    assert told4 == _tshark(capture, "ip") and len(told4) >= 2
-    assert told6 == _tshark(capture, "ipv6") and len(told6) >= 2
+    told4, told6 = tshark(capture, reports4), tshark(capture, reports6)
+    assert told4 == tshark(capture, "ip") and len(told4) >= 2
+    assert told6 == tshark(capture, "ipv6") and len(told6) >= 2
     for fault in "_ws.malformed", "igmp.checksum.status == 0", "ip.checksum.status == 0", "icmpv6.checksum.status == 0":
-        assert _tshark(capture, fault) == []
-    assert _tshark(capture, "_ws.expert.severity >= 6291456") == []
+        assert tshark(capture, fault) == []
+    assert tshark(capture, "_ws.expert.severity >= 6291456") == []
 
 
 def _record(kind: int, group: str) -> str:
@@ -205,32 +208,3 @@ def _member(version: int, interface: str, port: int = 0, group: str = "") -> Ite
 def _received(member: socket.socket) -> tuple[bytes, tuple[str, int]]:
     data, source = member.recvfrom(65535)
     return data, source[:2]
-
-
-@contextmanager
-def _captured(path: Path) -> Iterator[None]:
-    """
-    Capture the reports that meanwhile leave the host.
-    """
-    wanted = "inbound and (host 224.0.0.22 or host ff02::16)"
-    command = [tool("tcpdump"), "-i", INTERFACE, "-w", str(path), "-U", "--immediate-mode", "-Z", "root", wanted]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            first = ""
-            while "listening on" not in first:
-                first = process.stderr.readline()
-                assert first, "tcpdump ended"
-            yield
-        finally:
-            process.terminate()
-
-
-def _tshark(capture: Path, wanted: str) -> list[str]:
-    """
-    The lines that tshark prints for the packets that a display filter lets pass. The capture may be under way.
-    """
-    command: list[Any] = [tool("tshark"), "-r", capture, "-o", "ip.check_checksum:TRUE", "-Y", wanted]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0 or "cut short" in finished.stderr, finished.stderr
-    return finished.stdout.splitlines()

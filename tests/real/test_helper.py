@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
 
 from tests.conversation import resultOf
+from tests.paths import DOCS, ROOT
 from tests.real.asking import station
 from tests.real.guest import NOBODY, Guest
 from tests.real.helper import Helper
@@ -39,8 +40,6 @@ from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.permission import Asked, Peer, Rule
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
-
-_ROOT = Path(__file__).parents[2]
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 
@@ -491,7 +490,7 @@ def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:
     command = [activate, "--fdname=helper", "-l", path, sys.executable, "-m", "txtuntap.device.helper"]
     command += ["--listen", "systemd:domain=UNIX:name=helper", "--allow", rule]
     with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:
         # The first connection is what starts it.
         until(lambda: os.path.exists(path), "the socket")
@@ -507,7 +506,7 @@ def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:
 def test_noModulesOfTheWorkingDirectory(tmp_path: Path) -> None:
     # As the page has it, somebody else's module is not run; without -I, it is.
     (tmp_path / "argparse.py").write_text("raise SystemExit('it was run')")
-    (line,) = re.findall(r"# python (.+) -m txtuntap.device.helper", (_ROOT / "docs" / "privilege.md").read_text())
+    (line,) = re.findall(r"# python (.+) -m txtuntap.device.helper", (DOCS / "privilege.md").read_text())
     assert f"python {line} -m" in str(service.__doc__)
     for options, run in (line.split(), False), ([], True):
         command = [sys.executable, *options, "-c", "import argparse"]
@@ -528,7 +527,7 @@ def test_whatTheAdministratorGotWrongIsOneLine(tmp_path: Path) -> None:
         (["--allow", "nobody:tt0", "--listen", "systemd:domain=UNIX:name=helper"], "cannot listen at systemd:"),
     ):
         command = [sys.executable, "-m", "txtuntap.device.helper", *options]
-        finished = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert finished.returncode != 0
         assert words in finished.stderr, finished.stderr
         assert "Traceback" not in finished.stderr, finished.stderr

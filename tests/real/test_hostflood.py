@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.real.host import ask, connected
-from tests.real.link import PacketSocket
+from tests.real.link import PacketSocket, packetsRead
 from tests.real.machine import INTERFACE, MEMBER, RELAY, STATION, Machine
 from tests.real.namespace import PATIENCE, Namespace, tool, until
 from txtuntap.device import TAP, TUN
@@ -221,28 +221,17 @@ def _send(machine: Machine, packets: Iterable[bytes]) -> None:
     """
     kind = TAP if machine.mode == "tap" else TUN
     with PacketSocket(INTERFACE, kind) as network:
-        before = _taken()
+        before = packetsRead(INTERFACE)
         for sent, packet in enumerate(packets, 1):
             if kind == TAP and packet[0] >> 4 in (4, 6):
                 etherType = ethernet.IPV4 if packet[0] >> 4 == 4 else ethernet.IPV6
                 packet = ethernetFrame(FORGER, STATION, etherType, packet)
             network.send(packet)
             if sent % 200 == 0:
-                until(lambda: _taken() - before >= sent, f"{sent} packets to be read")  # noqa: B023
+                until(lambda: packetsRead(INTERFACE) - before >= sent, f"{sent} packets to be read")  # noqa: B023
                 network.received()
     for address in "10.9.0.2", "fd09::2":
         assert ask(address, b"past it") == b"past it"
-
-
-def _taken() -> int:
-    """
-    How many packets have been read from the device.
-    """
-    for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
-        name, _, counts = line.partition(":")
-        if name.strip() == INTERFACE:
-            return int(counts.split()[9])
-    raise AssertionError(f"{INTERFACE} is not there")
 
 
 def _source(number: int, version: int) -> str:

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from twisted.internet.selectreactor import SelectReactor
 
-from tests.conversation import Echo
 from tests.real.link import setUp as setLinkUp
-from tests.real.namespace import PATIENCE, Namespace, tool
+from tests.real.namespace import Namespace, tool, until
+from tests.recorders import Echo
 from txtuntap import Host, TuntapPort
 from txtuntap.middleware import Impairment, Netem
 
@@ -46,10 +46,7 @@ class BadLink:
         """
         Turn until C{condition} holds.
         """
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline, f"in vain for {PATIENCE:.0f} seconds: {what}"
-            self.reactor.iterate(0.005)
+        until(condition, what, lambda: self.reactor.iterate(0.005))
 
     def run(self, *command: str) -> tuple[int, str]:
         """

@@ -12,7 +12,7 @@ import pytest
 
 from tests.real.link import PACKET_VNET_HDR, SOL_PACKET, setUp
 from tests.real.namespace import Namespace, until
-from tests.wire.test_offload import ACK, CWR, FIN, PSH, superpacket
+from tests.superpackets import ACK, CWR, FIN, PSH, superpacket
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.wire.offload import ECN, NONE, TCP4, TCP6, UDP, finish

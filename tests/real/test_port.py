@@ -13,60 +13,27 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
-from twisted.internet.protocol import AbstractDatagramProtocol, DatagramProtocol
+from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides
 
 from tests.device.contract import MARK, sample
 from tests.real.link import PacketSocket, delete, setDown, setUp
 from tests.real.namespace import interfaces
 from tests.real.reactors import Run, Test, descriptors, onEachReactor, outcome
+from tests.recorders import Echo, PacketRecorder, going
 from txtuntap import EthernetProtocol, InterfaceLost, IPProtocol, Packet, RawUDPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
 
 
-class Recorder(AbstractDatagramProtocol):
+class Recorder(PacketRecorder):
     """
     Keeps the packets it gets, but for the kernel's own.
     """
 
-    noisy = False
-
-    def __init__(self) -> None:
-        self.packets: list[Packet] = []
-        self.calls: list[str] = []
-
-    def startProtocol(self) -> None:
-        self.calls.append("start")
-
-    def stopProtocol(self) -> None:
-        self.calls.append("stop")
-
     def packetReceived(self, packet: Packet) -> None:
         if MARK in bytes(packet):
-            self.packets.append(packet)
-            self.received(packet)
-
-    def received(self, packet: Packet) -> None:
-        """
-        A packet of the test's has come.
-        """
-
-    def data(self) -> list[bytes]:
-        """
-        The packets so far.
-        """
-        return [bytes(packet) for packet in self.packets]
-
-
-def going(recorder: Recorder, mode: int) -> Recorder:
-    """
-    Have C{recorder} go on this kind of device.
-    """
-    directlyProvides(recorder, IEthernetProtocol if mode == TAP else IRawPacketProtocol)
-    return recorder
+            super().packetReceived(packet)
 
 
 class Port(TuntapPort):
@@ -99,6 +66,15 @@ def made(run: Run, mode: int, *args: Any, **kwargs: Any) -> tuple[Recorder, Port
     return recorder, Port(f"tt{mode}", recorder, *args, reactor=run.reactor, **kwargs)
 
 
+def comes(mode: int, *packets: bytes) -> None:
+    """
+    Have packets come out of the kernel to the device of a port that L{made} has made.
+    """
+    with PacketSocket(f"tt{mode}", mode) as network:
+        for packet in packets:
+            network.send(packet)
+
+
 def onBothKinds(test: Callable[[Run, int], Coroutine[Deferred[Any], Any, None]]) -> Test:
     """
     Run C{test} on a tun, then on a tap.
@@ -123,7 +99,7 @@ async def test_packetsGoBothWays(run: Run, mode: int) -> None:
         for packet in packets:
             network.send(packet)
         await run.until(lambda: len(recorder.packets) == 3, "packets")
-        assert recorder.data() == packets
+        assert recorder.data == packets
         assert port.write(packets[2]) == len(packets[2])
         port.writePacket([packets[1][:20], packets[1][20:]])
         port.writeSequence([packets[0][:3], packets[0][3:]])
@@ -143,13 +119,12 @@ async def test_stopAndStartAgain(run: Run, mode: int) -> None:
         port.startListening()
         lost = port.whenLost()
         setUp(f"tt{mode}")
-        with PacketSocket(f"tt{mode}", mode) as network:
-            network.send(sample(mode))
+        comes(mode, sample(mode))
         await run.until(lambda: recorder.packets, "a packet")
         await port.stopListening()
         assert await outcome(lost) is ConnectionDone
         assert held(run) == before
-    assert recorder.calls == ["start", "stop"] * 3
+    assert recorder.events == ["start", "stop"] * 3
 
 
 @onEachReactor
@@ -170,10 +145,8 @@ async def test_nothingIsDeliveredAfterStopListening(run: Run, mode: int) -> None
     port.startListening()
     setUp(f"tt{mode}")
     stopped: list[Deferred[None]] = []
-    recorder.received = lambda packet: stopped.append(port.stopListening())  # type: ignore[method-assign]
-    with PacketSocket(f"tt{mode}", mode) as network:
-        for _ in range(10):
-            network.send(sample(mode))
+    recorder.then = lambda packet: stopped.append(port.stopListening())
+    comes(mode, *[sample(mode)] * 10)
     await run.until(lambda: stopped, "a packet")
     await stopped[0]
     await run.turns()
@@ -188,12 +161,10 @@ async def test_whatAProtocolRaisesIsLoggedAndThePortGoesOn(run: Run, mode: int) 
     def fail(packet: Packet) -> None:
         raise ZeroDivisionError("the application's")
 
-    recorder.received = fail  # type: ignore[method-assign]
+    recorder.then = fail
     port.startListening()
     setUp(f"tt{mode}")
-    with PacketSocket(f"tt{mode}", mode) as network:
-        for _ in range(20):
-            network.send(sample(mode))
+    comes(mode, *[sample(mode)] * 20)
     await run.until(lambda: len(recorder.packets) == 20, "packets")
     (failure,) = run.failures()
     assert failure.type is ZeroDivisionError
@@ -216,7 +187,7 @@ async def test_aDeletedLinkEndsThePortOnce(run: Run, mode: int) -> None:
         assert await outcome(lost) is InterfaceLost
     await run.turns()
     assert len(port.losses) == 1
-    assert recorder.calls == ["start", "stop"]
+    assert recorder.events == ["start", "stop"]
     assert not port.connected
     assert port.fileno() == -1
     assert held(run) == before
@@ -227,8 +198,7 @@ async def test_aDeletedLinkEndsThePortOnce(run: Run, mode: int) -> None:
     # And again, from where the failure left it.
     port.startListening()
     setUp(f"tt{mode}")
-    with PacketSocket(f"tt{mode}", mode) as network:
-        network.send(sample(mode))
+    comes(mode, sample(mode))
     await run.until(lambda: recorder.packets, "a packet")
     await port.stopListening()
 
@@ -242,7 +212,7 @@ async def test_aLinkDeletedWhileStoppingIsNoLoss(run: Run, mode: int) -> None:
     delete(f"tt{mode}")
     await stopped
     assert await outcome(lost) is ConnectionDone
-    assert recorder.calls == ["start", "stop"]
+    assert recorder.events == ["start", "stop"]
 
 
 @onEachReactor
@@ -289,9 +259,7 @@ async def test_oneTurnReadsABoundedNumberOfPackets(run: Run, mode: int) -> None:
     port.maxPackets = 100
     port.startListening()
     setUp(f"tt{mode}")
-    with PacketSocket(f"tt{mode}", mode) as network:
-        for _ in range(480):
-            network.send(sample(mode))
+    comes(mode, *[sample(mode)] * 480)
     await run.until(lambda: len(recorder.packets) == 480, "packets")
     assert max(packets for packets, _ in port.turns) == 100
     await port.stopListening()
@@ -304,9 +272,7 @@ async def test_oneTurnReadsABoundedNumberOfOctets(run: Run, mode: int) -> None:
     port.maxThroughput = 100_000
     port.startListening()
     setUp(f"tt{mode}")
-    with PacketSocket(f"tt{mode}", mode) as network:
-        for _ in range(480):
-            network.send(sample(mode, bytes(1400)))
+    comes(mode, *[sample(mode, bytes(1400))] * 480)
     await run.until(lambda: len(recorder.packets) == 480, "packets")
     # The one that goes over the bound is the last.
     assert 100_000 <= max(octets for _, octets in port.turns) < 100_000 + 1500
@@ -321,9 +287,7 @@ async def test_aPacketOverMaxPacketSizeIsPartial(run: Run, mode: int) -> None:
     setUp(f"tt{mode}")
     packet = sample(mode, bytes(1000))
     whole = sample(mode).ljust(200, b"\0")
-    with PacketSocket(f"tt{mode}", mode) as network:
-        network.send(packet)
-        network.send(whole)
+    comes(mode, packet, whole)
     await run.until(lambda: len(recorder.packets) == 2, "packets")
     assert [(bytes(got), got.partial) for got in recorder.packets] == [(packet[:200], True), (whole, False)]
     await port.stopListening()
@@ -336,11 +300,9 @@ async def test_protocolInformationUp(run: Run, mode: int) -> None:
     port.startListening()
     setUp(f"tt{mode}")
     packets = [sample(mode), sample(mode).ljust(200, b"\0"), sample(mode, bytes(1000))]
-    with PacketSocket(f"tt{mode}", mode) as network:
-        for packet in packets:
-            network.send(packet)
+    comes(mode, *packets)
     await run.until(lambda: len(recorder.packets) == 3, "packets")
-    assert recorder.data() == [packet[:200] for packet in packets]
+    assert recorder.data == [packet[:200] for packet in packets]
     # The last one was cut, and the kernel said so (TUN_PKT_STRIP).
     assert [got.partial for got in recorder.packets] == [False, False, True]
     assert {got.etherType for got in recorder.packets} == {0x0800 if mode == TUN else 0}
@@ -365,16 +327,6 @@ async def test_protocolInformationDown(run: Run) -> None:
             proto.transport.write(b"hello", (address, server.getsockname()[1]))
             assert server.recv(100) == b"hello"
     await port.stopListening()
-
-
-class Echo(DatagramProtocol):
-    """
-    Sends back what comes.
-    """
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        assert self.transport is not None
-        self.transport.write(datagram, addr)
 
 
 @onEachReactor
@@ -402,7 +354,7 @@ async def test_noDescriptorLeaksWhereOpeningFails(run: Run, mode: int) -> None:
         for _ in range(10):
             with pytest.raises(CannotListenError):
                 port.startListening()
-        assert recorder.calls == []
+        assert recorder.events == []
         assert held(run) == before
 
 
@@ -452,7 +404,7 @@ async def test_noDescriptorLeaksInAHundredLives(run: Run, mode: int) -> None:
     for _ in range(100):
         port.startListening()
         await port.stopListening()
-    assert recorder.calls == ["start", "stop"] * 100
+    assert recorder.events == ["start", "stop"] * 100
     assert held(run) == before
 
 
@@ -467,7 +419,6 @@ def above(proto: Recorder) -> EthernetProtocol:
     """
     An Ethernet layer with C{proto} on it.
     """
-    directlyProvides(proto, IRawPacketProtocol)
     ethernet = EthernetProtocol()
     ethernet.addProto(0x0800, proto)
     return ethernet

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.protocol import DatagramProtocol
 
 from tests.device.contract import MARK
+from tests.paths import ROOT
 from tests.real.link import PacketSocket, delete, setUp, show
 from tests.real.namespace import PATIENCE, interfaces
 from tests.real.reactors import Run, onEachReactor, outcome
-from tests.real.test_port import Recorder, going, onBothKinds
+from tests.real.test_port import Recorder, onBothKinds
+from tests.recorders import DatagramRecorder, going
 from txtuntap import InterfaceLost, Packet, RawUDPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN, ioctl
 from txtuntap.device import monitor as events
@@ -35,8 +36,6 @@ from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
 from txtuntap.device.state import readInterface
 from txtuntap.testing import ethernetFrame, udpPacket
-
-_ROOT = Path(__file__).parents[2]
 
 #: Flows that are sent: the kernel tosses a coin for each, and all show the same side once in 2**63 times.
 FLOWS = range(64)
@@ -182,7 +181,7 @@ async def test_whereOnePortStopsTheOtherGetsAll(run: Run, mode: int) -> None:
             await stopped.port.stopListening()
             shares = await under.shares()
             assert (shares[index], shares[1 - index]) == ([], list(FLOWS))
-            assert stopped.recorder.calls[-1] == "stop"
+            assert stopped.recorder.events[-1] == "stop"
             stopped.port.startListening()
             assert all(await under.shares())
     await stop(under.queues)
@@ -196,30 +195,17 @@ async def test_aDeletedLinkEndsEveryPort(run: Run, mode: int) -> None:
         delete(f"tt{mode}")
         for lost in losses:
             assert await outcome(lost) is InterfaceLost
-        assert [queue.recorder.calls for queue in under.queues] == [["start", "stop"]] * 2
+        assert [queue.recorder.events for queue in under.queues] == [["start", "stop"]] * 2
     run.log.clear()
     await stop(under.queues)
 
 
-class CountingEcho(DatagramProtocol):
-    """
-    Sends back what comes, and counts it.
-    """
-
-    noisy = False
-    received = 0
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        assert self.transport is not None
-        self.received += 1
-        self.transport.write(datagram, addr)
-
-
 @onEachReactor
 async def test_kernelSocketsAreAnsweredByAllPorts(run: Run) -> None:
-    echoes = [CountingEcho(), CountingEcho()]
+    echoes = [DatagramRecorder(), DatagramRecorder()]
     ports = []
     for echo in echoes:
+        echo.then = echo.write
         udp = RawUDPProtocol()
         udp.addProto(7, echo)
         ports.append(TuntapPort("tt0", udp, reactor=run.reactor, device=LinuxDevice("tt0", TUN, multiQueue=True)))
@@ -237,7 +223,7 @@ async def test_kernelSocketsAreAnsweredByAllPorts(run: Run) -> None:
             for index, client in enumerate(clients):
                 await run.until(lambda client=client: select.select([client], [], [], 0)[0], "an answer")  # type: ignore[misc]
                 assert client.recv(100) == b"hello %d" % index
-            counts = [echo.received for echo in echoes]
+            counts = [len(echo.received) for echo in echoes]
             assert all(counts)
             assert sum(counts) == turn * len(clients)
     for port in ports:
@@ -256,7 +242,7 @@ class Neighbour:
     def __enter__(self) -> Neighbour:
         self._output = tempfile.NamedTemporaryFile()
         command = [sys.executable, "-m", "tests.real.test_queues", f"tt{self._mode}", str(self._mode)]
-        self.process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=self._output)
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._output)
         return self
 
     def __exit__(self, *ignored: object) -> None:
@@ -359,23 +345,15 @@ async def test_theSendBufferIsThatOfTheDevice(run: Run, mode: int) -> None:
     await stop(under.queues)
 
 
-class Teller(Recorder):
-    """
-    Says what comes, a line for each packet.
-    """
-
-    def received(self, packet: Packet) -> None:
-        print(flowOf(packet), flush=True)
-
-
 def main(name: str, mode: int) -> None:
     """
     Say what comes to a port on the device, until this is told to end.
     """
     from twisted.internet import reactor
 
+    teller = Recorder(then=lambda packet: print(flowOf(packet), flush=True))
     device = LinuxDevice(name, mode, multiQueue=True)
-    TuntapPort(name, going(Teller(), mode), reactor=reactor, device=device).startListening()
+    TuntapPort(name, going(teller, mode), reactor=reactor, device=device).startListening()
     print("open", flush=True)
     reactor.run()
 

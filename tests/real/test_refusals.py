@@ -7,18 +7,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 
+from tests.paths import ROOT
 from tests.real.namespace import NODE, Namespace, interfaces, ip, needRoot, tool
 from txtuntap import EthernetProtocol, IPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
-
-_ROOT = Path(__file__).parents[2]
 
 
 def refusal(name: str, mode: int = TUN) -> str:
@@ -106,7 +104,7 @@ def started(node: str, *command: str, user: str = "") -> str:
         capture_output=True,
         text=True,
         check=False,
-        cwd=_ROOT,
+        cwd=ROOT,
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout.strip()

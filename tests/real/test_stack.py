@@ -7,16 +7,15 @@ from __future__ import annotations
 import json
 import random
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.real.host import INTERFACE, Host, ask, connected
-from tests.real.link import PacketSocket
-from tests.real.namespace import PATIENCE, Namespace, ip, tool, until
+from tests.real.link import PacketSocket, packetsRead
+from tests.real.namespace import Namespace, ip, until
+from tests.real.tcpdump import captured, tshark
 from txtuntap.device import TAP, TUN
 from txtuntap.testing import ethernetFrame, ipPacket, udpDatagram, udpPacket
 from txtuntap.wire import ethernet, ipv4, ipv6, udp
@@ -142,16 +141,17 @@ def test_theKernelFindsEveryChecksumRight(namespace: Namespace, tmp_path: Path, 
 def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     # With offload, what tshark sees of the interface is what the kernel has yet to complete.
     with Host(tmp_path, mode, more=("--no-offload",)):
-        with _captured(tmp_path / "capture", 24) as capture:
+        capture = tmp_path / "capture"
+        with captured(capture, INTERFACE, "udp port 7", 24):
             for address, sizes in SIZES.items():
                 for size in sizes:
                     assert ask(address, bytes(size)) is not None
         answers = "udp.srcport == 7"
-        assert len(_tshark(capture, f"{answers} && udp.checksum.status == 1")) == 12
-        assert len(_tshark(capture, f"{answers} && ip.checksum.status == 1")) == 6
-        assert _tshark(capture, "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0") == []
+        assert len(tshark(capture, f"{answers} && udp.checksum.status == 1")) == 12
+        assert len(tshark(capture, f"{answers} && ip.checksum.status == 1")) == 6
+        assert tshark(capture, "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0") == []
         # The two expert levels that say something is wrong.
-        assert _tshark(capture, "_ws.expert.severity >= 6291456") == []
+        assert tshark(capture, "_ws.expert.severity >= 6291456") == []
 
 
 @KINDS
@@ -159,13 +159,13 @@ def test_malformedFramesLeaveTheLogAsItWas(namespace: Namespace, tmp_path: Path,
     kind = TAP if mode == "tap" else TUN
     with Host(tmp_path, mode) as host:
         assert ask("10.9.0.2", b"before") == b"before"
-        log, before = host.log(), _taken()
+        log, before = host.log(), packetsRead(INTERFACE)
         with PacketSocket(INTERFACE, kind) as network:
             for sent, frame in enumerate(_malformed(100_000, _hostStation() if mode == "tap" else None), 1):
                 network.send(frame)
                 if sent % 250 == 0:
                     # The device's queue is short, and what finds no room there is dropped without a word.
-                    until(lambda: _taken() - before >= sent, f"{sent} frames to be read")  # noqa: B023
+                    until(lambda: packetsRead(INTERFACE) - before >= sent, f"{sent} frames to be read")  # noqa: B023
             # Errors that quote what was sent are another matter.
             answers = [packet for packet in network.received() if packet.endswith(_PAYLOAD)]
             assert [packet for packet in answers if packet.count(_PAYLOAD) == 1 and _isUDP(packet, kind)] == []
@@ -197,52 +197,9 @@ def _kernelCounts() -> dict[str, int]:
     return counts
 
 
-@contextmanager
-def _captured(path: Path, packets: int) -> Iterator[Path]:
-    """
-    Capture what meanwhile passes the interface to and from port 7: so many packets.
-    """
-    command = [tool("tcpdump"), "-i", INTERFACE, "-w", str(path), "-c", str(packets), "-Z", "root", "udp port 7"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            first = ""
-            while "listening on" not in first:
-                first = process.stderr.readline()
-                assert first, "tcpdump ended"
-            yield path
-            # Told to end, it would forget what it has not written yet.
-            process.communicate(timeout=PATIENCE)
-        finally:
-            process.kill()
-
-
-def _tshark(capture: Path, wanted: str) -> list[str]:
-    """
-    The lines that tshark prints for the packets that a display filter lets pass, verifying checksums.
-    """
-    verify = ["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]
-    finished = subprocess.run(
-        [tool("tshark"), "-r", str(capture), *verify, "-Y", wanted], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout.splitlines()
-
-
 def _isUDP(packet: bytes, kind: int) -> bool:
     start = 14 if kind == TAP else 0
     return packet[start + (9 if packet[start] >> 4 == 4 else 6)] == 17
-
-
-def _taken() -> int:
-    """
-    How many packets have been read from the device.
-    """
-    for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
-        name, _, counts = line.partition(":")
-        if name.strip() == INTERFACE:
-            return int(counts.split()[9])
-    raise AssertionError(f"{INTERFACE} is not there")
 
 
 def _malformed(count: int, station: str | None) -> Iterator[bytes]:

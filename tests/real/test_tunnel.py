@@ -19,6 +19,7 @@ import pytest
 from tests.certificates import Certificate, certificate
 from tests.real.host import twistd
 from tests.real.namespace import PATIENCE, Namespace, tool, until
+from tests.real.tcpdump import captured
 from tests.real.tunnel import HERE, INNER_HERE, INNER_THERE, PORT, End, Place, joined, tunnel, untilUp
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
@@ -149,16 +150,10 @@ def test_anEavesdropperReadsNothing(places: Places, tmp_path: Path) -> None:
         capture = tmp_path / f"{name}.pcap"
         with tunnel(places, tmp_path, "tun", *options) as ends:
             untilUp(ends)
-            command = [tool("tcpdump"), "-i", "ttv", "-U", "-w", str(capture), "-Z", "root"]
-            dump = subprocess.Popen(command, stderr=subprocess.PIPE)
-            assert dump.stderr is not None
-            # It says that it listens.
-            dump.stderr.readline()
-            pattern = plaintext[:16].hex()
-            places[1].run("ping", "-c", "3", "-i", "0.05", "-s", "512", "-p", pattern, INNER_HERE)
-            until(lambda: capture.exists() and capture.stat().st_size > 3000, "packets in the capture")
-            dump.terminate()
-            dump.communicate()
+            with captured(capture, "ttv"):
+                pattern = plaintext[:16].hex()
+                places[1].run("ping", "-c", "3", "-i", "0.05", "-s", "512", "-p", pattern, INNER_HERE)
+                until(lambda: capture.exists() and capture.stat().st_size > 3000, "packets in the capture")
         return capture.read_bytes()
 
     # What would be there to read.

@@ -15,7 +15,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.middleware.test_capture import Below, Recorder
+from tests.ports import OffloadPort
+from tests.recorders import SuperpacketRecorder
 from txtuntap.middleware import Capture
 from txtuntap.packet import Packet
 from txtuntap.service.control import MAX_CLIENTS, MAX_WAITING, TIMEOUT, ControlFactory, ControlProtocol, ControlSocket
@@ -53,8 +54,8 @@ class ControlTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.capture = Capture(None, Recorder())
-        self.below = Below(self.clock)
+        self.capture = Capture(None, SuperpacketRecorder())
+        self.below = OffloadPort(clock=self.clock)
         self.below.interface = b"tt0"
         self.capture.makeConnection(self.below)
         self.control = ControlSocket(self.capture, self.clock)

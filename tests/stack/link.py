@@ -10,7 +10,6 @@ from random import Random
 from typing import Any
 
 import attrs
-from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -24,24 +23,6 @@ OWN = b"\x02\0\0\0\0\x01"
 PEER = b"\x02\0\0\0\0\x02"
 OTHER = b"\x02\0\0\0\0\x03"
 NOBODY = "0.0.0.0"
-
-
-class Recorder(DatagramProtocol):
-    """
-    Keeps the datagrams it gets, and sends them back if it is an C{echo}.
-    """
-
-    noisy = False
-    transport: Any
-
-    def __init__(self, echo: bool = False) -> None:
-        self.received: list[tuple[bytes, tuple[str, int]]] = []
-        self.echo = echo
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        self.received.append((datagram, addr))
-        if self.echo:
-            self.transport.write(datagram, addr)
 
 
 @attrs.frozen

@@ -4,12 +4,13 @@ Tests for L{txtuntap.stack.arp}: the rows about ARP of what an IPv4 host does wi
 
 from __future__ import annotations
 
+from tests.recorders import DatagramRecorder, Echo
 from txtuntap.stack import neighbours
 from txtuntap.testing import ethernetFrame, udpPacket
 from txtuntap.wire.address import LINK_BROADCAST, packAddress
 from txtuntap.wire.arp import ARP, REPLY, REQUEST
 
-from .link import NOBODY, OTHER, OWN, PEER, LinkTestCase, Recorder, arpFrame, arps, frame
+from .link import NOBODY, OTHER, OWN, PEER, LinkTestCase, arpFrame, arps, frame
 
 OURS = packAddress("10.0.0.2")
 THEIRS = packAddress("10.0.0.1")
@@ -319,9 +320,9 @@ class QuestionTests(ARPTestCase):
         self.assertEqual(arps(self.wait(5)), [(PEER, ARP(REQUEST, OWN, OURS, bytes(6), THEIRS))])
 
     def test_nothingGoesAboveARP(self) -> None:
-        self.assertRaises(TypeError, self.host.arp.addProto, 1, Recorder())
+        self.assertRaises(TypeError, self.host.arp.addProto, 1, DatagramRecorder())
 
     def test_answersNeedNoQuestion(self) -> None:
-        self.host.listenUDP(7, Recorder(echo=True))
+        self.host.listenUDP(7, Echo())
         (sent,) = self.receive(frame(udpPacket("10.0.0.1", "10.0.0.2", 1, 7, b"payload")))
         self.assertEqual((sent[:6], sent[-7:]), (PEER, b"payload"))

@@ -11,9 +11,11 @@ from twisted.internet.error import TimeoutError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.conversation import ECHO, OURS, THEIRS, ConversationMixin, Echo, ask, resultOf
-from txtuntap import Host, TuntapPort
-from txtuntap.testing import TAP, TUN, MemoryDevice, join
+from tests.conversation import ECHO, OURS, THEIRS, ConversationMixin, ask, resultOf
+from tests.ports import joinHosts
+from tests.recorders import Echo
+from txtuntap import Host
+from txtuntap.testing import TAP, TUN
 
 
 class TAPTests(ConversationMixin, SynchronousTestCase):
@@ -21,12 +23,9 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        devices = MemoryDevice(self.mode), MemoryDevice(self.mode)
-        join(self.clock, *devices)
         self.host, self.peer = (Host(addresses, self.clock) for addresses in (OURS, THEIRS))
-        for host, device in zip((self.host, self.peer), devices, strict=True):
-            top = host.ethernet if self.mode == TAP else host.ip
-            TuntapPort("", top, reactor=self.clock, device=device).startListening()
+        joinHosts(self.clock, self.mode, self.host, self.peer)
+        for host in self.host, self.peer:
             host.listenUDP(ECHO, Echo())
 
     def wait(self, waited: Deferred[Any]) -> Any:

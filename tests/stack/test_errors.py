@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.recorders import DatagramRecorder
 from txtuntap.pathmtu import FLOOR, TIMEOUT
 from txtuntap.rawudp import LATELY, MAX_WRITTEN
 from txtuntap.testing import TUN, ipPacket, udpPacket
 from txtuntap.wire import icmp
 
-from .link import LinkTestCase, Recorder, echo, icmpPacket
+from .link import LinkTestCase, echo, icmpPacket
 
 THEIRS, OURS = "10.0.0.1", "10.0.0.2"
 THEIRS6, OURS6 = "fd00::1", "fd00::2"
@@ -22,7 +23,7 @@ PORT = 1234
 REFUSED = {4: (icmp.UNREACHABLE, icmp.PORT_UNREACHABLE), 6: (icmp.UNREACHABLE6, icmp.PORT_UNREACHABLE6)}
 
 
-class Connected(Recorder):
+class Connected(DatagramRecorder):
     """
     Counts how often it was refused.
     """
@@ -206,7 +207,7 @@ class DisbeliefTests(ErrorTestCase):
             self.assertEqual(self.receive(error(*REFUSED[4], quoted)), [])
 
     def test_bound(self) -> None:
-        many = self.host.listenUDP(0, Recorder())
+        many = self.host.listenUDP(0, DatagramRecorder())
         for number in range(MAX_WRITTEN):
             many.write(b"", (f"10.1.{number >> 8}.{number & 0xFF}", 53))
         self.assertDisbelieved(error(*REFUSED[4], self.sent))
@@ -305,7 +306,7 @@ class PathMTUTests(ErrorTestCase):
         self.assertDisbelieved(error(icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, sent, 1300))
 
     def test_answersToo(self) -> None:
-        self.protocol.echo = True
+        self.protocol.then = self.protocol.write
         (sent,) = self.receive(udpPacket(THEIRS, OURS, 53, PORT, self.LARGE))
         self.tooBig(sent, 1300)
         self.assertEqual(len(self.receive(udpPacket(THEIRS, OURS, 53, PORT, self.LARGE))), 2)

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 from twisted.internet.task import Clock
 
+from tests.recorders import DatagramRecorder
 from txtuntap import Host, TuntapPort
 from txtuntap.stack.groups import isReported
 from txtuntap.stack.reports import PAUSE
@@ -19,7 +20,7 @@ from txtuntap.wire import icmp, igmp, ipv4, ipv6, mld, ndp
 from txtuntap.wire.address import addressText, packAddress
 from txtuntap.wire.checksum import onesSum
 
-from .link import OTHER, OWN, LinkTestCase, Recorder, discovery, frame
+from .link import OTHER, OWN, LinkTestCase, discovery, frame
 
 GROUP, GROUP6 = "239.1.2.3", "ff05::1:3"
 LINK_LOCAL = "fe80::ff:fe00:1"
@@ -129,7 +130,7 @@ class GroupsTestCase(LinkTestCase):
         A host that has been in these groups for a while.
         """
         self.make(mode=mode, settle=False)
-        self.transport = self.host.listenUDP(5000, Recorder())
+        self.transport = self.host.listenUDP(5000, DatagramRecorder())
         for group in groups:
             self.join(group)
         self.wait(10)
@@ -210,7 +211,7 @@ class StartTests(GroupsTestCase):
         for mode in (TAP, TUN):
             clock, device = Clock(), MemoryDevice(mode)
             host = Host(["10.0.0.2/24", "fd00::2/64"], clock, OWN)
-            transport = host.listenUDP(5000, Recorder())
+            transport = host.listenUDP(5000, DatagramRecorder())
             for group in (GROUP, GROUP6):
                 self.successResultOf(transport.joinGroup(group))
             TuntapPort("", host.ethernet if mode == TAP else host.ip, reactor=clock, device=device).startListening()
@@ -240,7 +241,7 @@ class StartTests(GroupsTestCase):
         self.port.stopListening()
         self.clock.advance(0)
 
-        class Failing(Recorder):
+        class Failing(DatagramRecorder):
             def startProtocol(self) -> None:
                 self.transport.joinGroup(GROUP)
                 raise RuntimeError("no")
@@ -277,17 +278,17 @@ class ChangeTests(GroupsTestCase):
 
     def test_ipv6OnATunWithALinkLocalAddress(self) -> None:
         self.make("fe80::2/64", mode=TUN)
-        self.host.listenUDP(5000, Recorder()).joinGroup(GROUP6)
+        self.host.listenUDP(5000, DatagramRecorder()).joinGroup(GROUP6)
         self.assertEqual(self.said()[0].source, "fe80::2")
 
     def test_withoutAnIPv4Address(self) -> None:
         self.make("fd00::2/64")
-        self.host.listenUDP(5000, Recorder()).joinGroup(GROUP)
+        self.host.listenUDP(5000, DatagramRecorder()).joinGroup(GROUP)
         self.assertEqual([report.source for report in self.said()], ["0.0.0.0"] * 2)
 
     def test_onlyTheFirstAndTheLastOfAGroupMatter(self) -> None:
         self.member(GROUP)
-        other = self.host.listenUDP(5001, Recorder())
+        other = self.host.listenUDP(5001, DatagramRecorder())
         other.joinGroup(GROUP)
         self.leave(GROUP)
         self.assertEqual(self.said(), [])
@@ -435,7 +436,7 @@ class QueryTests(GroupsTestCase):
         self.assertEqual((self.count("inReports"), self.count("inErrors")), (3, 0))
 
     def test_theProtocolHasNothingAbove(self) -> None:
-        self.assertRaises(TypeError, self.host.groups.addProto, 1, Recorder())
+        self.assertRaises(TypeError, self.host.groups.addProto, 1, DatagramRecorder())
         self.assertRaises(TypeError, self.host.groups.datagramReceived, b"")
 
 

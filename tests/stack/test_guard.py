@@ -4,7 +4,6 @@ Tests for L{txtuntap.stack.guard}, by itself and in a host.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from random import Random
 
@@ -14,11 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from txtuntap import TuntapPort
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.host import Host
-from txtuntap.testing import TAP, TUN, MemoryDevice
+from txtuntap.testing import TAP, TUN, MemoryDevice, join
 from txtuntap.wire import ndp
 from txtuntap.wire.address import LINK_BROADCAST, packAddress
 from txtuntap.wire.arp import ARP, REPLY, REQUEST
-from txtuntap.wire.offload import Offload
 
 from .link import NOBODY, OTHER, OWN, PEER, LinkTestCase, arpFrame, arps, discovery, frame, messages
 
@@ -230,24 +228,11 @@ class HostTests(LinkTestCase):
         self.assertEqual(self.wait(10), [])
 
 
-class Cable(MemoryDevice):
-    """
-    A device whose frames come out of another.
-    """
-
-    other: MemoryDevice
-
-    def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
-        sent = super().send(buffers, offload)
-        self.other.deliver(self.sent[-1])
-        return sent
-
-
 class TwoHostsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.cables = Cable(TAP), Cable(TAP)
-        self.cables[0].other, self.cables[1].other = self.cables[1], self.cables[0]
+        self.cables = MemoryDevice(TAP), MemoryDevice(TAP)
+        join(self.clock, *self.cables)
         self.hosts = tuple(
             Host(["10.0.0.2/24", "fd00::2/64"], self.clock, link, random=Random(seed))
             for seed, link in enumerate((OWN, OTHER))

@@ -13,13 +13,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.recorders import DatagramRecorder, Echo
 from txtuntap.stack.host import Host
 from txtuntap.testing import TUN, ipPacket, udpPacket
 from txtuntap.wire import icmp, ndp, udp
 from txtuntap.wire.address import addressText, packAddress
 from txtuntap.wire.arp import REPLY, REQUEST
 
-from .link import OTHER, OWN, PEER, LinkTestCase, Recorder, arpFrame, arps, discovery, echo, frame, messages, pieces
+from .link import OTHER, OWN, PEER, LinkTestCase, arpFrame, arps, discovery, echo, frame, messages, pieces
 
 THEIRS, OURS = "10.0.0.1", "10.0.0.2"
 THEIRS6, OURS6 = "fd00::1", "fd00::2"
@@ -206,8 +207,7 @@ class AnyAddressTests(LinkTestCase):
         self.assertEqual((sent.source, sent.kind, sent.code), ("10.64.7.9", 3, 3))
 
     def test_udpIsAnsweredFromTheAddressAsked(self) -> None:
-        proto = Recorder(echo=True)
-        self.host.listenUDP(7, proto)
+        self.host.listenUDP(7, Echo())
         (sent,) = self.receive(frame(udpPacket(THEIRS, "10.64.7.9", 1234, 7, b"payload")))
         self.assertEqual(sent[26:34], packAddress("10.64.7.9") + packAddress(THEIRS))
 
@@ -228,11 +228,11 @@ class AnyAddressTests(LinkTestCase):
         self.assertEqual({packet.target for _, packet in arps(self.wait(10))}, {packAddress("10.0.0.2")})
 
     def test_aPortOnOneOfThem(self) -> None:
-        proto = Recorder()
+        proto = DatagramRecorder()
         self.host.listenUDP(9, proto, "10.64.7.9")
         self.receive(frame(udpPacket(THEIRS, "10.64.7.9", 1, 9, b"yes")))
         self.receive(frame(udpPacket(THEIRS, "10.64.7.8", 1, 9, b"no")))
-        self.assertEqual([data for data, _ in proto.received], [b"yes"])
+        self.assertEqual(proto.data, [b"yes"])
 
 
 class ListenTests(LinkTestCase):
@@ -243,13 +243,13 @@ class ListenTests(LinkTestCase):
         """
         @return: which of our addresses a port hears.
         """
-        proto = Recorder()
+        proto = DatagramRecorder()
         self.host.listenUDP(9, proto, interface)
         dests = ("10.0.0.2", "10.0.0.3", "fd00::2")
         for dest in dests:
             source = THEIRS6 if ":" in dest else THEIRS
             self.receive(udpPacket(source, dest, 1234, 9, dest.encode()))
-        return [data.decode() for data, _ in proto.received]
+        return [data.decode() for data in proto.data]
 
     def test_everyAddress(self) -> None:
         self.assertEqual(self.heard(""), ["10.0.0.2", "10.0.0.3", "fd00::2"])
@@ -270,12 +270,12 @@ class ListenTests(LinkTestCase):
         self.assertEqual(self.heard("fd00::2%tap0"), ["fd00::2"])
 
     def test_addressesNotListenedToAreClosed(self) -> None:
-        self.host.listenUDP(9, Recorder(), "10.0.0.3")
+        self.host.listenUDP(9, DatagramRecorder(), "10.0.0.3")
         (sent,) = messages(self.receive(udpPacket(THEIRS, OURS, 1, 9, b"")), tap=False)
         self.assertEqual((sent.kind, sent.code), (3, 3))
 
     def test_broadcastIsForThePortsOfItsVersion(self) -> None:
-        protos = [Recorder() for _ in range(3)]
+        protos = [DatagramRecorder() for _ in range(3)]
         for proto, interface in zip(protos, ("10.0.0.2", "10.0.0.3", "::"), strict=True):
             self.host.listenUDP(9, proto, interface)
         self.receive(udpPacket(THEIRS, "10.0.0.255", 1, 9, b"all"))
@@ -288,46 +288,46 @@ class ListenTests(LinkTestCase):
     def test_conflicts(self) -> None:
         for one, other in (("", ""), ("", "10.0.0.2"), ("0.0.0.0", "10.0.0.2"), ("::", "fd00::2"), ("::", "")):
             for first, second in ((one, other), (other, one)):
-                transport = self.host.listenUDP(9, Recorder(), first)
+                transport = self.host.listenUDP(9, DatagramRecorder(), first)
                 with self.assertRaises(CannotListenError):
-                    self.host.listenUDP(9, Recorder(), second)
+                    self.host.listenUDP(9, DatagramRecorder(), second)
                 transport.stopListening()
 
     def test_noConflicts(self) -> None:
         for one, other in (("0.0.0.0", "::"), ("10.0.0.2", "10.0.0.3"), ("10.0.0.2", "fd00::2"), ("::", "10.0.0.2")):
-            transports = [self.host.listenUDP(9, Recorder(), interface) for interface in (one, other)]
+            transports = [self.host.listenUDP(9, DatagramRecorder(), interface) for interface in (one, other)]
             for transport in transports:
                 transport.stopListening()
 
     def test_refusedProtocolHasNoTransport(self) -> None:
-        self.host.listenUDP(9, Recorder())
-        proto = Recorder()
+        self.host.listenUDP(9, DatagramRecorder())
+        proto = DatagramRecorder()
         self.assertRaises(CannotListenError, self.host.listenUDP, 9, proto)
         self.assertIsNone(proto.transport)
 
     def test_stoppedPortIsFree(self) -> None:
-        self.host.listenUDP(9, Recorder()).stopListening()
-        self.assertEqual(self.host.listenUDP(9, Recorder()).getHost().port, 9)
+        self.host.listenUDP(9, DatagramRecorder()).stopListening()
+        self.assertEqual(self.host.listenUDP(9, DatagramRecorder()).getHost().port, 9)
 
     def test_addressThatIsNotOurs(self) -> None:
-        self.assertRaises(CannotListenError, self.host.listenUDP, 9, Recorder(), "10.0.0.9")
+        self.assertRaises(CannotListenError, self.host.listenUDP, 9, DatagramRecorder(), "10.0.0.9")
 
     def test_whatIsNoAddress(self) -> None:
-        self.assertRaises(InvalidAddressError, self.host.listenUDP, 9, Recorder(), "localhost")
+        self.assertRaises(InvalidAddressError, self.host.listenUDP, 9, DatagramRecorder(), "localhost")
 
     def test_whatIsNoPort(self) -> None:
         for port in (-1, 65536, "53", None):
-            self.assertRaises(ValueError, self.host.listenUDP, port, Recorder())
+            self.assertRaises(ValueError, self.host.listenUDP, port, DatagramRecorder())
 
     def test_freePort(self) -> None:
-        proto = Recorder()
+        proto = DatagramRecorder()
         port = self.host.listenUDP(0, proto).getHost().port
         self.assertTrue(49152 <= port < 65536, port)
         self.receive(udpPacket(THEIRS, OURS, 1, port, b"payload"))
         self.assertEqual(len(proto.received), 1)
 
     def test_freePortsAreNotInARow(self) -> None:
-        ports = [self.host.listenUDP(0, Recorder()).getHost().port for _ in range(20)]
+        ports = [self.host.listenUDP(0, DatagramRecorder()).getHost().port for _ in range(20)]
         self.assertEqual(len(set(ports)), 20)
         self.assertGreater(max(ports) - min(ports), 1000)
 
@@ -335,23 +335,23 @@ class ListenTests(LinkTestCase):
         # Whoever tests gives a seed; a peer must not guess the port for all that.
         ports = set()
         for _ in range(8):
-            ports.add(Host(["10.0.0.2/24"], Clock(), random=Random(1)).listenUDP(0, Recorder()).getHost().port)
+            ports.add(Host(["10.0.0.2/24"], Clock(), random=Random(1)).listenUDP(0, DatagramRecorder()).getHost().port)
         self.assertGreater(len(ports), 1)
 
     def test_noPortIsFree(self) -> None:
         self.patch(self.host.udp, "bound", lambda port: [object()])
-        self.assertRaises(CannotListenError, self.host.listenUDP, 0, Recorder())
+        self.assertRaises(CannotListenError, self.host.listenUDP, 0, DatagramRecorder())
 
     def test_getHost(self) -> None:
         hosts = []
         for interface in ("", "0.0.0.0", "::", "10.0.0.2"):
-            transport = self.host.listenUDP(9, Recorder(), interface)
+            transport = self.host.listenUDP(9, DatagramRecorder(), interface)
             hosts.append((transport.getHost().host, transport.getHost().port))
             transport.stopListening()
         self.assertEqual(hosts, [("0.0.0.0", 9), ("0.0.0.0", 9), ("::", 9), ("10.0.0.2", 9)])
 
     def test_writesLeaveFromTheAddressListenedOn(self) -> None:
-        self.host.listenUDP(9, proto := Recorder(), "10.0.0.3")
+        self.host.listenUDP(9, proto := DatagramRecorder(), "10.0.0.3")
         proto.transport.write(b"payload", (THEIRS, 1234))
         self.assertEqual(self.device.sent[-1][12:20], packAddress("10.0.0.3") + packAddress(THEIRS))
 
@@ -363,7 +363,7 @@ class DatagramTests(LinkTestCase):
 
     def setUp(self) -> None:
         self.make()
-        self.proto = Recorder()
+        self.proto = DatagramRecorder()
         self.host.listenUDP(9, self.proto)
 
     def write(self, payload: bytes, dest: str = THEIRS) -> list[bytes]:

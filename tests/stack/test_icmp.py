@@ -8,11 +8,12 @@ from typing import Any
 
 from twisted.internet.protocol import AbstractDatagramProtocol
 
+from tests.recorders import DatagramRecorder
 from txtuntap.testing import TUN, ethernetFrame, ipPacket, udpPacket
 from txtuntap.wire import icmp
 from txtuntap.wire.address import LINK_BROADCAST, packAddress
 
-from .link import NOBODY, OTHER, OWN, PEER, LinkTestCase, Message, Recorder, echo, frame, icmpPacket, messages
+from .link import NOBODY, OTHER, OWN, PEER, LinkTestCase, Message, echo, frame, icmpPacket, messages
 
 THEIRS, OURS = "10.0.0.1", "10.0.0.2"
 THEIRS6, OURS6 = "fd00::1", "fd00::2"
@@ -391,12 +392,12 @@ class NoErrorTests(ICMPTestCase):
         self.assertEqual([sent.kind for sent in messages(self.wait(61))], [11, 3])
 
     def test_openPort(self) -> None:
-        self.host.listenUDP(9, Recorder())
+        self.host.listenUDP(9, DatagramRecorder())
         for source, dest in PAIRS:
             self.assertSilent(udp(source, dest))
 
     def test_openPortAndNoChecksum(self) -> None:
-        proto = Recorder()
+        proto = DatagramRecorder()
         self.host.listenUDP(9, proto)
         packet = udp(THEIRS, OURS)
         self.assertSilent(packet[:26] + b"\0\0" + packet[28:])

@@ -17,9 +17,10 @@ from twisted.names.server import DNSServerFactory
 from twisted.protocols import sip
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.ports import joinHosts
 from tests.zone import Zone
-from txtuntap import Host, TuntapPort
-from txtuntap.testing import TAP, MemoryDevice, join
+from txtuntap import Host
+from txtuntap.testing import TAP
 
 #: Addresses of the second host, by which the first one asks it.
 SERVERS = ("10.0.0.2", "fd00::2")
@@ -32,15 +33,8 @@ class PairTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        devices = MemoryDevice(TAP), MemoryDevice(TAP)
-        join(self.clock, *devices)
         self.one, self.other = (Host([f"10.0.0.{n}/24", f"fd00::{n}/64"], self.clock) for n in (1, 2))
-        self.ports = [
-            TuntapPort("", host.ethernet, reactor=self.clock, device=device)
-            for host, device in zip((self.one, self.other), devices, strict=True)
-        ]
-        for port in self.ports:
-            port.startListening()
+        self.ports = joinHosts(self.clock, TAP, self.one, self.other)
         self.turns()
 
     def turns(self, seconds: float = 0.0) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.recorders import Echo
 from txtuntap.stack import neighbours
 from txtuntap.testing import TUN, ipPacket, udpPacket
 from txtuntap.wire import ndp
@@ -17,7 +18,6 @@ from .link import (
     PEER,
     LinkTestCase,
     Message,
-    Recorder,
     discovery,
     echo,
     frame,
@@ -313,7 +313,7 @@ class NetworkTests(NDPTestCase):
         self.assertEqual(len(self.host.neighbours.entries), neighbours.MAX_ENTRIES)
 
     def test_whatElseComesToTheirGroupsIsNotAnsweredFromThem(self) -> None:
-        self.host.listenUDP(7, Recorder(echo=True))
+        self.host.listenUDP(7, Echo())
         (sent,) = self.receive(frame(udpPacket(THEIRS, self.GROUP, 1, 7, b"payload"), b"\x33\x33\xff\0\xab\xcd"))
         self.assertEqual(sent[22:38], packAddress(OURS))
         self.assertEqual(self.receive(frame(echo(THEIRS, self.GROUP), b"\x33\x33\xff\0\xab\xcd")), [])

@@ -4,33 +4,13 @@ Two hosts on one network in memory: whole conversations on a clock, no kernel an
 
 from __future__ import annotations
 
-from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap import Host, TuntapPort
+from tests.ports import joinHosts
+from tests.recorders import DatagramRecorder, Echo
+from txtuntap import Host
 from txtuntap.testing import TAP, TUN, MemoryDevice, join
-
-
-class Speaker(DatagramProtocol):
-    """
-    Keeps what it hears, and echoes it if it is to.
-    """
-
-    noisy = False
-
-    def __init__(self, echoes: bool = False) -> None:
-        self.heard: list[bytes] = []
-        self._echoes = echoes
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        self.heard.append(datagram)
-        if self._echoes:
-            self.say(datagram, addr)
-
-    def say(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        assert self.transport is not None
-        self.transport.write(datagram, addr)
 
 
 class PairTests(SynchronousTestCase):
@@ -40,14 +20,10 @@ class PairTests(SynchronousTestCase):
 
     def pair(self, mode: int) -> tuple[Host, Host]:
         self.clock = Clock()
-        devices = MemoryDevice(mode), MemoryDevice(mode)
-        join(self.clock, *devices)
-        hosts = tuple(Host([f"10.0.0.{n}/24", f"fd00::{n}/64"], self.clock) for n in (1, 2))
-        for host, device in zip(hosts, devices, strict=True):
-            top = host.ethernet if mode == TAP else host.ip
-            TuntapPort("", top, reactor=self.clock, device=device).startListening()
+        one, other = (Host([f"10.0.0.{n}/24", f"fd00::{n}/64"], self.clock) for n in (1, 2))
+        joinHosts(self.clock, mode, one, other)
         self.run_(5)
-        return hosts[0], hosts[1]
+        return one, other
 
     def run_(self, seconds: float) -> None:
         for _ in range(round(seconds * 20)):
@@ -60,15 +36,15 @@ class PairTests(SynchronousTestCase):
     def test_datagramsOfAllSizesComeBack(self) -> None:
         for mode in (TAP, TUN):
             one, other = self.pair(mode)
-            other.listenUDP(7, Speaker(echoes=True))
-            speaker = Speaker()
+            other.listenUDP(7, Echo())
+            speaker = DatagramRecorder()
             one.listenUDP(0, speaker)
             for address in ("10.0.0.2", "fd00::2"):
                 for size in (0, 1, 1472, 1473, 8000, 65507):
-                    speaker.heard.clear()
-                    speaker.say(bytes(size), (address, 7))
+                    speaker.received.clear()
+                    speaker.write(bytes(size), (address, 7))
                     self.turns()
-                    self.assertEqual(list(map(len, speaker.heard)), [size], address)
+                    self.assertEqual(list(map(len, speaker.data)), [size], address)
 
     def test_eachPingsTheOther(self) -> None:
         for mode in (TAP, TUN):

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.ports import RecordingPort
 from txtuntap.device import TAP, TUN
 from txtuntap.packet import Packet
 from txtuntap.tunnel.bare import Bare
@@ -24,31 +25,12 @@ from txtuntap.tunnel.framing import ICarrier, IDatagramFraming
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.tunnel.vxlan import VXLAN
 from txtuntap.wire import ipv4
-from txtuntap.wire.offload import Offload
 from txtuntap.wire.vxlan import packHeader
 
 PEER = "192.0.2.1", 4000
 STRANGER = "192.0.2.9", 4000
 PACKET = ipv4.packHeader(b"\x0a\0\0\x01", b"\x0a\0\0\x02", 17, 5) + b"hello"
 FRAME = bytes(12) + b"\x08\0" + PACKET
-
-
-class Interface:
-    """
-    What is below a tunnel.
-    """
-
-    mtu = 1500
-    offloads = 0
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-
-    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
-        """
-        A packet came from the peer.
-        """
-        self.written.append(b"".join(buffers))
 
 
 class Socket:
@@ -102,11 +84,11 @@ class DatagramCarrierTests(SynchronousTestCase):
         peer: tuple[str, int] | None = PEER,
         framing: IDatagramFraming | None = None,
         mode: int = TUN,
-        on: Interface | None = None,
+        on: RecordingPort | None = None,
     ) -> DatagramCarrier:
         self.clock = Clock()
         self.tunnel = Tunnel(mode)
-        self.interface = on or Interface()
+        self.interface = on or RecordingPort()
         self.tunnel.makeConnection(self.interface)
         self.socket = Socket()
         carrier = DatagramCarrier(self.tunnel, framing or Bare(mode), peer, self.clock)
@@ -133,13 +115,13 @@ class DatagramCarrierTests(SynchronousTestCase):
 
     def test_packetsComeFromThePeer(self) -> None:
         self.carrier().datagramReceived(PACKET, PEER)
-        self.assertEqual(self.interface.written, [PACKET])
+        self.assertEqual(self.interface.sent, [PACKET])
 
     def test_whatComesFromOthersIsCounted(self) -> None:
         carrier = self.carrier()
         for addr in STRANGER, (PEER[0], 4001):
             carrier.datagramReceived(PACKET, addr)
-        self.assertEqual(self.interface.written, [])
+        self.assertEqual(self.interface.sent, [])
         self.assertEqual(self.tunnel.counters["inOtherPeers"], 2)
         self.assertEqual(self.leaves(), [(PACKET, PEER)])
 
@@ -156,7 +138,7 @@ class DatagramCarrierTests(SynchronousTestCase):
         carrier.datagramReceived(PACKET, PEER)
         carrier.datagramReceived(PACKET, STRANGER)
         self.assertEqual(self.leaves(), [(PACKET, PEER)])
-        self.assertEqual(self.interface.written, [PACKET])
+        self.assertEqual(self.interface.sent, [PACKET])
         self.assertEqual(self.tunnel.counters["inOtherPeers"], 1)
 
     def test_garbageMakesNobodyThePeer(self) -> None:
@@ -197,7 +179,7 @@ class DatagramCarrierTests(SynchronousTestCase):
             carrier = self.carrier(peer, VXLAN(TAP, 42), TAP)
             for port in 49152, 65535:
                 carrier.datagramReceived(datagram, (PEER[0], port))
-            self.assertEqual(self.interface.written, [FRAME, FRAME])
+            self.assertEqual(self.interface.sent, [FRAME, FRAME])
             self.assertEqual(self.leaves(FRAME), [(datagram, (PEER[0], 4789))])
             carrier.datagramReceived(datagram, STRANGER)
             self.assertEqual(self.tunnel.counters["inOtherPeers"], 1)
@@ -212,7 +194,7 @@ class DatagramCarrierTests(SynchronousTestCase):
     def test_whatTheInterfaceWouldNotTakeIsCounted(self) -> None:
         carrier = self.carrier()
         carrier.datagramReceived(ipv4.packHeader(bytes(4), bytes(4), 17, 1481) + bytes(1481), PEER)
-        self.assertEqual(self.interface.written, [])
+        self.assertEqual(self.interface.sent, [])
         self.assertEqual(self.tunnel.counters["inTooLong"], 1)
 
     def test_whatTheKernelDoesNotTakeIsDropped(self) -> None:

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
-from tests.ports import Wire
+from tests.ports import RecordingPort
 from tests.tunnel.test_tunnel import packet
 from txtuntap.device import TUN
 from txtuntap.packet import Packet
@@ -54,7 +54,7 @@ class StreamTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.tunnel = Tunnel(TUN)
-        self.wire = Wire()
+        self.wire = RecordingPort()
         self.tunnel.makeConnection(self.wire)
         self.factory = StreamFactory(self.tunnel, Frames, self.clock)
         self.lines: list[str] = []

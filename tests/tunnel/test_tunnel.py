@@ -4,14 +4,13 @@ A tunnel and what it lets through.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tests.ports import Wire
+from tests.ports import OffloadPort, RecordingPort
+from tests.superpackets import superpacket
 from txtuntap import TuntapPort
 from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, TUN
@@ -34,14 +33,11 @@ def packet(octets: int = 100) -> bytes:
     return ipv4.packHeader(SOURCE, DEST, 17, octets - 20) + bytes(octets - 20)
 
 
-def superpacket(payload: int, size: int) -> tuple[bytes, Offload]:
+def segments(payload: int, size: int) -> tuple[bytes, Offload]:
     """
     Many segments of TCP in one, and what is open in it.
     """
-    tcp = bytes(12) + b"\x50\x10" + bytes(6)
-    return ipv4.packHeader(SOURCE, DEST, 6, 20 + payload) + tcp + bytes(payload), Offload(
-        NEEDS_CHECKSUM, TCP4, 40, size, 20, 16
-    )
+    return superpacket(4, TCP4, bytes(payload), size)[:2]
 
 
 @implementer(ICarrier)
@@ -64,33 +60,19 @@ class Carrier:
         self.why = why
 
 
-class OffloadWire(Wire):
-    """
-    A port that takes what is not finished.
-    """
-
-    offloads = EVERYTHING
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[Offload | None] = []
-
-    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
-        super().writePacket(buffers, offload)
-        self.open.append(offload)
-
-
 class TunnelTests(SynchronousTestCase):
     """
     L{Tunnel}.
     """
 
-    def made(self, mode: int = TUN, wire: Wire | None = None, allowed: Allowed | None = None) -> tuple[Tunnel, Wire]:
+    def made(
+        self, mode: int = TUN, wire: RecordingPort | None = None, allowed: Allowed | None = None
+    ) -> tuple[Tunnel, RecordingPort]:
         """
         A tunnel on a port.
         """
         tunnel = Tunnel(mode, allowed)
-        wire = wire or Wire()
+        wire = wire or RecordingPort()
         tunnel.makeConnection(wire)
         return tunnel, wire
 
@@ -143,7 +125,7 @@ class TunnelTests(SynchronousTestCase):
         tunnel, _ = self.made()
         carrier = Carrier(0)
         tunnel.carrierUp(carrier)
-        data, offload = superpacket(3000, 1400)
+        data, offload = segments(3000, 1400)
         received = Packet(data)
         received.offload = offload
         tunnel.packetReceived(received)
@@ -156,12 +138,12 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual(6, tunnel.counters["outPackets"])
 
     def test_superpacketsReachAnInterfaceThatTakesThemWhole(self) -> None:
-        data, offload = superpacket(3000, 1400)
-        wire = OffloadWire()
+        data, offload = segments(3000, 1400)
+        wire = OffloadPort()
         tunnel, _ = self.made(wire=wire)
         self.assertEqual(EVERYTHING, tunnel.offloads)
         self.assertTrue(tunnel.carried(data, offload))
-        self.assertEqual(([data], [offload]), (wire.sent, wire.open))
+        self.assertEqual([(data, offload)], wire.written)
         tunnel, plain = self.made()
         self.assertTrue(tunnel.carried(memoryview(data), offload))
         self.assertEqual([1440, 1440, 240], [len(each) for each in plain.sent])
@@ -170,8 +152,8 @@ class TunnelTests(SynchronousTestCase):
         tunnel, _wire = self.made()
         self.assertTrue(tunnel.carried(packet(1500)))
         self.assertFalse(tunnel.carried(packet(1501)))
-        self.assertTrue(tunnel.carried(*superpacket(3000, 1460)))
-        self.assertFalse(tunnel.carried(*superpacket(3000, 1461)))
+        self.assertTrue(tunnel.carried(*segments(3000, 1460)))
+        self.assertFalse(tunnel.carried(*segments(3000, 1461)))
         tap, _ = self.made(TAP)
         for tags in b"", b"\x81\x00\x00\x05", b"\x88\xa8\x00\x05\x81\x00\x00\x05":
             self.assertTrue(tap.carried(bytes(12) + tags + b"\x08\x00" + bytes(1500)))
@@ -190,8 +172,8 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual((7, 1), (tunnel.counters["inErrors"], tap.counters["inErrors"]))
 
     def test_forgedOffload(self) -> None:
-        tunnel, wire = self.made(wire=OffloadWire())
-        data, _ = superpacket(3000, 1400)
+        tunnel, wire = self.made(wire=OffloadPort())
+        data, _ = segments(3000, 1400)
         for fields in (
             (NEEDS_CHECKSUM, 0, 0, 0, 0, 0),
             (NEEDS_CHECKSUM, 0, 0, 0, 65535, 65535),
@@ -244,7 +226,7 @@ class TunnelTests(SynchronousTestCase):
         link.stop()
 
     def test_aPortIsNotReadWhileTheCarrierIsFull(self) -> None:
-        class Port(Wire):
+        class Port(RecordingPort):
             isReading = True
 
             def pauseProducing(self) -> None:
