@@ -13,14 +13,13 @@ import traceback
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from tests.paths import ROOT
 from tests.real.namespace import tool, until
 from txtuntap.command import main
 
-_ROOT = Path(__file__).parents[2]
-
 COMMAND = [sys.executable, "-c", "import sys; from txtuntap.command import main; sys.exit(main())", "capture"]
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(_ROOT)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 #: What makes C{tshark} look at every checksum.
 _CHECKSUMS = [argument for name in ("ip", "udp", "tcp") for argument in ("-o", f"{name}.check_checksum:TRUE")]

@@ -25,6 +25,7 @@ from twisted.internet.task import react
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
+from tests.paths import ROOT
 from tests.real.machine import ADDRESSES, KERNEL_ADDRESSES
 from tests.real.namespace import NODE, PATIENCE, needRoot, tool
 from txtuntap import Host, TuntapPort
@@ -35,8 +36,6 @@ from txtuntap.device.helped import HelpedDevice
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.echo import Echo
-
-_ROOT = Path(__file__).parents[2]
 
 NOBODY = 65534
 
@@ -98,7 +97,7 @@ class Guest:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=_ROOT,
+            cwd=ROOT,
             pass_fds=descriptors,
         )
 

@@ -12,10 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+from tests.paths import ROOT
 from tests.real.namespace import PATIENCE, interfaces
 from tests.real.warm import Program
-
-_ROOT = Path(__file__).parents[2]
 
 INTERFACE = "tt0"
 ADDRESSES = ("10.9.0.2/24", "fd09::2/64")
@@ -32,7 +31,7 @@ def twistd(*arguments: str, cwd: Path) -> Program:
             ["twistd", *arguments],
             cwd=cwd,
             stdout=log,
-            environment={"PYTHONPATH": str(_ROOT)},
+            environment={"PYTHONPATH": str(ROOT)},
             imports=("txtuntap.service", "pyroute2"),
         )
 
@@ -51,7 +50,7 @@ def installedTwistd(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
 
 
