@@ -37,6 +37,7 @@ from tests.real.test_port import onBothKinds
 from tests.real.test_superpackets import DATA, asking, echoed
 from txtuntap import Host as HostStack
 from txtuntap import TuntapPort, capturecommand
+from txtuntap.command import main
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.namespace import inNamespace
@@ -339,7 +340,7 @@ def test_aSignalEndsItThoughNobodyReadsOn(
         os.close(writing)
 
 
-def test_whatItRefuses(namespace: Namespace, tmp_path: Path) -> None:
+def test_whatItRefuses(namespace: Namespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ip("link", "add", "tt1", "type", "bridge")
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     (tmp_path / "trace").write_text("not emptied for nothing")
@@ -348,10 +349,15 @@ def test_whatItRefuses(namespace: Namespace, tmp_path: Path) -> None:
         (["tt1", "-w", str(tmp_path / "trace")], "no TUN or TAP device"),
         (["tt0", "-w", "/nowhere/trace"], "No such file"),
     ):
-        status, said = runCapture(*arguments)
-        assert status == 1
-        assert words in said.splitlines()[-1]
-        assert "Traceback" not in said
+        assert main(["capture", *arguments]) == 1
+        said = capsys.readouterr()
+        assert words in said.err.splitlines()[-1]
+        assert "Traceback" not in said.err
+        assert said.out == ""
+    status, text = runCapture("tt9", "-w", str(tmp_path / "trace"))
+    assert status == 1
+    assert "tt9" in text.splitlines()[-1]
+    assert "Traceback" not in text
     assert (tmp_path / "trace").read_text() == "not emptied for nothing"
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from tests.certificates import Certificate, certificate
-from tests.real.host import twistd
 from tests.real.namespace import PATIENCE, Namespace, tool, until
 from tests.real.tunnel import HERE, INNER_HERE, INNER_THERE, PORT, End, Place, joined, tunnel, untilUp
 
@@ -253,27 +252,3 @@ def test_whatCannotBeListenedAtEndsTwistdWithALine(places: Places, tmp_path: Pat
         assert end.process.wait(PATIENCE) == 1
         assert f"twistd tuntap: Couldn't listen on any:{PORT}" in end.log()
         assert "Traceback" not in end.log()
-
-
-def test_theCommandLineIsCheckedAndItsErrorsAreLines(tmp_path: Path) -> None:
-    own = certificate(tmp_path, "own")
-    for options, text in {
-        ("--listen", "tcp:4000"): "or --insecure",
-        ("--listen", "ssl:4000"): "--certificate, --key, and --trust or --pin",
-        ("--listen", "unix:/x", "--trust", own.public): "give --certificate",
-        ("--listen", "tcp:4000", "--certificate", own.file): "to know the peer by",
-        ("--listen", "tcp:4000", "--certificate", own.public, "--pin", own.pin): "no private key",
-        ("--connect", "nothing:4000", "--insecure"): "is no endpoint",
-    }.items():
-        said = _refusal(tmp_path, *options)
-        assert text in said.splitlines()[-1], said
-        assert "Traceback" not in said
-
-
-def _refusal(directory: Path, *options: str) -> str:
-    """
-    What C{twistd tuntap tunnel} says that does not start.
-    """
-    process = twistd("-n", "--pidfile=", "tuntap", "tunnel", "--tun", "tt0", *options, cwd=directory)
-    assert process.wait(PATIENCE) == 1
-    return (directory / "twistd.log").read_text()
