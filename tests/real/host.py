@@ -113,16 +113,12 @@ class Host:
     def __exit__(self, *ignored: object) -> None:
         endProcess(self.process)
 
-    def terminate(self) -> float:
+    def terminate(self) -> None:
         """
         Send SIGTERM and wait for the end.
-
-        @return: how many seconds that took.
         """
-        before = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(PATIENCE)
-        return time.monotonic() - before
 
     def log(self) -> str:
         """
