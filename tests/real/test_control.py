@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from twisted.python.failure import Failure
 
+from tests.real.asking import asking
 from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean, fields, runCapture
 from tests.real.ending import endOrderly
 from tests.real.guest import openNode, unprivileged
@@ -143,7 +144,8 @@ def test_aUserHasItInTheRuntimeDirectory(namespace: Namespace, nobodysDirectory:
         )
     path = nobodysDirectory / "txtuntap" / fileName(namespaceNumber(), "tt0")
     try:
-        until(lambda: service.poll() is not None or ask("10.9.0.2", b"hello", seconds=0.2), "an answer")
+        with asking("10.9.0.2", b"hello") as answer:
+            until(lambda: service.poll() is not None or answer(), "an answer")
         assert path.exists() == runtime, log.read_text()
         capturing = subprocess.Popen(
             [*unprivileged(), *COMMAND, "tt0", "-w", str(nobodysDirectory / "trace"), "--count", "2"],
