@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.service.refused import refused
+from tests.service.inprocess import refused
 
 TUN, TAP = (
     [f"--{mode}", "tt0", *("--address", "10.9.0.2/24", "--address", "fd09::2/64", "--kernel-address", "10.9.0.1/24")]

@@ -12,7 +12,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import certificate
-from tests.service.refused import refused
+from tests.service.inprocess import refused
 from txtuntap.service.tunneloptions import TunnelOptions
 from txtuntap.tunnel.datagram import DatagramAddresses
 from txtuntap.tunnel.vxlan import VXLAN

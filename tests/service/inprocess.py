@@ -1,5 +1,5 @@
 """
-C{twistd} in this process, with arguments that it refuses.
+C{twistd tuntap} in this process, as far as a reactor need not be run.
 """
 
 from __future__ import annotations
@@ -13,13 +13,22 @@ from twisted.application import app
 from twisted.application.service import IService
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
+_COMMAND = ["-n", "--pidfile=", "tuntap"]
 
-def start(config: Any) -> None:
+
+def application(*arguments: str) -> Any:
     """
-    Make the application and start it, as C{twistd} does. The reactor is not run.
+    The application that C{twistd -n tuntap} makes, not started yet.
+
+    @raise UsageError: it would not make one.
     """
-    application = app.ApplicationRunner(config).createOrGetApplication()
-    IService(application).privilegedStartService()
+    config = ServerOptions()
+    config.parseOptions([*_COMMAND, *arguments])
+    return _application(config)
+
+
+def _application(config: Any) -> Any:
+    return IService(app.ApplicationRunner(config).createOrGetApplication())
 
 
 def refused(*arguments: str) -> list[str]:
@@ -30,11 +39,11 @@ def refused(*arguments: str) -> list[str]:
     """
     said = StringIO()
     argv, hook = sys.argv, sys.excepthook
-    sys.argv = ["twistd", "-n", "--pidfile=", "tuntap", *arguments]
+    sys.argv = ["twistd", *_COMMAND, *arguments]
     try:
         with redirect_stdout(said), redirect_stderr(said):
             try:
-                app.run(start, ServerOptions)
+                app.run(lambda config: _application(config).privilegedStartService(), ServerOptions)
             except SystemExit as e:
                 assert e.code == 1, e
             except Exception as e:
