@@ -21,6 +21,7 @@ others:
 	.venv/bin/nox -s units > .nox/others.log 2>&1; status=$$?; cat .nox/others.log; exit $$status
 
 test-long: .venv/developed
+	.venv/bin/python -m pip install -q -e '.[fuzz]'
 	.venv/bin/nox --no-venv -s long -- $(if $(PART),--part=$(PART))
 
 bench: .venv/developed

@@ -87,8 +87,10 @@ class ConversationMixin:
         """
         raise NotImplementedError
 
-    def theyPing(self, address: str, size: int) -> bool:
+    def theyPing(self, address: str, size: int, timeout: int = 10) -> bool:
         """
+        @param timeout: seconds that they wait.
+
         @return: whether they are answered, octet for octet.
         """
         raise NotImplementedError
@@ -137,12 +139,12 @@ class ConversationMixin:
 
     def test_nobodyAnswersForEverybody(self) -> None:
         self.assertRaises(TimeoutError, self.wait, self.host.ping("10.9.0.255", timeout=0.5))
-        self.assertEqual(self.theyPing("10.9.0.255", 56), False)
+        self.assertEqual(self.theyPing("10.9.0.255", 56, timeout=1), False)
 
     def test_nobodyThere(self) -> None:
         for address in "10.9.0.77", "fd09::77":
             self.assertRaises(TimeoutError, self.wait, self.host.ping(address, timeout=0.5))
-            self.assertEqual(self.theyPing(address, 56), False)
+            self.assertEqual(self.theyPing(address, 56, timeout=1), False)
 
 
 def resultOf(waited: Deferred[Any], step: Any) -> Any:

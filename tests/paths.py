@@ -6,6 +6,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-EXAMPLES = ROOT / "examples"
+CHECKOUT = Path(__file__).parents[1]
+DOCS = CHECKOUT / "docs"
+EXAMPLES = CHECKOUT / "examples"

@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     The wheel, built.
     """
     target = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(target), str(ROOT)]
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(target), str(CHECKOUT)]
     subprocess.run(command, check=True, capture_output=True)
     (found,) = target.glob("*.whl")
     return zipfile.ZipFile(found)

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 from txtuntap.middleware.capturesink import LEAST_WAITING, MAX_COMMENT, CaptureFile
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError, CaptureParser, readCapture
@@ -120,7 +120,7 @@ class CaptureFileTests(SynchronousTestCase):
             "child = os.fork()\n"
             "if child: os.waitpid(child, 0); sink.record(b'0002', 5, pcapng.INBOUND)\n"
         )
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
         subprocess.run([sys.executable, "-c", program, str(self.path)], env=environment, timeout=60, check=True)
         self.assertEqual(numbers(self.path), [1, 2])
 

@@ -5,6 +5,9 @@ Questions to a host, and what the kernel makes of the answers.
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tests.real.machine import INTERFACE
 from tests.real.namespace import ip, run
@@ -13,6 +16,28 @@ from txtuntap.wire import arp, ethernet, icmp, ndp
 from txtuntap.wire.address import addressText, groupLinkAddress, packAddress, packLinkAddress
 
 _ASKER = "02:00:00:00:00:99"
+
+
+@contextmanager
+def asking(address: str, question: bytes, port: int = 7) -> Iterator[Callable[[], bytes]]:
+    """
+    A function that sends a question to a UDP port, each time it is called, and returns an answer; C{b""} while there is
+    none yet, since an interface takes a moment to come up. An answer counts however late it comes.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.2)
+
+        def answer() -> bytes:
+            # The socket is not connected, so the kernel decides anew from which of its addresses it asks.
+            try:
+                client.sendto(question, (address, port))
+                data, source = client.recvfrom(65535)
+            except OSError:
+                return b""
+            assert source[:2] == (address, port)
+            return data
+
+        yield answer
 
 
 def whoHas(address: str) -> bytes:

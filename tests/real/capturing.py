@@ -13,13 +13,13 @@ import traceback
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 from tests.real.namespace import tool, until
 from txtuntap.command import main
 
-COMMAND = [sys.executable, "-c", "import sys; from txtuntap.command import main; sys.exit(main())", "capture"]
+COMMAND = [sys.executable, "-c", "import sys; from txtuntap.command import main; sys.exit(main())"]
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
 
 #: What makes C{tshark} look at every checksum.
 _CHECKSUMS = [argument for name in ("ip", "udp", "tcp") for argument in ("-o", f"{name}.check_checksum:TRUE")]

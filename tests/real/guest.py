@@ -25,7 +25,7 @@ from twisted.internet.task import react
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 from tests.real.machine import ADDRESSES, KERNEL_ADDRESSES
 from tests.real.namespace import NODE, PATIENCE, needRoot, tool
 from txtuntap import Host, TuntapPort
@@ -97,7 +97,7 @@ class Guest:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=ROOT,
+            cwd=CHECKOUT,
             pass_fds=descriptors,
         )
 

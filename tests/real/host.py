@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 from tests.real.namespace import PATIENCE, interfaces
 from tests.real.warm import Program
 
@@ -31,7 +31,7 @@ def twistd(*arguments: str, cwd: Path) -> Program:
             ["twistd", *arguments],
             cwd=cwd,
             stdout=log,
-            environment={"PYTHONPATH": str(ROOT)},
+            environment={"PYTHONPATH": str(CHECKOUT)},
             imports=("txtuntap.service", "pyroute2"),
         )
 
@@ -50,11 +50,11 @@ def installedTwistd(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         )
 
 
-def endProcess(process: Program) -> None:
+def endProcess(process: Program | subprocess.Popen[str]) -> None:
     """
     End a process that may still run, as an administrator does. One that does not, is killed, and an error.
     """
@@ -101,17 +101,20 @@ class Host:
         udp: tuple[str, ...] = ("7=echo",),
         twistdOptions: tuple[str, ...] = (),
         more: tuple[str, ...] = (),
+        installed: bool = False,
     ) -> None:
         """
         @param more: options of the host, as they are.
+        @param installed: whether to start C{twistd} as it is installed, and not in a fork of the warm interpreter.
         """
+        self._twistd = installedTwistd if installed else twistd
         self._directory = directory
         self.pidfile = directory / "twistd.pid"
         self._arguments = ["-n", f"--pidfile={self.pidfile}", *twistdOptions, "tuntap", "host"]
         self._arguments += [*options(mode, addresses, kernelAddresses, udp), *more]
 
     def __enter__(self) -> Host:
-        self.process = twistd(*self._arguments, cwd=self._directory)
+        self.process = self._twistd(*self._arguments, cwd=self._directory)
         # An answer is the proof that all is in place.
         deadline = time.monotonic() + PATIENCE
         try:
@@ -128,16 +131,12 @@ class Host:
     def __exit__(self, *ignored: object) -> None:
         endProcess(self.process)
 
-    def terminate(self) -> float:
+    def terminate(self) -> None:
         """
         Send SIGTERM and wait for the end.
-
-        @return: how many seconds that took.
         """
-        before = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(PATIENCE)
-        return time.monotonic() - before
 
     def log(self) -> str:
         """

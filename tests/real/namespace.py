@@ -224,7 +224,7 @@ class Namespace:
 
     def _left(self) -> dict[int, str]:
         # One that was just told to end is given the time to.
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + PATIENCE
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.01)
         for process in left:

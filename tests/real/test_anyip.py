@@ -61,7 +61,7 @@ def test_addressesThatAnotherStationHasAreLeftAlone(namespace: Namespace, tmp_pa
             for address in "10.9.0.3", "fd09::3":
                 assert ping(address, "-c", "1") == 1
                 assert station(address, BRIDGE) == OTHER_STATION
-            said = run("arping", "-i", BRIDGE, "-W", "0.01", "-c", "5", "10.9.0.3")
+            said = run("arping", "-i", BRIDGE, "-W", "0.01", "-C", "5", "10.9.0.3")
             assert said.count(OTHER_STATION) == 5
             assert STATION not in said
             for address in "10.9.0.4", "fd09::4":

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import attrs
 import pytest
 
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 from tests.real.link import show
 from tests.real.namespace import NODE, Namespace, another, interfaces, ip, names, needRoot, tool
 from txtuntap.device import TAP, TUN
@@ -125,7 +125,7 @@ def test_napiIsKept(namespace: Namespace) -> None:
     needRoot()
     command = [tool("unshare"), "-m", "sh", "-c", 'mount -t sysfs sysfs /sys && exec "$@"', "sh"]
     finished = subprocess.run(
-        [*command, sys.executable, "-c", _NAPI], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, sys.executable, "-c", _NAPI], cwd=CHECKOUT, capture_output=True, text=True, check=False
     )
     assert finished.stdout == f"{IFF_NAPI}\n", finished.stderr
     assert interfaces() == set()

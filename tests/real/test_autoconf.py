@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.asking import ping, station
+from tests.real.asking import asking, ping, station
 from tests.real.host import Host, ask, connected
 from tests.real.link import PacketSocket
 from tests.real.machine import INTERFACE, RELAY, STATION, Machine
@@ -137,5 +137,6 @@ def test_anAddressOfTheKernelsIsLostToIt(machine: Machine, tmp_path: Path) -> No
 
 def test_twistd(namespace: Namespace, tmp_path: Path) -> None:
     more = "--autoconfigure", "--mac", STATION
-    with Host(tmp_path, "tap", ADDRESSES, KERNEL_ADDRESSES, more=more), router(tmp_path):
-        assert until(lambda: ask(FORMED, b"hello", seconds=0.2), "an answer") == b"hello"
+    host = Host(tmp_path, "tap", ADDRESSES, KERNEL_ADDRESSES, more=more)
+    with host, router(tmp_path), asking(FORMED, b"hello") as answer:
+        assert until(answer, "an answer") == b"hello"

@@ -28,6 +28,7 @@ from tests.real.capturing import (
     fields,
     runCapture,
 )
+from tests.real.ending import endOrderly
 from tests.real.host import Host, ask
 from tests.real.link import delete, setUp
 from tests.real.namespace import PATIENCE, Namespace, another, ip, needRoot, tool, until
@@ -37,6 +38,7 @@ from tests.real.test_port import onBothKinds
 from tests.real.test_superpackets import DATA, asking, echoed
 from txtuntap import Host as HostStack
 from txtuntap import TuntapPort, capturecommand
+from txtuntap.command import main
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.namespace import inNamespace
@@ -207,7 +209,7 @@ def test_live(namespace: Namespace, tmp_path: Path) -> None:
     needRoot()
     with Host(tmp_path, "tap"):
         capturing = subprocess.Popen(
-            [*COMMAND, "tt0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+            [*COMMAND, "capture", "tt0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT
         )
         shark = subprocess.Popen(
             [tool("tshark"), "-l", "-r", "-", "-Y", "icmp"],
@@ -249,9 +251,8 @@ def test_aServiceThatEndsTellsItsCounts(namespace: Namespace, tmp_path: Path) ->
     path = tmp_path / "trace.pcapng"
     with Host(tmp_path) as host, Capturing(path) as capturing:
         assert ask("10.9.0.2", b"hello") == b"hello"
-        assert host.terminate() < 2
+        endOrderly(host)
         said = capturing.ended(1)
-        assert "Traceback" not in host.log()
     assert said[2] == "txtuntap: the service that held tt0 has ended"
     assertClean(path)
 
@@ -339,7 +340,7 @@ def test_aSignalEndsItThoughNobodyReadsOn(
         os.close(writing)
 
 
-def test_whatItRefuses(namespace: Namespace, tmp_path: Path) -> None:
+def test_whatItRefuses(namespace: Namespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ip("link", "add", "tt1", "type", "bridge")
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     (tmp_path / "trace").write_text("not emptied for nothing")
@@ -348,10 +349,15 @@ def test_whatItRefuses(namespace: Namespace, tmp_path: Path) -> None:
         (["tt1", "-w", str(tmp_path / "trace")], "no TUN or TAP device"),
         (["tt0", "-w", "/nowhere/trace"], "No such file"),
     ):
-        status, said = runCapture(*arguments)
-        assert status == 1
-        assert words in said.splitlines()[-1]
-        assert "Traceback" not in said
+        assert main(["capture", *arguments]) == 1
+        said = capsys.readouterr()
+        assert words in said.err.splitlines()[-1]
+        assert "Traceback" not in said.err
+        assert said.out == ""
+    status, text = runCapture("tt9", "-w", str(tmp_path / "trace"))
+    assert status == 1
+    assert "tt9" in text.splitlines()[-1]
+    assert "Traceback" not in text
     assert (tmp_path / "trace").read_text() == "not emptied for nothing"
 
 
@@ -359,7 +365,7 @@ def test_aTerminalIsNoPlaceForIt(namespace: Namespace) -> None:
     here, there = pty.openpty()
     try:
         finished = subprocess.run(
-            [*COMMAND, "tt0"], stdout=there, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False
+            [*COMMAND, "capture", "tt0"], stdout=there, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False
         )
     finally:
         os.close(here)
@@ -372,7 +378,11 @@ def test_aFullDisk(namespace: Namespace) -> None:
     with LinuxDevice("tt0", TUN):
         setUp("tt0", "10.9.0.1/24")
         finished = subprocess.run(
-            [*COMMAND, "tt0", "-w", "/dev/full"], capture_output=True, text=True, env=ENVIRONMENT, check=False
+            [*COMMAND, "capture", "tt0", "-w", "/dev/full"],
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT,
+            check=False,
         )
     assert finished.returncode == 1
     assert "No space left on device" in finished.stderr

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.real.capturing import COMMAND
 from tests.real.link import show
 from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, until
 from txtuntap.command import main
@@ -242,16 +243,13 @@ def test_aMulticastAddressIsShown(namespace: Namespace) -> None:
     assert "224.1.1.1/32" in does("show", "tt0", "--json")
 
 
-_COMMAND = [sys.executable, "-c", "import sys; from txtuntap.command import main; sys.exit(main())"]
-
-
 @pytest.mark.parametrize(
     ("options", "expected"), [([], "tt0              MTU              1400"), (["--json"], '"event": "MTU"')]
 )
 def test_monitor(namespace: Namespace, tmp_path: Path, options: list[str], expected: str) -> None:
     output = tmp_path / "output"
     with output.open("wb") as file:
-        process = subprocess.Popen([*_COMMAND, "monitor", *options], stdout=file, stderr=file)
+        process = subprocess.Popen([*COMMAND, "monitor", *options], stdout=file, stderr=file)
 
     def happens() -> bool:
         # Until it watches, it misses what happens.
@@ -269,7 +267,7 @@ def test_monitor(namespace: Namespace, tmp_path: Path, options: list[str], expec
 
 
 def test_theMonitorEndsWithWhoReadsIt(namespace: Namespace) -> None:
-    command = [*_COMMAND, "monitor"]
+    command = [*COMMAND, "monitor"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -289,7 +287,7 @@ def test_theMonitorEndsWithWhoReadsIt(namespace: Namespace) -> None:
 
 
 def test_theMonitorSaysPlainlyWhatIsWrong(namespace: Namespace) -> None:
-    command = [*_COMMAND, "-n", "none", "monitor"]
+    command = [*COMMAND, "-n", "none", "monitor"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1), finished.stderr
     assert "ip netns add none" in finished.stderr

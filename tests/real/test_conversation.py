@@ -83,9 +83,9 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
     def wait(self, waited: Deferred[Any]) -> Any:
         return resultOf(waited, self.turn)
 
-    def theyPing(self, address: str, size: int) -> bool:
+    def theyPing(self, address: str, size: int, timeout: int = 10) -> bool:
         broadcast = ["-b"] if address.endswith(".255") else []
-        command = [tool("ping"), "-n", "-q", "-c", "1", "-W", "1", "-s", str(size), *broadcast, address]
+        command = [tool("ping"), "-n", "-q", "-c", "1", "-W", str(timeout), "-s", str(size), *broadcast, address]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None:
                 self.turn()

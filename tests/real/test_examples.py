@@ -14,13 +14,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from tests.paths import EXAMPLES
+from tests.real.asking import asking
 from tests.real.beyond import FAR, THERE_ADDRESS, Beyond, qemu, vxlan
 from tests.real.guest import openNode, unprivileged
 from tests.real.link import show
@@ -97,17 +98,7 @@ def ask(host: str, port: int, question: bytes) -> bytes:
     """
     Write to a UDP port until it answers: an interface takes a moment to come up.
     """
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(0.2)
-
-        def answer() -> bytes:
-            try:
-                client.connect((host, port))
-                client.send(question)
-                return client.recv(4096)
-            except OSError:
-                return b""
-
+    with asking(host, question, port) as answer:
         return until(answer, f"an answer from {host} port {port}")
 
 
@@ -386,12 +377,8 @@ def test_queues(namespace: Namespace, tmp_path: Path) -> None:
         def workers() -> set[bytes]:
             found = set()
             for _ in range(8):
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-                    asker.settimeout(0.3)
-                    asker.connect(("10.0.0.2", 7))
-                    with suppress(OSError):
-                        asker.send(b"hello\n")
-                        found.add(asker.recv(100))
+                with asking("10.0.0.2", b"hello\n") as answer:
+                    found.add(until(answer, "an answer"))
             return found
 
         until(lambda: len(workers()) >= 2, "answers of several workers")

@@ -398,14 +398,15 @@ async def test_noDescriptorLeaksWhereStoppingFails(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_noDescriptorLeaksInAHundredLives(run: Run, mode: int) -> None:
+async def test_noDescriptorLeaksInAnyOfTenLives(run: Run, mode: int) -> None:
     before = held(run)
     recorder, port = made(run, mode)
-    for _ in range(100):
+    for _ in range(10):
         port.startListening()
         await port.stopListening()
-    assert recorder.events == ["start", "stop"] * 100
-    assert held(run) == before
+        # After many lives, one leak could be made up for by another descriptor's end.
+        assert held(run) == before
+    assert recorder.events == ["start", "stop"] * 10
 
 
 def held(run: Run) -> tuple[set[str], int, set[str]]:

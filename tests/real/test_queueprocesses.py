@@ -66,20 +66,24 @@ def flows(stack: ExitStack) -> Iterator[socket.socket]:
         yield asker
 
 
-def answer(asker: socket.socket) -> int | None:
+def answer(asker: socket.socket) -> int:
     """
-    Which process answers; L{None} if none does in time.
+    Which process answers. A question to one that has just ended is lost, so it is repeated.
     """
     asker.settimeout(0)
     with suppress(OSError):
-        # What came too late.
+        # The answers to repeated questions.
         while asker.recv(100):
             pass
     asker.settimeout(0.3)
-    with suppress(OSError):
-        asker.send(b"who?")
-        return int(asker.recv(100))
-    return None
+
+    def answered() -> int:
+        with suppress(OSError):
+            asker.send(b"who?")
+            return int(asker.recv(100))
+        return 0
+
+    return until(answered, "an answer")
 
 
 def _lives(process: int | None) -> bool:
@@ -91,12 +95,7 @@ def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str)
     with running(tmp_path, mode) as parent, ExitStack() as stack:
         until(lambda: "10.9.0.0/24" in ip("route"), "the interface to be up")
         askers = list(flows(stack))
-        first: list[int] = []
-        for asker in askers:
-            until(lambda: answer(asker), "an answer")  # noqa: B023
-            found = answer(asker)
-            assert found is not None
-            first.append(found)
+        first = [answer(asker) for asker in askers]
         assert len(set(first)) == 3 and parent in first
         for _ in range(3):
             assert [answer(asker) for asker in askers] == first
@@ -104,13 +103,13 @@ def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str)
         victim = next(process for process in first if process != parent)
         os.kill(victim, signal.SIGKILL)
         until(lambda: not _lives(victim), "it to end")
-        assert all(until(lambda: answer(asker), "an answer") != victim for asker in askers)  # noqa: B023
+        assert all(answer(asker) != victim for asker in askers)
         others = set(first) - {parent, victim}
 
         def answering() -> set[int]:
             # Flows stay where they are; it is new ones that go to a new process.
             with ExitStack() as stack:
-                return {process for asker in flows(stack) if (process := answer(asker)) is not None}
+                return {answer(asker) for asker in flows(stack)}
 
         until(lambda: len(answering() - {parent, *others}) == 1, "another in its place")
         others = answering() - {parent}

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from tests.device.contract import MARK
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 from tests.real.link import PacketSocket, delete, setUp, show
 from tests.real.namespace import PATIENCE, interfaces
 from tests.real.reactors import Run, onEachReactor, outcome
@@ -242,7 +242,7 @@ class Neighbour:
     def __enter__(self) -> Neighbour:
         self._output = tempfile.NamedTemporaryFile()
         command = [sys.executable, "-m", "tests.real.test_queues", f"tt{self._mode}", str(self._mode)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._output)
+        self.process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=self._output)
         return self
 
     def __exit__(self, *ignored: object) -> None:

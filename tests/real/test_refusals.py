@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 from tests.real.namespace import NODE, Namespace, interfaces, ip, needRoot, tool
 from txtuntap import EthernetProtocol, IPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
@@ -104,7 +104,7 @@ def started(node: str, *command: str, user: str = "") -> str:
         capture_output=True,
         text=True,
         check=False,
-        cwd=ROOT,
+        cwd=CHECKOUT,
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout.strip()

@@ -6,19 +6,22 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import re
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.real.asking import asking
+from tests.real.ending import endOrderly
 from tests.real.helper import Helper
-from tests.real.host import KERNEL_ADDRESSES, Host, ask, connected, options, twistd
+from tests.real.host import KERNEL_ADDRESSES, Host, ask, connected, installedTwistd, options, twistd
 from tests.real.link import delete, show
 from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
+from tests.real.warm import Program
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.namespace import inNamespace
@@ -39,14 +42,12 @@ def factory():
 
 def broken():
     raise RuntimeError("not today")
-
-number = 7
 """
 
 
 @KINDS
 def test_echo(namespace: Namespace, tmp_path: Path, mode: str) -> None:
-    with Host(tmp_path, mode):
+    with Host(tmp_path, mode, installed=True):
         assert show("tt0")["linkinfo"]["info_data"]["type"] == mode
         for address in "10.9.0.2", "fd09::2":
             assert ask(address, b"hello") == b"hello"
@@ -71,11 +72,13 @@ def test_aClassInTheWorkingDirectory(namespace: Namespace, tmp_path: Path, mode:
 def test_networksAreAnsweredFor(namespace: Namespace, tmp_path: Path) -> None:
     networks = "--any-address", "10.9.0.0/24", "--any-address", "fd09::/64"
     answered = "--answer-for", "10.9.0.0/25", "--answer-for", "fd09::/64", "--answer-except", "10.9.0.7"
-    with Host(tmp_path, "tap", more=networks + answered):
+    with Host(tmp_path, "tap", more=networks + answered) as host:
         for address in "10.9.0.9", "fd09::9":
             assert ask(address, b"hello") == b"hello"
         for address in "10.9.0.7", "10.9.0.200":
-            assert ask(address, b"hello", seconds=0.2) is None
+            with connected(address) as client:
+                client.send(b"hello")
+                assert _nothingCameBack(host, client)
 
 
 def test_echoIsNoPartnerOfAnotherEcho(namespace: Namespace, tmp_path: Path) -> None:
@@ -92,7 +95,9 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
     """
     Whether C{client} has no answer, though the host has come past its datagram.
     """
-    assert ask("10.9.0.2", b"after it") == b"after it"
+    for _ in range(2):
+        # The first answer may only tell that it has said where an address is, to which the kernel then sends.
+        assert ask("10.9.0.2", b"after it") == b"after it"
     assert host.process.poll() is None
     client.setblocking(False)
     try:
@@ -106,69 +111,20 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
     ("named", "arguments"),
     [
         ("--tun", ["--address", "10.9.0.2/24"]),
-        ("--tap", ["--address", "10.9.0.2/24"]),
-        ("--tap", ["--tun", "tt0", "--tap", "tt1", "--address", "10.9.0.2/24"]),
-        ("--address", ["--tun", "tt0"]),
-        ("--address", ["--tun", "tt0", "--address", "10.9.0.300/24"]),
-        ("--address", ["--tun", "tt0", "--address", "224.0.0.1/24"]),
-        ("--address", ["--tun", "tt0", "--address", "127.0.0.1/8"]),
-        ("--kernel-address", options(kernelAddresses=("nonsense",))),
-        ("--kernel-route", [*options(), "--kernel-route=nonsense"]),
-        ("mtu", [*options(), "--mtu=67"]),
-        ("--txqueuelen", [*options(), "--txqueuelen=long"]),
-        ("leaves no ipv6", [*options(), "--mtu=1000"]),
-        ("nobody at all", [*options(), "--user=nobody at all"]),
-        ("--tun", ["--tun", "sixteen-letters-", "--address", "10.9.0.2/24"]),
-        ("--tap", ["--tap", "a/b", "--address", "10.9.0.2/24"]),
-        ("--udp", options(udp=("7",))),
-        ("--udp", options(udp=("7=",))),
-        ("--udp", options(udp=("0=echo",))),
-        ("--udp", options(udp=("65536=echo",))),
-        ("--udp", options(udp=("seven=echo",))),
-        ("--udp", options(udp=("7=nowhere.Nothing",))),
-        ("--udp", options(udp=("7=mine.Nothing",))),
-        ("--udp", options(udp=("7=mine.number",))),
-        ("--udp", options(udp=("7=mine.broken",))),
-        ("--udp", options(udp=("7=builtins.dict",))),
-        ("--udp", options(udp=("7=..",))),
-        ("--answer-for", [*options("tap"), "--answer-for", "10.9.0.0/16"]),
-        ("--answer-for", [*options("tap"), "--any-address", "10.9.0.0/16", "--answer-for", "10.8.0.0/15"]),
-        ("--answer-for", [*options("tun"), "--any-address", "10.9.0.0/16", "--answer-for", "10.9.0.0/16"]),
-        ("--answer-for", [*options("tap"), "--any-address", "10.9.0.0/16", "--answer-for", "10.9.0.1/16"]),
-        ("--answer-except", [*options("tap"), "--any-address", "10.9.0.0/16", "--answer-except", "10.9.0.7"]),
-        ("--answer-except", [*options("tap"), "--answer-except", "here"]),
-        ("--autoconfigure", [*options("tun"), "--autoconfigure"]),
-        ("--kernel-address", options(kernelAddresses=("10.9.0.1/24 near 10.9.0.3",))),
-        ("--kernel-address", options(kernelAddresses=("224.0.0.1/24",))),
-        ("--kernel-neighbour", [*options(), "--kernel-neighbour", "10.9.0.3"]),
-        ("--descriptor", [*options(), "--descriptor", "tun"]),
-        ("--descriptor", [*options(), "--descriptor", "3", "--helper", "/run/helper"]),
-        ("--netns", [*options(), "--netns", "other", "--helper", "/run/helper"]),
-        ("--user", [*options(), "--user", "root", "--helper", "/run/helper"]),
-        ("--kernel-route", [*options(), "--down", "--kernel-route", "10.1.0.0/16"]),
+        ("--udp 7=mine.broken", options(udp=("7=mine.broken",))),
         ("no-one-has-made-this", [*options(), "--netns", "no-one-has-made-this"]),
-        ("no helper at", [*options(), "--helper", "/nowhere/socket"]),
-        ("--undo", [*options(), "--undo", "--helper", "/run/helper"]),
-        ("--no-persistent", [*options(), "--no-persistent", "--helper", "/run/helper"]),
-        ("--no-carrier", [*options(), "--carrier", "--no-carrier"]),
-        ("metric", [*options(), "--kernel-route", "10.1.0.0/16 metric five"]),
-        ("--lladdr", [*options("tun"), "--lladdr=02:00:00:00:00:09"]),
-        ("--bogus", ["--bogus", *options()]),
     ],
-    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+    ids=["usage", "module", "start"],
 )
 def test_aWrongOptionIsNamed(namespace: Namespace, tmp_path: Path, named: str, arguments: list[str]) -> None:
+    # The other options are tried without a process each, in tests.service.test_hostoptions.
     (tmp_path / "mine.py").write_text(_MODULE)
     status, said = _fails(tmp_path, "host", *arguments)
     assert status != 0
-    assert named.strip("-") in said[-1].lower(), said
+    assert named in said[-1]
+    # The usage may come before it.
+    assert [line for line in said if re.search(r"(^|/|#error\] )twistd (-n|tuntap): ", line)] == said[-1:], said
     assert not any(line.startswith("Traceback") for line in said), said
-
-
-def test_withoutASubcommandItSaysWhichThereAre(namespace: Namespace, tmp_path: Path) -> None:
-    status, said = _fails(tmp_path)
-    assert status != 0
-    assert "host" in said[-1]
 
 
 def test_aBusyInterfaceIsOneLine(namespace: Namespace, tmp_path: Path) -> None:
@@ -196,7 +152,7 @@ def _fails(directory: Path, *arguments: str) -> tuple[int, list[str]]:
 
     @return: the exit status, and the lines it wrote.
     """
-    process = twistd("-n", "--pidfile=twistd.pid", "tuntap", *arguments, cwd=directory)
+    process = installedTwistd("-n", "--pidfile=twistd.pid", "tuntap", *arguments, cwd=directory)
     try:
         status = process.wait(PATIENCE)
     finally:
@@ -208,15 +164,10 @@ def _fails(directory: Path, *arguments: str) -> tuple[int, list[str]]:
 
 @KINDS
 @pytest.mark.parametrize("reactor", ["select", "poll", "epoll", "asyncio"])
-def test_sigtermEndsItWithinTwoSeconds(namespace: Namespace, tmp_path: Path, mode: str, reactor: str) -> None:
+def test_sigtermEndsIt(namespace: Namespace, tmp_path: Path, mode: str, reactor: str) -> None:
     with Host(tmp_path, mode, twistdOptions=("--reactor", reactor)) as host:
         assert host.pidfile.exists()
-        assert host.terminate() < 2
-        # twistd ends by the signal that ended it, once it has cleaned up.
-        assert host.process.returncode == -signal.SIGTERM
-        assert interfaces() == set()
-        assert not host.pidfile.exists()
-        assert "Traceback" not in host.log()
+        endOrderly(host)
 
 
 @KINDS
@@ -250,10 +201,7 @@ def test_privilegesAreDropped(namespace: Namespace, nobodysDirectory: Path, mode
         status = Path(f"/proc/{host.process.pid}/status").read_text().splitlines()
         owners = {line.split()[0]: set(line.split()[1:]) for line in status if line.startswith(("Uid:", "Gid:"))}
         assert owners == {"Uid:": {str(_NOBODY)}, "Gid:": {str(_NOBODY)}}
-        assert host.terminate() < 2
-        assert interfaces() == set()
-        assert not host.pidfile.exists()
-        assert "Traceback" not in host.log()
+        endOrderly(host)
 
 
 @KINDS
@@ -342,8 +290,7 @@ def test_aDeviceThatStayedNeedNotStay(namespace: Namespace, tmp_path: Path) -> N
     with Host(tmp_path, more=("--no-persistent", "--carrier", route)) as host:
         assert "metric 5" in ip("route", "show", "10.1.0.0/16")
         assert "src 10.9.0.1" in ip("route", "show", "10.1.0.0/16")
-        host.terminate()
-    assert interfaces() == set()
+        endOrderly(host)
 
 
 @KINDS
@@ -352,8 +299,7 @@ def test_whatWasSetIsUndone(namespace: Namespace, tmp_path: Path, mode: str) -> 
     ip("address", "add", "10.9.5.1/24", "dev", "tt0")
     with Host(tmp_path, mode, more=("--undo", "--mtu=1400", "--kernel-route=10.1.0.0/16")) as host:
         assert show("tt0")["mtu"] == 1400
-        host.terminate()
-        assert "Traceback" not in host.log()
+        endOrderly(host, left={"tt0"})
     (found,) = json.loads(ip("-json", "address", "show", "dev", "tt0"))
     assert (found["mtu"], "UP" in found["flags"]) == (1500, False)
     assert [each["local"] for each in found["addr_info"]] == ["10.9.5.1"]
@@ -363,17 +309,19 @@ def test_whatCannotBeUndoneIsLoggedOnce(namespace: Namespace, nobodysDirectory: 
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     dropped = ("--uid", str(_NOBODY), "--gid", str(_NOBODY))
     with Host(nobodysDirectory, twistdOptions=dropped, more=("--undo", "--mtu=1400")) as host:
-        assert host.terminate() < 2
+        endOrderly(host, left={"tt0"})
         (line,) = [line for line in host.log().splitlines() if "Left as it is" in line]
         assert "undo this: set the MTU of tt0 to 1400: Operation not permitted" in line
-        assert "Traceback" not in host.log()
 
 
-def _answersIn(namespace: int) -> bool:
-    with suppress(OSError):
-        return inNamespace(namespace, lambda: ask("10.9.0.2", b"hello", seconds=0.5)) == b"hello"
-    # The interface is not set yet.
-    return False
+def _answersIn(namespace: int, process: Program) -> None:
+    """
+    Wait for an answer of a host in another namespace.
+    """
+    with ExitStack() as stack:
+        answer = inNamespace(namespace, lambda: stack.enter_context(asking("10.9.0.2", b"hello")))
+        until(lambda: process.poll() is not None or answer() == b"hello", "an answer")
+    assert process.poll() is None
 
 
 @KINDS
@@ -383,11 +331,11 @@ def test_inAnotherNamespace(namespace: Namespace, tmp_path: Path, mode: str) -> 
         process = twistd("-n", "--pidfile=", "tuntap", "host", *options(mode), "--netns", path, cwd=tmp_path)
         try:
             until(lambda: "tt0" in names(there), "the interface")
-            until(lambda: _answersIn(there), "an answer")
+            _answersIn(there, process)
             assert interfaces() == set()
             # Its monitor is there, too.
             inNamespace(there, lambda: ip("link", "set", "tt0", "mtu", "1300"))
-            until(lambda: _answersIn(there), "an answer")
+            _answersIn(there, process)
         finally:
             process.terminate()
             process.wait(PATIENCE)
@@ -406,10 +354,10 @@ def test_privilegesAreDroppedWithTheInterfaceInAnotherNamespace(
         command = ["-n", "--pidfile=", *dropped, "tuntap", "host", *options(mode), *elsewhere]
         process = twistd(*command, cwd=nobodysDirectory)
         try:
-            until(lambda: process.poll() is not None or _answersIn(there), "an answer")
+            _answersIn(there, process)
             # Its monitor is there, too.
             inNamespace(there, lambda: ip("link", "set", "tt0", "mtu", "1300"))
-            until(lambda: _answersIn(there), "an answer")
+            _answersIn(there, process)
         finally:
             process.terminate()
             process.wait(PATIENCE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 from random import Random
@@ -67,20 +68,28 @@ def test_everybodyReachesEverybody(namespace: Namespace, tmp_path: Path) -> None
         assert "Traceback" not in switch.log()
 
 
+def _measured(server: subprocess.Popen[str], near: Machine, far: Machine, *arguments: str) -> Any:
+    """
+    The sums of an iperf3 test between two machines.
+
+    @param server: the iperf3 that runs at C{far}.
+    """
+    assert server.stdout is not None
+    # It says so before each test. A client that is too early is told that the server is busy, and exits with status 0.
+    until(lambda: "listening" in server.stdout.readline(), "the server")  # type: ignore[union-attr]
+    return json.loads(near.run("iperf3", "-c", far.address, "-J", *arguments))["end"]
+
+
 @pytest.mark.parametrize("more", [[], ["--no-offload"]], ids=["offload", "no-offload"])
 def test_iperf(namespace: Namespace, tmp_path: Path, more: list[str]) -> None:
     with machines(2) as members, RunningSwitch(tmp_path, members, more=more) as switch:
         near, far = members
         with far.running(tool("iperf3"), "-s", "--forceflush") as server:
-            assert server.stdout is not None
-            until(lambda: "listening" in server.stdout.readline(), "the server")  # type: ignore[union-attr]
             for way in [], ["-R"]:
-                end = json.loads(near.run("iperf3", "-c", far.address, "-J", "-n", "30M", *way))["end"]
+                end = _measured(server, near, far, "-n", "30M", *way)
                 # What is under way at the end is not waited for.
                 assert end["sum_received"]["bytes"] > 20_000_000
-                end = json.loads(near.run("iperf3", "-c", far.address, "-J", "-u", "-b", "20M", "-n", "1M", *way))[
-                    "end"
-                ]
+                end = _measured(server, near, far, "-u", "-b", "20M", "-n", "1M", *way)
                 assert end["sum"]["bytes"] > 900_000
                 assert end["sum"]["lost_percent"] < 20
         counters = switch.counters(near)
@@ -249,11 +258,9 @@ def test_tunnelBetweenSwitches(namespace: Namespace, tmp_path: Path) -> None:
                 assert one.isSilent(stranger.address)
             # Superpackets with a tag.
             with there[0].running(tool("iperf3"), "-s", "--forceflush") as server:
-                assert server.stdout is not None
-                until(lambda: "listening" in server.stdout.readline(), "the server")  # type: ignore[union-attr]
                 for way in [], ["-R"]:
-                    said = here[0].run("iperf3", "-c", there[0].address, "-J", "-n", "20M", *way)
-                    assert json.loads(said)["end"]["sum_received"]["bytes"] > 10_000_000
+                    end = _measured(server, here[0], there[0], "-n", "20M", *way)
+                    assert end["sum_received"]["bytes"] > 10_000_000
             switch.counters(here[0])
             assert f"unix:{tmp_path / 'tunnel'}, tunnel: carriers 1" in switch.log()
         assert "Traceback" not in switch.log() + other.log()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.certificates import Certificate, certificate
-from tests.real.host import twistd
+from tests.long import lengths
 from tests.real.namespace import PATIENCE, Namespace, tool, until
 from tests.real.tcpdump import captured
 from tests.real.tunnel import HERE, INNER_HERE, INNER_THERE, PORT, End, Place, joined, tunnel, untilUp
@@ -87,6 +87,7 @@ class Transfer:
     def __init__(self, places: Places, directory: Path, octets: int) -> None:
         self.source, self.target = directory / "source", directory / "target"
         self.source.write_bytes(os.urandom(octets))
+        self._octets = octets
         listen = [tool("socat"), "-u", "TCP-LISTEN:7000,reuseaddr", f"CREATE:{self.target}"]
         send = [tool("socat"), "-u", f"FILE:{self.source}", f"TCP:{INNER_HERE}:7000,retry=20,interval=0.1"]
         self._processes = [
@@ -106,7 +107,7 @@ class Transfer:
         """
         try:
             for process in reversed(self._processes):
-                assert process.wait(2 * PATIENCE) == 0
+                assert process.wait(2 * PATIENCE * max(1, self._octets >> 27)) == 0
         finally:
             for process in self._processes:
                 process.kill()
@@ -114,14 +115,17 @@ class Transfer:
         assert sha256(self.target.read_bytes()).digest() == sha256(self.source.read_bytes()).digest()
 
 
+@lengths("octets", 1 << 27, 1 << 30, "transfers")
 @pytest.mark.parametrize("killed", [0, 1], ids=["listener", "connector"])
-def test_aTransferGoesOnWhenAnEndWasKilledAndStartedAgain(places: Places, tmp_path: Path, killed: int) -> None:
+def test_aTransferGoesOnWhenAnEndWasKilledAndStartedAgain(
+    places: Places, tmp_path: Path, killed: int, octets: int
+) -> None:
     # A device that stays keeps its addresses.
     stays = "--insecure", "--persistent"
     try:
         with tunnel(places, tmp_path, "tun", stays, stays) as ends:
             untilUp(ends)
-            transfer = Transfer(places, tmp_path, 128 * 1024 * 1024)
+            transfer = Transfer(places, tmp_path, octets)
             until(lambda: transfer.octets() > 1_000_000, "something of the file")
             ends[killed].kill()
             before = transfer.octets()
@@ -213,6 +217,7 @@ def test_aPeerMaySendOnlyFromWhereItIsAllowed(places: Places, tmp_path: Path) ->
         assert ends[0].counters()["inForbidden"] >= 3
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "TLS"])
 def test_memoryOfAStalledTunnelIsBounded(places: Places, tmp_path: Path, secured: bool) -> None:
     options = _mutual(tmp_path)[:2] if secured else (("--insecure",), ("--insecure",))
@@ -248,27 +253,3 @@ def test_whatCannotBeListenedAtEndsTwistdWithALine(places: Places, tmp_path: Pat
         assert end.process.wait(PATIENCE) == 1
         assert f"twistd tuntap: Couldn't listen on any:{PORT}" in end.log()
         assert "Traceback" not in end.log()
-
-
-def test_theCommandLineIsCheckedAndItsErrorsAreLines(tmp_path: Path) -> None:
-    own = certificate(tmp_path, "own")
-    for options, text in {
-        ("--listen", "tcp:4000"): "or --insecure",
-        ("--listen", "ssl:4000"): "--certificate, --key, and --trust or --pin",
-        ("--listen", "unix:/x", "--trust", own.public): "give --certificate",
-        ("--listen", "tcp:4000", "--certificate", own.file): "to know the peer by",
-        ("--listen", "tcp:4000", "--certificate", own.public, "--pin", own.pin): "no private key",
-        ("--connect", "nothing:4000", "--insecure"): "is no endpoint",
-    }.items():
-        said = _refusal(tmp_path, *options)
-        assert text in said.splitlines()[-1], said
-        assert "Traceback" not in said
-
-
-def _refusal(directory: Path, *options: str) -> str:
-    """
-    What C{twistd tuntap tunnel} says that does not start.
-    """
-    process = twistd("-n", "--pidfile=", "tuntap", "tunnel", "--tun", "tt0", *options, cwd=directory)
-    assert process.wait(PATIENCE) == 1
-    return (directory / "twistd.log").read_text()

@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, NoReturn, TextIO
 
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 
 _NAMESPACE = "/proc/thread-self/ns/net"
 _CLONE_NEWNET = 0x40000000
@@ -49,7 +49,7 @@ class Program:
         self,
         call: str,
         arguments: Sequence[str],
-        cwd: Path = ROOT,
+        cwd: Path = CHECKOUT,
         stdin: int = subprocess.DEVNULL,
         stdout: int | IO[Any] | None = None,
         environment: Mapping[str, str] | None = None,
@@ -176,7 +176,7 @@ def _warm() -> socket.socket:
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _MAX_REQUEST)
     with its:
         _interpreters.append(
-            subprocess.Popen([sys.executable, "-m", __name__, str(its.fileno())], cwd=ROOT, pass_fds=[its.fileno()])
+            subprocess.Popen([sys.executable, "-m", __name__, str(its.fileno())], cwd=CHECKOUT, pass_fds=[its.fileno()])
         )
     return ours
 

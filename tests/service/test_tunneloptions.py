@@ -4,11 +4,15 @@ Tests for tunnels with other programs as C{twistd tuntap tunnel} has them asked 
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.certificates import certificate
+from tests.service.inprocess import refused
 from txtuntap.service.tunneloptions import TunnelOptions
 from txtuntap.tunnel.datagram import DatagramAddresses
 from txtuntap.tunnel.vxlan import VXLAN
@@ -110,3 +114,18 @@ class TunnelOptionsTests(SynchronousTestCase):
             ("--listen", "unix:address=/run/tunnel:mode=600"),
         ]:
             self.assertEqual(way, self.options("--tun", "tun0", option, way, "--insecure")["endpoint"])
+
+    def test_identitiesThatAreNone(self) -> None:
+        with TemporaryDirectory() as directory:
+            own = certificate(Path(directory), "own")
+            for options, text in {
+                ("--listen", "tcp:4000"): "or --insecure",
+                ("--listen", "ssl:4000"): "--certificate, --key, and --trust or --pin",
+                ("--listen", "unix:/x", "--trust", own.public): "give --certificate",
+                ("--listen", "tcp:4000", "--certificate", own.file): "to know the peer by",
+                ("--listen", "tcp:4000", "--certificate", own.public, "--pin", own.pin): "no private key",
+                ("--connect", "nothing:4000", "--insecure"): "is no endpoint",
+            }.items():
+                said = refused("tunnel", "--tun", "tt0", *options)
+                self.assertIn(text, said[-1], options)
+                self.assertFalse([line for line in said if line.startswith("Traceback")], said)

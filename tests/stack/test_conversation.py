@@ -34,9 +34,9 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
         """
         return resultOf(waited, lambda: self.clock.advance(0.01))
 
-    def theyPing(self, address: str, size: int) -> bool:
+    def theyPing(self, address: str, size: int, timeout: int = 10) -> bool:
         try:
-            self.wait(self.peer.ping(address, size))
+            self.wait(self.peer.ping(address, size, timeout=timeout))
         except TimeoutError:
             return False
         return True

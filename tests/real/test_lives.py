@@ -1,0 +1,118 @@
+"""
+A service that is started and stopped again and again in one process, on each reactor.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.protocol import Factory
+
+from tests.real.host import options
+from tests.real.link import show
+from tests.real.namespace import ROOT, interfaces
+from tests.real.reactors import Run, descriptors, onEachReactor
+from tests.real.test_port import onBothKinds
+from tests.service.inprocess import application
+from txtuntap.device import TAP
+from txtuntap.service.control import fileName, namespaceNumber
+
+_SETTINGS = ("--mtu", "1400", "--kernel-route", "10.1.0.0/16")
+
+
+def held(run: Run) -> dict[str, Any]:
+    """
+    What a service holds while it lives.
+    """
+    return {
+        "descriptors": descriptors(),
+        "readers": len(run.reactor.getReaders()),
+        "writers": len(run.reactor.getWriters()),
+        "delayed calls": list(map(str, run.reactor.getDelayedCalls())),
+        "interfaces": interfaces(),
+        "control socket": ROOT and control().exists(),
+    }
+
+
+def control() -> Path:
+    """
+    Where the control socket of a service on tt0 is, if it has one.
+    """
+    return Path("/run/txtuntap", fileName(namespaceNumber(), "tt0"))
+
+
+async def live(run: Run, service: Any) -> None:
+    """
+    Start a service, have it answer the kernel and a client of its control socket, and stop it.
+    """
+    service.privilegedStartService()
+    service.startService()
+    assert show("tt0")["mtu"] == 1400
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        socket.socket(socket.AF_UNIX) as capturing,
+    ):
+        if ROOT:
+            capturing.connect(str(control()))
+            capturing.send(b'{"capture": {}}\n')
+            await run.until(lambda: came(capturing), "a capture")
+        client.sendto(b"hello", ("10.9.0.2", 7))
+        await run.until(lambda: came(client) == b"hello", "an answer")
+        await service.stopService()
+
+
+def came(client: socket.socket) -> bytes:
+    """
+    What has come; C{b""}, if nothing has yet.
+    """
+    with suppress(BlockingIOError):
+        return client.recv(65535, socket.MSG_DONTWAIT)
+    return b""
+
+
+async def assertHoldsNothing(run: Run, made: Callable[[], Any], lives: int = 10) -> None:
+    """
+    A service lives, and then nothing is held that was not before its first life.
+
+    @param made: gives the service for the next life.
+    @param lives: how often.
+    """
+    # With the first listener of a process, Twisted reserves a descriptor (for EMFILE) and keeps it.
+    await run.reactor.listenTCP(0, Factory(), interface="127.0.0.1").stopListening()
+    before = held(run)
+    for number in range(lives):
+        await live(run, made())
+        after = held(run)
+        assert after == before, f"after life {number}: {after}, not {before}"
+
+
+def arguments(mode: int) -> list[str]:
+    """
+    What C{twistd tuntap} is asked for.
+    """
+    return ["host", *options("tap" if mode == TAP else "tun"), *_SETTINGS]
+
+
+@onEachReactor
+@onBothKinds
+async def test_aServiceMadeAnewHoldsNothingOfTheLastOnes(run: Run, mode: int) -> None:
+    await assertHoldsNothing(run, lambda: application(*arguments(mode)))
+
+
+@onEachReactor
+@onBothKinds
+async def test_aServiceStartedAgainHoldsNothingOfItsLastLife(run: Run, mode: int) -> None:
+    service = application(*arguments(mode))
+    await assertHoldsNothing(run, lambda: service)
+
+
+@pytest.mark.long("lives")
+@onEachReactor
+@onBothKinds
+async def test_aHundredServicesHoldNothingOfTheLastOnes(run: Run, mode: int) -> None:
+    await assertHoldsNothing(run, lambda: application(*arguments(mode)), 100)

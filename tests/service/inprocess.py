@@ -1,0 +1,55 @@
+"""
+C{twistd tuntap} in this process, as far as a reactor need not be run.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from typing import Any
+
+from twisted.application import app
+from twisted.application.service import IService
+from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
+
+_COMMAND = ["-n", "--pidfile=", "tuntap"]
+
+
+def application(*arguments: str) -> Any:
+    """
+    The application that C{twistd -n tuntap} makes, not started yet.
+
+    @raise UsageError: it would not make one.
+    """
+    config = ServerOptions()
+    config.parseOptions([*_COMMAND, *arguments])
+    return _application(config)
+
+
+def _application(config: Any) -> Any:
+    return IService(app.ApplicationRunner(config).createOrGetApplication())
+
+
+def refused(*arguments: str) -> list[str]:
+    """
+    Run C{twistd -n tuntap}, which is to fail before its reactor runs.
+
+    @return: the lines it writes. An exception that it lets through is written as the interpreter does at the end.
+    """
+    said = StringIO()
+    argv, hook = sys.argv, sys.excepthook
+    sys.argv = ["twistd", *_COMMAND, *arguments]
+    try:
+        with redirect_stdout(said), redirect_stderr(said):
+            try:
+                app.run(lambda config: _application(config).privilegedStartService(), ServerOptions)
+            except SystemExit as e:
+                assert e.code == 1, e
+            except Exception as e:
+                sys.excepthook(type(e), e, e.__traceback__)
+            else:
+                raise AssertionError("it was started")
+    finally:
+        sys.argv, sys.excepthook = argv, hook
+    return said.getvalue().strip().splitlines()

@@ -1,0 +1,140 @@
+"""
+Options of C{twistd tuntap host} that are refused: how, and with which words. A few of them are given to a real
+C{twistd} in L{tests.real.test_service}.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.service.inprocess import refused
+
+TUN, TAP = (
+    [f"--{mode}", "tt0", *("--address", "10.9.0.2/24", "--address", "fd09::2/64", "--kernel-address", "10.9.0.1/24")]
+    for mode in ("tun", "tap")
+)
+TUN += "--kernel-address", "fd09::1/64"
+TAP += "--kernel-address", "fd09::1/64"
+
+_MODULE = """
+def broken():
+    raise RuntimeError("not today")
+
+number = 7
+"""
+
+
+class RefusedTests(SynchronousTestCase):
+    def assertNamed(self, *rows: tuple[str, list[str]]) -> None:
+        """
+        Each row is refused with status 1. The last line has the option or the words that the row begins with, and there
+        is no traceback.
+        """
+        for named, arguments in rows:
+            said = refused("host", *arguments)
+            self.assertIn(named, said[-1], arguments)
+            self.assertTrue(said[-1].startswith("twistd "), said)
+            self.assertFalse([line for line in said if line.startswith("Traceback")], said)
+
+    def test_withoutASubcommandItSaysWhichThereAre(self) -> None:
+        self.assertIn("host or switch or tunnel", refused()[-1])
+
+    def test_unknown(self) -> None:
+        self.assertNamed(("option --bogus not", ["--bogus", *TUN]))
+
+    def test_interface(self) -> None:
+        self.assertNamed(
+            ("--tun", ["--address", "10.9.0.2/24"]),
+            ("--tap", ["--address", "10.9.0.2/24"]),
+            ("--tap", ["--tun", "tt0", "--tap", "tt1", "--address", "10.9.0.2/24"]),
+            ("--tun", ["--tun", "sixteen-letters-", "--address", "10.9.0.2/24"]),
+            ("--tap", ["--tap", "a/b", "--address", "10.9.0.2/24"]),
+        )
+
+    def test_addresses(self) -> None:
+        self.assertNamed(
+            ("--address", ["--tun", "tt0"]),
+            ("--address", ["--tun", "tt0", "--address", "10.9.0.300/24"]),
+            ("--address", ["--tun", "tt0", "--address", "224.0.0.1/24"]),
+            ("--address", ["--tun", "tt0", "--address", "127.0.0.1/8"]),
+            ("--autoconfigure", [*TUN, "--autoconfigure"]),
+        )
+
+    def test_kernelsEnd(self) -> None:
+        self.assertNamed(
+            ("--kernel-address", [*TUN, "--kernel-address", "nonsense"]),
+            ("--kernel-address", [*TUN, "--kernel-address", "10.9.0.1/24 near 10.9.0.3"]),
+            ("--kernel-address", [*TUN, "--kernel-address", "224.0.0.1/24"]),
+            ("--kernel-neighbour", [*TUN, "--kernel-neighbour", "10.9.0.3"]),
+            ("--kernel-route", [*TUN, "--kernel-route=nonsense"]),
+            ("--kernel-route", [*TUN, "--down", "--kernel-route", "10.1.0.0/16"]),
+            ("metric", [*TUN, "--kernel-route", "10.1.0.0/16 metric five"]),
+            ("mtu", [*TUN, "--mtu=67"]),
+            ("leaves no IPv6", [*TUN, "--mtu=1000"]),
+            ("--txqueuelen", [*TUN, "--txqueuelen=long"]),
+            ("nobody at all", [*TUN, "--user=nobody at all"]),
+            ("--lladdr", [*TUN, "--lladdr=02:00:00:00:00:09"]),
+            ("--no-carrier", [*TUN, "--carrier", "--no-carrier"]),
+        )
+
+    def test_wherePacketsAreServed(self) -> None:
+        self.assertNamed(
+            ("--udp", [*TUN, "--udp", "7"]),
+            ("--udp", [*TUN, "--udp", "7="]),
+            ("--udp", [*TUN, "--udp", "0=echo"]),
+            ("--udp", [*TUN, "--udp", "65536=echo"]),
+            ("--udp", [*TUN, "--udp", "seven=echo"]),
+            ("--udp", [*TUN, "--udp", "7=builtins.dict"]),
+            ("--udp", [*TUN, "--udp", "7=.."]),
+        )
+
+    def test_protocolsOfModules(self) -> None:
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        Path(directory.name, "refusedmodule.py").write_text(_MODULE)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(directory.name)
+        # The working directory is added to it.
+        self.patch(sys, "path", list(sys.path))
+        self.addCleanup(sys.modules.pop, "refusedmodule")
+        self.assertNamed(
+            ("--udp", [*TUN, "--udp", "7=nowhere.Nothing"]),
+            ("--udp", [*TUN, "--udp", "7=refusedmodule.Nothing"]),
+            ("--udp 7=refusedmodule.number", [*TUN, "--udp", "7=refusedmodule.number"]),
+            ("not today", [*TUN, "--udp", "7=refusedmodule.broken"]),
+        )
+
+    def test_networksThatAreAnsweredFor(self) -> None:
+        whole = [*TAP, "--any-address", "10.9.0.0/16"]
+        self.assertNamed(
+            ("--answer-for", [*TAP, "--answer-for", "10.9.0.0/16"]),
+            ("--answer-for", [*whole, "--answer-for", "10.8.0.0/15"]),
+            ("--answer-for", [*TUN, "--any-address", "10.9.0.0/16", "--answer-for", "10.9.0.0/16"]),
+            ("--answer-for", [*whole, "--answer-for", "10.9.0.1/16"]),
+            ("--answer-except", [*whole, "--answer-except", "10.9.0.7"]),
+            ("--answer-except", [*TAP, "--answer-except", "here"]),
+        )
+
+    def test_whereTheDeviceComesFrom(self) -> None:
+        helper = [*TUN, "--helper", "/run/helper"]
+        self.assertNamed(
+            ("--descriptor", [*TUN, "--descriptor", "tun"]),
+            ("--descriptor", [*helper, "--descriptor", "3"]),
+            ("--netns", [*helper, "--netns", "other"]),
+            ("--user", [*helper, "--user", "root"]),
+            ("--undo", [*helper, "--undo"]),
+            ("--no-persistent", [*helper, "--no-persistent"]),
+        )
+
+    def test_whatIsMissingWhenItStarts(self) -> None:
+        for named, arguments in (
+            ("/run/netns/no-one-has-made-this", ["--netns", "no-one-has-made-this"]),
+            ("no helper at /nowhere/socket", ["--helper", "/nowhere/socket"]),
+        ):
+            (line,) = refused("host", *TUN, *arguments)
+            self.assertIn(named, line)
