@@ -1,0 +1,101 @@
+"""
+Programs that start in forks of the warm interpreter are as those that an interpreter of their own runs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import pytest
+
+from tests.real.namespace import Namespace, interfaces, ip, until
+from tests.real.warm import Program
+
+
+def tells() -> int:
+    """
+    A program that tells what it was given, and what it reads.
+    """
+    print(sys.argv[1:], os.getcwd(), os.environ["WORD"], sorted(interfaces()))
+    print(sys.stdin.read(), file=sys.stderr)
+    return 7
+
+
+def ends() -> None:
+    """
+    A program that raises.
+    """
+    raise ZeroDivisionError
+
+
+def waits() -> None:
+    """
+    A program that runs until it is told to end.
+    """
+    print("here", flush=True)
+    while True:
+        time.sleep(60)
+
+
+def descriptors() -> None:
+    """
+    A program that says which descriptors it has.
+    """
+    print(sorted(os.listdir("/proc/self/fd")))
+
+
+def _output(program: Program) -> str:
+    assert program.stdout is not None
+    return program.stdout.read()
+
+
+def test_whatItIsGiven(namespace: Namespace, tmp_path: Path) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    with Program(
+        f"{__name__}:tells",
+        ["tells", "this", "that"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        environment={"WORD": "hello"},
+    ) as program:
+        assert program.stdin is not None
+        program.stdin.write("read this")
+        program.stdin.close()
+        said = _output(program)
+    assert said == f"['this', 'that'] {tmp_path} hello ['tt0']\nread this\n"
+    assert program.returncode == 7
+
+
+def test_anExceptionIsATracebackAndAStatus(namespace: Namespace) -> None:
+    with Program(f"{__name__}:ends", ["ends"], stdout=subprocess.PIPE) as program:
+        said = _output(program)
+    assert said.startswith("Traceback") and said.endswith("ZeroDivisionError\n")
+    assert program.returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_signals(namespace: Namespace, number: int) -> None:
+    with TemporaryFile() as output:
+        program = Program(f"{__name__}:waits", ["waits"], stdout=output)
+        until(lambda: os.pread(output.fileno(), 4, 0) == b"here", "the program to run")
+        assert program.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.wait(0)
+        program.send_signal(number)
+        # An interpreter that is interrupted raises KeyboardInterrupt, and ends by the signal.
+        assert program.wait() == -number
+        program.send_signal(number)
+
+
+def test_nothingIsInheritedButTheThreeStreams(namespace: Namespace) -> None:
+    with Program(f"{__name__}:descriptors", ["descriptors"], stdout=subprocess.PIPE) as program:
+        said = _output(program)
+    # The fourth is the one by which the directory was read.
+    assert said == "['0', '1', '2', '3']\n"
