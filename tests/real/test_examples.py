@@ -389,7 +389,7 @@ def test_theBadLinkLosesAndTellsOfIt(namespace: Namespace, tmp_path: Path) -> No
     with running(tmp_path, "bad_link.py", "delay 20ms loss 50%"):
         until(lambda: "tun0" in interfaces() and "10.0.0.1" in ip("address", "show", "tun0"), "the interface")
         # Half of the questions and half of the answers: all but one in 10^12 times, some are left, and some are not.
-        said = run(tool("sh"), "-c", "ping -c100 -i0.01 -W1 10.0.0.2 || true")
+        said = run(tool("sh"), "-c", "ping -c100 -i0.01 -W5 10.0.0.2 || true")
         assert " 0% packet loss" not in said
         assert min(float(found) for found in re.findall(r"time=([\d.]+) ms", said)) > 39.9
     assert re.search(r"^\{.*'inLost': \d+", (tmp_path / "output").read_text(), re.MULTILINE)
