@@ -9,14 +9,18 @@ demo: .venv/installed
 quick: .venv/developed
 	.venv/bin/nox --no-venv -s quick
 
-# The tests on other Pythons run beside those on this one; what they print is shown when both are done.
+# The tests on other Pythons run beside those on this one; what they print is shown when they are done.
 test: .venv/developed
-	$(MAKE) --jobs=2 check others
+	+$(MAKE) --jobs=2 check others
+	+$(MAKE) measures
 
-check:
+check: .venv/developed
 	.venv/bin/nox --no-venv -s check
 
-others:
+measures: .venv/developed
+	.venv/bin/nox --no-venv -s measures
+
+others: .venv/developed
 	mkdir -p .nox
 	.venv/bin/nox -s units > .nox/others.log 2>&1; status=$$?; cat .nox/others.log; exit $$status
 
@@ -36,4 +40,4 @@ fuzz: .venv/developed
 .venv/developed: .venv/installed
 	.venv/bin/python -m pip install -q -e '.[dev]' && touch $@
 
-.PHONY: demo quick test check others test-long bench fuzz
+.PHONY: demo quick test check measures others test-long bench fuzz

@@ -1,8 +1,8 @@
 """
-What C{make quick}, C{make test} and C{make test-long} run.
+The sessions of C{make quick}, C{make test} and C{make test-long}.
 
-C{check} runs all but the long tests, in the environment it is started from. C{units} repeats the tests that need no
-kernel on every other Python that is found: on PATH, and among those of pyenv.
+C{check} runs all but the long tests and those that measure, in the environment it is started from. C{units} repeats
+the tests that need no kernel on every other Python that is found: on PATH, and among those of pyenv.
 """
 
 from __future__ import annotations
@@ -49,10 +49,17 @@ def quick(session: nox.Session) -> None:
 @nox.session
 def check(session: nox.Session) -> None:
     """
-    Formatting, lint, types, and all tests but the long ones.
+    Formatting, lint, types, and all tests but the long ones and those that measure.
     """
     static(session)
     session.run("pytest", "-n", "auto", "-m", "not measures", *session.posargs)
+
+
+@nox.session
+def measures(session: nox.Session) -> None:
+    """
+    The tests that measure memory or rates, with nothing beside them.
+    """
     session.run("pytest", "-m", "measures", *session.posargs)
 
 
@@ -76,7 +83,7 @@ def units(session: nox.Session) -> None:
 
 def static(session: nox.Session) -> None:
     """
-    What can be checked without running anything.
+    Formatting, lint and types.
     """
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")

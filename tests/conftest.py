@@ -52,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     Choose between the long tests and the others.
     """
+    if config.getoption("part") and not config.getoption("long"):
+        raise pytest.UsageError("--part goes with --long")
     chosen: list[pytest.Item] = []
     others: list[pytest.Item] = []
     parts = set()

@@ -8,7 +8,6 @@ import tracemalloc
 from collections import Counter
 from itertools import pairwise
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -144,7 +143,6 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(b"honest!!traffic", self.subject.add(8, b"traffic", False, key=b"honest"))
         self.assertGreater(self.subject.counters["reasmFails"], 8_000)
 
-    @pytest.mark.measures
     def test_memoryIsBoundedAsStated(self) -> None:
         for size in (8, 1480):
             tracemalloc.start()

@@ -70,10 +70,10 @@ def nothingLeft() -> Iterator[None]:
         warm.begin()
     before = _namespaces(), _interfaces(), _children()
     yield
+    assert not warm.end(), "programs left behind: see what the warm interpreter says"
     after = _namespaces(), _interfaces(), _children()
     for what, old, new in zip(("namespaces", "interfaces", "processes"), before, after, strict=True):
         assert not new - old, f"{what} left behind: {new - old}"
-    warm.end()
 
 
 @pytest.fixture

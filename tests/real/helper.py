@@ -35,7 +35,6 @@ class Helper:
                 "txtuntap.device.helper:main",
                 ["helper", *allow, "--listen", f"unix:{self.path}:mode=666", *options],
                 stdout=log,
-                imports=("pyroute2",),
             )
         until(lambda: "Listening" in self.log() or self.process.poll() is not None, "the helper to listen")
         assert self.process.poll() is None, self.log()

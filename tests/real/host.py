@@ -9,11 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.paths import CHECKOUT
-from tests.real.namespace import PATIENCE, interfaces
+from tests.real.asking import asking
+from tests.real.namespace import PATIENCE, interfaces, until
 from tests.real.warm import Program
 
 INTERFACE = "tt0"
@@ -32,7 +33,6 @@ def twistd(*arguments: str, cwd: Path) -> Program:
             cwd=cwd,
             stdout=log,
             environment={"PYTHONPATH": str(CHECKOUT)},
-            imports=("txtuntap.service", "pyroute2"),
         )
 
 
@@ -116,17 +116,14 @@ class Host:
     def __enter__(self) -> Host:
         self.process = self._twistd(*self._arguments, cwd=self._directory)
         # An answer is the proof that all is in place.
-        deadline = time.monotonic() + PATIENCE
         try:
-            while True:
-                assert self.process.poll() is None, f"it did not stay: {self.log()}"
-                assert time.monotonic() < deadline, f"no answer: {self.log()}"
-                if INTERFACE in interfaces() and self._answers():
-                    return self
-                time.sleep(0.02)
+            with asking("10.9.0.2", b"there?") as answer:
+                until(lambda: self._answers(answer), "an answer")
         except BaseException:
+            print(self.log())
             self.__exit__()
             raise
+        return self
 
     def __exit__(self, *ignored: object) -> None:
         endProcess(self.process)
@@ -144,11 +141,9 @@ class Host:
         """
         return (self._directory / "twistd.log").read_text()
 
-    def _answers(self) -> bool:
-        try:
-            return ask("10.9.0.2", b"there?", seconds=0.2) == b"there?"
-        except OSError:
-            return False
+    def _answers(self, answer: Callable[[], bytes]) -> bool:
+        assert self.process.poll() is None, f"it did not stay: {self.log()}"
+        return INTERFACE in interfaces() and answer() == b"there?"
 
 
 def ask(

@@ -85,7 +85,6 @@ class Machine:
             ["machine", json.dumps(self._options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            imports=("pyroute2", "twisted.names.server"),
         )
         try:
             self.state()

@@ -75,7 +75,7 @@ def onEachReactor(test: Test, reactors: tuple[str, ...] = REACTORS) -> Callable[
     def inProcess(reactorName: str, namespace: Namespace) -> None:
         with TemporaryFile("w+") as output:
             arguments = [reactorName, test.__module__, test.__name__]
-            program = Program(f"{__name__}:main", ["reactors", *arguments], stdout=output, imports=[test.__module__])
+            program = Program(f"{__name__}:main", ["reactors", *arguments], stdout=output)
             try:
                 status = program.wait(4 * PATIENCE)
             finally:

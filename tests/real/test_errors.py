@@ -76,7 +76,7 @@ def test_answersFitThePathOnceARouterHasTold(namespace: Namespace, tmp_path: Pat
     with Machine(tmp_path, mode, gateways=gateways) as machine, narrowPath():
         assert ask(ours, b"small") == b"small"
         assert machine.state()["paths"] == 0
-        until(lambda: ask(ours, data, seconds=1) == data, "a large answer to get through")
+        until(lambda: ask(ours, data, seconds=4) == data, "a large answer to get through")
         assert machine.state()["paths"] == 1
         assert machine.state()["counters"]["icmp"]["inPktTooBigs"] >= 1
         assert ask(ours, data) == data

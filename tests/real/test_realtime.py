@@ -44,8 +44,8 @@ def test_aDatagramHasItsTimeToGetWhole(namespace: Namespace, tmp_path: Path, ver
     with Machine(tmp_path, "tap") as machine, PacketSocket(INTERFACE, TAP) as network:
         began = time.monotonic()
         network.send(framed(_firstFragment(version)))
-        # The machine may have begun to count a little before this did.
-        while time.monotonic() < began + TIMEOUT[version] - 0.5:
+        # A busy machine takes its time for the last look: some seconds are left for it.
+        while time.monotonic() < began + TIMEOUT[version] - 5:
             time.sleep(0.5)
             assert [frame for frame in network.received() if isAnswer(frame)] == []
             assert machine.state()["datagrams"] == 1

@@ -80,6 +80,7 @@ def _measured(server: subprocess.Popen[str], near: Machine, far: Machine, *argum
     return json.loads(near.run("iperf3", "-c", far.address, "-J", *arguments))["end"]
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("more", [[], ["--no-offload"]], ids=["offload", "no-offload"])
 def test_iperf(namespace: Namespace, tmp_path: Path, more: list[str]) -> None:
     with machines(2) as members, RunningSwitch(tmp_path, members, more=more) as switch:

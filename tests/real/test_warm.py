@@ -14,6 +14,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
+from tests.real import warm
 from tests.real.namespace import Namespace, interfaces, ip, until
 from tests.real.warm import Program
 
@@ -92,6 +93,28 @@ def test_signals(namespace: Namespace, number: int) -> None:
         # An interpreter that is interrupted raises KeyboardInterrupt, and ends by the signal.
         assert program.wait() == -number
         program.send_signal(number)
+
+
+def test_anImportThatFailsIsTheProgramsOwn(namespace: Namespace) -> None:
+    with Program("tests.real.nowhere:main", ["nowhere"], stdout=subprocess.PIPE) as program:
+        said = _output(program)
+    assert said.endswith("ModuleNotFoundError: No module named 'tests.real.nowhere'\n")
+    assert program.returncode == 1
+
+
+def test_theEndOfTheWarmInterpreterIsNoSuccess(namespace: Namespace) -> None:
+    with TemporaryFile() as output:
+        program = Program(f"{__name__}:waits", ["waits"], stdout=output)
+        try:
+            with namespace.stepOut():
+                # It ends its programs, and tells how many there were.
+                assert warm.end() == 1
+                warm.begin()
+            with pytest.raises(RuntimeError, match="has ended"):
+                program.wait()
+            until(lambda: not Path(f"/proc/{program.pid}").exists(), "the program to end")
+        finally:
+            program.close()
 
 
 def test_nothingIsInheritedButTheThreeStreams(namespace: Namespace) -> None:

@@ -2,7 +2,7 @@
 Python programs without the wait for their imports.
 
 A new interpreter takes half a second to import Twisted and this package. So each process that runs tests has one warm
-interpreter beside it. It imports what a program needs, once, and forks for every program: a fork takes a hundredth of
+interpreter beside it. It imports once what most programs need, and forks for every program: a fork takes a hundredth of
 that time, and is a process as any other, with descriptors, a directory, an environment and a network namespace of its
 own. The warm interpreter itself never imports a reactor, so that each program can install one.
 
@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, NoReturn, TextIO
@@ -30,6 +31,18 @@ from tests.paths import CHECKOUT
 
 _NAMESPACE = "/proc/thread-self/ns/net"
 _CLONE_NEWNET = 0x40000000
+
+#: The modules that are imported once.
+_IMPORTS = (
+    "pyroute2",
+    "pytest",
+    "twisted.names.server",
+    "twisted.scripts.twistd",
+    "txtuntap",
+    "txtuntap.device.helper",
+    "txtuntap.service",
+    "txtuntap.testing",
+)
 
 #: The largest request: arguments and environment, as JSON.
 _MAX_REQUEST = 1 << 17
@@ -53,7 +66,6 @@ class Program:
         stdin: int = subprocess.DEVNULL,
         stdout: int | IO[Any] | None = None,
         environment: Mapping[str, str] | None = None,
-        imports: Sequence[str] = (),
     ) -> None:
         """
         Start the program, in the network namespace of this thread. Its standard error is its standard output.
@@ -63,7 +75,6 @@ class Program:
         @param stdin: C{subprocess.PIPE} or C{subprocess.DEVNULL}.
         @param stdout: a file, C{subprocess.PIPE}, or L{None} for that of the tests.
         @param environment: variables beside those of the tests.
-        @param imports: modules that it imports at some time.
         """
         self.returncode: int | None = None
         self.stdin: TextIO | None = None
@@ -73,11 +84,11 @@ class Program:
             "arguments": list(arguments),
             "cwd": str(cwd),
             "environment": {**os.environ, **(environment or {})},
-            "imports": list(imports),
         }
         self._status, told = os.pipe()
-        opened = [told, os.open(_NAMESPACE, os.O_RDONLY)]
+        opened = [told]
         try:
+            opened.append(namespace := os.open(_NAMESPACE, os.O_RDONLY))
             if stdin == subprocess.PIPE:
                 read, write = os.pipe()
                 opened.append(read)
@@ -92,12 +103,14 @@ class Program:
                 self.stdout = os.fdopen(written)
             else:
                 output = stdout if isinstance(stdout, int) else stdout.fileno()
-            socket.send_fds(_warm(), [json.dumps(request).encode()], [read, output, told, opened[1]])
+            socket.send_fds(_warm(), [json.dumps(request).encode()], [read, output, told, namespace])
+        except BaseException:
+            self.close()
+            raise
         finally:
             for descriptor in opened:
                 os.close(descriptor)
-        self.pid = self._told()
-        assert self.pid, "the warm interpreter has ended"
+        self.pid = self._readNumber()
 
     def __enter__(self) -> Program:
         return self
@@ -129,8 +142,8 @@ class Program:
         if self.returncode is None:
             if not select.select([self._status], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
-            self.returncode = self._told()
-            os.close(self._status)
+            self.returncode = self._readNumber()
+            self._closeStatus()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -138,7 +151,9 @@ class Program:
         Send a signal, if it still runs.
         """
         if self.poll() is None:
-            os.kill(self.pid, number)
+            # It may have ended since.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """
@@ -154,17 +169,26 @@ class Program:
 
     def close(self) -> None:
         """
-        Close the pipes to it.
+        Close the pipes to it. Its end is not noticed any more.
         """
+        self._closeStatus()
         for pipe in self.stdin, self.stdout:
             if pipe is not None:
                 pipe.close()
 
-    def _told(self) -> int:
+    def _closeStatus(self) -> None:
+        if self._status >= 0:
+            os.close(self._status)
+            self._status = -1
+
+    def _readNumber(self) -> int:
         """
-        The next number from the warm interpreter: first the process, then its exit status.
+        The next number in the pipe: first the process, from itself, then its exit status, from the warm interpreter.
         """
-        return int.from_bytes(os.read(self._status, 4), sys.byteorder, signed=True)
+        data = os.read(self._status, 4)
+        if len(data) < 4:
+            raise RuntimeError("the warm interpreter has ended: it says why on its standard error")
+        return int.from_bytes(data, sys.byteorder, signed=True)
 
 
 @cache
@@ -191,14 +215,17 @@ def begin() -> None:
     _warm()
 
 
-def end() -> None:
+def end() -> int:
     """
-    End the warm interpreter, if there is one.
+    End the warm interpreter, if there is one, and its programs.
+
+    @return: how many programs still ran.
     """
-    if _interpreters:
-        _warm().close()
-        _warm.cache_clear()
-        _interpreters.pop().wait()
+    if not _interpreters:
+        return 0
+    _warm().close()
+    _warm.cache_clear()
+    return _interpreters.pop().wait()
 
 
 class _Nursery:
@@ -208,6 +235,7 @@ class _Nursery:
 
     def __init__(self, requests: socket.socket) -> None:
         self._requests = requests
+        self._running: set[int] = set()
         self._selector = selectors.DefaultSelector()
         self._selector.register(requests, selectors.EVENT_READ)
 
@@ -224,19 +252,15 @@ class _Nursery:
                     continue
                 data, descriptors, _, _ = socket.recv_fds(self._requests, _MAX_REQUEST, 4)
                 if not data:
-                    return int
+                    return self._ends
                 call = self._started(json.loads(data), *descriptors)
                 if call is not None:
                     return call
 
     def _started(self, request: Any, stdin: int, output: int, told: int, namespace: int) -> Callable[[], object] | None:
-        module, _, function = request["call"].partition(":")
-        for name in (module, *request["imports"]):
-            importlib.import_module(name)
-        assert "twisted.internet.reactor" not in sys.modules, f"{request['call']} imports a reactor"
         pid = os.fork()
         if pid:
-            _tell(told, pid)
+            self._running.add(pid)
             self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, told))
             for descriptor in stdin, output, namespace:
                 os.close(descriptor)
@@ -245,25 +269,37 @@ class _Nursery:
             raise OSError("setns has failed")
         for number, descriptor in enumerate((stdin, output, output)):
             os.dup2(descriptor, number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _writeNumber(told, os.getpid())
         self._selector.close()
         self._requests.detach()
         os.closerange(3, 1 << 16)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["environment"])
         sys.argv = request["arguments"]
-        found: Callable[[], object] = getattr(sys.modules[module], function)
-        return found
+        module, _, function = request["call"].partition(":")
+
+        def call() -> object:
+            return getattr(importlib.import_module(module), function)()
+
+        return call
+
+    def _ends(self) -> int:
+        for pid in self._running:
+            print(f"left behind: {Path(f'/proc/{pid}/comm').read_text()}", file=sys.stderr)
+            os.kill(pid, signal.SIGKILL)
+        return len(self._running)
 
     def _ended(self, descriptor: int, pid: int, told: int) -> None:
         self._selector.unregister(descriptor)
         os.close(descriptor)
-        _tell(told, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        self._running.discard(pid)
+        _writeNumber(told, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         os.close(told)
 
 
-def _tell(descriptor: int, number: int) -> None:
+def _writeNumber(descriptor: int, number: int) -> None:
     try:
         os.write(descriptor, number.to_bytes(4, sys.byteorder, signed=True))
     except BrokenPipeError:
@@ -277,6 +313,9 @@ def main() -> NoReturn:
     """
     # An interrupt from the keyboard ends the tests, and those end this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in _IMPORTS:
+        importlib.import_module(name)
+    assert "twisted.internet.reactor" not in sys.modules, "a module that is imported once imports a reactor"
     call = _Nursery(socket.socket(fileno=int(sys.argv[1]))).serve()
     sys.exit(call())  # type: ignore[arg-type]
 
