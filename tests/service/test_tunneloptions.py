@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txtuntap.service.tunneloptions import TunnelOptions
 from txtuntap.tunnel.datagram import DatagramAddresses
 from txtuntap.tunnel.vxlan import VXLAN
+from txtuntap.wire import ipv4
 
 
 class TunnelOptionsTests(SynchronousTestCase):
@@ -110,3 +111,12 @@ class TunnelOptionsTests(SynchronousTestCase):
             ("--listen", "unix:address=/run/tunnel:mode=600"),
         ]:
             self.assertEqual(way, self.options("--tun", "tun0", option, way, "--insecure")["endpoint"])
+
+    def test_aPeerIsARouterIfThatIsSaidOfOneThatMayNotSendAnything(self) -> None:
+        way = "--tap", "tap0", "--listen", "unix:/run/tunnel"
+        redirect = ipv4.packHeader(b"\x0a\0\0\2", b"\x0a\0\0\1", 1, 8) + b"\5" + bytes(7)
+        for given in ("--allow", "10.0.0.0/8"), ("--allow-lladdr", "02:00:00:00:00:02"):
+            self.assertFalse(self.options(*way, *given)["allowed"].permitsRole(redirect, 0, False))
+            self.assertTrue(self.options(*way, *given, "--allow-router")["allowed"].permitsRole(redirect, 0, False))
+        self.assertIsNone(self.options(*way)["allowed"])
+        self.assertIn("give one of these", self.refused(*way, "--allow-router"))

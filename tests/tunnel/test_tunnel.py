@@ -21,7 +21,7 @@ from txtuntap.packet import Packet
 from txtuntap.tunnel import Allowed, Tunnel
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.wire import ipv4
-from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, TCP4, TSO4, Offload
+from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, TCP4, TSO4, UDP, Offload, behind
 
 SOURCE, DEST = bytes([10, 0, 0, 2]), bytes([10, 0, 0, 1])
 
@@ -200,6 +200,31 @@ class TunnelTests(SynchronousTestCase):
         tap, _ = self.made(TAP, allowed=Allowed(["10.0.0.3"]))
         self.assertFalse(tap.carried(bytes(12) + b"\x08\x00" + packet()))
         self.assertEqual((1, 1), (tunnel.counters["inForbidden"], tap.counters["inForbidden"]))
+
+    def test_aPeerWhoseAddressesAreGivenIsNoRouter(self) -> None:
+        whole, offload, _ = superpacket(4, UDP, bytes(3000), 1000)
+        data = bytearray(whole)
+        # The client of DHCP.
+        data[23] = 68
+        redirect = ipv4.packHeader(SOURCE, DEST, 1, 8) + b"\5" + bytes(7)
+        for mode, link in (
+            (TUN, b""),
+            (TAP, bytes(12) + b"\x08\x00"),
+            (TAP, bytes(12) + b"\x81\0\0\0" * 8 + b"\x08\x00"),
+        ):
+            moved = behind(offload, len(link))
+            for router in False, True:
+                tunnel, _wire = self.made(mode, OffloadPort(), Allowed(["10.0.0.0/8"], router=router))
+                self.assertTrue(tunnel.carried(link + whole, moved))
+                self.assertEqual(router, tunnel.carried(link + data, moved))
+                self.assertEqual(router, tunnel.carried(link + redirect))
+                self.assertEqual(0 if router else 2, tunnel.counters["inForbiddenRoles"])
+                # Nor by a checksum that becomes the port.
+                opened = Offload(NEEDS_CHECKSUM, checksumStart=len(link) + 20, checksumOffset=2)
+                self.assertFalse(tunnel.carried(link + packet(), opened))
+            # Who may send from any address may be a router, too.
+            tunnel, _wire = self.made(mode, OffloadPort())
+            self.assertTrue(tunnel.carried(link + redirect))
 
     @given(st.binary(max_size=100), st.tuples(*[st.integers(0, 255)] * 2, *[st.integers(0, 65535)] * 4), st.booleans())
     def test_nothingThatComesRaises(self, data: bytes, fields: tuple[int, ...], isTap: bool) -> None:

@@ -17,11 +17,7 @@ from txtuntap.packet import Packet
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.framing import MAX_PACKET, ICarrier
 from txtuntap.wire import ethernet, ipv4, ipv6, udp
-from txtuntap.wire.offload import UDP, Offload, fault, finish, segments
-
-#: More tags than these are no packet's of a kernel.
-_MAX_TAGS = 2
-_TAGS = ethernet.VLAN.to_bytes(2, "big"), ethernet.SERVICE_VLAN.to_bytes(2, "big")
+from txtuntap.wire.offload import UDP, Offload, fault, finish, networkStart, segments, spares
 
 
 @implementer(IPacketReceiver)
@@ -35,12 +31,13 @@ class Tunnel(AbstractDatagramProtocol):
 
     What comes from the peer is looked at before it goes to the interface: whether it is of the interface's kind, no
     longer than the MTU allows, and from an address that the peer is allowed; and whether what it says to be open in it
-    can be, since the peer may forge that.
+    can be, since the peer may forge that. A peer whose addresses are given is no router, unless that is said, too.
 
     Counters: C{outPackets}, C{outOctets}, C{inPackets}, C{inOctets}, of what went to the peer and came from it
     (superpackets count as the many, as at a port); C{outNotConnected} (there is no carrier), C{outDiscards} (it has no
     room), C{outTruncated} (longer than the port reads), C{outOffloadErrors}; C{inErrors} (not of the interface's kind),
-    C{inTooLong}, C{inForbidden} (from an address that the peer is not allowed), C{inOffloadErrors} and
+    C{inTooLong}, C{inForbidden} (from an address that the peer is not allowed), C{inForbiddenRoles} (a router's or DHCP
+    server's, which it is not), C{inOffloadErrors} and
     C{inUnknownOffloads} (what is said to be open cannot be), C{inDiscards} (this is on no port); those of carriers; and
     C{carriers}, how many there were.
 
@@ -127,7 +124,7 @@ class Tunnel(AbstractDatagramProtocol):
         """
         Send a packet that the peer does not take as it is.
         """
-        network = self._network(data)
+        network = networkStart(data) if self._ethernet else 0
         if fault(data, offload, network) is not None:
             self.counters["outOffloadErrors"] += 1
             return
@@ -215,7 +212,7 @@ class Tunnel(AbstractDatagramProtocol):
         if self._ethernet:
             if length < ethernet.HEADER_LENGTH:
                 return "inErrors"
-            network = self._network(packet)
+            network = networkStart(packet)
         elif not _isWhole(packet):
             return "inErrors"
         if offload is not None:
@@ -234,23 +231,12 @@ class Tunnel(AbstractDatagramProtocol):
         if allowed is not None:
             permits = allowed.permitsFrame(packet, network) if self._ethernet else allowed.permitsPacket(packet)
             if permits and offload is not None and not offload.isSuperpacket:
-                permits = allowed.permitsOpen(packet, offload, network)
+                permits = spares(packet, offload, network)
             if not permits:
                 return "inForbidden"
+            if not allowed.permitsRole(packet, network, self._ethernet):
+                return "inForbiddenRoles"
         return None
-
-    def _network(self, packet: bytes | memoryview) -> int:
-        """
-        Where the IP header begins.
-        """
-        if not self._ethernet:
-            return 0
-        at = ethernet.HEADER_LENGTH
-        for _ in range(_MAX_TAGS):
-            if packet[at - 2 : at] not in _TAGS:
-                break
-            at += ethernet.TAG.size
-        return at
 
 
 def _isWhole(packet: bytes | memoryview) -> bool:
