@@ -158,7 +158,8 @@ class StreamCarrier(Protocol):
         mtus = self._framing.peerMTU, self._tunnel.mtu
         if mtus[0] and mtus[0] != mtus[1]:
             line = (
-                "The interface of {peer} has an MTU of {mtus[0]}, this end's {mtus[1]}: the less drops what is longer"
+                "The interface of {peer} has an MTU of {mtus[0]}, this end's {mtus[1]}: who sends what is too long for"
+                " the less is told, or it is taken apart"
             )
             self.factory.log.say("MTU", line, peer=self._peer, mtus=mtus)
         self._tunnel.carrierUp(self)
