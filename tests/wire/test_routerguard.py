@@ -109,7 +109,7 @@ class ConfiguresTests(SynchronousTestCase):
         self.assertTrue(configures(packet6(44, b"\x3c\0\0\x01" + bytes(4) + b"\x3a\1" + bytes(6))))
 
     def test_paddingIsNothingOfThePacket(self) -> None:
-        self.assertFalse(configures(packet6(58, b"") + b"\x86" + bytes(7)))
+        self.assertFalse(configures(packet6(58, b"", 60) + b"\x86" + bytes(7)))
         # Of a jumbogram, Linux takes all there is.
         jumbo = packet6(58, b"\x86" + bytes(7), 0)
         self.assertTrue(configures(jumbo[:4] + bytes(2) + jumbo[6:]))

@@ -19,8 +19,9 @@ _TYPES6 = frozenset((ndp.ROUTER_ADVERTISEMENT, ndp.REDIRECT))
 _CLIENT = 68
 _CLIENT6 = 546
 
-#: Next headers of an IPv6 packet that may be one.
-_LOOKED_INTO = ipv6.EXTENSIONS | {udp.PROTOCOL, icmp.PROTOCOL[16]}
+#: Protocols of an IPv4 packet that may be one; and next headers of an IPv6 packet.
+_LOOKED_INTO = frozenset((udp.PROTOCOL, icmp.PROTOCOL[4]))
+_LOOKED_INTO6 = ipv6.EXTENSIONS | {udp.PROTOCOL, icmp.PROTOCOL[16]}
 
 #: How much of the upper layer's header is looked at: a type, or two ports.
 _LOOKED_AT = 4
@@ -39,34 +40,41 @@ def configures(packet: bytes | memoryview, network: int = 0) -> bool:
 
     @param network: where its IP header begins. A packet that is shorter than its headers is none: nobody reads it.
     """
-    length = len(packet) - network
-    version = packet[network] >> 4 if length > 0 else 0
-    if version == 4 and length >= ipv4.HEADER_LENGTH:
+    length = len(packet)
+    if length < network + ipv4.HEADER_LENGTH:
+        return False
+    version = packet[network] >> 4
+    if version == 4:
         protocol = packet[network + 9]
-        at = network + ((packet[network] & 0x0F) << 2)
-        if protocol not in (udp.PROTOCOL, icmp.PROTOCOL[4]) or at + _LOOKED_AT > len(packet):
+        if protocol not in _LOOKED_INTO:
             return False
-        if (packet[network + 6] << 8 | packet[network + 7]) & ipv4.OFFSET_MASK:
+        at = network + ((packet[network] & 0x0F) << 2)
+        if at + _LOOKED_AT > length or (packet[network + 6] << 8 | packet[network + 7]) & ipv4.OFFSET_MASK:
             # The first fragment has what is looked at: none has less than eight octets, and Linux joins none that
             # overlap.
             return False
         if protocol == udp.PROTOCOL:
             return packet[at + 2] << 8 | packet[at + 3] == _CLIENT
         return packet[at] in _TYPES
-    if version != 6 or length < ipv6.HEADER_LENGTH:
+    if version != 6 or length < network + ipv6.HEADER_LENGTH:
         return False
-    if packet[network + 6] not in _LOOKED_INTO:
+    protocol = packet[network + 6]
+    if protocol not in _LOOKED_INTO6:
         return False
-    upper = ipv6.upperLayer(packet, network)
-    at = upper.start
-    if upper.protocol is None:
-        # A later fragment is nothing without the first, whose headers have to be whole (RFC 8200 section 4.5).
-        return not upper.isLater
-    if upper.protocol not in (udp.PROTOCOL, icmp.PROTOCOL[16]):
+    at = network + ipv6.HEADER_LENGTH
+    if protocol in ipv6.EXTENSIONS:
+        upper = ipv6.upperLayer(packet, network)
+        if upper.protocol is None:
+            # A later fragment is nothing without the first, whose headers have to be whole (RFC 8200 section 4.5).
+            return not upper.isLater
+        if upper.protocol not in _LOOKED_INTO6:
+            return False
+        protocol, at = upper.protocol, upper.start
+        if at + _LOOKED_AT > upper.end:
+            return upper.isFragment
+    elif at + _LOOKED_AT > length:
         return False
-    if at + _LOOKED_AT > upper.end:
-        return upper.isFragment
-    if upper.protocol == udp.PROTOCOL:
+    if protocol == udp.PROTOCOL:
         return packet[at + 2] << 8 | packet[at + 3] == _CLIENT6
     return packet[at] in _TYPES6
 
