@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
     "replay": BASE | {"adapters", "layer"},
-    "tunnel": BASE | {"device", "forwarding", "layer"},
+    "tunnel": BASE | {"device", "forwarding", "layer", "tokenbucket"},
     "tuntap": BASE | LAYERS | {"device"},
     "testing": {"clock", "device", "wire"},
     "stack": BASE | LAYERS | {"tokenbucket"},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from tests.superpackets import superframe
+from tests.superpackets import superframe, superpacket
 from tests.switching import ALL, GROUP, A, B, C, D, SwitchTestCase, frame, tagged
 from tests.test_link import End, WirePackets
 from txtuntap import EthernetProtocol, Packet
@@ -26,6 +26,7 @@ from txtuntap.switch import AGEING_TIME, Switch
 from txtuntap.switchport import MAX_STATIONS
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.tunnel.tunnel import Tunnel
+from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.offload import MAX_TAGS, NEEDS_CHECKSUM, TCP4, UDP, Offload
 
 
@@ -453,6 +454,47 @@ class StaticBindingTests(SwitchTestCase):
     def test_aPortThatIsRemovedBindsNobody(self) -> None:
         self.switch.removePort(self.ports[0])
         self.sendTo([2], 1, frame(A, ALL))
+
+
+class RouterTests(SwitchTestCase):
+    """
+    Ports at which there are no routers and no DHCP servers.
+    """
+
+    #: A redirect and a router advertisement of ICMP, with what is before each but addresses and tags.
+    FORGED = (
+        b"\x08\0" + ipv4.packHeader(bytes(4), bytes(4), 1, 8) + b"\5" + bytes(7),
+        b"\x86\xdd" + ipv6.packHeader(bytes(16), bytes(16), 58, 16, 255) + b"\x86" + bytes(15),
+    )
+
+    def test_whereStationsAreBoundUnlessThatIsSaid(self) -> None:
+        self.plugged({"stations": [A]}, {"stations": [B], "router": True}, {}, {"router": False})
+        for number, source, isRouter in (0, A, False), (1, B, True), (2, C, True), (3, D, False):
+            others = [each for each in range(4) if each != number]
+            for data in self.FORGED:
+                for tags in "", "81000000", "8100000088a80005", "88a80005" * MAX_TAGS:
+                    came = self.send(number, ALL + source + bytes.fromhex(tags) + data)
+                    self.assertEqual(others if isRouter else [], list(came), tags)
+            # And nothing but that.
+            self.sendTo(others, number, ALL + source + b"\x86\xdd" + ipv6.packHeader(A, A, 58, 16) + bytes(40))
+            counted = self.switch.counters[f"port{number + 1}"].get("inForbiddenRoles", 0)
+            self.assertEqual(0 if isRouter else 8, counted)
+
+    def test_behindMoreTagsThanAreLookedBehind(self) -> None:
+        self.plugged({"stations": [A]}, {})
+        for tag in "81000000", "88a80000":
+            self.sendTo([], 0, ALL + A + bytes.fromhex(tag) * (MAX_TAGS + 1) + self.FORGED[0])
+
+    def test_superpacketsAndOpenChecksums(self) -> None:
+        self.plugged({"stations": [A]}, {})
+        link = ALL + A + b"\x08\0"
+        for port, isForged in (68, True), (67, False):
+            data, offload, _ = superpacket(4, UDP, bytes(3000), 1000, link=link)
+            data = data[:36] + port.to_bytes(2, "big") + data[38:]
+            self.assertEqual({} if isForged else {1: [data]}, self.send(0, data, offload))
+        for offset, isForged in (2, True), (6, False):
+            opened = Offload(NEEDS_CHECKSUM, checksumStart=34, checksumOffset=offset)
+            self.assertEqual([] if isForged else [1], list(self.send(0, data[:1400], opened)))
 
 
 class MistakeTests(SwitchTestCase):

@@ -9,7 +9,7 @@ from tests.switching import ALL, TYPE, A, B, C, D, SwitchTestCase, frame, tagged
 from tests.test_link import WirePackets
 from txtuntap.testing import ethernetFrame
 from txtuntap.wire.ethernet import TAG
-from txtuntap.wire.offload import ECN, TCP4, TCP6, UDP, behind, finish
+from txtuntap.wire.offload import ECN, MAX_TAGS, NEEDS_CHECKSUM, TCP4, TCP6, UDP, Offload, behind, finish
 
 
 class VLANTests(SwitchTestCase):
@@ -84,6 +84,31 @@ class VLANTests(SwitchTestCase):
         self.assertEqual(self.send(0, tagged(hidden, 0)), {2: [tagged(hidden, 10)]})
         self.assertEqual(self.send(2, tagged(hidden, 10)), {})
         self.assertEqual(self.switch.counters["port2"]["outVlans"], 2)
+
+    def test_norBehindServiceTagsThatSayNoVLAN(self) -> None:
+        # Linux strips those, as tags of priority.
+        self.plugged({"vlan": 10}, {"vlan": 10, "trunk": [20]}, {"trunk": [10, 20]}, {"vlan": 20}, {"vlan": 10})
+        inner = tagged(frame(A, ALL), 20)
+        for count in 1, 2, MAX_TAGS, MAX_TAGS + 3:
+            hidden = inner[:12] + bytes.fromhex("88a86000") * count + inner[12:]
+            for data in hidden, tagged(hidden, 0):
+                self.assertEqual(self.send(0, data), {2: [tagged(hidden, 10)]}, count)
+            self.assertEqual(self.send(2, tagged(hidden, 10)), {})
+        self.assertEqual(self.switch.counters["port2"]["outVlans"], 12)
+        # Behind the tag of a service, it is the service's own.
+        plain = inner[:12] + bytes.fromhex("88a80005") + inner[12:]
+        self.assertEqual(self.send(0, plain), {1: [plain], 2: [tagged(plain, 10)], 4: [plain]})
+
+    def test_norByAChecksumThatIsLeftOpenInATag(self) -> None:
+        self.plugged({"vlan": 10}, {"vlan": 10, "proto": WirePackets()}, {"vlan": 10, "trunk": [20]})
+        data = frame(A, ALL, bytes(40))
+        for tag in "81000000", "88a80000":
+            for count in 1, 3, MAX_TAGS + 2:
+                tags = bytes.fromhex(tag) * count
+                # In each of them.
+                for start in range(14, 14 + 4 * count, 2):
+                    opened = Offload(NEEDS_CHECKSUM, checksumStart=start)
+                    self.assertEqual(self.send(0, data[:12] + tags + data[12:], opened), {}, (tag, count, start))
 
     def test_serviceTagsAreAnEtherTypeAsAnyOther(self) -> None:
         self.plugged({}, {})

@@ -84,6 +84,7 @@ class Switch:
         broadcasts: float | None = None,
         multicasts: float | None = None,
         unknowns: float | None = None,
+        router: bool | None = None,
     ) -> SwitchPort:
         """
         Make a port: an C{IEthernetProtocol}, to be put on a L{TuntapPort} or at one end of a L{Link}, at whose other
@@ -100,6 +101,8 @@ class Switch:
         @param broadcasts: how many frames a second that come here for all are let through; L{None}: as many as come.
         @param multicasts: likewise of those for groups.
         @param unknowns: likewise of those for stations that are not known, which all ports have to have.
+        @param router: whether what configures others may come here: router advertisements, redirects, and what is for
+            clients of DHCP (see L{txtuntap.wire.routerguard}). L{None}: only if C{stations} is.
 
         @raise ValueError: an argument is not what it should be, a port of that name is there, or a station is bound to
             another port.
@@ -126,6 +129,7 @@ class Switch:
             None if tagged is None else {number: self._lan(number) for number in tagged},
             isolated,
             bound,
+            bound is None if router is None else bool(router),
             *buckets,
         )
         for lan in port.lans():

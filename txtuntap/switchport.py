@@ -14,8 +14,9 @@ from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.tokenbucket import TokenBucket
-from txtuntap.wire.ethernet import HEADER_LENGTH, TAG, VLAN
-from txtuntap.wire.offload import behind, fault, networkStart, payloadStart
+from txtuntap.wire.ethernet import HEADER_LENGTH, SERVICE_VLAN, TAG, VLAN
+from txtuntap.wire.offload import MAX_TAGS, behind, fault, networkStart, payloadStart, spares
+from txtuntap.wire.routerguard import frameConfigures
 
 if TYPE_CHECKING:
     from txtuntap.switch import Switch
@@ -29,6 +30,9 @@ _SWEEP_INTERVAL = 1.0
 
 _TAG_LENGTH = TAG.size
 _TYPE = 2 * 6
+_TAG = VLAN.to_bytes(2, "big")
+_SERVICE_TAG = SERVICE_VLAN.to_bytes(2, "big")
+_TAGS = _TAG, _SERVICE_TAG
 _VLAN_NUMBER = 0x0FFF
 _PRIORITY = 0xF000
 
@@ -89,7 +93,8 @@ class SwitchPort(Layer):
     C{outVlans} (what is behind the tag that would be taken off is another one). What came and goes nowhere: C{inErrors}
     (shorter than a header, or cut), C{inOffloadErrors}, C{inUnknownOffloads} (what was left open cannot be),
     C{inVlans} (no VLAN of this port's), C{inReserved} (for a bridge itself), C{inSourceErrors} (from a group, or from
-    nobody), C{inForbiddenSources} (from a station that may not send here), C{inLocal} (for a station on this port),
+    nobody), C{inForbiddenSources} (from a station that may not send here), C{inForbiddenRoles} (from a router or a
+    DHCP server, to configure others, where none may be), C{inLocal} (for a station on this port),
     C{inIsolated} (from one isolated port to another), C{stormBroadcasts}, C{stormMulticasts}, C{stormUnknowns} (more
     than a second's), C{inDiscards} (the port was removed). And C{flooded} (sent to all for want of knowing),
     C{stationMoves} (a station was heard here that was known on another port), C{learnedEntryDiscards} (a station was
@@ -98,6 +103,7 @@ class SwitchPort(Layer):
     @ivar name: what it is called.
     @ivar isolated: whether what comes here is kept from other isolated ports.
     @ivar bound: the addresses of those who may send here, six octets each; L{None}: anybody may.
+    @ivar router: whether routers and DHCP servers may send here what others are configured by.
     """
 
     takesOffload = True
@@ -110,6 +116,7 @@ class SwitchPort(Layer):
         tagged: dict[int, LAN] | None,
         isolated: bool,
         bound: frozenset[bytes] | None,
+        router: bool,
         broadcasts: TokenBucket | None,
         multicasts: TokenBucket | None,
         unknowns: TokenBucket | None,
@@ -120,6 +127,7 @@ class SwitchPort(Layer):
         self.name = name
         self.isolated = isolated
         self.bound = bound
+        self.router = router
         #: Stations that were learned here.
         self.entries: set[Entry] = set()
         self._switch = switch
@@ -240,7 +248,10 @@ class SwitchPort(Layer):
         if offload is not None and (
             offload.isSuperpacket
             or packet.end < offload.least
-            or (offload.isOpen and offload.checksumStart < start + HEADER_LENGTH)
+            or (
+                offload.isOpen
+                and (offload.checksumStart < start + HEADER_LENGTH or data[start + 12 : start + 14] in _TAGS)
+            )
         ):
             wrong = fault(data, offload, packet.network or networkStart(data, start))
             if wrong is not None:
@@ -264,6 +275,9 @@ class SwitchPort(Layer):
         isGroup = dest[0] & 1
         if isGroup and dest[:5] == _RESERVED and dest[5] < 16:
             counters["inReserved"] += 1
+            return
+        if not self.router and _configures(packet):
+            counters["inForbiddenRoles"] += 1
             return
         now = self._seconds()
         entry = lan.stations.get(source)
@@ -360,6 +374,9 @@ class SwitchPort(Layer):
             return
         frame, offload = received(packet)
         if lan is self._untagged and not isTagged:
+            if frame[_TYPE] == _SERVICE_TAG[0] and _leadsOn(frame, _TYPE):
+                counters["outVlans"] += 1
+                return
             buffers: list[Any] = [frame]
         else:
             shift = -_TAG_LENGTH if isTagged else 0
@@ -368,7 +385,7 @@ class SwitchPort(Layer):
                 tag = TAG.pack(VLAN, control & _PRIORITY | lan.number)
                 buffers = [frame[:_TYPE], tag, rest]
                 shift += _TAG_LENGTH
-            elif int.from_bytes(rest[:2], "big") == VLAN:
+            elif _leadsOn(rest, 0):
                 # Without the outer tag, it would be in the VLAN of the inner one.
                 counters["outVlans"] += 1
                 return
@@ -386,6 +403,33 @@ class SwitchPort(Layer):
                 counters[wrong] += 1
                 return
         self._outFrames += 1
+
+
+def _configures(packet: Packet) -> bool:
+    """
+    Whether a frame is one by which a router or a DHCP server configures others, or may become one.
+    """
+    network = packet.network or networkStart(packet.data, packet.start)
+    frame = memoryview(packet.data)[: packet.end]
+    if frameConfigures(frame, network):
+        return True
+    offload = packet.offload
+    return offload is not None and offload.isOpen and not offload.isSuperpacket and not spares(frame, offload, network)
+
+
+def _leadsOn(frame: bytes | memoryview, at: int) -> bool:
+    """
+    Whether a frame that leaves without a tag would be in the VLAN of another one.
+
+    @param at: where its EtherType is. Tags of priority with that of 802.1ad (VLAN 0) are looked behind, since Linux
+        strips them.
+    """
+    last = at + MAX_TAGS * _TAG_LENGTH
+    while frame[at : at + 2] == _SERVICE_TAG and at < last:
+        if int.from_bytes(frame[at + 2 : at + 4], "big") & _VLAN_NUMBER:
+            return False
+        at += _TAG_LENGTH
+    return at >= last or frame[at : at + 2] == _TAG
 
 
 def _longest(packet: Packet) -> int:

@@ -39,7 +39,7 @@ OTHERS = frozenset(
         *("outFragReqds", "outFragCreates", "inMsgs", "inEchos", "outEchoReps", "inDestUnreachs", "inPktTooBigs"),
         *("inTimeExcds", "inParmProblems", "inQueries", "inReports", "outReports", "inDuplicated", "inCorrupted"),
         *("inReordered", "outDuplicated", "outCorrupted", "outReordered", "captured", "captureDrops"),
-        *("captureFailures", "inOtherLinks", "inRefused", "carriers", "protocolFailures"),
+        *("captureFailures", "inOtherLinks", "inRefused", "carriers", "protocolFailures", "outTooBigs", "inFragmented"),
     ]
 )
 

@@ -111,11 +111,13 @@ def socat(beyond: Beyond, mode: str, options: str, address: str) -> subprocess.P
     return process
 
 
-def vxlan(beyond: Beyond, near: str = NEAR, far: str = FAR) -> None:
+def vxlan(beyond: Beyond, near: str = NEAR, far: str = FAR, *more: str) -> None:
     """
     The kernel's device.
+
+    @param more: what else it is told.
     """
-    arguments = ["local", far, "remote", near, "id", "42", "dstport", "4789"]
+    arguments = ["local", far, "remote", near, "id", "42", "dstport", "4789", *more]
     beyond.run("ip", "link", "add", "ttx0", "mtu", "1430", "type", "vxlan", *arguments)
     # It leaves checksums to the interface below; and veth, to nobody.
     beyond.run("ethtool", "-K", "ttx0", "tx", "off")

@@ -216,8 +216,9 @@ def test_theKernelsVXLAN(beyond: Beyond, tmp_path: Path) -> None:
         assert (made.counter("inOtherNetworks"), made.counter("inFramingErrors")) == (1, 2)
 
 
-def test_theKernelsVXLANOverIPv6(beyond: Beyond, tmp_path: Path) -> None:
-    vxlan(beyond, NEAR6, FAR6)
+@pytest.mark.parametrize("checksums", ["udp6zerocsumtx", "noudp6zerocsumtx"])
+def test_theKernelsVXLANOverIPv6(beyond: Beyond, tmp_path: Path, checksums: str) -> None:
+    vxlan(beyond, NEAR6, FAR6, checksums)
     # Who it is, this end finds out; and where it listens, it knows.
     listen = ["--listen", "udp:4789:interface=[::]", "--framing", "vxlan:vni=42", "--mtu", "1430"]
     with tunnel(tmp_path, "tap", *listen) as made:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,30 @@ def test_anEndOfAnotherModeIsToldOnce(places: Places, tmp_path: Path) -> None:
                 assert log.count("its interface is") == 1, log
         finally:
             other.stop()
+
+
+@KINDS
+def test_endsWithDifferentMTUs(places: Places, tmp_path: Path, mode: str) -> None:
+    six = "fd09::1", "fd09::2"
+    here, there = (("--insecure", "--kernel-address", f"{address}/64") for address in six)
+    allowed = "--allow", f"{INNER_THERE}/32", "--allow", f"{six[1]}/128", "--allow", "fe80::/10"
+    with tunnel(places, tmp_path, mode, (*here, *allowed), (*there, "--mtu", "1300")) as ends:
+        untilUp(ends)
+        until(lambda: places[0].pings(six[1]), "IPv6 at the other end")
+        # What may be taken apart is: here in fragments of 1500, and there in those of 1300.
+        assert "0% packet loss" in places[0].run("ping", "-c", "3", "-M", "dont", "-s", "4000", INNER_THERE)
+        assert ends[1].counters()["inFragmented"] >= 3
+        # The other end's kernel does not say how little its interface takes.
+        network = f"{INNER_THERE.rpartition('.')[0]}.0/24"
+        places[1].run("ip", "route", "replace", network, "dev", "tt0", "src", INNER_THERE, "advmss", "1460")
+        assert _iperf(places, "-R", "-n", "2M") > 0
+        assert ends[1].counters()["outTooBigs"] >= 1
+        for address in INNER_THERE, six[1]:
+            places[0].run("ip", "-6" if ":" in address else "-4", "route", "flush", "cache")
+            ping = partial(places[0].run, "ping", "-c", "1", "-W", "5", "-M", "do", "-s", "1400", address, status=1)
+            said = ping()
+            assert "mtu = 1300" in said or "mtu=1300" in said, said
+            assert "mtu 1300" in places[0].run("ip", "route", "get", address)
 
 
 def test_aPeerMaySendOnlyFromWhereItIsAllowed(places: Places, tmp_path: Path) -> None:

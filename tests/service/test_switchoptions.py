@@ -11,6 +11,10 @@ from txtuntap.device import TAP
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.service.options import Options
 from txtuntap.service.switchoptions import SwitchOptions, SwitchTap
+from txtuntap.wire.ipv6 import packHeader
+
+#: An IPv6 packet in which a router advertises itself.
+ADVERTISEMENT = packHeader(bytes(16), bytes(16), 58, 16) + b"\x86" + bytes(15)
 
 
 class TapTests(SynchronousTestCase):
@@ -19,7 +23,7 @@ class TapTests(SynchronousTestCase):
 
     def test_portOptions(self) -> None:
         tap = SwitchTap.of(
-            "tap0,vlan=1,trunk=10+20-22,isolated,stations=02:00:00:00:00:01+02:00:00:00:00:02,broadcasts=5,multicasts=6,unknowns=7"
+            "tap0,vlan=1,trunk=10+20-22,isolated,stations=02:00:00:00:00:01+02:00:00:00:00:02,broadcasts=5,multicasts=6,unknowns=7,router=no"
         )
         expected = {
             "vlan": 1,
@@ -29,6 +33,7 @@ class TapTests(SynchronousTestCase):
             "broadcasts": 5,
             "multicasts": 6,
             "unknowns": 7,
+            "router": False,
         }
         self.assertEqual(tap.options, expected)
 
@@ -67,6 +72,7 @@ class OptionsTests(SynchronousTestCase):
         self.refused("'isolated=yes' is none of", "--tap", "tap0,isolated=yes")
         self.refused("'vlan=' is none of", "--tap", "tap0,vlan=")
         self.refused("vlan is given twice", "--tap", "tap0,vlan=1,vlan=2")
+        self.refused("'maybe' is neither yes nor no", "--tap", "tap0,router=maybe")
         self.refused("'ten' is no number", "--tap", "tap0,vlan=ten")
         self.refused("1 to 4094", "--tap", "tap0,vlan=0")
         self.refused("1 to 4094", "--tap", "tap0,trunk=1-99999999999")
@@ -104,6 +110,14 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual(tunnel.peer["allow"], ["10.0.0.0/24", "fd00::/64"])
         self.assertEqual(tunnel.peer["framing"](TAP).offloads, 0)
 
+    def test_aPeerThatMayBeARouter(self) -> None:
+        for more, isRouter in (",allow-router", True), ("", False):
+            options = SwitchOptions()
+            arguments = ["--tunnel", f"listen=unix:/run/tunnel,allow=::/0,allow-lladdr=02:00:00:00:00:02{more}"]
+            options.parseOptions(arguments)  # type: ignore[no-untyped-call]
+            (tunnel,) = options["tunnels"]
+            self.assertEqual(isRouter, tunnel.peer["allowed"].permitsRole(ADVERTISEMENT, 0, False))
+
     def test_whatIsSaidWrong(self) -> None:
         for text, asked in (
             ("others could read it", "listen=tcp:4000"),
@@ -114,6 +128,7 @@ class TunnelTests(SynchronousTestCase):
             ("VLAN 10", "listen=unix:/run/tunnel,vlan=10,trunk=10"),
             ("a number from 68", "listen=unix:/run/tunnel,mtu=20"),
             ("insecure must not", "listen=tcp:4000,insecure=yes"),
+            ("--allow-router", "listen=unix:/run/tunnel,allow-router"),
             ("--framing", "listen=tcp:4000,insecure,framing=socat"),
         ):
             with self.assertRaises(UsageError) as raised:

@@ -16,6 +16,7 @@ from tests.service.inprocess import refused
 from txtuntap.service.tunneloptions import TunnelOptions
 from txtuntap.tunnel.datagram import DatagramAddresses
 from txtuntap.tunnel.vxlan import VXLAN
+from txtuntap.wire import ipv4
 
 
 class TunnelOptionsTests(SynchronousTestCase):
@@ -129,3 +130,12 @@ class TunnelOptionsTests(SynchronousTestCase):
                 said = refused("tunnel", "--tun", "tt0", *options)
                 self.assertIn(text, said[-1], options)
                 self.assertFalse([line for line in said if line.startswith("Traceback")], said)
+
+    def test_aPeerIsARouterIfThatIsSaidOfOneThatMayNotSendAnything(self) -> None:
+        way = "--tap", "tap0", "--listen", "unix:/run/tunnel"
+        redirect = ipv4.packHeader(b"\x0a\0\0\2", b"\x0a\0\0\1", 1, 8) + b"\5" + bytes(7)
+        for given in ("--allow", "10.0.0.0/8"), ("--allow-lladdr", "02:00:00:00:00:02"):
+            self.assertFalse(self.options(*way, *given)["allowed"].permitsRole(redirect, 0, False))
+            self.assertTrue(self.options(*way, *given, "--allow-router")["allowed"].permitsRole(redirect, 0, False))
+        self.assertIsNone(self.options(*way)["allowed"])
+        self.assertIn("give one of these", self.refused(*way, "--allow-router"))

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.tunnel.allowed import MAX_KNOWN, Allowed
 from txtuntap.wire.address import packAddress, packLinkAddress
-from txtuntap.wire.arp import ARP, REPLY
-from txtuntap.wire.offload import NEEDS_CHECKSUM, NONE, Offload
+from txtuntap.wire.arp import ARP, REPLY, REQUEST
+from txtuntap.wire.offload import MAX_TAGS, NEEDS_CHECKSUM, NONE, Offload, networkStart, spares
 
 OURS, OTHERS = "10.0.0.2", "10.0.0.3"
 OURS6, OTHERS6 = "fd00::2", "fd00::3"
@@ -48,6 +48,14 @@ def discovery(kind: int, target: str, link: str, source: str = OURS6, extension:
     return header + extension + message
 
 
+def fragmented(header: bytes, payload: bytes) -> bytes:
+    """
+    A fragment of an IPv6 packet.
+    """
+    length = len(header) + len(payload)
+    return b"\x60" + bytes(3) + struct.pack("!HBB", length, 44, 64) + packAddress(OURS6) + bytes(16) + header + payload
+
+
 def arp(sender: str, station: str = STATION) -> bytes:
     """
     An ARP reply.
@@ -77,6 +85,43 @@ class AllowedTests(SynchronousTestCase):
             for source in OTHERS, OTHERS6:
                 kind = 0x86DD if ":" in source else 0x0800
                 self.assertFalse(allowed.permitsFrame(*frame(packet(source), kind, tag=tag)), source)
+
+    def test_tags(self) -> None:
+        # Linux strips any number of tags of priority.
+        allowed = Allowed([OURS, OURS6], [STATION]), Allowed(linkAddresses=[STATION]), Allowed([OURS, OURS6])
+        kinds = (0x0806, arp(OTHERS, OTHER)), (0x86DD, discovery(136, OTHERS6, OTHER))
+        good = (0x0806, arp(OURS)), (0x86DD, discovery(136, OURS6, STATION)), (0x0800, packet(OURS))
+        for tag in bytes.fromhex("81000000"), bytes.fromhex("88a80000"), bytes.fromhex("88a80005"):
+            for count in range(MAX_TAGS + 4):
+                for each in allowed:
+                    for kind, payload in kinds:
+                        data, _ = frame(payload, kind, tag=tag * count)
+                        self.assertFalse(each.permitsFrame(data, networkStart(data)), count)
+                    for kind, payload in good:
+                        data, _ = frame(payload, kind, tag=tag * count)
+                        self.assertEqual(count <= MAX_TAGS, each.permitsFrame(data, networkStart(data)), count)
+
+    def test_encapsulationInSNAP(self) -> None:
+        # Some receivers take it for the EtherType that is in it (RFC 1042).
+        for allowed in Allowed([OURS], [STATION]), Allowed(linkAddresses=[STATION]):
+            for organization in bytes(3), b"\0\0\xf8":
+                for start in b"\xaa\xaa\x03", b"\xab\xab\x03":
+                    payload = start + organization + b"\x08\x06" + arp(OTHERS, OTHER)
+                    for length in 0, len(payload), 1535:
+                        for tag in b"", bytes.fromhex("81000000"):
+                            self.assertFalse(allowed.permitsFrame(*frame(payload, length, tag=tag)))
+        spanningTree, discoveryOfCisco = b"\x42\x42\x03" + bytes(35), b"\xaa\xaa\x03\0\0\x0c\x20\0" + bytes(30)
+        for payload in spanningTree, discoveryOfCisco, b"", b"\xaa":
+            self.assertTrue(Allowed(linkAddresses=[STATION]).permitsFrame(*frame(payload, len(payload))))
+
+    def test_probes(self) -> None:
+        allowed = Allowed([OURS, OURS6])
+        for target, isGood in (OURS, True), (OTHERS, False):
+            probe = ARP(REQUEST, packLinkAddress(STATION), bytes(4), bytes(6), packAddress(target)).pack()
+            self.assertEqual(isGood, allowed.permitsFrame(*frame(probe, 0x0806)), target)
+        for target, isGood in (OURS6, True), (OTHERS6, False):
+            probe = discovery(135, target, STATION, "::")
+            self.assertEqual(isGood, allowed.permitsFrame(*frame(probe, 0x86DD)), target)
 
     def test_framesWhoseSourceNobodyKnows(self) -> None:
         for kind in 0x8847, 0x8863, 0x8035, 0x0040:
@@ -124,6 +169,12 @@ class AllowedTests(SynchronousTestCase):
         self.assertFalse(allowed.permitsFrame(*frame(discovery(136, OTHERS6, STATION, extension=many), 0x86DD)))
         whole, network = frame(discovery(136, OURS6, STATION, extension=bytes([58, 9, 1, 4, 0, 0, 0, 0])), 0x86DD)
         self.assertFalse(allowed.permitsFrame(whole, network))
+        # A fragment header that is one header too many hides no less, whichever fragment it says it is.
+        for offset in 0, 8:
+            many = bytes([60, 0, 1, 4, 0, 0, 0, 0]) * 7 + bytes([44, 0, 1, 4, 0, 0, 0, 0])
+            many += bytes([58, 0, 0, offset, 0, 0, 0, 0])
+            hidden, network = frame(discovery(136, OTHERS6, STATION, extension=many), 0x86DD)
+            self.assertEqual(offset > 0, allowed.permitsFrame(hidden, network))
         # What is no first fragment is let through.
         later = b"\x60" + bytes(3) + struct.pack("!HBB", 16, 44, 64) + packAddress(OURS6) + bytes(16)
         self.assertTrue(allowed.permitsFrame(*frame(later + bytes([58, 0, 0, 8]) + bytes(12), 0x86DD)))
@@ -139,6 +190,16 @@ class AllowedTests(SynchronousTestCase):
                 # Where there is none, it tells of nothing. Of length zero with options, Linux takes all there is.
                 isThere = octets > len(extension) or (not octets and bool(extension))
                 self.assertEqual(not isThere, permitted, (extension, octets))
+
+    def test_neighbourDiscoveryInFragments(self) -> None:
+        # Not even one that is the whole datagram, and good otherwise (RFC 6980); nor one whose message comes later.
+        for allowed in Allowed([OURS6]), Allowed(linkAddresses=[STATION]):
+            for more in 0, 1:
+                first = bytes([58, 0, 0, more, 0, 0, 0, 1])
+                for message in discovery(136, OURS6, STATION)[40:], b"":
+                    self.assertFalse(allowed.permitsFrame(*frame(fragmented(first, message), 0x86DD)))
+            later = bytes([58, 0, 0, 8, 0, 0, 0, 1])
+            self.assertTrue(allowed.permitsFrame(*frame(fragmented(later, bytes(16)), 0x86DD)))
 
     def test_whateverIsChangedInFramesNothingRaises(self) -> None:
         chance = random.Random(6)
@@ -165,11 +226,18 @@ class AllowedTests(SynchronousTestCase):
         def permits(payload: bytes, etherType: int, start: int, offset: int) -> bool:
             whole, network = frame(payload + bytes(40), etherType)
             self.assertTrue(allowed.permitsFrame(whole, network))
-            return allowed.permitsOpen(whole, Offload(NEEDS_CHECKSUM, NONE, 0, 0, network + start, offset), network)
+            return spares(whole, Offload(NEEDS_CHECKSUM, NONE, 0, 0, network + start, offset), network)
 
         udp6 = packet(OURS6)
         self.assertTrue(permits(packet(OURS), 0x0800, 20, 6))
         self.assertTrue(permits(udp6, 0x86DD, 40, 6))
+        # In the ports of UDP, and the type of ICMP, by which a router is known; and beside these.
+        self.assertFalse(permits(packet(OURS), 0x0800, 20, 0))
+        self.assertFalse(permits(packet(OURS), 0x0800, 20, 2))
+        self.assertFalse(permits(udp6, 0x86DD, 40, 2))
+        icmp = packet(OURS)[:9] + b"\x01" + packet(OURS)[10:]
+        self.assertFalse(permits(icmp, 0x0800, 20, 0))
+        self.assertTrue(permits(icmp, 0x0800, 20, 2))
         # In the source's address; in what ARP and neighbour discovery tell of.
         self.assertFalse(permits(packet(OURS), 0x0800, 1, 11))
         self.assertFalse(permits(udp6, 0x86DD, 1, 7))

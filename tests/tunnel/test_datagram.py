@@ -210,6 +210,18 @@ class DatagramCarrierTests(SynchronousTestCase):
         self.assertEqual(option, socket.SO_RCVBUF)
         self.assertGreater(octets, 500_000)
 
+    def test_whereAFramingsPeersLeaveOutChecksumsTheyAreReceived(self) -> None:
+        real = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        self.addCleanup(real.close)
+        for framing, isTaken in (Bare(TAP), False), (VXLAN(TAP, 42), True):
+            self.carrier(framing=framing, mode=TAP)
+            for option, value in self.socket.options:
+                if option != socket.SO_RCVBUF:
+                    real.setsockopt(socket.IPPROTO_UDP, option, value)
+            # UDP_NO_CHECK6_RX, UDP_NO_CHECK6_TX.
+            taken, left = (real.getsockopt(socket.IPPROTO_UDP, option) for option in (102, 101))
+            self.assertEqual((isTaken, False), (bool(taken), bool(left)))
+
     def test_theSocketsEndIsTheTunnels(self) -> None:
         for peer in PEER, None:
             carrier = self.carrier(peer)

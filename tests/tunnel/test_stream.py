@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+from random import Random
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -208,8 +209,36 @@ class StreamTests(SynchronousTestCase):
     def test_strangersAreBounded(self) -> None:
         made = [self.connected() for _ in range(streams.MAX_STRANGERS + 3)]
         self.assertEqual(streams.MAX_STRANGERS, len(self.factory.strangers))
-        # The oldest go.
-        self.assertEqual([True] * 3 + [False], [transport.aborted for _, transport in made[:4]])
+        self.assertEqual(3, sum(transport.aborted for _, transport in made))
+
+    def test_theStrangerThatHasWaitedLongestIsNeverDropped(self) -> None:
+        for places in ["192.0.2.1"] * 200, [f"10.{number}.0.1" for number in range(200)]:
+            carrier, transport = self.connected("192.0.2.1")
+            for host in places * 5:
+                self.connected(host)
+            self.assertFalse(transport.aborted)
+            carrier.dataReceived(Frames(TUN).greeting(0, 1500))
+            self.assertIs(carrier, self.tunnel.carrier)
+            # The next one is, now.
+            first = next(iter(self.factory.strangers))
+            for host in places * 5:
+                self.connected(host)
+            self.assertIs(first, next(iter(self.factory.strangers)))
+            self.factory.stop()
+
+    def test_whereAllPlacesAreAlikeNobodyKnowsWhoIsDropped(self) -> None:
+        dropped = []
+        for seed in range(8):
+            self.factory.random = Random(seed)
+            made = [self.connected(f"10.{number}.0.1")[1] for number in range(2 * streams.MAX_STRANGERS)]
+            dropped.append(tuple(transport.aborted for transport in made))
+            self.factory.stop()
+        self.assertEqual(8, len(set(dropped)))
+        # Each of the older ones has stayed at times, and has been dropped; the first never was.
+        for fates in list(zip(*dropped, strict=True))[1 : streams.MAX_STRANGERS // 2]:
+            self.assertIn(True, fates)
+        stayed = [not all(fates) for fates in zip(*dropped, strict=True)]
+        self.assertGreater(sum(stayed[: streams.MAX_STRANGERS]), streams.MAX_STRANGERS * 3 // 4)
 
     def test_strangersThatComeInOneTurnAreBounded(self) -> None:
         made = [self.connected(late=True) for _ in range(streams.MAX_STRANGERS + 50)]
@@ -222,13 +251,23 @@ class StreamTests(SynchronousTestCase):
             ([f"2001:db8:0:1::{number:x}" for number in range(1, 1000)], "2001:db8:0:2::1"),
             (["::ffff:192.0.2.66"] * 1000, "::ffff:192.0.2.1"),
             (["::nonsense"] * 1000, "fe80::1%eth0"),
+            # From many links of one customer, of one site; from many addresses of one network.
+            ([f"2001:db8:0:{number:x}::1" for number in range(256)], "2001:db8:1::1"),
+            ([f"2001:db8:0:{number:x}::1" for number in range(256)], "2001:db8:0:100::1"),
+            ([f"2001:db8:0:{number:x}00::1" for number in range(256)], "2001:db8:1::1"),
+            ([f"2001:db8::{number:x}" for number in range(256)], "2001:db8:0:1::1"),
+            ([f"192.0.2.{number}" for number in range(256)], "192.0.3.1"),
+            (["192.0.2.66"] * 256, "192.0.2.67"),
         ):
+            # The one that has waited longest is another.
+            self.connected("198.51.100.1")
             carrier, transport = self.connected(mine)
             for host in flood:
                 self.connected(host)
-            self.assertFalse(transport.aborted)
+            self.assertFalse(transport.aborted, mine)
             carrier.dataReceived(Frames(TUN).greeting(0, 1500))
             self.assertIs(carrier, self.tunnel.carrier)
+            self.factory.stop()
 
     def test_nothingIsSentToWhoWasRefused(self) -> None:
         carrier, transport = self.up()

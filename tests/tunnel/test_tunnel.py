@@ -4,8 +4,11 @@ A tunnel and what it lets through.
 
 from __future__ import annotations
 
+from typing import cast
+
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -20,8 +23,8 @@ from txtuntap.link import Link
 from txtuntap.packet import Packet
 from txtuntap.tunnel import Allowed, Tunnel
 from txtuntap.tunnel.framing import ICarrier
-from txtuntap.wire import ipv4
-from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, TCP4, TSO4, Offload
+from txtuntap.wire import icmp, ipv4
+from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, TCP4, TSO4, UDP, Offload, behind, finish
 
 SOURCE, DEST = bytes([10, 0, 0, 2]), bytes([10, 0, 0, 1])
 
@@ -161,6 +164,78 @@ class TunnelTests(SynchronousTestCase):
         self.assertFalse(tap.carried(bytes(12) + b"\x81\x00\x00\x05" * 1000 + b"\x08\x00" + bytes(100)))
         self.assertEqual((2, 4), (tunnel.counters["inTooLong"], tap.counters["inTooLong"]))
 
+    def test_whoSendsWhatIsTooLongIsTold(self) -> None:
+        for version, ends in (4, ("10.0.0.2", "10.0.0.1")), (6, ("fd00::2", "fd00::1")):
+            link = bytes.fromhex("02000000000102000000000281000005") + (b"\x08\0" if version == 4 else b"\x86\xdd")
+            back = link[6:12] + link[:6] + link[12:]
+            whole, offload, _ = superpacket(version, UDP, bytes(9000), 3000, ends=ends)
+            cut = finish(whole, offload)
+            for mode, before, after in (TUN, b"", b""), (TAP, link, back):
+                tunnel, wire = self.made(mode)
+                carrier = Carrier()
+                tunnel.carrierUp(carrier)
+                self.assertFalse(tunnel.carried(before + cut[0]))
+                self.assertFalse(tunnel.carried(before + whole, behind(offload, len(before))))
+                answer = icmp.tooBig(cut[0], 1500)
+                assert answer is not None
+                self.assertEqual([(after + answer, None)] * 2, carrier.sent)
+                self.assertEqual([], wire.sent)
+                counters = tunnel.counters
+                self.assertEqual((2, 2, 0), (counters["inTooLong"], counters["outTooBigs"], counters["inPackets"]))
+
+    def test_whatMayBeTakenApartIs(self) -> None:
+        data = ipv4.packHeader(SOURCE, DEST, 17, 3000, fragment=0) + bytes(range(250)) * 12
+        for mode, link in (TUN, b""), (TAP, bytes(12) + b"\x08\0"), (TAP, bytes(12) + b"\x81\0\0\5\x08\0"):
+            tunnel, wire = self.made(mode)
+            # Padding is not carried on.
+            self.assertTrue(tunnel.carried(link + data + (b"\0" * 9 if link else b"")))
+            self.assertEqual([link + each for each in ipv4.takenApart(data, 1500)], wire.sent)
+            self.assertEqual([1500, 1500, 60], [len(each) - len(link) for each in wire.sent])
+            self.assertEqual(
+                {"inFragmented": 1, "inPackets": 3, "inOctets": 3060 + 3 * len(link)}, dict(tunnel.counters)
+            )
+            # Many in one, each of which is too long.
+            whole, offload, _ = superpacket(4, UDP, bytes(6000), 3000)
+            whole = whole[:6] + bytes(2) + whole[8:]
+            self.assertTrue(tunnel.carried(link + whole, behind(offload, len(link))))
+            expected = [link + each for one in finish(whole, offload) for each in ipv4.takenApart(one, 1500)]
+            self.assertEqual(expected, wire.sent[3:])
+
+    def test_whoIsNotToldOfWhatIsTooLong(self) -> None:
+        group, station = b"\x01" + bytes(5), b"\x02" + bytes(5)
+        long = packet(1501)
+        for mode, data in (
+            # No IP; no IPv6; to a group; from a group; padding alone; an error; to a group of IP; from nobody; and
+            # from whom the peer may not send.
+            (TAP, station * 2 + b"\x88\xb5" + bytes(1501)),
+            (TAP, station * 2 + b"\x86\xdd" + long),
+            (TAP, group + station + b"\x08\0" + long),
+            (TAP, station + group + b"\x08\0" + long),
+            (TAP, station * 2 + b"\x08\0" + packet(1500) + b"\0"),
+            (TUN, ipv4.packHeader(SOURCE, DEST, 1, 1500) + b"\3" + bytes(1499)),
+            (TUN, ipv4.packHeader(SOURCE, bytes([224, 0, 0, 1]), 17, 1500) + bytes(1500)),
+            (TUN, ipv4.packHeader(bytes(4), DEST, 17, 1500) + bytes(1500)),
+            (TUN, long),
+        ):
+            tunnel, wire = self.made(mode, allowed=None if data != long else Allowed(["10.0.0.9"]))
+            carrier = Carrier()
+            tunnel.carrierUp(carrier)
+            self.assertFalse(tunnel.carried(data), data[:20])
+            self.assertEqual(([], []), (carrier.sent, wire.sent), data[:20])
+
+    def test_tellingIsLimited(self) -> None:
+        tunnel, wire = self.made()
+        carrier = Carrier()
+        tunnel.carrierUp(carrier)
+        for _ in range(200):
+            tunnel.carried(packet(1501))
+        self.assertEqual((50, 150), (tunnel.counters["outTooBigs"], tunnel.counters["outLimited"]))
+        cast(Clock, wire.clock).advance(0.1)
+        for _ in range(200):
+            tunnel.carried(packet(1501))
+        self.assertEqual((100, 400), (tunnel.counters["outTooBigs"], tunnel.counters["inTooLong"]))
+        self.assertEqual(100, len(carrier.sent))
+
     def test_whatIsNotOfTheInterfacesKind(self) -> None:
         tunnel, _wire = self.made()
         for data in b"", bytes(19), b"\x50" + packet()[1:], packet() + b"\0", packet()[:-1], b"\x44" + packet()[1:]:
@@ -200,6 +275,31 @@ class TunnelTests(SynchronousTestCase):
         tap, _ = self.made(TAP, allowed=Allowed(["10.0.0.3"]))
         self.assertFalse(tap.carried(bytes(12) + b"\x08\x00" + packet()))
         self.assertEqual((1, 1), (tunnel.counters["inForbidden"], tap.counters["inForbidden"]))
+
+    def test_aPeerWhoseAddressesAreGivenIsNoRouter(self) -> None:
+        whole, offload, _ = superpacket(4, UDP, bytes(3000), 1000)
+        data = bytearray(whole)
+        # The client of DHCP.
+        data[23] = 68
+        redirect = ipv4.packHeader(SOURCE, DEST, 1, 8) + b"\5" + bytes(7)
+        for mode, link in (
+            (TUN, b""),
+            (TAP, bytes(12) + b"\x08\x00"),
+            (TAP, bytes(12) + b"\x81\0\0\0" * 8 + b"\x08\x00"),
+        ):
+            moved = behind(offload, len(link))
+            for router in False, True:
+                tunnel, _wire = self.made(mode, OffloadPort(), Allowed(["10.0.0.0/8"], router=router))
+                self.assertTrue(tunnel.carried(link + whole, moved))
+                self.assertEqual(router, tunnel.carried(link + data, moved))
+                self.assertEqual(router, tunnel.carried(link + redirect))
+                self.assertEqual(0 if router else 2, tunnel.counters["inForbiddenRoles"])
+                # Nor by a checksum that becomes the port.
+                opened = Offload(NEEDS_CHECKSUM, checksumStart=len(link) + 20, checksumOffset=2)
+                self.assertFalse(tunnel.carried(link + packet(), opened))
+            # Who may send from any address may be a router, too.
+            tunnel, _wire = self.made(mode, OffloadPort())
+            self.assertTrue(tunnel.carried(link + redirect))
 
     @given(st.binary(max_size=100), st.tuples(*[st.integers(0, 255)] * 2, *[st.integers(0, 65535)] * 4), st.booleans())
     def test_nothingThatComesRaises(self, data: bytes, fields: tuple[int, ...], isTap: bool) -> None:

@@ -10,7 +10,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import onesSum
-from txtuntap.wire.ipv4 import DONT_FRAGMENT, HEADER_LENGTH, MORE_FRAGMENTS, IPHeader, optionsFault, packHeader
+from txtuntap.wire.ipv4 import (
+    DONT_FRAGMENT,
+    HEADER_LENGTH,
+    MORE_FRAGMENTS,
+    IPHeader,
+    optionsFault,
+    packHeader,
+    takenApart,
+)
 
 SOURCE = packAddress("10.0.0.1")
 DEST = packAddress("10.0.0.2")
@@ -107,3 +115,41 @@ class OptionsFaultTests(SynchronousTestCase):
     def test_sourceRoutes(self) -> None:
         for kind in (b"\x83", b"\x89"):
             self.assertEqual(self.fault(b"\x01" + kind + b"\x07\x04\x0a\0\0\x09"), ("inSourceRoutes", 21))
+
+
+class TakenApartTests(SynchronousTestCase):
+    """
+    L{takenApart}.
+    """
+
+    @given(binary(min_size=1, max_size=3000), integers(68, 1600), integers(0, 10), integers(0, 100), integers(0, 1))
+    def test_fragmentsArePiecesOfTheWhole(self, payload: bytes, mtu: int, words: int, offset: int, more: int) -> None:
+        word = more * MORE_FRAGMENTS | offset
+        packet = packHeader(SOURCE, DEST, 17, len(payload), 33, 0x1234, word, 0xB8, b"\x01" * 4 * words) + payload
+        fragments = takenApart(packet, mtu)
+        joined = b""
+        for number, each in enumerate(fragments):
+            header = IPHeader(each)
+            self.assertEqual((len(each), 20 + 4 * words), (header.tot_len, header.ihl))
+            self.assertLessEqual(len(each), mtu)
+            self.assertEqual(0xFFFF, onesSum(each[: header.ihl]) % 0xFFFF or 0xFFFF)
+            same = header.saddr, header.daddr, header.protocol, header.ttl, header.tos, header.fragment_id
+            self.assertEqual(("10.0.0.1", "10.0.0.2", 17, 33, 0xB8, 0x1234), same)
+            self.assertEqual(offset * 8 + len(joined), header.fragment_offset * 8)
+            isLast = number == len(fragments) - 1
+            self.assertEqual((False, bool(more) or not isLast), (header.dont_fragment, header.more_fragments))
+            joined += each[header.ihl :]
+        self.assertEqual(payload, joined)
+
+    def test_aLaterFragmentHasOnlyTheOptionsThatAreCopied(self) -> None:
+        # Record route, which is not; no operation; router alert, which is; the end.
+        options = bytes.fromhex("0707040000000001 9404ffff 00000000".replace(" ", ""))
+        first, second = takenApart(packHeader(SOURCE, DEST, 17, 100, fragment=0, options=options) + bytes(100), 100)
+        self.assertEqual(options, first[20:36])
+        self.assertEqual(b"\x01" * 8 + options[8:], second[20:36])
+
+    def test_whatCannotBeTakenApart(self) -> None:
+        for options, mtu in (b"\x07\x01\0\0", 1500), (b"\x07\x05\0\0", 1500), (b"\x01\x01\x01\x07", 1500), (b"", 27):
+            self.assertEqual(
+                [], takenApart(packHeader(SOURCE, DEST, 17, 8, fragment=0, options=options) + bytes(8), mtu)
+            )

@@ -30,15 +30,23 @@ DROPS = frozenset(
         *("inFragErrors", "inFragHdrErrors", "reasmDuplicates", "reasmOverlaps", "reasmTimeouts", "reasmFails"),
         *("inUnknown", "outLimited", "inDisbelieved", "noPorts"),
         *("inLost", "outLost", "inOverLimit", "outOverLimit", "inTooBig", "outTooBig"),
-        *("inReserved", "inSourceErrors", "inForbiddenSources", "inLocal", "inIsolated", "outVlans"),
+        *(
+            "inReserved",
+            "inSourceErrors",
+            "inForbiddenSources",
+            "inForbiddenRoles",
+            "inLocal",
+            "inIsolated",
+            "outVlans",
+        ),
         *("stormBroadcasts", "stormMulticasts", "stormUnknowns", "mtuExceededDiscards"),
         *("outNotConnected", "outTruncated", "outOffloadErrors", "inTooLong", "inForbidden", "inFramingErrors"),
         *("inOtherPeers", "inOtherNetworks"),
     ]
 )
 
-#: Those that are in L{DROPS}, but of one part mean something else: error messages that were sent.
-NO_DROPS = frozenset([("icmp", "outErrors")])
+#: Those that are in L{DROPS}, but of one part mean something else: error messages, about packets that are counted once.
+NO_DROPS = frozenset([("icmp", "outErrors"), ("tunnel", "outLimited")])
 
 #: By part, by name.
 Counters = Mapping[str, Mapping[str, int]]

@@ -159,6 +159,12 @@ def _vlans(text: str) -> list[int]:
     return found
 
 
+def _yesOrNo(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError(f"{text!r} is neither yes nor no")
+    return text == "yes"
+
+
 #: The most that is carried, behind a header.
 _MOST_MTU = MAX_PACKET - 22
 
@@ -171,6 +177,7 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "broadcasts": _number,
     "multicasts": _number,
     "unknowns": _number,
+    "router": _yesOrNo,
 }
 #: What the kernel's end of an interface is to be.
 _KERNEL: dict[str, Callable[[str], Any]] = {
@@ -181,7 +188,7 @@ _KERNEL: dict[str, Callable[[str], Any]] = {
 #: What is said of a tunnel's peer, as with C{twistd tuntap tunnel}.
 _PEER = (
     *("listen", "connect", "framing", "certificate", "key", "trust", "pin", "peer-name", "allow", "allow-lladdr"),
-    "insecure",
+    *("allow-router", "insecure"),
 )
 
 
@@ -195,11 +202,12 @@ class SwitchOptions(PlainOptions):
         "Be a learning switch between TAP devices and tunnels. Behind the name of each device, with commas: vlan=10"
         " (the VLAN of frames without a tag; 1 by default), trunk=10+20+100-199 (the VLANs that frames have a tag of),"
         " isolated (speaks to no other port that is), stations=02:00:00:00:00:01 (who may send there, and nowhere else;"
-        " several with +), broadcasts=1000, multicasts=1000, unknowns=1000 (frames a second that are let through: to"
+        " several with +), router=yes (routers and DHCP servers may be there; by default, where there is no stations"
+        "=...), broadcasts=1000, multicasts=1000, unknowns=1000 (frames a second that are let through: to"
         " all, to groups, to whom nobody knows), netns=NAME (the network namespace it is in), up, address=10.0.0.1/24,"
         " mtu=1500 (what the kernel's end is to be). With a tunnel, likewise: all of these up to netns; mtu=1500; and"
         " what 'tuntap tunnel' has about the peer: listen=ENDPOINT or connect=ENDPOINT, framing, certificate, key,"
-        " trust, pin, peer-name, allow, allow-lladdr, insecure."
+        " trust, pin, peer-name, allow, allow-lladdr, allow-router, insecure."
     )
     optFlags: ClassVar = [
         ["no-offload", None, "Have every packet come and go by itself, with its checksums, as captures show best."],

@@ -32,6 +32,7 @@ class TunnelOptions(InterfaceOptions):
     )
     optFlags: ClassVar = [
         ["insecure", None, "Have everybody on the way read it, and everybody who connects be the peer."],
+        ["allow-router", None, "With --allow: the peer may be a router and a DHCP server, too."],
     ]
     optParameters: ClassVar = [
         ["listen", None, None, "ENDPOINT at which the peer connects."],
@@ -194,9 +195,14 @@ class TunnelOptions(InterfaceOptions):
         if self["allowLinks"] and self["mode"] == TUN:
             raise UsageError("--allow-lladdr: only a tap has link addresses")
         if not self["allow"] and not self["allowLinks"]:
+            if self["allow-router"]:
+                raise UsageError(
+                    "--allow-router: a peer may send anything, a router's packets too, unless there is --allow or"
+                    " --allow-lladdr: give one of these, or leave it out"
+                )
             return None
         try:
-            return Allowed(self["allow"], self["allowLinks"])
+            return Allowed(self["allow"], self["allowLinks"], bool(self["allow-router"]))
         except ValueError as e:
             raise UsageError(f"--allow{'-lladdr' if 'link address' in str(e) else ''}: {e}") from e
 

@@ -23,10 +23,6 @@ from txtuntap.stack.ping import Pinger, Pong
 from txtuntap.wire import icmp as wire
 from txtuntap.wire import ipv4, ipv6, mld, ndp
 
-#: How much of a packet an error may quote, by octets in an address: the error fits the least MTU that every link has
-#: (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
-_MAX_QUOTE = {4: 576 - 20 - 8, 16: 1280 - 40 - 8}
-
 #: RFC 8200 section 4.7: there is nothing to know.
 _NO_NEXT_HEADER = 59
 
@@ -272,7 +268,7 @@ class ICMPProtocol(Layer):
         except ValueError:
             return
         size = len(route.dest)
-        quote = packet.data[packet.network : packet.end][: _MAX_QUOTE[size]]
+        quote = packet.data[packet.network : packet.end][: wire.MAX_QUOTE[size]]
         addresses = () if size == 4 else (route.source, route.dest)
         self.counters["outErrors"] += 1
         self._ip.output(route, wire.PROTOCOL[size], [wire.pack(kind, code, rest, quote, *addresses)])
@@ -281,23 +277,7 @@ class ICMPProtocol(Layer):
         """
         Whether C{packet} is an ICMP error itself, or may be: what cannot be looked into counts as one.
         """
-        data = packet.data
-        if packet.version == 4:
-            if data[packet.network + 9] != wire.PROTOCOL[4]:
-                return False
-            at = packet.network + ((data[packet.network] & 0x0F) << 2)
-            return at >= packet.end or data[at] in wire.ERRORS
-        # By their lengths alone: what is in these headers may be what the error is about.
-        *before, (kind, at) = ipv6.headerChain(data, packet.network, packet.end)
-        if kind == ipv6.FRAGMENT and at + 8 <= packet.end:
-            # Not the first, and of what may be one.
-            return data[at] in ipv6.EXTENSIONS or data[at] == wire.PROTOCOL[16]
-        if kind in ipv6.EXTENSIONS:
-            # Nobody takes an error apart, which fits every link.
-            return all(other != ipv6.FRAGMENT for other, _ in before)
-        if kind != wire.PROTOCOL[16]:
-            return False
-        return at >= packet.end or data[at] < wire.FIRST_INFORMATIONAL6
+        return wire.mayBeError(packet.data, packet.network, packet.end)
 
 
 def _isLaterFragment(packet: Packet) -> bool:

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from txtuntap.wire import arp, ethernet, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
-from txtuntap.wire.offload import Offload
+from txtuntap.wire.routerguard import configures, frameConfigures, isHidden
 
 #: Addresses that were looked up.
 MAX_KNOWN = 1024
@@ -21,7 +21,7 @@ _OPTIONS = {
     ndp.ROUTER_ADVERTISEMENT: 16,
     ndp.SOLICITATION: 24,
     ndp.ADVERTISEMENT: 24,
-    137: 40,
+    ndp.REDIRECT: 40,
 }
 
 
@@ -36,12 +36,22 @@ class Allowed:
 
     With link addresses (on a tap), frames are let through whose source is one of them, as long as no ARP packet or
     message of neighbour discovery in them tells of another.
+
+    A frame is dropped if its receiver may read further than this does: one with more tags than are looked behind, or
+    with headers of SNAP that carry an EtherType; a packet with more extension headers; neighbour discovery in
+    fragments.
+
+    Unless the peer may be a router, it sends no router advertisements and no redirects, and nothing to the ports of
+    DHCP clients (see L{txtuntap.wire.routerguard}).
     """
 
-    def __init__(self, networks: Iterable[str] = (), linkAddresses: Iterable[str | bytes] = ()) -> None:
+    def __init__(
+        self, networks: Iterable[str] = (), linkAddresses: Iterable[str | bytes] = (), router: bool = False
+    ) -> None:
         """
         @param networks: such as C{"10.0.0.0/24"}, C{"fd00::2"}; none: any.
         @param linkAddresses: such as C{"02:00:00:00:00:01"}; none: any.
+        @param router: whether the peer may be a router and a DHCP server.
 
         @raise ValueError: one of them is none; a network has bits of a host.
         """
@@ -53,6 +63,7 @@ class Allowed:
             self._networks[octets].append((int(network.netmask), int(network.network_address)))
             self._any = False
         self._linkAddresses = frozenset(map(packLinkAddress, linkAddresses))
+        self._isRouter = router
         self._known: dict[bytes, bool] = {}
 
     def permitsPacket(self, packet: bytes | memoryview) -> bool:
@@ -67,17 +78,15 @@ class Allowed:
         """
         Whether a frame is.
 
-        @param network: where what comes after its Ethernet header and tags begins.
+        @param network: where what comes after its Ethernet header and tags begins; see
+            L{networkStart<txtuntap.wire.offload.networkStart>}.
         """
         stations = self._linkAddresses
         if stations and bytes(frame[6:12]) not in stations:
             return False
         etherType = int.from_bytes(frame[network - 2 : network], "big")
-        # Only of what is short is more looked at than the source.
         if etherType == ethernet.ARP:
             return self._permitsARP(bytes(frame[network : network + arp.LENGTH]))
-        if self._any and not stations:
-            return True
         if etherType == ethernet.IPV4:
             source = bytes(frame[network + 12 : network + 16])
             return self._any or (len(source) == 4 and self._isInOrUnspecified(source))
@@ -86,21 +95,18 @@ class Allowed:
             if len(frame) < network + ipv6.HEADER_LENGTH or not (self._any or self._isInOrUnspecified(source)):
                 return False
             return self._permitsDiscovery(frame, network)
-        return self._any
+        return self._any and not isHidden(frame, network)
 
-    def permitsOpen(self, packet: bytes | memoryview, offload: Offload, network: int) -> bool:
+    def permitsRole(self, packet: bytes | memoryview, network: int, isFrame: bool) -> bool:
         """
-        Whether a checksum that is open is in none of what is looked at here, which finishing the packet would change.
-        (A superpacket's is in a header of TCP or UDP.)
+        Whether a packet that is from where it may be is not one by which only a router, or a DHCP server, configures
+        others; or the peer may be one.
+
+        @param network: where its IP header begins; of a frame, what comes after its Ethernet header and tags.
         """
-        version = packet[network] >> 4 if network < len(packet) else 0
-        if version == 4:
-            return offload.checksumStart >= network + ((packet[network] & 0x0F) << 2)
-        if version == 6 and len(packet) >= network + ipv6.HEADER_LENGTH:
-            data = bytes(packet)
-            *_, (kind, at) = ipv6.headerChain(data, network, len(data))
-            return kind != _ICMP6 and kind not in ipv6.EXTENSIONS and offload.checksumStart >= at
-        return False
+        if self._isRouter:
+            return True
+        return not (frameConfigures(packet, network) if isFrame else configures(packet, network))
 
     def _permitsARP(self, data: bytes) -> bool:
         if self._any and not self._linkAddresses:
@@ -110,7 +116,8 @@ class Allowed:
             return False
         if self._linkAddresses and told.senderLink not in self._linkAddresses:
             return False
-        return self._any or self._isInOrUnspecified(told.sender)
+        # A probe (RFC 5227) has no sender yet, and takes its target away from another station that probes for it.
+        return self._any or self._isInOrUnspecified(told.sender if any(told.sender) else told.target)
 
     def _permitsDiscovery(self, frame: bytes | memoryview, network: int) -> bool:
         """
@@ -118,21 +125,26 @@ class Allowed:
         """
         if frame[network + 6] not in ipv6.EXTENSIONS and frame[network + 6] != _ICMP6:
             return True
-        length = int.from_bytes(frame[network + 4 : network + 6], "big")
-        if length or frame[network + 6] != ipv6.HOP_BY_HOP:
-            # What comes after is padding. Where a jumbogram's length could be, Linux takes all there is.
-            frame = frame[: network + ipv6.HEADER_LENGTH + length]
-        data = bytes(frame)
-        *_, (kind, at) = ipv6.headerChain(data, network, len(data))
-        if kind in ipv6.EXTENSIONS:
-            # Nobody knows here what comes after; a receiver that reads more headers does. In a fragment that is not the
-            # first, it believes no neighbour discovery (RFC 6980), and has the address from the first.
-            return kind == ipv6.FRAGMENT and at + 8 <= len(data)
-        if kind != _ICMP6 or at >= len(data) or data[at] not in _OPTIONS:
+        upper = ipv6.upperLayer(frame, network)
+        if upper.protocol is None:
+            # A receiver that reads more headers knows what comes after. A later fragment has its address, and all
+            # headers (RFC 8200 section 4.5), from the first.
+            return upper.isLater
+        if upper.protocol != _ICMP6:
             return True
-        message = data[at:]
-        if message[0] == ndp.ADVERTISEMENT and not (self._any or self._isIn(message[8:24])):
+        message = bytes(frame[upper.start : upper.end])
+        if not message:
+            return not upper.isFragment
+        if message[0] not in _OPTIONS:
+            return True
+        if upper.isFragment:
+            # No receiver may believe it (RFC 6980), and what it tells may be in another fragment.
             return False
+        if not self._any and message[0] in (ndp.SOLICITATION, ndp.ADVERTISEMENT):
+            # Whoever solicits from the unspecified address is about to take the target (RFC 4862 section 5.4.3).
+            isOwn = message[0] == ndp.ADVERTISEMENT or not any(frame[network + 8 : network + 24])
+            if isOwn and not self._isIn(message[8:24]):
+                return False
         return not self._linkAddresses or self._toldLinks(message) <= self._linkAddresses
 
     def _toldLinks(self, message: bytes) -> set[bytes]:

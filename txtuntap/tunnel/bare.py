@@ -17,6 +17,7 @@ class Bare:
     """
 
     anyPort = False
+    zeroChecksums = False
 
     def __init__(self, mode: int, pi: bool = False) -> None:
         """

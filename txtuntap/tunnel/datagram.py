@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -31,6 +32,11 @@ PEER_TIMEOUT = 60.0
 
 #: Octets that wait in the kernel to be read; it may grant less (C{net.core.rmem_max}), and counts its own beside them.
 RECEIVE_BUFFER = 1024 * 1024
+
+#: Of C{linux/udp.h}: datagrams without a checksum are received over IPv6, too. There is one for sending without, which
+#: is not used: a checksum that is right is always taken, and one that is left out only by who was told to take it (as
+#: the kernel's own device is by C{udp6zerocsumrx}).
+_UDP_NO_CHECK6_RX = 102
 
 
 @implementer(ICarrier)
@@ -85,6 +91,10 @@ class DatagramCarrier(DatagramProtocol):
         # The transport's own write looks anew, for each datagram, at what the peer's address is.
         self._socket = self.transport.getHandle()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        if self._framing.zeroChecksums:
+            # Only Linux has it, and over IPv4 everybody takes them.
+            with suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_UDP, _UDP_NO_CHECK6_RX, 1)
         if self.peer is not None:
             self._tunnel.carrierUp(self)
 

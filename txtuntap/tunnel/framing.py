@@ -78,6 +78,9 @@ class IDatagramFraming(Interface):
     anyPort: bool = Attribute(
         "Whether the peer sends from any port it likes, and listens at the one that this end listens at."
     )
+    zeroChecksums: bool = Attribute(
+        "Whether the peer may leave out UDP's checksum over IPv6, too (RFC 6935): the framing's specification says so."
+    )
 
     def pack(packet: bytes | memoryview) -> Sequence[bytes | memoryview]:
         """

@@ -12,7 +12,8 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
+from random import Random, SystemRandom
 from typing import Any, cast
 
 from twisted.internet.abstract import FileDescriptor
@@ -47,9 +48,13 @@ PACKET_COST = 512
 BUFFER_SIZE = 256 * 1024
 SEND_LIMIT = 1024 * 1024
 
-#: The most connections whose peer has not said, or not proven, who it is. Beyond, one goes that is from where most of
-#: them are from: who floods this end from one place keeps nobody out but itself.
+#: The most connections whose peer has not said, or not proven, who it is. Beyond that, one from the busiest place is
+#: dropped: see L{StreamFactory.boundStrangers}.
 MAX_STRANGERS = 64
+
+#: Places by the bits of an address, from wide to narrow: what a site has at most, what a customer has, and one link of
+#: IPv6 (RFC 6177); a network of IPv4, and one address.
+_PLACES = {6: (48, 56, 64), 4: (24, 32)}
 
 #: Seconds for a peer to say who it is, and for one that was refused to go.
 GREETING_TIME = 10.0
@@ -153,7 +158,8 @@ class StreamCarrier(Protocol):
         mtus = self._framing.peerMTU, self._tunnel.mtu
         if mtus[0] and mtus[0] != mtus[1]:
             line = (
-                "The interface of {peer} has an MTU of {mtus[0]}, this end's {mtus[1]}: the less drops what is longer"
+                "The interface of {peer} has an MTU of {mtus[0]}, this end's {mtus[1]}: who sends what is too long for"
+                " the less is told, or it is taken apart"
             )
             self.factory.log.say("MTU", line, peer=self._peer, mtus=mtus)
         self._tunnel.carrierUp(self)
@@ -346,11 +352,14 @@ class StreamFactory(Factory):
 
     @ivar tunnel: the tunnel.
     @ivar clock: what tells the time.
-    @ivar strangers: connections whose peer has not said who it is, or was refused, and where each is from.
+    @ivar strangers: connections whose peer has not said who it is, or was refused, and where each is from; the one that
+        has waited longest is first.
+    @ivar random: chooses which of them is dropped; by default, in a manner that nobody can foresee.
     @ivar log: where their fate is written.
     """
 
     noisy = False
+    random: Random = SystemRandom()
     _log = Logger()
 
     def __init__(self, tunnel: Tunnel, framing: Callable[[int], IStreamFraming], clock: IReactorTime) -> None:
@@ -363,7 +372,7 @@ class StreamFactory(Factory):
         self.tunnel = tunnel
         self._framing = framing
         self.clock = clock
-        self.strangers: dict[StreamCarrier, str] = {}
+        self.strangers: dict[StreamCarrier, tuple[str, ...]] = {}
         self.log = SparseLog(self._log, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -374,12 +383,21 @@ class StreamFactory(Factory):
 
     def boundStrangers(self) -> None:
         """
-        Have one of the strangers go, if they are too many.
+        Drop one of the strangers, if there are too many: one from the busiest place, at random, but never the one that
+        has waited longest.
+
+        The busiest place is the narrowest one in the busiest of the wider ones, so a flood from one place locks out
+        only itself, however many addresses it has there. A flood from many places cannot tell when it has put out
+        another connection, as it could if the oldest were dropped; and the one that has waited longest has its time.
         """
-        if len(self.strangers) > MAX_STRANGERS:
-            ((origin, _),) = Counter(self.strangers.values()).most_common(1)
-            oldest = next(each for each, of in self.strangers.items() if of == origin)
-            oldest.disconnect("too many that have not said who they are")
+        if len(self.strangers) <= MAX_STRANGERS:
+            return
+        _, *candidates = self.strangers
+        for depth in range(1, 1 + max(map(len, _PLACES.values()))):
+            busy = Counter(origin[:depth] for origin in self.strangers.values())
+            most = max(busy[self.strangers[each][:depth]] for each in candidates)
+            candidates = [each for each in candidates if busy[self.strangers[each][:depth]] == most]
+        self.random.choice(candidates).disconnect("too many that have not said who they are")
 
     def stop(self) -> None:
         """
@@ -401,17 +419,20 @@ def _addressText(address: Any) -> str:
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
-def _origin(peer: Any) -> str:
+def _origin(peer: Any) -> tuple[str, ...]:
     """
-    What who is there can connect from has in common: an address; of IPv6, the 64 bits that somebody is given at least.
+    The places that a peer is in, from wide to narrow: prefixes of its address.
     """
     host = str(getattr(peer, "host", ""))
     try:
-        address = IPv6Address(host.partition("%")[0])
+        address = ip_address(host.partition("%")[0])
     except ValueError:
-        # Of IPv4, or what a proxy says.
-        return host
-    return str(address.ipv4_mapped or int(address) >> 64)
+        # A UNIX socket has no address, and what a proxy says may be none.
+        return (host,)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    number, bits = int(address), address.max_prefixlen
+    return tuple(f"{number >> bits - length:x}/{length}" for length in _PLACES[address.version])
 
 
 def _tune(transport: Any, hasKeepalive: bool) -> None:

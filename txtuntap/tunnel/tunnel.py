@@ -14,14 +14,15 @@ from txtuntap.device import TAP, TUN
 from txtuntap.forwarding import forward, received
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
 from txtuntap.packet import Packet
+from txtuntap.tokenbucket import TokenBucket
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.framing import MAX_PACKET, ICarrier
+from txtuntap.tunnel.toolong import fitting
 from txtuntap.wire import ethernet, ipv4, ipv6, udp
-from txtuntap.wire.offload import UDP, Offload, fault, finish, segments
+from txtuntap.wire.offload import UDP, Offload, fault, finish, networkStart, segments, spares
 
-#: More tags than these are no packet's of a kernel.
-_MAX_TAGS = 2
-_TAGS = ethernet.VLAN.to_bytes(2, "big"), ethernet.SERVICE_VLAN.to_bytes(2, "big")
+#: Errors about packets that are too long: how many a second, and at once (RFC 4443 section 2.4f).
+ERROR_RATE, ERROR_BURST = 1000.0, 50.0
 
 
 @implementer(IPacketReceiver)
@@ -35,12 +36,17 @@ class Tunnel(AbstractDatagramProtocol):
 
     What comes from the peer is looked at before it goes to the interface: whether it is of the interface's kind, no
     longer than the MTU allows, and from an address that the peer is allowed; and whether what it says to be open in it
-    can be, since the peer may forge that.
+    can be, since the peer may forge that. A peer whose addresses are given is no router, unless that is said, too.
+
+    A packet that is too long is taken apart or its sender is told, as by a router: the peer's interface may have a
+    larger MTU.
 
     Counters: C{outPackets}, C{outOctets}, C{inPackets}, C{inOctets}, of what went to the peer and came from it
     (superpackets count as the many, as at a port); C{outNotConnected} (there is no carrier), C{outDiscards} (it has no
-    room), C{outTruncated} (longer than the port reads), C{outOffloadErrors}; C{inErrors} (not of the interface's kind),
-    C{inTooLong}, C{inForbidden} (from an address that the peer is not allowed), C{inOffloadErrors} and
+    room), C{outTruncated} (longer than the port reads), C{outOffloadErrors}; C{outTooBigs} (errors that told a sender
+    of the MTU), C{outLimited} (such errors that were too many); C{inErrors} (not of the interface's kind),
+    C{inTooLong}, C{inFragmented} (too long, and taken apart), C{inForbidden} (from an address that the peer is not
+    allowed), C{inForbiddenRoles} (a router's or DHCP server's, which it is not), C{inOffloadErrors} and
     C{inUnknownOffloads} (what is said to be open cannot be), C{inDiscards} (this is on no port); those of carriers; and
     C{carriers}, how many there were.
 
@@ -70,6 +76,7 @@ class Tunnel(AbstractDatagramProtocol):
         # Whether the port is not read, since the carrier is full.
         self._isHeld = False
         self.counters: Counter[str] = Counter()
+        self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
 
     def makeConnection(self, transport: Any) -> None:
         """
@@ -127,7 +134,7 @@ class Tunnel(AbstractDatagramProtocol):
         """
         Send a packet that the peer does not take as it is.
         """
-        network = self._network(data)
+        network = networkStart(data) if self._ethernet else 0
         if fault(data, offload, network) is not None:
             self.counters["outOffloadErrors"] += 1
             return
@@ -194,6 +201,8 @@ class Tunnel(AbstractDatagramProtocol):
         wrong = self._fault(packet, offload, transport.mtu)
         if wrong is None:
             wrong = forward(transport, packet, offload, self._ethernet)
+        elif wrong == "inTooLong" and self._fits(transport, packet, offload):
+            return True
         if wrong is not None:
             self.counters[wrong] += 1
             return False
@@ -215,7 +224,7 @@ class Tunnel(AbstractDatagramProtocol):
         if self._ethernet:
             if length < ethernet.HEADER_LENGTH:
                 return "inErrors"
-            network = self._network(packet)
+            network = networkStart(packet)
         elif not _isWhole(packet):
             return "inErrors"
         if offload is not None:
@@ -223,34 +232,43 @@ class Tunnel(AbstractDatagramProtocol):
             wrong = fault(cast(bytes, packet), offload, network)
             if wrong is not None:
                 return wrong
-        if offload is not None and offload.isSuperpacket:
-            start = offload.checksumStart
-            headers = udp.HEADER_LENGTH if offload.type == UDP else packet[start + 12] >> 4 << 2
-            if start - network + headers + offload.size > mtu:
-                return "inTooLong"
-        elif length - network > mtu:
-            return "inTooLong"
         allowed = self._allowed
         if allowed is not None:
             permits = allowed.permitsFrame(packet, network) if self._ethernet else allowed.permitsPacket(packet)
             if permits and offload is not None and not offload.isSuperpacket:
-                permits = allowed.permitsOpen(packet, offload, network)
+                permits = spares(packet, offload, network)
             if not permits:
                 return "inForbidden"
-        return None
+            if not allowed.permitsRole(packet, network, self._ethernet):
+                return "inForbiddenRoles"
+        if offload is not None and offload.isSuperpacket:
+            start = offload.checksumStart
+            headers = udp.HEADER_LENGTH if offload.type == UDP else packet[start + 12] >> 4 << 2
+            length = start + headers + offload.size
+        return "inTooLong" if length - network > mtu else None
 
-    def _network(self, packet: bytes | memoryview) -> int:
+    def _fits(self, transport: IPacketTransport, packet: bytes | memoryview, offload: Offload | None) -> bool:
         """
-        Where the IP header begins.
+        Do with a packet that is too long what a router does: write its fragments, or tell its sender.
+
+        @return: whether there were any.
         """
-        if not self._ethernet:
-            return 0
-        at = ethernet.HEADER_LENGTH
-        for _ in range(_MAX_TAGS):
-            if packet[at - 2 : at] not in _TAGS:
-                break
-            at += ethernet.TAG.size
-        return at
+        if len(packet) > MAX_PACKET:
+            return False
+        network = networkStart(packet) if self._ethernet else 0
+        fragments, answer = fitting(bytes(packet), offload, network, transport.mtu)
+        for each in fragments:
+            transport.writePacket([each])
+        if fragments:
+            self.counters["inFragmented"] += 1
+            self.counters["inPackets"] += len(fragments)
+            self.counters["inOctets"] += sum(map(len, fragments))
+        elif answer is not None and self.carrier is not None:
+            if not self._errors.take(transport.clock.seconds()):
+                self.counters["outLimited"] += 1
+            elif self.carrier.send(answer):
+                self.counters["outTooBigs"] += 1
+        return bool(fragments)
 
 
 def _isWhole(packet: bytes | memoryview) -> bool:

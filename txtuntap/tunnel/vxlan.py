@@ -24,6 +24,8 @@ class VXLAN:
 
     overhead = HEADER_LENGTH
     anyPort = True
+    #: "When a packet is received with a UDP checksum of zero, it MUST be accepted" (RFC 7348 section 5).
+    zeroChecksums = True
 
     def __init__(self, mode: int, vni: int) -> None:
         """

@@ -15,6 +15,7 @@ import struct
 import attrs
 
 from txtuntap.wire import ipv4, ipv6
+from txtuntap.wire.address import isHost
 from txtuntap.wire.checksum import onesSum
 
 HEADER = struct.Struct("!BBHI")
@@ -26,7 +27,9 @@ PROTOCOL = {4: 1, 16: 58}
 # ICMP for IPv4
 ECHO_REPLY = 0
 UNREACHABLE = 3
+REDIRECT = 5
 ECHO_REQUEST = 8
+ROUTER_ADVERTISEMENT = 9
 TIME_EXCEEDED = 11
 PARAMETER_PROBLEM = 12
 TIMESTAMP_REQUEST = 13
@@ -38,7 +41,7 @@ PORT_UNREACHABLE = 3
 FRAGMENTATION_NEEDED = 4
 
 #: The types that tell of an error, which must never be answered with another (RFC 1122 section 3.2.2).
-ERRORS = frozenset((UNREACHABLE, 4, 5, TIME_EXCEEDED, PARAMETER_PROBLEM))
+ERRORS = frozenset((UNREACHABLE, 4, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM))
 
 # ICMPv6; types below 128 are errors
 UNREACHABLE6 = 1
@@ -55,6 +58,14 @@ REASSEMBLY_TIME_EXCEEDED = 1
 UNRECOGNIZED_NEXT_HEADER6 = 1
 UNRECOGNIZED_OPTION6 = 2
 INCOMPLETE_HEADER_CHAIN6 = 3
+
+
+#: How much of a packet an error may quote, by octets in an address: the error fits the least MTU that every link has
+#: (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
+MAX_QUOTE = {4: 576 - 20 - 8, 16: 1280 - 40 - 8}
+
+#: Precedence of errors over IPv4: internetwork control (RFC 1812 section 4.3.2.5).
+_CONTROL = 0xC0
 
 
 def pack(kind: int, code: int, rest: int, body: bytes, source: bytes = b"", dest: bytes = b"") -> bytes:
@@ -131,3 +142,52 @@ def parseQuote(message: bytes) -> Quote | None:
         if fragment & 0xFFF8 or len(quoted) < at + 8:
             return None
     return Quote(quoted[8:24], quoted[24:40], protocol, quoted[at:], ipv6.HEADER_LENGTH + length)
+
+
+def mayBeError(data: bytes, network: int, end: int) -> bool:
+    """
+    Whether a packet is an ICMP error itself, or may be: what cannot be looked into counts as one.
+
+    @param network: where its IP header begins, which is whole; C{end}: where the packet ends.
+    """
+    if data[network] >> 4 == 4:
+        if data[network + 9] != PROTOCOL[4]:
+            return False
+        at = network + ((data[network] & 0x0F) << 2)
+        return at >= end or data[at] in ERRORS
+    # By their lengths alone: what is in these headers may be what the error is about.
+    *before, (kind, at) = ipv6.headerChain(data, network, end)
+    if kind == ipv6.FRAGMENT and at + 8 <= end:
+        # Not the first, and of what may be one.
+        return data[at] in ipv6.EXTENSIONS or data[at] == PROTOCOL[16]
+    if kind in ipv6.EXTENSIONS:
+        # Nobody takes an error apart, which fits every link.
+        return all(other != ipv6.FRAGMENT for other, _ in before)
+    if kind != PROTOCOL[16]:
+        return False
+    return at >= end or data[at] < FIRST_INFORMATIONAL6
+
+
+def tooBig(packet: bytes, mtu: int) -> bytes | None:
+    """
+    The IP packet that tells the sender of one that it is too long for a link (RFC 1191, RFC 8201). It leaves from where
+    that was to go, since a link in between has no address of its own; so do those of the kernel's tunnels.
+
+    @param packet: an IP packet, whole, in one piece, and if it is of IPv4, not to be taken apart.
+    @param mtu: the most octets that the link takes.
+
+    @return: L{None} if its sender must not be told (RFC 1122 section 3.2.2, RFC 4443 section 2.4e): it is an error
+        itself, a later fragment, or from or to what is not one host.
+    """
+    isVersion4 = packet[0] >> 4 == 4
+    source, dest = (packet[12:16], packet[16:20]) if isVersion4 else (packet[8:24], packet[24:40])
+    if not isHost(source) or not isHost(dest) or mayBeError(packet, 0, len(packet)):
+        return None
+    if not isVersion4:
+        message = pack(PACKET_TOO_BIG6, 0, mtu, packet[: MAX_QUOTE[16]], dest, source)
+        return ipv6.packHeader(dest, source, PROTOCOL[16], len(message)) + message
+    _, fragment, _ = ipv4.ESSENTIALS.unpack_from(packet)
+    if fragment & ipv4.OFFSET_MASK:
+        return None
+    message = pack(UNREACHABLE, FRAGMENTATION_NEEDED, min(mtu, 0xFFFF), packet[: MAX_QUOTE[4]])
+    return ipv4.packHeader(dest, source, PROTOCOL[4], len(message), tos=_CONTROL) + message

@@ -37,6 +37,8 @@ END_OF_OPTIONS = 0
 NO_OPERATION = 1
 LOOSE_SOURCE_ROUTE = 131
 STRICT_SOURCE_ROUTE = 137
+#: The bit of an option that every fragment has.
+_COPIED = 0x80
 
 
 class IPHeader:
@@ -114,3 +116,52 @@ def optionsFault(data: bytes, start: int, end: int) -> tuple[str, int] | None:
             return "inOptErrors", start
         start += data[start + 1]
     return None
+
+
+def takenApart(packet: bytes, mtu: int) -> list[bytes]:
+    """
+    The fragments of a packet that routers may take apart, and that may be a fragment itself (RFC 791 section 3.2). As
+    Linux does, all have the length of its options, and in those after the first, options that are not to be copied
+    are no operations.
+
+    @param packet: a whole one, whose header can be.
+    @param mtu: the most octets in each.
+
+    @return: nothing, if so little fits that there can be none, or the options make no sense.
+    """
+    start = (packet[0] & 0x0F) << 2
+    length, word, protocol = ESSENTIALS.unpack_from(packet)
+    room = mtu - start & ~7
+    options = packet[HEADER_LENGTH:start]
+    copied = _copied(options)
+    if room <= 0 or copied is None:
+        return []
+    _, tos, _, identification, _, hopLimit, _, _, source, dest = HEADER.unpack_from(packet)
+    fragments = []
+    for begin in range(start, length, room):
+        piece = packet[begin : min(begin + room, length)]
+        isLast = begin + room >= length
+        offset = (word & OFFSET_MASK) + (begin - start >> 3)
+        more = word & MORE_FRAGMENTS if isLast else MORE_FRAGMENTS
+        header = packHeader(source, dest, protocol, len(piece), hopLimit, identification, more | offset, tos, options)
+        fragments.append(header + piece)
+        options = copied
+    return fragments
+
+
+def _copied(options: bytes) -> bytes | None:
+    """
+    Options as in a fragment other than the first; L{None} for what cannot be options.
+    """
+    kept = bytearray(options)
+    at = 0
+    while at < len(options) and options[at] != END_OF_OPTIONS:
+        length = 1
+        if options[at] != NO_OPERATION:
+            length = options[at + 1] if at + 1 < len(options) else 0
+            if length < 2 or at + length > len(options):
+                return None
+        if not options[at] & _COPIED:
+            kept[at : at + length] = bytes((NO_OPERATION,)) * length
+        at += length
+    return bytes(kept)

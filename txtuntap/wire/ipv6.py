@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 #: Version, class and flow label in one word; payload length; next header; hop limit.
 HEADER = struct.Struct("!IHBB")
@@ -91,7 +92,7 @@ def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = T
     return kind, start, "inHdrErrors"
 
 
-def headerChain(data: bytes, network: int, end: int) -> Iterator[tuple[int, int]]:
+def headerChain(data: bytes | memoryview, network: int, end: int) -> Iterator[tuple[int, int]]:
     """
     The headers after that of IPv6, by their lengths alone, whatever is in them.
 
@@ -110,6 +111,45 @@ def headerChain(data: bytes, network: int, end: int) -> Iterator[tuple[int, int]
         yield kind, at
         kind, at = data[at], at + length
     yield kind, at
+
+
+@dataclass(frozen=True, slots=True)
+class UpperLayer:
+    """
+    What a packet carries, for a filter that must not look less deep than the packet's receiver.
+
+    @ivar protocol: the number of the upper layer's protocol; L{None}: a receiver that reads more headers than are read
+        here, or has other fragments, may find any.
+    @ivar start: where the upper layer's header begins.
+    @ivar end: where the packet ends: padding may follow.
+    @ivar isFragment: whether there is a fragment header.
+    @ivar isLater: whether this is a fragment other than the first, of whose upper layer nothing is in it.
+    """
+
+    protocol: int | None
+    start: int
+    end: int
+    isFragment: bool
+    isLater: bool
+
+
+def upperLayer(data: bytes | memoryview, network: int) -> UpperLayer:
+    """
+    What an IPv6 packet carries behind all of its extension headers.
+
+    @param network: where the IPv6 header begins, which is whole.
+    """
+    end = len(data)
+    length = data[network + 4] << 8 | data[network + 5]
+    if length or data[network + 6] != HOP_BY_HOP:
+        # Where a jumbogram's length could be, Linux takes all there is.
+        end = min(end, network + HEADER_LENGTH + length)
+    *before, (kind, at) = headerChain(data, network, end)
+    isFragment = kind == FRAGMENT or any(other == FRAGMENT for other, _ in before)
+    if kind not in EXTENSIONS:
+        return UpperLayer(kind, at, end, isFragment, False)
+    isLater = kind == FRAGMENT and at + 8 <= end and bool((data[at + 2] << 8 | data[at + 3]) & 0xFFF8)
+    return UpperLayer(None, at, end, isFragment, isLater)
 
 
 def nextHeaderField(data: bytes, network: int, header: int) -> int:

@@ -33,6 +33,7 @@ ROUTER_SOLICITATION = 133
 ROUTER_ADVERTISEMENT = 134
 SOLICITATION = 135
 ADVERTISEMENT = 136
+REDIRECT = 137
 
 #: Every message has it, so that none has come through a router (RFC 4861 section 3.1).
 HOP_LIMIT = 255

@@ -54,6 +54,7 @@ MAX_TAGS = 8
 #: What fits into a field of the header.
 _MOST = 0xFFFF
 
+_ICMP, _ICMP6 = 1, 58
 _TCP = 6
 _TCP_HEADER_LENGTH = 20
 
@@ -150,8 +151,12 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
     if kind not in (NONE, TCP4, TCP6, UDP) or (offload.type & ECN and kind not in (TCP4, TCP6)):
         return "inUnknownOffloads"
     isOpen = offload.isOpen
-    # A field that is no part of the packet, or of a header below.
-    if isOpen and (offload.checksumStart <= network or offload.least > len(packet)):
+    # A field that is no part of the packet, or of a header below; or of a tag that is not looked behind.
+    if isOpen and (
+        offload.checksumStart <= network
+        or offload.least > len(packet)
+        or packet[max(network - 2, 0) : network] in _TAGS
+    ):
         return "inOffloadErrors"
     if kind == NONE:
         return None
@@ -178,6 +183,29 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
     ):
         return "inOffloadErrors"
     return None
+
+
+def spares(packet: bytes | memoryview, offload: Offload, network: int) -> bool:
+    """
+    Whether finishing an IP packet whose checksum is open changes nothing that a filter looks at: no header up to that
+    of TCP or UDP, nor the ports there, nor the type and code of ICMP.
+
+    @param offload: no superpacket's. The checksum of one stands where TCP and UDP have it.
+    @param network: where its IP header begins.
+    """
+    version = packet[network] >> 4 if network < len(packet) else 0
+    if version == 4 and len(packet) >= network + ipv4.HEADER_LENGTH:
+        protocol: int | None = packet[network + 9]
+        start = network + ((packet[network] & 0x0F) << 2)
+    elif version == 6 and len(packet) >= network + ipv6.HEADER_LENGTH:
+        upper = ipv6.upperLayer(packet, network)
+        protocol, start = upper.protocol, upper.start
+        if protocol is None or protocol == _ICMP6:
+            return False
+    else:
+        return False
+    before = 2 if protocol == _ICMP else 4
+    return offload.checksumStart >= start and offload.checksumStart + offload.checksumOffset >= start + before
 
 
 def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
@@ -228,7 +256,7 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
     return packets
 
 
-def networkStart(frame: bytes, start: int = 0) -> int:
+def networkStart(frame: bytes | memoryview, start: int = 0) -> int:
     """
     Where the IP header of an Ethernet frame begins: behind any tags, of which there are L{MAX_TAGS} at most.
     """
