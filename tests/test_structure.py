@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stack": BASE | LAYERS | {"tokenbucket"},
     "command": BASE | {"capturecommand", "device"},
     "capturecommand": {"device", "middleware", "service", "wire"},
-    "echo": set(),
+    "echo": {"tokenbucket"},
     "queues": {"device"},
     "service": BASE
     | {"addresses", "clock", "device", "echo", "layer", "link", "middleware", "queues", "stack", "switch"}

@@ -33,7 +33,7 @@ DROPS = frozenset(
         *("inReserved", "inSourceErrors", "inForbiddenSources", "inLocal", "inIsolated", "outVlans"),
         *("stormBroadcasts", "stormMulticasts", "stormUnknowns", "mtuExceededDiscards"),
         *("outNotConnected", "outTruncated", "outOffloadErrors", "inTooLong", "inForbidden", "inFramingErrors"),
-        *("inOtherPeers", "inOtherNetworks"),
+        *("inOtherPeers", "inOtherNetworks", "inServices"),
     ]
 )
 
