@@ -4,7 +4,7 @@ How much goes through an interface, for Prometheus and for the terminal.
     python examples/metrics.py
 
 as root: it makes tun0, with 10.0.0.1 at the kernel's end, and a host at 10.0.0.2; and serves its metrics on port 9100
-of this machine, by prometheus_client's own resource (pip install 'txtuntap[prometheus]'). In another terminal:
+of this machine (pip install 'txtuntap[prometheus]'). In another terminal:
 
     $ ping -c5 10.0.0.2
     $ curl http://127.0.0.1:9100/metrics
@@ -19,23 +19,19 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, react
-from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from txtuntap import Host, TuntapPort
 from txtuntap.device.configure import configureInterface
 from txtuntap.middleware import Meter
 from txtuntap.middleware.meter import drops
 from txtuntap.middleware.prometheus import InterfaceCollector
+from txtuntap.service import MetricsFactory
 
 
 def main(reactor: Any) -> Deferred[None]:
     """
     A meter around a host, and both that ask it.
     """
-    # That imports the reactor.
-    from prometheus_client.twisted import MetricsResource
-
     host = Host(["10.0.0.2/24"], reactor)
     meter = Meter(host.ip, lambda: host.counters)
     TuntapPort("tun0", meter, reactor=reactor).startListening()
@@ -45,10 +41,7 @@ def main(reactor: Any) -> Deferred[None]:
     collector.add("tun0", meter.totals, packets="meter")
     registry = CollectorRegistry()
     registry.register(collector)
-    root: Any = Resource()
-    root.putChild(b"metrics", MetricsResource(registry))  # type: ignore[no-untyped-call]
-    site: Any = Site(root)
-    reactor.listenTCP(9100, site, interface="127.0.0.1")
+    reactor.listenTCP(9100, MetricsFactory(registry, reactor), interface="127.0.0.1")
 
     def tell() -> None:
         rates = meter.rates()

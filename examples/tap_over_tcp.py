@@ -52,5 +52,5 @@ async def main(reactor: Any, interface: str, address: str, way: str, endpoint: s
 
 if __name__ == "__main__":
     if len(sys.argv) != 5 or sys.argv[3] not in ("listen", "connect"):
-        sys.exit(__doc__)
+        sys.exit("usage: python examples/tap_over_tcp.py INTERFACE ADDRESS listen|connect ENDPOINT")
     react(lambda reactor: Deferred.fromCoroutine(main(reactor, *sys.argv[1:])))

@@ -51,5 +51,5 @@ async def main(reactor: Any, interface: str, address: str, way: str, endpoint: s
 
 if __name__ == "__main__":
     if len(sys.argv) != 5 or sys.argv[3] not in ("listen", "connect"):
-        sys.exit(__doc__)
+        sys.exit("usage: python examples/tun_over_tcp.py INTERFACE ADDRESS listen|connect ENDPOINT")
     react(lambda reactor: Deferred.fromCoroutine(main(reactor, *sys.argv[1:])))

@@ -10,6 +10,7 @@ The namespaces have nothing in common but the tunnel; a real one has an end on e
 from __future__ import annotations
 
 import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -84,7 +85,10 @@ if __name__ == "__main__":
     sleepers = [subprocess.Popen(inside, stdout=subprocess.PIPE) for _ in range(2)]
     try:
         for each in sleepers:
-            assert each.stdout is not None and each.stdout.readline()
+            assert each.stdout is not None
+            # An empty line says that it is in its own.
+            if not each.stdout.readline():
+                sys.exit("that takes the right to make network namespaces")
         with TemporaryDirectory() as made:
             places = [f"/proc/{each.pid}/ns/net" for each in sleepers]
             react(lambda reactor: Deferred.fromCoroutine(main(reactor, places, Path(made))))

@@ -4,6 +4,7 @@ Tests for L{txtuntap.clock}.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -15,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from txtuntap.clock import SimulationClock
+from txtuntap.clock import MOST_AT_ONCE, EndlessError, SimulationClock
 
 #: What is done, to the call of which number, and by how many seconds.
 Step: TypeAlias = "tuple[str, int, int]"
@@ -150,3 +151,47 @@ class ClockTests(SynchronousTestCase):
         for number in range(5000):
             call.reset(9_000 - number)
             self.assertLess(len(self.clock._calls), 200)
+
+
+class EndlessTests(SynchronousTestCase):
+    """
+    Calls that lead to calls at the same instant.
+    """
+
+    def setUp(self) -> None:
+        self.clock = SimulationClock(mostAtOnce=5000)
+        self.made = 0
+
+    def again(self, count: float, delay: float = 0) -> None:
+        self.made += 1
+        if self.made < count:
+            self.clock.callLater(delay, self.again, count, delay)
+
+    def test_theClockGivesUpAndSaysWhatWentOn(self) -> None:
+        self.clock.advance(3)
+        self.again(math.inf)
+        error = self.assertRaises(EndlessError, self.clock.advance, 10)
+        self.assertIn("5000 calls were made at 3 seconds", str(error))
+        self.assertIn(f"1000 times EndlessTests.again of {self!r}", str(error))
+        self.assertEqual((self.made, self.clock.seconds()), (6001, 3))
+
+    def test_delaysTooSmallForTheTimeToPassAreNone(self) -> None:
+        self.clock.advance(1e9)
+        self.again(math.inf, 1e-9)
+        self.assertRaises(EndlessError, self.clock.advance, 10)
+
+    def test_manyCallsAreNotYetEndless(self) -> None:
+        self.again(6000)
+        self.clock.advance(1)
+        self.assertEqual((self.made, self.clock.seconds()), (6000, 1))
+
+    def test_eachInstantHasItsOwn(self) -> None:
+        self.again(50_000, 1e-6)
+        for _ in range(10):
+            self.clock.callLater(0.5, self.again, 0)
+        self.clock.advance(1)
+        self.assertEqual(self.made, 50_010)
+
+    def test_byDefault(self) -> None:
+        self.assertEqual(MOST_AT_ONCE, 10_000_000)
+        self.assertRaises(ValueError, SimulationClock, 0)

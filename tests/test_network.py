@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.recorders import DatagramRecorder, Echo
 from tests.test_link import End
 from txtuntap import Host
+from txtuntap.clock import EndlessError, SimulationClock
 from txtuntap.middleware import Middleware, Netem
 from txtuntap.network import Network
 from txtuntap.packet import Packet
@@ -254,6 +255,18 @@ class ResultTests(SynchronousTestCase):
         with self.assertRaises(TimeoutError) as raised:
             self.net.result(Deferred())
         self.assertIn("nothing is left", str(raised.exception))
+
+    def test_aPacketThatGoesRoundIsTold(self) -> None:
+        net = Network(clock=SimulationClock(mostAtOnce=1000))
+        one, other = net.switch(), net.switch()
+        net.link(one, other)
+        # A switch does not know who is at the other end of a link between its ports.
+        net.link(one.addPort("here"), other.addPort("there"))
+        host = net.host("10.0.0.1/24", one)
+        with net:
+            error = self.assertRaises(EndlessError, net.result, host.ping("10.0.0.2"))
+        self.assertIn("does a packet go round on links without a delay?", str(error))
+        self.assertIn("times LinkEnd._deliver of <LinkEnd of <SwitchPort there>>", str(error))
 
     def test_anInterfaceOfTheKernelDoesNotWait(self) -> None:
         self.assertRaises(RuntimeError, self.net.tap, "tap0", self.net.switch())

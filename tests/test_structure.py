@@ -12,6 +12,7 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 import txtuntap
+from tests.paths import EXAMPLES
 
 ROOT = pathlib.Path(txtuntap.__file__).parent
 
@@ -58,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stack": BASE | LAYERS | {"tokenbucket"},
     "command": BASE | {"capturecommand", "device"},
     "capturecommand": {"device", "middleware", "service", "wire"},
-    "echo": set(),
+    "echo": {"tokenbucket"},
     "queues": {"device"},
     "service": BASE
     | {"addresses", "clock", "device", "echo", "layer", "link", "middleware", "queues", "stack", "switch"}
@@ -81,11 +82,12 @@ def importedBy(path: pathlib.Path) -> set[str]:
     return {name.split(".")[1] for name in names if name.startswith("txtuntap.")}
 
 
-def printed(program: str) -> str:
+def printed(program: str, *options: str) -> str:
     """
     What a program prints that another Python runs, which has imported nothing yet.
     """
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    command = [sys.executable, *options, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 class ImportTests(SynchronousTestCase):
@@ -129,3 +131,42 @@ class ImportTests(SynchronousTestCase):
             "import txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.settings"
         )
         self.assertEqual("", printed(program))
+
+
+class OptimizedTests(SynchronousTestCase):
+    """
+    What C{python -O} leaves out, and C{-OO}: assertions and docstrings. Nothing depends on them.
+    """
+
+    def test_assertionsAreForTheTypeCheckerOnly(self) -> None:
+        for path in (*ROOT.rglob("*.py"), *EXAMPLES.glob("*.py")):
+            if path.name.startswith("test_"):
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Assert):
+                    self.assertRegex(ast.unparse(node.test), r"^[\w.]+ is not None$", f"{path}: line {node.lineno}")
+
+    def test_nobodyReadsDocstrings(self) -> None:
+        for path in (*ROOT.rglob("*.py"), *EXAMPLES.glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
+                    name = node.id if isinstance(node, ast.Name) else node.attr
+                    self.assertNotIn(name, ("__doc__", "getdoc"), f"{path}: line {node.lineno}")
+
+    def test_everyOptionIsExplainedWithoutThem(self) -> None:
+        program = (
+            "from txtuntap.service.options import Options;"
+            "print([(kind, name) for kind, _, options, _ in Options.subCommands for name in dir(options)"
+            " if name.startswith('opt_') and not getattr(options, name).__doc__])"
+        )
+        # Those of Twisted's own have none then.
+        own = [(kind, name) for kind in ("host", "switch", "tunnel") for name in ("opt_help", "opt_version")]
+        self.assertEqual(str(own), printed(program, "-OO"))
+
+    def test_everyModuleCanBeImported(self) -> None:
+        program = (
+            "import pkgutil, importlib, txtuntap;"
+            "[importlib.import_module(each.name) for each in pkgutil.walk_packages(txtuntap.__path__, 'txtuntap.')];"
+            "print('all')"
+        )
+        self.assertEqual("all", printed(program, "-OO"))

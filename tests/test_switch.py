@@ -27,6 +27,7 @@ from txtuntap.switchport import MAX_STATIONS
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire import ipv4, ipv6
+from txtuntap.wire.address import linkAddressText
 from txtuntap.wire.offload import MAX_TAGS, NEEDS_CHECKSUM, TCP4, UDP, Offload
 
 
@@ -223,11 +224,35 @@ class BoundTests(SwitchTestCase):
         self.assertEqual(len(self.ports[1].entries), 1)
         self.sendTo([1], 0, frame(A, B))
 
-    def test_aStationThatMovesToWhereNoRoomIsIsForgotten(self) -> None:
+    def test_aStationThatIsHeardWhereNoRoomIsStaysKnownWhereItWas(self) -> None:
         self.flood(1, MAX_STATIONS)
         self.send(0, frame(A, ALL))
+        self.sendTo([0, 2], 1, frame(A, ALL))
+        self.sendTo([0], 2, frame(C, A))
+        self.assertEqual(
+            [each.address for each in self.switch.stations if each.port.name == "port1"], [linkAddressText(A)]
+        )
+        self.assertEqual(self.ports[1].counters["stationMoves"], 0)
+        self.assertEqual(self.ports[1].counters["learnedEntryDiscards"], 1)
+
+    def test_whatIsSentFromElsewhereKeepsNoStationKnown(self) -> None:
+        self.flood(1, MAX_STATIONS)
+        self.send(0, frame(A, ALL))
+        self.clock.advance(AGEING_TIME)
+        self.flood(1, MAX_STATIONS)
         self.send(1, frame(A, ALL))
+        self.clock.advance(1)
         self.sendTo([0, 1], 2, frame(C, A))
+
+    def test_aStationMovesOnceThereIsRoom(self) -> None:
+        self.flood(1, MAX_STATIONS)
+        self.send(0, frame(A, ALL))
+        self.clock.advance(AGEING_TIME)
+        self.send(0, frame(A, ALL))
+        self.clock.advance(1)
+        self.send(1, frame(A, ALL))
+        self.sendTo([1], 2, frame(C, A))
+        self.assertEqual(self.ports[1].counters["stationMoves"], 1)
 
 
 class MalformedTests(SwitchTestCase):

@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -236,7 +237,7 @@ def capture(options: Any, out: TextIO) -> None:
         source = _source(options, mode)
         stack.callback(source.close)
         # Only now, since this empties a file.
-        stream: Any = getattr(out, "buffer", out) if toOutput else stack.enter_context(_opened(options.write))
+        stream: Any = getattr(out, "buffer", out) if toOutput else stack.enter_context(_opened(options.write, wake))
         sink = CaptureStream(stream, options.snaplen, DIRECTIONS[options.direction])
         try:
             ends = _run(source, sink, stream, wake, options, mode)
@@ -305,7 +306,8 @@ def _write(packets: list[CapturedPacket], sink: CaptureStream, most: int) -> int
         sink.lost(packet.dropped)
         for text in packet.comments:
             sink.comment(text)
-        sink.record(packet.data, packet.time, packet.direction, packet.length)
+        at = time.time_ns() if packet.time is None else packet.time
+        sink.record(packet.data, at, packet.direction, packet.length)
     return sink.received - sink.dropped - before
 
 
@@ -360,9 +362,28 @@ def _connected(name: str, namespace: int) -> socket.socket | None:
     return None
 
 
-def _opened(path: str) -> BinaryIO:
+def _opened(path: str, wake: socket.socket) -> BinaryIO:
+    """
+    A file that is emptied; or a pipe, once somebody reads it.
+
+    @param wake: is readable once nobody is to be waited for any more.
+
+    @raise OSError: it cannot be opened, or nobody reads it.
+    """
     # As a capture's own files: what was captured is nobody else's business.
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
+    while True:
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except OSError as e:
+            if e.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise
+        else:
+            os.set_blocking(descriptor, True)
+            return os.fdopen(descriptor, "wb")
+        # In the kernel, an open() that waits would go on after a signal.
+        if select.select([wake], [], [], _TICK / 1000)[0]:
+            raise OSError(errno.ENXIO, f"nobody reads {path}")
 
 
 @contextmanager

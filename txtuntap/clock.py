@@ -4,6 +4,7 @@ Time that passes when it is told to.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -13,8 +14,21 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+#: Calls that are made at one instant before the clock takes them to go on for ever. A bulk transfer over a link without
+#: delay takes some for each of its packets.
+MOST_AT_ONCE = 10_000_000
+
+#: Calls beyond these that are made to tell what goes on.
+_LOOKED_AT = 1000
+
 #: Calls that were cancelled or put forward are swept once they are more than these, and more than half of all.
 _MOST_STALE = 64
+
+
+class EndlessError(RuntimeError):
+    """
+    Time does not pass: one call leads to another at the same instant, and the number of them has no end.
+    """
 
 
 @implementer(IReactorTime)
@@ -24,7 +38,15 @@ class SimulationClock:
     often as it asks for it. (C{task.Clock} jumps to the end first, and looks through all calls each time.)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mostAtOnce: int = MOST_AT_ONCE) -> None:
+        """
+        @param mostAtOnce: how many calls are made at one instant before L{advance} gives up.
+
+        @raise ValueError: it is less than 1.
+        """
+        if not mostAtOnce >= 1:
+            raise ValueError(f"1 or more calls are made at one instant, not {mostAtOnce!r}")
+        self._mostAtOnce = mostAtOnce
         self._now = 0.0
         # Times first; calls of one time in the order in which they were asked for.
         self._calls: list[tuple[float, int, DelayedCall]] = []
@@ -71,14 +93,24 @@ class SimulationClock:
         @param seconds: how much.
 
         @raise ValueError: it is negative.
+        @raise EndlessError: more calls are made at one instant than may be; it names the latest of them.
         """
         if not seconds >= 0:
             raise ValueError(f"time passes by 0 seconds or more, not by {seconds!r}")
         end = self._now + seconds
+        left = most = self._mostAtOnce
+        seen: Counter[str] = Counter()
         while (call := self._next()) is not None and call.time <= end:
+            if call.time > self._now:
+                self._now = call.time
+                left = most
+            left -= 1
+            if left < 0:
+                if left < -_LOOKED_AT:
+                    raise EndlessError(_explained(most, self._now, seen))
+                seen[_described(call.func)] += 1
             heappop(self._calls)
             del self._entries[call]
-            self._now = max(self._now, call.time)
             call.called = 1
             call.func(*call.args, **call.kw)
         self._now = max(self._now, end)
@@ -126,3 +158,25 @@ class SimulationClock:
         if stale > _MOST_STALE and stale * 2 > len(self._calls):
             self._calls[:] = [each for each in self._calls if self._entries.get(each[2]) == each[1]]
             heapify(self._calls)
+
+
+def _described(function: Callable[..., Any]) -> str:
+    """
+    What is called, for people.
+    """
+    name = getattr(function, "__qualname__", None) or repr(function)
+    owner = getattr(function, "__self__", None)
+    return name if owner is None else f"{name} of {owner!r}"
+
+
+def _explained(most: int, now: float, seen: Counter[str]) -> str:
+    """
+    Why the clock gives up.
+
+    @param seen: how often each thing was called lately.
+    """
+    lately = "; ".join(f"{count} times {name}" for name, count in seen.most_common(10))
+    return (
+        f"{most} calls were made at {now:g} seconds, and there is no end of them: does a packet go round on links"
+        f" without a delay? Of the latest {seen.total()} calls: {lately}"
+    )

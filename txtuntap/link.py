@@ -120,6 +120,9 @@ class LinkEnd(Layer):
         self.offered = EVERYTHING if takesOffload(proto) else 0
         self._attach(proto, self)
 
+    def __repr__(self) -> str:
+        return f"<LinkEnd of {self.protocol!r}>"
+
     @property
     def counters(self) -> Counter[str]:
         """

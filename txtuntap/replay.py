@@ -9,14 +9,18 @@ A capture file played into a protocol, at the times in the file.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from io import BufferedReader, FileIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txtuntap.adapters import deviceReceiver
@@ -24,28 +28,168 @@ from txtuntap.interfaces import IEthernetProtocol, IPacketTransport, IRawPacketP
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.wire import pcapng
-from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError, readCapture
+from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError, CaptureParser, readCapture
+from txtuntap.wire.linktypes import carriesIP, directionOf, ipStart, linkTypeName
 from txtuntap.wire.offload import Offload
 
 #: How many packets of the protocol's own are kept, unless it is said.
 MAX_SENT = 10_000
 
-#: Beside LINKTYPE_RAW, those of one version only: LINKTYPE_IPV4, LINKTYPE_IPV6.
-_IP = pcapng.RAW, 228, 229
+#: Seconds between two packets, in the file, that are taken for a jump of the clock their times are from. Of a jump back
+#: fewer are enough: packets that are not in order are seldom far from where they belong.
+JUMP, JUMP_BACK = 24 * 60 * 60.0, 60.0
+
+_SECOND = 1_000_000_000
 
 #: Packets of the file that are read in one turn, if all are due or for nobody: no file must keep a reactor busy.
 _AT_ONCE = 100
+
+#: Octets of a pipe that are read at once.
+_READ_SIZE = 1 << 16
+
+#: Kinds of link other than the protocol's that are named where there is nothing for the protocol.
+_MAX_NAMED = 5
+
+
+class _Packets(Protocol):
+    """
+    Where packets come from.
+    """
+
+    def take(self) -> CapturedPacket | None:
+        """
+        The next packet; L{None}, where it has not come yet.
+
+        @raise EOFError: there are no more.
+        @raise CaptureFileError: the file is broken.
+        @raise OSError: it cannot be read.
+        """
+
+    def close(self) -> None:
+        """
+        No more is wanted.
+        """
+
+
+class _FilePackets:
+    """
+    Packets of a file object, which never has to be waited for.
+    """
+
+    def __init__(self, file: BinaryIO, isOurs: bool) -> None:
+        self._file = file
+        self._isOurs = isOurs
+        self._packets = readCapture(file)
+
+    def take(self) -> CapturedPacket | None:
+        """
+        See L{_Packets.take}.
+        """
+        for packet in self._packets:
+            return packet
+        raise EOFError
+
+    def close(self) -> None:
+        """
+        See L{_Packets.close}.
+        """
+        if self._isOurs:
+            self._file.close()
+
+
+@implementer(IReadDescriptor)
+class _PipePackets:
+    """
+    Packets of a pipe, which the reactor reads. What has been read waits here; while that is anything, no more is read.
+    """
+
+    def __init__(self, descriptor: int, reactor: Any, arrived: Callable[[], None]) -> None:
+        """
+        @param descriptor: closed at the end.
+        @param arrived: called when L{take} has something new to tell.
+        """
+        self._descriptor = descriptor
+        self._reactor = reactor
+        self._arrived = arrived
+        self._parser = CaptureParser()
+        self._waiting: deque[CapturedPacket] = deque()
+        self._error: Exception | None = None
+        reactor.addReader(self)
+
+    def take(self) -> CapturedPacket | None:
+        """
+        See L{_Packets.take}.
+        """
+        if self._waiting:
+            packet = self._waiting.popleft()
+            if not self._waiting and self._error is None:
+                self._reactor.addReader(self)
+            return packet
+        if self._error is not None:
+            raise self._error
+        return None
+
+    def close(self) -> None:
+        """
+        See L{_Packets.close}.
+        """
+        self._reactor.removeReader(self)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def fileno(self) -> int:
+        """
+        That of the pipe.
+        """
+        return self._descriptor
+
+    def doRead(self) -> None:
+        """
+        There is something to read, or the end.
+        """
+        try:
+            data = os.read(self._descriptor, _READ_SIZE)
+            if data:
+                self._waiting += self._parser.feed(data)
+            else:
+                self._parser.close()
+                raise EOFError
+        except BlockingIOError:
+            return
+        except (EOFError, OSError, CaptureFileError) as e:
+            self._error = e
+        if self._waiting or self._error is not None:
+            self._reactor.removeReader(self)
+            self._arrived()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        Nobody writes any more, and nothing is left to read: the reactor has found that out by itself.
+        """
+        self.doRead()
+
+    def logPrefix(self) -> str:
+        """
+        How log lines begin.
+        """
+        return "replay"
 
 
 @implementer(IPacketTransport)
 class Replay(Layer):
     """
     The port of a protocol, whose packets come out of a capture file, pcapng or pcap: the first one at once, each of the
-    others as long after it as the file says. (One that is before it in time comes at once.) The file is read as it is
-    played.
+    others as long after it as the file says. One that is before it in time comes at once; so does one without a time,
+    and one that is more than a day later, or a minute earlier, than the one before it: the clock has jumped, and the
+    others follow that one. The file is read as it is played; a pipe, a terminal or a socket by the reactor, when there
+    is something to read.
+
+    A protocol of IP packets is given those in C{LINKTYPE_RAW} and its kin, in C{NULL} and C{LOOP} (loopback interfaces
+    of BSD), and in C{LINUX_SLL} and C{LINUX_SLL2} (C{tcpdump -i any}). One of Ethernet frames is given frames.
 
     Counters: C{inPackets}, C{inOctets}; C{inOthers}, packets that went the other way; C{inOtherLinks}, those of a link
-    of another kind than the protocol's; C{outPackets}, C{outOctets}, what the protocol sent.
+    of another kind than the protocol's, or not of IP there; C{outPackets}, C{outOctets}, what the protocol sent.
 
     @ivar protocol: the protocol.
     @ivar sent: the packets that it sent, oldest first: the last so many of them; yours to clear.
@@ -59,23 +203,27 @@ class Replay(Layer):
 
     def __init__(
         self,
-        file: str | os.PathLike[str] | BinaryIO,
+        file: str | os.PathLike[str] | int | BinaryIO,
         proto: Any,
         clock: IReactorTime,
         directions: int = pcapng.INBOUND,
         mtu: int = 1500,
         maxSent: int = MAX_SENT,
+        maxGap: float | None = None,
     ) -> None:
         """
-        @param file: a path; or a file object, open for reading octets, which is read from where it is, and not closed.
+        @param file: a path; a descriptor, such as 0 for standard input; or a file object, open for reading octets, of a
+            file or in memory. The latter two are read from where they are, and not closed.
         @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}: a L{Capture} around one, for instance.
         @param clock: an C{IReactorTime}; packets come by its C{callLater}.
         @param directions: which packets are played: C{pcapng.INBOUND}, those that came to whoever captured them;
             C{pcapng.OUTBOUND}; or both, C{INBOUND | OUTBOUND}. Those of which the file does not say are, too.
         @param maxSent: how many packets C{sent} has at most.
+        @param maxGap: the most seconds that are waited between two packets, however many there are in the file.
+            L{None}: as many as there are, but for jumps.
 
         @raise TypeError: C{proto} is neither.
-        @raise ValueError: C{directions} is none.
+        @raise ValueError: C{directions} is none, or C{maxGap} is less than 0 or without an end.
         """
         super().__init__()
         self._ethernet = IEthernetProtocol.providedBy(proto)
@@ -83,17 +231,21 @@ class Replay(Layer):
             raise TypeError(f"{proto!r} is no IEthernetProtocol and no IRawPacketProtocol: packets cannot reach it")
         if directions not in (1, 2, 3):
             raise ValueError(f"directions are INBOUND (1), OUTBOUND (2) or both (3), not {directions!r}")
+        if maxGap is not None and not 0 <= maxGap < float("inf"):
+            raise ValueError(f"maxGap is a number of seconds, 0 or more, or None, not {maxGap!r}")
         self.protocol = proto
         self.mtu = mtu
         self.sent: deque[bytes] = deque(maxlen=maxSent)
         self._source = file
-        self._file: BinaryIO | None = None
         self._clock = clock
         self._directions = directions
-        self._packets: Iterator[CapturedPacket] = iter(())
+        self._maxGap = None if maxGap is None else round(maxGap * _SECOND)
+        self._packets: _Packets | None = None
         self._next: CapturedPacket | None = None
-        # The clock's time at the start, and that which is the file's 0, in nanoseconds.
-        self._began = self._origin = 0
+        # In nanoseconds: the latest time in the file, and when, by the clock, the packet of that time was due.
+        self._latest: int | None = None
+        self._due = 0
+        self._otherLinks: set[int] = set()
         self._call: IDelayedCall | None = None
         self._done: Deferred[int] | None = None
         self._receive = self._wayTo(proto, deviceReceiver)
@@ -114,22 +266,22 @@ class Replay(Layer):
             Fails with L{CaptureFileError} where the file is broken, cut short, none at all, or without a packet for
             such a protocol: after all that was whole has been played. Cancelling it is L{stop}.
 
-        @raise OSError: the file cannot be opened.
+        @raise OSError: the file cannot be opened, or is a directory or a device.
+        @raise ValueError: it is a pipe, a terminal or a socket, and the clock is no reactor that could read it.
         @raise RuntimeError: it is being played already.
         """
         if self._done is not None:
             raise RuntimeError("the file is being played: another Replay plays it at the same time")
-        source = self._source
-        self._file = BufferedReader(FileIO(source)) if isinstance(source, str | os.PathLike) else source
-        self._packets = readCapture(self._file)
+        self._packets = self._opened(self._source)
         self.counters.clear()
-        self._next = None
+        self._next = self._latest = None
+        self._otherLinks.clear()
         try:
             self.doStart()
         except BaseException:
             self._close()
             raise
-        self._began = self._nanoseconds()
+        self._due = self._nanoseconds()
         done = self._done = Deferred(lambda _: self.stop())
         self._call = self._clock.callLater(0, self._play)
         return done
@@ -158,17 +310,19 @@ class Replay(Layer):
         for _ in range(_AT_ONCE):
             if self._next is None:
                 try:
-                    captured = next(self._packets, None)
+                    captured = self._packets.take() if self._packets is not None else None
+                except EOFError:
+                    return self._end(self._nothing())
                 except (CaptureFileError, OSError) as e:
                     return self._end(e)
                 if captured is None:
-                    return self._end(self._nothing())
+                    # Until there is more of it.
+                    return None
                 if not self._isWanted(captured):
                     continue
                 self._next = captured
-                if not self.counters["inPackets"]:
-                    self._origin = self._began - captured.time
-            left = self._next.time + self._origin - self._nanoseconds()
+                self._due = self._dueTime(captured.time)
+            left = self._due - self._nanoseconds()
             # Less than a clock tells apart is nothing: it would be waited for for ever.
             if left >= 1000:
                 break
@@ -179,39 +333,86 @@ class Replay(Layer):
                 return None
         else:
             left = 0
-        self._call = self._clock.callLater(max(left, 0) / 1_000_000_000, self._play)
+        self._call = self._clock.callLater(max(left, 0) / _SECOND, self._play)
         return None
 
+    def _arrived(self) -> None:
+        """
+        There is more of a pipe.
+        """
+        if self._done is not None and self._call is None:
+            if self._latest is None:
+                # The first one comes at once, whenever that is.
+                self._due = self._nanoseconds()
+            self._call = self._clock.callLater(0, self._play)
+
+    def _dueTime(self, time: int | None) -> int:
+        """
+        When, by the clock, a packet is due that has a time in the file.
+        """
+        latest = self._latest
+        if time is None:
+            return self._due
+        if latest is None:
+            self._latest = time
+            return self._due
+        gap = time - latest
+        if -JUMP_BACK * _SECOND <= gap < 0:
+            # It is not in order, and those after it follow the ones before.
+            return self._due
+        self._latest = time
+        if self._maxGap is not None:
+            gap = min(gap, self._maxGap)
+        elif gap > JUMP * _SECOND:
+            gap = 0
+        return self._due + max(gap, 0)
+
     def _nanoseconds(self) -> int:
-        return round(self._clock.seconds() * 1_000_000_000)
+        return round(self._clock.seconds() * _SECOND)
 
     def _isWanted(self, captured: CapturedPacket) -> bool:
         """
         Whether a packet is for the protocol.
         """
-        if captured.interface.linkType not in ((pcapng.ETHERNET,) if self._ethernet else _IP):
+        linkType = captured.interface.linkType
+        direction = captured.direction or directionOf(linkType, captured.data)
+        if not self._takes(linkType):
             self.counters["inOtherLinks"] += 1
-        elif captured.direction and not captured.direction & self._directions:
+            if len(self._otherLinks) < _MAX_NAMED:
+                self._otherLinks.add(linkType)
+        elif not self._ethernet and ipStart(linkType, captured.data) is None:
+            self.counters["inOtherLinks"] += 1
+        elif direction and not direction & self._directions:
             self.counters["inOthers"] += 1
         else:
             return True
         return False
 
+    def _takes(self, linkType: int) -> bool:
+        """
+        Whether what is captured on such a link is for the protocol.
+        """
+        return linkType == pcapng.ETHERNET if self._ethernet else carriesIP(linkType)
+
     def _nothing(self) -> CaptureFileError | None:
         """
-        What is wrong with a file that has ended: nothing, if it had packets of this kind of link.
+        What is wrong with a file that has ended: nothing, if it had packets of a kind of link that the protocol takes.
         """
         counters = self.counters
-        if not counters["inOtherLinks"] or counters["inPackets"] or counters["inOthers"]:
+        if not self._otherLinks or counters["inPackets"] or counters["inOthers"]:
             return None
-        wanted, there = ("Ethernet frames", "IP packets") if self._ethernet else ("IP packets", "Ethernet frames")
-        return CaptureFileError(f"there are no {wanted} in the file, which this protocol takes: perhaps it has {there}")
+        wanted = "Ethernet frames" if self._ethernet else "IP packets"
+        there = ", ".join(map(linkTypeName, sorted(self._otherLinks)))
+        return CaptureFileError(f"there are no {wanted} in the file, which this protocol takes: it has {there}")
 
     def _deliver(self, captured: CapturedPacket) -> None:
         data = captured.data
+        isCut = len(data) < captured.length
+        if not self._ethernet:
+            data = data[ipStart(captured.interface.linkType, data) :]
         self.counters["inPackets"] += 1
         self.counters["inOctets"] += len(data)
-        packet = Packet(data, 0, self, self._clock.seconds(), len(data) < captured.length)
+        packet = Packet(data, 0, self, self._clock.seconds(), isCut)
         try:
             self._receive(packet)
         except Exception:
@@ -232,7 +433,46 @@ class Replay(Layer):
             done.errback(error)
 
     def _close(self) -> None:
-        self._packets = iter(())
-        file, self._file = self._file, None
-        if file is not None and file is not self._source:
-            file.close()
+        packets, self._packets = self._packets, None
+        if packets is not None:
+            packets.close()
+
+    def _opened(self, source: str | os.PathLike[str] | int | BinaryIO) -> _Packets:
+        """
+        @raise OSError: it cannot be opened; it is neither a file nor a pipe, nor anything like one.
+        @raise ValueError: nobody can wait for it.
+        """
+        isObject = not isinstance(source, int | str | os.PathLike)
+        if isinstance(source, str | os.PathLike):
+            # A pipe that nobody has opened for writing yet would be waited for here.
+            descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            name: object = source
+        elif isinstance(source, int):
+            descriptor, name = os.dup(source), f"descriptor {source}"
+        else:
+            try:
+                descriptor = source.fileno()
+            except (AttributeError, OSError):
+                # It is in memory.
+                return _FilePackets(source, False)
+            name = getattr(source, "name", source)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISREG(mode):
+                if isinstance(source, int | str | os.PathLike):
+                    return _FilePackets(BufferedReader(FileIO(descriptor)), True)
+                return _FilePackets(source, False)
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+            if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)):
+                raise OSError(errno.EINVAL, "that is neither a file nor a pipe", name)
+            if isObject:
+                raise ValueError(f"{name!r} is no file, and would be waited for: give its descriptor in place of it")
+            if not IReactorFDSet.providedBy(self._clock):
+                raise ValueError(f"{name!r} is no file: it is read as it comes, and for that the clock is the reactor")
+            return _PipePackets(descriptor, self._clock, self._arrived)
+        except BaseException:
+            if not isObject:
+                with suppress(OSError):
+                    os.close(descriptor)
+            raise

@@ -21,8 +21,9 @@ from txtuntap.wire.routerguard import frameConfigures
 if TYPE_CHECKING:
     from txtuntap.switch import Switch
 
-#: Stations learned on one port. A new one is not learned then: frames to it are flooded. So nobody loses the station
-#: he speaks to by others' making up addresses, and no port has but its own share of the table.
+#: Stations learned on one port. A new one is not learned then: frames to it are flooded, or leave by the port on which
+#: it was heard before. So nobody loses the station he speaks to by others' making up addresses, and no port has but its
+#: own share of the table.
 MAX_STATIONS = 1024
 
 #: Seconds between two looks for stations to be forgotten on a port that has as many.
@@ -97,8 +98,8 @@ class SwitchPort(Layer):
     DHCP server, to configure others, where none may be), C{inLocal} (for a station on this port),
     C{inIsolated} (from one isolated port to another), C{stormBroadcasts}, C{stormMulticasts}, C{stormUnknowns} (more
     than a second's), C{inDiscards} (the port was removed). And C{flooded} (sent to all for want of knowing),
-    C{stationMoves} (a station was heard here that was known on another port), C{learnedEntryDiscards} (a station was
-    not learned: there were L{MAX_STATIONS}).
+    C{stationMoves} (a station that was known on another port is known here now), C{learnedEntryDiscards} (a frame came
+    whose station was not learned here: there were L{MAX_STATIONS}).
 
     @ivar name: what it is called.
     @ivar isolated: whether what comes here is kept from other isolated ports.
@@ -323,16 +324,17 @@ class SwitchPort(Layer):
         if bound is not self and (bound is not None or self.bound is not None):
             counters["inForbiddenSources"] += 1
             return False
+        if len(self.entries) >= MAX_STATIONS:
+            self._sweep(now)
+            if len(self.entries) >= MAX_STATIONS:
+                # A station that is known on another port stays known there: forgotten, it would be heard by all.
+                counters["learnedEntryDiscards"] += 1
+                return True
         entry = lan.stations.get(source)
         if entry is not None:
             if 0 <= now - entry.heard <= self._switch.ageingTime:
                 counters["stationMoves"] += 1
             lan.forget(entry)
-        if len(self.entries) >= MAX_STATIONS:
-            self._sweep(now)
-            if len(self.entries) >= MAX_STATIONS:
-                counters["learnedEntryDiscards"] += 1
-                return True
         entry = lan.stations[source] = Entry(source, lan, self, now)
         self.entries.add(entry)
         return True

@@ -209,6 +209,12 @@ class UDPTransport(MulticastTransport):
             self._pieces = current.finished()
         return self._pieces[-1 - length_hint(self._rest)]
 
+    def seconds(self) -> float:
+        """
+        The time of the datagram just being delivered, or else the time now, by the clock below.
+        """
+        return self._udp.now() if self.current is None else self.current.time
+
     def takes(self, flow: Flow) -> bool:
         """
         Whether the datagrams of a flow are for the application: one that is connected gets those of its peer alone.

@@ -114,7 +114,9 @@ class CaptureTests(SynchronousTestCase):
         before = time.time_ns()
         self.capture.packetReceived(Packet(b"comes"))
         after = time.time_ns()
-        self.assertTrue(before <= read(self.file)[0].time <= after)
+        (packet,) = read(self.file)
+        assert packet.time is not None
+        self.assertTrue(before <= packet.time <= after)
 
     def test_aSuperpacketIsRecordedAsItsPackets(self) -> None:
         self.start()

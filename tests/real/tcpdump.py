@@ -15,14 +15,17 @@ _CHECKS = [part for layer in ("ip", "udp", "tcp") for part in ("-o", f"{layer}.c
 
 
 @contextmanager
-def captured(path: Path, interface: str, wanted: str = "", packets: int = 0) -> Iterator[None]:
+def captured(
+    path: Path, interface: str, wanted: str = "", packets: int = 0, more: tuple[str, ...] = ()
+) -> Iterator[None]:
     """
     Have tcpdump capture what passes an interface meanwhile.
 
     @param wanted: a filter, as C{pcap-filter} has it.
     @param packets: how many to wait for at the end. Without a number, the capture has what has been written by then.
+    @param more: other options.
     """
-    command = [tool("tcpdump"), "-i", interface, "-w", str(path), "-U", "--immediate-mode", "-Z", "root"]
+    command = [tool("tcpdump"), "-i", interface, "-w", str(path), "-U", "--immediate-mode", "-Z", "root", *more]
     command += ["-c", str(packets)] if packets else []
     with subprocess.Popen([*command, wanted], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -46,6 +46,7 @@ from txtuntap.device.packetsocket import PacketSocket
 from txtuntap.echo import Echo
 from txtuntap.middleware import Capture, CaptureFile
 from txtuntap.testing import ethernetFrame, udpPacket
+from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import readCapture
 
 #: By way of the service's control socket, and past it.
@@ -359,6 +360,43 @@ def test_whatItRefuses(namespace: Namespace, tmp_path: Path, capsys: pytest.Capt
     assert "tt9" in text.splitlines()[-1]
     assert "Traceback" not in text
     assert (tmp_path / "trace").read_text() == "not emptied for nothing"
+
+
+def test_aPipeIsWrittenToOnceSomebodyReads(namespace: Namespace, tmp_path: Path) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    command = Running(["capture", "tt0", "-w", str(path)])
+    try:
+        with path.open("rb") as reading:
+            assert reading.read(4) == pcapng.SECTION_HEADER.to_bytes(4, "little")
+            command.send_signal(signal.SIGTERM)
+            until(lambda: command.poll() is not None, "the end of a capture")
+        assert command.returncode == 0
+    finally:
+        command.end()
+
+
+def test_aSignalEndsItThoughNobodyReadsAPipe(namespace: Namespace, tmp_path: Path) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    command = Running(["capture", "tt0", "-w", str(path)])
+    try:
+        # It is past what it does first once it has the packet socket.
+        until(lambda: packetSockets() == 1, "a packet socket")
+        command.send_signal(signal.SIGTERM)
+        until(lambda: command.poll() is not None, "the end of a capture")
+        assert (command.returncode, command.said()) == (1, f"txtuntap: nobody reads {path}\n")
+    finally:
+        command.end()
+
+
+def packetSockets() -> int:
+    """
+    How many there are in this network namespace.
+    """
+    return len(Path("/proc/thread-self/net/packet").read_text().splitlines()) - 1
 
 
 def test_aTerminalIsNoPlaceForIt(namespace: Namespace) -> None:

@@ -4,6 +4,8 @@ C{twistd tuntap host --prometheus}: what it tells of is what the kernel's progra
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -58,6 +60,29 @@ def test_pingsAreCounted(namespace: Namespace, tmp_path: Path, mode: str) -> Non
         endOrderly(host)
         # Who asks leaves no line.
         assert "GET" not in host.log()
+
+
+@pytest.mark.parametrize("body", ["Content-Length: 1000000000", "Transfer-Encoding: chunked"])
+def test_whatIsSentThereIsRefusedBeforeItHasCome(namespace: Namespace, tmp_path: Path, body: str) -> None:
+    with Host(tmp_path, more=("--prometheus", ENDPOINT)) as host:
+        scrape()
+        before = host.log()
+        with socket.create_connection(("127.0.0.1", 9100), PATIENCE) as client:
+            client.sendall(f"POST /metrics HTTP/1.1\r\n{body}\r\n\r\n".encode() + b"40000\r\n" + bytes(1 << 18))
+            with client.makefile("rb") as answers:
+                assert answers.read().startswith(b"HTTP/1.1 405 ")
+        scrape()
+        assert host.log() == before
+
+
+def test_whoIsSlowKeepsNobodyFromAsking(namespace: Namespace, tmp_path: Path) -> None:
+    with Host(tmp_path, more=("--prometheus", ENDPOINT)), ExitStack() as stack:
+        for _ in range(200):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", 9100), PATIENCE))
+            # It may have been closed by then for one of the others.
+            with suppress(ConnectionError):
+                client.sendall(b"GET /metr")
+        assert scrape()["txtuntap_packets_total", "in", "tt0"] >= 0
 
 
 def test_dropsAreNamed(namespace: Namespace, tmp_path: Path) -> None:

@@ -158,6 +158,9 @@ def test_mistakes(namespace: Namespace, tmp_path: Path) -> None:
     for call in (lambda: readInterface("lo", str(other)), lambda: configureInterface("lo", namespace=str(other))):
         with pytest.raises(OSError, match=r"cannot enter .*/file: it is no network namespace"):
             call()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"cannot enter .*/pipe: it is no network namespace"):
+        readInterface("lo", str(tmp_path / "pipe"))
     with pytest.raises(OSError, match="cannot find tt0"):
         moveInterface("tt0", "none")
     with LinuxDevice("tt0", TUN), pytest.raises(OSError, match="none: No such file"):

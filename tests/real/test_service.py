@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -89,6 +90,8 @@ def test_echoIsNoPartnerOfAnotherEcho(namespace: Namespace, tmp_path: Path) -> N
                 assert _nothingCameBack(host, client), f"an answer to port {port}"
         for port in 1024, 2008:
             assert ask("10.9.0.2", b"hello", source=("10.9.0.1", port)) == b"hello"
+        host.process.send_signal(signal.SIGUSR2)
+        until(lambda: "echo 7: inServices 4" in host.log(), "the counters of the echo")
 
 
 def _nothingCameBack(host: Host, client: socket.socket) -> bool:

@@ -4,9 +4,13 @@ Tests for L{txtuntap.wire.pcapng} and L{txtuntap.wire.capturefile}.
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
 import io
+import lzma
 import struct
+from typing import BinaryIO, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,7 +165,7 @@ class OthersTests(SynchronousTestCase):
         simple = block(pcapng.SIMPLE_PACKET, struct.pack("<I", 4) + b"data")
         old = block(pcapng.PACKET, struct.pack("<HHIIII", 0, 2, 0, 1000, 4, 9) + b"data")
         one, two = packets(section() + interface() + simple + old)
-        self.assertEqual((one.data, one.length, one.time), (b"data", 4, 0))
+        self.assertEqual((one.data, one.length, one.time), (b"data", 4, None))
         self.assertEqual((two.data, two.length, two.time, two.dropped), (b"data", 9, 1_000_000, 2))
 
     def test_blocksThatSayNothingHereArePassedOver(self) -> None:
@@ -218,6 +222,25 @@ class BrokenTests(SynchronousTestCase):
         self.assertBroken(b"", "empty")
         self.assertBroken(b"GIF89a", "neither pcapng nor pcap")
         self.assertBroken(bytes(100), "neither pcapng nor pcap")
+
+    def test_whatIsNoneAsItIsIsNamed(self) -> None:
+        for data, words in (
+            (gzip.compress(START), "compressed by gzip: decompress it, or give gzip.open(path)"),
+            (bz2.compress(START), "compressed by bzip2"),
+            (lzma.compress(START), "compressed by xz"),
+            (bytes.fromhex("28b52ffd2458"), "compressed by zstd"),
+            (bytes.fromhex("04224d186440"), "compressed by lz4"),
+            (b"snoop\0\0\0\0\0\0\2\0\0\0\4", "of snoop"),
+            (pcap("<", 0xA1B2CD34), "pcap with fields of Linux 2.2"),
+            (pcap(">", 0xA1B2CD34), "pcap with fields of Linux 2.2"),
+        ):
+            self.assertBroken(data, words)
+
+    def test_aCompressedFileIsReadByWhatDecompresses(self) -> None:
+        data = gzip.compress(START + pcapng.enhancedPacket(b"data", TIME))
+        with gzip.open(io.BytesIO(data)) as file:
+            (packet,) = readCapture(cast(BinaryIO, file))
+        self.assertEqual(packet.data, b"data")
 
     def test_lengthsThatCannotBe(self) -> None:
         good = pcapng.enhancedPacket(b"good", TIME)

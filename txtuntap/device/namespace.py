@@ -36,7 +36,8 @@ def openNamespace(namespace: Namespace) -> int:
         return os.dup(namespace)
     path = namespace if "/" in namespace else f"{DIRECTORY}/{namespace}"
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Not to wait where the path is that of a pipe.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as e:
         advice = f": make it ('ip netns add {namespace}'), or give a path" if path != namespace else ""
         raise OSError(e.errno, f"cannot open the network namespace {path}: {e.strerror}{advice}") from e

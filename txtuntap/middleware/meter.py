@@ -41,7 +41,7 @@ DROPS = frozenset(
         ),
         *("stormBroadcasts", "stormMulticasts", "stormUnknowns", "mtuExceededDiscards"),
         *("outNotConnected", "outTruncated", "outOffloadErrors", "inTooLong", "inForbidden", "inFramingErrors"),
-        *("inOtherPeers", "inOtherNetworks"),
+        *("inOtherPeers", "inOtherNetworks", "inServices"),
     ]
 )
 

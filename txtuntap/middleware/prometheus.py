@@ -4,7 +4,7 @@ Counters for Prometheus (C{prometheus_client}, the extra C{prometheus}).
     collector = InterfaceCollector()
     collector.add("tap0", meter.totals, packets="meter")
     registry.register(collector)
-    resource.putChild(b"metrics", prometheus_client.twisted.MetricsResource(registry))
+    reactor.listenTCP(9100, txtuntap.service.MetricsFactory(registry, reactor), interface="127.0.0.1")
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TRAFFIC = {
 class InterfaceCollector(Collector):
     """
     What a registry has its metrics from: those of any number of interfaces, read when it is asked for them. That is
-    done in a thread of the web server's, perhaps.
+    done in a thread of the web server's.
 
      - C{txtuntap_packets_total}, C{txtuntap_bytes_total}, C{txtuntap_superpackets_total}, by C{interface} and
        C{direction}, C{in} or C{out}, as the protocol on the interface sees it;

@@ -16,6 +16,7 @@ from twisted.internet.protocol import DatagramProtocol
 
 from txtuntap.device import TAP
 from txtuntap.device.settings import InterfaceSettings
+from txtuntap.echo import Echo
 from txtuntap.queues import DESCRIPTOR, queueProcesses, stopWithParent
 from txtuntap.service.interface import InterfaceService
 from txtuntap.stack.host import Host
@@ -56,6 +57,7 @@ class HostService(InterfaceService):
         self.host = host
         for number, proto in protocols:
             host.listenUDP(number, proto)
+        self._echoes = {f"echo {number}": proto.counters for number, proto in protocols if isinstance(proto, Echo)}
         self._makeQueues = queues
         self._command = command
         self._queues: Sequence[LinuxDevice] = ()
@@ -81,9 +83,9 @@ class HostService(InterfaceService):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of the host, too.
+        Those of the host, and of each echo by its port, too.
         """
-        return {**super().counters(), **self.host.counters}
+        return {**super().counters(), **self.host.counters, **self._echoes}
 
     def _opened(self) -> None:
         """

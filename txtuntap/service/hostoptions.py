@@ -17,7 +17,7 @@ from twisted.python.usage import UsageError
 from txtuntap.addresses import Addresses
 from txtuntap.device import TAP, TUN
 from txtuntap.echo import Discard, Echo
-from txtuntap.service.interfaceoptions import InterfaceOptions, showAsIs
+from txtuntap.service.interfaceoptions import InterfaceOptions, about
 from txtuntap.stack.anyip import isWithin
 from txtuntap.wire.address import packLinkAddress
 
@@ -66,44 +66,56 @@ class HostOptions(InterfaceOptions):
         self.arguments = list(options or ())
         super().parseOptions(options)  # type: ignore[no-untyped-call]
 
-    def opt_address(self, cidr: str) -> None:
+    @about(
         """
         An address of the host, such as 10.0.0.2/24 or fd00::2/64. May be repeated.
         """
+    )
+    def opt_address(self, cidr: str) -> None:
         self["addresses"].append(_address("--address", cidr))
 
-    def opt_any_address(self, cidr: str) -> None:
+    @about(
         """
         A network whose every address is the host's, such as 10.0.0.0/8, reached by a route. May be repeated.
         """
+    )
+    def opt_any_address(self, cidr: str) -> None:
         self["anyAddresses"].append(_network("--any-address", cidr))
 
-    def opt_answer_for(self, cidr: str) -> None:
+    @about(
         """
         A network, one of --any-address or within it, for whose addresses ARP requests and neighbour solicitations are
         answered, but for those that others are heard to have. May be repeated.
         """
+    )
+    def opt_answer_for(self, cidr: str) -> None:
         self["answerFor"].append(_network("--answer-for", cidr))
 
-    def opt_answer_except(self, cidr: str) -> None:
+    @about(
         """
         An address or a network that is not answered for all the same. May be repeated.
         """
+    )
+    def opt_answer_except(self, cidr: str) -> None:
         self["answerExcept"].append(_network("--answer-except", cidr))
 
-    def opt_gateway(self, address: str) -> None:
+    @about(
         """
         The next hop of the default route. May be repeated, once for each IP version.
         """
+    )
+    def opt_gateway(self, address: str) -> None:
         try:
             self["gateways"].append(str(ip_address(address)))
         except ValueError as e:
             raise UsageError(f"--gateway: {e}") from e
 
-    def opt_udp(self, service: str) -> None:
+    @about(
         """
         PORT=WHAT: what to serve on a UDP port. May be repeated.
         """
+    )
+    def opt_udp(self, service: str) -> None:
         port, equals, what = service.partition("=")
         if not equals or not what:
             raise UsageError(f"--udp takes PORT=WHAT, such as 7=echo, not {service!r}")
@@ -228,6 +240,3 @@ def protocolFactory(name: str) -> Callable[[], DatagramProtocol]:
     if not callable(found):
         raise UsageError(f"{name!r} is not a DatagramProtocol class, nor a factory of such: it cannot be called")
     return found
-
-
-showAsIs(HostOptions)

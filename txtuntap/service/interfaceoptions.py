@@ -4,10 +4,11 @@ Options about a device and its interface, which the services on one have in comm
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from inspect import cleandoc
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
@@ -19,6 +20,21 @@ from txtuntap.wire.address import packLinkAddress
 
 if TYPE_CHECKING:
     from txtuntap.device.linux import LinuxDevice
+
+_Method = TypeVar("_Method", bound=Callable[..., None])
+
+
+def about(text: str) -> Callable[[_Method], _Method]:
+    """
+    Have the help show a text for an option, the decorated method. A docstring would not do: with C{python -OO} there is
+    none, and Twisted shows it with the white space that it is indented by.
+    """
+
+    def decorated(method: _Method) -> _Method:
+        method.__doc__ = cleandoc(text)
+        return method
+
+    return decorated
 
 
 class PlainOptions(usage.Options):
@@ -72,30 +88,36 @@ class InterfaceOptions(PlainOptions):
         self["kernelRoutes"] = []
         self["kernelNeighbours"] = {}
 
-    def opt_kernel_address(self, cidr: str) -> None:
+    @about(
         """
         An address for the kernel's end of the interface, which is then set up, such as 10.0.0.1/24, "10.0.0.1 peer
         10.0.0.2/32" or "10.0.0.1/24 broadcast 10.0.0.255". May be repeated.
         """
+    )
+    def opt_kernel_address(self, cidr: str) -> None:
         try:
             self["kernelAddresses"].append(InterfaceAddress.of(cidr))
         except ValueError as e:
             raise UsageError(f"--kernel-address: {e}") from e
 
-    def opt_kernel_route(self, route: str) -> None:
+    @about(
         """
         A route of the kernel's by way of the interface, such as 10.1.0.0/16 or "10.1.0.0/16 via 10.0.0.2 metric 5 src
         10.0.0.1". May be repeated.
         """
+    )
+    def opt_kernel_route(self, route: str) -> None:
         try:
             self["kernelRoutes"].append(InterfaceRoute.of(route))
         except ValueError as e:
             raise UsageError(f"--kernel-route: {e}") from e
 
-    def opt_kernel_neighbour(self, pair: str) -> None:
+    @about(
         """
         ADDRESS=LINK-ADDRESS: a neighbour that the kernel need not ask for on a tap. May be repeated.
         """
+    )
+    def opt_kernel_neighbour(self, pair: str) -> None:
         address, _, station = pair.partition("=")
         try:
             self["kernelNeighbours"][str(ip_address(address))] = packLinkAddress(station)
@@ -209,15 +231,3 @@ def _descriptor(text: str) -> int:
         return int(text) if text.isdigit() else fromSystemd(text)
     except ValueError as e:
         raise UsageError(f"--descriptor: {e}") from e
-
-
-def showAsIs(options: type[usage.Options]) -> None:
-    """
-    Take the white space away that documentation of options is indented by: Twisted shows it as it is.
-    """
-    for name, method in vars(options).items():
-        if name.startswith("opt_"):
-            method.__doc__ = cleandoc(method.__doc__)
-
-
-showAsIs(InterfaceOptions)

@@ -13,7 +13,7 @@ from twisted.python.usage import UsageError
 from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, interfaceName
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.service.interfaceoptions import PlainOptions, checkPrometheus, showAsIs
+from txtuntap.service.interfaceoptions import PlainOptions, about, checkPrometheus
 from txtuntap.service.tunneloptions import TunnelOptions
 from txtuntap.switch import AGEING_TIME, Switch
 from txtuntap.tunnel.framing import MAX_PACKET
@@ -223,19 +223,23 @@ class SwitchOptions(PlainOptions):
         self["taps"] = []
         self["tunnels"] = []
 
-    def opt_tap(self, text: str) -> None:
+    @about(
         """
         NAME[,OPTION...]: a tap interface, such as tap0,vlan=10,isolated. Once for each.
         """
+    )
+    def opt_tap(self, text: str) -> None:
         try:
             self["taps"].append(SwitchTap.of(text))
         except ValueError as e:
             raise UsageError(f"--tap {text}: {e}") from e
 
-    def opt_tunnel(self, text: str) -> None:
+    @about(
         """
         OPTION[,OPTION...]: a tunnel, such as listen=tcp:4000,certificate=me.pem,trust=peer.pem,vlan=10. Once for each.
         """
+    )
+    def opt_tunnel(self, text: str) -> None:
         try:
             self["tunnels"].append(SwitchTunnel.of(text))
         except (ValueError, UsageError) as e:
@@ -263,6 +267,3 @@ class SwitchOptions(PlainOptions):
                 raise UsageError(f"{option}: {e}") from e
         if self["prometheus"] is not None:
             checkPrometheus(self["prometheus"])
-
-
-showAsIs(SwitchOptions)

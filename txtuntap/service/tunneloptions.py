@@ -10,7 +10,7 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.python.usage import UsageError
 
 from txtuntap.device import TAP, TUN
-from txtuntap.service.interfaceoptions import InterfaceOptions, showAsIs
+from txtuntap.service.interfaceoptions import InterfaceOptions, about
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.datagram import DatagramAddresses
 from txtuntap.tunnel.registry import DATAGRAM_FRAMINGS, STREAM_FRAMINGS, framingOf
@@ -55,29 +55,37 @@ class TunnelOptions(InterfaceOptions):
         self["allow"] = []
         self["allowLinks"] = []
 
-    def opt_trust(self, file: str) -> None:
+    @about(
         """
         PEM file with a certificate that is trusted: the peer shows it, or one that it has signed. May be repeated.
         """
+    )
+    def opt_trust(self, file: str) -> None:
         self["trust"].append(file)
 
-    def opt_pin(self, digest: str) -> None:
+    @about(
         """
         SHA-256 of the certificate that the peer has to show, as by 'openssl x509 -noout -fingerprint -sha256 -in FILE'.
         May be repeated.
         """
+    )
+    def opt_pin(self, digest: str) -> None:
         self["pins"].append(digest.rpartition("=")[2])
 
-    def opt_allow(self, network: str) -> None:
+    @about(
         """
         A network from which the peer may send, such as 10.0.0.2/32 or fd00::/64; by default, any. May be repeated.
         """
+    )
+    def opt_allow(self, network: str) -> None:
         self["allow"].append(network)
 
-    def opt_allow_lladdr(self, address: str) -> None:
+    @about(
         """
         A link address from which the peer may send on a tap; by default, any. May be repeated.
         """
+    )
+    def opt_allow_lladdr(self, address: str) -> None:
         self["allowLinks"].append(address)
 
     def postOptions(self) -> None:
@@ -205,6 +213,3 @@ class TunnelOptions(InterfaceOptions):
             return Allowed(self["allow"], self["allowLinks"], bool(self["allow-router"]))
         except ValueError as e:
             raise UsageError(f"--allow{'-lladdr' if 'link address' in str(e) else ''}: {e}") from e
-
-
-showAsIs(TunnelOptions)

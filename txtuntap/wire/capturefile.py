@@ -25,6 +25,18 @@ MAX_OPTIONS = 1024
 _MICROSECONDS = 0xA1B2C3D4
 _NANOSECONDS = 0xA1B23C4D
 
+#: What files begin with that are captures, but not as they are; or of a format that is not read.
+_OTHERS = {
+    b"\x1f\x8b": "compressed by gzip: decompress it, or give gzip.open(path)",
+    b"BZh": "compressed by bzip2: decompress it, or give bz2.open(path)",
+    b"\xfd7zX": "compressed by xz: decompress it, or give lzma.open(path)",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: decompress it",
+    b"\x04\x22\x4d\x18": "compressed by lz4: decompress it",
+    b"snoo": "of snoop: 'editcap FILE NEW' makes a pcapng file of it",
+    b"\x34\xcd\xb2\xa1": "pcap with fields of Linux 2.2: 'editcap FILE NEW' makes a pcapng file of it",
+    b"\xa1\xb2\xcd\x34": "pcap with fields of Linux 2.2: 'editcap FILE NEW' makes a pcapng file of it",
+}
+
 _SECOND = 1_000_000_000
 
 #: Octets that L{readCapture} reads at once.
@@ -72,14 +84,14 @@ class CapturedPacket:
     One packet of a file.
 
     @ivar data: what was recorded of it.
-    @ivar time: in nanoseconds since 1970.
+    @ivar time: in nanoseconds since 1970; L{None}: the file does not say.
     @ivar length: how many octets it had.
     @ivar direction: C{pcapng.INBOUND}, C{pcapng.OUTBOUND} or C{pcapng.UNKNOWN}.
     @ivar dropped: how many before it were not recorded.
     """
 
     data: bytes
-    time: int
+    time: int | None
     length: int
     interface: CapturedInterface
     direction: int = pcapng.UNKNOWN
@@ -191,6 +203,9 @@ class CaptureParser:
                 self._interfaces = [CapturedInterface(linkType & 0xFFFF, snaplen)]
                 self._next = self._pcapPacket
                 return 24
+        for start, what in _OTHERS.items():
+            if self._buffer.startswith(start):
+                raise CaptureFileError(f"this file is {what}")
         raise CaptureFileError("this is no capture file, neither pcapng nor pcap")
 
     def _pcapPacket(self, at: int, packets: list[CapturedPacket]) -> int:
@@ -307,9 +322,11 @@ class CaptureParser:
                 direction = struct.unpack(f"{order}I", value)[0] & 3
             elif code == pcapng.DROP_COUNT and len(value) == 8:
                 (dropped,) = struct.unpack(f"{order}Q", value)
-        units = interface.unitsPerSecond
-        ticks = high << 32 | low
-        time = (ticks if units == _SECOND else ticks * _SECOND // units) + interface.offset * _SECOND
+        time = None
+        if kind != pcapng.SIMPLE_PACKET:
+            units = interface.unitsPerSecond
+            ticks = high << 32 | low
+            time = (ticks if units == _SECOND else ticks * _SECOND // units) + interface.offset * _SECOND
         data = body[start : start + captured]
         # Both bits of the direction together mean nothing.
         direction = direction if direction != 3 else pcapng.UNKNOWN

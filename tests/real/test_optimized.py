@@ -1,0 +1,128 @@
+"""
+All commands and services with C{python -OO}, which leaves out docstrings and assertions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.paths import CHECKOUT
+from tests.real.host import ask, options
+from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, run, until
+
+_PYTHON = [sys.executable, "-OO"]
+_COMMAND = [*_PYTHON, "-c", "import sys; from txtuntap.command import main; sys.exit(main())"]
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+
+
+def does(*commands: list[str]) -> list[str]:
+    """
+    What C{txtuntap} says, called several times by one process: without docstrings, Python takes its time to begin.
+    """
+    program = (
+        "import io, json, sys; from txtuntap.command import main\n"
+        "said = []\n"
+        "for each in json.loads(sys.argv[1]):\n"
+        "    out = io.StringIO()\n"
+        "    said.append([main(each, out), out.getvalue()])\n"
+        "print(json.dumps(said))"
+    )
+    done = subprocess.run(
+        [*_PYTHON, "-c", program, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        env=_ENVIRONMENT,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    assert [status for status, _ in said] == [0] * len(commands)
+    return [text for _, text in said]
+
+
+@contextmanager
+def running(log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """
+    A program that runs until it is ended, by SIGTERM, and says nothing of an error.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen([*_PYTHON, *command], stdout=output, stderr=output, env=_ENVIRONMENT)
+    try:
+        yield process
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def twist(*arguments: str) -> list[str]:
+    return ["-m", "twisted", "--log-format=text", "tuntap", *arguments]
+
+
+def answers() -> bool:
+    """
+    Whether the host is there.
+    """
+    with suppress(OSError):
+        return ask("10.9.0.2", b"hello", seconds=0.2) == b"hello"
+    return False
+
+
+def test_commands(namespace: Namespace, tmp_path: Path) -> None:
+    added, listed, shown, changed = does(
+        ["add", "tt0", "--mode", "tap", "--address", "10.9.0.1/24"],
+        ["list"],
+        ["show", "tt0", "--json"],
+        ["set", "tt0", "--mtu", "1400"],
+    )
+    assert (added, json.loads(shown)["name"], changed) == ("tt0\n", "tt0", "set the MTU of tt0 to 1400\n")
+    assert "10.9.0.1/24" in listed
+    monitored = tmp_path / "monitor"
+
+    def happens() -> bool:
+        for state in "down", "up":
+            ip("link", "set", "tt0", state)
+        return "tt0" in monitored.read_text()
+
+    with running(monitored, *_COMMAND[2:], "monitor"):
+        until(happens, "the monitor to tell of it")
+    does(["delete", "tt0"])
+    assert "tt0" not in interfaces()
+
+
+def test_aHostAndItsCapture(namespace: Namespace, tmp_path: Path) -> None:
+    captured, log = tmp_path / "trace.pcapng", tmp_path / "log"
+    with running(log, *twist("host", *options())):
+        until(answers, "an answer")
+        with running(tmp_path / "capture", *_COMMAND[2:], "capture", "tt0", "-w", str(captured)):
+            until(lambda: captured.exists() and captured.stat().st_size > 0, "the capture to begin")
+            run("ping", "-c1", "10.9.0.2")
+    assert "2 packets captured" in (tmp_path / "capture").read_text()
+
+
+def test_aSwitchAndATunnel(namespace: Namespace, tmp_path: Path) -> None:
+    for log, arguments in (
+        ("switch", ["switch", "--tap", "tt0", "--tap", "tt1"]),
+        ("tunnel", ["tunnel", "--tun", "tt2", "--listen", "tcp:4000:interface=127.0.0.1", "--insecure"]),
+    ):
+        with running(tmp_path / log, *twist(*arguments)):
+            until(lambda: interfaces() >= ({"tt0", "tt1"} if log == "switch" else {"tt2"}), "the interfaces")  # noqa: B023
+
+
+def test_aHelper(namespace: Namespace, tmp_path: Path) -> None:
+    path, log = tmp_path / "socket", tmp_path / "log"
+    rule = f"{os.getuid()}:tt*:10.9.0.0/24,fd09::/64"
+    with running(log, "-m", "txtuntap.device.helper", "--allow", rule, "--listen", f"unix:{path}"):
+        until(path.exists, "the helper")
+        with running(tmp_path / "host", *twist("host", *options(), "--helper", str(path))):
+            until(answers, "an answer")
