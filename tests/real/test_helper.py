@@ -374,6 +374,24 @@ def _refusals(helper: Helper) -> int:
     return helper.log().count("is refused") + sum(map(int, more))
 
 
+def test_leasesDoNotFillTheDisk(helper: Helper) -> None:
+    device = HelpedDevice("tt0", TUN, path=helper.path)
+    for _ in range(100):
+        with device:
+            pass
+    until(lambda: _lines(helper, "user .* has tt0, by", "leases") == 100, "all leases to be counted")
+    until(lambda: _lines(helper, "tt0 is taken back", "ends of leases") == 100, "all ends to be counted")
+    assert helper.log().count("\n") < 100
+
+
+def _lines(helper: Helper, line: str, kind: str) -> int:
+    """
+    How many lines of a kind there would be in the log, were there no limit.
+    """
+    log = helper.log()
+    return len(re.findall(line, log)) + sum(map(int, re.findall(rf" (\d+) more {kind} of user \d+\n", log)))
+
+
 def test_oneRequestIsNotForThousands(helper: Helper) -> None:
     routes = [{"network": f"10.9.0.{number}/32"} for number in range(65)]
     answer = helper.answer(request(routes=routes))

@@ -55,8 +55,8 @@ TIMEOUT = 10
 MAX_CONNECTIONS = 256
 MAX_OF_USER = 32
 
-#: Refusals of one user, in a second, that are logged one by one; and the most octets of a reason.
-MAX_REFUSALS = 3
+#: Lines of one kind and about one user, in a second, that are logged one by one; and the most octets of a reason.
+MAX_LOGGED = 3
 MAX_REASON = 200
 
 #: How often to look again at a device that is made and deleted all the time.
@@ -76,35 +76,40 @@ class Lease:
     made: bool
 
 
-class Refusals:
+class LogLimit:
     """
-    Lines of the log about refusals: a few a second for each user, the rest is counted. Whoever may connect could fill
-    the disk.
+    Lines of the log that users cause: a few a second of each kind and for each user, and the rest is counted. Whoever
+    may connect could fill the disk.
     """
 
     _log = Logger("helper")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._counts: Counter[int | None] = Counter()
+        # How many lines there would have been in this second.
+        self._counts: Counter[tuple[int | None, str]] = Counter()
 
-    def add(self, user: int | None, line: str) -> None:
+    def allows(self, user: int | None, kind: str) -> bool:
         """
-        Somebody is refused.
+        Count a line.
 
         @param user: the user number; L{None}: all users that no rule is about.
-        """
-        self._counts[user] += 1
-        if self._counts[user] == 1:
-            self._clock.callLater(1, self._ended, user)
-        if self._counts[user] <= MAX_REFUSALS:
-            self._log.info("{line}", line=line)
+        @param kind: what such lines are about, as a plural.
 
-    def _ended(self, user: int | None) -> None:
-        more = self._counts.pop(user) - MAX_REFUSALS
+        @return: whether to log it.
+        """
+        key = user, kind
+        self._counts[key] += 1
+        if self._counts[key] == 1:
+            self._clock.callLater(1, self._ended, key)
+        return self._counts[key] <= MAX_LOGGED
+
+    def _ended(self, key: tuple[int | None, str]) -> None:
+        more = self._counts.pop(key) - MAX_LOGGED
+        user, kind = key
         if more > 0:
             whose = "users in no rule" if user is None else f"user {user}"
-            self._log.info("{more} more refusals of {whose}", more=more, whose=whose)
+            self._log.info("{more} more {kind} of {whose}", more=more, kind=kind, whose=whose)
 
 
 def printable(text: str) -> str:
@@ -140,7 +145,8 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         peer = Peer.of(self.transport.socket)
         if not self._helper.knows(peer):
             # At once, whatever is asked for: connections are for others.
-            self._helper.refusals.add(None, f"{peer} is in no rule")
+            if self._helper.logLimit.allows(None, "refusals"):
+                self._log.info("{peer} is in no rule", peer=peer)
             self._refuse(errno.EPERM, f"user {peer.user} is in no rule")
         elif self._helper.enters(peer):
             self._peer = peer
@@ -157,7 +163,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             return
         self._asked = True
         self.setTimeout(None)  # type: ignore[no-untyped-call]
-        self._helper.lock.run(self._serve, line, self._peer).addErrback(self._failed)
+        self._helper.lock.run(self._serve, line, self._peer).addErrback(self._failed, self._peer)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """
@@ -180,8 +186,8 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         self.setTimeout(None)  # type: ignore[no-untyped-call]
         if self._peer is not None:
             self._helper.leaves(self._peer)
-        if self._lease is not None and not self._helper.stopping:
-            self._helper.lock.run(self._takeBack, self._lease).addErrback(self._failed)
+        if self._peer is not None and self._lease is not None and not self._helper.stopping:
+            self._helper.lock.run(self._takeBack, self._lease, self._peer).addErrback(self._failed, self._peer)
 
     def _serve(self, line: bytes, peer: Peer) -> Deferred[None]:
         return Deferred.fromCoroutine(self._answer(line, peer))
@@ -196,7 +202,8 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             # Whatever it is that we did not think of, who has asked for it is told, and nobody else is disturbed.
             known = isinstance(e, OSError | ValueError)
             reason = printable((getattr(e, "strerror", None) or str(e)) if known else f"that cannot be set: {e!r}")
-            self._helper.refusals.add(peer.user, f"{peer} is refused: {reason}")
+            if self._helper.logLimit.allows(peer.user, "refusals"):
+                self._log.info("{peer} is refused: {reason}", peer=peer, reason=reason)
             self._refuse(getattr(e, "errno", None) or errno.EINVAL, reason)
             return
         with device:
@@ -212,14 +219,16 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
                 self._abort()
                 return
         self._lease = lease
-        self._log.info("{peer} has {name}, by {rule}", peer=peer, name=device.name, rule=rule)
+        if self._helper.logLimit.allows(peer.user, "leases"):
+            self._log.info("{peer} has {name}, by {rule}", peer=peer, name=device.name, rule=rule)
 
     def _refuse(self, number: int | None, reason: str) -> None:
         self.transport.write(json.dumps({"errno": number, "error": reason}).encode() + b"\n")
         self.transport.loseConnection()
 
-    def _takeBack(self, lease: Lease) -> Deferred[None]:
-        self._log.info("{name} is taken back", name=lease.configured.name)
+    def _takeBack(self, lease: Lease, peer: Peer) -> Deferred[None]:
+        if self._helper.logLimit.allows(peer.user, "ends of leases"):
+            self._log.info("{name} is taken back", name=lease.configured.name)
         return Deferred.fromCoroutine(self._takeBackNow(lease))
 
     async def _takeBackNow(self, lease: Lease) -> None:
@@ -230,8 +239,9 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         else:
             await configured.undo(self._helper.reactor)
 
-    def _failed(self, reason: Failure) -> None:
-        self._log.failure("The helper has failed", reason)
+    def _failed(self, reason: Failure, peer: Peer) -> None:
+        if self._helper.logLimit.allows(peer.user, "failures"):
+            self._log.failure("The helper has failed", reason)
         self._abort()
 
     def _abort(self) -> None:
@@ -243,7 +253,7 @@ class Helper(Factory):
     What all connections share.
 
     @ivar lock: one thing is done at a time, so that what is taken back has gone before it is asked for again.
-    @ivar refusals: what is logged of them.
+    @ivar logLimit: how much of it is logged.
     @ivar stopping: whether this process ends. Programs go on with what they have.
     """
 
@@ -267,7 +277,7 @@ class Helper(Factory):
         self._namespace = namespace
         self._connections: Counter[int] = Counter()
         self.lock = DeferredLock()
-        self.refusals = Refusals(reactor)
+        self.logLimit = LogLimit(reactor)
         self.stopping = False
         reactor.addSystemEventTrigger("before", "shutdown", self._stop)
 
