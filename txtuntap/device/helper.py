@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver, IReactorTime
@@ -46,6 +46,7 @@ from txtuntap.device.netlink import Conversation, ask, delete
 from txtuntap.device.permission import Asked, Peer, Rule, checkWhose, irreversible
 from txtuntap.device.settings import InterfaceSettings, InterfaceState
 from txtuntap.device.state import read
+from txtuntap.device.turns import Turns
 from txtuntap.wire.address import linkAddressText
 
 #: Seconds that a request may take to come.
@@ -63,17 +64,21 @@ MAX_REASON = 200
 MAX_TRIES = 10
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Lease:
     """
     What somebody has.
 
+    @ivar peer: who that is.
     @ivar configured: what was set; it knows the interface.
     @ivar made: whether the device was made for that.
+    @ivar place: when the connection has ended, the place of taking it back among what waits for its turn.
     """
 
+    peer: Peer
     configured: Configured
     made: bool
+    place: Deferred[None] | None = None
 
 
 class LogLimit:
@@ -137,6 +142,9 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         self._asked = False
         self._gone = False
         self._lease: Lease | None = None
+        # Its place among the requests that wait for their turn, and whether that has come.
+        self._place: Deferred[None] | None = None
+        self._isServed = False
 
     def connectionMade(self) -> None:
         """
@@ -158,12 +166,13 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         """
         A request.
         """
-        if self._asked or self._peer is None:
+        if self._asked or self._peer is None or self._helper.stopping:
             self._abort()
             return
         self._asked = True
         self.setTimeout(None)  # type: ignore[no-untyped-call]
-        self._helper.lock.run(self._serve, line, self._peer).addErrback(self._failed, self._peer)
+        self._place = self._helper.turns.take(self._peer.user, self._serve, line, self._peer)
+        self._place.addErrback(self._failed, self._peer)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """
@@ -184,17 +193,22 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         """
         self._gone = True
         self.setTimeout(None)  # type: ignore[no-untyped-call]
-        if self._peer is not None:
-            self._helper.leaves(self._peer)
-        if self._peer is not None and self._lease is not None and not self._helper.stopping:
-            self._helper.lock.run(self._takeBack, self._lease, self._peer).addErrback(self._failed, self._peer)
+        peer, place, lease = self._peer, self._place, self._lease
+        if peer is None:
+            return
+        self._helper.leaves(peer)
+        if lease is not None and not self._helper.stopping:
+            lease.place = self._helper.turns.take(peer.user, self._takeBack, lease)
+            lease.place.addErrback(self._failed, peer)
+        elif place is not None and not self._isServed:
+            # Requests of programs that have gone would pile up.
+            place.cancel()
 
     def _serve(self, line: bytes, peer: Peer) -> Deferred[None]:
+        self._isServed = True
         return Deferred.fromCoroutine(self._answer(line, peer))
 
     async def _answer(self, line: bytes, peer: Peer) -> None:
-        if self._gone:
-            return
         try:
             asked = Asked.of(line)
             device, lease, rule = await self._helper.open(peer, asked)
@@ -215,7 +229,8 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
                 # Nothing was written before, so there is room. Twisted's own call would have to keep our descriptor.
                 sendDescriptor(self.transport.socket, device.fileno(), answer)
             except OSError:
-                await self._takeBackNow(lease)
+                # No program has it.
+                await self._helper.takeBack(lease, isFree=True)
                 self._abort()
                 return
         self._lease = lease
@@ -226,21 +241,11 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         self.transport.write(json.dumps({"errno": number, "error": reason}).encode() + b"\n")
         self.transport.loseConnection()
 
-    def _takeBack(self, lease: Lease, peer: Peer) -> Deferred[None]:
-        if self._helper.logLimit.allows(peer.user, "ends of leases"):
-            self._log.info("{name} is taken back", name=lease.configured.name)
-        return Deferred.fromCoroutine(self._takeBackNow(lease))
-
-    async def _takeBackNow(self, lease: Lease) -> None:
-        configured = lease.configured
-        if lease.made:
-            # The program may have made it stay: whoever holds a descriptor can.
-            await ask(self._helper.reactor, _deleting(configured.index, configured.name), configured.namespace)
-        else:
-            await configured.undo(self._helper.reactor)
+    def _takeBack(self, lease: Lease) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._helper.takeBack(lease))
 
     def _failed(self, reason: Failure, peer: Peer) -> None:
-        if self._helper.logLimit.allows(peer.user, "failures"):
+        if not reason.check(CancelledError) and self._helper.logLimit.allows(peer.user, "failures"):
             self._log.failure("The helper has failed", reason)
         self._abort()
 
@@ -252,12 +257,15 @@ class Helper(Factory):
     """
     What all connections share.
 
-    @ivar lock: one thing is done at a time, so that what is taken back has gone before it is asked for again.
+    @ivar turns: one thing is done at a time, so that what is taken back has gone before it is asked for again. Users
+        take turns, so that none waits for all that another one asks for.
     @ivar logLimit: how much of it is logged.
     @ivar stopping: whether this process ends. Programs go on with what they have.
     """
 
     noisy = False
+
+    _log = Logger("helper")
 
     def __init__(
         self,
@@ -276,7 +284,9 @@ class Helper(Factory):
         self._node = node
         self._namespace = namespace
         self._connections: Counter[int] = Counter()
-        self.lock = DeferredLock()
+        # What programs have, and what is not taken back yet, by the numbers of the interfaces.
+        self._leases: dict[int, Lease] = {}
+        self.turns = Turns()
         self.logLimit = LogLimit(reactor)
         self.stopping = False
         reactor.addSystemEventTrigger("before", "shutdown", self._stop)
@@ -347,7 +357,26 @@ class Helper(Factory):
         except BaseException:
             device.close()
             raise
-        return device, Lease(configured, before is None), rule
+        lease = self._leases[configured.index] = Lease(peer, configured, before is None)
+        return device, lease, rule
+
+    async def takeBack(self, lease: Lease, isFree: bool = False) -> None:
+        """
+        Delete a device that was made, or undo what was set on one that was there.
+
+        @param isFree: whether no program has it; L{False}: that is to be found out.
+
+        @raise OSError: the kernel refused some of it.
+        """
+        configured = lease.configured
+        self._leases.pop(configured.index, None)
+        if not isFree and self.logLimit.allows(lease.peer.user, "ends of leases"):
+            self._log.info("{name} is taken back", name=configured.name)
+        if lease.made:
+            # The program may have made it stay: whoever holds a descriptor can.
+            await ask(self.reactor, _deleting(configured.index, configured.name), configured.namespace)
+            return
+        await configured.undo(self.reactor)
 
     async def _opened(self, peer: Peer, asked: Asked) -> tuple[LinuxDevice, InterfaceState | None]:
         """
@@ -367,6 +396,10 @@ class Helper(Factory):
                 if e.errno != errno.ENODEV:
                     raise
                 continue
+            lease = self._leases.get(before.index)
+            if lease is not None:
+                await self._end(lease)
+                continue
             checkWhose(before, peer, 0)
             device = self._attached(asked, False)
             try:
@@ -382,6 +415,19 @@ class Helper(Factory):
             device.close()
         raise OSError(errno.EBUSY, f"{asked.name} comes and goes")
 
+    async def _end(self, lease: Lease) -> None:
+        """
+        Take back a device that waits for it, before it is given to another program.
+
+        @raise OSError: a program has it (C{EBUSY}), if only as something that stays.
+        """
+        if lease.place is None:
+            raise OSError(
+                errno.EBUSY, f"{lease.configured.name} is in use: stop that program, or name another interface"
+            )
+        lease.place.cancel()
+        await self.takeBack(lease)
+
     def _attached(self, asked: Asked, exclusive: bool) -> LinuxDevice:
         device = LinuxDevice(asked.name, asked.mode, exclusive=exclusive, node=self._node, namespace=self._namespace)
         # Only who attaches a descriptor can have offload on it. Whether it is used says who gets it.
@@ -391,7 +437,7 @@ class Helper(Factory):
     def _stop(self) -> Any:
         self.stopping = True
         # What is under way comes to its end.
-        return self.lock.run(lambda: None)
+        return self.turns.whenIdle()
 
 
 def _deleting(index: int, name: str) -> Conversation[None]:
