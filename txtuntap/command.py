@@ -107,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--txqueuelen", type=int, help="packets that wait for the program to read them")
         each.add_argument("--user", help="who may open the device without privilege")
         each.add_argument("--group", help="whose members may")
+        each.add_argument(
+            "--hardened",
+            action="store_true",
+            default=None,
+            help="believe no router advertisement, redirect or source route that comes in by the interface",
+        )
     command("delete", delete, "Delete a TUN or TAP device, whether a program has it open or not.").add_argument("name")
     showing = command("show", show, "Show all there is to know of an interface.")
     showing.add_argument("name")
@@ -165,6 +171,7 @@ def _unnamedSettings(options: argparse.Namespace, **more: Any) -> InterfaceSetti
         owner=options.user,
         group=options.group,
         up=options.up,
+        hardened=options.hardened,
         neighbours=neighbours,
         **more,
     )

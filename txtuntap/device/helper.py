@@ -37,6 +37,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.descriptors import sendDescriptor
 from txtuntap.device.helped import MAX_LINE, PATH
@@ -349,7 +350,7 @@ class Helper(Factory):
         try:
             # With a number in place of %d, it may be one that the rule leaves out.
             rule = self.ruleFor(peer, asked, device.name)
-            settings = asked.settings or InterfaceSettings(up=None)
+            settings = attrs.evolve(asked.settings or InterfaceSettings(up=None), hardened=True)
             lost = None if before is None else irreversible(before, settings)
             if lost is not None:
                 raise OSError(errno.EPERM, f"{device.name} was there before: {lost}")
@@ -357,6 +358,10 @@ class Helper(Factory):
         except BaseException:
             device.close()
             raise
+        for change in configured.changes:
+            if ".conf.all." in change:
+                # That is the machine's, and stays.
+                self._log.info("For {name}: {change}", name=device.name, change=change)
         lease = self._leases[configured.index] = Lease(peer, configured, before is None)
         return device, lease, rule
 
@@ -376,7 +381,28 @@ class Helper(Factory):
             # The program may have made it stay: whoever holds a descriptor can.
             await ask(self.reactor, _deleting(configured.index, configured.name), configured.namespace)
             return
-        await configured.undo(self.reactor)
+        held = None if isFree else await self._held(configured)
+        try:
+            # A program that has kept the descriptor, or passed it on, would have its packets believed.
+            await configured.undo(self.reactor, staysHardened=not isFree and held is None)
+        finally:
+            if held is not None:
+                held.close()
+
+    async def _held(self, configured: Configured) -> LinuxDevice | None:
+        """
+        The device, open here, so that no program is on it; L{None} if one is.
+        """
+        try:
+            state = await read(configured.name, self.reactor, self._namespace)
+            if state.index != configured.index or state.queues:
+                return None
+            mode = TAP if state.kind == "tap" else TUN
+            device = LinuxDevice(state.name, mode, node=self._node, namespace=self._namespace)
+            device.openAsItIs(state)
+        except (OSError, ValueError):
+            return None
+        return device
 
     async def _opened(self, peer: Peer, asked: Asked) -> tuple[LinuxDevice, InterfaceState | None]:
         """
