@@ -231,20 +231,24 @@ def change(options: Any, out: TextIO) -> None:
     Change settings; say which.
     """
     from txtuntap.device.configure import configureNow, moveInterface
+    from txtuntap.device.namespace import openNamespace
 
     carrier = None if options.carrier is None else options.carrier == "on"
     settings = _settings(options, carrier=carrier, persistent=options.persistent)
     if options.to is None:
         done = configureNow(options.name, settings, namespace=options.netns).changes
     else:
-        # What was set before would be lost on the way.
-        moveInterface(options.name, options.to, options.netns)
+        back = openNamespace(options.netns)
         try:
-            configured = configureNow(options.name, settings, namespace=options.to)
-        except (OSError, ValueError):
-            back = f"/proc/{os.getpid()}/ns/net" if options.netns is None else options.netns
-            moveInterface(options.name, back, options.to)
-            raise
+            # What was set before would be lost on the way.
+            moveInterface(options.name, options.to, options.netns)
+            try:
+                configured = configureNow(options.name, settings, namespace=options.to)
+            except (OSError, ValueError):
+                moveInterface(options.name, back, options.to)
+                raise
+        finally:
+            os.close(back)
         done = [f"move {options.name} to the network namespace {options.to}", *configured.changes]
     if options.json:
         _printRecord(options.name, options.to or options.netns, out)

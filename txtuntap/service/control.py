@@ -75,8 +75,6 @@ def namespaceNumber(namespace: Namespace | None = None) -> int:
 
     @raise OSError: there is none such.
     """
-    if namespace is None:
-        return os.stat("/proc/thread-self/ns/net").st_ino
     descriptor = openNamespace(namespace)
     try:
         return os.fstat(descriptor).st_ino
