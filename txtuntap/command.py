@@ -107,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--txqueuelen", type=int, help="packets that wait for the program to read them")
         each.add_argument("--user", help="who may open the device without privilege")
         each.add_argument("--group", help="whose members may")
+        each.add_argument(
+            "--hardened",
+            action="store_true",
+            default=None,
+            help="believe no router advertisement, redirect or source route that comes in by the interface",
+        )
     command("delete", delete, "Delete a TUN or TAP device, whether a program has it open or not.").add_argument("name")
     showing = command("show", show, "Show all there is to know of an interface.")
     showing.add_argument("name")
@@ -165,6 +171,7 @@ def _unnamedSettings(options: argparse.Namespace, **more: Any) -> InterfaceSetti
         owner=options.user,
         group=options.group,
         up=options.up,
+        hardened=options.hardened,
         neighbours=neighbours,
         **more,
     )
@@ -224,20 +231,24 @@ def change(options: Any, out: TextIO) -> None:
     Change settings; say which.
     """
     from txtuntap.device.configure import configureNow, moveInterface
+    from txtuntap.device.namespace import openNamespace
 
     carrier = None if options.carrier is None else options.carrier == "on"
     settings = _settings(options, carrier=carrier, persistent=options.persistent)
     if options.to is None:
         done = configureNow(options.name, settings, namespace=options.netns).changes
     else:
-        # What was set before would be lost on the way.
-        moveInterface(options.name, options.to, options.netns)
+        back = openNamespace(options.netns)
         try:
-            configured = configureNow(options.name, settings, namespace=options.to)
-        except (OSError, ValueError):
-            back = f"/proc/{os.getpid()}/ns/net" if options.netns is None else options.netns
-            moveInterface(options.name, back, options.to)
-            raise
+            # What was set before would be lost on the way.
+            moveInterface(options.name, options.to, options.netns)
+            try:
+                configured = configureNow(options.name, settings, namespace=options.to)
+            except (OSError, ValueError):
+                moveInterface(options.name, back, options.to)
+                raise
+        finally:
+            os.close(back)
         done = [f"move {options.name} to the network namespace {options.to}", *configured.changes]
     if options.json:
         _printRecord(options.name, options.to or options.netns, out)

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txtuntap.device import helper
 
 
-class RefusalsTests(SynchronousTestCase):
+class LogLimitTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.lines: list[str] = []
 
@@ -22,25 +22,28 @@ class RefusalsTests(SynchronousTestCase):
                 self.lines.append(format.format(**fields))
 
         self.clock = Clock()
-        self.refusals = helper.Refusals(self.clock)
-        self.patch(helper.Refusals, "_log", Log())
+        self.limit = helper.LogLimit(self.clock)
+        self.patch(helper.LogLimit, "_log", Log())
 
     def test_aFewOfEachUser(self) -> None:
+        allowed = [[self.limit.allows(user, "refusals") for user in (1000, None)] for _ in range(100)]
+        self.assertEqual(allowed, [[True, True]] * 3 + [[False, False]] * 97)
+        self.clock.advance(1)
+        self.assertEqual(self.lines, ["97 more refusals of user 1000", "97 more refusals of users in no rule"])
+        self.assertTrue(self.limit.allows(1000, "refusals"))
+        self.clock.advance(1)
+        self.assertEqual(len(self.lines), 2)
+
+    def test_refusalsHideNoLeases(self) -> None:
         for _ in range(100):
-            self.refusals.add(1000, "one")
-            self.refusals.add(None, "other")
-        self.assertEqual(self.lines, ["one", "other"] * 3)
-        self.clock.advance(1)
-        self.assertEqual(self.lines[6:], ["97 more refusals of user 1000", "97 more refusals of users in no rule"])
-        self.refusals.add(1000, "one")
-        self.clock.advance(1)
-        self.assertEqual(self.lines[8:], ["one"])
+            self.limit.allows(1000, "refusals")
+        self.assertTrue(self.limit.allows(1000, "leases"))
 
     def test_nothingIsRemembered(self) -> None:
         for user in range(100):
-            self.refusals.add(user, "one")
+            self.limit.allows(user, "refusals")
         self.clock.advance(1)
-        self.assertEqual((len(self.refusals._counts), self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((len(self.limit._counts), self.clock.getDelayedCalls()), (0, []))
 
 
 class PrintableTests(SynchronousTestCase):

@@ -8,10 +8,12 @@ says is JSON.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -33,6 +35,7 @@ from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configureNow
 from txtuntap.device.descriptors import fromSystemd, receiveDescriptor
 from txtuntap.device.helped import HelpedDevice
+from txtuntap.device.ioctl import TUNGETDEVNETNS, TUNSETOWNER
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.echo import Echo
@@ -67,6 +70,12 @@ def openNode(directory: Path) -> Path:
     except PermissionError:
         raise SkipTest(f"no device nodes in {directory}: it is on a file system without (nodev)") from None
     return path
+
+
+#: C{linux/sockios.h}, C{linux/if_tun.h}, C{linux/if_arp.h}
+_SIOCSIFMTU, _SIOCSIFHWADDR = 0x8922, 0x8924
+_TUNSETLINK = TUNSETOWNER + 1
+_SIT = 776
 
 
 class Guest:
@@ -171,6 +180,10 @@ class _Orders(LineOnlyReceiver):
             "configure": lambda: configureNow(device.name, SETTINGS, device),
             "persist": lambda: device.setPersistent(True),
             "own": lambda: device.setOwner(os.getuid()),
+            "link address": lambda: self._ioctl(_SIOCSIFHWADDR, "H6s", 1, bytes.fromhex("020000000099")),
+            "MTU": lambda: self._ioctl(_SIOCSIFMTU, "i", 1300),
+            "link type": lambda: fcntl.ioctl(device.fileno(), _TUNSETLINK, _SIT),
+            "namespace": lambda: fcntl.ioctl(device.fileno(), TUNGETDEVNETNS),
             "lose carrier": lambda: device.setCarrier(False),
             "another": lambda: LinuxDevice("tt9", TUN, node=f"/proc/self/fd/{device.fileno()}").open(),
             "up": lambda: configureNow(device.name, InterfaceSettings(up=True, mtu=1300), device),
@@ -181,6 +194,10 @@ class _Orders(LineOnlyReceiver):
             say(e.strerror)
         else:
             say("done")
+
+    def _ioctl(self, number: int, format: str, *fields: object) -> None:
+        request = struct.pack("16s" + format, self._device.name.encode(), *fields).ljust(40, b"\0")
+        fcntl.ioctl(self._device.fileno(), number, request)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._done.callback(None)

@@ -9,18 +9,19 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.selectreactor import SelectReactor
 
 from tests.conversation import resultOf
@@ -372,6 +373,124 @@ def test_refusalsDoNotFillTheDisk(helper: Helper) -> None:
 def _refusals(helper: Helper) -> int:
     more = re.findall(r" (\d+) more refusals of user \d+\n", helper.log())
     return helper.log().count("is refused") + sum(map(int, more))
+
+
+def test_leasesDoNotFillTheDisk(helper: Helper) -> None:
+    device = HelpedDevice("tt0", TUN, path=helper.path)
+    for _ in range(100):
+        with device:
+            pass
+    until(lambda: _lines(helper, "user .* has tt0, by", "leases") == 100, "all leases to be counted")
+    until(lambda: _lines(helper, "tt0 is taken back", "ends of leases") == 100, "all ends to be counted")
+    assert helper.log().count("\n") < 100
+
+
+def _lines(helper: Helper, line: str, kind: str) -> int:
+    """
+    How many lines of a kind there would be in the log, were there no limit.
+    """
+    log = helper.log()
+    return len(re.findall(line, log)) + sum(map(int, re.findall(rf" (\d+) more {kind} of user \d+\n", log)))
+
+
+@contextmanager
+def _forOthers() -> Iterator[Path]:
+    """
+    A directory that other users can get at.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o711)
+        yield Path(directory)
+
+
+def _connectedAs(user: int, helper: Helper) -> socket.socket:
+    os.seteuid(user)
+    try:
+        return helper.connected()
+    finally:
+        os.seteuid(0)
+
+
+def test_usersTakeTurns(namespace: Namespace) -> None:
+    needRoot()
+    with _forOthers() as directory, Helper(directory) as helper, ExitStack() as stack:
+        # What one user asks for has come whole before another one asks.
+        os.kill(helper.process.pid, signal.SIGSTOP)
+        try:
+            mine = [stack.enter_context(helper.connected()) for _ in range(MAX_OF_USER)]
+            for client in mine:
+                client.sendall(requestFor("tt%d"))
+            other = stack.enter_context(_connectedAs(NOBODY, helper))
+            other.sendall(requestFor("tt%d"))
+        finally:
+            os.kill(helper.process.pid, signal.SIGCONT)
+        names = []
+        for client in other, *mine:
+            data, *given = socket.recv_fds(client, 4096, 1)
+            for descriptor in given[0]:
+                os.close(descriptor)
+            names.append(json.loads(data)["name"])
+        # The kernel has numbered them in the order in which they were made. The helper reads one connection after the
+        # other, and begins with the first.
+        assert int(names[0].removeprefix("tt")) <= 3, names
+    until(lambda: not interfaces(), "the devices to go")
+
+
+def test_whatHasGoneIsNotServed(namespace: Namespace, tmp_path: Path) -> None:
+    with Helper(tmp_path) as helper:
+        os.kill(helper.process.pid, signal.SIGSTOP)
+        try:
+            for _ in range(10):
+                with helper.connected() as client:
+                    client.sendall(requestFor("tt%d"))
+        finally:
+            os.kill(helper.process.pid, signal.SIGCONT)
+        with HelpedDevice("tt%d", TUN, path=helper.path) as device:
+            assert device.name == "tt0"
+        until(lambda: not interfaces(), "the device to go")
+
+
+def test_whatAnotherProgramHasIsNotGiven(helper: Helper) -> None:
+    first = HelpedDevice("tt0", TUN, path=helper.path)
+    first.open()
+    # It lets go of the descriptor, and not of the connection: the device is its own as long as that.
+    first.setPersistent(True)
+    LinuxDevice.close(first)
+    answer = helper.answer(requestFor("tt0"))
+    assert (answer["errno"], answer["error"].partition(":")[0]) == (errno.EBUSY, "tt0 is in use")
+    assert interfaces() == {"tt0"}
+    first.close()
+    with HelpedDevice("tt0", TUN, path=helper.path):
+        assert not readInterface("tt0").persistent
+
+
+def test_whatWaitsToBeTakenBackIsTakenBackFirst(namespace: Namespace) -> None:
+    reactor: Any = SelectReactor()
+    serving = service.Helper([Rule.of("1234:tt0"), Rule.of("1235:tt0")], reactor)
+
+    def opened(user: int) -> Any:
+        opening = Deferred.fromCoroutine(serving.open(Peer(1, user, frozenset()), Asked("tt0", TUN, None)))
+        return resultOf(opening, lambda: reactor.iterate(0.005))
+
+    device, first, _ = opened(1234)
+    with device:
+        device.setPersistent(True)
+    with pytest.raises(OSError, match="tt0 is in use") as raised:
+        opened(1235)
+    assert raised.value.errno == errno.EBUSY
+    # The connection has ended, and it is another user's turn.
+    begun: Deferred[None] = Deferred()
+    serving.turns.take(1234, lambda: begun)
+    first.place = serving.turns.take(1234, lambda: Deferred.fromCoroutine(serving.takeBack(first)))
+    first.place.addErrback(lambda reason: reason.trap(CancelledError))
+    device, second, _ = opened(1235)
+    with device:
+        assert second.made
+        assert second.configured.index == readInterface("tt0").index > first.configured.index
+        begun.callback(None)
+        reactor.iterate(0)
+        assert interfaces() == {"tt0"}
+    reactor.waker.connectionLost(None)
 
 
 def test_oneRequestIsNotForThousands(helper: Helper) -> None:

@@ -176,6 +176,12 @@ def test_whatAHeldDescriptorCanDo(mode: str) -> None:
         device.close()
         assert it.tries("up") == "cannot set the MTU of tt0 to 1300: Operation not permitted"
         assert "may not be opened" in it.tries("another") or "CAP_NET_ADMIN" in it.tries("another")
+        assert it.tries("MTU") == "Invalid argument"
+        assert it.tries("namespace") == "Operation not permitted"
+        assert it.tries("link type") == "Device or resource busy"
+        assert it.tries("link address") == ("done" if mode == "tap" else "Operation not supported")
+        ip("link", "set", "tt0", "down")
+        assert it.tries("link type") == "done"
         assert it.tries("lose carrier") == "done"
         until(lambda: not readInterface("tt0").carrier, "the carrier to go")
         assert it.tries("own") == "done"

@@ -11,6 +11,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.interfaces import IFileDescriptorReceiver
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -85,6 +86,15 @@ class ControlTests(SynchronousTestCase):
         self.capture.writePacket([b"goes"])
         self.assertEqual(self.answer(transport)[0], {"interface": "tt0", "namespace": 4711})
         self.assertEqual([each.data for each in self.packets(transport)], [b"com"])
+
+    def test_aDescriptorEndsIt(self) -> None:
+        protocol, transport = self.connect()
+        self.assertTrue(IFileDescriptorReceiver.providedBy(protocol))
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, writing)
+        protocol.fileDescriptorReceived(reading)
+        self.assertRaises(OSError, os.fstat, reading)
+        self.assertTrue(transport.aborted)
 
     def test_theNameIsThatOfNow(self) -> None:
         self.below.interface = b"tt1"

@@ -18,6 +18,19 @@ HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
 ENDPOINT = "tcp:9100:interface=127.0.0.1"
 
 
+class HardenedTests(SynchronousTestCase):
+    def test_itIsAsked(self) -> None:
+        for arguments, expected in ((), None), (["--hardened"], True):
+            options = HostOptions()
+            options.parseOptions([*HOST, "--kernel-address", "10.9.0.1/24", *arguments])
+            self.assertEqual(options["settings"].hardened, expected)
+
+    def test_byItself(self) -> None:
+        options = HostOptions()
+        options.parseOptions([*HOST, "--hardened"])
+        self.assertEqual((options["settings"].hardened, options["settings"].up), (True, None))
+
+
 class PrometheusTests(SynchronousTestCase):
     def refusal(self, *arguments: str) -> str:
         """

@@ -5,6 +5,7 @@ A tunnel's packets over a stream.
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IFileDescriptorReceiver, ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -180,6 +181,16 @@ class StreamTests(SynchronousTestCase):
             self.assertTrue(transport.aborted)
         self.assertEqual(2, self.tunnel.counters["inFramingErrors"])
         self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_aDescriptorEndsIt(self) -> None:
+        carrier, transport = self.connected()
+        # Without that, Twisted would log each that comes.
+        self.assertTrue(IFileDescriptorReceiver.providedBy(carrier))
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, writing)
+        carrier.fileDescriptorReceived(reading)
+        self.assertRaises(OSError, os.fstat, reading)
+        self.assertTrue(transport.aborted)
 
     def test_eachReasonIsSaidOnceAMinute(self) -> None:
         for _ in range(100):

@@ -10,12 +10,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from txtuntap.device import TAP, TUN
+from txtuntap.device.hardening import beliefs
 from txtuntap.device.ioctl import TUNGETIFF
 from txtuntap.device.namespace import Namespace, openNamespace
 from txtuntap.device.netlink import (
@@ -80,6 +82,7 @@ class _Change:
     """
     @ivar isThere: of what the kernel says that it exists already, whether that is as asked.
     @ivar advice: what may be wrong where it says that it is not permitted.
+    @ivar hardens: whether packets were believed before, and are not after.
     """
 
     what: str
@@ -87,6 +90,7 @@ class _Change:
     undo: _Step | tuple[_Step, ...]
     isThere: Callable[[], Conversation[bool]] | None = None
     advice: str = ""
+    hardens: bool = False
 
 
 @attrs.frozen
@@ -111,15 +115,18 @@ class Configured:
         """
         return [change.what for change in self._changes]
 
-    def undo(self, reactor: Any = None) -> Deferred[None]:
+    def undo(self, reactor: Any = None, staysHardened: bool = False) -> Deferred[None]:
         """
         Take away what was added, and put back what was changed, as far as it is still there. Of an interface that was
         set down, IPv6 addresses, routes and neighbours come back, but for those that it had learnt or that lead to
         several gateways.
 
+        @param staysHardened: leave it hardened, because a program may still write packets into it.
+
         @return: fires when that is done; fails with what L{undoNow} raises.
         """
-        return ask(reactor, _undoing(self.index, self._changes), self.namespace)
+        changes = tuple(each for each in self._changes if not (staysHardened and each.hardens))
+        return ask(reactor, _undoing(self.index, changes), self.namespace)
 
     def undoNow(self) -> None:
         """
@@ -248,16 +255,18 @@ def configuring(
     first, last = (["persistent"], []) if settings.persistent else ([], ["persistent"])
     done: list[_Change] = []
     try:
-        for change in [
-            *_deviceChanges(state, settings, device, namespace, [*first, "owner", "group", "carrier"]),
-            *_linkChanges(state, settings),
-            *_addressChanges(state, settings),
+        for change in chain(
+            _deviceChanges(state, settings, device, namespace, [*first, "owner", "group", "carrier"]),
+            _linkChanges(state, settings),
+            # A larger MTU may bring IPv6, which believes what its defaults say, and a link that is up brings packets.
+            _hardeningChanges(state, settings, namespace),
+            _addressChanges(state, settings),
             # What follows needs a link that is up.
-            *_upOrDown(state, settings, [*addresses, *routes, *neighbours]),
-            *_routeChanges(state, settings, routes),
-            *_neighbourChanges(state, settings, neighbours),
-            *_deviceChanges(state, settings, device, namespace, last),
-        ]:
+            _upOrDown(state, settings, [*addresses, *routes, *neighbours]),
+            _routeChanges(state, settings, routes),
+            _neighbourChanges(state, settings, neighbours),
+            _deviceChanges(state, settings, device, namespace, last),
+        ):
             if isinstance(change.do, Request):
                 try:
                     yield change.do
@@ -402,6 +411,13 @@ def _linkChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator
             yield _linkChange(
                 state, f"set the {word} of {state.name} to {wanted}", {attribute: wanted}, {attribute: old}
             )
+
+
+def _hardeningChanges(
+    state: InterfaceState, settings: InterfaceSettings, namespace: Namespace | None
+) -> Iterator[_Change]:
+    for each in beliefs(state.index, namespace) if settings.hardened else ():
+        yield _Change(f"set {each} from {each.value} to 0", each.end, each.restore, hardens=True)
 
 
 def _upOrDown(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change]:

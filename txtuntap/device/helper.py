@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver, IReactorTime
@@ -37,6 +37,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.descriptors import sendDescriptor
 from txtuntap.device.helped import MAX_LINE, PATH
@@ -46,6 +47,7 @@ from txtuntap.device.netlink import Conversation, ask, delete
 from txtuntap.device.permission import Asked, Peer, Rule, checkWhose, irreversible
 from txtuntap.device.settings import InterfaceSettings, InterfaceState
 from txtuntap.device.state import read
+from txtuntap.device.turns import Turns
 from txtuntap.wire.address import linkAddressText
 
 #: Seconds that a request may take to come.
@@ -55,56 +57,65 @@ TIMEOUT = 10
 MAX_CONNECTIONS = 256
 MAX_OF_USER = 32
 
-#: Refusals of one user, in a second, that are logged one by one; and the most octets of a reason.
-MAX_REFUSALS = 3
+#: Lines of one kind and about one user, in a second, that are logged one by one; and the most octets of a reason.
+MAX_LOGGED = 3
 MAX_REASON = 200
 
 #: How often to look again at a device that is made and deleted all the time.
 MAX_TRIES = 10
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Lease:
     """
     What somebody has.
 
+    @ivar peer: who that is.
     @ivar configured: what was set; it knows the interface.
     @ivar made: whether the device was made for that.
+    @ivar place: when the connection has ended, the place of taking it back among what waits for its turn.
     """
 
+    peer: Peer
     configured: Configured
     made: bool
+    place: Deferred[None] | None = None
 
 
-class Refusals:
+class LogLimit:
     """
-    Lines of the log about refusals: a few a second for each user, the rest is counted. Whoever may connect could fill
-    the disk.
+    Lines of the log that users cause: a few a second of each kind and for each user, and the rest is counted. Whoever
+    may connect could fill the disk.
     """
 
     _log = Logger("helper")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._counts: Counter[int | None] = Counter()
+        # How many lines there would have been in this second.
+        self._counts: Counter[tuple[int | None, str]] = Counter()
 
-    def add(self, user: int | None, line: str) -> None:
+    def allows(self, user: int | None, kind: str) -> bool:
         """
-        Somebody is refused.
+        Count a line.
 
         @param user: the user number; L{None}: all users that no rule is about.
-        """
-        self._counts[user] += 1
-        if self._counts[user] == 1:
-            self._clock.callLater(1, self._ended, user)
-        if self._counts[user] <= MAX_REFUSALS:
-            self._log.info("{line}", line=line)
+        @param kind: what such lines are about, as a plural.
 
-    def _ended(self, user: int | None) -> None:
-        more = self._counts.pop(user) - MAX_REFUSALS
+        @return: whether to log it.
+        """
+        key = user, kind
+        self._counts[key] += 1
+        if self._counts[key] == 1:
+            self._clock.callLater(1, self._ended, key)
+        return self._counts[key] <= MAX_LOGGED
+
+    def _ended(self, key: tuple[int | None, str]) -> None:
+        more = self._counts.pop(key) - MAX_LOGGED
+        user, kind = key
         if more > 0:
             whose = "users in no rule" if user is None else f"user {user}"
-            self._log.info("{more} more refusals of {whose}", more=more, whose=whose)
+            self._log.info("{more} more {kind} of {whose}", more=more, kind=kind, whose=whose)
 
 
 def printable(text: str) -> str:
@@ -132,6 +143,9 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         self._asked = False
         self._gone = False
         self._lease: Lease | None = None
+        # Its place among the requests that wait for their turn, and whether that has come.
+        self._place: Deferred[None] | None = None
+        self._isServed = False
 
     def connectionMade(self) -> None:
         """
@@ -140,7 +154,8 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         peer = Peer.of(self.transport.socket)
         if not self._helper.knows(peer):
             # At once, whatever is asked for: connections are for others.
-            self._helper.refusals.add(None, f"{peer} is in no rule")
+            if self._helper.logLimit.allows(None, "refusals"):
+                self._log.info("{peer} is in no rule", peer=peer)
             self._refuse(errno.EPERM, f"user {peer.user} is in no rule")
         elif self._helper.enters(peer):
             self._peer = peer
@@ -152,12 +167,13 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         """
         A request.
         """
-        if self._asked or self._peer is None:
+        if self._asked or self._peer is None or self._helper.stopping:
             self._abort()
             return
         self._asked = True
         self.setTimeout(None)  # type: ignore[no-untyped-call]
-        self._helper.lock.run(self._serve, line, self._peer).addErrback(self._failed)
+        self._place = self._helper.turns.take(self._peer.user, self._serve, line, self._peer)
+        self._place.addErrback(self._failed, self._peer)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """
@@ -178,17 +194,22 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         """
         self._gone = True
         self.setTimeout(None)  # type: ignore[no-untyped-call]
-        if self._peer is not None:
-            self._helper.leaves(self._peer)
-        if self._lease is not None and not self._helper.stopping:
-            self._helper.lock.run(self._takeBack, self._lease).addErrback(self._failed)
+        peer, place, lease = self._peer, self._place, self._lease
+        if peer is None:
+            return
+        self._helper.leaves(peer)
+        if lease is not None and not self._helper.stopping:
+            lease.place = self._helper.turns.take(peer.user, self._takeBack, lease)
+            lease.place.addErrback(self._failed, peer)
+        elif place is not None and not self._isServed:
+            # Requests of programs that have gone would pile up.
+            place.cancel()
 
     def _serve(self, line: bytes, peer: Peer) -> Deferred[None]:
+        self._isServed = True
         return Deferred.fromCoroutine(self._answer(line, peer))
 
     async def _answer(self, line: bytes, peer: Peer) -> None:
-        if self._gone:
-            return
         try:
             asked = Asked.of(line)
             device, lease, rule = await self._helper.open(peer, asked)
@@ -196,7 +217,8 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             # Whatever it is that we did not think of, who has asked for it is told, and nobody else is disturbed.
             known = isinstance(e, OSError | ValueError)
             reason = printable((getattr(e, "strerror", None) or str(e)) if known else f"that cannot be set: {e!r}")
-            self._helper.refusals.add(peer.user, f"{peer} is refused: {reason}")
+            if self._helper.logLimit.allows(peer.user, "refusals"):
+                self._log.info("{peer} is refused: {reason}", peer=peer, reason=reason)
             self._refuse(getattr(e, "errno", None) or errno.EINVAL, reason)
             return
         with device:
@@ -208,30 +230,24 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
                 # Nothing was written before, so there is room. Twisted's own call would have to keep our descriptor.
                 sendDescriptor(self.transport.socket, device.fileno(), answer)
             except OSError:
-                await self._takeBackNow(lease)
+                # No program has it.
+                await self._helper.takeBack(lease, isFree=True)
                 self._abort()
                 return
         self._lease = lease
-        self._log.info("{peer} has {name}, by {rule}", peer=peer, name=device.name, rule=rule)
+        if self._helper.logLimit.allows(peer.user, "leases"):
+            self._log.info("{peer} has {name}, by {rule}", peer=peer, name=device.name, rule=rule)
 
     def _refuse(self, number: int | None, reason: str) -> None:
         self.transport.write(json.dumps({"errno": number, "error": reason}).encode() + b"\n")
         self.transport.loseConnection()
 
     def _takeBack(self, lease: Lease) -> Deferred[None]:
-        self._log.info("{name} is taken back", name=lease.configured.name)
-        return Deferred.fromCoroutine(self._takeBackNow(lease))
+        return Deferred.fromCoroutine(self._helper.takeBack(lease))
 
-    async def _takeBackNow(self, lease: Lease) -> None:
-        configured = lease.configured
-        if lease.made:
-            # The program may have made it stay: whoever holds a descriptor can.
-            await ask(self._helper.reactor, _deleting(configured.index, configured.name), configured.namespace)
-        else:
-            await configured.undo(self._helper.reactor)
-
-    def _failed(self, reason: Failure) -> None:
-        self._log.failure("The helper has failed", reason)
+    def _failed(self, reason: Failure, peer: Peer) -> None:
+        if not reason.check(CancelledError) and self._helper.logLimit.allows(peer.user, "failures"):
+            self._log.failure("The helper has failed", reason)
         self._abort()
 
     def _abort(self) -> None:
@@ -242,12 +258,15 @@ class Helper(Factory):
     """
     What all connections share.
 
-    @ivar lock: one thing is done at a time, so that what is taken back has gone before it is asked for again.
-    @ivar refusals: what is logged of them.
+    @ivar turns: one thing is done at a time, so that what is taken back has gone before it is asked for again. Users
+        take turns, so that none waits for all that another one asks for.
+    @ivar logLimit: how much of it is logged.
     @ivar stopping: whether this process ends. Programs go on with what they have.
     """
 
     noisy = False
+
+    _log = Logger("helper")
 
     def __init__(
         self,
@@ -266,8 +285,10 @@ class Helper(Factory):
         self._node = node
         self._namespace = namespace
         self._connections: Counter[int] = Counter()
-        self.lock = DeferredLock()
-        self.refusals = Refusals(reactor)
+        # What programs have, and what is not taken back yet, by the numbers of the interfaces.
+        self._leases: dict[int, Lease] = {}
+        self.turns = Turns()
+        self.logLimit = LogLimit(reactor)
         self.stopping = False
         reactor.addSystemEventTrigger("before", "shutdown", self._stop)
 
@@ -329,7 +350,7 @@ class Helper(Factory):
         try:
             # With a number in place of %d, it may be one that the rule leaves out.
             rule = self.ruleFor(peer, asked, device.name)
-            settings = asked.settings or InterfaceSettings(up=None)
+            settings = attrs.evolve(asked.settings or InterfaceSettings(up=None), hardened=True)
             lost = None if before is None else irreversible(before, settings)
             if lost is not None:
                 raise OSError(errno.EPERM, f"{device.name} was there before: {lost}")
@@ -337,7 +358,51 @@ class Helper(Factory):
         except BaseException:
             device.close()
             raise
-        return device, Lease(configured, before is None), rule
+        for change in configured.changes:
+            if ".conf.all." in change:
+                # That is the machine's, and stays.
+                self._log.info("For {name}: {change}", name=device.name, change=change)
+        lease = self._leases[configured.index] = Lease(peer, configured, before is None)
+        return device, lease, rule
+
+    async def takeBack(self, lease: Lease, isFree: bool = False) -> None:
+        """
+        Delete a device that was made, or undo what was set on one that was there.
+
+        @param isFree: whether no program has it; L{False}: that is to be found out.
+
+        @raise OSError: the kernel refused some of it.
+        """
+        configured = lease.configured
+        self._leases.pop(configured.index, None)
+        if not isFree and self.logLimit.allows(lease.peer.user, "ends of leases"):
+            self._log.info("{name} is taken back", name=configured.name)
+        if lease.made:
+            # The program may have made it stay: whoever holds a descriptor can.
+            await ask(self.reactor, _deleting(configured.index, configured.name), configured.namespace)
+            return
+        held = None if isFree else await self._held(configured)
+        try:
+            # A program that has kept the descriptor, or passed it on, would have its packets believed.
+            await configured.undo(self.reactor, staysHardened=not isFree and held is None)
+        finally:
+            if held is not None:
+                held.close()
+
+    async def _held(self, configured: Configured) -> LinuxDevice | None:
+        """
+        The device, open here, so that no program is on it; L{None} if one is.
+        """
+        try:
+            state = await read(configured.name, self.reactor, self._namespace)
+            if state.index != configured.index or state.queues:
+                return None
+            mode = TAP if state.kind == "tap" else TUN
+            device = LinuxDevice(state.name, mode, node=self._node, namespace=self._namespace)
+            device.openAsItIs(state)
+        except (OSError, ValueError):
+            return None
+        return device
 
     async def _opened(self, peer: Peer, asked: Asked) -> tuple[LinuxDevice, InterfaceState | None]:
         """
@@ -357,6 +422,10 @@ class Helper(Factory):
                 if e.errno != errno.ENODEV:
                     raise
                 continue
+            lease = self._leases.get(before.index)
+            if lease is not None:
+                await self._end(lease)
+                continue
             checkWhose(before, peer, 0)
             device = self._attached(asked, False)
             try:
@@ -372,6 +441,19 @@ class Helper(Factory):
             device.close()
         raise OSError(errno.EBUSY, f"{asked.name} comes and goes")
 
+    async def _end(self, lease: Lease) -> None:
+        """
+        Take back a device that waits for it, before it is given to another program.
+
+        @raise OSError: a program has it (C{EBUSY}), if only as something that stays.
+        """
+        if lease.place is None:
+            raise OSError(
+                errno.EBUSY, f"{lease.configured.name} is in use: stop that program, or name another interface"
+            )
+        lease.place.cancel()
+        await self.takeBack(lease)
+
     def _attached(self, asked: Asked, exclusive: bool) -> LinuxDevice:
         device = LinuxDevice(asked.name, asked.mode, exclusive=exclusive, node=self._node, namespace=self._namespace)
         # Only who attaches a descriptor can have offload on it. Whether it is used says who gets it.
@@ -381,7 +463,7 @@ class Helper(Factory):
     def _stop(self) -> Any:
         self.stopping = True
         # What is under way comes to its end.
-        return self.lock.run(lambda: None)
+        return self.turns.whenIdle()
 
 
 def _deleting(index: int, name: str) -> Conversation[None]:

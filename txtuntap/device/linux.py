@@ -44,7 +44,7 @@ from txtuntap.device.ioctl import (
     TUNSETSNDBUF,
     TUNSETVNETHDRSZ,
 )
-from txtuntap.device.namespace import Namespace, inNamespace
+from txtuntap.device.namespace import Namespace, inNamespace, openNamespace
 from txtuntap.device.settings import InterfaceState
 from txtuntap.interfaces import IDevice
 from txtuntap.packet import Packet
@@ -562,9 +562,15 @@ def _isElsewhere(fileno: int) -> bool:
         # That takes CAP_NET_ADMIN, in there.
         return False
     try:
-        return not os.path.samestat(os.fstat(there), os.stat("/proc/thread-self/ns/net"))
+        here = openNamespace(None)
+    except OSError:
+        os.close(there)
+        return False
+    try:
+        return not os.path.sameopenfile(there, here)
     finally:
         os.close(there)
+        os.close(here)
 
 
 def _index(name: str) -> int:

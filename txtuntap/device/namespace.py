@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import socket
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,13 +27,20 @@ DIRECTORY = "/run/netns"
 #: C{linux/sched.h}
 CLONE_NEWNET = 0x40000000
 
+#: C{linux/sockios.h}
+SIOCGSKNS = 0x894C
 
-def openNamespace(namespace: Namespace) -> int:
+
+def openNamespace(namespace: Namespace | None) -> int:
     """
+    @param namespace: L{None}: the one this thread is in.
+
     @return: a descriptor of the namespace, for whoever calls to close.
 
     @raise OSError: there is none such, or it may not be opened.
     """
+    if namespace is None:
+        return _openThis()
     if isinstance(namespace, int):
         return os.dup(namespace)
     path = namespace if "/" in namespace else f"{DIRECTORY}/{namespace}"
@@ -41,6 +50,19 @@ def openNamespace(namespace: Namespace) -> int:
     except OSError as e:
         advice = f": make it ('ip netns add {namespace}'), or give a path" if path != namespace else ""
         raise OSError(e.errno, f"cannot open the network namespace {path}: {e.strerror}{advice}") from e
+
+
+def _openThis() -> int:
+    try:
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as e:
+        # In a jail, /proc may not be mounted. A socket tells the same, if to the privileged alone.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+            try:
+                return fcntl.ioctl(opened, SIOCGSKNS)
+            except OSError:
+                text = f"cannot tell which network namespace this is: {e.strerror}: mount /proc, or have CAP_NET_ADMIN"
+                raise OSError(e.errno, text) from e
 
 
 def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:

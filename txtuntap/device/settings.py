@@ -262,6 +262,9 @@ class InterfaceSettings:
     @ivar group: the group whose members may.
     @ivar persistent: whether the device stays when no program has it open.
     @ivar carrier: whether the link has its carrier.
+    @ivar hardened: L{True}: no packet that comes in by the interface changes how the kernel is configured. It believes
+        no router advertisement, redirect or source route (L{hardening<txtuntap.device.hardening>}). For IPv4 redirects
+        C{net.ipv4.conf.all.accept_redirects} has to be 0 as well, and is set to that for good.
     """
 
     addresses: tuple[InterfaceAddress, ...] = attrs.field(default=(), converter=_addresses)
@@ -275,8 +278,11 @@ class InterfaceSettings:
     group: int | None = attrs.field(default=None, converter=attrs.converters.optional(groupNumber))
     persistent: bool | None = attrs.field(default=None, validator=_isFlag)
     carrier: bool | None = attrs.field(default=None, validator=_isFlag)
+    hardened: bool | None = attrs.field(default=None, validator=_isFlag)
 
     def __attrs_post_init__(self) -> None:
+        if self.hardened is False:
+            raise ValueError("hardened is True or None: set what an interface is to believe with sysctl")
         _checkRange("mtu", self.mtu, MIN_MTU, MAX_MTU)
         _checkRange("txqueuelen", self.txqueuelen, 0, 2**32 - 1)
         _checkRange("owner", self.owner, 0, 2**32 - 2)

@@ -23,7 +23,7 @@ from typing import Any
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
@@ -75,8 +75,6 @@ def namespaceNumber(namespace: Namespace | None = None) -> int:
 
     @raise OSError: there is none such.
     """
-    if namespace is None:
-        return os.stat("/proc/thread-self/ns/net").st_ino
     descriptor = openNamespace(namespace)
     try:
         return os.fstat(descriptor).st_ino
@@ -174,7 +172,7 @@ class ControlFactory(Factory):
         return ControlProtocol(self._control)
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IFileDescriptorReceiver, IHalfCloseableProtocol)
 class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
     """
     One client: a request, an answer, a capture. A client that closes its side has enough, and is told the counts.
@@ -234,6 +232,13 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
         """
         That is no request.
         """
+        self.transport.abortConnection()
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """
+        A client has sent a descriptor, which nobody has asked for. Twisted would log each.
+        """
+        os.close(descriptor)
         self.transport.abortConnection()
 
     def readConnectionLost(self) -> None:

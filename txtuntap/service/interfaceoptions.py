@@ -64,6 +64,7 @@ class InterfaceOptions(PlainOptions):
         ["no-carrier", None, "Have the link be without its carrier."],
         ["no-offload", None, "Have every packet come and go by itself, with its checksums, as captures show best."],
         ["no-control", None, "Have no control socket, by which 'txtuntap capture' hears what passes."],
+        ["hardened", None, "Have the kernel believe no router advertisement, redirect or source route that comes in."],
         ["down", None, "Set the interface down, or leave it there."],
         ["undo", None, "When stopped, take away from an interface that stays what was set."],
     ]
@@ -200,6 +201,8 @@ class InterfaceOptions(PlainOptions):
             fields[option] = None if self[option] is None else int(self[option])
         flags: dict[str, Any] = {option: True for option in ("persistent", "carrier") if self[option]}
         flags.update({option: False for option in ("persistent", "carrier") if self[f"no-{option}"]})
+        if self["hardened"]:
+            flags["hardened"] = True
         if not any(fields.values()) and not flags and not self["down"]:
             return None
         # Whoever only has it set up some other way need not have it set up here.

@@ -22,6 +22,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IFileDescriptorReceiver,
     IHandshakeListener,
     INegotiated,
     IPushProducer,
@@ -79,7 +80,7 @@ _TCP_SILENCE = {
 STATE_LINES = 4
 
 
-@implementer(ICarrier, IPushProducer, IHandshakeListener)
+@implementer(ICarrier, IFileDescriptorReceiver, IPushProducer, IHandshakeListener)
 class StreamCarrier(Protocol):
     """
     One connection of a tunnel's.
@@ -323,6 +324,13 @@ class StreamCarrier(Protocol):
         """
 
     # From the peer
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """
+        A peer at a UNIX socket has sent a descriptor, which is none of a tunnel's. Twisted would log each.
+        """
+        os.close(descriptor)
+        self.disconnect("the peer sends descriptors")
 
     def dataReceived(self, data: bytes) -> None:
         """

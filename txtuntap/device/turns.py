@@ -1,0 +1,82 @@
+"""
+Users that take turns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+
+_T = TypeVar("_T")
+
+
+class Turns:
+    """
+    Calls made one at a time, each when the one before has ended. Those of one user are made in the order in which they
+    were asked for. Between users the turn goes round, so that one with many waits for itself, and another waits for one
+    call of each user before it.
+    """
+
+    def __init__(self) -> None:
+        # The user whose turn is next stands first.
+        self._waiting: dict[int, deque[tuple[Deferred[Any], Callable[..., Deferred[Any]], tuple[Any, ...]]]] = {}
+        self._isBusy = False
+        self._isStarting = False
+        self._ends: list[Deferred[None]] = []
+
+    def take(self, user: int, call: Callable[..., Deferred[_T]], *arguments: Any) -> Deferred[_T]:
+        """
+        Make a call when it is the user's turn.
+
+        @param call: what to call. The next call waits for its Deferred.
+
+        @return: has the outcome of the call. When it is cancelled before the turn has come, the call is not made.
+        """
+        done: Deferred[_T] = Deferred(lambda _: self._leave(user, done))
+        self._waiting.setdefault(user, deque()).append((done, call, arguments))
+        self._start()
+        return done
+
+    def whenIdle(self) -> Deferred[None]:
+        """
+        @return: fires when no call is under way and none waits.
+        """
+        if not self._isBusy and not self._waiting:
+            return succeed(None)
+        idle: Deferred[None] = Deferred()
+        self._ends.append(idle)
+        return idle
+
+    def _leave(self, user: int, done: Deferred[Any]) -> None:
+        left = deque(each for each in self._waiting.get(user, ()) if each[0] is not done)
+        if left:
+            self._waiting[user] = left
+        else:
+            self._waiting.pop(user, None)
+
+    def _start(self) -> None:
+        if self._isStarting:
+            # A call has ended at once: the loop below goes on, where recursion could be as deep as there are calls.
+            return
+        self._isStarting = True
+        while self._waiting and not self._isBusy:
+            user = next(iter(self._waiting))
+            calls = self._waiting.pop(user)
+            done, call, arguments = calls.popleft()
+            if calls:
+                self._waiting[user] = calls
+            self._isBusy = True
+            maybeDeferred(call, *arguments).addBoth(self._ended, done)
+        self._isStarting = False
+        if not self._isBusy:
+            ends, self._ends = self._ends, []
+            for each in ends:
+                each.callback(None)
+
+    def _ended(self, outcome: Any, done: Deferred[Any]) -> None:
+        self._isBusy = False
+        done.callback(outcome)
+        self._start()
