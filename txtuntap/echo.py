@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.internet.protocol import DatagramProtocol
 
 #: Ports below serve what is always there: echo, chargen, DNS, NTP.
-_FIRST_USER_PORT = 1024
+FIRST_USER_PORT = 1024
 
 
 class Echo(DatagramProtocol):
@@ -28,7 +28,7 @@ class Echo(DatagramProtocol):
         """
         Send it back.
         """
-        if addr[1] >= _FIRST_USER_PORT and addr[1] not in self._echoPorts and self.transport is not None:
+        if addr[1] >= FIRST_USER_PORT and addr[1] not in self._echoPorts and self.transport is not None:
             self.transport.write(datagram, addr)
 
 

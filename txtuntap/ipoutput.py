@@ -384,6 +384,8 @@ class IPOutput(Layer):
         buffers: Sequence[bytes],
         hopLimit: int = DEFAULT_HOP_LIMIT,
         offload: Offload | None = None,
+        trafficClass: int = 0,
+        fragmentable: bool = False,
     ) -> None:
         """
         Put a header before C{buffers} and send them: see L{IIPTransport.output}.
@@ -399,33 +401,43 @@ class IPOutput(Layer):
             buffers = [complete(b"".join(buffers), offload)]
             offload = None
         if own:
-            return self.loop(route, protocol, buffers, hopLimit)
+            return self.loop(route, protocol, buffers, hopLimit, trafficClass)
         if route.hop:
             # Held whole: the fragments of a datagram wait as one.
             data = b"".join(buffers)
-            self.neighbours.hold(
-                route.hop,
-                lambda station: self.output(attrs.evolve(route, station=station, hop=b""), protocol, [data], hopLimit),
-                length,
-            )
+
+            def send(station: bytes) -> None:
+                known = attrs.evolve(route, station=station, hop=b"")
+                self.output(known, protocol, [data], hopLimit, None, trafficClass, fragmentable)
+
+            self.neighbours.hold(route.hop, send, length)
         elif not fits:
             fragments = self._fragments4 if isVersion4 else self._fragments6
-            for packet in fragments(route, protocol, b"".join(buffers), hopLimit, mtu):
+            for packet in fragments(route, protocol, b"".join(buffers), hopLimit, mtu, trafficClass):
                 self.send(route, IPV4 if isVersion4 else IPV6, packet)
         elif not isVersion4:
-            header6 = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit)
+            header6 = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit, trafficClass)
             self.send(route, IPV6, [header6, *buffers], offload)
-        elif self._mayBeTakenApart(mtu):
+        elif fragmentable or self._mayBeTakenApart(mtu):
             # There may be a link that is narrower yet: routers may take it apart.
             identification = self.random.getrandbits(16)
-            header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, identification, 0)
+            header4 = ipv4.packHeader(
+                route.source, route.dest, protocol, length, hopLimit, identification, 0, trafficClass
+            )
             self.send(route, IPV4, [header4, *buffers], offload)
         else:
             # An atomic datagram needs no identification (RFC 6864 section 4.1).
-            header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit)
+            header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, tos=trafficClass)
             self.send(route, IPV4, [header4, *buffers], offload)
 
-    def loop(self, route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = DEFAULT_HOP_LIMIT) -> None:
+    def loop(
+        self,
+        route: Route,
+        protocol: int,
+        buffers: Sequence[bytes],
+        hopLimit: int = DEFAULT_HOP_LIMIT,
+        trafficClass: int = 0,
+    ) -> None:
         """
         Deliver a datagram of ours to ourselves: see L{IIPTransport.loop}.
         """
@@ -434,14 +446,14 @@ class IPOutput(Layer):
             self.counters["outDiscards"] += 1
             return
         pack = ipv4.packHeader if len(route.dest) == 4 else ipv6.packHeader
-        header = pack(route.source, route.dest, protocol, sum(map(len, buffers)), hopLimit)
+        header = pack(route.source, route.dest, protocol, sum(map(len, buffers)), hopLimit, tos=trafficClass)
         packet = Packet(b"".join((header, *buffers)), time=clock.seconds())
         packet.ip = self
         packet.start = packet.transport = len(header)
         self._loopback.send(clock, packet, protocol)
 
     def _fragments4(
-        self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int
+        self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int, trafficClass: int
     ) -> Iterator[list[bytes]]:
         identification = self.random.getrandbits(16)
         room = mtu - ipv4.HEADER_LENGTH
@@ -449,11 +461,13 @@ class IPOutput(Layer):
         for offset, more, piece in split(payload, room, room):
             self.counters["outFragCreates"] += 1
             word = ipv4.MORE_FRAGMENTS * more | offset >> 3
-            header = ipv4.packHeader(route.source, route.dest, protocol, len(piece), hopLimit, identification, word)
+            header = ipv4.packHeader(
+                route.source, route.dest, protocol, len(piece), hopLimit, identification, word, trafficClass
+            )
             yield [header, piece]
 
     def _fragments6(
-        self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int
+        self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int, trafficClass: int
     ) -> Iterator[list[bytes]]:
         identification = self.random.getrandbits(32)
         room = mtu - ipv6.HEADER_LENGTH - ipv6.FRAGMENT_HEADER.size
@@ -462,7 +476,7 @@ class IPOutput(Layer):
             self.counters["outFragCreates"] += 1
             fragment = ipv6.FRAGMENT_HEADER.pack(protocol, offset | more, identification)
             length = len(fragment) + len(piece)
-            header = ipv6.packHeader(route.source, route.dest, ipv6.FRAGMENT, length, hopLimit)
+            header = ipv6.packHeader(route.source, route.dest, ipv6.FRAGMENT, length, hopLimit, trafficClass)
             yield [header, fragment, piece]
 
     def send(self, route: Route, etherType: int, buffers: Sequence[bytes], offload: Offload | None = None) -> None:

@@ -16,6 +16,8 @@ from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramPro
 from txtuntap.ip import IPProtocol
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
+from txtuntap.pathmtu import FLOOR
+from txtuntap.routing import Route
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.ndp import NeighbourDiscovery
@@ -29,6 +31,10 @@ _MAX_QUOTE = {4: 576 - 20 - 8, 16: 1280 - 40 - 8}
 
 #: RFC 8200 section 4.7: there is nothing to know.
 _NO_NEXT_HEADER = 59
+
+#: The type of service of errors over IPv4: that of the packet they are about, but for its precedence, which is that of
+#: Internetwork Control (RFC 1812 sections 4.3.2.4 and 4.3.2.5), and the bit that RFC 791 says is zero.
+_PRECEDENCE, _SERVICE = 0xC0, 0x1E
 
 _ADVERTISEMENT = bytes((ndp.ADVERTISEMENT,))
 
@@ -195,7 +201,11 @@ class ICMPProtocol(Layer):
             return self.dropped(packet, "inUnknown")
         addresses = () if packet.version == 4 else (route.source, route.dest)
         self.counters["outEchoReps"] += 1
-        self._ip.output(route, wire.PROTOCOL[len(route.dest)], [wire.pack(kind, 0, rest, body, *addresses)])
+        self._output(route, wire.pack(kind, 0, rest, body, *addresses), packet.trafficClass)
+
+    def _output(self, route: Route, message: bytes, trafficClass: int) -> None:
+        # Nobody keeps in mind what was answered: an error about an answer that was too large would not be believed.
+        self._ip.output(route, wire.PROTOCOL[len(route.dest)], [message], trafficClass=trafficClass, fragmentable=True)
 
     def ping(self, dest: bytes, payload: bytes, timeout: float) -> Deferred[Pong]:
         """
@@ -275,7 +285,8 @@ class ICMPProtocol(Layer):
         quote = packet.data[packet.network : packet.end][: _MAX_QUOTE[size]]
         addresses = () if size == 4 else (route.source, route.dest)
         self.counters["outErrors"] += 1
-        self._ip.output(route, wire.PROTOCOL[size], [wire.pack(kind, code, rest, quote, *addresses)])
+        trafficClass = _PRECEDENCE | (packet.trafficClass & _SERVICE) if size == 4 else 0
+        self._output(route, wire.pack(kind, code, rest, quote, *addresses), trafficClass)
 
     def _isError(self, packet: Packet) -> bool:
         """
@@ -290,8 +301,9 @@ class ICMPProtocol(Layer):
         # By their lengths alone: what is in these headers may be what the error is about.
         *before, (kind, at) = ipv6.headerChain(data, packet.network, packet.end)
         if kind == ipv6.FRAGMENT and at + 8 <= packet.end:
-            # Not the first, and of what may be one.
-            return data[at] in ipv6.EXTENSIONS or data[at] == wire.PROTOCOL[16]
+            # Not the first, and of what may be one. Every error fits the least MTU: what comes after that is of none.
+            offset = (data[at + 2] << 8 | data[at + 3]) & 0xFFF8
+            return offset < FLOOR[16] and (data[at] in ipv6.EXTENSIONS or data[at] == wire.PROTOCOL[16])
         if kind in ipv6.EXTENSIONS:
             # Nobody takes an error apart, which fits every link.
             return all(other != ipv6.FRAGMENT for other, _ in before)
