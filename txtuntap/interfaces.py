@@ -271,7 +271,8 @@ class IIPTransport(Interface):
         @raise ValueError: an argument is not what it should be.
         @raise twisted.internet.error.MessageLengthError: C{payload} is longer than a datagram can be.
         @raise OSError: there is no source address (C{EADDRNOTAVAIL}), route (C{ENETUNREACH}) or neighbour
-            (C{EHOSTUNREACH}) for C{dest}; the text says what to give.
+            (C{EHOSTUNREACH}) for C{dest}; the text says what to give. Where that is others' doing, the datagram is
+            dropped, and counted (C{outNoRoutes}).
         @raise RuntimeError: the layer is on no port.
         """
 
@@ -282,6 +283,7 @@ class IIPTransport(Interface):
         @param dest: a packed address; so is C{source}.
 
         @raise OSError: as C{write}, and L{RuntimeError}.
+        @raise txtuntap.routing.WayLost: there is no way, by what others have sent. It has been counted.
         """
 
     def routeBack(packet: Packet) -> Route | None:

@@ -31,7 +31,7 @@ from txtuntap.layer import Layer
 from txtuntap.loopback import Loopback
 from txtuntap.packet import Packet
 from txtuntap.pathmtu import FLOOR, PathMTUs
-from txtuntap.routing import Network, Route, StaticNeighbours, StaticRoutes
+from txtuntap.routing import Network, Route, StaticNeighbours, StaticRoutes, WayLost
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,
@@ -58,7 +58,8 @@ class IPOutput(Layer):
     """
     The half of an L{IPProtocol<txtuntap.ip.IPProtocol>} that is the transport of the protocols above it.
 
-    Counters: C{outDiscards}; C{outFragReqds} (datagrams to take apart), C{outFragCreates}.
+    Counters: C{outDiscards}; C{outNoRoutes} (no way, by what others have sent); C{outFragReqds} (datagrams to
+    take apart), C{outFragCreates}.
 
     @ivar own: our own addresses; L{None} where every datagram is delivered.
     @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
@@ -163,11 +164,21 @@ class IPOutput(Layer):
             raise ValueError(f"{address!r} is no address of this host")
         self._waysChanged()
         network = self.own.remove(address).network
-        last = all(other.network != network for other in self.own.interfaces)
+        self._tellAbove("addressesChanged")
+        last = all(other.network != network for other in self.own.given)
         if last and network in self._linkRoutes:
             self._linkRoutes.remove(network)
             if network in self.routes:
                 self.routes.remove(network)
+
+    def suspendAddress(self, address: bytes, suspended: bool = True) -> None:
+        """
+        Use a packed address of ours no more, for as long as somebody else has it; or use it again. The route to its
+        network stays.
+        """
+        self._waysChanged()
+        self._ours.suspend(address, suspended)
+        self._tellAbove("addressesChanged")
 
     def join(self, group: bytes) -> None:
         """
@@ -221,7 +232,10 @@ class IPOutput(Layer):
             if route is not None:
                 route = self.knownStation(route)
         else:
-            route = self.route(to, leaving)
+            try:
+                route = self.route(to, leaving)
+            except WayLost:
+                return
         if route is None:
             self.counters["outDiscards"] += 1
         else:
@@ -242,10 +256,15 @@ class IPOutput(Layer):
         if source is None:
             source = self.sourceFor(dest, hop)
             if source is None:
-                raise OSError(
+                raise self._noWay(
+                    len(dest),
                     errno.EADDRNOTAVAIL,
                     f"no source address to write to {text} from: give IPProtocol(addresses=[...]) one of its version",
                 )
+        elif source in self._ours.suspended:
+            raise self._noWay(
+                len(dest), errno.EADDRNOTAVAIL, f"{addressText(source)} cannot be written from: somebody else has it"
+            )
         if ours or not IEthernetTransport.providedBy(transport):
             return Route(source, dest)
         ethernet = cast(IEthernetTransport, transport)
@@ -259,11 +278,25 @@ class IPOutput(Layer):
         if hop is not None and self.neighbours.resolves:
             return Route(source, dest, ethernet, hop=hop)
         if hop is None:
-            raise OSError(errno.ENETUNREACH, f"no route to {text}: give one with routes.add(network, gateway)")
+            raise self._noWay(
+                len(dest), errno.ENETUNREACH, f"no route to {text}: give one with routes.add(network, gateway)"
+            )
         raise OSError(
             errno.EHOSTUNREACH,
             f"no neighbour {addressText(hop)}, the way to {text}: give one with neighbours.add(address, station)",
         )
+
+    def _noWay(self, size: int, number: int, text: str) -> OSError:
+        """
+        The exception for a datagram that there is no way for. What others have taken is counted.
+
+        @param size: octets in its destination address.
+        """
+        taken = any(len(address) == size for address in self._ours.suspended)
+        if not taken and not (size == 16 and getattr(self.routes, "told", False)):
+            return OSError(number, text)
+        self.counters["outNoRoutes"] += 1
+        return WayLost(number, text)
 
     def routeBack(self, packet: Packet) -> Route | None:
         """
@@ -279,6 +312,8 @@ class IPOutput(Layer):
             # Our own frame, or one that says so: the answer would come to ourselves.
             return None
         asked = packet.destAddress
+        if asked in self._ours.suspended:
+            return None
         if not self.own.owns(asked) if self.own is not None else not self._isUnicast(packet):
             ours = self.sourceFor(peer)
             if ours is None:

@@ -17,7 +17,7 @@ from txtuntap.ip import IPProtocol
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.pathmtu import FLOOR
-from txtuntap.routing import Route
+from txtuntap.routing import Route, WayLost
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.ndp import NeighbourDiscovery
@@ -213,7 +213,11 @@ class ICMPProtocol(Layer):
 
         @raise OSError: there is no way there, as L{IIPTransport.write<txtuntap.interfaces.IIPTransport.write>}.
         """
-        route = self._ip.route(dest)
+        try:
+            route = self._ip.route(dest)
+        except WayLost:
+            # As if it were lost on the link: nobody answers.
+            return self._pinger.ping(dest, payload, timeout, lambda word, body: None)
         kind = wire.ECHO_REQUEST if len(dest) == 4 else wire.ECHO_REQUEST6
         addresses = () if len(dest) == 4 else (route.source, route.dest)
 
