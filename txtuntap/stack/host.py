@@ -295,7 +295,8 @@ class Host(TCPElsewhere):
         @param size: octets of payload, random ones: at most 65,507 over IPv4, 65,527 over IPv6.
         @param timeout: seconds to wait for the answer.
 
-        @return: fires with a L{Pong<txtuntap.stack.ping.Pong>} when the answer has come; fails with C{TimeoutError}.
+        @return: fires with a L{Pong<txtuntap.stack.ping.Pong>} when the answer has come; fails with C{TimeoutError},
+            and with C{ConnectionLost} when the host is stopped before.
 
         @raise ValueError: an argument is not what it should be.
         @raise OSError: there is no way to C{address}, and nobody else has caused that.

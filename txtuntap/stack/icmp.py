@@ -105,6 +105,14 @@ class ICMPProtocol(Layer):
         """
         raise TypeError("ICMPProtocol goes on an IPProtocol of txtuntap")
 
+    def doStop(self) -> None:
+        """
+        Stop; the last time, wait for no answer any more.
+        """
+        super().doStop()
+        if not self.numPorts:
+            self._pinger.stop()
+
     # Up
 
     def packetReceived(self, packet: Packet) -> None:
@@ -212,7 +220,10 @@ class ICMPProtocol(Layer):
         Ask for an echo: see L{Pinger.ping}.
 
         @raise OSError: there is no way there, as L{IIPTransport.write<txtuntap.interfaces.IIPTransport.write>}.
+        @raise RuntimeError: the host is on no port, or has just been stopped.
         """
+        if not self.numPorts:
+            raise RuntimeError("this host is on no port that runs: put it on a TuntapPort and start that")
         try:
             route = self._ip.route(dest)
         except WayLost:
