@@ -1,5 +1,5 @@
 """
-What is under way when a port stops ends with it: no timer is left, and no Deferred that never fires.
+Tests for the end of a port: whatever is under way ends with it. No timer is left, and every Deferred fires.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class StoppingTests(SynchronousTestCase):
         self.port.startListening()
         self.transport = host.listenUDP(7, Echo())
         host.listenUDP(9, DatagramProtocol())
-        # Those of a host to itself.
+        # Datagrams of a host to itself.
         host.listenUDP(8, DatagramProtocol()).write(b"payload", (OURS, 7))
         for group in "239.1.2.3", "ff05::1:3":
             self.transport.joinGroup(group)

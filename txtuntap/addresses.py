@@ -58,7 +58,7 @@ class Addresses:
 
     def __init__(self) -> None:
         self.interfaces: list[Interface] = []
-        # Those that are suspended, too: one that is ours again has its place among the others.
+        # With the suspended ones, so that one that is ours again has its place among the others.
         self._given: list[Interface] = []
         self.suspended: set[bytes] = set()
         self._own: set[bytes] = set()

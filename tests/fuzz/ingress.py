@@ -212,7 +212,7 @@ class Ingress:
         """
         host: Any = self.host
         for address, asker in (OURS, THEIRS), (OURS6, THEIRS6):
-            # Somebody may have taken an address while it was being asked for: until it is tried again.
+            # An address may be another's for the time being, if it was taken while it was being asked for.
             if host.ip.own.isOwn(packAddress(address)) and not self.answers(address, asker):
                 raise Broken(f"{address} answers no more")
         flows = [transport._flows for transports in host.udp._transports.values() for transport in transports]
@@ -296,7 +296,7 @@ def feed(data: bytes) -> Ingress:
         if "log_failure" in event:
             event["log_failure"].raiseException()
         raise Broken(str(event))
-    # Of addresses that somebody takes from us, or leaves to us.
+    # An address that others take or leave is worth a line, as far as these are not too many.
     if len(lines) > LINES_BURST + ingress.clock.seconds() * LINES_RATE:
         raise Broken(f"{len(lines)} lines were logged")
     ingress.check()

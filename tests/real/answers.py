@@ -30,7 +30,7 @@ _number = int.from_bytes
 @attrs.frozen
 class Habits:
     """
-    What answers of one host have ordinarily, and those of another do not.
+    The fields in which ordinary answers of one host differ from those of another.
 
     @ivar flowLabels: whether it sets flow labels, but those of neighbour discovery.
     @ivar zeroIdentifications: whether a datagram of IPv4 that may not be taken apart has the identification 0.
@@ -162,7 +162,7 @@ def _quoted(version: int, quote: bytes, asked: Sequence[bytes]) -> list[str]:
     if len(quote) != min(length, _MOST_QUOTED[version]):
         found.append(f"quoting {len(quote)} octets")
     if not any(quote in each for each in asked):
-        # Of what was put together, say: all that says neither who sent it nor whether it sums up.
+        # A datagram that was put together, say. Its checksum and its addresses are not told.
         header = quote[:10] + quote[20 : (quote[0] & 0x0F) << 2] if version == 4 else quote[:8]
         found.append(f"quoting {header.hex()}")
     return found
@@ -179,7 +179,7 @@ def _unused(version: int, kind: int, body: bytes) -> list[str]:
 
 def _times(body: bytes, asked: Sequence[bytes]) -> list[str]:
     found = []
-    # What the answer repeats: identifier and sequence number, and the time of the question.
+    # The answer repeats identifier and sequence number, and the time of the question.
     if not any(body[4:12] in each for each in asked):
         found.append(f"repeating {body[4:12].hex()}")
     if body[12:16] != body[16:20] or _number(body[12:16], "big") >= 24 * 60 * 60 * 1000:

@@ -129,8 +129,8 @@ def _isMark(frame: bytes) -> bool:
 
 def _told(frame: bytes, source: str, asked: Sequence[bytes], habits: Habits) -> str:
     """
-    What a frame is, and what of it is not ordinary; nothing, if it is no answer: questions for stations, reports of
-    groups.
+    Say what a frame is, and what of it is not ordinary; nothing, if it is no answer: questions for stations, reports
+    of groups.
 
     @param asked: what it may be an answer to.
     """

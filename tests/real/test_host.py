@@ -181,7 +181,7 @@ def test_anAddressThatTheKernelLeavesIsOurs(namespace: Namespace, tmp_path: Path
     with Machine(tmp_path, "tap", ("10.9.0.2/24", "fd09::2/64", taken)) as machine:
         until(lambda: machine.state()["lost"], "the address to be lost")
         ip("address", "delete", taken, "dev", INTERFACE)
-        # It is asked for within ten seconds, and then ours within four.
+        # The host asks for it within ten seconds, and has it within four more.
         until(lambda: address in machine.state()["asked"], "it to be asked for")
         until(lambda: taken in machine.state()["addresses"], "it to be ours")
 

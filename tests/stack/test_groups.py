@@ -199,7 +199,7 @@ class StartTests(GroupsTestCase):
         self.assertNotIn(f"{LINK_LOCAL}/64", self.host.addresses)
         said = self.said(1)
         self.assertEqual({report.source for report in said}, {"::"})
-        # Whoever asks for it, too, is to be heard.
+        # The group stays, because others who ask for the address are to be heard.
         self.assertEqual(set.union(*(report.groups for report in said)), SOLICITED)
         self.assertEqual({report.source for report in self.said(30)}, {LINK_LOCAL})
         (answer,) = self.answers(asks6())

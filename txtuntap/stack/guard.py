@@ -119,8 +119,8 @@ class AddressGuard:
 
     def conflict(self, address: bytes, station: bytes) -> None:
         """
-        Somebody says that an address is theirs. If we were only asking for it, it is, until we try again; if it was
-        ours before, we say so, and keep it.
+        Another station claims an address. While it is asked for, the other has it, until it is tried again. An address
+        that was ours before is defended and kept.
         """
         claim = self._claims.get(address)
         if claim is None or claim.waits:
@@ -150,7 +150,7 @@ class AddressGuard:
             if claim.tentative:
                 self._kept(address)
                 if self._claims.get(address) is not claim:
-                    # Whoever was told has removed it.
+                    # The program has removed it when it was told.
                     return
             claim.announcements += 1
             self._announce(address)

@@ -433,7 +433,7 @@ class Host(TCPElsewhere):
 
     def _lost(self, address: bytes, station: bytes) -> None:
         if address in self._own.suspended:
-            # It still is.
+            # The program knows already.
             return
         text = addressText(address)
         self.ip.suspendAddress(address)

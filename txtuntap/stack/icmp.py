@@ -212,7 +212,7 @@ class ICMPProtocol(Layer):
         self._output(route, wire.pack(kind, 0, rest, body, *addresses), packet.trafficClass)
 
     def _output(self, route: Route, message: bytes, trafficClass: int) -> None:
-        # Nobody keeps in mind what was answered: an error about an answer that was too large would not be believed.
+        # Answers are not remembered, so an error about one that is too large would not be believed.
         self._ip.output(route, wire.PROTOCOL[len(route.dest)], [message], trafficClass=trafficClass, fragmentable=True)
 
     def ping(self, dest: bytes, payload: bytes, timeout: float) -> Deferred[Pong]:

@@ -29,7 +29,7 @@ _CE, _ECT, _NOT_ECT = {"tos": 3}, {"tos": 2}, {"tos": 0}
 
 
 def _eachVersion(version: int) -> list[Oddity]:
-    # What errors quote is the datagram that was put together.
+    # Errors quote the datagram that was put together.
     if version == 4:
         closed = "icmp 3/3, quoting 45000034000700004011"
         unknownProtocol = "icmp 3/2, quoting 450000340007000040fd"

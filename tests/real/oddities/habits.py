@@ -51,7 +51,7 @@ def progress(numbers: Sequence[int]) -> str:
         return ZERO
     if len(set(numbers)) == 1:
         return CONSTANT
-    # Those of IPv4 begin anew after 0xffff; larger ones seldom get there.
+    # Identifications of IPv4 begin anew after 0xffff; larger ones seldom get there.
     if all(
         0 < (after - before) % 0x10000 < _STEP and abs(after - before) < 0x10000 for before, after in pairwise(numbers)
     ):

@@ -78,7 +78,7 @@ def _reply(source: str) -> bytes:
 
 def _pieces(*ends: int) -> list[str]:
     """
-    What is told of the fragments of a datagram.
+    The words for the fragments of a datagram.
     """
     return [f"fragment {start} to {end}" for start, end in pairwise((0, *ends))]
 
