@@ -457,8 +457,10 @@ def whole(packet: bytes, asked: Sequence[bytes], habits: Habits) -> str:
 @pytest.fixture(scope="module")
 def wire(machine: Machine) -> Wire:
     """
-    The link of the machine that the tests share.
+    The link of the machine that the tests share, once its addresses are its own: before that, its advertisements do
+    not override others.
     """
+    until(lambda: machine.mode == "tun" or len(machine.state()["claimed"]) == 3, "the addresses to be claimed")
     return Wire(machine)
 
 
