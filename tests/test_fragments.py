@@ -37,7 +37,8 @@ class Oracle:
 
     def add(self, offset: int, octets: bytes, more: bool) -> bytes | None:
         end = offset + len(octets)
-        if (more and len(octets) % 8) or end > 65535:
+        # The datagram has a header of 20 octets, too.
+        if (more and len(octets) % 8) or end > 65515:
             return None
         if not octets:
             if offset:
@@ -214,12 +215,30 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(self.subject.counters, {"reasmDuplicates": 1})
 
     def test_whereTheTroubleIs(self) -> None:
-        for offset, size, more, field in ((0, 7, True, 4), (65528, 16, False, 42)):
+        for offset, size, more, field in ((0, 7, True, 4), (65528, 8, False, 42), (65528, 17, True, 42)):
             header = bytes((253, 0)) + (offset | more).to_bytes(2, "big") + bytes(4)
             packet = Packet(ipPacket("fd00::1", "fd00::2", 44, header + bytes(size)))
             subject = Subject()
             subject.reassembler.add(packet, b"", 48, offset, more)
             self.assertEqual((subject.counters, packet.start), ({"inFragErrors": 1}, field))
+
+    def test_theEndCountsWithTheHeadersBefore(self) -> None:
+        options = bytes((44, 0, 1, 4, 0, 0, 0, 0))
+        for before, size, counter in (
+            (b"", 7, "reasmReqds"),
+            (options, 7, "inFragErrors"),
+            (options * 2, 7, "inFragErrors"),
+        ):
+            header = bytes((253, 0)) + (65528).to_bytes(2, "big") + bytes(4)
+            packet = Packet(ipPacket("fd00::1", "fd00::2", 60, before + header + bytes(size)))
+            subject = Subject()
+            subject.reassembler.add(packet, b"", 48 + len(before), 65528, False)
+            self.assertEqual(subject.counters, {counter: 1})
+
+    def test_theEndOfIPv4CountsWithItsHeader(self) -> None:
+        self.assertIsNone(self.subject.add(65512, bytes(3), False))
+        self.assertIsNone(self.subject.add(65512, bytes(4), False))
+        self.assertEqual(self.subject.counters, {"reasmReqds": 1, "inFragErrors": 1})
 
     def marked(self, first: int, last: int, version: int) -> int | None:
         """

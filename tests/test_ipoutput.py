@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import MessageLengthError
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.ports import RecordingPort
-from tests.recorders import PacketRecorder
+from tests.recorders import PacketRecorder, PlainPacketRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet
 from txtuntap.interfaces import INeighbours, IRoutes
 from txtuntap.ip import IPHeader
@@ -60,6 +61,29 @@ class WriteTests(SynchronousTestCase):
             self.ip.write(b"", "10.0.0.1", PROTOCOL, hopLimit=hopLimit)
             self.ip.write(b"", "fd00::1", PROTOCOL, hopLimit=hopLimit)
             self.assertEqual([Packet(data).hopLimit for data in self.port.sent[-2:]], [hopLimit] * 2)
+
+    def test_trafficClass(self) -> None:
+        for size in (1, 200):
+            for dest in ("10.0.0.1", "fd00::1"):
+                del self.port.sent[:]
+                self.ip.output(self.ip.route(packAddress(dest)), PROTOCOL, [bytes(size)], trafficClass=0x5A)
+                self.assertEqual({Packet(data).trafficClass for data in self.port.sent}, {0x5A})
+
+    def test_trafficClassToOurselves(self) -> None:
+        clock = Clock()
+        recorder = PlainPacketRecorder()
+        ip = IPProtocol(ADDRESSES, clock=clock)
+        ip.addProto(PROTOCOL, recorder)
+        bottom: Any = self.port
+        ip.makeConnection(bottom)
+        ip.output(ip.route(packAddress("10.0.0.2")), PROTOCOL, [b""], trafficClass=0x5A)
+        clock.advance(0)
+        self.assertEqual([packet.trafficClass for packet in recorder.packets], [0x5A])
+
+    def test_whatMayBeFragmented(self) -> None:
+        self.ip.output(self.ip.route(packAddress("10.0.0.1")), PROTOCOL, [b"payload"], fragmentable=True)
+        header = IPHeader(self.port.sent[0])
+        self.assertEqual((header.dont_fragment, header.more_fragments, header.fragment_offset), (False, False, 0))
 
     def test_whatFitsMayNotBeFragmented(self) -> None:
         self.ip.write(bytes(self.port.mtu - 20), "10.0.0.1", PROTOCOL)

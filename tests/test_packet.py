@@ -85,6 +85,12 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(packet.sourceAddress, b"\xfd" + bytes(14) + b"\x01")
         self.assertEqual(packet.destAddress, b"\xfd" + bytes(14) + b"\x02")
 
+    def test_trafficClass(self) -> None:
+        for version, pair in (4, ("10.0.0.1", "10.0.0.2")), (6, ("fd00::1", "fd00::2")):
+            for tos in (0, 0x5A, 0xFF):
+                packet = Packet(ipPacket(*pair, 17, b"", tos=tos))
+                self.assertEqual((packet.version, packet.trafficClass), (version, tos))
+
     def test_networkHeaderIsWhereItWasNoted(self) -> None:
         packet = Packet(bytes(7) + ipPacket("10.0.0.1", "10.0.0.2", 17, b""))
         packet.network = 7

@@ -52,11 +52,15 @@ class Addresses:
     @ivar broadcasts: packed addresses of everybody on a network of ours.
     @ivar admitted: pairs of addresses, source and destination, that L{admits} has found nothing against: all that a
         packet is looked at for.
+    @ivar suspended: packed addresses of ours that somebody else has, for the time being. They are not in C{interfaces}.
     @ivar hearsSolicitations: whether packets to every solicited-node group are delivered, as if we were in all of them.
     """
 
     def __init__(self) -> None:
         self.interfaces: list[Interface] = []
+        # With the suspended ones, so that one that is ours again has its place among the others.
+        self._given: list[Interface] = []
+        self.suspended: set[bytes] = set()
         self._own: set[bytes] = set()
         self._networks: list[tuple[int, int, int]] = []
         self._everybody: set[bytes] = set(map(packAddress, ALL_HOSTS))
@@ -86,8 +90,9 @@ class Addresses:
         ends = (network.network_address, network.broadcast_address) if _hasBroadcast(interface) else ()
         if not isHost(interface.packed) or interface.ip in ends:
             raise ValueError(f"{interface} is not an address that a host can have")
-        if interface.packed in self._own:
+        if self.holds(interface.packed):
             raise ValueError(f"{interface.ip} is an address of this host already")
+        self._given.append(interface)
         self.interfaces.append(interface)
         self._include(interface)
         self._changed()
@@ -102,13 +107,34 @@ class Addresses:
         @raise ValueError: it is not ours.
         """
         packed = packAddress(address)
-        for interface in self.interfaces:
+        for interface in self._given:
             if interface.packed == packed:
-                self.interfaces.remove(interface)
+                self._given.remove(interface)
+                self.suspended.discard(packed)
                 self._deprecated.discard(packed)
                 self._collect()
                 return interface
         raise ValueError(f"{address!r} is no address of this host")
+
+    def suspend(self, address: bytes, suspended: bool = True) -> None:
+        """
+        Use a packed address of ours no more, for as long as somebody else has it; or use it again.
+        """
+        (self.suspended.add if suspended else self.suspended.discard)(address)
+        self._collect()
+
+    def holds(self, address: bytes) -> bool:
+        """
+        Whether a packed address is ours by itself, be it that somebody else has it for the time being.
+        """
+        return address in self._own or address in self.suspended
+
+    @property
+    def given(self) -> list[Interface]:
+        """
+        All of C{interfaces}, and those that are suspended.
+        """
+        return list(self._given)
 
     def deprecate(self, address: bytes, deprecated: bool = True) -> None:
         """
@@ -173,7 +199,7 @@ class Addresses:
         """
         if address in self._own:
             return True
-        if not self._networks or not isHost(address) or address in self.broadcasts:
+        if not self._networks or not isHost(address) or address in self.broadcasts or address in self.suspended:
             return False
         number = int.from_bytes(address, "big")
         return any(number & mask == network for size, mask, network in self._networks if size == len(address))
@@ -254,8 +280,14 @@ class Addresses:
         self.broadcasts = {LIMITED_BROADCAST}
         self._solicited = set()
         self.local = self.broadcasts | self._everybody | self._joined.keys()
-        for interface in self.interfaces:
+        self.interfaces = []
+        for interface in self._given:
             self._include(interface)
+            if interface.packed not in self.suspended:
+                self.interfaces.append(interface)
+        # Solicitations of one that somebody else has, and what goes to all of its network, are still for us.
+        self._own -= self.suspended
+        self.local -= self.suspended
         self._changed()
 
     def _include(self, interface: Interface) -> None:

@@ -12,7 +12,7 @@ from twisted.internet.protocol import DatagramProtocol
 from txtuntap.tokenbucket import TokenBucket
 
 #: Ports below serve what is always there: echo, chargen, DNS, NTP.
-_FIRST_USER_PORT = 1024
+FIRST_USER_PORT = 1024
 
 #: How many datagrams of one peer, an address and a port, are answered a second; and at once.
 RATE, BURST = 5000.0, 10_000.0
@@ -67,7 +67,7 @@ class Echo(DatagramProtocol):
         transport = self.transport
         if transport is None:
             return
-        if addr[1] < _FIRST_USER_PORT or addr[1] in self._echoPorts:
+        if addr[1] < FIRST_USER_PORT or addr[1] in self._echoPorts:
             self.counters["inServices"] += 1
             return
         if self._rate is not None:

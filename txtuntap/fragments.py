@@ -27,7 +27,8 @@ MAX_FRAGMENTS = 256
 #: Seconds from the first fragment to the last (RFC 1122 section 3.3.2 leaves it open; RFC 8200 section 4.5).
 TIMEOUT = {4: 30.0, 6: 60.0}
 
-MAX_END = 65535
+#: Octets that the length fields of both versions can tell: all of IPv4, what comes after the header of IPv6.
+MAX_LENGTH = 65535
 
 #: Octets in the header of a transport, as far as a first fragment must have it: TCP, UDP, ICMPv6.
 _TRANSPORT_HEADERS = {6: 20, 17: 8, 58: 8}
@@ -142,7 +143,7 @@ class Reassembler:
         if not end:
             self._dropped(packet, "reasmDuplicates")
             return None
-        if not offset or end > MAX_END or (more and (packet.end - at) % 8):
+        if not offset or end + at - packet.network > MAX_LENGTH or (more and (packet.end - at) % 8):
             fault = _fault(packet, at, offset, more)
             if fault is not None:
                 self._dropped(packet, fault)
@@ -221,8 +222,7 @@ def _mark(packet: Packet) -> int:
     """
     The ECN field of C{packet}.
     """
-    octet = packet.data[packet.network + 1]
-    return (octet if packet.version == 4 else octet >> 4) & 0x03
+    return packet.trafficClass & 0x03
 
 
 def _setMark(packet: Packet) -> None:
@@ -253,11 +253,13 @@ def _fault(packet: Packet, at: int, offset: int, more: bool) -> str | None:
     """
     network = packet.network
     four = packet.version == 4
+    before = at - network - (0 if four else ipv6.HEADER_LENGTH + ipv6.FRAGMENT_HEADER.size)
+    if before + offset + packet.end - at > MAX_LENGTH:
+        # RFC 8200 section 4.5 counts the headers that stay: nothing could say how long the whole is.
+        packet.start = network + 6 if four else at - 6
+        return "inFragErrors"
     if more and (packet.end - at) % 8:
         packet.start = network + (2 if four else 4)
-        return "inFragErrors"
-    if offset + packet.end - at > MAX_END:
-        packet.start = network + 6 if four else at - 6
         return "inFragErrors"
     if offset:
         return None

@@ -271,7 +271,8 @@ class IIPTransport(Interface):
         @raise ValueError: an argument is not what it should be.
         @raise twisted.internet.error.MessageLengthError: C{payload} is longer than a datagram can be.
         @raise OSError: there is no source address (C{EADDRNOTAVAIL}), route (C{ENETUNREACH}) or neighbour
-            (C{EHOSTUNREACH}) for C{dest}; the text says what to give.
+            (C{EHOSTUNREACH}) for C{dest}; the text says what to give. Where that is others' doing, the datagram is
+            dropped, and counted (C{outNoRoutes}).
         @raise RuntimeError: the layer is on no port.
         """
 
@@ -282,6 +283,7 @@ class IIPTransport(Interface):
         @param dest: a packed address; so is C{source}.
 
         @raise OSError: as C{write}, and L{RuntimeError}.
+        @raise txtuntap.routing.WayLost: there is no way, by what others have sent. It has been counted.
         """
 
     def routeBack(packet: Packet) -> Route | None:
@@ -300,12 +302,20 @@ class IIPTransport(Interface):
         """
 
     def output(
-        route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = 64, offload: Offload | None = None
+        route: Route,
+        protocol: int,
+        buffers: Sequence[bytes],
+        hopLimit: int = 64,
+        offload: Offload | None = None,
+        trafficClass: int = 0,
+        fragmentable: bool = False,
     ) -> None:
         """
         Send one datagram, for a layer above that has checked its arguments. Never raises.
 
         @param buffers: joined, the payload.
+        @param trafficClass: the octet of that name; over IPv4, the type of service.
+        @param fragmentable: whether routers may take apart a datagram of IPv4 that is too large for a path.
         @param offload: what is left open in it; positions are those in the payload. A checksum may be, always; what is
             to be cut has to be among the C{offloads} of L{port}, and each piece within L{room}.
         """
@@ -321,7 +331,7 @@ class IIPTransport(Interface):
         The most octets of payload in one piece.
         """
 
-    def loop(route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = 64) -> None:
+    def loop(route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = 64, trafficClass: int = 0) -> None:
         """
         Deliver one datagram of ours to ourselves, at the next turn of the reactor: what C{output} does with one to an
         address of ours, and what is to be done beside it with one to a group that we are in. Never raises.

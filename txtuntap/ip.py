@@ -116,6 +116,7 @@ class IPProtocol(IPOutput):
         super().doStop()
         if not self.numPorts:
             self._reassembler.clear()
+            self._loopback.clear()
             if self._expiry is not None:
                 self._expiry.cancel()
                 self._expiry = None

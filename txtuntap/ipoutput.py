@@ -31,7 +31,7 @@ from txtuntap.layer import Layer
 from txtuntap.loopback import Loopback
 from txtuntap.packet import Packet
 from txtuntap.pathmtu import FLOOR, PathMTUs
-from txtuntap.routing import Network, Route, StaticNeighbours, StaticRoutes
+from txtuntap.routing import Network, Route, StaticNeighbours, StaticRoutes, WayLost
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,
@@ -58,7 +58,8 @@ class IPOutput(Layer):
     """
     The half of an L{IPProtocol<txtuntap.ip.IPProtocol>} that is the transport of the protocols above it.
 
-    Counters: C{outDiscards}; C{outFragReqds} (datagrams to take apart), C{outFragCreates}.
+    Counters: C{outDiscards}; C{outNoRoutes} (no way, by what others have sent); C{outFragReqds} (datagrams to
+    take apart), C{outFragCreates}.
 
     @ivar own: our own addresses; L{None} where every datagram is delivered.
     @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
@@ -163,11 +164,21 @@ class IPOutput(Layer):
             raise ValueError(f"{address!r} is no address of this host")
         self._waysChanged()
         network = self.own.remove(address).network
-        last = all(other.network != network for other in self.own.interfaces)
+        self._tellAbove("addressesChanged")
+        last = all(other.network != network for other in self.own.given)
         if last and network in self._linkRoutes:
             self._linkRoutes.remove(network)
             if network in self.routes:
                 self.routes.remove(network)
+
+    def suspendAddress(self, address: bytes, suspended: bool = True) -> None:
+        """
+        Use a packed address of ours no more, for as long as somebody else has it; or use it again. The route to its
+        network stays.
+        """
+        self._waysChanged()
+        self._ours.suspend(address, suspended)
+        self._tellAbove("addressesChanged")
 
     def join(self, group: bytes) -> None:
         """
@@ -221,7 +232,10 @@ class IPOutput(Layer):
             if route is not None:
                 route = self.knownStation(route)
         else:
-            route = self.route(to, leaving)
+            try:
+                route = self.route(to, leaving)
+            except WayLost:
+                return
         if route is None:
             self.counters["outDiscards"] += 1
         else:
@@ -242,10 +256,15 @@ class IPOutput(Layer):
         if source is None:
             source = self.sourceFor(dest, hop)
             if source is None:
-                raise OSError(
+                raise self._noWay(
+                    len(dest),
                     errno.EADDRNOTAVAIL,
                     f"no source address to write to {text} from: give IPProtocol(addresses=[...]) one of its version",
                 )
+        elif source in self._ours.suspended:
+            raise self._noWay(
+                len(dest), errno.EADDRNOTAVAIL, f"{addressText(source)} cannot be written from: somebody else has it"
+            )
         if ours or not IEthernetTransport.providedBy(transport):
             return Route(source, dest)
         ethernet = cast(IEthernetTransport, transport)
@@ -259,11 +278,25 @@ class IPOutput(Layer):
         if hop is not None and self.neighbours.resolves:
             return Route(source, dest, ethernet, hop=hop)
         if hop is None:
-            raise OSError(errno.ENETUNREACH, f"no route to {text}: give one with routes.add(network, gateway)")
+            raise self._noWay(
+                len(dest), errno.ENETUNREACH, f"no route to {text}: give one with routes.add(network, gateway)"
+            )
         raise OSError(
             errno.EHOSTUNREACH,
             f"no neighbour {addressText(hop)}, the way to {text}: give one with neighbours.add(address, station)",
         )
+
+    def _noWay(self, size: int, number: int, text: str) -> OSError:
+        """
+        The exception for a datagram that there is no way for. What others have taken is counted.
+
+        @param size: octets in its destination address.
+        """
+        taken = any(len(address) == size for address in self._ours.suspended)
+        if not taken and not (size == 16 and getattr(self.routes, "told", False)):
+            return OSError(number, text)
+        self.counters["outNoRoutes"] += 1
+        return WayLost(number, text)
 
     def routeBack(self, packet: Packet) -> Route | None:
         """
@@ -279,6 +312,8 @@ class IPOutput(Layer):
             # Our own frame, or one that says so: the answer would come to ourselves.
             return None
         asked = packet.destAddress
+        if asked in self._ours.suspended:
+            return None
         if not self.own.owns(asked) if self.own is not None else not self._isUnicast(packet):
             ours = self.sourceFor(peer)
             if ours is None:
@@ -384,6 +419,8 @@ class IPOutput(Layer):
         buffers: Sequence[bytes],
         hopLimit: int = DEFAULT_HOP_LIMIT,
         offload: Offload | None = None,
+        trafficClass: int = 0,
+        fragmentable: bool = False,
     ) -> None:
         """
         Put a header before C{buffers} and send them: see L{IIPTransport.output}.
@@ -399,33 +436,43 @@ class IPOutput(Layer):
             buffers = [complete(b"".join(buffers), offload)]
             offload = None
         if own:
-            return self.loop(route, protocol, buffers, hopLimit)
+            return self.loop(route, protocol, buffers, hopLimit, trafficClass)
         if route.hop:
             # Held whole: the fragments of a datagram wait as one.
             data = b"".join(buffers)
-            self.neighbours.hold(
-                route.hop,
-                lambda station: self.output(attrs.evolve(route, station=station, hop=b""), protocol, [data], hopLimit),
-                length,
-            )
+
+            def send(station: bytes) -> None:
+                known = attrs.evolve(route, station=station, hop=b"")
+                self.output(known, protocol, [data], hopLimit, None, trafficClass, fragmentable)
+
+            self.neighbours.hold(route.hop, send, length)
         elif not fits:
             fragments = self._fragments4 if isVersion4 else self._fragments6
-            for packet in fragments(route, protocol, b"".join(buffers), hopLimit, mtu):
+            for packet in fragments(route, protocol, b"".join(buffers), hopLimit, mtu, trafficClass):
                 self.send(route, IPV4 if isVersion4 else IPV6, packet)
         elif not isVersion4:
-            header6 = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit)
+            header6 = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit, trafficClass)
             self.send(route, IPV6, [header6, *buffers], offload)
-        elif self._mayBeTakenApart(mtu):
+        elif fragmentable or self._mayBeTakenApart(mtu):
             # There may be a link that is narrower yet: routers may take it apart.
             identification = self.random.getrandbits(16)
-            header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, identification, 0)
+            header4 = ipv4.packHeader(
+                route.source, route.dest, protocol, length, hopLimit, identification, 0, trafficClass
+            )
             self.send(route, IPV4, [header4, *buffers], offload)
         else:
             # An atomic datagram needs no identification (RFC 6864 section 4.1).
-            header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit)
+            header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, tos=trafficClass)
             self.send(route, IPV4, [header4, *buffers], offload)
 
-    def loop(self, route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = DEFAULT_HOP_LIMIT) -> None:
+    def loop(
+        self,
+        route: Route,
+        protocol: int,
+        buffers: Sequence[bytes],
+        hopLimit: int = DEFAULT_HOP_LIMIT,
+        trafficClass: int = 0,
+    ) -> None:
         """
         Deliver a datagram of ours to ourselves: see L{IIPTransport.loop}.
         """
@@ -434,14 +481,14 @@ class IPOutput(Layer):
             self.counters["outDiscards"] += 1
             return
         pack = ipv4.packHeader if len(route.dest) == 4 else ipv6.packHeader
-        header = pack(route.source, route.dest, protocol, sum(map(len, buffers)), hopLimit)
+        header = pack(route.source, route.dest, protocol, sum(map(len, buffers)), hopLimit, tos=trafficClass)
         packet = Packet(b"".join((header, *buffers)), time=clock.seconds())
         packet.ip = self
         packet.start = packet.transport = len(header)
         self._loopback.send(clock, packet, protocol)
 
     def _fragments4(
-        self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int
+        self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int, trafficClass: int
     ) -> Iterator[list[bytes]]:
         identification = self.random.getrandbits(16)
         room = mtu - ipv4.HEADER_LENGTH
@@ -449,11 +496,13 @@ class IPOutput(Layer):
         for offset, more, piece in split(payload, room, room):
             self.counters["outFragCreates"] += 1
             word = ipv4.MORE_FRAGMENTS * more | offset >> 3
-            header = ipv4.packHeader(route.source, route.dest, protocol, len(piece), hopLimit, identification, word)
+            header = ipv4.packHeader(
+                route.source, route.dest, protocol, len(piece), hopLimit, identification, word, trafficClass
+            )
             yield [header, piece]
 
     def _fragments6(
-        self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int
+        self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int, trafficClass: int
     ) -> Iterator[list[bytes]]:
         identification = self.random.getrandbits(32)
         room = mtu - ipv6.HEADER_LENGTH - ipv6.FRAGMENT_HEADER.size
@@ -462,7 +511,7 @@ class IPOutput(Layer):
             self.counters["outFragCreates"] += 1
             fragment = ipv6.FRAGMENT_HEADER.pack(protocol, offset | more, identification)
             length = len(fragment) + len(piece)
-            header = ipv6.packHeader(route.source, route.dest, ipv6.FRAGMENT, length, hopLimit)
+            header = ipv6.packHeader(route.source, route.dest, ipv6.FRAGMENT, length, hopLimit, trafficClass)
             yield [header, fragment, piece]
 
     def send(self, route: Route, etherType: int, buffers: Sequence[bytes], offload: Offload | None = None) -> None:

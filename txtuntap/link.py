@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from txtuntap.adapters import deviceReceiver
@@ -114,7 +114,7 @@ class LinkEnd(Layer):
         self._clock = clock
         # A deque would take ten times the memory, and a simulation has very many of these.
         self._queue: list[tuple[bytes, Offload | None]] = []
-        self._scheduled = False
+        self._call: IDelayedCall | None = None
         self.connected = False
         self._receive = self._wayTo(proto, deviceReceiver)
         self.offered = EVERYTHING if takesOffload(proto) else 0
@@ -160,6 +160,9 @@ class LinkEnd(Layer):
         """
         super().doStop()
         self._queue = []
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
@@ -179,12 +182,11 @@ class LinkEnd(Layer):
         if count > 1:
             self._counters["outSuperpackets"] += 1
         queue.append((data, offload))
-        if not peer._scheduled:
-            peer._scheduled = True
-            self._clock.callLater(0, peer._deliver)
+        if peer._call is None:
+            peer._call = self._clock.callLater(0, peer._deliver)
 
     def _deliver(self) -> None:
-        self._scheduled = False
+        self._call = None
         # What is sent meanwhile has its own turn.
         queue, self._queue = self._queue, []
         now = self._clock.seconds()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txtuntap.packet import Packet
 
@@ -31,6 +31,7 @@ class Loopback:
         self._counters = counters
         self._waiting: list[tuple[Packet, int]] = []
         self._octets = 0
+        self._call: IDelayedCall | None = None
 
     def send(self, clock: IReactorTime, packet: Packet, protocol: int) -> None:
         """
@@ -39,12 +40,22 @@ class Loopback:
         if len(self._waiting) >= MAX_WAITING or self._octets + len(packet.data) > MAX_WAITING_OCTETS:
             self._counters["outDiscards"] += 1
             return
-        if not self._waiting:
-            clock.callLater(0, self._deliverAll)
+        if self._call is None:
+            self._call = clock.callLater(0, self._deliverAll)
         self._waiting.append((packet, protocol))
         self._octets += len(packet.data)
 
+    def clear(self) -> None:
+        """
+        Lose what waits.
+        """
+        self._waiting, self._octets = [], 0
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
     def _deliverAll(self) -> None:
+        self._call = None
         waiting, self._waiting = self._waiting, []
         self._octets = 0
         for packet, protocol in waiting:

@@ -198,4 +198,4 @@ class MulticastTransport:
 
     def _isOurs(self, address: bytes) -> bool:
         own = getattr(self._udp.ip, "own", None)
-        return own is None or own.owns(address)
+        return own is None or own.owns(address) or own.holds(address)

@@ -208,6 +208,16 @@ class Packet:
         return self.data[self.network + (8 if self.version == 4 else 7)]
 
     @property
+    def trafficClass(self) -> int:
+        """
+        The octet that tells routers how to treat the packet: Traffic Class, or Type of Service in IPv4. Its two lowest
+        bits are those of ECN.
+        """
+        if self.version == 4:
+            return self.data[self.network + 1]
+        return (self.data[self.network] << 4 | self.data[self.network + 1] >> 4) & 0xFF
+
+    @property
     def linkDest(self) -> bytes | None:
         """
         The link address the frame was sent to, or L{None} where there is no link layer.

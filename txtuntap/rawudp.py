@@ -47,6 +47,7 @@ class RawUDPProtocol(Layer):
     C{inCsumErrors}, C{inOffloadErrors} (what was left open cannot be); C{outDiscards} (answers that must not be sent,
     or have no way to go).
 
+    @ivar addressEpoch: another number after each change of the IP layer's addresses.
     @ivar udpProtos: the protocols added: lists by port. To be changed by L{addProto} and L{removeProto}.
     """
 
@@ -64,6 +65,7 @@ class RawUDPProtocol(Layer):
         self._flows: OrderedDict[bytes, Flow] = OrderedDict()
         self._written: OrderedDict[bytes, float] = OrderedDict()
         self.udpProtos = self._table.protocols
+        self.addressEpoch = 0
 
     def addProto(self, num: int, proto: Any) -> None:
         """
@@ -162,6 +164,14 @@ class RawUDPProtocol(Layer):
                 transport.forget()
                 if ip is not None:
                     transport.quitGroups(ip)
+
+    def addressesChanged(self) -> None:
+        """
+        The IP layer has other addresses now: what is known of ways back holds no more.
+        """
+        self.addressEpoch += 1
+        for transport in self._all():
+            transport.wayChanged()
 
     # Up
 

@@ -39,11 +39,22 @@ class Route:
     hop: bytes = b""
 
 
+class WayLost(OSError):
+    """
+    There is no way for a datagram, by what others have sent: they have one of our addresses, or routers have told of no
+    route any more. The caller made no mistake: the datagram is dropped, as one is that gets lost on the link.
+    """
+
+
 @implementer(IRoutes)
 class StaticRoutes:
     """
     A table of routes; the longest prefix wins.
+
+    @cvar told: whether others have told of routes: then it is no mistake of the caller that there is none.
     """
+
+    told = False
 
     def __init__(self) -> None:
         # By octets in an address, longest prefix first: (netmask, network, gateway), all as numbers but the last.

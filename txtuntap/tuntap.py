@@ -323,10 +323,10 @@ class TuntapPort(abstract.FileDescriptor):
         if self._unsubscribe is not None:
             self._unsubscribe()
         self.device.close()
-        if self._closeCall is not None:
-            if self._closeCall.active():
-                self._closeCall.cancel()
-            self._closeCall = None
+        for call in self._closeCall, self._readCall:
+            if call is not None and call.active():
+                call.cancel()
+        self._closeCall = self._readCall = None
         stopping, self._stopping = self._stopping, []
         for done in stopping:
             done.callback(None)

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from txtuntap.interfaces import IBatchTransport, IIPTransport
 from txtuntap.multicast import MulticastTransport
 from txtuntap.packet import Packet
-from txtuntap.routing import Route
+from txtuntap.routing import Route, WayLost
 from txtuntap.train import Train
 from txtuntap.udpheaders import OPEN, UDPHeaders, openBehind
 from txtuntap.wire import udp as wire
@@ -74,6 +74,7 @@ class Flow:
     """
 
     __slots__ = (
+        "_epoch",
         "_route",
         "answerHeaders",
         "answered",
@@ -102,6 +103,7 @@ class Flow:
         self.ethernet = packet.ethernet
         self.linkSource = packet.linkSource
         self._route: Route | None = None
+        self._epoch = 0
         for transport in self.transports:
             transport.wayChanged()
 
@@ -129,8 +131,10 @@ class Flow:
         """
         @return: the way for an answer; L{None} where there must not be one.
         """
-        if self._route is None:
+        epoch = self.transports[0].addressEpoch
+        if self._route is None or self._epoch != epoch:
             self._route = ip.routeBack(self.headers)
+            self._epoch = epoch
         return self._route
 
 
@@ -182,6 +186,13 @@ class UDPTransport(MulticastTransport):
 
     def __repr__(self) -> str:
         return f"<UDPTransport of {self.protocol!r} on {self.port}>"
+
+    @property
+    def addressEpoch(self) -> int:
+        """
+        Another number after each change of our addresses: an answer may not leave as the one before.
+        """
+        return self._udp.addressEpoch
 
     def hears(self, dest: bytes) -> bool:
         """
@@ -293,8 +304,8 @@ class UDPTransport(MulticastTransport):
         @raise MessageLengthError: C{packet} is too long.
         @raise InvalidAddressError: C{addr} has no IP address.
         @raise ValueError: C{addr} is missing, is not the one connected to, or has no port.
-        @raise OSError: there is no way to C{addr}, as L{IIPTransport.write}; or it is a broadcast, and those have not
-            been allowed (C{EACCES}).
+        @raise OSError: there is no way to C{addr}, as L{IIPTransport.write}, where nobody else has caused that; or it
+            is a broadcast, and those have not been allowed (C{EACCES}).
         """
         train = self.train
         if train is not None:
@@ -345,7 +356,7 @@ class UDPTransport(MulticastTransport):
             flow = self._flows.get((addressText(dest), port))
         ip = (flow and flow.headers.ip) or self._udp.ip
         route: Route | None = None
-        toGroup = False
+        toGroup = wayLost = False
         if flow is not None:
             port = flow.peer[1]
             localPort = flow.localPort
@@ -363,11 +374,17 @@ class UDPTransport(MulticastTransport):
             if toGroup and len(self._outgoing) == len(dest):
                 source = self._outgoing
             if ip is not None:
-                route = ip.route(dest, source if any(source) else None)
+                try:
+                    route = ip.route(dest, source if any(source) else None)
+                except WayLost:
+                    wayLost = True
             limit = wire.MAX_PAYLOAD[len(dest)]
         payload = bytes(packet)
         if len(payload) > limit:
             raise MessageLengthError(f"{len(payload)} octets are more than the {limit} of a UDP datagram")
+        if wayLost:
+            # Its layer has counted it.
+            return
         if ip is None or route is None:
             self._udp.counters["outDiscards"] += 1
             return

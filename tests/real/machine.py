@@ -216,6 +216,7 @@ def _state(host: Host) -> dict[str, Any]:
         "counters": host.counters,
         "addresses": host.addresses,
         "claimed": [addressText(each) for each, claim in host._guard._claims.items() if claim.announcements == 2],
+        "asked": [addressText(each) for each, claim in host._guard._claims.items() if claim.probes],
         "neighbours": len(host.neighbours.entries),
         "incomplete": len(host.neighbours.incomplete),
         "waiting": host.neighbours._waitingOctets,

@@ -7,24 +7,27 @@ from __future__ import annotations
 import errno
 import itertools
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from tests.paths import DOCS
+from tests.real.answers import LINUX, OURS, Habits, fragmentOf, unusual, unusualARP
 from tests.real.link import PacketSocket
 from tests.real.linux import Linux, setting
-from tests.real.machine import ECHO, INTERFACE, KNOCK, Machine
+from tests.real.machine import ECHO, INTERFACE, KNOCK, STATION, Machine
 from tests.real.namespace import Namespace, need, until
 from tests.real.oddities import Oddity, same
 from tests.real.oddities.fragments import FRAGMENTS
 from tests.real.oddities.frames import GATEWAYS, OTHER, OTHER_GATEWAYS, unknown
+from tests.real.oddities.habits import HABITS, TIMES, Habit, progress
 from tests.real.oddities.headers import HEADERS
 from tests.real.oddities.links import ARP, FRAMES, NDP
 from tests.real.oddities.messages import ADDRESSES, DATAGRAMS, MESSAGES, PROTOCOLS
 from tests.real.oddities.trust import TRUST
 from tests.real.test_input import ALL, HERE, SENDER, STATIONS, described, framed, icmp4, icmp6
-from tests.real.test_linux import DIFFERENCES
+from tests.real.test_linux import DIFFERENCES, NAMES
+from txtuntap import echo
 from txtuntap.device import TAP
 from txtuntap.testing import udpPacket
 from txtuntap.wire import arp, igmp, ipv6, ndp
@@ -47,7 +50,10 @@ _FIRST_SENDER = 21
 
 
 #: Whom Linux has sockets for that never wrote there.
-_KNOCKED = {4: "10.9.0.254", 6: "fd09::1:ff"}
+_KNOCKED = {4: "10.9.0.254", 6: "fd09::1:1ff"}
+
+#: Who asks again and again.
+_AGAIN = {4: "10.9.0.253", 6: "fd09::1:1fe"}
 
 #: Settings that C{docs/input.md} tells of, below C{/proc/sys/net}, as the kernel has them by itself.
 NUMBERS = {
@@ -73,12 +79,14 @@ class Exchange:
     The link to one of both.
     """
 
-    def __init__(self, network: PacketSocket, heard: Callable[[], int]) -> None:
+    def __init__(self, network: PacketSocket, heard: Callable[[], int], habits: Habits) -> None:
         """
         @param heard: tells how many datagrams have come to the open port.
+        @param habits: of the one that answers.
         """
         self._network = network
         self._heard = heard
+        self._habits = habits
 
     def does(self, row: Oddity, source: str) -> list[str]:
         """
@@ -86,31 +94,53 @@ class Exchange:
         """
         before = self._heard()
         frames = row.make(source)
-        mark = framed(udpPacket(_MARKERS[row.version], HERE[row.version], 4000, ECHO, _MARK))
         done: list[str] = []
-        for frame in frames:
-            self._network.send(frame)
-            self._network.send(mark)
-            came = self._network.receivedUntil(_isMark)
-            done += filter(None, (_told(each, source) for each in came if not _isMark(each)))
+        for number, frame in enumerate(frames):
+            asked = frames[: number + 1]
+            done += filter(None, (_told(each, source, asked, self._habits) for each in self.asks(frame, row.version)))
         heard = self._heard() - before - len(frames)
         answered = any(each.startswith(("udp", "fragment")) and "relayed" not in each for each in done)
         return done if answered else done + ["heard"] * heard
+
+    def repeats(self, habit: Habit, source: str) -> str:
+        """
+        Ask the same several times, and tell how a field of the answers goes on.
+        """
+        found = []
+        for _ in range(TIMES):
+            came = [frame for each in habit.make(source) for frame in self.asks(each, habit.version)]
+            answers = [frame for frame in came if _told(frame, source, [], self._habits)]
+            found.append(habit.field(answers[0][14:]))
+        return progress(found)
+
+    def asks(self, frame: bytes, version: int) -> list[bytes]:
+        """
+        Send a frame, and return those that come back.
+        """
+        mark = framed(udpPacket(_MARKERS[version], HERE[version], 4000, ECHO, _MARK))
+        self._network.send(frame)
+        self._network.send(mark)
+        return [each for each in self._network.receivedUntil(_isMark) if not _isMark(each)]
 
 
 def _isMark(frame: bytes) -> bool:
     return frame.endswith(_MARK) and any(packAddress(each) in frame[:54] for each in _MARKERS.values())
 
 
-def _told(frame: bytes, source: str) -> str:
+def _told(frame: bytes, source: str, asked: Sequence[bytes], habits: Habits) -> str:
     """
-    What a frame is; nothing, if it is no answer: questions for stations, reports of groups.
+    Say what a frame is, and what of it is not ordinary; nothing, if it is no answer: questions for stations, reports
+    of groups.
+
+    @param asked: what it may be an answer to.
     """
+    if frame[6:12] != packLinkAddress(STATION):
+        return f"a frame of {linkAddressText(frame[6:12])}"
     station = "" if frame[:6] == packLinkAddress(SENDER) else f" at {linkAddressText(frame[:6])}"
     packet = frame[14:]
     if frame[12:14] == b"\x08\x06":
         if frame[21] == arp.REPLY:
-            return f"arp reply{station}"
+            return f"arp reply{station}{unusualARP(frame, asked)}"
         return "defended" if frame[:6] == ALL and frame[28:32] == frame[38:42] else ""
     if packet[0] >> 4 == 4:
         header, leaving, dest = (packet[0] & 0x0F) << 2, packet[12:16], packet[16:20]
@@ -123,7 +153,7 @@ def _told(frame: bytes, source: str) -> str:
     if report:
         return ""
     if fragment:
-        return f"fragment{station}"
+        return f"{fragmentOf(packet)}{station}{unusual(packet, asked, habits)}"
     told, problem = described(packet), packet[header + 4 : header + 8]
     if told.startswith("udp") and len(packet) > 200:
         told = f"udp of {len(packet) - header - 8} octets"
@@ -132,7 +162,8 @@ def _told(frame: bytes, source: str) -> str:
     elif told.startswith("icmp6 4/"):
         told += f" at {int.from_bytes(problem, 'big')}"
     told += "" if addressText(leaving) in HERE.values() else f" from {addressText(leaving)}"
-    return told + station + ("" if addressText(dest) in (source, unknown(source)) else f" to {addressText(dest)}")
+    told += station + ("" if addressText(dest) in (source, unknown(source)) else f" to {addressText(dest)}")
+    return told + unusual(packet, asked, habits)
 
 
 def _senders() -> Iterator[tuple[Oddity, str]]:
@@ -160,7 +191,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
     with Namespace(), Machine(directory, "tap", gateways=tuple(GATEWAYS.values())) as machine:
         until(lambda: len(machine.state()["claimed"]) == 3, "the addresses to be claimed")
         with PacketSocket(INTERFACE, TAP) as network:
-            yield Exchange(network, machine.heard)
+            yield Exchange(network, machine.heard, OURS)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +210,7 @@ def linux(linuxHost: Linux) -> Iterator[Exchange]:
     The link to Linux.
     """
     with PacketSocket(INTERFACE, TAP) as network:
-        yield Exchange(network, linuxHost.heard)
+        yield Exchange(network, linuxHost.heard, LINUX)
 
 
 @EACH_ROW
@@ -192,6 +223,16 @@ def test_LinuxIsAsTheTableSays(linux: Exchange, row: Oddity, source: str) -> Non
     assert linux.does(row, source) == list(row.linux)
 
 
+@pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.name.replace(" ", "-"))
+def test_hereHabitsAreAsTheTableSays(ours: Exchange, habit: Habit) -> None:
+    assert ours.repeats(habit, _AGAIN[habit.version]) == habit.here
+
+
+@pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.name.replace(" ", "-"))
+def test_LinuxHabitsAreAsTheTableSays(linux: Exchange, habit: Habit) -> None:
+    assert linux.repeats(habit, _AGAIN[habit.version]) == habit.linux
+
+
 @pytest.mark.parametrize("version", [4, 6])
 def test_LinuxBelievesARefusalOfWhatWasNeverSent(linux: Exchange, linuxHost: Linux, version: int) -> None:
     peer = _KNOCKED[version]
@@ -202,6 +243,10 @@ def test_LinuxBelievesARefusalOfWhatWasNeverSent(linux: Exchange, linuxHost: Lin
     assert error == errno.ECONNREFUSED
 
 
+def test_thePageTellsWhomEchoDoesNotAnswer() -> None:
+    assert f"a datagram for `echo` from a port under {echo.FIRST_USER_PORT}," in PAGE.read_text()
+
+
 def test_numbersOfLinux(namespace: Namespace) -> None:
     for name, value in NUMBERS.items():
         assert setting(name) == value, name
@@ -210,11 +255,13 @@ def test_numbersOfLinux(namespace: Namespace) -> None:
 def test_aRowSaysThatItDiffersWhereItDoes() -> None:
     for row in ROWS:
         assert bool(row.difference) == (row.here != row.linux), row.name
+    for habit in HABITS:
+        assert bool(habit.difference) == (habit.here != habit.linux), habit.name
 
 
 def test_thePageTellsOfEveryDifferenceAndOfNoOther() -> None:
-    known = {row.difference for row in ROWS if row.difference}
-    known |= {f"IPv{version}: {name.replace('-', ' ')}" for version, name in DIFFERENCES}
+    known = {row.difference for row in ROWS if row.difference} | {each.difference for each in HABITS if each.difference}
+    known |= {NAMES.get((version, name), f"IPv{version}: {name.replace('-', ' ')}") for version, name in DIFFERENCES}
     compared = PAGE.read_text().partition("\n## What no packet shows")[0]
     told = [line.split(" | ")[0].removeprefix("| ") for line in compared.splitlines() if line.startswith("| ")]
     assert sorted(each for each in told if each != "what comes") == sorted(known)

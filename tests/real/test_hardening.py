@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 from tests.real.helper import Helper
 from tests.real.link import setUp
 from tests.real.namespace import Namespace, another, interfaces, ip, needRoot, until
@@ -298,7 +298,7 @@ def test_whereItCannotBeSet(namespace: Namespace) -> None:
 
     def harden() -> str:
         command = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", _READ_ONLY, "-", sys.executable, "-c", _HARDEN]
-        return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        return subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
     for name, default in (
         ("ipv4/conf/default/accept_redirects", "net.ipv4.conf.default.accept_redirects"),

@@ -182,6 +182,17 @@ def test_anAddressOfTheKernelsIsLostToIt(namespace: Namespace, tmp_path: Path, t
         assert len(machine.state()["lost"]) == 1
 
 
+@pytest.mark.parametrize("taken", KERNEL_ADDRESSES)
+def test_anAddressThatTheKernelLeavesIsOurs(namespace: Namespace, tmp_path: Path, taken: str) -> None:
+    address = taken.partition("/")[0]
+    with Machine(tmp_path, "tap", ("10.9.0.2/24", "fd09::2/64", taken)) as machine:
+        until(lambda: machine.state()["lost"], "the address to be lost")
+        ip("address", "delete", taken, "dev", INTERFACE)
+        # The host asks for it within ten seconds, and has it within four more.
+        until(lambda: address in machine.state()["asked"], "it to be asked for")
+        until(lambda: taken in machine.state()["addresses"], "it to be ours")
+
+
 def test_nobodyIsToldOfANetworkBehindARoute(namespace: Namespace, tmp_path: Path) -> None:
     with (
         Machine(tmp_path, "tap", anyAddresses=("10.9.0.0/24", "10.77.0.0/16", "fd09::/64", "fd77::/48")),

@@ -8,11 +8,12 @@ datagram that has: what came before that is all there was.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from tests.real.answers import OURS, Habits, unusual, unusualARP
 from tests.real.link import PacketSocket
 from tests.real.machine import ECHO, INTERFACE, RELAY, STATION, Machine
 from tests.real.namespace import until
@@ -29,7 +30,7 @@ LINK_LOCAL = "fe80::ff:fe00:2"
 SENDER = "02:00:00:00:00:99"
 STATIONS = {
     **{f"10.9.0.{number}": SENDER for number in range(19, 255)},
-    **{f"fd09::1:{number:x}": SENDER for number in range(256)},
+    **{f"fd09::1:{number:x}": SENDER for number in range(512)},
 }
 ALL = b"\xff" * 6
 
@@ -442,17 +443,30 @@ def described(packet: bytes) -> str:
     return f"icmp{'6' if addresses else ''} {body[0]}/{body[1]}"
 
 
+def whole(packet: bytes, asked: Sequence[bytes], habits: Habits) -> str:
+    """
+    Say what an answer is, and what it has that is not ordinary.
+
+    @param packet: an IP packet, or a frame with an ARP reply.
+    @param asked: what it may be an answer to.
+    """
+    isARP = packet[12:14] == b"\x08\x06" and packet[:6] == packLinkAddress(SENDER)
+    return described(packet) + (unusualARP(packet, asked) if isARP else unusual(packet, asked, habits))
+
+
 @pytest.fixture(scope="module")
 def wire(machine: Machine) -> Wire:
     """
-    The link of the machine that the tests share.
+    The link of the machine that the tests share, once its addresses are its own: before that, its advertisements do
+    not override others.
     """
+    until(lambda: machine.mode == "tun" or len(machine.state()["claimed"]) == 3, "the addresses to be claimed")
     return Wire(machine)
 
 
 def check(wire: Wire, version: int, make: Row, answer: str, packet: bool = True) -> None:
     sent, came = wire.answers(version, make, packet)
-    assert [described(each) for each in came] == ([] if answer == SILENT else [answer])
+    assert [whole(each, [sent], OURS) for each in came] == ([] if answer == SILENT else [answer])
     for each in came:
         assert len(each) <= len(sent) + MOST_ADDED[version]
 

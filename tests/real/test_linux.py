@@ -9,9 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from tests.real.answers import LINUX
 from tests.real.linux import Linux
 from tests.real.machine import Machine
 from tests.real.namespace import Namespace, need
+from tests.real.oddities.headers import ROUTES_AND_TIMES
 from tests.real.test_input import (
     ROWS_4,
     ROWS_6,
@@ -21,7 +23,7 @@ from tests.real.test_input import (
     STATIONS,
     Row,
     Wire,
-    described,
+    whole,
 )
 
 #: What Linux does otherwise, by the row's name.
@@ -32,7 +34,11 @@ DIFFERENCES: dict[tuple[int, str], list[str]] = {
     (6, "echo-to-a-group"): ["icmp6 129/0"],
     (6, "TCP"): ["tcp"],
     (6, "nine-extension-headers"): ["icmp6 129/0"],
+    (4, "echo-request-with-record-route"): ["icmp 0/0, options 0707080a09000200"],
 }
+
+#: What C{docs/input.md} calls those that are not called by their row's name.
+NAMES = {(4, "echo-request-with-record-route"): ROUTES_AND_TIMES}
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +68,11 @@ def rows(version: int, *tables: tuple[list[Any], bool]) -> list[Any]:
 
 @pytest.mark.parametrize(("make", "expected", "packet"), rows(4, (ROWS_4, True), (ROWS_FRAMES_4, False)))
 def test_IPv4(wire: Wire, make: Row, expected: list[str], packet: bool) -> None:
-    _, came = wire.answers(4, make, packet)
-    assert [described(each) for each in came] == expected
+    sent, came = wire.answers(4, make, packet)
+    assert [whole(each, [sent], LINUX) for each in came] == expected
 
 
 @pytest.mark.parametrize(("make", "expected", "packet"), rows(6, (ROWS_6, True), (ROWS_FRAMES_6, False)))
 def test_IPv6(wire: Wire, make: Row, expected: list[str], packet: bool) -> None:
-    _, came = wire.answers(6, make, packet)
-    assert [described(each) for each in came] == expected
+    sent, came = wire.answers(6, make, packet)
+    assert [whole(each, [sent], LINUX) for each in came] == expected

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.paths import ROOT
+from tests.paths import CHECKOUT
 from tests.real.guest import NOBODY
 from tests.real.namespace import Namespace, another, ip, needRoot
 from txtuntap.device import TAP, TUN
@@ -55,7 +55,7 @@ def jailed(jail: Path, device: LinuxDevice, user: int = 0) -> Any:
     """
     number = device.fileno()
     command = [sys.executable, "-c", _JAILED, str(jail), str(number), str(device.mode), str(user)]
-    said = subprocess.run(command, cwd=ROOT, pass_fds=[number], stdout=subprocess.PIPE, check=True).stdout
+    said = subprocess.run(command, cwd=CHECKOUT, pass_fds=[number], stdout=subprocess.PIPE, check=True).stdout
     return json.loads(said)
 
 

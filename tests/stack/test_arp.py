@@ -7,7 +7,7 @@ from __future__ import annotations
 from tests.recorders import DatagramRecorder, Echo
 from txtuntap.stack import neighbours
 from txtuntap.testing import ethernetFrame, udpPacket
-from txtuntap.wire.address import LINK_BROADCAST, packAddress
+from txtuntap.wire.address import LINK_BROADCAST, addressText, packAddress
 from txtuntap.wire.arp import ARP, REPLY, REQUEST
 
 from .link import NOBODY, OTHER, OWN, PEER, LinkTestCase, arpFrame, arps, frame
@@ -251,6 +251,23 @@ class NetworkTests(ARPTestCase):
         entries = self.host.neighbours.entries
         self.assertEqual(list(entries)[:2], [packAddress("10.0.3.4"), packAddress("10.0.3.5")])
         self.assertEqual(entries[packAddress("10.0.3.5")].state, neighbours.STALE)
+
+    def test_whoeverIsToHaveItIsAskedAfter(self) -> None:
+        # One forged packet must not have us be silent for ever.
+        self.answered("10.9.9.9", "10.0.3.4", OTHER)
+        self.assertFalse(self.answered())
+        asked = [packet for _, packet in arps(self.wait(10)) if packet.target == packAddress("10.0.3.4")]
+        self.assertEqual(len(asked), neighbours.TRIES)
+        self.assertTrue(self.answered())
+
+    def test_whoeverReallyHasItKeepsIt(self) -> None:
+        self.answered("10.9.9.9", "10.0.3.4", OTHER)
+        for _ in range(100):
+            self.assertFalse(self.answered())
+            for _, asked in arps(self.wait(1)):
+                if asked.target == packAddress("10.0.3.4"):
+                    asker = addressText(asked.sender)
+                    self.receive(arpFrame(REPLY, "10.0.3.4", asker, OTHER, OWN, OTHER, targetLink=OWN))
 
     def test_nobodyElsesClaimIsContested(self) -> None:
         for opcode in (REQUEST, REPLY):

@@ -639,17 +639,49 @@ class AddressTests(AutoconfTestCase):
         self.claim()
         self.assertEqual((self.formed(), lost), ([], [(FORMED, OTHER)]))
 
-    def test_lostIsNotTriedAgain(self) -> None:
+    def test_lostIsTriedAgain(self) -> None:
         self.tell(1000, 100)
         self.wait(0.5)
         self.claim()
         self.tell(1000, 100)
-        self.assertEqual((self.formed(), self.probes(self.wait(10))), ([], []))
-        # Nor do its lifetimes do anything.
-        self.pass_(101)
-        self.tell(1000, 0)
-        self.pass_(1001)
         self.assertEqual(self.formed(), [])
+        probe, *announcements = self.probes(self.wait(20))
+        self.assertEqual((probe.source, [each.source for each in announcements]), ("::", [FORMED] * 2))
+        self.assertEqual(self.formed(), [f"{FORMED}/64"])
+
+    def test_regainedIsAsItsLifetimesHaveIt(self) -> None:
+        self.host.addAddress("2001:db8:0:2::2/64")
+        self.tell(1000, 100)
+        self.wait(0.5)
+        self.claim()
+        self.tell(1000, 0)
+        self.wait(20)
+        self.assertIn(f"{FORMED}/64", self.formed())
+        self.assertEqual(self.source(NEIGHBOUR), "2001:db8:0:2::2")
+        self.pass_(1001)
+        self.assertNotIn(f"{FORMED}/64", self.formed())
+
+    def test_lostUntilItIsNoLongerValid(self) -> None:
+        self.tell(5, 5)
+        for _ in range(40):
+            self.claim()
+            self.wait(0.25)
+        self.assertEqual((self.formed(), self.probes(self.wait(100))), ([], []))
+
+    def test_whatNobodyTellsAnyMoreIsForgotten(self) -> None:
+        # One forged message tells of a prefix for ever; the router tells of others.
+        self.tell(FOREVER, FOREVER, "2001:db8:0:66::/64")
+        self.advertise(prefix("2001:db8:77::/48", FOREVER, flags=0x80), mtu(1300))
+        for _ in range(48):
+            self.tell(FOREVER, FOREVER)
+            self.pass_(1799)
+        self.assertEqual(len(self.formed()), 2)
+        self.assertEqual((self.way("2001:db8:77::1"), self.host.ip.mtu6), ("2001:db8:77::1", 1300))
+        for _ in range(2):
+            self.tell(FOREVER, FOREVER)
+            self.pass_(1799)
+        self.assertEqual(self.formed(), [f"{FORMED}/64"])
+        self.assertEqual((self.way("2001:db8:77::1"), self.host.ip.mtu6), ("fe80::1", None))
 
     def test_otherPrefixesAreTriedAfterALoss(self) -> None:
         self.tell()

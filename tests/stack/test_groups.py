@@ -192,16 +192,18 @@ class StartTests(GroupsTestCase):
         known = [report for report in said if report.source == LINK_LOCAL]
         self.assertEqual([report.groups for report in known], [SOLICITED] * 2)
 
-    def test_fromNobodyForGoodWhereTheAddressIsAnothers(self) -> None:
+    def test_fromNobodyWhileTheAddressIsAnothers(self) -> None:
         self.make(settle=False)
         claim = discovery(ndp.ADVERTISEMENT, LINK_LOCAL, "ff02::1", LINK_LOCAL, ndp.TARGET_LINK, OTHER, ndp.OVERRIDE)
         self.receive(frame(claim, source=OTHER))
         self.assertNotIn(f"{LINK_LOCAL}/64", self.host.addresses)
-        said = self.said()
+        said = self.said(1)
         self.assertEqual({report.source for report in said}, {"::"})
-        self.assertIn(((LEFT, "ff02::1:ff00:1"),), [report.records for report in said])
+        # The group stays, because others who ask for the address are to be heard.
+        self.assertEqual(set.union(*(report.groups for report in said)), SOLICITED)
+        self.assertEqual({report.source for report in self.said(30)}, {LINK_LOCAL})
         (answer,) = self.answers(asks6())
-        self.assertEqual((answer.source, answer.records), ("::", ((IS, "ff02::1:ff00:2"),)))
+        self.assertEqual((answer.source, answer.groups), (LINK_LOCAL, SOLICITED))
 
     def test_onATunThereAreNone(self) -> None:
         self.make(mode=TUN, settle=False)

@@ -4,18 +4,24 @@ Tests for L{txtuntap.stack.guard}, by itself and in a host.
 
 from __future__ import annotations
 
+import errno
 from itertools import pairwise
 from random import Random
+from typing import Any, cast
 
+from twisted.internet.error import TimeoutError
+from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.recorders import Echo
 from txtuntap import TuntapPort
-from txtuntap.stack.guard import AddressGuard
-from txtuntap.stack.host import Host
-from txtuntap.testing import TAP, TUN, MemoryDevice, join
+from txtuntap.stack.guard import MAX_CONFLICTS, RATE_LIMIT_INTERVAL, AddressGuard
+from txtuntap.stack.host import LINES_BURST, Host
+from txtuntap.testing import TAP, TUN, MemoryDevice, join, udpPacket
 from txtuntap.wire import ndp
-from txtuntap.wire.address import LINK_BROADCAST, packAddress
+from txtuntap.wire.address import LINK_BROADCAST, addressText, packAddress
 from txtuntap.wire.arp import ARP, REPLY, REQUEST
 
 from .link import NOBODY, OTHER, OWN, PEER, LinkTestCase, arpFrame, arps, discovery, frame, messages
@@ -30,12 +36,14 @@ class GuardTests(SynchronousTestCase):
         self.probed: list[float] = []
         self.announced: list[float] = []
         self.lost: list[tuple[bytes, bytes]] = []
+        self.kept: list[bytes] = []
         self.guard = AddressGuard(
             self.clock,
             Random(1),
             lambda address: self.probed.append(self.clock.seconds()),
             lambda address: self.announced.append(self.clock.seconds()),
             lambda address, station: self.lost.append((address, station)),
+            self.kept.append,
         )
 
     def wait(self, seconds: float) -> None:
@@ -82,19 +90,67 @@ class GuardTests(SynchronousTestCase):
         self.guard.conflict(FOUR, PEER)
         self.assertEqual(self.lost, [(FOUR, PEER)])
 
-    def test_lostIsAskedForNoMore(self) -> None:
+    def test_lostIsTriedAgain(self) -> None:
         self.guard.claim(FOUR)
         self.wait(1)
         self.guard.conflict(FOUR, PEER)
+        self.assertEqual((len(self.probed), self.kept), (1, []))
         self.wait(60)
-        self.assertEqual((len(self.probed), self.announced), (1, []))
+        self.assertEqual((len(self.probed), len(self.announced), self.kept), (4, 2, [FOUR]))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertFalse(self.guard.isTentative(FOUR))
 
-    def test_lostOnce(self) -> None:
+    def test_triedAgainAfterARandomTime(self) -> None:
+        waited = []
+        for _ in range(10):
+            del self.probed[:]
+            self.guard.claim(FOUR)
+            self.guard.conflict(FOUR, PEER)
+            began = self.clock.seconds()
+            self.wait(20)
+            waited.append(self.probed[0] - began)
+        self.assertGreater(len(set(waited)), 6)
+        self.assertTrue(min(waited) >= 1 and max(waited) <= 10 + 1 / 64, waited)
+
+    def test_whileItWaitsClaimsChangeNothing(self) -> None:
         self.guard.claim(FOUR)
         self.guard.conflict(FOUR, PEER)
-        self.guard.conflict(FOUR, PEER)
+        for _ in range(30):
+            self.guard.conflict(FOUR, PEER)
         self.assertEqual(len(self.lost), 1)
+        self.assertEqual((self.guard.isTentative(FOUR), self.guard.isAskedFor(FOUR)), (True, False))
+        self.wait(60)
+        self.assertEqual(self.kept, [FOUR])
+
+    def contest(self, seconds: int) -> None:
+        """
+        Have somebody say, whenever the address is asked for, that it is theirs.
+        """
+        self.guard.claim(FOUR)
+        for _ in range(seconds * 64):
+            before = len(self.probed)
+            self.clock.advance(1 / 64)
+            if len(self.probed) > before:
+                self.guard.conflict(FOUR, PEER)
+
+    def test_atABoundedRate(self) -> None:
+        self.contest(3600)
+        self.assertEqual((len(self.probed), self.announced, self.kept), (len(self.lost), [], []))
+        later = [after - before for before, after in pairwise(self.probed[MAX_CONFLICTS - 1 :])]
+        self.assertGreater(len(later), 40)
+        self.assertGreaterEqual(min(later), RATE_LIMIT_INTERVAL)
+        self.assertLess(self.probed[MAX_CONFLICTS - 1], 120)
+
+    def test_oursOnceNobodyContestsIt(self) -> None:
+        self.contest(600)
+        self.wait(80)
+        self.assertEqual((self.kept, len(self.announced)), ([FOUR], 2))
+
+    def test_removedByWhoeverIsTold(self) -> None:
+        self.patch(self.guard, "_kept", self.guard.release)
+        self.guard.claim(FOUR)
+        self.wait(20)
+        self.assertEqual((self.announced, self.clock.getDelayedCalls()), ([], []))
 
     def test_conflictLaterIsDefended(self) -> None:
         self.guard.claim(FOUR)
@@ -122,6 +178,7 @@ class GuardTests(SynchronousTestCase):
     def test_conflictAboutWhatIsNotClaimed(self) -> None:
         self.guard.conflict(FOUR, PEER)
         self.assertEqual((self.lost, self.announced), ([], []))
+        self.assertFalse(self.guard.isAskedFor(FOUR))
 
     def test_releasedIsNeitherAskedForNorDefended(self) -> None:
         self.guard.claim(FOUR)
@@ -148,7 +205,28 @@ class GuardTests(SynchronousTestCase):
 class HostTests(LinkTestCase):
     def setUp(self) -> None:
         self.lost: list[tuple[str, bytes]] = []
-        self.make(settle=False, addressLost=lambda address, station: self.lost.append((address, station)))
+        self.regained: list[str] = []
+        self.begin()
+
+    def begin(self, *addresses: str, **options: Any) -> None:
+        self.make(
+            *addresses,
+            settle=False,
+            addressLost=lambda address, station: self.lost.append((address, station)),
+            addressRegained=self.regained.append,
+            **options,
+        )
+
+    def take(self, address: str) -> list[bytes]:
+        """
+        Say that somebody else has an address of ours.
+
+        @return: what was sent in answer.
+        """
+        if ":" not in address:
+            return self.receive(arpFrame(REPLY, address, NOBODY, OTHER, source=OTHER))
+        claim = discovery(ndp.ADVERTISEMENT, address, "ff02::1", address, ndp.TARGET_LINK, OTHER, ndp.OVERRIDE)
+        return self.receive(frame(claim, b"\x33\x33\0\0\0\x01", OTHER))
 
     def test_fourOnTheLink(self) -> None:
         sent = arps(self.wait(10))
@@ -188,6 +266,137 @@ class HostTests(LinkTestCase):
         self.receive(arpFrame(REPLY, "10.0.0.2", NOBODY))
         self.assertEqual(self.receive(arpFrame(REQUEST, "10.0.0.1", "10.0.0.2")), [])
 
+    def test_regainedOnceNobodyElseHasIt(self) -> None:
+        for address in "10.0.0.2", "fd00::2":
+            self.begin()
+            self.wait(0.5)
+            self.take(address)
+            self.assertNotIn(packAddress(address), [own.packed for own in self.host.ip.addresses])
+            self.wait(20)
+            self.assertEqual(self.regained.pop(), address)
+            self.assertEqual(self.host.addresses[:2], ["10.0.0.2/24", "fd00::2/64"])
+
+    def test_regainedIsAnsweredForAndDefended(self) -> None:
+        self.take("10.0.0.2")
+        self.wait(30)
+        self.assertEqual(len(arps(self.receive(arpFrame(REQUEST, "10.0.0.1", "10.0.0.2")))), 1)
+        self.take("10.0.0.2")
+        self.assertEqual(self.lost, [("10.0.0.2", OTHER)])
+        self.assertIn("10.0.0.2/24", self.host.addresses)
+
+    def test_lostAndRegainedAreToldOnce(self) -> None:
+        for _ in range(40):
+            self.take("10.0.0.2")
+            self.wait(0.5)
+        self.wait(100)
+        self.assertEqual((self.lost, self.regained), ([("10.0.0.2", OTHER)], ["10.0.0.2"]))
+
+    def test_regainedHasItsPlaceAmongOthers(self) -> None:
+        self.begin("10.0.0.2/24", "10.0.0.3/24")
+        self.take("10.0.0.2")
+        self.assertEqual(self.source("10.0.0.9"), "10.0.0.3")
+        self.wait(30)
+        self.assertEqual(self.source("10.0.0.9"), "10.0.0.2")
+
+    def source(self, dest: str) -> str:
+        return addressText(self.host.ip.sourceFor(packAddress(dest)))
+
+    def test_whoHasItMeanwhileIsANeighbour(self) -> None:
+        self.take("10.0.0.2")
+        self.receive(arpFrame(REQUEST, "10.0.0.2", "10.0.0.1", OTHER, source=OTHER))
+        self.host.addAddress("10.0.0.3/24")
+        self.host.neighbours.add("10.0.0.2", OTHER)
+        self.host.ip.write(b"payload", "10.0.0.2", 253)
+        self.assertEqual(self.device.sent[-1][:6], OTHER)
+
+    def test_writingNeverRaisesForIt(self) -> None:
+        bound = self.host.listenUDP(0, DatagramProtocol(), "10.0.0.2")
+        free = self.host.listenUDP(0, DatagramProtocol())
+        for address in "10.0.0.2", "fd00::2", "fe80::ff:fe00:1":
+            self.take(address)
+        before = self.wait(0)
+        for dest in "10.0.0.9", "192.0.2.1", "239.1.2.3":
+            bound.write(b"payload", (dest, 9))
+        for dest in "10.0.0.9", "192.0.2.1", "fd00::9", "2001:db8::1", "239.1.2.3", "ff05::1", "fe80::9":
+            free.write(b"payload", (dest, 9))
+            self.host.ip.write(b"payload", dest, 253)
+        self.host.ip.write(b"payload", "10.0.0.9", 253, "10.0.0.2")
+        self.assertEqual(self.wait(0), before)
+        self.assertEqual(self.host.ip.counters["outNoRoutes"], 18)
+
+    def test_pingsAreNotAnswered(self) -> None:
+        self.take("10.0.0.2")
+        asked = self.host.ping("10.0.0.9", timeout=0.5)
+        self.wait(1)
+        self.failureResultOf(asked, TimeoutError)
+
+    def test_withoutOneTheCallerIsStillTold(self) -> None:
+        self.make("fd00::2/64", settle=False)
+        self.take("fd00::2")
+        error = self.assertRaises(OSError, self.host.ip.write, b"", "10.0.0.9", 253)
+        self.assertEqual(error.errno, errno.EADDRNOTAVAIL)
+
+    def test_itCanBeListenedOnAndRemoved(self) -> None:
+        self.take("10.0.0.2")
+        self.host.listenUDP(9, DatagramProtocol(), "10.0.0.2")
+        self.assertRaises(ValueError, self.host.addAddress, "10.0.0.2/24")
+        self.host.removeAddress("10.0.0.2")
+        self.wait(30)
+        self.assertEqual(self.regained, [])
+        self.assertNotIn("10.0.0.2/24", self.host.addresses)
+
+    def test_answersDoNotLeaveFromIt(self) -> None:
+        self.wait(10)
+        echo = Echo()
+        transport = self.host.listenUDP(7, echo)
+        question = frame(udpPacket("10.0.0.1", "10.0.0.2", 1234, 7, b"question"))
+        self.assertEqual(len(self.receive(question, question, question)), 3)
+        # As once the link has been down.
+        self.host.ethernet.linkUp()
+        self.take("10.0.0.2")
+        before = len(self.device.sent)
+        transport.write(b"later", ("10.0.0.1", 1234))
+        self.assertEqual(len(self.device.sent), before)
+
+    def test_twoThatWantItDoNotBothHaveIt(self) -> None:
+        self.take("10.0.0.2")
+        while not self.host._guard.isAskedFor(FOUR):
+            self.wait(0.25)
+        self.assertEqual(arps(self.receive(arpFrame(REQUEST, NOBODY, "10.0.0.2", OTHER, source=OTHER))), [])
+        self.assertFalse(self.host._guard.isAskedFor(FOUR))
+        self.assertEqual(self.regained, [])
+
+    def test_anothersProbeOfSixWhileItIsTriedAgain(self) -> None:
+        self.take("fd00::2")
+        while not self.host._guard.isAskedFor(SIX):
+            self.wait(0.25)
+        probe = discovery(ndp.SOLICITATION, "::", "ff02::1:ff00:2", "fd00::2")
+        self.receive(frame(probe, b"\x33\x33\xff\0\0\x02", OTHER))
+        self.assertFalse(self.host._guard.isAskedFor(SIX))
+
+    def test_withoutALinkItIsOurs(self) -> None:
+        self.take("10.0.0.2")
+        self.port.stopListening()
+        self.clock.advance(0)
+        self.assertIn("10.0.0.2/24", self.host.addresses)
+        self.assertEqual(self.regained, ["10.0.0.2"])
+
+    def test_manyLossesAreFewLines(self) -> None:
+        lines: list[LogEvent] = []
+        observer = cast(ILogObserver, lines.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for _ in range(100):
+            self.host.ethernet.linkUp()
+            self.take("10.0.0.2")
+        self.wait(20)
+        self.host.ethernet.linkUp()
+        for number in range(3, 100):
+            self.host.addAddress(f"10.0.0.{number}/24")
+            self.take(f"10.0.0.{number}")
+        self.assertEqual(len(self.lost), 98)
+        self.assertLessEqual(len(lines), LINES_BURST + 1)
+
     def test_lostLaterIsKept(self) -> None:
         self.wait(10)
         self.receive(arpFrame(REPLY, "10.0.0.2", NOBODY))
@@ -195,10 +404,13 @@ class HostTests(LinkTestCase):
         self.assertIn("10.0.0.2/24", self.host.addresses)
 
     def test_callbackThatRaisesIsLogged(self) -> None:
-        self.make(settle=False, addressLost=lambda address, station: 1 // 0)
+        self.make(settle=False, addressLost=lambda address, station: 1 // 0, addressRegained=lambda address: 1 // 0)
         self.receive(arpFrame(REPLY, "10.0.0.2", NOBODY))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertNotIn("10.0.0.2/24", self.host.addresses)
+        self.wait(30)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIn("10.0.0.2/24", self.host.addresses)
 
     def test_addressAddedWhileRunningIsAskedFor(self) -> None:
         self.wait(10)

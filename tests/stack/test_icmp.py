@@ -9,6 +9,8 @@ from typing import Any
 from twisted.internet.protocol import AbstractDatagramProtocol
 
 from tests.recorders import DatagramRecorder
+from txtuntap import Packet
+from txtuntap.ip import IPHeader
 from txtuntap.testing import TUN, ethernetFrame, ipPacket, udpPacket
 from txtuntap.wire import icmp
 from txtuntap.wire.address import LINK_BROADCAST, packAddress
@@ -95,6 +97,33 @@ class EchoTests(ICMPTestCase):
     def test_counters(self) -> None:
         self.ask(echo(THEIRS, OURS))
         self.assertEqual(self.host.icmp.counters, {"inMsgs": 1, "inEchos": 1, "outEchoReps": 1})
+
+
+class TrafficClassTests(ICMPTestCase):
+    """
+    The type of service, or traffic class, of answers; and whether they may be taken apart.
+    """
+
+    def answer(self, question: bytes) -> Packet:
+        (sent,) = self.receive(frame(question))
+        return Packet(sent[14:])
+
+    def test_ofAnEchoIsThatOfTheRequest(self) -> None:
+        for source, dest in PAIRS:
+            for tos in (0, 0x02, 0x5A, 0xFF):
+                self.assertEqual(self.answer(echo(source, dest, tos=tos)).trafficClass, tos)
+
+    def test_ofAnErrorOfIPv4(self) -> None:
+        for tos, expected in (0, 0xC0), (0xFF, 0xDE), (0xE0, 0xC0), (0x5A, 0xDA):
+            self.assertEqual(self.answer(udp(THEIRS, OURS, tos=tos)).trafficClass, expected)
+
+    def test_ofAnErrorOfIPv6(self) -> None:
+        self.assertEqual(self.answer(udp(THEIRS6, OURS6, tos=0xFF)).trafficClass, 0)
+
+    def test_routersMayTakeThemApart(self) -> None:
+        for question in echo(THEIRS, OURS), udp(THEIRS, OURS):
+            header = IPHeader(bytes(self.answer(question)))
+            self.assertEqual((header.dont_fragment, header.fragment_offset, header.more_fragments), (False, 0, False))
 
 
 class SilenceTests(ICMPTestCase):

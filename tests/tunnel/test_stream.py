@@ -100,6 +100,15 @@ class StreamTests(SynchronousTestCase):
         self.assertIs(carrier, self.successResultOf(established))
         self.assertEqual({}, self.factory.strangers)
 
+    def test_allWhoAskAreToldOfTheEnd(self) -> None:
+        carrier, _ = self.up()
+        waiting = [carrier.whenLost(), carrier.whenLost()]
+        carrier.send(packet())
+        carrier.loseConnection()
+        for each in (*waiting, carrier.whenLost(), carrier.whenEstablished()):
+            self.failureResultOf(each, ConnectionDone)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
     def test_whereTheMTUsDifferTheLogSaysSo(self) -> None:
         for mtu in 1500, 1400, 9000:
             carrier, _ = self.connected()

@@ -25,6 +25,7 @@ WINDOW, INTERVAL = 10, 1
 DROPS = frozenset(
     [
         *("inErrors", "outErrors", "inDiscards", "outDiscards", "outLinkDown", "inOffloadErrors", "inUnknownOffloads"),
+        "outNoRoutes",
         *("inOtherHosts", "inUnknownProtos", "inLengthFrames", "inVlans", "inFragments"),
         *("inHdrErrors", "inCsumErrors", "inTruncatedPkts", "inAddrErrors", "inOptErrors", "inSourceRoutes"),
         *("inFragErrors", "inFragHdrErrors", "reasmDuplicates", "reasmOverlaps", "reasmTimeouts", "reasmFails"),

@@ -59,7 +59,13 @@ class AnsweredNetworks:
         """
         Whether a packed address is answered for.
         """
-        return self.covers(address) and address not in self._neighbours and address not in self._routes.gateways
+        if not self.covers(address) or address in self._routes.gateways:
+            return False
+        if address in self._neighbours:
+            # One forged packet may have said so. It is asked after, and forgotten if nobody answers.
+            self._neighbours.confirm(address)
+            return False
+        return True
 
 
 def isWithin(network: str, others: Iterable[str]) -> bool:

@@ -39,6 +39,7 @@ class ARPProtocol(Layer):
         owns: Callable[[bytes], bool],
         isNeighbour: Callable[[bytes], bool],
         sourceFor: Callable[[bytes], bytes | None],
+        isAskedFor: Callable[[bytes], bool],
         conflict: Callable[[bytes, bytes], None],
         answered: AnsweredNetworks,
     ) -> None:
@@ -46,7 +47,8 @@ class ARPProtocol(Layer):
         @param owns: tells whether an address is ours by itself.
         @param isNeighbour: tells whether an address can be another host's.
         @param sourceFor: tells which address of ours to ask from.
-        @param conflict: called with an address of ours and the station that claims it.
+        @param isAskedFor: tells whether an address is being asked for, and will be ours if nobody has it.
+        @param conflict: called with an address of ours, or that is asked for, and the station that claims it.
         @param answered: which addresses besides are answered for.
         """
         super().__init__()
@@ -55,6 +57,7 @@ class ARPProtocol(Layer):
         self._owns = owns
         self._isNeighbour = isNeighbour
         self._sourceFor = sourceFor
+        self._isAskedFor = isAskedFor
         self._conflict = conflict
         self._answered = answered
 
@@ -77,12 +80,16 @@ class ARPProtocol(Layer):
         if message.senderLink == own:
             # Our own has come back.
             return
-        if self._owns(sender):
+        if self._owns(sender) or self._isAskedFor(sender):
             self.counters["inConflicts"] += 1
             return self._conflict(sender, message.senderLink)
         asked = message.opcode == wire.REQUEST
         probing = sender == _NOBODY
         ours = self._owns(target)
+        if probing and asked and not ours and self._isAskedFor(target):
+            # Two want to have it: neither does (RFC 5227 section 2.1.1).
+            self.counters["inConflicts"] += 1
+            return self._conflict(target, message.senderLink)
         if self._isNeighbour(sender):
             answer = not asked and message.targetLink == own and packet.linkDest == own
             if answer and sender in self._neighbours:
@@ -114,9 +121,7 @@ class ARPProtocol(Layer):
 
         @param station: whom to ask; L{None}: everybody.
         """
-        source = self._sourceFor(address)
-        if source is not None:
-            self._request(source, address, station)
+        self._request(self._sourceFor(address) or _NOBODY, address, station)
 
     def announce(self, address: bytes) -> None:
         """

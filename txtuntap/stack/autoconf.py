@@ -37,6 +37,11 @@ SOLICITATIONS = 3
 #: message would be enough to take all addresses away (RFC 4862 section 5.5.3e).
 TWO_HOURS = 2 * 60 * 60.0
 
+#: Seconds after which a prefix, or an MTU, that no router tells any more is forgotten, when a router tells of others.
+#: Each tells all it has every half an hour at the latest (RFC 4861 section 6.2.1). Otherwise what one forged message
+#: says could stay for ever, and fill the tables for ever. (Where no router tells anything, lifetimes alone count.)
+UNTOLD = 24 * 60 * 60.0
+
 #: Of a prefix that addresses are formed with: the identifier has the other half (RFC 4291 section 2.5.1).
 _PREFIX_LENGTH = 64
 
@@ -128,13 +133,13 @@ class _Formed:
     """
     An address formed with a prefix.
 
-    @ivar lost: whether it was another's, or was removed: it is not tried again.
+    @ivar removed: whether it was, by the program: it is not formed again.
     """
 
     address: bytes
     valid: Lifetime
     preferred: Lifetime
-    lost: bool = False
+    removed: bool = False
 
 
 class Autoconfiguration:
@@ -178,6 +183,9 @@ class Autoconfiguration:
         self._asking = Lifetime(clock, self._ask)
         self._onLink: dict[IPv6Network, Lifetime] = {}
         self._formed: dict[bytes, _Formed] = {}
+        # When each prefix was last told of, and the MTU.
+        self._told: dict[IPv6Network | bytes, float] = {}
+        self._mtuTold = 0.0
 
     def start(self) -> None:
         """
@@ -198,6 +206,7 @@ class Autoconfiguration:
         for router in list(self._routes.routers):
             self.removeRouter(router)
         self._ip.mtu6 = None
+        self._routes.told = False
 
     def advertised(self, router: bytes, advertisement: RouterAdvertisement) -> None:
         """
@@ -205,6 +214,7 @@ class Autoconfiguration:
 
         @param router: its packed address.
         """
+        self._routes.told = True
         if not advertisement.lifetime:
             self.removeRouter(router)
         else:
@@ -222,8 +232,10 @@ class Autoconfiguration:
         if advertisement.mtu is not None:
             if FLOOR[16] <= advertisement.mtu <= self._ip.mtu:
                 self._ip.mtu6 = advertisement.mtu
+                self._mtuTold = self._clock.seconds()
             else:
                 self.counters["inMTUErrors"] += 1
+        self._forgetUntold()
 
     def removeRouter(self, router: bytes) -> None:
         """
@@ -239,14 +251,24 @@ class Autoconfiguration:
         """
         return address in self._routes.routers
 
-    def lost(self, address: bytes) -> None:
+    def removed(self, address: bytes) -> None:
         """
-        An address of ours is ours no more. If it was formed here, it is not formed again.
+        An address of ours was removed. If it was formed here, it is not formed again.
         """
         for formed in self._formed.values():
             if formed.address == address:
-                formed.lost = True
+                formed.removed = True
                 formed.preferred.cancel()
+
+    def _forgetUntold(self) -> None:
+        now = self._clock.seconds()
+        for key in [key for key, told in self._told.items() if now - told >= UNTOLD]:
+            if isinstance(key, bytes):
+                self._expire(key)
+            else:
+                self._leaveLink(key)
+        if now - self._mtuTold >= UNTOLD:
+            self._ip.mtu6 = None
 
     def _ask(self) -> None:
         self._asked += 1
@@ -276,11 +298,13 @@ class Autoconfiguration:
             self._onLink[network] = Lifetime(self._clock, lambda: self._leaveLink(network))
             self._routes.onLink.add(network)
         self._onLink[network].renew(prefix.valid)
+        self._told[network] = self._clock.seconds()
 
     def _leaveLink(self, network: IPv6Network) -> None:
         lifetime = self._onLink.pop(network, None)
         if lifetime is not None:
             lifetime.cancel()
+            del self._told[network]
             self._routes.onLink.remove(network)
 
     def _prefixToFormWith(self, prefix: Prefix) -> None:
@@ -299,7 +323,8 @@ class Autoconfiguration:
             formed.valid.renew(prefix.valid)
         elif formed.valid.remaining > TWO_HOURS:
             formed.valid.renew(TWO_HOURS)
-        if not formed.lost:
+        self._told[prefix.prefix] = self._clock.seconds()
+        if not formed.removed:
             self._own.deprecate(formed.address, not prefix.preferred)
             formed.preferred.renew(prefix.preferred or math.inf)
 
@@ -308,7 +333,7 @@ class Autoconfiguration:
         Have an address with a prefix, unless there is one already, or no room.
         """
         address = prefix.prefix[:8] + self._identifier
-        if not prefix.valid or self._own.isOwn(address):
+        if not prefix.valid or self._own.holds(address):
             return None
         if not isHost(address):
             self.counters["inPrefixErrors"] += 1
@@ -331,8 +356,9 @@ class Autoconfiguration:
         The address formed with a prefix is valid no more.
         """
         formed = self._formed.pop(prefix)
+        del self._told[prefix]
         formed.valid.cancel()
         formed.preferred.cancel()
-        if not formed.lost and self._own.isOwn(formed.address):
+        if not formed.removed and self._own.holds(formed.address):
             self._guard.release(formed.address)
             self._ip.removeAddress(formed.address)

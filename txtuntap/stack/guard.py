@@ -1,5 +1,6 @@
 """
-Our addresses kept ours: asked for before they are used, and defended after (RFC 5227, RFC 4862 section 5.4).
+Our addresses kept ours: asked for before they are used, defended after, and tried again where somebody else has one
+(RFC 5227, RFC 4862 section 5.4).
 """
 
 from __future__ import annotations
@@ -24,11 +25,23 @@ ANNOUNCEMENTS = 2
 #: Seconds between two defences of an address: two hosts that claim the same one never storm (DEFEND_INTERVAL).
 DEFEND_INTERVAL = 10.0
 
+#: Seconds until an address that somebody else has is tried again, between these by chance, so that of two who want it
+#: one is first. After so many conflicts, it is tried once in so many seconds (MAX_CONFLICTS, RATE_LIMIT_INTERVAL).
+RETRY = 1.0, 10.0
+MAX_CONFLICTS = 10
+RATE_LIMIT_INTERVAL = 60.0
+
 
 @attrs.define
 class _Claim:
+    """
+    @ivar waits: whether somebody else has the address, and it is to be tried again.
+    """
+
     probes: int = 0
     announcements: int = 0
+    conflicts: int = 0
+    waits: bool = False
     defended: float | None = None
     call: IDelayedCall | None = None
 
@@ -40,7 +53,8 @@ class _Claim:
 class AddressGuard:
     """
     Claims addresses on a link. While it asks whether anybody has an address, the address is used already, as by an
-    optimistic host (RFC 4429): a host in a program is asked as soon as it is there.
+    optimistic host (RFC 4429): a host in a program is asked as soon as it is there. One that somebody else has is not
+    used, and tried again: anybody can forge a claim, and whoever made it may leave.
     """
 
     def __init__(
@@ -50,16 +64,20 @@ class AddressGuard:
         probe: Callable[[bytes], None],
         announce: Callable[[bytes], None],
         lost: Callable[[bytes, bytes], None],
+        kept: Callable[[bytes], None],
     ) -> None:
         """
         @param probe: called with a packed address to ask whether anybody has it; C{announce} to say that it is ours.
-        @param lost: called with an address that is another's, and the station that has it.
+        @param lost: called with an address that is another's, and the station that has it, each time that it is found
+            out.
+        @param kept: called with an address that nobody else has, before it is announced.
         """
         self._clock = clock
         self._random = random
         self._probe = probe
         self._announce = announce
         self._lost = lost
+        self._kept = kept
         self._claims: dict[bytes, _Claim] = {}
 
     def claim(self, address: bytes) -> None:
@@ -87,32 +105,53 @@ class AddressGuard:
 
     def isTentative(self, address: bytes) -> bool:
         """
-        Whether an address is still being asked for.
+        Whether an address is being asked for, or will be again.
         """
         claim = self._claims.get(address)
         return claim is not None and claim.tentative
 
-    def conflict(self, address: bytes, station: bytes) -> None:
+    def isAskedFor(self, address: bytes) -> bool:
         """
-        Somebody says that an address is theirs. If we were only asking for it, it is; if it was ours before, we say so,
-        and keep it.
+        Whether an address is being asked for: it is not its owner's, but nobody else's either.
         """
         claim = self._claims.get(address)
-        if claim is None:
+        return claim is not None and claim.tentative and not claim.waits
+
+    def conflict(self, address: bytes, station: bytes) -> None:
+        """
+        Another station claims an address. While it is asked for, the other has it, until it is tried again. An address
+        that was ours before is defended and kept.
+        """
+        claim = self._claims.get(address)
+        if claim is None or claim.waits:
             return
         now = self._clock.seconds()
         if claim.tentative:
-            self.release(address)
+            claim.conflicts += 1
+            claim.probes = 0
+            claim.waits = True
+            seconds = self._random.uniform(*RETRY)
+            if claim.conflicts >= MAX_CONFLICTS:
+                seconds += RATE_LIMIT_INTERVAL
+            if claim.call is not None and claim.call.active():
+                claim.call.cancel()
+            claim.call = self._clock.callLater(seconds, self._next, address, claim)
             self._lost(address, station)
         elif claim.defended is None or not 0 <= now - claim.defended < DEFEND_INTERVAL:
             claim.defended = now
             self._announce(address)
 
     def _next(self, address: bytes, claim: _Claim) -> None:
+        claim.waits = False
         if claim.probes < PROBES[len(address)]:
             claim.probes += 1
             self._probe(address)
         else:
+            if claim.tentative:
+                self._kept(address)
+                if self._claims.get(address) is not claim:
+                    # The program has removed it when it was told.
+                    return
             claim.announcements += 1
             self._announce(address)
             if claim.announcements == ANNOUNCEMENTS:

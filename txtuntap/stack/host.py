@@ -36,6 +36,7 @@ from txtuntap.stack.ndp import NeighbourDiscovery
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.stack.ping import Pong
 from txtuntap.stack.tcp import TCPElsewhere
+from txtuntap.tokenbucket import TokenBucket
 from txtuntap.wire import icmp, igmp
 from txtuntap.wire import udp as udpWire
 from txtuntap.wire.address import (
@@ -46,6 +47,10 @@ from txtuntap.wire.address import (
     packLinkAddress,
 )
 from txtuntap.wire.ethernet import ARP, IPV4, IPV6
+
+#: How many lines are logged of addresses that others take and leave: at once, and a second in the long run. Anybody on
+#: the link can cause them.
+LINES_BURST, LINES_RATE = 6.0, 1 / 60
 
 #: Ports handed out for port 0 (RFC 6056 section 3.2).
 _EPHEMERAL = range(49152, 65536)
@@ -114,6 +119,7 @@ class Host(TCPElsewhere):
         answerExcept: Iterable[str] = (),
         autoconfigure: bool = False,
         addressLost: Callable[[str, bytes], None] | None = None,
+        addressRegained: Callable[[str], None] | None = None,
         verifyChecksum: bool = True,
         random: Random | None = None,
         tcp: IReactorTCP | None = None,
@@ -134,7 +140,9 @@ class Host(TCPElsewhere):
         @param autoconfigure: whether, on a tap, to ask for routers and believe what they say: addresses and routes of
             IPv6 come by themselves (SLAAC, RFC 4862).
         @param addressLost: called with an address of ours (text) that turned out to be another's, and the station that
-            has it. The host goes on without it.
+            has it. (Anybody on the link can forge that.) The host goes on without it, and tries to have it again: ten
+            times soon, then once a minute. It is ours again when nobody has answered for 1 to 4 seconds.
+        @param addressRegained: called with an address that was lost, and is ours again.
         @param tcp: a reactor for C{connectTCP} and C{listenTCP}: a host has no TCP of its own. It uses the kernel's
             addresses, not this host's.
         @param random: where chance comes from, but for what nobody may guess.
@@ -157,6 +165,8 @@ class Host(TCPElsewhere):
         self._secrets = secrets or SystemRandom()
         self.linkAddress = randomLinkAddress(self._secrets) if linkAddress is None else packLinkAddress(linkAddress)
         self._addressLost = addressLost
+        self._addressRegained = addressRegained
+        self._lines = TokenBucket(LINES_RATE, LINES_BURST)
         self.neighbours = NeighbourCache(reactor, random, self._solicit)
         self.routes = AutoconfiguredRoutes(self.neighbours) if autoconfigure else StaticRoutes()
         self.ip = IPProtocol([], verifyChecksum, self.routes, self.neighbours, reactor)
@@ -176,18 +186,25 @@ class Host(TCPElsewhere):
         self.udp.onDropped = self._udpDropped
         self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked, self._linkedAgain)
         answered = AnsweredNetworks(self._own, self.neighbours, self.routes, anyAddresses, answerFor, answerExcept)
+        self._guard = guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost, self._kept)
         self.arp = ARPProtocol(
             self.ethernet,
             self.neighbours,
             self._own.isOwn,
             self._own.isNeighbour,
             self.ip.sourceFor,
-            self._conflict,
+            guard.isAskedFor,
+            guard.conflict,
             answered,
         )
-        self._guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost)
         self.ndp = self.icmp.ndp = NeighbourDiscovery(
-            self.ip, self.neighbours, self._own.isOwn, self._guard.isTentative, self._conflict, answered
+            self.ip,
+            self.neighbours,
+            self._own.isOwn,
+            guard.isTentative,
+            guard.isAskedFor,
+            guard.conflict,
+            answered,
         )
         self.groups = self.icmp.groups = GroupProtocol(
             self.ip, reactor, random, self._groups, self._linkLocal, verifyChecksum
@@ -240,7 +257,7 @@ class Host(TCPElsewhere):
         self.ip.removeAddress(address)
         self._guard.release(packAddress(address))
         if self.autoconfiguration is not None:
-            self.autoconfiguration.lost(packAddress(address))
+            self.autoconfiguration.removed(packAddress(address))
 
     def addRoute(self, network: str, gateway: str | None = None) -> None:
         """
@@ -278,10 +295,11 @@ class Host(TCPElsewhere):
         @param size: octets of payload, random ones: at most 65,507 over IPv4, 65,527 over IPv6.
         @param timeout: seconds to wait for the answer.
 
-        @return: fires with a L{Pong<txtuntap.stack.ping.Pong>} when the answer has come; fails with C{TimeoutError}.
+        @return: fires with a L{Pong<txtuntap.stack.ping.Pong>} when the answer has come; fails with C{TimeoutError},
+            and with C{ConnectionLost} when the host is stopped before.
 
         @raise ValueError: an argument is not what it should be.
-        @raise OSError: there is no way to C{address}.
+        @raise OSError: there is no way to C{address}, and nobody else has caused that.
         """
         dest = packAddress(address)
         if not 0 <= size <= udpWire.MAX_PAYLOAD[len(dest)]:
@@ -328,7 +346,7 @@ class Host(TCPElsewhere):
                 address = packAddress(interface)
             except ValueError:
                 raise InvalidAddressError(interface, "not an IPv4 or IPv6 address.") from None
-            if any(address) and not self._own.owns(address):
+            if any(address) and not self._own.owns(address) and not self._own.holds(address):
                 raise CannotListenError(interface, port, OSError(0, f"{interface} is no address of this host"))
         if port == 0:
             free = [number for number in _EPHEMERAL if not self.udp.bound(number)]
@@ -366,16 +384,18 @@ class Host(TCPElsewhere):
 
     def _linked(self) -> None:
         linkLocal = b"\xfe\x80" + bytes(6) + interfaceIdentifier(self.linkAddress)
-        if not self._own.isOwn(linkLocal):
+        if not self._own.holds(linkLocal):
             self.ip.addAddress(f"{addressText(linkLocal)}/64")
-        for interface in self.ip.addresses:
-            self._guard.claim(interface.packed)
+        self._claimAll()
         if self.autoconfiguration is not None:
             self.autoconfiguration.start()
 
-    def _linkedAgain(self) -> None:
-        for interface in self.ip.addresses:
+    def _claimAll(self) -> None:
+        for interface in self._own.given:
             self._guard.claim(interface.packed)
+
+    def _linkedAgain(self) -> None:
+        self._claimAll()
         self.groups.repeat()
         if self.autoconfiguration is not None:
             self.autoconfiguration.start()
@@ -397,6 +417,9 @@ class Host(TCPElsewhere):
             self.autoconfiguration.stop()
         self._guard.clear()
         self.neighbours.clear()
+        for address in list(self._own.suspended):
+            # There is nobody else any more.
+            self._kept(address)
 
     def _solicit(self, address: bytes, station: bytes | None) -> None:
         (self.arp if len(address) == 4 else self.ndp).solicit(address, station)
@@ -408,20 +431,31 @@ class Host(TCPElsewhere):
         (self.arp if len(address) == 4 else self.ndp).announce(address)
         self.groups.settled()
 
-    def _conflict(self, address: bytes, station: bytes) -> None:
-        self._guard.conflict(address, station)
-
     def _lost(self, address: bytes, station: bytes) -> None:
+        if address in self._own.suspended:
+            # The program knows already.
+            return
         text = addressText(address)
-        self.ip.removeAddress(address)
-        if self.autoconfiguration is not None:
-            self.autoconfiguration.lost(address)
-        self._log.warn("{address} is taken by {station}", address=text, station=linkAddressText(station))
-        if self._addressLost is not None:
+        self.ip.suspendAddress(address)
+        if self._lines.take(self.seconds()):
+            self._log.warn("{address} is taken by {station}", address=text, station=linkAddressText(station))
+        self._tell("addressLost", self._addressLost, text, station)
+
+    def _kept(self, address: bytes) -> None:
+        if address not in self._own.suspended:
+            return
+        text = addressText(address)
+        self.ip.suspendAddress(address, False)
+        if self._lines.take(self.seconds()):
+            self._log.info("{address} is ours again", address=text)
+        self._tell("addressRegained", self._addressRegained, text)
+
+    def _tell(self, name: str, callback: Callable[..., None] | None, *arguments: object) -> None:
+        if callback is not None:
             try:
-                self._addressLost(text, station)
+                callback(*arguments)
             except Exception:
-                self._log.failure("Unhandled exception from addressLost")
+                self.ethernet.failuresOf(self).failed(self.seconds(), name)
 
     # What is of no use
 

@@ -16,6 +16,7 @@ from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramPro
 from txtuntap.ip import IPProtocol
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
+from txtuntap.routing import Route, WayLost
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.ndp import NeighbourDiscovery
@@ -25,6 +26,10 @@ from txtuntap.wire import ipv4, ipv6, mld, ndp
 
 #: RFC 8200 section 4.7: there is nothing to know.
 _NO_NEXT_HEADER = 59
+
+#: The type of service of errors over IPv4: that of the packet they are about, but for its precedence, which is that of
+#: Internetwork Control (RFC 1812 sections 4.3.2.4 and 4.3.2.5), and the bit that RFC 791 says is zero.
+_PRECEDENCE, _SERVICE = 0xC0, 0x1E
 
 _ADVERTISEMENT = bytes((ndp.ADVERTISEMENT,))
 
@@ -94,6 +99,14 @@ class ICMPProtocol(Layer):
         Only packets are understood here: C{twisted.pair}'s call does not tell what an answer needs.
         """
         raise TypeError("ICMPProtocol goes on an IPProtocol of txtuntap")
+
+    def doStop(self) -> None:
+        """
+        Stop; the last time, wait for no answer any more.
+        """
+        super().doStop()
+        if not self.numPorts:
+            self._pinger.stop()
 
     # Up
 
@@ -191,15 +204,26 @@ class ICMPProtocol(Layer):
             return self.dropped(packet, "inUnknown")
         addresses = () if packet.version == 4 else (route.source, route.dest)
         self.counters["outEchoReps"] += 1
-        self._ip.output(route, wire.PROTOCOL[len(route.dest)], [wire.pack(kind, 0, rest, body, *addresses)])
+        self._output(route, wire.pack(kind, 0, rest, body, *addresses), packet.trafficClass)
+
+    def _output(self, route: Route, message: bytes, trafficClass: int) -> None:
+        # Answers are not remembered, so an error about one that is too large would not be believed.
+        self._ip.output(route, wire.PROTOCOL[len(route.dest)], [message], trafficClass=trafficClass, fragmentable=True)
 
     def ping(self, dest: bytes, payload: bytes, timeout: float) -> Deferred[Pong]:
         """
         Ask for an echo: see L{Pinger.ping}.
 
         @raise OSError: there is no way there, as L{IIPTransport.write<txtuntap.interfaces.IIPTransport.write>}.
+        @raise RuntimeError: the host is on no port, or has just been stopped.
         """
-        route = self._ip.route(dest)
+        if not self.numPorts:
+            raise RuntimeError("this host is on no port that runs: put it on a TuntapPort and start that")
+        try:
+            route = self._ip.route(dest)
+        except WayLost:
+            # As if it were lost on the link: nobody answers.
+            return self._pinger.ping(dest, payload, timeout, lambda word, body: None)
         kind = wire.ECHO_REQUEST if len(dest) == 4 else wire.ECHO_REQUEST6
         addresses = () if len(dest) == 4 else (route.source, route.dest)
 
@@ -271,7 +295,8 @@ class ICMPProtocol(Layer):
         quote = packet.data[packet.network : packet.end][: wire.MAX_QUOTE[size]]
         addresses = () if size == 4 else (route.source, route.dest)
         self.counters["outErrors"] += 1
-        self._ip.output(route, wire.PROTOCOL[size], [wire.pack(kind, code, rest, quote, *addresses)])
+        trafficClass = _PRECEDENCE | (packet.trafficClass & _SERVICE) if size == 4 else 0
+        self._output(route, wire.pack(kind, code, rest, quote, *addresses), trafficClass)
 
     def _isError(self, packet: Packet) -> bool:
         """

@@ -47,13 +47,15 @@ class NeighbourDiscovery:
         neighbours: NeighbourCache,
         owns: Callable[[bytes], bool],
         isTentative: Callable[[bytes], bool],
+        isAskedFor: Callable[[bytes], bool],
         conflict: Callable[[bytes, bytes], None],
         answered: AnsweredNetworks,
     ) -> None:
         """
         @param owns: tells whether an address is ours by itself.
         @param isTentative: tells whether an address of ours is still being asked for.
-        @param conflict: called with an address of ours and the station that claims it.
+        @param isAskedFor: tells whether an address is being asked for, and will be ours if nobody has it.
+        @param conflict: called with an address of ours, or that is asked for, and the station that claims it.
         @param answered: which addresses besides are answered for.
         """
         self.counters: Counter[str] = Counter()
@@ -61,6 +63,7 @@ class NeighbourDiscovery:
         self._neighbours = neighbours
         self._owns = owns
         self._isTentative = isTentative
+        self._isAskedFor = isAskedFor
         self._conflict = conflict
         self._answered = answered
         self.autoconfiguration: Autoconfiguration | None = None
@@ -153,16 +156,16 @@ class NeighbourDiscovery:
             self._neighbours.heard(asker, station, True)
         elif link is not None and ours:
             self._neighbours.heard(source, link, True)
-        if not ours and (probing or not self._answered.answers(target)):
+        if probing and self._isAskedFor(target):
+            # Two want to have it: neither does (RFC 4862 section 5.4.3).
+            self.counters["inConflicts"] += 1
+            self._conflict(target, station)
+        elif not ours and (probing or not self._answered.answers(target)):
             self.counters["inOthers"] += 1
         elif not ours:
             # Without Override: whoever has it by itself goes before (section 7.2.8).
             self.counters["outAnyAdvertisements"] += 1
             self._send(wire.ADVERTISEMENT, wire.SOLICITED, target, wire.TARGET_LINK, target, source, station)
-        elif probing and self._isTentative(target):
-            # Two want to have it: neither does (RFC 4862 section 5.4.3).
-            self.counters["inConflicts"] += 1
-            self._conflict(target, station)
         elif probing:
             # Somebody wants to have it: it is taken.
             self.counters["outAdvertisements"] += 1
@@ -181,7 +184,7 @@ class NeighbourDiscovery:
             return
         if not message[4] & 0x80:
             self._isNoRouter(target, link)
-        if self._owns(target):
+        if self._owns(target) or self._isAskedFor(target):
             self.counters["inConflicts"] += 1
             self._conflict(target, link or packet.linkSource or b"")
         elif solicited and target in self._neighbours:

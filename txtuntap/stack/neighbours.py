@@ -146,9 +146,17 @@ class NeighbourCache:
             return None
         if entry.state != PERMANENT:
             self._touch(address, entry)
-        if entry.state == STALE:
-            self._to(entry, DELAY, DELAY_TIME, address)
+        self.confirm(address)
         return entry.station
+
+    def confirm(self, address: bytes) -> None:
+        """
+        Have a station that has not been confirmed for long be asked whether it still has an address, in the background.
+        If nobody answers, it is forgotten. It does not count as used.
+        """
+        entry = self.entries.get(address)
+        if entry is not None and entry.state == STALE:
+            self._to(entry, DELAY, DELAY_TIME, address)
 
     def hold(self, address: bytes, send: Callable[[bytes], None], octets: int) -> None:
         """

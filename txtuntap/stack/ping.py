@@ -9,7 +9,7 @@ from random import Random
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.error import TimeoutError
+from twisted.internet.error import ConnectionLost, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txtuntap.packet import Packet
@@ -66,7 +66,7 @@ class Pinger:
         @param timeout: seconds to wait.
         @param send: called with the second word of the header and the payload.
 
-        @return: fires with a L{Pong}; fails with C{TimeoutError}.
+        @return: fires with a L{Pong}; fails with C{TimeoutError}, or as L{stop} says.
 
         @raise RuntimeError: L{MAX_PENDING} requests are under way already.
         """
@@ -101,6 +101,16 @@ class Pinger:
         seconds = max(0.0, self._clock.seconds() - pending.sent)
         pending.done.callback(Pong(packet.source, seconds, packet.hopLimit, len(payload)))
         return True
+
+    def stop(self) -> None:
+        """
+        Wait for no answer any more: what L{ping} returned fails with C{ConnectionLost}.
+        """
+        pending, self._pending = self._pending, {}
+        for each in pending.values():
+            each.timeout.cancel()
+        for each in pending.values():
+            each.done.errback(ConnectionLost("the host was stopped before an answer came"))
 
     def _timedOut(self, word: int) -> None:
         self._pending.pop(word).done.errback(TimeoutError("no answer"))

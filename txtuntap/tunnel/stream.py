@@ -104,7 +104,7 @@ class StreamCarrier(Protocol):
         # Why this end has ended it.
         self._why = ""
         self._established: list[Deferred[StreamCarrier]] = []
-        self._lost: Deferred[None] | None = None
+        self._losing: list[Deferred[None]] = []
         self._ending: Failure | None = None
         self._timer: IDelayedCall | None = None
         self._isPaused = False
@@ -183,10 +183,14 @@ class StreamCarrier(Protocol):
 
     def whenLost(self) -> Deferred[None]:
         """
-        @return: a Deferred that fails with the reason when the connection has ended.
+        @return: a Deferred that fails with the reason when the connection has ended; at once, if it has.
         """
-        self._lost = Deferred()
-        return self._lost
+        lost: Deferred[None] = Deferred()
+        if self._ending is not None:
+            lost.errback(self._ending)
+        else:
+            self._losing.append(lost)
+        return lost
 
     def disconnect(self, why: str) -> None:
         """
@@ -238,8 +242,9 @@ class StreamCarrier(Protocol):
         established, self._established = self._established, []
         for each in established:
             each.errback(reason)
-        if self._lost is not None:
-            self._lost.errback(reason)
+        losing, self._losing = self._losing, []
+        for lost in losing:
+            lost.errback(reason)
 
     def _forget(self) -> None:
         """

@@ -62,7 +62,7 @@ INCOMPLETE_HEADER_CHAIN6 = 3
 
 #: How much of a packet an error may quote, by octets in an address: the error fits the least MTU that every link has
 #: (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
-MAX_QUOTE = {4: 576 - 20 - 8, 16: 1280 - 40 - 8}
+MAX_QUOTE = {4: 576 - 20 - 8, 16: ipv6.MIN_MTU - 40 - 8}
 
 #: Precedence of errors over IPv4: internetwork control (RFC 1812 section 4.3.2.5).
 _CONTROL = 0xC0
@@ -158,8 +158,9 @@ def mayBeError(data: bytes, network: int, end: int) -> bool:
     # By their lengths alone: what is in these headers may be what the error is about.
     *before, (kind, at) = ipv6.headerChain(data, network, end)
     if kind == ipv6.FRAGMENT and at + 8 <= end:
-        # Not the first, and of what may be one.
-        return data[at] in ipv6.EXTENSIONS or data[at] == PROTOCOL[16]
+        # A later fragment, of what may be one. Every error fits the least MTU, so what comes after that is of none.
+        offset = (data[at + 2] << 8 | data[at + 3]) & 0xFFF8
+        return offset < ipv6.MIN_MTU and (data[at] in ipv6.EXTENSIONS or data[at] == PROTOCOL[16])
     if kind in ipv6.EXTENSIONS:
         # Nobody takes an error apart, which fits every link.
         return all(other != ipv6.FRAGMENT for other, _ in before)

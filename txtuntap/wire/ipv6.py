@@ -23,6 +23,9 @@ HEADER = struct.Struct("!IHBB")
 HEADER_LENGTH = 40
 MAX_PAYLOAD = 65535
 
+#: The least MTU of a link (RFC 8200 section 5).
+MIN_MTU = 1280
+
 HOP_BY_HOP = 0
 ROUTING = 43
 FRAGMENT = 44

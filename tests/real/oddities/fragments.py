@@ -7,7 +7,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.real.oddities import Oddity, differs, same
-from tests.real.oddities.frames import WHOLE, Frames, Piece, behind, fragment6, fragments, octets, packet
+from tests.real.oddities.frames import (
+    DESTINATION,
+    WHOLE,
+    Frames,
+    Piece,
+    behind,
+    fragment6,
+    fragments,
+    octets,
+    packet,
+)
 from tests.real.test_input import HERE, TCP, echo, tcp
 from txtuntap.testing import ipPacket
 from txtuntap.wire import ipv4
@@ -19,7 +29,14 @@ _CE, _ECT, _NOT_ECT = {"tos": 3}, {"tos": 2}, {"tos": 0}
 
 
 def _eachVersion(version: int) -> list[Oddity]:
-    closed, unknownProtocol = ("icmp 3/3", "icmp 3/2") if version == 4 else ("icmp6 1/4", "icmp6 4/1 at 6")
+    # Errors quote the datagram that was put together.
+    if version == 4:
+        closed = "icmp 3/3, quoting 45000034000700004011"
+        unknownProtocol = "icmp 3/2, quoting 450000340007000040fd"
+    else:
+        closed = "icmp6 1/4, quoting 6000000000201140"
+        unknownProtocol = "icmp6 4/1 at 6, quoting 600000000020fd40"
+    room = 1480 if version == 4 else 1448
     incomplete = () if version == 4 else ("icmp6 4/3 at 0",)
     pieces = f"IPv{version}: fragments"
 
@@ -34,7 +51,12 @@ def _eachVersion(version: int) -> list[Oddity]:
         alike("backwards", fragments(_LAST, _FIRST), WHOLE),
         alike("of eight octets", fragments(*octets(32)), WHOLE),
         alike("first of eight octets", fragments((0, 8, True), (8, 32, False)), WHOLE),
-        alike("256", fragments(*octets(2048), data=bytes(2040)), "fragment", "fragment"),
+        alike(
+            "256",
+            fragments(*octets(2048), data=bytes(2040)),
+            f"fragment 0 to {room}",
+            f"fragment {room} to 2048",
+        ),
         alike("first twice", fragments(_FIRST, _FIRST, _LAST), WHOLE),
         alike("first twice, other octets", fragments(_FIRST, Piece(*_FIRST, payload=_JUNK), _LAST), WHOLE),
         alike("last twice", fragments(_LAST, _LAST, _FIRST), WHOLE),
@@ -102,7 +124,7 @@ def _eachVersion(version: int) -> list[Oddity]:
             "257",
             fragments(*octets(2056), data=bytes(2048)),
             [],
-            ["fragment", "fragment"],
+            [f"fragment 0 to {room}", f"fragment {room} to 2056"],
         ),
     ]
 
@@ -129,6 +151,42 @@ FRAGMENTS = [
         4,
         "IPv4: fragment past 65535",
         packet(lambda source: ipPacket(source, HERE[4], 1, bytes(40), identification=7, fragment=0x1FFF)),
+    ),
+    same(
+        4,
+        "IPv4: fragment past 65535, more to come",
+        packet(lambda source: ipPacket(source, HERE[4], 17, bytes(40), identification=7, fragment=0x3FFF)),
+    ),
+    *(
+        same(
+            6,
+            f"IPv6: fragment past 65535: {name}",
+            behind(fragment6(65528, more), kind=kind, body=bytes(size)),
+            "icmp6 4/0 at 42",
+        )
+        for name, more, kind, size in (
+            ("the last", False, 17, 40),
+            ("more to come", True, 17, 40),
+            ("more to come, of an odd length", True, 17, 41),
+            ("of ICMPv6", False, 58, 40),
+            ("with options inside", False, 60, 40),
+            ("by an octet", False, 17, 8),
+        )
+    ),
+    same(6, "IPv6: fragment to 65535", behind(fragment6(65528), kind=17, body=bytes(7))),
+    same(
+        6,
+        "IPv6: fragment past 65535, behind options",
+        behind(DESTINATION, fragment6(65528), kind=17, body=bytes(40)),
+        "icmp6 4/0 at 50",
+    ),
+    differs(
+        6,
+        "fragments: past 65,535 with the headers before them",
+        "IPv6: fragment to 65535, behind options",
+        behind(DESTINATION, fragment6(65528), kind=17, body=bytes(7)),
+        ["icmp6 4/0 at 50"],
+        [],
     ),
     same(4, "IPv4: fragments, empty first", fragments((0, 0, True), _FIRST, _LAST), WHOLE),
     differs(

@@ -25,6 +25,8 @@ from txtuntap.wire.address import packAddress
 
 _PLACES = (ipv6.DESTINATION_OPTIONS, ""), (ipv6.HOP_BY_HOP, ", hop by hop")
 
+#: Also that of a row of L{tests.real.test_linux}.
+ROUTES_AND_TIMES = "IPv4 options: the route or the times, in the answer"
 _FIELDS = "IPv4 options: a field in one that cannot be"
 _SILENT_ROUTES = "IPv6 routing headers of types 3 and 4"
 
@@ -58,10 +60,25 @@ HEADERS = [
             ("stream identifier", b"\x88\4\0\1"),
             ("router alert", b"\x94\4\0\0"),
             ("router alert of another value", b"\x94\4\0\7"),
-            ("timestamps", b"\x44\x0c\5\0" + bytes(8)),
-            ("timestamps, full", b"\x44\x0c\x0d\0" + bytes(8)),
-            ("record route, full", b"\7\7\x08\1\2\3\4\0"),
         )
+    ),
+    *(
+        differs(
+            4, ROUTES_AND_TIMES, f"IPv4 options: {name}", option4(options), ["icmp 0/0"], [f"icmp 0/0, options {back}"]
+        )
+        for name, options, back in (
+            ("timestamps", b"\x44\x0c\5\0" + bytes(8), "440c0d00 and times"),
+            ("timestamps, full", b"\x44\x0c\x0d\0" + bytes(8), "440c0d100000000000000000"),
+            ("record route, full", b"\7\7\x08\1\2\3\4\0", "0707080102030400"),
+        )
+    ),
+    differs(
+        4,
+        ROUTES_AND_TIMES,
+        "IPv4 options: record route before UDP to a closed port",
+        packet(lambda source: asks(source, 9, options=b"\7\7\4\0\0\0\0\0")),
+        ["icmp 3/3"],
+        ["icmp 3/3, options 0707080a09000200, quoting 470000290000400040110707080a09000200"],
     ),
     *(
         same(4, f"IPv4 options: {name}", option4(options), f"icmp 12/0 at {at}")
@@ -79,8 +96,8 @@ HEADERS = [
         )
     ),
     *(
-        differs(4, _FIELDS, f"IPv4 options: {name}", option4(options), ["icmp 0/0"], [f"icmp 12/0 at {at}"])
-        for name, options, at in (
+        differs(4, _FIELDS, f"IPv4 options: {name}", option4(options), ["icmp 0/0"], [f"icmp 12/0 at {where}"])
+        for name, options, where in (
             ("router alert of length 3", b"\x94\3\0\0", 21),
             ("timestamps of length 3", b"\x44\3\5\0", 21),
             ("timestamps, wrong pointer", b"\x44\x0c\1\0" + bytes(8), 22),
@@ -88,7 +105,12 @@ HEADERS = [
             ("record route of length 2", b"\7\2\1\1", 21),
             ("record route, pointer 0", b"\7\7\0\0\0\0\0\0", 22),
             ("record route, pointer 5", b"\7\7\5\0\0\0\0\0", 22),
-            ("record route twice", b"\7\7\4\0\0\0\0" * 2 + b"\1\1", 27),
+            (
+                "record route twice",
+                b"\7\7\4\0\0\0\0" * 2 + b"\1\1",
+                # The first has been filled in.
+                "27, options 0707080a09000200, quoting 4900004c0000400040010707080a090002070704000000000101",
+            ),
         )
     ),
     differs(
@@ -209,6 +231,6 @@ HEADERS = [
         "IPv6 options: jumbo payload",
         packet(_jumbo),
         [],
-        ["icmp6 4/0 at 44"],
+        ["icmp6 4/0 at 44, quoting 88 octets"],
     ),
 ]

@@ -213,7 +213,14 @@ _NDP_LINK = "NDP: the link address of many, or of none"
 NDP = [
     same(6, "NS at our station", discovers(to=OWN), _ADVERTISED),
     same(6, "NS at all stations", discovers(to=ALL), _ADVERTISED),
-    same(6, "NS to our address", discovers(dest=HERE[6]), _ADVERTISED),
+    differs(
+        6,
+        "NDP: a solicitation to one host",
+        "NS to our address",
+        discovers(dest=HERE[6]),
+        [_ADVERTISED],
+        [f"{_ADVERTISED}, flags 40000000, options "],
+    ),
     same(6, "NS to all nodes", discovers(dest="ff02::1"), _ADVERTISED),
     same(6, "NS to another group", discovers(dest="ff02::1:ff00:3")),
     *(same(6, f"NS with hop limit {limit}", discovers(hopLimit=limit)) for limit in (0, 1, 254)),

@@ -4,10 +4,13 @@ Addresses that few hosts have, protocols of the other version, and ICMP and UDP 
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from tests.real.machine import ECHO
 from tests.real.oddities import Oddity, differs, same
 from tests.real.oddities.frames import Frames, here, packet, versionOf
-from tests.real.test_input import HERE, LINK_LOCAL, asks, echo, icmp4, icmp6, udpAs
+from tests.real.test_input import HERE, LINK_LOCAL, asks, echo, framed, icmp4, icmp6, udpAs
 from txtuntap.testing import ipPacket, udpPacket
 from txtuntap.wire import icmp
 
@@ -133,6 +136,41 @@ def _message(version: int, kind: int) -> Frames:
     return packet(lambda source: icmp6(source, kind, 0, bytes(20), hopLimit=255))
 
 
+#: Types of service, and classes: every bit; ECN's, each by itself and both; precedences. (No host sends more errors at
+#: once.)
+_SERVICES = 0xFF, 0x01, 0x02, 0x03, 0x5A, 0xE0
+
+
+def _service(tos: int, ordinary: int, name: str = "tos") -> str:
+    """
+    How an answer's is told.
+    """
+    return "" if tos == ordinary else f", {name} {tos:#x}"
+
+
+def asksClosed(source: str, **fields: Any) -> bytes:
+    """
+    A datagram to a port that nobody is on.
+    """
+    return asks(source, 9, **fields)
+
+
+def _asksAtLength(source: str) -> bytes:
+    return udpPacket(source, here(source), 4000, 9, bytes(1400))
+
+
+def _asksUnknown(source: str, **fields: Any) -> bytes:
+    return ipPacket(source, here(source), 253, b"what?", **fields)
+
+
+def asksForTheTime(source: str, **fields: Any) -> bytes:
+    """
+    A timestamp request.
+    """
+    message = icmp.pack(icmp.TIMESTAMP_REQUEST, 0, 0x12340001, (1).to_bytes(4, "big") + bytes(8))
+    return ipPacket(source, HERE[4], icmp.PROTOCOL[4], message, **fields)
+
+
 PROTOCOLS = [
     same(
         4,
@@ -175,12 +213,43 @@ PROTOCOLS = [
     ),
     same(4, "unknown protocol, empty", packet(lambda source: ipPacket(source, HERE[4], 253, b"")), "icmp 3/2"),
     same(6, "no next header, but a payload", packet(lambda source: ipPacket(source, HERE[6], 59, b"12345678"))),
-    same(4, "IPv4: every bit of the type of service", packet(lambda source: echo(source, tos=0xFF)), "icmp 0/0"),
-    same(
-        6,
-        "IPv6: every bit of class and label",
-        packet(lambda source: b"\x6f\xff\xff\xff" + echo(source)[4:]),
-        "icmp6 129/0",
+    *(
+        same(
+            4,
+            f"IPv4: {name} of other types of service",
+            lambda source, make=make: [framed(make(source, tos=tos)) for tos in _SERVICES],  # type: ignore[misc]
+            *(f"{answer}{_service(tos & keeps | has, ordinary)}" for tos in _SERVICES),
+        )
+        for name, make, answer, keeps, has, ordinary in (
+            ("echo request", echo, "icmp 0/0", 0xFF, 0, 0),
+            ("timestamp request", asksForTheTime, "icmp 14/0", 0xFF, 0, 0),
+            ("UDP to a closed port", asksClosed, "icmp 3/3", 0x1E, 0xC0, 0xC0),
+            ("unknown protocol", _asksUnknown, "icmp 3/2", 0x1E, 0xC0, 0xC0),
+            ("bad options", partial(echo, options=b"\7\0\0\0"), "icmp 12/0 at 20", 0x1E, 0xC0, 0xC0),
+            ("UDP", asks, "udp hello", 0, 0, 0),
+        )
+    ),
+    *(
+        same(
+            6,
+            f"IPv6: {name} of other classes",
+            lambda source, make=make: [  # type: ignore[misc]
+                framed((0x6005A5A5 | tos << 20).to_bytes(4, "big") + make(source)[4:]) for tos in _SERVICES
+            ],
+            *(f"{answer}{_service(tos & keeps, 0, 'class')}" for tos in _SERVICES),
+        )
+        for name, make, answer, keeps in (
+            ("echo request", echo, "icmp6 129/0", 0xFF),
+            ("UDP", asks, "udp hello", 0),
+            ("UDP to a closed port", asksClosed, "icmp6 1/4", 0),
+            ("unknown next header", _asksUnknown, "icmp6 4/1 at 6", 0),
+        )
+    ),
+    same(4, "IPv4: echo request that may be taken apart", packet(lambda source: echo(source, fragment=0)), "icmp 0/0"),
+    same(4, "IPv4: UDP that may be taken apart", packet(lambda source: asks(source, fragment=0)), "udp hello"),
+    *(
+        same(version, f"IPv{version}: UDP of 1400 octets to a closed port", packet(_asksAtLength), answer)
+        for version, answer in ((4, "icmp 3/3"), (6, "icmp6 1/4"))
     ),
     same(6, "IPv6: hop limit 0", packet(lambda source: echo(source, hopLimit=0)), "icmp6 129/0"),
     same(6, "IPv6: length 0", packet(lambda source: echo(source)[:4] + b"\0\0" + echo(source)[6:])),
@@ -244,7 +313,12 @@ def _datagrams(version: int) -> list[Oddity]:
             ("UDP length 0", lambda source: udpAs(source, length=0), []),
             ("UDP to a closed port, bad checksum", lambda source: udpAs(source, check=0x1234, port=9), []),
             ("UDP to a closed port, too long", lambda source: udpAs(source, length=14, port=9), []),
-            ("UDP to a closed port, with more", lambda source: udpAs(source, port=9, tail=b"more"), [closed]),
+            (
+                "UDP to a closed port, with more",
+                lambda source: udpAs(source, port=9, tail=b"more"),
+                # Without what the datagram says is not of it.
+                [f"{closed}, quoting {33 if version == 4 else 53} octets"],
+            ),
         )
     ]
 

@@ -4,6 +4,8 @@ Who may change where we send to, and how much at once.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from tests.real.machine import ECHO, RELAY
 from tests.real.oddities import Oddity, differs, same
 from tests.real.oddities.frames import (
@@ -74,11 +76,18 @@ def _reply(source: str) -> bytes:
     return ipPacket(here(source), source, icmp.PROTOCOL[4 if version == 4 else 16], message)
 
 
+def _pieces(*ends: int) -> list[str]:
+    """
+    The words for the fragments of a datagram.
+    """
+    return [f"fragment {start} to {end}" for start, end in pairwise((0, *ends))]
+
+
 def _paths(version: int) -> list[Oddity]:
     whole = f"udp of {_LARGE[version]} octets"
-    cut = ["fragment"] * (3 if version == 4 else 2)
     narrow, large = _NARROW[version], _LARGE[version]
-    floor, below = (68, cut) if version == 4 else (1279, [whole])
+    cut = _pieces(576, 1152, 1208) if version == 4 else _pieces(1248, 1408)
+    floor, below = (68, _pieces(528, 1056, 1208)) if version == 4 else (1279, [whole])
 
     def told(mtu: int, size: int) -> Frames:
         return lambda source: [_large(source), _tooBig(source, mtu, _answer(source, size)), _large(source)]
@@ -123,8 +132,8 @@ PATHS = [
         _UNKNOWN_SIZE,
         "IPv4: too big: of an unknown size",
         lambda source: [_large(source), _tooBig(source, 0, _answer(source, 1200)), _large(source)],
-        ["udp of 1200 octets", "fragment", "fragment"],
-        ["udp of 1200 octets", "fragment", "fragment", "fragment"],
+        ["udp of 1200 octets", *_pieces(984, 1208)],
+        ["udp of 1200 octets", *_pieces(528, 1056, 1208)],
     ),
     same(
         6,
