@@ -62,8 +62,9 @@ NLM_F_CREATE = 0x400
 #: Octets of one read. The kernel fills that with messages (C{netlink_dump}): hundreds of routes.
 READ_SIZE = 16384
 
-#: Messages, routes or addresses that one turn of the reactor handles. Parsing a message takes up to 0.1 ms.
-AT_ONCE = 50
+#: Messages, routes or addresses that are handled before the reactor has its turn. A message takes up to 0.1 ms. (Two
+#: calls of the reactor may fall into one turn, one for the last messages of one read and one for the next read.)
+AT_ONCE = 25
 
 #: How often something is read anew that has changed under way, before it is taken as it is.
 MAX_INTERRUPTIONS = 10
