@@ -22,6 +22,7 @@ from tests.real.namespace import Namespace, ip, tool
 from txtuntap.device import TAP
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.monitor import ADDRESS_REMOVED, InterfaceEvent, InterfaceMonitor
 from txtuntap.device.netlink import AT_ONCE
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import read, readInterface
@@ -182,6 +183,39 @@ def setDown(count: int) -> tuple[Work, Work]:
 def test_setDownAndUndone(namespace: Namespace) -> None:
     for few, many in zip(setDown(FEW), setDown(MANY), strict=True):
         checkProportion(few, many)
+
+
+def readAnew(count: int) -> Work:
+    """
+    The work of a monitor that has lost an event: it reads all anew, and tells what has changed.
+    """
+    with LinuxDevice("tt0", TAP):
+        ip("link", "set", "tt0", "up")
+        make(addresses(count))
+        events: list[InterfaceEvent] = []
+
+        def began(reactor: Any) -> Deferred[None]:
+            monitor = InterfaceMonitor(reactor)
+            monitor.subscribe(events.append)
+
+            def again(_: object) -> Deferred[None]:
+                ip("address", "del", ADDRESSES[1], "dev", "tt0")
+                return monitor._readAll()
+
+            def stop(result: Any) -> Any:
+                monitor.stop()
+                return result
+
+            return monitor.start().addCallback(again).addBoth(stop)
+
+        _, work = worked(began)
+        assert [(event.kind, str(event.address)) for event in events] == [(ADDRESS_REMOVED, ADDRESSES[1])]
+    return work
+
+
+def test_aMonitorThatReadsAnew(namespace: Namespace) -> None:
+    few, many = readAnew(FEW), readAnew(MANY)
+    assert sum(many.calls) < 4.4 * sum(few.calls)
 
 
 def readBack(count: int) -> Work:
