@@ -22,7 +22,8 @@ ABOUT = (
     "A frame of 64 octets, every check on. First, through layers with many protocols added and with one, to the same"
     " one. Then to each of many ports in turn. Time per frame. Then what users set: routes and addresses, by"
     " `configure` on an interface that has them already, and taps at a switch that starts. CPU time for each of them,"
-    " where there are many, and few; and that of the longest turn of the reactor, beside what it may be. Less is better."
+    " where there are many, and few; and that of the longest turn of the reactor, beside what it may be. Less is"
+    " better."
 )
 NOTES = (
     f"txtuntap remembers {MAX_FLOWS:,} flows (who sends from where to which port). Where more take turns, a packet is"
