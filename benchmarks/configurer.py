@@ -14,7 +14,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
@@ -59,14 +59,15 @@ class Work:
     @ivar longest: the most seconds from one turn of it to the next.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, clock: Callable[[], float] = perf_counter) -> None:
         self.longest = 0.0
         self._reactor = reactor
-        self._last = perf_counter()
+        self._clock = clock
+        self._last = clock()
         self._call = reactor.callLater(0, self._turn)
 
     def _turn(self) -> None:
-        now = perf_counter()
+        now = self._clock()
         self.longest = max(self.longest, now - self._last)
         self._last = now
         self._call = self._reactor.callLater(0, self._turn)

@@ -8,24 +8,29 @@ import errno
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from tests.ports import DeviceTestCase
 from tests.recorders import CarrierRecorder, PacketRecorder, PairRecorder, PlainPacketRecorder, SuperpacketRecorder
 from tests.superpackets import ACK, SUPERPACKETS, many, superpacket
 from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol
+from txtuntap.interfaces import IEthernetProtocol
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
+from txtuntap.tuntap import MAX_REFUSALS
 from txtuntap.udpheaders import UDPHeaders
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.offload import (
     CSUM,
     DATA_VALID,
+    ECN,
     NEEDS_CHECKSUM,
     NONE,
     TCP4,
@@ -37,6 +42,7 @@ from txtuntap.wire.offload import (
     Offload,
     fault,
     finish,
+    segments,
 )
 
 ALL = CSUM | TSO4 | TSO6 | TSO_ECN | USO
@@ -44,6 +50,13 @@ ALL = CSUM | TSO4 | TSO6 | TSO_ECN | USO
 OWN = {4: "10.9.0.2", 6: "fd09::2"}
 PEER = {4: "10.9.0.1", 6: "fd09::1"}
 LINK = bytes.fromhex("0200000000bb0200000000aa")
+
+
+@implementer(IEthernetProtocol)
+class HandlingFrames(SuperpacketRecorder):
+    """
+    Likewise, on a tap.
+    """
 
 
 class Overriding(SuperpacketRecorder):
@@ -817,6 +830,173 @@ class NoRoomTests(OffloadTestCase):
         self.device.send = send  # type: ignore[method-assign]
         self.transport.write(b"later", (PEER[4], 4000))
         self.assertEqual(self.payloads(), [b"later"])
+
+
+class RefusedTests(OffloadTestCase):
+    """
+    A kernel that refuses what is left open in packets, though it says that it finishes that.
+
+    @ivar refuses: what of it.
+    @ivar tries: what was open in the packets that it was given.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.error = errno.EINVAL
+        self.events: list[LogEvent] = []
+        observer = cast(ILogObserver, self.events.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.make(USO)
+
+    def make(self, refuses: int, mode: int = TUN) -> None:
+        """
+        Make a device, and a port on it.
+        """
+        self.refuses = refuses
+        self.tries: list[int] = []
+        self.device = MemoryDevice(mode, features=ALL)
+        self.send = self.device.send
+        self.device.send = self.maySend  # type: ignore[method-assign]
+        self.on(HandlingFrames() if mode == TAP else SuperpacketRecorder())
+
+    def maySend(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
+        features = 0 if offload is None else offload.features
+        self.tries.append(features)
+        if features & self.refuses:
+            raise OSError(self.error, "refused")
+        return self.send(buffers, offload)
+
+    def write(self, *packets: tuple[bytes, Offload]) -> None:
+        for packet, offload in packets:
+            self.port.writePacket([packet[:9], packet[9:]], offload)
+
+    def warnings(self) -> list[LogEvent]:
+        return [event for event in self.events if event["log_level"] == LogLevel.warn]
+
+    def test_itsDatagramsAreSent(self) -> None:
+        for number, self.error in enumerate((errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP), 1):
+            packet, offload = many(4, b"12", b"34", b"5")
+            self.device.sent.clear()
+            self.write((packet, offload))
+            self.assertEqual(self.device.sent, finish(packet, offload))
+            counters = self.port.counters
+            self.assertEqual((counters["outRefusedOffloads"], counters["outPackets"]), (number, 3 * number))
+            self.assertEqual((counters["outErrors"], counters["outSuperpackets"]), (0, 0))
+        self.assertEqual(counters["outOctets"], 3 * (3 * 28 + 5))
+
+    def test_afterAFewNoneIsTried(self) -> None:
+        packet = many(4, b"12", b"34", b"5")
+        for count in range(1, MAX_REFUSALS + 3):
+            self.write(packet)
+            self.assertEqual(bool(self.port.offloads & USO), count < MAX_REFUSALS)
+        self.assertEqual(self.port.offloads, ALL & ~USO)
+        self.assertEqual(self.tries.count(CSUM | USO), MAX_REFUSALS)
+        self.assertEqual(len(self.device.sent), 3 * (MAX_REFUSALS + 2))
+        self.assertEqual(self.port.counters["outRefusedOffloads"], MAX_REFUSALS)
+        (event,) = self.warnings()
+        self.assertIn("has refused 4 packets", formatEvent(event))
+
+    def test_allElseIsLeftToTheKernelAsBefore(self) -> None:
+        tcp, offload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)
+        self.write(*[many(4, b"12", b"34", b"5")] * MAX_REFUSALS, (tcp, offload))
+        self.assertEqual(self.device.superpackets, [(tcp, offload)])
+
+    def test_ofTCP(self) -> None:
+        for kind, refused in (TCP4, TSO4), (TCP4 | ECN, TSO_ECN):
+            self.make(refused)
+            packet, offload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)
+            offload = replace(offload, type=kind)
+            self.write(*[(packet, offload)] * MAX_REFUSALS)
+            self.assertEqual(self.device.sent, finish(packet, offload) * MAX_REFUSALS)
+            self.assertEqual(self.port.offloads, ALL & ~refused)
+
+    def test_checksumsAlone(self) -> None:
+        self.make(CSUM)
+        packet, offload = many(4, b"12345")
+        offload = replace(offload, type=NONE, size=0)
+        for _ in range(MAX_REFUSALS + 1):
+            self.write((packet, offload))
+        self.assertEqual(self.device.sent, finish(packet, offload) * (MAX_REFUSALS + 1))
+        self.assertEqual((self.port.offloads, self.tries.count(CSUM)), (0, MAX_REFUSALS))
+
+    def test_whatItHasTakenIsNotDoubted(self) -> None:
+        # Otherwise one peer of a tunnel would decide for all by a packet that is odd.
+        packet = many(4, b"12", b"34", b"5")
+        self.make(0)
+        self.write(packet)
+        self.refuses = USO
+        self.write(*[packet] * (3 * MAX_REFUSALS))
+        self.assertEqual((self.port.offloads, self.warnings()), (ALL, []))
+        self.assertEqual(self.port.counters["outRefusedOffloads"], 3 * MAX_REFUSALS)
+        self.assertEqual(self.port.counters["outPackets"], 3 * (3 * MAX_REFUSALS + 1))
+
+    def test_aPacketThatIsRefusedAllTheSame(self) -> None:
+        def refuse(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
+            raise OSError(errno.EINVAL, "refused")
+
+        self.device.send = refuse  # type: ignore[method-assign]
+        self.write(*[many(4, b"12", b"34", b"5")] * (2 * MAX_REFUSALS))
+        self.assertEqual((self.port.offloads, self.warnings()), (ALL, []))
+        self.assertEqual(self.port.counters["outErrors"], 3 * 2 * MAX_REFUSALS)
+
+    def test_aForgedOne(self) -> None:
+        packet, offload = many(4, b"12", b"34", b"5")
+        self.write((packet, replace(offload, size=0)))
+        self.assertEqual((self.device.sent, self.port.counters["outErrors"]), ([], 1))
+
+    def test_whereThereIsNoWayNothingIsTriedAgain(self) -> None:
+        for self.error, name in (errno.EIO, "outLinkDown"), (errno.ENOBUFS, "outDiscards"):
+            self.tries.clear()
+            self.write(many(4, b"12", b"34", b"5"))
+            self.assertEqual(self.port.counters[name], 3)
+            self.assertEqual(self.tries, [CSUM | USO])
+        self.assertEqual(self.port.counters["outRefusedOffloads"], 0)
+
+    def test_aKernelThatTakesFewerDatagrams(self) -> None:
+        def few(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
+            if offload is not None and offload.size and segments(sum(map(len, buffers)), offload)[0] > 64:
+                raise OSError(errno.EINVAL, "more than UDP_MAX_SEGMENTS, before Linux 6.9")
+            return self.send(buffers, offload)
+
+        self.device.send = few  # type: ignore[method-assign]
+        for count, last, pieces in (128, b"12", [64, 64]), (65, b"1", [64]), (64, b"1", [64]), (100, b"1", [64, 36]):
+            self.device.sent.clear()
+            self.device.superpackets.clear()
+            packet, offload = many(4, *[b"12"] * (count - 1), last)
+            self.write((packet, offload))
+            self.assertEqual(self.device.sent, finish(packet, offload))
+            self.assertEqual([segments(len(each), left)[0] for each, left in self.device.superpackets], pieces)
+        self.assertEqual((self.port.offloads, self.port.counters["outErrors"]), (ALL, 0))
+
+    def test_itIsTriedAgainWhenThePortIsStartedAgain(self) -> None:
+        packet = many(4, b"12", b"34", b"5")
+        self.write(*[packet] * MAX_REFUSALS)
+        self.port.stopListening()
+        self.clock.advance(0)
+        self.refuses = 0
+        self.port.startListening()
+        self.write(packet)
+        self.assertEqual((self.port.offloads, len(self.device.superpackets)), (ALL, 1))
+
+    def test_theHostLeavesNothingToItAnyMore(self) -> None:
+        self.port.stopListening()
+        self.clock.advance(0)
+        self.host()
+        for count in range(1, MAX_REFUSALS + 3):
+            self.tries.clear()
+            with self.transport.batch():
+                for each in b"one", b"two", b"x":
+                    self.transport.write(each, (PEER[4], 4000))
+            self.assertEqual(self.payloads(), [b"one", b"two", b"x"] * count)
+        self.assertEqual(self.tries, [CSUM] * 3)
+
+    def test_onEthernet(self) -> None:
+        self.make(USO, TAP)
+        link = bytes(12) + b"\x81\0\0\x05\x08\0"
+        packet, offload = many(4, b"12", b"34", b"5", link=link)
+        self.write((packet, offload))
+        self.assertEqual(self.device.sent, finish(packet, offload, len(link)))
 
 
 class LittleOffloadTests(OffloadTestCase):

@@ -189,7 +189,8 @@ class _Outside:
 
     def receive(self) -> list[CapturedPacket]:
         packets: list[CapturedPacket] = []
-        while len(packets) < _AT_ONCE:
+        # Each is none, one or many.
+        for _ in range(_AT_ONCE):
             try:
                 seen = self._socket.receive()
             except OSError as e:
@@ -197,7 +198,7 @@ class _Outside:
                     raise
                 # It may be set up again.
                 seen = None
-            if seen is None:
+            if seen is None or len(packets) >= _AT_ONCE:
                 break
             packets += [
                 CapturedPacket(each.data, each.time, len(each.data), self._interface, each.direction) for each in seen

@@ -36,7 +36,18 @@ from txtuntap.layer import FailureLog, Receiver, connect, disconnect, knowsPacke
 from txtuntap.packet import Packet
 from txtuntap.rawudp import RawUDPProtocol
 from txtuntap.wire import udp
-from txtuntap.wire.offload import Offload, fault, finish, networkStart, segments
+from txtuntap.wire.offload import (
+    CSUM,
+    MAX_DATAGRAMS_BEFORE,
+    TSO_ECN,
+    UDP,
+    Offload,
+    divide,
+    fault,
+    finish,
+    networkStart,
+    segments,
+)
 
 if TYPE_CHECKING:
     from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
@@ -70,6 +81,10 @@ _OUT_COUNTERS = {
     errno.ENOBUFS: "outDiscards",
     errno.ENOMEM: "outDiscards",
 }
+
+#: Packets that the kernel refuses for what is left open in them, and takes finished, before nothing of the kind is left
+#: open any more: where it has never taken one.
+MAX_REFUSALS = 4
 
 #: Of UDP and TCP.
 _LONGEST_HEADER = 60
@@ -125,7 +140,8 @@ class TuntapPort(abstract.FileDescriptor):
     Counters, as in RFC 2863: C{inPackets}, C{inOctets}, C{outPackets}, C{outOctets}, C{outErrors} (the kernel refused
     it), C{outLinkDown}, C{outDiscards} (the port was not listening, or the kernel had no room); C{protocolFailures};
     and C{inSuperpackets} and C{outSuperpackets} (many in one: above they count as the many), C{inOffloadErrors} and
-    C{inUnknownOffloads} (what was left open cannot be, or is of a kind that nobody knows).
+    C{inUnknownOffloads} (what was left open cannot be, or is of a kind that nobody knows), C{outRefusedOffloads} (the
+    kernel refused a packet that is not finished: it was finished here, and sent again).
 
     @ivar interface: the name of the interface; once listening, the one the kernel gave it.
     @ivar protocol: the protocol given.
@@ -204,6 +220,9 @@ class TuntapPort(abstract.FileDescriptor):
         # Whether the latest train was of one datagram.
         self._leftAlone = False
         self._batches: set[_Batch] = set()
+        # What was left open in packets that the kernel took; and how often it refused what it never took.
+        self._taken = 0
+        self._refusals: Counter[int] = Counter()
         self._turnEnd: IDelayedCall | None = None
         self._monitor = monitor
         self._unsubscribe: Callable[[], None] | None = None
@@ -240,6 +259,8 @@ class TuntapPort(abstract.FileDescriptor):
             raise CannotListenError(kind, os.fsdecode(self.interface), e) from e
         self.interface = os.fsencode(self.device.name)
         self.connected = 1
+        self._taken = 0
+        self._refusals.clear()
         self.disconnected = self.disconnecting = False
         if self._monitor is not None:
             self._unsubscribe = self._monitor.subscribe(self._happened)
@@ -558,15 +579,62 @@ class TuntapPort(abstract.FileDescriptor):
         try:
             octets = self.device.send(buffers) if offload is None else self.device.send(buffers, offload)
         except OSError as e:
-            counters[_OUT_COUNTERS.get(e.errno or 0, "outErrors")] += _packets(sum(map(len, buffers)), offload)[0]
+            name = _OUT_COUNTERS.get(e.errno or 0)
+            if name is None and offload is not None:
+                return self._refused(b"".join(buffers), offload)
+            counters[name or "outErrors"] += _packets(sum(map(len, buffers)), offload)[0]
             return
-        if offload is not None and offload.isSuperpacket:
-            count, octets = segments(octets, offload)
-            counters["outPackets"] += count
-            counters["outSuperpackets"] += 1
-        else:
+        if offload is None:
             counters["outPackets"] += 1
+        else:
+            self._taken |= offload.features
+            if offload.isSuperpacket:
+                count, octets = segments(octets, offload)
+                counters["outPackets"] += count
+                counters["outSuperpackets"] += 1
+            else:
+                counters["outPackets"] += 1
         counters["outOctets"] += octets
+
+    def _refused(self, data: bytes, offload: Offload) -> None:
+        """
+        The kernel refuses a packet, perhaps for what is left open in it: send it finished.
+        """
+        counters = self.counters
+        counters["outRefusedOffloads"] += 1
+        if offload.type == UDP and _packets(len(data), offload)[0] > MAX_DATAGRAMS_BEFORE:
+            network = networkStart(data) if self.ethernet else 0
+            if fault(data, offload, network) is None:
+                for packet, left in divide(data, offload, network, MAX_DATAGRAMS_BEFORE):
+                    self.writePacket([packet], left)
+                return
+        before = counters["outPackets"]
+        self._writeFinished(data, offload)
+        # What is wrong with a packet that is refused all the same is something else.
+        if counters["outPackets"] > before:
+            self._doubt(offload.features)
+
+    def _doubt(self, features: int) -> None:
+        """
+        The kernel may be unable to finish what it has said it can. A kernel that has ever taken such a packet is not
+        doubted: whoever can make it refuse one, by way of a switch or a tunnel, does not decide for others.
+
+        @param features: what was left open in the packet that it refused.
+        """
+        doubted = features & TSO_ECN or features & ~CSUM or CSUM
+        if doubted & ~self._taken:
+            self._refusals[doubted] += 1
+            if self._refusals[doubted] == MAX_REFUSALS:
+                # All else takes open checksums.
+                self.device.offloads &= 0 if doubted == CSUM else ~doubted
+                self._log.warn(
+                    "{prefix}: the kernel has refused {count} packets that were left to it to finish on {interface}."
+                    " Packets of their kind are finished here from now on.",
+                    prefix=self.logstr,
+                    count=MAX_REFUSALS,
+                    interface=self.device.name,
+                )
+                self.waysChanged()
 
     def _writeFinished(self, data: bytes, offload: Offload) -> None:
         network = networkStart(data) if self.ethernet else 0

@@ -4,6 +4,7 @@ Captures of real devices, as C{tshark} reads them: by a port, and by the command
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import select
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,6 +38,7 @@ from tests.real.reactors import Run, onOneReactor
 from tests.real.switch import RunningSwitch, machines
 from tests.real.test_port import onBothKinds
 from tests.real.test_superpackets import DATA, asking, echoed
+from tests.superpackets import superpacket
 from txtuntap import Host as HostStack
 from txtuntap import TuntapPort, capturecommand
 from txtuntap.command import main
@@ -48,6 +51,8 @@ from txtuntap.middleware import Capture, CaptureFile
 from txtuntap.testing import ethernetFrame, udpPacket
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import readCapture
+from txtuntap.wire.offload import UDP
+from txtuntap.wire.pcapng import OUTBOUND
 
 #: By way of the service's control socket, and past it.
 WAYS = pytest.mark.parametrize("control", [True, False], ids=["control", "packet-socket"])
@@ -296,6 +301,49 @@ def test_whoMayNotHaveAllRoomHasWhatAnybodyMay(namespace: Namespace, monkeypatch
             # It tells of its own use, too.
             granted = int(Path("/proc/sys/net/core/rmem_max").read_text()) * 2
             assert seen._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == min(granted, 32 << 20)
+        finally:
+            seen.close()
+
+
+def test_whatTheKernelCannotDescribeEndsNoCapture(namespace: Namespace, tmp_path: Path) -> None:
+    # UDP fragmentation offload (VIRTIO_NET_HDR_GSO_UDP), which Linux takes and does not give.
+    path = tmp_path / "trace.pcapng"
+    packet, offload, _ = superpacket(4, UDP, bytes(3000), 1000)
+    with LinuxDevice("tt0", TUN) as device:
+        device.close()
+        device.open(True)
+        setUp("tt0")
+        with Capturing(path, "--direction", "out", "--count", "2") as capturing:
+            device.send([packet], replace(offload, type=3))
+            for _ in range(2):
+                device.send([udpPacket("10.9.0.2", "10.9.0.1", 7, 4000, b"later")])
+            assert capturing.ended(0) == ["2 packets captured", "1 packets dropped"]
+    assert cleanFields(path, "udp", "udp.dstport") == [["4000"]] * 2
+
+
+@pytest.mark.parametrize("lacking", [(8, 15), (15,)])
+def test_whatStandsInForAKernelKnowsLittle(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch, lacking: tuple[int, ...]
+) -> None:
+    class Socket(socket.socket):
+        """
+        Of a kernel without PACKET_AUXDATA (8), or PACKET_VNET_HDR (15).
+        """
+
+        def setsockopt(self, level: int, option: int, *value: Any) -> None:
+            if level == 263 and option in lacking:
+                raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+            super().setsockopt(level, option, *value)
+
+    packet = udpPacket("10.9.0.2", "10.9.0.1", 7, 4000, b"hello")
+    with LinuxDevice("tt0", TUN) as device, monkeypatch.context() as patched:
+        setUp("tt0")
+        patched.setattr(socket, "socket", Socket)
+        seen = PacketSocket("tt0", TUN)
+        try:
+            device.send([packet])
+            found = until(lambda: [each for each in seen.receive() or () if each.direction == OUTBOUND], "the packet")
+            assert [each.data for each in found] == [packet]
         finally:
             seen.close()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from zope.interface import directlyProvides
 
 from tests.real.link import PACKET_VNET_HDR, SOL_PACKET, setUp, show
 from tests.real.namespace import Namespace, ip, until
-from tests.real.reactors import Run, onEachReactor
+from tests.real.reactors import Run, onEachReactor, onOneReactor
 from tests.real.tcpdump import tshark
 from tests.real.test_port import onBothKinds
 from tests.recorders import DatagramRecorder
@@ -29,6 +30,7 @@ from txtuntap.device import TAP, TUN, ioctl
 from txtuntap.device.linux import LinuxDevice, RealSystem
 from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
 from txtuntap.testing import udpPacket
+from txtuntap.tuntap import MAX_REFUSALS
 from txtuntap.wire.offload import CSUM, TCP4, TCP6, TSO4, TSO6, TSO_ECN, UDP, USO, Offload
 
 #: udp(7).
@@ -82,12 +84,44 @@ def oldIoctl(fileno: int, request: int, argument: Any) -> Any:
     return fcntl.ioctl(fileno, request, argument)
 
 
+def strangeIoctl(fileno: int, request: int, argument: Any) -> Any:
+    """
+    That of what stands in for a kernel, and knows none of what goes beyond attaching to an interface.
+    """
+    if request in (ioctl.TUNGETFEATURES, ioctl.TUNSETOFFLOAD, ioctl.TUNSETVNETHDRSZ):
+        raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
+    return fcntl.ioctl(fileno, request, argument)
+
+
+def strangerIoctl(fileno: int, request: int, argument: Any) -> Any:
+    """
+    Likewise; but it says that it knows headers of offload.
+    """
+    if request in (ioctl.TUNSETOFFLOAD, ioctl.TUNSETVNETHDRSZ):
+        raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
+    return fcntl.ioctl(fileno, request, argument)
+
+
 def system(call: Any) -> RealSystem:
     """
     The real one, but for C{ioctl}.
     """
     made: Any = RealSystem()
     made.ioctl = call
+    return cast(RealSystem, made)
+
+
+def refusing() -> RealSystem:
+    """
+    The real one, which is given superpackets of a type that it does not know, and so refuses them.
+    """
+
+    def changed(header: bytes) -> bytes:
+        return header[:1] + b"\x07" + header[2:] if header[1] else header
+
+    made: Any = RealSystem()
+    made.write = lambda fileno, data: os.write(fileno, changed(data))
+    made.writev = lambda fileno, buffers: os.writev(fileno, [changed(buffers[0]), *buffers[1:]])
     return cast(RealSystem, made)
 
 
@@ -210,6 +244,33 @@ async def test_anOlderKernel(run: Run, mode: int) -> None:
         await echoed(run, version)
     assert port.counters["inSuperpackets"] == port.counters["outSuperpackets"] == 0
     await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_aKernelThatRefusesSuperpackets(run: Run, mode: int) -> None:
+    device = LinuxDevice("tt0", mode, system=refusing())
+    _, port, _ = echoing(run, mode, device=device)
+    assert port.offloads == ALL
+    for _ in range(MAX_REFUSALS):
+        for version in 4, 6:
+            await echoed(run, version)
+    assert port.offloads == ALL & ~USO
+    assert port.counters["inSuperpackets"] > MAX_REFUSALS
+    assert port.counters["outRefusedOffloads"] == MAX_REFUSALS
+    assert port.counters["outSuperpackets"] == port.counters["outErrors"] == 0
+    await port.stopListening()
+
+
+@onOneReactor
+@onBothKinds
+async def test_whatStandsInForAKernel(run: Run, mode: int) -> None:
+    for call in strangeIoctl, strangerIoctl:
+        device = LinuxDevice("tt0", mode, system=system(call))
+        _, port, _ = echoing(run, mode, device=device)
+        assert port.offloads == 0
+        await echoed(run, 4)
+        await port.stopListening()
 
 
 @pytest.mark.parametrize("flags", ["", "vnet_hdr", "multi_queue", "multi_queue vnet_hdr", "pi vnet_hdr"])

@@ -69,3 +69,24 @@ class PrometheusTests(SynchronousTestCase):
 
     def test_withoutItThereIsNoServer(self) -> None:
         self.assertIsInstance(self.made(), service.HostService)
+
+
+class ManyTests(SynchronousTestCase):
+    """
+    Options that are given very often.
+    """
+
+    def refusal(self, *arguments: str) -> str:
+        options = HostOptions()
+        error = self.assertRaises(UsageError, options.parseOptions, ["--tun", "tun0", *arguments])
+        return str(error)
+
+    def test_aPortGivenTwice(self) -> None:
+        ports = [word for port in (*range(1000, 1100), 1050, 1000) for word in ("--udp", f"{port}=echo")]
+        said = self.refusal("--address", "10.0.0.2/24", *ports)
+        self.assertEqual(said, "--udp: port 1050 is given twice")
+
+    def test_anAddressAtBothEnds(self) -> None:
+        ours = [word for number in range(1, 100) for word in ("--address", f"10.0.0.{number}/24")]
+        theirs = [word for number in range(99, 200) for word in ("--kernel-address", f"10.0.0.{number}/24")]
+        self.assertIn("10.0.0.99/24 is the host's --address", self.refusal(*ours, *theirs))

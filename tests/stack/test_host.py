@@ -342,6 +342,24 @@ class ListenTests(LinkTestCase):
         self.patch(self.host.udp, "bound", lambda port: [object()])
         self.assertRaises(CannotListenError, self.host.listenUDP, 0, DatagramRecorder())
 
+    def test_thePortThatIsFree(self) -> None:
+        self.patch(self.host.udp, "bound", lambda port: [] if port == 50000 else [object()])
+        self.assertEqual(self.host.listenUDP(0, DatagramRecorder()).getHost().port, 50000)
+
+    def test_aFreePortIsFoundWithoutALookAtAll(self) -> None:
+        looked: list[int] = []
+
+        def bound(port: int) -> list[object]:
+            looked.append(port)
+            # Every second one is taken.
+            return [object()] if port % 2 else []
+
+        self.patch(self.host.udp, "bound", bound)
+        for _ in range(50):
+            self.assertEqual(self.host.listenUDP(0, DatagramRecorder()).getHost().port % 2, 0)
+        # A look at all of them takes 16,384. It comes once in 65,536 times, when sixteen tries have been in vain.
+        self.assertLess(len(looked), 3 * 16384)
+
     def test_getHost(self) -> None:
         hosts = []
         for interface in ("", "0.0.0.0", "::", "10.0.0.2"):

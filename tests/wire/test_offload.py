@@ -26,6 +26,7 @@ from txtuntap.wire.offload import (
     TCP6,
     UDP,
     Offload,
+    divide,
     fault,
     finish,
 )
@@ -82,6 +83,19 @@ class OffloadTests(SynchronousTestCase):
         packet = packet[:-2] + (-total % 0xFFFF).to_bytes(2, "big")
         self.assertEqual(finish(packet, open_)[0][start + 6 : start + 8], b"\xff\xff")
         self.assertEqual(finish(packet, offload)[0][start + 6 : start + 8], b"\xff\xff")
+
+    @given(SUPERPACKETS, st.integers(1, MAX_DATAGRAMS))
+    def test_divided(self, made: tuple[bytes, Offload, int], most: int) -> None:
+        packet, offload, network = made
+        if offload.type != UDP:
+            return
+        pieces = divide(packet, offload, network, most)
+        assert [each for piece, left in pieces for each in finish(piece, left, network)] == finish(
+            packet, offload, network
+        )
+        for piece, left in pieces:
+            assert fault(piece, left, network) is None
+            assert len(finish(piece, left, network)) <= most
 
     @given(SUPERPACKETS)
     def test_cut(self, made: tuple[bytes, Offload, int]) -> None:

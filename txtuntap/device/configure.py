@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
-from itertools import chain
+from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,6 +21,7 @@ from txtuntap.device.hardening import beliefs
 from txtuntap.device.ioctl import TUNGETIFF
 from txtuntap.device.namespace import Namespace, openNamespace
 from txtuntap.device.netlink import (
+    AT_ONCE,
     NLM_F_CREATE,
     NLM_F_REPLACE,
     Conversation,
@@ -31,10 +32,11 @@ from txtuntap.device.netlink import (
     delete,
     dump,
     get,
+    inPieces,
     new,
 )
 from txtuntap.device.settings import MIN_MTU_6, InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
-from txtuntap.device.state import IFF_UP, attributes, finding, interfaceState
+from txtuntap.device.state import IFF_UP, attributes, finding, stating
 from txtuntap.wire.address import linkAddressText
 
 if TYPE_CHECKING:
@@ -75,6 +77,9 @@ _GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL}
 
 #: Something to ask the kernel: by rtnetlink, or by a call that raises C{OSError}.
 _Step = Request | Callable[[], object]
+
+#: The network of a route, its gateway, metric and source.
+_RouteKey = tuple[str, str | None, int | None, str | None]
 
 
 @attrs.frozen
@@ -244,18 +249,18 @@ def configuring(
     link = yield from finding(name)
     index = link["index"]
     addresses = yield dump("address", f"read the addresses of {name}", index=index)
-    state = interfaceState(link, addresses)
+    state = yield from stating(link, addresses)
     goesDown = settings.up is False and state.up
-    routes = (yield from _readRoutes(state)) if settings.routes or goesDown else []
+    routes = (yield from _readRoutes(state)) if goesDown else []
     neighbours = []
     if settings.neighbours or goesDown:
         neighbours = yield dump("neighbour", f"read the neighbours of {name}", NDA_IFINDEX=index)
-    _check(state, settings)
+    yield from _checking(state, settings)
     # What is not to stay any more may be gone with the descriptor that says so.
     first, last = (["persistent"], []) if settings.persistent else ([], ["persistent"])
     done: list[_Change] = []
     try:
-        for change in chain(
+        changes = chain(
             _deviceChanges(state, settings, device, namespace, [*first, "owner", "group", "carrier"]),
             _linkChanges(state, settings),
             # A larger MTU may bring IPv6, which believes what its defaults say, and a link that is up brings packets.
@@ -263,22 +268,16 @@ def configuring(
             _addressChanges(state, settings),
             # What follows needs a link that is up.
             _upOrDown(state, settings, [*addresses, *routes, *neighbours]),
-            _routeChanges(state, settings, routes),
+        )
+        yield from _making(changes, done)
+        # The kernel has made some by itself by now, for the addresses.
+        present = (yield from _presentRoutes(state)) if settings.routes else set()
+        changes = chain(
+            _routeChanges(state, settings, present),
             _neighbourChanges(state, settings, neighbours),
             _deviceChanges(state, settings, device, namespace, last),
-        ):
-            if isinstance(change.do, Request):
-                try:
-                    yield change.do
-                except FileExistsError:
-                    if change.isThere is None or not (yield from change.isThere()):
-                        raise
-                    continue
-                except PermissionError as e:
-                    raise PermissionError(e.errno, f"{e.strerror}{change.advice}") from e
-            else:
-                _call(change.do, change.what)
-            done.append(change)
+        )
+        yield from _making(changes, done)
         # To be given up even now.
         yield None
     except (Exception, KeyboardInterrupt):
@@ -290,6 +289,34 @@ def configuring(
         device.mtu = settings.mtu or device.mtu
         device.linkAddress = settings.linkAddress or device.linkAddress
     return Configured(name, index, namespace, tuple(done))
+
+
+def _making(changes: Iterable[_Change | None], done: list[_Change]) -> Conversation[None]:
+    """
+    Make changes.
+
+    @param changes: they, and L{None} for each thing that was looked at and is left as it is.
+    @param done: where each goes that was made.
+    """
+    left = 0
+    for change in changes:
+        if change is None:
+            left += 1
+            if left % AT_ONCE == 0:
+                yield None
+            continue
+        if isinstance(change.do, Request):
+            try:
+                yield change.do
+            except FileExistsError:
+                if change.isThere is None or not (yield from change.isThere()):
+                    raise
+                continue
+            except PermissionError as e:
+                raise PermissionError(e.errno, f"{e.strerror}{change.advice}") from e
+        else:
+            _call(change.do, change.what)
+        done.append(change)
 
 
 def _undoing(index: int, changes: tuple[_Change, ...]) -> Conversation[None]:
@@ -324,22 +351,35 @@ def _call(call: Callable[[], object], what: str) -> None:
         raise OSError(e.errno, f"cannot {what}: {e.strerror}") from e
 
 
-def _check(state: InterfaceState, settings: InterfaceSettings) -> None:
+def _checking(state: InterfaceState, settings: InterfaceSettings) -> Conversation[None]:
     """
     @raise ValueError: the settings do not go with the interface.
     """
     mtu = state.mtu if settings.mtu is None else settings.mtu
-    six = next((str(each) for each in (*settings.addresses, *settings.routes) if ":" in str(each)), None)
-    if mtu < MIN_MTU_6 and six is not None:
-        raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: {mtu} does not go with {six}")
-    present = next((each for each in state.addresses if ":" in str(each) and not each.interface.is_link_local), None)
-    if mtu < MIN_MTU_6 and settings.mtu is not None and present is not None:
-        raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: with {mtu}, it would lose {present}")
+    if mtu < MIN_MTU_6:
+        wanted = yield from inPieces(str, (*settings.addresses, *settings.routes))
+        six = next((each for each in wanted if ":" in each), None)
+        if six is not None:
+            raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: {mtu} does not go with {six}")
+    if mtu < MIN_MTU_6 and settings.mtu is not None:
+        lost = yield from inPieces(_isLost, state.addresses)
+        present = next(compress(state.addresses, lost), None)
+        if present is not None:
+            raise ValueError(
+                f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: with {mtu}, it would lose {present}"
+            )
     if settings.linkAddress is not None and state.linkAddress is None:
         raise ValueError(f"{state.name} is a {state.kind or 'link'} without link addresses: it cannot have one")
-    wanted = [name for name in ("owner", "group", "persistent", "carrier") if getattr(settings, name) is not None]
-    if wanted and state.kind not in ("tun", "tap"):
-        raise ValueError(f"{state.name} is no TUN/TAP device: it has no {wanted[0]}")
+    device = [name for name in ("owner", "group", "persistent", "carrier") if getattr(settings, name) is not None]
+    if device and state.kind not in ("tun", "tap"):
+        raise ValueError(f"{state.name} is no TUN/TAP device: it has no {device[0]}")
+
+
+def _isLost(address: InterfaceAddress) -> bool:
+    """
+    Whether an interface has an address no more when its MTU leaves no IPv6. One on the link comes back by itself.
+    """
+    return address.interface.version == 6 and not address.interface.is_link_local
 
 
 def _nameOf(device: LinuxDevice) -> str:
@@ -420,14 +460,19 @@ def _hardeningChanges(
         yield _Change(f"set {each} from {each.value} to 0", each.end, each.restore, hardens=True)
 
 
-def _upOrDown(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change]:
+def _upOrDown(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change | None]:
     if settings.up is not None and settings.up != state.up:
         to, back = ({"flags": IFF_UP * up, "change": IFF_UP} for up in (settings.up, state.up))
         what = f"set {state.name} {'up' if settings.up else 'down'}"
         # What is set down, here or when this is undone, loses these.
-        restored = [_restored(each, what) for each in messages]
+        restored = []
+        for each in messages:
+            again = _restored(each, what)
+            if again is not None:
+                restored.append(again)
+            yield None
         do, undo = (new("link", what, 0, index=state.index, **fields) for fields in (to, back))
-        yield _Change(what, do, (undo, *(each for each in restored if each is not None)))
+        yield _Change(what, do, (undo, *restored))
 
 
 def _restored(message: Message, what: str) -> Request | None:
@@ -461,18 +506,21 @@ def _linkChange(state: InterfaceState, what: str, to: dict[str, Any], back: dict
     return _Change(what, change(to), change(back))
 
 
-def _addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change]:
+def _addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[_Change | None]:
     # With the broadcast addresses of each, which others set as a matter of course: one counts where it is asked for.
     present: dict[tuple[str, str], set[str | None]] = {}
-    for each in state.addresses:
+    for each in state.addresses if settings.addresses else ():
         present.setdefault(_ends(each), set()).add(each.broadcast)
+        yield None
     for address in settings.addresses:
         broadcasts = present.setdefault(_ends(address), set())
-        if not broadcasts or address.broadcast not in (None, *broadcasts):
-            fields = _addressFields(state.index, address)
-            what = f"add the address {address} to {state.name}"
-            yield _Change(what, new("address", what, **fields), delete("address", what, **fields))
-            broadcasts.add(address.broadcast)
+        if broadcasts and (address.broadcast is None or address.broadcast in broadcasts):
+            yield None
+            continue
+        fields = _addressFields(state.index, address)
+        what = f"add the address {address} to {state.name}"
+        yield _Change(what, new("address", what, **fields), delete("address", what, **fields))
+        broadcasts.add(address.broadcast)
 
 
 def _ends(address: InterfaceAddress) -> tuple[str, str]:
@@ -497,14 +545,24 @@ def _addressFields(index: int, address: InterfaceAddress) -> dict[str, Any]:
     return fields
 
 
-def _routeChanges(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change]:
-    for route in dict.fromkeys(settings.routes):
-        if _isAmong(route, messages, state.index):
+def _routeChanges(
+    state: InterfaceState, settings: InterfaceSettings, present: set[_RouteKey]
+) -> Iterator[_Change | None]:
+    """
+    @param present: what L{_presentRoutes} has found.
+    """
+    asked = set()
+    for route in settings.routes:
+        key = route.network, route.gateway, route.metric, route.source
+        if key in present or key in asked:
+            yield None
             continue
+        asked.add(key)
 
-        def isThere(route: InterfaceRoute = route) -> Conversation[bool]:
-            # With an address that was added before, the kernel has made the route to its network by itself.
-            return _isAmong(route, (yield from _readRoutes(state)), state.index)
+        def isThere(key: _RouteKey = key) -> Conversation[bool]:
+            # Another program has made it, or the kernel, a moment ago; and perhaps more of them.
+            present.update((yield from _presentRoutes(state)))
+            return key in present
 
         fields = _routeFields(state.index, route)
         what = f"add the route {route} by way of {state.name}"
@@ -518,9 +576,21 @@ def _readRoutes(state: InterfaceState) -> Conversation[list[Message]]:
     return routes
 
 
-def _isAmong(wanted: InterfaceRoute, messages: list[Message], index: int) -> bool:
-    present = (_routeOf(each, index) for each in messages)
-    return any(_isThere(wanted, each) for each in present if each is not None)
+def _presentRoutes(state: InterfaceState) -> Conversation[set[_RouteKey]]:
+    """
+    The routes that are there, as they may be asked for: each with its metric and source, and without one or both.
+    """
+    found: set[_RouteKey] = set()
+
+    def add(message: Message) -> None:
+        route = _routeOf(message, state.index)
+        if route is not None:
+            for metric in None, route.metric:
+                for source in None, route.source:
+                    found.add((route.network, route.gateway, metric, source))
+
+    yield from inPieces(add, (yield from _readRoutes(state)))
+    return found
 
 
 def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
@@ -539,14 +609,6 @@ def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
         fields.get("RTA_GATEWAY"),
         fields.get("RTA_PRIORITY"),
         fields.get("RTA_PREFSRC"),
-    )
-
-
-def _isThere(wanted: InterfaceRoute, present: InterfaceRoute) -> bool:
-    return (
-        (wanted.network, wanted.gateway) == (present.network, present.gateway)
-        and wanted.metric in (None, present.metric)
-        and wanted.source in (None, present.source)
     )
 
 
@@ -569,12 +631,19 @@ def _routeFields(index: int, route: InterfaceRoute) -> dict[str, Any]:
     return fields
 
 
-def _neighbourChanges(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[_Change]:
-    mine = [each for each in messages if each["ifindex"] == state.index and each["state"] & _PERMANENT]
-    present = {fields.get("NDA_DST"): fields.get("NDA_LLADDR") for fields in map(attributes, mine)}
+def _neighbourChanges(
+    state: InterfaceState, settings: InterfaceSettings, messages: list[Message]
+) -> Iterator[_Change | None]:
+    present = {}
+    for each in messages if settings.neighbours else ():
+        if each["ifindex"] == state.index and each["state"] & _PERMANENT:
+            told = attributes(each)
+            present[told.get("NDA_DST")] = told.get("NDA_LLADDR")
+        yield None
     for ip, station in settings.neighbours.items():
         link, before = linkAddressText(station), present.get(ip)
         if before == link:
+            yield None
             continue
         fields: dict[str, Any] = {
             "family": _FAMILY[ip_address(ip).version],

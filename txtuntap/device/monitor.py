@@ -299,11 +299,17 @@ class InterfaceMonitor(FileDescriptor):
         ):
             if happened:
                 self._tell(InterfaceEvent(kind, state, before))
-        for address in before.addresses:
-            if address not in state.addresses:
+        # Most are the same objects, as nothing but one has come or gone: only the others are compared.
+        kept = set(map(id, before.addresses)) & set(map(id, state.addresses))
+        old, new = (
+            dict.fromkeys(each for each in addresses if id(each) not in kept)
+            for addresses in (before.addresses, state.addresses)
+        )
+        for address in old:
+            if address not in new:
                 self._tell(InterfaceEvent(ADDRESS_REMOVED, state, before, address))
-        for address in state.addresses:
-            if address not in before.addresses:
+        for address in new:
+            if address not in old:
                 self._tell(InterfaceEvent(ADDRESS_ADDED, state, before, address))
 
     def _tell(self, event: InterfaceEvent) -> None:

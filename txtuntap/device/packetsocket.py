@@ -4,6 +4,7 @@ What passes an interface, seen from outside of the program that holds it: a pack
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import time
@@ -65,6 +66,8 @@ class PacketSocket:
         @raise OSError: it is not permitted (C{EPERM}), or there is none of this name (C{ENODEV}).
         """
         self._isTap = mode == TAP
+        # Packets that the kernel cannot describe, since this was last asked.
+        self._refused = 0
         self._buffer = bytearray(_MOST)
         self._view = memoryview(self._buffer)
         # Bound to no protocol at first: what it hears before it is told of the interface would be of all of them.
@@ -74,15 +77,28 @@ class PacketSocket:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             with suppress(PermissionError):
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-            # What is left open in a packet is told; and so are tags, which the kernel takes off.
-            self._socket.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
-            self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+            # What is left open in a packet is told; and so are tags, which the kernel takes off. What stands in for a
+            # kernel may know neither: then packets are as they come.
+            self._headerLength = HEADER_LENGTH if self._set(_PACKET_VNET_HDR) else 0
+            self._set(_PACKET_AUXDATA)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._socket.setblocking(False)
             self._socket.bind((name, _ETH_P_ALL))
         except BaseException:
             self._socket.close()
             raise
+
+    def _set(self, option: int) -> bool:
+        """
+        Set an option of packet sockets, if there is one.
+        """
+        try:
+            self._socket.setsockopt(_SOL_PACKET, option, 1)
+        except OSError as e:
+            if e.errno != errno.ENOPROTOOPT:
+                raise
+            return False
+        return True
 
     def fileno(self) -> int:
         """
@@ -107,14 +123,15 @@ class PacketSocket:
 
     def dropped(self) -> int:
         """
-        How many packets there was no room for, since this was last asked.
+        How many packets there was no room for, or that the kernel cannot describe, since this was last asked.
         """
         packed = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        return int(struct.unpack("=II", packed)[1])
+        refused, self._refused = self._refused, 0
+        return int(struct.unpack("=II", packed)[1]) + refused
 
     def receive(self) -> list[SeenPacket] | None:
         """
-        What has passed next: one packet, or the many that one stands for.
+        What has passed next: one packet, or the many that one stands for; none, where the kernel cannot describe it.
 
         @return: L{None} if nothing is waiting.
 
@@ -124,8 +141,15 @@ class PacketSocket:
             length, ancillary, _, address = self._socket.recvmsg_into([self._buffer], 256)
         except BlockingIOError:
             return None
-        offload = Offload.unpack(self._view[:HEADER_LENGTH])  # type: ignore[arg-type]
-        packet = bytes(self._view[HEADER_LENGTH:length])
+        except OSError as e:
+            if e.errno != errno.EINVAL:
+                raise
+            # The header has no word for what is open in it: another program may write an UDP fragmentation offload.
+            self._refused += 1
+            return []
+        start = self._headerLength
+        offload = Offload.unpack(self._view[:start]) if start else Offload()  # type: ignore[arg-type]
+        packet = bytes(self._view[start:length])
         at = 0
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:

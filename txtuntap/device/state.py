@@ -4,23 +4,20 @@ What an interface is, read back from the kernel.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred
 
 from txtuntap.device import interfaceName
 from txtuntap.device.namespace import Namespace
-from txtuntap.device.netlink import Conversation, Message, ask, askNow, dump, get
+from txtuntap.device.netlink import Conversation, Message, ask, askNow, dump, get, inPieces
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 from txtuntap.wire.address import packLinkAddress
 
 #: C{netdevice(7)}
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
-
-#: Messages that are made sense of in one turn of the reactor: the parser takes its time with each.
-AT_ONCE = 50
 
 _ETHERNET = 1
 _TUN, _TAP = 1, 2
@@ -69,7 +66,20 @@ def reading(name: str) -> Conversation[InterfaceState]:
     """
     link = yield from finding(name)
     addresses = yield dump("address", f"read the addresses of {name}", index=link["index"])
-    return interfaceState(link, addresses)
+    return (yield from stating(link, addresses))
+
+
+def stating(link: Message, addresses: Iterable[Message]) -> Conversation[InterfaceState]:
+    """
+    L{interfaceState} from messages about addresses, its own and others', of which one turn of the reactor handles
+    L{AT_ONCE<txtuntap.device.netlink.AT_ONCE>}.
+    """
+
+    def own(message: Message) -> InterfaceAddress | None:
+        return interfaceAddress(message) if message["index"] == link["index"] else None
+
+    found = yield from inPieces(own, addresses)
+    return interfaceState(link, (each for each in found if each is not None))
 
 
 def readingAll() -> Conversation[list[InterfaceState]]:
@@ -78,17 +88,14 @@ def readingAll() -> Conversation[list[InterfaceState]]:
     """
     links = yield dump("link", "read the interfaces")
     addresses: dict[int, list[Message]] = {}
-    for message in (yield dump("address", "read the addresses")):
+
+    def sort(message: Message) -> None:
         addresses.setdefault(message["index"], []).append(message)
+
+    yield from inPieces(sort, (yield dump("address", "read the addresses")))
     states = []
     for link in links:
-        state = interfaceState(link, [])
-        found = []
-        for count, message in enumerate(addresses.get(state.index, ()), 1):
-            found.append(interfaceAddress(message))
-            if count % AT_ONCE == 0:
-                yield None
-        states.append(attrs.evolve(state, addresses=tuple(found)))
+        states.append((yield from stating(link, addresses.get(link["index"], ()))))
         yield None
     return states
 
@@ -124,11 +131,11 @@ def interfaceAddress(message: Message) -> InterfaceAddress:
     return InterfaceAddress.read(f"{local}/{message['prefixlen']}", peer, fields.get("IFA_BROADCAST"))
 
 
-def interfaceState(link: Message, addresses: list[Message]) -> InterfaceState:
+def interfaceState(link: Message, addresses: Iterable[InterfaceAddress] = ()) -> InterfaceState:
     """
     The record of an interface.
 
-    @param addresses: messages about addresses, its own and others'.
+    @param link: the message about it.
     """
     fields = attributes(link)
     device = deviceAttributes(fields)
@@ -147,7 +154,7 @@ def interfaceState(link: Message, addresses: list[Message]) -> InterfaceState:
         mtu=fields["IFLA_MTU"],
         linkAddress=packLinkAddress(fields["IFLA_ADDRESS"]) if link["ifi_type"] == _ETHERNET else None,
         txqueuelen=fields.get("IFLA_TXQLEN", 0),
-        addresses=tuple(interfaceAddress(each) for each in addresses if each["index"] == link["index"]),
+        addresses=tuple(addresses),
         owner=device.get("IFLA_TUN_OWNER"),
         group=device.get("IFLA_TUN_GROUP"),
         persistent=bool(device.get("IFLA_TUN_PERSIST")),

@@ -147,12 +147,14 @@ class HostOptions(InterfaceOptions):
                 packLinkAddress(self["mac"])
             except ValueError as e:
                 raise UsageError(f"--mac: {e}") from e
-        ports = [port for port, _ in self["udp"]]
-        for port in ports:
-            if ports.count(port) > 1:
+        ports: set[int] = set()
+        for port, _ in self["udp"]:
+            if port in ports:
                 raise UsageError(f"--udp: port {port} is given twice")
+            ports.add(port)
+        ours = {ip_interface(own).ip for own in self["addresses"]}
         for address in self["kernelAddresses"]:
-            if address.interface.ip in {ip_interface(own).ip for own in self["addresses"]}:
+            if address.interface.ip in ours:
                 raise UsageError(f"--kernel-address: {address} is the host's --address: each end has its own")
         echoPorts = frozenset(port for port, what in self["udp"] if what == "echo")
         factories: dict[str, Callable[[], DatagramProtocol]] = {"echo": lambda: Echo(echoPorts), "discard": Discard}

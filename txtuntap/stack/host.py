@@ -55,6 +55,9 @@ LINES_BURST, LINES_RATE = 6.0, 1 / 60
 #: Ports handed out for port 0 (RFC 6056 section 3.2).
 _EPHEMERAL = range(49152, 65536)
 
+#: Ports that are tried at random before all are looked through for a free one.
+_TRIES = 16
+
 
 class HostEthernet(EthernetProtocol):
     """
@@ -349,16 +352,27 @@ class Host(TCPElsewhere):
             if any(address) and not self._own.owns(address) and not self._own.holds(address):
                 raise CannotListenError(interface, port, OSError(0, f"{interface} is no address of this host"))
         if port == 0:
-            free = [number for number in _EPHEMERAL if not self.udp.bound(number)]
-            if not free:
+            port = self._freePort()
+            if not port:
                 raise CannotListenError(interface, port, OSError(0, "no port is free"))
-            port = self._secrets.choice(free)
         for other in self.udp.bound(port):
             if _overlap(address, other.interface) and not (listenMultiple and other.shared):
                 raise CannotListenError(interface, port, OSError(0, f"{other!r} is there already"))
         transport = self.udp.bind(port, protocol, address)
         transport.shared = listenMultiple
         return transport
+
+    def _freePort(self) -> int:
+        """
+        One of the ports that are free, each as likely as another; 0 if there is none.
+        """
+        for _ in range(_TRIES):
+            port = self._secrets.choice(_EPHEMERAL)
+            if not self.udp.bound(port):
+                return port
+        # Nearly all are taken.
+        free = [number for number in _EPHEMERAL if not self.udp.bound(number)]
+        return self._secrets.choice(free) if free else 0
 
     # Time
 

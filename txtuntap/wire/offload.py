@@ -46,6 +46,9 @@ _FEATURES = {NONE: 0, TCP4: TSO4, TCP6: TSO6, UDP: USO}
 MAX_DATAGRAMS = 128
 MIN_TCP_SEGMENT = 8
 
+#: The most datagrams in one that Linux takes before 6.9: 6.7 began to refuse more.
+MAX_DATAGRAMS_BEFORE = 64
+
 _TAGS = ethernet.VLAN.to_bytes(2, "big"), ethernet.SERVICE_VLAN.to_bytes(2, "big")
 
 #: Tags that are looked behind for IP, as by Linux (C{VLAN_MAX_DEPTH}). A frame of 64 KiB could be full of them.
@@ -223,23 +226,14 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
     start = payloadStart(packet, offload)
     headers = packet[:start]
     isUDP = offload.type == UDP
-    version = packet[network] >> 4
     # The field has the sum of the pseudo-header, with the length of all.
     field = transport + offload.checksumOffset
     pseudo = int.from_bytes(packet[field : field + 2], "big") - (len(packet) - transport)
     packets = []
     for number, begin in enumerate(range(start, len(packet), offload.size)):
         payload = packet[begin : begin + offload.size]
-        header = bytearray(headers)
         length = start - transport + len(payload)
-        if version == 4:
-            struct.pack_into("!H", header, network + 2, transport - network + length)
-            identification = int.from_bytes(headers[network + 4 : network + 6], "big")
-            struct.pack_into("!H", header, network + 4, (identification + number) & 0xFFFF)
-            struct.pack_into("!H", header, network + 10, 0)
-            struct.pack_into("!H", header, network + 10, checksum(bytes(header[network:transport])))
-        else:
-            struct.pack_into("!H", header, network + 4, transport - network - ipv6.HEADER_LENGTH + length)
+        header = _fitted(headers, network, transport, length, number)
         if isUDP:
             struct.pack_into("!H", header, transport + 4, length)
         else:
@@ -254,6 +248,49 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
         struct.pack_into("!H", header, field, -total % 0xFFFF or 0xFFFF)
         packets.append(bytes(header) + payload)
     return packets
+
+
+def divide(packet: bytes, offload: Offload, network: int, most: int) -> list[tuple[bytes, Offload]]:
+    """
+    The packets with C{most} datagrams at most that a superpacket of UDP stands for, and what is open in each.
+
+    @param packet: one that has no L{fault}.
+    @param network: where its IP header begins.
+    """
+    transport = offload.checksumStart
+    start = transport + udp.HEADER_LENGTH
+    field = transport + offload.checksumOffset
+    pseudo = int.from_bytes(packet[field : field + 2], "big") - (len(packet) - transport)
+    pieces = []
+    for number, begin in enumerate(range(start, len(packet), most * offload.size)):
+        payload = packet[begin : begin + most * offload.size]
+        length = udp.HEADER_LENGTH + len(payload)
+        header = _fitted(packet[:start], network, transport, length, number * most)
+        struct.pack_into("!H", header, transport + 4, length)
+        struct.pack_into("!H", header, field, (pseudo + length) % 0xFFFF)
+        # One datagram alone is no superpacket.
+        isOne = len(payload) <= offload.size
+        pieces.append((bytes(header) + payload, replace(offload, type=NONE, size=0) if isOne else offload))
+    return pieces
+
+
+def _fitted(headers: bytes, network: int, transport: int, length: int, number: int) -> bytearray:
+    """
+    The headers of a superpacket, made those of one of its packets, but for its transport header.
+
+    @param length: octets behind the IP header, from C{transport} on.
+    @param number: how many packets come before it.
+    """
+    header = bytearray(headers)
+    if headers[network] >> 4 == 4:
+        struct.pack_into("!H", header, network + 2, transport - network + length)
+        identification = int.from_bytes(headers[network + 4 : network + 6], "big")
+        struct.pack_into("!H", header, network + 4, (identification + number) & 0xFFFF)
+        struct.pack_into("!H", header, network + 10, 0)
+        struct.pack_into("!H", header, network + 10, checksum(bytes(header[network:transport])))
+    else:
+        struct.pack_into("!H", header, network + 4, transport - network - ipv6.HEADER_LENGTH + length)
+    return header
 
 
 def networkStart(frame: bytes | memoryview, start: int = 0) -> int:

@@ -1,0 +1,231 @@
+"""
+Interfaces with very many routes, addresses and neighbours: work in proportion, and a bound for each turn of the
+reactor. What is measured is how many calls Python makes, which is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import attrs
+import pytest
+from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+from twisted.internet.defer import Deferred
+from twisted.internet.selectreactor import SelectReactor
+
+from tests.conversation import resultOf
+from tests.real.namespace import Namespace, ip, tool
+from txtuntap.device import TAP
+from txtuntap.device.configure import Configured, configure
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.monitor import ADDRESS_REMOVED, InterfaceEvent, InterfaceMonitor
+from txtuntap.device.netlink import AT_ONCE
+from txtuntap.device.settings import InterfaceSettings
+from txtuntap.device.state import read, readInterface
+
+#: How many there are of each thing: four times as many take four times the work. Few are more than the kernel tells of
+#: in one message.
+FEW, MANY = 300, 1200
+
+#: The most messages of a turn: the last of one read, and the first of the next.
+MOST = 2 * AT_ONCE
+
+ROUTES = [f"11.{number >> 8}.{number & 255}.0/24" for number in range(MANY)]
+ADDRESSES = [f"fd09:{number:x}::1/64" for number in range(MANY)]
+NEIGHBOURS = [f"10.9.{number >> 8}.{number & 255}" for number in range(1, MANY + 1)]
+
+#: The link address of all neighbours.
+STATION = "02:00:00:00:00:02"
+
+Parts = Callable[[int], dict[str, Any]]
+
+
+@attrs.frozen
+class Work:
+    """
+    What a reactor did.
+
+    @ivar calls: how many calls Python made, in each turn.
+    @ivar messages: how many netlink messages were parsed, in each turn.
+    """
+
+    calls: list[int]
+    messages: list[int]
+
+
+def worked(begin: Callable[[Any], Deferred[Any]]) -> tuple[Any, Work]:
+    """
+    @param begin: is given a reactor.
+
+    @return: what the Deferred fires with, and the work until then.
+    """
+    reactor: Any = SelectReactor()
+    work = Work([], [])
+    parses = MarshalRtnl.parse_one_message.__code__
+
+    def called(frame: FrameType, event: str, _: object) -> None:
+        if event in ("call", "c_call"):
+            work.calls[-1] += 1
+        if event == "call" and frame.f_code is parses:
+            work.messages[-1] += 1
+
+    def turn(do: Callable[[], Any]) -> Any:
+        work.calls.append(0)
+        work.messages.append(0)
+        sys.setprofile(called)
+        try:
+            return do()
+        finally:
+            sys.setprofile(None)
+
+    try:
+        done: Deferred[Any] = turn(lambda: begin(reactor))
+        return resultOf(done, lambda: turn(lambda: reactor.iterate(0.005))), work
+    finally:
+        reactor.waker.connectionLost(None)
+
+
+def checkProportion(few: Work, many: Work) -> None:
+    """
+    Four times as much takes four times the work, with a tenth to spare. No turn has more work than L{MOST} things make.
+    """
+    assert max(many.messages) <= MOST
+    assert sum(many.calls) < 4.4 * sum(few.calls)
+    assert max(many.calls) <= MOST * sum(many.calls) / MANY
+
+
+def make(parts: dict[str, Any]) -> None:
+    """
+    Have C{ip} set what L{configure} would.
+    """
+    lines = [f"address add {each} dev tt0 nodad" for each in parts.get("addresses", ())]
+    lines += [f"route add {each} dev tt0 proto static" for each in parts.get("routes", ())]
+    lines += [f"neighbour add {each} lladdr {STATION} dev tt0" for each in parts.get("neighbours", ())]
+    text = "".join(f"{line}\n" for line in lines)
+    subprocess.run([tool("ip"), "-batch", "-"], input=text, text=True, check=True)
+
+
+def routes(count: int) -> dict[str, Any]:
+    return {"routes": ROUTES[:count]}
+
+
+def addresses(count: int) -> dict[str, Any]:
+    return {"addresses": ADDRESSES[:count]}
+
+
+def neighbours(count: int) -> dict[str, Any]:
+    return {"neighbours": dict.fromkeys(NEIGHBOURS[:count], STATION)}
+
+
+def alike(count: int) -> dict[str, Any]:
+    """
+    Routes to one network, which differ by their metrics.
+    """
+    return {"routes": [f"11.0.0.0/24 metric {number}" for number in range(1, count + 1)]}
+
+
+def configuredAgain(parts: Parts, count: int) -> Work:
+    """
+    The work that it takes to find that all is as it is to be.
+    """
+    with LinuxDevice("tt0", TAP):
+        ip("link", "set", "tt0", "up")
+        make(parts(count))
+        settings = InterfaceSettings(**parts(count))
+        configured, work = worked(lambda reactor: configure("tt0", settings, reactor=reactor))
+        assert configured.changes == []
+    return work
+
+
+@pytest.mark.parametrize("parts", [routes, addresses, neighbours, alike])
+def test_configuredAgain(namespace: Namespace, parts: Parts) -> None:
+    checkProportion(configuredAgain(parts, FEW), configuredAgain(parts, MANY))
+
+
+def configuredWithTheirNetworks(count: int) -> Work:
+    """
+    The work for routes that the kernel has made already, along with the addresses.
+    """
+    with LinuxDevice("tt0", TAP):
+        own = [each.replace(".0/", ".1/") for each in ROUTES[:count]]
+        settings = InterfaceSettings(addresses=own, routes=ROUTES[:count])
+        configured, work = worked(lambda reactor: configure("tt0", settings, reactor=reactor))
+        assert len(configured.changes) == count + 1
+    return work
+
+
+def test_routesThatComeWithAddresses(namespace: Namespace) -> None:
+    few, many = configuredWithTheirNetworks(FEW), configuredWithTheirNetworks(MANY)
+    checkProportion(few, many)
+
+
+def setDown(count: int) -> tuple[Work, Work]:
+    """
+    The work that it takes to set an interface down, and to undo that.
+    """
+    with LinuxDevice("tt0", TAP):
+        ip("link", "set", "tt0", "up")
+        make({**routes(count), **addresses(count), **neighbours(count)})
+        settings = InterfaceSettings(up=False)
+        configured, work = worked(lambda reactor: configure("tt0", settings, reactor=reactor))
+        assert isinstance(configured, Configured)
+        _, undone = worked(configured.undo)
+        assert len([each for each in readInterface("tt0").addresses if ":" in str(each)]) >= count
+        found = ip("-4", "route", "show", "dev", "tt0").splitlines()
+        assert len(found) == count
+    return work, undone
+
+
+def test_setDownAndUndone(namespace: Namespace) -> None:
+    for few, many in zip(setDown(FEW), setDown(MANY), strict=True):
+        checkProportion(few, many)
+
+
+def readAnew(count: int) -> Work:
+    """
+    The work of a monitor that has lost an event: it reads all anew, and tells what has changed.
+    """
+    with LinuxDevice("tt0", TAP):
+        ip("link", "set", "tt0", "up")
+        make(addresses(count))
+        events: list[InterfaceEvent] = []
+
+        def began(reactor: Any) -> Deferred[None]:
+            monitor = InterfaceMonitor(reactor)
+            monitor.subscribe(events.append)
+
+            def again(_: object) -> Deferred[None]:
+                ip("address", "del", ADDRESSES[1], "dev", "tt0")
+                return monitor._readAll()
+
+            def stop(result: Any) -> Any:
+                monitor.stop()
+                return result
+
+            return monitor.start().addCallback(again).addBoth(stop)
+
+        _, work = worked(began)
+        assert [(event.kind, str(event.address)) for event in events] == [(ADDRESS_REMOVED, ADDRESSES[1])]
+    return work
+
+
+def test_aMonitorThatReadsAnew(namespace: Namespace) -> None:
+    few, many = readAnew(FEW), readAnew(MANY)
+    assert sum(many.calls) < 4.4 * sum(few.calls)
+
+
+def readBack(count: int) -> Work:
+    with LinuxDevice("tt0", TAP):
+        ip("link", "set", "tt0", "up")
+        make(addresses(count))
+        state, work = worked(lambda reactor: read("tt0", reactor))
+        assert len(state.addresses) >= count
+    return work
+
+
+def test_readBack(namespace: Namespace) -> None:
+    checkProportion(readBack(FEW), readBack(MANY))
