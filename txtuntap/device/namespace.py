@@ -42,6 +42,32 @@ def openNamespace(namespace: Namespace) -> int:
         raise OSError(e.errno, f"cannot open the network namespace {path}: {e.strerror}{advice}") from e
 
 
+#: What a network namespace is told from others by, whatever leads to it: device and inode of its file.
+NamespaceIdentity = tuple[int, int]
+
+
+def identify(namespace: Namespace | None) -> NamespaceIdentity | None:
+    """
+    Which network namespace it is; L{None} if nobody can tell, because C{/proc} is not mounted.
+
+    @param namespace: L{None}: the one this thread is in.
+
+    @raise OSError: there is none such, or it may not be opened.
+    """
+    if namespace is None:
+        try:
+            found = os.stat("/proc/thread-self/ns/net")
+        except OSError:
+            return None
+    else:
+        descriptor = openNamespace(namespace)
+        try:
+            found = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    return found.st_dev, found.st_ino
+
+
 def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:
     """
     Call C{call} in a network namespace, and wait for it.
