@@ -85,6 +85,8 @@ class DatagramCarrier(DatagramProtocol):
         # The transport's own write looks anew, for each datagram, at what the peer's address is.
         self._socket = self.transport.getHandle()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        # By default, listenUDP has a port read 8192 octets, and the rest of a datagram is lost without a word.
+        self.transport.maxPacketSize = MAX_DATAGRAM
         if self.peer is not None:
             self._tunnel.carrierUp(self)
 
