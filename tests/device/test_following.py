@@ -52,7 +52,7 @@ def state(index: int, name: str, mtu: int = 1500, **more: Any) -> InterfaceState
 
 class FollowingTests(SynchronousTestCase):
     """
-    What a device knows agrees with what a monitor does.
+    The record of a device agrees with that of a monitor.
     """
 
     def setUp(self) -> None:

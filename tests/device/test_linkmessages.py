@@ -40,7 +40,7 @@ def link(*attributes: bytes) -> bytes:
 
 def attributesOf(decoded: Any) -> dict[str, Any]:
     """
-    Those of a message.
+    The attributes of a message, by name.
     """
     return dict(decoded["attrs"])
 

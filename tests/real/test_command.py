@@ -235,7 +235,7 @@ def test_routesAsIPRouteHasThem(namespace: Namespace) -> None:
 
 
 def test_namesThatAreNoText(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
-    # That of another: somebody in a container may have made it, with what clears the screen in it.
+    # An interface of another program, in a container say, whose name clears the screen of a terminal.
     with LinuxDevice(b"tt\xff\x1b[2J", TAP):
         listed = does("list", "--all")
         assert r"tt\xff\x1b[2J" in listed

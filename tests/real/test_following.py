@@ -1,5 +1,6 @@
 """
-What is known of an interface agrees with the kernel, whatever happens to it and in whichever order.
+A port, its layers and its service agree with the kernel about an interface, whatever happens to that and in whichever
+order.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class Interface(RuleBasedStateMachine):
         self.watching = False
         self.others: list[SharedMonitor] = []
         if before:
-            # Somebody else in this process watches these already.
+            # Other parts of this process watch both namespaces already.
             for namespace in self.namespaces:
                 other = SharedMonitor(self.reactor, namespace)
                 other.start()
@@ -138,7 +139,7 @@ class Interface(RuleBasedStateMachine):
 
     @property
     def name(self) -> str:
-        # What the device says, and not what anybody knows.
+        # The kernel says so, by the descriptor: no monitor has a part in it.
         packed = fcntl.ioctl(self.device.fileno(), 0x800454D2, bytes(40))
         return packed[:16].rstrip(b"\0").decode()
 
@@ -278,7 +279,7 @@ class Interface(RuleBasedStateMachine):
                 device.close()
             for place in self.places:
                 place.close()
-            # Who was stopped in the midst of asking still hears the answer.
+            # A conversation that was stopped half way still hears the answer.
             mine = [self.reactor.waker]
             until(lambda: self.reactor.getReaders() == mine, "nobody to read", lambda: self.reactor.iterate(0.005))
             self.reactor.waker.connectionLost(None)
@@ -322,7 +323,7 @@ def running() -> Iterator[Any]:
 @contextmanager
 def warned() -> Iterator[list[str]]:
     """
-    What is logged at level warn and above.
+    The log lines at level warn and above.
     """
     said: list[str] = []
 
@@ -410,7 +411,7 @@ def test_whereNetlinkIsRefusedAServiceStarts(namespace: Namespace, monkeypatch: 
         assert line.endswith("Address family not supported by protocol")
         service.stopService()
         until(lambda: not service.port.connected, "the end", lambda: reactor.iterate(0.005))
-        # What has something to set cannot do without.
+        # A service with settings cannot do without netlink.
         settings = InterfaceSettings(mtu=1400)
         device = LinuxDevice("tt0", TUN)
         service = InterfaceService(device, Layer(), settings, reactor=reactor, control=False)

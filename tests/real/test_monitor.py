@@ -132,7 +132,7 @@ def test_theKernelsKeyIsTheKey(namespace: Namespace) -> None:
             there = {str(each) for each in readInterface("tt0").addresses if not each.interface.is_link_local}
             assert len(there) == 1
             until(lambda there=there: given() == there, "the change", watching.turn)  # type: ignore[misc]
-            # What is there, and no more, goes.
+            # Each address is removed once, by the record that the kernel has by now.
             ip("address", "flush", "dev", "tt0", "scope", "global")
             until(lambda: not given(), "all to be gone", watching.turn)
         # These are two, and stay so.

@@ -1,5 +1,5 @@
 """
-What is known of the interface of a device, kept as the kernel has it.
+The record of a device's interface, kept as the kernel has it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @attrs.frozen
 class Whereabouts:
     """
-    What an open descriptor says of its interface.
+    An interface, as an open descriptor tells it.
 
     @ivar name: what it is called now.
     @ivar linkAddress: that of a tap.
@@ -127,7 +127,7 @@ class Following:
         try:
             where: Whereabouts | None = None if ask is None else ask()
         except OSError:
-            # It is gone: whoever reads it will hear of that.
+            # The interface is gone: the next read of the device says so.
             return None
         for monitor in self._monitor, self._elsewhere:
             if monitor is None:
@@ -145,7 +145,7 @@ class Following:
 
     def _seek(self) -> None:
         """
-        It is not where it was: watch it where it is.
+        Watch the interface where it is, which is not where it was.
         """
         from txtuntap.device.monitor import SharedMonitor
 

@@ -457,7 +457,7 @@ class LinuxDevice:
 
     def whereabouts(self) -> Whereabouts | None:
         """
-        What the interface is called now, and where it is: it may have been renamed, or moved to another network
+        Ask the kernel for the interface's name and place: it may have been renamed, or moved to another network
         namespace, and another may have its name and its number.
 
         @return: L{None}: it is not open, or a system stands in for the real one.
@@ -586,7 +586,7 @@ def _cut(packet: Packet, maxPacketSize: int) -> None:
 
 class _LinkSettings(NamedTuple):
     """
-    What an interface is: its number, whether it is up, its MTU and (tap) link address.
+    The number of an interface, whether it is up, its MTU and (tap) link address.
     """
 
     number: int

@@ -62,7 +62,7 @@ Follower = Callable[["int | None"], None]
 
 class IMonitor(Protocol):
     """
-    What a port follows its interface by: an L{InterfaceMonitor}, or a L{SharedMonitor}.
+    The source from which a port knows its interface: an L{InterfaceMonitor}, or a L{SharedMonitor}.
     """
 
     @property
@@ -168,7 +168,7 @@ class InterfaceMonitor(FileDescriptor):
         except OSError as e:
             return fail(e)
         self.connected = 1
-        # What happened meanwhile is older than what is about to be read.
+        # Events that wait are older than the state that is about to be read.
         self._drain()
         self.startReading()  # type: ignore[no-untyped-call]
         return self._readAll(first=True)
@@ -419,13 +419,13 @@ class SharedMonitor:
         self.place: NamespaceIdentity | None = None
         self._namespace = namespace
         self._shared: _Shared | None = None
-        # What each of ours has to call to follow no more; nothing, where there is no monitor yet.
+        # The call by which each of ours ends; L{None} while there is no monitor.
         self._followers: dict[Follower, Callable[[], None] | None] = {}
 
     @property
     def interfaces(self) -> Mapping[int, InterfaceState]:
         """
-        What is known of each interface, by index; nothing, before that is known.
+        The state of each interface, by index; empty, before that is known.
         """
         return {} if self._shared is None else self._shared.monitor.interfaces
 

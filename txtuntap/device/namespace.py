@@ -42,7 +42,7 @@ def openNamespace(namespace: Namespace) -> int:
         raise OSError(e.errno, f"cannot open the network namespace {path}: {e.strerror}{advice}") from e
 
 
-#: What a network namespace is told from others by, whatever leads to it: device and inode of its file.
+#: Device and inode of a network namespace's file: they tell it from others, whatever path leads to it.
 NamespaceIdentity = tuple[int, int]
 
 

@@ -95,8 +95,8 @@ class InterfaceAddress:
     @property
     def key(self) -> tuple[object, ...]:
         """
-        What the kernel tells the addresses of an interface apart by: of two with one key, the later replaces the other.
-        For IPv6 that is the address alone; for IPv4, the network at the other end, too.
+        The kernel's key of an address on its interface: of two with one key, the later replaces the other. For IPv6 it
+        is the address alone; for IPv4, the network at the other end, too.
         """
         ip = self.interface.ip
         if ip.version == 6:

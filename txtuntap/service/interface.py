@@ -118,6 +118,8 @@ class InterfaceService(Service):
             if self._control is not None:
                 self._control.open(self._device)
         except (CannotListenError, OSError, ValueError) as e:
+            self._isWatched = False
+            self._monitor.stop()
             showPlainly(e)
             raise
 
