@@ -35,7 +35,7 @@ async def main(reactor: Any, interface: str, address: str, way: str, endpoint: s
     """
     tunnel = Tunnel(TAP)
     # Whatever the MTU is, packets are whole.
-    port = TuntapPort(interface, tunnel, maxPacketSize=65557, reactor=reactor)
+    port = TuntapPort(interface, tunnel, reactor=reactor)
     port.startListening()
     configureInterface(interface, addresses=[address])
     factory = StreamFactory(tunnel, Frames, reactor)

@@ -54,7 +54,7 @@ def startEnd(reactor: Any, namespace: str, own: str, others: str) -> Tunnel:
     """
     tunnel = Tunnel(TUN, Allowed([others]))
     device = LinuxDevice("tun0", TUN, namespace=namespace)
-    TuntapPort("tun0", tunnel, maxPacketSize=65557, reactor=reactor, device=device).startListening()
+    TuntapPort("tun0", tunnel, reactor=reactor, device=device).startListening()
     configureInterface("tun0", addresses=[f"{own}/24"], namespace=namespace)
     return tunnel
 

@@ -67,7 +67,7 @@ class ReadTests(PortTestCase):
 
     def test_usualBounds(self) -> None:
         self.assertEqual(
-            (self.port.maxThroughput, self.port.maxPackets, self.port.maxPacketSize), (1048576, 1024, 8192)
+            (self.port.maxThroughput, self.port.maxPackets, self.port.maxPacketSize), (1048576, 1024, 65557)
         )
 
     def test_restComesInLaterTurns(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import attrs
 
-from txtuntap.device import TAP, TUN
+from txtuntap.device import TAP, TUN, printable
 from txtuntap.device.settings import InterfaceAddress, InterfaceSettings, InterfaceState
 from txtuntap.wire.address import linkAddressText
 
@@ -203,7 +203,7 @@ def add(options: Any, out: TextIO) -> None:
     if options.json:
         _printRecord(device.name, options.netns, out)
     else:
-        print(device.name, file=out)
+        print(printable(device.name), file=out)
 
 
 def delete(options: Any, out: TextIO) -> None:
@@ -254,7 +254,7 @@ def change(options: Any, out: TextIO) -> None:
         _printRecord(options.name, options.to or options.netns, out)
         return
     for each in done:
-        print(each, file=out)
+        print(printable(each), file=out)
 
 
 def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
@@ -307,7 +307,14 @@ def listAll(options: Any, out: TextIO) -> None:
         up = ("up" if state.carrier else "no carrier") if state.up else "down"
         owner = "-" if state.owner is None else str(state.owner)
         rows.append(
-            (state.name, state.kind or "-", up, str(state.mtu), owner, " ".join(map(str, state.addresses)) or "-")
+            (
+                printable(state.name),
+                state.kind or "-",
+                up,
+                str(state.mtu),
+                owner,
+                " ".join(map(str, state.addresses)) or "-",
+            )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -341,11 +348,11 @@ def monitor(options: Any, out: TextIO) -> None:
         now: dict[str, Any] = {
             "MTU": event.state.mtu,
             "link address": event.state.linkAddress,
-            "renamed": event.before and f"from {event.before.name}",
+            "renamed": event.before and f"from {printable(event.before.name)}",
         }
         detail = address or now.get(event.kind)
         text = linkAddressText(detail) if isinstance(detail, bytes) else str(detail or "")
-        say(f"{event.name:15}  {event.kind:15}  {text}".rstrip())
+        say(f"{printable(event.name):15}  {event.kind:15}  {text}".rstrip())
 
     def say(line: str) -> None:
         try:
@@ -379,9 +386,11 @@ def monitor(options: Any, out: TextIO) -> None:
 
 def plain(state: InterfaceState) -> dict[str, Any]:
     """
-    An interface's state as JSON has it: addresses as text, names as C{ip} has them where it has some.
+    An interface's state as JSON has it: addresses as text, names as C{ip} has them where it has some. A name that is no
+    text is escaped: C{index} is the interface's own.
     """
     fields = attrs.asdict(state, recurse=False)
+    fields["name"] = printable(state.name)
     fields["linkAddress"] = state.linkAddress and linkAddressText(state.linkAddress)
     fields["addresses"] = [attrs.asdict(address) for address in state.addresses]
     return fields
@@ -403,6 +412,6 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
         options = _parser().parse_args(arguments)
         options.do(options, out)
     except (OSError, ValueError) as e:
-        print(f"txtuntap: {getattr(e, 'strerror', None) or e}", file=sys.stderr)
+        print(f"txtuntap: {printable(getattr(e, 'strerror', None) or str(e))}", file=sys.stderr)
         return 1
     return 0

@@ -79,7 +79,7 @@ class IDevice(Interface):
         gone; L{None} ends that. A device with a descriptor need not have this method.
         """
 
-    def receive(maxPacketSize: int = 65535) -> Packet | None:
+    def receive(maxPacketSize: int = 65557) -> Packet | None:
         """
         Take the next packet.
 

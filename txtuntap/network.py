@@ -33,9 +33,6 @@ from txtuntap.tuntap import TuntapPort
 
 _T = TypeVar("_T")
 
-#: Whatever MTU an interface has.
-_LONGEST_FRAME = 65535
-
 
 class Network:
     """
@@ -173,7 +170,7 @@ class Network:
 
         device = LinuxDevice(name, TAP, namespace=namespace)
         end = self._impair(netem, up, down)(_end(at))
-        port = TuntapPort(name, end, _LONGEST_FRAME, self.clock, device=device)
+        port = TuntapPort(name, end, reactor=self.clock, device=device)
         self.taps.append(port)
         if isinstance(end, Impairment):
             self._impairments[id(port)] = end

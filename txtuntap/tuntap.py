@@ -8,7 +8,7 @@ import errno
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +23,8 @@ from twisted.python.reflect import fullyQualifiedName
 from zope.interface import implementer
 
 from txtuntap.adapters import deviceReceiver
-from txtuntap.device import EBADFD, TAP, TUN, interfaceName, ioctl
+from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, TUN, interfaceName, ioctl, printable
+from txtuntap.device.following import Following
 from txtuntap.interfaces import (
     IBatchTransport,
     IDevice,
@@ -50,7 +51,7 @@ from txtuntap.wire.offload import (
 )
 
 if TYPE_CHECKING:
-    from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
+    from txtuntap.device.monitor import IMonitor
     from txtuntap.train import Train
 
 __all__ = ["InterfaceLost", "TunnelAddress", "TunnelFlags", "TuntapPort"]
@@ -147,7 +148,8 @@ class TuntapPort(abstract.FileDescriptor):
     @ivar protocol: the protocol given.
     @ivar ethernet: 1 on a tap, 0 on a tun.
     @ivar device: the L{IDevice} below.
-    @ivar maxPacketSize: how many octets of a packet are read. Of a longer one the rest is lost, and C{partial} is set.
+    @ivar maxPacketSize: how many octets of a packet are read, headers of the device's own aside. Of a longer one the
+        rest is lost, and C{partial} is set.
     @ivar maxThroughput: octets that are read in one turn of the reactor, about.
     @ivar maxPackets: packets that are read in one turn of the reactor.
     @ivar counters: how often each thing happened, by name.
@@ -162,12 +164,12 @@ class TuntapPort(abstract.FileDescriptor):
         self,
         interface: str | bytes,
         proto: Any,
-        maxPacketSize: int = 8192,
+        maxPacketSize: int | None = None,
         reactor: Any = None,
         system: Any = None,
         device: IDevice | None = None,
         protocolInformation: bool = False,
-        monitor: InterfaceMonitor | None = None,
+        monitor: IMonitor | None = None,
         offload: bool | None = None,
     ) -> None:
         """
@@ -175,10 +177,15 @@ class TuntapPort(abstract.FileDescriptor):
         @param proto: an C{IEthernetProtocol}, for a tap; an C{IRawPacketProtocol}, for a tun; or, on a tun too, an
             C{IRawDatagramProtocol}, which is put above an L{IPProtocol}: L{RawUDPProtocol} as UDP, another under its
             C{protocolNumber}.
+        @param maxPacketSize: how many octets of a packet are read; L{None}: all that the link carries, whatever MTU it
+            has, or will have, and what comes before that: the Ethernet header, and tags.
         @param system: stands in for the operating system under the Linux device, as in C{twisted.pair}.
         @param device: the device to use; by default, a Linux one of this name.
-        @param monitor: what tells that the interface is renamed, has another MTU, or is set up: its name and C{mtu}
-            follow, and the protocol is told. It is started and stopped by whoever made it.
+        @param monitor: what tells that the interface is renamed, has another MTU or link address, is set up, or was
+            moved to another network namespace: what the port knows of it follows, and the protocol is told. An
+            L{InterfaceMonitor<txtuntap.device.monitor.InterfaceMonitor>}, which several ports may have, or a
+            L{SharedMonitor<txtuntap.device.monitor.SharedMonitor>}. It is started, before or after the port, and
+            stopped by whoever made it.
         @param protocolInformation: have the kernel send four octets of flags and EtherType with each packet.
         @param offload: whether packets come and go as few large ones, with checksums left to the kernel. L{None}: as
             far as the kernel can and C{proto} takes it; L{False}: not at all; L{True}: it has to be so. What C{proto}
@@ -197,6 +204,8 @@ class TuntapPort(abstract.FileDescriptor):
         elif device.mode != mode:
             wanted, kind = ("tap", "tun") if mode == TAP else ("tun", "tap")
             raise ValueError(f"{proto!r} goes on a {wanted}, and the device is a {kind}")
+        if maxPacketSize is None:
+            maxPacketSize = LONGEST_PACKET
         if not isinstance(maxPacketSize, int) or maxPacketSize < 1:
             raise ValueError(f"maxPacketSize is a number of octets, at least 1, not {maxPacketSize!r}")
         super().__init__(reactor)
@@ -224,8 +233,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._taken = 0
         self._refusals: Counter[int] = Counter()
         self._turnEnd: IDelayedCall | None = None
-        self._monitor = monitor
-        self._unsubscribe: Callable[[], None] | None = None
+        self._following = None if monitor is None else Following(device, monitor, self._happened)
         self.counters: Counter[str] = Counter()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
         self._failures = FailureLog(self.protocol, self.counters)
@@ -262,9 +270,10 @@ class TuntapPort(abstract.FileDescriptor):
         self._taken = 0
         self._refusals.clear()
         self.disconnected = self.disconnecting = False
-        if self._monitor is not None:
-            self._unsubscribe = self._monitor.subscribe(self._happened)
-        self._log.info("{prefix} starting on {interface}", prefix=self.logstr, interface=self.device.name)
+        if self._following is not None:
+            self._following.start()
+            self.interface = os.fsencode(self.device.name)
+        self._log.info("{prefix} starting on {interface}", prefix=self.logstr, interface=printable(self.device.name))
         try:
             connect(self._top, self)
             try:
@@ -319,7 +328,8 @@ class TuntapPort(abstract.FileDescriptor):
             return
         reason = self._ending = self._reasonFor(reason)
         if self.disconnecting:
-            self._log.info("{prefix} stopped on {interface}", prefix=self.logstr, interface=self.device.name)
+            name = printable(self.device.name)
+            self._log.info("{prefix} stopped on {interface}", prefix=self.logstr, interface=name)
         else:
             self._log.error("{prefix}: {reason}", prefix=self.logstr, reason=reason.getErrorMessage())
         self._turnEnds()
@@ -341,8 +351,8 @@ class TuntapPort(abstract.FileDescriptor):
         Close the device, and tell whoever asked for that.
         """
         self.connected = 0
-        if self._unsubscribe is not None:
-            self._unsubscribe()
+        if self._following is not None:
+            self._following.stop()
         self.device.close()
         for call in self._closeCall, self._readCall:
             if call is not None and call.active():
@@ -352,19 +362,15 @@ class TuntapPort(abstract.FileDescriptor):
         for done in stopping:
             done.callback(None)
 
-    def _happened(self, event: InterfaceEvent) -> None:
+    def _happened(self, mtuChanged: bool, cameUp: bool) -> None:
         """
-        Something has happened to an interface, perhaps to ours.
+        The interface is another than it was.
         """
-        if event.before is None or event.before.name != self.device.name:
-            return
-        self.device.name = event.state.name
-        self.interface = os.fsencode(event.state.name)
-        if event.kind == "MTU":
-            self.device.mtu = event.state.mtu
+        self.interface = os.fsencode(self.device.name)
+        if mtuChanged:
             self.waysChanged()
             self._tellProtocol("mtuChanged")
-        elif event.kind == "up":
+        if cameUp:
             self._tellProtocol("linkUp")
 
     def _tellProtocol(self, method: str) -> None:
@@ -384,11 +390,11 @@ class TuntapPort(abstract.FileDescriptor):
             except OSError as e:
                 return Failure(self._lost(e))
             # It is still being deleted: a moment before its end a device reads as if nothing were.
-            return Failure(InterfaceLost(f"{self.device.name} was deleted"))
+            return Failure(InterfaceLost(f"{printable(self.device.name)} was deleted"))
         return reason
 
     def _lost(self, error: OSError) -> InterfaceLost:
-        return InterfaceLost(f"{self.device.name} was deleted ({error.strerror})")
+        return InterfaceLost(f"{printable(self.device.name)} was deleted ({error.strerror})")
 
     # Up
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.device import interfaceName
+from txtuntap.device import interfaceName, printable
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.testing import TUN, MemoryDevice
 
@@ -42,7 +42,24 @@ class InterfaceNameTests(SynchronousTestCase):
             self.assertIn("str or bytes", str(error))
 
     def test_textThatCannotBeWritten(self) -> None:
-        self.assertRaises(ValueError, interfaceName, "\udc80")
+        self.assertRaises(ValueError, interfaceName, "\ud800")
+
+    def test_octetsThatAreNoText(self) -> None:
+        # As Python has them in the arguments of a program, and in the names of files.
+        self.assertEqual(interfaceName("tt\udcff"), b"tt\xff")
+        self.assertEqual(LinuxDevice(b"tt\xff", TUN).name, "tt\udcff")
+
+    def test_namesAsTheyArePrinted(self) -> None:
+        for name, printed in (
+            ("tun0", "tun0"),
+            ("w\u00e4hrend", "w\u00e4hrend"),
+            ("tt\udcff\udc80", r"tt\xff\x80"),
+            # Part of a letter, and a whole one.
+            ("\udcc3\u00e4", "\\xc3\u00e4"),
+            ("tt\x1b[2J", r"tt\x1b[2J"),
+            ("tt\u202e", r"tt\u202e"),
+        ):
+            self.assertEqual(printable(name), printed)
 
     def test_devicesCheckTheirs(self) -> None:
         for name in "a/b", b"sixteen-letters-", None:

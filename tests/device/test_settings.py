@@ -14,6 +14,19 @@ from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, Interface
 
 
 class AddressTests(SynchronousTestCase):
+    def test_whatTheKernelTellsAddressesApartBy(self) -> None:
+        def key(*of: str) -> object:
+            return InterfaceAddress(*of).key
+
+        # IPv6: the address alone.
+        self.assertEqual(key("fd09::1/128", "fd09::2"), key("fd09::1/128", "fd09::3"))
+        self.assertEqual(key("fd09::1/64"), key("fd09::1/128"))
+        # IPv4: the network at the other end, too.
+        self.assertEqual(key("10.0.0.1/24", "10.0.0.2"), key("10.0.0.1/24", "10.0.0.3"))
+        self.assertNotEqual(key("10.0.0.1/32", "10.0.0.2"), key("10.0.0.1/32", "10.0.0.3"))
+        self.assertNotEqual(key("10.0.0.1/24"), key("10.0.0.1/32"))
+        self.assertNotEqual(key("10.0.0.1/24"), key("10.0.0.2/24"))
+
     def test_text(self) -> None:
         self.assertEqual(str(InterfaceAddress("10.0.0.1/24")), "10.0.0.1/24")
         self.assertEqual(str(InterfaceAddress("FD00:0::1/64")), "fd00::1/64")

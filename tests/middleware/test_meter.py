@@ -32,6 +32,7 @@ BOUNDS = DOCS / "bounds.md"
 OTHERS = frozenset(
     [
         *("inPackets", "inOctets", "outPackets", "outOctets", "inSuperpackets", "outSuperpackets", "inFrames"),
+        "outRefusedOffloads",
         *("outFrames", "flooded", "stationMoves", "learnedEntryDiscards", "inRequests", "inReplies", "outReplies"),
         *("outAnyReplies", "inOthers", "inConflicts", "inSolicits", "inAdvertisements", "outAdvertisements"),
         *("outAnyAdvertisements", "inRouterAdvertisements", "outRouterSolicits", "inPrefixErrors", "inMTUErrors"),
@@ -40,6 +41,7 @@ OTHERS = frozenset(
         *("inTimeExcds", "inParmProblems", "inQueries", "inReports", "outReports", "inDuplicated", "inCorrupted"),
         *("inReordered", "outDuplicated", "outCorrupted", "outReordered", "captured", "captureDrops"),
         *("captureFailures", "inOtherLinks", "inRefused", "carriers", "protocolFailures", "outTooBigs", "inFragmented"),
+        "outRefusedOffloads",
     ]
 )
 

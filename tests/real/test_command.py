@@ -18,7 +18,7 @@ from tests.real.capturing import COMMAND
 from tests.real.link import show
 from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, until
 from txtuntap.command import main
-from txtuntap.device import TUN
+from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 
 
@@ -233,6 +233,32 @@ def test_routesAsIPRouteHasThem(namespace: Namespace) -> None:
     for words in "via 10.9.0.2", "metric 5", "src 10.9.0.1":
         assert words in text
     assert does("set", "tt0", "--route", route) == ""
+
+
+def test_namesThatAreNoText(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    # An interface of another program, in a container say, whose name clears the screen of a terminal.
+    with LinuxDevice(b"tt\xff\x1b[2J", TAP):
+        listed = does("list", "--all")
+        assert r"tt\xff\x1b[2J" in listed
+        assert "\x1b" not in listed
+        (found,) = (each for each in json.loads(does("--json", "list", "--all")) if each["kind"] == "tap")
+        assert found["name"] == r"tt\xff\x1b[2J"
+        # Our own, as the arguments of a program have it.
+        name = "tt\udcfe"
+        assert does("add", name, "--mode", "tun", "--address", "10.9.0.1/24") == "tt\\xfe\n"
+        said = does("set", name, "--mtu", "1400", "--address", "10.9.1.1/24", "--route", "10.8.0.0/16")
+        assert said.splitlines() == [
+            r"set the MTU of tt\xfe to 1400",
+            r"add the address 10.9.1.1/24 to tt\xfe",
+            r"add the route 10.8.0.0/16 by way of tt\xfe",
+        ]
+        assert does("show", name).splitlines()[0].split() == ["name", r"tt\xfe"]
+        assert json.loads(does("--json", "show", name))["mtu"] == 1400
+        assert r"tt\xfe" in refuses(capsys, "set", name, "--route", "10.7.0.0/16 via 192.0.2.1")
+        assert r"tt\xfe" in refuses(capsys, "add", name, "--mode", "tap")
+        assert r"tt\xfe" in refuses(capsys, "capture", name, "-w", os.devnull)
+        does("delete", name)
+        assert interfaces() == {"tt\udcff\x1b[2J"}
 
 
 def test_aMulticastAddressIsShown(namespace: Namespace) -> None:

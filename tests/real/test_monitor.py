@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from tests.conversation import resultOf
 from tests.real.link import setDown, setUp
-from tests.real.namespace import PATIENCE, Namespace, ip
+from tests.real.namespace import PATIENCE, Namespace, ip, until
 from tests.real.reactors import Run, descriptors, onEachReactor
 from txtuntap import IPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
@@ -30,7 +30,7 @@ from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
 from txtuntap.device.netlink import askNow
 from txtuntap.device.settings import InterfaceState
-from txtuntap.device.state import readInterfaces
+from txtuntap.device.state import readInterface, readInterfaces
 
 
 class Watched:
@@ -110,6 +110,49 @@ def test_addressesThatNobodyWouldAskFor(namespace: Namespace) -> None:
         (state,) = (each for each in readInterfaces() if each.name == "tt0")
         assert {"224.1.1.1/32", "224.1.1.2/32", "10.9.0.1 peer 0.0.0.0/32"} <= set(map(str, state.addresses))
         assert watching.after("link", "set", "tt0", "mtu", "1400", kind=events.MTU).state.mtu == 1400
+
+
+def test_theKernelsKeyIsTheKey(namespace: Namespace) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    ip("link", "set", "tt0", "up")
+    with watched() as watching:
+
+        def given() -> set[str]:
+            (state,) = (each for each in watching.monitor.interfaces.values() if each.name == "tt0")
+            return {str(each) for each in state.addresses if not each.interface.is_link_local}
+
+        for one, other in (
+            (["fd09::1", "peer", "fd09::2/128"], ["fd09::1", "peer", "fd09::3/128"]),
+            (["10.9.0.1", "peer", "10.9.0.2/24"], ["10.9.0.1", "peer", "10.9.0.3/24"]),
+            (["10.9.0.1/24"], ["10.9.0.1/24", "broadcast", "10.9.0.7"]),
+        ):
+            watching.after("address", "add", *one, "dev", "tt0", kind=events.ADDRESS_ADDED)
+            ip("address", "change", *other, "dev", "tt0")
+            # IPv4's peer stays as it is. Whatever became of it, there is one.
+            there = {str(each) for each in readInterface("tt0").addresses if not each.interface.is_link_local}
+            assert len(there) == 1
+            until(lambda there=there: given() == there, "the change", watching.turn)  # type: ignore[misc]
+            # Each address is removed once, by the record that the kernel has by now.
+            ip("address", "flush", "dev", "tt0", "scope", "global")
+            until(lambda: not given(), "all to be gone", watching.turn)
+        # These are two, and stay so.
+        for address in "10.9.0.1/24", "10.9.0.1/32":
+            watching.after("address", "add", address, "dev", "tt0", kind=events.ADDRESS_ADDED)
+        assert given() == {"10.9.0.1/24", "10.9.0.1/32"}
+
+
+def test_namesThatAreNoText(namespace: Namespace) -> None:
+    with watched() as watching, LinuxDevice(b"tt\xff", TAP):
+        until(lambda: [event.name for event in watching.events][:1] == ["tt\udcff"], "its event", watching.turn)
+        protocol = Follower()
+        port = TuntapPort(b"tt\xfe", protocol, reactor=watching.reactor, monitor=watching.monitor)
+        port.startListening()
+        configureInterface("tt\udcfe", ["10.9.0.1/24"], mtu=1400)
+        until(lambda: protocol.told == ["MTU 1400", "up"], "the MTU", watching.turn)
+        ip("link", "set", "tt\udcfe", "down")
+        ip("link", "set", "tt\udcfe", "name", "tt\udcfd")
+        until(lambda: port.interface == b"tt\xfd", "the name", watching.turn)
+        resultOf(port.stopListening(), watching.turn)
 
 
 def test_whatMakesNoSenseIsReadAnewAndLoggedOnce(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from tests.device.contract import MARK, sample
 from tests.real.link import PacketSocket, delete, setDown, setUp
-from tests.real.namespace import interfaces
+from tests.real.namespace import interfaces, ip
 from tests.real.reactors import Run, Test, descriptors, onEachReactor, outcome
 from tests.recorders import Echo, PacketRecorder, going
 from txtuntap import EthernetProtocol, InterfaceLost, IPProtocol, Packet, RawUDPProtocol, TuntapPort
@@ -291,6 +291,31 @@ async def test_aPacketOverMaxPacketSizeIsPartial(run: Run, mode: int) -> None:
     await run.until(lambda: len(recorder.packets) == 2, "packets")
     assert [(bytes(got), got.partial) for got in recorder.packets] == [(packet[:200], True), (whole, False)]
     await port.stopListening()
+
+
+@onEachReactor
+@onBothKinds
+async def test_whatTheLinkCarriesComesWhole(run: Run, mode: int) -> None:
+    # Whatever its MTU is, and whenever it has become that: also after the port was started, which nobody tells it.
+    longest = 65535 if mode == TUN else 65535 - 14
+    for options in {}, {"offload": False}, {"protocolInformation": True}:
+        recorder, port = made(run, mode, **options)
+        port.startListening()
+        setUp(f"tt{mode}")
+        # IPv4 and 32 octets of MARK and headers, then as much as fits.
+        for mtu in 9000, longest:
+            ip("link", "set", f"tt{mode}", "mtu", str(mtu))
+            octets = mtu + (14 if mode == TAP else 0)
+            packets = [sample(mode).ljust(octets, b"x")]
+            if mode == TAP:
+                # A tag is beyond what counts.
+                packets.append(packets[0][:12] + b"\x81\x00\x00\x05" + packets[0][12:])
+            got = recorder.packets
+            got.clear()
+            comes(mode, *packets)
+            await run.until(lambda got=got, packets=packets: len(got) == len(packets), "packets")  # type: ignore[misc]
+            assert [(bytes(each), each.partial) for each in got] == [(packet, False) for packet in packets]
+        await port.stopListening()
 
 
 @onEachReactor

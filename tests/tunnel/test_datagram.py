@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis.strategies import text
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
+from twisted.internet.udp import Port as UDPPort
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -107,6 +108,20 @@ class DatagramCarrierTests(SynchronousTestCase):
 
     def test_interface(self) -> None:
         self.assertTrue(verifyObject(ICarrier, self.carrier()))
+
+    def test_aPortReadsWholeDatagramsWhateverItWasToldToRead(self) -> None:
+        carrier = DatagramCarrier(Tunnel(TUN), Bare(TUN), PEER, Clock())
+        port = UDPPort(0, carrier, "127.0.0.1")
+        self.assertEqual(8192, port.maxPacketSize)
+        received: list[bytes] = []
+        carrier.datagramReceived = lambda datagram, addr: received.append(datagram)  # type: ignore[method-assign]
+        port._bindSocket()
+        self.addCleanup(port.socket.close)
+        carrier.makeConnection(port)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(bytes(20000), ("127.0.0.1", port.getHost().port))
+        port.doRead()
+        self.assertEqual([20000], [len(datagram) for datagram in received])
 
     def test_packetsGoToThePeer(self) -> None:
         self.carrier()

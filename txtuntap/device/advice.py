@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 
-from txtuntap.device import TAP
+from txtuntap.device import TAP, printable
 from txtuntap.device.ioctl import ETHTOOL_GDRVINFO, SIOCETHTOOL
 
 
@@ -45,7 +45,7 @@ def explained(error: OSError, name: bytes, mode: int, call: str) -> OSError:
     The same error, saying what to do.
     """
     kind, other = ("tap", "tun") if mode == TAP else ("tun", "tap")
-    interface = name.decode(errors="replace") or f"a new {kind}"
+    interface = printable(os.fsdecode(name)) or f"a new {kind}"
     if error.errno == errno.ENOENT:
         advice = "there is no such node: load the module ('modprobe tun'), or make it ('mknod /dev/net/tun c 10 200')"
     elif error.errno in (errno.ENODEV, errno.ENXIO):

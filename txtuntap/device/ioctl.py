@@ -26,8 +26,10 @@ IFF_TUN_EXCL = 0x8000
 #: In the flags of the protocol information: the packet was cut to fit the buffer.
 TUN_PKT_STRIP = 0x0001
 
+SIOCGIFFLAGS = 0x8913
 SIOCGIFMTU = 0x8921
 SIOCGIFHWADDR = 0x8927
+SIOCGIFINDEX = 0x8933
 SIOCETHTOOL = 0x8946
 ETHTOOL_GDRVINFO = 0x0003
 

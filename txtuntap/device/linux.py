@@ -11,12 +11,13 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from zope.interface import implementer
 
-from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device import LONGEST_PACKET, TAP, TUN, interfaceName
 from txtuntap.device.advice import exists, explained
+from txtuntap.device.following import Whereabouts
 from txtuntap.device.ioctl import (
     IFF_ATTACH_QUEUE,
     IFF_DETACH_QUEUE,
@@ -29,7 +30,9 @@ from txtuntap.device.ioctl import (
     IFF_TUN,
     IFF_TUN_EXCL,
     IFF_VNET_HDR,
+    SIOCGIFFLAGS,
     SIOCGIFHWADDR,
+    SIOCGIFINDEX,
     SIOCGIFMTU,
     TUN_PKT_STRIP,
     TUNGETDEVNETNS,
@@ -62,7 +65,11 @@ _INFORMATION_LENGTH = 4
 #: All that is offloaded, and what kernels before 6.2 know of it.
 _OFFLOADS = CSUM | TSO4 | TSO6 | TSO_ECN | USO, CSUM | TSO4 | TSO6 | TSO_ECN
 
-#: More than there are in any packet: 64 KiB that IP has at most, and the headers before that.
+#: C{netdevice(7)}
+_IFF_UP = 0x1
+
+#: More than there are in any packet: 64 KiB that a superpacket has at most, and the headers before that. To have room
+#: for so much costs no more than to have room for less.
 _MOST = 65600
 
 #: How a kernel, or what stands in for it, says that it does not know a call, or what is asked of it.
@@ -108,6 +115,8 @@ class LinuxDevice:
     @ivar mtu: the interface's, when it was opened; 1500 where it is in another network namespace, opened elsewhere.
     @ivar namespace: the network namespace it is opened in; L{None}: this one.
     @ivar linkAddress: that of the kernel's end of a tap, when it was opened; L{None} for a tun.
+    @ivar index: the interface's number, when it was opened; 0 where C{mtu} is not known.
+    @ivar up: whether it was up, when it was opened.
     @ivar offloads: what the kernel finishes for us, and leaves to us: C{CSUM}, C{TSO4} and so on of
         L{wire.offload<txtuntap.wire.offload>}.
     """
@@ -147,6 +156,8 @@ class LinuxDevice:
         self.mode = mode
         self.mtu = 1500
         self.linkAddress: bytes | None = None
+        self.index = 0
+        self.up = False
         self._information = protocolInformation
         self._wanted = IFF_MULTI_QUEUE * multiQueue | IFF_TUN_EXCL * exclusive
         self._node = os.fsencode(node)
@@ -260,7 +271,7 @@ class LinuxDevice:
         """
         raise OSError(errno.ENOTSUP, "wait on the descriptor of a LinuxDevice")
 
-    def receive(self, maxPacketSize: int = 65535) -> Packet | None:
+    def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
         """
         Take the next packet: see L{IDevice.receive}.
         """
@@ -358,7 +369,10 @@ class LinuxDevice:
         if adopted:
             self._readAdopted(fileno)
         else:
-            self.mtu, self.linkAddress = _linkSettings(self.name, self.mode)
+            self._took(_LinkSettings.of(self.name, self.mode))
+
+    def _took(self, settings: _LinkSettings) -> None:
+        self.index, self.up, self.mtu, self.linkAddress = settings
 
     def _readAdopted(self, fileno: int) -> None:
         """
@@ -370,12 +384,12 @@ class LinuxDevice:
         if _isElsewhere(fileno):
             return
         try:
-            mtu, linkAddress = _linkSettings(self.name, self.mode)
+            settings = _LinkSettings.of(self.name, self.mode)
         except OSError:
             # There is none of this name here.
             return
-        if linkAddress == self.linkAddress:
-            self.mtu = mtu
+        if settings.linkAddress == self.linkAddress:
+            self._took(settings)
 
     def _agree(self, fileno: int, hasHeaders: bool) -> None:
         """
@@ -451,6 +465,35 @@ class LinuxDevice:
             # A system that stands in for the real one.
             return 0
         return int(features)
+
+    def whereabouts(self) -> Whereabouts | None:
+        """
+        Ask the kernel for the interface's name and place: it may have been renamed, or moved to another network
+        namespace, and another may have its name and its number.
+
+        @return: L{None}: it is not open, or a system stands in for the real one.
+
+        @raise OSError: the interface is gone.
+        """
+        if self._fileno < 0 or self._system is not RealSystem:
+            return None
+        name = os.fsdecode(fcntl.ioctl(self._fileno, TUNGETIFF, bytes(40))[:16].rstrip(b"\0"))
+        link = fcntl.ioctl(self._fileno, SIOCGIFHWADDR, bytes(40))[18:24] if self.mode == TAP else None
+        there = self.openNamespace()
+        if there is None:
+            return Whereabouts(name, link, None)
+        try:
+            found = os.fstat(there)
+        finally:
+            os.close(there)
+        return Whereabouts(name, link, (found.st_dev, found.st_ino))
+
+    def openNamespace(self) -> int | None:
+        """
+        @return: a descriptor of the network namespace that the interface is in now, for whoever calls to close.
+            L{None}: it is not open, or that is not permitted: it takes C{CAP_NET_ADMIN}, in there.
+        """
+        return None if self._fileno < 0 or self._system is not RealSystem else _namespaceOf(self._fileno)
 
     # What belongs to the device, and can be set while it is open: also after privileges have been dropped
 
@@ -552,25 +595,36 @@ def _cut(packet: Packet, maxPacketSize: int) -> None:
     packet.data = packet.data[: packet.end]
 
 
-def _linkSettings(name: str, mode: int) -> tuple[int, bytes | None]:
+class _LinkSettings(NamedTuple):
     """
-    MTU and (tap) link address of an interface.
+    The number of an interface, whether it is up, its MTU and (tap) link address.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+
+    number: int
+    up: bool
+    mtu: int
+    linkAddress: bytes | None
+
+    @classmethod
+    def of(cls, name: str, mode: int) -> _LinkSettings:
+        """
+        Ask the kernel (C{netdevice(7)}).
+        """
         request = struct.pack("16s24x", os.fsencode(name))
-        (mtu,) = struct.unpack_from("i", fcntl.ioctl(query, SIOCGIFMTU, request), 16)
-        address = fcntl.ioctl(query, SIOCGIFHWADDR, request)[18:24] if mode == TAP else None
-    return mtu, address
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+            (index,) = struct.unpack_from("i", fcntl.ioctl(query, SIOCGIFINDEX, request), 16)
+            (flags,) = struct.unpack_from("h", fcntl.ioctl(query, SIOCGIFFLAGS, request), 16)
+            (mtu,) = struct.unpack_from("i", fcntl.ioctl(query, SIOCGIFMTU, request), 16)
+            address = fcntl.ioctl(query, SIOCGIFHWADDR, request)[18:24] if mode == TAP else None
+        return cls(index, bool(flags & _IFF_UP), mtu, address)
 
 
 def _isElsewhere(fileno: int) -> bool:
     """
     Whether the interface of a descriptor is in another network namespace, as far as we may know.
     """
-    try:
-        there = fcntl.ioctl(fileno, TUNGETDEVNETNS)
-    except OSError:
-        # That takes CAP_NET_ADMIN, in there.
+    there = _namespaceOf(fileno)
+    if there is None:
         return False
     try:
         here = openNamespace(None)
@@ -582,6 +636,17 @@ def _isElsewhere(fileno: int) -> bool:
     finally:
         os.close(there)
         os.close(here)
+
+
+def _namespaceOf(fileno: int) -> int | None:
+    """
+    A descriptor of the network namespace that the interface of a descriptor is in; L{None}: that takes
+    C{CAP_NET_ADMIN}, in there.
+    """
+    try:
+        return fcntl.ioctl(fileno, TUNGETDEVNETNS)
+    except OSError:
+        return None
 
 
 def _index(name: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from zope.interface import implementer
 
-from txtuntap.device import EBADFD, TAP, TUN, interfaceName
+from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, TUN, interfaceName
 from txtuntap.interfaces import IDevice
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
@@ -87,7 +87,7 @@ class MemoryDevice:
         if callback is not None and (self._queue or self._deleted):
             callback()
 
-    def receive(self, maxPacketSize: int = 65535) -> Packet | None:
+    def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
         """
         Take the next packet: see L{IDevice.receive}.
         """

@@ -5,17 +5,17 @@ What happens to interfaces, as it happens: rtnetlink's notifications on the reac
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
 
 import attrs
-from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txtuntap.device.namespace import Namespace
+from txtuntap.device.linkmessages import decode, split
+from txtuntap.device.namespace import Namespace, NamespaceIdentity, identify
 from txtuntap.device.netlink import READ_SIZE, Message, ask, openSocket
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 from txtuntap.device.state import interfaceAddress, interfaceState, readingAll
@@ -56,10 +56,31 @@ class InterfaceEvent:
 
 Subscriber = Callable[[InterfaceEvent], None]
 
+#: Called with the number of an interface that may be another than it was; with L{None}, that is true of all.
+Follower = Callable[["int | None"], None]
+
+
+class IMonitor(Protocol):
+    """
+    The source from which a port knows its interface: an L{InterfaceMonitor}, or a L{SharedMonitor}.
+    """
+
+    @property
+    def reactor(self) -> Any: ...
+
+    @property
+    def interfaces(self) -> Mapping[int, InterfaceState]: ...
+
+    @property
+    def place(self) -> NamespaceIdentity | None: ...
+
+    def follow(self, follower: Follower) -> Callable[[], None]: ...
+
 
 class InterfaceMonitor(FileDescriptor):
     """
-    Tells whoever subscribes what happens to the interfaces of a network namespace.
+    Tells whoever subscribes what happens to the interfaces of a network namespace. One is enough for all that is
+    watched in there: see L{SharedMonitor}, too.
 
         monitor = InterfaceMonitor(reactor)
         monitor.subscribe(print)
@@ -68,10 +89,12 @@ class InterfaceMonitor(FileDescriptor):
     Where the kernel has more to tell than it can keep, or something that makes no sense here, all interfaces are read
     anew: no end state is missed.
 
-    @ivar interfaces: what is known of each, by index.
+    @ivar interfaces: what is known of each, by index; empty, before that is known.
+    @ivar place: the network namespace that is watched, once it is open; L{None}: nobody can tell.
     """
 
     _log = Logger()
+    reactor: Any
 
     def __init__(self, reactor: Any = None, namespace: Namespace | None = None) -> None:
         """
@@ -81,12 +104,13 @@ class InterfaceMonitor(FileDescriptor):
             from twisted.internet import reactor
         super().__init__(reactor)
         self.interfaces: dict[int, InterfaceState] = {}
+        self.place: NamespaceIdentity | None = None
         self._subscribers: list[Subscriber] = []
+        self._followers: list[Follower] = []
         self._netlink: Any = None
         # What all is read anew by.
         self._asking: Any = None
         self._namespace = namespace
-        self._marshal = MarshalRtnl()
         # While all is read anew, what comes in between waits.
         self._reading = False
         # While that went on, something was lost: it may be old already.
@@ -103,20 +127,27 @@ class InterfaceMonitor(FileDescriptor):
         """
         self._subscribers.append(subscriber)
 
-        def unsubscribe() -> None:
-            if subscriber in self._subscribers:
-                self._subscribers.remove(subscriber)
+        return _ending(self._subscribers, subscriber)
 
-        return unsubscribe
+    def follow(self, follower: Follower) -> Callable[[], None]:
+        """
+        Have C{follower} called whenever C{interfaces} may be another, from now on: for who compares what is with what
+        was, and so misses nothing, whenever that begins.
+
+        @return: ends that.
+        """
+        self._followers.append(follower)
+        return _ending(self._followers, follower)
 
     def open(self) -> None:
         """
         Open the sockets that L{start} needs. In another network namespace that takes privilege: for who drops it
         before.
 
-        @raise OSError: the namespace cannot be entered.
+        @raise OSError: the namespace cannot be entered, or there are no netlink sockets.
         """
         if self._netlink is None:
+            self.place = identify(self._namespace)
             asking = openSocket(namespace=self._namespace)
             try:
                 self._netlink = openSocket(_GROUPS, self._namespace)
@@ -137,6 +168,8 @@ class InterfaceMonitor(FileDescriptor):
         except OSError as e:
             return fail(e)
         self.connected = 1
+        # Events that wait are older than the state that is about to be read.
+        self._drain()
         self.startReading()  # type: ignore[no-untyped-call]
         return self._readAll(first=True)
 
@@ -176,7 +209,10 @@ class InterfaceMonitor(FileDescriptor):
             self._readAnew()
             return
         try:
-            for message in self._marshal.parse(data):
+            for kind, each in split(data):
+                message = decode(kind, each)
+                if message is None:
+                    continue
                 if self._reading:
                     self._waiting.append(message)
                 else:
@@ -242,6 +278,7 @@ class InterfaceMonitor(FileDescriptor):
                     self._removed(index)
                 for state in states:
                     self._changed(state)
+            self._tellFollowers(None)
             waiting, self._waiting = self._waiting, []
             try:
                 for message in waiting:
@@ -272,7 +309,7 @@ class InterfaceMonitor(FileDescriptor):
                 self._removed(index)
         elif before is not None and event in ("RTM_NEWADDR", "RTM_DELADDR"):
             address = interfaceAddress(message)
-            others = tuple(each for each in before.addresses if each != address)
+            others = tuple(each for each in before.addresses if each.key != address.key)
             if event == "RTM_NEWADDR":
                 others = (*others, address)
             self._changed(attrs.evolve(before, addresses=others))
@@ -280,11 +317,13 @@ class InterfaceMonitor(FileDescriptor):
     def _removed(self, index: int) -> None:
         before = self.interfaces.pop(index, None)
         if before is not None:
+            self._tellFollowers(index)
             self._tell(InterfaceEvent(REMOVED, before, before))
 
     def _changed(self, state: InterfaceState) -> None:
         before = self.interfaces.get(state.index)
         self.interfaces[state.index] = state
+        self._tellFollowers(state.index)
         if before is None:
             self._tell(InterfaceEvent(ADDED, state))
             return
@@ -318,3 +357,140 @@ class InterfaceMonitor(FileDescriptor):
                 subscriber(event)
             except Exception:
                 self._log.failure("Unhandled exception from a subscriber")
+
+    def _tellFollowers(self, index: int | None) -> None:
+        for follower in list(self._followers):
+            try:
+                follower(index)
+            except Exception:
+                self._log.failure("Unhandled exception from a follower")
+
+
+def _ending(listeners: list[Any], listener: Any) -> Callable[[], None]:
+    def end() -> None:
+        if listener in listeners:
+            listeners.remove(listener)
+
+    return end
+
+
+class _Shared:
+    """
+    A monitor that several have.
+
+    @ivar shares: how many.
+    @ivar started: what waits for its start; L{None}: it was not started yet.
+    """
+
+    def __init__(self, monitor: InterfaceMonitor) -> None:
+        self.monitor = monitor
+        self.shares = 0
+        self.waiting: list[Deferred[None]] | None = None
+        self.outcome: list[Any] = []
+
+    def start(self) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        if self.waiting is None:
+            self.waiting = []
+            self.monitor.start().addBoth(self._started)
+        if self.outcome:
+            done.callback(self.outcome[0])
+        else:
+            self.waiting.append(done)
+        return done
+
+    def _started(self, outcome: Any) -> None:
+        self.outcome = [outcome]
+        waiting, self.waiting = self.waiting or [], []
+        for done in waiting:
+            done.callback(outcome)
+
+
+class SharedMonitor:
+    """
+    A share of the one L{InterfaceMonitor} that a process has of a network namespace: the first that opens its share
+    opens that, the last that stops its own stops it. The kernel tells each monitor of every interface there is, so a
+    hundred ports with one each would hear all a hundred times.
+    """
+
+    _all: ClassVar[dict[tuple[Any, NamespaceIdentity | None], _Shared]] = {}
+
+    def __init__(self, reactor: Any = None, namespace: Namespace | None = None) -> None:
+        """
+        @param namespace: the network namespace to watch; L{None}: this one.
+        """
+        if reactor is None:
+            from twisted.internet import reactor
+        self.reactor = reactor
+        self.place: NamespaceIdentity | None = None
+        self._namespace = namespace
+        self._shared: _Shared | None = None
+        # The call by which each of ours ends; L{None} while there is no monitor.
+        self._followers: dict[Follower, Callable[[], None] | None] = {}
+
+    @property
+    def interfaces(self) -> Mapping[int, InterfaceState]:
+        """
+        The state of each interface, by index; empty, before that is known.
+        """
+        return {} if self._shared is None else self._shared.monitor.interfaces
+
+    def follow(self, follower: Follower) -> Callable[[], None]:
+        """
+        See L{InterfaceMonitor.follow}. A share need not be open.
+        """
+        self._followers[follower] = None if self._shared is None else self._shared.monitor.follow(follower)
+
+        def end() -> None:
+            unfollow = self._followers.pop(follower, None)
+            if unfollow is not None:
+                unfollow()
+
+        return end
+
+    def open(self) -> None:
+        """
+        See L{InterfaceMonitor.open}.
+        """
+        if self._shared is not None:
+            return
+        key = self.reactor, identify(self._namespace)
+        shared = self._all.get(key)
+        if shared is None or shared.monitor.fileno() < 0:
+            shared = _Shared(InterfaceMonitor(self.reactor, self._namespace))
+            shared.monitor.open()
+            self._all[key] = shared
+        shared.shares += 1
+        self._shared = shared
+        self.place = key[1]
+        for follower in self._followers:
+            self._followers[follower] = shared.monitor.follow(follower)
+
+    def start(self) -> Deferred[None]:
+        """
+        See L{InterfaceMonitor.start}.
+        """
+        try:
+            self.open()
+        except OSError as e:
+            return fail(e)
+        assert self._shared is not None
+        return self._shared.start()
+
+    def stop(self) -> None:
+        """
+        Have no share any more. Stopping twice is harmless.
+        """
+        shared, self._shared = self._shared, None
+        if shared is None:
+            return
+        for follower, unfollow in self._followers.items():
+            if unfollow is not None:
+                unfollow()
+            self._followers[follower] = None
+        shared.shares -= 1
+        if not shared.shares:
+            for key, each in list(self._all.items()):
+                if each is shared:
+                    del self._all[key]
+            shared.monitor.stop()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import socket
 import threading
@@ -53,6 +52,9 @@ def openNamespace(namespace: Namespace | None) -> int:
 
 
 def _openThis() -> int:
+    # On other platforms there is no such module.
+    import fcntl
+
     try:
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as e:
@@ -63,6 +65,32 @@ def _openThis() -> int:
             except OSError:
                 text = f"cannot tell which network namespace this is: {e.strerror}: mount /proc, or have CAP_NET_ADMIN"
                 raise OSError(e.errno, text) from e
+
+
+#: Device and inode of a network namespace's file: they tell it from others, whatever path leads to it.
+NamespaceIdentity = tuple[int, int]
+
+
+def identify(namespace: Namespace | None) -> NamespaceIdentity | None:
+    """
+    Which network namespace it is; L{None} if that cannot be known: C{/proc} is not mounted, and a socket tells only
+    the privileged.
+
+    @param namespace: L{None}: the one this thread is in.
+
+    @raise OSError: there is none such, or it may not be opened.
+    """
+    try:
+        descriptor = openNamespace(namespace)
+    except OSError:
+        if namespace is None:
+            return None
+        raise
+    try:
+        found = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:

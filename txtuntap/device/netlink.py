@@ -39,6 +39,8 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
+from txtuntap.device import printable
+from txtuntap.device.linkmessages import decode, split
 from txtuntap.device.namespace import Namespace, inNamespace
 
 _T = TypeVar("_T")
@@ -199,7 +201,7 @@ class _Asking:
 
         @return: the next message to send; empty if there is none now.
         """
-        self._unparsed = self._marshal.parse(data)
+        self._unparsed = self._messages(data)
         return self._parse(self._unparsed)
 
     def _parse(self, messages: Iterator[Any]) -> bytes:
@@ -221,9 +223,17 @@ class _Asking:
             if event in ("NLMSG_ERROR", "NLMSG_DONE"):
                 self._unparsed = None
                 return self._answered(header["error"] if event == "NLMSG_ERROR" else None)
-            self._answer.append(cast(Message, message))
+            self._answer.append(message)
         self.paused = True
         return b""
+
+    def _messages(self, data: bytes) -> Iterator[Message]:
+        for kind, each in split(data):
+            message = decode(kind, each)
+            if message is not None:
+                yield message
+            else:
+                yield from self._marshal.parse(each)
 
     def cancel(self, reason: BaseException) -> None:
         """
@@ -236,7 +246,7 @@ class _Asking:
         request = self._request
         assert request is not None
         if error is not None:
-            text = f"cannot {request.what}: {error.args[1] or os.strerror(error.code)}"
+            text = f"cannot {printable(request.what)}: {error.args[1] or os.strerror(error.code)}"
             return self._resume(lambda: self._conversation.throw(OSError(error.code, text)))
         interrupted, self._isInterrupted = self._isInterrupted, False
         if interrupted and self._interruptions < MAX_INTERRUPTIONS:
@@ -272,18 +282,36 @@ def openSocket(groups: int = 0, namespace: Namespace | None = None) -> socket.so
 
     @param groups: C{RTMGRP_...}: what to be notified of.
     @param namespace: the network namespace it is of; L{None}: this one.
+
+    @raise OSError: there are none to be had, or the namespace cannot be entered.
     """
     return inNamespace(namespace, lambda: _openSocket(groups))
 
 
 def _openSocket(groups: int) -> socket.socket:
-    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
-    opened.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-    with suppress(OSError):
-        # Before Linux 4.20 all there is comes, and not only what is asked for.
-        opened.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-    opened.bind((0, groups))
+    try:
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+    except OSError as e:
+        raise _refused(e) from e
+    # Before Linux 4.12, and where something else stands in for the kernel, errors have no text of their own; before
+    # 4.20 all there is comes, and not only what is asked for.
+    for option in NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK:
+        with suppress(OSError):
+            opened.setsockopt(SOL_NETLINK, option, 1)
+    try:
+        opened.bind((0, groups))
+    except OSError as e:
+        opened.close()
+        raise _refused(e) from e
     return opened
+
+
+def _refused(error: OSError) -> OSError:
+    """
+    The same error, saying what was refused: a sandbox (seccomp, gVisor) may have a device and no rtnetlink.
+    """
+    text = f"no netlink socket (rtnetlink), by which interfaces are set and watched, can be had here: {error.strerror}"
+    return OSError(error.errno, text)
 
 
 def askNow(conversation: Conversation[_T], namespace: Namespace | None = None) -> _T:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import attrs
 
-from txtuntap.device import TAP
+from txtuntap.device import TAP, printable
 from txtuntap.device.namespace import Namespace, inNamespace
 from txtuntap.wire import pcapng
 from txtuntap.wire.offload import HEADER_LENGTH, Offload, behind, fault, finish, networkStart
@@ -63,8 +63,16 @@ class PacketSocket:
         @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
         @param namespace: the network namespace that it is in; L{None}: this one.
 
+        @raise ValueError: the name is not UTF-8.
         @raise OSError: it is not permitted (C{EPERM}), or there is none of this name (C{ENODEV}).
         """
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{printable(name)} cannot be captured from outside: the packet sockets of Python take no name that is"
+                " not UTF-8. Rename it, or ask the service that holds it"
+            ) from None
         self._isTap = mode == TAP
         # Packets that the kernel cannot describe, since this was last asked.
         self._refused = 0

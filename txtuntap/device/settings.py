@@ -92,6 +92,17 @@ class InterfaceAddress:
         """
         return ip_interface(self.address)
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """
+        The kernel's key of an address on its interface: of two with one key, the later replaces the other. For IPv6 it
+        is the address alone; for IPv4, the network at the other end, too.
+        """
+        ip = self.interface.ip
+        if ip.version == 6:
+            return (ip,)
+        return ip, ip_network(f"{self.peer or ip}/{self.prefixLength}", strict=False)
+
     def __str__(self) -> str:
         return self.address if self.peer is None else f"{self.interface.ip} peer {self.peer}/{self.prefixLength}"
 

@@ -4,6 +4,7 @@ What an interface is, read back from the kernel.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,6 @@ from txtuntap.device import interfaceName
 from txtuntap.device.namespace import Namespace
 from txtuntap.device.netlink import Conversation, Message, ask, askNow, dump, get, inPieces
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
-from txtuntap.wire.address import packLinkAddress
 
 #: C{netdevice(7)}
 IFF_UP = 0x1
@@ -56,7 +56,8 @@ def finding(name: str) -> Conversation[Message]:
     @raise ValueError: C{name} is none that an interface can have.
     """
     interfaceName(name)
-    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=name)
+    # Octets: pyroute2 would make UTF-8 of it, which a name need not be.
+    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=os.fsencode(name))
     return link
 
 
@@ -152,7 +153,7 @@ def interfaceState(link: Message, addresses: Iterable[InterfaceAddress] = ()) ->
         up=bool(flags & IFF_UP),
         carrier=bool(fields.get("IFLA_CARRIER", flags & IFF_LOWER_UP)),
         mtu=fields["IFLA_MTU"],
-        linkAddress=packLinkAddress(fields["IFLA_ADDRESS"]) if link["ifi_type"] == _ETHERNET else None,
+        linkAddress=fields.get("IFLA_ADDRESS") if link["ifi_type"] == _ETHERNET else None,
         txqueuelen=fields.get("IFLA_TXQLEN", 0),
         addresses=tuple(addresses),
         owner=device.get("IFLA_TUN_OWNER"),

@@ -31,6 +31,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.device import printable
 from txtuntap.device.ioctl import TUNGETDEVNETNS
 from txtuntap.device.namespace import Namespace, openNamespace
 from txtuntap.device.permission import Peer
@@ -66,7 +67,7 @@ def fileName(namespace: int, name: str) -> str:
     @param namespace: the number of the network namespace: L{namespaceNumber}.
     @param name: of the interface.
     """
-    return f"{namespace}.{name}.socket"
+    return f"{namespace}.{printable(name)}.socket"
 
 
 def namespaceNumber(namespace: Namespace | None = None) -> int:
@@ -125,7 +126,7 @@ class ControlSocket:
                 self._port = port
         except (OSError, CannotListenError) as e:
             reason = getattr(e, "strerror", None) or e
-            self._log.info("{name} has no control socket: {reason}", name=device.name, reason=reason)
+            self._log.info("{name} has no control socket: {reason}", name=printable(device.name), reason=reason)
 
     def namespace(self) -> int:
         """

@@ -17,6 +17,7 @@ from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txtuntap.device import printable
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.layer import takesOffload
 from txtuntap.middleware import Capture
@@ -49,7 +50,7 @@ class InterfaceService(Service):
         reactor: Any = None,
         offload: bool | None = None,
         control: bool = True,
-        maxPacketSize: int = 8192,
+        maxPacketSize: int | None = None,
     ) -> None:
         """
         @param device: the device, not open yet.
@@ -58,13 +59,14 @@ class InterfaceService(Service):
         @param undo: whether to take away what was set, on a device that stays, when the service stops.
         @param offload: whether packets come and go as few large ones: see L{TuntapPort}.
         @param control: whether there is a control socket, and a L{Capture} around C{proto} for who asks there for one.
-        @param maxPacketSize: how many octets of a packet are read.
+        @param maxPacketSize: how many octets of a packet are read; L{None}: all that the link carries, whatever its
+            MTU.
         """
         if reactor is None:
             from twisted.internet import reactor
         # Not on other platforms, and before the reactor runs: see txtuntap.device.netlink.
         from txtuntap.device.configure import configureNow
-        from txtuntap.device.monitor import InterfaceMonitor
+        from txtuntap.device.monitor import SharedMonitor
 
         self._control: ControlSocket | None = None
         if control:
@@ -80,7 +82,9 @@ class InterfaceService(Service):
         self._settings = settings
         self._undo = undo
         self._configured: Configured | None = None
-        self._monitor = InterfaceMonitor(reactor, device.namespace)
+        # Other services of this process, on interfaces there, have it, too.
+        self._monitor = SharedMonitor(reactor, device.namespace)
+        self._isWatched = False
         self._device = device
         self._offload = offload
         self.port = TuntapPort(
@@ -110,11 +114,12 @@ class InterfaceService(Service):
             self._opened()
             if self._settings is not None:
                 self._configured = self._configureNow(self._device.name, self._settings, self._device)
-            # Who has dropped privileges cannot enter another network namespace any more.
-            self._monitor.open()
+            self._watch()
             if self._control is not None:
                 self._control.open(self._device)
         except (CannotListenError, OSError, ValueError) as e:
+            self._isWatched = False
+            self._monitor.stop()
             showPlainly(e)
             raise
 
@@ -126,7 +131,8 @@ class InterfaceService(Service):
         if not self.port.connected:
             self.privilegedStartService()
         self.port.whenLost().addErrback(self._ended)
-        self._monitor.start().addErrback(lambda reason: self._log.failure("The interface cannot be watched", reason))
+        if self._isWatched:
+            self._monitor.start().addErrback(self._unwatched)
         if hasattr(signal, "SIGUSR2"):
             signal.signal(signal.SIGUSR2, self._signalled)
 
@@ -135,6 +141,7 @@ class InterfaceService(Service):
         Close the device.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._isWatched = False
         self._monitor.stop()
         configured, self._configured = self._configured, None
         if configured is None or not self._undo:
@@ -143,6 +150,25 @@ class InterfaceService(Service):
         # Once privileges are dropped, there is no way to.
         undone.addErrback(lambda reason: self._log.warn("Left as it is: {reason}", reason=reason.value))
         return undone.addCallback(lambda _: self._close())
+
+    def _watch(self) -> None:
+        """
+        Have what watches the interface, now: who has dropped privileges cannot enter another network namespace any
+        more. A service does without it where that cannot be had.
+        """
+        try:
+            self._monitor.open()
+        except OSError:
+            self._unwatched(Failure())
+        else:
+            self._isWatched = True
+
+    def _unwatched(self, reason: Failure) -> None:
+        self._log.warn(
+            "{name} is not watched, so a change of its name, MTU or state goes unnoticed: {reason}",
+            name=printable(self.interface()),
+            reason=getattr(reason.value, "strerror", None) or reason.value,
+        )
 
     def _ended(self, reason: Failure) -> None:
         if self._control is not None:

@@ -17,15 +17,12 @@ from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txtuntap.device import TAP
+from txtuntap.device import TAP, printable
 from txtuntap.link import Link
 from txtuntap.service.carriers import makeCarriers
 from txtuntap.service.interface import InterfaceService, showPlainly
 from txtuntap.service.switchoptions import SwitchTap, SwitchTunnel, named
 from txtuntap.switch import AGEING_TIME, Switch
-
-#: The longest frame that an interface can have; a longer one than another takes is dropped there.
-_LONGEST_FRAME = 65535
 
 
 class SwitchService(MultiService):
@@ -96,7 +93,10 @@ class SwitchService(MultiService):
             for part, counters in service.counters().items():
                 counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
                 self._log.info(
-                    "{name}, {part}: {counts}", name=service.interface(), part=part, counts=counts or "nothing"
+                    "{name}, {part}: {counts}",
+                    name=printable(service.interface()),
+                    part=part,
+                    counts=counts or "nothing",
                 )
         stations = self.switch.stations
         for each in stations:
@@ -126,10 +126,7 @@ class SwitchTapService(InterfaceService):
         self._namespace = tap.namespace
         self.switchPort = service.switch.addPort(tap.name, **tap.options)
         device = LinuxDevice(tap.interface, TAP, namespace=tap.namespace)
-        super().__init__(
-            *(device, self.switchPort, tap.settings, False, reactor, offload, control),
-            maxPacketSize=_LONGEST_FRAME,
-        )
+        super().__init__(device, self.switchPort, tap.settings, False, reactor, offload, control)
 
     def interface(self) -> str:
         """

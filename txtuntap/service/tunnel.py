@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred, gatherResults
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.service.carriers import Carriers, makeCarriers
 from txtuntap.service.interface import InterfaceService
-from txtuntap.tunnel.framing import MAX_PACKET
 
 if TYPE_CHECKING:
     from txtuntap.device.linux import LinuxDevice
@@ -43,7 +42,7 @@ class TunnelService(InterfaceService):
         """
         @param carriers: how it gets to its peer.
         """
-        super().__init__(device, carriers.tunnel, settings, undo, reactor, offload, control, MAX_PACKET)
+        super().__init__(device, carriers.tunnel, settings, undo, reactor, offload, control)
         self.tunnel = carriers.tunnel
         self._carriers = carriers
 

@@ -95,6 +95,8 @@ class DatagramCarrier(DatagramProtocol):
             # Only Linux has it, and over IPv4 everybody takes them.
             with suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_UDP, _UDP_NO_CHECK6_RX, 1)
+        # By default, listenUDP has a port read 8192 octets, and the rest of a datagram is lost without a word.
+        self.transport.maxPacketSize = MAX_DATAGRAM
         if self.peer is not None:
             self._tunnel.carrierUp(self)
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from zope.interface import Attribute, Interface
 
+from txtuntap.device import LONGEST_PACKET
 from txtuntap.wire.offload import Offload
 
 #: The most octets that a packet has, an Ethernet header with two tags before it: what is said to be longer is none.
-MAX_PACKET = 65535 + 22
+MAX_PACKET = LONGEST_PACKET
 
 
 class FramingError(Exception):

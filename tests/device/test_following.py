@@ -1,0 +1,125 @@
+"""
+Tests for L{txtuntap.device.following}, with devices that cannot say where their interface is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.device import TAP, TUN
+from txtuntap.device.following import Following
+from txtuntap.device.memory import MemoryDevice
+from txtuntap.device.settings import InterfaceState
+
+
+class Monitor:
+    """
+    One that is told what there is.
+    """
+
+    place = None
+
+    def __init__(self) -> None:
+        self.reactor: Any = Clock()
+        self.interfaces: dict[int, InterfaceState] = {}
+        self.followers: list[Callable[[int | None], None]] = []
+
+    def follow(self, follower: Callable[[int | None], None]) -> Callable[[], None]:
+        self.followers.append(follower)
+        return lambda: self.followers.remove(follower)
+
+    def tell(self, index: int | None, *states: InterfaceState) -> None:
+        """
+        These are there, and C{index} may be another.
+        """
+        self.interfaces = {state.index: state for state in states}
+        for follower in list(self.followers):
+            follower(index)
+
+
+def state(index: int, name: str, mtu: int = 1500, **more: Any) -> InterfaceState:
+    """
+    An interface.
+    """
+    fields: dict[str, Any] = {"kind": "tap", "flags": 0, "up": True, "carrier": True, "linkAddress": bytes(5) + b"\x09"}
+    return InterfaceState(name=name, index=index, mtu=mtu, txqueuelen=500, **{**fields, **more})
+
+
+class FollowingTests(SynchronousTestCase):
+    """
+    The record of a device agrees with that of a monitor.
+    """
+
+    def setUp(self) -> None:
+        self.monitor = Monitor()
+        self.told: list[tuple[bool, bool]] = []
+
+    def following(self, mode: int = TAP) -> Following:
+        """
+        Follow a device.
+        """
+        self.device = MemoryDevice(mode, "tt0")
+        self.device.open()
+        following = Following(self.device, self.monitor, lambda *changed: self.told.append(changed))
+        following.start()
+        return following
+
+    def test_whatIsSoWhenItBeginsIsToldToNobody(self) -> None:
+        self.monitor.tell(None, state(7, "tt0", 9000))
+        self.following()
+        self.assertEqual((9000, []), (self.device.mtu, self.told))
+
+    def test_whatIsKnownLater(self) -> None:
+        self.following()
+        self.monitor.tell(None, state(7, "tt0", 9000))
+        self.assertEqual((9000, [(True, False)]), (self.device.mtu, self.told))
+        self.assertEqual(bytes(5) + b"\x09", self.device.linkAddress)
+
+    def test_aTunHasNoLinkAddress(self) -> None:
+        self.following(TUN)
+        self.monitor.tell(None, state(7, "tt0"))
+        self.assertIsNone(self.device.linkAddress)
+
+    def test_severalChangesAsOne(self) -> None:
+        before = state(7, "tt0")
+        self.monitor.tell(None, before)
+        self.following()
+        self.monitor.tell(7, attrs.evolve(before, name="tt8", mtu=1300, up=False))
+        self.assertEqual(("tt8", 1300), (self.device.name, self.device.mtu))
+        self.monitor.tell(7, attrs.evolve(before, name="tt9", mtu=1400))
+        self.assertEqual(("tt9", 1400), (self.device.name, self.device.mtu))
+        self.assertEqual([(True, False), (True, True)], self.told)
+
+    def test_whatElseSetTheMTUHasNotToldIt(self) -> None:
+        # configureNow(device=...) tells the device, and nobody on the port.
+        self.monitor.tell(None, state(7, "tt0"))
+        self.following()
+        self.device.mtu = 1400
+        self.monitor.tell(7, state(7, "tt0", 1400))
+        self.assertEqual([(True, False)], self.told)
+
+    def test_anotherOfTheNameIsAnother(self) -> None:
+        ours = state(7, "tt0")
+        self.monitor.tell(None, ours)
+        self.following()
+        self.monitor.tell(7, attrs.evolve(ours, name="tt1"), state(8, "tt0", 777))
+        self.monitor.tell(8, attrs.evolve(ours, name="tt1"), state(8, "tt0", 778))
+        self.assertEqual(("tt1", 1500), (self.device.name, self.device.mtu))
+
+    def test_othersAreNotLookedAt(self) -> None:
+        self.monitor.tell(None, state(7, "tt0"), state(8, "other"))
+        self.following()
+        self.device.whereabouts = self.fail  # type: ignore[attr-defined]
+        self.monitor.tell(8, state(7, "tt0"), state(8, "other", 1300))
+        self.assertEqual([], self.told)
+
+    def test_theEnd(self) -> None:
+        following = self.following()
+        following.stop()
+        following.stop()
+        self.assertEqual([], self.monitor.followers)

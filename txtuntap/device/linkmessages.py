@@ -1,0 +1,169 @@
+"""
+Rtnetlink's messages about links and addresses (C{rtnetlink(7)}), taken apart: what is used here of them, in the shape
+that pyroute2 gives to its messages.
+
+The kernel sends these for every interface of the machine. pyroute2 takes apart all of the hundred attributes that are
+in one, which costs more than all else that is done about it; and it expects names to be UTF-8, which they need not be.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from socket import AF_INET, AF_INET6, inet_ntop
+from typing import Any
+
+Message = dict[str, Any]
+
+#: C{linux/netlink.h}: C{struct nlmsghdr} and C{struct nlattr}; the bits of an attribute's type that are its number.
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_TYPE_MASK = 0x3FFF
+
+#: C{struct ifinfomsg} and C{struct ifaddrmsg}. The interface's number stands at the same place in both.
+_LINK = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBI")
+
+#: C{linux/rtnetlink.h}
+_EVENTS = {16: "RTM_NEWLINK", 17: "RTM_DELLINK", 20: "RTM_NEWADDR", 21: "RTM_DELADDR"}
+
+#: C{struct rtnl_link_stats64}, as far as all kernels have it.
+_STATISTICS = (
+    *("rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped"),
+    *("multicast", "collisions", "rx_length_errors", "rx_over_errors", "rx_crc_errors", "rx_frame_errors"),
+    *("rx_fifo_errors", "rx_missed_errors", "tx_aborted_errors", "tx_carrier_errors", "tx_fifo_errors"),
+    *("tx_heartbeat_errors", "tx_window_errors", "rx_compressed", "tx_compressed"),
+)
+
+_Decoder = Callable[[bytes], Any]
+
+
+def split(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """
+    The messages in what was read from a socket, whole, and the type of each.
+    """
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, _, _, _ = _HEADER.unpack_from(data, at)
+        if not _HEADER.size <= length <= len(data) - at:
+            # The buffer was too small for the last of them.
+            raise ValueError("a netlink message that was cut short")
+        yield kind, data[at : at + length]
+        at += (length + 3) & ~3
+
+
+def decode(kind: int, message: bytes) -> Message | None:
+    """
+    Take a message apart.
+
+    @param kind: its type.
+    @param message: all of it, with its header.
+
+    @return: L{None} if it is about something else than a link or an address.
+
+    @raise ValueError: it makes no sense: it is cut short, say.
+    """
+    event = _EVENTS.get(kind)
+    if event is None:
+        return None
+    try:
+        return _decode(kind, event, message)
+    except struct.error as e:
+        raise ValueError(f"a netlink message that was cut short: {e}") from e
+
+
+def _decode(kind: int, event: str, message: bytes) -> Message:
+    _, _, flags, sequence, _ = _HEADER.unpack_from(message)
+    header = {"type": kind, "flags": flags, "sequence_number": sequence, "error": None}
+    if kind < 20:
+        family, linkType, index, linkFlags, change = _LINK.unpack_from(message, _HEADER.size)
+        fields = {"family": family, "ifi_type": linkType, "index": index, "flags": linkFlags, "change": change}
+        found = _attributes(message[_HEADER.size + _LINK.size :], _LINK_ATTRIBUTES)
+    else:
+        family, prefixLength, addressFlags, scope, index = _ADDRESS.unpack_from(message, _HEADER.size)
+        fields = {"family": family, "prefixlen": prefixLength, "flags": addressFlags, "scope": scope, "index": index}
+        found = _attributes(message[_HEADER.size + _ADDRESS.size :], _ADDRESS_ATTRIBUTES)
+    return {"header": header, "event": event, **fields, "attrs": found}
+
+
+def _attributes(data: bytes, known: dict[int, tuple[str, _Decoder]]) -> list[tuple[str, Any]]:
+    """
+    The attributes of a message, or within one, that are known: names and values.
+    """
+    found = []
+    at = 0
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if not _ATTRIBUTE.size <= length <= len(data) - at:
+            raise ValueError("a netlink attribute that was cut short")
+        if (kind & _TYPE_MASK) in known:
+            name, decoder = known[kind & _TYPE_MASK]
+            found.append((name, decoder(data[at + _ATTRIBUTE.size : at + length])))
+        at += (length + 3) & ~3
+    return found
+
+
+def _text(value: bytes) -> str:
+    return os.fsdecode(value.partition(b"\0")[0])
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, sys.byteorder)
+
+
+def _ip(value: bytes) -> str:
+    return inet_ntop(AF_INET if len(value) == 4 else AF_INET6, value)
+
+
+def _statistics(value: bytes) -> dict[str, int]:
+    numbers = struct.unpack_from(f"={len(_STATISTICS)}Q", value)
+    return dict(zip(_STATISTICS, numbers, strict=True))
+
+
+def _tun(value: bytes) -> dict[str, Any]:
+    return {"attrs": _attributes(value, _TUN_ATTRIBUTES)}
+
+
+def _information(value: bytes) -> dict[str, Any]:
+    """
+    C{IFLA_LINKINFO}: the kind of an interface and, for a TUN or TAP device, what it says.
+    """
+    found = dict(_attributes(value, _INFORMATION_ATTRIBUTES))
+    if found.get("IFLA_INFO_KIND") == "tun" and "IFLA_INFO_DATA" in found:
+        found["IFLA_INFO_DATA"] = _tun(found["IFLA_INFO_DATA"])
+    else:
+        found.pop("IFLA_INFO_DATA", None)
+    return {"attrs": list(found.items())}
+
+
+#: C{linux/if_link.h}
+_TUN_ATTRIBUTES: dict[int, tuple[str, _Decoder]] = {
+    1: ("IFLA_TUN_OWNER", _number),
+    2: ("IFLA_TUN_GROUP", _number),
+    3: ("IFLA_TUN_TYPE", _number),
+    4: ("IFLA_TUN_PI", _number),
+    5: ("IFLA_TUN_VNET_HDR", _number),
+    6: ("IFLA_TUN_PERSIST", _number),
+    7: ("IFLA_TUN_MULTI_QUEUE", _number),
+    8: ("IFLA_TUN_NUM_QUEUES", _number),
+    9: ("IFLA_TUN_NUM_DISABLED_QUEUES", _number),
+}
+_INFORMATION_ATTRIBUTES: dict[int, tuple[str, _Decoder]] = {1: ("IFLA_INFO_KIND", _text), 2: ("IFLA_INFO_DATA", bytes)}
+_LINK_ATTRIBUTES: dict[int, tuple[str, _Decoder]] = {
+    1: ("IFLA_ADDRESS", bytes),
+    3: ("IFLA_IFNAME", _text),
+    4: ("IFLA_MTU", _number),
+    13: ("IFLA_TXQLEN", _number),
+    18: ("IFLA_LINKINFO", _information),
+    23: ("IFLA_STATS64", _statistics),
+    33: ("IFLA_CARRIER", _number),
+}
+
+#: C{linux/if_addr.h}
+_ADDRESS_ATTRIBUTES: dict[int, tuple[str, _Decoder]] = {
+    1: ("IFA_ADDRESS", _ip),
+    2: ("IFA_LOCAL", _ip),
+    4: ("IFA_BROADCAST", _ip),
+}
