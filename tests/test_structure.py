@@ -42,9 +42,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": BASE | {"routing", "udpheaders"},
     "udpheaders": BASE | {"routing"},
     "multicast": BASE | {"rawudp", "routing"},
-    "device": BASE,
+    "device": BASE | {"shutdown"},
     "forwarding": BASE,
     "clock": set(),
+    "shutdown": set(),
     "tokenbucket": set(),
     "switch": BASE | {"switchport", "tokenbucket"},
     "switchport": BASE | {"forwarding", "layer", "switch", "tokenbucket"},
@@ -52,17 +53,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
     "replay": BASE | {"adapters", "layer"},
-    "tunnel": BASE | {"device", "forwarding", "layer"},
-    "tuntap": BASE | LAYERS | {"device"},
+    "tunnel": BASE | {"device", "forwarding", "layer", "shutdown"},
+    "tuntap": BASE | LAYERS | {"device", "shutdown"},
     "testing": {"clock", "device", "wire"},
     "stack": BASE | LAYERS | {"tokenbucket"},
     "command": BASE | {"capturecommand", "device"},
     "capturecommand": {"device", "middleware", "service", "wire"},
     "echo": set(),
-    "queues": {"device"},
+    "queues": {"device", "shutdown"},
     "service": BASE
     | {"addresses", "clock", "device", "echo", "layer", "link", "middleware", "queues", "stack", "switch"}
-    | {"tunnel", "tuntap"},
+    | {"shutdown", "tunnel", "tuntap"},
 }
 
 

@@ -26,6 +26,8 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
+from txtuntap.shutdown import stop
+
 if TYPE_CHECKING:
     from twisted.runner.procmon import ProcessMonitor
 
@@ -100,8 +102,7 @@ class _Parent(FileDescriptor):
         It has ended.
         """
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        if self._reactor.running:
-            self._reactor.stop()
+        stop(self._reactor)
 
 
 class _Handing:

@@ -16,7 +16,7 @@ from constantly import FlagConstant, Flags
 from twisted.internet import abstract
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorCore, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
@@ -35,6 +35,7 @@ from txtuntap.ip import IPProtocol
 from txtuntap.layer import FailureLog, Receiver, connect, disconnect, knowsPackets, takesOffload
 from txtuntap.packet import Packet
 from txtuntap.rawudp import RawUDPProtocol
+from txtuntap.shutdown import isShuttingDown
 from txtuntap.wire import udp
 from txtuntap.wire.offload import Offload, fault, finish, networkStart, segments
 
@@ -216,6 +217,8 @@ class TuntapPort(abstract.FileDescriptor):
         self._ending: Failure | None = None
         self._closeCall: IDelayedCall | None = None
         self._readCall: IDelayedCall | None = None
+        # Ends this port with the reactor.
+        self._trigger: Any = None
         self.logstr = f"{self._getLogPrefix(self.protocol)} ({self._mode.name})"
 
     def __repr__(self) -> str:
@@ -244,6 +247,10 @@ class TuntapPort(abstract.FileDescriptor):
         if self._monitor is not None:
             self._unsubscribe = self._monitor.subscribe(self._happened)
         self._log.info("{prefix} starting on {interface}", prefix=self.logstr, interface=self.device.name)
+        if IReactorCore.providedBy(self.reactor):
+            # The reactor disconnects only what it reads: neither a device without a descriptor, nor a port whose
+            # stopListening waits for a turn that does not come any more.
+            self._trigger = self.reactor.addSystemEventTrigger("during", "shutdown", self._shutDown)
         try:
             connect(self._top, self)
             try:
@@ -282,7 +289,8 @@ class TuntapPort(abstract.FileDescriptor):
     def whenLost(self) -> Deferred[None]:
         """
         @return: a Deferred that fails with the reason when this port ends: L{InterfaceLost} when its interface was
-            deleted, C{ConnectionDone} when it was stopped. If it has ended already, it fails with the reason of that.
+            deleted, C{ConnectionDone} when it was stopped, or the reactor was. If it has ended already, it fails with
+            the reason of that.
         """
         if self._ending is not None and not self.connected:
             return fail(self._ending)
@@ -297,7 +305,7 @@ class TuntapPort(abstract.FileDescriptor):
         if not self.connected:
             return
         reason = self._ending = self._reasonFor(reason)
-        if self.disconnecting:
+        if reason.check(ConnectionDone):
             self._log.info("{prefix} stopped on {interface}", prefix=self.logstr, interface=self.device.name)
         else:
             self._log.error("{prefix}: {reason}", prefix=self.logstr, reason=reason.getErrorMessage())
@@ -327,9 +335,20 @@ class TuntapPort(abstract.FileDescriptor):
             if self._closeCall.active():
                 self._closeCall.cancel()
             self._closeCall = None
+        if self._trigger is not None:
+            self.reactor.removeSystemEventTrigger(self._trigger)
+            self._trigger = None
         stopping, self._stopping = self._stopping, []
         for done in stopping:
             done.callback(None)
+
+    def _shutDown(self) -> None:
+        """
+        The reactor ends, and has disconnected what it reads.
+        """
+        # A trigger that is being called is no longer there to be removed.
+        self._trigger = None
+        self.connectionLost()
 
     def _happened(self, event: InterfaceEvent) -> None:
         """
@@ -362,6 +381,8 @@ class TuntapPort(abstract.FileDescriptor):
                 self.device.receive()
             except OSError as e:
                 return Failure(self._lost(e))
+            if isShuttingDown(self.reactor):
+                return Failure(ConnectionDone())
             # It is still being deleted: a moment before its end a device reads as if nothing were.
             return Failure(InterfaceLost(f"{self.device.name} was deleted"))
         return reason

@@ -46,6 +46,7 @@ from txtuntap.device.netlink import Conversation, ask, delete
 from txtuntap.device.permission import Asked, Peer, Rule, checkWhose, irreversible
 from txtuntap.device.settings import InterfaceSettings, InterfaceState
 from txtuntap.device.state import read
+from txtuntap.shutdown import endOnHangUp
 from txtuntap.wire.address import linkAddressText
 
 #: Seconds that a request may take to come.
@@ -394,7 +395,7 @@ def _deleting(index: int, name: str) -> Conversation[None]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """
-    Be the helper, until the process is told to end.
+    Be the helper, until the process is told to end: by SIGINT, SIGTERM or SIGHUP.
     """
     parser = argparse.ArgumentParser(
         prog="python -I -m txtuntap.device.helper",
@@ -417,6 +418,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--node", default=os.fsdecode(NODE), help="the device node (%(default)s)")
     options = parser.parse_args(arguments)
+    endOnHangUp()
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
 
     async def serve(reactor: Any) -> None:

@@ -19,6 +19,7 @@ from txtuntap.device.namespace import Namespace
 from txtuntap.device.netlink import READ_SIZE, Message, ask, openSocket
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 from txtuntap.device.state import interfaceAddress, interfaceState, readingAll
+from txtuntap.shutdown import isShuttingDown
 
 #: What can happen.
 ADDED, REMOVED, RENAMED = "added", "removed", "renamed"
@@ -253,8 +254,8 @@ class InterfaceMonitor(FileDescriptor):
         def failed(reason: Failure) -> Failure | None:
             self._reading = False
             self._waiting.clear()
-            # Who has been stopped has no more use for it.
-            return reason if self.connected else None
+            # A monitor that was stopped, or whose reactor ends, has no use for the answer.
+            return reason if self.connected and not isShuttingDown(self.reactor) else None
 
         return ask(self.reactor, readingAll(), by=self._asking).addCallbacks(done, failed)
 

@@ -7,7 +7,6 @@ C{twistd tuntap switch}: a switch between TAP devices and tunnels.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +19,9 @@ from twisted.python.failure import Failure
 from txtuntap.device import TAP
 from txtuntap.link import Link
 from txtuntap.service.carriers import makeCarriers
-from txtuntap.service.interface import InterfaceService, showPlainly
+from txtuntap.service.interface import InterfaceService, handleSignals, showPlainly
 from txtuntap.service.switchoptions import SwitchTap, SwitchTunnel, named
+from txtuntap.shutdown import stop
 from txtuntap.switch import AGEING_TIME, Switch
 
 #: The longest frame that an interface can have; a longer one than another takes is dropped there.
@@ -31,7 +31,7 @@ _LONGEST_FRAME = 65535
 class SwitchService(MultiService):
     """
     A L{Switch} between TAP devices and tunnels. When an interface goes, the others go on. On SIGUSR2 the counters go to
-    the log.
+    the log; SIGHUP ends the process as SIGTERM does.
 
     @ivar switch: the switch.
     """
@@ -71,8 +71,7 @@ class SwitchService(MultiService):
         Have one signal for all interfaces.
         """
         super().startService()  # type: ignore[no-untyped-call]
-        if hasattr(signal, "SIGUSR2"):
-            signal.signal(signal.SIGUSR2, self._signalled)
+        handleSignals(self._signalled)
 
     def lost(self, service: SwitchTapService, reason: Failure) -> None:
         """
@@ -86,7 +85,7 @@ class SwitchService(MultiService):
             self._log.critical(
                 "{reason} A switch without an interface has nothing to do: stopping.", reason=reason.value
             )
-            self._reactor.stop()
+            stop(self._reactor)
 
     def _signalled(self, *ignored: object) -> None:
         self._reactor.callFromThread(self._dump)
