@@ -1,8 +1,9 @@
 """
 What an application's own tests use: devices in memory, and packets made to order.
 
+    clock = task.Clock()
     device = MemoryDevice(TUN)
-    port = TuntapPort("", protocol, reactor=task.Clock(), device=device)
+    port = TuntapPort("", protocol, reactor=clock, device=device)
     port.startListening()
     device.deliver(ipPacket("10.0.0.1", "10.0.0.2", 17, udpDatagram("10.0.0.1", "10.0.0.2", 1234, 7, b"hello")))
     clock.advance(0)

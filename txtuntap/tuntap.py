@@ -211,6 +211,8 @@ class TuntapPort(abstract.FileDescriptor):
         self.counters: Counter[str] = Counter()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
         self._failures = FailureLog(self.protocol, self.counters)
+        # What packets come by.
+        self._method = "packetReceived" if knowsPackets(self._top) else "datagramReceived"
         self._receive: Receiver = self._top.packetReceived if knowsPackets(self._top) else deviceReceiver(self._top)
         self._stopping: list[Deferred[None]] = []
         self._losing: list[Deferred[None]] = []
@@ -456,7 +458,7 @@ class TuntapPort(abstract.FileDescriptor):
                 try:
                     deliver(packet)
                 except Exception:
-                    self._failures.failed(now, "datagramReceived")
+                    self._failures.failed(now, self._method)
         except OSError as e:
             if e.errno in (EBADFD, errno.ENODEV):
                 return self._lost(e)
@@ -494,7 +496,7 @@ class TuntapPort(abstract.FileDescriptor):
             try:
                 self._receive(packet)
             except Exception:
-                self._failures.failed(packet.time, "datagramReceived")
+                self._failures.failed(packet.time, self._method)
             self._answering = before
             return count, octets
         for each in packet.finished():
@@ -509,7 +511,7 @@ class TuntapPort(abstract.FileDescriptor):
         try:
             self._receive(packet)
         except Exception:
-            self._failures.failed(packet.time, "datagramReceived")
+            self._failures.failed(packet.time, self._method)
 
     def _readSoon(self) -> None:
         """
