@@ -15,7 +15,7 @@ import txtuntap
 
 ROOT = pathlib.Path(txtuntap.__file__).parent
 
-BASE = {"wire", "packet", "interfaces"}
+BASE = {"wire", "packet", "interfaces", "mistakes"}
 LAYERS = {
     *("raw", "layer", "adapters", "ethernet", "addresses", "routing", "fragments", "ip", "ipoutput", "rawudp"),
     *("udptransport", "train", "udpheaders", "multicast", "loopback", "pathmtu"),
@@ -27,14 +27,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "packet": {"wire", "interfaces"},
     "interfaces": {"packet", "routing", "train", "wire"},
     "raw": {"interfaces"},
-    "addresses": {"wire"},
+    "addresses": {"mistakes", "wire"},
     "fragments": BASE,
     "layer": BASE,
     "loopback": BASE,
     "pathmtu": set(),
     "adapters": BASE | {"layer"},
     "ethernet": BASE | {"layer", "adapters"},
-    "routing": BASE,
+    "routing": BASE | {"addresses"},
     "ip": BASE | {"fragments", "layer", "adapters", "ipoutput", "loopback"},
     "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing", "loopback", "pathmtu"},
     "rawudp": BASE | {"layer", "routing", "udptransport"},
@@ -45,24 +45,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "device": BASE | {"shutdown"},
     "forwarding": BASE,
     "clock": set(),
+    "mistakes": set(),
     "shutdown": set(),
     "tokenbucket": set(),
     "switch": BASE | {"switchport", "tokenbucket"},
     "switchport": BASE | {"forwarding", "layer", "switch", "tokenbucket"},
-    "network": {"clock", "device", "interfaces", "link", "middleware", "stack", "switch", "tuntap", "wire"},
+    "network": BASE | {"clock", "device", "link", "middleware", "stack", "switch", "switchport", "tuntap"},
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
     "replay": BASE | {"adapters", "layer"},
     "tunnel": BASE | {"device", "forwarding", "layer", "shutdown"},
     "tuntap": BASE | LAYERS | {"device", "shutdown"},
-    "testing": {"clock", "device", "wire"},
+    "testing": {"mistakes", "clock", "device", "wire"},
     "stack": BASE | LAYERS | {"tokenbucket"},
     "command": BASE | {"capturecommand", "device"},
     "capturecommand": {"device", "middleware", "service", "wire"},
     "echo": set(),
-    "queues": {"device", "shutdown"},
+    "queues": {"device", "mistakes", "shutdown"},
     "service": BASE
-    | {"addresses", "clock", "device", "echo", "layer", "link", "middleware", "queues", "stack", "switch"}
+    | {"addresses", "clock", "device", "echo", "ethernet", "layer", "link", "middleware", "queues", "stack", "switch"}
     | {"shutdown", "tunnel", "tuntap"},
 }
 

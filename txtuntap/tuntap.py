@@ -33,6 +33,7 @@ from txtuntap.interfaces import (
 )
 from txtuntap.ip import IPProtocol
 from txtuntap.layer import FailureLog, Receiver, connect, disconnect, knowsPackets, takesOffload
+from txtuntap.mistakes import checkClock, checkOctets, instead
 from txtuntap.packet import Packet
 from txtuntap.rawudp import RawUDPProtocol
 from txtuntap.shutdown import isShuttingDown
@@ -170,18 +171,30 @@ class TuntapPort(abstract.FileDescriptor):
             does not take is then cut for it.
 
         @raise TypeError: C{proto} is none of these.
-        @raise ValueError: C{interface} is no name, or C{device} of the wrong kind.
+        @raise ValueError: C{interface} is no name or not that of C{device}, or C{device} is of the wrong kind.
         """
         self._top, mode = _stackOn(proto)
         self.interface = interfaceName(interface)
+        if reactor is not None:
+            checkClock(reactor, "the reactor")
+        if offload not in (None, True, False):
+            raise ValueError(f"offload is True, False or None, not {offload!r}")
         if device is None:
             # On other platforms there is no such module, and may be another device.
             from txtuntap.device.linux import LinuxDevice
 
             device = LinuxDevice(self.interface, mode, protocolInformation, system)
+        elif not IDevice.providedBy(device):
+            raise TypeError(f"{device!r} is no device, such as LinuxDevice(name, TUN) or MemoryDevice(TUN)")
         elif device.mode != mode:
             wanted, kind = ("tap", "tun") if mode == TAP else ("tun", "tap")
             raise ValueError(f"{proto!r} goes on a {wanted}, and the device is a {kind}")
+        elif protocolInformation or system is not None:
+            raise ValueError("protocolInformation and system go with the device: give them to LinuxDevice")
+        elif (
+            self.interface and device.name and b"%" not in self.interface and self.interface != os.fsencode(device.name)
+        ):
+            raise ValueError(f"the interface is {interface!r}, and that of the device {device.name!r}: give one name")
         if not isinstance(maxPacketSize, int) or maxPacketSize < 1:
             raise ValueError(f"maxPacketSize is a number of octets, at least 1, not {maxPacketSize!r}")
         super().__init__(reactor)
@@ -211,7 +224,7 @@ class TuntapPort(abstract.FileDescriptor):
         self.counters: Counter[str] = Counter()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
         self._failures = FailureLog(self.protocol, self.counters)
-        # What packets come by.
+        # The method that packets come by.
         self._method = "packetReceived" if knowsPackets(self._top) else "datagramReceived"
         self._receive: Receiver = self._top.packetReceived if knowsPackets(self._top) else deviceReceiver(self._top)
         self._stopping: list[Deferred[None]] = []
@@ -681,6 +694,9 @@ class TuntapPort(abstract.FileDescriptor):
 
         @raise OSError: the device refused the packet, or the port is not listening.
         """
+        if not self.connected:
+            raise OSError(errno.EBADF, "the port is not listening: call startListening() first")
+        checkOctets(data)
         if self._train is not None:
             self.release()
         try:
@@ -741,12 +757,13 @@ def _stackOn(proto: Any) -> tuple[Any, int]:
     """
     if IEthernetProtocol.providedBy(proto) or IRawPacketProtocol.providedBy(proto):
         if not knowsPackets(proto) and not callable(getattr(proto, "datagramReceived", None)):
-            raise TypeError(f"{proto!r} has neither packetReceived nor datagramReceived: packets cannot reach it")
+            raise TypeError(f"packets cannot reach {proto!r}: it has neither packetReceived nor datagramReceived")
         return proto, TAP if IEthernetProtocol.providedBy(proto) else TUN
     if not IRawDatagramProtocol.providedBy(proto):
+        advice = instead(proto) or ". Add a DatagramProtocol to a RawUDPProtocol (addProto)"
         raise TypeError(
             f"{proto!r} cannot go on a TuntapPort: it provides none of IEthernetProtocol, IRawPacketProtocol and"
-            " IRawDatagramProtocol. Add a DatagramProtocol to a RawUDPProtocol (addProto)"
+            f" IRawDatagramProtocol{advice}"
         )
     number = udp.PROTOCOL if isinstance(proto, RawUDPProtocol) else getattr(proto, "protocolNumber", None)
     if number is None:

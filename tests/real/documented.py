@@ -55,7 +55,7 @@ class Echo(DatagramProtocol):
 
 def _names(reactor: Any) -> dict[str, Any]:
     """
-    What the examples take for given.
+    Names that the examples take for given.
     """
     # These import a reactor.
     import prometheus_client.twisted

@@ -48,7 +48,7 @@ class Ending:
 
     def said(self) -> Any:
         """
-        What it printed in the end.
+        Wait for the end, and read what the program printed then.
         """
         try:
             status = self.process.wait(PATIENCE)

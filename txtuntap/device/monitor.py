@@ -19,6 +19,7 @@ from txtuntap.device.namespace import Namespace
 from txtuntap.device.netlink import READ_SIZE, Message, ask, openSocket
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 from txtuntap.device.state import interfaceAddress, interfaceState, readingAll
+from txtuntap.mistakes import checkCallable, checkClock
 from txtuntap.shutdown import isShuttingDown
 
 #: What can happen.
@@ -80,6 +81,7 @@ class InterfaceMonitor(FileDescriptor):
         """
         if reactor is None:
             from twisted.internet import reactor
+        checkClock(reactor, "the reactor")
         super().__init__(reactor)
         self.interfaces: dict[int, InterfaceState] = {}
         self._subscribers: list[Subscriber] = []
@@ -102,6 +104,7 @@ class InterfaceMonitor(FileDescriptor):
 
         @return: ends that.
         """
+        checkCallable(subscriber, "a subscriber")
         self._subscribers.append(subscriber)
 
         def unsubscribe() -> None:

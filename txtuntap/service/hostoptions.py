@@ -9,17 +9,21 @@ import sys
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, ClassVar
+from warnings import catch_warnings, simplefilter
 
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.reflect import namedAny
 from twisted.python.usage import UsageError
 
 from txtuntap.addresses import Addresses
+from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, TUN
+from txtuntap.device.settings import unreached
 from txtuntap.echo import Discard, Echo
+from txtuntap.ethernet import EthernetProtocol
 from txtuntap.service.interfaceoptions import InterfaceOptions, showAsIs
 from txtuntap.stack.anyip import isWithin
-from txtuntap.wire.address import packLinkAddress
+from txtuntap.stack.host import Host
 
 if TYPE_CHECKING:
     from txtuntap.device.linux import LinuxDevice
@@ -76,7 +80,12 @@ class HostOptions(InterfaceOptions):
         """
         A network whose every address is the host's, such as 10.0.0.0/8, reached by a route. May be repeated.
         """
-        self["anyAddresses"].append(_network("--any-address", cidr))
+        network = _network("--any-address", cidr)
+        try:
+            Addresses().addNetwork(cidr)
+        except ValueError as e:
+            raise UsageError(f"--any-address: {e}") from e
+        self["anyAddresses"].append(network)
 
     def opt_answer_for(self, cidr: str) -> None:
         """
@@ -96,9 +105,12 @@ class HostOptions(InterfaceOptions):
         The next hop of the default route. May be repeated, once for each IP version.
         """
         try:
-            self["gateways"].append(str(ip_address(address)))
+            gateway = ip_address(address)
         except ValueError as e:
             raise UsageError(f"--gateway: {e}") from e
+        if any(ip_address(other).version == gateway.version for other in self["gateways"]):
+            raise UsageError(f"--gateway: {gateway} is a second one of its IP version")
+        self["gateways"].append(str(gateway))
 
     def opt_udp(self, service: str) -> None:
         """
@@ -128,17 +140,21 @@ class HostOptions(InterfaceOptions):
                 raise UsageError(f"--answer-for: {network} is in no --any-address: give it as one as well")
         if self["answerExcept"] and not self["answerFor"]:
             raise UsageError("--answer-except: there is no --answer-for to except anything from")
+        self._checkGateways()
         if self["mac"] is not None:
             if self["tap"] is None:
                 raise UsageError("--mac: only a tap has a link address")
             try:
-                packLinkAddress(self["mac"])
+                station = EthernetProtocol(self["mac"]).address
             except ValueError as e:
                 raise UsageError(f"--mac: {e}") from e
+            if self["settings"] is not None and self["settings"].linkAddress == station:
+                raise UsageError(f"--mac: {self['mac']} is the --lladdr of the kernel's end: each end has its own")
         ports = [port for port, _ in self["udp"]]
         for port in ports:
             if ports.count(port) > 1:
                 raise UsageError(f"--udp: port {port} is given twice")
+        self._checkKernelEnd()
         for address in self["kernelAddresses"]:
             if address.interface.ip in {ip_interface(own).ip for own in self["addresses"]}:
                 raise UsageError(f"--kernel-address: {address} is the host's --address: each end has its own")
@@ -155,6 +171,32 @@ class HostOptions(InterfaceOptions):
             if not isinstance(proto, DatagramProtocol):
                 raise UsageError(f"--udp {port}={what}: that made a {type(proto).__name__}, not a DatagramProtocol")
             protocols.append((port, proto))
+
+    def _checkGateways(self) -> None:
+        """
+        Check that a host can have these gateways, and these addresses together.
+        """
+        try:
+            tried = Host(self["addresses"], SimulationClock())
+        except ValueError as e:
+            raise UsageError(f"--address: {e}") from e
+        for gateway in self["gateways"]:
+            try:
+                with catch_warnings():
+                    # The host of the service warns.
+                    simplefilter("ignore")
+                    tried.addRoute("::/0" if ":" in gateway else "0.0.0.0/0", gateway)
+            except ValueError as e:
+                raise UsageError(f"--gateway: {e}") from e
+
+    def _checkKernelEnd(self) -> None:
+        """
+        Check that the kernel's end, where its addresses are given, leads to this host.
+        """
+        own = [ip_interface(address) for address in self["addresses"]]
+        lost = unreached(self["kernelAddresses"], self["kernelRoutes"], own)
+        if lost is not None:
+            raise UsageError(f"--kernel-address: {lost}")
 
     def makeQueues(self, name: str) -> list[LinuxDevice]:
         """

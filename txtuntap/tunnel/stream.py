@@ -32,6 +32,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.mistakes import checkCallable, checkClock, checkKind
 from txtuntap.shutdown import isShuttingDown
 from txtuntap.tunnel.framing import FramingError, ICarrier, IStreamFraming
 from txtuntap.tunnel.sparselog import SparseLog
@@ -360,6 +361,9 @@ class StreamFactory(Factory):
 
         @raise ValueError: it cannot carry what the tunnel does.
         """
+        checkKind(tunnel, Tunnel, "tunnel", "Tunnel(TUN)")
+        checkCallable(framing, "framing")
+        checkClock(clock)
         framing(tunnel.mode)
         self.tunnel = tunnel
         self._framing = framing
