@@ -53,8 +53,9 @@ class Middleware(Layer):
         super().__init__()
         self.ethernet = IEthernetProtocol.providedBy(proto)
         if not self.ethernet and not IRawPacketProtocol.providedBy(proto):
-            above = f": add it to an IPProtocol (addProto), and have {type(self).__name__} go around that"
-            raise TypeError(f"{proto!r} is no IEthernetProtocol and no IRawPacketProtocol{instead(proto) or above}")
+            advice = instead(proto) or ": add it to an IPProtocol (addProto)"
+            around = f"have {type(self).__name__} go around that"
+            raise TypeError(f"{proto!r} is no IEthernetProtocol and no IRawPacketProtocol{advice}, and {around}")
         alsoProvides(self, IEthernetProtocol if self.ethernet else IRawPacketProtocol)
         self.protocol = proto
         self._takesOffload = takesOffload(self)
