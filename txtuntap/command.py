@@ -224,9 +224,12 @@ def change(options: Any, out: TextIO) -> None:
     Change settings; say which.
     """
     from txtuntap.device.configure import configureNow, moveInterface
+    from txtuntap.device.state import readInterface
 
     named = {name: value for name, value in vars(options).items() if name not in ("do", "json", "name", "netns")}
     if not any(value not in (None, []) for value in named.values()):
+        # A wrong name is the greater mistake.
+        readInterface(options.name, options.netns)
         raise ValueError(f"{options.name}: name what is to be changed, such as --up or --mtu")
     carrier = None if options.carrier is None else options.carrier == "on"
     settings = _settings(options, carrier=carrier, persistent=options.persistent)
