@@ -53,8 +53,11 @@ class AddressesTests(SynchronousTestCase):
         self.assertNotIn(both, own.admitted)
         self.assertEqual(own.sourceFor(dest), packAddress("10.1.0.2"))
 
-    def test_withoutAPrefixLengthItIsAlone(self) -> None:
-        self.assertEqual(addresses("10.0.0.2").broadcasts, {b"\xff\xff\xff\xff"})
+    def test_withoutAPrefixLengthItIsRefused(self) -> None:
+        for text, network in ("10.0.0.2", "10.0.0.2/24"), ("fd00::2", "fd00::2/64"):
+            said = str(self.assertRaises(ValueError, addresses, text))
+            self.assertIn(f"give '{network}'", said)
+        self.assertEqual(addresses("10.0.0.2/32").broadcasts, {b"\xff\xff\xff\xff"})
 
     def test_remove(self) -> None:
         own = addresses("10.0.0.2/24", "fd00::2/64")

@@ -16,7 +16,7 @@ from tests.paths import EXAMPLES
 
 ROOT = pathlib.Path(txtuntap.__file__).parent
 
-BASE = {"wire", "packet", "interfaces"}
+BASE = {"wire", "packet", "interfaces", "mistakes"}
 LAYERS = {
     *("raw", "layer", "adapters", "ethernet", "addresses", "routing", "fragments", "ip", "ipoutput", "rawudp"),
     *("udptransport", "train", "udpheaders", "multicast", "loopback", "pathmtu"),
@@ -28,14 +28,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "packet": {"wire", "interfaces"},
     "interfaces": {"packet", "routing", "train", "wire"},
     "raw": {"interfaces"},
-    "addresses": {"wire"},
+    "addresses": {"mistakes", "wire"},
     "fragments": BASE,
     "layer": BASE,
     "loopback": BASE,
     "pathmtu": set(),
     "adapters": BASE | {"layer"},
     "ethernet": BASE | {"layer", "adapters"},
-    "routing": BASE,
+    "routing": BASE | {"addresses"},
     "ip": BASE | {"fragments", "layer", "adapters", "ipoutput", "loopback"},
     "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing", "loopback", "pathmtu"},
     "rawudp": BASE | {"layer", "routing", "udptransport"},
@@ -43,27 +43,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": BASE | {"routing", "udpheaders"},
     "udpheaders": BASE | {"routing"},
     "multicast": BASE | {"rawudp", "routing"},
-    "device": BASE,
+    "device": BASE | {"shutdown"},
     "forwarding": BASE,
     "clock": set(),
+    "mistakes": set(),
+    "shutdown": set(),
     "tokenbucket": set(),
     "switch": BASE | {"switchport", "tokenbucket"},
     "switchport": BASE | {"forwarding", "layer", "switch", "tokenbucket"},
-    "network": {"clock", "device", "interfaces", "link", "middleware", "stack", "switch", "tuntap", "wire"},
+    "network": BASE | {"clock", "device", "link", "middleware", "stack", "switch", "switchport", "tuntap"},
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},
     "replay": BASE | {"adapters", "layer"},
-    "tunnel": BASE | {"device", "forwarding", "layer", "tokenbucket"},
-    "tuntap": BASE | LAYERS | {"device"},
-    "testing": {"clock", "device", "wire"},
+    "tunnel": BASE | {"device", "forwarding", "layer", "shutdown", "tokenbucket"},
+    "tuntap": BASE | LAYERS | {"device", "shutdown"},
+    "testing": {"mistakes", "clock", "device", "wire"},
     "stack": BASE | LAYERS | {"tokenbucket"},
     "command": BASE | {"capturecommand", "device"},
     "capturecommand": {"device", "middleware", "service", "wire"},
-    "echo": {"tokenbucket"},
-    "queues": {"device"},
+    "echo": {"mistakes", "tokenbucket"},
+    "queues": {"device", "mistakes", "shutdown"},
     "service": BASE
-    | {"addresses", "clock", "device", "echo", "layer", "link", "middleware", "queues", "stack", "switch"}
-    | {"tunnel", "tuntap"},
+    | {"addresses", "clock", "device", "echo", "ethernet", "layer", "link", "middleware", "queues", "stack", "switch"}
+    | {"shutdown", "tunnel", "tuntap"},
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import twisted.pair.testing
 from twisted.internet.error import CannotListenError
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -82,6 +83,17 @@ class ReadTests(PortTestCase):
         self.deliver(DATAGRAM)
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
         self.assertEqual(self.port.counters["protocolFailures"], 3)
+
+    def test_theLogNamesTheMethodThatRaised(self) -> None:
+        for proto, name in (PacketRecorder("receive"), "packetReceived"), (PairRecorder("receive"), "datagramReceived"):
+            device = MemoryDevice(TUN)
+            TuntapPort("", proto, reactor=self.clock, device=device).startListening()
+            with capturedLogs() as events:
+                device.deliver(DATAGRAM)
+                self.clock.advance(0)
+            self.flushLoggedErrors(Oops)
+            (event,) = [event for event in events if "method" in event]
+            self.assertEqual(name, event["method"])
 
     def test_protocolOfTwistedPairIsCalledItsWay(self) -> None:
         old = PairRecorder()

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
+from typing import cast
 
+from txtuntap.mistakes import checkText
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,
     addressText,
@@ -32,6 +34,9 @@ ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
 
 #: What all solicited-node groups begin with (RFC 4291 section 2.7.1).
 _SOLICITED_NODE = packAddress("ff02::1:ff00:0")[:13]
+
+#: Networks without an address of one host: L{isHost} says no to each of them.
+_NOBODYS = tuple(map(ip_network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "ff00::/8", "::/127", "::ffff:0:0/96")))
 
 #: Destinations whose source address is remembered; when there are as many, all are forgotten.
 MAX_SOURCES = 4096
@@ -81,14 +86,19 @@ class Addresses:
         """
         Have one more address.
 
-        @param address: in CIDR notation; without a prefix length, it is alone in its network.
+        @param address: in CIDR notation.
 
-        @raise ValueError: it is no address that a host can have, or is ours already.
+        @raise ValueError: it is no address that a host can have, has no prefix length, or is ours already.
         """
-        interface = ip_interface(address)
+        interface = _interface(address)
         network = interface.network
         ends = (network.network_address, network.broadcast_address) if _hasBroadcast(interface) else ()
-        if not isHost(interface.packed) or interface.ip in ends:
+        if interface.ip in ends:
+            raise ValueError(
+                f"{interface} is not an address that a host can have: it is that of the network itself, or of all in"
+                f" it; give one between, such as {network.network_address + 1}/{network.prefixlen}"
+            )
+        if not isHost(interface.packed):
             raise ValueError(f"{interface} is not an address that a host can have")
         if self.holds(interface.packed):
             raise ValueError(f"{interface.ip} is an address of this host already")
@@ -182,15 +192,18 @@ class Addresses:
         """
         return self._joined.keys() | (self._solicited if solicited else set())
 
-    def addNetwork(self, network: str) -> None:
+    def addNetwork(self, network: str, hasPrefix: bool = True) -> None:
         """
         Take packets to every address of a network for ours ("AnyIP").
 
         @param network: in CIDR notation.
+        @param hasPrefix: whether it has to have a prefix length, or may be one address.
 
         @raise ValueError: it is none.
         """
-        net = ip_network(network)
+        net = parseNetwork(network, hasPrefix)
+        if any(net.version == each.version and net.subnet_of(each) for each in _NOBODYS):  # type: ignore[arg-type]
+            raise ValueError(f"{net} has no addresses that a host can have")
         self._networks.append((net.max_prefixlen // 8, int(net.netmask), int(net.network_address)))
 
     def owns(self, address: bytes) -> bool:
@@ -310,6 +323,41 @@ class Addresses:
         self._sources.clear()
         if self.onGroups is not None:
             self.onGroups()
+
+
+def parseNetwork(network: object, hasPrefix: bool = True) -> IPv4Network | IPv6Network:
+    """
+    A network that a caller gives.
+
+    @param hasPrefix: whether it has to have a prefix length. Without, it would be one address and no more.
+
+    @raise ValueError: it is none.
+    """
+    if isinstance(network, (IPv4Network, IPv6Network)):
+        return network
+    checkText(network, "a network", "10.0.0.0/24")
+    net = ip_network(cast(str, network))
+    if hasPrefix and "/" not in cast(str, network):
+        wider = net.supernet(new_prefix=24 if net.version == 4 else 64)
+        raise ValueError(f"{network!r} has no prefix length: give '{net}' for this address alone, or such as '{wider}'")
+    return net
+
+
+def _interface(address: object) -> Interface:
+    """
+    An address that a caller gives, with its network.
+
+    @raise ValueError: it is none, or has no prefix length.
+    """
+    checkText(address, "an address", "10.0.0.2/24")
+    interface = ip_interface(cast(str, address))
+    if "/" not in cast(str, address):
+        usual = 24 if interface.version == 4 else 64
+        raise ValueError(
+            f"{address!r} has no prefix length: give '{interface.ip}/{usual}', with that of its network, or"
+            f" '{interface}' for an address that is alone in its network"
+        )
+    return interface
 
 
 def _hasBroadcast(interface: Interface) -> bool:

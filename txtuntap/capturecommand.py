@@ -390,8 +390,8 @@ def _opened(path: str, wake: socket.socket) -> BinaryIO:
 @contextmanager
 def _signals() -> Iterator[socket.socket]:
     """
-    Have SIGINT and SIGTERM make a socket readable, once; the next one ends the process, as always. Where the first one
-    does not lead to an end, since what is captured is not read, L{_Stalled} is raised in the end.
+    Have SIGINT, SIGTERM and SIGHUP make a socket readable, once; the next one ends the process, as always. Where the
+    first one does not lead to an end, since what is captured is not read, L{_Stalled} is raised in the end.
     """
     reading, writing = socket.socketpair()
     writing.setblocking(False)
@@ -404,7 +404,11 @@ def _signals() -> Iterator[socket.socket]:
     def stalled(number: int, frame: FrameType | None) -> None:
         raise _Stalled
 
-    before = {number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # With nohup, it is ignored.
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, signalled) for number in numbers}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, stalled)
     try:
         yield reading

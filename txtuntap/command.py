@@ -154,8 +154,8 @@ def _settings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
 def _unnamedSettings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
     addresses = []
     for each in options.address or ():
-        others = {name: value for name, value in each.items() if name != "address"}
-        addresses.append(attrs.evolve(InterfaceAddress.of(each["address"]), **others))
+        words = (f" {name} {value}" for name, value in each.items() if name != "address")
+        addresses.append(InterfaceAddress.of(each["address"] + "".join(words)))
     neighbours = {}
     for pair in options.neighbour:
         address, equals, station = pair.partition("=")
@@ -232,7 +232,13 @@ def change(options: Any, out: TextIO) -> None:
     """
     from txtuntap.device.configure import configureNow, moveInterface
     from txtuntap.device.namespace import openNamespace
+    from txtuntap.device.state import readInterface
 
+    named = {name: value for name, value in vars(options).items() if name not in ("do", "json", "name", "netns")}
+    if not any(value not in (None, []) for value in named.values()):
+        # A wrong name is the greater mistake.
+        readInterface(options.name, options.netns)
+        raise ValueError(f"{options.name}: name what is to be changed, such as --up or --mtu")
     carrier = None if options.carrier is None else options.carrier == "on"
     settings = _settings(options, carrier=carrier, persistent=options.persistent)
     if options.to is None:

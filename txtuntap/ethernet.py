@@ -21,6 +21,7 @@ from txtuntap.interfaces import (
     IRawPacketProtocol,
 )
 from txtuntap.layer import Layer, ReceiverTable, receiverOr
+from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
 from txtuntap.wire import ethernet as wire
 from txtuntap.wire.address import packLinkAddress
@@ -71,6 +72,8 @@ class EthernetProtocol(Layer):
         self.address = None if address is None else packLinkAddress(address)
         if self.address and self.address[0] & 1:
             raise ValueError(f"{address!r} is the address of a group: a station's has an even first octet")
+        if self.address is not None and not any(self.address):
+            raise ValueError(f"{address!r} is the address of no station")
         self.linkAddress: bytes = self.address or randomLinkAddress()
 
     @property
@@ -188,8 +191,10 @@ class EthernetProtocol(Layer):
             port.writePacket([header, *buffers], behind(offload, len(header)))
 
     def _write(self, payload: bytes, dest: bytes | str, protocol: int, transport: EthernetProtocol | VLAN) -> None:
+        if type(payload) is not bytes:
+            checkOctets(payload, "the payload")
         station = packLinkAddress(dest)
-        if not wire.FIRST_TYPE <= protocol <= 0xFFFF:
+        if not isinstance(protocol, int) or not wire.FIRST_TYPE <= protocol <= 0xFFFF:
             raise ValueError(f"an EtherType is a number from 0x0600 to 0xffff, not {protocol!r}")
         if self.transport is None:
             raise RuntimeError("this EthernetProtocol is on no port: put it on a TuntapPort and start that")

@@ -74,7 +74,8 @@ class IPProtocol(IPOutput):
         @param verifyChecksum: whether to drop IPv4 headers that do not sum up.
         @param clock: tells when the fragments of a datagram have taken too long; by default, the port's reactor.
 
-        @raise ValueError: one of C{addresses} is none.
+        @raise ValueError: one of C{addresses} is none, or has no prefix length.
+        @raise TypeError: C{routes}, C{neighbours} or C{clock} is of another kind.
         """
         super().__init__(addresses, routes, neighbours, clock)
         self._table = ReceiverTable(8)

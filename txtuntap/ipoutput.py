@@ -29,6 +29,7 @@ from txtuntap.interfaces import (
 )
 from txtuntap.layer import Layer
 from txtuntap.loopback import Loopback
+from txtuntap.mistakes import checkClock, checkOctets, listed
 from txtuntap.packet import Packet
 from txtuntap.pathmtu import FLOOR, PathMTUs
 from txtuntap.routing import Network, Route, StaticNeighbours, StaticRoutes, WayLost
@@ -80,6 +81,11 @@ class IPOutput(Layer):
         clock: IReactorTime | None,
     ) -> None:
         super().__init__()
+        if clock is not None:
+            checkClock(clock)
+        for name, table in ("routes", routes), ("neighbours", neighbours):
+            if table is not None and not callable(getattr(table, "lookup", None)):
+                raise TypeError(f"{name} is a table with a lookup method: Static{name.title()}(), not {table!r}")
         self._clock = clock
         # Typed as loosely as they are given: a table of another kind has other ways to fill it.
         self.routes: Any = StaticRoutes() if routes is None else routes
@@ -92,10 +98,8 @@ class IPOutput(Layer):
         self._ours = Addresses()
         self.own: Addresses | None = None
         if addresses is not None:
-            if isinstance(addresses, str):
-                raise ValueError(f"addresses is a list of addresses: give [{addresses!r}]")
             self.own = self._ours
-            for address in addresses:
+            for address in listed(addresses, "addresses", "10.0.0.2/24"):
                 self.addAddress(address)
 
     @property
@@ -210,6 +214,8 @@ class IPOutput(Layer):
         Send one datagram: see L{IIPTransport.write}. Who has written to a raw protocol is remembered for a while (the
         latest C{MAX_ASKERS}): a later answer goes as one at once would.
         """
+        if type(payload) is not bytes:
+            checkOctets(payload, "the payload")
         to = packAddress(dest)
         leaving = None if source is None else packAddress(source)
         if leaving is not None and len(leaving) != len(to):

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.reflect import fullyQualifiedName
 
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IRawDatagramProtocol, IRawPacketProtocol
+from txtuntap.mistakes import instead
 from txtuntap.packet import Packet
 
 Receiver = Callable[[Packet], None]
@@ -25,6 +26,9 @@ def connect(proto: Any, transport: object) -> None:
     C{makeConnection} is left alone.
     """
     if getattr(proto, "numPorts", 0):
+        onAnother = getattr(proto, "onAnother", None)
+        if onAnother is not None:
+            onAnother(transport)
         proto.doStart()
     elif hasattr(proto, "makeConnection"):
         try:
@@ -222,6 +226,9 @@ class Layer(AbstractDatagramProtocol):
 
     noisy = False
 
+    #: Called with a transport before this layer is started on one more than it has. It may raise.
+    onAnother: Callable[[Any], None] | None = None
+
     def __init__(self) -> None:
         # What AbstractDatagramProtocol has in its class. An object that gets attributes after it was made takes twice
         # the memory, and a simulation has very many of these.
@@ -370,7 +377,7 @@ class Layer(AbstractDatagramProtocol):
         """
         if not knowsPackets(proto):
             if not callable(getattr(proto, "datagramReceived", None)):
-                raise TypeError(f"{proto!r} has neither packetReceived nor datagramReceived: packets cannot reach it")
+                raise TypeError(f"packets cannot reach {proto!r}: it has neither packetReceived nor datagramReceived")
             return _Finishing(self, _Guarded(self, proto, adapted(proto)))
         receive: Receiver = proto.packetReceived
         ours = type(proto).__module__.startswith(f"{__package__}.")
@@ -387,7 +394,15 @@ def receiverOr(interface: Any, proto: Any) -> Any:
     kinds = IEthernetProtocol, IRawPacketProtocol, IRawDatagramProtocol
     if IPacketReceiver.providedBy(proto) and not any(kind.providedBy(proto) for kind in kinds):
         return proto
-    return interface(proto)
+    try:
+        return interface(proto)
+    except TypeError:
+        above = ""
+        if interface is IRawPacketProtocol and IRawDatagramProtocol.providedBy(proto):
+            above = ": add it to an IPProtocol, and that here"
+        raise TypeError(
+            f"{proto!r} cannot be added: it is no {interface.__name__} and no IPacketReceiver{above or instead(proto)}"
+        ) from None
 
 
 def knowsPackets(proto: object) -> bool:

@@ -18,6 +18,7 @@ from txtuntap.adapters import deviceReceiver
 from txtuntap.forwarding import EVERYTHING
 from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IRawPacketProtocol
 from txtuntap.layer import Layer, takesOffload
+from txtuntap.mistakes import checkClock, checkMTU, instead
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart, segments
 
@@ -39,15 +40,19 @@ class Link:
         @param clock: an C{IReactorTime}; packets travel by its C{callLater}.
         @param mtu: the most octets that IP may put into one packet.
 
-        @raise TypeError: they are not two of a kind.
+        @raise TypeError: they are not two of a kind, or C{clock} is none.
+        @raise ValueError: they are one and the same, or C{mtu} is none.
         """
         for kind in IEthernetProtocol, IRawPacketProtocol:
             if kind.providedBy(one) and kind.providedBy(other):
                 break
         else:
-            raise TypeError(
-                f"a link is between two IEthernetProtocols or two IRawPacketProtocols, not {one!r} and {other!r}"
-            )
+            ends = f"{one!r} and {other!r}{instead(one) or instead(other)}"
+            raise TypeError(f"a link is between two IEthernetProtocols or two IRawPacketProtocols, not {ends}")
+        if one is other:
+            raise ValueError(f"a link is between two, and both ends of this one are {one!r}")
+        checkClock(clock)
+        checkMTU(mtu)
         ethernet = kind is IEthernetProtocol
         self.ends = LinkEnd(one, clock, mtu, ethernet), LinkEnd(other, clock, mtu, ethernet)
         self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]

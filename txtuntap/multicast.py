@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import InvalidAddressError, MulticastJoinError
 
+from txtuntap.mistakes import checkText
 from txtuntap.wire.address import addressText, isInterfaceLocal, isMulticast, packAddress
 from txtuntap.wire.udp import PROTOCOL
 
@@ -185,6 +186,7 @@ class MulticastTransport:
             ip.leave(group)
 
     def _group(self, addr: str, interface: str) -> bytes:
+        checkText(addr, "a group", "224.0.0.251")
         group = packAddress(addr)
         if not isMulticast(group):
             raise ValueError(f"{addr} is not the address of a group")

@@ -19,19 +19,26 @@ from random import Random
 from types import TracebackType
 from typing import Any, TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from txtuntap.clock import SimulationClock
-from txtuntap.device.settings import InterfaceSettings
+from txtuntap.device.settings import InterfaceSettings, unreached
 from txtuntap.link import Link
 from txtuntap.middleware import Impairment, Netem
+from txtuntap.mistakes import checkClock, checkKind, checkMTU, listed
 from txtuntap.stack.host import Host
 from txtuntap.switch import Switch
+from txtuntap.switchport import SwitchPort
 from txtuntap.tuntap import TuntapPort
+from txtuntap.wire.address import addressText
 
 _T = TypeVar("_T")
+
+#: The VLAN of a port of a switch for which none is said.
+_UNTAGGED = 1
 
 
 class Network:
@@ -51,6 +58,8 @@ class Network:
         @param seed: what all chance in it comes from. Do not have it guess anything for peers outside.
         @param clock: the reactor, for a network that runs by itself; by default, a L{SimulationClock}.
         """
+        if clock is not None:
+            checkClock(clock)
         self.clock: Any = SimulationClock() if clock is None else clock
         # What hosts draw changes nothing in the fate of packets on a link.
         self._chance = Random(f"hosts {seed}")
@@ -62,8 +71,8 @@ class Network:
         self._settings: dict[TuntapPort, InterfaceSettings | None] = {}
         # By whom they are asked for: all of these live as long as the network.
         self._impairments: dict[int, Impairment] = {}
-        # The switches that each is linked to, itself among them.
-        self._joined: dict[int, set[int]] = {}
+        # The switches that each switch is linked to, and the addresses there.
+        self._segments: dict[int, _Segment] = {}
         self._isStarted = False
 
     # What it is made of
@@ -95,11 +104,11 @@ class Network:
         @param at: what it is linked to, if that is known yet, with what goes wrong on the way: see L{link}.
         @param options: others of L{Host}, such as C{gateways}.
         """
-        own = [addresses] if isinstance(addresses, str) else addresses
+        own = [addresses] if isinstance(addresses, str) else listed(addresses, "addresses", "10.0.0.2/24")
         host = Host(own, self.clock, **{"random": self._chance, "secrets": self._chance, **options})
-        self.hosts.append(host)
         if at is not None:
             self.link(host, at, netem, up, down, mtu)
+        self.hosts.append(host)
         return host
 
     def link(
@@ -126,13 +135,17 @@ class Network:
         @raise TypeError: they cannot be linked.
         @raise ValueError: what goes wrong is said wrong; or two switches are linked that are linked already, by way of
             others perhaps: what goes round and round between them would never end. (Ports of VLANs that they have not
-            in common may be: add them, and link those.)
+            in common may be: add them, and link those.) Or two hosts of one link, or of one VLAN of switches that are
+            linked, have one address.
         """
         impair = self._impair(netem, up, down)
+        checkMTU(mtu)
         if isinstance(one, Switch) and isinstance(other, Switch):
             self._join(one, other)
+        self._checkAddresses(one, other)
         end = impair(_end(one))
         link = Link(end, _end(other), self.clock, mtu)
+        self._noteAddresses(one, other)
         self.links.append(link)
         if isinstance(end, Impairment):
             self._impairments[id(one)] = self._impairments[id(link)] = end
@@ -168,10 +181,18 @@ class Network:
         from txtuntap.device import TAP
         from txtuntap.device.linux import LinuxDevice
 
+        if settings is not None:
+            checkKind(settings, InterfaceSettings, "settings", "InterfaceSettings(addresses=['10.0.0.3/24'])")
+            self._checkAddresses(settings, at)
+            if isinstance(at, Host):
+                lost = unreached(settings.addresses, settings.routes, at.ip.addresses)
+                if lost is not None:
+                    raise ValueError(f"settings: {lost}")
         device = LinuxDevice(name, TAP, namespace=namespace)
         end = self._impair(netem, up, down)(_end(at))
         port = TuntapPort(name, end, reactor=self.clock, device=device)
         self.taps.append(port)
+        self._noteAddresses(settings, at)
         if isinstance(end, Impairment):
             self._impairments[id(port)] = end
         self._settings[port] = settings
@@ -304,12 +325,51 @@ class Network:
         """
         Take note that two switches are linked.
         """
-        joined, others = (self._joined.setdefault(id(each), {id(each)}) for each in (one, other))
+        joined, others = (self._segment(each) for each in (one, other))
         if joined is others:
             raise ValueError("these switches are linked already, and there is no spanning tree: a loop is a storm")
-        joined |= others
-        for each in others:
-            self._joined[each] = joined
+        # Frames between two switches that are linked so have no tag.
+        for address in joined.addresses.keys() & others.addresses.keys():
+            if address[0] == _UNTAGGED:
+                raise _twice(address[1])
+        joined.switches |= others.switches
+        joined.addresses.update(others.addresses)
+        for each in others.switches:
+            self._segments[each] = joined
+
+    def _segment(self, switch: Switch) -> _Segment:
+        return self._segments.setdefault(id(switch), _Segment({id(switch)}, {}))
+
+    def _checkAddresses(self, one: Any, other: Any) -> None:
+        """
+        @raise ValueError: what is linked has an address that another host there has.
+        """
+        for address in _addresses(one) & _addresses(other):
+            raise _twice(address)
+        for end, at in (one, other), (other, one):
+            place = self._place(at)
+            if place is not None:
+                segment, vlan = place
+                for address in _addresses(end):
+                    if segment.addresses.get((vlan, address), end) is not end:
+                        raise _twice(address)
+
+    def _noteAddresses(self, one: Any, other: Any) -> None:
+        for end, at in (one, other), (other, one):
+            place = self._place(at)
+            if place is not None:
+                segment, vlan = place
+                segment.addresses.update({(vlan, address): end for address in _addresses(end)})
+
+    def _place(self, at: Any) -> tuple[_Segment, int] | None:
+        """
+        Where frames without a tag go at a switch, or at a port of one.
+        """
+        if isinstance(at, Switch):
+            return self._segment(at), _UNTAGGED
+        if isinstance(at, SwitchPort) and at.untagged is not None:
+            return self._segment(at.switch), at.untagged
+        return None
 
     def _impair(
         self, both: Netem | str | None, up: Netem | str | None, down: Netem | str | None
@@ -323,6 +383,31 @@ class Network:
         if netems == (None, None, None):
             return lambda end: end
         return lambda end: Impairment(end, *netems, self._fates)
+
+
+@attrs.define(eq=False)
+class _Segment:
+    """
+    Switches that are linked, and the addresses of what is linked to them, each with the number of a VLAN.
+    """
+
+    switches: set[int]
+    addresses: dict[tuple[int, bytes], Any]
+
+
+def _addresses(of: Any) -> set[bytes]:
+    """
+    The packed addresses of a host, or of the kernel's end of an interface.
+    """
+    if isinstance(of, Host):
+        return {each.packed for each in of.ip.addresses}
+    if isinstance(of, InterfaceSettings):
+        return {each.interface.packed for each in of.addresses}
+    return set()
+
+
+def _twice(address: bytes) -> ValueError:
+    return ValueError(f"{addressText(address)} is the address of another host there: give each host its own")
 
 
 def _netem(said: Netem | str | None) -> Netem | None:

@@ -26,6 +26,9 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
+from txtuntap.mistakes import listed
+from txtuntap.shutdown import stop
+
 if TYPE_CHECKING:
     from twisted.runner.procmon import ProcessMonitor
 
@@ -46,8 +49,11 @@ def queueProcesses(devices: Sequence[LinuxDevice], arguments: Sequence[str], rea
         that one that is started anew has its queue again without privilege; until then, the others have its packets.
     @param arguments: what to run in each.
 
+    @raise ValueError: C{arguments} is text, and no list.
+
     @return: a service, which writes to the log what they say, and stops them when it stops. The devices are not closed.
     """
+    command = listed(arguments, "arguments", "python3")
     # That imports a reactor, and so cannot be imported before one is chosen.
     from twisted.runner.procmon import ProcessMonitor
 
@@ -57,7 +63,7 @@ def queueProcesses(devices: Sequence[LinuxDevice], arguments: Sequence[str], rea
     monitor: ProcessMonitor = ProcessMonitor(handing)  # type: ignore[arg-type]
     monitor.maxRestartDelay = _MAX_DELAY  # type: ignore[assignment]
     for name in handing.devices:
-        monitor.addProcess(name, list(arguments), env=dict(os.environ))
+        monitor.addProcess(name, command, env=dict(os.environ))
     return monitor
 
 
@@ -100,8 +106,7 @@ class _Parent(FileDescriptor):
         It has ended.
         """
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        if self._reactor.running:
-            self._reactor.stop()
+        stop(self._reactor)
 
 
 class _Handing:

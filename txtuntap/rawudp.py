@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from txtuntap.interfaces import IErrorReceiver, IIPTransport, IPacketReceiver, IRawDatagramProtocol
 from txtuntap.layer import Layer, ProtocolTable
+from txtuntap.mistakes import instead
 from txtuntap.packet import Packet
 from txtuntap.udptransport import Flow, Peer, UDPTransport
 from txtuntap.wire import udp as wire
@@ -89,7 +90,7 @@ class RawUDPProtocol(Layer):
         @raise TypeError: as L{addProto}.
         """
         if not isinstance(proto, DatagramProtocol):
-            raise TypeError("Added protocol must be an instance of DatagramProtocol")
+            raise TypeError(f"Added protocol must be an instance of DatagramProtocol{instead(proto)}")
         self._table.check(num)
         transport = UDPTransport(self, num, proto, interface)
         self.listen(transport)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from io import BufferedReader, FileIO
+from io import BufferedReader, FileIO, TextIOBase
 from typing import Any, BinaryIO, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -26,6 +27,7 @@ from zope.interface import implementer
 from txtuntap.adapters import deviceReceiver
 from txtuntap.interfaces import IEthernetProtocol, IPacketTransport, IRawPacketProtocol
 from txtuntap.layer import Layer
+from txtuntap.mistakes import checkClock, checkMTU, checkRange, instead
 from txtuntap.packet import Packet
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError, CaptureParser, readCapture
@@ -228,7 +230,16 @@ class Replay(Layer):
         super().__init__()
         self._ethernet = IEthernetProtocol.providedBy(proto)
         if not self._ethernet and not IRawPacketProtocol.providedBy(proto):
-            raise TypeError(f"{proto!r} is no IEthernetProtocol and no IRawPacketProtocol: packets cannot reach it")
+            raise TypeError(f"packets of a file cannot reach {proto!r}: no Ethernet or IP protocol{instead(proto)}")
+        checkClock(clock)
+        checkMTU(mtu)
+        checkRange(maxSent, "maxSent", 0, sys.maxsize)
+        if isinstance(file, TextIOBase):
+            raise TypeError(f"{file!r} is open for text: open it with 'rb'")
+        if isinstance(file, bool) or (
+            not isinstance(file, str | os.PathLike | int) and not callable(getattr(file, "read", None))
+        ):
+            raise TypeError(f"a replay is of a path, a descriptor or a file object, not of {file!r}")
         if directions not in (1, 2, 3):
             raise ValueError(f"directions are INBOUND (1), OUTBOUND (2) or both (3), not {directions!r}")
         if maxGap is not None and not 0 <= maxGap < float("inf"):

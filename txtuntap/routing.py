@@ -10,8 +10,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 import attrs
 from zope.interface import implementer
 
+from txtuntap.addresses import parseNetwork
 from txtuntap.interfaces import IEthernetTransport, INeighbours, IPacketTransport, IRoutes
-from txtuntap.wire.address import packAddress, packLinkAddress
+from txtuntap.wire.address import isHost, packAddress, packLinkAddress
 
 Network = IPv4Network | IPv6Network
 
@@ -69,11 +70,13 @@ class StaticRoutes:
 
         @raise ValueError: an argument is no such thing, or the two are of different versions.
         """
-        net = ip_network(network)
+        net = parseNetwork(network)
         hop = None if gateway is None else packAddress(gateway)
         size = net.max_prefixlen // 8
         if hop is not None and len(hop) != size:
             raise ValueError(f"the gateway {gateway!r} is of another IP version than {net}")
+        if hop is not None and not isHost(hop):
+            raise ValueError(f"the gateway {gateway!r} is not the address of one host")
         key = int(net.netmask), int(net.network_address)
         routes = [route for route in self._routes[size] if route[:2] != key]
         routes.append((*key, hop))
@@ -146,7 +149,10 @@ class StaticNeighbours:
 
         @raise ValueError: one of them is not.
         """
-        self._stations[packAddress(address)] = packLinkAddress(station)
+        packed = packAddress(address)
+        if not isHost(packed):
+            raise ValueError(f"{address!r} is not the address of one host, which a neighbour is")
+        self._stations[packed] = packLinkAddress(station)
 
     def remove(self, address: str | bytes) -> None:
         """

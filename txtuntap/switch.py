@@ -18,6 +18,7 @@ from itertools import count
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from txtuntap.mistakes import checkClock, checkFlag, listed
 from txtuntap.switchport import LAN, NOBODY, SwitchPort
 from txtuntap.tokenbucket import TokenBucket
 from txtuntap.wire.address import linkAddressText, packLinkAddress
@@ -64,7 +65,8 @@ class Switch:
 
         @raise ValueError: C{ageingTime} is not more than 0.
         """
-        if not ageingTime > 0:
+        checkClock(clock)
+        if isinstance(ageingTime, bool) or not isinstance(ageingTime, (int, float)) or not ageingTime > 0:
             raise ValueError(f"stations are forgotten after more than 0 seconds, not after {ageingTime!r}")
         self.ports: dict[str, SwitchPort] = {}
         self.ageingTime = ageingTime
@@ -107,6 +109,11 @@ class Switch:
         @raise ValueError: an argument is not what it should be, a port of that name is there, or a station is bound to
             another port.
         """
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"the name of a port is text, not {name!r}: say what other numbers are, such as vlan=10")
+        checkFlag(isolated, "isolated")
+        trunk = None if trunk is None else listed(trunk, "trunk", 10)
+        stations = None if stations is None else listed(stations, "stations", "02:00:00:00:00:01")
         if name is None:
             name = next(each for each in map("port{}".format, self._numbers) if each not in self.ports)
         if name in self.ports:
@@ -189,7 +196,7 @@ class Switch:
 
 
 def _vlanNumber(number: int) -> int:
-    if not isinstance(number, int) or not 1 <= number <= 4094:
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 4094:
         raise ValueError(f"a VLAN has a number from 1 to 4094, not {number!r}")
     return number
 
@@ -204,7 +211,7 @@ def _station(address: str | bytes) -> bytes:
 def _bucket(rate: float | None) -> TokenBucket | None:
     if rate is None:
         return None
-    if not rate >= 0:
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate >= 0:
         raise ValueError(f"frames are let through 0 or more times a second, not {rate!r}")
     # A second's worth at once.
     return TokenBucket(rate, rate if not 0 < rate < 1 else 1.0)

@@ -145,6 +145,20 @@ class SwitchPort(Layer):
         self._removed = False
 
     @property
+    def switch(self) -> Switch:
+        """
+        The switch that this is a port of.
+        """
+        return self._switch
+
+    @property
+    def untagged(self) -> int | None:
+        """
+        The number of the VLAN of frames without a tag; L{None} if they are in none.
+        """
+        return None if self._untagged is None else self._untagged.number
+
+    @property
     def counters(self) -> Counter[str]:
         """
         How often each thing happened, by name.

@@ -1,8 +1,9 @@
 """
 What an application's own tests use: devices in memory, and packets made to order.
 
+    clock = task.Clock()
     device = MemoryDevice(TUN)
-    port = TuntapPort("", protocol, reactor=task.Clock(), device=device)
+    port = TuntapPort("", protocol, reactor=clock, device=device)
     port.startListening()
     device.deliver(ipPacket("10.0.0.1", "10.0.0.2", 17, udpDatagram("10.0.0.1", "10.0.0.2", 1234, 7, b"hello")))
     clock.advance(0)
@@ -29,6 +30,7 @@ from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, TUN
 from txtuntap.device.ioctl import IFF_NO_PI, IFF_TAP, TUNSETIFF
 from txtuntap.device.memory import MemoryDevice
+from txtuntap.mistakes import checkClock, checkKind
 from txtuntap.wire import ethernet, ipv4, ipv6, udp
 from txtuntap.wire.address import packAddress, packLinkAddress
 
@@ -56,6 +58,9 @@ def join(clock: IReactorTime, *devices: MemoryDevice) -> None:
 
     @raise ValueError: the devices are not all of one kind.
     """
+    checkClock(clock)
+    for device in devices:
+        checkKind(device, MemoryDevice, "a device", "MemoryDevice(TAP)")
     if len({device.mode for device in devices}) > 1:
         raise ValueError("a network is of tap devices or of tun devices")
     for device in devices:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from txtuntap.interfaces import IBatchTransport, IIPTransport
+from txtuntap.mistakes import checkOctets
 from txtuntap.routing import Route
 from txtuntap.udpheaders import OPEN, UDPHeaders, openBehind
 from txtuntap.wire import udp
@@ -87,6 +88,8 @@ class Train:
         """
         Have one more, if it is of the kind.
         """
+        if type(data) is not bytes:
+            checkOctets(data, "a datagram")
         datagram = bytes(data)
         length = len(datagram)
         if self.size > 0:

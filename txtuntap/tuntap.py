@@ -16,7 +16,7 @@ from constantly import FlagConstant, Flags
 from twisted.internet import abstract
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorCore, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
@@ -34,8 +34,10 @@ from txtuntap.interfaces import (
 )
 from txtuntap.ip import IPProtocol
 from txtuntap.layer import FailureLog, Receiver, connect, disconnect, knowsPackets, takesOffload
+from txtuntap.mistakes import checkClock, checkOctets, instead
 from txtuntap.packet import Packet
 from txtuntap.rawudp import RawUDPProtocol
+from txtuntap.shutdown import isShuttingDown
 from txtuntap.wire import udp
 from txtuntap.wire.offload import (
     CSUM,
@@ -192,18 +194,30 @@ class TuntapPort(abstract.FileDescriptor):
             does not take is then cut for it.
 
         @raise TypeError: C{proto} is none of these.
-        @raise ValueError: C{interface} is no name, or C{device} of the wrong kind.
+        @raise ValueError: C{interface} is no name or not that of C{device}, or C{device} is of the wrong kind.
         """
         self._top, mode = _stackOn(proto)
         self.interface = interfaceName(interface)
+        if reactor is not None:
+            checkClock(reactor, "the reactor")
+        if offload not in (None, True, False):
+            raise ValueError(f"offload is True, False or None, not {offload!r}")
         if device is None:
             # On other platforms there is no such module, and may be another device.
             from txtuntap.device.linux import LinuxDevice
 
             device = LinuxDevice(self.interface, mode, protocolInformation, system)
+        elif not IDevice.providedBy(device):
+            raise TypeError(f"{device!r} is no device, such as LinuxDevice(name, TUN) or MemoryDevice(TUN)")
         elif device.mode != mode:
             wanted, kind = ("tap", "tun") if mode == TAP else ("tun", "tap")
             raise ValueError(f"{proto!r} goes on a {wanted}, and the device is a {kind}")
+        elif protocolInformation or system is not None:
+            raise ValueError("protocolInformation and system go with the device: give them to LinuxDevice")
+        elif (
+            self.interface and device.name and b"%" not in self.interface and self.interface != os.fsencode(device.name)
+        ):
+            raise ValueError(f"the interface is {interface!r}, and that of the device {device.name!r}: give one name")
         if maxPacketSize is None:
             maxPacketSize = LONGEST_PACKET
         if not isinstance(maxPacketSize, int) or maxPacketSize < 1:
@@ -237,12 +251,16 @@ class TuntapPort(abstract.FileDescriptor):
         self.counters: Counter[str] = Counter()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
         self._failures = FailureLog(self.protocol, self.counters)
+        # The method that packets come by.
+        self._method = "packetReceived" if knowsPackets(self._top) else "datagramReceived"
         self._receive: Receiver = self._top.packetReceived if knowsPackets(self._top) else deviceReceiver(self._top)
         self._stopping: list[Deferred[None]] = []
         self._losing: list[Deferred[None]] = []
         self._ending: Failure | None = None
         self._closeCall: IDelayedCall | None = None
         self._readCall: IDelayedCall | None = None
+        # Ends this port with the reactor.
+        self._trigger: Any = None
         self.logstr = f"{self._getLogPrefix(self.protocol)} ({self._mode.name})"
 
     def __repr__(self) -> str:
@@ -274,6 +292,10 @@ class TuntapPort(abstract.FileDescriptor):
             self._following.start()
             self.interface = os.fsencode(self.device.name)
         self._log.info("{prefix} starting on {interface}", prefix=self.logstr, interface=printable(self.device.name))
+        if IReactorCore.providedBy(self.reactor):
+            # The reactor disconnects only what it reads: neither a device without a descriptor, nor a port whose
+            # stopListening waits for a turn that does not come any more.
+            self._trigger = self.reactor.addSystemEventTrigger("during", "shutdown", self._shutDown)
         try:
             connect(self._top, self)
             try:
@@ -312,7 +334,8 @@ class TuntapPort(abstract.FileDescriptor):
     def whenLost(self) -> Deferred[None]:
         """
         @return: a Deferred that fails with the reason when this port ends: L{InterfaceLost} when its interface was
-            deleted, C{ConnectionDone} when it was stopped. If it has ended already, it fails with the reason of that.
+            deleted, C{ConnectionDone} when it was stopped, or the reactor was. If it has ended already, it fails with
+            the reason of that.
         """
         if self._ending is not None and not self.connected:
             return fail(self._ending)
@@ -327,7 +350,7 @@ class TuntapPort(abstract.FileDescriptor):
         if not self.connected:
             return
         reason = self._ending = self._reasonFor(reason)
-        if self.disconnecting:
+        if reason.check(ConnectionDone):
             name = printable(self.device.name)
             self._log.info("{prefix} stopped on {interface}", prefix=self.logstr, interface=name)
         else:
@@ -358,9 +381,20 @@ class TuntapPort(abstract.FileDescriptor):
             if call is not None and call.active():
                 call.cancel()
         self._closeCall = self._readCall = None
+        if self._trigger is not None:
+            self.reactor.removeSystemEventTrigger(self._trigger)
+            self._trigger = None
         stopping, self._stopping = self._stopping, []
         for done in stopping:
             done.callback(None)
+
+    def _shutDown(self) -> None:
+        """
+        The reactor ends, and has disconnected what it reads.
+        """
+        # A trigger that is being called is no longer there to be removed.
+        self._trigger = None
+        self.connectionLost()
 
     def _happened(self, mtuChanged: bool, cameUp: bool) -> None:
         """
@@ -389,6 +423,8 @@ class TuntapPort(abstract.FileDescriptor):
                 self.device.receive()
             except OSError as e:
                 return Failure(self._lost(e))
+            if isShuttingDown(self.reactor):
+                return Failure(ConnectionDone())
             # It is still being deleted: a moment before its end a device reads as if nothing were.
             return Failure(InterfaceLost(f"{printable(self.device.name)} was deleted"))
         return reason
@@ -462,7 +498,7 @@ class TuntapPort(abstract.FileDescriptor):
                 try:
                     deliver(packet)
                 except Exception:
-                    self._failures.failed(now, "datagramReceived")
+                    self._failures.failed(now, self._method)
         except OSError as e:
             if e.errno in (EBADFD, errno.ENODEV):
                 return self._lost(e)
@@ -500,7 +536,7 @@ class TuntapPort(abstract.FileDescriptor):
             try:
                 self._receive(packet)
             except Exception:
-                self._failures.failed(packet.time, "datagramReceived")
+                self._failures.failed(packet.time, self._method)
             self._answering = before
             return count, octets
         for each in packet.finished():
@@ -515,7 +551,7 @@ class TuntapPort(abstract.FileDescriptor):
         try:
             self._receive(packet)
         except Exception:
-            self._failures.failed(packet.time, "datagramReceived")
+            self._failures.failed(packet.time, self._method)
 
     def _readSoon(self) -> None:
         """
@@ -732,6 +768,9 @@ class TuntapPort(abstract.FileDescriptor):
 
         @raise OSError: the device refused the packet, or the port is not listening.
         """
+        if not self.connected:
+            raise OSError(errno.EBADF, "the port is not listening: call startListening() first")
+        checkOctets(data)
         if self._train is not None:
             self.release()
         try:
@@ -792,12 +831,13 @@ def _stackOn(proto: Any) -> tuple[Any, int]:
     """
     if IEthernetProtocol.providedBy(proto) or IRawPacketProtocol.providedBy(proto):
         if not knowsPackets(proto) and not callable(getattr(proto, "datagramReceived", None)):
-            raise TypeError(f"{proto!r} has neither packetReceived nor datagramReceived: packets cannot reach it")
+            raise TypeError(f"packets cannot reach {proto!r}: it has neither packetReceived nor datagramReceived")
         return proto, TAP if IEthernetProtocol.providedBy(proto) else TUN
     if not IRawDatagramProtocol.providedBy(proto):
+        advice = instead(proto) or ". Add a DatagramProtocol to a RawUDPProtocol (addProto)"
         raise TypeError(
             f"{proto!r} cannot go on a TuntapPort: it provides none of IEthernetProtocol, IRawPacketProtocol and"
-            " IRawDatagramProtocol. Add a DatagramProtocol to a RawUDPProtocol (addProto)"
+            f" IRawDatagramProtocol{advice}"
         )
     number = udp.PROTOCOL if isinstance(proto, RawUDPProtocol) else getattr(proto, "protocolNumber", None)
     if number is None:

@@ -21,6 +21,7 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.interfaces import IBatchTransport, IIPTransport
+from txtuntap.mistakes import checkOctets
 from txtuntap.multicast import MulticastTransport
 from txtuntap.packet import Packet
 from txtuntap.routing import Route, WayLost
@@ -339,6 +340,10 @@ class UDPTransport(MulticastTransport):
             self._write(packet, addr)
 
     def _write(self, packet: bytes, addr: tuple[str, int] | None) -> None:
+        if type(packet) is not bytes:
+            checkOctets(packet, "a datagram")
+        if addr is not None and not (isinstance(addr, tuple | list) and len(addr) == 2):
+            raise ValueError(f"a datagram is written to an address and a port such as ('10.0.0.1', 7), not to {addr!r}")
         if self._connected is not None:
             if addr is not None and tuple(addr) != self._connected:
                 raise ValueError(f"this transport is connected to {self._connected}, it cannot write to {addr!r}")
@@ -530,6 +535,8 @@ class UDPTransport(MulticastTransport):
         """
         Check an address the application gives.
         """
+        if not isinstance(host, str):
+            raise InvalidAddressError(host, "an address is text, not bytes" if isinstance(host, bytes) else "no text")
         if host == "<broadcast>":
             dest = LIMITED_BROADCAST
         else:

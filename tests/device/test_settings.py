@@ -32,8 +32,13 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(str(InterfaceAddress("FD00:0::1/64")), "fd00::1/64")
         self.assertEqual(str(InterfaceAddress("10.0.0.1/32", "10.0.0.2")), "10.0.0.1 peer 10.0.0.2/32")
 
-    def test_withoutAPrefixLengthItIsAlone(self) -> None:
-        self.assertEqual(InterfaceAddress("10.0.0.1"), InterfaceAddress("10.0.0.1/32"))
+    def test_withoutAPrefixLengthItIsRefused(self) -> None:
+        said = str(self.assertRaises(ValueError, InterfaceAddress, "10.0.0.1"))
+        self.assertIn("'10.0.0.1/24', or '10.0.0.1/32'", said)
+
+    def test_aPeerWithoutAPrefixLengthIsAlone(self) -> None:
+        for text in "10.0.0.1 peer 10.0.0.2", "10.0.0.1 peer 10.0.0.2/32", "10.0.0.1/32 peer 10.0.0.2":
+            self.assertEqual(InterfaceAddress("10.0.0.1/32", "10.0.0.2"), InterfaceAddress.of(text))
 
     def test_whatIsNone(self) -> None:
         for arguments in (

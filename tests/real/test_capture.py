@@ -155,7 +155,7 @@ def test_superpacketsAreRecordedAsTheirPackets(namespace: Namespace, tmp_path: P
                 asker.setblocking(True)
                 asker.settimeout(PATIENCE)
                 until(come, "all of it")
-        capturing.stop(signal.SIGTERM)
+        capturing.stop(signal.SIGHUP)
         os.kill(host.process.pid, signal.SIGUSR2)
         until(lambda: "inSuperpackets" in host.log(), "counters")
     found = cleanFields(path, "udp.dstport == 7", "frame.packet_flags_direction", "udp.length")

@@ -54,7 +54,7 @@ class MakingTests(SynchronousTestCase):
             options: dict[str, Any] = {"reactor": Clock(), name: "10.0.0.2/24"}
             with self.assertRaises(ValueError) as raised:
                 Host(**options)
-            self.assertIn("lists", str(raised.exception))
+            self.assertIn("is a list", str(raised.exception))
 
     def test_whatIsNoAddress(self) -> None:
         for options in ({"addresses": ["here"]}, {"gateways": ["there"]}, {"anyAddresses": ["10.0.0.1/8"]}):

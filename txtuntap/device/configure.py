@@ -37,6 +37,7 @@ from txtuntap.device.netlink import (
 )
 from txtuntap.device.settings import MIN_MTU_6, InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
 from txtuntap.device.state import IFF_UP, attributes, finding, stating
+from txtuntap.mistakes import checkKind
 from txtuntap.wire.address import linkAddressText
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ def configureNow(
     @raise ValueError: a setting does not go with the interface.
     @raise OSError: the kernel refused; the text names the interface, the setting and the reason.
     """
+    checkKind(settings, InterfaceSettings, "settings", "InterfaceSettings(addresses=['10.0.0.1/24'])")
     namespace = _where(device, namespace)
     return askNow(configuring(name, settings, device, namespace), namespace)
 
@@ -197,6 +199,7 @@ def configure(
 
     @return: fires with a L{Configured}; fails with what L{configureNow} raises.
     """
+    checkKind(settings, InterfaceSettings, "settings", "InterfaceSettings(addresses=['10.0.0.1/24'])")
     namespace = _where(device, namespace)
     return ask(reactor, configuring(name, settings, device, namespace), namespace)
 
@@ -370,6 +373,8 @@ def _checking(state: InterfaceState, settings: InterfaceSettings) -> Conversatio
             )
     if settings.linkAddress is not None and state.linkAddress is None:
         raise ValueError(f"{state.name} is a {state.kind or 'link'} without link addresses: it cannot have one")
+    if settings.neighbours and state.kind == "tun":
+        raise ValueError(f"{state.name} is a tun, on which nobody is asked for: it has no neighbours")
     device = [name for name in ("owner", "group", "persistent", "carrier") if getattr(settings, name) is not None]
     if device and state.kind not in ("tun", "tap"):
         raise ValueError(f"{state.name} is no TUN/TAP device: it has no {device[0]}")

@@ -21,6 +21,7 @@ from txtuntap.device import TAP
 from txtuntap.device.descriptors import receiveDescriptors
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
+from txtuntap.mistakes import checkKind
 from txtuntap.wire.address import linkAddressText, packLinkAddress
 
 #: Where the helper listens, if it is not told otherwise.
@@ -56,8 +57,13 @@ class HelpedDevice(LinuxDevice):
         @param path: of the helper's socket.
         @param timeout: seconds to wait for its answer.
 
-        @raise ValueError: C{name} or C{mode} is none.
+        @raise ValueError: C{name}, C{mode} or C{timeout} is none.
+        @raise TypeError: C{settings} are none.
         """
+        if settings is not None:
+            checkKind(settings, InterfaceSettings, "settings", "InterfaceSettings(addresses=['10.9.0.1/24'])")
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+            raise ValueError(f"timeout is a number of seconds, more than 0, not {timeout!r}")
         super().__init__(name, mode)
         self._path = path
         self._timeout = timeout

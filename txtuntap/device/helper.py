@@ -48,6 +48,7 @@ from txtuntap.device.permission import Asked, Peer, Rule, checkWhose, irreversib
 from txtuntap.device.settings import InterfaceSettings, InterfaceState
 from txtuntap.device.state import read
 from txtuntap.device.turns import Turns
+from txtuntap.shutdown import endOnHangUp
 from txtuntap.wire.address import linkAddressText
 
 #: Seconds that a request may take to come.
@@ -476,7 +477,7 @@ def _deleting(index: int, name: str) -> Conversation[None]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """
-    Be the helper, until the process is told to end.
+    Be the helper, until the process is told to end: by SIGINT, SIGTERM or SIGHUP.
     """
     parser = argparse.ArgumentParser(
         prog="python -I -m txtuntap.device.helper",
@@ -499,6 +500,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--node", default=os.fsdecode(NODE), help="the device node (%(default)s)")
     options = parser.parse_args(arguments)
+    endOnHangUp()
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
 
     async def serve(reactor: Any) -> None:

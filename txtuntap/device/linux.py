@@ -51,6 +51,7 @@ from txtuntap.device.ioctl import (
 from txtuntap.device.namespace import Namespace, inNamespace, openNamespace
 from txtuntap.device.settings import InterfaceState
 from txtuntap.interfaces import IDevice
+from txtuntap.mistakes import checkBuffers, checkRange
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO, Offload, behind
 
@@ -151,6 +152,8 @@ class LinuxDevice:
         """
         if mode not in (TUN, TAP):
             raise ValueError(f"the mode of a device is TUN (1) or TAP (2), not {mode!r}")
+        if descriptor is not None:
+            checkRange(descriptor, "a descriptor", 0, 2**31 - 1)
         self._asked = interfaceName(name)
         self.name = os.fsdecode(self._asked)
         self.mode = mode
@@ -282,6 +285,8 @@ class LinuxDevice:
             data = self._read(self._fileno, _MOST + HEADER_LENGTH)
         except (BlockingIOError, InterruptedError):
             return None
+        except OSError as e:
+            raise self._explained(e) from e
         try:
             offload = offloadOf[data[:HEADER_LENGTH]]
         except KeyError:
@@ -307,6 +312,8 @@ class LinuxDevice:
             data = self._read(self._fileno, room + 1)
         except (BlockingIOError, InterruptedError):
             return None
+        except OSError as e:
+            raise self._explained(e) from e
         if len(data) < (before or 1):
             return None
         packet = Packet(data, before)
@@ -323,6 +330,8 @@ class LinuxDevice:
         Send one packet: see L{IDevice.send}.
         """
         before = self._before
+        if type(buffers) is not list:
+            checkBuffers(buffers)
         if before:
             header = _NOTHING_OPEN if offload is None else offload.packed
             if self._information:
@@ -339,6 +348,14 @@ class LinuxDevice:
                 return int(self._system.write(self._fileno, data)) - before
             except InterruptedError:
                 continue
+            except OSError as e:
+                raise self._explained(e) from e
+
+    def _explained(self, error: OSError) -> OSError:
+        """
+        The error of a read or a write; of a device that is closed, with what to do.
+        """
+        return error if self._fileno >= 0 else OSError(errno.EBADF, f"{self.name} is not open: call open() first")
 
     def close(self) -> None:
         """
@@ -551,7 +568,7 @@ class LinuxDevice:
 
     def _set(self, request: int, value: int | bytes) -> None:
         if self._fileno < 0:
-            raise OSError(errno.EBADF, f"{self.name} is not open")
+            raise OSError(errno.EBADF, f"{self.name} is not open: call open() first")
         self._system.ioctl(self._fileno, request, value)
 
     def _readInformation(self, packet: Packet) -> None:

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, TUN, interfaceName
 from txtuntap.interfaces import IDevice
+from txtuntap.mistakes import checkBuffers, checkMTU, checkOctets
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
 
@@ -44,6 +45,7 @@ class MemoryDevice:
         """
         if mode not in (TUN, TAP):
             raise ValueError(f"the mode of a device is TUN (1) or TAP (2), not {mode!r}")
+        checkMTU(mtu)
         self._asked = os.fsdecode(interfaceName(name))
         self.name = self._asked
         self.mode = mode
@@ -106,6 +108,7 @@ class MemoryDevice:
         Send one packet: see L{IDevice.send}.
         """
         self._check()
+        checkBuffers(buffers)
         data = b"".join(buffers)
         if not self.up:
             raise OSError(errno.EIO, "the link is down")
@@ -143,6 +146,7 @@ class MemoryDevice:
         @param data: an Ethernet frame (tap) or an IP packet (tun).
         @param offload: what is open in it. Like a kernel, this does not look whether anybody has asked for that.
         """
+        checkOctets(data)
         if not self._opened or not self.up or len(self._queue) >= QUEUE_LENGTH[self.mode]:
             self.counters["outDiscards"] += 1
             return
@@ -161,6 +165,6 @@ class MemoryDevice:
 
     def _check(self) -> None:
         if not self._opened:
-            raise OSError(errno.EBADF, "the device is not open")
+            raise OSError(errno.EBADF, f"{self.name or 'the device'} is not open: call open() first")
         if self._deleted:
             raise OSError(EBADFD, "the interface is gone")

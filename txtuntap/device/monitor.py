@@ -19,6 +19,8 @@ from txtuntap.device.namespace import Namespace, NamespaceIdentity, identify
 from txtuntap.device.netlink import READ_SIZE, Message, ask, openSocket
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 from txtuntap.device.state import interfaceAddress, interfaceState, readingAll
+from txtuntap.mistakes import checkCallable, checkClock
+from txtuntap.shutdown import isShuttingDown
 
 #: What can happen.
 ADDED, REMOVED, RENAMED = "added", "removed", "renamed"
@@ -102,6 +104,7 @@ class InterfaceMonitor(FileDescriptor):
         """
         if reactor is None:
             from twisted.internet import reactor
+        checkClock(reactor, "the reactor")
         super().__init__(reactor)
         self.interfaces: dict[int, InterfaceState] = {}
         self.place: NamespaceIdentity | None = None
@@ -125,6 +128,7 @@ class InterfaceMonitor(FileDescriptor):
 
         @return: ends that.
         """
+        checkCallable(subscriber, "a subscriber")
         self._subscribers.append(subscriber)
 
         return _ending(self._subscribers, subscriber)
@@ -290,8 +294,8 @@ class InterfaceMonitor(FileDescriptor):
         def failed(reason: Failure) -> Failure | None:
             self._reading = False
             self._waiting.clear()
-            # Who has been stopped has no more use for it.
-            return reason if self.connected else None
+            # A monitor that was stopped, or whose reactor ends, has no use for the answer.
+            return reason if self.connected and not isShuttingDown(self.reactor) else None
 
         return ask(self.reactor, readingAll(), by=self._asking).addCallbacks(done, failed)
 

@@ -6,8 +6,8 @@ What is to be asked is a generator. It yields L{Request}s, and each answer is se
 raised in it:
 
     def conversation():
-        (link,) = yield get("link", IFLA_IFNAME="tun0")
-        yield change("link", "set it up", index=link["index"], flags=IFF_UP, change=IFF_UP)
+        (link,) = yield get("link", "find tun0", IFLA_IFNAME="tun0")
+        yield new("link", "set tun0 up", 0, index=link["index"], flags=IFF_UP, change=IFF_UP)
         return link["index"]
 
     index = askNow(conversation())

@@ -4,8 +4,8 @@ What an interface is to be, and what it is: records of its settings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -39,8 +39,21 @@ def _interface(text: str) -> str:
     return _checked(ip_interface, text, "10.0.0.1/24")
 
 
+def _prefixed(text: str) -> str:
+    interface = _interface(text)
+    _checkPrefix(text, interface, "10.0.0.1/24")
+    return interface
+
+
 def _network(text: str) -> str:
-    return _checked(ip_network, text, "10.1.0.0/16")
+    network = _checked(ip_network, text, "10.1.0.0/16")
+    _checkPrefix(text, network, "10.1.0.0/16")
+    return network
+
+
+def _checkPrefix(text: str, alone: str, example: str) -> None:
+    if "/" not in text:
+        raise ValueError(f"{text!r} has no prefix length: give one such as {example!r}, or {alone!r} for it alone")
 
 
 def _isFlag(_: object, field: Any, value: object) -> None:
@@ -59,7 +72,7 @@ class InterfaceAddress:
     @ivar broadcast: the broadcast address, IPv4 only; L{None}: none is set.
     """
 
-    address: str = attrs.field(converter=_interface)
+    address: str = attrs.field(converter=_prefixed)
     peer: str | None = attrs.field(default=None, converter=_address)
     broadcast: str | None = attrs.field(default=None, converter=_address)
 
@@ -99,9 +112,14 @@ class InterfaceAddress:
         is the address alone; for IPv4, the network at the other end, too.
         """
         ip = self.interface.ip
-        if ip.version == 6:
-            return (ip,)
-        return ip, ip_network(f"{self.peer or ip}/{self.prefixLength}", strict=False)
+        return (ip,) if ip.version == 6 else (ip, self.destinations)
+
+    @property
+    def destinations(self) -> IPv4Network | IPv6Network:
+        """
+        The network that is reached by way of the interface because it has this address.
+        """
+        return self.interface.network if self.peer is None else ip_network(f"{self.peer}/{self.prefixLength}", False)
 
     def __str__(self) -> str:
         return self.address if self.peer is None else f"{self.interface.ip} peer {self.peer}/{self.prefixLength}"
@@ -136,6 +154,9 @@ class InterfaceAddress:
             if "/" in address:
                 raise ValueError(f"{value!r} has two prefixes: give that of the peer")
             address = f"{address}/{prefix}"
+        elif peer and "/" not in address:
+            # A peer is alone, if nothing else is said.
+            address = _interface(address)
         return cls(address, peer or None, others.get("broadcast"))
 
 
@@ -187,6 +208,34 @@ class InterfaceRoute:
         if not (metric.isascii() and metric.isdigit()):
             raise ValueError(f"the metric of {value!r} is no number")
         return cls(network, others.get("via"), int(metric) if "metric" in others else None, others.get("src"))
+
+
+def unreached(
+    addresses: Sequence[InterfaceAddress],
+    routes: Sequence[InterfaceRoute],
+    own: Sequence[IPv4Interface | IPv6Interface],
+) -> str | None:
+    """
+    Whether a host on an interface is out of the reach of the kernel's end, for one IP version.
+
+    @param addresses: of the kernel's end.
+    @param routes: of the kernel's by way of the interface.
+    @param own: the addresses of the host.
+
+    @return: what is wrong and what to give instead; L{None} if nothing is.
+    """
+    reached = [*(each.destinations for each in addresses), *(ip_network(each.network) for each in routes)]
+    for version in 4, 6:
+        ours = [each for each in own if each.version == version]
+        kernels = [each for each in addresses if each.interface.version == version]
+        # Link-local addresses are on every link, at both ends.
+        kernels = [each for each in kernels if not each.interface.is_link_local]
+        if ours and kernels and not any(each.ip in network for each in ours for network in reached):
+            return (
+                f"from {kernels[0]}, the kernel reaches no address of the host: give it one in the network of"
+                f" {ours[0]}, or a route there, such as {ours[0].network}"
+            )
+    return None
 
 
 def _checkRange(name: str, value: object, least: int, most: int) -> None:

@@ -20,6 +20,7 @@ from txtuntap.interfaces import (
     IRawPacketProtocol,
 )
 from txtuntap.layer import Layer, takesOffload
+from txtuntap.mistakes import instead
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart
 
@@ -52,10 +53,9 @@ class Middleware(Layer):
         super().__init__()
         self.ethernet = IEthernetProtocol.providedBy(proto)
         if not self.ethernet and not IRawPacketProtocol.providedBy(proto):
-            raise TypeError(
-                f"{proto!r} is no IEthernetProtocol and no IRawPacketProtocol: add it to an IPProtocol (addProto), and"
-                f" have {type(self).__name__} go around that"
-            )
+            advice = instead(proto) or ": add it to an IPProtocol (addProto)"
+            around = f"have {type(self).__name__} go around that"
+            raise TypeError(f"{proto!r} is no IEthernetProtocol and no IRawPacketProtocol{advice}, and {around}")
         alsoProvides(self, IEthernetProtocol if self.ethernet else IRawPacketProtocol)
         self.protocol = proto
         self._takesOffload = takesOffload(self)

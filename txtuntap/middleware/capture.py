@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from io import TextIOBase
 from typing import Any, BinaryIO
 
 from twisted.internet.interfaces import IReactorCore
@@ -16,6 +17,7 @@ from twisted.logger import Logger
 
 from txtuntap.middleware.base import Middleware
 from txtuntap.middleware.capturesink import CaptureFile, CaptureSink, CaptureStream
+from txtuntap.mistakes import checkKind, checkText
 from txtuntap.packet import Packet
 from txtuntap.wire import pcapng
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
@@ -74,6 +76,7 @@ class Capture(Middleware):
         """
         Write to this, too, from now on, or from the start on.
         """
+        checkKind(sink, CaptureSink, "a sink", "CaptureFile(path)")
         self._sinks = (*self._sinks, sink)
         if self.numPorts:
             self._begin(sink)
@@ -91,6 +94,7 @@ class Capture(Middleware):
         """
         Have the next packet that is recorded carry a comment; or, if there is none, the end of the capture.
         """
+        checkText(text, "a comment", "hello")
         for sink in self._sinks:
             sink.comment(text)
 
@@ -188,9 +192,11 @@ def sinkFor(output: Output) -> CaptureSink:
     """
     if isinstance(output, CaptureSink):
         return output
-    if isinstance(output, str | int | os.PathLike):
+    if isinstance(output, TextIOBase):
+        raise TypeError(f"{output!r} is open for text: open it with 'wb'")
+    if isinstance(output, str | int | os.PathLike) and output is not True and output is not False:
         return CaptureFile(output)
-    if not callable(getattr(output, "write", None)):
+    if isinstance(output, int) or not callable(getattr(output, "write", None)):
         raise TypeError(f"a capture is written to a path, a descriptor, a file object or a CaptureSink, not {output!r}")
     return CaptureStream(output)
 

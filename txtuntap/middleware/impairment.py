@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txtuntap.middleware.base import Middleware
 from txtuntap.middleware.netem import NORMAL, GEModel, Netem
+from txtuntap.mistakes import checkRandom
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart
 
@@ -72,6 +73,10 @@ class Impairment(Middleware):
         @raise TypeError: C{proto} is no protocol that middleware goes around, or one of the others is no L{Netem}.
         """
         super().__init__(proto)
+        if None not in (both, up, down):
+            raise ValueError("both, up and down: each direction has its own already, leave out both")
+        if random is not None:
+            checkRandom(random)
         random = random or Random()
         self._up = _Way("in", random.getrandbits(64), self.counters, self._deliverUp, self.ethernet)
         self._down = _Way("out", random.getrandbits(64), self.counters, self._sendDown, self.ethernet)

@@ -2,8 +2,8 @@
 Counts what goes by, and how fast.
 
     meter = Meter(host.ethernet, lambda: {**host.counters, "port": port.counters})
-    meter.rates()["meter"]["inPackets"]
-    drops(meter.totals())["ip"]["inHdrErrors"]
+    meter.rates()["meter"].get("inPackets", 0.0)
+    drops(meter.totals()).get("ip", {})
 """
 
 from __future__ import annotations

@@ -146,6 +146,8 @@ class Netem:
         @raise ValueError: it is none such, or has what is not emulated here: correlations, the C{state} model,
             C{ecn}, C{slot}, overheads and cells of a rate, other distributions.
         """
+        if not isinstance(text, str):
+            raise ValueError(f"give text such as 'delay 100ms 10ms loss 10%', not {text!r}")
         words = deque(text.split())
         fields: dict[str, Any] = {}
         while words:

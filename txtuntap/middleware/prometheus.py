@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from txtuntap.middleware.meter import Counters, isDrop
+from txtuntap.mistakes import checkCallable
 
 #: Of the part that counts packets, the names that have metrics of their own; and the labels.
 _TRAFFIC = {
@@ -50,6 +51,7 @@ class InterfaceCollector(Collector):
         @param counters: called for the counters, by part: C{meter.totals}, for instance.
         @param packets: the part whose packets and octets are those of the interface.
         """
+        checkCallable(counters, "counters")
         name = interface if callable(interface) else lambda: interface
         self._interfaces.append((name, counters, packets))
 

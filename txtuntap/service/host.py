@@ -7,6 +7,7 @@ C{twistd tuntap host}: a host on a TUN or TAP device.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -104,16 +105,21 @@ def makeHostService(asked: Any) -> HostService:
     """
     from twisted.internet import reactor
 
-    host = Host(
-        asked["addresses"],
-        reactor,
-        linkAddress=asked["mac"],
-        gateways=asked["gateways"],
-        anyAddresses=asked["anyAddresses"],
-        answerFor=asked["answerFor"],
-        answerExcept=asked["answerExcept"],
-        autoconfigure=bool(asked["autoconfigure"]),
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        host = Host(
+            asked["addresses"],
+            reactor,
+            linkAddress=asked["mac"],
+            gateways=asked["gateways"],
+            anyAddresses=asked["anyAddresses"],
+            answerFor=asked["answerFor"],
+            answerExcept=asked["answerExcept"],
+            autoconfigure=bool(asked["autoconfigure"]),
+        )
+    for warning in caught:
+        # A line of a program says nothing to a reader of the log.
+        HostService._log.warn("{warning}", warning=warning.message)
     settings = asked["settings"] if asked["helper"] is None else None
     undo = bool(asked["undo"])
     offload = False if asked["no-offload"] else None

@@ -9,17 +9,21 @@ import sys
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, ClassVar
+from warnings import catch_warnings, simplefilter
 
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.reflect import namedAny
 from twisted.python.usage import UsageError
 
 from txtuntap.addresses import Addresses
+from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, TUN
+from txtuntap.device.settings import unreached
 from txtuntap.echo import Discard, Echo
+from txtuntap.ethernet import EthernetProtocol
 from txtuntap.service.interfaceoptions import InterfaceOptions, about
 from txtuntap.stack.anyip import isWithin
-from txtuntap.wire.address import packLinkAddress
+from txtuntap.stack.host import Host
 
 if TYPE_CHECKING:
     from txtuntap.device.linux import LinuxDevice
@@ -80,7 +84,12 @@ class HostOptions(InterfaceOptions):
         """
     )
     def opt_any_address(self, cidr: str) -> None:
-        self["anyAddresses"].append(_network("--any-address", cidr))
+        network = _network("--any-address", cidr)
+        try:
+            Addresses().addNetwork(cidr)
+        except ValueError as e:
+            raise UsageError(f"--any-address: {e}") from e
+        self["anyAddresses"].append(network)
 
     @about(
         """
@@ -106,9 +115,12 @@ class HostOptions(InterfaceOptions):
     )
     def opt_gateway(self, address: str) -> None:
         try:
-            self["gateways"].append(str(ip_address(address)))
+            gateway = ip_address(address)
         except ValueError as e:
             raise UsageError(f"--gateway: {e}") from e
+        if any(ip_address(other).version == gateway.version for other in self["gateways"]):
+            raise UsageError(f"--gateway: {gateway} is a second one of its IP version")
+        self["gateways"].append(str(gateway))
 
     @about(
         """
@@ -140,18 +152,22 @@ class HostOptions(InterfaceOptions):
                 raise UsageError(f"--answer-for: {network} is in no --any-address: give it as one as well")
         if self["answerExcept"] and not self["answerFor"]:
             raise UsageError("--answer-except: there is no --answer-for to except anything from")
+        self._checkGateways()
         if self["mac"] is not None:
             if self["tap"] is None:
                 raise UsageError("--mac: only a tap has a link address")
             try:
-                packLinkAddress(self["mac"])
+                station = EthernetProtocol(self["mac"]).address
             except ValueError as e:
                 raise UsageError(f"--mac: {e}") from e
+            if self["settings"] is not None and self["settings"].linkAddress == station:
+                raise UsageError(f"--mac: {self['mac']} is the --lladdr of the kernel's end: each end has its own")
         ports: set[int] = set()
         for port, _ in self["udp"]:
             if port in ports:
                 raise UsageError(f"--udp: port {port} is given twice")
             ports.add(port)
+        self._checkKernelEnd()
         ours = {ip_interface(own).ip for own in self["addresses"]}
         for address in self["kernelAddresses"]:
             if address.interface.ip in ours:
@@ -169,6 +185,32 @@ class HostOptions(InterfaceOptions):
             if not isinstance(proto, DatagramProtocol):
                 raise UsageError(f"--udp {port}={what}: that made a {type(proto).__name__}, not a DatagramProtocol")
             protocols.append((port, proto))
+
+    def _checkGateways(self) -> None:
+        """
+        Check that a host can have these gateways, and these addresses together.
+        """
+        try:
+            tried = Host(self["addresses"], SimulationClock())
+        except ValueError as e:
+            raise UsageError(f"--address: {e}") from e
+        for gateway in self["gateways"]:
+            try:
+                with catch_warnings():
+                    # The host of the service warns.
+                    simplefilter("ignore")
+                    tried.addRoute("::/0" if ":" in gateway else "0.0.0.0/0", gateway)
+            except ValueError as e:
+                raise UsageError(f"--gateway: {e}") from e
+
+    def _checkKernelEnd(self) -> None:
+        """
+        Check that the kernel's end, where its addresses are given, leads to this host.
+        """
+        own = [ip_interface(address) for address in self["addresses"]]
+        lost = unreached(self["kernelAddresses"], self["kernelRoutes"], own)
+        if lost is not None:
+            raise UsageError(f"--kernel-address: {lost}")
 
     def makeQueues(self, name: str) -> list[LinuxDevice]:
         """

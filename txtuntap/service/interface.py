@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from txtuntap.device import printable
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.layer import takesOffload
 from txtuntap.middleware import Capture
+from txtuntap.shutdown import endOnHangUp, stop
 from txtuntap.tuntap import TuntapPort
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 class InterfaceService(Service):
     """
-    A protocol on a TUN or TAP device, for as long as the service runs. On SIGUSR2 its counters go to the log.
+    A protocol on a TUN or TAP device, for as long as the service runs. On SIGUSR2 its counters go to the log; SIGHUP
+    ends the process as SIGTERM does.
 
     @ivar port: the L{TuntapPort}.
     """
@@ -133,8 +135,7 @@ class InterfaceService(Service):
         self.port.whenLost().addErrback(self._ended)
         if self._isWatched:
             self._monitor.start().addErrback(self._unwatched)
-        if hasattr(signal, "SIGUSR2"):
-            signal.signal(signal.SIGUSR2, self._signalled)
+        handleSignals(self._signalled)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -202,7 +203,16 @@ class InterfaceService(Service):
             self._log.critical(
                 "{reason} {what} without an interface has nothing to do: stopping.", reason=reason.value, what=self.what
             )
-            self._reactor.stop()
+            stop(self._reactor)
+
+
+def handleSignals(dump: Callable[..., None]) -> None:
+    """
+    Have SIGUSR2 call C{dump}, and SIGHUP end the process as SIGTERM does.
+    """
+    if hasattr(signal, "SIGUSR2"):
+        signal.signal(signal.SIGUSR2, dump)
+    endOnHangUp()
 
 
 def showPlainly(error: Exception) -> None:

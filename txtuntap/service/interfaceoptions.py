@@ -161,6 +161,8 @@ class InterfaceOptions(PlainOptions):
         if self["prometheus"] is not None:
             checkPrometheus(self["prometheus"])
         self["settings"] = self._interfaceSettings()
+        if self["undo"] and self["settings"] is None:
+            raise UsageError("--undo: nothing is set that could be undone: give --kernel-address, for instance")
         self["device"] = self._device()
 
     def _checkDevice(self) -> None:
@@ -184,6 +186,8 @@ class InterfaceOptions(PlainOptions):
                 raise UsageError(f"--{option}: there is --no-{option}, too")
         if self["lladdr"] is not None and self["tap"] is None:
             raise UsageError("--lladdr: only a tap has a link address")
+        if self["kernelNeighbours"] and self["tap"] is None:
+            raise UsageError("--kernel-neighbour: only on a tap is anybody asked for an address")
         if self["down"] and self["kernelRoutes"]:
             raise UsageError("--kernel-route: a link that is --down has no routes")
 
@@ -196,7 +200,7 @@ class InterfaceOptions(PlainOptions):
         for option, field in ("lladdr", "linkAddress"), ("user", "owner"), ("group", "group"):
             fields[field] = self[option]
         for option in "mtu", "txqueuelen":
-            if self[option] is not None and not self[option].isdigit():
+            if self[option] is not None and not (self[option].isascii() and self[option].isdigit()):
                 raise UsageError(f"--{option}: {self[option]!r} is no number")
             fields[option] = None if self[option] is None else int(self[option])
         flags: dict[str, Any] = {option: True for option in ("persistent", "carrier") if self[option]}
@@ -231,6 +235,6 @@ def _descriptor(text: str) -> int:
     from txtuntap.device.descriptors import fromSystemd
 
     try:
-        return int(text) if text.isdigit() else fromSystemd(text)
+        return int(text) if text.isascii() and text.isdigit() else fromSystemd(text)
     except ValueError as e:
         raise UsageError(f"--descriptor: {e}") from e

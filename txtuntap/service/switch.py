@@ -7,7 +7,6 @@ C{twistd tuntap switch}: a switch between TAP devices and tunnels.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,15 +19,16 @@ from twisted.python.failure import Failure
 from txtuntap.device import TAP, printable
 from txtuntap.link import Link
 from txtuntap.service.carriers import makeCarriers
-from txtuntap.service.interface import InterfaceService, showPlainly
+from txtuntap.service.interface import InterfaceService, handleSignals, showPlainly
 from txtuntap.service.switchoptions import SwitchTap, SwitchTunnel, named
+from txtuntap.shutdown import stop
 from txtuntap.switch import AGEING_TIME, Switch
 
 
 class SwitchService(MultiService):
     """
     A L{Switch} between TAP devices and tunnels. When an interface goes, the others go on. On SIGUSR2 the counters go to
-    the log.
+    the log; SIGHUP ends the process as SIGTERM does.
 
     @ivar switch: the switch.
     """
@@ -68,8 +68,7 @@ class SwitchService(MultiService):
         Have one signal for all interfaces.
         """
         super().startService()  # type: ignore[no-untyped-call]
-        if hasattr(signal, "SIGUSR2"):
-            signal.signal(signal.SIGUSR2, self._signalled)
+        handleSignals(self._signalled)
 
     def lost(self, service: SwitchTapService, reason: Failure) -> None:
         """
@@ -83,7 +82,7 @@ class SwitchService(MultiService):
             self._log.critical(
                 "{reason} A switch without an interface has nothing to do: stopping.", reason=reason.value
             )
-            self._reactor.stop()
+            stop(self._reactor)
 
     def _signalled(self, *ignored: object) -> None:
         self._reactor.callFromThread(self._dump)

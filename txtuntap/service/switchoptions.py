@@ -155,6 +155,8 @@ def _vlans(text: str) -> list[int]:
     found: list[int] = []
     for part in text.split("+"):
         first, dash, last = part.partition("-")
+        if dash and _number(last) < _number(first):
+            raise ValueError(f"{part} ends before it begins: give {last}-{first}")
         found += range(_number(first), min(_number(last), 4095) + 1) if dash else [_number(first)]
     return found
 
@@ -265,5 +267,19 @@ class SwitchOptions(PlainOptions):
                 tried.addPort(name, **own)
             except ValueError as e:
                 raise UsageError(f"{option}: {e}") from e
+        self._checkAddresses()
         if self["prometheus"] is not None:
             checkPrometheus(self["prometheus"])
+
+    def _checkAddresses(self) -> None:
+        """
+        Check that no two interfaces of one VLAN have the same address.
+        """
+        found: dict[tuple[int, str], SwitchTap] = {}
+        for tap in self["taps"]:
+            vlan = tap.options.get("vlan", None if "trunk" in tap.options else 1)
+            for address in () if tap.settings is None or vlan is None else tap.settings.addresses:
+                other = found.setdefault((vlan, str(address.interface.ip)), tap)
+                if other is not tap:
+                    names = [each.name or each.interface for each in (tap, other)]
+                    raise UsageError(f"--tap {names[0]}: {address} is the address of {names[1]}: give each its own")

@@ -133,6 +133,8 @@ class TunnelOptions(InterfaceOptions):
         port = named.get("port", (arguments[0 if self["isListening"] else 1 :] or [""])[0])
         if kind in ("tcp", "tcp6", "tls") and port.isdigit() and not int(port) < 65536:
             raise UsageError(f"--{option}: a port is a number up to 65535, not {port}")
+        if kind in ("tcp", "tcp6", "tls") and not self["isListening"] and port.isdigit() and not int(port):
+            raise UsageError(f"--{option}: nobody listens at port 0: give the one that the peer listens at")
 
     def _framing(self) -> Any:
         """

@@ -47,7 +47,7 @@ class AnsweredNetworks:
             self._networks.addNetwork(network)
             own.hearsSolicitations = own.hearsSolicitations or ":" in network
         for exception in exceptions:
-            self._exceptions.addNetwork(exception)
+            self._exceptions.addNetwork(exception, hasPrefix=False)
 
     def covers(self, address: bytes) -> bool:
         """

@@ -10,7 +10,11 @@ machine, while C{DatagramProtocol}s listen on it as they would on the reactor.
 
 from __future__ import annotations
 
+import errno
+import warnings
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
+from math import inf
 from random import Random, SystemRandom
 from typing import Any, cast
 
@@ -23,6 +27,7 @@ from zope.interface import implementer
 
 from txtuntap.ethernet import EthernetProtocol, randomLinkAddress
 from txtuntap.ip import IPProtocol
+from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkText, listed
 from txtuntap.packet import Packet
 from txtuntap.rawudp import RawUDPProtocol, UDPTransport
 from txtuntap.routing import StaticRoutes
@@ -40,8 +45,11 @@ from txtuntap.tokenbucket import TokenBucket
 from txtuntap.wire import icmp, igmp
 from txtuntap.wire import udp as udpWire
 from txtuntap.wire.address import (
+    LIMITED_BROADCAST,
     addressText,
     interfaceIdentifier,
+    isHost,
+    isMulticast,
     linkAddressText,
     packAddress,
     packLinkAddress,
@@ -152,20 +160,31 @@ class Host(TCPElsewhere):
         @param secrets: where that comes from; by default, from the system. (For a simulation that is to be repeated:
             elsewhere, whoever can guess it can forge answers.)
 
-        @raise ValueError: one of them is no address.
+        @raise ValueError: one of them is no address, or what cannot be a host's; an address or a network has no prefix
+            length; there are two gateways of one IP version.
+        @raise TypeError: C{reactor}, C{random}, C{secrets} or C{addressLost} is of another kind.
         """
         if reactor is None:
             from twisted.internet import reactor
-        lists = addresses, gateways, anyAddresses, answerFor, answerExcept
-        if any(isinstance(each, str) for each in lists):
-            raise ValueError(
-                "addresses, gateways, anyAddresses, answerFor and answerExcept are lists: give ['10.0.0.2/24']"
-            )
-        anyAddresses = list(anyAddresses)
+        checkClock(reactor, "the reactor")
+        addresses = listed(addresses, "addresses", "10.0.0.2/24")
+        gateways = listed(gateways, "gateways", "10.0.0.1")
+        anyAddresses = listed(anyAddresses, "anyAddresses", "10.1.0.0/16")
+        answerFor = listed(answerFor, "answerFor", "10.1.0.0/16")
+        answerExcept = listed(answerExcept, "answerExcept", "10.1.0.1")
+        if answerExcept and not answerFor:
+            raise ValueError("answerExcept: there is no answerFor to except anything from")
+        checkFlag(autoconfigure, "autoconfigure")
+        if addressLost is not None:
+            checkCallable(addressLost, "addressLost")
+        for name, source in ("random", random), ("secrets", secrets):
+            if source is not None:
+                checkRandom(source, name)
         super().__init__(reactor, tcp)
         self._reactor: IReactorTime = reactor
         random = random or SystemRandom()
         self._secrets = secrets or SystemRandom()
+        self.autoconfigures = autoconfigure
         self.linkAddress = randomLinkAddress(self._secrets) if linkAddress is None else packLinkAddress(linkAddress)
         self._addressLost = addressLost
         self._addressRegained = addressRegained
@@ -177,7 +196,11 @@ class Host(TCPElsewhere):
         for address in addresses:
             self.ip.addAddress(address)
         for gateway in gateways:
-            self.addRoute("::/0" if ":" in gateway else "0.0.0.0/0", gateway)
+            checkText(gateway, "a gateway", "10.0.0.1")
+            default = "::/0" if ":" in gateway else "0.0.0.0/0"
+            if default in self.routes:
+                raise ValueError(f"gateways has two of one IP version: leave out {gateway}, or use addRoute for it")
+            self._addRoute(default, gateway)
         for network in anyAddresses:
             self._own.addNetwork(network)
         self.udp = RawUDPProtocol(verifyChecksum)
@@ -200,6 +223,7 @@ class Host(TCPElsewhere):
             guard.conflict,
             answered,
         )
+        self.ethernet.onAnother = self.ip.onAnother = self._onAnother
         self.ndp = self.icmp.ndp = NeighbourDiscovery(
             self.ip,
             self.neighbours,
@@ -264,13 +288,36 @@ class Host(TCPElsewhere):
 
     def addRoute(self, network: str, gateway: str | None = None) -> None:
         """
-        Add a route; the longest prefix wins.
+        Add a route; the longest prefix wins. A gateway that is in none of our networks is warned about: an address may
+        be added later.
 
         @param gateway: the next hop; L{None}: the network is on the link.
 
         @raise ValueError: an argument is no such thing.
         """
+        self._addRoute(network, gateway)
+
+    def _addRoute(self, network: str, gateway: str | None) -> None:
+        hop = None if gateway is None else packAddress(gateway)
+        if hop is not None and (self._own.isOwn(hop) or hop in self._own.broadcasts):
+            what = "an address of this host" if self._own.isOwn(hop) else "a broadcast address"
+            raise ValueError(f"the gateway {gateway} is {what}: give that of the router")
         self.routes.add(network, gateway)
+        if hop is not None and self._isOffLink(hop):
+            networks = ", ".join(str(each.network) for each in self.ip.addresses)
+            text = f"the gateway {gateway} is in none of this host's networks ({networks}): give one that is in one"
+            # The caller of addRoute, or of Host.
+            warnings.warn(text, stacklevel=3)
+
+    def _isOffLink(self, hop: bytes) -> bool:
+        """
+        Whether a gateway is in none of our networks, though we have some. A host whose addresses are each alone has a
+        link without a network, such as a point-to-point link; a router may give us one of IPv6 later.
+        """
+        networks = [each.network for each in self.ip.addresses if each.network.prefixlen < each.max_prefixlen]
+        if len(hop) == 16 and (self.autoconfigures or hop[:2] == b"\xfe\x80"):
+            return False
+        return bool(networks) and not any(ip_address(hop) in network for network in networks)
 
     def removeRoute(self, network: str) -> None:
         """
@@ -304,9 +351,14 @@ class Host(TCPElsewhere):
         @raise ValueError: an argument is not what it should be.
         @raise OSError: there is no way to C{address}, and nobody else has caused that.
         """
+        checkText(address, "an address", "10.0.0.1")
         dest = packAddress(address)
-        if not 0 <= size <= udpWire.MAX_PAYLOAD[len(dest)]:
-            raise ValueError(f"an echo request carries at most {udpWire.MAX_PAYLOAD[len(dest)]} octets, not {size}")
+        if not isHost(dest) and not isMulticast(dest) and dest != LIMITED_BROADCAST:
+            raise ValueError(f"{address} cannot be pinged: it is not the address of a host on a network")
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < inf:
+            raise ValueError(f"timeout is a number of seconds, more than 0, not {timeout!r}")
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= udpWire.MAX_PAYLOAD[len(dest)]:
+            raise ValueError(f"an echo request carries at most {udpWire.MAX_PAYLOAD[len(dest)]} octets, not {size!r}")
         return self.icmp.ping(dest, self._secrets.randbytes(size), timeout)
 
     # UDP
@@ -346,18 +398,21 @@ class Host(TCPElsewhere):
         address = b""
         if interface:
             try:
+                checkText(interface, "an interface", "10.0.0.2")
                 address = packAddress(interface)
-            except ValueError:
-                raise InvalidAddressError(interface, "not an IPv4 or IPv6 address.") from None
+            except ValueError as e:
+                raise InvalidAddressError(interface, f"not an IPv4 or IPv6 address. ({e})") from None
             if any(address) and not self._own.owns(address) and not self._own.holds(address):
-                raise CannotListenError(interface, port, OSError(0, f"{interface} is no address of this host"))
+                error = OSError(errno.EADDRNOTAVAIL, f"{interface} is no address of this host: {self._ownText()}")
+                raise CannotListenError(interface, port, error)
         if port == 0:
             port = self._freePort()
             if not port:
-                raise CannotListenError(interface, port, OSError(0, "no port is free"))
+                raise CannotListenError(interface, port, OSError(errno.EADDRINUSE, "no port is free"))
         for other in self.udp.bound(port):
             if _overlap(address, other.interface) and not (listenMultiple and other.shared):
-                raise CannotListenError(interface, port, OSError(0, f"{other!r} is there already"))
+                error = OSError(errno.EADDRINUSE, f"{other.protocol!r} is there already: give 0 for any that is free")
+                raise CannotListenError(interface, port, error)
         transport = self.udp.bind(port, protocol, address)
         transport.shared = listenMultiple
         return transport
@@ -373,6 +428,10 @@ class Host(TCPElsewhere):
         # Nearly all are taken.
         free = [number for number in _EPHEMERAL if not self.udp.bound(number)]
         return self._secrets.choice(free) if free else 0
+
+    def _ownText(self) -> str:
+        addresses = ", ".join(str(each.ip) for each in self.ip.addresses)
+        return f"it has {addresses}" if addresses else "it has none yet"
 
     # Time
 
@@ -395,6 +454,18 @@ class Host(TCPElsewhere):
         return self._reactor.getDelayedCalls()
 
     # The link
+
+    def _onAnother(self, transport: Any) -> None:
+        """
+        This host is put on one more port. A queue of the same interface is all it can be.
+        """
+        one = portBelow(self.ip)
+        other = portBelow(transport)
+        if not isSameInterface(one, other):
+            where, there = (
+                getattr(each, "interface", b"").decode(errors="replace") or repr(each) for each in (one, other)
+            )
+            raise RuntimeError(f"this Host is on {where} already: make another Host for {there}")
 
     def _linked(self) -> None:
         linkLocal = b"\xfe\x80" + bytes(6) + interfaceIdentifier(self.linkAddress)
@@ -493,6 +564,26 @@ class Host(TCPElsewhere):
     def _udpDropped(self, packet: Packet, name: str) -> None:
         if name == "noPorts":
             self.icmp.unreachable(packet, icmp.PORT_UNREACHABLE, icmp.PORT_UNREACHABLE6)
+
+
+def portBelow(transport: Any) -> Any:
+    """
+    The port below all layers and middleware.
+    """
+    while getattr(transport, "transport", None) is not None:
+        transport = transport.transport
+    return transport
+
+
+def isSameInterface(one: Any, other: Any) -> bool:
+    """
+    Whether two ports are one, or on queues of one interface of the kernel's.
+    """
+    devices: list[Any] = [getattr(each, "device", None) for each in (one, other)]
+    if one is other or any(each is None or each.fileno() < 0 for each in devices):
+        return one is other
+    places = [(each.name, getattr(each, "namespace", None)) for each in devices]
+    return bool(places[0] == places[1])
 
 
 def _overlap(one: bytes, other: bytes) -> bool:

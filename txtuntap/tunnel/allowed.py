@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from txtuntap.mistakes import checkText, listed
 from txtuntap.wire import arp, ethernet, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
 from txtuntap.wire.routerguard import configures, frameConfigures, isHidden
@@ -57,12 +58,15 @@ class Allowed:
         """
         self._networks: dict[int, list[tuple[int, int]]] = {4: [], 16: []}
         self._any = True
-        for each in networks:
+        for each in listed(networks, "networks", "10.0.0.0/24"):
+            checkText(each, "a network", "10.0.0.0/24")
             network: IPv4Network | IPv6Network = ip_network(each)
             octets = network.max_prefixlen // 8
             self._networks[octets].append((int(network.netmask), int(network.network_address)))
             self._any = False
-        self._linkAddresses = frozenset(map(packLinkAddress, linkAddresses))
+        self._linkAddresses = frozenset(
+            map(packLinkAddress, listed(linkAddresses, "linkAddresses", "02:00:00:00:00:01"))
+        )
         self._isRouter = router
         self._known: dict[bytes, bool] = {}
 

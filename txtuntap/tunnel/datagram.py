@@ -1,7 +1,7 @@
 """
 A tunnel's packets over UDP, one in each datagram.
 
-    where = DatagramAddresses.of("udp:192.0.2.1:4000")
+    where = DatagramAddresses.connecting("udp:192.0.2.1:4000")
     UDPServer(where.port, DatagramCarrier(tunnel, Bare(TUN), where.peer, reactor), where.interface, MAX_DATAGRAM)
 """
 

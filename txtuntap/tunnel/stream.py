@@ -34,6 +34,8 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.mistakes import checkCallable, checkClock, checkKind
+from txtuntap.shutdown import isShuttingDown
 from txtuntap.tunnel.framing import FramingError, ICarrier, IStreamFraming
 from txtuntap.tunnel.sparselog import SparseLog
 from txtuntap.tunnel.tunnel import Tunnel
@@ -232,7 +234,7 @@ class StreamCarrier(Protocol):
         self.factory.strangers.pop(self, None)
         self._tunnel.carrierDown(self)
         self._forget()
-        why = self._why or _explained(reason)
+        why = self._why or ("this end has been stopped" if isShuttingDown(self._clock) else _explained(reason))
         if self._isUp:
             line = "The tunnel to {peer} is down: {why}"
             self.factory.log.say(f"{why} {self._turn}", line, peer=self._peer, why=why)
@@ -381,6 +383,9 @@ class StreamFactory(Factory):
 
         @raise ValueError: it cannot carry what the tunnel does.
         """
+        checkKind(tunnel, Tunnel, "tunnel", "Tunnel(TUN)")
+        checkCallable(framing, "framing")
+        checkClock(clock)
         framing(tunnel.mode)
         self.tunnel = tunnel
         self._framing = framing

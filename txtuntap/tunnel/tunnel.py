@@ -13,6 +13,7 @@ from zope.interface import alsoProvides, implementer
 from txtuntap.device import TAP, TUN
 from txtuntap.forwarding import forward, received
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
+from txtuntap.mistakes import checkKind
 from txtuntap.packet import Packet
 from txtuntap.tokenbucket import TokenBucket
 from txtuntap.tunnel.allowed import Allowed
@@ -68,6 +69,8 @@ class Tunnel(AbstractDatagramProtocol):
         """
         if mode not in (TUN, TAP):
             raise ValueError(f"a tunnel's mode is TUN or TAP (of txtuntap.device), not {mode!r}")
+        if allowed is not None:
+            checkKind(allowed, Allowed, "allowed", "Allowed(['10.0.0.2/32'])")
         self.mode = mode
         self._ethernet = mode == TAP
         self._allowed = allowed

@@ -29,14 +29,18 @@ def packAddress(address: str | bytes) -> bytes:
     if isinstance(address, bytes):
         if len(address) in (4, 16):
             return address
-        raise ValueError(f"a packed IP address has 4 or 16 octets, not {len(address)}: {address!r}")
+        raise ValueError(
+            f"a packed IP address has 4 or 16 octets, not {len(address)}: give text, not bytes, in place of {address!r}"
+        )
     try:
         if ":" in address:
             plain, _, scope = address.partition("%")
             return socket.inet_pton(socket.AF_INET6, plain if scope else address)
         return socket.inet_pton(socket.AF_INET, address)
     except (OSError, ValueError, TypeError):
-        raise ValueError(f"{address!r} is not an IPv4 or IPv6 address") from None
+        hasPrefix = isinstance(address, str) and "/" in address
+        advice = ": give it without its prefix length" if hasPrefix else ""
+        raise ValueError(f"{address!r} is not an IPv4 or IPv6 address{advice}") from None
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,67 @@
+"""
+The examples in docstrings and documentation.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+import warnings
+from collections.abc import Iterator
+from functools import cache
+
+from tests.paths import CHECKOUT, DOCS
+
+_FENCED = re.compile(r"^```(?:python)?\n(.*?)^```$", re.M | re.S)
+_INDENTED = re.compile(r"(?:^|\n\n)((?: {4}.*\n?)+(?:\n(?: {4}.*\n?)+)*)")
+
+
+def _blocks(text: str) -> list[str]:
+    fenced = _FENCED.findall(text)
+    return [*fenced, *map(textwrap.dedent, _INDENTED.findall(_FENCED.sub("", text)))]
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    for path in [CHECKOUT / "README.md", *sorted(DOCS.glob("*.md"))]:
+        yield path.name, path.read_text()
+    for path in sorted((CHECKOUT / "txtuntap").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+                yield str(path.relative_to(CHECKOUT)), text
+
+
+def _isPython(block: str) -> bool:
+    with warnings.catch_warnings():
+        # A command line may have what no text of Python's should.
+        warnings.simplefilter("ignore")
+        try:
+            ast.parse(block)
+        except SyntaxError:
+            return False
+    return True
+
+
+@cache
+def examples() -> dict[str, str]:
+    """
+    Every example that is Python, by the file it is in and its number there.
+    """
+    found: dict[str, list[str]] = {}
+    for name, text in _texts():
+        found.setdefault(name, []).extend(filter(_isPython, _blocks(text)))
+    return {f"{name} {number}": block for name, blocks in found.items() for number, block in enumerate(blocks, 1)}
+
+
+@cache
+def commands() -> list[tuple[str, str]]:
+    """
+    Every command line of C{twistd tuntap}, C{txtuntap} and the helper: the file it is in, and the line.
+    """
+    found = []
+    for name, text in _texts():
+        for block in _blocks(text):
+            for line in block.replace("\\\n", " ").splitlines():
+                if re.search(r"(^|[$#] |\brn )(twistd|txtuntap|python -I -m txtuntap\.device\.helper) ", line):
+                    found.append((name, line.strip()))
+    return found

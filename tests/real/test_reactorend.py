@@ -1,0 +1,205 @@
+"""
+The end of a program by C{reactor.stop}, Ctrl-C or a signal is an ordinary one, and nothing is logged as an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.paths import CHECKOUT
+from tests.real.helper import Helper
+from tests.real.host import Host, ask, twistd
+from tests.real.link import show
+from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, until
+from tests.real.reactors import REACTORS
+from tests.real.warm import Program
+
+each = pytest.mark.parametrize("reactor", REACTORS)
+
+#: The programs of README that run by themselves.
+_PROGRAMS = re.findall(r"^```python\n(.*?reactor\.run\(\)\n)```$", (CHECKOUT / "README.md").read_text(), re.M | re.S)
+
+_SERIOUS = ("error", "critical")
+
+
+class Ending:
+    """
+    A program of L{tests.real.reactorend} that is running.
+    """
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        self._output = directory / "output"
+        with open(self._output, "w") as file:
+            self.process = Program(
+                "tests.real.reactorend:main",
+                ["ending", *arguments],
+                cwd=directory,
+                stdout=file,
+                environment={"PYTHONPATH": str(CHECKOUT)},
+            )
+
+    def said(self) -> Any:
+        """
+        Wait for the end, and read what the program printed then.
+        """
+        try:
+            status = self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+        text = self._output.read_text()
+        assert status == 0, text
+        return json.loads(text.splitlines()[-1])
+
+
+def ended(directory: Path, *arguments: str) -> tuple[dict[str, str], list[str]]:
+    """
+    Run a program to its end.
+
+    @return: what it noted, and what it logged as an error.
+    """
+    said = Ending(directory, *arguments).said()
+    assert interfaces() == set()
+    return said["ends"], [text for level, text in said["log"] if level in _SERIOUS]
+
+
+@each
+def test_allPortsEndInOrderWithTheReactor(namespace: Namespace, tmp_path: Path, reactor: str) -> None:
+    ends, errors = ended(tmp_path, reactor, "ports")
+    assert errors == []
+    stopped = "['start', 'stop']"
+    assert ends == {**dict.fromkeys(("tun", "tap", "memory"), "ConnectionDone"), "stopped": stopped}
+
+
+@each
+def test_aPortThatIsBeingStoppedEndsWithTheReactor(namespace: Namespace, tmp_path: Path, reactor: str) -> None:
+    expected = {"tun": "ConnectionDone", "stopped": "['start', 'stop']"}
+    assert ended(tmp_path, reactor, "stopped") == (expected, [])
+
+
+@each
+def test_anInterfaceThatIsDeletedMeanwhileIsLost(namespace: Namespace, tmp_path: Path, reactor: str) -> None:
+    ends, errors = ended(tmp_path, reactor, "deleted")
+    assert ends == {"tun": "InterfaceLost", "tap": "ConnectionDone"}
+    (line,) = errors
+    assert "tt0 was deleted" in line
+
+
+@each
+def test_aServiceThatNobodyStopsEndsInOrder(namespace: Namespace, tmp_path: Path, reactor: str) -> None:
+    assert ended(tmp_path, reactor, "service") == ({"tun": "ConnectionDone"}, [])
+
+
+def test_aServiceWhoseInterfaceIsDeletedMeanwhileSaysJustThat(namespace: Namespace, tmp_path: Path) -> None:
+    ends, errors = ended(tmp_path, "epoll", "serviceDeleted")
+    assert ends == {"tun": "InterfaceLost"}
+    assert len(errors) == 2, errors
+    assert all("tt0 was deleted" in line for line in errors)
+
+
+@each
+def test_tunnelsEndInOrder(namespace: Namespace, tmp_path: Path, reactor: str) -> None:
+    said = Ending(tmp_path, reactor, "tunnels").said()
+    assert said["ends"] == {"tun0": "ConnectionDone", "tun1": "ConnectionDone"}
+    assert [text for level, text in said["log"] if level in _SERIOUS] == []
+    # Which end hears of it first is the reactor's choice.
+    downs = [text for _, text in said["log"] if "is down" in text]
+    assert downs and all("this end has been stopped" in text for text in downs), downs
+
+
+@each
+@pytest.mark.parametrize("number", range(2), ids=["host", "layers"])
+def test_aProgramOfReadmeThatIsInterruptedLogsNoError(
+    namespace: Namespace, tmp_path: Path, number: int, reactor: str
+) -> None:
+    assert len(_PROGRAMS) == 2
+    (tmp_path / "program.py").write_text(_PROGRAMS[number])
+    program = Ending(tmp_path, reactor, "readme", "program.py")
+    try:
+        until(lambda: program.process.poll() is not None or _answers(), "an answer")
+    finally:
+        program.process.send_signal(signal.SIGINT)
+        said = program.said()
+    assert [text for level, text in said["log"] if level in _SERIOUS] == []
+    assert any("stopped on" in text for _, text in said["log"])
+    assert interfaces() == set()
+
+
+def _answers() -> bool:
+    try:
+        return ask("10.0.0.2", b"hello", seconds=0.2) == b"hello"
+    except OSError:
+        return False
+
+
+# SIGHUP
+
+
+def test_sighupEndsAHostAndUndoesWhatItSet(namespace: Namespace, tmp_path: Path) -> None:
+    ip("tuntap", "add", "mode", "tun", "name", "tt0")
+    with Host(tmp_path, more=("--undo", "--mtu=1400")) as host:
+        assert show("tt0")["mtu"] == 1400
+        host.process.send_signal(signal.SIGHUP)
+        assert host.process.wait(PATIENCE) == -signal.SIGTERM
+        assert "SIGHUP ends this process as SIGTERM does" in host.log()
+        assert "Traceback" not in host.log()
+        assert not host.pidfile.exists()
+    assert show("tt0")["mtu"] == 1500
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["switch", "--tap=tt0"],
+        ["tunnel", "--tun=tt0", "--listen=unix:tunnel", "--insecure"],
+        ["host", "--tun=tt0", "--address=10.9.0.2/24"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+@pytest.mark.parametrize("foreground", [True, False], ids=["foreground", "daemon"])
+def test_sighupEndsEachServiceInOrder(
+    namespace: Namespace, tmp_path: Path, arguments: list[str], foreground: bool
+) -> None:
+    log, pidfile = tmp_path / "service.log", tmp_path / "service.pid"
+    how = ["-n"] if foreground else []
+    process = twistd(*how, f"--logfile={log}", f"--pidfile={pidfile}", "tuntap", *arguments, cwd=tmp_path)
+    try:
+        until(lambda: process.poll() is not None or (log.exists() and "starting on tt0" in log.read_text()), "the log")
+        until(lambda: _handles(pidfile, signal.SIGTERM), "the reactor to run")
+        os.kill(int(pidfile.read_text()), signal.SIGHUP)
+        until(lambda: not pidfile.exists() and interfaces() == set(), "its end")
+    finally:
+        process.kill()
+    said = log.read_text()
+    assert "Server Shut Down" in said
+    assert "stopped on tt0" in said
+    assert "Traceback" not in said
+
+
+def _handles(pidfile: Path, number: int) -> bool:
+    """
+    Whether a process has a handler for a signal (C{SigCgt} in C{proc_pid_status(5)}).
+    """
+    try:
+        status = Path(f"/proc/{int(pidfile.read_text())}/status").read_text()
+    except (OSError, ValueError):
+        return False
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", status, re.M)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def test_sighupEndsTheHelperAsSigtermDoes(namespace: Namespace, tmp_path: Path) -> None:
+    statuses = []
+    for number in signal.SIGTERM, signal.SIGHUP:
+        (directory := tmp_path / number.name).mkdir()
+        with Helper(directory) as helper:
+            helper.process.send_signal(number)
+            statuses.append(helper.process.wait(PATIENCE))
+            assert ("SIGHUP ends this process" in helper.log()) == (number is signal.SIGHUP)
+    assert statuses[0] == statuses[1] == 0

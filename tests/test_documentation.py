@@ -1,0 +1,53 @@
+"""
+The command lines in docstrings and documentation are ones that the programs take. What is Python is run in
+L{tests.real.test_documentation}.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.certificates import certificate
+from tests.examples import commands
+from txtuntap.command import _parser
+from txtuntap.device.permission import Rule
+from txtuntap.service import Options
+
+
+@pytest.fixture
+def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """
+    Be in a directory with the certificates that are named.
+
+    @return: the pin of one.
+    """
+    monkeypatch.chdir(tmp_path)
+    for name in "one", "other", "me", "peer":
+        made = certificate(tmp_path, name)
+        (tmp_path / f"{name}.pem").write_text(Path(made.file).read_text())
+        (tmp_path / f"{name}.crt").write_text(Path(made.public).read_text())
+    return made.pin
+
+
+@pytest.mark.parametrize(("name", "line"), commands())
+def test_aCommandIsTaken(digest: str, name: str, line: str) -> None:
+    pinned = re.sub(r"<SHA-256 of \w+'s>|\$O\w+", digest, line).partition(" | ")[0]
+    # A user and a group that there are.
+    words = shlex.split(pinned.replace("alice:", "root:").replace("@dns:", "@0:"))
+    if "twistd" in words:
+        options = Options()  # type: ignore[no-untyped-call]
+        options.parseOptions(words[words.index("tuntap") + 1 :])  # type: ignore[no-untyped-call]
+    elif "txtuntap" in words:
+        _parser().parse_args(words[words.index("txtuntap") + 1 :])
+    else:
+        rules = [value for word, value in pairwise(words) if word == "--allow"]
+        assert [Rule.of(rule) for rule in rules]
+
+
+def test_thereAreSome() -> None:
+    assert len(commands()) > 20
