@@ -442,7 +442,7 @@ MIDDLEWARE: list[Mistake] = [
     ("a replay into a host", lambda: Replay("x", host(), Clock()), TypeError, _ETHERNET),
     ("a replay without a clock", lambda: Replay("x", recorder(), anything), TypeError, _CLOCK),
     ("a replay of text", lambda: Replay(cast(Any, io.StringIO()), recorder(), Clock()), TypeError, "with 'rb'"),
-    ("a replay of nothing", lambda: Replay(cast(Any, None), recorder(), Clock()), TypeError, "a path or a file object"),
+    ("a replay of nothing", lambda: Replay(cast(Any, None), recorder(), Clock()), TypeError, "a path, a descriptor"),
     ("a replay's directions", lambda: Replay("x", recorder(), Clock(), 0), ValueError, "or both (3)"),
     ("a replay's MTU", lambda: Replay("x", recorder(), Clock(), mtu=0), ValueError, "an MTU is a number"),
     ("a replay's store", lambda: Replay("x", recorder(), Clock(), maxSent=-1), ValueError, "maxSent is a number"),
