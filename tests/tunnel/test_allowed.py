@@ -114,6 +114,18 @@ class AllowedTests(SynchronousTestCase):
         for payload in spanningTree, discoveryOfCisco, b"", b"\xaa":
             self.assertTrue(Allowed(linkAddresses=[STATION]).permitsFrame(*frame(payload, len(payload))))
 
+    def test_anotherVersionThanTheEtherTypes(self) -> None:
+        # Its source would be looked for in another place than where its receiver reads it.
+        for allowed in Allowed([OURS, OURS6], [STATION]), Allowed(linkAddresses=[STATION]), Allowed([OURS, OURS6]):
+            for source, kind in (OURS, 0x0800), (OURS6, 0x86DD):
+                whole = packet(source)
+                found = [
+                    version
+                    for version in range(16)
+                    if allowed.permitsFrame(*frame(bytes([version << 4 | 5]) + whole[1:], kind))
+                ]
+                self.assertEqual([whole[0] >> 4], found)
+
     def test_probes(self) -> None:
         allowed = Allowed([OURS, OURS6])
         for target, isGood in (OURS, True), (OTHERS, False):

@@ -133,6 +133,24 @@ class ConfiguresTests(SynchronousTestCase):
             self.assertTrue(isHidden(tagged, 14))
             self.assertTrue(frameConfigures(tagged, 14))
 
+    def test_anotherVersionThanTheEtherTypes(self) -> None:
+        # ISC's DHCP client reads frames, and in these neither the version nor what the kernel makes of it.
+        for etherType, packet in (0x0800, packet4(17, datagram(68))), (0x86DD, packet6(17, datagram(546))):
+            for version in range(16):
+                other = bytes([version << 4 | packet[0] & 0x0F]) + packet[1:]
+                for tags in (), (0,):
+                    frame = ethernetFrame(bytes(6), bytes(6), etherType, other, *tags)
+                    self.assertTrue(frameConfigures(frame, 14 + 4 * len(tags)), version)
+        for etherType, packet in (0x0800, packet4(17, datagram(53))), (0x86DD, packet6(17, datagram(53))):
+            found = [
+                version
+                for version in range(16)
+                if not frameConfigures(
+                    ethernetFrame(bytes(6), bytes(6), etherType, bytes([version << 4 | 5]) + packet[1:]), 14
+                )
+            ]
+            self.assertEqual([packet[0] >> 4], found)
+
     def test_nothingThatComesRaises(self) -> None:
         chance = random.Random(13)
         whole = [packet6(58, b"\x86" + bytes(7), *kinds) for kinds in ((), (0, 60, 44), (44, 60), (43,) * 8)]

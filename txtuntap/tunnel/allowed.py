@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from txtuntap.mistakes import checkText, listed
 from txtuntap.wire import arp, ethernet, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
-from txtuntap.wire.routerguard import configures, frameConfigures, isHidden
+from txtuntap.wire.routerguard import configures, frameConfigures, isDisguised, isHidden
 
 #: Addresses that were looked up.
 MAX_KNOWN = 1024
@@ -38,9 +38,9 @@ class Allowed:
     With link addresses (on a tap), frames are let through whose source is one of them, as long as no ARP packet or
     message of neighbour discovery in them tells of another.
 
-    A frame is dropped if its receiver may read further than this does: one with more tags than are looked behind, or
-    with headers of SNAP that carry an EtherType; a packet with more extension headers; neighbour discovery in
-    fragments.
+    A frame is dropped if its receiver may read further than this does, or otherwise: one with more tags than are looked
+    behind, or with headers of SNAP that carry an EtherType, or with a packet of another version of IP than its
+    EtherType says; a packet with more extension headers; neighbour discovery in fragments.
 
     Unless the peer may be a router, it sends no router advertisements and no redirects, and nothing to the ports of
     DHCP clients (see L{txtuntap.wire.routerguard}).
@@ -92,10 +92,14 @@ class Allowed:
         if etherType == ethernet.ARP:
             return self._permitsARP(bytes(frame[network : network + arp.LENGTH]))
         if etherType == ethernet.IPV4:
+            if isDisguised(frame, network, 4):
+                return False
             source = bytes(frame[network + 12 : network + 16])
             return self._any or (len(source) == 4 and self._isInOrUnspecified(source))
         if etherType == ethernet.IPV6:
             source = bytes(frame[network + 8 : network + 24])
+            if isDisguised(frame, network, 6):
+                return False
             if len(frame) < network + ipv6.HEADER_LENGTH or not (self._any or self._isInOrUnspecified(source)):
                 return False
             return self._permitsDiscovery(frame, network)

@@ -26,6 +26,9 @@ _LOOKED_INTO6 = ipv6.EXTENSIONS | {udp.PROTOCOL, icmp.PROTOCOL[16]}
 #: How much of the upper layer's header is looked at: a type, or two ports.
 _LOOKED_AT = 4
 
+#: The versions of IP that EtherTypes stand for.
+_VERSIONS = {ethernet.IPV4.to_bytes(2, "big"): 4, ethernet.IPV6.to_bytes(2, "big"): 6}
+
 _TAGS = frozenset((ethernet.VLAN, ethernet.SERVICE_VLAN))
 
 #: What begins a header of 802.2 with one of SNAP behind it, but for the two bits that say group and response; and the
@@ -81,15 +84,26 @@ def configures(packet: bytes | memoryview, network: int = 0) -> bool:
 
 def frameConfigures(frame: bytes | memoryview, network: int) -> bool:
     """
-    Whether an Ethernet frame carries a packet that L{configures}, or L{isHidden}.
+    Whether an Ethernet frame carries a packet that L{configures}, or that L{isDisguised}, or L{isHidden}.
 
     @param network: where what comes after its header and tags begins: see
         L{networkStart<txtuntap.wire.offload.networkStart>}.
     """
-    etherType = int.from_bytes(frame[network - 2 : network], "big")
-    if etherType in (ethernet.IPV4, ethernet.IPV6):
-        return configures(frame, network)
+    version = _VERSIONS.get(bytes(frame[network - 2 : network]))
+    if version is not None:
+        return isDisguised(frame, network, version) or configures(frame, network)
     return isHidden(frame, network)
+
+
+def isDisguised(frame: bytes | memoryview, network: int, version: int) -> bool:
+    """
+    Whether the header that follows an EtherType of IP says to be of another version. A kernel drops such a packet, but
+    a DHCP client that reads frames by itself need not look at the version.
+
+    @param network: as for L{frameConfigures}.
+    @param version: that of the EtherType.
+    """
+    return network < len(frame) and frame[network] >> 4 != version
 
 
 def isHidden(frame: bytes | memoryview, network: int) -> bool:
