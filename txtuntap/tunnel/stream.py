@@ -55,6 +55,9 @@ SEND_LIMIT = 1024 * 1024
 #: dropped: see L{StreamFactory.boundStrangers}.
 MAX_STRANGERS = 64
 
+#: The least number of connections that makes one of the widest places one that is flooding.
+CROWD = 4
+
 #: Places by the bits of an address, from wide to narrow: what a site has at most, what a customer has, and one link of
 #: IPv6 (RFC 6177); a network of IPv4, and one address.
 _PLACES = {6: (48, 56, 64), 4: (24, 32)}
@@ -407,6 +410,9 @@ class StreamFactory(Factory):
         The busiest place is the narrowest one in the busiest of the wider ones, so a flood from one place locks out
         only itself, however many addresses it has there. A flood from many places cannot tell when it has put out
         another connection, as it could if the oldest were dropped; and the one that has waited longest has its time.
+
+        If none of the widest places has L{CROWD} connections, all are alike: one more connection from the place of an
+        honest peer would otherwise make that the busiest, and the peer one of two to choose from.
         """
         if len(self.strangers) <= MAX_STRANGERS:
             return
@@ -414,6 +420,8 @@ class StreamFactory(Factory):
         for depth in range(1, 1 + max(map(len, _PLACES.values()))):
             busy = Counter(origin[:depth] for origin in self.strangers.values())
             most = max(busy[self.strangers[each][:depth]] for each in candidates)
+            if depth == 1 and most < CROWD:
+                break
             candidates = [each for each in candidates if busy[self.strangers[each][:depth]] == most]
         self.random.choice(candidates).disconnect("too many that have not said who they are")
 
