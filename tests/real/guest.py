@@ -35,7 +35,7 @@ from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configureNow
 from txtuntap.device.descriptors import fromSystemd, receiveDescriptor
 from txtuntap.device.helped import HelpedDevice
-from txtuntap.device.ioctl import TUNGETDEVNETNS, TUNSETOWNER
+from txtuntap.device.ioctl import IFF_NO_PI, IFF_TUN, TUNGETDEVNETNS, TUNSETIFF, TUNSETOWNER
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.echo import Echo
@@ -173,6 +173,8 @@ class _Orders(LineOnlyReceiver):
     def __init__(self, device: LinuxDevice, done: Deferred[None]) -> None:
         self._device = device
         self._done = done
+        # The port closes its own when the device is taken from it.
+        self._kept = os.dup(device.fileno())
 
     def lineReceived(self, line: bytes) -> None:
         device = self._device
@@ -186,6 +188,11 @@ class _Orders(LineOnlyReceiver):
             "namespace": lambda: fcntl.ioctl(device.fileno(), TUNGETDEVNETNS),
             "lose carrier": lambda: device.setCarrier(False),
             "another": lambda: LinuxDevice("tt9", TUN, node=f"/proc/self/fd/{device.fileno()}").open(),
+            # The helper takes the device back, and the descriptor stays.
+            "end the lease": lambda: device._lease.shutdown(socket.SHUT_RDWR),  # type: ignore[attr-defined]
+            "attach ttfree": lambda: fcntl.ioctl(self._kept, TUNSETIFF, _asked("ttfree")),
+            "attach ttowned": lambda: fcntl.ioctl(self._kept, TUNSETIFF, _asked("ttowned")),
+            "attach ttnew": lambda: fcntl.ioctl(self._kept, TUNSETIFF, _asked("ttnew")),
             "up": lambda: configureNow(device.name, InterfaceSettings(up=True, mtu=1300), device),
         }
         try:
@@ -201,6 +208,10 @@ class _Orders(LineOnlyReceiver):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._done.callback(None)
+
+
+def _asked(name: str) -> bytes:
+    return struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI)
 
 
 def say(what: object) -> None:

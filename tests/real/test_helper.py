@@ -82,6 +82,22 @@ def test_whatADeadProgramHadIsTakenBack(helper: Helper) -> None:
     assert "tt0 is taken back" in helper.log()
 
 
+def test_aKeptDescriptorAttachesToDevicesThatNobodyOwns(helper: Helper) -> None:
+    # This is what docs/privilege.md says of one whose device has been deleted.
+    needRoot()
+    with ExitStack() as left:
+        for name, *owner in ("ttfree",), ("ttowned", "user", "0"):
+            ip("tuntap", "add", "mode", "tun", "name", name, *owner)
+            left.callback(ip, "link", "delete", name)
+        with Guest(f"helper {helper.path}", "tt0", "tun") as guest:
+            assert guest.tries("attach ttfree") == "File exists"
+            assert guest.tries("end the lease") == "done"
+            until(lambda: "tt0" not in interfaces(), "the device to be deleted")
+            assert guest.tries("attach ttowned") == "Operation not permitted"
+            assert guest.tries("attach ttnew") == "Operation not permitted"
+            assert guest.tries("attach ttfree") == "done"
+
+
 def test_aDeviceThatWasThereIsLeftAsItWas(helper: Helper) -> None:
     ip("tuntap", "add", "mode", "tap", "name", "tt0")
     ip("address", "add", "10.9.0.77/24", "dev", "tt0")
