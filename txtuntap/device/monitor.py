@@ -20,7 +20,6 @@ from txtuntap.device.netlink import READ_SIZE, Message, ask, openSocket
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 from txtuntap.device.state import interfaceAddress, interfaceState, readingAll
 from txtuntap.mistakes import checkCallable, checkClock
-from txtuntap.shutdown import isShuttingDown
 
 #: What can happen.
 ADDED, REMOVED, RENAMED = "added", "removed", "renamed"
@@ -294,8 +293,9 @@ class InterfaceMonitor(FileDescriptor):
         def failed(reason: Failure) -> Failure | None:
             self._reading = False
             self._waiting.clear()
-            # A monitor that was stopped, or whose reactor ends, has no use for the answer.
-            return reason if self.connected and not isShuttingDown(self.reactor) else None
+            # A monitor whose socket was closed, because it was stopped or the reactor ends, has no use for the answer.
+            isClosed = getattr(reason.value, "errno", None) == errno.ESHUTDOWN
+            return reason if self.connected and not isClosed else None
 
         return ask(self.reactor, readingAll(), by=self._asking).addCallbacks(done, failed)
 
