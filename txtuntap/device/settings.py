@@ -10,9 +10,12 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from txtuntap.wire.address import linkAddressText, packLinkAddress
+from txtuntap.wire.address import linkAddressText, packAddress, packLinkAddress
 
 _T = TypeVar("_T")
+
+#: An address; and for IPv4, its prefix length and the number of its network.
+AddressKey = tuple[str, int, int]
 
 #: What IPv4 needs (RFC 791 section 3.2), and IPv6 (RFC 8200 section 5); and the most that IP can fill.
 MIN_MTU, MIN_MTU_6, MAX_MTU = 68, 1280, 65535
@@ -106,13 +109,17 @@ class InterfaceAddress:
         return ip_interface(self.address)
 
     @property
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> AddressKey:
         """
         The kernel's key of an address on its interface: of two with one key, the later replaces the other. For IPv6 it
         is the address alone; for IPv4, the network at the other end, too.
         """
-        ip = self.interface.ip
-        return (ip,) if ip.version == 6 else (ip, self.destinations)
+        # Without ipaddress, which takes ten times as long: an interface may have thousands of addresses.
+        own, _, prefix = self.address.partition("/")
+        if ":" in own:
+            return own, 0, 0
+        length = int(prefix)
+        return own, length, int.from_bytes(packAddress(self.peer or own), "big") >> 32 - length
 
     @property
     def destinations(self) -> IPv4Network | IPv6Network:
