@@ -1,9 +1,10 @@
 """
-What users set, and much of it, for L{benchmarks.scale}, in the network namespace that this is started in.
+Many routes, addresses and taps, as users set them, for L{benchmarks.scale}, in the network namespace that this is
+started in.
 
     python -m benchmarks.setter ROUNDS
 
-What was found goes to standard output, as JSON: of each round the figures, by what they are of.
+The figures go to standard output, as JSON: a list of rounds, each with its figures by name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FEW_TAPS, MANY_TAPS = 10, 100
 
 NAME = "tun0"
 
-#: What there is to set: a field of the settings, and each thing of it by its number.
+#: Fields of the settings that are measured, and a template for the things in each, by their number.
 THINGS = {"routes": "11.{}.{}.0/24", "addresses": "12.{}.{}.1/24"}
 
 #: The turns of each in a round.

@@ -76,7 +76,8 @@ class Following:
 
     def start(self) -> None:
         """
-        Begin. What is another already is told to nobody: C{changed} is for who has begun with what the device says.
+        Begin. C{changed} is not called for differences that are there already: its owner has seen none of the device's
+        values yet.
         """
         self._index = getattr(self._device, "index", 0)
         self._isUp = getattr(self._device, "up", True)
@@ -148,7 +149,7 @@ class Following:
 
     def _seek(self) -> None:
         """
-        Watch the interface where it is, which is not where it was.
+        Watch the interface in the network namespace that it was moved to.
         """
         from txtuntap.device.monitor import SharedMonitor
 

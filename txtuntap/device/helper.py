@@ -69,9 +69,9 @@ MAX_TRIES = 10
 @attrs.define(eq=False)
 class Lease:
     """
-    What somebody has.
+    A device that a program has.
 
-    @ivar peer: who that is.
+    @ivar peer: the program.
     @ivar configured: what was set; it knows the interface.
     @ivar made: whether the device was made for that.
     @ivar place: when the connection has ended, the place of taking it back among what waits for its turn.
@@ -286,7 +286,7 @@ class Helper(Factory):
         self._node = node
         self._namespace = namespace
         self._connections: Counter[int] = Counter()
-        # What programs have, and what is not taken back yet, by the numbers of the interfaces.
+        # Devices that programs have, and those that are not taken back yet, by the numbers of their interfaces.
         self._leases: dict[int, Lease] = {}
         self.turns = Turns()
         self.logLimit = LogLimit(reactor)
@@ -361,7 +361,7 @@ class Helper(Factory):
             raise
         for change in configured.changes:
             if ".conf.all." in change:
-                # That is the machine's, and stays.
+                # This setting is the machine's, and stays, so its administrator finds it in the log.
                 self._log.info("For {name}: {change}", name=device.name, change=change)
         lease = self._leases[configured.index] = Lease(peer, configured, before is None)
         return device, lease, rule

@@ -1,6 +1,6 @@
 """
-What becomes of a packet that is too long for the interface at this end of a tunnel: the other end's may have a larger
-MTU, and no router is between the two.
+Fragments of, and answers to, packets that are too long for the interface at this end of a tunnel: the other end's may
+have a larger MTU, and no router is between the two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _VERSIONS = {ethernet.IPV4.to_bytes(2, "big"): 4, ethernet.IPV6.to_bytes(2, "big
 
 def fitting(packet: bytes, offload: Offload | None, network: int, mtu: int) -> tuple[list[bytes], bytes | None]:
     """
-    What a router would do with a packet that is too long for a link: take it apart, or tell its sender.
+    Do as a router does with a packet that is too long for a link: take it apart, or tell its sender.
 
     @param packet: an IP packet, or a frame.
     @param offload: what is open in it, which can be.

@@ -162,7 +162,7 @@ def mayBeError(data: bytes, network: int, end: int) -> bool:
         offset = (data[at + 2] << 8 | data[at + 3]) & 0xFFF8
         return offset < ipv6.MIN_MTU and (data[at] in ipv6.EXTENSIONS or data[at] == PROTOCOL[16])
     if kind in ipv6.EXTENSIONS:
-        # Nobody takes an error apart, which fits every link.
+        # An error fits every link, so no host sends one in fragments.
         return all(other != ipv6.FRAGMENT for other, _ in before)
     if kind != PROTOCOL[16]:
         return False

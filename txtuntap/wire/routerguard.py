@@ -28,8 +28,8 @@ _LOOKED_AT = 4
 
 _TAGS = frozenset((ethernet.VLAN, ethernet.SERVICE_VLAN))
 
-#: What begins a header of 802.2 with one of SNAP behind it, but for the two bits that say group and response; and the
-#: organizations in whose name an EtherType is next (RFC 1042, IEEE 802.1H).
+#: The first two octets of a header of 802.2 with one of SNAP behind it, each but for the bit that says group or
+#: response; and the organizations in whose name an EtherType is next (RFC 1042, IEEE 802.1H).
 _SNAP = 0xAA
 _ENCAPSULATED = frozenset((b"\0\0\0", b"\0\0\xf8"))
 
