@@ -674,7 +674,7 @@ class TuntapPort(abstract.FileDescriptor):
                     " Packets of their kind are finished here from now on.",
                     prefix=self.logstr,
                     count=MAX_REFUSALS,
-                    interface=self.device.name,
+                    interface=printable(self.device.name),
                 )
                 self.waysChanged()
 
