@@ -11,7 +11,6 @@ machine, while C{DatagramProtocol}s listen on it as they would on the reactor.
 from __future__ import annotations
 
 import errno
-import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
@@ -26,7 +25,6 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from txtuntap.device import printable
 from txtuntap.ethernet import EthernetProtocol, randomLinkAddress
 from txtuntap.ip import IPProtocol
 from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkText, listed
@@ -465,7 +463,7 @@ class Host(TCPElsewhere):
         other = portBelow(transport)
         if not isSameInterface(one, other):
             where, there = (
-                printable(os.fsdecode(getattr(each, "interface", b""))) or repr(each) for each in (one, other)
+                getattr(each, "interface", b"").decode(errors="backslashreplace") or repr(each) for each in (one, other)
             )
             raise RuntimeError(f"this Host is on {where} already: make another Host for {there}")
 
