@@ -16,13 +16,14 @@ import pytest
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import deferLater
 
 from tests.conversation import resultOf
 from tests.real.namespace import Namespace, ip, tool
 from txtuntap.device import TAP, linkmessages
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.monitor import ADDRESS_REMOVED, InterfaceEvent, InterfaceMonitor
+from txtuntap.device.monitor import ADDRESS_ADDED, ADDRESS_REMOVED, InterfaceEvent, InterfaceMonitor
 from txtuntap.device.netlink import AT_ONCE
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import read, readInterface
@@ -216,6 +217,40 @@ def readAnew(count: int) -> Work:
 
 def test_aMonitorThatReadsAnew(namespace: Namespace) -> None:
     checkProportion(readAnew(FEW), readAnew(MANY))
+
+
+def heard(count: int) -> Work:
+    """
+    The work of a monitor that is told of one address after another.
+    """
+    with LinuxDevice("tt0", TAP):
+        ip("link", "set", "tt0", "up")
+        added: list[str] = []
+
+        def happened(event: InterfaceEvent) -> None:
+            if event.kind == ADDRESS_ADDED and str(event.address).startswith("fd09:"):
+                added.append(str(event.address))
+
+        async def hear(reactor: Any) -> None:
+            monitor = InterfaceMonitor(reactor)
+            monitor.subscribe(happened)
+            await monitor.start()
+            try:
+                for at in range(0, count, AT_ONCE):
+                    some = ADDRESSES[at : at + AT_ONCE]
+                    make({"addresses": some})
+                    while len(added) < at + len(some):
+                        await deferLater(reactor, 0)
+            finally:
+                monitor.stop()
+
+        _, work = worked(lambda reactor: Deferred.fromCoroutine(hear(reactor)))
+        assert len(set(added)) == len(added) == count
+    return work
+
+
+def test_aMonitorThatIsToldOfEach(namespace: Namespace) -> None:
+    assert sum(heard(MANY).calls) < 4.4 * sum(heard(FEW).calls)
 
 
 def readBack(count: int) -> Work:
