@@ -26,6 +26,7 @@ _LOOKED_INTO6 = ipv6.EXTENSIONS | {udp.PROTOCOL, icmp.PROTOCOL[16]}
 #: How much of the upper layer's header is looked at: a type, or two ports.
 _LOOKED_AT = 4
 
+_IP = ethernet.IPV4.to_bytes(2, "big"), ethernet.IPV6.to_bytes(2, "big")
 _TAGS = frozenset((ethernet.VLAN, ethernet.SERVICE_VLAN))
 
 #: The first two octets of a header of 802.2 with one of SNAP behind it, each but for the bit that says group or
@@ -86,8 +87,7 @@ def frameConfigures(frame: bytes | memoryview, network: int) -> bool:
     @param network: where what comes after its header and tags begins: see
         L{networkStart<txtuntap.wire.offload.networkStart>}.
     """
-    etherType = int.from_bytes(frame[network - 2 : network], "big")
-    if etherType in (ethernet.IPV4, ethernet.IPV6):
+    if frame[network - 2 : network] in _IP:
         return configures(frame, network)
     return isHidden(frame, network)
 
