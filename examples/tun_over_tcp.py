@@ -33,7 +33,6 @@ async def main(reactor: Any, interface: str, address: str, way: str, endpoint: s
     Carry the interface until interrupted.
     """
     tunnel = Tunnel(TUN)
-    # Whatever the MTU is, packets are whole.
     port = TuntapPort(interface, tunnel, reactor=reactor)
     port.startListening()
     configureInterface(interface, addresses=[address])

@@ -481,7 +481,12 @@ DEVICES: list[Mistake] = [
 ]
 
 SETTINGS: list[Mistake] = [
-    ("an address, no list", lambda: InterfaceSettings(addresses="10.0.0.1/24"), ValueError, "give a list"),
+    (
+        "an address, no list",
+        lambda: InterfaceSettings(addresses="10.0.0.1/24"),
+        ValueError,
+        "addresses is a list: give",
+    ),
     (
         "an address's octets",
         lambda: InterfaceSettings(addresses=[cast(Any, b"10.0.0.1/24")]),

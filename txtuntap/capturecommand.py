@@ -196,8 +196,8 @@ class _Outside:
             except OSError as e:
                 if e.errno != errno.ENETDOWN:
                     raise
-                # It may be set up again.
-                seen = None
+                # The kernel says so once, before it gives what waits; and the interface may be set up again.
+                continue
             if seen is None or len(packets) >= _AT_ONCE:
                 break
             packets += [

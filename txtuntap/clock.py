@@ -162,7 +162,7 @@ class SimulationClock:
 
 def _described(function: Callable[..., Any]) -> str:
     """
-    What is called, for people.
+    Name a function for people, with the object that it is a method of.
     """
     name = getattr(function, "__qualname__", None) or repr(function)
     owner = getattr(function, "__self__", None)

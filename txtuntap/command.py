@@ -246,7 +246,7 @@ def change(options: Any, out: TextIO) -> None:
     else:
         back = openNamespace(options.netns)
         try:
-            # What was set before would be lost on the way.
+            # Move it first, because it would lose its settings on the way.
             moveInterface(options.name, options.to, options.netns)
             try:
                 configured = configureNow(options.name, settings, namespace=options.to)

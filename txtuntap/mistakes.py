@@ -125,6 +125,8 @@ def checkClock(value: Any, what: str = "the clock") -> None:
 
 def checkCallable(value: Any, what: str) -> None:
     """
+    Refuse what is no function.
+
     @raise TypeError: C{value} cannot be called.
     """
     if not callable(value):
@@ -143,6 +145,8 @@ def checkRandom(value: Any, what: str = "random") -> None:
 
 def checkKind(value: Any, kind: type, what: str, example: str) -> None:
     """
+    Refuse an object of another class.
+
     @raise TypeError: C{value} is no C{kind}.
     """
     if not isinstance(value, kind):

@@ -142,7 +142,7 @@ class _PipePackets:
 
     def fileno(self) -> int:
         """
-        That of the pipe.
+        The descriptor of the pipe.
         """
         return self._descriptor
 
@@ -167,7 +167,7 @@ class _PipePackets:
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        Nobody writes any more, and nothing is left to read: the reactor has found that out by itself.
+        The reactor has found out by itself that the pipe has no writer any more and nothing is left to read.
         """
         self.doRead()
 

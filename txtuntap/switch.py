@@ -6,8 +6,7 @@ A learning Ethernet switch (a bridge: IEEE 802.1Q) between any number of interfa
     TuntapPort("tap1", switch.addPort()).startListening()
     Link(host.ethernet, switch.addPort(), reactor).start()
 
-There is no spanning tree: a loop of links is a storm. Where an interface has an MTU of more than 8,000, its TuntapPort
-is to be told to read as much (C{maxPacketSize}).
+There is no spanning tree: a loop of links is a storm.
 """
 
 from __future__ import annotations

@@ -243,7 +243,7 @@ class TuntapPort(abstract.FileDescriptor):
         # Whether the latest train was of one datagram.
         self._leftAlone = False
         self._batches: set[_Batch] = set()
-        # What was left open in packets that the kernel took; and how often it refused what it never took.
+        # Features of packets that the kernel took unfinished; and how often it refused those that it never took.
         self._taken = 0
         self._refusals: Counter[int] = Counter()
         self._turnEnd: IDelayedCall | None = None
@@ -652,7 +652,7 @@ class TuntapPort(abstract.FileDescriptor):
                 return
         before = counters["outPackets"]
         self._writeFinished(data, offload)
-        # What is wrong with a packet that is refused all the same is something else.
+        # A packet that is refused when it is finished, too, says nothing about offload.
         if counters["outPackets"] > before:
             self._doubt(offload.features)
 
@@ -674,7 +674,7 @@ class TuntapPort(abstract.FileDescriptor):
                     " Packets of their kind are finished here from now on.",
                     prefix=self.logstr,
                     count=MAX_REFUSALS,
-                    interface=self.device.name,
+                    interface=printable(self.device.name),
                 )
                 self.waysChanged()
 

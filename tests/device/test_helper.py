@@ -48,9 +48,9 @@ class LogLimitTests(SynchronousTestCase):
 
 class PrintableTests(SynchronousTestCase):
     def test_whatOthersSay(self) -> None:
-        self.assertEqual(helper.printable("tt0: it's in use"), "tt0: it's in use")
-        self.assertEqual(helper.printable("\x1b[31m\nFAKE\ud800\u202e"), r"\x1b[31m\nFAKE\ud800\u202e")
-        self.assertEqual(len(helper.printable("\n" * 1000)), 200)
+        self.assertEqual(helper.excerpt("tt0: it's in use"), "tt0: it's in use")
+        self.assertEqual(helper.excerpt("\x1b[31m\nFAKE\ud800\u202e"), r"\x1b[31m\nFAKE\ud800\u202e")
+        self.assertEqual(len(helper.excerpt("\n" * 1000)), 200)
 
 
 class OptionsTests(SynchronousTestCase):

@@ -64,10 +64,14 @@ def _names(reactor: Any) -> dict[str, Any]:
     from twisted.names.server import DNSServerFactory
     from twisted.web.resource import Resource
 
+    import txtuntap.service
+    from txtuntap.service.metrics import MetricsFactory
+
     names: dict[str, Any] = {}
     for each in _MODULES:
         module = importlib.import_module(each)
         names.update({name: value for name, value in vars(module).items() if not name.startswith("_")})
+    names.update(txtuntap=txtuntap, MetricsFactory=MetricsFactory)
     names.update(reactor=reactor, task=task, select=select, sys=sys, prometheus_client=prometheus_client, dns=dns)
     names.update(Echo=Echo, Random=Random)
     clock = SimulationClock()

@@ -252,6 +252,21 @@ def test_anInterfaceThatGoesEndsIt(namespace: Namespace, tmp_path: Path, control
     assert len(cleanFields(path, "udp.port == 7", "udp.port")) == 2
 
 
+def test_whatHasPassedIsReadThoughTheInterfaceIsGone(namespace: Namespace) -> None:
+    with LinuxDevice("tt0", TUN) as device:
+        setUp("tt0", "10.9.0.1/24")
+        outside = capturecommand._Outside("tt0", TUN, None)
+        try:
+            device.send([udpPacket("10.9.0.2", "10.9.0.1", 7, 9, b"hello")])
+            delete("tt0")
+            packets = outside.receive()
+            assert [each.data[-5:] for each in packets if each.data[9:10] == b"\x11"] == [b"hello"]
+            with pytest.raises(capturecommand._Gone):
+                outside.receive()
+        finally:
+            outside.close()
+
+
 def test_aServiceThatEndsTellsItsCounts(namespace: Namespace, tmp_path: Path) -> None:
     needRoot()
     path = tmp_path / "trace.pcapng"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.asking import asking
 from tests.real.host import ask, connected
 from tests.real.machine import KNOCK, Machine
 from tests.real.namespace import Namespace, ip, until
@@ -76,7 +77,8 @@ def test_answersFitThePathOnceARouterHasTold(namespace: Namespace, tmp_path: Pat
     with Machine(tmp_path, mode, gateways=gateways) as machine, narrowPath():
         assert ask(ours, b"small") == b"small"
         assert machine.state()["paths"] == 0
-        until(lambda: ask(ours, data, seconds=4) == data, "a large answer to get through")
+        with asking(ours, data) as answer:
+            until(lambda: answer() == data, "a large answer to get through")
         assert machine.state()["paths"] == 1
         assert machine.state()["counters"]["icmp"]["inPktTooBigs"] >= 1
         assert ask(ours, data) == data

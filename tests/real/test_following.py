@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -32,6 +32,7 @@ from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from tests.conversation import resultOf
+from tests.long import lengths
 from tests.real.namespace import Namespace, another, until
 from txtuntap import IPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
@@ -286,18 +287,46 @@ class Interface(RuleBasedStateMachine):
         assert not any(reactor is self.reactor for reactor, _ in SharedMonitor._all)
 
 
-def test_aPortAndItsLayersAgreeWithTheKernel(namespace: Namespace) -> None:
+@lengths("examples", 40, 1000, "following")
+def test_aPortAndItsLayersAgreeWithTheKernel(namespace: Namespace, examples: int) -> None:
     with another() as there:
         Interface.namespaces = None, there
         run_state_machine_as_test(
             Interface,
             settings=settings(
-                max_examples=40,
+                max_examples=examples,
+                # In one that fails, what is waited for takes PATIENCE each time it is tried: shrinking takes hours.
+                phases=[Phase.explicit, Phase.generate],
                 stateful_step_count=25,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
         )
+
+
+def test_anInterfaceThatIsMovedOnBeforeItsComingIsHeard(namespace: Namespace) -> None:
+    with another() as there:
+        Interface.namespaces = None, there
+        state = Interface()
+        state.make(mode=TAP, before=True, elsewhere=True, starts=False)
+        try:
+            # One whose number ours would have there.
+            state.stranger(name="tt2", at=0, mode=TUN)
+            state.start()
+            state.changeLinkAddress(last=2)
+            state.turn(turns=3)
+            state.changeMTU(mtu=68)
+            state.move()
+            state.setUp(up=False)
+            state.rename(name="tt1")
+            for _ in range(4):
+                state.move()
+            state.turn(turns=1)
+            state.move()
+            state.turn(turns=1)
+            state.move()
+        finally:
+            state.teardown()
 
 
 def served(reactor: Any, name: str, namespace: int | None = None) -> InterfaceService:

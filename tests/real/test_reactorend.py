@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def test_sighupEndsEachServiceInOrder(
     process = twistd(*how, f"--logfile={log}", f"--pidfile={pidfile}", "tuntap", *arguments, cwd=tmp_path)
     try:
         until(lambda: process.poll() is not None or (log.exists() and "starting on tt0" in log.read_text()), "the log")
-        until(lambda: _handles(pidfile, signal.SIGTERM), "the reactor to run")
+        until(lambda: _handles(_number(pidfile), signal.SIGTERM), "the reactor to run")
         os.kill(int(pidfile.read_text()), signal.SIGHUP)
         until(lambda: not pidfile.exists() and interfaces() == set(), "its end")
     finally:
@@ -182,13 +183,23 @@ def test_sighupEndsEachServiceInOrder(
     assert "Traceback" not in said
 
 
-def _handles(pidfile: Path, number: int) -> bool:
+def _number(pidfile: Path) -> int:
+    """
+    The number of a process; 0 while its file has none.
+    """
+    try:
+        return int(pidfile.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _handles(process: int, number: int) -> bool:
     """
     Whether a process has a handler for a signal (C{SigCgt} in C{proc_pid_status(5)}).
     """
     try:
-        status = Path(f"/proc/{int(pidfile.read_text())}/status").read_text()
-    except (OSError, ValueError):
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
         return False
     (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", status, re.M)
     return bool(int(caught, 16) >> (number - 1) & 1)
@@ -199,6 +210,9 @@ def test_sighupEndsTheHelperAsSigtermDoes(namespace: Namespace, tmp_path: Path) 
     for number in signal.SIGTERM, signal.SIGHUP:
         (directory := tmp_path / number.name).mkdir()
         with Helper(directory) as helper:
+            # By then, it listens, and its reactor is about to run.
+            process = helper.process.pid
+            until(partial(_handles, process, signal.SIGTERM), "the reactor to run")
             helper.process.send_signal(number)
             statuses.append(helper.process.wait(PATIENCE))
             assert ("SIGHUP ends this process" in helper.log()) == (number is signal.SIGHUP)

@@ -16,13 +16,14 @@ import pytest
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import deferLater
 
 from tests.conversation import resultOf
 from tests.real.namespace import Namespace, ip, tool
-from txtuntap.device import TAP
+from txtuntap.device import TAP, linkmessages
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.monitor import ADDRESS_REMOVED, InterfaceEvent, InterfaceMonitor
+from txtuntap.device.monitor import ADDRESS_ADDED, ADDRESS_REMOVED, InterfaceEvent, InterfaceMonitor
 from txtuntap.device.netlink import AT_ONCE
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import read, readInterface
@@ -65,12 +66,13 @@ def worked(begin: Callable[[Any], Deferred[Any]]) -> tuple[Any, Work]:
     """
     reactor: Any = SelectReactor()
     work = Work([], [])
-    parses = MarshalRtnl.parse_one_message.__code__
+    # Messages about links and addresses, and all others.
+    parsers = linkmessages._decode.__code__, MarshalRtnl.parse_one_message.__code__
 
     def called(frame: FrameType, event: str, _: object) -> None:
         if event in ("call", "c_call"):
             work.calls[-1] += 1
-        if event == "call" and frame.f_code is parses:
+        if event == "call" and frame.f_code in parsers:
             work.messages[-1] += 1
 
     def turn(do: Callable[[], Any]) -> Any:
@@ -214,8 +216,41 @@ def readAnew(count: int) -> Work:
 
 
 def test_aMonitorThatReadsAnew(namespace: Namespace) -> None:
-    few, many = readAnew(FEW), readAnew(MANY)
-    assert sum(many.calls) < 4.4 * sum(few.calls)
+    checkProportion(readAnew(FEW), readAnew(MANY))
+
+
+def heard(count: int) -> Work:
+    """
+    The work of a monitor that is told of one address after another.
+    """
+    with LinuxDevice("tt0", TAP):
+        ip("link", "set", "tt0", "up")
+        added: list[str] = []
+
+        def happened(event: InterfaceEvent) -> None:
+            if event.kind == ADDRESS_ADDED and str(event.address).startswith("fd09:"):
+                added.append(str(event.address))
+
+        async def hear(reactor: Any) -> None:
+            monitor = InterfaceMonitor(reactor)
+            monitor.subscribe(happened)
+            await monitor.start()
+            try:
+                for at in range(0, count, AT_ONCE):
+                    some = ADDRESSES[at : at + AT_ONCE]
+                    make({"addresses": some})
+                    while len(added) < at + len(some):
+                        await deferLater(reactor, 0)
+            finally:
+                monitor.stop()
+
+        _, work = worked(lambda reactor: Deferred.fromCoroutine(hear(reactor)))
+        assert len(set(added)) == len(added) == count
+    return work
+
+
+def test_aMonitorThatIsToldOfEach(namespace: Namespace) -> None:
+    assert sum(heard(MANY).calls) < 4.4 * sum(heard(FEW).calls)
 
 
 def readBack(count: int) -> Work:

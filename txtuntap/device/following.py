@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import TAP, printable
-from txtuntap.device.namespace import NamespaceIdentity
+from txtuntap.device.namespace import NamespaceIdentity, identify
 from txtuntap.device.settings import InterfaceState
 from txtuntap.interfaces import IDevice
 
@@ -66,6 +66,8 @@ class Following:
         self._unfollow: Callable[[], None] | None = None
         # Where the interface is, if not where it is watched.
         self._elsewhere: SharedMonitor | None = None
+        # The namespace where it is, and may not be watched.
+        self._barred: NamespaceIdentity | None = None
         # The monitor that knows it, and its number there.
         self._at: IMonitor | None = None
         self._index = 0
@@ -74,7 +76,8 @@ class Following:
 
     def start(self) -> None:
         """
-        Begin. What is another already is told to nobody: C{changed} is for who has begun with what the device says.
+        Begin. C{changed} is not called for differences that are there already: its owner has seen none of the device's
+        values yet.
         """
         self._index = getattr(self._device, "index", 0)
         self._isUp = getattr(self._device, "up", True)
@@ -100,10 +103,11 @@ class Following:
             return
         state = self._find()
         if state is None:
-            if self._at is not None or index is None:
-                self._at = None
-                self._seek()
+            # It may have been moved on before its coming was heard, so it is sought at each event until it is found.
+            self._at = None
+            self._seek()
             return
+        self._barred = None
         if self._at is self._monitor:
             self._comeBack()
         isUp, self._isUp = self._isUp, state.up
@@ -145,7 +149,7 @@ class Following:
 
     def _seek(self) -> None:
         """
-        Watch the interface where it is, which is not where it was.
+        Watch the interface in the network namespace that it was moved to.
         """
         from txtuntap.device.monitor import SharedMonitor
 
@@ -154,19 +158,21 @@ class Following:
         there = None if enter is None else enter()
         if there is None:
             return
-        monitor = SharedMonitor(self._monitor.reactor, there)
         try:
-            monitor.open()
-        except OSError as e:
-            self._log.info("{name} cannot be watched where it is now: {reason}", name=name, reason=e.strerror or e)
-            return
+            place = identify(there)
+            watched = [each.place for each in (self._monitor, self._elsewhere) if each is not None]
+            if place in watched or (place is not None and place == self._barred):
+                # Those that watch it are about to hear of it.
+                return
+            monitor = SharedMonitor(self._monitor.reactor, there)
+            try:
+                monitor.open()
+            except OSError as e:
+                self._barred = place
+                self._log.info("{name} cannot be watched where it is now: {reason}", name=name, reason=e.strerror or e)
+                return
         finally:
             os.close(there)
-        known = [each.place for each in (self._monitor, self._elsewhere) if each is not None]
-        if monitor.place in known:
-            # They are about to hear of it.
-            monitor.stop()
-            return
         self._comeBack()
         self._elsewhere = monitor
         monitor.follow(lambda index: self._happened(monitor, index))

@@ -1,5 +1,5 @@
 """
-Hardening: packets that come in by an interface shall not change how the machine is configured
+Hardening: no packet that comes in by an interface changes how the machine is configured
 (C{Documentation/networking/ip-sysctl.rst}).
 
 The kernel believes router advertisements and redirects from any interface unless it is told otherwise. A program that

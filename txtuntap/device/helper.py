@@ -37,7 +37,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txtuntap.device import TAP, TUN
+from txtuntap.device import TAP, TUN, printable
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.descriptors import sendDescriptor
 from txtuntap.device.helped import MAX_LINE, PATH
@@ -69,9 +69,9 @@ MAX_TRIES = 10
 @attrs.define(eq=False)
 class Lease:
     """
-    What somebody has.
+    A device that a program has.
 
-    @ivar peer: who that is.
+    @ivar peer: the program.
     @ivar configured: what was set; it knows the interface.
     @ivar made: whether the device was made for that.
     @ivar place: when the connection has ended, the place of taking it back among what waits for its turn.
@@ -119,9 +119,10 @@ class LogLimit:
             self._log.info("{more} more {kind} of {whose}", more=more, kind=kind, whose=whose)
 
 
-def printable(text: str) -> str:
+def excerpt(text: str) -> str:
     """
-    What somebody else has a hand in, for the log and for a terminal: in ASCII, with no control characters, and cut.
+    The beginning of a text that another program has a hand in, for the log and for a terminal: in ASCII, without
+    control characters.
     """
     return text.encode("unicode_escape").decode()[:MAX_REASON]
 
@@ -217,7 +218,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         except Exception as e:
             # Whatever it is that we did not think of, who has asked for it is told, and nobody else is disturbed.
             known = isinstance(e, OSError | ValueError)
-            reason = printable((getattr(e, "strerror", None) or str(e)) if known else f"that cannot be set: {e!r}")
+            reason = excerpt((getattr(e, "strerror", None) or str(e)) if known else f"that cannot be set: {e!r}")
             if self._helper.logLimit.allows(peer.user, "refusals"):
                 self._log.info("{peer} is refused: {reason}", peer=peer, reason=reason)
             self._refuse(getattr(e, "errno", None) or errno.EINVAL, reason)
@@ -237,7 +238,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
                 return
         self._lease = lease
         if self._helper.logLimit.allows(peer.user, "leases"):
-            self._log.info("{peer} has {name}, by {rule}", peer=peer, name=device.name, rule=rule)
+            self._log.info("{peer} has {name}, by {rule}", peer=peer, name=printable(device.name), rule=rule)
 
     def _refuse(self, number: int | None, reason: str) -> None:
         self.transport.write(json.dumps({"errno": number, "error": reason}).encode() + b"\n")
@@ -286,7 +287,7 @@ class Helper(Factory):
         self._node = node
         self._namespace = namespace
         self._connections: Counter[int] = Counter()
-        # What programs have, and what is not taken back yet, by the numbers of the interfaces.
+        # Devices that programs have, and those that are not taken back yet, by the numbers of their interfaces.
         self._leases: dict[int, Lease] = {}
         self.turns = Turns()
         self.logLimit = LogLimit(reactor)
@@ -361,8 +362,8 @@ class Helper(Factory):
             raise
         for change in configured.changes:
             if ".conf.all." in change:
-                # That is the machine's, and stays.
-                self._log.info("For {name}: {change}", name=device.name, change=change)
+                # This setting is the machine's, and stays, so its administrator finds it in the log.
+                self._log.info("For {name}: {change}", name=printable(device.name), change=printable(change))
         lease = self._leases[configured.index] = Lease(peer, configured, before is None)
         return device, lease, rule
 
@@ -377,7 +378,7 @@ class Helper(Factory):
         configured = lease.configured
         self._leases.pop(configured.index, None)
         if not isFree and self.logLimit.allows(lease.peer.user, "ends of leases"):
-            self._log.info("{name} is taken back", name=configured.name)
+            self._log.info("{name} is taken back", name=printable(configured.name))
         if lease.made:
             # The program may have made it stay: whoever holds a descriptor can.
             await ask(self.reactor, _deleting(configured.index, configured.name), configured.namespace)

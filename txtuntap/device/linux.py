@@ -48,7 +48,7 @@ from txtuntap.device.ioctl import (
     TUNSETSNDBUF,
     TUNSETVNETHDRSZ,
 )
-from txtuntap.device.namespace import Namespace, inNamespace, openNamespace
+from txtuntap.device.namespace import Namespace, identify, inNamespace, openNamespace
 from txtuntap.device.settings import InterfaceState
 from txtuntap.interfaces import IDevice
 from txtuntap.mistakes import checkBuffers, checkRange
@@ -500,10 +500,9 @@ class LinuxDevice:
         if there is None:
             return Whereabouts(name, link, None)
         try:
-            found = os.fstat(there)
+            return Whereabouts(name, link, identify(there))
         finally:
             os.close(there)
-        return Whereabouts(name, link, (found.st_dev, found.st_ino))
 
     def openNamespace(self) -> int | None:
         """

@@ -5,7 +5,9 @@ What happens to interfaces, as it happens: rtnetlink's notifications on the reac
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
+from operator import attrgetter
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -16,11 +18,10 @@ from twisted.python.failure import Failure
 
 from txtuntap.device.linkmessages import decode, split
 from txtuntap.device.namespace import Namespace, NamespaceIdentity, identify
-from txtuntap.device.netlink import READ_SIZE, Message, ask, openSocket
-from txtuntap.device.settings import InterfaceAddress, InterfaceState
+from txtuntap.device.netlink import READ_SIZE, Conversation, Message, ask, inPieces, openSocket
+from txtuntap.device.settings import AddressKey, InterfaceAddress, InterfaceState
 from txtuntap.device.state import interfaceAddress, interfaceState, readingAll
 from txtuntap.mistakes import checkCallable, checkClock
-from txtuntap.shutdown import isShuttingDown
 
 #: What can happen.
 ADDED, REMOVED, RENAMED = "added", "removed", "renamed"
@@ -54,6 +55,23 @@ class InterfaceEvent:
         The interface's name.
         """
         return self.state.name
+
+
+@attrs.frozen
+class _Found:
+    """
+    An interface that was read anew.
+
+    @ivar state: its state now.
+    @ivar addresses: its addresses, by their keys.
+    @ivar gone: addresses that it had before, and has no more.
+    @ivar come: addresses that it has now, and had not.
+    """
+
+    state: InterfaceState
+    addresses: dict[AddressKey, InterfaceAddress]
+    gone: list[InterfaceAddress]
+    come: list[InterfaceAddress]
 
 
 Subscriber = Callable[[InterfaceEvent], None]
@@ -107,6 +125,8 @@ class InterfaceMonitor(FileDescriptor):
         checkClock(reactor, "the reactor")
         super().__init__(reactor)
         self.interfaces: dict[int, InterfaceState] = {}
+        # The addresses of each again, since an event is about one of perhaps very many.
+        self._addresses: dict[int, dict[AddressKey, InterfaceAddress]] = {}
         self.place: NamespaceIdentity | None = None
         self._subscribers: list[Subscriber] = []
         self._followers: list[Follower] = []
@@ -268,20 +288,20 @@ class InterfaceMonitor(FileDescriptor):
         self._again = False
         self._waiting.clear()
 
-        def done(states: list[InterfaceState]) -> Deferred[None] | None:
+        def done(found: list[_Found]) -> Deferred[None] | None:
             self._reading = False
             if not self.connected:
                 return None
             if self._again:
                 return self._readAll(first)
-            found = {state.index: state for state in states}
             if first:
-                self.interfaces = found
+                self.interfaces = {each.state.index: each.state for each in found}
             else:
-                for index in self.interfaces.keys() - found.keys():
+                for index in self.interfaces.keys() - {each.state.index for each in found}:
                     self._removed(index)
-                for state in states:
-                    self._changed(state)
+                for each in found:
+                    self._changed(each.state, each.gone, each.come)
+            self._addresses = {each.state.index: each.addresses for each in found}
             self._tellFollowers(None)
             waiting, self._waiting = self._waiting, []
             try:
@@ -294,10 +314,26 @@ class InterfaceMonitor(FileDescriptor):
         def failed(reason: Failure) -> Failure | None:
             self._reading = False
             self._waiting.clear()
-            # A monitor that was stopped, or whose reactor ends, has no use for the answer.
-            return reason if self.connected and not isShuttingDown(self.reactor) else None
+            # A monitor whose socket was closed, because it was stopped or the reactor ends, has no use for the answer.
+            isClosed = getattr(reason.value, "errno", None) == errno.ESHUTDOWN
+            return reason if self.connected and not isClosed else None
 
-        return ask(self.reactor, readingAll(), by=self._asking).addCallbacks(done, failed)
+        return ask(self.reactor, self._finding(), by=self._asking).addCallbacks(done, failed)
+
+    def _finding(self) -> Conversation[list[_Found]]:
+        """
+        Read all interfaces, and compare their addresses with those that are known. These stay the same meanwhile,
+        because events wait.
+        """
+        found = []
+        for state in (yield from readingAll()):
+            before = self._addresses.get(state.index, {})
+            keys = yield from inPieces(attrgetter("key"), state.addresses)
+            now = dict(zip(keys, state.addresses, strict=True))
+            gone = yield from _onlyIn(before, now)
+            come = yield from _onlyIn(now, before)
+            found.append(_Found(state, now, gone, come))
+        return found
 
     def _happened(self, message: Message) -> None:
         event = message["event"]
@@ -313,18 +349,34 @@ class InterfaceMonitor(FileDescriptor):
                 self._removed(index)
         elif before is not None and event in ("RTM_NEWADDR", "RTM_DELADDR"):
             address = interfaceAddress(message)
-            others = tuple(each for each in before.addresses if each.key != address.key)
+            addresses = self._addresses.setdefault(index, {})
+            former = addresses.pop(address.key, None)
+            gone = [] if former is None else [former]
+            come = []
             if event == "RTM_NEWADDR":
-                others = (*others, address)
-            self._changed(attrs.evolve(before, addresses=others))
+                addresses[address.key] = address
+                come = [address]
+            if gone == come:
+                # Only its flags are others now.
+                gone = come = []
+            self._changed(attrs.evolve(before, addresses=tuple(addresses.values())), gone, come)
 
     def _removed(self, index: int) -> None:
         before = self.interfaces.pop(index, None)
+        self._addresses.pop(index, None)
         if before is not None:
             self._tellFollowers(index)
             self._tell(InterfaceEvent(REMOVED, before, before))
 
-    def _changed(self, state: InterfaceState) -> None:
+    def _changed(
+        self, state: InterfaceState, gone: Sequence[InterfaceAddress] = (), come: Sequence[InterfaceAddress] = ()
+    ) -> None:
+        """
+        Take an interface's state for what is known of it, and tell how it differs from what was.
+
+        @param gone: addresses that it had, and has no more.
+        @param come: addresses that it has now, and had not.
+        """
         before = self.interfaces.get(state.index)
         self.interfaces[state.index] = state
         self._tellFollowers(state.index)
@@ -342,18 +394,10 @@ class InterfaceMonitor(FileDescriptor):
         ):
             if happened:
                 self._tell(InterfaceEvent(kind, state, before))
-        # Most are the same objects, as nothing but one has come or gone: only the others are compared.
-        kept = set(map(id, before.addresses)) & set(map(id, state.addresses))
-        old, new = (
-            dict.fromkeys(each for each in addresses if id(each) not in kept)
-            for addresses in (before.addresses, state.addresses)
-        )
-        for address in old:
-            if address not in new:
-                self._tell(InterfaceEvent(ADDRESS_REMOVED, state, before, address))
-        for address in new:
-            if address not in old:
-                self._tell(InterfaceEvent(ADDRESS_ADDED, state, before, address))
+        for address in gone:
+            self._tell(InterfaceEvent(ADDRESS_REMOVED, state, before, address))
+        for address in come:
+            self._tell(InterfaceEvent(ADDRESS_ADDED, state, before, address))
 
     def _tell(self, event: InterfaceEvent) -> None:
         for subscriber in list(self._subscribers):
@@ -370,6 +414,16 @@ class InterfaceMonitor(FileDescriptor):
                 self._log.failure("Unhandled exception from a follower")
 
 
+def _onlyIn(
+    some: dict[AddressKey, InterfaceAddress], others: dict[AddressKey, InterfaceAddress]
+) -> Conversation[list[InterfaceAddress]]:
+    """
+    The addresses in one table that are not in the other.
+    """
+    isOnly = yield from inPieces(lambda item: others.get(item[0]) != item[1], some.items())
+    return list(compress(some.values(), isOnly))
+
+
 def _ending(listeners: list[Any], listener: Any) -> Callable[[], None]:
     def end() -> None:
         if listener in listeners:
@@ -382,8 +436,9 @@ class _Shared:
     """
     A monitor that several have.
 
-    @ivar shares: how many.
-    @ivar started: what waits for its start; L{None}: it was not started yet.
+    @ivar shares: how many have it.
+    @ivar waiting: the Deferreds that wait for its start; L{None}: it was not started yet.
+    @ivar outcome: the result of its start, a L{Failure} perhaps; empty before that is known.
     """
 
     def __init__(self, monitor: InterfaceMonitor) -> None:

@@ -172,7 +172,7 @@ class _Asking:
         self._sequence = 0
         self._request: Request | None = None
         self._answer: list[Message] = []
-        # What was read and is not parsed yet: it has more messages than one turn handles.
+        # The rest of one read, where that has more messages than one turn handles.
         self._unparsed: Iterator[Any] | None = None
         self._interruptions = 0
         self._isInterrupted = False

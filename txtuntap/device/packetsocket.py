@@ -85,8 +85,8 @@ class PacketSocket:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             with suppress(PermissionError):
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-            # What is left open in a packet is told; and so are tags, which the kernel takes off. What stands in for a
-            # kernel may know neither: then packets are as they come.
+            # The kernel tells what is left open in a packet, and the tags that it takes off. A sandbox that stands in
+            # for a kernel may know neither option: then packets are as they come.
             self._headerLength = HEADER_LENGTH if self._set(_PACKET_VNET_HDR) else 0
             self._set(_PACKET_AUXDATA)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)

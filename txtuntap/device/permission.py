@@ -32,7 +32,8 @@ _SO_PEERGROUPS = 59
 #: The most octets that Python takes from C{getsockopt}: 256 groups.
 _MAX_OPTION = 1024
 
-#: What may be asked for. Not who owns a device, and whether it stays: it is to go. All are hardened, asked or not.
+#: Settings that may be asked for. Owner, group and persistence are not among them, because a device is to go with its
+#: program. Every interface is hardened, whether that is asked for or not.
 _SETTINGS = {"addresses", "routes", "neighbours", "mtu", "linkAddress", "up", "txqueuelen", "hardened"}
 
 #: The most of these in a request: each is a question to the kernel, and others wait for as long.

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import attrs
 
-from txtuntap.wire.address import linkAddressText, packLinkAddress
+from txtuntap.mistakes import checkRange, listed
+from txtuntap.wire.address import linkAddressText, packAddress, packLinkAddress
 
-_T = TypeVar("_T")
+#: An address; and for IPv4, its prefix length and the number of its network.
+AddressKey = tuple[str, int, int]
 
 #: What IPv4 needs (RFC 791 section 3.2), and IPv6 (RFC 8200 section 5); and the most that IP can fill.
 MIN_MTU, MIN_MTU_6, MAX_MTU = 68, 1280, 65535
@@ -106,13 +108,17 @@ class InterfaceAddress:
         return ip_interface(self.address)
 
     @property
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> AddressKey:
         """
         The kernel's key of an address on its interface: of two with one key, the later replaces the other. For IPv6 it
         is the address alone; for IPv4, the network at the other end, too.
         """
-        ip = self.interface.ip
-        return (ip,) if ip.version == 6 else (ip, self.destinations)
+        # Without ipaddress, which takes ten times as long: an interface may have thousands of addresses.
+        own, _, prefix = self.address.partition("/")
+        if ":" in own:
+            return own, 0, 0
+        length = int(prefix)
+        return own, length, int.from_bytes(packAddress(self.peer or own), "big") >> 32 - length
 
     @property
     def destinations(self) -> IPv4Network | IPv6Network:
@@ -239,23 +245,16 @@ def unreached(
 
 
 def _checkRange(name: str, value: object, least: int, most: int) -> None:
-    isNumber = isinstance(value, int) and not isinstance(value, bool)
-    if value is not None and not (isNumber and least <= cast(int, value) <= most):
-        raise ValueError(f"{name} is a number from {least} to {most}, not {value!r}")
+    if value is not None:
+        checkRange(value, name, least, most)
 
 
 def _addresses(values: Iterable[str | InterfaceAddress]) -> tuple[InterfaceAddress, ...]:
-    return tuple(map(InterfaceAddress.of, _list(values)))
+    return tuple(map(InterfaceAddress.of, listed(values, "addresses", "10.0.0.1/24")))
 
 
 def _routes(values: Iterable[str | InterfaceRoute]) -> tuple[InterfaceRoute, ...]:
-    return tuple(map(InterfaceRoute.of, _list(values)))
-
-
-def _list(values: Iterable[_T]) -> Iterable[_T]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ValueError(f"give a list: [{values!r}]")
-    return values
+    return tuple(map(InterfaceRoute.of, listed(values, "routes", "10.1.0.0/16")))
 
 
 def userNumber(value: int | str) -> int:

@@ -46,7 +46,7 @@ DROPS = frozenset(
     ]
 )
 
-#: Those that are in L{DROPS}, but of one part mean something else: error messages, about packets that are counted once.
+#: Names of L{DROPS} that mean something else in one part: error messages about packets that are counted already.
 NO_DROPS = frozenset([("icmp", "outErrors"), ("tunnel", "outLimited")])
 
 #: By part, by name.

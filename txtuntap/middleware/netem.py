@@ -15,6 +15,8 @@ from typing import Any
 
 import attrs
 
+from txtuntap.mistakes import checkFlag
+
 #: Those of C{delay} with C{jitter}.
 UNIFORM, NORMAL = "uniform", "normal"
 
@@ -56,8 +58,7 @@ _PACKETS = _within(1, inf, "a whole number of packets", (int,))
 
 
 def _isFlag(_: object, field: Any, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"{field.name} is True or False, not {value!r}")
+    checkFlag(value, field.name)
 
 
 @attrs.frozen

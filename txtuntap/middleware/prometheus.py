@@ -31,8 +31,8 @@ _TRAFFIC = {
 
 class InterfaceCollector(Collector):
     """
-    What a registry has its metrics from: those of any number of interfaces, read when it is asked for them. That is
-    done in a thread of the web server's.
+    What a registry has its metrics from: those of any number of interfaces, read when it is asked for them, in a thread
+    of the reactor's pool (L{txtuntap.service.MetricsFactory}) or of another web server.
 
      - C{txtuntap_packets_total}, C{txtuntap_bytes_total}, C{txtuntap_superpackets_total}, by C{interface} and
        C{direction}, C{in} or C{out}, as the protocol on the interface sees it;

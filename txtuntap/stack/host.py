@@ -463,7 +463,7 @@ class Host(TCPElsewhere):
         other = portBelow(transport)
         if not isSameInterface(one, other):
             where, there = (
-                getattr(each, "interface", b"").decode(errors="replace") or repr(each) for each in (one, other)
+                getattr(each, "interface", b"").decode(errors="backslashreplace") or repr(each) for each in (one, other)
             )
             raise RuntimeError(f"this Host is on {where} already: make another Host for {there}")
 

@@ -27,10 +27,6 @@ from txtuntap.wire import ipv4, ipv6, mld, ndp
 #: RFC 8200 section 4.7: there is nothing to know.
 _NO_NEXT_HEADER = 59
 
-#: The type of service of errors over IPv4: that of the packet they are about, but for its precedence, which is that of
-#: Internetwork Control (RFC 1812 sections 4.3.2.4 and 4.3.2.5), and the bit that RFC 791 says is zero.
-_PRECEDENCE, _SERVICE = 0xC0, 0x1E
-
 _ADVERTISEMENT = bytes((ndp.ADVERTISEMENT,))
 
 #: Milliseconds in a day: the unit and the range of ICMP timestamps.
@@ -295,7 +291,7 @@ class ICMPProtocol(Layer):
         quote = packet.data[packet.network : packet.end][: wire.MAX_QUOTE[size]]
         addresses = () if size == 4 else (route.source, route.dest)
         self.counters["outErrors"] += 1
-        trafficClass = _PRECEDENCE | (packet.trafficClass & _SERVICE) if size == 4 else 0
+        trafficClass = wire.errorService(packet.trafficClass) if size == 4 else 0
         self._output(route, wire.pack(kind, code, rest, quote, *addresses), trafficClass)
 
     def _isError(self, packet: Packet) -> bool:

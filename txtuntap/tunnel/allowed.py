@@ -149,7 +149,7 @@ class Allowed:
             # No receiver may believe it (RFC 6980), and what it tells may be in another fragment.
             return False
         if not self._any and message[0] in (ndp.SOLICITATION, ndp.ADVERTISEMENT):
-            # Whoever solicits from the unspecified address is about to take the target (RFC 4862 section 5.4.3).
+            # A station that solicits from the unspecified address is about to take the target (RFC 4862 section 5.4.3).
             isOwn = message[0] == ndp.ADVERTISEMENT or not any(frame[network + 8 : network + 24])
             if isOwn and not self._isIn(message[8:24]):
                 return False

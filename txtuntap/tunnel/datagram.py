@@ -33,9 +33,9 @@ PEER_TIMEOUT = 60.0
 #: Octets that wait in the kernel to be read; it may grant less (C{net.core.rmem_max}), and counts its own beside them.
 RECEIVE_BUFFER = 1024 * 1024
 
-#: Of C{linux/udp.h}: datagrams without a checksum are received over IPv6, too. There is one for sending without, which
-#: is not used: a checksum that is right is always taken, and one that is left out only by who was told to take it (as
-#: the kernel's own device is by C{udp6zerocsumrx}).
+#: C{linux/udp.h}: have datagrams without a checksum received over IPv6, too. The option for sending such datagrams is
+#: not used, because every peer takes a checksum that is right, and only one that was told to takes none (as the
+#: kernel's own device is by C{udp6zerocsumrx}).
 _UDP_NO_CHECK6_RX = 102
 
 

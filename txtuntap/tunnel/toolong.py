@@ -1,6 +1,6 @@
 """
-What becomes of a packet that is too long for the interface at this end of a tunnel: the other end's may have a larger
-MTU, and no router is between the two.
+Fragments of, and answers to, packets that are too long for the interface at this end of a tunnel: the other end's may
+have a larger MTU, and no router is between the two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _VERSIONS = {ethernet.IPV4.to_bytes(2, "big"): 4, ethernet.IPV6.to_bytes(2, "big
 
 def fitting(packet: bytes, offload: Offload | None, network: int, mtu: int) -> tuple[list[bytes], bytes | None]:
     """
-    What a router would do with a packet that is too long for a link: take it apart, or tell its sender.
+    Do as a router does with a packet that is too long for a link: take it apart, or tell its sender.
 
     @param packet: an IP packet, or a frame.
     @param offload: what is open in it, which can be.
@@ -29,7 +29,7 @@ def fitting(packet: bytes, offload: Offload | None, network: int, mtu: int) -> t
         return [], None
     pieces = [packet] if offload is None else finish(packet, offload, network)
     # Without padding.
-    whole = [piece[network:][: _length(piece[network:], version)] for piece in pieces]
+    whole = [piece[network:][: ipLength(piece[network:])] for piece in pieces]
     if not all(whole):
         return [], None
     if version == 4 and not whole[0][6] << 8 & ipv4.DONT_FRAGMENT:
@@ -41,15 +41,18 @@ def fitting(packet: bytes, offload: Offload | None, network: int, mtu: int) -> t
     return [], None if answer is None else link[6:12] + link[:6] + link[12:] + answer
 
 
-def _length(packet: bytes, version: int) -> int:
+def ipLength(packet: bytes | memoryview) -> int:
     """
-    How long an IP packet says that it is; 0 if it is none, or not whole.
+    Read the length of an IP packet, which padding may follow.
+
+    @return: octets, with the header; 0 if it is no IP packet, or not whole.
     """
-    length = 0
-    if version == 4 and len(packet) >= ipv4.HEADER_LENGTH:
-        header = (packet[0] & 0x0F) << 2
-        length = packet[2] << 8 | packet[3]
-        length = length if ipv4.HEADER_LENGTH <= header <= length else 0
-    elif version == 6 and len(packet) >= ipv6.HEADER_LENGTH:
-        length = ipv6.HEADER_LENGTH + (packet[4] << 8 | packet[5])
-    return length if length <= len(packet) else 0
+    length = len(packet)
+    if length < ipv4.HEADER_LENGTH:
+        return 0
+    version = packet[0] >> 4
+    if version == 4:
+        told = packet[2] << 8 | packet[3]
+        return told if ipv4.HEADER_LENGTH <= (packet[0] & 0x0F) << 2 <= told <= length else 0
+    told = ipv6.HEADER_LENGTH + (packet[4] << 8 | packet[5])
+    return told if version == 6 and told <= length else 0

@@ -18,8 +18,8 @@ from txtuntap.packet import Packet
 from txtuntap.tokenbucket import TokenBucket
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.framing import MAX_PACKET, ICarrier
-from txtuntap.tunnel.toolong import fitting
-from txtuntap.wire import ethernet, ipv4, ipv6, udp
+from txtuntap.tunnel.toolong import fitting, ipLength
+from txtuntap.wire import ethernet, udp
 from txtuntap.wire.offload import UDP, Offload, fault, finish, networkStart, segments, spares
 
 #: Errors about packets that are too long: how many a second, and at once (RFC 4443 section 2.4f).
@@ -228,7 +228,7 @@ class Tunnel(AbstractDatagramProtocol):
             if length < ethernet.HEADER_LENGTH:
                 return "inErrors"
             network = networkStart(packet)
-        elif not _isWhole(packet):
+        elif not length or ipLength(packet) != length:
             return "inErrors"
         if offload is not None:
             # It may be a view of more, which it reads like the octets themselves.
@@ -272,17 +272,3 @@ class Tunnel(AbstractDatagramProtocol):
             elif self.carrier.send(answer):
                 self.counters["outTooBigs"] += 1
         return bool(fragments)
-
-
-def _isWhole(packet: bytes | memoryview) -> bool:
-    """
-    Whether something is an IP packet, no more and no less.
-    """
-    length = len(packet)
-    if length < ipv4.HEADER_LENGTH:
-        return False
-    version = packet[0] >> 4
-    if version == 4:
-        header = (packet[0] & 0x0F) << 2
-        return ipv4.HEADER_LENGTH <= header <= length == packet[2] << 8 | packet[3]
-    return version == 6 and length == ipv6.HEADER_LENGTH + (packet[4] << 8 | packet[5])

@@ -25,7 +25,7 @@ MAX_OPTIONS = 1024
 _MICROSECONDS = 0xA1B2C3D4
 _NANOSECONDS = 0xA1B23C4D
 
-#: What files begin with that are captures, but not as they are; or of a format that is not read.
+#: The first octets of files that are captures once they are decompressed, or captures in a format that is not read.
 _OTHERS = {
     b"\x1f\x8b": "compressed by gzip: decompress it, or give gzip.open(path)",
     b"BZh": "compressed by bzip2: decompress it, or give bz2.open(path)",

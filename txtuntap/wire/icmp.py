@@ -64,8 +64,9 @@ INCOMPLETE_HEADER_CHAIN6 = 3
 #: (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
 MAX_QUOTE = {4: 576 - 20 - 8, 16: ipv6.MIN_MTU - 40 - 8}
 
-#: Precedence of errors over IPv4: internetwork control (RFC 1812 section 4.3.2.5).
-_CONTROL = 0xC0
+#: The precedence of errors over IPv4, Internetwork Control (RFC 1812 section 4.3.2.5); and the bits of a type of
+#: service that are neither precedence nor the one that RFC 791 says is zero.
+_CONTROL, _SERVICE = 0xC0, 0x1E
 
 
 def pack(kind: int, code: int, rest: int, body: bytes, source: bytes = b"", dest: bytes = b"") -> bytes:
@@ -162,11 +163,21 @@ def mayBeError(data: bytes, network: int, end: int) -> bool:
         offset = (data[at + 2] << 8 | data[at + 3]) & 0xFFF8
         return offset < ipv6.MIN_MTU and (data[at] in ipv6.EXTENSIONS or data[at] == PROTOCOL[16])
     if kind in ipv6.EXTENSIONS:
-        # Nobody takes an error apart, which fits every link.
+        # An error fits every link, so no host sends one in fragments.
         return all(other != ipv6.FRAGMENT for other, _ in before)
     if kind != PROTOCOL[16]:
         return False
     return at >= end or data[at] < FIRST_INFORMATIONAL6
+
+
+def errorService(service: int) -> int:
+    """
+    The type of service of an error over IPv4: that of the packet it is about (RFC 1812 section 4.3.2.4), but for its
+    precedence.
+
+    @param service: the type of service of that packet.
+    """
+    return _CONTROL | (service & _SERVICE)
 
 
 def tooBig(packet: bytes, mtu: int) -> bytes | None:
@@ -191,4 +202,4 @@ def tooBig(packet: bytes, mtu: int) -> bytes | None:
     if fragment & ipv4.OFFSET_MASK:
         return None
     message = pack(UNREACHABLE, FRAGMENTATION_NEEDED, min(mtu, 0xFFFF), packet[: MAX_QUOTE[4]])
-    return ipv4.packHeader(dest, source, PROTOCOL[4], len(message), tos=_CONTROL) + message
+    return ipv4.packHeader(dest, source, PROTOCOL[4], len(message), tos=errorService(packet[1])) + message

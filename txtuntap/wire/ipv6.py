@@ -119,7 +119,7 @@ def headerChain(data: bytes | memoryview, network: int, end: int) -> Iterator[tu
 @dataclass(frozen=True, slots=True)
 class UpperLayer:
     """
-    What a packet carries, for a filter that must not look less deep than the packet's receiver.
+    The payload of a packet, for a filter that must not look less deep than the packet's receiver.
 
     @ivar protocol: the number of the upper layer's protocol; L{None}: a receiver that reads more headers than are read
         here, or has other fragments, may find any.
@@ -138,7 +138,7 @@ class UpperLayer:
 
 def upperLayer(data: bytes | memoryview, network: int) -> UpperLayer:
     """
-    What an IPv6 packet carries behind all of its extension headers.
+    Find what an IPv6 packet carries behind all of its extension headers.
 
     @param network: where the IPv6 header begins, which is whole.
     """

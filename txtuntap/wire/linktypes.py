@@ -1,5 +1,5 @@
 """
-What packets of a capture begin with, by the kind of link they were captured on: LINKTYPE values, as
+Link headers of captured packets, by the kind of link they were captured on: LINKTYPE values, as
 www.tcpdump.org/linktypes.html has them.
 """
 
@@ -15,7 +15,7 @@ _RAW = frozenset([pcapng.RAW, 12, 14, 228, 229])
 #: captured (LINKTYPE_NULL), and in that of the network (LINKTYPE_LOOP). Windows and macOS have these, too.
 NULL, LOOP = 0, 108
 
-#: What C{tcpdump -i any} captures: LINKTYPE_LINUX_SLL, LINKTYPE_LINUX_SLL2.
+#: Link types of C{tcpdump -i any}: LINKTYPE_LINUX_SLL, LINKTYPE_LINUX_SLL2.
 SLL, SLL2 = 113, 276
 
 #: By address family, the version of IP: it is 2 everywhere for IPv4, and for IPv6 what it is on Linux, Windows, NetBSD
@@ -24,7 +24,7 @@ _FAMILIES = {2: 4, 10: 6, 23: 6, 24: 6, 28: 6, 30: 6}
 
 _FAMILY_LENGTH = 4
 
-#: Of the two kinds of C{-i any}: octets of the header; where the EtherType is, and the octet with the packet's type.
+#: Headers of the two kinds of C{-i any}: their octets; where the EtherType is, and the octet with the packet's type.
 _COOKED = {SLL: (16, 14, 1), SLL2: (20, 0, 10)}
 _ETHER_TYPES = {0x0800: 4, 0x86DD: 6}
 

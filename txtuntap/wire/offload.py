@@ -298,6 +298,9 @@ def networkStart(frame: bytes | memoryview, start: int = 0) -> int:
     Where the IP header of an Ethernet frame begins: behind any tags, of which there are L{MAX_TAGS} at most.
     """
     at = start + ethernet.HEADER_LENGTH
+    if frame[at - 2 : at] not in _TAGS:
+        # Most frames have no tag, and this is asked for each.
+        return at
     last = min(len(frame), at + MAX_TAGS * ethernet.TAG.size)
     while frame[at - 2 : at] in _TAGS and at < last:
         at += ethernet.TAG.size

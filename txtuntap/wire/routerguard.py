@@ -26,13 +26,11 @@ _LOOKED_INTO6 = ipv6.EXTENSIONS | {udp.PROTOCOL, icmp.PROTOCOL[16]}
 #: How much of the upper layer's header is looked at: a type, or two ports.
 _LOOKED_AT = 4
 
-#: The versions of IP that EtherTypes stand for.
-_VERSIONS = {ethernet.IPV4.to_bytes(2, "big"): 4, ethernet.IPV6.to_bytes(2, "big"): 6}
-
+_IPV4, _IPV6 = ethernet.IPV4.to_bytes(2, "big"), ethernet.IPV6.to_bytes(2, "big")
 _TAGS = frozenset((ethernet.VLAN, ethernet.SERVICE_VLAN))
 
-#: What begins a header of 802.2 with one of SNAP behind it, but for the two bits that say group and response; and the
-#: organizations in whose name an EtherType is next (RFC 1042, IEEE 802.1H).
+#: The first two octets of a header of 802.2 with one of SNAP behind it, each but for the bit that says group or
+#: response; and the organizations in whose name an EtherType is next (RFC 1042, IEEE 802.1H).
 _SNAP = 0xAA
 _ENCAPSULATED = frozenset((b"\0\0\0", b"\0\0\xf8"))
 
@@ -89,9 +87,11 @@ def frameConfigures(frame: bytes | memoryview, network: int) -> bool:
     @param network: where what comes after its header and tags begins: see
         L{networkStart<txtuntap.wire.offload.networkStart>}.
     """
-    version = _VERSIONS.get(bytes(frame[network - 2 : network]))
-    if version is not None:
-        return isDisguised(frame, network, version) or configures(frame, network)
+    etherType = frame[network - 2 : network]
+    if etherType == _IPV4:
+        return isDisguised(frame, network, 4) or configures(frame, network)
+    if etherType == _IPV6:
+        return isDisguised(frame, network, 6) or configures(frame, network)
     return isHidden(frame, network)
 
 
