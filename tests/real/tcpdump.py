@@ -25,7 +25,21 @@ def captured(
     @param packets: how many to wait for at the end. Without a number, the capture has what has been written by then.
     @param more: other options.
     """
-    command = [tool("tcpdump"), "-i", interface, "-w", str(path), "-U", "--immediate-mode", "-Z", "root", *more]
+    # In the buffer that it has by itself there is room for few packets, and on a busy machine it is not read at once.
+    buffer = "-B", "32768"
+    command = [
+        tool("tcpdump"),
+        "-i",
+        interface,
+        "-w",
+        str(path),
+        "-U",
+        "--immediate-mode",
+        "-Z",
+        "root",
+        *buffer,
+        *more,
+    ]
     command += ["-c", str(packets)] if packets else []
     with subprocess.Popen([*command, wanted], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
