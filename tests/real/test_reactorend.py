@@ -174,11 +174,12 @@ def test_sighupEndsEachServiceInOrder(
         until(lambda: process.poll() is not None or (log.exists() and "starting on tt0" in log.read_text()), "the log")
         until(lambda: _handles(_number(pidfile), signal.SIGTERM), "the reactor to run")
         os.kill(int(pidfile.read_text()), signal.SIGHUP)
-        until(lambda: not pidfile.exists() and interfaces() == set(), "its end")
+        # The line comes last of all.
+        until(lambda: "Server Shut Down" in log.read_text(), "its end")
+        assert not pidfile.exists() and interfaces() == set()
     finally:
         process.kill()
     said = log.read_text()
-    assert "Server Shut Down" in said
     assert "stopped on tt0" in said
     assert "Traceback" not in said
 
