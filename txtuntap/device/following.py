@@ -162,7 +162,7 @@ class Following:
             place = identify(there)
             watched = [each.place for each in (self._monitor, self._elsewhere) if each is not None]
             if place in watched or (place is not None and place == self._barred):
-                # Those that watch it are about to hear of it.
+                # The monitors that watch it are about to hear of it.
                 return
             monitor = SharedMonitor(self._monitor.reactor, there)
             try:
