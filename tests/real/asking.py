@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.real.machine import INTERFACE
-from tests.real.namespace import ip, run
+from tests.real.namespace import ip, run, until
 from txtuntap.testing import ethernetFrame, ipPacket
 from txtuntap.wire import arp, ethernet, icmp, ndp
 from txtuntap.wire.address import addressText, groupLinkAddress, packAddress, packLinkAddress
@@ -38,6 +38,15 @@ def asking(address: str, question: bytes, port: int = 7) -> Iterator[Callable[[]
             return data
 
         yield answer
+
+
+def askUntilAnswered(address: str, question: bytes, port: int = 7) -> bytes:
+    """
+    Ask a UDP port again and again until it answers. The kernel drops what is sent through an interface whose carrier
+    has just come: its queue starts up to a second later.
+    """
+    with asking(address, question, port) as answer:
+        return until(answer, f"an answer from {address} port {port}")
 
 
 def whoHas(address: str) -> bytes:

@@ -21,7 +21,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.paths import EXAMPLES
-from tests.real.asking import asking
+from tests.real.asking import asking, askUntilAnswered
 from tests.real.beyond import FAR, THERE_ADDRESS, Beyond, qemu, vxlan
 from tests.real.guest import openNode, unprivileged
 from tests.real.link import show
@@ -94,14 +94,6 @@ def run(*command: str | Path, status: int = 0, **environment: str) -> str:
     return finished.stdout
 
 
-def ask(host: str, port: int, question: bytes) -> bytes:
-    """
-    Write to a UDP port until it answers: an interface takes a moment to come up.
-    """
-    with asking(host, question, port) as answer:
-        return until(answer, f"an answer from {host} port {port}")
-
-
 def docstring(name: str) -> str:
     """
     What an example says of itself.
@@ -118,7 +110,7 @@ def test_howToHearsAndAnswersOnBothPorts(namespace: Namespace, tmp_path: Path) -
         for command in re.findall(r"^ +ip (.*)$", docstring("pair_howto.py"), re.MULTILINE):
             ip(*command.split())
         for name, host in ("tun", "10.0.0.2"), ("tap", "10.0.1.2"), ("tun", "10.0.0.77"):
-            assert ask(host, 42, b"hello") == f"{name} has heard you\n".encode()
+            assert askUntilAnswered(host, b"hello", 42) == f"{name} has heard you\n".encode()
             example.untilPrinted(rf"^{name}: 10\.0\.\d\.1 port \d+ says b'hello'")
 
 
@@ -128,7 +120,7 @@ def test_udpEchoAnswersOnBothDevicesOverBothVersions(namespace: Namespace, tmp_p
         assert hosts == ["10.0.0.2", "fd00::2", "10.0.1.2", "fd01::2"]
         for host in hosts:
             for payload in b"hello", bytes(range(256)) * 5, b"x":
-                assert ask(host, 7, payload) == payload
+                assert askUntilAnswered(host, payload) == payload
 
 
 def test_dnsServerAnswersDig(namespace: Namespace, tmp_path: Path) -> None:
@@ -172,7 +164,7 @@ def test_honeypotAnswersEveryAddressAndSaysWhoAsked(namespace: Namespace, tmp_pa
         until(lambda: "10.0.0.1" in ip("address", "show", "tap0") and show("tap0")["operstate"] != "DOWN", "the link")
         ip(*command.split())
         for address in "10.77.1.2", "10.77.200.201", "10.77.255.254":
-            assert ask(address, 7, b"hello\n") == b"hello\n"
+            assert askUntilAnswered(address, b"hello\n") == b"hello\n"
             example.untilPrinted(rf"^10\.0\.0\.1 > {address} +UDP port 7: b'hello\\n'$")
         run(tool("ping"), "-c1", "10.77.1.2")
         example.untilPrinted(r"^10\.0\.0\.1 > 10\.77\.1\.2 +ICMP type 8$")
@@ -198,7 +190,7 @@ def test_honeypotAnswersANetworkOfIPv6(namespace: Namespace, tmp_path: Path) -> 
         until(lambda: "tap0" in interfaces() and "fd00::1" in ip("-6", "route", "show", "table", "local"), "the link")
         ip("address", "add", "2001:db8::1/128", "dev", "tap0", "nodad")
         ip("route", "add", "fd77::/48", "via", "fd00::2", "src", "2001:db8::1")
-        assert ask("fd77::1:2", 7, b"hello\n") == b"hello\n"
+        assert askUntilAnswered("fd77::1:2", b"hello\n") == b"hello\n"
         example.untilPrinted(r"^2001:db8::1 > fd77::1:2 +UDP port 7: b'hello\\n'$")
         run(tool("ping"), "-c1", "fd77::3")
         example.untilPrinted(r"^2001:db8::1 > fd77::3 +ICMPv6 type 128$")
@@ -223,7 +215,7 @@ def test_witnessIsFoundByTwistdInTheWorkingDirectory(namespace: Namespace, tmp_p
     with (tmp_path / "log").open("wb") as log:
         service = subprocess.Popen([twistd, "--pidfile=", *command.split()], cwd=EXAMPLES, stdout=log, stderr=log)
     try:
-        lines = ask("10.0.0.2", 7, b"hello").decode().splitlines()
+        lines = askUntilAnswered("10.0.0.2", b"hello").decode().splitlines()
     finally:
         service.terminate()
         service.wait(PATIENCE)
@@ -353,7 +345,7 @@ def test_theServiceUnderSystemd(namespace: Namespace, tmp_path: Path) -> None:
             cwd=EXAMPLES.parent,
         )
     try:
-        assert ask("10.0.0.2", 7, b"hello") == b"hello"
+        assert askUntilAnswered("10.0.0.2", b"hello") == b"hello"
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert set(re.findall(r"^Uid:(.*)$", status, re.MULTILINE)[0].split()) == {"65534"}
     finally:

@@ -26,10 +26,9 @@ from twisted.internet.selectreactor import SelectReactor
 
 from tests.conversation import resultOf
 from tests.paths import CHECKOUT, DOCS
-from tests.real.asking import station
+from tests.real.asking import askUntilAnswered, station
 from tests.real.guest import NOBODY, Guest
 from tests.real.helper import Helper
-from tests.real.host import ask
 from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
 from tests.real.reactors import Run, descriptors, onEachReactor
 from txtuntap.device import TAP, TUN
@@ -66,7 +65,7 @@ def test_aProgramWithoutPrivilegeHasADevice(helper: Helper, mode: str) -> None:
     with Guest(f"helper {helper.path}", "tt%d", mode) as guest:
         assert guest.said == {"name": "tt0", "mtu": 1400, "user": NOBODY}
         for address in "10.9.0.2", "fd09::2":
-            assert ask(address, b"hello") == b"hello"
+            assert askUntilAnswered(address, b"hello") == b"hello"
         assert "up" in guest.tries("up") or "not permitted" in guest.tries("up")
         # It is deleted all the same.
         assert guest.tries("persist") == "done"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.real.asking import askUntilAnswered
 from tests.real.guest import NOBODY, Guest, openNode
-from tests.real.host import ask
 from tests.real.machine import KERNEL_ADDRESSES
 from tests.real.namespace import NODE, Namespace, interfaces, ip, needRoot, until
 from txtuntap.device import TAP, TUN
@@ -36,7 +36,7 @@ def root(namespace: Namespace) -> None:
 
 def assertEchoes() -> None:
     for address in "10.9.0.2", "fd09::2":
-        assert ask(address, b"hello") == b"hello"
+        assert askUntilAnswered(address, b"hello") == b"hello"
 
 
 def made(mode: str, **settings: Any) -> LinuxDevice:
