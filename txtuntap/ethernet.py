@@ -55,6 +55,7 @@ class EthernetProtocol(Layer):
         leaves from the address that was asked.
     """
 
+    handlesFailures = True
     takesOffload = True
 
     def __init__(self, address: str | bytes | None = None) -> None:

@@ -116,6 +116,9 @@ class IPacketReceiver(Interface):
     A class that also has C{takesOffload = True} gets packets that are not finished as they are, with C{offload}: many
     in one, checksums left open. Others get what L{Packet.finished<txtuntap.packet.Packet.finished>} makes of them.
     (One that overrides C{packetReceived} says so anew.)
+
+    A class whose own body has C{handlesFailures = True} lets no exception out of C{packetReceived}: layers below call
+    it directly. The exceptions of any other are caught, logged and counted.
     """
 
     def packetReceived(packet: Packet) -> None:

@@ -57,6 +57,7 @@ class IPProtocol(IPOutput):
     @ivar neighbours: an L{INeighbours}, for Ethernet.
     """
 
+    handlesFailures = True
     takesOffload = True
 
     def __init__(

@@ -79,8 +79,8 @@ class FailureLog:
 
 class _Guarded:
     """
-    The way to a protocol that is not one of our layers. What it raises ends here, and while it is busy the layer below
-    knows which packet an answer would answer.
+    The path to a protocol that may raise. Its exceptions end here, and while it runs the layer below knows which packet
+    an answer would answer.
     """
 
     def __init__(self, layer: Layer, proto: object, receive: Receiver) -> None:
@@ -220,7 +220,7 @@ class Layer(AbstractDatagramProtocol):
     Starting the layer starts them, each with its transport in place; stopping it stops each of them once.
 
     @ivar counters: how often each thing happened, by name. Names are those of the RFCs' MIBs where they have one.
-    @ivar packet: the packet being delivered to a protocol that is not one of our own layers, while it is.
+    @ivar packet: the packet being delivered to a protocol that may raise, while it is: see L{handlesFailures}.
     @ivar outer: the packet being delivered to this layer in C{twisted.pair}'s way, while it is.
     """
 
@@ -291,7 +291,7 @@ class Layer(AbstractDatagramProtocol):
 
     def delivering(self, packet: Packet) -> None:
         """
-        C{packet} is about to be delivered to a protocol that is not one of our own layers.
+        C{packet} is about to be delivered to a protocol that may raise.
         """
         self.packet = packet
 
@@ -380,8 +380,7 @@ class Layer(AbstractDatagramProtocol):
                 raise TypeError(f"packets cannot reach {proto!r}: it has neither packetReceived nor datagramReceived")
             return _Finishing(self, _Guarded(self, proto, adapted(proto)))
         receive: Receiver = proto.packetReceived
-        ours = type(proto).__module__.startswith(f"{__package__}.")
-        way = receive if ours else _Guarded(self, proto, receive)
+        way = receive if handlesFailures(proto) else _Guarded(self, proto, receive)
         return way if takesOffload(proto) else _Finishing(self, way)
 
 
@@ -434,6 +433,15 @@ def takesOffload(proto: object) -> bool:
         if "packetReceived" in vars(cls):
             return False
     return False
+
+
+def handlesFailures(proto: object) -> bool:
+    """
+    Whether a protocol's C{packetReceived} lets no exception out, so that a layer can call it directly.
+
+    A class says so with C{handlesFailures = True}. The attribute counts for that class alone: a subclass may raise.
+    """
+    return bool(vars(type(proto)).get("handlesFailures")) and not _isItsOwn(proto, "packetReceived")
 
 
 def _isItsOwn(proto: object, name: str) -> bool:

@@ -52,6 +52,7 @@ class RawUDPProtocol(Layer):
     @ivar udpProtos: the protocols added: lists by port. To be changed by L{addProto} and L{removeProto}.
     """
 
+    handlesFailures = True
     takesOffload = True
 
     def __init__(self, verifyChecksum: bool = True) -> None:

@@ -107,6 +107,7 @@ class SwitchPort(Layer):
     @ivar router: whether routers and DHCP servers may send here what others are configured by.
     """
 
+    handlesFailures = True
     takesOffload = True
 
     def __init__(

@@ -39,6 +39,7 @@ class Middleware(Layer):
     @ivar ethernet: whether packets are Ethernet frames, and not IP packets.
     """
 
+    handlesFailures = True
     takesOffload = True
 
     # What is needed for each packet is looked up here, and not by way of L{below}: that would be a call.

@@ -45,6 +45,7 @@ class Capture(Middleware):
     for; C{captureFailures}, sinks that have failed.
     """
 
+    handlesFailures = True
     takesOffload = True
 
     _log = Logger()

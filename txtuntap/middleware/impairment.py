@@ -54,6 +54,7 @@ class Impairment(Middleware):
     way when the port stopped, or written when there was none).
     """
 
+    handlesFailures = True
     takesOffload = False
 
     def __init__(

@@ -63,6 +63,7 @@ class Meter(Middleware):
     @ivar sources: called for the counters of other parts, by the part's name.
     """
 
+    handlesFailures = True
     takesOffload = True
 
     def __init__(self, proto: Any, sources: Callable[[], Counters] = dict) -> None:

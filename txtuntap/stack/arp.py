@@ -32,6 +32,8 @@ class ARPProtocol(Layer):
     addresses), C{inConflicts} (somebody else claims an address of ours).
     """
 
+    handlesFailures = True
+
     def __init__(
         self,
         ethernet: EthernetProtocol,

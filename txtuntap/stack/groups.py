@@ -51,6 +51,8 @@ class GroupProtocol(Layer):
     believed), C{outReports} (packets).
     """
 
+    handlesFailures = True
+
     def __init__(
         self,
         ip: IPProtocol,

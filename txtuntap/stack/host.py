@@ -72,6 +72,8 @@ class HostEthernet(EthernetProtocol):
     Tells its host when it gets a link, and when it loses it.
     """
 
+    handlesFailures = True
+
     def __init__(
         self, address: bytes, linked: Callable[[], None], unlinked: Callable[[], None], again: Callable[[], None]
     ) -> None:

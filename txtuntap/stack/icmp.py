@@ -61,6 +61,8 @@ class ICMPProtocol(Layer):
     C{inParmProblems}; and C{inDisbelieved}, about packets that we have not sent lately.
     """
 
+    handlesFailures = True
+
     def __init__(
         self,
         ip: IPProtocol,

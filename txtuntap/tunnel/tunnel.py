@@ -56,6 +56,7 @@ class Tunnel(AbstractDatagramProtocol):
     @ivar counters: how often each thing happened, by name.
     """
 
+    handlesFailures = True
     takesOffload = True
     noisy = False
     transport: Any
