@@ -18,8 +18,9 @@ from tests.recorders import PacketRecorder, PlainPacketRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet
 from txtuntap.interfaces import INeighbours, IRoutes
 from txtuntap.ip import IPHeader
-from txtuntap.routing import Route, StaticNeighbours, StaticRoutes
+from txtuntap.routing import StaticNeighbours, StaticRoutes
 from txtuntap.testing import ethernetFrame, ipPacket
+from txtuntap.transports import Route
 from txtuntap.wire.address import addressText, packAddress
 from txtuntap.wire.checksum import onesSum
 

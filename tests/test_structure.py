@@ -16,17 +16,18 @@ from tests.paths import EXAMPLES
 
 ROOT = pathlib.Path(txtuntap.__file__).parent
 
-BASE = {"wire", "packet", "interfaces", "mistakes"}
+BASE = {"wire", "transports", "packet", "interfaces", "mistakes"}
 LAYERS = {
     *("raw", "layer", "adapters", "ethernet", "addresses", "routing", "fragments", "ip", "ipoutput", "rawudp"),
-    *("udptransport", "train", "udpheaders", "multicast", "loopback", "pathmtu"),
+    *("flow", "udpinterfaces", "udptransport", "train", "udpheaders", "multicast", "loopback", "pathmtu"),
 }
 
 #: What each module or package may import of the others.
 MAY_IMPORT: dict[str, set[str]] = {
     "wire": set(),
-    "packet": {"wire", "interfaces"},
-    "interfaces": {"packet", "routing", "train", "wire"},
+    "transports": {"wire"},
+    "packet": {"wire", "transports"},
+    "interfaces": {"packet", "transports", "wire"},
     "raw": {"interfaces"},
     "addresses": {"mistakes", "wire"},
     "fragments": BASE,
@@ -38,19 +39,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "routing": BASE | {"addresses"},
     "ip": BASE | {"fragments", "layer", "adapters", "ipoutput", "loopback"},
     "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing", "loopback", "pathmtu"},
-    "rawudp": BASE | {"layer", "routing", "udptransport"},
-    "udptransport": BASE | {"rawudp", "routing", "multicast", "train", "udpheaders"},
-    "train": BASE | {"routing", "udpheaders"},
-    "udpheaders": BASE | {"routing"},
-    "multicast": BASE | {"rawudp", "routing"},
+    "rawudp": BASE | {"flow", "layer", "udpinterfaces", "udptransport"},
+    "udptransport": BASE | {"flow", "multicast", "train", "udpheaders", "udpinterfaces"},
+    "flow": BASE | {"layer"},
+    "train": BASE | {"udpheaders"},
+    "udpheaders": BASE,
+    "udpinterfaces": BASE | {"layer"},
+    "multicast": BASE | {"udpinterfaces"},
     "device": BASE | {"shutdown"},
     "forwarding": BASE,
     "clock": set(),
     "mistakes": set(),
     "shutdown": set(),
     "tokenbucket": set(),
-    "switch": BASE | {"switchport", "tokenbucket"},
-    "switchport": BASE | {"forwarding", "layer", "switch", "tokenbucket"},
+    "switch": BASE | {"stations", "switchport", "tokenbucket"},
+    "switchport": BASE | {"forwarding", "layer", "stations", "tokenbucket"},
+    "stations": BASE,
     "network": BASE | {"clock", "device", "link", "middleware", "stack", "switch", "switchport", "tuntap"},
     "link": BASE | {"adapters", "forwarding", "layer"},
     "middleware": BASE | {"adapters", "forwarding", "layer"},

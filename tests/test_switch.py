@@ -22,8 +22,8 @@ from txtuntap.forwarding import EVERYTHING
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
 from txtuntap.link import Link, LinkEnd
 from txtuntap.stack.host import Host
+from txtuntap.stations import MAX_STATIONS
 from txtuntap.switch import AGEING_TIME, Switch
-from txtuntap.switchport import MAX_STATIONS
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire import ipv4, ipv6

@@ -26,13 +26,15 @@ from txtuntap.interfaces import (
     INeighbours,
     IPacketTransport,
     IRoutes,
+    Route,
+    WayLost,
 )
 from txtuntap.layer import Layer
 from txtuntap.loopback import Loopback
 from txtuntap.mistakes import checkClock, checkOctets, listed
 from txtuntap.packet import Packet
 from txtuntap.pathmtu import FLOOR, PathMTUs
-from txtuntap.routing import Network, Route, StaticNeighbours, StaticRoutes, WayLost
+from txtuntap.routing import Network, StaticNeighbours, StaticRoutes
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,

@@ -17,8 +17,8 @@ from txtuntap.wire.udp import PROTOCOL
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport
-    from txtuntap.rawudp import RawUDPProtocol
-    from txtuntap.routing import Route
+    from txtuntap.transports import Route
+    from txtuntap.udpinterfaces import IUDPLayer
 
 
 class MulticastTransport:
@@ -35,7 +35,7 @@ class MulticastTransport:
     interface: bytes
     listening: bool
 
-    def __init__(self, udp: RawUDPProtocol) -> None:
+    def __init__(self, udp: IUDPLayer) -> None:
         self._udp = udp
         self.groups: dict[bytes, bool] = {}
         # Joined before the layers were stopped. A protocol that is started again joins again.

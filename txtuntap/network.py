@@ -337,8 +337,10 @@ class Network:
         for each in others.switches:
             self._segments[each] = joined
 
-    def _segment(self, switch: Switch) -> _Segment:
-        return self._segments.setdefault(id(switch), _Segment({id(switch)}, {}))
+    def _segment(self, at: Switch | SwitchPort) -> _Segment:
+        # The ports of a switch share its table.
+        switch = id(at.table)
+        return self._segments.setdefault(switch, _Segment({switch}, {}))
 
     def _checkAddresses(self, one: Any, other: Any) -> None:
         """
@@ -368,7 +370,7 @@ class Network:
         if isinstance(at, Switch):
             return self._segment(at), _UNTAGGED
         if isinstance(at, SwitchPort) and at.untagged is not None:
-            return self._segment(at.switch), at.untagged
+            return self._segment(at), at.untagged
         return None
 
     def _impair(

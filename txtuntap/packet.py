@@ -15,14 +15,14 @@ is copied, and C{data} is never written to or used again, so whoever gets a pack
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from txtuntap.wire import ipv6
 from txtuntap.wire.address import addressText
 from txtuntap.wire.offload import Offload, fault, finish
 
 if TYPE_CHECKING:
-    from txtuntap.interfaces import IEthernetTransport, IIPTransport, IPacketTransport
+    from txtuntap.transports import IEthernetTransport, IPacketTransport
 
 
 class Packet:
@@ -36,7 +36,7 @@ class Packet:
     @ivar port: the transport it was received by, at the bottom: an answer goes back there.
     @ivar time: when it was received, in seconds of that port's clock.
     @ivar ethernet: the Ethernet transport it came up through, or L{None} where there is none (a tun).
-    @ivar ip: the IP layer that has seen it.
+    @ivar ip: the IP layer that has seen it (L{IIPTransport<txtuntap.interfaces.IIPTransport>}), or L{None}.
     @ivar etherType: what the link says the payload is; 0 where it does not say.
     @ivar linkSource: the link address of the station that sent the frame, or L{None} where there is no link layer.
     @ivar link: where the Ethernet header stands, if C{ethernet} is not L{None}.
@@ -83,7 +83,7 @@ class Packet:
         self.partial = partial
         self.etherType = etherType
         self.ethernet: IEthernetTransport | None = None
-        self.ip: IIPTransport | None = None
+        self.ip: Any = None
         self.link = 0
         self.linkSource: bytes | None = None
         self.network = 0

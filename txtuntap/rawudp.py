@@ -11,11 +11,13 @@ from typing import Any, cast
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
+from txtuntap.flow import Flow, IFlowTransport, Peer
 from txtuntap.interfaces import IErrorReceiver, IIPTransport, IPacketReceiver, IRawDatagramProtocol
 from txtuntap.layer import Layer, ProtocolTable
 from txtuntap.mistakes import instead
 from txtuntap.packet import Packet
-from txtuntap.udptransport import Flow, Peer, UDPTransport
+from txtuntap.udpinterfaces import IUDPLayer
+from txtuntap.udptransport import UDPTransport
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import addressText, packAddress
 from txtuntap.wire.checksum import FOLD_FROM, fold
@@ -39,7 +41,7 @@ _flow6 = struct.Struct("!36sHH").unpack_from
 _number = int.from_bytes
 
 
-@implementer(IRawDatagramProtocol, IPacketReceiver, IErrorReceiver)
+@implementer(IRawDatagramProtocol, IPacketReceiver, IErrorReceiver, IUDPLayer)
 class RawUDPProtocol(Layer):
     """
     Hands datagrams to the C{DatagramProtocol}s added for their destination port, and gives those their transports.
@@ -419,7 +421,7 @@ class RawUDPProtocol(Layer):
         return flow
 
 
-def _transportOf(transport: UDPTransport) -> UDPTransport:
+def _transportOf(transport: UDPTransport) -> IFlowTransport:
     """
     Where the protocol of C{transport} looks for the packet: one under several ports has the transport of the first.
     """

@@ -7,44 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-import attrs
 from zope.interface import implementer
 
 from txtuntap.addresses import parseNetwork
-from txtuntap.interfaces import IEthernetTransport, INeighbours, IPacketTransport, IRoutes
+from txtuntap.interfaces import INeighbours, IRoutes
 from txtuntap.wire.address import isHost, packAddress, packLinkAddress
 
 Network = IPv4Network | IPv6Network
-
-
-@attrs.frozen
-class Route:
-    """
-    How a datagram gets to where it goes.
-
-    @ivar source: the packed address it leaves from.
-    @ivar dest: the packed address it goes to.
-    @ivar ethernet: the Ethernet transport to send it by; L{None} where there is none (a tun).
-    @ivar station: the link address of the next hop, if there is C{ethernet}; empty while it is not known.
-    @ivar hop: the packed address of the next hop, where C{station} is yet to be found.
-    @ivar linkSource: the link address to leave from, if not the one that C{ethernet} has.
-    @ivar port: the port to leave by, if not the one that the layers are on.
-    """
-
-    source: bytes
-    dest: bytes
-    ethernet: IEthernetTransport | None = None
-    station: bytes = b""
-    linkSource: bytes | None = None
-    port: IPacketTransport | None = None
-    hop: bytes = b""
-
-
-class WayLost(OSError):
-    """
-    There is no way for a datagram, by what others have sent: they have one of our addresses, or routers have told of no
-    route any more. The caller made no mistake: the datagram is dropped, as one is that gets lost on the link.
-    """
 
 
 @implementer(IRoutes)

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import count
+from typing import cast
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from txtuntap.mistakes import checkClock, checkFlag, listed
-from txtuntap.switchport import LAN, NOBODY, SwitchPort
+from txtuntap.stations import LAN, NOBODY, StationTable
+from txtuntap.switchport import SwitchPort
 from txtuntap.tokenbucket import TokenBucket
 from txtuntap.wire.address import linkAddressText, packLinkAddress
 
@@ -54,7 +56,7 @@ class Switch:
     when their port stops.
 
     @ivar ports: those that there are, by name.
-    @ivar ageingTime: seconds.
+    @ivar table: which stations are known, and where; its ports share it.
     """
 
     def __init__(self, clock: IReactorTime, ageingTime: float = AGEING_TIME) -> None:
@@ -68,11 +70,9 @@ class Switch:
         if isinstance(ageingTime, bool) or not isinstance(ageingTime, (int, float)) or not ageingTime > 0:
             raise ValueError(f"stations are forgotten after more than 0 seconds, not after {ageingTime!r}")
         self.ports: dict[str, SwitchPort] = {}
-        self.ageingTime = ageingTime
         self.clock = clock
+        self.table = StationTable(clock, ageingTime)
         self._lans: dict[int, LAN] = {}
-        # Whose port is known beforehand.
-        self._bound: dict[bytes, SwitchPort] = {}
         self._numbers = count(1)
 
     def addPort(
@@ -125,11 +125,11 @@ class Switch:
             raise ValueError("a port is in a VLAN at least: give trunk a VLAN, or leave it out")
         bound = None if stations is None else frozenset(map(_station, stations))
         for address in bound or ():
-            if address in self._bound:
-                raise ValueError(f"{linkAddressText(address)} is bound to {self._bound[address].name}")
+            if address in self.table.bound:
+                raise ValueError(f"{linkAddressText(address)} is bound to {self.table.bound[address].name}")
         buckets = [_bucket(rate) for rate in (broadcasts, multicasts, unknowns)]
         port = self.ports[name] = SwitchPort(
-            self,
+            self.table,
             name,
             None if untagged is None else self._lan(untagged),
             None if tagged is None else {number: self._lan(number) for number in tagged},
@@ -141,7 +141,7 @@ class Switch:
         for lan in port.lans():
             lan.ports += (port,)
         for address in bound or ():
-            self._bound[address] = port
+            self.table.bound[address] = port
             for lan in self._lans.values():
                 if address in lan.stations:
                     lan.forget(lan.stations[address])
@@ -157,12 +157,19 @@ class Switch:
             raise ValueError(f"{port!r} is no port of this switch")
         del self.ports[port.name]
         for address in port.bound or ():
-            del self._bound[address]
+            del self.table.bound[address]
         for lan in port.lans():
             lan.ports = tuple(each for each in lan.ports if each is not port)
             if not lan.ports:
                 del self._lans[lan.number]
         port.removed()
+
+    @property
+    def ageingTime(self) -> float:
+        """
+        The seconds for which a station is known that is not heard.
+        """
+        return self.table.ageingTime
 
     @property
     def stations(self) -> list[Station]:
@@ -171,7 +178,7 @@ class Switch:
         """
         now = self.clock.seconds()
         return [
-            Station(linkAddressText(entry.address), lan.number, entry.port, now - entry.heard)
+            Station(linkAddressText(entry.address), lan.number, cast(SwitchPort, entry.port), now - entry.heard)
             for lan in self._lans.values()
             for entry in lan.stations.values()
             if 0 <= now - entry.heard <= self.ageingTime
@@ -183,12 +190,6 @@ class Switch:
         Those of all ports, by the port's name.
         """
         return {name: dict(port.counters) for name, port in self.ports.items()}
-
-    def boundTo(self, address: bytes) -> SwitchPort | None:
-        """
-        The port that a station, six octets, is bound to; L{None} if it is to none.
-        """
-        return self._bound.get(address)
 
     def _lan(self, number: int) -> LAN:
         return self._lans.setdefault(number, LAN(number))

@@ -5,7 +5,7 @@ A port of a switch: what becomes of the frames that come there, and how they lea
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zope.interface import implementer
 
@@ -13,21 +13,11 @@ from txtuntap.forwarding import forward, received
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
+from txtuntap.stations import LAN, NOBODY, Entry, ISwitchPort, StationTable
 from txtuntap.tokenbucket import TokenBucket
 from txtuntap.wire.ethernet import HEADER_LENGTH, SERVICE_VLAN, TAG, VLAN
 from txtuntap.wire.offload import MAX_TAGS, behind, fault, networkStart, payloadStart, spares
 from txtuntap.wire.routerguard import frameConfigures
-
-if TYPE_CHECKING:
-    from txtuntap.switch import Switch
-
-#: Stations learned on one port. A new one is not learned then: frames to it are flooded, or leave by the port on which
-#: it was heard before. So nobody loses the station he speaks to by others' making up addresses, and no port has but its
-#: own share of the table.
-MAX_STATIONS = 1024
-
-#: Seconds between two looks for stations to be forgotten on a port that has as many.
-_SWEEP_INTERVAL = 1.0
 
 _TAG_LENGTH = TAG.size
 _TYPE = 2 * 6
@@ -40,52 +30,12 @@ _PRIORITY = 0xF000
 #: What is sent to these sixteen is for a bridge itself (IEEE 802.1Q table 8-1), such as spanning tree and pause frames.
 _RESERVED = bytes.fromhex("0180c20000")
 _BROADCAST = b"\xff" * 6
-#: What no station has for its address.
-NOBODY = bytes(6)
 
 
-class LAN:
-    """
-    One VLAN.
-
-    @ivar ports: those it is on.
-    @ivar stations: those it is known of where they are, by address.
-    """
-
-    __slots__ = ("number", "ports", "stations")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        # Another tuple for each change: one may be made while a frame is on its way to all of them.
-        self.ports: tuple[SwitchPort, ...] = ()
-        self.stations: dict[bytes, Entry] = {}
-
-    def forget(self, entry: Entry) -> None:
-        """
-        Know a station no more.
-        """
-        del self.stations[entry.address]
-        entry.port.entries.discard(entry)
-
-
-class Entry:
-    """
-    Where a station is, and when it was heard.
-    """
-
-    __slots__ = ("address", "heard", "lan", "port")
-
-    def __init__(self, address: bytes, lan: LAN, port: SwitchPort, heard: float) -> None:
-        self.address = address
-        self.lan = lan
-        self.port = port
-        self.heard = heard
-
-
-@implementer(IEthernetProtocol, IPacketReceiver)
+@implementer(IEthernetProtocol, IPacketReceiver, ISwitchPort)
 class SwitchPort(Layer):
     """
-    One port of a L{Switch}, made by L{Switch.addPort}. It goes on one transport.
+    One port of a L{Switch<txtuntap.switch.Switch>}, made by its C{addPort}. It goes on one transport.
 
     Superpackets go through it as they are, and are cut only where they leave by a transport that does not take them.
 
@@ -99,9 +49,10 @@ class SwitchPort(Layer):
     C{inIsolated} (from one isolated port to another), C{stormBroadcasts}, C{stormMulticasts}, C{stormUnknowns} (more
     than a second's), C{inDiscards} (the port was removed). And C{flooded} (sent to all for want of knowing),
     C{stationMoves} (a station that was known on another port is known here now), C{learnedEntryDiscards} (a frame came
-    whose station was not learned here: there were L{MAX_STATIONS}).
+    whose station was not learned here: there were L{MAX_STATIONS<txtuntap.stations.MAX_STATIONS>}).
 
     @ivar name: what it is called.
+    @ivar table: the stations that all ports of its switch know.
     @ivar isolated: whether what comes here is kept from other isolated ports.
     @ivar bound: the addresses of those who may send here, six octets each; L{None}: anybody may.
     @ivar router: whether routers and DHCP servers may send here what others are configured by.
@@ -112,7 +63,7 @@ class SwitchPort(Layer):
 
     def __init__(
         self,
-        switch: Switch,
+        table: StationTable,
         name: str,
         untagged: LAN | None,
         tagged: dict[int, LAN] | None,
@@ -130,10 +81,11 @@ class SwitchPort(Layer):
         self.isolated = isolated
         self.bound = bound
         self.router = router
-        #: Stations that were learned here.
+        #: Stations that were learned here, and when it was last looked for those that are too old.
         self.entries: set[Entry] = set()
-        self._switch = switch
-        self._seconds = switch.clock.seconds
+        self.swept = float("-inf")
+        self.table = table
+        self._seconds = table.clock.seconds
         self._untagged = untagged
         # Whose tag may be on what comes. On a trunk, so may its native VLAN's (IEEE 802.1Q 8.6.2: it is in that).
         self._tagged = tagged or {}
@@ -142,15 +94,7 @@ class SwitchPort(Layer):
         self._broadcasts = broadcasts
         self._multicasts = multicasts
         self._unknowns = unknowns
-        self._swept = float("-inf")
         self._removed = False
-
-    @property
-    def switch(self) -> Switch:
-        """
-        The switch that this is a port of.
-        """
-        return self._switch
 
     @property
     def untagged(self) -> int | None:
@@ -213,7 +157,7 @@ class SwitchPort(Layer):
         Forget who was here.
         """
         super().doStop()
-        self._forgetAll()
+        self.table.forgetAll(self)
 
     def lans(self) -> list[LAN]:
         """
@@ -232,13 +176,9 @@ class SwitchPort(Layer):
         """
         The switch has no such port any more.
         """
-        self._forgetAll()
+        self.table.forgetAll(self)
         self._untagged, self._tagged = None, {}
         self._removed = True
-
-    def _forgetAll(self) -> None:
-        for entry in list(self.entries):
-            entry.lan.forget(entry)
 
     # In
 
@@ -299,20 +239,24 @@ class SwitchPort(Layer):
         entry = lan.stations.get(source)
         if entry is not None and entry.port is self:
             entry.heard = now
-        elif not self._learned(lan, source, now):
+        elif not self._mayLearn(source):
             return
+        else:
+            counter = self.table.learn(lan, source, self, now)
+            if counter is not None:
+                counters[counter] += 1
         if isGroup:
             storm, name = self._broadcasts, "stormBroadcasts"
             if dest != _BROADCAST:
                 storm, name = self._multicasts, "stormMulticasts"
         else:
             entry = lan.stations.get(dest)
-            if entry is not None and 0 <= now - entry.heard <= self._switch.ageingTime:
+            if entry is not None and 0 <= now - entry.heard <= self.table.ageingTime:
                 port = entry.port
                 if port is self or self.isolated:
                     return self._toStation(port, packet, lan, isTagged, control)
                 return port.send(packet, lan, isTagged, control)
-            bound = self._switch.boundTo(dest)
+            bound = self.table.boundTo(dest)
             if bound is not None and bound.isIn(lan):
                 return self._toStation(bound, packet, lan, isTagged, control)
             storm, name = self._unknowns, "stormUnknowns"
@@ -325,7 +269,7 @@ class SwitchPort(Layer):
             if port is not self and port.numPorts and not (self.isolated and port.isolated):
                 port.send(packet, lan, isTagged, control)
 
-    def _learned(self, lan: LAN, source: bytes, now: float) -> bool:
+    def _mayLearn(self, source: bytes) -> bool:
         """
         A station was heard that is not known, or not to be here.
 
@@ -335,39 +279,15 @@ class SwitchPort(Layer):
         if source[0] & 1 or source == NOBODY:
             counters["inSourceErrors"] += 1
             return False
-        bound = self._switch.boundTo(source)
+        bound = self.table.boundTo(source)
         if bound is not self and (bound is not None or self.bound is not None):
             counters["inForbiddenSources"] += 1
             return False
-        if len(self.entries) >= MAX_STATIONS:
-            self._sweep(now)
-            if len(self.entries) >= MAX_STATIONS:
-                # A station that is known on another port stays known there: forgotten, it would be heard by all.
-                counters["learnedEntryDiscards"] += 1
-                return True
-        entry = lan.stations.get(source)
-        if entry is not None:
-            if 0 <= now - entry.heard <= self._switch.ageingTime:
-                counters["stationMoves"] += 1
-            lan.forget(entry)
-        entry = lan.stations[source] = Entry(source, lan, self, now)
-        self.entries.add(entry)
         return True
-
-    def _sweep(self, now: float) -> None:
-        """
-        Forget who was not heard for long, now and then.
-        """
-        if 0 <= now - self._swept < _SWEEP_INTERVAL:
-            return
-        self._swept = now
-        for entry in list(self.entries):
-            if not 0 <= now - entry.heard <= self._switch.ageingTime:
-                entry.lan.forget(entry)
 
     # Out
 
-    def _toStation(self, port: SwitchPort, packet: Packet, lan: LAN, isTagged: bool, control: int) -> None:
+    def _toStation(self, port: ISwitchPort, packet: Packet, lan: LAN, isTagged: bool, control: int) -> None:
         if port is self:
             self._counters["inLocal"] += 1
         elif self.isolated and port.isolated:

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from txtuntap.interfaces import IBatchTransport, IIPTransport
+from zope.interface import implementer
+
+from txtuntap.interfaces import IBatchTransport, IIPTransport, ITrain, Route
 from txtuntap.mistakes import checkOctets
-from txtuntap.routing import Route
 from txtuntap.udpheaders import OPEN, UDPHeaders, openBehind
 from txtuntap.wire import udp
 from txtuntap.wire.offload import MAX_DATAGRAMS
 
 
+@implementer(ITrain)
 class Train:
     """
     Datagrams of one size from one port to another, by one route. In the same turn of the reactor, it may be used again
@@ -133,9 +135,9 @@ class Train:
         if self.size > 0:
             self._port.release()
 
-    def leave(self) -> None:
+    def leave(self) -> int:
         """
-        Be sent: called by the port alone.
+        See L{ITrain.leave}.
         """
         self.size = -1
         datagrams, self.datagrams = self.datagrams, []
@@ -147,7 +149,8 @@ class Train:
             for datagram in datagrams:
                 header = udp.packOpenHeader(self._route.source, self._route.dest, *self._ports, len(datagram))
                 self._ip.output(self._route, udp.PROTOCOL, [header, datagram], offload=OPEN)
-            return
+            return count
         length = self._size * (count - 1) + len(datagrams[-1])
         offload = openBehind(headers.before, self._size if count > 1 else 0)
         headers.port.writePacket([headers.pack(length), *datagrams], offload)
+        return count

@@ -31,6 +31,7 @@ from txtuntap.interfaces import (
     IEthernetProtocol,
     IRawDatagramProtocol,
     IRawPacketProtocol,
+    ITrain,
 )
 from txtuntap.ip import IPProtocol
 from txtuntap.layer import FailureLog, Receiver, connect, disconnect, knowsPackets, takesOffload
@@ -54,7 +55,6 @@ from txtuntap.wire.offload import (
 
 if TYPE_CHECKING:
     from txtuntap.device.monitor import IMonitor
-    from txtuntap.train import Train
 
 __all__ = ["InterfaceLost", "TunnelAddress", "TunnelFlags", "TuntapPort"]
 
@@ -239,7 +239,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._answering = False
         # The way that the latest datagram of this turn went.
         self._latestWay = b""
-        self._train: Train | None = None
+        self._train: ITrain | None = None
         # Whether the latest train was of one datagram.
         self._leftAlone = False
         self._batches: set[_Batch] = set()
@@ -703,7 +703,7 @@ class TuntapPort(abstract.FileDescriptor):
             return before == way or not self._leftAlone
         return before == way and self._reading
 
-    def hold(self, train: Train) -> None:
+    def hold(self, train: ITrain) -> None:
         """
         Have datagrams wait: see L{IBatchTransport.hold}.
         """
@@ -716,8 +716,7 @@ class TuntapPort(abstract.FileDescriptor):
         """
         train, self._train = self._train, None
         if train is not None:
-            self._leftAlone = len(train.datagrams) == 1
-            train.leave()
+            self._leftAlone = train.leave() == 1
 
     def waysChanged(self) -> None:
         """

@@ -18,7 +18,7 @@ from txtuntap.wire.offload import NEEDS_CHECKSUM, NONE, UDP, Offload
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IBatchTransport, IIPTransport, IPacketTransport
-    from txtuntap.routing import Route
+    from txtuntap.transports import Route
 
 #: Of one datagram whose checksum is left open.
 OPEN = Offload(NEEDS_CHECKSUM, NONE, udp.HEADER_LENGTH, 0, 0, udp.CHECKSUM_OFFSET)

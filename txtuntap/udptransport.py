@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from operator import length_hint
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
@@ -20,123 +20,23 @@ from twisted.internet.interfaces import IListeningPort, IMulticastTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from txtuntap.interfaces import IBatchTransport, IIPTransport
+from txtuntap.flow import Flow, IFlowTransport, Peer
+from txtuntap.interfaces import IBatchTransport, IIPTransport, Route, WayLost
 from txtuntap.mistakes import checkOctets
 from txtuntap.multicast import MulticastTransport
 from txtuntap.packet import Packet
-from txtuntap.routing import Route, WayLost
 from txtuntap.train import Train
 from txtuntap.udpheaders import OPEN, UDPHeaders, openBehind
+from txtuntap.udpinterfaces import IUDPLayer
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isHost, isMulticast, packAddress
 from txtuntap.wire.offload import CSUM, USO
-
-if TYPE_CHECKING:
-    from txtuntap.rawudp import RawUDPProtocol
 
 #: Peers whose way back is remembered by a transport; the one that has not written for longest goes.
 MAX_PEERS = 256
 
 
 _ports = struct.Struct("!HH").pack
-
-
-class Peer(tuple[str, int]):
-    """
-    The address C{(host, port)} of whoever sent a datagram, as the application gets it: an ordinary tuple that also
-    knows the way back, for as long as somebody holds it.
-
-    @ivar flow: how its datagrams come.
-    """
-
-    flow: Flow
-
-    def __copy__(self) -> Peer:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Peer:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The way back is nothing that another process could go.
-        return tuple, (tuple(self),)
-
-
-class Flow:
-    """
-    Datagrams from one port of one address to one port of another: who sends them, who gets them, and what an answer
-    needs to know.
-
-    @ivar peer: the sender's address.
-    @ivar transports: of the protocols that get them.
-    @ivar transport: the one of C{transports}, if it is one.
-    @ivar headers: a packet with the headers, and no more, of the first datagram that came the way the latest came.
-    @ivar port: by which port that way comes; C{ethernet} and C{linkSource}: by which layer and from which station.
-    """
-
-    __slots__ = (
-        "_epoch",
-        "_route",
-        "answerHeaders",
-        "answered",
-        "ethernet",
-        "headers",
-        "linkSource",
-        "peer",
-        "port",
-        "transport",
-        "transports",
-    )
-
-    def __init__(self, peer: Peer, transports: tuple[UDPTransport, ...], packet: Packet) -> None:
-        self.peer = peer
-        peer.flow = self
-        self.transports = transports
-        self.transport = transports[0] if len(transports) == 1 else None
-        self.cameFrom(packet)
-
-    def cameFrom(self, packet: Packet) -> None:
-        """
-        Take note of the way that C{packet} came: answers go back that way from now on.
-        """
-        self.headers = packet.headers()
-        self.port = packet.port
-        self.ethernet = packet.ethernet
-        self.linkSource = packet.linkSource
-        self._route: Route | None = None
-        self._epoch = 0
-        for transport in self.transports:
-            transport.wayChanged()
-
-    def isWayOf(self, packet: Packet) -> bool:
-        """
-        Whether C{packet} came the way that is noted.
-        """
-        return packet.linkSource == self.linkSource and packet.ethernet is self.ethernet and packet.port is self.port
-
-    def isFor(self, protocol: DatagramProtocol) -> bool:
-        """
-        Whether a protocol is among those that get them.
-        """
-        return any(transport.protocol is protocol for transport in self.transports)
-
-    @property
-    def localPort(self) -> int:
-        """
-        The port of ours that they go to.
-        """
-        at = self.headers.transport + 2
-        return int.from_bytes(self.headers.data[at : at + 2], "big")
-
-    def routeBack(self, ip: IIPTransport) -> Route | None:
-        """
-        @return: the way for an answer; L{None} where there must not be one.
-        """
-        epoch = self.transports[0].addressEpoch
-        if self._route is None or self._epoch != epoch:
-            self._route = ip.routeBack(self.headers)
-            self._epoch = epoch
-        return self._route
 
 
 @lru_cache(256)
@@ -148,10 +48,10 @@ def _pieces(size: int, length: int) -> struct.Struct:
     return struct.Struct(f"{size}s" * whole + (f"{rest}s" if rest else ""))
 
 
-@implementer(IMulticastTransport, IListeningPort)
+@implementer(IMulticastTransport, IListeningPort, IFlowTransport)
 class UDPTransport(MulticastTransport):
     """
-    The transport of a C{DatagramProtocol} on a L{RawUDPProtocol}.
+    The transport of a C{DatagramProtocol} on a L{RawUDPProtocol<txtuntap.rawudp.RawUDPProtocol>}.
 
     @ivar port: the UDP port.
     @ivar interface: the packed address it is for; of zeros for all of its version, empty for all.
@@ -163,7 +63,7 @@ class UDPTransport(MulticastTransport):
     @ivar train: the datagrams that wait to leave, if any does, or did.
     """
 
-    def __init__(self, udp: RawUDPProtocol, port: int, protocol: DatagramProtocol, interface: bytes = b"") -> None:
+    def __init__(self, udp: IUDPLayer, port: int, protocol: DatagramProtocol, interface: bytes = b"") -> None:
         super().__init__(udp)
         self.port = port
         self.interface = interface
@@ -359,7 +259,7 @@ class UDPTransport(MulticastTransport):
             dest, port = self._parse(addr[0], addr[1])
             # It may be known by another spelling.
             flow = self._flows.get((addressText(dest), port))
-        ip = (flow and flow.headers.ip) or self._udp.ip
+        ip: IIPTransport | None = (flow and flow.headers.ip) or self._udp.ip
         route: Route | None = None
         toGroup = wayLost = False
         if flow is not None:
@@ -491,7 +391,7 @@ class UDPTransport(MulticastTransport):
 
         @return: a Deferred that has fired.
         """
-        if self in self._udp._transports.get(self.port, ()):
+        if self in self._udp.bound(self.port):
             self._udp.removeProto(self.port, self.protocol)
             self.forget()
         return succeed(None)

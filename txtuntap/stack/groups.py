@@ -12,11 +12,10 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol
+from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol, Route
 from txtuntap.ip import IPProtocol
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
-from txtuntap.routing import Route
 from txtuntap.stack.reports import Reporter
 from txtuntap.wire import igmp, ipv4, ipv6, mld
 from txtuntap.wire.address import groupLinkAddress, isInterfaceLocal, isMulticast, packAddress

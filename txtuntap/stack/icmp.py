@@ -12,11 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramProtocol
+from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramProtocol, Route, WayLost
 from txtuntap.ip import IPProtocol
 from txtuntap.layer import Layer
 from txtuntap.packet import Packet
-from txtuntap.routing import Route, WayLost
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.ndp import NeighbourDiscovery

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from txtuntap.ip import IPProtocol
 from txtuntap.packet import Packet
-from txtuntap.routing import Route
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.autoconf import Autoconfiguration
 from txtuntap.stack.neighbours import NeighbourCache, isStation
+from txtuntap.transports import Route
 from txtuntap.wire import icmp, ipv6
 from txtuntap.wire import ndp as wire
 from txtuntap.wire.address import groupLinkAddress, packAddress, solicitedNode

@@ -1,0 +1,149 @@
+"""
+The stations that a switch knows: on which port each was heard last, and which of them are bound to one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from txtuntap.packet import Packet
+
+#: Stations learned on one port. A new one is not learned then: frames to it are flooded, or leave by the port on which
+#: it was heard before. So nobody loses the station he speaks to by others' making up addresses, and no port has but its
+#: own share of the table.
+MAX_STATIONS = 1024
+
+#: Seconds between two looks for stations to be forgotten on a port that has as many.
+_SWEEP_INTERVAL = 1.0
+
+#: What no station has for its address.
+NOBODY = bytes(6)
+
+
+class ISwitchPort(Interface):
+    """
+    A port of a switch as the other ports and the table of stations see it.
+    """
+
+    name: str = Attribute("What it is called.")
+    numPorts: int = Attribute("Whether it is on a transport: 1 or 0.")
+    isolated: bool = Attribute("Whether what comes here is kept from other isolated ports.")
+    bound: frozenset[bytes] | None = Attribute("The only stations that may send here; L{None}: any may.")
+    entries: set[Entry] = Attribute("The stations that were learned here.")
+    swept: float = Attribute("When C{entries} was last searched for stations that are too old, in seconds.")
+
+    def isIn(lan: LAN) -> bool:
+        """
+        Whether this port is in a VLAN.
+        """
+
+    def send(packet: Packet, lan: LAN, isTagged: bool, control: int) -> None:
+        """
+        Send a frame out of this port.
+
+        @param isTagged: whether the frame has a tag.
+        @param control: the tag's TCI, if it has one.
+        """
+
+
+class LAN:
+    """
+    One VLAN.
+
+    @ivar ports: those it is on.
+    @ivar stations: those it is known of where they are, by address.
+    """
+
+    __slots__ = ("number", "ports", "stations")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        # Another tuple for each change: one may be made while a frame is on its way to all of them.
+        self.ports: tuple[ISwitchPort, ...] = ()
+        self.stations: dict[bytes, Entry] = {}
+
+    def forget(self, entry: Entry) -> None:
+        """
+        Know a station no more.
+        """
+        del self.stations[entry.address]
+        entry.port.entries.discard(entry)
+
+
+class Entry:
+    """
+    Where a station is, and when it was heard.
+    """
+
+    __slots__ = ("address", "heard", "lan", "port")
+
+    def __init__(self, address: bytes, lan: LAN, port: ISwitchPort, heard: float) -> None:
+        self.address = address
+        self.lan = lan
+        self.port = port
+        self.heard = heard
+
+
+class StationTable:
+    """
+    The stations that all ports of a switch know.
+
+    @ivar clock: tells when a station was heard.
+    @ivar ageingTime: the seconds for which a station is known that is not heard.
+    @ivar bound: the port of each station that was bound to one beforehand, by the station's address.
+    """
+
+    def __init__(self, clock: IReactorTime, ageingTime: float) -> None:
+        self.clock = clock
+        self.ageingTime = ageingTime
+        self.bound: dict[bytes, ISwitchPort] = {}
+
+    def boundTo(self, address: bytes) -> ISwitchPort | None:
+        """
+        The port that a station, six octets, is bound to; L{None} if it is bound to none.
+        """
+        return self.bound.get(address)
+
+    def learn(self, lan: LAN, source: bytes, port: ISwitchPort, now: float) -> str | None:
+        """
+        Note that a station was heard on a port where it is not known yet.
+
+        @return: the counter of what that means, if it means anything: C{stationMoves}, or C{learnedEntryDiscards} where
+            the port has no room for one more.
+        """
+        if len(port.entries) >= MAX_STATIONS:
+            self._sweep(port, now)
+            if len(port.entries) >= MAX_STATIONS:
+                # A station that is known on another port stays known there: forgotten, it would be heard by all.
+                return "learnedEntryDiscards"
+        counter = None
+        entry = lan.stations.get(source)
+        if entry is not None:
+            if 0 <= now - entry.heard <= self.ageingTime:
+                counter = "stationMoves"
+            lan.forget(entry)
+        entry = lan.stations[source] = Entry(source, lan, port, now)
+        port.entries.add(entry)
+        return counter
+
+    def forgetAll(self, port: ISwitchPort) -> None:
+        """
+        Forget all stations that were learned on a port.
+        """
+        for entry in list(port.entries):
+            entry.lan.forget(entry)
+
+    def _sweep(self, port: ISwitchPort, now: float) -> None:
+        """
+        Forget the stations of a port that were not heard for long, at most once in L{_SWEEP_INTERVAL}.
+        """
+        if 0 <= now - port.swept < _SWEEP_INTERVAL:
+            return
+        port.swept = now
+        for entry in list(port.entries):
+            if not 0 <= now - entry.heard <= self.ageingTime:
+                entry.lan.forget(entry)
