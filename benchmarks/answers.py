@@ -39,7 +39,7 @@ def run(rounds: int) -> Section:
     namespace = privateNetwork()
     with tempfile.TemporaryDirectory() as directory:
         ask = compiled("ask.c", directory)
-        command = [*namespace, sys.executable, "-m", "benchmarks.answerer", ping, str(ask), str(rounds)]
+        command = [*namespace, sys.executable, "-m", "benchmarks.children.answerer", ping, str(ask), str(rounds)]
         finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found: dict[str, list[list[list[float]]]] = json.loads(finished.stdout)
     rows = []

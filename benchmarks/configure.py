@@ -10,7 +10,7 @@ import subprocess
 import sys
 from statistics import median
 
-from benchmarks.configurer import ADDRESSES, CROWD, ROUTES
+from benchmarks.children.configurer import ADDRESSES, CROWD, ROUTES
 from benchmarks.measure import Missing, Row, Section
 from benchmarks.receive import ROOT, privateNetwork
 
@@ -29,7 +29,7 @@ NOTES = (
 #: Seconds that nothing may keep the reactor from other work.
 MOST = 0.025
 
-#: What C{ip} does in the same time, by what L{benchmarks.configurer} calls it.
+#: What C{ip} does in the same time, by what L{benchmarks.children.configurer} calls it.
 PROGRAMS = {
     "ten calls": "half of it, by ten calls of `ip`",
     "twenty calls": "20 calls of `ip`",
@@ -46,7 +46,7 @@ def run(rounds: int) -> Section:
     ip = shutil.which("ip")
     if ip is None:
         raise Missing("the program 'ip': 'apt-get install iproute2', say")
-    command = [*privateNetwork(), sys.executable, "-m", "benchmarks.configurer", ip, str(rounds)]
+    command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.configurer", ip, str(rounds)]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     alone, crowded = json.loads(finished.stdout)
     rows = []

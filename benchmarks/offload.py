@@ -73,7 +73,7 @@ def run(rounds: int, plot: Path | None = None) -> list[Section]:
     with tempfile.TemporaryDirectory() as directory:
         for source in PROGRAMS:
             compiled(source, directory)
-        command = [*namespace, sys.executable, "-m", "benchmarks.offloader", directory, str(rounds)]
+        command = [*namespace, sys.executable, "-m", "benchmarks.children.offloader", directory, str(rounds)]
         finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found: list[dict[str, float]] = json.loads(finished.stdout)
     if plot is not None:

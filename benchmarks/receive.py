@@ -12,8 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.children.receiver import TURNS
 from benchmarks.measure import Missing, Row, Section
-from benchmarks.receiver import TURNS
 
 ABOUT = (
     "UDP over IPv4 from a kernel socket through a tun device into a `DatagramProtocol`, one datagram at a time; the"
@@ -44,7 +44,7 @@ def run(rounds: int) -> Section:
         flood = compiled("flood.c", directory)
         found: dict[int, list[dict[str, dict[str, float]]]] = {}
         for size in SIZES:
-            command = [sys.executable, "-m", "benchmarks.receiver", str(flood), str(size), str(rounds)]
+            command = [sys.executable, "-m", "benchmarks.children.receiver", str(flood), str(size), str(rounds)]
             finished = subprocess.run([*namespace, *command], cwd=ROOT, stdout=subprocess.PIPE, check=True)
             found[size] = json.loads(finished.stdout)
     rows = []
@@ -73,7 +73,9 @@ def compiled(source: str, directory: str) -> Path:
     if compiler is None:
         raise Missing("a C compiler, for the sender: 'apt-get install gcc', say")
     program = Path(directory, source).with_suffix("")
-    if subprocess.run([compiler, "-O2", "-o", program, Path(__file__).with_name(source)], check=False).returncode:
+    if subprocess.run(
+        [compiler, "-O2", "-o", program, Path(__file__).parent / "children" / source], check=False
+    ).returncode:
         raise Missing("a C compiler that works, for the sender: 'apt-get install gcc libc6-dev', say")
     return program
 

@@ -9,13 +9,13 @@ import subprocess
 import sys
 
 from benchmarks import stacks
+from benchmarks.children.setter import FEW as FEW_THINGS
+from benchmarks.children.setter import FEW_TAPS, MANY_TAPS, THINGS
+from benchmarks.children.setter import MANY as MANY_THINGS
 from benchmarks.configure import MOST
 from benchmarks.measure import Missing, Row, Section, compare
 from benchmarks.receive import ROOT, privateNetwork
-from benchmarks.setter import FEW as FEW_THINGS
-from benchmarks.setter import FEW_TAPS, MANY_TAPS, THINGS
-from benchmarks.setter import MANY as MANY_THINGS
-from txtuntap.rawudp import MAX_FLOWS
+from txtuntap.udp.layer import MAX_FLOWS
 from txtuntap.wire.ethernet import FIRST_TYPE, IPV4
 
 ABOUT = (
@@ -91,7 +91,7 @@ def _set(rounds: int) -> list[Row]:
     """
     @raise Missing: no device, or no right to make a network namespace.
     """
-    command = [*privateNetwork(), sys.executable, "-m", "benchmarks.setter", str(rounds)]
+    command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.setter", str(rounds)]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found = json.loads(finished.stdout)
     figures = {what: [each[what] for each in found] for what in found[0]}

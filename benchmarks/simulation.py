@@ -36,7 +36,7 @@ def run(rounds: int) -> Section:
     for _, *networks in COMPARED:
         for hosts, clock in networks:
             if (hosts, clock) not in found:
-                command = [sys.executable, "-m", "benchmarks.simulator", str(hosts), clock, str(rounds)]
+                command = [sys.executable, "-m", "benchmarks.children.simulator", str(hosts), clock, str(rounds)]
                 printed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
                 found[hosts, clock] = json.loads(printed)
     rows = [Row(case, found[one]["rates"], found[other]["rates"], rate=True) for case, one, other in COMPARED]

@@ -34,7 +34,7 @@ def run(rounds: int) -> Section:
     for program, package in ("iperf3", "iperf3"), ("ip", "iproute2"), ("nsenter", "util-linux"):
         if shutil.which(program) is None:
             raise Missing(f"the program '{program}': 'apt-get install {package}', say")
-    command = [*privateNetwork(), sys.executable, "-m", "benchmarks.switcher", str(rounds)]
+    command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.switcher", str(rounds)]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found: dict[str, dict[str, list[float]]] = json.loads(finished.stdout)
     rows = [Row(case, each["switch"], each["bridge"], rate=True) for case, each in found.items()]

@@ -19,7 +19,7 @@ ABOUT = (
     " is better."
 )
 
-#: What is compared, as benchmarks.tunneler names it, and the least that the ratio has to be.
+#: What is compared, as benchmarks.children.tunneler names it, and the least that the ratio has to be.
 COMPARED = (
     ("TCP over TCP / socat over UDP", "plain", "socat", 6.0),
     ("TCP over TLS / socat over UDP", "TLS", "socat", 2.0),
@@ -36,7 +36,7 @@ def run(rounds: int) -> Section:
     for program, package in ("iperf3", "iperf3"), ("socat", "socat"), ("ip", "iproute2"), ("nsenter", "util-linux"):
         if shutil.which(program) is None:
             raise Missing(f"the program {program!r}: 'apt-get install {package}', say")
-    command = [*privateNetwork(), sys.executable, "-m", "benchmarks.tunneler", str(rounds)]
+    command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.tunneler", str(rounds)]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found: list[dict[str, float]] = json.loads(finished.stdout)
     rows = [

@@ -22,8 +22,8 @@ from twisted.internet.task import react
 
 from txtuntap import Host, TuntapPort
 from txtuntap.device.configure import configureInterface
-from txtuntap.echo import Echo
 from txtuntap.middleware import Impairment, Netem
+from txtuntap.udp import Echo
 
 USUAL = "delay 50ms 20ms loss 10%"
 

@@ -15,10 +15,8 @@ import sys
 from pathlib import Path
 
 from txtuntap import Host
-from txtuntap.clock import SimulationClock
-from txtuntap.link import Link
 from txtuntap.middleware import Capture
-from txtuntap.replay import Replay
+from txtuntap.network import Link, Replay, SimulationClock
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import readCapture
 

@@ -26,8 +26,8 @@ from zope.interface import implementer
 
 from txtuntap import Host, Packet, TuntapPort
 from txtuntap.device.configure import configureInterface
-from txtuntap.echo import Echo
 from txtuntap.interfaces import IPacketReceiver
+from txtuntap.udp import Echo
 
 PROTOCOLS = {1: "ICMP type", 6: "TCP port", 17: "UDP port", 58: "ICMPv6 type"}
 

@@ -24,7 +24,8 @@ from txtuntap import Host, TuntapPort
 from txtuntap.command import main as command
 from txtuntap.device import TAP
 from txtuntap.device.configure import configure, configureInterface
-from txtuntap.device.linux import NODE, LinuxDevice
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux.device import NODE
 from txtuntap.device.settings import InterfaceSettings
 
 #: What the administrator has made of the interface, and the program expects.

@@ -26,12 +26,12 @@ from twisted.internet.task import LoopingCall, react
 
 from txtuntap import Host
 from txtuntap.device import TAP
-from txtuntap.echo import Echo
-from txtuntap.link import Link
+from txtuntap.network import Link
 from txtuntap.tunnel.client import connecting
 from txtuntap.tunnel.qemu import QEMUStream
 from txtuntap.tunnel.stream import StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
+from txtuntap.udp import Echo
 
 
 def main(reactor: Any, endpoint: str, address: str, guest: str) -> Deferred[None]:

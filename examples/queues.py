@@ -26,7 +26,7 @@ from txtuntap import Host, TuntapPort
 from txtuntap.device import TUN
 from txtuntap.device.configure import configureInterface
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.queues import DESCRIPTOR, queueProcesses, stopWithParent
+from txtuntap.device.linux.queues import DESCRIPTOR, queueProcesses, stopWithParent
 
 reactor: Any = _reactor
 

@@ -27,11 +27,11 @@ from twisted.internet.task import LoopingCall, react
 
 from txtuntap import Host
 from txtuntap.device import TAP
-from txtuntap.echo import Echo
-from txtuntap.link import Link
+from txtuntap.network import Link
 from txtuntap.tunnel.datagram import MAX_DATAGRAM, DatagramAddresses, DatagramCarrier
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.tunnel.vxlan import VXLAN
+from txtuntap.udp import Echo
 
 #: What is left of 1,500 octets beside the headers of IPv4, UDP, VXLAN and the frame.
 MTU = 1500 - 20 - 8 - 8 - 14

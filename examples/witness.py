@@ -23,7 +23,8 @@ from twisted.internet.protocol import DatagramProtocol
 
 from txtuntap import Packet, TuntapPort
 from txtuntap.ethernet import EthernetHeader
-from txtuntap.rawudp import UDPHeader, UDPTransport
+from txtuntap.rawudp import UDPHeader
+from txtuntap.udp.layer import UDPTransport
 
 
 class Witness(DatagramProtocol):

@@ -89,7 +89,7 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     threads cannot enter one.
     """
     if _runsReal(config):
-        from tests.real.namespace import lacking
+        from tests.real.lab.namespace import lacking
 
         lacking()
 

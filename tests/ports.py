@@ -14,8 +14,8 @@ from zope.interface import implementer
 
 from tests.recorders import PacketRecorder
 from txtuntap import Host, TuntapPort
-from txtuntap.forwarding import EVERYTHING
 from txtuntap.interfaces import IPacketTransport
+from txtuntap.layer.relay import EVERYTHING
 from txtuntap.testing import TAP, TUN, MemoryDevice, join
 from txtuntap.wire.offload import Offload
 

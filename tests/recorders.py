@@ -206,7 +206,7 @@ class CarrierRecorder(DatagramRecorder):
 
 class Echo(DatagramProtocol):
     """
-    Sends every datagram back, to whoever it is from. (L{txtuntap.echo.Echo} does not: it spares the ports of servers.)
+    Sends every datagram back to its sender. (L{txtuntap.udp.Echo} does not: it spares the ports of servers.)
     """
 
     noisy = False

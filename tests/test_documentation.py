@@ -14,8 +14,8 @@ import pytest
 
 from tests.certificates import certificate
 from tests.examples import commands
-from txtuntap.command import _parser
-from txtuntap.device.permission import Rule
+from txtuntap.command.parser import commandParser
+from txtuntap.device.helper.permission import Rule
 from txtuntap.service import Options
 
 
@@ -43,7 +43,7 @@ def test_aCommandIsTaken(digest: str, name: str, line: str) -> None:
         options = Options()  # type: ignore[no-untyped-call]
         options.parseOptions(words[words.index("tuntap") + 1 :])  # type: ignore[no-untyped-call]
     elif "txtuntap" in words:
-        _parser().parse_args(words[words.index("txtuntap") + 1 :])
+        commandParser().parse_args(words[words.index("txtuntap") + 1 :])
     else:
         rules = [value for word, value in pairwise(words) if word == "--allow"]
         assert [Rule.of(rule) for rule in rules]

@@ -23,18 +23,18 @@ from tests.recorders import PacketRecorder, going
 from txtuntap import EthernetProtocol, Host, IPProtocol, RawUDPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configure, configureInterface, configureNow
-from txtuntap.device.helped import HelpedDevice
+from txtuntap.device.helper.device import HelpedDevice
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux.queues import queueProcesses
 from txtuntap.device.monitor import InterfaceMonitor
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
 from txtuntap.device.state import readInterface
-from txtuntap.link import Link
+from txtuntap.ip.routes import StaticNeighbours, StaticRoutes
 from txtuntap.middleware import Capture, CaptureStream, Impairment, Meter, Netem
 from txtuntap.middleware.prometheus import InterfaceCollector
 from txtuntap.network import Network
-from txtuntap.queues import queueProcesses
-from txtuntap.replay import Replay
-from txtuntap.routing import StaticNeighbours, StaticRoutes
+from txtuntap.network.link import Link
+from txtuntap.network.replay import Replay
 from txtuntap.switch import Switch
 from txtuntap.testing import MemoryDevice, ethernetFrame, ipPacket, join, udpDatagram
 from txtuntap.tunnel.allowed import Allowed

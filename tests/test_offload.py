@@ -24,7 +24,7 @@ from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol
 from txtuntap.interfaces import IEthernetProtocol
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
 from txtuntap.tuntap import MAX_REFUSALS
-from txtuntap.udpheaders import UDPHeaders
+from txtuntap.udp.headers import UDPHeaders
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.offload import (

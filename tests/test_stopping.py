@@ -18,9 +18,9 @@ from tests.recorders import Echo
 from tests.stack.link import OTHER, OWN, PEER, arpFrame, echo, frame, pieces, prefix, routerAdvertisement
 from tests.stack.test_groups import asks
 from txtuntap import Host, TuntapPort
-from txtuntap.link import Link
 from txtuntap.middleware import Capture, Impairment, Meter, Netem
 from txtuntap.network import Network
+from txtuntap.network.link import Link
 from txtuntap.testing import TAP, TUN, MemoryDevice, udpPacket
 from txtuntap.wire.arp import REPLY
 

@@ -16,76 +16,57 @@ from tests.paths import EXAMPLES
 
 ROOT = pathlib.Path(txtuntap.__file__).parent
 
-BASE = {"wire", "transports", "packet", "interfaces", "mistakes"}
-LAYERS = {
-    *("raw", "layer", "adapters", "ethernet", "addresses", "routing", "fragments", "ip", "ipoutput", "rawudp"),
-    *("flow", "udpinterfaces", "udptransport", "train", "udpheaders", "multicast", "loopback", "pathmtu"),
-}
+#: The folders and files of the package, each line above those that may import it. What stands on one line is apart.
+ORDER = [
+    {"wire", "mistakes", "shutdown"},
+    {"transports"},
+    {"packet"},
+    {"interfaces"},
+    {"layer", "raw"},
+    {"device"},
+    {"udp", "ethernet", "middleware", "switch"},
+    {"rawudp"},
+    {"ip"},
+    {"tuntap", "stack", "tunnel"},
+    {"network"},
+    {"testing", "service"},
+    {"command"},
+]
 
-#: What each module or package may import of the others.
-MAY_IMPORT: dict[str, set[str]] = {
-    "wire": set(),
-    "transports": {"wire"},
-    "packet": {"wire", "transports"},
-    "interfaces": {"packet", "transports", "wire"},
-    "raw": {"interfaces"},
-    "addresses": {"mistakes", "wire"},
-    "fragments": BASE,
-    "layer": BASE,
-    "loopback": BASE,
-    "pathmtu": set(),
-    "adapters": BASE | {"layer"},
-    "ethernet": BASE | {"layer", "adapters"},
-    "routing": BASE | {"addresses"},
-    "ip": BASE | {"fragments", "layer", "adapters", "ipoutput", "loopback"},
-    "ipoutput": BASE | {"addresses", "fragments", "layer", "ethernet", "routing", "loopback", "pathmtu"},
-    "rawudp": BASE | {"flow", "layer", "udpinterfaces", "udptransport"},
-    "udptransport": BASE | {"flow", "multicast", "train", "udpheaders", "udpinterfaces"},
-    "flow": BASE | {"layer"},
-    "train": BASE | {"udpheaders"},
-    "udpheaders": BASE,
-    "udpinterfaces": BASE | {"layer"},
-    "multicast": BASE | {"udpinterfaces"},
-    "device": BASE | {"shutdown"},
-    "forwarding": BASE,
-    "clock": set(),
-    "mistakes": set(),
-    "shutdown": set(),
-    "tokenbucket": set(),
-    "switch": BASE | {"stations", "switchport", "tokenbucket"},
-    "switchport": BASE | {"forwarding", "layer", "stations", "tokenbucket"},
-    "stations": BASE,
-    "network": BASE | {"clock", "device", "link", "middleware", "stack", "switch", "switchport", "tuntap"},
-    "link": BASE | {"adapters", "forwarding", "layer"},
-    "middleware": BASE | {"adapters", "forwarding", "layer"},
-    "replay": BASE | {"adapters", "layer"},
-    "tunnel": BASE | {"device", "forwarding", "layer", "shutdown", "tokenbucket"},
-    "tuntap": BASE | LAYERS | {"device", "shutdown"},
-    "testing": {"mistakes", "clock", "device", "wire"},
-    "stack": BASE | LAYERS | {"tokenbucket"},
-    "command": BASE | {"capturecommand", "device"},
-    "capturecommand": {"device", "middleware", "service", "wire"},
-    "echo": {"mistakes", "tokenbucket"},
-    "queues": {"device", "mistakes", "shutdown"},
-    "service": BASE
-    | {"addresses", "clock", "device", "echo", "ethernet", "layer", "link", "middleware", "queues", "stack", "switch"}
-    | {"shutdown", "tunnel", "tuntap"},
-}
+
+def moduleName(path: pathlib.Path) -> str:
+    """
+    The dotted name of a module, without C{txtuntap.}; empty for the package itself.
+    """
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+MODULES = {moduleName(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
 def importedBy(path: pathlib.Path) -> set[str]:
     """
-    The first part of the name below txtuntap of everything that a module imports.
+    The modules of the package that a module imports, wherever in it, and for the type checker too.
     """
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "txtuntap":
-            names |= {f"txtuntap.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return {name.split(".")[1] for name in names if name.startswith("txtuntap.")}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    imported = set()
+    for name in names:
+        if name == "txtuntap" or name.startswith("txtuntap."):
+            below = name.removeprefix("txtuntap").lstrip(".")
+            imported.add(below if below in MODULES else below.rpartition(".")[0])
+    return imported
+
+
+def room(module: str) -> str:
+    """
+    The folder of a module, or the file at the top.
+    """
+    return module.partition(".")[0]
 
 
 def printed(program: str, *options: str) -> str:
@@ -101,11 +82,25 @@ class ImportTests(SynchronousTestCase):
     The modules' imports.
     """
 
-    def test_modulesImportOnlyWhatTheyMay(self) -> None:
-        for path in ROOT.rglob("*.py"):
-            room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-            if room != "__init__":
-                self.assertLessEqual(importedBy(path) - {room}, MAY_IMPORT[room], str(path))
+    def test_importsRunDownward(self) -> None:
+        level = {each: number for number, rooms in enumerate(ORDER) for each in rooms}
+        self.assertEqual({room(module) for module in MODULES} - {""}, set(level))
+        for module, path in MODULES.items():
+            for imported in importedBy(path) if module else ():
+                if room(imported) != room(module):
+                    self.assertLess(level.get(room(imported), -1), level[room(module)], f"{module} imports {imported}")
+
+    def test_nothingBelowImportsThePackageItself(self) -> None:
+        for module, path in MODULES.items():
+            if module:
+                self.assertNotIn("", importedBy(path), module)
+
+    def test_noCircleOfImports(self) -> None:
+        imports = {module: importedBy(path) - {module} for module, path in MODULES.items()}
+        while imports:
+            free = {module for module, others in imports.items() if not others & imports.keys()}
+            self.assertTrue(free, f"a circle among {sorted(imports)}")
+            imports = {module: others for module, others in imports.items() if module not in free}
 
     def test_wireImportsTheStandardLibraryOnly(self) -> None:
         for path in (ROOT / "wire").glob("*.py"):

@@ -10,7 +10,7 @@ import struct
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.device.ioctl import IFF_NO_PI, IFF_TAP, IFF_TUN, TUNGETIFF, TUNSETIFF
+from txtuntap.device.linux.ioctl import IFF_NO_PI, IFF_TAP, IFF_TUN, TUNGETIFF, TUNSETIFF
 from txtuntap.testing import MemoryIOSystem, Tunnel, ethernetFrame, ipPacket, udpDatagram, udpPacket
 from txtuntap.wire.checksum import onesSum
 

@@ -27,11 +27,11 @@ The modules have the names of those in C{twisted.pair}: replace that by C{txtunt
 """
 
 from txtuntap.ethernet import EthernetProtocol
-from txtuntap.ip import IPProtocol
+from txtuntap.ip.input import IPProtocol
 from txtuntap.packet import Packet
-from txtuntap.rawudp import RawUDPProtocol
 from txtuntap.stack.host import Host
 from txtuntap.tuntap import InterfaceLost, TunnelAddress, TunnelFlags, TuntapPort
+from txtuntap.udp.layer import RawUDPProtocol
 
 __all__ = [
     "EthernetProtocol",

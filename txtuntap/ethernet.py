@@ -12,7 +12,6 @@ from typing import Any, cast
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from txtuntap.adapters import framePayloadReceiver
 from txtuntap.interfaces import (
     IEthernetProtocol,
     IEthernetTransport,
@@ -20,7 +19,8 @@ from txtuntap.interfaces import (
     IPacketTransport,
     IRawPacketProtocol,
 )
-from txtuntap.layer import Layer, ReceiverTable, receiverOr
+from txtuntap.layer.layer import Layer, ReceiverTable, receiverOr
+from txtuntap.layer.pair import framePayloadReceiver
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
 from txtuntap.wire import ethernet as wire

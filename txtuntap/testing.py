@@ -26,11 +26,11 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
-from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, TUN
-from txtuntap.device.ioctl import IFF_NO_PI, IFF_TAP, TUNSETIFF
+from txtuntap.device.linux.ioctl import IFF_NO_PI, IFF_TAP, TUNSETIFF
 from txtuntap.device.memory import MemoryDevice
 from txtuntap.mistakes import checkClock, checkKind
+from txtuntap.network.clock import SimulationClock
 from txtuntap.wire import ethernet, ipv4, ipv6, udp
 from txtuntap.wire.address import packAddress, packLinkAddress
 

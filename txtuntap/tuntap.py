@@ -22,9 +22,9 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
 from zope.interface import implementer
 
-from txtuntap.adapters import deviceReceiver
-from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, TUN, interfaceName, ioctl, printable
+from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, TUN, interfaceName, printable
 from txtuntap.device.following import Following
+from txtuntap.device.linux import ioctl
 from txtuntap.interfaces import (
     IBatchTransport,
     IDevice,
@@ -33,12 +33,13 @@ from txtuntap.interfaces import (
     IRawPacketProtocol,
     ITrain,
 )
-from txtuntap.ip import IPProtocol
-from txtuntap.layer import FailureLog, Receiver, connect, disconnect, knowsPackets, takesOffload
+from txtuntap.ip.input import IPProtocol
+from txtuntap.layer.layer import FailureLog, Receiver, connect, disconnect, knowsPackets, takesOffload
+from txtuntap.layer.pair import deviceReceiver
 from txtuntap.mistakes import checkClock, checkOctets, instead
 from txtuntap.packet import Packet
-from txtuntap.rawudp import RawUDPProtocol
 from txtuntap.shutdown import isShuttingDown
+from txtuntap.udp.layer import RawUDPProtocol
 from txtuntap.wire import udp
 from txtuntap.wire.offload import (
     CSUM,
@@ -204,7 +205,7 @@ class TuntapPort(abstract.FileDescriptor):
             raise ValueError(f"offload is True, False or None, not {offload!r}")
         if device is None:
             # On other platforms there is no such module, and may be another device.
-            from txtuntap.device.linux import LinuxDevice
+            from txtuntap.device.linux.device import LinuxDevice
 
             device = LinuxDevice(self.interface, mode, protocolInformation, system)
         elif not IDevice.providedBy(device):

@@ -20,12 +20,16 @@ from zope.interface import implementer
 
 from tests.recorders import Echo
 from tests.stack.link import echo, frame, messages
-from txtuntap import Host, TuntapPort, fragments, ipoutput, loopback, pathmtu, rawudp, udptransport
-from txtuntap import addresses as addressTable
+from txtuntap import Host, TuntapPort
+from txtuntap.ip import addresses as addressTable
+from txtuntap.ip import fragments, loopback, pathmtu
+from txtuntap.ip import output as ipoutput
 from txtuntap.stack import autoconf, neighbours, reports
 from txtuntap.stack.host import LINES_BURST, LINES_RATE
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.testing import TAP, TUN, MemoryDevice
+from txtuntap.udp import layer as rawudp
+from txtuntap.udp import transport as udptransport
 from txtuntap.wire import icmp
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.ethernet import HEADER_LENGTH

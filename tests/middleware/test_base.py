@@ -16,8 +16,8 @@ from tests.superpackets import many
 from tests.test_offload import ALL, LINK, OWN, PEER, Overriding
 from txtuntap import Host, Packet, RawUDPProtocol, TuntapPort
 from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IPacketReceiver, IRawPacketProtocol
-from txtuntap.link import Link
 from txtuntap.middleware import Middleware
+from txtuntap.network.link import Link
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
 from txtuntap.wire.offload import NEEDS_CHECKSUM, NONE, Offload, finish
 

@@ -18,12 +18,12 @@ from tests.ports import OffloadPort
 from tests.recorders import SuperpacketRecorder, going
 from tests.superpackets import superpacket
 from txtuntap import Host, TuntapPort
-from txtuntap.clock import SimulationClock
-from txtuntap.echo import Echo
-from txtuntap.forwarding import EVERYTHING
+from txtuntap.layer.relay import EVERYTHING
 from txtuntap.middleware import Capture, CaptureSink, CaptureStream
+from txtuntap.network.clock import SimulationClock
 from txtuntap.packet import Packet
 from txtuntap.testing import TAP, TUN, MemoryDevice, udpPacket
+from txtuntap.udp.echo import Echo
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedPacket, CapturedStatistics, CaptureParser, readCapture
 from txtuntap.wire.offload import DATA_VALID, TCP4, UDP, Offload, finish

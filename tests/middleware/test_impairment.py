@@ -17,8 +17,8 @@ from tests.recorders import DatagramRecorder, PacketRecorder
 from tests.superpackets import many
 from tests.test_offload import ALL
 from txtuntap import Host, IPProtocol, Packet, TuntapPort
-from txtuntap.link import Link
 from txtuntap.middleware import GEModel, Impairment, Meter, Netem
+from txtuntap.network.link import Link
 from txtuntap.testing import TUN, MemoryDevice, SimulationClock
 from txtuntap.wire.offload import finish
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.real import warm
-from tests.real.beyond import FAR, FAR6, NEAR, NEAR6, Beyond
-from tests.real.link import delete, setUp
-from tests.real.machine import ANY_ADDRESSES, ZONE, Machine
-from tests.real.namespace import Namespace, another, ip, lacking, need
+from tests.real.lab import warm
+from tests.real.lab.beyond import FAR, FAR6, NEAR, NEAR6, Beyond
+from tests.real.lab.link import delete, setUp
+from tests.real.lab.machine import ANY_ADDRESSES, ZONE, Machine
+from tests.real.lab.namespace import Namespace, another, ip, lacking, need
 from txtuntap.device.configure import moveInterface
-from txtuntap.device.namespace import inNamespace
+from txtuntap.device.linux.namespace import inNamespace
 
 _HERE = Path(__file__).parent
 

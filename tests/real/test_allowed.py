@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.ports import RecordingPort
-from tests.real.link import setUp
-from tests.real.namespace import Namespace, ip, until
+from tests.real.lab.link import setUp
+from tests.real.lab.namespace import Namespace, ip, until
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.testing import ethernetFrame

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.real.asking import addressFlags, ping, station, tells, whoHas
-from tests.real.link import PacketSocket, setUp
-from tests.real.machine import INTERFACE, STATION, Machine
-from tests.real.namespace import Namespace, ip, run, until
+from tests.real.lab.asking import addressFlags, ping, station, tells, whoHas
+from tests.real.lab.link import PacketSocket, setUp
+from tests.real.lab.machine import INTERFACE, STATION, Machine
+from tests.real.lab.namespace import Namespace, ip, run, until
 from txtuntap.device import TAP
 
 OWN = ("10.9.0.2/16", "fd09::2/64")

@@ -18,11 +18,12 @@ import attrs
 import pytest
 
 from tests.paths import CHECKOUT
-from tests.real.link import show
-from tests.real.namespace import NODE, Namespace, another, interfaces, ip, names, needRoot, tool
+from tests.real.lab.link import show
+from tests.real.lab.namespace import NODE, Namespace, another, interfaces, ip, names, needRoot, tool
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configureInterface
-from txtuntap.device.ioctl import (
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux.ioctl import (
     IFF_MULTI_QUEUE,
     IFF_NAPI,
     IFF_NO_PI,
@@ -34,7 +35,6 @@ from txtuntap.device.ioctl import (
     TUNSETVNETHDRSZ,
     number,
 )
-from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.state import readInterface
 from txtuntap.wire.offload import CSUM, TSO4
 

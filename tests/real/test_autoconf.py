@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.asking import asking, ping, station
-from tests.real.host import Host, ask, connected
-from tests.real.link import PacketSocket
-from tests.real.machine import INTERFACE, RELAY, STATION, Machine
-from tests.real.namespace import PATIENCE, Namespace, ip, tool, until
+from tests.real.lab.asking import asking, ping, station
+from tests.real.lab.host import Host, ask, connected
+from tests.real.lab.link import PacketSocket
+from tests.real.lab.machine import INTERFACE, RELAY, STATION, Machine
+from tests.real.lab.namespace import PATIENCE, Namespace, ip, tool, until
 from txtuntap.device import TAP
 from txtuntap.wire.address import packAddress
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.capturing import (
+from tests.real.lab.capturing import (
     COMMAND,
     ENVIRONMENT,
     Capturing,
@@ -30,25 +30,26 @@ from tests.real.capturing import (
     fields,
     runCapture,
 )
-from tests.real.ending import endOrderly
-from tests.real.host import Host, ask
-from tests.real.link import delete, setUp
-from tests.real.namespace import PATIENCE, Namespace, another, ip, needRoot, tool, until
-from tests.real.reactors import Run, onOneReactor
-from tests.real.switch import RunningSwitch, machines
+from tests.real.lab.ending import endOrderly
+from tests.real.lab.host import Host, ask
+from tests.real.lab.link import delete, setUp
+from tests.real.lab.namespace import PATIENCE, Namespace, another, ip, needRoot, tool, until
+from tests.real.lab.reactors import Run, onOneReactor
+from tests.real.lab.switch import RunningSwitch, machines
 from tests.real.test_port import onBothKinds
 from tests.real.test_superpackets import DATA, asking, echoed
 from tests.superpackets import superpacket
 from txtuntap import Host as HostStack
-from txtuntap import TuntapPort, capturecommand
+from txtuntap import TuntapPort
+from txtuntap.command import capture as capturecommand
 from txtuntap.command import main
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.namespace import inNamespace
-from txtuntap.device.packetsocket import PacketSocket
-from txtuntap.echo import Echo
+from txtuntap.device.linux.namespace import inNamespace
+from txtuntap.device.linux.packetsocket import PacketSocket
 from txtuntap.middleware import Capture, CaptureFile
 from txtuntap.testing import ethernetFrame, udpPacket
+from txtuntap.udp.echo import Echo
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import readCapture
 from txtuntap.wire.offload import UDP

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.real.capturing import COMMAND
-from tests.real.link import show
-from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, until
+from tests.real.lab.capturing import COMMAND
+from tests.real.lab.link import show
+from tests.real.lab.namespace import PATIENCE, Namespace, another, interfaces, ip, names, until
 from txtuntap.command import main
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice

@@ -18,13 +18,13 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from tests.conversation import resultOf
-from tests.real.link import show
-from tests.real.namespace import Namespace, interfaces, ip
-from tests.real.reactors import Run, descriptors, onEachReactor
+from tests.real.lab.link import show
+from tests.real.lab.namespace import Namespace, interfaces, ip
+from tests.real.lab.reactors import Run, descriptors, onEachReactor
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import Configured, configure, configureInterface, configuring
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.netlink import Conversation, askNow
+from txtuntap.device.linux.netlink import Conversation, askNow
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
 from txtuntap.device.state import read, readInterface, readInterfaces
 

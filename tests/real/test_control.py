@@ -18,23 +18,23 @@ from pathlib import Path
 import pytest
 from twisted.python.failure import Failure
 
-from tests.real.asking import asking
-from tests.real.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean, fields, runCapture
-from tests.real.ending import endOrderly
-from tests.real.guest import openNode, unprivileged
-from tests.real.host import Host, ask, options, twistd
-from tests.real.link import delete, setUp
-from tests.real.namespace import PATIENCE, ROOT, Namespace, another, ip, needRoot, until
-from tests.real.reactors import Run, onOneReactor
+from tests.real.lab.asking import asking
+from tests.real.lab.capturing import COMMAND, ENVIRONMENT, Capturing, assertClean, fields, runCapture
+from tests.real.lab.ending import endOrderly
+from tests.real.lab.guest import openNode, unprivileged
+from tests.real.lab.host import Host, ask, options, twistd
+from tests.real.lab.link import delete, setUp
+from tests.real.lab.namespace import PATIENCE, ROOT, Namespace, another, ip, needRoot, until
+from tests.real.lab.reactors import Run, onOneReactor
 from tests.real.test_service import nobodysDirectory
 from tests.real.test_superpackets import Wrapper
 from txtuntap import Host as HostStack
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.namespace import inNamespace
+from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.middleware import Capture
 from txtuntap.service import InterfaceService
-from txtuntap.service.control import MAX_CLIENTS, ControlSocket, _locked, fileName, namespaceNumber
+from txtuntap.service.observe.control import MAX_CLIENTS, ControlSocket, _locked, fileName, namespaceNumber
 from txtuntap.testing import udpPacket
 
 __all__ = ["nobodysDirectory"]

@@ -14,8 +14,8 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conversation import ECHO, OURS, STEPS, THEIRS, ConversationMixin, resultOf
-from tests.real.link import setUp as setLinkUp
-from tests.real.namespace import Namespace, need, tool
+from tests.real.lab.link import setUp as setLinkUp
+from tests.real.lab.namespace import Namespace, need, tool
 from tests.recorders import Echo
 from txtuntap import Host, TuntapPort
 

@@ -14,11 +14,11 @@ import struct
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.device.contract import DeviceContract, sample
-from tests.real.link import KIND, PacketSocket, delete, setDown, setUp, show
-from tests.real.namespace import NODE, Namespace, interfaces, ip, until
+from tests.real.lab.link import KIND, PacketSocket, delete, setDown, setUp, show
+from tests.real.lab.namespace import NODE, Namespace, interfaces, ip, until
 from txtuntap.device import TAP, TUN, interfaceName
-from txtuntap.device.ioctl import IFF_VNET_HDR, TUNSETIFF, TUNSETOFFLOAD
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux.ioctl import IFF_VNET_HDR, TUNSETIFF, TUNSETOFFLOAD
 from txtuntap.interfaces import IDevice
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4

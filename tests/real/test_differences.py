@@ -12,24 +12,24 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from tests.paths import DOCS
-from tests.real.answers import LINUX, OURS, Habits, fragmentOf, unusual, unusualARP
-from tests.real.link import PacketSocket
-from tests.real.linux import Linux, setting
-from tests.real.machine import ECHO, INTERFACE, KNOCK, STATION, Machine
-from tests.real.namespace import Namespace, need, until
-from tests.real.oddities import Oddity, same
-from tests.real.oddities.fragments import FRAGMENTS
-from tests.real.oddities.frames import GATEWAYS, OTHER, OTHER_GATEWAYS, unknown
-from tests.real.oddities.habits import HABITS, TIMES, Habit, progress
-from tests.real.oddities.headers import HEADERS
-from tests.real.oddities.links import ARP, FRAMES, NDP
-from tests.real.oddities.messages import ADDRESSES, DATAGRAMS, MESSAGES, PROTOCOLS
-from tests.real.oddities.trust import TRUST
+from tests.real.lab.answers import LINUX, OURS, Habits, fragmentOf, unusual, unusualARP
+from tests.real.lab.link import PacketSocket
+from tests.real.lab.linux import Linux, setting
+from tests.real.lab.machine import ECHO, INTERFACE, KNOCK, STATION, Machine
+from tests.real.lab.namespace import Namespace, need, until
+from tests.real.lab.oddities import Oddity, same
+from tests.real.lab.oddities.fragments import FRAGMENTS
+from tests.real.lab.oddities.frames import GATEWAYS, OTHER, OTHER_GATEWAYS, unknown
+from tests.real.lab.oddities.habits import HABITS, TIMES, Habit, progress
+from tests.real.lab.oddities.headers import HEADERS
+from tests.real.lab.oddities.links import ARP, FRAMES, NDP
+from tests.real.lab.oddities.messages import ADDRESSES, DATAGRAMS, MESSAGES, PROTOCOLS
+from tests.real.lab.oddities.trust import TRUST
 from tests.real.test_input import ALL, HERE, SENDER, STATIONS, described, framed, icmp4, icmp6
 from tests.real.test_linux import DIFFERENCES, NAMES
-from txtuntap import echo
 from txtuntap.device import TAP
 from txtuntap.testing import udpPacket
+from txtuntap.udp import echo
 from txtuntap.wire import arp, igmp, ipv6, ndp
 from txtuntap.wire.address import addressText, linkAddressText, packAddress, packLinkAddress
 
@@ -90,7 +90,7 @@ class Exchange:
 
     def does(self, row: Oddity, source: str) -> list[str]:
         """
-        Send a row's frames, one after the other, and tell what is done: see L{tests.real.oddities}.
+        Send a row's frames, one after the other, and tell what is done: see L{tests.real.lab.oddities}.
         """
         before = self._heard()
         frames = row.make(source)

@@ -11,8 +11,8 @@ import pytest
 
 from tests.examples import examples
 from tests.paths import CHECKOUT
-from tests.real.namespace import PATIENCE, Namespace
-from tests.real.warm import Program
+from tests.real.lab.namespace import PATIENCE, Namespace
+from tests.real.lab.warm import Program
 
 _ENDLESS = {"README.md 1", "README.md 2"}
 
@@ -22,7 +22,7 @@ def test_anExampleRuns(namespace: Namespace, tmp_path: Path, name: str) -> None:
     (tmp_path / "example.py").write_text(examples()[name])
     with open(tmp_path / "output", "w") as output:
         program = Program(
-            "tests.real.documented:main",
+            "tests.real.lab.documented:main",
             ["documented", name],
             cwd=tmp_path,
             stdout=output,

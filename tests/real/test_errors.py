@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.asking import asking
-from tests.real.host import ask, connected
-from tests.real.machine import KNOCK, Machine
-from tests.real.namespace import Namespace, ip, until
+from tests.real.lab.asking import asking
+from tests.real.lab.host import ask, connected
+from tests.real.lab.machine import KNOCK, Machine
+from tests.real.lab.namespace import Namespace, ip, until
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 

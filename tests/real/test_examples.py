@@ -21,12 +21,12 @@ from urllib.request import urlopen
 import pytest
 
 from tests.paths import EXAMPLES
-from tests.real.asking import asking, askUntilAnswered
-from tests.real.beyond import FAR, THERE_ADDRESS, Beyond, qemu, vxlan
-from tests.real.guest import openNode, unprivileged
-from tests.real.link import show
-from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, tool, until
-from tests.real.tunnel import joined
+from tests.real.lab.asking import asking, askUntilAnswered
+from tests.real.lab.beyond import FAR, THERE_ADDRESS, Beyond, qemu, vxlan
+from tests.real.lab.guest import openNode, unprivileged
+from tests.real.lab.link import show
+from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, tool, until
+from tests.real.lab.tunnel import joined
 
 #: What the demo is made of, whatever it runs over.
 CONVERSATIONS = ["tun, IPv4", "tun, IPv6", "tap, IPv4", "tap, IPv6"]

@@ -33,14 +33,14 @@ from zope.interface import implementer
 
 from tests.conversation import resultOf
 from tests.long import lengths
-from tests.real.namespace import Namespace, another, until
+from tests.real.lab.namespace import Namespace, another, until
 from txtuntap import IPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configureInterface, moveInterface
-from txtuntap.device.linkmessages import decode
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux.linkmessages import decode
+from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.device.monitor import InterfaceMonitor, SharedMonitor
-from txtuntap.device.namespace import inNamespace
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.service import InterfaceService

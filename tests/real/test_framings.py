@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.beyond import (
+from tests.real.lab.beyond import (
     FAR,
     FAR6,
     HERE_ADDRESS,
@@ -32,8 +32,8 @@ from tests.real.beyond import (
     socat,
     vxlan,
 )
-from tests.real.namespace import PATIENCE, ip, run, tool, until
-from tests.real.tunnel import End, Place
+from tests.real.lab.namespace import PATIENCE, ip, run, tool, until
+from tests.real.lab.tunnel import End, Place
 from txtuntap.wire.vxlan import packHeader
 
 INTERFACE = "tt0"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.host import ask
-from tests.real.machine import ECHO, INTERFACE, KERNEL_ADDRESSES, MEMBER, RELAY, Machine
-from tests.real.namespace import PATIENCE, Namespace, ip, run, until
-from tests.real.tcpdump import captured, tshark
+from tests.real.lab.host import ask
+from tests.real.lab.machine import ECHO, INTERFACE, KERNEL_ADDRESSES, MEMBER, RELAY, Machine
+from tests.real.lab.namespace import PATIENCE, Namespace, ip, run, until
+from tests.real.lab.tcpdump import captured, tshark
 
 KINDS = pytest.mark.parametrize("mode", ["tap", "tun"])
 

@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 
 from tests.paths import CHECKOUT
-from tests.real.helper import Helper
-from tests.real.link import setUp
-from tests.real.namespace import Namespace, another, interfaces, ip, needRoot, until
+from tests.real.lab.helper import Helper
+from tests.real.lab.link import setUp
+from tests.real.lab.namespace import Namespace, another, interfaces, ip, needRoot, until
 from txtuntap.command import main
-from txtuntap.device import TAP, TUN, hardening
+from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configureInterface, configureNow, moveInterface
-from txtuntap.device.hardening import BELIEFS, beliefs
-from txtuntap.device.helped import HelpedDevice
-from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.namespace import inNamespace
+from txtuntap.device.helper.device import HelpedDevice
+from txtuntap.device.linux import LinuxDevice, hardening
+from txtuntap.device.linux.hardening import BELIEFS, beliefs
+from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
 from txtuntap.testing import ethernetFrame, ipPacket

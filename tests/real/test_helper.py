@@ -26,18 +26,18 @@ from twisted.internet.selectreactor import SelectReactor
 
 from tests.conversation import resultOf
 from tests.paths import CHECKOUT, DOCS
-from tests.real.asking import askUntilAnswered, station
-from tests.real.guest import NOBODY, Guest
-from tests.real.helper import Helper
-from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
-from tests.real.reactors import Run, descriptors, onEachReactor
+from tests.real.lab.asking import askUntilAnswered, station
+from tests.real.lab.guest import NOBODY, Guest
+from tests.real.lab.helper import Helper
+from tests.real.lab.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
+from tests.real.lab.reactors import Run, descriptors, onEachReactor
 from txtuntap.device import TAP, TUN
-from txtuntap.device import helper as service
-from txtuntap.device.helped import HelpedDevice
-from txtuntap.device.helper import MAX_OF_USER
-from txtuntap.device.ioctl import IFF_TUN_EXCL
+from txtuntap.device.helper import server as service
+from txtuntap.device.helper.device import HelpedDevice
+from txtuntap.device.helper.permission import Asked, Peer, Rule
+from txtuntap.device.helper.server import MAX_OF_USER
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.permission import Asked, Peer, Rule
+from txtuntap.device.linux.ioctl import IFF_TUN_EXCL
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
 
@@ -650,7 +650,7 @@ def test_noModulesOfTheWorkingDirectory(tmp_path: Path) -> None:
 
 def test_whatTheAdministratorGotWrongIsOneLine(tmp_path: Path) -> None:
     for options, words in (
-        # The other rules are tried without a process each, in tests.device.test_helper.
+        # The other rules are tried without a process each, in tests.device.helper.test_server.
         (["--allow", "nobody"], "'nobody' is no rule: give WHO:NAMES"),
         (["--allow", "nobody:tt0", "--listen", "unix:/nowhere/socket"], "cannot listen at unix:/nowhere/socket"),
         (["--allow", "nobody:tt0", "--listen", "systemd:domain=UNIX:name=helper"], "cannot listen at systemd:"),

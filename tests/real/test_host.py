@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.long import lengths
-from tests.real.asking import addressFlags, ping, tells, whoHas
-from tests.real.host import ask, connected
-from tests.real.link import PacketSocket
-from tests.real.machine import ANY_ADDRESSES, INTERFACE, KERNEL_ADDRESSES, STATION, ZONE, Machine
-from tests.real.namespace import Namespace, ip, run, until
+from tests.real.lab.asking import addressFlags, ping, tells, whoHas
+from tests.real.lab.host import ask, connected
+from tests.real.lab.link import PacketSocket
+from tests.real.lab.machine import ANY_ADDRESSES, INTERFACE, KERNEL_ADDRESSES, STATION, ZONE, Machine
+from tests.real.lab.namespace import Namespace, ip, run, until
 from txtuntap.device import TAP
 from txtuntap.wire.address import packAddress
 

@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 
 from tests.long import lengths
-from tests.real.host import ask, connected
-from tests.real.link import PacketSocket, packetsRead
-from tests.real.machine import INTERFACE, MEMBER, RELAY, STATION, Machine
-from tests.real.namespace import PATIENCE, Namespace, tool, until
+from tests.real.lab.host import ask, connected
+from tests.real.lab.link import PacketSocket, packetsRead
+from tests.real.lab.machine import INTERFACE, MEMBER, RELAY, STATION, Machine
+from tests.real.lab.namespace import PATIENCE, Namespace, tool, until
 from txtuntap.device import TAP, TUN
-from txtuntap.fragments import MAX_MEMORY
-from txtuntap.rawudp import MAX_FLOWS
+from txtuntap.ip.fragments import MAX_MEMORY
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.neighbours import MAX_ENTRIES, MAX_INCOMPLETE, MAX_WAITING_OCTETS
 from txtuntap.stack.reports import PAUSE
 from txtuntap.testing import ethernetFrame, ipPacket, udpPacket
+from txtuntap.udp.layer import MAX_FLOWS
 from txtuntap.wire import arp, ethernet, icmp, igmp, ipv4, ipv6, mld, ndp, udp
 from txtuntap.wire.address import packAddress, packLinkAddress
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from twisted.internet.selectreactor import SelectReactor
 
-from tests.real.link import setUp as setLinkUp
-from tests.real.namespace import Namespace, tool, until
+from tests.real.lab.link import setUp as setLinkUp
+from tests.real.lab.namespace import Namespace, tool, until
 from tests.recorders import Echo
 from txtuntap import Host, TuntapPort
 from txtuntap.middleware import Impairment, Netem

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.real.answers import OURS, Habits, unusual, unusualARP
-from tests.real.link import PacketSocket
-from tests.real.machine import ECHO, INTERFACE, RELAY, STATION, Machine
-from tests.real.namespace import until
+from tests.real.lab.answers import OURS, Habits, unusual, unusualARP
+from tests.real.lab.link import PacketSocket
+from tests.real.lab.machine import ECHO, INTERFACE, RELAY, STATION, Machine
+from tests.real.lab.namespace import until
 from txtuntap.device import TAP, TUN
 from txtuntap.testing import ethernetFrame, ipPacket, udpDatagram, udpPacket
 from txtuntap.wire import arp, ethernet, icmp, ipv6, ndp, udp

@@ -15,8 +15,8 @@ from twisted.names.server import DNSServerFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conversation import resultOf
-from tests.real.link import setUp as setLinkUp
-from tests.real.namespace import Namespace, need
+from tests.real.lab.link import setUp as setLinkUp
+from tests.real.lab.namespace import Namespace, need
 from tests.zone import LONG, Zone
 from txtuntap import Host, TuntapPort
 

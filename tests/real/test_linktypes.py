@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from twisted.python.failure import Failure
 
-from tests.real.namespace import Namespace, ip, run
-from tests.real.tcpdump import captured, tshark
+from tests.real.lab.namespace import Namespace, ip, run
+from tests.real.lab.tcpdump import captured, tshark
 from tests.recorders import PacketRecorder
 from tests.wire.test_capturefile import pcap
-from txtuntap.clock import SimulationClock
 from txtuntap.device import TUN
 from txtuntap.device.configure import configureInterface
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.replay import Replay
+from txtuntap.network.clock import SimulationClock
+from txtuntap.network.replay import Replay
 from txtuntap.testing import udpPacket
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CaptureFileError

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from tests.real.answers import LINUX
-from tests.real.linux import Linux
-from tests.real.machine import Machine
-from tests.real.namespace import Namespace, need
-from tests.real.oddities.headers import ROUTES_AND_TIMES
+from tests.real.lab.answers import LINUX
+from tests.real.lab.linux import Linux
+from tests.real.lab.machine import Machine
+from tests.real.lab.namespace import Namespace, need
+from tests.real.lab.oddities.headers import ROUTES_AND_TIMES
 from tests.real.test_input import (
     ROWS_4,
     ROWS_6,

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from twisted.internet.protocol import Factory
 
-from tests.real.host import options
-from tests.real.link import show
-from tests.real.namespace import ROOT, interfaces
-from tests.real.reactors import Run, descriptors, onEachReactor
+from tests.real.lab.host import options
+from tests.real.lab.link import show
+from tests.real.lab.namespace import ROOT, interfaces
+from tests.real.lab.reactors import Run, descriptors, onEachReactor
 from tests.real.test_port import onBothKinds
 from tests.service.inprocess import application
 from txtuntap.device import TAP
-from txtuntap.service.control import fileName, namespaceNumber
+from txtuntap.service.observe.control import fileName, namespaceNumber
 
 _SETTINGS = ("--mtu", "1400", "--kernel-route", "10.1.0.0/16")
 

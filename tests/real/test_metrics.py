@@ -13,9 +13,9 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.real.ending import endOrderly
-from tests.real.host import Host, twistd
-from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, run
+from tests.real.lab.ending import endOrderly
+from tests.real.lab.host import Host, twistd
+from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, run
 
 ENDPOINT = "tcp:9100:interface=127.0.0.1"
 URL = "http://127.0.0.1:9100/metrics"

@@ -19,16 +19,16 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.python.failure import Failure
 
 from tests.conversation import resultOf
-from tests.real.link import setDown, setUp
-from tests.real.namespace import PATIENCE, Namespace, ip, until
-from tests.real.reactors import Run, descriptors, onEachReactor
+from tests.real.lab.link import setDown, setUp
+from tests.real.lab.namespace import PATIENCE, Namespace, ip, until
+from tests.real.lab.reactors import Run, descriptors, onEachReactor
 from txtuntap import IPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device import monitor as events
 from txtuntap.device.configure import configureInterface
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux.netlink import askNow
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
-from txtuntap.device.netlink import askNow
 from txtuntap.device.settings import InterfaceState
 from txtuntap.device.state import readInterface, readInterfaces
 

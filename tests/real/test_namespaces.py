@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.namespace import Namespace, another, interfaces, ip, names, needRoot
-from tests.real.reactors import Run, onEachReactor
+from tests.real.lab.namespace import Namespace, another, interfaces, ip, names, needRoot
+from tests.real.lab.reactors import Run, onEachReactor
 from txtuntap import Host, TuntapPort
-from txtuntap.device import TAP, TUN, linux
+from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configure, configureInterface, move, moveInterface
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux import device as linux
+from txtuntap.device.linux.namespace import DIRECTORY, inNamespace
 from txtuntap.device.monitor import InterfaceMonitor
-from txtuntap.device.namespace import DIRECTORY, inNamespace
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import read, readInterface, readInterfaces
-from txtuntap.echo import Echo
+from txtuntap.udp.echo import Echo
 
 SETTINGS = InterfaceSettings(addresses=["10.9.0.1/24", "fd09::1/64"], mtu=1400)
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from tests.paths import CHECKOUT
-from tests.real.guest import NOBODY
-from tests.real.namespace import Namespace, another, ip, needRoot
+from tests.real.lab.guest import NOBODY
+from tests.real.lab.namespace import Namespace, another, ip, needRoot
 from txtuntap.device import TAP, TUN
-from txtuntap.device import linux as module
-from txtuntap.device.hardening import beliefs
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux import device as module
+from txtuntap.device.linux.hardening import beliefs
 from txtuntap.device.state import readInterface
-from txtuntap.service.control import namespaceNumber
+from txtuntap.service.observe.control import namespaceNumber
 
 KINDS = pytest.mark.parametrize("mode", [TUN, TAP])
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.real.link import PACKET_VNET_HDR, SOL_PACKET, setUp
-from tests.real.namespace import Namespace, until
+from tests.real.lab.link import PACKET_VNET_HDR, SOL_PACKET, setUp
+from tests.real.lab.namespace import Namespace, until
 from tests.superpackets import ACK, CWR, FIN, PSH, superpacket
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.paths import CHECKOUT
-from tests.real.host import ask, options
-from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, run, until
+from tests.real.lab.host import ask, options
+from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, run, until
 
 _PYTHON = [sys.executable, "-OO"]
 _COMMAND = [*_PYTHON, "-c", "import sys; from txtuntap.command import main; sys.exit(main())"]

@@ -17,9 +17,9 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
 from tests.device.contract import MARK, sample
-from tests.real.link import PacketSocket, delete, setDown, setUp
-from tests.real.namespace import interfaces, ip
-from tests.real.reactors import Run, Test, descriptors, onEachReactor, outcome
+from tests.real.lab.link import PacketSocket, delete, setDown, setUp
+from tests.real.lab.namespace import interfaces, ip
+from tests.real.lab.reactors import Run, Test, descriptors, onEachReactor, outcome
 from tests.recorders import Echo, PacketRecorder, going
 from txtuntap import EthernetProtocol, InterfaceLost, IPProtocol, Packet, RawUDPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.real.asking import askUntilAnswered
-from tests.real.guest import NOBODY, Guest, openNode
-from tests.real.machine import KERNEL_ADDRESSES
-from tests.real.namespace import NODE, Namespace, interfaces, ip, needRoot, until
+from tests.real.lab.asking import askUntilAnswered
+from tests.real.lab.guest import NOBODY, Guest, openNode
+from tests.real.lab.machine import KERNEL_ADDRESSES
+from tests.real.lab.namespace import NODE, Namespace, interfaces, ip, needRoot, until
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configureInterface
-from txtuntap.device.descriptors import receiveDescriptor, sendDescriptor
+from txtuntap.device.helper.descriptors import receiveDescriptor, sendDescriptor
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.state import readInterface
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from twisted.internet.protocol import DatagramProtocol
 
-from tests.real.host import INTERFACE, options, twistd
-from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, until
+from tests.real.lab.host import INTERFACE, options, twistd
+from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, until
 
 #: Flows that are sent: all of them in one of three queues would be once in 3**39 times.
 FLOWS = 40

@@ -24,15 +24,15 @@ import pytest
 
 from tests.device.contract import MARK
 from tests.paths import CHECKOUT
-from tests.real.link import PacketSocket, delete, setUp, show
-from tests.real.namespace import PATIENCE, interfaces
-from tests.real.reactors import Run, onEachReactor, outcome
+from tests.real.lab.link import PacketSocket, delete, setUp, show
+from tests.real.lab.namespace import PATIENCE, interfaces
+from tests.real.lab.reactors import Run, onEachReactor, outcome
 from tests.real.test_port import Recorder, onBothKinds
 from tests.recorders import DatagramRecorder, going
 from txtuntap import InterfaceLost, Packet, RawUDPProtocol, TuntapPort
-from txtuntap.device import TAP, TUN, ioctl
+from txtuntap.device import TAP, TUN
 from txtuntap.device import monitor as events
-from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux import LinuxDevice, ioctl
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
 from txtuntap.device.state import readInterface
 from txtuntap.testing import ethernetFrame, udpPacket

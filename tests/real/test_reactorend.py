@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from tests.paths import CHECKOUT
-from tests.real.helper import Helper
-from tests.real.host import Host, ask, twistd
-from tests.real.link import show
-from tests.real.namespace import PATIENCE, Namespace, interfaces, ip, until
-from tests.real.reactors import REACTORS
-from tests.real.warm import Program
+from tests.real.lab.helper import Helper
+from tests.real.lab.host import Host, ask, twistd
+from tests.real.lab.link import show
+from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, until
+from tests.real.lab.reactors import REACTORS
+from tests.real.lab.warm import Program
 
 each = pytest.mark.parametrize("reactor", REACTORS)
 
@@ -32,14 +32,14 @@ _SERIOUS = ("error", "critical")
 
 class Ending:
     """
-    A program of L{tests.real.reactorend} that is running.
+    A program of L{tests.real.lab.reactorend} that is running.
     """
 
     def __init__(self, directory: Path, *arguments: str) -> None:
         self._output = directory / "output"
         with open(self._output, "w") as file:
             self.process = Program(
-                "tests.real.reactorend:main",
+                "tests.real.lab.reactorend:main",
                 ["ending", *arguments],
                 cwd=directory,
                 stdout=file,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.link import PacketSocket
-from tests.real.machine import INTERFACE, Machine
-from tests.real.namespace import Namespace
+from tests.real.lab.link import PacketSocket
+from tests.real.lab.machine import INTERFACE, Machine
+from tests.real.lab.namespace import Namespace
 from tests.real.test_input import HERE, described, framed
 from txtuntap.device import TAP
-from txtuntap.fragments import TIMEOUT
+from txtuntap.ip.fragments import TIMEOUT
 from txtuntap.testing import ipPacket
 from txtuntap.wire import ipv4, ipv6, udp
 from txtuntap.wire.address import packAddress

@@ -13,7 +13,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 
 from tests.paths import CHECKOUT
-from tests.real.namespace import NODE, Namespace, interfaces, ip, needRoot, tool
+from tests.real.lab.namespace import NODE, Namespace, interfaces, ip, needRoot, tool
 from txtuntap import EthernetProtocol, IPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice

@@ -19,12 +19,12 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import deferLater
 
 from tests.conversation import resultOf
-from tests.real.namespace import Namespace, ip, tool
-from txtuntap.device import TAP, linkmessages
+from tests.real.lab.namespace import Namespace, ip, tool
+from txtuntap.device import TAP
 from txtuntap.device.configure import Configured, configure
-from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux import LinuxDevice, linkmessages
+from txtuntap.device.linux.netlink import AT_ONCE
 from txtuntap.device.monitor import ADDRESS_ADDED, ADDRESS_REMOVED, InterfaceEvent, InterfaceMonitor
-from txtuntap.device.netlink import AT_ONCE
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import read, readInterface
 

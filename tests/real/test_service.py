@@ -16,16 +16,16 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.real.asking import asking
-from tests.real.ending import endOrderly
-from tests.real.helper import Helper
-from tests.real.host import KERNEL_ADDRESSES, Host, ask, connected, installedTwistd, options, twistd
-from tests.real.link import delete, show
-from tests.real.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
-from tests.real.warm import Program
+from tests.real.lab.asking import asking
+from tests.real.lab.ending import endOrderly
+from tests.real.lab.helper import Helper
+from tests.real.lab.host import KERNEL_ADDRESSES, Host, ask, connected, installedTwistd, options, twistd
+from tests.real.lab.link import delete, show
+from tests.real.lab.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
+from tests.real.lab.warm import Program
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.namespace import inNamespace
+from txtuntap.device.linux.namespace import inNamespace
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 
@@ -120,7 +120,7 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
     ids=["usage", "module", "start"],
 )
 def test_aWrongOptionIsNamed(namespace: Namespace, tmp_path: Path, named: str, arguments: list[str]) -> None:
-    # The other options are tried without a process each, in tests.service.test_hostoptions.
+    # The other options are tried without a process each, in tests.service.options.test_host.
     (tmp_path / "mine.py").write_text(_MODULE)
     status, said = _fails(tmp_path, "host", *arguments)
     assert status != 0

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.host import INTERFACE, Host, ask, connected
-from tests.real.link import PacketSocket, packetsRead
-from tests.real.namespace import Namespace, ip, until
-from tests.real.tcpdump import captured, tshark
+from tests.real.lab.host import INTERFACE, Host, ask, connected
+from tests.real.lab.link import PacketSocket, packetsRead
+from tests.real.lab.namespace import Namespace, ip, until
+from tests.real.lab.tcpdump import captured, tshark
 from txtuntap.device import TAP, TUN
 from txtuntap.testing import ethernetFrame, ipPacket, udpDatagram, udpPacket
 from txtuntap.wire import ethernet, ipv4, ipv6, udp

@@ -18,16 +18,17 @@ from typing import Any, cast
 import pytest
 from zope.interface import directlyProvides
 
-from tests.real.link import PACKET_VNET_HDR, SOL_PACKET, setUp, show
-from tests.real.namespace import Namespace, ip, until
-from tests.real.reactors import Run, onEachReactor, onOneReactor
-from tests.real.tcpdump import tshark
+from tests.real.lab.link import PACKET_VNET_HDR, SOL_PACKET, setUp, show
+from tests.real.lab.namespace import Namespace, ip, until
+from tests.real.lab.reactors import Run, onEachReactor, onOneReactor
+from tests.real.lab.tcpdump import tshark
 from tests.real.test_port import onBothKinds
 from tests.recorders import DatagramRecorder
 from tests.superpackets import ACK, PSH, superpacket
 from txtuntap import Host, Packet, TuntapPort
-from txtuntap.device import TAP, TUN, ioctl
-from txtuntap.device.linux import LinuxDevice, RealSystem
+from txtuntap.device import TAP, TUN
+from txtuntap.device.linux import LinuxDevice, ioctl
+from txtuntap.device.linux.device import RealSystem
 from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
 from txtuntap.testing import udpPacket
 from txtuntap.tuntap import MAX_REFUSALS

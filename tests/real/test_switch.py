@@ -19,9 +19,9 @@ import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from tests.real.link import PacketSocket, delete
-from tests.real.namespace import PATIENCE, Namespace, needRoot, tool, until
-from tests.real.switch import INTERFACE, Machine, RunningSwitch, machines
+from tests.real.lab.link import PacketSocket, delete
+from tests.real.lab.namespace import PATIENCE, Namespace, needRoot, tool, until
+from tests.real.lab.switch import INTERFACE, Machine, RunningSwitch, machines
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.network import Network
 from txtuntap.testing import ethernetFrame

@@ -19,9 +19,9 @@ import pytest
 
 from tests.certificates import Certificate, certificate
 from tests.long import lengths
-from tests.real.namespace import PATIENCE, Namespace, tool, until
-from tests.real.tcpdump import captured
-from tests.real.tunnel import HERE, INNER_HERE, INNER_THERE, PORT, End, Place, joined, tunnel, untilUp
+from tests.real.lab.namespace import PATIENCE, Namespace, tool, until
+from tests.real.lab.tcpdump import captured
+from tests.real.lab.tunnel import HERE, INNER_HERE, INNER_THERE, PORT, End, Place, joined, tunnel, untilUp
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 

@@ -14,9 +14,9 @@ from tempfile import TemporaryFile
 
 import pytest
 
-from tests.real import warm
-from tests.real.namespace import Namespace, interfaces, ip, until
-from tests.real.warm import Program
+from tests.real.lab import warm
+from tests.real.lab.namespace import Namespace, interfaces, ip, until
+from tests.real.lab.warm import Program
 
 
 def tells() -> int:

@@ -7,9 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 from tests.recorders import DatagramRecorder
-from txtuntap.pathmtu import FLOOR, TIMEOUT
-from txtuntap.rawudp import LATELY, MAX_WRITTEN
+from txtuntap.ip.pathmtu import FLOOR, TIMEOUT
 from txtuntap.testing import TUN, ipPacket, udpPacket
+from txtuntap.udp.layer import LATELY, MAX_WRITTEN
 from txtuntap.wire import icmp
 
 from .link import LinkTestCase, echo, icmpPacket

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.device import TAP, TUN
-from txtuntap.forwarding import EVERYTHING
+from txtuntap.layer.relay import EVERYTHING
 from txtuntap.tunnel.frames import Frames
 from txtuntap.tunnel.framing import MAX_PACKET, FramingError, IStreamFraming
 from txtuntap.wire.offload import CSUM, DATA_VALID, NEEDS_CHECKSUM, TCP4, TSO4, Offload

@@ -15,11 +15,11 @@ from zope.interface import implementer
 from tests.ports import OffloadPort, RecordingPort
 from tests.superpackets import superpacket
 from txtuntap import TuntapPort
-from txtuntap.clock import SimulationClock
 from txtuntap.device import TAP, TUN
-from txtuntap.forwarding import EVERYTHING
 from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
-from txtuntap.link import Link
+from txtuntap.layer.relay import EVERYTHING
+from txtuntap.network.clock import SimulationClock
+from txtuntap.network.link import Link
 from txtuntap.packet import Packet
 from txtuntap.tunnel import Allowed, Tunnel
 from txtuntap.tunnel.framing import ICarrier

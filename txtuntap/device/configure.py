@@ -17,10 +17,10 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from txtuntap.device import TAP, TUN
-from txtuntap.device.hardening import beliefs
-from txtuntap.device.ioctl import TUNGETIFF
-from txtuntap.device.namespace import Namespace, openNamespace
-from txtuntap.device.netlink import (
+from txtuntap.device.linux.hardening import beliefs
+from txtuntap.device.linux.ioctl import TUNGETIFF
+from txtuntap.device.linux.namespace import Namespace, openNamespace
+from txtuntap.device.linux.netlink import (
     AT_ONCE,
     NLM_F_CREATE,
     NLM_F_REPLACE,
@@ -41,7 +41,7 @@ from txtuntap.mistakes import checkKind
 from txtuntap.wire.address import linkAddressText
 
 if TYPE_CHECKING:
-    from txtuntap.device.linux import LinuxDevice
+    from txtuntap.device.linux.device import LinuxDevice
 
 #: C{IFA_F_NODAD}: nobody but us is behind the interface, so nobody else can have the address.
 _NO_DUPLICATE_DETECTION = 0x02
@@ -431,7 +431,7 @@ def _onDevice(
     """
 
     def call() -> None:
-        from txtuntap.device.linux import LinuxDevice
+        from txtuntap.device.linux.device import LinuxDevice
 
         if device is not None and device.fileno() >= 0:
             getattr(device, method)(value)

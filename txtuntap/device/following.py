@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import TAP, printable
-from txtuntap.device.namespace import NamespaceIdentity, identify
+from txtuntap.device.linux.namespace import NamespaceIdentity, identify
 from txtuntap.device.settings import InterfaceState
 from txtuntap.interfaces import IDevice
 

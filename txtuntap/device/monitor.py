@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txtuntap.device.linkmessages import decode, split
-from txtuntap.device.namespace import Namespace, NamespaceIdentity, identify
-from txtuntap.device.netlink import READ_SIZE, Conversation, Message, ask, inPieces, openSocket
+from txtuntap.device.linux.linkmessages import decode, split
+from txtuntap.device.linux.namespace import Namespace, NamespaceIdentity, identify
+from txtuntap.device.linux.netlink import READ_SIZE, Conversation, Message, ask, inPieces, openSocket
 from txtuntap.device.settings import AddressKey, InterfaceAddress, InterfaceState
 from txtuntap.device.state import interfaceAddress, interfaceState, readingAll
 from txtuntap.mistakes import checkCallable, checkClock

@@ -322,8 +322,8 @@ class InterfaceSettings:
     @ivar persistent: whether the device stays when no program has it open.
     @ivar carrier: whether the link has its carrier.
     @ivar hardened: L{True}: no packet that comes in by the interface changes how the kernel is configured. It believes
-        no router advertisement, redirect or source route (L{hardening<txtuntap.device.hardening>}). For IPv4 redirects
-        C{net.ipv4.conf.all.accept_redirects} has to be 0 as well, and is set to that for good.
+        no router advertisement, redirect or source route (L{hardening<txtuntap.device.linux.hardening>}). For IPv4
+        redirects C{net.ipv4.conf.all.accept_redirects} has to be 0 as well, and is set to that for good.
     """
 
     addresses: tuple[InterfaceAddress, ...] = attrs.field(default=(), converter=_addresses)

@@ -11,8 +11,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from txtuntap.device import interfaceName
-from txtuntap.device.namespace import Namespace
-from txtuntap.device.netlink import Conversation, Message, ask, askNow, dump, get, inPieces
+from txtuntap.device.linux.namespace import Namespace
+from txtuntap.device.linux.netlink import Conversation, Message, ask, askNow, dump, get, inPieces
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 
 #: C{netdevice(7)}
@@ -73,7 +73,7 @@ def reading(name: str) -> Conversation[InterfaceState]:
 def stating(link: Message, addresses: Iterable[Message]) -> Conversation[InterfaceState]:
     """
     L{interfaceState} from messages about addresses, its own and others', of which one turn of the reactor handles
-    L{AT_ONCE<txtuntap.device.netlink.AT_ONCE>}.
+    L{AT_ONCE<txtuntap.device.linux.netlink.AT_ONCE>}.
     """
 
     def own(message: Message) -> InterfaceAddress | None:

@@ -11,7 +11,6 @@ from typing import Any
 from twisted.internet.interfaces import ILoggingContext
 from zope.interface import alsoProvides, implementer
 
-from txtuntap.adapters import deviceReceiver
 from txtuntap.interfaces import (
     IBatchTransport,
     IEthernetProtocol,
@@ -19,7 +18,8 @@ from txtuntap.interfaces import (
     IPacketTransport,
     IRawPacketProtocol,
 )
-from txtuntap.layer import Layer, takesOffload
+from txtuntap.layer.layer import Layer, takesOffload
+from txtuntap.layer.pair import deviceReceiver
 from txtuntap.mistakes import instead
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart

@@ -13,7 +13,7 @@ from twisted.application.service import MultiService, Service
 
 from txtuntap.service.host import HostService, makeHostService
 from txtuntap.service.interface import InterfaceService
-from txtuntap.service.metrics import MetricsFactory, MetricsService
+from txtuntap.service.observe.metrics import MetricsFactory, MetricsService
 from txtuntap.service.options import Options
 from txtuntap.service.switch import SwitchService, makeSwitchService
 from txtuntap.service.tunnel import TunnelService, makeTunnelService

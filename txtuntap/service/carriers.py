@@ -119,7 +119,7 @@ Carriers = StreamCarriers | DatagramCarriers
 
 def makeCarriers(asked: Any, reactor: Any) -> tuple[Carriers, bool]:
     """
-    What the options (L{TunnelOptions<txtuntap.service.tunneloptions.TunnelOptions>}) ask for.
+    What the options (L{TunnelOptions<txtuntap.service.options.tunnel.TunnelOptions>}) ask for.
 
     @return: that, and whether each packet goes by itself whoever the peer is.
     """

@@ -16,14 +16,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 
 from txtuntap.device import TAP
+from txtuntap.device.linux.queues import DESCRIPTOR, queueProcesses, stopWithParent
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.echo import Echo
-from txtuntap.queues import DESCRIPTOR, queueProcesses, stopWithParent
 from txtuntap.service.interface import InterfaceService
 from txtuntap.stack.host import Host
+from txtuntap.udp.echo import Echo
 
 if TYPE_CHECKING:
-    from txtuntap.device.linux import LinuxDevice
+    from txtuntap.device.linux.device import LinuxDevice
 
 
 class HostService(InterfaceService):
@@ -51,7 +51,7 @@ class HostService(InterfaceService):
         """
         @param protocols: UDP ports, and the protocol on each.
         @param queues: makes, with the name of the device that was opened, the same once more for each of other
-            processes, which run C{command}: see L{txtuntap.queues}.
+            processes, which run C{command}: see L{txtuntap.device.linux.queues}.
         """
         top = host.ethernet if device.mode == TAP else host.ip
         super().__init__(device, top, settings, undo, reactor, offload, control=control)

@@ -19,15 +19,15 @@ from twisted.python.failure import Failure
 
 from txtuntap.device import printable
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.layer import takesOffload
+from txtuntap.layer.layer import takesOffload
 from txtuntap.middleware import Capture
 from txtuntap.shutdown import endOnHangUp, stop
 from txtuntap.tuntap import TuntapPort
 
 if TYPE_CHECKING:
     from txtuntap.device.configure import Configured
-    from txtuntap.device.linux import LinuxDevice
-    from txtuntap.service.control import ControlSocket
+    from txtuntap.device.linux.device import LinuxDevice
+    from txtuntap.service.observe.control import ControlSocket
 
 
 class InterfaceService(Service):
@@ -66,13 +66,13 @@ class InterfaceService(Service):
         """
         if reactor is None:
             from twisted.internet import reactor
-        # Not on other platforms, and before the reactor runs: see txtuntap.device.netlink.
+        # Not on other platforms, and before the reactor runs: see txtuntap.device.linux.netlink.
         from txtuntap.device.configure import configureNow
         from txtuntap.device.monitor import SharedMonitor
 
         self._control: ControlSocket | None = None
         if control:
-            from txtuntap.service.control import ControlSocket
+            from txtuntap.service.observe.control import ControlSocket
 
             if offload is None and not takesOffload(proto):
                 # The capture would take it, and cut everything for the protocol, which the kernel does better.

@@ -17,12 +17,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import TAP, printable
-from txtuntap.link import Link
+from txtuntap.network.link import Link
 from txtuntap.service.carriers import makeCarriers
 from txtuntap.service.interface import InterfaceService, handleSignals, showPlainly
-from txtuntap.service.switchoptions import SwitchTap, SwitchTunnel, named
+from txtuntap.service.options.switch import SwitchTap, SwitchTunnel, named
 from txtuntap.shutdown import stop
-from txtuntap.switch import AGEING_TIME, Switch
+from txtuntap.switch.switch import AGEING_TIME, Switch
 
 
 class SwitchService(MultiService):
@@ -119,7 +119,7 @@ class SwitchTapService(InterfaceService):
     def __init__(
         self, service: SwitchService, tap: SwitchTap, reactor: Any, offload: bool | None, control: bool = True
     ) -> None:
-        from txtuntap.device.linux import LinuxDevice
+        from txtuntap.device.linux.device import LinuxDevice
 
         self._service = service
         self._namespace = tap.namespace

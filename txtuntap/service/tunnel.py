@@ -17,7 +17,7 @@ from txtuntap.service.carriers import Carriers, makeCarriers
 from txtuntap.service.interface import InterfaceService
 
 if TYPE_CHECKING:
-    from txtuntap.device.linux import LinuxDevice
+    from txtuntap.device.linux.device import LinuxDevice
 
 
 class TunnelService(InterfaceService):

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from txtuntap.addresses import Addresses
-from txtuntap.routing import StaticRoutes
+from txtuntap.ip.addresses import Addresses
+from txtuntap.ip.routes import StaticRoutes
 from txtuntap.stack.neighbours import NeighbourCache
 
 

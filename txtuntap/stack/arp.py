@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.interfaces import IPacketReceiver, IRawPacketProtocol
-from txtuntap.layer import Layer
+from txtuntap.layer.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.neighbours import NeighbourCache, isStation

@@ -14,10 +14,10 @@ from random import Random
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from txtuntap.addresses import Addresses
-from txtuntap.ip import IPProtocol
-from txtuntap.pathmtu import FLOOR
-from txtuntap.routing import StaticRoutes
+from txtuntap.ip.addresses import Addresses
+from txtuntap.ip.input import IPProtocol
+from txtuntap.ip.pathmtu import FLOOR
+from txtuntap.ip.routes import StaticRoutes
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.wire.address import addressText, isHost

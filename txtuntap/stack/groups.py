@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol, Route
-from txtuntap.ip import IPProtocol
-from txtuntap.layer import Layer
+from txtuntap.ip.input import IPProtocol
+from txtuntap.layer.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.stack.reports import Reporter
 from txtuntap.wire import igmp, ipv4, ipv6, mld

@@ -26,11 +26,11 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from txtuntap.ethernet import EthernetProtocol, randomLinkAddress
-from txtuntap.ip import IPProtocol
+from txtuntap.ip.input import IPProtocol
+from txtuntap.ip.routes import StaticRoutes
+from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkText, listed
 from txtuntap.packet import Packet
-from txtuntap.rawudp import RawUDPProtocol, UDPTransport
-from txtuntap.routing import StaticRoutes
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.arp import ARPProtocol
 from txtuntap.stack.autoconf import Autoconfiguration, AutoconfiguredRoutes
@@ -41,7 +41,7 @@ from txtuntap.stack.ndp import NeighbourDiscovery
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.stack.ping import Pong
 from txtuntap.stack.tcp import TCPElsewhere
-from txtuntap.tokenbucket import TokenBucket
+from txtuntap.udp.layer import RawUDPProtocol, UDPTransport
 from txtuntap.wire import icmp, igmp
 from txtuntap.wire import udp as udpWire
 from txtuntap.wire.address import (

@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramProtocol, Route, WayLost
-from txtuntap.ip import IPProtocol
-from txtuntap.layer import Layer
+from txtuntap.ip.input import IPProtocol
+from txtuntap.layer.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit

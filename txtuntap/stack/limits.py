@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from random import Random
 
-from txtuntap.tokenbucket import TokenBucket
+from txtuntap.layer.tokenbucket import TokenBucket
 
 
 class ErrorLimit:

@@ -41,7 +41,7 @@ from functools import lru_cache
 from zope.interface import implementer
 
 from txtuntap.device import TAP, TUN
-from txtuntap.forwarding import EVERYTHING
+from txtuntap.layer.relay import EVERYTHING
 from txtuntap.tunnel.framing import MAX_PACKET, FramingError, IStreamFraming
 from txtuntap.wire.offload import NEEDS_CHECKSUM, NONE, Offload
 

@@ -11,11 +11,11 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 from zope.interface import alsoProvides, implementer
 
 from txtuntap.device import TAP, TUN
-from txtuntap.forwarding import forward, received
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
+from txtuntap.layer.relay import forward, received
+from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
 from txtuntap.packet import Packet
-from txtuntap.tokenbucket import TokenBucket
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.framing import MAX_PACKET, ICarrier
 from txtuntap.tunnel.toolong import fitting, ipLength
@@ -29,8 +29,8 @@ ERROR_RATE, ERROR_BURST = 1000.0, 50.0
 @implementer(IPacketReceiver)
 class Tunnel(AbstractDatagramProtocol):
     """
-    A protocol on a port (or at an end of a L{Link<txtuntap.link.Link>}), whose packets go to a peer far away, and whose
-    peer's packets come out there.
+    A protocol on a port (or at an end of a L{Link<txtuntap.network.link.Link>}), whose packets go to a peer far away,
+    and whose peer's packets come out there.
 
     It has one carrier at a time. A newer one replaces an older: after an outage, the peer is back before this end knows
     that it was away.

@@ -1,0 +1,362 @@
+"""
+The ends of L{benchmarks.offload}, on tun devices in the network namespace that this is started in.
+
+    python -m benchmarks.children.offloader PROGRAMS ROUNDS
+
+PROGRAMS is the directory of the programs in C. What was found in each round goes to standard output, as JSON: figures
+by the name of what is measured, most of them datagrams per second.
+
+    python -m benchmarks.children.offloader pytun NAME FILE
+
+is one of the peers, a process of its own: it reads tun device NAME with python-pytun and counts in FILE.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import mmap
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import deferLater, react
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.pair import tuntap as pairTuntap
+
+from benchmarks.children.receiver import PairOnTun
+from benchmarks.stacks import PORT, ourLayers, pairLayers
+from txtuntap import Host, TuntapPort
+from txtuntap.device import TUN
+from txtuntap.device.configure import configureInterface
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.wire import ipv4, udp
+from txtuntap.wire.address import packAddress
+
+#: Octets of an IP packet, and of what UDP carries in it; how many go in one call of a sender.
+SIZE = 1400
+PAYLOAD = SIZE - 28
+COUNT = 46
+
+#: Seconds of a turn that count, those before them, and those in which what is left over drains.
+MEASURED = 0.2
+WARMUP = 0.06
+REST = 0.02
+
+#: The turns of each in a round: there and back.
+TURNS = 2
+
+#: Seconds after which a sender ends by itself.
+PATIENCE = 10
+
+#: Of the socket that takes what is written; octets there and back, where time is what counts.
+SINK = 7001
+SMALL = 64
+
+_HOST = "10.1.{}.2"
+_KERNEL = "10.1.{}.1"
+
+
+class Count:
+    """
+    A count that another process keeps.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        file.write_bytes(bytes(8))
+        with file.open("r+b") as opened:
+            self._memory = mmap.mmap(opened.fileno(), 8)
+
+    def __call__(self) -> int:
+        return int(struct.unpack_from("=Q", self._memory)[0])
+
+
+class Echo(DatagramProtocol):
+    """
+    Sends back what comes.
+    """
+
+    noisy = False
+    transport: Any
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """
+        A datagram has come.
+        """
+        self.transport.write(datagram, addr)
+
+
+class Writer(DatagramProtocol):
+    """
+    Writes as much as it can, in turns of the reactor.
+    """
+
+    noisy = False
+    running = False
+
+    def __init__(self, reactor: Any, address: tuple[str, int]) -> None:
+        self._reactor = reactor
+        self._address = address
+
+    def write(self) -> None:
+        """
+        Write for a while, and again in the next turn.
+        """
+        transport: Any = self.transport
+        write, address, datagram = transport.write, self._address, bytes(PAYLOAD)
+        with transport.batch():
+            for _ in range(20 * COUNT):
+                write(datagram, address)
+        if self.running:
+            self._reactor.callLater(0, self.write)
+
+
+class Bench:
+    """
+    Everything that is measured, and the programs that take part.
+    """
+
+    def __init__(self, reactor: Any, programs: Path) -> None:
+        self._reactor = reactor
+        self._programs = programs
+        self._number = 0
+        self.measures: dict[str, Callable[[], Awaitable[float]]] = {}
+
+    def counter(self) -> Count:
+        """
+        A count for one more process.
+        """
+        self._number += 1
+        return Count(self._programs / f"count{self._number}")
+
+    @contextmanager
+    def running(self, *command: object) -> Iterator[None]:
+        """
+        Have one of the programs run.
+        """
+        process = subprocess.Popen([str(part) for part in command])
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+    async def rate(self, count: Callable[[], int], what: str) -> float:
+        """
+        @return: what is counted per second.
+        """
+        await self.wait(WARMUP)
+        begin, before = perf_counter(), count()
+        await self.wait(MEASURED)
+        found = (count() - before) / (perf_counter() - begin)
+        if not found:
+            raise RuntimeError(f"{what}: nothing was received")
+        return found
+
+    async def wait(self, seconds: float) -> None:
+        """
+        Let others work.
+        """
+        await deferLater(self._reactor, seconds, lambda: None)
+
+    def flooded(self, name: str, number: int, count: Callable[[], int]) -> None:
+        """
+        Measure what of a flood to a device is counted.
+        """
+
+        async def measure() -> float:
+            with self.running(self._programs / "flood", _HOST.format(number), PORT, SIZE, PATIENCE, COUNT):
+                return await self.rate(count, name)
+
+        self.measures[name] = measure
+
+    def echoed(self, name: str, number: int, gro: bool) -> None:
+        """
+        Measure what of a flood comes back.
+        """
+        count = self.counter()
+        flood = self._programs / "flood"
+
+        async def measure() -> float:
+            to = _HOST.format(number)
+            with self.running(flood, to, PORT, SIZE, PATIENCE, COUNT, count.file, int(gro)):
+                return await self.rate(count, name)
+
+        self.measures[name] = measure
+
+    def written(self, name: str, writer: Writer, gro: bool) -> None:
+        """
+        Measure what of an application's datagrams comes to a kernel socket.
+        """
+        count = self.counter()
+
+        async def measure() -> float:
+            with self.running(self._programs / "sink", SINK, PAYLOAD, count.file, int(gro)):
+                # It takes a moment to be there.
+                await self.wait(WARMUP)
+                writer.running = True
+                writer.write()
+                try:
+                    return await self.rate(count, name)
+                finally:
+                    writer.running = False
+
+        self.measures[name] = measure
+
+    def looped(self, name: str, number: int, write: Callable[[bytes], Any]) -> None:
+        """
+        Measure a loop that makes each packet and writes it.
+        """
+        count = self.counter()
+        source, dest = packAddress(_HOST.format(number)), packAddress(_KERNEL.format(number))
+        payload = bytes(PAYLOAD)
+
+        def loop(seconds: float) -> None:
+            end = perf_counter() + seconds
+            while perf_counter() < end:
+                for _ in range(100):
+                    header = udp.packHeader(source, dest, PORT, SINK, payload)
+                    write(ipv4.packHeader(source, dest, udp.PROTOCOL, udp.HEADER_LENGTH + PAYLOAD) + header + payload)
+
+        async def measure() -> float:
+            with self.running(self._programs / "sink", SINK, PAYLOAD, count.file, 0):
+                await self.wait(WARMUP)
+                loop(WARMUP)
+                begin, before = perf_counter(), count()
+                loop(MEASURED)
+                return (count() - before) / (perf_counter() - begin)
+
+        self.measures[name] = measure
+
+    def returned(self, name: str, address: str) -> None:
+        """
+        Measure the time of one datagram there and back.
+        """
+        program = str(self._programs / "roundtrip")
+
+        async def measure() -> float:
+            cpus = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, cpus[:1])
+            try:
+                arguments = (address, str(PORT), str(SMALL), str(MEASURED), str(cpus[-1]))
+                output, errors, status = await getProcessOutputAndValue(program, arguments, reactor=self._reactor)
+            finally:
+                os.sched_setaffinity(0, cpus)
+            if status:
+                raise RuntimeError(f"{name}: {errors.decode()}{status}")
+            count, seconds = output.split()
+            return float(seconds) / int(count)
+
+        self.measures[name] = measure
+
+
+def prepare(bench: Bench, reactor: Any, programs: Path) -> list[subprocess.Popen[bytes]]:
+    """
+    All devices, each with somebody on it.
+
+    @return: the processes that are to be ended.
+    """
+    ip, (application,) = pairLayers()
+    pairTuntap.TuntapPort(b"tun0", PairOnTun(ip), reactor=reactor).startListening()
+    bench.flooded("twisted.pair", 0, lambda: application.received)
+
+    layers, (ours,) = ourLayers()
+    TuntapPort("tun1", layers, reactor=reactor).startListening()
+    bench.flooded("received", 1, lambda: ours.received)
+
+    count = bench.counter()
+    processes = [subprocess.Popen([programs / "reader", "tun2", count.file])]
+    bench.flooded("C", 2, count)
+
+    count = bench.counter()
+    try:
+        import pytun  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        command = [sys.executable, "-m", "benchmarks.children.offloader", "pytun", "tun3", str(count.file)]
+        processes.append(subprocess.Popen(command))
+        bench.flooded("pytun", 3, count)
+
+    host = Host([f"{_HOST.format(4)}/24"], reactor)
+    host.listenUDP(PORT, Echo())
+    TuntapPort("tun4", host.ip, reactor=reactor).startListening()
+    bench.echoed("echoed", 4, False)
+    bench.echoed("echoed, GRO", 4, True)
+    bench.returned("returned", _HOST.format(4))
+    reactor.listenUDP(PORT, Echo(), interface="127.0.0.1")
+    bench.returned("returned by the kernel", "127.0.0.1")
+
+    writer = Writer(reactor, (_KERNEL.format(4), SINK))
+    host.listenUDP(PORT + 1, writer)
+    bench.written("written", writer, False)
+    bench.written("written, GRO", writer, True)
+    device = LinuxDevice("tun5", TUN)
+    device.open()
+    bench.looped("loop", 5, lambda packet: device.send([packet]))
+    return processes
+
+
+async def run(reactor: Any, directory: str, rounds: str) -> None:
+    """
+    All in turns.
+    """
+    programs = Path(directory)
+    bench = Bench(reactor, programs)
+    processes = prepare(bench, reactor, programs)
+    try:
+        configureInterface("lo")
+        # The devices of other processes may not be there at once.
+        await bench.wait(1)
+        for number in range(6):
+            if number != 3 or "pytun" in bench.measures:
+                configureInterface(f"tun{number}", [f"{_KERNEL.format(number)}/24"])
+        gc.disable()
+        found = []
+        order = list(bench.measures)
+        for _ in range(int(rounds)):
+            figures = dict.fromkeys(order, 0.0)
+            for _ in range(TURNS):
+                for name in order:
+                    figures[name] += await bench.measures[name]() / TURNS
+                    await bench.wait(REST)
+                order.reverse()
+            found.append(figures)
+            gc.collect()
+        json.dump(found, sys.stdout)
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def readWithPytun(name: str, file: str) -> None:
+    """
+    Read packets, one after another, and count them.
+    """
+    import pytun
+
+    tun = pytun.TunTapDevice(name=name, flags=pytun.IFF_TUN | pytun.IFF_NO_PI)
+    with open(file, "r+b") as opened:
+        memory = mmap.mmap(opened.fileno(), 8)
+    count = 0
+    while True:
+        tun.read(SIZE)
+        count += 1
+        if not count % 64:
+            struct.pack_into("=Q", memory, 0, count)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "pytun":
+        readWithPytun(*sys.argv[2:])
+    else:
+        react(lambda *arguments: Deferred.fromCoroutine(run(*arguments)), sys.argv[1:])

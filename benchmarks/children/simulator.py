@@ -1,0 +1,101 @@
+"""
+One network of L{benchmarks.simulation}.
+
+    python -m benchmarks.children.simulator HOSTS CLOCK ROUNDS
+
+What was found goes to standard output, as JSON.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import sys
+from ipaddress import IPv4Address
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from txtuntap.network import Network
+from txtuntap.network.clock import SimulationClock
+
+#: Hosts at one switch.
+AT_ONE = 20
+
+#: The address of the first host.
+FIRST = IPv4Address("10.0.0.1")
+
+#: Simulated seconds until all that hosts say at first is said.
+SETTLED = 10
+
+
+def memory() -> int:
+    """
+    What this process has of it now, in octets.
+    """
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def advance(clock: Any, seconds: float) -> None:
+    """
+    Let time pass on either clock, and each call be made at its time.
+    """
+    if isinstance(clock, SimulationClock):
+        return clock.advance(seconds)
+    end = clock.seconds() + seconds
+    # It keeps them in order.
+    while clock.calls and clock.calls[0].getTime() <= end:
+        clock.advance(max(0, clock.calls[0].getTime() - clock.seconds()))
+    clock.advance(end - clock.seconds())
+
+
+def packets(net: Network) -> int:
+    """
+    How many have been sent over links.
+    """
+    return sum(end.counters["outPackets"] for link in net.links for end in link.ends)
+
+
+def main() -> None:
+    """
+    Measure what was asked for.
+    """
+    count, rounds = int(sys.argv[1]), int(sys.argv[3])
+    net = Network(seed=1, clock=Clock() if sys.argv[2] == "Clock" else None)
+    before = memory()
+    for number in range(count):
+        if number % AT_ONE == 0:
+            switch = net.switch()
+        net.host(f"{FIRST + number}/8", switch)
+    made = memory() - before
+    began = process_time()
+    net.start()
+    advance(net.clock, SETTLED)
+    found: dict[str, Any] = {"seconds": process_time() - began, "packets": packets(net), "rates": []}
+    answers: list[Any] = []
+
+    def ping(number: int) -> None:
+        # Of the other hosts at the switch, the next.
+        other = number - number % AT_ONE + (number + 1) % AT_ONE
+        dest = net.hosts[other].addresses[0].partition("/")[0]
+        net.hosts[number].ping(dest).addCallback(answers.append)
+
+    for turn in range(rounds + 1):
+        sent, began = packets(net), process_time()
+        for number in range(count):
+            net.clock.callLater(number / count, ping, number)
+        advance(net.clock, 2)
+        # In the first, they ask for each other's addresses.
+        if turn:
+            found["rates"].append((packets(net) - sent) / (process_time() - began))
+    if len(answers) != count * (rounds + 1):
+        raise RuntimeError(f"{count * (rounds + 1) - len(answers)} pings were not answered")
+    print(json.dumps({**found, "made": made / count, "known": (memory() - before) / count}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""
+The tunnels of L{benchmarks.tunnel}: one end in the network namespace that this is started in, the other in another.
+
+    python -m benchmarks.children.tunneler ROUNDS
+
+What was found in each round goes to standard output, as JSON: megabits per second, by the name of what was measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.receive import ROOT
+from tests.certificates import certificate
+
+#: Seconds that each measurement takes.
+SECONDS = 2
+
+#: Seconds after which a tunnel that does not come up never will.
+PATIENCE = 20
+
+_HERE, _THERE = "10.9.0.1", "10.9.0.2"
+_TWISTD = str(Path(sys.executable).with_name("twistd"))
+
+
+class Tunnels:
+    """
+    Two namespaces, and tunnels between them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._there = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        self._inThere = ["nsenter", f"--net=/proc/{self._there.pid}/ns/net"]
+        own = os.stat("/proc/self/ns/net").st_ino
+        while os.stat(f"/proc/{self._there.pid}/ns/net").st_ino == own:
+            time.sleep(0.01)
+        for command in (
+            f"link add tta type veth peer name ttb netns {self._there.pid}",
+            "address add 192.0.2.1/24 dev tta",
+            "link set tta up",
+            "link set lo up",
+        ):
+            subprocess.run(["ip", *command.split()], check=True)
+        for command in "address add 192.0.2.2/24 dev ttb", "link set ttb up", "link set lo up":
+            subprocess.run([*self._inThere, "ip", *command.split()], check=True)
+        here, there = certificate(directory, "here"), certificate(directory, "there")
+        secured = ["--certificate", here.file, "--pin", there.pin], ["--certificate", there.file, "--pin", here.pin]
+        ours = [_TWISTD, "-n", "--pidfile=", "tuntap", "tunnel", "--tun", "tt0", "--kernel-address"]
+        listen, connect = ["--listen", "tcp:4000"], ["--connect", "tcp:192.0.2.1:4000"]
+        plain = [*ours, f"{_HERE}/24", *listen], [*ours, f"{_THERE}/24", *connect]
+        tun = "TUN:{}/24,tun-name=tt0,tun-type=tun,iff-no-pi,iff-up"
+        self._ends: dict[str, tuple[list[str], list[str]]] = {
+            "socat": (
+                ["socat", tun.format(_HERE), "UDP-LISTEN:4000"],
+                ["socat", tun.format(_THERE), "UDP:192.0.2.1:4000"],
+            ),
+            "plain": ([*plain[0], "--insecure"], [*plain[1], "--insecure"]),
+            "TLS": ([*plain[0], *secured[0]], [*plain[1], *secured[1]]),
+        }
+
+    @contextmanager
+    def up(self, name: str) -> Iterator[None]:
+        """
+        A tunnel, for as long as this is entered.
+        """
+        here, there = self._ends[name]
+        quiet = subprocess.DEVNULL
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ends = []
+        for command in here, [*self._inThere, *there]:
+            ends.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment))
+            # Nobody may connect before the other listens: socat would end.
+            time.sleep(0.5)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            ping = [*self._inThere, "ping", "-c", "1", "-W", "1", _HERE]
+            while subprocess.run(ping, capture_output=True, check=False).returncode:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"the tunnel {name} does not come up")
+                time.sleep(0.1)
+            yield
+        finally:
+            for end in ends:
+                end.terminate()
+            for end in ends:
+                end.wait()
+
+    def measured(self, *options: str) -> float:
+        """
+        Megabits per second that arrive.
+        """
+        client = [*self._inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", _HERE, *options]
+        for _ in range(10):
+            # One that was disturbed serves nobody any more.
+            server = subprocess.Popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                time.sleep(0.3)
+                finished = subprocess.run(client, capture_output=True, text=True, check=False, timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                continue
+            finally:
+                server.kill()
+                server.wait()
+            end = json.loads(finished.stdout or "{}").get("end")
+            if not finished.returncode and end:
+                return float(end["sum_received" if "sum_received" in end else "sum"]["bits_per_second"] / 1e6)
+        raise RuntimeError(f"iperf3 measures nothing: {finished.stdout}{finished.stderr}")
+
+    def close(self) -> None:
+        """
+        End it all.
+        """
+        self._there.kill()
+        self._there.wait()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """
+    Measure, and print.
+    """
+    found = []
+    with TemporaryDirectory() as directory:
+        tunnels = Tunnels(Path(directory))
+        try:
+            for _ in range(int(arguments[0])):
+                rates = {}
+                for name in "socat", "plain", "TLS":
+                    with tunnels.up(name):
+                        rates[name] = tunnels.measured()
+                        if name != "TLS":
+                            rates[f"{name}, UDP"] = tunnels.measured("-u", "-b", "0", "-l", "1372")
+                found.append(rates)
+        finally:
+            tunnels.close()
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

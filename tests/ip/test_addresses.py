@@ -1,0 +1,236 @@
+"""
+Tests for L{txtuntap.ip.addresses}: what L{txtuntap.ip.input} does not show of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.ip.addresses import MAX_SOURCES, Addresses, Interface
+from txtuntap.wire.address import addressText, packAddress
+
+
+def addresses(*texts: str, networks: tuple[str, ...] = ()) -> Addresses:
+    own = Addresses()
+    for text in texts:
+        own.add(text)
+    for network in networks:
+        own.addNetwork(network)
+    return own
+
+
+class NeverIterated(list[Interface]):
+    def __iter__(self) -> Iterator[Interface]:
+        raise AssertionError("every address was looked at")
+
+
+class AddressesTests(SynchronousTestCase):
+    def test_add(self) -> None:
+        own = addresses("10.0.0.2/24")
+        self.assertTrue(own.isOwn(packAddress("10.0.0.2")))
+        self.assertIn(packAddress("10.0.0.2"), own.local)
+
+    def test_addingLooksAtNoOther(self) -> None:
+        # A host with ten thousand addresses would take a minute to make.
+        own = addresses("10.0.0.2/24")
+        own.interfaces = NeverIterated(own.interfaces)
+        own.add("10.1.0.2/24")
+        own.add("fd00::2/64")
+        for text in "10.0.0.2", "10.1.0.2", "10.1.0.255", "fd00::2", "ff02::1:ff00:2", "224.0.0.1":
+            self.assertIn(packAddress(text), own.local)
+        self.assertIn(packAddress("10.1.0.255"), own.broadcasts)
+        self.assertIn(packAddress("ff02::1:ff00:2"), own.groups(solicited=True))
+
+    def test_addingForgetsWhatWasFound(self) -> None:
+        own = addresses("10.0.0.2/24")
+        both = packAddress("10.1.0.2") + packAddress("10.0.0.2")
+        self.assertTrue(own.admits(both))
+        dest = packAddress("10.1.0.9")
+        self.assertEqual(own.sourceFor(dest), packAddress("10.0.0.2"))
+        own.add("10.1.0.2/24")
+        self.assertNotIn(both, own.admitted)
+        self.assertEqual(own.sourceFor(dest), packAddress("10.1.0.2"))
+
+    def test_withoutAPrefixLengthItIsRefused(self) -> None:
+        for text, network in ("10.0.0.2", "10.0.0.2/24"), ("fd00::2", "fd00::2/64"):
+            said = str(self.assertRaises(ValueError, addresses, text))
+            self.assertIn(f"give '{network}'", said)
+        self.assertEqual(addresses("10.0.0.2/32").broadcasts, {b"\xff\xff\xff\xff"})
+
+    def test_remove(self) -> None:
+        own = addresses("10.0.0.2/24", "fd00::2/64")
+        own.remove("10.0.0.2")
+        self.assertFalse(own.isOwn(packAddress("10.0.0.2")))
+        self.assertNotIn(packAddress("10.0.0.2"), own.local)
+        self.assertNotIn(packAddress("10.0.0.255"), own.local)
+        self.assertTrue(own.isOwn(packAddress("fd00::2")))
+
+    def test_removedSolicitedNodeGroupIsLeft(self) -> None:
+        own = addresses("fd00::2/64")
+        own.remove("fd00::2")
+        self.assertNotIn(packAddress("ff02::1:ff00:2"), own.local)
+
+    def test_groupOfTwoAddressesStaysWithTheOther(self) -> None:
+        own = addresses("fd00::2/64", "fd01::2/64")
+        own.remove("fd00::2")
+        self.assertIn(packAddress("ff02::1:ff00:2"), own.local)
+
+    def test_removeWhatIsNotOurs(self) -> None:
+        self.assertRaises(ValueError, addresses("10.0.0.2/24").remove, "10.0.0.3")
+
+    def test_sameAddressTwice(self) -> None:
+        self.assertRaises(ValueError, addresses("10.0.0.2/24").add, "10.0.0.2/16")
+
+    def test_endsOfANetworkAreNobodys(self) -> None:
+        for text in ("10.0.0.0/24", "10.0.0.255/24"):
+            self.assertRaises(ValueError, Addresses().add, text)
+
+    def test_senderWhoseAddressIsTakenLater(self) -> None:
+        own = addresses("10.0.0.2/24")
+        both = packAddress("10.0.0.3") + packAddress("10.0.0.2")
+        self.assertTrue(own.admits(both))
+        self.assertIn(both, own.admitted)
+        own.add("10.0.0.3/24")
+        self.assertNotIn(both, own.admitted)
+        self.assertFalse(own.admits(both))
+        self.assertNotIn(both, own.admitted)
+
+    def test_neighbours(self) -> None:
+        own = addresses("10.0.0.2/24", "fd00::2/64")
+        for text in ("10.0.0.1", "8.8.8.8", "fd00::1", "fe80::1"):
+            self.assertTrue(own.isNeighbour(packAddress(text)), text)
+
+    def test_whatIsNoNeighbour(self) -> None:
+        own = addresses("10.0.0.2/24", "fd00::2/64")
+        for text in ("10.0.0.2", "10.0.0.255", "255.255.255.255", "224.0.0.1", "0.0.0.0", "127.0.0.1", "fd00::2", "::"):
+            self.assertFalse(own.isNeighbour(packAddress(text)), text)
+
+    def test_groupsThatAreHeard(self) -> None:
+        own = addresses("fd00::2/64")
+        group = packAddress("ff02::1:ff12:3456")
+        self.assertFalse(own.hears(group))
+        own.hearsSolicitations = True
+        self.assertTrue(own.hears(group))
+        for text in ("ff02::1:fe12:3456", "ff02::2", "ff05::1:ff12:3456", "fd00::3", "10.0.0.3", "224.0.0.2"):
+            self.assertFalse(own.hears(packAddress(text)), text)
+        self.assertFalse(own.owns(group))
+
+
+class NetworkTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.own = addresses("10.0.0.2/24", networks=("10.0.0.0/8", "2001:db8::/32"))
+
+    def test_everyAddressOfANetwork(self) -> None:
+        for text in ("10.0.0.0", "10.255.255.255", "10.77.0.1", "2001:db8::", "2001:db8:ffff::1"):
+            self.assertTrue(self.own.owns(packAddress(text)), text)
+
+    def test_othersAreNot(self) -> None:
+        for text in ("11.0.0.0", "9.255.255.255", "2001:db9::", "2001:db7:ffff::", "a00::"):
+            self.assertFalse(self.own.owns(packAddress(text)), text)
+
+    def test_broadcastIsNobodys(self) -> None:
+        self.assertFalse(self.own.owns(packAddress("10.0.0.255")))
+
+    def test_wholeInternetHasNoGroupsOrLoopback(self) -> None:
+        own = addresses(networks=("0.0.0.0/0", "::/0"))
+        for text in ("224.0.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255", "ff02::1", "::1", "::"):
+            self.assertFalse(own.owns(packAddress(text)), text)
+
+    def test_theyAreNotOursByThemselves(self) -> None:
+        self.assertFalse(self.own.isOwn(packAddress("10.77.0.1")))
+
+    def test_theyMaySend(self) -> None:
+        self.assertTrue(self.own.maySend(packAddress("10.77.0.1"), packAddress("10.0.0.2")))
+
+    def test_whatIsNoNetwork(self) -> None:
+        for text in ("here", "10.0.0.1/8", "10.0.0.0/33"):
+            self.assertRaises(ValueError, self.own.addNetwork, text)
+
+
+class SourceTests(SynchronousTestCase):
+    def source(self, dest: str, *texts: str) -> str | None:
+        packed = addresses(*texts).sourceFor(packAddress(dest))
+        return None if packed is None else addressText(packed)
+
+    def test_theOneWhoseNetworkHoldsIt(self) -> None:
+        self.assertEqual(self.source("10.1.0.9", "10.0.0.2/24", "10.1.0.2/24"), "10.1.0.2")
+        self.assertEqual(self.source("fd01::9", "fd00::2/64", "fd01::2/64"), "fd01::2")
+
+    def test_theSmallestNetwork(self) -> None:
+        self.assertEqual(self.source("10.0.1.9", "10.0.0.2/8", "10.0.1.2/24"), "10.0.1.2")
+        self.assertEqual(self.source("fd00:0:0:1::9", "fd00::2/32", "fd00:0:0:1::2/64"), "fd00:0:0:1::2")
+
+    def test_orElseTheFirst(self) -> None:
+        self.assertEqual(self.source("8.8.8.8", "10.0.0.2/24", "10.1.0.2/24"), "10.0.0.2")
+
+    def test_linkLocalForWhatIsLinkLocal(self) -> None:
+        for dest in ("fe80::9", "ff02::1"):
+            self.assertEqual(self.source(dest, "fd00::2/64", "fe80::2/64"), "fe80::2", dest)
+
+    def test_linkLocalForNothingElse(self) -> None:
+        for dest in ("2001:db8::9", "ff0e::1"):
+            self.assertEqual(self.source(dest, "fe80::2/64", "2001:db8:1::2/64"), "2001:db8:1::2", dest)
+        self.assertEqual(self.source("8.8.8.8", "169.254.0.2/16", "10.0.0.2/24"), "10.0.0.2")
+
+    def test_uniqueLocalIsNotForTheInternet(self) -> None:
+        self.assertEqual(self.source("2600::9", "fd00::2/64", "2001:db8::2/64"), "2001:db8::2")
+
+    def test_uniqueLocalForUniqueLocal(self) -> None:
+        self.assertEqual(self.source("fd77::9", "2001:db8::2/64", "fd00::2/64"), "fd00::2")
+
+    def test_theOneThatBeginsMostLikeIt(self) -> None:
+        self.assertEqual(self.source("2001:db8:2::9", "2001:db7::2/64", "2001:db8:1::2/64"), "2001:db8:1::2")
+
+    def test_oursForOurs(self) -> None:
+        self.assertEqual(self.source("fd00::2", "fd00::1/64", "fd00::2/64"), "fd00::2")
+
+    def test_narrowestScopeThatReaches(self) -> None:
+        self.assertEqual(self.source("fe80::9", "2001:db8::2/64", "fe80::2/10"), "fe80::2")
+        self.assertEqual(self.source("2001:db8::9", "fe80::2/10"), "fe80::2")
+
+    def test_theOneThatTheNextHopKnows(self) -> None:
+        own = addresses("10.0.0.2/24", "10.1.0.2/24", "2001:db8::2/64", "2001:db8:1::2/64")
+        for dest, hop, source in (
+            ("8.8.8.8", "10.1.0.1", "10.1.0.2"),
+            ("8.8.8.8", "10.0.0.1", "10.0.0.2"),
+            ("2600::9", "2001:db8:1::1", "2001:db8:1::2"),
+        ):
+            self.assertEqual(own.sourceFor(packAddress(dest), packAddress(hop)), packAddress(source))
+
+    def test_nextHopWithAUniqueLocalAddress(self) -> None:
+        own = addresses("fd00::2/64", "2001:db8::2/64")
+        self.assertEqual(own.sourceFor(packAddress("2600::9"), packAddress("fd00::1")), packAddress("2001:db8::2"))
+
+    def test_likeToLike(self) -> None:
+        for dest, source in (("2002:1::9", "2002:2::2"), ("2001:0:7::9", "2001::2"), ("2600::9", "2a00::2")):
+            self.assertEqual(self.source(dest, "fd00::2/64", "2001::2/32", "2a00::2/64", "2002:2::2/64"), source)
+
+    def test_deprecatedOnlyWhereThereIsNoOther(self) -> None:
+        own = addresses("2001:db8::2/64", "2001:db8:1::2/64")
+        dest, first, second = map(packAddress, ("2001:db8::9", "2001:db8::2", "2001:db8:1::2"))
+        self.assertEqual(own.sourceFor(dest), first)
+        own.deprecate(first)
+        self.assertEqual(own.sourceFor(dest), second)
+        own.remove(second)
+        self.assertEqual(own.sourceFor(dest), first)
+        own.add("2001:db8:1::2/64")
+        own.deprecate(first, False)
+        self.assertEqual(own.sourceFor(dest), first)
+
+    def test_removedIsNoSource(self) -> None:
+        own = addresses("10.0.0.2/24", "10.1.0.2/24")
+        self.assertEqual(own.sourceFor(b"\x0a\0\0\x09"), b"\x0a\0\0\x02")
+        own.remove("10.0.0.2")
+        self.assertEqual(own.sourceFor(b"\x0a\0\0\x09"), b"\x0a\x01\0\x02")
+
+    def test_bound(self) -> None:
+        own = addresses("10.0.0.2/24")
+        for number in range(2 * MAX_SOURCES):
+            own.sourceFor(b"\x08\x08" + number.to_bytes(2, "big"))
+        self.assertLessEqual(len(own._sources), MAX_SOURCES)
+
+    def test_noneOfItsVersion(self) -> None:
+        self.assertIsNone(self.source("8.8.8.8", "fd00::2/64"))
+        self.assertIsNone(self.source("fd00::1", "10.0.0.2/24"))

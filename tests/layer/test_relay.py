@@ -1,0 +1,81 @@
+"""
+Tests for L{txtuntap.layer.relay}.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.ports import OffloadPort
+from tests.superpackets import superframe
+from txtuntap import Packet
+from txtuntap.layer.relay import EVERYTHING, forward, received
+from txtuntap.wire.offload import CSUM, DATA_VALID, NEEDS_CHECKSUM, UDP, USO, Offload, finish
+
+HERE, THERE = "02:00:00:00:00:01", "02:00:00:00:00:02"
+
+
+class ReceivedTests(SynchronousTestCase):
+    def test_whatIsWholeIsNotCopied(self) -> None:
+        packet = Packet(b"some frame")
+        self.assertIs(received(packet)[0], packet.data)
+
+    def test_partIsAView(self) -> None:
+        packet = Packet(b"head some frame tail", 5)
+        packet.end -= 5
+        view, offload = received(packet)
+        self.assertEqual((bytes(view), offload), (b"some frame", None))
+        self.assertIs(memoryview(view).obj, packet.data)
+
+    def test_positionsAreThoseInThePart(self) -> None:
+        frame, offload = superframe(b"x" * 300, 100)
+        packet = Packet(bytes(10) + frame, 10)
+        packet.offload = Offload(NEEDS_CHECKSUM, UDP, 52, 100, 44, 6)
+        self.assertEqual(received(packet)[1], offload)
+
+    def test_thatItWasVerifiedIsNotToldOn(self) -> None:
+        packet = Packet(bytes(60))
+        packet.offload = Offload(DATA_VALID)
+        self.assertIsNone(received(packet)[1])
+
+
+class ForwardTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.frame, self.offload = superframe(b"0123456789" * 30, 100)
+
+    def test_whatIsFinished(self) -> None:
+        below = OffloadPort(0)
+        self.assertIsNone(forward(below, b"frame", None, True))
+        self.assertEqual(below.written, [(b"frame", None)])
+
+    def test_whatTheTransportTakesGoesAsItIs(self) -> None:
+        for offloads in EVERYTHING, CSUM | USO:
+            below = OffloadPort(offloads)
+            self.assertIsNone(forward(below, self.frame, self.offload, True))
+            self.assertEqual(below.written, [(self.frame, self.offload)])
+
+    def test_whatItDoesNotIsFinished(self) -> None:
+        cut = [(each, None) for each in finish(self.frame, self.offload, 14)]
+        self.assertEqual(len(cut), 3)
+        for offloads in 0, CSUM:
+            below = OffloadPort(offloads)
+            self.assertIsNone(forward(below, memoryview(self.frame), self.offload, True))
+            self.assertEqual(below.written, cut)
+
+    def test_packetsOfIP(self) -> None:
+        below = OffloadPort(0)
+        offload = Offload(NEEDS_CHECKSUM, UDP, 28, 100, 20, 6)
+        self.assertIsNone(forward(below, self.frame[14:], offload, False))
+        self.assertEqual(
+            [each[14:] for each in finish(self.frame, self.offload, 14)], [data for data, _ in below.written]
+        )
+
+    def test_whatCannotBeOpenIsNamedAndNotWritten(self) -> None:
+        below = OffloadPort(0)
+        for offload, name in (
+            (Offload(NEEDS_CHECKSUM, UDP, 42, 0, 34, 6), "inOffloadErrors"),
+            (Offload(NEEDS_CHECKSUM, 99, 42, 100, 34, 6), "inUnknownOffloads"),
+            (Offload(NEEDS_CHECKSUM, 0, 0, 0, 60000, 6), "inOffloadErrors"),
+        ):
+            self.assertEqual(forward(below, self.frame, offload, True), name)
+        self.assertEqual(below.written, [])

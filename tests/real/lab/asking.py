@@ -1,0 +1,108 @@
+"""
+Questions to a host, and what the kernel makes of the answers.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.real.lab.machine import INTERFACE
+from tests.real.lab.namespace import ip, run, until
+from txtuntap.testing import ethernetFrame, ipPacket
+from txtuntap.wire import arp, ethernet, icmp, ndp
+from txtuntap.wire.address import addressText, groupLinkAddress, packAddress, packLinkAddress
+
+_ASKER = "02:00:00:00:00:99"
+
+
+@contextmanager
+def asking(address: str, question: bytes, port: int = 7) -> Iterator[Callable[[], bytes]]:
+    """
+    A function that sends a question to a UDP port, each time it is called, and returns an answer; C{b""} while there is
+    none yet, since an interface takes a moment to come up. An answer counts however late it comes.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.2)
+
+        def answer() -> bytes:
+            # The socket is not connected, so the kernel decides anew from which of its addresses it asks.
+            try:
+                client.sendto(question, (address, port))
+                data, source = client.recvfrom(65535)
+            except OSError:
+                return b""
+            assert source[:2] == (address, port)
+            return data
+
+        yield answer
+
+
+def askUntilAnswered(address: str, question: bytes, port: int = 7) -> bytes:
+    """
+    Ask a UDP port again and again until it answers. The kernel drops what is sent through an interface whose carrier
+    has just come: its queue starts up to a second later.
+    """
+    with asking(address, question, port) as answer:
+        return until(answer, f"an answer from {address} port {port}")
+
+
+def whoHas(address: str) -> bytes:
+    """
+    A frame that asks all who may have an address for their link address.
+    """
+    target, link = packAddress(address), packLinkAddress(_ASKER)
+    if len(target) == 4:
+        request = arp.ARP(arp.REQUEST, link, packAddress("10.9.0.77"), bytes(6), target)
+        return ethernetFrame(_ASKER, b"\xff" * 6, ethernet.ARP, request.pack())
+    source, group = packAddress("fd09::77"), packAddress("ff02::1")
+    body = ndp.packBody(target, ndp.SOURCE_LINK, link)
+    message = icmp.pack(ndp.SOLICITATION, 0, 0, body, source, group)
+    packet = ipPacket(source, group, icmp.PROTOCOL[16], message, ndp.HOP_LIMIT)
+    return ethernetFrame(_ASKER, groupLinkAddress(group), ethernet.IPV6, packet)
+
+
+def tells(frame: bytes) -> str:
+    """
+    The address whose link address a frame tells C{_ASKER}; none, if it is another frame.
+    """
+    if frame[:6] != packLinkAddress(_ASKER):
+        return ""
+    if frame[12:14] == b"\x08\x06":
+        return addressText(frame[28:32])
+    return addressText(frame[62:78]) if frame[54] == ndp.ADVERTISEMENT else ""
+
+
+def ping(address: str, *options: str) -> int:
+    """
+    Run C{ping}, and return how many answers came; all have what was sent.
+    """
+    wait = [] if "-W" in options else ["-W", "10"]
+    count = int(options[options.index("-c") + 1])
+    alive = 1 if "-W" in options else 0
+    said = run("ping", "-n", *wait, *options, address, status=alive)
+    for fault in "wrong", "DUP", "truncated", "errors", "Unreachable":
+        assert fault not in said, said
+    (summary,) = (line for line in said.splitlines() if "packets transmitted" in line)
+    sent, received = (int(part.split()[0]) for part in summary.split(",")[:2])
+    assert sent == count
+    return received
+
+
+def addressFlags(address: str, interface: str = INTERFACE) -> set[str]:
+    """
+    What the kernel says of an IPv6 address of its own.
+    """
+    (link,) = json.loads(ip("-json", "-6", "address", "show", "dev", interface))
+    (found,) = (each for each in link["addr_info"] if each["local"] == address)
+    return {name for name, value in found.items() if value is True}
+
+
+def station(address: str, interface: str = INTERFACE) -> str:
+    """
+    What the kernel takes for the station of an address.
+    """
+    (found,) = json.loads(ip("-json", "neighbour", "show", address, "dev", interface))
+    return str(found["lladdr"])

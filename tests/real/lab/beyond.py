@@ -1,0 +1,124 @@
+"""
+A namespace beyond a pair of C{veth}, and the programs of others there: QEMU, socat, the kernel's VXLAN.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.real.lab import tunnel
+from tests.real.lab.link import setUp
+from tests.real.lab.namespace import interfaces, tool, until
+
+#: Of the pair.
+NEAR, FAR = tunnel.HERE, tunnel.THERE
+NEAR6, FAR6 = "2001:db8::1", "2001:db8::2"
+
+#: Of a tunnel's ends.
+HERE_ADDRESS, THERE_ADDRESS, THERE_ADDRESS6 = tunnel.INNER_HERE, tunnel.INNER_THERE, "fd09::2"
+THERE = f"{THERE_ADDRESS}/24", f"{THERE_ADDRESS6}/64"
+
+#: Any will do: it has no guest.
+QEMU = ["qemu-system-sparc", "qemu-system-x86_64", "qemu-system-aarch64", "qemu-system-ppc", "qemu-system-mips"]
+
+
+class Beyond(tunnel.Place):
+    """
+    The other namespace, and what runs there.
+    """
+
+    def __init__(self, namespace: int) -> None:
+        super().__init__(namespace, FAR, THERE_ADDRESS)
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """
+        Start a program there, which runs until the test's end.
+        """
+
+        def started() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                [tool(name), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+        process = self.call(started)
+        self._processes.append(process)
+        return process
+
+    def setUp(self, name: str) -> None:
+        """
+        Wait for an interface, and give it the addresses of that end.
+        """
+        until(lambda: name in self.call(interfaces), f"the interface {name}")
+        self.call(lambda: setUp(name, *THERE))
+
+    def socket(self, *address: str | int) -> socket.socket:
+        """
+        A UDP socket there, bound to an address.
+        """
+
+        def made() -> socket.socket:
+            bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            bound.bind(address)
+            return bound
+
+        return self.call(made)
+
+    def listens(self, port: int, kind: str = "-t") -> None:
+        """
+        Wait until somebody listens at a port there.
+        """
+        until(lambda: self.run("ss", "-Hln", kind, f"sport = :{port}"), f"port {port} to be listened at")
+
+    def stop(self) -> None:
+        """
+        Stop what was started.
+        """
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+def qemu(beyond: Beyond, netdev: str) -> subprocess.Popen[bytes]:
+    """
+    QEMU without a guest, which has a hub with a tap on it, and what is to be tried.
+    """
+    found = [each for each in QEMU if _has(each)]
+    options = ["-machine", "none", "-nodefaults", "-display", "none", "-monitor", "none", "-serial", "none"]
+    options += ["-netdev", f"{netdev},id=s", "-netdev", "hubport,id=h0,hubid=0,netdev=s"]
+    options += ["-netdev", "tap,id=t,ifname=ttq0,script=no,downscript=no", "-netdev", "hubport,id=h1,hubid=0,netdev=t"]
+    process = beyond.start(found[0] if found else QEMU[0], *options)
+    beyond.setUp("ttq0")
+    return process
+
+
+def _has(name: str) -> bool:
+    return any(os.access(Path(each) / name, os.X_OK) for each in os.environ.get("PATH", os.defpath).split(":"))
+
+
+def socat(beyond: Beyond, mode: str, options: str, address: str) -> subprocess.Popen[bytes]:
+    """
+    socat with an interface.
+    """
+    process = beyond.start("socat", f"TUN,tun-type={mode},tun-name=tts0{options}", address)
+    beyond.setUp("tts0")
+    return process
+
+
+def vxlan(beyond: Beyond, near: str = NEAR, far: str = FAR, *more: str) -> None:
+    """
+    The kernel's device.
+
+    @param more: what else it is told.
+    """
+    arguments = ["local", far, "remote", near, "id", "42", "dstport", "4789", *more]
+    beyond.run("ip", "link", "add", "ttx0", "mtu", "1430", "type", "vxlan", *arguments)
+    # It leaves checksums to the interface below; and veth, to nobody.
+    beyond.run("ethtool", "-K", "ttx0", "tx", "off")
+    beyond.setUp("ttx0")

@@ -1,0 +1,159 @@
+"""
+Runs one example of a docstring or the documentation, C{example.py}: its name is the argument.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import sys
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
+
+from twisted.internet import task
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
+
+from tests.real.lab.namespace import ip
+from txtuntap import Host, IPProtocol, TuntapPort
+from txtuntap.device import TUN
+from txtuntap.device.linux.device import NODE
+from txtuntap.device.linux.queues import DESCRIPTOR
+from txtuntap.middleware import Capture, Meter
+from txtuntap.network.clock import SimulationClock
+from txtuntap.network.link import Link
+from txtuntap.switch import Switch
+from txtuntap.tunnel.tunnel import Tunnel
+
+#: Modules whose names the examples use without an import.
+_MODULES = (
+    *(
+        "txtuntap",
+        "txtuntap.device",
+        "txtuntap.device.configure",
+        "txtuntap.device.helper.device",
+        "txtuntap.device.linux.device",
+    ),
+    *("txtuntap.device.monitor", "txtuntap.device.linux.netlink", "txtuntap.device.settings", "txtuntap.device.state"),
+    *(
+        "txtuntap.interfaces",
+        "txtuntap.network.link",
+        "txtuntap.middleware",
+        "txtuntap.middleware.meter",
+        "txtuntap.network.network",
+    ),
+    *(
+        "txtuntap.middleware.prometheus",
+        "txtuntap.device.linux.queues",
+        "txtuntap.network.replay",
+        "txtuntap.switch.switch",
+        "txtuntap.testing",
+    ),
+    *("txtuntap.tunnel.bare", "txtuntap.tunnel.client", "txtuntap.tunnel.datagram", "txtuntap.tunnel.frames"),
+    *("txtuntap.tunnel.stream", "twisted.application.internet", "twisted.internet.endpoints", "zope.interface"),
+)
+
+
+class Echo(DatagramProtocol):
+    """
+    Sends every datagram back.
+    """
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        """
+        Send it back.
+        """
+        assert self.transport is not None
+        self.transport.write(datagram, addr)
+
+
+def _names(reactor: Any) -> dict[str, Any]:
+    """
+    Names that the examples take for given.
+    """
+    # These import a reactor.
+    import prometheus_client.twisted
+    from prometheus_client import CollectorRegistry
+    from twisted.names import dns
+    from twisted.names.server import DNSServerFactory
+    from twisted.web.resource import Resource
+
+    import txtuntap.service
+    from txtuntap.service.observe.metrics import MetricsFactory
+
+    names: dict[str, Any] = {}
+    for each in _MODULES:
+        module = importlib.import_module(each)
+        names.update({name: value for name, value in vars(module).items() if not name.startswith("_")})
+    names.update(txtuntap=txtuntap, MetricsFactory=MetricsFactory)
+    names.update(reactor=reactor, task=task, select=select, sys=sys, prometheus_client=prometheus_client, dns=dns)
+    names.update(Echo=Echo, Random=Random)
+    clock = SimulationClock()
+    host = Host(["10.0.0.2/24"], clock)
+    # A transport, and datagrams to write.
+    writer = Host(["10.1.0.2/24"], clock)
+    receiver = Host(["10.1.0.3/24"], clock)
+    transport = writer.listenUDP(7, Echo())
+    Link(writer.ethernet, receiver.ethernet, clock).start()
+    names.update(
+        clock=clock,
+        host=host,
+        switch=Switch(clock),
+        protocol=IPProtocol(),
+        port=TuntapPort("tap0", host.ethernet, reactor=reactor),
+        meter=Meter(Host(["10.2.0.2/24"], clock).ethernet),
+        registry=CollectorRegistry(),
+        resource=Resource(),
+        tunnel=Tunnel(TUN),
+        controller=DNSServerFactory(),
+        self=SimpleNamespace(transport=transport),
+        address=("10.1.0.3", 7),
+        datagrams=[b"one", b"two"],
+    )
+    return names
+
+
+def _prepare(name: str) -> None:
+    """
+    Make what an example finds outside of Python.
+    """
+    Path("worker.py").write_text("")
+    if name.startswith(("txtuntap/device/linux.py", "txtuntap/device/netlink.py")):
+        ip("tuntap", "add", "mode", "tun", "name", "tun0")
+    if name.startswith("txtuntap/device/linux.py"):
+        # With its carrier, the kernel speaks: of its groups, and to routers.
+        ip("link", "set", "tun0", "up")
+    if name == "txtuntap/queues.py 2":
+        # A process that is given its queue.
+        os.dup2(os.open(NODE, os.O_RDWR), DESCRIPTOR)
+    with open("trace.pcapng", "wb") as file:
+        host = Host(["10.0.0.1/24"], Clock())
+        port = Capture(file, host.ethernet)
+        Link(port, Host(["10.0.0.3/24"], Clock()).ethernet, Clock()).start()
+
+
+def main() -> int:
+    """
+    Run the example, and then the reactor for a moment.
+    """
+    name = sys.argv[1]
+    # Before the reactor takes the descriptor that a process is given.
+    _prepare(name)
+    from twisted.internet import reactor
+
+    log: list[LogEvent] = []
+    globalLogBeginner.beginLoggingTo([cast(ILogObserver, log.append)], redirectStandardIO=False)
+    running = cast(Any, reactor)
+    code = compile(Path("example.py").read_text(), name, "exec")
+    names = _names(reactor)
+    exec(code, names)
+    running.callLater(0.05, running.stop)
+    running.run()
+    serious = [event for event in log if event["log_level"] in (LogLevel.error, LogLevel.critical)]
+    for event in serious:
+        print(eventAsText(event))
+    return len(serious)

@@ -1,0 +1,70 @@
+"""
+The helper, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.real.lab.guest import NOBODY
+from tests.real.lab.namespace import PATIENCE, until
+from tests.real.lab.warm import Program
+
+NETWORKS = "10.9.0.0/24,fd09::/64"
+RULES = (f"{NOBODY}:tt*:{NETWORKS}", "@4321:gg%d", f"{os.getuid()}:tt*:{NETWORKS}")
+
+
+class Helper:
+    """
+    A helper in a process of its own.
+
+    @ivar path: of its socket; C{process}: the process.
+    """
+
+    def __init__(self, directory: Path, *options: str, rules: tuple[str, ...] = RULES) -> None:
+        self.path = str(directory / "socket")
+        self._log = directory / "helper.log"
+        allow = [each for rule in rules for each in ("--allow", rule)]
+        with open(self._log, "w") as log:
+            self.process = Program(
+                "txtuntap.device.helper.server:main",
+                ["helper", *allow, "--listen", f"unix:{self.path}:mode=666", *options],
+                stdout=log,
+            )
+        until(lambda: "Listening" in self.log() or self.process.poll() is not None, "the helper to listen")
+        assert self.process.poll() is None, self.log()
+
+    def __enter__(self) -> Helper:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+        assert "Traceback" not in self.log(), self.log()
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def connected(self) -> socket.socket:
+        """
+        A connection to it.
+        """
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.settimeout(PATIENCE)
+        client.connect(self.path)
+        return client
+
+    def answer(self, request: bytes) -> Any:
+        """
+        What it says to a request that it refuses.
+        """
+        with self.connected() as client:
+            with suppress(ConnectionError):
+                # It may have answered already.
+                client.sendall(request)
+            return json.loads(client.makefile().readline())

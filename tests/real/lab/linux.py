@@ -1,0 +1,178 @@
+"""
+Linux behind the interface, in place of a machine of ours.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import socket
+import struct
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Thread
+
+from tests.real.lab.machine import ADDRESSES, ECHO, INTERFACE, KNOCK, RELAY, STATION
+from tests.real.lab.namespace import Namespace, ip, tool
+from txtuntap.device.linux.ioctl import SIOCETHTOOL
+
+#: What makes a difference to the answers and is a distribution's to set: here it is as the kernel has it by itself.
+SETTINGS = {
+    "ipv4/conf/all/rp_filter": 0,
+    "ipv4/conf/tt1/rp_filter": 0,
+    "ipv4/conf/all/accept_source_route": 0,
+    "ipv4/conf/tt1/accept_redirects": 1,
+    "ipv4/conf/tt1/secure_redirects": 1,
+    "ipv4/conf/tt1/arp_accept": 0,
+    "ipv4/conf/tt1/arp_ignore": 0,
+    "ipv4/conf/tt1/drop_gratuitous_arp": 0,
+    "ipv4/conf/tt1/drop_unicast_in_l2_multicast": 0,
+    "ipv4/icmp_echo_ignore_all": 0,
+    "ipv4/icmp_echo_ignore_broadcasts": 1,
+    "ipv4/icmp_echo_enable_probe": 0,
+    "ipv6/conf/tt1/accept_dad": 0,
+    "ipv6/conf/tt1/accept_redirects": 1,
+    "ipv6/conf/tt1/accept_source_route": 0,
+    "ipv6/conf/tt1/drop_unsolicited_na": 0,
+    "ipv6/icmp/echo_ignore_all": 0,
+    "ipv6/icmp/echo_ignore_multicast": 0,
+}
+
+#: C{linux/ethtool.h}: ETHTOOL_STXCSUM.
+_ETHTOOL_STXCSUM = 0x17
+
+_LOOPBACK: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+
+
+class Linux:
+    """
+    A virtual cable to a namespace of its own, as a context manager: echoes and relays there are as those of a
+    L{Machine<tests.real.lab.machine.Machine>}. The thread stays on this side of the cable.
+
+    @ivar knocking: sockets by the addresses that they are connected to, from port L{KNOCK} to port 9. They have never
+        written there.
+    """
+
+    mode = "tap"
+
+    def __init__(self, stations: dict[str, str], gateways: tuple[str, ...] = (), knockAt: tuple[str, ...] = ()) -> None:
+        """
+        @param stations: link addresses by IP address. It would ask for each before it answers.
+        @param knockAt: the addresses to have sockets for in C{knocking}.
+        """
+        self._stations = stations
+        self._gateways = gateways
+        self.knocking: dict[str, socket.socket] = {}
+        self._knockAt = knockAt
+
+    def __enter__(self) -> Linux:
+        with ExitStack() as stack:
+            self._namespace = stack.enter_context(Namespace())
+            ip("link", "add", "tt1", "address", STATION, "type", "veth", "peer", "name", INTERFACE)
+            ip("link", "set", INTERFACE, "netns", f"/proc/{os.getpid()}/fd/{self._namespace.outside}")
+            for address in ADDRESSES:
+                ip("address", "add", address, "dev", "tt1", *(["nodad"] if ":" in address else []))
+            sumUp("tt1")
+            for name, value in SETTINGS.items():
+                _setting(name).write_text(str(value))
+            ip("link", "set", "tt1", "up")
+            batch = [f"neigh replace {address} lladdr {link} dev tt1\n" for address, link in self._stations.items()]
+            batch += [f"route add default via {gateway} dev tt1\n" for gateway in self._gateways]
+            subprocess.run([tool("ip"), "-batch", "-"], input="".join(batch).encode(), check=True)
+            for address in self._knockAt:
+                knocking = stack.enter_context(_bound(socket.AF_INET6 if ":" in address else socket.AF_INET, KNOCK))
+                knocking.connect((address, 9))
+                self.knocking[address] = knocking
+            self._servers = [_Server(family) for family in _LOOPBACK]
+            for server in self._servers:
+                stack.callback(server.end)
+            stack.enter_context(self._namespace.stepOut())
+            ip("link", "set", INTERFACE, "up")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self._stack.close()
+
+    def heard(self) -> int:
+        """
+        How many datagrams have come to its UDP port 7.
+        """
+        return sum(server.heard for server in self._servers)
+
+
+def _bound(family: int, port: int) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    bound.bind(("", port))
+    return bound
+
+
+def setting(name: str) -> int:
+    """
+    A setting of the kernel's, in the namespace that this thread is in: by its path below C{/proc/sys/net}.
+    """
+    return int(_setting(name).read_text().split()[0])
+
+
+def _setting(name: str) -> Path:
+    return Path("/proc/sys/net", name)
+
+
+def sumUp(name: str) -> None:
+    """
+    Have Linux compute the checksums of what it sends by an interface (C{ethtool -K NAME tx off}): a virtual cable
+    carries packets without.
+    """
+    value = array.array("I", [_ETHTOOL_STXCSUM, 0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+        fcntl.ioctl(query, SIOCETHTOOL, struct.pack("16sP16x", name.encode(), value.buffer_info()[0]))
+
+
+class _Server:
+    """
+    Sends back what comes to one UDP port, and writes to the addresses that come to another, until a datagram comes from
+    the loopback.
+    """
+
+    def __init__(self, family: int) -> None:
+        self.heard = 0
+        self._family = family
+        # In this order: a relay that was asked for first is done when the echo after it is heard.
+        self._relay, self._echo = (_bound(family, port) for port in (RELAY, ECHO))
+        self._thread = Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with self._relay, self._echo:
+            while True:
+                for server in select.select([self._relay, self._echo], [], [])[0]:
+                    data, peer = server.recvfrom(65536)
+                    if peer[0] == _LOOPBACK[self._family]:
+                        return
+                    if server is self._relay:
+                        self._write(server, b"relayed", (data.decode(), RELAY))
+                    else:
+                        self.heard += 1
+                        self._write(server, data, peer)
+
+    def _write(self, server: socket.socket, data: bytes, peer: tuple[str, int]) -> None:
+        # Who it believes to be itself would be sent its own answer for ever.
+        if all(peer[0] != address.partition("/")[0] for address in ADDRESSES):
+            try:
+                server.sendto(data, peer)
+            except OSError:
+                # There are senders that nobody can write to: port 0, address 0.
+                return
+
+    def end(self) -> None:
+        """
+        Call in the namespace of the server.
+        """
+        with socket.socket(self._family, socket.SOCK_DGRAM) as client:
+            client.sendto(b"", (_LOOPBACK[self._family], ECHO))
+        self._thread.join()

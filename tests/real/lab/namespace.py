@@ -1,0 +1,291 @@
+"""
+A network namespace of a test's own: everything that sends packets does so in one.
+
+The process itself goes in and comes back, so what it starts is in there too. Nothing is named or mounted: the
+namespace is gone with the last process and socket in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import NoReturn, TypeVar
+from unittest import SkipTest
+
+from txtuntap.device.linux.namespace import inNamespace
+
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
+NODE = "/dev/net/tun"
+
+#: Seconds after which something that has not happened never will.
+PATIENCE = 20.0
+
+#: The Debian package of each tool that the tests use.
+PACKAGES = {
+    "arping": "arping",
+    "bridge": "iproute2",
+    "capinfos": "wireshark-common",
+    "dig": "bind9-dnsutils",
+    "ethtool": "ethtool",
+    "ip": "iproute2",
+    "iperf3": "iperf3",
+    "nft": "nftables",
+    "nmap": "nmap",
+    "openssl": "openssl",
+    "ping": "iputils-ping",
+    "qemu-system-sparc": "qemu-system-sparc",
+    "radvd": "radvd",
+    "socat": "socat",
+    "setpriv": "util-linux",
+    "ss": "iproute2",
+    "tcpdump": "tcpdump",
+    "traceroute": "traceroute",
+    "tshark": "tshark",
+    "unshare": "util-linux",
+}
+
+_THIS = "/proc/thread-self/ns/net"
+
+_T = TypeVar("_T")
+
+
+_NET_ADMIN = 1 << 12
+_SYS_ADMIN = 1 << 21
+
+
+def _isRoot() -> bool:
+    status = Path("/proc/self/status").read_text().splitlines()
+    (capabilities,) = (int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    everybody = Path("/proc/self/uid_map").read_text().split() == ["0", "0", str(2**32 - 1)]
+    return os.geteuid() == 0 and everybody and capabilities & _NET_ADMIN != 0 and capabilities & _SYS_ADMIN != 0
+
+
+#: Whether this is root, outside of any user namespace and with what makes it root. Looked at before one may be entered.
+ROOT = _isRoot()
+
+
+def needRoot() -> None:
+    """
+    Skip a test that a user namespace is not enough for.
+    """
+    if not ROOT:
+        raise SkipTest("this takes real root, not that of a user namespace")
+
+
+def tool(name: str) -> str:
+    """
+    The path of a program. Where the tests could run but for it, they fail.
+    """
+    found = shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+    if found is None:
+        text = f"{name} is missing: apt-get install {PACKAGES[name]}"
+        if ROOT:
+            raise AssertionError(text)
+        raise SkipTest(text)
+    return found
+
+
+def ip(*arguments: str) -> str:
+    """
+    Run C{ip}, in the namespace that this thread is in.
+    """
+    return run("ip", *arguments)
+
+
+def run(name: str, *arguments: str, status: int = 0) -> str:
+    """
+    Run a program to its end, in the namespace that this thread is in.
+
+    @param status: the exit status it is to have.
+
+    @return: what it wrote to its standard output.
+    """
+    finished = subprocess.run(
+        [tool(name), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    text = f"{name} {' '.join(arguments)}: {finished.stdout}{finished.stderr}"
+    assert finished.returncode == status, text
+    return finished.stdout
+
+
+def interfaces() -> set[str]:
+    """
+    The names of the interfaces here, but for the loopback.
+    """
+    return {name for _, name in socket.if_nameindex()} - {"lo"}
+
+
+def until(condition: Callable[[], _T], what: str, turn: Callable[[], object] = lambda: time.sleep(0.005)) -> _T:
+    """
+    Wait for C{condition} to give something true, and return it.
+
+    @param turn: what to do each time it does not.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"in vain for {PATIENCE:.0f} seconds: {what}"
+        turn()
+    return result
+
+
+@cache
+def lacking() -> str | None:
+    """
+    What the tests here lack on this machine; L{None} if they can run. Where that takes a user namespace, this process
+    is in one from now on.
+    """
+    try:
+        os.close(os.open(NODE, os.O_RDWR))
+    except OSError as e:
+        return f"{NODE} cannot be opened ({e.strerror}): 'modprobe tun', or run as root"
+    try:
+        _enter(CLONE_NEWNET)
+    except PermissionError:
+        # There is no way back out of one that was entered half.
+        tried = subprocess.run([tool("unshare"), "-rn", "true"], capture_output=True, text=True, check=False)
+        if tried.returncode:
+            return f"no network namespaces: not root (CAP_SYS_ADMIN), and no user namespaces ({tried.stderr.strip()})"
+        _enterUserNamespace()
+    return None
+
+
+def need() -> None:
+    """
+    Skip a test where the machine has not what it takes.
+    """
+    reason = lacking()
+    if reason is not None:
+        raise SkipTest(reason)
+
+
+class Namespace:
+    """
+    A new network namespace, as a context manager. Leaving it ends what still runs there, and fails if there was any.
+
+    @ivar outside: a descriptor of the namespace it was entered from.
+    """
+
+    def __enter__(self) -> Namespace:
+        need()
+        self.outside = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _unshare(CLONE_NEWNET)
+        except BaseException:
+            os.close(self.outside)
+            raise
+        self._inode = os.stat(_THIS).st_ino
+        ip("link", "set", "lo", "up")
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        left = self._left()
+        _setns(self.outside)
+        os.close(self.outside)
+        assert not left, f"left running in the namespace: {left}"
+
+    @contextmanager
+    def stepOut(self) -> Iterator[None]:
+        """
+        Be in the namespace this one was entered from for a while.
+        """
+        here = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _setns(self.outside)
+            yield
+        finally:
+            _setns(here)
+            os.close(here)
+
+    def processes(self) -> dict[int, str]:
+        """
+        Who else is in the namespace: process ids and command lines.
+        """
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    if (entry / "ns/net").stat().st_ino == self._inode:
+                        command = (entry / "cmdline").read_bytes()
+                        found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+                except OSError:
+                    # It has ended since, or is not ours to look at.
+                    continue
+        return found
+
+    def _left(self) -> dict[int, str]:
+        # One that was just told to end is given the time to.
+        deadline = time.monotonic() + PATIENCE
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for process in left:
+            os.kill(process, 9)
+        return left
+
+
+@contextmanager
+def another() -> Iterator[int]:
+    """
+    A descriptor of a network namespace beside this one.
+    """
+    with Namespace() as there:
+        descriptor = os.open(_THIS, os.O_RDONLY)
+        try:
+            with there.stepOut():
+                yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def names(namespace: int) -> set[str]:
+    """
+    The names of the interfaces in another namespace, but for the loopback.
+    """
+    return inNamespace(namespace, interfaces)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _unshare(flags: int) -> None:
+    if _libc.unshare(flags):
+        _fail()
+
+
+def _setns(namespace: int) -> None:
+    if _libc.setns(namespace, CLONE_NEWNET):
+        _fail()
+
+
+def _fail() -> NoReturn:
+    error = ctypes.get_errno()
+    raise OSError(error, os.strerror(error))
+
+
+def _enter(flags: int) -> None:
+    """
+    See whether C{unshare} is permitted, and undo it.
+    """
+    home = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _unshare(flags)
+        _setns(home)
+    finally:
+        os.close(home)
+
+
+def _enterUserNamespace() -> None:
+    user, group = os.geteuid(), os.getegid()
+    _unshare(CLONE_NEWUSER | CLONE_NEWNET)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")

@@ -1,0 +1,168 @@
+"""
+Programs that end with their reactor, each in a fork of the warm interpreter. Each prints, as JSON, what is left to say
+once the reactor has stopped.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogBeginner
+from twisted.python.failure import Failure
+
+from tests.real.lab.link import delete
+from tests.recorders import PacketRecorder, going
+from txtuntap import Host, TuntapPort
+from txtuntap.device import TAP, TUN
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.middleware import Capture
+from txtuntap.testing import MemoryDevice
+from txtuntap.tunnel.frames import Frames
+from txtuntap.tunnel.stream import StreamFactory
+from txtuntap.tunnel.tunnel import Tunnel
+
+Ends = dict[str, str]
+
+
+def _watched(ends: Ends, name: str, port: TuntapPort) -> TuntapPort:
+    """
+    Start a port, and watch it.
+    """
+    port.startListening()
+    _watch(ends, name, port)
+    return port
+
+
+def _watch(ends: Ends, name: str, port: TuntapPort) -> None:
+    """
+    Note under C{name} what C{whenLost} fails with.
+    """
+
+    def ended(reason: Failure) -> None:
+        ends[name] = type(reason.value).__name__
+
+    port.whenLost().addErrback(ended)
+
+
+def ports(reactor: Any, ends: Ends) -> None:
+    """
+    Ports on a tun, on a tap behind middleware, and on a device in memory; and a monitor that has only just begun.
+    """
+    from txtuntap.device.monitor import InterfaceMonitor
+
+    monitor = InterfaceMonitor(reactor)
+    recorder = going(PacketRecorder(), TUN)
+    _watched(ends, "tun", TuntapPort("tt0", recorder, reactor=reactor, monitor=monitor))
+    _watched(ends, "tap", TuntapPort("tt1", Capture(os.devnull, Host(reactor=reactor).ethernet), reactor=reactor))
+    inMemory = going(PacketRecorder(), TUN)
+    _watched(ends, "memory", TuntapPort("", inMemory, reactor=reactor, device=MemoryDevice(TUN)))
+
+    def end() -> None:
+        monitor.start()
+        reactor.callWhenRunning(reactor.stop)
+
+    reactor.addSystemEventTrigger("after", "shutdown", lambda: ends.update(stopped=repr(inMemory.events)))
+    reactor.callLater(0, end)
+
+
+def stopped(reactor: Any, ends: Ends) -> None:
+    """
+    A port whose C{stopListening} is called in the turn that is the reactor's last.
+    """
+    recorder = going(PacketRecorder(), TUN)
+    port = _watched(ends, "tun", TuntapPort("tt0", recorder, reactor=reactor))
+    reactor.addSystemEventTrigger("after", "shutdown", lambda: ends.update(stopped=repr(recorder.events)))
+
+    def end() -> None:
+        reactor.stop()
+        port.stopListening()
+
+    reactor.callLater(0, end)
+
+
+def deleted(reactor: Any, ends: Ends) -> None:
+    """
+    A port whose interface is deleted while the reactor stops.
+    """
+    _watched(ends, "tun", TuntapPort("tt0", going(PacketRecorder(), TUN), reactor=reactor))
+    _watched(ends, "tap", TuntapPort("tt1", going(PacketRecorder(), TAP), reactor=reactor))
+    reactor.addSystemEventTrigger("before", "shutdown", delete, "tt0")
+    reactor.callLater(0, reactor.stop)
+
+
+def service(reactor: Any, ends: Ends) -> None:
+    """
+    A service that nobody stops.
+    """
+    from txtuntap.service import HostService
+
+    made = HostService(LinuxDevice("tt0", TUN), Host(["10.9.0.2/24"], reactor), reactor=reactor, control=False)
+    made.startService()
+    _watch(ends, "tun", made.port)
+    reactor.callLater(0, reactor.stop)
+
+
+def serviceDeleted(reactor: Any, ends: Ends) -> None:
+    """
+    A service whose interface is deleted while the reactor stops.
+    """
+    service(reactor, ends)
+    reactor.addSystemEventTrigger("before", "shutdown", delete, "tt0")
+
+
+def tunnels(reactor: Any, ends: Ends) -> None:
+    """
+    Two tunnels that are connected to each other.
+    """
+    made = [Tunnel(TUN), Tunnel(TUN)]
+    for number, tunnel in enumerate(made):
+        _watched(ends, f"tun{number}", TuntapPort(f"tt{number}", tunnel, reactor=reactor))
+    factories = [StreamFactory(tunnel, Frames, reactor) for tunnel in made]
+    serverFromString(reactor, "unix:ending").listen(factories[0])
+    clientFromString(reactor, "unix:ending").connect(factories[1])
+
+    def end() -> None:
+        if all(tunnel.carrier is not None for tunnel in made):
+            reactor.stop()
+        else:
+            reactor.callLater(0.005, end)
+
+    end()
+
+
+def readme(reactor: Any, ends: Ends) -> None:
+    """
+    A program of the README, until a signal ends it.
+    """
+    text = Path(sys.argv[3]).read_text()
+    exec(compile(text, sys.argv[3], "exec"), {"__name__": "__main__"})
+
+
+def main() -> int:
+    """
+    Run a program that is named, on a reactor that is named.
+    """
+    reactorName, name = sys.argv[1:3]
+    importlib.import_module(f"twisted.internet.{reactorName}reactor").install()
+    from twisted.internet import reactor
+
+    log: list[LogEvent] = []
+    globalLogBeginner.beginLoggingTo([cast(ILogObserver, log.append)], redirectStandardIO=False)
+    ends: Ends = {}
+    program: Callable[[Any, Ends], None] = globals()[name]
+    program(reactor, ends)
+    if name != "readme":
+        cast(Any, reactor).run()
+    # The process ends as a program of the user's would, by no signal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lines = [[event["log_level"].name, eventAsText(event, includeTimestamp=False)] for event in log]
+    print(json.dumps({"ends": ends, "log": lines}))
+    return 0

@@ -1,0 +1,195 @@
+"""
+Two network namespaces joined by veth, and a C{twistd tuntap tunnel} in each.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from tests.real.lab.host import endProcess, twistd
+from tests.real.lab.namespace import another, ip, run, tool, until
+from txtuntap.device.linux.namespace import inNamespace
+
+_T = TypeVar("_T")
+
+#: Of the link between both places, here and there.
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+
+#: Inside the tunnel.
+INNER_HERE, INNER_THERE = "10.9.0.1", "10.9.0.2"
+
+PORT = 4000
+
+
+class End:
+    """
+    One end of a tunnel: C{twistd}, in one of two namespaces.
+    """
+
+    def __init__(self, place: Place, mode: str, directory: Path, arguments: tuple[str, ...]) -> None:
+        self.place = place
+        self._directory = directory
+        directory.mkdir(exist_ok=True)
+        self._arguments = [f"--{mode}", "tt0", "--kernel-address", f"{place.inner}/24", *arguments]
+        self._said = ""
+        self.start()
+
+    def start(self) -> None:
+        """
+        Start it, again perhaps.
+        """
+        command = ["-n", "--pidfile=", "tuntap", "tunnel", *self._arguments]
+        self.process = self.place.call(lambda: twistd(*command, cwd=self._directory))
+
+    def kill(self) -> None:
+        """
+        End it without a word.
+        """
+        self.process.kill()
+        self.process.wait()
+        self._said = self.log()
+
+    def stop(self) -> None:
+        """
+        End it as an administrator does.
+        """
+        endProcess(self.process)
+        assert "Traceback" not in self.log(), self.log()
+
+    def log(self) -> str:
+        """
+        All it has said.
+        """
+        return self._said + (self._directory / "twistd.log").read_text()
+
+    def counters(self, part: str = "tunnel") -> dict[str, int]:
+        """
+        What it has counted.
+        """
+        pattern = re.compile(rf"\] {part}: (.*)\n")
+        before = len(pattern.findall(self.log()))
+        self.process.send_signal(signal.SIGUSR2)
+        said = until(lambda: pattern.findall(self.log())[before:], "counters in the log")[0]
+        counts = () if said == "nothing" else (each.split() for each in said.split(", "))
+        return {name: int(count) for name, count in counts}
+
+
+class Place:
+    """
+    One of the two namespaces.
+
+    @ivar address: its address on the link; C{inner}: in the tunnel.
+    """
+
+    def __init__(self, namespace: int | None, address: str, inner: str) -> None:
+        self._namespace = namespace
+        self.address = address
+        self.inner = inner
+
+    def call(self, call: Callable[[], _T]) -> _T:
+        """
+        Call something there.
+        """
+        return inNamespace(self._namespace, call)
+
+    def run(self, name: str, *arguments: str, status: int = 0) -> str:
+        """
+        Run a program there to its end.
+        """
+        return self.call(lambda: run(name, *arguments, status=status))
+
+    @contextmanager
+    def running(self, name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """
+        Have a program run there for a while.
+        """
+        command = [tool(name), *arguments]
+        process = self.call(
+            lambda: subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def pings(self, address: str) -> bool:
+        """
+        Whether an address answers.
+        """
+        command = [tool("ping"), "-c", "1", "-W", "1", address]
+        return self.call(lambda: subprocess.run(command, capture_output=True, check=False).returncode) == 0
+
+
+@contextmanager
+def joined() -> Iterator[tuple[Place, Place]]:
+    """
+    This namespace and another, with a link between the two.
+    """
+    with another() as there:
+        ip("link", "add", "ttv", "type", "veth", "peer", "name", "ttw")
+        ip("link", "set", "ttw", "netns", f"/proc/{os.getpid()}/fd/{there}")
+        places = Place(None, HERE, INNER_HERE), Place(there, THERE, INNER_THERE)
+        for place, name in zip(places, ("ttv", "ttw"), strict=True):
+            place.run("ip", "address", "add", f"{place.address}/24", "dev", name)
+            place.run("ip", "link", "set", name, "up")
+        try:
+            yield places
+        finally:
+            ip("link", "delete", "ttv")
+
+
+@contextmanager
+def tunnel(
+    places: tuple[Place, Place],
+    directory: Path,
+    mode: str = "tun",
+    listening: tuple[str, ...] = ("--insecure",),
+    connecting: tuple[str, ...] = ("--insecure",),
+) -> Iterator[tuple[End, End]]:
+    """
+    A tunnel between two places: the first listens, the second connects.
+    """
+    ends: list[End] = []
+    try:
+        ends.append(End(places[0], mode, directory / "here", ("--listen", f"tcp:{PORT}", *listening)))
+        until(lambda: _isListening(ends[0]), "a listener")
+        connect = "--connect", f"tcp:{places[0].address}:{PORT}"
+        ends.append(End(places[1], mode, directory / "there", (*connect, *connecting)))
+        yield ends[0], ends[1]
+    finally:
+        for end in ends:
+            end.stop()
+
+
+def _isListening(end: End) -> bool:
+    assert end.process.poll() is None, end.log()
+
+    def connects() -> bool:
+        with socket.socket() as tried:
+            return tried.connect_ex(("127.0.0.1", PORT)) == 0
+
+    return end.place.call(connects)
+
+
+def untilUp(ends: tuple[End, End]) -> None:
+    """
+    Wait until packets go through.
+    """
+
+    def goes() -> bool:
+        for end in ends:
+            assert end.process.poll() is None, end.log()
+        return ends[1].place.pings(INNER_HERE)
+
+    until(goes, "an answer through the tunnel")

@@ -1,0 +1,92 @@
+"""
+Tests for the options of services, as far as no kernel is needed: what is asked for and cannot be is said plainly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap import service
+from txtuntap.service.options import Options
+from txtuntap.service.options import interface as interfaceoptions
+from txtuntap.service.options.host import HostOptions
+
+HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
+ENDPOINT = "tcp:9100:interface=127.0.0.1"
+
+
+class HardenedTests(SynchronousTestCase):
+    def test_itIsAsked(self) -> None:
+        for arguments, expected in ((), None), (["--hardened"], True):
+            options = HostOptions()
+            options.parseOptions([*HOST, "--kernel-address", "10.9.0.1/24", *arguments])
+            self.assertEqual(options["settings"].hardened, expected)
+
+    def test_byItself(self) -> None:
+        options = HostOptions()
+        options.parseOptions([*HOST, "--hardened"])
+        self.assertEqual((options["settings"].hardened, options["settings"].up), (True, None))
+
+
+class PrometheusTests(SynchronousTestCase):
+    def refusal(self, *arguments: str) -> str:
+        """
+        What is said to that.
+        """
+        return str(self.assertRaises(UsageError, HostOptions().parseOptions, [*HOST, *arguments]))
+
+    def made(self, *arguments: str) -> Any:
+        """
+        The service that is made of that.
+        """
+        asked = cast(Any, Options)()
+        asked.parseOptions(["host", *HOST, *arguments])
+        return service.makeService(asked)
+
+    def test_whatIsNoEndpoint(self) -> None:
+        for text in "tcq:9100", "tcp:metrics", "tcp", "", "tcp:9100:interfaces=lo":
+            said = self.refusal("--prometheus", text)
+            self.assertIn(f"--prometheus: {text!r} is no server endpoint, such as {ENDPOINT}", said)
+
+    def test_severalProcesses(self) -> None:
+        self.assertIn("each process has counters of its own", self.refusal("--prometheus", ENDPOINT, "--queues", "2"))
+
+    def test_withoutTheExtra(self) -> None:
+        asked: list[str] = []
+        self.patch(interfaceoptions, "find_spec", asked.append)
+        self.assertIn("pip install 'txtuntap[prometheus]'", self.refusal("--prometheus", ENDPOINT))
+        self.assertEqual(asked, ["prometheus_client"])
+        # Whoever does not want it need not have it.
+        HostOptions().parseOptions(HOST)
+
+    def test_itListensBeforeThereIsAnInterface(self) -> None:
+        self.assertEqual(
+            [type(each) for each in self.made("--prometheus", ENDPOINT)], [service.MetricsService, service.HostService]
+        )
+
+    def test_withoutItThereIsNoServer(self) -> None:
+        self.assertIsInstance(self.made(), service.HostService)
+
+
+class ManyTests(SynchronousTestCase):
+    """
+    Options that are given very often.
+    """
+
+    def refusal(self, *arguments: str) -> str:
+        options = HostOptions()
+        error = self.assertRaises(UsageError, options.parseOptions, ["--tun", "tun0", *arguments])
+        return str(error)
+
+    def test_aPortGivenTwice(self) -> None:
+        ports = [word for port in (*range(1000, 1100), 1050, 1000) for word in ("--udp", f"{port}=echo")]
+        said = self.refusal("--address", "10.0.0.2/24", *ports)
+        self.assertEqual(said, "--udp: port 1050 is given twice")
+
+    def test_anAddressAtBothEnds(self) -> None:
+        ours = [word for number in range(1, 100) for word in ("--address", f"10.0.0.{number}/24")]
+        theirs = [word for number in range(99, 200) for word in ("--kernel-address", f"10.0.0.{number}/24")]
+        self.assertIn("10.0.0.99/24 is the host's --address", self.refusal(*ours, *theirs))

@@ -1,0 +1,141 @@
+"""
+Tests for L{txtuntap.service.options.switch}.
+"""
+
+from __future__ import annotations
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.device import TAP
+from txtuntap.device.settings import InterfaceSettings
+from txtuntap.service.options import Options
+from txtuntap.service.options.switch import SwitchOptions, SwitchTap
+from txtuntap.wire.ipv6 import packHeader
+
+#: An IPv6 packet in which a router advertises itself.
+ADVERTISEMENT = packHeader(bytes(16), bytes(16), 58, 16) + b"\x86" + bytes(15)
+
+
+class TapTests(SynchronousTestCase):
+    def test_nameOnly(self) -> None:
+        self.assertEqual(SwitchTap.of("tap0"), SwitchTap("tap0", None, None, {}))
+
+    def test_portOptions(self) -> None:
+        tap = SwitchTap.of(
+            "tap0,vlan=1,trunk=10+20-22,isolated,stations=02:00:00:00:00:01+02:00:00:00:00:02,broadcasts=5,multicasts=6,unknowns=7,router=no"
+        )
+        expected = {
+            "vlan": 1,
+            "trunk": [10, 20, 21, 22],
+            "isolated": True,
+            "stations": ["02:00:00:00:00:01", "02:00:00:00:00:02"],
+            "broadcasts": 5,
+            "multicasts": 6,
+            "unknowns": 7,
+            "router": False,
+        }
+        self.assertEqual(tap.options, expected)
+
+    def test_kernelsEnd(self) -> None:
+        tap = SwitchTap.of("tap0,netns=blue,address=10.0.0.1/24+fd00::1/64,mtu=9000")
+        self.assertEqual((tap.name, tap.namespace, tap.options), ("tap0@blue", "blue", {}))
+        self.assertEqual(tap.settings, InterfaceSettings(addresses=["10.0.0.1/24", "fd00::1/64"], mtu=9000))
+
+    def test_kernelsEndSetUpOnly(self) -> None:
+        self.assertEqual(SwitchTap.of("tap0,up").settings, InterfaceSettings())
+        self.assertEqual(SwitchTap.of("tap0,mtu=1400").settings, InterfaceSettings(mtu=1400, up=None))
+
+
+class OptionsTests(SynchronousTestCase):
+    def refused(self, text: str, *arguments: str) -> None:
+        """
+        The arguments are refused, with a message that has C{text} in it.
+        """
+        with self.assertRaises(UsageError) as raised:
+            SwitchOptions().parseOptions(arguments)  # type: ignore[no-untyped-call]
+        self.assertIn(text, str(raised.exception))
+
+    def test_isASubcommand(self) -> None:
+        options = Options()  # type: ignore[no-untyped-call]
+        arguments = ["switch", "--tap", "tap0", "--tap", "tap1,vlan=10", "--ageing", "30"]
+        options.parseOptions(arguments)  # type: ignore[no-untyped-call]
+        asked = options.subOptions
+        self.assertEqual([tap.name for tap in asked["taps"]], ["tap0", "tap1"])
+        self.assertEqual(asked["ageing"], 30)
+
+    def test_mistakesSayWhatToDo(self) -> None:
+        self.refused("--tap tap0,vlan=10,isolated")
+        self.refused("'extra'", "--tap", "tap0", "extra")
+        self.refused("sixteen-letters-", "--tap", "sixteen-letters-")
+        self.refused("isolated, up, vlan=...", "--tap", "tap0,colour=blue")
+        self.refused("'isolated=yes' is none of", "--tap", "tap0,isolated=yes")
+        self.refused("'vlan=' is none of", "--tap", "tap0,vlan=")
+        self.refused("vlan is given twice", "--tap", "tap0,vlan=1,vlan=2")
+        self.refused("'maybe' is neither yes nor no", "--tap", "tap0,router=maybe")
+        self.refused("'ten' is no number", "--tap", "tap0,vlan=ten")
+        self.refused("1 to 4094", "--tap", "tap0,vlan=0")
+        self.refused("1 to 4094", "--tap", "tap0,trunk=1-99999999999")
+        self.refused("leave it out of trunk", "--tap", "tap0,vlan=10,trunk=10")
+        self.refused("not a link address", "--tap", "tap0,stations=here")
+        self.refused(
+            "bound to tap0", "--tap", "tap0,stations=02:00:00:00:00:01", "--tap", "tap1,stations=02:00:00:00:00:01"
+        )
+        self.refused("there is a port 'tap0' already", "--tap", "tap0", "--tap", "tap0")
+        self.refused("10.0.0.300", "--tap", "tap0,address=10.0.0.300/24")
+        self.refused("mtu", "--tap", "tap0,mtu=20")
+        for seconds in "0", "-1", "soon", "nan":
+            self.refused("--ageing", "--tap", "tap0", "--ageing", seconds)
+        self.refused("--prometheus", "--tap", "tap0", "--prometheus", "nonsense")
+
+    def test_thoseOfOneNameInSeveralNamespaces(self) -> None:
+        options = SwitchOptions()
+        options.parseOptions(["--tap", "tap0,netns=blue", "--tap", "tap0,netns=red"])  # type: ignore[no-untyped-call]
+        self.assertEqual([tap.name for tap in options["taps"]], ["tap0@blue", "tap0@red"])
+
+    def test_thoseThatTheKernelNames(self) -> None:
+        options = SwitchOptions()
+        options.parseOptions(["--tap", "tap%d", "--tap", "tap%d"])  # type: ignore[no-untyped-call]
+        self.assertEqual([tap.name for tap in options["taps"]], [None, None])
+
+
+class TunnelTests(SynchronousTestCase):
+    def test_peerAndPort(self) -> None:
+        options = Options()  # type: ignore[no-untyped-call]
+        asked = "listen=tcp:4000,insecure,framing=qemu,allow=10.0.0.0/24,allow=fd00::/64,trunk=10+20,isolated,mtu=9000"
+        options.parseOptions(["switch", "--tunnel", asked])  # type: ignore[no-untyped-call]
+        (tunnel,) = options.subOptions["tunnels"]
+        self.assertEqual((tunnel.name, tunnel.mtu), ("tcp:4000", 9000))
+        self.assertEqual(tunnel.options, {"trunk": [10, 20], "isolated": True})
+        self.assertEqual(tunnel.peer["allow"], ["10.0.0.0/24", "fd00::/64"])
+        self.assertEqual(tunnel.peer["framing"](TAP).offloads, 0)
+
+    def test_aPeerThatMayBeARouter(self) -> None:
+        for more, isRouter in (",allow-router", True), ("", False):
+            options = SwitchOptions()
+            arguments = ["--tunnel", f"listen=unix:/run/tunnel,allow=::/0,allow-lladdr=02:00:00:00:00:02{more}"]
+            options.parseOptions(arguments)  # type: ignore[no-untyped-call]
+            (tunnel,) = options["tunnels"]
+            self.assertEqual(isRouter, tunnel.peer["allowed"].permitsRole(ADVERTISEMENT, 0, False))
+
+    def test_whatIsSaidWrong(self) -> None:
+        for text, asked in (
+            ("others could read it", "listen=tcp:4000"),
+            ("one of --listen", "vlan=10"),
+            ("one of --listen", "listen=tcp:4000,connect=tcp:192.0.2.1:4000"),
+            ("'netns=blue' is none of", "listen=unix:/run/tunnel,netns=blue"),
+            ("'' is none of", ""),
+            ("VLAN 10", "listen=unix:/run/tunnel,vlan=10,trunk=10"),
+            ("a number from 68", "listen=unix:/run/tunnel,mtu=20"),
+            ("insecure must not", "listen=tcp:4000,insecure=yes"),
+            ("--allow-router", "listen=unix:/run/tunnel,allow-router"),
+            ("--framing", "listen=tcp:4000,insecure,framing=socat"),
+        ):
+            with self.assertRaises(UsageError) as raised:
+                SwitchOptions().parseOptions(["--tunnel", asked])  # type: ignore[no-untyped-call]
+            self.assertIn(text, str(raised.exception))
+            self.assertTrue(str(raised.exception).startswith("--tunnel "), raised.exception)
+
+    def test_twoOfOneName(self) -> None:
+        tunnel = ["--tunnel", "listen=unix:/run/tunnel"]
+        self.assertRaises(UsageError, SwitchOptions().parseOptions, tunnel * 2)

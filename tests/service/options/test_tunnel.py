@@ -1,0 +1,141 @@
+"""
+Tests for tunnels with other programs as C{twistd tuntap tunnel} has them asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.certificates import certificate
+from tests.service.inprocess import refused
+from txtuntap.service.options.tunnel import TunnelOptions
+from txtuntap.tunnel.datagram import DatagramAddresses
+from txtuntap.tunnel.vxlan import VXLAN
+from txtuntap.wire import ipv4
+
+
+class TunnelOptionsTests(SynchronousTestCase):
+    """
+    Options about C{udp:} and framings.
+    """
+
+    def options(self, *arguments: str) -> Any:
+        options = TunnelOptions()
+        options.parseOptions(arguments)  # type: ignore[no-untyped-call]
+        return options
+
+    def refused(self, *arguments: str) -> str:
+        return str(self.assertRaises(UsageError, self.options, *arguments))
+
+    def test_vxlan(self) -> None:
+        options = self.options(
+            *("--tap", "tap0", "--connect", "udp:192.0.2.1:4789", "--framing", "vxlan:vni=42", "--insecure")
+        )
+        self.assertEqual(options["addresses"], DatagramAddresses(("192.0.2.1", 4789), "0.0.0.0", 4789))
+        framing = options["framing"](options["mode"])
+        assert isinstance(framing, VXLAN)
+        self.assertEqual(framing.vni, 42)
+
+    def test_datagramsAreBareIfNothingElseIsSaid(self) -> None:
+        options = self.options("--tun", "tun0", "--listen", "udp:4000", "--insecure")
+        self.assertEqual(options["addresses"], DatagramAddresses(None, "0.0.0.0", 4000))
+        self.assertEqual(options["framing"](options["mode"]).pack(b"packet"), [b"packet"])
+
+    def test_streamsHaveNoAddresses(self) -> None:
+        options = self.options("--tap", "tap0", "--connect", "tcp:127.0.0.1:5000", "--framing", "qemu")
+        self.assertIsNone(options["addresses"])
+
+    def test_othersOnTheWayAreToBeKnownOf(self) -> None:
+        for way in ("--connect", "udp:192.0.2.1:4000"), ("--connect", "udp:[fd00::1]:4000"), ("--listen", "udp:4000"):
+            self.assertIn("--insecure", self.refused("--tun", "tun0", *way))
+        for way in (
+            ("--connect", "udp:127.0.0.1:4000"),
+            ("--connect", "udp:[::1]:4000"),
+            ("--listen", "udp:4000:interface=127.0.0.1"),
+        ):
+            self.options("--tun", "tun0", *way)
+
+    def test_tlsIsForStreams(self) -> None:
+        refused = self.refused("--tun", "tun0", "--connect", "udp:127.0.0.1:4000", "--certificate", "me.pem")
+        self.assertIn("not with udp:", refused)
+
+    def test_whatGoesWithACertificateIsSaid(self) -> None:
+        for given, text in (
+            (("--certificate", "me.pem"), "--certificate: give --trust or --pin"),
+            (("--pin", "00" * 32), "--pin: with TLS this end shows a certificate, too"),
+            (("--certificate", "me.pem", "--pin", "00" * 32, "--peer-name", "x"), "--peer-name: .*--trust"),
+        ):
+            self.assertRegex(self.refused("--tun", "tun0", "--listen", "tcp:4000", *given), text)
+
+    def test_mistakesNameTheOption(self) -> None:
+        for option, way, *others in [
+            ("--connect", "udp:example.com:4000"),
+            ("--listen", "udp:127.0.0.1:4000"),
+            ("--connect", "udp4:127.0.0.1:4000"),
+            ("--framing", "udp:127.0.0.1:4000", "vxlan"),
+            ("--framing", "udp:127.0.0.1:4000", "vxlan:vni=42"),
+            ("--framing", "udp:127.0.0.1:4000", "txtuntap"),
+            ("--framing", "tcp:127.0.0.1:4000", "bare"),
+            ("--framing", "tcp:127.0.0.1:4000", "qemu"),
+        ]:
+            end = option if option != "--framing" else "--connect"
+            framing = ["--framing", *others] if others else []
+            self.assertTrue(self.refused("--tun", "tun0", end, way, "--insecure", *framing).startswith(option), way)
+
+    def test_aTapOverSocatsTCPIsRefusedWithTheReason(self) -> None:
+        refused = self.refused("--tap", "tap0", "--connect", "tcp:127.0.0.1:4000", "--framing", "socat")
+        self.assertIn("does not tell how long it is", refused)
+        self.assertIn("udp:", refused)
+
+    def test_endpointsThatAreNoneAreNotExplainedByFunctionsOfTwisted(self) -> None:
+        for option, way in [
+            *(
+                ("--listen", way)
+                for way in ("tcp", "tcp:abc", "tcp:1:2:3:4:5", "tcp:4000:interface=fd00::1", "4000", "")
+            ),
+            *(("--connect", way) for way in ("tcp:host", "tcp:fd00::1:4000", "tcp:10.0.0.1:4000:no=1", "x:y", "unix:")),
+            *(("--listen", way) for way in ("tcp:99999", "tcp6:port=99999", "unix:")),
+            *(("--connect", way) for way in ("tcp:10.0.0.1:99999", "tls:example.org:99999")),
+        ]:
+            said = self.refused("--tun", "tun0", option, way, "--insecure")
+            self.assertTrue(said.startswith(option), said)
+            self.assertNotRegex(said, r"argument|\(\)|literal|multiple")
+
+    def test_endpoints(self) -> None:
+        for option, way in [
+            ("--listen", r"tcp6:4000:interface=fd00\:\:1"),
+            ("--connect", r"tcp:fd00\:\:1:4000"),
+            ("--connect", "tcp:host=10.0.0.1:port=4000"),
+            ("--connect", "unix:/run/tunnel"),
+            ("--listen", "unix:address=/run/tunnel:mode=600"),
+        ]:
+            self.assertEqual(way, self.options("--tun", "tun0", option, way, "--insecure")["endpoint"])
+
+    def test_identitiesThatAreNone(self) -> None:
+        with TemporaryDirectory() as directory:
+            own = certificate(Path(directory), "own")
+            for options, text in {
+                ("--listen", "tcp:4000"): "or --insecure",
+                ("--listen", "ssl:4000"): "--certificate, --key, and --trust or --pin",
+                ("--listen", "unix:/x", "--trust", own.public): "give --certificate",
+                ("--listen", "tcp:4000", "--certificate", own.file): "to know the peer by",
+                ("--listen", "tcp:4000", "--certificate", own.public, "--pin", own.pin): "no private key",
+                ("--connect", "nothing:4000", "--insecure"): "is no endpoint",
+            }.items():
+                said = refused("tunnel", "--tun", "tt0", *options)
+                self.assertIn(text, said[-1], options)
+                self.assertFalse([line for line in said if line.startswith("Traceback")], said)
+
+    def test_aPeerIsARouterIfThatIsSaidOfOneThatMayNotSendAnything(self) -> None:
+        way = "--tap", "tap0", "--listen", "unix:/run/tunnel"
+        redirect = ipv4.packHeader(b"\x0a\0\0\2", b"\x0a\0\0\1", 1, 8) + b"\5" + bytes(7)
+        for given in ("--allow", "10.0.0.0/8"), ("--allow-lladdr", "02:00:00:00:00:02"):
+            self.assertFalse(self.options(*way, *given)["allowed"].permitsRole(redirect, 0, False))
+            self.assertTrue(self.options(*way, *given, "--allow-router")["allowed"].permitsRole(redirect, 0, False))
+        self.assertIsNone(self.options(*way)["allowed"])
+        self.assertIn("give one of these", self.refused(*way, "--allow-router"))

@@ -1,0 +1,10 @@
+"""
+C{python -m txtuntap.command} is the C{txtuntap} command.
+"""
+
+import sys
+
+from txtuntap.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""
+The subcommand C{monitor}: what happens to interfaces, told as it happens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, TextIO
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from txtuntap.command.interfaces import plain
+from txtuntap.device import printable
+from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
+from txtuntap.wire.address import linkAddressText
+
+
+def monitor(options: Any, out: TextIO) -> None:
+    """
+    Say what happens, until interrupted.
+    """
+
+    def happened(event: InterfaceEvent) -> None:
+        address = None if event.address is None else str(event.address)
+        if options.json:
+            fields = {"event": event.kind, "address": address, "interface": plain(event.state)}
+            say(json.dumps(fields))
+            return
+        now: dict[str, Any] = {
+            "MTU": event.state.mtu,
+            "link address": event.state.linkAddress,
+            "renamed": event.before and f"from {printable(event.before.name)}",
+        }
+        detail = address or now.get(event.kind)
+        text = linkAddressText(detail) if isinstance(detail, bytes) else str(detail or "")
+        say(f"{printable(event.name):15}  {event.kind:15}  {text}".rstrip())
+
+    def say(line: str) -> None:
+        try:
+            print(line, file=out, flush=True)
+        except OSError as e:
+            if not ended.called:
+                ended.errback(e)
+
+    async def main(reactor: Any) -> None:
+        watching = InterfaceMonitor(reactor, options.netns)
+        watching.subscribe(happened)
+        try:
+            await watching.start()
+            await ended
+        except OSError as e:
+            errors.append(e)
+
+    ended: Deferred[None] = Deferred()
+    errors: list[OSError] = []
+    try:
+        react(main)
+    except SystemExit:
+        if not errors:
+            raise
+    if isinstance(errors[0], BrokenPipeError):
+        # Nobody reads on. What is left would be written when Python ends, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return
+    raise errors[0]

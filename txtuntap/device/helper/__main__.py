@@ -1,0 +1,8 @@
+"""
+C{python -m txtuntap.device.helper} runs the helper.
+"""
+
+from txtuntap.device.helper.server import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+"""
+IP: both versions in one layer, datagrams by protocol number. The way back down is L{txtuntap.ip.output}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from txtuntap.interfaces import (
+    IEthernetTransport,
+    INeighbours,
+    IPacketReceiver,
+    IRawDatagramProtocol,
+    IRawPacketProtocol,
+    IRoutes,
+)
+from txtuntap.ip.fragments import Reassembler, joined4, joined6
+from txtuntap.ip.loopback import Loopback
+from txtuntap.ip.output import IPOutput
+from txtuntap.layer.layer import ReceiverTable, receiverOr
+from txtuntap.layer.pair import datagramReceiver
+from txtuntap.packet import Packet
+from txtuntap.wire import ipv4, ipv6
+from txtuntap.wire.checksum import onesSum
+from txtuntap.wire.ethernet import IPV4, IPV6
+from txtuntap.wire.ipv4 import IPHeader
+
+__all__ = ["IPHeader", "IPProtocol"]
+
+_number = int.from_bytes
+_essentials = ipv4.ESSENTIALS.unpack_from
+_header6 = ipv6.HEADER.unpack_from
+
+
+@implementer(IRawPacketProtocol, IPacketReceiver)
+class IPProtocol(IPOutput):
+    """
+    Hands datagrams to the protocols added for their protocol number, and is the transport of those.
+
+    On a tun, the version field tells IPv4 from IPv6; on Ethernet, it must agree with the EtherType (add it under both
+    0x0800 and 0x86dd). Headers are checked, options and extension headers walked, padding cut off. Fragments are put
+    together; a datagram over the MTU is sent in fragments.
+
+    Counters, as in RFC 4293: C{inHdrErrors}, C{inTruncatedPkts}, C{inAddrErrors} (not for us, or from no address that
+    a host can have), C{inUnknownProtos}, C{outDiscards}; C{reasmReqds} (fragments that came), C{reasmOKs} and
+    C{reasmFails} (datagrams), C{outFragReqds} (datagrams to take apart), C{outFragCreates}; and C{inCsumErrors},
+    C{inOptErrors}, C{inSourceRoutes}, C{inFragErrors}, C{inFragHdrErrors} and C{reasmDuplicates} (fragments),
+    C{reasmOverlaps}, C{reasmTimeouts} (datagrams); C{inOffloadErrors} (what was left open cannot be).
+
+    @ivar ipProtos: the protocols added: lists by number. To be changed by L{addProto} and L{removeProto}.
+    @ivar own: our own addresses; L{None} where every datagram is delivered.
+    @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
+    @ivar neighbours: an L{INeighbours}, for Ethernet.
+    """
+
+    handlesFailures = True
+    takesOffload = True
+
+    def __init__(
+        self,
+        addresses: Iterable[str] | None = None,
+        verifyChecksum: bool = True,
+        routes: IRoutes | None = None,
+        neighbours: INeighbours | None = None,
+        clock: IReactorTime | None = None,
+    ) -> None:
+        """
+        @param addresses: our own in CIDR notation (C{"10.0.0.2/24"}): deliver only what is sent to them, to all of
+            their networks, or to a group that every host is in, by a sender with an address of its own. Without, every
+            datagram is delivered.
+        @param verifyChecksum: whether to drop IPv4 headers that do not sum up.
+        @param clock: tells when the fragments of a datagram have taken too long; by default, the port's reactor.
+
+        @raise ValueError: one of C{addresses} is none, or has no prefix length.
+        @raise TypeError: C{routes}, C{neighbours} or C{clock} is of another kind.
+        """
+        super().__init__(addresses, routes, neighbours, clock)
+        self._table = ReceiverTable(8)
+        self._receivers = self._table.receivers
+        self._verify = verifyChecksum
+        self.ipProtos = self._table.protocols
+        self._reassembler = Reassembler(self.counters, self.dropped)
+        self._loopback = Loopback(self._assembled, self.counters)
+        self._expiry: IDelayedCall | None = None
+
+    def addProto(self, num: int, proto: Any) -> None:
+        """
+        Add a protocol. Several under one number all get every datagram.
+
+        @param num: the protocol number, 0 to 255.
+        @param proto: an C{IRawDatagramProtocol}, or an L{IPacketReceiver}.
+
+        @raise TypeError: C{num} does not fit 8 bits, or C{proto} is something else.
+        """
+        proto = receiverOr(IRawDatagramProtocol, proto)
+        self._table.check(num)
+        way = self._wayTo(proto, lambda proto: datagramReceiver(proto, num))
+        self._attach(proto, self)
+        self._table.add(num, proto, way)
+
+    def removeProto(self, num: int, proto: Any) -> None:
+        """
+        Undo an L{addProto}. A protocol removed for the last time is stopped.
+
+        @raise ValueError: C{proto} was not added so.
+        """
+        self._table.remove(num, proto)
+        self._detach(proto)
+
+    def doStop(self) -> None:
+        """
+        Stop this layer; the last time, forget what was half put together.
+        """
+        super().doStop()
+        if not self.numPorts:
+            self._reassembler.clear()
+            self._loopback.clear()
+            if self._expiry is not None:
+                self._expiry.cancel()
+                self._expiry = None
+
+    # Up
+
+    def packetReceived(self, packet: Packet) -> None:
+        """
+        A packet has come.
+        """
+        data = packet.data
+        start = packet.start
+        available = packet.end - start
+        if available < 20:
+            return self.dropped(packet, "inTruncatedPkts")
+        first = data[start]
+        if first >> 4 == 6:
+            return self._packetReceived6(packet)
+        if packet.etherType != 0x0800 and packet.etherType:
+            return self.dropped(packet, "inHdrErrors")
+        total, fragment, protocol = _essentials(data, start)
+        header = 20
+        if first != 0x45:
+            header = (first & 0x0F) << 2
+            if first >> 4 != 4 or header < 20 or header > available:
+                return self.dropped(packet, "inHdrErrors")
+            if self._verify and onesSum(data[start : start + header]):
+                return self.dropped(packet, "inCsumErrors")
+        elif self._verify and _number(data[start : start + 20], "big") % 0xFFFF:
+            return self.dropped(packet, "inCsumErrors")
+        if total != available:
+            if total < header:
+                return self.dropped(packet, "inHdrErrors")
+            if total < available:
+                packet.end = start + total
+            elif not packet.partial:
+                return self.dropped(packet, "inTruncatedPkts")
+        packet.network = start
+        packet.ip = self
+        own = self.own
+        if own is not None:
+            both = data[start + 12 : start + 20]
+            if both not in own.admitted and not own.admits(both):
+                return self.dropped(packet, "inAddrErrors")
+        packet.transport = start + header
+        if header != 20:
+            fault = ipv4.optionsFault(data, start + 20, start + header)
+            if fault is not None:
+                # Where the trouble is: an ICMP error points there.
+                packet.start = fault[1]
+                return self.dropped(packet, fault[0])
+        packet.start = start + header
+        if fragment & 0x3FFF:
+            return self._fragmentReceived4(packet, fragment, protocol)
+        receive = self._receivers.get(protocol)
+        if receive is None:
+            return self.dropped(packet, "inUnknownProtos")
+        receive(packet)
+
+    def _packetReceived6(self, packet: Packet) -> None:
+        data = packet.data
+        start = packet.start
+        available = packet.end - start
+        if packet.etherType != 0x86DD and packet.etherType:
+            return self.dropped(packet, "inHdrErrors")
+        if available < 40:
+            return self.dropped(packet, "inTruncatedPkts")
+        _, length, kind, _ = _header6(data, start)
+        if 40 + length != available:
+            if 40 + length < available:
+                packet.end = start + 40 + length
+            elif not packet.partial:
+                return self.dropped(packet, "inTruncatedPkts")
+        packet.network = start
+        packet.ip = self
+        own = self.own
+        if own is not None:
+            both = data[start + 8 : start + 40]
+            if both not in own.admitted and not own.admits(both):
+                return self.dropped(packet, "inAddrErrors")
+        transport = start + 40
+        if kind in ipv6.EXTENSIONS:
+            kind, transport, fault = ipv6.walkExtensions(data, kind, transport, packet.end)
+            if kind == ipv6.FRAGMENT and fault == "reasmReqds":
+                return self._fragmentReceived6(packet, transport)
+            if fault is not None:
+                packet.start = transport
+                return self.dropped(packet, fault)
+        packet.transport = packet.start = transport
+        receive = self._receivers.get(kind)
+        if receive is None:
+            return self.dropped(packet, "inUnknownProtos")
+        receive(packet)
+
+    def _fragmentReceived4(self, packet: Packet, fragment: int, protocol: int) -> None:
+        data = packet.data
+        network = packet.network
+        key = data[network + 12 : network + 20] + data[network + 4 : network + 6] + data[network + 9 : network + 10]
+        offset = (fragment & ipv4.OFFSET_MASK) << 3
+        first, payload = self._assemble(packet, key, packet.start, offset, bool(fragment & ipv4.MORE_FRAGMENTS))
+        if first is None:
+            return
+        whole = joined4(first, payload)
+        if whole is None:
+            return self.dropped(first, "reasmFails")
+        self._assembled(whole, protocol)
+
+    def _fragmentReceived6(self, packet: Packet, at: int) -> None:
+        data = packet.data
+        _, fragment, identification = ipv6.FRAGMENT_HEADER.unpack_from(data, at)
+        key = data[packet.network + 8 : packet.network + 40] + identification.to_bytes(4, "big")
+        first, payload = self._assemble(packet, key, at + 8, fragment & 0xFFF8, bool(fragment & 1))
+        if first is None:
+            return
+        # Where it stood in this one need not be where it stood in the first.
+        at = first.start - 8
+        whole = joined6(first, at, payload)
+        if whole is None:
+            return self.dropped(first, "reasmFails")
+        kind = first.data[at]
+        if kind in ipv6.EXTENSIONS:
+            kind, whole.start, fault = ipv6.walkExtensions(whole.data, kind, whole.start, whole.end, False)
+            if fault is not None:
+                return self.dropped(whole, "inHdrErrors" if kind == ipv6.FRAGMENT else fault)
+            whole.transport = whole.start
+        self._assembled(whole, kind)
+
+    def _assemble(
+        self, packet: Packet, key: bytes, at: int, offset: int, more: bool
+    ) -> tuple[Packet, bytes] | tuple[None, bytes]:
+        """
+        Take a fragment, and see to it that its datagram does not wait for ever.
+
+        @return: as L{Reassembler.add}.
+        """
+        if packet.partial:
+            self.dropped(packet, "inTruncatedPkts")
+            return None, b""
+        if packet.offload is not None:
+            if packet.offload.isOpen:
+                # Nobody can: what is to be summed is not all here.
+                self.dropped(packet, "inOffloadErrors")
+                return None, b""
+            packet.offload = None
+        done = self._reassembler.add(packet, key, at, offset, more)
+        clock = self.clock
+        if clock is not None and self._expiry is None and len(self._reassembler):
+            self._expire(clock)
+        return (None, b"") if done is None else done
+
+    def _assembled(self, packet: Packet, protocol: int) -> None:
+        """
+        A whole datagram is there, C{start} after its headers.
+        """
+        receive = self._receivers.get(protocol)
+        if receive is None:
+            return self.dropped(packet, "inUnknownProtos")
+        receive(packet)
+
+    def _expire(self, clock: IReactorTime) -> None:
+        """
+        Give up the datagrams whose time is up, and come back for the others.
+        """
+        self._expiry = None
+        self._reassembler.expire(clock.seconds())
+        deadline = self._reassembler.deadline
+        if deadline is not None:
+            self._expiry = clock.callLater(max(0.0, deadline - clock.seconds()), self._expire, clock)
+
+    def datagramReceived(  # type: ignore[override]
+        self,
+        data: bytes,
+        partial: int = 0,
+        dest: bytes | None = None,
+        source: bytes | None = None,
+        protocol: int | None = None,
+    ) -> None:
+        """
+        A packet has come from something that speaks C{twisted.pair}.
+        """
+        etherType = protocol if protocol in (IPV4, IPV6) else 0
+        stations = (dest or b"") + (source or b"")
+        outer = self.outer
+        if outer is not None:
+            # A method that overrides this one has been called with a packet, and calls on.
+            packet = outer.copy()
+            packet.data = outer.data[: outer.start] + data
+            packet.end = len(packet.data)
+            packet.partial = bool(partial)
+        elif len(stations) == 12 and IEthernetTransport.providedBy(self.transport):
+            frame = stations + etherType.to_bytes(2, "big") + data
+            packet = Packet(frame, 14, None, self.now(), bool(partial), etherType)
+            packet.ethernet = cast(IEthernetTransport, self.transport)
+            packet.linkSource = source
+        else:
+            packet = Packet(data, 0, None, self.now(), bool(partial), etherType)
+        self.packetReceived(packet)

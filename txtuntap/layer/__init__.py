@@ -1,0 +1,3 @@
+"""
+What all layers have in common: protocols above by number, life and death, exceptions, counters.
+"""

@@ -1,0 +1,124 @@
+"""
+The way into protocols that only know C{twisted.pair}'s calls, which take everything apart for everybody.
+
+Each function takes a protocol, once, and returns what to call with each packet. The protocol's method is looked up
+anew every time: people replace it on instances.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from txtuntap.layer.layer import Layer, Receiver
+from txtuntap.packet import Packet
+from txtuntap.wire import ipv4, ipv6
+
+
+def deviceReceiver(proto: Any) -> Receiver:
+    """
+    For a protocol right on a port: C{datagramReceived(data, partial=...)} is what C{twisted.pair} calls there. One that
+    names C{dest}, C{source} and C{protocol} as well, as C{IRawPacketProtocol} has them, gets them: no stations on a
+    tun, and the EtherType.
+    """
+    names = inspect.signature(proto.datagramReceived).parameters
+    if not {"dest", "source", "protocol"} <= set(names):
+
+        def short(packet: Packet) -> None:
+            with _within(proto, packet):
+                proto.datagramReceived(bytes(packet), partial=packet.partial)
+
+        return short
+
+    def full(packet: Packet) -> None:
+        etherType = packet.etherType
+        if not etherType and len(packet):
+            etherType = {4: 0x0800, 6: 0x86DD}.get(packet.data[packet.start] >> 4, 0)
+        with _within(proto, packet):
+            proto.datagramReceived(bytes(packet), partial=packet.partial, dest=None, source=None, protocol=etherType)
+
+    return full
+
+
+@contextmanager
+def _within(proto: Any, packet: Packet) -> Iterator[None]:
+    """
+    Let a layer of ours that is called in C{twisted.pair}'s way know which packet it is really about.
+    """
+    if not isinstance(proto, Layer):
+        yield
+        return
+    before, proto.outer = proto.outer, packet
+    try:
+        yield
+    finally:
+        proto.outer = before
+
+
+def framePayloadReceiver(proto: Any) -> Receiver:
+    """
+    For an C{IRawPacketProtocol} on Ethernet.
+    """
+
+    def receive(packet: Packet) -> None:
+        with _within(proto, packet):
+            proto.datagramReceived(
+                data=bytes(packet),
+                partial=packet.partial,
+                dest=packet.linkDest,
+                source=packet.linkSource,
+                protocol=packet.etherType,
+            )
+
+    return receive
+
+
+def datagramReceiver(proto: Any, protocol: int) -> Receiver:
+    """
+    For an C{IRawDatagramProtocol} on IP.
+
+    IPv6 is told in the words of IPv4: C{tos} is the traffic class, C{ihl} the length of all headers before the payload,
+    C{tot_len} that of the datagram, C{ttl} the hop limit; it is no fragment, and no router may make it one.
+    """
+
+    def receive(packet: Packet) -> None:
+        data = packet.data
+        network = packet.network
+        fields: dict[str, Any]
+        if packet.version == 4:
+            header = ipv4.IPHeader(data[network : network + ipv4.HEADER_LENGTH])
+            fields = vars(header)
+        else:
+            first, length, _, hopLimit = ipv6.HEADER.unpack_from(data, network)
+            fields = {
+                "version": 6,
+                "ihl": packet.transport - network,
+                "tos": first >> 20 & 0xFF,
+                "tot_len": ipv6.HEADER_LENGTH + length,
+                "fragment_id": 0,
+                "fragment_offset": 0,
+                "dont_fragment": True,
+                "more_fragments": False,
+                "ttl": hopLimit,
+            }
+        with _within(proto, packet):
+            proto.datagramReceived(
+                data=bytes(packet),
+                partial=packet.partial,
+                source=packet.source,
+                dest=packet.dest,
+                protocol=protocol,
+                version=fields["version"],
+                ihl=fields["ihl"],
+                tos=fields["tos"],
+                tot_len=fields["tot_len"],
+                fragment_id=fields["fragment_id"],
+                fragment_offset=fields["fragment_offset"],
+                dont_fragment=fields["dont_fragment"],
+                more_fragments=fields["more_fragments"],
+                ttl=fields["ttl"],
+            )
+
+    return receive

@@ -1,0 +1,10 @@
+"""
+A simulated network: hosts and switches, joined by links, on a clock that steps.
+"""
+
+from txtuntap.network.clock import SimulationClock
+from txtuntap.network.link import Link
+from txtuntap.network.network import Network
+from txtuntap.network.replay import Replay
+
+__all__ = ["Link", "Network", "Replay", "SimulationClock"]

@@ -1,0 +1,236 @@
+"""
+A link between two protocols, in memory: what one of them sends, the other receives, in a turn of its own.
+
+    Link(host.ethernet, switch.addPort(), clock).start()
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IRawPacketProtocol
+from txtuntap.layer.layer import Layer, takesOffload
+from txtuntap.layer.pair import deviceReceiver
+from txtuntap.layer.relay import EVERYTHING
+from txtuntap.mistakes import checkClock, checkMTU, instead
+from txtuntap.packet import Packet
+from txtuntap.wire.offload import Offload, networkStart, segments
+
+#: How many packets wait at either end, as on a device (C{txqueuelen}).
+QUEUE_LENGTH = 1000
+
+
+class Link:
+    """
+    A cable between two protocols, each of which has one end of it for its port: two hosts; a host and a switch's port;
+    a tunnel and a switch's port; any of them with middleware around it.
+
+    @ivar ends: both L{LinkEnd}s: that of the first protocol, that of the second.
+    """
+
+    def __init__(self, one: Any, other: Any, clock: IReactorTime, mtu: int = 1500) -> None:
+        """
+        @param one: an C{IEthernetProtocol} or an C{IRawPacketProtocol}; and C{other} is what it is.
+        @param clock: an C{IReactorTime}; packets travel by its C{callLater}.
+        @param mtu: the most octets that IP may put into one packet.
+
+        @raise TypeError: they are not two of a kind, or C{clock} is none.
+        @raise ValueError: they are one and the same, or C{mtu} is none.
+        """
+        for kind in IEthernetProtocol, IRawPacketProtocol:
+            if kind.providedBy(one) and kind.providedBy(other):
+                break
+        else:
+            ends = f"{one!r} and {other!r}{instead(one) or instead(other)}"
+            raise TypeError(f"a link is between two IEthernetProtocols or two IRawPacketProtocols, not {ends}")
+        if one is other:
+            raise ValueError(f"a link is between two, and both ends of this one are {one!r}")
+        checkClock(clock)
+        checkMTU(mtu)
+        ethernet = kind is IEthernetProtocol
+        self.ends = LinkEnd(one, clock, mtu, ethernet), LinkEnd(other, clock, mtu, ethernet)
+        self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
+
+    def start(self) -> None:
+        """
+        Start both protocols. What one of them sends at once, the other has when it is started, too.
+
+        @raise RuntimeError: they are started.
+        """
+        one, other = self.ends
+        if one.numPorts or other.numPorts:
+            raise RuntimeError("this link is started")
+        one.connected = other.connected = True
+        try:
+            one.doStart()
+            try:
+                other.doStart()
+            except BaseException:
+                one.doStop()
+                raise
+        except BaseException:
+            one.connected = other.connected = False
+            raise
+
+    def stop(self) -> None:
+        """
+        Stop both protocols. What is under way is lost. Stopping twice is harmless.
+        """
+        for end in self.ends:
+            end.connected = False
+        for end in self.ends:
+            if end.numPorts:
+                end.doStop()
+
+
+@implementer(IBatchTransport)
+class LinkEnd(Layer):
+    """
+    One end of a L{Link}: the port of the protocol there.
+
+    Counters: C{outPackets}, C{outOctets}, C{outSuperpackets} (many in one: above they count as the many);
+    C{outDiscards} (more wait than L{QUEUE_LENGTH}, or the link was not started); C{protocolFailures}.
+
+    @ivar connected: whether the link is started.
+    @ivar protocol: the protocol.
+    @ivar mtu: the most octets that IP may put into one packet.
+    @ivar linkAddress: L{None}: a cable has no address.
+    @ivar offloads: what the protocol at the other end takes, or whoever it would have to be cut for.
+    @ivar turn: see L{IBatchTransport}: nothing ever waits here, where no system call is saved by that.
+    """
+
+    linkAddress = None
+    turn = 0
+    peer: LinkEnd
+
+    def __init__(self, proto: Any, clock: IReactorTime, mtu: int, ethernet: bool) -> None:
+        # Counted for each packet, and so not in a Counter, which takes five times as long.
+        self._outPackets = self._outOctets = 0
+        super().__init__()
+        self.protocol = proto
+        self.mtu = mtu
+        self._ethernet = ethernet
+        self._clock = clock
+        # A deque would take ten times the memory, and a simulation has very many of these.
+        self._queue: list[tuple[bytes, Offload | None]] = []
+        self._call: IDelayedCall | None = None
+        self.connected = False
+        self._receive = self._wayTo(proto, deviceReceiver)
+        self.offered = EVERYTHING if takesOffload(proto) else 0
+        self._attach(proto, self)
+
+    def __repr__(self) -> str:
+        return f"<LinkEnd of {self.protocol!r}>"
+
+    @property
+    def counters(self) -> Counter[str]:
+        """
+        How often each thing happened, by name.
+        """
+        counters = self._counters
+        if self._outPackets:
+            counters["outPackets"] = self._outPackets
+            counters["outOctets"] = self._outOctets
+        return counters
+
+    @counters.setter
+    def counters(self, counters: Counter[str]) -> None:
+        self._counters = counters
+        self._outPackets = counters["outPackets"]
+        self._outOctets = counters["outOctets"]
+
+    @property
+    def clock(self) -> IReactorTime:
+        """
+        What tells the time of packets.
+        """
+        return self._clock
+
+    @property
+    def offloads(self) -> int:
+        """
+        What may be left open.
+        """
+        return self.peer.offered
+
+    def doStop(self) -> None:
+        """
+        Stop the protocol, and lose what is under way to it.
+        """
+        super().doStop()
+        self._queue = []
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
+        """
+        Send one packet to the other end.
+        """
+        peer = self.peer
+        queue = peer._queue
+        data = b"".join(buffers)
+        count, octets = 1, len(data)
+        if offload is not None and offload.size:
+            count, octets = segments(octets, offload)
+        if not self.connected or len(queue) >= QUEUE_LENGTH:
+            self._counters["outDiscards"] += count
+            return
+        self._outPackets += count
+        self._outOctets += octets
+        if count > 1:
+            self._counters["outSuperpackets"] += 1
+        queue.append((data, offload))
+        if peer._call is None:
+            peer._call = self._clock.callLater(0, peer._deliver)
+
+    def _deliver(self) -> None:
+        self._call = None
+        # What is sent meanwhile has its own turn.
+        queue, self._queue = self._queue, []
+        now = self._clock.seconds()
+        for data, offload in queue:
+            if not self.connected:
+                return
+            packet = Packet(data, 0, self, now)
+            if offload is not None:
+                packet.offload = offload
+                packet.network = networkStart(data) if self._ethernet else 0
+            try:
+                self._receive(packet)
+            except Exception:
+                self.failuresOf(self.protocol).failed(now, "packetReceived")
+
+    def batch(self) -> AbstractContextManager[None]:
+        """
+        See L{IBatchTransport.batch}.
+        """
+        return nullcontext()
+
+    def collects(self, way: bytes) -> bool:
+        """
+        See L{IBatchTransport.collects}.
+        """
+        return False
+
+    def hold(self, train: Any) -> None:
+        """
+        See L{IBatchTransport.hold}: whoever asked whether it may does not come here.
+        """
+        train.leave()
+
+    def release(self) -> None:
+        """
+        See L{IBatchTransport.release}.
+        """
+
+    def waysChanged(self) -> None:
+        """
+        See L{IBatchTransport.waysChanged}.
+        """

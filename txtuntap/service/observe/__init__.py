@@ -1,0 +1,3 @@
+"""
+Ways to observe a running service: its control socket and its metrics.
+"""

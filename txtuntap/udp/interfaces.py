@@ -1,0 +1,70 @@
+"""
+The contract between the UDP layer and the transports of the protocols behind its ports.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from txtuntap.interfaces import IIPTransport
+    from txtuntap.layer.layer import FailureLog
+    from txtuntap.packet import Packet
+
+
+class IUDPLayer(Interface):
+    """
+    A UDP layer as the transports on it see it.
+    """
+
+    ip: IIPTransport | None = Attribute("The IP layer below, while there is one.")
+    addressEpoch: int = Attribute("A number that is another one after each change of the IP layer's addresses.")
+    counters: Counter[str] = Attribute("How often each thing happened, by name.")
+
+    def now() -> float:
+        """
+        The time by the clock below, in seconds.
+        """
+
+    def failuresOf(proto: Any) -> FailureLog:
+        """
+        The log for exceptions of a protocol above.
+        """
+
+    def dropped(packet: Packet, name: str) -> None:
+        """
+        Drop and count a packet: see L{Layer.dropped<txtuntap.layer.layer.Layer.dropped>}.
+        """
+
+    def packetReceived(packet: Packet) -> None:
+        """
+        Take the payload of an IP datagram, and deliver it.
+        """
+
+    def wrote(way: bytes, now: float) -> None:
+        """
+        Note that a datagram was sent, so that ICMP errors about it are believed.
+
+        @param way: the packed addresses it leaves from and goes to, and both ports, as in its header.
+        @param now: seconds, by the clock below.
+        """
+
+    def bound(num: int) -> list[Any]:
+        """
+        The transports on a port.
+        """
+
+    def listen(transport: Any) -> None:
+        """
+        Deliver the datagrams of a port to a transport.
+        """
+
+    def removeProto(num: int, proto: Any) -> None:
+        """
+        Take a protocol off a port.
+
+        @raise ValueError: it is not on that port.
+        """
