@@ -19,8 +19,10 @@ from txtuntap.interfaces import (
     IPacketTransport,
     IRawPacketProtocol,
 )
-from txtuntap.layer.layer import Layer, ReceiverTable, receiverOr
+from txtuntap.layer.ability import receiverOr
+from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import framePayloadReceiver
+from txtuntap.layer.table import ReceiverTable
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
 from txtuntap.wire import ethernet as wire

@@ -34,8 +34,10 @@ from txtuntap.interfaces import (
     ITrain,
 )
 from txtuntap.ip.input import IPProtocol
-from txtuntap.layer.layer import FailureLog, Receiver, connect, disconnect, knowsPackets, takesOffload
+from txtuntap.layer.ability import knowsPackets, takesOffload
+from txtuntap.layer.life import FailureLog, connect, disconnect
 from txtuntap.layer.pair import deviceReceiver
+from txtuntap.layer.table import Receiver
 from txtuntap.mistakes import checkClock, checkOctets, instead
 from txtuntap.packet import Packet
 from txtuntap.shutdown import isShuttingDown

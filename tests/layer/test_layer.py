@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from tests.recorders import Oops, PairRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol
-from txtuntap.layer.layer import knowsPackets
+from txtuntap.layer.ability import knowsPackets
 from txtuntap.raw import IRawPacketProtocol
 from txtuntap.testing import ethernetFrame
 

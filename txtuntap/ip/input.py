@@ -21,8 +21,9 @@ from txtuntap.interfaces import (
 from txtuntap.ip.fragments import Reassembler, joined4, joined6
 from txtuntap.ip.loopback import Loopback
 from txtuntap.ip.output import IPOutput
-from txtuntap.layer.layer import ReceiverTable, receiverOr
+from txtuntap.layer.ability import receiverOr
 from txtuntap.layer.pair import datagramReceiver
+from txtuntap.layer.table import ReceiverTable
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import onesSum

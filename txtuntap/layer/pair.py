@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from txtuntap.layer.layer import Layer, Receiver
+from txtuntap.layer.layer import Layer
+from txtuntap.layer.table import Receiver
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
 

@@ -18,7 +18,8 @@ from txtuntap.interfaces import (
     IPacketTransport,
     IRawPacketProtocol,
 )
-from txtuntap.layer.layer import Layer, takesOffload
+from txtuntap.layer.ability import takesOffload
+from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.mistakes import instead
 from txtuntap.packet import Packet

@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IRawPacketProtocol
-from txtuntap.layer.layer import Layer, takesOffload
+from txtuntap.layer.ability import takesOffload
+from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.relay import EVERYTHING
 from txtuntap.mistakes import checkClock, checkMTU, instead

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from txtuntap.device import printable
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.layer.layer import takesOffload
+from txtuntap.layer.ability import takesOffload
 from txtuntap.middleware import Capture
 from txtuntap.shutdown import endOnHangUp, stop
 from txtuntap.tuntap import TuntapPort

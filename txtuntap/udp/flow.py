@@ -13,7 +13,7 @@ from txtuntap.packet import Packet
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport, Route
-    from txtuntap.layer.layer import FailureLog
+    from txtuntap.layer.life import FailureLog
 
 
 class IFlowTransport(Interface):

@@ -11,7 +11,7 @@ from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport
-    from txtuntap.layer.layer import FailureLog
+    from txtuntap.layer.life import FailureLog
     from txtuntap.packet import Packet
 
 

@@ -12,7 +12,8 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.interfaces import IErrorReceiver, IIPTransport, IPacketReceiver, IRawDatagramProtocol
-from txtuntap.layer.layer import Layer, ProtocolTable
+from txtuntap.layer.layer import Layer
+from txtuntap.layer.table import ProtocolTable
 from txtuntap.mistakes import instead
 from txtuntap.packet import Packet
 from txtuntap.udp.flow import Flow, IFlowTransport, Peer

@@ -24,7 +24,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txtuntap.layer.layer import FailureLog
+from txtuntap.layer.life import FailureLog
 from txtuntap.service.interface import showPlainly
 
 if TYPE_CHECKING:

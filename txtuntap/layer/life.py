@@ -1,0 +1,68 @@
+"""
+The life and death of a protocol on a layer: its transport, its start and stop, and the log of what it raises.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.reflect import fullyQualifiedName
+
+
+def connect(proto: Any, transport: object) -> None:
+    """
+    Give a protocol its transport and start it. One that is running already keeps the transport it has; one without
+    C{makeConnection} is left alone.
+    """
+    if getattr(proto, "numPorts", 0):
+        onAnother = getattr(proto, "onAnother", None)
+        if onAnother is not None:
+            onAnother(transport)
+        proto.doStart()
+    elif hasattr(proto, "makeConnection"):
+        try:
+            proto.makeConnection(transport)
+        except BaseException:
+            # Or it could never be started again.
+            proto.transport = None
+            raise
+
+
+def disconnect(proto: Any) -> None:
+    """
+    Undo one L{connect}; the last one stops the protocol.
+    """
+    # One that has been stopped while it was being stopped, by itself, is not stopped twice.
+    if hasattr(proto, "doStop") and getattr(proto, "numPorts", True):
+        transport = getattr(proto, "transport", None)
+        proto.doStop()
+        if getattr(proto, "numPorts", 0):
+            # AbstractDatagramProtocol.doStop forgets the transport however many ports there still are.
+            proto.transport = transport
+
+
+class FailureLog:
+    """
+    Logs what a protocol raises, at most once a second: whoever can send packets must not be able to fill the disk.
+    """
+
+    _log = Logger()
+
+    def __init__(self, proto: object, counters: Counter[str]) -> None:
+        self._proto = proto
+        self._counters = counters
+        self._logged: float | None = None
+
+    def failed(self, time: float, method: str) -> None:
+        """
+        The protocol raised, and the exception is being handled.
+
+        @param time: of the packet, in seconds.
+        """
+        self._counters["protocolFailures"] += 1
+        if self._logged is None or not 0 <= time - self._logged < 1:
+            self._logged = time
+            name = fullyQualifiedName(self._proto.__class__)
+            self._log.failure("Unhandled exception from {name}.{method}", name=name, method=method)
