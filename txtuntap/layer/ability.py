@@ -1,5 +1,5 @@
 """
-What a protocol can take (packets or C{twisted.pair}'s calls, superpackets or finished packets), and whether it may raise.
+The abilities of a protocol: to take packets or C{twisted.pair}'s calls, to take superpackets, to let no exception out.
 """
 
 from __future__ import annotations
