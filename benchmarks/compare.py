@@ -1,0 +1,108 @@
+"""
+The benchmarks of this tree beside those of another commit, in turns.
+
+    python -m benchmarks.compare COMMIT [BENCHMARK ...] [--rounds 15]
+
+In each round every benchmark runs three times: as C{COMMIT} has it, as this tree has it, and as C{COMMIT} has it
+again. Two runs of the same commit differ by the noise of this machine. The cost is the figure of ours, and the ratio is
+that to the peer that ran beside it: a busy machine changes the ratio less, and where the peer is ours too, the cost
+says more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+
+from benchmarks.__main__ import BENCHMARKS
+
+ROOT = Path(__file__).parents[1]
+
+#: The cost of ours, and its ratio to that of the peer, for each row: by the benchmark and the case.
+Figures = dict[tuple[str, str], tuple[float, float]]
+
+_UNITS = {"µs": 1e-6, "ms": 1e-3}
+#: A row's cells: the case, our figure, that of the peer.
+_ROW = re.compile(r"^\| (.+?) +\| ([\d.,]+)(/s| µs| ms) *\| ([\d.,]+)(/s| µs| ms) *\|")
+
+
+def main() -> None:
+    """
+    Run the benchmarks, and print a table: for each row how its cost and its ratio have changed, and the noise of both.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.split("\n\n")[0].strip())
+    parser.add_argument("commit", help="the commit to compare this tree to")
+    parser.add_argument("name", nargs="*", help=f"compare these only, of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds to take the median of (15)")
+    options = parser.parse_args()
+    names = options.name or list(BENCHMARKS)
+    changes: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    noises: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    with TemporaryDirectory() as directory:
+        other = Path(directory, "other")
+        subprocess.run(["git", "worktree", "add", "-q", "--detach", other, options.commit], cwd=ROOT, check=True)
+        try:
+            for number in range(options.rounds):
+                for name in names:
+                    before, now, again = (measured(tree, name) for tree in (other, ROOT, other))
+                    for row, (cost, ratio) in before.items():
+                        if row in now and row in again:
+                            changes[row].append((now[row][0] / cost, now[row][1] / ratio))
+                            noises[row].append((again[row][0] / cost, again[row][1] / ratio))
+                print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", other], cwd=ROOT, check=True)
+    print(f"| {'':70} | cost  | of the same commit  | ratio | of the same commit  |")
+    print(f"|{'-' * 72}|-------|---------------------|-------|---------------------|")
+    for row, found in changes.items():
+        costs, ratios = zip(*found, strict=True)
+        sameCosts, sameRatios = zip(*noises[row], strict=True)
+        cells = [f"{median(costs):.3f}", _spread(sameCosts), f"{median(ratios):.3f}", _spread(sameRatios)]
+        print(f"| {': '.join(row):70} | {' | '.join(cells)} |")
+
+
+def _spread(noise: Sequence[float]) -> str:
+    """
+    The median of what a commit differs from itself by, and the middle half of it.
+    """
+    low, _, high = quantiles(noise, n=4) if len(noise) > 1 else (noise[0],) * 3
+    return f"{median(noise):.3f} ({low:.3f}-{high:.3f})"
+
+
+def measured(tree: Path, name: str) -> Figures:
+    """
+    Run one benchmark of a tree once.
+
+    @return: its rows. Less is better in both figures, also where the row is a rate.
+    """
+    command = [sys.executable, "-m", "benchmarks", name, "--rounds", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    finished = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=True)
+    found: Figures = {}
+    heading = name
+    for line in finished.stdout.splitlines():
+        if line.startswith("## "):
+            heading = line[3:]
+        match = _ROW.match(line)
+        if match is not None:
+            case, ours, unit, theirs, theirUnit = match.groups()
+            cost = _cost(ours, unit)
+            found[heading, case] = cost, cost / _cost(theirs, theirUnit)
+    return found
+
+
+def _cost(figure: str, unit: str) -> float:
+    number = float(figure.replace(",", ""))
+    return 1 / number if unit == "/s" else number * _UNITS[unit.strip()]
+
+
+if __name__ == "__main__":
+    main()
