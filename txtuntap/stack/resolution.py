@@ -73,25 +73,8 @@ class Resolution:
         self._failures = failures
         self._lines = TokenBucket(LINES_RATE, LINES_BURST)
         self.guard = AddressGuard(clock, random, self._probe, self._announce, self._suspend, self._resume)
-        self.arp = ARPProtocol(
-            ethernet,
-            neighbours,
-            addresses.isOwn,
-            addresses.isNeighbour,
-            ip.sourceFor,
-            self.guard.isAskedFor,
-            self.guard.conflict,
-            answered,
-        )
-        self.ndp = NeighbourDiscovery(
-            ip,
-            neighbours,
-            addresses.isOwn,
-            self.guard.isTentative,
-            self.guard.isAskedFor,
-            self.guard.conflict,
-            answered,
-        )
+        self.arp = ARPProtocol(ethernet, addresses, neighbours, self.guard, answered)
+        self.ndp = NeighbourDiscovery(ip, addresses, neighbours, self.guard, answered)
 
     def solicit(self, address: bytes, station: bytes | None) -> None:
         """
