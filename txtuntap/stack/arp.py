@@ -17,10 +17,8 @@ from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache, isStation
 from txtuntap.wire import arp as wire
-from txtuntap.wire.address import LINK_BROADCAST
+from txtuntap.wire.address import LINK_BROADCAST, UNSPECIFIED
 from txtuntap.wire.ethernet import ARP as ETHERTYPE
-
-_NOBODY = bytes(4)
 
 
 @implementer(IRawPacketProtocol, IPacketReceiver)
@@ -78,7 +76,7 @@ class ARPProtocol(Layer):
             self.counters["inConflicts"] += 1
             return self._guard.conflict(sender, message.senderLink)
         asked = message.opcode == wire.REQUEST
-        probing = sender == _NOBODY
+        probing = sender == UNSPECIFIED
         ours = self._addresses.isOwn(target)
         if probing and asked and not ours and self._guard.isAskedFor(target):
             # Two want to have it: neither does (RFC 5227 section 2.1.1).
@@ -115,7 +113,7 @@ class ARPProtocol(Layer):
 
         @param station: whom to ask; L{None}: everybody.
         """
-        self._request(self._addresses.sourceFor(address) or _NOBODY, address, station)
+        self._request(self._addresses.sourceFor(address) or UNSPECIFIED, address, station)
 
     def announce(self, address: bytes) -> None:
         """
@@ -127,7 +125,7 @@ class ARPProtocol(Layer):
         """
         Ask whether anybody has C{address}, without claiming it (RFC 5227 section 2.1.1).
         """
-        self._request(_NOBODY, address, None)
+        self._request(UNSPECIFIED, address, None)
 
     def _request(self, source: bytes, target: bytes, station: bytes | None) -> None:
         linkAddress = self._ethernet.linkAddress

@@ -20,7 +20,7 @@ from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache
-from txtuntap.wire.address import addressText, isHost
+from txtuntap.wire.address import addressText, isHost, isLinkLocal, isMulticast
 from txtuntap.wire.ndp import Prefix, RouterAdvertisement
 
 #: Prefixes that addresses are formed with; as many that are on the link; and routers. At the bound, what is new is
@@ -222,7 +222,7 @@ class Autoconfiguration:
             if self._asked:
                 self._asking.cancel()
         for prefix in advertisement.prefixes:
-            if prefix.prefix[0] == 0xFF or (prefix.prefix[0] == 0xFE and prefix.prefix[1] & 0xC0 == 0x80):
+            if isMulticast(prefix.prefix) or isLinkLocal(prefix.prefix):
                 # Groups, and what every host knows to be on the link.
                 continue
             if prefix.onLink:

@@ -44,6 +44,7 @@ from txtuntap.wire.address import (
     addressText,
     interfaceIdentifier,
     isHost,
+    isLinkLocal,
     isMulticast,
     packAddress,
     packLinkAddress,
@@ -259,7 +260,7 @@ class Host(ReactorRole):
         link without a network, such as a point-to-point link; a router may give us one of IPv6 later.
         """
         networks = [each.network for each in self.ip.addresses if each.network.prefixlen < each.max_prefixlen]
-        if len(hop) == 16 and (self.autoconfigures or hop[:2] == b"\xfe\x80"):
+        if len(hop) == 16 and (self.autoconfigures or isLinkLocal(hop)):
             return False
         return bool(networks) and not any(ip_address(hop) in network for network in networks)
 

@@ -17,11 +17,10 @@ from txtuntap.stack.neighbours import NeighbourCache, isStation
 from txtuntap.transports import Route
 from txtuntap.wire import icmp, ipv6
 from txtuntap.wire import ndp as wire
-from txtuntap.wire.address import groupLinkAddress, packAddress, solicitedNode
+from txtuntap.wire.address import UNSPECIFIED6, groupLinkAddress, isLinkLocal, packAddress, solicitedNode
 
 _ALL_NODES = packAddress("ff02::1")
 _ALL_ROUTERS = packAddress("ff02::2")
-_NOBODY = bytes(16)
 
 _KINDS = frozenset((wire.SOLICITATION, wire.ADVERTISEMENT))
 
@@ -117,7 +116,7 @@ class NeighbourDiscovery:
         """
         Ask whether anybody has C{address}, without claiming it (RFC 4862 section 5.4.2).
         """
-        self._send(wire.SOLICITATION, 0, address, None, _NOBODY, solicitedNode(address), None)
+        self._send(wire.SOLICITATION, 0, address, None, UNSPECIFIED6, solicitedNode(address), None)
 
     def announce(self, address: bytes) -> None:
         """
@@ -132,14 +131,14 @@ class NeighbourDiscovery:
         source = self._addresses.sourceFor(_ALL_ROUTERS)
         option: int | None = wire.SOURCE_LINK
         if source is None or self._guard.isTentative(source):
-            source, option = _NOBODY, None
+            source, option = UNSPECIFIED6, None
         self.counters["outRouterSolicits"] += 1
         self._send(wire.ROUTER_SOLICITATION, 0, b"", option, source, _ALL_ROUTERS, None)
 
     def _solicited(self, packet: Packet, target: bytes, link: bytes | None) -> None:
         self.counters["inSolicits"] += 1
         source = packet.sourceAddress
-        probing = source == _NOBODY
+        probing = source == UNSPECIFIED6
         if probing and (link is not None or packet.destAddress != solicitedNode(target)):
             self.counters["inErrors"] += 1
             return
@@ -192,7 +191,7 @@ class NeighbourDiscovery:
     def _routerAdvertised(self, packet: Packet, message: bytes) -> None:
         advertisement = wire.parseRouterAdvertisement(message)
         router = packet.sourceAddress
-        if advertisement is None or router[0] != 0xFE or router[1] & 0xC0 != 0x80 or self.autoconfiguration is None:
+        if advertisement is None or not isLinkLocal(router) or self.autoconfiguration is None:
             self.counters["inErrors"] += 1
             return
         self.counters["inRouterAdvertisements"] += 1
