@@ -204,7 +204,7 @@ class Host(ReactorRole):
         """
         Our own addresses, in CIDR notation.
         """
-        return [str(interface) for interface in self.ip.addresses]
+        return [str(each) for each in self.ip.addresses]
 
     def addAddress(self, address: str) -> None:
         """
@@ -294,7 +294,7 @@ class Host(ReactorRole):
             and with C{ConnectionLost} when the host is stopped before.
 
         @raise ValueError: an argument is not what it should be.
-        @raise OSError: there is no way to C{address}, and nobody else has caused that.
+        @raise OSError: there is no route to C{address}, and nobody else has caused that.
         """
         checkText(address, "an address", "10.0.0.1")
         dest = packAddress(address)
@@ -326,9 +326,9 @@ class Host(ReactorRole):
         """
         The link-local address that we have, and is not still being asked for.
         """
-        for interface in self.ip.addresses:
-            if interface.version == 6 and interface.ip.is_link_local and not self._guard.isTentative(interface.packed):
-                return interface.packed
+        for each in self.ip.addresses:
+            if each.version == 6 and each.ip.is_link_local and not self._guard.isTentative(each.packed):
+                return each.packed
         return None
 
     def _groups(self) -> set[bytes]:
