@@ -190,15 +190,15 @@ class Network:
                     raise ValueError(f"settings: {lost}")
         device = LinuxDevice(name, TAP, namespace=namespace)
         end = self._impair(netem, up, down)(_end(at))
-        port = TuntapPort(name, end, reactor=self.clock, device=device)
-        self.taps.append(port)
+        tap = TuntapPort(name, end, reactor=self.clock, device=device)
+        self.taps.append(tap)
         self._noteAddresses(settings, at)
         if isinstance(end, Impairment):
-            self._impairments[id(port)] = end
-        self._settings[port] = settings
+            self._impairments[id(tap)] = end
+        self._settings[tap] = settings
         if self._isStarted:
-            self._startTap(port)
-        return port
+            self._startTap(tap)
+        return tap
 
     def impairment(self, of: Any) -> Impairment:
         """
@@ -231,8 +231,8 @@ class Network:
         try:
             for link in self.links:
                 link.start()
-            for port in self.taps:
-                self._startTap(port)
+            for tap in self.taps:
+                self._startTap(tap)
         except BaseException:
             self.stop()
             raise
@@ -246,7 +246,7 @@ class Network:
         self._isStarted = False
         for link in self.links:
             link.stop()
-        return gatherResults([port.stopListening() for port in self.taps]).addCallback(lambda _: None)
+        return gatherResults([tap.stopListening() for tap in self.taps]).addCallback(lambda _: None)
 
     def __enter__(self) -> Network:
         """
@@ -312,13 +312,13 @@ class Network:
             raise RuntimeError("on the reactor, time passes by itself: await what is waited for")
         return self.clock
 
-    def _startTap(self, port: TuntapPort) -> None:
-        port.startListening()
-        settings = self._settings[port]
+    def _startTap(self, tap: TuntapPort) -> None:
+        tap.startListening()
+        settings = self._settings[tap]
         if settings is not None:
             from txtuntap.device.configure import configureNow
 
-            device: Any = port.device
+            device: Any = tap.device
             configureNow(device.name, settings, device)
 
     def _join(self, one: Switch, other: Switch) -> None:
