@@ -58,8 +58,8 @@ def listening(mode: int = TUN) -> Host:
     """
     A host with an address, on a port.
     """
-    made = host("10.0.0.2/24", "fd00::2/64")
-    clock = made._reactor
+    clock: Any = Clock()
+    made = Host(["10.0.0.2/24", "fd00::2/64"], clock)
     top = made.ip if mode == TUN else made.ethernet
     TuntapPort("", top, reactor=clock, device=MemoryDevice(mode)).startListening()
     return made

@@ -25,8 +25,8 @@ from txtuntap.ip import addresses as addressTable
 from txtuntap.ip import fragments, loopback, pathmtu
 from txtuntap.ip import output as ipoutput
 from txtuntap.stack import autoconf, neighbours, reports
-from txtuntap.stack.host import LINES_BURST, LINES_RATE
 from txtuntap.stack.limits import ErrorLimit
+from txtuntap.stack.resolution import LINES_BURST, LINES_RATE
 from txtuntap.testing import TAP, TUN, MemoryDevice
 from txtuntap.udp import layer as rawudp
 from txtuntap.udp import transport as udptransport

@@ -18,7 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.recorders import Echo
 from txtuntap import TuntapPort
 from txtuntap.stack.guard import MAX_CONFLICTS, RATE_LIMIT_INTERVAL, AddressGuard
-from txtuntap.stack.host import LINES_BURST, Host
+from txtuntap.stack.host import Host
+from txtuntap.stack.resolution import LINES_BURST
 from txtuntap.testing import TAP, TUN, MemoryDevice, join, udpPacket
 from txtuntap.wire import ndp
 from txtuntap.wire.address import LINK_BROADCAST, addressText, packAddress

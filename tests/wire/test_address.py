@@ -17,6 +17,7 @@ from txtuntap.wire.address import (
     groupLinkAddress,
     isGroup,
     isHost,
+    isLinkLocal,
     linkAddressText,
     packAddress,
     packLinkAddress,
@@ -123,6 +124,12 @@ class KindTests(SynchronousTestCase):
     def test_addressesOfNoGroup(self) -> None:
         for text in ("223.255.255.255", "240.0.0.0", "10.0.0.255", "0.0.0.0", "fe80::1", "::"):
             self.assertFalse(isGroup(packAddress(text)), text)
+
+    def test_linkLocal(self) -> None:
+        for text in ("fe80::1", "fe80::", "febf:ffff::1"):
+            self.assertTrue(isLinkLocal(packAddress(text)), text)
+        for text in ("fec0::1", "fe7f::1", "ff02::1", "fd00::1", "::"):
+            self.assertFalse(isLinkLocal(packAddress(text)), text)
 
 
 class GroupTests(SynchronousTestCase):

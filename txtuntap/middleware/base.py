@@ -29,8 +29,8 @@ from txtuntap.wire.offload import Offload, networkStart
 @implementer(IPacketReceiver, IBatchTransport, ILoggingContext)
 class Middleware(Layer):
     """
-    Goes around a protocol, and lets everything through both ways. What does more overrides L{packetReceived} and
-    L{writePacket}.
+    Goes around a protocol, and lets everything through in both directions. A class that does more overrides
+    L{packetReceived} and L{writePacket}.
 
     A class with C{takesOffload = True} sees packets that are not finished as they are; any other sees them as they are
     on the wire, since neither the port nor the protocol is then told of anything that could be left open. (One that
@@ -43,7 +43,7 @@ class Middleware(Layer):
     handlesFailures = True
     takesOffload = True
 
-    # What is needed for each packet is looked up here, and not by way of L{below}: that would be a call.
+    # Read for each packet, and so not through the property L{below}, which would be a call.
     transport: Any
 
     def __init__(self, proto: Any) -> None:

@@ -1,5 +1,5 @@
 """
-Where a capture goes: a file, several files in turn, a pipe, a file object.
+The destination of a capture: a file, several files one after another, a pipe, a file object.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class CaptureSink:
 
     def record(self, packet: bytes, time: int, direction: int, length: int = 0, comments: Sequence[str] = ()) -> bool:
         """
-        Write a packet, or count it. One that goes a way that is not asked for is neither.
+        Write a packet, or count it. A packet of a direction that is not asked for is neither.
 
         @param length: how many octets it had, if it was cut already.
         @param comments: of this packet, and no other.
@@ -192,7 +192,7 @@ class CaptureStream(CaptureSink):
 
 class CaptureFile(CaptureSink):
     """
-    A file, several of them in turn, or a pipe.
+    A file, several of them one after another, or a pipe.
 
     A thread writes them. A reactor cannot: to it a file on a disk is always ready, however long the disk takes; and a
     pipe that came from somewhere else must not be made non-blocking, since that holds for everybody who has it. So the
@@ -357,16 +357,16 @@ class CaptureFile(CaptureSink):
             blocks, self._waiting = self._waiting, []
         written = sum(map(len, blocks))
         if self._maxOctets:
-            self._writeInTurn(blocks)
+            self._writeRotating(blocks)
         elif blocks:
             self._writeOut(b"".join(blocks))
         with self._condition:
             self._octets = max(0, self._octets - written)
             return bool(self._waiting) or not self._ending
 
-    def _writeInTurn(self, blocks: list[bytes]) -> None:
+    def _writeRotating(self, blocks: list[bytes]) -> None:
         """
-        Write to the file whose turn it is, and to the next ones.
+        Write to the current file, and to the next one whenever it is full.
         """
         some: list[bytes] = []
         octets = 0

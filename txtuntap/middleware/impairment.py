@@ -24,7 +24,7 @@ from txtuntap.wire.offload import Offload, networkStart
 
 #: What is drawn for a packet, whatever becomes of it, are bits: these are where each draw begins. Those of a duplicate
 #: are after those of the packet, but for the first two.
-_TURN, _DUPLICATION, _LOSS, _CORRUPTION, _BIT, _REORDERING, _JITTER = range(0, 7 * 32, 32)
+_TRANSITION, _DUPLICATION, _LOSS, _CORRUPTION, _BIT, _REORDERING, _JITTER = range(0, 7 * 32, 32)
 _DUPLICATES = 5 * 32
 _DRAWN = 12 * 32
 
@@ -46,12 +46,12 @@ class Impairment(Middleware):
     the same seed gives the same fate to the same packets, and if only C{loss} is another, the same are delayed by as
     much as before.
 
-    Packets that are under way when the port stops are lost. Those that have their time keep it when the L{Netem}
+    Packets that are in transit when the port stops are lost. Those that have their time keep it when the L{Netem}
     changes.
 
-    Counters, with C{in} before them on the way up, C{out} on the way down: C{Lost}; C{Duplicated} (each is one packet
-    more); C{Corrupted}; C{Reordered}; C{OverLimit} (too many wait); C{TooBig} (longer than C{mtu}); C{Discards} (under
-    way when the port stopped, or written when there was none).
+    Counters, with C{in} before them for packets that come, C{out} for those that leave: C{Lost}; C{Duplicated} (each is
+    one packet more); C{Corrupted}; C{Reordered}; C{OverLimit} (too many wait); C{TooBig} (longer than C{mtu});
+    C{Discards} (in transit when the port stopped, or written when there was none).
     """
 
     handlesFailures = True
@@ -79,15 +79,15 @@ class Impairment(Middleware):
         if random is not None:
             checkRandom(random)
         random = random or Random()
-        self._up = _Way("in", random.getrandbits(64), self.counters, self._deliverUp, self.ethernet)
-        self._down = _Way("out", random.getrandbits(64), self.counters, self._sendDown, self.ethernet)
+        self._up = _Direction("in", random.getrandbits(64), self.counters, self._deliverUp, self.ethernet)
+        self._down = _Direction("out", random.getrandbits(64), self.counters, self._sendDown, self.ethernet)
         self.up = up or both or Netem()
         self.down = down or both or Netem()
 
     @property
     def up(self) -> Netem:
         """
-        What is done to packets on their way to the protocol. Assign another one at any time.
+        What is done to packets for the protocol. Assign another one at any time.
         """
         return self._up.netem
 
@@ -123,15 +123,15 @@ class Impairment(Middleware):
             super().doStart()
         except BaseException:
             if isFirst:
-                self._stopWays()
+                self._stopDirections()
             raise
 
     def doStop(self) -> None:
         """
-        End: what is under way is lost.
+        End: what is in transit is lost.
         """
         super().doStop()
-        self._stopWays()
+        self._stopDirections()
 
     def packetReceived(self, packet: Packet) -> None:
         """
@@ -145,7 +145,7 @@ class Impairment(Middleware):
         """
         self._down.enter(Packet(b"".join(buffers)))
 
-    def _stopWays(self) -> None:
+    def _stopDirections(self) -> None:
         self._up.stop()
         self._down.stop()
 
@@ -160,9 +160,9 @@ class Impairment(Middleware):
         self.send([packet.data])
 
 
-class _Way:
+class _Direction:
     """
-    One direction.
+    What happens to packets in one direction.
 
     @ivar netem: what happens to packets.
     @ivar clock: while there is a port, what tells the time.
@@ -211,7 +211,7 @@ class _Way:
         self.netem = netem
         # With one loss for all, the link never turns bad.
         model = netem.gemodel or GEModel(0.0, k=1 - netem.loss)
-        self._turns = _threshold(model.p), _threshold(model.r)
+        self._transitions = _threshold(model.p), _threshold(model.r)
         self._losses = _CERTAIN - _threshold(model.k), _CERTAIN - _threshold(model.h)
         self._duplicate = _threshold(netem.duplicate)
         self._corrupt = _threshold(netem.corrupt)
@@ -220,7 +220,7 @@ class _Way:
 
     def stop(self) -> None:
         """
-        Lose what is under way.
+        Lose what is in transit.
         """
         if self._queue:
             self._count("Discards", len(self._queue))
@@ -238,7 +238,7 @@ class _Way:
         draws = self._random.getrandbits(_DRAWN)
         loss = self._losses[self._isBad]
         if self.netem.gemodel is not None:
-            self._isBad ^= draws >> _TURN & _DRAW < self._turns[self._isBad]
+            self._isBad ^= draws >> _TRANSITION & _DRAW < self._transitions[self._isBad]
         if self.netem.mtu is not None and self._octets(packet) > self.netem.mtu:
             self._count("TooBig")
         elif self._duplicate and draws >> _DUPLICATION & _DRAW < self._duplicate:
@@ -280,7 +280,7 @@ class _Way:
 
     def _send(self, packet: Packet, draws: int) -> None:
         """
-        A packet that is not lost is on its way, unless too many are.
+        Deliver a packet that is not lost when it is due, unless too many wait.
         """
         netem = self.netem
         queue = self._queue
@@ -322,9 +322,9 @@ class _Way:
         time, now = self.clock.seconds(), self._now() + _GRAIN
         self._isDelivering = True
         try:
-            # What comes meanwhile has a turn of its own.
+            # What comes meanwhile is delivered in a later turn of the reactor.
             for _ in range(len(queue)):
-                # It may be stopped on the way.
+                # A receiver may have stopped it.
                 if not queue or queue[0][0] > now:
                     break
                 packet = heappop(queue)[2]

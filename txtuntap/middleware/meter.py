@@ -57,7 +57,7 @@ _N = TypeVar("_N", int, float)
 
 class Meter(Middleware):
     """
-    Counts the packets that go through it: C{inPackets}, C{inOctets}, on the way up; C{outPackets}, C{outOctets}; and
+    Counts the packets that go through it: C{inPackets}, C{inOctets}, those that came; C{outPackets}, C{outOctets}; and
     C{inSuperpackets}, C{outSuperpackets}, many packets in one, which count above as the many.
 
     @ivar sources: called for the counters of other parts, by the part's name.

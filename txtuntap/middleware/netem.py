@@ -89,7 +89,7 @@ class Netem:
     """
     What happens to packets in one direction; by default, nothing. Names and meanings are netem's, but for the last two.
     There are small differences: a duplicate is lost or not whatever becomes of the packet; any bit of a packet may be
-    the one that is changed; and a new record leaves those that are under way, and the state of C{gemodel}, as they are.
+    the one that is changed; and a new record leaves packets in transit, and the state of C{gemodel}, as they are.
 
     @ivar delay: seconds that each takes.
     @ivar jitter: by how many seconds that differs: at most (uniform), or the standard deviation (normal). Nothing

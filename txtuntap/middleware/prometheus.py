@@ -59,13 +59,13 @@ class InterfaceCollector(Collector):
         """
         What is counted now.
         """
-        direction = ["interface", "direction"]
+        traffic = ["interface", "direction"]
         families = {
             name: CounterMetricFamily(f"txtuntap_{name}", text, labels=labels)
             for name, text, labels in (
-                ("packets", "Packets that were received and sent.", direction),
-                ("bytes", "Octets of these.", direction),
-                ("superpackets", "Many packets in one, which count above as the many.", direction),
+                ("packets", "Packets that were received and sent.", traffic),
+                ("bytes", "Octets of these.", traffic),
+                ("superpackets", "Many packets in one, which count above as the many.", traffic),
                 ("drops", "Packets that went no further.", ["interface", "part", "reason"]),
                 ("events", "What else has happened.", ["interface", "part", "event"]),
             )
@@ -78,8 +78,8 @@ class InterfaceCollector(Collector):
                 zeros = dict.fromkeys(_TRAFFIC, 0) if part == packets else {}
                 for name, count in {**zeros, **dict(counters)}.items():
                     if part == packets and name in _TRAFFIC:
-                        family, way = _TRAFFIC[name]
-                        families[family].add_metric([interface, way], count)
+                        family, direction = _TRAFFIC[name]
+                        families[family].add_metric([interface, direction], count)
                     else:
                         kind = "drops" if isDrop(part, name) else "events"
                         families[kind].add_metric([interface, part, name], count)

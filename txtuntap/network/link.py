@@ -1,5 +1,5 @@
 """
-A link between two protocols, in memory: what one of them sends, the other receives, in a turn of its own.
+A link between two protocols, in memory: what one of them sends, the other receives, in the next turn of the reactor.
 
     Link(host.ethernet, switch.addPort(), clock).start()
 """
@@ -81,7 +81,7 @@ class Link:
 
     def stop(self) -> None:
         """
-        Stop both protocols. What is under way is lost. Stopping twice is harmless.
+        Stop both protocols. What is in transit is lost. Stopping twice is harmless.
         """
         for end in self.ends:
             end.connected = False
@@ -162,7 +162,7 @@ class LinkEnd(Layer):
 
     def doStop(self) -> None:
         """
-        Stop the protocol, and lose what is under way to it.
+        Stop the protocol, and lose what is in transit to it.
         """
         super().doStop()
         self._queue = []
@@ -193,7 +193,7 @@ class LinkEnd(Layer):
 
     def _deliver(self) -> None:
         self._call = None
-        # What is sent meanwhile has its own turn.
+        # What is sent meanwhile is delivered in the next turn of the reactor.
         queue, self._queue = self._queue, []
         now = self._clock.seconds()
         for data, offload in queue:

@@ -101,11 +101,11 @@ class Network:
         Make a L{Host}.
 
         @param addresses: its own, in CIDR notation: one, or a list.
-        @param at: what it is linked to, if that is known yet, with what goes wrong on the way: see L{link}.
+        @param at: what it is linked to, if that is known yet, with what goes wrong there: see L{link}.
         @param options: others of L{Host}, such as C{gateways}.
         """
-        own = [addresses] if isinstance(addresses, str) else listed(addresses, "addresses", "10.0.0.2/24")
-        host = Host(own, self.clock, **{"random": self._chance, "secrets": self._chance, **options})
+        given = [addresses] if isinstance(addresses, str) else listed(addresses, "addresses", "10.0.0.2/24")
+        host = Host(given, self.clock, **{"random": self._chance, "secrets": self._chance, **options})
         if at is not None:
             self.link(host, at, netem, up, down, mtu)
         self.hosts.append(host)
@@ -128,12 +128,12 @@ class Network:
             So is C{other}.
         @param netem: what goes wrong on the link, in both directions: a L{Netem}, or the text for one, such as
             C{"delay 20ms loss 10%"}. L{impairment} changes it later.
-        @param up: or on the way to C{one} alone.
-        @param down: or on the way to C{other}.
+        @param up: or in the direction of C{one} alone.
+        @param down: or in the direction of C{other}.
         @param mtu: the most octets that IP may put into one packet.
 
         @raise TypeError: they cannot be linked.
-        @raise ValueError: what goes wrong is said wrong; or two switches are linked that are linked already, by way of
+        @raise ValueError: what goes wrong is said wrong; or two switches are linked that are linked already, through
             others perhaps: what goes round and round between them would never end. (Ports of VLANs that they have not
             in common may be: add them, and link those.) Or two hosts of one link, or of one VLAN of switches that are
             linked, have one address.
@@ -167,9 +167,9 @@ class Network:
         Have a tap interface of the kernel be part of the network, which is then on the reactor.
 
         @param name: what it is called.
-        @param at: what it is linked to, as in L{link}; what goes wrong on the way is said as there.
-        @param up: or on the way up from the interface alone.
-        @param down: or on the way down to it.
+        @param at: what it is linked to, as in L{link}; what goes wrong is said as there.
+        @param up: or to what comes from the interface alone.
+        @param down: or to what goes to it.
         @param namespace: the network namespace that it is in: a name that C{ip netns} gave it, a path, or a descriptor.
             L{None}: this one.
         @param settings: what the interface is to be, such as C{InterfaceSettings(addresses=["10.0.0.3/24"])}.
@@ -190,15 +190,15 @@ class Network:
                     raise ValueError(f"settings: {lost}")
         device = LinuxDevice(name, TAP, namespace=namespace)
         end = self._impair(netem, up, down)(_end(at))
-        port = TuntapPort(name, end, reactor=self.clock, device=device)
-        self.taps.append(port)
+        tap = TuntapPort(name, end, reactor=self.clock, device=device)
+        self.taps.append(tap)
         self._noteAddresses(settings, at)
         if isinstance(end, Impairment):
-            self._impairments[id(port)] = end
-        self._settings[port] = settings
+            self._impairments[id(tap)] = end
+        self._settings[tap] = settings
         if self._isStarted:
-            self._startTap(port)
-        return port
+            self._startTap(tap)
+        return tap
 
     def impairment(self, of: Any) -> Impairment:
         """
@@ -231,8 +231,8 @@ class Network:
         try:
             for link in self.links:
                 link.start()
-            for port in self.taps:
-                self._startTap(port)
+            for tap in self.taps:
+                self._startTap(tap)
         except BaseException:
             self.stop()
             raise
@@ -246,7 +246,7 @@ class Network:
         self._isStarted = False
         for link in self.links:
             link.stop()
-        return gatherResults([port.stopListening() for port in self.taps]).addCallback(lambda _: None)
+        return gatherResults([tap.stopListening() for tap in self.taps]).addCallback(lambda _: None)
 
     def __enter__(self) -> Network:
         """
@@ -312,13 +312,13 @@ class Network:
             raise RuntimeError("on the reactor, time passes by itself: await what is waited for")
         return self.clock
 
-    def _startTap(self, port: TuntapPort) -> None:
-        port.startListening()
-        settings = self._settings[port]
+    def _startTap(self, tap: TuntapPort) -> None:
+        tap.startListening()
+        settings = self._settings[tap]
         if settings is not None:
             from txtuntap.device.configure import configureNow
 
-            device: Any = port.device
+            device: Any = tap.device
             configureNow(device.name, settings, device)
 
     def _join(self, one: Switch, other: Switch) -> None:

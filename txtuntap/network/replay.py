@@ -43,7 +43,7 @@ JUMP, JUMP_BACK = 24 * 60 * 60.0, 60.0
 
 _SECOND = 1_000_000_000
 
-#: Packets of the file that are read in one turn, if all are due or for nobody: no file must keep a reactor busy.
+#: Packets read from the file in one turn of the reactor, if all are due or for nobody, so that it stays responsive.
 _AT_ONCE = 100
 
 #: Octets of a pipe that are read at once.
@@ -190,7 +190,7 @@ class Replay(Layer):
     A protocol of IP packets is given those in C{LINKTYPE_RAW} and its kin, in C{NULL} and C{LOOP} (loopback interfaces
     of BSD), and in C{LINUX_SLL} and C{LINUX_SLL2} (C{tcpdump -i any}). One of Ethernet frames is given frames.
 
-    Counters: C{inPackets}, C{inOctets}; C{inOthers}, packets that went the other way; C{inOtherLinks}, those of a link
+    Counters: C{inPackets}, C{inOctets}; C{inOthers}, packets of the other direction; C{inOtherLinks}, those of a link
     of another kind than the protocol's, or not of IP there; C{outPackets}, C{outOctets}, what the protocol sent.
 
     @ivar protocol: the protocol.

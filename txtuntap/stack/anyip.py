@@ -20,7 +20,7 @@ class AnsweredNetworks:
 
     def __init__(
         self,
-        own: Addresses,
+        addresses: Addresses,
         neighbours: NeighbourCache,
         routes: StaticRoutes,
         anyAddresses: Iterable[str],
@@ -28,15 +28,15 @@ class AnsweredNetworks:
         exceptions: Iterable[str],
     ) -> None:
         """
-        @param own: of this host. Its IP layer is to hear solicitations for any address, if there are networks of IPv6.
-        @param neighbours: the stations that are known; C{routes}: the ways to others.
+        @param addresses: the host's own. They hear solicitations for any address, if there are networks of IPv6.
+        @param neighbours: the stations that are known; C{routes}: the routes to others.
         @param anyAddresses: the networks that are ours, in CIDR notation.
         @param networks: those of them, or parts, that are answered for.
         @param exceptions: addresses, and networks in CIDR notation, that are not.
 
         @raise ValueError: one of them is none, or one of C{networks} is not ours.
         """
-        self._own = own
+        self._addresses = addresses
         self._neighbours = neighbours
         self._routes = routes
         self._networks, self._exceptions = Addresses(), Addresses()
@@ -45,7 +45,7 @@ class AnsweredNetworks:
             if not isWithin(network, ours):
                 raise ValueError(f"answerFor: {network} is in none of anyAddresses: give it there as well")
             self._networks.addNetwork(network)
-            own.hearsSolicitations = own.hearsSolicitations or ":" in network
+            addresses.hearsSolicitations = addresses.hearsSolicitations or ":" in network
         for exception in exceptions:
             self._exceptions.addNetwork(exception, hasPrefix=False)
 
@@ -53,7 +53,9 @@ class AnsweredNetworks:
         """
         Whether a packed address is answered for unless somebody has it: who does is to be remembered.
         """
-        return self._networks.owns(address) and not self._exceptions.owns(address) and self._own.isNeighbour(address)
+        return (
+            self._networks.owns(address) and not self._exceptions.owns(address) and self._addresses.isNeighbour(address)
+        )
 
     def answers(self, address: bytes) -> bool:
         """

@@ -4,22 +4,21 @@ ARP: says who has our IPv4 addresses, and asks who has others (RFC 826, RFC 5227
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from zope.interface import implementer
 
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.interfaces import IPacketReceiver, IRawPacketProtocol
+from txtuntap.ip.addresses import Addresses
 from txtuntap.layer.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
+from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache, isStation
 from txtuntap.wire import arp as wire
-from txtuntap.wire.address import LINK_BROADCAST
+from txtuntap.wire.address import LINK_BROADCAST, UNSPECIFIED
 from txtuntap.wire.ethernet import ARP as ETHERTYPE
-
-_NOBODY = bytes(4)
 
 
 @implementer(IRawPacketProtocol, IPacketReceiver)
@@ -37,30 +36,21 @@ class ARPProtocol(Layer):
     def __init__(
         self,
         ethernet: EthernetProtocol,
+        addresses: Addresses,
         neighbours: NeighbourCache,
-        owns: Callable[[bytes], bool],
-        isNeighbour: Callable[[bytes], bool],
-        sourceFor: Callable[[bytes], bytes | None],
-        isAskedFor: Callable[[bytes], bool],
-        conflict: Callable[[bytes, bytes], None],
+        guard: AddressGuard,
         answered: AnsweredNetworks,
     ) -> None:
         """
-        @param owns: tells whether an address is ours by itself.
-        @param isNeighbour: tells whether an address can be another host's.
-        @param sourceFor: tells which address of ours to ask from.
-        @param isAskedFor: tells whether an address is being asked for, and will be ours if nobody has it.
-        @param conflict: called with an address of ours, or that is asked for, and the station that claims it.
+        @param addresses: the host's own.
+        @param guard: knows which addresses are being asked for, and learns of each that another station claims.
         @param answered: which addresses besides are answered for.
         """
         super().__init__()
         self._ethernet = ethernet
+        self._addresses = addresses
         self._neighbours = neighbours
-        self._owns = owns
-        self._isNeighbour = isNeighbour
-        self._sourceFor = sourceFor
-        self._isAskedFor = isAskedFor
-        self._conflict = conflict
+        self._guard = guard
         self._answered = answered
 
     def addProto(self, num: int, proto: Any) -> None:
@@ -77,23 +67,23 @@ class ARPProtocol(Layer):
         if message is None or not isStation(message.senderLink) or not isStation(packet.linkSource):
             return self.dropped(packet, "inErrors")
         self.counters["inRequests" if message.opcode == wire.REQUEST else "inReplies"] += 1
-        own = self._ethernet.linkAddress
+        linkAddress = self._ethernet.linkAddress
         sender, target = message.sender, message.target
-        if message.senderLink == own:
+        if message.senderLink == linkAddress:
             # Our own has come back.
             return
-        if self._owns(sender) or self._isAskedFor(sender):
+        if self._addresses.isOwn(sender) or self._guard.isAskedFor(sender):
             self.counters["inConflicts"] += 1
-            return self._conflict(sender, message.senderLink)
+            return self._guard.conflict(sender, message.senderLink)
         asked = message.opcode == wire.REQUEST
-        probing = sender == _NOBODY
-        ours = self._owns(target)
-        if probing and asked and not ours and self._isAskedFor(target):
+        probing = sender == UNSPECIFIED
+        ours = self._addresses.isOwn(target)
+        if probing and asked and not ours and self._guard.isAskedFor(target):
             # Two want to have it: neither does (RFC 5227 section 2.1.1).
             self.counters["inConflicts"] += 1
-            return self._conflict(target, message.senderLink)
-        if self._isNeighbour(sender):
-            answer = not asked and message.targetLink == own and packet.linkDest == own
+            return self._guard.conflict(target, message.senderLink)
+        if self._addresses.isNeighbour(sender):
+            answer = not asked and message.targetLink == linkAddress and packet.linkDest == linkAddress
             if answer and sender in self._neighbours:
                 self._neighbours.confirmed(sender, message.senderLink)
             else:
@@ -108,8 +98,8 @@ class ARPProtocol(Layer):
             return self.dropped(packet, "inOthers")
         if asked:
             self.counters["outReplies" if ours else "outAnyReplies"] += 1
-            reply = wire.ARP(wire.REPLY, own, target, message.senderLink, sender)
-            self._ethernet.writeFrame([reply.pack()], message.senderLink, ETHERTYPE, own, packet.port)
+            reply = wire.ARP(wire.REPLY, linkAddress, target, message.senderLink, sender)
+            self._ethernet.writeFrame([reply.pack()], message.senderLink, ETHERTYPE, linkAddress, packet.port)
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
         """
@@ -123,7 +113,7 @@ class ARPProtocol(Layer):
 
         @param station: whom to ask; L{None}: everybody.
         """
-        self._request(self._sourceFor(address) or _NOBODY, address, station)
+        self._request(self._addresses.sourceFor(address) or UNSPECIFIED, address, station)
 
     def announce(self, address: bytes) -> None:
         """
@@ -135,9 +125,9 @@ class ARPProtocol(Layer):
         """
         Ask whether anybody has C{address}, without claiming it (RFC 5227 section 2.1.1).
         """
-        self._request(_NOBODY, address, None)
+        self._request(UNSPECIFIED, address, None)
 
     def _request(self, source: bytes, target: bytes, station: bytes | None) -> None:
-        own = self._ethernet.linkAddress
-        request = wire.ARP(wire.REQUEST, own, source, bytes(6), target)
-        self._ethernet.writeFrame([request.pack()], station or LINK_BROADCAST, ETHERTYPE, own)
+        linkAddress = self._ethernet.linkAddress
+        request = wire.ARP(wire.REQUEST, linkAddress, source, bytes(6), target)
+        self._ethernet.writeFrame([request.pack()], station or LINK_BROADCAST, ETHERTYPE, linkAddress)

@@ -20,7 +20,7 @@ from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache
-from txtuntap.wire.address import addressText, isHost
+from txtuntap.wire.address import addressText, isHost, isLinkLocal, isMulticast
 from txtuntap.wire.ndp import Prefix, RouterAdvertisement
 
 #: Prefixes that addresses are formed with; as many that are on the link; and routers. At the bound, what is new is
@@ -118,7 +118,7 @@ class AutoconfiguredRoutes(StaticRoutes):
 
     def _router(self) -> bytes:
         """
-        A default router: one that is known to be there, or else each in its turn (RFC 4861 section 6.3.6).
+        A default router: one that is known to be there, or else each after another (RFC 4861 section 6.3.6).
         """
         for router in self.routers:
             if router in self._neighbours.entries:
@@ -158,14 +158,14 @@ class Autoconfiguration:
         clock: IReactorTime,
         random: Random,
         ip: IPProtocol,
-        own: Addresses,
+        addresses: Addresses,
         routes: AutoconfiguredRoutes,
         guard: AddressGuard,
         identifier: bytes,
         solicit: Callable[[], None],
     ) -> None:
         """
-        @param ip: the IP layer; C{own}: its addresses; C{routes}: its routes.
+        @param ip: the IP layer; C{addresses}: its addresses; C{routes}: its routes.
         @param guard: asks whether somebody has an address.
         @param identifier: the last eight octets of the addresses.
         @param solicit: called to ask for routers.
@@ -174,7 +174,7 @@ class Autoconfiguration:
         self._clock = clock
         self._random = random
         self._ip = ip
-        self._own = own
+        self._addresses = addresses
         self._routes = routes
         self._guard = guard
         self._identifier = identifier
@@ -222,7 +222,7 @@ class Autoconfiguration:
             if self._asked:
                 self._asking.cancel()
         for prefix in advertisement.prefixes:
-            if prefix.prefix[0] == 0xFF or (prefix.prefix[0] == 0xFE and prefix.prefix[1] & 0xC0 == 0x80):
+            if isMulticast(prefix.prefix) or isLinkLocal(prefix.prefix):
                 # Groups, and what every host knows to be on the link.
                 continue
             if prefix.onLink:
@@ -325,7 +325,7 @@ class Autoconfiguration:
             formed.valid.renew(TWO_HOURS)
         self._told[prefix.prefix] = self._clock.seconds()
         if not formed.removed:
-            self._own.deprecate(formed.address, not prefix.preferred)
+            self._addresses.deprecate(formed.address, not prefix.preferred)
             formed.preferred.renew(prefix.preferred or math.inf)
 
     def _form(self, prefix: Prefix) -> _Formed | None:
@@ -333,7 +333,7 @@ class Autoconfiguration:
         Have an address with a prefix, unless there is one already, or no room.
         """
         address = prefix.prefix[:8] + self._identifier
-        if not prefix.valid or self._own.holds(address):
+        if not prefix.valid or self._addresses.holds(address):
             return None
         if not isHost(address):
             self.counters["inPrefixErrors"] += 1
@@ -344,7 +344,7 @@ class Autoconfiguration:
         formed = self._formed[prefix.prefix] = _Formed(
             address,
             Lifetime(self._clock, lambda: self._expire(prefix.prefix)),
-            Lifetime(self._clock, lambda: self._own.deprecate(address)),
+            Lifetime(self._clock, lambda: self._addresses.deprecate(address)),
         )
         formed.valid.renew(prefix.valid)
         self._ip.addAddress(f"{addressText(address)}/{_PREFIX_LENGTH}", onLink=False)
@@ -359,6 +359,6 @@ class Autoconfiguration:
         del self._told[prefix]
         formed.valid.cancel()
         formed.preferred.cancel()
-        if not formed.removed and self._own.holds(formed.address):
+        if not formed.removed and self._addresses.holds(formed.address):
             self._guard.release(formed.address)
             self._ip.removeAddress(formed.address)

@@ -18,7 +18,15 @@ from txtuntap.layer.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.stack.reports import Reporter
 from txtuntap.wire import igmp, ipv4, ipv6, mld
-from txtuntap.wire.address import groupLinkAddress, isInterfaceLocal, isMulticast, packAddress
+from txtuntap.wire.address import (
+    UNSPECIFIED,
+    UNSPECIFIED6,
+    groupLinkAddress,
+    isInterfaceLocal,
+    isLinkLocal,
+    isMulticast,
+    packAddress,
+)
 from txtuntap.wire.ethernet import IPV4
 from txtuntap.wire.igmp import Query, Record
 
@@ -28,9 +36,6 @@ _ALL_NODES = packAddress("ff02::1")
 #: What stands before a message, in octets.
 _HEADERS = ipv4.HEADER_LENGTH + len(igmp.ROUTER_ALERT)
 _HEADERS6 = ipv6.HEADER_LENGTH + len(mld.HOP_BY_HOP)
-
-_NOBODY = bytes(4)
-_NOBODY6 = bytes(16)
 
 
 def isReported(group: bytes) -> bool:
@@ -165,10 +170,8 @@ class GroupProtocol(Layer):
         if message[0] in mld.REPORTS:
             return self.dropped(packet, "inReports")
         query = mld.parseQuery(message)
-        source = packet.sourceAddress
         alert = mld.ROUTER_ALERT in packet.data[packet.network + ipv6.HEADER_LENGTH : packet.transport]
-        linkLocal = source[0] == 0xFE and source[1] & 0xC0 == 0x80
-        if query is None or not linkLocal or packet.hopLimit != 1 or not alert:
+        if query is None or not isLinkLocal(packet.sourceAddress) or packet.hopLimit != 1 or not alert:
             return self.dropped(packet, "inErrors")
         self._queried(query, 16)
 
@@ -187,7 +190,7 @@ class GroupProtocol(Layer):
         return self._ip.mtu - _HEADERS6
 
     def _report(self, version: int, records: list[Record]) -> None:
-        source = self._ip.sourceFor(igmp.ROUTERS) or _NOBODY
+        source = self._ip.sourceFor(igmp.ROUTERS) or UNSPECIFIED
         for dest, message in igmp.messages(version, records, self._room):
             header = ipv4.packHeader(
                 source, dest, igmp.PROTOCOL, len(message), hopLimit=1, tos=igmp.TOS, options=igmp.ROUTER_ALERT
@@ -196,8 +199,8 @@ class GroupProtocol(Layer):
             self._ip.send(self._route(source, dest), IPV4, [header, message])
 
     def _report6(self, version: int, records: list[Record]) -> None:
-        source = self._source() or _NOBODY6
-        self._anonymous |= source == _NOBODY6
+        source = self._source() or UNSPECIFIED6
+        self._anonymous |= source == UNSPECIFIED6
         for dest, message in mld.messages(version, records, self._room6, source):
             self.counters["outReports"] += 1
             self._ip.output(self._route(source, dest), ipv6.HOP_BY_HOP, [mld.HOP_BY_HOP, message], hopLimit=1)

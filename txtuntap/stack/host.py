@@ -10,38 +10,33 @@ machine, while C{DatagramProtocol}s listen on it as they would on the reactor.
 
 from __future__ import annotations
 
-import errno
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from ipaddress import ip_address
 from math import inf
 from random import Random, SystemRandom
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError, InvalidAddressError
-from twisted.internet.interfaces import IDelayedCall, IReactorMulticast, IReactorTCP, IReactorTime, IReactorUDP
-from twisted.internet.protocol import DatagramProtocol
-from twisted.logger import Logger
-from zope.interface import implementer
+from twisted.internet.interfaces import IReactorTCP
 
-from txtuntap.ethernet import EthernetProtocol, randomLinkAddress
+from txtuntap.ethernet import randomLinkAddress
+from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.routes import StaticRoutes
-from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkText, listed
 from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
-from txtuntap.stack.arp import ARPProtocol
 from txtuntap.stack.autoconf import Autoconfiguration, AutoconfiguredRoutes
 from txtuntap.stack.groups import GroupProtocol
-from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.icmp import ICMPProtocol
-from txtuntap.stack.ndp import NeighbourDiscovery
+from txtuntap.stack.link import HostEthernet, checkInterface
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.stack.ping import Pong
-from txtuntap.stack.tcp import TCPElsewhere
-from txtuntap.udp.layer import RawUDPProtocol, UDPTransport
+from txtuntap.stack.ports import ReactorRole
+from txtuntap.stack.resolution import Resolution
+from txtuntap.udp.layer import RawUDPProtocol
 from txtuntap.wire import icmp, igmp
 from txtuntap.wire import udp as udpWire
 from txtuntap.wire.address import (
@@ -49,66 +44,22 @@ from txtuntap.wire.address import (
     addressText,
     interfaceIdentifier,
     isHost,
+    isLinkLocal,
     isMulticast,
-    linkAddressText,
     packAddress,
     packLinkAddress,
 )
 from txtuntap.wire.ethernet import ARP, IPV4, IPV6
 
-#: How many lines are logged of addresses that others take and leave: at once, and a second in the long run. Anybody on
-#: the link can cause them.
-LINES_BURST, LINES_RATE = 6.0, 1 / 60
 
-#: Ports handed out for port 0 (RFC 6056 section 3.2).
-_EPHEMERAL = range(49152, 65536)
-
-#: Ports that are tried at random before all are looked through for a free one.
-_TRIES = 16
-
-
-class HostEthernet(EthernetProtocol):
-    """
-    Tells its host when it gets a link, and when it loses it.
-    """
-
-    handlesFailures = True
-
-    def __init__(
-        self, address: bytes, linked: Callable[[], None], unlinked: Callable[[], None], again: Callable[[], None]
-    ) -> None:
-        super().__init__(address)
-        self._linked = linked
-        self._unlinked = unlinked
-        self._again = again
-
-    def doStart(self) -> None:
-        super().doStart()
-        if self.numPorts == 1:
-            self._linked()
-
-    def doStop(self) -> None:
-        if self.numPorts == 1:
-            self._unlinked()
-        super().doStop()
-
-    def linkUp(self) -> None:
-        """
-        The link has been set up: what was said on it before, nobody has heard.
-        """
-        super().linkUp()
-        self._again()
-
-
-@implementer(IReactorTime, IReactorUDP, IReactorMulticast)
-class Host(TCPElsewhere):
+class Host(ReactorRole):
     """
     A host with addresses of its own.
 
     It answers ARP and neighbour solicitations for its addresses, and echo requests to them; finds the stations it
     writes to; tells senders with an ICMP error what of theirs was of no use, as far as it may; and has UDP ports.
 
-    It is an C{IReactorTime}, its reactor's, so that a library can be given it in place of a reactor.
+    A library can be given it in place of a reactor: see L{ReactorRole<txtuntap.stack.ports.ReactorRole>}.
 
     @ivar ethernet: to be put on a tap.
     @ivar ip: to be put on a tun.
@@ -118,8 +69,6 @@ class Host(TCPElsewhere):
     @ivar neighbours: the stations on the link.
     @ivar linkAddress: our own, six octets.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -182,19 +131,20 @@ class Host(TCPElsewhere):
         for name, source in ("random", random), ("secrets", secrets):
             if source is not None:
                 checkRandom(source, name)
-        super().__init__(reactor, tcp)
-        self._reactor: IReactorTime = reactor
         random = random or SystemRandom()
-        self._secrets = secrets or SystemRandom()
+        secrets = secrets or SystemRandom()
         self.autoconfigures = autoconfigure
-        self.linkAddress = randomLinkAddress(self._secrets) if linkAddress is None else packLinkAddress(linkAddress)
-        self._addressLost = addressLost
-        self._addressRegained = addressRegained
-        self._lines = TokenBucket(LINES_RATE, LINES_BURST)
-        self.neighbours = NeighbourCache(reactor, random, self._solicit)
+        self.linkAddress = randomLinkAddress(secrets) if linkAddress is None else packLinkAddress(linkAddress)
+        # IP, its routes and neighbours, and UDP, which a port for an application needs.
+        self.neighbours = NeighbourCache(
+            reactor, random, lambda address, station: self._resolution.solicit(address, station)
+        )
         self.routes = AutoconfiguredRoutes(self.neighbours) if autoconfigure else StaticRoutes()
         self.ip = IPProtocol([], verifyChecksum, self.routes, self.neighbours, reactor)
-        self.ip.random = self._secrets
+        self.ip.random = secrets
+        self.udp = RawUDPProtocol(verifyChecksum)
+        own = cast(Addresses, self.ip.own)
+        super().__init__(reactor, own, self.udp, secrets, tcp)
         for address in addresses:
             self.ip.addAddress(address)
         for gateway in gateways:
@@ -204,64 +154,57 @@ class Host(TCPElsewhere):
                 raise ValueError(f"gateways has two of one IP version: leave out {gateway}, or use addRoute for it")
             self._addRoute(default, gateway)
         for network in anyAddresses:
-            self._own.addNetwork(network)
-        self.udp = RawUDPProtocol(verifyChecksum)
-        self.icmp = ICMPProtocol(self.ip, reactor, random, verifyChecksum, self._secrets)
-        self.ip.addProto(udpWire.PROTOCOL, self.udp)
-        for number in icmp.PROTOCOL.values():
-            self.ip.addProto(number, self.icmp)
-        self.ip.onDropped = self._ipDropped
-        self.udp.onDropped = self._udpDropped
-        self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked, self._linkedAgain)
-        answered = AnsweredNetworks(self._own, self.neighbours, self.routes, anyAddresses, answerFor, answerExcept)
-        self._guard = guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost, self._kept)
-        self.arp = ARPProtocol(
-            self.ethernet,
-            self.neighbours,
-            self._own.isOwn,
-            self._own.isNeighbour,
-            self.ip.sourceFor,
-            guard.isAskedFor,
-            guard.conflict,
-            answered,
-        )
-        self.ethernet.onAnother = self.ip.onAnother = self._onAnother
-        self.ndp = self.icmp.ndp = NeighbourDiscovery(
-            self.ip,
-            self.neighbours,
-            self._own.isOwn,
-            guard.isTentative,
-            guard.isAskedFor,
-            guard.conflict,
-            answered,
-        )
+            own.addNetwork(network)
+        answered = AnsweredNetworks(own, self.neighbours, self.routes, anyAddresses, answerFor, answerExcept)
+        # Above IP.
+        self.icmp = ICMPProtocol(self.ip, reactor, random, verifyChecksum, secrets)
         self.groups = self.icmp.groups = GroupProtocol(
             self.ip, reactor, random, self._groups, self._linkLocal, verifyChecksum
         )
+        own.onGroups = self.groups.changed
+        self.ip.addProto(udpWire.PROTOCOL, self.udp)
+        for number in icmp.PROTOCOL.values():
+            self.ip.addProto(number, self.icmp)
         self.ip.addProto(igmp.PROTOCOL, self.groups)
-        self._own.onGroups = self.groups.changed
+        self.ip.onDropped = self._ipDropped
+        self.udp.onDropped = self._udpDropped
+        # Below IP, on a tap.
+        self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked, self._linkedAgain)
+        self.ethernet.onAnother = self.ip.onAnother = partial(checkInterface, self.ip)
+        self._resolution = Resolution(
+            self.ip,
+            own,
+            self.ethernet,
+            self.neighbours,
+            answered,
+            reactor,
+            random,
+            self.groups.settled,
+            addressLost,
+            addressRegained,
+            self.ethernet.failuresOf(self),
+        )
+        self._guard = self._resolution.guard
+        self.arp = self._resolution.arp
+        self.ndp = self.icmp.ndp = self._resolution.ndp
+        self.ethernet.addProto(ARP, self.arp)
+        self.ethernet.addProto(IPV4, self.ip)
+        self.ethernet.addProto(IPV6, self.ip)
         self.autoconfiguration: Autoconfiguration | None = None
         if isinstance(self.routes, AutoconfiguredRoutes):
             identifier = interfaceIdentifier(self.linkAddress)
             self.autoconfiguration = self.ndp.autoconfiguration = Autoconfiguration(
-                reactor, random, self.ip, self._own, self.routes, self._guard, identifier, self.ndp.solicitRouters
+                reactor, random, self.ip, own, self.routes, self._guard, identifier, self.ndp.solicitRouters
             )
-        self.ethernet.addProto(ARP, self.arp)
-        self.ethernet.addProto(IPV4, self.ip)
-        self.ethernet.addProto(IPV6, self.ip)
 
     # Addresses and routes
-
-    @property
-    def _own(self) -> Any:
-        return self.ip.own
 
     @property
     def addresses(self) -> list[str]:
         """
         Our own addresses, in CIDR notation.
         """
-        return [str(interface) for interface in self.ip.addresses]
+        return [str(each) for each in self.ip.addresses]
 
     def addAddress(self, address: str) -> None:
         """
@@ -301,8 +244,8 @@ class Host(TCPElsewhere):
 
     def _addRoute(self, network: str, gateway: str | None) -> None:
         hop = None if gateway is None else packAddress(gateway)
-        if hop is not None and (self._own.isOwn(hop) or hop in self._own.broadcasts):
-            what = "an address of this host" if self._own.isOwn(hop) else "a broadcast address"
+        if hop is not None and (self._addresses.isOwn(hop) or hop in self._addresses.broadcasts):
+            what = "an address of this host" if self._addresses.isOwn(hop) else "a broadcast address"
             raise ValueError(f"the gateway {gateway} is {what}: give that of the router")
         self.routes.add(network, gateway)
         if hop is not None and self._isOffLink(hop):
@@ -317,7 +260,7 @@ class Host(TCPElsewhere):
         link without a network, such as a point-to-point link; a router may give us one of IPv6 later.
         """
         networks = [each.network for each in self.ip.addresses if each.network.prefixlen < each.max_prefixlen]
-        if len(hop) == 16 and (self.autoconfigures or hop[:2] == b"\xfe\x80"):
+        if len(hop) == 16 and (self.autoconfigures or isLinkLocal(hop)):
             return False
         return bool(networks) and not any(ip_address(hop) in network for network in networks)
 
@@ -351,7 +294,7 @@ class Host(TCPElsewhere):
             and with C{ConnectionLost} when the host is stopped before.
 
         @raise ValueError: an argument is not what it should be.
-        @raise OSError: there is no way to C{address}, and nobody else has caused that.
+        @raise OSError: there is no route to C{address}, and nobody else has caused that.
         """
         checkText(address, "an address", "10.0.0.1")
         dest = packAddress(address)
@@ -363,126 +306,18 @@ class Host(TCPElsewhere):
             raise ValueError(f"an echo request carries at most {udpWire.MAX_PAYLOAD[len(dest)]} octets, not {size!r}")
         return self.icmp.ping(dest, self._secrets.randbytes(size), timeout)
 
-    # UDP
-
-    def listenUDP(
-        self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
-    ) -> UDPTransport:
-        """
-        Have a protocol listen on a UDP port: C{IReactorUDP.listenUDP}. (It may join groups, too: L{listenMulticast} is
-        for several on one port.)
-
-        @param port: 0 takes a free one that nobody can guess (RFC 6056).
-        @param interface: an address of ours to listen on; C{"0.0.0.0"} all of IPv4, C{"::"} all of IPv6, C{""} all.
-        @param maxPacketSize: has no meaning here: a datagram is delivered whole.
-
-        @raise CannotListenError: the port is taken.
-        @raise InvalidAddressError: C{interface} is no IP address.
-        @raise ValueError: C{port} is no port.
-        """
-        return self.listenMulticast(port, protocol, interface, maxPacketSize)
-
-    def listenMulticast(
-        self,
-        port: int,
-        protocol: DatagramProtocol,
-        interface: str = "",
-        maxPacketSize: int = 8192,
-        listenMultiple: bool = False,
-    ) -> UDPTransport:
-        """
-        As L{listenUDP}: C{IReactorMulticast.listenMulticast}.
-
-        @param listenMultiple: let others be on the port that were let so, too. Each gets every datagram.
-        """
-        if not isinstance(port, int) or not 0 <= port <= 0xFFFF:
-            raise ValueError(f"a UDP port is a number from 1 to 65535, or 0 for any, not {port!r}")
-        address = b""
-        if interface:
-            try:
-                checkText(interface, "an interface", "10.0.0.2")
-                address = packAddress(interface)
-            except ValueError as e:
-                raise InvalidAddressError(interface, f"not an IPv4 or IPv6 address. ({e})") from None
-            if any(address) and not self._own.owns(address) and not self._own.holds(address):
-                error = OSError(errno.EADDRNOTAVAIL, f"{interface} is no address of this host: {self._ownText()}")
-                raise CannotListenError(interface, port, error)
-        if port == 0:
-            port = self._freePort()
-            if not port:
-                raise CannotListenError(interface, port, OSError(errno.EADDRINUSE, "no port is free"))
-        for other in self.udp.bound(port):
-            if _overlap(address, other.interface) and not (listenMultiple and other.shared):
-                error = OSError(errno.EADDRINUSE, f"{other.protocol!r} is there already: give 0 for any that is free")
-                raise CannotListenError(interface, port, error)
-        transport = self.udp.bind(port, protocol, address)
-        transport.shared = listenMultiple
-        return transport
-
-    def _freePort(self) -> int:
-        """
-        One of the ports that are free, each as likely as another; 0 if there is none.
-        """
-        for _ in range(_TRIES):
-            port = self._secrets.choice(_EPHEMERAL)
-            if not self.udp.bound(port):
-                return port
-        # Nearly all are taken.
-        free = [number for number in _EPHEMERAL if not self.udp.bound(number)]
-        return self._secrets.choice(free) if free else 0
-
-    def _ownText(self) -> str:
-        addresses = ", ".join(str(each.ip) for each in self.ip.addresses)
-        return f"it has {addresses}" if addresses else "it has none yet"
-
-    # Time
-
-    def seconds(self) -> float:
-        """
-        See C{IReactorTime}.
-        """
-        return self._reactor.seconds()
-
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
-        """
-        See C{IReactorTime}.
-        """
-        return self._reactor.callLater(delay, callable, *args, **kwargs)
-
-    def getDelayedCalls(self) -> Any:
-        """
-        See C{IReactorTime}.
-        """
-        return self._reactor.getDelayedCalls()
-
     # The link
-
-    def _onAnother(self, transport: Any) -> None:
-        """
-        This host is put on one more port. A queue of the same interface is all it can be.
-        """
-        one = portBelow(self.ip)
-        other = portBelow(transport)
-        if not isSameInterface(one, other):
-            where, there = (
-                getattr(each, "interface", b"").decode(errors="backslashreplace") or repr(each) for each in (one, other)
-            )
-            raise RuntimeError(f"this Host is on {where} already: make another Host for {there}")
 
     def _linked(self) -> None:
         linkLocal = b"\xfe\x80" + bytes(6) + interfaceIdentifier(self.linkAddress)
-        if not self._own.holds(linkLocal):
+        if not self._addresses.holds(linkLocal):
             self.ip.addAddress(f"{addressText(linkLocal)}/64")
-        self._claimAll()
+        self._resolution.claimAll()
         if self.autoconfiguration is not None:
             self.autoconfiguration.start()
 
-    def _claimAll(self) -> None:
-        for interface in self._own.given:
-            self._guard.claim(interface.packed)
-
     def _linkedAgain(self) -> None:
-        self._claimAll()
+        self._resolution.claimAll()
         self.groups.repeat()
         if self.autoconfiguration is not None:
             self.autoconfiguration.start()
@@ -491,58 +326,18 @@ class Host(TCPElsewhere):
         """
         The link-local address that we have, and is not still being asked for.
         """
-        for interface in self.ip.addresses:
-            if interface.version == 6 and interface.ip.is_link_local and not self._guard.isTentative(interface.packed):
-                return interface.packed
+        for each in self.ip.addresses:
+            if each.version == 6 and each.ip.is_link_local and not self._guard.isTentative(each.packed):
+                return each.packed
         return None
 
     def _groups(self) -> set[bytes]:
-        return cast("set[bytes]", self._own.groups(solicited=bool(self.ethernet.numPorts)))
+        return self._addresses.groups(solicited=bool(self.ethernet.numPorts))
 
     def _unlinked(self) -> None:
         if self.autoconfiguration is not None:
             self.autoconfiguration.stop()
-        self._guard.clear()
-        self.neighbours.clear()
-        for address in list(self._own.suspended):
-            # There is nobody else any more.
-            self._kept(address)
-
-    def _solicit(self, address: bytes, station: bytes | None) -> None:
-        (self.arp if len(address) == 4 else self.ndp).solicit(address, station)
-
-    def _probe(self, address: bytes) -> None:
-        (self.arp if len(address) == 4 else self.ndp).probe(address)
-
-    def _announce(self, address: bytes) -> None:
-        (self.arp if len(address) == 4 else self.ndp).announce(address)
-        self.groups.settled()
-
-    def _lost(self, address: bytes, station: bytes) -> None:
-        if address in self._own.suspended:
-            # The program knows already.
-            return
-        text = addressText(address)
-        self.ip.suspendAddress(address)
-        if self._lines.take(self.seconds()):
-            self._log.warn("{address} is taken by {station}", address=text, station=linkAddressText(station))
-        self._tell("addressLost", self._addressLost, text, station)
-
-    def _kept(self, address: bytes) -> None:
-        if address not in self._own.suspended:
-            return
-        text = addressText(address)
-        self.ip.suspendAddress(address, False)
-        if self._lines.take(self.seconds()):
-            self._log.info("{address} is ours again", address=text)
-        self._tell("addressRegained", self._addressRegained, text)
-
-    def _tell(self, name: str, callback: Callable[..., None] | None, *arguments: object) -> None:
-        if callback is not None:
-            try:
-                callback(*arguments)
-            except Exception:
-                self.ethernet.failuresOf(self).failed(self.seconds(), name)
+        self._resolution.stop()
 
     # What is of no use
 
@@ -560,38 +355,9 @@ class Host(TCPElsewhere):
             self.icmp.parameterProblem(packet, icmp.INCOMPLETE_HEADER_CHAIN6)
         elif name == "reasmTimeouts" and packet.data:
             self.icmp.reassemblyTimeExceeded(packet)
-        elif name == "inAddrErrors" and packet.version == 6 and self._own.isOwn(packet.sourceAddress):
+        elif name == "inAddrErrors" and packet.version == 6 and self._addresses.isOwn(packet.sourceAddress):
             self.icmp.claimed(packet)
 
     def _udpDropped(self, packet: Packet, name: str) -> None:
         if name == "noPorts":
             self.icmp.unreachable(packet, icmp.PORT_UNREACHABLE, icmp.PORT_UNREACHABLE6)
-
-
-def portBelow(transport: Any) -> Any:
-    """
-    The port below all layers and middleware.
-    """
-    while getattr(transport, "transport", None) is not None:
-        transport = transport.transport
-    return transport
-
-
-def isSameInterface(one: Any, other: Any) -> bool:
-    """
-    Whether two ports are one, or on queues of one interface of the kernel's.
-    """
-    devices: list[Any] = [getattr(each, "device", None) for each in (one, other)]
-    if one is other or any(each is None or each.fileno() < 0 for each in devices):
-        return one is other
-    places = [(each.name, getattr(each, "namespace", None)) for each in devices]
-    return bool(places[0] == places[1])
-
-
-def _overlap(one: bytes, other: bytes) -> bool:
-    """
-    Whether two interfaces have an address in common.
-    """
-    if not one or not other:
-        return True
-    return len(one) == len(other) and (one == other or not any(one) or not any(other))

@@ -211,7 +211,7 @@ class ICMPProtocol(Layer):
         """
         Ask for an echo: see L{Pinger.ping}.
 
-        @raise OSError: there is no way there, as L{IIPTransport.write<txtuntap.interfaces.IIPTransport.write>}.
+        @raise OSError: there is no route there, as L{IIPTransport.write<txtuntap.interfaces.IIPTransport.write>}.
         @raise RuntimeError: the host is on no port, or has just been stopped.
         """
         if not self.numPorts:

@@ -6,21 +6,21 @@ asks for routers, if it is to.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
+from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.autoconf import Autoconfiguration
+from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache, isStation
 from txtuntap.transports import Route
 from txtuntap.wire import icmp, ipv6
 from txtuntap.wire import ndp as wire
-from txtuntap.wire.address import groupLinkAddress, packAddress, solicitedNode
+from txtuntap.wire.address import UNSPECIFIED6, groupLinkAddress, isLinkLocal, packAddress, solicitedNode
 
 _ALL_NODES = packAddress("ff02::1")
 _ALL_ROUTERS = packAddress("ff02::2")
-_NOBODY = bytes(16)
 
 _KINDS = frozenset((wire.SOLICITATION, wire.ADVERTISEMENT))
 
@@ -44,27 +44,21 @@ class NeighbourDiscovery:
     def __init__(
         self,
         ip: IPProtocol,
+        addresses: Addresses,
         neighbours: NeighbourCache,
-        owns: Callable[[bytes], bool],
-        isTentative: Callable[[bytes], bool],
-        isAskedFor: Callable[[bytes], bool],
-        conflict: Callable[[bytes, bytes], None],
+        guard: AddressGuard,
         answered: AnsweredNetworks,
     ) -> None:
         """
-        @param owns: tells whether an address is ours by itself.
-        @param isTentative: tells whether an address of ours is still being asked for.
-        @param isAskedFor: tells whether an address is being asked for, and will be ours if nobody has it.
-        @param conflict: called with an address of ours, or that is asked for, and the station that claims it.
+        @param addresses: the host's own.
+        @param guard: knows which addresses are being asked for, and learns of each that another station claims.
         @param answered: which addresses besides are answered for.
         """
         self.counters: Counter[str] = Counter()
         self._ip = ip
+        self._addresses = addresses
         self._neighbours = neighbours
-        self._owns = owns
-        self._isTentative = isTentative
-        self._isAskedFor = isAskedFor
-        self._conflict = conflict
+        self._guard = guard
         self._answered = answered
         self.autoconfiguration: Autoconfiguration | None = None
 
@@ -108,21 +102,21 @@ class NeighbourDiscovery:
 
         @param station: whom to ask; L{None}: everybody who could.
         """
-        source = self._ip.sourceFor(address)
-        if source is not None and self._isTentative(source):
-            others = (own.packed for own in self._ip.addresses if own.version == 6)
-            source = next((own for own in others if not self._isTentative(own)), source)
+        source = self._addresses.sourceFor(address)
+        if source is not None and self._guard.isTentative(source):
+            others = (each.packed for each in self._addresses.interfaces if each.version == 6)
+            source = next((other for other in others if not self._guard.isTentative(other)), source)
         if source is not None:
             dest = solicitedNode(address) if station is None else address
             # Who is asked takes note of the asker, but where the question does not say who that is.
-            option = None if self._isTentative(source) else wire.SOURCE_LINK
+            option = None if self._guard.isTentative(source) else wire.SOURCE_LINK
             self._send(wire.SOLICITATION, 0, address, option, source, dest, station)
 
     def probe(self, address: bytes) -> None:
         """
         Ask whether anybody has C{address}, without claiming it (RFC 4862 section 5.4.2).
         """
-        self._send(wire.SOLICITATION, 0, address, None, _NOBODY, solicitedNode(address), None)
+        self._send(wire.SOLICITATION, 0, address, None, UNSPECIFIED6, solicitedNode(address), None)
 
     def announce(self, address: bytes) -> None:
         """
@@ -134,21 +128,21 @@ class NeighbourDiscovery:
         """
         Ask routers to advertise themselves (RFC 4861 section 4.1).
         """
-        source = self._ip.sourceFor(_ALL_ROUTERS)
+        source = self._addresses.sourceFor(_ALL_ROUTERS)
         option: int | None = wire.SOURCE_LINK
-        if source is None or self._isTentative(source):
-            source, option = _NOBODY, None
+        if source is None or self._guard.isTentative(source):
+            source, option = UNSPECIFIED6, None
         self.counters["outRouterSolicits"] += 1
         self._send(wire.ROUTER_SOLICITATION, 0, b"", option, source, _ALL_ROUTERS, None)
 
     def _solicited(self, packet: Packet, target: bytes, link: bytes | None) -> None:
         self.counters["inSolicits"] += 1
         source = packet.sourceAddress
-        probing = source == _NOBODY
+        probing = source == UNSPECIFIED6
         if probing and (link is not None or packet.destAddress != solicitedNode(target)):
             self.counters["inErrors"] += 1
             return
-        ours = self._owns(target)
+        ours = self._addresses.isOwn(target)
         station = link or packet.linkSource or b""
         # Whoever probes has the address next, unless somebody answers.
         asker = target if probing else source
@@ -156,10 +150,10 @@ class NeighbourDiscovery:
             self._neighbours.heard(asker, station, True)
         elif link is not None and ours:
             self._neighbours.heard(source, link, True)
-        if probing and self._isAskedFor(target):
+        if probing and self._guard.isAskedFor(target):
             # Two want to have it: neither does (RFC 4862 section 5.4.3).
             self.counters["inConflicts"] += 1
-            self._conflict(target, station)
+            self._guard.conflict(target, station)
         elif not ours and (probing or not self._answered.answers(target)):
             self.counters["inOthers"] += 1
         elif not ours:
@@ -172,7 +166,7 @@ class NeighbourDiscovery:
             self.announce(target)
         else:
             self.counters["outAdvertisements"] += 1
-            flags = wire.SOLICITED | (0 if self._isTentative(target) else wire.OVERRIDE)
+            flags = wire.SOLICITED | (0 if self._guard.isTentative(target) else wire.OVERRIDE)
             self._send(wire.ADVERTISEMENT, flags, target, wire.TARGET_LINK, target, source, station)
 
     def _advertised(self, packet: Packet, message: bytes, target: bytes, link: bytes | None) -> None:
@@ -184,9 +178,9 @@ class NeighbourDiscovery:
             return
         if not message[4] & 0x80:
             self._isNoRouter(target, link)
-        if self._owns(target) or self._isAskedFor(target):
+        if self._addresses.isOwn(target) or self._guard.isAskedFor(target):
             self.counters["inConflicts"] += 1
-            self._conflict(target, link or packet.linkSource or b"")
+            self._guard.conflict(target, link or packet.linkSource or b"")
         elif solicited and target in self._neighbours:
             self._neighbours.confirmed(target, link, bool(message[4] & 0x20))
         elif self._answered.covers(target):
@@ -197,7 +191,7 @@ class NeighbourDiscovery:
     def _routerAdvertised(self, packet: Packet, message: bytes) -> None:
         advertisement = wire.parseRouterAdvertisement(message)
         router = packet.sourceAddress
-        if advertisement is None or router[0] != 0xFE or router[1] & 0xC0 != 0x80 or self.autoconfiguration is None:
+        if advertisement is None or not isLinkLocal(router) or self.autoconfiguration is None:
             self.counters["inErrors"] += 1
             return
         self.counters["inRouterAdvertisements"] += 1

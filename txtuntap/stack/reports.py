@@ -127,7 +127,7 @@ class Reporter:
 
     def _tellSoon(self) -> None:
         """
-        Tell what has changed at once: what changes in one turn goes in one report.
+        Tell what has changed at once: what changes in one turn of the reactor goes in one report.
         """
         if self._changes:
             since = PAUSE if self._told is None else self._clock.seconds() - self._told

@@ -25,10 +25,10 @@ class TCPElsewhere:
 
     def __init__(self, clock: IReactorTime, reactor: IReactorTCP | None) -> None:
         """
-        @param clock: what tells a factory, at the next turn, that there is no TCP.
+        @param clock: the reactor in whose next turn a factory learns that there is no TCP.
         @param reactor: what does TCP; L{None}: nothing.
         """
-        self._turn = clock
+        self._clock = clock
         self._tcp = reactor
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> IListeningPort:
@@ -55,7 +55,7 @@ class TCPElsewhere:
         """
         if self._tcp is not None:
             return self._tcp.connectTCP(host, port, factory, timeout, bindAddress)
-        connector = _Connector(self._turn, factory, host, port)
+        connector = _Connector(self._clock, factory, host, port)
         connector.connect()
         return connector
 

@@ -62,7 +62,7 @@ class LAN:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        # Another tuple for each change: one may be made while a frame is on its way to all of them.
+        # Another tuple for each change: one may be made while a frame is being sent to all of them.
         self.ports: tuple[ISwitchPort, ...] = ()
         self.stations: dict[bytes, Entry] = {}
 

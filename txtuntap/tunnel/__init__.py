@@ -7,7 +7,7 @@ Tunnels: an interface carried between two places.
 
 L{Tunnel} is a protocol on a TUN or TAP device. What comes from there it hands to its carrier, and what the carrier
 brings it checks before it goes there. A carrier has the sockets and the clocks; a framing knows what packets look like
-on the way, and nothing else.
+in transit, and nothing else.
 """
 
 from txtuntap.tunnel.allowed import Allowed

@@ -150,8 +150,8 @@ class Allowed:
             return False
         if not self._any and message[0] in (ndp.SOLICITATION, ndp.ADVERTISEMENT):
             # A station that solicits from the unspecified address is about to take the target (RFC 4862 section 5.4.3).
-            isOwn = message[0] == ndp.ADVERTISEMENT or not any(frame[network + 8 : network + 24])
-            if isOwn and not self._isIn(message[8:24]):
+            isClaim = message[0] == ndp.ADVERTISEMENT or not any(frame[network + 8 : network + 24])
+            if isClaim and not self._isIn(message[8:24]):
                 return False
         return not self._linkAddresses or self._toldLinks(message) <= self._linkAddresses
 

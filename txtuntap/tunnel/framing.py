@@ -1,5 +1,5 @@
 """
-What a packet looks like on its way through a tunnel: the contracts between a tunnel, its carrier and a framing.
+The form of a packet inside a tunnel: the contracts between a tunnel, its carrier and a framing.
 
 A framing has no sockets and no clock. It is made for one connection (a stream), or for one tunnel (datagrams), by
 calling its class with the mode, L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}, and keyword arguments of

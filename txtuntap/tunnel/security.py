@@ -36,7 +36,7 @@ class Identity:
     Who this end is, and who it talks to.
 
     Of the peer's certificate, all that was given has to hold. A certificate of C{trust}, or one that such a one has
-    signed, possibly by way of others: any of them, unless C{peerName} is one of the DNS names or addresses in it (host
+    signed, possibly through others: any of them, unless C{peerName} is one of the DNS names or addresses in it (host
     names of endpoints are not looked at: who connects has none, and tunnels are between two who know each other).
     C{pins}: it is one of these; if there is no C{trust}, whoever signed it and whenever it ends.
 
@@ -76,7 +76,7 @@ class Identity:
         self._pins = frozenset(map(_digest, pins))
         self._trusts = bool(trust)
         self._peerName = peerName
-        own, *chain = _certificates(certificate)
+        leaf, *chain = _certificates(certificate)
         keyFile = certificate if key is None else key
         try:
             privateKey = crypto.load_privatekey(crypto.FILETYPE_PEM, Path(keyFile).read_bytes(), b"")
@@ -88,7 +88,7 @@ class Identity:
                 [TwistedCertificate(each) for name in trust for each in _certificates(name)]
             )
         try:
-            options = CertificateOptions(privateKey, own, extraCertChain=chain, trustRoot=roots)
+            options = CertificateOptions(privateKey, leaf, extraCertChain=chain, trustRoot=roots)
             self._context = options.getContext()
             if trust:
                 # It is trusted itself, and need not lead to one that has signed itself.
@@ -216,7 +216,7 @@ def parts(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
 
 def isPrivate(endpoint: str, listening: bool) -> bool:
     """
-    Whether nothing of what goes by way of an endpoint leaves this machine, or TLS protects it.
+    Whether nothing of what goes through an endpoint leaves this machine, or TLS protects it.
 
     @param endpoint: a Twisted endpoint string.
     @param listening: whether it is a server's.

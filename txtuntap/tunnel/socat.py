@@ -4,7 +4,7 @@ is, so they can be told apart, whatever the pieces they come in.
 
 Without socat's option C{iff-no-pi}, four octets come before each: L{txtuntap.tunnel.information}.
 
-The other way there is no help: socat takes what one C{read} gives it for one packet (C{docs/framings.md}).
+In the other direction there is no help: socat takes what one C{read} gives it for one packet (C{docs/framings.md}).
 """
 
 from __future__ import annotations

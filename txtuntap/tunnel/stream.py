@@ -42,7 +42,7 @@ from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.offload import Offload
 
 #: The most octets that wait while the transport takes no more, and what a packet counts beside its own: a port reads
-#: less in a turn (1 MiB, 1024 packets, and what it has begun), so of that nothing is dropped.
+#: less in a turn of the reactor (1 MiB, 1024 packets, and what it has begun), so of that nothing is dropped.
 MAX_WAITING = 2 * 1024 * 1024
 PACKET_COST = 512
 
@@ -71,8 +71,8 @@ KEEPALIVE_INTERVAL = 10.0
 MAX_SILENCES = 3
 
 
-#: What TCP is told of it where the framing has no signs of life: the system's own way takes two hours, or a quarter of
-#: one with something on the way. In seconds, and the last in milliseconds.
+#: What TCP is told of it where the framing has no signs of life: the system's keepalive takes two hours, or a quarter
+#: of one with something in transit. In seconds, and the last in milliseconds.
 _TCP_SILENCE = {
     "TCP_KEEPIDLE": int(KEEPALIVE_INTERVAL),
     "TCP_KEEPINTVL": int(KEEPALIVE_INTERVAL),
@@ -159,8 +159,8 @@ class StreamCarrier(Protocol):
         self.factory.strangers.pop(self, None)
         self._hasHeard = True
         self._setTimer(KEEPALIVE_INTERVAL, self._keepAlive)
-        self._turn = self._tunnel.counters["carriers"] % STATE_LINES
-        self.factory.log.say(f"up {self._turn}", "The tunnel to {peer} is up", LogLevel.info, peer=self._peer)
+        self._stateLine = self._tunnel.counters["carriers"] % STATE_LINES
+        self.factory.log.say(f"up {self._stateLine}", "The tunnel to {peer} is up", LogLevel.info, peer=self._peer)
         mtus = self._framing.peerMTU, self._tunnel.mtu
         if mtus[0] and mtus[0] != mtus[1]:
             line = (
@@ -240,7 +240,7 @@ class StreamCarrier(Protocol):
         why = self._why or ("this end has been stopped" if isShuttingDown(self._clock) else _explained(reason))
         if self._isUp:
             line = "The tunnel to {peer} is down: {why}"
-            self.factory.log.say(f"{why} {self._turn}", line, peer=self._peer, why=why)
+            self.factory.log.say(f"{why} {self._stateLine}", line, peer=self._peer, why=why)
         else:
             self._tunnel.counters["inRefused"] += 1
             self.factory.log.say(why, "No tunnel with {peer}: {reason}", peer=self._peer)
@@ -296,7 +296,7 @@ class StreamCarrier(Protocol):
         self._waitingCost = cost
         self._waiting += self._framing.pack(packet, offload)
         if not self._isPaused and self._flushCall is None:
-            # With all that the port reads in this turn: one copy of each octet, and one call of the transport.
+            # With all that the port reads in this turn of the reactor: one copy of an octet, one call of the transport.
             self._flushCall = self._clock.callLater(0, self._flush)
         return True
 

@@ -153,7 +153,7 @@ class Tunnel(AbstractDatagramProtocol):
 
     def carrierUp(self, carrier: ICarrier) -> None:
         """
-        Packets go by way of C{carrier} from now on. The one before is told to end.
+        Packets go through C{carrier} from now on. The one before is told to end.
         """
         before, self.carrier = self.carrier, carrier
         self._release()

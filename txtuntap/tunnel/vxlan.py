@@ -2,7 +2,7 @@
 VXLAN (RFC 7348): Ethernet frames in UDP, of one network of many. The kernel's own C{vxlan} device is a peer.
 
 All leave from one port. (RFC 7348 section 5 recommends one for each flow, for the sake of routers between that have
-several ways to choose from. No receiver may care.)
+several paths to choose from. No receiver may care.)
 """
 
 from __future__ import annotations

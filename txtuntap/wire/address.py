@@ -13,6 +13,9 @@ from functools import lru_cache
 LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 LINK_BROADCAST = b"\xff\xff\xff\xff\xff\xff"
 
+#: The source of a packet whose sender has no address yet (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.2).
+UNSPECIFIED, UNSPECIFIED6 = bytes(4), bytes(16)
+
 _LINK_ADDRESS = re.compile("[0-9A-Fa-f]{2}([:-]?)(?:[0-9A-Fa-f]{2}\\1){4}[0-9A-Fa-f]{2}")
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -87,6 +90,13 @@ def isMulticast(address: bytes) -> bool:
     Whether a packed IP address is that of a group that can be joined: as L{isGroup}, without the limited broadcast.
     """
     return 0xE0 <= address[0] < 0xF0 if len(address) == 4 else address[0] == 0xFF
+
+
+def isLinkLocal(address: bytes) -> bool:
+    """
+    Whether a packed IPv6 address is a unicast one that means something on its link alone (RFC 4291 section 2.5.6).
+    """
+    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def isInterfaceLocal(group: bytes) -> bool:

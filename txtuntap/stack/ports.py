@@ -1,0 +1,161 @@
+"""
+A host in the place of a reactor: its time, its UDP ports, and TCP.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.internet.error import CannotListenError, InvalidAddressError
+from twisted.internet.interfaces import IDelayedCall, IReactorMulticast, IReactorTCP, IReactorTime, IReactorUDP
+from twisted.internet.protocol import DatagramProtocol
+from zope.interface import implementer
+
+from txtuntap.ip.addresses import Addresses
+from txtuntap.mistakes import checkText
+from txtuntap.stack.tcp import TCPElsewhere
+from txtuntap.udp.layer import RawUDPProtocol, UDPTransport
+from txtuntap.wire.address import packAddress
+
+#: Port numbers that are chosen from for port 0 (RFC 6056 section 3.2).
+_EPHEMERAL = range(49152, 65536)
+
+#: Port numbers that are tried at random before all are searched for a free one.
+_TRIES = 16
+
+
+@implementer(IReactorTime, IReactorUDP, IReactorMulticast)
+class ReactorRole(TCPElsewhere):
+    """
+    The interfaces of a reactor that a host provides, so that a library can be given the host in place of its reactor.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        addresses: Addresses,
+        udp: RawUDPProtocol,
+        secrets: Random,
+        tcp: IReactorTCP | None,
+    ) -> None:
+        """
+        @param clock: the reactor that the host runs on.
+        @param addresses: the host's addresses, which its ports can be bound to.
+        @param udp: the host's UDP layer.
+        @param secrets: chooses free port numbers, which nobody may guess.
+        @param tcp: a reactor for TCP; L{None}: there is no TCP.
+        """
+        super().__init__(clock, tcp)
+        self._addresses = addresses
+        self._udp = udp
+        self._secrets = secrets
+
+    # UDP
+
+    def listenUDP(
+        self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
+    ) -> UDPTransport:
+        """
+        Have a protocol listen on a UDP port: C{IReactorUDP.listenUDP}. (It may join groups, too: L{listenMulticast} is
+        for several on one port.)
+
+        @param port: 0 takes a free one that nobody can guess (RFC 6056).
+        @param interface: an address of ours to listen on; C{"0.0.0.0"} all of IPv4, C{"::"} all of IPv6, C{""} all.
+        @param maxPacketSize: has no meaning here: a datagram is delivered whole.
+
+        @raise CannotListenError: the port is taken.
+        @raise InvalidAddressError: C{interface} is no IP address.
+        @raise ValueError: C{port} is no port.
+        """
+        return self.listenMulticast(port, protocol, interface, maxPacketSize)
+
+    def listenMulticast(
+        self,
+        port: int,
+        protocol: DatagramProtocol,
+        interface: str = "",
+        maxPacketSize: int = 8192,
+        listenMultiple: bool = False,
+    ) -> UDPTransport:
+        """
+        As L{listenUDP}: C{IReactorMulticast.listenMulticast}.
+
+        @param listenMultiple: let others be on the port that were let so, too. Each gets every datagram.
+        """
+        if not isinstance(port, int) or not 0 <= port <= 0xFFFF:
+            raise ValueError(f"a UDP port is a number from 1 to 65535, or 0 for any, not {port!r}")
+        address = self._parse(interface, port) if interface else b""
+        if port == 0:
+            port = self._freePort()
+            if not port:
+                raise CannotListenError(interface, port, OSError(errno.EADDRINUSE, "no port is free"))
+        for other in self._udp.bound(port):
+            if _overlap(address, other.interface) and not (listenMultiple and other.shared):
+                error = OSError(errno.EADDRINUSE, f"{other.protocol!r} is there already: give 0 for any that is free")
+                raise CannotListenError(interface, port, error)
+        transport = self._udp.bind(port, protocol, address)
+        transport.shared = listenMultiple
+        return transport
+
+    def _parse(self, interface: str, port: int) -> bytes:
+        """
+        The packed address that a port is to be bound to.
+
+        @raise InvalidAddressError: C{interface} is no IP address.
+        @raise CannotListenError: C{interface} is an address of another host.
+        """
+        try:
+            checkText(interface, "an interface", "10.0.0.2")
+            address = packAddress(interface)
+        except ValueError as e:
+            raise InvalidAddressError(interface, f"not an IPv4 or IPv6 address. ({e})") from None
+        if any(address) and not self._addresses.owns(address) and not self._addresses.holds(address):
+            ours = ", ".join(str(each.ip) for each in self._addresses.interfaces)
+            text = f"it has {ours}" if ours else "it has none yet"
+            error = OSError(errno.EADDRNOTAVAIL, f"{interface} is no address of this host: {text}")
+            raise CannotListenError(interface, port, error)
+        return address
+
+    def _freePort(self) -> int:
+        """
+        The number of a free port, each as likely as another; 0 if no port is free.
+        """
+        for _ in range(_TRIES):
+            port = self._secrets.choice(_EPHEMERAL)
+            if not self._udp.bound(port):
+                return port
+        # Nearly all are taken.
+        free = [number for number in _EPHEMERAL if not self._udp.bound(number)]
+        return self._secrets.choice(free) if free else 0
+
+    # Time
+
+    def seconds(self) -> float:
+        """
+        See C{IReactorTime}.
+        """
+        return self._clock.seconds()
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
+        """
+        See C{IReactorTime}.
+        """
+        return self._clock.callLater(delay, callable, *args, **kwargs)
+
+    def getDelayedCalls(self) -> Any:
+        """
+        See C{IReactorTime}.
+        """
+        return self._clock.getDelayedCalls()
+
+
+def _overlap(one: bytes, other: bytes) -> bool:
+    """
+    Whether an address is covered by both of two that ports are bound to: empty for all, all zeros for all of a version.
+    """
+    if not one or not other:
+        return True
+    return len(one) == len(other) and (one == other or not any(one) or not any(other))
