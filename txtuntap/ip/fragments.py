@@ -10,9 +10,9 @@ for it, and whoever chooses between two versions of an octet chooses differently
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterator
 
+from txtuntap.layer.counters import Counters
 from txtuntap.packet import Packet, Reassembled
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import checksum
@@ -100,9 +100,7 @@ class Reassembler:
     @ivar memory: octets of memory that the datagrams in the making take.
     """
 
-    def __init__(
-        self, counters: Counter[str], dropped: Callable[[Packet, str], None], maxMemory: int = MAX_MEMORY
-    ) -> None:
+    def __init__(self, counters: Counters, dropped: Callable[[Packet, str], None], maxMemory: int = MAX_MEMORY) -> None:
         """
         @param counters: where C{reasmReqds} counts the fragments that fit, and C{reasmOKs} the datagrams made whole.
         @param dropped: called with what goes no further, and the name of its counter: a fragment that must not be; for

@@ -4,7 +4,6 @@ What the layers have in common: protocols above them by number, transport to tho
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import AbstractDatagramProtocol
 
 from txtuntap.layer.ability import handlesFailures, knowsPackets, takesOffload
+from txtuntap.layer.counters import Counters
 from txtuntap.layer.life import FailureLog, connect, disconnect
 from txtuntap.layer.table import Receiver
 from txtuntap.packet import Packet
@@ -81,7 +81,7 @@ class Layer(AbstractDatagramProtocol):
         # the memory, and a simulation has very many of these.
         self.numPorts = 0
         self.transport = None
-        self.counters: Counter[str] = Counter()
+        self.counters = Counters()
         self.packet: Packet | None = None
         #: Called with each packet dropped and the name it is counted by: a host may have an answer to it.
         self.onDropped: Callable[[Packet, str], None] | None = None

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall
 
+from txtuntap.layer.counters import PacketCounters
 from txtuntap.middleware.base import Middleware
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, segments
@@ -73,6 +74,7 @@ class Meter(Middleware):
         @raise TypeError: C{proto} is no protocol that middleware goes around, or C{sources} cannot be called.
         """
         super().__init__(proto)
+        self.counters: PacketCounters = PacketCounters()
         if not callable(sources):
             raise TypeError(f"sources is called for the counters of other parts: give 'lambda: {sources!r}'")
         self.sources = sources
@@ -83,7 +85,7 @@ class Meter(Middleware):
         """
         All counters by part; those of this meter are under C{"meter"}.
         """
-        # Each in one step, for whoever asks from another thread.
+        # Copies: another thread may ask.
         return {"meter": dict(self.counters), **{part: dict(each) for part, each in self.sources().items()}}
 
     def rates(self) -> dict[str, dict[str, float]]:
@@ -145,11 +147,11 @@ class Meter(Middleware):
         octets = packet.end - packet.start
         if offload is not None and offload.isSuperpacket and offload.size:
             count, octets = segments(packet.end, offload, packet.start)
-            counters["inPackets"] += count
+            counters.inPackets += count
             counters["inSuperpackets"] += 1
         else:
-            counters["inPackets"] += 1
-        counters["inOctets"] += octets
+            counters.inPackets += 1
+        counters.inOctets += octets
         self.deliver(packet)
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
@@ -160,11 +162,11 @@ class Meter(Middleware):
         octets = sum(map(len, buffers))
         if offload is not None and offload.isSuperpacket and offload.size:
             count, octets = segments(octets, offload)
-            counters["outPackets"] += count
+            counters.outPackets += count
             counters["outSuperpackets"] += 1
         else:
-            counters["outPackets"] += 1
-        counters["outOctets"] += octets
+            counters.outPackets += 1
+        counters.outOctets += octets
         self.send(buffers, offload)
 
 

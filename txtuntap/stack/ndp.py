@@ -5,10 +5,10 @@ asks for routers, if it is to.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from txtuntap.ip.input import IPProtocol
+from txtuntap.layer.counters import Counters
 from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.autoconf import Autoconfiguration
@@ -58,7 +58,7 @@ class NeighbourDiscovery:
         @param conflict: called with an address of ours, or that is asked for, and the station that claims it.
         @param answered: which addresses besides are answered for.
         """
-        self.counters: Counter[str] = Counter()
+        self.counters = Counters()
         self._ip = ip
         self._neighbours = neighbours
         self._owns = owns

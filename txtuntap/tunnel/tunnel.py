@@ -4,7 +4,6 @@ The interface's side of a tunnel.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, cast
 
 from twisted.internet.protocol import AbstractDatagramProtocol
@@ -12,6 +11,7 @@ from zope.interface import alsoProvides, implementer
 
 from txtuntap.device import TAP, TUN
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
+from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.relay import forward, received
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
@@ -79,7 +79,7 @@ class Tunnel(AbstractDatagramProtocol):
         self.carrier: ICarrier | None = None
         # Whether the port is not read, since the carrier is full.
         self._isHeld = False
-        self.counters: Counter[str] = Counter()
+        self.counters = PacketCounters()
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
 
     def makeConnection(self, transport: Any) -> None:
@@ -129,8 +129,8 @@ class Tunnel(AbstractDatagramProtocol):
         elif offload is not None and offload.features & ~carrier.offloads:
             self._sendFinished(carrier, bytes(data), offload)
         elif carrier.send(data, offload):
-            self.counters["outPackets"] += count
-            self.counters["outOctets"] += octets
+            self.counters.outPackets += count
+            self.counters.outOctets += octets
         else:
             self.counters["outDiscards"] += count
 
@@ -144,8 +144,8 @@ class Tunnel(AbstractDatagramProtocol):
             return
         for each in finish(data, offload, network):
             if carrier.send(each):
-                self.counters["outPackets"] += 1
-                self.counters["outOctets"] += len(each)
+                self.counters.outPackets += 1
+                self.counters.outOctets += len(each)
             else:
                 self.counters["outDiscards"] += 1
 
@@ -213,8 +213,8 @@ class Tunnel(AbstractDatagramProtocol):
         count, octets = 1, len(packet)
         if offload is not None and offload.isSuperpacket:
             count, octets = segments(octets, offload)
-        self.counters["inPackets"] += count
-        self.counters["inOctets"] += octets
+        self.counters.inPackets += count
+        self.counters.inOctets += octets
         return True
 
     def _fault(self, packet: bytes | memoryview, offload: Offload | None, mtu: int) -> str | None:
@@ -265,8 +265,8 @@ class Tunnel(AbstractDatagramProtocol):
             transport.writePacket([each])
         if fragments:
             self.counters["inFragmented"] += 1
-            self.counters["inPackets"] += len(fragments)
-            self.counters["inOctets"] += sum(map(len, fragments))
+            self.counters.inPackets += len(fragments)
+            self.counters.inOctets += sum(map(len, fragments))
         elif answer is not None and self.carrier is not None:
             if not self._errors.take(transport.clock.seconds()):
                 self.counters["outLimited"] += 1

@@ -4,10 +4,11 @@ The contract between the UDP layer and the transports of the protocols behind it
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import Attribute, Interface
+
+from txtuntap.layer.counters import Counters
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport
@@ -22,7 +23,7 @@ class IUDPLayer(Interface):
 
     ip: IIPTransport | None = Attribute("The IP layer below, while there is one.")
     addressEpoch: int = Attribute("A number that is another one after each change of the IP layer's addresses.")
-    counters: Counter[str] = Attribute("How often each thing happened, by name.")
+    counters: Counters = Attribute("How often each thing happened, by name.")
 
     def now() -> float:
         """
