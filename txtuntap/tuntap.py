@@ -36,6 +36,7 @@ from txtuntap.interfaces import (
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.ability import knowsPackets, takesOffload
 from txtuntap.layer.counters import PacketCounters
+from txtuntap.layer.drops import FAULT_DROPS
 from txtuntap.layer.life import FailureLog, connect, disconnect
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.table import Receiver
@@ -529,7 +530,7 @@ class TuntapPort(abstract.FileDescriptor):
             packet.network = networkStart(packet.data, packet.start) if self.ethernet else packet.start
         wrong = fault(packet.data, offload, packet.network or packet.start)
         if wrong is not None:
-            self.counters[wrong] += 1
+            self.counters[FAULT_DROPS[wrong].counter] += 1
             return count, octets
         if offload.isSuperpacket:
             self.counters["inSuperpackets"] += 1

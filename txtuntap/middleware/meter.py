@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from twisted.internet.interfaces import IDelayedCall
 
 from txtuntap.layer.counters import PacketCounters
+from txtuntap.layer.drops import Drop
 from txtuntap.middleware.base import Middleware
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, segments
@@ -25,25 +26,10 @@ WINDOW, INTERVAL = 10, 1
 #: Names of counters that count packets which went no further: those of C{docs/bounds.md}.
 DROPS = frozenset(
     [
-        *("inErrors", "outErrors", "inDiscards", "outDiscards", "outLinkDown", "inOffloadErrors", "inUnknownOffloads"),
-        "outNoRoutes",
-        *("inOtherHosts", "inUnknownProtos", "inLengthFrames", "inVlans", "inFragments"),
-        *("inHdrErrors", "inCsumErrors", "inTruncatedPkts", "inAddrErrors", "inOptErrors", "inSourceRoutes"),
-        *("inFragErrors", "inFragHdrErrors", "reasmDuplicates", "reasmOverlaps", "reasmTimeouts", "reasmFails"),
-        *("inUnknown", "outLimited", "inDisbelieved", "noPorts"),
+        *(drop.counter for drop in Drop if drop not in (Drop.OTHER_ADDRESS, Drop.OTHER_REPORT)),
+        # On the way down, or not by a layer.
+        *("outErrors", "outLinkDown", "outNoRoutes", "outLimited", "inServices"),
         *("inLost", "outLost", "inOverLimit", "outOverLimit", "inTooBig", "outTooBig"),
-        *(
-            "inReserved",
-            "inSourceErrors",
-            "inForbiddenSources",
-            "inForbiddenRoles",
-            "inLocal",
-            "inIsolated",
-            "outVlans",
-        ),
-        *("stormBroadcasts", "stormMulticasts", "stormUnknowns", "mtuExceededDiscards"),
-        *("outNotConnected", "outTruncated", "outOffloadErrors", "inTooLong", "inForbidden", "inFramingErrors"),
-        *("inOtherPeers", "inOtherNetworks", "inServices"),
     ]
 )
 

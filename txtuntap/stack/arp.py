@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.interfaces import IPacketReceiver, IRawPacketProtocol
+from txtuntap.layer.drops import Drop
 from txtuntap.layer.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
@@ -75,7 +76,7 @@ class ARPProtocol(Layer):
         """
         message = wire.parse(bytes(packet))
         if message is None or not isStation(message.senderLink) or not isStation(packet.linkSource):
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         self.counters["inRequests" if message.opcode == wire.REQUEST else "inReplies"] += 1
         own = self._ethernet.linkAddress
         sender, target = message.sender, message.target
@@ -100,12 +101,12 @@ class ARPProtocol(Layer):
                 remember = (ours and asked) or self._answered.covers(sender)
                 self._neighbours.heard(sender, message.senderLink, remember)
         elif not probing:
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         elif asked and self._answered.covers(target):
             # Whoever probes has the address next, unless somebody answers.
             self._neighbours.heard(target, message.senderLink, True)
         if not ours and (probing or not asked or not self._answered.answers(target)):
-            return self.dropped(packet, "inOthers")
+            return self.dropped(packet, Drop.OTHER_ADDRESS)
         if asked:
             self.counters["outReplies" if ours else "outAnyReplies"] += 1
             reply = wire.ARP(wire.REPLY, own, target, message.senderLink, sender)

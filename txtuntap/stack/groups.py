@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol, Route
 from txtuntap.ip.input import IPProtocol
+from txtuntap.layer.drops import Drop
 from txtuntap.layer.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.stack.reports import Reporter
@@ -140,10 +141,10 @@ class GroupProtocol(Layer):
         """
         if packet.version == 6:
             # That has MLD, and knows nothing of IGMP.
-            return self._ip.dropped(packet, "inUnknownProtos")
+            return self._ip.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         message = bytes(packet)
         if message[:1] and message[0] in igmp.REPORTS:
-            return self.dropped(packet, "inReports")
+            return self.dropped(packet, Drop.OTHER_REPORT)
         query = igmp.parseQuery(message, self._verify)
         alert = igmp.ROUTER_ALERT in packet.data[packet.network + ipv4.HEADER_LENGTH : packet.transport]
         dest = packet.destAddress
@@ -152,7 +153,7 @@ class GroupProtocol(Layer):
             or not (alert or query.version == 1)
             or (query.general and isMulticast(dest) and dest != _ALL_HOSTS)
         ):
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         self._queried(query, 4)
 
     def mldReceived(self, packet: Packet, message: bytes) -> None:
@@ -163,13 +164,13 @@ class GroupProtocol(Layer):
         @param message: the ICMPv6 message, which sums up.
         """
         if message[0] in mld.REPORTS:
-            return self.dropped(packet, "inReports")
+            return self.dropped(packet, Drop.OTHER_REPORT)
         query = mld.parseQuery(message)
         source = packet.sourceAddress
         alert = mld.ROUTER_ALERT in packet.data[packet.network + ipv6.HEADER_LENGTH : packet.transport]
         linkLocal = source[0] == 0xFE and source[1] & 0xC0 == 0x80
         if query is None or not linkLocal or packet.hopLimit != 1 or not alert:
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         self._queried(query, 16)
 
     def _queried(self, query: Query, size: int) -> None:

@@ -30,10 +30,10 @@ from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkText, listed
-from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.arp import ARPProtocol
 from txtuntap.stack.autoconf import Autoconfiguration, AutoconfiguredRoutes
+from txtuntap.stack.drops import DropAnswers
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.icmp import ICMPProtocol
@@ -210,8 +210,7 @@ class Host(TCPElsewhere):
         self.ip.addProto(udpWire.PROTOCOL, self.udp)
         for number in icmp.PROTOCOL.values():
             self.ip.addProto(number, self.icmp)
-        self.ip.onDropped = self._ipDropped
-        self.udp.onDropped = self._udpDropped
+        self.ip.onDropped = self.udp.onDropped = DropAnswers(self.icmp, self._own.isOwn).dropped
         self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked, self._linkedAgain)
         answered = AnsweredNetworks(self._own, self.neighbours, self.routes, anyAddresses, answerFor, answerExcept)
         self._guard = guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost, self._kept)
@@ -543,29 +542,6 @@ class Host(TCPElsewhere):
                 callback(*arguments)
             except Exception:
                 self.ethernet.failuresOf(self).failed(self.seconds(), name)
-
-    # What is of no use
-
-    def _ipDropped(self, packet: Packet, name: str) -> None:
-        if name == "inUnknownProtos":
-            if packet.version == 4:
-                self.icmp.unreachable(packet, icmp.PROTOCOL_UNREACHABLE, 0)
-            else:
-                self.icmp.unrecognizedNextHeader(packet)
-        elif name == "inOptErrors":
-            self.icmp.parameterProblem(packet, icmp.UNRECOGNIZED_OPTION6)
-        elif name in ("inSourceRoutes", "inFragErrors") and packet.version == 6:
-            self.icmp.parameterProblem(packet)
-        elif name == "inFragHdrErrors" and packet.version == 6:
-            self.icmp.parameterProblem(packet, icmp.INCOMPLETE_HEADER_CHAIN6)
-        elif name == "reasmTimeouts" and packet.data:
-            self.icmp.reassemblyTimeExceeded(packet)
-        elif name == "inAddrErrors" and packet.version == 6 and self._own.isOwn(packet.sourceAddress):
-            self.icmp.claimed(packet)
-
-    def _udpDropped(self, packet: Packet, name: str) -> None:
-        if name == "noPorts":
-            self.icmp.unreachable(packet, icmp.PORT_UNREACHABLE, icmp.PORT_UNREACHABLE6)
 
 
 def portBelow(transport: Any) -> Any:

@@ -12,6 +12,7 @@ from txtuntap.layer.counters import Counters
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport
+    from txtuntap.layer.drops import Drop
     from txtuntap.layer.life import FailureLog
     from txtuntap.packet import Packet
 
@@ -35,9 +36,9 @@ class IUDPLayer(Interface):
         The log for exceptions of a protocol above.
         """
 
-    def dropped(packet: Packet, name: str) -> None:
+    def dropped(packet: Packet, drop: Drop) -> None:
         """
-        Drop and count a packet: see L{Layer.dropped<txtuntap.layer.layer.Layer.dropped>}.
+        Drop and count a packet: see L{Dropping.dropped<txtuntap.layer.drops.Dropping.dropped>}.
         """
 
     def packetReceived(packet: Packet) -> None:
