@@ -10,9 +10,9 @@ from typing import Any
 from zope.interface import implementer
 
 from txtuntap.ethernet import EthernetProtocol
-from txtuntap.interfaces import IPacketReceiver, IRawPacketProtocol
+from txtuntap.interfaces import IPacketReceiver
+from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import Drop
-from txtuntap.layer.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.neighbours import NeighbourCache, isStation
@@ -23,8 +23,8 @@ from txtuntap.wire.ethernet import ARP as ETHERTYPE
 _NOBODY = bytes(4)
 
 
-@implementer(IRawPacketProtocol, IPacketReceiver)
-class ARPProtocol(Layer):
+@implementer(IPacketReceiver)
+class ARPProtocol(CountingProtocol):
     """
     Answers requests for our addresses, and finds stations for a L{NeighbourCache}.
 
@@ -63,12 +63,6 @@ class ARPProtocol(Layer):
         self._isAskedFor = isAskedFor
         self._conflict = conflict
         self._answered = answered
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        There is nothing above ARP.
-        """
-        raise TypeError("no protocol can be added above ARP")
 
     def packetReceived(self, packet: Packet) -> None:
         """

@@ -12,10 +12,10 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol, Route
+from txtuntap.interfaces import IPacketReceiver, Route
 from txtuntap.ip.input import IPProtocol
+from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import Drop
-from txtuntap.layer.layer import Layer
 from txtuntap.packet import Packet
 from txtuntap.stack.reports import Reporter
 from txtuntap.wire import igmp, ipv4, ipv6, mld
@@ -42,8 +42,8 @@ def isReported(group: bytes) -> bool:
     return group not in (_ALL_HOSTS, _ALL_NODES) and not isInterfaceLocal(group)
 
 
-@implementer(IRawDatagramProtocol, IPacketReceiver)
-class GroupProtocol(Layer):
+@implementer(IPacketReceiver)
+class GroupProtocol(CountingProtocol):
     """
     IGMP, to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 2; and MLD, which ICMP hands it.
 
@@ -78,12 +78,6 @@ class GroupProtocol(Layer):
             4: Reporter(clock, random, igmp.VERSION, lambda version: igmp.fits(version, self._room), self._report),
             16: Reporter(clock, random, mld.VERSION, lambda version: mld.fits(version, self._room6), self._report6),
         }
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        There is nothing above IGMP.
-        """
-        raise TypeError("no protocol can be added above IGMP")
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
         """

@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramProtocol, Route, WayLost
+from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, Route, WayLost
 from txtuntap.ip.input import IPProtocol
+from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import Drop
-from txtuntap.layer.layer import Layer
 from txtuntap.packet import Packet, UnfinishableError
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
@@ -47,8 +47,8 @@ _REFUSALS = {(4, wire.UNREACHABLE, wire.PORT_UNREACHABLE), (6, wire.UNREACHABLE6
 _number = int.from_bytes
 
 
-@implementer(IRawDatagramProtocol, IPacketReceiver, IErrorReceiver)
-class ICMPProtocol(Layer):
+@implementer(IPacketReceiver, IErrorReceiver)
+class ICMPProtocol(CountingProtocol):
     """
     ICMP for both versions of IP: to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 1 and 58.
 
@@ -82,12 +82,6 @@ class ICMPProtocol(Layer):
         self._pinger = Pinger(clock, secrets or SystemRandom())
         self.ndp: NeighbourDiscovery | None = None
         self.groups: GroupProtocol | None = None
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        There is nothing above ICMP.
-        """
-        raise TypeError("no protocol can be added above ICMP")
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
         """

@@ -10,8 +10,8 @@ from zope.interface import implementer
 
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
 from txtuntap.layer.counters import FrameCounters
+from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import FAULT_DROPS, Drop
-from txtuntap.layer.layer import Layer
 from txtuntap.layer.relay import forward, received
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.packet import Packet
@@ -39,7 +39,7 @@ _UNKNOWN_STORM = Drop.UNKNOWN_STORM
 
 
 @implementer(IEthernetProtocol, IPacketReceiver, ISwitchPort)
-class SwitchPort(Layer):
+class SwitchPort(CountingProtocol):
     """
     One port of a L{Switch<txtuntap.switch.Switch>}, made by its C{addPort}. It goes on one transport.
 
