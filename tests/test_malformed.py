@@ -5,6 +5,7 @@ once, under a name.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -62,7 +63,7 @@ class Stack:
         del self.echo.received[:], self.ping.calls[:]
         for layer, names in ((self.ethernet, ETHERNET_DROPS), (self.ip, IP_DROPS), (self.udp, UDP_DROPS)):
             # An answer that must not be sent is another matter.
-            outcome += [name if name in names else f"not {name}" for name in layer.counters.elements()]
+            outcome += [name if name in names else f"not {name}" for name in Counter(layer.counters).elements()]
             layer.counters.clear()
         outcome = [name for name in outcome if name not in ("not outDiscards", "not reasmOKs")]
         # The fragment that makes a datagram whole counts as such, beside what becomes of the datagram.

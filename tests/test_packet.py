@@ -8,8 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.recorders import PacketRecorder
 from txtuntap import EthernetProtocol, Packet
-from txtuntap.packet import Reassembled
+from txtuntap.packet import Reassembled, UnfinishableError
 from txtuntap.testing import ethernetFrame, ipPacket
+from txtuntap.wire.fault import Fault
+from txtuntap.wire.offload import NEEDS_CHECKSUM, Offload
 
 STATION = "02:00:00:00:00:01"
 OTHER = "02:00:00:00:00:02"
@@ -61,6 +63,28 @@ class CopyTests(SynchronousTestCase):
     def test_bufferIsShared(self) -> None:
         packet = Packet(b"abcdef")
         self.assertIs(packet.copy().data, packet.data)
+
+
+class FinishedTests(SynchronousTestCase):
+    """
+    L{Packet.finished}: L{tests.test_offload} has what comes of it.
+    """
+
+    def test_finishedPacketIsItself(self) -> None:
+        packet = Packet(b"\x45" + bytes(40))
+        self.assertEqual([packet], packet.finished())
+
+    def test_whatCannotBeOpenIsAnErrorThatTellsWhy(self) -> None:
+        packet = Packet(b"\x45" + bytes(40))
+        for offload, why in (
+            (Offload(NEEDS_CHECKSUM, 0, 0, 0, 60000, 6), Fault.OFFLOAD),
+            (Offload(NEEDS_CHECKSUM, 99, 0, 10, 20, 6), Fault.UNKNOWN_OFFLOAD),
+        ):
+            packet.offload = offload
+            error = self.assertRaises(UnfinishableError, packet.finished)
+            self.assertIs(why, error.fault)
+            self.assertEqual(why.value, str(error))
+            self.assertIsInstance(error, ValueError)
 
 
 class HeaderTests(SynchronousTestCase):

@@ -20,6 +20,7 @@ from txtuntap.interfaces import (
     IRawPacketProtocol,
 )
 from txtuntap.layer.ability import receiverOr
+from txtuntap.layer.drops import Drop
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import framePayloadReceiver
 from txtuntap.layer.table import ReceiverTable
@@ -37,6 +38,8 @@ MAX_TAGS = 2
 
 _TAGS = frozenset((wire.VLAN, wire.SERVICE_VLAN))
 _sourceAndType = wire.SOURCE_AND_TYPE.unpack_from
+# On a busy link, most drops are of this kind, and looking a member up in its Enum takes longer.
+_OTHER_HOST = Drop.OTHER_HOST
 
 
 @implementer(IEthernetProtocol, IPacketReceiver, IEthernetTransport)
@@ -144,10 +147,10 @@ class EthernetProtocol(Layer):
         data = packet.data
         start = packet.start
         if packet.end - start < 14:
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         address = self.address
         if address is not None and data[start : start + 6] != address and not data[start] & 1:
-            return self.dropped(packet, "inOtherHosts")
+            return self.dropped(packet, _OTHER_HOST)
         packet.linkSource, etherType = _sourceAndType(data, start)
         receive = self._receivers.get(etherType)
         if receive is None:
@@ -216,12 +219,12 @@ class EthernetProtocol(Layer):
         vlan = tags = 0
         while etherType in _TAGS:
             if packet.end < at + 6:
-                return self.dropped(packet, "inErrors")
+                return self.dropped(packet, Drop.MALFORMED)
             control, inner = wire.TAG.unpack_from(data, at + 2)
             number = control & 0x0FFF
             tags += 1
             if tags > MAX_TAGS or (number and (vlan or etherType != wire.VLAN)):
-                return self.dropped(packet, "inVlans")
+                return self.dropped(packet, Drop.VLAN)
             vlan = vlan or number
             etherType = inner
             at += 4
@@ -229,14 +232,14 @@ class EthernetProtocol(Layer):
         receivers = self._receivers
         if vlan:
             if vlan not in self._vlans:
-                return self.dropped(packet, "inVlans")
+                return self.dropped(packet, Drop.VLAN)
             transport = self._vlans[vlan]
             receivers = transport.table.receivers
         if etherType < wire.FIRST_TYPE:
-            return self.dropped(packet, "inLengthFrames")
+            return self.dropped(packet, Drop.LENGTH_FRAME)
         receive = receivers.get(etherType)
         if receive is None:
-            return self.dropped(packet, "inUnknownProtos")
+            return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         packet.etherType = etherType
         packet.ethernet = transport
         packet.link = packet.start

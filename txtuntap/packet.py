@@ -19,10 +19,23 @@ from typing import TYPE_CHECKING, Any
 
 from txtuntap.wire import ipv6
 from txtuntap.wire.address import addressText
+from txtuntap.wire.fault import Fault
 from txtuntap.wire.offload import Offload, fault, finish
 
 if TYPE_CHECKING:
     from txtuntap.transports import IEthernetTransport, IPacketTransport
+
+
+class UnfinishableError(ValueError):
+    """
+    A packet is said to be unfinished in a manner that cannot be.
+
+    @ivar fault: why it cannot.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
 
 
 class Packet:
@@ -125,14 +138,14 @@ class Packet:
         The packets that this one stands for, as they would be on the wire: itself, if nothing was left open. IP's
         header has to have been seen.
 
-        @raise ValueError: what is said to be open cannot be: the text is the name to count it under.
+        @raise UnfinishableError: what is said to be open cannot be.
         """
         offload = self.offload
         if offload is None:
             return [self]
         wrong = fault(self.data, offload, self.network)
         if wrong is not None:
-            raise ValueError(wrong)
+            raise UnfinishableError(wrong)
         packets = []
         for data in finish(self.data, offload, self.network):
             packet = self.copy()

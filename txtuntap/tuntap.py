@@ -35,6 +35,8 @@ from txtuntap.interfaces import (
 )
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.ability import knowsPackets, takesOffload
+from txtuntap.layer.counters import PacketCounters
+from txtuntap.layer.drops import FAULT_DROPS
 from txtuntap.layer.life import FailureLog, connect, disconnect
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.table import Receiver
@@ -251,7 +253,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._refusals: Counter[int] = Counter()
         self._turnEnd: IDelayedCall | None = None
         self._following = None if monitor is None else Following(device, monitor, self._happened)
-        self.counters: Counter[str] = Counter()
+        self.counters = PacketCounters()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
         self._failures = FailureLog(self.protocol, self.counters)
         # The method that packets come by.
@@ -507,8 +509,8 @@ class TuntapPort(abstract.FileDescriptor):
                 return self._lost(e)
             raise
         finally:
-            self.counters["inPackets"] += packets
-            self.counters["inOctets"] += octets
+            self.counters.inPackets += packets
+            self.counters.inOctets += octets
             self._reading = False
             if self._train is not None or self._batches:
                 # Also of a batch that was left open.
@@ -528,7 +530,7 @@ class TuntapPort(abstract.FileDescriptor):
             packet.network = networkStart(packet.data, packet.start) if self.ethernet else packet.start
         wrong = fault(packet.data, offload, packet.network or packet.start)
         if wrong is not None:
-            self.counters[wrong] += 1
+            self.counters[FAULT_DROPS[wrong].counter] += 1
             return count, octets
         if offload.isSuperpacket:
             self.counters["inSuperpackets"] += 1
@@ -630,16 +632,16 @@ class TuntapPort(abstract.FileDescriptor):
             counters[name or "outErrors"] += _packets(sum(map(len, buffers)), offload)[0]
             return
         if offload is None:
-            counters["outPackets"] += 1
+            counters.outPackets += 1
         else:
             self._taken |= offload.features
             if offload.isSuperpacket:
                 count, octets = segments(octets, offload)
-                counters["outPackets"] += count
+                counters.outPackets += count
                 counters["outSuperpackets"] += 1
             else:
-                counters["outPackets"] += 1
-        counters["outOctets"] += octets
+                counters.outPackets += 1
+        counters.outOctets += octets
 
     def _refused(self, data: bytes, offload: Offload) -> None:
         """
@@ -653,10 +655,10 @@ class TuntapPort(abstract.FileDescriptor):
                 for packet, left in divide(data, offload, network, MAX_DATAGRAMS_BEFORE):
                     self.writePacket([packet], left)
                 return
-        before = counters["outPackets"]
+        before = counters.outPackets
         self._writeFinished(data, offload)
         # A packet that is refused when it is finished, too, says nothing about offload.
-        if counters["outPackets"] > before:
+        if counters.outPackets > before:
             self._doubt(offload.features)
 
     def _doubt(self, features: int) -> None:
@@ -782,8 +784,8 @@ class TuntapPort(abstract.FileDescriptor):
                 raise
             self.counters["outLinkDown"] += 1
             return None
-        self.counters["outPackets"] += 1
-        self.counters["outOctets"] += octets
+        self.counters.outPackets += 1
+        self.counters.outOctets += octets
         return octets
 
     def writeSequence(self, seq: Iterable[bytes]) -> None:

@@ -5,7 +5,6 @@ Reassembly, against an oracle that is too simple to be wrong: a map of 64 KiB th
 from __future__ import annotations
 
 import tracemalloc
-from collections import Counter
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -13,6 +12,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.ip.fragments import MAX_FRAGMENTS, MAX_MEMORY, TIMEOUT, Reassembler, joined4, joined6, split
+from txtuntap.layer.counters import Counters
+from txtuntap.layer.drops import Drop
 from txtuntap.packet import Packet
 from txtuntap.testing import ipPacket
 from txtuntap.wire import ipv4, ipv6
@@ -69,11 +70,11 @@ class Subject:
     """
 
     def __init__(self) -> None:
-        self.counters: Counter[str] = Counter()
+        self.counters = Counters()
         self.reassembler = Reassembler(self.counters, self.dropped)
 
-    def dropped(self, packet: Packet, name: str) -> None:
-        self.counters[name] += 1
+    def dropped(self, packet: Packet, drop: Drop) -> None:
+        self.counters[drop.counter] += 1
 
     def add(self, offset: int, octets: bytes, more: bool, key: bytes = b"", time: float = 0.0) -> bytes | None:
         packet = fragment(offset, octets, more, time=time)

@@ -4,6 +4,7 @@ Tests for L{txtuntap.ip.input}, on the way up.
 
 from __future__ import annotations
 
+from collections import Counter
 from ipaddress import ip_interface
 from typing import Any
 
@@ -63,7 +64,7 @@ class LayerTestCase(SynchronousTestCase):
         self.ip.counters.clear()
         del self.proto.packets[:]
         self.ip.packetReceived(Packet(data, **attributes))
-        return [*(data.decode() for data in self.proto.data), *self.ip.counters.elements()]
+        return [*(data.decode() for data in self.proto.data), *Counter(self.ip.counters).elements()]
 
 
 class BothVersionsTests(LayerTestCase):

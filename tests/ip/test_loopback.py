@@ -4,14 +4,13 @@ Tests for L{txtuntap.ip.loopback}: a host that writes to itself.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.recorders import DatagramRecorder
 from tests.stack.link import LinkTestCase, echo
 from txtuntap.ip.loopback import MAX_WAITING, MAX_WAITING_OCTETS, Loopback
+from txtuntap.layer.counters import Counters
 from txtuntap.packet import Packet
 from txtuntap.testing import TAP, TUN
 
@@ -20,7 +19,7 @@ class LoopbackTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.delivered: list[tuple[Packet, int]] = []
-        self.counters: Counter[str] = Counter()
+        self.counters = Counters()
         self.loopback = Loopback(lambda packet, protocol: self.delivered.append((packet, protocol)), self.counters)
 
     def test_deliversAtTheNextTurn(self) -> None:

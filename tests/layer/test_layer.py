@@ -13,6 +13,7 @@ from zope.interface import implementer
 from tests.recorders import Oops, PairRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol
 from txtuntap.layer.ability import knowsPackets
+from txtuntap.layer.drops import Drop
 from txtuntap.raw import IRawPacketProtocol
 from txtuntap.testing import ethernetFrame
 
@@ -393,11 +394,11 @@ class DeliveryTests(SynchronousTestCase):
         self.assertIsNone(self.layer.packet)
 
     def test_everyDropGoesThroughOneMethod(self) -> None:
-        drops: list[tuple[Packet, str]] = []
+        drops: list[tuple[Packet, Drop]] = []
         self.layer.dropped = lambda *drop: drops.append(drop)  # type: ignore[method-assign]
         packet = Packet(FRAME)
         self.layer.packetReceived(packet)
-        self.assertEqual(drops, [(packet, "inUnknownProtos")])
+        self.assertEqual(drops, [(packet, Drop.UNKNOWN_PROTOCOL)])
 
     def test_removingWhatWasNotAddedIsAValueError(self) -> None:
         self.layer.addProto(TYPE, PairRecorder())

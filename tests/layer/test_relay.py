@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.ports import OffloadPort
 from tests.superpackets import superframe
 from txtuntap import Packet
+from txtuntap.layer.drops import Drop
 from txtuntap.layer.relay import EVERYTHING, forward, received
 from txtuntap.wire.offload import CSUM, DATA_VALID, NEEDS_CHECKSUM, UDP, USO, Offload, finish
 
@@ -72,10 +73,10 @@ class ForwardTests(SynchronousTestCase):
 
     def test_whatCannotBeOpenIsNamedAndNotWritten(self) -> None:
         below = OffloadPort(0)
-        for offload, name in (
-            (Offload(NEEDS_CHECKSUM, UDP, 42, 0, 34, 6), "inOffloadErrors"),
-            (Offload(NEEDS_CHECKSUM, 99, 42, 100, 34, 6), "inUnknownOffloads"),
-            (Offload(NEEDS_CHECKSUM, 0, 0, 0, 60000, 6), "inOffloadErrors"),
+        for offload, drop in (
+            (Offload(NEEDS_CHECKSUM, UDP, 42, 0, 34, 6), Drop.OFFLOAD),
+            (Offload(NEEDS_CHECKSUM, 99, 42, 100, 34, 6), Drop.UNKNOWN_OFFLOAD),
+            (Offload(NEEDS_CHECKSUM, 0, 0, 0, 60000, 6), Drop.OFFLOAD),
         ):
-            self.assertEqual(forward(below, self.frame, offload, True), name)
+            self.assertEqual(forward(below, self.frame, offload, True), drop)
         self.assertEqual(below.written, [])

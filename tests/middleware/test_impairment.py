@@ -202,7 +202,7 @@ class RunningTests(ImpairmentTestCase):
 
     def test_whatALayerRaisesIsLoggedAndTheOthersArrive(self) -> None:
         ip = IPProtocol(["10.9.0.2/24"])
-        ip.onDropped = lambda packet, name: 1 // 0  # type: ignore[assignment]
+        ip.onDropped = lambda packet, drop: 1 // 0  # type: ignore[assignment]
         impairment = Impairment(ip, Netem(delay=1))
         impairment.makeConnection(TimedPort(self.clock))
         for _ in range(3):

@@ -267,7 +267,7 @@ class MalformedTests(SwitchTestCase):
         """
         before = Counter(self.ports[number].counters)
         self.assertEqual(self.send(number, data, offload), {})
-        self.assertEqual(self.ports[number].counters - before, {name: 1, "inFrames": 1}, data)
+        self.assertEqual(Counter(self.ports[number].counters) - before, {name: 1, "inFrames": 1}, data)
         self.assertEqual(self.switch.stations, [])
 
     def test_tooShort(self) -> None:

@@ -5,6 +5,7 @@ Tests for L{txtuntap.udp.layer}, on the way up.
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from typing import Any
 
 from hypothesis import given
@@ -80,7 +81,7 @@ class LayerTestCase(SynchronousTestCase):
         del self.proto.received[:]
         self.ip.packetReceived(Packet(data, **attributes))
         self.assertEqual(self.ip.counters, {})
-        return [*(data.decode() for data in self.proto.data), *self.udp.counters.elements()]
+        return [*(data.decode() for data in self.proto.data), *Counter(self.udp.counters).elements()]
 
 
 class UpTests(LayerTestCase):

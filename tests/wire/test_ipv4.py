@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import onesSum
+from txtuntap.wire.fault import Fault
 from txtuntap.wire.ipv4 import (
     DONT_FRAGMENT,
     HEADER_LENGTH,
@@ -86,7 +87,7 @@ class PackHeaderTests(SynchronousTestCase):
 
 
 class OptionsFaultTests(SynchronousTestCase):
-    def fault(self, options: bytes) -> tuple[str, int] | None:
+    def fault(self, options: bytes) -> tuple[Fault, int] | None:
         # What stands before and after is none of its business.
         return optionsFault(b"\xff" * 20 + options + b"\xff" * 4, 20, 20 + len(options))
 
@@ -110,11 +111,11 @@ class OptionsFaultTests(SynchronousTestCase):
             (b"\x94\x05\0\0", 20),
             (b"\x01\x01\x01\x94", 23),
         ):
-            self.assertEqual(self.fault(options), ("inOptErrors", at), options)
+            self.assertEqual(self.fault(options), (Fault.OPTION, at), options)
 
     def test_sourceRoutes(self) -> None:
         for kind in (b"\x83", b"\x89"):
-            self.assertEqual(self.fault(b"\x01" + kind + b"\x07\x04\x0a\0\0\x09"), ("inSourceRoutes", 21))
+            self.assertEqual(self.fault(b"\x01" + kind + b"\x07\x04\x0a\0\0\x09"), (Fault.SOURCE_ROUTE, 21))
 
 
 class TakenApartTests(SynchronousTestCase):

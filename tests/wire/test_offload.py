@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.superpackets import CWR, ENDS, FIN, HEADERS, PSH, SUPERPACKETS, superpacket
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import checksum, onesSum
+from txtuntap.wire.fault import Fault
 from txtuntap.wire.offload import (
     ECN,
     HEADER,
@@ -125,8 +126,8 @@ class OffloadTests(SynchronousTestCase):
                 wanted = flags & ~(0 if number == last else FIN | PSH) & ~(0 if number == 0 else CWR)
                 assert header[13] == wanted
 
-    def refused(self, name: str, packet: bytes, offload: Offload, network: int = 0, **changes: Any) -> None:
-        self.assertEqual(fault(packet, replace(offload, **changes), network), name)
+    def refused(self, wrong: Fault, packet: bytes, offload: Offload, network: int = 0, **changes: Any) -> None:
+        self.assertEqual(fault(packet, replace(offload, **changes), network), wrong)
 
     def test_forged(self) -> None:
         for version in ENDS:
@@ -134,7 +135,7 @@ class OffloadTests(SynchronousTestCase):
             for kind in UDP, tcp:
                 packet, offload, _ = superpacket(version, kind, bytes(1000), 100)
                 self.assertIsNone(fault(packet, offload))
-                wrong = "inOffloadErrors"
+                wrong = Fault.OFFLOAD
                 for changes in (
                     {"size": 0},
                     {"size": 1001},
@@ -151,7 +152,7 @@ class OffloadTests(SynchronousTestCase):
                 ):
                     self.refused(wrong, packet, offload, **changes)
                 for unknown in 2, 3, 6, 0x7F, UDP | ECN, NONE | ECN:
-                    self.refused("inUnknownOffloads", packet, offload, type=unknown)
+                    self.refused(Fault.UNKNOWN_OFFLOAD, packet, offload, type=unknown)
                 self.refused(wrong, packet[:-1], offload)
                 self.refused(wrong, packet + b"x", offload)
                 self.refused(wrong, packet[:10], offload)
@@ -160,9 +161,9 @@ class OffloadTests(SynchronousTestCase):
         self.assertIsNone(fault(packet, replace(offload, type=TCP4 | ECN)))
         start = offload.checksumStart + 12
         for length in 0, 4:
-            self.refused("inOffloadErrors", packet[:start] + bytes([length << 4]) + packet[start + 1 :], offload)
+            self.refused(Fault.OFFLOAD, packet[:start] + bytes([length << 4]) + packet[start + 1 :], offload)
         fragment = packet[:6] + b"\x20\0" + packet[8:]
-        self.refused("inOffloadErrors", fragment, offload)
+        self.refused(Fault.OFFLOAD, fragment, offload)
 
     def test_nothingBehindTags(self) -> None:
         for kind, offset in (UDP, 6), (TCP4, 16):
@@ -172,7 +173,7 @@ class OffloadTests(SynchronousTestCase):
             packet = packet[: start + 12] + b"\x50" + packet[start + 13 :]
             for network in range(len(packet), len(packet) + 4):
                 self.assertEqual(
-                    fault(packet, Offload(NEEDS_CHECKSUM, kind, 0, 10, start, offset), network), "inOffloadErrors"
+                    fault(packet, Offload(NEEDS_CHECKSUM, kind, 0, 10, start, offset), network), Fault.OFFLOAD
                 )
 
     @given(st.binary(max_size=200), st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 300)] * 4))

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from zope.interface import implementer
 
 from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, TUN, interfaceName
 from txtuntap.interfaces import IDevice
+from txtuntap.layer.counters import Counters
 from txtuntap.mistakes import checkBuffers, checkMTU, checkOctets
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
@@ -57,7 +58,7 @@ class MemoryDevice:
         self.superpackets: list[tuple[bytes, Offload]] = []
         self.network: Callable[[bytes], None] | None = None
         self.up = True
-        self.counters: Counter[str] = Counter()
+        self.counters = Counters()
         self._queue: deque[tuple[bytes, Offload | None]] = deque()
         self._opened = False
         self._deleted = False

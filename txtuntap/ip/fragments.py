@@ -10,9 +10,10 @@ for it, and whoever chooses between two versions of an octet chooses differently
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterator
 
+from txtuntap.layer.counters import Counters
+from txtuntap.layer.drops import Drop
 from txtuntap.packet import Packet, Reassembled
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import checksum
@@ -63,27 +64,27 @@ class _Datagram:
         self.pieces: list[bytes] = []
         self.size = 0
 
-    def fit(self, offset: int, end: int, more: bool) -> str | None:
+    def fit(self, offset: int, end: int, more: bool) -> Drop | None:
         """
         How a fragment fits to those held.
 
-        @return: L{None}: well; C{"reasmDuplicates"}: nothing new in it; or why the datagram must go.
+        @return: L{None}: well; L{Drop.DUPLICATE_FRAGMENT}: nothing new in it; or why the datagram must go.
         """
         at = bisect_left(self.offsets, offset)
         # The one before may reach into it; one that begins where it begins, or after, may be reached.
         before = self.offsets[at - 1] + len(self.pieces[at - 1]) if at else 0
         if at < len(self.offsets) and self.offsets[at] == offset and end <= offset + len(self.pieces[at]):
-            return "reasmDuplicates"
+            return Drop.DUPLICATE_FRAGMENT
         if end <= before:
-            return "reasmDuplicates"
+            return Drop.DUPLICATE_FRAGMENT
         if offset < before or (at < len(self.offsets) and end > self.offsets[at]):
-            return "reasmOverlaps"
+            return Drop.OVERLAPPING_FRAGMENT
         last = self.offsets[-1] + len(self.pieces[-1]) if self.offsets else 0
         if self.end is not None and (end > self.end or not more):
-            return "reasmFails"
+            return Drop.REASSEMBLY
         if not more and end < last:
-            return "reasmFails"
-        return None if len(self.offsets) < MAX_FRAGMENTS else "reasmFails"
+            return Drop.REASSEMBLY
+        return None if len(self.offsets) < MAX_FRAGMENTS else Drop.REASSEMBLY
 
     def hold(self, offset: int, piece: bytes) -> None:
         at = bisect_left(self.offsets, offset)
@@ -101,14 +102,13 @@ class Reassembler:
     """
 
     def __init__(
-        self, counters: Counter[str], dropped: Callable[[Packet, str], None], maxMemory: int = MAX_MEMORY
+        self, counters: Counters, dropped: Callable[[Packet, Drop], None], maxMemory: int = MAX_MEMORY
     ) -> None:
         """
         @param counters: where C{reasmReqds} counts the fragments that fit, and C{reasmOKs} the datagrams made whole.
-        @param dropped: called with what goes no further, and the name of its counter: a fragment that must not be; for
-            a datagram given up, its first fragment's headers if that had come, or else the fragment at hand.
-            C{reasmFails}, C{reasmOverlaps}, C{reasmTimeouts}, C{reasmDuplicates}; C{inFragErrors} (its length or place
-            cannot be: C{start} is at the field that says so), C{inFragHdrErrors} (a first one without all headers).
+        @param dropped: called with what goes no further, and why: a fragment that must not be; for a datagram given up,
+            its first fragment's headers if that had come, or else the fragment at hand. With L{Drop.FRAGMENT} (its
+            length or place cannot be), C{start} is at the field that says so.
         """
         self._counters = counters
         self._dropped = dropped
@@ -141,7 +141,7 @@ class Reassembler:
         """
         end = offset + packet.end - at
         if not end:
-            self._dropped(packet, "reasmDuplicates")
+            self._dropped(packet, Drop.DUPLICATE_FRAGMENT)
             return None
         if not offset or end + at - packet.network > MAX_LENGTH or (more and (packet.end - at) % 8):
             fault = _fault(packet, at, offset, more)
@@ -149,7 +149,7 @@ class Reassembler:
                 self._dropped(packet, fault)
                 return None
         if end == offset:
-            self._giveUp(key, packet, "reasmFails")
+            self._giveUp(key, packet, Drop.REASSEMBLY)
             return None
         datagram = self._datagrams.get(key)
         if datagram is None:
@@ -157,7 +157,7 @@ class Reassembler:
             self.memory += datagram.memory
         fault = datagram.fit(offset, end, more)
         if fault is not None:
-            if fault == "reasmDuplicates":
+            if fault is Drop.DUPLICATE_FRAGMENT:
                 self._dropped(packet, fault)
             else:
                 self._giveUp(key, packet, fault)
@@ -176,7 +176,7 @@ class Reassembler:
             congestion = datagram.marks >> _CONGESTION & 1
             if congestion and datagram.marks >> _NOT_CAPABLE & 1:
                 # No router marks what says that it is not to be marked.
-                self._giveUp(key, packet, "reasmFails")
+                self._giveUp(key, packet, Drop.REASSEMBLY)
                 return None
             self._forget(key)
             self._counters["reasmOKs"] += 1
@@ -186,7 +186,7 @@ class Reassembler:
                 _setMark(first)
             return first, b"".join(datagram.pieces)
         while self.memory > self._maxMemory:
-            self._giveUp(next(iter(self._datagrams)), packet, "reasmFails")
+            self._giveUp(next(iter(self._datagrams)), packet, Drop.REASSEMBLY)
         return None
 
     def expire(self, now: float) -> None:
@@ -196,7 +196,7 @@ class Reassembler:
         @param now: seconds, by the clock that packets carry.
         """
         for key in [key for key, datagram in self._datagrams.items() if datagram.deadline <= now]:
-            self._giveUp(key, None, "reasmTimeouts")
+            self._giveUp(key, None, Drop.REASSEMBLY_TIMEOUT)
 
     def clear(self) -> None:
         """
@@ -205,11 +205,11 @@ class Reassembler:
         self._datagrams.clear()
         self.memory = 0
 
-    def _giveUp(self, key: bytes, packet: Packet | None, name: str) -> None:
+    def _giveUp(self, key: bytes, packet: Packet | None, drop: Drop) -> None:
         datagram = self._forget(key)
         first = packet if datagram is None or datagram.first is None else datagram.first
         # What nobody knows the first fragment of is not worth more than a count (RFC 792, RFC 4443 section 3.3).
-        self._dropped(Packet(b"") if first is None else first, name)
+        self._dropped(Packet(b"") if first is None else first, drop)
 
     def _forget(self, key: bytes) -> _Datagram | None:
         datagram = self._datagrams.pop(key, None)
@@ -247,9 +247,9 @@ def headers(packet: Packet, end: int, payload: int = 64) -> Packet:
     return kept
 
 
-def _fault(packet: Packet, at: int, offset: int, more: bool) -> str | None:
+def _fault(packet: Packet, at: int, offset: int, more: bool) -> Drop | None:
     """
-    Why a fragment cannot be, by itself: the name of its counter, C{packet.start} at the field that says so; or L{None}.
+    Why a fragment cannot be, by itself, C{packet.start} at the field that says so; or L{None}.
     """
     network = packet.network
     four = packet.version == 4
@@ -257,10 +257,10 @@ def _fault(packet: Packet, at: int, offset: int, more: bool) -> str | None:
     if before + offset + packet.end - at > MAX_LENGTH:
         # RFC 8200 section 4.5 counts the headers that stay: nothing could say how long the whole is.
         packet.start = network + 6 if four else at - 6
-        return "inFragErrors"
+        return Drop.FRAGMENT
     if more and (packet.end - at) % 8:
         packet.start = network + (2 if four else 4)
-        return "inFragErrors"
+        return Drop.FRAGMENT
     if offset:
         return None
     # A first one without all headers up to the transport's is meant for filters, which it gets past (RFC 1858, 7112).
@@ -270,10 +270,10 @@ def _fault(packet: Packet, at: int, offset: int, more: bool) -> str | None:
         chain = list(ipv6.headerChain(packet.data, network, packet.end))
         kind, header = chain[-1]
         if kind == ipv6.FRAGMENT or (kind in ipv6.EXTENSIONS and len(chain) > ipv6.MAX_EXTENSIONS):
-            return "inHdrErrors"
+            return Drop.HEADER
     if (not four and kind in ipv6.EXTENSIONS) or packet.end - header < _TRANSPORT_HEADERS.get(kind, 0):
         packet.start = network
-        return "inFragHdrErrors"
+        return Drop.FRAGMENT_HEADERS
     return None
 
 

@@ -22,6 +22,7 @@ from txtuntap.ip.fragments import Reassembler, joined4, joined6
 from txtuntap.ip.loopback import Loopback
 from txtuntap.ip.output import IPOutput
 from txtuntap.layer.ability import receiverOr
+from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.pair import datagramReceiver
 from txtuntap.layer.table import ReceiverTable
 from txtuntap.packet import Packet
@@ -134,49 +135,49 @@ class IPProtocol(IPOutput):
         start = packet.start
         available = packet.end - start
         if available < 20:
-            return self.dropped(packet, "inTruncatedPkts")
+            return self.dropped(packet, Drop.TRUNCATED)
         first = data[start]
         if first >> 4 == 6:
             return self._packetReceived6(packet)
         if packet.etherType != 0x0800 and packet.etherType:
-            return self.dropped(packet, "inHdrErrors")
+            return self.dropped(packet, Drop.HEADER)
         total, fragment, protocol = _essentials(data, start)
         header = 20
         if first != 0x45:
             header = (first & 0x0F) << 2
             if first >> 4 != 4 or header < 20 or header > available:
-                return self.dropped(packet, "inHdrErrors")
+                return self.dropped(packet, Drop.HEADER)
             if self._verify and onesSum(data[start : start + header]):
-                return self.dropped(packet, "inCsumErrors")
+                return self.dropped(packet, Drop.CHECKSUM)
         elif self._verify and _number(data[start : start + 20], "big") % 0xFFFF:
-            return self.dropped(packet, "inCsumErrors")
+            return self.dropped(packet, Drop.CHECKSUM)
         if total != available:
             if total < header:
-                return self.dropped(packet, "inHdrErrors")
+                return self.dropped(packet, Drop.HEADER)
             if total < available:
                 packet.end = start + total
             elif not packet.partial:
-                return self.dropped(packet, "inTruncatedPkts")
+                return self.dropped(packet, Drop.TRUNCATED)
         packet.network = start
         packet.ip = self
         own = self.own
         if own is not None:
             both = data[start + 12 : start + 20]
             if both not in own.admitted and not own.admits(both):
-                return self.dropped(packet, "inAddrErrors")
+                return self.dropped(packet, Drop.ADDRESS)
         packet.transport = start + header
         if header != 20:
             fault = ipv4.optionsFault(data, start + 20, start + header)
             if fault is not None:
                 # Where the trouble is: an ICMP error points there.
                 packet.start = fault[1]
-                return self.dropped(packet, fault[0])
+                return self.dropped(packet, FAULT_DROPS[fault[0]])
         packet.start = start + header
         if fragment & 0x3FFF:
             return self._fragmentReceived4(packet, fragment, protocol)
         receive = self._receivers.get(protocol)
         if receive is None:
-            return self.dropped(packet, "inUnknownProtos")
+            return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         receive(packet)
 
     def _packetReceived6(self, packet: Packet) -> None:
@@ -184,34 +185,34 @@ class IPProtocol(IPOutput):
         start = packet.start
         available = packet.end - start
         if packet.etherType != 0x86DD and packet.etherType:
-            return self.dropped(packet, "inHdrErrors")
+            return self.dropped(packet, Drop.HEADER)
         if available < 40:
-            return self.dropped(packet, "inTruncatedPkts")
+            return self.dropped(packet, Drop.TRUNCATED)
         _, length, kind, _ = _header6(data, start)
         if 40 + length != available:
             if 40 + length < available:
                 packet.end = start + 40 + length
             elif not packet.partial:
-                return self.dropped(packet, "inTruncatedPkts")
+                return self.dropped(packet, Drop.TRUNCATED)
         packet.network = start
         packet.ip = self
         own = self.own
         if own is not None:
             both = data[start + 8 : start + 40]
             if both not in own.admitted and not own.admits(both):
-                return self.dropped(packet, "inAddrErrors")
+                return self.dropped(packet, Drop.ADDRESS)
         transport = start + 40
         if kind in ipv6.EXTENSIONS:
             kind, transport, fault = ipv6.walkExtensions(data, kind, transport, packet.end)
-            if kind == ipv6.FRAGMENT and fault == "reasmReqds":
-                return self._fragmentReceived6(packet, transport)
             if fault is not None:
                 packet.start = transport
-                return self.dropped(packet, fault)
+                return self.dropped(packet, FAULT_DROPS[fault])
+            if kind == ipv6.FRAGMENT:
+                return self._fragmentReceived6(packet, transport)
         packet.transport = packet.start = transport
         receive = self._receivers.get(kind)
         if receive is None:
-            return self.dropped(packet, "inUnknownProtos")
+            return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         receive(packet)
 
     def _fragmentReceived4(self, packet: Packet, fragment: int, protocol: int) -> None:
@@ -224,7 +225,7 @@ class IPProtocol(IPOutput):
             return
         whole = joined4(first, payload)
         if whole is None:
-            return self.dropped(first, "reasmFails")
+            return self.dropped(first, Drop.REASSEMBLY)
         self._assembled(whole, protocol)
 
     def _fragmentReceived6(self, packet: Packet, at: int) -> None:
@@ -238,12 +239,15 @@ class IPProtocol(IPOutput):
         at = first.start - 8
         whole = joined6(first, at, payload)
         if whole is None:
-            return self.dropped(first, "reasmFails")
+            return self.dropped(first, Drop.REASSEMBLY)
         kind = first.data[at]
         if kind in ipv6.EXTENSIONS:
             kind, whole.start, fault = ipv6.walkExtensions(whole.data, kind, whole.start, whole.end, False)
             if fault is not None:
-                return self.dropped(whole, "inHdrErrors" if kind == ipv6.FRAGMENT else fault)
+                return self.dropped(whole, FAULT_DROPS[fault])
+            if kind == ipv6.FRAGMENT:
+                # Fragments of fragments.
+                return self.dropped(whole, Drop.HEADER)
             whole.transport = whole.start
         self._assembled(whole, kind)
 
@@ -256,12 +260,12 @@ class IPProtocol(IPOutput):
         @return: as L{Reassembler.add}.
         """
         if packet.partial:
-            self.dropped(packet, "inTruncatedPkts")
+            self.dropped(packet, Drop.TRUNCATED)
             return None, b""
         if packet.offload is not None:
             if packet.offload.isOpen:
                 # Nobody can: what is to be summed is not all here.
-                self.dropped(packet, "inOffloadErrors")
+                self.dropped(packet, Drop.OFFLOAD)
                 return None, b""
             packet.offload = None
         done = self._reassembler.add(packet, key, at, offset, more)
@@ -276,7 +280,7 @@ class IPProtocol(IPOutput):
         """
         receive = self._receivers.get(protocol)
         if receive is None:
-            return self.dropped(packet, "inUnknownProtos")
+            return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         receive(packet)
 
     def _expire(self, clock: IReactorTime) -> None:

@@ -4,11 +4,11 @@ Datagrams of a host to itself: they never get to a link.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from txtuntap.layer.counters import Counters
 from txtuntap.packet import Packet
 
 #: Datagrams that wait for the next turn of the reactor, and their octets: a new one that finds no room is dropped.
@@ -22,7 +22,7 @@ class Loopback:
     from other work.
     """
 
-    def __init__(self, deliver: Callable[[Packet, int], None], counters: Counter[str]) -> None:
+    def __init__(self, deliver: Callable[[Packet, int], None], counters: Counters) -> None:
         """
         @param deliver: called with each packet, C{start} after its IP header, and the protocol number.
         @param counters: C{outDiscards} is counted here.

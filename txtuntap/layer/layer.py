@@ -4,17 +4,15 @@ What the layers have in common: protocols above them by number, transport to tho
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from typing import Any, cast
-
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import AbstractDatagramProtocol
+from typing import Any
 
 from txtuntap.layer.ability import handlesFailures, knowsPackets, takesOffload
+from txtuntap.layer.counting import CountingProtocol
+from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.life import FailureLog, connect, disconnect
 from txtuntap.layer.table import Receiver
-from txtuntap.packet import Packet
+from txtuntap.packet import Packet, UnfinishableError
 
 
 class _Guarded:
@@ -54,37 +52,30 @@ class _Finishing:
             return self._receive(packet)
         try:
             packets = packet.finished()
-        except ValueError as e:
-            return self._layer.dropped(packet, str(e))
+        except UnfinishableError as e:
+            return self._layer.dropped(packet, FAULT_DROPS[e.fault])
         for each in packets:
             self._receive(each)
 
 
-class Layer(AbstractDatagramProtocol):
+class Layer(CountingProtocol):
     """
     A protocol with protocols above it, to which it is the transport.
 
     Starting the layer starts them, each with its transport in place; stopping it stops each of them once.
 
-    @ivar counters: how often each thing happened, by name. Names are those of the RFCs' MIBs where they have one.
     @ivar packet: the packet being delivered to a protocol that may raise, while it is: see L{handlesFailures}.
     @ivar outer: the packet being delivered to this layer in C{twisted.pair}'s way, while it is.
     """
-
-    noisy = False
 
     #: Called with a transport before this layer is started on one more than it has. It may raise.
     onAnother: Callable[[Any], None] | None = None
 
     def __init__(self) -> None:
-        # What AbstractDatagramProtocol has in its class. An object that gets attributes after it was made takes twice
-        # the memory, and a simulation has very many of these.
-        self.numPorts = 0
-        self.transport = None
-        self.counters: Counter[str] = Counter()
+        super().__init__()
         self.packet: Packet | None = None
-        #: Called with each packet dropped and the name it is counted by: a host may have an answer to it.
-        self.onDropped: Callable[[Packet, str], None] | None = None
+        # Set here, since an attribute that comes later takes more memory.
+        self.onDropped: Callable[[Packet, Drop], None] | None = None
         self.outer: Packet | None = None
         self._failures: dict[int, FailureLog] = {}
         # Every protocol above, once however many numbers it has, and the transport it is given. By identity: a
@@ -111,31 +102,6 @@ class Layer(AbstractDatagramProtocol):
                 except Exception:
                     self.failuresOf(proto).failed(self.now(), method)
 
-    def dropped(self, packet: Packet, name: str) -> None:
-        """
-        C{packet} goes no further. Everything that this layer drops on the way up comes through here.
-
-        @param name: of the counter.
-        """
-        self.counters[name] += 1
-        if self.onDropped is not None:
-            self.onDropped(packet, name)
-
-    @property
-    def clock(self) -> IReactorTime | None:
-        """
-        That of the port below; L{None} if there is none. (C{twisted.pair}'s port calls it C{reactor}.)
-        """
-        below = self.transport
-        return cast("IReactorTime | None", getattr(below, "clock", None) or getattr(below, "reactor", None))
-
-    def now(self) -> float:
-        """
-        The time by the C{clock}, in seconds; 0 if there is none.
-        """
-        clock = self.clock
-        return 0.0 if clock is None else clock.seconds()
-
     def delivering(self, packet: Packet) -> None:
         """
         C{packet} is about to be delivered to a protocol that may raise.
@@ -152,7 +118,7 @@ class Layer(AbstractDatagramProtocol):
         """
         Start this layer, and, the first time, everything above it.
         """
-        super().doStart()  # type: ignore[no-untyped-call]
+        super().doStart()
         if self.numPorts == 1:
             started = []
             try:
@@ -162,7 +128,7 @@ class Layer(AbstractDatagramProtocol):
             except BaseException:
                 for proto in reversed(started):
                     self._disconnect(proto)
-                super().doStop()  # type: ignore[no-untyped-call]
+                super().doStop()
                 raise
 
     def doStop(self) -> None:
@@ -172,7 +138,7 @@ class Layer(AbstractDatagramProtocol):
         if self.numPorts == 1:
             for proto, _, _ in reversed(list(self._above.values())):
                 self._disconnect(proto)
-        super().doStop()  # type: ignore[no-untyped-call]
+        super().doStop()
 
     def _attach(self, proto: Any, transport: object) -> None:
         """

@@ -4,11 +4,12 @@ The life and death of a protocol on a layer: its transport, its start and stop, 
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from twisted.logger import Logger
 from twisted.python.reflect import fullyQualifiedName
+
+from txtuntap.layer.counters import Counters
 
 
 def connect(proto: Any, transport: object) -> None:
@@ -50,7 +51,7 @@ class FailureLog:
 
     _log = Logger()
 
-    def __init__(self, proto: object, counters: Counter[str]) -> None:
+    def __init__(self, proto: object, counters: Counters) -> None:
         self._proto = proto
         self._counters = counters
         self._logged: float | None = None

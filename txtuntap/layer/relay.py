@@ -5,6 +5,7 @@ Packets handed on from one transport to another: by a switch, a tunnel, a link.
 from __future__ import annotations
 
 from txtuntap.interfaces import IPacketTransport
+from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import CSUM, TSO4, TSO6, TSO_ECN, USO, Offload, behind, fault, finish, networkStart
 
@@ -28,15 +29,15 @@ def received(packet: Packet) -> tuple[bytes | memoryview, Offload | None]:
 
 def forward(
     transport: IPacketTransport, packet: bytes | memoryview, offload: Offload | None, ethernet: bool
-) -> str | None:
+) -> Drop | None:
     """
     Write a packet. What is open in it and nothing that C{transport} takes is finished before.
 
     @param packet: a frame, or an IP packet.
     @param ethernet: whether it is a frame.
 
-    @return: L{None}: what becomes of it, C{transport} counts; or the name to count it under, if what is said to be open
-        cannot be, and nothing was written.
+    @return: L{None}: what becomes of it, C{transport} counts; or how to drop it, if what is said to be open cannot be,
+        and nothing was written.
     """
     if offload is None:
         transport.writePacket([packet])  # type: ignore[list-item]
@@ -47,7 +48,8 @@ def forward(
     data = bytes(packet)
     network = networkStart(data) if ethernet else 0
     wrong = fault(data, offload, network)
-    if wrong is None:
-        for each in finish(data, offload, network):
-            transport.writePacket([each])
-    return wrong
+    if wrong is not None:
+        return FAULT_DROPS[wrong]
+    for each in finish(data, offload, network):
+        transport.writePacket([each])
+    return None

@@ -7,7 +7,6 @@ A link that loses, delays, doubles, damages and reorders packets, between a port
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from random import Random
@@ -16,6 +15,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from txtuntap.layer.counters import Counters
 from txtuntap.middleware.base import Middleware
 from txtuntap.middleware.netem import NORMAL, GEModel, Netem
 from txtuntap.mistakes import checkRandom
@@ -169,7 +169,7 @@ class _Direction:
     """
 
     def __init__(
-        self, prefix: str, seed: int, counters: Counter[str], passOn: Callable[[Packet], None], ethernet: bool
+        self, prefix: str, seed: int, counters: Counters, passOn: Callable[[Packet], None], ethernet: bool
     ) -> None:
         """
         @param prefix: of the counters' names.

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall
 
+from txtuntap.layer.counters import PacketCounters
+from txtuntap.layer.drops import Drop
 from txtuntap.middleware.base import Middleware
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, segments
@@ -24,25 +26,10 @@ WINDOW, INTERVAL = 10, 1
 #: Names of counters that count packets which went no further: those of C{docs/bounds.md}.
 DROPS = frozenset(
     [
-        *("inErrors", "outErrors", "inDiscards", "outDiscards", "outLinkDown", "inOffloadErrors", "inUnknownOffloads"),
-        "outNoRoutes",
-        *("inOtherHosts", "inUnknownProtos", "inLengthFrames", "inVlans", "inFragments"),
-        *("inHdrErrors", "inCsumErrors", "inTruncatedPkts", "inAddrErrors", "inOptErrors", "inSourceRoutes"),
-        *("inFragErrors", "inFragHdrErrors", "reasmDuplicates", "reasmOverlaps", "reasmTimeouts", "reasmFails"),
-        *("inUnknown", "outLimited", "inDisbelieved", "noPorts"),
+        *(drop.counter for drop in Drop if drop not in (Drop.OTHER_ADDRESS, Drop.OTHER_REPORT)),
+        # On the way down, or not by a layer.
+        *("outErrors", "outLinkDown", "outNoRoutes", "outLimited", "inServices"),
         *("inLost", "outLost", "inOverLimit", "outOverLimit", "inTooBig", "outTooBig"),
-        *(
-            "inReserved",
-            "inSourceErrors",
-            "inForbiddenSources",
-            "inForbiddenRoles",
-            "inLocal",
-            "inIsolated",
-            "outVlans",
-        ),
-        *("stormBroadcasts", "stormMulticasts", "stormUnknowns", "mtuExceededDiscards"),
-        *("outNotConnected", "outTruncated", "outOffloadErrors", "inTooLong", "inForbidden", "inFramingErrors"),
-        *("inOtherPeers", "inOtherNetworks", "inServices"),
     ]
 )
 
@@ -73,6 +60,7 @@ class Meter(Middleware):
         @raise TypeError: C{proto} is no protocol that middleware goes around, or C{sources} cannot be called.
         """
         super().__init__(proto)
+        self.counters: PacketCounters = PacketCounters()
         if not callable(sources):
             raise TypeError(f"sources is called for the counters of other parts: give 'lambda: {sources!r}'")
         self.sources = sources
@@ -83,7 +71,7 @@ class Meter(Middleware):
         """
         All counters by part; those of this meter are under C{"meter"}.
         """
-        # Each in one step, for whoever asks from another thread.
+        # Copies: another thread may ask.
         return {"meter": dict(self.counters), **{part: dict(each) for part, each in self.sources().items()}}
 
     def rates(self) -> dict[str, dict[str, float]]:
@@ -145,11 +133,11 @@ class Meter(Middleware):
         octets = packet.end - packet.start
         if offload is not None and offload.isSuperpacket and offload.size:
             count, octets = segments(packet.end, offload, packet.start)
-            counters["inPackets"] += count
+            counters.inPackets += count
             counters["inSuperpackets"] += 1
         else:
-            counters["inPackets"] += 1
-        counters["inOctets"] += octets
+            counters.inPackets += 1
+        counters.inOctets += octets
         self.deliver(packet)
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
@@ -160,11 +148,11 @@ class Meter(Middleware):
         octets = sum(map(len, buffers))
         if offload is not None and offload.isSuperpacket and offload.size:
             count, octets = segments(octets, offload)
-            counters["outPackets"] += count
+            counters.outPackets += count
             counters["outSuperpackets"] += 1
         else:
-            counters["outPackets"] += 1
-        counters["outOctets"] += octets
+            counters.outPackets += 1
+        counters.outOctets += octets
         self.send(buffers, offload)
 
 

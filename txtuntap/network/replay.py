@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txtuntap.interfaces import IEthernetProtocol, IPacketTransport, IRawPacketProtocol
+from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.mistakes import checkClock, checkMTU, checkRange, instead
@@ -228,6 +229,7 @@ class Replay(Layer):
         @raise ValueError: C{directions} is none, or C{maxGap} is less than 0 or without an end.
         """
         super().__init__()
+        self.counters: PacketCounters = PacketCounters()
         self._ethernet = IEthernetProtocol.providedBy(proto)
         if not self._ethernet and not IRawPacketProtocol.providedBy(proto):
             raise TypeError(f"packets of a file cannot reach {proto!r}: no Ethernet or IP protocol{instead(proto)}")
@@ -309,8 +311,8 @@ class Replay(Layer):
         The protocol sends a packet: it is kept in C{sent}.
         """
         data = b"".join(buffers)
-        self.counters["outPackets"] += 1
-        self.counters["outOctets"] += len(data)
+        self.counters.outPackets += 1
+        self.counters.outOctets += len(data)
         self.sent.append(data)
 
     def _play(self) -> None:
@@ -410,7 +412,7 @@ class Replay(Layer):
         What is wrong with a file that has ended: nothing, if it had packets of a kind of link that the protocol takes.
         """
         counters = self.counters
-        if not self._otherLinks or counters["inPackets"] or counters["inOthers"]:
+        if not self._otherLinks or counters.inPackets or counters["inOthers"]:
             return None
         wanted = "Ethernet frames" if self._ethernet else "IP packets"
         there = ", ".join(map(linkTypeName, sorted(self._otherLinks)))
@@ -421,8 +423,8 @@ class Replay(Layer):
         isCut = len(data) < captured.length
         if not self._ethernet:
             data = data[ipStart(captured.interface.linkType, data) :]
-        self.counters["inPackets"] += 1
-        self.counters["inOctets"] += len(data)
+        self.counters.inPackets += 1
+        self.counters.inOctets += len(data)
         packet = Packet(data, 0, self, self._clock.seconds(), isCut)
         try:
             self._receive(packet)
@@ -439,7 +441,7 @@ class Replay(Layer):
         self.doStop()
         self._close()
         if error is None:
-            done.callback(self.counters["inPackets"])
+            done.callback(self.counters.inPackets)
         else:
             done.errback(error)
 

@@ -9,9 +9,10 @@ from typing import Any
 from zope.interface import implementer
 
 from txtuntap.ethernet import EthernetProtocol
-from txtuntap.interfaces import IPacketReceiver, IRawPacketProtocol
+from txtuntap.interfaces import IPacketReceiver
 from txtuntap.ip.addresses import Addresses
-from txtuntap.layer.layer import Layer
+from txtuntap.layer.counting import CountingProtocol
+from txtuntap.layer.drops import Drop
 from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.guard import AddressGuard
@@ -21,8 +22,8 @@ from txtuntap.wire.address import LINK_BROADCAST, UNSPECIFIED
 from txtuntap.wire.ethernet import ARP as ETHERTYPE
 
 
-@implementer(IRawPacketProtocol, IPacketReceiver)
-class ARPProtocol(Layer):
+@implementer(IPacketReceiver)
+class ARPProtocol(CountingProtocol):
     """
     Answers requests for our addresses, and finds stations for a L{NeighbourCache}.
 
@@ -53,19 +54,13 @@ class ARPProtocol(Layer):
         self._guard = guard
         self._answered = answered
 
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        There is nothing above ARP.
-        """
-        raise TypeError("no protocol can be added above ARP")
-
     def packetReceived(self, packet: Packet) -> None:
         """
         A packet has come.
         """
         message = wire.parse(bytes(packet))
         if message is None or not isStation(message.senderLink) or not isStation(packet.linkSource):
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         self.counters["inRequests" if message.opcode == wire.REQUEST else "inReplies"] += 1
         linkAddress = self._ethernet.linkAddress
         sender, target = message.sender, message.target
@@ -90,12 +85,12 @@ class ARPProtocol(Layer):
                 remember = (ours and asked) or self._answered.covers(sender)
                 self._neighbours.heard(sender, message.senderLink, remember)
         elif not probing:
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         elif asked and self._answered.covers(target):
             # Whoever probes has the address next, unless somebody answers.
             self._neighbours.heard(target, message.senderLink, True)
         if not ours and (probing or not asked or not self._answered.answers(target)):
-            return self.dropped(packet, "inOthers")
+            return self.dropped(packet, Drop.OTHER_ADDRESS)
         if asked:
             self.counters["outReplies" if ours else "outAnyReplies"] += 1
             reply = wire.ARP(wire.REPLY, linkAddress, target, message.senderLink, sender)

@@ -6,7 +6,6 @@ advertise. Nobody proves that he is a router: a host believes this only if it is
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv6Network
 from random import Random
@@ -18,6 +17,7 @@ from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routes import StaticRoutes
+from txtuntap.layer.counters import Counters
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.wire.address import addressText, isHost, isLinkLocal, isMulticast
@@ -170,7 +170,7 @@ class Autoconfiguration:
         @param identifier: the last eight octets of the addresses.
         @param solicit: called to ask for routers.
         """
-        self.counters: Counter[str] = Counter()
+        self.counters = Counters()
         self._clock = clock
         self._random = random
         self._ip = ip

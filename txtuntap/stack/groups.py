@@ -12,9 +12,10 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol, Route
+from txtuntap.interfaces import IPacketReceiver, Route
 from txtuntap.ip.input import IPProtocol
-from txtuntap.layer.layer import Layer
+from txtuntap.layer.counting import CountingProtocol
+from txtuntap.layer.drops import Drop
 from txtuntap.packet import Packet
 from txtuntap.stack.reports import Reporter
 from txtuntap.wire import igmp, ipv4, ipv6, mld
@@ -46,8 +47,8 @@ def isReported(group: bytes) -> bool:
     return group not in (_ALL_HOSTS, _ALL_NODES) and not isInterfaceLocal(group)
 
 
-@implementer(IRawDatagramProtocol, IPacketReceiver)
-class GroupProtocol(Layer):
+@implementer(IPacketReceiver)
+class GroupProtocol(CountingProtocol):
     """
     IGMP, to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 2; and MLD, which ICMP hands it.
 
@@ -82,12 +83,6 @@ class GroupProtocol(Layer):
             4: Reporter(clock, random, igmp.VERSION, lambda version: igmp.fits(version, self._room), self._report),
             16: Reporter(clock, random, mld.VERSION, lambda version: mld.fits(version, self._room6), self._report6),
         }
-
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        There is nothing above IGMP.
-        """
-        raise TypeError("no protocol can be added above IGMP")
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
         """
@@ -145,10 +140,10 @@ class GroupProtocol(Layer):
         """
         if packet.version == 6:
             # That has MLD, and knows nothing of IGMP.
-            return self._ip.dropped(packet, "inUnknownProtos")
+            return self._ip.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         message = bytes(packet)
         if message[:1] and message[0] in igmp.REPORTS:
-            return self.dropped(packet, "inReports")
+            return self.dropped(packet, Drop.OTHER_REPORT)
         query = igmp.parseQuery(message, self._verify)
         alert = igmp.ROUTER_ALERT in packet.data[packet.network + ipv4.HEADER_LENGTH : packet.transport]
         dest = packet.destAddress
@@ -157,7 +152,7 @@ class GroupProtocol(Layer):
             or not (alert or query.version == 1)
             or (query.general and isMulticast(dest) and dest != _ALL_HOSTS)
         ):
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         self._queried(query, 4)
 
     def mldReceived(self, packet: Packet, message: bytes) -> None:
@@ -168,11 +163,11 @@ class GroupProtocol(Layer):
         @param message: the ICMPv6 message, which sums up.
         """
         if message[0] in mld.REPORTS:
-            return self.dropped(packet, "inReports")
+            return self.dropped(packet, Drop.OTHER_REPORT)
         query = mld.parseQuery(message)
         alert = mld.ROUTER_ALERT in packet.data[packet.network + ipv6.HEADER_LENGTH : packet.transport]
         if query is None or not isLinkLocal(packet.sourceAddress) or packet.hopLimit != 1 or not alert:
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         self._queried(query, 16)
 
     def _queried(self, query: Query, size: int) -> None:

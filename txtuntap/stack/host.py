@@ -26,9 +26,9 @@ from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkText, listed
-from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.autoconf import Autoconfiguration, AutoconfiguredRoutes
+from txtuntap.stack.drops import DropAnswers
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.icmp import ICMPProtocol
 from txtuntap.stack.link import HostEthernet, checkInterface
@@ -166,8 +166,7 @@ class Host(ReactorRole):
         for number in icmp.PROTOCOL.values():
             self.ip.addProto(number, self.icmp)
         self.ip.addProto(igmp.PROTOCOL, self.groups)
-        self.ip.onDropped = self._ipDropped
-        self.udp.onDropped = self._udpDropped
+        self.ip.onDropped = self.udp.onDropped = DropAnswers(self.icmp, own.isOwn).dropped
         # Below IP, on a tap.
         self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked, self._linkedAgain)
         self.ethernet.onAnother = self.ip.onAnother = partial(checkInterface, self.ip)
@@ -338,26 +337,3 @@ class Host(ReactorRole):
         if self.autoconfiguration is not None:
             self.autoconfiguration.stop()
         self._resolution.stop()
-
-    # What is of no use
-
-    def _ipDropped(self, packet: Packet, name: str) -> None:
-        if name == "inUnknownProtos":
-            if packet.version == 4:
-                self.icmp.unreachable(packet, icmp.PROTOCOL_UNREACHABLE, 0)
-            else:
-                self.icmp.unrecognizedNextHeader(packet)
-        elif name == "inOptErrors":
-            self.icmp.parameterProblem(packet, icmp.UNRECOGNIZED_OPTION6)
-        elif name in ("inSourceRoutes", "inFragErrors") and packet.version == 6:
-            self.icmp.parameterProblem(packet)
-        elif name == "inFragHdrErrors" and packet.version == 6:
-            self.icmp.parameterProblem(packet, icmp.INCOMPLETE_HEADER_CHAIN6)
-        elif name == "reasmTimeouts" and packet.data:
-            self.icmp.reassemblyTimeExceeded(packet)
-        elif name == "inAddrErrors" and packet.version == 6 and self._addresses.isOwn(packet.sourceAddress):
-            self.icmp.claimed(packet)
-
-    def _udpDropped(self, packet: Packet, name: str) -> None:
-        if name == "noPorts":
-            self.icmp.unreachable(packet, icmp.PORT_UNREACHABLE, icmp.PORT_UNREACHABLE6)

@@ -12,19 +12,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramProtocol, Route, WayLost
+from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, Route, WayLost
 from txtuntap.ip.input import IPProtocol
-from txtuntap.layer.layer import Layer
-from txtuntap.packet import Packet
+from txtuntap.layer.counting import CountingProtocol
+from txtuntap.layer.drops import Drop
+from txtuntap.packet import Packet, UnfinishableError
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.ndp import NeighbourDiscovery
 from txtuntap.stack.ping import Pinger, Pong
 from txtuntap.wire import icmp as wire
 from txtuntap.wire import ipv4, ipv6, mld, ndp
-
-#: RFC 8200 section 4.7: there is nothing to know.
-_NO_NEXT_HEADER = 59
 
 _ADVERTISEMENT = bytes((ndp.ADVERTISEMENT,))
 
@@ -49,8 +47,8 @@ _REFUSALS = {(4, wire.UNREACHABLE, wire.PORT_UNREACHABLE), (6, wire.UNREACHABLE6
 _number = int.from_bytes
 
 
-@implementer(IRawDatagramProtocol, IPacketReceiver, IErrorReceiver)
-class ICMPProtocol(Layer):
+@implementer(IPacketReceiver, IErrorReceiver)
+class ICMPProtocol(CountingProtocol):
     """
     ICMP for both versions of IP: to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 1 and 58.
 
@@ -85,12 +83,6 @@ class ICMPProtocol(Layer):
         self.ndp: NeighbourDiscovery | None = None
         self.groups: GroupProtocol | None = None
 
-    def addProto(self, num: int, proto: Any) -> None:
-        """
-        There is nothing above ICMP.
-        """
-        raise TypeError("no protocol can be added above ICMP")
-
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
         """
         Only packets are understood here: C{twisted.pair}'s call does not tell what an answer needs.
@@ -113,20 +105,20 @@ class ICMPProtocol(Layer):
         """
         if packet.protocol != wire.PROTOCOL[len(packet.sourceAddress)]:
             # Each version of IP has its own ICMP, and knows nothing of the other's.
-            return self._ip.dropped(packet, "inUnknownProtos")
+            return self._ip.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         self.counters["inMsgs"] += 1
         message = bytes(packet)
         four = packet.version == 4
         addresses = () if four else (packet.sourceAddress, packet.destAddress)
         if len(message) < wire.HEADER_LENGTH or (self._verify and not wire.valid(message, *addresses)):
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         kind, code, _, rest = wire.HEADER.unpack_from(message)
         if kind == (wire.ECHO_REQUEST if four else wire.ECHO_REQUEST6) and not code:
             self.counters["inEchos"] += 1
             self._answer(packet, wire.ECHO_REPLY if four else wire.ECHO_REPLY6, rest, message[wire.HEADER_LENGTH :])
         elif kind == (wire.ECHO_REPLY if four else wire.ECHO_REPLY6) and not code:
             if not self._pinger.answered(packet, rest, message[wire.HEADER_LENGTH :]):
-                self.dropped(packet, "inUnknown")
+                self.dropped(packet, Drop.UNKNOWN_MESSAGE)
         elif four and kind == wire.TIMESTAMP_REQUEST and not code and len(message) >= wire.HEADER_LENGTH + 12:
             now = int(self._clock.seconds() * 1000) % _DAY
             times = message[wire.HEADER_LENGTH : wire.HEADER_LENGTH + 4] + now.to_bytes(4, "big") * 2
@@ -138,7 +130,7 @@ class ICMPProtocol(Layer):
         elif not four and self.ndp is not None and kind in self.ndp.kinds:
             self.ndp.received(packet, message)
         else:
-            self.dropped(packet, "inUnknown")
+            self.dropped(packet, Drop.UNKNOWN_MESSAGE)
 
     def _errorReceived(self, packet: Packet, kind: int, code: int, rest: int, message: bytes) -> None:
         """
@@ -148,17 +140,17 @@ class ICMPProtocol(Layer):
         quote = wire.parseQuote(message)
         name = _ERROR_COUNTERS.get((packet.version, kind))
         if name is None:
-            return self.dropped(packet, "inUnknown")
+            return self.dropped(packet, Drop.UNKNOWN_MESSAGE)
         tooBig = (kind, code) == (wire.UNREACHABLE, wire.FRAGMENTATION_NEEDED)
         if packet.version == 6:
             tooBig = kind == wire.PACKET_TOO_BIG6
         refused = (packet.version, kind, code) in _REFUSALS
         if quote is None or quote.source != packet.destAddress or not self._sent(quote, refused):
-            return self.dropped(packet, "inDisbelieved")
+            return self.dropped(packet, Drop.DISBELIEVED_ERROR)
         if tooBig:
             mtu = rest if packet.version == 6 else rest & 0xFFFF
             if not self._ip.pathNarrowed(quote.dest, mtu, quote.length, self._clock.seconds()):
-                return self.dropped(packet, "inDisbelieved")
+                return self.dropped(packet, Drop.DISBELIEVED_ERROR)
             name = "inPktTooBigs"
         self.counters[name] += 1
 
@@ -198,7 +190,7 @@ class ICMPProtocol(Layer):
         """
         route = self._ip.routeBack(packet)
         if route is None or route.source != packet.destAddress:
-            return self.dropped(packet, "inUnknown")
+            return self.dropped(packet, Drop.UNKNOWN_MESSAGE)
         addresses = () if packet.version == 4 else (route.source, route.dest)
         self.counters["outEchoReps"] += 1
         self._output(route, wire.pack(kind, 0, rest, body, *addresses), packet.trafficClass)
@@ -231,48 +223,14 @@ class ICMPProtocol(Layer):
 
     # Errors, down
 
-    def unreachable(self, packet: Packet, code: int, code6: int) -> None:
-        """
-        Tell the sender of C{packet} that it got nowhere.
-
-        @param code: which kind of destination is unreachable, over IPv4; C{code6}: over IPv6.
-        """
-        if packet.version == 4:
-            self._error(packet, wire.UNREACHABLE, code, 0)
-        else:
-            self._error(packet, wire.UNREACHABLE6, code6, 0)
-
-    def unrecognizedNextHeader(self, packet: Packet) -> None:
-        """
-        Tell the sender of an IPv6 packet that nobody here knows what it carries.
-        """
-        field = ipv6.nextHeaderField(packet.data, packet.network, packet.transport)
-        if packet.data[field] == _NO_NEXT_HEADER:
-            return
-        self._error(packet, wire.PARAMETER_PROBLEM6, wire.UNRECOGNIZED_NEXT_HEADER6, field - packet.network)
-
-    def parameterProblem(self, packet: Packet, code6: int = 0) -> None:
-        """
-        Tell the sender of C{packet} that its header makes no sense at C{packet.start}.
-        """
-        pointer = packet.start - packet.network
-        if packet.version == 4:
-            self._error(packet, wire.PARAMETER_PROBLEM, 0, pointer << 24)
-        else:
-            self._error(packet, wire.PARAMETER_PROBLEM6, code6, pointer)
-
-    def reassemblyTimeExceeded(self, packet: Packet) -> None:
-        """
-        Tell the sender of a first fragment that the others did not come.
-        """
-        kind = wire.TIME_EXCEEDED if packet.version == 4 else wire.TIME_EXCEEDED6
-        self._error(packet, kind, wire.REASSEMBLY_TIME_EXCEEDED, 0)
-
-    def _error(self, packet: Packet, kind: int, code: int, rest: int) -> None:
+    def error(self, packet: Packet, kind: int, code: int, rest: int) -> None:
         """
         Send an error to the sender of C{packet}, unless one must not be sent (RFC 1122 section 3.2.2, RFC 4443 section
         2.4e): about an error, about a fragment of IPv4 other than the first, to or from what is not one host, or too
         often.
+
+        @param kind: the type of the error, in the version of ICMP that belongs to the packet.
+        @param rest: the second word of its header.
         """
         route = self._ip.routeBack(packet)
         if route is None or route.source != packet.destAddress or self._isError(packet) or _isLaterFragment(packet):
@@ -286,7 +244,7 @@ class ICMPProtocol(Layer):
         try:
             # Of many in one, the sender knows each.
             packet = packet.finished()[0]
-        except ValueError:
+        except UnfinishableError:
             return
         size = len(route.dest)
         quote = packet.data[packet.network : packet.end][: wire.MAX_QUOTE[size]]

@@ -5,10 +5,10 @@ asks for routers, if it is to.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
+from txtuntap.layer.counters import Counters
+from txtuntap.layer.drops import Drop, Dropping
 from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.autoconf import Autoconfiguration
@@ -25,7 +25,7 @@ _ALL_ROUTERS = packAddress("ff02::2")
 _KINDS = frozenset((wire.SOLICITATION, wire.ADVERTISEMENT))
 
 
-class NeighbourDiscovery:
+class NeighbourDiscovery(Dropping):
     """
     Answers solicitations for our addresses, and finds stations for a L{NeighbourCache}.
 
@@ -54,7 +54,7 @@ class NeighbourDiscovery:
         @param guard: knows which addresses are being asked for, and learns of each that another station claims.
         @param answered: which addresses besides are answered for.
         """
-        self.counters: Counter[str] = Counter()
+        self.counters = Counters()
         self._ip = ip
         self._addresses = addresses
         self._neighbours = neighbours
@@ -76,21 +76,20 @@ class NeighbourDiscovery:
         @param message: the ICMPv6 message, which sums up.
         """
         if packet.reassembled or _isFragment(packet):
-            self.counters["inFragments"] += 1
-            return
+            return self.dropped(packet, Drop.FRAGMENTED_MESSAGE)
         ethernet, station = packet.ethernet, packet.linkSource
         if packet.hopLimit != wire.HOP_LIMIT or ethernet is None or not isStation(station):
-            self.counters["inErrors"] += 1
+            self.dropped(packet, Drop.MALFORMED)
         elif station == ethernet.linkAddress:
             # Our own has come back (RFC 4862 appendix A): nobody else wants the address.
-            self.counters["inErrors"] += 1
+            self.dropped(packet, Drop.MALFORMED)
         elif message[0] == wire.ROUTER_ADVERTISEMENT:
             self._routerAdvertised(packet, message)
         else:
             solicitation = message[0] == wire.SOLICITATION
             parsed = wire.parse(message, wire.SOURCE_LINK if solicitation else wire.TARGET_LINK)
             if parsed is None:
-                self.counters["inErrors"] += 1
+                self.dropped(packet, Drop.MALFORMED)
             elif solicitation:
                 self._solicited(packet, *parsed)
             else:
@@ -140,8 +139,7 @@ class NeighbourDiscovery:
         source = packet.sourceAddress
         probing = source == UNSPECIFIED6
         if probing and (link is not None or packet.destAddress != solicitedNode(target)):
-            self.counters["inErrors"] += 1
-            return
+            return self.dropped(packet, Drop.MALFORMED)
         ours = self._addresses.isOwn(target)
         station = link or packet.linkSource or b""
         # Whoever probes has the address next, unless somebody answers.
@@ -155,7 +153,7 @@ class NeighbourDiscovery:
             self.counters["inConflicts"] += 1
             self._guard.conflict(target, station)
         elif not ours and (probing or not self._answered.answers(target)):
-            self.counters["inOthers"] += 1
+            self.dropped(packet, Drop.OTHER_ADDRESS)
         elif not ours:
             # Without Override: whoever has it by itself goes before (section 7.2.8).
             self.counters["outAnyAdvertisements"] += 1
@@ -174,8 +172,7 @@ class NeighbourDiscovery:
         solicited = bool(message[4] & 0x40)
         group = packet.destAddress[0] == 0xFF
         if solicited and group:
-            self.counters["inErrors"] += 1
-            return
+            return self.dropped(packet, Drop.MALFORMED)
         if not message[4] & 0x80:
             self._isNoRouter(target, link)
         if self._addresses.isOwn(target) or self._guard.isAskedFor(target):
@@ -192,8 +189,7 @@ class NeighbourDiscovery:
         advertisement = wire.parseRouterAdvertisement(message)
         router = packet.sourceAddress
         if advertisement is None or not isLinkLocal(router) or self.autoconfiguration is None:
-            self.counters["inErrors"] += 1
-            return
+            return self.dropped(packet, Drop.MALFORMED)
         self.counters["inRouterAdvertisements"] += 1
         self.autoconfiguration.advertised(router, advertisement)
         if advertisement.link is not None:

@@ -12,7 +12,6 @@ every address, must not push out the stations that are there (RFC 6583).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from random import Random
 
@@ -20,6 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from txtuntap.interfaces import INeighbours
+from txtuntap.layer.counters import Counters
 from txtuntap.wire.address import packAddress, packLinkAddress
 
 INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, PERMANENT = (
@@ -99,7 +99,7 @@ class NeighbourCache:
         self._waitingOctets = 0
         self.entries: dict[bytes, Neighbour] = {}
         self.incomplete: dict[bytes, Neighbour] = {}
-        self.counters: Counter[str] = Counter()
+        self.counters = Counters()
 
     def add(self, address: str | bytes, station: str | bytes) -> None:
         """

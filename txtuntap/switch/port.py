@@ -4,13 +4,14 @@ A port of a switch: what becomes of the frames that come there, and how they lea
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from zope.interface import implementer
 
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
-from txtuntap.layer.layer import Layer
+from txtuntap.layer.counters import FrameCounters
+from txtuntap.layer.counting import CountingProtocol
+from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.relay import forward, received
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.packet import Packet
@@ -31,9 +32,14 @@ _PRIORITY = 0xF000
 _RESERVED = bytes.fromhex("0180c20000")
 _BROADCAST = b"\xff" * 6
 
+# Each frame to many passes these names, and to look a member up in its Enum takes longer.
+_BROADCAST_STORM = Drop.BROADCAST_STORM
+_MULTICAST_STORM = Drop.MULTICAST_STORM
+_UNKNOWN_STORM = Drop.UNKNOWN_STORM
+
 
 @implementer(IEthernetProtocol, IPacketReceiver, ISwitchPort)
-class SwitchPort(Layer):
+class SwitchPort(CountingProtocol):
     """
     One port of a L{Switch<txtuntap.switch.Switch>}, made by its C{addPort}. It goes on one transport.
 
@@ -74,9 +80,8 @@ class SwitchPort(Layer):
         multicasts: TokenBucket | None,
         unknowns: TokenBucket | None,
     ) -> None:
-        # Counted for each frame, and so not in a Counter, which takes five times as long.
-        self._inFrames = self._outFrames = 0
         super().__init__()
+        self.counters: FrameCounters = FrameCounters()
         self.name = name
         self.isolated = isolated
         self.bound = bound
@@ -102,24 +107,6 @@ class SwitchPort(Layer):
         The number of the VLAN of frames without a tag; L{None} if they are in none.
         """
         return None if self._untagged is None else self._untagged.number
-
-    @property
-    def counters(self) -> Counter[str]:
-        """
-        How often each thing happened, by name.
-        """
-        counters = self._counters
-        if self._inFrames:
-            counters["inFrames"] = self._inFrames
-        if self._outFrames:
-            counters["outFrames"] = self._outFrames
-        return counters
-
-    @counters.setter
-    def counters(self, counters: Counter[str]) -> None:
-        self._counters = counters
-        self._inFrames = counters["inFrames"]
-        self._outFrames = counters["outFrames"]
 
     def __repr__(self) -> str:
         return f"<SwitchPort {self.name}>"
@@ -195,11 +182,10 @@ class SwitchPort(Layer):
         data = packet.data
         start = packet.start
         length = packet.end - start
-        counters = self._counters
-        self._inFrames += 1
+        counters = self.counters
+        counters.inFrames += 1
         if length < HEADER_LENGTH or packet.partial:
-            counters["inErrors"] += 1
-            return
+            return self.dropped(packet, Drop.MALFORMED)
         offload = packet.offload
         if offload is not None and (
             offload.isSuperpacket
@@ -211,44 +197,40 @@ class SwitchPort(Layer):
         ):
             wrong = fault(data, offload, packet.network or networkStart(data, start))
             if wrong is not None:
-                counters[wrong] += 1
-                return
+                return self.dropped(packet, FAULT_DROPS[wrong])
         lan = self._untagged
         control = 0
         isTagged = data[start + 12] == 0x81 and not data[start + 13]
         if isTagged:
             if length < HEADER_LENGTH + _TAG_LENGTH:
-                counters["inErrors"] += 1
-                return
+                return self.dropped(packet, Drop.MALFORMED)
             control = data[start + 14] << 8 | data[start + 15]
             if control & _VLAN_NUMBER:
                 lan = self._tagged.get(control & _VLAN_NUMBER)
         if lan is None:
-            counters["inDiscards" if self._removed else "inVlans"] += 1
-            return
+            return self.dropped(packet, Drop.DISCARDED if self._removed else Drop.VLAN)
         dest = data[start : start + 6]
         source = data[start + 6 : start + 12]
         isGroup = dest[0] & 1
         if isGroup and dest[:5] == _RESERVED and dest[5] < 16:
-            counters["inReserved"] += 1
-            return
+            return self.dropped(packet, Drop.RESERVED_GROUP)
         if not self.router and _configures(packet):
-            counters["inForbiddenRoles"] += 1
-            return
+            return self.dropped(packet, Drop.FORBIDDEN_ROLE)
         now = self._seconds()
         entry = lan.stations.get(source)
         if entry is not None and entry.port is self:
             entry.heard = now
-        elif not self._mayLearn(source):
-            return
         else:
-            counter = self.table.learn(lan, source, self, now)
-            if counter is not None:
-                counters[counter] += 1
+            forbidden = self._forbidden(source)
+            if forbidden is not None:
+                return self.dropped(packet, forbidden)
+            learned = self.table.learn(lan, source, self, now)
+            if learned is not None:
+                counters[learned.value] += 1
         if isGroup:
-            storm, name = self._broadcasts, "stormBroadcasts"
+            storm, drop = self._broadcasts, _BROADCAST_STORM
             if dest != _BROADCAST:
-                storm, name = self._multicasts, "stormMulticasts"
+                storm, drop = self._multicasts, _MULTICAST_STORM
         else:
             entry = lan.stations.get(dest)
             if entry is not None and 0 <= now - entry.heard <= self.table.ageingTime:
@@ -259,39 +241,35 @@ class SwitchPort(Layer):
             bound = self.table.boundTo(dest)
             if bound is not None and bound.isIn(lan):
                 return self._toStation(bound, packet, lan, isTagged, control)
-            storm, name = self._unknowns, "stormUnknowns"
+            storm, drop = self._unknowns, _UNKNOWN_STORM
         if storm is not None and not storm.take(now, count=_packets(packet)):
-            counters[name] += 1
-            return
+            return self.dropped(packet, drop)
         if not isGroup:
             counters["flooded"] += 1
         for port in lan.ports:
             if port is not self and port.numPorts and not (self.isolated and port.isolated):
                 port.send(packet, lan, isTagged, control)
 
-    def _mayLearn(self, source: bytes) -> bool:
+    def _forbidden(self, source: bytes) -> Drop | None:
         """
         A station was heard that is not known, or not to be here.
 
-        @return: whether it may send here.
+        @return: why it may not send here; L{None} if it may.
         """
-        counters = self._counters
         if source[0] & 1 or source == NOBODY:
-            counters["inSourceErrors"] += 1
-            return False
+            return Drop.SOURCE
         bound = self.table.boundTo(source)
         if bound is not self and (bound is not None or self.bound is not None):
-            counters["inForbiddenSources"] += 1
-            return False
-        return True
+            return Drop.FORBIDDEN_SOURCE
+        return None
 
     # Out
 
     def _toStation(self, port: ISwitchPort, packet: Packet, lan: LAN, isTagged: bool, control: int) -> None:
         if port is self:
-            self._counters["inLocal"] += 1
+            self.dropped(packet, Drop.SAME_PORT)
         elif self.isolated and port.isolated:
-            self._counters["inIsolated"] += 1
+            self.dropped(packet, Drop.ISOLATED_PORT)
         else:
             port.send(packet, lan, isTagged, control)
 
@@ -301,19 +279,16 @@ class SwitchPort(Layer):
 
         @param isTagged: whether it has a tag; if so, C{control} is what stands in that (TCI).
         """
-        counters = self._counters
+        counters = self.counters
         transport: Any = self.transport
         if transport is None or self._removed:
-            counters["outDiscards"] += 1
-            return
+            return self.dropped(packet, Drop.LEAVING_DISCARDED)
         if packet.end - packet.start - HEADER_LENGTH > transport.mtu and _longest(packet) > transport.mtu:
-            counters["mtuExceededDiscards"] += 1
-            return
+            return self.dropped(packet, Drop.LEAVING_TOO_LONG)
         frame, offload = received(packet)
         if lan is self._untagged and not isTagged:
             if frame[_TYPE] == _SERVICE_TAG[0] and _leadsOn(frame, _TYPE):
-                counters["outVlans"] += 1
-                return
+                return self.dropped(packet, Drop.LEAVING_VLAN)
             buffers: list[Any] = [frame]
         else:
             shift = -_TAG_LENGTH if isTagged else 0
@@ -324,8 +299,7 @@ class SwitchPort(Layer):
                 shift += _TAG_LENGTH
             elif _leadsOn(rest, 0):
                 # Without the outer tag, it would be in the VLAN of the inner one.
-                counters["outVlans"] += 1
-                return
+                return self.dropped(packet, Drop.LEAVING_VLAN)
             else:
                 buffers = [frame[:_TYPE], rest]
             if offload is not None and shift:
@@ -337,9 +311,8 @@ class SwitchPort(Layer):
         else:
             wrong = forward(transport, b"".join(buffers), offload, True)
             if wrong is not None:
-                counters[wrong] += 1
-                return
-        self._outFrames += 1
+                return self.dropped(packet, wrong)
+        counters.outFrames += 1
 
 
 def _configures(packet: Packet) -> bool:

@@ -4,6 +4,7 @@ The stations that a switch knows: on which port each was heard last, and which o
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
@@ -22,6 +23,17 @@ _SWEEP_INTERVAL = 1.0
 
 #: What no station has for its address.
 NOBODY = bytes(6)
+
+
+class Learned(Enum):
+    """
+    What it means that a station was heard where it was not known. The value is the counter's name.
+    """
+
+    #: It was known on another port.
+    MOVED = "stationMoves"
+    #: The port has no room for one more, so it is not learned there.
+    DISCARDED = "learnedEntryDiscards"
 
 
 class ISwitchPort(Interface):
@@ -108,27 +120,26 @@ class StationTable:
         """
         return self.bound.get(address)
 
-    def learn(self, lan: LAN, source: bytes, port: ISwitchPort, now: float) -> str | None:
+    def learn(self, lan: LAN, source: bytes, port: ISwitchPort, now: float) -> Learned | None:
         """
         Note that a station was heard on a port where it is not known yet.
 
-        @return: the counter of what that means, if it means anything: C{stationMoves}, or C{learnedEntryDiscards} where
-            the port has no room for one more.
+        @return: what that means besides, if it means anything.
         """
         if len(port.entries) >= MAX_STATIONS:
             self._sweep(port, now)
             if len(port.entries) >= MAX_STATIONS:
                 # A station that is known on another port stays known there: forgotten, it would be heard by all.
-                return "learnedEntryDiscards"
-        counter = None
+                return Learned.DISCARDED
+        learned = None
         entry = lan.stations.get(source)
         if entry is not None:
             if 0 <= now - entry.heard <= self.ageingTime:
-                counter = "stationMoves"
+                learned = Learned.MOVED
             lan.forget(entry)
         entry = lan.stations[source] = Entry(source, lan, port, now)
         port.entries.add(entry)
-        return counter
+        return learned
 
     def forgetAll(self, port: ISwitchPort) -> None:
         """

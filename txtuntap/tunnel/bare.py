@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from zope.interface import implementer
 
-from txtuntap.tunnel.framing import IDatagramFraming
+from txtuntap.layer.drops import Drop
+from txtuntap.tunnel.framing import IDatagramFraming, UnpackError
 from txtuntap.tunnel.information import LENGTH, information
 
 
@@ -37,10 +38,10 @@ class Bare:
         """
         What is in the datagram.
 
-        @raise ValueError: it is too short.
+        @raise UnpackError: it is too short.
         """
         if not self._pi:
             return datagram
         if len(datagram) < LENGTH:
-            raise ValueError("inFramingErrors")
+            raise UnpackError(Drop.FRAMING)
         return datagram[LENGTH:]

@@ -20,7 +20,8 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from txtuntap.tunnel.framing import ICarrier, IDatagramFraming
+from txtuntap.layer.drops import Drop
+from txtuntap.tunnel.framing import ICarrier, IDatagramFraming, UnpackError
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.offload import Offload
 
@@ -70,7 +71,6 @@ class DatagramCarrier(DatagramProtocol):
         """
         self._tunnel = tunnel
         self._framing = framing
-        self._counters = tunnel.counters
         self._clock = clock
         self._given = peer is not None
         self._heard = 0.0
@@ -131,12 +131,12 @@ class DatagramCarrier(DatagramProtocol):
         """
         isPeer = self._source in (addr, addr[0])
         if not isPeer and not self._maySucceed():
-            self._counters["inOtherPeers"] += 1
+            self._tunnel.discard(Drop.OTHER_PEER)
             return
         try:
             packet = self._framing.unpack(datagram)
-        except ValueError as e:
-            self._counters[str(e)] += 1
+        except UnpackError as e:
+            self._tunnel.discard(e.drop)
             return
         if self._tunnel.carried(packet) and not self._given:
             self._heard = self._clock.seconds()

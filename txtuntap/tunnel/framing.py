@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from zope.interface import Attribute, Interface
 
 from txtuntap.device import LONGEST_PACKET
+from txtuntap.layer.drops import Drop
 from txtuntap.wire.offload import Offload
 
 #: The most octets that a packet has, an Ethernet header with two tags before it: what is said to be longer is none.
@@ -24,6 +25,18 @@ class FramingError(Exception):
     What came can be nothing that this framing knows: where the next packet begins, nobody can tell. The text says what
     it was, in words that are not of the peer's choice: the log has each text once a minute.
     """
+
+
+class UnpackError(Exception):
+    """
+    No packet can be taken out of a datagram.
+
+    @ivar drop: how to count the datagram.
+    """
+
+    def __init__(self, drop: Drop) -> None:
+        super().__init__(drop.counter)
+        self.drop = drop
 
 
 class IStreamFraming(Interface):
@@ -94,7 +107,7 @@ class IDatagramFraming(Interface):
         """
         @return: the packet, of which nothing has been checked.
 
-        @raise ValueError: there is none in it, or none for us: the text is the name to count it under.
+        @raise UnpackError: there is none in it, or none for us.
         """
 
 

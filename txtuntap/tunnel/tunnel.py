@@ -4,7 +4,6 @@ The interface's side of a tunnel.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, cast
 
 from twisted.internet.protocol import AbstractDatagramProtocol
@@ -12,6 +11,8 @@ from zope.interface import alsoProvides, implementer
 
 from txtuntap.device import TAP, TUN
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
+from txtuntap.layer.counters import PacketCounters
+from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.relay import forward, received
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
@@ -79,7 +80,7 @@ class Tunnel(AbstractDatagramProtocol):
         self.carrier: ICarrier | None = None
         # Whether the port is not read, since the carrier is full.
         self._isHeld = False
-        self.counters: Counter[str] = Counter()
+        self.counters = PacketCounters()
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
 
     def makeConnection(self, transport: Any) -> None:
@@ -123,16 +124,16 @@ class Tunnel(AbstractDatagramProtocol):
             count, octets = segments(octets, offload)
         carrier = self.carrier
         if carrier is None:
-            self.counters["outNotConnected"] += count
+            self.discard(Drop.NO_CARRIER, count)
         elif packet.partial:
-            self.counters["outTruncated"] += count
+            self.discard(Drop.LEAVING_TRUNCATED, count)
         elif offload is not None and offload.features & ~carrier.offloads:
             self._sendFinished(carrier, bytes(data), offload)
         elif carrier.send(data, offload):
-            self.counters["outPackets"] += count
-            self.counters["outOctets"] += octets
+            self.counters.outPackets += count
+            self.counters.outOctets += octets
         else:
-            self.counters["outDiscards"] += count
+            self.discard(Drop.LEAVING_DISCARDED, count)
 
     def _sendFinished(self, carrier: ICarrier, data: bytes, offload: Offload) -> None:
         """
@@ -140,14 +141,21 @@ class Tunnel(AbstractDatagramProtocol):
         """
         network = networkStart(data) if self._ethernet else 0
         if fault(data, offload, network) is not None:
-            self.counters["outOffloadErrors"] += 1
-            return
+            return self.discard(Drop.LEAVING_OFFLOAD)
         for each in finish(data, offload, network):
             if carrier.send(each):
-                self.counters["outPackets"] += 1
-                self.counters["outOctets"] += len(each)
+                self.counters.outPackets += 1
+                self.counters.outOctets += len(each)
             else:
-                self.counters["outDiscards"] += 1
+                self.discard(Drop.LEAVING_DISCARDED)
+
+    def discard(self, drop: Drop, count: int = 1) -> None:
+        """
+        Count what goes no further, to the peer or from it.
+
+        @param count: how many packets it is.
+        """
+        self.counters[drop.counter] += count
 
     # From the peer
 
@@ -200,56 +208,56 @@ class Tunnel(AbstractDatagramProtocol):
         """
         transport = cast("IPacketTransport | None", self.transport)
         if transport is None:
-            self.counters["inDiscards"] += 1
+            self.discard(Drop.DISCARDED)
             return False
         wrong = self._fault(packet, offload, transport.mtu)
         if wrong is None:
             wrong = forward(transport, packet, offload, self._ethernet)
-        elif wrong == "inTooLong" and self._fits(transport, packet, offload):
+        elif wrong is Drop.TOO_LONG and self._fits(transport, packet, offload):
             return True
         if wrong is not None:
-            self.counters[wrong] += 1
+            self.discard(wrong)
             return False
         count, octets = 1, len(packet)
         if offload is not None and offload.isSuperpacket:
             count, octets = segments(octets, offload)
-        self.counters["inPackets"] += count
-        self.counters["inOctets"] += octets
+        self.counters.inPackets += count
+        self.counters.inOctets += octets
         return True
 
-    def _fault(self, packet: bytes | memoryview, offload: Offload | None, mtu: int) -> str | None:
+    def _fault(self, packet: bytes | memoryview, offload: Offload | None, mtu: int) -> Drop | None:
         """
-        Why a packet must not reach the interface: the name to count it under, or L{None}.
+        Why a packet must not reach the interface: L{None} if it may.
         """
         network = 0
         length = len(packet)
         if length > MAX_PACKET:
-            return "inTooLong"
+            return Drop.TOO_LONG
         if self._ethernet:
             if length < ethernet.HEADER_LENGTH:
-                return "inErrors"
+                return Drop.MALFORMED
             network = networkStart(packet)
         elif not length or ipLength(packet) != length:
-            return "inErrors"
+            return Drop.MALFORMED
         if offload is not None:
             # It may be a view of more, which it reads like the octets themselves.
             wrong = fault(cast(bytes, packet), offload, network)
             if wrong is not None:
-                return wrong
+                return FAULT_DROPS[wrong]
         allowed = self._allowed
         if allowed is not None:
             permits = allowed.permitsFrame(packet, network) if self._ethernet else allowed.permitsPacket(packet)
             if permits and offload is not None and not offload.isSuperpacket:
                 permits = spares(packet, offload, network)
             if not permits:
-                return "inForbidden"
+                return Drop.FORBIDDEN_ADDRESS
             if not allowed.permitsRole(packet, network, self._ethernet):
-                return "inForbiddenRoles"
+                return Drop.FORBIDDEN_ROLE
         if offload is not None and offload.isSuperpacket:
             start = offload.checksumStart
             headers = udp.HEADER_LENGTH if offload.type == UDP else packet[start + 12] >> 4 << 2
             length = start + headers + offload.size
-        return "inTooLong" if length - network > mtu else None
+        return Drop.TOO_LONG if length - network > mtu else None
 
     def _fits(self, transport: IPacketTransport, packet: bytes | memoryview, offload: Offload | None) -> bool:
         """
@@ -265,8 +273,8 @@ class Tunnel(AbstractDatagramProtocol):
             transport.writePacket([each])
         if fragments:
             self.counters["inFragmented"] += 1
-            self.counters["inPackets"] += len(fragments)
-            self.counters["inOctets"] += sum(map(len, fragments))
+            self.counters.inPackets += len(fragments)
+            self.counters.inOctets += sum(map(len, fragments))
         elif answer is not None and self.carrier is not None:
             if not self._errors.take(transport.clock.seconds()):
                 self.counters["outLimited"] += 1

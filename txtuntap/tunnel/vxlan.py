@@ -10,7 +10,8 @@ from __future__ import annotations
 from zope.interface import implementer
 
 from txtuntap.device import TAP
-from txtuntap.tunnel.framing import IDatagramFraming
+from txtuntap.layer.drops import Drop
+from txtuntap.tunnel.framing import IDatagramFraming, UnpackError
 from txtuntap.wire.vxlan import HEADER_LENGTH, MAX_VNI, packHeader, vniOf
 
 
@@ -50,11 +51,11 @@ class VXLAN:
         """
         The frame.
 
-        @raise ValueError: it is for another network (C{inOtherNetworks}), or says nothing of one.
+        @raise UnpackError: it is for another network, or says nothing of one.
         """
         vni = vniOf(datagram)
         if vni is None:
-            raise ValueError("inFramingErrors")
+            raise UnpackError(Drop.FRAMING)
         if vni != self.vni:
-            raise ValueError("inOtherNetworks")
+            raise UnpackError(Drop.OTHER_NETWORK)
         return memoryview(datagram)[HEADER_LENGTH:]

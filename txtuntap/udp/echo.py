@@ -5,10 +5,11 @@ The services that every host used to have: echo (RFC 862) and discard (RFC 863).
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 
 from twisted.internet.protocol import DatagramProtocol
 
+from txtuntap.layer.counters import Counters
 from txtuntap.layer.tokenbucket import TokenBucket
 
 #: Ports below serve what is always there: echo, chargen, DNS, NTP.
@@ -51,7 +52,7 @@ class Echo(DatagramProtocol):
             )
         if not burst >= 1:
             raise ValueError(f"1 or more datagrams of a peer are answered at once, not {burst!r}")
-        self.counters: Counter[str] = Counter()
+        self.counters = Counters()
         self._echoPorts = echoPorts
         self._rate = rate
         self._burst = burst

@@ -4,13 +4,15 @@ The contract between the UDP layer and the transports of the protocols behind it
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import Attribute, Interface
 
+from txtuntap.layer.counters import Counters
+
 if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport
+    from txtuntap.layer.drops import Drop
     from txtuntap.layer.life import FailureLog
     from txtuntap.packet import Packet
 
@@ -22,7 +24,7 @@ class IUDPLayer(Interface):
 
     ip: IIPTransport | None = Attribute("The IP layer below, while there is one.")
     addressEpoch: int = Attribute("A number that is another one after each change of the IP layer's addresses.")
-    counters: Counter[str] = Attribute("How often each thing happened, by name.")
+    counters: Counters = Attribute("How often each thing happened, by name.")
 
     def now() -> float:
         """
@@ -34,9 +36,9 @@ class IUDPLayer(Interface):
         The log for exceptions of a protocol above.
         """
 
-    def dropped(packet: Packet, name: str) -> None:
+    def dropped(packet: Packet, drop: Drop) -> None:
         """
-        Drop and count a packet: see L{Layer.dropped<txtuntap.layer.layer.Layer.dropped>}.
+        Drop and count a packet: see L{Dropping.dropped<txtuntap.layer.drops.Dropping.dropped>}.
         """
 
     def packetReceived(packet: Packet) -> None:

@@ -12,10 +12,11 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.interfaces import IErrorReceiver, IIPTransport, IPacketReceiver, IRawDatagramProtocol
+from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.table import ProtocolTable
 from txtuntap.mistakes import instead
-from txtuntap.packet import Packet
+from txtuntap.packet import Packet, UnfinishableError
 from txtuntap.udp.flow import Flow, IFlowTransport, Peer
 from txtuntap.udp.interfaces import IUDPLayer
 from txtuntap.udp.transport import UDPTransport
@@ -188,7 +189,7 @@ class RawUDPProtocol(Layer):
         start = packet.start
         available = packet.end - start
         if available < 8:
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         # Source and destination address stand right before this header if no options do: then one unpacking has them
         # and the ports, which tell flows apart, with length and checksum; and one slice has what the sum covers.
         network = packet.network
@@ -203,7 +204,7 @@ class RawUDPProtocol(Layer):
             return self._unusual(packet)
         if length != available:
             if length < 8 or length > available:
-                return self.dropped(packet, "inErrors")
+                return self.dropped(packet, Drop.MALFORMED)
             packet.end = start + length
         offload = packet.offload
         if offload is not None:
@@ -216,7 +217,7 @@ class RawUDPProtocol(Layer):
                 offload = None
         if offload is not None:
             if not check and span == 40 and self._verify and not offload.isOpen:
-                return self.dropped(packet, "inErrors")
+                return self.dropped(packet, Drop.MALFORMED)
         elif check:
             if self._verify:
                 total = _number(data[first : packet.end], "big")
@@ -225,14 +226,14 @@ class RawUDPProtocol(Layer):
                 if length >= FOLD_FROM:
                     total = fold(total)
                 if (total + (17 + length)) % 0xFFFF:
-                    return self.dropped(packet, "inCsumErrors")
+                    return self.dropped(packet, Drop.CHECKSUM)
         elif span == 40 and self._verify:
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         flow = self._flows.get(key)
         if flow is None:
             flow = self._newFlow(packet, key)
             if flow is None:
-                return self.dropped(packet, "noPorts")
+                return self.dropped(packet, Drop.NO_PORT)
         elif (
             # As isWayOf() has it.
             packet.linkSource != flow.linkSource or packet.ethernet is not flow.ethernet or packet.port is not flow.port
@@ -299,10 +300,10 @@ class RawUDPProtocol(Layer):
             return self.packetReceived(packet)
         # The words of somebody's own tests, say. There is no checksum to verify, and no way back.
         if len(data) < wire.HEADER_LENGTH:
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         udp = UDPHeader(data)
         if not wire.HEADER_LENGTH <= udp.len <= len(data):
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         packet.end = packet.start + udp.len
         packet.start += wire.HEADER_LENGTH
         flow = Flow(Peer((source, udp.source)), tuple(self._transports.get(udp.dest, ())), packet)
@@ -370,8 +371,8 @@ class RawUDPProtocol(Layer):
     def _deliverFinished(self, packet: Packet) -> None:
         try:
             packets = packet.finished()
-        except ValueError as e:
-            return self.dropped(packet, str(e))
+        except UnfinishableError as e:
+            return self.dropped(packet, FAULT_DROPS[e.fault])
         for each in packets:
             self.packetReceived(each)
 
@@ -385,20 +386,20 @@ class RawUDPProtocol(Layer):
             packet.offload = None
         _, _, length, check = wire.HEADER.unpack_from(packet.data, packet.start)
         if length < wire.HEADER_LENGTH or length > packet.end - packet.start:
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         packet.end = packet.start + length
         plain = Packet(packet.sourceAddress + packet.destAddress + packet.data[packet.start : packet.end])
         addresses = len(plain.data) - length
         if check:
             total = _number(plain.data, "big") << (8 if length & 1 else 0)
             if self._verify and (total + wire.PROTOCOL + length) % 0xFFFF:
-                return self.dropped(packet, "inCsumErrors")
+                return self.dropped(packet, Drop.CHECKSUM)
         elif addresses == 32 and self._verify:
-            return self.dropped(packet, "inErrors")
+            return self.dropped(packet, Drop.MALFORMED)
         key = plain.data[: addresses + 4]
         flow = self._flows.get(key) or self._newFlow(packet, key)
         if flow is None:
-            return self.dropped(packet, "noPorts")
+            return self.dropped(packet, Drop.NO_PORT)
         flow.cameFrom(packet)
         packet.start += wire.HEADER_LENGTH
         self._deliverEach(packet, flow)

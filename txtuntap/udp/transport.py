@@ -21,6 +21,7 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.interfaces import IBatchTransport, IIPTransport, Route, WayLost
+from txtuntap.layer.drops import Drop
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
 from txtuntap.udp.flow import Flow, IFlowTransport, Peer
@@ -142,7 +143,7 @@ class UDPTransport(MulticastTransport):
         Hand the application a datagram: C{packet}, from C{start} to C{end}.
         """
         if not self.takes(flow):
-            return self._udp.dropped(packet, "noPorts")
+            return self._udp.dropped(packet, Drop.NO_PORT)
         before = self.current
         self.current = packet
         try:

@@ -22,6 +22,7 @@ import struct
 
 from txtuntap.wire.address import addressText
 from txtuntap.wire.checksum import checksum
+from txtuntap.wire.fault import Fault
 
 #: The part of a header that every datagram is looked at for: total length, flags and fragment offset, protocol.
 ESSENTIALS = struct.Struct("!2xH2xHxB")
@@ -97,11 +98,11 @@ def packHeader(
     return header[:10] + checksum(header).to_bytes(2, "big") + header[12:]
 
 
-def optionsFault(data: bytes, start: int, end: int) -> tuple[str, int] | None:
+def optionsFault(data: bytes, start: int, end: int) -> tuple[Fault, int] | None:
     """
     Walk the options between the fixed header and the payload (RFC 791, RFC 1122 section 3.2.1.8).
 
-    @return: the name of the counter for a datagram that must not be delivered, and where the fault is; or L{None}.
+    @return: why the datagram must not be delivered, and where in C{data} the fault is; or L{None}.
     """
     while start < end:
         kind = data[start]
@@ -111,9 +112,9 @@ def optionsFault(data: bytes, start: int, end: int) -> tuple[str, int] | None:
             start += 1
             continue
         if kind in (LOOSE_SOURCE_ROUTE, STRICT_SOURCE_ROUTE):
-            return "inSourceRoutes", start
+            return Fault.SOURCE_ROUTE, start
         if start + 1 >= end or data[start + 1] < 2 or start + data[start + 1] > end:
-            return "inOptErrors", start
+            return Fault.OPTION, start
         start += data[start + 1]
     return None
 

@@ -18,6 +18,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from txtuntap.wire.fault import Fault
+
 #: Version, class and flow label in one word; payload length; next header; hop limit.
 HEADER = struct.Struct("!IHBB")
 HEADER_LENGTH = 40
@@ -56,16 +58,17 @@ def packHeader(source: bytes, dest: bytes, protocol: int, length: int, hopLimit:
     return HEADER.pack(0x60000000 | tos << 20, length, protocol, hopLimit) + source + dest
 
 
-def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = True) -> tuple[int, int, str | None]:
+def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = True) -> tuple[int, int, Fault | None]:
     """
     Go from the first extension header to the one of the upper layer.
 
     @param kind: what the header at C{start} is.
     @param first: whether it comes right after the IPv6 header, as hop-by-hop options must.
 
-    @return: the protocol number of the upper layer, where its header begins, and L{None}; or what stood where the walk
-        ended, where the trouble is, and the name of the counter for a packet that must not be delivered. An I{atomic}
-        fragment, the first and the last in one (RFC 6946), is a whole datagram, and is walked past.
+    @return: the protocol number of the upper layer, where its header begins, and L{None}; or C{FRAGMENT}, where the
+        fragment header begins, and L{None}; or what stood where the walk ended, where the trouble is, and why the
+        packet must not be delivered. An I{atomic} fragment, the first and the last in one (RFC 6946), is a whole
+        datagram, and is walked past.
     """
     for count in range(MAX_EXTENSIONS + 1):
         if kind not in EXTENSIONS:
@@ -81,18 +84,18 @@ def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = T
         if kind == FRAGMENT:
             # Offset and "more"; the two bits between them are reserved and ignored on reception.
             if (data[start + 2] << 8 | data[start + 3]) & 0xFFF9:
-                return kind, start, "reasmReqds"
+                return kind, start, None
         elif kind == ROUTING:
             # "Segments left": to forward a packet at its sender's bidding is not for a host (RFC 5095, RFC 8200 4.4).
             if data[start + 3]:
-                return kind, start + 2, "inSourceRoutes"
+                return kind, start + 2, Fault.SOURCE_ROUTE
         else:
             fault = _optionsFault(data, start + 2, after)
             if fault is not None:
                 return kind, fault[1], fault[0]
         kind = data[start]
         start = after
-    return kind, start, "inHdrErrors"
+    return kind, start, Fault.HEADER
 
 
 def headerChain(data: bytes | memoryview, network: int, end: int) -> Iterator[tuple[int, int]]:
@@ -169,12 +172,12 @@ def nextHeaderField(data: bytes, network: int, header: int) -> int:
     return field
 
 
-def _optionsFault(data: bytes, start: int, end: int) -> tuple[str, int] | None:
+def _optionsFault(data: bytes, start: int, end: int) -> tuple[Fault, int] | None:
     """
     What keeps a packet with the options between C{start} and C{end} from being processed further (RFC 8200 section
     4.2): an option that nobody knows says so in its two highest bits, and whether its sender is to be told.
 
-    @return: the name of the counter, and where the trouble is; or L{None}.
+    @return: why the packet must not be delivered, and where the trouble is; or L{None}.
     """
     options = padding = 0
     while start < end:
@@ -184,22 +187,22 @@ def _optionsFault(data: bytes, start: int, end: int) -> tuple[str, int] | None:
             start += 1
         else:
             if start + 1 >= end or start + 2 + data[start + 1] > end:
-                return "inHdrErrors", start
+                return Fault.HEADER, start
             length = 2 + data[start + 1]
             if kind & 0xC0:
                 # 0xc2 is a jumbo payload (RFC 2675), which no device here carries; 0x05 Router Alert (RFC 2711).
-                return ("inHdrErrors" if kind >> 6 == 1 else "inOptErrors"), start
+                return (Fault.HEADER if kind >> 6 == 1 else Fault.OPTION), start
             if kind == _PADN:
                 if any(data[start + 2 : start + length]):
                     # It is all zeros, or not there to pad (RFC 4942 section 2.1.9.5).
-                    return "inHdrErrors", start
+                    return Fault.HEADER, start
                 padding += length
             else:
                 padding = 0
                 options += 1
                 if options > MAX_OPTIONS:
-                    return "inHdrErrors", start
+                    return Fault.HEADER, start
             start += length
         if padding > MAX_PADDING:
-            return "inHdrErrors", start
+            return Fault.HEADER, start
     return None

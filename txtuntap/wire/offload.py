@@ -22,6 +22,7 @@ from functools import lru_cache
 
 from txtuntap.wire import ethernet, ipv4, ipv6, udp
 from txtuntap.wire.checksum import checksum, onesSum
+from txtuntap.wire.fault import Fault
 
 HEADER = struct.Struct("=BBHHHH")
 HEADER_LENGTH = 10
@@ -139,20 +140,20 @@ def behind(offload: Offload, octets: int) -> Offload:
     return replace(offload, checksumStart=start, headerLength=length)
 
 
-def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
+def fault(packet: bytes, offload: Offload, network: int = 0) -> Fault | None:
     """
     What keeps a packet from being finished: L{finish} takes it if there is nothing.
 
     @param network: where its IP header begins.
 
-    @return: L{None}; or C{"inOffloadErrors"} for a header that cannot be, C{"inUnknownOffloads"} for one whose type is
+    @return: L{None}; or L{Fault.OFFLOAD} for a header that cannot be, L{Fault.UNKNOWN_OFFLOAD} for one whose type is
         not known.
     """
     kind = offload.type & ~ECN
     if kind and _isPlain(packet, offload, kind, network):
         return None
     if kind not in (NONE, TCP4, TCP6, UDP) or (offload.type & ECN and kind not in (TCP4, TCP6)):
-        return "inUnknownOffloads"
+        return Fault.UNKNOWN_OFFLOAD
     isOpen = offload.isOpen
     # A field that is no part of the packet, or of a header below; or of a tag that is not looked behind.
     if isOpen and (
@@ -160,7 +161,7 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
         or offload.least > len(packet)
         or packet[max(network - 2, 0) : network] in _TAGS
     ):
-        return "inOffloadErrors"
+        return Fault.OFFLOAD
     if kind == NONE:
         return None
     end = len(packet)
@@ -173,7 +174,7 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
             offload.checksumStart,
         )
     ):
-        return "inOffloadErrors"
+        return Fault.OFFLOAD
     version = packet[network] >> 4
     payload = end - payloadStart(packet, offload)
     if (
@@ -184,7 +185,7 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> str | None:
         or (kind == UDP and (payload > offload.size * MAX_DATAGRAMS or _udpLength(packet, offload) != payload))
         or (kind != UDP and offload.size < MIN_TCP_SEGMENT)
     ):
-        return "inOffloadErrors"
+        return Fault.OFFLOAD
     return None
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter
 from collections.abc import Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.layer.counters import Counters
 from txtuntap.layer.life import FailureLog
 from txtuntap.service.interface import showPlainly
 
@@ -68,7 +68,7 @@ class MetricsFactory(Factory):
         self.reactor = reactor
         self.clients: set[MetricsProtocol] = set()
         self._registry = registry
-        self._failures = FailureLog(registry, Counter())
+        self._failures = FailureLog(registry, Counters())
         self._asking: set[MetricsProtocol] = set()
         self._isMaking = False
 

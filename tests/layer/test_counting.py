@@ -1,0 +1,69 @@
+"""
+Tests for L{txtuntap.layer.counting}.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap import Host
+from txtuntap.layer.counting import CountingProtocol
+from txtuntap.layer.drops import Drop
+from txtuntap.layer.layer import Layer
+from txtuntap.packet import Packet
+from txtuntap.switch import Switch
+
+
+class ClockPort:
+    """
+    A port with a clock.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+
+class PairPort:
+    """
+    A port as C{twisted.pair} has it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.reactor = clock
+
+
+class CountingProtocolTests(SynchronousTestCase):
+    """
+    A protocol by itself.
+    """
+
+    def test_timeIsThatOfThePortBelow(self) -> None:
+        clock = Clock()
+        clock.advance(7)
+        for kind in ClockPort, PairPort:
+            proto = CountingProtocol()
+            self.assertEqual((None, 0.0), (proto.clock, proto.now()))
+            proto.makeConnection(cast(Any, kind(clock)))
+            self.assertEqual((clock, 7.0), (proto.clock, proto.now()))
+
+    def test_lives(self) -> None:
+        proto = CountingProtocol()
+        proto.makeConnection(cast(Any, ClockPort(Clock())))
+        self.assertEqual(1, proto.numPorts)
+        proto.doStop()
+        self.assertEqual((0, None), (proto.numPorts, proto.transport))
+
+    def test_countsWhatItDrops(self) -> None:
+        proto = CountingProtocol()
+        proto.dropped(Packet(b"packet"), Drop.MALFORMED)
+        self.assertEqual({"inErrors": 1}, proto.counters)
+
+    def test_isNoLayer(self) -> None:
+        # None of these ever has protocols above, and a simulation has very many of them.
+        host = Host(["10.0.0.2/24"], Clock())
+        for proto in host.icmp, host.arp, host.groups, Switch(Clock()).addPort():
+            self.assertIsInstance(proto, CountingProtocol)
+            self.assertNotIsInstance(proto, Layer)

@@ -1,0 +1,93 @@
+"""
+Tests for L{txtuntap.stack.drops}. What a host sends for a packet is in L{tests.stack.test_icmp}.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.layer.drops import Drop
+from txtuntap.packet import Packet
+from txtuntap.stack.drops import DropAnswers
+from txtuntap.testing import ipPacket
+
+OURS6, THEIRS6 = "fd00::2", "fd00::1"
+
+
+class RecordingICMP:
+    """
+    Keeps the errors that it would send.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def error(self, packet: Packet, kind: int, code: int, rest: int) -> None:
+        self.sent.append((kind, code, rest))
+
+    def claimed(self, packet: Packet) -> None:
+        self.sent.append("claimed")
+
+
+class DropAnswersTests(SynchronousTestCase):
+    """
+    Answers to drops.
+    """
+
+    def setUp(self) -> None:
+        self.icmp = RecordingICMP()
+        self.answers = DropAnswers(cast(Any, self.icmp), lambda address: address[-1] == 2)
+
+    def answer(self, drop: Drop, data: bytes, start: int = 0, network: int = 0) -> list[Any]:
+        """
+        @return: what is sent for C{data}.
+        """
+        del self.icmp.sent[:]
+        packet = Packet(data, start)
+        packet.network = network
+        packet.transport = network + (20 if packet.data and packet.version == 4 else 40)
+        self.answers.dropped(packet, drop)
+        return self.icmp.sent
+
+    def packet(self, version: int, protocol: int = 253) -> bytes:
+        """
+        A datagram behind two octets of another header.
+        """
+        addresses = ("10.0.0.1", "10.0.0.2") if version == 4 else (THEIRS6, OURS6)
+        return bytes(2) + ipPacket(*addresses, protocol, b"payload")
+
+    def test_pointersAreFromTheIPHeaderOn(self) -> None:
+        self.assertEqual([(12, 0, 22 << 24)], self.answer(Drop.OPTION, self.packet(4), 24, 2))
+        self.assertEqual([(4, 2, 42)], self.answer(Drop.OPTION, self.packet(6), 44, 2))
+        self.assertEqual([(4, 0, 4)], self.answer(Drop.FRAGMENT, self.packet(6), 6, 2))
+
+    def test_anUnknownProtocolIsPointedToInIPv6Alone(self) -> None:
+        self.assertEqual([(3, 2, 0)], self.answer(Drop.UNKNOWN_PROTOCOL, self.packet(4), 22, 2))
+        self.assertEqual([(4, 1, 6)], self.answer(Drop.UNKNOWN_PROTOCOL, self.packet(6), 42, 2))
+
+    def test_noNextHeaderIsNothingUnknown(self) -> None:
+        self.assertEqual([], self.answer(Drop.UNKNOWN_PROTOCOL, self.packet(6, 59), 42, 2))
+
+    def test_otherErrorsPointNowhere(self) -> None:
+        self.assertEqual([(3, 3, 0)], self.answer(Drop.NO_PORT, self.packet(4), 22, 2))
+        self.assertEqual([(1, 4, 0)], self.answer(Drop.NO_PORT, self.packet(6), 42, 2))
+        self.assertEqual([(3, 1, 0)], self.answer(Drop.REASSEMBLY_TIMEOUT, self.packet(6), 42, 2))
+
+    def test_mostDropsHaveNoAnswer(self) -> None:
+        for drop in Drop:
+            if not drop.error4:
+                self.assertEqual([], self.answer(drop, self.packet(4), 22, 2), drop)
+            if not drop.error6:
+                self.assertEqual([], self.answer(drop, self.packet(6), 42, 2), drop)
+
+    def test_whoeverClaimsAnAddressOfOursIsLookedAt(self) -> None:
+        data = ipPacket(OURS6, THEIRS6, 58, b"")
+        self.assertEqual(["claimed"], self.answer(Drop.ADDRESS, data))
+        self.assertEqual([], self.answer(Drop.HEADER, data))
+        self.assertEqual([], self.answer(Drop.ADDRESS, ipPacket("10.0.0.2", "10.0.0.1", 58, b"")))
+
+    def test_ofNothingNothingIsKnown(self) -> None:
+        for drop in Drop:
+            self.assertEqual([], self.answer(drop, b""), drop)

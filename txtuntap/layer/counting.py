@@ -1,0 +1,57 @@
+"""
+What protocols of ours have in common, whether or not there are others above them: a clock, counters, drops.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import AbstractDatagramProtocol
+
+from txtuntap.layer.counters import Counters
+from txtuntap.layer.drops import Dropping
+
+
+class CountingProtocol(Dropping, AbstractDatagramProtocol):
+    """
+    A protocol that counts what happens to packets. By itself, it has no protocols above it.
+
+    @ivar counters: how often each thing happened, by name. Names are those of the RFCs' MIBs where they have one.
+    """
+
+    noisy = False
+
+    def __init__(self) -> None:
+        # What AbstractDatagramProtocol has in its class. An object that gets attributes after it was made takes twice
+        # the memory, and a simulation has very many of these.
+        self.numPorts = 0
+        self.transport = None
+        self.counters = Counters()
+
+    @property
+    def clock(self) -> IReactorTime | None:
+        """
+        That of the port below; L{None} if there is none. (C{twisted.pair}'s port calls it C{reactor}.)
+        """
+        below = self.transport
+        return cast("IReactorTime | None", getattr(below, "clock", None) or getattr(below, "reactor", None))
+
+    def now(self) -> float:
+        """
+        The time by the C{clock}, in seconds; 0 if there is none.
+        """
+        clock = self.clock
+        return 0.0 if clock is None else clock.seconds()
+
+    def doStart(self) -> None:
+        """
+        Start this protocol: the first time, C{startProtocol} is called.
+        """
+        super().doStart()  # type: ignore[no-untyped-call]
+
+    def doStop(self) -> None:
+        """
+        Stop this protocol: the last time, C{stopProtocol} is called.
+        """
+        super().doStop()  # type: ignore[no-untyped-call]
