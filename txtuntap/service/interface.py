@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -21,6 +19,7 @@ from txtuntap.device import printable
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.layer.ability import takesOffload
 from txtuntap.middleware import Capture
+from txtuntap.service.errors import showPlainly
 from txtuntap.shutdown import endOnHangUp, stop
 from txtuntap.tuntap import TuntapPort
 
@@ -213,19 +212,3 @@ def handleSignals(dump: Callable[..., None]) -> None:
     if hasattr(signal, "SIGUSR2"):
         signal.signal(signal.SIGUSR2, dump)
     endOnHangUp()
-
-
-def showPlainly(error: Exception) -> None:
-    """
-    Have an error that ends twistd shown as a line. It would be a traceback, at whose end stands what the user is to
-    read; and anything else to end with, such as C{SystemExit}, would leave the pid file behind.
-    """
-    others = sys.excepthook
-
-    def show(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
-        if value is error:
-            print(f"twistd tuntap: {value}", file=sys.stderr)
-        else:
-            others(kind, value, traceback)
-
-    sys.excepthook = show

@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 from txtuntap.device import TAP, printable
 from txtuntap.network.link import Link
 from txtuntap.service.carriers import makeCarriers
-from txtuntap.service.interface import InterfaceService, handleSignals, showPlainly
+from txtuntap.service.errors import showPlainly
+from txtuntap.service.interface import InterfaceService, handleSignals
 from txtuntap.service.options.switch import SwitchTap, SwitchTunnel, named
 from txtuntap.shutdown import stop
 from txtuntap.switch.switch import AGEING_TIME, Switch

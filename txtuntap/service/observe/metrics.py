@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txtuntap.layer.life import FailureLog
-from txtuntap.service.interface import showPlainly
+from txtuntap.service.errors import showPlainly
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
