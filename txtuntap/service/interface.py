@@ -16,16 +16,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import printable
-from txtuntap.device.settings import InterfaceSettings
 from txtuntap.layer.ability import takesOffload
 from txtuntap.middleware import Capture
 from txtuntap.service.errors import showPlainly
+from txtuntap.service.options.interface import InterfaceServiceSettings
 from txtuntap.shutdown import endOnHangUp, stop
 from txtuntap.tuntap import TuntapPort
 
 if TYPE_CHECKING:
     from txtuntap.device.configure import Configured
-    from txtuntap.device.linux.device import LinuxDevice
     from txtuntap.service.observe.control import ControlSocket
 
 
@@ -42,26 +41,10 @@ class InterfaceService(Service):
 
     _log = Logger()
 
-    def __init__(
-        self,
-        device: LinuxDevice,
-        proto: Any,
-        settings: InterfaceSettings | None = None,
-        undo: bool = False,
-        reactor: Any = None,
-        offload: bool | None = None,
-        control: bool = True,
-        maxPacketSize: int | None = None,
-    ) -> None:
+    def __init__(self, settings: InterfaceServiceSettings, proto: Any, reactor: Any = None) -> None:
         """
-        @param device: the device, not open yet.
+        @param settings: the device, and how it and its interface are used.
         @param proto: what goes on it: an C{IEthernetProtocol} on a tap, an C{IRawPacketProtocol} on a tun.
-        @param settings: what the kernel's end is to be; L{None}: it is left as it is, or is a helper's to set.
-        @param undo: whether to take away what was set, on a device that stays, when the service stops.
-        @param offload: whether packets come and go as few large ones: see L{TuntapPort}.
-        @param control: whether there is a control socket, and a L{Capture} around C{proto} for who asks there for one.
-        @param maxPacketSize: how many octets of a packet are read; L{None}: all that the link carries, whatever its
-            MTU.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -69,8 +52,9 @@ class InterfaceService(Service):
         from txtuntap.device.configure import configureNow
         from txtuntap.device.monitor import SharedMonitor
 
+        device, offload = settings.device, settings.offload
         self._control: ControlSocket | None = None
-        if control:
+        if settings.control:
             from txtuntap.service.observe.control import ControlSocket
 
             if offload is None and not takesOffload(proto):
@@ -80,8 +64,8 @@ class InterfaceService(Service):
             self._control = ControlSocket(proto, reactor)
         self._reactor = reactor
         self._configureNow = configureNow
-        self._settings = settings
-        self._undo = undo
+        self._kernelEnd = settings.kernelEnd
+        self._undo = settings.undo
         self._configured: Configured | None = None
         # Other services of this process, on interfaces there, have it, too.
         self._monitor = SharedMonitor(reactor, device.namespace)
@@ -89,7 +73,7 @@ class InterfaceService(Service):
         self._device = device
         self._offload = offload
         self.port = TuntapPort(
-            device.name, proto, maxPacketSize, reactor, device=device, monitor=self._monitor, offload=offload
+            device.name, proto, settings.maxPacketSize, reactor, device=device, monitor=self._monitor, offload=offload
         )
 
     def interface(self) -> str:
@@ -113,8 +97,8 @@ class InterfaceService(Service):
         try:
             self.port.startListening()
             self._opened()
-            if self._settings is not None:
-                self._configured = self._configureNow(self._device.name, self._settings, self._device)
+            if self._kernelEnd is not None:
+                self._configured = self._configureNow(self._device.name, self._kernelEnd, self._device)
             self._watch()
             if self._control is not None:
                 self._control.open(self._device)

@@ -7,7 +7,7 @@ C{twistd tuntap switch}: a switch between TAP devices and tunnels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import MultiService, Service
@@ -21,9 +21,10 @@ from txtuntap.network.link import Link
 from txtuntap.service.carriers import makeCarriers
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.interface import InterfaceService, handleSignals
-from txtuntap.service.options.switch import SwitchTap, SwitchTunnel, named
+from txtuntap.service.options.interface import InterfaceServiceSettings
+from txtuntap.service.options.switch import SwitchServiceSettings, SwitchTap, SwitchTunnel, named
 from txtuntap.shutdown import stop
-from txtuntap.switch.switch import AGEING_TIME, Switch
+from txtuntap.switch.switch import Switch
 
 
 class SwitchService(MultiService):
@@ -36,31 +37,19 @@ class SwitchService(MultiService):
 
     _log = Logger()
 
-    def __init__(
-        self,
-        taps: Sequence[SwitchTap],
-        ageingTime: float = AGEING_TIME,
-        reactor: Any = None,
-        offload: bool | None = None,
-        control: bool = True,
-        tunnels: Sequence[SwitchTunnel] = (),
-    ) -> None:
+    def __init__(self, settings: SwitchServiceSettings, reactor: Any = None) -> None:
         """
-        @param taps: the interfaces.
-        @param tunnels: the tunnels.
-        @param ageingTime: as of L{Switch}.
-        @param offload: whether packets come and go as few large ones: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
-        @param control: whether each of them has a control socket: see L{InterfaceService}.
+        @param settings: the interfaces and tunnels, and how the switch is.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         if reactor is None:
             from twisted.internet import reactor
         self._reactor = reactor
-        self.switch = Switch(reactor, ageingTime)
-        for tap in taps:
-            each = SwitchTapService(self, tap, reactor, offload, control)
+        self.switch = Switch(reactor, settings.ageingTime)
+        for tap in settings.taps:
+            each = SwitchTapService(self, tap, settings, reactor)
             each.setServiceParent(self)  # type: ignore[no-untyped-call]
-        for tunnel in tunnels:
+        for tunnel in settings.tunnels:
             other = SwitchTunnelService(self.switch, tunnel, reactor)
             other.setServiceParent(self)  # type: ignore[no-untyped-call]
 
@@ -117,16 +106,19 @@ class SwitchTapService(InterfaceService):
     @ivar switchPort: its port of the switch.
     """
 
-    def __init__(
-        self, service: SwitchService, tap: SwitchTap, reactor: Any, offload: bool | None, control: bool = True
-    ) -> None:
+    def __init__(self, service: SwitchService, tap: SwitchTap, settings: SwitchServiceSettings, reactor: Any) -> None:
         from txtuntap.device.linux.device import LinuxDevice
 
         self._service = service
         self._namespace = tap.namespace
-        self.switchPort = service.switch.addPort(tap.name, **tap.options)
-        device = LinuxDevice(tap.interface, TAP, namespace=tap.namespace)
-        super().__init__(device, self.switchPort, tap.settings, False, reactor, offload, control)
+        self.switchPort = tap.port.addTo(service.switch, tap.name)
+        interface = InterfaceServiceSettings(
+            device=LinuxDevice(tap.interface, TAP, namespace=tap.namespace),
+            kernelEnd=tap.kernelEnd,
+            offload=settings.offload,
+            control=settings.control,
+        )
+        super().__init__(interface, self.switchPort, reactor)
 
     def interface(self) -> str:
         """
@@ -153,12 +145,12 @@ class SwitchTunnelService(Service):
     @ivar tunnel: the tunnel.
     """
 
-    def __init__(self, switch: Switch, asked: SwitchTunnel, reactor: Any) -> None:
-        self._name = asked.name
-        self.switchPort = switch.addPort(asked.name, **asked.options)
-        self._carriers, _ = makeCarriers(asked.peer, reactor)
+    def __init__(self, switch: Switch, settings: SwitchTunnel, reactor: Any) -> None:
+        self._name = settings.name
+        self.switchPort = settings.port.addTo(switch, settings.name)
+        self._carriers = makeCarriers(settings.peer, reactor)
         self.tunnel = self._carriers.tunnel
-        self._link = Link(self.tunnel, self.switchPort, reactor, asked.mtu)
+        self._link = Link(self.tunnel, self.switchPort, reactor, settings.mtu)
         self._isOpen = False
 
     def interface(self) -> str:
@@ -207,11 +199,3 @@ class SwitchTunnelService(Service):
         self._isOpen = False
         self._link.stop()
         return self._carriers.stop()
-
-
-def makeSwitchService(asked: Any) -> SwitchService:
-    """
-    The service that the options ask for.
-    """
-    offload = False if asked["no-offload"] else None
-    return SwitchService(asked["taps"], asked["ageing"], None, offload, not asked["no-control"], asked["tunnels"])

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 import re
+import typing
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -239,16 +240,32 @@ class MetricsProtocol(Protocol, TimeoutMixin):
             self.transport.loseWriteConnection()
 
 
+class CountingService(typing.Protocol):
+    """
+    A service on one interface, or on what stands among interfaces.
+    """
+
+    def interface(self) -> str:
+        """
+        The name of the interface, now.
+        """
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """
+        The counters of the service, by part and by name.
+        """
+
+
 class MetricsService(Service):
     """
     A web server, whose C{/metrics} are the counters of interfaces, for Prometheus: see
     L{txtuntap.middleware.prometheus} and L{MetricsFactory}.
     """
 
-    def __init__(self, endpoint: str, services: Sequence[Any]) -> None:
+    def __init__(self, endpoint: str, services: Sequence[CountingService]) -> None:
         """
         @param endpoint: where it listens: a server endpoint's description.
-        @param services: L{InterfaceService}s.
+        @param services: whose counters are served.
         """
         # These import a reactor, or are an extra's.
         from prometheus_client import CollectorRegistry
