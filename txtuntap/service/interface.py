@@ -118,7 +118,7 @@ class InterfaceService(Service):
         self.port.whenLost().addErrback(self._ended)
         if self._isWatched:
             self._monitor.start().addErrback(self._unwatched)
-        handleSignals(self._signalled)
+        handleSignals(self._reactor, self._dump)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -173,26 +173,36 @@ class InterfaceService(Service):
         The device has been opened, and there is still the privilege to do more.
         """
 
-    def _signalled(self, *ignored: object) -> None:
-        self._reactor.callFromThread(self._dump)
-
     def _dump(self) -> None:
         for part, counters in self.counters().items():
-            counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
-            self._log.info("{part}: {counts}", part=part, counts=counts or "nothing")
+            self._log.info("{part}: {counts}", part=part, counts=countsText(counters))
 
     def _lost(self, reason: Failure) -> None:
         if not reason.check(ConnectionDone):
-            self._log.critical(
-                "{reason} {what} without an interface has nothing to do: stopping.", reason=reason.value, what=self.what
-            )
-            stop(self._reactor)
+            stopWithoutInterface(self._log, self.what, reason, self._reactor)
 
 
-def handleSignals(dump: Callable[..., None]) -> None:
+def countsText(counters: Mapping[str, int]) -> str:
     """
-    Have SIGUSR2 call C{dump}, and SIGHUP end the process as SIGTERM does.
+    Counters in a line of the log, by name.
+    """
+    return ", ".join(f"{name} {count}" for name, count in sorted(counters.items())) or "nothing"
+
+
+def handleSignals(reactor: Any, dump: Callable[[], None]) -> None:
+    """
+    Have SIGUSR2 call C{dump}, in the reactor's thread and turn, and SIGHUP end the process as SIGTERM does.
     """
     if hasattr(signal, "SIGUSR2"):
-        signal.signal(signal.SIGUSR2, dump)
+        signal.signal(signal.SIGUSR2, lambda *ignored: reactor.callFromThread(dump))
     endOnHangUp()
+
+
+def stopWithoutInterface(log: Logger, what: str, reason: Failure, reactor: Any) -> None:
+    """
+    Stop the process, whose last interface has gone, and log why.
+
+    @param what: what the process has been: C{"A host"}.
+    """
+    log.critical("{reason} {what} without an interface has nothing to do: stopping.", reason=reason.value, what=what)
+    stop(reactor)

@@ -20,10 +20,9 @@ from txtuntap.device import TAP, printable
 from txtuntap.network.link import Link
 from txtuntap.service.carriers import makeCarriers
 from txtuntap.service.errors import showPlainly
-from txtuntap.service.interface import InterfaceService, handleSignals
+from txtuntap.service.interface import InterfaceService, countsText, handleSignals, stopWithoutInterface
 from txtuntap.service.options.interface import InterfaceServiceSettings
 from txtuntap.service.options.switch import SwitchServiceSettings, SwitchTap, SwitchTunnel, named
-from txtuntap.shutdown import stop
 from txtuntap.switch.switch import Switch
 
 
@@ -58,7 +57,7 @@ class SwitchService(MultiService):
         Have one signal for all interfaces.
         """
         super().startService()  # type: ignore[no-untyped-call]
-        handleSignals(self._signalled)
+        handleSignals(self._reactor, self._dump)
 
     def lost(self, service: SwitchTapService, reason: Failure) -> None:
         """
@@ -69,23 +68,16 @@ class SwitchService(MultiService):
         if self.services:
             self._log.error("{reason} The switch goes on with the others.", reason=reason.value)
         else:
-            self._log.critical(
-                "{reason} A switch without an interface has nothing to do: stopping.", reason=reason.value
-            )
-            stop(self._reactor)
-
-    def _signalled(self, *ignored: object) -> None:
-        self._reactor.callFromThread(self._dump)
+            stopWithoutInterface(self._log, "A switch", reason, self._reactor)
 
     def _dump(self) -> None:
         for service in self.services:
             for part, counters in service.counters().items():
-                counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
                 self._log.info(
                     "{name}, {part}: {counts}",
                     name=printable(service.interface()),
                     part=part,
-                    counts=counts or "nothing",
+                    counts=countsText(counters),
                 )
         stations = self.switch.stations
         for each in stations:
