@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, BinaryIO, TextIO
 
+from txtuntap.command.output import discard
 from txtuntap.command.source import Source, SourceEnded, sourceOf
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux.namespace import Namespace
@@ -75,8 +76,7 @@ def capture(options: Any, out: TextIO) -> None:
             sink.end(time.time_ns())
             ends = reason
         except (BrokenPipeError, _Stalled) as e:
-            # Nobody reads on, as with "| head". What is buffered would be written when Python ends, and fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            discard(stream)
             if isinstance(e, _Stalled):
                 ends = "nobody has read what was captured last: it is cut short"
         finally:
