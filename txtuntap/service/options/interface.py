@@ -64,7 +64,7 @@ class InterfaceOptions(ServiceOptions):
         ["no-carrier", None, "Have the link be without its carrier."],
         ["hardened", None, "Have the kernel believe no router advertisement, redirect or source route that comes in."],
         ["down", None, "Set the interface down, or leave it there."],
-        ["undo", None, "When stopped, take away from an interface that stays what was set."],
+        ["undo", None, "When stopped, undo how an interface that stays was configured."],
     ]
     optParameters: ClassVar = [
         ["tun", None, None, "Name of the tun interface (IP packets)."],
@@ -72,7 +72,7 @@ class InterfaceOptions(ServiceOptions):
         ["netns", None, None, "The network namespace of the interface: a name or a path."],
         ["node", None, None, "The device node; by default /dev/net/tun."],
         ["descriptor", None, None, "A descriptor opened elsewhere: its number, or its name with systemd."],
-        ["helper", None, None, "The socket of a helper, which opens the device and sets the interface."],
+        ["helper", None, None, "The socket of a helper, which opens the device and configures the interface."],
         ["mtu", None, None, "The interface's MTU, in octets."],
         ["txqueuelen", None, None, "How many packets wait to be read."],
         ["lladdr", None, None, "The link address of the kernel's end of a tap."],
@@ -168,7 +168,7 @@ class InterfaceOptions(ServiceOptions):
                 raise UsageError(f"--{option}: with --{ways[0]}, somebody else opens the device and decides that")
         for option in "user", "group", "persistent", "no-persistent", "carrier", "no-carrier":
             if ways == ["helper"] and self[option]:
-                raise UsageError(f"--{option}: a helper does not set that")
+                raise UsageError(f"--{option}: a helper does not configure that")
         if ways == ["helper"] and self.isGiven("undo"):
             raise UsageError("--undo: the helper does that by itself, on a device that was there")
         for option in "persistent", "carrier":
