@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, cast
 
+from attrs.exceptions import FrozenInstanceError
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,6 +18,43 @@ from txtuntap.service.options.host import HostOptions, HostServiceSettings
 
 HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
 ENDPOINT = "tcp:9100:interface=127.0.0.1"
+
+
+class SettingsTests(SynchronousTestCase):
+    """
+    The record that stands between the options and their service.
+    """
+
+    LINES: ClassVar = {
+        "host --tun tt0 --address 10.9.0.2/24": (service.HostServiceSettings, service.HostService),
+        "tunnel --tun tt0 --listen unix:/run/tunnel": (service.TunnelServiceSettings, service.TunnelService),
+        "switch --tap tt0": (service.SwitchServiceSettings, service.SwitchService),
+    }
+
+    def test_eachServiceHasOne(self) -> None:
+        for line, (record, kind) in self.LINES.items():
+            options = cast(Any, Options)()
+            options.parseOptions(line.split())
+            self.assertIs(type(options.settings), record)
+            self.assertIs(type(service.makeService(options)), kind)
+
+    def test_nothingChangesIt(self) -> None:
+        for line in self.LINES:
+            options = cast(Any, Options)()
+            options.parseOptions(line.split())
+            self.assertRaises(FrozenInstanceError, setattr, options.settings, "prometheus", ENDPOINT)
+
+    def test_aServiceIsMadeOfOneWithoutOptions(self) -> None:
+        taps = [service.SwitchTap(interface="tt0", port=service.SwitchPortSettings(vlan=7))]
+        made = service.SwitchService(service.SwitchServiceSettings(taps=taps))
+        self.assertEqual(list(made.switch.ports), ["tt0"])
+
+    def test_metricsAreServedForEveryKindOfService(self) -> None:
+        for line, (_, kind) in self.LINES.items():
+            options = cast(Any, Options)()
+            options.parseOptions([*line.split(), "--prometheus", ENDPOINT])
+            made = cast(Any, service.makeService(options))
+            self.assertEqual([type(each) for each in made], [service.MetricsService, kind])
 
 
 class HardenedTests(SynchronousTestCase):

@@ -31,7 +31,7 @@ from txtuntap.udp.echo import Discard, Echo
 #: As many as the kernel has for one device (MAX_TAP_QUEUES).
 MAX_QUEUES = 256
 
-#: What starts a process of one queue: before, and after, the arguments of the first process.
+#: The command that starts a process of one queue: its words before and after the arguments of the first process.
 _COMMAND = sys.executable, "-m", "twisted", "--log-format=text", "tuntap", "host"
 _QUEUE = "--queue", str(DESCRIPTOR)
 
@@ -182,12 +182,12 @@ class HostOptions(InterfaceOptions):
         self._checkKernelEnd()
         self.settings = HostServiceSettings(
             interface=self.interface,
-            addresses=self._addresses,
+            addresses=tuple(self._addresses),
             linkAddress=self.valueOf("mac"),
-            gateways=self._gateways,
-            anyAddresses=self._anyAddresses,
-            answerFor=self._answerFor,
-            answerExcept=self._answerExcept,
+            gateways=tuple(self._gateways),
+            anyAddresses=tuple(self._anyAddresses),
+            answerFor=tuple(self._answerFor),
+            answerExcept=tuple(self._answerExcept),
             autoconfigure=autoconfigure,
             protocols=self._protocols(),
             queues=queues,

@@ -84,7 +84,7 @@ class SwitchTap:
     @property
     def name(self) -> str | None:
         """
-        What its port is called; L{None}: there may be several, which the kernel gives their names.
+        The name of its port; L{None}: there may be several taps, which the kernel gives their names.
         """
         return None if "%" in self.interface else named(self.interface, self.namespace)
 
@@ -122,7 +122,7 @@ class SwitchTunnel:
     @property
     def name(self) -> str:
         """
-        What its port is called: by where the tunnel listens, or connects.
+        The name of its port: where the tunnel listens, or connects.
         """
         return self.peer.endpoint
 
@@ -174,7 +174,7 @@ def _given(
     words: Sequence[str], flags: Sequence[str], values: Mapping[str, Callable[[str], Any]], others: Sequence[str] = ()
 ) -> dict[str, Any]:
     """
-    What words such as C{"isolated"} and C{"vlan=10"} say.
+    Read words such as C{"isolated"} and C{"vlan=10"}.
 
     @param others: what else may be said, elsewhere.
 
@@ -209,7 +209,7 @@ def _number(text: str) -> int:
 
 def _vlans(text: str) -> list[int]:
     """
-    Such as C{"10+20"}, and C{"10+100-199"}.
+    Read numbers of VLANs, such as C{"10+20"} or C{"10+100-199"}.
     """
     found: list[int] = []
     for part in text.split("+"):
@@ -229,7 +229,7 @@ def _yesOrNo(text: str) -> bool:
 #: The most that is carried, behind a header.
 _MOST_MTU = MAX_PACKET - 22
 
-#: What goes with a port: by itself; and with a value, which is read so.
+#: Settings of a port: those without a value; and those with one, and how it is read.
 _FLAGS = ("isolated", "up")
 _VALUES: dict[str, Callable[[str], Any]] = {
     "vlan": _number,
@@ -240,7 +240,7 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "unknowns": _number,
     "router": _yesOrNo,
 }
-#: What the kernel's end of an interface is to be.
+#: Settings of the kernel's end of an interface, and how the value of each is read.
 _KERNEL: dict[str, Callable[[str], Any]] = {
     "netns": str,
     "address": lambda text: text.split("+"),
@@ -309,8 +309,8 @@ class SwitchOptions(ServiceOptions):
         self._checkAddresses()
         self.checkPrometheus()
         self.settings = SwitchServiceSettings(
-            taps=self._taps,
-            tunnels=self._tunnels,
+            taps=tuple(self._taps),
+            tunnels=tuple(self._tunnels),
             ageingTime=ageingTime,
             offload=self.offload,
             control=self.control,
