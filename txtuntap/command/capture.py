@@ -127,7 +127,7 @@ def _run(source: Source, sink: CaptureStream, stream: BinaryIO, wake: socket.soc
 
 def _write(packets: list[CapturedPacket], sink: CaptureStream, most: int) -> int:
     """
-    Write packets.
+    Write packets to the sink.
 
     @param most: how many of them at most.
 

@@ -38,7 +38,7 @@ def add(options: Any, out: TextIO) -> None:
             raise
         text = f"{options.name} exists already: 'txtuntap set' changes it, 'txtuntap delete' deletes it"
         raise OSError(e.errno, text) from e
-    # What is not persistent goes with its descriptor: of what fails, nothing is left.
+    # Persistence comes last, so that nothing is left when a step fails: the device goes with its descriptor.
     with device:
         configureNow(device.name, settings, device)
         device.setPersistent(True)
@@ -50,7 +50,7 @@ def add(options: Any, out: TextIO) -> None:
 
 def delete(options: Any, out: TextIO) -> None:
     """
-    Delete a device.
+    Delete a TUN or TAP device.
     """
     from txtuntap.device.linux.netlink import Conversation, askNow
     from txtuntap.device.linux.netlink import delete as request
@@ -122,7 +122,7 @@ def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
 
 def show(options: Any, out: TextIO) -> None:
     """
-    Show an interface.
+    Show the state of an interface.
     """
     from txtuntap.device.state import readInterface
 
@@ -142,7 +142,7 @@ def show(options: Any, out: TextIO) -> None:
 
 def listAll(options: Any, out: TextIO) -> None:
     """
-    List interfaces.
+    List interfaces, one a line.
     """
     from txtuntap.device.state import readInterfaces
 

@@ -14,7 +14,7 @@ _Do = Callable[[Any, TextIO], None]
 
 class _Command(Protocol):
     """
-    Adds a subcommand.
+    A function that adds a subcommand to the parser.
 
     @param do: the function that does it: C{MODULE.FUNCTION} of a module beside this one.
     """
@@ -46,7 +46,8 @@ class _Address(argparse.Action):
 
 def commandParser() -> argparse.ArgumentParser:
     """
-    The parser of the whole command line. What it returns has C{do}, to be called with itself and the standard output.
+    The parser of the whole command line. Parsed options have C{do}, a function of the options and the standard
+    output.
     """
     parser = argparse.ArgumentParser(
         prog="txtuntap", description="Make, configure, show, watch and capture TUN and TAP interfaces."
@@ -58,7 +59,7 @@ def commandParser() -> argparse.ArgumentParser:
     def command(name: str, do: str, about: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=about, description=about)
         made.set_defaults(do=_later(*do.split(".")))
-        # What was said before the command stays.
+        # Without a default here, --json before the command stays.
         made.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
         return made
 

@@ -58,14 +58,14 @@ class Source(Protocol):
 
     def finish(self) -> list[CapturedPacket]:
         """
-        End the capture.
+        End the capture, and take what is left of it.
 
         @return: packets that had passed the interface before.
         """
 
     def close(self) -> None:
         """
-        Close the descriptor.
+        Close the descriptor of the source.
         """
 
 

@@ -1,5 +1,5 @@
 """
-What is behind C{twistd tuntap}: services and their options.
+Services of C{twistd tuntap}, and their options.
 
     twistd -n tuntap host --tun tun0 --address 10.0.0.2/24 --kernel-address 10.0.0.1/24 --udp 7=echo
 """

@@ -22,8 +22,8 @@ from txtuntap.tunnel.tunnel import Tunnel
 
 class StreamCarriers:
     """
-    Carriers of a tunnel over streams. Who connects does so again, later and later (C{ClientService}), until it is
-    stopped.
+    Carriers of a tunnel over streams. An end that connects does so again, after longer and longer pauses
+    (C{ClientService}), until it is stopped.
 
     @ivar tunnel: the tunnel.
     @ivar cutsPackets: whether superpackets are cut into single packets here, whoever the peer is.
@@ -61,7 +61,7 @@ class StreamCarriers:
 
     def start(self) -> None:
         """
-        Connect.
+        Connect, if this end is the one that does.
         """
         if IStreamClientEndpoint.providedBy(self._endpoint):
             self._client = connecting(self._endpoint, self._factory)

@@ -63,7 +63,7 @@ class HostService(InterfaceService):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop them first.
+        Stop the other processes first.
         """
         if self._processes is not None:
             self._processes.stopService()
@@ -73,7 +73,7 @@ class HostService(InterfaceService):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of the host, and of each echo by its port, too.
+        Counters of the interface, of the host, and of each echo by its port.
         """
         return {**super().counters(), **self.host.counters, **self._echoes}
 

@@ -36,7 +36,7 @@ class InterfaceService(Service):
     @ivar port: the L{TuntapPort}.
     """
 
-    #: What it is, for who reads the log when its interface has gone.
+    #: The name of this kind of service in the log, when its interface has gone.
     what = "A service"
 
     _log = Logger()
@@ -84,7 +84,7 @@ class InterfaceService(Service):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        What SIGUSR2 has written to the log, by part.
+        Counters by part and by name, as SIGUSR2 has them written to the log.
         """
         captures = {} if self._control is None else {"capture": self._control.capture.counters}
         return {"port": self.port.counters, **captures}
@@ -122,7 +122,7 @@ class InterfaceService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Close the device.
+        Undo the configuration where that is asked for, and close the device.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._isWatched = False
@@ -164,7 +164,7 @@ class InterfaceService(Service):
         closed = self.port.stopListening()
         if self._control is not None:
             control = self._control
-            # Those who are told of packets are told of the end.
+            # Clients read the end of the capture, which the port's end makes.
             closed.addCallback(lambda _: control.close())
         return closed
 

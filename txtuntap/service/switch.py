@@ -120,7 +120,7 @@ class SwitchTapService(InterfaceService):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of the port of the switch, too.
+        Counters of the interface, and of the port of the switch.
         """
         return {**super().counters(), "switch": self.switchPort.counters}
 
@@ -147,13 +147,13 @@ class SwitchTunnelService(Service):
 
     def interface(self) -> str:
         """
-        What it is called among interfaces.
+        The name of the tunnel among interfaces.
         """
         return self._name
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of the tunnel, of the link from it, and of the port of the switch.
+        Counters of the tunnel, of the link from it, and of the port of the switch.
         """
         return {
             "tunnel": self.tunnel.counters,
@@ -175,7 +175,7 @@ class SwitchTunnelService(Service):
 
     def startService(self) -> None:
         """
-        Connect, too.
+        Start the link, and connect.
         """
         super().startService()  # type: ignore[no-untyped-call]
         if not self._isOpen:
@@ -185,7 +185,7 @@ class SwitchTunnelService(Service):
 
     def stopService(self) -> Deferred[Any]:
         """
-        End the connection.
+        End the connection, and stop the link.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._isOpen = False

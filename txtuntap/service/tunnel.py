@@ -49,7 +49,7 @@ class TunnelService(InterfaceService):
 
     def startService(self) -> None:
         """
-        Connect, too.
+        Start the interface, and connect.
         """
         super().startService()
         self._carriers.start()
@@ -64,6 +64,6 @@ class TunnelService(InterfaceService):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of the tunnel, too.
+        Counters of the interface, and of the tunnel.
         """
         return {**super().counters(), "tunnel": self.tunnel.counters}

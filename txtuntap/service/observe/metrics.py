@@ -53,8 +53,8 @@ _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (?:http://[^/? ]*)?([^? ]
 class MetricsFactory(Factory):
     """
     An HTTP server for one page, C{/metrics}: what is in a registry of C{prometheus_client}. It serves C{GET} and
-    C{HEAD}, one request a connection, and reads no more of a request than its head, which is bounded. What else is sent
-    is dropped as it comes.
+    C{HEAD}, one request a connection, and reads no more of a request than its head, which is bounded. The
+    rest is dropped as it comes.
 
     @ivar clients: those that are connected.
     """
@@ -109,8 +109,8 @@ class MetricsFactory(Factory):
 
     async def _answer(self) -> None:
         """
-        Make pages, one at a time. Those who ask meanwhile all get the next one: however many they are, one thread is
-        busy.
+        Make pages, one at a time. Clients that ask meanwhile all get the next one: however many they are, one thread
+        is busy.
         """
         from prometheus_client import generate_latest
 
@@ -301,7 +301,7 @@ class MetricsService(Service):
 
     def stopService(self) -> Any:
         """
-        Listen no more.
+        Close the port of the server.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         return self._server.stopService()

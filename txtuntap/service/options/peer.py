@@ -85,7 +85,7 @@ class _End:
     @property
     def kind(self) -> str:
         """
-        What the endpoint begins with: C{"tcp"}, C{"unix"}, C{"udp"} and so on.
+        The kind of endpoint: C{"tcp"}, C{"unix"}, C{"udp"} and so on.
         """
         return parts(self.endpoint)[0]
 
