@@ -25,8 +25,7 @@ from txtuntap.device import TUN
 from txtuntap.device.configure import configure
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.service.options.switch import SwitchTap
-from txtuntap.service.switch import SwitchService
+from txtuntap.service import SwitchService, SwitchServiceSettings, SwitchTap
 
 #: Whether an interface that is made has no IPv6, in the network namespace that this is in.
 _IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
@@ -82,7 +81,8 @@ async def switched(reactor: Any, count: int) -> float:
     """
     # With IPv6, the kernel greets all from each tap that is up, and each greeting is flooded to all the others.
     _IPV6.write_text("1")
-    service = SwitchService([SwitchTap.of(f"tap{each},up") for each in range(count)], reactor=reactor, control=False)
+    taps = [SwitchTap.of(f"tap{each},up") for each in range(count)]
+    service = SwitchService(SwitchServiceSettings(taps=taps, control=False), reactor)
     begin = process_time()
     service.privilegedStartService()  # type: ignore[no-untyped-call]
     service.startService()

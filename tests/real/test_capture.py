@@ -43,6 +43,7 @@ from txtuntap import Host as HostStack
 from txtuntap import TuntapPort
 from txtuntap.command import capture as capturecommand
 from txtuntap.command import main
+from txtuntap.command.source import SocketSource, SourceEnded
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.linux.namespace import inNamespace
@@ -256,13 +257,13 @@ def test_anInterfaceThatGoesEndsIt(namespace: Namespace, tmp_path: Path, control
 def test_whatHasPassedIsReadThoughTheInterfaceIsGone(namespace: Namespace) -> None:
     with LinuxDevice("tt0", TUN) as device:
         setUp("tt0", "10.9.0.1/24")
-        outside = capturecommand._Outside("tt0", TUN, None)
+        outside = SocketSource("tt0", TUN, None)
         try:
             device.send([udpPacket("10.9.0.2", "10.9.0.1", 7, 9, b"hello")])
             delete("tt0")
             packets = outside.receive()
             assert [each.data[-5:] for each in packets if each.data[9:10] == b"\x11"] == [b"hello"]
-            with pytest.raises(capturecommand._Gone):
+            with pytest.raises(SourceEnded):
                 outside.receive()
         finally:
             outside.close()

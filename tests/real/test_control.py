@@ -33,7 +33,7 @@ from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.middleware import Capture
-from txtuntap.service import InterfaceService
+from txtuntap.service import InterfaceService, InterfaceServiceSettings
 from txtuntap.service.observe.control import MAX_CLIENTS, ControlSocket, _locked, fileName, namespaceNumber
 from txtuntap.testing import udpPacket
 
@@ -306,7 +306,7 @@ async def test_theCaptureTakesNoOffloadForAProtocolThatTakesNone(run: Run) -> No
     for wrapped in True, False:
         host = HostStack(["10.9.0.2/24"], run.reactor)
         proto = Wrapper(host.ip, TUN) if wrapped else host.ip
-        service = InterfaceService(LinuxDevice("tt0", TUN), proto, reactor=run.reactor)
+        service = InterfaceService(InterfaceServiceSettings(device=LinuxDevice("tt0", TUN)), proto, run.reactor)
         service.privilegedStartService()
         service.startService()
         assert isinstance(service.port.protocol, Capture)
@@ -328,7 +328,8 @@ async def test_itGoesWithTheInterface(run: Run) -> None:
     if not ROOT:
         # There is none.
         return
-    service = _Staying(LinuxDevice("tt0", TUN), HostStack(["10.9.0.2/24"], run.reactor).ip, reactor=run.reactor)
+    settings = InterfaceServiceSettings(device=LinuxDevice("tt0", TUN))
+    service = _Staying(settings, HostStack(["10.9.0.2/24"], run.reactor).ip, run.reactor)
     service.privilegedStartService()
     service.startService()
     path = pathIn(Path("/run/txtuntap"))

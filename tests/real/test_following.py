@@ -43,7 +43,7 @@ from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.device.monitor import InterfaceMonitor, SharedMonitor
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.ethernet import EthernetProtocol
-from txtuntap.service import InterfaceService
+from txtuntap.service import InterfaceService, InterfaceServiceSettings
 
 #: C{bits/ioctls.h}
 _SIOCSIFFLAGS, _SIOCSIFMTU, _SIOCSIFNAME, _SIOCSIFHWADDR = 0x8914, 0x8922, 0x8923, 0x8924
@@ -132,7 +132,8 @@ class Interface(RuleBasedStateMachine):
         if mode == TAP:
             top = EthernetProtocol()
             top.addProto(0x0800, self.layer)
-        self.service = InterfaceService(self.device, top, reactor=self.reactor, control=False)
+        settings = InterfaceServiceSettings(device=self.device, control=False)
+        self.service = InterfaceService(settings, top, self.reactor)
         self.service.privilegedStartService()
         self.wasUp, self.ups = self.isUp, 0
         if starts:
@@ -333,7 +334,8 @@ def served(reactor: Any, name: str, namespace: int | None = None) -> InterfaceSe
     """
     A service on a tun, started.
     """
-    service = InterfaceService(LinuxDevice(name, TUN, namespace=namespace), Layer(), reactor=reactor, control=False)
+    device = LinuxDevice(name, TUN, namespace=namespace)
+    service = InterfaceService(InterfaceServiceSettings(device=device, control=False), Layer(), reactor)
     service.privilegedStartService()
     return service
 
@@ -441,9 +443,10 @@ def test_whereNetlinkIsRefusedAServiceStarts(namespace: Namespace, monkeypatch: 
         service.stopService()
         until(lambda: not service.port.connected, "the end", lambda: reactor.iterate(0.005))
         # A service with settings cannot do without netlink.
-        settings = InterfaceSettings(mtu=1400)
-        device = LinuxDevice("tt0", TUN)
-        service = InterfaceService(device, Layer(), settings, reactor=reactor, control=False)
+        settings = InterfaceServiceSettings(
+            device=LinuxDevice("tt0", TUN), kernelEnd=InterfaceSettings(mtu=1400), control=False
+        )
+        service = InterfaceService(settings, Layer(), reactor)
         with pytest.raises(OSError, match=r"no netlink socket .*: Address family not supported"):
             service.privilegedStartService()
         resultOf(service.port.stopListening(), lambda: reactor.iterate(0.005))

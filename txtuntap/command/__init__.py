@@ -1,5 +1,5 @@
 """
-The C{txtuntap} command: TUN and TAP interfaces made, set, shown and watched, and what passes them captured.
+The C{txtuntap} command: TUN and TAP interfaces made, configured, shown and watched, and what passes them captured.
 
     txtuntap add tun0 --mode tun --user alice --address 10.0.0.1/24
     txtuntap list

@@ -1,10 +1,10 @@
 """
-The subcommands C{add}, C{set}, C{delete}, C{show} and C{list}: interfaces made, changed, deleted and shown.
+The subcommands C{add}, C{set}, C{delete}, C{show} and C{list}: interfaces made, configured, deleted and
+shown.
 """
 
 from __future__ import annotations
 
-import argparse
 import errno
 import json
 import os
@@ -38,7 +38,7 @@ def add(options: Any, out: TextIO) -> None:
             raise
         text = f"{options.name} exists already: 'txtuntap set' changes it, 'txtuntap delete' deletes it"
         raise OSError(e.errno, text) from e
-    # What is not persistent goes with its descriptor: of what fails, nothing is left.
+    # Persistence comes last, so that nothing is left when a step fails: the device goes with its descriptor.
     with device:
         configureNow(device.name, settings, device)
         device.setPersistent(True)
@@ -50,7 +50,7 @@ def add(options: Any, out: TextIO) -> None:
 
 def delete(options: Any, out: TextIO) -> None:
     """
-    Delete a device.
+    Delete a TUN or TAP device.
     """
     from txtuntap.device.linux.netlink import Conversation, askNow
     from txtuntap.device.linux.netlink import delete as request
@@ -68,9 +68,9 @@ def delete(options: Any, out: TextIO) -> None:
         print(json.dumps(plain(deleted)), file=out)
 
 
-def change(options: Any, out: TextIO) -> None:
+def configure(options: Any, out: TextIO) -> None:
     """
-    Change settings; say which.
+    Configure an interface; say what was changed.
     """
     from txtuntap.device.configure import configureNow, moveInterface
     from txtuntap.device.linux.namespace import openNamespace
@@ -84,7 +84,7 @@ def change(options: Any, out: TextIO) -> None:
     carrier = None if options.carrier is None else options.carrier == "on"
     settings = _settings(options, carrier=carrier, persistent=options.persistent)
     if options.to is None:
-        done = configureNow(options.name, settings, namespace=options.netns).changes
+        changes = configureNow(options.name, settings, namespace=options.netns).changes
     else:
         back = openNamespace(options.netns)
         try:
@@ -97,11 +97,11 @@ def change(options: Any, out: TextIO) -> None:
                 raise
         finally:
             os.close(back)
-        done = [f"move {options.name} to the network namespace {options.to}", *configured.changes]
+        changes = [f"move {options.name} to the network namespace {options.to}", *configured.changes]
     if options.json:
         _printRecord(options.name, options.to or options.netns, out)
         return
-    for each in done:
+    for each in changes:
         print(printable(each), file=out)
 
 
@@ -122,7 +122,7 @@ def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
 
 def show(options: Any, out: TextIO) -> None:
     """
-    Show an interface.
+    Show the state of an interface.
     """
     from txtuntap.device.state import readInterface
 
@@ -142,7 +142,7 @@ def show(options: Any, out: TextIO) -> None:
 
 def listAll(options: Any, out: TextIO) -> None:
     """
-    List interfaces.
+    List interfaces, one a line.
     """
     from txtuntap.device.state import readInterfaces
 
@@ -187,34 +187,40 @@ def _text(value: Any) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def _settings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
+def _settings(options: Any, carrier: bool | None = None, persistent: bool | None = None) -> InterfaceSettings:
+    """
+    The settings that the options ask for.
+
+    @raise ValueError: there can be none such; the text begins with the interface's name.
+    """
     try:
-        return _unnamedSettings(options, **more)
+        return InterfaceSettings(
+            addresses=[_address(**each) for each in options.address or ()],
+            routes=options.route,
+            mtu=options.mtu,
+            linkAddress=options.lladdr,
+            txqueuelen=options.txqueuelen,
+            owner=options.user,
+            group=options.group,
+            up=options.up,
+            hardened=options.hardened,
+            neighbours=dict(map(_neighbour, options.neighbour)),
+            carrier=carrier,
+            persistent=persistent,
+        )
     except ValueError as e:
         raise ValueError(f"{options.name}: {e}") from e
 
 
-def _unnamedSettings(options: argparse.Namespace, **more: Any) -> InterfaceSettings:
-    addresses = []
-    for each in options.address or ():
-        words = (f" {name} {value}" for name, value in each.items() if name != "address")
-        addresses.append(InterfaceAddress.of(each["address"] + "".join(words)))
-    neighbours = {}
-    for pair in options.neighbour:
-        address, equals, station = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--neighbour takes ADDRESS=LLADDR, not {pair!r}")
-        neighbours[address] = station
-    return InterfaceSettings(
-        addresses=addresses,
-        routes=options.route,
-        mtu=options.mtu,
-        linkAddress=options.lladdr,
-        txqueuelen=options.txqueuelen,
-        owner=options.user,
-        group=options.group,
-        up=options.up,
-        hardened=options.hardened,
-        neighbours=neighbours,
-        **more,
-    )
+def _address(address: str, **more: str) -> InterfaceAddress:
+    """
+    @param more: C{peer}, C{broadcast}, both or none.
+    """
+    return InterfaceAddress.of(" ".join([address, *(word for pair in more.items() for word in pair)]))
+
+
+def _neighbour(pair: str) -> tuple[str, str]:
+    address, equals, station = pair.partition("=")
+    if not equals:
+        raise ValueError(f"--neighbour takes ADDRESS=LLADDR, not {pair!r}")
+    return address, station

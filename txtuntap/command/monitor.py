@@ -5,13 +5,13 @@ The subcommand C{monitor}: what happens to interfaces, told as it happens.
 from __future__ import annotations
 
 import json
-import os
 from typing import Any, TextIO
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from txtuntap.command.interfaces import plain
+from txtuntap.command.output import discard
 from txtuntap.device import printable
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
 from txtuntap.wire.address import linkAddressText
@@ -19,7 +19,7 @@ from txtuntap.wire.address import linkAddressText
 
 def monitor(options: Any, out: TextIO) -> None:
     """
-    Say what happens, until interrupted.
+    Print what happens to interfaces, until interrupted.
     """
 
     def happened(event: InterfaceEvent) -> None:
@@ -61,7 +61,6 @@ def monitor(options: Any, out: TextIO) -> None:
         if not errors:
             raise
     if isinstance(errors[0], BrokenPipeError):
-        # Nobody reads on. What is left would be written when Python ends, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        discard(out)
         return
     raise errors[0]

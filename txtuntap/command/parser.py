@@ -14,7 +14,7 @@ _Do = Callable[[Any, TextIO], None]
 
 class _Command(Protocol):
     """
-    Adds a subcommand.
+    A function that adds a subcommand to the parser.
 
     @param do: the function that does it: C{MODULE.FUNCTION} of a module beside this one.
     """
@@ -24,7 +24,7 @@ class _Command(Protocol):
 
 class _Address(argparse.Action):
     """
-    An address; and what says more of the one before.
+    Collects addresses, each as a dict with C{"address"}. C{--peer} and C{--broadcast} are added to the address before.
     """
 
     def __call__(
@@ -46,10 +46,11 @@ class _Address(argparse.Action):
 
 def commandParser() -> argparse.ArgumentParser:
     """
-    The parser of the whole command line. What it returns has C{do}, to be called with itself and the standard output.
+    The parser of the whole command line. Parsed options have C{do}, a function of the options and the standard
+    output.
     """
     parser = argparse.ArgumentParser(
-        prog="txtuntap", description="Make, set, show, watch and capture TUN and TAP interfaces."
+        prog="txtuntap", description="Make, configure, show, watch and capture TUN and TAP interfaces."
     )
     parser.add_argument("-n", "--netns", help="the network namespace to do it in: a name or a path")
     parser.add_argument("--json", action="store_true", help="say what there is to say as JSON")
@@ -58,7 +59,7 @@ def commandParser() -> argparse.ArgumentParser:
     def command(name: str, do: str, about: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=about, description=about)
         made.set_defaults(do=_later(*do.split(".")))
-        # What was said before the command stays.
+        # Without a default here, --json before the command stays.
         made.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
         return made
 
@@ -87,7 +88,7 @@ def _interfaceCommands(command: _Command) -> None:
     making.add_argument("--multi-queue", action="store_true", help="let several descriptors be on it")
     making.add_argument("--pi", action="store_true", help="have protocol information before each packet")
     making.add_argument("--down", dest="up", action="store_false", help="do not set it up")
-    setting = command("set", "interfaces.change", "Change settings of an interface. What is not named stays as it is.")
+    setting = command("set", "interfaces.configure", "Configure an interface. What is not named stays as it is.")
     setting.add_argument("name", help="its name")
     state = setting.add_mutually_exclusive_group()
     state.add_argument("--up", dest="up", action="store_true", default=None, help="set it up")
@@ -97,7 +98,7 @@ def _interfaceCommands(command: _Command) -> None:
     stay.add_argument("--no-persistent", dest="persistent", action="store_false", help="have it go then")
     setting.add_argument("--carrier", choices=("on", "off"), help="whether the link of an open device has its carrier")
     setting.add_argument(
-        "--netns", dest="to", help="move it to another network namespace first; what else is named is set there"
+        "--netns", dest="to", help="move it to another network namespace first; what else is named is configured there"
     )
     for each in making, setting:
         _addSettings(each)

@@ -1,54 +1,69 @@
 """
-What is behind C{twistd tuntap}: services and their options.
+Services of C{twistd tuntap}, and their options.
 
     twistd -n tuntap host --tun tun0 --address 10.0.0.2/24 --kernel-address 10.0.0.1/24 --udp 7=echo
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 from twisted.application.service import MultiService, Service
 
-from txtuntap.service.host import HostService, makeHostService
+from txtuntap.service.host import HostService
 from txtuntap.service.interface import InterfaceService
-from txtuntap.service.observe.metrics import MetricsFactory, MetricsService
+from txtuntap.service.observe.metrics import CountingService, MetricsFactory, MetricsService
 from txtuntap.service.options import Options
-from txtuntap.service.switch import SwitchService, makeSwitchService
-from txtuntap.service.tunnel import TunnelService, makeTunnelService
+from txtuntap.service.options.host import HostServiceSettings, QueueSettings
+from txtuntap.service.options.interface import InterfaceServiceSettings
+from txtuntap.service.options.peer import DatagramPeerSettings, StreamPeerSettings
+from txtuntap.service.options.switch import SwitchPortSettings, SwitchServiceSettings, SwitchTap, SwitchTunnel
+from txtuntap.service.options.tunnel import TunnelServiceSettings
+from txtuntap.service.switch import SwitchService
+from txtuntap.service.tunnel import TunnelService
 
 __all__ = [
+    "DatagramPeerSettings",
     "HostService",
+    "HostServiceSettings",
     "InterfaceService",
+    "InterfaceServiceSettings",
     "MetricsFactory",
     "MetricsService",
     "Options",
+    "QueueSettings",
+    "StreamPeerSettings",
+    "SwitchPortSettings",
     "SwitchService",
+    "SwitchServiceSettings",
+    "SwitchTap",
+    "SwitchTunnel",
     "TunnelService",
+    "TunnelServiceSettings",
     "makeService",
 ]
-
-#: By subcommand, what makes the service that its options ask for.
-_SERVICES: dict[str, Callable[[Any], Service]] = {
-    "host": makeHostService,
-    "switch": makeSwitchService,
-    "tunnel": makeTunnelService,
-}
 
 
 def makeService(options: Options) -> Service:
     """
     The service that the options ask for.
     """
-    assert options.subCommand is not None
-    asked: Any = options.subOptions
-    service = _SERVICES[options.subCommand](asked)
-    if asked.get("prometheus") is None:
+    settings = options.settings
+    service: HostService | SwitchService | TunnelService
+    interfaces: Sequence[CountingService]
+    if isinstance(settings, HostServiceSettings):
+        service = HostService(settings)
+        interfaces = [service]
+    elif isinstance(settings, TunnelServiceSettings):
+        service = TunnelService(settings)
+        interfaces = [service]
+    else:
+        service = SwitchService(settings)
+        interfaces = list(service)
+    if settings.prometheus is None:
         return service
     both = MultiService()
     # First: where it cannot listen, there is no interface yet.
-    interfaces = list(service) if isinstance(service, MultiService) else [service]
-    MetricsService(asked["prometheus"], interfaces).setServiceParent(both)  # type: ignore[no-untyped-call]
-    service.setServiceParent(both)
+    MetricsService(settings.prometheus, interfaces).setServiceParent(both)  # type: ignore[no-untyped-call]
+    service.setServiceParent(both)  # type: ignore[no-untyped-call]
     return both

@@ -12,26 +12,33 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
+from txtuntap.service.options.peer import DatagramPeerSettings, PeerSettings
 from txtuntap.tunnel.client import connecting
 from txtuntap.tunnel.datagram import MAX_DATAGRAM, DatagramAddresses, DatagramCarrier
-from txtuntap.tunnel.framing import IDatagramFraming
+from txtuntap.tunnel.framing import IDatagramFraming, IStreamFraming
 from txtuntap.tunnel.stream import StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
 
 
 class StreamCarriers:
     """
-    Carriers of a tunnel over streams. Who connects does so again, later and later (C{ClientService}), until it is
-    stopped.
+    Carriers of a tunnel over streams. An end that connects does so again, after longer and longer pauses
+    (C{ClientService}), until it is stopped.
 
     @ivar tunnel: the tunnel.
+    @ivar cutsPackets: whether superpackets are cut into single packets here, whoever the peer is.
     """
 
-    def __init__(self, factory: StreamFactory, endpoint: IStreamServerEndpoint | IStreamClientEndpoint) -> None:
+    def __init__(
+        self, factory: StreamFactory, endpoint: IStreamServerEndpoint | IStreamClientEndpoint, framing: IStreamFraming
+    ) -> None:
         """
         @param endpoint: where to listen, or to connect.
+        @param framing: one of the factory's, to see whether it can carry superpackets.
         """
         self.tunnel = factory.tunnel
+        # A framing that the peer has a word in may agree to superpackets later.
+        self.cutsPackets = framing.established and not framing.offloads
         self._factory = factory
         self._endpoint = endpoint
         self._listening: IListeningPort | None = None
@@ -54,7 +61,7 @@ class StreamCarriers:
 
     def start(self) -> None:
         """
-        Connect.
+        Connect, if this end is the one that does.
         """
         if IStreamClientEndpoint.providedBy(self._endpoint):
             self._client = connecting(self._endpoint, self._factory)
@@ -80,7 +87,10 @@ class DatagramCarriers:
     The carrier of a tunnel over UDP.
 
     @ivar tunnel: the tunnel.
+    @ivar cutsPackets: whether superpackets are cut into single packets here, as each datagram carries one.
     """
+
+    cutsPackets = True
 
     def __init__(self, tunnel: Tunnel, framing: IDatagramFraming, addresses: DatagramAddresses, reactor: Any) -> None:
         """
@@ -117,23 +127,19 @@ class DatagramCarriers:
 Carriers = StreamCarriers | DatagramCarriers
 
 
-def makeCarriers(asked: Any, reactor: Any) -> tuple[Carriers, bool]:
+def makeCarriers(peer: PeerSettings, reactor: Any) -> Carriers:
     """
-    What the options (L{TunnelOptions<txtuntap.service.options.tunnel.TunnelOptions>}) ask for.
-
-    @return: that, and whether each packet goes by itself whoever the peer is.
+    Make a tunnel, and what carries it to its peer.
     """
-    tunnel = Tunnel(asked["mode"], asked["allowed"])
-    framing = asked["framing"](asked["mode"])
-    if asked["addresses"] is not None:
-        return DatagramCarriers(tunnel, framing, asked["addresses"], reactor), True
-    factory = StreamFactory(tunnel, asked["framing"], reactor)
-    identity = asked["identity"]
-    endpoint: Any
-    if asked["isListening"]:
-        endpoint = serverFromString(reactor, asked["endpoint"])
-        endpoint = endpoint if identity is None else identity.server(endpoint, reactor)
+    tunnel = Tunnel(peer.mode, peer.allowed)
+    if isinstance(peer, DatagramPeerSettings):
+        return DatagramCarriers(tunnel, peer.framing(peer.mode), peer.addresses, reactor)
+    identity = peer.identity
+    endpoint: IStreamServerEndpoint | IStreamClientEndpoint
+    if peer.isListening:
+        server = serverFromString(reactor, peer.endpoint)
+        endpoint = server if identity is None else identity.server(server, reactor)
     else:
-        endpoint = clientFromString(reactor, asked["endpoint"])
-        endpoint = endpoint if identity is None else identity.client(endpoint, reactor)
-    return StreamCarriers(factory, endpoint), framing.established and not framing.offloads
+        client = clientFromString(reactor, peer.endpoint)
+        endpoint = client if identity is None else identity.client(client, reactor)
+    return StreamCarriers(StreamFactory(tunnel, peer.framing, reactor), endpoint, peer.framing(peer.mode))

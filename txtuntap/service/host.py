@@ -6,19 +6,17 @@ C{twistd tuntap host}: a host on a TUN or TAP device.
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import DatagramProtocol
 
 from txtuntap.device import TAP
-from txtuntap.device.linux.queues import DESCRIPTOR, queueProcesses, stopWithParent
-from txtuntap.device.settings import InterfaceSettings
+from txtuntap.device.linux.queues import queueProcesses, stopWithParent
 from txtuntap.service.interface import InterfaceService
+from txtuntap.service.options.host import HostServiceSettings
 from txtuntap.stack.host import Host
 from txtuntap.udp.echo import Echo
 
@@ -35,34 +33,25 @@ class HostService(InterfaceService):
 
     what = "A host"
 
-    def __init__(
-        self,
-        device: LinuxDevice,
-        host: Host,
-        protocols: Sequence[tuple[int, DatagramProtocol]] = (),
-        settings: InterfaceSettings | None = None,
-        undo: bool = False,
-        reactor: Any = None,
-        queues: Callable[[str], Sequence[LinuxDevice]] | None = None,
-        command: Sequence[str] = (),
-        offload: bool | None = None,
-        control: bool = True,
-    ) -> None:
+    def __init__(self, settings: HostServiceSettings, reactor: Any = None) -> None:
         """
-        @param protocols: UDP ports, and the protocol on each.
-        @param queues: makes, with the name of the device that was opened, the same once more for each of other
-            processes, which run C{command}: see L{txtuntap.device.linux.queues}.
+        @param settings: the interface, the host, and what it serves.
         """
-        top = host.ethernet if device.mode == TAP else host.ip
-        super().__init__(device, top, settings, undo, reactor, offload, control=control)
-        self.host = host
-        for number, proto in protocols:
-            host.listenUDP(number, proto)
-        self._echoes = {f"echo {number}": proto.counters for number, proto in protocols if isinstance(proto, Echo)}
-        self._makeQueues = queues
-        self._command = command
+        if reactor is None:
+            from twisted.internet import reactor
+        self.host = _makeHost(settings, reactor)
+        top = self.host.ethernet if settings.interface.device.mode == TAP else self.host.ip
+        super().__init__(settings.interface, top, reactor)
+        for number, proto in settings.protocols:
+            self.host.listenUDP(number, proto)
+        self._echoes = {
+            f"echo {number}": proto.counters for number, proto in settings.protocols if isinstance(proto, Echo)
+        }
+        self._queueSettings = settings.queues
         self._queues: Sequence[LinuxDevice] = ()
         self._processes: IService | None = None
+        if settings.isQueue:
+            stopWithParent(reactor)
 
     def startService(self) -> None:
         """
@@ -74,7 +63,7 @@ class HostService(InterfaceService):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop them first.
+        Stop the other processes first.
         """
         if self._processes is not None:
             self._processes.stopService()
@@ -84,7 +73,7 @@ class HostService(InterfaceService):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of the host, and of each echo by its port, too.
+        Counters of the interface, of the host, and of each echo by its port.
         """
         return {**super().counters(), **self.host.counters, **self._echoes}
 
@@ -92,54 +81,34 @@ class HostService(InterfaceService):
         """
         Open the queues of other processes.
         """
-        if self._makeQueues is not None:
-            self._queues = self._makeQueues(self._device.name)
+        settings = self._queueSettings
+        if settings is not None:
+            from txtuntap.device.linux.device import NODE, LinuxDevice
+
+            name, mode, node = self._device.name, self._device.mode, settings.node or NODE
+            self._queues = [LinuxDevice(name, mode, multiQueue=True, node=node) for _ in range(settings.processes)]
             for queue in self._queues:
                 queue.open(self._offload)
-            self._processes = queueProcesses(self._queues, self._command, self._reactor)
+            self._processes = queueProcesses(self._queues, settings.command, self._reactor)
 
 
-def makeHostService(asked: Any) -> HostService:
+def _makeHost(settings: HostServiceSettings, reactor: Any) -> Host:
     """
-    The service that the options ask for.
+    Make the host, and log what it warns of.
     """
-    from twisted.internet import reactor
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         host = Host(
-            asked["addresses"],
+            settings.addresses,
             reactor,
-            linkAddress=asked["mac"],
-            gateways=asked["gateways"],
-            anyAddresses=asked["anyAddresses"],
-            answerFor=asked["answerFor"],
-            answerExcept=asked["answerExcept"],
-            autoconfigure=bool(asked["autoconfigure"]),
+            linkAddress=settings.linkAddress,
+            gateways=settings.gateways,
+            anyAddresses=settings.anyAddresses,
+            answerFor=settings.answerFor,
+            answerExcept=settings.answerExcept,
+            autoconfigure=settings.autoconfigure,
         )
     for warning in caught:
-        # A line of a program says nothing to a reader of the log.
+        # The line of a program, which a warning has, says nothing to a reader of the log.
         HostService._log.warn("{warning}", warning=warning.message)
-    settings = asked["settings"] if asked["helper"] is None else None
-    undo = bool(asked["undo"])
-    offload = False if asked["no-offload"] else None
-    control = not asked["no-control"]
-    if asked["queue"] is not None:
-        stopWithParent(reactor)
-        # Who asks for packets is given those of the first process, which has the control socket.
-        return HostService(asked["device"], host, asked["protocols"], offload=offload, control=False)
-    queues = asked.makeQueues if asked["queues"] > 1 else None
-    command = [
-        sys.executable,
-        "-m",
-        "twisted",
-        "--log-format=text",
-        "tuntap",
-        "host",
-        *asked.arguments,
-        "--queue",
-        str(DESCRIPTOR),
-    ]
-    return HostService(
-        asked["device"], host, asked["protocols"], settings, undo, None, queues, command, offload, control
-    )
+    return host

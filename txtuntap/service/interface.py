@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -18,15 +16,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import printable
-from txtuntap.device.settings import InterfaceSettings
 from txtuntap.layer.ability import takesOffload
 from txtuntap.middleware import Capture
+from txtuntap.service.errors import showPlainly
+from txtuntap.service.options.interface import InterfaceServiceSettings
 from txtuntap.shutdown import endOnHangUp, stop
 from txtuntap.tuntap import TuntapPort
 
 if TYPE_CHECKING:
     from txtuntap.device.configure import Configured
-    from txtuntap.device.linux.device import LinuxDevice
     from txtuntap.service.observe.control import ControlSocket
 
 
@@ -38,31 +36,15 @@ class InterfaceService(Service):
     @ivar port: the L{TuntapPort}.
     """
 
-    #: What it is, for who reads the log when its interface has gone.
+    #: The name of this kind of service in the log, when its interface has gone.
     what = "A service"
 
     _log = Logger()
 
-    def __init__(
-        self,
-        device: LinuxDevice,
-        proto: Any,
-        settings: InterfaceSettings | None = None,
-        undo: bool = False,
-        reactor: Any = None,
-        offload: bool | None = None,
-        control: bool = True,
-        maxPacketSize: int | None = None,
-    ) -> None:
+    def __init__(self, settings: InterfaceServiceSettings, proto: Any, reactor: Any = None) -> None:
         """
-        @param device: the device, not open yet.
+        @param settings: the device, and how it and its interface are used.
         @param proto: what goes on it: an C{IEthernetProtocol} on a tap, an C{IRawPacketProtocol} on a tun.
-        @param settings: what the kernel's end is to be; L{None}: it is left as it is, or is a helper's to set.
-        @param undo: whether to take away what was set, on a device that stays, when the service stops.
-        @param offload: whether packets come and go as few large ones: see L{TuntapPort}.
-        @param control: whether there is a control socket, and a L{Capture} around C{proto} for who asks there for one.
-        @param maxPacketSize: how many octets of a packet are read; L{None}: all that the link carries, whatever its
-            MTU.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -70,8 +52,9 @@ class InterfaceService(Service):
         from txtuntap.device.configure import configureNow
         from txtuntap.device.monitor import SharedMonitor
 
+        device, offload = settings.device, settings.offload
         self._control: ControlSocket | None = None
-        if control:
+        if settings.control:
             from txtuntap.service.observe.control import ControlSocket
 
             if offload is None and not takesOffload(proto):
@@ -81,8 +64,8 @@ class InterfaceService(Service):
             self._control = ControlSocket(proto, reactor)
         self._reactor = reactor
         self._configureNow = configureNow
-        self._settings = settings
-        self._undo = undo
+        self._kernelEnd = settings.kernelEnd
+        self._undo = settings.undo
         self._configured: Configured | None = None
         # Other services of this process, on interfaces there, have it, too.
         self._monitor = SharedMonitor(reactor, device.namespace)
@@ -90,7 +73,7 @@ class InterfaceService(Service):
         self._device = device
         self._offload = offload
         self.port = TuntapPort(
-            device.name, proto, maxPacketSize, reactor, device=device, monitor=self._monitor, offload=offload
+            device.name, proto, settings.maxPacketSize, reactor, device=device, monitor=self._monitor, offload=offload
         )
 
     def interface(self) -> str:
@@ -101,7 +84,7 @@ class InterfaceService(Service):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        What SIGUSR2 has written to the log, by part.
+        Counters by part and by name, as SIGUSR2 has them written to the log.
         """
         captures = {} if self._control is None else {"capture": self._control.capture.counters}
         return {"port": self.port.counters, **captures}
@@ -114,8 +97,8 @@ class InterfaceService(Service):
         try:
             self.port.startListening()
             self._opened()
-            if self._settings is not None:
-                self._configured = self._configureNow(self._device.name, self._settings, self._device)
+            if self._kernelEnd is not None:
+                self._configured = self._configureNow(self._device.name, self._kernelEnd, self._device)
             self._watch()
             if self._control is not None:
                 self._control.open(self._device)
@@ -135,11 +118,11 @@ class InterfaceService(Service):
         self.port.whenLost().addErrback(self._ended)
         if self._isWatched:
             self._monitor.start().addErrback(self._unwatched)
-        handleSignals(self._signalled)
+        handleSignals(self._reactor, self._dump)
 
     def stopService(self) -> Deferred[None]:
         """
-        Close the device.
+        Undo the configuration where that is asked for, and close the device.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._isWatched = False
@@ -181,7 +164,7 @@ class InterfaceService(Service):
         closed = self.port.stopListening()
         if self._control is not None:
             control = self._control
-            # Those who are told of packets are told of the end.
+            # Clients read the end of the capture, which the port's end makes.
             closed.addCallback(lambda _: control.close())
         return closed
 
@@ -190,42 +173,36 @@ class InterfaceService(Service):
         The device has been opened, and there is still the privilege to do more.
         """
 
-    def _signalled(self, *ignored: object) -> None:
-        self._reactor.callFromThread(self._dump)
-
     def _dump(self) -> None:
         for part, counters in self.counters().items():
-            counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
-            self._log.info("{part}: {counts}", part=part, counts=counts or "nothing")
+            self._log.info("{part}: {counts}", part=part, counts=countsText(counters))
 
     def _lost(self, reason: Failure) -> None:
         if not reason.check(ConnectionDone):
-            self._log.critical(
-                "{reason} {what} without an interface has nothing to do: stopping.", reason=reason.value, what=self.what
-            )
-            stop(self._reactor)
+            stopWithoutInterface(self._log, self.what, reason, self._reactor)
 
 
-def handleSignals(dump: Callable[..., None]) -> None:
+def countsText(counters: Mapping[str, int]) -> str:
     """
-    Have SIGUSR2 call C{dump}, and SIGHUP end the process as SIGTERM does.
+    Counters in a line of the log, by name.
+    """
+    return ", ".join(f"{name} {count}" for name, count in sorted(counters.items())) or "nothing"
+
+
+def handleSignals(reactor: Any, dump: Callable[[], None]) -> None:
+    """
+    Have SIGUSR2 call C{dump}, in the reactor's thread and turn, and SIGHUP end the process as SIGTERM does.
     """
     if hasattr(signal, "SIGUSR2"):
-        signal.signal(signal.SIGUSR2, dump)
+        signal.signal(signal.SIGUSR2, lambda *ignored: reactor.callFromThread(dump))
     endOnHangUp()
 
 
-def showPlainly(error: Exception) -> None:
+def stopWithoutInterface(log: Logger, what: str, reason: Failure, reactor: Any) -> None:
     """
-    Have an error that ends twistd shown as a line. It would be a traceback, at whose end stands what the user is to
-    read; and anything else to end with, such as C{SystemExit}, would leave the pid file behind.
+    Stop the process, whose last interface has gone, and log why.
+
+    @param what: what the process has been: C{"A host"}.
     """
-    others = sys.excepthook
-
-    def show(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
-        if value is error:
-            print(f"twistd tuntap: {value}", file=sys.stderr)
-        else:
-            others(kind, value, traceback)
-
-    sys.excepthook = show
+    log.critical("{reason} {what} without an interface has nothing to do: stopping.", reason=reason.value, what=what)
+    stop(reactor)

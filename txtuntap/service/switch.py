@@ -7,7 +7,7 @@ C{twistd tuntap switch}: a switch between TAP devices and tunnels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import MultiService, Service
@@ -19,10 +19,11 @@ from twisted.python.failure import Failure
 from txtuntap.device import TAP, printable
 from txtuntap.network.link import Link
 from txtuntap.service.carriers import makeCarriers
-from txtuntap.service.interface import InterfaceService, handleSignals, showPlainly
-from txtuntap.service.options.switch import SwitchTap, SwitchTunnel, named
-from txtuntap.shutdown import stop
-from txtuntap.switch.switch import AGEING_TIME, Switch
+from txtuntap.service.errors import showPlainly
+from txtuntap.service.interface import InterfaceService, countsText, handleSignals, stopWithoutInterface
+from txtuntap.service.options.interface import InterfaceServiceSettings
+from txtuntap.service.options.switch import SwitchServiceSettings, SwitchTap, SwitchTunnel, named
+from txtuntap.switch.switch import Switch
 
 
 class SwitchService(MultiService):
@@ -35,31 +36,19 @@ class SwitchService(MultiService):
 
     _log = Logger()
 
-    def __init__(
-        self,
-        taps: Sequence[SwitchTap],
-        ageingTime: float = AGEING_TIME,
-        reactor: Any = None,
-        offload: bool | None = None,
-        control: bool = True,
-        tunnels: Sequence[SwitchTunnel] = (),
-    ) -> None:
+    def __init__(self, settings: SwitchServiceSettings, reactor: Any = None) -> None:
         """
-        @param taps: the interfaces.
-        @param tunnels: the tunnels.
-        @param ageingTime: as of L{Switch}.
-        @param offload: whether packets come and go as few large ones: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
-        @param control: whether each of them has a control socket: see L{InterfaceService}.
+        @param settings: the interfaces and tunnels, and how the switch is.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         if reactor is None:
             from twisted.internet import reactor
         self._reactor = reactor
-        self.switch = Switch(reactor, ageingTime)
-        for tap in taps:
-            each = SwitchTapService(self, tap, reactor, offload, control)
+        self.switch = Switch(reactor, settings.ageingTime)
+        for tap in settings.taps:
+            each = SwitchTapService(self, tap, settings, reactor)
             each.setServiceParent(self)  # type: ignore[no-untyped-call]
-        for tunnel in tunnels:
+        for tunnel in settings.tunnels:
             other = SwitchTunnelService(self.switch, tunnel, reactor)
             other.setServiceParent(self)  # type: ignore[no-untyped-call]
 
@@ -68,7 +57,7 @@ class SwitchService(MultiService):
         Have one signal for all interfaces.
         """
         super().startService()  # type: ignore[no-untyped-call]
-        handleSignals(self._signalled)
+        handleSignals(self._reactor, self._dump)
 
     def lost(self, service: SwitchTapService, reason: Failure) -> None:
         """
@@ -79,23 +68,16 @@ class SwitchService(MultiService):
         if self.services:
             self._log.error("{reason} The switch goes on with the others.", reason=reason.value)
         else:
-            self._log.critical(
-                "{reason} A switch without an interface has nothing to do: stopping.", reason=reason.value
-            )
-            stop(self._reactor)
-
-    def _signalled(self, *ignored: object) -> None:
-        self._reactor.callFromThread(self._dump)
+            stopWithoutInterface(self._log, "A switch", reason, self._reactor)
 
     def _dump(self) -> None:
         for service in self.services:
             for part, counters in service.counters().items():
-                counts = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
                 self._log.info(
                     "{name}, {part}: {counts}",
                     name=printable(service.interface()),
                     part=part,
-                    counts=counts or "nothing",
+                    counts=countsText(counters),
                 )
         stations = self.switch.stations
         for each in stations:
@@ -116,16 +98,19 @@ class SwitchTapService(InterfaceService):
     @ivar switchPort: its port of the switch.
     """
 
-    def __init__(
-        self, service: SwitchService, tap: SwitchTap, reactor: Any, offload: bool | None, control: bool = True
-    ) -> None:
+    def __init__(self, service: SwitchService, tap: SwitchTap, settings: SwitchServiceSettings, reactor: Any) -> None:
         from txtuntap.device.linux.device import LinuxDevice
 
         self._service = service
         self._namespace = tap.namespace
-        self.switchPort = service.switch.addPort(tap.name, **tap.options)
-        device = LinuxDevice(tap.interface, TAP, namespace=tap.namespace)
-        super().__init__(device, self.switchPort, tap.settings, False, reactor, offload, control)
+        self.switchPort = tap.port.addTo(service.switch, tap.name)
+        interface = InterfaceServiceSettings(
+            device=LinuxDevice(tap.interface, TAP, namespace=tap.namespace),
+            kernelEnd=tap.kernelEnd,
+            offload=settings.offload,
+            control=settings.control,
+        )
+        super().__init__(interface, self.switchPort, reactor)
 
     def interface(self) -> str:
         """
@@ -135,7 +120,7 @@ class SwitchTapService(InterfaceService):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of the port of the switch, too.
+        Counters of the interface, and of the port of the switch.
         """
         return {**super().counters(), "switch": self.switchPort.counters}
 
@@ -152,23 +137,23 @@ class SwitchTunnelService(Service):
     @ivar tunnel: the tunnel.
     """
 
-    def __init__(self, switch: Switch, asked: SwitchTunnel, reactor: Any) -> None:
-        self._name = asked.name
-        self.switchPort = switch.addPort(asked.name, **asked.options)
-        self._carriers, _ = makeCarriers(asked.peer, reactor)
+    def __init__(self, switch: Switch, settings: SwitchTunnel, reactor: Any) -> None:
+        self._name = settings.name
+        self.switchPort = settings.port.addTo(switch, settings.name)
+        self._carriers = makeCarriers(settings.peer, reactor)
         self.tunnel = self._carriers.tunnel
-        self._link = Link(self.tunnel, self.switchPort, reactor, asked.mtu)
+        self._link = Link(self.tunnel, self.switchPort, reactor, settings.mtu)
         self._isOpen = False
 
     def interface(self) -> str:
         """
-        What it is called among interfaces.
+        The name of the tunnel among interfaces.
         """
         return self._name
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of the tunnel, of the link from it, and of the port of the switch.
+        Counters of the tunnel, of the link from it, and of the port of the switch.
         """
         return {
             "tunnel": self.tunnel.counters,
@@ -190,7 +175,7 @@ class SwitchTunnelService(Service):
 
     def startService(self) -> None:
         """
-        Connect, too.
+        Start the link, and connect.
         """
         super().startService()  # type: ignore[no-untyped-call]
         if not self._isOpen:
@@ -200,17 +185,9 @@ class SwitchTunnelService(Service):
 
     def stopService(self) -> Deferred[Any]:
         """
-        End the connection.
+        End the connection, and stop the link.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._isOpen = False
         self._link.stop()
         return self._carriers.stop()
-
-
-def makeSwitchService(asked: Any) -> SwitchService:
-    """
-    The service that the options ask for.
-    """
-    offload = False if asked["no-offload"] else None
-    return SwitchService(asked["taps"], asked["ageing"], None, offload, not asked["no-control"], asked["tunnels"])

@@ -8,16 +8,14 @@ C{twistd tuntap tunnel}: a tunnel on a TUN or TAP device.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
-from txtuntap.device.settings import InterfaceSettings
-from txtuntap.service.carriers import Carriers, makeCarriers
+from txtuntap.service.carriers import makeCarriers
 from txtuntap.service.interface import InterfaceService
-
-if TYPE_CHECKING:
-    from txtuntap.device.linux.device import LinuxDevice
+from txtuntap.service.options.tunnel import TunnelServiceSettings
 
 
 class TunnelService(InterfaceService):
@@ -29,22 +27,19 @@ class TunnelService(InterfaceService):
 
     what = "A tunnel"
 
-    def __init__(
-        self,
-        device: LinuxDevice,
-        carriers: Carriers,
-        settings: InterfaceSettings | None = None,
-        undo: bool = False,
-        reactor: Any = None,
-        offload: bool | None = None,
-        control: bool = True,
-    ) -> None:
+    def __init__(self, settings: TunnelServiceSettings, reactor: Any = None) -> None:
         """
-        @param carriers: how it gets to its peer.
+        @param settings: the interface, and the peer.
         """
-        super().__init__(device, carriers.tunnel, settings, undo, reactor, offload, control)
-        self.tunnel = carriers.tunnel
-        self._carriers = carriers
+        if reactor is None:
+            from twisted.internet import reactor
+        self._carriers = makeCarriers(settings.peer, reactor)
+        self.tunnel = self._carriers.tunnel
+        interface = settings.interface
+        if self._carriers.cutsPackets:
+            # The kernel cuts superpackets faster.
+            interface = attrs.evolve(interface, offload=False)
+        super().__init__(interface, self.tunnel, reactor)
 
     def _opened(self) -> None:
         """
@@ -54,7 +49,7 @@ class TunnelService(InterfaceService):
 
     def startService(self) -> None:
         """
-        Connect, too.
+        Start the interface, and connect.
         """
         super().startService()
         self._carriers.start()
@@ -69,21 +64,6 @@ class TunnelService(InterfaceService):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of the tunnel, too.
+        Counters of the interface, and of the tunnel.
         """
         return {**super().counters(), "tunnel": self.tunnel.counters}
-
-
-def makeTunnelService(asked: Any) -> TunnelService:
-    """
-    The service that the options ask for.
-    """
-    from twisted.internet import reactor
-
-    carriers, isPlain = makeCarriers(asked, reactor)
-    settings = asked["settings"] if asked["helper"] is None else None
-    # Where each packet goes by itself whoever the peer is, the kernel cuts them faster.
-    offload = False if asked["no-offload"] or isPlain else None
-    return TunnelService(
-        asked["device"], carriers, settings, bool(asked["undo"]), reactor, offload, not asked["no-control"]
-    )

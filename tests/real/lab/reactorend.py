@@ -102,9 +102,10 @@ def service(reactor: Any, ends: Ends) -> None:
     """
     A service that nobody stops.
     """
-    from txtuntap.service import HostService
+    from txtuntap.service import HostService, HostServiceSettings, InterfaceServiceSettings
 
-    made = HostService(LinuxDevice("tt0", TUN), Host(["10.9.0.2/24"], reactor), reactor=reactor, control=False)
+    interface = InterfaceServiceSettings(device=LinuxDevice("tt0", TUN), control=False)
+    made = HostService(HostServiceSettings(interface=interface, addresses=["10.9.0.2/24"]), reactor)
     made.startService()
     _watch(ends, "tun", made.port)
     reactor.callLater(0, reactor.stop)

@@ -11,8 +11,7 @@ from twisted.logger import LogLevel, capturedLogs, eventAsText
 from twisted.python.usage import UsageError
 
 from txtuntap.command import main
-from txtuntap.service import Options
-from txtuntap.service.host import makeHostService
+from txtuntap.service import Options, makeService
 
 _TUN = "host --tun tun0 --address 10.0.0.2/24"
 _TAP = "host --tap tap0 --address 10.0.0.2/24"
@@ -38,6 +37,7 @@ OPTIONS: list[tuple[str, str]] = [
     (f"{_TUN} --kernel-neighbour 10.0.0.3=02:00:00:00:00:03", "--kernel-neighbour: only on a tap"),
     (f"{_TUN} --mtu \u00b2", "--mtu: '\u00b2' is no number"),
     (f"{_TUN} --txqueuelen -1", "--txqueuelen: '-1' is no number"),
+    (f"{_TUN} --mtu 0", "mtu is a number from 68 to 65535"),
     (f"{_TUN} --mtu 65536", "mtu is a number from 68 to 65535"),
     (f"{_TUN} --descriptor \u00b2", "--descriptor"),
     (f"{_TUN} --undo", "--undo: nothing is set that could be undone"),
@@ -119,6 +119,6 @@ def test_aKernelsEndThatIsAPeerLeadsToTheHost() -> None:
 def test_aGatewayOffTheLinkIsWarnedAboutInTheLog() -> None:
     options = parsed(f"{_TAP} --gateway 10.9.0.1")
     with capturedLogs() as events:
-        makeHostService(options.subOptions)
+        makeService(options)
     (event,) = [event for event in events if event["log_level"] is LogLevel.warn]
     assert "the gateway 10.9.0.1 is in none of this host's networks (10.0.0.0/24)" in eventAsText(event)

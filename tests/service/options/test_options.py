@@ -4,18 +4,57 @@ Tests for the options of services, as far as no kernel is needed: what is asked 
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
+from attrs.exceptions import FrozenInstanceError
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap import service
+from txtuntap.device.settings import InterfaceSettings
 from txtuntap.service.options import Options
-from txtuntap.service.options import interface as interfaceoptions
-from txtuntap.service.options.host import HostOptions
+from txtuntap.service.options import service as serviceoptions
+from txtuntap.service.options.host import HostOptions, HostServiceSettings
 
 HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
 ENDPOINT = "tcp:9100:interface=127.0.0.1"
+
+
+class SettingsTests(SynchronousTestCase):
+    """
+    The record that stands between the options and their service.
+    """
+
+    LINES: ClassVar = {
+        "host --tun tt0 --address 10.9.0.2/24": (service.HostServiceSettings, service.HostService),
+        "tunnel --tun tt0 --listen unix:/run/tunnel": (service.TunnelServiceSettings, service.TunnelService),
+        "switch --tap tt0": (service.SwitchServiceSettings, service.SwitchService),
+    }
+
+    def test_eachServiceHasOne(self) -> None:
+        for line, (record, kind) in self.LINES.items():
+            options = cast(Any, Options)()
+            options.parseOptions(line.split())
+            self.assertIs(type(options.settings), record)
+            self.assertIs(type(service.makeService(options)), kind)
+
+    def test_nothingChangesIt(self) -> None:
+        for line in self.LINES:
+            options = cast(Any, Options)()
+            options.parseOptions(line.split())
+            self.assertRaises(FrozenInstanceError, setattr, options.settings, "prometheus", ENDPOINT)
+
+    def test_aServiceIsMadeOfOneWithoutOptions(self) -> None:
+        taps = [service.SwitchTap(interface="tt0", port=service.SwitchPortSettings(vlan=7))]
+        made = service.SwitchService(service.SwitchServiceSettings(taps=taps))
+        self.assertEqual(list(made.switch.ports), ["tt0"])
+
+    def test_metricsAreServedForEveryKindOfService(self) -> None:
+        for line, (_, kind) in self.LINES.items():
+            options = cast(Any, Options)()
+            options.parseOptions([*line.split(), "--prometheus", ENDPOINT])
+            made = cast(Any, service.makeService(options))
+            self.assertEqual([type(each) for each in made], [service.MetricsService, kind])
 
 
 class HardenedTests(SynchronousTestCase):
@@ -23,12 +62,16 @@ class HardenedTests(SynchronousTestCase):
         for arguments, expected in ((), None), (["--hardened"], True):
             options = HostOptions()
             options.parseOptions([*HOST, "--kernel-address", "10.9.0.1/24", *arguments])
-            self.assertEqual(options["settings"].hardened, expected)
+            kernelEnd = options.settings.interface.kernelEnd
+            assert kernelEnd is not None
+            self.assertEqual(kernelEnd.hardened, expected)
 
     def test_byItself(self) -> None:
         options = HostOptions()
         options.parseOptions([*HOST, "--hardened"])
-        self.assertEqual((options["settings"].hardened, options["settings"].up), (True, None))
+        kernelEnd = options.settings.interface.kernelEnd
+        assert kernelEnd is not None
+        self.assertEqual((kernelEnd.hardened, kernelEnd.up), (True, None))
 
 
 class PrometheusTests(SynchronousTestCase):
@@ -56,7 +99,7 @@ class PrometheusTests(SynchronousTestCase):
 
     def test_withoutTheExtra(self) -> None:
         asked: list[str] = []
-        self.patch(interfaceoptions, "find_spec", asked.append)
+        self.patch(serviceoptions, "find_spec", asked.append)
         self.assertIn("pip install 'txtuntap[prometheus]'", self.refusal("--prometheus", ENDPOINT))
         self.assertEqual(asked, ["prometheus_client"])
         # Whoever does not want it need not have it.
@@ -90,3 +133,55 @@ class ManyTests(SynchronousTestCase):
         ours = [word for number in range(1, 100) for word in ("--address", f"10.0.0.{number}/24")]
         theirs = [word for number in range(99, 200) for word in ("--kernel-address", f"10.0.0.{number}/24")]
         self.assertIn("10.0.0.99/24 is the host's --address", self.refusal(*ours, *theirs))
+
+
+class KernelEndTests(SynchronousTestCase):
+    """
+    Settings of the kernel's end, and who configures it.
+    """
+
+    def options(self, *arguments: str) -> HostOptions:
+        options = HostOptions()
+        options.parseOptions([*HOST, *arguments])
+        return options
+
+    def test_aServiceLeavesItWhereNothingIsAsked(self) -> None:
+        self.assertIsNone(self.options().settings.interface.kernelEnd)
+
+    def test_aHelperConfiguresItInPlaceOfTheService(self) -> None:
+        options = self.options("--helper", "/run/helper", "--mtu", "1400")
+        self.assertEqual(options.kernelEnd, InterfaceSettings(mtu=1400, up=None))
+        self.assertIsNone(options.settings.interface.kernelEnd)
+
+    def test_aQueueOfZeroPacketsIsASetting(self) -> None:
+        expected = InterfaceSettings(txqueuelen=0, up=None)
+        self.assertEqual(self.options("--txqueuelen", "0").settings.interface.kernelEnd, expected)
+
+
+class QueuesTests(SynchronousTestCase):
+    """
+    Settings of the processes that share a device.
+    """
+
+    ARGUMENTS: ClassVar = [*HOST, "--queues", "3", "--mtu", "1400", "--hardened", "--undo", "--node", "/dev/net/tun"]
+
+    def settings(self, *arguments: str) -> HostServiceSettings:
+        options = HostOptions()
+        options.parseOptions([*self.ARGUMENTS, *arguments])
+        return options.settings
+
+    def test_theFirstStartsTheOthers(self) -> None:
+        settings = self.settings()
+        queues = settings.queues
+        assert queues is not None
+        self.assertEqual((queues.processes, queues.node, settings.isQueue), (2, "/dev/net/tun", False))
+        self.assertEqual(
+            queues.command[-len(self.ARGUMENTS) - 4 :], ["tuntap", "host", *self.ARGUMENTS, "--queue", "3"]
+        )
+
+    def test_theOthersConfigureNothing(self) -> None:
+        settings = self.settings("--queue", "3")
+        self.assertTrue(settings.isQueue)
+        self.assertIsNone(settings.queues)
+        interface = settings.interface
+        self.assertEqual((interface.kernelEnd, interface.undo, interface.control), (None, False, False))

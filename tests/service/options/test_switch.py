@@ -10,7 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from txtuntap.device import TAP
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.service.options import Options
-from txtuntap.service.options.switch import SwitchOptions, SwitchTap
+from txtuntap.service.options.peer import StreamPeerSettings
+from txtuntap.service.options.switch import SwitchOptions, SwitchPortSettings, SwitchServiceSettings, SwitchTap
+from txtuntap.testing import udpPacket
 from txtuntap.wire.ipv6 import packHeader
 
 #: An IPv6 packet in which a router advertises itself.
@@ -19,32 +21,32 @@ ADVERTISEMENT = packHeader(bytes(16), bytes(16), 58, 16) + b"\x86" + bytes(15)
 
 class TapTests(SynchronousTestCase):
     def test_nameOnly(self) -> None:
-        self.assertEqual(SwitchTap.of("tap0"), SwitchTap("tap0", None, None, {}))
+        self.assertEqual(SwitchTap.of("tap0"), SwitchTap(interface="tap0"))
 
     def test_portOptions(self) -> None:
         tap = SwitchTap.of(
             "tap0,vlan=1,trunk=10+20-22,isolated,stations=02:00:00:00:00:01+02:00:00:00:00:02,broadcasts=5,multicasts=6,unknowns=7,router=no"
         )
-        expected = {
-            "vlan": 1,
-            "trunk": [10, 20, 21, 22],
-            "isolated": True,
-            "stations": ["02:00:00:00:00:01", "02:00:00:00:00:02"],
-            "broadcasts": 5,
-            "multicasts": 6,
-            "unknowns": 7,
-            "router": False,
-        }
-        self.assertEqual(tap.options, expected)
+        expected = SwitchPortSettings(
+            vlan=1,
+            trunk=[10, 20, 21, 22],
+            isolated=True,
+            stations=["02:00:00:00:00:01", "02:00:00:00:00:02"],
+            broadcasts=5,
+            multicasts=6,
+            unknowns=7,
+            router=False,
+        )
+        self.assertEqual(tap.port, expected)
 
     def test_kernelsEnd(self) -> None:
         tap = SwitchTap.of("tap0,netns=blue,address=10.0.0.1/24+fd00::1/64,mtu=9000")
-        self.assertEqual((tap.name, tap.namespace, tap.options), ("tap0@blue", "blue", {}))
-        self.assertEqual(tap.settings, InterfaceSettings(addresses=["10.0.0.1/24", "fd00::1/64"], mtu=9000))
+        self.assertEqual((tap.name, tap.namespace, tap.port), ("tap0@blue", "blue", SwitchPortSettings()))
+        self.assertEqual(tap.kernelEnd, InterfaceSettings(addresses=["10.0.0.1/24", "fd00::1/64"], mtu=9000))
 
     def test_kernelsEndSetUpOnly(self) -> None:
-        self.assertEqual(SwitchTap.of("tap0,up").settings, InterfaceSettings())
-        self.assertEqual(SwitchTap.of("tap0,mtu=1400").settings, InterfaceSettings(mtu=1400, up=None))
+        self.assertEqual(SwitchTap.of("tap0,up").kernelEnd, InterfaceSettings())
+        self.assertEqual(SwitchTap.of("tap0,mtu=1400").kernelEnd, InterfaceSettings(mtu=1400, up=None))
 
 
 class OptionsTests(SynchronousTestCase):
@@ -60,9 +62,10 @@ class OptionsTests(SynchronousTestCase):
         options = Options()  # type: ignore[no-untyped-call]
         arguments = ["switch", "--tap", "tap0", "--tap", "tap1,vlan=10", "--ageing", "30"]
         options.parseOptions(arguments)  # type: ignore[no-untyped-call]
-        asked = options.subOptions
-        self.assertEqual([tap.name for tap in asked["taps"]], ["tap0", "tap1"])
-        self.assertEqual(asked["ageing"], 30)
+        settings = options.settings
+        assert isinstance(settings, SwitchServiceSettings)
+        self.assertEqual([tap.name for tap in settings.taps], ["tap0", "tap1"])
+        self.assertEqual(settings.ageingTime, 30)
 
     def test_mistakesSayWhatToDo(self) -> None:
         self.refused("--tap tap0,vlan=10,isolated")
@@ -91,12 +94,12 @@ class OptionsTests(SynchronousTestCase):
     def test_thoseOfOneNameInSeveralNamespaces(self) -> None:
         options = SwitchOptions()
         options.parseOptions(["--tap", "tap0,netns=blue", "--tap", "tap0,netns=red"])  # type: ignore[no-untyped-call]
-        self.assertEqual([tap.name for tap in options["taps"]], ["tap0@blue", "tap0@red"])
+        self.assertEqual([tap.name for tap in options.settings.taps], ["tap0@blue", "tap0@red"])
 
     def test_thoseThatTheKernelNames(self) -> None:
         options = SwitchOptions()
         options.parseOptions(["--tap", "tap%d", "--tap", "tap%d"])  # type: ignore[no-untyped-call]
-        self.assertEqual([tap.name for tap in options["taps"]], [None, None])
+        self.assertEqual([tap.name for tap in options.settings.taps], [None, None])
 
 
 class TunnelTests(SynchronousTestCase):
@@ -104,19 +107,26 @@ class TunnelTests(SynchronousTestCase):
         options = Options()  # type: ignore[no-untyped-call]
         asked = "listen=tcp:4000,insecure,framing=qemu,allow=10.0.0.0/24,allow=fd00::/64,trunk=10+20,isolated,mtu=9000"
         options.parseOptions(["switch", "--tunnel", asked])  # type: ignore[no-untyped-call]
-        (tunnel,) = options.subOptions["tunnels"]
+        settings = options.settings
+        assert isinstance(settings, SwitchServiceSettings)
+        (tunnel,) = settings.tunnels
         self.assertEqual((tunnel.name, tunnel.mtu), ("tcp:4000", 9000))
-        self.assertEqual(tunnel.options, {"trunk": [10, 20], "isolated": True})
-        self.assertEqual(tunnel.peer["allow"], ["10.0.0.0/24", "fd00::/64"])
-        self.assertEqual(tunnel.peer["framing"](TAP).offloads, 0)
+        self.assertEqual(tunnel.port, SwitchPortSettings(trunk=[10, 20], isolated=True))
+        assert isinstance(tunnel.peer, StreamPeerSettings) and tunnel.peer.allowed is not None
+        for source, isAllowed in ("10.0.0.9", True), ("10.0.1.9", False), ("fd00::9", True), ("fd01::9", False):
+            packet = udpPacket(source, source, 7, 7, b"")
+            self.assertEqual(isAllowed, tunnel.peer.allowed.permitsPacket(packet), source)
+        self.assertEqual(tunnel.peer.framing(TAP).offloads, 0)
 
     def test_aPeerThatMayBeARouter(self) -> None:
         for more, isRouter in (",allow-router", True), ("", False):
             options = SwitchOptions()
             arguments = ["--tunnel", f"listen=unix:/run/tunnel,allow=::/0,allow-lladdr=02:00:00:00:00:02{more}"]
             options.parseOptions(arguments)  # type: ignore[no-untyped-call]
-            (tunnel,) = options["tunnels"]
-            self.assertEqual(isRouter, tunnel.peer["allowed"].permitsRole(ADVERTISEMENT, 0, False))
+            (tunnel,) = options.settings.tunnels
+            allowed = tunnel.peer.allowed
+            assert allowed is not None
+            self.assertEqual(isRouter, allowed.permitsRole(ADVERTISEMENT, 0, False))
 
     def test_whatIsSaidWrong(self) -> None:
         for text, asked in (

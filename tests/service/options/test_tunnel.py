@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import certificate
 from tests.service.inprocess import refused
+from txtuntap.service.options.peer import DatagramPeerSettings, PeerSettings, StreamPeerSettings
 from txtuntap.service.options.tunnel import TunnelOptions
 from txtuntap.tunnel.datagram import DatagramAddresses
 from txtuntap.tunnel.vxlan import VXLAN
@@ -24,31 +24,33 @@ class TunnelOptionsTests(SynchronousTestCase):
     Options about C{udp:} and framings.
     """
 
-    def options(self, *arguments: str) -> Any:
+    def peer(self, *arguments: str) -> PeerSettings:
         options = TunnelOptions()
         options.parseOptions(arguments)  # type: ignore[no-untyped-call]
-        return options
+        return options.settings.peer
 
     def refused(self, *arguments: str) -> str:
-        return str(self.assertRaises(UsageError, self.options, *arguments))
+        return str(self.assertRaises(UsageError, self.peer, *arguments))
 
     def test_vxlan(self) -> None:
-        options = self.options(
+        peer = self.peer(
             *("--tap", "tap0", "--connect", "udp:192.0.2.1:4789", "--framing", "vxlan:vni=42", "--insecure")
         )
-        self.assertEqual(options["addresses"], DatagramAddresses(("192.0.2.1", 4789), "0.0.0.0", 4789))
-        framing = options["framing"](options["mode"])
+        assert isinstance(peer, DatagramPeerSettings)
+        self.assertEqual(peer.addresses, DatagramAddresses(("192.0.2.1", 4789), "0.0.0.0", 4789))
+        framing = peer.framing(peer.mode)
         assert isinstance(framing, VXLAN)
         self.assertEqual(framing.vni, 42)
 
     def test_datagramsAreBareIfNothingElseIsSaid(self) -> None:
-        options = self.options("--tun", "tun0", "--listen", "udp:4000", "--insecure")
-        self.assertEqual(options["addresses"], DatagramAddresses(None, "0.0.0.0", 4000))
-        self.assertEqual(options["framing"](options["mode"]).pack(b"packet"), [b"packet"])
+        peer = self.peer("--tun", "tun0", "--listen", "udp:4000", "--insecure")
+        assert isinstance(peer, DatagramPeerSettings)
+        self.assertEqual(peer.addresses, DatagramAddresses(None, "0.0.0.0", 4000))
+        self.assertEqual(peer.framing(peer.mode).pack(b"packet"), [b"packet"])
 
     def test_streamsHaveNoAddresses(self) -> None:
-        options = self.options("--tap", "tap0", "--connect", "tcp:127.0.0.1:5000", "--framing", "qemu")
-        self.assertIsNone(options["addresses"])
+        peer = self.peer("--tap", "tap0", "--connect", "tcp:127.0.0.1:5000", "--framing", "qemu")
+        self.assertIsInstance(peer, StreamPeerSettings)
 
     def test_othersOnTheWayAreToBeKnownOf(self) -> None:
         for way in ("--connect", "udp:192.0.2.1:4000"), ("--connect", "udp:[fd00::1]:4000"), ("--listen", "udp:4000"):
@@ -58,7 +60,7 @@ class TunnelOptionsTests(SynchronousTestCase):
             ("--connect", "udp:[::1]:4000"),
             ("--listen", "udp:4000:interface=127.0.0.1"),
         ):
-            self.options("--tun", "tun0", *way)
+            self.peer("--tun", "tun0", *way)
 
     def test_tlsIsForStreams(self) -> None:
         refused = self.refused("--tun", "tun0", "--connect", "udp:127.0.0.1:4000", "--certificate", "me.pem")
@@ -114,7 +116,7 @@ class TunnelOptionsTests(SynchronousTestCase):
             ("--connect", "unix:/run/tunnel"),
             ("--listen", "unix:address=/run/tunnel:mode=600"),
         ]:
-            self.assertEqual(way, self.options("--tun", "tun0", option, way, "--insecure")["endpoint"])
+            self.assertEqual(way, self.peer("--tun", "tun0", option, way, "--insecure").endpoint)
 
     def test_identitiesThatAreNone(self) -> None:
         with TemporaryDirectory() as directory:
@@ -135,7 +137,9 @@ class TunnelOptionsTests(SynchronousTestCase):
         way = "--tap", "tap0", "--listen", "unix:/run/tunnel"
         redirect = ipv4.packHeader(b"\x0a\0\0\2", b"\x0a\0\0\1", 1, 8) + b"\5" + bytes(7)
         for given in ("--allow", "10.0.0.0/8"), ("--allow-lladdr", "02:00:00:00:00:02"):
-            self.assertFalse(self.options(*way, *given)["allowed"].permitsRole(redirect, 0, False))
-            self.assertTrue(self.options(*way, *given, "--allow-router")["allowed"].permitsRole(redirect, 0, False))
-        self.assertIsNone(self.options(*way)["allowed"])
+            for more, isRouter in ((), False), (("--allow-router",), True):
+                allowed = self.peer(*way, *given, *more).allowed
+                assert allowed is not None
+                self.assertEqual(isRouter, allowed.permitsRole(redirect, 0, False))
+        self.assertIsNone(self.peer(*way).allowed)
         self.assertIn("give one of these", self.refused(*way, "--allow-router"))

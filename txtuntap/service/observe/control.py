@@ -62,7 +62,7 @@ def directories() -> list[str]:
 
 def fileName(namespace: int, name: str) -> str:
     """
-    What a control socket is called.
+    The file name of a control socket.
 
     @param namespace: the number of the network namespace: L{namespaceNumber}.
     @param name: of the interface.
@@ -94,7 +94,7 @@ class ControlSocket:
         self.capture = capture
         self.reactor = reactor
         self.clients: set[ControlProtocol] = set()
-        # Who may connect, whether privileges were dropped since or not.
+        # Users that may connect, whether privileges were dropped since or not.
         self.users: set[int] = set()
         self._device: Any = None
         self._namespace = 0
@@ -114,7 +114,7 @@ class ControlSocket:
             if not places:
                 raise OSError(errno.ENOENT, "XDG_RUNTIME_DIR is not set")
             self._namespace = namespaceNumber(getattr(device, "namespace", None))
-            # Somebody else may have opened it, elsewhere. Who drops privileges cannot ask any more.
+            # Another program may have opened the device, elsewhere. Ask now: without privileges one cannot.
             self._namespace = self.namespace()
             with _locked(places[0]):
                 path = os.path.join(places[0], fileName(self._namespace, device.name))
@@ -135,7 +135,7 @@ class ControlSocket:
         try:
             there = fcntl.ioctl(self._device.fileno(), TUNGETDEVNETNS)
         except OSError:
-            # That takes CAP_NET_ADMIN there. So it is where it was.
+            # The call takes CAP_NET_ADMIN there. Without it, the last answer counts.
             return self._namespace
         try:
             return os.fstat(there).st_ino
@@ -166,7 +166,7 @@ class ControlFactory(Factory):
 
     def buildProtocol(self, addr: Any) -> ControlProtocol | None:
         """
-        Somebody has connected; one too many is not served.
+        Serve a client, unless there are too many.
         """
         if len(self._control.clients) >= MAX_CLIENTS:
             return None
@@ -191,23 +191,23 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
 
     def callLater(self, period: float, func: Any) -> Any:
         """
-        Of the service's own reactor, for L{TimeoutMixin}.
+        The C{callLater} of the service's own reactor, for L{TimeoutMixin}.
         """
         return self._control.reactor.callLater(period, func)
 
     def connectionMade(self) -> None:
         """
-        Who is it?
+        Refuse a client of another user.
         """
         self._control.clients.add(self)
         self.setTimeout(TIMEOUT)  # type: ignore[no-untyped-call]
         if Peer.of(self.transport.socket).user not in {*self._control.users, os.geteuid()}:
-            # Who gets here has opened the directory to others.
+            # A client of another user is here only because the directory was opened to others.
             self._refuse("this is another user's service")
 
     def lineReceived(self, line: bytes) -> None:
         """
-        A request.
+        Answer a request, and begin the capture.
         """
         if self._sink is not None:
             self.transport.abortConnection()
@@ -223,7 +223,7 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
             return
         self.setTimeout(None)  # type: ignore[no-untyped-call]
         self._sink = sink
-        # What it is called now, and where it is: the socket's name tells of the beginning.
+        # The name and place of now: the socket's file name has those of the beginning.
         answer = {"interface": os.fsdecode(capture.interface), "namespace": self._control.namespace()}
         self.transport.write(json.dumps(answer).encode() + b"\n")
         self.transport.registerProducer(sink, True)
@@ -231,7 +231,7 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """
-        That is no request.
+        Drop a client whose line is too long for a request.
         """
         self.transport.abortConnection()
 
@@ -269,7 +269,7 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
 
     def timeoutConnection(self) -> None:
         """
-        It says nothing, or does not read the end.
+        Drop a client that says nothing, or does not read the end.
         """
         self.transport.abortConnection()
 
@@ -286,7 +286,7 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
 
     def end(self) -> Deferred[None]:
         """
-        The service ends.
+        End the capture, because the service ends.
 
         @return: fires when the client has gone.
         """
@@ -301,7 +301,7 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
 @implementer(IPushProducer)
 class ClientSink(CaptureSink):
     """
-    What is captured for one client. Where it reads too slowly, packets wait, up to a bound, and are then counted.
+    The capture of one client. Where the client reads too slowly, packets wait, up to a bound, and are then counted.
     """
 
     def __init__(self, client: ControlProtocol, **settings: Any) -> None:
@@ -339,7 +339,7 @@ class ClientSink(CaptureSink):
 
     def resumeProducing(self) -> None:
         """
-        It can take more.
+        The connection can take more.
         """
         self._isPaused = False
         waiting, self._waiting, self._octets = self._waiting, deque(), 0
@@ -348,7 +348,7 @@ class ClientSink(CaptureSink):
 
     def stopProducing(self) -> None:
         """
-        It is lost, which the client is told, too.
+        The connection is lost. C{connectionLost} of the client hears of that, too.
         """
         self._isPaused = True
 
@@ -412,8 +412,8 @@ def _locked(directory: str) -> Iterator[None]:
 
 def _sweep(directory: str) -> None:
     """
-    Take away the sockets of services that have ended and could not do it themselves. (Nobody is between C{bind} and
-    C{listen}: the directory is locked.)
+    Take away the sockets of services that have ended and could not do it themselves. (No socket is between C{bind}
+    and C{listen}: the directory is locked.)
     """
     for name in os.listdir(directory):
         path = os.path.join(directory, name)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+import typing
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from zope.interface import implementer
 
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.life import FailureLog
-from txtuntap.service.interface import showPlainly
+from txtuntap.service.errors import showPlainly
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -52,8 +53,8 @@ _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (?:http://[^/? ]*)?([^? ]
 class MetricsFactory(Factory):
     """
     An HTTP server for one page, C{/metrics}: what is in a registry of C{prometheus_client}. It serves C{GET} and
-    C{HEAD}, one request a connection, and reads no more of a request than its head, which is bounded. What else is sent
-    is dropped as it comes.
+    C{HEAD}, one request a connection, and reads no more of a request than its head, which is bounded. The
+    rest is dropped as it comes.
 
     @ivar clients: those that are connected.
     """
@@ -108,8 +109,8 @@ class MetricsFactory(Factory):
 
     async def _answer(self) -> None:
         """
-        Make pages, one at a time. Those who ask meanwhile all get the next one: however many they are, one thread is
-        busy.
+        Make pages, one at a time. Clients that ask meanwhile all get the next one: however many they are, one thread
+        is busy.
         """
         from prometheus_client import generate_latest
 
@@ -239,16 +240,32 @@ class MetricsProtocol(Protocol, TimeoutMixin):
             self.transport.loseWriteConnection()
 
 
+class CountingService(typing.Protocol):
+    """
+    A service on one interface, or on what stands among interfaces.
+    """
+
+    def interface(self) -> str:
+        """
+        The name of the interface, now.
+        """
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """
+        The counters of the service, by part and by name.
+        """
+
+
 class MetricsService(Service):
     """
     A web server, whose C{/metrics} are the counters of interfaces, for Prometheus: see
     L{txtuntap.middleware.prometheus} and L{MetricsFactory}.
     """
 
-    def __init__(self, endpoint: str, services: Sequence[Any]) -> None:
+    def __init__(self, endpoint: str, services: Sequence[CountingService]) -> None:
         """
         @param endpoint: where it listens: a server endpoint's description.
-        @param services: L{InterfaceService}s.
+        @param services: whose counters are served.
         """
         # These import a reactor, or are an extra's.
         from prometheus_client import CollectorRegistry
@@ -284,7 +301,7 @@ class MetricsService(Service):
 
     def stopService(self) -> Any:
         """
-        Listen no more.
+        Close the port of the server.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         return self._server.stopService()

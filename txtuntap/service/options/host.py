@@ -8,34 +8,85 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 from warnings import catch_warnings, simplefilter
 
+import attrs
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.reflect import namedAny
 from twisted.python.usage import UsageError
 
-from txtuntap.device import TAP, TUN
+from txtuntap.device import TUN
+from txtuntap.device.linux.queues import DESCRIPTOR
 from txtuntap.device.settings import unreached
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.addresses import Addresses
 from txtuntap.network.clock import SimulationClock
-from txtuntap.service.options.interface import InterfaceOptions, about
+from txtuntap.service.options.interface import InterfaceOptions, InterfaceServiceSettings
+from txtuntap.service.options.service import about, naming, repeatable
 from txtuntap.stack.anyip import isWithin
 from txtuntap.stack.host import Host
 from txtuntap.udp.echo import Discard, Echo
 
-if TYPE_CHECKING:
-    from txtuntap.device.linux.device import LinuxDevice
-
 #: As many as the kernel has for one device (MAX_TAP_QUEUES).
 MAX_QUEUES = 256
+
+#: The command that starts a process of one queue: its words before and after the arguments of the first process.
+_COMMAND = sys.executable, "-m", "twisted", "--log-format=text", "tuntap", "host"
+_QUEUE = "--queue", str(DESCRIPTOR)
+
+
+@attrs.frozen(kw_only=True)
+class QueueSettings:
+    """
+    Settings of the other processes that share the device of a host, each with a queue of its own: see
+    L{txtuntap.device.linux.queues}.
+
+    @ivar processes: how many they are.
+    @ivar node: the device node that each queue is opened at; L{None}: the usual one.
+    @ivar command: what each of them runs.
+    """
+
+    processes: int
+    node: str | None = None
+    command: Sequence[str]
+
+
+@attrs.frozen(kw_only=True)
+class HostServiceSettings:
+    """
+    Settings of a L{HostService<txtuntap.service.host.HostService>}: those of its interface, of its L{Host}, whose
+    arguments have the same names, and of what it serves.
+
+    @ivar interface: the interface that the host is on.
+    @ivar protocols: UDP ports, and the protocol on each.
+    @ivar queues: the processes that share its device; L{None}: there are none.
+    @ivar isQueue: whether this is such a process, which ends with the one that has started it.
+    @ivar prometheus: the endpoint at which metrics are served; L{None}: they are not.
+    """
+
+    interface: InterfaceServiceSettings
+    addresses: Sequence[str] = ()
+    linkAddress: str | None = None
+    gateways: Sequence[str] = ()
+    anyAddresses: Sequence[str] = ()
+    answerFor: Sequence[str] = ()
+    answerExcept: Sequence[str] = ()
+    autoconfigure: bool = False
+    protocols: Sequence[tuple[int, DatagramProtocol]] = ()
+    queues: QueueSettings | None = None
+    isQueue: bool = False
+    prometheus: str | None = None
 
 
 class HostOptions(InterfaceOptions):
     """
     Options of C{twistd tuntap host}.
+
+    @ivar settings: once parsed, what they ask for.
     """
+
+    settings: HostServiceSettings
 
     synopsis = "[options]"
     longdesc = (
@@ -54,217 +105,218 @@ class HostOptions(InterfaceOptions):
 
     def __init__(self) -> None:
         super().__init__()
-        #: As they were given.
-        self.arguments: list[str] = []
-        self["addresses"] = []
-        self["anyAddresses"] = []
-        self["answerFor"] = []
-        self["answerExcept"] = []
-        self["gateways"] = []
-        self["udp"] = []
+        self._arguments: list[str] = []
+        self._addresses: list[str] = []
+        self._anyAddresses: list[str] = []
+        self._answerFor: list[str] = []
+        self._answerExcept: list[str] = []
+        self._gateways: list[str] = []
+        self._udp: list[tuple[int, str]] = []
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
         Take note of the arguments: other processes are started with them.
         """
-        self.arguments = list(options or ())
+        self._arguments = list(options or ())
         super().parseOptions(options)  # type: ignore[no-untyped-call]
 
-    @about(
-        """
-        An address of the host, such as 10.0.0.2/24 or fd00::2/64. May be repeated.
-        """
-    )
+    @repeatable("An address of the host, such as 10.0.0.2/24 or fd00::2/64.")
     def opt_address(self, cidr: str) -> None:
-        self["addresses"].append(_address("--address", cidr))
+        with naming("--address"):
+            self._addresses.append(str(Addresses().add(cidr)))
 
-    @about(
-        """
-        A network whose every address is the host's, such as 10.0.0.0/8, reached by a route. May be repeated.
-        """
-    )
+    @repeatable("A network whose every address is the host's, such as 10.0.0.0/8, reached by a route.")
     def opt_any_address(self, cidr: str) -> None:
-        network = _network("--any-address", cidr)
-        try:
+        with naming("--any-address"):
+            network = str(ip_network(cidr))
             Addresses().addNetwork(cidr)
-        except ValueError as e:
-            raise UsageError(f"--any-address: {e}") from e
-        self["anyAddresses"].append(network)
+        self._anyAddresses.append(network)
 
-    @about(
+    @repeatable(
         """
         A network, one of --any-address or within it, for whose addresses ARP requests and neighbour solicitations are
-        answered, but for those that others are heard to have. May be repeated.
+        answered, but for those that others are heard to have.
         """
     )
     def opt_answer_for(self, cidr: str) -> None:
-        self["answerFor"].append(_network("--answer-for", cidr))
+        with naming("--answer-for"):
+            self._answerFor.append(str(ip_network(cidr)))
 
-    @about(
-        """
-        An address or a network that is not answered for all the same. May be repeated.
-        """
-    )
+    @repeatable("An address or a network that is not answered for all the same.")
     def opt_answer_except(self, cidr: str) -> None:
-        self["answerExcept"].append(_network("--answer-except", cidr))
+        with naming("--answer-except"):
+            self._answerExcept.append(str(ip_network(cidr)))
 
-    @about(
-        """
-        The next hop of the default route. May be repeated, once for each IP version.
-        """
-    )
+    @about("The next hop of the default route. May be repeated, once for each IP version.")
     def opt_gateway(self, address: str) -> None:
-        try:
+        with naming("--gateway"):
             gateway = ip_address(address)
-        except ValueError as e:
-            raise UsageError(f"--gateway: {e}") from e
-        if any(ip_address(other).version == gateway.version for other in self["gateways"]):
-            raise UsageError(f"--gateway: {gateway} is a second one of its IP version")
-        self["gateways"].append(str(gateway))
+            if any(ip_address(other).version == gateway.version for other in self._gateways):
+                raise ValueError(f"{gateway} is a second one of its IP version")
+        self._gateways.append(str(gateway))
 
-    @about(
-        """
-        PORT=WHAT: what to serve on a UDP port. May be repeated.
-        """
-    )
+    @repeatable("PORT=WHAT: what to serve on a UDP port.")
     def opt_udp(self, service: str) -> None:
         port, equals, what = service.partition("=")
         if not equals or not what:
             raise UsageError(f"--udp takes PORT=WHAT, such as 7=echo, not {service!r}")
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
             raise UsageError(f"--udp: a port is a number from 1 to 65535, not {port!r}")
-        self["udp"].append((int(port), what))
+        self._udp.append((int(port), what))
 
     def postOptions(self) -> None:
         """
-        Check what only the options together tell.
+        Check the options together, and make settings of them.
         """
-        self._checkQueues()
+        queues = self._queues()
         super().postOptions()
-        if self["autoconfigure"] and self["tap"] is None:
+        autoconfigure = self.isGiven("autoconfigure")
+        if autoconfigure and self.mode == TUN:
             raise UsageError("--autoconfigure: only on a tap are there routers that advertise")
-        if not self["addresses"] and not self["anyAddresses"] and not self["autoconfigure"]:
+        if not self._addresses and not self._anyAddresses and not autoconfigure:
             raise UsageError("give the host an --address, such as 10.0.0.2/24")
-        for network in self["answerFor"]:
-            if self["tap"] is None:
-                raise UsageError("--answer-for: only on a tap is anybody asked for an address")
-            if not isWithin(network, self["anyAddresses"]):
-                raise UsageError(f"--answer-for: {network} is in no --any-address: give it as one as well")
-        if self["answerExcept"] and not self["answerFor"]:
-            raise UsageError("--answer-except: there is no --answer-for to except anything from")
+        self._checkAnswers()
         self._checkGateways()
-        if self["mac"] is not None:
-            if self["tap"] is None:
-                raise UsageError("--mac: only a tap has a link address")
-            try:
-                station = EthernetProtocol(self["mac"]).address
-            except ValueError as e:
-                raise UsageError(f"--mac: {e}") from e
-            if self["settings"] is not None and self["settings"].linkAddress == station:
-                raise UsageError(f"--mac: {self['mac']} is the --lladdr of the kernel's end: each end has its own")
-        ports: set[int] = set()
-        for port, _ in self["udp"]:
-            if port in ports:
-                raise UsageError(f"--udp: port {port} is given twice")
-            ports.add(port)
+        self._checkLinkAddress()
+        self._checkPorts()
         self._checkKernelEnd()
-        ours = {ip_interface(own).ip for own in self["addresses"]}
-        for address in self["kernelAddresses"]:
-            if address.interface.ip in ours:
-                raise UsageError(f"--kernel-address: {address} is the host's --address: each end has its own")
-        echoPorts = frozenset(port for port, what in self["udp"] if what == "echo")
-        factories: dict[str, Callable[[], DatagramProtocol]] = {"echo": lambda: Echo(echoPorts), "discard": Discard}
-        protocols = self["protocols"] = []
-        for port, what in self["udp"]:
-            try:
-                proto = (factories.get(what) or protocolFactory(what))()
-            except UsageError as e:
-                raise UsageError(f"--udp {port}={what}: {e}") from e
-            except Exception as e:
-                raise UsageError(f"--udp {port}={what}: making one failed: {e!r}") from e
-            if not isinstance(proto, DatagramProtocol):
-                raise UsageError(f"--udp {port}={what}: that made a {type(proto).__name__}, not a DatagramProtocol")
-            protocols.append((port, proto))
+        self.settings = HostServiceSettings(
+            interface=self.interface,
+            addresses=tuple(self._addresses),
+            linkAddress=self.valueOf("mac"),
+            gateways=tuple(self._gateways),
+            anyAddresses=tuple(self._anyAddresses),
+            answerFor=tuple(self._answerFor),
+            answerExcept=tuple(self._answerExcept),
+            autoconfigure=autoconfigure,
+            protocols=self._protocols(),
+            queues=queues,
+            isQueue=self.valueOf("queue") is not None,
+            prometheus=self.prometheus,
+        )
+
+    def _checkAnswers(self) -> None:
+        """
+        Check that addresses can be answered for.
+        """
+        for network in self._answerFor:
+            if self.mode == TUN:
+                raise UsageError("--answer-for: only on a tap is anybody asked for an address")
+            if not isWithin(network, self._anyAddresses):
+                raise UsageError(f"--answer-for: {network} is in no --any-address: give it as one as well")
+        if self._answerExcept and not self._answerFor:
+            raise UsageError("--answer-except: there is no --answer-for to except anything from")
 
     def _checkGateways(self) -> None:
         """
         Check that a host can have these gateways, and these addresses together.
         """
-        try:
-            tried = Host(self["addresses"], SimulationClock())
-        except ValueError as e:
-            raise UsageError(f"--address: {e}") from e
-        for gateway in self["gateways"]:
-            try:
-                with catch_warnings():
-                    # The host of the service warns.
-                    simplefilter("ignore")
-                    tried.addRoute("::/0" if ":" in gateway else "0.0.0.0/0", gateway)
-            except ValueError as e:
-                raise UsageError(f"--gateway: {e}") from e
+        with naming("--address"):
+            tried = Host(self._addresses, SimulationClock())
+        for gateway in self._gateways:
+            with naming("--gateway"), catch_warnings():
+                # The host of the service warns.
+                simplefilter("ignore")
+                tried.addRoute("::/0" if ":" in gateway else "0.0.0.0/0", gateway)
+
+    def _checkLinkAddress(self) -> None:
+        """
+        Check that a host can have this link address, beside the kernel's end.
+        """
+        text = self.valueOf("mac")
+        if text is None:
+            return
+        if self.mode == TUN:
+            raise UsageError("--mac: only a tap has a link address")
+        with naming("--mac"):
+            station = EthernetProtocol(text).address
+        if self.kernelEnd is not None and self.kernelEnd.linkAddress == station:
+            raise UsageError(f"--mac: {text} is the --lladdr of the kernel's end: each end has its own")
+
+    def _checkPorts(self) -> None:
+        """
+        Check that there is one protocol on each port.
+        """
+        ports: set[int] = set()
+        for port, _ in self._udp:
+            if port in ports:
+                raise UsageError(f"--udp: port {port} is given twice")
+            ports.add(port)
 
     def _checkKernelEnd(self) -> None:
         """
         Check that the kernel's end, where its addresses are given, leads to this host.
         """
-        own = [ip_interface(address) for address in self["addresses"]]
-        lost = unreached(self["kernelAddresses"], self["kernelRoutes"], own)
+        own = [ip_interface(address) for address in self._addresses]
+        lost = unreached(self.kernelAddresses, self.kernelRoutes, own)
         if lost is not None:
             raise UsageError(f"--kernel-address: {lost}")
+        ours = {each.ip for each in own}
+        for address in self.kernelAddresses:
+            if address.interface.ip in ours:
+                raise UsageError(f"--kernel-address: {address} is the host's --address: each end has its own")
 
-    def makeQueues(self, name: str) -> list[LinuxDevice]:
+    def _protocols(self) -> list[tuple[int, DatagramProtocol]]:
         """
-        The device once more for each process but the first.
-
-        @param name: what it is called.
+        Make the protocols that are served.
         """
-        from txtuntap.device.linux.device import NODE, LinuxDevice
+        echoPorts = frozenset(port for port, what in self._udp if what == "echo")
+        factories: dict[str, Callable[[], DatagramProtocol]] = {"echo": lambda: Echo(echoPorts), "discard": Discard}
+        protocols = []
+        for port, what in self._udp:
+            with naming(f"--udp {port}={what}"):
+                factory = factories.get(what) or protocolFactory(what)
+                try:
+                    proto = factory()
+                except Exception as e:
+                    raise UsageError(f"making one failed: {e!r}") from e
+                if not isinstance(proto, DatagramProtocol):
+                    raise UsageError(f"that made a {type(proto).__name__}, not a DatagramProtocol")
+            protocols.append((port, proto))
+        return protocols
 
-        mode = TUN if self["tap"] is None else TAP
-        return [LinuxDevice(name, mode, multiQueue=True, node=self["node"] or NODE) for _ in range(1, self["queues"])]
+    def _queues(self) -> QueueSettings | None:
+        """
+        The processes that share the device; L{None}: there are none, or this is one of them.
+        """
+        text = self.valueOf("queues") or "1"
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_QUEUES):
+            raise UsageError(f"--queues is a number from 1 to {MAX_QUEUES}, not {text!r}")
+        if self.valueOf("queue") is not None:
+            self._shareDevice()
+            return None
+        if int(text) == 1:
+            return None
+        for option in "descriptor", "helper":
+            if self.valueOf(option) is not None:
+                raise UsageError(f"--queues: there is but one by --{option}")
+        if self.valueOf("netns") is not None:
+            # The other processes cannot enter it, to see what becomes of the interface.
+            raise UsageError("--queues: start all of it there, with 'ip netns exec', in place of --netns")
+        if self.isGiven("autoconfigure"):
+            raise UsageError("--queues: each --autoconfigure would see but some of what routers send")
+        if self.valueOf("tap") is not None and self.valueOf("mac") is None:
+            raise UsageError("--queues: on a tap, all of them need the same --mac")
+        if self.prometheus is not None:
+            raise UsageError("--prometheus: with --queues, each process has counters of its own")
+        self["multi-queue"] = 1
+        return QueueSettings(
+            processes=int(text) - 1, node=self.valueOf("node"), command=[*_COMMAND, *self._arguments, *_QUEUE]
+        )
 
-    def _checkQueues(self) -> None:
-        queues = self["queues"] or "1"
-        if not (queues.isascii() and queues.isdigit() and 1 <= int(queues) <= MAX_QUEUES):
-            raise UsageError(f"--queues is a number from 1 to {MAX_QUEUES}, not {queues!r}")
-        self["queues"] = int(queues)
-        if self["queue"] is not None:
-            # Of what the others have opened and set, this takes its part.
-            for option in "netns", "node", "user", "group", "mtu", "txqueuelen", "lladdr", "queues":
-                self[option] = None
-            flags = "multi-queue", "exclusive", "persistent", "no-persistent", "carrier", "no-carrier", "down", "undo"
-            for option in flags:
-                self[option] = 0
-            self["kernelAddresses"], self["kernelRoutes"], self["kernelNeighbours"] = [], [], {}
-            self["descriptor"] = self["queue"]
-        elif self["queues"] > 1:
-            for option in "descriptor", "helper":
-                if self[option] is not None:
-                    raise UsageError(f"--queues: there is but one by --{option}")
-            if self["netns"] is not None:
-                # The others cannot enter it, to see what becomes of the interface.
-                raise UsageError("--queues: start all of it there, with 'ip netns exec', in place of --netns")
-            if self["autoconfigure"]:
-                raise UsageError("--queues: each --autoconfigure would see but some of what routers send")
-            if self["tap"] is not None and self["mac"] is None:
-                raise UsageError("--queues: on a tap, all of them need the same --mac")
-            if self["prometheus"] is not None:
-                raise UsageError("--prometheus: with --queues, each process has counters of its own")
-            self["multi-queue"] = 1
-
-
-def _address(option: str, cidr: str) -> str:
-    try:
-        return str(Addresses().add(cidr))
-    except ValueError as e:
-        raise UsageError(f"{option}: {e}") from e
-
-
-def _network(option: str, cidr: str) -> str:
-    try:
-        return str(ip_network(cidr))
-    except ValueError as e:
-        raise UsageError(f"{option}: {e}") from e
+    def _shareDevice(self) -> None:
+        """
+        Leave to the first process what is done once for the device, and take a queue of it.
+        """
+        for option in "netns", "node", "user", "group", "mtu", "txqueuelen", "lladdr":
+            self[option] = None
+        flags = "multi-queue", "exclusive", "persistent", "no-persistent", "carrier", "no-carrier", "hardened", "down"
+        for flag in *flags, "undo":
+            self[flag] = 0
+        self.kernelAddresses, self.kernelRoutes, self.kernelNeighbours = [], [], {}
+        # The control socket of the first process has the packets of all queues.
+        self["no-control"] = 1
+        self["descriptor"] = self["queue"]
 
 
 def protocolFactory(name: str) -> Callable[[], DatagramProtocol]:

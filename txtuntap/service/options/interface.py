@@ -4,56 +4,56 @@ Options about a device and its interface, which the services on one have in comm
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.util import find_spec
-from inspect import cleandoc
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
-from twisted.internet.endpoints import serverFromString
-from twisted.python import usage
+import attrs
 from twisted.python.usage import UsageError
 
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
+from txtuntap.service.options.service import ServiceOptions, naming, repeatable
 from txtuntap.wire.address import packLinkAddress
 
 if TYPE_CHECKING:
     from txtuntap.device.linux.device import LinuxDevice
 
-_Method = TypeVar("_Method", bound=Callable[..., None])
 
-
-def about(text: str) -> Callable[[_Method], _Method]:
+@attrs.frozen(kw_only=True)
+class InterfaceServiceSettings:
     """
-    Have the help show a text for an option, the decorated method. A docstring would not do: with C{python -OO} there is
-    none, and Twisted shows it with the white space that it is indented by.
-    """
+    Settings of an L{InterfaceService<txtuntap.service.interface.InterfaceService>}.
 
-    def decorated(method: _Method) -> _Method:
-        method.__doc__ = cleandoc(text)
-        return method
-
-    return decorated
-
-
-class PlainOptions(usage.Options):
-    """
-    Options without arguments beside them.
+    @ivar device: the device, not open yet.
+    @ivar kernelEnd: how the kernel's end of the interface is configured; L{None}: it is left as it is, or is a helper's
+        to configure.
+    @ivar undo: whether to undo that when the service stops, on a device that stays.
+    @ivar offload: whether packets come and go as few large ones: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
+    @ivar control: whether there is a control socket, and a L{Capture<txtuntap.middleware.Capture>} for its clients.
+    @ivar maxPacketSize: how many octets of a packet are read; L{None}: all that the link carries, whatever its MTU.
     """
 
-    def parseArgs(self, *surplus: str) -> None:
-        """
-        There are options, and nothing else.
-        """
-        if surplus:
-            raise UsageError(f"{surplus[0]!r} is none of the options")
+    device: LinuxDevice
+    kernelEnd: InterfaceSettings | None = None
+    undo: bool = False
+    offload: bool | None = None
+    control: bool = True
+    maxPacketSize: int | None = None
 
 
-class InterfaceOptions(PlainOptions):
+class InterfaceOptions(ServiceOptions):
     """
     Options about a device and its interface.
+
+    @ivar mode: once parsed, L{TUN} or L{TAP}.
+    @ivar kernelEnd: once parsed, how the kernel's end is configured, by the service or by a helper; L{None}: it is left
+        as it is.
+    @ivar interface: once parsed, the settings of the service on the interface.
     """
+
+    mode: int
+    kernelEnd: InterfaceSettings | None
+    interface: InterfaceServiceSettings
 
     optFlags: ClassVar = [
         ["multi-queue", None, "Make a device that several programs can be on."],
@@ -62,11 +62,9 @@ class InterfaceOptions(PlainOptions):
         ["no-persistent", None, "Have the device go when nobody has it open."],
         ["carrier", None, "Have the link be with its carrier."],
         ["no-carrier", None, "Have the link be without its carrier."],
-        ["no-offload", None, "Have every packet come and go by itself, with its checksums, as captures show best."],
-        ["no-control", None, "Have no control socket, by which 'txtuntap capture' hears what passes."],
         ["hardened", None, "Have the kernel believe no router advertisement, redirect or source route that comes in."],
         ["down", None, "Set the interface down, or leave it there."],
-        ["undo", None, "When stopped, take away from an interface that stays what was set."],
+        ["undo", None, "When stopped, undo how an interface that stays was configured."],
     ]
     optParameters: ClassVar = [
         ["tun", None, None, "Name of the tun interface (IP packets)."],
@@ -74,96 +72,88 @@ class InterfaceOptions(PlainOptions):
         ["netns", None, None, "The network namespace of the interface: a name or a path."],
         ["node", None, None, "The device node; by default /dev/net/tun."],
         ["descriptor", None, None, "A descriptor opened elsewhere: its number, or its name with systemd."],
-        ["helper", None, None, "The socket of a helper, which opens the device and sets the interface."],
+        ["helper", None, None, "The socket of a helper, which opens the device and configures the interface."],
         ["mtu", None, None, "The interface's MTU, in octets."],
         ["txqueuelen", None, None, "How many packets wait to be read."],
         ["lladdr", None, None, "The link address of the kernel's end of a tap."],
         ["user", None, None, "Who may open the device without privilege."],
         ["group", None, None, "Whose members may."],
-        ["prometheus", None, None, "Serve /metrics there: an endpoint such as tcp:9100:interface=127.0.0.1."],
     ]
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self["kernelAddresses"] = []
-        self["kernelRoutes"] = []
-        self["kernelNeighbours"] = {}
+        super().__init__()
+        self.kernelAddresses: list[InterfaceAddress] = []
+        self.kernelRoutes: list[InterfaceRoute] = []
+        self.kernelNeighbours: dict[str, bytes] = {}
 
-    @about(
+    @repeatable(
         """
         An address for the kernel's end of the interface, which is then set up, such as 10.0.0.1/24, "10.0.0.1 peer
-        10.0.0.2/32" or "10.0.0.1/24 broadcast 10.0.0.255". May be repeated.
+        10.0.0.2/32" or "10.0.0.1/24 broadcast 10.0.0.255".
         """
     )
     def opt_kernel_address(self, cidr: str) -> None:
-        try:
-            self["kernelAddresses"].append(InterfaceAddress.of(cidr))
-        except ValueError as e:
-            raise UsageError(f"--kernel-address: {e}") from e
+        with naming("--kernel-address"):
+            self.kernelAddresses.append(InterfaceAddress.of(cidr))
 
-    @about(
+    @repeatable(
         """
         A route of the kernel's by way of the interface, such as 10.1.0.0/16 or "10.1.0.0/16 via 10.0.0.2 metric 5 src
-        10.0.0.1". May be repeated.
+        10.0.0.1".
         """
     )
     def opt_kernel_route(self, route: str) -> None:
-        try:
-            self["kernelRoutes"].append(InterfaceRoute.of(route))
-        except ValueError as e:
-            raise UsageError(f"--kernel-route: {e}") from e
+        with naming("--kernel-route"):
+            self.kernelRoutes.append(InterfaceRoute.of(route))
 
-    @about(
-        """
-        ADDRESS=LINK-ADDRESS: a neighbour that the kernel need not ask for on a tap. May be repeated.
-        """
-    )
+    @repeatable("ADDRESS=LINK-ADDRESS: a neighbour that the kernel need not ask for on a tap.")
     def opt_kernel_neighbour(self, pair: str) -> None:
         address, _, station = pair.partition("=")
-        try:
-            self["kernelNeighbours"][str(ip_address(address))] = packLinkAddress(station)
-        except ValueError as e:
-            raise UsageError(f"--kernel-neighbour takes ADDRESS=LINK-ADDRESS: {e}") from e
+        with naming("--kernel-neighbour takes ADDRESS=LINK-ADDRESS"):
+            self.kernelNeighbours[str(ip_address(address))] = packLinkAddress(station)
 
-    def _device(self) -> LinuxDevice:
+    def postOptions(self) -> None:
+        """
+        Check the options together, and make settings of them.
+        """
+        given = [(mode, option) for mode, option in ((TUN, "tun"), (TAP, "tap")) if self.valueOf(option) is not None]
+        if len(given) != 1:
+            raise UsageError("give one of --tun NAME and --tap NAME")
+        ((self.mode, option),) = given
+        with naming(f"--{option}"):
+            interfaceName(self[option])
+        self._checkDevice()
+        self.checkPrometheus()
+        self.kernelEnd = self._kernelEnd()
+        if self.isGiven("undo") and self.kernelEnd is None:
+            raise UsageError("--undo: nothing is set that could be undone: give --kernel-address, for instance")
+        self.interface = InterfaceServiceSettings(
+            device=self._device(self[option]),
+            kernelEnd=self.kernelEnd if self.valueOf("helper") is None else None,
+            undo=self.isGiven("undo"),
+            offload=self.offload,
+            control=self.control,
+        )
+
+    def _device(self, name: str) -> LinuxDevice:
         """
         The device that the options ask for, not open yet.
         """
         from txtuntap.device.helper.device import HelpedDevice
         from txtuntap.device.linux.device import NODE, LinuxDevice
 
-        name, mode = (self["tun"], TUN) if self["tap"] is None else (self["tap"], TAP)
-        if self["helper"] is not None:
-            return HelpedDevice(name, mode, self["settings"], self["helper"])
+        helper, descriptor = self.valueOf("helper"), self.valueOf("descriptor")
+        if helper is not None:
+            return HelpedDevice(name, self.mode, self.kernelEnd, helper)
         return LinuxDevice(
             name,
-            mode,
-            multiQueue=bool(self["multi-queue"]),
-            exclusive=bool(self["exclusive"]),
-            node=self["node"] or NODE,
-            descriptor=None if self["descriptor"] is None else _descriptor(self["descriptor"]),
-            namespace=self["netns"],
+            self.mode,
+            multiQueue=self.isGiven("multi-queue"),
+            exclusive=self.isGiven("exclusive"),
+            node=self.valueOf("node") or NODE,
+            descriptor=None if descriptor is None else _descriptor(descriptor),
+            namespace=self.valueOf("netns"),
         )
-
-    def postOptions(self) -> None:
-        """
-        Check what only the options together tell.
-        """
-        if (self["tun"] is None) == (self["tap"] is None):
-            raise UsageError("give one of --tun NAME and --tap NAME")
-        for option in ("tun", "tap"):
-            if self[option] is not None:
-                try:
-                    interfaceName(self[option])
-                except ValueError as e:
-                    raise UsageError(f"--{option}: {e}") from e
-        self._checkDevice()
-        if self["prometheus"] is not None:
-            checkPrometheus(self["prometheus"])
-        self["settings"] = self._interfaceSettings()
-        if self["undo"] and self["settings"] is None:
-            raise UsageError("--undo: nothing is set that could be undone: give --kernel-address, for instance")
-        self["device"] = self._device()
 
     def _checkDevice(self) -> None:
         """
@@ -178,63 +168,53 @@ class InterfaceOptions(PlainOptions):
                 raise UsageError(f"--{option}: with --{ways[0]}, somebody else opens the device and decides that")
         for option in "user", "group", "persistent", "no-persistent", "carrier", "no-carrier":
             if ways == ["helper"] and self[option]:
-                raise UsageError(f"--{option}: a helper does not set that")
-        if ways == ["helper"] and self["undo"]:
+                raise UsageError(f"--{option}: a helper does not configure that")
+        if ways == ["helper"] and self.isGiven("undo"):
             raise UsageError("--undo: the helper does that by itself, on a device that was there")
         for option in "persistent", "carrier":
-            if self[option] and self[f"no-{option}"]:
+            if self.isGiven(option) and self.isGiven(f"no-{option}"):
                 raise UsageError(f"--{option}: there is --no-{option}, too")
-        if self["lladdr"] is not None and self["tap"] is None:
+        if self.valueOf("lladdr") is not None and self.mode == TUN:
             raise UsageError("--lladdr: only a tap has a link address")
-        if self["kernelNeighbours"] and self["tap"] is None:
+        if self.kernelNeighbours and self.mode == TUN:
             raise UsageError("--kernel-neighbour: only on a tap is anybody asked for an address")
-        if self["down"] and self["kernelRoutes"]:
+        if self.isGiven("down") and self.kernelRoutes:
             raise UsageError("--kernel-route: a link that is --down has no routes")
 
-    def _interfaceSettings(self) -> InterfaceSettings | None:
-        fields: dict[str, Any] = {
-            "addresses": self["kernelAddresses"],
-            "routes": self["kernelRoutes"],
-            "neighbours": self["kernelNeighbours"],
-        }
-        for option, field in ("lladdr", "linkAddress"), ("user", "owner"), ("group", "group"):
-            fields[field] = self[option]
-        for option in "mtu", "txqueuelen":
-            if self[option] is not None and not (self[option].isascii() and self[option].isdigit()):
-                raise UsageError(f"--{option}: {self[option]!r} is no number")
-            fields[option] = None if self[option] is None else int(self[option])
-        flags: dict[str, Any] = {option: True for option in ("persistent", "carrier") if self[option]}
-        flags.update({option: False for option in ("persistent", "carrier") if self[f"no-{option}"]})
-        if self["hardened"]:
-            flags["hardened"] = True
-        if not any(fields.values()) and not flags and not self["down"]:
-            return None
-        # Whoever only has it set up some other way need not have it set up here.
-        up = True if fields["addresses"] or fields["routes"] or fields["neighbours"] else None
+    def _kernelEnd(self) -> InterfaceSettings | None:
+        # An interface that gets nothing from the kernel's stack may be set up by somebody else.
+        up = True if self.kernelAddresses or self.kernelRoutes or self.kernelNeighbours else None
         try:
-            return InterfaceSettings(**fields, **flags, up=False if self["down"] else up)
+            settings = InterfaceSettings(
+                addresses=self.kernelAddresses,
+                routes=self.kernelRoutes,
+                neighbours=self.kernelNeighbours,
+                mtu=self._number("mtu"),
+                linkAddress=self.valueOf("lladdr"),
+                up=False if self.isGiven("down") else up,
+                txqueuelen=self._number("txqueuelen"),
+                owner=self.valueOf("user"),
+                group=self.valueOf("group"),
+                persistent=self._yesOrNo("persistent"),
+                carrier=self._yesOrNo("carrier"),
+                hardened=True if self.isGiven("hardened") else None,
+            )
         except ValueError as e:
             raise UsageError(str(e)) from e
+        return None if settings == InterfaceSettings(up=None) else settings
 
+    def _yesOrNo(self, option: str) -> bool | None:
+        return True if self.isGiven(option) else False if self.isGiven(f"no-{option}") else None
 
-def checkPrometheus(endpoint: str) -> None:
-    """
-    @raise UsageError: metrics cannot be served there.
-    """
-    if find_spec("prometheus_client") is None:
-        raise UsageError("--prometheus: that takes prometheus_client: pip install 'txtuntap[prometheus]'")
-    try:
-        # Of the reactor, nothing is wanted before it listens.
-        serverFromString(None, endpoint)
-    except Exception as e:
-        example = "tcp:9100:interface=127.0.0.1"
-        raise UsageError(f"--prometheus: {endpoint!r} is no server endpoint, such as {example}: {e}") from e
+    def _number(self, option: str) -> int | None:
+        text = self.valueOf(option)
+        if text is not None and not (text.isascii() and text.isdigit()):
+            raise UsageError(f"--{option}: {text!r} is no number")
+        return None if text is None else int(text)
 
 
 def _descriptor(text: str) -> int:
     from txtuntap.device.helper.descriptors import fromSystemd
 
-    try:
+    with naming("--descriptor"):
         return int(text) if text.isascii() and text.isdigit() else fromSystemd(text)
-    except ValueError as e:
-        raise UsageError(f"--descriptor: {e}") from e

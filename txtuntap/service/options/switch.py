@@ -13,109 +13,168 @@ from twisted.python.usage import UsageError
 from txtuntap.device import TAP, interfaceName
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.network.clock import SimulationClock
-from txtuntap.service.options.interface import PlainOptions, about, checkPrometheus
-from txtuntap.service.options.tunnel import TunnelOptions
+from txtuntap.service.options.peer import PEER_OPTIONS, PeerOptions, PeerSettings
+from txtuntap.service.options.service import ServiceOptions, about, naming
+from txtuntap.switch.port import SwitchPort
 from txtuntap.switch.switch import AGEING_TIME, Switch
 from txtuntap.tunnel.framing import MAX_PACKET
 
 _EXAMPLE = "tap0,vlan=10,isolated"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
+class SwitchPortSettings:
+    """
+    Settings of a port of a switch, the arguments of L{Switch.addPort}.
+    """
+
+    vlan: int | None = None
+    trunk: Sequence[int] | None = None
+    isolated: bool = False
+    stations: Sequence[str] | None = None
+    broadcasts: float | None = None
+    multicasts: float | None = None
+    unknowns: float | None = None
+    router: bool | None = None
+
+    @property
+    def untaggedVLAN(self) -> int | None:
+        """
+        The VLAN of frames without a tag; L{None}: there are none.
+        """
+        return 1 if self.vlan is None and self.trunk is None else self.vlan
+
+    def addTo(self, switch: Switch, name: str | None) -> SwitchPort:
+        """
+        Make such a port.
+
+        @param name: what the port is called; L{None}: by a number.
+
+        @raise ValueError: there can be none such: see L{Switch.addPort}.
+        """
+        return switch.addPort(
+            name,
+            vlan=self.vlan,
+            trunk=self.trunk,
+            isolated=self.isolated,
+            stations=self.stations,
+            broadcasts=self.broadcasts,
+            multicasts=self.multicasts,
+            unknowns=self.unknowns,
+            router=self.router,
+        )
+
+
+@attrs.frozen(kw_only=True)
 class SwitchTap:
     """
     A tap interface at a switch.
 
     @ivar interface: its name.
     @ivar namespace: the network namespace it is in; L{None}: this one.
-    @ivar settings: what the kernel's end is to be; L{None}: it is left as it is.
-    @ivar options: those of the port, as of L{Switch.addPort}.
+    @ivar kernelEnd: how the kernel's end is configured; L{None}: it is left as it is.
+    @ivar port: the settings of its port.
     """
 
     interface: str
-    namespace: str | None
-    settings: InterfaceSettings | None
-    options: Mapping[str, Any]
+    namespace: str | None = None
+    kernelEnd: InterfaceSettings | None = None
+    port: SwitchPortSettings = SwitchPortSettings()
 
     @property
     def name(self) -> str | None:
         """
-        What its port is called; L{None}: there may be several, which the kernel gives their names.
+        The name of its port; L{None}: there may be several taps, which the kernel gives their names.
         """
         return None if "%" in self.interface else named(self.interface, self.namespace)
 
     @classmethod
     def of(cls, text: str) -> SwitchTap:
         """
-        What the option says.
+        Read the value of C{--tap}.
 
-        @raise ValueError: it says what cannot be.
+        @raise ValueError: there can be no such tap.
         """
         interface, *words = text.split(",")
         interfaceName(interface)
         given = _given(words, _FLAGS, {**_VALUES, **_KERNEL})
         namespace = given.pop("netns", None)
-        fields = {"addresses": given.pop("address", None), "mtu": given.pop("mtu", None)}
-        isUp = given.pop("up", False) or bool(fields["addresses"])
-        fields = {name: value for name, value in fields.items() if value is not None}
-        settings = InterfaceSettings(**fields, up=isUp or None) if fields or isUp else None
-        return cls(interface, namespace, settings, given)
+        addresses, mtu = given.pop("address", ()), given.pop("mtu", None)
+        isUp = True if given.pop("up", False) or addresses else None
+        kernelEnd = None if mtu is None and not isUp else InterfaceSettings(addresses=addresses, mtu=mtu, up=isUp)
+        return cls(interface=interface, namespace=namespace, kernelEnd=kernelEnd, port=SwitchPortSettings(**given))
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class SwitchTunnel:
     """
     A tunnel at a switch.
 
-    @ivar name: what its port is called: by where it listens, or connects.
-    @ivar peer: options about its peer: those of L{TunnelOptions}.
-    @ivar mtu: the most octets that IP may put into one packet.
-    @ivar options: those of the port, as of L{Switch.addPort}.
+    @ivar peer: the peer, and how frames get there.
+    @ivar mtu: the most octets that IP may put into one frame.
+    @ivar port: the settings of its port.
     """
 
-    name: str
-    peer: Mapping[str, Any] = attrs.field(eq=False)
-    mtu: int
-    options: Mapping[str, Any]
+    peer: PeerSettings = attrs.field(eq=False)
+    mtu: int = 1500
+    port: SwitchPortSettings = SwitchPortSettings()
+
+    @property
+    def name(self) -> str:
+        """
+        The name of its port: where the tunnel listens, or connects.
+        """
+        return self.peer.endpoint
 
     @classmethod
     def of(cls, text: str) -> SwitchTunnel:
         """
-        What the option says.
+        Read the value of C{--tunnel}.
 
-        @raise ValueError: it says what cannot be.
-        @raise UsageError: it says so about the peer.
+        @raise ValueError: there can be no such tunnel.
+        @raise UsageError: there can be none with such a peer.
         """
         peer: list[str] = []
         port: list[str] = []
         for word in text.split(","):
-            (peer if word.partition("=")[0] in _PEER else port).append(word)
-        given = _given(port, _FLAGS[:1], {**_VALUES, "mtu": _number}, _PEER)
-        options = _PeerOptions()
+            (peer if word.partition("=")[0] in PEER_OPTIONS else port).append(word)
+        given = _given(port, _FLAGS[:1], {**_VALUES, "mtu": _number}, PEER_OPTIONS)
+        options = PeerOptions()
         options.parseOptions([f"--{word}" for word in peer])  # type: ignore[no-untyped-call]
+        settings = options.peerSettings(TAP)
         mtu = given.pop("mtu", 1500)
         if not 68 <= mtu <= _MOST_MTU:
             raise ValueError(f"an MTU is a number from 68 to {_MOST_MTU}, not {mtu}")
-        return cls(options["endpoint"], options, mtu, given)
+        return cls(peer=settings, mtu=mtu, port=SwitchPortSettings(**given))
 
 
-class _PeerOptions(TunnelOptions):
+@attrs.frozen(kw_only=True)
+class SwitchServiceSettings:
     """
-    Options of a tunnel on no interface.
+    Settings of a L{SwitchService<txtuntap.service.switch.SwitchService>}.
+
+    @ivar taps: the interfaces.
+    @ivar tunnels: the tunnels.
+    @ivar ageingTime: seconds after which a station that is not heard is forgotten.
+    @ivar offload: whether packets come and go as few large ones: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
+    @ivar control: whether each interface has a control socket: see
+        L{InterfaceServiceSettings<txtuntap.service.options.interface.InterfaceServiceSettings>}.
+    @ivar prometheus: the endpoint at which metrics are served; L{None}: they are not.
     """
 
-    def postOptions(self) -> None:
-        """
-        Check what only the options together tell.
-        """
-        self.checkPeer(TAP)
+    taps: Sequence[SwitchTap] = ()
+    tunnels: Sequence[SwitchTunnel] = ()
+    ageingTime: float = AGEING_TIME
+    offload: bool | None = None
+    control: bool = True
+    prometheus: str | None = None
 
 
 def _given(
     words: Sequence[str], flags: Sequence[str], values: Mapping[str, Callable[[str], Any]], others: Sequence[str] = ()
 ) -> dict[str, Any]:
     """
-    What words such as C{"isolated"} and C{"vlan=10"} say.
+    Read words such as C{"isolated"} and C{"vlan=10"}.
 
     @param others: what else may be said, elsewhere.
 
@@ -150,7 +209,7 @@ def _number(text: str) -> int:
 
 def _vlans(text: str) -> list[int]:
     """
-    Such as C{"10+20"}, and C{"10+100-199"}.
+    Read numbers of VLANs, such as C{"10+20"} or C{"10+100-199"}.
     """
     found: list[int] = []
     for part in text.split("+"):
@@ -170,7 +229,7 @@ def _yesOrNo(text: str) -> bool:
 #: The most that is carried, behind a header.
 _MOST_MTU = MAX_PACKET - 22
 
-#: What goes with a port: by itself; and with a value, which is read so.
+#: Settings of a port: those without a value; and those with one, and how it is read.
 _FLAGS = ("isolated", "up")
 _VALUES: dict[str, Callable[[str], Any]] = {
     "vlan": _number,
@@ -181,23 +240,22 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "unknowns": _number,
     "router": _yesOrNo,
 }
-#: What the kernel's end of an interface is to be.
+#: Settings of the kernel's end of an interface, and how the value of each is read.
 _KERNEL: dict[str, Callable[[str], Any]] = {
     "netns": str,
     "address": lambda text: text.split("+"),
     "mtu": _number,
 }
-#: What is said of a tunnel's peer, as with C{twistd tuntap tunnel}.
-_PEER = (
-    *("listen", "connect", "framing", "certificate", "key", "trust", "pin", "peer-name", "allow", "allow-lladdr"),
-    *("allow-router", "insecure"),
-)
 
 
-class SwitchOptions(PlainOptions):
+class SwitchOptions(ServiceOptions):
     """
     Options of C{twistd tuntap switch}.
+
+    @ivar settings: once parsed, what they ask for.
     """
+
+    settings: SwitchServiceSettings
 
     synopsis = "[options]"
     longdesc = (
@@ -208,33 +266,22 @@ class SwitchOptions(PlainOptions):
         "=...), broadcasts=1000, multicasts=1000, unknowns=1000 (frames a second that are let through: to"
         " all, to groups, to whom nobody knows), netns=NAME (the network namespace it is in), up, address=10.0.0.1/24,"
         " mtu=1500 (what the kernel's end is to be). With a tunnel, likewise: all of these up to netns; mtu=1500; and"
-        " what 'tuntap tunnel' has about the peer: listen=ENDPOINT or connect=ENDPOINT, framing, certificate, key,"
-        " trust, pin, peer-name, allow, allow-lladdr, allow-router, insecure."
+        " what 'tuntap tunnel' has about the peer: listen=ENDPOINT or connect=ENDPOINT, "
+        f"{', '.join(name for name in PEER_OPTIONS if name not in ('listen', 'connect'))}."
     )
-    optFlags: ClassVar = [
-        ["no-offload", None, "Have every packet come and go by itself, with its checksums, as captures show best."],
-        ["no-control", None, "Have no control sockets, by which 'txtuntap capture' hears what passes."],
-    ]
     optParameters: ClassVar = [
         ["ageing", None, f"{AGEING_TIME:g}", "Seconds after which a station that is not heard is forgotten."],
-        ["prometheus", None, None, "Serve /metrics there: an endpoint such as tcp:9100:interface=127.0.0.1."],
     ]
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self["taps"] = []
-        self["tunnels"] = []
+        super().__init__()
+        self._taps: list[SwitchTap] = []
+        self._tunnels: list[SwitchTunnel] = []
 
-    @about(
-        """
-        NAME[,OPTION...]: a tap interface, such as tap0,vlan=10,isolated. Once for each.
-        """
-    )
+    @about("NAME[,OPTION...]: a tap interface, such as tap0,vlan=10,isolated. Once for each.")
     def opt_tap(self, text: str) -> None:
-        try:
-            self["taps"].append(SwitchTap.of(text))
-        except ValueError as e:
-            raise UsageError(f"--tap {text}: {e}") from e
+        with naming(f"--tap {text}"):
+            self._taps.append(SwitchTap.of(text))
 
     @about(
         """
@@ -242,43 +289,54 @@ class SwitchOptions(PlainOptions):
         """
     )
     def opt_tunnel(self, text: str) -> None:
-        try:
-            self["tunnels"].append(SwitchTunnel.of(text))
-        except (ValueError, UsageError) as e:
-            raise UsageError(f"--tunnel {text}: {e}") from e
+        with naming(f"--tunnel {text}"):
+            self._tunnels.append(SwitchTunnel.of(text))
 
     def postOptions(self) -> None:
         """
-        Check what only the options together tell.
+        Check the options together, and make settings of them.
         """
-        if not self["taps"] and not self["tunnels"]:
+        if not self._taps and not self._tunnels:
             raise UsageError(f"give each interface with --tap, such as --tap {_EXAMPLE}, and tunnels with --tunnel")
+        ageingTime = self._ageingTime()
+        tried = Switch(SimulationClock())
+        for tap in self._taps:
+            with naming(f"--tap {tap.interface}"):
+                tap.port.addTo(tried, tap.name)
+        for tunnel in self._tunnels:
+            with naming(f"--tunnel {tunnel.name}"):
+                tunnel.port.addTo(tried, tunnel.name)
+        self._checkAddresses()
+        self.checkPrometheus()
+        self.settings = SwitchServiceSettings(
+            taps=tuple(self._taps),
+            tunnels=tuple(self._tunnels),
+            ageingTime=ageingTime,
+            offload=self.offload,
+            control=self.control,
+            prometheus=self.prometheus,
+        )
+
+    def _ageingTime(self) -> float:
+        text = self["ageing"]
         try:
-            self["ageing"] = float(self["ageing"])
-            if not self["ageing"] > 0:
+            seconds = float(text)
+            if not seconds > 0:
                 raise ValueError("more than 0")
         except ValueError as e:
-            raise UsageError(f"--ageing is a number of seconds, more than 0, not {self['ageing']!r}") from e
-        tried = Switch(SimulationClock())
-        ports = [(f"--tap {each.interface}", each.name, each.options) for each in self["taps"]]
-        ports += [(f"--tunnel {each.name}", each.name, each.options) for each in self["tunnels"]]
-        for option, name, own in ports:
-            try:
-                tried.addPort(name, **own)
-            except ValueError as e:
-                raise UsageError(f"{option}: {e}") from e
-        self._checkAddresses()
-        if self["prometheus"] is not None:
-            checkPrometheus(self["prometheus"])
+            raise UsageError(f"--ageing is a number of seconds, more than 0, not {text!r}") from e
+        return seconds
 
     def _checkAddresses(self) -> None:
         """
         Check that no two interfaces of one VLAN have the same address.
         """
         found: dict[tuple[int, str], SwitchTap] = {}
-        for tap in self["taps"]:
-            vlan = tap.options.get("vlan", None if "trunk" in tap.options else 1)
-            for address in () if tap.settings is None or vlan is None else tap.settings.addresses:
+        for tap in self._taps:
+            vlan = tap.port.untaggedVLAN
+            if tap.kernelEnd is None or vlan is None:
+                continue
+            for address in tap.kernelEnd.addresses:
                 other = found.setdefault((vlan, str(address.interface.ip)), tap)
                 if other is not tap:
                     names = [each.name or each.interface for each in (tap, other)]
