@@ -31,7 +31,7 @@ import json, os, sys
 from txtuntap.device.configure import configureNow
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.service.control import namespaceNumber
+from txtuntap.service.observe.control import namespaceNumber
 jail, descriptor, mode, user = sys.argv[1], *map(int, sys.argv[2:])
 os.chroot(jail)
 os.chdir("/")
