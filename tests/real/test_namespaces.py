@@ -72,7 +72,7 @@ async def test_madeInAnother(run: Run) -> None:
             configured = await configure("tt0", SETTINGS, device, run.reactor)
             assert (device.mtu, readInterface("tt0", there).mtu) == (1400, 1400)
             await assertEchoes(run, there)
-            await configured.undo(run.reactor)
+            await configured.restore(run.reactor)
             state = await read("tt0", run.reactor, there)
             assert (state.mtu, state.up) == (1500, False)
             await listening.stopListening()

@@ -147,7 +147,7 @@ class InterfaceService(Service):
         configured, self._configured = self._configured, None
         if configured is None or not self._undo:
             return self._close()
-        undone = configured.undo(self._reactor)
+        undone = configured.restore(self._reactor)
         # Once privileges are dropped, there is no way to.
         undone.addErrback(lambda reason: self._log.warn("Left as it is: {reason}", reason=reason.value))
         return undone.addCallback(lambda _: self._close())

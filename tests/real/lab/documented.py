@@ -38,7 +38,8 @@ _MODULES = (
         "txtuntap.device.helper.device",
         "txtuntap.device.linux.device",
     ),
-    *("txtuntap.device.monitor", "txtuntap.device.linux.netlink", "txtuntap.device.settings", "txtuntap.device.state"),
+    *("txtuntap.device.monitor", "txtuntap.device.linux.netlink", "txtuntap.device.linux.state"),
+    *("txtuntap.device.settings", "txtuntap.device.state"),
     *(
         "txtuntap.interfaces",
         "txtuntap.network.link",
@@ -122,12 +123,12 @@ def _prepare(name: str) -> None:
     Make what an example finds outside of Python.
     """
     Path("worker.py").write_text("")
-    if name.startswith(("txtuntap/device/linux.py", "txtuntap/device/netlink.py")):
+    if name.startswith(("txtuntap/device/linux/device.py", "txtuntap/device/linux/netlink.py")):
         ip("tuntap", "add", "mode", "tun", "name", "tun0")
-    if name.startswith("txtuntap/device/linux.py"):
+    if name.startswith("txtuntap/device/linux/device.py"):
         # With its carrier, the kernel speaks: of its groups, and to routers.
         ip("link", "set", "tun0", "up")
-    if name == "txtuntap/queues.py 2":
+    if name == "txtuntap/device/linux/queues.py 2":
         # A process that is given its queue.
         os.dup2(os.open(NODE, os.O_RDWR), DESCRIPTOR)
     with open("trace.pcapng", "wb") as file:

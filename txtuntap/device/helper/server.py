@@ -386,7 +386,7 @@ class Helper(Factory):
         held = None if isFree else await self._held(configured)
         try:
             # A program that has kept the descriptor, or passed it on, would have its packets believed.
-            await configured.undo(self.reactor, staysHardened=not isFree and held is None)
+            await configured.restore(self.reactor, staysHardened=not isFree and held is None)
         finally:
             if held is not None:
                 held.close()
