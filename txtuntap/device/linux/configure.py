@@ -6,7 +6,6 @@ is about the device, by the device's ioctls.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from zope.interface import moduleProvides
 from txtuntap.device.interfaces import IConfiguration
 from txtuntap.device.linux.change import Change
 from txtuntap.device.linux.entries import addressChanges, neighbourChanges, presentRoutes, readRoutes, routeChanges
-from txtuntap.device.linux.ioctl import TUNGETIFF
+from txtuntap.device.linux.link import nameOf
 from txtuntap.device.linux.namespace import Namespace, openNamespace
 from txtuntap.device.linux.netlink import AT_ONCE, Conversation, Request, ask, askNow, dump, get, new
 from txtuntap.device.linux.plan import checking, deviceChanges, hardeningChanges, linkChanges, upOrDown
@@ -57,7 +56,7 @@ def configuring(
     The conversation of L{configureNow<txtuntap.device.configure.configureNow>}.
     """
     if device is not None and device.fileno() >= 0:
-        name = _nameOf(device)
+        name = _currentName(device)
     link = yield from finding(name)
     index = link["index"]
     addresses = yield dump("address", f"read the addresses of {name}", index=index)
@@ -166,12 +165,11 @@ def _call(call: Callable[[], object], what: str) -> None:
         raise OSError(e.errno, f"cannot {what}: {e.strerror}") from e
 
 
-def _nameOf(device: LinuxDevice) -> str:
+def _currentName(device: LinuxDevice) -> str:
     """
     What the interface of an open device is called now. It may have been renamed, and another have its name.
     """
     try:
-        answer = fcntl.ioctl(device.fileno(), TUNGETIFF, bytes(40))
+        return nameOf(device.fileno())
     except OSError as e:
         raise OSError(e.errno, f"cannot find {device.name}: the device has gone, or is attached to none") from e
-    return os.fsdecode(answer[:16].rstrip(b"\0"))
