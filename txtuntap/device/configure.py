@@ -30,7 +30,7 @@ def _platform() -> IConfiguration:
 @attrs.frozen
 class Configured:
     """
-    What was changed of an interface, so that it can be restored.
+    The changes that were made to an interface, so that they can be restored.
 
     @ivar name: of the interface.
     @ivar index: its number.
@@ -45,14 +45,14 @@ class Configured:
     @property
     def changes(self) -> list[str]:
         """
-        What was changed, in words and in order.
+        The changes in words, in the order in which they were made.
         """
         return [change.what for change in self._changes]
 
     def restore(self, reactor: Any = None, staysHardened: bool = False) -> Deferred[None]:
         """
-        Take away what was added, and put back what was changed, as far as it is still there. Of an interface that was
-        set down, IPv6 addresses, routes and neighbours come back, but for those that it had learnt or that lead to
+        Take away what was added, and put back what was changed, as far as it is still there. If the interface was set
+        down, its IPv6 addresses, routes and neighbours come back, but for those that it had learnt or that lead to
         several gateways.
 
         @param staysHardened: leave it hardened, because a program may still write packets into it.
@@ -99,8 +99,8 @@ def configureNow(
     name: str, settings: InterfaceSettings, device: LinuxDevice | None = None, namespace: Namespace | None = None
 ) -> Configured:
     """
-    Bring an interface to its settings. What is so already is left alone, and takes no privilege. If something is
-    refused, what was changed before is restored.
+    Bring an interface to its settings. A setting that it has already is left alone, and takes no privilege. If
+    something is refused, what was changed before is restored.
 
     Waits for the kernel's answers: for where no reactor runs yet (C{privilegedStartService}). L{configure} does not.
 

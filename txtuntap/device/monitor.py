@@ -140,7 +140,7 @@ class InterfaceMonitor:
 
     def start(self) -> Deferred[None]:
         """
-        Begin. What is there already is no event.
+        Begin. An interface that is there already is no event.
 
         @return: fires once it is known what there is; fails with what L{open} raises.
         """

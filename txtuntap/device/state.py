@@ -25,7 +25,7 @@ def _platform() -> IReading:
 
 def readInterface(name: str, namespace: Namespace | None = None) -> InterfaceState:
     """
-    What an interface is now. Waits for the kernel's answer.
+    Read the state of an interface. Waits for the kernel's answer.
 
     @param namespace: the network namespace that it is in; L{None}: this one.
 
@@ -39,7 +39,7 @@ def readInterface(name: str, namespace: Namespace | None = None) -> InterfaceSta
 
 def readInterfaces(namespace: Namespace | None = None) -> list[InterfaceState]:
     """
-    All interfaces of a network namespace; L{None}: of this one.
+    Read the states of all interfaces of a network namespace; L{None}: of this one.
     """
     platform = _platform()
     found: list[InterfaceState] = platform.askNow(platform.readingAll(), namespace)

@@ -66,7 +66,7 @@ class InterfaceService(Service):
         """
         if reactor is None:
             from twisted.internet import reactor
-        # Not on other platforms, and before the reactor runs: see txtuntap.device.linux.netlink.
+        # Before the reactor runs, because these import pyroute2: see txtuntap.device.platform.
         from txtuntap.device.configure import configureNow
         from txtuntap.device.monitor import SharedMonitor
 

@@ -91,7 +91,7 @@ class Leases:
             try:
                 after = await read(device.name, self._reactor, self._namespace)
                 if after.index == before.index:
-                    # Somebody may have been faster.
+                    # Another program may have been faster.
                     checkWhose(after, peer, 1)
                     return device, before
             except BaseException:

@@ -16,8 +16,8 @@ MAX_REASON = 200
 
 class LogLimit:
     """
-    Lines of the log that users cause: a few a second of each kind and for each user, and the rest is counted. Whoever
-    may connect could fill the disk.
+    Lines of the log that users cause: a few a second of each kind and for each user, and the rest is counted. Without
+    a limit, any user that may connect could fill the disk.
     """
 
     _log = Logger("helper")

@@ -6,7 +6,7 @@ and hands over the descriptors.
 
 (C{-I}, so that it runs no modules of the directory that it is started in.)
 
-Who asks is told by the kernel. A program has its device for as long as its connection is open: then the helper deletes
+The kernel tells who asks. A program has its device for as long as its connection is open: then the helper deletes
 what it has made, and restores what it has set on a device that was there.
 
 L{HelpedDevice<txtuntap.device.helper.device.HelpedDevice>} is the other side. A request is one line of JSON, and so is
@@ -80,7 +80,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
 
     def connectionMade(self) -> None:
         """
-        Who is it?
+        Find out who has connected.
         """
         peer = Peer.of(self.transport.socket)
         if not self._helper.knows(peer):
@@ -108,13 +108,13 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """
-        That is no request.
+        Close the connection, because this is no request.
         """
         self._abort()
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """
-        Nobody asked for one.
+        Close the descriptor and the connection, because none was asked for.
         """
         os.close(descriptor)
         self._abort()
@@ -187,7 +187,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
 
 class Helper(Factory):
     """
-    What all connections share.
+    The rules, turns and leases that all connections share.
 
     @ivar turns: one thing is done at a time, so that what is taken back has gone before it is asked for again. Users
         take turns, so that none waits for all that another one asks for.
@@ -221,7 +221,7 @@ class Helper(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> HelperProtocol:
         """
-        Somebody has connected.
+        Make the protocol of a connection.
         """
         return HelperProtocol(self)
 
@@ -285,7 +285,7 @@ class Helper(Factory):
 
     def _stop(self) -> Any:
         self.stopping = True
-        # What is under way comes to its end.
+        # A call that has begun comes to its end.
         return self.turns.whenIdle()
 
 

@@ -32,7 +32,7 @@ __all__ = ["ask", "askNow", "configuring", "moving", "restoring"]
 
 moduleProvides(IConfiguration)
 
-#: Of what is to be taken away, the kernel says that it is not there.
+#: The kernel's answers about a thing that is to be taken away and is not there.
 _GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL}
 
 
@@ -67,7 +67,7 @@ def configuring(
     if settings.neighbours or goesDown:
         neighbours = yield dump("neighbour", f"read the neighbours of {name}", NDA_IFINDEX=index)
     yield from checking(state, settings)
-    # What is not to stay any more may be gone with the descriptor that says so.
+    # Persistence is cleared last, because closing the descriptor may then delete the device.
     first, last = (["persistent"], []) if settings.persistent else ([], ["persistent"])
     done: list[Change] = []
     try:
@@ -77,7 +77,7 @@ def configuring(
             # A larger MTU may bring IPv6, which believes what its defaults say, and a link that is up brings packets.
             hardeningChanges(state, settings, namespace),
             addressChanges(state, settings),
-            # What follows needs a link that is up.
+            # The changes after this one need a link that is up.
             upOrDown(state, settings, [*addresses, *routes, *neighbours]),
         )
         yield from _making(changes, done)
@@ -149,7 +149,7 @@ def restoring(index: int, changes: Sequence[Change]) -> Conversation[None]:
                 else:
                     _call(step, what)
             except FileExistsError:
-                # What is to come back has come back by itself.
+                # It has come back by itself.
                 continue
             except OSError as e:
                 if e.errno not in _GONE:
@@ -167,7 +167,7 @@ def _call(call: Callable[[], object], what: str) -> None:
 
 def _currentName(device: LinuxDevice) -> str:
     """
-    What the interface of an open device is called now. It may have been renamed, and another have its name.
+    The name that the interface of an open device has now. It may have been renamed, and another have its name.
     """
     try:
         return nameOf(device.fileno())

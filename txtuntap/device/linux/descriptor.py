@@ -27,7 +27,7 @@ IFREQ = struct.Struct("16sH")
 
 class RealSystem:
     """
-    The calls a L{LinuxDevice} makes. Something else with these names may stand in for them: the seam that
+    The calls a L{LinuxDevice} makes. Another object with these names may stand in for them: the seam that
     C{twisted.pair} has, for tests.
     """
 
@@ -45,7 +45,7 @@ class RealSystem:
 
 class TunDescriptor:
     """
-    A descriptor of C{/dev/net/tun}, open or not. What is set by it can be set after privileges have been dropped, too.
+    A descriptor of C{/dev/net/tun}, open or not. Its settings can be set after privileges have been dropped, too.
 
     @ivar name: the interface's name; once open, the one the kernel gave it.
     """
@@ -118,7 +118,7 @@ class TunDescriptor:
 
     def setQueue(self, attached: bool) -> None:
         """
-        Of a device with C{multiQueue}: have packets go to this one's queue, or to those of others alone.
+        Have packets of a device with C{multiQueue} go to this one's queue, or to those of others alone.
 
         @raise OSError: as L{setPersistent}.
         """

@@ -154,7 +154,7 @@ class LinuxDevice(PacketDescriptor):
             except OSError as e:
                 raise explained(e, self._asked, self.mode, "TUNSETIFF") from e
             if indexOf(self.name) != state.index:
-                # What was made instead goes again with the descriptor.
+                # The interface that was made instead is deleted with the descriptor.
                 raise OSError(errno.ENODEV, f"{self.name} is not there any more")
         except BaseException:
             self._system.close(fileno)
@@ -197,7 +197,7 @@ class LinuxDevice(PacketDescriptor):
         flags = self._flags(fileno) if adopted else 0
         if not flags & (IFF_TUN | IFF_TAP):
             self._join(fileno)
-            # What the device says counts, not what was asked: flags and offload belong to it and outlive a descriptor.
+            # The device's word counts, not the request: flags and offload belong to it and outlive a descriptor.
             # But for protocol information: its flag has the number of IFF_NOFILTER there, and so is set either way.
             flags = self._flags(fileno)
         if not flags:

@@ -34,15 +34,15 @@ _PERMANENT = 0x80
 #: C{linux/rtnetlink.h}: RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK.
 _MAIN, _STATIC, _UNICAST, _UNIVERSE, _ON_LINK = 254, 4, 1, 0, 253
 
-#: What a route has that leads elsewhere than to a gateway of its IP version, or not there alone. pyroute2 does not know
-#: the name of RTA_NH_ID.
-_OTHER_WAYS = {"RTA_VIA", "RTA_MULTIPATH", "RTA_NH_ID", "RTA_ENCAP", "UNKNOWN"}
+#: Attributes of a route that leads elsewhere than to a gateway of its IP version, or not there alone. pyroute2 does not
+#: know the name of RTA_NH_ID.
+_ELSEWHERE = {"RTA_VIA", "RTA_MULTIPATH", "RTA_NH_ID", "RTA_ENCAP", "UNKNOWN"}
 
 #: C{IFA_F_PERMANENT}: not by a router's advertisement. C{RTPROT_BOOT}: the first that is neither the kernel's nor of a
 #: redirect; C{RTPROT_RA}.
 _PERMANENT_ADDRESS, _BY_HAND, _ADVERTISED = 0x80, 3, 9
 
-#: What makes an address, a route or a neighbour of a link that was down what it was: of the header, and attributes.
+#: The fields of the header and the attributes that make an address, a route or a neighbour again what it was.
 _RESTORED = {
     "address": (("family", "prefixlen", "scope", "index"), ("IFA_ADDRESS", "IFA_LOCAL")),
     "route": (
@@ -154,7 +154,7 @@ def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
     fields = attributes(message)
     if fields.get("RTA_OIF") != index or message["type"] != _UNICAST or fields.get("RTA_TABLE") != _MAIN:
         return None
-    if fields.keys() & _OTHER_WAYS or message["tos"] or message["src_len"]:
+    if fields.keys() & _ELSEWHERE or message["tos"] or message["src_len"]:
         return None
     everywhere = "::" if message["family"] == _FAMILY[6] else "0.0.0.0"
     return InterfaceRoute(
@@ -213,15 +213,15 @@ def neighbourChanges(
 
 def restoration(message: Message, what: str) -> Request | None:
     """
-    What puts an address, a route or a neighbour back that somebody has set. L{None}: it was learnt, or the kernel makes
-    it by itself.
+    The request that puts back an address, a route or a neighbour that somebody has set. L{None}: it was learnt, or the
+    kernel makes it by itself.
     """
     fields = attributes(message)
     if message["event"] == "RTM_NEWADDR":
         # IPv4 addresses stay.
         kind, isSet = "address", message["family"] == _FAMILY[6] and message["flags"] & _PERMANENT_ADDRESS
     elif message["event"] == "RTM_NEWROUTE":
-        isPlain = message["type"] == _UNICAST and not fields.keys() & _OTHER_WAYS
+        isPlain = message["type"] == _UNICAST and not fields.keys() & _ELSEWHERE
         kind, isSet = "route", isPlain and message["proto"] >= _BY_HAND and message["proto"] != _ADVERTISED
     else:
         kind, isSet = "neighbour", message["state"] & _PERMANENT and "NDA_LLADDR" in fields

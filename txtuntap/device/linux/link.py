@@ -1,5 +1,5 @@
 """
-What the kernel says of an interface without netlink: its number, its MTU, its network namespace.
+An interface as ioctls tell it, without netlink: its number, its MTU, its network namespace.
 """
 
 from __future__ import annotations

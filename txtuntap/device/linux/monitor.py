@@ -71,7 +71,7 @@ class InterfaceWatch(FileDescriptor):
         self._addresses: dict[int, dict[AddressKey, InterfaceAddress]] = {}
         self.place: NamespaceIdentity | None = None
         self._netlink: Any = None
-        # What all is read anew by.
+        # The socket by which all is read anew.
         self._asking: Any = None
         self._namespace = namespace
         # While all is read anew, what comes in between waits.
@@ -142,7 +142,7 @@ class InterfaceWatch(FileDescriptor):
 
     def doRead(self) -> None:
         """
-        Something has happened.
+        Read what the kernel tells.
         """
         try:
             data = self._netlink.recv(READ_SIZE)
@@ -170,8 +170,8 @@ class InterfaceWatch(FileDescriptor):
 
     def _puzzled(self) -> None:
         """
-        A message makes no sense: the rest is read anew. Whoever can set interfaces could have it come again and again,
-        so that is logged once.
+        A message makes no sense: the rest is read anew. A program that can set interfaces could have it come again and
+        again, so that is logged once.
         """
         if not self._isPuzzled:
             self._isPuzzled = True
@@ -202,7 +202,7 @@ class InterfaceWatch(FileDescriptor):
 
     def logPrefix(self) -> str:
         """
-        What log lines begin with.
+        The word that log lines begin with.
         """
         return "interfaces"
 

@@ -60,11 +60,11 @@ class PacketDescriptor(TunDescriptor):
         self.offloads = 0
         self._information = protocolInformation
         self._read = self._system.read
-        # What stands in for the real system need not have it.
+        # A system that stands in for the real one need not have it.
         self._writev = getattr(self._system, "writev", None)
         # Octets of headers of the device's own before each packet.
         self._before = _INFORMATION_LENGTH * protocolInformation
-        # What the last of them say, if those of offload are among them.
+        # Headers of offload, unpacked; L{None} where packets come without them.
         self._offloadOf: dict[bytes, Offload | None] | None = None
 
     def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
@@ -132,7 +132,7 @@ class PacketDescriptor(TunDescriptor):
                 header = information if self._offloadOf is None else information + header
             buffers = [header, *buffers]
             if offload is not None and offload.isSuperpacket and len(buffers) <= _MOST_BUFFERS and self._writev:
-                # It costs a third less than joining them. Of small packets, or of very many buffers, it does not.
+                # It costs a third less than joining them, but not for small packets or very many buffers.
                 with suppress(InterruptedError):
                     return int(self._writev(self._fileno, buffers)) - before
         data = b"".join(buffers)
@@ -194,7 +194,7 @@ class PacketDescriptor(TunDescriptor):
 
     def _unpack(self, header: bytes) -> Offload | None:
         """
-        What a header of offload says, for packets with the device's headers in front.
+        Unpack a header of offload, for packets with the device's headers in front.
         """
         unpacked = Offload.unpack(header)
         saysNothing = not unpacked.isVouched and not unpacked.isSuperpacket
@@ -207,7 +207,7 @@ class PacketDescriptor(TunDescriptor):
 
     def _informationFor(self, buffers: Sequence[bytes]) -> bytes:
         """
-        What the kernel is told before a packet.
+        The protocol information before a packet for the kernel.
         """
         data = b"".join(buffers)
         if self.mode == TAP:

@@ -70,7 +70,7 @@ def deviceChanges(
         if wanted is not None and wanted != before:
             what = f"set the {name} setting of {state.name} to {wanted}"
             if name == "carrier" and (device is None or device.fileno() < 0):
-                # Who has no descriptor asks the kernel: it would go again with one that is opened for just that.
+                # Without a descriptor, ask the kernel: the carrier would end with one that is opened for just that.
                 carrier = _linkChange(state, what, {"IFLA_CARRIER": wanted}, {"IFLA_CARRIER": before})
                 yield attrs.evolve(carrier, advice=": it takes privilege, and a program that has the device open")
                 continue
@@ -129,7 +129,7 @@ def upOrDown(state: InterfaceState, settings: InterfaceSettings, messages: list[
     if settings.up is not None and settings.up != state.up:
         to, back = ({"flags": IFF_UP * up, "change": IFF_UP} for up in (settings.up, state.up))
         what = f"set {state.name} {'up' if settings.up else 'down'}"
-        # What is set down, here or when this is restored, loses these.
+        # A link that is set down, here or when this is restored, loses these.
         lost = []
         for each in messages:
             again = restoration(each, what)

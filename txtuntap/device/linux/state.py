@@ -88,7 +88,7 @@ def attributes(message: Message) -> dict[str, Any]:
 
 def deviceAttributes(link: dict[str, Any]) -> dict[str, Any]:
     """
-    What the kernel tells of a TUN or TAP device beside what all interfaces have (C{IFLA_TUN_...}); empty for others.
+    The attributes that only TUN and TAP devices have (C{IFLA_TUN_...}); empty for other interfaces.
 
     @param link: the attributes of its link message.
     """
