@@ -5,6 +5,7 @@ Who may import whom: the picture in the documentation, held.
 from __future__ import annotations
 
 import ast
+import errno
 import pathlib
 import subprocess
 import sys
@@ -126,12 +127,33 @@ class ImportTests(SynchronousTestCase):
         )
         self.assertEqual("[] []", printed(program))
 
-    def test_onlyDevicesAndTheirConfigurationNeedLinux(self) -> None:
+    def test_onlyThePlatformsFoldersNeedTheirPlatform(self) -> None:
+        # The helper hands out devices of Linux, and its client's device is one.
+        needLinux = {"device.linux"} | {
+            f"device.helper.{each}" for each in ("__main__", "device", "leases", "options", "server")
+        }
+        free = [
+            ".".join(filter(None, ("txtuntap", module)))
+            for module in MODULES
+            if not any(module == each or module.startswith(f"{each}.") for each in needLinux)
+        ]
+        self.assertTrue({f"txtuntap.device.{face}" for face in ("configure", "state", "monitor")} <= set(free))
         program = (
-            "import sys; sys.modules.update(dict.fromkeys(['fcntl', 'grp', 'pwd']));"
-            "import txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.settings"
+            "import sys; from importlib import import_module; sys.platform = 'plan9';"
+            "sys.modules.update(dict.fromkeys(['fcntl', 'grp', 'pwd', 'pyroute2']));"
+            f"[import_module(name) for name in {free}]"
         )
         self.assertEqual("", printed(program))
+
+    def test_theFacesFindTheirPlatform(self) -> None:
+        program = (
+            "import sys; sys.platform = 'plan9'; from txtuntap.device.state import readInterface\n"
+            "try: readInterface('tun0')\n"
+            "except OSError as e: print(e.errno, e.strerror)"
+        )
+        number, _, text = printed(program).partition(" ")
+        self.assertEqual(int(number), errno.ENOTSUP)
+        self.assertIn("on plan9 yet", text)
 
 
 class OptimizedTests(SynchronousTestCase):

@@ -59,7 +59,7 @@ from txtuntap.wire.offload import (
 )
 
 if TYPE_CHECKING:
-    from txtuntap.device.monitor import IMonitor
+    from txtuntap.device.interfaces import IMonitor
 
 __all__ = ["InterfaceLost", "TunnelAddress", "TunnelFlags", "TuntapPort"]
 

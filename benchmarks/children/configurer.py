@@ -98,7 +98,7 @@ async def ours(reactor: Any) -> tuple[float, float]:
     gap = await work.end()
     if len(done.changes) != len(COMMANDS):
         raise RuntimeError(f"not everything was to be done: {done.changes}")
-    await done.undo(reactor)
+    await done.restore(reactor)
     return elapsed, gap
 
 

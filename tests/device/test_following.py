@@ -10,13 +10,16 @@ from typing import Any
 import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from txtuntap.device import TAP, TUN
 from txtuntap.device.following import Following
+from txtuntap.device.interfaces import IMonitor
 from txtuntap.device.memory import MemoryDevice
 from txtuntap.device.settings import InterfaceState
 
 
+@implementer(IMonitor)
 class Monitor:
     """
     One that is told what there is.

@@ -22,8 +22,9 @@ from tests.real.lab.link import show
 from tests.real.lab.namespace import Namespace, interfaces, ip
 from tests.real.lab.reactors import Run, descriptors, onEachReactor
 from txtuntap.device import TAP, TUN
-from txtuntap.device.configure import Configured, configure, configureInterface, configuring
+from txtuntap.device.configure import Configured, configure, configureInterface
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux.configure import configuring
 from txtuntap.device.linux.netlink import Conversation, askNow
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
 from txtuntap.device.state import read, readInterface, readInterfaces
@@ -172,7 +173,7 @@ def test_whatTheKernelMakesAlongWithAnAddressIsNoFailure(namespace: Namespace, c
             "add the route 10.1.0.0/16 by way of tt0",
         ]
         assert configured("tt0", **wanted).changes == []
-        done.undoNow()
+        done.restoreNow()
         assert (addresses("tt0"), routes("tt0")) == (set(), set())
 
 
@@ -204,7 +205,7 @@ def test_undone(namespace: Namespace, configured: Configure) -> None:
             linkAddress="02:00:00:00:00:09",
         )
         assert addresses("tt0") == {"10.9.7.1/24", "10.9.0.1/24", "fd09::1/64"}
-        done.undoNow()
+        done.restoreNow()
         assert addresses("tt0") == {"10.9.7.1/24"}
         assert routes("tt0") == set()
         assert (show("tt0")["address"], show("tt0")["mtu"]) == before
@@ -229,7 +230,7 @@ def test_whatGoesWithALinkSetDownComesBack(namespace: Namespace, configured: Con
         done = configured("tt0", up=False)
         assert done.changes == ["set tt0 down"]
         assert there() != before
-        done.undoNow()
+        done.restoreNow()
         assert there() == before
 
 
@@ -240,7 +241,7 @@ def test_whatALinkThatWasDownHadComesBack(namespace: Namespace, configured: Conf
         ip("address", "add", "10.9.0.1/24", "dev", "tt0")
         before = addresses("tt0"), routes("tt0")
         assert before[0] == {"10.9.0.1/24", "fd09::1/64"}
-        configured("tt0", routes=["10.1.0.0/16"], up=True).undoNow()
+        configured("tt0", routes=["10.1.0.0/16"], up=True).restoreNow()
         assert (addresses("tt0"), routes("tt0")) == before
 
 
@@ -251,7 +252,7 @@ def test_aNeighbourThatWasReplacedComesBack(namespace: Namespace, configured: Co
         neighbours = {"10.9.0.2": "02:00:00:00:00:03", "10.9.0.3": "02:00:00:00:00:03"}
         done = configured("tt0", neighbours=neighbours)
         assert "02:00:00:00:00:03" in ip("neighbour", "show", "10.9.0.2")
-        done.undoNow()
+        done.restoreNow()
         assert "02:00:00:00:00:02 PERMANENT" in ip("neighbour", "show", "10.9.0.2")
         assert ip("neighbour", "show", "10.9.0.3") == ""
 
@@ -267,7 +268,7 @@ def test_aNarrowMTUWouldTakeIPv6Away(namespace: Namespace, configured: Configure
         assert addresses("tt0") == {"10.9.0.1/24", "fd09::1/64"}
         ip("address", "delete", "fd09::1/64", "dev", "tt0")
         done = configured("tt0", mtu=1279)
-        done.undoNow()
+        done.restoreNow()
         assert "fe80:" in ip("address", "show", "tt0")
 
 
@@ -320,7 +321,7 @@ def test_theInterfaceOfAnOpenDeviceCounts(namespace: Namespace, configured: Conf
 def test_anInterfaceThatVanishesHalfWay(namespace: Namespace) -> None:
     settings = InterfaceSettings(addresses=["10.9.0.1/24", "fd09::1/64"], routes=["10.1.0.0/16"], mtu=1400)
 
-    def vanishing(after: int) -> Conversation[Configured]:
+    def vanishing(after: int) -> Conversation[Any]:
         conversation = configuring("tt0", settings)
         changes = 0
         request = next(conversation)
@@ -337,7 +338,7 @@ def test_anInterfaceThatVanishesHalfWay(namespace: Namespace) -> None:
                 try:
                     request = conversation.send(answer)
                 except StopIteration as e:
-                    return e.value  # type: ignore[no-any-return]
+                    return e.value
 
     for after in range(1, 6):
         ip("tuntap", "add", "mode", "tun", "name", "tt0")
@@ -364,7 +365,7 @@ async def test_whatIsGivenUpIsUndone(run: Run) -> None:
                 await run.until(lambda: not addresses("tt0") and show("tt0")["mtu"] == 1500, "it to be undone")
                 assert "UP" not in show("tt0")["flags"]
             else:
-                await outcomes[0].undo(run.reactor)
+                await outcomes[0].restore(run.reactor)
 
 
 def test_whatIsInterruptedIsUndone(namespace: Namespace) -> None:
@@ -488,11 +489,11 @@ async def test_configuredAndUndoneOnARunningReactor(run: Run) -> None:
         assert "UP" in show("tt0")["flags"]
         assert len(done.changes) == 8
         assert (await configure("tt0", settings, device, run.reactor)).changes == []
-        await done.undo(run.reactor)
+        await done.restore(run.reactor)
         assert (addresses("tt0"), routes("tt0"), show("tt0")["mtu"]) == (set(), set(), 1500)
         assert "UP" not in show("tt0")["flags"]
         # What is gone already is no failure.
-        await done.undo(run.reactor)
+        await done.restore(run.reactor)
         assert held(run) == before
 
 
@@ -523,7 +524,7 @@ async def test_theReactorThereIsServesByDefault(run: Run) -> None:
     with LinuxDevice("tt0", TUN):
         done = await configure("tt0", InterfaceSettings(addresses=["10.9.0.1/24"]))
         assert (await read("tt0")).addresses[0] == InterfaceAddress("10.9.0.1/24")
-        await done.undo()
+        await done.restore()
         assert addresses("tt0") == set()
 
 

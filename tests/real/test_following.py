@@ -34,11 +34,13 @@ from zope.interface import implementer
 from tests.conversation import resultOf
 from tests.long import lengths
 from tests.real.lab.namespace import Namespace, another, until
+from tests.real.lab.watch import watchOf
 from txtuntap import IPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configureInterface, moveInterface
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.linux.linkmessages import decode
+from txtuntap.device.linux.monitor import InterfaceWatch
 from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.device.monitor import InterfaceMonitor, SharedMonitor
 from txtuntap.device.settings import InterfaceSettings
@@ -210,7 +212,7 @@ class Interface(RuleBasedStateMachine):
     @rule()
     def overflow(self) -> None:
         for shared in SharedMonitor._all.values():
-            shared.monitor._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+            watchOf(shared.monitor)._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
         before = self.isUp
         for up in (not before, before) * 4:
             self.place.setUp(self.name, up)
@@ -242,8 +244,10 @@ class Interface(RuleBasedStateMachine):
 
     def _allIsHeard(self) -> bool:
         # On the way there, what was is told, too.
-        monitors = [each.monitor for (reactor, _), each in SharedMonitor._all.items() if reactor is self.reactor]
-        return not any(each._reading for each in monitors) and not select.select(monitors, [], [], 0)[0]
+        watches = [
+            watchOf(each.monitor) for (reactor, _), each in SharedMonitor._all.items() if reactor is self.reactor
+        ]
+        return not any(each._reading for each in watches) and not select.select(watches, [], [], 0)[0]
 
     def _actual(self) -> tuple[object, ...]:
         name = self.name
@@ -384,12 +388,12 @@ def test_servicesOfANamespaceHaveOneMonitor(namespace: Namespace, monkeypatch: p
             service.startService()
         monitors = [each.monitor for each in SharedMonitor._all.values()]
         assert len(monitors) == 2
-        assert sum(isinstance(each, InterfaceMonitor) for each in reactor.getReaders()) == 2
+        assert sum(isinstance(each, InterfaceWatch) for each in reactor.getReaders()) == 2
         here = Place(None)
         here.call(_SIOCSIFMTU, "tt0", struct.pack("i", 1400))
         port = services[0].port
         until(lambda: port.mtu == 1400, "the MTU", lambda: reactor.iterate(0.005))
-        monkeypatch.setattr("txtuntap.device.monitor.decode", parse)
+        monkeypatch.setattr("txtuntap.device.linux.monitor.decode", parse)
         for mtu in range(1301, 1311):
             here.call(_SIOCSIFMTU, "tt99", struct.pack("i", mtu))
         known = monitors[0].interfaces
@@ -457,7 +461,7 @@ def test_whereNothingCanBeReadAServiceGoesOn(namespace: Namespace, monkeypatch: 
     def ask(*arguments: Any, **keywords: Any) -> Deferred[Any]:
         return fail(OSError(errno.EOPNOTSUPP, "cannot read the interfaces: Operation not supported"))
 
-    monkeypatch.setattr("txtuntap.device.monitor.ask", ask)
+    monkeypatch.setattr("txtuntap.device.linux.monitor.ask", ask)
     with warned() as said, running() as reactor:
         service = served(reactor, "tt0")
         service.startService()

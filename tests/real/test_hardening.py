@@ -220,7 +220,7 @@ def test_IPv6ThatComesWithTheMTU(namespace: Namespace) -> None:
         ip("link", "set", "tt0", "mtu", "1000")
         configured = configureNow("tt0", InterfaceSettings(up=True, hardened=True, mtu=1400), device)
         assert beliefs(readInterface("tt0").index) == []
-        configured.undoNow()
+        configured.restoreNow()
         assert readInterface("tt0").mtu == 1000
 
 
@@ -235,7 +235,7 @@ def test_undoing(namespace: Namespace) -> None:
         # What is so already is left alone.
         assert configureNow("tt0", InterfaceSettings(up=None, hardened=True), device).changes == []
         ip("link", "set", "tt0", "name", "tt1")
-        configured.undoNow()
+        configured.restoreNow()
         assert {str(each) for each in beliefs(index)} == {each.replace("tt0", "tt1") for each in names}
         assert setting("ipv6/conf/tt1/accept_ra") == "2"
         # That one is of all interfaces.

@@ -32,6 +32,7 @@ from tests.real.lab.helper import Helper
 from tests.real.lab.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
 from tests.real.lab.reactors import Run, descriptors, onEachReactor
 from txtuntap.device import TAP, TUN
+from txtuntap.device.helper import leases
 from txtuntap.device.helper import server as service
 from txtuntap.device.helper.device import HelpedDevice
 from txtuntap.device.helper.permission import Asked, Peer, Rule
@@ -158,7 +159,7 @@ def test_aDeviceThatGoesJustThenIsMade(namespace: Namespace, monkeypatch: pytest
                 first.close()
             super().open(offload)
 
-    monkeypatch.setattr(service, "LinuxDevice", Racing)
+    monkeypatch.setattr(leases, "LinuxDevice", Racing)
     with first:
         before = readInterface("tt0").index
         opened = Deferred.fromCoroutine(serving.open(peer, asked))
@@ -496,7 +497,7 @@ def test_whatWaitsToBeTakenBackIsTakenBackFirst(namespace: Namespace) -> None:
     # The connection has ended, and it is another user's turn.
     begun: Deferred[None] = Deferred()
     serving.turns.take(1234, lambda: begun)
-    first.place = serving.turns.take(1234, lambda: Deferred.fromCoroutine(serving.takeBack(first)))
+    first.place = serving.turns.take(1234, lambda: Deferred.fromCoroutine(serving.leases.takeBack(first)))
     first.place.addErrback(lambda reason: reason.trap(CancelledError))
     device, second, _ = opened(1235)
     with device:

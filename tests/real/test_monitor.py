@@ -22,11 +22,13 @@ from tests.conversation import resultOf
 from tests.real.lab.link import setDown, setUp
 from tests.real.lab.namespace import PATIENCE, Namespace, ip, until
 from tests.real.lab.reactors import Run, descriptors, onEachReactor
+from tests.real.lab.watch import watchOf
 from txtuntap import IPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device import monitor as events
 from txtuntap.device.configure import configureInterface
 from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux.monitor import InterfaceWatch
 from txtuntap.device.linux.netlink import askNow
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
 from txtuntap.device.settings import InterfaceState
@@ -161,8 +163,8 @@ def test_whatMakesNoSenseIsReadAnewAndLoggedOnce(namespace: Namespace, monkeypat
 
     logged: list[Any] = []
     with watched() as watching:
-        monkeypatch.setattr(InterfaceMonitor, "_happened", lambda self, message: puzzle(message))
-        monkeypatch.setattr(InterfaceMonitor, "_log", SimpleNamespace(failure=logged.append))
+        monkeypatch.setattr(InterfaceWatch, "_happened", lambda self, message: puzzle(message))
+        monkeypatch.setattr(InterfaceWatch, "_log", SimpleNamespace(failure=logged.append))
         watching.after("tuntap", "add", "mode", "tun", "name", "tt0", kind=events.ADDED)
         watching.after("link", "set", "tt0", "mtu", "1400", kind=events.MTU)
         monkeypatch.undo()
@@ -221,7 +223,7 @@ def test_openedBeforeItStarts(namespace: Namespace) -> None:
 
 def test_whatTheKernelCouldNotKeepIsReadAnew(namespace: Namespace) -> None:
     with watched() as watching:
-        watching.monitor._netlink.setsockopt(1, 33, 2304)  # SO_RCVBUFFORCE
+        watchOf(watching.monitor)._netlink.setsockopt(1, 33, 2304)  # SO_RCVBUFFORCE
         for number in range(20):
             ip("tuntap", "add", "mode", "tun", "name", f"tt{number}")
         ip("tuntap", "del", "mode", "tun", "name", "tt0")
@@ -243,9 +245,9 @@ def test_whatIsLostWhileAllIsReadIsReadOnceMore(namespace: Namespace, monkeypatc
         return asked[-1][0]
 
     with watched() as watching:
-        monkeypatch.setattr("txtuntap.device.monitor.ask", ask)
-        monitor = watching.monitor
-        netlink = monitor._netlink
+        monkeypatch.setattr("txtuntap.device.linux.monitor.ask", ask)
+        watch = watchOf(watching.monitor)
+        netlink = watch._netlink
 
         class Full:
             fileno = netlink.fileno
@@ -261,17 +263,17 @@ def test_whatIsLostWhileAllIsReadIsReadOnceMore(namespace: Namespace, monkeypatc
                 netlink.close()
 
         for _ in range(2):
-            monitor._netlink = Full()
-            monitor.doRead()
+            watch._netlink = Full()
+            watch.doRead()
         ip("tuntap", "add", "mode", "tun", "name", "tt0")
-        monitor.doRead()
+        watch.doRead()
         ((first, before),) = asked
         # It is older than what was lost last.
         first.callback(before)
         second, after = asked[1]
         second.callback(after)
-        monitor.doRead()
-        assert {state.name for state in monitor.interfaces.values()} == {"lo", "tt0"}
+        watch.doRead()
+        assert {state.name for state in watching.monitor.interfaces.values()} == {"lo", "tt0"}
         assert [event.kind for event in watching.events if event.name == "tt0"][:1] == [events.ADDED]
         assert events.REMOVED not in [event.kind for event in watching.events]
         assert len(asked) == 2
@@ -311,7 +313,7 @@ def test_aPortFollowsItsInterface(namespace: Namespace) -> None:
         watching.after("link", "set", "tt1", "mtu", "1500", kind=events.MTU, name="tt1")
         assert protocol.told[-1] == "MTU 1500"
         resultOf(port.stopListening(), watching.turn)
-        assert watching.monitor._subscribers == [watching.events.append]
+        assert watching.monitor._table._subscribers == [watching.events.append]
 
 
 class Told:
@@ -420,11 +422,11 @@ async def test_moreThanTheKernelKeepsEndsInWhatThereIs(run: Run) -> None:
     with LinuxDevice("tt0", TUN):
         setUp("tt0")
         await told.monitor.start()
-        told.monitor._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+        watchOf(told.monitor)._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
         for number in range(5):
             done = configureInterface("tt0", [f"10.{number}.{each}.1/24" for each in range(50)])
             await run.turns()
-            done.undoNow()
+            done.restoreNow()
             configureInterface("tt0", [f"10.9.{number}.1/24"], mtu=1400 + number)
             await run.turns()
         await told.agrees()

@@ -16,8 +16,7 @@ from tests.real.lab.reactors import Run, onEachReactor
 from txtuntap import Host, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configure, configureInterface, move, moveInterface
-from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.linux import device as linux
+from txtuntap.device.linux import LinuxDevice, link
 from txtuntap.device.linux.namespace import DIRECTORY, inNamespace
 from txtuntap.device.monitor import InterfaceMonitor
 from txtuntap.device.settings import InterfaceSettings
@@ -72,7 +71,7 @@ async def test_madeInAnother(run: Run) -> None:
             configured = await configure("tt0", SETTINGS, device, run.reactor)
             assert (device.mtu, readInterface("tt0", there).mtu) == (1400, 1400)
             await assertEchoes(run, there)
-            await configured.undo(run.reactor)
+            await configured.restore(run.reactor)
             state = await read("tt0", run.reactor, there)
             assert (state.mtu, state.up) == (1500, False)
             await listening.stopListening()
@@ -179,7 +178,7 @@ def test_aStrangerOfTheSameNameIsNotTakenForIt(namespace: Namespace) -> None:
             # Neither where we may not ask.
             if mode == TAP:
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(linux, "TUNGETDEVNETNS", 0)
+                    patch.setattr(link, "TUNGETDEVNETNS", 0)
                     with LinuxDevice("", mode, descriptor=os.dup(device.fileno())) as adopted:
                         assert (adopted.mtu, adopted.linkAddress) == (1500, device.linkAddress)
             inside = LinuxDevice("", mode, descriptor=os.dup(device.fileno()), namespace=there)

@@ -17,8 +17,7 @@ from tests.paths import CHECKOUT
 from tests.real.lab.guest import NOBODY
 from tests.real.lab.namespace import Namespace, another, ip, needRoot
 from txtuntap.device import TAP, TUN
-from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.linux import device as module
+from txtuntap.device.linux import LinuxDevice, link
 from txtuntap.device.linux.hardening import beliefs
 from txtuntap.device.state import readInterface
 from txtuntap.service.observe.control import namespaceNumber
@@ -86,7 +85,7 @@ def test_whereNothingTellsTheNamespace(namespace: Namespace, monkeypatch: pytest
     def openNamespace(namespace: object) -> int:
         raise PermissionError("no")
 
-    monkeypatch.setattr(module, "openNamespace", openNamespace)
+    monkeypatch.setattr(link, "openNamespace", openNamespace)
     with LinuxDevice("tt0", TUN) as device:
         ip("link", "set", "tt0", "mtu", "1400")
         with LinuxDevice("tt0", TUN, descriptor=os.dup(device.fileno())) as adopted:

@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 
 from tests.conversation import resultOf
 from tests.real.lab.namespace import Namespace, ip, tool
+from tests.real.lab.watch import watchOf
 from txtuntap.device import TAP
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.linux import LinuxDevice, linkmessages
@@ -175,7 +176,7 @@ def setDown(count: int) -> tuple[Work, Work]:
         settings = InterfaceSettings(up=False)
         configured, work = worked(lambda reactor: configure("tt0", settings, reactor=reactor))
         assert isinstance(configured, Configured)
-        _, undone = worked(configured.undo)
+        _, undone = worked(configured.restore)
         assert len([each for each in readInterface("tt0").addresses if ":" in str(each)]) >= count
         found = ip("-4", "route", "show", "dev", "tt0").splitlines()
         assert len(found) == count
@@ -202,7 +203,7 @@ def readAnew(count: int) -> Work:
 
             def again(_: object) -> Deferred[None]:
                 ip("address", "del", ADDRESSES[1], "dev", "tt0")
-                return monitor._readAll()
+                return watchOf(monitor)._readAll()
 
             def stop(result: Any) -> Any:
                 monitor.stop()

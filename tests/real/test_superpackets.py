@@ -28,7 +28,7 @@ from tests.superpackets import ACK, PSH, superpacket
 from txtuntap import Host, Packet, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice, ioctl
-from txtuntap.device.linux.device import RealSystem
+from txtuntap.device.linux.descriptor import RealSystem
 from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
 from txtuntap.testing import udpPacket
 from txtuntap.tuntap import MAX_REFUSALS

@@ -54,7 +54,7 @@ def delete(options: Any, out: TextIO) -> None:
     """
     from txtuntap.device.linux.netlink import Conversation, askNow
     from txtuntap.device.linux.netlink import delete as request
-    from txtuntap.device.state import reading
+    from txtuntap.device.linux.state import reading
 
     def deleting(name: str) -> Conversation[InterfaceState]:
         state = yield from reading(name)

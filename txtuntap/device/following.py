@@ -13,12 +13,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import TAP, printable
-from txtuntap.device.linux.namespace import NamespaceIdentity, identify
+from txtuntap.device.platform import platformModule
 from txtuntap.device.settings import InterfaceState
 from txtuntap.interfaces import IDevice
 
 if TYPE_CHECKING:
-    from txtuntap.device.monitor import IMonitor, SharedMonitor
+    from txtuntap.device.interfaces import IMonitor
+    from txtuntap.device.linux.namespace import NamespaceIdentity
+    from txtuntap.device.monitor import SharedMonitor
 
 
 @attrs.frozen
@@ -159,7 +161,7 @@ class Following:
         if there is None:
             return
         try:
-            place = identify(there)
+            place = platformModule("monitor").identify(there)
             watched = [each.place for each in (self._monitor, self._elsewhere) if each is not None]
             if place in watched or (place is not None and place == self._barred):
                 # The monitors that watch it are about to hear of it.

@@ -1,167 +1,54 @@
 """
-What an interface is, read back from the kernel.
+The state of interfaces, read from the kernel.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
-from txtuntap.device import interfaceName
-from txtuntap.device.linux.namespace import Namespace
-from txtuntap.device.linux.netlink import Conversation, Message, ask, askNow, dump, get, inPieces
-from txtuntap.device.settings import InterfaceAddress, InterfaceState
+from txtuntap.device.platform import importEarly, platformModule
+from txtuntap.device.settings import InterfaceState
 
-#: C{netdevice(7)}
-IFF_UP = 0x1
-IFF_LOWER_UP = 0x10000
+if TYPE_CHECKING:
+    from txtuntap.device.interfaces import IReading
+    from txtuntap.device.linux.namespace import Namespace
 
-_ETHERNET = 1
-_TUN, _TAP = 1, 2
+importEarly("state")
+
+
+def _platform() -> IReading:
+    platform: IReading = platformModule("state")
+    return platform
 
 
 def readInterface(name: str, namespace: Namespace | None = None) -> InterfaceState:
     """
-    What an interface is now. Waits for the kernel's answer.
+    Read the state of an interface. Waits for the kernel's answer.
 
     @param namespace: the network namespace that it is in; L{None}: this one.
 
     @raise ValueError: C{name} is none that an interface can have.
-    @raise OSError: there is no such interface (C{ENODEV}).
+    @raise OSError: there is no such interface (C{ENODEV}), or this platform's cannot be read (C{ENOTSUP}).
     """
-    return askNow(reading(name), namespace)
+    platform = _platform()
+    found: InterfaceState = platform.askNow(platform.reading(name), namespace)
+    return found
 
 
 def readInterfaces(namespace: Namespace | None = None) -> list[InterfaceState]:
     """
-    All interfaces of a network namespace; L{None}: of this one.
+    Read the states of all interfaces of a network namespace; L{None}: of this one.
     """
-    return askNow(readingAll(), namespace)
+    platform = _platform()
+    found: list[InterfaceState] = platform.askNow(platform.readingAll(), namespace)
+    return found
 
 
 def read(name: str, reactor: Any = None, namespace: Namespace | None = None) -> Deferred[InterfaceState]:
     """
     As L{readInterface}, without waiting.
     """
-    return ask(reactor, reading(name), namespace)
-
-
-def finding(name: str) -> Conversation[Message]:
-    """
-    The link message of an interface.
-
-    @raise ValueError: C{name} is none that an interface can have.
-    """
-    interfaceName(name)
-    # Octets: pyroute2 would make UTF-8 of it, which a name need not be.
-    (link,) = yield get("link", f"find {name}", IFLA_IFNAME=os.fsencode(name))
-    return link
-
-
-def reading(name: str) -> Conversation[InterfaceState]:
-    """
-    The conversation of L{readInterface}.
-    """
-    link = yield from finding(name)
-    addresses = yield dump("address", f"read the addresses of {name}", index=link["index"])
-    return (yield from stating(link, addresses))
-
-
-def stating(link: Message, addresses: Iterable[Message]) -> Conversation[InterfaceState]:
-    """
-    L{interfaceState} from messages about addresses, its own and others', of which one turn of the reactor handles
-    L{AT_ONCE<txtuntap.device.linux.netlink.AT_ONCE>}.
-    """
-
-    def own(message: Message) -> InterfaceAddress | None:
-        return interfaceAddress(message) if message["index"] == link["index"] else None
-
-    found = yield from inPieces(own, addresses)
-    return interfaceState(link, (each for each in found if each is not None))
-
-
-def readingAll() -> Conversation[list[InterfaceState]]:
-    """
-    The conversation of L{readInterfaces}.
-    """
-    links = yield dump("link", "read the interfaces")
-    addresses: dict[int, list[Message]] = {}
-
-    def sort(message: Message) -> None:
-        addresses.setdefault(message["index"], []).append(message)
-
-    yield from inPieces(sort, (yield dump("address", "read the addresses")))
-    states = []
-    for link in links:
-        states.append((yield from stating(link, addresses.get(link["index"], ()))))
-        yield None
-    return states
-
-
-def attributes(message: Message) -> dict[str, Any]:
-    """
-    The attributes of a message by name.
-    """
-    return {each[0]: each[1] for each in message["attrs"]}
-
-
-def deviceAttributes(link: dict[str, Any]) -> dict[str, Any]:
-    """
-    What the kernel tells of a TUN or TAP device beside what all interfaces have (C{IFLA_TUN_...}); empty for others.
-
-    @param link: the attributes of its link message.
-    """
-    information = dict(tuple(each)[:2] for each in link.get("IFLA_LINKINFO", {}).get("attrs", ()))
-    if information.get("IFLA_INFO_KIND") != "tun" or "IFLA_INFO_DATA" not in information:
-        return {}
-    return {each[0]: each[1] for each in information["IFLA_INFO_DATA"]["attrs"]}
-
-
-def interfaceAddress(message: Message) -> InterfaceAddress:
-    """
-    The address that a message is about.
-    """
-    fields = attributes(message)
-    # It is left out where it is none: "peer 0.0.0.0".
-    address = fields.get("IFA_ADDRESS", "0.0.0.0")
-    local = fields.get("IFA_LOCAL", address)
-    peer = address if local != address else None
-    return InterfaceAddress.read(f"{local}/{message['prefixlen']}", peer, fields.get("IFA_BROADCAST"))
-
-
-def interfaceState(link: Message, addresses: Iterable[InterfaceAddress] = ()) -> InterfaceState:
-    """
-    The record of an interface.
-
-    @param link: the message about it.
-    """
-    fields = attributes(link)
-    device = deviceAttributes(fields)
-    information = dict(tuple(each)[:2] for each in fields.get("IFLA_LINKINFO", {}).get("attrs", ()))
-    kind = information.get("IFLA_INFO_KIND", "")
-    if device:
-        kind = {_TUN: "tun", _TAP: "tap"}[device["IFLA_TUN_TYPE"]]
-    flags = link["flags"]
-    return InterfaceState(
-        name=fields["IFLA_IFNAME"],
-        index=link["index"],
-        kind=kind,
-        flags=flags,
-        up=bool(flags & IFF_UP),
-        carrier=bool(fields.get("IFLA_CARRIER", flags & IFF_LOWER_UP)),
-        mtu=fields["IFLA_MTU"],
-        linkAddress=fields.get("IFLA_ADDRESS") if link["ifi_type"] == _ETHERNET else None,
-        txqueuelen=fields.get("IFLA_TXQLEN", 0),
-        addresses=tuple(addresses),
-        owner=device.get("IFLA_TUN_OWNER"),
-        group=device.get("IFLA_TUN_GROUP"),
-        persistent=bool(device.get("IFLA_TUN_PERSIST")),
-        multiQueue=bool(device.get("IFLA_TUN_MULTI_QUEUE")),
-        queues=device.get("IFLA_TUN_NUM_QUEUES", 0) + device.get("IFLA_TUN_NUM_DISABLED_QUEUES", 0),
-        vnetHeader=bool(device.get("IFLA_TUN_VNET_HDR")),
-        information=bool(device.get("IFLA_TUN_PI")),
-        statistics=dict(fields.get("IFLA_STATS64") or {}),
-    )
+    platform = _platform()
+    return platform.ask(reactor, platform.reading(name), namespace)

@@ -48,7 +48,7 @@ class InterfaceService(Service):
         """
         if reactor is None:
             from twisted.internet import reactor
-        # Not on other platforms, and before the reactor runs: see txtuntap.device.linux.netlink.
+        # Before the reactor runs, because these import pyroute2: see txtuntap.device.platform.
         from txtuntap.device.configure import configureNow
         from txtuntap.device.monitor import SharedMonitor
 
@@ -130,7 +130,7 @@ class InterfaceService(Service):
         configured, self._configured = self._configured, None
         if configured is None or not self._undo:
             return self._close()
-        undone = configured.undo(self._reactor)
+        undone = configured.restore(self._reactor)
         # Once privileges are dropped, there is no way to.
         undone.addErrback(lambda reason: self._log.warn("Left as it is: {reason}", reason=reason.value))
         return undone.addCallback(lambda _: self._close())

@@ -38,7 +38,8 @@ _MODULES = (
         "txtuntap.device.helper.device",
         "txtuntap.device.linux.device",
     ),
-    *("txtuntap.device.monitor", "txtuntap.device.linux.netlink", "txtuntap.device.settings", "txtuntap.device.state"),
+    *("txtuntap.device.monitor", "txtuntap.device.linux.netlink", "txtuntap.device.linux.state"),
+    *("txtuntap.device.settings", "txtuntap.device.state"),
     *(
         "txtuntap.interfaces",
         "txtuntap.network.link",

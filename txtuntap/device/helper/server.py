@@ -6,8 +6,8 @@ and hands over the descriptors.
 
 (C{-I}, so that it runs no modules of the directory that it is started in.)
 
-Who asks is told by the kernel. A program has its device for as long as its connection is open: then the helper deletes
-what it has made, and undoes what it has set on a device that was there.
+The kernel tells who asks. A program has its device for as long as its connection is open: then the helper deletes
+what it has made, and restores what it has set on a device that was there.
 
 L{HelpedDevice<txtuntap.device.helper.device.HelpedDevice>} is the other side. A request is one line of JSON, and so is
 the answer, with which the descriptor comes.
@@ -15,7 +15,6 @@ the answer, with which the descriptor comes.
 
 from __future__ import annotations
 
-import argparse
 import errno
 import json
 import os
@@ -24,11 +23,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver, IReactorTime
+from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import react
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
@@ -37,17 +35,16 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txtuntap.device import TAP, TUN, printable
-from txtuntap.device.configure import Configured, configure
+from txtuntap.device import printable
 from txtuntap.device.helper.descriptors import sendDescriptor
-from txtuntap.device.helper.device import MAX_LINE, PATH
-from txtuntap.device.helper.permission import Asked, Peer, Rule, checkWhose, irreversible
+from txtuntap.device.helper.device import MAX_LINE
+from txtuntap.device.helper.leases import Lease, Leases
+from txtuntap.device.helper.limits import LogLimit, excerpt
+from txtuntap.device.helper.options import parsed
+from txtuntap.device.helper.permission import Asked, Peer, Rule
 from txtuntap.device.helper.turns import Turns
 from txtuntap.device.linux.device import NODE, LinuxDevice
 from txtuntap.device.linux.namespace import Namespace
-from txtuntap.device.linux.netlink import Conversation, ask, delete
-from txtuntap.device.settings import InterfaceSettings, InterfaceState
-from txtuntap.device.state import read
 from txtuntap.shutdown import endOnHangUp
 from txtuntap.wire.address import linkAddressText
 
@@ -57,74 +54,6 @@ TIMEOUT = 10
 #: The most connections: of all, and of one user. Each may hold a device.
 MAX_CONNECTIONS = 256
 MAX_OF_USER = 32
-
-#: Lines of one kind and about one user, in a second, that are logged one by one; and the most octets of a reason.
-MAX_LOGGED = 3
-MAX_REASON = 200
-
-#: How often to look again at a device that is made and deleted all the time.
-MAX_TRIES = 10
-
-
-@attrs.define(eq=False)
-class Lease:
-    """
-    A device that a program has.
-
-    @ivar peer: the program.
-    @ivar configured: what was set; it knows the interface.
-    @ivar made: whether the device was made for that.
-    @ivar place: when the connection has ended, the place of taking it back among what waits for its turn.
-    """
-
-    peer: Peer
-    configured: Configured
-    made: bool
-    place: Deferred[None] | None = None
-
-
-class LogLimit:
-    """
-    Lines of the log that users cause: a few a second of each kind and for each user, and the rest is counted. Whoever
-    may connect could fill the disk.
-    """
-
-    _log = Logger("helper")
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        # How many lines there would have been in this second.
-        self._counts: Counter[tuple[int | None, str]] = Counter()
-
-    def allows(self, user: int | None, kind: str) -> bool:
-        """
-        Count a line.
-
-        @param user: the user number; L{None}: all users that no rule is about.
-        @param kind: what such lines are about, as a plural.
-
-        @return: whether to log it.
-        """
-        key = user, kind
-        self._counts[key] += 1
-        if self._counts[key] == 1:
-            self._clock.callLater(1, self._ended, key)
-        return self._counts[key] <= MAX_LOGGED
-
-    def _ended(self, key: tuple[int | None, str]) -> None:
-        more = self._counts.pop(key) - MAX_LOGGED
-        user, kind = key
-        if more > 0:
-            whose = "users in no rule" if user is None else f"user {user}"
-            self._log.info("{more} more {kind} of {whose}", more=more, kind=kind, whose=whose)
-
-
-def excerpt(text: str) -> str:
-    """
-    The beginning of a text that another program has a hand in, for the log and for a terminal: in ASCII, without
-    control characters.
-    """
-    return text.encode("unicode_escape").decode()[:MAX_REASON]
 
 
 @implementer(IFileDescriptorReceiver)
@@ -151,7 +80,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
 
     def connectionMade(self) -> None:
         """
-        Who is it?
+        Find out who has connected.
         """
         peer = Peer.of(self.transport.socket)
         if not self._helper.knows(peer):
@@ -179,13 +108,13 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """
-        That is no request.
+        Close the connection, because this is no request.
         """
         self._abort()
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """
-        Nobody asked for one.
+        Close the descriptor and the connection, because none was asked for.
         """
         os.close(descriptor)
         self._abort()
@@ -233,7 +162,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
                 sendDescriptor(self.transport.socket, device.fileno(), answer)
             except OSError:
                 # No program has it.
-                await self._helper.takeBack(lease, isFree=True)
+                await self._helper.leases.takeBack(lease, isFree=True)
                 self._abort()
                 return
         self._lease = lease
@@ -245,7 +174,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         self.transport.loseConnection()
 
     def _takeBack(self, lease: Lease) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._helper.takeBack(lease))
+        return Deferred.fromCoroutine(self._helper.leases.takeBack(lease))
 
     def _failed(self, reason: Failure, peer: Peer) -> None:
         if not reason.check(CancelledError) and self._helper.logLimit.allows(peer.user, "failures"):
@@ -258,17 +187,16 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
 
 class Helper(Factory):
     """
-    What all connections share.
+    The rules, turns and leases that all connections share.
 
     @ivar turns: one thing is done at a time, so that what is taken back has gone before it is asked for again. Users
         take turns, so that none waits for all that another one asks for.
     @ivar logLimit: how much of it is logged.
+    @ivar leases: the devices that programs have.
     @ivar stopping: whether this process ends. Programs go on with what they have.
     """
 
     noisy = False
-
-    _log = Logger("helper")
 
     def __init__(
         self,
@@ -284,19 +212,16 @@ class Helper(Factory):
         """
         self._rules = rules
         self.reactor = reactor
-        self._node = node
-        self._namespace = namespace
         self._connections: Counter[int] = Counter()
-        # Devices that programs have, and those that are not taken back yet, by the numbers of their interfaces.
-        self._leases: dict[int, Lease] = {}
         self.turns = Turns()
         self.logLimit = LogLimit(reactor)
+        self.leases = Leases(reactor, node, namespace, self.logLimit)
         self.stopping = False
         reactor.addSystemEventTrigger("before", "shutdown", self._stop)
 
     def buildProtocol(self, addr: IAddress | None) -> HelperProtocol:
         """
-        Somebody has connected.
+        Make the protocol of a connection.
         """
         return HelperProtocol(self)
 
@@ -348,159 +273,27 @@ class Helper(Factory):
         @raise OSError: it is not allowed (C{EPERM}), or cannot be; nothing of it is left.
         """
         self.ruleFor(peer, asked)
-        device, before = await self._opened(peer, asked)
+        device, before = await self.leases.attach(peer, asked)
         try:
             # With a number in place of %d, it may be one that the rule leaves out.
             rule = self.ruleFor(peer, asked, device.name)
-            settings = attrs.evolve(asked.settings or InterfaceSettings(up=None), hardened=True)
-            lost = None if before is None else irreversible(before, settings)
-            if lost is not None:
-                raise OSError(errno.EPERM, f"{device.name} was there before: {lost}")
-            configured = await configure(device.name, settings, device, self.reactor)
+            lease = await self.leases.grant(peer, device, before, asked.settings)
         except BaseException:
             device.close()
             raise
-        for change in configured.changes:
-            if ".conf.all." in change:
-                # This setting is the machine's, and stays, so its administrator finds it in the log.
-                self._log.info("For {name}: {change}", name=printable(device.name), change=printable(change))
-        lease = self._leases[configured.index] = Lease(peer, configured, before is None)
         return device, lease, rule
-
-    async def takeBack(self, lease: Lease, isFree: bool = False) -> None:
-        """
-        Delete a device that was made, or undo what was set on one that was there.
-
-        @param isFree: whether no program has it; L{False}: that is to be found out.
-
-        @raise OSError: the kernel refused some of it.
-        """
-        configured = lease.configured
-        self._leases.pop(configured.index, None)
-        if not isFree and self.logLimit.allows(lease.peer.user, "ends of leases"):
-            self._log.info("{name} is taken back", name=printable(configured.name))
-        if lease.made:
-            # The program may have made it stay: whoever holds a descriptor can.
-            await ask(self.reactor, _deleting(configured.index, configured.name), configured.namespace)
-            return
-        held = None if isFree else await self._held(configured)
-        try:
-            # A program that has kept the descriptor, or passed it on, would have its packets believed.
-            await configured.undo(self.reactor, staysHardened=not isFree and held is None)
-        finally:
-            if held is not None:
-                held.close()
-
-    async def _held(self, configured: Configured) -> LinuxDevice | None:
-        """
-        The device, open here, so that no program is on it; L{None} if one is.
-        """
-        try:
-            state = await read(configured.name, self.reactor, self._namespace)
-            if state.index != configured.index or state.queues:
-                return None
-            mode = TAP if state.kind == "tap" else TUN
-            device = LinuxDevice(state.name, mode, node=self._node, namespace=self._namespace)
-            device.openAsItIs(state)
-        except (OSError, ValueError):
-            return None
-        return device
-
-    async def _opened(self, peer: Peer, asked: Asked) -> tuple[LinuxDevice, InterfaceState | None]:
-        """
-        @return: the device; and what its interface was before, or L{None} if it was made.
-
-        @raise OSError: it cannot be opened, or is another's.
-        """
-        for _ in range(MAX_TRIES):
-            try:
-                return self._attached(asked, True), None
-            except OSError as e:
-                if e.errno != errno.EBUSY:
-                    raise
-            try:
-                before = await read(asked.name, self.reactor, self._namespace)
-            except OSError as e:
-                if e.errno != errno.ENODEV:
-                    raise
-                continue
-            lease = self._leases.get(before.index)
-            if lease is not None:
-                await self._end(lease)
-                continue
-            checkWhose(before, peer, 0)
-            device = self._attached(asked, False)
-            try:
-                after = await read(device.name, self.reactor, self._namespace)
-                if after.index == before.index:
-                    # Somebody may have been faster.
-                    checkWhose(after, peer, 1)
-                    return device, before
-            except BaseException:
-                device.close()
-                raise
-            # The one that was there has gone just now, and this one was made: nobody would take it back.
-            device.close()
-        raise OSError(errno.EBUSY, f"{asked.name} comes and goes")
-
-    async def _end(self, lease: Lease) -> None:
-        """
-        Take back a device that waits for it, before it is given to another program.
-
-        @raise OSError: a program has it (C{EBUSY}), if only as something that stays.
-        """
-        if lease.place is None:
-            raise OSError(
-                errno.EBUSY, f"{lease.configured.name} is in use: stop that program, or name another interface"
-            )
-        lease.place.cancel()
-        await self.takeBack(lease)
-
-    def _attached(self, asked: Asked, exclusive: bool) -> LinuxDevice:
-        device = LinuxDevice(asked.name, asked.mode, exclusive=exclusive, node=self._node, namespace=self._namespace)
-        # Only who attaches a descriptor can have offload on it. Whether it is used says who gets it.
-        device.open(offload=None)
-        return device
 
     def _stop(self) -> Any:
         self.stopping = True
-        # What is under way comes to its end.
+        # A call that has begun comes to its end.
         return self.turns.whenIdle()
-
-
-def _deleting(index: int, name: str) -> Conversation[None]:
-    try:
-        yield delete("link", f"delete {name}", index=index)
-    except OSError as e:
-        if e.errno != errno.ENODEV:
-            raise
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """
     Be the helper, until the process is told to end: by SIGINT, SIGTERM or SIGHUP.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -I -m txtuntap.device.helper",
-        description="Open TUN and TAP devices for programs without privilege, and set their interfaces.",
-    )
-    parser.add_argument(
-        "--allow",
-        action="append",
-        required=True,
-        type=_rule,
-        metavar="WHO:NAMES[:NETWORKS]",
-        help="a user, or @group; patterns of interface names, with commas between; networks that addresses and routes"
-        " may be in. As often as needed",
-    )
-    parser.add_argument(
-        "--listen", default=f"unix:{PATH}:mode=666", help="where: a server endpoint of Twisted's (%(default)s)"
-    )
-    parser.add_argument(
-        "--netns", help="the network namespace of the interfaces (takes CAP_SYS_ADMIN); by default, this one"
-    )
-    parser.add_argument("--node", default=os.fsdecode(NODE), help="the device node (%(default)s)")
-    options = parser.parse_args(arguments)
+    options = parsed(arguments)
     endOnHangUp()
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
 
@@ -514,10 +307,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         await Deferred()
 
     react(lambda reactor: Deferred.fromCoroutine(serve(reactor)))
-
-
-def _rule(text: str) -> Rule:
-    try:
-        return Rule.of(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(str(e)) from e

@@ -10,7 +10,6 @@ line of JSON, C{{"interface": "tap0", "namespace": 4026531840}} (what it is call
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -33,7 +32,6 @@ from zope.interface import implementer
 
 from txtuntap.device import printable
 from txtuntap.device.helper.permission import Peer
-from txtuntap.device.linux.ioctl import TUNGETDEVNETNS
 from txtuntap.device.linux.namespace import Namespace, openNamespace
 from txtuntap.middleware import Capture, CaptureSink
 
@@ -132,9 +130,8 @@ class ControlSocket:
         """
         The number of the network namespace that the interface is in now: it may have been moved.
         """
-        try:
-            there = fcntl.ioctl(self._device.fileno(), TUNGETDEVNETNS)
-        except OSError:
+        there = self._device.openNamespace()
+        if there is None:
             # The call takes CAP_NET_ADMIN there. Without it, the last answer counts.
             return self._namespace
         try:
@@ -397,6 +394,9 @@ def _locked(directory: str) -> Iterator[None]:
 
     @raise OSError: it cannot be made, or is not ours alone.
     """
+    # On other platforms there is no such module.
+    import fcntl
+
     with suppress(FileExistsError):
         os.mkdir(directory, 0o700)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -1,0 +1,101 @@
+"""
+Tests for L{txtuntap.device.events}.
+"""
+
+from __future__ import annotations
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.device.test_following import state
+from txtuntap.device import events
+from txtuntap.device.settings import InterfaceAddress
+
+ONE, OTHER = InterfaceAddress("10.9.0.1/24"), InterfaceAddress("10.9.0.2/24")
+
+
+class InterfaceTableTests(SynchronousTestCase):
+    """
+    Changes of a table become events.
+    """
+
+    def setUp(self) -> None:
+        self.table = events.InterfaceTable()
+        self.told: list[events.InterfaceEvent] = []
+        self.followed: list[int | None] = []
+        self.unsubscribe = self.table.subscribe(self.told.append)
+        self.unfollow = self.table.follow(self.followed.append)
+
+    def kinds(self) -> list[str]:
+        kinds = [event.kind for event in self.told]
+        self.told.clear()
+        return kinds
+
+    def test_whatIsThereIsNoEvent(self) -> None:
+        self.table.fill([state(7, "tt0"), state(8, "tt1")])
+        self.assertEqual(([7, 8], []), (list(self.table.states), self.told))
+        self.table.clear()
+        self.assertEqual(({}, []), (self.table.states, self.told))
+
+    def test_oneComesAndLeaves(self) -> None:
+        come = state(7, "tt0")
+        self.table.change(come)
+        self.assertEqual([events.InterfaceEvent(events.ADDED, come)], self.told)
+        self.table.remove(7)
+        self.assertEqual(events.InterfaceEvent(events.REMOVED, come, come), self.told[1])
+        self.table.remove(7)
+        self.assertEqual((2, [7, 7], {}), (len(self.told), self.followed, self.table.states))
+
+    def test_eachDifferenceIsAnEvent(self) -> None:
+        before = state(7, "tt0")
+        self.table.fill([before])
+        for changed, kind in (
+            ({"name": "tt1"}, events.RENAMED),
+            ({"up": False}, events.DOWN),
+            ({"up": True}, events.UP),
+            ({"carrier": False}, events.NO_CARRIER),
+            ({"carrier": True}, events.CARRIER),
+            ({"mtu": 1400}, events.MTU),
+            ({"linkAddress": bytes(6)}, events.LINK_ADDRESS),
+        ):
+            before = attrs.evolve(before, **changed)
+            self.table.change(before)
+            self.assertEqual([kind], self.kinds())
+        self.table.change(before)
+        self.assertEqual([], self.kinds())
+        self.table.change(attrs.evolve(before, name="tt2", mtu=1300))
+        self.assertEqual([events.RENAMED, events.MTU], self.kinds())
+
+    def test_addresses(self) -> None:
+        before = state(7, "tt0", addresses=(ONE,))
+        after = attrs.evolve(before, addresses=(OTHER,))
+        self.table.fill([before])
+        self.table.change(after, [ONE], [OTHER])
+        self.assertEqual(
+            [
+                events.InterfaceEvent(events.ADDRESS_REMOVED, after, before, ONE),
+                events.InterfaceEvent(events.ADDRESS_ADDED, after, before, OTHER),
+            ],
+            self.told,
+        )
+
+    def test_whoRaisesIsLoggedAndOthersAreTold(self) -> None:
+        def fails(_: object) -> None:
+            raise RuntimeError("a listener's own")
+
+        self.unsubscribe()
+        self.unfollow()
+        self.table.subscribe(fails)
+        self.table.follow(fails)
+        self.table.subscribe(self.told.append)
+        self.table.follow(self.followed.append)
+        self.table.change(state(7, "tt0"))
+        self.assertEqual(2, len(self.flushLoggedErrors(RuntimeError)))
+        self.assertEqual(([events.ADDED], [7]), (self.kinds(), self.followed))
+
+    def test_listenersEnd(self) -> None:
+        for end in self.unsubscribe, self.unfollow:
+            end()
+            end()
+        self.table.change(state(7, "tt0"))
+        self.assertEqual(([], []), (self.told, self.followed))

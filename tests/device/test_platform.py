@@ -1,0 +1,52 @@
+"""
+Tests for L{txtuntap.device.platform}: each platform's folder keeps the contracts.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from importlib import import_module
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyClass, verifyObject
+
+from txtuntap.device import monitor, platform
+from txtuntap.device.interfaces import IConfiguration, IMonitor, IReading, IWatch, IWatching
+
+
+class PlatformTests(SynchronousTestCase):
+    """
+    The choice of a platform's modules.
+    """
+
+    def test_aPlatformWithoutAFolderIsNamed(self) -> None:
+        self.patch(sys, "platform", "plan9")
+        platform.importEarly("configure")
+        error = self.assertRaises(OSError, platform.platformModule, "configure")
+        self.assertEqual(errno.ENOTSUP, error.errno)
+        self.assertIn("on plan9 yet, only on linux", str(error))
+
+    def test_whoWatchesThereIsTold(self) -> None:
+        self.patch(sys, "platform", "plan9")
+        self.assertRaises(OSError, monitor.InterfaceMonitor, Clock())
+        self.assertRaises(OSError, monitor.SharedMonitor(Clock()).open)
+        self.failureResultOf(monitor.SharedMonitor(Clock()).start(), OSError)
+
+
+class ContractTests(SynchronousTestCase):
+    """
+    Each folder has the modules that the faces call.
+    """
+
+    def test_theModulesProvideTheirInterfaces(self) -> None:
+        for folder in set(platform.FOLDERS.values()):
+            for name, interface in ("configure", IConfiguration), ("state", IReading), ("monitor", IWatching):
+                verifyObject(interface, import_module(f"txtuntap.device.{folder}.{name}"))
+            watch = import_module(f"txtuntap.device.{folder}.monitor").InterfaceWatch
+            verifyClass(IWatch, watch)
+
+    def test_bothMonitorsAreMonitors(self) -> None:
+        for made in monitor.InterfaceMonitor(Clock()), monitor.SharedMonitor(Clock()):
+            verifyObject(IMonitor, made)

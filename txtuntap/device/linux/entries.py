@@ -1,0 +1,235 @@
+"""
+Addresses, routes and neighbours of an interface: the changes that add those that are missing, and the requests that
+bring back those that a link loses when it is set down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from txtuntap.device.linux.change import Change
+from txtuntap.device.linux.netlink import (
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    Conversation,
+    Message,
+    Request,
+    delete,
+    dump,
+    inPieces,
+    new,
+)
+from txtuntap.device.linux.state import attributes
+from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
+from txtuntap.wire.address import linkAddressText
+
+#: C{IFA_F_NODAD}: nobody but us is behind the interface, so nobody else can have the address.
+_NO_DUPLICATE_DETECTION = 0x02
+
+#: C{linux/neighbour.h}: NUD_PERMANENT.
+_PERMANENT = 0x80
+
+#: C{linux/rtnetlink.h}: RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK.
+_MAIN, _STATIC, _UNICAST, _UNIVERSE, _ON_LINK = 254, 4, 1, 0, 253
+
+#: Attributes of a route that leads elsewhere than to a gateway of its IP version, or not there alone. pyroute2 does not
+#: know the name of RTA_NH_ID.
+_ELSEWHERE = {"RTA_VIA", "RTA_MULTIPATH", "RTA_NH_ID", "RTA_ENCAP", "UNKNOWN"}
+
+#: C{IFA_F_PERMANENT}: not by a router's advertisement. C{RTPROT_BOOT}: the first that is neither the kernel's nor of a
+#: redirect; C{RTPROT_RA}.
+_PERMANENT_ADDRESS, _BY_HAND, _ADVERTISED = 0x80, 3, 9
+
+#: The fields of the header and the attributes that make an address, a route or a neighbour again what it was.
+_RESTORED = {
+    "address": (("family", "prefixlen", "scope", "index"), ("IFA_ADDRESS", "IFA_LOCAL")),
+    "route": (
+        ("family", "dst_len", "tos", "proto", "type", "scope"),
+        ("RTA_DST", "RTA_GATEWAY", "RTA_OIF", "RTA_PRIORITY", "RTA_PREFSRC", "RTA_TABLE"),
+    ),
+    "neighbour": (("family", "ifindex", "state", "flags"), ("NDA_DST", "NDA_LLADDR")),
+}
+
+#: Address families, by IP version.
+_FAMILY = {4: 2, 6: 10}
+
+#: The network of a route, its gateway, metric and source.
+_RouteKey = tuple[str, str | None, int | None, str | None]
+
+
+def addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[Change | None]:
+    # With the broadcast addresses of each, which others set as a matter of course: one counts where it is asked for.
+    present: dict[tuple[str, str], set[str | None]] = {}
+    for each in state.addresses if settings.addresses else ():
+        present.setdefault(_ends(each), set()).add(each.broadcast)
+        yield None
+    for address in settings.addresses:
+        broadcasts = present.setdefault(_ends(address), set())
+        if broadcasts and (address.broadcast is None or address.broadcast in broadcasts):
+            yield None
+            continue
+        fields = _addressFields(state.index, address)
+        what = f"add the address {address} to {state.name}"
+        yield Change(what, new("address", what, **fields), (delete("address", what, **fields),))
+        broadcasts.add(address.broadcast)
+
+
+def _ends(address: InterfaceAddress) -> tuple[str, str]:
+    """
+    An address with its prefix, and the other end's: its own, where there is none.
+    """
+    return address.address, address.peer or address.address.partition("/")[0]
+
+
+def _addressFields(index: int, address: InterfaceAddress) -> dict[str, Any]:
+    interface = address.interface
+    fields: dict[str, Any] = {
+        "family": _FAMILY[interface.version],
+        "prefixlen": address.prefixLength,
+        "flags": _NO_DUPLICATE_DETECTION if interface.version == 6 else 0,
+        "index": index,
+        "IFA_LOCAL": str(interface.ip),
+        "IFA_ADDRESS": address.peer or str(interface.ip),
+    }
+    if address.broadcast is not None:
+        fields["IFA_BROADCAST"] = address.broadcast
+    return fields
+
+
+def routeChanges(
+    state: InterfaceState, settings: InterfaceSettings, present: set[_RouteKey]
+) -> Iterator[Change | None]:
+    """
+    @param present: what L{presentRoutes} has found.
+    """
+    asked = set()
+    for route in settings.routes:
+        key = route.network, route.gateway, route.metric, route.source
+        if key in present or key in asked:
+            yield None
+            continue
+        asked.add(key)
+
+        def isThere(key: _RouteKey = key) -> Conversation[bool]:
+            # Another program has made it, or the kernel, a moment ago; and perhaps more of them.
+            present.update((yield from presentRoutes(state)))
+            return key in present
+
+        fields = _routeFields(state.index, route)
+        what = f"add the route {route} by way of {state.name}"
+        yield Change(what, new("route", what, **fields), (delete("route", what, **fields),), isThere)
+
+
+def readRoutes(state: InterfaceState) -> Conversation[list[Message]]:
+    routes = []
+    for family in _FAMILY.values():
+        routes += yield dump("route", f"read the routes of {state.name}", family=family, RTA_OIF=state.index)
+    return routes
+
+
+def presentRoutes(state: InterfaceState) -> Conversation[set[_RouteKey]]:
+    """
+    The routes that are there, as they may be asked for: each with its metric and source, and without one or both.
+    """
+    found: set[_RouteKey] = set()
+
+    def add(message: Message) -> None:
+        route = _routeOf(message, state.index)
+        if route is not None:
+            for metric in None, route.metric:
+                for source in None, route.source:
+                    found.add((route.network, route.gateway, metric, source))
+
+    yield from inPieces(add, (yield from readRoutes(state)))
+    return found
+
+
+def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
+    """
+    The route that a message is about, if it is in the main table and by way of the interface, and one such as can be
+    asked for.
+    """
+    fields = attributes(message)
+    if fields.get("RTA_OIF") != index or message["type"] != _UNICAST or fields.get("RTA_TABLE") != _MAIN:
+        return None
+    if fields.keys() & _ELSEWHERE or message["tos"] or message["src_len"]:
+        return None
+    everywhere = "::" if message["family"] == _FAMILY[6] else "0.0.0.0"
+    return InterfaceRoute(
+        f"{fields.get('RTA_DST', everywhere)}/{message['dst_len']}",
+        fields.get("RTA_GATEWAY"),
+        fields.get("RTA_PRIORITY"),
+        fields.get("RTA_PREFSRC"),
+    )
+
+
+def _routeFields(index: int, route: InterfaceRoute) -> dict[str, Any]:
+    network = ip_network(route.network)
+    fields: dict[str, Any] = {
+        "family": _FAMILY[network.version],
+        "dst_len": network.prefixlen,
+        "table": _MAIN,
+        "proto": _STATIC,
+        "type": _UNICAST,
+        "scope": _ON_LINK if route.gateway is None and network.version == 4 else _UNIVERSE,
+        "RTA_OIF": index,
+    }
+    if network.prefixlen:
+        fields["RTA_DST"] = str(network.network_address)
+    for name, value in ("RTA_GATEWAY", route.gateway), ("RTA_PRIORITY", route.metric), ("RTA_PREFSRC", route.source):
+        if value is not None:
+            fields[name] = value
+    return fields
+
+
+def neighbourChanges(
+    state: InterfaceState, settings: InterfaceSettings, messages: list[Message]
+) -> Iterator[Change | None]:
+    present = {}
+    for each in messages if settings.neighbours else ():
+        if each["ifindex"] == state.index and each["state"] & _PERMANENT:
+            told = attributes(each)
+            present[told.get("NDA_DST")] = told.get("NDA_LLADDR")
+        yield None
+    for ip, station in settings.neighbours.items():
+        link, before = linkAddressText(station), present.get(ip)
+        if before == link:
+            yield None
+            continue
+        fields: dict[str, Any] = {
+            "family": _FAMILY[ip_address(ip).version],
+            "ifindex": state.index,
+            "state": _PERMANENT,
+            "NDA_DST": ip,
+        }
+        what = f"add the neighbour {ip} to {state.name}"
+        make, back = (
+            new("neighbour", what, NLM_F_CREATE | NLM_F_REPLACE, **fields, NDA_LLADDR=each) for each in (link, before)
+        )
+        yield Change(what, make, (delete("neighbour", what, **fields) if before is None else back,))
+
+
+def restoration(message: Message, what: str) -> Request | None:
+    """
+    The request that puts back an address, a route or a neighbour that somebody has set. L{None}: it was learnt, or the
+    kernel makes it by itself.
+    """
+    fields = attributes(message)
+    if message["event"] == "RTM_NEWADDR":
+        # IPv4 addresses stay.
+        kind, isSet = "address", message["family"] == _FAMILY[6] and message["flags"] & _PERMANENT_ADDRESS
+    elif message["event"] == "RTM_NEWROUTE":
+        isPlain = message["type"] == _UNICAST and not fields.keys() & _ELSEWHERE
+        kind, isSet = "route", isPlain and message["proto"] >= _BY_HAND and message["proto"] != _ADVERTISED
+    else:
+        kind, isSet = "neighbour", message["state"] & _PERMANENT and "NDA_LLADDR" in fields
+    if not isSet:
+        return None
+    header, names = _RESTORED[kind]
+    again = {name: message[name] for name in header}
+    again.update((name, fields[name]) for name in names if name in fields)
+    if kind == "address":
+        again["flags"] = _NO_DUPLICATE_DETECTION
+    return new(kind, what, **again)

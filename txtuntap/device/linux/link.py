@@ -1,0 +1,113 @@
+"""
+An interface as ioctls tell it, without netlink: its number, its MTU, its network namespace.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+from typing import NamedTuple
+
+from txtuntap.device import TAP
+from txtuntap.device.linux.ioctl import (
+    IFF_NAPI,
+    IFF_NAPI_FRAGS,
+    SIOCGIFFLAGS,
+    SIOCGIFHWADDR,
+    SIOCGIFINDEX,
+    SIOCGIFMTU,
+    TUNGETDEVNETNS,
+    TUNGETIFF,
+)
+from txtuntap.device.linux.namespace import openNamespace
+from txtuntap.device.settings import InterfaceState
+
+#: C{netdevice(7)}
+_IFF_UP = 0x1
+
+
+class LinkSettings(NamedTuple):
+    """
+    The number of an interface, whether it is up, its MTU and (tap) link address.
+    """
+
+    number: int
+    up: bool
+    mtu: int
+    linkAddress: bytes | None
+
+    @classmethod
+    def of(cls, name: str, mode: int) -> LinkSettings:
+        """
+        Ask the kernel (C{netdevice(7)}).
+        """
+        request = struct.pack("16s24x", os.fsencode(name))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+            (index,) = struct.unpack_from("i", fcntl.ioctl(query, SIOCGIFINDEX, request), 16)
+            (flags,) = struct.unpack_from("h", fcntl.ioctl(query, SIOCGIFFLAGS, request), 16)
+            (mtu,) = struct.unpack_from("i", fcntl.ioctl(query, SIOCGIFMTU, request), 16)
+            address = fcntl.ioctl(query, SIOCGIFHWADDR, request)[18:24] if mode == TAP else None
+        return cls(index, bool(flags & _IFF_UP), mtu, address)
+
+
+def nameOf(fileno: int) -> str:
+    """
+    The name that the interface of a descriptor has now.
+
+    @raise OSError: the interface is gone, or there is none.
+    """
+    return os.fsdecode(fcntl.ioctl(fileno, TUNGETIFF, bytes(40))[:16].rstrip(b"\0"))
+
+
+def isElsewhere(fileno: int) -> bool:
+    """
+    Whether the interface of a descriptor is in another network namespace, as far as we may know.
+    """
+    there = namespaceOf(fileno)
+    if there is None:
+        return False
+    try:
+        here = openNamespace(None)
+    except OSError:
+        os.close(there)
+        return False
+    try:
+        return not os.path.sameopenfile(there, here)
+    finally:
+        os.close(there)
+        os.close(here)
+
+
+def namespaceOf(fileno: int) -> int | None:
+    """
+    A descriptor of the network namespace that the interface of a descriptor is in; L{None}: that takes
+    C{CAP_NET_ADMIN}, in there.
+    """
+    try:
+        return fcntl.ioctl(fileno, TUNGETDEVNETNS)
+    except OSError:
+        return None
+
+
+def indexOf(name: str) -> int:
+    """
+    The number of an interface; 0 if there is none of this name.
+    """
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def napiFlags(state: InterfaceState) -> int:
+    """
+    The C{IFF_NAPI} flags of an interface. Netlink does not tell them; C{sysfs} does, where it is of this namespace.
+    """
+    interface = f"/sys/class/net/{state.name}"
+    try:
+        with open(f"{interface}/ifindex") as index, open(f"{interface}/tun_flags") as flags:
+            return int(flags.read(), 16) & (IFF_NAPI | IFF_NAPI_FRAGS) if int(index.read()) == state.index else 0
+    except OSError:
+        return 0

@@ -1,0 +1,147 @@
+"""
+The plan of a configuration: whether the settings go with an interface, and the changes of its device and its link that
+bring it to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import compress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from txtuntap.device import TAP, TUN
+from txtuntap.device.linux.change import Change
+from txtuntap.device.linux.entries import restoration
+from txtuntap.device.linux.hardening import beliefs
+from txtuntap.device.linux.namespace import Namespace
+from txtuntap.device.linux.netlink import Conversation, Message, Request, inPieces, new
+from txtuntap.device.linux.state import IFF_UP
+from txtuntap.device.settings import MIN_MTU_6, InterfaceAddress, InterfaceSettings, InterfaceState
+from txtuntap.wire.address import linkAddressText
+
+if TYPE_CHECKING:
+    from txtuntap.device.linux.device import LinuxDevice
+
+
+def checking(state: InterfaceState, settings: InterfaceSettings) -> Conversation[None]:
+    """
+    @raise ValueError: the settings do not go with the interface.
+    """
+    mtu = state.mtu if settings.mtu is None else settings.mtu
+    if mtu < MIN_MTU_6:
+        wanted = yield from inPieces(str, (*settings.addresses, *settings.routes))
+        six = next((each for each in wanted if ":" in each), None)
+        if six is not None:
+            raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: {mtu} does not go with {six}")
+    if mtu < MIN_MTU_6 and settings.mtu is not None:
+        lost = yield from inPieces(_isLost, state.addresses)
+        present = next(compress(state.addresses, lost), None)
+        if present is not None:
+            raise ValueError(
+                f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: with {mtu}, it would lose {present}"
+            )
+    if settings.linkAddress is not None and state.linkAddress is None:
+        raise ValueError(f"{state.name} is a {state.kind or 'link'} without link addresses: it cannot have one")
+    if settings.neighbours and state.kind == "tun":
+        raise ValueError(f"{state.name} is a tun, on which nobody is asked for: it has no neighbours")
+    device = [name for name in ("owner", "group", "persistent", "carrier") if getattr(settings, name) is not None]
+    if device and state.kind not in ("tun", "tap"):
+        raise ValueError(f"{state.name} is no TUN/TAP device: it has no {device[0]}")
+
+
+def _isLost(address: InterfaceAddress) -> bool:
+    """
+    Whether an interface has an address no more when its MTU leaves no IPv6. One on the link comes back by itself.
+    """
+    return address.interface.version == 6 and not address.interface.is_link_local
+
+
+def deviceChanges(
+    state: InterfaceState,
+    settings: InterfaceSettings,
+    device: LinuxDevice | None,
+    namespace: Namespace | None,
+    names: list[str],
+) -> Iterator[Change]:
+    for name in names:
+        wanted, before = getattr(settings, name), getattr(state, name)
+        if wanted is not None and wanted != before:
+            what = f"set the {name} setting of {state.name} to {wanted}"
+            if name == "carrier" and (device is None or device.fileno() < 0):
+                # Without a descriptor, ask the kernel: the carrier would end with one that is opened for just that.
+                carrier = _linkChange(state, what, {"IFLA_CARRIER": wanted}, {"IFLA_CARRIER": before})
+                yield attrs.evolve(carrier, advice=": it takes privilege, and a program that has the device open")
+                continue
+            method = f"set{name.capitalize()}"
+            # An owner can be changed, but not taken away again: then the first stays.
+            make, restore = (
+                _onDevice(state, device, namespace, method, value)
+                for value in (wanted, wanted if before is None else before)
+            )
+            yield Change(what, make, (restore,))
+
+
+def _onDevice(
+    state: InterfaceState, device: LinuxDevice | None, namespace: Namespace | None, method: str, value: Any
+) -> Callable[[], None]:
+    """
+    A call of a method of the device: of one that is open, or else one opened for just that.
+    """
+
+    def call() -> None:
+        from txtuntap.device.linux.device import LinuxDevice
+
+        if device is not None and device.fileno() >= 0:
+            getattr(device, method)(value)
+            return
+        opened = LinuxDevice(state.name, TAP if state.kind == "tap" else TUN, namespace=namespace)
+        opened.openAsItIs(state)
+        with opened:
+            getattr(opened, method)(value)
+
+    return call
+
+
+def linkChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[Change]:
+    link = None if settings.linkAddress is None else linkAddressText(settings.linkAddress)
+    before = None if state.linkAddress is None else linkAddressText(state.linkAddress)
+    for attribute, word, old, wanted in (
+        ("IFLA_MTU", "MTU", state.mtu, settings.mtu),
+        ("IFLA_ADDRESS", "link address", before, link),
+        ("IFLA_TXQLEN", "txqueuelen", state.txqueuelen, settings.txqueuelen),
+    ):
+        if wanted is not None and wanted != old:
+            yield _linkChange(
+                state, f"set the {word} of {state.name} to {wanted}", {attribute: wanted}, {attribute: old}
+            )
+
+
+def hardeningChanges(
+    state: InterfaceState, settings: InterfaceSettings, namespace: Namespace | None
+) -> Iterator[Change]:
+    for each in beliefs(state.index, namespace) if settings.hardened else ():
+        yield Change(f"set {each} from {each.value} to 0", each.end, (each.restore,), hardens=True)
+
+
+def upOrDown(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[Change | None]:
+    if settings.up is not None and settings.up != state.up:
+        to, back = ({"flags": IFF_UP * up, "change": IFF_UP} for up in (settings.up, state.up))
+        what = f"set {state.name} {'up' if settings.up else 'down'}"
+        # A link that is set down, here or when this is restored, loses these.
+        lost = []
+        for each in messages:
+            again = restoration(each, what)
+            if again is not None:
+                lost.append(again)
+            yield None
+        make, restore = (new("link", what, 0, index=state.index, **fields) for fields in (to, back))
+        yield Change(what, make, (restore, *lost))
+
+
+def _linkChange(state: InterfaceState, what: str, to: dict[str, Any], back: dict[str, Any]) -> Change:
+    def change(fields: dict[str, Any]) -> Request:
+        return new("link", what, 0, index=state.index, **fields)
+
+    return Change(what, change(to), (change(back),))
