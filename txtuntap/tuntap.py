@@ -9,7 +9,6 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
 from constantly import FlagConstant, Flags
@@ -26,15 +25,16 @@ from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, TUN, interfaceName, pri
 from txtuntap.device.following import Following
 from txtuntap.device.linux import ioctl
 from txtuntap.interfaces import (
-    IBatchTransport,
+    IBatches,
     IDevice,
     IEthernetProtocol,
+    IPacketTransport,
     IRawDatagramProtocol,
     IRawPacketProtocol,
-    ITrain,
 )
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.ability import knowsPackets, takesOffload
+from txtuntap.layer.batches import Batches
 from txtuntap.layer.life import FailureLog, connect, disconnect
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.table import Receiver
@@ -48,6 +48,7 @@ from txtuntap.wire.offload import (
     MAX_DATAGRAMS_BEFORE,
     TSO_ECN,
     UDP,
+    USO,
     Offload,
     divide,
     fault,
@@ -134,7 +135,7 @@ class InterfaceLost(ConnectionLost):
     MESSAGE = "The network interface is gone"
 
 
-@implementer(IListeningPort, IBatchTransport)
+@implementer(IListeningPort, IPacketTransport)
 class TuntapPort(abstract.FileDescriptor):
     """
     Attaches a protocol to a TUN or TAP device through the reactor.
@@ -234,26 +235,16 @@ class TuntapPort(abstract.FileDescriptor):
         self.maxPacketSize = maxPacketSize
         self._takesOffload = takesOffload(self._top)
         self._offload = offload if self._takesOffload or offload else False
-        self.turn = 0
-        self._reading = False
         # Of a device without a descriptor: whether it is to tell of what has come.
         self._awaits = False
-        # While many datagrams in one are being delivered, answers to them are collected.
-        self._answering = False
-        # The way that the latest datagram of this turn went.
-        self._latestWay = b""
-        self._train: ITrain | None = None
-        # Whether the latest train was of one datagram.
-        self._leftAlone = False
-        self._batches: set[_Batch] = set()
         # Features of packets that the kernel took unfinished; and how often it refused those that it never took.
         self._taken = 0
         self._refusals: Counter[int] = Counter()
-        self._turnEnd: IDelayedCall | None = None
         self._following = None if monitor is None else Following(device, monitor, self._happened)
         self.counters: Counter[str] = Counter()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
         self._failures = FailureLog(self.protocol, self.counters)
+        self._batches = Batches(self.reactor, self._failures)
         # The method that packets come by.
         self._method = "packetReceived" if knowsPackets(self._top) else "datagramReceived"
         self._receive: Receiver = self._top.packetReceived if knowsPackets(self._top) else deviceReceiver(self._top)
@@ -358,7 +349,7 @@ class TuntapPort(abstract.FileDescriptor):
             self._log.info("{prefix} stopped on {interface}", prefix=self.logstr, interface=name)
         else:
             self._log.error("{prefix}: {reason}", prefix=self.logstr, reason=reason.getErrorMessage())
-        self._turnEnds()
+        self._batches.endTurn()
         # Not FileDescriptor's own: it has writing to stop, which a reactor without descriptors knows nothing of.
         self.stopReading()
         self.disconnected = 1
@@ -405,7 +396,7 @@ class TuntapPort(abstract.FileDescriptor):
         """
         self.interface = os.fsencode(self.device.name)
         if mtuChanged:
-            self.waysChanged()
+            self._batches.routesChanged()
             self._tellProtocol("mtuChanged")
         if cameUp:
             self._tellProtocol("linkUp")
@@ -476,10 +467,7 @@ class TuntapPort(abstract.FileDescriptor):
         takesOffload = self._takesOffload
         now = self.reactor.seconds()
         packets = octets = 0
-        self._reading = True
-        self.turn += 1
-        self._latestWay = b""
-        self._leftAlone = False
+        self._batches.beginRead()
         try:
             while packets < maxPackets and octets < maxThroughput and not self.disconnecting:
                 packet = receive(maxPacketSize)
@@ -509,10 +497,7 @@ class TuntapPort(abstract.FileDescriptor):
         finally:
             self.counters["inPackets"] += packets
             self.counters["inOctets"] += octets
-            self._reading = False
-            if self._train is not None or self._batches:
-                # Also of a batch that was left open.
-                self._turnEnds()
+            self._batches.endRead()
         return None
 
     def _offloadReceived(self, packet: Packet, offload: Offload) -> tuple[int, int]:
@@ -535,12 +520,12 @@ class TuntapPort(abstract.FileDescriptor):
             count, octets = segments(len(packet.data), offload, packet.start)
             longest = offload.checksumStart - packet.start + _LONGEST_HEADER + offload.size
         if self._takesOffload and longest <= self.maxPacketSize:
-            before, self._answering = self._answering, offload.isSuperpacket
+            before, self._batches.answering = self._batches.answering, offload.isSuperpacket
             try:
                 self._receive(packet)
             except Exception:
                 self._failures.failed(packet.time, self._method)
-            self._answering = before
+            self._batches.answering = before
             return count, octets
         for each in packet.finished():
             if len(each) > self.maxPacketSize:
@@ -609,12 +594,19 @@ class TuntapPort(abstract.FileDescriptor):
         """
         return self.device.offloads
 
+    @property
+    def batches(self) -> IBatches | None:
+        """
+        What lets datagrams wait to leave as one; L{None} if the device takes no superpackets of UDP.
+        """
+        return self._batches if self.device.offloads & USO else None
+
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
         Send one packet: see L{IPacketTransport.writePacket}. What the device does not finish is finished here.
         """
-        if self._train is not None:
-            self.release()
+        if self._batches.train is not None:
+            self._batches.release()
         counters = self.counters
         if offload is not None and offload.features & ~self.device.offloads:
             return self._writeFinished(b"".join(buffers), offload)
@@ -679,7 +671,7 @@ class TuntapPort(abstract.FileDescriptor):
                     count=MAX_REFUSALS,
                     interface=printable(self.device.name),
                 )
-                self.waysChanged()
+                self._batches.routesChanged()
 
     def _writeFinished(self, data: bytes, offload: Offload) -> None:
         network = networkStart(data) if self.ethernet else 0
@@ -688,79 +680,6 @@ class TuntapPort(abstract.FileDescriptor):
             return
         for packet in finish(data, offload, network):
             self.writePacket([packet])
-
-    def batch(self) -> AbstractContextManager[None]:
-        """
-        Within it, datagrams to one destination may leave as one: see L{IBatchTransport.batch}.
-        """
-        return _Batch(self)
-
-    def collects(self, way: bytes) -> bool:
-        """
-        Whether a datagram may wait: see L{IBatchTransport.collects}. The first one of a turn does not, but for answers
-        to many in one.
-        """
-        before, self._latestWay = self._latestWay, way
-        if self._answering or self._batches:
-            # Where one leaves alone, others are likely to.
-            return before == way or not self._leftAlone
-        return before == way and self._reading
-
-    def hold(self, train: ITrain) -> None:
-        """
-        Have datagrams wait: see L{IBatchTransport.hold}.
-        """
-        self.release()
-        self._train = train
-
-    def release(self) -> None:
-        """
-        Have what waits leave: see L{IBatchTransport.release}.
-        """
-        train, self._train = self._train, None
-        if train is not None:
-            self._leftAlone = train.leave() == 1
-
-    def waysChanged(self) -> None:
-        """
-        See L{IBatchTransport.waysChanged}.
-        """
-        self.release()
-        self.turn += 1
-
-    def batchBegins(self, batch: _Batch) -> None:
-        """
-        A L{batch} has been entered.
-        """
-        if not self._batches and not self._reading:
-            self.turn += 1
-            self._latestWay = b""
-            self._leftAlone = False
-            # A coroutine may wait within it. What it has written does not.
-            self._turnEnd = self.reactor.callLater(0, self._turnEnds)
-        self._batches.add(batch)
-
-    def batchEnds(self, batch: _Batch) -> None:
-        """
-        It has been left.
-        """
-        self._batches.discard(batch)
-        if not self._batches and not self._reading:
-            self._turnEnds()
-
-    def _turnEnds(self) -> None:
-        """
-        Nothing waits for a later turn.
-        """
-        self._batches.clear()
-        if self._turnEnd is not None:
-            if self._turnEnd.active():
-                self._turnEnd.cancel()
-            self._turnEnd = None
-        try:
-            self.release()
-        except Exception:
-            self._failures.failed(self.reactor.seconds(), "write")
 
     def write(self, data: bytes) -> int | None:  # type: ignore[override]
         """
@@ -773,8 +692,8 @@ class TuntapPort(abstract.FileDescriptor):
         if not self.connected:
             raise OSError(errno.EBADF, "the port is not listening: call startListening() first")
         checkOctets(data)
-        if self._train is not None:
-            self.release()
+        if self._batches.train is not None:
+            self._batches.release()
         try:
             octets = self.device.send([data])
         except OSError as e:
@@ -803,21 +722,6 @@ class TuntapPort(abstract.FileDescriptor):
         The interface this port is on.
         """
         return TunnelAddress(self._mode, self.interface)
-
-
-class _Batch:
-    """
-    While it is entered, a port collects datagrams.
-    """
-
-    def __init__(self, port: TuntapPort) -> None:
-        self._port = port
-
-    def __enter__(self) -> None:
-        self._port.batchBegins(self)
-
-    def __exit__(self, *ignored: object) -> None:
-        self._port.batchEnds(self)
 
 
 def _packets(octets: int, offload: Offload | None) -> tuple[int, int]:

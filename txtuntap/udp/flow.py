@@ -47,7 +47,7 @@ class IFlowTransport(Interface):
         @param size: octets in each of them but the last.
         """
 
-    def wayChanged() -> None:
+    def routeChanged() -> None:
         """
         Forget the headers of answers: the next one may leave by another route.
         """
@@ -118,11 +118,11 @@ class Flow:
         self._route: Route | None = None
         self._epoch = 0
         for transport in self.transports:
-            transport.wayChanged()
+            transport.routeChanged()
 
-    def isWayOf(self, packet: Packet) -> bool:
+    def isPathOf(self, packet: Packet) -> bool:
         """
-        Whether C{packet} came the way that is noted.
+        Whether C{packet} came by the path that is noted: from that station, by that layer and that port.
         """
         return packet.linkSource == self.linkSource and packet.ethernet is self.ethernet and packet.port is self.port
 

@@ -176,7 +176,7 @@ class RawUDPProtocol(Layer):
         """
         self.addressEpoch += 1
         for transport in self._all():
-            transport.wayChanged()
+            transport.routeChanged()
 
     # Up
 
@@ -234,7 +234,7 @@ class RawUDPProtocol(Layer):
             if flow is None:
                 return self.dropped(packet, "noPorts")
         elif (
-            # As isWayOf() has it.
+            # As isPathOf() has it.
             packet.linkSource != flow.linkSource or packet.ethernet is not flow.ethernet or packet.port is not flow.port
         ):
             flow.cameFrom(packet)
@@ -361,7 +361,7 @@ class RawUDPProtocol(Layer):
             # A port has looked at this already; others need not have.
             flow = self._flows.get(key) or self._newFlow(packet, key)
             if flow is not None and flow.transport is not None and flow.transport.takes(flow):
-                if not flow.isWayOf(packet):
+                if not flow.isPathOf(packet):
                     flow.cameFrom(packet)
                 packet.start = start + 8
                 return flow.transport.deliverMany(packet, flow, offload.size)

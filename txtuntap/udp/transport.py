@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from operator import length_hint
-from typing import cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
@@ -20,7 +19,7 @@ from twisted.internet.interfaces import IListeningPort, IMulticastTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from txtuntap.interfaces import IBatchTransport, IIPTransport, Route, WayLost
+from txtuntap.interfaces import IIPTransport, Route, WayLost
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
 from txtuntap.udp.flow import Flow, IFlowTransport, Peer
@@ -30,7 +29,7 @@ from txtuntap.udp.interfaces import IUDPLayer
 from txtuntap.udp.train import Train
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isHost, isMulticast, packAddress
-from txtuntap.wire.offload import CSUM, USO
+from txtuntap.wire.offload import CSUM
 
 #: Peers whose way back is remembered by a transport; the one that has not written for longest goes.
 MAX_PEERS = 256
@@ -217,12 +216,12 @@ class UDPTransport(MulticastTransport):
                 if len(datagrams) == train.most:
                     train.end()
                 return
-            # A peer's address is more than what it is equal to: it knows the way.
+            # A peer's address is more than what it is equal to: it knows the route back.
             if addr is train.addr or (addr == train.addr and type(addr) is tuple is type(train.addr)):
                 if train.add(packet):
                     return
                 if type(addr) is Peer and self.current is not None and train.again(bytes(packet)):
-                    self._udp.wrote(train.way, self.current.time)
+                    self._udp.wrote(train.flow, self.current.time)
                     return
         headers = self._answerHeaders
         if (
@@ -232,9 +231,9 @@ class UDPTransport(MulticastTransport):
             and self.current is not None
             and type(packet) is bytes
             and headers.fit(len(packet))
-            and not (headers.port.offloads & USO and headers.port.collects(headers.way))
+            and ((batches := headers.port.batches) is None or not batches.collects(headers.flow))
         ):
-            self._udp.wrote(headers.way, self.current.time)
+            self._udp.wrote(headers.flow, self.current.time)
             headers.port.writePacket([headers.pack(len(packet)), packet], openBehind(headers.before))
         else:
             self._write(packet, addr)
@@ -294,37 +293,29 @@ class UDPTransport(MulticastTransport):
             self._udp.counters["outDiscards"] += 1
             return
         below = None if toGroup else ip.port(route)
-        way = route.source + route.dest + _ports(localPort, port)
-        self._udp.wrote(way, self._udp.now())
+        key = route.source + route.dest + _ports(localPort, port)
+        self._udp.wrote(key, self._udp.now())
         if below is None or not below.offloads & CSUM:
             header = wire.packHeader(route.source, route.dest, localPort, port, payload)
             if toGroup:
                 self._outputToGroup(ip, route, [header, payload])
             else:
                 ip.output(route, wire.PROTOCOL, [header, payload])
-        elif self._waits(ip, cast(IBatchTransport, below), route, way, len(payload)):
-            train = Train(ip, cast(IBatchTransport, below), route, (localPort, port), way, written, payload)
-            self.train = train
+        elif (
+            # Two of them have to fit into one superpacket, and each the link.
+            0 < len(payload) <= wire.MAX_PAYLOAD[4] // 2
+            and (batches := below.batches) is not None
+            and batches.collects(key)
+            and len(payload) + wire.HEADER_LENGTH <= ip.room(route)
+        ):
+            self.train = Train(ip, below, batches, route, (localPort, port), key, written, payload)
         else:
             header = wire.packOpenHeader(route.source, route.dest, localPort, port, len(payload))
             ip.output(route, wire.PROTOCOL, [header, payload], offload=OPEN)
             if flow is not None and self.current is not None:
-                # Who was answered the last time, too, is likely to be the next time.
+                # A peer that was answered the last time, too, is likely to be the next time.
                 again, self._answered = self._answered is flow, flow
-                self._answerHeaders = (
-                    UDPHeaders(ip, cast(IBatchTransport, below), route, (localPort, port)) if again else None
-                )
-
-    def _waits(self, ip: IIPTransport, below: IBatchTransport, route: Route, way: bytes, length: int) -> bool:
-        """
-        Whether a datagram waits for more of its kind. Two of them have to fit into one, and each the link.
-        """
-        return (
-            0 < length <= wire.MAX_PAYLOAD[4] // 2
-            and bool(below.offloads & USO)
-            and below.collects(way)
-            and length + wire.HEADER_LENGTH <= ip.room(route)
-        )
+                self._answerHeaders = UDPHeaders(ip, below, route, (localPort, port)) if again else None
 
     def batch(self) -> AbstractContextManager[None]:
         """
@@ -338,10 +329,9 @@ class UDPTransport(MulticastTransport):
                     self.transport.write(datagram, address)
         """
         ip = self._udp.ip
-        below = None if ip is None else ip.bottom
-        if below is None or not below.offloads & USO:
-            return nullcontext()
-        return cast(IBatchTransport, below).batch()
+        bottom = None if ip is None else ip.bottom
+        batches = None if bottom is None else bottom.batches
+        return nullcontext() if batches is None else batches.batch()
 
     def writeSequence(self, seq: Iterable[bytes], addr: tuple[str, int] | None = None) -> None:
         """
@@ -360,7 +350,7 @@ class UDPTransport(MulticastTransport):
         if self._connected is not None:
             raise RuntimeError("already connected, reconnecting is not currently supported")
         dest, port = self._parse(host, port)
-        self.wayChanged()
+        self.routeChanged()
         self._connected = (addressText(dest), port)
         self.latest = None
 
@@ -414,11 +404,11 @@ class UDPTransport(MulticastTransport):
         """
         self._flows.clear()
         self.latest = None
-        self.wayChanged()
+        self.routeChanged()
 
-    def wayChanged(self) -> None:
+    def routeChanged(self) -> None:
         """
-        What is written next may go another way than what was.
+        What is written next may leave by another route than what was.
         """
         self.train = None
         self._answered = None
