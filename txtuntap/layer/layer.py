@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import AbstractDatagramProtocol
 
 from txtuntap.layer.ability import handlesFailures, knowsPackets, takesOffload
-from txtuntap.layer.life import FailureLog, connect, disconnect
+from txtuntap.layer.life import FailureLog, connect, disconnect, tell
 from txtuntap.layer.table import Receiver
 from txtuntap.packet import Packet
 
@@ -105,11 +105,7 @@ class Layer(AbstractDatagramProtocol):
 
     def _tellAbove(self, method: str) -> None:
         for proto, _, _ in list(self._above.values()):
-            if callable(getattr(proto, method, None)):
-                try:
-                    getattr(proto, method)()
-                except Exception:
-                    self.failuresOf(proto).failed(self.now(), method)
+            tell(proto, method, self.failuresOf(proto), self.clock)
 
     def dropped(self, packet: Packet, name: str) -> None:
         """
