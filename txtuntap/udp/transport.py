@@ -24,12 +24,11 @@ from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
 from txtuntap.udp.flow import Flow, IFlowTransport, Peer
 from txtuntap.udp.groups import MulticastTransport
-from txtuntap.udp.headers import OPEN, UDPHeaders, openBehind
+from txtuntap.udp.headers import openBehind
 from txtuntap.udp.interfaces import IUDPLayer
-from txtuntap.udp.train import Train
+from txtuntap.udp.writer import UDPWriter
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isHost, isMulticast, packAddress
-from txtuntap.wire.offload import CSUM
 
 #: Peers whose way back is remembered by a transport; the one that has not written for longest goes.
 MAX_PEERS = 256
@@ -59,7 +58,6 @@ class UDPTransport(MulticastTransport):
     @ivar shared: whether others may be on the port too.
     @ivar latest: the flow of the latest datagram.
     @ivar current: the packet with the datagram just being delivered, perhaps among others.
-    @ivar train: the datagrams that wait to leave, if any does, or did.
     """
 
     def __init__(self, udp: IUDPLayer, port: int, protocol: DatagramProtocol, interface: bytes = b"") -> None:
@@ -71,10 +69,7 @@ class UDPTransport(MulticastTransport):
         # If it is one of many: those that are still to come, and all of them as packets once somebody has asked.
         self._rest: Iterator[bytes] = iter(())
         self._pieces: list[Packet] = []
-        self.train: Train | None = None
-        # The flow that was answered last, and the headers of what is, once it was answered twice.
-        self._answered: Flow | None = None
-        self._answerHeaders: UDPHeaders | None = None
+        self._writer = UDPWriter()
         self.listening = True
         self.shared = False
         self.failures = udp.failuresOf(protocol)
@@ -207,7 +202,8 @@ class UDPTransport(MulticastTransport):
         @raise OSError: there is no way to C{addr}, as L{IIPTransport.write}, where nobody else has caused that; or it
             is a broadcast, and those have not been allowed (C{EACCES}).
         """
-        train = self.train
+        writer = self._writer
+        train = writer.train
         if train is not None:
             if addr is train.addr and len(packet) == train.size and type(packet) is bytes:
                 # As add() does: a call less for one datagram after another.
@@ -223,11 +219,11 @@ class UDPTransport(MulticastTransport):
                 if type(addr) is Peer and self.current is not None and train.again(bytes(packet)):
                     self._udp.wrote(train.flow, self.current.time)
                     return
-        headers = self._answerHeaders
+        headers = writer.headers
         if (
             headers is not None
             and type(addr) is Peer
-            and self._flows.get(addr) is self._answered
+            and self._flows.get(addr) is writer.answered
             and self.current is not None
             and type(packet) is bytes
             and headers.fit(len(packet))
@@ -292,30 +288,14 @@ class UDPTransport(MulticastTransport):
         if ip is None or route is None:
             self._udp.counters["outDiscards"] += 1
             return
-        below = None if toGroup else ip.port(route)
         key = route.source + route.dest + _ports(localPort, port)
         self._udp.wrote(key, self._udp.now())
-        if below is None or not below.offloads & CSUM:
+        if toGroup:
             header = wire.packHeader(route.source, route.dest, localPort, port, payload)
-            if toGroup:
-                self._outputToGroup(ip, route, [header, payload])
-            else:
-                ip.output(route, wire.PROTOCOL, [header, payload])
-        elif (
-            # Two of them have to fit into one superpacket, and each the link.
-            0 < len(payload) <= wire.MAX_PAYLOAD[4] // 2
-            and (batches := below.batches) is not None
-            and batches.collects(key)
-            and len(payload) + wire.HEADER_LENGTH <= ip.room(route)
-        ):
-            self.train = Train(ip, below, batches, route, (localPort, port), key, written, payload)
+            self._outputToGroup(ip, route, [header, payload])
         else:
-            header = wire.packOpenHeader(route.source, route.dest, localPort, port, len(payload))
-            ip.output(route, wire.PROTOCOL, [header, payload], offload=OPEN)
-            if flow is not None and self.current is not None:
-                # A peer that was answered the last time, too, is likely to be the next time.
-                again, self._answered = self._answered is flow, flow
-                self._answerHeaders = UDPHeaders(ip, below, route, (localPort, port)) if again else None
+            asked = None if self.current is None else flow
+            self._writer.send(ip, route, localPort, port, key, payload, written, asked)
 
     def batch(self) -> AbstractContextManager[None]:
         """
@@ -410,13 +390,11 @@ class UDPTransport(MulticastTransport):
         """
         What is written next may leave by another route than what was.
         """
-        self.train = None
-        self._answered = None
-        self._answerHeaders = None
+        self._writer.forget()
 
     def _remember(self, flow: Flow) -> None:
         self.latest = flow
-        self.train = None
+        self._writer.train = None
         if self._flows.pop(flow.peer, None) is None and len(self._flows) >= MAX_PEERS:
             self._flows.popitem(last=False)
         self._flows[flow.peer] = flow
