@@ -31,6 +31,7 @@ class RecordingPort:
     linkAddress: bytes | None = None
     interface = b""
     offloads = 0
+    batches = None
 
     def __init__(self, mtu: int = 1500, clock: IReactorTime | None = None) -> None:
         self.mtu = mtu

@@ -21,9 +21,9 @@ from tests.ports import DeviceTestCase
 from tests.recorders import CarrierRecorder, PacketRecorder, PairRecorder, PlainPacketRecorder, SuperpacketRecorder
 from tests.superpackets import ACK, SUPERPACKETS, many, superpacket
 from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol
+from txtuntap.device.refusals import MAX_REFUSALS
 from txtuntap.interfaces import IEthernetProtocol
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
-from txtuntap.tuntap import MAX_REFUSALS
 from txtuntap.udp.headers import UDPHeaders
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import onesSum

@@ -15,7 +15,7 @@ from twisted.pair.ethernet import IEthernetProtocol
 from twisted.pair.raw import IRawDatagramProtocol, IRawPacketProtocol
 from zope.interface import Attribute, Interface
 
-from txtuntap.transports import IBatchTransport, IEthernetTransport, IPacketTransport, ITrain, Route
+from txtuntap.transports import IBatches, IEthernetTransport, IPacketTransport, ITrain, Route
 
 if TYPE_CHECKING:
     from txtuntap.packet import Packet
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_HOP_LIMIT",
-    "IBatchTransport",
+    "IBatches",
     "IDevice",
     "IErrorReceiver",
     "IEthernetProtocol",

@@ -31,6 +31,9 @@ class IPacketTransport(Interface):
     offloads: int = Attribute(
         "What may be left open in a packet that is written: CSUM, TSO4 and so on of wire.offload; 0, nothing."
     )
+    batches: IBatches | None = Attribute(
+        "The object that lets datagrams wait to leave as one; L{None} where nothing waits: without USO in C{offloads}."
+    )
 
     def writePacket(buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
@@ -55,14 +58,15 @@ class ITrain(Interface):
         """
 
 
-class IBatchTransport(IPacketTransport):
+class IBatches(Interface):
     """
-    A transport that lets datagrams wait for more of their kind, to leave as one: see L{ITrain}. One that has
-    USO among its C{offloads} provides this.
+    The datagrams that wait on a port for more of their flow, to leave as one superpacket: see L{ITrain}.
+
+    Middleware, whose C{batches} are those of the port below, sees the datagrams when they leave.
     """
 
-    turn: int = Attribute(
-        "Of what is read, of a batch, and after waysChanged, another number each time: what waited is gone by then."
+    epoch: int = Attribute(
+        "An epoch: it changes at each read, batch and route change, by when every held datagram has left."
     )
 
     def batch() -> AbstractContextManager[None]:
@@ -71,11 +75,11 @@ class IBatchTransport(IPacketTransport):
         at that of this turn of the reactor.
         """
 
-    def collects(way: bytes) -> bool:
+    def collects(flow: bytes) -> bool:
         """
         Whether a datagram may wait.
 
-        @param way: the packed addresses it leaves from and goes to, and both ports.
+        @param flow: the packed addresses it leaves from and goes to, and both ports.
         """
 
     def hold(train: ITrain) -> None:
@@ -88,9 +92,10 @@ class IBatchTransport(IPacketTransport):
         Have what waits leave.
         """
 
-    def waysChanged() -> None:
+    def routesChanged() -> None:
         """
-        What was found out about ways in this turn may not hold any more. What waits was written before, and leaves.
+        Begin another epoch: routes that were found in this one may not hold any more. The datagrams that wait were
+        written before, and leave.
         """
 
 

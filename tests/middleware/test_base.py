@@ -15,7 +15,7 @@ from tests.recorders import DatagramRecorder, Oops, PacketRecorder, PairRecorder
 from tests.superpackets import many
 from tests.test_offload import ALL, LINK, OWN, PEER, Overriding
 from txtuntap import Host, Packet, RawUDPProtocol, TuntapPort
-from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IPacketReceiver, IRawPacketProtocol
+from txtuntap.interfaces import IBatches, IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
 from txtuntap.middleware import Middleware
 from txtuntap.network.link import Link
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
@@ -85,7 +85,7 @@ class ContractTests(MiddlewareTestCase):
             self.assertTrue(kind.providedBy(made))
             self.assertFalse(other.providedBy(made))
             verifyObject(IPacketReceiver, made)
-            verifyObject(IBatchTransport, made)
+            verifyObject(IPacketTransport, made)
 
     def test_anythingElseIsATypeErrorThatSaysWhatToDo(self) -> None:
         for proto in DatagramProtocol(), RawUDPProtocol(), object():
@@ -150,11 +150,23 @@ class ContractTests(MiddlewareTestCase):
         middleware = Middleware(PacketRecorder())
         middleware.writePacket([PACKET])
         self.assertEqual(middleware.counters, {"outDiscards": 1})
-        with middleware.batch():
-            self.assertFalse(middleware.collects(b""))
-        middleware.release()
-        middleware.waysChanged()
-        self.assertEqual(middleware.turn, 0)
+        self.assertIsNone(middleware.batches)
+
+    def test_whatWaitsDoesSoAtThePort(self) -> None:
+        middleware = Middleware(Middleware(SuperpacketRecorder()))
+        self.on(middleware)
+        batches = self.port.batches
+        assert batches is not None
+        self.assertTrue(verifyObject(IBatches, batches))
+        self.assertIs(middleware.protocol.batches, batches)
+        self.successResultOf(self._stopped())
+        self.assertIsNone(middleware.batches)
+
+    def test_nothingWaitsWhereOneWantsItComplete(self) -> None:
+        complete = Complete(Middleware(SuperpacketRecorder()))
+        self.on(Middleware(complete))
+        self.assertIsNotNone(self.port.batches)
+        self.assertEqual((complete.batches, complete.protocol.batches), (None, None))
 
 
 class WayTests(MiddlewareTestCase):

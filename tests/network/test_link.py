@@ -10,7 +10,7 @@ from zope.interface.verify import verifyObject
 
 from tests.recorders import Oops, PacketRecorder, PairRecorder
 from txtuntap import EthernetProtocol, IPProtocol, Packet
-from txtuntap.interfaces import IBatchTransport, IEthernetProtocol
+from txtuntap.interfaces import IEthernetProtocol, IPacketTransport
 from txtuntap.layer.relay import EVERYTHING
 from txtuntap.network.clock import SimulationClock
 from txtuntap.network.link import QUEUE_LENGTH, Link
@@ -80,7 +80,8 @@ class LinkTests(SynchronousTestCase):
 
     def test_endsAreTransports(self) -> None:
         for end in self.linked().ends:
-            verifyObject(IBatchTransport, end)
+            verifyObject(IPacketTransport, end)
+            self.assertIsNone(end.batches)
 
     def test_whatIsSentComesInATurnOfItsOwn(self) -> None:
         link = self.linked()

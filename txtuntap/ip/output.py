@@ -18,7 +18,6 @@ from zope.interface import implementer
 from txtuntap.ethernet import replySource
 from txtuntap.interfaces import (
     DEFAULT_HOP_LIMIT,
-    IBatchTransport,
     IEthernetTransport,
     IIPTransport,
     INeighbours,
@@ -47,7 +46,7 @@ from txtuntap.wire.address import (
     packAddress,
 )
 from txtuntap.wire.ethernet import IPV4, IPV6
-from txtuntap.wire.offload import USO, Offload, behind, complete
+from txtuntap.wire.offload import Offload, behind, complete
 
 _NO_STATION = bytes(6)
 _NO_BROADCASTS = frozenset((LIMITED_BROADCAST,))
@@ -151,7 +150,7 @@ class IPOutput(Layer):
 
         @raise ValueError: it is no address that a host can have, or is ours already.
         """
-        self._waysChanged()
+        self._routesChanged()
         interface = self._ours.add(address)
         self.own = self._ours
         if onLink and isinstance(self.routes, StaticRoutes) and interface.network not in self.routes:
@@ -168,7 +167,7 @@ class IPOutput(Layer):
         """
         if self.own is None:
             raise ValueError(f"{address!r} is no address of this host")
-        self._waysChanged()
+        self._routesChanged()
         network = self.own.remove(address).network
         self._tellAbove("addressesChanged")
         last = all(other.network != network for other in self.own.given)
@@ -182,7 +181,7 @@ class IPOutput(Layer):
         Use a packed address of ours no more, for as long as somebody else has it; or use it again. The route to its
         network stays.
         """
-        self._waysChanged()
+        self._routesChanged()
         self._ours.suspend(address, suspended)
         self._tellAbove("addressesChanged")
 
@@ -393,13 +392,14 @@ class IPOutput(Layer):
         """
         if not self.paths.learn(dest, mtu, length, now):
             return False
-        self._waysChanged()
+        self._routesChanged()
         return True
 
-    def _waysChanged(self) -> None:
+    def _routesChanged(self) -> None:
         bottom = self.bottom
-        if bottom is not None and bottom.offloads & USO:
-            cast(IBatchTransport, bottom).waysChanged()
+        batches = None if bottom is None else bottom.batches
+        if batches is not None:
+            batches.routesChanged()
 
     def _mayBeTakenApart(self, mtu: int) -> bool:
         """

@@ -10,7 +10,7 @@ from typing import Any
 from txtuntap.layer.ability import handlesFailures, knowsPackets, takesOffload
 from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import FAULT_DROPS, Drop
-from txtuntap.layer.life import FailureLog, connect, disconnect
+from txtuntap.layer.life import FailureLog, connect, disconnect, tell
 from txtuntap.layer.table import Receiver
 from txtuntap.packet import Packet, UnfinishableError
 
@@ -96,11 +96,7 @@ class Layer(CountingProtocol):
 
     def _tellAbove(self, method: str) -> None:
         for proto, _, _ in list(self._above.values()):
-            if callable(getattr(proto, method, None)):
-                try:
-                    getattr(proto, method)()
-                except Exception:
-                    self.failuresOf(proto).failed(self.now(), method)
+            tell(proto, method, self.failuresOf(proto), self.clock)
 
     def delivering(self, packet: Packet) -> None:
         """

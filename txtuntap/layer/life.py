@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.reflect import fullyQualifiedName
 
@@ -42,6 +43,20 @@ def disconnect(proto: Any) -> None:
         if getattr(proto, "numPorts", 0):
             # AbstractDatagramProtocol.doStop forgets the transport however many ports there still are.
             proto.transport = transport
+
+
+def tell(proto: Any, event: str, failures: FailureLog, clock: IReactorTime | None) -> None:
+    """
+    Call a method of a protocol that it may have, such as C{mtuChanged}, without arguments. What it raises is logged.
+
+    @param clock: tells the time of a failure; L{None} if there is none.
+    """
+    method = getattr(proto, event, None)
+    if callable(method):
+        try:
+            method()
+        except Exception:
+            failures.failed(0.0 if clock is None else clock.seconds(), event)
 
 
 class FailureLog:

@@ -5,14 +5,13 @@ What all middleware is: a protocol to the port below it, and a port to the proto
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from twisted.internet.interfaces import ILoggingContext
 from zope.interface import alsoProvides, implementer
 
 from txtuntap.interfaces import (
-    IBatchTransport,
+    IBatches,
     IEthernetProtocol,
     IPacketReceiver,
     IPacketTransport,
@@ -26,7 +25,7 @@ from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart
 
 
-@implementer(IPacketReceiver, IBatchTransport, ILoggingContext)
+@implementer(IPacketReceiver, IPacketTransport, ILoggingContext)
 class Middleware(Layer):
     """
     Goes around a protocol, and lets everything through in both directions. A class that does more overrides
@@ -61,8 +60,6 @@ class Middleware(Layer):
         alsoProvides(self, IEthernetProtocol if self.ethernet else IRawPacketProtocol)
         self.protocol = proto
         self._takesOffload = takesOffload(self)
-        # The port, where datagrams can wait there: asking for an interface each time would take longer than the rest.
-        self._batches: IBatchTransport | None = None
         self._toProtocol = self._wayTo(proto, deviceReceiver)
         self._attach(proto, self)
 
@@ -86,15 +83,7 @@ class Middleware(Layer):
             raise TypeError(
                 f"{transport!r} takes no packets: {type(self).__name__} goes between a port and the protocol on it"
             )
-        self._batches = transport if IBatchTransport.providedBy(transport) else None
         super().makeConnection(transport)
-
-    def doStop(self) -> None:
-        """
-        Stop what is above.
-        """
-        super().doStop()
-        self._batches = None
 
     def logPrefix(self) -> str:
         """
@@ -178,6 +167,14 @@ class Middleware(Layer):
         """
         return getattr(self.transport, "offloads", 0) if self._takesOffload else 0
 
+    @property
+    def batches(self) -> IBatches | None:
+        """
+        The batches of the port, where datagrams wait to leave as one: they come through here when they leave. L{None}
+        if this takes no packets that are not finished.
+        """
+        return getattr(self.transport, "batches", None) if self._takesOffload else None
+
     def pauseProducing(self) -> None:
         """
         Have what is below read no packets for a while, if it can do that: as C{IPushProducer} has it.
@@ -193,45 +190,3 @@ class Middleware(Layer):
         resume = getattr(self.transport, "resumeProducing", None)
         if resume is not None:
             resume()
-
-    # Datagrams that wait to leave as one do so at the port, and come through here when they leave.
-
-    @property
-    def turn(self) -> int:
-        """
-        See L{IBatchTransport.turn}.
-        """
-        return 0 if self._batches is None else self._batches.turn
-
-    def batch(self) -> AbstractContextManager[None]:
-        """
-        See L{IBatchTransport.batch}.
-        """
-        return nullcontext() if self._batches is None else self._batches.batch()
-
-    def collects(self, way: bytes) -> bool:
-        """
-        See L{IBatchTransport.collects}.
-        """
-        return self._batches is not None and self._batches.collects(way)
-
-    def hold(self, train: Any) -> None:
-        """
-        See L{IBatchTransport.hold}.
-        """
-        assert self._batches is not None
-        self._batches.hold(train)
-
-    def release(self) -> None:
-        """
-        See L{IBatchTransport.release}.
-        """
-        if self._batches is not None:
-            self._batches.release()
-
-    def waysChanged(self) -> None:
-        """
-        See L{IBatchTransport.waysChanged}.
-        """
-        if self._batches is not None:
-            self._batches.waysChanged()

@@ -162,7 +162,9 @@ class Capture(Middleware):
         """
         if self._sinks:
             # What waits at the port was sent before: it comes through here now.
-            self.release()
+            batches = self.batches
+            if batches is not None:
+                batches.release()
             data = b"".join(buffers)
             buffers = [data]
             if offload is not None and offload.isOpen:

@@ -7,13 +7,12 @@ A link between two protocols, in memory: what one of them sends, the other recei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from txtuntap.interfaces import IBatchTransport, IEthernetProtocol, IRawPacketProtocol
+from txtuntap.interfaces import IEthernetProtocol, IPacketTransport, IRawPacketProtocol
 from txtuntap.layer.ability import takesOffload
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.layer import Layer
@@ -90,7 +89,7 @@ class Link:
                 end.doStop()
 
 
-@implementer(IBatchTransport)
+@implementer(IPacketTransport)
 class LinkEnd(Layer):
     """
     One end of a L{Link}: the port of the protocol there.
@@ -103,11 +102,11 @@ class LinkEnd(Layer):
     @ivar mtu: the most octets that IP may put into one packet.
     @ivar linkAddress: L{None}: a cable has no address.
     @ivar offloads: what the protocol at the other end takes, or whoever it would have to be cut for.
-    @ivar turn: see L{IBatchTransport}: nothing ever waits here, where no system call is saved by that.
+    @ivar batches: L{None}: nothing ever waits here, where no system call is saved by that.
     """
 
     linkAddress = None
-    turn = 0
+    batches = None
     peer: LinkEnd
 
     def __init__(self, proto: Any, clock: IReactorTime, mtu: int, ethernet: bool) -> None:
@@ -190,31 +189,3 @@ class LinkEnd(Layer):
                 self._receive(packet)
             except Exception:
                 self.failuresOf(self.protocol).failed(now, "packetReceived")
-
-    def batch(self) -> AbstractContextManager[None]:
-        """
-        See L{IBatchTransport.batch}.
-        """
-        return nullcontext()
-
-    def collects(self, way: bytes) -> bool:
-        """
-        See L{IBatchTransport.collects}.
-        """
-        return False
-
-    def hold(self, train: Any) -> None:
-        """
-        See L{IBatchTransport.hold}: whoever asked whether it may does not come here.
-        """
-        train.leave()
-
-    def release(self) -> None:
-        """
-        See L{IBatchTransport.release}.
-        """
-
-    def waysChanged(self) -> None:
-        """
-        See L{IBatchTransport.waysChanged}.
-        """

@@ -47,7 +47,7 @@ class IFlowTransport(Interface):
         @param size: octets in each of them but the last.
         """
 
-    def wayChanged() -> None:
+    def routeChanged() -> None:
         """
         Forget the headers of answers: the next one may leave by another route.
         """
@@ -56,7 +56,7 @@ class IFlowTransport(Interface):
 class Peer(tuple[str, int]):
     """
     The address C{(host, port)} of whoever sent a datagram, as the application gets it: an ordinary tuple that also
-    knows the way back, for as long as somebody holds it.
+    knows the route back, for as long as somebody holds it.
 
     @ivar flow: how its datagrams come.
     """
@@ -70,7 +70,7 @@ class Peer(tuple[str, int]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The way back is nothing that another process could go.
+        # The route back is of no use to another process.
         return tuple, (tuple(self),)
 
 
@@ -82,8 +82,8 @@ class Flow:
     @ivar peer: the sender's address.
     @ivar transports: of the protocols that get them.
     @ivar transport: the one of C{transports}, if it is one.
-    @ivar headers: a packet with the headers, and no more, of the first datagram that came the way the latest came.
-    @ivar port: by which port that way comes; C{ethernet} and C{linkSource}: by which layer and from which station.
+    @ivar headers: a packet with the headers, and no more, of the first datagram that came by the path of the latest.
+    @ivar port: by which port that path comes; C{ethernet} and C{linkSource}: by which layer and from which station.
     """
 
     __slots__ = (
@@ -109,7 +109,7 @@ class Flow:
 
     def cameFrom(self, packet: Packet) -> None:
         """
-        Take note of the way that C{packet} came: answers go back that way from now on.
+        Take note of the path that C{packet} came by: answers go back by it from now on.
         """
         self.headers = packet.headers()
         self.port = packet.port
@@ -118,11 +118,11 @@ class Flow:
         self._route: Route | None = None
         self._epoch = 0
         for transport in self.transports:
-            transport.wayChanged()
+            transport.routeChanged()
 
-    def isWayOf(self, packet: Packet) -> bool:
+    def isPathOf(self, packet: Packet) -> bool:
         """
-        Whether C{packet} came the way that is noted.
+        Whether C{packet} came by the path that is noted: from that station, by that layer and that port.
         """
         return packet.linkSource == self.linkSource and packet.ethernet is self.ethernet and packet.port is self.port
 
@@ -142,7 +142,7 @@ class Flow:
 
     def routeBack(self, ip: IIPTransport) -> Route | None:
         """
-        @return: the way for an answer; L{None} where there must not be one.
+        @return: the route for an answer; L{None} where there must not be one.
         """
         epoch = self.transports[0].addressEpoch
         if self._route is None or self._epoch != epoch:

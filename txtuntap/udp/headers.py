@@ -1,5 +1,5 @@
 """
-The headers of one datagram after another that goes the same way: they differ in their lengths alone, and in the sums of
+The headers of one datagram after another of the same flow: they differ in their lengths alone, and in the sums of
 these.
 """
 
@@ -17,7 +17,7 @@ from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.offload import NEEDS_CHECKSUM, NONE, UDP, Offload
 
 if TYPE_CHECKING:
-    from txtuntap.interfaces import IBatchTransport, IIPTransport, IPacketTransport
+    from txtuntap.interfaces import IIPTransport, IPacketTransport
     from txtuntap.transports import Route
 
 #: Of one datagram whose checksum is left open.
@@ -39,8 +39,8 @@ class UDPHeaders:
     All headers of the datagrams from one port to another, from the link's on, with the checksum left open. The layers
     below make them once, for an empty datagram.
 
-    @ivar port: the transport that takes them. (One without USO is an L{IPacketTransport} only.)
-    @ivar way: as L{IBatchTransport.collects} has it.
+    @ivar port: the transport that takes them.
+    @ivar flow: as L{IBatches.collects<txtuntap.transports.IBatches.collects>} has it.
     @ivar before: how many octets there are before the UDP header.
     @ivar usable: whether they are the same for one datagram after another: not where routers may take these apart.
     """
@@ -58,12 +58,12 @@ class UDPHeaders:
         "_route",
         "_sum",
         "before",
+        "flow",
         "port",
         "usable",
-        "way",
     )
 
-    def __init__(self, ip: IIPTransport, port: IBatchTransport, route: Route, ports: tuple[int, int]) -> None:
+    def __init__(self, ip: IIPTransport, port: IPacketTransport, route: Route, ports: tuple[int, int]) -> None:
         """
         @param port: that of C{route}, one that leaves checksums to others.
         @param ports: of UDP: where the datagrams come from and go to.
@@ -73,7 +73,7 @@ class UDPHeaders:
         ip.output(attrs.evolve(route, port=cast("IPacketTransport", made)), udp.PROTOCOL, [header], offload=OPEN)
         data = made.data
         self.port = port
-        self.way = route.source + route.dest + header[:4]
+        self.flow = route.source + route.dest + header[:4]
         self._ip = ip
         self._route = route
         self._room = ip.room(route)

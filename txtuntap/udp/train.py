@@ -13,7 +13,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from txtuntap.interfaces import IBatchTransport, IIPTransport, ITrain, Route
+from txtuntap.interfaces import IBatches, IIPTransport, IPacketTransport, ITrain, Route
 from txtuntap.mistakes import checkOctets
 from txtuntap.udp.headers import OPEN, UDPHeaders, openBehind
 from txtuntap.wire import udp
@@ -23,43 +23,46 @@ from txtuntap.wire.offload import MAX_DATAGRAMS
 @implementer(ITrain)
 class Train:
     """
-    Datagrams of one size from one port to another, by one route. In the same turn of the reactor, it may be used again
-    once it has left: when something about ways changes, the transport calls it another turn.
+    Datagrams of one size from one port to another, by one route. In the same epoch, it may be used again once it has
+    left: when something about routes changes, another epoch begins.
 
     @ivar addr: what the application wrote them to.
     @ivar size: octets in each of them; -1 while none waits.
     @ivar most: how many there may be.
     @ivar datagrams: their payloads.
-    @ivar way: as L{IBatchTransport.collects} has it.
+    @ivar flow: as L{IBatches.collects} has it.
     """
 
     __slots__ = (
+        "_batches",
+        "_epoch",
         "_headers",
         "_ip",
         "_port",
         "_ports",
         "_route",
         "_size",
-        "_turn",
         "addr",
         "datagrams",
+        "flow",
         "most",
         "size",
-        "way",
     )
 
     def __init__(
         self,
         ip: IIPTransport,
-        port: IBatchTransport,
+        port: IPacketTransport,
+        batches: IBatches,
         route: Route,
         ports: tuple[int, int],
-        way: bytes,
+        flow: bytes,
         addr: Any,
         first: bytes,
     ) -> None:
         """
-        @param port: which it waits on.
+        @param port: the transport that it leaves by.
+        @param batches: that of C{port}, which it waits with.
         @param ports: of UDP: where the datagrams come from and go to.
         @param first: the first of them, not empty.
         """
@@ -70,10 +73,11 @@ class Train:
         self._size = len(first)
         self._ip = ip
         self._port = port
+        self._batches = batches
         self._ports = ports
         self._route = route
-        self.way = way
-        self._turn = port.turn
+        self.flow = flow
+        self._epoch = batches.epoch
         # For one datagram alone they are not worth making.
         self._headers: UDPHeaders | None = None
         self._begin(first)
@@ -82,7 +86,7 @@ class Train:
         """
         Wait, after what waits before has left.
         """
-        self._port.hold(self)
+        self._batches.hold(self)
         self.datagrams = [datagram]
         self.size = self._size
 
@@ -105,8 +109,8 @@ class Train:
         if (
             headers is None
             or length != self._size
-            or self._turn != self._port.turn
-            or not self._port.collects(self.way)
+            or self._epoch != self._batches.epoch
+            or not self._batches.collects(self.flow)
         ):
             return False
         self._begin(datagram)
@@ -114,15 +118,15 @@ class Train:
 
     def again(self, datagram: bytes) -> bool:
         """
-        In another turn, have the first of an answer to somebody who is answered the same way, or send it.
+        In another epoch, have the first of an answer to the same flow as before, or send it.
 
         @return: whether it is of the kind, and the headers are what they were.
         """
         headers = self._headers
         if self.size > 0 or headers is None or len(datagram) != self._size or not headers.fit(self._size):
             return False
-        self._turn = self._port.turn
-        if self._port.collects(self.way):
+        self._epoch = self._batches.epoch
+        if self._batches.collects(self.flow):
             self._begin(datagram)
         else:
             headers.port.writePacket([headers.pack(self._size), datagram], openBehind(headers.before))
@@ -133,7 +137,7 @@ class Train:
         Have no more, and leave, if any waits.
         """
         if self.size > 0:
-            self._port.release()
+            self._batches.release()
 
     def leave(self) -> int:
         """

@@ -321,6 +321,15 @@ def segments(length: int, offload: Offload, start: int = 0) -> tuple[int, int]:
     return count, length - start + (count - 1) * (header - start)
 
 
+def countPackets(octets: int, offload: Offload | None) -> tuple[int, int]:
+    """
+    The number of packets that something written stands for, and how many octets these have together.
+
+    @param octets: its length, headers and all.
+    """
+    return segments(octets, offload) if offload is not None and offload.size else (1, octets)
+
+
 def payloadStart(packet: bytes, offload: Offload) -> int:
     """
     Where the payload of a superpacket begins; past the end if the header does not fit.
