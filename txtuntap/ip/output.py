@@ -31,8 +31,9 @@ from txtuntap.ip.addresses import Addresses, Interface
 from txtuntap.ip.fragments import split
 from txtuntap.ip.loopback import Loopback
 from txtuntap.ip.pathmtu import FLOOR, PathMTUs
-from txtuntap.ip.routes import Network, StaticNeighbours, StaticRoutes
+from txtuntap.ip.routes import StaticNeighbours, StaticRoutes
 from txtuntap.layer.layer import Layer
+from txtuntap.layer.prefixes import Network
 from txtuntap.mistakes import checkClock, checkOctets, listed
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
@@ -171,8 +172,7 @@ class IPOutput(Layer):
         self._waysChanged()
         network = self.own.remove(address).network
         self._tellAbove("addressesChanged")
-        last = all(other.network != network for other in self.own.given)
-        if last and network in self._linkRoutes:
+        if network not in self.own.networks and network in self._linkRoutes:
             self._linkRoutes.remove(network)
             if network in self.routes:
                 self.routes.remove(network)

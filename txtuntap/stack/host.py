@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_address
 from math import inf
 from random import Random, SystemRandom
 from typing import Any, cast
@@ -213,7 +212,7 @@ class Host(TCPElsewhere):
         self.ip.onDropped = self._ipDropped
         self.udp.onDropped = self._udpDropped
         self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked, self._linkedAgain)
-        answered = AnsweredNetworks(self._own, self.neighbours, self.routes, anyAddresses, answerFor, answerExcept)
+        answered = AnsweredNetworks(self._own, self.neighbours, self.routes, answerFor, answerExcept)
         self._guard = guard = AddressGuard(reactor, random, self._probe, self._announce, self._lost, self._kept)
         self.arp = ARPProtocol(
             self.ethernet,
@@ -239,7 +238,7 @@ class Host(TCPElsewhere):
             self.ip, reactor, random, self._groups, self._linkLocal, verifyChecksum
         )
         self.ip.addProto(igmp.PROTOCOL, self.groups)
-        self._own.onGroups = self.groups.changed
+        self._own.onGroup = self._groupChanged
         self.autoconfiguration: Autoconfiguration | None = None
         if isinstance(self.routes, AutoconfiguredRoutes):
             identifier = interfaceIdentifier(self.linkAddress)
@@ -316,10 +315,12 @@ class Host(TCPElsewhere):
         Whether a gateway is in none of our networks, though we have some. A host whose addresses are each alone has a
         link without a network, such as a point-to-point link; a router may give us one of IPv6 later.
         """
-        networks = [each.network for each in self.ip.addresses if each.network.prefixlen < each.max_prefixlen]
         if len(hop) == 16 and (self.autoconfigures or hop[:2] == b"\xfe\x80"):
             return False
-        return bool(networks) and not any(ip_address(hop) in network for network in networks)
+        networks = self._own.networks
+        if networks.match(hop) is not None:
+            return False
+        return any(length < bits for version, bits in ((4, 32), (6, 128)) for length in networks.lengths(version))
 
     def removeRoute(self, network: str) -> None:
         """
@@ -498,6 +499,9 @@ class Host(TCPElsewhere):
 
     def _groups(self) -> set[bytes]:
         return cast("set[bytes]", self._own.groups(solicited=bool(self.ethernet.numPorts)))
+
+    def _groupChanged(self, group: bytes) -> None:
+        self.groups.changed(group, self._own.isIn(group, solicited=bool(self.ethernet.numPorts)))
 
     def _unlinked(self) -> None:
         if self.autoconfiguration is not None:

@@ -19,9 +19,9 @@ from txtuntap.device import TAP, TUN
 from txtuntap.device.settings import unreached
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.addresses import Addresses
+from txtuntap.layer.prefixes import prefixSet
 from txtuntap.network.clock import SimulationClock
 from txtuntap.service.options.interface import InterfaceOptions, about
-from txtuntap.stack.anyip import isWithin
 from txtuntap.stack.host import Host
 from txtuntap.udp.echo import Discard, Echo
 
@@ -145,10 +145,11 @@ class HostOptions(InterfaceOptions):
             raise UsageError("--autoconfigure: only on a tap are there routers that advertise")
         if not self["addresses"] and not self["anyAddresses"] and not self["autoconfigure"]:
             raise UsageError("give the host an --address, such as 10.0.0.2/24")
+        taken = prefixSet(self["anyAddresses"])
         for network in self["answerFor"]:
             if self["tap"] is None:
                 raise UsageError("--answer-for: only on a tap is anybody asked for an address")
-            if not isWithin(network, self["anyAddresses"]):
+            if not taken.covers(ip_network(network)):
                 raise UsageError(f"--answer-for: {network} is in no --any-address: give it as one as well")
         if self["answerExcept"] and not self["answerFor"]:
             raise UsageError("--answer-except: there is no --answer-for to except anything from")
