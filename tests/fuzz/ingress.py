@@ -224,12 +224,12 @@ class Ingress:
         waiting = [entry.waiting for entry in host.neighbours.incomplete.values()]
         # Each has one timer, an address formed by itself two.
         timed = [host.neighbours.entries, host.neighbours.incomplete, host.routes.routers, host._guard._claims]
-        timed += [host.autoconfiguration._onLink, *[host.autoconfiguration._formed] * 2]
+        timed += [host.routes.onLink, *[host.autoconfiguration._formed] * 2]
         for name, table, bound in (
             ("neighbours", host.neighbours.entries, neighbours.MAX_ENTRIES),
             ("incomplete neighbours", host.neighbours.incomplete, neighbours.MAX_INCOMPLETE),
             ("routers", host.routes.routers, autoconf.MAX_ROUTERS),
-            ("prefixes on the link", host.autoconfiguration._onLink, autoconf.MAX_PREFIXES),
+            ("prefixes on the link", host.routes.onLink, autoconf.MAX_PREFIXES),
             ("addresses formed", host.autoconfiguration._formed, autoconf.MAX_PREFIXES),
             ("flows", host.udp._flows, rawudp.MAX_FLOWS),
             ("written", host.udp._written, rawudp.MAX_WRITTEN),

@@ -57,7 +57,7 @@ class AnsweredNetworks:
         """
         Whether a packed address is answered for.
         """
-        if not self.covers(address) or address in self._routes.gateways:
+        if not self.covers(address) or self._routes.isGateway(address):
             return False
         if address in self._neighbours:
             # One forged packet may have said so. It is asked after, and forgotten if nobody answers.
