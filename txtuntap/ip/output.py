@@ -46,6 +46,7 @@ from txtuntap.wire.address import (
     isHost,
     isMulticast,
     packAddress,
+    versionOf,
 )
 from txtuntap.wire.ethernet import IPV4, IPV6
 from txtuntap.wire.offload import USO, Offload, behind, complete
@@ -265,13 +266,15 @@ class IPOutput(Layer):
             source = self.sourceFor(dest, hop)
             if source is None:
                 raise self._noWay(
-                    len(dest),
+                    versionOf(dest),
                     errno.EADDRNOTAVAIL,
                     f"no source address to write to {text} from: give IPProtocol(addresses=[...]) one of its version",
                 )
         elif source in self._ours.suspended:
             raise self._noWay(
-                len(dest), errno.EADDRNOTAVAIL, f"{addressText(source)} cannot be written from: somebody else has it"
+                versionOf(dest),
+                errno.EADDRNOTAVAIL,
+                f"{addressText(source)} cannot be written from: somebody else has it",
             )
         if ours or not IEthernetTransport.providedBy(transport):
             return Route(source, dest)
@@ -287,21 +290,21 @@ class IPOutput(Layer):
             return Route(source, dest, ethernet, hop=hop)
         if hop is None:
             raise self._noWay(
-                len(dest), errno.ENETUNREACH, f"no route to {text}: give one with routes.add(network, gateway)"
+                versionOf(dest), errno.ENETUNREACH, f"no route to {text}: give one with routes.add(network, gateway)"
             )
         raise OSError(
             errno.EHOSTUNREACH,
             f"no neighbour {addressText(hop)}, the way to {text}: give one with neighbours.add(address, station)",
         )
 
-    def _noWay(self, size: int, number: int, text: str) -> OSError:
+    def _noWay(self, version: int, number: int, text: str) -> OSError:
         """
         The exception for a datagram that there is no way for. What others have taken is counted.
 
-        @param size: octets in its destination address.
+        @param version: of IP.
         """
-        taken = any(len(address) == size for address in self._ours.suspended)
-        if not taken and not (size == 16 and getattr(self.routes, "told", False)):
+        taken = any(versionOf(address) == version for address in self._ours.suspended)
+        if not taken and not (version == 6 and getattr(self.routes, "told", False)):
             return OSError(number, text)
         self.counters["outNoRoutes"] += 1
         return WayLost(number, text)

@@ -236,7 +236,7 @@ class Autoconfiguration:
             if prefix.autonomous:
                 self._prefixToFormWith(prefix)
         if advertisement.mtu is not None:
-            if FLOOR[16] <= advertisement.mtu <= self._ip.mtu:
+            if FLOOR[6] <= advertisement.mtu <= self._ip.mtu:
                 self._ip.mtu6 = advertisement.mtu
                 self._mtuTold = self._clock.seconds()
             else:

@@ -52,6 +52,7 @@ from txtuntap.wire.address import (
     linkAddressText,
     packAddress,
     packLinkAddress,
+    versionOf,
 )
 from txtuntap.wire.ethernet import ARP, IPV4, IPV6
 
@@ -360,8 +361,9 @@ class Host(TCPElsewhere):
             raise ValueError(f"{address} cannot be pinged: it is not the address of a host on a network")
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < inf:
             raise ValueError(f"timeout is a number of seconds, more than 0, not {timeout!r}")
-        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= udpWire.MAX_PAYLOAD[len(dest)]:
-            raise ValueError(f"an echo request carries at most {udpWire.MAX_PAYLOAD[len(dest)]} octets, not {size!r}")
+        most = udpWire.MAX_PAYLOAD[versionOf(dest)]
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= most:
+            raise ValueError(f"an echo request carries at most {most} octets, not {size!r}")
         return self.icmp.ping(dest, self._secrets.randbytes(size), timeout)
 
     # UDP
