@@ -22,8 +22,7 @@ from tests.recorders import Echo
 from tests.stack.link import echo, frame, messages
 from txtuntap import Host, TuntapPort
 from txtuntap.ip import addresses as addressTable
-from txtuntap.ip import fragments, loopback, pathmtu
-from txtuntap.ip import output as ipoutput
+from txtuntap.ip import fragments, loopback, pathmtu, routing
 from txtuntap.stack import autoconf, neighbours, reports
 from txtuntap.stack.host import LINES_BURST, LINES_RATE
 from txtuntap.stack.limits import ErrorLimit
@@ -234,7 +233,7 @@ class Ingress:
             ("flows", host.udp._flows, rawudp.MAX_FLOWS),
             ("written", host.udp._written, rawudp.MAX_WRITTEN),
             ("peers", max(flows, key=len), udptransport.MAX_PEERS),
-            ("askers", host.ip._askers, ipoutput.MAX_ASKERS),
+            ("askers", host.ip._askers, routing.MAX_ASKERS),
             ("admitted", host.ip.own.admitted, addressTable.MAX_ADMITTED),
             ("paths", host.ip.paths, pathmtu.MAX_PATHS),
             ("limits", host.icmp._limit._each, ErrorLimit.MAX_DESTINATIONS),
