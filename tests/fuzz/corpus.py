@@ -59,7 +59,7 @@ def packets() -> Iterator[list[bytes]]:
             for kind, code in kinds:
                 yield [icmpPacket(theirs, ours, kind, code, 1300, sent[:200])]
             start, protocol = (40, sent[6]) if six else (20, sent[9])
-            if protocol == icmp.PROTOCOL[16 if six else 4]:
+            if protocol == icmp.PROTOCOL[6 if six else 4]:
                 word = int.from_bytes(sent[start + 4 : start + 8], "big")
                 yield [icmpPacket(theirs, ours, icmp.ECHO_REPLY6 if six else icmp.ECHO_REPLY, 0, word, b"")]
         for kind in (129, 130, 131, 143, 134, 137, 138) if six else (0, 9, 10, 13, 15, 17):

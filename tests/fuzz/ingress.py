@@ -22,8 +22,7 @@ from tests.recorders import Echo
 from tests.stack.link import echo, frame, messages
 from txtuntap import Host, TuntapPort
 from txtuntap.ip import addresses as addressTable
-from txtuntap.ip import fragments, loopback, pathmtu
-from txtuntap.ip import output as ipoutput
+from txtuntap.ip import fragments, loopback, pathmtu, routing
 from txtuntap.stack import autoconf, neighbours, reports
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.resolution import LINES_BURST, LINES_RATE
@@ -224,17 +223,17 @@ class Ingress:
         waiting = [entry.waiting for entry in host.neighbours.incomplete.values()]
         # Each has one timer, an address formed by itself two.
         timed = [host.neighbours.entries, host.neighbours.incomplete, host.routes.routers, host._guard._claims]
-        timed += [host.autoconfiguration._onLink, *[host.autoconfiguration._formed] * 2]
+        timed += [host.routes.onLink, *[host.autoconfiguration._formed] * 2]
         for name, table, bound in (
             ("neighbours", host.neighbours.entries, neighbours.MAX_ENTRIES),
             ("incomplete neighbours", host.neighbours.incomplete, neighbours.MAX_INCOMPLETE),
             ("routers", host.routes.routers, autoconf.MAX_ROUTERS),
-            ("prefixes on the link", host.autoconfiguration._onLink, autoconf.MAX_PREFIXES),
+            ("prefixes on the link", host.routes.onLink, autoconf.MAX_PREFIXES),
             ("addresses formed", host.autoconfiguration._formed, autoconf.MAX_PREFIXES),
             ("flows", host.udp._flows, rawudp.MAX_FLOWS),
             ("written", host.udp._written, rawudp.MAX_WRITTEN),
             ("peers", max(flows, key=len), udptransport.MAX_PEERS),
-            ("askers", host.ip._askers, ipoutput.MAX_ASKERS),
+            ("askers", host.ip._askers, routing.MAX_ASKERS),
             ("admitted", host.ip.own.admitted, addressTable.MAX_ADMITTED),
             ("paths", host.ip.paths, pathmtu.MAX_PATHS),
             ("limits", host.icmp._limit._each, ErrorLimit.MAX_DESTINATIONS),

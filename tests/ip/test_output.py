@@ -171,44 +171,6 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual((self.ip.mtu, IPProtocol().mtu), (100, 1500))
 
 
-class AddressTests(SynchronousTestCase):
-    """
-    Routes that come and go with addresses.
-    """
-
-    def setUp(self) -> None:
-        self.ip = IPProtocol([])
-
-    def way(self) -> bytes | None:
-        found: bytes | None = self.ip.routes.lookup(packAddress("fd00::9"))
-        return found
-
-    def test_networkOfAnAddressIsOnTheLinkUntilTheLast(self) -> None:
-        self.ip.addAddress("fd00::2/64")
-        self.ip.addAddress("fd00::3/64")
-        self.ip.removeAddress("fd00::2")
-        self.assertEqual(self.way(), packAddress("fd00::9"))
-        self.ip.removeAddress("fd00::3")
-        self.assertIsNone(self.way())
-
-    def test_networkThatIsNotOnTheLink(self) -> None:
-        self.ip.addAddress("fd00::2/64", onLink=False)
-        self.assertIsNone(self.way())
-
-    def test_routeGivenStays(self) -> None:
-        for onLink in (True, False):
-            self.ip.routes.add("fd00::/64", "fe80::1")
-            self.ip.addAddress("fd00::2/64", onLink)
-            self.ip.removeAddress("fd00::2")
-            self.assertEqual(self.way(), packAddress("fe80::1"))
-
-    def test_routeRemovedByHand(self) -> None:
-        self.ip.addAddress("fd00::2/64")
-        self.ip.routes.remove("fd00::/64")
-        self.ip.removeAddress("fd00::2")
-        self.assertIsNone(self.way())
-
-
 class WriteOnEthernetTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.port = RecordingPort(100)
@@ -287,73 +249,6 @@ class WriteOnEthernetTests(SynchronousTestCase):
     def test_networksOfOurAddressesAreRoutes(self) -> None:
         self.assertEqual(self.routes.lookup(packAddress("10.1.2.3")), packAddress("10.1.2.3"))
         self.assertIsNone(self.routes.lookup(packAddress("10.2.2.3")))
-
-
-class RouteBackTests(SynchronousTestCase):
-    def back(
-        self,
-        source: str,
-        dest: str,
-        linkSource: bytes = PEER,
-        linkDest: bytes = OWN,
-        ours: list[str] | None = ADDRESSES,
-    ) -> Route | None:
-        ethernet = EthernetProtocol()
-        packets: list[Packet] = []
-        # Before IP has dropped what it does not want.
-        ip = IPProtocol()
-        ip.addProto(PROTOCOL, PacketRecorder(then=packets.append))
-        ethernet.addProto(0x0800, ip)
-        ethernet.addProto(0x86DD, ip)
-        etherType = 0x86DD if ":" in source else 0x0800
-        ethernet.packetReceived(
-            Packet(ethernetFrame(linkSource, linkDest, etherType, ipPacket(source, dest, PROTOCOL, b"")))
-        )
-        (self.packet,) = packets
-        return IPProtocol(ours).routeBack(self.packet)
-
-    def leaving(self, *arguments: Any, **options: Any) -> str | None:
-        route = self.back(*arguments, **options)
-        return None if route is None else addressText(route.source)
-
-    def test_wholeWay(self) -> None:
-        route = self.back("10.0.0.1", "10.1.0.2", PEER, GATEWAY)
-        expected = Route(packAddress("10.1.0.2"), packAddress("10.0.0.1"), self.packet.ethernet, PEER, GATEWAY)
-        self.assertEqual(route, expected)
-
-    def test_leavesFromTheAddressThatWasAsked(self) -> None:
-        for dest in ("10.0.0.2", "10.1.0.2"):
-            self.assertEqual(self.leaving("10.0.0.1", dest), dest)
-
-    def test_leavesFromNoGroup(self) -> None:
-        for dest in ("10.0.0.255", "10.1.255.255", "255.255.255.255", "224.0.0.1"):
-            self.assertEqual(self.leaving("10.1.0.1", dest), "10.1.0.2", dest)
-        for dest in ("ff02::1", "ff02::1:ff00:2"):
-            self.assertEqual(self.leaving("fe80::1", dest), "fe80::2", dest)
-
-    def test_senderThatIsNoHostIsNotAnswered(self) -> None:
-        for source in ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "10.0.0.255", "240.0.0.1"):
-            self.assertIsNone(self.back(source, "10.0.0.2"), source)
-        for source in ("::", "::1", "ff02::1"):
-            self.assertIsNone(self.back(source, "fd00::2"), source)
-
-    def test_stationThatIsAGroupIsNotAnswered(self) -> None:
-        for group in (b"\x01\0\x5e\0\0\x01", b"\xff" * 6):
-            self.assertIsNone(self.back("10.0.0.1", "10.0.0.2", group))
-
-    def test_frameToAGroupIsAnsweredFromOurStation(self) -> None:
-        route = self.back("10.0.0.1", "10.0.0.2", PEER, b"\xff" * 6)
-        self.assertIsNotNone(route)
-        self.assertIsNone(route.linkSource if route else b"")
-
-    def test_withoutAddressesWhateverHostWasAskedAnswers(self) -> None:
-        self.assertEqual(self.leaving("10.0.0.1", "192.0.2.77", ours=None), "192.0.2.77")
-
-    def test_withoutAddressesNoGroupAnswers(self) -> None:
-        for dest in ("224.0.0.1", "255.255.255.255", "127.0.0.1"):
-            self.assertIsNone(self.back("10.0.0.1", dest, ours=None), dest)
-        # Some network's broadcast, as the frame gives away.
-        self.assertIsNone(self.back("10.0.0.1", "10.0.0.255", PEER, b"\xff" * 6, None))
 
 
 class AnswerTests(SynchronousTestCase):

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.steps import steps
 from txtuntap.interfaces import INeighbours, IRoutes
 from txtuntap.ip.routes import StaticNeighbours, StaticRoutes
 from txtuntap.wire.address import addressText, packAddress
@@ -71,6 +72,36 @@ class StaticRoutesTests(SynchronousTestCase):
         self.routes.add("10.0.0.0/8", "10.9.9.1")
         self.routes.add("::/0", "fd00::1")
         self.assertEqual(self.routes.gateways, {packAddress("10.9.9.1"), packAddress("fd00::1")})
+
+    def test_gatewayStaysWithTheLastRouteByIt(self) -> None:
+        one, other = packAddress("10.9.9.1"), packAddress("10.9.9.2")
+        self.routes.add("10.0.0.0/8", one)
+        self.routes.add("11.0.0.0/8", one)
+        self.routes.add("10.0.0.0/8", other)
+        self.assertTrue(self.routes.isGateway(one) and self.routes.isGateway(other))
+        self.routes.remove("11.0.0.0/8")
+        self.assertFalse(self.routes.isGateway(one))
+        self.routes.add("10.0.0.0/8")
+        self.assertEqual(self.routes.gateways, set())
+
+    def test_stepsDoNotGrow(self) -> None:
+        # 16,000 routes once took half a minute to add, and each lookup looked at all of them.
+        few, many = StaticRoutes(), StaticRoutes()
+        for routes, count in (few, 2), (many, 4000):
+            for number in range(count):
+                routes.add(f"10.{number >> 8}.{number & 255}.0/24", f"192.0.2.{number & 127 | 1}")
+            routes.add("0.0.0.0/0", "192.0.2.254")
+        for name, *arguments in (
+            ("lookup", packAddress("8.8.8.8")),
+            ("lookup", packAddress("10.0.1.9")),
+            ("isGateway", packAddress("192.0.2.9")),
+            ("add", "10.200.0.0/24", "192.0.2.253"),
+            ("add", "10.200.0.0/24", "192.0.2.252"),
+            ("__contains__", "10.200.0.0/24"),
+            ("remove", "10.200.0.0/24"),
+        ):
+            one, other = (steps(getattr(routes, name), *arguments) for routes in (few, many))
+            self.assertEqual(one, other, name)
 
     def test_removingLeavesTheOthers(self) -> None:
         self.routes.add("10.0.0.0/24")

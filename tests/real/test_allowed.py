@@ -108,7 +108,7 @@ def advertisement(*headers: tuple[int, bytes]) -> bytes:
     body = struct.pack("!II", 0, 0) + struct.pack("!BBBBIII", ndp.PREFIX, 4, 64, 0xC0, 7200, 3600, 0)
     source, dest = packAddress(ROUTER), packAddress(ALL_NODES)
     message = icmp.pack(ndp.ROUTER_ADVERTISEMENT, 0, 64 << 24 | 1800, body + packAddress(PREFIX), source, dest)
-    kind, chain = icmp.PROTOCOL[16], b""
+    kind, chain = icmp.PROTOCOL[6], b""
     for each, rest in reversed(headers):
         chain = bytes([kind]) + rest + chain
         kind = each

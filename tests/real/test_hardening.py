@@ -76,7 +76,7 @@ def _advertisement() -> bytes:
 
 def _six(source: str, dest: str, kind: int, rest: int, body: bytes) -> bytes:
     message = icmp.pack(kind, 0, rest, body, packAddress(source), packAddress(dest))
-    return ipPacket(source, dest, icmp.PROTOCOL[16], message, ndp.HOP_LIMIT)
+    return ipPacket(source, dest, icmp.PROTOCOL[6], message, ndp.HOP_LIMIT)
 
 
 def _redirects() -> Iterator[bytes]:

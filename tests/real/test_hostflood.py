@@ -281,7 +281,7 @@ def _asks(number: int, version: int) -> bytes:
         return ethernetFrame(link, b"\xff" * 6, ethernet.ARP, request.pack())
     source, dest = packAddress(_source(number, 6)), packAddress("fd09::2")
     message = icmp.pack(ndp.SOLICITATION, 0, 0, ndp.packBody(dest, ndp.SOURCE_LINK, link), source, dest)
-    packet = ipPacket(source, dest, icmp.PROTOCOL[16], message, ndp.HOP_LIMIT)
+    packet = ipPacket(source, dest, icmp.PROTOCOL[6], message, ndp.HOP_LIMIT)
     return ethernetFrame(link, packLinkAddress(STATION), ethernet.IPV6, packet)
 
 
@@ -325,4 +325,4 @@ def _bogusError(number: int, version: int) -> bytes:
         return ipPacket(source, dest, icmp.PROTOCOL[4], icmp.pack(kind, code, 68, quote))
     kind, code = [(1, 4), (2, 0), (1, 0), (3, 1), (4, 0)][number % 5]
     message = icmp.pack(kind, code, 68, quote, packAddress(source), packAddress(dest))
-    return ipPacket(source, dest, icmp.PROTOCOL[16], message)
+    return ipPacket(source, dest, icmp.PROTOCOL[6], message)

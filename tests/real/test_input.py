@@ -79,7 +79,7 @@ def icmp4(source: str, kind: int, code: int, body: bytes, rest: int = 0) -> byte
 
 def icmp6(source: str, kind: int, code: int, body: bytes, rest: int = 0, dest: str = HERE[6], **fields: Any) -> bytes:
     message = icmp.pack(kind, code, rest, body, packAddress(source), packAddress(dest))
-    return ipPacket(source, dest, icmp.PROTOCOL[16], message, **fields)
+    return ipPacket(source, dest, icmp.PROTOCOL[6], message, **fields)
 
 
 def asks(source: str, port: int = 7, dest: str = "", **fields: Any) -> bytes:
@@ -136,7 +136,7 @@ def chained(source: str, count: int, last: int = ipv6.DESTINATION_OPTIONS) -> by
     """
     headers = [ipv6.DESTINATION_OPTIONS] * count + ([last] if last != ipv6.DESTINATION_OPTIONS else [])
     message = echo(source)[ipv6.HEADER_LENGTH :]
-    following = [*headers[1:], icmp.PROTOCOL[16]]
+    following = [*headers[1:], icmp.PROTOCOL[6]]
     return ipPacket(
         source, HERE[6], headers[0], b"".join(bytes((kind, 0, 1, 4, *bytes(4))) for kind in following) + message
     )

@@ -17,7 +17,7 @@ from txtuntap import TuntapPort
 from txtuntap.stack.host import Host
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket
 from txtuntap.wire import arp, icmp, ipv4, ipv6, ndp
-from txtuntap.wire.address import LINK_BROADCAST, addressText, packAddress
+from txtuntap.wire.address import LINK_BROADCAST, addressText, packAddress, versionOf
 
 OWN = b"\x02\0\0\0\0\x01"
 PEER = b"\x02\0\0\0\0\x02"
@@ -53,9 +53,9 @@ def icmpPacket(source: str, dest: str, kind: int, code: int, rest: int, body: by
     A datagram with an ICMP message.
     """
     addresses = (packAddress(source), packAddress(dest))
-    size = len(addresses[0])
-    message = icmp.pack(kind, code, rest, body, *(addresses if size == 16 else ()))
-    return ipPacket(source, dest, icmp.PROTOCOL[size], message, **fields)
+    version = versionOf(addresses[0])
+    message = icmp.pack(kind, code, rest, body, *(addresses if version == 6 else ()))
+    return ipPacket(source, dest, icmp.PROTOCOL[version], message, **fields)
 
 
 def echo(source: str, dest: str, payload: bytes = b"payload", **fields: Any) -> bytes:

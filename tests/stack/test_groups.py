@@ -114,7 +114,7 @@ def asks6(
     """
     body = packAddress(group) + tail
     message = icmp.pack(kind, 0, code << 16, body, packAddress(source), packAddress(dest))
-    protocol = ipv6.HOP_BY_HOP if options else icmp.PROTOCOL[16]
+    protocol = ipv6.HOP_BY_HOP if options else icmp.PROTOCOL[6]
     return ipPacket(source, dest, protocol, options + message, hopLimit=hopLimit)
 
 

@@ -151,7 +151,7 @@ class SilenceTests(ICMPTestCase):
     def test_truncated(self) -> None:
         for source, dest in PAIRS:
             for length in range(8):
-                self.assertSilent(ipPacket(source, dest, icmp.PROTOCOL[16 if ":" in source else 4], bytes(length)))
+                self.assertSilent(ipPacket(source, dest, icmp.PROTOCOL[6 if ":" in source else 4], bytes(length)))
 
     def test_sourcesThatAreNoHosts(self) -> None:
         for source in ("127.0.0.1", "255.255.255.255", "224.0.0.1", "10.0.0.255", NOBODY, OURS):

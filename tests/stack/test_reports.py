@@ -59,18 +59,25 @@ class ReporterTestCase(SynchronousTestCase):
     def records(self, seconds: float = 10) -> list[list[Record]]:
         return [records for _, _, records in self.wait(seconds)]
 
+    def update(self, groups: set[bytes]) -> None:
+        """
+        We are in these groups now, and in no others.
+        """
+        for group in groups ^ self.reporter.groups:
+            self.reporter.changed(group, group in groups)
+
     def quiet(self, *groups: bytes) -> None:
         """
         Be in groups for so long that all has been told.
         """
-        self.reporter.update(set(groups))
+        self.update(set(groups))
         self.wait(10)
         del self.sent[:]
 
 
 class ChangeTests(ReporterTestCase):
     def test_joiningIsToldAtOnceAndOnceMore(self) -> None:
-        self.reporter.update({A})
+        self.update({A})
         now = self.clock.seconds()
         (first, _, records), (second, _, again) = self.wait(100)
         self.assertEqual(records, [(TO_EXCLUDE, A)])
@@ -81,35 +88,35 @@ class ChangeTests(ReporterTestCase):
 
     def test_leavingIsToldAtOnceAndOnceMore(self) -> None:
         self.quiet(A, B)
-        self.reporter.update({B})
+        self.update({B})
         self.assertEqual(self.records(0), [[(TO_INCLUDE, A)]])
         self.assertEqual(self.records(), [[(TO_INCLUDE, A)]])
 
     def test_nothingIsToldWithinTheCall(self) -> None:
-        self.reporter.update({A})
+        self.update({A})
         self.assertEqual(self.sent, [])
 
     def test_whatChangesInOneTurnIsOneReport(self) -> None:
         self.quiet(C)
-        self.reporter.update({A, C})
-        self.reporter.update({A, B})
+        self.update({A, C})
+        self.update({A, B})
         ((_, _, records),) = self.wait(0)
         self.assertEqual(sorted(records), [(TO_INCLUDE, C), (TO_EXCLUDE, A), (TO_EXCLUDE, B)])
 
     def test_whatIsAsBeforeIsNotTold(self) -> None:
         self.quiet(A)
-        self.reporter.update({A})
+        self.update({A})
         self.assertEqual(self.records(), [])
 
     def test_laterStateOfAGroupIsTold(self) -> None:
-        self.reporter.update({A})
+        self.update({A})
         self.wait(0)
-        self.reporter.update(set())
+        self.update(set())
         self.assertEqual(self.records(), [[(TO_INCLUDE, A)]] * 2)
 
     def test_changesKeepThePause(self) -> None:
         for number in range(50):
-            self.reporter.update(many(1, number))
+            self.update(many(1, number))
             self.clock.advance(PAUSE / 10)
         times = [when for when, _, _ in self.sent]
         self.assertGreater(len(times), 3)
@@ -117,14 +124,14 @@ class ChangeTests(ReporterTestCase):
 
     def test_firstReportsComeBeforeSecondOnes(self) -> None:
         groups = many(FITS * MAX_AT_ONCE * 2)
-        self.reporter.update(groups)
+        self.update(groups)
         sent = self.wait(PAUSE * 1.5)
         self.assertEqual([len(records) for _, _, records in sent], [FITS * MAX_AT_ONCE] * 2)
         self.assertEqual({group for _, _, records in sent for _, group in records}, groups)
 
     def test_manyAreToldInPacketsAtATime(self) -> None:
         groups = many(1024)
-        self.reporter.update(groups)
+        self.update(groups)
         sent = self.wait(100)
         self.assertLessEqual(max(len(records) for _, _, records in sent), FITS * MAX_AT_ONCE)
         told = sorted(group for _, _, records in sent for _, group in records)
@@ -133,7 +140,7 @@ class ChangeTests(ReporterTestCase):
     def test_changesAreBounded(self) -> None:
         self.quiet(*many(MAX_CHANGES * 2))
         self.assertEqual(self.reporter._changes, {})
-        self.reporter.update(set())
+        self.update(set())
         self.assertEqual(len(self.reporter._changes), MAX_CHANGES)
         self.assertEqual(sum(map(len, self.records(1000))), MAX_CHANGES * ROBUSTNESS)
 
@@ -143,11 +150,11 @@ class ChangeTests(ReporterTestCase):
         self.assertEqual(self.records(), [[(TO_EXCLUDE, A)]] * 2)
 
     def test_stop(self) -> None:
-        self.reporter.update({A})
+        self.update({A})
         self.reporter.queried(Query(3, ALL, 10.0))
         self.reporter.stop()
         self.assertEqual((self.clock.getDelayedCalls(), self.records()), ([], []))
-        self.reporter.update({A})
+        self.update({A})
         self.assertEqual(self.records(0), [[(TO_EXCLUDE, A)]])
 
 
@@ -192,7 +199,7 @@ class QueryTests(ReporterTestCase):
     def test_whatWasLeftMeanwhile(self) -> None:
         self.quiet(A, B)
         self.reporter.queried(Query(3, ALL, 10.0))
-        self.reporter.update({B})
+        self.update({B})
         self.assertIn([(IS_EXCLUDE, B)], self.records())
         self.assertNotIn((IS_EXCLUDE, A), [record for _, _, records in self.sent for record in records])
 
@@ -250,7 +257,7 @@ class OlderQuerierTests(ReporterTestCase):
     def test_changesInItsWords(self) -> None:
         self.quiet(A)
         self.versions(Query(2, ALL, 1.0))
-        self.reporter.update({B})
+        self.update({B})
         ((_, version, records),) = self.wait(0)
         self.assertEqual((version, sorted(records)), (2, [(TO_INCLUDE, A), (TO_EXCLUDE, B)]))
 
@@ -282,7 +289,7 @@ class OlderQuerierTests(ReporterTestCase):
     def test_whatWasToBeToldInAnotherVersionIsForgotten(self) -> None:
         self.quiet(A)
         self.reporter.queried(Query(3, ALL, 10.0))
-        self.reporter.update({A, B})
+        self.update({A, B})
         self.wait(0)
         self.reporter.queried(Query(2, ALL, 10.0))
         ((_, version, records),) = self.wait(100)
@@ -299,9 +306,9 @@ class OlderQuerierTests(ReporterTestCase):
     def test_aClockThatStepsBack(self) -> None:
         self.quiet(A)
         self.reporter.queried(Query(1, ALL, 10.0))
-        self.reporter.update({B})
+        self.update({B})
         self.wait(10)
         self.clock.rightNow -= 500
         self.assertEqual(self.reporter.version, 3)
-        self.reporter.update({C})
+        self.update({C})
         self.assertEqual(len(self.wait(0)), 1)

@@ -174,6 +174,15 @@ class AllowedTests(SynchronousTestCase):
             ):
                 self.assertEqual(good, allowed.permitsFrame(*frame(message, 0x86DD)), message)
 
+    def test_neighbourDiscoveryCutShort(self) -> None:
+        # Part of an address is in no network, be it the first octets of one.
+        allowed = Allowed(["0.0.0.0/0", OURS6])
+        whole = discovery(136, OURS6, STATION)
+        self.assertTrue(allowed.permitsFrame(*frame(whole, 0x86DD)))
+        for length in range(1, 24):
+            message = whole[:4] + struct.pack("!H", length) + whole[6 : 40 + length]
+            self.assertFalse(allowed.permitsFrame(*frame(message, 0x86DD)), length)
+
     def test_neighbourDiscoveryBehindMoreThanIsReadHere(self) -> None:
         allowed = Allowed([OURS6])
         # Linux reads as many as there are.

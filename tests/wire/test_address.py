@@ -22,6 +22,7 @@ from txtuntap.wire.address import (
     packAddress,
     packLinkAddress,
     solicitedNode,
+    versionOf,
 )
 
 
@@ -31,6 +32,9 @@ class PackAddressTests(SynchronousTestCase):
 
     def test_ipv6HasSixteenOctets(self) -> None:
         self.assertEqual(packAddress("fd00::1"), b"\xfd" + bytes(14) + b"\x01")
+
+    def test_octetsTellTheVersion(self) -> None:
+        self.assertEqual([versionOf(packAddress(text)) for text in ("10.0.0.255", "fd00::1", "::")], [4, 6, 6])
 
     def test_scopeSaysNothing(self) -> None:
         for text in ("fe80::1%tap0", "fe80::1%2"):

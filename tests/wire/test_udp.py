@@ -59,6 +59,6 @@ class PackHeaderTests(SynchronousTestCase):
         self.assertEqual(UDPHeader(header).check, 0xFFFF)
 
     def test_mostThatFits(self) -> None:
-        self.assertEqual(MAX_PAYLOAD, {4: 65507, 16: 65527})
-        header = packHeader(bytes(16), bytes(16), 1, 2, bytes(MAX_PAYLOAD[16]))
+        self.assertEqual(MAX_PAYLOAD, {4: 65507, 6: 65527})
+        header = packHeader(bytes(16), bytes(16), 1, 2, bytes(MAX_PAYLOAD[6]))
         self.assertEqual(UDPHeader(header).len, 65535)

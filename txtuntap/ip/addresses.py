@@ -5,10 +5,11 @@ A host's own addresses: what is for it, who may be answered, and where an answer
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 from typing import cast
 
+from txtuntap.layer.prefixes import Network, PrefixTable, prefixSet
 from txtuntap.mistakes import checkText
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,
@@ -36,7 +37,7 @@ ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
 _SOLICITED_NODE = packAddress("ff02::1:ff00:0")[:13]
 
 #: Networks without an address of one host: L{isHost} says no to each of them.
-_NOBODYS = tuple(map(ip_network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "ff00::/8", "::/127", "::ffff:0:0/96")))
+_NOBODYS = prefixSet(("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "ff00::/8", "::/127", "::ffff:0:0/96"))
 
 #: Destinations whose source address is remembered; when there are as many, all are forgotten.
 MAX_SOURCES = 4096
@@ -48,13 +49,43 @@ MAX_GROUPS = 1024
 MAX_ADMITTED = 4096
 
 
+class Counted(dict[bytes, int]):
+    """
+    Addresses, each with how many reasons there are to have it.
+    """
+
+    def add(self, address: bytes) -> bool:
+        """
+        Have an address for one more reason.
+
+        @return: whether it is the first.
+        """
+        self[address] = count = self.get(address, 0) + 1
+        return count == 1
+
+    def remove(self, address: bytes) -> bool:
+        """
+        Have an address for one reason less.
+
+        @return: whether it was the last.
+
+        @raise KeyError: there was none.
+        """
+        self[address] -= 1
+        if self[address]:
+            return False
+        del self[address]
+        return True
+
+
 class Addresses:
     """
-    The addresses of a host.
+    The addresses of a host. Adding one, or removing it, does not look at the others: there may be very many.
 
-    @ivar interfaces: each with its network, in the order they were added.
     @ivar local: packed addresses that packets are delivered for: our own, broadcasts and groups.
     @ivar broadcasts: packed addresses of everybody on a network of ours.
+    @ivar networks: those that our addresses are in, suspended ones too; and how many are.
+    @ivar anyNetworks: those whose every address we take for ours.
     @ivar admitted: pairs of addresses, source and destination, that L{admits} has found nothing against: all that a
         packet is looked at for.
     @ivar suspended: packed addresses of ours that somebody else has, for the time being. They are not in C{interfaces}.
@@ -62,25 +93,25 @@ class Addresses:
     """
 
     def __init__(self) -> None:
-        self.interfaces: list[Interface] = []
-        # With the suspended ones, so that one that is ours again has its place among the others.
-        self._given: list[Interface] = []
+        # By packed address, in the order they were added. With the suspended ones, so that one that is ours again has
+        # its place among the others.
+        self._given: dict[bytes, Interface] = {}
         self.suspended: set[bytes] = set()
         self._own: set[bytes] = set()
-        self._networks: list[tuple[int, int, int]] = []
-        self._everybody: set[bytes] = set(map(packAddress, ALL_HOSTS))
-        self._solicited: set[bytes] = set()
-        # How often each group was joined.
-        self._joined: dict[bytes, int] = {}
-        #: Called when what we are in has changed.
-        self.onGroups: Callable[[], None] | None = None
-        self.local: set[bytes] = set()
-        self.broadcasts: set[bytes] = set()
+        self.networks: PrefixTable[int] = PrefixTable()
+        self.anyNetworks: PrefixTable[None] = PrefixTable()
+        self._solicited = Counted()
+        self._joined = Counted()
+        #: Called with a packed group when we are in it, or no longer.
+        self.onGroup: Callable[[bytes], None] | None = None
+        self._broadcasts = Counted({LIMITED_BROADCAST: 1})
+        self.broadcasts: Set[bytes] = self._broadcasts.keys()
+        self._local = Counted(dict.fromkeys((LIMITED_BROADCAST, *map(packAddress, ALL_HOSTS)), 1))
+        self.local: Set[bytes] = self._local.keys()
         self.admitted: set[bytes] = set()
         self.hearsSolicitations = False
         self._deprecated: set[bytes] = set()
         self._sources: dict[bytes, bytes | None] = {}
-        self._collect()
 
     def add(self, address: str) -> Interface:
         """
@@ -100,12 +131,19 @@ class Addresses:
             )
         if not isHost(interface.packed):
             raise ValueError(f"{interface} is not an address that a host can have")
-        if self.holds(interface.packed):
+        packed = interface.packed
+        if self.holds(packed):
             raise ValueError(f"{interface.ip} is an address of this host already")
-        self._given.append(interface)
-        self.interfaces.append(interface)
-        self._include(interface)
-        self._changed()
+        self._given[packed] = interface
+        self._own.add(packed)
+        self._local.add(packed)
+        self.networks[network] = self.networks.get(network, 0) + 1
+        if _hasBroadcast(interface):
+            self._broadcasts.add(network.broadcast_address.packed)
+            self._local.add(network.broadcast_address.packed)
+        self._forget()
+        if interface.version == 6:
+            self._hear(self._solicited, solicitedNode(packed))
         return interface
 
     def remove(self, address: str | bytes) -> Interface:
@@ -117,34 +155,63 @@ class Addresses:
         @raise ValueError: it is not ours.
         """
         packed = packAddress(address)
-        for interface in self._given:
-            if interface.packed == packed:
-                self._given.remove(interface)
-                self.suspended.discard(packed)
-                self._deprecated.discard(packed)
-                self._collect()
-                return interface
-        raise ValueError(f"{address!r} is no address of this host")
+        interface = self._given.pop(packed, None)
+        if interface is None:
+            raise ValueError(f"{address!r} is no address of this host")
+        network = interface.network
+        if packed in self.suspended:
+            self.suspended.remove(packed)
+        else:
+            self._own.remove(packed)
+            self._local.remove(packed)
+        self._deprecated.discard(packed)
+        self.networks[network] -= 1
+        if not self.networks[network]:
+            del self.networks[network]
+        if _hasBroadcast(interface):
+            self._broadcasts.remove(network.broadcast_address.packed)
+            self._local.remove(network.broadcast_address.packed)
+        self._forget()
+        if interface.version == 6:
+            self._ignore(self._solicited, solicitedNode(packed))
+        return interface
 
     def suspend(self, address: bytes, suspended: bool = True) -> None:
         """
-        Use a packed address of ours no more, for as long as somebody else has it; or use it again.
+        Use a packed address of ours no more, for as long as somebody else has it; or use it again. Solicitations of it,
+        and packets to all of its network, are still delivered.
         """
-        (self.suspended.add if suspended else self.suspended.discard)(address)
-        self._collect()
+        if address not in self._given or suspended == (address in self.suspended):
+            return
+        if suspended:
+            self.suspended.add(address)
+            self._own.remove(address)
+            self._local.remove(address)
+        else:
+            self.suspended.remove(address)
+            self._own.add(address)
+            self._local.add(address)
+        self._forget()
 
     def holds(self, address: bytes) -> bool:
         """
         Whether a packed address is ours by itself, be it that somebody else has it for the time being.
         """
-        return address in self._own or address in self.suspended
+        return address in self._given
+
+    @property
+    def interfaces(self) -> list[Interface]:
+        """
+        Each address with its network, in the order they were added.
+        """
+        return [interface for packed, interface in self._given.items() if packed not in self.suspended]
 
     @property
     def given(self) -> list[Interface]:
         """
         All of C{interfaces}, and those that are suspended.
         """
-        return list(self._given)
+        return list(self._given.values())
 
     def deprecate(self, address: bytes, deprecated: bool = True) -> None:
         """
@@ -166,9 +233,7 @@ class Addresses:
             raise ValueError(f"{addressText(group)} is not the address of a group")
         if group not in self._joined and len(self._joined) >= MAX_GROUPS:
             raise OSError(errno.ENOBUFS, f"this host is in {MAX_GROUPS} groups already: leave one of them first")
-        self._joined[group] = self._joined.get(group, 0) + 1
-        if self._joined[group] == 1:
-            self._collect()
+        self._hear(self._joined, group)
 
     def leave(self, group: bytes) -> None:
         """
@@ -178,10 +243,7 @@ class Addresses:
         """
         if group not in self._joined:
             raise ValueError(f"this host has not joined {addressText(group)}")
-        self._joined[group] -= 1
-        if not self._joined[group]:
-            del self._joined[group]
-            self._collect()
+        self._ignore(self._joined, group)
 
     def groups(self, solicited: bool) -> set[bytes]:
         """
@@ -190,7 +252,13 @@ class Addresses:
         @param solicited: whether with those that neighbours are asked for in (RFC 4291 section 2.7.1), which mean
             nothing where there are none.
         """
-        return self._joined.keys() | (self._solicited if solicited else set())
+        return self._joined.keys() | (self._solicited.keys() if solicited else set())
+
+    def isIn(self, group: bytes, solicited: bool) -> bool:
+        """
+        Whether we are in a packed group: see L{groups}.
+        """
+        return group in self._joined or (solicited and group in self._solicited)
 
     def addNetwork(self, network: str, hasPrefix: bool = True) -> None:
         """
@@ -202,9 +270,9 @@ class Addresses:
         @raise ValueError: it is none.
         """
         net = parseNetwork(network, hasPrefix)
-        if any(net.version == each.version and net.subnet_of(each) for each in _NOBODYS):  # type: ignore[arg-type]
+        if _NOBODYS.covers(net):
             raise ValueError(f"{net} has no addresses that a host can have")
-        self._networks.append((net.max_prefixlen // 8, int(net.netmask), int(net.network_address)))
+        self.anyNetworks[net] = None
 
     def owns(self, address: bytes) -> bool:
         """
@@ -212,10 +280,9 @@ class Addresses:
         """
         if address in self._own:
             return True
-        if not self._networks or not isHost(address) or address in self.broadcasts or address in self.suspended:
+        if self.anyNetworks.match(address) is None:
             return False
-        number = int.from_bytes(address, "big")
-        return any(number & mask == network for size, mask, network in self._networks if size == len(address))
+        return isHost(address) and address not in self.broadcasts and address not in self.suspended
 
     def hears(self, dest: bytes) -> bool:
         """
@@ -288,44 +355,37 @@ class Addresses:
             self._sources[key] = max(candidates, key=fit).packed if candidates else None
         return self._sources[key]
 
-    def _collect(self) -> None:
-        self._own = set()
-        self.broadcasts = {LIMITED_BROADCAST}
-        self._solicited = set()
-        self.local = self.broadcasts | self._everybody | self._joined.keys()
-        self.interfaces = []
-        for interface in self._given:
-            self._include(interface)
-            if interface.packed not in self.suspended:
-                self.interfaces.append(interface)
-        # Solicitations of one that somebody else has, and what goes to all of its network, are still for us.
-        self._own -= self.suspended
-        self.local -= self.suspended
-        self._changed()
-
-    def _include(self, interface: Interface) -> None:
+    def _hear(self, groups: Counted, group: bytes) -> None:
         """
-        One more address is ours. The others are not looked at: there may be very many.
-        """
-        self._own.add(interface.packed)
-        self.local.add(interface.packed)
-        if _hasBroadcast(interface):
-            broadcast = interface.network.broadcast_address.packed
-            self.broadcasts.add(broadcast)
-            self.local.add(broadcast)
-        if interface.version == 6:
-            group = solicitedNode(interface.packed)
-            self._solicited.add(group)
-            self.local.add(group)
+        Be in a group for one more reason.
 
-    def _changed(self) -> None:
+        @param groups: those that we are in for reasons of this kind.
+        """
+        self._local.add(group)
+        if groups.add(group):
+            self._forget()
+            if self.onGroup is not None:
+                self.onGroup(group)
+
+    def _ignore(self, groups: Counted, group: bytes) -> None:
+        """
+        Undo one L{_hear}.
+        """
+        self._local.remove(group)
+        if groups.remove(group):
+            self._forget()
+            if self.onGroup is not None:
+                self.onGroup(group)
+
+    def _forget(self) -> None:
+        """
+        Forget what was found out: it may not hold any more.
+        """
         self.admitted.clear()
         self._sources.clear()
-        if self.onGroups is not None:
-            self.onGroups()
 
 
-def parseNetwork(network: object, hasPrefix: bool = True) -> IPv4Network | IPv6Network:
+def parseNetwork(network: object, hasPrefix: bool = True) -> Network:
     """
     A network that a caller gives.
 

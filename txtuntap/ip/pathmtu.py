@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-#: No path is believed to be narrower, by octets in an address. A router that says so over IPv4 would have every
+from txtuntap.wire.address import versionOf
+
+#: No path is believed to be narrower, by IP version. A router that says so over IPv4 would have every
 #: datagram cut into crumbs (Linux: net.ipv4.route.min_pmtu); over IPv6 it lies (RFC 8201 section 4).
-FLOOR = {4: 552, 16: 1280}
+FLOOR = {4: 552, 6: 1280}
 
 #: Seconds after which a path may have become wider (RFC 1191 section 6.3, RFC 8201 section 5.3).
 TIMEOUT = 600.0
@@ -56,10 +58,11 @@ class PathMTUs:
         @return: whether that makes sense: what is not smaller than the packet cannot be why, and nor can what every
             link carries.
         """
-        if not mtu and len(dest) == 4:
+        version = versionOf(dest)
+        if not mtu and version == 4:
             mtu = next((size for size in _PLATEAUS if size < length), FLOOR[4])
-        floor = FLOOR[len(dest)]
-        if mtu >= length or length <= floor or (mtu < floor and len(dest) == 16):
+        floor = FLOOR[version]
+        if mtu >= length or length <= floor or (mtu < floor and version == 6):
             return False
         known = self.lookup(dest, now)
         if known is None or mtu < known:

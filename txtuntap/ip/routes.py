@@ -5,15 +5,14 @@ Routes and neighbours: static tables, which L{IPProtocol<txtuntap.ip.IPProtocol>
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 
 from zope.interface import implementer
 
 from txtuntap.interfaces import INeighbours, IRoutes
-from txtuntap.ip.addresses import parseNetwork
-from txtuntap.wire.address import isHost, packAddress, packLinkAddress
-
-Network = IPv4Network | IPv6Network
+from txtuntap.ip.addresses import Counted, parseNetwork
+from txtuntap.layer.prefixes import Network, PrefixTable
+from txtuntap.wire.address import isHost, packAddress, packLinkAddress, versionOf
 
 
 @implementer(IRoutes)
@@ -27,8 +26,10 @@ class StaticRoutes:
     told = False
 
     def __init__(self) -> None:
-        # By octets in an address, longest prefix first: (netmask, network, gateway), all as numbers but the last.
-        self._routes: dict[int, list[tuple[int, int, bytes | None]]] = {4: [], 16: []}
+        # The next hops; empty where the network is on the link.
+        self._routes: PrefixTable[bytes] = PrefixTable()
+        # How many routes lead by each.
+        self._gateways = Counted()
 
     def add(self, network: str | Network, gateway: str | bytes | None = None) -> None:
         """
@@ -40,64 +41,54 @@ class StaticRoutes:
         @raise ValueError: an argument is no such thing, or the two are of different versions.
         """
         net = parseNetwork(network)
-        hop = None if gateway is None else packAddress(gateway)
-        size = net.max_prefixlen // 8
-        if hop is not None and len(hop) != size:
+        hop = b"" if gateway is None else packAddress(gateway)
+        if hop and versionOf(hop) != net.version:
             raise ValueError(f"the gateway {gateway!r} is of another IP version than {net}")
-        if hop is not None and not isHost(hop):
+        if hop and not isHost(hop):
             raise ValueError(f"the gateway {gateway!r} is not the address of one host")
-        key = int(net.netmask), int(net.network_address)
-        routes = [route for route in self._routes[size] if route[:2] != key]
-        routes.append((*key, hop))
-        routes.sort(key=lambda route: route[0], reverse=True)
-        self._routes[size] = routes
+        before = self._routes.get(net)
+        if before:
+            self._gateways.remove(before)
+        if hop:
+            self._gateways.add(hop)
+        self._routes[net] = hop
 
     def __contains__(self, network: str | Network) -> bool:
         """
         Whether there is a route to just this network.
         """
-        net = ip_network(network)
-        key = int(net.netmask), int(net.network_address)
-        return any(route[:2] == key for route in self._routes[net.max_prefixlen // 8])
+        return ip_network(network) in self._routes
 
     def remove(self, network: str | Network) -> None:
         """
         @raise ValueError: there is no route to C{network}.
         """
         net = ip_network(network)
-        routes = self._routes[net.max_prefixlen // 8]
-        for route in routes:
-            if route[:2] == (int(net.netmask), int(net.network_address)):
-                routes.remove(route)
-                return
-        raise ValueError(f"there is no route to {net}")
+        hop = self._routes.pop(net, None)
+        if hop is None:
+            raise ValueError(f"there is no route to {net}")
+        if hop:
+            self._gateways.remove(hop)
 
     @property
     def gateways(self) -> set[bytes]:
         """
         The packed addresses of all next hops.
         """
-        return {hop for routes in self._routes.values() for _, _, hop in routes if hop is not None}
+        return set(self._gateways)
+
+    def isGateway(self, address: bytes) -> bool:
+        """
+        Whether a packed address is that of a next hop.
+        """
+        return address in self._gateways
 
     def lookup(self, dest: bytes) -> bytes | None:
         """
         See L{IRoutes.lookup}.
         """
-        found = self.match(dest)
-        return None if found is None else found[1]
-
-    def match(self, dest: bytes) -> tuple[int, bytes] | None:
-        """
-        @param dest: a packed IP address.
-
-        @return: the mask of the route there, as a number, which is the larger the longer the prefix is; and the next
-            hop.
-        """
-        number = int.from_bytes(dest, "big")
-        for mask, network, gateway in self._routes[len(dest)]:
-            if number & mask == network:
-                return mask, gateway or dest
-        return None
+        found = self._routes.match(dest)
+        return None if found is None else found[1] or dest
 
 
 @implementer(INeighbours)

@@ -23,15 +23,14 @@ class AnsweredNetworks:
         addresses: Addresses,
         neighbours: NeighbourCache,
         routes: StaticRoutes,
-        anyAddresses: Iterable[str],
         networks: Iterable[str],
         exceptions: Iterable[str],
     ) -> None:
         """
-        @param addresses: the host's own. They hear solicitations for any address, if there are networks of IPv6.
+        @param addresses: the host's own, with the networks that are ours. They hear solicitations for any address, if
+            there are networks of IPv6.
         @param neighbours: the stations that are known; C{routes}: the routes to others.
-        @param anyAddresses: the networks that are ours, in CIDR notation.
-        @param networks: those of them, or parts, that are answered for.
+        @param networks: those of our networks, or parts, that are answered for, in CIDR notation.
         @param exceptions: addresses, and networks in CIDR notation, that are not.
 
         @raise ValueError: one of them is none, or one of C{networks} is not ours.
@@ -40,9 +39,8 @@ class AnsweredNetworks:
         self._neighbours = neighbours
         self._routes = routes
         self._networks, self._exceptions = Addresses(), Addresses()
-        ours = list(anyAddresses)
         for network in networks:
-            if not isWithin(network, ours):
+            if not addresses.anyNetworks.covers(ip_network(network)):
                 raise ValueError(f"answerFor: {network} is in none of anyAddresses: give it there as well")
             self._networks.addNetwork(network)
             addresses.hearsSolicitations = addresses.hearsSolicitations or ":" in network
@@ -61,23 +59,10 @@ class AnsweredNetworks:
         """
         Whether a packed address is answered for.
         """
-        if not self.covers(address) or address in self._routes.gateways:
+        if not self.covers(address) or self._routes.isGateway(address):
             return False
         if address in self._neighbours:
             # One forged packet may have said so. It is asked after, and forgotten if nobody answers.
             self._neighbours.confirm(address)
             return False
         return True
-
-
-def isWithin(network: str, others: Iterable[str]) -> bool:
-    """
-    Whether a network lies in one of others; all in CIDR notation.
-
-    @raise ValueError: one of them is none.
-    """
-    net = ip_network(network)
-    return any(
-        net.version == other.version and net.prefixlen >= other.prefixlen and net.network_address in other
-        for other in map(ip_network, others)
-    )

@@ -18,6 +18,7 @@ from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.layer.counters import Counters
+from txtuntap.layer.prefixes import Network, PrefixTable
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.wire.address import addressText, isHost, isLinkLocal, isMulticast
@@ -85,7 +86,7 @@ class AutoconfiguredRoutes(StaticRoutes):
     A table of routes that are given, and of those that routers tell of. The longest prefix wins; of two alike, the one
     given.
 
-    @ivar onLink: networks that are said to be on the link.
+    @ivar onLink: networks that are said to be on the link, and for how long.
     @ivar routers: default routers: for how long each is one, by packed address.
     """
 
@@ -95,7 +96,7 @@ class AutoconfiguredRoutes(StaticRoutes):
         """
         super().__init__()
         self._neighbours = neighbours
-        self.onLink = StaticRoutes()
+        self.onLink: PrefixTable[Lifetime] = PrefixTable()
         self.routers: dict[bytes, Lifetime] = {}
 
     @property
@@ -105,15 +106,21 @@ class AutoconfiguredRoutes(StaticRoutes):
         """
         return super().gateways | self.routers.keys()
 
+    def isGateway(self, address: bytes) -> bool:
+        """
+        Whether a packed address is that of a next hop.
+        """
+        return address in self.routers or super().isGateway(address)
+
     def lookup(self, dest: bytes) -> bytes | None:
         """
         See L{IRoutes.lookup<txtuntap.interfaces.IRoutes.lookup>}.
         """
-        given, told = self.match(dest), self.onLink.match(dest)
+        given, told = self._routes.match(dest), self.onLink.match(dest)
         if told is not None and (given is None or told[0] > given[0]):
-            return told[1]
+            return dest
         if given is not None:
-            return given[1]
+            return given[1] or dest
         return self._router() if self.routers and len(dest) == 16 else None
 
     def _router(self) -> bytes:
@@ -181,10 +188,9 @@ class Autoconfiguration:
         self._solicit = solicit
         self._asked = 0
         self._asking = Lifetime(clock, self._ask)
-        self._onLink: dict[IPv6Network, Lifetime] = {}
         self._formed: dict[bytes, _Formed] = {}
         # When each prefix was last told of, and the MTU.
-        self._told: dict[IPv6Network | bytes, float] = {}
+        self._told: dict[Network | bytes, float] = {}
         self._mtuTold = 0.0
 
     def start(self) -> None:
@@ -201,7 +207,7 @@ class Autoconfiguration:
         self._asking.cancel()
         for prefix in list(self._formed):
             self._expire(prefix)
-        for network in list(self._onLink):
+        for network in list(self._routes.onLink):
             self._leaveLink(network)
         for router in list(self._routes.routers):
             self.removeRouter(router)
@@ -230,7 +236,7 @@ class Autoconfiguration:
             if prefix.autonomous:
                 self._prefixToFormWith(prefix)
         if advertisement.mtu is not None:
-            if FLOOR[16] <= advertisement.mtu <= self._ip.mtu:
+            if FLOOR[6] <= advertisement.mtu <= self._ip.mtu:
                 self._ip.mtu6 = advertisement.mtu
                 self._mtuTold = self._clock.seconds()
             else:
@@ -291,21 +297,20 @@ class Autoconfiguration:
         if not prefix.valid:
             self._leaveLink(network)
             return
-        if network not in self._onLink:
-            if len(self._onLink) >= MAX_PREFIXES:
+        onLink = self._routes.onLink
+        if network not in onLink:
+            if len(onLink) >= MAX_PREFIXES:
                 self.counters["prefixDiscards"] += 1
                 return
-            self._onLink[network] = Lifetime(self._clock, lambda: self._leaveLink(network))
-            self._routes.onLink.add(network)
-        self._onLink[network].renew(prefix.valid)
+            onLink[network] = Lifetime(self._clock, lambda: self._leaveLink(network))
+        onLink[network].renew(prefix.valid)
         self._told[network] = self._clock.seconds()
 
-    def _leaveLink(self, network: IPv6Network) -> None:
-        lifetime = self._onLink.pop(network, None)
+    def _leaveLink(self, network: Network) -> None:
+        lifetime = self._routes.onLink.pop(network, None)
         if lifetime is not None:
             lifetime.cancel()
             del self._told[network]
-            self._routes.onLink.remove(network)
 
     def _prefixToFormWith(self, prefix: Prefix) -> None:
         """

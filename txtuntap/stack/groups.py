@@ -27,6 +27,7 @@ from txtuntap.wire.address import (
     isLinkLocal,
     isMulticast,
     packAddress,
+    versionOf,
 )
 from txtuntap.wire.ethernet import IPV4
 from txtuntap.wire.igmp import Query, Record
@@ -81,7 +82,7 @@ class GroupProtocol(CountingProtocol):
         self._anonymous = False
         self._reporters = {
             4: Reporter(clock, random, igmp.VERSION, lambda version: igmp.fits(version, self._room), self._report),
-            16: Reporter(clock, random, mld.VERSION, lambda version: mld.fits(version, self._room6), self._report6),
+            6: Reporter(clock, random, mld.VERSION, lambda version: mld.fits(version, self._room6), self._report6),
         }
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
@@ -95,7 +96,8 @@ class GroupProtocol(CountingProtocol):
         There is somebody to tell.
         """
         super().doStart()
-        self.changed()
+        for group in self._groups():
+            self.changed(group, True)
 
     def doStop(self) -> None:
         """
@@ -106,14 +108,12 @@ class GroupProtocol(CountingProtocol):
             for reporter in self._reporters.values():
                 reporter.stop()
 
-    def changed(self) -> None:
+    def changed(self, group: bytes, isIn: bool) -> None:
         """
-        We are in other groups now.
+        We are in a packed group now, or in it no longer.
         """
-        if self.numPorts:
-            groups = set(filter(isReported, self._groups()))
-            for size, reporter in self._reporters.items():
-                reporter.update({group for group in groups if len(group) == size})
+        if self.numPorts and isReported(group):
+            self._reporters[versionOf(group)].changed(group, isIn)
 
     def repeat(self) -> None:
         """
@@ -129,7 +129,7 @@ class GroupProtocol(CountingProtocol):
         """
         if self._anonymous and self._source() is not None:
             self._anonymous = False
-            self._reporters[16].repeat()
+            self._reporters[6].repeat()
 
     # Up
 
@@ -168,11 +168,11 @@ class GroupProtocol(CountingProtocol):
         alert = mld.ROUTER_ALERT in packet.data[packet.network + ipv6.HEADER_LENGTH : packet.transport]
         if query is None or not isLinkLocal(packet.sourceAddress) or packet.hopLimit != 1 or not alert:
             return self.dropped(packet, Drop.MALFORMED)
-        self._queried(query, 16)
+        self._queried(query, 6)
 
-    def _queried(self, query: Query, size: int) -> None:
+    def _queried(self, query: Query, version: int) -> None:
         self.counters["inQueries"] += 1
-        self._reporters[size].queried(query)
+        self._reporters[version].queried(query)
 
     # Down
 

@@ -11,8 +11,10 @@ from random import Random
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: How many times an address is asked for before it is ours, by its octets (PROBE_NUM, DupAddrDetectTransmits).
-PROBES = {4: 3, 16: 1}
+from txtuntap.wire.address import versionOf
+
+#: How many times an address is asked for before it is ours, by IP version (PROBE_NUM, DupAddrDetectTransmits).
+PROBES = {4: 3, 6: 1}
 
 #: Seconds before the first probe at most, between two, and after the last (RFC 5227 section 1.1, shortened as section
 #: 2.1.1 of it permits who knows the link: RetransTimer of RFC 4861 for both versions).
@@ -143,7 +145,7 @@ class AddressGuard:
 
     def _next(self, address: bytes, claim: _Claim) -> None:
         claim.waits = False
-        if claim.probes < PROBES[len(address)]:
+        if claim.probes < PROBES[versionOf(address)]:
             claim.probes += 1
             self._probe(address)
         else:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from ipaddress import ip_address
 from math import inf
 from random import Random, SystemRandom
 from typing import Any, cast
@@ -48,6 +47,7 @@ from txtuntap.wire.address import (
     isMulticast,
     packAddress,
     packLinkAddress,
+    versionOf,
 )
 from txtuntap.wire.ethernet import ARP, IPV4, IPV6
 
@@ -155,13 +155,13 @@ class Host(ReactorRole):
             self._addRoute(default, gateway)
         for network in anyAddresses:
             own.addNetwork(network)
-        answered = AnsweredNetworks(own, self.neighbours, self.routes, anyAddresses, answerFor, answerExcept)
+        answered = AnsweredNetworks(own, self.neighbours, self.routes, answerFor, answerExcept)
         # Above IP.
         self.icmp = ICMPProtocol(self.ip, reactor, random, verifyChecksum, secrets)
         self.groups = self.icmp.groups = GroupProtocol(
             self.ip, reactor, random, self._groups, self._linkLocal, verifyChecksum
         )
-        own.onGroups = self.groups.changed
+        own.onGroup = self._groupChanged
         self.ip.addProto(udpWire.PROTOCOL, self.udp)
         for number in icmp.PROTOCOL.values():
             self.ip.addProto(number, self.icmp)
@@ -258,10 +258,12 @@ class Host(ReactorRole):
         Whether a gateway is in none of our networks, though we have some. A host whose addresses are each alone has a
         link without a network, such as a point-to-point link; a router may give us one of IPv6 later.
         """
-        networks = [each.network for each in self.ip.addresses if each.network.prefixlen < each.max_prefixlen]
         if len(hop) == 16 and (self.autoconfigures or isLinkLocal(hop)):
             return False
-        return bool(networks) and not any(ip_address(hop) in network for network in networks)
+        networks = self._addresses.networks
+        if networks.match(hop) is not None:
+            return False
+        return any(length < bits for version, bits in ((4, 32), (6, 128)) for length in networks.lengths(version))
 
     def removeRoute(self, network: str) -> None:
         """
@@ -301,8 +303,9 @@ class Host(ReactorRole):
             raise ValueError(f"{address} cannot be pinged: it is not the address of a host on a network")
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < inf:
             raise ValueError(f"timeout is a number of seconds, more than 0, not {timeout!r}")
-        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= udpWire.MAX_PAYLOAD[len(dest)]:
-            raise ValueError(f"an echo request carries at most {udpWire.MAX_PAYLOAD[len(dest)]} octets, not {size!r}")
+        most = udpWire.MAX_PAYLOAD[versionOf(dest)]
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= most:
+            raise ValueError(f"an echo request carries at most {most} octets, not {size!r}")
         return self.icmp.ping(dest, self._secrets.randbytes(size), timeout)
 
     # The link
@@ -332,6 +335,9 @@ class Host(ReactorRole):
 
     def _groups(self) -> set[bytes]:
         return self._addresses.groups(solicited=bool(self.ethernet.numPorts))
+
+    def _groupChanged(self, group: bytes) -> None:
+        self.groups.changed(group, self._addresses.isIn(group, solicited=bool(self.ethernet.numPorts)))
 
     def _unlinked(self) -> None:
         if self.autoconfiguration is not None:

@@ -23,6 +23,7 @@ from txtuntap.stack.ndp import NeighbourDiscovery
 from txtuntap.stack.ping import Pinger, Pong
 from txtuntap.wire import icmp as wire
 from txtuntap.wire import ipv4, ipv6, mld, ndp
+from txtuntap.wire.address import versionOf
 
 _ADVERTISEMENT = bytes((ndp.ADVERTISEMENT,))
 
@@ -103,7 +104,7 @@ class ICMPProtocol(CountingProtocol):
         """
         A message has come.
         """
-        if packet.protocol != wire.PROTOCOL[len(packet.sourceAddress)]:
+        if packet.protocol != wire.PROTOCOL[packet.version]:
             # Each version of IP has its own ICMP, and knows nothing of the other's.
             return self._ip.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         self.counters["inMsgs"] += 1
@@ -174,7 +175,7 @@ class ICMPProtocol(CountingProtocol):
         IP has dropped an IPv6 packet from an address of ours. If it advertises that address, somebody else has it: who
         defends an address does so from it (RFC 4862 section 5.4.4).
         """
-        if self.ndp is None or packet.data[packet.network + 6] != wire.PROTOCOL[16]:
+        if self.ndp is None or packet.data[packet.network + 6] != wire.PROTOCOL[6]:
             return
         packet = packet.copy()
         packet.start = packet.transport = packet.network + ipv6.HEADER_LENGTH
@@ -197,7 +198,8 @@ class ICMPProtocol(CountingProtocol):
 
     def _output(self, route: Route, message: bytes, trafficClass: int) -> None:
         # Answers are not remembered, so an error about one that is too large would not be believed.
-        self._ip.output(route, wire.PROTOCOL[len(route.dest)], [message], trafficClass=trafficClass, fragmentable=True)
+        protocol = wire.PROTOCOL[6 if len(route.dest) == 16 else 4]
+        self._ip.output(route, protocol, [message], trafficClass=trafficClass, fragmentable=True)
 
     def ping(self, dest: bytes, payload: bytes, timeout: float) -> Deferred[Pong]:
         """
@@ -213,11 +215,12 @@ class ICMPProtocol(CountingProtocol):
         except WayLost:
             # As if it were lost on the link: nobody answers.
             return self._pinger.ping(dest, payload, timeout, lambda word, body: None)
-        kind = wire.ECHO_REQUEST if len(dest) == 4 else wire.ECHO_REQUEST6
-        addresses = () if len(dest) == 4 else (route.source, route.dest)
+        version = versionOf(dest)
+        kind = wire.ECHO_REQUEST if version == 4 else wire.ECHO_REQUEST6
+        addresses = () if version == 4 else (route.source, route.dest)
 
         def send(word: int, body: bytes) -> None:
-            self._ip.output(route, wire.PROTOCOL[len(dest)], [wire.pack(kind, 0, word, body, *addresses)])
+            self._ip.output(route, wire.PROTOCOL[version], [wire.pack(kind, 0, word, body, *addresses)])
 
         return self._pinger.ping(dest, payload, timeout, send)
 
@@ -246,11 +249,11 @@ class ICMPProtocol(CountingProtocol):
             packet = packet.finished()[0]
         except UnfinishableError:
             return
-        size = len(route.dest)
-        quote = packet.data[packet.network : packet.end][: wire.MAX_QUOTE[size]]
-        addresses = () if size == 4 else (route.source, route.dest)
+        version = versionOf(route.dest)
+        quote = packet.data[packet.network : packet.end][: wire.MAX_QUOTE[version]]
+        addresses = () if version == 4 else (route.source, route.dest)
         self.counters["outErrors"] += 1
-        trafficClass = wire.errorService(packet.trafficClass) if size == 4 else 0
+        trafficClass = wire.errorService(packet.trafficClass) if version == 4 else 0
         self._output(route, wire.pack(kind, code, rest, quote, *addresses), trafficClass)
 
     def _isError(self, packet: Packet) -> bool:

@@ -220,7 +220,7 @@ class NeighbourDiscovery(Dropping):
         body = wire.packBody(target, option, ethernet.linkAddress)
         message = icmp.pack(kind, 0, flags, body, source, dest)
         route = Route(source, dest, ethernet, station or groupLinkAddress(dest))
-        self._ip.output(route, icmp.PROTOCOL[16], [message], wire.HOP_LIMIT)
+        self._ip.output(route, icmp.PROTOCOL[6], [message], wire.HOP_LIMIT)
 
 
 def _isFragment(packet: Packet) -> bool:

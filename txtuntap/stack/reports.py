@@ -8,7 +8,7 @@ version, so do we (RFC 3376 section 7.2.1, RFC 3810 section 8.2.1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from itertools import islice
 from random import Random
 
@@ -58,7 +58,7 @@ class Reporter:
         self._newest = version
         self._fits = fits
         self._send = send
-        self.groups: Set[bytes] = frozenset()
+        self.groups: set[bytes] = set()
         # How often each change has to be told yet, and what was asked about.
         self._changes: dict[bytes, int] = {}
         self._asked: set[bytes] = set()
@@ -68,14 +68,15 @@ class Reporter:
         # When a querier of an older version has asked last.
         self._heard: dict[int, float] = {}
 
-    def update(self, groups: Set[bytes]) -> None:
+    def changed(self, group: bytes, isIn: bool) -> None:
         """
-        We are in these groups now.
+        We are in a packed group now, or in it no longer.
         """
-        for group in groups ^ self.groups:
-            if group in groups or len(self._changes) < MAX_CHANGES:
-                self._changes[group] = ROBUSTNESS
-        self.groups = groups
+        if isIn == (group in self.groups):
+            return
+        (self.groups.add if isIn else self.groups.remove)(group)
+        if isIn or len(self._changes) < MAX_CHANGES:
+            self._changes[group] = ROBUSTNESS
         self._tellSoon()
 
     def repeat(self) -> None:
@@ -108,7 +109,7 @@ class Reporter:
         """
         self._forget()
         self._heard.clear()
-        self.groups = frozenset()
+        self.groups = set()
 
     @property
     def version(self) -> int:

@@ -5,8 +5,8 @@ The addresses that a tunnel's peer is allowed: what comes from others it has mad
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from txtuntap.layer.prefixes import prefixSet
 from txtuntap.mistakes import checkText, listed
 from txtuntap.wire import arp, ethernet, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
@@ -56,14 +56,11 @@ class Allowed:
 
         @raise ValueError: one of them is none; a network has bits of a host.
         """
-        self._networks: dict[int, list[tuple[int, int]]] = {4: [], 16: []}
-        self._any = True
-        for each in listed(networks, "networks", "10.0.0.0/24"):
-            checkText(each, "a network", "10.0.0.0/24")
-            network: IPv4Network | IPv6Network = ip_network(each)
-            octets = network.max_prefixlen // 8
-            self._networks[octets].append((int(network.netmask), int(network.network_address)))
-            self._any = False
+        networks = listed(networks, "networks", "10.0.0.0/24")
+        for network in networks:
+            checkText(network, "a network", "10.0.0.0/24")
+        self._networks = prefixSet(networks)
+        self._any = not self._networks
         self._linkAddresses = frozenset(
             map(packLinkAddress, listed(linkAddresses, "linkAddresses", "02:00:00:00:00:01"))
         )
@@ -151,7 +148,8 @@ class Allowed:
         if not self._any and message[0] in (ndp.SOLICITATION, ndp.ADVERTISEMENT):
             # A station that solicits from the unspecified address is about to take the target (RFC 4862 section 5.4.3).
             isClaim = message[0] == ndp.ADVERTISEMENT or not any(frame[network + 8 : network + 24])
-            if isClaim and not self._isIn(message[8:24]):
+            # A message that is cut short has a part of an address only.
+            if isClaim and not (len(message) >= 24 and self._isIn(message[8:24])):
                 return False
         return not self._linkAddresses or self._toldLinks(message) <= self._linkAddresses
 
@@ -173,8 +171,7 @@ class Allowed:
     def _isIn(self, address: bytes) -> bool:
         known = self._known.get(address)
         if known is None:
-            value = int.from_bytes(address, "big")
-            known = any(value & mask == first for mask, first in self._networks.get(len(address), ()))
+            known = self._networks.match(address) is not None
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self._known[address] = known

@@ -265,7 +265,7 @@ class UDPTransport(MulticastTransport):
                 route = flow.routeBack(ip)
                 if route is not None and self.current is None:
                     route = ip.knownStation(route)
-            limit = wire.MAX_PAYLOAD[16 if ":" in flow.peer[0] else 4]
+            limit = wire.MAX_PAYLOAD[6 if ":" in flow.peer[0] else 4]
         else:
             localPort = self.port
             if self.interface and len(self.interface) != len(dest):
@@ -279,7 +279,7 @@ class UDPTransport(MulticastTransport):
                     route = ip.route(dest, source if any(source) else None)
                 except WayLost:
                     wayLost = True
-            limit = wire.MAX_PAYLOAD[len(dest)]
+            limit = wire.MAX_PAYLOAD[6 if len(dest) == 16 else 4]
         payload = bytes(packet)
         if len(payload) > limit:
             raise MessageLengthError(f"{len(payload)} octets are more than the {limit} of a UDP datagram")

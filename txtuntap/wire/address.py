@@ -46,6 +46,13 @@ def packAddress(address: str | bytes) -> bytes:
         raise ValueError(f"{address!r} is not an IPv4 or IPv6 address{advice}") from None
 
 
+def versionOf(address: bytes) -> int:
+    """
+    The IP version of a packed address, 4 or 6.
+    """
+    return 6 if len(address) == 16 else 4
+
+
 @lru_cache(maxsize=4096)
 def addressText(address: bytes) -> str:
     """

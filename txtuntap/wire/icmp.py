@@ -21,8 +21,8 @@ from txtuntap.wire.checksum import onesSum
 HEADER = struct.Struct("!BBHI")
 HEADER_LENGTH = 8
 
-#: Protocol numbers, by octets in an address.
-PROTOCOL = {4: 1, 16: 58}
+#: Protocol numbers, by IP version.
+PROTOCOL = {4: 1, 6: 58}
 
 # ICMP for IPv4
 ECHO_REPLY = 0
@@ -60,9 +60,9 @@ UNRECOGNIZED_OPTION6 = 2
 INCOMPLETE_HEADER_CHAIN6 = 3
 
 
-#: How much of a packet an error may quote, by octets in an address: the error fits the least MTU that every link has
+#: How much of a packet an error may quote, by IP version: the error fits the least MTU that every link has
 #: (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
-MAX_QUOTE = {4: 576 - 20 - 8, 16: ipv6.MIN_MTU - 40 - 8}
+MAX_QUOTE = {4: 576 - 20 - 8, 6: ipv6.MIN_MTU - 40 - 8}
 
 #: The precedence of errors over IPv4, Internetwork Control (RFC 1812 section 4.3.2.5); and the bits of a type of
 #: service that are neither precedence nor the one that RFC 791 says is zero.
@@ -80,7 +80,7 @@ def pack(kind: int, code: int, rest: int, body: bytes, source: bytes = b"", dest
     length = HEADER_LENGTH + len(body)
     total = onesSum(HEADER.pack(kind, code, 0, rest)) + onesSum(body)
     if source:
-        total += onesSum(source + dest) + length + PROTOCOL[16]
+        total += onesSum(source + dest) + length + PROTOCOL[6]
     return HEADER.pack(kind, code, -total % 0xFFFF, rest) + body
 
 
@@ -92,7 +92,7 @@ def valid(message: bytes, source: bytes = b"", dest: bytes = b"") -> bool:
         return False
     total = onesSum(message)
     if source:
-        total += onesSum(source + dest) + len(message) + PROTOCOL[16]
+        total += onesSum(source + dest) + len(message) + PROTOCOL[6]
     return total % 0xFFFF == 0
 
 
@@ -161,11 +161,11 @@ def mayBeError(data: bytes, network: int, end: int) -> bool:
     if kind == ipv6.FRAGMENT and at + 8 <= end:
         # A later fragment, of what may be one. Every error fits the least MTU, so what comes after that is of none.
         offset = (data[at + 2] << 8 | data[at + 3]) & 0xFFF8
-        return offset < ipv6.MIN_MTU and (data[at] in ipv6.EXTENSIONS or data[at] == PROTOCOL[16])
+        return offset < ipv6.MIN_MTU and (data[at] in ipv6.EXTENSIONS or data[at] == PROTOCOL[6])
     if kind in ipv6.EXTENSIONS:
         # An error fits every link, so no host sends one in fragments.
         return all(other != ipv6.FRAGMENT for other, _ in before)
-    if kind != PROTOCOL[16]:
+    if kind != PROTOCOL[6]:
         return False
     return at >= end or data[at] < FIRST_INFORMATIONAL6
 
@@ -196,8 +196,8 @@ def tooBig(packet: bytes, mtu: int) -> bytes | None:
     if not isHost(source) or not isHost(dest) or mayBeError(packet, 0, len(packet)):
         return None
     if not isVersion4:
-        message = pack(PACKET_TOO_BIG6, 0, mtu, packet[: MAX_QUOTE[16]], dest, source)
-        return ipv6.packHeader(dest, source, PROTOCOL[16], len(message)) + message
+        message = pack(PACKET_TOO_BIG6, 0, mtu, packet[: MAX_QUOTE[6]], dest, source)
+        return ipv6.packHeader(dest, source, PROTOCOL[6], len(message)) + message
     _, fragment, _ = ipv4.ESSENTIALS.unpack_from(packet)
     if fragment & ipv4.OFFSET_MASK:
         return None

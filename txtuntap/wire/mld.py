@@ -42,7 +42,7 @@ ALL_ROUTERS = packAddress("ff02::2")
 #: The options of a hop-by-hop header with which every message goes, so that routers look at it (RFC 2711), and two
 #: octets of padding.
 ROUTER_ALERT = b"\x05\x02\x00\x00"
-HOP_BY_HOP = bytes((icmp.PROTOCOL[16], 0)) + ROUTER_ALERT + b"\x01\x00"
+HOP_BY_HOP = bytes((icmp.PROTOCOL[6], 0)) + ROUTER_ALERT + b"\x01\x00"
 
 _RECORD = struct.Struct("!BBH16s")
 

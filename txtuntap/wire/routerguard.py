@@ -21,7 +21,7 @@ _CLIENT6 = 546
 
 #: Protocols of an IPv4 packet that may be one; and next headers of an IPv6 packet.
 _LOOKED_INTO = frozenset((udp.PROTOCOL, icmp.PROTOCOL[4]))
-_LOOKED_INTO6 = ipv6.EXTENSIONS | {udp.PROTOCOL, icmp.PROTOCOL[16]}
+_LOOKED_INTO6 = ipv6.EXTENSIONS | {udp.PROTOCOL, icmp.PROTOCOL[6]}
 
 #: How much of the upper layer's header is looked at: a type, or two ports.
 _LOOKED_AT = 4

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.device.helper.permission import Asked, Peer, Rule, checkWhose, irreversible
-from txtuntap.device.settings import InterfaceAddress, InterfaceSettings, InterfaceState
+from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
 
 ALICE = Peer(1, 1000, frozenset({1000}))
 
@@ -30,6 +30,27 @@ class RuleTests(SynchronousTestCase):
         ):
             rule = Rule.of(f"1000:{pattern}")
             self.assertEqual((pattern, asked, rule.isFor(ALICE, asked, given)), (pattern, asked, allowed))
+
+    def test_networksThatMayBeReached(self) -> None:
+        rule = Rule.of("1000:vpn*:10.0.0.0/8,192.0.2.0/24,fd00::/8")
+        for route, refused in (
+            (InterfaceRoute("10.1.0.0/16"), None),
+            (InterfaceRoute("192.0.2.0/24"), None),
+            (InterfaceRoute("fd00:1::/32"), None),
+            (InterfaceRoute("192.0.0.0/16"), "192.0.0.0/16"),
+            (InterfaceRoute("10.1.0.0/16", "11.0.0.1"), "11.0.0.1/32"),
+            (InterfaceRoute("fe80::/64"), "fe80::/64"),
+            (InterfaceRoute("0.0.0.0/0"), "0.0.0.0/0"),
+        ):
+            told = rule.refused(InterfaceSettings(routes=[route]))
+            expected = refused and f"{refused} is in none of the networks that are allowed"
+            self.assertEqual(told, expected, str(route))
+
+    def test_withoutNetworksNoneMayBeReached(self) -> None:
+        rule = Rule.of("1000:vpn*")
+        self.assertIsNone(rule.refused(InterfaceSettings(mtu=1400)))
+        told = rule.refused(InterfaceSettings(addresses=["10.0.0.1/24"]))
+        self.assertEqual(told, "10.0.0.1/32 is in none of the networks that are allowed")
 
 
 class ExistingTests(SynchronousTestCase):

@@ -130,7 +130,7 @@ def _options(octets: bytes) -> str:
 def _header6(packet: bytes, habits: Habits) -> list[str]:
     word = _number(packet[:4], "big")
     kind, body = _payload(packet)
-    isDiscovery = kind == icmp.PROTOCOL[16] and body[0] in range(ndp.ROUTER_SOLICITATION, ndp.ADVERTISEMENT + 1)
+    isDiscovery = kind == icmp.PROTOCOL[6] and body[0] in range(ndp.ROUTER_SOLICITATION, ndp.ADVERTISEMENT + 1)
     found = []
     if word >> 20 & 0xFF:
         found.append(f"class {word >> 20 & 0xFF:#x}")

@@ -60,7 +60,7 @@ def whoHas(address: str) -> bytes:
     source, group = packAddress("fd09::77"), packAddress("ff02::1")
     body = ndp.packBody(target, ndp.SOURCE_LINK, link)
     message = icmp.pack(ndp.SOLICITATION, 0, 0, body, source, group)
-    packet = ipPacket(source, group, icmp.PROTOCOL[16], message, ndp.HOP_LIMIT)
+    packet = ipPacket(source, group, icmp.PROTOCOL[6], message, ndp.HOP_LIMIT)
     return ethernetFrame(_ASKER, groupLinkAddress(group), ethernet.IPV6, packet)
 
 

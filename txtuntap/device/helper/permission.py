@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 
 import attrs
 
@@ -25,6 +25,7 @@ from txtuntap.device.settings import (
     groupNumber,
     userNumber,
 )
+from txtuntap.layer.prefixes import Network, PrefixTable, prefixSet
 
 #: C{asm-generic/socket.h}.
 _SO_PEERGROUPS = 59
@@ -92,7 +93,7 @@ class Rule:
     user: int | None
     group: int | None
     names: tuple[str, ...]
-    networks: tuple[IPv4Network | IPv6Network, ...]
+    networks: PrefixTable[None]
 
     def __str__(self) -> str:
         return self.text
@@ -114,7 +115,7 @@ class Rule:
             None if who.startswith("@") else userNumber(who),
             groupNumber(who[1:]) if who.startswith("@") else None,
             tuple(names.split(",")),
-            tuple(map(ip_network, networks.split(","))) if networks else (),
+            prefixSet(networks.split(",") if networks else ()),
         )
 
     def isAbout(self, peer: Peer) -> bool:
@@ -144,12 +145,12 @@ class Rule:
             return f"a txqueuelen of {settings.txqueuelen} is more than {_MAX_TXQUEUELEN}"
         for network in _reached(settings):
             # The interface would draw to itself what is for others.
-            if not any(network.version == each.version and network.subnet_of(each) for each in self.networks):  # type: ignore[arg-type]
+            if not self.networks.covers(network):
                 return f"{network} is in none of the networks that are allowed"
         return None
 
 
-def _reached(settings: InterfaceSettings) -> Iterable[IPv4Network | IPv6Network]:
+def _reached(settings: InterfaceSettings) -> Iterable[Network]:
     """
     All networks that the kernel would send to an interface for these settings, or by way of, or take for its own.
     """

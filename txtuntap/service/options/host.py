@@ -21,10 +21,10 @@ from txtuntap.device.linux.queues import DESCRIPTOR
 from txtuntap.device.settings import unreached
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.addresses import Addresses
+from txtuntap.layer.prefixes import prefixSet
 from txtuntap.network.clock import SimulationClock
 from txtuntap.service.options.interface import InterfaceOptions, InterfaceServiceSettings
 from txtuntap.service.options.service import about, naming, repeatable
-from txtuntap.stack.anyip import isWithin
 from txtuntap.stack.host import Host
 from txtuntap.udp.echo import Discard, Echo
 
@@ -199,10 +199,11 @@ class HostOptions(InterfaceOptions):
         """
         Check that addresses can be answered for.
         """
+        taken = prefixSet(self._anyAddresses)
         for network in self._answerFor:
             if self.mode == TUN:
                 raise UsageError("--answer-for: only on a tap is anybody asked for an address")
-            if not isWithin(network, self._anyAddresses):
+            if not taken.covers(ip_network(network)):
                 raise UsageError(f"--answer-for: {network} is in no --any-address: give it as one as well")
         if self._answerExcept and not self._answerFor:
             raise UsageError("--answer-except: there is no --answer-for to except anything from")

@@ -113,7 +113,7 @@ def fragment6(start: int = 0, more: bool = False) -> Header:
     return ipv6.FRAGMENT, struct.pack("!xHI", start | more, 7)
 
 
-def behind(*headers: Header, dest: str = HERE[6], kind: int = icmp.PROTOCOL[16], body: bytes | None = None) -> Frames:
+def behind(*headers: Header, dest: str = HERE[6], kind: int = icmp.PROTOCOL[6], body: bytes | None = None) -> Frames:
     """
     An echo request behind extension headers.
 

@@ -44,7 +44,7 @@ def _jumbo(source: str) -> bytes:
     A packet without a length, but for that in its hop-by-hop option (RFC 2675).
     """
     message = echo(source)[ipv6.HEADER_LENGTH :]
-    options = struct.pack("!BBBBI", icmp.PROTOCOL[16], 0, 0xC2, 4, 8 + len(message))
+    options = struct.pack("!BBBBI", icmp.PROTOCOL[6], 0, 0xC2, 4, 8 + len(message))
     return ipv6.packHeader(packAddress(source), packAddress(HERE[6]), ipv6.HOP_BY_HOP, 0) + options + message
 
 

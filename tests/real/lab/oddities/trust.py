@@ -73,7 +73,7 @@ def _reply(source: str) -> bytes:
     addresses = (packAddress(HERE[6]), packAddress(source)) if version == 6 else ()
     kind = icmp.ECHO_REPLY if version == 4 else icmp.ECHO_REPLY6
     message = icmp.pack(kind, 0, 0x12340001, bytes(_LARGE[version]), *addresses)
-    return ipPacket(here(source), source, icmp.PROTOCOL[4 if version == 4 else 16], message)
+    return ipPacket(here(source), source, icmp.PROTOCOL[version], message)
 
 
 def _pieces(*ends: int) -> list[str]:
