@@ -28,6 +28,7 @@ from zope.interface import implementer
 from txtuntap.ethernet import EthernetProtocol, randomLinkAddress
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.routes import StaticRoutes
+from txtuntap.layer.timer import steadySeconds
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkText, listed
 from txtuntap.packet import Packet
@@ -184,6 +185,7 @@ class Host(TCPElsewhere):
                 checkRandom(source, name)
         super().__init__(reactor, tcp)
         self._reactor: IReactorTime = reactor
+        self._steady = steadySeconds(reactor)
         random = random or SystemRandom()
         self._secrets = secrets or SystemRandom()
         self.autoconfigures = autoconfigure
@@ -443,6 +445,12 @@ class Host(TCPElsewhere):
         """
         return self._reactor.seconds()
 
+    def steadySeconds(self) -> float:
+        """
+        The seconds that have passed by the reactor's steady time (L{txtuntap.layer.timer}), which nobody can set.
+        """
+        return self._steady()
+
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
         """
         See C{IReactorTime}.
@@ -524,7 +532,7 @@ class Host(TCPElsewhere):
             return
         text = addressText(address)
         self.ip.suspendAddress(address)
-        if self._lines.take(self.seconds()):
+        if self._lines.take(self.steadySeconds()):
             self._log.warn("{address} is taken by {station}", address=text, station=linkAddressText(station))
         self._tell("addressLost", self._addressLost, text, station)
 
@@ -533,7 +541,7 @@ class Host(TCPElsewhere):
             return
         text = addressText(address)
         self.ip.suspendAddress(address, False)
-        if self._lines.take(self.seconds()):
+        if self._lines.take(self.steadySeconds()):
             self._log.info("{address} is ours again", address=text)
         self._tell("addressRegained", self._addressRegained, text)
 
@@ -542,7 +550,7 @@ class Host(TCPElsewhere):
             try:
                 callback(*arguments)
             except Exception:
-                self.ethernet.failuresOf(self).failed(self.seconds(), name)
+                self.ethernet.failuresOf(self).failed(self.steadySeconds(), name)
 
     # What is of no use
 
