@@ -16,7 +16,7 @@ from constantly import FlagConstant, Flags
 from twisted.internet import abstract
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorCore, IReactorTime
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorCore, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
@@ -25,6 +25,7 @@ from zope.interface import implementer
 from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, TUN, interfaceName, printable
 from txtuntap.device.following import Following
 from txtuntap.device.linux import ioctl
+from txtuntap.device.linux.clockstep import ClockSteps, followClock
 from txtuntap.interfaces import (
     IBatchTransport,
     IDevice,
@@ -38,6 +39,7 @@ from txtuntap.layer.ability import knowsPackets, takesOffload
 from txtuntap.layer.life import FailureLog, connect, disconnect
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.table import Receiver
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.mistakes import checkClock, checkOctets, instead
 from txtuntap.packet import Packet
 from txtuntap.shutdown import isShuttingDown
@@ -249,7 +251,8 @@ class TuntapPort(abstract.FileDescriptor):
         # Features of packets that the kernel took unfinished; and how often it refused those that it never took.
         self._taken = 0
         self._refusals: Counter[int] = Counter()
-        self._turnEnd: IDelayedCall | None = None
+        self._now = steadySeconds(self.reactor)
+        self._turnEnd = Timer(self.reactor, self._turnEnds)
         self._following = None if monitor is None else Following(device, monitor, self._happened)
         self.counters: Counter[str] = Counter()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
@@ -260,8 +263,10 @@ class TuntapPort(abstract.FileDescriptor):
         self._stopping: list[Deferred[None]] = []
         self._losing: list[Deferred[None]] = []
         self._ending: Failure | None = None
-        self._closeCall: IDelayedCall | None = None
-        self._readCall: IDelayedCall | None = None
+        self._closing = Timer(self.reactor, self.connectionLost)
+        self._readTurn = Timer(self.reactor, self._readNow)
+        # What tells the timers that the wall clock was set, while this port listens.
+        self._clockSteps: ClockSteps | None = None
         # Ends this port with the reactor.
         self._trigger: Any = None
         self.logstr = f"{self._getLogPrefix(self.protocol)} ({self._mode.name})"
@@ -288,6 +293,7 @@ class TuntapPort(abstract.FileDescriptor):
             raise CannotListenError(kind, os.fsdecode(self.interface), e) from e
         self.interface = os.fsencode(self.device.name)
         self.connected = 1
+        self._clockSteps = followClock(self.reactor)
         self._taken = 0
         self._refusals.clear()
         self.disconnected = self.disconnecting = False
@@ -324,7 +330,7 @@ class TuntapPort(abstract.FileDescriptor):
         if not self.disconnecting:
             self.disconnecting = True
             self.stopReading()
-            self._closeCall = self.reactor.callLater(0, self.connectionLost)
+            self._closing.arm(0)
         return done
 
     def loseConnection(self, _connDone: Any = None) -> None:
@@ -366,7 +372,7 @@ class TuntapPort(abstract.FileDescriptor):
         try:
             disconnect(self._top)
         except Exception:
-            self._failures.failed(self.reactor.seconds(), "stopProtocol")
+            self._failures.failed(self._now(), "stopProtocol")
         finally:
             self._ended()
         for lost in losing:
@@ -380,10 +386,11 @@ class TuntapPort(abstract.FileDescriptor):
         if self._following is not None:
             self._following.stop()
         self.device.close()
-        for call in self._closeCall, self._readCall:
-            if call is not None and call.active():
-                call.cancel()
-        self._closeCall = self._readCall = None
+        self._closing.stop()
+        self._readTurn.stop()
+        if self._clockSteps is not None:
+            self._clockSteps.leave()
+            self._clockSteps = None
         if self._trigger is not None:
             self.reactor.removeSystemEventTrigger(self._trigger)
             self._trigger = None
@@ -415,7 +422,7 @@ class TuntapPort(abstract.FileDescriptor):
             try:
                 getattr(self._top, method)()
             except Exception:
-                self._failures.failed(self.reactor.seconds(), method)
+                self._failures.failed(self._now(), method)
 
     def _reasonFor(self, reason: Failure | None) -> Failure:
         if self.disconnecting:
@@ -474,7 +481,7 @@ class TuntapPort(abstract.FileDescriptor):
         maxPackets = self.maxPackets
         maxThroughput = self.maxThroughput
         takesOffload = self._takesOffload
-        now = self.reactor.seconds()
+        now = self._now()
         packets = octets = 0
         self._reading = True
         self.turn += 1
@@ -560,11 +567,10 @@ class TuntapPort(abstract.FileDescriptor):
         """
         A device without a descriptor has something: read it in a turn of its own.
         """
-        if self._readCall is None:
-            self._readCall = self.reactor.callLater(0, self._readNow)
+        if not self._readTurn.armed:
+            self._readTurn.arm(0)
 
     def _readNow(self) -> None:
-        self._readCall = None
         if self._awaits and self.connected and not self.disconnecting:
             try:
                 why = self.doRead()
@@ -737,7 +743,7 @@ class TuntapPort(abstract.FileDescriptor):
             self._latestWay = b""
             self._leftAlone = False
             # A coroutine may wait within it. What it has written does not.
-            self._turnEnd = self.reactor.callLater(0, self._turnEnds)
+            self._turnEnd.arm(0)
         self._batches.add(batch)
 
     def batchEnds(self, batch: _Batch) -> None:
@@ -753,14 +759,11 @@ class TuntapPort(abstract.FileDescriptor):
         Nothing waits for a later turn.
         """
         self._batches.clear()
-        if self._turnEnd is not None:
-            if self._turnEnd.active():
-                self._turnEnd.cancel()
-            self._turnEnd = None
+        self._turnEnd.stop()
         try:
             self.release()
         except Exception:
-            self._failures.failed(self.reactor.seconds(), "write")
+            self._failures.failed(self._now(), "write")
 
     def write(self, data: bytes) -> int | None:  # type: ignore[override]
         """

@@ -33,7 +33,6 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import react
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.protocols.basic import LineOnlyReceiver
-from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -43,11 +42,13 @@ from txtuntap.device.helper.descriptors import sendDescriptor
 from txtuntap.device.helper.device import MAX_LINE, PATH
 from txtuntap.device.helper.permission import Asked, Peer, Rule, checkWhose, irreversible
 from txtuntap.device.helper.turns import Turns
+from txtuntap.device.linux.clockstep import followClock
 from txtuntap.device.linux.device import NODE, LinuxDevice
 from txtuntap.device.linux.namespace import Namespace
 from txtuntap.device.linux.netlink import Conversation, ask, delete
 from txtuntap.device.settings import InterfaceSettings, InterfaceState
 from txtuntap.device.state import read
+from txtuntap.layer.timer import Timer
 from txtuntap.shutdown import endOnHangUp
 from txtuntap.wire.address import linkAddressText
 
@@ -108,7 +109,7 @@ class LogLimit:
         key = user, kind
         self._counts[key] += 1
         if self._counts[key] == 1:
-            self._clock.callLater(1, self._ended, key)
+            Timer(self._clock, self._ended, key).arm(1)
         return self._counts[key] <= MAX_LOGGED
 
     def _ended(self, key: tuple[int | None, str]) -> None:
@@ -128,7 +129,7 @@ def excerpt(text: str) -> str:
 
 
 @implementer(IFileDescriptorReceiver)
-class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
+class HelperProtocol(LineOnlyReceiver):
     """
     One connection: a request, its answer, and then nothing until its end.
     """
@@ -148,6 +149,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         # Its place among the requests that wait for their turn, and whether that has come.
         self._place: Deferred[None] | None = None
         self._isServed = False
+        self._timer = Timer(helper.reactor, self._late)
 
     def connectionMade(self) -> None:
         """
@@ -161,9 +163,15 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             self._refuse(errno.EPERM, f"user {peer.user} is in no rule")
         elif self._helper.enters(peer):
             self._peer = peer
-            self.setTimeout(TIMEOUT)  # type: ignore[no-untyped-call]
+            self._timer.arm(TIMEOUT)
         else:
             self._abort()
+
+    def _late(self) -> None:
+        """
+        End a connection whose request does not come.
+        """
+        self.transport.loseConnection()
 
     def lineReceived(self, line: bytes) -> None:
         """
@@ -173,7 +181,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             self._abort()
             return
         self._asked = True
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._timer.stop()
         self._place = self._helper.turns.take(self._peer.user, self._serve, line, self._peer)
         self._place.addErrback(self._failed, self._peer)
 
@@ -195,7 +203,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         The device comes back.
         """
         self._gone = True
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._timer.stop()
         peer, place, lease = self._peer, self._place, self._lease
         if peer is None:
             return
@@ -505,6 +513,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
 
     async def serve(reactor: Any) -> None:
+        followClock(reactor)
         helper = Helper(options.allow, reactor, options.node, options.netns)
         try:
             await serverFromString(reactor, options.listen).listen(helper)
