@@ -14,6 +14,7 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 from txtuntap.layer.ability import handlesFailures, knowsPackets, takesOffload
 from txtuntap.layer.life import FailureLog, connect, disconnect
 from txtuntap.layer.table import Receiver
+from txtuntap.layer.timer import steadySeconds
 from txtuntap.packet import Packet
 
 
@@ -87,6 +88,9 @@ class Layer(AbstractDatagramProtocol):
         self.onDropped: Callable[[Packet, str], None] | None = None
         self.outer: Packet | None = None
         self._failures: dict[int, FailureLog] = {}
+        # The clock that was asked last for the time, and what tells its steady time.
+        self._timed: IReactorTime | None = None
+        self._steady: Callable[[], float] | None = None
         # Every protocol above, once however many numbers it has, and the transport it is given. By identity: a
         # protocol may define equality as it likes.
         self._above: dict[int, tuple[Any, object, int]] = {}
@@ -131,10 +135,14 @@ class Layer(AbstractDatagramProtocol):
 
     def now(self) -> float:
         """
-        The time by the C{clock}, in seconds; 0 if there is none.
+        The steady time by the C{clock}, in seconds; 0 if there is none.
         """
         clock = self.clock
-        return 0.0 if clock is None else clock.seconds()
+        if clock is not self._timed or self._steady is None:
+            if clock is None:
+                return 0.0
+            self._timed, self._steady = clock, steadySeconds(clock)
+        return self._steady()
 
     def delivering(self, packet: Packet) -> None:
         """

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramProtocol, Route, WayLost
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.layer import Layer
+from txtuntap.layer.timer import steadySeconds
 from txtuntap.packet import Packet
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
@@ -72,13 +73,14 @@ class ICMPProtocol(Layer):
     ) -> None:
         """
         @param ip: the IP layer it speaks for.
-        @param clock: tells the time of day and of limits.
+        @param clock: tells the time of day, and the steady time of limits.
         @param verifyChecksum: whether to drop messages that do not sum up.
         @param secrets: where chance comes from that nobody may guess.
         """
         super().__init__()
         self._ip = ip
         self._clock = clock
+        self._now = steadySeconds(clock)
         self._verify = verifyChecksum
         self._limit = ErrorLimit(random or SystemRandom())
         self._pinger = Pinger(clock, secrets or SystemRandom())
@@ -157,7 +159,7 @@ class ICMPProtocol(Layer):
             return self.dropped(packet, "inDisbelieved")
         if tooBig:
             mtu = rest if packet.version == 6 else rest & 0xFFFF
-            if not self._ip.pathNarrowed(quote.dest, mtu, quote.length, self._clock.seconds()):
+            if not self._ip.pathNarrowed(quote.dest, mtu, quote.length, self._now()):
                 return self.dropped(packet, "inDisbelieved")
             name = "inPktTooBigs"
         self.counters[name] += 1
@@ -280,7 +282,7 @@ class ICMPProtocol(Layer):
         linkDest = packet.linkDest
         if linkDest is not None and linkDest[0] & 1:
             return
-        if not self._limit.permits(route.dest, self._clock.seconds()):
+        if not self._limit.permits(route.dest, self._now()):
             self.counters["outLimited"] += 1
             return
         try:

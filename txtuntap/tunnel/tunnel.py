@@ -13,6 +13,7 @@ from zope.interface import alsoProvides, implementer
 from txtuntap.device import TAP, TUN
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
 from txtuntap.layer.relay import forward, received
+from txtuntap.layer.timer import steadySeconds
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
 from txtuntap.packet import Packet
@@ -268,7 +269,7 @@ class Tunnel(AbstractDatagramProtocol):
             self.counters["inPackets"] += len(fragments)
             self.counters["inOctets"] += sum(map(len, fragments))
         elif answer is not None and self.carrier is not None:
-            if not self._errors.take(transport.clock.seconds()):
+            if not self._errors.take(steadySeconds(transport.clock)()):
                 self.counters["outLimited"] += 1
             elif self.carrier.send(answer):
                 self.counters["outTooBigs"] += 1
