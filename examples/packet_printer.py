@@ -45,7 +45,7 @@ class Printer:
     def packetReceived(self, packet: Packet) -> None:
         frame = EthernetHeader(packet.data[packet.link :])
         text = self.arp(packet) if packet.etherType == ARP else self.datagram(packet)
-        time = f"{datetime.fromtimestamp(packet.time):%H:%M:%S.%f}"[:-3]
+        time = f"{datetime.now():%H:%M:%S.%f}"[:-3]
         print(f"{time}  {frame.source.hex(':')} > {frame.dest.hex(':')}  {text}", flush=True)
 
     def arp(self, packet: Packet) -> str:

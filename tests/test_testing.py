@@ -11,7 +11,8 @@ import struct
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.device.linux.ioctl import IFF_NO_PI, IFF_TAP, IFF_TUN, TUNGETIFF, TUNSETIFF
-from txtuntap.testing import MemoryIOSystem, Tunnel, ethernetFrame, ipPacket, udpDatagram, udpPacket
+from txtuntap.layer.timer import Timer
+from txtuntap.testing import MemoryIOSystem, SettableClock, Tunnel, ethernetFrame, ipPacket, udpDatagram, udpPacket
 from txtuntap.wire.checksum import onesSum
 
 NODE = b"/dev/net/tun"
@@ -48,6 +49,48 @@ class BuilderTests(SynchronousTestCase):
     def test_packetWithADatagram(self) -> None:
         expected = ipPacket(*FOUR, 17, udpDatagram(*FOUR, 1, 2, b"payload"), hopLimit=9)
         self.assertEqual(udpPacket(*FOUR, 1, 2, b"payload", hopLimit=9), expected)
+
+
+class ClockTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = SettableClock()
+
+    def times(self) -> tuple[float, float]:
+        return self.clock.seconds(), self.clock.steadySeconds()
+
+    def test_timePassesOnBoth(self) -> None:
+        self.clock.advance(2)
+        self.clock.pump([1, 1.5])
+        self.assertEqual(self.times(), (4.5, 4.5))
+
+    def test_setIsTheWallClockAlone(self) -> None:
+        self.clock.advance(10)
+        self.clock.setBy(-3600)
+        self.assertEqual(self.times(), (-3590, 10))
+        self.clock.setBy(7200)
+        self.assertEqual(self.times(), (3610, 10))
+
+    def test_delayedCallsAreKeptByTheWallClock(self) -> None:
+        called: list[tuple[float, float]] = []
+        self.clock.callLater(10, lambda: called.append(self.times()))
+        self.clock.callLater(100, lambda: called.append(self.times()))
+        self.clock.setBy(50)
+        self.assertEqual(called, [])
+        self.clock.advance(0)
+        self.assertEqual(called, [(50, 0)])
+        self.clock.setBy(-1000)
+        self.clock.advance(1049)
+        self.assertEqual(len(called), 1)
+        self.clock.advance(1)
+        self.assertEqual(called[1:], [(100, 1050)])
+
+    def test_timersMayNotLearnOfAStep(self) -> None:
+        for noticed in True, False:
+            timer = Timer(self.clock, int)
+            timer.arm(10)
+            self.clock.setBy(-3600, noticed)
+            self.clock.advance(10)
+            self.assertEqual(timer.armed, not noticed)
 
 
 class SystemTests(SynchronousTestCase):

@@ -47,7 +47,8 @@ class Packet:
     @ivar end: where it ends.
     @ivar partial: whether the packet was longer than the buffer, and the rest of it is lost.
     @ivar port: the transport it was received by, at the bottom: an answer goes back there.
-    @ivar time: when it was received, in seconds of that port's clock.
+    @ivar time: when it was received, in steady seconds of that port's clock (L{txtuntap.layer.timer}): C{seconds} of a
+        C{task.Clock}. On a running reactor they tell how old a packet is, and no time of day.
     @ivar ethernet: the Ethernet transport it came up through, or L{None} where there is none (a tun).
     @ivar ip: the IP layer that has seen it (L{IIPTransport<txtuntap.interfaces.IIPTransport>}), or L{None}.
     @ivar etherType: what the link says the payload is; 0 where it does not say.

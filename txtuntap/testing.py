@@ -14,6 +14,8 @@ Several devices are L{join}ed to a network, on which stacks speak to each other.
 A L{MemoryDevice} needs nothing of a reactor but C{callLater}, so it works with a C{task.Clock} and a running reactor
 alike; and with a L{SimulationClock}, for long simulations. L{MemoryIOSystem} and L{Tunnel} are one level lower, and
 named as in C{twisted.pair}: they stand in for the calls of the operating system (C{TuntapPort(..., system=system)}).
+
+A L{SettableClock} has the two times of a running reactor: the wall clock, which a test can set, and the steady time.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
 
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux.ioctl import IFF_NO_PI, IFF_TAP, TUNSETIFF
 from txtuntap.device.memory import MemoryDevice
+from txtuntap.layer.timer import clockStepped
 from txtuntap.mistakes import checkClock, checkKind
 from txtuntap.network.clock import SimulationClock
 from txtuntap.wire import ethernet, ipv4, ipv6, udp
@@ -39,6 +43,7 @@ __all__ = [
     "TUN",
     "MemoryDevice",
     "MemoryIOSystem",
+    "SettableClock",
     "SimulationClock",
     "Tunnel",
     "ethernetFrame",
@@ -79,6 +84,44 @@ class _Segment:
     def __call__(self, data: bytes) -> None:
         for other in self._others:
             self._clock.callLater(0, other.deliver, data)
+
+
+class SettableClock(Clock):
+    """
+    A C{task.Clock} with the two times of a running reactor. C{seconds} is the wall clock, which can be set (L{setBy}),
+    and delayed calls are kept by it. C{steadySeconds} only passes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steady = 0.0
+
+    def steadySeconds(self) -> float:
+        """
+        The time that has passed, in seconds since the clock was made.
+        """
+        return self._steady
+
+    def advance(self, amount: float) -> None:
+        """
+        Let time pass, and make the calls whose time by the wall clock has come.
+
+        @param amount: how many seconds.
+        """
+        self._steady += amount
+        super().advance(amount)
+
+    def setBy(self, seconds: float, noticed: bool = True) -> None:
+        """
+        Set the wall clock. No time passes.
+
+        @param seconds: how far; less than 0 sets it back.
+        @param noticed: whether the timers of txtuntap learn of the step, as they do on Linux while a C{TuntapPort}
+            listens. Elsewhere, what waits in the reactor waits longer by what the clock is set back.
+        """
+        self.rightNow += seconds
+        if noticed:
+            clockStepped()
 
 
 # Packets made to order

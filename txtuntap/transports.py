@@ -27,7 +27,7 @@ class IPacketTransport(Interface):
 
     mtu: int = Attribute("The most octets that IP may put into one packet, now.")
     linkAddress: bytes | None = Attribute("The interface's own link address; L{None} for a tun.")
-    clock: IReactorTime = Attribute("What tells the time of its packets.")
+    clock: IReactorTime = Attribute("The clock by whose steady seconds its packets are timed.")
     offloads: int = Attribute(
         "What may be left open in a packet that is written: CSUM, TSO4 and so on of wire.offload; 0, nothing."
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet import abstract
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError, ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorCore, IReactorTime
+from twisted.internet.interfaces import IListeningPort, IReactorCore, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
@@ -24,6 +24,7 @@ from txtuntap.device.address import TunnelAddress, TunnelFlags
 from txtuntap.device.choice import deviceFor
 from txtuntap.device.delivery import Delivery
 from txtuntap.device.following import Following
+from txtuntap.device.linux.clockstep import ClockSteps, followClock
 from txtuntap.device.lost import InterfaceLost, lost, reasonOfEnd
 from txtuntap.device.refusals import MAX_REFUSALS, Refusals
 from txtuntap.interfaces import IBatches, IDevice, IPacketTransport
@@ -31,6 +32,7 @@ from txtuntap.ip.stackon import stackOn
 from txtuntap.layer.batches import Batches
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.life import FailureLog, connect, disconnect, tell
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.mistakes import checkClock, checkOctets
 from txtuntap.wire.offload import USO, Offload, countPackets, segments
 
@@ -124,6 +126,7 @@ class TuntapPort(abstract.FileDescriptor):
         self.maxPacketSize = maxPacketSize
         # Of a device without a descriptor: whether it is to tell of what has come.
         self._awaits = False
+        self._now = steadySeconds(self.reactor)
         self._following = None if monitor is None else Following(device, monitor, self._happened)
         self.counters = PacketCounters()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
@@ -135,8 +138,10 @@ class TuntapPort(abstract.FileDescriptor):
         self._stopping: list[Deferred[None]] = []
         self._losing: list[Deferred[None]] = []
         self._ending: Failure | None = None
-        self._closeCall: IDelayedCall | None = None
-        self._readCall: IDelayedCall | None = None
+        self._closing = Timer(self.reactor, self.connectionLost)
+        self._readTurn = Timer(self.reactor, self._readNow)
+        # What tells the timers that the wall clock was set, while this port listens.
+        self._clockSteps: ClockSteps | None = None
         # Ends this port with the reactor.
         self._trigger: Any = None
         self.logstr = f"{self._getLogPrefix(self.protocol)} ({self._mode.name})"
@@ -161,6 +166,7 @@ class TuntapPort(abstract.FileDescriptor):
         except OSError as e:
             raise CannotListenError("tap" if self.ethernet else "tun", os.fsdecode(self.interface), e) from e
         self.connected = 1
+        self._clockSteps = followClock(self.reactor)
         self._refusals.reset()
         self.disconnected = self.disconnecting = False
         if self._following is not None:
@@ -196,7 +202,7 @@ class TuntapPort(abstract.FileDescriptor):
         if not self.disconnecting:
             self.disconnecting = True
             self.stopReading()
-            self._closeCall = self.reactor.callLater(0, self.connectionLost)
+            self._closing.arm(0)
         return done
 
     def loseConnection(self, _connDone: Any = None) -> None:
@@ -238,7 +244,7 @@ class TuntapPort(abstract.FileDescriptor):
         try:
             disconnect(self._top)
         except Exception:
-            self._failures.failed(self.reactor.seconds(), "stopProtocol")
+            self._failures.failed(self._now(), "stopProtocol")
         finally:
             self._ended()
         for each in losing:
@@ -252,10 +258,11 @@ class TuntapPort(abstract.FileDescriptor):
         if self._following is not None:
             self._following.stop()
         self.device.close()
-        for call in self._closeCall, self._readCall:
-            if call is not None and call.active():
-                call.cancel()
-        self._closeCall = self._readCall = None
+        self._closing.stop()
+        self._readTurn.stop()
+        if self._clockSteps is not None:
+            self._clockSteps.leave()
+            self._clockSteps = None
         if self._trigger is not None:
             self.reactor.removeSystemEventTrigger(self._trigger)
             self._trigger = None
@@ -278,9 +285,9 @@ class TuntapPort(abstract.FileDescriptor):
         self.interface = os.fsencode(self.device.name)
         if mtuChanged:
             self._batches.routesChanged()
-            tell(self._top, "mtuChanged", self._failures, self.reactor)
+            tell(self._top, "mtuChanged", self._failures, self._now)
         if cameUp:
-            tell(self._top, "linkUp", self._failures, self.reactor)
+            tell(self._top, "linkUp", self._failures, self._now)
 
     # Up
 
@@ -322,7 +329,7 @@ class TuntapPort(abstract.FileDescriptor):
         maxPackets = self.maxPackets
         maxThroughput = self.maxThroughput
         takesOffload = delivery.takesOffload
-        now = self.reactor.seconds()
+        now = self._now()
         packets = octets = 0
         self._batches.beginRead()
         try:
@@ -362,11 +369,10 @@ class TuntapPort(abstract.FileDescriptor):
         """
         A device without a descriptor has something: read it in a turn of its own.
         """
-        if self._readCall is None:
-            self._readCall = self.reactor.callLater(0, self._readNow)
+        if not self._readTurn.armed:
+            self._readTurn.arm(0)
 
     def _readNow(self) -> None:
-        self._readCall = None
         if self._awaits and self.connected and not self.disconnecting:
             try:
                 why = self.doRead()

@@ -152,6 +152,10 @@ class Reassembler:
             self._giveUp(key, packet, Drop.REASSEMBLY)
             return None
         datagram = self._datagrams.get(key)
+        if datagram is not None and datagram.deadline <= packet.time:
+            # Its call is late. Another datagram may have its identification by now.
+            self._giveUp(key, None, Drop.REASSEMBLY_TIMEOUT)
+            datagram = None
         if datagram is None:
             datagram = self._datagrams[key] = _Datagram(packet.time + TIMEOUT[packet.version])
             self.memory += datagram.memory

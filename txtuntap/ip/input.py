@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from txtuntap.interfaces import (
@@ -25,6 +25,7 @@ from txtuntap.layer.ability import receiverOr
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.pair import datagramReceiver
 from txtuntap.layer.table import ReceiverTable
+from txtuntap.layer.timer import Timer
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import onesSum
@@ -87,7 +88,7 @@ class IPProtocol(IPOutput):
         self.ipProtos = self._table.protocols
         self._reassembler = Reassembler(self.counters, self.dropped)
         self._loopback = Loopback(self._assembled, self.counters)
-        self._expiry: IDelayedCall | None = None
+        self._expiry: Timer | None = None
 
     def addProto(self, num: int, proto: Any) -> None:
         """
@@ -122,7 +123,7 @@ class IPProtocol(IPOutput):
             self._reassembler.clear()
             self._loopback.clear()
             if self._expiry is not None:
-                self._expiry.cancel()
+                self._expiry.stop()
                 self._expiry = None
 
     # Up
@@ -270,8 +271,11 @@ class IPProtocol(IPOutput):
             packet.offload = None
         done = self._reassembler.add(packet, key, at, offset, more)
         clock = self.clock
-        if clock is not None and self._expiry is None and len(self._reassembler):
-            self._expire(clock)
+        if clock is not None and len(self._reassembler):
+            if self._expiry is None:
+                self._expiry = Timer(clock, self._expire)
+            if not self._expiry.armed:
+                self._expire()
         return (None, b"") if done is None else done
 
     def _assembled(self, packet: Packet, protocol: int) -> None:
@@ -283,15 +287,14 @@ class IPProtocol(IPOutput):
             return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         receive(packet)
 
-    def _expire(self, clock: IReactorTime) -> None:
+    def _expire(self) -> None:
         """
         Give up the datagrams whose time is up, and come back for the others.
         """
-        self._expiry = None
-        self._reassembler.expire(clock.seconds())
+        self._reassembler.expire(self.now())
         deadline = self._reassembler.deadline
-        if deadline is not None:
-            self._expiry = clock.callLater(max(0.0, deadline - clock.seconds()), self._expire, clock)
+        if deadline is not None and self._expiry is not None:
+            self._expiry.armAt(deadline)
 
     def datagramReceived(  # type: ignore[override]
         self,

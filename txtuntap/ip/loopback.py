@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from txtuntap.layer.counters import Counters
+from txtuntap.layer.timer import Timer
 from txtuntap.packet import Packet
 
 #: Datagrams that wait for the next turn of the reactor, and their octets: a new one that finds no room is dropped.
@@ -31,7 +32,7 @@ class Loopback:
         self._counters = counters
         self._waiting: list[tuple[Packet, int]] = []
         self._octets = 0
-        self._call: IDelayedCall | None = None
+        self._turn: Timer | None = None
 
     def send(self, clock: IReactorTime, packet: Packet, protocol: int) -> None:
         """
@@ -40,8 +41,10 @@ class Loopback:
         if len(self._waiting) >= MAX_WAITING or self._octets + len(packet.data) > MAX_WAITING_OCTETS:
             self._counters["outDiscards"] += 1
             return
-        if self._call is None:
-            self._call = clock.callLater(0, self._deliverAll)
+        if self._turn is None:
+            self._turn = Timer(clock, self._deliverAll)
+        if not self._turn.armed:
+            self._turn.arm(0)
         self._waiting.append((packet, protocol))
         self._octets += len(packet.data)
 
@@ -50,12 +53,12 @@ class Loopback:
         Lose what waits.
         """
         self._waiting, self._octets = [], 0
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        if self._turn is not None:
+            self._turn.stop()
+            # The next clock may be another one.
+            self._turn = None
 
     def _deliverAll(self) -> None:
-        self._call = None
         waiting, self._waiting = self._waiting, []
         self._octets = 0
         for packet, protocol in waiting:

@@ -161,7 +161,7 @@ class IPOutput(IPRouting):
             return
         pack = ipv4.packHeader if len(route.dest) == 4 else ipv6.packHeader
         header = pack(route.source, route.dest, protocol, sum(map(len, buffers)), hopLimit, tos=trafficClass)
-        packet = Packet(b"".join((header, *buffers)), time=clock.seconds())
+        packet = Packet(b"".join((header, *buffers)), time=self.now())
         packet.ip = self
         packet.start = packet.transport = len(header)
         self._loopback.send(clock, packet, protocol)

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from txtuntap.layer.life import FailureLog
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.transports import IBatches, ITrain
 
 
@@ -32,7 +33,7 @@ class Batches:
         self.epoch = 0
         self.train: ITrain | None = None
         self.answering = False
-        self._clock = clock
+        self._now = steadySeconds(clock)
         self._failures = failures
         self._reading = False
         # The flow of the latest datagram in this epoch.
@@ -40,7 +41,7 @@ class Batches:
         # Whether the latest train was of one datagram.
         self._leftAlone = False
         self._entered: set[_Batch] = set()
-        self._turnEnd: IDelayedCall | None = None
+        self._turnEnd = Timer(clock, self.endTurn)
 
     def batch(self) -> AbstractContextManager[None]:
         """
@@ -104,14 +105,11 @@ class Batches:
         End every batch, and have what waits leave: nothing waits for a later turn of the reactor.
         """
         self._entered.clear()
-        if self._turnEnd is not None:
-            if self._turnEnd.active():
-                self._turnEnd.cancel()
-            self._turnEnd = None
+        self._turnEnd.stop()
         try:
             self.release()
         except Exception:
-            self._failures.failed(self._clock.seconds(), "write")
+            self._failures.failed(self._now(), "write")
 
     def _enter(self, batch: _Batch) -> None:
         if not self._entered and not self._reading:
@@ -119,7 +117,7 @@ class Batches:
             self._latestFlow = b""
             self._leftAlone = False
             # A coroutine may wait within the batch. The datagrams that it has written do not.
-            self._turnEnd = self._clock.callLater(0, self.endTurn)
+            self._turnEnd.arm(0)
         self._entered.add(batch)
 
     def _leave(self, batch: _Batch) -> None:

@@ -4,6 +4,7 @@ What protocols of ours have in common, whether or not there are others above the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from twisted.internet.interfaces import IReactorTime
@@ -11,6 +12,7 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.drops import Dropping
+from txtuntap.layer.timer import steadySeconds
 
 
 class CountingProtocol(Dropping, AbstractDatagramProtocol):
@@ -28,6 +30,9 @@ class CountingProtocol(Dropping, AbstractDatagramProtocol):
         self.numPorts = 0
         self.transport = None
         self.counters = Counters()
+        # The clock that was asked last for the time, and the function that tells its steady time.
+        self._timed: IReactorTime | None = None
+        self._steady: Callable[[], float] | None = None
 
     @property
     def clock(self) -> IReactorTime | None:
@@ -39,10 +44,14 @@ class CountingProtocol(Dropping, AbstractDatagramProtocol):
 
     def now(self) -> float:
         """
-        The time by the C{clock}, in seconds; 0 if there is none.
+        The steady time by the C{clock}, in seconds; 0 if there is none.
         """
         clock = self.clock
-        return 0.0 if clock is None else clock.seconds()
+        if clock is not self._timed or self._steady is None:
+            if clock is None:
+                return 0.0
+            self._timed, self._steady = clock, steadySeconds(clock)
+        return self._steady()
 
     def doStart(self) -> None:
         """

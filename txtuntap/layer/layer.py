@@ -96,7 +96,7 @@ class Layer(CountingProtocol):
 
     def _tellAbove(self, method: str) -> None:
         for proto, _, _ in list(self._above.values()):
-            tell(proto, method, self.failuresOf(proto), self.clock)
+            tell(proto, method, self.failuresOf(proto), self.now)
 
     def delivering(self, packet: Packet) -> None:
         """

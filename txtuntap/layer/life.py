@@ -4,9 +4,9 @@ The life and death of a protocol on a layer: its transport, its start and stop, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.reflect import fullyQualifiedName
 
@@ -45,18 +45,18 @@ def disconnect(proto: Any) -> None:
             proto.transport = transport
 
 
-def tell(proto: Any, event: str, failures: FailureLog, clock: IReactorTime | None) -> None:
+def tell(proto: Any, event: str, failures: FailureLog, now: Callable[[], float]) -> None:
     """
     Call a method of a protocol that it may have, such as C{mtuChanged}, without arguments. What it raises is logged.
 
-    @param clock: tells the time of a failure; L{None} if there is none.
+    @param now: tells the time of a failure, in seconds.
     """
     method = getattr(proto, event, None)
     if callable(method):
         try:
             method()
         except Exception:
-            failures.failed(0.0 if clock is None else clock.seconds(), event)
+            failures.failed(now(), event)
 
 
 class FailureLog:

@@ -13,9 +13,10 @@ from random import Random
 from statistics import NormalDist
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from txtuntap.layer.counters import Counters
+from txtuntap.layer.timer import GRAIN, Timer, steadySeconds
 from txtuntap.middleware.base import Middleware
 from txtuntap.middleware.netem import NORMAL, GEModel, Netem
 from txtuntap.mistakes import checkRandom
@@ -31,9 +32,6 @@ _DRAWN = 12 * 32
 #: One draw; and one more than the greatest of them.
 _DRAW = (1 << 32) - 1
 _CERTAIN = 1 << 32
-
-#: Seconds by which a packet may be early. The sum of two times is rounded, and a call is made that much before.
-_GRAIN = 1e-6
 
 _NORMAL = NormalDist()
 
@@ -118,7 +116,8 @@ class Impairment(Middleware):
                 raise TypeError(
                     f"{self.transport!r} has no clock, and packets that are late are late by one: give it one"
                 )
-            self._up.clock = self._down.clock = self.clock
+            for way in self._up, self._down:
+                way.start(self.clock)
         try:
             super().doStart()
         except BaseException:
@@ -165,7 +164,6 @@ class _Direction:
     What happens to packets in one direction.
 
     @ivar netem: what happens to packets.
-    @ivar clock: while there is a port, what tells the time.
     """
 
     def __init__(
@@ -176,7 +174,6 @@ class _Direction:
         @param passOn: where packets go that have got through.
         """
         self.netem = Netem()
-        self.clock: IReactorTime | None = None
         self._random = Random(seed)
         self._counters = counters
         self._passOn = passOn
@@ -189,11 +186,10 @@ class _Direction:
         self._queue: list[tuple[float, int, Packet]] = []
         self._number = 0
         self._latest = 0.0
-        self._call: IDelayedCall | None = None
+        # The timer is due when the first of them is. There is one while there is a port, and a time to tell.
+        self._timer: Timer | None = None
+        self._now: Callable[[], float] = float
         self._isDelivering = False
-        # Time that has passed. The clock may be set back.
-        self._elapsed = 0.0
-        self._seconds: float | None = None
 
     def change(self, netem: Netem) -> None:
         """
@@ -218,6 +214,15 @@ class _Direction:
         self._reorder = _threshold(netem.reorder)
         self._isInstant = not netem.delay and not netem.jitter and netem.rate is None
 
+    def start(self, clock: IReactorTime) -> None:
+        """
+        Let packets set out.
+
+        @param clock: tells when each of them is due.
+        """
+        self._timer = Timer(clock, self._deliver)
+        self._now = steadySeconds(clock)
+
     def stop(self) -> None:
         """
         Lose what is in transit.
@@ -226,10 +231,9 @@ class _Direction:
             self._count("Discards", len(self._queue))
             self._queue.clear()
         self._latest = 0.0
-        self.clock = self._seconds = None
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
 
     def enter(self, packet: Packet) -> None:
         """
@@ -254,7 +258,7 @@ class _Direction:
         """
         A packet, or its duplicate, meets with chance.
         """
-        if self.clock is None:
+        if self._timer is None:
             self._count("Discards")
             return
         if loss and draws >> _LOSS & _DRAW < loss:
@@ -310,56 +314,36 @@ class _Direction:
         self._number += 1
         heappush(queue, (due, self._number, packet))
         if queue[0][1] == self._number and not self._isDelivering:
-            self._schedule(now)
+            self._schedule()
 
     def _deliver(self) -> None:
         """
         It is time for some.
         """
-        assert self.clock is not None
-        self._call = None
         queue = self._queue
-        time, now = self.clock.seconds(), self._now() + _GRAIN
+        now = self._now()
         self._isDelivering = True
         try:
             # What comes meanwhile is delivered in a later turn of the reactor.
             for _ in range(len(queue)):
                 # A receiver may have stopped it.
-                if not queue or queue[0][0] > now:
+                if not queue or queue[0][0] > now + GRAIN:
                     break
                 packet = heappop(queue)[2]
                 # For those above, it has only come.
-                packet.time = time
+                packet.time = now
                 self._passOn(packet)
         finally:
             self._isDelivering = False
             if queue:
-                self._schedule(self._now())
+                self._schedule()
 
-    def _schedule(self, now: float) -> None:
+    def _schedule(self) -> None:
         """
         Be called when the first is due.
         """
-        assert self.clock is not None
-        wait = max(0.0, self._queue[0][0] - now)
-        if self._call is None:
-            self._call = self.clock.callLater(wait, self._deliver)
-        else:
-            self._call.reset(wait)
-
-    def _now(self) -> float:
-        """
-        How much time has passed, in seconds.
-        """
-        assert self.clock is not None
-        seconds = self.clock.seconds()
-        before, self._seconds = self._seconds, seconds
-        if before is not None and seconds > before:
-            self._elapsed += seconds - before
-        elif before is not None and seconds < before and self._call is not None:
-            # It would be late by as much.
-            self._schedule(self._elapsed)
-        return self._elapsed
+        if self._timer is not None:
+            self._timer.armAt(self._queue[0][0])
 
 
 def _threshold(probability: float) -> int:

@@ -12,10 +12,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from twisted.internet.interfaces import IDelayedCall
-
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.timer import Timer
 from txtuntap.middleware.base import Middleware
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, segments
@@ -65,7 +64,7 @@ class Meter(Middleware):
             raise TypeError(f"sources is called for the counters of other parts: give 'lambda: {sources!r}'")
         self.sources = sources
         self._samples: deque[tuple[float, dict[str, dict[str, int]]]] = deque(maxlen=WINDOW // INTERVAL + 1)
-        self._call: IDelayedCall | None = None
+        self._timer: Timer | None = None
 
     def totals(self) -> dict[str, dict[str, int]]:
         """
@@ -77,13 +76,9 @@ class Meter(Middleware):
     def rates(self) -> dict[str, dict[str, float]]:
         """
         By how much each of them has grown per second, over the latest ten seconds; over as many as there have been
-        since the meter was started, or the clock was set back. What was not counted in that time is left out.
+        since the meter was started. What was not counted in that time is left out.
         """
         now, totals = self.now(), self.totals()
-        if self._samples and self._call is not None and now < self._samples[-1][0]:
-            # Or the next sample would be late by as much.
-            self._call.cancel()
-            self._sample()
         if not self._samples or now <= self._samples[0][0]:
             return {part: {} for part in totals}
         # One of a reactor that was busy may be older than it should be: then the time is longer, too.
@@ -103,6 +98,9 @@ class Meter(Middleware):
         self.totals()
         super().doStart()
         self._samples.clear()
+        clock = self.clock
+        if clock is not None and self._timer is None:
+            self._timer = Timer(clock, self._sample)
         self._sample()
 
     def doStop(self) -> None:
@@ -110,19 +108,14 @@ class Meter(Middleware):
         Take no more.
         """
         super().doStop()
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
 
     def _sample(self) -> None:
-        clock = self.clock
-        if clock is None:
-            return
-        now = clock.seconds()
-        if self._samples and now < self._samples[-1][0]:
-            self._samples.clear()
-        self._samples.append((now, self.totals()))
-        self._call = clock.callLater(INTERVAL, self._sample)
+        if self._timer is not None:
+            self._samples.append((self.now(), self.totals()))
+            self._timer.arm(INTERVAL)
 
     def packetReceived(self, packet: Packet) -> None:
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from txtuntap.interfaces import IEthernetProtocol, IPacketTransport, IRawPacketProtocol
@@ -18,6 +18,7 @@ from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.relay import EVERYTHING
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.mistakes import checkClock, checkMTU, instead
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart, segments
@@ -118,7 +119,8 @@ class LinkEnd(Layer):
         self._clock = clock
         # A deque would take ten times the memory, and a simulation has very many of these.
         self._queue: list[tuple[bytes, Offload | None]] = []
-        self._call: IDelayedCall | None = None
+        self._now = steadySeconds(clock)
+        self._delivery = Timer(clock, self._deliver)
         self.connected = False
         self._receive = self._wayTo(proto, deviceReceiver)
         self.offered = EVERYTHING if takesOffload(proto) else 0
@@ -147,9 +149,7 @@ class LinkEnd(Layer):
         """
         super().doStop()
         self._queue = []
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        self._delivery.stop()
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
@@ -170,14 +170,13 @@ class LinkEnd(Layer):
         if count > 1:
             counters["outSuperpackets"] += 1
         queue.append((data, offload))
-        if peer._call is None:
-            peer._call = self._clock.callLater(0, peer._deliver)
+        if peer._delivery.deadline is None:
+            peer._delivery.arm(0)
 
     def _deliver(self) -> None:
-        self._call = None
         # What is sent meanwhile is delivered in the next turn of the reactor.
         queue, self._queue = self._queue, []
-        now = self._clock.seconds()
+        now = self._now()
         for data, offload in queue:
             if not self.connected:
                 return

@@ -20,7 +20,7 @@ from io import BufferedReader, FileIO, TextIOBase
 from typing import Any, BinaryIO, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
+from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -28,6 +28,7 @@ from txtuntap.interfaces import IEthernetProtocol, IPacketTransport, IRawPacketP
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
+from txtuntap.layer.timer import Timer
 from txtuntap.mistakes import checkClock, checkMTU, checkRange, instead
 from txtuntap.packet import Packet
 from txtuntap.wire import pcapng
@@ -261,7 +262,7 @@ class Replay(Layer):
         self._latest: int | None = None
         self._due = 0
         self._otherLinks: set[int] = set()
-        self._call: IDelayedCall | None = None
+        self._turn = Timer(clock, self._play)
         self._done: Deferred[int] | None = None
         self._receive = self._wayTo(proto, deviceReceiver)
         self._attach(proto, self)
@@ -298,7 +299,7 @@ class Replay(Layer):
             raise
         self._due = self._nanoseconds()
         done = self._done = Deferred(lambda _: self.stop())
-        self._call = self._clock.callLater(0, self._play)
+        self._turn.arm(0)
         return done
 
     def stop(self) -> None:
@@ -321,7 +322,6 @@ class Replay(Layer):
         """
         Deliver what is due.
         """
-        self._call = None
         for _ in range(_AT_ONCE):
             if self._next is None:
                 try:
@@ -348,18 +348,18 @@ class Replay(Layer):
                 return None
         else:
             left = 0
-        self._call = self._clock.callLater(max(left, 0) / _SECOND, self._play)
+        self._turn.arm(max(left, 0) / _SECOND)
         return None
 
     def _arrived(self) -> None:
         """
         There is more of a pipe.
         """
-        if self._done is not None and self._call is None:
+        if self._done is not None and not self._turn.armed:
             if self._latest is None:
                 # The first one comes at once, whenever that is.
                 self._due = self._nanoseconds()
-            self._call = self._clock.callLater(0, self._play)
+            self._turn.arm(0)
 
     def _dueTime(self, time: int | None) -> int:
         """
@@ -383,7 +383,7 @@ class Replay(Layer):
         return self._due + max(gap, 0)
 
     def _nanoseconds(self) -> int:
-        return round(self._clock.seconds() * _SECOND)
+        return round(self.now() * _SECOND)
 
     def _isWanted(self, captured: CapturedPacket) -> bool:
         """
@@ -427,7 +427,7 @@ class Replay(Layer):
             data = data[ipStart(captured.interface.linkType, data) :]
         self.counters.inPackets += 1
         self.counters.inOctets += len(data)
-        packet = Packet(data, 0, self, self._clock.seconds(), isCut)
+        packet = Packet(data, 0, self, self.now(), isCut)
         try:
             self._receive(packet)
         except Exception:
@@ -437,9 +437,7 @@ class Replay(Layer):
         done, self._done = self._done, None
         if done is None:
             return
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        self._turn.stop()
         self.doStop()
         self._close()
         if error is None:

@@ -11,7 +11,7 @@ from ipaddress import IPv6Network
 from random import Random
 
 import attrs
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
@@ -19,6 +19,7 @@ from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.prefixes import Network, PrefixTable
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.wire.address import addressText, isHost, isLinkLocal, isMulticast
@@ -47,40 +48,6 @@ UNTOLD = 24 * 60 * 60.0
 _PREFIX_LENGTH = 64
 
 
-class Lifetime:
-    """
-    A time that can be renewed, and what is to be done at its end.
-    """
-
-    def __init__(self, clock: IReactorTime, over: Callable[[], None]) -> None:
-        self._clock = clock
-        self._over = over
-        self._call: IDelayedCall | None = None
-
-    def renew(self, seconds: float) -> None:
-        """
-        Have it end in so many seconds from now; they may be infinite.
-        """
-        self.cancel()
-        if seconds != math.inf:
-            self._call = self._clock.callLater(seconds, self._over)
-
-    def cancel(self) -> None:
-        """
-        Have it never end.
-        """
-        if self._call is not None and self._call.active():
-            self._call.cancel()
-        self._call = None
-
-    @property
-    def remaining(self) -> float:
-        """
-        Seconds until it ends.
-        """
-        return math.inf if self._call is None else max(0.0, self._call.getTime() - self._clock.seconds())
-
-
 class AutoconfiguredRoutes(StaticRoutes):
     """
     A table of routes that are given, and of those that routers tell of. The longest prefix wins; of two alike, the one
@@ -96,8 +63,8 @@ class AutoconfiguredRoutes(StaticRoutes):
         """
         super().__init__()
         self._neighbours = neighbours
-        self.onLink: PrefixTable[Lifetime] = PrefixTable()
-        self.routers: dict[bytes, Lifetime] = {}
+        self.onLink: PrefixTable[Timer] = PrefixTable()
+        self.routers: dict[bytes, Timer] = {}
 
     @property
     def gateways(self) -> set[bytes]:
@@ -144,8 +111,8 @@ class _Formed:
     """
 
     address: bytes
-    valid: Lifetime
-    preferred: Lifetime
+    valid: Timer
+    preferred: Timer
     removed: bool = False
 
 
@@ -179,6 +146,7 @@ class Autoconfiguration:
         """
         self.counters = Counters()
         self._clock = clock
+        self._now = steadySeconds(clock)
         self._random = random
         self._ip = ip
         self._addresses = addresses
@@ -187,7 +155,7 @@ class Autoconfiguration:
         self._identifier = identifier
         self._solicit = solicit
         self._asked = 0
-        self._asking = Lifetime(clock, self._ask)
+        self._asking = Timer(clock, self._ask)
         self._formed: dict[bytes, _Formed] = {}
         # When each prefix was last told of, and the MTU.
         self._told: dict[Network | bytes, float] = {}
@@ -198,13 +166,13 @@ class Autoconfiguration:
         Begin to ask for routers (RFC 4861 section 6.3.7).
         """
         self._asked = 0
-        self._asking.renew(self._random.random() * SOLICIT_DELAY)
+        self._asking.arm(self._random.random() * SOLICIT_DELAY)
 
     def stop(self) -> None:
         """
         The link is gone: forget what was told on it.
         """
-        self._asking.cancel()
+        self._asking.stop()
         for prefix in list(self._formed):
             self._expire(prefix)
         for network in list(self._routes.onLink):
@@ -226,7 +194,7 @@ class Autoconfiguration:
         else:
             self._addRouter(router, advertisement.lifetime)
             if self._asked:
-                self._asking.cancel()
+                self._asking.stop()
         for prefix in advertisement.prefixes:
             if isMulticast(prefix.prefix) or isLinkLocal(prefix.prefix):
                 # Groups, and what every host knows to be on the link.
@@ -238,7 +206,7 @@ class Autoconfiguration:
         if advertisement.mtu is not None:
             if FLOOR[6] <= advertisement.mtu <= self._ip.mtu:
                 self._ip.mtu6 = advertisement.mtu
-                self._mtuTold = self._clock.seconds()
+                self._mtuTold = self._now()
             else:
                 self.counters["inMTUErrors"] += 1
         self._forgetUntold()
@@ -249,7 +217,7 @@ class Autoconfiguration:
         """
         lifetime = self._routes.routers.pop(router, None)
         if lifetime is not None:
-            lifetime.cancel()
+            lifetime.stop()
 
     def isRouter(self, address: bytes) -> bool:
         """
@@ -264,10 +232,10 @@ class Autoconfiguration:
         for formed in self._formed.values():
             if formed.address == address:
                 formed.removed = True
-                formed.preferred.cancel()
+                formed.preferred.stop()
 
     def _forgetUntold(self) -> None:
-        now = self._clock.seconds()
+        now = self._now()
         for key in [key for key, told in self._told.items() if now - told >= UNTOLD]:
             if isinstance(key, bytes):
                 self._expire(key)
@@ -279,7 +247,7 @@ class Autoconfiguration:
     def _ask(self) -> None:
         self._asked += 1
         if self._asked < SOLICITATIONS:
-            self._asking.renew(SOLICIT_INTERVAL)
+            self._asking.arm(SOLICIT_INTERVAL)
         # Last: the answer may come before this returns.
         self._solicit()
 
@@ -289,8 +257,8 @@ class Autoconfiguration:
             if len(routers) >= MAX_ROUTERS:
                 self.counters["routerDiscards"] += 1
                 return
-            routers[router] = Lifetime(self._clock, lambda: self.removeRouter(router))
-        routers[router].renew(seconds)
+            routers[router] = Timer(self._clock, self.removeRouter, router)
+        routers[router].arm(seconds)
 
     def _prefixOnLink(self, prefix: Prefix) -> None:
         network = IPv6Network((prefix.prefix, prefix.length))
@@ -302,14 +270,14 @@ class Autoconfiguration:
             if len(onLink) >= MAX_PREFIXES:
                 self.counters["prefixDiscards"] += 1
                 return
-            onLink[network] = Lifetime(self._clock, lambda: self._leaveLink(network))
-        onLink[network].renew(prefix.valid)
-        self._told[network] = self._clock.seconds()
+            onLink[network] = Timer(self._clock, self._leaveLink, network)
+        onLink[network].arm(prefix.valid)
+        self._told[network] = self._now()
 
     def _leaveLink(self, network: Network) -> None:
         lifetime = self._routes.onLink.pop(network, None)
         if lifetime is not None:
-            lifetime.cancel()
+            lifetime.stop()
             del self._told[network]
 
     def _prefixToFormWith(self, prefix: Prefix) -> None:
@@ -324,14 +292,14 @@ class Autoconfiguration:
             formed = self._form(prefix)
             if formed is None:
                 return
-        elif prefix.valid > min(TWO_HOURS, formed.valid.remaining):
-            formed.valid.renew(prefix.valid)
-        elif formed.valid.remaining > TWO_HOURS:
-            formed.valid.renew(TWO_HOURS)
-        self._told[prefix.prefix] = self._clock.seconds()
+        elif prefix.valid > min(TWO_HOURS, formed.valid.left):
+            formed.valid.arm(prefix.valid)
+        elif formed.valid.left > TWO_HOURS:
+            formed.valid.arm(TWO_HOURS)
+        self._told[prefix.prefix] = self._now()
         if not formed.removed:
             self._addresses.deprecate(formed.address, not prefix.preferred)
-            formed.preferred.renew(prefix.preferred or math.inf)
+            formed.preferred.arm(prefix.preferred or math.inf)
 
     def _form(self, prefix: Prefix) -> _Formed | None:
         """
@@ -348,10 +316,10 @@ class Autoconfiguration:
             return None
         formed = self._formed[prefix.prefix] = _Formed(
             address,
-            Lifetime(self._clock, lambda: self._expire(prefix.prefix)),
-            Lifetime(self._clock, lambda: self._addresses.deprecate(address)),
+            Timer(self._clock, self._expire, prefix.prefix),
+            Timer(self._clock, self._addresses.deprecate, address),
         )
-        formed.valid.renew(prefix.valid)
+        formed.valid.arm(prefix.valid)
         self._ip.addAddress(f"{addressText(address)}/{_PREFIX_LENGTH}", onLink=False)
         self._guard.claim(address)
         return formed
@@ -362,8 +330,8 @@ class Autoconfiguration:
         """
         formed = self._formed.pop(prefix)
         del self._told[prefix]
-        formed.valid.cancel()
-        formed.preferred.cancel()
+        formed.valid.stop()
+        formed.preferred.stop()
         if not formed.removed and self._addresses.holds(formed.address):
             self._guard.release(formed.address)
             self._ip.removeAddress(formed.address)

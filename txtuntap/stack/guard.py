@@ -9,8 +9,9 @@ from collections.abc import Callable
 from random import Random
 
 import attrs
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.address import versionOf
 
 #: How many times an address is asked for before it is ours, by IP version (PROBE_NUM, DupAddrDetectTransmits).
@@ -37,6 +38,7 @@ RATE_LIMIT_INTERVAL = 60.0
 @attrs.define
 class _Claim:
     """
+    @ivar timer: is due at the next step.
     @ivar waits: whether somebody else has the address, and it is to be tried again.
     """
 
@@ -45,7 +47,7 @@ class _Claim:
     conflicts: int = 0
     waits: bool = False
     defended: float | None = None
-    call: IDelayedCall | None = None
+    timer: Timer = attrs.field(init=False)
 
     @property
     def tentative(self) -> bool:
@@ -75,6 +77,7 @@ class AddressGuard:
         @param kept: called with an address that nobody else has, before it is announced.
         """
         self._clock = clock
+        self._now = steadySeconds(clock)
         self._random = random
         self._probe = probe
         self._announce = announce
@@ -88,15 +91,16 @@ class AddressGuard:
         """
         self.release(address)
         claim = self._claims[address] = _Claim()
-        claim.call = self._clock.callLater(self._random.random() * MAX_DELAY, self._next, address, claim)
+        claim.timer = Timer(self._clock, self._next, address, claim)
+        claim.timer.arm(self._random.random() * MAX_DELAY)
 
     def release(self, address: bytes) -> None:
         """
         Ask for an address no more, nor defend it.
         """
         claim = self._claims.pop(address, None)
-        if claim is not None and claim.call is not None and claim.call.active():
-            claim.call.cancel()
+        if claim is not None:
+            claim.timer.stop()
 
     def clear(self) -> None:
         """
@@ -127,7 +131,7 @@ class AddressGuard:
         claim = self._claims.get(address)
         if claim is None or claim.waits:
             return
-        now = self._clock.seconds()
+        now = self._now()
         if claim.tentative:
             claim.conflicts += 1
             claim.probes = 0
@@ -135,9 +139,7 @@ class AddressGuard:
             seconds = self._random.uniform(*RETRY)
             if claim.conflicts >= MAX_CONFLICTS:
                 seconds += RATE_LIMIT_INTERVAL
-            if claim.call is not None and claim.call.active():
-                claim.call.cancel()
-            claim.call = self._clock.callLater(seconds, self._next, address, claim)
+            claim.timer.arm(seconds)
             self._lost(address, station)
         elif claim.defended is None or not 0 <= now - claim.defended < DEFEND_INTERVAL:
             claim.defended = now
@@ -158,4 +160,4 @@ class AddressGuard:
             self._announce(address)
             if claim.announcements == ANNOUNCEMENTS:
                 return
-        claim.call = self._clock.callLater(INTERVAL, self._next, address, claim)
+        claim.timer.arm(INTERVAL)

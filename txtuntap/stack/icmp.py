@@ -16,6 +16,7 @@ from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, Route, WayLost
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.timer import steadySeconds
 from txtuntap.packet import Packet, UnfinishableError
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
@@ -71,13 +72,14 @@ class ICMPProtocol(CountingProtocol):
     ) -> None:
         """
         @param ip: the IP layer it speaks for.
-        @param clock: tells the time of day and of limits.
+        @param clock: tells the time of day, and the steady time of limits.
         @param verifyChecksum: whether to drop messages that do not sum up.
         @param secrets: where chance comes from that nobody may guess.
         """
         super().__init__()
         self._ip = ip
         self._clock = clock
+        self._now = steadySeconds(clock)
         self._verify = verifyChecksum
         self._limit = ErrorLimit(random or SystemRandom())
         self._pinger = Pinger(clock, secrets or SystemRandom())
@@ -150,7 +152,7 @@ class ICMPProtocol(CountingProtocol):
             return self.dropped(packet, Drop.DISBELIEVED_ERROR)
         if tooBig:
             mtu = rest if packet.version == 6 else rest & 0xFFFF
-            if not self._ip.pathNarrowed(quote.dest, mtu, quote.length, self._clock.seconds()):
+            if not self._ip.pathNarrowed(quote.dest, mtu, quote.length, self._now()):
                 return self.dropped(packet, Drop.DISBELIEVED_ERROR)
             name = "inPktTooBigs"
         self.counters[name] += 1
@@ -241,7 +243,7 @@ class ICMPProtocol(CountingProtocol):
         linkDest = packet.linkDest
         if linkDest is not None and linkDest[0] & 1:
             return
-        if not self._limit.permits(route.dest, self._clock.seconds()):
+        if not self._limit.permits(route.dest, self._now()):
             self.counters["outLimited"] += 1
             return
         try:

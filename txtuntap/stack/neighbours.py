@@ -13,13 +13,15 @@ every address, must not push out the stations that are there (RFC 6583).
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from random import Random
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from txtuntap.interfaces import INeighbours
 from txtuntap.layer.counters import Counters
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.address import packAddress, packLinkAddress
 
 INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, PERMANENT = (
@@ -62,16 +64,18 @@ class Neighbour:
     @ivar state: one of the states above.
     @ivar station: its link address, once known.
     @ivar asked: when it was last asked, in seconds.
+    @ivar timer: is due when the time of the state is over.
     """
 
-    __slots__ = ("asked", "call", "state", "station", "tries", "waiting")
+    __slots__ = ("asked", "state", "station", "timer", "tries", "waiting")
 
-    def __init__(self, state: str, station: bytes | None = None) -> None:
+    timer: Timer
+
+    def __init__(self, state: str) -> None:
         self.state = state
-        self.station = station
+        self.station: bytes | None = None
         self.tries = 0
         self.asked: float | None = None
-        self.call: IDelayedCall | None = None
         self.waiting: list[Waiting] = []
 
 
@@ -94,6 +98,7 @@ class NeighbourCache:
         @param solicit: called with an IP address to ask for, and the station to ask: L{None} for all of them.
         """
         self._clock = clock
+        self._now = steadySeconds(clock)
         self._random = random
         self._solicit = solicit
         self._waitingOctets = 0
@@ -166,7 +171,7 @@ class NeighbourCache:
         if entry is None:
             if len(self.incomplete) >= MAX_INCOMPLETE:
                 self._end(self.incomplete.pop(next(iter(self.incomplete))))
-            entry = self.incomplete[address] = Neighbour(INCOMPLETE)
+            entry = self.incomplete[address] = self._entry(address, INCOMPLETE)
         oldest = entry.waiting[0][1] if len(entry.waiting) >= MAX_WAITING else 0
         if self._waitingOctets - oldest + octets > MAX_WAITING_OCTETS:
             self.counters["outDiscards"] += 1
@@ -218,13 +223,13 @@ class NeighbourCache:
         An address that is known is claimed by another station: ask, as soon as may be.
         """
         if entry.state in (STALE, REACHABLE, DELAY):
-            since = RETRANSMIT if entry.asked is None else self._clock.seconds() - entry.asked
+            since = RETRANSMIT if entry.asked is None else self._now() - entry.asked
             self._to(entry, DELAY, max(0.0, RETRANSMIT - max(0.0, since)), address)
 
     def _learn(self, address: bytes, station: bytes, state: str) -> None:
         entry = self.incomplete.pop(address, None) or self.entries.get(address)
         if entry is None:
-            entry = Neighbour(state)
+            entry = self._entry(address, state)
         if address not in self.entries and len(self.entries) >= MAX_ENTRIES:
             self._evict()
         entry.station = station
@@ -237,6 +242,11 @@ class NeighbourCache:
         for send, octets in waiting:
             self._waitingOctets -= octets
             send(station)
+
+    def _entry(self, address: bytes, state: str) -> Neighbour:
+        entry = Neighbour(state)
+        entry.timer = Timer(self._clock, self._next, address, entry)
+        return entry
 
     def _touch(self, address: bytes, entry: Neighbour) -> None:
         self.entries.pop(address, None)
@@ -251,11 +261,9 @@ class NeighbourCache:
                 return
 
     def _to(self, entry: Neighbour, state: str, seconds: float | None, address: bytes) -> None:
-        if entry.call is not None and entry.call.active():
-            entry.call.cancel()
         entry.state = state
         entry.tries = 0
-        entry.call = None if seconds is None else self._clock.callLater(seconds, self._next, address, entry)
+        entry.timer.arm(inf if seconds is None else seconds)
 
     def _next(self, address: bytes, entry: Neighbour) -> None:
         """
@@ -282,15 +290,14 @@ class NeighbourCache:
             self._end(entry)
             return
         entry.tries += 1
-        entry.asked = self._clock.seconds()
-        entry.call = self._clock.callLater(RETRANSMIT, self._next, address, entry)
+        entry.asked = self._now()
+        entry.timer.arm(RETRANSMIT)
         self.counters["outSolicits"] += 1
         # A station that has been told of a change may be gone: the last try asks everybody.
         self._solicit(address, entry.station if entry.tries < TRIES else None)
 
     def _end(self, entry: Neighbour) -> None:
-        if entry.call is not None and entry.call.active():
-            entry.call.cancel()
+        entry.timer.stop()
         self.counters["outDiscards"] += len(entry.waiting)
         self._waitingOctets -= sum(octets for _, octets in entry.waiting)
         entry.waiting = []

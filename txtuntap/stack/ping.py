@@ -10,8 +10,9 @@ from random import Random
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost, TimeoutError
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.packet import Packet
 
 #: Echo requests under way at once.
@@ -41,7 +42,7 @@ class _Pending:
     payload: bytes
     sent: float
     done: Deferred[Pong]
-    timeout: IDelayedCall
+    timeout: Timer
 
 
 class Pinger:
@@ -54,6 +55,7 @@ class Pinger:
         @param random: makes identifiers, which nobody else may guess.
         """
         self._clock = clock
+        self._now = steadySeconds(clock)
         self._random = random
         # By identifier and sequence number, as they stand in the header's second word.
         self._pending: dict[int, _Pending] = {}
@@ -77,8 +79,9 @@ class Pinger:
             word = self._random.getrandbits(32)
         send(word, payload)
         done: Deferred[Pong] = Deferred(lambda _: self._forget(word))
-        call = self._clock.callLater(timeout, self._timedOut, word)
-        self._pending[word] = _Pending(dest, payload, self._clock.seconds(), done, call)
+        timer = Timer(self._clock, self._timedOut, word)
+        timer.arm(timeout)
+        self._pending[word] = _Pending(dest, payload, self._now(), done, timer)
         return done
 
     def asked(self, dest: bytes, word: int) -> bool:
@@ -98,7 +101,7 @@ class Pinger:
         if pending is None or pending.dest != packet.sourceAddress or pending.payload != payload:
             return False
         self._forget(word)
-        seconds = max(0.0, self._clock.seconds() - pending.sent)
+        seconds = max(0.0, self._now() - pending.sent)
         pending.done.callback(Pong(packet.source, seconds, packet.hopLimit, len(payload)))
         return True
 
@@ -108,7 +111,7 @@ class Pinger:
         """
         pending, self._pending = self._pending, {}
         for each in pending.values():
-            each.timeout.cancel()
+            each.timeout.stop()
         for each in pending.values():
             each.done.errback(ConnectionLost("the host was stopped before an answer came"))
 
@@ -117,5 +120,5 @@ class Pinger:
 
     def _forget(self, word: int) -> None:
         pending = self._pending.pop(word, None)
-        if pending is not None and pending.timeout.active():
-            pending.timeout.cancel()
+        if pending is not None:
+            pending.timeout.stop()

@@ -15,6 +15,7 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.ip.addresses import Addresses
+from txtuntap.layer.timer import steadySeconds
 from txtuntap.mistakes import checkText
 from txtuntap.stack.tcp import TCPElsewhere
 from txtuntap.udp.layer import RawUDPProtocol, UDPTransport
@@ -49,6 +50,7 @@ class ReactorRole(TCPElsewhere):
         @param tcp: a reactor for TCP; L{None}: there is no TCP.
         """
         super().__init__(clock, tcp)
+        self._steady = steadySeconds(clock)
         self._addresses = addresses
         self._udp = udp
         self._secrets = secrets
@@ -138,6 +140,12 @@ class ReactorRole(TCPElsewhere):
         See C{IReactorTime}.
         """
         return self._clock.seconds()
+
+    def steadySeconds(self) -> float:
+        """
+        The seconds that have passed by the reactor's steady time (L{txtuntap.layer.timer}), which nobody can set.
+        """
+        return self._steady()
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
         """

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from itertools import islice
 from random import Random
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 
 #: How often a change is told, and within how many seconds again (Robustness Variable, Unsolicited Report Interval).
@@ -53,7 +54,7 @@ class Reporter:
         @param fits: tells, for a version, how many records go into one packet.
         @param send: called with a version and records.
         """
-        self._clock = clock
+        self._now = steadySeconds(clock)
         self._random = random
         self._newest = version
         self._fits = fits
@@ -62,8 +63,8 @@ class Reporter:
         # How often each change has to be told yet, and what was asked about.
         self._changes: dict[bytes, int] = {}
         self._asked: set[bytes] = set()
-        self._telling = _Alarm(clock, self._tell)
-        self._answering = _Alarm(clock, self._answer)
+        self._telling = Timer(clock, self._tell)
+        self._answering = Timer(clock, self._answer)
         self._told: float | None = None
         # When a querier of an older version has asked last.
         self._heard: dict[int, float] = {}
@@ -93,7 +94,7 @@ class Reporter:
         # An IGMPv2 question about one group says nothing about the querier's version.
         if query.version < self._newest and (query.general or query.version == 1):
             before = self.version
-            self._heard[query.version] = self._clock.seconds()
+            self._heard[query.version] = self._now()
             if self.version != before:
                 self._forget()
         asked = self.groups if query.general else self.groups & {query.group}
@@ -101,7 +102,7 @@ class Reporter:
             # One answer for all that is asked, in time for the most pressing: whoever names a long time must not keep
             # others from theirs.
             self._asked |= asked
-            self._answering.within(PAUSE + self._random.random() * max(0.0, query.delay - PAUSE))
+            _within(self._answering, PAUSE + self._random.random() * max(0.0, query.delay - PAUSE))
 
     def stop(self) -> None:
         """
@@ -116,23 +117,23 @@ class Reporter:
         """
         Of the protocol that is spoken now.
         """
-        now = self._clock.seconds()
+        now = self._now()
         heard = [version for version, when in self._heard.items() if 0 <= now - when < OLDER_QUERIER_PRESENT]
         return min(heard, default=self._newest)
 
     def _forget(self) -> None:
         self._changes.clear()
         self._asked.clear()
-        self._telling.cancel()
-        self._answering.cancel()
+        self._telling.stop()
+        self._answering.stop()
 
     def _tellSoon(self) -> None:
         """
         Tell what has changed at once: what changes in one turn of the reactor goes in one report.
         """
         if self._changes:
-            since = PAUSE if self._told is None else self._clock.seconds() - self._told
-            self._telling.within(PAUSE - since if 0 <= since < PAUSE else 0.0)
+            since = PAUSE if self._told is None else self._now() - self._told
+            _within(self._telling, PAUSE - since if 0 <= since < PAUSE else 0.0)
 
     def _tell(self) -> None:
         version = self.version
@@ -143,10 +144,10 @@ class Reporter:
             self._changes[group] -= 1
             if not self._changes[group]:
                 del self._changes[group]
-        self._told = self._clock.seconds()
+        self._told = self._now()
         if self._changes:
             goesOn = max(self._changes.values()) == left
-            self._telling.within(PAUSE if goesOn else max(PAUSE, self._random.random() * UNSOLICITED_INTERVAL))
+            _within(self._telling, PAUSE if goesOn else max(PAUSE, self._random.random() * UNSOLICITED_INTERVAL))
         self._send(version, [(TO_EXCLUDE if group in self.groups else TO_INCLUDE, group) for group in told])
 
     def _answer(self) -> None:
@@ -154,41 +155,16 @@ class Reporter:
         told = list(islice(self._asked, self._atOnce(version)))
         self._asked.difference_update(told)
         if self._asked:
-            self._answering.within(PAUSE)
+            _within(self._answering, PAUSE)
         self._send(version, [(IS_EXCLUDE, group) for group in told if group in self.groups])
 
     def _atOnce(self, version: int) -> int:
         return MAX_AT_ONCE * self._fits(version)
 
 
-class _Alarm:
+def _within(timer: Timer, seconds: float) -> None:
     """
-    Calls at the earliest of the times that it is given.
+    Have a timer be due in so many seconds at the latest.
     """
-
-    def __init__(self, clock: IReactorTime, ring: Callable[[], None]) -> None:
-        self._clock = clock
-        self._ring = ring
-        self._call: IDelayedCall | None = None
-
-    def within(self, delay: float) -> None:
-        """
-        Call in C{delay} seconds at the latest.
-        """
-        if self._call is not None:
-            if self._call.getTime() <= self._clock.seconds() + delay:
-                return
-            self._call.cancel()
-        self._call = self._clock.callLater(delay, self._rings)
-
-    def cancel(self) -> None:
-        """
-        Do not call.
-        """
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _rings(self) -> None:
-        self._call = None
-        self._ring()
+    if timer.left > seconds:
+        timer.arm(seconds)

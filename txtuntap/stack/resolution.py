@@ -14,6 +14,7 @@ from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.life import FailureLog
+from txtuntap.layer.timer import steadySeconds
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.arp import ARPProtocol
@@ -66,7 +67,7 @@ class Resolution:
         self._ip = ip
         self._addresses = addresses
         self._neighbours = neighbours
-        self._clock = clock
+        self._now = steadySeconds(clock)
         self._announced = announced
         self._lost = lost
         self._regained = regained
@@ -119,7 +120,7 @@ class Resolution:
             return
         text = addressText(address)
         self._ip.suspendAddress(address)
-        if self._lines.take(self._clock.seconds()):
+        if self._lines.take(self._now()):
             self._log.warn("{address} is taken by {station}", address=text, station=linkAddressText(station))
         self._tell("addressLost", self._lost, text, station)
 
@@ -131,7 +132,7 @@ class Resolution:
             return
         text = addressText(address)
         self._ip.suspendAddress(address, False)
-        if self._lines.take(self._clock.seconds()):
+        if self._lines.take(self._now()):
             self._log.info("{address} is ours again", address=text)
         self._tell("addressRegained", self._regained, text)
 
@@ -140,4 +141,4 @@ class Resolution:
             try:
                 callback(*arguments)
             except Exception:
-                self._failures.failed(self._clock.seconds(), name)
+                self._failures.failed(self._now(), name)

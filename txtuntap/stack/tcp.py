@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IConnector, IListeningPort, IReactorTCP,
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.layer.timer import Timer
+
 _ADVICE = "this Host has no TCP: give it a reactor to do TCP by, Host(tcp=reactor)"
 
 
@@ -90,12 +92,12 @@ class _Attempt:
     def __init__(self, clock: IReactorTime, connector: _Connector) -> None:
         self._connector = connector
         error = ConnectError(OSError(errno.EPROTONOSUPPORT, _ADVICE))
-        self._failing = clock.callLater(0, self.failIfNotConnected, error)
+        self._failing = Timer(clock, self.failIfNotConnected, error)
+        self._failing.arm(0)
 
     def failIfNotConnected(self, error: Exception) -> None:
         """
         Give up: nothing came in time, or the program wants no more.
         """
-        if self._failing.active():
-            self._failing.cancel()
+        self._failing.stop()
         self._connector.connectionFailed(Failure(error))

@@ -90,7 +90,7 @@ class SwitchPort(CountingProtocol):
         self.entries: set[Entry] = set()
         self.swept = float("-inf")
         self.table = table
-        self._seconds = table.clock.seconds
+        self._seconds = table.now
         self._untagged = untagged
         # Whose tag may be on what comes. On a trunk, so may its native VLAN's (IEEE 802.1Q 8.6.2: it is in that).
         self._tagged = tagged or {}

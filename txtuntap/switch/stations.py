@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
+from txtuntap.layer.timer import steadySeconds
+
 if TYPE_CHECKING:
     from txtuntap.packet import Packet
 
@@ -104,13 +106,13 @@ class StationTable:
     """
     The stations that all ports of a switch know.
 
-    @ivar clock: tells when a station was heard.
+    @ivar now: tells the steady time, in seconds, that a station was heard at.
     @ivar ageingTime: the seconds for which a station is known that is not heard.
     @ivar bound: the port of each station that was bound to one beforehand, by the station's address.
     """
 
     def __init__(self, clock: IReactorTime, ageingTime: float) -> None:
-        self.clock = clock
+        self.now = steadySeconds(clock)
         self.ageingTime = ageingTime
         self.bound: dict[bytes, ISwitchPort] = {}
 

@@ -176,7 +176,7 @@ class Switch:
         """
         Who is known: whom frames are taken to, and not to all.
         """
-        now = self.clock.seconds()
+        now = self.table.now()
         return [
             Station(linkAddressText(entry.address), lan.number, cast(SwitchPort, entry.port), now - entry.heard)
             for lan in self._lans.values()

@@ -4,15 +4,17 @@ The end of a tunnel that connects.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.layer.timer import Timer
 from txtuntap.tunnel.stream import StreamCarrier, StreamFactory
 
 
@@ -20,7 +22,65 @@ def connecting(endpoint: IStreamClientEndpoint, factory: StreamFactory) -> Clien
     """
     A service that connects, and does so again, later and later, when it was in vain or the connection has ended.
     """
-    return ClientService(_Establishing(endpoint, factory), Factory.forProtocol(Protocol), clock=factory.clock)
+    clock: Any = _Retries(factory.clock)
+    return ClientService(_Establishing(endpoint, factory), Factory.forProtocol(Protocol), clock=clock)
+
+
+class _Retries:
+    """
+    The part of a clock that C{ClientService} uses. With the reactor itself, the next try would sleep through what the
+    wall clock is set back by.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+
+    def callLater(self, delay: float, callable: Callable[..., object], *arguments: object) -> _Retry:
+        """
+        See C{IReactorTime}.
+        """
+        retry = _Retry(self._clock, callable, *arguments)
+        retry.arm(delay)
+        return retry
+
+
+@implementer(IDelayedCall)
+class _Retry(Timer):
+    """
+    A timer as C{ClientService} asks for it.
+    """
+
+    __slots__ = ()
+
+    def getTime(self) -> float:
+        """
+        See C{IDelayedCall}.
+        """
+        return self._clock.seconds() + self.left
+
+    def cancel(self) -> None:
+        """
+        See C{IDelayedCall}.
+        """
+        self.stop()
+
+    def delay(self, secondsLater: float) -> None:
+        """
+        See C{IDelayedCall}.
+        """
+        self.arm(self.left + secondsLater)
+
+    def reset(self, secondsFromNow: float) -> None:
+        """
+        See C{IDelayedCall}.
+        """
+        self.arm(secondsFromNow)
+
+    def active(self) -> bool:
+        """
+        See C{IDelayedCall}.
+        """
+        return self.armed
 
 
 @implementer(IStreamClientEndpoint)

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.timer import steadySeconds
 from txtuntap.tunnel.framing import ICarrier, IDatagramFraming, UnpackError
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.offload import Offload
@@ -71,7 +72,7 @@ class DatagramCarrier(DatagramProtocol):
         """
         self._tunnel = tunnel
         self._framing = framing
-        self._clock = clock
+        self._now = steadySeconds(clock)
         self._given = peer is not None
         self._heard = 0.0
         self._become(peer)
@@ -139,7 +140,7 @@ class DatagramCarrier(DatagramProtocol):
             self._tunnel.discard(e.drop)
             return
         if self._tunnel.carried(packet) and not self._given:
-            self._heard = self._clock.seconds()
+            self._heard = self._now()
             if not isPeer:
                 self._found(addr)
 
@@ -151,7 +152,7 @@ class DatagramCarrier(DatagramProtocol):
             return False
         if self.peer is None:
             return True
-        now = self._clock.seconds()
+        now = self._now()
         # A clock that was set back knows nothing of how long ago that was.
         self._heard = min(self._heard, now)
         return now - self._heard >= PEER_TIMEOUT

@@ -8,6 +8,8 @@ from constantly import NamedConstant
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
+from txtuntap.layer.timer import steadySeconds
+
 #: Seconds in which a reason is said once.
 INTERVAL = 60.0
 
@@ -23,7 +25,7 @@ class SparseLog:
 
     def __init__(self, log: Logger, clock: IReactorTime) -> None:
         self._log = log
-        self._clock = clock
+        self._now = steadySeconds(clock)
         # When each was said last, and how often it was not said since.
         self._said: dict[str, tuple[float, int]] = {}
 
@@ -34,7 +36,7 @@ class SparseLog:
         @param reason: what the lines of one kind have in common: nothing in it is of the peer's choice.
         @param format: of the line, C{{reason}} among its fields.
         """
-        now = self._clock.seconds()
+        now = self._now()
         when, unsaid = self._said.get(reason, (now - INTERVAL, 0))
         if 0 <= now - when < INTERVAL:
             self._said[reason] = when, unsaid + 1

@@ -21,7 +21,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IFileDescriptorReceiver,
     IHandshakeListener,
     INegotiated,
@@ -34,6 +33,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.layer.timer import Timer
 from txtuntap.mistakes import checkCallable, checkClock, checkKind
 from txtuntap.shutdown import isShuttingDown
 from txtuntap.tunnel.framing import FramingError, ICarrier, IStreamFraming
@@ -69,7 +69,6 @@ PARTING_TIME = 2.0
 #: Seconds between signs of life; and how often there may be none in such a time before a peer is dead.
 KEEPALIVE_INTERVAL = 10.0
 MAX_SILENCES = 3
-
 
 #: What TCP is told of it where the framing has no signs of life: the system's keepalive takes two hours, or a quarter
 #: of one with something in transit. In seconds, and the last in milliseconds.
@@ -111,9 +110,9 @@ class StreamCarrier(Protocol):
         self._established: list[Deferred[StreamCarrier]] = []
         self._losing: list[Deferred[None]] = []
         self._ending: Failure | None = None
-        self._timer: IDelayedCall | None = None
+        self._timer = Timer(self._clock, self._timeIsUp)
         self._isPaused = False
-        self._flushCall: IDelayedCall | None = None
+        self._flushing = Timer(self._clock, self._flush)
         self._waiting: list[bytes | memoryview] = []
         self._waitingCost = 0
         self._hasSent = False
@@ -130,7 +129,7 @@ class StreamCarrier(Protocol):
         self._peer = _addressText(peer)
         self._origin = _origin(peer)
         self.factory.strangers[self] = self._origin
-        self._timer = self._clock.callLater(GREETING_TIME, self.disconnect, "it did not say who it is in time")
+        self._timer.arm(GREETING_TIME)
         self.factory.boundStrangers()
         self.transport.registerProducer(self, True)
         _tune(self.transport, bool(self._framing.keepalive))
@@ -158,7 +157,7 @@ class StreamCarrier(Protocol):
         self.offloads = self._framing.offloads
         self.factory.strangers.pop(self, None)
         self._hasHeard = True
-        self._setTimer(KEEPALIVE_INTERVAL, self._keepAlive)
+        self._timer.arm(KEEPALIVE_INTERVAL)
         self._stateLine = self._tunnel.counters["carriers"] % STATE_LINES
         self.factory.log.say(f"up {self._stateLine}", "The tunnel to {peer} is up", LogLevel.info, peer=self._peer)
         mtus = self._framing.peerMTU, self._tunnel.mtu
@@ -218,7 +217,7 @@ class StreamCarrier(Protocol):
         """
         if not self._why:
             self._why = why
-            self._setTimer(PARTING_TIME, self.transport.abortConnection)
+            self._timer.arm(PARTING_TIME)
             # Nothing goes any more: nobody would say when the transport takes no more, and it would never be done.
             self._tunnel.carrierDown(self)
             self._forget()
@@ -232,8 +231,7 @@ class StreamCarrier(Protocol):
         The connection has ended.
         """
         self._ending = reason
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.stop()
         self.factory.strangers.pop(self, None)
         self._tunnel.carrierDown(self)
         self._forget()
@@ -256,14 +254,18 @@ class StreamCarrier(Protocol):
         Drop what waits.
         """
         self._waiting, self._waitingCost = [], 0
-        if self._flushCall is not None:
-            self._flushCall.cancel()
-            self._flushCall = None
+        self._flushing.stop()
 
-    def _setTimer(self, seconds: float, call: Callable[[], object]) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = self._clock.callLater(seconds, call)
+    def _timeIsUp(self) -> None:
+        """
+        Do what is to be done at the end of the time that the state of the connection has.
+        """
+        if self._why:
+            self.transport.abortConnection()
+        elif self._isUp:
+            self._keepAlive()
+        else:
+            self.disconnect("it did not say who it is in time")
 
     def _keepAlive(self) -> None:
         """
@@ -272,8 +274,8 @@ class StreamCarrier(Protocol):
         keepalive = self._framing.keepalive
         if not keepalive:
             return
-        # Not by the time that has passed: the clock may be set, and this end may have stood still for longer, with what
-        # the peer has said meanwhile waiting to be read.
+        # Count silent intervals, not seconds, because this end may have stood still for longer, with what the peer has
+        # said meanwhile waiting to be read.
         self._silences = 0 if self._hasHeard else self._silences + 1
         self._hasHeard = False
         if self._silences >= MAX_SILENCES:
@@ -282,7 +284,7 @@ class StreamCarrier(Protocol):
         if not self._hasSent and not self._isPaused:
             self.transport.write(keepalive)
         self._hasSent = False
-        self._setTimer(KEEPALIVE_INTERVAL, self._keepAlive)
+        self._timer.arm(KEEPALIVE_INTERVAL)
 
     # To the peer
 
@@ -295,18 +297,16 @@ class StreamCarrier(Protocol):
             return False
         self._waitingCost = cost
         self._waiting += self._framing.pack(packet, offload)
-        if not self._isPaused and self._flushCall is None:
-            # With all that the port reads in this turn of the reactor: one copy of an octet, one call of the transport.
-            self._flushCall = self._clock.callLater(0, self._flush)
+        if not self._isPaused and self._flushing.deadline is None:
+            # With all that the port reads in this turn of the reactor: one copy and one call of the transport.
+            self._flushing.arm(0)
         return True
 
     def _flush(self) -> None:
         """
         Hand the transport what waits.
         """
-        if self._flushCall is not None and self._flushCall.active():
-            self._flushCall.cancel()
-        self._flushCall = None
+        self._flushing.stop()
         if self._waiting and not self._isPaused:
             waiting, self._waiting, self._waitingCost = self._waiting, [], 0
             self._hasSent = True

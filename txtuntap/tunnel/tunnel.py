@@ -14,6 +14,7 @@ from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTrans
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.relay import forward, received
+from txtuntap.layer.timer import steadySeconds
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
 from txtuntap.packet import Packet
@@ -276,7 +277,7 @@ class Tunnel(AbstractDatagramProtocol):
             self.counters.inPackets += len(fragments)
             self.counters.inOctets += sum(map(len, fragments))
         elif answer is not None and self.carrier is not None:
-            if not self._errors.take(transport.clock.seconds()):
+            if not self._errors.take(steadySeconds(transport.clock)()):
                 self.counters["outLimited"] += 1
             elif self.carrier.send(answer):
                 self.counters["outTooBigs"] += 1

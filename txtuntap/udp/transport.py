@@ -118,7 +118,7 @@ class UDPTransport(MulticastTransport):
 
     def seconds(self) -> float:
         """
-        The time of the datagram just being delivered, or else the time now, by the clock below.
+        The time of the datagram just being delivered, or else the time now, in steady seconds of the clock below.
         """
         return self._udp.now() if self.current is None else self.current.time
 

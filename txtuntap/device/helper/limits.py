@@ -9,6 +9,8 @@ from collections import Counter
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from txtuntap.layer.timer import Timer
+
 #: Lines of one kind and about one user, in a second, that are logged one by one; and the most octets of a reason.
 MAX_LOGGED = 3
 MAX_REASON = 200
@@ -39,7 +41,7 @@ class LogLimit:
         key = user, kind
         self._counts[key] += 1
         if self._counts[key] == 1:
-            self._clock.callLater(1, self._ended, key)
+            Timer(self._clock, self._ended, key).arm(1)
         return self._counts[key] <= MAX_LOGGED
 
     def _ended(self, key: tuple[int | None, str]) -> None:

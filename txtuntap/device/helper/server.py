@@ -31,7 +31,6 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import react
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.protocols.basic import LineOnlyReceiver
-from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -43,8 +42,10 @@ from txtuntap.device.helper.limits import LogLimit, excerpt
 from txtuntap.device.helper.options import parsed
 from txtuntap.device.helper.permission import Asked, Peer, Rule
 from txtuntap.device.helper.turns import Turns
+from txtuntap.device.linux.clockstep import followClock
 from txtuntap.device.linux.device import NODE, LinuxDevice
 from txtuntap.device.linux.namespace import Namespace
+from txtuntap.layer.timer import Timer
 from txtuntap.shutdown import endOnHangUp
 from txtuntap.wire.address import linkAddressText
 
@@ -57,7 +58,7 @@ MAX_OF_USER = 32
 
 
 @implementer(IFileDescriptorReceiver)
-class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
+class HelperProtocol(LineOnlyReceiver):
     """
     One connection: a request, its answer, and then nothing until its end.
     """
@@ -77,6 +78,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         # Its place among the requests that wait for their turn, and whether that has come.
         self._place: Deferred[None] | None = None
         self._isServed = False
+        self._timer = Timer(helper.reactor, self._late)
 
     def connectionMade(self) -> None:
         """
@@ -90,9 +92,15 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             self._refuse(errno.EPERM, f"user {peer.user} is in no rule")
         elif self._helper.enters(peer):
             self._peer = peer
-            self.setTimeout(TIMEOUT)  # type: ignore[no-untyped-call]
+            self._timer.arm(TIMEOUT)
         else:
             self._abort()
+
+    def _late(self) -> None:
+        """
+        End a connection whose request does not come.
+        """
+        self.transport.loseConnection()
 
     def lineReceived(self, line: bytes) -> None:
         """
@@ -102,7 +110,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
             self._abort()
             return
         self._asked = True
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._timer.stop()
         self._place = self._helper.turns.take(self._peer.user, self._serve, line, self._peer)
         self._place.addErrback(self._failed, self._peer)
 
@@ -124,7 +132,7 @@ class HelperProtocol(LineOnlyReceiver, TimeoutMixin):
         The device comes back.
         """
         self._gone = True
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._timer.stop()
         peer, place, lease = self._peer, self._place, self._lease
         if peer is None:
             return
@@ -298,6 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
 
     async def serve(reactor: Any) -> None:
+        followClock(reactor)
         helper = Helper(options.allow, reactor, options.node, options.netns)
         try:
             await serverFromString(reactor, options.listen).listen(helper)

@@ -42,6 +42,7 @@ from twisted.python.failure import Failure
 from txtuntap.device import printable
 from txtuntap.device.linux.linkmessages import decode, split
 from txtuntap.device.linux.namespace import Namespace, inNamespace
+from txtuntap.layer.timer import Timer
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
@@ -376,9 +377,9 @@ class _Asker(FileDescriptor):
     def __init__(self, reactor: Any, conversation: Conversation[Any], netlink: socket.socket) -> None:
         super().__init__(reactor)
         self._netlink = netlink
-        self._later = reactor.callLater
         self.done: Deferred[Any] = Deferred(lambda _: self._asking.cancel(CancelledError()))
         self._asking = _Asking(conversation)
+        self._turn = Timer(reactor, self._go, self._asking.proceed)
         self.startReading()  # type: ignore[no-untyped-call]
         self._go(self._asking.proceed)
 
@@ -426,7 +427,7 @@ class _Asker(FileDescriptor):
             if not self.done.called:
                 self.done.callback(self._asking.result)
         elif self._asking.paused:
-            self._later(0, self._go, self._asking.proceed)
+            self._turn.arm(0)
 
     def _fail(self, error: Exception) -> None:
         if self._netlink.fileno() >= 0:

@@ -26,13 +26,13 @@ from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableP
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
-from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txtuntap.device import printable
 from txtuntap.device.helper.permission import Peer
 from txtuntap.device.linux.namespace import Namespace, openNamespace
+from txtuntap.layer.timer import Timer
 from txtuntap.middleware import Capture, CaptureSink
 
 #: Seconds that a client may take to say what it wants, and to read what is left at the end.
@@ -171,7 +171,7 @@ class ControlFactory(Factory):
 
 
 @implementer(IFileDescriptorReceiver, IHalfCloseableProtocol)
-class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
+class ControlProtocol(LineOnlyReceiver):
     """
     One client: a request, an answer, a capture. A client that closes its side has enough, and is told the counts.
     """
@@ -185,19 +185,14 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
         self._sink: ClientSink | None = None
         self._gone: Deferred[None] = Deferred()
         self._isFinished = False
-
-    def callLater(self, period: float, func: Any) -> Any:
-        """
-        The C{callLater} of the service's own reactor, for L{TimeoutMixin}.
-        """
-        return self._control.reactor.callLater(period, func)
+        self._timer = Timer(control.reactor, self._late)
 
     def connectionMade(self) -> None:
         """
         Refuse a client of another user.
         """
         self._control.clients.add(self)
-        self.setTimeout(TIMEOUT)  # type: ignore[no-untyped-call]
+        self._timer.arm(TIMEOUT)
         if Peer.of(self.transport.socket).user not in {*self._control.users, os.geteuid()}:
             # A client of another user is here only because the directory was opened to others.
             self._refuse("this is another user's service")
@@ -218,7 +213,7 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
         if not capture.numPorts:
             self._refuse("the interface is not open")
             return
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._timer.stop()
         self._sink = sink
         # The name and place of now: the socket's file name has those of the beginning.
         answer = {"interface": os.fsdecode(capture.interface), "namespace": self._control.namespace()}
@@ -257,14 +252,14 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
         """
         The client has gone.
         """
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._timer.stop()
         self._control.clients.discard(self)
         if self._sink is not None:
             self._sink.isGone = True
             self._control.capture.removeSink(self._sink)
         self._gone.callback(None)
 
-    def timeoutConnection(self) -> None:
+    def _late(self) -> None:
         """
         Drop a client that says nothing, or does not read the end.
         """
@@ -274,7 +269,7 @@ class ControlProtocol(LineOnlyReceiver, TimeoutMixin):
         """
         The capture has ended: what is on its way may still be read.
         """
-        self.setTimeout(seconds)  # type: ignore[no-untyped-call]
+        self._timer.arm(seconds)
         if not self._isFinished:
             self._isFinished = True
             if self._sink is not None:

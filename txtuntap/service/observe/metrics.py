@@ -20,12 +20,12 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IHalfCloseableProtocol, INegotiated
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.threads import deferToThreadPool
-from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.life import FailureLog
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.service.errors import showPlainly
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class MetricsFactory(Factory):
         @param reactor: has the page made in a thread of its pool, and tells when a connection has lasted too long.
         """
         self.reactor = reactor
+        self._now = steadySeconds(reactor)
         self.clients: set[MetricsProtocol] = set()
         self._registry = registry
         self._failures = FailureLog(registry, Counters())
@@ -121,7 +122,7 @@ class MetricsFactory(Factory):
                     self.reactor, self.reactor.getThreadPool(), generate_latest, self._registry
                 )
             except Exception:
-                self._failures.failed(self.reactor.seconds(), "collect")
+                self._failures.failed(self._now(), "collect")
                 page = None
             for client in asking & self.clients:
                 client.pageMade(page)
@@ -129,7 +130,7 @@ class MetricsFactory(Factory):
 
 
 @implementer(IHalfCloseableProtocol)
-class MetricsProtocol(Protocol, TimeoutMixin):
+class MetricsProtocol(Protocol):
     """
     One connection, and one request.
     """
@@ -142,12 +143,7 @@ class MetricsProtocol(Protocol, TimeoutMixin):
         # Whether the head of a request has come; whether it has been answered; whether the client sends no more.
         self._isAsked = self._isAnswered = self._isEnded = False
         self._takesBody = True
-
-    def callLater(self, period: float, func: Any) -> Any:
-        """
-        The reactor's, for L{TimeoutMixin}.
-        """
-        return self._factory.reactor.callLater(period, func)
+        self._timer = Timer(factory.reactor, self._late)
 
     def connectionMade(self) -> None:
         """
@@ -155,7 +151,7 @@ class MetricsProtocol(Protocol, TimeoutMixin):
         """
         self._factory.clients.add(self)
         # Nothing that comes extends that: a request has no longer if it comes octet by octet.
-        self.setTimeout(TIMEOUT)  # type: ignore[no-untyped-call]
+        self._timer.arm(TIMEOUT)
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -191,10 +187,10 @@ class MetricsProtocol(Protocol, TimeoutMixin):
         """
         The connection has ended.
         """
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._timer.stop()
         self._factory.gone(self)
 
-    def timeoutConnection(self) -> None:
+    def _late(self) -> None:
         """
         The connection has lasted too long.
         """

@@ -1,0 +1,257 @@
+"""
+Tests for L{txtuntap.layer.timer}.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from math import inf
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap import Host
+from txtuntap.layer.timer import Timer, clockStepped, steadySeconds
+from txtuntap.testing import SettableClock, SimulationClock
+
+
+class SteadySecondsTests(SynchronousTestCase):
+    def test_aReactorHasTheMachines(self) -> None:
+        clock = time.CLOCK_BOOTTIME if hasattr(time, "CLOCK_BOOTTIME") else time.CLOCK_MONOTONIC
+        before = time.clock_gettime(clock)
+        now = steadySeconds(IReactorTime(reactor))()
+        self.assertTrue(before <= now <= time.clock_gettime(clock))
+
+    def test_aClockHasItsOwn(self) -> None:
+        clock = SettableClock()
+        clock.setBy(1000)
+        clock.advance(1)
+        self.assertEqual((clock.seconds(), steadySeconds(clock)()), (1001, 1))
+
+    def test_aClockWithOneTimeHasThat(self) -> None:
+        for clock in Clock(), SimulationClock(), MemoryReactorClock():
+            clock.advance(3)
+            self.assertEqual(steadySeconds(clock)(), 3)
+
+    def test_aHostHasItsReactors(self) -> None:
+        clock = SettableClock()
+        host = Host([], reactor=clock)
+        clock.setBy(-1000)
+        clock.advance(1)
+        self.assertEqual((host.seconds(), steadySeconds(host)()), (-999, 1))
+
+
+class TimerTests(SynchronousTestCase):
+    """
+    A timer on a clock that nobody sets.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(100)
+        self.rung: list[float] = []
+        self.timer = Timer(self.clock, self.ring)
+
+    def ring(self, *arguments: object) -> None:
+        self.rung.append(self.clock.seconds())
+
+    def pump(self, seconds: int) -> list[float]:
+        self.clock.pump([1] * seconds)
+        return self.rung
+
+    def test_rings(self) -> None:
+        self.timer.arm(3)
+        self.assertEqual((self.timer.armed, self.timer.deadline, self.timer.left), (True, 103, 3))
+        self.assertEqual(self.pump(2), [])
+        self.assertEqual(self.timer.left, 1)
+        self.assertEqual(self.pump(10), [103])
+        self.assertEqual((self.timer.armed, self.timer.deadline, self.timer.left), (False, None, inf))
+
+    def test_isNotArmedAtFirst(self) -> None:
+        self.assertEqual((self.timer.armed, self.timer.deadline, self.timer.left), (False, None, inf))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_callsWithArguments(self) -> None:
+        called: list[object] = []
+        Timer(self.clock, lambda *each: called.append(each), 1, "two").arm(0)
+        self.clock.advance(0)
+        self.assertEqual(called, [(1, "two")])
+
+    def test_isPutOffAndPutForward(self) -> None:
+        self.timer.arm(2)
+        self.timer.arm(5)
+        self.assertEqual(self.pump(4), [])
+        self.timer.arm(4)
+        self.assertEqual(self.pump(1), [])
+        self.timer.arm(1)
+        self.assertEqual(self.pump(10), [106])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_isArmedAtATime(self) -> None:
+        self.timer.armAt(102)
+        self.assertEqual(self.pump(3), [102])
+        self.timer.armAt(50)
+        self.assertEqual(self.timer.left, 0)
+        self.clock.advance(0)
+        self.assertEqual(self.rung, [102, 103])
+
+    def test_stops(self) -> None:
+        self.timer.stop()
+        self.timer.arm(1)
+        self.timer.stop()
+        self.timer.stop()
+        self.assertEqual((self.timer.armed, self.clock.getDelayedCalls()), (False, []))
+        self.assertEqual(self.pump(3), [])
+
+    def test_infinityIsNever(self) -> None:
+        self.timer.arm(inf)
+        self.assertFalse(self.timer.armed)
+        self.timer.arm(1)
+        self.timer.arm(inf)
+        self.assertEqual((self.timer.armed, self.clock.getDelayedCalls()), (False, []))
+
+    def test_mayBeArmedAgainWhenItRings(self) -> None:
+        def again() -> None:
+            self.assertFalse(timer.armed)
+            self.ring()
+            if len(self.rung) < 3:
+                timer.arm(2)
+
+        timer = Timer(self.clock, again)
+        timer.arm(2)
+        self.assertEqual(self.pump(20), [102, 104, 106])
+
+    def test_isNotArmedAnyMoreWhenItsFunctionRaises(self) -> None:
+        timer = Timer(self.clock, lambda: 1 // 0)
+        timer.arm(1)
+        self.assertRaises(ZeroDivisionError, self.clock.advance, 1)
+        self.assertFalse(timer.armed)
+        timer.arm(1)
+        self.assertTrue(timer.armed)
+
+    def test_aRoundedDeadlineComesToAnEnd(self) -> None:
+        # Sums are rounded: by a tenth of a microsecond, at today's date.
+        for clock in SettableClock(), SimulationClock():
+            rung: list[float] = []
+            clock.advance(1.8e9 + 1 / 3)
+            timer = Timer(clock, lambda rung=rung: rung.append(1))
+            for number in range(1, 100):
+                timer.armAt(steadySeconds(clock)() + 1 / (7 * number))
+                clock.advance(1)
+                self.assertEqual(len(rung), number)
+
+
+class SteppedTests(SynchronousTestCase):
+    """
+    The wall clock is set.
+    """
+
+    def setUp(self) -> None:
+        self.clock = SettableClock()
+        self.clock.advance(1e6)
+        self.rung: list[float] = []
+        self.timer = Timer(self.clock, lambda: self.rung.append(self.clock.steadySeconds() - 1e6))
+
+    def test_aStepForwardRingsNothing(self) -> None:
+        for noticed in True, False:
+            self.timer.arm(10)
+            self.clock.setBy(3600, noticed)
+            self.clock.pump([1] * 9)
+            self.assertEqual(self.rung, [])
+            self.assertEqual(self.timer.left, 1)
+            self.clock.advance(1)
+            self.assertEqual(len(self.rung), 1)
+            del self.rung[:]
+
+    def test_aStepBackDelaysNothing(self) -> None:
+        self.timer.arm(10)
+        self.clock.advance(4)
+        self.clock.setBy(-3600)
+        self.assertEqual(self.timer.left, 6)
+        self.clock.pump([1] * 5)
+        self.assertEqual(self.rung, [])
+        self.clock.pump([1] * 5)
+        self.assertEqual(self.rung, [10])
+
+    def test_aStepBackThatNobodyTellsOfIsSleptThrough(self) -> None:
+        # Twisted's reactors treat every call so. The clock of the other tests would prove nothing otherwise.
+        self.timer.arm(10)
+        self.clock.setBy(-3600, noticed=False)
+        self.clock.pump([10] * 360)
+        self.assertEqual(self.rung, [])
+        self.clock.advance(10)
+        self.assertEqual(self.rung, [3610])
+
+    def test_armedAnewItWaitsNoLonger(self) -> None:
+        self.timer.arm(10)
+        self.clock.setBy(-3600, noticed=False)
+        self.timer.arm(20)
+        self.clock.pump([1] * 20)
+        self.assertEqual(self.rung, [20])
+
+    def test_whatIsOverdueRingsAtTheNextTurn(self) -> None:
+        self.timer.arm(10)
+        self.clock.setBy(-3600, noticed=False)
+        self.clock.advance(60)
+        clockStepped()
+        self.clock.advance(0)
+        self.assertEqual(self.rung, [60])
+
+    def test_oneThatIsStoppedStaysStopped(self) -> None:
+        self.timer.arm(10)
+        self.timer.stop()
+        self.clock.setBy(-3600)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_onlyTimersOfSuchClocksAreTold(self) -> None:
+        clock = Clock()
+        timer = Timer(clock, self.fail)
+        timer.arm(10)
+        (call,) = clock.getDelayedCalls()
+        clockStepped()
+        self.assertEqual(clock.getDelayedCalls(), [call])
+
+    def test_oneThatNobodyHasIsForgotten(self) -> None:
+        class Watched(Timer):
+            gone = 0
+
+            def __del__(self) -> None:
+                Watched.gone += 1
+
+        for armed in True, False:
+            timer = Watched(self.clock, int)
+            if armed:
+                timer.arm(10)
+            del timer
+            gc.collect()
+            self.assertEqual(Watched.gone, int(not armed))
+        self.clock.advance(10)
+        gc.collect()
+        self.assertEqual(Watched.gone, 2)
+
+    @given(
+        st.lists(st.tuples(st.sampled_from(["arm", "advance", "set", "stop"]), st.integers(-4000, 4000)), max_size=40)
+    )
+    def test_ringsWhenAClockThatNobodySetsWouldHaveIt(self, steps: list[tuple[str, int]]) -> None:
+        rung: dict[bool, list[float]] = {}
+        for isSet in True, False:
+            clock = SettableClock()
+            times = rung[isSet] = []
+            timer = Timer(clock, lambda clock=clock, times=times: times.append(clock.steadySeconds()))
+            for what, number in steps:
+                if what == "arm":
+                    timer.arm(abs(number))
+                elif what == "advance":
+                    for _ in range(abs(number) // 50):
+                        clock.advance(50)
+                elif what == "stop":
+                    timer.stop()
+                elif isSet:
+                    clock.setBy(number)
+        self.assertEqual(rung[True], rung[False])
