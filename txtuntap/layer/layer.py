@@ -14,6 +14,7 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 from txtuntap.layer.ability import handlesFailures, knowsPackets, takesOffload
 from txtuntap.layer.life import FailureLog, connect, disconnect
 from txtuntap.layer.table import Receiver
+from txtuntap.layer.tables import TableState
 from txtuntap.packet import Packet
 
 
@@ -135,6 +136,15 @@ class Layer(AbstractDatagramProtocol):
         """
         clock = self.clock
         return 0.0 if clock is None else clock.seconds()
+
+    def tables(self) -> list[TableState]:
+        """
+        How full each bounded table of this layer is now.
+
+        @return: one record for each: its name (which several may share), its size now, its bound, and what happens at
+            the bound. See L{TableState}. This is the shape of every C{tables()}.
+        """
+        return []
 
     def delivering(self, packet: Packet) -> None:
         """
