@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 from typing import cast
 
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkText
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,
@@ -71,15 +72,15 @@ class Addresses:
         self._everybody: set[bytes] = set(map(packAddress, ALL_HOSTS))
         self._solicited: set[bytes] = set()
         # How often each group was joined.
-        self._joined: dict[bytes, int] = {}
+        self._joined: Table[bytes, int] = Table("groups", lambda: MAX_GROUPS, Policy.REFUSE)
         #: Called when what we are in has changed.
         self.onGroups: Callable[[], None] | None = None
         self.local: set[bytes] = set()
         self.broadcasts: set[bytes] = set()
-        self.admitted: set[bytes] = set()
+        self.admitted: Table[bytes, None] = Table("admitted", lambda: MAX_ADMITTED, Policy.FORGET_ALL)
         self.hearsSolicitations = False
         self._deprecated: set[bytes] = set()
-        self._sources: dict[bytes, bytes | None] = {}
+        self._sources: Table[bytes, bytes | None] = Table("sources", lambda: MAX_SOURCES, Policy.FORGET_ALL)
         self._collect()
 
     def add(self, address: str) -> Interface:
@@ -164,9 +165,8 @@ class Addresses:
         """
         if not isMulticast(group):
             raise ValueError(f"{addressText(group)} is not the address of a group")
-        if group not in self._joined and len(self._joined) >= MAX_GROUPS:
+        if not self._joined.put(group, self._joined.get(group, 0) + 1):
             raise OSError(errno.ENOBUFS, f"this host is in {MAX_GROUPS} groups already: leave one of them first")
-        self._joined[group] = self._joined.get(group, 0) + 1
         if self._joined[group] == 1:
             self._collect()
 
@@ -191,6 +191,12 @@ class Addresses:
             nothing where there are none.
         """
         return self._joined.keys() | (self._solicited if solicited else set())
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables<txtuntap.layer.layer.Layer.tables>}.
+        """
+        return [table.state for table in (self.admitted, self._sources, self._joined)]
 
     def addNetwork(self, network: str, hasPrefix: bool = True) -> None:
         """
@@ -261,10 +267,7 @@ class Addresses:
         # What is for a group within one host comes from no other (RFC 4291 section 2.7).
         if not ours or not self.maySend(source, dest) or _scope(dest) < _LINK:
             return False
-        if len(self.admitted) >= MAX_ADMITTED:
-            self.admitted.clear()
-        self.admitted.add(both)
-        return True
+        return self.admitted.put(both, None)
 
     def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
         """
@@ -281,11 +284,9 @@ class Addresses:
             return dest
         key = dest if hop is None else dest + hop
         if key not in self._sources:
-            if len(self._sources) >= MAX_SOURCES:
-                self._sources.clear()
             candidates = [own for own in self.interfaces if len(own.packed) == len(dest)]
             fit = _fitness(dest, hop or dest, self._deprecated)
-            self._sources[key] = max(candidates, key=fit).packed if candidates else None
+            self._sources.put(key, max(candidates, key=fit).packed if candidates else None)
         return self._sources[key]
 
     def _collect(self) -> None:

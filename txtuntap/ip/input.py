@@ -24,6 +24,7 @@ from txtuntap.ip.output import IPOutput
 from txtuntap.layer.ability import receiverOr
 from txtuntap.layer.pair import datagramReceiver
 from txtuntap.layer.table import ReceiverTable
+from txtuntap.layer.tables import TableState
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import onesSum
@@ -123,6 +124,12 @@ class IPProtocol(IPOutput):
             if self._expiry is not None:
                 self._expiry.cancel()
                 self._expiry = None
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables}.
+        """
+        return [*super().tables(), *self._reassembler.tables(), *self._loopback.tables()]
 
     # Up
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from txtuntap.layer.tables import Policy, TableState
 from txtuntap.packet import Packet
 
 #: Datagrams that wait for the next turn of the reactor, and their octets: a new one that finds no room is dropped.
@@ -44,6 +45,15 @@ class Loopback:
             self._call = clock.callLater(0, self._deliverAll)
         self._waiting.append((packet, protocol))
         self._octets += len(packet.data)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables<txtuntap.layer.layer.Layer.tables>}.
+        """
+        return [
+            TableState("loopback", len(self._waiting), MAX_WAITING, Policy.REFUSE.value),
+            TableState("loopback octets", self._octets, MAX_WAITING_OCTETS, Policy.REFUSE.value, "octets"),
+        ]
 
     def clear(self) -> None:
         """

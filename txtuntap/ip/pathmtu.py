@@ -4,7 +4,7 @@ The largest packet that gets to a destination in one piece, as far as routers ha
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from txtuntap.layer.tables import Policy, Table, TableState
 
 #: No path is believed to be narrower, by octets in an address. A router that says so over IPv4 would have every
 #: datagram cut into crumbs (Linux: net.ipv4.route.min_pmtu); over IPv6 it lies (RFC 8201 section 4).
@@ -29,10 +29,17 @@ class PathMTUs:
     """
 
     def __init__(self) -> None:
-        self.known: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+        # Each is put anew when it is learned: the one learned longest ago is the first.
+        self.known: Table[bytes, tuple[int, float]] = Table("paths", lambda: MAX_PATHS, Policy.LEAST_RECENT)
 
     def __len__(self) -> int:
         return len(self.known)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables<txtuntap.layer.layer.Layer.tables>}.
+        """
+        return [self.known.state]
 
     def lookup(self, dest: bytes, now: float) -> int | None:
         """
@@ -63,8 +70,5 @@ class PathMTUs:
             return False
         known = self.lookup(dest, now)
         if known is None or mtu < known:
-            self.known[dest] = max(mtu, floor), now
-            self.known.move_to_end(dest)
-            if len(self.known) > MAX_PATHS:
-                self.known.popitem(last=False)
+            self.known.put(dest, (max(mtu, floor), now))
         return True

@@ -18,6 +18,7 @@ from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routes import StaticRoutes
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.wire.address import addressText, isHost
@@ -96,7 +97,7 @@ class AutoconfiguredRoutes(StaticRoutes):
         super().__init__()
         self._neighbours = neighbours
         self.onLink = StaticRoutes()
-        self.routers: dict[bytes, Lifetime] = {}
+        self.routers: Table[bytes, Lifetime] = Table("routers", lambda: MAX_ROUTERS, Policy.REFUSE)
 
     @property
     def gateways(self) -> set[bytes]:
@@ -124,7 +125,7 @@ class AutoconfiguredRoutes(StaticRoutes):
             if router in self._neighbours.entries:
                 return router
         router = next(iter(self.routers))
-        self.routers[router] = self.routers.pop(router)
+        self.routers.move_to_end(router)
         return router
 
 
@@ -181,11 +182,17 @@ class Autoconfiguration:
         self._solicit = solicit
         self._asked = 0
         self._asking = Lifetime(clock, self._ask)
-        self._onLink: dict[IPv6Network, Lifetime] = {}
-        self._formed: dict[bytes, _Formed] = {}
+        self._onLink: Table[IPv6Network, Lifetime] = Table("prefixes on the link", lambda: MAX_PREFIXES, Policy.REFUSE)
+        self._formed: Table[bytes, _Formed] = Table("prefixes of addresses", lambda: MAX_PREFIXES, Policy.REFUSE)
         # When each prefix was last told of, and the MTU.
         self._told: dict[IPv6Network | bytes, float] = {}
         self._mtuTold = 0.0
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables<txtuntap.layer.layer.Layer.tables>}.
+        """
+        return [table.state for table in (self._routes.routers, self._onLink, self._formed)]
 
     def start(self) -> None:
         """
@@ -279,12 +286,11 @@ class Autoconfiguration:
 
     def _addRouter(self, router: bytes, seconds: float) -> None:
         routers = self._routes.routers
-        if router not in routers:
-            if len(routers) >= MAX_ROUTERS:
-                self.counters["routerDiscards"] += 1
-                return
-            routers[router] = Lifetime(self._clock, lambda: self.removeRouter(router))
-        routers[router].renew(seconds)
+        lifetime = routers.get(router) or Lifetime(self._clock, lambda: self.removeRouter(router))
+        if routers.put(router, lifetime):
+            lifetime.renew(seconds)
+        else:
+            self.counters["routerDiscards"] += 1
 
     def _prefixOnLink(self, prefix: Prefix) -> None:
         network = IPv6Network((prefix.prefix, prefix.length))
@@ -292,10 +298,9 @@ class Autoconfiguration:
             self._leaveLink(network)
             return
         if network not in self._onLink:
-            if len(self._onLink) >= MAX_PREFIXES:
+            if not self._onLink.put(network, Lifetime(self._clock, lambda: self._leaveLink(network))):
                 self.counters["prefixDiscards"] += 1
                 return
-            self._onLink[network] = Lifetime(self._clock, lambda: self._leaveLink(network))
             self._routes.onLink.add(network)
         self._onLink[network].renew(prefix.valid)
         self._told[network] = self._clock.seconds()
@@ -338,14 +343,15 @@ class Autoconfiguration:
         if not isHost(address):
             self.counters["inPrefixErrors"] += 1
             return None
-        if len(self._formed) >= MAX_PREFIXES:
+        if self._formed.isFull:
             self.counters["prefixDiscards"] += 1
             return None
-        formed = self._formed[prefix.prefix] = _Formed(
+        formed = _Formed(
             address,
             Lifetime(self._clock, lambda: self._expire(prefix.prefix)),
             Lifetime(self._clock, lambda: self._own.deprecate(address)),
         )
+        self._formed.put(prefix.prefix, formed)
         formed.valid.renew(prefix.valid)
         self._ip.addAddress(f"{addressText(address)}/{_PREFIX_LENGTH}", onLink=False)
         self._guard.claim(address)

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from txtuntap.interfaces import IPacketReceiver, IRawDatagramProtocol, Route
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.layer import Layer
+from txtuntap.layer.tables import TableState
 from txtuntap.packet import Packet
 from txtuntap.stack.reports import Reporter
 from txtuntap.wire import igmp, ipv4, ipv6, mld
@@ -130,6 +131,12 @@ class GroupProtocol(Layer):
         if self._anonymous and self._source() is not None:
             self._anonymous = False
             self._reporters[16].repeat()
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables}.
+        """
+        return [state for reporter in self._reporters.values() for state in reporter.tables()]
 
     # Up
 

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, IRawDatagramProtocol, Route, WayLost
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.layer import Layer
+from txtuntap.layer.tables import TableState
 from txtuntap.packet import Packet
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
@@ -104,6 +105,12 @@ class ICMPProtocol(Layer):
         super().doStop()
         if not self.numPorts:
             self._pinger.stop()
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables}.
+        """
+        return [*self._limit.tables(), *self._pinger.tables()]
 
     # Up
 

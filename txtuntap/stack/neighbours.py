@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from txtuntap.interfaces import INeighbours
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.wire.address import packAddress, packLinkAddress
 
 INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, PERMANENT = (
@@ -97,8 +98,12 @@ class NeighbourCache:
         self._random = random
         self._solicit = solicit
         self._waitingOctets = 0
-        self.entries: dict[bytes, Neighbour] = {}
-        self.incomplete: dict[bytes, Neighbour] = {}
+        self.entries: Table[bytes, Neighbour] = Table(
+            "neighbours", lambda: MAX_ENTRIES, Policy.LEAST_RECENT, self._evicted, self._evictable
+        )
+        self.incomplete: Table[bytes, Neighbour] = Table(
+            "incomplete", lambda: MAX_INCOMPLETE, Policy.OLDEST, lambda _, entry: self._end(entry)
+        )
         self.counters: Counter[str] = Counter()
 
     def add(self, address: str | bytes, station: str | bytes) -> None:
@@ -131,6 +136,18 @@ class NeighbourCache:
                     del table[address]
                     self._end(entry)
 
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables<txtuntap.layer.layer.Layer.tables>}.
+        """
+        waiting = max((len(entry.waiting) for entry in self.incomplete.values()), default=0)
+        return [
+            self.entries.state,
+            self.incomplete.state,
+            TableState("waiting", waiting, MAX_WAITING, Policy.OLDEST.value),
+            TableState("waiting octets", self._waitingOctets, MAX_WAITING_OCTETS, Policy.REFUSE.value, "octets"),
+        ]
+
     def __contains__(self, address: bytes) -> bool:
         """
         Whether a packed address is known or being asked for. To look does nothing to it.
@@ -145,7 +162,7 @@ class NeighbourCache:
         if entry is None:
             return None
         if entry.state != PERMANENT:
-            self._touch(address, entry)
+            self.entries.move_to_end(address)
         self.confirm(address)
         return entry.station
 
@@ -164,9 +181,8 @@ class NeighbourCache:
         """
         entry = self.incomplete.get(address)
         if entry is None:
-            if len(self.incomplete) >= MAX_INCOMPLETE:
-                self._end(self.incomplete.pop(next(iter(self.incomplete))))
-            entry = self.incomplete[address] = Neighbour(INCOMPLETE)
+            entry = Neighbour(INCOMPLETE)
+            self.incomplete.put(address, entry)
         oldest = entry.waiting[0][1] if len(entry.waiting) >= MAX_WAITING else 0
         if self._waitingOctets - oldest + octets > MAX_WAITING_OCTETS:
             self.counters["outDiscards"] += 1
@@ -225,10 +241,8 @@ class NeighbourCache:
         entry = self.incomplete.pop(address, None) or self.entries.get(address)
         if entry is None:
             entry = Neighbour(state)
-        if address not in self.entries and len(self.entries) >= MAX_ENTRIES:
-            self._evict()
         entry.station = station
-        self._touch(address, entry)
+        self.entries.put(address, entry)
         if state == REACHABLE:
             self._to(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR), address)
         else:
@@ -238,17 +252,16 @@ class NeighbourCache:
             self._waitingOctets -= octets
             send(station)
 
-    def _touch(self, address: bytes, entry: Neighbour) -> None:
-        self.entries.pop(address, None)
-        self.entries[address] = entry
+    def _evictable(self, new: bytes) -> bytes | None:
+        """
+        The least recently used of the stations that were not entered for good.
+        """
+        entries = self.entries.items()
+        return next((each for each, entry in entries if entry.state != PERMANENT and each != new), None)
 
-    def _evict(self) -> None:
-        for address, entry in self.entries.items():
-            if entry.state != PERMANENT:
-                del self.entries[address]
-                self._end(entry)
-                self.counters["evicted"] += 1
-                return
+    def _evicted(self, address: bytes, entry: Neighbour) -> None:
+        self._end(entry)
+        self.counters["evicted"] += 1
 
     def _to(self, entry: Neighbour, state: str, seconds: float | None, address: bytes) -> None:
         if entry.call is not None and entry.call.active():

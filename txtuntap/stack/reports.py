@@ -14,6 +14,7 @@ from random import Random
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from txtuntap.layer.tables import TableState
 from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 
 #: How often a change is told, and within how many seconds again (Robustness Variable, Unsolicited Report Interval).
@@ -77,6 +78,12 @@ class Reporter:
                 self._changes[group] = ROBUSTNESS
         self.groups = groups
         self._tellSoon()
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables<txtuntap.layer.layer.Layer.tables>}.
+        """
+        return [TableState("group changes", len(self._changes), MAX_CHANGES, "a group that was left is not reported")]
 
     def repeat(self) -> None:
         """

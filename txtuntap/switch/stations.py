@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
+from txtuntap.layer.tables import Policy, Table
+
 if TYPE_CHECKING:
     from txtuntap.packet import Packet
 
@@ -33,7 +35,7 @@ class ISwitchPort(Interface):
     numPorts: int = Attribute("Whether it is on a transport: 1 or 0.")
     isolated: bool = Attribute("Whether what comes here is kept from other isolated ports.")
     bound: frozenset[bytes] | None = Attribute("The only stations that may send here; L{None}: any may.")
-    entries: set[Entry] = Attribute("The stations that were learned here.")
+    entries: Table[Entry, None] = Attribute("The stations that were learned here.")
     swept: float = Attribute("When C{entries} was last searched for stations that are too old, in seconds.")
 
     def isIn(lan: LAN) -> bool:
@@ -71,7 +73,7 @@ class LAN:
         Know a station no more.
         """
         del self.stations[entry.address]
-        entry.port.entries.discard(entry)
+        entry.port.entries.pop(entry, None)
 
 
 class Entry:
@@ -86,6 +88,13 @@ class Entry:
         self.lan = lan
         self.port = port
         self.heard = heard
+
+
+def stationsOfPort() -> Table[Entry, None]:
+    """
+    A table for the stations that are learned on one port.
+    """
+    return Table("stations", lambda: MAX_STATIONS, Policy.REFUSE)
 
 
 class StationTable:
@@ -115,9 +124,9 @@ class StationTable:
         @return: the counter of what that means, if it means anything: C{stationMoves}, or C{learnedEntryDiscards} where
             the port has no room for one more.
         """
-        if len(port.entries) >= MAX_STATIONS:
+        if port.entries.isFull:
             self._sweep(port, now)
-            if len(port.entries) >= MAX_STATIONS:
+            if port.entries.isFull:
                 # A station that is known on another port stays known there: forgotten, it would be heard by all.
                 return "learnedEntryDiscards"
         counter = None
@@ -127,7 +136,7 @@ class StationTable:
                 counter = "stationMoves"
             lan.forget(entry)
         entry = lan.stations[source] = Entry(source, lan, port, now)
-        port.entries.add(entry)
+        port.entries.put(entry, None)
         return counter
 
     def forgetAll(self, port: ISwitchPort) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkText, listed
 from txtuntap.wire import arp, ethernet, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
@@ -68,7 +69,13 @@ class Allowed:
             map(packLinkAddress, listed(linkAddresses, "linkAddresses", "02:00:00:00:00:01"))
         )
         self._isRouter = router
-        self._known: dict[bytes, bool] = {}
+        self._known: Table[bytes, bool] = Table("allowed", lambda: MAX_KNOWN, Policy.FORGET_ALL)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables<txtuntap.layer.layer.Layer.tables>}.
+        """
+        return [self._known.state]
 
     def permitsPacket(self, packet: bytes | memoryview) -> bool:
         """
@@ -175,7 +182,5 @@ class Allowed:
         if known is None:
             value = int.from_bytes(address, "big")
             known = any(value & mask == first for mask, first in self._networks.get(len(address), ()))
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[address] = known
+            self._known.put(address, known)
         return known

@@ -13,6 +13,7 @@ from zope.interface import alsoProvides, implementer
 from txtuntap.device import TAP, TUN
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
 from txtuntap.layer.relay import forward, received
+from txtuntap.layer.tables import TableState
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
 from txtuntap.packet import Packet
@@ -110,6 +111,12 @@ class Tunnel(AbstractDatagramProtocol):
         """
         transport = cast("IPacketTransport | None", self.transport)
         return 1500 if transport is None else transport.mtu
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{Layer.tables<txtuntap.layer.layer.Layer.tables>}.
+        """
+        return [] if self._allowed is None else self._allowed.tables()
 
     # To the peer
 
