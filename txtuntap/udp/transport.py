@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -21,9 +20,10 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.interfaces import IBatchTransport, IIPTransport, Route, WayLost
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
-from txtuntap.udp.flow import Flow, IFlowTransport, Peer
+from txtuntap.udp.flow import EVICTED, Flow, IFlowTransport, Peer
 from txtuntap.udp.groups import MulticastTransport
 from txtuntap.udp.headers import OPEN, UDPHeaders, openBehind
 from txtuntap.udp.interfaces import IUDPLayer
@@ -82,7 +82,7 @@ class UDPTransport(MulticastTransport):
         self._connected: tuple[str, int] | None = None
         self._broadcastAllowed = False
         # Who wrote, and by which flow last: more than one of our addresses may be known to a peer.
-        self._flows: OrderedDict[tuple[str, int], Flow] = OrderedDict()
+        self._flows: Table[tuple[str, int], Flow] = Table("peers", lambda: MAX_PEERS, Policy.LEAST_RECENT)
         self.latest: Flow | None = None
 
     def __repr__(self) -> str:
@@ -132,9 +132,20 @@ class UDPTransport(MulticastTransport):
         Whether the datagrams of a flow are for the application: one that is connected gets those of its peer alone.
         """
         if flow is not self.latest:
-            if self._connected is not None and flow.peer != self._connected:
+            peer = flow.peer
+            if peer is EVICTED or (self._connected is not None and peer != self._connected):
                 return False
-            self._remember(flow)
+            self.latest = flow
+            self.train = None
+            flows = self._flows
+            known = flows.get(peer)
+            if known is flow:
+                flows.move_to_end(peer)
+                return True
+            if known is not None:
+                # The key has to be the address that knows this flow.
+                del flows[peer]
+            flows.put(peer, flow)
         return True
 
     def deliver(self, packet: Packet, flow: Flow) -> None:
@@ -222,7 +233,7 @@ class UDPTransport(MulticastTransport):
                 if train.add(packet):
                     return
                 if type(addr) is Peer and self.current is not None and train.again(bytes(packet)):
-                    self._udp.wrote(train.way, self.current.time)
+                    self._udp.answered.put(train.way, self.current.time)
                     return
         headers = self._answerHeaders
         if (
@@ -234,7 +245,7 @@ class UDPTransport(MulticastTransport):
             and headers.fit(len(packet))
             and not (headers.port.offloads & USO and headers.port.collects(headers.way))
         ):
-            self._udp.wrote(headers.way, self.current.time)
+            self._udp.answered.put(headers.way, self.current.time)
             headers.port.writePacket([headers.pack(len(packet)), packet], openBehind(headers.before))
         else:
             self._write(packet, addr)
@@ -259,17 +270,18 @@ class UDPTransport(MulticastTransport):
             dest, port = self._parse(addr[0], addr[1])
             # It may be known by another spelling.
             flow = self._flows.get((addressText(dest), port))
-        ip: IIPTransport | None = (flow and flow.headers.ip) or self._udp.ip
+        ip: IIPTransport | None = (flow and flow.ip) or self._udp.ip
         route: Route | None = None
         toGroup = wayLost = False
         if flow is not None:
-            port = flow.peer[1]
+            # That of an evicted flow is not in its peer any more.
+            port = flow.peer[1] or flow.remotePort
             localPort = flow.localPort
             if ip is not None and port:
                 route = flow.routeBack(ip)
                 if route is not None and self.current is None:
                     route = ip.knownStation(route)
-            limit = wire.MAX_PAYLOAD[16 if ":" in flow.peer[0] else 4]
+            limit = wire.MAX_PAYLOAD[16 if ":" in addr[0] else 4]
         else:
             localPort = self.port
             if self.interface and len(self.interface) != len(dest):
@@ -295,7 +307,7 @@ class UDPTransport(MulticastTransport):
             return
         below = None if toGroup else ip.port(route)
         way = route.source + route.dest + _ports(localPort, port)
-        self._udp.wrote(way, self._udp.now())
+        (self._udp.written if flow is None else self._udp.answered).put(way, self._udp.now())
         if below is None or not below.offloads & CSUM:
             header = wire.packHeader(route.source, route.dest, localPort, port, payload)
             if toGroup:
@@ -408,6 +420,12 @@ class UDPTransport(MulticastTransport):
         """
         return self._broadcastAllowed
 
+    def tables(self) -> list[TableState]:
+        """
+        How full the tables of this transport are.
+        """
+        return [self._flows.state]
+
     def forget(self) -> None:
         """
         Forget everybody who wrote.
@@ -423,13 +441,6 @@ class UDPTransport(MulticastTransport):
         self.train = None
         self._answered = None
         self._answerHeaders = None
-
-    def _remember(self, flow: Flow) -> None:
-        self.latest = flow
-        self.train = None
-        if self._flows.pop(flow.peer, None) is None and len(self._flows) >= MAX_PEERS:
-            self._flows.popitem(last=False)
-        self._flows[flow.peer] = flow
 
     def _parse(self, host: str, port: int) -> tuple[bytes, int]:
         """
