@@ -234,7 +234,10 @@ class ClockStepTests(SynchronousTestCase):
             events = Counters()
 
             def count(name: str) -> Callable[..., None]:
-                return lambda *ignored: events.update([name])
+                def add(*ignored: object) -> None:
+                    events[name] += 1
+
+                return add
 
             guard = AddressGuard(clock, Random(1), *map(count, ("probe", "announce", "lost", "kept")))
             own, other = packAddress(OWN), packAddress("10.0.0.3")

@@ -328,4 +328,8 @@ def replySource(packet: Packet) -> bytes | None:
     The link address an answer to C{packet} leaves from: the one that was asked. That of a group never becomes a source.
     """
     asked = packet.linkDest
-    return None if asked is None or asked[0] & 1 else asked
+    if asked is None or asked[0] & 1:
+        return None
+    # Mostly it is our own: routes by the thousand share that.
+    own = None if packet.ethernet is None else packet.ethernet.linkAddress
+    return own if asked == own else asked

@@ -21,14 +21,10 @@ from zope.interface import implementer
 from tests.recorders import Echo
 from tests.stack.link import echo, frame, messages
 from txtuntap import Host, TuntapPort
-from txtuntap.ip import addresses as addressTable
-from txtuntap.ip import fragments, loopback, pathmtu, routing
-from txtuntap.stack import autoconf, neighbours, reports
-from txtuntap.stack.limits import ErrorLimit
+from txtuntap.ip import fragments
+from txtuntap.stack import neighbours
 from txtuntap.stack.resolution import LINES_BURST, LINES_RATE
 from txtuntap.testing import TAP, TUN, MemoryDevice
-from txtuntap.udp import layer as rawudp
-from txtuntap.udp import transport as udptransport
 from txtuntap.wire import icmp
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.ethernet import HEADER_LENGTH
@@ -55,6 +51,9 @@ _LEAST_FRAGMENT = 500
 
 #: Timers beside those of what is in tables: groups reported, fragments, pings, routers asked for, what waits its turn.
 _TIMERS = 16
+
+#: How many timers an entry of a table has, by the table's name: where it has any.
+_TIMED = {"neighbours": 1, "incomplete": 1, "routers": 1, "prefixes on the link": 1, "prefixes of addresses": 2}
 
 #: Turns of the reactor that one span of time may have. Each timer has one of its own.
 _TURNS = 10_000
@@ -218,34 +217,17 @@ class Ingress:
             # An address may be another's for the time being, if it was taken while it was being asked for.
             if host.ip.own.isOwn(packAddress(address)) and not self.answers(address, asker):
                 raise Broken(f"{address} answers no more")
-        flows = [transport._flows for transports in host.udp._transports.values() for transport in transports]
         datagrams = host.ip._reassembler._datagrams.values()
         waiting = [entry.waiting for entry in host.neighbours.incomplete.values()]
-        # Each has one timer, an address formed by itself two.
-        timed = [host.neighbours.entries, host.neighbours.incomplete, host.routes.routers, host._guard._claims]
-        timed += [host.routes.onLink, *[host.autoconfiguration._formed] * 2]
-        for name, table, bound in (
-            ("neighbours", host.neighbours.entries, neighbours.MAX_ENTRIES),
-            ("incomplete neighbours", host.neighbours.incomplete, neighbours.MAX_INCOMPLETE),
-            ("routers", host.routes.routers, autoconf.MAX_ROUTERS),
-            ("prefixes on the link", host.routes.onLink, autoconf.MAX_PREFIXES),
-            ("addresses formed", host.autoconfiguration._formed, autoconf.MAX_PREFIXES),
-            ("flows", host.udp._flows, rawudp.MAX_FLOWS),
-            ("written", host.udp._written, rawudp.MAX_WRITTEN),
-            ("peers", max(flows, key=len), udptransport.MAX_PEERS),
-            ("askers", host.ip._askers, routing.MAX_ASKERS),
-            ("admitted", host.ip.own.admitted, addressTable.MAX_ADMITTED),
-            ("paths", host.ip.paths, pathmtu.MAX_PATHS),
-            ("limits", host.icmp._limit._each, ErrorLimit.MAX_DESTINATIONS),
-            ("sources", host.ip.own._sources, addressTable.MAX_SOURCES),
-            ("to itself", host.ip._loopback._waiting, loopback.MAX_WAITING),
-            ("waiting for a station", max(waiting, key=len, default=()), neighbours.MAX_WAITING),
-            ("fragments", max((each.offsets for each in datagrams), key=len, default=()), fragments.MAX_FRAGMENTS),
-            *(("changes", each._changes, reports.MAX_CHANGES) for each in host.groups._reporters.values()),
-            ("timers", self.clock.getDelayedCalls(), sum(map(len, timed)) + _TIMERS),
-        ):
-            if len(table) > bound:
-                raise Broken(f"{len(table)} {name}: {bound} is the most")
+        tables = self.host.tables()
+        for table in tables:
+            if table.size > table.bound:
+                raise Broken(f"{table.size} {table.unit} of {table.name}: {table.bound} is the most")
+        # Each of our own addresses has one timer, too.
+        timers = len(self.clock.getDelayedCalls())
+        most = sum(_TIMED.get(table.name, 0) * table.size for table in tables) + len(host._guard._claims) + _TIMERS
+        if timers > most:
+            raise Broken(f"{timers} timers: {most} is the most")
         # What is counted along the way must be what there is: or the bound moves, and in the end nothing gets in.
         for name, counted, there, most in (
             (

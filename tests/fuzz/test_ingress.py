@@ -138,7 +138,7 @@ class HarnessTests(SynchronousTestCase):
     def test_tablesOverTheirBounds(self) -> None:
         ingress = Ingress(False)
         ingress.check()
-        ingress.host.udp._written.update((number.to_bytes(4, "big"), 0.0) for number in range(5000))
+        ingress.host.udp.written.update((number.to_bytes(4, "big"), 0.0) for number in range(5000))
         self.assertRaises(Broken, ingress.check)
 
     def test_totalsThatAreWrong(self) -> None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.recorders import DatagramRecorder
+from tests.recorders import DatagramRecorder, Echo
 from txtuntap.ip.pathmtu import FLOOR, TIMEOUT
 from txtuntap.testing import TUN, ipPacket, udpPacket
-from txtuntap.udp.layer import LATELY, MAX_WRITTEN
+from txtuntap.udp.layer import LATELY, MAX_ANSWERED, MAX_WRITTEN
 from txtuntap.wire import icmp
 
 from .link import LinkTestCase, echo, icmpPacket
@@ -211,6 +211,21 @@ class DisbeliefTests(ErrorTestCase):
         for number in range(MAX_WRITTEN):
             many.write(b"", (f"10.1.{number >> 8}.{number & 0xFF}", 53))
         self.assertDisbelieved(error(*REFUSED[4], self.sent))
+
+    def test_answersEvictNothingThatWeWrote(self) -> None:
+        self.host.listenUDP(7, Echo())
+        for number in range(2 * MAX_ANSWERED):
+            self.receive(udpPacket(f"10.1.{number >> 8}.{number & 0xFF}", OURS, 5000, 7, b""))
+        sizes = {table.name: table.size for table in self.host.tables()}
+        self.assertEqual(sizes["answered"], MAX_ANSWERED)
+        self.receive(error(*REFUSED[4], self.sent))
+        self.assertEqual(self.protocol.refused, 1)
+
+    def test_errorsAboutAnswersAreBelieved(self) -> None:
+        self.host.listenUDP(7, Echo())
+        (answer,) = self.receive(udpPacket(THEIRS, OURS, 5000, 7, bytes(1400)))
+        self.receive(error(icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, answer, 600))
+        self.assertEqual((len(self.host.ip.paths), self.count("inDisbelieved")), (1, 0))
 
     def test_tenThousandMadeUpChangeNothing(self) -> None:
         for number in range(10000):

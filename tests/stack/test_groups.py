@@ -457,7 +457,7 @@ class FloodTests(GroupsTestCase):
             *tables,
             len(own.local),
             len(own.admitted),
-            len(self.host.udp._flows),
+            *[table.size for table in self.host.udp.tables()],
             len(self.clock.getDelayedCalls()),
         ]
 

@@ -65,7 +65,7 @@ class ErrorLimitTests(SynchronousTestCase):
         self.patch(ErrorLimit, "MAX_DESTINATIONS", 8)
         for number in range(20):
             self.limit.permits(bytes((10, 0, 0, number)), 0.0)
-            self.assertLessEqual(len(self.limit._each), 8)
+            self.assertLessEqual(self.limit.tables()[0].size, 8)
 
     def test_oldestDestinationIsForgotten(self) -> None:
         self.patch(ErrorLimit, "MAX_DESTINATIONS", 2)

@@ -86,7 +86,7 @@ class EchoTests(SynchronousTestCase):
         for number in range(3 * MAX_PEERS):
             self.assertEqual(self.answered(echo, 1, ("10.0.1.1", 2000 + number)), 1)
             self.assertEqual(self.answered(echo, 1), 0)
-        self.assertEqual(len(echo._peers), MAX_PEERS)
+        self.assertEqual([table.size for table in echo.tables()], [MAX_PEERS])
 
     def test_whatIsForgottenAtTheEnd(self) -> None:
         echo = self.begin(rate=1, burst=1)

@@ -360,6 +360,26 @@ class BoundTests(LayerTestCase):
         self.assertLessEqual(self.remembered() - before, 8 + 4)
         self.assertGreaterEqual(self.remembered() - before, 8)
 
+    def test_evictedFlowsAreFreedAtOnce(self) -> None:
+        before = self.remembered()
+        self.patch(rawudp, "MAX_FLOWS", 8)
+        self.patch(udptransport, "MAX_PEERS", 4)
+        gc.disable()
+        try:
+            for port in range(100):
+                self.ip.packetReceived(Packet(udpPacket(*FOUR, port, 7, b"")))
+                del self.proto.received[:], self.proto.packets[:]
+            peers = sum(type(thing) is Peer for thing in gc.get_objects())
+        finally:
+            gc.enable()
+        self.assertLessEqual(peers - before, 8 + 4)
+
+    def test_tablesTellHowFullTheyAre(self) -> None:
+        for port in range(3):
+            self.ip.packetReceived(Packet(udpPacket(*FOUR, port, 7, b"")))
+        sizes = {table.name: table.size for table in self.udp.tables()}
+        self.assertEqual(sizes, {"flows": 3, "written": 0, "answered": 0, "peers": 3})
+
     def test_forgottenSendersAreServedAsBefore(self) -> None:
         self.patch(rawudp, "MAX_FLOWS", 2)
         self.patch(udptransport, "MAX_PEERS", 1)

@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from typing import cast
 
 from txtuntap.layer.prefixes import Network, PrefixTable, prefixSet
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkText
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,
@@ -108,10 +109,10 @@ class Addresses:
         self.broadcasts: Set[bytes] = self._broadcasts.keys()
         self._local = Counted(dict.fromkeys((LIMITED_BROADCAST, *map(packAddress, ALL_HOSTS)), 1))
         self.local: Set[bytes] = self._local.keys()
-        self.admitted: set[bytes] = set()
+        self.admitted: Table[bytes, None] = Table("admitted", lambda: MAX_ADMITTED, Policy.FORGET_ALL)
         self.hearsSolicitations = False
         self._deprecated: set[bytes] = set()
-        self._sources: dict[bytes, bytes | None] = {}
+        self._sources: Table[bytes, bytes | None] = Table("sources", lambda: MAX_SOURCES, Policy.FORGET_ALL)
 
     def add(self, address: str) -> Interface:
         """
@@ -260,6 +261,13 @@ class Addresses:
         """
         return group in self._joined or (solicited and group in self._solicited)
 
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        groups = TableState("groups", len(self._joined), MAX_GROUPS, Policy.REFUSE.value)
+        return [self.admitted.state, self._sources.state, groups]
+
     def addNetwork(self, network: str, hasPrefix: bool = True) -> None:
         """
         Take packets to every address of a network for ours ("AnyIP").
@@ -328,10 +336,7 @@ class Addresses:
         # What is for a group within one host comes from no other (RFC 4291 section 2.7).
         if not ours or not self.maySend(source, dest) or _scope(dest) < _LINK:
             return False
-        if len(self.admitted) >= MAX_ADMITTED:
-            self.admitted.clear()
-        self.admitted.add(both)
-        return True
+        return self.admitted.put(both, None)
 
     def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
         """
@@ -348,11 +353,9 @@ class Addresses:
             return dest
         key = dest if hop is None else dest + hop
         if key not in self._sources:
-            if len(self._sources) >= MAX_SOURCES:
-                self._sources.clear()
             candidates = [own for own in self.interfaces if len(own.packed) == len(dest)]
             fit = _fitness(dest, hop or dest, self._deprecated)
-            self._sources[key] = max(candidates, key=fit).packed if candidates else None
+            self._sources.put(key, max(candidates, key=fit).packed if candidates else None)
         return self._sources[key]
 
     def _hear(self, groups: Counted, group: bytes) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.tables import Policy, TableState
 from txtuntap.packet import Packet, Reassembled
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import checksum
@@ -119,6 +120,17 @@ class Reassembler:
 
     def __len__(self) -> int:
         return len(self._datagrams)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}. The bound of this table is one
+        of octets, and how large an entry gets is known only later: so it is no L{Table<txtuntap.layer.tables.Table>}.
+        """
+        most = max((len(datagram.pieces) for datagram in self._datagrams.values()), default=0)
+        return [
+            TableState("fragments", self.memory, self._maxMemory, Policy.OLDEST.value, "octets"),
+            TableState("fragments of a datagram", most, MAX_FRAGMENTS, "the datagram is dropped"),
+        ]
 
     @property
     def deadline(self) -> float | None:

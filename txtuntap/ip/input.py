@@ -25,6 +25,7 @@ from txtuntap.layer.ability import receiverOr
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.pair import datagramReceiver
 from txtuntap.layer.table import ReceiverTable
+from txtuntap.layer.tables import TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
@@ -125,6 +126,12 @@ class IPProtocol(IPOutput):
             if self._expiry is not None:
                 self._expiry.stop()
                 self._expiry = None
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [*super().tables(), *self._reassembler.tables(), *self._loopback.tables()]
 
     # Up
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 from txtuntap.layer.counters import Counters
+from txtuntap.layer.tables import Policy, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.packet import Packet
 
@@ -47,6 +48,15 @@ class Loopback:
             self._turn.arm(0)
         self._waiting.append((packet, protocol))
         self._octets += len(packet.data)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [
+            TableState("loopback", len(self._waiting), MAX_WAITING, Policy.REFUSE.value),
+            TableState("loopback octets", self._octets, MAX_WAITING_OCTETS, Policy.REFUSE.value, "octets"),
+        ]
 
     def clear(self) -> None:
         """

@@ -4,8 +4,7 @@ The largest packet that gets to a destination in one piece, as far as routers ha
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.wire.address import versionOf
 
 #: No path is believed to be narrower, by IP version. A router that says so over IPv4 would have every
@@ -31,10 +30,17 @@ class PathMTUs:
     """
 
     def __init__(self) -> None:
-        self.known: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+        # Each is put anew when it is learned: the one learned longest ago is the first.
+        self.known: Table[bytes, tuple[int, float]] = Table("paths", lambda: MAX_PATHS, Policy.LEAST_RECENT)
 
     def __len__(self) -> int:
         return len(self.known)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [self.known.state]
 
     def lookup(self, dest: bytes, now: float) -> int | None:
         """
@@ -66,8 +72,5 @@ class PathMTUs:
             return False
         known = self.lookup(dest, now)
         if known is None or mtu < known:
-            self.known[dest] = max(mtu, floor), now
-            self.known.move_to_end(dest)
-            if len(self.known) > MAX_PATHS:
-                self.known.popitem(last=False)
+            self.known.put(dest, (max(mtu, floor), now))
         return True

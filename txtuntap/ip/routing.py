@@ -5,7 +5,6 @@ The route of a datagram of ours: its source address, the next hop and its statio
 from __future__ import annotations
 
 import errno
-from collections import OrderedDict
 from collections.abc import Iterable, Set
 from typing import Any, cast
 
@@ -26,6 +25,7 @@ from txtuntap.ip.pathmtu import PathMTUs
 from txtuntap.ip.routes import StaticNeighbours, StaticRoutes
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.prefixes import Network
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkClock, listed
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
@@ -78,7 +78,7 @@ class IPRouting(Layer):
         # Typed as loosely as they are given: a table of another kind has other ways to fill it.
         self.routes: Any = StaticRoutes() if routes is None else routes
         self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
-        self._askers: OrderedDict[bytes, Packet] = OrderedDict()
+        self._askers: Table[bytes, Packet] = Table("askers", lambda: MAX_ASKERS, Policy.LEAST_RECENT)
         self._linkRoutes: set[Network] = set()
         self.mtu6: int | None = None
         self.paths = PathMTUs()
@@ -291,16 +291,18 @@ class IPRouting(Layer):
         station = self.neighbours.lookup(route.dest)
         return route if station is None else attrs.evolve(route, station=station)
 
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [self._askers.state, *self.paths.tables(), *self._ours.tables()]
+
     def delivering(self, packet: Packet) -> None:
         """
         Remember who asks a raw protocol: it may answer later.
         """
         super().delivering(packet)
-        asker = packet.sourceAddress
-        self._askers[asker] = packet.headers()
-        self._askers.move_to_end(asker)
-        if len(self._askers) > MAX_ASKERS:
-            self._askers.popitem(last=False)
+        self._askers.put(packet.sourceAddress, packet.headers())
 
     def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
         """

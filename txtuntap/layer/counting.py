@@ -12,6 +12,7 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.drops import Dropping
+from txtuntap.layer.tables import TableState
 from txtuntap.layer.timer import steadySeconds
 
 
@@ -52,6 +53,15 @@ class CountingProtocol(Dropping, AbstractDatagramProtocol):
                 return 0.0
             self._timed, self._steady = clock, steadySeconds(clock)
         return self._steady()
+
+    def tables(self) -> list[TableState]:
+        """
+        How full each bounded table of this layer is now.
+
+        @return: one record for each: its name (which several may share), its size now, its bound, and what happens at
+            the bound. See L{TableState}. This is the shape of every C{tables()}.
+        """
+        return []
 
     def doStart(self) -> None:
         """

@@ -19,6 +19,7 @@ from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.prefixes import Network, PrefixTable
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache
@@ -64,7 +65,7 @@ class AutoconfiguredRoutes(StaticRoutes):
         super().__init__()
         self._neighbours = neighbours
         self.onLink: PrefixTable[Timer] = PrefixTable()
-        self.routers: dict[bytes, Timer] = {}
+        self.routers: Table[bytes, Timer] = Table("routers", lambda: MAX_ROUTERS, Policy.REFUSE)
 
     @property
     def gateways(self) -> set[bytes]:
@@ -98,7 +99,7 @@ class AutoconfiguredRoutes(StaticRoutes):
             if router in self._neighbours.entries:
                 return router
         router = next(iter(self.routers))
-        self.routers[router] = self.routers.pop(router)
+        self.routers.move_to_end(router)
         return router
 
 
@@ -156,10 +157,17 @@ class Autoconfiguration:
         self._solicit = solicit
         self._asked = 0
         self._asking = Timer(clock, self._ask)
-        self._formed: dict[bytes, _Formed] = {}
+        self._formed: Table[bytes, _Formed] = Table("prefixes of addresses", lambda: MAX_PREFIXES, Policy.REFUSE)
         # When each prefix was last told of, and the MTU.
         self._told: dict[Network | bytes, float] = {}
         self._mtuTold = 0.0
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        onLink = TableState("prefixes on the link", len(self._routes.onLink), MAX_PREFIXES, Policy.REFUSE.value)
+        return [self._routes.routers.state, onLink, self._formed.state]
 
     def start(self) -> None:
         """
@@ -253,12 +261,11 @@ class Autoconfiguration:
 
     def _addRouter(self, router: bytes, seconds: float) -> None:
         routers = self._routes.routers
-        if router not in routers:
-            if len(routers) >= MAX_ROUTERS:
-                self.counters["routerDiscards"] += 1
-                return
-            routers[router] = Timer(self._clock, self.removeRouter, router)
-        routers[router].arm(seconds)
+        timer = routers.get(router) or Timer(self._clock, self.removeRouter, router)
+        if routers.put(router, timer):
+            timer.arm(seconds)
+        else:
+            self.counters["routerDiscards"] += 1
 
     def _prefixOnLink(self, prefix: Prefix) -> None:
         network = IPv6Network((prefix.prefix, prefix.length))
@@ -311,14 +318,15 @@ class Autoconfiguration:
         if not isHost(address):
             self.counters["inPrefixErrors"] += 1
             return None
-        if len(self._formed) >= MAX_PREFIXES:
+        if self._formed.isFull:
             self.counters["prefixDiscards"] += 1
             return None
-        formed = self._formed[prefix.prefix] = _Formed(
+        formed = _Formed(
             address,
             Timer(self._clock, self._expire, prefix.prefix),
             Timer(self._clock, self._addresses.deprecate, address),
         )
+        self._formed.put(prefix.prefix, formed)
         formed.valid.arm(prefix.valid)
         self._ip.addAddress(f"{addressText(address)}/{_PREFIX_LENGTH}", onLink=False)
         self._guard.claim(address)

@@ -16,6 +16,7 @@ from txtuntap.interfaces import IPacketReceiver, Route
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.tables import TableState
 from txtuntap.packet import Packet
 from txtuntap.stack.reports import Reporter
 from txtuntap.wire import igmp, ipv4, ipv6, mld
@@ -130,6 +131,12 @@ class GroupProtocol(CountingProtocol):
         if self._anonymous and self._source() is not None:
             self._anonymous = False
             self._reporters[6].repeat()
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [state for reporter in self._reporters.values() for state in reporter.tables()]
 
     # Up
 

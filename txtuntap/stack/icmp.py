@@ -16,6 +16,7 @@ from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, Route, WayLost
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.tables import TableState
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.packet import Packet, UnfinishableError
 from txtuntap.stack.groups import GroupProtocol
@@ -99,6 +100,12 @@ class ICMPProtocol(CountingProtocol):
         super().doStop()
         if not self.numPorts:
             self._pinger.stop()
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [*self._limit.tables(), *self._pinger.tables()]
 
     # Up
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from random import Random
 
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.tokenbucket import TokenBucket
 
 
@@ -27,7 +28,13 @@ class ErrorLimit:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._all = TokenBucket(self.RATE, self.BURST)
-        self._each: dict[bytes, TokenBucket] = {}
+        self._each: Table[bytes, TokenBucket] = Table("error limits", lambda: self.MAX_DESTINATIONS, Policy.OLDEST)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [self._each.state]
 
     def permits(self, dest: bytes, now: float) -> bool:
         """
@@ -38,7 +45,6 @@ class ErrorLimit:
         """
         bucket = self._each.get(dest)
         if bucket is None:
-            if len(self._each) >= self.MAX_DESTINATIONS:
-                del self._each[next(iter(self._each))]
-            bucket = self._each[dest] = TokenBucket(self.RATE_EACH, self.BURST_EACH)
+            bucket = TokenBucket(self.RATE_EACH, self.BURST_EACH)
+            self._each.put(dest, bucket)
         return bucket.take(now) and self._all.take(now, self._random.randrange(3))

@@ -13,7 +13,6 @@ every address, must not push out the stations that are there (RFC 6583).
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 from random import Random
 
 from twisted.internet.interfaces import IReactorTime
@@ -21,6 +20,7 @@ from zope.interface import implementer
 
 from txtuntap.interfaces import INeighbours
 from txtuntap.layer.counters import Counters
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.address import packAddress, packLinkAddress
 
@@ -64,18 +64,17 @@ class Neighbour:
     @ivar state: one of the states above.
     @ivar station: its link address, once known.
     @ivar asked: when it was last asked, in seconds.
-    @ivar timer: is due when the time of the state is over.
+    @ivar timer: is due when the time of the state is over; L{None} while no state of this entry has had one.
     """
 
     __slots__ = ("asked", "state", "station", "timer", "tries", "waiting")
-
-    timer: Timer
 
     def __init__(self, state: str) -> None:
         self.state = state
         self.station: bytes | None = None
         self.tries = 0
         self.asked: float | None = None
+        self.timer: Timer | None = None
         self.waiting: list[Waiting] = []
 
 
@@ -102,8 +101,12 @@ class NeighbourCache:
         self._random = random
         self._solicit = solicit
         self._waitingOctets = 0
-        self.entries: dict[bytes, Neighbour] = {}
-        self.incomplete: dict[bytes, Neighbour] = {}
+        self.entries: Table[bytes, Neighbour] = Table(
+            "neighbours", lambda: MAX_ENTRIES, Policy.LEAST_RECENT, self._evicted, self._evictable
+        )
+        self.incomplete: Table[bytes, Neighbour] = Table(
+            "incomplete", lambda: MAX_INCOMPLETE, Policy.OLDEST, lambda _, entry: self._end(entry)
+        )
         self.counters = Counters()
 
     def add(self, address: str | bytes, station: str | bytes) -> None:
@@ -136,6 +139,18 @@ class NeighbourCache:
                     del table[address]
                     self._end(entry)
 
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        waiting = max((len(entry.waiting) for entry in self.incomplete.values()), default=0)
+        return [
+            self.entries.state,
+            self.incomplete.state,
+            TableState("waiting", waiting, MAX_WAITING, Policy.OLDEST.value),
+            TableState("waiting octets", self._waitingOctets, MAX_WAITING_OCTETS, Policy.REFUSE.value, "octets"),
+        ]
+
     def __contains__(self, address: bytes) -> bool:
         """
         Whether a packed address is known or being asked for. To look does nothing to it.
@@ -150,7 +165,7 @@ class NeighbourCache:
         if entry is None:
             return None
         if entry.state != PERMANENT:
-            self._touch(address, entry)
+            self.entries.move_to_end(address)
         self.confirm(address)
         return entry.station
 
@@ -169,9 +184,8 @@ class NeighbourCache:
         """
         entry = self.incomplete.get(address)
         if entry is None:
-            if len(self.incomplete) >= MAX_INCOMPLETE:
-                self._end(self.incomplete.pop(next(iter(self.incomplete))))
-            entry = self.incomplete[address] = self._entry(address, INCOMPLETE)
+            entry = Neighbour(INCOMPLETE)
+            self.incomplete.put(address, entry)
         oldest = entry.waiting[0][1] if len(entry.waiting) >= MAX_WAITING else 0
         if self._waitingOctets - oldest + octets > MAX_WAITING_OCTETS:
             self.counters["outDiscards"] += 1
@@ -229,11 +243,9 @@ class NeighbourCache:
     def _learn(self, address: bytes, station: bytes, state: str) -> None:
         entry = self.incomplete.pop(address, None) or self.entries.get(address)
         if entry is None:
-            entry = self._entry(address, state)
-        if address not in self.entries and len(self.entries) >= MAX_ENTRIES:
-            self._evict()
+            entry = Neighbour(state)
         entry.station = station
-        self._touch(address, entry)
+        self.entries.put(address, entry)
         if state == REACHABLE:
             self._to(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR), address)
         else:
@@ -243,32 +255,36 @@ class NeighbourCache:
             self._waitingOctets -= octets
             send(station)
 
-    def _entry(self, address: bytes, state: str) -> Neighbour:
-        entry = Neighbour(state)
-        entry.timer = Timer(self._clock, self._next, address, entry)
-        return entry
+    def _evictable(self, new: bytes) -> bytes | None:
+        """
+        The least recently used of the stations that were not entered for good.
+        """
+        entries = self.entries.items()
+        return next((each for each, entry in entries if entry.state != PERMANENT and each != new), None)
 
-    def _touch(self, address: bytes, entry: Neighbour) -> None:
-        self.entries.pop(address, None)
-        self.entries[address] = entry
-
-    def _evict(self) -> None:
-        for address, entry in self.entries.items():
-            if entry.state != PERMANENT:
-                del self.entries[address]
-                self._end(entry)
-                self.counters["evicted"] += 1
-                return
+    def _evicted(self, address: bytes, entry: Neighbour) -> None:
+        self._end(entry)
+        self.counters["evicted"] += 1
 
     def _to(self, entry: Neighbour, state: str, seconds: float | None, address: bytes) -> None:
         entry.state = state
         entry.tries = 0
-        entry.timer.arm(inf if seconds is None else seconds)
+        if seconds is not None:
+            self._arm(entry, seconds, address)
+        elif entry.timer is not None:
+            entry.timer.stop()
 
-    def _next(self, address: bytes, entry: Neighbour) -> None:
+    def _arm(self, entry: Neighbour, seconds: float, address: bytes) -> None:
+        if entry.timer is None:
+            # The timer knows the address and not the entry: an evicted entry is freed at once, without a cycle.
+            entry.timer = Timer(self._clock, self._next, address)
+        entry.timer.arm(seconds)
+
+    def _next(self, address: bytes) -> None:
         """
         The time of a state is over.
         """
+        entry = self.incomplete.get(address) or self.entries[address]
         if entry.state == REACHABLE:
             entry.state = STALE
         elif entry.state == DELAY:
@@ -291,13 +307,14 @@ class NeighbourCache:
             return
         entry.tries += 1
         entry.asked = self._now()
-        entry.timer.arm(RETRANSMIT)
+        self._arm(entry, RETRANSMIT, address)
         self.counters["outSolicits"] += 1
         # A station that has been told of a change may be gone: the last try asks everybody.
         self._solicit(address, entry.station if entry.tries < TRIES else None)
 
     def _end(self, entry: Neighbour) -> None:
-        entry.timer.stop()
+        if entry.timer is not None:
+            entry.timer.stop()
         self.counters["outDiscards"] += len(entry.waiting)
         self._waitingOctets -= sum(octets for _, octets in entry.waiting)
         entry.waiting = []

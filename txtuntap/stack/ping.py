@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.packet import Packet
 
@@ -58,7 +59,7 @@ class Pinger:
         self._now = steadySeconds(clock)
         self._random = random
         # By identifier and sequence number, as they stand in the header's second word.
-        self._pending: dict[int, _Pending] = {}
+        self._pending: Table[int, _Pending] = Table("pings", lambda: MAX_PENDING, Policy.REFUSE)
 
     def ping(self, dest: bytes, payload: bytes, timeout: float, send: Callable[[int, bytes], None]) -> Deferred[Pong]:
         """
@@ -72,7 +73,7 @@ class Pinger:
 
         @raise RuntimeError: L{MAX_PENDING} requests are under way already.
         """
-        if len(self._pending) >= MAX_PENDING:
+        if self._pending.isFull:
             raise RuntimeError(f"{MAX_PENDING} echo requests are under way: wait for some of them")
         word = self._random.getrandbits(32)
         while word in self._pending:
@@ -81,7 +82,7 @@ class Pinger:
         done: Deferred[Pong] = Deferred(lambda _: self._forget(word))
         timer = Timer(self._clock, self._timedOut, word)
         timer.arm(timeout)
-        self._pending[word] = _Pending(dest, payload, self._now(), done, timer)
+        self._pending.put(word, _Pending(dest, payload, self._now(), done, timer))
         return done
 
     def asked(self, dest: bytes, word: int) -> bool:
@@ -105,14 +106,21 @@ class Pinger:
         pending.done.callback(Pong(packet.source, seconds, packet.hopLimit, len(payload)))
         return True
 
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [self._pending.state]
+
     def stop(self) -> None:
         """
         Wait for no answer any more: what L{ping} returned fails with C{ConnectionLost}.
         """
-        pending, self._pending = self._pending, {}
-        for each in pending.values():
+        pending = list(self._pending.values())
+        self._pending.clear()
+        for each in pending:
             each.timeout.stop()
-        for each in pending.values():
+        for each in pending:
             each.done.errback(ConnectionLost("the host was stopped before an answer came"))
 
     def _timedOut(self, word: int) -> None:

@@ -14,6 +14,7 @@ from random import Random
 
 from twisted.internet.interfaces import IReactorTime
 
+from txtuntap.layer.tables import TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 
@@ -79,6 +80,12 @@ class Reporter:
         if isIn or len(self._changes) < MAX_CHANGES:
             self._changes[group] = ROBUSTNESS
         self._tellSoon()
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [TableState("group changes", len(self._changes), MAX_CHANGES, "a group that was left is not reported")]
 
     def repeat(self) -> None:
         """

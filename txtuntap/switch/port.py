@@ -13,9 +13,10 @@ from txtuntap.layer.counters import FrameCounters
 from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.relay import forward, received
+from txtuntap.layer.tables import TableState
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.packet import Packet
-from txtuntap.switch.stations import LAN, NOBODY, Entry, ISwitchPort, StationTable
+from txtuntap.switch.stations import LAN, NOBODY, ISwitchPort, StationTable, stationsOfPort
 from txtuntap.wire.ethernet import HEADER_LENGTH, SERVICE_VLAN, TAG, VLAN
 from txtuntap.wire.offload import MAX_TAGS, behind, fault, networkStart, payloadStart, spares
 from txtuntap.wire.routerguard import frameConfigures
@@ -87,7 +88,7 @@ class SwitchPort(CountingProtocol):
         self.bound = bound
         self.router = router
         #: Stations that were learned here, and when it was last looked for those that are too old.
-        self.entries: set[Entry] = set()
+        self.entries = stationsOfPort()
         self.swept = float("-inf")
         self.table = table
         self._seconds = table.now
@@ -166,6 +167,12 @@ class SwitchPort(CountingProtocol):
         self.table.forgetAll(self)
         self._untagged, self._tagged = None, {}
         self._removed = True
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [self.entries.state]
 
     # In
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
+from txtuntap.layer.tables import Policy, Table
 from txtuntap.layer.timer import steadySeconds
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class ISwitchPort(Interface):
     numPorts: int = Attribute("Whether it is on a transport: 1 or 0.")
     isolated: bool = Attribute("Whether what comes here is kept from other isolated ports.")
     bound: frozenset[bytes] | None = Attribute("The only stations that may send here; L{None}: any may.")
-    entries: set[Entry] = Attribute("The stations that were learned here.")
+    entries: Table[Entry, None] = Attribute("The stations that were learned here.")
     swept: float = Attribute("When C{entries} was last searched for stations that are too old, in seconds.")
 
     def isIn(lan: LAN) -> bool:
@@ -85,7 +86,7 @@ class LAN:
         Know a station no more.
         """
         del self.stations[entry.address]
-        entry.port.entries.discard(entry)
+        entry.port.entries.pop(entry, None)
 
 
 class Entry:
@@ -100,6 +101,13 @@ class Entry:
         self.lan = lan
         self.port = port
         self.heard = heard
+
+
+def stationsOfPort() -> Table[Entry, None]:
+    """
+    A table for the stations that are learned on one port.
+    """
+    return Table("stations", lambda: MAX_STATIONS, Policy.REFUSE)
 
 
 class StationTable:
@@ -128,9 +136,9 @@ class StationTable:
 
         @return: what that means besides, if it means anything.
         """
-        if len(port.entries) >= MAX_STATIONS:
+        if port.entries.isFull:
             self._sweep(port, now)
-            if len(port.entries) >= MAX_STATIONS:
+            if port.entries.isFull:
                 # A station that is known on another port stays known there: forgotten, it would be heard by all.
                 return Learned.DISCARDED
         learned = None
@@ -140,7 +148,7 @@ class StationTable:
                 learned = Learned.MOVED
             lan.forget(entry)
         entry = lan.stations[source] = Entry(source, lan, port, now)
-        port.entries.add(entry)
+        port.entries.put(entry, None)
         return learned
 
     def forgetAll(self, port: ISwitchPort) -> None:

@@ -18,6 +18,7 @@ from typing import cast
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from txtuntap.layer.tables import TableState
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkClock, checkFlag, listed
 from txtuntap.switch.port import SwitchPort
@@ -190,6 +191,12 @@ class Switch:
         Those of all ports, by the port's name.
         """
         return {name: dict(port.counters) for name, port in self.ports.items()}
+
+    def tables(self) -> list[TableState]:
+        """
+        How full the tables of all ports are: see L{CountingProtocol<txtuntap.layer.counting.CountingProtocol>}.
+        """
+        return [state for port in self.ports.values() for state in port.tables()]
 
     def _lan(self, number: int) -> LAN:
         return self._lans.setdefault(number, LAN(number))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from txtuntap.layer.prefixes import prefixSet
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkText, listed
 from txtuntap.wire import arp, ethernet, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
@@ -65,7 +66,13 @@ class Allowed:
             map(packLinkAddress, listed(linkAddresses, "linkAddresses", "02:00:00:00:00:01"))
         )
         self._isRouter = router
-        self._known: dict[bytes, bool] = {}
+        self._known: Table[bytes, bool] = Table("allowed", lambda: MAX_KNOWN, Policy.FORGET_ALL)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [self._known.state]
 
     def permitsPacket(self, packet: bytes | memoryview) -> bool:
         """
@@ -172,7 +179,5 @@ class Allowed:
         known = self._known.get(address)
         if known is None:
             known = self._networks.match(address) is not None
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[address] = known
+            self._known.put(address, known)
         return known

@@ -8,6 +8,7 @@ from constantly import NamedConstant
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.timer import steadySeconds
 
 #: Seconds in which a reason is said once.
@@ -26,8 +27,23 @@ class SparseLog:
     def __init__(self, log: Logger, clock: IReactorTime) -> None:
         self._log = log
         self._now = steadySeconds(clock)
-        # When each was said last, and how often it was not said since.
-        self._said: dict[str, tuple[float, int]] = {}
+        # When each was said last, and how often it was not said since; the one said longest ago is the first.
+        self._said: Table[str, tuple[float, int]] = Table(
+            "log reasons", lambda: MAX_REASONS, Policy.OVERDUE, choose=self._overdue
+        )
+
+    def _overdue(self, reason: str) -> str:
+        """
+        The reason to evict for a new one: the one said longest ago, if it could be said again now; else the new one.
+        """
+        oldest = next(iter(self._said))
+        return reason if 0 <= self._said[reason][0] - self._said[oldest][0] < INTERVAL else oldest
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [self._said.state]
 
     def say(self, reason: str, format: str, level: NamedConstant = LogLevel.warn, **fields: object) -> None:
         """
@@ -41,11 +57,8 @@ class SparseLog:
         if 0 <= now - when < INTERVAL:
             self._said[reason] = when, unsaid + 1
             return
-        if reason not in self._said and len(self._said) >= MAX_REASONS:
-            oldest = min(self._said, key=lambda each: self._said[each][0])
-            if 0 <= now - self._said[oldest][0] < INTERVAL:
-                return
-            del self._said[oldest]
-        self._said[reason] = now, 0
+        self._said.pop(reason, None)
+        if not self._said.put(reason, (now, 0)):
+            return
         more = f" ({unsaid} more since the last of these lines)" if unsaid else ""
         self._log.emit(level, format + "{more}", reason=reason, more=more, **fields)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import Counter
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 from random import Random, SystemRandom
 from typing import Any, cast
 
@@ -33,10 +31,12 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.mistakes import checkCallable, checkClock, checkKind
 from txtuntap.shutdown import isShuttingDown
 from txtuntap.tunnel.framing import FramingError, ICarrier, IStreamFraming
+from txtuntap.tunnel.origins import oneOfTheBusiest, originOf
 from txtuntap.tunnel.sparselog import SparseLog
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.offload import Offload
@@ -52,15 +52,8 @@ BUFFER_SIZE = 256 * 1024
 SEND_LIMIT = 1024 * 1024
 
 #: The most connections whose peer has not said, or not proven, who it is. Beyond that, one from the busiest place is
-#: dropped: see L{StreamFactory.boundStrangers}.
+#: dropped: see L{oneOfTheBusiest}.
 MAX_STRANGERS = 64
-
-#: The least number of connections that makes one of the widest places one that is flooding.
-CROWD = 4
-
-#: Places by the bits of an address, from wide to narrow: what a site has at most, what a customer has, and one link of
-#: IPv6 (RFC 6177); a network of IPv4, and one address.
-_PLACES = {6: (48, 56, 64), 4: (24, 32)}
 
 #: Seconds for a peer to say who it is, and for one that was refused to go.
 GREETING_TIME = 10.0
@@ -127,10 +120,9 @@ class StreamCarrier(Protocol):
         """
         peer = self.transport.getPeer()
         self._peer = _addressText(peer)
-        self._origin = _origin(peer)
-        self.factory.strangers[self] = self._origin
+        self._origin = originOf(peer)
         self._timer.arm(GREETING_TIME)
-        self.factory.boundStrangers()
+        self.factory.strangers.put(self, self._origin)
         self.transport.registerProducer(self, True)
         _tune(self.transport, bool(self._framing.keepalive))
         if not INegotiated.providedBy(self.transport):
@@ -221,8 +213,7 @@ class StreamCarrier(Protocol):
             # Nothing goes any more: nobody would say when the transport takes no more, and it would never be done.
             self._tunnel.carrierDown(self)
             self._forget()
-            self.factory.strangers[self] = self._origin
-            self.factory.boundStrangers()
+            self.factory.strangers.put(self, self._origin)
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -393,7 +384,13 @@ class StreamFactory(Factory):
         self.tunnel = tunnel
         self._framing = framing
         self.clock = clock
-        self.strangers: dict[StreamCarrier, tuple[str, ...]] = {}
+        self.strangers: Table[StreamCarrier, tuple[str, ...]] = Table(
+            "strangers",
+            lambda: MAX_STRANGERS,
+            Policy.CROWDED,
+            _evicted,
+            lambda _: oneOfTheBusiest(self.strangers, self.random),
+        )
         self.log = SparseLog(self._log, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -402,28 +399,11 @@ class StreamFactory(Factory):
         """
         return StreamCarrier(self, self._framing(self.tunnel.mode))
 
-    def boundStrangers(self) -> None:
+    def tables(self) -> list[TableState]:
         """
-        Drop one of the strangers, if there are too many: one from the busiest place, at random, but never the one that
-        has waited longest.
-
-        The busiest place is the narrowest one in the busiest of the wider ones, so a flood from one place locks out
-        only itself, however many addresses it has there. A flood from many places cannot tell when it has put out
-        another connection, as it could if the oldest were dropped; and the one that has waited longest has its time.
-
-        If none of the widest places has L{CROWD} connections, all are alike: one more connection from the place of an
-        honest peer would otherwise make that the busiest, and the peer one of two to choose from.
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
         """
-        if len(self.strangers) <= MAX_STRANGERS:
-            return
-        _, *candidates = self.strangers
-        for depth in range(1, 1 + max(map(len, _PLACES.values()))):
-            busy = Counter(origin[:depth] for origin in self.strangers.values())
-            most = max(busy[self.strangers[each][:depth]] for each in candidates)
-            if depth == 1 and most < CROWD:
-                break
-            candidates = [each for each in candidates if busy[self.strangers[each][:depth]] == most]
-        self.random.choice(candidates).disconnect("too many that have not said who they are")
+        return [self.strangers.state, *self.log.tables()]
 
     def stop(self) -> None:
         """
@@ -432,6 +412,10 @@ class StreamFactory(Factory):
         carrier = self.tunnel.carrier
         for each in [*self.strangers, *([] if carrier is None else [carrier])]:
             each.disconnect("this end has been stopped")
+
+
+def _evicted(carrier: StreamCarrier, origin: tuple[str, ...]) -> None:
+    carrier.disconnect("too many that have not said who they are")
 
 
 def _addressText(address: Any) -> str:
@@ -443,22 +427,6 @@ def _addressText(address: Any) -> str:
         # A UNIX socket; who connects to one has no name.
         return os.fsdecode(getattr(address, "name", None) or "a local peer")
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
-
-
-def _origin(peer: Any) -> tuple[str, ...]:
-    """
-    The places that a peer is in, from wide to narrow: prefixes of its address.
-    """
-    host = str(getattr(peer, "host", ""))
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        # A UNIX socket has no address, and what a proxy says may be none.
-        return (host,)
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    number, bits = int(address), address.max_prefixlen
-    return tuple(f"{number >> bits - length:x}/{length}" for length in _PLACES[address.version])
 
 
 def _tune(transport: Any, hasKeepalive: bool) -> None:

@@ -14,6 +14,7 @@ from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTrans
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.relay import forward, received
+from txtuntap.layer.tables import TableState
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
@@ -112,6 +113,12 @@ class Tunnel(AbstractDatagramProtocol):
         """
         transport = cast("IPacketTransport | None", self.transport)
         return 1500 if transport is None else transport.mtu
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [] if self._allowed is None else self._allowed.tables()
 
     # To the peer
 

@@ -5,11 +5,11 @@ The services that every host used to have: echo (RFC 862) and discard (RFC 863).
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 
 from twisted.internet.protocol import DatagramProtocol
 
 from txtuntap.layer.counters import Counters
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.tokenbucket import TokenBucket
 
 #: Ports below serve what is always there: echo, chargen, DNS, NTP.
@@ -56,7 +56,7 @@ class Echo(DatagramProtocol):
         self._echoPorts = echoPorts
         self._rate = rate
         self._burst = burst
-        self._peers: OrderedDict[tuple[str, int], TokenBucket] = OrderedDict()
+        self._peers: Table[tuple[str, int], TokenBucket] = Table("echo peers", lambda: MAX_PEERS, Policy.LEAST_RECENT)
         # The peer that wrote last, since most datagrams come from the same one as the one before.
         self._latest: tuple[str, int] | None = None
         self._bucket: TokenBucket | None = None
@@ -81,6 +81,12 @@ class Echo(DatagramProtocol):
                 return
         transport.write(datagram, addr)
 
+    def tables(self) -> list[TableState]:
+        """
+        How full the table of peers is: see L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        """
+        return [self._peers.state]
+
     def stopProtocol(self) -> None:
         """
         Forget who wrote.
@@ -89,12 +95,10 @@ class Echo(DatagramProtocol):
         self._latest = self._bucket = None
 
     def _bucketOf(self, peer: tuple[str, int], rate: float) -> TokenBucket:
-        bucket = self._peers.get(peer)
+        bucket = self._peers.use(peer)
         if bucket is None:
-            if len(self._peers) >= MAX_PEERS:
-                self._peers.popitem(last=False)
-            bucket = self._peers[peer] = TokenBucket(rate, self._burst)
-        self._peers.move_to_end(peer)
+            bucket = TokenBucket(rate, self._burst)
+            self._peers.put(peer, bucket)
         return bucket
 
 

@@ -74,44 +74,61 @@ class Peer(tuple[str, int]):
         return tuple, (tuple(self),)
 
 
+#: The peer of a flow that has been evicted: the address of nobody.
+EVICTED = Peer(("", 0))
+
+
 class Flow:
     """
     Datagrams from one port of one address to one port of another: who sends them, who gets them, and what an answer
-    needs to know.
+    needs to know. There may be very many of these, so each keeps what it can in octets.
 
-    @ivar peer: the sender's address.
-    @ivar transports: of the protocols that get them.
-    @ivar transport: the one of C{transports}, if it is one.
-    @ivar headers: a packet with the headers, and no more, of the first datagram that came by the path of the latest.
-    @ivar port: by which port that path comes; C{ethernet} and C{linkSource}: by which layer and from which station.
+    @ivar peer: the sender's address; L{EVICTED} once the flow has been evicted. A peer holds its flow, and what holds
+        each other is not freed until the garbage collector looks for it.
+    @ivar transport: the transport of the protocol that gets them, if it is one.
+    @ivar port: by which port the latest came; C{ethernet} and C{linkSource}: by which layer and from which station.
+    @ivar ip: the IP layer that the latest came through.
     """
 
     __slots__ = (
         "_epoch",
+        "_head",
+        "_network",
         "_route",
-        "answerHeaders",
-        "answered",
+        "_several",
         "ethernet",
-        "headers",
+        "ip",
         "linkSource",
         "peer",
         "port",
         "transport",
-        "transports",
     )
 
     def __init__(self, peer: Peer, transports: tuple[IFlowTransport, ...], packet: Packet) -> None:
         self.peer = peer
         peer.flow = self
-        self.transports = transports
         self.transport = transports[0] if len(transports) == 1 else None
+        self._several = () if self.transport is not None else transports
         self.cameFrom(packet)
+
+    @property
+    def transports(self) -> tuple[IFlowTransport, ...]:
+        """
+        The transports of the protocols that get them.
+        """
+        return self._several if self.transport is None else (self.transport,)
 
     def cameFrom(self, packet: Packet) -> None:
         """
         Take note of the path that C{packet} came by: answers go back by it from now on.
         """
-        self.headers = packet.headers()
+        # Link header, IP header without options or extensions, and the ports.
+        network, after = packet.network, packet.transport
+        first = network if packet.ethernet is None else packet.link
+        size = 20 if packet.version == 4 else 40
+        self._head = packet.data[first : network + size] + packet.data[after : after + 4]
+        self._network = network - first
+        self.ip: IIPTransport | None = packet.ip
         self.port = packet.port
         self.ethernet = packet.ethernet
         self.linkSource = packet.linkSource
@@ -119,6 +136,12 @@ class Flow:
         self._epoch = 0
         for transport in self.transports:
             transport.routeChanged()
+
+    def evicted(self) -> None:
+        """
+        No datagram will be delivered by this flow any more. Answers still are sent by it, as long as its peer is known.
+        """
+        self.peer = EVICTED
 
     def isPathOf(self, packet: Packet) -> bool:
         """
@@ -137,15 +160,30 @@ class Flow:
         """
         The port of ours that they go to.
         """
-        at = self.headers.transport + 2
-        return int.from_bytes(self.headers.data[at : at + 2], "big")
+        return int.from_bytes(self._head[-2:], "big")
+
+    @property
+    def remotePort(self) -> int:
+        """
+        The port that they come from.
+        """
+        return int.from_bytes(self._head[-4:-2], "big")
 
     def routeBack(self, ip: IIPTransport) -> Route | None:
         """
         @return: the route for an answer; L{None} where there must not be one.
         """
-        epoch = self.transports[0].addressEpoch
+        epoch = (self.transport or self._several[0]).addressEpoch
         if self._route is None or self._epoch != epoch:
-            self._route = ip.routeBack(self.headers)
+            self._route = ip.routeBack(self._headers())
             self._epoch = epoch
         return self._route
+
+    def _headers(self) -> Packet:
+        """
+        A packet with the headers, and no more, of the first datagram that came the way the latest came.
+        """
+        packet = Packet(self._head, len(self._head) - 4, self.port)
+        packet.network, packet.transport = self._network, packet.start
+        packet.ethernet, packet.linkSource, packet.ip = self.ethernet, self.linkSource, self.ip
+        return packet

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport
     from txtuntap.layer.drops import Drop
     from txtuntap.layer.life import FailureLog
+    from txtuntap.layer.tables import Table
     from txtuntap.packet import Packet
 
 
@@ -25,6 +26,11 @@ class IUDPLayer(Interface):
     ip: IIPTransport | None = Attribute("The IP layer below, while there is one.")
     addressEpoch: int = Attribute("A number that is another one after each change of the IP layer's addresses.")
     counters: Counters = Attribute("How often each thing happened, by name.")
+    written: Table[bytes, float] = Attribute(
+        "When each datagram was sent that is no answer, in seconds by the clock below: ICMP errors about it are"
+        " believed. The keys are the packed addresses it leaves from and goes to, and both ports, as in its header."
+    )
+    answered: Table[bytes, float] = Attribute("As C{written}, of answers to those who have written.")
 
     def now() -> float:
         """
@@ -44,14 +50,6 @@ class IUDPLayer(Interface):
     def packetReceived(packet: Packet) -> None:
         """
         Take the payload of an IP datagram, and deliver it.
-        """
-
-    def wrote(way: bytes, now: float) -> None:
-        """
-        Note that a datagram was sent, so that ICMP errors about it are believed.
-
-        @param way: the packed addresses it leaves from and goes to, and both ports, as in its header.
-        @param now: seconds, by the clock below.
         """
 
     def bound(num: int) -> list[Any]:

@@ -5,7 +5,7 @@ UDP: datagrams by port, and the transports of the protocols behind the ports.
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
+from math import inf
 from typing import Any, cast
 
 from twisted.internet.protocol import DatagramProtocol
@@ -15,6 +15,7 @@ from txtuntap.interfaces import IErrorReceiver, IIPTransport, IPacketReceiver, I
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.table import ProtocolTable
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import instead
 from txtuntap.packet import Packet, UnfinishableError
 from txtuntap.udp.flow import Flow, IFlowTransport, Peer
@@ -32,9 +33,10 @@ __all__ = ["Peer", "RawUDPProtocol", "UDPHeader", "UDPTransport"]
 #: Flows (source, destination and both ports) remembered by a RawUDPProtocol; the oldest goes.
 MAX_FLOWS = 16384
 
-#: Ways (both addresses, both ports) that datagrams went, remembered for this many seconds: what an ICMP error may be
-#: about. The one not gone for longest is forgotten.
+#: Datagrams that were sent, by both addresses and both ports: those of our own, and answers. An ICMP error is believed
+#: if it is about one of them, for so many seconds after it was sent.
 MAX_WRITTEN = 4096
+MAX_ANSWERED = 4096
 LATELY = 60.0
 
 #: Addresses and ports in one, length, checksum.
@@ -52,7 +54,16 @@ class RawUDPProtocol(Layer):
     C{inCsumErrors}, C{inOffloadErrors} (what was left open cannot be); C{outDiscards} (answers that must not be sent,
     or have no way to go).
 
+    Two tables tell which datagrams were sent lately, so that an ICMP error is believed only if it is about one of them.
+    Answers have a table of their own. A sender who forges many addresses decides what is in that one, but evicts
+    nothing that applications write by themselves. Answers are evicted in the order in which they were sent. An error
+    comes within a round trip. An attacker who wants an answer to be unknown by then has to make us send
+    C{MAX_ANSWERED} others in that time, which takes us a tenth of a second. (Eviction at random would forget some
+    answers long before that.)
+
     @ivar addressEpoch: another number after each change of the IP layer's addresses.
+    @ivar written: when datagrams were sent that are no answers, in seconds, by source and destination address and both
+        ports as in their headers; C{answered}: the same of answers.
     @ivar udpProtos: the protocols added: lists by port. To be changed by L{addProto} and L{removeProto}.
     """
 
@@ -68,8 +79,13 @@ class RawUDPProtocol(Layer):
         self._table = ProtocolTable(16)
         self._verify = verifyChecksum
         self._transports: dict[int, list[UDPTransport]] = self._table.ways
-        self._flows: OrderedDict[bytes, Flow] = OrderedDict()
-        self._written: OrderedDict[bytes, float] = OrderedDict()
+        self._flows: Table[bytes, Flow] = Table(
+            "flows", lambda: MAX_FLOWS, Policy.OLDEST, lambda _, flow: flow.evicted()
+        )
+        # Looked up for each packet. (To find the method of a class that Python code defines takes as long again.)
+        self._flowOf = self._flows.get
+        self.written: Table[bytes, float] = Table("written", lambda: MAX_WRITTEN, Policy.LEAST_RECENT)
+        self.answered: Table[bytes, float] = Table("answered", lambda: MAX_ANSWERED, Policy.LEAST_RECENT)
         self.udpProtos = self._table.protocols
         self.addressEpoch = 0
 
@@ -165,11 +181,19 @@ class RawUDPProtocol(Layer):
         super().doStop()
         if not self.numPorts:
             self._flows.clear()
-            self._written.clear()
+            self.written.clear()
+            self.answered.clear()
             for transport in self._all():
                 transport.forget()
                 if ip is not None:
                     transport.quitGroups(ip)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}: those of the transports, too.
+        """
+        own = [table.state for table in (self._flows, self.written, self.answered)]
+        return own + [state for transport in self._all() for state in transport.tables()]
 
     def addressesChanged(self) -> None:
         """
@@ -229,7 +253,7 @@ class RawUDPProtocol(Layer):
                     return self.dropped(packet, Drop.CHECKSUM)
         elif span == 40 and self._verify:
             return self.dropped(packet, Drop.MALFORMED)
-        flow = self._flows.get(key)
+        flow = self._flowOf(key)
         if flow is None:
             flow = self._newFlow(packet, key)
             if flow is None:
@@ -314,8 +338,8 @@ class RawUDPProtocol(Layer):
         See L{IErrorReceiver.errorReceived}. A transport that is connected there is told that it is refused.
         """
         way = quote.source + quote.dest + quote.payload[:4]
-        written = self._written.get(way)
-        if written is None or self.now() - written >= LATELY:
+        written = max(self.written.get(way, -inf), self.answered.get(way, -inf))
+        if self.now() - written >= LATELY:
             return False
         ports = _number(way[-4:-2], "big"), _number(way[-2:], "big")
         listening = [transport for transport in self.bound(ports[0]) if transport.hears(quote.source)]
@@ -323,18 +347,6 @@ class RawUDPProtocol(Layer):
             for transport in listening:
                 transport.refused((addressText(quote.dest), ports[1]))
         return bool(listening)
-
-    def wrote(self, way: bytes, now: float) -> None:
-        """
-        A transport has sent a datagram: errors about it are to be believed, for a while.
-
-        @param way: the packed addresses it leaves from and goes to, and both ports, as in its header.
-        @param now: seconds, by the clock below.
-        """
-        self._written[way] = now
-        self._written.move_to_end(way)
-        if len(self._written) > MAX_WRITTEN:
-            self._written.popitem(last=False)
 
     def _deliverEach(self, packet: Packet, flow: Flow) -> None:
         """
@@ -417,9 +429,7 @@ class RawUDPProtocol(Layer):
             return None
         transports = tuple(map(_transportOf, known))
         flow = Flow(Peer((addressText(key[:size]), _number(key[-4:-2], "big"))), transports, packet)
-        if len(self._flows) >= MAX_FLOWS:
-            self._flows.popitem(last=False)
-        self._flows[key] = flow
+        self._flows.put(key, flow)
         return flow
 
 

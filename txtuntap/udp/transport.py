@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -21,9 +20,10 @@ from zope.interface import implementer
 
 from txtuntap.interfaces import IIPTransport, Route, WayLost
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
-from txtuntap.udp.flow import Flow, IFlowTransport, Peer
+from txtuntap.udp.flow import EVICTED, Flow, IFlowTransport, Peer
 from txtuntap.udp.groups import MulticastTransport
 from txtuntap.udp.headers import openBehind
 from txtuntap.udp.interfaces import IUDPLayer
@@ -77,7 +77,7 @@ class UDPTransport(MulticastTransport):
         self._connected: tuple[str, int] | None = None
         self._broadcastAllowed = False
         # Who wrote, and by which flow last: more than one of our addresses may be known to a peer.
-        self._flows: OrderedDict[tuple[str, int], Flow] = OrderedDict()
+        self._flows: Table[tuple[str, int], Flow] = Table("peers", lambda: MAX_PEERS, Policy.LEAST_RECENT)
         self.latest: Flow | None = None
 
     def __repr__(self) -> str:
@@ -127,9 +127,20 @@ class UDPTransport(MulticastTransport):
         Whether the datagrams of a flow are for the application: one that is connected gets those of its peer alone.
         """
         if flow is not self.latest:
-            if self._connected is not None and flow.peer != self._connected:
+            peer = flow.peer
+            if peer is EVICTED or (self._connected is not None and peer != self._connected):
                 return False
-            self._remember(flow)
+            self.latest = flow
+            self._writer.train = None
+            flows = self._flows
+            known = flows.get(peer)
+            if known is flow:
+                flows.move_to_end(peer)
+                return True
+            if known is not None:
+                # The key has to be the address that knows this flow.
+                del flows[peer]
+            flows.put(peer, flow)
         return True
 
     def deliver(self, packet: Packet, flow: Flow) -> None:
@@ -217,7 +228,7 @@ class UDPTransport(MulticastTransport):
                 if train.add(packet):
                     return
                 if type(addr) is Peer and self.current is not None and train.again(bytes(packet)):
-                    self._udp.wrote(train.flow, self.current.time)
+                    self._udp.answered.put(train.flow, self.current.time)
                     return
         writer = self._writer
         headers = writer.headers
@@ -230,7 +241,7 @@ class UDPTransport(MulticastTransport):
             and headers.fit(len(packet))
             and ((batches := headers.port.batches) is None or not batches.collects(headers.flow))
         ):
-            self._udp.wrote(headers.flow, self.current.time)
+            self._udp.answered.put(headers.flow, self.current.time)
             headers.port.writePacket([headers.pack(len(packet)), packet], openBehind(headers.before))
         else:
             self._write(packet, addr)
@@ -255,17 +266,18 @@ class UDPTransport(MulticastTransport):
             dest, port = self._parse(addr[0], addr[1])
             # It may be known by another spelling.
             flow = self._flows.get((addressText(dest), port))
-        ip: IIPTransport | None = (flow and flow.headers.ip) or self._udp.ip
+        ip: IIPTransport | None = (flow and flow.ip) or self._udp.ip
         route: Route | None = None
         toGroup = wayLost = False
         if flow is not None:
-            port = flow.peer[1]
+            # That of an evicted flow is not in its peer any more.
+            port = flow.peer[1] or flow.remotePort
             localPort = flow.localPort
             if ip is not None and port:
                 route = flow.routeBack(ip)
                 if route is not None and self.current is None:
                     route = ip.knownStation(route)
-            limit = wire.MAX_PAYLOAD[6 if ":" in flow.peer[0] else 4]
+            limit = wire.MAX_PAYLOAD[6 if ":" in addr[0] else 4]
         else:
             localPort = self.port
             if self.interface and len(self.interface) != len(dest):
@@ -290,7 +302,7 @@ class UDPTransport(MulticastTransport):
             self._udp.counters["outDiscards"] += 1
             return
         key = route.source + route.dest + _ports(localPort, port)
-        self._udp.wrote(key, self._udp.now())
+        (self._udp.written if flow is None else self._udp.answered).put(key, self._udp.now())
         if toGroup:
             header = wire.packHeader(route.source, route.dest, localPort, port, payload)
             self._outputToGroup(ip, route, [header, payload])
@@ -379,6 +391,12 @@ class UDPTransport(MulticastTransport):
         """
         return self._broadcastAllowed
 
+    def tables(self) -> list[TableState]:
+        """
+        How full the tables of this transport are.
+        """
+        return [self._flows.state]
+
     def forget(self) -> None:
         """
         Forget everybody who wrote.
@@ -392,13 +410,6 @@ class UDPTransport(MulticastTransport):
         What is written next may leave by another route than what was.
         """
         self._writer.forget()
-
-    def _remember(self, flow: Flow) -> None:
-        self.latest = flow
-        self._writer.train = None
-        if self._flows.pop(flow.peer, None) is None and len(self._flows) >= MAX_PEERS:
-            self._flows.popitem(last=False)
-        self._flows[flow.peer] = flow
 
     def _parse(self, host: str, port: int) -> tuple[bytes, int]:
         """

@@ -211,20 +211,20 @@ def _state(host: Host) -> dict[str, Any]:
     """
     The counters, the lengths of the tables, the octets that fragments take, and those that the process takes.
     """
-    reassembler = host.ip._reassembler
+    sizes = {table.name: table.size for table in host.tables()}
     return {
         "counters": host.counters,
         "addresses": host.addresses,
         "claimed": [addressText(each) for each, claim in host._guard._claims.items() if claim.announcements == 2],
         "asked": [addressText(each) for each, claim in host._guard._claims.items() if claim.probes],
-        "neighbours": len(host.neighbours.entries),
-        "incomplete": len(host.neighbours.incomplete),
-        "waiting": host.neighbours._waitingOctets,
-        "datagrams": len(reassembler),
-        "fragmentMemory": reassembler.memory,
-        "limits": len(host.icmp._limit._each),
-        "flows": len(host.udp._flows),
-        "paths": len(host.ip.paths),
+        "neighbours": sizes["neighbours"],
+        "incomplete": sizes["incomplete"],
+        "waiting": sizes["waiting octets"],
+        "datagrams": len(host.ip._reassembler),
+        "fragmentMemory": sizes["fragments"],
+        "limits": sizes["error limits"],
+        "flows": sizes["flows"],
+        "paths": sizes["paths"],
         "gateways": sorted(map(addressText, host.routes.gateways)),
         "delayedCalls": len(host.getDelayedCalls()),
         "resident": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),

@@ -1,0 +1,282 @@
+"""
+C{docs/bounds.md}, checked against the tables that there are, and against what they take.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import re
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import Clock
+
+import txtuntap
+from tests.paths import DOCS
+from tests.recorders import Echo as Echoing
+from txtuntap import Host, TuntapPort
+from txtuntap.ip.addresses import MAX_ADMITTED, MAX_SOURCES, Addresses
+from txtuntap.ip.pathmtu import MAX_PATHS, PathMTUs
+from txtuntap.layer.tables import Policy, TableState
+from txtuntap.packet import Packet
+from txtuntap.stack.limits import ErrorLimit
+from txtuntap.stack.neighbours import MAX_ENTRIES, NeighbourCache
+from txtuntap.switch import Switch
+from txtuntap.switch.stations import MAX_STATIONS
+from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, udpPacket
+from txtuntap.tunnel.allowed import Allowed
+from txtuntap.tunnel.frames import Frames
+from txtuntap.tunnel.stream import StreamFactory
+from txtuntap.tunnel.tunnel import Tunnel
+from txtuntap.udp.echo import MAX_PEERS, Echo
+from txtuntap.udp.layer import MAX_ANSWERED, MAX_FLOWS, MAX_WRITTEN, RawUDPProtocol
+
+PAGE = (DOCS / "bounds.md").read_text()
+
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "": 1}
+STATION, PEER = "02:00:00:00:00:02", "02:00:00:00:00:01"
+
+
+def octets(text: str) -> int:
+    """
+    A number, with its unit if it has one.
+    """
+    found = re.match(r"([\d,.]+) ?(KiB|MiB|)", text)
+    assert found, text
+    return int(float(found[1].replace(",", "")) * _UNITS[found[2]])
+
+
+def rows() -> dict[str, tuple[int, str, str]]:
+    """
+    The rows that name a table: the bound, what happens there, and the constant, by the table's name.
+    """
+    found = {}
+    for line in PAGE.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        names, colon, places = cells[-1].partition("`: `")
+        if len(cells) != 4 or not colon:
+            continue
+        constants: list[str] = []
+        for place in re.findall(r"`([\w.]+)`", f"`{places}"):
+            constants.append(place if place[0] != "." else constants[-1].rpartition(".")[0] + place)
+        parts = zip(re.findall(r"`?([\w ]+)`?(?:, |$)", names), cells[1].split("; "), strict=False)
+        for (name, bound), policy, constant in zip(parts, cells[2].split("; "), constants, strict=False):
+            found[name] = octets(bound), policy, constant
+    return found
+
+
+def tables() -> dict[str, TableState]:
+    """
+    The tables of everything that has any, by name.
+    """
+    clock = Clock()
+    host = Host(["10.0.0.2/24"], clock, autoconfigure=True)
+    host.listenUDP(7, DatagramProtocol())
+    switch = Switch(clock)
+    switch.addPort()
+    tunnel = Tunnel(TUN, Allowed(["10.0.0.0/24"]))
+    parts: list[Any] = [host, switch, tunnel, StreamFactory(tunnel, Frames, clock), Echo()]
+    return {state.name: state for part in parts for state in part.tables()}
+
+
+def test_thePageHasEveryTable() -> None:
+    assert rows().keys() == tables().keys()
+
+
+@pytest.mark.parametrize("name", sorted(rows()))
+def test_aRowIsRight(name: str) -> None:
+    bound, policy, constant = rows()[name]
+    state = tables()[name]
+    assert bound == state.bound
+    assert state.policy in policy
+    module, attribute = constant, ""
+    while not (Path(txtuntap.__file__).parent / f"{module.replace('.', '/')}.py").exists():
+        module, _, last = module.rpartition(".")
+        attribute = f"{last}.{attribute}".strip(".")
+    value: Any = importlib.import_module(f"txtuntap.{module}")
+    for part in attribute.split("."):
+        value = getattr(value, part)
+    assert value == state.bound
+
+
+def test_everyPolicyIsOnThePage() -> None:
+    for policy in Policy:
+        assert policy.value in PAGE, policy
+
+
+# Memory
+
+
+def held() -> int:
+    """
+    The octets that objects take which have been made since memory is traced: as the allocator rounds them, and those
+    that wait for the garbage collector included.
+    """
+    return sum(-(-trace.size // 16) * 16 for trace in tracemalloc.take_snapshot().traces)
+
+
+def taken(make: Callable[[], Callable[[int], object]], count: int) -> int:
+    """
+    The octets that a table takes when it has been filled to its bound twice.
+
+    @param make: makes the table, and returns what enters one entry.
+    @param count: the table's bound.
+    """
+    enter = make()
+    enter(0)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(1, 2 * count):
+            enter(number)
+        return held()
+    finally:
+        tracemalloc.stop()
+
+
+def _address(number: int) -> bytes:
+    return b"\x20\x01\x0d\xb8" + bytes(8) + number.to_bytes(4, "big")
+
+
+def _text(number: int) -> str:
+    return f"2001:db8::{number >> 16:x}:{number & 0xFFFF:x}"
+
+
+def _flows(mode: int, version: int) -> tuple[Host, Any, Callable[[int], None]]:
+    clock, device = Clock(), MemoryDevice(mode)
+    host = Host(["10.0.0.2/8", "2001:db8:1::2/64"], clock, linkAddress=STATION, random=Random(1))
+    udp = host.listenUDP(7, Echoing())
+    TuntapPort("", host.ethernet if mode == TAP else host.ip, reactor=clock, device=device).startListening()
+    clock.advance(10)
+
+    def enter(number: int) -> None:
+        if version == 4:
+            packet = udpPacket(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "10.0.0.2", 4000, 7, bytes(99))
+        else:
+            packet = udpPacket(_text(number), "2001:db8:1::2", 4000, 7, bytes(99))
+        if mode == TAP:
+            packet = ethernetFrame(PEER, STATION, 0x0800 if version == 4 else 0x86DD, packet)
+        device.deliver(packet)
+        clock.advance(0)
+        device.sent.clear()
+
+    return host, udp, enter
+
+
+def flows(mode: int, version: int) -> int:
+    """
+    The octets that the flows take of one UDP port which many have written to and been answered by: what is freed when
+    the port is closed.
+    """
+    _, udp, enter = _flows(mode, version)
+    enter(1)
+    tracemalloc.start()
+    try:
+        for number in range(2, 2 * MAX_FLOWS):
+            enter(number)
+        before = held()
+        udp.stopListening()
+        gc.collect()
+        return before - held()
+    finally:
+        tracemalloc.stop()
+
+
+def hosts(mode: int, version: int) -> int:
+    """
+    The octets that all tables of a host take which its UDP port fills.
+    """
+    _, _, enter = _flows(mode, version)
+    return taken(lambda: enter, MAX_FLOWS)
+
+
+def _admitted() -> Callable[[int], object]:
+    own = Addresses()
+    own.add("fd00::2/64")
+    return lambda number: own.admits(_address(number) + own.interfaces[0].packed)
+
+
+def _sources() -> Callable[[int], object]:
+    own = Addresses()
+    own.add("fd00::2/64")
+    return lambda number: own.sourceFor(_address(number))
+
+
+def _written() -> Callable[[int], object]:
+    udp = RawUDPProtocol()
+    return lambda number: udp.written.put(_address(number) * 2 + number.to_bytes(4, "big"), float(number))
+
+
+def _answered() -> Callable[[int], object]:
+    udp = RawUDPProtocol()
+    return lambda number: udp.answered.put(_address(number) * 2 + number.to_bytes(4, "big"), float(number))
+
+
+def _paths() -> Callable[[int], object]:
+    paths = PathMTUs()
+    return lambda number: paths.learn(_address(number), 1300, 1500, float(number))
+
+
+def _limits() -> Callable[[int], object]:
+    limit = ErrorLimit(Random(1))
+    return lambda number: limit.permits(_address(number), float(number))
+
+
+def _neighbours() -> Callable[[int], object]:
+    cache = NeighbourCache(Clock(), Random(1), lambda address, station: None)
+    return lambda number: cache.heard(_address(number), b"\x02\0" + number.to_bytes(4, "big"), True)
+
+
+def _echo() -> Callable[[int], object]:
+    echo = Echo()
+    transport: Any = type("Nowhere", (), {"write": lambda *_: None, "seconds": lambda _: 1.0})()
+    echo.transport = transport
+    return lambda number: echo.datagramReceived(b"", (_text(number), 1024 + number))
+
+
+def _stations() -> Callable[[int], object]:
+    clock = Clock()
+    port = Switch(clock).addPort()
+    return lambda number: port.packetReceived(Packet(b"\xff" * 6 + b"\x02\0" + number.to_bytes(4, "big") + bytes(50)))
+
+
+MEASURED: dict[str, Callable[[], int]] = {
+    "flows, IPv4 on a tun": lambda: flows(TUN, 4),
+    "flows, IPv6 on a tap": lambda: flows(TAP, 6),
+    "answered": lambda: taken(_answered, MAX_ANSWERED),
+    "written": lambda: taken(_written, MAX_WRITTEN),
+    "admitted": lambda: taken(_admitted, MAX_ADMITTED),
+    "sources": lambda: taken(_sources, MAX_SOURCES),
+    "neighbours": lambda: taken(_neighbours, MAX_ENTRIES),
+    "paths": lambda: taken(_paths, MAX_PATHS),
+    "error limits": lambda: taken(_limits, ErrorLimit.MAX_DESTINATIONS),
+    "echo peers": lambda: taken(_echo, MAX_PEERS),
+    "stations": lambda: taken(_stations, MAX_STATIONS),
+    "all that one open UDP port fills": lambda: hosts(TAP, 6),
+}
+
+
+def stated() -> dict[str, int]:
+    """
+    The octets that the page says a table takes at its bound, by its name there.
+    """
+    after = PAGE.partition("| memory at the bound |\n")[2].partition("\n\n")[0]
+    return {name: octets(size) for name, size in re.findall(r"^\| `?([^|`]+?)`? \| ([^|]+) \|$", after, re.MULTILINE)}
+
+
+def test_thePageTellsWhatIsMeasured() -> None:
+    assert stated().keys() == MEASURED.keys()
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize("name", MEASURED)
+def test_aTableTakesWhatThePageSays(name: str) -> None:
+    measured = MEASURED[name]()
+    # Python's objects differ from release to release.
+    assert stated()[name] * 0.6 < measured <= stated()[name]
