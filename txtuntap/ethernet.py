@@ -118,9 +118,9 @@ class EthernetProtocol(Layer):
                 raise ValueError(f"a VLAN has a number from 1 to 4094, not {vlan!r}")
             transport = self._vlans.get(vlan) or VLAN(self, vlan)
             table = transport.table
-        way = self._wayTo(proto, framePayloadReceiver)
+        target = self._receiverFor(proto, framePayloadReceiver)
         self._attach(proto, transport)
-        table.add(num, proto, way)
+        table.add(num, proto, target)
         if isinstance(transport, VLAN):
             self._vlans[transport.number] = transport
 

@@ -38,7 +38,7 @@ __all__ = [
     "IRoutes",
     "ITrain",
     "Route",
-    "WayLost",
+    "RouteLost",
 ]
 
 
@@ -144,10 +144,10 @@ class IErrorReceiver(Interface):
         """
 
 
-class WayLost(OSError):
+class RouteLost(OSError):
     """
-    There is no way for a datagram, by what others have sent: they have one of our addresses, or routers have told of no
-    route any more. The caller made no mistake: the datagram is dropped, as one is that gets lost on the link.
+    There is no route for a datagram because of what others have sent: they have one of our addresses, or routers
+    advertise no route any more. The caller made no mistake: the datagram is dropped, as if it were lost on the link.
     """
 
 
@@ -166,8 +166,8 @@ class IIPTransport(Interface):
         hopLimit: int | None = None,
     ) -> None:
         """
-        Send one datagram. Written to the sender of the packet that is just being delivered, it goes back the way that
-        one came, from the address it was sent to.
+        Send one datagram. Written to the sender of the packet that is just being delivered, it goes back by the
+        path of that one, from the address it was sent to.
 
         @param dest: an IPv4 or IPv6 address, as text or packed.
         @param protocol: its number, 0 to 255.
@@ -184,17 +184,17 @@ class IIPTransport(Interface):
 
     def route(dest: bytes, source: bytes | None = None) -> Route:
         """
-        Find the way for a datagram of our own.
+        Find the route of a datagram of our own.
 
         @param dest: a packed address; so is C{source}.
 
         @raise OSError: as C{write}, and L{RuntimeError}.
-        @raise WayLost: there is no way, by what others have sent. It has been counted.
+        @raise RouteLost: there is no route, because of what others have sent. It has been counted.
         """
 
     def routeBack(packet: Packet) -> Route | None:
         """
-        Find the way for an answer to C{packet}: from the address it was sent to, if that is one host's, to the station
+        Find the route of an answer to C{packet}: from the address it was sent to, if that is one host's, to the station
         it came from.
 
         @return: L{None} if it must not be answered (its sender is no single host) or cannot be (it was sent to a group,
@@ -203,7 +203,7 @@ class IIPTransport(Interface):
 
     def knownStation(route: Route) -> Route:
         """
-        The same way, but to the station that is known to have its destination, if one is: for an answer that does not
+        The same route, but to the station that is known to have its destination, if one is: for an answer that does not
         come at once, what C{neighbours} know goes before what one packet said.
         """
 
@@ -228,8 +228,7 @@ class IIPTransport(Interface):
 
     def port(route: Route) -> IPacketTransport | None:
         """
-        Where a datagram that goes a way leaves for the link as it is written; L{None} if it does not, but waits, or is
-        for ourselves.
+        The port by which a datagram with this route leaves at once; L{None} if it waits, or is for ourselves.
         """
 
     def room(route: Route) -> int:

@@ -1,5 +1,5 @@
 """
-A packet on its way up: one buffer, and where the layers have got to in it.
+A packet that climbs through the layers: one buffer, and the places of the headers that were read.
 
      data
      |<------------------------------ one read of the device ------------------------------>|

@@ -74,7 +74,7 @@ def join(clock: IReactorTime, *devices: MemoryDevice) -> None:
 
 class _Segment:
     """
-    The way from one device of a network to all others.
+    The path from one device of a network to all others.
     """
 
     def __init__(self, clock: IReactorTime, others: list[MemoryDevice]) -> None:

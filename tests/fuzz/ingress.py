@@ -215,7 +215,7 @@ class Ingress:
         host: Any = self.host
         for address, asker in (OURS, THEIRS), (OURS6, THEIRS6):
             # An address may be another's for the time being, if it was taken while it was being asked for.
-            if host.ip.own.isOwn(packAddress(address)) and not self.answers(address, asker):
+            if host.ip.ownAddresses.isOwn(packAddress(address)) and not self.answers(address, asker):
                 raise Broken(f"{address} answers no more")
         datagrams = host.ip._reassembler._datagrams.values()
         waiting = [entry.waiting for entry in host.neighbours.incomplete.values()]

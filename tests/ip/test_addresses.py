@@ -107,7 +107,7 @@ class AddressesTests(SynchronousTestCase):
         self.assertTrue(own.hears(group))
         for text in ("ff02::1:fe12:3456", "ff02::2", "ff05::1:ff12:3456", "fd00::3", "10.0.0.3", "224.0.0.2"):
             self.assertFalse(own.hears(packAddress(text)), text)
-        self.assertFalse(own.owns(group))
+        self.assertFalse(own.accepts(group))
 
 
 class SharedTests(SynchronousTestCase):
@@ -250,8 +250,8 @@ class GrowthTests(SynchronousTestCase):
             ("leave", group),
             ("suspend", address),
             ("suspend", address, False),
-            ("owns", packAddress("11.0.1.1")),
-            ("owns", packAddress("8.8.8.8")),
+            ("accepts", packAddress("11.0.1.1")),
+            ("accepts", packAddress("8.8.8.8")),
             ("admits", packAddress("8.8.8.8") + address),
             ("remove", "10.200.0.2"),
             ("remove", "fdff::2"),
@@ -267,19 +267,19 @@ class NetworkTests(SynchronousTestCase):
 
     def test_everyAddressOfANetwork(self) -> None:
         for text in ("10.0.0.0", "10.255.255.255", "10.77.0.1", "2001:db8::", "2001:db8:ffff::1"):
-            self.assertTrue(self.own.owns(packAddress(text)), text)
+            self.assertTrue(self.own.accepts(packAddress(text)), text)
 
     def test_othersAreNot(self) -> None:
         for text in ("11.0.0.0", "9.255.255.255", "2001:db9::", "2001:db7:ffff::", "a00::"):
-            self.assertFalse(self.own.owns(packAddress(text)), text)
+            self.assertFalse(self.own.accepts(packAddress(text)), text)
 
     def test_broadcastIsNobodys(self) -> None:
-        self.assertFalse(self.own.owns(packAddress("10.0.0.255")))
+        self.assertFalse(self.own.accepts(packAddress("10.0.0.255")))
 
     def test_wholeInternetHasNoGroupsOrLoopback(self) -> None:
         own = addresses(networks=("0.0.0.0/0", "::/0"))
         for text in ("224.0.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255", "ff02::1", "::1", "::"):
-            self.assertFalse(own.owns(packAddress(text)), text)
+            self.assertFalse(own.accepts(packAddress(text)), text)
 
     def test_theyAreNotOursByThemselves(self) -> None:
         self.assertFalse(self.own.isOwn(packAddress("10.77.0.1")))

@@ -256,10 +256,10 @@ class AddressesTests(LayerTestCase):
             self.assertEqual(self.counters("fd00::1", dest), ["inAddrErrors"], dest)
 
     def test_groupsWithinAHostHaveNoSendersOutside(self) -> None:
-        assert self.ip.own is not None
+        assert self.ip.ownAddresses is not None
         for dest in ("ff01::1", "ff01::99", "ff11::99", "ff00::99"):
             if dest != "ff01::1":
-                self.ip.own.join(packAddress(dest))
+                self.ip.ownAddresses.join(packAddress(dest))
             self.assertEqual(self.counters("fd00::1", dest), ["inAddrErrors"], dest)
 
     def test_networksOfTwoAddressesHaveNoBroadcast(self) -> None:
@@ -294,8 +294,8 @@ class AddressesTests(LayerTestCase):
         self.patch(addresses, "MAX_ADMITTED", 8)
         for number in range(20):
             self.assertEqual(self.counters(f"11.0.0.{number + 1}", "10.0.0.2"), ["payload"])
-            assert self.ip.own is not None
-            self.assertLessEqual(len(self.ip.own.admitted), 8)
+            assert self.ip.ownAddresses is not None
+            self.assertLessEqual(len(self.ip.ownAddresses.admitted), 8)
         self.assertEqual(self.counters("11.0.0.1", "10.0.0.2"), ["payload"])
         self.assertEqual(self.counters("10.0.0.2", "10.0.0.2"), ["inAddrErrors"])
 

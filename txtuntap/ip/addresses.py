@@ -98,7 +98,7 @@ class Addresses:
         # its place among the others.
         self._given: dict[bytes, Interface] = {}
         self.suspended: set[bytes] = set()
-        self._own: set[bytes] = set()
+        self._unicast: set[bytes] = set()
         self.networks: PrefixTable[int] = PrefixTable()
         self.anyNetworks: PrefixTable[None] = PrefixTable()
         self._solicited = Counted()
@@ -136,7 +136,7 @@ class Addresses:
         if self.holds(packed):
             raise ValueError(f"{interface.ip} is an address of this host already")
         self._given[packed] = interface
-        self._own.add(packed)
+        self._unicast.add(packed)
         self._local.add(packed)
         self.networks[network] = self.networks.get(network, 0) + 1
         if _hasBroadcast(interface):
@@ -163,7 +163,7 @@ class Addresses:
         if packed in self.suspended:
             self.suspended.remove(packed)
         else:
-            self._own.remove(packed)
+            self._unicast.remove(packed)
             self._local.remove(packed)
         self._deprecated.discard(packed)
         self.networks[network] -= 1
@@ -186,11 +186,11 @@ class Addresses:
             return
         if suspended:
             self.suspended.add(address)
-            self._own.remove(address)
+            self._unicast.remove(address)
             self._local.remove(address)
         else:
             self.suspended.remove(address)
-            self._own.add(address)
+            self._unicast.add(address)
             self._local.add(address)
         self._forget()
 
@@ -282,11 +282,11 @@ class Addresses:
             raise ValueError(f"{net} has no addresses that a host can have")
         self.anyNetworks[net] = None
 
-    def owns(self, address: bytes) -> bool:
+    def accepts(self, address: bytes) -> bool:
         """
         Whether a packed address is one of ours, or in a network that we take for ours.
         """
-        if address in self._own:
+        if address in self._unicast:
             return True
         if self.anyNetworks.match(address) is None:
             return False
@@ -302,20 +302,20 @@ class Addresses:
         """
         Whether a packed address is one of ours by itself.
         """
-        return address in self._own
+        return address in self._unicast
 
     def isNeighbour(self, address: bytes) -> bool:
         """
         Whether a packed address can be that of one other host.
         """
-        return isHost(address) and address not in self.broadcasts and address not in self._own
+        return isHost(address) and address not in self.broadcasts and address not in self._unicast
 
     def maySend(self, source: bytes, dest: bytes) -> bool:
         """
         Whether a packet to us may come from an address (RFC 1122 section 3.2.1.3): not from a group's, nor the
         loopback, nor one of our own ("LAND"), nor that of a whole network.
         """
-        if source in self._own or source in self.broadcasts:
+        if source in self._unicast or source in self.broadcasts:
             return False
         if not isHost(source):
             # Who has no address yet has nothing better to give: DHCP's discovery, duplicate address detection.
@@ -332,7 +332,7 @@ class Addresses:
         """
         half = len(both) // 2
         source, dest = both[:half], both[half:]
-        ours = dest in self.local or self.owns(dest) or self.hears(dest)
+        ours = dest in self.local or self.accepts(dest) or self.hears(dest)
         # What is for a group within one host comes from no other (RFC 4291 section 2.7).
         if not ours or not self.maySend(source, dest) or _scope(dest) < _LINK:
             return False
@@ -348,7 +348,7 @@ class Addresses:
 
         @return: L{None} if there is none of its version.
         """
-        if dest in self._own:
+        if dest in self._unicast:
             # Rule 1.
             return dest
         key = dest if hop is None else dest + hop

@@ -1,5 +1,5 @@
 """
-IP: both versions in one layer, datagrams by protocol number. The way back down is L{txtuntap.ip.output}.
+IP: both versions in one layer, datagrams by protocol number. Output is in L{txtuntap.ip.output}.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class IPProtocol(IPOutput):
     C{reasmOverlaps}, C{reasmTimeouts} (datagrams); C{inOffloadErrors} (what was left open cannot be).
 
     @ivar ipProtos: the protocols added: lists by number. To be changed by L{addProto} and L{removeProto}.
-    @ivar own: our own addresses; L{None} where every datagram is delivered.
+    @ivar ownAddresses: our own addresses; L{None} where every datagram is delivered.
     @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
     @ivar neighbours: an L{INeighbours}, for Ethernet.
     """
@@ -102,9 +102,9 @@ class IPProtocol(IPOutput):
         """
         proto = receiverOr(IRawDatagramProtocol, proto)
         self._table.check(num)
-        way = self._wayTo(proto, lambda proto: datagramReceiver(proto, num))
+        target = self._receiverFor(proto, lambda proto: datagramReceiver(proto, num))
         self._attach(proto, self)
-        self._table.add(num, proto, way)
+        self._table.add(num, proto, target)
 
     def removeProto(self, num: int, proto: Any) -> None:
         """
@@ -168,7 +168,7 @@ class IPProtocol(IPOutput):
                 return self.dropped(packet, Drop.TRUNCATED)
         packet.network = start
         packet.ip = self
-        own = self.own
+        own = self.ownAddresses
         if own is not None:
             both = data[start + 12 : start + 20]
             if both not in own.admitted and not own.admits(both):
@@ -204,7 +204,7 @@ class IPProtocol(IPOutput):
                 return self.dropped(packet, Drop.TRUNCATED)
         packet.network = start
         packet.ip = self
-        own = self.own
+        own = self.ownAddresses
         if own is not None:
             both = data[start + 8 : start + 40]
             if both not in own.admitted and not own.admits(both):

@@ -1,5 +1,5 @@
 """
-IP, the way down: headers, fragments, and what goes to ourselves. Where they leave is in L{txtuntap.ip.routing}.
+IP's output: headers, fragments, and datagrams to ourselves. The routes they take are in L{txtuntap.ip.routing}.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.error import MessageLengthError
 from zope.interface import implementer
 
-from txtuntap.interfaces import DEFAULT_HOP_LIMIT, IIPTransport, IPacketTransport, Route, WayLost
+from txtuntap.interfaces import DEFAULT_HOP_LIMIT, IIPTransport, IPacketTransport, Route, RouteLost
 from txtuntap.ip.fragments import split
 from txtuntap.ip.loopback import Loopback
 from txtuntap.ip.pathmtu import FLOOR
@@ -76,7 +76,7 @@ class IPOutput(IPRouting):
         else:
             try:
                 route = self.route(to, leaving)
-            except WayLost:
+            except RouteLost:
                 return
         if route is None:
             self.counters["outDiscards"] += 1
@@ -104,7 +104,7 @@ class IPOutput(IPRouting):
         """
         Put a header before C{buffers} and send them: see L{IIPTransport.output}.
         """
-        own = self.own is not None and self.own.isOwn(route.dest)
+        own = self.ownAddresses is not None and self.ownAddresses.isOwn(route.dest)
         mtu = self._mtuTo(route.dest)
         isVersion4 = len(route.dest) == 4
         header = ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH

@@ -20,10 +20,10 @@ class StaticRoutes:
     """
     A table of routes; the longest prefix wins.
 
-    @cvar told: whether others have told of routes: then it is no mistake of the caller that there is none.
+    @cvar advertised: whether routers advertise routes: then it is no mistake of the caller that there is none.
     """
 
-    told = False
+    advertised = False
 
     def __init__(self) -> None:
         # The next hops; empty where the network is on the link.

@@ -18,7 +18,7 @@ from txtuntap.interfaces import (
     IPacketTransport,
     IRoutes,
     Route,
-    WayLost,
+    RouteLost,
 )
 from txtuntap.ip.addresses import Addresses, Interface
 from txtuntap.ip.pathmtu import PathMTUs
@@ -54,11 +54,11 @@ class IPRouting(Layer):
 
     Counters: C{outNoRoutes} (no route, because of what others have sent).
 
-    @ivar own: our own addresses; L{None} where every datagram is delivered.
+    @ivar ownAddresses: our own addresses; L{None} where every datagram is delivered.
     @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
     @ivar neighbours: an L{INeighbours}, for Ethernet.
     @ivar mtu6: the most octets in one datagram of IPv6, where routers have said that it is less than C{mtu}.
-    @ivar paths: how large a packet may be on its way to a destination, where that is less than the link's MTU.
+    @ivar paths: the path MTU of each destination where that is less than the link's MTU.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class IPRouting(Layer):
         self.mtu6: int | None = None
         self.paths = PathMTUs()
         # Groups may be joined before there is an address.
-        self._ours = Addresses()
-        self.own: Addresses | None = None
+        self._addresses = Addresses()
+        self.ownAddresses: Addresses | None = None
         if addresses is not None:
-            self.own = self._ours
+            self.ownAddresses = self._addresses
             for address in listed(addresses, "addresses", "10.0.0.2/24"):
                 self.addAddress(address)
 
@@ -102,7 +102,7 @@ class IPRouting(Layer):
         """
         Our own addresses, with their networks; empty where every datagram is delivered.
         """
-        return [] if self.own is None else self.own.interfaces
+        return [] if self.ownAddresses is None else self.ownAddresses.interfaces
 
     @property
     def mtu(self) -> int:
@@ -138,8 +138,8 @@ class IPRouting(Layer):
         @raise ValueError: it is no address that a host can have, or is ours already.
         """
         self._routesChanged()
-        interface = self._ours.add(address)
-        self.own = self._ours
+        interface = self._addresses.add(address)
+        self.ownAddresses = self._addresses
         if onLink and isinstance(self.routes, StaticRoutes) and interface.network not in self.routes:
             self.routes.add(interface.network)
             self._linkRoutes.add(interface.network)
@@ -152,12 +152,12 @@ class IPRouting(Layer):
 
         @raise ValueError: it is not ours.
         """
-        if self.own is None:
+        if self.ownAddresses is None:
             raise ValueError(f"{address!r} is no address of this host")
         self._routesChanged()
-        network = self.own.remove(address).network
+        network = self.ownAddresses.remove(address).network
         self._tellAbove("addressesChanged")
-        if network not in self.own.networks and network in self._linkRoutes:
+        if network not in self.ownAddresses.networks and network in self._linkRoutes:
             self._linkRoutes.remove(network)
             if network in self.routes:
                 self.routes.remove(network)
@@ -168,47 +168,47 @@ class IPRouting(Layer):
         network stays.
         """
         self._routesChanged()
-        self._ours.suspend(address, suspended)
+        self._addresses.suspend(address, suspended)
         self._tellAbove("addressesChanged")
 
     def join(self, group: bytes) -> None:
         """
         See L{IIPTransport.join}.
         """
-        self._ours.join(group)
+        self._addresses.join(group)
 
     def leave(self, group: bytes) -> None:
         """
         See L{IIPTransport.leave}.
         """
-        self._ours.leave(group)
+        self._addresses.leave(group)
 
     def isMember(self, group: bytes) -> bool:
         """
         See L{IIPTransport.isMember}.
         """
-        return isMulticast(group) and group in self._ours.local
+        return isMulticast(group) and group in self._addresses.local
 
     def route(self, dest: bytes, source: bytes | None = None) -> Route:
         """
-        The way for a datagram of our own: see L{IIPTransport.route}.
+        The route of a datagram of our own: see L{IIPTransport.route}.
         """
         transport = self.transport
         if transport is None:
             raise RuntimeError("this IPProtocol is on no port: put it on a TuntapPort and start that")
         text = addressText(dest)
-        ours = self.own is not None and self.own.isOwn(dest)
+        ours = self.ownAddresses is not None and self.ownAddresses.isOwn(dest)
         hop = self.routes.lookup(dest)
         if source is None:
             source = self.sourceFor(dest, hop)
             if source is None:
-                raise self._noWay(
+                raise self._noRoute(
                     versionOf(dest),
                     errno.EADDRNOTAVAIL,
                     f"no source address to write to {text} from: give IPProtocol(addresses=[...]) one of its version",
                 )
-        elif source in self._ours.suspended:
-            raise self._noWay(
+        elif source in self._addresses.suspended:
+            raise self._noRoute(
                 versionOf(dest),
                 errno.EADDRNOTAVAIL,
                 f"{addressText(source)} cannot be written from: somebody else has it",
@@ -226,29 +226,29 @@ class IPRouting(Layer):
         if hop is not None and self.neighbours.resolves:
             return Route(source, dest, ethernet, hop=hop)
         if hop is None:
-            raise self._noWay(
+            raise self._noRoute(
                 versionOf(dest), errno.ENETUNREACH, f"no route to {text}: give one with routes.add(network, gateway)"
             )
         raise OSError(
             errno.EHOSTUNREACH,
-            f"no neighbour {addressText(hop)}, the way to {text}: give one with neighbours.add(address, station)",
+            f"no neighbour {addressText(hop)}, the next hop to {text}: give one with neighbours.add(address, station)",
         )
 
-    def _noWay(self, version: int, number: int, text: str) -> OSError:
+    def _noRoute(self, version: int, number: int, text: str) -> OSError:
         """
-        The exception for a datagram that there is no way for. What others have taken is counted.
+        The exception for a datagram without a route. It is counted where others have caused that.
 
         @param version: of IP.
         """
-        taken = any(versionOf(address) == version for address in self._ours.suspended)
-        if not taken and not (version == 6 and getattr(self.routes, "told", False)):
+        taken = any(versionOf(address) == version for address in self._addresses.suspended)
+        if not taken and not (version == 6 and getattr(self.routes, "advertised", False)):
             return OSError(number, text)
         self.counters["outNoRoutes"] += 1
-        return WayLost(number, text)
+        return RouteLost(number, text)
 
     def routeBack(self, packet: Packet) -> Route | None:
         """
-        The way for an answer to C{packet}: see L{IIPTransport.routeBack}.
+        The route of an answer to C{packet}: see L{IIPTransport.routeBack}.
         """
         station = packet.linkSource or b""
         peer = packet.sourceAddress
@@ -260,9 +260,9 @@ class IPRouting(Layer):
             # Our own frame, or one that says so: the answer would come to ourselves.
             return None
         asked = packet.destAddress
-        if asked in self._ours.suspended:
+        if asked in self._addresses.suspended:
             return None
-        if not self.own.owns(asked) if self.own is not None else not self._isUnicast(packet):
+        if not self.ownAddresses.accepts(asked) if self.ownAddresses is not None else not self._isUnicast(packet):
             ours = self.sourceFor(peer)
             if ours is None:
                 return None
@@ -280,7 +280,7 @@ class IPRouting(Layer):
         """
         Packed addresses of everybody on a network of ours.
         """
-        return _NO_BROADCASTS if self.own is None else self.own.broadcasts
+        return _NO_BROADCASTS if self.ownAddresses is None else self.ownAddresses.broadcasts
 
     def knownStation(self, route: Route) -> Route:
         """
@@ -295,7 +295,7 @@ class IPRouting(Layer):
         """
         See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
         """
-        return [self._askers.state, *self.paths.tables(), *self._ours.tables()]
+        return [self._askers.state, *self.paths.tables(), *self._addresses.tables()]
 
     def delivering(self, packet: Packet) -> None:
         """
@@ -310,13 +310,13 @@ class IPRouting(Layer):
 
         @param hop: the next hop, if it is not C{dest}.
         """
-        return None if self.own is None else self.own.sourceFor(dest, hop)
+        return None if self.ownAddresses is None else self.ownAddresses.sourceFor(dest, hop)
 
     def port(self, route: Route) -> IPacketTransport | None:
         """
         Where a datagram leaves for the link at once: see L{IIPTransport.port}.
         """
-        if route.hop or (self.own is not None and self.own.isOwn(route.dest)):
+        if route.hop or (self.ownAddresses is not None and self.ownAddresses.isOwn(route.dest)):
             return None
         if route.ethernet is not None:
             return route.port or route.ethernet.port

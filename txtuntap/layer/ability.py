@@ -32,8 +32,8 @@ def receiverOr(interface: Any, proto: Any) -> Any:
 
 def knowsPackets(proto: object) -> bool:
     """
-    Whether C{packetReceived} is the way into C{proto}. It is not where there is none, nor where C{datagramReceived} was
-    overridden below it: people subclass C{IPProtocol} so, and expect to be called.
+    Whether packets reach C{proto} by C{packetReceived}. They do not where there is none, nor where C{datagramReceived}
+    was overridden below it: people subclass C{IPProtocol} so, and expect to be called.
     """
     if _isItsOwn(proto, "packetReceived"):
         return True

@@ -125,7 +125,7 @@ FAULT_DROPS = {
 
 class Dropping:
     """
-    The one method by which packets are dropped on the way up.
+    The one method by which packets are dropped as they climb.
 
     @ivar counters: how often each thing happened, by name.
     @ivar onDropped: called with each packet that was dropped, and why: a host may have an answer to it.

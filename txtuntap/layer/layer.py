@@ -40,7 +40,7 @@ class _Guarded:
 
 class _Finishing:
     """
-    The way to a protocol that takes packets as they are on the wire: complete, and one at a time.
+    The receiver for a protocol that takes packets as they are on the wire: complete, and one at a time.
     """
 
     def __init__(self, layer: Layer, receive: Receiver) -> None:
@@ -65,7 +65,7 @@ class Layer(CountingProtocol):
     Starting the layer starts them, each with its transport in place; stopping it stops each of them once.
 
     @ivar packet: the packet being delivered to a protocol that may raise, while it is: see L{handlesFailures}.
-    @ivar outer: the packet being delivered to this layer in C{twisted.pair}'s way, while it is.
+    @ivar outer: the packet being delivered to this layer in C{twisted.pair}'s call, while it is.
     """
 
     #: Called with a transport before this layer is started on one more than it has. It may raise.
@@ -178,16 +178,16 @@ class Layer(CountingProtocol):
         except Exception:
             self.failuresOf(proto).failed(self.now(), "stopProtocol")
 
-    def _wayTo(self, proto: Any, adapted: Callable[[Any], Receiver]) -> Receiver:
+    def _receiverFor(self, proto: Any, adapted: Callable[[Any], Receiver]) -> Receiver:
         """
         How packets get to C{proto}.
 
-        @param adapted: makes the way to one that only knows C{twisted.pair}'s call.
+        @param adapted: makes the receiver for one that only knows C{twisted.pair}'s call.
         """
         if not knowsPackets(proto):
             if not callable(getattr(proto, "datagramReceived", None)):
                 raise TypeError(f"packets cannot reach {proto!r}: it has neither packetReceived nor datagramReceived")
             return _Finishing(self, _Guarded(self, proto, adapted(proto)))
         receive: Receiver = proto.packetReceived
-        way = receive if handlesFailures(proto) else _Guarded(self, proto, receive)
-        return way if takesOffload(proto) else _Finishing(self, way)
+        target = receive if handlesFailures(proto) else _Guarded(self, proto, receive)
+        return target if takesOffload(proto) else _Finishing(self, target)

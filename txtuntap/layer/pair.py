@@ -1,5 +1,5 @@
 """
-The way into protocols that only know C{twisted.pair}'s calls, which take everything apart for everybody.
+Receivers for protocols that only know C{twisted.pair}'s calls, whose arguments are the fields of the headers.
 
 Each function takes a protocol, once, and returns what to call with each packet. The protocol's method is looked up
 anew every time: people replace it on instances.
@@ -46,7 +46,7 @@ def deviceReceiver(proto: Any) -> Receiver:
 @contextmanager
 def _within(proto: Any, packet: Packet) -> Iterator[None]:
     """
-    Let a layer of ours that is called in C{twisted.pair}'s way know which packet it is really about.
+    Let a layer of ours that is called as C{twisted.pair} calls it know which packet it is really about.
     """
     if not isinstance(proto, Layer):
         yield

@@ -14,32 +14,32 @@ Receiver = Callable[[Packet], None]
 
 class _Each:
     """
-    The way to several protocols under one number: each gets the packet as it was.
+    The receiver for several protocols under one number: each gets the packet as it was.
     """
 
-    def __init__(self, ways: dict[int, list[Receiver]], num: int) -> None:
-        self._ways = ways
+    def __init__(self, targets: dict[int, list[Receiver]], num: int) -> None:
+        self._targets = targets
         self._num = num
 
     def __call__(self, packet: Packet) -> None:
-        for receive in tuple(self._ways[self._num]):
+        for receive in tuple(self._targets[self._num]):
             # One of them may remove another.
-            if receive in self._ways.get(self._num, ()):
+            if receive in self._targets.get(self._num, ()):
                 receive(packet.copy())
 
 
 class ProtocolTable:
     """
-    Protocols by number, and the way to each.
+    Protocols by number, each with its target: the receiver or the transport that packets reach it by.
 
     @ivar protocols: the protocols, in lists, by number.
-    @ivar ways: what leads to each of them, in lists alike.
+    @ivar targets: the target of each of them, in lists alike.
     """
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
         self.protocols: dict[int, list[Any]] = {}
-        self.ways: dict[int, list[Any]] = {}
+        self.targets: dict[int, list[Any]] = {}
 
     def check(self, num: int) -> None:
         """
@@ -52,13 +52,13 @@ class ProtocolTable:
         if num >= 1 << self._bits:
             raise TypeError(f"Added protocol must fit in {self._bits} bits")
 
-    def add(self, num: int, proto: Any, way: Any) -> None:
+    def add(self, num: int, proto: Any, target: Any) -> None:
         self.protocols.setdefault(num, []).append(proto)
-        self.ways.setdefault(num, []).append(way)
+        self.targets.setdefault(num, []).append(target)
 
     def remove(self, num: int, proto: Any) -> Any:
         """
-        @return: the way that led to C{proto}.
+        @return: the target of C{proto}.
 
         @raise ValueError: C{proto} was not added under C{num}.
         """
@@ -67,15 +67,15 @@ class ProtocolTable:
         if index is None:
             raise ValueError(f"{proto!r} was not added under {num}")
         del protocols[index]
-        way = self.ways[num].pop(index)
+        target = self.targets[num].pop(index)
         if not protocols:
-            del self.protocols[num], self.ways[num]
-        return way
+            del self.protocols[num], self.targets[num]
+        return target
 
 
 class ReceiverTable(ProtocolTable):
     """
-    A table whose ways are receivers.
+    A table whose targets are receivers.
 
     @ivar receivers: what to call with a packet for a number: all that the hot path looks at.
     """
@@ -88,18 +88,18 @@ class ReceiverTable(ProtocolTable):
         self._first = first
         self.receivers: dict[int, Receiver] = {}
 
-    def add(self, num: int, proto: Any, way: Receiver) -> None:
-        super().add(num, proto, way)
+    def add(self, num: int, proto: Any, target: Receiver) -> None:
+        super().add(num, proto, target)
         self._choose(num)
 
     def remove(self, num: int, proto: Any) -> Any:
-        way = super().remove(num, proto)
+        target = super().remove(num, proto)
         self._choose(num)
-        return way
+        return target
 
     def _choose(self, num: int) -> None:
-        ways = self.ways.get(num)
-        if ways is None:
+        targets = self.targets.get(num)
+        if targets is None:
             self.receivers.pop(num, None)
         elif num >= self._first:
-            self.receivers[num] = ways[0] if len(ways) == 1 else _Each(self.ways, num)
+            self.receivers[num] = targets[0] if len(targets) == 1 else _Each(self.targets, num)

@@ -60,7 +60,7 @@ class Middleware(Layer):
         alsoProvides(self, IEthernetProtocol if self.ethernet else IRawPacketProtocol)
         self.protocol = proto
         self._takesOffload = takesOffload(self)
-        self._toProtocol = self._wayTo(proto, deviceReceiver)
+        self._toProtocol = self._receiverFor(proto, deviceReceiver)
         self._attach(proto, self)
 
     def doStart(self) -> None:

@@ -116,8 +116,8 @@ class Impairment(Middleware):
                 raise TypeError(
                     f"{self.transport!r} has no clock, and packets that are late are late by one: give it one"
                 )
-            for way in self._up, self._down:
-                way.start(self.clock)
+            for direction in self._up, self._down:
+                direction.start(self.clock)
         try:
             super().doStart()
         except BaseException:

@@ -26,7 +26,7 @@ WINDOW, INTERVAL = 10, 1
 DROPS = frozenset(
     [
         *(drop.counter for drop in Drop if drop not in (Drop.OTHER_ADDRESS, Drop.OTHER_REPORT)),
-        # On the way down, or not by a layer.
+        # Going down, or not by a layer.
         *("outErrors", "outLinkDown", "outNoRoutes", "outLimited", "inServices"),
         *("inLost", "outLost", "inOverLimit", "outOverLimit", "inTooBig", "outTooBig"),
     ]

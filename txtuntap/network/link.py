@@ -122,7 +122,7 @@ class LinkEnd(Layer):
         self._now = steadySeconds(clock)
         self._delivery = Timer(clock, self._deliver)
         self.connected = False
-        self._receive = self._wayTo(proto, deviceReceiver)
+        self._receive = self._receiverFor(proto, deviceReceiver)
         self.offered = EVERYTHING if takesOffload(proto) else 0
         self._attach(proto, self)
 

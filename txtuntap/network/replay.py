@@ -264,7 +264,7 @@ class Replay(Layer):
         self._otherLinks: set[int] = set()
         self._turn = Timer(clock, self._play)
         self._done: Deferred[int] | None = None
-        self._receive = self._wayTo(proto, deviceReceiver)
+        self._receive = self._receiverFor(proto, deviceReceiver)
         self._attach(proto, self)
 
     @property

@@ -52,7 +52,9 @@ class AnsweredNetworks:
         Whether a packed address is answered for unless somebody has it: who does is to be remembered.
         """
         return (
-            self._networks.owns(address) and not self._exceptions.owns(address) and self._addresses.isNeighbour(address)
+            self._networks.accepts(address)
+            and not self._exceptions.accepts(address)
+            and self._addresses.isNeighbour(address)
         )
 
     def answers(self, address: bytes) -> bool:

@@ -188,7 +188,7 @@ class Autoconfiguration:
         for router in list(self._routes.routers):
             self.removeRouter(router)
         self._ip.mtu6 = None
-        self._routes.told = False
+        self._routes.advertised = False
 
     def advertised(self, router: bytes, advertisement: RouterAdvertisement) -> None:
         """
@@ -196,7 +196,7 @@ class Autoconfiguration:
 
         @param router: its packed address.
         """
-        self._routes.told = True
+        self._routes.advertised = True
         if not advertisement.lifetime:
             self.removeRouter(router)
         else:

@@ -144,7 +144,7 @@ class Host(ReactorRole):
         self.ip = IPProtocol([], verifyChecksum, self.routes, self.neighbours, reactor)
         self.ip.random = secrets
         self.udp = RawUDPProtocol(verifyChecksum)
-        own = cast(Addresses, self.ip.own)
+        own = cast(Addresses, self.ip.ownAddresses)
         super().__init__(reactor, own, self.udp, secrets, tcp)
         for address in addresses:
             self.ip.addAddress(address)

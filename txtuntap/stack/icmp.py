@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, Route, WayLost
+from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, Route, RouteLost
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import Drop
@@ -221,7 +221,7 @@ class ICMPProtocol(CountingProtocol):
             raise RuntimeError("this host is on no port that runs: put it on a TuntapPort and start that")
         try:
             route = self._ip.route(dest)
-        except WayLost:
+        except RouteLost:
             # As if it were lost on the link: nobody answers.
             return self._pinger.ping(dest, payload, timeout, lambda word, body: None)
         version = versionOf(dest)

@@ -16,7 +16,7 @@ from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.packet import Packet
 
-#: Echo requests under way at once.
+#: The most echo requests that wait for their answers at once.
 MAX_PENDING = 1024
 
 

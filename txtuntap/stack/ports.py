@@ -95,7 +95,7 @@ class ReactorRole(TCPElsewhere):
             if not port:
                 raise CannotListenError(interface, port, OSError(errno.EADDRINUSE, "no port is free"))
         for other in self._udp.bound(port):
-            if _overlap(address, other.interface) and not (listenMultiple and other.shared):
+            if _overlap(address, other.boundAddress) and not (listenMultiple and other.shared):
                 error = OSError(errno.EADDRINUSE, f"{other.protocol!r} is there already: give 0 for any that is free")
                 raise CannotListenError(interface, port, error)
         transport = self._udp.bind(port, protocol, address)
@@ -114,7 +114,7 @@ class ReactorRole(TCPElsewhere):
             address = packAddress(interface)
         except ValueError as e:
             raise InvalidAddressError(interface, f"not an IPv4 or IPv6 address. ({e})") from None
-        if any(address) and not self._addresses.owns(address) and not self._addresses.holds(address):
+        if any(address) and not self._addresses.accepts(address) and not self._addresses.holds(address):
             ours = ", ".join(str(each.ip) for each in self._addresses.interfaces)
             text = f"it has {ours}" if ours else "it has none yet"
             error = OSError(errno.EADDRNOTAVAIL, f"{interface} is no address of this host: {text}")

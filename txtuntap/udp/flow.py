@@ -181,7 +181,7 @@ class Flow:
 
     def _headers(self) -> Packet:
         """
-        A packet with the headers, and no more, of the first datagram that came the way the latest came.
+        A packet with the headers, and no more, of the first datagram that came by the path of the latest.
         """
         packet = Packet(self._head, len(self._head) - 4, self.port)
         packet.network, packet.transport = self._network, packet.start

@@ -27,12 +27,12 @@ class MulticastTransport:
 
     A host has one link: where C{twisted.internet} takes an interface, an address of ours or nothing is good.
 
-    @ivar interface: the packed address that the transport is on; of zeros for all of its version, empty for all.
+    @ivar boundAddress: the packed address that the transport is on; of zeros for all of its version, empty for all.
     @ivar listening: whether the transport is on its port.
     @ivar groups: packed groups that this transport has joined, and whether the IP layer knows.
     """
 
-    interface: bytes
+    boundAddress: bytes
     listening: bool
 
     def __init__(self, udp: IUDPLayer) -> None:
@@ -151,7 +151,7 @@ class MulticastTransport:
         """
         if self._outgoing:
             return addressText(self._outgoing)
-        return 0 if len(self.interface) == 16 else "0.0.0.0"
+        return 0 if len(self.boundAddress) == 16 else "0.0.0.0"
 
     def setOutgoingInterface(self, addr: str | int) -> Deferred[int]:
         """
@@ -190,8 +190,8 @@ class MulticastTransport:
         group = packAddress(addr)
         if not isMulticast(group):
             raise ValueError(f"{addr} is not the address of a group")
-        if self.interface and len(self.interface) != len(group):
-            raise ValueError(f"this transport is on {addressText(self.interface)}")
+        if self.boundAddress and len(self.boundAddress) != len(group):
+            raise ValueError(f"this transport is on {addressText(self.boundAddress)}")
         if interface:
             packed = packAddress(interface)
             if len(packed) != len(group) or (any(packed) and not self._isOurs(packed)):
@@ -199,5 +199,5 @@ class MulticastTransport:
         return group
 
     def _isOurs(self, address: bytes) -> bool:
-        own = getattr(self._udp.ip, "own", None)
-        return own is None or own.owns(address) or own.holds(address)
+        own = getattr(self._udp.ip, "ownAddresses", None)
+        return own is None or own.accepts(address) or own.holds(address)

@@ -52,7 +52,7 @@ class RawUDPProtocol(Layer):
 
     Counters, as in RFC 4113: C{noPorts}, C{inErrors} (lengths that cannot be, no checksum over IPv6), and
     C{inCsumErrors}, C{inOffloadErrors} (what was left open cannot be); C{outDiscards} (answers that must not be sent,
-    or have no way to go).
+    or have no route).
 
     Two tables tell which datagrams were sent lately, so that an ICMP error is believed only if it is about one of them.
     Answers have a table of their own. A sender who forges many addresses decides what is in that one, but evicts
@@ -78,7 +78,7 @@ class RawUDPProtocol(Layer):
         super().__init__()
         self._table = ProtocolTable(16)
         self._verify = verifyChecksum
-        self._transports: dict[int, list[UDPTransport]] = self._table.ways
+        self._transports: dict[int, list[UDPTransport]] = self._table.targets
         self._flows: Table[bytes, Flow] = Table(
             "flows", lambda: MAX_FLOWS, Policy.OLDEST, lambda _, flow: flow.evicted()
         )
@@ -197,7 +197,7 @@ class RawUDPProtocol(Layer):
 
     def addressesChanged(self) -> None:
         """
-        The IP layer has other addresses now: what is known of ways back holds no more.
+        The IP layer has other addresses now: known routes for answers hold no longer.
         """
         self.addressEpoch += 1
         for transport in self._all():
@@ -322,7 +322,7 @@ class RawUDPProtocol(Layer):
         packet.transport = len(header)
         if addresses:
             return self.packetReceived(packet)
-        # The words of somebody's own tests, say. There is no checksum to verify, and no way back.
+        # The words of somebody's own tests, say. There is no checksum to verify, and no route for an answer.
         if len(data) < wire.HEADER_LENGTH:
             return self.dropped(packet, Drop.MALFORMED)
         udp = UDPHeader(data)
@@ -337,11 +337,11 @@ class RawUDPProtocol(Layer):
         """
         See L{IErrorReceiver.errorReceived}. A transport that is connected there is told that it is refused.
         """
-        way = quote.source + quote.dest + quote.payload[:4]
-        written = max(self.written.get(way, -inf), self.answered.get(way, -inf))
+        flow = quote.source + quote.dest + quote.payload[:4]
+        written = max(self.written.get(flow, -inf), self.answered.get(flow, -inf))
         if self.now() - written >= LATELY:
             return False
-        ports = _number(way[-4:-2], "big"), _number(way[-2:], "big")
+        ports = _number(flow[-4:-2], "big"), _number(flow[-2:], "big")
         listening = [transport for transport in self.bound(ports[0]) if transport.hears(quote.source)]
         if refused:
             for transport in listening:

@@ -1,5 +1,5 @@
 """
-Datagrams on their way down that leave together: as one superpacket, in one system call.
+Datagrams that are written one after another and leave together: as one superpacket, in one system call.
 
 What is written to one destination while a port reads, or within its C{batch}, waits for more of its kind: a I{train}.
 There is one at a time. It leaves when it is full, when a shorter datagram ends it, before anything else is written, and

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IListeningPort, IMulticastTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from txtuntap.interfaces import IIPTransport, Route, WayLost
+from txtuntap.interfaces import IIPTransport, Route, RouteLost
 from txtuntap.layer.drops import Drop
 from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkOctets
@@ -31,7 +31,7 @@ from txtuntap.udp.writer import UDPWriter
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import LIMITED_BROADCAST, addressText, isHost, isMulticast, packAddress
 
-#: Peers whose way back is remembered by a transport; the one that has not written for longest goes.
+#: Peers whose flows a transport remembers for answers; the one that has not written for longest is evicted.
 MAX_PEERS = 256
 
 
@@ -53,7 +53,7 @@ class UDPTransport(MulticastTransport):
     The transport of a C{DatagramProtocol} on a L{RawUDPProtocol<txtuntap.rawudp.RawUDPProtocol>}.
 
     @ivar port: the UDP port.
-    @ivar interface: the packed address it is for; of zeros for all of its version, empty for all.
+    @ivar boundAddress: the packed address it is for; of zeros for all of its version, empty for all.
     @ivar protocol: the application's.
     @ivar listening: whether it is on its port, and has not been taken off.
     @ivar shared: whether others may be on the port too.
@@ -64,7 +64,7 @@ class UDPTransport(MulticastTransport):
     def __init__(self, udp: IUDPLayer, port: int, protocol: DatagramProtocol, interface: bytes = b"") -> None:
         super().__init__(udp)
         self.port = port
-        self.interface = interface
+        self.boundAddress = interface
         self.protocol = protocol
         self.current: Packet | None = None
         # If it is one of many: those that are still to come, and all of them as packets once somebody has asked.
@@ -95,7 +95,7 @@ class UDPTransport(MulticastTransport):
         Whether datagrams to an address are for this transport. Those to a group, or to all, are for every one of their
         version.
         """
-        interface = self.interface
+        interface = self.boundAddress
         if not interface or dest == interface:
             return True
         return len(interface) == len(dest) and (not any(interface) or not isHost(dest) or self._isBroadcast(dest))
@@ -268,7 +268,7 @@ class UDPTransport(MulticastTransport):
             flow = self._flows.get((addressText(dest), port))
         ip: IIPTransport | None = (flow and flow.ip) or self._udp.ip
         route: Route | None = None
-        toGroup = wayLost = False
+        toGroup = routeLost = False
         if flow is not None:
             # That of an evicted flow is not in its peer any more.
             port = flow.peer[1] or flow.remotePort
@@ -280,22 +280,22 @@ class UDPTransport(MulticastTransport):
             limit = wire.MAX_PAYLOAD[6 if ":" in addr[0] else 4]
         else:
             localPort = self.port
-            if self.interface and len(self.interface) != len(dest):
-                raise InvalidAddressError(addr[0], f"this transport is on {addressText(self.interface)}")
-            source = self.interface
+            if self.boundAddress and len(self.boundAddress) != len(dest):
+                raise InvalidAddressError(addr[0], f"this transport is on {addressText(self.boundAddress)}")
+            source = self.boundAddress
             toGroup = isMulticast(dest)
             if toGroup and len(self._outgoing) == len(dest):
                 source = self._outgoing
             if ip is not None:
                 try:
                     route = ip.route(dest, source if any(source) else None)
-                except WayLost:
-                    wayLost = True
+                except RouteLost:
+                    routeLost = True
             limit = wire.MAX_PAYLOAD[6 if len(dest) == 16 else 4]
         payload = bytes(packet)
         if len(payload) > limit:
             raise MessageLengthError(f"{len(payload)} octets are more than the {limit} of a UDP datagram")
-        if wayLost:
+        if routeLost:
             # Its layer has counted it.
             return
         if ip is None or route is None:
@@ -351,9 +351,9 @@ class UDPTransport(MulticastTransport):
         """
         The address listened on: the unspecified one, and the port.
         """
-        if self.interface:
-            kind = IPv4Address if len(self.interface) == 4 else IPv6Address
-            return kind("UDP", addressText(self.interface), self.port)
+        if self.boundAddress:
+            kind = IPv4Address if len(self.boundAddress) == 4 else IPv6Address
+            return kind("UDP", addressText(self.boundAddress), self.port)
         ip = self._udp.ip
         addresses = getattr(ip, "addresses", ())
         if addresses and all(address.version == 6 for address in addresses):

@@ -159,17 +159,17 @@ class InterfaceOptions(ServiceOptions):
         """
         Check that the options about the device go together.
         """
-        ways = [option for option in ("helper", "descriptor", "node") if self[option] is not None]
-        if len(ways) > 1:
-            raise UsageError(f"--{ways[1]}: the device comes by --{ways[0]}")
-        elsewhere = ways and ways[0] != "node"
+        sources = [option for option in ("helper", "descriptor", "node") if self[option] is not None]
+        if len(sources) > 1:
+            raise UsageError(f"--{sources[1]}: the device comes by --{sources[0]}")
+        elsewhere = sources and sources[0] != "node"
         for option in "netns", "exclusive", "multi-queue":
             if elsewhere and self[option]:
-                raise UsageError(f"--{option}: with --{ways[0]}, somebody else opens the device and decides that")
+                raise UsageError(f"--{option}: with --{sources[0]}, somebody else opens the device and decides that")
         for option in "user", "group", "persistent", "no-persistent", "carrier", "no-carrier":
-            if ways == ["helper"] and self[option]:
+            if sources == ["helper"] and self[option]:
                 raise UsageError(f"--{option}: a helper does not configure that")
-        if ways == ["helper"] and self.isGiven("undo"):
+        if sources == ["helper"] and self.isGiven("undo"):
             raise UsageError("--undo: the helper does that by itself, on a device that was there")
         for option in "persistent", "carrier":
             if self.isGiven(option) and self.isGiven(f"no-{option}"):
