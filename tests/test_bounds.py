@@ -23,7 +23,7 @@ from tests.recorders import Echo as Echoing
 from txtuntap import Host, TuntapPort
 from txtuntap.ip.addresses import MAX_ADMITTED, MAX_SOURCES, Addresses
 from txtuntap.ip.pathmtu import MAX_PATHS, PathMTUs
-from txtuntap.layer.tables import Policy, TableState
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.packet import Packet
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.neighbours import MAX_ENTRIES, NeighbourCache

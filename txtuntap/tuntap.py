@@ -61,8 +61,7 @@ class TuntapPort(abstract.FileDescriptor):
     @ivar protocol: the protocol given.
     @ivar ethernet: 1 on a tap, 0 on a tun.
     @ivar device: the L{IDevice} below.
-    @ivar maxPacketSize: how many octets of a packet are read, headers of the device's own aside. Of a longer one the
-        rest is lost, and C{partial} is set.
+    @ivar maxPacketSize: how many octets of a packet are read. The rest of a longer one is lost: it is C{partial}.
     @ivar maxThroughput: octets that are read in one turn of the reactor, about.
     @ivar maxPackets: packets that are read in one turn of the reactor.
     @ivar counters: how often each thing happened, by name.
@@ -90,19 +89,15 @@ class TuntapPort(abstract.FileDescriptor):
         @param proto: an C{IEthernetProtocol}, for a tap; an C{IRawPacketProtocol}, for a tun; or, on a tun too, an
             C{IRawDatagramProtocol}, which is put above an L{IPProtocol}: L{RawUDPProtocol} as UDP, another under its
             C{protocolNumber}.
-        @param maxPacketSize: how many octets of a packet are read; L{None}: all that the link carries, whatever MTU it
-            has, or will have, and what comes before that: the Ethernet header, and tags.
+        @param maxPacketSize: how many octets of a packet are read; L{None}: as many as any packet has, headers included.
         @param system: stands in for the operating system under the Linux device, as in C{twisted.pair}.
         @param device: the device to use; by default, a Linux one of this name.
-        @param monitor: what tells that the interface is renamed, has another MTU or link address, is set up, or was
-            moved to another network namespace: what the port knows of it follows, and the protocol is told. An
-            L{InterfaceMonitor<txtuntap.device.monitor.InterfaceMonitor>}, which several ports may have, or a
-            L{SharedMonitor<txtuntap.device.monitor.SharedMonitor>}. It is started, before or after the port, and
-            stopped by whoever made it.
+        @param monitor: an L{InterfaceMonitor<txtuntap.device.monitor.InterfaceMonitor>} or a
+            L{SharedMonitor<txtuntap.device.monitor.SharedMonitor>}, which several ports may have. The port follows the
+            changes of its interface that it tells of, and tells the protocol. Its maker starts and stops it.
         @param protocolInformation: have the kernel send four octets of flags and EtherType with each packet.
-        @param offload: whether packets come and go as few large ones, with checksums left to the kernel. L{None}: as
-            far as the kernel can and C{proto} takes it; L{False}: not at all; L{True}: it has to be so. What C{proto}
-            does not take is then cut for it.
+        @param offload: whether packets come and go as superpackets, with checksums left to the kernel. L{None}: as far
+            as the kernel can and C{proto} takes them; L{False}: not; L{True}: always, cut for a C{proto} that takes none.
 
         @raise TypeError: C{proto} is none of these.
         @raise ValueError: C{interface} is no name or not that of C{device}, or C{device} is of the wrong kind.

@@ -9,8 +9,8 @@ from collections.abc import Callable, Set
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 from typing import cast
 
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.prefixes import Network, PrefixTable, prefixSet
-from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkText
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,
@@ -263,7 +263,7 @@ class Addresses:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         groups = TableState("groups", len(self._joined), MAX_GROUPS, Policy.REFUSE.value)
         return [self.admitted.state, self._sources.state, groups]

@@ -12,9 +12,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.drops import Drop
-from txtuntap.layer.tables import Policy, TableState
 from txtuntap.packet import Packet, Reassembled
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import checksum
@@ -123,8 +123,8 @@ class Reassembler:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}. The bound of this table is one
-        of octets, and how large an entry gets is known only later: so it is no L{Table<txtuntap.layer.tables.Table>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}. The bound of this table is one
+        of octets, and how large an entry gets is known only later: so it is no L{Table<txtuntap.layer.bounded.Table>}.
         """
         most = max((len(datagram.pieces) for datagram in self._datagrams.values()), default=0)
         return [

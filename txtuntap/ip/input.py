@@ -22,10 +22,10 @@ from txtuntap.ip.fragments import Reassembler, joined4, joined6
 from txtuntap.ip.loopback import Loopback
 from txtuntap.ip.output import IPOutput
 from txtuntap.layer.ability import receiverOr
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.pair import datagramReceiver
 from txtuntap.layer.table import ReceiverTable
-from txtuntap.layer.tables import TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
@@ -129,7 +129,7 @@ class IPProtocol(IPOutput):
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [*super().tables(), *self._reassembler.tables(), *self._loopback.tables()]
 

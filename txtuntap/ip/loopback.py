@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.counters import Counters
-from txtuntap.layer.tables import Policy, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.packet import Packet
 
@@ -51,7 +51,7 @@ class Loopback:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [
             TableState("loopback", len(self._waiting), MAX_WAITING, Policy.REFUSE.value),

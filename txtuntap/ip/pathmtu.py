@@ -4,7 +4,7 @@ The largest packet that gets to a destination in one piece, as far as routers ha
 
 from __future__ import annotations
 
-from txtuntap.layer.tables import Policy, Table, TableState
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.wire.address import versionOf
 
 #: No path is believed to be narrower, by IP version. A router that says so over IPv4 would have every
@@ -38,7 +38,7 @@ class PathMTUs:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self.known.state]
 

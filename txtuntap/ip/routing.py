@@ -23,9 +23,9 @@ from txtuntap.interfaces import (
 from txtuntap.ip.addresses import Addresses, Interface
 from txtuntap.ip.pathmtu import PathMTUs
 from txtuntap.ip.routes import StaticNeighbours, StaticRoutes
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.prefixes import Network
-from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkClock, listed
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
@@ -293,7 +293,7 @@ class IPRouting(Layer):
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._askers.state, *self.paths.tables(), *self._addresses.tables()]
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from txtuntap.layer.ability import handlesFailures, knowsPackets, takesOffload
-from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.life import FailureLog, connect, disconnect, tell
+from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.layer.table import Receiver
 from txtuntap.packet import Packet, UnfinishableError
 
@@ -58,7 +58,7 @@ class _Finishing:
             self._receive(each)
 
 
-class Layer(CountingProtocol):
+class Layer(PacketProtocol):
     """
     A protocol with protocols above it, to which it is the transport.
 

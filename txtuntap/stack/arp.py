@@ -11,8 +11,8 @@ from zope.interface import implementer
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.interfaces import IPacketReceiver
 from txtuntap.ip.addresses import Addresses
-from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.packet import Packet
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.guard import AddressGuard
@@ -23,7 +23,7 @@ from txtuntap.wire.ethernet import ARP as ETHERTYPE
 
 
 @implementer(IPacketReceiver)
-class ARPProtocol(CountingProtocol):
+class ARPProtocol(PacketProtocol):
     """
     Answers requests for our addresses, and finds stations for a L{NeighbourCache}.
 

@@ -17,9 +17,9 @@ from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routes import StaticRoutes
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.prefixes import Network, PrefixTable
-from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.stack.guard import AddressGuard
 from txtuntap.stack.neighbours import NeighbourCache
@@ -164,7 +164,7 @@ class Autoconfiguration:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         onLink = TableState("prefixes on the link", len(self._routes.onLink), MAX_PREFIXES, Policy.REFUSE.value)
         return [self._routes.routers.state, onLink, self._formed.state]

@@ -14,9 +14,9 @@ from zope.interface import implementer
 
 from txtuntap.interfaces import IPacketReceiver, Route
 from txtuntap.ip.input import IPProtocol
-from txtuntap.layer.counting import CountingProtocol
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.drops import Drop
-from txtuntap.layer.tables import TableState
+from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.packet import Packet
 from txtuntap.stack.reports import Reporter
 from txtuntap.wire import igmp, ipv4, ipv6, mld
@@ -50,7 +50,7 @@ def isReported(group: bytes) -> bool:
 
 
 @implementer(IPacketReceiver)
-class GroupProtocol(CountingProtocol):
+class GroupProtocol(PacketProtocol):
     """
     IGMP, to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 2; and MLD, which ICMP hands it.
 
@@ -134,7 +134,7 @@ class GroupProtocol(CountingProtocol):
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [state for reporter in self._reporters.values() for state in reporter.tables()]
 

@@ -24,7 +24,7 @@ from txtuntap.ethernet import randomLinkAddress
 from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.routes import StaticRoutes
-from txtuntap.layer.tables import TableState
+from txtuntap.layer.bounded import TableState
 from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkText, listed
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.autoconf import Autoconfiguration, AutoconfiguredRoutes
@@ -285,7 +285,7 @@ class Host(ReactorRole):
     def tables(self) -> list[TableState]:
         """
         How full the bounded tables of all parts are now: one record for each table, with its name, its size, its bound,
-        and what happens at the bound. See L{TableState<txtuntap.layer.tables.TableState>}.
+        and what happens at the bound. See L{TableState<txtuntap.layer.bounded.TableState>}.
         """
         parts: list[Any] = [self.ethernet, self.arp, self.neighbours, self.ip, self.icmp, self.groups, self.udp]
         if self.autoconfiguration is not None:

@@ -14,9 +14,9 @@ from zope.interface import implementer
 
 from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, Route, RouteLost
 from txtuntap.ip.input import IPProtocol
-from txtuntap.layer.counting import CountingProtocol
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.drops import Drop
-from txtuntap.layer.tables import TableState
+from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.packet import Packet, UnfinishableError
 from txtuntap.stack.groups import GroupProtocol
@@ -51,7 +51,7 @@ _number = int.from_bytes
 
 
 @implementer(IPacketReceiver, IErrorReceiver)
-class ICMPProtocol(CountingProtocol):
+class ICMPProtocol(PacketProtocol):
     """
     ICMP for both versions of IP: to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 1 and 58.
 
@@ -103,7 +103,7 @@ class ICMPProtocol(CountingProtocol):
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [*self._limit.tables(), *self._pinger.tables()]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from random import Random
 
-from txtuntap.layer.tables import Policy, Table, TableState
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.tokenbucket import TokenBucket
 
 
@@ -32,7 +32,7 @@ class ErrorLimit:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._each.state]
 

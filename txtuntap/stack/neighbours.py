@@ -19,8 +19,8 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from txtuntap.interfaces import INeighbours
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.counters import Counters
-from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.address import packAddress, packLinkAddress
 
@@ -141,7 +141,7 @@ class NeighbourCache:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         waiting = max((len(entry.waiting) for entry in self.incomplete.values()), default=0)
         return [

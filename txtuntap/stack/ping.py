@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from txtuntap.layer.tables import Policy, Table, TableState
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.packet import Packet
 
@@ -108,7 +108,7 @@ class Pinger:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._pending.state]
 

@@ -14,7 +14,7 @@ from random import Random
 
 from twisted.internet.interfaces import IReactorTime
 
-from txtuntap.layer.tables import TableState
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 
@@ -83,7 +83,7 @@ class Reporter:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [TableState("group changes", len(self._changes), MAX_CHANGES, "a group that was left is not reported")]
 

@@ -9,11 +9,11 @@ from typing import Any
 from zope.interface import implementer
 
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import FrameCounters
-from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import FAULT_DROPS, Drop
+from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.layer.relay import forward, received
-from txtuntap.layer.tables import TableState
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.packet import Packet
 from txtuntap.switch.stations import LAN, NOBODY, ISwitchPort, StationTable, stationsOfPort
@@ -40,7 +40,7 @@ _UNKNOWN_STORM = Drop.UNKNOWN_STORM
 
 
 @implementer(IEthernetProtocol, IPacketReceiver, ISwitchPort)
-class SwitchPort(CountingProtocol):
+class SwitchPort(PacketProtocol):
     """
     One port of a L{Switch<txtuntap.switch.Switch>}, made by its C{addPort}. It goes on one transport.
 
@@ -170,7 +170,7 @@ class SwitchPort(CountingProtocol):
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self.entries.state]
 

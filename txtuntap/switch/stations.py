@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
-from txtuntap.layer.tables import Policy, Table
+from txtuntap.layer.bounded import Policy, Table
 from txtuntap.layer.timer import steadySeconds
 
 if TYPE_CHECKING:

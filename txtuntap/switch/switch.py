@@ -18,7 +18,7 @@ from typing import cast
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from txtuntap.layer.tables import TableState
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkClock, checkFlag, listed
 from txtuntap.switch.port import SwitchPort
@@ -194,7 +194,7 @@ class Switch:
 
     def tables(self) -> list[TableState]:
         """
-        How full the tables of all ports are: see L{CountingProtocol<txtuntap.layer.counting.CountingProtocol>}.
+        How full the tables of all ports are: see L{PacketProtocol<txtuntap.layer.protocol.PacketProtocol>}.
         """
         return [state for port in self.ports.values() for state in port.tables()]
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.prefixes import prefixSet
-from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkText, listed
 from txtuntap.wire import arp, ethernet, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
@@ -70,7 +70,7 @@ class Allowed:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._known.state]
 

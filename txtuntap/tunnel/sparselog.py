@@ -8,7 +8,7 @@ from constantly import NamedConstant
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
-from txtuntap.layer.tables import Policy, Table, TableState
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import steadySeconds
 
 #: Seconds in which a reason is said once.
@@ -41,7 +41,7 @@ class SparseLog:
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._said.state]
 

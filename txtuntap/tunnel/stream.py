@@ -31,7 +31,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txtuntap.layer.tables import Policy, Table, TableState
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.mistakes import checkCallable, checkClock, checkKind
 from txtuntap.shutdown import isShuttingDown
@@ -401,7 +401,7 @@ class StreamFactory(Factory):
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self.strangers.state, *self.log.tables()]
 

@@ -11,10 +11,10 @@ from zope.interface import alsoProvides, implementer
 
 from txtuntap.device import TAP, TUN
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.relay import forward, received
-from txtuntap.layer.tables import TableState
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
@@ -116,7 +116,7 @@ class Tunnel(AbstractDatagramProtocol):
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [] if self._allowed is None else self._allowed.tables()
 

@@ -8,8 +8,8 @@ import time
 
 from twisted.internet.protocol import DatagramProtocol
 
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.counters import Counters
-from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.layer.tokenbucket import TokenBucket
 
 #: Ports below serve what is always there: echo, chargen, DNS, NTP.
@@ -83,7 +83,7 @@ class Echo(DatagramProtocol):
 
     def tables(self) -> list[TableState]:
         """
-        How full the table of peers is: see L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}.
+        How full the table of peers is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._peers.state]
 

@@ -12,9 +12,9 @@ from txtuntap.layer.counters import Counters
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport
+    from txtuntap.layer.bounded import Table
     from txtuntap.layer.drops import Drop
     from txtuntap.layer.life import FailureLog
-    from txtuntap.layer.tables import Table
     from txtuntap.packet import Packet
 
 

@@ -12,10 +12,10 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.interfaces import IErrorReceiver, IIPTransport, IPacketReceiver, IRawDatagramProtocol
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.table import ProtocolTable
-from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import instead
 from txtuntap.packet import Packet, UnfinishableError
 from txtuntap.udp.flow import Flow, IFlowTransport, Peer
@@ -190,7 +190,7 @@ class RawUDPProtocol(Layer):
 
     def tables(self) -> list[TableState]:
         """
-        See L{CountingProtocol.tables<txtuntap.layer.counting.CountingProtocol.tables>}: those of the transports, too.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}: those of the transports, too.
         """
         own = [table.state for table in (self._flows, self.written, self.answered)]
         return own + [state for transport in self._all() for state in transport.tables()]

@@ -19,8 +19,8 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.interfaces import IIPTransport, Route, RouteLost
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.drops import Drop
-from txtuntap.layer.tables import Policy, Table, TableState
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
 from txtuntap.udp.flow import EVICTED, Flow, IFlowTransport, Peer

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.layer.counting}.
+Tests for L{txtuntap.layer.protocol}.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap import Host
-from txtuntap.layer.counting import CountingProtocol
 from txtuntap.layer.drops import Drop
 from txtuntap.layer.layer import Layer
+from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.packet import Packet
 from txtuntap.switch import Switch
 
@@ -44,20 +44,20 @@ class CountingProtocolTests(SynchronousTestCase):
         clock = Clock()
         clock.advance(7)
         for kind in ClockPort, PairPort:
-            proto = CountingProtocol()
+            proto = PacketProtocol()
             self.assertEqual((None, 0.0), (proto.clock, proto.now()))
             proto.makeConnection(cast(Any, kind(clock)))
             self.assertEqual((clock, 7.0), (proto.clock, proto.now()))
 
     def test_lives(self) -> None:
-        proto = CountingProtocol()
+        proto = PacketProtocol()
         proto.makeConnection(cast(Any, ClockPort(Clock())))
         self.assertEqual(1, proto.numPorts)
         proto.doStop()
         self.assertEqual((0, None), (proto.numPorts, proto.transport))
 
     def test_countsWhatItDrops(self) -> None:
-        proto = CountingProtocol()
+        proto = PacketProtocol()
         proto.dropped(Packet(b"packet"), Drop.MALFORMED)
         self.assertEqual({"inErrors": 1}, proto.counters)
 
@@ -65,5 +65,5 @@ class CountingProtocolTests(SynchronousTestCase):
         # None of these ever has protocols above, and a simulation has very many of them.
         host = Host(["10.0.0.2/24"], Clock())
         for proto in host.icmp, host.arp, host.groups, Switch(Clock()).addPort():
-            self.assertIsInstance(proto, CountingProtocol)
+            self.assertIsInstance(proto, PacketProtocol)
             self.assertNotIsInstance(proto, Layer)

@@ -10,13 +10,13 @@ from typing import cast
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import AbstractDatagramProtocol
 
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.drops import Dropping
-from txtuntap.layer.tables import TableState
 from txtuntap.layer.timer import steadySeconds
 
 
-class CountingProtocol(Dropping, AbstractDatagramProtocol):
+class PacketProtocol(Dropping, AbstractDatagramProtocol):
     """
     A protocol that counts what happens to packets. By itself, it has no protocols above it.
 

@@ -1,12 +1,12 @@
 """
-Tests for L{txtuntap.layer.tables}.
+Tests for L{txtuntap.layer.bounded}.
 """
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.layer.tables import Policy, Table, TableState
+from txtuntap.layer.bounded import Policy, Table, TableState
 
 
 class TableTests(SynchronousTestCase):
