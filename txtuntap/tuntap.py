@@ -89,7 +89,7 @@ class TuntapPort(abstract.FileDescriptor):
         @param proto: an C{IEthernetProtocol}, for a tap; an C{IRawPacketProtocol}, for a tun; or, on a tun too, an
             C{IRawDatagramProtocol}, which is put above an L{IPProtocol}: L{RawUDPProtocol} as UDP, another under its
             C{protocolNumber}.
-        @param maxPacketSize: how many octets of a packet are read; L{None}: as many as any packet has, headers included.
+        @param maxPacketSize: how many octets of a packet are read; L{None}: as many as any packet has.
         @param system: stands in for the operating system under the Linux device, as in C{twisted.pair}.
         @param device: the device to use; by default, a Linux one of this name.
         @param monitor: an L{InterfaceMonitor<txtuntap.device.monitor.InterfaceMonitor>} or a
@@ -97,7 +97,7 @@ class TuntapPort(abstract.FileDescriptor):
             changes of its interface that it tells of, and tells the protocol. Its maker starts and stops it.
         @param protocolInformation: have the kernel send four octets of flags and EtherType with each packet.
         @param offload: whether packets come and go as superpackets, with checksums left to the kernel. L{None}: as far
-            as the kernel can and C{proto} takes them; L{False}: not; L{True}: always, cut for a C{proto} that takes none.
+            as the kernel can and C{proto} takes them; L{False}: not; L{True}: always (cut where C{proto} takes none).
 
         @raise TypeError: C{proto} is none of these.
         @raise ValueError: C{interface} is no name or not that of C{device}, or C{device} is of the wrong kind.

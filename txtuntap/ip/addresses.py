@@ -277,10 +277,7 @@ class Addresses:
 
         @raise ValueError: it is none.
         """
-        net = parseNetwork(network, hasPrefix)
-        if _NOBODYS.covers(net):
-            raise ValueError(f"{net} has no addresses that a host can have")
-        self.anyNetworks[net] = None
+        self.anyNetworks[hostNetwork(network, hasPrefix)] = None
 
     def accepts(self, address: bytes) -> bool:
         """
@@ -386,6 +383,20 @@ class Addresses:
         """
         self.admitted.clear()
         self._sources.clear()
+
+
+def hostNetwork(network: object, hasPrefix: bool = True) -> Network:
+    """
+    A network that a caller gives, with addresses that hosts can have.
+
+    @param hasPrefix: see L{parseNetwork}.
+
+    @raise ValueError: it is none, or has no such addresses.
+    """
+    net = parseNetwork(network, hasPrefix)
+    if _NOBODYS.covers(net):
+        raise ValueError(f"{net} has no addresses that a host can have")
+    return net
 
 
 def parseNetwork(network: object, hasPrefix: bool = True) -> Network:

@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from txtuntap.ip.addresses import Addresses
+from txtuntap.ip.addresses import Addresses, hostNetwork
 from txtuntap.ip.routes import StaticRoutes
+from txtuntap.layer.prefixes import PrefixTable
 from txtuntap.stack.neighbours import NeighbourCache
 
 
@@ -38,22 +39,23 @@ class AnsweredNetworks:
         self._addresses = addresses
         self._neighbours = neighbours
         self._routes = routes
-        self._networks, self._exceptions = Addresses(), Addresses()
+        self._networks: PrefixTable[None] = PrefixTable()
+        self._exceptions: PrefixTable[None] = PrefixTable()
         for network in networks:
             if not addresses.anyNetworks.covers(ip_network(network)):
                 raise ValueError(f"answerFor: {network} is in none of anyAddresses: give it there as well")
-            self._networks.addNetwork(network)
+            self._networks[hostNetwork(network)] = None
             addresses.hearsSolicitations = addresses.hearsSolicitations or ":" in network
         for exception in exceptions:
-            self._exceptions.addNetwork(exception, hasPrefix=False)
+            self._exceptions[hostNetwork(exception, hasPrefix=False)] = None
 
     def covers(self, address: bytes) -> bool:
         """
         Whether a packed address is answered for unless somebody has it: who does is to be remembered.
         """
         return (
-            self._networks.accepts(address)
-            and not self._exceptions.accepts(address)
+            self._networks.match(address) is not None
+            and self._exceptions.match(address) is None
             and self._addresses.isNeighbour(address)
         )
 
