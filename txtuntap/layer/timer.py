@@ -35,11 +35,19 @@ def steadySeconds(clock: IReactorTime) -> Callable[[], float]:
 
     @return: a function without arguments; its value is in seconds, from a beginning of the clock's own.
     """
+    return _times(clock)[0]
+
+
+def _times(clock: IReactorTime) -> tuple[Callable[[], float], bool]:
+    """
+    The function that tells the steady time of a clock, and whether C{seconds} of that clock is another time.
+    """
     own: Callable[[], float] | None = getattr(clock, "steadySeconds", None)
     if own is not None:
-        return own
+        return own, True
+    seconds = clock.seconds
     # IReactorCore would not do: Twisted's MemoryReactorClock provides it, and has a time of its own.
-    return _machineSeconds if clock.seconds is wallSeconds else clock.seconds
+    return (_machineSeconds, True) if seconds is wallSeconds else (seconds, False)
 
 
 class Timer:
@@ -59,12 +67,11 @@ class Timer:
         @param due: called with C{arguments} when the time has come. The timer is not armed then.
         """
         self._clock = clock
-        self._now = steadySeconds(clock)
+        self._now, self._isSettable = _times(clock)
         self.due = due
         self._arguments = arguments
         self._call: IDelayedCall | None = None
         self.deadline: float | None = None
-        self._isSettable = self._now != clock.seconds
         if self._isSettable:
             _settable.add(self)
 
