@@ -144,6 +144,16 @@ class ChangeTests(ReporterTestCase):
         self.assertEqual(len(self.reporter._changes), MAX_CHANGES)
         self.assertEqual(sum(map(len, self.records(1000))), MAX_CHANGES * ROBUSTNESS)
 
+    def test_joinsThatAreUndoneAreBounded(self) -> None:
+        # All within one turn of the reactor, so that nothing is reported meanwhile.
+        for group in many(MAX_CHANGES * 2):
+            self.reporter.changed(group, True)
+            self.reporter.changed(group, False)
+        self.assertEqual(len(self.reporter._changes), MAX_CHANGES)
+        self.assertEqual([state.size for state in self.reporter.tables()], [MAX_CHANGES])
+        self.records(1000)
+        self.assertEqual([state.size for state in self.reporter.tables()], [0])
+
     def test_repeat(self) -> None:
         self.quiet(A)
         self.reporter.repeat()

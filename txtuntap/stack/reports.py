@@ -14,7 +14,7 @@ from random import Random
 
 from twisted.internet.interfaces import IReactorTime
 
-from txtuntap.layer.bounded import TableState
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 
@@ -31,7 +31,7 @@ OLDER_QUERIER_PRESENT = 2 * 125.0 + 10.0
 MAX_AT_ONCE = 16
 PAUSE = 0.1
 
-#: Changes that wait to be told. With more, groups are left without a word: routers will ask for them in vain.
+#: Groups that were left, and wait to be reported. With more, groups are left without a report: routers ask in vain.
 MAX_CHANGES = 2048
 
 
@@ -61,8 +61,9 @@ class Reporter:
         self._fits = fits
         self._send = send
         self.groups: set[bytes] = set()
-        # How often each change has to be told yet, and what was asked about.
+        # How often each change has to be told yet; which of these groups we have left; and what was asked about.
         self._changes: dict[bytes, int] = {}
+        self._left: set[bytes] = set()
         self._asked: set[bytes] = set()
         self._telling = Timer(clock, self._tell)
         self._answering = Timer(clock, self._answer)
@@ -76,16 +77,24 @@ class Reporter:
         """
         if isIn == (group in self.groups):
             return
-        (self.groups.add if isIn else self.groups.remove)(group)
-        if isIn or len(self._changes) < MAX_CHANGES:
+        if isIn:
+            self.groups.add(group)
+            self._left.discard(group)
             self._changes[group] = ROBUSTNESS
+        else:
+            self.groups.remove(group)
+            if len(self._left) < MAX_CHANGES:
+                self._left.add(group)
+                self._changes[group] = ROBUSTNESS
+            else:
+                self._changes.pop(group, None)
         self._tellSoon()
 
     def tables(self) -> list[TableState]:
         """
         See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
-        return [TableState("group changes", len(self._changes), MAX_CHANGES, "a group that was left is not reported")]
+        return [TableState("groups left", len(self._left), MAX_CHANGES, Policy.REFUSE.value)]
 
     def repeat(self) -> None:
         """
@@ -130,6 +139,7 @@ class Reporter:
 
     def _forget(self) -> None:
         self._changes.clear()
+        self._left.clear()
         self._asked.clear()
         self._telling.stop()
         self._answering.stop()
@@ -151,6 +161,7 @@ class Reporter:
             self._changes[group] -= 1
             if not self._changes[group]:
                 del self._changes[group]
+                self._left.discard(group)
         self._told = self._now()
         if self._changes:
             goesOn = max(self._changes.values()) == left

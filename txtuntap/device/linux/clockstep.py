@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import suppress
-from time import CLOCK_REALTIME
 from typing import Any
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -18,7 +17,8 @@ from zope.interface import implementer
 
 from txtuntap.layer.timer import clockStepped, steadySeconds
 
-#: C{linux/timerfd.h}
+#: C{linux/time.h}, C{linux/timerfd.h}
+_CLOCK_REALTIME = 0
 _TFD_TIMER_ABSTIME = 1
 _TFD_TIMER_CANCEL_ON_SET = 2
 
@@ -48,7 +48,7 @@ def openTimer() -> int:
         create, settime = libc.timerfd_create, libc.timerfd_settime
     except (AttributeError, TypeError) as e:
         raise OSError("this system has no timerfd") from e
-    descriptor: int = create(CLOCK_REALTIME, os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor: int = create(_CLOCK_REALTIME, os.O_CLOEXEC | os.O_NONBLOCK)
     if descriptor < 0:
         raise OSError(ctypes.get_errno(), "timerfd_create")
     settings = _TimerSettings(at=_NEVER)
