@@ -7,13 +7,14 @@ from __future__ import annotations
 import ast
 import errno
 import pathlib
+import re
 import subprocess
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import txtuntap
-from tests.paths import EXAMPLES
+from tests.paths import CHECKOUT, EXAMPLES
 
 ROOT = pathlib.Path(txtuntap.__file__).parent
 
@@ -155,6 +156,18 @@ class ImportTests(SynchronousTestCase):
         number, _, text = printed(program).partition(" ")
         self.assertEqual(int(number), errno.ENOTSUP)
         self.assertIn("on plan9 yet", text)
+
+
+class WalkTests(SynchronousTestCase):
+    """
+    The walk through the code in CONTRIBUTING.md.
+    """
+
+    def test_itsFilesAreThere(self) -> None:
+        rows = re.findall(r"^\| .* \| (.*) \|$", (CHECKOUT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+        paths = [path for row in rows for path in re.findall(r"`([\w/]+(?:\.py|/))`", row)]
+        self.assertGreater(len(paths), 40)
+        self.assertEqual([path for path in paths if not (ROOT / path).exists()], [])
 
 
 class OptimizedTests(SynchronousTestCase):
