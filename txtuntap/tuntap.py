@@ -161,7 +161,6 @@ class TuntapPort(abstract.FileDescriptor):
         except OSError as e:
             raise CannotListenError("tap" if self.ethernet else "tun", os.fsdecode(self.interface), e) from e
         self.connected = 1
-        self._clockSteps = followClock(self.reactor)
         self._refusals.reset()
         self.disconnected = self.disconnecting = False
         if self._following is not None:
@@ -173,6 +172,7 @@ class TuntapPort(abstract.FileDescriptor):
             # stopListening waits for a turn that does not come any more.
             self._trigger = self.reactor.addSystemEventTrigger("during", "shutdown", self._shutDown)
         try:
+            self._clockSteps = followClock(self.reactor)
             connect(self._top, self)
             try:
                 if not self.disconnecting:

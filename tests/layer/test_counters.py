@@ -117,6 +117,12 @@ class AttributeTests(SynchronousTestCase):
             self.counters[f"also {name}"] += 1
         self.assertEqual(6, len(self.counters))
 
+    def test_theyCanBeJoined(self) -> None:
+        counters = PacketCounters()
+        counters.inPackets += 5
+        self.assertEqual(counters | {"others": 1}, {"inPackets": 5, "others": 1})
+        self.assertEqual({"others": 1} | counters, {"inPackets": 5, "others": 1})
+
 
 class UseTests(SynchronousTestCase):
     """

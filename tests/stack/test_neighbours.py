@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 from txtuntap.interfaces import INeighbours
 from txtuntap.stack import neighbours
 from txtuntap.stack.neighbours import NeighbourCache
+from txtuntap.wire.address import addressText
 
 A = b"\x0a\0\0\x01"
 B = b"\xfd" + bytes(14) + b"\x02"
@@ -202,6 +203,23 @@ class StateTests(CacheTestCase):
     def stale(self) -> None:
         self.wait(31)
         self.assertEqual(self.state(), neighbours.STALE)
+
+    def test_aKnownStationIsNotAskedForAgain(self) -> None:
+        # A route that was kept since before the answer came holds a datagram though the station is known.
+        before = len(self.asked)
+        self.hold("again")
+        self.assertEqual(self.sent[-1], ("again", PEER))
+        self.assertEqual((len(self.asked), len(self.cache.incomplete)), (before, 0))
+
+    def test_noTimerOutlivesItsEntry(self) -> None:
+        for forget in self.cache.clear, lambda: self.cache.remove(addressText(A)):
+            self.known()
+            forget()
+            self.cache.add(addressText(A), PEER)
+            self.wait(100)
+            self.assertEqual(self.state(), neighbours.PERMANENT)
+            self.cache.remove(addressText(A))
+            self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_reachableForHalfAMinute(self) -> None:
         self.wait(29.75)

@@ -289,7 +289,7 @@ class IPRouting(Layer):
         if route.ethernet is None:
             return route
         station = self.neighbours.lookup(route.dest)
-        return route if station is None else attrs.evolve(route, station=station)
+        return route if station is None else attrs.evolve(route, station=station, hop=b"")
 
     def tables(self) -> list[TableState]:
         """

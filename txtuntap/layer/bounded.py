@@ -121,7 +121,7 @@ class Table(OrderedDict[K, V]):
         if self._isPlain and before == bound:
             # The common case, without a call: every packet may add to some tables.
             self.popitem(last=False)
-            return True
+            return bound > 0
         return self._makeRoom(self, key, value, bound)
 
     def use(self, key: K) -> V | None:

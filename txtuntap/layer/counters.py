@@ -26,7 +26,8 @@ class _AttributeCounters(Counters):
     """
     Counters of which some, the subclass's C{__slots__}, are attributes.
 
-    Those are added to as attributes only: C{counters.inPackets += 1}. They are read by name like all others.
+    Those are added to as attributes only: C{counters.inPackets += 1}. They are read by name like all others. Make a
+    C{dict} of them for C{json}, whose encoder looks past the methods of a subclass.
     """
 
     __slots__ = ()
@@ -88,6 +89,12 @@ class _AttributeCounters(Counters):
         List the numbers of the names that were counted.
         """
         return ValuesView(self)
+
+    def __or__(self, other: Any) -> Any:
+        return dict(self) | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | dict(self)
 
     def get(self, name: str, default: Any = None) -> Any:
         """

@@ -261,11 +261,12 @@ class Autoconfiguration:
 
     def _addRouter(self, router: bytes, seconds: float) -> None:
         routers = self._routes.routers
-        timer = routers.get(router) or Timer(self._clock, self.removeRouter, router)
-        if routers.put(router, timer):
-            timer.arm(seconds)
-        else:
-            self.counters["routerDiscards"] += 1
+        if router not in routers:
+            if routers.isFull:
+                self.counters["routerDiscards"] += 1
+                return
+            routers.put(router, Timer(self._clock, self.removeRouter, router))
+        routers[router].arm(seconds)
 
     def _prefixOnLink(self, prefix: Prefix) -> None:
         network = IPv6Network((prefix.prefix, prefix.length))

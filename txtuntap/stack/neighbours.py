@@ -180,8 +180,12 @@ class NeighbourCache:
 
     def hold(self, address: bytes, send: Callable[[bytes], None], octets: int) -> None:
         """
-        See L{INeighbours.hold}.
+        See L{INeighbours.hold}. A route that was found before the answer came may ask for a station that is known.
         """
+        station = self.lookup(address)
+        if station is not None:
+            send(station)
+            return
         entry = self.incomplete.get(address)
         if entry is None:
             entry = Neighbour(INCOMPLETE)
@@ -241,9 +245,11 @@ class NeighbourCache:
             self._to(entry, DELAY, max(0.0, RETRANSMIT - max(0.0, since)), address)
 
     def _learn(self, address: bytes, station: bytes, state: str) -> None:
-        entry = self.incomplete.pop(address, None) or self.entries.get(address)
+        known, entry = self.entries.get(address), self.incomplete.pop(address, None)
         if entry is None:
-            entry = Neighbour(state)
+            entry = known or Neighbour(state)
+        elif known is not None:
+            self._end(known)
         entry.station = station
         self.entries.put(address, entry)
         if state == REACHABLE:
@@ -284,7 +290,9 @@ class NeighbourCache:
         """
         The time of a state is over.
         """
-        entry = self.incomplete.get(address) or self.entries[address]
+        entry = self.incomplete.get(address) or self.entries.get(address)
+        if entry is None or entry.state == PERMANENT:
+            return
         if entry.state == REACHABLE:
             entry.state = STALE
         elif entry.state == DELAY:

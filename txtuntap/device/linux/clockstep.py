@@ -142,5 +142,9 @@ def followClock(reactor: Any) -> ClockSteps | None:
             steps = _followed[reactor] = ClockSteps(reactor, openTimer())
         except OSError:
             return None
-    steps.join()
+    try:
+        steps.join()
+    except BaseException:
+        steps.leave()
+        raise
     return steps
