@@ -57,7 +57,7 @@ def packets(net: Network) -> int:
     """
     How many have been sent over links.
     """
-    return sum(end.counters["outPackets"] for link in net.links for end in link.ends)
+    return sum(end.counters.outPackets for link in net.links for end in link.ends)
 
 
 def main() -> None:

@@ -205,6 +205,8 @@ class Addresses:
         """
         Each address with its network, in the order they were added.
         """
+        if not self.suspended:
+            return self.given
         return [interface for packed, interface in self._given.items() if packed not in self.suspended]
 
     @property
