@@ -87,8 +87,8 @@ class TuntapPort(abstract.FileDescriptor):
         """
         @param interface: a name of at most 15 bytes, made if there is none such; C{tap%d} takes the next free number.
         @param proto: an C{IEthernetProtocol}, for a tap; an C{IRawPacketProtocol}, for a tun; or, on a tun too, an
-            C{IRawDatagramProtocol}, which is put above an L{IPProtocol}: L{RawUDPProtocol} as UDP, another under its
-            C{protocolNumber}.
+            C{IRawDatagramProtocol}, which is put above an L{IPProtocol<txtuntap.ip.IPProtocol>}:
+            L{RawUDPProtocol<txtuntap.udp.layer.RawUDPProtocol>} as UDP, another under its C{protocolNumber}.
         @param maxPacketSize: how many octets of a packet are read; L{None}: as many as any packet has.
         @param system: stands in for the operating system under the Linux device, as in C{twisted.pair}.
         @param device: the device to use; by default, a Linux one of this name.

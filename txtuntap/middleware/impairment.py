@@ -140,7 +140,8 @@ class Impairment(Middleware):
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        A packet has come from above: see L{IPacketTransport.writePacket}. Nothing is ever open in it.
+        A packet has come from above. Nothing is ever open in it.
+        See L{IPacketTransport.writePacket<txtuntap.transports.IPacketTransport.writePacket>}.
         """
         self._down.enter(Packet(b"".join(buffers)))
 

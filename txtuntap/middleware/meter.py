@@ -135,7 +135,8 @@ class Meter(Middleware):
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        A packet has come from above: see L{IPacketTransport.writePacket}.
+        A packet has come from above.
+        See .
         """
         counters = self.counters
         octets = sum(map(len, buffers))

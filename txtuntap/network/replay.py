@@ -220,7 +220,8 @@ class Replay(Layer):
         """
         @param file: a path; a descriptor, such as 0 for standard input; or a file object, open for reading octets, of a
             file or in memory. The latter two are read from where they are, and not closed.
-        @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}: a L{Capture} around one, for instance.
+        @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}: a
+            L{Capture<txtuntap.middleware.capture.Capture>} around one, for instance.
         @param clock: an C{IReactorTime}; packets come by its C{callLater}.
         @param directions: which packets are played: C{pcapng.INBOUND}, those that came to whoever captured them;
             C{pcapng.OUTBOUND}; or both, C{INBOUND | OUTBOUND}. Those of which the file does not say are, too.

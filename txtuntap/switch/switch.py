@@ -89,8 +89,8 @@ class Switch:
         router: bool | None = None,
     ) -> SwitchPort:
         """
-        Make a port: an C{IEthernetProtocol}, to be put on a L{TuntapPort} or at one end of a L{Link}, at whose other
-        end is a host or a tunnel.
+        Make a port: an C{IEthernetProtocol}, to be put on a L{TuntapPort<txtuntap.tuntap.TuntapPort>} or at one end
+        of a L{Link<txtuntap.network.link.Link>}, at whose other end is a host or a tunnel.
 
         @param name: what it is to be called; C{"port1"} and so on, by default.
         @param vlan: the VLAN of frames without a tag, and of those with one of priority only (VLAN 0): 1, by default.

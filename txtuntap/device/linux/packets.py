@@ -69,7 +69,7 @@ class PacketDescriptor(TunDescriptor):
 
     def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
         """
-        Take the next packet: see L{IDevice.receive}.
+        Take the next packet: see L{IDevice.receive<txtuntap.interfaces.IDevice.receive>}.
         """
         offloadOf = self._offloadOf
         if offloadOf is None or self._information or maxPacketSize > _MOST:
@@ -120,7 +120,7 @@ class PacketDescriptor(TunDescriptor):
 
     def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
         """
-        Send one packet: see L{IDevice.send}.
+        Send one packet: see L{IDevice.send<txtuntap.interfaces.IDevice.send>}.
         """
         before = self._before
         if type(buffers) is not list:
