@@ -25,13 +25,13 @@ from txtuntap.device.choice import deviceFor
 from txtuntap.device.delivery import Delivery
 from txtuntap.device.following import Following
 from txtuntap.device.linux.clockstep import ClockSteps, followClock
-from txtuntap.device.lost import InterfaceLost, lost, reasonOfEnd
+from txtuntap.device.lost import InterfaceLost, interfaceLost, reasonOfEnd
 from txtuntap.device.refusals import MAX_REFUSALS, Refusals
 from txtuntap.interfaces import IBatches, IDevice, IPacketTransport
 from txtuntap.ip.stackon import stackOn
 from txtuntap.layer.batches import Batches
 from txtuntap.layer.counters import PacketCounters
-from txtuntap.layer.life import FailureLog, connect, disconnect, tell
+from txtuntap.layer.life import FailureLog, startOn, stopOn, tell
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.mistakes import checkClock, checkOctets
 from txtuntap.wire.offload import USO, Offload, countPackets, segments
@@ -122,7 +122,7 @@ class TuntapPort(abstract.FileDescriptor):
         # Of a device without a descriptor: whether it is to tell of what has come.
         self._awaits = False
         self._now = steadySeconds(self.reactor)
-        self._following = None if monitor is None else Following(device, monitor, self._happened)
+        self._following = None if monitor is None else Following(device, monitor, self._interfaceChanged)
         self.counters = PacketCounters()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
         self._failures = FailureLog(self.protocol, self.counters)
@@ -173,12 +173,12 @@ class TuntapPort(abstract.FileDescriptor):
             # stopListening waits for a turn that does not come any more.
             self._trigger = self.reactor.addSystemEventTrigger("during", "shutdown", self._shutDown)
         try:
-            connect(self._top, self)
+            startOn(self._top, self)
             try:
                 if not self.disconnecting:
                     self.startReading()
             except BaseException:
-                disconnect(self._top)
+                stopOn(self._top)
                 raise
         except BaseException:
             self._ended()
@@ -237,7 +237,7 @@ class TuntapPort(abstract.FileDescriptor):
         self.disconnected = 1
         losing, self._losing = self._losing, []
         try:
-            disconnect(self._top)
+            stopOn(self._top)
         except Exception:
             self._failures.failed(self._now(), "stopProtocol")
         finally:
@@ -273,7 +273,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._trigger = None
         self.connectionLost()
 
-    def _happened(self, mtuChanged: bool, cameUp: bool) -> None:
+    def _interfaceChanged(self, mtuChanged: bool, cameUp: bool) -> None:
         """
         The interface is another than it was.
         """
@@ -352,7 +352,7 @@ class TuntapPort(abstract.FileDescriptor):
                     delivery.failed(now)
         except OSError as e:
             if e.errno in (EBADFD, errno.ENODEV):
-                return lost(self.device, e)
+                return interfaceLost(self.device, e)
             raise
         finally:
             self.counters.inPackets += packets

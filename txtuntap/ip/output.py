@@ -22,7 +22,7 @@ from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.address import isGroup, packAddress
 from txtuntap.wire.ethernet import IPV4, IPV6
-from txtuntap.wire.offload import Offload, behind, complete
+from txtuntap.wire.offload import Offload, complete, shifted
 
 
 @implementer(IIPTransport)
@@ -200,7 +200,7 @@ class IPOutput(IPRouting):
         @param offload: what is left open behind that header.
         """
         if offload is not None:
-            offload = behind(offload, len(buffers[0]))
+            offload = shifted(offload, len(buffers[0]))
         if route.ethernet is not None:
             if offload is None:
                 route.ethernet.writeFrame(buffers, route.station, etherType, route.linkSource, route.port)

@@ -145,9 +145,9 @@ class NeighbourDiscovery(Dropping):
         # Whoever probes has the address next, unless somebody answers.
         asker = target if probing else source
         if self._answered.covers(asker):
-            self._neighbours.heard(asker, station, True)
+            self._neighbours.claimed(asker, station, True)
         elif link is not None and ours:
-            self._neighbours.heard(source, link, True)
+            self._neighbours.claimed(source, link, True)
         if probing and self._guard.isAskedFor(target):
             # Two want to have it: neither does (RFC 4862 section 5.4.3).
             self.counters["inConflicts"] += 1
@@ -181,9 +181,9 @@ class NeighbourDiscovery(Dropping):
         elif solicited and target in self._neighbours:
             self._neighbours.confirmed(target, link, bool(message[4] & 0x20))
         elif self._answered.covers(target):
-            self._neighbours.heard(target, link or packet.linkSource or b"", True)
+            self._neighbours.claimed(target, link or packet.linkSource or b"", True)
         elif link is not None:
-            self._neighbours.heard(target, link, False)
+            self._neighbours.claimed(target, link, False)
 
     def _routerAdvertised(self, packet: Packet, message: bytes) -> None:
         advertisement = wire.parseRouterAdvertisement(message)
@@ -193,7 +193,7 @@ class NeighbourDiscovery(Dropping):
         self.counters["inRouterAdvertisements"] += 1
         self.autoconfiguration.advertised(router, advertisement)
         if advertisement.link is not None:
-            self._neighbours.heard(router, advertisement.link, self.autoconfiguration.isRouter(router))
+            self._neighbours.claimed(router, advertisement.link, self.autoconfiguration.isRouter(router))
 
     def _isNoRouter(self, target: bytes, link: bytes | None) -> None:
         """

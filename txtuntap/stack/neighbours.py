@@ -176,7 +176,7 @@ class NeighbourCache:
         """
         entry = self.entries.get(address)
         if entry is not None and entry.state == STALE:
-            self._to(entry, DELAY, DELAY_TIME, address)
+            self._enterState(entry, DELAY, DELAY_TIME, address)
 
     def hold(self, address: bytes, send: Callable[[bytes], None], octets: int) -> None:
         """
@@ -217,7 +217,7 @@ class NeighbourCache:
         else:
             self._suspect(address, entry)
 
-    def heard(self, address: bytes, station: bytes, remember: bool) -> None:
+    def claimed(self, address: bytes, station: bytes, remember: bool) -> None:
         """
         A station has said, unasked, that it has an address. That may refresh what is known, and answer what is being
         asked; it never replaces a station by another before that was asked (or whoever can send takes over anybody's
@@ -238,7 +238,7 @@ class NeighbourCache:
         """
         if entry.state in (STALE, REACHABLE, DELAY):
             since = RETRANSMIT if entry.asked is None else self._now() - entry.asked
-            self._to(entry, DELAY, max(0.0, RETRANSMIT - max(0.0, since)), address)
+            self._enterState(entry, DELAY, max(0.0, RETRANSMIT - max(0.0, since)), address)
 
     def _learn(self, address: bytes, station: bytes, state: str) -> None:
         entry = self.incomplete.pop(address, None) or self.entries.get(address)
@@ -247,9 +247,9 @@ class NeighbourCache:
         entry.station = station
         self.entries.put(address, entry)
         if state == REACHABLE:
-            self._to(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR), address)
+            self._enterState(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR), address)
         else:
-            self._to(entry, state, None, address)
+            self._enterState(entry, state, None, address)
         waiting, entry.waiting = entry.waiting, []
         for send, octets in waiting:
             self._waitingOctets -= octets
@@ -266,7 +266,7 @@ class NeighbourCache:
         self._end(entry)
         self.counters["evicted"] += 1
 
-    def _to(self, entry: Neighbour, state: str, seconds: float | None, address: bytes) -> None:
+    def _enterState(self, entry: Neighbour, state: str, seconds: float | None, address: bytes) -> None:
         entry.state = state
         entry.tries = 0
         if seconds is not None:
@@ -277,10 +277,10 @@ class NeighbourCache:
     def _arm(self, entry: Neighbour, seconds: float, address: bytes) -> None:
         if entry.timer is None:
             # The timer knows the address and not the entry: an evicted entry is freed at once, without a cycle.
-            entry.timer = Timer(self._clock, self._next, address)
+            entry.timer = Timer(self._clock, self._timerDue, address)
         entry.timer.arm(seconds)
 
-    def _next(self, address: bytes) -> None:
+    def _timerDue(self, address: bytes) -> None:
         """
         The time of a state is over.
         """

@@ -63,12 +63,12 @@ class Reporter:
         self.groups: set[bytes] = set()
         # How often each change has to be told yet, and what was asked about.
         self._changes: dict[bytes, int] = {}
-        self._asked: set[bytes] = set()
+        self._queriedGroups: set[bytes] = set()
         self._telling = Timer(clock, self._tell)
         self._answering = Timer(clock, self._answer)
-        self._told: float | None = None
+        self._lastReport: float | None = None
         # When a querier of an older version has asked last.
-        self._heard: dict[int, float] = {}
+        self._olderQueriers: dict[int, float] = {}
 
     def changed(self, group: bytes, isIn: bool) -> None:
         """
@@ -101,14 +101,14 @@ class Reporter:
         # An IGMPv2 question about one group says nothing about the querier's version.
         if query.version < self._newest and (query.general or query.version == 1):
             before = self.version
-            self._heard[query.version] = self._now()
+            self._olderQueriers[query.version] = self._now()
             if self.version != before:
                 self._forget()
         asked = self.groups if query.general else self.groups & {query.group}
         if asked:
             # One answer for all that is asked, in time for the most pressing: whoever names a long time must not keep
             # others from theirs.
-            self._asked |= asked
+            self._queriedGroups |= asked
             _within(self._answering, PAUSE + self._random.random() * max(0.0, query.delay - PAUSE))
 
     def stop(self) -> None:
@@ -116,7 +116,7 @@ class Reporter:
         There is nobody to tell any more.
         """
         self._forget()
-        self._heard.clear()
+        self._olderQueriers.clear()
         self.groups = set()
 
     @property
@@ -125,12 +125,12 @@ class Reporter:
         Of the protocol that is spoken now.
         """
         now = self._now()
-        heard = [version for version, when in self._heard.items() if 0 <= now - when < OLDER_QUERIER_PRESENT]
+        heard = [version for version, when in self._olderQueriers.items() if 0 <= now - when < OLDER_QUERIER_PRESENT]
         return min(heard, default=self._newest)
 
     def _forget(self) -> None:
         self._changes.clear()
-        self._asked.clear()
+        self._queriedGroups.clear()
         self._telling.stop()
         self._answering.stop()
 
@@ -139,31 +139,31 @@ class Reporter:
         Tell what has changed at once: what changes in one turn of the reactor goes in one report.
         """
         if self._changes:
-            since = PAUSE if self._told is None else self._now() - self._told
+            since = PAUSE if self._lastReport is None else self._now() - self._lastReport
             _within(self._telling, PAUSE - since if 0 <= since < PAUSE else 0.0)
 
     def _tell(self) -> None:
         version = self.version
         # What has not been told at all comes first.
-        told = sorted(self._changes, key=lambda group: -self._changes[group])[: self._atOnce(version)]
-        left = self._changes[told[0]]
-        for group in told:
+        reported = sorted(self._changes, key=lambda group: -self._changes[group])[: self._atOnce(version)]
+        left = self._changes[reported[0]]
+        for group in reported:
             self._changes[group] -= 1
             if not self._changes[group]:
                 del self._changes[group]
-        self._told = self._now()
+        self._lastReport = self._now()
         if self._changes:
             goesOn = max(self._changes.values()) == left
             _within(self._telling, PAUSE if goesOn else max(PAUSE, self._random.random() * UNSOLICITED_INTERVAL))
-        self._send(version, [(TO_EXCLUDE if group in self.groups else TO_INCLUDE, group) for group in told])
+        self._send(version, [(TO_EXCLUDE if group in self.groups else TO_INCLUDE, group) for group in reported])
 
     def _answer(self) -> None:
         version = self.version
-        told = list(islice(self._asked, self._atOnce(version)))
-        self._asked.difference_update(told)
-        if self._asked:
+        reported = list(islice(self._queriedGroups, self._atOnce(version)))
+        self._queriedGroups.difference_update(reported)
+        if self._queriedGroups:
             _within(self._answering, PAUSE)
-        self._send(version, [(IS_EXCLUDE, group) for group in told if group in self.groups])
+        self._send(version, [(IS_EXCLUDE, group) for group in reported if group in self.groups])
 
     def _atOnce(self, version: int) -> int:
         return MAX_AT_ONCE * self._fits(version)

@@ -200,4 +200,4 @@ class MulticastTransport:
 
     def _isOurs(self, address: bytes) -> bool:
         own = getattr(self._udp.ip, "ownAddresses", None)
-        return own is None or own.accepts(address) or own.holds(address)
+        return own is None or own.accepts(address) or own.isAssigned(address)

@@ -227,7 +227,7 @@ class UDPTransport(MulticastTransport):
             if addr is train.addr or (addr == train.addr and type(addr) is tuple is type(train.addr)):
                 if train.add(packet):
                     return
-                if type(addr) is Peer and self.current is not None and train.again(bytes(packet)):
+                if type(addr) is Peer and self.current is not None and train.resume(bytes(packet)):
                     self._udp.answered.put(train.flow, self.current.time)
                     return
         writer = self._writer
@@ -307,8 +307,8 @@ class UDPTransport(MulticastTransport):
             header = wire.packHeader(route.source, route.dest, localPort, port, payload)
             self._outputToGroup(ip, route, [header, payload])
         else:
-            asked = None if self.current is None else flow
-            self._writer.send(ip, route, localPort, port, key, payload, written, asked)
+            answeredFlow = None if self.current is None else flow
+            self._writer.send(ip, route, localPort, port, key, payload, written, answeredFlow)
 
     def batch(self) -> AbstractContextManager[None]:
         """

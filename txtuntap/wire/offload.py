@@ -129,7 +129,7 @@ class Offload:
 
 
 @lru_cache(1024)
-def behind(offload: Offload, octets: int) -> Offload:
+def shifted(offload: Offload, octets: int) -> Offload:
     """
     The same of a packet that has so many octets more in front.
 

@@ -16,7 +16,7 @@ from txtuntap.device.linux.descriptor import TunDescriptor
 from txtuntap.device.linux.ioctl import TUN_PKT_STRIP, TUNSETOFFLOAD, TUNSETVNETHDRSZ
 from txtuntap.mistakes import checkBuffers
 from txtuntap.packet import Packet
-from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO, Offload, behind
+from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO, Offload, shifted
 
 #: Protocol information (C{struct tun_pi}): flags in the machine's byte order, EtherType in the network's.
 _FLAGS = struct.Struct("=H")
@@ -198,7 +198,7 @@ class PacketDescriptor(TunDescriptor):
         """
         unpacked = Offload.unpack(header)
         saysNothing = not unpacked.isVouched and not unpacked.isSuperpacket
-        offload = None if saysNothing else behind(unpacked, self._before)
+        offload = None if saysNothing else shifted(unpacked, self._before)
         known = cast("dict[bytes, Offload | None]", self._offloadOf)
         if len(known) >= _MAX_HEADERS:
             known.clear()

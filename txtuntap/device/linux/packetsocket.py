@@ -15,7 +15,7 @@ import attrs
 from txtuntap.device import TAP, printable
 from txtuntap.device.linux.namespace import Namespace, inNamespace
 from txtuntap.wire import pcapng
-from txtuntap.wire.offload import HEADER_LENGTH, Offload, behind, fault, finish, networkStart
+from txtuntap.wire.offload import HEADER_LENGTH, Offload, fault, finish, networkStart, shifted
 
 _ETH_P_ALL = 0x0003
 
@@ -168,7 +168,7 @@ class PacketSocket:
                 if self._isTap and status & _VLAN_VALID:
                     etherType = etherType if status & _VLAN_TPID_VALID else _VLAN
                     packet = packet[:12] + struct.pack("!HH", etherType, tag) + packet[12:]
-                    offload = behind(offload, 4)
+                    offload = shifted(offload, 4)
         # What the kernel sends is what the program receives.
         direction = pcapng.INBOUND if address[2] == socket.PACKET_OUTGOING else pcapng.OUTBOUND  # type: ignore[attr-defined,unused-ignore]
         at = at or time.time_ns()
