@@ -85,7 +85,7 @@ class EthernetProtocol(Layer):
     @property
     def port(self) -> IPacketTransport | None:
         """
-        What this layer is on; L{None} if it is on nothing.
+        The port that this layer is on; L{None} if it is on none.
         """
         return cast("IPacketTransport | None", self.transport)
 

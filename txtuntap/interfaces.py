@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-#: Of datagrams that do not say (RFC 1700).
+#: The hop limit of a datagram whose sender sets none (RFC 1700).
 DEFAULT_HOP_LIMIT = 64
 
 

@@ -401,14 +401,14 @@ class TuntapPort(abstract.FileDescriptor):
     @property
     def clock(self) -> IReactorTime:
         """
-        What tells the time of packets: the reactor.
+        The clock that tells the time of packets: the reactor.
         """
         return cast(IReactorTime, self.reactor)
 
     @property
     def offloads(self) -> int:
         """
-        What may be left open in a packet.
+        The work that may be left open in a packet.
         """
         return self.device.offloads
 
@@ -489,7 +489,7 @@ class TuntapPort(abstract.FileDescriptor):
 
     def logPrefix(self) -> str:
         """
-        What log lines of this port begin with.
+        The prefix of this port's log lines.
         """
         return self.logstr
 

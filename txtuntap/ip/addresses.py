@@ -34,7 +34,7 @@ Interface = IPv4Interface | IPv6Interface
 #: Groups that every host is in (RFC 1112 section 4, RFC 4291 section 2.8).
 ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
 
-#: What all solicited-node groups begin with (RFC 4291 section 2.7.1).
+#: The first octets of all solicited-node groups (RFC 4291 section 2.7.1).
 _SOLICITED_NODE = packAddress("ff02::1:ff00:0")[:13]
 
 #: Networks without an address of one host: L{isHost} says no to each of them.
@@ -315,8 +315,8 @@ class Addresses:
         if source in self._unicast or source in self.broadcasts:
             return False
         if not isHost(source):
-            # Who has no address yet has nothing better to give: DHCP's discovery, duplicate address detection.
-            # So have switches that ask who listens to which group (RFC 4541 section 2.1.1).
+            # Only a host without an address may send from the unspecified one: for DHCP's discovery, and to detect
+            # duplicates. Switches send from it, too, to ask who listens to which group (RFC 4541 section 2.1.1).
             return not any(source) and isGroup(dest)
         return True
 
@@ -330,7 +330,7 @@ class Addresses:
         half = len(addressPair) // 2
         source, dest = addressPair[:half], addressPair[half:]
         ours = dest in self.local or self.accepts(dest) or self.hears(dest)
-        # What is for a group within one host comes from no other (RFC 4291 section 2.7).
+        # A packet to a group within one host comes from no other host (RFC 4291 section 2.7).
         if not ours or not self.maySend(source, dest) or _scope(dest) < _LINK:
             return False
         return self.admitted.put(addressPair, None)

@@ -272,7 +272,7 @@ class IPProtocol(IPOutput):
             return None, b""
         if packet.offload is not None:
             if packet.offload.isOpen:
-                # Nobody can: what is to be summed is not all here.
+                # The open checksum covers octets of the other fragments, so nobody can finish it here.
                 self.dropped(packet, Drop.OFFLOAD)
                 return None, b""
             packet.offload = None

@@ -109,7 +109,7 @@ class IPOutput(IPRouting):
         isVersion4 = len(route.dest) == 4
         header = ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH
         length = sum(map(len, buffers))
-        # Whoever has many in one has seen to it that each of them fits.
+        # The writer of a superpacket has made each of its datagrams fit.
         fits = header + length <= mtu or (offload is not None and offload.isSuperpacket)
         if offload is not None and not offload.isSuperpacket and (own or route.hop or not fits):
             buffers = [complete(b"".join(buffers), offload)]

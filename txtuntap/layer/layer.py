@@ -1,5 +1,5 @@
 """
-What the layers have in common: protocols above them by number, transport to those, life and death, counters.
+The base class of all layers: protocols above them by number, transport to those, life and death, counters.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _Found = dict[int, dict[int, tuple[int, Value]]]
 
 _number = int.from_bytes
 
-#: What an empty table has found. A table that gets its first network makes its own.
+#: The lookups that an empty table remembers: none. A table that gets its first network makes its own.
 _NOTHING: dict[int, dict[int, tuple[int, Any]]] = {}
 
 

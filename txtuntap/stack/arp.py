@@ -87,7 +87,7 @@ class ARPProtocol(PacketProtocol):
         elif not probing:
             return self.dropped(packet, Drop.MALFORMED)
         elif asked and self._answered.covers(target):
-            # Whoever probes has the address next, unless somebody answers.
+            # A station that probes will have the address, unless another one answers.
             self._neighbours.claimed(target, message.senderLink, True)
         if not ours and (probing or not asked or not self._answered.answers(target)):
             return self.dropped(packet, Drop.OTHER_ADDRESS)

@@ -40,19 +40,20 @@ SOLICITATIONS = 3
 #: message would be enough to take all addresses away (RFC 4862 section 5.5.3e).
 TWO_HOURS = 2 * 60 * 60.0
 
-#: Seconds after which a prefix, or an MTU, that no router tells any more is forgotten, when a router tells of others.
-#: Each tells all it has every half an hour at the latest (RFC 4861 section 6.2.1). Otherwise what one forged message
-#: says could stay for ever, and fill the tables for ever. (Where no router tells anything, lifetimes alone count.)
+#: Seconds after which a prefix, or an MTU, that no router advertises any more is forgotten, when a router advertises
+#: others. A router advertises all it has every half an hour at the latest (RFC 4861 section 6.2.1). Without this bound,
+#: one forged message could fill the tables for ever. (Where no router advertises anything, lifetimes alone count.)
 ADVERTISEMENT_MAX_AGE = 24 * 60 * 60.0
 
-#: Of a prefix that addresses are formed with: the identifier has the other half (RFC 4291 section 2.5.1).
+#: The length, in bits, of a prefix that addresses are formed with: the identifier has the other half (RFC 4291
+#: section 2.5.1).
 _PREFIX_LENGTH = 64
 
 
 class AutoconfiguredRoutes(StaticRoutes):
     """
-    A table of routes that are given, and of those that routers tell of. The longest prefix wins; of two alike, the one
-    given.
+    A table of static routes, and of those that routers advertise. The longest prefix wins; of two alike, the static
+    one.
 
     @ivar onLink: networks that are said to be on the link, and for how long.
     @ivar routers: default routers: for how long each is one, by packed address.
@@ -158,7 +159,7 @@ class Autoconfiguration:
         self._asked = 0
         self._asking = Timer(clock, self._ask)
         self._formed: Table[bytes, _Formed] = Table("prefixes of addresses", lambda: MAX_PREFIXES, Policy.REFUSE)
-        # When each prefix was last told of, and the MTU.
+        # When each prefix was last advertised, and the MTU.
         self._lastAdvertised: dict[Network | bytes, float] = {}
         self._mtuLastAdvertised = 0.0
 

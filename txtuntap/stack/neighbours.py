@@ -59,7 +59,7 @@ Waiting = tuple[Callable[[bytes], None], int]
 
 class Neighbour:
     """
-    What is known of one address.
+    The entry of one address: its station and the state of that.
 
     @ivar state: one of the states above.
     @ivar station: its link address, once known.
@@ -201,7 +201,7 @@ class NeighbourCache:
 
     def confirmed(self, address: bytes, station: bytes | None, override: bool = True) -> None:
         """
-        What looks like an answer to a request of ours has come. Where nothing was asked, it is a claim like any other.
+        An apparent answer to a request of ours has come. Where nothing was asked, it is a claim like any other.
 
         @param station: who has the address; L{None} where it does not say: whom we asked.
         @param override: whether it may replace what is known (the flag of RFC 4861 section 4.4).
@@ -219,9 +219,9 @@ class NeighbourCache:
 
     def claimed(self, address: bytes, station: bytes, remember: bool) -> None:
         """
-        A station has said, unasked, that it has an address. That may refresh what is known, and answer what is being
-        asked; it never replaces a station by another before that was asked (or whoever can send takes over anybody's
-        traffic).
+        A station has said, unasked, that it has an address. The claim may refresh an entry, and answer a request. It
+        never replaces a station by another before the former was asked, because otherwise anyone who can send could
+        take over anybody's traffic.
 
         @param remember: whether it is worth an entry: it is about to hear from us, say.
         """

@@ -2,7 +2,7 @@
 When to say which groups we are in: the host's part of IGMP (RFC 3376 section 5) and of MLD (RFC 3810 section 6), which
 differ in their messages only.
 
-A change is told at once, and once more; a question is answered after a random time. Where a querier speaks an older
+A change is reported at once, and once more; a question is answered after a random time. Where a querier speaks an older
 version, so do we (RFC 3376 section 7.2.1, RFC 3810 section 8.2.1).
 """
 
@@ -18,7 +18,7 @@ from txtuntap.layer.bounded import TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 
-#: How often a change is told, and within how many seconds again (Robustness Variable, Unsolicited Report Interval).
+#: How often a change is reported, and within how many seconds again (Robustness Variable, Unsolicited Report Interval).
 ROBUSTNESS = 2
 UNSOLICITED_INTERVAL = 1.0
 
@@ -61,7 +61,7 @@ class Reporter:
         self._fits = fits
         self._send = send
         self.groups: set[bytes] = set()
-        # How often each change has to be told yet, and what was asked about.
+        # How often each change has to be reported yet, and the groups that a query has asked about.
         self._changes: dict[bytes, int] = {}
         self._queriedGroups: set[bytes] = set()
         self._telling = Timer(clock, self._tell)
@@ -89,14 +89,14 @@ class Reporter:
 
     def repeat(self) -> None:
         """
-        Tell all again: it was told in vain.
+        Report all groups again, because nobody has received the reports before.
         """
         self._changes.update(dict.fromkeys(self.groups, ROBUSTNESS))
         self._tellSoon()
 
     def queried(self, query: Query) -> None:
         """
-        Somebody asks.
+        A query of a router has come.
         """
         # An IGMPv2 question about one group says nothing about the querier's version.
         if query.version < self._newest and (query.general or query.version == 1):
@@ -122,7 +122,7 @@ class Reporter:
     @property
     def version(self) -> int:
         """
-        Of the protocol that is spoken now.
+        The version of the protocol that is spoken now.
         """
         now = self._now()
         heard = [version for version, when in self._olderQueriers.items() if 0 <= now - when < OLDER_QUERIER_PRESENT]
@@ -144,7 +144,7 @@ class Reporter:
 
     def _tell(self) -> None:
         version = self.version
-        # What has not been told at all comes first.
+        # Changes that have not been reported at all come first.
         reported = sorted(self._changes, key=lambda group: -self._changes[group])[: self._atOnce(version)]
         left = self._changes[reported[0]]
         for group in reported:

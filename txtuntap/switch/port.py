@@ -30,7 +30,7 @@ _TAGS = _TAG, _SERVICE_TAG
 _VLAN_NUMBER = 0x0FFF
 _PRIORITY = 0xF000
 
-#: What is sent to these sixteen is for a bridge itself (IEEE 802.1Q table 8-1), such as spanning tree and pause frames.
+#: Frames to these sixteen groups are for a bridge itself (IEEE 802.1Q table 8-1): spanning tree and pause frames, say.
 _RESERVED = bytes.fromhex("0180c20000")
 _BROADCAST = b"\xff" * 6
 
@@ -55,7 +55,7 @@ class SwitchPort(PacketProtocol):
     nobody), C{inForbiddenSources} (from a station that may not send here), C{inForbiddenRoles} (from a router or a
     DHCP server, to configure others, where none may be), C{inLocal} (for a station on this port),
     C{inIsolated} (from one isolated port to another), C{stormBroadcasts}, C{stormMulticasts}, C{stormUnknowns} (more
-    than a second's), C{inDiscards} (the port was removed). And C{flooded} (sent to all for want of knowing),
+    than a second's), C{inDiscards} (the port was removed). And C{flooded} (sent to all, since the station is unknown),
     C{stationMoves} (a station that was known on another port is known here now), C{learnedEntryDiscards} (a frame came
     whose station was not learned here: there were L{MAX_STATIONS<txtuntap.switch.stations.MAX_STATIONS>}).
 
@@ -356,7 +356,7 @@ def _longest(packet: Packet) -> int:
     """
     How many octets of a frame's packets there are behind link headers, in the longest of them.
     """
-    # Whoever gives a packet in which something is open has looked for that.
+    # A port or link has found the IP header already if something is open in the packet.
     network = packet.network or networkStart(packet.data, packet.start)
     offload = packet.offload
     if offload is None or not offload.isSuperpacket:

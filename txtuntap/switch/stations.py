@@ -24,13 +24,14 @@ MAX_STATIONS = 1024
 #: Seconds between two looks for stations to be forgotten on a port that has as many.
 _SWEEP_INTERVAL = 1.0
 
-#: What no station has for its address.
+#: The link address that no station has.
 NULL_ADDRESS = bytes(6)
 
 
 class Learned(Enum):
     """
-    What it means that a station was heard where it was not known. The value is the counter's name.
+    The event that a switch counts when a station is heard on a port where it was not known. The value is the counter's
+    name.
     """
 
     #: It was known on another port.
@@ -69,8 +70,8 @@ class VLAN:
     """
     One VLAN.
 
-    @ivar ports: those it is on.
-    @ivar stations: those it is known of where they are, by address.
+    @ivar ports: the ports that are in it.
+    @ivar stations: the entries of its known stations, by link address.
     """
 
     __slots__ = ("number", "ports", "stations")

@@ -175,7 +175,7 @@ class Switch:
     @property
     def stations(self) -> list[Station]:
         """
-        Who is known: whom frames are taken to, and not to all.
+        The stations that are known: frames to them are not flooded.
         """
         now = self.table.now()
         return [
@@ -188,7 +188,7 @@ class Switch:
     @property
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of all ports, by the port's name.
+        The counters of all ports, by the port's name.
         """
         return {name: dict(port.counters) for name, port in self.ports.items()}
 

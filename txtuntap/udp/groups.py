@@ -1,5 +1,5 @@
 """
-What the transport of a C{DatagramProtocol} can do with groups: C{IMulticastTransport}.
+The part of a C{DatagramProtocol}'s transport that is about groups: C{IMulticastTransport}.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ REPORT2 = 0x16
 LEAVE2 = 0x17
 REPORT = 0x22
 
-#: What members of groups say.
+#: The types of message that members of groups send.
 REPORTS = frozenset((REPORT1, REPORT2, LEAVE2, REPORT))
 
 #: Types of group record (section 4.2.12), which MLDv2 has too (RFC 3810 section 5.2.12). Without sources, "exclude" is
@@ -95,7 +95,7 @@ def parseQuery(message: bytes, verifyChecksum: bool = True) -> Query | None:
         return None
     code, group = message[1], message[4:8]
     if len(message) == 8:
-        # Nobody looks at the group in version 1.
+        # The group field means nothing in version 1.
         return Query(2, group, code / 10) if code else Query(1, bytes(4), _VERSION_1_DELAY)
     if len(message) < 12 or len(message) < 12 + 4 * int.from_bytes(message[10:12], "big"):
         return None
@@ -122,7 +122,7 @@ def fits(version: int, room: int) -> int:
 
 def messages(version: int, records: Sequence[Record], room: int) -> Iterator[tuple[bytes, bytes]]:
     """
-    What says these records in the words of a version.
+    Make the messages of a version that report these records.
 
     @param records: type and group of each.
     @param room: the most octets of a message.

@@ -32,7 +32,7 @@ REPORT1 = 131
 DONE1 = 132
 REPORT = 143
 
-#: What members of groups say.
+#: The types of message that members of groups send.
 REPORTS = frozenset((REPORT1, DONE1, REPORT))
 
 #: Where reports go (section 5.2.14), and where leaving was told before (RFC 2710 section 5).
@@ -72,7 +72,7 @@ def fits(version: int, room: int) -> int:
 
 def messages(version: int, records: Sequence[Record], room: int, source: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
-    What says these records in the words of a version.
+    Make the messages of a version that report these records.
 
     @param records: type (as in L{txtuntap.wire.igmp}) and group of each.
     @param room: the most octets of a message.
