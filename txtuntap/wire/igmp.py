@@ -120,6 +120,18 @@ def fits(version: int, room: int) -> int:
     return max(1, (room - icmp.HEADER_LENGTH) // _RECORD.size) if version == VERSION else 1
 
 
+def reportBodies(layout: struct.Struct, records: Sequence[Record], most: int) -> Iterator[tuple[int, bytes]]:
+    """
+    Split records into the bodies of reports, each with the number of its records. MLDv2 has such reports, too.
+
+    @param layout: that of a record without sources: type, 0, 0, group.
+    @param most: how many records a report holds at most.
+    """
+    for at in range(0, len(records), most):
+        part = records[at : at + most]
+        yield len(part), b"".join(layout.pack(kind, 0, 0, group) for kind, group in part)
+
+
 def messages(version: int, records: Sequence[Record], room: int) -> Iterator[tuple[bytes, bytes]]:
     """
     Make the messages of a version that report these records.
@@ -130,11 +142,8 @@ def messages(version: int, records: Sequence[Record], room: int) -> Iterator[tup
     @return: the packed group that each message goes to, and the message.
     """
     if version == VERSION:
-        most = fits(version, room)
-        for at in range(0, len(records), most):
-            part = records[at : at + most]
-            body = b"".join(_RECORD.pack(kind, 0, 0, group) for kind, group in part)
-            yield ROUTERS, icmp.pack(REPORT, 0, len(part), body)
+        for count, body in reportBodies(_RECORD, records, fits(version, room)):
+            yield ROUTERS, icmp.pack(REPORT, 0, count, body)
         return
     for kind, group in records:
         word = int.from_bytes(group, "big")
