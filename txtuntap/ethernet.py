@@ -261,7 +261,7 @@ class VLAN:
     @property
     def transport(self) -> EthernetProtocol:
         """
-        What carries it.
+        The layer that carries it.
         """
         return self._ethernet
 

@@ -113,13 +113,13 @@ class TuntapPort(abstract.FileDescriptor):
         if not isinstance(maxPacketSize, int) or maxPacketSize < 1:
             raise ValueError(f"maxPacketSize is a number of octets, at least 1, not {maxPacketSize!r}")
         super().__init__(reactor)
-        # What FileDescriptor says of it is less than what is used: IReactorFDSet and IReactorTime.
+        # FileDescriptor says less of the reactor than is used: IReactorFDSet and IReactorTime.
         self.reactor: Any
         self.protocol = proto
         self.ethernet = int(mode == TAP)
         self.device = device
         self.maxPacketSize = maxPacketSize
-        # Of a device without a descriptor: whether it is to tell of what has come.
+        # Whether a device without a descriptor is to call when packets have come.
         self._awaits = False
         self._now = steadySeconds(self.reactor)
         self._following = None if monitor is None else Following(device, monitor, self._interfaceChanged)
@@ -135,7 +135,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._ending: Failure | None = None
         self._closing = Timer(self.reactor, self.connectionLost)
         self._readTurn = Timer(self.reactor, self._readNow)
-        # What tells the timers that the wall clock was set, while this port listens.
+        # The watch that calls the timers when the wall clock was set, while this port listens.
         self._clockSteps: ClockSteps | None = None
         # Ends this port with the reactor.
         self._trigger: Any = None

@@ -28,7 +28,7 @@ MAX_COMMENTS = 64
 MAX_COMMENT = 1 << 14
 
 try:
-    #: What writes. (Found out now: who has dropped privileges may not be able to look any more.)
+    #: The name of the writing program. (Found out now: a process that has dropped privileges may not be able to look.)
     _APPLICATION = f"txtuntap {version('txtuntap')}"
 except PackageNotFoundError:
     _APPLICATION = "txtuntap"
@@ -45,7 +45,7 @@ _TICK = 100
 
 class CaptureSink:
     """
-    What a L{Capture<txtuntap.middleware.capture.Capture>} writes to, as pcapng.
+    The output of a L{Capture<txtuntap.middleware.capture.Capture>}, as pcapng.
 
     A subclass has C{write}, and what else it takes to begin and to end.
 
@@ -139,7 +139,7 @@ class CaptureSink:
 
     def end(self, time: int) -> None:
         """
-        It ends: the counts are written.
+        End the capture: write the counts.
 
         @raise OSError: the output has failed.
         """
@@ -148,7 +148,7 @@ class CaptureSink:
 
     def abandon(self) -> None:
         """
-        It has failed, and is written to no more.
+        The output has failed, and is written to no more.
         """
 
     def _statistics(self, time: int) -> bytes:

@@ -85,7 +85,7 @@ class Impairment(Middleware):
     @property
     def up(self) -> Netem:
         """
-        What is done to packets for the protocol. Assign another one at any time.
+        The faults of packets for the protocol. Assign another one at any time.
         """
         return self._up.netem
 
@@ -96,7 +96,7 @@ class Impairment(Middleware):
     @property
     def down(self) -> Netem:
         """
-        What is done to packets of the protocol's. Assign another one at any time.
+        The faults of packets of the protocol's. Assign another one at any time.
         """
         return self._down.netem
 
@@ -162,7 +162,7 @@ class Impairment(Middleware):
 
 class _Direction:
     """
-    What happens to packets in one direction.
+    The faults of packets in one direction, and those that are delayed.
 
     @ivar netem: what happens to packets.
     """
@@ -319,13 +319,13 @@ class _Direction:
 
     def _deliver(self) -> None:
         """
-        It is time for some.
+        Deliver the packets whose time has come.
         """
         queue = self._queue
         now = self._now()
         self._isDelivering = True
         try:
-            # What comes meanwhile is delivered in a later turn of the reactor.
+            # Packets that come meanwhile are delivered in a later turn of the reactor.
             for _ in range(len(queue)):
                 # A receiver may have stopped it.
                 if not queue or queue[0][0] > now + GRAIN:
@@ -349,7 +349,7 @@ class _Direction:
 
 def _threshold(probability: float) -> int:
     """
-    What a draw is less than, with that probability.
+    The number that a draw is less than, with that probability.
     """
     return round(probability * _CERTAIN)
 

@@ -57,7 +57,7 @@ class InterfaceCollector(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """
-        What is counted now.
+        The values of all counters now.
         """
         traffic = ["interface", "direction"]
         families = {

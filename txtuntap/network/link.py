@@ -135,14 +135,14 @@ class LinkEnd(Layer):
     @property
     def clock(self) -> IReactorTime:
         """
-        What tells the time of packets.
+        The clock that tells the time of packets.
         """
         return self._clock
 
     @property
     def offloads(self) -> int:
         """
-        What may be left open.
+        The work that may be left open in a packet.
         """
         return self.peer.offered
 

@@ -202,7 +202,7 @@ class Network:
 
     def impairment(self, of: Any) -> Impairment:
         """
-        What goes wrong on a link: its C{up} and C{down} can be assigned another L{Netem} at any time, and its
+        The impairment of a link: its C{up} and C{down} can be assigned another L{Netem} at any time, and its
         C{counters} tell what went wrong.
 
         @param of: what L{link} or L{tap} returned; or a host, or whatever was given first to L{link}, whose latest such
@@ -418,7 +418,7 @@ def _netem(said: Netem | str | None) -> Netem | None:
 
 def _end(of: Any) -> Any:
     """
-    What goes at the end of a link.
+    Find the protocol that goes at the end of a link.
     """
     if isinstance(of, Host):
         return of.ethernet

@@ -271,7 +271,7 @@ class Replay(Layer):
     @property
     def clock(self) -> IReactorTime:
         """
-        What tells the time of packets.
+        The clock that tells the time of packets.
         """
         return self._clock
 
@@ -412,7 +412,7 @@ class Replay(Layer):
 
     def _nothing(self) -> CaptureFileError | None:
         """
-        What is wrong with a file that has ended: nothing, if it had packets of a kind of link that the protocol takes.
+        Find the error of a file that has ended: none, if it had packets of a kind of link that the protocol takes.
         """
         counters = self.counters
         if not self._otherLinks or counters.inPackets or counters["inOthers"]:

@@ -335,7 +335,7 @@ class StreamCarrier(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Something has come.
+        Octets of the stream have come.
         """
         if self._why:
             return
@@ -395,7 +395,7 @@ class StreamFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """
-        Somebody has connected, or this end has.
+        A peer has connected, or this end has.
         """
         return StreamCarrier(self, self._framing(self.tunnel.mode))
 

@@ -102,7 +102,7 @@ class Tunnel(AbstractDatagramProtocol):
     @property
     def offloads(self) -> int:
         """
-        What the interface takes: what may be left open in packets that the peer sends.
+        The offloads that the interface takes: they may be left open in packets that the peer sends.
         """
         return getattr(self.transport, "offloads", 0)
 

@@ -1,5 +1,5 @@
 """
-What passes an interface, seen from outside of the program that holds it: a packet socket (C{packet(7)}).
+A packet socket (C{packet(7)}): the packets of an interface, seen from outside of the program that holds it.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class PacketSocket:
 
     def receive(self) -> list[SeenPacket] | None:
         """
-        What has passed next: one packet, or the many that one stands for; none, where the kernel cannot describe it.
+        Read the next packet that has passed, or the many that one stands for; none if the kernel cannot describe it.
 
         @return: L{None} if nothing is waiting.
 
@@ -169,7 +169,7 @@ class PacketSocket:
                     etherType = etherType if status & _VLAN_TPID_VALID else _VLAN
                     packet = packet[:12] + struct.pack("!HH", etherType, tag) + packet[12:]
                     offload = shifted(offload, 4)
-        # What the kernel sends is what the program receives.
+        # The program receives the packets that the kernel sends.
         direction = pcapng.INBOUND if address[2] == socket.PACKET_OUTGOING else pcapng.OUTBOUND  # type: ignore[attr-defined,unused-ignore]
         at = at or time.time_ns()
         network = networkStart(packet) if self._isTap else 0
