@@ -1,5 +1,5 @@
 """
-What an application's own tests use: devices in memory, and packets made to order.
+Tools for an application's own tests: devices in memory, and packets made to order.
 
     clock = task.Clock()
     device = MemoryDevice(TUN)

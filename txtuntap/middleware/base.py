@@ -1,5 +1,5 @@
 """
-What all middleware is: a protocol to the port below it, and a port to the protocol above it.
+The base class of middleware: a protocol to the port below it, and a port to the protocol above it.
 """
 
 from __future__ import annotations

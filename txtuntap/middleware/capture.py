@@ -22,7 +22,7 @@ from txtuntap.packet import Packet
 from txtuntap.wire import pcapng
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
 
-#: What a capture can be written to: a path, a descriptor, a file object, or a sink with settings of its own.
+#: The outputs that a capture may have: a path, a descriptor, a file object, or a sink with settings of its own.
 Output = str | os.PathLike[str] | int | BinaryIO | CaptureSink
 
 

@@ -242,7 +242,7 @@ class CaptureFile(CaptureSink):
         self._ending = False
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
-        # Of the file now being written: its octets, and whether there are packets in it.
+        # The octets of the file now being written, and whether there are packets in it.
         self._size = 0
         self._isBegun = False
         # The counts at its end, for which no other file is begun.
@@ -309,7 +309,7 @@ class CaptureFile(CaptureSink):
 
     def _open(self, how: int) -> int:
         assert self._path is not None
-        # What was captured is nobody else's business. A pipe that nobody reads is an error, and nothing to wait for.
+        # A capture is its owner's business alone. A pipe that nobody reads is an error, and nothing to wait for.
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | how
         return os.open(self._path, flags, 0o600)
 
@@ -382,7 +382,7 @@ class CaptureFile(CaptureSink):
         self._writeOut(b"".join(some))
 
     def _rotate(self) -> None:
-        # What fails from here on must not have it closed again: its number may be another's by then.
+        # A failure from here on must not have it closed again: its number may be another's by then.
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
         assert self._path is not None
@@ -408,7 +408,7 @@ class CaptureFile(CaptureSink):
                     continue
         except OSError:
             if self._isRegular:
-                # What is there ends with a block that is whole.
+                # The file ends with a whole block.
                 os.ftruncate(self._descriptor, self._size)
             raise
         self._size += len(octets)

@@ -248,7 +248,7 @@ class _Direction:
             self._count("TooBig")
         elif self._duplicate and draws >> _DUPLICATION & _DRAW < self._duplicate:
             self._count("Duplicated")
-            # Whoever gets the one moves it along.
+            # The receiver of the one moves it along.
             duplicate = packet.copy()
             self._meet(packet, draws, loss)
             self._meet(duplicate, draws >> _DUPLICATES, loss)

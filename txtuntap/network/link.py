@@ -186,7 +186,7 @@ class LinkEnd(Layer):
 
     def _deliver(self) -> None:
         self._call = None
-        # What is sent meanwhile is delivered in the next turn of the reactor.
+        # Packets that are sent meanwhile are delivered in the next turn of the reactor.
         queue, self._queue = self._queue, []
         now = self._now()
         for data, offload in queue:

@@ -61,7 +61,7 @@ class Network:
         if clock is not None:
             checkClock(clock)
         self.clock: Any = SimulationClock() if clock is None else clock
-        # What hosts draw changes nothing in the fate of packets on a link.
+        # Draws of hosts change nothing in the fate of packets on a link.
         self._chance = Random(f"hosts {seed}")
         self._fates = Random(f"links {seed}")
         self.switches: list[Switch] = []
@@ -75,7 +75,7 @@ class Network:
         self._segments: dict[int, _Segment] = {}
         self._isStarted = False
 
-    # What it is made of
+    # Its parts
 
     def switch(self, **options: Any) -> Switch:
         """

@@ -1,6 +1,7 @@
 """
 Stateless address autoconfiguration (RFC 4862, RFC 4861 section 6.3): addresses, routes and a router by what routers
-advertise. Nobody proves that he is a router: a host believes this only if it is told to.
+advertise. No router proves that it is one, so a host believes advertisements only where the
+program says so.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ class Autoconfiguration:
 
     def stop(self) -> None:
         """
-        The link is gone: forget what was told on it.
+        The link is gone: forget what was advertised on it.
         """
         self._asking.stop()
         for prefix in list(self._formed):

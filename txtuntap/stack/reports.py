@@ -136,7 +136,7 @@ class Reporter:
 
     def _tellSoon(self) -> None:
         """
-        Tell what has changed at once: what changes in one turn of the reactor goes in one report.
+        Report changes at once: all changes of one turn of the reactor are in one report.
         """
         if self._changes:
             since = PAUSE if self._lastReport is None else self._now() - self._lastReport

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _CERTIFICATE = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _DIGEST = re.compile("[0-9a-f]{64}")
 
-#: What OpenSSL has against a certificate (X509_V_ERR_...), as far as there is something to be done about it.
+#: Faults that OpenSSL finds in a certificate (X509_V_ERR_...), as far as there is something to be done about it.
 _FAULTS = {9: "is not valid yet", 10: "has expired", 26: "is not meant for this (its key usage)"}
 
 
