@@ -29,7 +29,7 @@ from txtuntap.device.configure import configureInterface
 from txtuntap.tunnel import Frames, StreamFactory, Tunnel, connecting
 
 
-async def main(reactor: Any, interface: str, address: str, way: str, endpoint: str) -> None:
+async def main(reactor: Any, interface: str, address: str, role: str, endpoint: str) -> None:
     """
     Carry the interface until interrupted.
     """
@@ -38,7 +38,7 @@ async def main(reactor: Any, interface: str, address: str, way: str, endpoint: s
     port.startListening()
     configureInterface(interface, addresses=[address])
     factory = StreamFactory(tunnel, Frames, reactor)
-    if way == "listen":
+    if role == "listen":
         await serverFromString(reactor, endpoint).listen(factory)
     else:
         service = connecting(clientFromString(reactor, endpoint), factory)

@@ -230,7 +230,7 @@ def _limits() -> Callable[[int], object]:
 
 def _neighbours() -> Callable[[int], object]:
     cache = NeighbourCache(Clock(), Random(1), lambda address, station: None)
-    return lambda number: cache.heard(_address(number), b"\x02\0" + number.to_bytes(4, "big"), True)
+    return lambda number: cache.claimed(_address(number), b"\x02\0" + number.to_bytes(4, "big"), True)
 
 
 def _echo() -> Callable[[int], object]:

@@ -183,7 +183,7 @@ class ClockStepTests(SynchronousTestCase):
                     transport.write(b"", (PEER, 7))
                 elif second == 12:
                     host.neighbours.confirmed(packAddress(PEER), bytes(5) + b"\2")
-                    host.neighbours.heard(packAddress("10.0.0.9"), bytes(5) + b"\3", True)
+                    host.neighbours.claimed(packAddress("10.0.0.9"), bytes(5) + b"\3", True)
                     host.neighbours.confirm(packAddress("10.0.0.9"))
                 states = tuple(entry.state for entry in host.neighbours.entries.values())
                 return host.neighbours.counters["outSolicits"], host.neighbours.counters["unresolved"], states
@@ -239,7 +239,7 @@ class ClockStepTests(SynchronousTestCase):
 
                 return add
 
-            guard = AddressGuard(clock, Random(1), *map(count, ("probe", "announce", "lost", "kept")))
+            guard = AddressGuard(clock, Random(1), *map(count, ("probe", "announce", "lost", "confirmed")))
             own, other = packAddress(OWN), packAddress("10.0.0.3")
             guard.claim(own)
 
@@ -253,7 +253,7 @@ class ClockStepTests(SynchronousTestCase):
 
             return tick
 
-        self.check(scene, 30, {"probe": 6, "lost": 1, "kept": 2, "announce": 7})
+        self.check(scene, 30, {"probe": 6, "lost": 1, "confirmed": 2, "announce": 7})
 
     def test_routersAndTheirPrefixes(self) -> None:
         def scene(clock: SettableClock) -> Tick:

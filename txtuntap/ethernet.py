@@ -29,7 +29,7 @@ from txtuntap.packet import Packet
 from txtuntap.wire import ethernet as wire
 from txtuntap.wire.address import packLinkAddress
 from txtuntap.wire.ethernet import EthernetHeader
-from txtuntap.wire.offload import Offload, behind
+from txtuntap.wire.offload import Offload, shifted
 
 __all__ = ["VLAN", "EthernetHeader", "EthernetProtocol", "IEthernetProtocol", "randomLinkAddress"]
 
@@ -85,7 +85,7 @@ class EthernetProtocol(Layer):
     @property
     def port(self) -> IPacketTransport | None:
         """
-        What this layer is on; L{None} if it is on nothing.
+        The port that this layer is on; L{None} if it is on none.
         """
         return cast("IPacketTransport | None", self.transport)
 
@@ -194,7 +194,7 @@ class EthernetProtocol(Layer):
         if offload is None:
             port.writePacket([header, *buffers])
         else:
-            port.writePacket([header, *buffers], behind(offload, len(header)))
+            port.writePacket([header, *buffers], shifted(offload, len(header)))
 
     def _write(self, payload: bytes, dest: bytes | str, protocol: int, transport: EthernetProtocol | VLAN) -> None:
         if type(payload) is not bytes:
@@ -261,7 +261,7 @@ class VLAN:
     @property
     def transport(self) -> EthernetProtocol:
         """
-        What carries it.
+        The layer that carries it.
         """
         return self._ethernet
 

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-#: Of datagrams that do not say (RFC 1700).
+#: The hop limit of a datagram whose sender sets none (RFC 1700).
 DEFAULT_HOP_LIMIT = 64
 
 
@@ -112,7 +112,7 @@ class IDevice(Interface):
 
 class IPacketReceiver(Interface):
     """
-    Something that packets climb into.
+    A protocol that takes packets as they climb.
 
     A class that also has C{takesOffload = True} gets packets that are not finished as they are, with C{offload}: many
     in one, checksums left open. Others get what L{Packet.finished<txtuntap.packet.Packet.finished>} makes of them.
@@ -153,7 +153,7 @@ class RouteLost(OSError):
 
 class IIPTransport(Interface):
     """
-    What an IP layer is to the protocols added to it.
+    An IP layer as the protocols added to it see it.
     """
 
     bottom: IPacketTransport | None = Attribute("The transport below all layers; L{None} if there is none.")

@@ -106,7 +106,7 @@ class Packet:
 
     def __bytes__(self) -> bytes:
         """
-        What is left to read: everything after the headers that have been read so far.
+        The octets that are left to read: everything after the headers that have been read so far.
         """
         return self.data[self.start : self.end]
 
@@ -168,7 +168,8 @@ class Packet:
         kept.offload = None
         return kept
 
-    # What follows is for applications: each reads the header anew, and holds once the layer concerned has seen it.
+    # The properties below are for applications: each reads the header anew, and holds once the layer concerned has
+    # seen it.
 
     @property
     def version(self) -> int:

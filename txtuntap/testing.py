@@ -1,5 +1,5 @@
 """
-What an application's own tests use: devices in memory, and packets made to order.
+Tools for an application's own tests: devices in memory, and packets made to order.
 
     clock = task.Clock()
     device = MemoryDevice(TUN)
@@ -348,7 +348,7 @@ class MemoryIOSystem:
 
     def receiveUDP(self, fileno: int, host: str | bytes, port: int) -> _Received:
         """
-        Something to C{recv} with, once, the payload of a UDP datagram that was written to a L{Tunnel}.
+        An object to C{recv} with, once, the payload of a UDP datagram that was written to a L{Tunnel}.
         """
         return _Received(self._file(fileno))
 

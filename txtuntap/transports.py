@@ -101,7 +101,7 @@ class IBatches(Interface):
 
 class IEthernetTransport(Interface):
     """
-    What an Ethernet layer is to the protocols added to it.
+    An Ethernet layer as the protocols added to it see it.
     """
 
     mtu: int = Attribute("The most octets of payload in one frame.")

@@ -25,13 +25,13 @@ from txtuntap.device.choice import deviceFor
 from txtuntap.device.delivery import Delivery
 from txtuntap.device.following import Following
 from txtuntap.device.linux.clockstep import ClockSteps, followClock
-from txtuntap.device.lost import InterfaceLost, lost, reasonOfEnd
+from txtuntap.device.lost import InterfaceLost, interfaceLost, reasonOfEnd
 from txtuntap.device.refusals import MAX_REFUSALS, Refusals
 from txtuntap.interfaces import IBatches, IDevice, IPacketTransport
 from txtuntap.ip.stackon import stackOn
 from txtuntap.layer.batches import Batches
 from txtuntap.layer.counters import PacketCounters
-from txtuntap.layer.life import FailureLog, connect, disconnect, tell
+from txtuntap.layer.life import FailureLog, startOn, stopOn, tell
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.mistakes import checkClock, checkOctets
 from txtuntap.wire.offload import USO, Offload, countPackets, segments
@@ -87,8 +87,8 @@ class TuntapPort(abstract.FileDescriptor):
         """
         @param interface: a name of at most 15 bytes, made if there is none such; C{tap%d} takes the next free number.
         @param proto: an C{IEthernetProtocol}, for a tap; an C{IRawPacketProtocol}, for a tun; or, on a tun too, an
-            C{IRawDatagramProtocol}, which is put above an L{IPProtocol}: L{RawUDPProtocol} as UDP, another under its
-            C{protocolNumber}.
+            C{IRawDatagramProtocol}, which is put above an L{IPProtocol<txtuntap.ip.IPProtocol>}:
+            L{RawUDPProtocol<txtuntap.udp.layer.RawUDPProtocol>} as UDP, another under its C{protocolNumber}.
         @param maxPacketSize: how many octets of a packet are read; L{None}: as many as any packet has.
         @param system: stands in for the operating system under the Linux device, as in C{twisted.pair}.
         @param device: the device to use; by default, a Linux one of this name.
@@ -113,16 +113,16 @@ class TuntapPort(abstract.FileDescriptor):
         if not isinstance(maxPacketSize, int) or maxPacketSize < 1:
             raise ValueError(f"maxPacketSize is a number of octets, at least 1, not {maxPacketSize!r}")
         super().__init__(reactor)
-        # What FileDescriptor says of it is less than what is used: IReactorFDSet and IReactorTime.
+        # FileDescriptor says less of the reactor than is used: IReactorFDSet and IReactorTime.
         self.reactor: Any
         self.protocol = proto
         self.ethernet = int(mode == TAP)
         self.device = device
         self.maxPacketSize = maxPacketSize
-        # Of a device without a descriptor: whether it is to tell of what has come.
+        # Whether a device without a descriptor is to call when packets have come.
         self._awaits = False
         self._now = steadySeconds(self.reactor)
-        self._following = None if monitor is None else Following(device, monitor, self._happened)
+        self._following = None if monitor is None else Following(device, monitor, self._interfaceChanged)
         self.counters = PacketCounters()
         self._mode = TunnelFlags.IFF_TAP if mode == TAP else TunnelFlags.IFF_TUN
         self._failures = FailureLog(self.protocol, self.counters)
@@ -135,7 +135,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._ending: Failure | None = None
         self._closing = Timer(self.reactor, self.connectionLost)
         self._readTurn = Timer(self.reactor, self._readNow)
-        # What tells the timers that the wall clock was set, while this port listens.
+        # The watch that calls the timers when the wall clock was set, while this port listens.
         self._clockSteps: ClockSteps | None = None
         # Ends this port with the reactor.
         self._trigger: Any = None
@@ -173,12 +173,12 @@ class TuntapPort(abstract.FileDescriptor):
             self._trigger = self.reactor.addSystemEventTrigger("during", "shutdown", self._shutDown)
         try:
             self._clockSteps = followClock(self.reactor)
-            connect(self._top, self)
+            startOn(self._top, self)
             try:
                 if not self.disconnecting:
                     self.startReading()
             except BaseException:
-                disconnect(self._top)
+                stopOn(self._top)
                 raise
         except BaseException:
             self._ended()
@@ -237,7 +237,7 @@ class TuntapPort(abstract.FileDescriptor):
         self.disconnected = 1
         losing, self._losing = self._losing, []
         try:
-            disconnect(self._top)
+            stopOn(self._top)
         except Exception:
             self._failures.failed(self._now(), "stopProtocol")
         finally:
@@ -273,7 +273,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._trigger = None
         self.connectionLost()
 
-    def _happened(self, mtuChanged: bool, cameUp: bool) -> None:
+    def _interfaceChanged(self, mtuChanged: bool, cameUp: bool) -> None:
         """
         The interface is another than it was.
         """
@@ -352,7 +352,7 @@ class TuntapPort(abstract.FileDescriptor):
                     delivery.failed(now)
         except OSError as e:
             if e.errno in (EBADFD, errno.ENODEV):
-                return lost(self.device, e)
+                return interfaceLost(self.device, e)
             raise
         finally:
             self.counters.inPackets += packets
@@ -401,14 +401,14 @@ class TuntapPort(abstract.FileDescriptor):
     @property
     def clock(self) -> IReactorTime:
         """
-        What tells the time of packets: the reactor.
+        The clock that tells the time of packets: the reactor.
         """
         return cast(IReactorTime, self.reactor)
 
     @property
     def offloads(self) -> int:
         """
-        What may be left open in a packet.
+        The work that may be left open in a packet.
         """
         return self.device.offloads
 
@@ -489,7 +489,7 @@ class TuntapPort(abstract.FileDescriptor):
 
     def logPrefix(self) -> str:
         """
-        What log lines of this port begin with.
+        The prefix of this port's log lines.
         """
         return self.logstr
 

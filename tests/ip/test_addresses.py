@@ -176,7 +176,7 @@ class SuspensionTests(SynchronousTestCase):
         self.assertEqual(self.shown(), ["10.0.0.3", "fd00::2"])
         self.assertFalse(self.own.isOwn(self.address))
         self.assertNotIn(self.address, self.own.local)
-        self.assertTrue(self.own.holds(self.address))
+        self.assertTrue(self.own.isAssigned(self.address))
 
     def test_oursAgainHasItsPlace(self) -> None:
         self.own.suspend(self.address)
@@ -196,7 +196,7 @@ class SuspensionTests(SynchronousTestCase):
     def test_removedWhileSuspended(self) -> None:
         self.own.suspend(self.address)
         self.own.remove("10.0.0.2")
-        self.assertFalse(self.own.holds(self.address))
+        self.assertFalse(self.own.isAssigned(self.address))
         self.own.add("10.0.0.2/24")
         self.assertTrue(self.own.isOwn(self.address))
 

@@ -10,7 +10,7 @@ from tests.ports import OffloadPort
 from tests.superpackets import superframe
 from txtuntap import Packet
 from txtuntap.layer.drops import Drop
-from txtuntap.layer.relay import EVERYTHING, forward, received
+from txtuntap.layer.relay import EVERYTHING, bufferOf, forward
 from txtuntap.wire.offload import CSUM, DATA_VALID, NEEDS_CHECKSUM, UDP, USO, Offload, finish
 
 HERE, THERE = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -19,12 +19,12 @@ HERE, THERE = "02:00:00:00:00:01", "02:00:00:00:00:02"
 class ReceivedTests(SynchronousTestCase):
     def test_whatIsWholeIsNotCopied(self) -> None:
         packet = Packet(b"some frame")
-        self.assertIs(received(packet)[0], packet.data)
+        self.assertIs(bufferOf(packet)[0], packet.data)
 
     def test_partIsAView(self) -> None:
         packet = Packet(b"head some frame tail", 5)
         packet.end -= 5
-        view, offload = received(packet)
+        view, offload = bufferOf(packet)
         self.assertEqual((bytes(view), offload), (b"some frame", None))
         self.assertIs(memoryview(view).obj, packet.data)
 
@@ -32,12 +32,12 @@ class ReceivedTests(SynchronousTestCase):
         frame, offload = superframe(b"x" * 300, 100)
         packet = Packet(bytes(10) + frame, 10)
         packet.offload = Offload(NEEDS_CHECKSUM, UDP, 52, 100, 44, 6)
-        self.assertEqual(received(packet)[1], offload)
+        self.assertEqual(bufferOf(packet)[1], offload)
 
     def test_thatItWasVerifiedIsNotToldOn(self) -> None:
         packet = Packet(bytes(60))
         packet.offload = Offload(DATA_VALID)
-        self.assertIsNone(received(packet)[1])
+        self.assertIsNone(bufferOf(packet)[1])
 
 
 class ForwardTests(SynchronousTestCase):

@@ -1,6 +1,6 @@
 """
 The examples in docstrings and documentation run, in a network namespace. The two of README that run for ever are in
-L{tests.real.test_ending}.
+L{tests.real.test_reactorend}.
 """
 
 from __future__ import annotations

@@ -451,7 +451,10 @@ class FloodTests(GroupsTestCase):
 
     def sizes(self) -> list[int]:
         reporters = self.host.groups._reporters.values()
-        tables = [len(reporter._changes) + len(reporter._asked) + len(reporter._heard) for reporter in reporters]
+        tables = [
+            len(reporter._changes) + len(reporter._queriedGroups) + len(reporter._olderQueriers)
+            for reporter in reporters
+        ]
         own: Any = self.host.ip.ownAddresses
         return [
             *tables,

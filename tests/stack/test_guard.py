@@ -148,7 +148,7 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual((self.kept, len(self.announced)), ([FOUR], 2))
 
     def test_removedByWhoeverIsTold(self) -> None:
-        self.patch(self.guard, "_kept", self.guard.release)
+        self.patch(self.guard, "_confirmed", self.guard.release)
         self.guard.claim(FOUR)
         self.wait(20)
         self.assertEqual((self.announced, self.clock.getDelayedCalls()), ([], []))

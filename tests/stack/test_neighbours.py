@@ -318,41 +318,41 @@ class StateTests(CacheTestCase):
 
 class ClaimTests(CacheTestCase):
     def test_strangersAreNotRemembered(self) -> None:
-        self.cache.heard(A, PEER, False)
+        self.cache.claimed(A, PEER, False)
         self.assertIsNone(self.cache.lookup(A))
 
     def test_whoAsksForUsIs(self) -> None:
-        self.cache.heard(A, PEER, True)
+        self.cache.claimed(A, PEER, True)
         self.assertEqual((self.cache.lookup(A), self.asked), (PEER, []))
 
     def test_whoAsksForUsIsNotTakenForGranted(self) -> None:
-        self.cache.heard(A, PEER, True)
+        self.cache.claimed(A, PEER, True)
         self.cache.lookup(A)
         self.wait(5)
         self.assertEqual(self.asked, [(5.0, A, PEER)])
 
     def test_answersWhatIsBeingAsked(self) -> None:
         self.hold("one")
-        self.cache.heard(A, PEER, False)
+        self.cache.claimed(A, PEER, False)
         self.assertEqual(self.sent, [("one", PEER)])
         self.assertEqual(self.cache.entries[A].state, neighbours.STALE)
 
     def test_sameStationChangesNothing(self) -> None:
         self.known()
-        self.cache.heard(A, PEER, False)
+        self.cache.claimed(A, PEER, False)
         self.wait(5)
         self.assertEqual((self.cache.lookup(A), self.asked), (PEER, []))
 
     def test_anotherStationIsAskedAboutAndNotBelieved(self) -> None:
         self.known()
         self.wait(2)
-        self.cache.heard(A, OTHER, False)
+        self.cache.claimed(A, OTHER, False)
         self.clock.advance(0)
         self.assertEqual((self.cache.lookup(A), self.asked), (PEER, [(2.0, A, PEER)]))
 
     def test_theOldStationAnswers(self) -> None:
         self.known()
-        self.cache.heard(A, OTHER, True)
+        self.cache.claimed(A, OTHER, True)
         self.wait(1)
         self.cache.confirmed(A, PEER)
         self.wait(20)
@@ -360,7 +360,7 @@ class ClaimTests(CacheTestCase):
 
     def test_theNewStationAnswersOurQuestion(self) -> None:
         self.known()
-        self.cache.heard(A, OTHER, False)
+        self.cache.claimed(A, OTHER, False)
         self.wait(1)
         self.cache.confirmed(A, OTHER)
         self.assertEqual(self.cache.lookup(A), OTHER)
@@ -381,14 +381,14 @@ class ClaimTests(CacheTestCase):
         self.known()
         self.wait(31)
         self.cache.lookup(A)
-        self.cache.heard(A, OTHER, False)
+        self.cache.claimed(A, OTHER, False)
         self.clock.advance(0)
         self.assertEqual([time for time, _, _ in self.asked], [31.0])
 
     def test_claimsMakeNoMoreThanOneQuestionASecond(self) -> None:
         self.known()
         for _ in range(100):
-            self.cache.heard(A, OTHER, True)
+            self.cache.claimed(A, OTHER, True)
             self.clock.advance(0.0625)
             self.cache.confirmed(A, PEER)
         times = [time for time, _, _ in self.asked]
@@ -404,7 +404,7 @@ class TableTests(CacheTestCase):
     def test_permanentIsNeitherAskedForNorReplaced(self) -> None:
         self.cache.add("10.0.0.1", PEER)
         for _ in range(100):
-            self.cache.heard(A, OTHER, True)
+            self.cache.claimed(A, OTHER, True)
             self.cache.confirmed(A, OTHER)
             self.assertEqual(self.cache.lookup(A), PEER)
             self.wait(1)

@@ -9,7 +9,7 @@ from tests.superpackets import superframe, superpacket
 from tests.switch.switching import ALL, TYPE, A, B, C, D, SwitchTestCase, frame, tagged
 from txtuntap.testing import ethernetFrame
 from txtuntap.wire.ethernet import TAG
-from txtuntap.wire.offload import ECN, MAX_TAGS, NEEDS_CHECKSUM, TCP4, TCP6, UDP, Offload, behind, finish
+from txtuntap.wire.offload import ECN, MAX_TAGS, NEEDS_CHECKSUM, TCP4, TCP6, UDP, Offload, finish, shifted
 
 
 class VLANTests(SwitchTestCase):
@@ -120,12 +120,12 @@ class VLANTests(SwitchTestCase):
         self.ends[0].transport.writePacket([data], offload)
         self.clock.advance(0)
         (packet,) = self.ends[1].packets
-        self.assertEqual((bytes(packet), packet.offload), (tagged(data, 10), behind(offload, 4)))
+        self.assertEqual((bytes(packet), packet.offload), (tagged(data, 10), shifted(offload, 4)))
         self.assertEqual(
             [bytes(each) for each in packet.finished()], [tagged(x, 10) for x in finish(data, offload, 14)]
         )
         self.got()
-        self.ends[1].transport.writePacket([tagged(data, 10)], behind(offload, 4))
+        self.ends[1].transport.writePacket([tagged(data, 10)], shifted(offload, 4))
         self.clock.advance(0)
         (packet,) = self.ends[0].packets
         self.assertEqual((bytes(packet), packet.offload), (data, offload))
@@ -140,7 +140,7 @@ class VLANTests(SwitchTestCase):
             with_tags = [tagged(each, 0x600A) for each in cut]
             there = self.send(0, data, offload)
             self.assertEqual(there, {1: [tagged(data, 10)], 2: [tagged(each, 10) for each in cut], 4: cut})
-            back = self.send(1, tagged(data, 0x600A), behind(offload, 4))
+            back = self.send(1, tagged(data, 0x600A), shifted(offload, 4))
             self.assertEqual(back, {0: [data], 2: with_tags, 4: cut})
 
     def test_superpacketsAreCutForWhoTakesNone(self) -> None:

@@ -24,7 +24,7 @@ from txtuntap.packet import Packet
 from txtuntap.tunnel import Allowed, Tunnel
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.wire import icmp, ipv4
-from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, TCP4, TSO4, UDP, Offload, behind, finish
+from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, TCP4, TSO4, UDP, Offload, finish, shifted
 
 SOURCE, DEST = bytes([10, 0, 0, 2]), bytes([10, 0, 0, 1])
 
@@ -175,7 +175,7 @@ class TunnelTests(SynchronousTestCase):
                 carrier = Carrier()
                 tunnel.carrierUp(carrier)
                 self.assertFalse(tunnel.carried(before + cut[0]))
-                self.assertFalse(tunnel.carried(before + whole, behind(offload, len(before))))
+                self.assertFalse(tunnel.carried(before + whole, shifted(offload, len(before))))
                 answer = icmp.tooBig(cut[0], 1500)
                 assert answer is not None
                 self.assertEqual([(after + answer, None)] * 2, carrier.sent)
@@ -197,7 +197,7 @@ class TunnelTests(SynchronousTestCase):
             # Many in one, each of which is too long.
             whole, offload, _ = superpacket(4, UDP, bytes(6000), 3000)
             whole = whole[:6] + bytes(2) + whole[8:]
-            self.assertTrue(tunnel.carried(link + whole, behind(offload, len(link))))
+            self.assertTrue(tunnel.carried(link + whole, shifted(offload, len(link))))
             expected = [link + each for one in finish(whole, offload) for each in ipv4.takenApart(one, 1500)]
             self.assertEqual(expected, wire.sent[3:])
 
@@ -287,7 +287,7 @@ class TunnelTests(SynchronousTestCase):
             (TAP, bytes(12) + b"\x08\x00"),
             (TAP, bytes(12) + b"\x81\0\0\0" * 8 + b"\x08\x00"),
         ):
-            moved = behind(offload, len(link))
+            moved = shifted(offload, len(link))
             for router in False, True:
                 tunnel, _wire = self.made(mode, OffloadPort(), Allowed(["10.0.0.0/8"], router=router))
                 self.assertTrue(tunnel.carried(link + whole, moved))

@@ -1,5 +1,5 @@
 """
-TUN and TAP devices, one module per platform; and the interfaces' settings.
+TUN and TAP devices, one folder per platform; and the interfaces' settings.
 
 A device is an L{IDevice<txtuntap.interfaces.IDevice>}: open, receive, send, C{fileno}, close; with or without a
 reactor.

@@ -35,7 +35,7 @@ class TunnelFlags(Flags):  # type: ignore[misc]
 @implementer(IAddress)
 class TunnelAddress:
     """
-    The interface a L{TuntapPort} is on.
+    The interface a L{TuntapPort<txtuntap.tuntap.TuntapPort>} is on.
 
     @ivar type: L{TunnelFlags.IFF_TUN} or L{TunnelFlags.IFF_TAP}.
     @ivar name: the interface's name.

@@ -71,7 +71,7 @@ class Following:
         # The namespace where it is, and may not be watched.
         self._barred: NamespaceIdentity | None = None
         # The monitor that knows it, and its number there.
-        self._at: IMonitor | None = None
+        self._foundIn: IMonitor | None = None
         self._index = 0
         self._mtu = 0
         self._isUp = False
@@ -85,9 +85,9 @@ class Following:
         self._isUp = getattr(self._device, "up", True)
         state = self._find()
         if state is not None:
-            self._take(state)
+            self._apply(state)
         self._mtu = self._device.mtu
-        self._unfollow = self._monitor.follow(lambda index: self._happened(self._monitor, index))
+        self._unfollow = self._monitor.follow(lambda index: self._recheck(self._monitor, index))
 
     def stop(self) -> None:
         """
@@ -96,28 +96,28 @@ class Following:
         if self._unfollow is not None:
             self._unfollow()
             self._unfollow = None
-        self._at = None
-        self._comeBack()
+        self._foundIn = None
+        self._stopElsewhere()
 
-    def _happened(self, monitor: IMonitor, index: int | None) -> None:
-        if index is not None and self._at is monitor and index != self._index:
+    def _recheck(self, monitor: IMonitor, index: int | None) -> None:
+        if index is not None and self._foundIn is monitor and index != self._index:
             # Another one: that is most of what a monitor has to say, and said to everybody.
             return
         state = self._find()
         if state is None:
             # It may have been moved on before its coming was heard, so it is sought at each event until it is found.
-            self._at = None
-            self._seek()
+            self._foundIn = None
+            self._watchElsewhere()
             return
         self._barred = None
-        if self._at is self._monitor:
-            self._comeBack()
+        if self._foundIn is self._monitor:
+            self._stopElsewhere()
         isUp, self._isUp = self._isUp, state.up
-        self._take(state)
+        self._apply(state)
         mtu, self._mtu = self._mtu, state.mtu
         self._changed(mtu != state.mtu, state.up and not isUp)
 
-    def _take(self, state: InterfaceState) -> None:
+    def _apply(self, state: InterfaceState) -> None:
         device = self._device
         device.name = state.name
         device.mtu = state.mtu
@@ -145,11 +145,11 @@ class Following:
                 here = Whereabouts(self._device.name, None, None) if where is None else where
                 known = next((state for state in monitor.interfaces.values() if here.isOf(state)), None)
             if known is not None:
-                self._at, self._index = monitor, known.index
+                self._foundIn, self._index = monitor, known.index
                 return known
         return None
 
-    def _seek(self) -> None:
+    def _watchElsewhere(self) -> None:
         """
         Watch the interface in the network namespace that it was moved to.
         """
@@ -175,18 +175,18 @@ class Following:
                 return
         finally:
             os.close(there)
-        self._comeBack()
+        self._stopElsewhere()
         self._elsewhere = monitor
-        monitor.follow(lambda index: self._happened(monitor, index))
+        monitor.follow(lambda index: self._recheck(monitor, index))
 
         def failed(reason: Failure) -> None:
             self._log.info("{name} cannot be watched where it is now: {reason}", name=name, reason=reason.value)
 
         monitor.start().addErrback(failed)
         # Others may watch there already, who have heard of its coming.
-        self._happened(monitor, None)
+        self._recheck(monitor, None)
 
-    def _comeBack(self) -> None:
+    def _stopElsewhere(self) -> None:
         elsewhere, self._elsewhere = self._elsewhere, None
         if elsewhere is not None:
             elsewhere.stop()

@@ -38,7 +38,8 @@ class IMonitor(Interface):
 
 class IWatch(Interface):
     """
-    The platform's part of a monitor: it hears of changes and writes them into an L{InterfaceTable}.
+    The platform's part of a monitor: it hears of changes and writes them into an
+    L{InterfaceTable<txtuntap.device.events.InterfaceTable>}.
     """
 
     place: NamespaceIdentity | None = Attribute("See L{IMonitor}.")

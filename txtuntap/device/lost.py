@@ -22,7 +22,7 @@ class InterfaceLost(ConnectionLost):
     MESSAGE = "The network interface is gone"
 
 
-def lost(device: IDevice, error: OSError) -> InterfaceLost:
+def interfaceLost(device: IDevice, error: OSError) -> InterfaceLost:
     """
     The reason for a port to end whose device fails with C{error} because its interface is gone.
     """
@@ -40,7 +40,7 @@ def reasonOfEnd(device: IDevice, reactor: Any, reason: Failure | None) -> Failur
         try:
             device.receive()
         except OSError as e:
-            return Failure(lost(device, e))
+            return Failure(interfaceLost(device, e))
         if isShuttingDown(reactor):
             return Failure(ConnectionDone())
         # It is still being deleted: a moment before its end a device reads as if nothing were.

@@ -65,7 +65,7 @@ class Refusals:
         self._counters = counters
         self._write = write
         self._withdrawn = withdrawn
-        # How often each feature was refused that was never taken.
+        # A tally: how often each feature was refused that was never taken. Nothing of it is published as a counter.
         self._refused: Counter[int] = Counter()
 
     def reset(self) -> None:

@@ -1,5 +1,5 @@
 """
-What an interface is to be, and what it is: records of its settings.
+Records of an interface's settings: those that it is to have, and those that it has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from txtuntap.wire.address import linkAddressText, packAddress, packLinkAddress
 #: An address; and for IPv4, its prefix length and the number of its network.
 AddressKey = tuple[str, int, int]
 
-#: What IPv4 needs (RFC 791 section 3.2), and IPv6 (RFC 8200 section 5); and the most that IP can fill.
+#: The MTU that IPv4 needs (RFC 791 section 3.2), and IPv6 (RFC 8200 section 5); and the most that IP can fill.
 MIN_MTU, MIN_MTU_6, MAX_MTU = 68, 1280, 65535
 
 
@@ -133,7 +133,7 @@ class InterfaceAddress:
     @property
     def prefixLength(self) -> int:
         """
-        Of the network, or the peer.
+        The length of the network's prefix, or of the peer's, in bits.
         """
         return self.interface.network.prefixlen
 
@@ -308,7 +308,7 @@ def _neighbours(value: Mapping[str, str | bytes]) -> dict[str, bytes]:
 @attrs.frozen(kw_only=True)
 class InterfaceSettings:
     """
-    What an interface is to be. What is L{None}, or not named, stays as it is.
+    The settings that an interface is to have. A setting that is L{None}, or not named, stays as it is.
 
     @ivar addresses: L{InterfaceAddress}es, or texts such as C{"10.0.0.1/24"}.
     @ivar routes: L{InterfaceRoute}s, or texts such as C{"10.1.0.0/16"} and C{"0.0.0.0/0 via 10.0.0.2"}.
@@ -359,7 +359,7 @@ class InterfaceSettings:
 @attrs.frozen(kw_only=True)
 class InterfaceState:
     """
-    What an interface is.
+    The settings that an interface has.
 
     @ivar name: its name; C{index}: its number.
     @ivar kind: C{"tun"}, C{"tap"}, what else the kernel calls it (C{"veth"}), or empty.

@@ -34,11 +34,11 @@ Interface = IPv4Interface | IPv6Interface
 #: Groups that every host is in (RFC 1112 section 4, RFC 4291 section 2.8).
 ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
 
-#: What all solicited-node groups begin with (RFC 4291 section 2.7.1).
+#: The first octets of all solicited-node groups (RFC 4291 section 2.7.1).
 _SOLICITED_NODE = packAddress("ff02::1:ff00:0")[:13]
 
 #: Networks without an address of one host: L{isHost} says no to each of them.
-_NOBODYS = prefixSet(("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "ff00::/8", "::/127", "::ffff:0:0/96"))
+_NOT_HOSTS = prefixSet(("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "ff00::/8", "::/127", "::ffff:0:0/96"))
 
 #: Destinations whose source address is remembered; when there are as many, all are forgotten.
 MAX_SOURCES = 4096
@@ -50,7 +50,7 @@ MAX_GROUPS = 1024
 MAX_ADMITTED = 4096
 
 
-class Counted(dict[bytes, int]):
+class ReferenceCounts(dict[bytes, int]):
     """
     Addresses, each with how many reasons there are to have it.
     """
@@ -101,13 +101,13 @@ class Addresses:
         self._unicast: set[bytes] = set()
         self.networks: PrefixTable[int] = PrefixTable()
         self.anyNetworks: PrefixTable[None] = PrefixTable()
-        self._solicited = Counted()
-        self._joined = Counted()
+        self._solicited = ReferenceCounts()
+        self._joined = ReferenceCounts()
         #: Called with a packed group when we are in it, or no longer.
         self.onGroup: Callable[[bytes], None] | None = None
-        self._broadcasts = Counted({LIMITED_BROADCAST: 1})
+        self._broadcasts = ReferenceCounts({LIMITED_BROADCAST: 1})
         self.broadcasts: Set[bytes] = self._broadcasts.keys()
-        self._local = Counted(dict.fromkeys((LIMITED_BROADCAST, *map(packAddress, ALL_HOSTS)), 1))
+        self._local = ReferenceCounts(dict.fromkeys((LIMITED_BROADCAST, *map(packAddress, ALL_HOSTS)), 1))
         self.local: Set[bytes] = self._local.keys()
         self.admitted: Table[bytes, None] = Table("admitted", lambda: MAX_ADMITTED, Policy.FORGET_ALL)
         self.hearsSolicitations = False
@@ -133,7 +133,7 @@ class Addresses:
         if not isHost(interface.packed):
             raise ValueError(f"{interface} is not an address that a host can have")
         packed = interface.packed
-        if self.holds(packed):
+        if self.isAssigned(packed):
             raise ValueError(f"{interface.ip} is an address of this host already")
         self._given[packed] = interface
         self._unicast.add(packed)
@@ -144,7 +144,7 @@ class Addresses:
             self._local.add(network.broadcast_address.packed)
         self._forget()
         if interface.version == 6:
-            self._hear(self._solicited, solicitedNode(packed))
+            self._enterGroup(self._solicited, solicitedNode(packed))
         return interface
 
     def remove(self, address: str | bytes) -> Interface:
@@ -174,7 +174,7 @@ class Addresses:
             self._local.remove(network.broadcast_address.packed)
         self._forget()
         if interface.version == 6:
-            self._ignore(self._solicited, solicitedNode(packed))
+            self._leaveGroup(self._solicited, solicitedNode(packed))
         return interface
 
     def suspend(self, address: bytes, suspended: bool = True) -> None:
@@ -194,7 +194,7 @@ class Addresses:
             self._local.add(address)
         self._forget()
 
-    def holds(self, address: bytes) -> bool:
+    def isAssigned(self, address: bytes) -> bool:
         """
         Whether a packed address is ours by itself, be it that somebody else has it for the time being.
         """
@@ -236,7 +236,7 @@ class Addresses:
             raise ValueError(f"{addressText(group)} is not the address of a group")
         if group not in self._joined and len(self._joined) >= MAX_GROUPS:
             raise OSError(errno.ENOBUFS, f"this host is in {MAX_GROUPS} groups already: leave one of them first")
-        self._hear(self._joined, group)
+        self._enterGroup(self._joined, group)
 
     def leave(self, group: bytes) -> None:
         """
@@ -246,7 +246,7 @@ class Addresses:
         """
         if group not in self._joined:
             raise ValueError(f"this host has not joined {addressText(group)}")
-        self._ignore(self._joined, group)
+        self._leaveGroup(self._joined, group)
 
     def groups(self, solicited: bool) -> set[bytes]:
         """
@@ -317,25 +317,25 @@ class Addresses:
         if source in self._unicast or source in self.broadcasts:
             return False
         if not isHost(source):
-            # Who has no address yet has nothing better to give: DHCP's discovery, duplicate address detection.
-            # So have switches that ask who listens to which group (RFC 4541 section 2.1.1).
+            # Only a host without an address may send from the unspecified one: for DHCP's discovery, and to detect
+            # duplicates. Switches send from it, too, to ask who listens to which group (RFC 4541 section 2.1.1).
             return not any(source) and isGroup(dest)
         return True
 
-    def admits(self, both: bytes) -> bool:
+    def admits(self, addressPair: bytes) -> bool:
         """
         Whether a packet is to be delivered, by its addresses: sent to us, by who may.
 
-        @param both: source and destination as they stand in a header, one after the other. If they are good, they are
-            in C{admitted} from now on.
+        @param addressPair: source and destination as they stand in a header, one after the other. Good ones are put
+            into C{admitted}.
         """
-        half = len(both) // 2
-        source, dest = both[:half], both[half:]
+        half = len(addressPair) // 2
+        source, dest = addressPair[:half], addressPair[half:]
         ours = dest in self.local or self.accepts(dest) or self.hears(dest)
-        # What is for a group within one host comes from no other (RFC 4291 section 2.7).
+        # A packet to a group within one host comes from no other host (RFC 4291 section 2.7).
         if not ours or not self.maySend(source, dest) or _scope(dest) < _LINK:
             return False
-        return self.admitted.put(both, None)
+        return self.admitted.put(addressPair, None)
 
     def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
         """
@@ -357,7 +357,7 @@ class Addresses:
             self._sources.put(key, max(candidates, key=fit).packed if candidates else None)
         return self._sources[key]
 
-    def _hear(self, groups: Counted, group: bytes) -> None:
+    def _enterGroup(self, groups: ReferenceCounts, group: bytes) -> None:
         """
         Be in a group for one more reason.
 
@@ -369,9 +369,9 @@ class Addresses:
             if self.onGroup is not None:
                 self.onGroup(group)
 
-    def _ignore(self, groups: Counted, group: bytes) -> None:
+    def _leaveGroup(self, groups: ReferenceCounts, group: bytes) -> None:
         """
-        Undo one L{_hear}.
+        Undo one L{_enterGroup}.
         """
         self._local.remove(group)
         if groups.remove(group):
@@ -396,7 +396,7 @@ def hostNetwork(network: object, hasPrefix: bool = True) -> Network:
     @raise ValueError: it is none, or has no such addresses.
     """
     net = parseNetwork(network, hasPrefix)
-    if _NOBODYS.covers(net):
+    if _NOT_HOSTS.covers(net):
         raise ValueError(f"{net} has no addresses that a host can have")
     return net
 

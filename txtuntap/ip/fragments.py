@@ -38,7 +38,7 @@ _TRANSPORT_HEADERS = {6: 20, 17: 8, 58: 8}
 #: Values of the ECN field (RFC 3168 section 5).
 _NOT_CAPABLE, _CONGESTION = 0, 3
 
-#: What the objects of a fragment and of a datagram take beside their octets; measured, rounded up.
+#: The octets of memory that the objects of a fragment and of a datagram take beside their data; measured, rounded up.
 _FRAGMENT_COST = 200
 _DATAGRAM_COST = 1024
 
@@ -224,7 +224,7 @@ class Reassembler:
     def _giveUp(self, key: bytes, packet: Packet | None, drop: Drop) -> None:
         datagram = self._forget(key)
         first = packet if datagram is None or datagram.first is None else datagram.first
-        # What nobody knows the first fragment of is not worth more than a count (RFC 792, RFC 4443 section 3.3).
+        # Without the first fragment there is no ICMP error, only a count (RFC 792, RFC 4443 section 3.3).
         self._dropped(Packet(b"") if first is None else first, drop)
 
     def _forget(self, key: bytes) -> _Datagram | None:

@@ -36,7 +36,7 @@ from txtuntap.wire.ipv4 import IPHeader
 __all__ = ["IPHeader", "IPProtocol"]
 
 _number = int.from_bytes
-_essentials = ipv4.ESSENTIALS.unpack_from
+_lengthFragmentProtocol = ipv4.ESSENTIALS.unpack_from
 _header6 = ipv6.HEADER.unpack_from
 
 
@@ -149,7 +149,7 @@ class IPProtocol(IPOutput):
             return self._packetReceived6(packet)
         if packet.etherType != 0x0800 and packet.etherType:
             return self.dropped(packet, Drop.HEADER)
-        total, fragment, protocol = _essentials(data, start)
+        total, fragment, protocol = _lengthFragmentProtocol(data, start)
         header = 20
         if first != 0x45:
             header = (first & 0x0F) << 2
@@ -170,8 +170,8 @@ class IPProtocol(IPOutput):
         packet.ip = self
         own = self.ownAddresses
         if own is not None:
-            both = data[start + 12 : start + 20]
-            if both not in own.admitted and not own.admits(both):
+            addressPair = data[start + 12 : start + 20]
+            if addressPair not in own.admitted and not own.admits(addressPair):
                 return self.dropped(packet, Drop.ADDRESS)
         packet.transport = start + header
         if header != 20:
@@ -206,8 +206,8 @@ class IPProtocol(IPOutput):
         packet.ip = self
         own = self.ownAddresses
         if own is not None:
-            both = data[start + 8 : start + 40]
-            if both not in own.admitted and not own.admits(both):
+            addressPair = data[start + 8 : start + 40]
+            if addressPair not in own.admitted and not own.admits(addressPair):
                 return self.dropped(packet, Drop.ADDRESS)
         transport = start + 40
         if kind in ipv6.EXTENSIONS:
@@ -272,7 +272,7 @@ class IPProtocol(IPOutput):
             return None, b""
         if packet.offload is not None:
             if packet.offload.isOpen:
-                # Nobody can: what is to be summed is not all here.
+                # The open checksum covers octets of the other fragments, so nobody can finish it here.
                 self.dropped(packet, Drop.OFFLOAD)
                 return None, b""
             packet.offload = None

@@ -22,7 +22,7 @@ from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.address import isGroup, packAddress
 from txtuntap.wire.ethernet import IPV4, IPV6
-from txtuntap.wire.offload import Offload, behind, complete
+from txtuntap.wire.offload import Offload, complete, shifted
 
 
 @implementer(IIPTransport)
@@ -109,7 +109,7 @@ class IPOutput(IPRouting):
         isVersion4 = len(route.dest) == 4
         header = ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH
         length = sum(map(len, buffers))
-        # Whoever has many in one has seen to it that each of them fits.
+        # The writer of a superpacket has made each of its datagrams fit.
         fits = header + length <= mtu or (offload is not None and offload.isSuperpacket)
         if offload is not None and not offload.isSuperpacket and (own or route.hop or not fits):
             buffers = [complete(b"".join(buffers), offload)]
@@ -200,7 +200,7 @@ class IPOutput(IPRouting):
         @param offload: what is left open behind that header.
         """
         if offload is not None:
-            offload = behind(offload, len(buffers[0]))
+            offload = shifted(offload, len(buffers[0]))
         if route.ethernet is not None:
             if offload is None:
                 route.ethernet.writeFrame(buffers, route.station, etherType, route.linkSource, route.port)

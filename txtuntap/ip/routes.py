@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from zope.interface import implementer
 
 from txtuntap.interfaces import INeighbours, IRoutes
-from txtuntap.ip.addresses import Counted, parseNetwork
+from txtuntap.ip.addresses import ReferenceCounts, parseNetwork
 from txtuntap.layer.prefixes import Network, PrefixTable
 from txtuntap.wire.address import isHost, packAddress, packLinkAddress, versionOf
 
@@ -29,7 +29,7 @@ class StaticRoutes:
         # The next hops; empty where the network is on the link.
         self._routes: PrefixTable[bytes] = PrefixTable()
         # How many routes lead by each.
-        self._gateways = Counted()
+        self._gateways = ReferenceCounts()
 
     def add(self, network: str | Network, gateway: str | bytes | None = None) -> None:
         """

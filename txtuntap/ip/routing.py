@@ -115,7 +115,7 @@ class IPRouting(Layer):
     @property
     def bottom(self) -> IPacketTransport | None:
         """
-        The transport below all layers: see L{IIPTransport.bottom}.
+        The transport below all layers: see L{IIPTransport.bottom<txtuntap.interfaces.IIPTransport.bottom>}.
         """
         ethernet = self.ethernet
         return cast("IPacketTransport | None", self.transport) if ethernet is None else ethernet.port
@@ -173,25 +173,25 @@ class IPRouting(Layer):
 
     def join(self, group: bytes) -> None:
         """
-        See L{IIPTransport.join}.
+        See L{IIPTransport.join<txtuntap.interfaces.IIPTransport.join>}.
         """
         self._addresses.join(group)
 
     def leave(self, group: bytes) -> None:
         """
-        See L{IIPTransport.leave}.
+        See L{IIPTransport.leave<txtuntap.interfaces.IIPTransport.leave>}.
         """
         self._addresses.leave(group)
 
     def isMember(self, group: bytes) -> bool:
         """
-        See L{IIPTransport.isMember}.
+        See L{IIPTransport.isMember<txtuntap.interfaces.IIPTransport.isMember>}.
         """
         return isMulticast(group) and group in self._addresses.local
 
     def route(self, dest: bytes, source: bytes | None = None) -> Route:
         """
-        The route of a datagram of our own: see L{IIPTransport.route}.
+        The route of a datagram of our own: see L{IIPTransport.route<txtuntap.interfaces.IIPTransport.route>}.
         """
         transport = self.transport
         if transport is None:
@@ -248,7 +248,7 @@ class IPRouting(Layer):
 
     def routeBack(self, packet: Packet) -> Route | None:
         """
-        The route of an answer to C{packet}: see L{IIPTransport.routeBack}.
+        The route of an answer to C{packet}: see L{IIPTransport.routeBack<txtuntap.interfaces.IIPTransport.routeBack>}.
         """
         station = packet.linkSource or b""
         peer = packet.sourceAddress
@@ -284,7 +284,7 @@ class IPRouting(Layer):
 
     def knownStation(self, route: Route) -> Route:
         """
-        See L{IIPTransport.knownStation}.
+        See L{IIPTransport.knownStation<txtuntap.interfaces.IIPTransport.knownStation>}.
         """
         if route.ethernet is None:
             return route
@@ -314,7 +314,7 @@ class IPRouting(Layer):
 
     def port(self, route: Route) -> IPacketTransport | None:
         """
-        Where a datagram leaves for the link at once: see L{IIPTransport.port}.
+        Where a datagram leaves for the link at once: see L{IIPTransport.port<txtuntap.interfaces.IIPTransport.port>}.
         """
         if route.hop or (self.ownAddresses is not None and self.ownAddresses.isOwn(route.dest)):
             return None
@@ -324,7 +324,7 @@ class IPRouting(Layer):
 
     def room(self, route: Route) -> int:
         """
-        The most octets of payload in one piece: see L{IIPTransport.room}.
+        The most octets of payload in one piece: see L{IIPTransport.room<txtuntap.interfaces.IIPTransport.room>}.
         """
         header = ipv4.HEADER_LENGTH if len(route.dest) == 4 else ipv6.HEADER_LENGTH
         return self._mtuTo(route.dest) - header

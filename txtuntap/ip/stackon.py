@@ -17,7 +17,7 @@ from txtuntap.wire import udp
 
 def stackOn(proto: Any) -> tuple[Any, int]:
     """
-    What goes right on the port for C{proto}, and on which kind of device.
+    Find the protocol that goes right on the port for C{proto}, and the kind of device that it needs.
     """
     if IEthernetProtocol.providedBy(proto) or IRawPacketProtocol.providedBy(proto):
         if not knowsPackets(proto) and not callable(getattr(proto, "datagramReceived", None)):

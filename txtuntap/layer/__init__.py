@@ -1,3 +1,3 @@
 """
-What all layers have in common: protocols above by number, life and death, exceptions, counters, timers.
+The parts that all layers have in common: protocols above by number, life and death, exceptions, counters, timers.
 """

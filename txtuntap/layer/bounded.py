@@ -17,7 +17,7 @@ V = TypeVar("V")
 
 class Policy(Enum):
     """
-    What happens at the bound of a table. The values are the words of C{docs/bounds.md}.
+    The rule for a table that is full. The values are the words of C{docs/bounds.md}.
     """
 
     OLDEST = "the oldest is evicted"

@@ -1,5 +1,5 @@
 """
-What the layers have in common: protocols above them by number, transport to those, life and death, counters.
+The base class of all layers: protocols above them by number, transport to those, life and death, counters.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 from txtuntap.layer.ability import handlesFailures, knowsPackets, takesOffload
 from txtuntap.layer.drops import FAULT_DROPS, Drop
-from txtuntap.layer.life import FailureLog, connect, disconnect, tell
+from txtuntap.layer.life import FailureLog, startOn, stopOn, tell
 from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.layer.table import Receiver
 from txtuntap.packet import Packet, UnfinishableError
@@ -69,7 +69,7 @@ class Layer(PacketProtocol):
     """
 
     #: Called with a transport before this layer is started on one more than it has. It may raise.
-    onAnother: Callable[[Any], None] | None = None
+    checkSecondPort: Callable[[Any], None] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Layer(PacketProtocol):
             started = []
             try:
                 for proto, transport, _ in list(self._above.values()):
-                    connect(proto, transport)
+                    startOn(proto, transport)
                     started.append(proto)
             except BaseException:
                 for proto in reversed(started):
@@ -145,7 +145,7 @@ class Layer(PacketProtocol):
         self._above[key] = (known, transport, count + 1)
         if not count and self.numPorts:
             try:
-                connect(proto, transport)
+                startOn(proto, transport)
             except BaseException:
                 del self._above[key]
                 raise
@@ -160,7 +160,7 @@ class Layer(PacketProtocol):
             return
         self._failures.pop(id(proto), None)
         if self.numPorts:
-            disconnect(proto)
+            stopOn(proto)
 
     def _replaceTransport(self, proto: Any, old: object, new: object) -> None:
         """
@@ -174,7 +174,7 @@ class Layer(PacketProtocol):
 
     def _disconnect(self, proto: Any) -> None:
         try:
-            disconnect(proto)
+            stopOn(proto)
         except Exception:
             self.failuresOf(proto).failed(self.now(), "stopProtocol")
 

@@ -13,15 +13,15 @@ from twisted.python.reflect import fullyQualifiedName
 from txtuntap.layer.counters import Counters
 
 
-def connect(proto: Any, transport: object) -> None:
+def startOn(proto: Any, transport: object) -> None:
     """
     Give a protocol its transport and start it. One that is running already keeps the transport it has; one without
     C{makeConnection} is left alone.
     """
     if getattr(proto, "numPorts", 0):
-        onAnother = getattr(proto, "onAnother", None)
-        if onAnother is not None:
-            onAnother(transport)
+        checkSecondPort = getattr(proto, "checkSecondPort", None)
+        if checkSecondPort is not None:
+            checkSecondPort(transport)
         proto.doStart()
     elif hasattr(proto, "makeConnection"):
         try:
@@ -32,9 +32,9 @@ def connect(proto: Any, transport: object) -> None:
             raise
 
 
-def disconnect(proto: Any) -> None:
+def stopOn(proto: Any) -> None:
     """
-    Undo one L{connect}; the last one stops the protocol.
+    Undo one L{startOn}; the last one stops the protocol.
     """
     # One that has been stopped while it was being stopped, by itself, is not stopped twice.
     if hasattr(proto, "doStop") and getattr(proto, "numPorts", True):

@@ -15,7 +15,7 @@ _Found = dict[int, dict[int, tuple[int, Value]]]
 
 _number = int.from_bytes
 
-#: What an empty table has found. A table that gets its first network makes its own.
+#: The lookups that an empty table remembers: none. A table that gets its first network makes its own.
 _NOTHING: dict[int, dict[int, tuple[int, Any]]] = {}
 
 
@@ -39,35 +39,35 @@ class PrefixTable(MutableMapping[Network, Value]):
         self._searched6 = self._found6.items()
 
     def __setitem__(self, network: Network, value: Value) -> None:
-        version, behind, prefix = _key(network)
+        version, hostBits, prefix = _key(network)
         lengths = self._lengths(version)
-        if behind not in lengths:
-            lengths = dict(sorted([*lengths.items(), (behind, {})]))
+        if hostBits not in lengths:
+            lengths = dict(sorted([*lengths.items(), (hostBits, {})]))
             if version == 4:
                 self._found4, self._searched4 = lengths, lengths.items()
             else:
                 self._found6, self._searched6 = lengths, lengths.items()
-        lengths[behind][prefix] = network.prefixlen, value
+        lengths[hostBits][prefix] = network.prefixlen, value
 
     def __getitem__(self, network: Network) -> Value:
-        version, behind, prefix = _key(network)
-        return self._lengths(version)[behind][prefix][1]
+        version, hostBits, prefix = _key(network)
+        return self._lengths(version)[hostBits][prefix][1]
 
     def __delitem__(self, network: Network) -> None:
-        version, behind, prefix = _key(network)
+        version, hostBits, prefix = _key(network)
         lengths = self._lengths(version)
-        del lengths[behind][prefix]
-        if not lengths[behind]:
-            del lengths[behind]
+        del lengths[hostBits][prefix]
+        if not lengths[hostBits]:
+            del lengths[hostBits]
 
     def __iter__(self) -> Iterator[Network]:
         """
         Go through all networks: IPv4 first, longer prefixes first.
         """
-        for behind, prefixes in self._found4.items():
-            yield from (IPv4Network((prefix << behind, 32 - behind)) for prefix in prefixes)
-        for behind, prefixes in self._found6.items():
-            yield from (IPv6Network((prefix << behind, 128 - behind)) for prefix in prefixes)
+        for hostBits, prefixes in self._found4.items():
+            yield from (IPv4Network((prefix << hostBits, 32 - hostBits)) for prefix in prefixes)
+        for hostBits, prefixes in self._found6.items():
+            yield from (IPv6Network((prefix << hostBits, 128 - hostBits)) for prefix in prefixes)
 
     def __len__(self) -> int:
         return sum(len(prefixes) for lengths in (self._found4, self._found6) for prefixes in lengths.values())
@@ -76,7 +76,7 @@ class PrefixTable(MutableMapping[Network, Value]):
         """
         The prefix lengths in use for one IP version, in bits, the longest first.
         """
-        return [(32 if version == 4 else 128) - behind for behind in self._lengths(version)]
+        return [(32 if version == 4 else 128) - hostBits for hostBits in self._lengths(version)]
 
     def match(self, address: bytes) -> tuple[int, Value] | None:
         """
@@ -87,8 +87,8 @@ class PrefixTable(MutableMapping[Network, Value]):
         @return: the length of the prefix, in bits, and its value; L{None} if no network of the table holds the address.
         """
         number = _number(address, "big")
-        for behind, prefixes in self._searched6 if len(address) == 16 else self._searched4:
-            found = prefixes.get(number >> behind)
+        for hostBits, prefixes in self._searched6 if len(address) == 16 else self._searched4:
+            found = prefixes.get(number >> hostBits)
             if found is not None:
                 return found
         return None
@@ -97,8 +97,10 @@ class PrefixTable(MutableMapping[Network, Value]):
         """
         Whether a network lies in one of the table's, as a whole.
         """
-        version, behind, prefix = _key(network)
-        wider = ((other - behind, prefixes) for other, prefixes in self._lengths(version).items() if other >= behind)
+        version, hostBits, prefix = _key(network)
+        wider = (
+            (other - hostBits, prefixes) for other, prefixes in self._lengths(version).items() if other >= hostBits
+        )
         return any(prefix >> more in prefixes for more, prefixes in wider)
 
     def _lengths(self, version: int) -> _Found[Value]:
@@ -123,5 +125,5 @@ def _key(network: Network) -> tuple[int, int, int]:
     """
     The version of a network, the number of bits behind its prefix, and the prefix as a number.
     """
-    behind = network.max_prefixlen - network.prefixlen
-    return network.version, behind, int(network.network_address) >> behind
+    hostBits = network.max_prefixlen - network.prefixlen
+    return network.version, hostBits, int(network.network_address) >> hostBits

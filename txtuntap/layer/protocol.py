@@ -1,5 +1,5 @@
 """
-What protocols of ours have in common, whether or not there are others above them: a clock, counters, drops.
+The base class of all protocols here, with or without others above them: a clock, counters, drops.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class PacketProtocol(Dropping, AbstractDatagramProtocol):
     noisy = False
 
     def __init__(self) -> None:
-        # What AbstractDatagramProtocol has in its class. An object that gets attributes after it was made takes twice
-        # the memory, and a simulation has very many of these.
+        # AbstractDatagramProtocol has these in its class. An object that gets attributes after it was made takes twice
+        # the memory, and a simulation has very many protocols.
         self.numPorts = 0
         self.transport = None
         self.counters = Counters()
@@ -38,7 +38,7 @@ class PacketProtocol(Dropping, AbstractDatagramProtocol):
     @property
     def clock(self) -> IReactorTime | None:
         """
-        That of the port below; L{None} if there is none. (C{twisted.pair}'s port calls it C{reactor}.)
+        The clock of the port below; L{None} if there is none. (C{twisted.pair}'s port calls it C{reactor}.)
         """
         below = self.transport
         return cast("IReactorTime | None", getattr(below, "clock", None) or getattr(below, "reactor", None))

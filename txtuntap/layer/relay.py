@@ -7,22 +7,23 @@ from __future__ import annotations
 from txtuntap.interfaces import IPacketTransport
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.packet import Packet
-from txtuntap.wire.offload import CSUM, TSO4, TSO6, TSO_ECN, USO, Offload, behind, fault, finish, networkStart
+from txtuntap.wire.offload import CSUM, TSO4, TSO6, TSO_ECN, USO, Offload, fault, finish, networkStart, shifted
 
-#: All that can be left open in a packet: what who only hands it on can take.
+#: All that can be left open in a packet. A transport that only hands packets on takes all of it.
 EVERYTHING = CSUM | TSO4 | TSO6 | TSO_ECN | USO
 
 
-def received(packet: Packet) -> tuple[bytes | memoryview, Offload | None]:
+def bufferOf(packet: Packet) -> tuple[bytes | memoryview, Offload | None]:
     """
-    What came, from the layer's C{start} on, and what is open in it, at positions in that. Nothing is copied.
+    Return the octets of a packet from the layer's C{start} on, and what is open in them, at positions in them. Nothing
+    is copied.
     """
     data, start, offload = packet.data, packet.start, packet.offload
     if offload is not None:
-        # That a checksum was verified is nothing that anybody further on has to be told.
-        offload = behind(offload, -start) if offload.isOpen else None
+        # The next transport has no use for the word that a checksum was verified.
+        offload = shifted(offload, -start) if offload.isOpen else None
     if not start and packet.end == len(data):
-        # Whoever has to join it with nothing takes it as it is.
+        # The whole of the octets is handed on as it is, because joining it with nothing copies nothing then.
         return data, offload
     return memoryview(data)[start : packet.end], offload
 

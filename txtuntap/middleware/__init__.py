@@ -1,5 +1,6 @@
 """
-What goes around a protocol, between it and its port, and is to both what the other is: so several can be stacked.
+Protocols that go around another one, between it and its port. Middleware is a port to the protocol, and a protocol to
+the port, so several can be stacked.
 
     TuntapPort("tap0", Meter(Impairment(host.ethernet, Netem(loss=0.01))))
 """

@@ -1,5 +1,5 @@
 """
-What all middleware is: a protocol to the port below it, and a port to the protocol above it.
+The base class of middleware: a protocol to the port below it, and a port to the protocol above it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Middleware(Layer):
 
     def logPrefix(self) -> str:
         """
-        What log lines of a port begin with: they are about the protocol.
+        The prefix of a port's log lines, which are about the protocol.
         """
         proto = self.protocol
         return str(proto.logPrefix()) if ILoggingContext.providedBy(proto) else type(proto).__name__
@@ -147,7 +147,7 @@ class Middleware(Layer):
     @property
     def mtu(self) -> int:
         """
-        That of what is below.
+        The MTU of the port below.
         """
         below = self.transport
         return 1500 if below is None else below.mtu
@@ -155,7 +155,7 @@ class Middleware(Layer):
     @property
     def linkAddress(self) -> bytes | None:
         """
-        That of what is below.
+        The link address of the port below.
         """
         below = self.below
         return None if below is None else below.linkAddress
@@ -163,7 +163,7 @@ class Middleware(Layer):
     @property
     def offloads(self) -> int:
         """
-        That of what is below; 0 if this takes no packets that are not finished.
+        The offloads of the port below; 0 if this takes no packets that are not finished.
         """
         return getattr(self.transport, "offloads", 0) if self._takesOffload else 0
 

@@ -22,7 +22,7 @@ from txtuntap.packet import Packet
 from txtuntap.wire import pcapng
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
 
-#: What a capture can be written to: a path, a descriptor, a file object, or a sink with settings of its own.
+#: The outputs that a capture may have: a path, a descriptor, a file object, or a sink with settings of its own.
 Output = str | os.PathLike[str] | int | BinaryIO | CaptureSink
 
 
@@ -69,7 +69,7 @@ class Capture(Middleware):
     @property
     def sinks(self) -> Sequence[CaptureSink]:
         """
-        What is written to now.
+        The sinks that are written to now.
         """
         return self._sinks
 
@@ -161,7 +161,7 @@ class Capture(Middleware):
         A packet has come from above.
         """
         if self._sinks:
-            # What waits at the port was sent before: it comes through here now.
+            # Datagrams that wait at the port were sent before, so they come through here now.
             batches = self.batches
             if batches is not None:
                 batches.release()
@@ -188,7 +188,7 @@ class Capture(Middleware):
 
 def sinkFor(output: Output) -> CaptureSink:
     """
-    What writes to an output: see L{Capture}.
+    Make the sink that writes to an output: see L{Capture}.
 
     @raise OSError: it cannot be opened.
     @raise TypeError: it is nothing to write to.
@@ -206,6 +206,6 @@ def sinkFor(output: Output) -> CaptureSink:
 
 def _finished(data: bytes, offload: Offload, network: int) -> Sequence[bytes]:
     """
-    What a packet is on the wire; one that cannot be finished, as it is.
+    Finish a packet, as it is on the wire; one that cannot be finished is returned as it is.
     """
     return [data] if fault(data, offload, network) is not None else finish(data, offload, network)

@@ -28,7 +28,7 @@ MAX_COMMENTS = 64
 MAX_COMMENT = 1 << 14
 
 try:
-    #: What writes. (Found out now: who has dropped privileges may not be able to look any more.)
+    #: The name of the writing program. (Found out now: a process that has dropped privileges may not be able to look.)
     _APPLICATION = f"txtuntap {version('txtuntap')}"
 except PackageNotFoundError:
     _APPLICATION = "txtuntap"
@@ -45,7 +45,7 @@ _TICK = 100
 
 class CaptureSink:
     """
-    What a L{Capture<txtuntap.middleware.capture.Capture>} writes to, as pcapng.
+    The output of a L{Capture<txtuntap.middleware.capture.Capture>}, as pcapng.
 
     A subclass has C{write}, and what else it takes to begin and to end.
 
@@ -139,7 +139,7 @@ class CaptureSink:
 
     def end(self, time: int) -> None:
         """
-        It ends: the counts are written.
+        End the capture: write the counts.
 
         @raise OSError: the output has failed.
         """
@@ -148,7 +148,7 @@ class CaptureSink:
 
     def abandon(self) -> None:
         """
-        It has failed, and is written to no more.
+        The output has failed, and is written to no more.
         """
 
     def _statistics(self, time: int) -> bytes:
@@ -242,7 +242,7 @@ class CaptureFile(CaptureSink):
         self._ending = False
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
-        # Of the file now being written: its octets, and whether there are packets in it.
+        # The octets of the file now being written, and whether there are packets in it.
         self._size = 0
         self._isBegun = False
         # The counts at its end, for which no other file is begun.
@@ -309,7 +309,7 @@ class CaptureFile(CaptureSink):
 
     def _open(self, how: int) -> int:
         assert self._path is not None
-        # What was captured is nobody else's business. A pipe that nobody reads is an error, and nothing to wait for.
+        # A capture is its owner's business alone. A pipe that nobody reads is an error, and nothing to wait for.
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | how
         return os.open(self._path, flags, 0o600)
 
@@ -382,7 +382,7 @@ class CaptureFile(CaptureSink):
         self._writeOut(b"".join(some))
 
     def _rotate(self) -> None:
-        # What fails from here on must not have it closed again: its number may be another's by then.
+        # A failure from here on must not have it closed again: its number may be another's by then.
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
         assert self._path is not None
@@ -408,7 +408,7 @@ class CaptureFile(CaptureSink):
                     continue
         except OSError:
             if self._isRegular:
-                # What is there ends with a block that is whole.
+                # The file ends with a whole block.
                 os.ftruncate(self._descriptor, self._size)
             raise
         self._size += len(octets)

@@ -85,7 +85,7 @@ class Impairment(Middleware):
     @property
     def up(self) -> Netem:
         """
-        What is done to packets for the protocol. Assign another one at any time.
+        The faults of packets for the protocol. Assign another one at any time.
         """
         return self._up.netem
 
@@ -96,7 +96,7 @@ class Impairment(Middleware):
     @property
     def down(self) -> Netem:
         """
-        What is done to packets of the protocol's. Assign another one at any time.
+        The faults of packets of the protocol's. Assign another one at any time.
         """
         return self._down.netem
 
@@ -140,7 +140,8 @@ class Impairment(Middleware):
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        A packet has come from above: see L{IPacketTransport.writePacket}. Nothing is ever open in it.
+        A packet has come from above. Nothing is ever open in it.
+        See L{IPacketTransport.writePacket<txtuntap.transports.IPacketTransport.writePacket>}.
         """
         self._down.enter(Packet(b"".join(buffers)))
 
@@ -161,7 +162,7 @@ class Impairment(Middleware):
 
 class _Direction:
     """
-    What happens to packets in one direction.
+    The faults of packets in one direction, and those that are delayed.
 
     @ivar netem: what happens to packets.
     """
@@ -247,7 +248,7 @@ class _Direction:
             self._count("TooBig")
         elif self._duplicate and draws >> _DUPLICATION & _DRAW < self._duplicate:
             self._count("Duplicated")
-            # Whoever gets the one moves it along.
+            # The receiver of the one moves it along.
             duplicate = packet.copy()
             self._meet(packet, draws, loss)
             self._meet(duplicate, draws >> _DUPLICATES, loss)
@@ -318,13 +319,13 @@ class _Direction:
 
     def _deliver(self) -> None:
         """
-        It is time for some.
+        Deliver the packets whose time has come.
         """
         queue = self._queue
         now = self._now()
         self._isDelivering = True
         try:
-            # What comes meanwhile is delivered in a later turn of the reactor.
+            # Packets that come meanwhile are delivered in a later turn of the reactor.
             for _ in range(len(queue)):
                 # A receiver may have stopped it.
                 if not queue or queue[0][0] > now + GRAIN:
@@ -348,7 +349,7 @@ class _Direction:
 
 def _threshold(probability: float) -> int:
     """
-    What a draw is less than, with that probability.
+    The number that a draw is less than, with that probability.
     """
     return round(probability * _CERTAIN)
 

@@ -135,7 +135,8 @@ class Meter(Middleware):
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        A packet has come from above: see L{IPacketTransport.writePacket}.
+        A packet has come from above.
+        See .
         """
         counters = self.counters
         octets = sum(map(len, buffers))
@@ -163,7 +164,7 @@ def isDrop(part: str, name: str) -> bool:
 
 def drops(counters: Mapping[str, Mapping[str, _N]]) -> dict[str, dict[str, _N]]:
     """
-    Of counters, or of rates, those that are of packets which went no further. Parts without any are left out.
+    Select the counters, or rates, of packets that went no further. Parts without any are left out.
     """
     found = {part: {name: n for name, n in each.items() if isDrop(part, name)} for part, each in counters.items()}
     return {part: each for part, each in found.items() if each}

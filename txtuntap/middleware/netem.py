@@ -1,5 +1,5 @@
 """
-What a bad link does to packets, in the words of Linux' network emulator (C{tc-netem(8)}).
+The faults of a bad link, in the words of Linux' network emulator (C{tc-netem(8)}).
 
     Netem(delay=0.1, jitter=0.01, distribution="normal", loss=0.1, rate=1_000_000)
     Netem.of("delay 100ms 10ms distribution normal loss 10% rate 1mbit")
@@ -17,7 +17,7 @@ import attrs
 
 from txtuntap.mistakes import checkFlag
 
-#: Those of C{delay} with C{jitter}.
+#: The distributions of C{delay} with C{jitter}.
 UNIFORM, NORMAL = "uniform", "normal"
 
 #: How many packets wait at most, as in netem.
@@ -44,7 +44,7 @@ def _within(least: float, most: float, what: str, kinds: tuple[type, ...] = (int
 
     def check(_: object, field: Any, value: Any) -> None:
         isNumber = isinstance(value, kinds) and not isinstance(value, bool)
-        # What is no number (NaN) is within nothing.
+        # NaN, which is no number, is within no bounds.
         if not isNumber or not least <= value <= most or value == inf:
             span = f"{least} or more" if most == inf else f"from {least} to {most}"
             raise ValueError(f"{field.name} is {what}, {span}, not {value!r}")
@@ -87,7 +87,7 @@ class GEModel:
 @attrs.frozen(kw_only=True)
 class Netem:
     """
-    What happens to packets in one direction; by default, nothing. Names and meanings are netem's, but for the last two.
+    The faults of packets in one direction; by default, none. Names and meanings are netem's, but for the last two.
     There are small differences: a duplicate is lost or not whatever becomes of the packet; any bit of a packet may be
     the one that is changed; and a new record leaves packets in transit, and the state of C{gemodel}, as they are.
 
@@ -141,8 +141,9 @@ class Netem:
     @classmethod
     def of(cls, text: str) -> Netem:
         """
-        What C{tc qdisc add dev DEVICE root netem} would have after it, such as C{"delay 100ms 10ms loss 10%"}; and
-        C{"ordered"}, C{"mtu OCTETS"}. A time has its unit: C{tc}'s releases differ on what it is without.
+        Parse the words that C{tc qdisc add dev DEVICE root netem} would have after it, such as
+        C{"delay 100ms 10ms loss 10%"}; and C{"ordered"}, C{"mtu OCTETS"}. A time has its unit, since
+        C{tc}'s releases differ on what it is without.
 
         @raise ValueError: it is none such, or has what is not emulated here: correlations, the C{state} model,
             C{ecn}, C{slot}, overheads and cells of a rate, other distributions.

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from txtuntap.middleware.meter import Counters, isDrop
 from txtuntap.mistakes import checkCallable
 
-#: Of the part that counts packets, the names that have metrics of their own; and the labels.
+#: The counters of packets that have metrics of their own; and their labels.
 _TRAFFIC = {
     "inPackets": ("packets", "in"),
     "outPackets": ("packets", "out"),
@@ -31,8 +31,8 @@ _TRAFFIC = {
 
 class InterfaceCollector(Collector):
     """
-    What a registry has its metrics from: those of any number of interfaces, read when it is asked for them, in a thread
-    of the reactor's pool (L{txtuntap.service.MetricsFactory}) or of another web server.
+    The source of a registry's metrics: those of any number of interfaces. They are read when the registry is asked for
+    them, in a thread of the reactor's pool (L{txtuntap.service.MetricsFactory}) or of another web server.
 
      - C{txtuntap_packets_total}, C{txtuntap_bytes_total}, C{txtuntap_superpackets_total}, by C{interface} and
        C{direction}, C{in} or C{out}, as the protocol on the interface sees it;
@@ -57,7 +57,7 @@ class InterfaceCollector(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """
-        What is counted now.
+        The values of all counters now.
         """
         traffic = ["interface", "direction"]
         families = {

@@ -163,7 +163,7 @@ class SimulationClock:
         self._sweep()
 
     def _reset(self, call: DelayedCall) -> None:
-        # Of one that is put off, this is found out when its old time has come. This is one that is put forward.
+        # The call has been put forward. (A call that was put off is found out when its old time has come.)
         self._push(call)
         self._sweep()
 

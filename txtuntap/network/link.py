@@ -135,14 +135,14 @@ class LinkEnd(Layer):
     @property
     def clock(self) -> IReactorTime:
         """
-        What tells the time of packets.
+        The clock that tells the time of packets.
         """
         return self._clock
 
     @property
     def offloads(self) -> int:
         """
-        What may be left open.
+        The work that may be left open in a packet.
         """
         return self.peer.offered
 
@@ -186,7 +186,7 @@ class LinkEnd(Layer):
 
     def _deliver(self) -> None:
         self._call = None
-        # What is sent meanwhile is delivered in the next turn of the reactor.
+        # Packets that are sent meanwhile are delivered in the next turn of the reactor.
         queue, self._queue = self._queue, []
         now = self._now()
         for data, offload in queue:

@@ -61,7 +61,7 @@ class Network:
         if clock is not None:
             checkClock(clock)
         self.clock: Any = SimulationClock() if clock is None else clock
-        # What hosts draw changes nothing in the fate of packets on a link.
+        # Draws of hosts change nothing in the fate of packets on a link.
         self._chance = Random(f"hosts {seed}")
         self._fates = Random(f"links {seed}")
         self.switches: list[Switch] = []
@@ -75,7 +75,7 @@ class Network:
         self._segments: dict[int, _Segment] = {}
         self._isStarted = False
 
-    # What it is made of
+    # Its parts
 
     def switch(self, **options: Any) -> Switch:
         """
@@ -202,7 +202,7 @@ class Network:
 
     def impairment(self, of: Any) -> Impairment:
         """
-        What goes wrong on a link: its C{up} and C{down} can be assigned another L{Netem} at any time, and its
+        The impairment of a link: its C{up} and C{down} can be assigned another L{Netem} at any time, and its
         C{counters} tell what went wrong.
 
         @param of: what L{link} or L{tap} returned; or a host, or whatever was given first to L{link}, whose latest such
@@ -418,7 +418,7 @@ def _netem(said: Netem | str | None) -> Netem | None:
 
 def _end(of: Any) -> Any:
     """
-    What goes at the end of a link.
+    Find the protocol that goes at the end of a link.
     """
     if isinstance(of, Host):
         return of.ethernet

@@ -220,7 +220,8 @@ class Replay(Layer):
         """
         @param file: a path; a descriptor, such as 0 for standard input; or a file object, open for reading octets, of a
             file or in memory. The latter two are read from where they are, and not closed.
-        @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}: a L{Capture} around one, for instance.
+        @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}: a
+            L{Capture<txtuntap.middleware.capture.Capture>} around one, for instance.
         @param clock: an C{IReactorTime}; packets come by its C{callLater}.
         @param directions: which packets are played: C{pcapng.INBOUND}, those that came to whoever captured them;
             C{pcapng.OUTBOUND}; or both, C{INBOUND | OUTBOUND}. Those of which the file does not say are, too.
@@ -270,7 +271,7 @@ class Replay(Layer):
     @property
     def clock(self) -> IReactorTime:
         """
-        What tells the time of packets.
+        The clock that tells the time of packets.
         """
         return self._clock
 
@@ -411,7 +412,7 @@ class Replay(Layer):
 
     def _nothing(self) -> CaptureFileError | None:
         """
-        What is wrong with a file that has ended: nothing, if it had packets of a kind of link that the protocol takes.
+        Find the error of a file that has ended: none, if it had packets of a kind of link that the protocol takes.
         """
         counters = self.counters
         if not self._otherLinks or counters.inPackets or counters["inOthers"]:

@@ -1,3 +1,3 @@
 """
-What makes an IP layer a host: what it answers by itself.
+The parts that make an IP layer a host: the protocols that answer by themselves.
 """

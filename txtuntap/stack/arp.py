@@ -83,12 +83,12 @@ class ARPProtocol(PacketProtocol):
                 self._neighbours.confirmed(sender, message.senderLink)
             else:
                 remember = (ours and asked) or self._answered.covers(sender)
-                self._neighbours.heard(sender, message.senderLink, remember)
+                self._neighbours.claimed(sender, message.senderLink, remember)
         elif not probing:
             return self.dropped(packet, Drop.MALFORMED)
         elif asked and self._answered.covers(target):
-            # Whoever probes has the address next, unless somebody answers.
-            self._neighbours.heard(target, message.senderLink, True)
+            # A station that probes will have the address, unless another one answers.
+            self._neighbours.claimed(target, message.senderLink, True)
         if not ours and (probing or not asked or not self._answered.answers(target)):
             return self.dropped(packet, Drop.OTHER_ADDRESS)
         if asked:

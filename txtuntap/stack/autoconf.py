@@ -1,6 +1,7 @@
 """
 Stateless address autoconfiguration (RFC 4862, RFC 4861 section 6.3): addresses, routes and a router by what routers
-advertise. Nobody proves that he is a router: a host believes this only if it is told to.
+advertise. No router proves that it is one, so a host believes advertisements only where the
+program says so.
 """
 
 from __future__ import annotations
@@ -40,19 +41,20 @@ SOLICITATIONS = 3
 #: message would be enough to take all addresses away (RFC 4862 section 5.5.3e).
 TWO_HOURS = 2 * 60 * 60.0
 
-#: Seconds after which a prefix, or an MTU, that no router tells any more is forgotten, when a router tells of others.
-#: Each tells all it has every half an hour at the latest (RFC 4861 section 6.2.1). Otherwise what one forged message
-#: says could stay for ever, and fill the tables for ever. (Where no router tells anything, lifetimes alone count.)
-UNTOLD = 24 * 60 * 60.0
+#: Seconds after which a prefix, or an MTU, that no router advertises any more is forgotten, when a router advertises
+#: others. A router advertises all it has every half an hour at the latest (RFC 4861 section 6.2.1). Without this bound,
+#: one forged message could fill the tables for ever. (Where no router advertises anything, lifetimes alone count.)
+ADVERTISEMENT_MAX_AGE = 24 * 60 * 60.0
 
-#: Of a prefix that addresses are formed with: the identifier has the other half (RFC 4291 section 2.5.1).
+#: The length, in bits, of a prefix that addresses are formed with: the identifier has the other half (RFC 4291
+#: section 2.5.1).
 _PREFIX_LENGTH = 64
 
 
 class AutoconfiguredRoutes(StaticRoutes):
     """
-    A table of routes that are given, and of those that routers tell of. The longest prefix wins; of two alike, the one
-    given.
+    A table of static routes, and of those that routers advertise. The longest prefix wins; of two alike, the static
+    one.
 
     @ivar onLink: networks that are said to be on the link, and for how long.
     @ivar routers: default routers: for how long each is one, by packed address.
@@ -84,11 +86,11 @@ class AutoconfiguredRoutes(StaticRoutes):
         """
         See L{IRoutes.lookup<txtuntap.interfaces.IRoutes.lookup>}.
         """
-        given, told = self._routes.match(dest), self.onLink.match(dest)
-        if told is not None and (given is None or told[0] > given[0]):
+        static, advertised = self._routes.match(dest), self.onLink.match(dest)
+        if advertised is not None and (static is None or advertised[0] > static[0]):
             return dest
-        if given is not None:
-            return given[1] or dest
+        if static is not None:
+            return static[1] or dest
         return self._router() if self.routers and len(dest) == 16 else None
 
     def _router(self) -> bytes:
@@ -158,9 +160,9 @@ class Autoconfiguration:
         self._asked = 0
         self._asking = Timer(clock, self._ask)
         self._formed: Table[bytes, _Formed] = Table("prefixes of addresses", lambda: MAX_PREFIXES, Policy.REFUSE)
-        # When each prefix was last told of, and the MTU.
-        self._told: dict[Network | bytes, float] = {}
-        self._mtuTold = 0.0
+        # When each prefix was last advertised, and the MTU.
+        self._lastAdvertised: dict[Network | bytes, float] = {}
+        self._mtuLastAdvertised = 0.0
 
     def tables(self) -> list[TableState]:
         """
@@ -178,7 +180,7 @@ class Autoconfiguration:
 
     def stop(self) -> None:
         """
-        The link is gone: forget what was told on it.
+        The link is gone: forget what was advertised on it.
         """
         self._asking.stop()
         for prefix in list(self._formed):
@@ -214,10 +216,10 @@ class Autoconfiguration:
         if advertisement.mtu is not None:
             if FLOOR[6] <= advertisement.mtu <= self._ip.mtu:
                 self._ip.mtu6 = advertisement.mtu
-                self._mtuTold = self._now()
+                self._mtuLastAdvertised = self._now()
             else:
                 self.counters["inMTUErrors"] += 1
-        self._forgetUntold()
+        self._forgetUnadvertised()
 
     def removeRouter(self, router: bytes) -> None:
         """
@@ -242,14 +244,14 @@ class Autoconfiguration:
                 formed.removed = True
                 formed.preferred.stop()
 
-    def _forgetUntold(self) -> None:
+    def _forgetUnadvertised(self) -> None:
         now = self._now()
-        for key in [key for key, told in self._told.items() if now - told >= UNTOLD]:
+        for key in [key for key, last in self._lastAdvertised.items() if now - last >= ADVERTISEMENT_MAX_AGE]:
             if isinstance(key, bytes):
                 self._expire(key)
             else:
                 self._leaveLink(key)
-        if now - self._mtuTold >= UNTOLD:
+        if now - self._mtuLastAdvertised >= ADVERTISEMENT_MAX_AGE:
             self._ip.mtu6 = None
 
     def _ask(self) -> None:
@@ -280,13 +282,13 @@ class Autoconfiguration:
                 return
             onLink[network] = Timer(self._clock, self._leaveLink, network)
         onLink[network].arm(prefix.valid)
-        self._told[network] = self._now()
+        self._lastAdvertised[network] = self._now()
 
     def _leaveLink(self, network: Network) -> None:
         lifetime = self._routes.onLink.pop(network, None)
         if lifetime is not None:
             lifetime.stop()
-            del self._told[network]
+            del self._lastAdvertised[network]
 
     def _prefixToFormWith(self, prefix: Prefix) -> None:
         """
@@ -304,7 +306,7 @@ class Autoconfiguration:
             formed.valid.arm(prefix.valid)
         elif formed.valid.left > TWO_HOURS:
             formed.valid.arm(TWO_HOURS)
-        self._told[prefix.prefix] = self._now()
+        self._lastAdvertised[prefix.prefix] = self._now()
         if not formed.removed:
             self._addresses.deprecate(formed.address, not prefix.preferred)
             formed.preferred.arm(prefix.preferred or math.inf)
@@ -314,7 +316,7 @@ class Autoconfiguration:
         Have an address with a prefix, unless there is one already, or no room.
         """
         address = prefix.prefix[:8] + self._identifier
-        if not prefix.valid or self._addresses.holds(address):
+        if not prefix.valid or self._addresses.isAssigned(address):
             return None
         if not isHost(address):
             self.counters["inPrefixErrors"] += 1
@@ -338,9 +340,9 @@ class Autoconfiguration:
         The address formed with a prefix is valid no more.
         """
         formed = self._formed.pop(prefix)
-        del self._told[prefix]
+        del self._lastAdvertised[prefix]
         formed.valid.stop()
         formed.preferred.stop()
-        if not formed.removed and self._addresses.holds(formed.address):
+        if not formed.removed and self._addresses.isAssigned(formed.address):
             self._guard.release(formed.address)
             self._ip.removeAddress(formed.address)

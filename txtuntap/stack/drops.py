@@ -1,5 +1,5 @@
 """
-What a host does about packets that its layers drop: it answers some with an ICMP error.
+The answers of a host to packets that its layers drop: some get an ICMP error.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from txtuntap.wire.igmp import Query, Record
 _ALL_HOSTS = packAddress("224.0.0.1")
 _ALL_NODES = packAddress("ff02::1")
 
-#: What stands before a message, in octets.
+#: The octets of the headers before a message.
 _HEADERS = ipv4.HEADER_LENGTH + len(igmp.ROUTER_ALERT)
 _HEADERS6 = ipv6.HEADER_LENGTH + len(mld.HOP_BY_HOP)
 
@@ -146,7 +146,7 @@ class GroupProtocol(PacketProtocol):
         (version 1 knew of none), or is about all groups but goes to one of them (RFC 3376 section 9.1).
         """
         if packet.version == 6:
-            # That has MLD, and knows nothing of IGMP.
+            # IPv6 has MLD, and knows nothing of IGMP.
             return self._ip.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         message = bytes(packet)
         if message[:1] and message[0] in igmp.REPORTS:

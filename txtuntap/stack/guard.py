@@ -39,13 +39,13 @@ RATE_LIMIT_INTERVAL = 60.0
 class _Claim:
     """
     @ivar timer: is due at the next step.
-    @ivar waits: whether somebody else has the address, and it is to be tried again.
+    @ivar isSuspended: whether somebody else has the address, and it is to be tried again.
     """
 
     probes: int = 0
     announcements: int = 0
     conflicts: int = 0
-    waits: bool = False
+    isSuspended: bool = False
     defended: float | None = None
     timer: Timer = attrs.field(init=False)
 
@@ -68,13 +68,13 @@ class AddressGuard:
         probe: Callable[[bytes], None],
         announce: Callable[[bytes], None],
         lost: Callable[[bytes, bytes], None],
-        kept: Callable[[bytes], None],
+        confirmed: Callable[[bytes], None],
     ) -> None:
         """
         @param probe: called with a packed address to ask whether anybody has it; C{announce} to say that it is ours.
         @param lost: called with an address that is another's, and the station that has it, each time that it is found
             out.
-        @param kept: called with an address that nobody else has, before it is announced.
+        @param confirmed: called with an address that nobody else has, before it is announced.
         """
         self._clock = clock
         self._now = steadySeconds(clock)
@@ -82,7 +82,7 @@ class AddressGuard:
         self._probe = probe
         self._announce = announce
         self._lost = lost
-        self._kept = kept
+        self._confirmed = confirmed
         self._claims: dict[bytes, _Claim] = {}
 
     def claim(self, address: bytes) -> None:
@@ -91,7 +91,7 @@ class AddressGuard:
         """
         self.release(address)
         claim = self._claims[address] = _Claim()
-        claim.timer = Timer(self._clock, self._next, address, claim)
+        claim.timer = Timer(self._clock, self._timerDue, address, claim)
         claim.timer.arm(self._random.random() * MAX_DELAY)
 
     def release(self, address: bytes) -> None:
@@ -121,7 +121,7 @@ class AddressGuard:
         Whether an address is being asked for: it is not its owner's, but nobody else's either.
         """
         claim = self._claims.get(address)
-        return claim is not None and claim.tentative and not claim.waits
+        return claim is not None and claim.tentative and not claim.isSuspended
 
     def conflict(self, address: bytes, station: bytes) -> None:
         """
@@ -129,13 +129,13 @@ class AddressGuard:
         that was ours before is defended and kept.
         """
         claim = self._claims.get(address)
-        if claim is None or claim.waits:
+        if claim is None or claim.isSuspended:
             return
         now = self._now()
         if claim.tentative:
             claim.conflicts += 1
             claim.probes = 0
-            claim.waits = True
+            claim.isSuspended = True
             seconds = self._random.uniform(*RETRY)
             if claim.conflicts >= MAX_CONFLICTS:
                 seconds += RATE_LIMIT_INTERVAL
@@ -145,14 +145,14 @@ class AddressGuard:
             claim.defended = now
             self._announce(address)
 
-    def _next(self, address: bytes, claim: _Claim) -> None:
-        claim.waits = False
+    def _timerDue(self, address: bytes, claim: _Claim) -> None:
+        claim.isSuspended = False
         if claim.probes < PROBES[versionOf(address)]:
             claim.probes += 1
             self._probe(address)
         else:
             if claim.tentative:
-                self._kept(address)
+                self._confirmed(address)
                 if self._claims.get(address) is not claim:
                     # The program has removed it when it was told.
                     return

@@ -169,8 +169,8 @@ class Host(ReactorRole):
         self.ip.addProto(igmp.PROTOCOL, self.groups)
         self.ip.onDropped = self.udp.onDropped = DropAnswers(self.icmp, own.isOwn).dropped
         # Below IP, on a tap.
-        self.ethernet = HostEthernet(self.linkAddress, self._linked, self._unlinked, self._linkedAgain)
-        self.ethernet.onAnother = self.ip.onAnother = partial(checkInterface, self.ip)
+        self.ethernet = HostEthernet(self.linkAddress, self._linkStarted, self._linkStopped, self._linkUp)
+        self.ethernet.checkSecondPort = self.ip.checkSecondPort = partial(checkInterface, self.ip)
         self._resolution = Resolution(
             self.ip,
             own,
@@ -321,15 +321,15 @@ class Host(ReactorRole):
 
     # The link
 
-    def _linked(self) -> None:
+    def _linkStarted(self) -> None:
         linkLocal = b"\xfe\x80" + bytes(6) + interfaceIdentifier(self.linkAddress)
-        if not self._addresses.holds(linkLocal):
+        if not self._addresses.isAssigned(linkLocal):
             self.ip.addAddress(f"{addressText(linkLocal)}/64")
         self._resolution.claimAll()
         if self.autoconfiguration is not None:
             self.autoconfiguration.start()
 
-    def _linkedAgain(self) -> None:
+    def _linkUp(self) -> None:
         self._resolution.claimAll()
         self.groups.repeat()
         if self.autoconfiguration is not None:
@@ -350,7 +350,7 @@ class Host(ReactorRole):
     def _groupChanged(self, group: bytes) -> None:
         self.groups.changed(group, self._addresses.isIn(group, solicited=bool(self.ethernet.numPorts)))
 
-    def _unlinked(self) -> None:
+    def _linkStopped(self) -> None:
         if self.autoconfiguration is not None:
             self.autoconfiguration.stop()
         self._resolution.stop()

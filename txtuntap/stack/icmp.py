@@ -33,7 +33,7 @@ _ADVERTISEMENT = bytes((ndp.ADVERTISEMENT,))
 _DAY = 24 * 60 * 60 * 1000
 
 
-#: What each error that has come is counted by, by IP version and type.
+#: The counter of each error that has come, by IP version and type.
 _ERROR_COUNTERS = {
     (4, wire.UNREACHABLE): "inDestUnreachs",
     (4, wire.TIME_EXCEEDED): "inTimeExcds",
@@ -144,8 +144,8 @@ class ICMPProtocol(PacketProtocol):
 
     def _errorReceived(self, packet: Packet, kind: int, code: int, rest: int, message: bytes) -> None:
         """
-        Somebody says that a packet of ours was of no use. Whoever can send may say so: it counts only if it was sent
-        to the address that packet left from, and whose protocol that was knows it.
+        An ICMP error has arrived. Anyone can forge one, so it counts only if it was sent to the address that the quoted
+        packet left from, and the protocol that sent that packet knows it.
         """
         quote = wire.parseQuote(message)
         name = _ERROR_COUNTERS.get((packet.version, kind))
@@ -254,7 +254,7 @@ class ICMPProtocol(PacketProtocol):
             self.counters["outLimited"] += 1
             return
         try:
-            # Of many in one, the sender knows each.
+            # The sender knows each datagram of a superpacket, so the first one is quoted.
             packet = packet.finished()[0]
         except UnfinishableError:
             return

@@ -19,25 +19,25 @@ class HostEthernet(EthernetProtocol):
     handlesFailures = True
 
     def __init__(
-        self, address: bytes, linked: Callable[[], None], unlinked: Callable[[], None], again: Callable[[], None]
+        self, address: bytes, onStart: Callable[[], None], onStop: Callable[[], None], onLinkUp: Callable[[], None]
     ) -> None:
         """
-        @param linked: called when the layer is started; C{unlinked}: when it is stopped.
-        @param again: called when the link has been set up: nobody has heard what was sent on it before.
+        @param onStart: called when the layer is started; C{onStop}: when it is stopped.
+        @param onLinkUp: called when the link has been set up: nobody has heard what was sent on it before.
         """
         super().__init__(address)
-        self._linked = linked
-        self._unlinked = unlinked
-        self._again = again
+        self._onStart = onStart
+        self._onStop = onStop
+        self._onLinkUp = onLinkUp
 
     def doStart(self) -> None:
         super().doStart()
         if self.numPorts == 1:
-            self._linked()
+            self._onStart()
 
     def doStop(self) -> None:
         if self.numPorts == 1:
-            self._unlinked()
+            self._onStop()
         super().doStop()
 
     def linkUp(self) -> None:
@@ -45,7 +45,7 @@ class HostEthernet(EthernetProtocol):
         The link has been set up.
         """
         super().linkUp()
-        self._again()
+        self._onLinkUp()
 
 
 def checkInterface(layer: Layer, transport: Any) -> None:

@@ -107,7 +107,7 @@ class NeighbourDiscovery(Dropping):
             source = next((other for other in others if not self._guard.isTentative(other)), source)
         if source is not None:
             dest = solicitedNode(address) if station is None else address
-            # Who is asked takes note of the asker, but where the question does not say who that is.
+            # A station that is asked enters the asker into its cache, unless the question does not say who that is.
             option = None if self._guard.isTentative(source) else wire.SOURCE_LINK
             self._send(wire.SOLICITATION, 0, address, option, source, dest, station)
 
@@ -142,12 +142,12 @@ class NeighbourDiscovery(Dropping):
             return self.dropped(packet, Drop.MALFORMED)
         ours = self._addresses.isOwn(target)
         station = link or packet.linkSource or b""
-        # Whoever probes has the address next, unless somebody answers.
+        # A station that probes will have the address, unless another one answers.
         asker = target if probing else source
         if self._answered.covers(asker):
-            self._neighbours.heard(asker, station, True)
+            self._neighbours.claimed(asker, station, True)
         elif link is not None and ours:
-            self._neighbours.heard(source, link, True)
+            self._neighbours.claimed(source, link, True)
         if probing and self._guard.isAskedFor(target):
             # Two want to have it: neither does (RFC 4862 section 5.4.3).
             self.counters["inConflicts"] += 1
@@ -159,7 +159,7 @@ class NeighbourDiscovery(Dropping):
             self.counters["outAnyAdvertisements"] += 1
             self._send(wire.ADVERTISEMENT, wire.SOLICITED, target, wire.TARGET_LINK, target, source, station)
         elif probing:
-            # Somebody wants to have it: it is taken.
+            # Another station wants to have the address: it learns that it is taken.
             self.counters["outAdvertisements"] += 1
             self.announce(target)
         else:
@@ -181,9 +181,9 @@ class NeighbourDiscovery(Dropping):
         elif solicited and target in self._neighbours:
             self._neighbours.confirmed(target, link, bool(message[4] & 0x20))
         elif self._answered.covers(target):
-            self._neighbours.heard(target, link or packet.linkSource or b"", True)
+            self._neighbours.claimed(target, link or packet.linkSource or b"", True)
         elif link is not None:
-            self._neighbours.heard(target, link, False)
+            self._neighbours.claimed(target, link, False)
 
     def _routerAdvertised(self, packet: Packet, message: bytes) -> None:
         advertisement = wire.parseRouterAdvertisement(message)
@@ -193,12 +193,12 @@ class NeighbourDiscovery(Dropping):
         self.counters["inRouterAdvertisements"] += 1
         self.autoconfiguration.advertised(router, advertisement)
         if advertisement.link is not None:
-            self._neighbours.heard(router, advertisement.link, self.autoconfiguration.isRouter(router))
+            self._neighbours.claimed(router, advertisement.link, self.autoconfiguration.isRouter(router))
 
     def _isNoRouter(self, target: bytes, link: bytes | None) -> None:
         """
-        Somebody says that an address is that of a host: if it was a router's, that has changed (RFC 4861 section
-        7.2.5).
+        A station has advertised that an address is that of a host. If it was a router's, that has changed (RFC 4861
+        section 7.2.5).
         """
         known = self._neighbours.entries.get(target)
         if self.autoconfiguration is not None and known is not None and link in (None, known.station):

@@ -59,7 +59,7 @@ Waiting = tuple[Callable[[bytes], None], int]
 
 class Neighbour:
     """
-    What is known of one address.
+    The entry of one address: its station and the state of that.
 
     @ivar state: one of the states above.
     @ivar station: its link address, once known.
@@ -176,7 +176,7 @@ class NeighbourCache:
         """
         entry = self.entries.get(address)
         if entry is not None and entry.state == STALE:
-            self._to(entry, DELAY, DELAY_TIME, address)
+            self._enterState(entry, DELAY, DELAY_TIME, address)
 
     def hold(self, address: bytes, send: Callable[[bytes], None], octets: int) -> None:
         """
@@ -205,7 +205,7 @@ class NeighbourCache:
 
     def confirmed(self, address: bytes, station: bytes | None, override: bool = True) -> None:
         """
-        What looks like an answer to a request of ours has come. Where nothing was asked, it is a claim like any other.
+        An apparent answer to a request of ours has come. Where nothing was asked, it is a claim like any other.
 
         @param station: who has the address; L{None} where it does not say: whom we asked.
         @param override: whether it may replace what is known (the flag of RFC 4861 section 4.4).
@@ -221,11 +221,11 @@ class NeighbourCache:
         else:
             self._suspect(address, entry)
 
-    def heard(self, address: bytes, station: bytes, remember: bool) -> None:
+    def claimed(self, address: bytes, station: bytes, remember: bool) -> None:
         """
-        A station has said, unasked, that it has an address. That may refresh what is known, and answer what is being
-        asked; it never replaces a station by another before that was asked (or whoever can send takes over anybody's
-        traffic).
+        A station has said, unasked, that it has an address. The claim may refresh an entry, and answer a request. It
+        never replaces a station by another before the former was asked, because otherwise anyone who can send could
+        take over anybody's traffic.
 
         @param remember: whether it is worth an entry: it is about to hear from us, say.
         """
@@ -242,7 +242,7 @@ class NeighbourCache:
         """
         if entry.state in (STALE, REACHABLE, DELAY):
             since = RETRANSMIT if entry.asked is None else self._now() - entry.asked
-            self._to(entry, DELAY, max(0.0, RETRANSMIT - max(0.0, since)), address)
+            self._enterState(entry, DELAY, max(0.0, RETRANSMIT - max(0.0, since)), address)
 
     def _learn(self, address: bytes, station: bytes, state: str) -> None:
         known, entry = self.entries.get(address), self.incomplete.pop(address, None)
@@ -253,9 +253,9 @@ class NeighbourCache:
         entry.station = station
         self.entries.put(address, entry)
         if state == REACHABLE:
-            self._to(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR), address)
+            self._enterState(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR), address)
         else:
-            self._to(entry, state, None, address)
+            self._enterState(entry, state, None, address)
         waiting, entry.waiting = entry.waiting, []
         for send, octets in waiting:
             self._waitingOctets -= octets
@@ -272,7 +272,7 @@ class NeighbourCache:
         self._end(entry)
         self.counters["evicted"] += 1
 
-    def _to(self, entry: Neighbour, state: str, seconds: float | None, address: bytes) -> None:
+    def _enterState(self, entry: Neighbour, state: str, seconds: float | None, address: bytes) -> None:
         entry.state = state
         entry.tries = 0
         if seconds is not None:
@@ -283,10 +283,10 @@ class NeighbourCache:
     def _arm(self, entry: Neighbour, seconds: float, address: bytes) -> None:
         if entry.timer is None:
             # The timer knows the address and not the entry: an evicted entry is freed at once, without a cycle.
-            entry.timer = Timer(self._clock, self._next, address)
+            entry.timer = Timer(self._clock, self._timerDue, address)
         entry.timer.arm(seconds)
 
-    def _next(self, address: bytes) -> None:
+    def _timerDue(self, address: bytes) -> None:
         """
         The time of a state is over.
         """

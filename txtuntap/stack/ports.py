@@ -114,7 +114,7 @@ class ReactorRole(TCPElsewhere):
             address = packAddress(interface)
         except ValueError as e:
             raise InvalidAddressError(interface, f"not an IPv4 or IPv6 address. ({e})") from None
-        if any(address) and not self._addresses.accepts(address) and not self._addresses.holds(address):
+        if any(address) and not self._addresses.accepts(address) and not self._addresses.isAssigned(address):
             ours = ", ".join(str(each.ip) for each in self._addresses.interfaces)
             text = f"it has {ours}" if ours else "it has none yet"
             error = OSError(errno.EADDRNOTAVAIL, f"{interface} is no address of this host: {text}")

@@ -2,7 +2,7 @@
 When to say which groups we are in: the host's part of IGMP (RFC 3376 section 5) and of MLD (RFC 3810 section 6), which
 differ in their messages only.
 
-A change is told at once, and once more; a question is answered after a random time. Where a querier speaks an older
+A change is reported at once, and once more; a question is answered after a random time. Where a querier speaks an older
 version, so do we (RFC 3376 section 7.2.1, RFC 3810 section 8.2.1).
 """
 
@@ -18,7 +18,7 @@ from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 
-#: How often a change is told, and within how many seconds again (Robustness Variable, Unsolicited Report Interval).
+#: How often a change is reported, and within how many seconds again (Robustness Variable, Unsolicited Report Interval).
 ROBUSTNESS = 2
 UNSOLICITED_INTERVAL = 1.0
 
@@ -61,15 +61,15 @@ class Reporter:
         self._fits = fits
         self._send = send
         self.groups: set[bytes] = set()
-        # How often each change has to be told yet; which of these groups we have left; and what was asked about.
+        # How often each change has to be reported yet; which of these groups we have left; and what a query was about.
         self._changes: dict[bytes, int] = {}
         self._left: set[bytes] = set()
-        self._asked: set[bytes] = set()
+        self._queriedGroups: set[bytes] = set()
         self._telling = Timer(clock, self._tell)
         self._answering = Timer(clock, self._answer)
-        self._told: float | None = None
+        self._lastReport: float | None = None
         # When a querier of an older version has asked last.
-        self._heard: dict[int, float] = {}
+        self._olderQueriers: dict[int, float] = {}
 
     def changed(self, group: bytes, isIn: bool) -> None:
         """
@@ -98,26 +98,26 @@ class Reporter:
 
     def repeat(self) -> None:
         """
-        Tell all again: it was told in vain.
+        Report all groups again, because nobody has received the reports before.
         """
         self._changes.update(dict.fromkeys(self.groups, ROBUSTNESS))
         self._tellSoon()
 
     def queried(self, query: Query) -> None:
         """
-        Somebody asks.
+        A query of a router has come.
         """
         # An IGMPv2 question about one group says nothing about the querier's version.
         if query.version < self._newest and (query.general or query.version == 1):
             before = self.version
-            self._heard[query.version] = self._now()
+            self._olderQueriers[query.version] = self._now()
             if self.version != before:
                 self._forget()
         asked = self.groups if query.general else self.groups & {query.group}
         if asked:
             # One answer for all that is asked, in time for the most pressing: whoever names a long time must not keep
             # others from theirs.
-            self._asked |= asked
+            self._queriedGroups |= asked
             _within(self._answering, PAUSE + self._random.random() * max(0.0, query.delay - PAUSE))
 
     def stop(self) -> None:
@@ -125,56 +125,56 @@ class Reporter:
         There is nobody to tell any more.
         """
         self._forget()
-        self._heard.clear()
+        self._olderQueriers.clear()
         self.groups = set()
 
     @property
     def version(self) -> int:
         """
-        Of the protocol that is spoken now.
+        The version of the protocol that is spoken now.
         """
         now = self._now()
-        heard = [version for version, when in self._heard.items() if 0 <= now - when < OLDER_QUERIER_PRESENT]
+        heard = [version for version, when in self._olderQueriers.items() if 0 <= now - when < OLDER_QUERIER_PRESENT]
         return min(heard, default=self._newest)
 
     def _forget(self) -> None:
         self._changes.clear()
         self._left.clear()
-        self._asked.clear()
+        self._queriedGroups.clear()
         self._telling.stop()
         self._answering.stop()
 
     def _tellSoon(self) -> None:
         """
-        Tell what has changed at once: what changes in one turn of the reactor goes in one report.
+        Report changes at once: all changes of one turn of the reactor are in one report.
         """
         if self._changes:
-            since = PAUSE if self._told is None else self._now() - self._told
+            since = PAUSE if self._lastReport is None else self._now() - self._lastReport
             _within(self._telling, PAUSE - since if 0 <= since < PAUSE else 0.0)
 
     def _tell(self) -> None:
         version = self.version
-        # What has not been told at all comes first.
-        told = sorted(self._changes, key=lambda group: -self._changes[group])[: self._atOnce(version)]
-        left = self._changes[told[0]]
-        for group in told:
+        # Changes that have not been reported at all come first.
+        reported = sorted(self._changes, key=lambda group: -self._changes[group])[: self._atOnce(version)]
+        left = self._changes[reported[0]]
+        for group in reported:
             self._changes[group] -= 1
             if not self._changes[group]:
                 del self._changes[group]
                 self._left.discard(group)
-        self._told = self._now()
+        self._lastReport = self._now()
         if self._changes:
             goesOn = max(self._changes.values()) == left
             _within(self._telling, PAUSE if goesOn else max(PAUSE, self._random.random() * UNSOLICITED_INTERVAL))
-        self._send(version, [(TO_EXCLUDE if group in self.groups else TO_INCLUDE, group) for group in told])
+        self._send(version, [(TO_EXCLUDE if group in self.groups else TO_INCLUDE, group) for group in reported])
 
     def _answer(self) -> None:
         version = self.version
-        told = list(islice(self._asked, self._atOnce(version)))
-        self._asked.difference_update(told)
-        if self._asked:
+        reported = list(islice(self._queriedGroups, self._atOnce(version)))
+        self._queriedGroups.difference_update(reported)
+        if self._queriedGroups:
             _within(self._answering, PAUSE)
-        self._send(version, [(IS_EXCLUDE, group) for group in told if group in self.groups])
+        self._send(version, [(IS_EXCLUDE, group) for group in reported if group in self.groups])
 
     def _atOnce(self, version: int) -> int:
         return MAX_AT_ONCE * self._fits(version)

@@ -126,7 +126,7 @@ class Resolution:
 
     def _resume(self, address: bytes) -> None:
         """
-        Nobody else has an address of the host.
+        An address of the host turned out to be no other station's.
         """
         if address not in self._addresses.suspended:
             return

@@ -86,7 +86,7 @@ class _Connector(BaseConnector):
 
 class _Attempt:
     """
-    What a connector has while it is connecting.
+    The transport that a connector has while it is connecting.
     """
 
     def __init__(self, clock: IReactorTime, connector: _Connector) -> None:

@@ -13,23 +13,24 @@ from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import FrameCounters
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.protocol import PacketProtocol
-from txtuntap.layer.relay import forward, received
+from txtuntap.layer.relay import bufferOf, forward
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.packet import Packet
-from txtuntap.switch.stations import LAN, NOBODY, ISwitchPort, StationTable, stationsOfPort
-from txtuntap.wire.ethernet import HEADER_LENGTH, SERVICE_VLAN, TAG, VLAN
-from txtuntap.wire.offload import MAX_TAGS, behind, fault, networkStart, payloadStart, spares
+from txtuntap.switch.stations import NULL_ADDRESS, VLAN, ISwitchPort, StationTable, stationsOfPort
+from txtuntap.wire.ethernet import HEADER_LENGTH, SERVICE_VLAN, TAG
+from txtuntap.wire.ethernet import VLAN as VLAN_TYPE
+from txtuntap.wire.offload import MAX_TAGS, fault, networkStart, payloadStart, shifted, spares
 from txtuntap.wire.routerguard import frameConfigures
 
 _TAG_LENGTH = TAG.size
 _TYPE = 2 * 6
-_TAG = VLAN.to_bytes(2, "big")
+_TAG = VLAN_TYPE.to_bytes(2, "big")
 _SERVICE_TAG = SERVICE_VLAN.to_bytes(2, "big")
 _TAGS = _TAG, _SERVICE_TAG
 _VLAN_NUMBER = 0x0FFF
 _PRIORITY = 0xF000
 
-#: What is sent to these sixteen is for a bridge itself (IEEE 802.1Q table 8-1), such as spanning tree and pause frames.
+#: Frames to these sixteen groups are for a bridge itself (IEEE 802.1Q table 8-1): spanning tree and pause frames, say.
 _RESERVED = bytes.fromhex("0180c20000")
 _BROADCAST = b"\xff" * 6
 
@@ -54,7 +55,7 @@ class SwitchPort(PacketProtocol):
     nobody), C{inForbiddenSources} (from a station that may not send here), C{inForbiddenRoles} (from a router or a
     DHCP server, to configure others, where none may be), C{inLocal} (for a station on this port),
     C{inIsolated} (from one isolated port to another), C{stormBroadcasts}, C{stormMulticasts}, C{stormUnknowns} (more
-    than a second's), C{inDiscards} (the port was removed). And C{flooded} (sent to all for want of knowing),
+    than a second's), C{inDiscards} (the port was removed). And C{flooded} (sent to all, since the station is unknown),
     C{stationMoves} (a station that was known on another port is known here now), C{learnedEntryDiscards} (a frame came
     whose station was not learned here: there were L{MAX_STATIONS<txtuntap.switch.stations.MAX_STATIONS>}).
 
@@ -72,8 +73,8 @@ class SwitchPort(PacketProtocol):
         self,
         table: StationTable,
         name: str,
-        untagged: LAN | None,
-        tagged: dict[int, LAN] | None,
+        untagged: VLAN | None,
+        tagged: dict[int, VLAN] | None,
         isolated: bool,
         bound: frozenset[bytes] | None,
         router: bool,
@@ -147,18 +148,18 @@ class SwitchPort(PacketProtocol):
         super().doStop()
         self.table.forgetAll(self)
 
-    def lans(self) -> list[LAN]:
+    def vlans(self) -> list[VLAN]:
         """
         All VLANs that this port is in.
         """
-        lans = [*self._tagged.values()]
-        return lans if self._untagged is None or self._untagged in lans else [*lans, self._untagged]
+        vlans = [*self._tagged.values()]
+        return vlans if self._untagged is None or self._untagged in vlans else [*vlans, self._untagged]
 
-    def isIn(self, lan: LAN) -> bool:
+    def isIn(self, vlan: VLAN) -> bool:
         """
         Whether this port is in a VLAN.
         """
-        return lan is self._untagged or self._tagged.get(lan.number) is lan
+        return vlan is self._untagged or self._tagged.get(vlan.number) is vlan
 
     def removed(self) -> None:
         """
@@ -205,16 +206,16 @@ class SwitchPort(PacketProtocol):
             wrong = fault(data, offload, packet.network or networkStart(data, start))
             if wrong is not None:
                 return self.dropped(packet, FAULT_DROPS[wrong])
-        lan = self._untagged
-        control = 0
+        vlan = self._untagged
+        tci = 0
         isTagged = data[start + 12] == 0x81 and not data[start + 13]
         if isTagged:
             if length < HEADER_LENGTH + _TAG_LENGTH:
                 return self.dropped(packet, Drop.MALFORMED)
-            control = data[start + 14] << 8 | data[start + 15]
-            if control & _VLAN_NUMBER:
-                lan = self._tagged.get(control & _VLAN_NUMBER)
-        if lan is None:
+            tci = data[start + 14] << 8 | data[start + 15]
+            if tci & _VLAN_NUMBER:
+                vlan = self._tagged.get(tci & _VLAN_NUMBER)
+        if vlan is None:
             return self.dropped(packet, Drop.DISCARDED if self._removed else Drop.VLAN)
         dest = data[start : start + 6]
         source = data[start + 6 : start + 12]
@@ -224,14 +225,14 @@ class SwitchPort(PacketProtocol):
         if not self.router and _configures(packet):
             return self.dropped(packet, Drop.FORBIDDEN_ROLE)
         now = self._seconds()
-        entry = lan.stations.get(source)
+        entry = vlan.stations.get(source)
         if entry is not None and entry.port is self:
             entry.heard = now
         else:
             forbidden = self._forbidden(source)
             if forbidden is not None:
                 return self.dropped(packet, forbidden)
-            learned = self.table.learn(lan, source, self, now)
+            learned = self.table.learn(vlan, source, self, now)
             if learned is not None:
                 counters[learned.value] += 1
         if isGroup:
@@ -239,23 +240,23 @@ class SwitchPort(PacketProtocol):
             if dest != _BROADCAST:
                 storm, drop = self._multicasts, _MULTICAST_STORM
         else:
-            entry = lan.stations.get(dest)
+            entry = vlan.stations.get(dest)
             if entry is not None and 0 <= now - entry.heard <= self.table.ageingTime:
                 port = entry.port
                 if port is self or self.isolated:
-                    return self._toStation(port, packet, lan, isTagged, control)
-                return port.send(packet, lan, isTagged, control)
+                    return self._toStation(port, packet, vlan, isTagged, tci)
+                return port.send(packet, vlan, isTagged, tci)
             bound = self.table.boundTo(dest)
-            if bound is not None and bound.isIn(lan):
-                return self._toStation(bound, packet, lan, isTagged, control)
+            if bound is not None and bound.isIn(vlan):
+                return self._toStation(bound, packet, vlan, isTagged, tci)
             storm, drop = self._unknowns, _UNKNOWN_STORM
         if storm is not None and not storm.take(now, count=_packets(packet)):
             return self.dropped(packet, drop)
         if not isGroup:
             counters["flooded"] += 1
-        for port in lan.ports:
+        for port in vlan.ports:
             if port is not self and port.numPorts and not (self.isolated and port.isolated):
-                port.send(packet, lan, isTagged, control)
+                port.send(packet, vlan, isTagged, tci)
 
     def _forbidden(self, source: bytes) -> Drop | None:
         """
@@ -263,7 +264,7 @@ class SwitchPort(PacketProtocol):
 
         @return: why it may not send here; L{None} if it may.
         """
-        if source[0] & 1 or source == NOBODY:
+        if source[0] & 1 or source == NULL_ADDRESS:
             return Drop.SOURCE
         bound = self.table.boundTo(source)
         if bound is not self and (bound is not None or self.bound is not None):
@@ -272,19 +273,19 @@ class SwitchPort(PacketProtocol):
 
     # Out
 
-    def _toStation(self, port: ISwitchPort, packet: Packet, lan: LAN, isTagged: bool, control: int) -> None:
+    def _toStation(self, port: ISwitchPort, packet: Packet, vlan: VLAN, isTagged: bool, tci: int) -> None:
         if port is self:
             self.dropped(packet, Drop.SAME_PORT)
         elif self.isolated and port.isolated:
             self.dropped(packet, Drop.ISOLATED_PORT)
         else:
-            port.send(packet, lan, isTagged, control)
+            port.send(packet, vlan, isTagged, tci)
 
-    def send(self, packet: Packet, lan: LAN, isTagged: bool, control: int) -> None:
+    def send(self, packet: Packet, vlan: VLAN, isTagged: bool, tci: int) -> None:
         """
         Have a frame leave by this port.
 
-        @param isTagged: whether it has a tag; if so, C{control} is what stands in that (TCI).
+        @param isTagged: whether it has a tag; if so, C{tci} is what stands in that (TCI).
         """
         counters = self.counters
         transport: Any = self.transport
@@ -292,25 +293,25 @@ class SwitchPort(PacketProtocol):
             return self.dropped(packet, Drop.LEAVING_DISCARDED)
         if packet.end - packet.start - HEADER_LENGTH > transport.mtu and _longest(packet) > transport.mtu:
             return self.dropped(packet, Drop.LEAVING_TOO_LONG)
-        frame, offload = received(packet)
-        if lan is self._untagged and not isTagged:
-            if frame[_TYPE] == _SERVICE_TAG[0] and _leadsOn(frame, _TYPE):
+        frame, offload = bufferOf(packet)
+        if vlan is self._untagged and not isTagged:
+            if frame[_TYPE] == _SERVICE_TAG[0] and _hasInnerTag(frame, _TYPE):
                 return self.dropped(packet, Drop.LEAVING_VLAN)
             buffers: list[Any] = [frame]
         else:
             shift = -_TAG_LENGTH if isTagged else 0
             rest = memoryview(frame)[_TYPE - shift :]
-            if lan is not self._untagged:
-                tag = TAG.pack(VLAN, control & _PRIORITY | lan.number)
+            if vlan is not self._untagged:
+                tag = TAG.pack(VLAN_TYPE, tci & _PRIORITY | vlan.number)
                 buffers = [frame[:_TYPE], tag, rest]
                 shift += _TAG_LENGTH
-            elif _leadsOn(rest, 0):
+            elif _hasInnerTag(rest, 0):
                 # Without the outer tag, it would be in the VLAN of the inner one.
                 return self.dropped(packet, Drop.LEAVING_VLAN)
             else:
                 buffers = [frame[:_TYPE], rest]
             if offload is not None and shift:
-                offload = behind(offload, shift)
+                offload = shifted(offload, shift)
         if offload is None:
             transport.writePacket(buffers)
         elif not offload.features & ~getattr(transport, "offloads", 0):
@@ -336,7 +337,7 @@ def _configures(packet: Packet) -> bool:
     return offload is not None and offload.isOpen and not offload.isSuperpacket and not spares(frame, offload, network)
 
 
-def _leadsOn(frame: bytes | memoryview, at: int) -> bool:
+def _hasInnerTag(frame: bytes | memoryview, at: int) -> bool:
     """
     Whether a frame that leaves without a tag would be in the VLAN of another one.
 
@@ -355,7 +356,7 @@ def _longest(packet: Packet) -> int:
     """
     How many octets of a frame's packets there are behind link headers, in the longest of them.
     """
-    # Whoever gives a packet in which something is open has looked for that.
+    # A port or link has found the IP header already if something is open in the packet.
     network = packet.network or networkStart(packet.data, packet.start)
     offload = packet.offload
     if offload is None or not offload.isSuperpacket:

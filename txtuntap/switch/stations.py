@@ -24,13 +24,14 @@ MAX_STATIONS = 1024
 #: Seconds between two looks for stations to be forgotten on a port that has as many.
 _SWEEP_INTERVAL = 1.0
 
-#: What no station has for its address.
-NOBODY = bytes(6)
+#: The link address that no station has.
+NULL_ADDRESS = bytes(6)
 
 
 class Learned(Enum):
     """
-    What it means that a station was heard where it was not known. The value is the counter's name.
+    The event that a switch counts when a station is heard on a port where it was not known. The value is the counter's
+    name.
     """
 
     #: It was known on another port.
@@ -51,26 +52,26 @@ class ISwitchPort(Interface):
     entries: Table[Entry, None] = Attribute("The stations that were learned here.")
     swept: float = Attribute("When C{entries} was last searched for stations that are too old, in seconds.")
 
-    def isIn(lan: LAN) -> bool:
+    def isIn(vlan: VLAN) -> bool:
         """
         Whether this port is in a VLAN.
         """
 
-    def send(packet: Packet, lan: LAN, isTagged: bool, control: int) -> None:
+    def send(packet: Packet, vlan: VLAN, isTagged: bool, tci: int) -> None:
         """
         Send a frame out of this port.
 
         @param isTagged: whether the frame has a tag.
-        @param control: the tag's TCI, if it has one.
+        @param tci: the tag's TCI, if it has one.
         """
 
 
-class LAN:
+class VLAN:
     """
     One VLAN.
 
-    @ivar ports: those it is on.
-    @ivar stations: those it is known of where they are, by address.
+    @ivar ports: the ports that are in it.
+    @ivar stations: the entries of its known stations, by link address.
     """
 
     __slots__ = ("number", "ports", "stations")
@@ -94,11 +95,11 @@ class Entry:
     Where a station is, and when it was heard.
     """
 
-    __slots__ = ("address", "heard", "lan", "port")
+    __slots__ = ("address", "heard", "port", "vlan")
 
-    def __init__(self, address: bytes, lan: LAN, port: ISwitchPort, heard: float) -> None:
+    def __init__(self, address: bytes, vlan: VLAN, port: ISwitchPort, heard: float) -> None:
         self.address = address
-        self.lan = lan
+        self.vlan = vlan
         self.port = port
         self.heard = heard
 
@@ -130,7 +131,7 @@ class StationTable:
         """
         return self.bound.get(address)
 
-    def learn(self, lan: LAN, source: bytes, port: ISwitchPort, now: float) -> Learned | None:
+    def learn(self, vlan: VLAN, source: bytes, port: ISwitchPort, now: float) -> Learned | None:
         """
         Note that a station was heard on a port where it is not known yet.
 
@@ -142,12 +143,12 @@ class StationTable:
                 # A station that is known on another port stays known there: forgotten, it would be heard by all.
                 return Learned.DISCARDED
         learned = None
-        entry = lan.stations.get(source)
+        entry = vlan.stations.get(source)
         if entry is not None:
             if 0 <= now - entry.heard <= self.ageingTime:
                 learned = Learned.MOVED
-            lan.forget(entry)
-        entry = lan.stations[source] = Entry(source, lan, port, now)
+            vlan.forget(entry)
+        entry = vlan.stations[source] = Entry(source, vlan, port, now)
         port.entries.put(entry, None)
         return learned
 
@@ -156,7 +157,7 @@ class StationTable:
         Forget all stations that were learned on a port.
         """
         for entry in list(port.entries):
-            entry.lan.forget(entry)
+            entry.vlan.forget(entry)
 
     def _sweep(self, port: ISwitchPort, now: float) -> None:
         """
@@ -167,4 +168,4 @@ class StationTable:
         port.swept = now
         for entry in list(port.entries):
             if not 0 <= now - entry.heard <= self.ageingTime:
-                entry.lan.forget(entry)
+                entry.vlan.forget(entry)

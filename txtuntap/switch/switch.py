@@ -22,7 +22,7 @@ from txtuntap.layer.bounded import TableState
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkClock, checkFlag, listed
 from txtuntap.switch.port import SwitchPort
-from txtuntap.switch.stations import LAN, NOBODY, StationTable
+from txtuntap.switch.stations import NULL_ADDRESS, VLAN, StationTable
 from txtuntap.wire.address import linkAddressText, packLinkAddress
 
 __all__ = ["AGEING_TIME", "Station", "Switch", "SwitchPort"]
@@ -73,7 +73,7 @@ class Switch:
         self.ports: dict[str, SwitchPort] = {}
         self.clock = clock
         self.table = StationTable(clock, ageingTime)
-        self._lans: dict[int, LAN] = {}
+        self._vlans: dict[int, VLAN] = {}
         self._numbers = count(1)
 
     def addPort(
@@ -89,8 +89,8 @@ class Switch:
         router: bool | None = None,
     ) -> SwitchPort:
         """
-        Make a port: an C{IEthernetProtocol}, to be put on a L{TuntapPort} or at one end of a L{Link}, at whose other
-        end is a host or a tunnel.
+        Make a port: an C{IEthernetProtocol}, to be put on a L{TuntapPort<txtuntap.tuntap.TuntapPort>} or at one end
+        of a L{Link<txtuntap.network.link.Link>}, at whose other end is a host or a tunnel.
 
         @param name: what it is to be called; C{"port1"} and so on, by default.
         @param vlan: the VLAN of frames without a tag, and of those with one of priority only (VLAN 0): 1, by default.
@@ -132,20 +132,20 @@ class Switch:
         port = self.ports[name] = SwitchPort(
             self.table,
             name,
-            None if untagged is None else self._lan(untagged),
-            None if tagged is None else {number: self._lan(number) for number in tagged},
+            None if untagged is None else self._vlan(untagged),
+            None if tagged is None else {number: self._vlan(number) for number in tagged},
             isolated,
             bound,
             bound is None if router is None else bool(router),
             *buckets,
         )
-        for lan in port.lans():
-            lan.ports += (port,)
+        for joined in port.vlans():
+            joined.ports += (port,)
         for address in bound or ():
             self.table.bound[address] = port
-            for lan in self._lans.values():
-                if address in lan.stations:
-                    lan.forget(lan.stations[address])
+            for joined in self._vlans.values():
+                if address in joined.stations:
+                    joined.forget(joined.stations[address])
         return port
 
     def removePort(self, port: SwitchPort) -> None:
@@ -159,10 +159,10 @@ class Switch:
         del self.ports[port.name]
         for address in port.bound or ():
             del self.table.bound[address]
-        for lan in port.lans():
-            lan.ports = tuple(each for each in lan.ports if each is not port)
-            if not lan.ports:
-                del self._lans[lan.number]
+        for vlan in port.vlans():
+            vlan.ports = tuple(each for each in vlan.ports if each is not port)
+            if not vlan.ports:
+                del self._vlans[vlan.number]
         port.removed()
 
     @property
@@ -175,20 +175,20 @@ class Switch:
     @property
     def stations(self) -> list[Station]:
         """
-        Who is known: whom frames are taken to, and not to all.
+        The stations that are known: frames to them are not flooded.
         """
         now = self.table.now()
         return [
-            Station(linkAddressText(entry.address), lan.number, cast(SwitchPort, entry.port), now - entry.heard)
-            for lan in self._lans.values()
-            for entry in lan.stations.values()
+            Station(linkAddressText(entry.address), vlan.number, cast(SwitchPort, entry.port), now - entry.heard)
+            for vlan in self._vlans.values()
+            for entry in vlan.stations.values()
             if 0 <= now - entry.heard <= self.ageingTime
         ]
 
     @property
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Those of all ports, by the port's name.
+        The counters of all ports, by the port's name.
         """
         return {name: dict(port.counters) for name, port in self.ports.items()}
 
@@ -198,8 +198,8 @@ class Switch:
         """
         return [state for port in self.ports.values() for state in port.tables()]
 
-    def _lan(self, number: int) -> LAN:
-        return self._lans.setdefault(number, LAN(number))
+    def _vlan(self, number: int) -> VLAN:
+        return self._vlans.setdefault(number, VLAN(number))
 
 
 def _vlanNumber(number: int) -> int:
@@ -210,7 +210,7 @@ def _vlanNumber(number: int) -> int:
 
 def _station(address: str | bytes) -> bytes:
     packed = packLinkAddress(address)
-    if packed[0] & 1 or packed == NOBODY:
+    if packed[0] & 1 or packed == NULL_ADDRESS:
         raise ValueError(f"{address!r} is the address of no single station")
     return packed
 

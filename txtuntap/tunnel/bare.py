@@ -36,7 +36,7 @@ class Bare:
 
     def unpack(self, datagram: bytes) -> bytes:
         """
-        What is in the datagram.
+        Take the packet out of a datagram.
 
         @raise UnpackError: it is too short.
         """

@@ -13,8 +13,8 @@ from txtuntap.wire.offload import Offload
 @implementer(IStreamFraming)
 class Delimited:
     """
-    What such framings have in common. Nobody greets, nobody is heard of who has nothing to send, and each packet is
-    finished.
+    The base of framings that delimit packets only. There is no greeting, no sign of life from a peer that has nothing
+    to send, and each packet is finished.
 
     @cvar prefix: how many octets come before each packet that are none of it.
     """

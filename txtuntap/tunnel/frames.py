@@ -76,7 +76,7 @@ class Frames:
         self.established = False
         self.offloads = 0
         self.peerMTU = 0
-        # What has come of something that is not whole: pieces, how many octets these have, and how many it takes.
+        # The pieces of a message that is not whole, how many octets these have, and how many the message has.
         self._pieces: list[bytes | memoryview] = []
         self._octets = 0
         self._wanted = _GREETING.size
@@ -144,7 +144,7 @@ class Frames:
             start = at + size
             at = start + length
             if length:
-                # That a checksum was verified, only a kernel is believed.
+                # Only a kernel is believed that a checksum was verified.
                 flags &= NEEDS_CHECKSUM
                 packets.append((view[start:at], _offload(flags, kind, *others) if flags or kind != NONE else None))
         self._wanted = wanted

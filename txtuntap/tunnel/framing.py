@@ -22,8 +22,8 @@ MAX_PACKET = LONGEST_PACKET
 
 class FramingError(Exception):
     """
-    What came can be nothing that this framing knows: where the next packet begins, nobody can tell. The text says what
-    it was, in words that are not of the peer's choice: the log has each text once a minute.
+    The octets that came are nothing that this framing knows, so the place of the next packet is unknown. The text says
+    what they were, in words that are not of the peer's choice: the log has each text once a minute.
     """
 
 
@@ -113,7 +113,7 @@ class IDatagramFraming(Interface):
 
 class ICarrier(Interface):
     """
-    What brings a tunnel's packets to its peer: a connection, or a socket for datagrams. It calls C{carrierUp} of its
+    The carrier of a tunnel's packets to its peer: a connection, or a socket for datagrams. It calls C{carrierUp} of its
     L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>} when packets may go, C{carried} with each that has come, C{carrierFull} and
     C{carrierFree} when it takes no more and takes more again, where it can tell, and C{carrierDown} at its end.
     """

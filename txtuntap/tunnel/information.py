@@ -22,7 +22,7 @@ _TYPE = slice(12, 14)
 
 def information(packet: bytes | memoryview, mode: int) -> bytes:
     """
-    What comes before C{packet}.
+    The packet information that comes before C{packet}.
 
     @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
     """

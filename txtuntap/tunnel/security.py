@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 _CERTIFICATE = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _DIGEST = re.compile("[0-9a-f]{64}")
 
-#: What OpenSSL has against a certificate (X509_V_ERR_...), as far as there is something to be done about it.
+#: Faults that OpenSSL finds in a certificate (X509_V_ERR_...), as far as there is something to be done about it.
 _FAULTS = {9: "is not valid yet", 10: "has expired", 26: "is not meant for this (its key usage)"}
 
 
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class Identity:
     """
-    Who this end is, and who it talks to.
+    The identity of this end, and of those that it talks to.
 
     Of the peer's certificate, all that was given has to hold. A certificate of C{trust}, or one that such a one has
     signed, possibly through others: any of them, unless C{peerName} is one of the DNS names or addresses in it (host
@@ -207,7 +207,7 @@ def _names(certificate: X509) -> set[str]:
 
 def parts(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
     """
-    What a Twisted endpoint string consists of: what it begins with, and its arguments, by position and by name.
+    Split a Twisted endpoint string into its first word, and its arguments by position and by name.
     """
     kind, *arguments = (each.replace("\\:", ":").replace("\\\\", "\\") for each in re.split(r"(?<!\\):", endpoint))
     named = dict(each.split("=", 1) for each in arguments if "=" in each)

@@ -1,6 +1,6 @@
 """
-What socat's C{TUN} makes of a stream: one IP packet after the other, and nothing between them. Each says how long it
-is, so they can be told apart, whatever the pieces they come in.
+The framing of socat's C{TUN} in a stream: one IP packet after the other, and nothing between them. Each packet says
+how long it is, so they can be told apart, whatever the pieces they come in.
 
 Without socat's option C{iff-no-pi}, four octets come before each: L{txtuntap.tunnel.information}.
 

@@ -335,7 +335,7 @@ class StreamCarrier(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Something has come.
+        Octets of the stream have come.
         """
         if self._why:
             return
@@ -395,7 +395,7 @@ class StreamFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """
-        Somebody has connected, or this end has.
+        A peer has connected, or this end has.
         """
         return StreamCarrier(self, self._framing(self.tunnel.mode))
 
@@ -459,7 +459,7 @@ def _explained(reason: Failure) -> str:
     """
     errors = reason.value.args[0] if reason.value is not None and reason.value.args else None
     if type(reason.value).__module__.startswith("OpenSSL") and isinstance(errors, list) and errors:
-        # Of each error in its queue, OpenSSL tells library, function, and what it was.
+        # OpenSSL tells library, function and reason of each error in its queue.
         return f"TLS: {errors[-1][-1]}"
     if reason.check(ConnectionDone):
         return "the peer has closed it"

@@ -14,7 +14,7 @@ from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTrans
 from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import FAULT_DROPS, Drop
-from txtuntap.layer.relay import forward, received
+from txtuntap.layer.relay import bufferOf, forward
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
@@ -102,7 +102,7 @@ class Tunnel(AbstractDatagramProtocol):
     @property
     def offloads(self) -> int:
         """
-        What the interface takes: what may be left open in packets that the peer sends.
+        The offloads that the interface takes: they may be left open in packets that the peer sends.
         """
         return getattr(self.transport, "offloads", 0)
 
@@ -126,7 +126,7 @@ class Tunnel(AbstractDatagramProtocol):
         """
         A packet has come from the interface.
         """
-        data, offload = received(packet)
+        data, offload = bufferOf(packet)
         count, octets = 1, len(data)
         if offload is not None and offload.isSuperpacket:
             count, octets = segments(octets, offload)

@@ -1,5 +1,5 @@
 """
-What the transport of a C{DatagramProtocol} can do with groups: C{IMulticastTransport}.
+The part of a C{DatagramProtocol}'s transport that is about groups: C{IMulticastTransport}.
 """
 
 from __future__ import annotations
@@ -200,4 +200,4 @@ class MulticastTransport:
 
     def _isOurs(self, address: bytes) -> bool:
         own = getattr(self._udp.ip, "ownAddresses", None)
-        return own is None or own.accepts(address) or own.holds(address)
+        return own is None or own.accepts(address) or own.isAssigned(address)

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport, IPacketTransport
     from txtuntap.transports import Route
 
-#: Of one datagram whose checksum is left open.
+#: The offload of one datagram whose checksum is left open.
 OPEN = Offload(NEEDS_CHECKSUM, NONE, udp.HEADER_LENGTH, 0, 0, udp.CHECKSUM_OFFSET)
 
 
 @lru_cache(1024)
 def openBehind(before: int, size: int = 0) -> Offload:
     """
-    What is open in a packet with so many octets before the UDP header: the checksum; and the cutting into datagrams of
-    C{size} octets, if it is to be cut.
+    The offload of a packet with C{before} octets before the UDP header: the checksum is open, and so is the cutting
+    into datagrams of C{size} octets, unless that is 0.
     """
     kind = UDP if size else NONE
     return Offload(NEEDS_CHECKSUM, kind, before + udp.HEADER_LENGTH, size, before, udp.CHECKSUM_OFFSET)
@@ -78,7 +78,7 @@ class UDPHeaders:
         self._route = route
         self._room = ip.room(route)
         self.before = before = len(data) - udp.HEADER_LENGTH
-        # Of IP: where the length stands, and what it counts beside the payload; and of IPv4, all of the sum but that.
+        # The place of IP's length field, and, for IPv4, the sum of the header without that length.
         if len(route.dest) == 4:
             at = before - ipv4.HEADER_LENGTH + 2
             network = data[at - 2 : at] + data[at + 2 : at + 8] + data[at + 10 : before]
@@ -93,7 +93,7 @@ class UDPHeaders:
         self._middle = data[at + 2 : at + 8] if self._sum >= 0 else data[at + 2 : before + 4]
         self._last = data[at + 10 : before + 4]
         self._pseudo = onesSum(route.source + route.dest) + udp.PROTOCOL + udp.HEADER_LENGTH
-        # Those of the latest length: the next is often the same.
+        # The headers of the latest length are kept, since the next one is often the same.
         self._length, self._packed = -1, b""
         self._layout = struct.Struct(
             f"!{at}sH6sH{len(self._last)}sHH" if self._sum >= 0 else f"!{at}sH{len(self._middle)}sHH"
@@ -110,7 +110,7 @@ class UDPHeaders:
 
     def pack(self, length: int) -> bytes:
         """
-        Those for a payload of C{length} octets.
+        Make the headers for a payload of C{length} octets.
         """
         if length == self._length:
             return self._packed

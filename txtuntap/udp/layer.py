@@ -311,7 +311,7 @@ class RawUDPProtocol(Layer):
             addresses = packAddress(source) + packAddress(dest)
         except ValueError:
             addresses = b""
-        # What stands before the UDP header is read for the addresses and the hop limit, and for nothing else.
+        # The header before that of UDP is read for the addresses and the hop limit, and for nothing else.
         if len(addresses) == 32:
             header = bytes((0x60, *bytes(5), wire.PROTOCOL, ttl & 0xFF)) + addresses
         elif addresses:

@@ -116,7 +116,7 @@ class Train:
         self._begin(datagram)
         return True
 
-    def again(self, datagram: bytes) -> bool:
+    def resume(self, datagram: bytes) -> bool:
         """
         In another epoch, have the first of an answer to the same flow as before, or send it.
 

@@ -76,7 +76,7 @@ class UDPTransport(MulticastTransport):
         self.failures = udp.failuresOf(protocol)
         self._connected: tuple[str, int] | None = None
         self._broadcastAllowed = False
-        # Who wrote, and by which flow last: more than one of our addresses may be known to a peer.
+        # The latest flow of each peer: it may know more than one of our addresses.
         self._flows: Table[tuple[str, int], Flow] = Table("peers", lambda: MAX_PEERS, Policy.LEAST_RECENT)
         self.latest: Flow | None = None
 
@@ -191,7 +191,7 @@ class UDPTransport(MulticastTransport):
 
     def refused(self, peer: tuple[str, int]) -> None:
         """
-        Nobody listens where a datagram went. The protocol is told, if it is connected there.
+        A datagram went to a port where nobody listens. The protocol is called, if it is connected there.
         """
         if self.listening and self._connected == peer:
             try:
@@ -227,7 +227,7 @@ class UDPTransport(MulticastTransport):
             if addr is train.addr or (addr == train.addr and type(addr) is tuple is type(train.addr)):
                 if train.add(packet):
                     return
-                if type(addr) is Peer and self.current is not None and train.again(bytes(packet)):
+                if type(addr) is Peer and self.current is not None and train.resume(bytes(packet)):
                     self._udp.answered.put(train.flow, self.current.time)
                     return
         writer = self._writer
@@ -270,7 +270,7 @@ class UDPTransport(MulticastTransport):
         route: Route | None = None
         toGroup = routeLost = False
         if flow is not None:
-            # That of an evicted flow is not in its peer any more.
+            # The peer of an evicted flow has port 0, and the flow's packet still has the peer's own.
             port = flow.peer[1] or flow.remotePort
             localPort = flow.localPort
             if ip is not None and port:
@@ -307,8 +307,8 @@ class UDPTransport(MulticastTransport):
             header = wire.packHeader(route.source, route.dest, localPort, port, payload)
             self._outputToGroup(ip, route, [header, payload])
         else:
-            asked = None if self.current is None else flow
-            self._writer.send(ip, route, localPort, port, key, payload, written, asked)
+            answeredFlow = None if self.current is None else flow
+            self._writer.send(ip, route, localPort, port, key, payload, written, answeredFlow)
 
     def batch(self) -> AbstractContextManager[None]:
         """
@@ -407,7 +407,7 @@ class UDPTransport(MulticastTransport):
 
     def routeChanged(self) -> None:
         """
-        What is written next may leave by another route than what was.
+        The next datagram may leave by another route than the one before.
         """
         self._writer.forget()
 

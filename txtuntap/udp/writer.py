@@ -48,7 +48,7 @@ class UDPWriter:
         flow: bytes,
         payload: bytes,
         addr: Any,
-        asked: Flow | None,
+        answeredFlow: Flow | None,
     ) -> None:
         """
         Send one datagram to one host. Never raises.
@@ -56,7 +56,7 @@ class UDPWriter:
         @param source: the UDP port it comes from; C{dest} is the one it goes to.
         @param flow: the packed addresses of C{route}, and both ports, as in its header.
         @param addr: what the application wrote it to.
-        @param asked: the flow with the datagram just being delivered, if this answers it.
+        @param answeredFlow: the flow with the datagram just being delivered, if this answers it.
         """
         below = ip.port(route)
         if below is None or not below.offloads & CSUM:
@@ -74,7 +74,7 @@ class UDPWriter:
             return
         header = udp.packOpenHeader(route.source, route.dest, source, dest, length)
         ip.output(route, udp.PROTOCOL, [header, payload], offload=OPEN)
-        if asked is not None:
+        if answeredFlow is not None:
             # A peer that was answered the last time, too, is likely to be the next time.
-            again, self.answered = self.answered is asked, asked
-            self.headers = UDPHeaders(ip, below, route, (source, dest)) if again else None
+            isRepeated, self.answered = self.answered is answeredFlow, answeredFlow
+            self.headers = UDPHeaders(ip, below, route, (source, dest)) if isRepeated else None

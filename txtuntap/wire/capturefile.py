@@ -102,7 +102,8 @@ class CapturedPacket:
 @dataclass(frozen=True, slots=True)
 class CapturedStatistics:
     """
-    What an interface came to: packets that were to be recorded, and those that were not; L{None} where it is not told.
+    The statistics of an interface: packets that were to be recorded, and those that were not; L{None} where the file
+    does not say.
     """
 
     received: int | None
@@ -129,7 +130,8 @@ class CaptureParser:
         self._record = struct.Struct("<IIII")
         self._fraction = 1
         self._error: CaptureFileError | None = None
-        # What reads the next thing at a place: returns how long it was, or 0 if there is more to come of it.
+        # The function that reads the next part of the file, at a place. It returns the part's length in octets, or 0 if
+        # some of it is missing.
         self._next: Callable[[int, list[CapturedPacket]], int] = self._first
 
     def feed(self, data: bytes) -> list[CapturedPacket]:

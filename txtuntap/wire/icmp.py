@@ -99,7 +99,7 @@ def valid(message: bytes, source: bytes = b"", dest: bytes = b"") -> bool:
 @attrs.frozen
 class Quote:
     """
-    What an error says of the packet that caused it.
+    The part of an ICMP error that quotes the packet that caused it.
 
     @ivar source: the packed address it left from; C{dest}: the one it went to.
     @ivar protocol: of its payload.

@@ -36,7 +36,7 @@ REPORT2 = 0x16
 LEAVE2 = 0x17
 REPORT = 0x22
 
-#: What members of groups say.
+#: The types of message that members of groups send.
 REPORTS = frozenset((REPORT1, REPORT2, LEAVE2, REPORT))
 
 #: Types of group record (section 4.2.12), which MLDv2 has too (RFC 3810 section 5.2.12). Without sources, "exclude" is
@@ -95,7 +95,7 @@ def parseQuery(message: bytes, verifyChecksum: bool = True) -> Query | None:
         return None
     code, group = message[1], message[4:8]
     if len(message) == 8:
-        # Nobody looks at the group in version 1.
+        # The group field means nothing in version 1.
         return Query(2, group, code / 10) if code else Query(1, bytes(4), _VERSION_1_DELAY)
     if len(message) < 12 or len(message) < 12 + 4 * int.from_bytes(message[10:12], "big"):
         return None
@@ -120,9 +120,21 @@ def fits(version: int, room: int) -> int:
     return max(1, (room - icmp.HEADER_LENGTH) // _RECORD.size) if version == VERSION else 1
 
 
+def reportBodies(layout: struct.Struct, records: Sequence[Record], most: int) -> Iterator[tuple[int, bytes]]:
+    """
+    Split records into the bodies of reports, each with the number of its records. MLDv2 has such reports, too.
+
+    @param layout: that of a record without sources: type, 0, 0, group.
+    @param most: how many records a report holds at most.
+    """
+    for at in range(0, len(records), most):
+        part = records[at : at + most]
+        yield len(part), b"".join(layout.pack(kind, 0, 0, group) for kind, group in part)
+
+
 def messages(version: int, records: Sequence[Record], room: int) -> Iterator[tuple[bytes, bytes]]:
     """
-    What says these records in the words of a version.
+    Make the messages of a version that report these records.
 
     @param records: type and group of each.
     @param room: the most octets of a message.
@@ -130,11 +142,8 @@ def messages(version: int, records: Sequence[Record], room: int) -> Iterator[tup
     @return: the packed group that each message goes to, and the message.
     """
     if version == VERSION:
-        most = fits(version, room)
-        for at in range(0, len(records), most):
-            part = records[at : at + most]
-            body = b"".join(_RECORD.pack(kind, 0, 0, group) for kind, group in part)
-            yield ROUTERS, icmp.pack(REPORT, 0, len(part), body)
+        for count, body in reportBodies(_RECORD, records, fits(version, room)):
+            yield ROUTERS, icmp.pack(REPORT, 0, count, body)
         return
     for kind, group in records:
         word = int.from_bytes(group, "big")

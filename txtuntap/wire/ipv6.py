@@ -74,7 +74,7 @@ def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = T
         if kind not in EXTENSIONS:
             return kind, start, None
         if kind == HOP_BY_HOP and (count or not first):
-            # Nobody knows it anywhere else: "the same action should be taken" (RFC 8200 section 4).
+            # Anywhere else, it counts as an unknown header: "the same action should be taken" (RFC 8200 section 4).
             return kind, start, None
         if count == MAX_EXTENSIONS or start + 8 > end:
             break
@@ -174,8 +174,8 @@ def nextHeaderField(data: bytes, network: int, header: int) -> int:
 
 def _optionsFault(data: bytes, start: int, end: int) -> tuple[Fault, int] | None:
     """
-    What keeps a packet with the options between C{start} and C{end} from being processed further (RFC 8200 section
-    4.2): an option that nobody knows says so in its two highest bits, and whether its sender is to be told.
+    Find the option between C{start} and C{end} that keeps a packet from being processed further (RFC 8200 section 4.2).
+    The two highest bits of an unknown option say whether it does, and whether the sender gets an error.
 
     @return: why the packet must not be delivered, and where the trouble is; or L{None}.
     """

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 
 from txtuntap.wire import icmp
 from txtuntap.wire.address import packAddress
-from txtuntap.wire.igmp import TO_INCLUDE, Query, Record, floating
+from txtuntap.wire.igmp import TO_INCLUDE, Query, Record, floating, reportBodies
 
 #: The version that is spoken unless somebody asks in an older one.
 VERSION = 2
@@ -32,7 +32,7 @@ REPORT1 = 131
 DONE1 = 132
 REPORT = 143
 
-#: What members of groups say.
+#: The types of message that members of groups send.
 REPORTS = frozenset((REPORT1, DONE1, REPORT))
 
 #: Where reports go (section 5.2.14), and where leaving was told before (RFC 2710 section 5).
@@ -72,7 +72,7 @@ def fits(version: int, room: int) -> int:
 
 def messages(version: int, records: Sequence[Record], room: int, source: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
-    What says these records in the words of a version.
+    Make the messages of a version that report these records.
 
     @param records: type (as in L{txtuntap.wire.igmp}) and group of each.
     @param room: the most octets of a message.
@@ -81,11 +81,8 @@ def messages(version: int, records: Sequence[Record], room: int, source: bytes) 
     @return: the packed group that each message goes to, and the message.
     """
     if version == VERSION:
-        most = fits(version, room)
-        for at in range(0, len(records), most):
-            part = records[at : at + most]
-            body = b"".join(_RECORD.pack(kind, 0, 0, group) for kind, group in part)
-            yield ROUTERS, icmp.pack(REPORT, 0, len(part), body, source, ROUTERS)
+        for count, body in reportBodies(_RECORD, records, fits(version, room)):
+            yield ROUTERS, icmp.pack(REPORT, 0, count, body, source, ROUTERS)
         return
     for kind, group in records:
         left = kind == TO_INCLUDE

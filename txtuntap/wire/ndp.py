@@ -87,7 +87,7 @@ class Prefix:
 @attrs.frozen
 class RouterAdvertisement:
     """
-    What a router tells hosts of.
+    The contents of a router's advertisement.
 
     @ivar lifetime: seconds for which it is a default router; 0: it is none.
     @ivar link: its link address, if it says.
@@ -103,7 +103,7 @@ class RouterAdvertisement:
 
 def packBody(target: bytes, option: int | None, link: bytes = b"") -> bytes:
     """
-    What follows the first eight octets of a message.
+    Make the part of a message that follows its first eight octets.
 
     @param target: sixteen octets; none for a solicitation of routers.
     @param option: L{SOURCE_LINK} or L{TARGET_LINK}, if there is to be one, for C{link}, six octets.

@@ -36,7 +36,7 @@ NONE, TCP4, TCP6, UDP = 0, 1, 4, 5
 #: Goes with TCP: only the first segment says that the window was reduced (CWR, RFC 3168).
 ECN = 0x80
 
-#: What a device can be asked to finish, or to leave to us (C{TUN_F_CSUM} and so on, C{linux/if_tun.h}): checksums;
+#: The work that a device can be asked to do, or to leave to us (C{TUN_F_CSUM} and so on, C{linux/if_tun.h}): checksums;
 #: cutting TCP over IPv4 and IPv6, that with ECN; UDP over both, which comes together.
 CSUM, TSO4, TSO6, TSO_ECN, USO = 0x01, 0x02, 0x04, 0x08, 0x20 | 0x40
 
@@ -55,7 +55,7 @@ _TAGS = ethernet.VLAN.to_bytes(2, "big"), ethernet.SERVICE_VLAN.to_bytes(2, "big
 #: Tags that are looked behind for IP, as by Linux (C{VLAN_MAX_DEPTH}). A frame of 64 KiB could be full of them.
 MAX_TAGS = 8
 
-#: What fits into a field of the header.
+#: The most that fits into a field of the header.
 _MOST = 0xFFFF
 
 _ICMP, _ICMP6 = 1, 58
@@ -74,7 +74,7 @@ _CHECKSUM_OFFSET = {udp.PROTOCOL: udp.CHECKSUM_OFFSET, _TCP: _TCP_CHECKSUM_OFFSE
 @dataclass(frozen=True, slots=True)
 class Offload:
     """
-    What a packet's sender has left open.
+    The work that a packet's sender has left open.
 
     @ivar flags: C{NEEDS_CHECKSUM}, C{DATA_VALID}.
     @ivar type: C{NONE}, C{TCP4}, C{TCP6}, C{UDP}, with or without C{ECN}.
@@ -129,11 +129,11 @@ class Offload:
 
 
 @lru_cache(1024)
-def behind(offload: Offload, octets: int) -> Offload:
+def shifted(offload: Offload, octets: int) -> Offload:
     """
-    The same of a packet that has so many octets more in front.
+    The same offload for a packet with C{octets} octets more in front.
 
-    What was forged may be nowhere then, and is as near to there as the header can say.
+    A forged position may be outside of the header's range then. It is cut to that range.
     """
     start = min(max(offload.checksumStart + octets, 0), _MOST) if offload.isOpen else 0
     length = offload.headerLength and min(max(offload.headerLength + octets, 0), _MOST)
@@ -142,7 +142,7 @@ def behind(offload: Offload, octets: int) -> Offload:
 
 def fault(packet: bytes, offload: Offload, network: int = 0) -> Fault | None:
     """
-    What keeps a packet from being finished: L{finish} takes it if there is nothing.
+    Find the fault that keeps a packet from being finished: L{finish} takes the packet if there is none.
 
     @param network: where its IP header begins.
 
@@ -349,7 +349,7 @@ def complete(packet: bytes, offload: Offload) -> bytes:
     """
     start = offload.checksumStart
     field = start + offload.checksumOffset
-    # What stands in the field, the sum of the pseudo-header, is summed with the rest.
+    # The field holds the sum of the pseudo-header, which is summed with the rest.
     value = checksum(packet[start:]) or 0xFFFF
     return packet[:field] + value.to_bytes(2, "big") + packet[field + 2 :]
 
@@ -395,7 +395,7 @@ def _isPlain(packet: bytes, offload: Offload, kind: int, network: int) -> bool:
 
 def _udpLength(packet: bytes, offload: Offload) -> int:
     """
-    What the UDP header says of its payload.
+    The length of the payload by the UDP header, in octets.
     """
     at = offload.checksumStart + 4
     return int.from_bytes(packet[at : at + 2], "big") - udp.HEADER_LENGTH

@@ -30,13 +30,13 @@ UNKNOWN, INBOUND, OUTBOUND = 0, 1, 2
 
 #: Options of any block.
 END_OF_OPTIONS, COMMENT = 0, 1
-#: Of a section header.
+#: Options of a section header.
 OS, APPLICATION = 3, 4
-#: Of an interface's description; of one of these C{OS} is another.
+#: Options of an interface's description; its C{OS} has another number than a section header's.
 NAME, DESCRIPTION, RESOLUTION, INTERFACE_OS, OFFSET = 2, 3, 9, 12, 14
-#: Of an enhanced packet.
+#: Options of an enhanced packet.
 FLAGS, DROP_COUNT = 2, 4
-#: Of statistics: packets that were received, and those of them that there was no room for.
+#: Options of statistics: packets that were received, and those of them that there was no room for.
 START_TIME, END_TIME, RECEIVED, DROPPED = 2, 3, 4, 5
 
 #: C{if_tsresol}: tens of a second to the power of minus nine.
@@ -66,7 +66,7 @@ def sectionHeader(
     comments: Sequence[str] = (), application: str | None = None, operatingSystem: str | None = None
 ) -> bytes:
     """
-    What a file begins with. How long the section is, is left open.
+    Make the block that a file begins with. The length of the section is left open.
     """
     options = [*_comments(comments), (OS, _text(operatingSystem)), (APPLICATION, _text(application))]
     return _block(SECTION_HEADER, _SECTION.pack(BYTE_ORDER_MAGIC, 1, 0, -1), options)
@@ -136,7 +136,7 @@ def interfaceStatistics(
     interface: int = 0,
 ) -> bytes:
     """
-    What an interface has come to.
+    Make the block of an interface's statistics.
 
     @param time: now, in nanoseconds since 1970.
     @param received: packets that were to be recorded.

@@ -21,7 +21,7 @@ HEADER_LENGTH = 8
 #: Where in the header the checksum stands.
 CHECKSUM_OFFSET = 6
 
-#: What is left of 65,535 octets beside the headers, by IP version. IPv6 does not count its own header.
+#: The octets that the headers leave of 65,535, by IP version. IPv6 does not count its own header.
 MAX_PAYLOAD = {4: 65535 - 20 - 8, 6: 65535 - 8}
 
 

@@ -1,5 +1,5 @@
 """
-Who may have which interface of the helper's (L{txtuntap.device.helper}), and what is asked for.
+The permission to have an interface of the helper's (L{txtuntap.device.helper}), by rules, and the check of a request.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _MODES = {"tun": TUN, "tap": TAP}
 @attrs.frozen
 class Peer:
     """
-    Who is at the other end of a connection.
+    The process at the other end of a connection.
 
     @ivar process: the process number; C{user}: the user number; C{groups}: the numbers of the user's groups.
     """
@@ -79,7 +79,7 @@ class Peer:
 @attrs.frozen
 class Rule:
     """
-    Who may have which interfaces.
+    A rule that says who may have which interfaces.
 
     @ivar text: the rule, as it was given.
     @ivar user: a user number; or L{None}, where it is about a C{group}.
@@ -139,7 +139,7 @@ class Rule:
 
     def refused(self, settings: InterfaceSettings) -> str | None:
         """
-        What of the settings this does not allow.
+        Find a setting that this rule does not allow.
         """
         if settings.txqueuelen is not None and settings.txqueuelen > _MAX_TXQUEUELEN:
             return f"a txqueuelen of {settings.txqueuelen} is more than {_MAX_TXQUEUELEN}"
@@ -161,7 +161,7 @@ def _reached(settings: InterfaceSettings) -> Iterable[Network]:
             yield ip_network(address.broadcast)
     for route in settings.routes:
         yield ip_network(route.network)
-        # What leaves by it would come from there, or go to whoever is there.
+        # Packets by the route would come from there, or go there.
         for other in route.source, route.gateway:
             if other is not None:
                 yield ip_network(other)
@@ -187,7 +187,7 @@ def checkWhose(state: InterfaceState, peer: Peer, ours: int) -> None:
 
 def irreversible(state: InterfaceState, settings: InterfaceSettings) -> str | None:
     """
-    What of the settings would take something from an interface that was there, and could not be undone.
+    Find a setting that would take something from an interface that was there, and could not be undone.
 
     @param state: the interface, before anything is set.
 

@@ -1,5 +1,5 @@
 """
-What to do about an error of C{/dev/net/tun}: its numbers say little.
+Advice about errors of C{/dev/net/tun}, whose numbers say little.
 """
 
 from __future__ import annotations

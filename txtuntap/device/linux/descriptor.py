@@ -27,8 +27,8 @@ IFREQ = struct.Struct("16sH")
 
 class RealSystem:
     """
-    The calls a L{LinuxDevice} makes. Another object with these names may stand in for them: the seam that
-    C{twisted.pair} has, for tests.
+    The calls a L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>} makes. Another object with these names may
+    stand in for them: the seam that C{twisted.pair} has, for tests.
     """
 
     O_RDWR = os.O_RDWR
@@ -66,7 +66,7 @@ class TunDescriptor:
 
     def close(self) -> None:
         """
-        Let go of the interface: see L{IDevice.close}.
+        Let go of the interface: see L{IDevice.close<txtuntap.interfaces.IDevice.close>}.
         """
         fileno, self._fileno = self._fileno, -1
         if fileno >= 0:

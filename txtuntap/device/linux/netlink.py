@@ -388,7 +388,7 @@ class _Asker(FileDescriptor):
 
     def doRead(self) -> None:
         """
-        Something has come.
+        A part of the answer has come.
         """
         if self._asking.paused:
             # It waits in the kernel until what came before is parsed.
@@ -432,7 +432,7 @@ class _Asker(FileDescriptor):
     def _fail(self, error: Exception) -> None:
         if self._netlink.fileno() >= 0:
             self._end()
-            # Whoever has cancelled it knows.
+            # A caller that has cancelled it knows already.
             if not self.done.called:
                 self.done.errback(error)
 

@@ -16,7 +16,7 @@ from txtuntap.device.linux.descriptor import TunDescriptor
 from txtuntap.device.linux.ioctl import TUN_PKT_STRIP, TUNSETOFFLOAD, TUNSETVNETHDRSZ
 from txtuntap.mistakes import checkBuffers
 from txtuntap.packet import Packet
-from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO, Offload, behind
+from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO, Offload, shifted
 
 #: Protocol information (C{struct tun_pi}): flags in the machine's byte order, EtherType in the network's.
 _FLAGS = struct.Struct("=H")
@@ -69,7 +69,7 @@ class PacketDescriptor(TunDescriptor):
 
     def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
         """
-        Take the next packet: see L{IDevice.receive}.
+        Take the next packet: see L{IDevice.receive<txtuntap.interfaces.IDevice.receive>}.
         """
         offloadOf = self._offloadOf
         if offloadOf is None or self._information or maxPacketSize > _MOST:
@@ -120,7 +120,7 @@ class PacketDescriptor(TunDescriptor):
 
     def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
         """
-        Send one packet: see L{IDevice.send}.
+        Send one packet: see L{IDevice.send<txtuntap.interfaces.IDevice.send>}.
         """
         before = self._before
         if type(buffers) is not list:
@@ -198,7 +198,7 @@ class PacketDescriptor(TunDescriptor):
         """
         unpacked = Offload.unpack(header)
         saysNothing = not unpacked.isVouched and not unpacked.isSuperpacket
-        offload = None if saysNothing else behind(unpacked, self._before)
+        offload = None if saysNothing else shifted(unpacked, self._before)
         known = cast("dict[bytes, Offload | None]", self._offloadOf)
         if len(known) >= _MAX_HEADERS:
             known.clear()

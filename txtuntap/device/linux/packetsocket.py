@@ -1,5 +1,5 @@
 """
-What passes an interface, seen from outside of the program that holds it: a packet socket (C{packet(7)}).
+A packet socket (C{packet(7)}): the packets of an interface, seen from outside of the program that holds it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 from txtuntap.device import TAP, printable
 from txtuntap.device.linux.namespace import Namespace, inNamespace
 from txtuntap.wire import pcapng
-from txtuntap.wire.offload import HEADER_LENGTH, Offload, behind, fault, finish, networkStart
+from txtuntap.wire.offload import HEADER_LENGTH, Offload, fault, finish, networkStart, shifted
 
 _ETH_P_ALL = 0x0003
 
@@ -139,7 +139,7 @@ class PacketSocket:
 
     def receive(self) -> list[SeenPacket] | None:
         """
-        What has passed next: one packet, or the many that one stands for; none, where the kernel cannot describe it.
+        Read the next packet that has passed, or the many that one stands for; none if the kernel cannot describe it.
 
         @return: L{None} if nothing is waiting.
 
@@ -168,8 +168,8 @@ class PacketSocket:
                 if self._isTap and status & _VLAN_VALID:
                     etherType = etherType if status & _VLAN_TPID_VALID else _VLAN
                     packet = packet[:12] + struct.pack("!HH", etherType, tag) + packet[12:]
-                    offload = behind(offload, 4)
-        # What the kernel sends is what the program receives.
+                    offload = shifted(offload, 4)
+        # The program receives the packets that the kernel sends.
         direction = pcapng.INBOUND if address[2] == socket.PACKET_OUTGOING else pcapng.OUTBOUND  # type: ignore[attr-defined,unused-ignore]
         at = at or time.time_ns()
         network = networkStart(packet) if self._isTap else 0

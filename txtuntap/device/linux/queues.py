@@ -54,7 +54,7 @@ def queueProcesses(devices: Sequence[LinuxDevice], arguments: Sequence[str], rea
     @return: a service, which writes to the log what they say, and stops them when it stops. The devices are not closed.
     """
     command = listed(arguments, "arguments", "python3")
-    # That imports a reactor, and so cannot be imported before one is chosen.
+    # The module imports a reactor, and so cannot be imported before one is chosen.
     from twisted.runner.procmon import ProcessMonitor
 
     for device in devices:
@@ -87,13 +87,13 @@ class _Parent(FileDescriptor):
 
     def fileno(self) -> int:
         """
-        That of standard input.
+        The descriptor of standard input.
         """
         return 0
 
     def doRead(self) -> Exception | None:
         """
-        It has ended, or somebody types.
+        Standard input has ended, or a person types.
         """
         try:
             ended = not os.read(0, 4096)
@@ -103,7 +103,7 @@ class _Parent(FileDescriptor):
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        It has ended.
+        Standard input has ended: stop the reactor.
         """
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         stop(self._reactor)
