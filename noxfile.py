@@ -78,7 +78,7 @@ def units(session: nox.Session) -> None:
     The tests that need no kernel, on another interpreter.
     """
     session.install("-q", ".[test]")
-    session.run("pytest", "-q", "--ignore=tests/real", *session.posargs)
+    session.run("pytest", "-q", "-n", "2", "--ignore=tests/real", *session.posargs)
 
 
 def static(session: nox.Session) -> None:
