@@ -29,7 +29,7 @@ NOTES = (
 #: Seconds that nothing may keep the reactor from other work.
 MOST = 0.025
 
-#: What C{ip} does in the same time, by what L{benchmarks.children.configurer} calls it.
+#: The work of C{ip} beside ours, by the name that L{benchmarks.children.configurer} has for it.
 PROGRAMS = {
     "ten calls": "half of it, by ten calls of `ip`",
     "twenty calls": "20 calls of `ip`",

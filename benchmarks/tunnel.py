@@ -19,7 +19,7 @@ ABOUT = (
     " is better."
 )
 
-#: What is compared, as benchmarks.children.tunneler names it, and the least that the ratio has to be.
+#: The pairs that are compared, as benchmarks.children.tunneler names them, and the least that each ratio has to be.
 COMPARED = (
     ("TCP over TCP / socat over UDP", "plain", "socat", 6.0),
     ("TCP over TLS / socat over UDP", "TLS", "socat", 2.0),

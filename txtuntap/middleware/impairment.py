@@ -23,8 +23,8 @@ from txtuntap.mistakes import checkRandom
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart
 
-#: What is drawn for a packet, whatever becomes of it, are bits: these are where each draw begins. Those of a duplicate
-#: are after those of the packet, but for the first two.
+#: The first bit of each draw among the random bits of a packet, which are taken whatever becomes of it. Those of a
+#: duplicate are after those of the packet, but for the first two.
 _TRANSITION, _DUPLICATION, _LOSS, _CORRUPTION, _BIT, _REORDERING, _JITTER = range(0, 7 * 32, 32)
 _DUPLICATES = 5 * 32
 _DRAWN = 12 * 32

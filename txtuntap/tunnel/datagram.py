@@ -80,7 +80,7 @@ class DatagramCarrier(DatagramProtocol):
 
     def _become(self, peer: tuple[str, int] | None) -> None:
         self.peer = peer
-        # What comes from it comes from there. Compared as text, which for an address is one.
+        # The source of its datagrams. It is compared as text, which each address has only one of.
         self._source: tuple[str, int] | str | None = peer
         if peer is not None and self._framing.anyPort:
             self._source = peer[0]

@@ -199,7 +199,7 @@ def _names(certificate: X509) -> set[str]:
         extensions = certificate.to_cryptography().extensions
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except Exception:
-        # Of many kinds, for whatever somebody may write into one.
+        # The library raises many kinds of errors for a malformed certificate.
         return set()
     dns = names.get_values_for_type(x509.DNSName)
     return {name.lower() for name in dns} | {str(each) for each in names.get_values_for_type(x509.IPAddress)}

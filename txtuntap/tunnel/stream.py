@@ -63,8 +63,8 @@ PARTING_TIME = 2.0
 KEEPALIVE_INTERVAL = 10.0
 MAX_SILENCES = 3
 
-#: What TCP is told of it where the framing has no signs of life: the system's keepalive takes two hours, or a quarter
-#: of one with something in transit. In seconds, and the last in milliseconds.
+#: TCP's options where the framing has no signs of life, because the system's keepalive takes two hours, or a quarter of
+#: one with something in transit. In seconds, and the last in milliseconds.
 _TCP_SILENCE = {
     "TCP_KEEPIDLE": int(KEEPALIVE_INTERVAL),
     "TCP_KEEPINTVL": int(KEEPALIVE_INTERVAL),
