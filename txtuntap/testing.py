@@ -116,12 +116,12 @@ class SettableClock(Clock):
         Set the wall clock. No time passes.
 
         @param seconds: how far; less than 0 sets it back.
-        @param noticed: whether the timers of txtuntap learn of the step, as they do on Linux while a C{TuntapPort}
+        @param noticed: whether the timers that wait by this clock learn of the step, as on Linux while a C{TuntapPort}
             listens. Elsewhere, what waits in the reactor waits longer by what the clock is set back.
         """
         self.rightNow += seconds
         if noticed:
-            clockStepped()
+            clockStepped(self)
 
 
 # Packets made to order

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import time
 from math import inf
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,7 +200,7 @@ class SteppedTests(SynchronousTestCase):
         self.timer.arm(10)
         self.clock.setBy(-3600, noticed=False)
         self.clock.advance(60)
-        clockStepped()
+        clockStepped(self.clock)
         self.clock.advance(0)
         self.assertEqual(self.rung, [60])
 
@@ -209,13 +210,38 @@ class SteppedTests(SynchronousTestCase):
         self.clock.setBy(-3600)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_onlyTimersOfSuchClocksAreTold(self) -> None:
-        clock = Clock()
-        timer = Timer(clock, self.fail)
-        timer.arm(10)
-        (call,) = clock.getDelayedCalls()
-        clockStepped()
-        self.assertEqual(clock.getDelayedCalls(), [call])
+    def test_onlyTimersOfTheClockThatSteppedMove(self) -> None:
+        # Each clock may be the reactor of another thread, where nothing may be touched.
+        for other in SettableClock(), Clock():
+            timer = Timer(other, self.fail)
+            timer.arm(10)
+            (call,) = other.getDelayedCalls()
+            self.timer.arm(10)
+            (own,) = self.clock.getDelayedCalls()
+            self.clock.setBy(-3600)
+            self.assertEqual(other.getDelayedCalls(), [call])
+            self.assertEqual(call.getTime(), 10)
+            self.assertNotEqual(self.clock.getDelayedCalls(), [own])
+            self.clock.advance(10)
+            self.assertEqual(len(self.rung), 1)
+            self.assertTrue(timer.armed)
+            del self.rung[:]
+
+    def test_everyTimerOfTheClockMoves(self) -> None:
+        # One waits by a clock that hands its calls to this one.
+        for clock in self.clock, Host([], reactor=self.clock), self.clock:
+            Timer(clock, self.rung.append, clock.seconds()).arm(10)
+        self.clock.setBy(-3600)
+        self.clock.advance(10)
+        self.assertEqual(self.rung, [1e6, 1e6, 1e6])
+
+    def test_callsThatAreNoTimersStay(self) -> None:
+        # A reactor of other making may keep what is no DelayedCall.
+        calls = [self.clock.callLater(10, self.fail), self.clock.callLater(10, int)]
+        self.clock.calls.append(cast(Any, object()))
+        clockStepped(self.clock)
+        self.assertEqual(self.clock.calls.pop().__class__, object)
+        self.assertEqual(self.clock.getDelayedCalls(), calls)
 
     def test_oneThatNobodyHasIsForgotten(self) -> None:
         class Watched(Timer):

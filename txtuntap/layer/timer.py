@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from weakref import WeakSet
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.runtime import seconds as wallSeconds
@@ -35,19 +34,19 @@ def steadySeconds(clock: IReactorTime) -> Callable[[], float]:
 
     @return: a function without arguments; its value is in seconds, from a beginning of the clock's own.
     """
-    return _times(clock)[0]
+    return _otherTime(clock) or clock.seconds
 
 
-def _times(clock: IReactorTime) -> tuple[Callable[[], float], bool]:
+def _otherTime(clock: IReactorTime) -> Callable[[], float] | None:
     """
-    The function that tells the steady time of a clock, and whether C{seconds} of that clock is another time.
+    Find the function that tells the steady time of a clock, where C{seconds} of that clock is another time; L{None}
+    where it is the steady one.
     """
     own: Callable[[], float] | None = getattr(clock, "steadySeconds", None)
     if own is not None:
-        return own, True
-    seconds = clock.seconds
+        return own
     # IReactorCore would not do: Twisted's MemoryReactorClock provides it, and has a time of its own.
-    return (_machineSeconds, True) if seconds is wallSeconds else (seconds, False)
+    return _machineSeconds if clock.seconds is wallSeconds else None
 
 
 class Timer:
@@ -59,7 +58,7 @@ class Timer:
     @ivar deadline: when it is due, in steady seconds of its clock; L{None}: it is not armed.
     """
 
-    __slots__ = ("__weakref__", "_arguments", "_call", "_clock", "_isSettable", "_now", "deadline", "due")
+    __slots__ = ("_arguments", "_call", "_clock", "_steady", "deadline", "due")
 
     def __init__(self, clock: IReactorTime, due: Callable[..., object], *arguments: object) -> None:
         """
@@ -67,13 +66,12 @@ class Timer:
         @param due: called with C{arguments} when the time has come. The timer is not armed then.
         """
         self._clock = clock
-        self._now, self._isSettable = _times(clock)
+        # None where the clock's seconds() are steady: a bound method for each timer would cost as much memory as it.
+        self._steady = _otherTime(clock)
         self.due = due
         self._arguments = arguments
         self._call: IDelayedCall | None = None
         self.deadline: float | None = None
-        if self._isSettable:
-            _settable.add(self)
 
     @property
     def armed(self) -> bool:
@@ -87,7 +85,9 @@ class Timer:
         """
         The seconds until the call is due, 0 at least; infinity if none is.
         """
-        return inf if self.deadline is None else max(0.0, self.deadline - self._now())
+        if self.deadline is None:
+            return inf
+        return max(0.0, self.deadline - (self._clock.seconds() if self._steady is None else self._steady()))
 
     def arm(self, seconds: float) -> None:
         """
@@ -99,7 +99,8 @@ class Timer:
             self.stop()
             return
         call, before = self._call, self.deadline
-        deadline = self.deadline = self._now() + seconds
+        steady = self._steady
+        deadline = self.deadline = (self._clock.seconds() if steady is None else steady()) + seconds
         if before is None or call is None:
             self._call = self._clock.callLater(seconds, self._ring)
         elif deadline >= before:
@@ -115,7 +116,7 @@ class Timer:
 
         @param deadline: in steady seconds of the clock.
         """
-        self.arm(max(0.0, deadline - self._now()))
+        self.arm(max(0.0, deadline - (self._clock.seconds() if self._steady is None else self._steady())))
 
     def stop(self) -> None:
         """
@@ -134,7 +135,7 @@ class Timer:
             self._call = self._clock.callLater(self.left, self._ring)
 
     def _ring(self) -> None:
-        if self._isSettable and self.left > GRAIN:
+        if self._steady is not None and self.left > GRAIN:
             # The wall clock was set forward.
             self._call = self._clock.callLater(self.left, self._ring)
             return
@@ -142,16 +143,18 @@ class Timer:
         self.due(*self._arguments)
 
 
-#: The timers that wait by a clock which can be set.
-_settable: WeakSet[Timer] = WeakSet()
-
-
-def clockStepped() -> None:
+def clockStepped(clock: IReactorTime) -> None:
     """
-    Have every timer that waits in a reactor wait for the time that is left, because the wall clock was set.
+    Have every timer that waits by a clock wait for the time that is left, because the wall clock was set. A clock in
+    another thread, and its timers, are left alone.
+
+    @param clock: the clock that makes the calls, such as the reactor. Its timers are found among its delayed calls.
     """
-    for timer in list(_settable):
-        timer.clockStepped()
+    # A copy: task.Clock returns the very list that it keeps.
+    for call in list(clock.getDelayedCalls()):
+        timer = getattr(getattr(call, "func", None), "__self__", None)
+        if isinstance(timer, Timer):
+            timer.clockStepped()
 
 
 __all__ = ["GRAIN", "Timer", "clockStepped", "steadySeconds"]

@@ -106,7 +106,7 @@ class ClockSteps:
         # Reading fails with ECANCELED, and so takes note of the step. The kernel tells of the next one, too.
         with suppress(OSError):
             os.read(self._descriptor, 8)
-        clockStepped()
+        clockStepped(self._reactor)
 
     def connectionLost(self, reason: Failure) -> None:
         """
