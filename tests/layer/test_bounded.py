@@ -15,14 +15,13 @@ class TableTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.bound = 3
         self.gone: list[tuple[int, str]] = []
 
     def filled(self, policy: Policy, count: int = 3) -> Table[int, str]:
         """
         A table with entries from 0 on.
         """
-        table: Table[int, str] = Table("numbers", lambda: self.bound, policy, lambda *entry: self.gone.append(entry))
+        table: Table[int, str] = Table("numbers", 3, policy, lambda *entry: self.gone.append(entry))
         for number in range(count):
             table.put(number, str(number))
         return table
@@ -51,7 +50,7 @@ class TableTests(SynchronousTestCase):
 
     def test_withNobodyToTell(self) -> None:
         for policy in Policy.OLDEST, Policy.LEAST_RECENT:
-            table: Table[int, None] = Table("numbers", lambda: self.bound, policy)
+            table: Table[int, None] = Table("numbers", 3, policy)
             for number in range(10):
                 table.put(number, None)
             self.assertEqual(list(table), [7, 8, 9])
@@ -74,7 +73,7 @@ class TableTests(SynchronousTestCase):
         choices: list[int | None] = [1, 4, None]
         table: Table[int, str] = Table(
             "numbers",
-            lambda: self.bound,
+            3,
             Policy.CROWDED,
             lambda *entry: self.gone.append(entry),
             lambda new: choices.pop(0),
@@ -84,9 +83,17 @@ class TableTests(SynchronousTestCase):
 
     def test_aBoundThatHasBecomeLower(self) -> None:
         table = self.filled(Policy.OLDEST)
-        self.bound = 2
+        table.bound = 2
         table.put(3, "3")
         self.assertEqual((list(table), len(self.gone)), ([2, 3], 2))
+
+    def test_aBoundThatHasBecomeLowerWithNobodyToTell(self) -> None:
+        table: Table[int, None] = Table("numbers", 3, Policy.OLDEST)
+        for number in range(4):
+            table.put(number, None)
+        table.bound = 2
+        table.put(4, None)
+        self.assertEqual(list(table), [3, 4])
 
     def test_state(self) -> None:
         table = self.filled(Policy.REFUSE, 2)

@@ -63,12 +63,14 @@ class ErrorLimitTests(SynchronousTestCase):
 
     def test_destinationsRememberedAreBounded(self) -> None:
         self.patch(ErrorLimit, "MAX_DESTINATIONS", 8)
+        self.limit = ErrorLimit(Always(0))
         for number in range(20):
             self.limit.permits(bytes((10, 0, 0, number)), 0.0)
             self.assertLessEqual(self.limit.tables()[0].size, 8)
 
     def test_oldestDestinationIsForgotten(self) -> None:
         self.patch(ErrorLimit, "MAX_DESTINATIONS", 2)
+        self.limit = ErrorLimit(Always(0))
         self.permitted(PEER, 0.0)
         self.limit.permits(bytes((10, 0, 0, 2)), 0.0)
         self.assertEqual(self.permitted(PEER, 0.0), 0)

@@ -355,6 +355,7 @@ class BoundTests(LayerTestCase):
         before = self.remembered()
         self.patch(rawudp, "MAX_FLOWS", 8)
         self.patch(udptransport, "MAX_PEERS", 4)
+        self.make()
         for port in range(100):
             self.ip.packetReceived(Packet(udpPacket(*FOUR, port, 7, b"")))
         self.assertLessEqual(self.remembered() - before, 8 + 4)
@@ -364,6 +365,7 @@ class BoundTests(LayerTestCase):
         before = self.remembered()
         self.patch(rawudp, "MAX_FLOWS", 8)
         self.patch(udptransport, "MAX_PEERS", 4)
+        self.make()
         gc.disable()
         try:
             for port in range(100):
@@ -383,6 +385,7 @@ class BoundTests(LayerTestCase):
     def test_forgottenSendersAreServedAsBefore(self) -> None:
         self.patch(rawudp, "MAX_FLOWS", 2)
         self.patch(udptransport, "MAX_PEERS", 1)
+        self.make()
         for port in (1, 2, 3, 1, 2, 3):
             self.ip.packetReceived(Packet(udpPacket(*FOUR, port, 7, b"")))
         self.assertEqual([port for data, (host, port) in self.proto.received], [1, 2, 3, 1, 2, 3])

@@ -231,6 +231,7 @@ class AnswerTests(TUNTestCase):
     def test_forgottenPeerIsAnsweredByItsAddress(self) -> None:
         self.patch(rawudp, "MAX_FLOWS", 2)
         self.patch(udptransport, "MAX_PEERS", 2)
+        self.make()
         asker = self.receive(question("10.0.0.3"))
         portless = self.receive(question(sourcePort=0))
         for port in range(1, 10):
@@ -241,6 +242,7 @@ class AnswerTests(TUNTestCase):
 
     def test_theLatestSenderIsAlwaysKnown(self) -> None:
         self.patch(udptransport, "MAX_PEERS", 1)
+        self.make()
         self.proto.then = lambda _, addr: self.transport.write(b"answer", (addr[0], addr[1]))
         for port in (1, 2, 1, 2):
             self.receive(question("10.0.0.3", sourcePort=port))
@@ -335,6 +337,7 @@ class TAPTests(SynchronousTestCase):
     def test_forgottenPeerIsAnsweredAtItsStation(self) -> None:
         self.patch(rawudp, "MAX_FLOWS", 2)
         self.patch(udptransport, "MAX_PEERS", 2)
+        self.make(IPProtocol)
         asker = self.receive()
         for sourcePort in range(1, 10):
             self.receive(question(sourcePort=sourcePort), OTHER)

@@ -113,7 +113,7 @@ class Addresses:
         self.admitted: set[bytes] = set()
         self.hearsSolicitations = False
         self._deprecated: set[bytes] = set()
-        self._sources: Table[bytes, bytes | None] = Table("sources", lambda: MAX_SOURCES, Policy.FORGET_ALL)
+        self._sources: Table[bytes, bytes | None] = Table("sources", MAX_SOURCES, Policy.FORGET_ALL)
 
     def add(self, address: str) -> Interface:
         """

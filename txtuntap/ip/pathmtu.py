@@ -31,7 +31,7 @@ class PathMTUs:
 
     def __init__(self) -> None:
         # Each is put anew when it is learned: the one learned longest ago is the first.
-        self.known: Table[bytes, tuple[int, float]] = Table("paths", lambda: MAX_PATHS, Policy.LEAST_RECENT)
+        self.known: Table[bytes, tuple[int, float]] = Table("paths", MAX_PATHS, Policy.LEAST_RECENT)
 
     def __len__(self) -> int:
         return len(self.known)

@@ -78,7 +78,7 @@ class IPRouting(Layer):
         # Typed as loosely as they are given: a table of another kind has other ways to fill it.
         self.routes: Any = StaticRoutes() if routes is None else routes
         self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
-        self._askers: Table[bytes, Packet] = Table("askers", lambda: MAX_ASKERS, Policy.LEAST_RECENT)
+        self._askers: Table[bytes, Packet] = Table("askers", MAX_ASKERS, Policy.LEAST_RECENT)
         self._linkRoutes: set[Network] = set()
         self.mtu6: int | None = None
         self.paths = PathMTUs()

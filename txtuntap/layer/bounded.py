@@ -53,21 +53,21 @@ class Table(OrderedDict[K, V]):
     To look up, count and remove entries is what it is in a dictionary, at the same cost. L{put} alone adds entries.
 
     @ivar name: see L{TableState}.
+    @ivar bound: the most entries that there may be. Where it has become lower, the next new entry evicts the rest.
     @ivar policy: a L{Policy}.
     """
 
-    __slots__ = ("_bound", "_choose", "_evicted", "_isPlain", "_isRecency", "_makeRoom", "name", "policy")
+    __slots__ = ("_choose", "_evicted", "_isRecency", "_makeRoom", "bound", "name", "policy")
 
     def __init__(
         self,
         name: str,
-        bound: Callable[[], int],
+        bound: int,
         policy: Policy,
         evicted: Callable[[K, V], object] | None = None,
         choose: Callable[[K], K | None] | None = None,
     ) -> None:
         """
-        @param bound: tells the most entries that there may be. It is called for each new entry.
         @param evicted: called with each entry that was removed to make room.
         @param choose: called with the key of a new entry that there is no room for, when it has been entered; returns
             the key of the one to evict, which may be the new one. L{None}: all stay, over the bound. By default, the
@@ -76,32 +76,34 @@ class Table(OrderedDict[K, V]):
         super().__init__()
         self.name = name
         self.policy = policy
-        self._bound = bound
+        self.bound = bound
         self._evicted = evicted
         self._choose = choose
         self._isRecency = policy is Policy.LEAST_RECENT
-        self._isPlain = policy in (Policy.OLDEST, Policy.LEAST_RECENT) and evicted is None and choose is None
-        self._makeRoom: Callable[[Table[K, V], K, V, int], bool]
+        # None where the first entry is evicted, and nobody is called.
+        self._makeRoom: Callable[[Table[K, V], K, V, int], bool] | None = None
         if policy is Policy.REFUSE:
             self._makeRoom = _refuse
         elif policy is Policy.FORGET_ALL:
             self._makeRoom = _forgetAll
-        else:
-            self._makeRoom = _evictFirst if choose is None else _evictChosen
+        elif choose is not None:
+            self._makeRoom = _evictChosen
+        elif evicted is not None:
+            self._makeRoom = _evictFirst
 
     @property
     def isFull(self) -> bool:
         """
         Whether there is no room for a new entry.
         """
-        return len(self) >= self._bound()
+        return len(self) >= self.bound
 
     @property
     def state(self) -> TableState:
         """
         How full the table is.
         """
-        return TableState(self.name, len(self), self._bound(), self.policy.value)
+        return TableState(self.name, len(self), self.bound, self.policy.value)
 
     def put(self, key: K, value: V) -> bool:
         """
@@ -115,14 +117,15 @@ class Table(OrderedDict[K, V]):
             if self._isRecency:
                 self.move_to_end(key)
             return True
-        bound = self._bound()
+        bound = self.bound
         if before < bound:
             return True
-        if self._isPlain and before == bound:
+        makeRoom = self._makeRoom
+        if makeRoom is None and before == bound:
             # The common case, without a call: every packet may add to some tables.
             self.popitem(last=False)
             return bound > 0
-        return self._makeRoom(self, key, value, bound)
+        return (makeRoom or _evictFirst)(self, key, value, bound)
 
     def use(self, key: K) -> V | None:
         """

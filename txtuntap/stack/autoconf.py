@@ -67,7 +67,7 @@ class AutoconfiguredRoutes(StaticRoutes):
         super().__init__()
         self._neighbours = neighbours
         self.onLink: PrefixTable[Timer] = PrefixTable()
-        self.routers: Table[bytes, Timer] = Table("routers", lambda: MAX_ROUTERS, Policy.REFUSE)
+        self.routers: Table[bytes, Timer] = Table("routers", MAX_ROUTERS, Policy.REFUSE)
 
     @property
     def gateways(self) -> set[bytes]:
@@ -159,7 +159,7 @@ class Autoconfiguration:
         self._solicit = solicit
         self._asked = 0
         self._asking = Timer(clock, self._ask)
-        self._formed: Table[bytes, _Formed] = Table("prefixes of addresses", lambda: MAX_PREFIXES, Policy.REFUSE)
+        self._formed: Table[bytes, _Formed] = Table("prefixes of addresses", MAX_PREFIXES, Policy.REFUSE)
         # When each prefix was last advertised, and the MTU.
         self._lastAdvertised: dict[Network | bytes, float] = {}
         self._mtuLastAdvertised = 0.0

@@ -28,7 +28,7 @@ class ErrorLimit:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._all = TokenBucket(self.RATE, self.BURST)
-        self._each: Table[bytes, TokenBucket] = Table("error limits", lambda: self.MAX_DESTINATIONS, Policy.OLDEST)
+        self._each: Table[bytes, TokenBucket] = Table("error limits", self.MAX_DESTINATIONS, Policy.OLDEST)
 
     def tables(self) -> list[TableState]:
         """

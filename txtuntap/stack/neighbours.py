@@ -102,11 +102,9 @@ class NeighbourCache:
         self._solicit = solicit
         self._waitingOctets = 0
         self.entries: Table[bytes, Neighbour] = Table(
-            "neighbours", lambda: MAX_ENTRIES, Policy.LEAST_RECENT, self._evicted, self._evictable
+            "neighbours", MAX_ENTRIES, Policy.LEAST_RECENT, self._evicted, self._evictable
         )
-        self.incomplete: Table[bytes, Neighbour] = Table(
-            "incomplete", lambda: MAX_INCOMPLETE, Policy.OLDEST, lambda _, entry: self._end(entry)
-        )
+        self.incomplete: Table[bytes, Neighbour] = Table("incomplete", MAX_INCOMPLETE, Policy.OLDEST, self._crowdedOut)
         self.counters = Counters()
 
     def add(self, address: str | bytes, station: str | bytes) -> None:
@@ -271,6 +269,9 @@ class NeighbourCache:
     def _evicted(self, address: bytes, entry: Neighbour) -> None:
         self._end(entry)
         self.counters["evicted"] += 1
+
+    def _crowdedOut(self, address: bytes, entry: Neighbour) -> None:
+        self._end(entry)
 
     def _enterState(self, entry: Neighbour, state: str, seconds: float | None, address: bytes) -> None:
         entry.state = state

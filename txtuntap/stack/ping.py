@@ -59,7 +59,7 @@ class Pinger:
         self._now = steadySeconds(clock)
         self._random = random
         # By identifier and sequence number, as they stand in the header's second word.
-        self._pending: Table[int, _Pending] = Table("pings", lambda: MAX_PENDING, Policy.REFUSE)
+        self._pending: Table[int, _Pending] = Table("pings", MAX_PENDING, Policy.REFUSE)
 
     def ping(self, dest: bytes, payload: bytes, timeout: float, send: Callable[[int, bytes], None]) -> Deferred[Pong]:
         """

@@ -108,7 +108,7 @@ def stationsOfPort() -> Table[Entry, None]:
     """
     A table for the stations that are learned on one port.
     """
-    return Table("stations", lambda: MAX_STATIONS, Policy.REFUSE)
+    return Table("stations", MAX_STATIONS, Policy.REFUSE)
 
 
 class StationTable:

@@ -66,7 +66,7 @@ class Allowed:
             map(packLinkAddress, listed(linkAddresses, "linkAddresses", "02:00:00:00:00:01"))
         )
         self._isRouter = router
-        self._known: Table[bytes, bool] = Table("allowed", lambda: MAX_KNOWN, Policy.FORGET_ALL)
+        self._known: Table[bytes, bool] = Table("allowed", MAX_KNOWN, Policy.FORGET_ALL)
 
     def tables(self) -> list[TableState]:
         """

@@ -29,7 +29,7 @@ class SparseLog:
         self._now = steadySeconds(clock)
         # When each was said last, and how often it was not said since; the one said longest ago is the first.
         self._said: Table[str, tuple[float, int]] = Table(
-            "log reasons", lambda: MAX_REASONS, Policy.OVERDUE, choose=self._overdue
+            "log reasons", MAX_REASONS, Policy.OVERDUE, choose=self._overdue
         )
 
     def _overdue(self, reason: str) -> str:

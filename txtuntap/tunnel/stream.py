@@ -386,7 +386,7 @@ class StreamFactory(Factory):
         self.clock = clock
         self.strangers: Table[StreamCarrier, tuple[str, ...]] = Table(
             "strangers",
-            lambda: MAX_STRANGERS,
+            MAX_STRANGERS,
             Policy.CROWDED,
             _evicted,
             lambda _: oneOfTheBusiest(self.strangers, self.random),

@@ -56,7 +56,7 @@ class Echo(DatagramProtocol):
         self._echoPorts = echoPorts
         self._rate = rate
         self._burst = burst
-        self._peers: Table[tuple[str, int], TokenBucket] = Table("echo peers", lambda: MAX_PEERS, Policy.LEAST_RECENT)
+        self._peers: Table[tuple[str, int], TokenBucket] = Table("echo peers", MAX_PEERS, Policy.LEAST_RECENT)
         # The peer that wrote last, since most datagrams come from the same one as the one before.
         self._latest: tuple[str, int] | None = None
         self._bucket: TokenBucket | None = None

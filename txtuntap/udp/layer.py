@@ -79,13 +79,11 @@ class RawUDPProtocol(Layer):
         self._table = ProtocolTable(16)
         self._verify = verifyChecksum
         self._transports: dict[int, list[UDPTransport]] = self._table.targets
-        self._flows: Table[bytes, Flow] = Table(
-            "flows", lambda: MAX_FLOWS, Policy.OLDEST, lambda _, flow: flow.evicted()
-        )
+        self._flows: Table[bytes, Flow] = Table("flows", MAX_FLOWS, Policy.OLDEST, _evicted)
         # Looked up for each packet. (To find the method of a class that Python code defines takes as long again.)
         self._flowOf = self._flows.get
-        self.written: Table[bytes, float] = Table("written", lambda: MAX_WRITTEN, Policy.LEAST_RECENT)
-        self.answered: Table[bytes, float] = Table("answered", lambda: MAX_ANSWERED, Policy.LEAST_RECENT)
+        self.written: Table[bytes, float] = Table("written", MAX_WRITTEN, Policy.LEAST_RECENT)
+        self.answered: Table[bytes, float] = Table("answered", MAX_ANSWERED, Policy.LEAST_RECENT)
         self.udpProtos = self._table.protocols
         self.addressEpoch = 0
 
@@ -439,3 +437,7 @@ def _transportOf(transport: UDPTransport) -> IFlowTransport:
     """
     held = transport.protocol.transport
     return held if isinstance(held, UDPTransport) else transport
+
+
+def _evicted(key: bytes, flow: Flow) -> None:
+    flow.evicted()

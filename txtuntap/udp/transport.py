@@ -77,7 +77,7 @@ class UDPTransport(MulticastTransport):
         self._connected: tuple[str, int] | None = None
         self._broadcastAllowed = False
         # The latest flow of each peer: it may know more than one of our addresses.
-        self._flows: Table[tuple[str, int], Flow] = Table("peers", lambda: MAX_PEERS, Policy.LEAST_RECENT)
+        self._flows: Table[tuple[str, int], Flow] = Table("peers", MAX_PEERS, Policy.LEAST_RECENT)
         self.latest: Flow | None = None
 
     def __repr__(self) -> str:
