@@ -26,7 +26,7 @@ UNSOLICITED_INTERVAL = 1.0
 #: the time from one question to the next, and the time for an answer, as they are by default.
 OLDER_QUERIER_PRESENT = 2 * 125.0 + 10.0
 
-#: Packets that are sent at once, and seconds from then to the next: however much there is to tell, and however often
+#: Packets that are sent at once, and seconds from then to the next: however much there is to report, and however often
 #: somebody asks.
 MAX_AT_ONCE = 16
 PAUSE = 0.1
@@ -65,7 +65,7 @@ class Reporter:
         self._changes: dict[bytes, int] = {}
         self._left: set[bytes] = set()
         self._queriedGroups: set[bytes] = set()
-        self._telling = Timer(clock, self._tell)
+        self._reporting = Timer(clock, self._report)
         self._answering = Timer(clock, self._answer)
         self._lastReport: float | None = None
         # When a querier of an older version has asked last.
@@ -88,7 +88,7 @@ class Reporter:
                 self._changes[group] = ROBUSTNESS
             else:
                 self._changes.pop(group, None)
-        self._tellSoon()
+        self._reportSoon()
 
     def tables(self) -> list[TableState]:
         """
@@ -101,7 +101,7 @@ class Reporter:
         Report all groups again, because nobody has received the reports before.
         """
         self._changes.update(dict.fromkeys(self.groups, ROBUSTNESS))
-        self._tellSoon()
+        self._reportSoon()
 
     def queried(self, query: Query) -> None:
         """
@@ -122,7 +122,7 @@ class Reporter:
 
     def stop(self) -> None:
         """
-        There is nobody to tell any more.
+        There is nobody to report to any more.
         """
         self._forget()
         self._olderQueriers.clear()
@@ -141,18 +141,18 @@ class Reporter:
         self._changes.clear()
         self._left.clear()
         self._queriedGroups.clear()
-        self._telling.stop()
+        self._reporting.stop()
         self._answering.stop()
 
-    def _tellSoon(self) -> None:
+    def _reportSoon(self) -> None:
         """
         Report changes at once: all changes of one turn of the reactor are in one report.
         """
         if self._changes:
             since = PAUSE if self._lastReport is None else self._now() - self._lastReport
-            _within(self._telling, PAUSE - since if 0 <= since < PAUSE else 0.0)
+            _within(self._reporting, PAUSE - since if 0 <= since < PAUSE else 0.0)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         version = self.version
         # Changes that have not been reported at all come first.
         reported = sorted(self._changes, key=lambda group: -self._changes[group])[: self._atOnce(version)]
@@ -165,7 +165,7 @@ class Reporter:
         self._lastReport = self._now()
         if self._changes:
             goesOn = max(self._changes.values()) == left
-            _within(self._telling, PAUSE if goesOn else max(PAUSE, self._random.random() * UNSOLICITED_INTERVAL))
+            _within(self._reporting, PAUSE if goesOn else max(PAUSE, self._random.random() * UNSOLICITED_INTERVAL))
         self._send(version, [(TO_EXCLUDE if group in self.groups else TO_INCLUDE, group) for group in reported])
 
     def _answer(self) -> None:
