@@ -6,36 +6,53 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import re
 import tracemalloc
 from collections.abc import Callable
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 
 import txtuntap
 from tests.paths import DOCS
+from tests.ports import RecordingPort
 from tests.recorders import Echo as Echoing
+from tests.recorders import PacketRecorder
 from txtuntap import Host, TuntapPort
+from txtuntap.device import memory
+from txtuntap.device.helper.server import Helper
+from txtuntap.device.linux import LinuxDevice
 from txtuntap.ip.addresses import MAX_ADMITTED, MAX_SOURCES, Addresses
 from txtuntap.ip.pathmtu import MAX_PATHS, PathMTUs
 from txtuntap.layer.bounded import Policy, TableState
+from txtuntap.middleware import Capture, CaptureFile, CaptureSink, Impairment, Netem, capturesink, netem
+from txtuntap.network import Link, Replay, link, replay
 from txtuntap.packet import Packet
+from txtuntap.service.observe import control as controls
+from txtuntap.service.observe.control import ClientSink, ControlProtocol, ControlSocket
+from txtuntap.service.observe.metrics import MetricsFactory
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.neighbours import MAX_ENTRIES, NeighbourCache
 from txtuntap.switch import Switch
 from txtuntap.switch.stations import MAX_STATIONS
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, udpPacket
+from txtuntap.tunnel import stream
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.frames import Frames
-from txtuntap.tunnel.stream import StreamFactory
+from txtuntap.tunnel.stream import StreamCarrier, StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.udp.echo import MAX_PEERS, Echo
 from txtuntap.udp.layer import MAX_ANSWERED, MAX_FLOWS, MAX_WRITTEN, RawUDPProtocol
+from txtuntap.wire import pcapng
 
 PAGE = (DOCS / "bounds.md").read_text()
 
@@ -71,6 +88,17 @@ def rows() -> dict[str, tuple[int, str, str]]:
     return found
 
 
+def captureFile() -> CaptureFile:
+    """
+    A sink whose capture has ended, so that it keeps no file open; what is written to it now stays in it.
+    """
+    sink = CaptureFile(os.devnull)
+    sink.begin(pcapng.RAW, "", 0)
+    sink.end(0)
+    return sink
+
+
+@cache
 def tables() -> dict[str, TableState]:
     """
     The tables of everything that has any, by name.
@@ -81,7 +109,19 @@ def tables() -> dict[str, TableState]:
     switch = Switch(clock)
     switch.addPort()
     tunnel = Tunnel(TUN, Allowed(["10.0.0.0/24"]))
-    parts: list[Any] = [host, switch, tunnel, StreamFactory(tunnel, Frames, clock), Echo()]
+    factory = StreamFactory(tunnel, Frames, clock)
+    reactor = MemoryReactorClock()
+    control = ControlSocket(Capture(None, PacketRecorder()), reactor)
+    parts: list[Any] = [
+        *(host, switch, tunnel, factory, StreamCarrier(factory, Frames(TUN)), Echo()),
+        Link(PacketRecorder(), PacketRecorder(), clock),
+        Impairment(PacketRecorder()),
+        Replay(BytesIO(), PacketRecorder(), clock),
+        *(MemoryDevice(TUN), MemoryDevice(TAP), LinuxDevice("tt0", TUN)),
+        *(captureFile(), ClientSink(ControlProtocol(control)), control),
+        MetricsFactory(CollectorRegistry(), reactor),
+        Helper([], reactor),
+    ]
     return {state.name: state for part in parts for state in part.tables()}
 
 
@@ -246,6 +286,48 @@ def _stations() -> Callable[[int], object]:
     return lambda number: port.packetReceived(Packet(b"\xff" * 6 + b"\x02\0" + number.to_bytes(4, "big") + bytes(50)))
 
 
+def _link() -> Callable[[int], object]:
+    cable = Link(PacketRecorder(), PacketRecorder(), Clock())
+    cable.start()
+    return lambda number: cable.ends[0].writePacket([bytes(FRAME)])
+
+
+def _impaired() -> Callable[[int], object]:
+    impairment = Impairment(PacketRecorder(), Netem(delay=1))
+    impairment.makeConnection(RecordingPort())
+    return lambda number: impairment.packetReceived(Packet(bytes(FRAME)))
+
+
+def _sent() -> Callable[[int], object]:
+    played = Replay(BytesIO(), PacketRecorder(), Clock())
+    return lambda number: played.writePacket([bytes(FRAME)])
+
+
+def _queued() -> Callable[[int], object]:
+    device = MemoryDevice(TAP)
+    device.open()
+    return lambda number: device.deliver(bytes(FRAME))
+
+
+def _output() -> Callable[[int], object]:
+    carrier = StreamCarrier(StreamFactory(Tunnel(TUN), Frames, Clock()), Frames(TUN))
+    return lambda number: carrier.send(bytes(1500))
+
+
+def _recorded(sink: CaptureSink) -> Callable[[int], object]:
+    # The shortest packets take most memory beside what they are.
+    return lambda number: sink.record(bytes(20), 0, pcapng.INBOUND)
+
+
+def _client() -> ClientSink:
+    sink = ClientSink(ControlProtocol(ControlSocket(Capture(None, PacketRecorder()), Clock())))
+    sink.pauseProducing()
+    return sink
+
+
+#: Octets of the longest frame on Ethernet, and of the least block of a capture with a packet.
+FRAME, BLOCK = 1514, 52
+
 MEASURED: dict[str, Callable[[], int]] = {
     "flows, IPv4 on a tun": lambda: flows(TUN, 4),
     "flows, IPv6 on a tap": lambda: flows(TAP, 6),
@@ -258,6 +340,13 @@ MEASURED: dict[str, Callable[[], int]] = {
     "error limits": lambda: taken(_limits, ErrorLimit.MAX_DESTINATIONS),
     "echo peers": lambda: taken(_echo, MAX_PEERS),
     "stations": lambda: taken(_stations, MAX_STATIONS),
+    "link, of frames of 1514 octets": lambda: taken(_link, link.QUEUE_LENGTH),
+    "impairment, of such frames": lambda: taken(_impaired, netem.LIMIT),
+    "sent, of such frames": lambda: taken(_sent, replay.MAX_SENT),
+    "tap queue, of such frames": lambda: taken(_queued, memory.TAP_QUEUE_LENGTH),
+    "tunnel output": lambda: taken(_output, stream.MAX_WAITING // 1500),
+    "capture octets": lambda: taken(lambda: _recorded(captureFile()), capturesink.MAX_WAITING // BLOCK),
+    "capture octets of a client": lambda: taken(lambda: _recorded(_client()), controls.MAX_WAITING // BLOCK),
     "all that one open UDP port fills": lambda: hosts(TAP, 6),
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from txtuntap.device import TAP, TUN
-from txtuntap.device.memory import QUEUE_LENGTH
+from txtuntap.device.memory import TAP_QUEUE_LENGTH, TUN_QUEUE_LENGTH
 from txtuntap.interfaces import IDevice
 from txtuntap.testing import ethernetFrame, udpPacket
 
@@ -223,7 +223,7 @@ class DeviceContract(_Base):
             self.deliver(device, sample(self.mode, b"%04d" % number))
         got = self.ours(device)
         # The kernel's own packets are in the queue too.
-        bound = QUEUE_LENGTH[self.mode]
+        bound = TAP_QUEUE_LENGTH if self.mode == TAP else TUN_QUEUE_LENGTH
         self.assertTrue(bound - 20 <= len(got) <= bound, f"{len(got)} packets")
         self.assertEqual(got[0], (sample(self.mode, b"0000"), False))
 

@@ -55,6 +55,13 @@ class ReadableTests(SynchronousTestCase):
         self.device.open()
         self.calls = 0
 
+    def test_tablesTellHowManyPacketsWait(self) -> None:
+        for _ in range(600):
+            self.device.deliver(sample(TUN))
+        self.assertEqual([(state.size, state.bound) for state in self.device.tables()], [(500, 500)])
+        self.device.receive()
+        self.assertEqual(self.device.tables()[0].size, 499)
+
     def called(self) -> None:
         self.calls += 1
 

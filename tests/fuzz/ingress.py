@@ -220,7 +220,7 @@ class Ingress:
         datagrams = host.ip._reassembler._datagrams.values()
         waiting = [entry.waiting for entry in host.neighbours.incomplete.values()]
         tables = self.host.tables()
-        for table in tables:
+        for table in [*tables, *self.device.tables()]:
             if table.size > table.bound:
                 raise Broken(f"{table.size} {table.unit} of {table.name}: {table.bound} is the most")
         # Each of our own addresses has one timer, too.

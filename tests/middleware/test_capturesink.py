@@ -15,7 +15,9 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.paths import CHECKOUT
-from txtuntap.middleware.capturesink import LEAST_WAITING, MAX_COMMENT, CaptureFile
+from tests.recorders import PacketRecorder
+from txtuntap.middleware import Capture
+from txtuntap.middleware.capturesink import LEAST_WAITING, MAX_COMMENT, MAX_COMMENTS, CaptureFile
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError, CaptureParser, readCapture
 
@@ -156,6 +158,21 @@ class CaptureFileTests(SynchronousTestCase):
         parser.close()
         self.assertEqual((found[-1].data[:4], found[-1].dropped), (b"5000", sink.dropped))
         self.assertEqual(parser.statistics[0].dropped, sink.dropped)
+
+    def test_tablesTellWhatWaits(self) -> None:
+        sink = CaptureFile(self.path, maxWaiting=LEAST_WAITING)
+        self.assertTrue(sink.write(bytes(100)))
+        self.assertTrue(sink.write(bytes(28)))
+        for _ in range(MAX_COMMENTS + 1):
+            sink.comment("four")
+        states = [(state.size, state.bound, state.unit) for state in sink.tables()]
+        comments = [(64, MAX_COMMENTS, "entries"), (4 * 64, MAX_COMMENT, "characters")]
+        self.assertEqual(states, [*comments, (128, LEAST_WAITING, "octets")])
+        capture = Capture(sink, PacketRecorder())
+        self.assertEqual(capture.tables(), sink.tables())
+        sink.begin(pcapng.RAW, "tun0", 1)
+        sink.end(9)
+        self.assertEqual([state.size for state in sink.tables()], [0, 0, 0])
 
     def test_commentsDoNotKeepPacketsOut(self) -> None:
         sink = CaptureFile(self.path, maxWaiting=LEAST_WAITING)

@@ -55,6 +55,13 @@ class NothingTests(ImpairmentTestCase):
         self.assertEqual((self.received, self.sent), ([], [0, 1, 2]))
         self.assertEqual(impairment.counters, {"inLost": 3})
 
+    def test_tablesTellHowManyAreDelayed(self) -> None:
+        impairment = self.impaired(up=Netem(delay=1), down=Netem(delay=2, limit=2))
+        self.numbered(impairment, 3)
+        self.assertEqual([(state.size, state.bound) for state in impairment.tables()], [(3, 1000), (2, 2)])
+        self.clock.advance(1)
+        self.assertEqual([state.size for state in impairment.tables()], [0, 2])
+
     def test_beforeItIsOnAPort(self) -> None:
         impairment = Impairment(PacketRecorder(), Netem(delay=1))
         impairment.packetReceived(Packet(b"1"))

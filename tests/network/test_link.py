@@ -123,6 +123,7 @@ class LinkTests(SynchronousTestCase):
         for _ in range(QUEUE_LENGTH + 5):
             self.one.transport.writePacket([FRAME])
         self.assertEqual(link.ends[0].counters["outDiscards"], 5)
+        self.assertEqual([(state.size, state.bound) for state in link.tables()], [(0, 1000), (QUEUE_LENGTH, 1000)])
         self.clock.advance(0)
         self.assertEqual(len(self.other.packets), QUEUE_LENGTH)
         self.one.transport.writePacket([FRAME])

@@ -220,6 +220,7 @@ class ReplayTests(SynchronousTestCase):
         for number in range(3):
             self.replay.writePacket([b"%d" % number, b"!"])
         self.assertEqual(list(self.replay.sent), [b"1!", b"2!"])
+        self.assertEqual([(state.size, state.bound) for state in self.replay.tables()], [(2, 2)])
         self.assertEqual((self.replay.counters["outPackets"], self.replay.counters["outOctets"]), (3, 6))
 
     def test_aFileThatIsCutShortEndsAfterWhatIsWhole(self) -> None:

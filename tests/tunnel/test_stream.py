@@ -135,6 +135,10 @@ class StreamTests(SynchronousTestCase):
         waiting = streams.MAX_WAITING // (100 + streams.PACKET_COST)
         self.assertEqual(waiting, self.tunnel.counters["outPackets"])
         self.assertEqual(20000 - waiting, self.tunnel.counters["outDiscards"])
+        states = {state.name: state for state in self.factory.tables()}
+        self.assertEqual(waiting * (100 + streams.PACKET_COST), states["tunnel output"].size)
+        other = StreamFactory(self.tunnel, Frames, self.clock)
+        self.assertNotIn("tunnel output", [state.name for state in other.tables()])
         carrier.resumeProducing()
         self.assertEqual(waiting * 114, len(transport.value()))
         self.tunnel.packetReceived(Packet(packet()))

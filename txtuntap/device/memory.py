@@ -13,13 +13,15 @@ from zope.interface import implementer
 
 from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, TUN, interfaceName
 from txtuntap.interfaces import IDevice
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.counters import Counters
 from txtuntap.mistakes import checkBuffers, checkMTU, checkOctets
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
 
-#: How many packets wait for a reader, as on the real device (C{txqueuelen}).
-QUEUE_LENGTH = {TUN: 500, TAP: 1000}
+#: How many packets wait for a reader, as on the real devices (C{txqueuelen}).
+TUN_QUEUE_LENGTH = 500
+TAP_QUEUE_LENGTH = 1000
 
 
 @implementer(IDevice)
@@ -60,6 +62,7 @@ class MemoryDevice:
         self.up = True
         self.counters = Counters()
         self._queue: deque[tuple[bytes, Offload | None]] = deque()
+        self._queueLength = TAP_QUEUE_LENGTH if mode == TAP else TUN_QUEUE_LENGTH
         self._opened = False
         self._deleted = False
         self._readable: Callable[[], None] | None = None
@@ -130,6 +133,13 @@ class MemoryDevice:
                 self.network(packet)
         return len(data)
 
+    def tables(self) -> list[TableState]:
+        """
+        How full the queue is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        name = "tap queue" if self.mode == TAP else "tun queue"
+        return [TableState(name, len(self._queue), self._queueLength, Policy.REFUSE.value)]
+
     def close(self) -> None:
         """
         Let go of the interface: see L{IDevice.close}.
@@ -148,7 +158,7 @@ class MemoryDevice:
         @param offload: what is open in it. Like a kernel, this does not look whether anybody has asked for that.
         """
         checkOctets(data)
-        if not self._opened or not self.up or len(self._queue) >= QUEUE_LENGTH[self.mode]:
+        if not self._opened or not self.up or len(self._queue) >= self._queueLength:
             self.counters["outDiscards"] += 1
             return
         self._queue.append((bytes(data), offload))

@@ -22,6 +22,7 @@ class Policy(Enum):
 
     OLDEST = "the oldest is evicted"
     LEAST_RECENT = "the least recently used is evicted"
+    RANDOM = "one of them is evicted, at random"
     CROWDED = "one of the busiest origin is evicted, at random"
     OVERDUE = "the oldest is evicted if its time is over, or else the new one is refused"
     FORGET_ALL = "all are forgotten"
@@ -37,7 +38,7 @@ class TableState:
     @ivar size: how many entries there are now, or how many octets they take.
     @ivar bound: the most there may be of these.
     @ivar policy: what happens at the bound, in words.
-    @ivar unit: C{"entries"} or C{"octets"}.
+    @ivar unit: C{"entries"}, C{"octets"} or C{"characters"}.
     """
 
     name: str

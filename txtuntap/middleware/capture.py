@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
+from txtuntap.layer.bounded import TableState
 from txtuntap.middleware.base import Middleware
 from txtuntap.middleware.capturesink import CaptureFile, CaptureSink, CaptureStream
 from txtuntap.mistakes import checkKind, checkText
@@ -98,6 +99,12 @@ class Capture(Middleware):
         checkText(text, "a comment", "hello")
         for sink in self._sinks:
             sink.comment(text)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}: those of its sinks.
+        """
+        return [state for sink in self._sinks for state in sink.tables()]
 
     # Life
 

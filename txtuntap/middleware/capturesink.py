@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import BinaryIO
 
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.wire import pcapng
 
 #: The most octets that wait to be written.
@@ -83,6 +84,16 @@ class CaptureSink:
         room = MAX_COMMENT - sum(map(len, self._comments))
         if room > 0 and len(self._comments) < MAX_COMMENTS:
             self._comments.append(text[:room])
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        characters = sum(map(len, self._comments))
+        return [
+            TableState("capture comments", len(self._comments), MAX_COMMENTS, Policy.REFUSE.value),
+            TableState("capture comments together", characters, MAX_COMMENT, "the rest is left out", "characters"),
+        ]
 
     def begin(self, linkType: int, name: str, time: int, comments: Sequence[str] = ()) -> None:
         """
@@ -250,6 +261,13 @@ class CaptureFile(CaptureSink):
 
     def __str__(self) -> str:
         return self._name
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CaptureSink.tables}.
+        """
+        own = TableState("capture octets", self._octets, self._maxWaiting, Policy.REFUSE.value, "octets")
+        return [*super().tables(), own]
 
     def begin(self, linkType: int, name: str, time: int, comments: Sequence[str] = ()) -> None:
         """

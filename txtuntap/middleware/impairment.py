@@ -15,6 +15,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.timer import GRAIN, Timer, steadySeconds
 from txtuntap.middleware.base import Middleware
@@ -103,6 +104,12 @@ class Impairment(Middleware):
     @down.setter
     def down(self, netem: Netem) -> None:
         self._down.change(netem)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [self._up.state, self._down.state]
 
     def doStart(self) -> None:
         """
@@ -214,6 +221,13 @@ class _Direction:
         self._corrupt = _threshold(netem.corrupt)
         self._reorder = _threshold(netem.reorder)
         self._isInstant = not netem.delay and not netem.jitter and netem.rate is None
+
+    @property
+    def state(self) -> TableState:
+        """
+        How many packets are delayed now.
+        """
+        return TableState("impairment", len(self._queue), self.netem.limit, Policy.REFUSE.value)
 
     def start(self, clock: IReactorTime) -> None:
         """

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from txtuntap.interfaces import IEthernetProtocol, IPacketTransport, IRawPacketProtocol
 from txtuntap.layer.ability import takesOffload
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
@@ -89,6 +90,12 @@ class Link:
             if end.numPorts:
                 end.doStop()
 
+    def tables(self) -> list[TableState]:
+        """
+        How full both ends are: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [state for end in self.ends for state in end.tables()]
+
 
 @implementer(IPacketTransport)
 class LinkEnd(Layer):
@@ -145,6 +152,12 @@ class LinkEnd(Layer):
         The work that may be left open in a packet.
         """
         return self.peer.offered
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [TableState("link", len(self._queue), QUEUE_LENGTH, Policy.REFUSE.value)]
 
     def doStop(self) -> None:
         """

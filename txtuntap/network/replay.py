@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txtuntap.interfaces import IEthernetProtocol, IPacketTransport, IRawPacketProtocol
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
@@ -253,6 +254,7 @@ class Replay(Layer):
         self.protocol = proto
         self.mtu = mtu
         self.sent: deque[bytes] = deque(maxlen=maxSent)
+        self._maxSent = maxSent
         self._source = file
         self._clock = clock
         self._directions = directions
@@ -274,6 +276,12 @@ class Replay(Layer):
         The clock that tells the time of packets.
         """
         return self._clock
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [TableState("sent", len(self.sent), self._maxSent, Policy.OLDEST.value)]
 
     def start(self) -> Deferred[int]:
         """

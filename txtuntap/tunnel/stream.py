@@ -293,6 +293,12 @@ class StreamCarrier(Protocol):
             self._flushing.arm(0)
         return True
 
+    def tables(self) -> list[TableState]:
+        """
+        How full the output to the peer is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [TableState("tunnel output", self._waitingCost, MAX_WAITING, Policy.REFUSE.value, "octets")]
+
     def _flush(self) -> None:
         """
         Hand the transport what waits.
@@ -401,9 +407,13 @@ class StreamFactory(Factory):
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}: that of the carrier, too.
         """
-        return [self.strangers.state, *self.log.tables()]
+        carrier = self.tunnel.carrier
+        own = [self.strangers.state, *self.log.tables()]
+        if isinstance(carrier, StreamCarrier) and carrier.factory is self:
+            own += carrier.tables()
+        return own
 
     def stop(self) -> None:
         """

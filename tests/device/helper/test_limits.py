@@ -36,6 +36,14 @@ class LogLimitTests(SynchronousTestCase):
             self.limit.allows(1000, "refusals")
         self.assertTrue(self.limit.allows(1000, "leases"))
 
+    def test_tablesTellHowManyLinesThereWere(self) -> None:
+        for size in 0, 1, 2, 3, 3:
+            self.assertEqual([(state.size, state.bound) for state in self.limit.tables()], [(size, limits.MAX_LOGGED)])
+            self.limit.allows(1000, "refusals")
+            self.limit.allows(1001, "leases")
+        self.clock.advance(1)
+        self.assertEqual(self.limit.tables()[0].size, 0)
+
     def test_nothingIsRemembered(self) -> None:
         for user in range(100):
             self.limit.allows(user, "refusals")

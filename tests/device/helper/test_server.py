@@ -7,9 +7,11 @@ from __future__ import annotations
 from contextlib import redirect_stderr
 from io import StringIO
 
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.device.helper import server as helper
+from txtuntap.device.helper.permission import Peer
 
 
 class OptionsTests(SynchronousTestCase):
@@ -28,3 +30,16 @@ class OptionsTests(SynchronousTestCase):
                 helper.main(options)
             self.assertNotIn(ended.exception.code, (None, 0))
             self.assertIn(words, said.getvalue().splitlines()[-1])
+
+
+class HelperTests(SynchronousTestCase):
+    def test_connectionsAreBoundedAndTheTablesTellThem(self) -> None:
+        made = helper.Helper([], MemoryReactorClock())
+        peers = [Peer(number, 1000 + number, frozenset()) for number in range(10)]
+        entered = [peer for peer in peers for _ in range(40) if made.enters(peer)]
+        self.assertEqual(len(entered), helper.MAX_CONNECTIONS)
+        self.assertEqual([entered.count(peer) for peer in peers], [helper.MAX_OF_USER] * 8 + [0, 0])
+        self.assertEqual([state.size for state in made.tables()], [32, 256, 0, 0])
+        for peer in entered[:40]:
+            made.leaves(peer)
+        self.assertEqual([state.size for state in made.tables()], [32, 216, 0, 0])

@@ -91,6 +91,13 @@ class TurnsTests(SynchronousTestCase):
         for each in results:
             self.successResultOf(each)
 
+    def test_mostWaiting(self) -> None:
+        self.assertEqual(self.turns.mostWaiting, 0)
+        for user, count in (1, 3), (2, 4), (3, 1):
+            for number in range(count):
+                self.take(user, f"{user}{number}")
+        self.assertEqual(self.turns.mostWaiting, 4)
+
     def test_idle(self) -> None:
         self.successResultOf(self.turns.whenIdle())
         for name in "ab":

@@ -27,6 +27,7 @@ from txtuntap.device.linux.ioctl import (
     TUNSETOFFLOAD,
     TUNSETVNETHDRSZ,
 )
+from txtuntap.device.linux.packets import MAX_HEADERS
 from txtuntap.interfaces import IDevice
 from txtuntap.testing import MemoryIOSystem, Tunnel, udpPacket
 
@@ -155,6 +156,20 @@ class LinuxDeviceTests(SynchronousTestCase):
         self.assertEqual((bytes(received), received.partial), (packet, False))
         self.assertEqual(device.send([packet]), len(packet))
         self.assertEqual(self.system.written, [bytes(10) + packet])
+
+    def test_headersItHasUnpackedAreBounded(self) -> None:
+        self.system.ioctls[TUNGETIFF] = lambda _: struct.pack("16sH22x", b"tt0", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
+        self.system.ioctls[TUNSETOFFLOAD] = lambda _: 0
+        self.system.ioctls[TUNSETVNETHDRSZ] = lambda _: 0
+        device = self.opened()
+        for number in range(MAX_HEADERS + 1):
+            self.system.reads = [number.to_bytes(2, "big") + bytes(8) + sample(TUN)] * 2
+            device.receive()
+            device.receive()
+            (state,) = device.tables()
+            self.assertEqual(state.size, number + 1 if number < MAX_HEADERS else 1)
+        device.close()
+        self.assertEqual(self.opened().tables()[0].size, 0)
 
     def test_refusesTheOtherKind(self) -> None:
         self.system.ioctls[TUNGETIFF] = lambda _: struct.pack("16sH22x", b"tt0", IFF_TAP | IFF_NO_PI)

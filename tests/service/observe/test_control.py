@@ -134,7 +134,7 @@ class ControlTests(SynchronousTestCase):
         before = transport.value()
         protocol.connectionLost()
         self.capture.packetReceived(Packet(b"comes"))
-        self.assertEqual((list(self.capture.sinks), self.control.clients), ([], set()))
+        self.assertEqual((list(self.capture.sinks), self.control.clients), ([], {}))
         self.assertEqual(transport.value(), before)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -150,6 +150,9 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(len(transport.value()), before)
         lost = self.capture.counters["captureDrops"]
         self.assertTrue(count // 3 < lost < count)
+        state = self.capture.tables()[-1]
+        self.assertEqual((state.name, state.bound), ("capture octets of a client", MAX_WAITING))
+        self.assertTrue(MAX_WAITING - 61_000 < state.size <= MAX_WAITING)
         sink.resumeProducing()
         self.capture.packetReceived(Packet(b"after"))
         found = self.packets(transport)
@@ -214,6 +217,7 @@ class ControlTests(SynchronousTestCase):
     def test_onlySoManyClients(self) -> None:
         clients = [self.connect()[0] for _ in range(MAX_CLIENTS)]
         self.assertIsNone(self.factory.buildProtocol(None))
+        self.assertEqual([(state.size, state.bound) for state in self.control.tables()], [(MAX_CLIENTS, MAX_CLIENTS)])
         clients[0].connectionLost()
         self.connect()
 

@@ -201,7 +201,7 @@ class MetricsTests(SynchronousTestCase):
         self.reactor.advance(TIMEOUT)
         self.assertEqual(transport.how, "halfabort")
         client.connectionLost(Failure(ConnectionAborted()))
-        self.assertEqual((self.reactor.getDelayedCalls(), self.factory.clients), ([], set()))
+        self.assertEqual((self.reactor.getDelayedCalls(), self.factory.clients), ([], {}))
 
     def test_whoSendsNoMoreIsAnswered(self) -> None:
         client, transport = self.connected()
@@ -228,9 +228,10 @@ class MetricsTests(SynchronousTestCase):
     def test_connectionsAreBounded(self) -> None:
         many = [self.connected() for _ in range(3 * MAX_CLIENTS)]
         self.assertEqual(len(self.factory.clients), MAX_CLIENTS)
+        self.assertEqual([(state.size, state.bound) for state in self.factory.tables()], [(MAX_CLIENTS, MAX_CLIENTS)])
         aborted = [client for client, transport in many if transport.how == "abort"]
         self.assertEqual(len(aborted), 2 * MAX_CLIENTS)
-        self.assertFalse(self.factory.clients & set(aborted))
+        self.assertFalse(self.factory.clients.keys() & set(aborted))
 
     def test_whoIsClosedForOthersIsNotAnswered(self) -> None:
         first, transport = self.connected()

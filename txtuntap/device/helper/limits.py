@@ -9,6 +9,7 @@ from collections import Counter
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.timer import Timer
 
 #: Lines of one kind and about one user, in a second, that are logged one by one; and the most octets of a reason.
@@ -43,6 +44,13 @@ class LogLimit:
         if self._counts[key] == 1:
             Timer(self._clock, self._ended, key).arm(1)
         return self._counts[key] <= MAX_LOGGED
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        most = min(max(self._counts.values(), default=0), MAX_LOGGED)
+        return [TableState("helper log lines", most, MAX_LOGGED, "the rest is counted")]
 
     def _ended(self, key: tuple[int | None, str]) -> None:
         more = self._counts.pop(key) - MAX_LOGGED

@@ -45,6 +45,7 @@ from txtuntap.device.helper.turns import Turns
 from txtuntap.device.linux.clockstep import followClock
 from txtuntap.device.linux.device import NODE, LinuxDevice
 from txtuntap.device.linux.namespace import Namespace
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.shutdown import endOnHangUp
 from txtuntap.wire.address import linkAddressText
@@ -55,6 +56,9 @@ TIMEOUT = 10
 #: The most connections: of all, and of one user. Each may hold a device.
 MAX_CONNECTIONS = 256
 MAX_OF_USER = 32
+
+#: The most calls of one user that wait: a request of each connection, and a device of each one that has ended.
+MAX_TURNS = 2 * MAX_OF_USER
 
 
 @implementer(IFileDescriptorReceiver)
@@ -232,6 +236,19 @@ class Helper(Factory):
         Make the protocol of a connection.
         """
         return HelperProtocol(self)
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        connections = self._connections
+        ofUser = max(connections.values(), default=0)
+        return [
+            TableState("helper connections of a user", ofUser, MAX_OF_USER, Policy.REFUSE.value),
+            TableState("helper connections", connections.total(), MAX_CONNECTIONS, Policy.REFUSE.value),
+            TableState("helper turns of a user", self.turns.mostWaiting, MAX_TURNS, "there are no more"),
+            *self.logLimit.tables(),
+        ]
 
     def knows(self, peer: Peer) -> bool:
         """

@@ -40,6 +40,13 @@ class Turns:
         self._start()
         return done
 
+    @property
+    def mostWaiting(self) -> int:
+        """
+        The number of calls that wait, of the user that has most.
+        """
+        return max(map(len, self._waiting.values()), default=0)
+
     def whenIdle(self) -> Deferred[None]:
         """
         @return: fires when no call is under way and none waits.

@@ -14,6 +14,7 @@ from typing import Any, cast
 from txtuntap.device import LONGEST_PACKET, TAP, TUN
 from txtuntap.device.linux.descriptor import TunDescriptor
 from txtuntap.device.linux.ioctl import TUN_PKT_STRIP, TUNSETOFFLOAD, TUNSETVNETHDRSZ
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.mistakes import checkBuffers
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO, Offload, shifted
@@ -35,7 +36,7 @@ _UNKNOWN = {errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EOPNOTSUPP}
 _NOTHING_OPEN = bytes(HEADER_LENGTH)
 
 #: Headers of offload that are remembered, unpacked: a flow has two or three of them.
-_MAX_HEADERS = 256
+MAX_HEADERS = 256
 
 #: How many buffers of a superpacket are written without joining them first.
 _MOST_BUFFERS = 8
@@ -144,6 +145,14 @@ class PacketDescriptor(TunDescriptor):
             except OSError as e:
                 raise self._explained(e) from e
 
+    def tables(self) -> list[TableState]:
+        """
+        How full the table of headers is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        # A plain dictionary: it is looked into for each packet, which takes longer in a Table.
+        known = self._offloadOf or ()
+        return [TableState("device headers", len(known), MAX_HEADERS, Policy.FORGET_ALL.value)]
+
     def _explained(self, error: OSError) -> OSError:
         """
         The error of a read or a write; of a device that is closed, with what to do.
@@ -200,7 +209,7 @@ class PacketDescriptor(TunDescriptor):
         saysNothing = not unpacked.isVouched and not unpacked.isSuperpacket
         offload = None if saysNothing else shifted(unpacked, self._before)
         known = cast("dict[bytes, Offload | None]", self._offloadOf)
-        if len(known) >= _MAX_HEADERS:
+        if len(known) >= MAX_HEADERS:
             known.clear()
         known[header] = offload
         return offload

@@ -32,6 +32,7 @@ from zope.interface import implementer
 from txtuntap.device import printable
 from txtuntap.device.helper.permission import Peer
 from txtuntap.device.linux.namespace import Namespace, openNamespace
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.middleware import Capture, CaptureSink
 
@@ -91,7 +92,7 @@ class ControlSocket:
     def __init__(self, capture: Capture, reactor: Any) -> None:
         self.capture = capture
         self.reactor = reactor
-        self.clients: set[ControlProtocol] = set()
+        self.clients: Table[ControlProtocol, None] = Table("control clients", MAX_CLIENTS, Policy.REFUSE)
         # Users that may connect, whether privileges were dropped since or not.
         self.users: set[int] = set()
         self._device: Any = None
@@ -125,6 +126,12 @@ class ControlSocket:
         except (OSError, CannotListenError) as e:
             reason = getattr(e, "strerror", None) or e
             self._log.info("{name} has no control socket: {reason}", name=printable(device.name), reason=reason)
+
+    def tables(self) -> list[TableState]:
+        """
+        How full the table of clients is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [self.clients.state]
 
     def namespace(self) -> int:
         """
@@ -165,7 +172,7 @@ class ControlFactory(Factory):
         """
         Serve a client, unless there are too many.
         """
-        if len(self._control.clients) >= MAX_CLIENTS:
+        if self._control.clients.isFull:
             return None
         return ControlProtocol(self._control)
 
@@ -191,7 +198,7 @@ class ControlProtocol(LineOnlyReceiver):
         """
         Refuse a client of another user.
         """
-        self._control.clients.add(self)
+        self._control.clients.put(self, None)
         self._timer.arm(TIMEOUT)
         if Peer.of(self.transport.socket).user not in {*self._control.users, os.geteuid()}:
             # A client of another user is here only because the directory was opened to others.
@@ -253,7 +260,7 @@ class ControlProtocol(LineOnlyReceiver):
         The client has gone.
         """
         self._timer.stop()
-        self._control.clients.discard(self)
+        self._control.clients.pop(self, None)
         if self._sink is not None:
             self._sink.isGone = True
             self._control.capture.removeSink(self._sink)
@@ -306,6 +313,13 @@ class ClientSink(CaptureSink):
 
     def __str__(self) -> str:
         return "a client of the control socket"
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{CaptureSink.tables}.
+        """
+        own = TableState("capture octets of a client", self._octets, MAX_WAITING, Policy.REFUSE.value, "octets")
+        return [*super().tables(), own]
 
     def end(self, time: int) -> None:
         """

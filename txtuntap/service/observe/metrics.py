@@ -23,6 +23,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.life import FailureLog
 from txtuntap.layer.timer import Timer, steadySeconds
@@ -68,7 +69,10 @@ class MetricsFactory(Factory):
         """
         self.reactor = reactor
         self._now = steadySeconds(reactor)
-        self.clients: set[MetricsProtocol] = set()
+        # Were it always the oldest or the newest that is evicted, others could see to it that it is the one that asks.
+        self.clients: Table[MetricsProtocol, None] = Table(
+            "metrics clients", MAX_CLIENTS, Policy.RANDOM, _evicted, self._anotherThan
+        )
         self._registry = registry
         self._failures = FailureLog(registry, Counters())
         self._asking: set[MetricsProtocol] = set()
@@ -78,12 +82,16 @@ class MetricsFactory(Factory):
         """
         A client has connected.
         """
-        if len(self.clients) >= MAX_CLIENTS:
-            # Were it always the oldest or the newest, others could see to it that it is the one that asks.
-            one = random.choice(tuple(self.clients))
-            self.clients.discard(one)
-            one.transport.abortConnection()
         return MetricsProtocol(self)
+
+    def tables(self) -> list[TableState]:
+        """
+        How full the table of clients is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [self.clients.state]
+
+    def _anotherThan(self, new: MetricsProtocol) -> MetricsProtocol:
+        return random.choice([client for client in self.clients if client is not new])
 
     def stopFactory(self) -> None:
         """
@@ -105,7 +113,7 @@ class MetricsFactory(Factory):
         """
         A client has gone.
         """
-        self.clients.discard(client)
+        self.clients.pop(client, None)
         self._asking.discard(client)
 
     async def _answer(self) -> None:
@@ -124,7 +132,7 @@ class MetricsFactory(Factory):
             except Exception:
                 self._failures.failed(self._now(), "collect")
                 page = None
-            for client in asking & self.clients:
+            for client in asking & self.clients.keys():
                 client.pageMade(page)
         self._isMaking = False
 
@@ -149,7 +157,7 @@ class MetricsProtocol(Protocol):
         """
         Begin to wait for a request.
         """
-        self._factory.clients.add(self)
+        self._factory.clients.put(self, None)
         # Nothing that comes extends that: a request has no longer if it comes octet by octet.
         self._timer.arm(TIMEOUT)
 
@@ -234,6 +242,10 @@ class MetricsProtocol(Protocol):
         else:
             # Closed with octets of the client unread, the connection would be reset, and the answer lost with it.
             self.transport.loseWriteConnection()
+
+
+def _evicted(client: MetricsProtocol, _: None) -> None:
+    client.transport.abortConnection()
 
 
 class CountingService(typing.Protocol):
