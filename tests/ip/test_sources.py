@@ -150,3 +150,18 @@ class ScanTests(SynchronousTestCase):
         self.patch(addresses, "FEW", 0)
         for seed in range(45):
             self.check(seed, 40, ((4,), (6,), (4, 6))[seed % 3])
+
+    def test_deprecatedBeforeItIsOurs(self) -> None:
+        own = Addresses()
+        for number in range(2 * FEW):
+            own.add(f"10.{number}.0.1/24")
+        first, second, dest = (ip_address(text).packed for text in ("10.99.0.1", "10.98.0.1", "10.99.0.9"))
+        own.deprecate(first)
+        own.deprecate(second)
+        own.deprecate(second, False)
+        own.add("10.99.0.1/24")
+        own.add("10.98.0.1/24")
+        # The one that begins most like it.
+        self.assertEqual(own.sourceFor(dest), second)
+        own.deprecate(first, False)
+        self.assertEqual(own.sourceFor(dest), first)

@@ -116,7 +116,7 @@ class SourceIndex:
         """
         The source of a datagram: what L{choose} returns for all addresses that are not suspended.
         """
-        prefer, near = preference(dest, self._deprecated), _nearness(dest, hop)
+        prefer, near = _preference(dest, self._deprecated), _nearness(dest, hop)
         trees = [(prefer(tree[_ROOT].interface), tree) for tree in self._ofVersion(len(dest))]
         if not trees:
             return None
@@ -177,11 +177,11 @@ def choose(interfaces: Iterable[Interface], dest: bytes, hop: bytes, deprecated:
     @return: a packed address; L{None} if there is none of the version.
     """
     candidates = [own for own in interfaces if own.max_prefixlen == 8 * len(dest)]
-    prefer, near = preference(dest, deprecated), _nearness(dest, hop)
+    prefer, near = _preference(dest, deprecated), _nearness(dest, hop)
     return max(candidates, key=lambda own: prefer(own) + near(own)).packed if candidates else None
 
 
-def preference(dest: bytes, deprecated: Container[bytes]) -> Callable[[Interface], tuple[int | bool, ...]]:
+def _preference(dest: bytes, deprecated: Container[bytes]) -> Callable[[Interface], tuple[int | bool, ...]]:
     """
     The rules that all addresses of a kind are alike for: an address of ours is better for C{dest} the larger this is.
     """
@@ -205,7 +205,7 @@ def preference(dest: bytes, deprecated: Container[bytes]) -> Callable[[Interface
 
 def _nearness(dest: bytes, hop: bytes) -> Callable[[Interface], tuple[int, int]]:
     """
-    The rules that come after L{preference}, which all addresses of a network are alike for: the larger, the better.
+    The rules that come after L{_preference}, which all addresses of a network are alike for: the larger, the better.
     """
     number, hopNumber, bits = _number(dest, "big"), _number(hop, "big"), 8 * len(dest)
 
