@@ -114,7 +114,8 @@ class SourceIndex:
 
     def choose(self, dest: bytes, hop: bytes) -> bytes | None:
         """
-        The source of a datagram: what L{choose} returns for all addresses that are not suspended.
+        The source of a datagram: what L{choose<txtuntap.ip.sources.choose>} returns for all addresses that are not
+        suspended.
         """
         prefer, near = _preference(dest, self._deprecated), _nearness(dest, hop)
         trees = [(prefer(tree[_ROOT].interface), tree) for tree in self._ofVersion(len(dest))]
