@@ -242,7 +242,9 @@ class GrowthTests(SynchronousTestCase):
 
     def test_stepsDoNotGrow(self) -> None:
         group, address = packAddress("239.0.0.1"), packAddress("10.200.0.2")
-        few, many = self.filled(2), self.filled(2000)
+        inside, outside, hop = map(packAddress, ("10.200.0.9", "8.8.8.8", "10.200.0.1"))
+        # Two hundred are on every bit that these networks have in common.
+        few, many = self.filled(200), self.filled(2000)
         for name, *arguments in (
             ("add", "10.201.0.2/24"),
             ("add", "fdfe::2/64"),
@@ -253,12 +255,31 @@ class GrowthTests(SynchronousTestCase):
             ("accepts", packAddress("11.0.1.1")),
             ("accepts", packAddress("8.8.8.8")),
             ("admits", packAddress("8.8.8.8") + address),
+            ("sourceFor", inside),
+            ("sourceFor", outside),
+            ("sourceFor", outside, hop),
+            ("sourceFor", packAddress("fd00::9:9:9:9")),
+            ("sourceFor", packAddress("2600::9")),
+            ("sourceFor", packAddress("ff02::1")),
+            ("deprecate", address),
+            ("deprecate", address, False),
             ("remove", "10.200.0.2"),
             ("remove", "fdff::2"),
             ("addNetwork", "12.0.0.0/8"),
         ):
             one, other = (steps(getattr(own, name), *arguments) for own in (few, many))
             self.assertEqual(one, other, name)
+
+    def test_firstOfVersionSixIsFoundWithoutALookAtTheOthers(self) -> None:
+        counted = []
+        for count in 200, 2000:
+            own = self.filled(count)
+            own.add("fe80::2/64")
+            own.add("fe80::1/64")
+            self.assertEqual(next(own.inOrder6()), packAddress("fdff::2"))
+            self.assertEqual(list(own.inOrder6(linkLocal=True)), [packAddress("fe80::2"), packAddress("fe80::1")])
+            counted.append([steps(lambda own=own: next(own.inOrder6())), steps(list, own.inOrder6(linkLocal=True))])
+        self.assertEqual(*counted)
 
 
 class NetworkTests(SynchronousTestCase):

@@ -118,7 +118,8 @@ class AddressTests(LinkTestCase):
     def test_changingOneOfManyLooksAtNoOther(self) -> None:
         # A host with eight thousand addresses once took a quarter of a minute to make.
         counted: list[list[int]] = []
-        for count in 2, 1000:
+        # A few hundred are on every bit that their networks have in common.
+        for count in 250, 1000:
             self.make("10.0.0.2/24", "fd00::2/64")
             for number in range(count):
                 self.host.ip.addAddress(f"10.{number >> 8}.{number & 255}.7/32")
@@ -136,6 +137,26 @@ class AddressTests(LinkTestCase):
                     steps(self.host.removeAddress, "fd01::2"),
                 ]
             )
+        self.assertEqual(*counted)
+
+    def test_sourcesOfSolicitationsAndReportsAreFoundWithoutALookAtTheOthers(self) -> None:
+        counted: list[list[int]] = []
+        for count in 250, 1000:
+            self.make(*(f"10.{number >> 8}.{number & 255}.7/32" for number in range(count)), "fd00::2/64")
+            self.wait(10)
+            self.host.addAddress("fd01::2/64")
+            self.host.ip.join(packAddress("ff02::4711"))
+            before = len(self.device.sent)
+            counted.append(
+                [
+                    # The address of that network is being asked for: another one has to ask.
+                    steps(self.host.ndp.solicit, packAddress("fd01::9"), None),
+                    # The report of the group.
+                    steps(self.clock.advance, 0.0),
+                ]
+            )
+            sources = [addressText(sent[22:38]) for sent in self.device.sent[before:] if sent[12:14] == b"\x86\xdd"]
+            self.assertEqual(sources, ["fd00::2", LINK_LOCAL])
         self.assertEqual(*counted)
 
     def test_counters(self) -> None:

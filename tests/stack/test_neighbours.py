@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.steps import steps
 from txtuntap.interfaces import INeighbours
 from txtuntap.stack import neighbours
 from txtuntap.stack.neighbours import NeighbourCache
@@ -451,6 +452,37 @@ class TableTests(CacheTestCase):
         self.cache.add(A, PEER)
         self.fill(600)
         self.assertEqual((self.cache.lookup(A), len(self.cache.entries)), (PEER, 512))
+
+    def test_stationGoesForOneThatIsPermanent(self) -> None:
+        self.fill(512)
+        for index in range(400):
+            # One that is known already, and one that is not.
+            self.cache.add(number(index), PEER)
+            self.cache.add(number(index + 1000), PEER)
+            self.assertEqual(len(self.cache.entries), max(512, 2 * index + 2))
+        self.assertEqual((self.cache.lookup(number(399)), self.cache.lookup(number(400))), (PEER, None))
+
+    def test_oneStationHasRoomBesidePermanentOnes(self) -> None:
+        for index in range(600):
+            self.cache.add(number(index), PEER)
+        self.known(A)
+        self.known(B)
+        self.assertEqual((self.cache.lookup(A), self.cache.lookup(B)), (None, PEER))
+        self.cache.remove(addressText(number(0)))
+        self.cache.add(number(0), PEER)
+        self.assertEqual((self.cache.lookup(B), len(self.cache.entries)), (None, 600))
+
+    def test_oneMorePermanentIsEnteredWithoutALookAtTheOthers(self) -> None:
+        counted = []
+        for count in 600, 2000:
+            for index in range(count):
+                self.cache.add(number(index), PEER)
+            # One that is permanent already, and one that is removed.
+            self.cache.add(number(0), PEER)
+            self.cache.add(number(5000), PEER)
+            self.cache.remove(number(5000))
+            counted.append([steps(self.cache.add, number(5000), PEER), steps(self.cache.remove, number(5000))])
+        self.assertEqual(*counted)
 
     def test_oldestThatIsAskedForGoes(self) -> None:
         for index in range(65):

@@ -5,10 +5,11 @@ A host's own addresses: what is for it, who may be answered, and where an answer
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Set
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
+from collections.abc import Callable, Iterator, Set
+from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 from typing import cast
 
+from txtuntap.ip.sources import FEW, LINK, Interface, SourceIndex, choose, scopeOf
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.prefixes import Network, PrefixTable, prefixSet
 from txtuntap.mistakes import checkText
@@ -17,19 +18,11 @@ from txtuntap.wire.address import (
     addressText,
     isGroup,
     isHost,
+    isLinkLocal,
     isMulticast,
     packAddress,
     solicitedNode,
 )
-
-#: Scopes: link-local, global.
-_LINK, _GLOBAL = 2, 14
-
-#: Prefixes of IPv6 addresses that should be written to from their like: 6to4, Teredo, unique local (RFC 6724 section
-#: 2.1). In bits, value and label.
-_LABELS = ((16, 0x2002, 2), (32, 0x20010000, 5), (7, 0xFC >> 1, 13))
-
-Interface = IPv4Interface | IPv6Interface
 
 #: Groups that every host is in (RFC 1112 section 4, RFC 4291 section 2.8).
 ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
@@ -93,6 +86,9 @@ class Addresses:
     @ivar hearsSolicitations: whether packets to every solicited-node group are delivered, as if we were in all of them.
     """
 
+    # No attribute of the instance while there are a few addresses, as there are in most hosts.
+    _index: SourceIndex | None = None
+
     def __init__(self) -> None:
         # By packed address, in the order they were added. With the suspended ones, so that one that is ours again has
         # its place among the others.
@@ -137,6 +133,10 @@ class Addresses:
         if self.isAssigned(packed):
             raise ValueError(f"{interface.ip} is an address of this host already")
         self._given[packed] = interface
+        if self._index is not None:
+            self._index.add(interface)
+        elif len(self._given) > FEW:
+            self._index = SourceIndex(self._given.values(), self._deprecated, self.suspended)
         self._unicast.add(packed)
         self._local.add(packed)
         self.networks[network] = self.networks.get(network, 0) + 1
@@ -167,6 +167,8 @@ class Addresses:
             self._unicast.remove(packed)
             self._local.remove(packed)
         self._deprecated.discard(packed)
+        if self._index is not None:
+            self._index.remove(packed)
         self.networks[network] -= 1
         if not self.networks[network]:
             del self.networks[network]
@@ -193,6 +195,8 @@ class Addresses:
             self.suspended.remove(address)
             self._unicast.add(address)
             self._local.add(address)
+        if self._index is not None:
+            self._index.update(address)
         self._forget()
 
     def isAssigned(self, address: bytes) -> bool:
@@ -222,6 +226,8 @@ class Addresses:
         Have a packed address of ours be a source only where there is no other (RFC 4862 section 5.5.4), or end that.
         """
         (self._deprecated.add if deprecated else self._deprecated.discard)(address)
+        if self._index is not None:
+            self._index.update(address)
         self._sources.clear()
 
     def join(self, group: bytes) -> None:
@@ -335,7 +341,7 @@ class Addresses:
         source, dest = addressPair[:half], addressPair[half:]
         ours = dest in self.local or self.accepts(dest) or self.hears(dest)
         # A packet to a group within one host comes from no other host (RFC 4291 section 2.7).
-        if not ours or not self.maySend(source, dest) or _scope(dest) < _LINK:
+        if not ours or not self.maySend(source, dest) or scopeOf(dest) < LINK:
             return False
         if len(self.admitted) >= MAX_ADMITTED:
             self.admitted.clear()
@@ -357,10 +363,24 @@ class Addresses:
             return dest
         key = dest if hop is None else dest + hop
         if key not in self._sources:
-            candidates = [own for own in self.interfaces if len(own.packed) == len(dest)]
-            fit = _fitness(dest, hop or dest, self._deprecated)
-            self._sources.put(key, max(candidates, key=fit).packed if candidates else None)
+            if self._index is None:
+                source = choose(self.interfaces, dest, hop or dest, self._deprecated)
+            else:
+                source = self._index.choose(dest, hop or dest)
+            self._sources.put(key, source)
         return self._sources[key]
+
+    def inOrder6(self, linkLocal: bool = False) -> Iterator[bytes]:
+        """
+        The packed addresses of IPv6 that are not suspended, in the order they were added. One that is not asked for is
+        not looked at, where there are many.
+
+        @param linkLocal: whether only those that are link-local.
+        """
+        if self._index is not None:
+            return (each.packed for each in self._index.inOrder(16, LINK if linkLocal else None))
+        ours = (each.packed for each in self.interfaces if each.version == 6)
+        return filter(isLinkLocal, ours) if linkLocal else ours
 
     def _enterGroup(self, groups: ReferenceCounts, group: bytes) -> None:
         """
@@ -444,52 +464,3 @@ def _interface(address: object) -> Interface:
 def _hasBroadcast(interface: Interface) -> bool:
     # Networks of one or two addresses have none to spare for themselves and a broadcast (RFC 3021).
     return interface.version == 4 and interface.network.prefixlen < 31
-
-
-def _fitness(dest: bytes, hop: bytes, deprecated: set[bytes]) -> Callable[[Interface], tuple[int | bool, ...]]:
-    """
-    How fit an address of ours is as the source of a datagram to C{dest} by way of C{hop}: what is larger is better.
-    """
-    number, hopNumber = int.from_bytes(dest, "big"), int.from_bytes(hop, "big")
-    scope, label = _scope(dest), _label(dest)
-
-    def fit(own: Interface) -> tuple[int | bool, ...]:
-        ownScope = _scope(own.packed)
-        bits, prefix = own.max_prefixlen, own.network.prefixlen
-        onLink = hopNumber >> (bits - prefix) == int(own.ip) >> (bits - prefix)
-        return (
-            # Rule 2: a scope that reaches there, and then the narrowest.
-            ownScope >= scope,
-            -ownScope if ownScope >= scope else ownScope,
-            # Rule 3.
-            own.packed not in deprecated,
-            # Rule 6.
-            _label(own.packed) == label,
-            # Rule 5.5, and what IPv4 hosts have always done: an address that the next hop knows its way back to.
-            prefix if onLink else -1,
-            # Rule 8.
-            min(bits - (int(own.ip) ^ number).bit_length(), prefix),
-        )
-
-    return fit
-
-
-def _scope(address: bytes) -> int:
-    """
-    How far an address means something, as the scope field of an IPv6 group has it (RFC 6724 section 3.1 and 3.2).
-    """
-    if len(address) == 4:
-        return _LINK if address[:2] == b"\xa9\xfe" else _GLOBAL
-    if address[0] == 0xFF:
-        return address[1] & 0x0F
-    return _LINK if address[0] == 0xFE and address[1] & 0xC0 == 0x80 else _GLOBAL
-
-
-def _label(address: bytes) -> int:
-    """
-    The label of an address (RFC 6724 section 2.1).
-    """
-    if len(address) == 4:
-        return 0
-    number = int.from_bytes(address, "big")
-    return next((label for bits, prefix, label in _LABELS if number >> (128 - bits) == prefix), 1)

@@ -20,9 +20,10 @@ from txtuntap.interfaces import (
     Route,
     RouteLost,
 )
-from txtuntap.ip.addresses import Addresses, Interface
+from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.pathmtu import PathMTUs
 from txtuntap.ip.routes import StaticNeighbours, StaticRoutes
+from txtuntap.ip.sources import Interface
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.prefixes import Network

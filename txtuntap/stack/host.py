@@ -339,10 +339,8 @@ class Host(ReactorRole):
         """
         The link-local address that we have, and is not still being asked for.
         """
-        for each in self.ip.addresses:
-            if each.version == 6 and each.ip.is_link_local and not self._guard.isTentative(each.packed):
-                return each.packed
-        return None
+        ours = self._addresses.inOrder6(linkLocal=True)
+        return next((each for each in ours if not self._guard.isTentative(each)), None)
 
     def _groups(self) -> set[bytes]:
         return self._addresses.groups(solicited=bool(self.ethernet.numPorts))

@@ -103,8 +103,8 @@ class NeighbourDiscovery(Dropping):
         """
         source = self._addresses.sourceFor(address)
         if source is not None and self._guard.isTentative(source):
-            others = (each.packed for each in self._addresses.interfaces if each.version == 6)
-            source = next((other for other in others if not self._guard.isTentative(other)), source)
+            ours = self._addresses.inOrder6()
+            source = next((each for each in ours if not self._guard.isTentative(each)), source)
         if source is not None:
             dest = solicitedNode(address) if station is None else address
             # A station that is asked enters the asker into its cache, unless the question does not say who that is.

@@ -101,6 +101,8 @@ class NeighbourCache:
         self._random = random
         self._solicit = solicit
         self._waitingOctets = 0
+        # How many entries are permanent.
+        self._permanents = 0
         self.entries: Table[bytes, Neighbour] = Table(
             "neighbours", MAX_ENTRIES, Policy.LEAST_RECENT, self._evicted, self._evictable
         )
@@ -125,6 +127,7 @@ class NeighbourCache:
         entry = self.entries.pop(packed, None) or self.incomplete.pop(packed, None)
         if entry is None:
             raise ValueError(f"{address!r} is no neighbour")
+        self._permanents -= entry.state == PERMANENT
         self._end(entry)
 
     def clear(self) -> None:
@@ -249,6 +252,7 @@ class NeighbourCache:
         elif known is not None:
             self._end(known)
         entry.station = station
+        self._permanents += state == PERMANENT and (known is None or known.state != PERMANENT)
         self.entries.put(address, entry)
         if state == REACHABLE:
             self._enterState(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR), address)
@@ -263,6 +267,9 @@ class NeighbourCache:
         """
         The least recently used of the stations that were not entered for good.
         """
+        if self._permanents == len(self.entries):
+            # A look at all of them, for each that is entered, would take too long.
+            return None
         entries = self.entries.items()
         return next((each for each, entry in entries if entry.state != PERMANENT and each != new), None)
 
