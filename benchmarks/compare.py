@@ -29,6 +29,9 @@ ROOT = Path(__file__).parents[1]
 #: The cost of ours, and its ratio to that of the peer, for each row: by the benchmark and the case.
 Figures = dict[tuple[str, str], tuple[float, float]]
 
+#: For each row, how cost and ratio have changed in each round.
+Changes = dict[tuple[str, str], list[tuple[float, float]]]
+
 _UNITS = {"µs": 1e-6, "ms": 1e-3}
 #: A row's cells: the case, our figure, that of the peer.
 _ROW = re.compile(r"^\| (.+?) +\| ([\d.,]+)(/s| µs| ms) *\| ([\d.,]+)(/s| µs| ms) *\|")
@@ -44,8 +47,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="rounds to take the median of (15)")
     options = parser.parse_args()
     names = options.name or list(BENCHMARKS)
-    changes: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    noises: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    changes: Changes = defaultdict(list)
+    noises: Changes = defaultdict(list)
     with TemporaryDirectory() as directory:
         other = Path(directory, "other")
         subprocess.run(["git", "worktree", "add", "-q", "--detach", other, options.commit], cwd=ROOT, check=True)
@@ -58,8 +61,19 @@ def main() -> None:
                             changes[row].append((now[row][0] / cost, now[row][1] / ratio))
                             noises[row].append((again[row][0] / cost, again[row][1] / ratio))
                 print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
+        except BaseException:
+            # What has been measured took its time.
+            show(changes, noises)
+            raise
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", other], cwd=ROOT, check=True)
+    show(changes, noises)
+
+
+def show(changes: Changes, noises: Changes) -> None:
+    """
+    Print the table.
+    """
     print(f"| {'':70} | cost  | of the same commit  | ratio | of the same commit  |")
     print(f"|{'-' * 72}|-------|---------------------|-------|---------------------|")
     for row, found in changes.items():
@@ -94,13 +108,17 @@ def measured(tree: Path, name: str) -> Figures:
         match = _ROW.match(line)
         if match is not None:
             case, ours, unit, theirs, theirUnit = match.groups()
-            cost = _cost(ours, unit)
-            found[heading, case] = cost, cost / _cost(theirs, theirUnit)
+            cost, theirCost = _cost(ours, unit), _cost(theirs, theirUnit)
+            # A rate that is rounded to 0 says nothing, so the row has one round less.
+            if cost is not None and theirCost:
+                found[heading, case] = cost, cost / theirCost
     return found
 
 
-def _cost(figure: str, unit: str) -> float:
+def _cost(figure: str, unit: str) -> float | None:
     number = float(figure.replace(",", ""))
+    if not number:
+        return None
     return 1 / number if unit == "/s" else number * _UNITS[unit.strip()]
 
 
