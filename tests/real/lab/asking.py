@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
+from pathlib import Path
 
 from tests.real.lab.machine import INTERFACE
 from tests.real.lab.namespace import PATIENCE, ip, run, tool, until
@@ -99,6 +100,16 @@ def pingUntilAnswered(address: str, check: Callable[[], object] = _nothing) -> N
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     until(answers, f"{address} to answer a ping")
+
+
+def askForNeighboursOnce(interface: str) -> None:
+    """
+    Have the kernel ask for each neighbour once. It asks again a second later where no answer has come by then, and some
+    time after the answer, so on a slow machine there would be more questions to count.
+    """
+    for version in "ipv4", "ipv6":
+        for name in "retrans_time_ms", "base_reachable_time_ms":
+            Path(f"/proc/sys/net/{version}/neigh/{interface}/{name}").write_text(str(int(60_000 * PATIENCE)))
 
 
 def whoHas(address: str) -> bytes:
