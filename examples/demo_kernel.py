@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 #: Seconds to wait for answers: the services have to start first.
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Kernel:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.lab import warm
+from tests.real.lab.asking import pingUntilAnswered
 from tests.real.lab.beyond import FAR, FAR6, NEAR, NEAR6, Beyond
 from tests.real.lab.link import delete, setUp
 from tests.real.lab.machine import ANY_ADDRESSES, ZONE, Machine
@@ -107,6 +108,8 @@ def beyond(namespace: Namespace) -> Iterator[Beyond]:
         moveInterface("ttv1", there)
         setUp("ttv0", f"{NEAR}/24", f"{NEAR6}/64")
         inNamespace(there, lambda: setUp("ttv1", f"{FAR}/24", f"{FAR6}/64"))
+        for address in FAR, FAR6:
+            pingUntilAnswered(address)
         made = Beyond(there)
         try:
             yield made

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.real.lab.asking import addressFlags, ping, station, tells, whoHas
-from tests.real.lab.link import PacketSocket, setUp
+from tests.real.lab.asking import addressFlags, askForNeighboursOnce, ping, station, tells, whoHas
+from tests.real.lab.link import PacketSocket, setUp, untilQueueStarted
 from tests.real.lab.machine import INTERFACE, STATION, Machine
 from tests.real.lab.namespace import Namespace, ip, run, until
 from txtuntap.device import TAP
@@ -26,6 +26,7 @@ def machine(directory: Path, kernelAddresses: tuple[str, ...] = KERNEL) -> Machi
 
 def test_everyAddressOnTheLinkIsFoundAndAnswers(namespace: Namespace, tmp_path: Path) -> None:
     with machine(tmp_path) as made:
+        askForNeighboursOnce(INTERFACE)
         for address in "10.9.0.77", "10.9.200.1", "10.9.255.254", "fd09::77", "fd09::1:2:3", "10.9.0.2", "fd09::2":
             assert ping(address, "-c", "1") == 1
             assert station(address) == STATION
@@ -58,6 +59,8 @@ def test_addressesThatAnotherStationHasAreLeftAlone(namespace: Namespace, tmp_pa
         with other as two:
             ip("link", "set", "tt1", "master", BRIDGE)
             until(lambda: len(two.state()["claimed"]) == 3, "the other to have its addresses")
+            untilQueueStarted(BRIDGE)
+            askForNeighboursOnce(BRIDGE)
             for address in "10.9.0.3", "fd09::3":
                 assert ping(address, "-c", "1") == 1
                 assert station(address, BRIDGE) == OTHER_STATION

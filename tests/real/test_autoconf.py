@@ -14,7 +14,7 @@ import pytest
 
 from tests.real.lab.asking import asking, ping, station
 from tests.real.lab.host import Host, ask, connected
-from tests.real.lab.link import PacketSocket
+from tests.real.lab.link import PacketSocket, setUp
 from tests.real.lab.machine import INTERFACE, RELAY, STATION, Machine
 from tests.real.lab.namespace import PATIENCE, Namespace, ip, tool, until
 from txtuntap.device import TAP
@@ -94,7 +94,7 @@ def test_theRouterIsTheWayToOthersUntilItSaysGoodbye(machine: Machine, tmp_path:
         until(lambda: formed(machine), "an address")
         (gateway,) = machine.state()["gateways"]
         assert gateway.startswith("fe80::")
-        ip("address", "add", f"{BEYOND}/128", "dev", "lo", "nodad")
+        setUp("lo", f"{BEYOND}/128")
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
             client.bind((BEYOND, RELAY))
             client.settimeout(PATIENCE)

@@ -130,9 +130,9 @@ def test_carrierAndPersistence(namespace: Namespace) -> None:
         does("set", "tt0", "--up", "--persistent")
         assert show("tt0")["operstate"] != "DOWN"
         assert does("set", "tt0", "--carrier", "off") == "set the carrier setting of tt0 to False\n"
-        assert "NO-CARRIER" in show("tt0")["flags"]
+        until(lambda: "NO-CARRIER" in show("tt0")["flags"], "the carrier to go")
         does("set", "tt0", "--carrier", "on")
-        assert "NO-CARRIER" not in show("tt0")["flags"]
+        until(lambda: "NO-CARRIER" not in show("tt0")["flags"], "the carrier to come")
     assert interfaces() == {"tt0"}
     does("set", "tt0", "--no-persistent")
     assert interfaces() == set()

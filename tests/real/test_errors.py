@@ -15,8 +15,9 @@ import pytest
 
 from tests.real.lab.asking import asking
 from tests.real.lab.host import ask, connected
+from tests.real.lab.link import setUp, untilQueueStarted
 from tests.real.lab.machine import KNOCK, Machine
-from tests.real.lab.namespace import Namespace, ip, until
+from tests.real.lab.namespace import PATIENCE, Namespace, ip, until
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 
@@ -39,7 +40,7 @@ def test_anOpenPortOfTheKernelsDoesNot(namespace: Namespace, tmp_path: Path, ker
     family = socket.AF_INET6 if ":" in kernel else socket.AF_INET
     with Machine(tmp_path, "tun") as machine, socket.socket(family, socket.SOCK_DGRAM) as server:
         server.bind((kernel, 9))
-        server.settimeout(10)
+        server.settimeout(PATIENCE)
         with connected(ours, KNOCK) as client:
             client.send(kernel.encode())
         assert server.recv(100) == b"knock"
@@ -56,14 +57,13 @@ def narrowPath() -> Iterator[None]:
         Path(path).write_text("1")
     with Namespace() as behind:
         ip("link", "add", "tt1", "mtu", str(NARROW), "type", "veth", "peer", "name", "tt2", "mtu", str(NARROW))
-        for address in "192.0.2.2/24", "2001:db8::2/64":
-            ip("address", "add", address, "dev", "tt1", *(["nodad"] if ":" in address else []))
         ip("link", "set", "tt2", "netns", f"/proc/{os.getpid()}/fd/{behind.outside}")
         with behind.stepOut():
-            for address in "192.0.2.1/24", "2001:db8::1/64":
-                ip("address", "add", address, "dev", "tt2", *(["nodad"] if ":" in address else []))
-            ip("link", "set", "tt2", "up")
-        ip("link", "set", "tt1", "up")
+            setUp("tt2", "192.0.2.1/24", "2001:db8::1/64")
+        setUp("tt1", "192.0.2.2/24", "2001:db8::2/64")
+        # The carrier of the first end comes with the other end.
+        with behind.stepOut():
+            untilQueueStarted("tt2")
         ip("route", "add", "default", "via", "192.0.2.1")
         ip("route", "add", "default", "via", "2001:db8::1")
         yield

@@ -21,10 +21,10 @@ from urllib.request import urlopen
 import pytest
 
 from tests.paths import EXAMPLES
-from tests.real.lab.asking import asking, askUntilAnswered
+from tests.real.lab.asking import asking, askUntilAnswered, pingUntilAnswered
 from tests.real.lab.beyond import FAR, THERE_ADDRESS, Beyond, qemu, vxlan
 from tests.real.lab.guest import openNode, unprivileged
-from tests.real.lab.link import show
+from tests.real.lab.link import show, untilHas
 from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, tool, until
 from tests.real.lab.tunnel import joined
 
@@ -158,10 +158,9 @@ def test_packetPrinterPrintsALineForEachPacket(namespace: Namespace, tmp_path: P
 
 def test_honeypotAnswersEveryAddressAndSaysWhoAsked(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "honeypot.py") as example:
-        until(lambda: "tap0" in interfaces(), "the interface")
         (command,) = re.findall(r"^ +\$ ip (.*)$", docstring("honeypot.py"), re.MULTILINE)
         # As soon as there is a way to the gateway.
-        until(lambda: "10.0.0.1" in ip("address", "show", "tap0") and show("tap0")["operstate"] != "DOWN", "the link")
+        untilHas("tap0", "10.0.0.1")
         ip(*command.split())
         for address in "10.77.1.2", "10.77.200.201", "10.77.255.254":
             assert askUntilAnswered(address, b"hello\n") == b"hello\n"
@@ -187,7 +186,7 @@ def test_honeypotAnswersEveryAddressAndSaysWhoAsked(namespace: Namespace, tmp_pa
 
 def test_honeypotAnswersANetworkOfIPv6(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "honeypot.py", "fd77::/48") as example:
-        until(lambda: "tap0" in interfaces() and "fd00::1" in ip("-6", "route", "show", "table", "local"), "the link")
+        untilHas("tap0", "fd00::1")
         ip("address", "add", "2001:db8::1/128", "dev", "tap0", "nodad")
         ip("route", "add", "fd77::/48", "via", "fd00::2", "src", "2001:db8::1")
         assert askUntilAnswered("fd77::1:2", b"hello\n") == b"hello\n"
@@ -199,7 +198,7 @@ def test_honeypotAnswersANetworkOfIPv6(namespace: Namespace, tmp_path: Path) -> 
 
 def test_arpWatcherSaysWhoIsWhereAndWhoMoves(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "arp_watcher.py", "tt0") as example:
-        until(lambda: "tt0" in interfaces() and show("tt0")["operstate"] != "DOWN", "the link")
+        untilHas("tt0", "10.0.0.1")
         before = show("tt0")["address"]
         run(tool("ping"), "-c1", "-W1", "10.0.0.2", status=1)
         example.untilPrinted(rf"^10\.0\.0\.1 +is at +{before}$")
@@ -288,9 +287,9 @@ def test_demoWithoutPermissionSaysWhatItLacksAndDoesTheSameInMemory(namespace: N
 
 def test_pingIsAnsweredEitherWay(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "ping_responder.py"):
-        for host, size in (("10.0.0.2", 56), ("10.0.1.2", 56), ("10.0.1.2", 3000)):
-            ping = [tool("ping"), "-c1", "-W1", f"-s{size}", host]
-            until(lambda ping=ping: not subprocess.run(ping, capture_output=True).returncode, f"{host} answers")  # type: ignore[misc]
+        for host in "10.0.0.2", "10.0.1.2":
+            pingUntilAnswered(host)
+        run(tool("ping"), "-c1", "-s3000", "10.0.1.2")
 
 
 def test_theAttributesOfOtherPackages(namespace: Namespace) -> None:
@@ -310,7 +309,8 @@ def test_aTapThatAUserOwns(namespace: Namespace, tmp_path: Path) -> None:
         process = subprocess.Popen([*unprivileged(), sys.executable, program, node], stdout=file, stderr=file)
     try:
         until(lambda: output.read_text() == "tap0 is mine: ping 10.0.0.2\n", "it to run")
-        run(tool("ping"), "-c1", "-W10", "10.0.0.2")
+        # The carrier of an interface that was up has come with the program.
+        pingUntilAnswered("10.0.0.2")
     finally:
         process.terminate()
         process.wait(PATIENCE)
@@ -379,21 +379,29 @@ def test_queues(namespace: Namespace, tmp_path: Path) -> None:
 
 def test_theBadLinkLosesAndTellsOfIt(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "bad_link.py", "delay 20ms loss 50%"):
-        until(lambda: "tun0" in interfaces() and "10.0.0.1" in ip("address", "show", "tun0"), "the interface")
+        untilHas("tun0", "10.0.0.1")
         # Half of the questions and half of the answers: all but one in 10^12 times, some are left, and some are not.
-        said = run(tool("sh"), "-c", "ping -c100 -i0.01 -W5 10.0.0.2 || true")
+        said = run(tool("sh"), "-c", f"ping -c100 -i0.01 -W{PATIENCE:.0f} 10.0.0.2 || true")
         assert " 0% packet loss" not in said
         assert min(float(found) for found in re.findall(r"time=([\d.]+) ms", said)) > 39.9
     assert re.search(r"^\{.*'inLost': \d+", (tmp_path / "output").read_text(), re.MULTILINE)
 
 
 def test_theMetricsAreServed(namespace: Namespace, tmp_path: Path) -> None:
-    with running(tmp_path, "metrics.py") as example:
-        until(lambda: "tun0" in interfaces() and "10.0.0.1" in ip("address", "show", "tun0"), "the interface")
-        run(tool("ping"), "-c5", "-i0.1", "10.0.0.2")
+    def asked() -> float:
         with urlopen("http://127.0.0.1:9100/metrics", timeout=PATIENCE) as response:
             text = response.read().decode()
-        assert 'txtuntap_events_total{event="inEchos",interface="tun0",part="icmp"} 5.0' in text
+        name = 'txtuntap_events_total{event="inEchos",interface="tun0",part="icmp"}'
+        (value,) = (line.removeprefix(name) for line in text.splitlines() if line.startswith(name))
+        return float(value)
+
+    with running(tmp_path, "metrics.py") as example:
+        pingUntilAnswered("10.0.0.2")
+        before = asked()
+        run(tool("ping"), "-c5", "-i0.1", "10.0.0.2")
+        # The last is not waited for by all means.
+        until(lambda: asked() - before >= 5, "the pings to be counted")
+        assert asked() - before == 5
         example.untilPrinted(r"per second: \{.*'inPackets': [\d.]+")
 
 
@@ -426,7 +434,7 @@ def test_tunnelOverTCP(namespace: Namespace, tmp_path: Path, mode: str) -> None:
 
         processes = [places[0].call(lambda: start(0)), places[1].call(lambda: start(1))]
         try:
-            until(lambda: places[1].pings(places[0].inner), "an answer through the tunnel")
+            places[1].call(lambda: pingUntilAnswered(places[0].inner))
         finally:
             for process in processes:
                 process.terminate()

@@ -12,13 +12,13 @@ import random
 import re
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.real.lab.asking import pingUntilAnswered
 from tests.real.lab.beyond import (
     FAR,
     FAR6,
@@ -32,7 +32,8 @@ from tests.real.lab.beyond import (
     socat,
     vxlan,
 )
-from tests.real.lab.namespace import PATIENCE, ip, run, tool, until
+from tests.real.lab.host import handles
+from tests.real.lab.namespace import PATIENCE, ip, run, until
 from tests.real.lab.tunnel import End, Place
 from txtuntap.wire.vxlan import packHeader
 
@@ -52,8 +53,7 @@ class Tunnel(End):
         Whether SIGUSR2 would have it say its counters, and not end it.
         """
         assert self.process.poll() is None, f"it did not stay: {self.log()}"
-        caught = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{self.process.pid}/status").read_text())
-        return bool(int(caught[0], 16) >> signal.SIGUSR2 - 1 & 1)
+        return handles(self.process.pid, signal.SIGUSR2)
 
     def untilSaid(self, pattern: str) -> str:
         """
@@ -94,13 +94,9 @@ def assertPings(*addresses: str, sizes: Sequence[str] = ("0", "1300", "4000")) -
     Each address answers, to fragments, too.
     """
     for address in addresses:
-        until(lambda address=address: not _status("ping", "-c1", "-W1", address), f"{address} to answer")  # type: ignore[misc]
+        pingUntilAnswered(address)
         for size in sizes:
-            run("ping", "-c3", "-i0.01", "-W5", "-s", size, address)
-
-
-def _status(name: str, *arguments: str) -> int:
-    return subprocess.run([tool(name), *arguments], capture_output=True, check=False).returncode
+            run("ping", "-c3", "-i0.01", f"-W{PATIENCE:.0f}", "-s", size, address)
 
 
 def assertCopies(beyond: Beyond, directory: Path, data: bytes = DATA, ways: str = "both") -> None:
@@ -134,7 +130,7 @@ def assertMeasures(beyond: Beyond, ways: Sequence[tuple[str, ...]] = ((), ("-R",
         # One for each: a server's socket goes, and comes again, between two.
         server = beyond.start("iperf3", "-s", "-1")
         beyond.listens(5201)
-        run("iperf3", "-c", THERE_ADDRESS, "--connect-timeout", "5000", "-n", "500K", *arguments)
+        run("iperf3", "-c", THERE_ADDRESS, "--connect-timeout", f"{1000 * PATIENCE:.0f}", "-n", "500K", *arguments)
         assert server.wait(PATIENCE) == 0
 
 
@@ -222,7 +218,7 @@ def test_theKernelsVXLANOverIPv6(beyond: Beyond, tmp_path: Path, checksums: str)
     # Who it is, this end finds out; and where it listens, it knows.
     listen = ["--listen", "udp:4789:interface=[::]", "--framing", "vxlan:vni=42", "--mtu", "1430"]
     with tunnel(tmp_path, "tap", *listen) as made:
-        beyond.run("ping", "-c1", "-W5", HERE_ADDRESS)
+        beyond.call(lambda: pingUntilAnswered(HERE_ADDRESS))
         assert FAR6 in made.untilSaid("peer is .*")
         assertCarries(beyond, tmp_path)
 

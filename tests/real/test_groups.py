@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.lab.host import ask
+from tests.real.lab.link import untilHas, untilQueueStarted
 from tests.real.lab.machine import ECHO, INTERFACE, KERNEL_ADDRESSES, MEMBER, RELAY, Machine
 from tests.real.lab.namespace import PATIENCE, Namespace, ip, run, until
 from tests.real.lab.tcpdump import captured, tshark
@@ -165,6 +166,8 @@ def _bridge(igmp: int, mld: int) -> None:
     ip("link", "set", BRIDGE, "up")
     # It asks from its link-local address, once it has one.
     until(lambda: _linkLocal(BRIDGE), "the bridge's link-local address")
+    untilQueueStarted(BRIDGE)
+    untilHas(BRIDGE, *KERNEL_ADDRESSES)
     ip(*f"link set {BRIDGE} type bridge mcast_querier 1".split())
 
 

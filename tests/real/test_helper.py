@@ -28,7 +28,7 @@ from tests.conversation import resultOf
 from tests.paths import CHECKOUT, DOCS
 from tests.real.lab.asking import askUntilAnswered, station
 from tests.real.lab.guest import NOBODY, Guest
-from tests.real.lab.helper import Helper
+from tests.real.lab.helper import Helper, listening
 from tests.real.lab.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
 from tests.real.lab.reactors import Run, descriptors, onEachReactor
 from txtuntap.device import TAP, TUN
@@ -41,9 +41,6 @@ from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.linux.ioctl import IFF_TUN_EXCL
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
-
-#: The flag of a socket that listens (C{linux/net.h}: C{__SO_ACCEPTCON}).
-_ACCEPTS = 0x10000
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 
@@ -630,8 +627,8 @@ def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=log)
     try:
-        # The first connection is what starts it. The socket has its path a moment before it listens.
-        until(lambda: path in _listening(), "the socket")
+        # The first connection is what starts it.
+        until(lambda: path in listening(), "the socket")
         with HelpedDevice("tt0", TUN, InterfaceSettings(mtu=1400), path) as device:
             assert device.mtu == 1400
         until(lambda: not interfaces(), "the device to go")
@@ -639,14 +636,6 @@ def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:
         process.terminate()
         process.wait(PATIENCE)
     assert "Traceback" not in (tmp_path / "log").read_text()
-
-
-def _listening() -> set[str]:
-    """
-    The paths of the UNIX sockets that connections are taken on (C{proc(5)}).
-    """
-    sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
-    return {socket[7] for socket in sockets if len(socket) > 7 and int(socket[3], 16) & _ACCEPTS}
 
 
 def test_noModulesOfTheWorkingDirectory(tmp_path: Path) -> None:

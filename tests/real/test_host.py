@@ -17,7 +17,7 @@ from tests.real.lab.asking import addressFlags, ping, tells, whoHas
 from tests.real.lab.host import ask, connected
 from tests.real.lab.link import PacketSocket
 from tests.real.lab.machine import ANY_ADDRESSES, INTERFACE, KERNEL_ADDRESSES, STATION, ZONE, Machine
-from tests.real.lab.namespace import Namespace, ip, run, until
+from tests.real.lab.namespace import PATIENCE, Namespace, ip, run, until
 from txtuntap.device import TAP
 from txtuntap.wire.address import packAddress
 
@@ -65,7 +65,7 @@ def test_noSizeIsLeftOut(machine: Machine, address: str, step: int) -> None:
 def test_traceroutesLastHopIsTheHost(machine: Machine, address: str, probe: str) -> None:
     version = "-6" if ":" in address else "-4"
     way = ["-I"] if probe == "icmp" else []
-    said = run("traceroute", version, "-n", "-q", "1", "-w", "5", *way, address)
+    said = run("traceroute", version, "-n", "-q", "1", "-w", f"{PATIENCE:.0f}", *way, address)
     (hop,) = said.splitlines()[1:]
     assert hop.split()[:2] == ["1", address]
     assert hop.split()[3:] == ["ms"]
@@ -208,7 +208,7 @@ def _dig(address: str, kind: str, *options: str, name: str = "www") -> list[str]
     """
     The lines that C{dig} writes.
     """
-    return run("dig", *options, "+tries=1", f"@{address}", f"{name}.{ZONE}", kind).splitlines()
+    return run("dig", *options, "+tries=1", f"+time={PATIENCE:.0f}", f"@{address}", f"{name}.{ZONE}", kind).splitlines()
 
 
 def _answered(client: socket.socket) -> int:

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from twisted.python.failure import Failure
 
+from tests.real.lab.link import setUp
 from tests.real.lab.namespace import Namespace, ip, run
 from tests.real.lab.tcpdump import captured, tshark
 from tests.recorders import PacketRecorder
 from tests.wire.test_capturefile import pcap
 from txtuntap.device import TUN
-from txtuntap.device.configure import configureInterface
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.network.clock import SimulationClock
 from txtuntap.network.replay import Replay
@@ -49,7 +49,7 @@ def test_tcpdumpOnAnyInterface(namespace: Namespace, tmp_path: Path, linkType: s
         (socket.AF_INET, "127.0.0.1", "10.9.0.9") if version == 4 else (socket.AF_INET6, "::1", "fd09::9")
     )
     with LinuxDevice("tt0", TUN), socket.socket(family, socket.SOCK_DGRAM) as client:
-        configureInterface("tt0", ["10.9.0.1/24", "fd09::1/64"])
+        setUp("tt0", "10.9.0.1/24", "fd09::1/64")
         # With room for whole superpackets, there is none for as many as these.
         with captured(path, "any", "udp", 6, ("-y", linkType, "-s", "200")):
             for number in range(3):

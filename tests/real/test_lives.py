@@ -61,8 +61,7 @@ async def live(run: Run, service: Any) -> None:
             capturing.connect(str(control()))
             capturing.send(b'{"capture": {}}\n')
             await run.until(lambda: came(capturing), "a capture")
-        client.sendto(b"hello", ("10.9.0.2", 7))
-        await run.until(lambda: came(client) == b"hello", "an answer")
+        await run.until(lambda: answer(client) == b"hello", "an answer")
         await service.stopService()
 
 
@@ -73,6 +72,14 @@ def came(client: socket.socket) -> bytes:
     with suppress(BlockingIOError):
         return client.recv(65535, socket.MSG_DONTWAIT)
     return b""
+
+
+def answer(client: socket.socket) -> bytes:
+    """
+    Ask, and return an answer to this or to an earlier question; C{b""}, if none has come yet.
+    """
+    client.sendto(b"hello", ("10.9.0.2", 7))
+    return came(client)
 
 
 async def assertHoldsNothing(run: Run, made: Callable[[], Any], lives: int = 10) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.real.lab.ending import endOrderly
 from tests.real.lab.host import Host, twistd
-from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, run
+from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, run, until
 
 ENDPOINT = "tcp:9100:interface=127.0.0.1"
 URL = "http://127.0.0.1:9100/metrics"
@@ -40,11 +40,18 @@ def test_pingsAreCounted(namespace: Namespace, tmp_path: Path, mode: str) -> Non
     with Host(tmp_path, mode, more=("--prometheus", ENDPOINT)) as host:
         before = scrape()
         run("ping", "-c5", "-i0.1", "-s100", "10.9.0.2")
-        after = scrape()
+        after = before
 
         def grown(*sample: str) -> float:
-            return after[sample] - before.get(sample, 0)
+            return after.get(sample, 0) - before.get(sample, 0)
 
+        def counted() -> bool:
+            nonlocal after
+            after = scrape()
+            return grown("txtuntap_events_total", "outEchoReps", "tt0", "icmp") >= 5
+
+        # The last is not waited for by all means.
+        until(counted, "the pings to be counted")
         assert grown("txtuntap_events_total", "inEchos", "tt0", "icmp") == 5
         assert grown("txtuntap_events_total", "outEchoReps", "tt0", "icmp") == 5
         for way in "in", "out":
@@ -54,6 +61,7 @@ def test_pingsAreCounted(namespace: Namespace, tmp_path: Path, mode: str) -> Non
         # Under the name that it has now.
         ip("link", "set", "tt0", "name", "tt1")
         run("ping", "-c1", "10.9.0.2")
+        until(lambda: ("txtuntap_packets_total", "in", "tt1") in scrape(), "the name to be known")
         assert scrape()["txtuntap_packets_total", "in", "tt1"] > after["txtuntap_packets_total", "in", "tt0"]
         with pytest.raises(HTTPError):
             urlopen("http://127.0.0.1:9100/", timeout=PATIENCE)
@@ -88,8 +96,8 @@ def test_whoIsSlowKeepsNobodyFromAsking(namespace: Namespace, tmp_path: Path) ->
 def test_dropsAreNamed(namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path, more=("--prometheus", ENDPOINT)):
         run("ping", "-c1", "-W0.2", "10.9.0.77", status=1)
-        drops = {key[1:]: value for key, value in scrape().items() if key[0] == "txtuntap_drops_total"}
-        assert drops["tt0", "ip", "inAddrErrors"] >= 1
+        drop = "txtuntap_drops_total", "tt0", "ip", "inAddrErrors"
+        until(lambda: scrape().get(drop, 0) >= 1, "the drop to be counted")
 
 
 def test_whereItCannotListenThereIsNoInterface(namespace: Namespace, tmp_path: Path) -> None:

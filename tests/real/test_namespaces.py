@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.lab.link import untilHas
 from tests.real.lab.namespace import Namespace, another, interfaces, ip, names, needRoot
 from tests.real.lab.reactors import Run, onEachReactor
 from txtuntap import Host, TuntapPort
@@ -30,6 +31,8 @@ async def assertEchoes(run: Run, namespace: int) -> None:
     """
     Ask the host at 10.9.0.2 and fd09::2 out of C{namespace}, again and again: a link takes a moment to come up.
     """
+    # An address that is written from before it is there for answers stays that of the socket.
+    inNamespace(namespace, lambda: untilHas("tt0", *map(str, SETTINGS.addresses)))
     for family, address in (socket.AF_INET, "10.9.0.2"), (socket.AF_INET6, "fd09::2"):
         with inNamespace(namespace, lambda family=family: socket.socket(family, socket.SOCK_DGRAM)) as client:  # type: ignore[misc]
             client.setblocking(False)

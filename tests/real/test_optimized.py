@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.paths import CHECKOUT
-from tests.real.lab.host import ask, options
+from tests.real.lab.asking import untilEchoed
+from tests.real.lab.helper import listening
+from tests.real.lab.host import options
 from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, run, until
 
 _PYTHON = [sys.executable, "-OO"]
@@ -39,7 +41,7 @@ def does(*commands: list[str]) -> list[str]:
         capture_output=True,
         text=True,
         env=_ENVIRONMENT,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -69,15 +71,6 @@ def twist(*arguments: str) -> list[str]:
     return ["-m", "twisted", "--log-format=text", "tuntap", *arguments]
 
 
-def answers() -> bool:
-    """
-    Whether the host is there.
-    """
-    with suppress(OSError):
-        return ask("10.9.0.2", b"hello", seconds=0.2) == b"hello"
-    return False
-
-
 def test_commands(namespace: Namespace, tmp_path: Path) -> None:
     added, listed, shown, changed = does(
         ["add", "tt0", "--mode", "tap", "--address", "10.9.0.1/24"],
@@ -102,8 +95,11 @@ def test_commands(namespace: Namespace, tmp_path: Path) -> None:
 
 def test_aHostAndItsCapture(namespace: Namespace, tmp_path: Path) -> None:
     captured, log = tmp_path / "trace.pcapng", tmp_path / "log"
-    with running(log, *twist("host", *options())):
-        until(answers, "an answer")
+    # With IPv6, the kernel would solicit routers, at any time.
+    Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+    four = options(addresses=("10.9.0.2/24",), kernelAddresses=("10.9.0.1/24",))
+    with running(log, *twist("host", *four)):
+        untilEchoed("10.9.0.2")
         with running(tmp_path / "capture", *_COMMAND[2:], "capture", "tt0", "-w", str(captured)):
             until(lambda: captured.exists() and captured.stat().st_size > 0, "the capture to begin")
             run("ping", "-c1", "10.9.0.2")
@@ -123,6 +119,6 @@ def test_aHelper(namespace: Namespace, tmp_path: Path) -> None:
     path, log = tmp_path / "socket", tmp_path / "log"
     rule = f"{os.getuid()}:tt*:10.9.0.0/24,fd09::/64"
     with running(log, "-m", "txtuntap.device.helper", "--allow", rule, "--listen", f"unix:{path}"):
-        until(path.exists, "the helper")
+        until(lambda: str(path) in listening(), "the helper")
         with running(tmp_path / "host", *twist("host", *options(), "--helper", str(path))):
-            until(answers, "an answer")
+            untilEchoed("10.9.0.2")

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from tests.device.contract import MARK, sample
 from tests.real.lab.link import PacketSocket, delete, setDown, setUp
-from tests.real.lab.namespace import interfaces, ip
+from tests.real.lab.namespace import PATIENCE, interfaces, ip
 from tests.real.lab.reactors import Run, Test, descriptors, onEachReactor, outcome
 from tests.recorders import Echo, PacketRecorder, going
 from txtuntap import EthernetProtocol, InterfaceLost, IPProtocol, Packet, RawUDPProtocol, TuntapPort
@@ -233,7 +233,7 @@ async def test_aLinkThatIsDownIsCountedAndNotRaised(run: Run) -> None:
     setUp("tt0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("10.9.0.1", 7))
-        server.settimeout(10)
+        server.settimeout(PATIENCE)
         proto.transport.write(b"heard", ("10.9.0.1", 7))
         assert server.recvfrom(100) == (b"heard", ("10.9.0.2", 7))
     await port.stopListening()
@@ -348,7 +348,7 @@ async def test_protocolInformationDown(run: Run) -> None:
     for family, address in (socket.AF_INET, "10.9.0.1"), (socket.AF_INET6, "fd09::1"):
         with socket.socket(family, socket.SOCK_DGRAM) as server:
             server.bind((address, 0))
-            server.settimeout(10)
+            server.settimeout(PATIENCE)
             proto.transport.write(b"hello", (address, server.getsockname()[1]))
             assert server.recv(100) == b"hello"
     await port.stopListening()

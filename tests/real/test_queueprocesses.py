@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from twisted.internet.protocol import DatagramProtocol
 
-from tests.real.lab.host import INTERFACE, options, twistd
-from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, until
+from tests.real.lab.host import INTERFACE, KERNEL_ADDRESSES, options, twistd
+from tests.real.lab.link import untilHas
+from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, until
 
 #: Flows that are sent: all of them in one of three queues would be once in 3**39 times.
 FLOWS = 40
@@ -93,7 +94,7 @@ def _lives(process: int | None) -> bool:
 @pytest.mark.parametrize("mode", ["tun", "tap"])
 def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with running(tmp_path, mode) as parent, ExitStack() as stack:
-        until(lambda: "10.9.0.0/24" in ip("route"), "the interface to be up")
+        untilHas(INTERFACE, *KERNEL_ADDRESSES)
         # The kernel gives each new flow to one of the queues that there are, so all have to be there.
         log = tmp_path / "twistd.log"
         until(lambda: all(f"queue {number}" in log.read_text() for number in (1, 2)), "the other two processes")

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.paths import CHECKOUT
+from tests.real.lab.asking import asking
 from tests.real.lab.helper import Helper
-from tests.real.lab.host import Host, ask, twistd
+from tests.real.lab.host import Host, handles, twistd
 from tests.real.lab.link import show
 from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, until
 from tests.real.lab.reactors import REACTORS
@@ -123,20 +124,14 @@ def test_aProgramOfReadmeThatIsInterruptedLogsNoError(
     (tmp_path / "program.py").write_text(_PROGRAMS[number])
     program = Ending(tmp_path, reactor, "readme", "program.py")
     try:
-        until(lambda: program.process.poll() is not None or _answers(), "an answer")
+        with asking("10.0.0.2", b"hello") as answer:
+            until(lambda: program.process.poll() is not None or answer(), "an answer")
     finally:
         program.process.send_signal(signal.SIGINT)
         said = program.said()
     assert [text for level, text in said["log"] if level in _SERIOUS] == []
     assert any("stopped on" in text for _, text in said["log"])
     assert interfaces() == set()
-
-
-def _answers() -> bool:
-    try:
-        return ask("10.0.0.2", b"hello", seconds=0.2) == b"hello"
-    except OSError:
-        return False
 
 
 # SIGHUP
@@ -172,7 +167,7 @@ def test_sighupEndsEachServiceInOrder(
     process = twistd(*how, f"--logfile={log}", f"--pidfile={pidfile}", "tuntap", *arguments, cwd=tmp_path)
     try:
         until(lambda: process.poll() is not None or (log.exists() and "starting on tt0" in log.read_text()), "the log")
-        until(lambda: _handles(_number(pidfile), signal.SIGTERM), "the reactor to run")
+        until(lambda: handles(_number(pidfile), signal.SIGTERM), "the reactor to run")
         os.kill(int(pidfile.read_text()), signal.SIGHUP)
         # The line comes last of all.
         until(lambda: "Server Shut Down" in log.read_text(), "its end")
@@ -194,18 +189,6 @@ def _number(pidfile: Path) -> int:
         return 0
 
 
-def _handles(process: int, number: int) -> bool:
-    """
-    Whether a process has a handler for a signal (C{SigCgt} in C{proc_pid_status(5)}).
-    """
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return False
-    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", status, re.M)
-    return bool(int(caught, 16) >> (number - 1) & 1)
-
-
 def test_sighupEndsTheHelperAsSigtermDoes(namespace: Namespace, tmp_path: Path) -> None:
     statuses = []
     for number in signal.SIGTERM, signal.SIGHUP:
@@ -213,7 +196,7 @@ def test_sighupEndsTheHelperAsSigtermDoes(namespace: Namespace, tmp_path: Path) 
         with Helper(directory) as helper:
             # By then, it listens, and its reactor is about to run.
             process = helper.process.pid
-            until(partial(_handles, process, signal.SIGTERM), "the reactor to run")
+            until(partial(handles, process, signal.SIGTERM), "the reactor to run")
             helper.process.send_signal(number)
             statuses.append(helper.process.wait(PATIENCE))
             assert ("SIGHUP ends this process" in helper.log()) == (number is signal.SIGHUP)

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.real.lab.asking import asking
+from tests.real.lab.asking import asking, askUntilAnswered
 from tests.real.lab.ending import endOrderly
 from tests.real.lab.helper import Helper
 from tests.real.lab.host import KERNEL_ADDRESSES, Host, ask, connected, installedTwistd, options, twistd
@@ -259,7 +259,7 @@ def test_settingsAreTheInterfaces(namespace: Namespace, tmp_path: Path) -> None:
         link = show("tt0")
         assert (link["mtu"], link["txqlen"], link["address"]) == (1400, 77, "02:00:00:00:00:09")
         assert link["linkinfo"]["info_data"]["user"] == "nobody"
-        assert ask("10.9.0.2", bytes(1400)) == bytes(1400)
+        assert askUntilAnswered("10.9.0.2", bytes(1400)) == bytes(1400)
     finally:
         process.terminate()
         process.wait(PATIENCE)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.real.lab.host import INTERFACE, Host, ask, connected
 from tests.real.lab.link import PacketSocket, packetsRead
-from tests.real.lab.namespace import Namespace, ip, until
+from tests.real.lab.namespace import PATIENCE, Namespace, ip, until
 from tests.real.lab.tcpdump import captured, tshark
 from txtuntap.device import TAP, TUN
 from txtuntap.testing import ethernetFrame, ipPacket, udpDatagram, udpPacket
@@ -73,7 +73,7 @@ def test_answersLeaveFromTheAddressAsked(namespace: Namespace, tmp_path: Path, m
         for family in socket.AF_INET, socket.AF_INET6:
             own = [host for host in (each.split("/")[0] for each in addresses) if (":" in host) == (family != 2)]
             with socket.socket(family, socket.SOCK_DGRAM) as client:
-                client.settimeout(10)
+                client.settimeout(PATIENCE)
                 for host in own * 2:
                     client.sendto(b"who?", (host, 7))
                     _, source = client.recvfrom(100)
@@ -85,7 +85,7 @@ def test_aBroadcastIsAnsweredFromTheHostsAddress(namespace: Namespace, tmp_path:
     with Host(tmp_path, mode), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, INTERFACE.encode())
-        client.settimeout(10)
+        client.settimeout(PATIENCE)
         for everybody in "10.9.0.255", "255.255.255.255":
             client.sendto(b"anybody?", (everybody, 7))
             assert client.recvfrom(100) == (b"anybody?", ("10.9.0.2", 7))

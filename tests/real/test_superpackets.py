@@ -18,7 +18,7 @@ from typing import Any, cast
 import pytest
 from zope.interface import directlyProvides
 
-from tests.real.lab.link import PACKET_VNET_HDR, SOL_PACKET, setUp, show
+from tests.real.lab.link import PACKET_VNET_HDR, SOL_PACKET, setUp, show, untilQueueStarted
 from tests.real.lab.namespace import Namespace, ip, until
 from tests.real.lab.reactors import Run, onEachReactor, onOneReactor
 from tests.real.lab.tcpdump import tshark
@@ -289,6 +289,8 @@ def test_aDeviceMadeBeforehand(namespace: Namespace, flags: str, mode: str) -> N
             device.open(offload=offload)
             assert device.offloads == (0 if offload is False else ALL)
             setUp("tt0")
+            # The carrier of an interface that was up has come with the device.
+            untilQueueStarted("tt0")
             _sendSuperpacket("tt0", mode)
             packets: list[Packet] = []
 

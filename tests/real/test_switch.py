@@ -19,6 +19,7 @@ import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
+from tests.real.lab.asking import pingUntilAnswered
 from tests.real.lab.link import PacketSocket, delete
 from tests.real.lab.namespace import PATIENCE, Namespace, needRoot, tool, until
 from tests.real.lab.switch import INTERFACE, Machine, RunningSwitch, machines
@@ -206,10 +207,11 @@ def test_longFrames(namespace: Namespace, tmp_path: Path) -> None:
         near, far, small = members
         assert near.pings(far.address)
         assert near.pings(small.address)
-        whole = "-c", "1", "-w", "10", "-i", "0.2", "-M", "do", "-s", str(9000 - 28)
+        whole = "-c", "1", "-w", f"{PATIENCE:.0f}", "-i", "0.2", "-M", "do", "-s", str(9000 - 28)
         near.run("ping", *whole, far.address)
         # One that does not fit is nobody's but the counter's: a switch tells nobody.
         near.run("ping", "-c", "1", "-W", "0.3", "-M", "do", "-s", str(9000 - 28), small.address, status=1)
+        until(lambda: "mtuExceededDiscards" in switch.counters(small), "the frame to be counted")
         assert switch.counters(small)["mtuExceededDiscards"] == 1
 
 
@@ -318,7 +320,7 @@ def test_aTenthIsLostBothWays(namespace: Namespace, tmp_path: Path) -> Generator
         try:
             near, far = members
             # Until it is known where the other is.
-            yield deferToThread(near.run, "ping", "-c", "1", "-w", "10", "-i", "0.2", far.address)
+            yield deferToThread(near.do, lambda: pingUntilAnswered(far.address))
             arguments = "-q", "-c", "200", "-i", "0.01", "-W", "1", far.address
             said = yield deferToThread(near.run, "ping", *arguments)
             (lost,) = re.findall(r"([\d.]+)% packet loss", said)
@@ -326,7 +328,11 @@ def test_aTenthIsLostBothWays(namespace: Namespace, tmp_path: Path) -> Generator
             assert 5 < float(lost) < 40, said
             with far.running(tool("socat"), "-u", "TCP-LISTEN:7,reuseaddr", f"CREATE:{arrived}") as server:
                 yield deferToThread(
-                    near.run, "socat", "-u", f"OPEN:{sent}", f"TCP:{far.address}:7,retry=20,interval=0.2"
+                    near.run,
+                    "socat",
+                    "-u",
+                    f"OPEN:{sent}",
+                    f"TCP:{far.address}:7,retry={PATIENCE * 5:.0f},interval=0.2",
                 )
                 yield deferToThread(server.wait, PATIENCE)
             assert arrived.read_bytes() == sent.read_bytes()

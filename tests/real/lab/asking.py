@@ -6,16 +6,24 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
 
 from tests.real.lab.machine import INTERFACE
-from tests.real.lab.namespace import ip, run, until
+from tests.real.lab.namespace import PATIENCE, ip, run, tool, until
 from txtuntap.testing import ethernetFrame, ipPacket
 from txtuntap.wire import arp, ethernet, icmp, ndp
 from txtuntap.wire.address import addressText, groupLinkAddress, packAddress, packLinkAddress
 
 _ASKER = "02:00:00:00:00:99"
+
+
+def _nothing() -> None:
+    return None
 
 
 @contextmanager
@@ -49,6 +57,61 @@ def askUntilAnswered(address: str, question: bytes, port: int = 7) -> bytes:
         return until(answer, f"an answer from {address} port {port}")
 
 
+def untilEchoed(address: str, check: Callable[[], object] = _nothing) -> None:
+    """
+    Ask an echo at UDP port 7 again and again until it answers, and wait for its answer to the last question. It answers
+    one after the other, so nothing of all that is under way any more, and what is counted or captured next is exact.
+
+    @param check: called before each question; it raises where no answer will come.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.2)
+        numbers = count()
+        question = b""
+
+        def answer() -> bytes:
+            nonlocal question
+            check()
+            question = b"there? %d" % next(numbers)
+            with suppress(OSError):
+                client.sendto(question, (address, 7))
+                return client.recv(100)
+            return b""
+
+        came = until(answer, f"an answer from {address}")
+        client.settimeout(PATIENCE)
+        while came != question:
+            came = client.recv(100)
+
+
+def pingUntilAnswered(address: str, check: Callable[[], object] = _nothing) -> None:
+    """
+    Ping an address until it answers, as L{askUntilAnswered} asks. A question is sent once the one before had its time,
+    which is longer the longer no answer has come. So nothing is under way any more after an answer.
+
+    @param check: called before each question; it raises where no answer will come.
+    """
+    began = time.monotonic()
+
+    def answers() -> bool:
+        check()
+        seconds = min(max(0.5, (time.monotonic() - began) / 2), 5)
+        command = [tool("ping"), "-n", "-c", "1", "-W", f"{seconds:.1f}", address]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    until(answers, f"{address} to answer a ping")
+
+
+def askForNeighboursOnce(interface: str) -> None:
+    """
+    Have the kernel ask for each neighbour once. It asks again a second later where no answer has come by then, and some
+    time after the answer, so on a slow machine there would be more questions to count.
+    """
+    for version in "ipv4", "ipv6":
+        for name in "retrans_time_ms", "base_reachable_time_ms":
+            Path(f"/proc/sys/net/{version}/neigh/{interface}/{name}").write_text(str(int(60_000 * PATIENCE)))
+
+
 def whoHas(address: str) -> bytes:
     """
     A frame that asks all who may have an address for their link address.
@@ -79,7 +142,7 @@ def ping(address: str, *options: str) -> int:
     """
     Run C{ping}, and return how many answers came; all have what was sent.
     """
-    wait = [] if "-W" in options else ["-W", "10"]
+    wait = [] if "-W" in options else ["-W", f"{PATIENCE:.0f}"]
     count = int(options[options.index("-c") + 1])
     alive = 1 if "-W" in options else 0
     said = run("ping", "-n", *wait, *options, address, status=alive)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from tests.paths import CHECKOUT
-from tests.real.lab.namespace import tool, until
+from tests.real.lab.namespace import PATIENCE, tool, until
 from txtuntap.command import main
 
 COMMAND = [sys.executable, "-m", "txtuntap.command"]
@@ -163,7 +163,7 @@ def tshark(path: Path, *arguments: str) -> list[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     complaints = [line for line in finished.stderr.splitlines() if not line.startswith("Running as user")]
@@ -205,6 +205,8 @@ def about(path: Path) -> str:
     """
     What C{capinfos} says of a file.
     """
-    finished = subprocess.run([tool("capinfos"), str(path)], capture_output=True, text=True, timeout=60, check=False)
+    finished = subprocess.run(
+        [tool("capinfos"), str(path)], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert finished.returncode == 0 and not finished.stderr, finished.stderr
     return finished.stdout

@@ -19,6 +19,19 @@ NETWORKS = "10.9.0.0/24,fd09::/64"
 RULES = (f"{NOBODY}:tt*:{NETWORKS}", "@4321:gg%d", f"{os.getuid()}:tt*:{NETWORKS}")
 
 
+#: The flag of a socket that listens (C{linux/net.h}: C{__SO_ACCEPTCON}).
+_ACCEPTS = 0x10000
+
+
+def listening() -> set[str]:
+    """
+    The paths of the UNIX sockets that connections are taken on (C{proc(5)}). A socket has its path a moment before it
+    listens.
+    """
+    sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    return {socket[7] for socket in sockets if len(socket) > 7 and int(socket[3], 16) & _ACCEPTS}
+
+
 class Helper:
     """
     A helper in a process of its own.

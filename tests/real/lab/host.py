@@ -5,16 +5,17 @@ C{twistd tuntap host} in a process of its own, and the kernel's sockets to ask i
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.paths import CHECKOUT
-from tests.real.lab.asking import asking
-from tests.real.lab.namespace import PATIENCE, interfaces, until
+from tests.real.lab.asking import untilEchoed
+from tests.real.lab.link import untilHas
+from tests.real.lab.namespace import PATIENCE
 from tests.real.lab.warm import Program
 
 INTERFACE = "tt0"
@@ -68,6 +69,18 @@ def endProcess(process: Program | subprocess.Popen[str]) -> None:
             raise
 
 
+def handles(process: int, number: int) -> bool:
+    """
+    Whether a process has a handler for a signal (C{SigCgt} in C{proc_pid_status(5)}). A service installs them last.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def options(
     mode: str = "tun",
     addresses: tuple[str, ...] = ADDRESSES,
@@ -109,6 +122,7 @@ class Host:
         """
         self._twistd = installedTwistd if installed else twistd
         self._directory = directory
+        self._kernelAddresses = kernelAddresses
         self.pidfile = directory / "twistd.pid"
         self._arguments = ["-n", f"--pidfile={self.pidfile}", *twistdOptions, "tuntap", "host"]
         self._arguments += [*options(mode, addresses, kernelAddresses, udp), *more]
@@ -117,8 +131,8 @@ class Host:
         self.process = self._twistd(*self._arguments, cwd=self._directory)
         # An answer is the proof that all is in place.
         try:
-            with asking("10.9.0.2", b"there?") as answer:
-                until(lambda: self._answers(answer), "an answer")
+            untilEchoed("10.9.0.2", self._stays)
+            untilHas(INTERFACE, *self._kernelAddresses)
         except BaseException:
             print(self.log())
             self.__exit__()
@@ -141,13 +155,12 @@ class Host:
         """
         return (self._directory / "twistd.log").read_text()
 
-    def _answers(self, answer: Callable[[], bytes]) -> bool:
+    def _stays(self) -> None:
         assert self.process.poll() is None, f"it did not stay: {self.log()}"
-        return INTERFACE in interfaces() and answer() == b"there?"
 
 
 def ask(
-    address: str, data: bytes, port: int = 7, seconds: float = 10, source: tuple[str, int] | None = None
+    address: str, data: bytes, port: int = 7, seconds: float = PATIENCE, source: tuple[str, int] | None = None
 ) -> bytes | None:
     """
     Send a datagram from a kernel socket, and wait for the answer from just there.
@@ -171,5 +184,5 @@ def connected(address: str, port: int = 7, source: tuple[str, int] | None = None
     if source is not None:
         client.bind(source)
     client.connect((address, port))
-    client.settimeout(10)
+    client.settimeout(PATIENCE)
     return client

@@ -25,16 +25,39 @@ PACKET_VNET_HDR = 15
 
 def setUp(name: str, *addresses: str) -> None:
     """
-    Set an interface up, with addresses of the kernel's, and wait until it has them: it writes from an IPv6 address
-    a moment before it takes what comes to it.
+    Set an interface up, with addresses of the kernel's, and wait until it has them.
     """
     for address in addresses:
         ip("address", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
     ip("link", "set", name, "up")
-    for address in addresses:
-        if ":" in address:
-            route = f"local {address.partition('/')[0]} "
-            until(lambda route=route: route in ip("-6", "route", "show", "table", "local"), f"{name} to have {address}")  # type: ignore[misc]
+    untilHas(name, *addresses)
+
+
+def has(name: str, *addresses: str) -> bool:
+    """
+    Whether an interface is there and up, and takes what comes to these addresses of the kernel's. Addresses are added
+    before it is set up. The kernel writes from an IPv6 address a moment before it takes what comes to it.
+    """
+    if name not in interfaces() | {"lo"} or "UP" not in show(name)["flags"]:
+        return False
+    wanted = {address.replace("/", " ").split()[0] for address in addresses}
+    routes = ip("-4", "route", "show", "table", "local") + ip("-6", "route", "show", "table", "local")
+    return wanted <= {line.split()[1] for line in routes.splitlines() if line.startswith("local ")}
+
+
+def untilHas(name: str, *addresses: str) -> None:
+    """
+    Wait until L{has} holds.
+    """
+    until(lambda: has(name, *addresses), f"{name} to be up, with {addresses}")
+
+
+def untilQueueStarted(name: str) -> None:
+    """
+    Wait until an interface that is up, and whose carrier has come since, sends packets. The kernel drops them until it
+    has started the interface's queue, up to a second later, when it also says that the interface is operational.
+    """
+    until(lambda: show(name)["operstate"] == "UP", f"the queue of {name} to start")
 
 
 def setDown(name: str) -> None:

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 
+from tests.real.lab.link import untilHas, untilQueueStarted
 from tests.real.lab.machine import ADDRESSES, ECHO, INTERFACE, KNOCK, RELAY, STATION
 from tests.real.lab.namespace import Namespace, ip, tool
 from txtuntap.device.linux.ioctl import SIOCETHTOOL
@@ -89,8 +90,12 @@ class Linux:
             self._servers = [_Server(family) for family in _LOOPBACK]
             for server in self._servers:
                 stack.callback(server.end)
+            with self._namespace.stepOut():
+                ip("link", "set", INTERFACE, "up")
+            # The carrier of the first end comes with the other end.
+            untilQueueStarted("tt1")
+            untilHas("tt1", *ADDRESSES)
             stack.enter_context(self._namespace.stepOut())
-            ip("link", "set", INTERFACE, "up")
             self._stack = stack.pop_all()
         return self
 

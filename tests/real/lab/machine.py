@@ -18,6 +18,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
+from tests.real.lab.link import untilHas
 from tests.real.lab.namespace import PATIENCE, interfaces
 from tests.real.lab.warm import Program
 from txtuntap.stack.host import Host
@@ -65,6 +66,7 @@ class Machine:
         """
         self.mode = mode
         self._interface = interface
+        self._kernelAddresses = kernelAddresses
         self._log = directory / f"{interface}.log"
         self._options = {
             "mode": mode,
@@ -88,6 +90,7 @@ class Machine:
         )
         try:
             self.state()
+            untilHas(self._interface, *self._kernelAddresses)
         except BaseException:
             self.__exit__()
             raise

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tests.real.lab.host import endProcess, twistd
-from tests.real.lab.link import PacketSocket, show
+from tests.real.lab.host import endProcess, handles, twistd
+from tests.real.lab.link import PacketSocket, has, show
 from tests.real.lab.namespace import PATIENCE, another, ip, run, tool, until
 from txtuntap.device import TAP
 from txtuntap.device.linux.namespace import inNamespace
@@ -149,6 +149,7 @@ class RunningSwitch:
         try:
             for machine in self._members:
                 until(lambda machine=machine: self._isReady(machine), "an interface")  # type: ignore[misc]
+            until(lambda: self._stays() and handles(self.process.pid, signal.SIGUSR2), "the switch to start")
         except BaseException:
             self.__exit__()
             raise
@@ -177,15 +178,17 @@ class RunningSwitch:
         return {name: int(count) for name, count in (each.split() for each in words.split(", "))}
 
     def _isReady(self, machine: Machine) -> bool:
-        assert self.process.poll() is None, f"it did not stay: {self.log()}"
+        self._stays()
+        addresses = [machine.address, *([f"fd09::{machine.number}"] if self._six else [])]
 
-        def hasAddress() -> bool:
-            if INTERFACE not in ip("-brief", "link", "show"):
-                return False
-            shown = ip("address", "show", "dev", INTERFACE)
-            if not self._six:
-                return machine.address in shown
+        def isReady() -> bool:
             # Not one that is still being asked for: what leaves from it is not answered.
-            return f"fd09::{machine.number}/64" in shown and "tentative" not in shown
+            return has(INTERFACE, *addresses) and not (
+                self._six and "tentative" in ip("address", "show", "dev", INTERFACE)
+            )
 
-        return machine.do(hasAddress)
+        return machine.do(isReady)
+
+    def _stays(self) -> bool:
+        assert self.process.poll() is None, f"it did not stay: {self.log()}"
+        return True

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from tests.real.lab.asking import ping, pingUntilAnswered
 from tests.real.lab.host import endProcess, twistd
 from tests.real.lab.namespace import another, ip, run, tool, until
 from txtuntap.device.linux.namespace import inNamespace
@@ -123,12 +124,13 @@ class Place:
             process.kill()
             process.communicate()
 
-    def pings(self, address: str) -> bool:
+    def pings(self, address: str, count: int, *options: str) -> None:
         """
-        Whether an address answers.
+        Ping an address so many times. Each is answered: a single question is waited for as long as it takes, and the
+        last of several only for twice as long as the others have taken.
         """
-        command = [tool("ping"), "-c", "1", "-W", "1", address]
-        return self.call(lambda: subprocess.run(command, capture_output=True, check=False).returncode) == 0
+        for _ in range(count):
+            assert self.call(lambda: ping(address, "-c", "1", *options)) == 1
 
 
 @contextmanager
@@ -143,6 +145,7 @@ def joined() -> Iterator[tuple[Place, Place]]:
         for place, name in zip(places, ("ttv", "ttw"), strict=True):
             place.run("ip", "address", "add", f"{place.address}/24", "dev", name)
             place.run("ip", "link", "set", name, "up")
+        pingUntilAnswered(THERE)
         try:
             yield places
         finally:
@@ -187,9 +190,8 @@ def untilUp(ends: tuple[End, End]) -> None:
     Wait until packets go through.
     """
 
-    def goes() -> bool:
+    def stay() -> None:
         for end in ends:
             assert end.process.poll() is None, end.log()
-        return ends[1].place.pings(INNER_HERE)
 
-    until(goes, "an answer through the tunnel")
+    ends[1].place.call(lambda: pingUntilAnswered(INNER_HERE, stay))
