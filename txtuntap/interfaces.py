@@ -135,7 +135,8 @@ class IErrorReceiver(Interface):
 
     def errorReceived(quote: Quote, refused: bool) -> bool:
         """
-        An ICMP error has come about a packet with this protocol's number.
+        An ICMP error has come about a packet with this protocol's number, or no station has answered for its next hop:
+        then the error is the one that a router would send.
 
         @param quote: what it says of the packet (L{Quote<txtuntap.wire.icmp.Quote>}). Anybody may have made it up.
         @param refused: whether it says that nobody is there who would take it.
@@ -236,7 +237,21 @@ class IIPTransport(Interface):
         The most octets of payload in one piece.
         """
 
-    def loop(route: Route, protocol: int, buffers: Sequence[bytes], hopLimit: int = 64, trafficClass: int = 0) -> None:
+    def linkRoom(length: int) -> int:
+        """
+        The most octets of payload in one packet on the link that is next.
+
+        @param length: that of an address, in octets.
+        """
+
+    def loop(
+        route: Route,
+        protocol: int,
+        buffers: Sequence[bytes],
+        hopLimit: int = 64,
+        trafficClass: int = 0,
+        offload: Offload | None = None,
+    ) -> None:
         """
         Deliver one datagram of ours to ourselves, at the next turn of the reactor: what C{output} does with one to an
         address of ours, and what is to be done beside it with one to a group that we are in. Never raises.
@@ -293,10 +308,10 @@ class INeighbours(Interface):
         @return: the link address of its station, or L{None} if that is not known.
         """
 
-    def hold(address: bytes, send: Callable[[bytes], None], octets: int) -> None:
+    def hold(address: bytes, send: Callable[[bytes | None], None], octets: int) -> None:
         """
-        Find the station of an address that is not known, and call C{send} with it; or forget about it, if nobody
-        answers, or too much waits.
+        Find the station of an address that is not known, and call C{send} with it; with L{None}, if nobody answers. Or
+        forget about it, if too much waits.
 
         @param octets: what is being held for it.
         """

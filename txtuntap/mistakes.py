@@ -5,6 +5,7 @@ Checks of arguments that cannot work: each message names what to give instead.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from random import Random
 from typing import Any, TypeVar
 
@@ -100,6 +101,44 @@ def checkRange(value: Any, what: str, least: int, most: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ValueError(f"{what} is a number from {least} to {most}, not {value!r}")
+
+
+def checkPort(value: Any, kind: str) -> None:
+    """
+    Refuse what is no number of a port to listen on.
+
+    @param kind: C{"UDP"} or C{"TCP"}.
+
+    @raise ValueError: C{value} is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0xFFFF:
+        raise ValueError(f"a {kind} port is a number from 1 to 65535, or 0 for any, not {value!r}")
+
+
+def checkSeconds(value: Any, what: str, mayBeZero: bool = False) -> None:
+    """
+    Refuse what is no length of time: text, infinity, and what is below 0.
+
+    @param mayBeZero: whether no time at all is one.
+
+    @raise ValueError: C{value} is none.
+    """
+    isNumber = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not isNumber or not 0 <= value < inf or (value == 0 and not mayBeZero):
+        least = "0 or more" if mayBeZero else "more than 0"
+        raise ValueError(f"{what} is a number of seconds, {least}, not {value!r}")
+
+
+def checkFactory(value: Any) -> None:
+    """
+    Refuse what builds no protocols for connections.
+
+    @raise TypeError: C{value} has no C{buildProtocol}, or is a class.
+    """
+    if isinstance(value, type) and callable(getattr(value, "buildProtocol", None)):
+        raise TypeError(f"a factory builds protocols: that is a class, give {value.__name__}()")
+    if not callable(getattr(value, "buildProtocol", None)):
+        raise TypeError(f"a factory has buildProtocol, {value!r} has not: give Factory.forProtocol(...)")
 
 
 def checkMTU(value: Any) -> None:

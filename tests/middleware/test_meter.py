@@ -42,6 +42,17 @@ OTHERS = frozenset(
         *("inReordered", "outDuplicated", "outCorrupted", "outReordered", "captured", "captureDrops"),
         *("captureFailures", "inOtherLinks", "inRefused", "carriers", "protocolFailures", "outTooBigs", "inFragmented"),
         "outRefusedOffloads",
+        *(
+            "activeOpens",
+            "passiveOpens",
+            "attemptFails",
+            "estabResets",
+            "currEstab",
+            "inSegs",
+            "outSegs",
+            "retransSegs",
+        ),
+        *("outRsts", "cookiesSent", "cookiesReceived", "cookiesFailed", "orphansReset", "unclaimedRepetitions"),
     ]
 )
 
@@ -155,6 +166,13 @@ class RateTests(MeterTestCase):
         self.clock.pump([1] * 6)
         self.assertEqual(self.meter.rates(), {"meter": {}, "other": {}})
 
+    def test_whatFallsTooHasNoRate(self) -> None:
+        self.others["tcp"] = {"currEstab": 5, "inSegs": 5}
+        self.clock.advance(1)
+        self.others["tcp"].update(currEstab=3, inSegs=9)
+        self.clock.advance(1)
+        self.assertEqual(self.meter.rates()["tcp"].keys(), {"inSegs"})
+
     def test_atFirstItIsThatOfLess(self) -> None:
         self.assertEqual(self.meter.rates(), {"meter": {}, "other": {}})
         self.deliver(PACKET)
@@ -248,6 +266,13 @@ class PrometheusTests(MeterTestCase):
         self.assertEqual(sum(found["txtuntap_drops_total"].values()), 1)
         # Everything is in one of them, and those of the port are no packets more.
         self.assertEqual(found["txtuntap_events_total"][("inPackets", "tun0", "port")], 3)
+
+    def test_whatFallsTooIsAGauge(self) -> None:
+        collector = InterfaceCollector()
+        collector.add("tun0", lambda: {"tcp": {"currEstab": 3, "inSegs": 4}})
+        found = scraped(collector)
+        self.assertEqual(found["txtuntap_current"], {("tun0", "currEstab", "tcp"): 3})
+        self.assertEqual(found["txtuntap_events_total"], {("inSegs", "tun0", "tcp"): 4})
 
     def test_severalInterfacesAndTheirNamesNow(self) -> None:
         names = ["tap0"]

@@ -31,6 +31,9 @@ ALL_HOSTS = ("224.0.0.1", "ff01::1", "ff02::1")
 _SOLICITED_NODE = packAddress("ff02::1:ff00:0")[:13]
 
 #: Networks without an address of one host: L{isHost} says no to each of them.
+#: 127.0.0.1 and ::1, by which a host reaches itself.
+LOOPBACKS = (b"\x7f\0\0\1", bytes(15) + b"\1")
+
 _NOT_HOSTS = prefixSet(("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "ff00::/8", "::/127", "::ffff:0:0/96"))
 
 #: Destinations whose source address is remembered; when there are as many, all are forgotten.
@@ -95,6 +98,8 @@ class Addresses:
         self._given: dict[bytes, Interface] = {}
         self.suspended: set[bytes] = set()
         self._unicast: set[bytes] = set()
+        # Those, and the loopback addresses.
+        self._self: set[bytes] = set(LOOPBACKS)
         self.networks: PrefixTable[int] = PrefixTable()
         self.anyNetworks: PrefixTable[None] = PrefixTable()
         self._solicited = ReferenceCounts()
@@ -138,6 +143,7 @@ class Addresses:
         elif len(self._given) > FEW:
             self._index = SourceIndex(self._given.values(), self._deprecated, self.suspended)
         self._unicast.add(packed)
+        self._self.add(packed)
         self._local.add(packed)
         self.networks[network] = self.networks.get(network, 0) + 1
         if _hasBroadcast(interface):
@@ -165,6 +171,7 @@ class Addresses:
             self.suspended.remove(packed)
         else:
             self._unicast.remove(packed)
+            self._self.remove(packed)
             self._local.remove(packed)
         self._deprecated.discard(packed)
         if self._index is not None:
@@ -190,10 +197,12 @@ class Addresses:
         if suspended:
             self.suspended.add(address)
             self._unicast.remove(address)
+            self._self.remove(address)
             self._local.remove(address)
         else:
             self.suspended.remove(address)
             self._unicast.add(address)
+            self._self.add(address)
             self._local.add(address)
         if self._index is not None:
             self._index.update(address)
@@ -311,6 +320,13 @@ class Addresses:
         """
         return address in self._unicast
 
+    def isSelf(self, address: bytes) -> bool:
+        """
+        Whether a packet of ours to a packed address is for ourselves: one of our own, or the loopback's. (What comes to
+        a loopback address from a link is dropped.)
+        """
+        return address in self._self
+
     def isNeighbour(self, address: bytes) -> bool:
         """
         Whether a packed address can be that of one other host.
@@ -358,7 +374,7 @@ class Addresses:
 
         @return: L{None} if there is none of its version.
         """
-        if dest in self._unicast:
+        if dest in self._self:
             # Rule 1.
             return dest
         key = dest if hop is None else dest + hop

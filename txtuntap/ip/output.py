@@ -6,22 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random, SystemRandom
-from typing import cast
+from typing import Any, cast
 
 import attrs
 from twisted.internet.error import MessageLengthError
 from zope.interface import implementer
 
-from txtuntap.interfaces import DEFAULT_HOP_LIMIT, IIPTransport, IPacketTransport, Route, RouteLost
+from txtuntap.interfaces import DEFAULT_HOP_LIMIT, IErrorReceiver, IIPTransport, IPacketTransport, Route, RouteLost
 from txtuntap.ip.fragments import split
 from txtuntap.ip.loopback import Loopback
 from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routing import IPRouting
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
-from txtuntap.wire import ipv4, ipv6
+from txtuntap.wire import icmp, ipv4, ipv6
 from txtuntap.wire.address import isGroup, packAddress
 from txtuntap.wire.ethernet import IPV4, IPV6
+from txtuntap.wire.icmp import Quote
 from txtuntap.wire.offload import Offload, complete, shifted
 
 
@@ -36,6 +37,7 @@ class IPOutput(IPRouting):
     """
 
     _loopback: Loopback
+    ipProtos: dict[int, list[Any]]
     random: Random = SystemRandom()
 
     def write(
@@ -104,23 +106,25 @@ class IPOutput(IPRouting):
         """
         Put a header before C{buffers} and send them: see L{IIPTransport.output}.
         """
-        own = self.ownAddresses is not None and self.ownAddresses.isOwn(route.dest)
+        own = self.ownAddresses is not None and self.ownAddresses.isSelf(route.dest)
         mtu = self._mtuTo(route.dest)
         isVersion4 = len(route.dest) == 4
         header = ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH
         length = sum(map(len, buffers))
         # The writer of a superpacket has made each of its datagrams fit.
         fits = header + length <= mtu or (offload is not None and offload.isSuperpacket)
-        if offload is not None and not offload.isSuperpacket and (own or route.hop or not fits):
+        if offload is not None and not offload.isSuperpacket and (route.hop or not fits) and not own:
             buffers = [complete(b"".join(buffers), offload)]
             offload = None
         if own:
-            return self.loop(route, protocol, buffers, hopLimit, trafficClass)
+            return self.loop(route, protocol, buffers, hopLimit, trafficClass, offload)
         if route.hop:
             # Held whole: the fragments of a datagram wait as one.
             data = b"".join(buffers)
 
-            def send(station: bytes) -> None:
+            def send(station: bytes | None) -> None:
+                if station is None:
+                    return self._unanswered(route, protocol, data)
                 known = attrs.evolve(route, station=station, hop=b"")
                 self.output(known, protocol, [data], hopLimit, None, trafficClass, fragmentable)
 
@@ -144,6 +148,26 @@ class IPOutput(IPRouting):
             header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, tos=trafficClass)
             self.send(route, IPV4, [header4, *buffers], offload)
 
+    def _unanswered(self, route: Route, protocol: int, data: bytes) -> None:
+        """
+        No station has answered for the next hop of a datagram: tell its protocol, as the error of a router would.
+        """
+        if len(data) >= icmp.MIN_QUOTED:
+            isVersion4 = len(route.dest) == 4
+            length = len(data) + (ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH)
+            kind, code = icmp.NO_STATION[4 if isVersion4 else 6]
+            self.reported(Quote(route.source, route.dest, protocol, data, length, False, kind, code), False)
+
+    def reported(self, quote: Quote, refused: bool) -> bool:
+        """
+        Tell the protocols of a packet of an error about it: see L{IErrorReceiver}.
+
+        @return: whether one of them has sent that packet lately.
+        """
+        protocols = self.ipProtos.get(quote.protocol, ())
+        told = [proto.errorReceived(quote, refused) for proto in protocols if IErrorReceiver.providedBy(proto)]
+        return any(told)
+
     def loop(
         self,
         route: Route,
@@ -151,6 +175,7 @@ class IPOutput(IPRouting):
         buffers: Sequence[bytes],
         hopLimit: int = DEFAULT_HOP_LIMIT,
         trafficClass: int = 0,
+        offload: Offload | None = None,
     ) -> None:
         """
         Deliver a datagram of ours to ourselves: see L{IIPTransport.loop}.
@@ -164,6 +189,8 @@ class IPOutput(IPRouting):
         packet = Packet(b"".join((header, *buffers)), time=self.now())
         packet.ip = self
         packet.start = packet.transport = len(header)
+        if offload is not None:
+            packet.offload = shifted(offload, len(header))
         self._loopback.send(clock, packet, protocol)
 
     def _fragments4(

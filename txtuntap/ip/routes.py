@@ -127,7 +127,7 @@ class StaticNeighbours:
         """
         return self._stations.get(address)
 
-    def hold(self, address: bytes, send: Callable[[bytes], None], octets: int) -> None:
+    def hold(self, address: bytes, send: Callable[[bytes | None], None], octets: int) -> None:
         """
         A static table finds nobody.
         """

@@ -20,7 +20,7 @@ from txtuntap.interfaces import (
     Route,
     RouteLost,
 )
-from txtuntap.ip.addresses import Addresses
+from txtuntap.ip.addresses import LOOPBACKS, Addresses
 from txtuntap.ip.pathmtu import PathMTUs
 from txtuntap.ip.routes import StaticNeighbours, StaticRoutes
 from txtuntap.ip.sources import Interface
@@ -198,7 +198,7 @@ class IPRouting(Layer):
         if transport is None:
             raise RuntimeError("this IPProtocol is on no port: put it on a TuntapPort and start that")
         text = addressText(dest)
-        ours = self.ownAddresses is not None and self.ownAddresses.isOwn(dest)
+        ours = self.ownAddresses is not None and self.ownAddresses.isSelf(dest)
         hop = self.routes.lookup(dest)
         if source is None:
             source = self.sourceFor(dest, hop)
@@ -253,6 +253,9 @@ class IPRouting(Layer):
         """
         station = packet.linkSource or b""
         peer = packet.sourceAddress
+        if peer in LOOPBACKS and packet.port is None and packet.ethernet is None:
+            # We have sent it ourselves: from a link, it would have been dropped.
+            return Route(packet.destAddress, peer)
         if not isHost(peer) or peer in self.broadcasts:
             return None
         if station and (station[0] & 1 or station == _NO_STATION):
@@ -317,7 +320,7 @@ class IPRouting(Layer):
         """
         Where a datagram leaves for the link at once: see L{IIPTransport.port<txtuntap.interfaces.IIPTransport.port>}.
         """
-        if route.hop or (self.ownAddresses is not None and self.ownAddresses.isOwn(route.dest)):
+        if route.hop or (self.ownAddresses is not None and self.ownAddresses.isSelf(route.dest)):
             return None
         if route.ethernet is not None:
             return route.port or route.ethernet.port
@@ -329,6 +332,15 @@ class IPRouting(Layer):
         """
         header = ipv4.HEADER_LENGTH if len(route.dest) == 4 else ipv6.HEADER_LENGTH
         return self._mtuTo(route.dest) - header
+
+    def linkRoom(self, length: int) -> int:
+        """
+        The most octets of payload in one packet on the link: see
+        L{IIPTransport.linkRoom<txtuntap.interfaces.IIPTransport.linkRoom>}.
+        """
+        if length == 4:
+            return self.mtu - ipv4.HEADER_LENGTH
+        return min(self.mtu, self.mtu6 or self.mtu) - ipv6.HEADER_LENGTH
 
     def pathNarrowed(self, dest: bytes, mtu: int, length: int, now: float) -> bool:
         """

@@ -24,6 +24,7 @@ class Policy(Enum):
     LEAST_RECENT = "the least recently used is evicted"
     RANDOM = "one of them is evicted, at random"
     CROWDED = "one of the busiest origin is evicted, at random"
+    BUSIEST = "the oldest of the busiest origin is evicted"
     OVERDUE = "the oldest is evicted if its time is over, or else the new one is refused"
     FORGET_ALL = "all are forgotten"
     REFUSE = "the new one is refused"

@@ -132,6 +132,21 @@ class PacketCounters(_AttributeCounters):
     outOctets: int
 
 
+class SegmentCounters(_AttributeCounters):
+    """
+    The counters of a TCP layer, by the names of RFC 4022. Segments of a superpacket that leaves count one by one.
+
+    @ivar currEstab: the connections now that are in ESTABLISHED or CLOSE-WAIT.
+    """
+
+    __slots__ = ("currEstab", "inSegs", "outSegs", "retransSegs")
+
+    currEstab: int
+    inSegs: int
+    outSegs: int
+    retransSegs: int
+
+
 class FrameCounters(_AttributeCounters):
     """
     The counters of a port of a switch, which count a superpacket as one frame.

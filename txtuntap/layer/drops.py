@@ -82,6 +82,9 @@ class Drop(Enum):
         (icmp.UNREACHABLE6, icmp.PORT_UNREACHABLE6),
     )
 
+    # TCP
+    SEGMENT = "inErrs"
+
     # ICMP, ARP, neighbour discovery, groups
     UNKNOWN_MESSAGE = "inUnknown"
     DISBELIEVED_ERROR = "inDisbelieved"

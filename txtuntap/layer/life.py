@@ -71,14 +71,15 @@ class FailureLog:
         self._counters = counters
         self._logged: float | None = None
 
-    def failed(self, time: float, method: str) -> None:
+    def failed(self, time: float, method: str, proto: object = None) -> None:
         """
         The protocol raised, and the exception is being handled.
 
         @param time: of the packet, in seconds.
+        @param proto: the protocol, where this log is that of many; L{None}: it is the one of this log.
         """
         self._counters["protocolFailures"] += 1
         if self._logged is None or not 0 <= time - self._logged < 1:
             self._logged = time
-            name = fullyQualifiedName(self._proto.__class__)
+            name = fullyQualifiedName((self._proto if proto is None else proto).__class__)
             self._log.failure("Unhandled exception from {name}.{method}", name=name, method=method)

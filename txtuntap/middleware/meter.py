@@ -29,11 +29,16 @@ DROPS = frozenset(
         # Going down, or not by a layer.
         *("outErrors", "outLinkDown", "outNoRoutes", "outLimited", "inServices"),
         *("inLost", "outLost", "inOverLimit", "outOverLimit", "inTooBig", "outTooBig"),
+        *("connectionsRefused", "buffersRefused", "backlogOverflows", "inSigned"),
+        *("unclaimedSilences", "unclaimedTimeouts", "unclaimedOverflows"),
     ]
 )
 
 #: Names of L{DROPS} that mean something else in one part: error messages about packets that are counted already.
-NO_DROPS = frozenset([("icmp", "outErrors"), ("tunnel", "outLimited")])
+NO_DROPS = frozenset([("icmp", "outErrors"), ("tunnel", "outLimited"), ("tcp", "outLimited")])
+
+#: Names of counters that tell how many there are now: they fall, too, and have no rate.
+GAUGES = frozenset(["currEstab"])
 
 #: By part, by name.
 Counters = Mapping[str, Mapping[str, int]]
@@ -87,7 +92,7 @@ class Meter(Middleware):
         for part, counters in totals.items():
             before = first.get(part, {})
             grown = ((name, _growth(before.get(name, 0), count)) for name, count in counters.items())
-            rates[part] = {name: growth / (now - began) for name, growth in grown if growth}
+            rates[part] = {name: growth / (now - began) for name, growth in grown if growth and name not in GAUGES}
         return rates
 
     def doStart(self) -> None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from txtuntap.middleware.meter import Counters, isDrop
+from txtuntap.middleware.meter import GAUGES, Counters, isDrop
 from txtuntap.mistakes import checkCallable
 
 #: The counters of packets that have metrics of their own; and their labels.
@@ -37,7 +37,8 @@ class InterfaceCollector(Collector):
      - C{txtuntap_packets_total}, C{txtuntap_bytes_total}, C{txtuntap_superpackets_total}, by C{interface} and
        C{direction}, C{in} or C{out}, as the protocol on the interface sees it;
      - C{txtuntap_drops_total}, by C{interface}, C{part} and C{reason}: packets that went no further;
-     - C{txtuntap_events_total}, by C{interface}, C{part} and C{event}: everything else that is counted.
+     - C{txtuntap_events_total}, by C{interface}, C{part} and C{event}: everything else that is counted;
+     - C{txtuntap_current}, by C{interface}, C{part} and C{name}: how many there are now, such as TCP connections.
     """
 
     def __init__(self) -> None:
@@ -55,7 +56,7 @@ class InterfaceCollector(Collector):
         name = interface if callable(interface) else lambda: interface
         self._interfaces.append((name, counters, packets))
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """
         The values of all counters now.
         """
@@ -70,6 +71,7 @@ class InterfaceCollector(Collector):
                 ("events", "What else has happened.", ["interface", "part", "event"]),
             )
         }
+        current = GaugeMetricFamily("txtuntap_current", "How many there are.", labels=["interface", "part", "name"])
         for interfaceName, read, packets in list(self._interfaces):
             # A name of other octets than text's would keep everything from being told.
             interface = os.fsencode(interfaceName()).decode("utf-8", "backslashreplace")
@@ -80,7 +82,10 @@ class InterfaceCollector(Collector):
                     if part == packets and name in _TRAFFIC:
                         family, direction = _TRAFFIC[name]
                         families[family].add_metric([interface, direction], count)
+                    elif name in GAUGES:
+                        current.add_metric([interface, part, name], count)
                     else:
                         kind = "drops" if isDrop(part, name) else "events"
                         families[kind].add_metric([interface, part, name], count)
         yield from families.values()
+        yield current

@@ -30,7 +30,7 @@ from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.timer import Timer
-from txtuntap.mistakes import checkClock, checkMTU, checkRange, instead
+from txtuntap.mistakes import checkClock, checkMTU, checkRange, checkSeconds, instead
 from txtuntap.packet import Packet
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError, CaptureParser, readCapture
@@ -249,8 +249,8 @@ class Replay(Layer):
             raise TypeError(f"a replay is of a path, a descriptor or a file object, not of {file!r}")
         if directions not in (1, 2, 3):
             raise ValueError(f"directions are INBOUND (1), OUTBOUND (2) or both (3), not {directions!r}")
-        if maxGap is not None and not 0 <= maxGap < float("inf"):
-            raise ValueError(f"maxGap is a number of seconds, 0 or more, or None, not {maxGap!r}")
+        if maxGap is not None:
+            checkSeconds(maxGap, "maxGap", mayBeZero=True)
         self.protocol = proto
         self.mtu = mtu
         self.sent: deque[bytes] = deque(maxlen=maxSent)

@@ -36,6 +36,7 @@ TIMESTAMP_REQUEST = 13
 TIMESTAMP_REPLY = 14
 
 # Codes of UNREACHABLE
+HOST_UNREACHABLE = 1
 PROTOCOL_UNREACHABLE = 2
 PORT_UNREACHABLE = 3
 FRAGMENTATION_NEEDED = 4
@@ -53,6 +54,7 @@ ECHO_REPLY6 = 129
 FIRST_INFORMATIONAL6 = 128
 
 # Codes of UNREACHABLE6, TIME_EXCEEDED6 and PARAMETER_PROBLEM6
+ADDRESS_UNREACHABLE6 = 3
 PORT_UNREACHABLE6 = 4
 REASSEMBLY_TIME_EXCEEDED = 1
 UNRECOGNIZED_NEXT_HEADER6 = 1
@@ -63,6 +65,13 @@ INCOMPLETE_HEADER_CHAIN6 = 3
 #: How much of a packet an error may quote, by IP version: the error fits the least MTU that every link has
 #: (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
 MAX_QUOTE = {4: 576 - 20 - 8, 6: ipv6.MIN_MTU - 40 - 8}
+
+#: The first octets of a payload that every error quotes (RFC 792).
+MIN_QUOTED = 8
+
+#: Type and code, by IP version, of the error that says that no station answers for the next hop (RFC 1812 section
+#: 5.2.7.1, RFC 4443 section 3.1).
+NO_STATION = {4: (UNREACHABLE, HOST_UNREACHABLE), 6: (UNREACHABLE6, ADDRESS_UNREACHABLE6)}
 
 #: The precedence of errors over IPv4, Internetwork Control (RFC 1812 section 4.3.2.5); and the bits of a type of
 #: service that are neither precedence nor the one that RFC 791 says is zero.
@@ -105,6 +114,8 @@ class Quote:
     @ivar protocol: of its payload.
     @ivar payload: the first octets of that, eight at least.
     @ivar length: of the packet, in octets, its header included.
+    @ivar isTooBig: whether the error says that the packet was too long for a link.
+    @ivar kind: the type of the error; C{code}: its code.
     """
 
     source: bytes
@@ -112,6 +123,9 @@ class Quote:
     protocol: int
     payload: bytes
     length: int
+    isTooBig: bool = False
+    kind: int = 0
+    code: int = 0
 
 
 def parseQuote(message: bytes) -> Quote | None:
@@ -123,16 +137,18 @@ def parseQuote(message: bytes) -> Quote | None:
     @return: L{None} if there is too little of it to tell whose it was, or it is not the first fragment of a datagram.
     """
     quoted = message[HEADER_LENGTH:]
-    if len(quoted) < ipv4.HEADER_LENGTH + 8:
+    kind, code = message[0], message[1]
+    if len(quoted) < ipv4.HEADER_LENGTH + MIN_QUOTED:
         return None
     if quoted[0] >> 4 == 4:
         length, fragment, protocol = ipv4.ESSENTIALS.unpack_from(quoted)
         at = (quoted[0] & 0x0F) << 2
-        if at < ipv4.HEADER_LENGTH or at + 8 > len(quoted) or fragment & ipv4.OFFSET_MASK:
+        if at < ipv4.HEADER_LENGTH or at + MIN_QUOTED > len(quoted) or fragment & ipv4.OFFSET_MASK:
             return None
-        return Quote(quoted[12:16], quoted[16:20], protocol, quoted[at:], length)
+        isTooBig = kind == UNREACHABLE and code == FRAGMENTATION_NEEDED
+        return Quote(quoted[12:16], quoted[16:20], protocol, quoted[at:], length, isTooBig, kind, code)
     at = ipv6.HEADER_LENGTH
-    if quoted[0] >> 4 != 6 or len(quoted) < at + 8:
+    if quoted[0] >> 4 != 6 or len(quoted) < at + MIN_QUOTED:
         return None
     _, length, protocol, _ = ipv6.HEADER.unpack_from(quoted)
     if protocol == ipv6.FRAGMENT:
@@ -140,9 +156,11 @@ def parseQuote(message: bytes) -> Quote | None:
         protocol = quoted[at]
         _, fragment, _ = ipv6.FRAGMENT_HEADER.unpack_from(quoted, at)
         at += ipv6.FRAGMENT_HEADER.size
-        if fragment & 0xFFF8 or len(quoted) < at + 8:
+        if fragment & 0xFFF8 or len(quoted) < at + MIN_QUOTED:
             return None
-    return Quote(quoted[8:24], quoted[24:40], protocol, quoted[at:], ipv6.HEADER_LENGTH + length)
+    isTooBig = kind == PACKET_TOO_BIG6
+    length += ipv6.HEADER_LENGTH
+    return Quote(quoted[8:24], quoted[24:40], protocol, quoted[at:], length, isTooBig, kind, code)
 
 
 def mayBeError(data: bytes, network: int, end: int) -> bool:

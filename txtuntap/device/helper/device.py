@@ -21,7 +21,7 @@ from txtuntap.device import TAP
 from txtuntap.device.helper.descriptors import receiveDescriptors
 from txtuntap.device.linux.device import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.mistakes import checkKind
+from txtuntap.mistakes import checkKind, checkSeconds
 from txtuntap.wire.address import linkAddressText, packLinkAddress
 
 #: Where the helper listens, if it is not told otherwise.
@@ -62,8 +62,7 @@ class HelpedDevice(LinuxDevice):
         """
         if settings is not None:
             checkKind(settings, InterfaceSettings, "settings", "InterfaceSettings(addresses=['10.9.0.1/24'])")
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-            raise ValueError(f"timeout is a number of seconds, more than 0, not {timeout!r}")
+        checkSeconds(timeout, "timeout")
         super().__init__(name, mode)
         self._path = path
         self._timeout = timeout
