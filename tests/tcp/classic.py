@@ -1,0 +1,133 @@
+"""
+Twisted's own suites, with the TCP of hosts in the place of the reactor's: a process that runs some of them.
+
+    python -m tests.tcp.classic Alone results.json twisted.test.test_tcp twisted.web.test
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import unittest
+from collections.abc import Container, Iterable, Iterator
+from typing import Any
+
+from attrs import frozen
+from twisted.trial import reporter, runner
+from twisted.trial.unittest import TestCase
+
+from tests.paths import CHECKOUT
+
+from .reactors import Alone, Linked
+
+#: The TCP that suites are run with. That of the kernel shows what fails for reasons that the machine has.
+KINDS: dict[str, type[Alone] | None] = {"Alone": Alone, "Linked": Linked, "Kernel": None}
+
+#: Seconds after which a test that waits in vain has failed.
+TIMEOUT = 60.0
+
+#: Seconds after which a test is over that is expected to fail.
+LITTLE = 1.0
+
+#: Seconds in which a process has to be done.
+PATIENCE = 1800.0
+
+
+def names(suite: Any) -> Iterator[str]:
+    """
+    The names of the tests in a suite.
+    """
+    if isinstance(suite, unittest.TestSuite):
+        for each in suite:
+            yield from names(each)
+    else:
+        yield suite.id()
+
+
+@frozen
+class Outcome:
+    """
+    @ivar ran: the names of the tests that were run.
+    @ivar failed: what became of those that failed, by name.
+    @ivar opened: how many connections of hosts have been up.
+    """
+
+    ran: set[str]
+    failed: dict[str, str]
+    opened: int
+
+
+def entryOf(name: str, failing: Container[str]) -> str | None:
+    """
+    The entry that names a test among others: its own, or that of its class; each without C{twisted}.
+    """
+    own = name.removeprefix("twisted.")
+    return next((entry for entry in (own, own.rpartition(".")[0]) if entry in failing), None)
+
+
+def runSuites(kind: str, suites: Iterable[str], directory: str, failing: Iterable[str] = ()) -> Outcome:
+    """
+    Run suites of Twisted's in a process of its own, whose reactor has the TCP of hosts.
+
+    @param kind: the name of one of L{KINDS}.
+    @param suites: the names of packages, modules, classes or tests.
+    @param directory: where it may leave files.
+    @param failing: tests and classes of them that are expected to fail, some of which wait for ever.
+    """
+    results = pathlib.Path(directory, "results.json")
+    results.parent.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.tcp.classic", kind, str(results), *suites],
+        cwd=CHECKOUT,
+        # Some suites start the scripts of Twisted, and one sets a locale that not every machine has.
+        env={
+            **os.environ,
+            "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),
+            "LC_ALL": "C",
+        },
+        input=json.dumps(list(failing)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    if not results.exists():
+        raise RuntimeError(f"the suites did not come to an end: {done.stdout[-4000:]}{done.stderr[-4000:]}")
+    found = json.loads(results.read_text())
+    return Outcome(set(found["ran"]), found["failed"], found["opened"])
+
+
+def main(kind: str, results: str, *suites: str) -> None:
+    """
+    Run suites, and write down the results.
+    """
+    from twisted.internet import reactor
+
+    failing = set(json.load(sys.stdin))
+
+    def getTimeout(case: Any) -> float:
+        return LITTLE if entryOf(case.id(), failing) else TIMEOUT
+
+    setattr(TestCase, "getTimeout", getTimeout)  # noqa: B010
+    made = KINDS[kind]
+    hosts = None if made is None else made(reactor)
+    if hosts is not None:
+        hosts.install()
+    suite = runner.TestLoader().loadByNames(list(suites), recurse=True)
+    ran = set(names(suite))
+    directory = os.path.join(os.path.dirname(results), "trial")
+    outcome: Any = runner.TrialRunner(reporter.Reporter, workingDirectory=directory).run(suite)
+    failed: dict[str, str] = {}
+    for case, failure in [*outcome.errors, *outcome.failures]:
+        name = case.id()
+        failed[name] = failed.get(name, f"{name}\n") + failure.getTraceback()
+    opened = 0 if hosts is None else hosts.far.tcp.counters["passiveOpens"]
+    ran -= {case.id() for case, _ in outcome.skips}
+    pathlib.Path(results).write_text(json.dumps({"ran": sorted(ran), "failed": failed, "opened": opened}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

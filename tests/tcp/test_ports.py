@@ -1,0 +1,134 @@
+"""
+Tests for L{txtuntap.tcp.ports}.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from twisted.internet.error import CannotListenError, ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import IListeningPort, ILoggingContext
+from zope.interface.verify import verifyObject
+
+from .hosts import Client, HostsTestCase, Server, Talker
+
+
+class Counting(Server):
+    """
+    Counts its ports.
+    """
+
+    def __init__(self, kind: type[Talker] = Talker) -> None:
+        super().__init__(kind)
+        self.events: list[str] = []
+
+    def startFactory(self) -> None:
+        self.events.append("start")
+
+    def stopFactory(self) -> None:
+        self.events.append("stop")
+
+
+class ListeningTests(HostsTestCase):
+    def test_interfaces(self) -> None:
+        port = self.far.listenTCP(80, Server())
+        for interface in IListeningPort, ILoggingContext:
+            self.assertTrue(verifyObject(interface, port))
+
+    def test_portZeroIsAnyFreeOne(self) -> None:
+        made: list[Any] = [self.far.listenTCP(0, Server()) for _ in range(20)]
+        ports = {port.getHost().port for port in made}
+        self.assertEqual(len(ports), 20)
+        self.assertTrue(all(49152 <= port <= 0xFFFF for port in ports))
+
+    def test_takenPort(self) -> None:
+        self.far.listenTCP(80, Server())
+        for interface in "", "0.0.0.0", "10.0.0.2", "::", "fd00::2", "127.0.0.1":
+            with self.assertRaises(CannotListenError) as raised:
+                self.far.listenTCP(80, Server(), interface=interface)
+            error: Any = raised.exception
+            self.assertEqual((error.interface, error.port), (interface, 80))
+            self.assertEqual(error.socketError.errno, errno.EADDRINUSE)
+            self.assertIn("give 0", str(error))
+
+    def test_addressesThatDoNotOverlap(self) -> None:
+        for interface in "10.0.0.2", "127.0.0.1", "::":
+            self.far.listenTCP(80, Server(), interface=interface)
+        self.assertRaises(CannotListenError, self.far.listenTCP, 80, Server(), interface="0.0.0.0")
+
+    def test_addressesListenedOn(self) -> None:
+        for interface, host in ("", "0.0.0.0"), ("::", "::"), ("10.0.0.2", "10.0.0.2"), ("fd00::2", "fd00::2"):
+            port: Any = self.far.listenTCP(0, Server(), interface=interface)
+            self.assertEqual(port.getHost().host, host)
+
+    def test_onlyTheAddressListenedOn(self) -> None:
+        self.far.listenTCP(80, Server(), interface="fd00::2")
+        clients = Client()
+        self.near.connectTCP("10.0.0.2", 80, clients)
+        self.near.connectTCP("fd00::2", 80, clients)
+        self.wait()
+        self.assertEqual(len(clients.made), 1)
+        self.assertEqual([type(each) for each in clients.failed], [ConnectionRefusedError])
+
+    def test_factoryIsStartedAndStopped(self) -> None:
+        server = Counting()
+        ports: list[Any] = [self.far.listenTCP(number, server) for number in (80, 81)]
+        self.assertEqual((server.events, server.numPorts), (["start"], 2))
+        done = [port.stopListening() for port in ports]
+        self.assertEqual(server.events, ["start"])
+        self.wait()
+        self.assertEqual(server.events, ["start", "stop"])
+        for each in done:
+            self.assertIsNone(self.successResultOf(each))
+
+    def test_stopping(self) -> None:
+        self.connect()
+        done = self.port.stopListening()
+        self.assertIsNone(self.successResultOf(self.port.stopListening()))
+        self.wait()
+        self.assertIsNone(self.successResultOf(done))
+        self.client.transport.write(b"still")
+        self.wait()
+        self.assertEqual(self.server.data, b"still")
+        self.connector = self.near.connectTCP("10.0.0.2", 80, self.clients)
+        self.wait()
+        self.assertIsInstance(self.clients.failed[0], ConnectionRefusedError)
+        self.far.listenTCP(80, Server())
+
+    def test_log(self) -> None:
+        port: Any = self.far.listenTCP(80, Server())
+        self.assertIn("tests.tcp.hosts.Server", port.logPrefix())
+        self.assertIn("80", repr(port))
+        port.stopListening()
+        self.wait()
+        self.assertIn("not listening", repr(port))
+
+
+class RefusingTests(HostsTestCase):
+    """
+    A connection whose factory builds no protocol is reset.
+    """
+
+    def refused(self) -> None:
+        clients = Client()
+        self.near.connectTCP("10.0.0.2", 80, clients)
+        self.wait()
+        self.assertEqual([type(each) for each in clients.lost], [ConnectionLost])
+        self.assertEqual(list(self.far.tcp.transports), [])
+
+    def test_nothingIsBuilt(self) -> None:
+        server: Any = Server()
+        server.buildProtocol = lambda addr: None
+        self.far.listenTCP(80, server)
+        self.refused()
+
+    def test_buildProtocolRaises(self) -> None:
+        def fail(addr: Any) -> None:
+            raise ZeroDivisionError
+
+        server: Any = Server()
+        server.buildProtocol = fail
+        self.far.listenTCP(80, server)
+        self.refused()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

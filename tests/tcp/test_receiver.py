@@ -1,0 +1,310 @@
+"""
+Tests for the receiving half of a connection.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.tcp.receiver import INITIAL_BUFFER, MAX_GAPS, PIECE_OVERHEAD, QUICK, Receiver
+
+TEXT = bytes(range(256)) * 4
+
+
+def opened(most: int = 4 * 1024 * 1024, scale: int = 7) -> Receiver:
+    receiver = Receiver(most)
+    receiver.open(scale)
+    receiver.window()
+    return receiver
+
+
+def receive(receiver: Receiver, start: int, data: bytes, now: float = 1.0) -> None:
+    receiver.receive(start, data, now, 0.3)
+
+
+class OrderTests(SynchronousTestCase):
+    """
+    Tests for putting in order.
+    """
+
+    @given(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 60)), max_size=60))
+    def test_anyOrder(self, pieces: list[tuple[int, int]]) -> None:
+        """
+        Whatever comes in whatever order, what is in order is right, and what was reported is not forgotten.
+        """
+        receiver = opened()
+        got = bytearray()
+        reported: set[int] = set()
+        for start, length in pieces:
+            receive(receiver, 1 + start, TEXT[start : start + length])
+            got += b"".join(receiver.take())
+            self.assertEqual(receiver.next, 1 + len(got))
+            blocks = set().union(*(range(*block) for block in receiver.ranges)) if receiver.ranges else set()
+            self.assertTrue({each for each in reported if each >= receiver.next} <= blocks)
+            reported |= blocks
+            receiver.sent()
+        self.assertEqual(bytes(got), TEXT[: len(got)])
+
+    def test_latestFirst(self) -> None:
+        """
+        The block of what has come last is the first one.
+        """
+        receiver = opened()
+        for start in (11, 31, 21):
+            receive(receiver, start, b"abcde")
+        self.assertEqual(receiver.blocks(3), [(21, 26), (31, 36), (11, 16)])
+        self.assertEqual(receiver.blocks(2), [(21, 26), (31, 36)])
+        receive(receiver, 16, b"fghij")
+        self.assertEqual(receiver.blocks(3), [(11, 26), (31, 36)])
+
+    def test_duplicates(self) -> None:
+        """
+        What comes twice is the first block: below the acknowledgment, or followed by the range that it is in
+        (RFC 2883).
+        """
+        receiver = opened()
+        receive(receiver, 1, b"abcde")
+        receive(receiver, 1, b"abc")
+        self.assertEqual(receiver.blocks(4), [(1, 4)])
+        receiver.sent()
+        self.assertEqual(receiver.blocks(4), [])
+        receive(receiver, 11, b"abcde")
+        receive(receiver, 21, b"abcde")
+        receive(receiver, 12, b"bc")
+        self.assertEqual(receiver.blocks(4), [(12, 14), (11, 16), (21, 26)])
+        receiver.sent()
+        receive(receiver, 19, b"xxabcdexx")
+        self.assertEqual(receiver.blocks(4), [(21, 26), (19, 28), (11, 16)])
+
+    def test_overlap(self) -> None:
+        """
+        A piece that covers another wholly replaces it; where two overlap, the octets of the lower one count.
+        """
+        receiver = opened()
+        receive(receiver, 4, b"BB")
+        receive(receiver, 2, b"AAAAAA")
+        receive(receiver, 6, b"CCCC")
+        receive(receiver, 1, b"x")
+        self.assertEqual(b"".join(receiver.take()), b"xAAAAAACC")
+
+    def test_gaps(self) -> None:
+        """
+        A piece that would make one gap too many is not taken, and not reported; one at a range is.
+        """
+        receiver = opened()
+        for number in range(MAX_GAPS + 1):
+            receive(receiver, 11 + 10 * number, b"ab")
+        self.assertEqual(len(receiver.ranges), MAX_GAPS)
+        self.assertNotIn((11 + 10 * MAX_GAPS, 13 + 10 * MAX_GAPS), receiver.ranges)
+        receive(receiver, 13, b"cd")
+        self.assertIn((11, 15), receiver.ranges)
+
+    def test_memory(self) -> None:
+        """
+        Pieces out of order count with what they take of memory: tiny ones fill the queue before the window.
+        """
+        receiver = opened(INITIAL_BUFFER)
+        for position in range(3, 3000):
+            receive(receiver, position, b"a")
+        most = 2 * INITIAL_BUFFER // (PIECE_OVERHEAD + 1)
+        self.assertEqual(receiver.ranges, [(3, 3 + most)])
+        receive(receiver, 1, b"bb")
+        self.assertEqual((receiver.next, receiver.queued), (3 + most, 0))
+
+    def test_tinyPieces(self) -> None:
+        """
+        Tiny pieces that nobody reads are joined, so that each does not take a multiple of itself.
+        """
+        receiver = opened()
+        for number in range(10_000):
+            receive(receiver, 1 + 2 * number, b"ab")
+        self.assertLess(len(receiver.ready), 300)
+        self.assertEqual(b"".join(receiver.take()), b"ab" * 10_000)
+        receive(receiver, 20_001, b"cd")
+        self.assertEqual(receiver.take(), [b"cd"])
+
+    def test_fin(self) -> None:
+        """
+        A FIN is taken when all before it is there.
+        """
+        receiver = opened()
+        receiver.finish(4)
+        self.assertEqual((receiver.finished, receiver.next), (False, 1))
+        receive(receiver, 1, b"abc")
+        receiver.checkEnd()
+        self.assertEqual((receiver.finished, receiver.next), (True, 5))
+
+
+class AcknowledgmentTests(SynchronousTestCase):
+    """
+    Tests for when to acknowledge.
+    """
+
+    def setUp(self) -> None:
+        self.receiver = opened()
+        self.now = 1.0
+
+    def come(self, length: int = 100, pause: float = 0.01) -> float:
+        """
+        @return: in how many seconds there is an acknowledgment; 0: at once.
+        """
+        self.now += pause
+        self.receiver.receive(self.receiver.next, bytes(length), self.now, 0.3)
+        at = self.receiver.acknowledgeAt
+        return at and round(at - self.now, 6)
+
+    def test_quick(self) -> None:
+        """
+        The first sixteen are at once, then small segments wait 40 ms.
+        """
+        for _ in range(QUICK):
+            self.assertEqual(self.come(), 0)
+            self.receiver.sent()
+        self.assertEqual(self.come(), 0.04)
+
+    def test_everySecond(self) -> None:
+        """
+        More than a full segment is acknowledged at once.
+        """
+        self.receiver.largest = 1000
+        self.come()
+        for _ in range(QUICK):
+            self.receiver.sent()
+        self.assertEqual(self.come(1000), 0.04)
+        self.assertEqual(self.come(1000), 0)
+
+    def test_answer(self) -> None:
+        """
+        One that answers waits for the next answer; when that does not come, it is quick again.
+        """
+        self.come()
+        self.receiver.answered()
+        self.receiver.sent()
+        self.assertEqual(self.come(), 0.04)
+        self.receiver.waited()
+        self.receiver.sent()
+        self.assertEqual(self.come(), 0)
+
+    def test_gap(self) -> None:
+        """
+        The delay follows the pause between segments; after a pause that is longer than the timeout, it is quick again.
+        """
+        for _ in range(QUICK):
+            self.come(pause=0.03)
+            self.receiver.sent()
+        self.assertGreater(self.come(pause=0.03), 0.04)
+        self.receiver.sent()
+        self.assertEqual(self.come(pause=0.5), 0)
+
+    def test_late(self) -> None:
+        """
+        What is out of order, fills a gap, or comes twice, is acknowledged at once.
+        """
+        for _ in range(QUICK):
+            self.receiver.sent()
+        for start, data in ((11, b"a"), (1, b"aaaaaaaaaa"), (1, b"a")):
+            receive(self.receiver, start, data)
+            self.assertEqual(self.receiver.acknowledgeAt, 0)
+            self.receiver.sent()
+            self.assertEqual(self.receiver.acknowledgeAt, inf)
+
+
+class WindowTests(SynchronousTestCase):
+    """
+    Tests for the window.
+    """
+
+    def test_closes(self) -> None:
+        """
+        The window closes while nobody reads, and its edge stays.
+        """
+        receiver = opened(scale=0)
+        edge = receiver.edge
+        while receiver.next < edge:
+            receive(receiver, receiver.next, bytes(min(1000, edge - receiver.next)))
+            receiver.window()
+            self.assertEqual(receiver.edge, edge)
+        self.assertEqual(receiver.window(), 0)
+
+    def test_opens(self) -> None:
+        """
+        The peer hears that the window is open again when two segments, or half of the buffer, are free, and twice of
+        what it knows of; and the window grows by no less than a segment (RFC 9293 section 3.8.6.2.2).
+        """
+        receiver = opened(INITIAL_BUFFER, 0)
+        receiver.largest = 1000
+        receive(receiver, 1, bytes(65535))
+        self.assertEqual(receiver.window(), 0)
+        receiver.unread = 65535 - 999
+        self.assertFalse(receiver.opens())
+        self.assertEqual(receiver.window(), 0)
+        receiver.unread = 65535 - 1999
+        self.assertFalse(receiver.opens())
+        receiver.unread = 65535 - 2000
+        self.assertTrue(receiver.opens())
+        self.assertEqual(receiver.window(), 2000)
+        self.assertFalse(receiver.opens())
+
+    def test_smallBuffer(self) -> None:
+        """
+        Of a buffer that is smaller than two segments, half is enough.
+        """
+        receiver = opened(1000, 0)
+        receiver.largest = 1460
+        receive(receiver, 1, bytes(1000))
+        self.assertEqual(receiver.window(), 0)
+        receiver.unread = 501
+        self.assertFalse(receiver.opens())
+        receiver.unread = 500
+        self.assertTrue(receiver.opens())
+        self.assertEqual(receiver.window(), 500)
+
+    def test_unscaled(self) -> None:
+        """
+        Without scaling, the buffer is not larger than the largest window, so that no update promises more.
+        """
+        receiver = opened(scale=0)
+        for number in range(10):
+            receive(receiver, receiver.next, bytes(60_000), number)
+            receiver.window()
+            receiver.take()
+            receiver.opens()
+            receiver.window()
+            receiver.tune(0.5, number)
+        self.assertFalse(receiver.opens())
+        self.assertEqual(receiver.buffer, 0xFFFF)
+
+    def read(self, receiver: Receiver, octets: int, now: float) -> None:
+        receive(receiver, receiver.next, bytes(octets), now)
+        receiver.window()
+        receiver.take()
+        receiver.tune(0.001, now)
+
+    def test_tunes(self) -> None:
+        """
+        The buffer grows to twice of what was read in a round trip, as measured by timestamps: the handshake's time
+        may be of an empty path.
+        """
+        receiver = opened()
+        self.read(receiver, 20_000, 0.002)
+        receiver.sample = 0.1
+        self.read(receiver, 1, 0.2)
+        for number in range(1, 4):
+            self.read(receiver, 20_000, 0.2 + 0.02 * number)
+        self.assertEqual(receiver.buffer, INITIAL_BUFFER)
+        self.read(receiver, 20_000, 0.301)
+        self.assertEqual(receiver.buffer, 2 * 80_000 + 16 * receiver.largest)
+
+    def test_tunesNot(self) -> None:
+        """
+        A peer that sends less than half of the buffer in a round trip is not limited by it.
+        """
+        receiver = opened()
+        receiver.sample = 0.1
+        for number in range(1, 100):
+            self.read(receiver, 30_000, 0.11 * number)
+        self.assertEqual(receiver.buffer, INITIAL_BUFFER)

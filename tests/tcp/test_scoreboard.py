@@ -1,0 +1,221 @@
+"""
+Tests for the scoreboard: what has arrived, and what is late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txtuntap.tcp.scoreboard import MAX_RECORDS, Scoreboard
+
+SIZE = 100
+
+
+def sent(*lengths: int, pause: float = 0.001) -> Scoreboard:
+    """
+    A scoreboard with records from position 1 on, each sent later than the one before.
+
+    @param lengths: of each, in segments.
+    """
+    board = Scoreboard()
+    position, now = 1, 0.0
+    for length in lengths:
+        board.sent(position, position + length * SIZE, SIZE, now)
+        position += length * SIZE
+        now += pause
+    return board
+
+
+def ranges(board: Scoreboard) -> list[tuple[int, int, str]]:
+    return [
+        (each.start, each.end, "arrived" if each.arrived else "lost" if each.lost else "") for each in board.records
+    ]
+
+
+class ScoreboardTests(SynchronousTestCase):
+    """
+    Tests for L{Scoreboard}.
+    """
+
+    def test_acknowledged(self) -> None:
+        """
+        An acknowledgment takes records away, and the front of one.
+        """
+        board = sent(2, 2)
+        board.begin(1.0)
+        board.acknowledged(301, 1.0)
+        self.assertEqual(ranges(board), [(301, 401, "")])
+        self.assertEqual((board.delivered, board.flight, board.sampleAt), (300, 100, 0.001))
+
+    def test_wholeSegments(self) -> None:
+        """
+        A block splits a record at the edges of segments; parts of segments do not count.
+        """
+        board = sent(10)
+        board.begin(1.0)
+        board.arrivedOutOfOrder([(250, 650)], 1.0)
+        self.assertEqual(ranges(board), [(1, 301, ""), (301, 601, "arrived"), (601, 1001, "")])
+        self.assertEqual((board.flight, board.arrived, board.delivered), (700, 300, 300))
+        board.arrivedOutOfOrder([(201, 701)], 1.0)
+        self.assertEqual(ranges(board), [(1, 201, ""), (201, 701, "arrived"), (701, 1001, "")])
+
+    def test_mostRecords(self) -> None:
+        """
+        A peer cannot have more records made than there may be.
+        """
+        board = sent(3 * MAX_RECORDS)
+        for number in range(1, MAX_RECORDS):
+            start = 1 + 2 * number * SIZE
+            board.arrivedOutOfOrder([(start, start + SIZE)], 1.0)
+        self.assertLessEqual(len(board.records), MAX_RECORDS)
+        self.assertEqual(sum(end - start for start, end, _ in ranges(board)), 3 * MAX_RECORDS * SIZE)
+
+    def test_overdue(self) -> None:
+        """
+        A record that was sent before one that was delivered is lost when the round-trip time and the reordering window
+        are over; one that was sent later is not (RFC 8985 section 6.2).
+        """
+        board = sent(1, 1, 1, 1)
+        board.begin(0.102)
+        board.arrivedOutOfOrder([(201, 301)], 0.1)
+        self.assertAlmostEqual(board.overdue(0.025, 0.102), 0.023, 5)
+        self.assertEqual(board.lost, 0)
+        self.assertAlmostEqual(board.overdue(0.025, 0.1255), 0.0005, 5)
+        self.assertEqual(ranges(board), [(1, 101, "lost"), (101, 201, ""), (201, 301, "arrived"), (301, 401, "")])
+        self.assertEqual(board.overdue(0.025, 0.2), inf)
+        self.assertEqual(board.lost, 200)
+
+    def test_overdueAtItsTime(self) -> None:
+        """
+        At the time that was said, something is lost, however the times are rounded.
+        """
+        for now in (0.1, 1234.5678, 1e9 / 7):
+            board = Scoreboard()
+            board.sent(1, 101, SIZE, now)
+            board.sent(101, 201, SIZE, now + 0.001)
+            board.begin(now + 0.05)
+            board.arrivedOutOfOrder([(101, 201)], now)
+            wait = board.overdue(0.0123, now + 0.05)
+            self.assertEqual(board.lost, 0)
+            board.overdue(0.0123, now + 0.05 + wait)
+            self.assertEqual(board.lost, 100)
+
+    def test_lostAgain(self) -> None:
+        """
+        What was sent again is lost again when something that was sent still later has been delivered.
+        """
+        board = sent(1, 1, 1, 1)
+        board.begin(0.1)
+        board.arrivedOutOfOrder([(301, 401)], 0.1)
+        board.overdue(0.0, 0.11)
+        self.assertEqual(board.lost, 300)
+        for number in range(3):
+            record = board.nextLost(SIZE, 401)
+            board.sentAgain(record, SIZE, 0.11 + number / 1000)
+        self.assertEqual((board.lost, board.flight), (0, 300))
+        board.begin(0.212)
+        board.arrivedOutOfOrder([(101, 201)], 0.2)
+        board.overdue(0.0, 0.212)
+        self.assertEqual(ranges(board)[0], (1, 101, "lost"))
+        self.assertEqual(board.lost, 100)
+
+    def test_repeatedTooSoon(self) -> None:
+        """
+        An acknowledgment that came too soon for what was sent again tells nothing of time.
+        """
+        board = sent(1, 1, 1)
+        board.begin(0.1)
+        board.arrivedOutOfOrder([(201, 301)], 0.0)
+        board.overdue(0.0, 0.15)
+        board.sentAgain(board.nextLost(SIZE, 301), SIZE, 0.15)
+        board.begin(0.16)
+        board.acknowledged(101, 0.06)
+        self.assertEqual((board.repeatedAt, board.sampleAt), (0.15, None))
+        self.assertEqual(board.overdue(0.0, 0.16), inf)
+
+    def test_reordered(self) -> None:
+        """
+        Reordering has been seen when something arrives later than what was sent after it, and was sent once.
+        """
+        board = sent(1, 1)
+        board.begin(0.1)
+        board.arrivedOutOfOrder([(101, 201)], 0.1)
+        self.assertFalse(board.reordered)
+        board.acknowledged(201, 0.1)
+        self.assertTrue(board.reordered)
+
+    def test_nextLost(self) -> None:
+        """
+        Lost records side by side are sent again as one, as far as may be sent; the rest stays lost. A FIN is no reason
+        to cut.
+        """
+        board = sent(1, 2, 3, 1)
+        board.sent(701, 702, SIZE, 0.1)
+        board.loseAll()
+        self.assertEqual(board.firstLost, 1)
+        record = board.nextLost(400, 701)
+        self.assertEqual((record.start, record.end), (1, 401))
+        board.sentAgain(record, SIZE, 1.0)
+        self.assertEqual(board.firstLost, 401)
+        record = board.nextLost(400, 701)
+        self.assertEqual((record.start, record.end), (401, 702))
+        board.sentAgain(record, SIZE, 1.0)
+        self.assertEqual((board.lost, board.flight), (0, 701))
+
+    def test_tail(self) -> None:
+        """
+        The last segment is cut off its record, and keeps the FIN.
+        """
+        board = Scoreboard()
+        board.sent(1, 302, SIZE, 0.0)
+        record = board.tail(SIZE, 301)
+        self.assertEqual((record.start, record.end), (201, 302))
+        board = sent(3)
+        record = board.tail(SIZE, 1000)
+        self.assertEqual((record.start, record.end), (201, 301))
+
+    def test_forget(self) -> None:
+        """
+        What had arrived is lost again if the peer may have thrown it away; and forgiven if nothing was lost.
+        """
+        board = sent(1, 1, 1)
+        board.arrivedOutOfOrder([(101, 201)], 0.1)
+        board.loseAll()
+        board.forgetArrived()
+        self.assertEqual((board.lost, board.arrived, board.firstLost), (300, 0, 1))
+        board.forgiveAll()
+        self.assertEqual((board.lost, board.flight), (0, 300))
+
+    def test_searches(self) -> None:
+        """
+        A recovery of a large window, in which every other segment is lost, looks at each record a few times only.
+        """
+        looks = [0]
+
+        class Counting(list):  # type: ignore[type-arg]
+            def __getitem__(self, index: Any) -> Any:
+                looks[0] += 1
+                return super().__getitem__(index)
+
+            def __iter__(self) -> Iterator[Any]:
+                for each in super().__iter__():
+                    looks[0] += 1
+                    yield each
+
+        count = 1000
+        board = sent(*[1] * (2 * count))
+        board.records = Counting(board.records)
+        for number in range(1, 2 * count, 2):
+            board.begin(10.0 + number / 1000)
+            start = 1 + number * SIZE
+            board.arrivedOutOfOrder([(start, start + SIZE)], 10.0)
+            board.overdue(0.0, 10.0 + number / 1000)
+            while board.lost:
+                board.sentAgain(board.nextLost(SIZE, 10**9), SIZE, 10.0 + number / 1000)
+        self.assertEqual((board.flight, board.arrived), (count * SIZE, count * SIZE))
+        # A search by halves looks at 11 records.
+        self.assertLess(looks[0], 2 * count * 50)

@@ -1,0 +1,486 @@
+"""
+Tests for L{txtuntap.tcp.transport}.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IConsumer,
+    IFileDescriptor,
+    ILoggingContext,
+    IPushProducer,
+    IReadDescriptor,
+    ISSLTransport,
+    ITCPTransport,
+    ITLSTransport,
+)
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.python import context, log
+from zope.interface.verify import verifyObject
+
+from tests.certificates import certificate
+from txtuntap.tcp.handshake import KEEPALIVE_IDLE, KEEPALIVE_PAUSE, KEEPALIVE_PROBES
+
+from .hosts import Client, HalfTalker, HostsTestCase, Server, Talker
+
+
+class Producer:
+    """
+    Notes what a transport asks of it.
+
+    @ivar then: called at each C{resumeProducing}.
+    """
+
+    def __init__(self, then: Any = None) -> None:
+        self.events: list[str] = []
+        self.then = then
+
+    def pauseProducing(self) -> None:
+        self.events.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.events.append("resume")
+        if self.then is not None:
+            self.then()
+
+    def stopProducing(self) -> None:
+        self.events.append("stop")
+
+
+class InterfaceTests(HostsTestCase):
+    def test_interfaces(self) -> None:
+        self.connect()
+        for protocol in self.server, self.client:
+            for interface in ITCPTransport, ITLSTransport, IConsumer, IPushProducer, ILoggingContext:
+                self.assertTrue(verifyObject(interface, protocol.transport))
+
+    def test_noReactorTakesItForADescriptor(self) -> None:
+        self.connect()
+        for interface in IFileDescriptor, IReadDescriptor:
+            self.assertFalse(interface.providedBy(self.client.transport))
+
+    def test_addresses(self) -> None:
+        for dest, source in ("10.0.0.2", "10.0.0.1"), ("fd00::2", "fd00::1"):
+            self.connect(dest=dest)
+            here, there = self.client.transport, self.server.transport
+            self.assertEqual((here.getPeer().host, here.getPeer().port), (dest, 80))
+            self.assertEqual((here.getHost(), here.getPeer()), (there.getPeer(), there.getHost()))
+            self.assertEqual(here.getHost().host, source)
+            self.assertEqual(self.servers.addresses, [here.getHost()])
+            self.port.stopListening()
+            self.wait()
+
+    def test_options(self) -> None:
+        self.connect()
+        transport = self.client.transport
+        for get, put in (
+            (transport.getTcpNoDelay, transport.setTcpNoDelay),
+            (transport.getTcpKeepAlive, transport.setTcpKeepAlive),
+        ):
+            self.assertIs(get(), False)
+            put(1)
+            self.assertIs(get(), True)
+            put(False)
+            self.assertIs(get(), False)
+
+    def test_names(self) -> None:
+        self.connect()
+        number = self.server.transport.sessionno
+        self.assertEqual(self.server.transport.logPrefix(), f"Talker,{number},10.0.0.1")
+        self.assertEqual(self.client.transport.logPrefix(), "Talker,client")
+        self.assertEqual(repr(self.server.transport), f"<Talker #{number} on 80>")
+
+    def test_logPrefixWhileAProtocolIsCalled(self) -> None:
+        prefixes: list[Any] = []
+
+        class Logger(Talker):
+            def did(self, event: Any) -> None:
+                prefixes.append(context.get(log.ILogContext)["system"])
+
+        self.connect(server=Logger)
+        self.client.transport.write(b"x")
+        self.client.transport.loseConnection()
+        self.wait()
+        self.assertEqual(prefixes, [self.server.transport.logstr] * 3)
+
+
+class WritingTests(HostsTestCase):
+    def test_textIsRefused(self) -> None:
+        self.connect()
+        for call in self.client.transport.write, lambda text: self.client.transport.writeSequence([b"a", text]):
+            with self.assertRaises(TypeError) as raised:
+                call("text")
+            self.assertIn("'text'.encode()", str(raised.exception))
+        self.wait()
+        self.assertEqual(self.server.data, b"")
+
+    def test_bytearrayIsCopied(self) -> None:
+        self.connect()
+        data = bytearray(b"before")
+        self.client.transport.write(data)
+        data[:] = b"after!"
+        self.wait()
+        self.assertEqual(self.server.data, b"before")
+
+    def test_sequenceIsWrittenInOrder(self) -> None:
+        self.connect()
+        self.client.transport.write(b"a")
+        self.client.transport.writeSequence([b"b", b"", b"c"])
+        self.client.transport.write(b"d")
+        self.wait()
+        self.assertEqual(self.server.data, b"abcd")
+
+    def test_muchArrivesWhole(self) -> None:
+        self.connect()
+        data = bytes(range(256)) * 4096
+        self.client.transport.write(data)
+        self.wait(30)
+        self.assertEqual(self.server.data, data)
+
+    def test_nothingIsDeliveredWhilePaused(self) -> None:
+        self.connect()
+        self.server.transport.pauseProducing()
+        self.client.transport.write(b"x" * 500_000)
+        self.wait(20)
+        self.assertEqual(self.server.data, b"")
+        self.assertGreater(self.client.transport.waiting, 0)
+        self.server.transport.resumeProducing()
+        self.wait(20)
+        self.assertEqual(len(self.server.data), 500_000)
+
+    def test_pausedInItsCall(self) -> None:
+        class Pausing(Talker):
+            def did(self, event: Any) -> None:
+                self.transport.pauseProducing()
+
+        self.connect(server=Pausing)
+        self.server.transport.resumeProducing()
+        for _ in range(2):
+            self.client.transport.write(b"x")
+            self.wait()
+        self.assertEqual(self.server.events, ["made", b"x"])
+
+
+class ClosingTests(HostsTestCase):
+    def test_writtenDataArrivesBeforeTheEnd(self) -> None:
+        self.connect()
+        self.client.transport.write(b"x" * 100_000)
+        self.client.transport.loseConnection()
+        self.wait(10)
+        self.assertEqual(len(self.server.data), 100_000)
+        for protocol in self.server, self.client:
+            self.assertIsInstance(protocol.lost, ConnectionDone)
+        self.assertEqual([type(each) for each in self.clients.lost], [ConnectionDone])
+
+    def test_nothingIsReadAfterIt(self) -> None:
+        self.connect()
+        self.client.transport.loseConnection()
+        self.server.transport.write(b"late")
+        self.wait()
+        self.assertEqual(self.client.data, b"")
+
+    def test_lostOnceWrittenAndNotOnceAcknowledged(self) -> None:
+        self.start("delay 100ms")
+        self.connect()
+        self.client.transport.write(b"x")
+        self.client.transport.loseConnection()
+        self.wait(0.01)
+        self.assertIsInstance(self.client.lost, ConnectionDone)
+        self.assertIsNone(self.server.lost)
+        self.wait(5)
+        self.assertEqual(self.server.data, b"x")
+
+    def test_writeAfterwardsDoesNothing(self) -> None:
+        self.connect()
+        transport = self.client.transport
+        transport.loseConnection()
+        self.wait()
+        transport.write(b"x")
+        transport.writeSequence([b"x"])
+        transport.loseConnection()
+        transport.loseWriteConnection()
+        transport.abortConnection()
+        self.wait()
+        self.assertEqual((self.server.data, len(self.client.events)), (b"", 2))
+
+    def test_halves(self) -> None:
+        self.connect(server=HalfTalker, client=HalfTalker)
+        self.client.transport.write(b"question")
+        self.client.transport.loseWriteConnection()
+        self.wait()
+        self.assertEqual(self.server.events, ["made", b"question", "read lost"])
+        self.assertEqual(self.client.events, ["made", "write lost"])
+        self.client.transport.write(b"lost")
+        self.server.transport.write(b"answer")
+        self.server.transport.loseConnection()
+        self.wait()
+        self.assertEqual(self.client.events[2:4], [b"answer", "read lost"])
+        self.assertEqual(self.server.data, b"question")
+        self.assertIsInstance(self.server.lost, ConnectionDone)
+
+    def test_halfOfAProtocolThatHearsOfNone(self) -> None:
+        self.connect()
+        self.client.transport.loseWriteConnection()
+        self.wait()
+        self.assertIsInstance(self.server.lost, ConnectionDone)
+        self.assertIsInstance(self.client.lost, ConnectionDone)
+
+    def test_abort(self) -> None:
+        self.connect()
+        self.client.transport.write(b"x" * 100)
+        self.client.transport.abortConnection()
+        self.client.transport.abortConnection()
+        self.client.transport.loseConnection()
+        self.assertIsNone(self.client.lost)
+        self.wait()
+        self.assertIsInstance(self.client.lost, ConnectionAborted)
+        self.assertIs(type(self.server.lost), ConnectionLost)
+        self.assertEqual((self.server.data, list(self.near.tcp.transports)), (b"", []))
+
+    def test_abortIsLost(self) -> None:
+        self.assertTrue(issubclass(ConnectionAborted, ConnectionLost))
+
+    def test_closingInTheFirstCall(self) -> None:
+        class Closing(Talker):
+            def did(self, event: Any) -> None:
+                if event == "made":
+                    self.transport.write(b"hello")
+                    self.transport.loseConnection()
+
+        self.connect(server=Closing)
+        self.assertEqual(self.client.data, b"hello")
+        self.assertIsInstance(self.server.lost, ConnectionDone)
+
+    def test_peerThatDoesNotAnswerAKeepalive(self) -> None:
+        self.connect()
+        self.client.transport.setTcpKeepAlive(True)
+        # One probe is answered.
+        self.wait(KEEPALIVE_IDLE + 10)
+        self.far.removeAddress("10.0.0.2")
+        self.wait(KEEPALIVE_IDLE)
+        self.assertIsNone(self.client.lost)
+        self.wait(KEEPALIVE_PROBES * KEEPALIVE_PAUSE)
+        self.assertIs(type(self.client.lost), ConnectionLost)
+
+    def test_peerThatIsGone(self) -> None:
+        self.connect()
+        self.far.removeAddress("10.0.0.2")
+        self.client.transport.write(b"x")
+        self.wait(600)
+        self.assertIsNone(self.client.lost)
+        self.wait(1400)
+        self.assertIs(type(self.client.lost), ConnectionLost)
+
+    def test_linkThatIsStopped(self) -> None:
+        self.connect()
+        self.net.links[0].stop()
+        self.assertIs(type(self.client.lost), ConnectionLost)
+        self.assertIs(type(self.server.lost), ConnectionLost)
+
+
+class ExceptionTests(HostsTestCase):
+    """
+    What a protocol raises ends its connection, is logged, and is the reason.
+    """
+
+    def check(self, at: Any) -> None:
+        class Raising(HalfTalker):
+            def did(self, event: Any) -> None:
+                if event == at:
+                    raise ZeroDivisionError(str(event))
+
+        self.connect(server=Raising)
+        self.client.transport.write(b"x")
+        self.client.transport.loseWriteConnection()
+        self.wait()
+        self.assertIsInstance(self.server.lost, ZeroDivisionError)
+        self.assertIsInstance(self.client.lost, (ConnectionDone, ConnectionLost))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(list(self.far.tcp.transports), [])
+
+    def test_connectionMade(self) -> None:
+        self.check("made")
+
+    def test_dataReceived(self) -> None:
+        self.check(b"x")
+
+    def test_readConnectionLost(self) -> None:
+        self.check("read lost")
+
+    def test_producer(self) -> None:
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        self.connect()
+        producer = Producer()
+        self.client.transport.registerProducer(producer, False)
+        producer.then = fail
+        self.client.transport.write(b"x")
+        self.wait()
+        self.assertIsInstance(self.client.lost, ZeroDivisionError)
+        self.assertEqual(producer.events[-1], "stop")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class ProducerTests(HostsTestCase):
+    def test_pushIsPausedAndResumed(self) -> None:
+        self.connect()
+        producer = Producer()
+        transport = self.client.transport
+        transport.registerProducer(producer, True)
+        transport.write(b"x" * transport.bufferSize)
+        self.assertEqual(producer.events, [])
+        transport.write(b"x")
+        transport.write(b"x" * 1_000_000)
+        self.assertEqual(producer.events, ["pause"])
+        self.wait(60)
+        self.assertEqual(producer.events, ["pause", "resume"])
+        self.assertEqual(len(self.server.data), transport.bufferSize + 1_000_001)
+
+    def test_pushIsResumedOnlyOnceAllIsTaken(self) -> None:
+        self.connect()
+        self.server.transport.pauseProducing()
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
+        self.client.transport.write(b"x" * 3_000_000)
+        self.wait(10)
+        self.assertEqual(producer.events, ["pause"])
+
+    def test_pullIsResumedAsOftenAsItWrites(self) -> None:
+        self.connect()
+        transport = self.client.transport
+
+        def write() -> None:
+            if len(producer.events) < 5:
+                transport.write(b"x")
+
+        producer = Producer(write)
+        transport.registerProducer(producer, False)
+        self.assertEqual(producer.events, ["resume"])
+        self.wait()
+        self.assertEqual((producer.events, self.server.data), (["resume"] * 5, b"xxxx"))
+
+    def test_pullDoesNotKeepOthersFromTheirTurn(self) -> None:
+        self.connect()
+        producer = Producer(lambda: self.client.transport.write(b"x"))
+        self.client.transport.registerProducer(producer, False)
+        turns: list[int] = []
+        for _ in range(10):
+            self.net.clock.callLater(0, lambda: turns.append(len(producer.events)))
+        self.net.clock.callLater(0, self.client.transport.abortConnection)
+        self.wait()
+        self.assertLess(turns[-1], 10)
+
+    def test_closesOnceTheProducerHasUnregistered(self) -> None:
+        self.connect()
+        transport = self.client.transport
+        producer = Producer()
+        transport.registerProducer(producer, True)
+        transport.loseConnection()
+        self.wait()
+        self.assertIsNone(self.client.lost)
+        transport.write(b"still")
+        transport.unregisterProducer()
+        self.wait()
+        self.assertIsInstance(self.client.lost, ConnectionDone)
+        self.assertEqual((self.server.data, producer.events), (b"still", []))
+
+    def test_second(self) -> None:
+        self.connect()
+        self.client.transport.registerProducer(Producer(), True)
+        self.assertRaises(RuntimeError, self.client.transport.registerProducer, Producer(), True)
+
+    def test_stoppedWithTheConnection(self) -> None:
+        self.connect()
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
+        self.server.transport.abortConnection()
+        self.wait()
+        self.assertEqual(producer.events, ["stop"])
+
+    def test_tooLate(self) -> None:
+        self.connect()
+        self.client.transport.loseConnection()
+        self.wait()
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
+        self.assertEqual(producer.events, ["stop"])
+
+
+class TLSTests(HostsTestCase):
+    """
+    C{startTLS} at either end, by Twisted's own TLS.
+    """
+
+    def options(self) -> tuple[Any, Any]:
+        """
+        The contexts of a server, and of a client that trusts it.
+        """
+        with tempfile.TemporaryDirectory() as directory:
+            made = certificate(Path(directory), "far.example", server=True)
+            own = PrivateCertificate.loadPEM(Path(made.file).read_bytes())
+            trusted = trustRootFromCertificates([Certificate.loadPEM(Path(made.public).read_bytes())])
+        return own.options(), optionsForClientTLS("far.example", trusted)
+
+    def test_startTLS(self) -> None:
+        server, client = self.options()
+        self.connect()
+        self.client.transport.write(b"before")
+        self.wait()
+        self.server.transport.startTLS(server)
+        self.client.transport.startTLS(client)
+        self.client.transport.write(b"question" * 10_000)
+        self.server.transport.writeSequence([b"ans", b"wer"])
+        self.wait(5)
+        self.assertEqual(self.server.data, b"before" + b"question" * 10_000)
+        self.assertEqual(self.client.data, b"answer")
+        self.assertTrue(ISSLTransport.providedBy(self.client.transport))
+        self.assertEqual(self.client.transport.getPeerCertificate().get_subject().CN, "far.example")
+        self.client.transport.loseConnection()
+        self.wait(5)
+        for protocol in self.server, self.client:
+            self.assertIsInstance(protocol.lost, ConnectionDone)
+
+    def test_clientThatListens(self) -> None:
+        server, client = self.options()
+        self.connect()
+        self.server.transport.startTLS(client, normal=False)
+        self.client.transport.startTLS(server, normal=False)
+        self.server.transport.write(b"x")
+        self.wait()
+        self.assertEqual(self.client.data, b"x")
+
+    def test_producer(self) -> None:
+        server, client = self.options()
+        self.connect()
+        self.server.transport.startTLS(server)
+        self.client.transport.startTLS(client)
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
+        self.client.transport.write(b"x" * 1_000_000)
+        self.wait(30)
+        self.assertEqual(producer.events, ["pause", "resume"])
+        self.assertEqual(len(self.server.data), 1_000_000)
+
+    def test_listenSSL(self) -> None:
+        server, client = self.options()
+        servers, clients = Server(), Client()
+        self.far.listenSSL(443, servers, server)
+        self.near.connectSSL("10.0.0.2", 443, clients, client)
+        self.wait()
+        clients.made[0].transport.write(b"x")
+        self.wait()
+        self.assertEqual(servers.made[0].data, b"x")
+
+    def test_wrongName(self) -> None:
+        server, _ = self.options()
+        clients = Client()
+        self.far.listenSSL(443, Server(), server)
+        self.near.connectSSL("10.0.0.2", 443, clients, optionsForClientTLS("other.example"))
+        self.wait()
+        self.assertNotIsInstance(clients.made[0].lost, (ConnectionDone, type(None)))

@@ -1,0 +1,348 @@
+"""
+The connector of a TCP client, and the transport that it makes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import error
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.base import BaseConnector
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IConnector
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txtuntap.layer.life import FailureLog
+from txtuntap.mistakes import checkRange
+from txtuntap.tcp.connection import Connection
+from txtuntap.tcp.ports import logPrefix
+from txtuntap.tcp.state import End
+from txtuntap.tcp.transport import TCPTransport, endAddress
+from txtuntap.wire.address import isLinkLocal, packAddress
+from txtuntap.wire.icmp import Quote
+
+if TYPE_CHECKING:
+    from txtuntap.tcp.handshake import Parameters
+    from txtuntap.tcp.interfaces import ITCPLayer
+
+#: Makes addresses as text of a name, perhaps later; raises C{DNSLookupError}.
+Resolve = Callable[[str], "Deferred[str] | str"]
+
+
+#: The errors of a socket that connects, by ICMP type and code and by IP version, and those of other codes of a type, as
+#: Linux has them. Other types do not end an attempt.
+_ERRORS: dict[int, dict[tuple[int, int], int]] = {
+    4: {
+        **dict.fromkeys(((3, 0), (3, 6), (3, 9), (3, 11)), errno.ENETUNREACH),
+        (3, 2): errno.ENOPROTOOPT,
+        (3, 3): errno.ECONNREFUSED,
+    },
+    6: {
+        (1, 0): errno.ENETUNREACH,
+        **dict.fromkeys(((1, 1), (1, 5), (1, 6)), errno.EACCES),
+        (1, 4): errno.ECONNREFUSED,
+    },
+}
+_OTHERS: dict[tuple[int, int], int] = {
+    (4, 3): errno.EHOSTUNREACH,
+    (4, 11): errno.EHOSTUNREACH,
+    (4, 12): errno.EPROTO,
+    (6, 1): errno.EHOSTUNREACH,
+    (6, 3): errno.EHOSTUNREACH,
+    (6, 4): errno.EPROTO,
+}
+
+
+def errorOf(quote: Quote) -> Exception | None:
+    """
+    The reason for which an ICMP error about a SYN ends an attempt to connect, as from a socket; L{None}: it does not.
+    """
+    version = 4 if len(quote.dest) == 4 else 6
+    number = _ERRORS[version].get((quote.kind, quote.code)) or _OTHERS.get((version, quote.kind))
+    if number is None:
+        return None
+    kinds: dict[int, Any] = {errno.ECONNREFUSED: error.ConnectionRefusedError, errno.ENETUNREACH: error.NoRouteError}
+    reason: Exception = kinds.get(number, error.ConnectError)(number, os.strerror(number))
+    return reason
+
+
+def servicePort(port: int | str) -> int | str:
+    """
+    The number of a service, where a port is given by name.
+
+    @raise ServiceNameUnknownError: there is no such service.
+    """
+    if isinstance(port, str):
+        try:
+            return socket.getservbyname(port, "tcp")
+        except OSError as e:
+            raise error.ServiceNameUnknownError(string=f"{e} ({port!r})") from None
+    return port
+
+
+def literal(host: str) -> tuple[bytes, str] | None:
+    """
+    The packed address that a text is, and its scope with the C{%}; L{None}: it is no address.
+    """
+    text, mark, scope = host.partition("%")
+    try:
+        address = packAddress(text)
+    except ValueError:
+        return None
+    if mark and not (len(address) == 16 and isLinkLocal(address)):
+        return None
+    return address, mark + scope
+
+
+def clientBinding(bindAddress: Any) -> tuple[bytes, str, int] | None:
+    """
+    The packed address, its scope and the port that C{bindAddress} of C{connectTCP} names; L{None}: any.
+
+    @param bindAddress: an address as text, or a tuple of that and a port; an empty text is any address, 0 any port.
+
+    @raise InvalidAddressError: there is no IP address in it.
+    @raise ValueError: there is no port in it.
+    """
+    if bindAddress is None:
+        return None
+    pair = bindAddress if isinstance(bindAddress, tuple) else (bindAddress, 0)
+    if len(pair) != 2:
+        raise ValueError(f"bindAddress is an address and a port such as ('10.0.0.2', 0), not {bindAddress!r}")
+    host, port = pair
+    checkRange(port, "the port of bindAddress", 0, 0xFFFF)
+    found = (literal(host) if host else (b"", "")) if isinstance(host, str) else None
+    if found is None:
+        raise error.InvalidAddressError(host, "bindAddress has an IP address such as '10.0.0.2'")
+    return *found, port
+
+
+@implementer(IConnector)
+class TCPConnector(BaseConnector):
+    """
+    Connects one factory to a peer, as often as it is asked to.
+    """
+
+    def __init__(
+        self,
+        layer: ITCPLayer,
+        host: str,
+        port: int | str,
+        factory: Any,
+        timeout: float | None,
+        bindAddress: Any,
+        parameters: Parameters,
+        resolve: Resolve,
+    ) -> None:
+        """
+        @param resolve: finds the address of a name.
+
+        @raise ServiceNameUnknownError: C{port} is the name of no service.
+        @raise InvalidAddressError: C{bindAddress} has no IP address.
+        @raise ValueError: C{bindAddress} has no port.
+        """
+        self.host = host
+        self.port = servicePort(port)
+        self._binding = clientBinding(bindAddress)
+        self._layer = layer
+        self._parameters = parameters
+        self._resolve = resolve
+        self.failures = FailureLog(factory, layer.counters)
+        super().__init__(factory, timeout, layer)  # type: ignore[arg-type]
+
+    def _makeTransport(self) -> Any:
+        return TCPClient(self._layer, self, self.host, self.port, self._binding, self._parameters, self._resolve)
+
+    def getDestination(self) -> IPv4Address | IPv6Address:
+        """
+        See C{IConnector.getDestination}.
+        """
+        kind = IPv6Address if ":" in self.host else IPv4Address
+        return kind("TCP", self.host, self.port)  # type: ignore[arg-type]
+
+
+class TCPClient(TCPTransport):
+    """
+    The transport of a client: first it connects.
+
+    @ivar connector: the connector that made it.
+    """
+
+    _tlsClientDefault = True
+
+    def __init__(
+        self,
+        layer: ITCPLayer,
+        connector: TCPConnector,
+        host: str,
+        port: int | str,
+        binding: tuple[bytes, str, int] | None,
+        parameters: Parameters,
+        resolve: Resolve,
+    ) -> None:
+        super().__init__(layer, connector.failures)
+        self.connector: TCPConnector | None = connector
+        self.addr = host, port
+        self._parameters = parameters
+        self._resolve = resolve
+        #: The address and port to leave from, as they were given; and the port that was bound so.
+        self._given: tuple[bytes, int] | None = None
+        self._bound: tuple[bytes, int] | None = None
+        self._hasFailed = False
+        try:
+            if binding is not None:
+                self._bind(*binding)
+        except error.ConnectBindError as e:
+            failure = e
+            layer.callLater(0, lambda: self.failIfNotConnected(failure))
+        else:
+            layer.callLater(0, self._begin)
+
+    def __repr__(self) -> str:
+        return f"<{self.__class__} to {self.addr} at {id(self):x}>"
+
+    def _bind(self, address: bytes, scope: str, port: int) -> None:
+        self._scope = scope
+        try:
+            self._given = self._bound = self.layer.bindClient(address, port)
+        except OSError as e:
+            raise error.ConnectBindError(e.errno, e.strerror) from None
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """
+        Our end of the connection: before it is up, what it was bound to.
+        """
+        if self.path is None:
+            address, port = self._given or (b"", 0)
+            return endAddress(address or bytes(4), port, self._scope)
+        return super().getHost()
+
+    def getPeer(self) -> IPv4Address | IPv6Address:
+        """
+        The peer's end of the connection.
+        """
+        if self.path is None:
+            host, port = self.addr
+            kind = IPv6Address if ":" in host else IPv4Address
+            return kind("TCP", host, port)  # type: ignore[arg-type]
+        return super().getPeer()
+
+    # Connecting
+
+    def _begin(self) -> None:
+        """
+        Find the address of the peer.
+        """
+        if self._hasFailed or self.disconnected:
+            return
+        host, port = self.addr
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 0xFFFF:
+            return self.failIfNotConnected(error.ConnectError(errno.EINVAL, f"a port is from 0 to 65535, not {port!r}"))
+        found = literal(host)
+        if found is not None:
+            return self._connect(*found, port)
+        done = maybeDeferred(self._resolve, host)
+        done.addCallbacks(self._resolved, self._unresolved)
+
+    def _resolved(self, address: str) -> None:
+        if self._hasFailed or self.disconnected:
+            return
+        found = literal(address)
+        if found is None:
+            return self.failIfNotConnected(error.DNSLookupError(f"{address!r}, found for a name, is no address"))
+        self._connect(*found, int(self.addr[1]))
+
+    def _unresolved(self, failure: Failure) -> None:
+        self.failIfNotConnected(failure.value or error.DNSLookupError())
+
+    def _connect(self, address: bytes, scope: str, port: int) -> None:
+        self._scope = scope or self._scope
+        try:
+            self.layer.connectClient(self, address, port, self._given, self._parameters)
+        except error.ConnectError as e:
+            self.failIfNotConnected(e)
+        except OSError as e:
+            kind: Any = error.NoRouteError if e.errno == errno.ENETUNREACH else error.ConnectError
+            self.failIfNotConnected(kind(e.errno, e.strerror))
+        except Exception as e:
+            # The congestion control, which may be the application's, has raised.
+            self._failures.failed(self.layer.now(), "congestion")
+            self.failIfNotConnected(error.ConnectError(string=str(e)))
+
+    def failIfNotConnected(self, reason: BaseException) -> None:
+        """
+        Give up an attempt to connect, and send nothing: no answer came in time, or the program has changed its mind.
+        """
+        if self.connected or self.disconnected or self._hasFailed or self.connector is None:
+            return
+        self._hasFailed = True
+        connection = self.connection
+        if connection is not None:
+            self.layer.counters["attemptFails"] += 1
+            connection.abort(self._time())
+            self._finish()
+        self._unbind()
+        connector, self.connector = self.connector, None
+        connector.connectionFailed(Failure(reason))
+
+    def _unbind(self) -> None:
+        bound, self._bound = self._bound, None
+        if bound is not None:
+            self.layer.unbindClient(bound)
+
+    def _maybeConnected(self, connection: Connection) -> None:
+        if connection.ended is not None:
+            if self._hasFailed:
+                return
+            if connection.ended is End.REFUSED:
+                self.failIfNotConnected(
+                    error.ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+                )
+            elif connection.ended is End.TIMED_OUT:
+                self.failIfNotConnected(error.TCPTimedOutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+            else:
+                self.failIfNotConnected(error.ConnectError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
+            return
+        if connection.isOpening or self.connector is None:
+            return
+        # The peer's protocol is to have the connection before ours may close it.
+        connection.flush(self._time())
+        protocol = None
+        try:
+            protocol = self.connector.buildProtocol(self.getPeer())
+        except BaseException:
+            self._failures.failed(self.layer.now(), "buildProtocol")
+        self._made(protocol or Protocol(), f"{logPrefix(protocol)},client" if protocol else "Uninitialized,client")
+        if protocol is None:
+            self.loseConnection()
+
+    def failSoon(self, reason: Exception) -> None:
+        """
+        Give up connecting in the next turn of the reactor, since an ICMP error says that the peer cannot be reached.
+        """
+        self.layer.callLater(0, self.failIfNotConnected, reason)
+
+    def stopConnecting(self) -> None:
+        """
+        Give up connecting, since the program wants that.
+        """
+        self.failIfNotConnected(error.UserError())
+
+    def _lost(self, reason: Failure) -> None:
+        if self.disconnected:
+            return
+        wasUp = self.connected
+        super()._lost(reason)
+        self._unbind()
+        connector, self.connector = self.connector, None
+        if connector is not None:
+            if wasUp:
+                connector.connectionLost(reason)
+            else:
+                connector.connectionFailed(reason)

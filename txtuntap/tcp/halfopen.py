@@ -1,0 +1,74 @@
+"""
+The small record of a connection that is half open (SYN-RECEIVED): its SYN has come, and was answered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from txtuntap.tcp.handshake import Agreement
+
+if TYPE_CHECKING:
+    from txtuntap.tcp.path import Path
+    from txtuntap.tcp.ports import TCPPort
+    from txtuntap.wire.tcp import Options
+
+#: Seconds until a SYN+ACK is sent again, each time twice as long; and how often (tcp_synack_retries).
+SYNACK_PAUSE = 1.0
+SYNACK_RETRIES = 5
+
+
+class HalfOpen:
+    """
+    A connection whose SYN has come, and was answered.
+
+    @ivar port: the port that listens.
+    @ivar path: the path to the peer.
+    @ivar peerInitial: the sequence number of its SYN; C{initial}: that of our SYN+ACK.
+    @ivar options: those of its SYN.
+    @ivar agreement: what holds for the connection.
+    @ivar recent: the peer's latest timestamp.
+    @ivar since: when its SYN has come, in seconds.
+    @ivar dueAt: when to send the SYN+ACK again.
+    @ivar retries: how often it was sent again.
+    @ivar challengedAt: when a segment that cannot be was answered last.
+    """
+
+    __slots__ = (
+        "agreement",
+        "challengedAt",
+        "dueAt",
+        "initial",
+        "offset",
+        "options",
+        "path",
+        "peerInitial",
+        "port",
+        "recent",
+        "retries",
+        "since",
+    )
+
+    def __init__(
+        self,
+        port: TCPPort,
+        path: Path,
+        peerInitial: int,
+        initial: int,
+        offset: int,
+        options: Options,
+        agreement: Agreement,
+        now: float,
+    ) -> None:
+        self.port = port
+        self.path = path
+        self.peerInitial = peerInitial
+        self.initial = initial
+        self.offset = offset
+        self.options = options
+        self.agreement = agreement
+        self.recent = options.timestamp or 0
+        self.since = now
+        self.dueAt = now + SYNACK_PAUSE
+        self.retries = 0
+        self.challengedAt = float("-inf")

@@ -1,0 +1,286 @@
+"""
+TCP: segments by connection, ports that listen, and what belongs to no connection.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from random import Random
+
+from zope.interface import implementer
+
+from txtuntap.interfaces import IErrorReceiver, IPacketReceiver
+from txtuntap.layer.bounded import Policy, TableState
+from txtuntap.layer.drops import FAULT_DROPS, Drop
+from txtuntap.mistakes import checkCallable, checkFlag, checkKind, checkRandom
+from txtuntap.packet import Packet
+from txtuntap.tcp.client import TCPClient, errorOf
+from txtuntap.tcp.connection import Connection
+from txtuntap.tcp.ends import peerOf
+from txtuntap.tcp.handshake import Parameters
+from txtuntap.tcp.interfaces import ITCPLayer
+from txtuntap.tcp.limits import Limits
+from txtuntap.tcp.ports import BACKLOG, TCPServer
+from txtuntap.tcp.record import ConnectionRecord, recordOf, recordOfHalfOpen, recordOfTimeWait
+from txtuntap.tcp.state import ESTABLISHED, End, State
+from txtuntap.tcp.strangers import TCPStrangers
+from txtuntap.tcp.transport import TCPTransport
+from txtuntap.tcp.unclaimed import Ask
+from txtuntap.wire import tcp as wire
+from txtuntap.wire.checksum import fold
+from txtuntap.wire.icmp import Quote
+from txtuntap.wire.offload import fault
+from txtuntap.wire.tcp import CHECKSUM_OFFSET, HEADER_LENGTH, PROTOCOL
+
+#: Addresses and ports in one, and the rest of the header.
+_segment4 = struct.Struct("!12sIIHHH").unpack_from
+_segment6 = struct.Struct("!36sIIHHH").unpack_from
+_number = int.from_bytes
+
+
+@implementer(IPacketReceiver, IErrorReceiver, ITCPLayer)
+class TCPProtocol(TCPStrangers):
+    """
+    TCP for both versions of IP: to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 6.
+
+        tcp = TCPProtocol()
+        ip.addProto(6, tcp)
+        tcp.listen(80, factory)
+
+    Counters, as in RFC 4022: C{activeOpens}, C{passiveOpens}, C{attemptFails}, C{estabResets}, C{currEstab},
+    C{inSegs}, C{outSegs}, C{retransSegs}, C{inErrs}, C{outRsts}. C{docs/bounds.md} has the others.
+
+    @ivar parameters: the choices for connections for which no others are given.
+    @ivar limits: the bounds.
+    @ivar buffers: the octets that all connections keep.
+    """
+
+    handlesFailures = True
+    takesOffload = True
+
+    def __init__(
+        self,
+        parameters: Parameters | None = None,
+        limits: Limits | None = None,
+        verifyChecksum: bool = True,
+        secrets: Random | None = None,
+        unclaimed: Ask | None = None,
+    ) -> None:
+        """
+        @param parameters: the choices for connections.
+        @param limits: the bounds of what the network can fill.
+        @param verifyChecksum: whether to drop segments that do not sum up.
+        @param secrets: where chance comes from that nobody may guess; by default, from the host that this is given to,
+            or else from the system.
+        @param unclaimed: called with an L{UnclaimedSYN<txtuntap.tcp.unclaimed.UnclaimedSYN>} for each SYN to a port
+            that nobody listens on, before it is answered. It gives a factory that is to have the connection (its
+            C{buildProtocol} is called, but neither C{doStart} nor C{doStop}), an
+            L{Answer<txtuntap.tcp.unclaimed.Answer>}, or a Deferred or coroutine of one of these. After 10 s without an
+            answer, the Deferred is cancelled, and the peer gets none. So it is with an exception, which is logged.
+
+        @raise TypeError: C{parameters} or C{limits} are none, C{unclaimed} cannot be called, or C{secrets} is no source
+            of chance.
+        @raise ValueError: C{verifyChecksum} is no flag.
+        """
+        if parameters is not None:
+            checkKind(parameters, Parameters, "parameters", "Parameters(ecn=True)")
+        if limits is not None:
+            checkKind(limits, Limits, "limits", "Limits(connections=1000)")
+        checkFlag(verifyChecksum, "verifyChecksum")
+        if unclaimed is not None:
+            checkCallable(unclaimed, "unclaimed")
+        if secrets is not None:
+            checkRandom(secrets, "secrets")
+        super().__init__(parameters, limits, verifyChecksum, secrets, unclaimed)
+
+    @property
+    def transports(self) -> Iterable[TCPTransport]:
+        """
+        The transports of all connections that there are.
+        """
+        return self._transports.values()
+
+    @property
+    def connections(self) -> list[ConnectionRecord]:
+        """
+        A record of each connection that there is, the half open ones and those in TIME-WAIT included.
+        """
+        up = [(each.path, each.connection) for each in self._transports.values()]
+        return [
+            *(recordOf(path, connection) for path, connection in up if path is not None and connection is not None),
+            *map(recordOfHalfOpen, self._halfOpen.values()),
+            *map(recordOfTimeWait, self._timeWait.values()),
+        ]
+
+    def orphaned(self, transport: TCPTransport) -> None:
+        """
+        An application has closed a connection that is not done yet.
+        """
+        victim = self._orphans.add(peerOf(transport.key), transport.key, transport)
+        if victim is not None:
+            self.counters["orphansReset"] += 1
+            victim.abandon()
+
+    def finished(self, transport: TCPTransport, connection: Connection) -> None:
+        """
+        A connection is done.
+        """
+        key = transport.key
+        if self._transports.get(key) is not transport:
+            return
+        del self._transports[key]
+        peer = peerOf(key)
+        self._orphans.remove(peer, key)
+        if isinstance(transport, TCPServer):
+            transport.server.connections -= 1
+            self._ofPeer[peer] -= 1
+            if not self._ofPeer[peer]:
+                del self._ofPeer[peer]
+        self.buffers.changed(-transport.kept)
+        transport.kept = 0
+        if connection.endedFrom in ESTABLISHED and connection.ended is not End.DONE:
+            self.counters["estabResets"] += 1
+        if connection.state is State.TIME_WAIT and transport.path is not None:
+            now = self.now()
+            self._timeWait.put(key, connection.timeWait(transport.path, now))
+            self._tickLater()
+
+    def doStop(self) -> None:
+        """
+        Stop; the last time, forget all connections. Their applications lose them.
+        """
+        if self.numPorts == 1:
+            for transport in list(self._transports.values()):
+                transport.stopped()
+            self._halfOpen.clear()
+            self._timeWait.clear()
+            self._orphans.clear()
+            for port in [port for ports in self._ports.values() for port in ports]:
+                port.halfOpen = 0
+            if self._unclaimed is not None:
+                self._unclaimed.stop()
+            self.counters.currEstab = 0
+            self._soon = []
+            for timer in self._turn, self._tick:
+                if timer is not None:
+                    timer.stop()
+            self._turn = self._tick = None
+        super().doStop()
+
+    def tables(self) -> list[TableState]:
+        """
+        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        most = max(self._ofPeer.values(), default=0)
+        limits = self.limits
+        refuse = Policy.REFUSE.value
+        ports = [port for ports in self._ports.values() for port in ports]
+        # The port that is fullest, by each of its bounds.
+        used, bound = max(
+            ((port.connections, port.maxConnections) for port in ports),
+            key=lambda each: each[0] / (each[1] or 1),
+            default=(0, limits.portConnections),
+        )
+        waiting, backlog = max(
+            ((port.halfOpen, port.backlog) for port in ports),
+            key=lambda each: each[0] / (each[1] or 1),
+            default=(0, BACKLOG),
+        )
+        unclaimed = [] if self._unclaimed is None else self._unclaimed.tables()
+        return [
+            TableState("connections", len(self._transports), limits.connections, refuse),
+            TableState("connections of a port", used, bound, refuse),
+            TableState("connections of a peer", most, limits.peerConnections, refuse),
+            self._halfOpen.state,
+            TableState("half open of a port", waiting, backlog, refuse),
+            self._timeWait.state,
+            self._orphans.state,
+            *unclaimed,
+            self.buffers.state,
+        ]
+
+    def addressesChanged(self) -> None:
+        """
+        The IP layer has other addresses now: nothing is to be done, since routes are found anew each second.
+        """
+
+    def mtuChanged(self) -> None:
+        """
+        The MTU below is another one now.
+        """
+        for transport in list(self._transports.values()):
+            if transport.connection is not None:
+                transport.pathChanged()
+                transport.soon()
+
+    def packetReceived(self, packet: Packet) -> None:
+        """
+        A segment has come.
+        """
+        data = packet.data
+        start, end = packet.start, packet.end
+        counters = self.counters
+        counters.inSegs += 1
+        network = packet.network
+        if end - start < HEADER_LENGTH:
+            return self.dropped(packet, Drop.SEGMENT)
+        # Source and destination address stand right before this header if no options do.
+        span = start - network
+        if span == 20:
+            first = start - 8
+            key, sequence, acknowledgment, word, window, _ = _segment4(data, first)
+        elif span == 40 and data[network] > 0x5F:
+            first = start - 32
+            key, sequence, acknowledgment, word, window, _ = _segment6(data, first)
+        else:
+            first = -1
+            _, _, sequence, acknowledgment, word, window, _, _ = wire.HEADER.unpack_from(data, start)
+            key = packet.sourceAddress + packet.destAddress + data[start : start + 4]
+        if not HEADER_LENGTH <= word >> 12 << 2 <= end - start:
+            return self.dropped(packet, Drop.SEGMENT)
+        offload = packet.offload
+        if offload is not None and (offload.isSuperpacket or offload.isOpen):
+            wrong = fault(data, offload, network)
+            if wrong is not None:
+                return self.dropped(packet, FAULT_DROPS[wrong])
+            if offload.checksumStart != start or offload.checksumOffset != CHECKSUM_OFFSET:
+                return self.dropped(packet, Drop.OFFLOAD)
+        if (offload is None or not offload.isVouched) and self._verify:
+            length = end - start
+            octets = data[first:end] if first >= 0 else key[:-4] + data[start:end]
+            total = _number(octets, "big")
+            if length & 1:
+                total <<= 8
+            if (fold(total) + PROTOCOL + length) % 0xFFFF:
+                return self.dropped(packet, Drop.SEGMENT)
+        now = packet.time
+        transport = self._transports.get(key)
+        if transport is not None and transport.connection is not None:
+            isMarked = (data[network + 1] & 3 == 3) if span == 20 else packet.trafficClass & 3 == 3
+            transport.segmentReceived(data, start, end, sequence, acknowledgment, word, window, isMarked, now)
+        else:
+            self._strangerReceived(packet, key, sequence, acknowledgment, word, window, now)
+
+    def errorReceived(self, quote: Quote, refused: bool) -> bool:
+        """
+        See L{IErrorReceiver.errorReceived}: believed if the segment that is quoted is under way.
+        """
+        ports = quote.payload[:4]
+        key = quote.dest + quote.source + ports[2:] + ports[:2]
+        transport = self._transports.get(key)
+        sequence = _number(quote.payload[4:8], "big")
+        if transport is None or transport.connection is None:
+            half = self._halfOpen.get(key)
+            return half is not None and sequence == half.initial
+        connection = transport.connection
+        if not connection.isUnderWay(sequence):
+            return False
+        if quote.isTooBig:
+            # Once this returns, IP takes note of the size.
+            transport.pathDoubted()
+        elif connection.isOpening and isinstance(transport, TCPClient):
+            reason = errorOf(quote)
+            if reason is not None:
+                transport.failSoon(reason)
+        return True

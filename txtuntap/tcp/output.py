@@ -1,0 +1,359 @@
+"""
+The output of a connection: SYNs, data, acknowledgments, resets.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+from txtuntap.tcp.handshake import (
+    MIN_MSS,
+    TIMESTAMPS_LENGTH,
+    Agreement,
+    Parameters,
+    answerOptions,
+    synFlags,
+    synOptions,
+    timestampAt,
+)
+from txtuntap.tcp.interfaces import IWire
+from txtuntap.tcp.limits import CHALLENGE_PAUSE
+from txtuntap.tcp.receiver import Receiver
+from txtuntap.tcp.sender import Sender
+from txtuntap.tcp.state import ESTABLISHED, OPENING, SENDING, End, State
+from txtuntap.wire.tcp import (
+    ACK,
+    CWR,
+    ECE,
+    FIN,
+    HEADER_LENGTH,
+    MAX_SACKS,
+    MAX_SACKS_BESIDE_TIMESTAMPS,
+    PSH,
+    RST,
+    SYN,
+    Options,
+    packSacks,
+    packTimestamps,
+)
+
+#: Seconds between the SYNs that nobody answers: four equal ones, then longer ones (tcp_syn_linear_timeouts,
+#: tcp_syn_retries).
+SYN_PAUSES: Final = (1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 64)
+
+#: Writes in one turn: the rest follows in the next turns, so that one acknowledgment does not keep the reactor.
+MAX_WRITES: Final = 64
+
+_MASK: Final = 0xFFFFFFFF
+
+
+class Output:
+    """
+    The part of a L{Connection<txtuntap.tcp.connection.Connection>} that makes segments, and all that it knows.
+    """
+
+    __slots__ = (
+        "_agreement",
+        "_challengedAt",
+        "_ecnEcho",
+        "_ecnReduced",
+        "_finWaitAt",
+        "_heardAt",
+        "_initial",
+        "_offset",
+        "_options",
+        "_parameters",
+        "_peerInitial",
+        "_probes",
+        "_recent",
+        "_recentAt",
+        "_stuckSince",
+        "_synAt",
+        "_syns",
+        "_version",
+        "_wire",
+        "_wl1",
+        "ended",
+        "endedFrom",
+        "hasReader",
+        "keepAlive",
+        "keepAliveIdle",
+        "keepAlivePause",
+        "keepAliveProbes",
+        "receiver",
+        "segmentsIn",
+        "segmentsOut",
+        "sender",
+        "state",
+        "userTimeout",
+    )
+
+    def __init__(self, wire: IWire, version: int, parameters: Parameters, initial: int, offset: int) -> None:
+        """
+        @param version: that of IP, 4 or 6.
+        @param initial: the sequence number of our SYN.
+        @param offset: what is added to our clock in timestamps, so that they tell nothing of when we began.
+        """
+        self._wire = wire
+        self._version = version
+        self._parameters = parameters
+        self._initial = initial
+        self._offset = offset
+        self._agreement = Agreement(536)
+        self._peerInitial = 0
+        #: The peer's options in its SYN.
+        self._options: Options | None = None
+        self.sender = Sender(parameters.congestion(), version)
+        self.receiver = Receiver(parameters.receiveBuffer)
+        self.state = State.CLOSED
+        self.ended: End | None = None
+        self.endedFrom = State.CLOSED
+        self.hasReader = True
+        self.userTimeout = parameters.userTimeout
+        self.keepAlive = False
+        self.keepAliveIdle = parameters.keepAliveIdle
+        self.keepAlivePause = parameters.keepAlivePause
+        self.keepAliveProbes = parameters.keepAliveProbes
+        self.segmentsIn = 0
+        self.segmentsOut = 0
+        # The latest timestamp of the peer, and when it came (RFC 7323 section 4.3).
+        self._recent = 0
+        self._recentAt = 0.0
+        # The position of the segment that the window was last taken from.
+        self._wl1 = 0
+        self._challengedAt = -inf
+        self._heardAt = 0.0
+        self._probes = 0
+        self._stuckSince = inf
+        self._finWaitAt = inf
+        # The handshake: how often the SYN was sent, and when first.
+        self._syns = 0
+        self._synAt = 0.0
+        # ECN: whether to echo a mark; whether to say that the window was reduced.
+        self._ecnEcho = False
+        self._ecnReduced = False
+
+    @property
+    def isOpening(self) -> bool:
+        """
+        Whether the handshake is not over yet.
+        """
+        return self.state in OPENING
+
+    @property
+    def agreement(self) -> Agreement:
+        """
+        The outcome of the handshake: what both SYNs agree on.
+        """
+        return self._agreement
+
+    @property
+    def peerOptions(self) -> Options | None:
+        """
+        The options of the peer's SYN; L{None} before it has come.
+        """
+        return self._options
+
+    def _segmentSize(self) -> int:
+        """
+        The octets of data in one segment: what the peer takes, and the path, less the options in each.
+        """
+        size = min(self._agreement.mss, self._wire.room - HEADER_LENGTH)
+        if self._agreement.timestamps:
+            size -= TIMESTAMPS_LENGTH
+        return max(size, MIN_MSS - TIMESTAMPS_LENGTH)
+
+    def _sendSyn(self, now: float) -> None:
+        """
+        Send a SYN, or a SYN+ACK where the peer's SYN came first (simultaneous open).
+        """
+        mss = self._wire.link - HEADER_LENGTH
+        timestamp = timestampAt(now, self._offset)
+        window = min(self.receiver.buffer, 0xFFFF)
+        if self.state is State.SYN_SENT:
+            flags, acknowledgment = synFlags(self._parameters), 0
+            options = synOptions(self._parameters, mss, timestamp)
+        else:
+            agreement = self._agreement
+            flags = SYN | ACK | (ECE if agreement.ecn else 0)
+            acknowledgment = (self._peerInitial + self.receiver.next) & _MASK
+            options = answerOptions(agreement, self._options or Options(), mss, timestamp, agreement.ownScale)
+        pause = SYN_PAUSES[min(self._syns, len(SYN_PAUSES) - 1)]
+        self.sender.retransmitAt = now + pause
+        self.sender.next = 1
+        if self._syns:
+            self._wire.counters.retransSegs += 1
+        self._syns += 1
+        self.segmentsOut += 1
+        self._wire.transmit(self._initial, acknowledgment, flags, window, options, (), 0, 0, False)
+
+    def flush(self, now: float) -> None:
+        """
+        Send what may be sent now, and an acknowledgment if one is due.
+        """
+        sender, receiver = self.sender, self.receiver
+        if receiver.acknowledgeAt <= now and (receiver.ranges or receiver.duplicate is not None):
+            self._sendAcknowledgment(now)
+        if self.state in SENDING and (sender.next < sender.end or sender.board.lost):
+            wasIdle = sender.acknowledged >= sender.next
+            writes = 0
+            while (found := sender.nextRange(now)) is not None:
+                self._sendRange(*found, now)
+                writes += 1
+                if writes == MAX_WRITES:
+                    sender.resumeAt = now
+                    break
+            if writes:
+                sender.arm(now, wasIdle)
+            elif sender.isStuck:
+                sender.probe(now)
+        if receiver.acknowledgeAt <= now:
+            self._sendAcknowledgment(now)
+
+    def _sendRange(self, start: int, end: int, isAgain: bool, now: float) -> None:
+        """
+        Send data, and the FIN if it is in the range.
+        """
+        sender, receiver = self.sender, self.receiver
+        dataEnd = sender.buffer.end
+        flags = ACK
+        if end > dataEnd:
+            end = dataEnd
+            flags |= FIN
+        if start < end == dataEnd:
+            flags |= PSH
+        length = end - start
+        size = sender.segmentSize
+        isMarkable = False
+        if self._agreement.ecn:
+            if self._ecnEcho:
+                flags |= ECE
+            isMarkable = not isAgain and length > 0
+            if isMarkable and self._ecnReduced:
+                self._ecnReduced = False
+                flags |= CWR
+        if receiver.acknowledgeAt < inf:
+            receiver.answered()
+        # Segments have room for timestamps. SACK blocks have left in a segment of their own.
+        options = packTimestamps(timestampAt(now, self._offset), self._recent) if self._agreement.timestamps else b""
+        count = 1
+        if length > size and (isAgain or start != sender.search.position):
+            count = -(-length // size)
+        self.segmentsOut += count
+        if isAgain:
+            self._wire.counters.retransSegs += count
+        self._wire.transmit(
+            (self._initial + start) & _MASK,
+            (self._peerInitial + receiver.next) & _MASK,
+            flags,
+            receiver.window(),
+            options,
+            sender.buffer.slices(start, end),
+            length,
+            size if count > 1 else 0,
+            isMarkable,
+        )
+        receiver.sent()
+
+    def _sendAcknowledgment(self, now: float) -> None:
+        """
+        Send a segment without data.
+        """
+        receiver = self.receiver
+        self.segmentsOut += 1
+        self._wire.transmit(
+            (self._initial + self.sender.next) & _MASK,
+            (self._peerInitial + receiver.next) & _MASK,
+            ACK | ECE if self._ecnEcho else ACK,
+            receiver.window(),
+            self._segmentOptions(now),
+            (),
+            0,
+            0,
+            False,
+        )
+        receiver.sent()
+
+    def _sendProbe(self, now: float) -> None:
+        """
+        Send a segment with nothing new, which the peer has to answer: for a closed window, or to know that it is there.
+        """
+        receiver = self.receiver
+        self.segmentsOut += 1
+        self._wire.transmit(
+            (self._initial + self.sender.acknowledged - 1) & _MASK,
+            (self._peerInitial + receiver.next) & _MASK,
+            ACK,
+            receiver.window(),
+            self._segmentOptions(now),
+            (),
+            0,
+            0,
+            False,
+        )
+
+    def _reset(self, end: End, now: float) -> None:
+        sender, receiver = self.sender, self.receiver
+        self.segmentsOut += 1
+        self._wire.counters["outRsts"] += 1
+        self._wire.transmit(
+            (self._initial + sender.next) & _MASK,
+            (self._peerInitial + receiver.next) & _MASK,
+            RST | ACK,
+            receiver.window(),
+            self._segmentOptions(now),
+            (),
+            0,
+            0,
+            False,
+        )
+        self._ends(end)
+
+    def _refuse(self, sequence: int) -> None:
+        """
+        Reset the sender of a segment that cannot belong to this connection, which lives on.
+
+        @param sequence: the number that its sender believes a reset by.
+        """
+        self.segmentsOut += 1
+        self._wire.counters["outRsts"] += 1
+        self._wire.transmit(sequence, 0, RST, 0, b"", (), 0, 0, False)
+
+    def _ends(self, end: End) -> None:
+        if self.ended is None:
+            self.endedFrom = self.state
+            if self.state in ESTABLISHED:
+                self._wire.counters.currEstab -= 1
+        self.ended = end
+        self.state = State.CLOSED
+        self.sender.retransmitAt = self.sender.reorderAt = self._finWaitAt = inf
+        self.receiver.acknowledgeAt = inf
+
+    def _challenge(self, now: float) -> None:
+        """
+        Tell the peer where we are, since a segment cannot be (RFC 5961 section 7): not more often than twice a second.
+        """
+        if not 0 <= now - self._challengedAt < CHALLENGE_PAUSE:
+            self._challengedAt = now
+            self._sendAcknowledgment(now)
+
+    def _segmentOptions(self, now: float) -> bytes:
+        """
+        The options of a segment: timestamps, and SACK blocks while something is out of order.
+        """
+        agreement, receiver = self._agreement, self.receiver
+        if not agreement.timestamps:
+            if not agreement.sack or (receiver.duplicate is None and not receiver.ranges):
+                return b""
+            return self._sacks(MAX_SACKS)
+        options = packTimestamps(timestampAt(now, self._offset), self._recent)
+        if agreement.sack and (receiver.duplicate is not None or receiver.ranges):
+            options += self._sacks(MAX_SACKS_BESIDE_TIMESTAMPS)
+        return options
+
+    def _sacks(self, most: int) -> bytes:
+        initial = self._peerInitial
+        return packSacks(
+            [((initial + start) & _MASK, (initial + end) & _MASK) for start, end in self.receiver.blocks(most)]
+        )

@@ -1,0 +1,475 @@
+"""
+Segments that belong to no connection that is up: SYNs and what answers a SYN+ACK, cookies, resets, TIME-WAIT.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, cast
+
+from txtuntap.layer.timer import Timer
+from txtuntap.packet import Packet
+from txtuntap.tcp.connection import PAWS_WINDOW, Connection
+from txtuntap.tcp.cookies import agreedBefore, withOptions
+from txtuntap.tcp.ends import TCPEnds, peerOf
+from txtuntap.tcp.halfopen import SYNACK_PAUSE, SYNACK_RETRIES, HalfOpen
+from txtuntap.tcp.handshake import Agreement, Parameters, agree, answerOptions, timestampAt
+from txtuntap.tcp.interfaces import ITCPLayer
+from txtuntap.tcp.limits import CHALLENGE_PAUSE, Limits
+from txtuntap.tcp.path import Path
+from txtuntap.tcp.ports import BACKLOG, TCPPort, TCPServer
+from txtuntap.tcp.sequence import difference
+from txtuntap.tcp.unclaimed import Ask, Unclaimed, Waiting
+from txtuntap.wire import tcp as wire
+from txtuntap.wire.tcp import ACK, ECE, FIN, HEADER_LENGTH, RST, SYN, Options
+
+#: Seconds between looks at what is half open, or in TIME-WAIT.
+_TICK = 0.5
+
+#: Seconds after a cookie for which an acknowledgment may bring one back.
+_COOKIE_LIFE = 128.0
+
+_MASK = 0xFFFFFFFF
+
+_number = int.from_bytes
+
+
+class TCPStrangers(TCPEnds):
+    """
+    The part of a L{TCPProtocol<txtuntap.tcp.TCPProtocol>} that answers peers it has no connection with, and opens those
+    that they ask for.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters | None,
+        limits: Limits | None,
+        verifyChecksum: bool,
+        secrets: Random | None,
+        unclaimed: Ask | None,
+    ) -> None:
+        """
+        @param unclaimed: asked about SYNs to ports that nobody listens on.
+        """
+        super().__init__(parameters, limits, verifyChecksum, secrets)
+        self._unclaimed: Unclaimed | None = None
+        if unclaimed is not None:
+            self._unclaimed = Unclaimed(unclaimed, self, self.limits, self._claimed, self._unclaimedRefused)
+
+    def _strangerReceived(
+        self, packet: Packet, key: bytes, sequence: int, acknowledgment: int, word: int, window: int, now: float
+    ) -> None:
+        """
+        Take a segment that belongs to no connection that is up.
+        """
+        linkDest = packet.linkDest
+        if linkDest is not None and linkDest[0] & 1:
+            return
+        flags = word & 0xFF
+        waiting = self._timeWait.get(key)
+        if waiting is not None:
+            until = waiting.until
+            if not waiting.received(packet, sequence, word, now):
+                if waiting.until != until:
+                    # The table is in the order in which they are over.
+                    self._timeWait.move_to_end(key)
+                return
+            del self._timeWait[key]
+        half = self._halfOpen.get(key)
+        if half is not None:
+            return self._answerReceived(packet, key, half, sequence, acknowledgment, word, flags, window, now)
+        size = (len(key) - 4) // 2
+        port = self._listener(key[size : 2 * size], _number(key[-2:], "big"))
+        if port is None:
+            if self._unclaimed is not None:
+                if flags & (SYN | FIN | RST | ACK) == SYN:
+                    return self._synReceived(packet, key, None, sequence, word, flags, now)
+                if flags & RST:
+                    self._unclaimed.resetReceived(key, sequence)
+            self.counters["noPorts"] += 1
+            return self._refuse(packet, key, sequence, acknowledgment, word, flags, now)
+        if flags & RST:
+            return
+        if flags & ACK:
+            if not flags & SYN and self._cookieReceived(packet, key, port, sequence, acknowledgment, word, window, now):
+                return
+            return self._refuse(packet, key, sequence, acknowledgment, word, flags, now)
+        if flags & (SYN | FIN) != SYN:
+            return
+        self._synReceived(packet, key, port, sequence, word, flags, now)
+
+    def _refuse(
+        self, packet: Packet, key: bytes, sequence: int, acknowledgment: int, word: int, flags: int, now: float
+    ) -> None:
+        """
+        Reset what belongs to no connection (RFC 9293 section 3.10.7.1).
+        """
+        if flags & RST:
+            return
+        path = self._pathBack(packet, key, now)
+        if path is None or not self._mayReset(now):
+            return
+        if flags & ACK:
+            path.transmit(acknowledgment, 0, RST, 0, b"", (), 0, 0, False)
+        else:
+            payload = packet.end - packet.start - (word >> 12 << 2)
+            behind = sequence + payload + bool(flags & SYN) + bool(flags & FIN)
+            path.transmit(0, behind & _MASK, RST | ACK, 0, b"", (), 0, 0, False)
+
+    def _mayReset(self, now: float) -> bool:
+        """
+        Whether a reset may be sent now to an address that has not proved itself. The answer is counted.
+        """
+        may = self._resets.take(now)
+        self.counters["outRsts" if may else "outLimited"] += 1
+        return may
+
+    def _pathBack(self, packet: Packet, key: bytes, now: float) -> Path | None:
+        """
+        The path that a packet has come by; L{None}: it must not be answered.
+        """
+        size = (len(key) - 4) // 2
+        ports = key[-4:]
+        ours, theirs = _number(ports[2:], "big"), _number(ports[:2], "big")
+        path = Path(self.ip, self.counters, key[size : 2 * size], key[:size], ours, theirs)
+        path.now = now
+        return path if path.returning(packet) else None
+
+    def _synReceived(
+        self, packet: Packet, key: bytes, port: TCPPort | None, sequence: int, word: int, flags: int, now: float
+    ) -> None:
+        """
+        Answer a SYN, or ask the application about one that no port listens for.
+        """
+        start = packet.start
+        options = wire.parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2))
+        if options.signed:
+            # It asks for signatures, which we do not make.
+            self.counters["inSigned"] += 1
+            return
+        if self._isFull(key, port):
+            return
+        path = self._pathBack(packet, key, now)
+        if path is None:
+            return
+        if port is None:
+            if self._unclaimed is not None:
+                behind = sequence + 1 + packet.end - start - (word >> 12 << 2)
+                self._unclaimed.synReceived(key, path, sequence, behind & _MASK, flags, options, now)
+            return
+        self._answerSyn(key, path, port, sequence, flags, options, now)
+
+    def _isFull(self, key: bytes, port: TCPPort | None) -> bool:
+        """
+        Whether there is no room for one more connection: then its peer has no answer, which is counted.
+        """
+        limits = self.limits
+        if (
+            len(self._transports) >= limits.connections
+            or self._ofPeer.get(peerOf(key), 0) >= limits.peerConnections
+            or (port is not None and port.connections >= port.maxConnections)
+        ):
+            self.counters["connectionsRefused"] += 1
+            return True
+        if self.buffers.isFull:
+            self.counters["buffersRefused"] += 1
+            return True
+        return False
+
+    def _claimed(self, key: bytes, waiting: Waiting, factory: Any) -> None:
+        """
+        The application has a factory for the connection that a SYN asks for, to a port that nobody listens on.
+        """
+        now = self.now()
+        path = waiting.path
+        path.now = now
+        port = TCPPort(
+            cast(ITCPLayer, self),
+            path.sourcePort,
+            factory,
+            BACKLOG,
+            "",
+            path.source,
+            self.parameters,
+            self.limits.portConnections,
+        )
+        assert self._unclaimed is not None
+        # Each SYN has a port of its own here, so they share one log.
+        port.failures = self._unclaimed.failures
+        if key in self._transports or key in self._halfOpen or self._isFull(key, port):
+            return
+        if self._halfOpen.isFull:
+            # No listening port would recognise its cookie.
+            self.counters["backlogOverflows"] += 1
+            return
+        self._answerSyn(key, path, port, waiting.sequence, waiting.flags, waiting.syn.options, now)
+
+    def _unclaimedRefused(self, key: bytes, waiting: Waiting) -> None:
+        """
+        The application refuses what a SYN asks for.
+        """
+        self.counters["noPorts"] += 1
+        now = self.now()
+        if key not in self._transports and key not in self._halfOpen and self._mayReset(now):
+            waiting.path.now = now
+            waiting.path.transmit(0, waiting.behind, RST | ACK, 0, b"", (), 0, 0, False)
+
+    def _answerSyn(
+        self, key: bytes, path: Path, port: TCPPort, sequence: int, flags: int, options: Options, now: float
+    ) -> None:
+        """
+        Answer a SYN that may have a connection.
+        """
+        version = 4 if len(path.dest) == 4 else 6
+        agreement = agree(port.parameters, options, flags, version)
+        offset = self._offset(key)
+        if port.halfOpen >= port.backlog or self._halfOpen.isFull:
+            return self._sendCookie(path, key, port, sequence, options, agreement, offset, now)
+        half = HalfOpen(port, path, sequence, self._initial(key, now), offset, options, agreement, now)
+        self._halfOpen.put(key, half)
+        self.counters["passiveOpens"] += 1
+        port.halfOpen += 1
+        self._sendAnswer(half, now)
+        self._tickLater()
+
+    def _sendAnswer(self, half: HalfOpen, now: float) -> None:
+        """
+        Send the SYN+ACK of a connection that is half open.
+        """
+        agreement, path = half.agreement, half.path
+        path.now = now
+        timestamp = timestampAt(now, half.offset)
+        options = answerOptions(
+            agreement, half.options, path.link - HEADER_LENGTH, timestamp, half.port.parameters.scale
+        )
+        flags = SYN | ACK | (ECE if agreement.ecn else 0)
+        window = half.port.parameters.synWindow
+        path.transmit(half.initial, (half.peerInitial + 1) & _MASK, flags, window, options, (), 0, 0, False)
+
+    def _sendCookie(
+        self,
+        path: Path,
+        key: bytes,
+        port: TCPPort,
+        sequence: int,
+        options: Options,
+        agreement: Agreement,
+        offset: int,
+        now: float,
+    ) -> None:
+        """
+        Answer a SYN that there is no room for by one that needs none.
+        """
+        if not self.limits.cookies or not self._cookieLimit.take(now):
+            self.counters["backlogOverflows"] += 1
+            return
+        self.counters["cookiesSent"] += 1
+        port.cookieAt = now
+        initial = self._cookies.make(key, sequence, agreement.mss, now)
+        timestamp = withOptions(timestampAt(now, offset), agreement, options.scale is not None)
+        if not agreement.timestamps:
+            # Without timestamps, the number has room for the segment size alone.
+            agreement = Agreement(agreement.mss)
+        said = answerOptions(agreement, options, path.link - HEADER_LENGTH, timestamp, port.parameters.scale)
+        if not agreement.timestamps:
+            said = wire.packSynOptions(path.link - HEADER_LENGTH)
+        flags = SYN | ACK | (ECE if agreement.ecn else 0)
+        window = port.parameters.synWindow
+        path.transmit(initial, (sequence + 1) & _MASK, flags, window, said, (), 0, 0, False)
+
+    def _cookieReceived(
+        self,
+        packet: Packet,
+        key: bytes,
+        port: TCPPort,
+        sequence: int,
+        acknowledgment: int,
+        word: int,
+        window: int,
+        now: float,
+    ) -> bool:
+        """
+        Take the answer to a cookie.
+
+        @return: whether it is one.
+        """
+        if now - port.cookieAt > _COOKIE_LIFE:
+            return False
+        peerInitial, initial = (sequence - 1) & _MASK, (acknowledgment - 1) & _MASK
+        mss = self._cookies.check(key, peerInitial, initial, now)
+        if mss is None:
+            self.counters["cookiesFailed"] += 1
+            return False
+        if self._isFull(key, port):
+            return True
+        path = self._pathBack(packet, key, now)
+        if path is None:
+            return True
+        start = packet.start
+        options = wire.parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2))
+        offset = self._offset(key)
+        echo = None if options.timestamp is None else options.echo
+        agreement = agreedBefore(mss, echo, port.parameters.scale)
+        self.counters["cookiesReceived"] += 1
+        half = HalfOpen(port, path, peerInitial, initial, offset, options, agreement, now)
+        half.retries = 1
+        self.counters["passiveOpens"] += 1
+        port.halfOpen += 1
+        self._open(packet, key, half, sequence, acknowledgment, word, window, now)
+        return True
+
+    def _answerReceived(
+        self,
+        packet: Packet,
+        key: bytes,
+        half: HalfOpen,
+        sequence: int,
+        acknowledgment: int,
+        word: int,
+        flags: int,
+        window: int,
+        now: float,
+    ) -> None:
+        """
+        Take a segment of a connection that is half open (RFC 9293 section 3.10.7.4, with the answers of Linux).
+        """
+        if flags & SYN and sequence == half.peerInitial and not flags & (ACK | RST):
+            return self._repeatAnswer(half, now)
+        ahead = difference(sequence, (half.peerInitial + 1) & _MASK)
+        isInside = 0 <= ahead < half.port.parameters.synWindow
+        half.path.now = now
+        if flags & RST:
+            if ahead == 0:
+                self._forget(key, half)
+            elif isInside:
+                self._challenge(half, now)
+            return
+        if not isInside or self._isOld(packet, half, word, now):
+            return self._challenge(half, now)
+        if flags & SYN:
+            self._forget(key, half)
+            return self._refuse(packet, key, sequence, acknowledgment, word, flags, now)
+        if not flags & ACK:
+            return
+        if acknowledgment != (half.initial + 1) & _MASK:
+            return self._refuse(packet, key, sequence, acknowledgment, word, flags, now)
+        if self._isFull(key, half.port):
+            # The peer, or our next SYN+ACK, tries again.
+            return
+        del self._halfOpen[key]
+        self._open(packet, key, half, sequence, acknowledgment, word, window, now)
+
+    def _isOld(self, packet: Packet, half: HalfOpen, word: int, now: float) -> bool:
+        """
+        Whether the timestamps of a segment say that it belongs to an older connection (PAWS, RFC 7323 section 5): its
+        own is older than that of the SYN, or it echoes one from before our SYN+ACK.
+        """
+        if not half.agreement.timestamps:
+            return False
+        start = packet.start
+        options = wire.parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2))
+        if options.timestamp is None:
+            return False
+        if difference(options.timestamp, half.recent) < -PAWS_WINDOW:
+            return True
+        since = difference(options.echo, timestampAt(half.since, half.offset))
+        return options.echo != 0 and not 0 <= since <= int((now - half.since) * 1000) + 1
+
+    def _challenge(self, half: HalfOpen, now: float) -> None:
+        if 0 <= now - half.challengedAt < CHALLENGE_PAUSE:
+            return
+        half.challengedAt = now
+        options = b""
+        if half.agreement.timestamps:
+            options = wire.packTimestamps(timestampAt(now, half.offset), half.recent)
+        window = half.port.parameters.synWindow >> half.agreement.ownScale
+        half.path.transmit(
+            (half.initial + 1) & _MASK, (half.peerInitial + 1) & _MASK, ACK, window, options, (), 0, 0, False
+        )
+
+    def _repeatAnswer(self, half: HalfOpen, now: float) -> None:
+        """
+        Send a SYN+ACK again, as often as addresses that have not proved themselves may have one.
+        """
+        if self._repeats.take(now):
+            self.counters.retransSegs += 1
+            self._sendAnswer(half, now)
+        else:
+            self.counters["outLimited"] += 1
+
+    def _open(
+        self,
+        packet: Packet,
+        key: bytes,
+        half: HalfOpen,
+        sequence: int,
+        acknowledgment: int,
+        word: int,
+        window: int,
+        now: float,
+    ) -> None:
+        """
+        The peer has answered our SYN+ACK: the connection is up.
+        """
+        port, path = half.port, half.path
+        port.halfOpen -= 1
+        transport = TCPServer(cast(ITCPLayer, self), port, port.nextSession())
+        transport.path = path
+        path.now = now
+        version = 4 if len(path.dest) == 4 else 6
+        try:
+            connection = Connection(path, version, port.parameters, half.initial, half.offset)
+            connection.accepted(
+                half.agreement,
+                half.options,
+                half.peerInitial,
+                half.recent,
+                None if half.retries else now - half.since,
+                now,
+            )
+        except Exception:
+            # The congestion control, which may be the application's, has raised.
+            port.failures.failed(now, "congestion")
+            self.counters["attemptFails"] += 1
+            return self._refuse(packet, key, sequence, acknowledgment, word, ACK, now)
+        connection.receiver.pool = self.buffers
+        transport.connection = connection
+        port.connections += 1
+        self._ofPeer[peerOf(key)] += 1
+        self._enter(key, transport)
+        if not port.accept(transport):
+            connection.abort(now)
+            transport.abandon()
+            return
+        transport.segmentReceived(
+            packet.data, packet.start, packet.end, sequence, acknowledgment, word, window, False, now
+        )
+
+    def _tickLater(self) -> None:
+        if self._tick is None:
+            self._tick = Timer(self.clock, self._ticked)  # type: ignore[arg-type]
+        if not self._tick.armed:
+            self._tick.arm(_TICK)
+
+    def _ticked(self) -> None:
+        """
+        Look at what is half open, or in TIME-WAIT: what is over, and what is to be sent again.
+        """
+        now = self.now()
+        for key, half in list(self._halfOpen.items()):
+            if half.dueAt > now:
+                continue
+            if half.retries >= SYNACK_RETRIES:
+                self._forget(key, half)
+                continue
+            half.retries += 1
+            half.dueAt = now + SYNACK_PAUSE * 2**half.retries
+            self._repeatAnswer(half, now)
+        timeWait = self._timeWait
+        while timeWait:
+            key, waiting = next(iter(timeWait.items()))
+            if waiting.until > now:
+                break
+            del timeWait[key]
+        if timeWait or self._halfOpen:
+            self._tickLater()

@@ -1,0 +1,424 @@
+"""
+The turns of a transport: it delivers what has come, sends what may be sent, and says what has happened.
+
+A transport calls its protocol only in a turn of its own: when a segment has come, when a deadline is over, or at the
+next turn of the reactor after the application has called a method. So a protocol is never called from inside its own
+call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import main
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.python import context, log
+from twisted.python.failure import Failure
+
+from txtuntap.layer.life import FailureLog
+from txtuntap.layer.timer import Timer
+from txtuntap.tcp.connection import Connection
+from txtuntap.tcp.sender import MAX_SUPERPACKET
+from txtuntap.tcp.state import End, State
+from txtuntap.tcp.stream import Stream
+
+if TYPE_CHECKING:
+    from txtuntap.tcp.interfaces import ITCPLayer
+    from txtuntap.tcp.path import Path
+
+
+class Turns(Stream):
+    """
+    The part of a L{TCPTransport<txtuntap.tcp.transport.TCPTransport>} that has the connection, and calls the protocol.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_isTurning",
+        "_timer",
+        "_turnsAgain",
+        "connected",
+        "connection",
+        "isSoon",
+        "kept",
+        "key",
+        "layer",
+        "path",
+        "protocol",
+        "reading",
+    )
+
+    #: Whether TLS was started: then writes go through it.
+    TLS = False
+    _tlsClientDefault = False
+    _isAborting = False
+    _toldEnd = False
+    sessionno = 0
+    logstr = "Uninitialized"
+    _scope = ""
+
+    def __init__(self, layer: ITCPLayer, failures: FailureLog) -> None:
+        """
+        @param failures: the log of what protocols raise, which all connections of a port share.
+        """
+        self.layer = layer
+        self._failures = failures
+        self.connected = False
+        self.protocol: Any = None
+        self.connection: Connection | None = None
+        self.path: Path | None = None
+        #: The flow, as the layer's table has it.
+        self.key = b""
+        self.reading = True
+        self.isSoon = False
+        self._logContext: dict[Any, dict[str, Any]] = {}
+        self.kept = 0
+        self._timer: Timer | None = None
+        self._isTurning = False
+        self._turnsAgain = False
+
+    def _abort(self) -> None:
+        if self.connection is not None:
+            self.connection.abort(self._time())
+        self._lost(Failure(ConnectionAborted()))
+        self._finish()
+
+    def stopReading(self) -> None:
+        """
+        Deliver nothing more to the protocol.
+        """
+        self.reading = False
+        if self.connection is not None:
+            self.connection.receiver.isPaused = True
+
+    def soon(self) -> None:
+        """
+        Have this turn go on, or else have one at the next turn of the reactor.
+        """
+        if self._isTurning:
+            self._turnsAgain = True
+        else:
+            self.later()
+
+    def later(self) -> None:
+        """
+        Have a turn at the next turn of the reactor.
+        """
+        if not self.isSoon:
+            self.isSoon = True
+            self.layer.turnSoon(self)
+
+    def _time(self) -> float:
+        now = self.layer.now()
+        if self.path is not None:
+            self.path.now = now
+        return now
+
+    def segmentReceived(
+        self,
+        data: bytes,
+        start: int,
+        end: int,
+        sequence: int,
+        acknowledgment: int,
+        word: int,
+        window: int,
+        isMarked: bool,
+        now: float,
+    ) -> None:
+        """
+        A segment of this connection has come.
+        """
+        self.path.now = now  # type: ignore[union-attr]
+        try:
+            self.connection.segmentReceived(  # type: ignore[union-attr]
+                data, start, end, sequence, acknowledgment, word, window, isMarked, now
+            )
+        except Exception:
+            return self._broken()
+        self.turn(now)
+
+    def _due(self) -> None:
+        """
+        The timer is due: it may be early, since deadlines move on more often than it does.
+        """
+        connection = self.connection
+        if connection is None:
+            return
+        now = self._time()
+        if connection.deadline <= now:
+            if connection.sender.retransmitAt <= now and connection.sender.timeouts and self.path is not None:
+                self.path.doubt()
+            try:
+                connection.timeout(now)
+            except Exception:
+                return self._broken()
+            self.turn(now)
+        else:
+            self._arm(connection, now)
+
+    def _arm(self, connection: Connection, now: float) -> None:
+        deadline = connection.deadline
+        timer = self._timer
+        if deadline == inf:
+            return
+        if timer is None:
+            timer = self._timer = Timer(self.layer.clock, self._due)  # type: ignore[arg-type]
+        if timer.deadline is None or deadline < timer.deadline:
+            timer.arm(max(0.0, deadline - now))
+
+    def turn(self, now: float) -> None:
+        """
+        Deliver what there is, send what may be sent, and say what has happened.
+        """
+        if self._isTurning:
+            self._turnsAgain = True
+            return
+        self._isTurning = True
+        connection = self.connection
+        assert connection is not None
+        try:
+            while True:
+                self._turnsAgain = False
+                self._turnOnce(connection, now)
+                if not self._turnsAgain:
+                    break
+        except Exception:
+            self._broken()
+        finally:
+            self._isTurning = False
+        self._finish()
+        if self.connection is not None:
+            receiver = connection.receiver
+            kept = receiver.unread + receiver.queued
+            if kept != self.kept:
+                self.layer.buffers.changed(kept - self.kept)
+                self.kept = kept
+            self._arm(connection, now)
+
+    def _turnOnce(self, connection: Connection, now: float) -> None:
+        if self._isAborting:
+            return
+        receiver = connection.receiver
+        if not self.connected and not self.disconnected:
+            self._maybeConnected(connection)
+            if not self.connected:
+                connection.flush(now)
+                return
+        if receiver.unread and self.reading and self.connected:
+            self._deliver(connection, now)
+            if self._isAborting:
+                # Nothing written in this turn leaves: a peer must not take the end of it for an orderly one (TLS).
+                return
+        if receiver.finished and not self._toldEnd and self.connected and not receiver.unread and self.reading:
+            self._toldEnd = True
+            self._endReceived()
+        sender = connection.sender
+        sender.superpacket = MAX_SUPERPACKET if self.path.cuts else 0  # type: ignore[union-attr]
+        connection.flush(now)
+        if self.connected:
+            if self.producer is not None or self.disconnecting or self._isShuttingDown:
+                self._written(connection)
+            if connection.ended is not None and self.connected:
+                self._ended(connection.ended)
+
+    def _maybeConnected(self, connection: Connection) -> None:
+        """
+        Tell the protocol of a client that it is connected, if it is.
+        """
+
+    def _deliver(self, connection: Connection, now: float) -> None:
+        receiver = connection.receiver
+        chunks = receiver.take()
+        for number, data in enumerate(chunks):
+            try:
+                context.call(self._logContext, self.protocol.dataReceived, data)
+            except BaseException:
+                self._fail("dataReceived")
+                return
+            if not self.reading:
+                rest = chunks[number + 1 :]
+                if rest:
+                    receiver.ready[:0] = rest
+                    receiver.unread += sum(map(len, rest))
+                break
+        if receiver.opens():
+            receiver.acknowledgeAt = 0
+        receiver.tune(connection.sender.roundTrip.smoothed, now)
+
+    def _endReceived(self) -> None:
+        """
+        The peer sends no more.
+        """
+        protocol = IHalfCloseableProtocol(self.protocol, None)
+        if protocol is None:
+            self._close(Failure(main.CONNECTION_DONE))
+            return
+        self._call(protocol.readConnectionLost)
+
+    def _written(self, connection: Connection) -> None:
+        """
+        Go on, if TCP has all that was written: with the producer, or else with what was to be done then.
+        """
+        self._takeNote()
+        # A request made in this turn is met in the next: then other connections have had theirs.
+        if self.isSoon or connection.sender.room < 0:
+            return
+        producer = self.producer
+        if producer is not None:
+            if self.producerPaused:
+                self.producerPaused = False
+                if self._call(producer.resumeProducing) and self.producerPaused:
+                    self.later()
+        elif self.disconnecting:
+            if self._isShutDown or connection.ended is None:
+                self._close(Failure(main.CONNECTION_DONE))
+        elif self._isShuttingDown and not self._isShutDown:
+            self._isShutDown = True
+            connection.shutdown()
+            self._turnsAgain = True
+            protocol = IHalfCloseableProtocol(self.protocol, None)
+            if protocol is not None:
+                self._call(protocol.writeConnectionLost)
+
+    def _ended(self, end: End) -> None:
+        """
+        The connection is no more, and the protocol did not ask for that.
+        """
+        self._lost(Failure(main.CONNECTION_DONE if end is End.DONE else main.CONNECTION_LOST))
+
+    def _close(self, reason: Failure) -> None:
+        """
+        Have the protocol lose the connection. Data that TCP has taken is sent; data that it had not taken yet is lost,
+        as it is with a socket.
+        """
+        connection = self.connection
+        if connection is not None and not self.disconnected:
+            sender = connection.sender
+            if sender.room < 0:
+                sender.buffer.truncate(max(sender.buffer.end + sender.room, sender.next))
+            connection.close(self._time())
+            self._turnsAgain = True
+        self._lost(reason)
+
+    def abandon(self) -> None:
+        """
+        Reset the connection, since there is no room for it any more, and tell the protocol if there is one.
+        """
+        connection = self.connection
+        if connection is not None and connection.ended is None:
+            connection.abort(self._time())
+            if connection.ended is None:
+                connection.ended = End.ABORTED
+        self._lost(Failure(main.CONNECTION_LOST))
+        self._finish()
+
+    def stopped(self) -> None:
+        """
+        The layer is being stopped: the protocol loses the connection, and nothing is sent any more.
+        """
+        if self.connection is not None:
+            self.connection.ended = End.ABORTED
+        self._lost(Failure(main.CONNECTION_LOST))
+        self._finish()
+
+    def pathDoubted(self) -> None:
+        """
+        A router has dropped a segment for its size: look at the path anew, in the next turn of the reactor.
+        """
+        self.layer.callLater(0, self._lookAtPath)
+
+    def _lookAtPath(self) -> None:
+        if self.connection is not None:
+            self.pathChanged()
+        if self.connection is not None:
+            self.turn(self._time())
+
+    def pathChanged(self) -> None:
+        """
+        The path may take segments of another size now.
+        """
+        if self.connection is not None:
+            self._time()
+            try:
+                self.connection.pathChanged()
+            except Exception:
+                self._broken()
+
+    def _broken(self) -> None:
+        """
+        The congestion control, which may be the application's, has raised: reset the connection.
+        """
+        self._failures.failed(self.layer.now(), "congestion")
+        self.abandon()
+
+    def _call(self, method: Callable[..., object], *arguments: object) -> bool:
+        """
+        Call a method of the protocol or the producer, under the name of this connection in the log.
+
+        @return: whether it has not raised. Otherwise the connection is closed.
+        """
+        try:
+            context.call(self._logContext, method, *arguments)
+        except BaseException:
+            self._fail(method.__name__)
+            return False
+        return True
+
+    def _fail(self, name: str) -> None:
+        """
+        A method of the protocol or the producer has raised: close the connection, for that reason.
+        """
+        failure = Failure()
+        self._failures.failed(self.layer.now(), name, self.protocol)
+        self._close(failure)
+
+    def _made(self, protocol: Any, logstr: str) -> None:
+        """
+        Have a protocol, whose connection is up.
+
+        @param logstr: the name of the connection in the log.
+        """
+        self.protocol = protocol
+        self.connected = True
+        self.logstr = logstr
+        self._logContext = {log.ILogContext: {"system": logstr, "isError": 0}}
+        self._call(protocol.makeConnection, self)
+
+    def _lost(self, reason: Failure) -> None:
+        """
+        Tell the protocol, once, that it has lost the connection.
+        """
+        if self.disconnected:
+            return
+        self.disconnected = True
+        self.connected = False
+        self.reading = False
+        producer, self.producer = self.producer, None
+        protocol, self.protocol = self.protocol, None
+        if producer is not None:
+            self._call(producer.stopProducing)
+        if protocol is not None:
+            self._call(protocol.connectionLost, reason)
+
+    def _finish(self) -> None:
+        """
+        Forget the connection, if there is nothing left to do for it.
+        """
+        connection = self.connection
+        if connection is None:
+            return
+        if connection.ended is None and connection.state is not State.TIME_WAIT:
+            if self.disconnected:
+                self.layer.orphaned(self)
+            return
+        if connection.state is State.TIME_WAIT and self.connected:
+            # The application has still to hear of the end.
+            return
+        if self._timer is not None:
+            self._timer.stop()
+        self.connection = None
+        self.layer.finished(self, connection)
