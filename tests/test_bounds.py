@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -27,6 +28,7 @@ from tests.paths import DOCS
 from tests.ports import RecordingPort
 from tests.recorders import Echo as Echoing
 from tests.recorders import PacketRecorder
+from tests.tcp.rawpeer import RawPeer, Readers
 from txtuntap import Host, TuntapPort
 from txtuntap.device import memory
 from txtuntap.device.helper.server import Helper
@@ -44,6 +46,11 @@ from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.neighbours import MAX_ENTRIES, NeighbourCache
 from txtuntap.switch import Switch
 from txtuntap.switch.stations import MAX_STATIONS
+from txtuntap.tcp import Answer, TCPProtocol
+from txtuntap.tcp.connection import Connection
+from txtuntap.tcp.handshake import Parameters
+from txtuntap.tcp.limits import MAX_HALF_OPEN, MAX_TIME_WAIT, MAX_UNCLAIMED, Limits
+from txtuntap.tcp.path import Path as SegmentPath
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, udpPacket
 from txtuntap.tunnel import stream
 from txtuntap.tunnel.allowed import Allowed
@@ -53,6 +60,8 @@ from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.udp.echo import MAX_PEERS, Echo
 from txtuntap.udp.layer import MAX_ANSWERED, MAX_FLOWS, MAX_WRITTEN, RawUDPProtocol
 from txtuntap.wire import pcapng
+from txtuntap.wire.address import packAddress
+from txtuntap.wire.tcp import packSynOptions
 
 PAGE = (DOCS / "bounds.md").read_text()
 
@@ -104,7 +113,8 @@ def tables() -> dict[str, TableState]:
     The tables of everything that has any, by name.
     """
     clock = Clock()
-    host = Host(["10.0.0.2/24"], clock, autoconfigure=True)
+    tcp = TCPProtocol(unclaimed=lambda syn: Answer.REFUSE)
+    host = Host(["10.0.0.2/24"], clock, autoconfigure=True, tcp=tcp)
     host.listenUDP(7, DatagramProtocol())
     switch = Switch(clock)
     switch.addPort()
@@ -325,6 +335,43 @@ def _client() -> ClientSink:
     return sink
 
 
+def _segments(tcp: TCPProtocol | None = None) -> tuple[RawPeer, Callable[[int], str]]:
+    """
+    A host with TCP, and the addresses of many peers of it.
+    """
+    limits = Limits(repeats=0)
+    peer = RawPeer(tcp or TCPProtocol(limits=limits), addresses=("10.0.0.2/8",))
+    return peer, lambda number: f"10.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
+def _halfOpen() -> Callable[[int], object]:
+    peer, address = _segments()
+    peer.host.listenTCP(80, Readers(), backlog=MAX_HALF_OPEN)
+    options = packSynOptions(1460, 7, True, (5, 0))
+    return lambda number: peer.syn(80, source=address(number), options=options)
+
+
+def _timeWait() -> Callable[[int], object]:
+    peer, address = _segments()
+    tcp: Any = peer.host.tcp
+    connection = Connection(SegmentPath(tcp.ip, tcp.counters, bytes(4), bytes(4), 80, 80), 4, Parameters(), 0, 0)
+
+    def enter(number: int) -> None:
+        # As the layer does when a connection is done.
+        source = packAddress(address(number))
+        path = SegmentPath(tcp.ip, tcp.counters, packAddress("10.0.0.2"), source, 80, 4000 + number)
+        assert path.route() is not None
+        tcp._timeWait.put(source + path.source + number.to_bytes(4, "big"), connection.timeWait(path, float(number)))
+
+    return enter
+
+
+def _unclaimed() -> Callable[[int], object]:
+    peer, address = _segments(TCPProtocol(unclaimed=lambda syn: Deferred()))
+    options = packSynOptions(1460, 7, True, (5, 0))
+    return lambda number: peer.syn(80, source=address(number), options=options)
+
+
 #: Octets of the longest frame on Ethernet, and of the least block of a capture with a packet.
 FRAME, BLOCK = 1514, 52
 
@@ -348,6 +395,9 @@ MEASURED: dict[str, Callable[[], int]] = {
     "capture octets": lambda: taken(lambda: _recorded(captureFile()), capturesink.MAX_WAITING // BLOCK),
     "capture octets of a client": lambda: taken(lambda: _recorded(_client()), controls.MAX_WAITING // BLOCK),
     "all that one open UDP port fills": lambda: hosts(TAP, 6),
+    "half open": lambda: taken(_halfOpen, MAX_HALF_OPEN),
+    "time wait": lambda: taken(_timeWait, MAX_TIME_WAIT),
+    "unclaimed": lambda: taken(_unclaimed, MAX_UNCLAIMED),
 }
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from twisted.internet.error import CannotListenError, InvalidAddressError, MulticastJoinError
-from twisted.internet.protocol import DatagramProtocol, Factory
+from twisted.internet.error import CannotListenError, InvalidAddressError, MulticastJoinError, ServiceNameUnknownError
+from twisted.internet.protocol import ClientFactory, DatagramProtocol, Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -36,6 +36,7 @@ from txtuntap.network import Network
 from txtuntap.network.link import Link
 from txtuntap.network.replay import Replay
 from txtuntap.switch import Switch
+from txtuntap.tcp import Limits, NewReno, Parameters, TCPProtocol
 from txtuntap.testing import MemoryDevice, ethernetFrame, ipPacket, join, udpDatagram
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.frames import Frames
@@ -45,6 +46,13 @@ from txtuntap.tunnel.tunnel import Tunnel
 #: Arguments are wrong on purpose.
 anything = cast(Any, object())
 Mistake = tuple[str, Callable[[], object], type[BaseException], str]
+
+
+def tcp() -> TCPProtocol:
+    """
+    A TCP layer above an IP layer that runs.
+    """
+    return host().tcp
 
 
 def host(*addresses: str, **options: Any) -> Host:
@@ -516,11 +524,97 @@ SETTINGS: list[Mistake] = [
     ("no name", lambda: readInterface(cast(Any, None)), ValueError, "an interface name is str or bytes"),
 ]
 
+TCP: list[Mistake] = [
+    ("no port", lambda: tcp().listen(cast(Any, "80"), Factory()), ValueError, "from 1 to 65535"),
+    ("a flag as port", lambda: tcp().listen(True, Factory()), ValueError, "from 1 to 65535"),
+    ("a protocol's class", lambda: tcp().listen(80, Protocol), TypeError, "give Factory.forProtocol"),
+    ("a factory's class", lambda: tcp().listen(80, Factory), TypeError, "give Factory()"),
+    ("no factory", lambda: tcp().listen(80, None), TypeError, "has buildProtocol"),
+    ("a backlog below 0", lambda: tcp().listen(80, Factory(), backlog=-1), ValueError, "backlog is a number from 0"),
+    ("a backlog as text", lambda: tcp().listen(80, Factory(), cast(Any, "50")), ValueError, "backlog is a number"),
+    ("a name to listen on", lambda: tcp().listen(80, Factory(), interface="localhost"), InvalidAddressError, "not an"),
+    (
+        "octets to listen on",
+        lambda: tcp().listen(80, Factory(), interface=cast(Any, b"10.0.0.2")),
+        InvalidAddressError,
+        "not bytes",
+    ),
+    ("connections", lambda: tcp().listen(80, Factory(), maxConnections=-1), ValueError, "maxConnections is a number"),
+    (
+        "a dict of parameters",
+        lambda: tcp().listen(80, Factory(), parameters=cast(Any, {"ecn": True})),
+        TypeError,
+        "give Parameters(ecn=True)",
+    ),
+    (
+        "a control as parameters",
+        lambda: tcp().connect("10.0.0.1", 80, ClientFactory(), parameters=cast(Any, NewReno)),
+        TypeError,
+        "give Parameters(ecn=True)",
+    ),
+    ("octets to connect to", lambda: tcp().connect(cast(Any, b"10.0.0.1"), 80, ClientFactory()), ValueError, "bytes"),
+    ("nobody to connect to", lambda: tcp().connect(cast(Any, None), 80, ClientFactory()), ValueError, "is text"),
+    ("a client's class", lambda: tcp().connect("10.0.0.1", 80, ClientFactory), TypeError, "give ClientFactory()"),
+    (
+        "a name to connect from",
+        lambda: tcp().connect("10.0.0.1", 80, ClientFactory(), bindAddress=("localhost", 0)),
+        InvalidAddressError,
+        "bindAddress has an IP address",
+    ),
+    (
+        "octets to connect from",
+        lambda: host().connectTCP("10.0.0.1", 80, ClientFactory(), bindAddress=(b"10.0.0.2", 0)),
+        InvalidAddressError,
+        "bindAddress has an IP address",
+    ),
+    (
+        "no port to connect from",
+        lambda: host().connectTCP("10.0.0.1", 80, ClientFactory(), bindAddress=("10.0.0.2", 65536)),
+        ValueError,
+        "the port of bindAddress is a number from 0",
+    ),
+    (
+        "a port as text",
+        lambda: host().connectTCP("10.0.0.1", 80, ClientFactory(), bindAddress=("10.0.0.2", "80")),
+        ValueError,
+        "the port of bindAddress is a number from 0",
+    ),
+    (
+        "an address alone in a tuple",
+        lambda: host().connectTCP("10.0.0.1", 80, ClientFactory(), bindAddress=("10.0.0.2",)),
+        ValueError,
+        "an address and a port such as",
+    ),
+    ("a timeout", lambda: tcp().connect("10.0.0.1", 80, ClientFactory(), -1), ValueError, "seconds, 0 or more"),
+    (
+        "a timeout as text",
+        lambda: tcp().connect("10.0.0.1", 80, ClientFactory(), cast(Any, "30")),
+        ValueError,
+        "timeout is a number of seconds",
+    ),
+    ("no service", lambda: tcp().connect("10.0.0.1", "none", ClientFactory()), ServiceNameUnknownError, "'none'"),
+    ("TLS without a factory", lambda: host().listenSSL(443, Protocol, None), TypeError, "has buildProtocol"),
+    ("TLS to nobody", lambda: host().connectSSL("10.0.0.1", 443, Protocol, None), TypeError, "has buildProtocol"),
+    ("limits as parameters", lambda: TCPProtocol(cast(Any, Limits())), TypeError, "parameters is one of Parameters"),
+    ("a dict of limits", lambda: TCPProtocol(limits=cast(Any, {})), TypeError, "limits is one of Limits"),
+    ("a flag as text", lambda: TCPProtocol(verifyChecksum=cast(Any, "no")), ValueError, "True or False"),
+    ("a control", lambda: Parameters(congestion=cast(Any, NewReno())), TypeError, "give a function"),
+    ("another class", lambda: Parameters(congestion=cast(Any, Factory)), TypeError, "lacks ['acknowledged'"),
+    ("a buffer", lambda: Parameters(receiveBuffer=-1), ValueError, "receiveBuffer is a number from 1"),
+    ("a buffer beyond any window", lambda: Parameters(receiveBuffer=1 << 30), ValueError, "to 1073725440"),
+    ("SACK as text", lambda: Parameters(sack=cast(Any, "no")), ValueError, "Parameters.sack is True or False"),
+    ("no user timeout", lambda: Parameters(userTimeout=0), ValueError, "userTimeout is a number of seconds"),
+    ("no idle time", lambda: Parameters(keepAliveIdle=cast(Any, None)), ValueError, "keepAliveIdle is a number of"),
+    ("no pause", lambda: Parameters(keepAlivePause=0), ValueError, "more than 0"),
+    ("no probe", lambda: Parameters(keepAliveProbes=0), ValueError, "keepAliveProbes is a number from 1"),
+]
+
 TABLES = {
     "port": PORT,
     "layers": LAYERS,
     "host": HOST,
     "udp": UDP,
+    "tcp": TCP,
     "network": NETWORK,
     "tunnel": TUNNEL,
     "middleware": MIDDLEWARE,

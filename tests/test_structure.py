@@ -26,7 +26,7 @@ ORDER = [
     {"interfaces"},
     {"layer", "raw"},
     {"device"},
-    {"udp", "ethernet", "middleware", "switch"},
+    {"udp", "tcp", "ethernet", "middleware", "switch"},
     {"rawudp"},
     {"ip"},
     {"tuntap", "stack", "tunnel"},

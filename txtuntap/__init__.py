@@ -7,7 +7,7 @@ layers to ordinary C{DatagramProtocol}s, and what those write goes back down:
                  DatagramProtocol            application code, unchanged
           datagramReceived ^ | transport.write(data, (host, port))
                            | v
-                   RawUDPProtocol            by UDP port
+                   RawUDPProtocol            by UDP port; TCPProtocol beside it: by connection, for stream protocols
                          ^ |
                        IPProtocol            by IP protocol number; IPv4 and IPv6
                          ^ |
@@ -30,6 +30,7 @@ from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.input import IPProtocol
 from txtuntap.packet import Packet
 from txtuntap.stack.host import Host
+from txtuntap.tcp.layer import TCPProtocol
 from txtuntap.tuntap import InterfaceLost, TunnelAddress, TunnelFlags, TuntapPort
 from txtuntap.udp.layer import RawUDPProtocol
 
@@ -40,6 +41,7 @@ __all__ = [
     "InterfaceLost",
     "Packet",
     "RawUDPProtocol",
+    "TCPProtocol",
     "TunnelAddress",
     "TunnelFlags",
     "TuntapPort",

@@ -21,11 +21,15 @@ from tests.fuzz.ingress import (
     Ingress,
     join,
 )
+from tests.fuzz.tcp import ABORTING, CLOSING, ECHOING, HALF_CLOSING, PAUSING, SENDING
 from tests.stack.link import NOBODY, arpFrame, discovery, echo, frame, icmpPacket, prefix, routerAdvertisement
+from tests.tcp.rawpeer import segment
 from txtuntap.testing import ethernetFrame, ipPacket, udpPacket
 from txtuntap.wire import icmp, igmp, ipv6, mld, ndp
+from txtuntap.wire import tcp as wireTCP
 from txtuntap.wire.address import LINK_BROADCAST, addressText, packAddress, solicitedNode
 from txtuntap.wire.arp import REPLY, REQUEST
+from txtuntap.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 _PEER = b"\x02\0\0\0\0\x02"
 _STRANGER = b"\x02\0\0\0\0\x09"
@@ -216,11 +220,65 @@ def _claim(address: str, ours: str, station: bytes) -> bytes:
     return frame(packet, STATION if address != ours else b"\x33\x33\0\0\0\1", station)
 
 
+def segments() -> Iterator[list[bytes | float]]:
+    """
+    TCP segments and seconds. Their numbers are counted from those that the host expects.
+    """
+    options = wireTCP.packSynOptions(1460, 7, True, (5, 0))
+    for theirs, ours in (THEIRS, OURS), (THEIRS6, OURS6), ("10.0.0.9", "10.77.3.4"):
+
+        def at(
+            port: int,
+            flags: int,
+            payload: bytes = b"",
+            sequence: int = 0,
+            acknowledgment: int = 0,
+            options: bytes = b"",
+            source: int = 4000,
+            window: int = 8000,
+            ends: tuple[str, str] = (theirs, ours),
+        ) -> bytes:
+            numbers = sequence & 0xFFFFFFFF, acknowledgment & 0xFFFFFFFF
+            return segment(*ends, source, port, *numbers, flags, payload, options, window)
+
+        for port in ECHOING, SENDING, PAUSING, CLOSING, ABORTING, HALF_CLOSING, 402:
+            opening: list[bytes | float] = [at(port, SYN, options=options), at(port, ACK)]
+            data = at(port, ACK | PSH, b"payload")
+            yield [*opening, data, data, 0.5, at(port, ACK), at(port, FIN | ACK), 6.0, at(port, ACK), at(port, ACK)]
+            yield [*opening, at(port, ACK, b"later", 10), at(port, ACK, b"over", 8), at(port, ACK, bytes(10)), 1.0]
+            yield [*opening, data, at(port, RST, sequence=3), at(port, SYN), at(port, RST)]
+            yield [at(port, SYN), at(port, ACK), *(at(port, ACK, bytes(500)) for _ in range(20)), 7.0, 300.0]
+            yield [*opening, data, 1.0, 4.0, 20.0, at(port, ACK, acknowledgment=-3), at(port, ACK, window=0), 90.0]
+        for first in range(0, 64, 16):
+            flagged: list[bytes | float] = []
+            for flags in range(first, first + 16):
+                flagged += [at(ECHOING, flags), at(9, flags), at(ECHOING, SYN), at(ECHOING, flags)]
+                flagged += [at(ECHOING, flags, b"x", 1), at(ECHOING, ACK), at(ECHOING, flags)]
+            yield flagged
+        many: list[bytes | float] = [at(ECHOING, SYN, source=source) for source in range(5000, 5020)]
+        yield [*many, *(at(ECHOING, ACK, source=source) for source in range(5000, 5020)), 70.0]
+        yield [at(ECHOING, flags, source=source) for source in range(5000, 5010) for flags in (SYN, ACK)]
+        yield [at(400, SYN, source=source) for source in range(5000, 5040)]
+        short = bytearray(at(ECHOING, SYN))
+        short[(40 if ":" in ours else 20) + 12] = 0x40
+        yield [bytes(short)]
+        yield [*(at(403, SYN, source=source) for source in range(5000, 5010)), at(403, RST, sequence=1), 11.0]
+        sacks = wireTCP.packSacks([(-20 & 0xFFFFFFFF, 0), (-40 & 0xFFFFFFFF, -30 & 0xFFFFFFFF)])
+        yield [at(SENDING, SYN, options=options), at(SENDING, ACK), at(SENDING, ACK, options=sacks), 9.0]
+        # An answer to the host's own SYN; both have sent one.
+        for flags in SYN | ACK, SYN, ACK, RST | ACK:
+            reply = segment(theirs, ours, 9, 50_000, 7, 0, flags, b"", options)
+            yield [reply, segment(theirs, ours, 9, 50_000, 0, 0, ACK, b"hello"), 2.0]
+
+
 def seeds() -> Iterator[bytes]:
     """
     The inputs.
     """
     every: list[bytes] = []
+    for conversation in segments():
+        yield join(False, [*conversation, 61.0])
+        yield join(True, [frame(each) if isinstance(each, bytes) else each for each in conversation])
     for belonging in packets():
         yield join(False, [*belonging, 61.0])
         framed = [frame(packet) for packet in belonging]

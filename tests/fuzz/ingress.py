@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
+from tests.fuzz import tcp
 from tests.recorders import Echo
 from tests.stack.link import echo, frame, messages
 from txtuntap import Host, TuntapPort
@@ -53,7 +54,14 @@ _LEAST_FRAGMENT = 500
 _TIMERS = 16
 
 #: How many timers an entry of a table has, by the table's name: where it has any.
-_TIMED = {"neighbours": 1, "incomplete": 1, "routers": 1, "prefixes on the link": 1, "prefixes of addresses": 2}
+_TIMED = {
+    **{"neighbours": 1, "incomplete": 1, "routers": 1, "prefixes on the link": 1, "prefixes of addresses": 2},
+    # Each has one of ours, and one of the program.
+    "connections": 2,
+}
+
+#: What a table may have over its bound, by its name: the segment by which it was reached.
+_OVER = {"buffers": 0xFFFF}
 
 #: Turns of the reactor that one span of time may have. Each timer has one of its own.
 _TURNS = 10_000
@@ -114,6 +122,8 @@ class Ingress:
     def __init__(self, tap: bool, early: bool = False) -> None:
         self.clock = Clock()
         self.device = MemoryDevice(TAP if tap else TUN)
+        #: Octets of the link's header before IP's.
+        self._header = HEADER_LENGTH if tap else 0
         self.host = host = Host(
             [f"{OURS}/24", f"{OURS6}/64"],
             self.clock,
@@ -125,6 +135,8 @@ class Ingress:
             autoconfigure=True,
             verifyChecksum=False,
             random=Random(1),
+            secrets=Random(2),
+            tcp=tcp.layer(),
         )
         host.neighbours.add(THEIRS, b"\x02\0\0\0\0\x02")
         host.neighbours.add(THEIRS6, b"\x02\0\0\0\0\x02")
@@ -139,6 +151,9 @@ class Ingress:
         connected.write(bytes(1400))
         for group in GROUP, GROUP6:
             connected.joinGroup(group)
+        self._answers: dict[tcp.Flow, tuple[int, int]] = {}
+        self._proved = tcp.watch(host)
+        tcp.serve(host, (THEIRS, THEIRS6))
         for address in THEIRS, THEIRS6:
             host.ping(address, size=0, timeout=1e6).addErrback(lambda _: None)
         self._fragments = 0
@@ -167,8 +182,12 @@ class Ingress:
         waiting, told = self._waiting(), host.groups.counters["outReports"]
         questions = host.neighbours.counters["outSolicits"]
         whole, came = host.ip.counters["reasmOKs"], host.ip.counters["reasmReqds"]
+        link = packet[: self._header]
+        packet = link + tcp.fitted(host, packet[self._header :], self._answers)
         self.device.deliver(packet)
         self.clock.advance(0)
+        for each in self.device.sent:
+            tcp.note(each[self._header :], self._answers)
         asked = len(packet)
         if host.ip.counters["reasmReqds"] > came:
             self._fragments += asked
@@ -184,9 +203,18 @@ class Ingress:
         if questions > _QUESTIONS:
             raise Broken(f"{questions} questions for stations were sent for one packet")
         asked += _QUESTION * questions
-        sent = sum(map(len, self.device.sent))
+        sent = sum(len(each) for each in self.device.sent if not self._isProved(each))
         if sent > asked + _HEADERS * (1 + asked // _LEAST_FRAGMENT):
             raise Broken(f"{sent} octets were sent for {asked}")
+
+    def _isProved(self, packet: bytes) -> bool:
+        """
+        Whether a packet that was sent belongs to a connection whose peer has proved its address.
+        """
+        found = tcp.flowOf(packet[self._header :])
+        if found is None:
+            return False
+        return tcp.turned(found[0]) in self._proved
 
     def _waiting(self) -> int:
         """
@@ -221,7 +249,7 @@ class Ingress:
         waiting = [entry.waiting for entry in host.neighbours.incomplete.values()]
         tables = self.host.tables()
         for table in [*tables, *self.device.tables()]:
-            if table.size > table.bound:
+            if table.size > table.bound + _OVER.get(table.name, 0):
                 raise Broken(f"{table.size} {table.unit} of {table.name}: {table.bound} is the most")
         # Each of our own addresses has one timer, too.
         timers = len(self.clock.getDelayedCalls())
@@ -245,6 +273,8 @@ class Ingress:
         ):
             if counted != there or there > most:
                 raise Broken(f"{name}: {counted} counted, {there} there, {most} is the most")
+        for problem in tcp.problems(self.host):
+            raise Broken(problem)
         for part, counters in {"port": self.port.counters, **host.counters}.items():
             if counters.get("protocolFailures"):
                 raise Broken(f"{part} has failed")

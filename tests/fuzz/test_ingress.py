@@ -52,6 +52,8 @@ class SeedTests(SynchronousTestCase):
             ("icmp", "outEchoReps inDestUnreachs inPktTooBigs inTimeExcds inParmProblems inDisbelieved outErrors"),
             ("groups", "inQueries outReports"),
             ("udp", "noPorts"),
+            ("tcp", "activeOpens passiveOpens attemptFails estabResets retransSegs inErrs outRsts connectionsRefused"),
+            ("tcp", "cookiesSent cookiesReceived outLimited unclaimedSilences unclaimedTimeouts unclaimedOverflows"),
         ):
             for name in names.split():
                 self.assertGreater(total[part, name], 0, f"{part}: {name}")
@@ -159,7 +161,7 @@ class HarnessTests(SynchronousTestCase):
         ingress = Ingress(True)
         hold = ingress.host.neighbours.hold
 
-        def twice(address: bytes, send: Callable[[bytes], None], octets: int) -> None:
+        def twice(address: bytes, send: Callable[[bytes | None], None], octets: int) -> None:
             hold(address, send, octets)
             hold(address[:-1] + b"\xc8", send, octets)
 

@@ -50,13 +50,13 @@ class CacheTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.asked: list[tuple[float, bytes, bytes | None]] = []
-        self.sent: list[tuple[str, bytes]] = []
+        self.sent: list[tuple[str, bytes | None]] = []
         self.cache = NeighbourCache(self.clock, Middle(), self.solicit)
 
     def solicit(self, address: bytes, station: bytes | None) -> None:
         self.asked.append((self.clock.seconds(), address, station))
 
-    def sender(self, name: str) -> Callable[[bytes], None]:
+    def sender(self, name: str) -> Callable[[bytes | None], None]:
         return lambda station: self.sent.append((name, station))
 
     def hold(self, *names: str, address: bytes = A, octets: int = 100) -> None:
@@ -101,6 +101,16 @@ class ResolutionTests(CacheTestCase):
         self.wait(0.25)
         self.assertEqual(list(self.cache.incomplete), [])
         self.assertEqual((self.cache.counters["unresolved"], self.cache.counters["outDiscards"]), (1, 1))
+        self.assertEqual(self.sent, [("one", None)])
+
+    def test_heldAgainWhenNobodyAnswers(self) -> None:
+        def again(station: bytes | None) -> None:
+            self.hold("two")
+
+        self.cache.hold(A, again, 100)
+        self.wait(4)
+        self.cache.confirmed(A, PEER)
+        self.assertEqual(self.sent, [("two", PEER)])
 
     def test_askedForAgainLater(self) -> None:
         self.hold("one")
@@ -177,9 +187,10 @@ class WaitingTests(CacheTestCase):
     def test_octetsGivenUpMakeRoom(self) -> None:
         self.hold("one", octets=256 * KIB)
         self.wait(5)
+        self.assertEqual(self.sent, [("one", None)])
         self.hold("two", octets=256 * KIB)
         self.cache.confirmed(A, PEER)
-        self.assertEqual(self.sent, [("two", PEER)])
+        self.assertEqual(self.sent[1:], [("two", PEER)])
 
     def test_oldestMakesRoomForTheFourth(self) -> None:
         self.hold("one", "two", "three", "four", octets=80 * KIB)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from txtuntap.device.linux.device import LinuxDevice
 
 
+#: TCP connections that SIGUSR2 has logged, each in a line.
+_MAX_LOGGED = 1000
+
+
 class HostService(InterfaceService):
     """
     A L{Host} on a TUN or TAP device.
@@ -76,6 +80,17 @@ class HostService(InterfaceService):
         Counters of the interface, of the host, and of each echo by its port.
         """
         return {**super().counters(), **self.host.counters, **self._echoes}
+
+    def _dump(self) -> None:
+        """
+        Log the TCP connections, too.
+        """
+        super()._dump()
+        connections = self.host.connections
+        for record in connections[:_MAX_LOGGED]:
+            self._log.info("tcp connection: {record}", record=record)
+        if len(connections) > _MAX_LOGGED:
+            self._log.info("tcp connections: {count} more", count=len(connections) - _MAX_LOGGED)
 
     def _opened(self) -> None:
         """

@@ -13,19 +13,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from math import inf
 from random import Random, SystemRandom
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTCP
 
 from txtuntap.ethernet import randomLinkAddress
 from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.layer.bounded import TableState
-from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkText, listed
+from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkSeconds, checkText, listed
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.autoconf import Autoconfiguration, AutoconfiguredRoutes
 from txtuntap.stack.drops import DropAnswers
@@ -36,6 +34,7 @@ from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.stack.ping import Pong
 from txtuntap.stack.ports import ReactorRole
 from txtuntap.stack.resolution import Resolution
+from txtuntap.tcp.layer import TCPProtocol
 from txtuntap.udp.layer import RawUDPProtocol
 from txtuntap.wire import icmp, igmp
 from txtuntap.wire import udp as udpWire
@@ -85,8 +84,10 @@ class Host(ReactorRole):
         addressRegained: Callable[[str], None] | None = None,
         verifyChecksum: bool = True,
         random: Random | None = None,
-        tcp: IReactorTCP | None = None,
+        tcp: TCPProtocol | None = None,
         secrets: Random | None = None,
+        hosts: Mapping[str, str | Iterable[str]] | None = None,
+        resolver: Any = None,
     ) -> None:
         """
         @param addresses: our own in CIDR notation, IPv4 and IPv6. On a tap, a link-local one comes by itself.
@@ -106,8 +107,12 @@ class Host(ReactorRole):
             has it. (Anybody on the link can forge that.) The host goes on without it, and tries to have it again: ten
             times soon, then once a minute. It is ours again when nobody has answered for 1 to 4 seconds.
         @param addressRegained: called with an address that was lost, and is ours again.
-        @param tcp: a reactor for C{connectTCP} and C{listenTCP}: a host has no TCP of its own. It uses the kernel's
-            addresses, not this host's.
+        @param tcp: the TCP layer, where it is to have other parameters or limits than by default.
+        @param hosts: the addresses of other hosts, by name, for C{connectTCP}.
+        @param resolver: an C{IHostnameResolver} or C{IResolverSimple} that is asked for names that are not in C{hosts}.
+            Or what makes one, when it is called with this host, which has no addresses yet: such as
+            C{lambda host: client.Resolver(servers=[("10.0.0.53", 53)], reactor=host)} with C{twisted.names.client}. The
+            machine's own resolver is never asked.
         @param random: where chance comes from, but for what nobody may guess.
         @param secrets: where that comes from; by default, from the system. (For a simulation that is to be repeated:
             elsewhere, whoever can guess it can forge answers.)
@@ -145,7 +150,8 @@ class Host(ReactorRole):
         self.ip.random = secrets
         self.udp = RawUDPProtocol(verifyChecksum)
         own = cast(Addresses, self.ip.ownAddresses)
-        super().__init__(reactor, own, self.udp, secrets, tcp)
+        super().__init__(reactor, own, self.udp, secrets)
+        self._beginStreams(self.ip, own, tcp, verifyChecksum, secrets, hosts, resolver)
         for address in addresses:
             self.ip.addAddress(address)
         for gateway in gateways:
@@ -278,6 +284,8 @@ class Host(ReactorRole):
         The counters of all parts, by the part's name.
         """
         parts = ["ethernet", "arp", "ndp", "neighbours", "ip", "icmp", "groups", "udp"]
+        if self.usesTCP:
+            parts.append("tcp")
         if self.autoconfiguration is not None:
             parts.append("autoconfiguration")
         return {part: dict(getattr(self, part).counters) for part in parts}
@@ -288,6 +296,8 @@ class Host(ReactorRole):
         and what happens at the bound. See L{TableState<txtuntap.layer.bounded.TableState>}.
         """
         parts: list[Any] = [self.ethernet, self.arp, self.neighbours, self.ip, self.icmp, self.groups, self.udp]
+        if self.usesTCP:
+            parts.append(self.tcp)
         if self.autoconfiguration is not None:
             parts.append(self.autoconfiguration)
         return [state for part in parts for state in part.tables()]
@@ -312,8 +322,7 @@ class Host(ReactorRole):
         dest = packAddress(address)
         if not isHost(dest) and not isMulticast(dest) and dest != LIMITED_BROADCAST:
             raise ValueError(f"{address} cannot be pinged: it is not the address of a host on a network")
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < inf:
-            raise ValueError(f"timeout is a number of seconds, more than 0, not {timeout!r}")
+        checkSeconds(timeout, "timeout")
         most = udpWire.MAX_PAYLOAD[versionOf(dest)]
         if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= most:
             raise ValueError(f"an echo request carries at most {most} octets, not {size!r}")

@@ -155,7 +155,7 @@ class ICMPProtocol(PacketProtocol):
         if packet.version == 6:
             tooBig = kind == wire.PACKET_TOO_BIG6
         refused = (packet.version, kind, code) in _REFUSALS
-        if quote is None or quote.source != packet.destAddress or not self._sent(quote, refused):
+        if quote is None or quote.source != packet.destAddress or not self._ip.reported(quote, refused):
             return self.dropped(packet, Drop.DISBELIEVED_ERROR)
         if tooBig:
             mtu = rest if packet.version == 6 else rest & 0xFFFF
@@ -163,14 +163,6 @@ class ICMPProtocol(PacketProtocol):
                 return self.dropped(packet, Drop.DISBELIEVED_ERROR)
             name = "inPktTooBigs"
         self.counters[name] += 1
-
-    def _sent(self, quote: wire.Quote, refused: bool) -> bool:
-        """
-        Whether a protocol of ours has sent what an error quotes; those that refuse it are told.
-        """
-        protocols = self._ip.ipProtos.get(quote.protocol, ())
-        told = [proto.errorReceived(quote, refused) for proto in protocols if IErrorReceiver.providedBy(proto)]
-        return any(told)
 
     def errorReceived(self, quote: wire.Quote, refused: bool) -> bool:
         """

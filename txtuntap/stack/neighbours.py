@@ -54,7 +54,7 @@ DELAY_TIME = 5.0
 #: not ask together for ever (MIN_RANDOM_FACTOR, MAX_RANDOM_FACTOR).
 RANDOM_FACTOR = 0.5, 1.5
 
-Waiting = tuple[Callable[[bytes], None], int]
+Waiting = tuple[Callable[[bytes | None], None], int]
 
 
 class Neighbour:
@@ -179,7 +179,7 @@ class NeighbourCache:
         if entry is not None and entry.state == STALE:
             self._enterState(entry, DELAY, DELAY_TIME, address)
 
-    def hold(self, address: bytes, send: Callable[[bytes], None], octets: int) -> None:
+    def hold(self, address: bytes, send: Callable[[bytes | None], None], octets: int) -> None:
         """
         See L{INeighbours.hold}. A route that was found before the answer came may ask for a station that is known.
         """
@@ -319,7 +319,11 @@ class NeighbourCache:
             if table.get(address) is entry:
                 del table[address]
             self.counters["unresolved"] += 1
+            waiting = entry.waiting
             self._end(entry)
+            # Last: what hears of it may ask anew.
+            for send, _ in waiting:
+                send(None)
             return
         entry.tries += 1
         entry.asked = self._now()

@@ -1,5 +1,5 @@
 """
-A host in the place of a reactor: its time, its UDP ports, and TCP.
+A host in the place of a reactor: its time, and its UDP ports. TCP is in L{txtuntap.stack.streams}.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from twisted.internet.error import CannotListenError, InvalidAddressError
-from twisted.internet.interfaces import IDelayedCall, IReactorMulticast, IReactorTCP, IReactorTime, IReactorUDP
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IDelayedCall, IReactorMulticast, IReactorTime, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.ip.addresses import Addresses
 from txtuntap.layer.timer import steadySeconds
-from txtuntap.mistakes import checkText
-from txtuntap.stack.tcp import TCPElsewhere
+from txtuntap.mistakes import checkPort
+from txtuntap.stack.bound import boundAddress
+from txtuntap.stack.streams import StreamRole
+from txtuntap.tcp.ends import overlap
 from txtuntap.udp.layer import RawUDPProtocol, UDPTransport
-from txtuntap.wire.address import packAddress
 
 #: Port numbers that are chosen from for port 0 (RFC 6056 section 3.2).
 _EPHEMERAL = range(49152, 65536)
@@ -29,7 +30,7 @@ _TRIES = 16
 
 
 @implementer(IReactorTime, IReactorUDP, IReactorMulticast)
-class ReactorRole(TCPElsewhere):
+class ReactorRole(StreamRole):
     """
     The interfaces of a reactor that a host provides, so that a library can be given the host in place of its reactor.
     """
@@ -40,16 +41,14 @@ class ReactorRole(TCPElsewhere):
         addresses: Addresses,
         udp: RawUDPProtocol,
         secrets: Random,
-        tcp: IReactorTCP | None,
     ) -> None:
         """
         @param clock: the reactor that the host runs on.
         @param addresses: the host's addresses, which its ports can be bound to.
         @param udp: the host's UDP layer.
         @param secrets: chooses free port numbers, which nobody may guess.
-        @param tcp: a reactor for TCP; L{None}: there is no TCP.
         """
-        super().__init__(clock, tcp)
+        self._clock = clock
         self._steady = steadySeconds(clock)
         self._addresses = addresses
         self._udp = udp
@@ -87,39 +86,19 @@ class ReactorRole(TCPElsewhere):
 
         @param listenMultiple: let others be on the port that were let so, too. Each gets every datagram.
         """
-        if not isinstance(port, int) or not 0 <= port <= 0xFFFF:
-            raise ValueError(f"a UDP port is a number from 1 to 65535, or 0 for any, not {port!r}")
-        address = self._parse(interface, port) if interface else b""
+        checkPort(port, "UDP")
+        address = boundAddress(self._addresses, interface, port) if interface else b""
         if port == 0:
             port = self._freePort()
             if not port:
                 raise CannotListenError(interface, port, OSError(errno.EADDRINUSE, "no port is free"))
         for other in self._udp.bound(port):
-            if _overlap(address, other.boundAddress) and not (listenMultiple and other.shared):
+            if overlap(address, other.boundAddress) and not (listenMultiple and other.shared):
                 error = OSError(errno.EADDRINUSE, f"{other.protocol!r} is there already: give 0 for any that is free")
                 raise CannotListenError(interface, port, error)
         transport = self._udp.bind(port, protocol, address)
         transport.shared = listenMultiple
         return transport
-
-    def _parse(self, interface: str, port: int) -> bytes:
-        """
-        The packed address that a port is to be bound to.
-
-        @raise InvalidAddressError: C{interface} is no IP address.
-        @raise CannotListenError: C{interface} is an address of another host.
-        """
-        try:
-            checkText(interface, "an interface", "10.0.0.2")
-            address = packAddress(interface)
-        except ValueError as e:
-            raise InvalidAddressError(interface, f"not an IPv4 or IPv6 address. ({e})") from None
-        if any(address) and not self._addresses.accepts(address) and not self._addresses.isAssigned(address):
-            ours = ", ".join(str(each.ip) for each in self._addresses.interfaces)
-            text = f"it has {ours}" if ours else "it has none yet"
-            error = OSError(errno.EADDRNOTAVAIL, f"{interface} is no address of this host: {text}")
-            raise CannotListenError(interface, port, error)
-        return address
 
     def _freePort(self) -> int:
         """
@@ -158,12 +137,3 @@ class ReactorRole(TCPElsewhere):
         See C{IReactorTime}.
         """
         return self._clock.getDelayedCalls()
-
-
-def _overlap(one: bytes, other: bytes) -> bool:
-    """
-    Whether an address is covered by both of two that ports are bound to: empty for all, all zeros for all of a version.
-    """
-    if not one or not other:
-        return True
-    return len(one) == len(other) and (one == other or not any(one) or not any(other))

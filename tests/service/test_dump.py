@@ -1,0 +1,86 @@
+"""
+What a service writes to the log on SIGUSR2.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from tests.tcp.rawpeer import OURS, THEIRS, Readers, segment
+from txtuntap import TuntapPort
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.service import HostService, HostServiceSettings, InterfaceServiceSettings
+from txtuntap.service.interface import handleSignals
+from txtuntap.testing import TUN, MemoryDevice
+from txtuntap.wire.tcp import SYN
+
+
+class DumpTests(SynchronousTestCase):
+    """
+    TCP connections of a host's service.
+    """
+
+    reactor: Any
+
+    def setUp(self) -> None:
+        self.reactor = Clock()
+        self.reactor.callFromThread = lambda call: call()
+        interface = InterfaceServiceSettings(device=LinuxDevice("tt0", TUN), control=False)
+        self.service = HostService(HostServiceSettings(interface=interface, addresses=[f"{OURS}/24"]), self.reactor)
+        self.device = MemoryDevice(TUN)
+        TuntapPort("", self.service.host.ip, reactor=self.reactor, device=self.device).startListening()
+
+    def dumped(self) -> list[str]:
+        """
+        The lines that the signal has it log.
+        """
+        lines: list[str] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            lines.append(formatEvent(event))
+
+        before = signal.getsignal(signal.SIGUSR2)
+        hangUp = signal.getsignal(signal.SIGHUP)
+        handleSignals(self.reactor, self.service._dump)
+        globalLogPublisher.addObserver(observe)
+        try:
+            signal.raise_signal(signal.SIGUSR2)
+        finally:
+            globalLogPublisher.removeObserver(observe)
+            signal.signal(signal.SIGUSR2, before)
+            signal.signal(signal.SIGHUP, hangUp)
+        return [line for line in lines if line.startswith("tcp")]
+
+    def syns(self, count: int) -> None:
+        self.service.host.listenTCP(80, Readers(), backlog=2000)
+        for number in range(count):
+            self.device.deliver(segment(THEIRS, OURS, 4000 + number, 80, 1000, 0, SYN))
+            self.reactor.advance(0)
+
+    def test_withoutTCP(self) -> None:
+        self.assertEqual(self.dumped(), [])
+
+    def test_connections(self) -> None:
+        self.syns(2)
+        counters, *connections = self.dumped()
+        self.assertIn("passiveOpens 2", counters)
+        self.assertEqual(
+            connections,
+            [
+                f"tcp connection: SYN-RECEIVED {OURS}:80 {THEIRS}:{port}, windows 0 out 65535 in"
+                for port in (4000, 4001)
+            ],
+        )
+
+    def test_tooManyToLog(self) -> None:
+        self.syns(1003)
+        lines = self.dumped()
+        self.assertEqual(len(lines), 1 + 1000 + 1)
+        self.assertEqual(lines[-1], "tcp connections: 3 more")
