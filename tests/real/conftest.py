@@ -12,13 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.real.lab import warm
-from tests.real.lab.asking import pingUntilAnswered
-from tests.real.lab.beyond import FAR, FAR6, NEAR, NEAR6, Beyond
-from tests.real.lab.link import delete, setUp
+from tests.real.lab.beyond import Beyond, linked
 from tests.real.lab.machine import ANY_ADDRESSES, ZONE, Machine
-from tests.real.lab.namespace import Namespace, another, ip, lacking, need
-from txtuntap.device.configure import moveInterface
-from txtuntap.device.linux.namespace import inNamespace
+from tests.real.lab.namespace import Namespace, lacking, need
 
 _HERE = Path(__file__).parent
 
@@ -103,16 +99,5 @@ def beyond(namespace: Namespace) -> Iterator[Beyond]:
     """
     Another namespace, with C{FAR} in it; this one has C{NEAR}.
     """
-    with another() as there:
-        ip("link", "add", "ttv0", "type", "veth", "peer", "name", "ttv1")
-        moveInterface("ttv1", there)
-        setUp("ttv0", f"{NEAR}/24", f"{NEAR6}/64")
-        inNamespace(there, lambda: setUp("ttv1", f"{FAR}/24", f"{FAR6}/64"))
-        for address in FAR, FAR6:
-            pingUntilAnswered(address)
-        made = Beyond(there)
-        try:
-            yield made
-        finally:
-            made.stop()
-            inNamespace(there, lambda: delete("ttv1"))
+    with linked() as made:
+        yield made

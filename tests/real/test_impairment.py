@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,59 +14,25 @@ from random import Random
 from typing import Any
 
 import pytest
-from twisted.internet.selectreactor import SelectReactor
 
-from tests.real.lab.link import setUp as setLinkUp
-from tests.real.lab.namespace import PATIENCE, Namespace, tool, until
-from tests.recorders import Echo
-from txtuntap import Host, TuntapPort
+from tests.real.lab.namespace import PATIENCE, Namespace
+from tests.real.lab.turning import TurningHost
 from txtuntap.middleware import Impairment, Netem
 
-INTERFACE = "tt0"
 
+class BadLink(TurningHost):
+    """
+    A host at 10.9.0.2 behind an L{Impairment}.
+    """
 
-class BadLink:
-    """
-    A host at 10.9.0.2 behind an L{Impairment}, on a reactor of its own that turns while something is waited for.
-    """
+    impairment: Impairment
 
     def __init__(self, mode: str) -> None:
-        self.reactor: Any = SelectReactor()
-        self.host = Host(["10.9.0.2/24"], self.reactor)
-        self.echo = Echo()
-        self.host.listenUDP(7, self.echo)
-        proto = self.host.ethernet if mode == "tap" else self.host.ip
+        super().__init__(mode, ("10.9.0.2/24",), ("10.9.0.1/24",), around=self._impaired)
+
+    def _impaired(self, proto: Any) -> Impairment:
         self.impairment = Impairment(proto, random=Random(1))
-        self.port = TuntapPort(INTERFACE, self.impairment, reactor=self.reactor)
-        self.port.startListening()
-        setLinkUp(INTERFACE, "10.9.0.1/24")
-
-    def until(self, condition: Any, what: str) -> None:
-        """
-        Turn until C{condition} holds.
-        """
-        until(condition, what, lambda: self.reactor.iterate(0.005))
-
-    def run(self, *command: str) -> tuple[int, str]:
-        """
-        Run a program to its end, and return its status and all it says.
-        """
-        path = tool(command[0])
-        with subprocess.Popen([path, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
-            try:
-                self.until(lambda: run.poll() is not None, f"{command} to end")
-            finally:
-                run.kill()
-            assert run.stdout is not None
-            return run.returncode, run.stdout.read()
-
-    def stop(self) -> None:
-        """
-        Leave nothing behind.
-        """
-        self.port.stopListening()
-        self.until(lambda: not self.port.connected, "the port to stop")
-        self.reactor.waker.connectionLost(None)
+        return self.impairment
 
 
 @pytest.fixture(params=["tun", "tap"])

@@ -205,7 +205,7 @@ ROWS_4 = [
     row(SILENT, lambda source: icmp4(source, 13, 0, bytes(4)), "truncated timestamp request"),
     row(SILENT, lambda source: icmp4(source, 5, 1, asks(HERE[4], 7, source), 0x0A090001), "redirect"),
     row(PROTOCOL, lambda source: ipPacket(source, HERE[4], 253, b"what?"), "unknown protocol"),
-    row(PROTOCOL, tcp, "TCP"),
+    row("tcp RA", tcp, "TCP"),
     row(SILENT, lambda source: ipPacket(source, "10.9.0.255", 253, b"what?"), "unknown protocol to all"),
     row(DELIVERED, asks, "UDP to an open port"),
     row(DELIVERED, lambda source: udpAs(source, check=0), "UDP without a checksum"),
@@ -247,7 +247,7 @@ ROWS_6 = [
     row(SILENT, lambda _: echo("fd09::2"), "source our own"),
     row(SILENT, lambda source: echo(source, "fd09::3"), "another IP"),
     row(SILENT, lambda source: echo(source, "ff02::1"), "echo to a group"),
-    row("icmp6 4/1", tcp, "TCP"),
+    row("tcp RA", tcp, "TCP"),
     row(REPLY_6, lambda source: chained(source, 8), "eight extension headers"),
     row(SILENT, lambda source: chained(source, 9), "nine extension headers"),
     row(REPLY_6, lambda source: extended(source, 60, bytes((2, *(0x1E, 0) * 8, 1, 4, *bytes(4)))), "eight options"),
@@ -437,7 +437,7 @@ def described(packet: bytes) -> str:
         assert body[:8] == udp.packHeader(source, dest, *ports, body[8:])
         return "udp " + body[8:].decode()
     if kind == TCP:
-        return "tcp"
+        return "tcp " + "".join(letter for bit, letter in enumerate("FSRPAUEC") if body[13] >> bit & 1)
     addresses = [source, dest] if len(source) == 16 else []
     assert icmp.valid(body, *addresses)
     return f"icmp{'6' if addresses else ''} {body[0]}/{body[1]}"

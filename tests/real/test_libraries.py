@@ -70,7 +70,7 @@ class ResolverTests(SynchronousTestCase):
         self.addCleanup(namespace.__exit__)
         self.reactor: Any = SelectReactor()
         self.addCleanup(lambda: self.reactor.waker.connectionLost(None))
-        self.host = Host(["10.9.0.2/24", "fd09::2/64"], self.reactor, tcp=self.reactor)
+        self.host = Host(["10.9.0.2/24", "fd09::2/64"], self.reactor)
         port = TuntapPort(INTERFACE, self.host.ethernet, reactor=self.reactor)
         port.startListening()
         self.addCleanup(self.stop, port)
@@ -134,7 +134,7 @@ class ResolverTests(SynchronousTestCase):
             self.assertEqual(len(self.wait(resolver.lookupAddress("www.example.test"))[0]), 1)
             self.assertEqual(len(server.asked), 2)
 
-    def test_answerThatIsCutShortIsAskedForByTheReactorsTCP(self) -> None:
+    def test_answerThatIsCutShortIsAskedForByTCP(self) -> None:
         for server, resolver in zip(self.servers.values(), self.resolvers(), strict=True):
             server.truncated = True
             (answer,), _, _ = self.wait(resolver.lookupText("long.example.test"))

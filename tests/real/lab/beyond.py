@@ -7,11 +7,16 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.real.lab import tunnel
-from tests.real.lab.link import setUp
-from tests.real.lab.namespace import interfaces, tool, until
+from tests.real.lab.asking import pingUntilAnswered
+from tests.real.lab.link import delete, setUp
+from tests.real.lab.namespace import another, interfaces, ip, tool, until
+from txtuntap.device.configure import moveInterface
+from txtuntap.device.linux.namespace import inNamespace
 
 #: Of the pair.
 NEAR, FAR = tunnel.HERE, tunnel.THERE
@@ -83,6 +88,26 @@ class Beyond(tunnel.Place):
         for process in self._processes:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def linked() -> Iterator[Beyond]:
+    """
+    Another namespace, with C{FAR} in it, beyond a link to this one, which has C{NEAR}.
+    """
+    with another() as there:
+        ip("link", "add", "ttv0", "type", "veth", "peer", "name", "ttv1")
+        moveInterface("ttv1", there)
+        setUp("ttv0", f"{NEAR}/24", f"{NEAR6}/64")
+        inNamespace(there, lambda: setUp("ttv1", f"{FAR}/24", f"{FAR6}/64"))
+        for address in FAR, FAR6:
+            pingUntilAnswered(address)
+        made = Beyond(there)
+        try:
+            yield made
+        finally:
+            made.stop()
+            inNamespace(there, lambda: delete("ttv1"))
 
 
 def qemu(beyond: Beyond, netdev: str) -> subprocess.Popen[bytes]:

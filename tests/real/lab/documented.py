@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet import task
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
 
@@ -52,6 +52,7 @@ _MODULES = (
         "txtuntap.device.linux.queues",
         "txtuntap.network.replay",
         "txtuntap.switch.switch",
+        "txtuntap.tcp",
         "txtuntap.testing",
     ),
     *("txtuntap.tunnel.bare", "txtuntap.tunnel.client", "txtuntap.tunnel.datagram", "txtuntap.tunnel.frames"),
@@ -111,6 +112,8 @@ def _names(reactor: Any) -> dict[str, Any]:
         resource=Resource(),
         tunnel=Tunnel(TUN),
         controller=DNSServerFactory(),
+        factory=Factory.forProtocol(Protocol),
+        ip=IPProtocol(),
         self=SimpleNamespace(transport=transport),
         address=("10.1.0.3", 7),
         datagrams=[b"one", b"two"],

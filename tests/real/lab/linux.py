@@ -11,7 +11,8 @@ import select
 import socket
 import struct
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from threading import Thread
 
@@ -59,11 +60,19 @@ class Linux:
 
     mode = "tap"
 
-    def __init__(self, stations: dict[str, str], gateways: tuple[str, ...] = (), knockAt: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        stations: dict[str, str],
+        gateways: tuple[str, ...] = (),
+        knockAt: tuple[str, ...] = (),
+        serving: Callable[[], AbstractContextManager[object]] | None = None,
+    ) -> None:
         """
         @param stations: link addresses by IP address. It would ask for each before it answers.
         @param knockAt: the addresses to have sockets for in C{knocking}.
+        @param serving: makes what else is to run there.
         """
+        self._serving = serving
         self._stations = stations
         self._gateways = gateways
         self.knocking: dict[str, socket.socket] = {}
@@ -87,6 +96,8 @@ class Linux:
                 knocking = stack.enter_context(_bound(socket.AF_INET6 if ":" in address else socket.AF_INET, KNOCK))
                 knocking.connect((address, 9))
                 self.knocking[address] = knocking
+            if self._serving is not None:
+                stack.enter_context(self._serving())
             self._servers = [_Server(family) for family in _LOOPBACK]
             for server in self._servers:
                 stack.callback(server.end)

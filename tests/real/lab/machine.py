@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 
 from tests.real.lab.link import untilHas
 from tests.real.lab.namespace import PATIENCE, interfaces
+from tests.real.lab.segments.actors import serve
 from tests.real.lab.warm import Program
 from txtuntap.stack.host import Host
 from txtuntap.tuntap import TuntapPort
@@ -43,7 +45,8 @@ class Machine:
     """
     A host that runs until it is left, as a context manager. It echoes on UDP port 7; writes to the addresses that it
     is sent on port 1007, and knocks at port 9 of those on port 1008; joins the groups that it is sent on port 1009, or
-    leaves them if it is in; and, where C{zone} is given, it is the name server of that on port 53.
+    leaves them if it is in; where C{zone} is given, it is the name server of that on port 53; and where C{actors} is,
+    it does over TCP what it is asked to (L{tests.real.lab.segments.actors}).
 
     @ivar mode: C{"tun"} or C{"tap"}.
     """
@@ -59,9 +62,16 @@ class Machine:
         zone: str = "",
         interface: str = INTERFACE,
         station: str = STATION,
+        actors: bool = False,
+        neighbours: Mapping[str, str] | None = None,
+        offload: bool | None = None,
+        streams: Path | None = None,
         **hostOptions: Any,
     ) -> None:
         """
+        @param neighbours: link addresses by IP address that it knows for good.
+        @param streams: the directory for the L{Services<tests.real.lab.streams.Services>} on TCP; L{None}: there are
+            none.
         @param hostOptions: other arguments of the host.
         """
         self.mode = mode
@@ -77,6 +87,10 @@ class Machine:
             "zone": zone,
             "interface": interface,
             "station": station,
+            "actors": actors,
+            "neighbours": dict(neighbours or {}),
+            "offload": offload,
+            "streams": None if streams is None else str(streams),
             "log": str(self._log),
             "hostOptions": hostOptions,
         }
@@ -228,6 +242,7 @@ def _state(host: Host) -> dict[str, Any]:
         "limits": sizes["error limits"],
         "flows": sizes["flows"],
         "paths": sizes["paths"],
+        "connections": sizes.get("connections", 0),
         "gateways": sorted(map(addressText, host.routes.gateways)),
         "delayedCalls": len(host.getDelayedCalls()),
         "resident": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
@@ -285,7 +300,16 @@ def main() -> None:
     host.listenUDP(KNOCK, knock)
     if options["zone"]:
         _serveNames(host, options["zone"])
-    port = TuntapPort(options["interface"], host.ethernet if options["mode"] == "tap" else host.ip, reactor=reactor)
+    for address, station in options["neighbours"].items():
+        host.neighbours.add(address, station)
+    if options["actors"]:
+        serve(host)
+    if options["streams"]:
+        from tests.real.lab.streams import Services
+
+        Services(host, Path(options["streams"]))
+    proto = host.ethernet if options["mode"] == "tap" else host.ip
+    port = TuntapPort(options["interface"], proto, reactor=reactor, offload=options["offload"])
     port.startListening()
     configureInterface(options["interface"], options["kernelAddresses"])
     StandardIO(_Console(host, echo, lost, knock.refused, reactor))

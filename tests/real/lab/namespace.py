@@ -36,6 +36,7 @@ PACKAGES = {
     "arping": "arping",
     "bridge": "iproute2",
     "capinfos": "wireshark-common",
+    "curl": "curl",
     "dig": "bind9-dnsutils",
     "ethtool": "ethtool",
     "ip": "iproute2",
@@ -49,10 +50,12 @@ PACKAGES = {
     "socat": "socat",
     "setpriv": "util-linux",
     "ss": "iproute2",
+    "ssh": "openssh-client",
     "tcpdump": "tcpdump",
     "traceroute": "traceroute",
     "tshark": "tshark",
     "unshare": "util-linux",
+    "wrk": "wrk",
 }
 
 _THIS = "/proc/thread-self/ns/net"
@@ -131,15 +134,21 @@ def interfaces() -> set[str]:
     return {name for _, name in socket.if_nameindex()} - {"lo"}
 
 
-def until(condition: Callable[[], _T], what: str, turn: Callable[[], object] = lambda: time.sleep(0.005)) -> _T:
+def until(
+    condition: Callable[[], _T],
+    what: str,
+    turn: Callable[[], object] = lambda: time.sleep(0.005),
+    patience: float = PATIENCE,
+) -> _T:
     """
     Wait for C{condition} to give something true, and return it.
 
     @param turn: what to do each time it does not.
+    @param patience: seconds after which it never will.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"in vain for {PATIENCE:.0f} seconds: {what}"
+        assert time.monotonic() < deadline, f"in vain for {patience:.0f} seconds: {what}"
         turn()
     return result
 

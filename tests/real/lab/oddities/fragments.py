@@ -195,7 +195,7 @@ FRAGMENTS = [
         "IPv4: fragments of TCP, the first of eight octets",
         _fragmentsOfTCP,
         [],
-        ["tcp"],
+        ["tcp RA"],
     ),
     same(4, "IPv4: reserved flag", packet(lambda source: echo(source, fragment=0x8000)), "icmp 0/0"),
     same(

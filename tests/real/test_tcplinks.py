@@ -1,0 +1,290 @@
+"""
+A host's TCP over links that lose, over paths that are narrow, and with peers that close in any order or vanish.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tests.real.lab.link import setDown
+from tests.real.lab.namespace import Namespace, ip, run
+from tests.real.lab.streams import SINK, SOURCE, Sink, Source, much
+from tests.real.lab.turning import INTERFACE, TurningHost
+from tests.real.test_errors import narrowPath
+from txtuntap.middleware import Impairment, Netem
+
+KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
+FAMILIES = pytest.mark.parametrize("ours", ["10.9.0.2", "fd09::2"])
+
+#: A link that is as bad as links are.
+BAD = Netem(delay=0.002, jitter=0.001, loss=0.01, duplicate=0.01, reorder=0.01)
+
+
+@contextmanager
+def turning(mode: str, **options: Any) -> Iterator[TurningHost]:
+    """
+    A host that counts what it gets, and sends much.
+    """
+    made = TurningHost(mode, gateways=("10.9.0.1", "fd09::1"), **options)
+    try:
+        for port, protocol in (SINK, Sink), (SOURCE, Source):
+            factory = Factory.forProtocol(protocol)
+            factory.noisy = False
+            made.host.listenTCP(port, factory)
+        yield made
+    finally:
+        made.stop()
+
+
+def target(address: str, port: int) -> str:
+    return f"TCP6:[{address}]:{port}" if ":" in address else f"TCP4:{address}:{port}"
+
+
+def movesBothWays(host: TurningHost, ours: str, octets: int) -> None:
+    """
+    Have socat send and receive, and compare hashes.
+    """
+    data = much()[:octets]
+    said = host.succeeds("socat", "-t100", "-", target(ours, SINK), data=data)
+    assert said == sha256(data).hexdigest()
+    said = host.succeeds("sh", "-c", f"socat -u {target(ours, SOURCE)} - | sha256sum")
+    assert said.split()[0] == sha256(much()).hexdigest()
+
+
+@pytest.mark.parametrize(("mode", "ours"), [("tun", "10.9.0.2"), ("tap", "fd09::2")])
+def test_allArrivesOverABadLink(namespace: Namespace, mode: str, ours: str) -> None:
+    impairments = []
+
+    def around(proto: Any) -> Any:
+        impairments.append(Impairment(proto, random=Random(1)))
+        return impairments[0]
+
+    with turning(mode, around=around) as host:
+        (impairment,) = impairments
+        impairment.up = impairment.down = BAD
+        movesBothWays(host, ours, 20_000_000)
+        for counter in "inLost", "outLost", "outDuplicated":
+            assert impairment.counters[counter] > 0
+
+
+@contextmanager
+def behindNarrow() -> Iterator[None]:
+    """
+    Be behind a narrow link that SYNs say nothing of: from here, they take segments that do not fit it.
+    """
+    with narrowPath():
+        for router in "192.0.2.1", "2001:db8::1":
+            ip("route", "change", "default", "via", router, "advmss", "1440")
+        yield
+
+
+@pytest.mark.parametrize(("mode", "ours"), [("tun", "10.9.0.2"), ("tap", "fd09::2")])
+def test_aRouterTellsThatThePathIsNarrow(namespace: Namespace, mode: str, ours: str) -> None:
+    with turning(mode) as host, behindNarrow():
+        movesBothWays(host, ours, 2_000_000)
+        assert host.host.counters["icmp"]["inPktTooBigs"] >= 1
+        assert host.host.counters["icmp"].get("inDisbelieved", 0) == 0
+
+
+_SILENT_ROUTER = """
+table inet filter {
+    chain leaving {
+        type filter hook output priority 0;
+        icmp type destination-unreachable icmp code frag-needed drop
+        icmpv6 type packet-too-big drop
+    }
+}
+"""
+
+
+@pytest.mark.parametrize(("mode", "ours"), [("tun", "10.9.0.2"), ("tap", "fd09::2")])
+def test_aRouterThatSaysNothingIsGotAround(namespace: Namespace, mode: str, ours: str, tmp_path: Path) -> None:
+    (tmp_path / "filter").write_text(_SILENT_ROUTER)
+    run("nft", "-f", str(tmp_path / "filter"))
+    with turning(mode) as host, behindNarrow():
+        said = host.succeeds("sh", "-c", f"socat -u {target(ours, SOURCE)} - | sha256sum")
+        assert said.split()[0] == sha256(much()).hexdigest()
+        assert host.host.counters["icmp"].get("inPktTooBigs", 0) == 0
+
+
+class Conversing(Protocol):
+    """
+    Keeps what happens.
+    """
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.lost: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = reason
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfClosing(Conversing):
+    """
+    One that reads on after it has closed its side, and the other way round.
+    """
+
+    readEnded = False
+
+    def readConnectionLost(self) -> None:
+        self.readEnded = True
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+
+class Conversation:
+    """
+    A connection from a socket of the kernel's to a protocol on a host.
+    """
+
+    def __init__(self, host: TurningHost, ours: str, kind: type[Conversing] = Conversing) -> None:
+        self.turning = host
+        self.protocol = kind()
+        factory = Factory.forProtocol(lambda: self.protocol)
+        factory.noisy = False
+        self.port = host.host.listenTCP(0, factory)
+        number = cast(IPv4Address, self.port.getHost()).port
+        self.client = socket.socket(socket.AF_INET6 if ":" in ours else socket.AF_INET, socket.SOCK_STREAM)
+        self.client.setblocking(False)
+        self.client.connect_ex((ours, number))
+        self.filter = f"dport = :{number}"
+        host.until(lambda: self.protocol.connected, "a connection")
+
+    def kernelState(self) -> str:
+        """
+        The state that C{ss} tells of; empty if there is none any more.
+        """
+        said = run("ss", "-Htan", self.filter).split()
+        return said[0] if said else ""
+
+    def until(self, *states: str) -> None:
+        """
+        Wait for one of some states of the kernel's; empty for none.
+        """
+        self.turning.until(lambda: self.kernelState() in states, f"{states}, not {self.kernelState()}")
+
+    def over(self, *left: str) -> None:
+        """
+        Wait until a host has nothing left of the connection but what is in TIME-WAIT.
+
+        @param left: what the kernel may have left.
+        """
+        self.until(*left)
+        self.turning.until(lambda: not list(self.turning.host.tcp.transports), "the host's side to end")
+
+    def received(self) -> bytes:
+        """
+        Wait for data, or for the end: that is empty.
+        """
+        found: list[bytes] = []
+
+        def come() -> bool:
+            with suppress(BlockingIOError):
+                found.append(self.client.recv(1000))
+            return bool(found)
+
+        self.turning.until(come, "data")
+        return found[0]
+
+
+@KINDS
+@FAMILIES
+def test_closingInAllOrders(namespace: Namespace, mode: str, ours: str) -> None:
+    with turning(mode) as host:
+        # The kernel closes first, and the protocol has only to hear of it.
+        one = Conversation(host, ours)
+        one.client.close()
+        host.until(lambda: one.protocol.lost, "the end")
+        one.over("TIME-WAIT", "")
+        # The host closes first; then the kernel.
+        one = Conversation(host, ours)
+        one.protocol.transport.loseConnection()
+        one.until("CLOSE-WAIT")
+        assert one.received() == b""
+        one.client.close()
+        one.over("")
+        # The kernel closes its side, hears more, and the host closes.
+        one = Conversation(host, ours, HalfClosing)
+        one.client.shutdown(socket.SHUT_WR)
+        host.until(lambda: one.protocol.readEnded, "the end of reading")  # type: ignore[attr-defined]
+        one.until("FIN-WAIT-2")
+        one.protocol.transport.write(b"still here")
+        assert one.received() == b"still here"
+        one.protocol.transport.loseConnection()
+        one.over("TIME-WAIT")
+        one.client.close()
+        # The host closes its side, hears more, and the kernel closes.
+        one = Conversation(host, ours, HalfClosing)
+        one.protocol.transport.loseWriteConnection()
+        one.until("CLOSE-WAIT")
+        one.client.send(b"still here")
+        host.until(lambda: one.protocol.data == b"still here", "data")
+        one.client.close()
+        host.until(lambda: one.protocol.readEnded, "the end of reading")  # type: ignore[attr-defined]
+        # As with a socket, one who hears of both ends has the connection until he closes it.
+        one.protocol.transport.loseConnection()
+        one.over("")
+        # Both at once.
+        one = Conversation(host, ours)
+        one.protocol.transport.loseConnection()
+        one.client.close()
+        one.over("TIME-WAIT", "")
+        # Either resets.
+        one = Conversation(host, ours)
+        one.protocol.transport.abortConnection()
+        one.over("")
+        with pytest.raises(ConnectionResetError):
+            one.received()
+        one.client.close()
+        one = Conversation(host, ours)
+        one.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        one.client.close()
+        host.until(lambda: one.protocol.lost, "the reset")
+        assert one.protocol.lost is not None and one.protocol.lost.check(ConnectionLost)
+        one.over("")
+        # The kernel closes what it has not read.
+        one = Conversation(host, ours)
+        one.protocol.transport.write(b"nobody reads this")
+        host.until(lambda: run("ss", "-Htan", one.filter).split()[1] != "0", "data to have come")
+        one.client.close()
+        host.until(lambda: one.protocol.lost, "the reset")
+        assert one.protocol.lost is not None and one.protocol.lost.check(ConnectionLost)
+        one.over("")
+
+
+@FAMILIES
+def test_aPeerThatVanishesIsNoticed(namespace: Namespace, ours: str) -> None:
+    with turning("tun") as host:
+        one = Conversation(host, ours)
+        connection = one.protocol.transport.connection
+        connection.keepAliveIdle, connection.keepAlivePause, connection.keepAliveProbes = 1.0, 1.0, 3
+        one.protocol.transport.setTcpKeepAlive(True)
+        # The kernel answers such probes twice a second at most.
+        host.until(lambda: connection.segmentsIn > 3, "answers")
+        assert one.protocol.lost is None
+        setDown(INTERFACE)
+        host.until(lambda: one.protocol.lost, "the end")
+        assert one.protocol.lost is not None and one.protocol.lost.check(ConnectionLost)
+        one.client.close()
