@@ -144,7 +144,7 @@ class TCPStrangers(TCPEnds):
         start = packet.start
         options = wire.parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2))
         if options.signed:
-            # It asks for signatures, which we do not make.
+            # The SYN asks for signatures (RFC 2385), which we do not make.
             self.counters["inSigned"] += 1
             return
         if self._isFull(key, port):
