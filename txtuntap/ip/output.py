@@ -119,16 +119,7 @@ class IPOutput(IPRouting):
         if own:
             return self.loop(route, protocol, buffers, hopLimit, trafficClass, offload)
         if route.hop:
-            # Held whole: the fragments of a datagram wait as one.
-            data = b"".join(buffers)
-
-            def send(station: bytes | None) -> None:
-                if station is None:
-                    return self._unanswered(route, protocol, data)
-                known = attrs.evolve(route, station=station, hop=b"")
-                self.output(known, protocol, [data], hopLimit, None, trafficClass, fragmentable)
-
-            self.neighbours.hold(route.hop, send, length)
+            self._hold(route, protocol, b"".join(buffers), hopLimit, trafficClass, fragmentable)
         elif not fits:
             fragments = self._fragments4 if isVersion4 else self._fragments6
             for packet in fragments(route, protocol, b"".join(buffers), hopLimit, mtu, trafficClass):
@@ -147,6 +138,23 @@ class IPOutput(IPRouting):
             # An atomic datagram needs no identification (RFC 6864 section 4.1).
             header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, tos=trafficClass)
             self.send(route, IPV4, [header4, *buffers], offload)
+
+    def _hold(
+        self, route: Route, protocol: int, data: bytes, hopLimit: int, trafficClass: int, fragmentable: bool
+    ) -> None:
+        """
+        Have a datagram wait for the station of its next hop. It waits whole, because its fragments wait as one.
+
+        (A function within L{output} would make each call of that slower, since its variables would be shared.)
+        """
+
+        def send(station: bytes | None) -> None:
+            if station is None:
+                return self._unanswered(route, protocol, data)
+            known = attrs.evolve(route, station=station, hop=b"")
+            self.output(known, protocol, [data], hopLimit, None, trafficClass, fragmentable)
+
+        self.neighbours.hold(route.hop, send, len(data))
 
     def _unanswered(self, route: Route, protocol: int, data: bytes) -> None:
         """

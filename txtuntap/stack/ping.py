@@ -82,7 +82,8 @@ class Pinger:
         done: Deferred[Pong] = Deferred(lambda _: self._forget(word))
         timer = Timer(self._clock, self._timedOut, word)
         timer.arm(timeout)
-        self._pending.put(word, _Pending(dest, payload, self._now(), done, timer))
+        # There is room, as has been seen.
+        self._pending[word] = _Pending(dest, payload, self._now(), done, timer)
         return done
 
     def asked(self, dest: bytes, word: int) -> bool:
