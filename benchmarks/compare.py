@@ -62,7 +62,7 @@ def main() -> None:
                             noises[row].append((again[row][0] / cost, again[row][1] / ratio))
                 print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
         except BaseException:
-            # What has been measured took its time.
+            # The rounds that are done took their time: show them.
             show(changes, noises)
             raise
         finally:

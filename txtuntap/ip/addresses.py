@@ -98,7 +98,7 @@ class Addresses:
         self._given: dict[bytes, Interface] = {}
         self.suspended: set[bytes] = set()
         self._unicast: set[bytes] = set()
-        # Those, and the loopback addresses.
+        # Our unicast addresses and the loopback addresses: packets to these are for ourselves.
         self._self: set[bytes] = set(LOOPBACKS)
         self.networks: PrefixTable[int] = PrefixTable()
         self.anyNetworks: PrefixTable[None] = PrefixTable()

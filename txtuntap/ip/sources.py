@@ -155,7 +155,7 @@ class SourceIndex:
             return
         tree = self._trees[source.kind]
         slot = _place(source, tree)
-        # Of those below, the one added first moves up, and so on.
+        # The one below that was added first moves up, and so on.
         while below := [(tree[each].order, each) for each in _slotsBelow(slot) if each in tree]:
             _, first = min(below)
             tree[slot] = tree[first]
