@@ -12,11 +12,13 @@ from zope.interface import implementer
 
 from txtuntap.interfaces import DEFAULT_HOP_LIMIT, IIPTransport, Route
 from txtuntap.layer.counters import SegmentCounters
+from txtuntap.layer.flowheaders import FlowHeaders
 from txtuntap.tcp.interfaces import IWire
 from txtuntap.wire import tcp as wire
 from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, NONE, TCP4, TCP6, TSO4, TSO6, Offload
 
 if TYPE_CHECKING:
+    from txtuntap.interfaces import IPacketTransport
     from txtuntap.packet import Packet
 
 #: Seconds for which a route is used without asking for it again.
@@ -26,16 +28,32 @@ _ROUTE_AGE = 1.0
 _MARKABLE = 0b10
 
 
-@lru_cache(256)
-def _open(header: int, kind: int, size: int) -> Offload:
+@lru_cache(1024)
+def openBehind(before: int, header: int, kind: int, size: int) -> Offload:
     """
     The offload of a segment whose checksum is open.
 
-    @param header: octets of its TCP header.
+    @param before: octets before its TCP header; C{header}, octets of that.
     @param kind: C{NONE}; of a superpacket, C{TCP4} or C{TCP6}.
     @param size: octets of data in each segment of a superpacket.
     """
-    return Offload(NEEDS_CHECKSUM, kind, header, size, 0, wire.CHECKSUM_OFFSET)
+    return Offload(NEEDS_CHECKSUM, kind, before + header, size, before, wire.CHECKSUM_OFFSET)
+
+
+class SegmentHeaders(FlowHeaders):
+    """
+    The headers of the segments of one connection, the path's part of them kept.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, ip: IIPTransport, port: IPacketTransport, route: Route, header: bytes) -> None:
+        """
+        @param port: that of C{route}, one that leaves checksums to others.
+        @param header: that of a segment without data.
+        """
+        open = openBehind(0, wire.HEADER_LENGTH, NONE, 0)
+        super().__init__(ip, port, route, wire.PROTOCOL, header, open, "IIHHHH")
 
 
 @implementer(IWire)
@@ -51,6 +69,7 @@ class Path:
     __slots__ = (
         "_back",
         "_features",
+        "_headers",
         "_ip",
         "_pseudo",
         "_route",
@@ -80,8 +99,9 @@ class Path:
         self._back: Route | None = None
         self._route: Route | None = None
         self._routeAt = 0.0
-        # The offloads of the port by which we send.
+        # The offloads of the port by which we send, and what segments begin with there.
         self._features = 0
+        self._headers: SegmentHeaders | None = None
         #: The time, in seconds: whoever calls the connection has set it.
         self.now = 0.0
 
@@ -92,7 +112,7 @@ class Path:
         @return: whether the packet may be answered: one to many hosts may not (RFC 9293 section 3.9.2.3).
         """
         back = self._back = self._ip.routeBack(packet)
-        self._route = None
+        self._route = self._headers = None
         # The route from one of our addresses, if the packet went to none of them.
         return back is not None and back.source == self.source
 
@@ -100,7 +120,7 @@ class Path:
         """
         Forget the route, since the peer does not answer: it is asked for again, in case this one leads nowhere.
         """
-        self._back = self._route = None
+        self._back = self._route = self._headers = None
 
     def route(self) -> Route | None:
         """
@@ -110,6 +130,7 @@ class Path:
         if route is not None and 0 <= self.now - self._routeAt < _ROUTE_AGE:
             return route
         ip = self._ip
+        self._headers = None
         if self._back is not None:
             route = ip.knownStation(self._back)
         else:
@@ -164,18 +185,46 @@ class Path:
         """
         See L{IWire.transmit<txtuntap.tcp.interfaces.IWire.transmit>}.
         """
-        route = self.route()
-        if route is None:
-            return
+        headers = self._headers
+        route: Route | None = None
+        if headers is None or isMarkable or not 0 <= self.now - self._routeAt < _ROUTE_AGE:
+            route = self.route()
+            if route is None:
+                return
+            headers = None if isMarkable else self._headersOf(route)
         self.counters.outSegs += -(-length // size) if size else 1
-        fields = self._pseudo, self.sourcePort, self.destPort, sequence, acknowledgment, flags, window, options
+        header = wire.HEADER_LENGTH + len(options)
+        kind = NONE if not size else TCP4 if len(self.dest) == 4 else TCP6
+        if headers is not None:
+            octets = header + length
+            check = (self._pseudo + octets) % 0xFFFF
+            fields = sequence, acknowledgment, header << 10 | flags, window, check, 0
+            packet = [headers.packFields(octets, *fields) + options, *buffers]
+            headers.port.writePacket(packet, openBehind(headers.before, header, kind, size))
+            return
+        assert route is not None
+        said = self._pseudo, self.sourcePort, self.destPort, sequence, acknowledgment, flags, window, options
         trafficClass = _MARKABLE if isMarkable else 0
         if self._features & CSUM:
-            header = wire.packOpenHeader(*fields, length)
-            kind = NONE if not size else TCP4 if len(self.dest) == 4 else TCP6
-            offload = _open(len(header), kind, size)
-            self._ip.output(route, wire.PROTOCOL, [header, *buffers], DEFAULT_HOP_LIMIT, offload, trafficClass)
+            packet = [wire.packOpenHeader(*said, length), *buffers]
+            offload = openBehind(0, header, kind, size)
+            self._ip.output(route, wire.PROTOCOL, packet, DEFAULT_HOP_LIMIT, offload, trafficClass)
         else:
             payload = b"".join(buffers)
-            packet = [wire.packHeader(*fields, payload), payload]
+            packet = [wire.packHeader(*said, payload), payload]
             self._ip.output(route, wire.PROTOCOL, packet, DEFAULT_HOP_LIMIT, None, trafficClass)
+
+    def _headersOf(self, route: Route) -> SegmentHeaders | None:
+        """
+        The headers that segments on a route begin with.
+
+        @return: L{None}: the layers below make them for each segment, since they finish it there.
+        """
+        headers = self._headers
+        if headers is None and route is self._route and self._features & CSUM:
+            port = self._ip.port(route)
+            if port is not None:
+                header = wire.packOpenHeader(self._pseudo, self.sourcePort, self.destPort, 0, 0, 0, 0, b"", 0)
+                headers = SegmentHeaders(self._ip, port, route, header)
+                self._headers = headers if headers.usable else None
+        return self._headers
