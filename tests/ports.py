@@ -32,6 +32,7 @@ class RecordingPort:
     interface = b""
     offloads = 0
     batches = None
+    readEnd = None
 
     def __init__(self, mtu: int = 1500, clock: IReactorTime | None = None) -> None:
         self.mtu = mtu

@@ -5,7 +5,7 @@ of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,11 @@ class IPacketTransport(Interface):
     )
     batches: IBatches | None = Attribute(
         "The object that lets datagrams wait to leave as one; L{None} where nothing waits: without USO in C{offloads}."
+    )
+
+    readEnd: list[Callable[[], None]] | None = Attribute(
+        "Functions to call, once each, when all packets of the read that is under way are delivered; L{None} where no"
+        " others are known to follow."
     )
 
     def writePacket(buffers: Sequence[bytes], offload: Offload | None = None) -> None:

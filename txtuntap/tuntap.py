@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import abstract
@@ -64,11 +64,14 @@ class TuntapPort(abstract.FileDescriptor):
     @ivar maxPacketSize: how many octets of a packet are read. The rest of a longer one is lost: it is C{partial}.
     @ivar maxThroughput: octets that are read in one turn of the reactor, about.
     @ivar maxPackets: packets that are read in one turn of the reactor.
+    @ivar readEnd: functions to call when all packets of the read that is under way are delivered; L{None}: there is no
+        read.
     @ivar counters: how often each thing happened, by name.
     """
 
     maxThroughput = 1024 * 1024
     maxPackets = 1024
+    readEnd: list[Callable[[], None]] | None = None
 
     _log = Logger()
 
@@ -326,6 +329,8 @@ class TuntapPort(abstract.FileDescriptor):
         takesOffload = delivery.takesOffload
         now = self._now()
         packets = octets = 0
+        ends: list[Callable[[], None]] = []
+        self.readEnd = ends
         self._batches.beginRead()
         try:
             while packets < maxPackets and octets < maxThroughput and not self.disconnecting:
@@ -357,6 +362,12 @@ class TuntapPort(abstract.FileDescriptor):
         finally:
             self.counters.inPackets += packets
             self.counters.inOctets += octets
+            self.readEnd = None
+            for call in ends:
+                try:
+                    call()
+                except Exception:
+                    self._failures.failed(now, "packetReceived")
             self._batches.endRead()
         return None
 

@@ -4,7 +4,7 @@ The base class of middleware: a protocol to the port below it, and a port to the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import ILoggingContext
@@ -174,6 +174,13 @@ class Middleware(Layer):
         if this takes no packets that are not finished.
         """
         return getattr(self.transport, "batches", None) if self._takesOffload else None
+
+    @property
+    def readEnd(self) -> list[Callable[[], None]] | None:
+        """
+        The functions that the port below calls at the end of the read.
+        """
+        return getattr(self.transport, "readEnd", None)
 
     def pauseProducing(self) -> None:
         """

@@ -111,10 +111,12 @@ class LinkEnd(Layer):
     @ivar linkAddress: L{None}: a cable has no address.
     @ivar offloads: what the protocol at the other end takes, or whoever it would have to be cut for.
     @ivar batches: L{None}: nothing ever waits here, where no system call is saved by that.
+    @ivar readEnd: L{None}: each packet has an effect of its own.
     """
 
     linkAddress = None
     batches = None
+    readEnd = None
     peer: LinkEnd
 
     def __init__(self, proto: Any, clock: IReactorTime, mtu: int, ethernet: bool) -> None:

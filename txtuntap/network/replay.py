@@ -202,11 +202,13 @@ class Replay(Layer):
     @ivar linkAddress: L{None}: nobody says.
     @ivar offloads: 0: a packet is written as it would be on the wire.
     @ivar batches: L{None}: nothing waits.
+    @ivar readEnd: L{None}: packets come one by one.
     """
 
     linkAddress = None
     offloads = 0
     batches = None
+    readEnd = None
 
     def __init__(
         self,

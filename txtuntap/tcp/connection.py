@@ -16,6 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from txtuntap.tcp.handshake import Agreement, agree, timestampAt
+from txtuntap.tcp.recovery import Phase
 from txtuntap.tcp.rtt import RTO_AFTER_SYN
 from txtuntap.tcp.sender import MAX_SUPERPACKET
 from txtuntap.tcp.sequence import difference, unwrapped
@@ -52,10 +53,18 @@ _MASK: Final = 0xFFFFFFFF
 _HALF: Final = 0x80000000
 
 _aligned = struct.Struct("!4sII").unpack_from
+#: The offset and the flags of the usual segment: ACK, with PSH or without, behind options of 12 octets.
+_UNPREDICTED: Final = 0xFFF7
+_PREDICTED: Final = (HEADER_LENGTH + ALIGNED_LENGTH) << 10 | ACK
+
 _NOTHING: Final[Sequence[tuple[int, int]]] = ()
 
 
 _ESTABLISHED = State.ESTABLISHED
+_OPEN = Phase.OPEN
+
+#: The octets that may wait for an acknowledgment: those of four superpackets, so that the peer goes on meanwhile.
+_MOST_WAITING: Final = 4 * 65536
 
 
 class Connection(Timers):
@@ -120,6 +129,7 @@ class Connection(Timers):
         sender.open(self._segmentSize())
         sender.superpacket = MAX_SUPERPACKET
         receiver.open(agreement.ownScale)
+        receiver.mostLargest = self._wire.link - HEADER_LENGTH
         self.state = _ESTABLISHED
         self._wire.counters.currEstab += 1
 
@@ -148,12 +158,28 @@ class Connection(Timers):
             now,
         )
 
+    @property
+    def mayWait(self) -> bool:
+        """
+        Whether what the last segment brought may wait for the next ones, which are likely to be here: an answer to all
+        of them tells the peer the same.
+        """
+        receiver = self.receiver
+        return (
+            self.state is _ESTABLISHED
+            and self.sender.phase is _OPEN
+            and not receiver.ranges
+            and receiver.duplicate is None
+            and receiver.next - receiver.acknowledged < _MOST_WAITING
+        )
+
     def pathChanged(self) -> None:
         """
         The path takes segments of another size now.
         """
         if self.state not in OPENING:
             self.sender.pathChanged(self._segmentSize())
+            self.receiver.mostLargest = self._wire.link - HEADER_LENGTH
 
     def segmentReceived(
         self,
@@ -176,6 +202,10 @@ class Connection(Timers):
         @param isMarked: whether a router has marked it (CE, RFC 3168).
         """
         self.segmentsIn += 1
+        if offsetAndFlags & _UNPREDICTED == _PREDICTED and self._predicted(
+            data, start, end, sequence, acknowledgment, window, isMarked, now
+        ):
+            return
         payload = start + (offsetAndFlags >> 12 << 2)
         flags = offsetAndFlags & 0xFF
         if self.state is State.SYN_SENT:
@@ -257,6 +287,70 @@ class Connection(Timers):
         if behind > position:
             self._dataReceived(position, data[payload:end], flags, isMarked, now)
 
+    def _predicted(
+        self,
+        data: bytes,
+        start: int,
+        end: int,
+        sequence: int,
+        acknowledgment: int,
+        window: int,
+        isMarked: bool,
+        now: float,
+    ) -> bool:
+        """
+        Take a segment that is the usual one: the next in order, with nothing but an acknowledgment and timestamps. The
+        outcome is the same as without this (header prediction, RFC 7323 appendix A), and nearly all segments are such.
+
+        @return: whether it was one.
+        """
+        receiver = self.receiver
+        position = receiver.next
+        if (
+            self.state is not _ESTABLISHED
+            or sequence != (self._peerInitial + position) & _MASK
+            or isMarked
+            or not self.hasReader
+            or not self._agreement.timestamps
+        ):
+            return False
+        prefix, timestamp, echo = _aligned(data, start + HEADER_LENGTH)
+        sender = self.sender
+        una = sender.acknowledged
+        advanced = (acknowledgment - self._initial - una) & _MASK
+        payload = start + HEADER_LENGTH + ALIGNED_LENGTH
+        length = end - payload
+        if (
+            prefix != ALIGNED_TIMESTAMPS
+            or advanced > sender.next - una
+            or (timestamp - self._recent) & _MASK >= _HALF
+            or length > receiver.edge - position
+        ):
+            return False
+        if position == receiver.acknowledged:
+            self._recent, self._recentAt = timestamp, now
+        self._heardAt, self._probes = now, 0
+        units = window << self._agreement.scale
+        if advanced or position > self._wl1 or (position == self._wl1 and (units > sender.window or not units)):
+            self._wl1 = position
+        else:
+            units = sender.window
+        # The time since what is echoed was sent, in milliseconds.
+        age = (self._offset + int(now * 1000) - echo) & _MASK
+        hasEcho = echo and age < _HALF
+        if length and hasEcho:
+            receiver.sample = now - (int(now * 1000) - age) / 1000
+        if advanced or sender.board.records or units != sender.window or not units or sender.isProbing:
+            echoedAt = (int(now * 1000) - age) / 1000 if hasEcho else None
+            sender.ackReceived(una + advanced, units, _NOTHING, length > 0, echoedAt, now)
+        if length:
+            receiver.receive(position, data[payload:end], now, sender.roundTrip.timeout)
+            if receiver.end is not None:
+                receiver.checkEnd()
+                if receiver.finished:
+                    self._finReceived()
+        return True
+
     def _positions(self, sacks: Sequence[tuple[int, int]], near: int) -> list[tuple[int, int]]:
         initial = self._initial
         return [(unwrapped(start, initial, near), unwrapped(end, initial, near)) for start, end in sacks]
@@ -287,8 +381,6 @@ class Connection(Timers):
             if isMarked:
                 self._ecnEcho = True
         if data:
-            if len(data) > receiver.largest:
-                receiver.largest = min(len(data), self._wire.link - HEADER_LENGTH)
             receiver.receive(position, data, now, self.sender.roundTrip.timeout)
         if flags & FIN:
             receiver.finish(position + len(data))

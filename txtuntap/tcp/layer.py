@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from txtuntap.interfaces import IErrorReceiver, IPacketReceiver
 from txtuntap.layer.bounded import Policy, TableState
-from txtuntap.layer.drops import FAULT_DROPS, Drop
+from txtuntap.layer.drops import Drop
 from txtuntap.mistakes import checkCallable, checkFlag, checkKind, checkRandom
 from txtuntap.packet import Packet
 from txtuntap.tcp.client import TCPClient, errorOf
@@ -30,7 +30,6 @@ from txtuntap.tcp.unclaimed import Ask
 from txtuntap.wire import tcp as wire
 from txtuntap.wire.checksum import fold
 from txtuntap.wire.icmp import Quote
-from txtuntap.wire.offload import fault
 from txtuntap.wire.tcp import CHECKSUM_OFFSET, HEADER_LENGTH, PROTOCOL
 
 #: Addresses and ports in one, and the rest of the header.
@@ -240,12 +239,12 @@ class TCPProtocol(TCPStrangers):
         if not HEADER_LENGTH <= word >> 12 << 2 <= end - start:
             return self.dropped(packet, Drop.SEGMENT)
         offload = packet.offload
-        if offload is not None and (offload.isSuperpacket or offload.isOpen):
-            wrong = fault(data, offload, network)
-            if wrong is not None:
-                return self.dropped(packet, FAULT_DROPS[wrong])
-            if offload.checksumStart != start or offload.checksumOffset != CHECKSUM_OFFSET:
-                return self.dropped(packet, Drop.OFFLOAD)
+        if (
+            offload is not None
+            and offload.isOpen
+            and (offload.checksumStart != start or offload.checksumOffset != CHECKSUM_OFFSET)
+        ):
+            return self.dropped(packet, Drop.OFFLOAD)
         if (offload is None or not offload.isVouched) and self._verify:
             length = end - start
             octets = data[first:end] if first >= 0 else key[:-4] + data[start:end]
@@ -258,7 +257,9 @@ class TCPProtocol(TCPStrangers):
         transport = self._transports.get(key)
         if transport is not None and transport.connection is not None:
             isMarked = (data[network + 1] & 3 == 3) if span == 20 else packet.trafficClass & 3 == 3
-            transport.segmentReceived(data, start, end, sequence, acknowledgment, word, window, isMarked, now)
+            transport.segmentReceived(
+                data, start, end, sequence, acknowledgment, word, window, isMarked, now, packet.port
+            )
         else:
             self._strangerReceived(packet, key, sequence, acknowledgment, word, window, now)
 

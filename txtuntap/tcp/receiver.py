@@ -57,7 +57,8 @@ class Receiver:
     @ivar end: the position of the peer's FIN; L{None}: it has not come.
     @ivar finished: whether all before the FIN has come, and the FIN with it.
     @ivar acknowledgeAt: when to acknowledge, in seconds; infinity: nothing is to be acknowledged; 0: at once.
-    @ivar largest: octets of the largest segment that the peer sends.
+    @ivar largest: octets of the largest segment that the peer sends; C{mostLargest}: those of the largest that it can
+        send by our link. What is larger is a superpacket.
     @ivar pool: the octets that all connections may keep.
     @ivar isPaused: whether the application reads nothing now.
     @ivar sample: the latest round-trip time by timestamps, in seconds; 0: there is none since L{tune}.
@@ -83,6 +84,7 @@ class Receiver:
         "finished",
         "isPaused",
         "largest",
+        "mostLargest",
         "next",
         "pool",
         "queued",
@@ -115,6 +117,7 @@ class Receiver:
         self.end: int | None = None
         self.finished = False
         self.largest = 536
+        self.mostLargest = 536
         self.pool = UNBOUNDED
         self.isPaused = False
         # When to acknowledge
@@ -149,12 +152,25 @@ class Receiver:
         @param start: the position of the first octet.
         @param timeout: the retransmission timeout, in seconds: after a longer pause, acknowledgments are quick again.
         """
-        end = start + len(data)
+        length = len(data)
+        if length > self.largest < self.mostLargest:
+            self.largest = min(length, self.mostLargest)
         if self.pool.isFull and (self.unread or self.isPaused):
             # The peer sends it again.
             self.pool.dropped += 1
             self.acknowledgeAt = 0
             return
+        if start == self.next and not self._pieces and length >= _SMALL:
+            # The usual case.
+            self.ready.append(data)
+            self._small = 0
+            self.unread += length
+            self.next = start + length
+            if self.acknowledgeAt:
+                self._acknowledgeLater(now, timeout)
+            self._latestAt = now
+            return
+        end = start + length
         if start != self.next or self._pieces:
             if end <= self.next:
                 return self._repeated(start, end)

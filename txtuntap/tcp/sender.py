@@ -26,6 +26,9 @@ MAX_TAKEN = 4 * 1024 * 1024
 _BURST = 0.001
 _LEAST_BURST = 2
 
+#: A superpacket of less than this part of the congestion window waits for more room (tcp_tso_win_divisor).
+_DEFERRED = 3
+
 #: The longest that a peer delays an acknowledgment, and how much later than its round-trip time one may come, in
 #: seconds.
 _MOST_DELAY = 0.2
@@ -128,11 +131,22 @@ class Sender(Recovery):
         else:
             if room < size:
                 self._limitedEnd = start
-            octets = int(min(waiting, usable, room, self._burst()))
+            burst = self._burst()
+            octets = int(min(waiting, usable, room, burst))
             if octets <= 0 or len(board.records) >= MAX_RECORDS:
                 return None
             if now >= self.search.nextAt and (probe := self._sizeProbe(min(waiting, usable, room), now)):
                 return *self._sendNew(probe, usable, probe, now), False
+            if (
+                octets == room < burst
+                and room * _DEFERRED < self.control.window
+                and room < waiting
+                and self.phase is _OPEN
+                and not board.arrived
+                and not self._duplicates
+            ):
+                # Acknowledgments on their way make room for a larger superpacket.
+                return None
             rest = octets % size
             if rest and not self._smallMayLeave(octets, waiting, usable):
                 octets -= rest

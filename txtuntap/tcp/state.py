@@ -23,6 +23,9 @@ class State(Enum):
     LAST_ACK = "LAST-ACK"
     TIME_WAIT = "TIME-WAIT"
 
+    # Enum's own is a function in Python, and each segment asks which states its connection's is among.
+    __hash__ = object.__hash__
+
 
 class End(Enum):
     """

@@ -442,7 +442,7 @@ class TCPStrangers(TCPEnds):
             transport.abandon()
             return
         transport.segmentReceived(
-            packet.data, packet.start, packet.end, sequence, acknowledgment, word, window, False, now
+            packet.data, packet.start, packet.end, sequence, acknowledgment, word, window, False, now, packet.port
         )
 
     def _tickLater(self) -> None:

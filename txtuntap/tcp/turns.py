@@ -26,8 +26,10 @@ from txtuntap.tcp.state import End, State
 from txtuntap.tcp.stream import Stream
 
 if TYPE_CHECKING:
+    from txtuntap.interfaces import IPacketTransport
     from txtuntap.tcp.interfaces import ITCPLayer
     from txtuntap.tcp.path import Path
+    from txtuntap.tcp.receiver import Receiver
 
 
 class Turns(Stream):
@@ -40,6 +42,7 @@ class Turns(Stream):
         "_isTurning",
         "_timer",
         "_turnsAgain",
+        "_turnsAtEnd",
         "connected",
         "connection",
         "isSoon",
@@ -79,6 +82,7 @@ class Turns(Stream):
         self._timer: Timer | None = None
         self._isTurning = False
         self._turnsAgain = False
+        self._turnsAtEnd = False
 
     def _abort(self) -> None:
         if self.connection is not None:
@@ -128,18 +132,34 @@ class Turns(Stream):
         window: int,
         isMarked: bool,
         now: float,
+        port: IPacketTransport | None,
     ) -> None:
         """
-        A segment of this connection has come.
+        A segment of this connection has come. Where others are likely to follow at once, and nothing is missing, there
+        is one turn for all of them: one acknowledgment, one call of the timer.
+
+        @param port: where it has come from; L{None}: from this host itself.
         """
+        connection = self.connection
+        assert connection is not None
         self.path.now = now  # type: ignore[union-attr]
         try:
-            self.connection.segmentReceived(  # type: ignore[union-attr]
-                data, start, end, sequence, acknowledgment, word, window, isMarked, now
-            )
+            connection.segmentReceived(data, start, end, sequence, acknowledgment, word, window, isMarked, now)
         except Exception:
             return self._broken()
-        self.turn(now)
+        if port is None or (ends := port.readEnd) is None or not connection.mayWait:
+            self.turn(now)
+        elif not self._turnsAtEnd:
+            self._turnsAtEnd = True
+            ends.append(self._readEnded)
+
+    def _readEnded(self) -> None:
+        """
+        All segments of the read that is under way have come.
+        """
+        self._turnsAtEnd = False
+        if self.connection is not None:
+            self.turn(self.path.now)  # type: ignore[union-attr]
 
     def _due(self) -> None:
         """
@@ -232,22 +252,28 @@ class Turns(Stream):
 
     def _deliver(self, connection: Connection, now: float) -> None:
         receiver = connection.receiver
+        try:
+            context.call(self._logContext, self._deliverAll, receiver)
+        except BaseException:
+            self._fail("dataReceived")
+            return
+        if receiver.opens():
+            receiver.acknowledgeAt = 0
+        receiver.tune(connection.sender.roundTrip.smoothed, now)
+
+    def _deliverAll(self, receiver: Receiver) -> None:
+        """
+        Hand the protocol what there is, until it pauses.
+        """
         chunks = receiver.take()
         for number, data in enumerate(chunks):
-            try:
-                context.call(self._logContext, self.protocol.dataReceived, data)
-            except BaseException:
-                self._fail("dataReceived")
-                return
+            self.protocol.dataReceived(data)
             if not self.reading:
                 rest = chunks[number + 1 :]
                 if rest:
                     receiver.ready[:0] = rest
                     receiver.unread += sum(map(len, rest))
-                break
-        if receiver.opens():
-            receiver.acknowledgeAt = 0
-        receiver.tune(connection.sender.roundTrip.smoothed, now)
+                return
 
     def _endReceived(self) -> None:
         """
