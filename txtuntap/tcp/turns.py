@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from txtuntap.tcp.interfaces import ITCPLayer
     from txtuntap.tcp.path import Path
     from txtuntap.tcp.receiver import Receiver
+    from txtuntap.tcp.sender import Sender
+
+#: How often a producer is resumed in one turn, at most.
+_MOST_RESUMES = 8
 
 
 class Turns(Stream):
@@ -237,6 +241,8 @@ class Turns(Stream):
             self._toldEnd = True
             self._endReceived()
         sender = connection.sender
+        if self.producerPaused and self.producer is not None and not self.isSoon:
+            self._resumeProducer(sender)
         sender.superpacket = MAX_SUPERPACKET if self.path.cuts else 0  # type: ignore[union-attr]
         connection.flush(now)
         if self.connected:
@@ -285,21 +291,32 @@ class Turns(Stream):
             return
         self._call(protocol.readConnectionLost)
 
+    def _resumeProducer(self, sender: Sender) -> None:
+        """
+        Have the producer write, as long as TCP takes it. It does so before anything leaves, because then segments and
+        superpackets are full.
+        """
+        for _ in range(_MOST_RESUMES):
+            self._takeNote()
+            producer = self.producer
+            if sender.room < 0 or producer is None or not self.producerPaused:
+                return
+            self.producerPaused = False
+            if not self._call(producer.resumeProducing):
+                return
+        if self.producerPaused:
+            # Other connections have their turns first.
+            self.later()
+
     def _written(self, connection: Connection) -> None:
         """
-        Go on, if TCP has all that was written: with the producer, or else with what was to be done then.
+        Go on, if TCP has all that was written, with what was to be done then.
         """
         self._takeNote()
         # A request made in this turn is met in the next: then other connections have had theirs.
-        if self.isSoon or connection.sender.room < 0:
+        if self.isSoon or connection.sender.room < 0 or self.producer is not None:
             return
-        producer = self.producer
-        if producer is not None:
-            if self.producerPaused:
-                self.producerPaused = False
-                if self._call(producer.resumeProducing) and self.producerPaused:
-                    self.later()
-        elif self.disconnecting:
+        if self.disconnecting:
             if self._isShutDown or connection.ended is None:
                 self._close(Failure(main.CONNECTION_DONE))
         elif self._isShuttingDown and not self._isShutDown:
