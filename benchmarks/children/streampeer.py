@@ -74,8 +74,8 @@ def ask(address: str, port: int, units: int, question: bytes, end: bytes) -> Non
         selector.register(peer, selectors.EVENT_READ, bytearray())
     while selector.get_map():
         for key, _ in selector.select():
+            assert isinstance(key.fileobj, socket.socket)
             peer, answer = key.fileobj, key.data
-            assert isinstance(peer, socket.socket)
             answer += peer.recv(65536)
             if answer.endswith(end) if end else len(answer) >= len(question):
                 answer.clear()

@@ -326,7 +326,7 @@ class TCPEnds(PacketProtocol):
         self._enter(key, transport)
         self.counters["activeOpens"] += 1
         connection.connect(now)
-        transport.turn(now)
+        transport.turn()
 
     def _checkedSource(self, address: bytes, dest: bytes) -> bytes | None:
         """
@@ -410,8 +410,9 @@ class TCPEnds(PacketProtocol):
         for transport in soon:
             transport.isSoon = False
             if transport.connection is not None:
-                transport.path.now = now  # type: ignore[union-attr]
-                transport.turn(now)
+                path = cast(Path, transport.path)
+                path.now = max(path.now, now)
+                transport.turn()
 
 
 def peerOf(key: bytes) -> bytes:

@@ -120,6 +120,10 @@ class Turns(Stream):
             self.layer.turnSoon(self)
 
     def _time(self) -> float:
+        """
+        Read the time, and have the connection go on from there. Its time never goes back, or a peer would drop segments
+        for their timestamps; and it is read again after each call of the application, which may have taken long.
+        """
         now = self.layer.now()
         if self.path is not None:
             self.path.now = now
@@ -144,15 +148,19 @@ class Turns(Stream):
 
         @param port: where it has come from; L{None}: from this host itself.
         """
-        connection = self.connection
-        assert connection is not None
-        self.path.now = now  # type: ignore[union-attr]
+        connection, path = self.connection, self.path
+        assert connection is not None and path is not None
+        if now < path.now:
+            # The segment has waited, while one before it was dealt with.
+            now = path.now
+        else:
+            path.now = now
         try:
             connection.segmentReceived(data, start, end, sequence, acknowledgment, word, window, isMarked, now)
         except Exception:
             return self._broken()
         if port is None or (ends := port.readEnd) is None or not connection.mayWait:
-            self.turn(now)
+            self.turn()
         elif not self._turnsAtEnd:
             self._turnsAtEnd = True
             ends.append(self._readEnded)
@@ -163,7 +171,7 @@ class Turns(Stream):
         """
         self._turnsAtEnd = False
         if self.connection is not None:
-            self.turn(self.path.now)  # type: ignore[union-attr]
+            self.turn()
 
     def _due(self) -> None:
         """
@@ -180,7 +188,7 @@ class Turns(Stream):
                 connection.timeout(now)
             except Exception:
                 return self._broken()
-            self.turn(now)
+            self.turn()
         else:
             self._arm(connection, now)
 
@@ -194,20 +202,20 @@ class Turns(Stream):
         if timer.deadline is None or deadline < timer.deadline:
             timer.arm(max(0.0, deadline - now))
 
-    def turn(self, now: float) -> None:
+    def turn(self) -> None:
         """
-        Deliver what there is, send what may be sent, and say what has happened.
+        Deliver what there is, send what may be sent, and say what has happened. The time is that of the path.
         """
         if self._isTurning:
             self._turnsAgain = True
             return
         self._isTurning = True
-        connection = self.connection
-        assert connection is not None
+        connection, path = self.connection, self.path
+        assert connection is not None and path is not None
         try:
             while True:
                 self._turnsAgain = False
-                self._turnOnce(connection, now)
+                self._turnOnce(connection, path)
                 if not self._turnsAgain:
                     break
         except Exception:
@@ -221,19 +229,19 @@ class Turns(Stream):
             if kept != self.kept:
                 self.layer.buffers.changed(kept - self.kept)
                 self.kept = kept
-            self._arm(connection, now)
+            self._arm(connection, path.now)
 
-    def _turnOnce(self, connection: Connection, now: float) -> None:
+    def _turnOnce(self, connection: Connection, path: Path) -> None:
         if self._isAborting:
             return
         receiver = connection.receiver
         if not self.connected and not self.disconnected:
             self._maybeConnected(connection)
             if not self.connected:
-                connection.flush(now)
+                connection.flush(path.now)
                 return
         if receiver.unread and self.reading and self.connected:
-            self._deliver(connection, now)
+            self._deliver(connection)
             if self._isAborting:
                 # Nothing written in this turn leaves: a peer must not take the end of it for an orderly one (TLS).
                 return
@@ -243,8 +251,8 @@ class Turns(Stream):
         sender = connection.sender
         if self.producerPaused and self.producer is not None and not self.isSoon:
             self._resumeProducer(sender)
-        sender.superpacket = MAX_SUPERPACKET if self.path.cuts else 0  # type: ignore[union-attr]
-        connection.flush(now)
+        sender.superpacket = MAX_SUPERPACKET if path.cuts else 0
+        connection.flush(path.now)
         if self.connected:
             if self.producer is not None or self.disconnecting or self._isShuttingDown:
                 self._written(connection)
@@ -256,7 +264,7 @@ class Turns(Stream):
         Tell the protocol of a client that it is connected, if it is.
         """
 
-    def _deliver(self, connection: Connection, now: float) -> None:
+    def _deliver(self, connection: Connection) -> None:
         receiver = connection.receiver
         try:
             context.call(self._logContext, self._deliverAll, receiver)
@@ -265,7 +273,7 @@ class Turns(Stream):
             return
         if receiver.opens():
             receiver.acknowledgeAt = 0
-        receiver.tune(connection.sender.roundTrip.smoothed, now)
+        receiver.tune(connection.sender.roundTrip.smoothed, self._time())
 
     def _deliverAll(self, receiver: Receiver) -> None:
         """
@@ -378,7 +386,8 @@ class Turns(Stream):
         if self.connection is not None:
             self.pathChanged()
         if self.connection is not None:
-            self.turn(self._time())
+            self._time()
+            self.turn()
 
     def pathChanged(self) -> None:
         """
@@ -409,6 +418,8 @@ class Turns(Stream):
         except BaseException:
             self._fail(method.__name__)
             return False
+        finally:
+            self._time()
         return True
 
     def _fail(self, name: str) -> None:

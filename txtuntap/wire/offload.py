@@ -102,7 +102,6 @@ class Offload:
     least: int = field(init=False, repr=False, compare=False)
     packed: bytes = field(init=False, repr=False, compare=False)
     features: int = field(init=False, repr=False, compare=False)
-    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         isOpen = bool(self.flags & NEEDS_CHECKSUM)
@@ -112,13 +111,8 @@ class Offload:
         object.__setattr__(self, "least", self.checksumStart + self.checksumOffset + 2 if isOpen else 0)
         fields = self.flags, self.type, self.headerLength, self.size, self.checksumStart, self.checksumOffset
         object.__setattr__(self, "packed", HEADER.pack(*fields))
-        object.__setattr__(self, "_hash", hash(fields))
         cut = _FEATURES.get(self.type & ~ECN, 0) | (TSO_ECN if self.type & ECN else 0)
         object.__setattr__(self, "features", (CSUM if isOpen else 0) | cut)
-
-    def __hash__(self) -> int:
-        # Tables of what is made of one are looked into for each packet.
-        return self._hash
 
     @classmethod
     def unpack(cls, data: bytes) -> Offload:

@@ -1,0 +1,135 @@
+"""
+Tests for L{txtuntap.tcp.turns}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import ClientFactory, DatagramProtocol, Factory, Protocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.tcp.rawpeer import OURS, THEIRS, RawPeer, Readers, Sent, segment
+from txtuntap.testing import udpPacket
+from txtuntap.wire.tcp import ACK, SYN, packSynOptions, packTimestamps
+
+
+class ReadTests(SynchronousTestCase):
+    """
+    @ivar peer: the peer of a host whose port 80 has a connection.
+    """
+
+    def start(self, factory: Any, **options: Any) -> None:
+        """
+        Open a connection.
+        """
+        self.peer = RawPeer()
+        self.peer.host.listenTCP(80, factory)
+        self.connection = self.peer.open(80, **options)
+        self.peer.sent()
+
+    def sendTogether(self, *payloads: bytes, ahead: int = 0, options: bytes = b"") -> list[Sent]:
+        """
+        Have the host find some segments at one read.
+
+        @param ahead: octets that are left out before the first.
+
+        @return: what it answers.
+        """
+        at = self.connection.next + ahead
+        for payload in payloads:
+            ends = THEIRS, OURS, 4000, 80
+            self.peer.device.deliver(segment(*ends, at, self.connection.expected, ACK, payload, options))
+            at += len(payload)
+        return self.peer.sent()
+
+    def test_answeredTogether(self) -> None:
+        """
+        Segments that come with one read have one acknowledgment.
+        """
+        self.start(readers := Readers())
+        (answer,) = self.sendTogether(*[bytes(1000)] * 5)
+        self.assertEqual(answer.acknowledgment, self.connection.next + 5000)
+        self.assertEqual(len(readers.made[0].data), 5000)
+
+    def test_limited(self) -> None:
+        """
+        The peer hears that it may go on before very much has come.
+        """
+        self.start(Readers(), options=packSynOptions(9000, 14), window=4)
+        for count in 7, 14, 28, 60:
+            # The buffer grows while the application reads at once.
+            for _ in range(3):
+                answers = self.sendTogether(*[bytes(8000)] * count)
+                self.connection.next += count * 8000
+                self.assertEqual(answers[-1].acknowledgment, self.connection.next)
+                self.peer.clock.advance(1)
+        self.assertEqual(len(answers), 2)
+
+    def test_gaps(self) -> None:
+        """
+        Each segment out of order has an acknowledgment of its own, since a peer without SACK counts these.
+        """
+        self.start(Readers())
+        answers = self.sendTogether(*[bytes(1000)] * 4, ahead=500)
+        self.assertEqual([each.acknowledgment for each in answers], [self.connection.next] * 4)
+
+    def test_timeGoesOn(self) -> None:
+        """
+        Timestamps never go back, however long the application takes with what comes: the peer would drop their segments
+        for old ones.
+        """
+
+        class Slow(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                peer.clock.rightNow += 3
+                self.transport.write(data)  # type: ignore[union-attr]
+
+        class Busy(DatagramProtocol):
+            def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+                peer.clock.rightNow += 3
+
+        class Writer(Slow):
+            def connectionMade(self) -> None:
+                self.transport.write(b"first")  # type: ignore[union-attr]
+
+        peer = self.peer = RawPeer()
+        peer.host.listenUDP(7, Busy())
+        peer.host.connectTCP(THEIRS, 80, ClientFactory.forProtocol(Writer))
+        (syn,) = peer.sent()
+        ends = THEIRS, OURS, 80, syn.sourcePort
+        peer.device.deliver(udpPacket(THEIRS, OURS, 5000, 7, b""))
+        options = packSynOptions(1460, 2, True, (8, syn.options.timestamp or 0))
+        peer.device.deliver(segment(*ends, 1000, syn.sequence + 1, SYN | ACK, b"", options))
+        found = [syn, *peer.sent()]
+        for at, payload in (1004, b"z"), (1001, b"abc"), (1006, b"z"):
+            peer.device.deliver(segment(*ends, at, syn.sequence + 6, ACK, payload, packTimestamps(9, 0)))
+        found += peer.sent()
+        times = [each.options.timestamp for each in found if each.options.timestamp is not None]
+        self.assertGreater(len(set(times)), 2)
+        self.assertEqual(times, sorted(times))
+
+    def test_fullSegments(self) -> None:
+        """
+        A producer is resumed before what it has written leaves, so its small writes fill segments.
+        """
+
+        class Source(Protocol):
+            def connectionMade(self) -> None:
+                self.transport.registerProducer(self, False)  # type: ignore[union-attr]
+
+            def resumeProducing(self) -> None:
+                self.transport.write(bytes(30_000))  # type: ignore[union-attr]
+
+            def stopProducing(self) -> None:
+                pass
+
+        self.start(Factory.forProtocol(Source), options=packSynOptions(1000))
+        sizes = []
+        for _ in range(20):
+            ends = THEIRS, OURS, 4000, 80
+            self.peer.device.deliver(segment(*ends, self.connection.next, self.connection.expected, ACK))
+            sent = self.peer.sent()
+            sizes += [len(each.payload) for each in sent]
+            self.connection.expected = sent[-1].sequence + len(sent[-1].payload)
+        self.assertEqual(set(sizes), {1000})
