@@ -195,10 +195,14 @@ class Output:
         sender, receiver = self.sender, self.receiver
         if receiver.acknowledgeAt <= now and (receiver.ranges or receiver.duplicate is not None):
             self._sendAcknowledgment(now)
-        if self.state in SENDING and (sender.next < sender.end or sender.board.lost):
+        board, end = sender.board, sender.buffer.end + sender.isClosing
+        if (sender.next < end or board.lost) and self.state in SENDING:
             wasIdle = sender.acknowledged >= sender.next
             writes = 0
-            while (found := sender.nextRange(now)) is not None:
+            while sender.next < end or board.lost:
+                found = sender.nextRange(now)
+                if found is None:
+                    break
                 self._sendRange(*found, now)
                 writes += 1
                 if writes == MAX_WRITES:

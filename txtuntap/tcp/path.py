@@ -75,6 +75,7 @@ class Path:
         "_route",
         "_routeAt",
         "counters",
+        "cuts",
         "dest",
         "destPort",
         "now",
@@ -102,6 +103,8 @@ class Path:
         # The offloads of the port by which we send, and what segments begin with there.
         self._features = 0
         self._headers: SegmentHeaders | None = None
+        #: See L{IWire}: as it was when a segment was sent last.
+        self.cuts = False
         #: The time, in seconds: whoever calls the connection has set it.
         self.now = 0.0
 
@@ -139,12 +142,13 @@ class Path:
             except (OSError, RuntimeError):
                 route = None
         if route is None or route.hop:
-            self._route, self._features = None, 0
+            self._route, self._features, self.cuts = None, 0, False
         else:
             self._route, self._routeAt = route, self.now
             port = ip.port(route)
             # A datagram to ourselves is as open as it left.
-            self._features = CSUM | TSO4 | TSO6 if port is None else port.offloads
+            features = self._features = CSUM | TSO4 | TSO6 if port is None else port.offloads
+            self.cuts = bool(features & CSUM and features & (TSO4 if len(self.dest) == 4 else TSO6))
         return route
 
     @property
@@ -161,14 +165,6 @@ class Path:
         See L{IWire}.
         """
         return self._ip.linkRoom(len(self.dest))
-
-    @property
-    def cuts(self) -> bool:
-        """
-        See L{IWire}.
-        """
-        self.route()
-        return bool(self._features & CSUM and self._features & (TSO4 if len(self.dest) == 4 else TSO6))
 
     def transmit(
         self,

@@ -75,6 +75,9 @@ class SendBuffer:
         if start >= end:
             return ()
         chunks, ends = self._chunks, self._ends
+        if end == ends[-1] and end - start == len(chunks[-1]):
+            # The latest write, whole.
+            return chunks[-1:]
         index = bisect_right(ends, start, self._head)
         found: list[bytes | memoryview] = []
         while start < end:

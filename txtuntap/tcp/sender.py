@@ -131,8 +131,12 @@ class Sender(Recovery):
         else:
             if room < size:
                 self._limitedEnd = start
-            burst = self._burst()
-            octets = int(min(waiting, usable, room, burst))
+            octets = waiting if waiting < usable else usable
+            if octets > room:
+                octets = int(room)
+            burst = self._burst() if octets > size else size
+            if octets > burst:
+                octets = burst
             if octets <= 0 or len(board.records) >= MAX_RECORDS:
                 return None
             if now >= self.search.nextAt and (probe := self._sizeProbe(min(waiting, usable, room), now)):

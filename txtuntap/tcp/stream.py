@@ -37,6 +37,8 @@ class Stream:
     producer: Any = None
     streamingProducer = False
     producerPaused = False
+    #: Whether all that is written now leaves without a request.
+    _isWriting = False
     _isShuttingDown = False
     _isShutDown = False
     #: The position behind what TCP had taken at the last turn.
@@ -57,7 +59,8 @@ class Stream:
             self.connection.write(data)  # type: ignore[union-attr]
             if self.producer is not None:
                 self._maybePause()
-            self.soon()
+            if not self._isWriting:
+                self.soon()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """

@@ -19,7 +19,7 @@ from twisted.python import context, log
 from twisted.python.failure import Failure
 
 from txtuntap.layer.life import FailureLog
-from txtuntap.layer.timer import Timer
+from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.tcp.connection import Connection
 from txtuntap.tcp.sender import MAX_SUPERPACKET
 from txtuntap.tcp.state import End, State
@@ -44,6 +44,8 @@ class Turns(Stream):
     __slots__ = (
         "__weakref__",
         "_isTurning",
+        "_isWriting",
+        "_seconds",
         "_timer",
         "_turnsAgain",
         "_turnsAtEnd",
@@ -85,6 +87,9 @@ class Turns(Stream):
         self.kept = 0
         self._timer: Timer | None = None
         self._isTurning = False
+        #: Whether all that is written now leaves in the turn that goes on.
+        self._isWriting = False
+        self._seconds: Callable[[], float] | None = None
         self._turnsAgain = False
         self._turnsAtEnd = False
 
@@ -124,7 +129,13 @@ class Turns(Stream):
         Read the time, and have the connection go on from there. Its time never goes back, or a peer would drop segments
         for their timestamps; and it is read again after each call of the application, which may have taken long.
         """
-        now = self.layer.now()
+        seconds = self._seconds
+        if seconds is None:
+            clock = self.layer.clock
+            if clock is None:
+                return self.layer.now()
+            seconds = self._seconds = steadySeconds(clock)
+        now = seconds()
         if self.path is not None:
             self.path.now = now
         return now
@@ -221,7 +232,7 @@ class Turns(Stream):
         except Exception:
             self._broken()
         finally:
-            self._isTurning = False
+            self._isTurning = self._isWriting = False
         self._finish()
         if self.connection is not None:
             receiver = connection.receiver
@@ -240,6 +251,7 @@ class Turns(Stream):
             if not self.connected:
                 connection.flush(path.now)
                 return
+        self._isWriting = True
         if receiver.unread and self.reading and self.connected:
             self._deliver(connection)
             if self._isAborting:
@@ -252,6 +264,7 @@ class Turns(Stream):
         if self.producerPaused and self.producer is not None and not self.isSoon:
             self._resumeProducer(sender)
         sender.superpacket = MAX_SUPERPACKET if path.cuts else 0
+        self._isWriting = False
         connection.flush(path.now)
         if self.connected:
             if self.producer is not None or self.disconnecting or self._isShuttingDown:
