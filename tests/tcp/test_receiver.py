@@ -46,7 +46,7 @@ class OrderTests(SynchronousTestCase):
             blocks = set().union(*(range(*block) for block in receiver.ranges)) if receiver.ranges else set()
             self.assertTrue({each for each in reported if each >= receiver.next} <= blocks)
             reported |= blocks
-            receiver.sent()
+            receiver.advertised()
         self.assertEqual(bytes(got), TEXT[: len(got)])
 
     def test_latestFirst(self) -> None:
@@ -70,13 +70,13 @@ class OrderTests(SynchronousTestCase):
         receive(receiver, 1, b"abcde")
         receive(receiver, 1, b"abc")
         self.assertEqual(receiver.blocks(4), [(1, 4)])
-        receiver.sent()
+        receiver.advertised()
         self.assertEqual(receiver.blocks(4), [])
         receive(receiver, 11, b"abcde")
         receive(receiver, 21, b"abcde")
         receive(receiver, 12, b"bc")
         self.assertEqual(receiver.blocks(4), [(12, 14), (11, 16), (21, 26)])
-        receiver.sent()
+        receiver.advertised()
         receive(receiver, 19, b"xxabcdexx")
         self.assertEqual(receiver.blocks(4), [(21, 26), (19, 28), (11, 16)])
 
@@ -163,7 +163,7 @@ class AcknowledgmentTests(SynchronousTestCase):
         """
         for _ in range(QUICK):
             self.assertEqual(self.come(), 0)
-            self.receiver.sent()
+            self.receiver.advertised()
         self.assertEqual(self.come(), 0.04)
 
     def test_everySecond(self) -> None:
@@ -173,7 +173,7 @@ class AcknowledgmentTests(SynchronousTestCase):
         self.receiver.largest = 1000
         self.come()
         for _ in range(QUICK):
-            self.receiver.sent()
+            self.receiver.advertised()
         self.assertEqual(self.come(1000), 0.04)
         self.assertEqual(self.come(1000), 0)
 
@@ -183,10 +183,10 @@ class AcknowledgmentTests(SynchronousTestCase):
         """
         self.come()
         self.receiver.answered()
-        self.receiver.sent()
+        self.receiver.advertised()
         self.assertEqual(self.come(), 0.04)
         self.receiver.waited()
-        self.receiver.sent()
+        self.receiver.advertised()
         self.assertEqual(self.come(), 0)
 
     def test_gap(self) -> None:
@@ -195,9 +195,9 @@ class AcknowledgmentTests(SynchronousTestCase):
         """
         for _ in range(QUICK):
             self.come(pause=0.03)
-            self.receiver.sent()
+            self.receiver.advertised()
         self.assertGreater(self.come(pause=0.03), 0.04)
-        self.receiver.sent()
+        self.receiver.advertised()
         self.assertEqual(self.come(pause=0.5), 0)
 
     def test_late(self) -> None:
@@ -205,11 +205,11 @@ class AcknowledgmentTests(SynchronousTestCase):
         What is out of order, fills a gap, or comes twice, is acknowledged at once.
         """
         for _ in range(QUICK):
-            self.receiver.sent()
+            self.receiver.advertised()
         for start, data in ((11, b"a"), (1, b"aaaaaaaaaa"), (1, b"a")):
             receive(self.receiver, start, data)
             self.assertEqual(self.receiver.acknowledgeAt, 0)
-            self.receiver.sent()
+            self.receiver.advertised()
             self.assertEqual(self.receiver.acknowledgeAt, inf)
 
 

@@ -121,7 +121,9 @@ class Cubic(NewReno):
         if self._isOver or self.window >= self.threshold:
             return
         self._samples += 1
-        least = self._leastNow = min(self._leastNow, roundTrip)
+        if roundTrip < self._leastNow:
+            self._leastNow = roundTrip
+        least = self._leastNow
         if self._samples < _SAMPLES or self._leastBefore == inf:
             return
         if self._baseline == inf:

@@ -239,8 +239,10 @@ class Output:
                 flags |= CWR
         if receiver.acknowledgeAt < inf:
             receiver.answered()
-        # Segments have room for timestamps. SACK blocks have left in a segment of their own.
-        options = packTimestamps(timestampAt(now, self._offset), self._recent) if self._agreement.timestamps else b""
+        options = b""
+        if self._agreement.timestamps:
+            # Segments have room for timestamps. SACK blocks have left in a segment of their own.
+            options = packTimestamps((int(now * 1000) + self._offset) & _MASK, self._recent)
         count = 1
         if length > size and (isAgain or start != sender.search.position):
             count = -(-length // size)
@@ -251,14 +253,13 @@ class Output:
             (self._initial + start) & _MASK,
             (self._peerInitial + receiver.next) & _MASK,
             flags,
-            receiver.window(),
+            receiver.advertised(),
             options,
             sender.buffer.slices(start, end),
             length,
             size if count > 1 else 0,
             isMarkable,
         )
-        receiver.sent()
 
     def _sendAcknowledgment(self, now: float) -> None:
         """
@@ -266,18 +267,18 @@ class Output:
         """
         receiver = self.receiver
         self.segmentsOut += 1
+        options = self._segmentOptions(now)
         self._wire.transmit(
             (self._initial + self.sender.next) & _MASK,
             (self._peerInitial + receiver.next) & _MASK,
             ACK | ECE if self._ecnEcho else ACK,
-            receiver.window(),
-            self._segmentOptions(now),
+            receiver.advertised(),
+            options,
             (),
             0,
             0,
             False,
         )
-        receiver.sent()
 
     def _sendProbe(self, now: float) -> None:
         """

@@ -332,15 +332,19 @@ class Receiver:
             self._delay = min(2 * self._delay, MAX_DELAY)
         self.acknowledgeAt = 0
 
-    def sent(self) -> None:
+    def advertised(self) -> int:
         """
-        A segment has left, and with it an acknowledgment of all that has come.
+        Acknowledge all that has come, by a segment that leaves now.
+
+        @return: the window to advertise in it.
         """
+        window = self.window()
         self.acknowledged = self.next
         self.acknowledgeAt = inf
         self.duplicate = None
         if self._quick:
             self._quick -= 1
+        return window
 
     def blocks(self, most: int) -> list[tuple[int, int]]:
         """
@@ -359,8 +363,9 @@ class Receiver:
         The window to advertise, in units of its scale. The right edge of the window never moves back, and it moves on
         by a segment, or half of the buffer, at least (RFC 9293 section 3.8.6.2.2).
         """
-        edge = self.next + min(self.buffer - self.unread, 0xFFFF << self.scale)
-        if edge - self.edge >= min(self.largest, self.buffer // 2) and not (
+        room, most, step = self.buffer - self.unread, 0xFFFF << self.scale, self.largest
+        edge = self.next + (room if room < most else most)
+        if edge - self.edge >= (step if step * 2 < self.buffer else self.buffer // 2) and not (
             self.pool.isFull and (self.unread or self.isPaused)
         ):
             self.edge = edge

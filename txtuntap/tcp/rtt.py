@@ -47,12 +47,15 @@ class RoundTrip:
         self.latest = seconds
         if seconds <= self.least or now - self._leastAt > _WINDOW:
             self.least, self._leastAt = seconds, now
-        if self.smoothed:
-            off = seconds - self.smoothed
-            self.variation += (abs(off) - self.variation) / 4
-            self.smoothed += off / 8
+        smoothed = self.smoothed
+        if smoothed:
+            off = seconds - smoothed
+            self.variation += ((off if off > 0 else -off) - self.variation) / 4
+            self.smoothed = smoothed + off / 8
         else:
             # A round trip in the same instant, of a simulation, is a sample like any other.
             self.smoothed = seconds or 1e-9
             self.variation = seconds / 2
-        self.timeout = min(MAX_RTO, self.smoothed + max(MIN_VARIATION, 4 * self.variation))
+        variation = 4 * self.variation
+        timeout = self.smoothed + (variation if variation > MIN_VARIATION else MIN_VARIATION)
+        self.timeout = timeout if timeout < MAX_RTO else MAX_RTO

@@ -189,8 +189,10 @@ class Scoreboard:
                         self._noticed(record, before, position, trusted)
                 break
             count += 1
-            self._account(record, record.end - record.start)
-            if not record.arrived:
+            if record.arrived:
+                self.arrived -= record.end - record.start
+            else:
+                self._account(record, record.end - record.start)
                 self._noticed(record, record.start, record.end, trusted)
         if count:
             del records[:count]

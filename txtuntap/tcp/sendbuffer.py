@@ -43,16 +43,18 @@ class SendBuffer:
         """
         Forget the octets before a position.
         """
-        position = min(position, self.end)
+        if position >= self.end:
+            # Nothing is left.
+            self.start = self.end
+            self._chunks, self._ends, self._head = [], [], 0
+            return
         self.start = position
         ends, head = self._ends, self._head
         count = len(ends)
-        while head < count and ends[head] <= position:
+        while ends[head] <= position:
             self._chunks[head] = b""
             head += 1
-        if head == count:
-            self._chunks, self._ends, head = [], [], 0
-        elif head > _SLACK and head * 2 > count:
+        if head > _SLACK and head * 2 > count:
             del self._chunks[:head], ends[:head]
             head = 0
         self._head = head

@@ -317,14 +317,23 @@ class Turns(Stream):
         Have the producer write, as long as TCP takes it. It does so before anything leaves, because then segments and
         superpackets are full.
         """
+        self._takeNote()
+        if sender.room < 0:
+            return
+        try:
+            context.call(self._logContext, self._resumeAgain, sender)
+        except BaseException:
+            self._fail("resumeProducing")
+        self._time()
+
+    def _resumeAgain(self, sender: Sender) -> None:
         for _ in range(_MOST_RESUMES):
-            self._takeNote()
             producer = self.producer
             if sender.room < 0 or producer is None or not self.producerPaused:
                 return
             self.producerPaused = False
-            if not self._call(producer.resumeProducing):
-                return
+            producer.resumeProducing()
+            self._takeNote()
         if self.producerPaused:
             # Other connections have their turns first.
             self.later()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, cast
 
 from txtuntap.device import LONGEST_PACKET, TAP, TUN
@@ -61,6 +60,7 @@ class PacketDescriptor(TunDescriptor):
         self.offloads = 0
         self._information = protocolInformation
         self._read = self._system.read
+        self._write = self._system.write
         # A system that stands in for the real one need not have it.
         self._writev = getattr(self._system, "writev", None)
         # Octets of headers of the device's own before each packet.
@@ -134,12 +134,16 @@ class PacketDescriptor(TunDescriptor):
             buffers = [header, *buffers]
             if offload is not None and offload.isSuperpacket and len(buffers) <= _MOST_BUFFERS and self._writev:
                 # It costs a third less than joining them, but not for small packets or very many buffers.
-                with suppress(InterruptedError):
-                    return int(self._writev(self._fileno, buffers)) - before
+                try:
+                    octets: int = self._writev(self._fileno, buffers)
+                    return octets - before
+                except InterruptedError:
+                    pass
         data = b"".join(buffers)
         while True:
             try:
-                return int(self._system.write(self._fileno, data)) - before
+                octets = self._write(self._fileno, data)
+                return octets - before
             except InterruptedError:
                 continue
             except OSError as e:
