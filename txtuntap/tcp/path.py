@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Seconds for which a route is used without asking for it again.
 _ROUTE_AGE = 1.0
 
+#: The segments of a connection for which headers are not kept: a short one would lose by that.
+_PLAIN = 4
+
 #: The traffic class of a packet that routers may mark (ECT(0), RFC 3168 section 5).
 _MARKABLE = 0b10
 
@@ -71,6 +74,7 @@ class Path:
         "_features",
         "_headers",
         "_ip",
+        "_plain",
         "_pseudo",
         "_route",
         "_routeAt",
@@ -103,6 +107,8 @@ class Path:
         # The offloads of the port by which we send, and what segments begin with there.
         self._features = 0
         self._headers: SegmentHeaders | None = None
+        #: Segments that have left without them.
+        self._plain = 0
         #: See L{IWire}: as it was when a segment was sent last.
         self.cuts = False
         #: The time, in seconds: whoever calls the connection has set it.
@@ -194,8 +200,8 @@ class Path:
         if headers is not None:
             octets = header + length
             check = (self._pseudo + octets) % 0xFFFF
-            fields = sequence, acknowledgment, header << 10 | flags, window, check, 0
-            packet = [headers.packFields(octets, *fields) + options, *buffers]
+            word = header << 10 | flags
+            packet = [headers.packFields(octets, sequence, acknowledgment, word, window, check, 0) + options, *buffers]
             headers.port.writePacket(packet, openBehind(headers.before, header, kind, size))
             return
         assert route is not None
@@ -218,6 +224,9 @@ class Path:
         """
         headers = self._headers
         if headers is None and route is self._route and self._features & CSUM:
+            self._plain += 1
+            if self._plain < _PLAIN:
+                return None
             port = self._ip.port(route)
             if port is not None:
                 header = wire.packOpenHeader(self._pseudo, self.sourcePort, self.destPort, 0, 0, 0, 0, b"", 0)

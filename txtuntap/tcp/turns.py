@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from txtuntap.tcp.receiver import Receiver
     from txtuntap.tcp.sender import Sender
 
+#: Why most connections are lost.
+_DONE = Failure(main.CONNECTION_DONE)
+_LOST = Failure(main.CONNECTION_LOST)
+
 #: How often a producer is resumed in one turn, at most.
 _MOST_RESUMES = 8
 
@@ -308,7 +312,7 @@ class Turns(Stream):
         """
         protocol = IHalfCloseableProtocol(self.protocol, None)
         if protocol is None:
-            self._close(Failure(main.CONNECTION_DONE))
+            self._close(_DONE)
             return
         self._call(protocol.readConnectionLost)
 
@@ -348,7 +352,7 @@ class Turns(Stream):
             return
         if self.disconnecting:
             if self._isShutDown or connection.ended is None:
-                self._close(Failure(main.CONNECTION_DONE))
+                self._close(_DONE)
         elif self._isShuttingDown and not self._isShutDown:
             self._isShutDown = True
             connection.shutdown()
@@ -361,7 +365,7 @@ class Turns(Stream):
         """
         The connection is no more, and the protocol did not ask for that.
         """
-        self._lost(Failure(main.CONNECTION_DONE if end is End.DONE else main.CONNECTION_LOST))
+        self._lost(_DONE if end is End.DONE else _LOST)
 
     def _close(self, reason: Failure) -> None:
         """
@@ -386,7 +390,7 @@ class Turns(Stream):
             connection.abort(self._time())
             if connection.ended is None:
                 connection.ended = End.ABORTED
-        self._lost(Failure(main.CONNECTION_LOST))
+        self._lost(_LOST)
         self._finish()
 
     def stopped(self) -> None:
@@ -395,7 +399,7 @@ class Turns(Stream):
         """
         if self.connection is not None:
             self.connection.ended = End.ABORTED
-        self._lost(Failure(main.CONNECTION_LOST))
+        self._lost(_LOST)
         self._finish()
 
     def pathDoubted(self) -> None:
