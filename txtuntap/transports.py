@@ -35,7 +35,7 @@ class IPacketTransport(Interface):
         "The object that lets datagrams wait to leave as one; L{None} where nothing waits: without USO in C{offloads}."
     )
 
-    readEnd: list[Callable[[], None]] | None = Attribute(
+    readEnd: list[Callable[[], object]] | None = Attribute(
         "Functions to call, once each, when all packets of the read that is under way are delivered; L{None} where no"
         " others are known to follow."
     )

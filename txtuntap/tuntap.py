@@ -31,7 +31,7 @@ from txtuntap.interfaces import IBatches, IDevice, IPacketTransport
 from txtuntap.ip.stackon import stackOn
 from txtuntap.layer.batches import Batches
 from txtuntap.layer.counters import PacketCounters
-from txtuntap.layer.life import FailureLog, startOn, stopOn, tell
+from txtuntap.layer.life import FailureLog, callEach, startOn, stopOn, tell
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.mistakes import checkClock, checkOctets
 from txtuntap.wire.offload import USO, Offload, countPackets, segments
@@ -71,7 +71,7 @@ class TuntapPort(abstract.FileDescriptor):
 
     maxThroughput = 1024 * 1024
     maxPackets = 1024
-    readEnd: list[Callable[[], None]] | None = None
+    readEnd: list[Callable[[], object]] | None = None
 
     _log = Logger()
 
@@ -329,7 +329,7 @@ class TuntapPort(abstract.FileDescriptor):
         takesOffload = delivery.takesOffload
         now = self._now()
         packets = octets = 0
-        ends: list[Callable[[], None]] = []
+        ends: list[Callable[[], object]] = []
         self.readEnd = ends
         self._batches.beginRead()
         try:
@@ -363,11 +363,7 @@ class TuntapPort(abstract.FileDescriptor):
             self.counters.inPackets += packets
             self.counters.inOctets += octets
             self.readEnd = None
-            for call in ends:
-                try:
-                    call()
-                except Exception:
-                    self._failures.failed(now, "packetReceived")
+            callEach(ends, self._failures, now)
             self._batches.endRead()
         return None
 

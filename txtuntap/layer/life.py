@@ -4,7 +4,7 @@ The life and death of a protocol on a layer: its transport, its start and stop, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.logger import Logger
@@ -57,6 +57,20 @@ def tell(proto: Any, event: str, failures: FailureLog, now: Callable[[], float])
             method()
         except Exception:
             failures.failed(now(), event)
+
+
+def callEach(calls: Iterable[Callable[[], object]], failures: FailureLog, now: float) -> None:
+    """
+    Call the functions that wait for the end of a read, and let no exception out.
+
+    @param failures: the log for what they raise.
+    @param now: the time, in seconds.
+    """
+    for call in calls:
+        try:
+            call()
+        except Exception:
+            failures.failed(now, "packetReceived")
 
 
 class FailureLog:

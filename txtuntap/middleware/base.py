@@ -176,7 +176,7 @@ class Middleware(Layer):
         return getattr(self.transport, "batches", None) if self._takesOffload else None
 
     @property
-    def readEnd(self) -> list[Callable[[], None]] | None:
+    def readEnd(self) -> list[Callable[[], object]] | None:
         """
         The functions that the port below calls at the end of the read.
         """

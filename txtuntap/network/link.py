@@ -6,7 +6,7 @@ A link between two protocols, in memory: what one of them sends, the other recei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -17,6 +17,7 @@ from txtuntap.layer.ability import takesOffload
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.layer import Layer
+from txtuntap.layer.life import callEach
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.relay import EVERYTHING
 from txtuntap.layer.timer import Timer, steadySeconds
@@ -111,12 +112,12 @@ class LinkEnd(Layer):
     @ivar linkAddress: L{None}: a cable has no address.
     @ivar offloads: what the protocol at the other end takes, or whoever it would have to be cut for.
     @ivar batches: L{None}: nothing ever waits here, where no system call is saved by that.
-    @ivar readEnd: L{None}: each packet has an effect of its own.
+    @ivar readEnd: functions to call when all packets that have come at once are delivered; L{None}: there are no more.
     """
 
     linkAddress = None
     batches = None
-    readEnd = None
+    readEnd: list[Callable[[], object]] | None = None
     peer: LinkEnd
 
     def __init__(self, proto: Any, clock: IReactorTime, mtu: int, ethernet: bool) -> None:
@@ -204,9 +205,11 @@ class LinkEnd(Layer):
         # Packets that are sent meanwhile are delivered in the next turn of the reactor.
         queue, self._queue = self._queue, []
         now = self._now()
+        ends: list[Callable[[], object]] | None = [] if len(queue) > 1 else None
+        self.readEnd = ends
         for data, offload in queue:
             if not self.connected:
-                return
+                break
             packet = Packet(data, 0, self, now)
             if offload is not None:
                 packet.offload = offload
@@ -215,3 +218,6 @@ class LinkEnd(Layer):
                 self._receive(packet)
             except Exception:
                 self.failuresOf(self.protocol).failed(now, "packetReceived")
+        self.readEnd = None
+        if ends:
+            callEach(ends, self.failuresOf(self.protocol), now)
