@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -144,18 +145,21 @@ class Agreement:
     ecn: bool = False
 
 
+#: Connections that agree on the same share the record of it.
+_agreement = lru_cache(256)(Agreement)
+
+
 def agree(parameters: Parameters, options: Options, flags: int, version: int) -> Agreement:
     """
     Compare what the peer's SYN says to what we would have.
 
     @param flags: those of its SYN, or of its SYN+ACK.
     """
-    mss = options.mss or DEFAULT_MSS[version]
     scaling = parameters.scaling and options.scale is not None
     asked = flags & (ECE | CWR)
     ecn = parameters.ecn and asked == ECE if flags & ACK else asked == ECE | CWR
-    return Agreement(
-        max(mss, MIN_MSS),
+    return _agreement(
+        max(options.mss or DEFAULT_MSS[version], MIN_MSS),
         (options.scale or 0) if scaling else 0,
         parameters.scale if scaling else 0,
         parameters.sack and options.sackPermitted,

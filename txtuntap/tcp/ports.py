@@ -36,8 +36,10 @@ class TCPServer(TCPTransport):
     """
     The transport of a connection that a port has accepted.
 
-    @ivar server: the port; C{hostname}: the address of the peer.
+    @ivar server: the port.
     """
+
+    __slots__ = ("_kind", "_scope", "server", "sessionno")
 
     _tlsClientDefault = False
 
@@ -46,17 +48,27 @@ class TCPServer(TCPTransport):
         self.server = server
         self.sessionno = sessionno
         self._scope = server.scope
+        #: The class of its protocol.
+        self._kind: type[Any] | None = None
 
     def accepted(self, protocol: Any) -> None:
         """
         The connection is up, and its protocol is there.
         """
-        self.hostname = self.getPeer().host
-        self._text = f"<{protocol.__class__.__name__} #{self.sessionno} on {self.server.port}>"
+        self._kind = protocol.__class__
         self._made(protocol, f"{logPrefix(protocol)},{self.sessionno},{self.hostname}")
 
     def __repr__(self) -> str:
-        return getattr(self, "_text", "<TCPServer>")
+        if self._kind is None:
+            return "<TCPServer>"
+        return f"<{self._kind.__name__} #{self.sessionno} on {self.server.port}>"
+
+    @property
+    def hostname(self) -> str:
+        """
+        The address of the peer.
+        """
+        return self.getPeer().host
 
 
 @implementer(IListeningPort, ILoggingContext)

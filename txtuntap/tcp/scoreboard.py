@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from math import inf
 from operator import attrgetter, itemgetter
+from typing import Final
 
 #: The most records of one connection: beyond, nothing new is sent, and a part of a record that has arrived counts as
 #: under way.
@@ -20,6 +21,9 @@ MAX_RECORDS = 4096
 
 #: Seconds by which a time may be off after it was computed, so that a timer never runs out too early for its cause.
 _ROUNDING = 1e-6
+
+#: No records that were sent again: what most connections have, since a deque takes 760 octets.
+_NONE: Final[deque[tuple[int, Sent]]] = deque()
 
 _start = attrgetter("start")
 _order = itemgetter(0)
@@ -133,7 +137,7 @@ class Scoreboard:
         # way that was sent once. Records that were sent again stand in the order in which they were.
         self._firstLost = 0
         self._firstFresh = 0
-        self._again: deque[tuple[int, Sent]] = deque()
+        self._again: deque[tuple[int, Sent]] = _NONE
 
     def begin(self, now: float) -> None:
         """
@@ -168,7 +172,15 @@ class Scoreboard:
         record.times += 1
         self._order += 1
         record.order = self._order
-        self._again.append((self._order, record))
+        self._repeats().append((self._order, record))
+
+    def _repeats(self) -> deque[tuple[int, Sent]]:
+        """
+        The records that were sent again, to be added to.
+        """
+        if self._again is _NONE:
+            self._again = deque()
+        return self._again
 
     def acknowledged(self, position: int, trusted: float) -> None:
         """
@@ -309,7 +321,7 @@ class Scoreboard:
         other = record.split(position)
         self.records.insert(index + 1, other)
         if record.times > 1 and not record.lost:
-            again = self._again
+            again = self._repeats()
             again.insert(bisect_right(again, record.order, key=_order), (record.order, other))
         return other
 
@@ -389,7 +401,7 @@ class Scoreboard:
         for record in self.records:
             if not record.arrived and not record.lost:
                 self._lose(record)
-        self._again.clear()
+        self._again = _NONE
 
     def forgetArrived(self) -> None:
         """
@@ -456,12 +468,13 @@ class Scoreboard:
         """
         Nothing was lost: what was taken for lost is under way.
         """
+        again = self._repeats()
         for record in self.records:
             if record.lost:
                 record.lost = False
                 if record.times > 1:
-                    self._again.append((record.order, record))
-        self._again = deque(sorted(self._again, key=_order))
+                    again.append((record.order, record))
+        self._again = deque(sorted(again, key=_order))
         self._firstFresh = 0
         self.flight += self.lost
         self.lost = 0

@@ -47,9 +47,11 @@ class Turns(Stream):
 
     __slots__ = (
         "__weakref__",
+        "_failures",
         "_isTurning",
         "_isWriting",
         "_seconds",
+        "_taken",
         "_timer",
         "_turnsAgain",
         "_turnsAtEnd",
@@ -59,6 +61,7 @@ class Turns(Stream):
         "kept",
         "key",
         "layer",
+        "logstr",
         "path",
         "protocol",
         "reading",
@@ -70,7 +73,6 @@ class Turns(Stream):
     _isAborting = False
     _toldEnd = False
     sessionno = 0
-    logstr = "Uninitialized"
     _scope = ""
 
     def __init__(self, layer: ITCPLayer, failures: FailureLog) -> None:
@@ -78,7 +80,6 @@ class Turns(Stream):
         @param failures: the log of what protocols raise, which all connections of a port share.
         """
         self.layer = layer
-        self._failures = failures
         self.connected = False
         self.protocol: Any = None
         self.connection: Connection | None = None
@@ -87,7 +88,9 @@ class Turns(Stream):
         self.key = b""
         self.reading = True
         self.isSoon = False
-        self._logContext: dict[Any, dict[str, Any]] = {}
+        self._failures = failures
+        self._taken = 0
+        self.logstr = "Uninitialized"
         self.kept = 0
         self._timer: Timer | None = None
         self._isTurning = False
@@ -204,8 +207,11 @@ class Turns(Stream):
             except Exception:
                 return self._broken()
             self.turn()
-        else:
+        elif connection.deadline < inf:
             self._arm(connection, now)
+        else:
+            # A connection that is idle needs none, and may be so for long.
+            self._timer = None
 
     def _arm(self, connection: Connection, now: float) -> None:
         deadline = connection.deadline
@@ -284,7 +290,7 @@ class Turns(Stream):
     def _deliver(self, connection: Connection) -> None:
         receiver = connection.receiver
         try:
-            context.call(self._logContext, self._deliverAll, receiver)
+            context.call(self._logContext(), self._deliverAll, receiver)
         except BaseException:
             self._fail("dataReceived")
             return
@@ -325,7 +331,7 @@ class Turns(Stream):
         if sender.room < 0:
             return
         try:
-            context.call(self._logContext, self._resumeAgain, sender)
+            context.call(self._logContext(), self._resumeAgain, sender)
         except BaseException:
             self._fail("resumeProducing")
         self._time()
@@ -440,13 +446,20 @@ class Turns(Stream):
         @return: whether it has not raised. Otherwise the connection is closed.
         """
         try:
-            context.call(self._logContext, method, *arguments)
+            context.call(self._logContext(), method, *arguments)
         except BaseException:
             self._fail(method.__name__)
             return False
         finally:
             self._time()
         return True
+
+    def _logContext(self) -> dict[Any, Any]:
+        """
+        Make the context of a call of the application: the name of this connection in the log. A table that is kept
+        would take a tenth of the memory of a connection.
+        """
+        return {log.ILogContext: {"system": self.logstr, "isError": 0}}
 
     def _fail(self, name: str) -> None:
         """
@@ -465,7 +478,6 @@ class Turns(Stream):
         self.protocol = protocol
         self.connected = True
         self.logstr = logstr
-        self._logContext = {log.ILogContext: {"system": logstr, "isError": 0}}
         self._call(protocol.makeConnection, self)
 
     def _lost(self, reason: Failure) -> None:
