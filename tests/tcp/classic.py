@@ -131,7 +131,8 @@ def main(kind: str, results: str, *suites: str) -> None:
         """
 
         def startTest(self, case: Any) -> None:
-            faulthandler.dump_traceback_later(asked["stuck"], exit=True)
+            # Some tests leave a log behind in the place of sys.stderr.
+            faulthandler.dump_traceback_later(asked["stuck"], exit=True, file=2)
             super().startTest(case)  # type: ignore[no-untyped-call]
 
     def getTimeout(case: Any) -> float:
