@@ -87,7 +87,7 @@ def runSuites(
     """
     results = pathlib.Path(directory, "results.json")
     results.parent.mkdir()
-    # A pipe would be kept open by the processes that tests leave behind. These are of the session.
+    # The processes that tests leave behind would keep a pipe open. They are of the session, and end with it.
     output = results.with_name("output")
     with output.open("wb") as file:
         process = subprocess.Popen(
