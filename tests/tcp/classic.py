@@ -6,13 +6,16 @@ Twisted's own suites, with the TCP of hosts in the place of the reactor's: a pro
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import unittest
 from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
@@ -32,8 +35,8 @@ TIMEOUT = 60.0
 #: Seconds after which a test is over that is expected to fail.
 LITTLE = 1.0
 
-#: Seconds in which a process has to be done.
-PATIENCE = 1800.0
+#: Seconds after which a test holds up the reactor: its C{setUp}, itself and C{tearDown} may wait for L{TIMEOUT} each.
+STUCK = 600.0
 
 
 def names(suite: Any) -> Iterator[str]:
@@ -68,7 +71,9 @@ def entryOf(name: str, failing: Container[str]) -> str | None:
     return next((entry for entry in (own, own.rpartition(".")[0]) if entry in failing), None)
 
 
-def runSuites(kind: str, suites: Iterable[str], directory: str, failing: Iterable[str] = ()) -> Outcome:
+def runSuites(
+    kind: str, suites: Iterable[str], directory: str, failing: Iterable[str] = (), stuck: float = STUCK
+) -> Outcome:
     """
     Run suites of Twisted's in a process of its own, whose reactor has the TCP of hosts.
 
@@ -76,26 +81,37 @@ def runSuites(kind: str, suites: Iterable[str], directory: str, failing: Iterabl
     @param suites: the names of packages, modules, classes or tests.
     @param directory: where it may leave files.
     @param failing: tests and classes of them that are expected to fail, some of which wait for ever.
+    @param stuck: seconds after which a test that has not ended ends the process.
+
+    @raise RuntimeError: the process has ended before its suites. The message ends with the test and its traceback.
     """
     results = pathlib.Path(directory, "results.json")
     results.parent.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.tcp.classic", kind, str(results), *suites],
-        cwd=CHECKOUT,
-        # Some suites start the scripts of Twisted, and one sets a locale that not every machine has.
-        env={
-            **os.environ,
-            "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),
-            "LC_ALL": "C",
-        },
-        input=json.dumps(list(failing)),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    # The processes that tests leave behind would keep a pipe open. They are of the session, and end with it.
+    output = results.with_name("output")
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "tests.tcp.classic", kind, str(results), *suites],
+            cwd=CHECKOUT,
+            # Some suites start the scripts of Twisted, and one sets a locale that not every machine has.
+            env={
+                **os.environ,
+                "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),
+                "LC_ALL": "C",
+            },
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            process.communicate(json.dumps({"failing": list(failing), "stuck": stuck}))
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     if not results.exists():
-        raise RuntimeError(f"the suites did not come to an end: {done.stdout[-4000:]}{done.stderr[-4000:]}")
+        raise RuntimeError(f"the suites did not come to an end: {output.read_text(errors='replace')[-8000:]}")
     found = json.loads(results.read_text())
     return Outcome(set(found["ran"]), found["failed"], found["opened"])
 
@@ -106,7 +122,18 @@ def main(kind: str, results: str, *suites: str) -> None:
     """
     from twisted.internet import reactor
 
-    failing = set(json.load(sys.stdin))
+    asked = json.load(sys.stdin)
+    failing = set(asked["failing"])
+
+    class Watched(reporter.VerboseTextReporter):
+        """
+        A reporter that names each test as it begins, and ends the process where one never ends.
+        """
+
+        def startTest(self, case: Any) -> None:
+            # Some tests leave a log behind in the place of sys.stderr.
+            faulthandler.dump_traceback_later(asked["stuck"], exit=True, file=2)
+            super().startTest(case)  # type: ignore[no-untyped-call]
 
     def getTimeout(case: Any) -> float:
         return LITTLE if entryOf(case.id(), failing) else TIMEOUT
@@ -119,7 +146,7 @@ def main(kind: str, results: str, *suites: str) -> None:
     suite = runner.TestLoader().loadByNames(list(suites), recurse=True)
     ran = set(names(suite))
     directory = os.path.join(os.path.dirname(results), "trial")
-    outcome: Any = runner.TrialRunner(reporter.Reporter, workingDirectory=directory).run(suite)
+    outcome: Any = runner.TrialRunner(Watched, workingDirectory=directory).run(suite)
     failed: dict[str, str] = {}
     for case, failure in [*outcome.errors, *outcome.failures]:
         name = case.id()

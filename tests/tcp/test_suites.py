@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.long import lengths
-
 from .classic import Outcome, entryOf, runSuites
 
 INTERNALS = "it uses what Twisted's own transports and ports have, and no interface does"
@@ -51,37 +49,40 @@ EXPECTED = {
 #: More of them, between two hosts.
 EXPECTED_LINKED = {"test.test_tcp.CannotBindTests.test_cannotBind": TRANSLATED}
 
-SHORT = ["twisted.test.test_tcp", "twisted.test.test_ssl"]
-LONG = [
-    *SHORT,
-    "twisted.conch.test",
-    "twisted.internet.test.test_endpoints",
-    "twisted.internet.test.test_protocol",
-    "twisted.mail.test",
-    "twisted.names.test",
-    "twisted.protocols.test",
-    "twisted.spread.test",
-    "twisted.test.test_amp",
-    "twisted.test.test_ftp",
-    "twisted.test.test_internet",
-    "twisted.test.test_policies",
-    "twisted.test.test_protocols",
-    "twisted.test.test_strports",
-    "twisted.web.test",
-    "twisted.words.test",
-]
+#: The suites: how many tests each has at least, and how many connections of hosts these open at least.
+SHORT = {
+    "twisted.test.test_tcp": (30, 20),
+    "twisted.test.test_ssl": (15, 10),
+}
+LONG = {
+    # The clients of its own tests are processes.
+    "twisted.conch.test": (950, 0),
+    "twisted.internet.test.test_endpoints": (200, 0),
+    "twisted.internet.test.test_protocol": (20, 0),
+    "twisted.mail.test": (600, 50),
+    "twisted.names.test": (550, 1),
+    "twisted.protocols.test": (120, 0),
+    "twisted.spread.test": (120, 2),
+    "twisted.test.test_amp": (120, 3),
+    "twisted.test.test_ftp": (190, 200),
+    "twisted.test.test_internet": (50, 0),
+    "twisted.test.test_policies": (30, 4),
+    "twisted.test.test_protocols": (5, 2),
+    "twisted.test.test_strports": (2, 0),
+    "twisted.web.test": (1200, 100),
+    "twisted.words.test": (500, 1),
+}
 
 
 @pytest.mark.parametrize("kind", ["Alone", "Linked"])
-@lengths("suites", SHORT, LONG, "suites")
-def test_suites(kind: str, suites: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("suite", [*SHORT, *(pytest.param(suite, marks=pytest.mark.long("suites")) for suite in LONG)])
+def test_suite(suite: str, kind: str, tmp_path: Path) -> None:
     """
     What fails is what is expected to. What older versions of Twisted lack, or the machine, is skipped; and what fails
     with the kernel's TCP too says nothing of ours.
     """
     expected = EXPECTED if kind == "Alone" else {**EXPECTED, **EXPECTED_LINKED}
-    outcome = runSuites(kind, suites, str(tmp_path / "hosts"), expected)
-    assert outcome.opened > 20, "the suites have not used the hosts"
+    outcome = runSuites(kind, [suite], str(tmp_path / "hosts"), expected)
     failed = {name for name in outcome.failed if not entryOf(name, expected)}
     if failed:
         failed -= set(runSuites("Kernel", sorted(failed), str(tmp_path / "kernel")).failed)
@@ -89,6 +90,9 @@ def test_suites(kind: str, suites: list[str], tmp_path: Path) -> None:
     assert not failed, f"failed, and should not have:\n{told}"
     missed = {name for name in passed(outcome) if entryOf(name, expected)}
     assert not missed, "expected to fail, and did not"
+    tests, connections = {**SHORT, **LONG}[suite]
+    assert len(outcome.ran) >= tests, "the suite lacks tests"
+    assert outcome.opened >= connections, "the suite has not used the hosts"
 
 
 def passed(outcome: Outcome) -> set[str]:
@@ -96,3 +100,11 @@ def passed(outcome: Outcome) -> set[str]:
     The names of the tests that did not fail.
     """
     return outcome.ran - set(outcome.failed)
+
+
+def test_stuckTest(tmp_path: Path) -> None:
+    """
+    A test that never ends is named, and does not keep the others from ending.
+    """
+    with pytest.raises(RuntimeError, match=r"Stuck\.test_stuck \.\.\. Timeout"):
+        runSuites("Kernel", ["tests.tcp.stuck"], str(tmp_path / "kernel"), stuck=1.0)
