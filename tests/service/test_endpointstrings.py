@@ -80,6 +80,11 @@ class StringTests(EndpointsTestCase):
         path = quoteStringArgument("/run/a+b:c")
         self.server(f"{HOST}:port=80:helper={path}")
 
+    def test_otherStringsWrapThem(self) -> None:
+        self.server(f"haproxy:{NEAR}:port=80")
+        quoted = quoteStringArgument(f"{NEAR}:host=10.9.0.2:port=443")
+        self.client(f"tls:www.example.com:443:endpoint={quoted}")
+
     # Several
 
     def test_aLaterOneMayLeaveTheHostOut(self) -> None:

@@ -108,7 +108,7 @@ class SharedHost:
 
         @raise ValueError: there can be no such host.
         """
-        # Now, because the first import takes longer than a reactor may be kept from its work.
+        # The first import takes longer than a reactor may be kept from its work, and a string is read before that runs.
         import txtuntap.device.configure
         import txtuntap.device.monitor  # noqa: F401
 
@@ -133,7 +133,7 @@ class SharedHost:
         try:
             says: Mapping[str, object] = _meaning(self.name, {**self._given, **given})
         except (UsageError, ValueError):
-            # Spelled otherwise, and another thing, since what the first endpoint says can be.
+            # The values of the first endpoint go together, so one of these has another meaning: compare their texts.
             says = given
         for key, value in given.items():
             first = self._given.get(key)
@@ -153,7 +153,9 @@ class SharedHost:
 
     def whenFree(self) -> Deferred[None]:
         """
-        @return: fires once no host of this interface is being closed.
+        Wait until a host of this interface can be opened.
+
+        @return: fires once none is being closed any more.
         """
         if self._closing is None:
             return succeed(None)
@@ -403,7 +405,7 @@ def _naming(args: Sequence[str], kwargs: Mapping[str, str]) -> Iterator[None]:
         yield
     except (UsageError, ValueError) as e:
         text = re.sub(r"--[a-z-]+", lambda option: _WORDS.get(option[0], option[0]), str(e))
-        raise ValueError(f"tuntap:{printable(args[0] if args else kwargs.get('name', ''))}: {text}") from e
+        raise ValueError(f"tuntap:{printable(args[0] if args else kwargs.get('name', ''))}: {text}") from None
 
 
 def _given(
@@ -439,6 +441,11 @@ def _given(
 
 def _number(given: Mapping[str, str], key: str, least: int, most: int, default: int = 0) -> int:
     """
+    The number that is the value of a key.
+
+    @param least: the lowest that it may be; C{most}: the highest.
+    @param default: the number where the key is not given.
+
     @raise ValueError: it is no number, or not in the range.
     """
     text = given.get(key)
