@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from tests.real.lab.link import delete, untilHas
-from tests.real.lab.namespace import Namespace, interfaces, needRoot, tool, until
+from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, needRoot, tool, until
 from tests.real.lab.streams import SMALL, WEB, KernelServices
 from tests.real.lab.turning import Turning
 from tests.real.lab.web import PAGE, Web, failing, fetch, urlOf
@@ -68,7 +68,7 @@ def test_severalShareAHost(namespace: Namespace, tmp_path: Path) -> None:
 @KINDS
 def test_itEndsThoughAConnectionIsThere(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     string, url = f"{HOST}:mode={mode}:port=80", urlOf(ADDRESSES[0])
-    with Web(tmp_path, [string], [url]) as web, socket.create_connection((ADDRESSES[0], 80)) as client:
+    with Web(tmp_path, [string], [url]) as web, socket.create_connection((ADDRESSES[0], 80), PATIENCE) as client:
         client.sendall(b"GET /page.txt HTTP/1.1\r\nHost: here\r\n\r\n")
         assert client.recv(100)
         web.endOrderly()

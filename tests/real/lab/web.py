@@ -29,7 +29,7 @@ def fetch(url: str) -> str:
 
     @return: the page; empty, if there was none.
     """
-    command = [tool("curl"), "-sSgf", "--connect-timeout", str(PATIENCE), url]
+    command = [tool("curl"), "-sSgf", "--max-time", str(PATIENCE), url]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
