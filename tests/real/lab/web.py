@@ -98,7 +98,7 @@ def failing(directory: Path, string: str, *before: str) -> list[str]:
     arguments = ["-n", "--pidfile=", "web", "--path", ".", "--listen", string]
     if before:
         command = [*before, str(Path(sys.executable).with_name("twistd")), *arguments]
-        finished = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+        finished = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert finished.returncode != 0
         return (finished.stdout + finished.stderr).strip().splitlines()
     process = twistd(*arguments, cwd=directory)
