@@ -34,7 +34,8 @@ bench: .venv/developed
 fuzz: .venv/developed
 	.venv/bin/python -m pip install -q -e '.[fuzz]' && .venv/bin/python -m tests.fuzz
 
-.venv/installed: pyproject.toml
+# An editable install copies the plugin.
+.venv/installed: pyproject.toml twisted/plugins/txtuntap_plugin.py
 	$(PYTHON) -m venv .venv && .venv/bin/python -m pip install -q -e . && touch $@
 
 .venv/developed: .venv/installed

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from twisted.internet.endpoints import serverFromString
 
 from tests.certificates import certificate
 from tests.examples import commands
@@ -39,7 +40,11 @@ def test_aCommandIsTaken(digest: str, name: str, line: str) -> None:
     pinned = re.sub(r"<SHA-256 of \w+'s>|\$O\w+", digest, line).partition(" | ")[0]
     # A user and a group that there are.
     words = shlex.split(pinned.replace("alice:", "root:").replace("@dns:", "@0:"))
-    if "twistd" in words:
+    if "twistd" in words and "tuntap" not in words:
+        # A program of others, on an endpoint.
+        endpoints = [serverFromString(None, word) for word in words if word.startswith("tuntap:")]
+        assert endpoints
+    elif "twistd" in words:
         options = Options()  # type: ignore[no-untyped-call]
         options.parseOptions(words[words.index("tuntap") + 1 :])  # type: ignore[no-untyped-call]
     elif "txtuntap" in words:

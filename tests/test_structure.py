@@ -114,10 +114,29 @@ class ImportTests(SynchronousTestCase):
     def test_importingInstallsNoReactorAndTakesNoExtras(self) -> None:
         program = (
             "import sys, txtuntap, txtuntap.testing, txtuntap.service, txtuntap.device.linux, txtuntap.middleware;"
-            "from twisted.plugins import txtuntap_plugin; names = 'twisted.internet.reactor', 'pyroute2';"
+            "import txtuntap.service.endpoints; from twisted.plugins import txtuntap_plugin;"
+            "names = 'twisted.internet.reactor', 'pyroute2';"
             "print([name for name in (*names, 'prometheus_client') if name in sys.modules])"
         )
         self.assertEqual("[]", printed(program))
+
+    def test_thePluginImportsNothingOfThePackage(self) -> None:
+        # Every program imports it that has an endpoint string for any plugin, such as tcp6:80.
+        program = (
+            "import sys; from twisted.plugins import txtuntap_plugin;"
+            "print([name for name in sys.modules if name.partition('.')[0] in ('txtuntap', 'pyroute2')])"
+        )
+        self.assertEqual("[]", printed(program))
+
+    def test_endpointStringsInstallNoReactor(self) -> None:
+        program = (
+            "import sys; from twisted.internet.endpoints import clientFromString, serverFromString;"
+            "one = serverFromString(None, 'tuntap:tap0:address=10.0.0.2/24:port=80:kernel=10.0.0.1/24');"
+            "other = clientFromString(None, 'tuntap:tap0:host=10.0.0.1:port=80');"
+            "print('twisted.internet.reactor' in sys.modules, 'pyroute2' in sys.modules)"
+        )
+        # What configures interfaces is there before the reactor runs, because it takes long to import.
+        self.assertEqual("False True", printed(program))
 
     def test_whoeverConfiguresHasImportedPyroute2Before(self) -> None:
         # That takes longer than a reactor may be kept from its work.

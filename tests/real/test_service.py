@@ -32,11 +32,15 @@ KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 _NOBODY = 65534
 
 _MODULE = """
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.protocol import DatagramProtocol, Protocol
 
 class Shout(DatagramProtocol):
     def datagramReceived(self, datagram, addr):
         self.transport.write(datagram.upper(), addr)
+
+class StreamShout(Protocol):
+    def dataReceived(self, data):
+        self.transport.write(data.upper())
 
 def factory():
     return Shout()
@@ -68,6 +72,21 @@ def test_aClassInTheWorkingDirectory(namespace: Namespace, tmp_path: Path, mode:
         for port in 70, 71:
             for address in "10.9.0.2", "fd09::2":
                 assert ask(address, b"hello", port) == b"HELLO"
+
+
+@KINDS
+def test_streams(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+    (tmp_path / "mine.py").write_text(_MODULE)
+    with Host(tmp_path, mode, more=("--tcp", "7=echo", "--tcp", "9=discard", "--tcp", "70=mine.StreamShout")) as host:
+        for address in "10.9.0.2", "fd09::2":
+            for port, expected in (7, b"hello"), (9, b""), (70, b"HELLO"):
+                with socket.create_connection((address, port), PATIENCE) as client:
+                    client.sendall(b"hello")
+                    if expected:
+                        assert client.recv(5, socket.MSG_WAITALL) == expected
+                    client.shutdown(socket.SHUT_WR)
+                    assert client.recv(100) == b""
+        endOrderly(host)
 
 
 def test_networksAreAnsweredFor(namespace: Namespace, tmp_path: Path) -> None:

@@ -132,3 +132,54 @@ class RefusingTests(HostsTestCase):
         self.far.listenTCP(80, server)
         self.refused()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class IdleTests(HostsTestCase):
+    """
+    What is called when the last connection is done.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.idle = 0
+
+        def isIdle() -> None:
+            self.idle += 1
+            self.assertEqual(len(self.near.tcp.transports), 0)
+
+        self.near.tcp.onIdle = isIdle
+
+    def test_theLastConnectionCounts(self) -> None:
+        self.connect()
+        other = Client()
+        self.near.connectTCP("10.0.0.2", 80, other)
+        self.wait()
+        self.client.transport.loseConnection()
+        self.wait()
+        self.assertEqual((self.idle, len(self.near.tcp.transports)), (0, 1))
+        other.made[0].transport.abortConnection()
+        self.wait()
+        self.assertEqual(self.idle, 1)
+
+    def test_whatIsNotAcknowledgedCounts(self) -> None:
+        self.connect()
+        self.server.transport.pauseProducing()
+        self.client.transport.write(bytes(120_000))
+        self.client.transport.loseConnection()
+        self.wait(10)
+        self.assertIsNotNone(self.client.lost)
+        self.assertEqual((self.idle, len(self.near.tcp.transports)), (0, 1))
+        self.server.transport.resumeProducing()
+        self.wait(10)
+        self.assertEqual((len(self.server.data), self.idle), (120_000, 1))
+
+    def test_anAttemptCounts(self) -> None:
+        client = Client()
+        self.near.connectTCP("10.0.0.2", 81, client)
+        self.wait()
+        self.assertEqual((len(client.failed), self.idle), (1, 1))
+
+    def test_theEndOfTheHostIsOne(self) -> None:
+        self.connect()
+        self.net.stop()
+        self.assertEqual(self.idle, 1)

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IListeningPort
 
 from txtuntap.device import TAP
 from txtuntap.device.linux.queues import queueProcesses, stopWithParent
@@ -51,6 +52,8 @@ class HostService(InterfaceService):
         self._echoes = {
             f"echo {number}": proto.counters for number, proto in settings.protocols if isinstance(proto, Echo)
         }
+        self._factories = settings.factories
+        self._listening: list[IListeningPort] = []
         self._queueSettings = settings.queues
         self._queues: Sequence[LinuxDevice] = ()
         self._processes: IService | None = None
@@ -73,7 +76,9 @@ class HostService(InterfaceService):
             self._processes.stopService()
         for queue in self._queues:
             queue.close()
-        return super().stopService()
+        listening, self._listening = self._listening, []
+        stopped: list[Any] = [port.stopListening() for port in listening]
+        return DeferredList([*stopped, super().stopService()]).addCallback(lambda _: None)
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
@@ -94,8 +99,9 @@ class HostService(InterfaceService):
 
     def _opened(self) -> None:
         """
-        Open the queues of other processes.
+        Listen on TCP ports, and open the queues of other processes.
         """
+        self._listening = [self.host.listenTCP(number, factory) for number, factory in self._factories]
         settings = self._queueSettings
         if settings is not None:
             from txtuntap.device.linux.device import NODE, LinuxDevice

@@ -95,16 +95,8 @@ class InterfaceService(Service):
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
-            self.port.startListening()
-            self._opened()
-            if self._kernelEnd is not None:
-                self._configured = self._configureNow(self._device.name, self._kernelEnd, self._device)
-            self._watch()
-            if self._control is not None:
-                self._control.open(self._device)
+            self.open()
         except (CannotListenError, OSError, ValueError) as e:
-            self._isWatched = False
-            self._monitor.stop()
             showPlainly(e)
             raise
 
@@ -115,10 +107,37 @@ class InterfaceService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         if not self.port.connected:
             self.privilegedStartService()
+        self.follow()
+        handleSignals(self._reactor, self._dump)
+
+    def open(self) -> None:
+        """
+        Open the device, and what watches it, and configure it.
+
+        @raise CannotListenError: the device cannot be opened.
+        @raise OSError: the kernel refused a setting.
+        @raise ValueError: a setting does not go with the interface.
+        """
+        try:
+            self.port.startListening()
+            self._opened()
+            if self._kernelEnd is not None:
+                self._configured = self._configureNow(self._device.name, self._kernelEnd, self._device)
+            self._watch()
+            if self._control is not None:
+                self._control.open(self._device)
+        except (CannotListenError, OSError, ValueError):
+            self._isWatched = False
+            self._monitor.stop()
+            raise
+
+    def follow(self) -> None:
+        """
+        Follow the changes of the interface, and take note if it goes.
+        """
         self.port.whenLost().addErrback(self._ended)
         if self._isWatched:
             self._monitor.start().addErrback(self._unwatched)
-        handleSignals(self._reactor, self._dump)
 
     def stopService(self) -> Deferred[None]:
         """

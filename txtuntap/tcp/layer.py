@@ -5,7 +5,7 @@ TCP: segments by connection, ports that listen, and what belongs to no connectio
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from random import Random
 
 from zope.interface import implementer
@@ -53,10 +53,12 @@ class TCPProtocol(TCPStrangers):
     @ivar parameters: the choices for connections for which no others are given.
     @ivar limits: the bounds.
     @ivar buffers: the octets that all connections keep.
+    @ivar onIdle: called when the last connection of C{transports} is done; L{None}: nothing is.
     """
 
     handlesFailures = True
     takesOffload = True
+    onIdle: Callable[[], object] | None = None
 
     def __init__(
         self,
@@ -94,9 +96,10 @@ class TCPProtocol(TCPStrangers):
         super().__init__(parameters, limits, verifyChecksum, secrets, unclaimed)
 
     @property
-    def transports(self) -> Iterable[TCPTransport]:
+    def transports(self) -> Collection[TCPTransport]:
         """
-        The transports of all connections that there are.
+        The transports of all connections that there are: those that a client opens, and those that the application has
+        closed and whose peer has not acknowledged all, included; but neither half open ones nor those in TIME-WAIT.
         """
         return self._transports.values()
 
@@ -144,6 +147,8 @@ class TCPProtocol(TCPStrangers):
             now = self.now()
             self._timeWait.put(key, connection.timeWait(transport.path, now))
             self._tickLater()
+        if self.onIdle is not None and not self._transports:
+            self.onIdle()
 
     def doStop(self) -> None:
         """

@@ -82,15 +82,21 @@ class RefusedTests(SynchronousTestCase):
             ("--no-carrier", [*TUN, "--carrier", "--no-carrier"]),
         )
 
-    def test_wherePacketsAreServed(self) -> None:
+    def test_whatIsServed(self) -> None:
+        for option in "--udp", "--tcp":
+            self.assertNamed(
+                (option, [*TUN, option, "7"]),
+                (option, [*TUN, option, "7="]),
+                (option, [*TUN, option, "0=echo"]),
+                (option, [*TUN, option, "65536=echo"]),
+                (option, [*TUN, option, "seven=echo"]),
+                (f"{option}: port 7 is given twice", [*TUN, option, "7=echo", option, "7=discard"]),
+                (f"{option} 7=builtins.dict: that made a dict", [*TUN, option, "7=builtins.dict"]),
+                (option, [*TUN, option, "7=.."]),
+            )
         self.assertNamed(
-            ("--udp", [*TUN, "--udp", "7"]),
-            ("--udp", [*TUN, "--udp", "7="]),
-            ("--udp", [*TUN, "--udp", "0=echo"]),
-            ("--udp", [*TUN, "--udp", "65536=echo"]),
-            ("--udp", [*TUN, "--udp", "seven=echo"]),
-            ("--udp", [*TUN, "--udp", "7=builtins.dict"]),
-            ("--udp", [*TUN, "--udp", "7=.."]),
+            ("that made a Factory, not a DatagramProtocol", [*TUN, "--udp", "7=twisted.protocols.wire.Echo"]),
+            ("that made a Echo, not a factory of protocols", [*TUN, "--tcp", "7=txtuntap.udp.echo.Echo"]),
         )
 
     def test_protocolsOfModules(self) -> None:
@@ -102,12 +108,13 @@ class RefusedTests(SynchronousTestCase):
         # The working directory is added to it.
         self.patch(sys, "path", list(sys.path))
         self.addCleanup(sys.modules.pop, "refusedmodule")
-        self.assertNamed(
-            ("--udp", [*TUN, "--udp", "7=nowhere.Nothing"]),
-            ("--udp", [*TUN, "--udp", "7=refusedmodule.Nothing"]),
-            ("--udp 7=refusedmodule.number", [*TUN, "--udp", "7=refusedmodule.number"]),
-            ("not today", [*TUN, "--udp", "7=refusedmodule.broken"]),
-        )
+        for option in "--udp", "--tcp":
+            self.assertNamed(
+                (option, [*TUN, option, "7=nowhere.Nothing"]),
+                (option, [*TUN, option, "7=refusedmodule.Nothing"]),
+                (f"{option} 7=refusedmodule.number", [*TUN, option, "7=refusedmodule.number"]),
+                ("not today", [*TUN, option, "7=refusedmodule.broken"]),
+            )
 
     def test_networksThatAreAnsweredFor(self) -> None:
         whole = [*TAP, "--any-address", "10.9.0.0/16"]

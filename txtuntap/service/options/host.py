@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import ClassVar
+from typing import Any, ClassVar
 from warnings import catch_warnings, simplefilter
 
 import attrs
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.python.reflect import namedAny
 from twisted.python.usage import UsageError
 
@@ -26,7 +27,8 @@ from txtuntap.network.clock import SimulationClock
 from txtuntap.service.options.interface import InterfaceOptions, InterfaceServiceSettings
 from txtuntap.service.options.service import about, naming, repeatable
 from txtuntap.stack.host import Host
-from txtuntap.udp.echo import Discard, Echo
+from txtuntap.tcp import echo as tcp
+from txtuntap.udp import echo as udp
 
 #: As many as the kernel has for one device (MAX_TAP_QUEUES).
 MAX_QUEUES = 256
@@ -60,6 +62,7 @@ class HostServiceSettings:
 
     @ivar interface: the interface that the host is on.
     @ivar protocols: UDP ports, and the protocol on each.
+    @ivar factories: TCP ports, and the factory of the connections to each.
     @ivar queues: the processes that share its device; L{None}: there are none.
     @ivar isQueue: whether this is such a process, which ends with the one that has started it.
     @ivar prometheus: the endpoint at which metrics are served; L{None}: they are not.
@@ -74,6 +77,7 @@ class HostServiceSettings:
     answerExcept: Sequence[str] = ()
     autoconfigure: bool = False
     protocols: Sequence[tuple[int, DatagramProtocol]] = ()
+    factories: Sequence[tuple[int, IProtocolFactory]] = ()
     queues: QueueSettings | None = None
     isQueue: bool = False
     prometheus: str | None = None
@@ -90,9 +94,10 @@ class HostOptions(InterfaceOptions):
 
     synopsis = "[options]"
     longdesc = (
-        "Be a host on a TUN or TAP device, and serve UDP there. WHAT is echo, discard, or the dotted name of a"
-        " DatagramProtocol class or zero-argument factory, found as 'python -m' would find it: in the working"
-        " directory, on PYTHONPATH, or installed."
+        "Be a host on a TUN or TAP device, and serve UDP and TCP there. WHAT is echo, discard, or a dotted name, found"
+        " as 'python -m' would find it: in the working directory, on PYTHONPATH, or installed. For --udp, the name is"
+        " that of a DatagramProtocol class; for --tcp, of a Protocol class or of a factory. For both, it may be that of"
+        " a class or function which makes such an object without arguments."
     )
     optFlags: ClassVar = [
         ["autoconfigure", None, "On a tap, take IPv6 addresses and routes from routers that advertise (SLAAC)."],
@@ -112,6 +117,7 @@ class HostOptions(InterfaceOptions):
         self._answerExcept: list[str] = []
         self._gateways: list[str] = []
         self._udp: list[tuple[int, str]] = []
+        self._tcp: list[tuple[int, str]] = []
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
@@ -157,12 +163,11 @@ class HostOptions(InterfaceOptions):
 
     @repeatable("PORT=WHAT: what to serve on a UDP port.")
     def opt_udp(self, service: str) -> None:
-        port, equals, what = service.partition("=")
-        if not equals or not what:
-            raise UsageError(f"--udp takes PORT=WHAT, such as 7=echo, not {service!r}")
-        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise UsageError(f"--udp: a port is a number from 1 to 65535, not {port!r}")
-        self._udp.append((int(port), what))
+        self._udp.append(_served("--udp", service, self._udp))
+
+    @repeatable("PORT=WHAT: what to serve on a TCP port.")
+    def opt_tcp(self, service: str) -> None:
+        self._tcp.append(_served("--tcp", service, self._tcp))
 
     def postOptions(self) -> None:
         """
@@ -178,7 +183,6 @@ class HostOptions(InterfaceOptions):
         self._checkAnswers()
         self._checkGateways()
         self._checkLinkAddress()
-        self._checkPorts()
         self._checkKernelEnd()
         self.settings = HostServiceSettings(
             interface=self.interface,
@@ -190,6 +194,7 @@ class HostOptions(InterfaceOptions):
             answerExcept=tuple(self._answerExcept),
             autoconfigure=autoconfigure,
             protocols=self._protocols(),
+            factories=self._factories(),
             queues=queues,
             isQueue=self.valueOf("queue") is not None,
             prometheus=self.prometheus,
@@ -234,16 +239,6 @@ class HostOptions(InterfaceOptions):
         if self.kernelEnd is not None and self.kernelEnd.linkAddress == station:
             raise UsageError(f"--mac: {text} is the --lladdr of the kernel's end: each end has its own")
 
-    def _checkPorts(self) -> None:
-        """
-        Check that there is one protocol on each port.
-        """
-        ports: set[int] = set()
-        for port, _ in self._udp:
-            if port in ports:
-                raise UsageError(f"--udp: port {port} is given twice")
-            ports.add(port)
-
     def _checkKernelEnd(self) -> None:
         """
         Check that the kernel's end, where its addresses are given, leads to this host.
@@ -259,22 +254,22 @@ class HostOptions(InterfaceOptions):
 
     def _protocols(self) -> list[tuple[int, DatagramProtocol]]:
         """
-        Make the protocols that are served.
+        Make the protocols that are served on UDP ports.
         """
         echoPorts = frozenset(port for port, what in self._udp if what == "echo")
-        factories: dict[str, Callable[[], DatagramProtocol]] = {"echo": lambda: Echo(echoPorts), "discard": Discard}
-        protocols = []
-        for port, what in self._udp:
-            with naming(f"--udp {port}={what}"):
-                factory = factories.get(what) or protocolFactory(what)
-                try:
-                    proto = factory()
-                except Exception as e:
-                    raise UsageError(f"making one failed: {e!r}") from e
-                if not isinstance(proto, DatagramProtocol):
-                    raise UsageError(f"that made a {type(proto).__name__}, not a DatagramProtocol")
-            protocols.append((port, proto))
-        return protocols
+        known: Mapping[str, object] = {"echo": lambda: udp.Echo(echoPorts), "discard": udp.Discard}
+
+        def isProtocol(found: object) -> bool:
+            return isinstance(found, DatagramProtocol)
+
+        return _made("--udp", self._udp, known, isProtocol, "a DatagramProtocol")
+
+    def _factories(self) -> list[tuple[int, IProtocolFactory]]:
+        """
+        Make the factories of connections to TCP ports.
+        """
+        known: Mapping[str, object] = {"echo": tcp.Echo, "discard": tcp.Discard}
+        return _made("--tcp", self._tcp, known, IProtocolFactory.providedBy, "a factory of protocols")
 
     def _queues(self) -> QueueSettings | None:
         """
@@ -320,10 +315,64 @@ class HostOptions(InterfaceOptions):
         self["descriptor"] = self["queue"]
 
 
-def protocolFactory(name: str) -> Callable[[], DatagramProtocol]:
+def _served(option: str, service: str, others: Sequence[tuple[int, str]]) -> tuple[int, str]:
     """
-    The class or factory of a dotted name, found as C{python -m} would find it: in the working directory, then on
-    C{PYTHONPATH}, then among what is installed.
+    The port of a service, and what it is, as C{PORT=WHAT} says them.
+
+    @param option: the option that says so.
+    @param others: the services that it has said before.
+
+    @raise UsageError: there is no port, nothing to serve there, or another service.
+    """
+    port, equals, what = service.partition("=")
+    if not equals or not what:
+        raise UsageError(f"{option} takes PORT=WHAT, such as 7=echo, not {service!r}")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise UsageError(f"{option}: a port is a number from 1 to 65535, not {port!r}")
+    if any(int(port) == other for other, _ in others):
+        raise UsageError(f"{option}: port {port} is given twice")
+    return int(port), what
+
+
+def _made(
+    option: str,
+    services: Sequence[tuple[int, str]],
+    known: Mapping[str, object],
+    isOne: Callable[[object], bool],
+    kind: str,
+) -> list[tuple[int, Any]]:
+    """
+    Make what is served on each port.
+
+    @param known: what has a name of its own; everything else has a dotted name.
+    @param isOne: whether an object can be served there; another is called, and makes one.
+    @param kind: such an object in words.
+
+    @raise UsageError: there is none such.
+    """
+    made = []
+    for port, what in services:
+        with naming(f"{option} {port}={what}"):
+            found = known.get(what) or _named(what)
+            if isinstance(found, type) and issubclass(found, Protocol):
+                found = Factory.forProtocol(found)
+            elif not isOne(found):
+                if not callable(found):
+                    raise UsageError(f"{what!r} is not {kind}, nor a function that makes one")
+                try:
+                    found = found()
+                except Exception as e:
+                    raise UsageError(f"making one failed: {e!r}") from e
+            if not isOne(found):
+                raise UsageError(f"that made a {type(found).__name__}, not {kind}")
+        made.append((port, found))
+    return made
+
+
+def _named(name: str) -> object:
+    """
+    The object of a dotted name, found as C{python -m} would find it: in the working directory, then on C{PYTHONPATH},
+    then among what is installed.
 
     @raise UsageError: there is none such.
     """
@@ -331,9 +380,6 @@ def protocolFactory(name: str) -> Callable[[], DatagramProtocol]:
     if directory not in sys.path and "" not in sys.path:
         sys.path.insert(0, directory)
     try:
-        found: object = namedAny(name)
+        return namedAny(name)
     except Exception as e:
         raise UsageError(f"{name!r} is not echo, not discard, and cannot be imported: {e}") from e
-    if not callable(found):
-        raise UsageError(f"{name!r} is not a DatagramProtocol class, nor a factory of such: it cannot be called")
-    return found

@@ -1,0 +1,297 @@
+"""
+Endpoints of C{tuntap:} strings at work: the host that they share, and when it is open.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from twisted.application import strports
+from twisted.internet.error import (
+    CannotListenError,
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionLost,
+    ConnectionRefusedError,
+)
+from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
+from zope.interface.verify import verifyObject
+
+from tests.service.sharedhosts import FAR, NEAR, EndpointsTestCase
+from tests.tcp.hosts import Server, Talker
+from txtuntap.device import configure
+
+REFUSAL = OSError(errno.EPERM, "opening tt1 is not permitted: run as root")
+
+
+class Sender(Talker):
+    """
+    Writes much, and closes the connection.
+    """
+
+    MUCH = bytes(range(256)) * 4000
+
+    def did(self, event: Any) -> None:
+        if event == "made":
+            self.transport.write(self.MUCH)
+            self.transport.loseConnection()
+
+
+class ListenTests(EndpointsTestCase):
+    """
+    Ports.
+    """
+
+    def test_whatTheyProvide(self) -> None:
+        verifyObject(IStreamServerEndpoint, self.server(f"{FAR}:port=80"))
+        verifyObject(IStreamClientEndpoint, self.client(f"{NEAR}:10.9.0.2:80"))
+        verifyObject(IListeningPort, self.listen(f"{FAR}:port=80"))
+
+    def test_parsingOpensNothing(self) -> None:
+        endpoints = [self.server(f"{FAR}:port=80"), self.client(f"{NEAR}:10.9.0.2:80")]
+        self.assertEqual([device.opened for device in self.devices.values()], [0, 0], endpoints)
+
+    def test_aConnection(self) -> None:
+        for address in "10.9.0.2", r"fd09\:\:2":
+            servers = Server()
+            port = self.listen(f"{FAR}:port=80", servers)
+            client = self.connect(f"{NEAR}:{address}:80")
+            client.transport.write(b"hello")
+            self.turn()
+            self.assertEqual(servers.made[0].data, b"hello")
+            client.transport.loseConnection()
+            self.turn()
+            self.assertClosed(client, servers.made[0])
+            self.stop(port)
+
+    def test_itSaysWhereItListens(self) -> None:
+        port = self.listen(f"{FAR}:port=80:interface=10.9.0.2")
+        self.assertEqual((port.getHost().host, port.getHost().port), ("10.9.0.2", 80))
+        any = self.listen("tuntap:tt1:0")
+        self.assertGreaterEqual(any.getHost().port, 49152)
+
+    def test_theBacklogIsGiven(self) -> None:
+        self.listen(f"{FAR}:port=80:backlog=7")
+        states = {state.name: state for state in self.made[0].host.tables()}
+        self.assertEqual(states["half open of a port"].bound, 7)
+
+    def test_theKernelsEndIsConfigured(self) -> None:
+        self.listen(rf"{FAR}:port=80:kernel=10.9.0.1/24+fd09\:\:1/64")
+        self.assertEqual(self.configured, [("tt1", ["10.9.0.1/24", "fd09::1/64"])])
+
+    def test_theHostHasWhatIsGiven(self) -> None:
+        self.listen(f"{FAR}:port=80:gateway=10.9.0.1")
+        host = self.made[0].host
+        self.assertEqual(host.addresses, ["10.9.0.2/24", "fd09::2/64"])
+        self.assertIn("0.0.0.0/0", host.routes)
+
+    def test_aStringForSeveralPorts(self) -> None:
+        ports = [self.listen(f"{FAR}:port=80"), self.listen("tuntap:tt1:port=81"), self.listen(f"{FAR}:82")]
+        self.assertEqual((len(self.made), self.devices["tt1"].opened), (1, 1))
+        for port in ports[:-1]:
+            self.stop(port)
+            self.assertTrue(self.isOpen("tt1"))
+        self.stop(ports[-1])
+        self.assertFalse(self.isOpen("tt1"))
+
+    def test_acceptedConnectionsKeepTheHost(self) -> None:
+        servers = Server()
+        port = self.listen(f"{FAR}:port=80", servers)
+        client = self.connect(f"{NEAR}:10.9.0.2:80")
+        self.stop(port)
+        client.transport.write(b"still there")
+        self.turn()
+        self.assertEqual(servers.made[0].data, b"still there")
+        self.assertTrue(self.isOpen("tt1"))
+        servers.made[0].transport.loseConnection()
+        self.turn()
+        self.assertClosed(client, servers.made[0])
+        self.assertFalse(self.isOpen("tt1"))
+
+    def test_itIsStartedAgain(self) -> None:
+        port = self.listen(f"{FAR}:port=80")
+        self.stop(port)
+        port.startListening()
+        port.startListening()
+        self.connect(f"{NEAR}:10.9.0.2:80")
+        self.assertEqual(len(self.made[0].host.tcp.transports), 0)
+        self.assertEqual(len(self.made[1].host.tcp.transports), 1)
+        self.stop(port)
+        self.assertIsNone(self.successResultOf(port.stopListening()))
+
+    def test_whoListensWhileItClosesWaits(self) -> None:
+        stopped = self.listen(f"{FAR}:port=80").stopListening()
+        again: list[Any] = []
+
+        def listen() -> None:
+            again.extend(self.server(f"{FAR}:port={number}").listen(Server()) for number in (80, 81))
+            for each in again:
+                self.assertNoResult(each)
+
+        # In the turn in which the host begins to close, after that.
+        self.clock.callLater(0, listen)
+        self.turn()
+        self.successResultOf(stopped)
+        for each in again:
+            self.assertTrue(self.successResultOf(each).getHost())
+        self.assertEqual((self.devices["tt1"].opened, len(self.made)), (2, 2))
+
+    def test_aServiceOnIt(self) -> None:
+        service = strports.service(f"{FAR}:port=80", Server(), self.clock)  # type: ignore[arg-type]
+        service.privilegedStartService()
+        self.assertTrue(self.isOpen("tt1"))
+        service.startService()
+        stopped = service.stopService()
+        self.turn()
+        self.successResultOf(stopped)
+        self.assertFalse(self.isOpen("tt1"))
+
+    def test_theInterfaceIsDeleted(self) -> None:
+        servers = Server()
+        port = self.listen(f"{FAR}:port=80", servers)
+        self.connect(f"{NEAR}:10.9.0.2:80")
+        self.devices["tt1"].delete()
+        self.turn()
+        self.assertIsInstance(servers.made[0].lost, ConnectionLost)
+        self.assertFalse(self.isOpen("tt1"))
+        # Another host, which the end of the first port leaves alone.
+        self.listen(f"{FAR}:port=80")
+        self.stop(port)
+        self.assertTrue(self.isOpen("tt1"))
+        self.connect(f"{NEAR}:10.9.0.2:80")
+
+    # Failures
+
+    def test_theDeviceCannotBeOpened(self) -> None:
+        self.devices["tt1"].refusal = REFUSAL
+        endpoint = self.server(f"{FAR}:port=80")
+        error = self.failureResultOf(endpoint.listen(Server()), CannotListenError).value
+        self.assertIn("opening tt1 is not permitted: run as root", str(error))
+        self.devices["tt1"].refusal = None
+        self.turn()
+        self.assertTrue(self.successResultOf(endpoint.listen(Server())).getHost())
+
+    def test_aServiceWhoseDeviceCannotBeOpenedRaisesAtOnce(self) -> None:
+        self.devices["tt1"].refusal = REFUSAL
+        service = strports.service(f"{FAR}:port=80", Server(), self.clock)  # type: ignore[arg-type]
+        self.assertRaises(CannotListenError, service.privilegedStartService)
+
+    def test_theKernelsEndCannotBeConfigured(self) -> None:
+        def refuse(*ignored: object) -> None:
+            raise OSError(errno.EPERM, "tt1: add the address 10.9.0.1/24: not permitted")
+
+        self.patch(configure, "configureNow", refuse)
+        listened = self.server(f"{FAR}:port=80:kernel=10.9.0.1/24").listen(Server())
+        self.assertIn("add the address", str(self.failureResultOf(listened, CannotListenError).value))
+        self.turn()
+        self.assertFalse(self.isOpen("tt1"))
+
+    def test_thePortIsTaken(self) -> None:
+        port = self.listen(f"{FAR}:port=80")
+        self.failureResultOf(self.server("tuntap:tt1:port=80").listen(Server()), CannotListenError)
+        self.turn()
+        self.assertTrue(self.isOpen("tt1"))
+        self.stop(port)
+        self.assertFalse(self.isOpen("tt1"))
+
+    def test_anAddressOfAnotherHost(self) -> None:
+        listened = self.server(f"{FAR}:port=80:interface=10.9.0.7").listen(Server())
+        text = str(self.failureResultOf(listened, CannotListenError).value)
+        self.assertIn("it has 10.9.0.2, fd09::2", text)
+        self.turn()
+        self.assertFalse(self.isOpen("tt1"))
+
+    def test_aFactoryThatIsNone(self) -> None:
+        self.failureResultOf(self.server(f"{FAR}:port=80").listen(object()), TypeError)
+        self.turn()
+        self.assertFalse(self.isOpen("tt1"))
+
+
+class ConnectTests(EndpointsTestCase):
+    """
+    Clients.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.servers = Server()
+        self.port = self.listen(f"{FAR}:port=80", self.servers)
+
+    def test_theConnectionKeepsTheHost(self) -> None:
+        client = self.connect(f"{NEAR}:10.9.0.2:80")
+        self.turn(100)
+        self.assertTrue(self.isOpen("tt0"))
+        client.transport.loseConnection()
+        self.turn()
+        self.assertFalse(self.isOpen("tt0"))
+
+    def test_allThatWasWrittenArrives(self) -> None:
+        self.connect(f"{NEAR}:10.9.0.2:80", Sender)
+        self.turn(5)
+        self.assertEqual(self.servers.made[0].data, Sender.MUCH)
+        self.assertFalse(self.isOpen("tt0"))
+
+    def test_severalConnections(self) -> None:
+        clients = [self.connect(f"{NEAR}:10.9.0.2:80"), self.connect("tuntap:tt0:host=10.9.0.2:port=80")]
+        self.assertEqual(self.devices["tt0"].opened, 1)
+        for client, isLeft in zip(clients, (True, False), strict=True):
+            client.transport.abortConnection()
+            self.turn()
+            self.assertEqual(self.isOpen("tt0"), isLeft)
+
+    def test_itIsBoundWhereThatIsGiven(self) -> None:
+        client = self.connect(r"tuntap:tt0:mode=tun:address=10.9.0.1/24+10.9.0.9/24:10.9.0.2:80:bindAddress=10.9.0.9")
+        self.assertEqual(client.transport.getHost().host, "10.9.0.9")
+
+    def test_nobodyListensThere(self) -> None:
+        connected = self.client(f"{NEAR}:10.9.0.2:81").connect(Server())
+        self.turn()
+        self.failureResultOf(connected, ConnectionRefusedError)
+        self.assertFalse(self.isOpen("tt0"))
+
+    def test_nobodyAnswers(self) -> None:
+        connected = self.client(f"{NEAR}:10.9.0.7:80:timeout=3").connect(Server())
+        self.turn(2.9)
+        self.assertNoResult(connected)
+        self.turn(0.2)
+        self.failureResultOf(connected)
+        self.turn()
+        self.assertFalse(self.isOpen("tt0"))
+
+    def test_itIsCancelled(self) -> None:
+        connected = self.client(f"{NEAR}:10.9.0.7:80").connect(Server())
+        self.turn()
+        connected.cancel()
+        self.failureResultOf(connected, ConnectingCancelledError)
+        self.turn()
+        self.assertFalse(self.isOpen("tt0"))
+
+    def test_theDeviceCannotBeOpened(self) -> None:
+        self.devices["tt0"].refusal = REFUSAL
+        error = self.failureResultOf(self.client(f"{NEAR}:10.9.0.2:80").connect(Server()), ConnectError).value
+        self.assertEqual(error.osError, errno.EPERM)
+        self.assertIn("opening tt1 is not permitted: run as root", str(error))
+
+    def test_whoHasLostItConnectsAgainAtOnce(self) -> None:
+        again: list[Any] = []
+        endpoint = self.client(f"{NEAR}:10.9.0.2:80")
+
+        class Persistent(Talker):
+            def did(self, event: Any) -> None:
+                if isinstance(event, BaseException) and not again:
+                    again.append(endpoint.connect(Server()))
+
+        self.connect(f"{NEAR}:10.9.0.2:80", Persistent).transport.loseConnection()
+        self.turn()
+        self.assertTrue(self.successResultOf(again[0]).transport.connected)
+
+    def test_aPortAndAConnectionShareTheHost(self) -> None:
+        own = self.listen(f"{NEAR}:port=80")
+        client = self.connect("tuntap:tt0:host=10.9.0.2:port=80")
+        self.assertEqual(self.devices["tt0"].opened, 1)
+        client.transport.loseConnection()
+        self.turn()
+        self.assertTrue(self.isOpen("tt0"))
+        self.stop(own)
+        self.assertFalse(self.isOpen("tt0"))

@@ -1,0 +1,111 @@
+"""
+Services of a host on UDP and TCP ports: C{--udp} and C{--tcp}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.protocols.wire import Chargen
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.service.sharedhosts import Device, NoMonitor, onDevice
+from tests.tcp.hosts import Client, Server
+from txtuntap import Host, TuntapPort
+from txtuntap.device import monitor
+from txtuntap.service import HostService, HostServiceSettings
+from txtuntap.service.options.host import HostOptions
+from txtuntap.tcp.echo import Discard, Echo
+from txtuntap.testing import TUN, join
+
+HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
+
+#: What a dotted name may be of.
+factory = Server()
+
+
+def makeFactory() -> Factory:
+    """
+    Make a factory.
+    """
+    return Factory.forProtocol(Echo)
+
+
+def settingsOf(*arguments: str) -> HostServiceSettings:
+    """
+    The settings that options ask for.
+    """
+    options = HostOptions()
+    options.parseOptions([*HOST, *arguments])
+    return options.settings
+
+
+class FactoryTests(SynchronousTestCase):
+    """
+    The factories that C{--tcp} makes.
+    """
+
+    def factories(self, *whats: str) -> list[Any]:
+        arguments = [word for port, what in enumerate(whats, 7) for word in ("--tcp", f"{port}={what}")]
+        settings = settingsOf(*arguments)
+        self.assertEqual([port for port, _ in settings.factories], list(range(7, 7 + len(whats))))
+        return [made for _, made in settings.factories]
+
+    def test_protocols(self) -> None:
+        made = self.factories("echo", "discard", "twisted.protocols.wire.Chargen")
+        self.assertEqual([type(each.buildProtocol(None)) for each in made], [Echo, Discard, Chargen])
+
+    def test_aFactory(self) -> None:
+        self.assertIs(self.factories(f"{__name__}.factory")[0], factory)
+
+    def test_whatMakesOne(self) -> None:
+        made = self.factories("tests.tcp.hosts.Server", f"{__name__}.makeFactory")
+        self.assertEqual([type(each) for each in made], [Server, Factory])
+
+    def test_withoutThemThereAreNone(self) -> None:
+        self.assertEqual(settingsOf().factories, [])
+
+    def test_bothOnOnePort(self) -> None:
+        settings = settingsOf("--udp", "7=echo", "--tcp", "7=echo")
+        self.assertEqual([port for port, _ in (*settings.protocols, *settings.factories)], [7, 7])
+
+
+class ServiceTests(SynchronousTestCase):
+    """
+    A service whose device is in memory.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.patch(monitor, "SharedMonitor", NoMonitor)
+        device, other = Device(TUN, "tt0"), Device(TUN, "tt1")
+        join(self.clock, device, other)
+        self.served = Server()
+        settings = settingsOf("--tcp", "7=echo")
+        factories = [*settings.factories, (80, self.served)]
+        self.service = HostService(onDevice(settings, device, factories=factories), self.clock)
+        self.host = Host(["10.9.0.1/24"], self.clock)
+        TuntapPort("", self.host.ip, reactor=self.clock, device=other).startListening()
+
+    def turn(self) -> None:
+        for _ in range(20):
+            self.clock.advance(0.01)
+
+    def test_theyListenWhileItRuns(self) -> None:
+        # A factory may begin to write a log, which is not for a process that is yet to be forked.
+        self.assertEqual(self.served.numPorts, 0)
+        for _ in range(2):
+            self.service.privilegedStartService()
+            self.assertEqual(self.served.numPorts, 1)
+            client = Client()
+            self.host.connectTCP("10.9.0.2", 7, client)
+            self.turn()
+            client.made[0].transport.write(b"hello")
+            self.turn()
+            self.assertEqual(client.made[0].data, b"hello")
+            stopped = self.service.stopService()
+            self.turn()
+            self.assertIsNone(self.successResultOf(stopped))
+            self.assertEqual(self.served.numPorts, 0)

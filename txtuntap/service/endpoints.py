@@ -1,0 +1,497 @@
+"""
+Endpoints of Twisted's by strings, so that every program which takes such a string can be on an address of its own:
+
+    twistd -n web --listen 'tuntap:tap0:address=10.0.0.2/24:port=80:kernel=10.0.0.1/24' --path .
+
+All endpoints of a process that name one interface share one host. The first of them says what the host is; a later one
+may leave that out. The host is opened by the first C{listen} or C{connect}, and ends with the last port that is stopped
+and the last connection that is done.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakValueDictionary
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import CannotListenError, ConnectError, ConnectionDone
+from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.python.failure import Failure
+from twisted.python.usage import UsageError
+from zope.interface import implementer
+
+from txtuntap.device import printable
+from txtuntap.service.host import HostService
+from txtuntap.service.options.host import HostOptions, HostServiceSettings
+from txtuntap.tcp.client import clientBinding, literal
+from txtuntap.tcp.ends import interfaceAddress
+from txtuntap.tcp.ports import BACKLOG, TCPPort
+from txtuntap.wire.address import packLinkAddress
+
+#: The keys that say what the host of an interface is, and the option of C{twistd tuntap host} that each of them is.
+_OPTIONS = {
+    "address": "--address",
+    "gateway": "--gateway",
+    "mac": "--mac",
+    "kernel": "--kernel-address",
+    "netns": "--netns",
+    "helper": "--helper",
+}
+_KEYS = ("address", "mode", *(key for key in _OPTIONS if key != "address"))
+
+#: The keys that take several values, joined by C{+}.
+_LISTS = ("address", "gateway", "kernel")
+
+#: The words for options in what is said of them.
+_WORDS = {**{option: key for key, option in _OPTIONS.items()}, "--tun": "name", "--tap": "name"}
+
+#: Seconds until an attempt to connect is given up: Twisted's.
+_TIMEOUT = 30
+
+_SERVER = "tuntap:tap0:address=10.0.0.2/24:port=80"
+_CLIENT = "tuntap:tap0:address=10.0.0.2/24:host=10.0.0.1:port=80"
+
+#: Makes the service of a host, from its settings and the reactor.
+MakeService = Callable[[HostServiceSettings, Any], "EndpointHost"]
+
+
+class EndpointHost(HostService):
+    """
+    A host that endpoints have opened.
+
+    @ivar uses: the ports that listen there, and the attempts to connect that are under way.
+    @ivar onLost: called when the interface goes.
+    """
+
+    def __init__(self, settings: HostServiceSettings, reactor: Any = None) -> None:
+        super().__init__(settings, reactor)
+        self.uses = 0
+        self.onLost: Callable[[], object] | None = None
+
+    def open(self) -> None:
+        """
+        Open the device, and what watches it, and configure it.
+
+        @raise CannotListenError: one of that failed; the text says why, and what to do.
+        """
+        try:
+            super().open()
+        except (OSError, ValueError) as e:
+            raise CannotListenError("tap" if self.port.ethernet else "tun", self.interface(), e) from e
+
+    def _lost(self, reason: Failure) -> None:
+        if reason.check(ConnectionDone):
+            return
+        # Other endpoints may be elsewhere, so the process goes on.
+        self._log.critical(
+            "{reason} Endpoints that listened there are not reached any more: have them listen anew.",
+            reason=reason.value,
+        )
+        if self.onLost is not None:
+            self.onLost()
+
+
+class SharedHost:
+    """
+    The host that all endpoints of one interface share: what it is to be; and while it is open, the host itself.
+    """
+
+    def __init__(self, name: str, given: Mapping[str, str], reactor: Any, makeService: MakeService) -> None:
+        """
+        @param name: of the interface.
+        @param given: the values of the keys that say what the host is.
+
+        @raise ValueError: there can be no such host.
+        """
+        # The first import takes longer than a reactor may be kept from its work, and a string is read before that runs.
+        import txtuntap.device.configure
+        import txtuntap.device.monitor  # noqa: F401
+
+        self.name = name
+        self._given = dict(given)
+        if "address" not in given:
+            text = "the first endpoint of an interface gives the host's address, such as address=10.0.0.2/24"
+            raise ValueError(f"{text}; only later ones may leave it out")
+        self._says = _meaning(name, given)
+        self._reactor = reactor
+        self._makeService = makeService
+        self._service: EndpointHost | None = None
+        #: Called back once the host that is being closed is; L{None}: none is.
+        self._closing: list[Deferred[None]] | None = None
+
+    def check(self, given: Mapping[str, str]) -> None:
+        """
+        Check that another endpoint says nothing else of the host.
+
+        @raise ValueError: it does, or what it says cannot be.
+        """
+        try:
+            says: Mapping[str, object] = _meaning(self.name, {**self._given, **given})
+        except (UsageError, ValueError):
+            # The values of the first endpoint go together, so one of these has another meaning: compare their texts.
+            says = given
+        for key, value in given.items():
+            first = self._given.get(key)
+            if value != first and says[key] != self._says[key]:
+                before = f"{key} is {first}" if first else f"no {key} is given"
+                raise ValueError(
+                    f"{key} is {value} here, and {before} in the first endpoint of this interface: leave it out or say"
+                    " the same, or give this endpoint an interface of its own"
+                )
+
+    @property
+    def settings(self) -> HostServiceSettings:
+        """
+        The settings of the host, with a device of its own.
+        """
+        return _options(self.name, self._given).settings
+
+    def whenFree(self) -> Deferred[None]:
+        """
+        Wait until a host of this interface can be opened.
+
+        @return: fires once none is being closed any more.
+        """
+        if self._closing is None:
+            return succeed(None)
+        free: Deferred[None] = Deferred()
+        self._closing.append(free)
+        return free.addCallback(lambda _: self.whenFree())
+
+    def hold(self) -> EndpointHost:
+        """
+        Have one use more of the host, which is opened if it is not open yet.
+
+        @raise CannotListenError: it cannot be opened.
+        """
+        service = self._service
+        if service is None:
+            service = self._makeService(self.settings, self._reactor)
+            try:
+                service.open()
+            except CannotListenError:
+                self._close(service)
+                raise
+            opened = self._service = service
+            service.follow()
+            service.onLost = lambda: self._close(opened)
+            service.host.tcp.onIdle = lambda: self._closeIfDone(opened)
+        service.uses += 1
+        return service
+
+    def release(self, service: EndpointHost) -> Deferred[None]:
+        """
+        Have one use less.
+
+        @return: fires at once; but where that was the last use, and no connection is left, once the host is closed.
+        """
+        service.uses -= 1
+        return self._closeIfDone(service)
+
+    def _closeIfDone(self, service: EndpointHost) -> Deferred[None]:
+        if service is not self._service or service.uses or service.host.tcp.transports:
+            return succeed(None)
+        return self._close(service)
+
+    def _close(self, service: EndpointHost) -> Deferred[None]:
+        self._service = None
+        # It may outlive its closing, and is not to keep what strings say.
+        service.onLost = service.host.tcp.onIdle = None
+        closed: Deferred[None] = Deferred()
+        if self._closing is None:
+            self._closing = []
+        self._closing.append(closed)
+        service.stopService().addBoth(lambda _: self._closed())
+        return closed
+
+    def _closed(self) -> None:
+        waiting, self._closing = self._closing or [], None
+        for each in waiting:
+            each.callback(None)
+
+
+@implementer(IListeningPort)
+class TuntapListeningPort:
+    """
+    A port that listens on a shared host, and keeps it open.
+    """
+
+    def __init__(self, shared: SharedHost, factory: Any, port: int, backlog: int, interface: str) -> None:
+        """
+        @param factory: makes a protocol for each connection; the others are arguments of C{Host.listenTCP}, too.
+        """
+        self._shared = shared
+        self._factory = factory
+        self._arguments = port, backlog, interface
+        self._service: EndpointHost | None = None
+        self._port: TCPPort | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.__class__.__name__} on {self._shared.name}: {self._port!r}>"
+
+    def startListening(self) -> None:
+        """
+        Open the host, if it is not open yet, and accept connections there. Again, after L{stopListening}, too.
+
+        @raise CannotListenError: the host cannot be opened, or the port is taken.
+        """
+        if self._service is not None:
+            return
+        service = self._shared.hold()
+        port, backlog, interface = self._arguments
+        try:
+            listening: Any = service.host.listenTCP(port, self._factory, backlog, interface)
+        except BaseException:
+            self._shared.release(service)
+            raise
+        self._service, self._port = service, listening
+
+    def stopListening(self) -> Deferred[None]:
+        """
+        Accept no more connections. The existing ones live on, and keep the host open.
+
+        @return: fires when that is done; and where nothing else is on the host, once it is closed.
+        """
+        service, self._service = self._service, None
+        if service is None or self._port is None:
+            return succeed(None)
+        held = service
+
+        def stopped(result: Any) -> Deferred[Any]:
+            return self._shared.release(held).addCallback(lambda _: result)
+
+        return self._port.stopListening().addBoth(stopped)
+
+    def getHost(self) -> IAddress:
+        """
+        The address and port that it listens on: C{0.0.0.0} for all addresses.
+        """
+        if self._port is None:
+            raise RuntimeError("this port has not listened yet: start it first")
+        return self._port.getHost()
+
+
+@implementer(IStreamServerEndpoint)
+class TuntapServerEndpoint:
+    """
+    Listens on the host of an interface.
+
+    @ivar shared: the host.
+    @ivar arguments: those of C{Host.listenTCP}, without the factory.
+    """
+
+    def __init__(self, shared: SharedHost, port: int, backlog: int, interface: str) -> None:
+        self.shared = shared
+        self.arguments = port, backlog, interface
+
+    def listen(self, protocolFactory: Any) -> Deferred[IListeningPort]:
+        """
+        See C{IStreamServerEndpoint.listen}. The port's C{stopListening} gives the host up.
+
+        @return: fires with the port; fails with C{CannotListenError}, whose text says why and what to do.
+        """
+        port = TuntapListeningPort(self.shared, protocolFactory, *self.arguments)
+        done: Deferred[Any] = self.shared.whenFree().addCallback(lambda _: port.startListening())
+        return done.addCallback(lambda _: port)
+
+
+@implementer(IStreamClientEndpoint)
+class TuntapClientEndpoint:
+    """
+    Connects from the host of an interface.
+
+    @ivar shared: the host.
+    @ivar arguments: those of C{Host.connectTCP}, without the factory.
+    """
+
+    def __init__(self, shared: SharedHost, host: str, port: int, timeout: int, bindAddress: str | None) -> None:
+        self.shared = shared
+        self.arguments = host, port, timeout, bindAddress
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        """
+        See C{IStreamClientEndpoint.connect}. The connection keeps the host open until it is done.
+
+        @return: fires with the protocol; fails with C{ConnectError}, whose text says why and what to do where the
+            device could not be opened.
+        """
+        return self.shared.whenFree().addCallback(lambda _: self._connect(protocolFactory))
+
+    def _connect(self, protocolFactory: Any) -> Deferred[Any]:
+        try:
+            service = self.shared.hold()
+        except CannotListenError as e:
+            raise ConnectError(getattr(e.socketError, "errno", None), str(e).rstrip(".")) from e
+        connected: Deferred[Any] = TCP4ClientEndpoint(service.host, *self.arguments).connect(protocolFactory)
+
+        def release(result: Any) -> Any:
+            self.shared.release(service)
+            return result
+
+        return connected.addBoth(release)
+
+
+class TuntapEndpoints:
+    """
+    Makes the endpoints of C{tuntap:} strings: a parser of C{twisted.plugins.txtuntap_plugin}.
+    """
+
+    def __init__(self, makeService: MakeService = EndpointHost) -> None:
+        """
+        @param makeService: makes the service of a host. Tests have it on a device in memory.
+        """
+        self._makeService = makeService
+        #: By reactor and interface, for as long as an endpoint or a port has it.
+        self._shared: WeakValueDictionary[tuple[Any, str], SharedHost] = WeakValueDictionary()
+
+    def parseStreamServer(self, reactor: Any, *args: str, **kwargs: str) -> TuntapServerEndpoint:
+        """
+        Make an endpoint that listens. Nothing is opened yet.
+
+        @raise ValueError: the string is wrong; the text says what to do.
+        """
+        with _naming(args, kwargs):
+            given = _given(args, kwargs, ("name", "port"), ("backlog", "interface"), _SERVER)
+            port = _number(given, "port", 0, 0xFFFF)
+            backlog = _number(given, "backlog", 0, sys.maxsize, BACKLOG)
+            interface = given.get("interface", "")
+            if interface:
+                interfaceAddress(interface.partition("%")[0])
+            return TuntapServerEndpoint(self._sharedHost(reactor, given), port, backlog, interface)
+
+    def parseStreamClient(self, reactor: Any, *args: str, **kwargs: str) -> TuntapClientEndpoint:
+        """
+        Make an endpoint that connects. Nothing is opened yet.
+
+        @raise ValueError: the string is wrong; the text says what to do.
+        """
+        with _naming(args, kwargs):
+            given = _given(args, kwargs, ("name", "host", "port"), ("timeout", "bindAddress"), _CLIENT)
+            host = given["host"]
+            if literal(host) is None:
+                raise ValueError(f"host is {host!r}, and this host looks no names up: give an IP address")
+            port = _number(given, "port", 1, 0xFFFF)
+            timeout = _number(given, "timeout", 1, sys.maxsize, _TIMEOUT)
+            bindAddress = given.get("bindAddress")
+            clientBinding(bindAddress)
+            return TuntapClientEndpoint(self._sharedHost(reactor, given), host, port, timeout, bindAddress)
+
+    def _sharedHost(self, reactor: Any, given: Mapping[str, str]) -> SharedHost:
+        name = given["name"]
+        says = {key: given[key] for key in _KEYS if key in given}
+        shared = self._shared.get((reactor, name))
+        if shared is None:
+            shared = self._shared[reactor, name] = SharedHost(name, says, reactor, self._makeService)
+        else:
+            shared.check(says)
+        return shared
+
+
+#: The parser that the plugin registers, one for the process.
+endpoints = TuntapEndpoints()
+
+
+@contextmanager
+def _naming(args: Sequence[str], kwargs: Mapping[str, str]) -> Iterator[None]:
+    """
+    Refuse a string that is wrong, in the words of its keys.
+    """
+    try:
+        yield
+    except (UsageError, ValueError) as e:
+        text = re.sub(r"--[a-z-]+", lambda option: _WORDS.get(option[0], option[0]), str(e))
+        raise ValueError(f"tuntap:{printable(args[0] if args else kwargs.get('name', ''))}: {text}") from None
+
+
+def _given(
+    args: Sequence[str], kwargs: Mapping[str, str], needed: Sequence[str], others: Sequence[str], example: str
+) -> dict[str, str]:
+    """
+    The values of a string by key.
+
+    @param needed: the keys that there have to be, which may be left away before their values.
+    @param others: those that there may be, beside those about the host.
+
+    @raise ValueError: one of them is missing, empty or unknown.
+    """
+    known = (*needed, *_KEYS, *others)
+    for key in kwargs:
+        if key not in known:
+            raise ValueError(f"there is no key {key!r}: there are {', '.join(known)}")
+    bare = [key for key in needed if key not in kwargs]
+    if len(args) > len(bare):
+        raise ValueError(
+            rf"{args[len(bare)]!r} has no key: give KEY=VALUE, and write a colon within a value as '\:', such as"
+            r" address=fd00\:\:2/64"
+        )
+    given = {**dict(zip(bare, args, strict=False)), **kwargs}
+    for key in needed:
+        if key not in given:
+            raise ValueError(f"there is no {key}: give a string such as {example}")
+    for key, value in given.items():
+        if not value:
+            raise ValueError(f"{key} has no value: give one, in a string such as {example}")
+    return given
+
+
+def _number(given: Mapping[str, str], key: str, least: int, most: int, default: int = 0) -> int:
+    """
+    The number that is the value of a key.
+
+    @param least: the lowest that it may be; C{most}: the highest.
+    @param default: the number where the key is not given.
+
+    @raise ValueError: it is no number, or not in the range.
+    """
+    text = given.get(key)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        upTo = f" to {most}" if most < sys.maxsize else " on"
+        raise ValueError(f"{key} is a number from {least}{upTo}, not {text!r}")
+    return int(text)
+
+
+def _options(name: str, given: Mapping[str, str]) -> HostOptions:
+    """
+    The options of C{twistd tuntap host} that the keys about a host mean, checked together.
+
+    @raise ValueError: C{mode} is none.
+    @raise UsageError: there can be no such host.
+    """
+    mode = given.get("mode", "tap")
+    if mode not in ("tun", "tap"):
+        raise ValueError(f"mode is tun or tap, not {mode!r}")
+    arguments = [f"--{mode}={name}"]
+    for key, option in _OPTIONS.items():
+        if key in given:
+            values = given[key].split("+") if key in _LISTS else [given[key]]
+            arguments += [f"{option}={value}" for value in values]
+    options = HostOptions()
+    options.parseOptions(arguments)
+    return options
+
+
+def _meaning(name: str, given: Mapping[str, str]) -> dict[str, object]:
+    """
+    The meaning of the keys about a host, whatever spelling they have.
+
+    @raise ValueError: C{mode} is none.
+    @raise UsageError: there can be no such host.
+    """
+    options = _options(name, given)
+    settings = options.settings
+    return {
+        "address": set(settings.addresses),
+        "mode": options.mode,
+        "gateway": set(settings.gateways),
+        "mac": None if settings.linkAddress is None else packLinkAddress(settings.linkAddress),
+        "kernel": set(options.kernelAddresses),
+        "netns": given.get("netns"),
+        "helper": given.get("helper"),
+    }
