@@ -367,6 +367,78 @@ class ErrorTests(LayerTestCase):
         self.clock.advance(0)
         self.assertEqual([(each[1], len(each[3])) for each in self.answers()], [(1, 560), (561, 560), (1121, 340)])
 
+    def narrows(self, mtu: int, sequence: int) -> list[tuple[int, int]]:
+        """
+        Have a router say that a segment is too large.
+
+        @return: the number and the octets of each segment that is sent then.
+        """
+        self.fails(3, 4, sequence, mtu)
+        self.clock.advance(0)
+        return [(each[1], len(each[3])) for each in self.answers()]
+
+    def writeOne(self) -> None:
+        """
+        Have a connection, and a segment under way.
+        """
+        self.open(packSynOptions(1460))
+        transport: Any = self.factory.made[0].transport
+        transport.write(b"x" * 1460)
+        self.clock.advance(0)
+        self.answers()
+
+    def test_twoNarrowLinks(self) -> None:
+        """
+        A path with two narrow links, one after another, is found to be so at once.
+        """
+        self.writeOne()
+        self.assertEqual(self.narrows(1400, 1), [(1, 1360), (1361, 100)])
+        self.assertEqual(self.narrows(800, 1), [(1, 760), (761, 600)])
+        self.hears("A", 1, 1461)
+        self.assertEqual(self.tcp.counters["resendsLimited"], 0)
+
+    def test_anOctetLessEachTime(self) -> None:
+        """
+        Errors that name a size smaller by an octet each have two flights sent again, and no more until one is
+        acknowledged, or the timer has run out.
+        """
+        self.writeOne()
+        sent = [self.narrows(mtu, 1) for mtu in range(1400, 1300, -1)]
+        self.assertEqual([len(each) for each in sent], [2, 2] + [0] * 98)
+        self.assertEqual(self.tcp.counters["resendsLimited"], 98)
+        self.assertEqual(self.tcp.counters.retransSegs, 4)
+        # The timer sends the segment that the latest size allows.
+        self.clock.advance(3)
+        self.assertEqual([(each[1], len(each[3])) for each in self.answers()], [(1, 1261)])
+        self.assertEqual([len(self.narrows(mtu, 1)) for mtu in (1250, 1240, 1230)], [1, 1, 0])
+
+    def test_progressAllowsMore(self) -> None:
+        """
+        Once all of the flight is acknowledged, the next one may be cut again; a part of it is not enough.
+        """
+        self.writeOne()
+        transport: Any = self.factory.made[0].transport
+        self.assertEqual([bool(self.narrows(mtu, 1)) for mtu in (1400, 1300, 1290)], [True, True, False])
+        self.hears("A", 1, 1001)
+        self.assertEqual(self.narrows(1000, 1001), [])
+        self.hears("A", 1, 1461)
+        transport.write(b"x" * 960)
+        self.clock.advance(0)
+        self.answers()
+        self.assertEqual(self.narrows(900, 1461), [(1461, 860), (2321, 100)])
+
+    def test_smallSegmentsAreNotSentAgain(self) -> None:
+        """
+        A segment that fits the narrower path is still under way.
+        """
+        self.writeOne()
+        transport: Any = self.factory.made[0].transport
+        transport.setTcpNoDelay(True)
+        transport.write(b"y" * 500)
+        self.clock.advance(0)
+        self.assertEqual([len(each[3]) for each in self.answers()], [500])
+        self.assertEqual(self.narrows(1000, 1), [(1, 960), (961, 500)])
+
 
 class SuperpacketTests(LayerTestCase):
     features = CSUM | TSO4 | TSO6

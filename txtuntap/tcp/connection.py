@@ -152,8 +152,8 @@ class Connection(Timers):
         """
         The path takes segments of another size now.
         """
-        if self.state not in OPENING:
-            self.sender.pathChanged(self._segmentSize())
+        if self.state not in OPENING and not self.sender.pathChanged(self._segmentSize()):
+            self._wire.counters["resendsLimited"] += 1
 
     def segmentReceived(
         self,

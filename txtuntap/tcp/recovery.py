@@ -68,6 +68,8 @@ class Recovery:
         "_prrWindow",
         "_recoverEnd",
         "_renoArrived",
+        "_resendEnd",
+        "_resends",
         "_smallEnd",
         "_tailEnd",
         "_tailIsNew",
@@ -162,6 +164,9 @@ class Recovery:
         self._tailIsNew = False
         self._isTail = False
         self._isProbing = False
+        # How often a narrower path had the flight sent again, and the position behind that flight.
+        self._resends = 0
+        self._resendEnd = 0
 
     @property
     def end(self) -> int:

@@ -380,6 +380,20 @@ class Scoreboard:
             self._split(0, record.start + octets)
         return self._lose(record)
 
+    def loseLarger(self, size: int) -> bool:
+        """
+        Take for lost what has not arrived and has segments larger than a size, since the path drops them.
+
+        @param size: octets in one segment.
+
+        @return: whether there is any.
+        """
+        lost = self.lost
+        for record in self.records:
+            if min(record.size, record.end - record.start) > size and not record.arrived and not record.lost:
+                self._lose(record)
+        return self.lost > lost
+
     def loseAll(self) -> None:
         """
         Take for lost all that has not arrived.

@@ -110,6 +110,21 @@ NARROW = (
         """,
             versions=(6,),
         ),
+        talk(
+            "a path narrows twice",
+            _BIG
+            + """
+        * big 1000 1
+        < A 1 1 : x*960
+        < A 961 1 : x*500
+        * big 600 1
+        < A 1 1 : x*560
+        < A 561 1 : x*560
+        < A 1121 1 : x*340
+        """
+            + _END,
+            versions=(4,),
+        ),
         talk("a path of 1500 octets", _BIG + "* big 1500 1\n" + _END, versions=(4,)),
         talk("a path of 9000 octets", _BIG + "* big 9000 1\n" + _END, versions=(4,)),
         talk(
