@@ -321,11 +321,17 @@ class ErrorTests(LayerTestCase):
             (3, 1, ConnectError, errno.EHOSTUNREACH),
             (3, 2, ConnectError, errno.ENOPROTOOPT),
             (3, 3, ConnectionRefusedError, errno.ECONNREFUSED),
+            (3, 5, ConnectError, errno.EOPNOTSUPP),
             (3, 6, NoRouteError, errno.ENETUNREACH),
+            (3, 7, ConnectError, errno.EHOSTDOWN),
+            (3, 8, ConnectError, getattr(errno, "ENONET", errno.EHOSTUNREACH)),
             (3, 9, NoRouteError, errno.ENETUNREACH),
             (3, 10, ConnectError, errno.EHOSTUNREACH),
+            (3, 11, NoRouteError, errno.ENETUNREACH),
+            (3, 12, ConnectError, errno.EHOSTUNREACH),
             (3, 13, ConnectError, errno.EHOSTUNREACH),
             (11, 0, ConnectError, errno.EHOSTUNREACH),
+            (12, 0, ConnectError, errno.EPROTO),
         ):
             self.connect()
             self.fails(kind, code, 0, port=self.ourPort)
@@ -339,7 +345,8 @@ class ErrorTests(LayerTestCase):
         self.connect()
         for sequence in -1, 1, 1000:
             self.fails(3, 3, sequence, port=self.ourPort)
-        self.fails(4, 0, 0, port=self.ourPort)
+        for kind, code in (3, 16), (4, 0), (11, 1):
+            self.fails(kind, code, 0, port=self.ourPort)
         self.clock.advance(0)
         self.assertEqual(self.clients.failed, [])
 
