@@ -209,7 +209,12 @@ class StreamRole:
         """
         Find the addresses of names by another resolver: C{IReactorPluggableNameResolver.installNameResolver}.
 
+        It takes the place of C{hosts} and of C{resolver}, as with every reactor: what was before knows them, and may be
+        asked by the new one, or installed again.
+
         @return: the one before.
+
+        @raise TypeError: C{resolver} cannot be asked for names.
         """
         before, self.nameResolver = self.nameResolver, hostnameResolver(resolver)
         return before
