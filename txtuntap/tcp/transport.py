@@ -20,7 +20,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import directlyProvides, implementer
 
-from txtuntap.mistakes import checkSeconds
+from txtuntap.mistakes import checkProducer, checkSeconds
 from txtuntap.tcp.stream import Stream
 from txtuntap.tcp.turns import Turns
 from txtuntap.wire.address import addressText
@@ -103,7 +103,11 @@ class TCPTransport(Turns):
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
         See C{IConsumer.registerProducer}.
+
+        @raise TypeError: C{producer} lacks a method of its kind.
+        @raise RuntimeError: there is one already.
         """
+        checkProducer(producer, streaming)
         if self.TLS:
             self.protocol.registerProducer(producer, streaming)
         else:

@@ -399,8 +399,9 @@ class Turns(Stream):
         self.reading = False
         producer, self.producer = self.producer, None
         protocol, self.protocol = self.protocol, None
-        if producer is not None:
-            self._call(producer.stopProducing)
+        stop = getattr(producer, "stopProducing", None)
+        if stop is not None:
+            self._call(stop)
         if protocol is not None:
             self._call(protocol.connectionLost, reason)
 
