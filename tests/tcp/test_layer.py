@@ -9,11 +9,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis.strategies import binary, integers, sampled_from
-from twisted.internet.error import ConnectError, ConnectionRefusedError, NoRouteError
+from twisted.internet.error import ConnectBindError, ConnectError, ConnectionRefusedError, NoRouteError
 
+from tests.ports import DeviceTestCase
 from tests.tcp.bench import PEERS
 from tests.tcp.served import HERE, MASK, PORT, THERE, LayerTestCase, ServedFactory
-from txtuntap.tcp import Limits
+from txtuntap.ip import IPProtocol
+from txtuntap.tcp import Limits, TCPProtocol
 from txtuntap.tcp.timewait import TIME_WAIT
 from txtuntap.testing import ipPacket
 from txtuntap.wire import tcp
@@ -445,6 +447,30 @@ class ErrorTests(LayerTestCase):
         self.clock.advance(0)
         self.assertEqual([len(each[3]) for each in self.answers()], [500])
         self.assertEqual(self.narrows(1000, 1), [(1, 960), (961, 500)])
+
+
+class LayerAloneTests(DeviceTestCase):
+    def test_addressToConnectFrom(self) -> None:
+        """
+        A layer without a host connects from no address but those of its IP layer.
+        """
+        layer = TCPProtocol()
+        ip = IPProtocol([f"{HERE[4]}/24"])
+        ip.addProto(tcp.PROTOCOL, layer)
+        self.on(ip)
+        clients = ServedFactory()
+        for address in "10.0.0.9", "fd00::9":
+            layer.connect(THERE[4], 80, clients, bindAddress=(address, 0))
+        self.clock.advance(0)
+        errors: list[Any] = [each.value for each in clients.failed]
+        self.assertEqual(
+            [(type(each), each.osError) for each in errors],
+            [(ConnectBindError, errno.EADDRNOTAVAIL), (ConnectBindError, errno.EAFNOSUPPORT)],
+        )
+        self.assertEqual(self.device.sent, [])
+        layer.connect(THERE[4], 80, clients, bindAddress=(HERE[4], 0))
+        self.clock.advance(0)
+        self.assertEqual(len(self.device.sent), 1)
 
 
 class SuperpacketTests(LayerTestCase):
