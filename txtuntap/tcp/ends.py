@@ -53,7 +53,8 @@ class TCPEnds(PacketProtocol):
 
     @ivar parameters: the choices for connections for which no others are given.
     @ivar limits: the bounds.
-    @ivar buffers: the octets that all connections keep.
+    @ivar buffers: the octets that all connections have received and keep; C{sendBuffers}: those that they have taken
+        from applications, and that are not acknowledged.
     """
 
     #: The IP layer that this was added to last, be it that nothing runs there: an address is checked, and an attempt to
@@ -81,7 +82,8 @@ class TCPEnds(PacketProtocol):
         self._halfOpen: Table[bytes, HalfOpen] = Table("half open", self.limits.halfOpen, Policy.REFUSE)
         self._timeWait: Table[bytes, TimeWait] = Table("time wait", self.limits.timeWait, Policy.OLDEST)
         self._orphans: Orphans[TCPTransport] = Orphans(self.limits.orphans)
-        self.buffers = BufferPool(self.limits.buffers)
+        self.buffers = BufferPool("buffers", self.limits.buffers)
+        self.sendBuffers = BufferPool("send buffers", self.limits.sendBuffers)
         self._resets = TokenBucket(self.limits.resets, min(self.limits.resets, BURST))
         self._repeats = TokenBucket(self.limits.repeats, min(self.limits.repeats, BURST))
         self._cookieLimit = TokenBucket(max(self.limits.cookies, 1), max(self.limits.cookies, 1))
@@ -331,7 +333,7 @@ class TCPEnds(PacketProtocol):
         version = 4 if len(dest) == 4 else 6
         initial, offset = self._initial(key, now), self._offset(key)
         connection = transport.connection = Connection(path, version, parameters, initial, offset)
-        connection.receiver.pool = self.buffers
+        connection.receiver.pool, connection.sender.pool = self.buffers, self.sendBuffers
         self._enter(key, transport)
         self.counters["activeOpens"] += 1
         connection.connect(now)

@@ -23,6 +23,7 @@ from txtuntap.tcp.interfaces import ITCPLayer
 from txtuntap.tcp.limits import Limits
 from txtuntap.tcp.ports import BACKLOG, TCPServer
 from txtuntap.tcp.record import ConnectionRecord, recordOf, recordOfHalfOpen, recordOfTimeWait
+from txtuntap.tcp.sender import SHARE_UNIT
 from txtuntap.tcp.state import ESTABLISHED, End, State
 from txtuntap.tcp.strangers import TCPStrangers
 from txtuntap.tcp.transport import TCPTransport
@@ -53,7 +54,8 @@ class TCPProtocol(TCPStrangers):
 
     @ivar parameters: the choices for connections for which no others are given.
     @ivar limits: the bounds.
-    @ivar buffers: the octets that all connections keep.
+    @ivar buffers: the octets that all connections have received and keep; C{sendBuffers}: those that they have taken
+        from applications, and that are not acknowledged.
     """
 
     handlesFailures = True
@@ -138,7 +140,8 @@ class TCPProtocol(TCPStrangers):
             if not self._ofPeer[peer]:
                 del self._ofPeer[peer]
         self.buffers.changed(-transport.kept)
-        transport.kept = 0
+        self.sendBuffers.changed(-transport.shares * SHARE_UNIT)
+        transport.kept = transport.shares = 0
         if connection.endedFrom in ESTABLISHED and connection.ended is not End.DONE:
             self.counters["estabResets"] += 1
         if connection.state is State.TIME_WAIT and transport.path is not None:
@@ -198,6 +201,7 @@ class TCPProtocol(TCPStrangers):
             self._orphans.state,
             *unclaimed,
             self.buffers.state,
+            self.sendBuffers.state,
         ]
 
     def addressesChanged(self) -> None:

@@ -11,6 +11,7 @@ from enum import Enum
 from math import inf
 
 from txtuntap.layer.timer import GRAIN
+from txtuntap.tcp.bufferpool import UNBOUNDED
 from txtuntap.tcp.congestion import ICongestionControl
 from txtuntap.tcp.rtt import MAX_RTO, RoundTrip
 from txtuntap.tcp.scoreboard import Scoreboard
@@ -86,6 +87,7 @@ class Recovery:
         "next",
         "noDelay",
         "phase",
+        "pool",
         "progressAt",
         "reorderAt",
         "resumeAt",
@@ -95,6 +97,7 @@ class Recovery:
         "segmentSize",
         "sentAgain",
         "superpacket",
+        "taken",
         "timeouts",
         "unanswered",
         "usesSACK",
@@ -107,6 +110,8 @@ class Recovery:
         """
         self.control = control
         self.buffer = SendBuffer(1)
+        self.pool = UNBOUNDED
+        self.taken = 1
         self.board = Scoreboard()
         self.roundTrip = RoundTrip()
         self.search = SizeSearch(version)

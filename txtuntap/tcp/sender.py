@@ -23,6 +23,11 @@ MAX_SUPERPACKET = 65535 - 40 - 60
 _LEAST_TAKEN = 64 * 1024
 MAX_TAKEN = 4 * 1024 * 1024
 
+#: The octets that TCP takes while the connections of the layer have taken too much, so that each goes on; and the unit
+#: by which they are counted, rounded down, so that most connections need no count.
+LEAST_SHARE = 16 * 1024
+SHARE_UNIT = 32 * 1024
+
 #: How long a superpacket may take at the rate that is sent at, in seconds; but two segments always go.
 _BURST = 0.001
 _LEAST_BURST = 2
@@ -50,6 +55,8 @@ class Sender(Sizing):
 
     @ivar acknowledged: the first position that is not acknowledged (SND.UNA).
     @ivar next: the next position to be sent (SND.NXT).
+    @ivar taken: the position behind what TCP has taken from the application.
+    @ivar pool: the octets that all connections may have taken.
     @ivar window: how many octets the peer takes from C{acknowledged} on (SND.WND).
     @ivar largestWindow: the largest that it ever took (MAX.SND.WND).
     @ivar segmentSize: octets of data in one segment.
@@ -89,13 +96,18 @@ class Sender(Sizing):
         """
         return self.isClosing and self.acknowledged > self.buffer.end
 
-    @property
-    def room(self) -> int:
+    def take(self) -> None:
         """
-        The octets that more can be written until TCP has as much as it takes: the rest waits as Twisted's buffer.
+        Take more of what was written, as much as there is room for: the rest waits as Twisted's buffer.
         """
-        taken = self.buffer.end - self.acknowledged
-        return int(max(_LEAST_TAKEN, min(2 * self.control.window, MAX_TAKEN))) - taken
+        end = self.buffer.end
+        position = self.acknowledged + LEAST_SHARE
+        if position >= end:
+            self.taken = end
+            return
+        if not self.pool.isFull:
+            position = self.acknowledged + max(_LEAST_TAKEN, int(min(2 * self.control.window, MAX_TAKEN)))
+        self.taken = max(self.taken, min(end, position))
 
     def nextRange(self, now: float) -> tuple[int, int, bool] | None:
         """

@@ -432,7 +432,7 @@ class TCPStrangers(TCPEnds):
             port.failures.failed(now, "congestion")
             self.counters["attemptFails"] += 1
             return self._refuse(packet, key, sequence, acknowledgment, word, ACK, now)
-        connection.receiver.pool = self.buffers
+        connection.receiver.pool, connection.sender.pool = self.buffers, self.sendBuffers
         transport.connection = connection
         port.connections += 1
         self._ofPeer[peerOf(key)] += 1

@@ -47,7 +47,8 @@ class TCPTransport(Turns):
     @ivar path: the path to the peer.
     @ivar reading: whether data is delivered.
     @ivar sessionno: the number of this connection on its port.
-    @ivar kept: octets of this connection in the layer's L{BufferPool<txtuntap.tcp.bufferpool.BufferPool>}.
+    @ivar kept: octets received of this connection in the layer's L{BufferPool<txtuntap.tcp.bufferpool.BufferPool>};
+        C{shares}: multiples of L{SHARE_UNIT<txtuntap.tcp.sender.SHARE_UNIT>} in that of what was taken.
     """
 
     __slots__ = ()

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from txtuntap.layer.life import FailureLog
 from txtuntap.layer.timer import Timer
 from txtuntap.tcp.connection import Connection
-from txtuntap.tcp.sender import MAX_SUPERPACKET
+from txtuntap.tcp.sender import MAX_SUPERPACKET, SHARE_UNIT
 from txtuntap.tcp.state import End, State
 from txtuntap.tcp.stream import Stream
 
@@ -49,6 +49,7 @@ class Turns(Stream):
         "path",
         "protocol",
         "reading",
+        "shares",
     )
 
     #: Whether TLS was started: then writes go through it.
@@ -76,6 +77,7 @@ class Turns(Stream):
         self.isSoon = False
         self._logContext: dict[Any, dict[str, Any]] = {}
         self.kept = 0
+        self.shares = 0
         self._timer: Timer | None = None
         self._isTurning = False
         self._turnsAgain = False
@@ -197,6 +199,12 @@ class Turns(Stream):
             if kept != self.kept:
                 self.layer.buffers.changed(kept - self.kept)
                 self.kept = kept
+            sender = connection.sender
+            # A FIN is acknowledged behind what was taken.
+            shares = (sender.taken + 1 - sender.acknowledged) // SHARE_UNIT
+            if shares != self.shares:
+                self.layer.sendBuffers.changed((shares - self.shares) * SHARE_UNIT)
+                self.shares = shares
             self._arm(connection, now)
 
     def _turnOnce(self, connection: Connection, now: float) -> None:
@@ -219,6 +227,8 @@ class Turns(Stream):
         sender = connection.sender
         sender.superpacket = MAX_SUPERPACKET if self.path.cuts else 0  # type: ignore[union-attr]
         connection.flush(now)
+        if sender.taken < sender.buffer.end:
+            sender.take()
         if self.connected:
             if self.producer is not None or self.disconnecting or self._isShuttingDown:
                 self._written(connection)
@@ -263,9 +273,8 @@ class Turns(Stream):
         """
         Go on, if TCP has all that was written: with the producer, or else with what was to be done then.
         """
-        self._takeNote()
         # A request made in this turn is met in the next: then other connections have had theirs.
-        if self.isSoon or connection.sender.room < 0:
+        if self.isSoon or connection.sender.taken < connection.sender.buffer.end:
             return
         producer = self.producer
         if producer is not None:
@@ -298,8 +307,7 @@ class Turns(Stream):
         connection = self.connection
         if connection is not None and not self.disconnected:
             sender = connection.sender
-            if sender.room < 0:
-                sender.buffer.truncate(max(sender.buffer.end + sender.room, sender.next))
+            sender.buffer.truncate(max(sender.taken, sender.next))
             connection.close(self._time())
             self._turnsAgain = True
         self._lost(reason)
