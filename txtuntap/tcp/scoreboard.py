@@ -168,7 +168,11 @@ class Scoreboard:
         record.times += 1
         self._order += 1
         record.order = self._order
-        self._again.append((self._order, record))
+        again, oldest = self._again, self.records[0].start
+        # Without SACK, nothing else looks at what is over.
+        while again and (again[0][1].order != again[0][0] or again[0][1].end <= oldest):
+            again.popleft()
+        again.append((self._order, record))
 
     def acknowledged(self, position: int, trusted: float) -> None:
         """
