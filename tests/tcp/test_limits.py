@@ -402,6 +402,34 @@ class BufferTests(SynchronousTestCase):
         self.assertEqual(len(self.peer.syn(80, sourcePort=7000)), 1)
 
 
+class PausingTests(SynchronousTestCase):
+    """
+    An application that takes one piece at a time.
+    """
+
+    def test_smallPieces(self) -> None:
+        peer = peerWith()
+        factory = Readers()
+        peer.host.listenTCP(80, factory)
+        connection = peer.open(80)
+        (reader,) = factory.made
+        transport: Any = reader.transport
+        pieces: list[int] = []
+
+        def take(data: bytes) -> None:
+            pieces.append(len(data))
+            transport.pauseProducing()
+
+        reader.dataReceived = take  # type: ignore[method-assign]
+        transport.pauseProducing()
+        for _ in range(200):
+            connection.send(bytes(300))
+        while sum(pieces) < 60_000:
+            transport.resumeProducing()
+            peer.sent()
+        self.assertEqual(pieces, [300, 59_700])
+
+
 class SendBuffersTests(SynchronousTestCase):
     """
     What all connections have taken from applications, and their peers have not acknowledged.

@@ -250,10 +250,7 @@ class Turns(Stream):
                 self._fail("dataReceived")
                 return
             if not self.reading:
-                rest = chunks[number + 1 :]
-                if rest:
-                    receiver.ready[:0] = rest
-                    receiver.unread += sum(map(len, rest))
+                receiver.giveBack(chunks[number + 1 :])
                 break
         if receiver.opens():
             receiver.acknowledgeAt = 0
