@@ -80,6 +80,8 @@ class TCPEnds(PacketProtocol):
         #: The addresses that clients are bound to, by port.
         self._bound: dict[int, set[bytes]] = {}
         self._halfOpen: Table[bytes, HalfOpen] = Table("half open", self.limits.halfOpen, Policy.REFUSE)
+        #: The flows of those whose factory the application gave for their SYN, the oldest first.
+        self._halfOpenUnclaimed: dict[bytes, None] = {}
         self._timeWait: Table[bytes, TimeWait] = Table("time wait", self.limits.timeWait, Policy.OLDEST)
         self._orphans: Orphans[TCPTransport] = Orphans(self.limits.orphans)
         self.buffers = BufferPool("buffers", self.limits.buffers)
@@ -401,9 +403,13 @@ class TCPEnds(PacketProtocol):
         """
         Give up a connection that is half open.
         """
-        del self._halfOpen[key]
+        self._noLongerHalfOpen(key)
         half.port.halfOpen -= 1
         self.counters["attemptFails"] += 1
+
+    def _noLongerHalfOpen(self, key: bytes) -> None:
+        del self._halfOpen[key]
+        self._halfOpenUnclaimed.pop(key, None)
 
     def turnSoon(self, transport: TCPTransport) -> None:
         """

@@ -157,6 +157,7 @@ class TCPProtocol(TCPStrangers):
             for transport in list(self._transports.values()):
                 transport.stopped()
             self._halfOpen.clear()
+            self._halfOpenUnclaimed.clear()
             self._timeWait.clear()
             self._orphans.clear()
             for port in [port for ports in self._ports.values() for port in ports]:
