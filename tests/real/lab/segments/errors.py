@@ -152,6 +152,25 @@ NARROW = (
             + _END,
             versions=(4,),
         ),
+        talk(
+            "a path narrows three times",
+            _BIG
+            + """
+        * big 1400 1
+        < A 1 1 : x*1360
+        < PA 1361 1 : x*100
+        * big 1000 1
+        < A 1 1 : x*960
+        < A 961 1 : x*500
+        * big 600 1
+        L< A 1 1 : x*560
+        L< A 561 1 : x*560
+        L< A 1121 1 : x*340
+        """
+            + _END,
+            "a path that narrows again and again",
+            versions=(4,),
+        ),
         talk("a path of 1500 octets", _BIG + "* big 1500 1\n" + _END, versions=(4,)),
         talk("a path of 9000 octets", _BIG + "* big 9000 1\n" + _END, versions=(4,)),
         talk(
