@@ -141,6 +141,24 @@ def checkFactory(value: Any) -> None:
         raise TypeError(f"a factory has buildProtocol, {value!r} has not: give Factory.forProtocol(...)")
 
 
+def checkProducer(value: Any, isStreaming: bool) -> None:
+    """
+    Refuse what a transport cannot resume, or pause. (Twisted takes producers that have no C{stopProducing}.)
+
+    @param isStreaming: whether it writes until it is paused (C{IPushProducer}), or once for each call
+        (C{IPullProducer}).
+
+    @raise TypeError: C{value} lacks a method, or is a class.
+    """
+    if isinstance(value, type):
+        raise TypeError(f"a producer writes to a transport: that is a class, give {value.__name__}()")
+    names = ("resumeProducing", "pauseProducing") if isStreaming else ("resumeProducing",)
+    missing = [name for name in names if not callable(getattr(value, name, None))]
+    if missing:
+        kind = "push producer (streaming=True)" if isStreaming else "pull producer (streaming=False)"
+        raise TypeError(f"a {kind} has {' and '.join(names)}: {value!r} has no {' and no '.join(missing)}")
+
+
 def checkMTU(value: Any) -> None:
     """
     Refuse what is no MTU of IP: less than RFC 791 requires of a link, or more than IP has.

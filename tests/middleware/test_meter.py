@@ -53,6 +53,7 @@ OTHERS = frozenset(
             "retransSegs",
         ),
         *("outRsts", "cookiesSent", "cookiesReceived", "cookiesFailed", "orphansReset", "unclaimedRepetitions"),
+        *("resendsLimited", "unclaimedEvictions"),
     ]
 )
 

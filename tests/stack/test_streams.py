@@ -28,6 +28,7 @@ from tests.certificates import certificate
 from tests.tcp.hosts import Client, HostsTestCase, Server, Talker
 from tests.zone import Zone
 from txtuntap.stack.host import Host
+from txtuntap.stack.names import HostNames
 from txtuntap.tcp.layer import TCPProtocol
 
 
@@ -205,6 +206,25 @@ class LibraryTests(HostsTestCase):
         resolver: Any = client.Resolver(servers=[("10.0.0.2", 53)], reactor=self.near)
         self.near.installNameResolver(resolver)
         self.opens("www.example.test")
+
+    def test_installedResolverReplacesTheTable(self) -> None:
+        """
+        The names of C{hosts} are found by the resolver that was there before, which is returned, and may be put back.
+        """
+        self.start(hosts={"far.example": "10.0.0.2"})
+        table = self.near.nameResolver
+        other = HostNames({"other.example": "10.0.0.2"})
+        self.assertIs(self.near.installNameResolver(other), table)
+        self.assertIs(self.near.nameResolver, other)
+        self.opens("other.example")
+        clients = Client()
+        self.near.connectTCP("far.example", 80, clients)
+        self.wait(5)
+        self.assertEqual([type(each) for each in clients.failed], [DNSLookupError])
+        self.assertIs(self.near.installNameResolver(table), other)
+        self.opens("far.example")
+        self.assertRaises(TypeError, self.near.installNameResolver, "10.0.0.53")
+        self.assertIs(self.near.nameResolver, table)
 
     def test_resolverOverTheHost(self) -> None:
         def made(host: Any) -> Any:

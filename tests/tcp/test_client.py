@@ -195,7 +195,10 @@ class ErrorOfIPv6Tests(SynchronousTestCase):
             (1, 0, NoRouteError, errno.ENETUNREACH),
             (1, 1, ConnectError, errno.EACCES),
             (1, 3, ConnectError, errno.EHOSTUNREACH),
+            (1, 2, ConnectError, errno.EHOSTUNREACH),
             (1, 4, ConnectionRefusedError, errno.ECONNREFUSED),
+            (1, 5, ConnectError, errno.EACCES),
+            (1, 7, ConnectError, errno.EPROTO),
             (3, 0, ConnectError, errno.EHOSTUNREACH),
             (4, 1, ConnectError, errno.EPROTO),
         ):

@@ -9,11 +9,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis.strategies import binary, integers, sampled_from
-from twisted.internet.error import ConnectError, ConnectionRefusedError, NoRouteError
+from twisted.internet.error import ConnectBindError, ConnectError, ConnectionRefusedError, NoRouteError
 
+from tests.ports import DeviceTestCase
 from tests.tcp.bench import PEERS
 from tests.tcp.served import HERE, MASK, PORT, THERE, LayerTestCase, ServedFactory
-from txtuntap.tcp import Limits
+from txtuntap.ip import IPProtocol
+from txtuntap.tcp import Limits, TCPProtocol
 from txtuntap.tcp.timewait import TIME_WAIT
 from txtuntap.testing import ipPacket
 from txtuntap.wire import tcp
@@ -321,11 +323,17 @@ class ErrorTests(LayerTestCase):
             (3, 1, ConnectError, errno.EHOSTUNREACH),
             (3, 2, ConnectError, errno.ENOPROTOOPT),
             (3, 3, ConnectionRefusedError, errno.ECONNREFUSED),
+            (3, 5, ConnectError, errno.EOPNOTSUPP),
             (3, 6, NoRouteError, errno.ENETUNREACH),
+            (3, 7, ConnectError, errno.EHOSTDOWN),
+            (3, 8, ConnectError, getattr(errno, "ENONET", errno.EHOSTUNREACH)),
             (3, 9, NoRouteError, errno.ENETUNREACH),
             (3, 10, ConnectError, errno.EHOSTUNREACH),
+            (3, 11, NoRouteError, errno.ENETUNREACH),
+            (3, 12, ConnectError, errno.EHOSTUNREACH),
             (3, 13, ConnectError, errno.EHOSTUNREACH),
             (11, 0, ConnectError, errno.EHOSTUNREACH),
+            (12, 0, ConnectError, errno.EPROTO),
         ):
             self.connect()
             self.fails(kind, code, 0, port=self.ourPort)
@@ -339,7 +347,8 @@ class ErrorTests(LayerTestCase):
         self.connect()
         for sequence in -1, 1, 1000:
             self.fails(3, 3, sequence, port=self.ourPort)
-        self.fails(4, 0, 0, port=self.ourPort)
+        for kind, code in (3, 16), (4, 0), (11, 1):
+            self.fails(kind, code, 0, port=self.ourPort)
         self.clock.advance(0)
         self.assertEqual(self.clients.failed, [])
 
@@ -366,6 +375,102 @@ class ErrorTests(LayerTestCase):
         self.fails(3, 4, 1, 600)
         self.clock.advance(0)
         self.assertEqual([(each[1], len(each[3])) for each in self.answers()], [(1, 560), (561, 560), (1121, 340)])
+
+    def narrows(self, mtu: int, sequence: int) -> list[tuple[int, int]]:
+        """
+        Have a router say that a segment is too large.
+
+        @return: the number and the octets of each segment that is sent then.
+        """
+        self.fails(3, 4, sequence, mtu)
+        self.clock.advance(0)
+        return [(each[1], len(each[3])) for each in self.answers()]
+
+    def writeOne(self) -> None:
+        """
+        Have a connection, and a segment under way.
+        """
+        self.open(packSynOptions(1460))
+        transport: Any = self.factory.made[0].transport
+        transport.write(b"x" * 1460)
+        self.clock.advance(0)
+        self.answers()
+
+    def test_twoNarrowLinks(self) -> None:
+        """
+        A path with two narrow links, one after another, is found to be so at once.
+        """
+        self.writeOne()
+        self.assertEqual(self.narrows(1400, 1), [(1, 1360), (1361, 100)])
+        self.assertEqual(self.narrows(800, 1), [(1, 760), (761, 600)])
+        self.hears("A", 1, 1461)
+        self.assertEqual(self.tcp.counters["resendsLimited"], 0)
+
+    def test_anOctetLessEachTime(self) -> None:
+        """
+        Errors that name a size smaller by an octet each have two flights sent again, and no more until one is
+        acknowledged, or the timer has run out.
+        """
+        self.writeOne()
+        sent = [self.narrows(mtu, 1) for mtu in range(1400, 1300, -1)]
+        self.assertEqual([len(each) for each in sent], [2, 2] + [0] * 98)
+        self.assertEqual(self.tcp.counters["resendsLimited"], 98)
+        self.assertEqual(self.tcp.counters.retransSegs, 4)
+        # The timer sends the segment that the latest size allows.
+        self.clock.advance(3)
+        self.assertEqual([(each[1], len(each[3])) for each in self.answers()], [(1, 1261)])
+        self.assertEqual([len(self.narrows(mtu, 1)) for mtu in (1250, 1240, 1230)], [1, 1, 0])
+
+    def test_progressAllowsMore(self) -> None:
+        """
+        Once all of the flight is acknowledged, the next one may be cut again; a part of it is not enough.
+        """
+        self.writeOne()
+        transport: Any = self.factory.made[0].transport
+        self.assertEqual([bool(self.narrows(mtu, 1)) for mtu in (1400, 1300, 1290)], [True, True, False])
+        self.hears("A", 1, 1001)
+        self.assertEqual(self.narrows(1000, 1001), [])
+        self.hears("A", 1, 1461)
+        transport.write(b"x" * 960)
+        self.clock.advance(0)
+        self.answers()
+        self.assertEqual(self.narrows(900, 1461), [(1461, 860), (2321, 100)])
+
+    def test_smallSegmentsAreNotSentAgain(self) -> None:
+        """
+        A segment that fits the narrower path is still under way.
+        """
+        self.writeOne()
+        transport: Any = self.factory.made[0].transport
+        transport.setTcpNoDelay(True)
+        transport.write(b"y" * 500)
+        self.clock.advance(0)
+        self.assertEqual([len(each[3]) for each in self.answers()], [500])
+        self.assertEqual(self.narrows(1000, 1), [(1, 960), (961, 500)])
+
+
+class LayerAloneTests(DeviceTestCase):
+    def test_addressToConnectFrom(self) -> None:
+        """
+        A layer without a host connects from no address but those of its IP layer.
+        """
+        layer = TCPProtocol()
+        ip = IPProtocol([f"{HERE[4]}/24"])
+        ip.addProto(tcp.PROTOCOL, layer)
+        self.on(ip)
+        clients = ServedFactory()
+        for address in "10.0.0.9", "fd00::9":
+            layer.connect(THERE[4], 80, clients, bindAddress=(address, 0))
+        self.clock.advance(0)
+        errors: list[Any] = [each.value for each in clients.failed]
+        self.assertEqual(
+            [(type(each), each.osError) for each in errors],
+            [(ConnectBindError, errno.EADDRNOTAVAIL), (ConnectBindError, errno.EAFNOSUPPORT)],
+        )
+        self.assertEqual(self.device.sent, [])
+        layer.connect(THERE[4], 80, clients, bindAddress=(HERE[4], 0))
+        self.clock.advance(0)
+        self.assertEqual(len(self.device.sent), 1)
 
 
 class SuperpacketTests(LayerTestCase):

@@ -22,7 +22,7 @@ from txtuntap.tcp.orphans import Orphans
 from txtuntap.tcp.output import MAX_WRITES
 from txtuntap.tcp.receiver import MAX_GAPS, Receiver
 from txtuntap.tcp.scoreboard import MAX_RECORDS
-from txtuntap.tcp.sender import MAX_TAKEN
+from txtuntap.tcp.sender import LEAST_SHARE, MAX_TAKEN
 from txtuntap.testing import udpPacket
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, Options, packSynOptions, packTimestamps
@@ -364,7 +364,7 @@ class BufferTests(SynchronousTestCase):
         self.assertEqual(self.factory.made[5].data, b"hello")
 
     def test_theWindowCloses(self) -> None:
-        pool = BufferPool(100)
+        pool = BufferPool("buffers", 100)
         receiver = Receiver()
         receiver.pool = pool
         receiver.edge = receiver.next + 3000
@@ -402,6 +402,177 @@ class BufferTests(SynchronousTestCase):
         self.assertEqual(len(self.peer.syn(80, sourcePort=7000)), 1)
 
 
+class PausingTests(SynchronousTestCase):
+    """
+    An application that takes one piece at a time.
+    """
+
+    def test_smallPieces(self) -> None:
+        peer = peerWith()
+        factory = Readers()
+        peer.host.listenTCP(80, factory)
+        connection = peer.open(80)
+        (reader,) = factory.made
+        transport: Any = reader.transport
+        pieces: list[int] = []
+
+        def take(data: bytes) -> None:
+            pieces.append(len(data))
+            transport.pauseProducing()
+
+        reader.dataReceived = take  # type: ignore[method-assign]
+        transport.pauseProducing()
+        for _ in range(200):
+            connection.send(bytes(300))
+        while sum(pieces) < 60_000:
+            transport.resumeProducing()
+            peer.sent()
+        self.assertEqual(pieces, [300, 59_700])
+
+
+class SendBuffersTests(SynchronousTestCase):
+    """
+    What all connections have taken from applications, and their peers have not acknowledged.
+    """
+
+    def setUp(self) -> None:
+        self.factory = Readers()
+        self.peer = peerWith(sendBuffers=100_000, buffers=8000)
+        self.peer.host.listenTCP(80, self.factory)
+
+    def sending(self, octets: int = 1_000_000) -> tuple[RawConnection, Any]:
+        """
+        Have a connection whose application has written, and whose peer acknowledges nothing.
+        """
+        connection = self.peer.open(80, sourcePort=5000 + len(self.factory.made))
+        transport: Any = self.factory.made[-1].transport
+        transport.write(bytes(octets))
+        self.learn(connection, self.peer.sent())
+        return connection, transport
+
+    def learn(self, connection: RawConnection, answers: list[Any]) -> None:
+        """
+        Have the peer know what it has got, in order.
+        """
+        for each in answers:
+            connection.expected = (each.sequence + len(each.payload) + bool(each.flags & FIN)) & 0xFFFFFFFF
+
+    def takeAll(self, connection: RawConnection) -> int:
+        """
+        Have the peer acknowledge all that is sent.
+
+        @return: the octets that have come.
+        """
+        got = 0
+        while answers := connection.send(b""):
+            got += sum(len(each.payload) for each in answers)
+        return got
+
+    def size(self) -> int:
+        """
+        The octets that the table tells.
+        """
+        size: int = self.peer.table("send buffers").size
+        return size
+
+    def test_theyAreCounted(self) -> None:
+        self.sending()
+        self.assertEqual(self.size(), 65536)
+        # Small writes need no count.
+        for _ in range(10):
+            self.sending(20_000)
+        self.assertEqual(self.size(), 65536)
+        self.assertEqual(self.peer.table("buffers").size, 0)
+
+    def test_theyAreGivenBack(self) -> None:
+        """
+        What is acknowledged is given back, and all of a connection with it, however it ends.
+        """
+        connection, transport = self.sending(70_000)
+        self.assertEqual(self.size(), 65536)
+        self.takeAll(connection)
+        self.assertEqual((transport.waiting, self.size()), (0, 0))
+        for end in "reset", "abort", "stop":
+            connection, transport = self.sending()
+            self.assertEqual(self.size(), 65536)
+            if end == "reset":
+                connection.send(b"", flags=RST)
+            elif end == "abort":
+                transport.abortConnection()
+                self.peer.sent()
+            else:
+                self.peer.port.stopListening()
+                self.peer.clock.advance(0)
+            self.assertEqual(self.size(), 0, end)
+
+    def test_aFINIsNoOctet(self) -> None:
+        connection, transport = self.sending(1000)
+        transport.loseConnection()
+        self.learn(connection, self.peer.sent())
+        connection.send(b"")
+        self.assertEqual((self.size(), self.peer.table("connections").size), (0, 1))
+
+    def test_theBound(self) -> None:
+        """
+        Once all have taken too much, a connection takes its least share, and its producer is paused: but windows stay
+        open, and SYNs have answers.
+        """
+        for _ in range(2):
+            self.sending()
+        state = self.peer.table("send buffers")
+        self.assertEqual((state.size, state.bound), (131072, 100_000))
+        connection, transport = self.sending(50_000)
+        self.assertEqual(transport.waiting, 50_000 - LEAST_SHARE)
+        self.assertEqual(self.size(), 131072)
+        self.assertEqual(connection.send(b"hello")[0].window, 65535 - 5)
+        self.assertEqual(len(self.peer.syn(80, sourcePort=7000)), 1)
+        self.assertEqual(self.peer.counters["buffersRefused"], 0)
+
+    def test_allGoOn(self) -> None:
+        """
+        A producer of a connection that has its least share alone is resumed, and all that it writes arrives.
+        """
+        for _ in range(2):
+            self.sending()
+        connection, transport = self.sending(0)
+        producer = Producing(transport, 10)
+        transport.registerProducer(producer, True)
+        producer.resumeProducing()
+        self.assertTrue(producer.isPaused)
+        first = connection.expected
+        self.learn(connection, self.peer.sent())
+        self.takeAll(connection)
+        self.assertEqual((connection.expected - first) & 0xFFFFFFFF, 1_000_000)
+        self.assertEqual((producer.left, self.size()), (0, 131072))
+
+
+class Producing:
+    """
+    Writes pieces of 100,000 octets until it is paused.
+    """
+
+    def __init__(self, transport: Any, pieces: int) -> None:
+        self.transport = transport
+        self.left = pieces
+        self.written = 0
+        self.isPaused = True
+
+    def resumeProducing(self) -> None:
+        self.isPaused = False
+        while self.left and not self.isPaused:
+            self.left -= 1
+            self.written += 100_000
+            self.transport.write(bytes(100_000))
+        if not self.left:
+            self.transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        self.isPaused = True
+
+    def stopProducing(self) -> None:
+        self.left = 0
+
+
 class SendingTests(SynchronousTestCase):
     """
     What a peer that acknowledges fast, and takes all, can have one connection send and keep.
@@ -416,9 +587,28 @@ class SendingTests(SynchronousTestCase):
         self.bench.hears("A", 1, 1)
 
     def test_whatTCPTakes(self) -> None:
-        self.assertEqual(self.sender.room, MAX_TAKEN)
-        self.bench.write(bytes(100))
-        self.assertEqual(self.sender.room, MAX_TAKEN - 100)
+        self.bench.connection.write(bytes(MAX_TAKEN + 100))
+        for acknowledged in 1, 51:
+            self.bench.hears("A", 1, acknowledged)
+            self.sender.take()
+            self.assertEqual(self.sender.taken, MAX_TAKEN + acknowledged)
+
+    def test_whatTCPTakesOfAFullLayer(self) -> None:
+        """
+        While the layer has taken too much, each connection has its least share. What it has taken before stays taken.
+        """
+        self.sender.pool = pool = BufferPool("send buffers", 100)
+        self.bench.connection.write(bytes(100_000))
+        pool.changed(100)
+        self.sender.take()
+        self.assertEqual(self.sender.taken, 1 + LEAST_SHARE)
+        pool.changed(-1)
+        self.sender.take()
+        self.assertEqual(self.sender.taken, 100_001)
+        pool.changed(1)
+        self.bench.connection.write(bytes(100_000))
+        self.sender.take()
+        self.assertEqual(self.sender.taken, 100_001)
 
     def test_aTurnHasSoManyWrites(self) -> None:
         self.assertEqual(len(self.bench.write(bytes(100 * MIN_MSS))), MAX_WRITES)

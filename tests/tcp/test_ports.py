@@ -9,7 +9,11 @@ from typing import Any
 
 from twisted.internet.error import CannotListenError, ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IListeningPort, ILoggingContext
+from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
+
+from txtuntap.ip import IPProtocol
+from txtuntap.tcp import TCPProtocol
 
 from .hosts import Client, HostsTestCase, Server, Talker
 
@@ -61,6 +65,29 @@ class ListeningTests(HostsTestCase):
         for interface, host in ("", "0.0.0.0"), ("::", "::"), ("10.0.0.2", "10.0.0.2"), ("fd00::2", "fd00::2"):
             port: Any = self.far.listenTCP(0, Server(), interface=interface)
             self.assertEqual(port.getHost().host, host)
+
+    def test_addressOfAnotherHost(self) -> None:
+        """
+        An address that the IP layer does not have is refused, be the layer on a host or not. An IP layer without
+        addresses takes all for its own.
+        """
+        alone = TCPProtocol()
+        ip = IPProtocol(["10.0.0.2/24", "fd00::2/64"], clock=Clock())
+        ip.addProto(6, alone)
+        for listen in self.far.listenTCP, alone.listen:
+            for interface in "10.0.0.9", "fd00::9":
+                with self.assertRaises(CannotListenError) as raised:
+                    listen(80, Server(), interface=interface)
+                error: Any = raised.exception
+                self.assertEqual((error.interface, error.port), (interface, 80))
+                self.assertEqual(error.socketError.errno, errno.EADDRNOTAVAIL)
+                self.assertIn("it has 10.0.0.2", str(error))
+            for interface in "10.0.0.2", "fd00::2", "127.0.0.1":
+                listen(80, Server(), interface=interface)
+        taking, other = TCPProtocol(), TCPProtocol()
+        IPProtocol(clock=Clock()).addProto(6, taking)
+        for each in taking, other:
+            self.assertEqual(each.listen(80, Server(), interface="10.0.0.9").getHost().host, "10.0.0.9")
 
     def test_onlyTheAddressListenedOn(self) -> None:
         self.far.listenTCP(80, Server(), interface="fd00::2")

@@ -5,11 +5,13 @@ Tests for the receiving half of a connection.
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from txtuntap.tcp.bufferpool import BufferPool
 from txtuntap.tcp.receiver import INITIAL_BUFFER, MAX_GAPS, PIECE_OVERHEAD, QUICK, Receiver
 
 TEXT = bytes(range(256)) * 4
@@ -48,6 +50,60 @@ class OrderTests(SynchronousTestCase):
             reported |= blocks
             receiver.advertised()
         self.assertEqual(bytes(got), TEXT[: len(got)])
+
+    def test_aFullPoolLooksAtNoPiece(self) -> None:
+        """
+        A segment that covers very many pieces, and that the pool refuses, looks at none of them. (Each segment would
+        look at all again.)
+        """
+        looks: list[object] = []
+
+        class Piece(tuple[int, int, bytes]):
+            def __getitem__(self, index: Any) -> Any:
+                looks.append(index)
+                return super().__getitem__(index)
+
+        receiver = opened()
+        receiver.pool = pool = BufferPool("buffers", 1000)
+        for start in range(100):
+            receive(receiver, 100 + 2 * start, b"x")
+        receiver._pieces = [Piece(each) for each in receiver._pieces]
+        pool.changed(500)
+        looks.clear()
+        receive(receiver, 99, bytes(300))
+        self.assertEqual(pool.dropped, 1)
+        self.assertLess(len(looks), 10)
+
+    def test_whatIsGivenBackIsNotRead(self) -> None:
+        """
+        The buffer does not grow for what the application was offered, and did not take.
+        """
+        receiver = opened()
+        receive(receiver, 1, bytes(60_000))
+        for now in range(2, 10):
+            chunks = receiver.take()
+            receiver.giveBack(chunks)
+            receiver.tune(0.1, now)
+        self.assertEqual(receiver.buffer, INITIAL_BUFFER)
+        receiver.take()
+        receiver.tune(0.1, 10)
+        self.assertGreater(receiver.buffer, INITIAL_BUFFER)
+
+    def test_whatIsGivenBackIsJoined(self) -> None:
+        receiver = opened()
+        for _ in range(1000):
+            receive(receiver, receiver.next, bytes(300))
+        chunks = receiver.take()
+        receiver.giveBack(chunks)
+        self.assertEqual((receiver.unread, b"".join(receiver.ready)), (300_000, bytes(300_000)))
+        self.assertLess(len(receiver.ready), 6)
+        large = [bytes(70_000), b"x", bytes(70_000)]
+        receiver.take()
+        receive(receiver, receiver.next, b"y")
+        receiver.giveBack(large)
+        self.assertIs(receiver.ready[0], large[0])
+        self.assertEqual([len(each) for each in receiver.ready], [70_000, 70_001, 1])
+        self.assertEqual(receiver.unread, 140_002)
 
     def test_latestFirst(self) -> None:
         """

@@ -41,6 +41,18 @@ class ScoreboardTests(SynchronousTestCase):
     Tests for L{Scoreboard}.
     """
 
+    def test_whatWasSentAgainIsForgotten(self) -> None:
+        """
+        A peer without SACK has nothing kept of what was sent again and is acknowledged.
+        """
+        board = sent(*[1] * 1000)
+        for position in range(1, 1000 * SIZE, SIZE):
+            board.begin(1.0)
+            board.acknowledged(position, 1.0)
+            board.loseFirst(SIZE)
+            board.sentAgain(board.nextLost(SIZE, 10**9), SIZE, 1.0)
+        self.assertLess(len(board._again), 3)
+
     def test_acknowledged(self) -> None:
         """
         An acknowledgment takes records away, and the front of one.

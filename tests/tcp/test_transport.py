@@ -327,6 +327,17 @@ class ExceptionTests(HostsTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
+class Pulled:
+    """
+    A pull producer by its methods alone: it names no interface, and cannot be stopped.
+    """
+
+    resumed = 0
+
+    def resumeProducing(self) -> None:
+        self.resumed += 1
+
+
 class ProducerTests(HostsTestCase):
     def test_pushIsPausedAndResumed(self) -> None:
         self.connect()
@@ -394,6 +405,26 @@ class ProducerTests(HostsTestCase):
         self.connect()
         self.client.transport.registerProducer(Producer(), True)
         self.assertRaises(RuntimeError, self.client.transport.registerProducer, Producer(), True)
+
+    def test_noProducer(self) -> None:
+        """
+        An object without the methods that its kind has is refused at once, not when it would be paused or resumed.
+        """
+        self.connect()
+        transport = self.client.transport
+        for value, streaming, lacks in (
+            (object(), True, "no resumeProducing and no pauseProducing"),
+            (object(), False, "has no resumeProducing$"),
+            (Pulled(), True, "has no pauseProducing"),
+            (Producer, True, r"give Producer\(\)"),
+        ):
+            self.assertRaisesRegex(TypeError, lacks, transport.registerProducer, value, streaming)
+        pulled = Pulled()
+        transport.registerProducer(pulled, False)
+        self.assertEqual(pulled.resumed, 1)
+        self.server.transport.abortConnection()
+        self.wait()
+        self.assertIsInstance(self.client.lost, ConnectionLost)
 
     def test_stoppedWithTheConnection(self) -> None:
         self.connect()

@@ -213,6 +213,45 @@ class UnclaimedTests(SynchronousTestCase):
         self.assertEqual(len(self.asked), 65)
         self.assertEqual(peer.table("unclaimed of a peer").size, 64)
 
+    def test_mostHalfOpen(self) -> None:
+        """
+        Where too many are half open, the oldest that has a factory of the application's is forgotten; there are no
+        cookies.
+        """
+        self.answer = factory = Readers()
+        peer = self.peer(halfOpen=2)
+        opened = peer.open(81, sourcePort=3999)
+        (first,), (second,), (third,) = (peer.syn(81, sourcePort=port) for port in (4000, 4001, 4002))
+        self.assertEqual(peer.table("half open").size, 2)
+        self.assertEqual((peer.counters["unclaimedEvictions"], peer.counters["cookiesSent"]), (1, 0))
+        for port, answer, flags in (4000, first, [RST]), (4001, second, []), (4002, third, []):
+            sent = peer.send(THEIRS, OURS, port, 81, 1001, answer.sequence + 1, ACK)
+            self.assertEqual([each.flags for each in sent], flags, port)
+        self.assertEqual(len(factory.made), 3)
+        # Those that came up, or gave up, are not forgotten once more.
+        peer.send(THEIRS, OURS, 4003, 81, 1001, peer.syn(81, sourcePort=4003)[0].sequence, RST)
+        for port in 4004, 4005, 4006:
+            self.assertEqual(len(peer.syn(81, sourcePort=port)), 1)
+        self.assertEqual(peer.counters["unclaimedEvictions"], 2)
+        opened.send(b"hello")
+        self.assertEqual(factory.made[0].data, b"hello")
+
+    def test_listenersKeepTheirHalfOpen(self) -> None:
+        """
+        A connection that is half open on a port that listens is not forgotten for one that nobody listens for.
+        """
+        self.answer = Readers()
+        peer = self.peer(halfOpen=2)
+        listening = Readers()
+        peer.host.listenTCP(80, listening)
+        answers = [peer.syn(80, sourcePort=port)[0] for port in (4000, 4001)]
+        self.assertEqual(peer.syn(81, sourcePort=4002), [])
+        self.assertEqual((peer.counters["backlogOverflows"], peer.counters["unclaimedEvictions"]), (1, 0))
+        for port, answer in (4000, answers[0]), (4001, answers[1]):
+            peer.send(THEIRS, OURS, port, 80, 1001, answer.sequence + 1, ACK)
+        self.assertEqual(len(listening.made), 2)
+        self.assertEqual(len(peer.syn(81, sourcePort=4002)), 1)
+
     def test_theNumbersAreArguments(self) -> None:
         self.answer = Deferred[Any]
         peer = self.peer(unclaimed=3, peerUnclaimed=2)

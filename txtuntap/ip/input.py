@@ -93,7 +93,8 @@ class IPProtocol(IPOutput):
 
     def addProto(self, num: int, proto: Any) -> None:
         """
-        Add a protocol. Several under one number all get every datagram.
+        Add a protocol. Several under one number all get every datagram. One that has a method C{addedTo} is called with
+        this layer, which may not run yet.
 
         @param num: the protocol number, 0 to 255.
         @param proto: an C{IRawDatagramProtocol}, or an L{IPacketReceiver}.
@@ -103,6 +104,9 @@ class IPProtocol(IPOutput):
         proto = receiverOr(IRawDatagramProtocol, proto)
         self._table.check(num)
         target = self._receiverFor(proto, lambda proto: datagramReceiver(proto, num))
+        addedTo = getattr(proto, "addedTo", None)
+        if callable(addedTo):
+            addedTo(self)
         self._attach(proto, self)
         self._table.add(num, proto, target)
 

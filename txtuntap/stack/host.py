@@ -151,7 +151,7 @@ class Host(ReactorRole):
         self.udp = RawUDPProtocol(verifyChecksum)
         own = cast(Addresses, self.ip.ownAddresses)
         super().__init__(reactor, own, self.udp, secrets)
-        self._beginStreams(self.ip, own, tcp, verifyChecksum, secrets, hosts, resolver)
+        self._beginStreams(self.ip, tcp, verifyChecksum, secrets, hosts, resolver)
         for address in addresses:
             self.ip.addAddress(address)
         for gateway in gateways:

@@ -15,11 +15,10 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.ip.addresses import Addresses
+from txtuntap.layer.bound import boundAddress, overlap
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.mistakes import checkPort
-from txtuntap.stack.bound import boundAddress
 from txtuntap.stack.streams import StreamRole
-from txtuntap.tcp.ends import overlap
 from txtuntap.udp.layer import RawUDPProtocol, UDPTransport
 
 #: Port numbers that are chosen from for port 0 (RFC 6056 section 3.2).

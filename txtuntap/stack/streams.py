@@ -19,11 +19,9 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from txtuntap.interfaces import IPacketReceiver
-from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.mistakes import checkFactory
 from txtuntap.packet import Packet
-from txtuntap.stack.bound import boundAddress
 from txtuntap.stack.names import HostNames, hostnameResolver
 from txtuntap.tcp.layer import TCPProtocol
 from txtuntap.tcp.ports import BACKLOG
@@ -62,7 +60,6 @@ class StreamRole:
     def _beginStreams(
         self,
         ip: IPProtocol,
-        addresses: Addresses,
         tcp: TCPProtocol | None,
         verifyChecksum: bool,
         secrets: Random,
@@ -77,7 +74,6 @@ class StreamRole:
         if tcp is not None and not isinstance(tcp, TCPProtocol):
             raise TypeError(f"tcp is a TCPProtocol, with the parameters that you want, not {tcp!r}")
         self._streamsIP = ip
-        self._streamsAddresses = addresses
         self._verifySegments = verifyChecksum
         self._streamsSecrets = secrets
         self._names = HostNames(hosts or {}, resolver(self) if callable(resolver) else resolver)
@@ -90,7 +86,6 @@ class StreamRole:
             self._later = _Later(self)
             ip.addProto(PROTOCOL, self._later)
         else:
-            tcp.idleClock = ip.clock
             ip.addProto(PROTOCOL, tcp)
 
     @property
@@ -101,7 +96,6 @@ class StreamRole:
         tcp = self._tcp
         if tcp is None:
             tcp = self._tcp = TCPProtocol(None, None, self._verifySegments, self._streamsSecrets)
-            tcp.idleClock = self._streamsIP.clock
             self._streamsIP.removeProto(PROTOCOL, self._later)
             self._streamsIP.addProto(PROTOCOL, tcp)
             self._later = None
@@ -129,15 +123,12 @@ class StreamRole:
         @param backlog: connections that may be half open at once.
         @param interface: an address of ours to listen on; C{"0.0.0.0"} all of IPv4, C{"::"} all of IPv6, C{""} all.
 
-        @raise CannotListenError: the port is taken.
+        @raise CannotListenError: the port is taken, or C{interface} is an address of another host.
         @raise InvalidAddressError: C{interface} is no IP address.
         @raise ValueError: C{port} is no port, or C{backlog} no number of connections.
         @raise TypeError: C{factory} builds no protocols.
         """
         port, interface = _bound(port, interface)
-        text, _, _ = interface.partition("%") if isinstance(interface, str) else (interface, "", "")
-        if text:
-            boundAddress(self._streamsAddresses, text, port)
         return self.tcp.listen(port, factory, backlog, interface)
 
     def connectTCP(
@@ -209,7 +200,12 @@ class StreamRole:
         """
         Find the addresses of names by another resolver: C{IReactorPluggableNameResolver.installNameResolver}.
 
+        It takes the place of C{hosts} and of C{resolver}, as with every reactor: what was before knows them, and may be
+        asked by the new one, or installed again.
+
         @return: the one before.
+
+        @raise TypeError: C{resolver} cannot be asked for names.
         """
         before, self.nameResolver = self.nameResolver, hostnameResolver(resolver)
         return before

@@ -36,25 +36,31 @@ if TYPE_CHECKING:
 Resolve = Callable[[str], "Deferred[str] | str"]
 
 
+#: A peer's machine is not on the network. Only Linux has the number.
+_ENONET = getattr(errno, "ENONET", errno.EHOSTUNREACH)
+
 #: The errors of a socket that connects, by ICMP type and code and by IP version, and those of other codes of a type, as
-#: Linux has them. Other types do not end an attempt.
+#: Linux has them (icmp_err_convert, icmpv6_err_convert). Other errors do not end an attempt.
 _ERRORS: dict[int, dict[tuple[int, int], int]] = {
     4: {
         **dict.fromkeys(((3, 0), (3, 6), (3, 9), (3, 11)), errno.ENETUNREACH),
+        **dict.fromkeys(((3, 1), (3, 10), (3, 12), (3, 13), (3, 14), (3, 15), (11, 0)), errno.EHOSTUNREACH),
         (3, 2): errno.ENOPROTOOPT,
         (3, 3): errno.ECONNREFUSED,
+        (3, 5): errno.EOPNOTSUPP,
+        (3, 7): errno.EHOSTDOWN,
+        (3, 8): _ENONET,
     },
     6: {
         (1, 0): errno.ENETUNREACH,
         **dict.fromkeys(((1, 1), (1, 5), (1, 6)), errno.EACCES),
+        **dict.fromkeys(((1, 2), (1, 3)), errno.EHOSTUNREACH),
         (1, 4): errno.ECONNREFUSED,
     },
 }
 _OTHERS: dict[tuple[int, int], int] = {
-    (4, 3): errno.EHOSTUNREACH,
-    (4, 11): errno.EHOSTUNREACH,
     (4, 12): errno.EPROTO,
-    (6, 1): errno.EHOSTUNREACH,
+    (6, 1): errno.EPROTO,
     (6, 3): errno.EHOSTUNREACH,
     (6, 4): errno.EPROTO,
 }

@@ -178,7 +178,8 @@ class Connection(Timers):
         The path takes segments of another size now.
         """
         if self.state not in OPENING:
-            self.sender.pathChanged(self._segmentSize())
+            if not self.sender.pathChanged(self._segmentSize()):
+                self._wire.counters["resendsLimited"] += 1
             self.receiver.mostLargest = self._wire.link - HEADER_LENGTH
 
     def segmentReceived(

@@ -12,10 +12,11 @@ from hashlib import blake2b
 from random import Random, SystemRandom
 from typing import Any, cast
 
-from twisted.internet.error import CannotListenError, ConnectBindError, DNSLookupError, InvalidAddressError
+from twisted.internet.error import CannotListenError, ConnectBindError, DNSLookupError
 from twisted.internet.interfaces import IConnector, IDelayedCall, IReactorTime
 
 from txtuntap.interfaces import IIPTransport
+from txtuntap.layer.bound import boundAddress, overlap
 from txtuntap.layer.bounded import Policy, Table
 from txtuntap.layer.counters import SegmentCounters
 from txtuntap.layer.protocol import PacketProtocol
@@ -35,7 +36,7 @@ from txtuntap.tcp.path import Path
 from txtuntap.tcp.ports import BACKLOG, TCPPort
 from txtuntap.tcp.timewait import TimeWait
 from txtuntap.tcp.transport import TCPTransport
-from txtuntap.wire.address import addressText, packAddress
+from txtuntap.wire.address import addressText
 
 #: Port numbers that are chosen from for a client, or for port 0 (RFC 6056 section 3.2).
 _EPHEMERAL = range(49152, 65536)
@@ -52,11 +53,13 @@ class TCPEnds(PacketProtocol):
 
     @ivar parameters: the choices for connections for which no others are given.
     @ivar limits: the bounds.
-    @ivar buffers: the octets that all connections keep.
+    @ivar buffers: the octets that all connections have received and keep; C{sendBuffers}: those that they have taken
+        from applications, and that are not acknowledged.
     """
 
-    #: The clock of the host, so that an attempt to connect before its port is started fails and does not raise.
-    idleClock: IReactorTime | None = None
+    #: The IP layer that this was added to last, be it that nothing runs there: an address is checked, and an attempt to
+    #: connect fails and does not raise, before a port is started.
+    _addedTo: Any = None
 
     def __init__(
         self, parameters: Parameters | None, limits: Limits | None, verifyChecksum: bool, secrets: Random | None
@@ -77,9 +80,12 @@ class TCPEnds(PacketProtocol):
         #: The addresses that clients are bound to, by port.
         self._bound: dict[int, set[bytes]] = {}
         self._halfOpen: Table[bytes, HalfOpen] = Table("half open", self.limits.halfOpen, Policy.REFUSE)
+        #: The flows of those whose factory the application gave for their SYN, the oldest first.
+        self._halfOpenUnclaimed: dict[bytes, None] = {}
         self._timeWait: Table[bytes, TimeWait] = Table("time wait", self.limits.timeWait, Policy.OLDEST)
         self._orphans: Orphans[TCPTransport] = Orphans(self.limits.orphans)
-        self.buffers = BufferPool(self.limits.buffers)
+        self.buffers = BufferPool("buffers", self.limits.buffers)
+        self.sendBuffers = BufferPool("send buffers", self.limits.sendBuffers)
         self._resets = TokenBucket(self.limits.resets, min(self.limits.resets, BURST))
         self._repeats = TokenBucket(self.limits.repeats, min(self.limits.repeats, BURST))
         self._cookieLimit = TokenBucket(max(self.limits.cookies, 1), max(self.limits.cookies, 1))
@@ -119,7 +125,7 @@ class TCPEnds(PacketProtocol):
         @param parameters: the choices for its connections; L{None}: those of this layer.
         @param maxConnections: the connections that it may have at once; L{None}: as the limits say.
 
-        @raise CannotListenError: the port is taken.
+        @raise CannotListenError: the port is taken, or C{interface} is an address of another host.
         @raise InvalidAddressError: C{interface} is no IP address.
         @raise ValueError: C{port} is no port, or C{backlog} or C{maxConnections} no number of connections.
         @raise TypeError: C{factory} builds no protocols, or C{parameters} are none.
@@ -130,7 +136,8 @@ class TCPEnds(PacketProtocol):
         if parameters is not None:
             checkKind(parameters, Parameters, "parameters", "Parameters(ecn=True)")
         address = interface.partition("%")[0] if isinstance(interface, str) else interface
-        bound = interfaceAddress(address) if address else b""
+        own = getattr(self.transport or self._addedTo, "ownAddresses", None)
+        bound = boundAddress(own, address, port) if address else b""
         if maxConnections is None:
             maxConnections = self.limits.portConnections
         checkRange(maxConnections, "maxConnections", 0, sys.maxsize)
@@ -187,11 +194,17 @@ class TCPEnds(PacketProtocol):
         connector.connect()
         return connector
 
+    def addedTo(self, ip: Any) -> None:
+        """
+        Know the IP layer that this has been added to, which may not run yet.
+        """
+        self._addedTo = ip
+
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> IDelayedCall:
         """
-        See C{IReactorTime.callLater}: by the clock of this layer, or by C{idleClock} while nothing runs below it.
+        See C{IReactorTime.callLater}: by the clock of this layer, or by that of an IP layer that does not run yet.
         """
-        clock = self.clock or self.idleClock
+        clock: IReactorTime | None = self.clock or getattr(self._addedTo, "clock", None)
         if clock is None:
             raise RuntimeError("this TCPProtocol is on no IP layer: add it to one, ip.addProto(6, tcp)")
         return clock.callLater(delay, callable, *args)
@@ -322,7 +335,7 @@ class TCPEnds(PacketProtocol):
         version = 4 if len(dest) == 4 else 6
         initial, offset = self._initial(key, now), self._offset(key)
         connection = transport.connection = Connection(path, version, parameters, initial, offset)
-        connection.receiver.pool = self.buffers
+        connection.receiver.pool, connection.sender.pool = self.buffers, self.sendBuffers
         self._enter(key, transport)
         self.counters["activeOpens"] += 1
         connection.connect(now)
@@ -390,9 +403,13 @@ class TCPEnds(PacketProtocol):
         """
         Give up a connection that is half open.
         """
-        del self._halfOpen[key]
+        self._noLongerHalfOpen(key)
         half.port.halfOpen -= 1
         self.counters["attemptFails"] += 1
+
+    def _noLongerHalfOpen(self, key: bytes) -> None:
+        del self._halfOpen[key]
+        self._halfOpenUnclaimed.pop(key, None)
 
     def turnSoon(self, transport: TCPTransport) -> None:
         """
@@ -420,28 +437,6 @@ def peerOf(key: bytes) -> bytes:
     The packed address of the peer of a flow.
     """
     return key[: (len(key) - 4) // 2]
-
-
-def interfaceAddress(interface: Any) -> bytes:
-    """
-    The packed address that C{interface} of C{listenTCP} or C{listenUDP} names.
-
-    @raise InvalidAddressError: C{interface} is no IP address.
-    """
-    try:
-        checkText(interface, "an interface", "10.0.0.2")
-        return packAddress(interface)
-    except ValueError as e:
-        raise InvalidAddressError(interface, f"not an IPv4 or IPv6 address. ({e})") from None
-
-
-def overlap(one: bytes, other: bytes) -> bool:
-    """
-    Whether an address is covered by both of two that ports are bound to: empty for all, all zeros for all of a version.
-    """
-    if not one or not other:
-        return True
-    return len(one) == len(other) and (one == other or not any(one) or not any(other))
 
 
 def _unresolvable(host: str) -> str:

@@ -54,7 +54,8 @@ class ITCPLayer(Interface):
 
     clock: IReactorTime | None = Attribute("The clock of the layer; L{None} while it is on no port.")
     counters: SegmentCounters = Attribute("How often each thing happened, by name.")
-    buffers: BufferPool = Attribute("What all connections keep.")
+    buffers: BufferPool = Attribute("What all connections have received and keep.")
+    sendBuffers: BufferPool = Attribute("What all connections have taken, and is not acknowledged.")
 
     def now() -> float:
         """

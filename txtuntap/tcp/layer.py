@@ -23,6 +23,7 @@ from txtuntap.tcp.interfaces import ITCPLayer
 from txtuntap.tcp.limits import Limits
 from txtuntap.tcp.ports import BACKLOG, TCPServer
 from txtuntap.tcp.record import ConnectionRecord, recordOf, recordOfHalfOpen, recordOfTimeWait
+from txtuntap.tcp.sender import SHARE_UNIT
 from txtuntap.tcp.state import ESTABLISHED, End, State
 from txtuntap.tcp.strangers import TCPStrangers
 from txtuntap.tcp.transport import TCPTransport
@@ -52,7 +53,8 @@ class TCPProtocol(TCPStrangers):
 
     @ivar parameters: the choices for connections for which no others are given.
     @ivar limits: the bounds.
-    @ivar buffers: the octets that all connections keep.
+    @ivar buffers: the octets that all connections have received and keep; C{sendBuffers}: those that they have taken
+        from applications, and that are not acknowledged.
     @ivar onIdle: called when the last connection of C{transports} is done; L{None}: nothing is.
     """
 
@@ -140,7 +142,8 @@ class TCPProtocol(TCPStrangers):
             if not self._ofPeer[peer]:
                 del self._ofPeer[peer]
         self.buffers.changed(-transport.kept)
-        transport.kept = 0
+        self.sendBuffers.changed(-transport.shares * SHARE_UNIT)
+        transport.kept = transport.shares = 0
         if connection.endedFrom in ESTABLISHED and connection.ended is not End.DONE:
             self.counters["estabResets"] += 1
         if connection.state is State.TIME_WAIT and transport.path is not None:
@@ -158,6 +161,7 @@ class TCPProtocol(TCPStrangers):
             for transport in list(self._transports.values()):
                 transport.stopped()
             self._halfOpen.clear()
+            self._halfOpenUnclaimed.clear()
             self._timeWait.clear()
             self._orphans.clear()
             for port in [port for ports in self._ports.values() for port in ports]:
@@ -202,6 +206,7 @@ class TCPProtocol(TCPStrangers):
             self._orphans.state,
             *unclaimed,
             self.buffers.state,
+            self.sendBuffers.state,
         ]
 
     def addressesChanged(self) -> None:

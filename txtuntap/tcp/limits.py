@@ -29,8 +29,10 @@ MAX_ORPHANS = 16384
 MAX_UNCLAIMED = 256
 MAX_PEER_UNCLAIMED = 64
 
-#: Octets that wait for applications, or are out of order.
+#: Octets that wait for applications, or are out of order; and those that were taken from applications, and are not
+#: acknowledged.
 MAX_BUFFERS = 256 * 1024 * 1024
+MAX_SEND_BUFFERS = 256 * 1024 * 1024
 
 #: SYN cookies a second; resets a second of what belongs to no connection; repeated SYN+ACKs a second.
 COOKIE_RATE = 10_000
@@ -66,6 +68,8 @@ class Limits:
     @ivar orphans: connections that the application has closed, and that are not done.
     @ivar unclaimed: SYNs that wait for the application's answer, and C{peerUnclaimed} from one address.
     @ivar buffers: octets that all connections keep for applications that do not read, or out of order.
+    @ivar sendBuffers: octets that all connections have taken from applications, beyond some of each, and that are not
+        acknowledged.
     @ivar cookies: SYN cookies a second; 0: none are sent, and a SYN beyond the backlog has no answer.
     @ivar resets: resets a second of segments that belong to no connection.
     @ivar repeats: repeated SYN+ACKs a second.
@@ -82,6 +86,7 @@ class Limits:
     unclaimed: int = _bound(MAX_UNCLAIMED)
     peerUnclaimed: int = _bound(MAX_PEER_UNCLAIMED)
     buffers: int = _bound(MAX_BUFFERS)
+    sendBuffers: int = _bound(MAX_SEND_BUFFERS)
     cookies: int = _bound(COOKIE_RATE)
     resets: int = _bound(RESET_RATE)
     repeats: int = _bound(REPEAT_RATE)

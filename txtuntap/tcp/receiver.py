@@ -8,6 +8,7 @@ octets and in gaps, and is never thrown away again once it was acknowledged to t
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from math import inf
 from operator import itemgetter
 
@@ -28,6 +29,9 @@ PIECE_OVERHEAD = 192
 #: multiple of its octets of memory while the application does not read.
 _SMALL = 256
 _MOST_SMALL = 256
+
+#: Octets of a piece to which smaller ones are joined that the application did not take.
+_LARGE = 64 * 1024
 
 #: Acknowledgments sent at once at the beginning, so that the peer's window opens fast (TCP_MAX_QUICKACKS).
 QUICK = 16
@@ -239,14 +243,15 @@ class Receiver:
             # The range that it is in follows the D-SACK (RFC 2883 section 4).
             self.ranges.sort(key=lambda each: not each[0] <= start < each[1])
             return self._repeated(start, end)
+        if self.pool.used >= self.pool.lateBound:
+            # Look at no piece: those that are not replaced would be looked at for each segment again.
+            self.pool.dropped += 1
+            return
         first = last = index
         if index and pieces[index - 1][0] == start:
             first -= 1
         while last < len(pieces) and pieces[last][1] <= end:
             last += 1
-        if self.pool.used >= self.pool.lateBound:
-            self.pool.dropped += 1
-            return
         freed = sum(len(piece[2]) + PIECE_OVERHEAD for piece in pieces[first:last])
         cost = len(data) + PIECE_OVERHEAD
         touched = [each for each in self.ranges if each[0] <= end and each[1] >= start]
@@ -290,6 +295,27 @@ class Receiver:
         self._readSince += self.unread
         self.unread = self._small = 0
         return ready
+
+    def giveBack(self, chunks: Sequence[bytes]) -> None:
+        """
+        Keep what the application did not take, before all else. Small pieces are joined: an application that takes one
+        at a time would have all others moved as often.
+        """
+        joined: list[bytes] = []
+        small: list[bytes] = []
+        size = 0
+        for data in chunks:
+            small.append(data)
+            size += len(data)
+            if size >= _LARGE:
+                joined.append(b"".join(small) if len(small) > 1 else data)
+                small, size = [], 0
+        if small:
+            joined.append(b"".join(small))
+        octets = sum(map(len, joined))
+        self.unread += octets
+        self._readSince -= octets
+        self.ready[:0] = joined
 
     def discard(self) -> None:
         """

@@ -11,6 +11,7 @@ from enum import Enum
 from math import inf
 
 from txtuntap.layer.timer import GRAIN
+from txtuntap.tcp.bufferpool import UNBOUNDED
 from txtuntap.tcp.congestion import ICongestionControl
 from txtuntap.tcp.rtt import MAX_RTO, RoundTrip
 from txtuntap.tcp.scoreboard import Scoreboard
@@ -68,6 +69,8 @@ class Recovery:
         "_prrWindow",
         "_recoverEnd",
         "_renoArrived",
+        "_resendEnd",
+        "_resends",
         "_smallEnd",
         "_tailEnd",
         "_tailIsNew",
@@ -84,6 +87,7 @@ class Recovery:
         "next",
         "noDelay",
         "phase",
+        "pool",
         "progressAt",
         "reorderAt",
         "resumeAt",
@@ -93,6 +97,7 @@ class Recovery:
         "segmentSize",
         "sentAgain",
         "superpacket",
+        "taken",
         "timeouts",
         "unanswered",
         "usesSACK",
@@ -105,6 +110,8 @@ class Recovery:
         """
         self.control = control
         self.buffer = SendBuffer(1)
+        self.pool = UNBOUNDED
+        self.taken = 1
         self.board = Scoreboard()
         self.roundTrip = RoundTrip()
         self.search = SizeSearch(version)
@@ -162,6 +169,9 @@ class Recovery:
         self._tailIsNew = False
         self._isTail = False
         self._isProbing = False
+        # How often a narrower path had the flight sent again, and the position behind that flight.
+        self._resends = 0
+        self._resendEnd = 0
 
     @property
     def end(self) -> int:

@@ -172,7 +172,11 @@ class Scoreboard:
         record.times += 1
         self._order += 1
         record.order = self._order
-        self._repeats().append((self._order, record))
+        again, oldest = self._repeats(), self.records[0].start
+        # Without SACK, nothing else looks at what is over.
+        while again and (again[0][1].order != again[0][0] or again[0][1].end <= oldest):
+            again.popleft()
+        again.append((self._order, record))
 
     def _repeats(self) -> deque[tuple[int, Sent]]:
         """
@@ -393,6 +397,20 @@ class Scoreboard:
         if record.end - record.start > octets:
             self._split(0, record.start + octets)
         return self._lose(record)
+
+    def loseLarger(self, size: int) -> bool:
+        """
+        Take for lost what has not arrived and has segments larger than a size, since the path drops them.
+
+        @param size: octets in one segment.
+
+        @return: whether there is any.
+        """
+        lost = self.lost
+        for record in self.records:
+            if min(record.size, record.end - record.start) > size and not record.arrived and not record.lost:
+                self._lose(record)
+        return self.lost > lost
 
     def loseAll(self) -> None:
         """

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from txtuntap.tcp.recovery import Phase, Recovery
+from txtuntap.tcp.recovery import Phase
 from txtuntap.tcp.scoreboard import MAX_RECORDS
+from txtuntap.tcp.sizing import Sizing
 
 #: The most octets of data in one superpacket: with the largest headers, it has to fit 65,535.
 MAX_SUPERPACKET = 65535 - 40 - 60
@@ -21,6 +22,11 @@ MAX_SUPERPACKET = 65535 - 40 - 60
 #: acknowledges (tcp_wmem).
 _LEAST_TAKEN = 64 * 1024
 MAX_TAKEN = 4 * 1024 * 1024
+
+#: The octets that TCP takes while the connections of the layer have taken too much, so that each goes on; and the unit
+#: by which they are counted, rounded down, so that most connections need no count.
+LEAST_SHARE = 16 * 1024
+SHARE_UNIT = 32 * 1024
 
 #: How long a superpacket may take at the rate that is sent at, in seconds; but two segments always go.
 _BURST = 0.001
@@ -46,12 +52,14 @@ _ROUNDING = 1e-6
 _OPEN, _REDUCED, _RECOVERY, _LOSS = Phase.OPEN, Phase.REDUCED, Phase.RECOVERY, Phase.LOSS
 
 
-class Sender(Recovery):
+class Sender(Sizing):
     """
     The data sent, by position: octets since our SYN, which has position 0. The FIN has the position behind the data.
 
     @ivar acknowledged: the first position that is not acknowledged (SND.UNA).
     @ivar next: the next position to be sent (SND.NXT).
+    @ivar taken: the position behind what TCP has taken from the application.
+    @ivar pool: the octets that all connections may have taken.
     @ivar window: how many octets the peer takes from C{acknowledged} on (SND.WND).
     @ivar largestWindow: the largest that it ever took (MAX.SND.WND).
     @ivar segmentSize: octets of data in one segment.
@@ -91,13 +99,18 @@ class Sender(Recovery):
         """
         return self.isClosing and self.acknowledged > self.buffer.end
 
-    @property
-    def room(self) -> int:
+    def take(self) -> None:
         """
-        The octets that more can be written until TCP has as much as it takes: the rest waits as Twisted's buffer.
+        Take more of what was written, as much as there is room for: the rest waits as Twisted's buffer.
         """
-        taken = self.buffer.end - self.acknowledged
-        return int(max(_LEAST_TAKEN, min(2 * self.control.window, MAX_TAKEN))) - taken
+        end = self.buffer.end
+        position = self.acknowledged + LEAST_SHARE
+        if position >= end:
+            self.taken = end
+            return
+        if not self.pool.isFull:
+            position = self.acknowledged + max(_LEAST_TAKEN, int(min(2 * self.control.window, MAX_TAKEN)))
+        self.taken = max(self.taken, min(end, position))
 
     def nextRange(self, now: float) -> tuple[int, int, bool] | None:
         """
@@ -399,6 +412,7 @@ class Sender(Recovery):
         control = self.control
         flight = board.flight - self._renoArrived
         self._tailEnd = None
+        self._resends = 0
         # The threshold is lowered once for what was under way at the time of a loss.
         isNew = not self.unanswered and self.phase is not _RECOVERY and self.phase is not _REDUCED
         self._frto = not self.unanswered and self.phase is not _LOSS
@@ -467,49 +481,3 @@ class Sender(Recovery):
         self._tailEnd = self.next
         self.retransmitAt = self._timeoutAt = now + self.backedOff
         return start, end, not self._tailIsNew
-
-    def _sizeProbe(self, most: float, now: float) -> int:
-        """
-        Choose a larger segment size to try (RFC 4821), and take the outcome of the last try.
-
-        @param most: the octets that may leave now.
-
-        @return: the octets of a segment that is to be sent alone; 0: none is.
-        """
-        search = self.search
-        if search.position >= 0:
-            if self.acknowledged <= search.position:
-                return 0
-            self._resize(search.ended(self.segmentSize, self.board.largest, now))
-        if now < search.nextAt or self.phase is not _OPEN or most < search.size:
-            return 0
-        search.position = self.next
-        return search.size
-
-    def _resize(self, segmentSize: int) -> None:
-        """
-        Send segments of another size from now on; what is lost, too.
-        """
-        self.segmentSize = segmentSize
-        self.control.segmentSizeChanged(segmentSize)
-
-    def pathChanged(self, segmentSize: int) -> None:
-        """
-        The route takes segments of another size now. If they are smaller, send again at once what is under way.
-
-        @param segmentSize: octets of data in one segment.
-        """
-        if segmentSize == self.search.most:
-            return
-        before = self.segmentSize
-        self.search.begin(segmentSize)
-        self._resize(segmentSize)
-        board = self.board
-        if segmentSize < before and board.records:
-            board.loseAll()
-            self._renoArrived = 0
-            if self.phase is not _LOSS:
-                # The loss is no congestion: the window stays.
-                self.phase = _LOSS
-                self._isUndoable = self._frto = False
-                self._recoverEnd = self.next

@@ -199,10 +199,15 @@ class TCPStrangers(TCPEnds):
         if key in self._transports or key in self._halfOpen or self._isFull(key, port):
             return
         if self._halfOpen.isFull:
-            # No listening port would recognise its cookie.
-            self.counters["backlogOverflows"] += 1
-            return
+            # A cookie forgets the SYN that the application has decided about, so the oldest such SYN goes.
+            oldest = next(iter(self._halfOpenUnclaimed), None)
+            if oldest is None:
+                self.counters["backlogOverflows"] += 1
+                return
+            self.counters["unclaimedEvictions"] += 1
+            self._forget(oldest, self._halfOpen[oldest])
         self._answerSyn(key, path, port, waiting.sequence, waiting.flags, waiting.syn.options, now)
+        self._halfOpenUnclaimed[key] = None
 
     def _unclaimedRefused(self, key: bytes, waiting: Waiting) -> None:
         """
@@ -356,7 +361,7 @@ class TCPStrangers(TCPEnds):
         if self._isFull(key, half.port):
             # The peer, or our next SYN+ACK, tries again.
             return
-        del self._halfOpen[key]
+        self._noLongerHalfOpen(key)
         self._open(packet, key, half, sequence, acknowledgment, word, window, now)
 
     def _isOld(self, packet: Packet, half: HalfOpen, word: int, now: float) -> bool:
@@ -432,7 +437,7 @@ class TCPStrangers(TCPEnds):
             port.failures.failed(now, "congestion")
             self.counters["attemptFails"] += 1
             return self._refuse(packet, key, sequence, acknowledgment, word, ACK, now)
-        connection.receiver.pool = self.buffers
+        connection.receiver.pool, connection.sender.pool = self.buffers, self.sendBuffers
         transport.connection = connection
         port.connections += 1
         self._ofPeer[peerOf(key)] += 1

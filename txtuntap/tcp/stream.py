@@ -41,8 +41,6 @@ class Stream:
     _isWriting = False
     _isShuttingDown = False
     _isShutDown = False
-    #: The position behind what TCP had taken at the last turn.
-    _taken = 0
 
     connection: Connection | None
     layer: ITCPLayer
@@ -93,7 +91,8 @@ class Stream:
         self.producer = producer
         self.streamingProducer = streaming
         self.producerPaused = not streaming and self._hasUnsent
-        self._takeNote()
+        if self.connection is not None:
+            self.connection.sender.take()
         if not streaming:
             producer.resumeProducing()
 
@@ -110,15 +109,7 @@ class Stream:
         """
         The octets that TCP had not taken yet at the last turn, and those written since.
         """
-        return 0 if self.connection is None else self.connection.sender.buffer.end - self._taken
-
-    def _takeNote(self) -> None:
-        """
-        Note how much of what was written TCP has taken by now.
-        """
-        if self.connection is not None:
-            sender = self.connection.sender
-            self._taken = sender.buffer.end + min(0, sender.room)
+        return 0 if self.connection is None else self.connection.sender.buffer.end - self.connection.sender.taken
 
     @property
     def _hasUnsent(self) -> bool:

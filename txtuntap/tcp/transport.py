@@ -20,7 +20,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import directlyProvides, implementer
 
-from txtuntap.mistakes import checkSeconds
+from txtuntap.mistakes import checkProducer, checkSeconds
 from txtuntap.tcp.stream import Stream
 from txtuntap.tcp.turns import Turns
 from txtuntap.wire.address import addressText
@@ -47,7 +47,8 @@ class TCPTransport(Turns):
     @ivar path: the path to the peer.
     @ivar reading: whether data is delivered.
     @ivar sessionno: the number of this connection on its port.
-    @ivar kept: octets of this connection in the layer's L{BufferPool<txtuntap.tcp.bufferpool.BufferPool>}.
+    @ivar kept: octets received of this connection in the layer's L{BufferPool<txtuntap.tcp.bufferpool.BufferPool>};
+        C{shares}: multiples of L{SHARE_UNIT<txtuntap.tcp.sender.SHARE_UNIT>} in that of what was taken.
     """
 
     __slots__ = ()
@@ -103,7 +104,11 @@ class TCPTransport(Turns):
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
         See C{IConsumer.registerProducer}.
+
+        @raise TypeError: C{producer} lacks a method of its kind.
+        @raise RuntimeError: there is one already.
         """
+        checkProducer(producer, streaming)
         if self.TLS:
             self.protocol.registerProducer(producer, streaming)
         else:

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from txtuntap.layer.life import FailureLog
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.tcp.connection import Connection
-from txtuntap.tcp.sender import MAX_SUPERPACKET
+from txtuntap.tcp.sender import MAX_SUPERPACKET, SHARE_UNIT
 from txtuntap.tcp.state import End, State
 from txtuntap.tcp.stream import Stream
 
@@ -51,7 +51,6 @@ class Turns(Stream):
         "_isTurning",
         "_isWriting",
         "_seconds",
-        "_taken",
         "_timer",
         "_turnsAgain",
         "_turnsAtEnd",
@@ -65,6 +64,7 @@ class Turns(Stream):
         "path",
         "protocol",
         "reading",
+        "shares",
     )
 
     #: Whether TLS was started: then writes go through it.
@@ -89,9 +89,9 @@ class Turns(Stream):
         self.reading = True
         self.isSoon = False
         self._failures = failures
-        self._taken = 0
         self.logstr = "Uninitialized"
         self.kept = 0
+        self.shares = 0
         self._timer: Timer | None = None
         self._isTurning = False
         #: Whether all that is written now leaves in the turn that goes on.
@@ -250,6 +250,12 @@ class Turns(Stream):
             if kept != self.kept:
                 self.layer.buffers.changed(kept - self.kept)
                 self.kept = kept
+            sender = connection.sender
+            # A FIN is acknowledged behind what was taken.
+            shares = (sender.taken + 1 - sender.acknowledged) // SHARE_UNIT
+            if shares != self.shares:
+                self.layer.sendBuffers.changed((shares - self.shares) * SHARE_UNIT)
+                self.shares = shares
             self._arm(connection, path.now)
 
     def _turnOnce(self, connection: Connection, path: Path) -> None:
@@ -276,6 +282,8 @@ class Turns(Stream):
         sender.superpacket = MAX_SUPERPACKET if path.cuts else 0
         self._isWriting = False
         connection.flush(path.now)
+        if sender.taken < sender.buffer.end:
+            sender.take()
         if self.connected:
             if self.producer is not None or self.disconnecting or self._isShuttingDown:
                 self._written(connection)
@@ -306,10 +314,7 @@ class Turns(Stream):
         for number, data in enumerate(chunks):
             self.protocol.dataReceived(data)
             if not self.reading:
-                rest = chunks[number + 1 :]
-                if rest:
-                    receiver.ready[:0] = rest
-                    receiver.unread += sum(map(len, rest))
+                receiver.giveBack(chunks[number + 1 :])
                 return
 
     def _endReceived(self) -> None:
@@ -327,8 +332,8 @@ class Turns(Stream):
         Have the producer write, as long as TCP takes it. It does so before anything leaves, because then segments and
         superpackets are full.
         """
-        self._takeNote()
-        if sender.room < 0:
+        sender.take()
+        if sender.taken < sender.buffer.end:
             return
         try:
             context.call(self._logContext(), self._resumeAgain, sender)
@@ -339,11 +344,11 @@ class Turns(Stream):
     def _resumeAgain(self, sender: Sender) -> None:
         for _ in range(_MOST_RESUMES):
             producer = self.producer
-            if sender.room < 0 or producer is None or not self.producerPaused:
+            if sender.taken < sender.buffer.end or producer is None or not self.producerPaused:
                 return
             self.producerPaused = False
             producer.resumeProducing()
-            self._takeNote()
+            sender.take()
         if self.producerPaused:
             # Other connections have their turns first.
             self.later()
@@ -352,9 +357,8 @@ class Turns(Stream):
         """
         Go on, if TCP has all that was written, with what was to be done then.
         """
-        self._takeNote()
         # A request made in this turn is met in the next: then other connections have had theirs.
-        if self.isSoon or connection.sender.room < 0 or self.producer is not None:
+        if self.isSoon or connection.sender.taken < connection.sender.buffer.end or self.producer is not None:
             return
         if self.disconnecting:
             if self._isShutDown or connection.ended is None:
@@ -381,8 +385,7 @@ class Turns(Stream):
         connection = self.connection
         if connection is not None and not self.disconnected:
             sender = connection.sender
-            if sender.room < 0:
-                sender.buffer.truncate(max(sender.buffer.end + sender.room, sender.next))
+            sender.buffer.truncate(max(sender.taken, sender.next))
             connection.close(self._time())
             self._turnsAgain = True
         self._lost(reason)
@@ -491,8 +494,9 @@ class Turns(Stream):
         self.reading = False
         producer, self.producer = self.producer, None
         protocol, self.protocol = self.protocol, None
-        if producer is not None:
-            self._call(producer.stopProducing)
+        stop = getattr(producer, "stopProducing", None)
+        if stop is not None:
+            self._call(stop)
         if protocol is not None:
             self._call(protocol.connectionLost, reason)
 

@@ -33,7 +33,34 @@ CONNECTING = [
         ("admin", "ConnectError 113", (4,)),
         ("admin", "ConnectError 13", (6,)),
         ("expired", "ConnectError 113", (4, 6)),
+        ("3/1", "ConnectError 113", (4,)),
+        ("3/5", "ConnectError 95", (4,)),
+        ("3/6", "NoRouteError 101", (4,)),
+        ("3/7", "ConnectError 112", (4,)),
+        ("3/8", "ConnectError 64", (4,)),
+        ("3/9", "NoRouteError 101", (4,)),
+        ("3/10", "ConnectError 113", (4,)),
+        ("3/11", "NoRouteError 101", (4,)),
+        ("3/12", "ConnectError 113", (4,)),
+        ("3/14", "ConnectError 113", (4,)),
+        ("3/15", "ConnectError 113", (4,)),
+        ("12/0", "ConnectError 71", (4,)),
+        ("1/2", "ConnectError 113", (6,)),
+        ("1/3", "ConnectError 113", (6,)),
+        ("1/5", "ConnectError 13", (6,)),
+        ("1/6", "ConnectError 13", (6,)),
+        ("1/7", "ConnectError 71", (6,)),
+        ("3/1", "ConnectError 113", (6,)),
+        ("4/0", "ConnectError 71", (6,)),
     )
+] + [
+    talk(
+        f"ICMP: {name}, connecting",
+        f"! connect\n< S 0 <mss sok ts=none nop ws>\n* {name} 0\n~ 0.3\n> RA 0 1\n= failed ConnectionRefusedError 111",
+        port=0,
+        versions=(4,),
+    )
+    for name in ("3/16", "4/0", "11/1")
 ]
 
 NARROW = (
@@ -109,6 +136,40 @@ NARROW = (
         = lost ConnectionLost
         """,
             versions=(6,),
+        ),
+        talk(
+            "a path narrows twice",
+            _BIG
+            + """
+        * big 1000 1
+        < A 1 1 : x*960
+        < A 961 1 : x*500
+        * big 600 1
+        < A 1 1 : x*560
+        < A 561 1 : x*560
+        < A 1121 1 : x*340
+        """
+            + _END,
+            versions=(4,),
+        ),
+        talk(
+            "a path narrows three times",
+            _BIG
+            + """
+        * big 1400 1
+        < A 1 1 : x*1360
+        < PA 1361 1 : x*100
+        * big 1000 1
+        < A 1 1 : x*960
+        < A 961 1 : x*500
+        * big 600 1
+        L< A 1 1 : x*560
+        L< A 561 1 : x*560
+        L< A 1121 1 : x*340
+        """
+            + _END,
+            "a path that narrows again and again",
+            versions=(4,),
         ),
         talk("a path of 1500 octets", _BIG + "* big 1500 1\n" + _END, versions=(4,)),
         talk("a path of 9000 octets", _BIG + "* big 9000 1\n" + _END, versions=(4,)),

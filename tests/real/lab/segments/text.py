@@ -147,10 +147,12 @@ def _packedOptions(words: list[str], numbers: Numbers) -> bytes:
 def error(text: str, numbers: Numbers) -> bytes:
     """
     The packet of an ICMP error: what it says, the MTU if it is about that, and the sequence number that it quotes.
+
+    @param text: it says one of L{_ERRORS}, or a type and code: C{3/5}.
     """
     name, *counts = text.split()
     version = numbers.version
-    kind, code = _ERRORS[name][version]
+    kind, code = map(int, name.split("/")) if "/" in name else _ERRORS[name][version]
     about = int(counts[0]) if name == "big" else 0
     here = packAddress(HERE[version])
     sequence = (numbers.base + int(counts[-1])) & _MASK

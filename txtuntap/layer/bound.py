@@ -1,0 +1,56 @@
+"""
+The addresses that ports are bound to.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from twisted.internet.error import CannotListenError, InvalidAddressError
+
+from txtuntap.mistakes import checkText
+from txtuntap.wire.address import packAddress
+
+
+def interfaceAddress(interface: Any) -> bytes:
+    """
+    The packed address that C{interface} of C{listenTCP} or C{listenUDP} names.
+
+    @raise InvalidAddressError: C{interface} is no IP address.
+    """
+    try:
+        checkText(interface, "an interface", "10.0.0.2")
+        return packAddress(interface)
+    except ValueError as e:
+        raise InvalidAddressError(interface, f"not an IPv4 or IPv6 address. ({e})") from None
+
+
+def boundAddress(addresses: Any, interface: Any, port: int) -> bytes:
+    """
+    The packed address that a port is to be bound to.
+
+    @param addresses: the L{Addresses<txtuntap.ip.addresses.Addresses>} of the IP layer; L{None}: it takes all for its
+        own, or is not there yet.
+
+    @raise InvalidAddressError: C{interface} is no IP address.
+    @raise CannotListenError: C{interface} is an address of another host.
+    """
+    address = interfaceAddress(interface)
+    if addresses is None or not any(address):
+        return address
+    if not addresses.accepts(address) and not addresses.isAssigned(address) and not addresses.isSelf(address):
+        ours = ", ".join(str(each.ip) for each in addresses.interfaces)
+        text = f"it has {ours}" if ours else "it has none yet"
+        error = OSError(errno.EADDRNOTAVAIL, f"{interface} is no address of this host: {text}")
+        raise CannotListenError(interface, port, error)
+    return address
+
+
+def overlap(one: bytes, other: bytes) -> bool:
+    """
+    Whether an address is covered by both of two that ports are bound to: empty for all, all zeros for all of a version.
+    """
+    if not one or not other:
+        return True
+    return len(one) == len(other) and (one == other or not any(one) or not any(other))
