@@ -11,17 +11,21 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, TimeoutError
+from twisted.internet.error import ConnectionAborted, ConnectionDone, TimeoutError
 from twisted.internet.ssl import ClientContextFactory, DefaultOpenSSLContextFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import certificate
 from tests.tcp.hostile import World
 from tests.tcp.hosts import Client, Server
+from tests.tcp.pair import Pair, Segment, State
 from txtuntap.layer.timer import GRAIN
 from txtuntap.tcp import TCPProtocol
+from txtuntap.tcp.handshake import isEchoSince, timestampAt
+from txtuntap.tcp.rtt import RTO_AFTER_SYN
 
 HOUR = 3600.0
+DAY = 24 * HOUR
 
 #: What is done to the wall clock of the first host, in seconds.
 STEPS = (0.0, HOUR, -HOUR, -1e8)
@@ -232,3 +236,108 @@ class EarlyTests(ClockTestCase):
         # Nothing else waits on that host.
         self.early(self.world.ends[1].until)
         self.assertTrue(waiting.called)
+
+
+class SuspendedTests(ClockTestCase):
+    """
+    The machine of a host is suspended, while packets are under way.
+    """
+
+    def timeout(self) -> float:
+        """
+        The retransmission timeout of the client, in seconds.
+        """
+        return float(self.client.transport.connection.sender.roundTrip.timeout)
+
+    def test_connecting(self) -> None:
+        for seconds in HOUR, 50 * DAY:
+            self.start()
+            self.near.connectTCP("10.0.0.2", 80, self.clients, timeout=None)
+            # The SYN is under way, and the next one leaves when the machine is awake.
+            self.world.run(0.005)
+            self.world.suspend(0, seconds)
+            self.world.run(1)
+            self.client, self.server = self.clients.made[0], self.servers.made[0]
+            self.assertLess(self.timeout(), 5)
+
+    def test_connectingUntilTimestampsLookOlder(self) -> None:
+        # 2^31 milliseconds are between.
+        pair = Pair()
+        pair.drop = lambda number, index, segment: number == 0 and index == 0
+        pair.at(pair.now + 0.5, lambda: pair.suspend(0, 25 * DAY))
+        pair.open()
+        self.assertIs(pair.ends[0].state, State.ESTABLISHED)
+
+    def test_echoes(self) -> None:
+        since, offset = 2**32 / 1000 - 1, 77
+        for seconds in 0.0, 0.0007, 1.0, HOUR, 25 * DAY, 40 * DAY:
+            now = since + seconds
+            for at in since, (since + now) / 2, now:
+                self.assertTrue(isEchoSince(timestampAt(at, offset), since, now, offset))
+            self.assertFalse(isEchoSince(timestampAt(since - 0.001, offset), since, now, offset))
+            self.assertFalse(isEchoSince(timestampAt(now + 0.001, offset), since, now, offset))
+
+    def test_accepting(self) -> None:
+        for seconds in HOUR, 50 * DAY:
+            self.start()
+            self.near.connectTCP("10.0.0.2", 80, self.clients)
+            self.world.run(0.015)
+            self.world.suspend(1, seconds)
+            self.world.run(1)
+            self.servers.made[0].transport.write(b"data")
+            self.world.run(1)
+            self.assertEqual(self.clients.made[0].data, b"data")
+
+    def test_theSuspensionIsNoRoundTrip(self) -> None:
+        self.start()
+        self.connect()
+        before = self.timeout()
+        self.client.transport.write(b"data")
+        self.world.run(0.015)
+        self.world.suspend(0, HOUR)
+        self.world.run(1)
+        self.assertEqual(self.server.data, b"data")
+        self.assertLess(self.timeout(), 2 * before)
+
+    def test_theSuspensionIsNoRoundTripOfAHandshake(self) -> None:
+        pair = Pair()
+        held: list[Segment] = []
+
+        def hold(number: int, index: int, segment: Segment) -> bool:
+            if number == 1:
+                held.append(segment)
+            return number == 1
+
+        pair.drop = hold
+        pair.ends[0].connect(pair.time(0))
+        pair.run(0.5, lambda: bool(held))
+        # The machine wakes up with the answer, before a timer has run out.
+        pair.suspend(0, HOUR)
+        pair.arrive(0, held[0])
+        self.assertIs(pair.ends[0].state, State.ESTABLISHED)
+        self.assertEqual(pair.ends[0].sender.roundTrip.timeout, RTO_AFTER_SYN)
+
+    def test_anOrphanTriesOnceMore(self) -> None:
+        self.start()
+        self.connect()
+        self.cut()
+        self.client.transport.write(b"data")
+        self.client.transport.loseConnection()
+        self.world.run(1)
+        self.cut(False)
+        self.world.suspend(0, HOUR)
+        self.world.run(5)
+        self.assertEqual(self.server.data, b"data")
+        self.assertIsInstance(self.server.lost, ConnectionDone)
+
+    def test_anOrphanIsGivenUpAllTheSame(self) -> None:
+        self.start()
+        self.connect()
+        self.cut()
+        self.client.transport.write(b"data")
+        self.client.transport.loseConnection()
+        self.world.run(1)
+        self.world.suspend(0, HOUR)
+        self.assertEqual(len(self.near.connections), 1)
+        self.world.run(5)
+        self.assertEqual(self.near.connections, [])
