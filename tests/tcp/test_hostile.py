@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import ClientFactory, Protocol, ServerFactory
@@ -16,6 +17,8 @@ from zope.interface import implementer
 
 from tests.long import lengths
 from tests.tcp.hostile import FATES, World
+from txtuntap.layer.timer import Timer
+from txtuntap.tcp import TCPProtocol
 from txtuntap.testing import TAP, TUN
 from txtuntap.wire.offload import CSUM, TSO4, TSO6
 
@@ -182,7 +185,7 @@ happenings = st.lists(
             st.tuples(st.just("set"), st.sampled_from(STEPS), st.sampled_from([1, -1])),
             st.tuples(st.just("unnoticed"), st.sampled_from(STEPS), st.just(1)),
             st.tuples(st.just("suspend"), st.sampled_from(SUSPENSIONS), st.just(1)),
-            st.tuples(st.just("stopListening"), st.just(0.0), st.just(1)),
+            st.tuples(st.sampled_from(["stopListening", "stopHost"]), st.just(0.0), st.just(1)),
         ),
     ),
     max_size=6,
@@ -194,6 +197,7 @@ CHOICES: dict[str, Any] = {
     "server": parties,
     "dest": st.sampled_from(["10.0.0.2", "fd00::2", "10.0.0.2", "fd00::2", "10.0.0.1", "fd00::1", "127.0.0.1", "::1"]),
     "connections": st.integers(1, 3),
+    "unclaimed": st.sampled_from([None, None, 0.0, 3.0, 9.9, 11.0]),
     "happenings": happenings,
     "mode": st.sampled_from([TUN, TAP]),
     "features": st.tuples(features, features),
@@ -221,14 +225,29 @@ def attack(
     server: tuple[type[Party], list[tuple[float, str, int]]],
     dest: str,
     connections: int,
+    unclaimed: float | None,
     happenings: list[tuple[float, int, tuple[str, float, int]]],
     seed: int,
     **choices: Any,
 ) -> None:
     """
     Have hosts talk over a link, and their clocks set meanwhile.
+
+    @param unclaimed: the seconds after which an application answers SYNs to a port that nobody listens on; L{None}: a
+        port listens.
     """
-    world = World(seed=seed, **choices)
+
+    def ask(syn: object) -> Deferred[Any]:
+        waiting: Deferred[Any] = Deferred()
+
+        def answer() -> None:
+            if not waiting.called:
+                waiting.callback(servers)
+
+        world.at(world.now + (unclaimed or 0.0), answer)
+        return waiting
+
+    world = World(seed=seed, tcp=TCPProtocol(unclaimed=ask), **choices)
     try:
         near, far = world.ends[0].host, world.ends[1].host
         world.run(5)
@@ -238,7 +257,7 @@ def attack(
         world.isHealed = False
         clients = Parties(world, *client, seed)
         for _ in range(connections):
-            near.connectTCP(dest, 80, clients)
+            near.connectTCP(dest, 80 if unclaimed is None else 81, clients)
         when = world.now
         for pause, number, (what, seconds, sign) in happenings:
             when += pause
@@ -249,6 +268,8 @@ def attack(
                 world.suspend(number, seconds)
             elif what == "stopListening":
                 port.stopListening()
+            elif what == "stopHost":
+                world.ends[number].port.stopListening()
             else:
                 world.ends[number].clock.setBy(seconds, what == "set")
 
@@ -279,5 +300,8 @@ def check(world: World, clients: Parties, servers: Parties, connections: int) ->
             if type(party.ends[0]) is ConnectionDone and not party.hasClosed:
                 assert any(each.written == party.read for each in peers), "not all has arrived, without an error"
     for end in world.ends:
+        waiting = [getattr(getattr(call, "func", None), "__self__", None) for call in end.clock.getDelayedCalls()]
+        timers = [each.due for each in waiting if isinstance(each, Timer)]
+        assert not [due for due in timers if due.__module__.startswith("txtuntap.tcp")], timers
         sizes = {state.name: state.size for state in end.host.tcp.tables() if state.size}
         assert not sizes, sizes
