@@ -195,6 +195,7 @@ class World:
 
     @ivar fates: for each end, what happens to the first of its packets, with a number that says how.
     @ivar loss: the share of later packets that is lost; C{mischief}, the share to which anything else happens.
+    @ivar restlessness: the share of an application's calls after which a clock is set.
     @ivar isHealed: whether the link does no harm any more.
     @ivar failures: what was logged as a failure.
     """
@@ -209,6 +210,7 @@ class World:
         fates: tuple[list[tuple[str, int]], list[tuple[str, int]]] = ([], []),
         loss: float = 0.0,
         mischief: float = 0.0,
+        restlessness: float = 0.0,
         seed: int = 0,
         tcp: TCPProtocol | None = None,
     ) -> None:
@@ -223,6 +225,7 @@ class World:
         self.fates = fates
         self.loss = loss
         self.mischief = mischief
+        self.restlessness = restlessness
         self.isHealed = True
         self.random = Random(seed)
         self.network = 14 if mode == TAP else 0

@@ -58,14 +58,25 @@ class Party(Protocol):
         assert not self.isMade
         self.isMade = True
         self.next()
+        self.disturb()
 
     def dataReceived(self, data: bytes) -> None:
         assert self.isMade
         assert not self.ends
         self.read += data
+        self.disturb()
 
     def connectionLost(self, reason: Any = None) -> None:
         self.ends.append(reason.value)
+        self.disturb()
+
+    def disturb(self) -> None:
+        """
+        Have a clock set in the middle of a turn of the reactor, perhaps.
+        """
+        world, random = self.world, self.random
+        if random.random() < world.restlessness:
+            random.choice(world.ends).clock.setBy(random.choice(STEPS) * random.choice((1, -1)))
 
     def next(self) -> None:
         pause = self.script[-1][0] if self.script else 1.0
@@ -77,6 +88,7 @@ class Party(Protocol):
         transport = self.transport
         if not self.script:
             self.finish()
+            self.disturb()
             return
         _, action, amount = self.script.pop()
         if action == "write":
@@ -104,6 +116,7 @@ class Party(Protocol):
             self.hasClosed = True
             transport.loseWriteConnection()
         self.next()
+        self.disturb()
 
     def write(self, amount: int) -> None:
         if not self.hasClosed:
@@ -199,6 +212,7 @@ CHOICES: dict[str, Any] = {
     "connections": st.integers(1, 3),
     "unclaimed": st.sampled_from([None, None, 0.0, 3.0, 9.9, 11.0]),
     "happenings": happenings,
+    "restlessness": st.sampled_from([0.0, 0.0, 0.5]),
     "mode": st.sampled_from([TUN, TAP]),
     "features": st.tuples(features, features),
     "fates": st.tuples(fates, fates),
