@@ -32,7 +32,7 @@ from twisted.internet.task import Clock
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux.ioctl import IFF_NO_PI, IFF_TAP, TUNSETIFF
 from txtuntap.device.memory import MemoryDevice
-from txtuntap.layer.timer import clockStepped
+from txtuntap.layer.timer import callLater, clockStepped
 from txtuntap.mistakes import checkClock, checkKind
 from txtuntap.network.clock import SimulationClock
 from txtuntap.wire import ethernet, ipv4, ipv6, udp
@@ -83,7 +83,7 @@ class _Segment:
 
     def __call__(self, data: bytes) -> None:
         for other in self._others:
-            self._clock.callLater(0, other.deliver, data)
+            callLater(self._clock, 0, other.deliver, data)
 
 
 class SettableClock(Clock):

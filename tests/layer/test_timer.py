@@ -12,13 +12,14 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from txtuntap import Host
-from txtuntap.layer.timer import Timer, clockStepped, steadySeconds
+from txtuntap.layer.timer import Timer, callLater, clockStepped, steadySeconds
 from txtuntap.testing import SettableClock, SimulationClock
 
 
@@ -281,3 +282,41 @@ class SteppedTests(SynchronousTestCase):
                 elif isSet:
                     clock.setBy(number)
         self.assertEqual(rung[True], rung[False])
+
+
+class CallLaterTests(SynchronousTestCase):
+    """
+    A delayed call that Twisted's own classes ask for.
+    """
+
+    def setUp(self) -> None:
+        self.clock = SettableClock()
+        self.calls: list[object] = []
+        self.call = callLater(self.clock, 5, self.calls.append, "made")
+
+    def test_isADelayedCall(self) -> None:
+        verifyObject(IDelayedCall, self.call)
+        self.assertEqual((self.call.active(), self.call.getTime()), (True, 5))
+        self.call.delay(2)
+        self.assertEqual(self.call.getTime(), 7)
+        self.call.reset(3)
+        self.assertEqual(self.call.getTime(), 3)
+        self.clock.advance(3)
+        self.assertEqual((self.calls, self.call.active()), (["made"], False))
+
+    def test_isCancelled(self) -> None:
+        self.call.cancel()
+        self.assertFalse(self.call.active())
+        self.clock.advance(10)
+        self.assertEqual((self.calls, self.clock.getDelayedCalls()), ([], []))
+
+    def test_waitsThroughASetWallClock(self) -> None:
+        for step in 3600, -3600:
+            self.call.reset(5)
+            self.calls.clear()
+            self.clock.setBy(step)
+            self.clock.advance(4.5)
+            self.assertEqual(self.calls, [])
+            self.clock.advance(0.5)
+            self.assertEqual(self.calls, ["made"])
+            self.call = callLater(self.clock, 5, self.calls.append, "made")

@@ -130,10 +130,44 @@ class Wire:
                 pair.leave(self._number, segment)
 
 
+@attrs.define
+class EndClock:
+    """
+    The steady clock of one end: it may be of another rate than the true time, and has jumped forward where its machine
+    was suspended.
+
+    @ivar ahead: by how many seconds it is ahead; C{rate}: its seconds in a second.
+    """
+
+    ahead: float = 0.0
+    rate: float = 1.0
+    _latest: float = -inf
+
+    def at(self, now: float) -> float:
+        """
+        What it shows at a true time.
+        """
+        self._latest = max(self._latest, self.ahead + now * self.rate)
+        return self._latest
+
+    def reach(self, seconds: float) -> None:
+        """
+        Show this at least: a call that is due then is never early.
+        """
+        self._latest = max(self._latest, seconds)
+
+    def when(self, seconds: float) -> float:
+        """
+        The true time at which it shows this.
+        """
+        return (seconds - self.ahead) / self.rate
+
+
 class Pair:
     """
     Two ends, and the time.
 
+    @ivar clocks: for each end, its own clock.
     @ivar ends: both connections; the second one is there once the handshake is over.
     @ivar received: for each end, what its application has read.
     @ivar reads: for each end, whether its application reads.
@@ -173,6 +207,7 @@ class Pair:
         self.mark: Callable[[int, int, Segment], bool] = lambda *_: False
         self.onto: Callable[[int, int, Segment], list[tuple[float, Segment]]] | None = None
         self.reads = [True, True]
+        self.clocks = EndClock(), EndClock()
         self.keeps = True
         self.checks = True
         self.calls = 0
@@ -229,8 +264,8 @@ class Pair:
                 self._options,
                 self._peerInitial,
                 self._options.timestamp or 0,
-                self.now - self._answeredAt,
-                self.now,
+                self.time(1) - self._answeredAt,
+                self.time(1),
             )
         if segment.flags & RST and connection.state is State.TIME_WAIT:
             return
@@ -241,7 +276,7 @@ class Pair:
         data = segment.packed
         sequence, acknowledgment, word, window = HEADER.unpack_from(data)[2:6]
         connection.segmentReceived(
-            data, 0, len(data), sequence, acknowledgment, word, window, segment.isMarked, self.now
+            data, 0, len(data), sequence, acknowledgment, word, window, segment.isMarked, self.time(number)
         )
         self.after(number)
 
@@ -253,8 +288,8 @@ class Pair:
         self._options = parseOptions(data, 20, 20 + len(segment.options))
         agreement = self._agreement = agree(self.parameters[1], self._options, segment.flags, 4)
         self._peerInitial = segment.sequence
-        self._answeredAt = self.now
-        stamp = int(self.now * 1000) + 54321 & 0xFFFFFFFF
+        self._answeredAt = self.time(1)
+        stamp = int(self._answeredAt * 1000) + 54321 & 0xFFFFFFFF
         mss = self.wires[1].link - HEADER_LENGTH
         options = answerOptions(agreement, self._options, mss, stamp, agreement.ownScale)
         flags = SYN | ACK | (ECE if agreement.ecn else 0)
@@ -265,6 +300,18 @@ class Pair:
 
     # The ends
 
+    def time(self, number: int) -> float:
+        """
+        The time by the clock of an end.
+        """
+        return self.clocks[number].at(self.now)
+
+    def suspend(self, number: int, seconds: float) -> None:
+        """
+        Suspend the machine of an end: its clock has gone on when it wakes up.
+        """
+        self.clocks[number].ahead += seconds
+
     def after(self, number: int) -> None:
         """
         Do what the owner of a connection does after each call.
@@ -274,7 +321,7 @@ class Pair:
             self.read(number)
         if not self.wires[number].cuts:
             connection.sender.superpacket = 0
-        connection.flush(self.now)
+        connection.flush(self.time(number))
         if self.checks:
             self.check(number)
 
@@ -288,7 +335,7 @@ class Pair:
             self.received[number] += receiver.take()
             if receiver.opens():
                 receiver.acknowledgeAt = 0
-            receiver.tune(connection.sender.roundTrip.smoothed, self.now)
+            receiver.tune(connection.sender.roundTrip.smoothed, self.time(number))
 
     def check(self, number: int) -> None:
         """
@@ -355,8 +402,11 @@ class Pair:
         while not until():
             due, who = self.events[0][0] if self.events else inf, -1
             for number, connection in enumerate(self.ends):
-                if connection is not None and connection.ended is None and connection.deadline < due:
-                    due, who = connection.deadline, number
+                if connection is None or connection.ended is not None:
+                    continue
+                deadline = self.clocks[number].when(connection.deadline)
+                if deadline < due:
+                    due, who = deadline, number
             if due > end:
                 self.now = end
                 break
@@ -365,7 +415,8 @@ class Pair:
             self.now = max(self.now, due)
             self.calls += 1
             if who >= 0:
-                self.ends[who].timeout(self.now)
+                self.clocks[who].reach(self.ends[who].deadline)
+                self.ends[who].timeout(self.time(who))
                 self.after(who)
             else:
                 heapq.heappop(self.events)[2]()
@@ -373,7 +424,7 @@ class Pair:
     # What a test does
 
     def open(self) -> None:
-        self.ends[0].connect(self.now)
+        self.ends[0].connect(self.time(0))
         self.run(60, lambda: self.ends[1] is not None)
 
     def write(self, number: int, data: bytes) -> None:

@@ -5,6 +5,7 @@ error.
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 from random import Random
 from typing import Any
@@ -188,6 +189,19 @@ class Application:
         return False
 
 
+#: Where steady clocks begin: at once, and just before 2^31 and 2^32 milliseconds.
+STARTS = (1000.0, 2**31 / 1000 - 2.0, 2**32 / 1000 - 2.0, 2**32 / 1000 - 0.01)
+
+#: When the machine of an end is suspended, and for how long: until timestamps look older, and until they wrap.
+suspensions = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.015, 0.3, 3.0, 40.0]),
+        st.sampled_from([0, 1]),
+        st.sampled_from([0.05, 2.0, 200.0, 3600.0, 86_400.0, 25 * 86_400.0, 30 * 86_400.0, 50 * 86_400.0]),
+    ),
+    max_size=3,
+)
+
 CHOICES: dict[str, Any] = {
     "first": parameters,
     "second": parameters,
@@ -198,6 +212,9 @@ CHOICES: dict[str, Any] = {
     "delay": st.sampled_from([0.0, 0.0001, 0.02, 0.4]),
     "mtu": st.sampled_from([576, 1500, 9000]),
     "cuts": st.booleans(),
+    "starts": st.tuples(st.sampled_from(STARTS), st.sampled_from(STARTS)),
+    "rates": st.sampled_from([(1.0, 1.0), (0.5, 2.0), (1.25, 0.75)]),
+    "suspensions": suspensions,
     "seed": st.integers(0, 2**32),
 }
 
@@ -206,7 +223,7 @@ CHOICES: dict[str, Any] = {
 def test_arrivesOrEnds(examples: int) -> None:
     """
     What one end reads is octet for octet what the other one has written, or an end learns of an error; whatever happens
-    to segments, whatever both agree on, and whatever their applications do.
+    to segments and clocks, whatever both agree on, and whatever their applications do.
     """
 
     settings(max_examples=examples)(given(**CHOICES)(attack))()
@@ -222,6 +239,9 @@ def attack(
     delay: float,
     mtu: int,
     cuts: bool,
+    starts: tuple[float, float],
+    rates: tuple[float, float],
+    suspensions: list[tuple[float, int, float]],
     seed: int,
 ) -> None:
     """
@@ -230,6 +250,12 @@ def attack(
     random = Random(seed)
     pair = Pair(delay, mtu, first, second, cuts=cuts)
     pair.keeps = False
+    for clock, start, rate in zip(pair.clocks, starts, rates, strict=True):
+        clock.ahead, clock.rate = start - pair.now * rate, rate
+    when = pair.now
+    for pause, number, seconds in suspensions:
+        when += pause
+        pair.at(when, partial(pair.suspend, number, seconds))
     pair.onto = Link(pair, fates, loss, mischief, random).onto
     pair.open()
     applications = [Application(pair, number, script, random) for number, script in enumerate(scripts)]

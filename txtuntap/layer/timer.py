@@ -15,6 +15,7 @@ from math import inf
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.runtime import seconds as wallSeconds
+from zope.interface import implementer
 
 #: Seconds by which a call may be early. The sum of two times is rounded, and a wait for the rest could have no end.
 GRAIN = 1e-6
@@ -143,6 +144,58 @@ class Timer:
         self.due(*self._arguments)
 
 
+@implementer(IDelayedCall)
+class TimerCall(Timer):
+    """
+    A timer for a program that asks a reactor for delayed calls, such as one of Twisted's own classes: made by
+    L{callLater}.
+    """
+
+    __slots__ = ()
+
+    def getTime(self) -> float:
+        """
+        See C{IDelayedCall}.
+        """
+        return self._clock.seconds() + self.left
+
+    def cancel(self) -> None:
+        """
+        See C{IDelayedCall}.
+        """
+        self.stop()
+
+    def delay(self, secondsLater: float) -> None:
+        """
+        See C{IDelayedCall}.
+        """
+        self.arm(self.left + secondsLater)
+
+    def reset(self, secondsFromNow: float) -> None:
+        """
+        See C{IDelayedCall}.
+        """
+        self.arm(secondsFromNow)
+
+    def active(self) -> bool:
+        """
+        See C{IDelayedCall}.
+        """
+        return self.armed
+
+
+def callLater(clock: IReactorTime, delay: float, due: Callable[..., object], *arguments: object) -> TimerCall:
+    """
+    Have a function called later, as C{IReactorTime.callLater} does; but neither early nor late where the wall clock is
+    set meanwhile.
+
+    @param delay: 0 seconds (at the next turn of the reactor) or more.
+    """
+    call = TimerCall(clock, due, *arguments)
+    call.arm(delay)
+    return call
+
+
 def clockStepped(clock: IReactorTime) -> None:
     """
     Have every timer that waits by a clock wait for the time that is left, because the wall clock was set. A clock in
@@ -157,4 +210,4 @@ def clockStepped(clock: IReactorTime) -> None:
             timer.clockStepped()
 
 
-__all__ = ["GRAIN", "Timer", "clockStepped", "steadySeconds"]
+__all__ = ["GRAIN", "Timer", "TimerCall", "callLater", "clockStepped", "steadySeconds"]

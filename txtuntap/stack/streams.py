@@ -170,7 +170,7 @@ class StreamRole:
 
         checkFactory(factory)
         # By default, its TLS waits by the global reactor.
-        clock: Any = self
+        clock: Any = self.tcp
         wrapped = TLSMemoryBIOFactory(contextFactory, False, factory, clock)
         listening: Any = self.listenTCP(port, wrapped, backlog, interface)
         listening._type = "TLS"
@@ -192,7 +192,7 @@ class StreamRole:
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
         checkFactory(factory)
-        clock: Any = self
+        clock: Any = self.tcp
         wrapped = TLSMemoryBIOFactory(contextFactory, True, factory, clock)
         return self.connectTCP(host, port, wrapped, timeout, bindAddress)
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from txtuntap.tcp.handshake import Agreement, agree, timestampAt
+from txtuntap.tcp.handshake import Agreement, agree, isEchoSince
 from txtuntap.tcp.recovery import Phase
-from txtuntap.tcp.rtt import RTO_AFTER_SYN
+from txtuntap.tcp.rtt import MAX_RTO, RTO_AFTER_SYN
 from txtuntap.tcp.sender import MAX_SUPERPACKET
-from txtuntap.tcp.sequence import difference, unwrapped
+from txtuntap.tcp.sequence import unwrapped
 from txtuntap.tcp.state import ESTABLISHED, OPENING, RECEIVING, End, State
 from txtuntap.tcp.timers import Timers
 from txtuntap.tcp.timewait import TimeWait
@@ -121,7 +121,7 @@ class Connection(Timers):
     def _establish(self, roundTrip: float | None, now: float) -> None:
         agreement, sender, receiver = self._agreement, self.sender, self.receiver
         self._heardAt = now
-        if roundTrip is not None:
+        if roundTrip is not None and roundTrip <= MAX_RTO:
             sender.roundTrip.sampled(max(roundTrip, 0.0), now)
         else:
             sender.roundTrip.timeout = RTO_AFTER_SYN
@@ -466,8 +466,7 @@ class Connection(Timers):
         isOurs = acknowledgment == (self._initial + 1) & _MASK
         if options.timestamp is not None and options.echo and flags & ACK:
             # An answer to a SYN that we did not send now (RFC 7323 section 3.2).
-            since = difference(options.echo, timestampAt(self._synAt, self._offset))
-            isOurs = isOurs and 0 <= since <= int((now - self._synAt) * 1000) + 1
+            isOurs = isOurs and isEchoSince(options.echo, self._synAt, now, self._offset)
         if flags & ACK and not isOurs:
             if not flags & RST:
                 self._refuse(acknowledgment)

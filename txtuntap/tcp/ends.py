@@ -20,7 +20,7 @@ from txtuntap.layer.bound import boundAddress, overlap
 from txtuntap.layer.bounded import Policy, Table
 from txtuntap.layer.counters import SegmentCounters
 from txtuntap.layer.protocol import PacketProtocol
-from txtuntap.layer.timer import Timer
+from txtuntap.layer.timer import Timer, callLater
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkFactory, checkKind, checkPort, checkRange, checkSeconds, checkText
 from txtuntap.tcp.bufferpool import BufferPool
@@ -202,12 +202,13 @@ class TCPEnds(PacketProtocol):
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> IDelayedCall:
         """
-        See C{IReactorTime.callLater}: by the clock of this layer, or by that of an IP layer that does not run yet.
+        See C{IReactorTime.callLater}: by the clock of this layer, or by that of an IP layer that does not run yet. The
+        call is neither early nor late where the wall clock is set meanwhile.
         """
         clock: IReactorTime | None = self.clock or getattr(self._addedTo, "clock", None)
         if clock is None:
             raise RuntimeError("this TCPProtocol is on no IP layer: add it to one, ip.addProto(6, tcp)")
-        return clock.callLater(delay, callable, *args)
+        return callLater(clock, delay, callable, *args)
 
     @property
     def ip(self) -> IIPTransport:

@@ -50,6 +50,16 @@ def timestampAt(now: float, offset: int) -> int:
     return (int(now * 1000) + offset) & 0xFFFFFFFF
 
 
+def isEchoSince(echo: int, since: float, now: float, offset: int) -> bool:
+    """
+    Whether a timestamp that a peer echoes is one of ours from a span of time.
+
+    @param since: the beginning of the span, in seconds; C{now}, its end. It may be as long as a machine was suspended,
+        so ages are compared, and not times: those wrap.
+    """
+    return (timestampAt(now, offset) - echo) & 0xFFFFFFFF <= int(now * 1000) - int(since * 1000)
+
+
 def defaultControl() -> ICongestionControl:
     """
     The congestion control of a connection for which none is chosen.

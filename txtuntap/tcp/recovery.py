@@ -455,7 +455,8 @@ class Recovery:
             seconds = now - echoedAt
         else:
             return
-        if seconds >= 0:
+        # No round trip takes longer than the timer waits: the machine was suspended.
+        if 0 <= seconds <= MAX_RTO:
             # A timeout that was backed off stays so until there is a sample (Karn).
             self.timeouts = 0
             self.roundTrip.sampled(seconds, now)

@@ -13,7 +13,7 @@ from txtuntap.tcp.connection import PAWS_WINDOW, Connection
 from txtuntap.tcp.cookies import agreedBefore, withOptions
 from txtuntap.tcp.ends import TCPEnds, peerOf
 from txtuntap.tcp.halfopen import SYNACK_PAUSE, SYNACK_RETRIES, HalfOpen
-from txtuntap.tcp.handshake import Agreement, Parameters, agree, answerOptions, timestampAt
+from txtuntap.tcp.handshake import Agreement, Parameters, agree, answerOptions, isEchoSince, timestampAt
 from txtuntap.tcp.interfaces import ITCPLayer
 from txtuntap.tcp.limits import CHALLENGE_PAUSE, Limits
 from txtuntap.tcp.path import Path
@@ -377,8 +377,7 @@ class TCPStrangers(TCPEnds):
             return False
         if difference(options.timestamp, half.recent) < -PAWS_WINDOW:
             return True
-        since = difference(options.echo, timestampAt(half.since, half.offset))
-        return options.echo != 0 and not 0 <= since <= int((now - half.since) * 1000) + 1
+        return options.echo != 0 and not isEchoSince(options.echo, half.since, now, half.offset)
 
     def _challenge(self, half: HalfOpen, now: float) -> None:
         if 0 <= now - half.challengedAt < CHALLENGE_PAUSE:

@@ -90,7 +90,8 @@ class Timers(Output):
         if self.hasReader:
             return sender.unanswered >= MAX_TIMEOUTS
         # Neither a window that stays closed, nor a peer that says so again and again, keeps what nobody owns any more.
-        return now - sender.progressAt >= ORPHAN_PATIENCE
+        # The time counts at which the timer was due, because a machine that was suspended has not tried meanwhile.
+        return sender.retransmitAt - sender.progressAt >= ORPHAN_PATIENCE
 
     def _probePeer(self, now: float) -> None:
         """

@@ -63,9 +63,10 @@ class TCPTransport(Turns):
         producer, streaming = self.producer, self.streamingProducer
         if producer is not None:
             self.unregisterProducer()
-        # As twisted.internet._newtls.startTLS does, whose TLS would wait by the global reactor.
+        # As twisted.internet._newtls.startTLS does, whose TLS would wait by the global reactor. Its writes would sleep
+        # through what a wall clock is set back by.
         isClient = normal == self._tlsClientDefault
-        factory = TLSMemoryBIOFactory(contextFactory, isClient, None, self.layer.clock)  # type: ignore[arg-type]
+        factory = TLSMemoryBIOFactory(contextFactory, isClient, None, self.layer)  # type: ignore[arg-type]
         secured = self.protocol = factory.protocol(factory, self.protocol, False)
         self.__dict__.update(getHandle=secured.getHandle, getPeerCertificate=secured.getPeerCertificate)
         directlyProvides(self, ISSLTransport)

@@ -19,7 +19,7 @@ from twisted.python import context, log
 from twisted.python.failure import Failure
 
 from txtuntap.layer.life import FailureLog
-from txtuntap.layer.timer import Timer, steadySeconds
+from txtuntap.layer.timer import GRAIN, Timer, steadySeconds
 from txtuntap.tcp.connection import Connection
 from txtuntap.tcp.sender import MAX_SUPERPACKET, SHARE_UNIT
 from txtuntap.tcp.state import End, State
@@ -143,8 +143,12 @@ class Turns(Stream):
                 return self.layer.now()
             seconds = self._seconds = steadySeconds(clock)
         now = seconds()
-        if self.path is not None:
-            self.path.now = now
+        path = self.path
+        if path is not None:
+            if now < path.now:
+                # A timer was early.
+                return path.now
+            path.now = now
         return now
 
     def segmentReceived(
@@ -199,7 +203,11 @@ class Turns(Stream):
         if connection is None:
             return
         now = self._time()
-        if connection.deadline <= now:
+        deadline = connection.deadline
+        if now < deadline <= now + GRAIN:
+            # A timer may be early by that. A wait for the rest could have no end, since a clock rounds it away.
+            now = self.path.now = deadline  # type: ignore[union-attr]
+        if deadline <= now:
             if connection.sender.retransmitAt <= now and connection.sender.timeouts and self.path is not None:
                 self.path.doubt()
             try:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.life import FailureLog
-from txtuntap.layer.timer import Timer
+from txtuntap.layer.timer import GRAIN, Timer
 from txtuntap.tcp.transport import endAddress
 from txtuntap.wire.tcp import CWR, ECE, Options
 
@@ -249,7 +249,7 @@ class Unclaimed:
     def _due(self) -> None:
         now = self._layer.now()
         for key, waiting in list(self._waiting.items()):
-            if waiting.until > now:
+            if waiting.until > now + GRAIN:
                 break
             self._layer.counters["unclaimedTimeouts"] += 1
             self._giveUp(key, waiting)

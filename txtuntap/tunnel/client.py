@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txtuntap.layer.timer import Timer
+from txtuntap.layer.timer import callLater
 from txtuntap.tunnel.stream import StreamCarrier, StreamFactory
 
 
@@ -35,52 +35,11 @@ class _Retries:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
 
-    def callLater(self, delay: float, callable: Callable[..., object], *arguments: object) -> _Retry:
+    def callLater(self, delay: float, callable: Callable[..., object], *arguments: object) -> IDelayedCall:
         """
         See C{IReactorTime}.
         """
-        retry = _Retry(self._clock, callable, *arguments)
-        retry.arm(delay)
-        return retry
-
-
-@implementer(IDelayedCall)
-class _Retry(Timer):
-    """
-    A timer as C{ClientService} asks for it.
-    """
-
-    __slots__ = ()
-
-    def getTime(self) -> float:
-        """
-        See C{IDelayedCall}.
-        """
-        return self._clock.seconds() + self.left
-
-    def cancel(self) -> None:
-        """
-        See C{IDelayedCall}.
-        """
-        self.stop()
-
-    def delay(self, secondsLater: float) -> None:
-        """
-        See C{IDelayedCall}.
-        """
-        self.arm(self.left + secondsLater)
-
-    def reset(self, secondsFromNow: float) -> None:
-        """
-        See C{IDelayedCall}.
-        """
-        self.arm(secondsFromNow)
-
-    def active(self) -> bool:
-        """
-        See C{IDelayedCall}.
-        """
-        return self.armed
+        return callLater(self._clock, delay, callable, *arguments)
 
 
 @implementer(IStreamClientEndpoint)
