@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
@@ -86,11 +87,11 @@ class HostService(InterfaceService):
         Log the TCP connections, too.
         """
         super()._dump()
-        connections = self.host.connections
-        for record in connections[:_MAX_LOGGED]:
+        connections = self.host.eachConnection()
+        for record in islice(connections, _MAX_LOGGED):
             self._log.info("tcp connection: {record}", record=record)
-        if len(connections) > _MAX_LOGGED:
-            self._log.info("tcp connections: {count} more", count=len(connections) - _MAX_LOGGED)
+        if connections.left:
+            self._log.info("tcp connections: {count} more", count=connections.left)
 
     def _opened(self) -> None:
         """

@@ -83,6 +83,7 @@ class Recovery:
         "latestAt",
         "next",
         "noDelay",
+        "octetsAgain",
         "phase",
         "progressAt",
         "reorderAt",
@@ -120,6 +121,7 @@ class Recovery:
         #: When something was sent last that has to be acknowledged.
         self.latestAt = -inf
         self.sentAgain = 0
+        self.octetsAgain = 0
         self.timeouts = 0
         self.unanswered = 0
         self.progressAt = 0.0
