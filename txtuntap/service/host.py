@@ -46,7 +46,7 @@ class HostService(InterfaceService):
             from twisted.internet import reactor
         self.host = _makeHost(settings, reactor)
         top = self.host.ethernet if settings.interface.device.mode == TAP else self.host.ip
-        super().__init__(settings.interface, top, reactor)
+        super().__init__(settings.interface, top, reactor, self.host)
         for number, proto in settings.protocols:
             self.host.listenUDP(number, proto)
         self._echoes = {
