@@ -74,7 +74,7 @@ class DumpTests(SynchronousTestCase):
         self.assertEqual(
             connections,
             [
-                f"tcp connection: SYN-RECEIVED {OURS}:80 {THEIRS}:{port}, windows 0 out 65535 in"
+                f"tcp connection: SYN-RECEIVED Recv-Q 0 Send-Q 0 {OURS}:80 {THEIRS}:{port} snd_wnd:0 rcv_wnd:65535"
                 for port in (4000, 4001)
             ],
         )

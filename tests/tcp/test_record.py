@@ -4,14 +4,23 @@ What is seen of TCP from outside: counters, and records of connections.
 
 from __future__ import annotations
 
+import json
+from math import inf
 from typing import Any
 
+import attrs
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.tcp.rawpeer import OURS, THEIRS, RawPeer, Readers
+from txtuntap import Host
 from txtuntap.network import Network
+from txtuntap.tcp import ConnectionRecord, NewReno, Parameters, PortRecord
+from txtuntap.tcp.record import plain
 from txtuntap.testing import ipPacket
 from txtuntap.wire.tcp import ACK, FIN, RST, SYN, packSynOptions
 
@@ -19,6 +28,34 @@ from txtuntap.wire.tcp import ACK, FIN, RST, SYN, packSynOptions
 class Client(ClientFactory):
     noisy = False
     protocol = Protocol
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfCloser(Protocol):
+    """
+    Keeps its side open.
+    """
+
+    def readConnectionLost(self) -> None:
+        pass
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+
+class HalfClosers(ClientFactory):
+    noisy = False
+    protocol = HalfCloser
+
+
+class Paced(NewReno):
+    """
+    A control that names a rate.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
 
 
 class RecordTests(SynchronousTestCase):
@@ -75,7 +112,8 @@ class RecordTests(SynchronousTestCase):
         connection.send(b"three", ahead=10)
         record = self.record()
         self.assertEqual((record.toRead, record.outOfOrder), (4, 5))
-        self.assertIn("to read 4, out of order 5", str(record))
+        self.assertIn("ESTABLISHED Recv-Q 4 Send-Q 0 10.0.0.2:80 10.0.0.1:4000 ", str(record))
+        self.assertIn(" out_of_order:5 ", str(record))
 
     def test_timeWait(self) -> None:
         connection = self.peer.open(80)
@@ -96,6 +134,132 @@ class RecordTests(SynchronousTestCase):
         record = self.record()
         self.assertEqual((record.state, record.peer.host, record.options), ("SYN-SENT", "fd00::1", None))
         self.assertIn("[fd00::1]:80", str(record))
+        self.assertEqual((record.agreement, record.segmentSize, record.retransmissionTimeout), (None, None, None))
+        self.assertEqual(record.retransmissions, 0)
+        self.peer.clock.advance(1.1)
+        self.assertEqual(self.record().retransmissions, 1)
+
+    def test_octets(self) -> None:
+        connection = self.peer.open(80, options=packSynOptions(1000))
+        connection.send(b"four")
+        self.transport().write(bytes(2500))
+        self.peer.sent()
+        connection.expected += 1000
+        connection.send(b"")
+        record = self.record()
+        self.assertEqual((record.octetsIn, record.octetsOut, record.octetsAcknowledged), (4, 2500, 1000))
+        self.transport().loseConnection()
+        self.peer.sent()
+        # The FIN is under way, too, but is no octet of data.
+        record = self.record()
+        self.assertEqual((record.state, record.octetsOut, record.octetsAcknowledged), ("FIN-WAIT-1", 2500, 1000))
+        self.assertEqual((record.octetsAgain, record.underWay), (0, 1501))
+        connection.expected += 1501
+        connection.send(b"")
+        record = self.record()
+        self.assertEqual((record.state, record.octetsOut, record.octetsAcknowledged), ("FIN-WAIT-2", 2500, 2500))
+
+    def test_theFINIsNoOctet(self) -> None:
+        self.peer.host.listenTCP(81, HalfClosers())
+        connection = self.peer.open(81)
+        connection.send(b"four", flags=FIN | ACK)
+        self.assertEqual((self.record().state, self.record().octetsIn), ("CLOSE-WAIT", 4))
+
+    def test_losses(self) -> None:
+        connection = self.peer.open(80, options=packSynOptions(1000))
+        self.transport().write(bytes(4500))
+        self.transport().loseConnection()
+        self.peer.sent()
+        record = self.record()
+        self.assertEqual((record.timeouts, record.retransmitting, record.octetsAgain), (0, 0, 0))
+        timeout = record.retransmissionTimeout
+        while not self.record().lost:
+            self.peer.clock.advance(0.1)
+        self.peer.sent()
+        record = self.record()
+        self.assertEqual((record.phase, record.control), ("loss", "Cubic"))
+        self.assertEqual(record.retransmissionTimeout, timeout * 2**record.timeouts)
+        self.assertGreater(record.retransmitting, 0)
+        # All is lost but what was sent again since.
+        self.assertEqual(record.lost + 1000 * record.retransmitting, record.underWay)
+        self.assertEqual(record.octetsOut, 4500 + record.octetsAgain)
+        text = str(record)
+        self.assertIn(f" backoff:{record.timeouts} ", text)
+        self.assertIn(f" retrans:{record.retransmitting}/{record.retransmissions} lost:4 phase:loss ", text)
+        self.assertIn(f" bytes_retrans:{record.octetsAgain} ", text)
+        self.assertIn(f" ssthresh:{record.threshold // 1000:.0f} ", text)
+        # All arrives in the end. Neither the FIN nor what was sent again counts.
+        connection.expected += 4501
+        connection.send(b"")
+        record = self.record()
+        self.assertEqual((record.lost, record.retransmitting, record.octetsAcknowledged), (0, 0, 4500))
+
+    def test_whatIsAgreedOn(self) -> None:
+        self.peer.open(80, options=packSynOptions(1400, 3, True, (5, 0)))
+        record = self.record()
+        self.assertEqual((record.agreement.scale, record.agreement.ownScale, record.segmentSize), (3, 6, 1388))
+        self.assertIn(" ts sack cubic wscale:3,6 rto:", str(record))
+        self.assertIn(" mss:1388 cwnd:10 ", str(record))
+
+    def test_asJSON(self) -> None:
+        self.peer.open(80, options=packSynOptions(1400, 3, True, (5, 0)))
+        self.peer.syn(80, sourcePort=4001)
+        records: list[ConnectionRecord | PortRecord] = [*self.peer.host.connections, *self.peer.host.listening]
+        for record in records:
+            # No number is one that JSON lacks.
+            fields = json.loads(json.dumps(plain(record), allow_nan=False))
+            self.assertEqual(list(fields), [each.name for each in attrs.fields(type(record))])
+        up = plain(self.peer.host.connections[0])
+        self.assertEqual((up["state"], up["threshold"]), ("ESTABLISHED", None))
+        self.assertEqual((up["host"], up["peer"]), ({"host": OURS, "port": 80}, {"host": THEIRS, "port": 4000}))
+        self.assertEqual((up["options"]["mss"], up["agreement"]["scale"]), (1400, 3))
+
+    def test_theRateOfAControl(self) -> None:
+        self.peer.host.tcp.listen(81, Readers(), parameters=Parameters(congestion=lambda: Paced(1000.0)))
+        self.peer.host.tcp.listen(82, Readers(), parameters=Parameters(congestion=lambda: Paced(inf)))
+        self.peer.open(81)
+        self.peer.open(82)
+        slow, fast = self.peer.host.connections
+        self.assertEqual((slow.rate, plain(slow)["rate"], plain(fast)["rate"]), (1000.0, 1000.0, None))
+        self.assertIn(" pacing_rate 8000bps ", str(slow))
+        self.assertNotIn("pacing_rate", str(fast))
+
+    def test_oneByOne(self) -> None:
+        """
+        Each record is that of the moment at which it is made.
+        """
+        first = self.peer.open(80)
+        self.peer.open(80, sourcePort=4001)
+        self.peer.syn(80, sourcePort=4002)
+        records = self.peer.host.eachConnection()
+        self.assertEqual(records.left, 3)
+        self.assertEqual((next(records).peer.port, records.left), (4000, 2))
+        # One has ended meanwhile, another one is open, and one is new.
+        self.factory.made[1].transport.abortConnection()  # type: ignore[union-attr]
+        self.peer.sent()
+        self.peer.open(80, sourcePort=4002)
+        self.peer.open(80, sourcePort=4003)
+        first.send(b"", flags=RST)
+        self.assertEqual([(each.peer.port, each.state) for each in records], [(4002, "ESTABLISHED")])
+        self.assertEqual(records.left, 0)
+
+    def test_portsThatListen(self) -> None:
+        host = self.peer.host
+        host.listenTCP(81, Readers(), backlog=7, interface="fd00::2")
+        host.listenTCP(82, Readers(), interface="0.0.0.0")
+        self.peer.open(80)
+        self.peer.syn(80, sourcePort=4001)
+        every, six, four = host.listening
+        self.assertEqual((every.state, every.host, every.connections), ("LISTEN", IPv4Address("TCP", "", 80), 1))
+        self.assertEqual((every.halfOpen, every.backlog, every.maxConnections), (1, 50, 131072))
+        self.assertEqual((six.host.host, six.backlog, four.host.host), ("fd00::2", 7, "0.0.0.0"))
+        self.assertEqual(str(every), "LISTEN Recv-Q 1 Send-Q 50 *:80 connections:1 max_connections:131072")
+        self.assertEqual(str(six).split()[5], "[fd00::2]:81")
+
+    def test_aHostWithoutTCP(self) -> None:
+        host = Host(["10.0.0.2/24"], Clock())
+        self.assertEqual((host.connections, host.listening, list(host.eachConnection())), ([], [], []))
+        self.assertFalse(host.usesTCP)
 
     def test_roundTrip(self) -> None:
         with Network(seed=1) as net:
@@ -107,7 +271,8 @@ class RecordTests(SynchronousTestCase):
             net.run(1)
             (record,) = here.connections
         self.assertAlmostEqual(record.roundTrip, 0.04, places=3)
-        self.assertIn("round trip 40.", str(record))
+        self.assertIn(" rtt:40/20 ", str(record))
+        self.assertIn(" minrtt:40 ", str(record))
 
 
 class CounterTests(SynchronousTestCase):

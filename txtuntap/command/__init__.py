@@ -1,10 +1,12 @@
 """
-The C{txtuntap} command: TUN and TAP interfaces made, configured, shown and watched, and what passes them captured.
+The C{txtuntap} command: TUN and TAP interfaces made, configured, shown and watched, what passes them captured, and the
+TCP connections of hosts on them shown.
 
     txtuntap add tun0 --mode tun --user alice --address 10.0.0.1/24
     txtuntap list
     txtuntap monitor --json
     txtuntap capture tap0 | wireshark -k -i -
+    txtuntap connections tap0 --all
 """
 
 from __future__ import annotations

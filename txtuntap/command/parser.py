@@ -50,7 +50,8 @@ def commandParser() -> argparse.ArgumentParser:
     output.
     """
     parser = argparse.ArgumentParser(
-        prog="txtuntap", description="Make, configure, show, watch and capture TUN and TAP interfaces."
+        prog="txtuntap",
+        description="Make, configure, show, watch and capture TUN and TAP interfaces, and show their connections.",
     )
     parser.add_argument("-n", "--netns", help="the network namespace to do it in: a name or a path")
     parser.add_argument("--json", action="store_true", help="say what there is to say as JSON")
@@ -65,6 +66,7 @@ def commandParser() -> argparse.ArgumentParser:
 
     _interfaceCommands(command)
     _captureCommand(command)
+    _connectionsCommand(command)
     command("monitor", "monitor.monitor", "Say what happens to interfaces as it happens, until interrupted.")
     return parser
 
@@ -167,6 +169,18 @@ def _captureCommand(command: _Command) -> None:
     capturing.add_argument(
         "--comment", action="append", metavar="TEXT", help="a comment for the file; as often as needed"
     )
+
+
+def _connectionsCommand(command: _Command) -> None:
+    showing = command(
+        "connections",
+        "connections.connections",
+        "Show the TCP connections of the host that a service has on an interface, as 'ss -ti' shows the kernel's.",
+    )
+    showing.add_argument("name", help="the interface's name")
+    which = showing.add_mutually_exclusive_group()
+    which.add_argument("-l", "--listening", action="store_true", help="show the ports that listen in their place")
+    which.add_argument("-a", "--all", action="store_true", help="show the ports that listen, too")
 
 
 def _positive(text: str) -> int:

@@ -5,24 +5,16 @@ Where the packets of C{txtuntap capture} come from: the service that holds the i
 from __future__ import annotations
 
 import errno
-import json
-import os
 import socket
 from typing import Protocol
 
+from txtuntap.command.service import PATIENCE, READ_SIZE, Elsewhere, ask, connected
 from txtuntap.device import TAP
-from txtuntap.device.helper.permission import Peer
 from txtuntap.device.linux.namespace import Namespace
 from txtuntap.device.linux.packetsocket import PacketSocket
-from txtuntap.service.observe.control import directories, fileName, namespaceNumber
+from txtuntap.service.observe.control import namespaceNumber
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedInterface, CapturedPacket, CaptureFileError, CaptureParser
-
-#: Seconds for which a service may say nothing: when it is asked, and when the capture ends.
-_PATIENCE = 5.0
-
-#: The most octets that are read from a service at once.
-_READ_SIZE = 1 << 16
 
 #: The most packets that are taken from a packet socket at once.
 _AT_ONCE = 1000
@@ -69,12 +61,6 @@ class Source(Protocol):
         """
 
 
-class _Elsewhere(Exception):
-    """
-    The service has the socket of an interface of this name, but its interface has another name now, or was moved.
-    """
-
-
 class ServiceSource:
     """
     The service that holds an interface, asked by its control socket: see L{txtuntap.service.observe.control}.
@@ -90,30 +76,15 @@ class ServiceSource:
         @param directions: L{pcapng.INBOUND}, L{pcapng.OUTBOUND}, or both.
 
         @raise OSError: the service does not answer, or refuses.
-        @raise _Elsewhere: the service holds another interface.
+        @raise Elsewhere: the service holds another interface.
         """
         self._socket = connection
         self._name = name
         self._parser = CaptureParser()
         # How many lost packets the caller knows of.
         self._knownLost = 0
-        connection.settimeout(_PATIENCE)
         request = {"capture": {"snaplen": snaplen, "directions": directions}}
-        answer = b""
-        try:
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            while b"\n" not in answer and len(answer) <= _READ_SIZE and (data := connection.recv(_READ_SIZE)):
-                answer += data
-        except OSError as e:
-            raise OSError(e.errno or errno.ETIMEDOUT, f"the service that holds {name} does not answer") from e
-        line, end, rest = answer.partition(b"\n")
-        if not end:
-            raise OSError(errno.EPROTO, f"the service that holds {name} does not answer: it may have enough clients")
-        said = json.loads(line)
-        if not isinstance(said, dict) or "interface" not in said:
-            raise OSError(errno.EPROTO, f"the service that holds {name} refuses: {line.decode(errors='replace')}")
-        if (said["interface"], said.get("namespace")) != (name, namespace):
-            raise _Elsewhere
+        rest = ask(connection, name, namespace, request)
         # Packets that came with the answer.
         self._first = self._parse(rest)
         connection.setblocking(False)
@@ -124,7 +95,7 @@ class ServiceSource:
     def receive(self) -> list[CapturedPacket]:
         packets, self._first = self._first, []
         try:
-            data = self._socket.recv(_READ_SIZE)
+            data = self._socket.recv(READ_SIZE)
         except BlockingIOError:
             return packets
         except OSError as e:
@@ -146,9 +117,9 @@ class ServiceSource:
     def finish(self) -> list[CapturedPacket]:
         packets, self._first = self._first, []
         try:
-            self._socket.settimeout(_PATIENCE)
+            self._socket.settimeout(PATIENCE)
             self._socket.shutdown(socket.SHUT_WR)
-            while data := self._socket.recv(_READ_SIZE):
+            while data := self._socket.recv(READ_SIZE):
                 packets += self._parse(data)
         except (OSError, SourceEnded):
             # The service has ended: nobody can tell what else there was.
@@ -225,11 +196,11 @@ def sourceOf(name: str, mode: int, namespace: Namespace | None, snaplen: int, di
     @raise OSError: there is none.
     """
     number = namespaceNumber(namespace)
-    connection = _connected(name, number)
+    connection = connected(name, number)
     if connection is not None:
         try:
             return ServiceSource(connection, name, number, snaplen, directions)
-        except _Elsewhere:
+        except Elsewhere:
             connection.close()
         except BaseException:
             connection.close()
@@ -239,23 +210,3 @@ def sourceOf(name: str, mode: int, namespace: Namespace | None, snaplen: int, di
     except PermissionError as e:
         text = f"no service of this user's holds {name}; any other way to capture there takes CAP_NET_RAW"
         raise OSError(e.errno, text) from e
-
-
-def _connected(name: str, namespace: int) -> socket.socket | None:
-    """
-    A connection to the service that holds an interface; L{None}, if none of ours does.
-    """
-    file = fileName(namespace, name)
-    for directory in directories():
-        connection = socket.socket(socket.AF_UNIX)
-        # A service whose queue is full would be waited for.
-        connection.settimeout(_PATIENCE)
-        try:
-            connection.connect(os.path.join(directory, file))
-            # The kernel tells who listens there, whoever the directory belongs to.
-            if Peer.of(connection).user in (0, os.geteuid()):
-                return connection
-        except OSError:
-            pass
-        connection.close()
-    return None

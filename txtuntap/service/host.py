@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
@@ -46,7 +47,7 @@ class HostService(InterfaceService):
             from twisted.internet import reactor
         self.host = _makeHost(settings, reactor)
         top = self.host.ethernet if settings.interface.device.mode == TAP else self.host.ip
-        super().__init__(settings.interface, top, reactor)
+        super().__init__(settings.interface, top, reactor, self.host)
         for number, proto in settings.protocols:
             self.host.listenUDP(number, proto)
         self._echoes = {
@@ -91,11 +92,11 @@ class HostService(InterfaceService):
         Log the TCP connections, too.
         """
         super()._dump()
-        connections = self.host.connections
-        for record in connections[:_MAX_LOGGED]:
+        connections = self.host.eachConnection()
+        for record in islice(connections, _MAX_LOGGED):
             self._log.info("tcp connection: {record}", record=record)
-        if len(connections) > _MAX_LOGGED:
-            self._log.info("tcp connections: {count} more", count=len(connections) - _MAX_LOGGED)
+        if connections.left:
+            self._log.info("tcp connections: {count} more", count=connections.left)
 
     def _opened(self) -> None:
         """

@@ -26,6 +26,7 @@ from txtuntap.tuntap import TuntapPort
 if TYPE_CHECKING:
     from txtuntap.device.configure import Configured
     from txtuntap.service.observe.control import ControlSocket
+    from txtuntap.stack.host import Host
 
 
 class InterfaceService(Service):
@@ -41,10 +42,13 @@ class InterfaceService(Service):
 
     _log = Logger()
 
-    def __init__(self, settings: InterfaceServiceSettings, proto: Any, reactor: Any = None) -> None:
+    def __init__(
+        self, settings: InterfaceServiceSettings, proto: Any, reactor: Any = None, host: Host | None = None
+    ) -> None:
         """
         @param settings: the device, and how it and its interface are used.
         @param proto: what goes on it: an C{IEthernetProtocol} on a tap, an C{IRawPacketProtocol} on a tun.
+        @param host: the host that this is a part of, whose TCP connections C{txtuntap connections} shows.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -61,7 +65,7 @@ class InterfaceService(Service):
                 # The capture would take it, and cut everything for the protocol, which the kernel does better.
                 offload = False
             proto = Capture(None, proto)
-            self._control = ControlSocket(proto, reactor)
+            self._control = ControlSocket(proto, reactor, host)
         self._reactor = reactor
         self._configureNow = configureNow
         self._kernelEnd = settings.kernelEnd

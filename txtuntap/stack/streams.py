@@ -25,7 +25,7 @@ from txtuntap.packet import Packet
 from txtuntap.stack.names import HostNames, hostnameResolver
 from txtuntap.tcp.layer import TCPProtocol
 from txtuntap.tcp.ports import BACKLOG
-from txtuntap.tcp.record import ConnectionRecord
+from txtuntap.tcp.record import ConnectionRecord, ConnectionRecords, PortRecord
 from txtuntap.wire.tcp import PROTOCOL
 
 
@@ -113,7 +113,20 @@ class StreamRole:
         """
         A record of each TCP connection of this host, the half open ones and those in TIME-WAIT included.
         """
-        return [] if self._tcp is None else self._tcp.connections
+        return list(self.eachConnection())
+
+    def eachConnection(self) -> ConnectionRecords:
+        """
+        Make the records of C{connections} one at a time, for one who does something else in between.
+        """
+        return ConnectionRecords([], lambda _: None) if self._tcp is None else self._tcp.eachConnection()
+
+    @property
+    def listening(self) -> list[PortRecord]:
+        """
+        A record of each TCP port that listens.
+        """
+        return [] if self._tcp is None else self._tcp.listening
 
     def listenTCP(self, port: Any, factory: Any, backlog: int = BACKLOG, interface: str = "") -> IListeningPort:
         """

@@ -9,17 +9,19 @@ from txtuntap.tcp.cubic import Cubic
 from txtuntap.tcp.handshake import Parameters
 from txtuntap.tcp.layer import TCPProtocol
 from txtuntap.tcp.limits import Limits
-from txtuntap.tcp.record import ConnectionRecord
+from txtuntap.tcp.record import ConnectionRecord, ConnectionRecords, PortRecord
 from txtuntap.tcp.unclaimed import Answer, UnclaimedSYN
 
 __all__ = [
     "Answer",
     "ConnectionRecord",
+    "ConnectionRecords",
     "Cubic",
     "ICongestionControl",
     "Limits",
     "NewReno",
     "Parameters",
+    "PortRecord",
     "TCPProtocol",
     "UnclaimedSYN",
 ]

@@ -22,7 +22,15 @@ from txtuntap.tcp.handshake import Parameters
 from txtuntap.tcp.interfaces import ITCPLayer
 from txtuntap.tcp.limits import Limits
 from txtuntap.tcp.ports import BACKLOG, TCPServer
-from txtuntap.tcp.record import ConnectionRecord, recordOf, recordOfHalfOpen, recordOfTimeWait
+from txtuntap.tcp.record import (
+    ConnectionRecord,
+    ConnectionRecords,
+    PortRecord,
+    recordOf,
+    recordOfHalfOpen,
+    recordOfPort,
+    recordOfTimeWait,
+)
 from txtuntap.tcp.sender import SHARE_UNIT
 from txtuntap.tcp.state import ESTABLISHED, End, State
 from txtuntap.tcp.strangers import TCPStrangers
@@ -110,12 +118,34 @@ class TCPProtocol(TCPStrangers):
         """
         A record of each connection that there is, the half open ones and those in TIME-WAIT included.
         """
-        up = [(each.path, each.connection) for each in self._transports.values()]
-        return [
-            *(recordOf(path, connection) for path, connection in up if path is not None and connection is not None),
-            *map(recordOfHalfOpen, self._halfOpen.values()),
-            *map(recordOfTimeWait, self._timeWait.values()),
-        ]
+        return list(self.eachConnection())
+
+    def eachConnection(self) -> ConnectionRecords:
+        """
+        Make the records of C{connections} one at a time, for one who does something else in between.
+        """
+        return ConnectionRecords([*self._transports, *self._halfOpen, *self._timeWait], self._recordAt)
+
+    @property
+    def listening(self) -> list[PortRecord]:
+        """
+        A record of each port that listens.
+        """
+        return [recordOfPort(port) for ports in self._ports.values() for port in ports]
+
+    def _recordAt(self, key: bytes) -> ConnectionRecord | None:
+        """
+        The record of a flow's connection; L{None}: there is none, or none yet.
+        """
+        transport = self._transports.get(key)
+        if transport is not None:
+            path, connection = transport.path, transport.connection
+            return None if path is None or connection is None else recordOf(path, connection)
+        half = self._halfOpen.get(key)
+        if half is not None:
+            return recordOfHalfOpen(half)
+        waiting = self._timeWait.get(key)
+        return None if waiting is None else recordOfTimeWait(waiting)
 
     def orphaned(self, transport: TCPTransport) -> None:
         """

@@ -142,6 +142,13 @@ class Output:
         return self.state in OPENING
 
     @property
+    def synsAgain(self) -> int:
+        """
+        How often our SYN, or SYN+ACK, was sent again.
+        """
+        return max(0, self._syns - 1)
+
+    @property
     def agreement(self) -> Agreement:
         """
         The outcome of the handshake: what both SYNs agree on.

@@ -86,6 +86,7 @@ class Recovery:
         "latestAt",
         "next",
         "noDelay",
+        "octetsAgain",
         "phase",
         "pool",
         "progressAt",
@@ -127,6 +128,7 @@ class Recovery:
         #: When something was sent last that has to be acknowledged.
         self.latestAt = -inf
         self.sentAgain = 0
+        self.octetsAgain = 0
         self.timeouts = 0
         self.unanswered = 0
         self.progressAt = 0.0

@@ -139,6 +139,14 @@ class Scoreboard:
         self._firstFresh = 0
         self._again: deque[tuple[int, Sent]] = _NONE
 
+    @property
+    def repeated(self) -> int:
+        """
+        The segments under way that were sent more than once.
+        """
+        again = (each for each in self.records if each.times > 1 and not each.arrived and not each.lost)
+        return sum(-(-(each.end - each.start) // each.size) for each in again)
+
     def begin(self, now: float) -> None:
         """
         An acknowledgment is about to be looked at.

@@ -75,7 +75,7 @@ class Sender(Sizing):
     @ivar reorderAt: when what was sent is late by more than reordering explains; infinity: nothing is.
     @ivar resumeAt: when the control's rate lets the next segment leave; infinity: no segment waits for that.
     @ivar search: which segment size the path takes.
-    @ivar sentAgain: segments that were sent again.
+    @ivar sentAgain: segments that were sent again; C{octetsAgain}: their octets of data.
     """
 
     __slots__ = ()
@@ -458,6 +458,7 @@ class Sender(Sizing):
         self._toUndo += length
         self._firstAgainAt = min(self._firstAgainAt, now)
         self.sentAgain += -(-length // size)
+        self.octetsAgain += min(record.end, self.buffer.end) - record.start
         self._left(length, now)
         return record.start, record.end
 
@@ -477,6 +478,7 @@ class Sender(Sizing):
             start, end = record.start, record.end
             board.sentAgain(record, size, now)
             self.sentAgain += 1
+            self.octetsAgain += min(end, self.buffer.end) - start
             self._left(end - start, now)
         self._tailEnd = self.next
         self.retransmitAt = self._timeoutAt = now + self.backedOff

@@ -1,10 +1,13 @@
 """
-The control socket of a running service, by which C{txtuntap capture} hears what passes its interface.
+The control socket of a running service, by which C{txtuntap capture} hears what passes its interface, and
+C{txtuntap connections} what TCP connections its host has.
 
 It is a UNIX socket in a directory that only its user may enter: C{/run/txtuntap} for root, C{$XDG_RUNTIME_DIR/txtuntap}
-for anybody else. A client sends one line of JSON, C{{"capture": {"snaplen": 0, "directions": 3}}}; what it gets is one
-line of JSON, C{{"interface": "tap0", "namespace": 4026531840}} (what it is called and where it is now) or C{{"error":
-"..."}}, and then a capture, as pcapng, until either side ends it.
+for anybody else. A client sends one line of JSON, C{{"capture": {"snaplen": 0, "directions": 3}}} or
+C{{"connections": {"connected": true, "listening": false}}}. What it gets is one line of JSON, C{{"interface": "tap0",
+"namespace": 4026531840}} (what it is called and where it is now) or C{{"error": "..."}}. Then a capture follows, as
+pcapng, until either side ends it; or the records of connections, one a line
+(L{txtuntap.service.observe.connections}).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -35,6 +38,10 @@ from txtuntap.device.linux.namespace import Namespace, openNamespace
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.middleware import Capture, CaptureSink
+from txtuntap.service.observe.connections import ConnectionListing
+
+if TYPE_CHECKING:
+    from txtuntap.stack.host import Host
 
 #: Seconds that a client may take to say what it wants, and to read what is left at the end.
 TIMEOUT = 10
@@ -45,6 +52,9 @@ MAX_CLIENTS = 8
 
 #: The most octets that wait for one client, beside what the kernel and the connection hold.
 MAX_WAITING = 1 << 20
+
+#: What may be asked for, and the settings of each.
+_SETTINGS = {"capture": ("snaplen", "directions"), "connections": ("connected", "listening")}
 
 #: Seconds for which the end of a service waits for its clients.
 _CLOSING = 1
@@ -84,13 +94,17 @@ def namespaceNumber(namespace: Namespace | None = None) -> int:
 
 class ControlSocket:
     """
-    Serves a L{Capture} to clients of the same user, and of root.
+    Serves a L{Capture}, and the connections of a host, to clients of the same user, and of root.
     """
 
     _log = Logger()
 
-    def __init__(self, capture: Capture, reactor: Any) -> None:
+    def __init__(self, capture: Capture, reactor: Any, host: Host | None = None) -> None:
+        """
+        @param host: whose connections are shown; L{None}: there is no host.
+        """
         self.capture = capture
+        self.host = host
         self.reactor = reactor
         self.clients: Table[ControlProtocol, None] = Table("control clients", MAX_CLIENTS, Policy.REFUSE)
         # Users that may connect, whether privileges were dropped since or not.
@@ -180,7 +194,8 @@ class ControlFactory(Factory):
 @implementer(IFileDescriptorReceiver, IHalfCloseableProtocol)
 class ControlProtocol(LineOnlyReceiver):
     """
-    One client: a request, an answer, a capture. A client that closes its side has enough, and is told the counts.
+    One client: a request, an answer, and a capture or a list of connections. A client that closes its side has enough
+    of a capture, and is told the counts.
     """
 
     transport: Any
@@ -189,7 +204,9 @@ class ControlProtocol(LineOnlyReceiver):
 
     def __init__(self, control: ControlSocket) -> None:
         self._control = control
+        # What is produced for it.
         self._sink: ClientSink | None = None
+        self._listing: ConnectionListing | None = None
         self._gone: Deferred[None] = Deferred()
         self._isFinished = False
         self._timer = Timer(control.reactor, self._late)
@@ -206,27 +223,45 @@ class ControlProtocol(LineOnlyReceiver):
 
     def lineReceived(self, line: bytes) -> None:
         """
-        Answer a request, and begin the capture.
+        Answer a request, and begin what it asks for.
         """
-        if self._sink is not None:
+        if self._sink is not None or self._listing is not None:
             self.transport.abortConnection()
             return
+        sink = listing = None
+        control = self._control
         try:
-            sink = ClientSink(self, **_asked(line))
+            what, settings = _asked(line)
+            if what == "capture":
+                sink = ClientSink(self, **settings)
+            elif control.host is None:
+                raise ValueError("it has no host, and so no TCP connections: 'ss -ti' shows the kernel's")
+            else:
+                listing = ConnectionListing(self, control.host, **settings)
         except (TypeError, ValueError, RecursionError) as e:
             self._refuse(str(e)[:MAX_REQUEST])
             return
-        capture = self._control.capture
+        capture = control.capture
         if not capture.numPorts:
             self._refuse("the interface is not open")
             return
-        self._timer.stop()
-        self._sink = sink
+        self._sink, self._listing = sink, listing
         # The name and place of now: the socket's file name has those of the beginning.
-        answer = {"interface": os.fsdecode(capture.interface), "namespace": self._control.namespace()}
+        answer = {"interface": os.fsdecode(capture.interface), "namespace": control.namespace()}
         self.transport.write(json.dumps(answer).encode() + b"\n")
+        if sink is None:
+            self.transport.registerProducer(listing, False)
+            return
+        self._timer.stop()
         self.transport.registerProducer(sink, True)
         capture.addSink(sink)
+
+    def listed(self, octets: bytes) -> None:
+        """
+        Send the client records of connections, which it is to read in time.
+        """
+        self._timer.arm(TIMEOUT)
+        self.transport.write(octets)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """
@@ -243,12 +278,12 @@ class ControlProtocol(LineOnlyReceiver):
 
     def readConnectionLost(self) -> None:
         """
-        The client has enough.
+        The client asks for nothing more, and has enough of a capture.
         """
-        if self._sink is None:
-            self.transport.loseConnection()
-        else:
+        if self._sink is not None:
             self._control.capture.removeSink(self._sink)
+        elif self._listing is None:
+            self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """
@@ -274,18 +309,18 @@ class ControlProtocol(LineOnlyReceiver):
 
     def finish(self, seconds: int = TIMEOUT) -> None:
         """
-        The capture has ended: what is on its way may still be read.
+        All has been said: what is on its way may still be read.
         """
         self._timer.arm(seconds)
         if not self._isFinished:
             self._isFinished = True
-            if self._sink is not None:
+            if self._sink is not None or self._listing is not None:
                 self.transport.unregisterProducer()
             self.transport.loseConnection()
 
     def end(self) -> Deferred[None]:
         """
-        End the capture, because the service ends.
+        End the capture, or the list, because the service ends.
 
         @return: fires when the client has gone.
         """
@@ -381,19 +416,20 @@ class _Port(unix.Port):
         tcp.Port.connectionLost(self, reason)
 
 
-def _asked(line: bytes) -> dict[str, Any]:
+def _asked(line: bytes) -> tuple[str, dict[str, Any]]:
     """
-    The settings of a request.
+    What a request asks for, and its settings.
 
     @raise ValueError: it is none.
     """
     asked = json.loads(line)
-    if not isinstance(asked, dict) or set(asked) != {"capture"} or not isinstance(asked["capture"], dict):
-        raise ValueError('a request is {"capture": {...}}')
-    settings = asked["capture"]
-    if not set(settings) <= {"snaplen", "directions"}:
-        raise ValueError('a capture has "snaplen" and "directions", and nothing else')
-    return settings
+    if not isinstance(asked, dict) or len(asked) != 1 or not set(asked) <= set(_SETTINGS):
+        raise ValueError('a request is {"capture": {...}} or {"connections": {...}}')
+    ((what, settings),) = asked.items()
+    first, second = _SETTINGS[what]
+    if not isinstance(settings, dict) or not set(settings) <= {first, second}:
+        raise ValueError(f'"{what}" has "{first}" and "{second}", and nothing else')
+    return what, settings
 
 
 @contextmanager
