@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
@@ -63,7 +63,7 @@ class Answers(Factory):
 
     noisy = False
 
-    def buildProtocol(self, addr: IPv4Address) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """
         See C{IProtocolFactory.buildProtocol}.
         """

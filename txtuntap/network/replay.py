@@ -201,14 +201,12 @@ class Replay(Layer):
     @ivar mtu: the most octets that IP may put into one packet.
     @ivar linkAddress: L{None}: nobody says.
     @ivar offloads: 0: a packet is written as it would be on the wire.
-    @ivar batches: L{None}: nothing waits.
-    @ivar readEnd: L{None}: packets come one by one.
+    @ivar batches: L{None}: nothing waits; C{readEnd}: L{None}: packets come one by one.
     """
 
     linkAddress = None
     offloads = 0
-    batches = None
-    readEnd = None
+    batches = readEnd = None
 
     def __init__(
         self,

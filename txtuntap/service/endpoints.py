@@ -26,10 +26,10 @@ from twisted.python.usage import UsageError
 from zope.interface import implementer
 
 from txtuntap.device import printable
+from txtuntap.layer.bound import interfaceAddress
 from txtuntap.service.host import HostService
 from txtuntap.service.options.host import HostOptions, HostServiceSettings
 from txtuntap.tcp.client import clientBinding, literal
-from txtuntap.tcp.ends import interfaceAddress
 from txtuntap.tcp.ports import BACKLOG, TCPPort
 from txtuntap.wire.address import packLinkAddress
 

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from txtuntap.tcp.closing import Closing
 from txtuntap.tcp.handshake import Agreement, agree, isEchoSince
 from txtuntap.tcp.recovery import Phase
 from txtuntap.tcp.rtt import MAX_RTO, RTO_AFTER_SYN
 from txtuntap.tcp.sender import MAX_SUPERPACKET
 from txtuntap.tcp.sequence import unwrapped
-from txtuntap.tcp.state import ESTABLISHED, OPENING, RECEIVING, End, State
-from txtuntap.tcp.timers import Timers
-from txtuntap.tcp.timewait import TimeWait
+from txtuntap.tcp.state import OPENING, RECEIVING, End, State
 from txtuntap.wire.tcp import (
     ACK,
     ALIGNED_LENGTH,
@@ -36,12 +34,6 @@ from txtuntap.wire.tcp import (
     Options,
     parseOptions,
 )
-
-if TYPE_CHECKING:
-    from txtuntap.tcp.path import Path
-
-#: Seconds in FIN-WAIT-2 where nobody reads any more (tcp_fin_timeout).
-FIN_TIMEOUT: Final = 60.0
 
 #: Seconds of idleness after which timestamps say nothing of age (RFC 7323 section 5.5).
 _PAWS_IDLE: Final = 24 * 24 * 3600.0
@@ -67,7 +59,7 @@ _OPEN = Phase.OPEN
 _MOST_WAITING: Final = 4 * 65536
 
 
-class Connection(Timers):
+class Connection(Closing):
     """
     One TCP connection, from our SYN or the answer to our SYN+ACK on.
 
@@ -141,22 +133,6 @@ class Connection(Timers):
         sender = self.sender
         position = unwrapped(sequence, self._initial, sender.acknowledged)
         return sender.acknowledged <= position < sender.next
-
-    def timeWait(self, path: Path, now: float) -> TimeWait:
-        """
-        Make the record of this connection in TIME-WAIT.
-        """
-        receiver = self.receiver
-        return TimeWait(
-            path,
-            (self._peerInitial + receiver.next) & _MASK,
-            (self._initial + self.sender.next) & _MASK,
-            receiver.edge - receiver.next,
-            self._agreement.ownScale,
-            self._recent if self._agreement.timestamps else None,
-            self._offset,
-            now,
-        )
 
     @property
     def mayWait(self) -> bool:
@@ -390,36 +366,6 @@ class Connection(Timers):
         if receiver.finished:
             self._finReceived()
 
-    def _finReceived(self) -> None:
-        state = self.state
-        if state is _ESTABLISHED:
-            self.state = State.CLOSE_WAIT
-        elif state is State.FIN_WAIT_1:
-            self.state = State.CLOSING
-        elif state is State.FIN_WAIT_2:
-            self._timeWait()
-
-    def _finAcknowledged(self, now: float) -> None:
-        """
-        Change the state, if our FIN was acknowledged.
-        """
-        if not self.sender.isFinished:
-            return
-        state = self.state
-        if state is State.FIN_WAIT_1:
-            self.state = State.FIN_WAIT_2
-            if not self.hasReader:
-                self._finWaitAt = now + FIN_TIMEOUT
-        elif state is State.CLOSING:
-            self._timeWait()
-        elif state is State.LAST_ACK:
-            self.state = State.CLOSED
-            self.ended = End.DONE
-
-    def _timeWait(self) -> None:
-        self.state = State.TIME_WAIT
-        self.sender.retransmitAt = self.sender.reorderAt = self._finWaitAt = inf
-
     def _unacceptable(self, position: int, behind: int, flags: int, now: float) -> None:
         """
         Answer what is not in the window, or too old: by where we are. Answers to what has no data are limited.
@@ -528,51 +474,3 @@ class Connection(Timers):
         self.sender.echoed(now)
         if self.sender.phase is not before:
             self._ecnReduced = True
-
-    def write(self, data: bytes) -> None:
-        """
-        Add data to what is to be sent; L{flush} sends it.
-        """
-        self.sender.buffer.append(data)
-
-    def shutdown(self) -> None:
-        """
-        Send a FIN behind what was written: there will be no more.
-        """
-        if self.sender.isClosing:
-            return
-        if self.state in OPENING:
-            self._ends(End.ABORTED)
-            return
-        self.sender.isClosing = True
-        if self.state in ESTABLISHED:
-            self._wire.counters.currEstab -= 1
-        if self.state is _ESTABLISHED:
-            self.state = State.FIN_WAIT_1
-        elif self.state is State.CLOSE_WAIT:
-            self.state = State.LAST_ACK
-
-    def close(self, now: float) -> None:
-        """
-        Send a FIN behind what was written; the application reads no more. Data that was not read, or comes later, is
-        answered by a reset (RFC 2525 section 2.17).
-        """
-        unread = bool(self.receiver.unread)
-        self.hasReader = False
-        self.shutdown()
-        if self.state is State.FIN_WAIT_2:
-            self._finWaitAt = now + FIN_TIMEOUT
-        if unread and self.ended is None:
-            self.flush(now)
-            self._reset(End.ABORTED, now)
-
-    def abort(self, now: float) -> None:
-        """
-        Reset the connection at once, whatever waits.
-        """
-        if self.state in OPENING:
-            if self.state is State.SYN_RECEIVED:
-                self._reset(End.ABORTED, now)
-            self._ends(End.ABORTED)
-        elif self.ended is None and self.state is not State.TIME_WAIT:
-            self._reset(End.ABORTED, now)

@@ -8,22 +8,21 @@ call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet import main
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.python import context, log
+from twisted.python import context
 from twisted.python.failure import Failure
 
 from txtuntap.layer.life import FailureLog
-from txtuntap.layer.timer import GRAIN, Timer, steadySeconds
+from txtuntap.layer.timer import GRAIN, Timer
+from txtuntap.tcp.calls import Calls
 from txtuntap.tcp.connection import Connection
 from txtuntap.tcp.sender import MAX_SUPERPACKET, SHARE_UNIT
 from txtuntap.tcp.state import End, State
-from txtuntap.tcp.stream import Stream
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IPacketTransport
@@ -40,30 +39,22 @@ _LOST = Failure(main.CONNECTION_LOST)
 _MOST_RESUMES = 8
 
 
-class Turns(Stream):
+class Turns(Calls):
     """
-    The part of a L{TCPTransport<txtuntap.tcp.transport.TCPTransport>} that has the connection, and calls the protocol.
+    The part of a L{TCPTransport<txtuntap.tcp.transport.TCPTransport>} that has the connection.
     """
 
     __slots__ = (
         "__weakref__",
-        "_failures",
         "_isTurning",
         "_isWriting",
-        "_seconds",
         "_timer",
         "_turnsAgain",
         "_turnsAtEnd",
-        "connected",
         "connection",
         "isSoon",
         "kept",
         "key",
-        "layer",
-        "logstr",
-        "path",
-        "protocol",
-        "reading",
         "shares",
     )
 
@@ -79,24 +70,17 @@ class Turns(Stream):
         """
         @param failures: the log of what protocols raise, which all connections of a port share.
         """
-        self.layer = layer
-        self.connected = False
-        self.protocol: Any = None
+        super().__init__(layer, failures)
         self.connection: Connection | None = None
-        self.path: Path | None = None
         #: The flow, as the layer's table has it.
         self.key = b""
-        self.reading = True
         self.isSoon = False
-        self._failures = failures
-        self.logstr = "Uninitialized"
         self.kept = 0
         self.shares = 0
         self._timer: Timer | None = None
         self._isTurning = False
         #: Whether all that is written now leaves in the turn that goes on.
         self._isWriting = False
-        self._seconds: Callable[[], float] | None = None
         self._turnsAgain = False
         self._turnsAtEnd = False
 
@@ -130,26 +114,6 @@ class Turns(Stream):
         if not self.isSoon:
             self.isSoon = True
             self.layer.turnSoon(self)
-
-    def _time(self) -> float:
-        """
-        Read the time, and have the connection go on from there. Its time never goes back, or a peer would drop segments
-        for their timestamps; and it is read again after each call of the application, which may have taken long.
-        """
-        seconds = self._seconds
-        if seconds is None:
-            clock = self.layer.clock
-            if clock is None:
-                return self.layer.now()
-            seconds = self._seconds = steadySeconds(clock)
-        now = seconds()
-        path = self.path
-        if path is not None:
-            if now < path.now:
-                # A timer was early.
-                return path.now
-            path.now = now
-        return now
 
     def segmentReceived(
         self,
@@ -449,64 +413,6 @@ class Turns(Stream):
         """
         self._failures.failed(self.layer.now(), "congestion")
         self.abandon()
-
-    def _call(self, method: Callable[..., object], *arguments: object) -> bool:
-        """
-        Call a method of the protocol or the producer, under the name of this connection in the log.
-
-        @return: whether it has not raised. Otherwise the connection is closed.
-        """
-        try:
-            context.call(self._logContext(), method, *arguments)
-        except BaseException:
-            self._fail(method.__name__)
-            return False
-        finally:
-            self._time()
-        return True
-
-    def _logContext(self) -> dict[Any, Any]:
-        """
-        Make the context of a call of the application: the name of this connection in the log. A table that is kept
-        would take a tenth of the memory of a connection.
-        """
-        return {log.ILogContext: {"system": self.logstr, "isError": 0}}
-
-    def _fail(self, name: str) -> None:
-        """
-        A method of the protocol or the producer has raised: close the connection, for that reason.
-        """
-        failure = Failure()
-        self._failures.failed(self.layer.now(), name, self.protocol)
-        self._close(failure)
-
-    def _made(self, protocol: Any, logstr: str) -> None:
-        """
-        Have a protocol, whose connection is up.
-
-        @param logstr: the name of the connection in the log.
-        """
-        self.protocol = protocol
-        self.connected = True
-        self.logstr = logstr
-        self._call(protocol.makeConnection, self)
-
-    def _lost(self, reason: Failure) -> None:
-        """
-        Tell the protocol, once, that it has lost the connection.
-        """
-        if self.disconnected:
-            return
-        self.disconnected = True
-        self.connected = False
-        self.reading = False
-        producer, self.producer = self.producer, None
-        protocol, self.protocol = self.protocol, None
-        stop = getattr(producer, "stopProducing", None)
-        if stop is not None:
-            self._call(stop)
-        if protocol is not None:
-            self._call(protocol.connectionLost, reason)
 
     def _finish(self) -> None:
         """
