@@ -9,7 +9,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tcp.bench import Bench
-from txtuntap.tcp.closing import FIN_TIMEOUT, PAWS_WINDOW
+from txtuntap.tcp.closing import FIN_TIMEOUT
+from txtuntap.tcp.connection import PAWS_WINDOW
 from txtuntap.tcp.handshake import DEFAULT_MSS, KEEPALIVE_IDLE, KEEPALIVE_PAUSE, KEEPALIVE_PROBES, MIN_MSS, Parameters
 from txtuntap.tcp.sender import MAX_TIMEOUTS, ORPHAN_PATIENCE
 from txtuntap.tcp.state import End, State

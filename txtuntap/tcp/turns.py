@@ -135,7 +135,8 @@ class Turns(Calls):
         @param port: where it has come from; L{None}: from this host itself.
         """
         connection, path = self.connection, self.path
-        assert connection is not None and path is not None
+        assert connection is not None
+        assert path is not None
         if now < path.now:
             # The segment has waited, while one before it was dealt with.
             now = path.now
@@ -204,7 +205,8 @@ class Turns(Calls):
             return
         self._isTurning = True
         connection, path = self.connection, self.path
-        assert connection is not None and path is not None
+        assert connection is not None
+        assert path is not None
         try:
             while True:
                 self._turnsAgain = False
