@@ -19,6 +19,7 @@ from benchmarks import (
     scale,
     simulation,
     switch,
+    tcp,
     tunnel,
 )
 from benchmarks.measure import Missing
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Any] = {
     "scale": scale.run,
     "receive": receive.run,
     "offload": offload.run,
+    "tcp": tcp.run,
     "answers": answers.run,
     "configure": configure.run,
     "switch": switch.run,

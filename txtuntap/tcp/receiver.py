@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from math import inf
 from operator import itemgetter
+from typing import Any, Final
 
 from txtuntap.tcp.bufferpool import UNBOUNDED
 
@@ -41,6 +42,9 @@ MIN_DELAY = 0.04
 MAX_DELAY = 0.2
 
 _start = itemgetter(0)
+
+#: What nothing is in, and nothing is ever added to: each connection that is idle would have three lists of its own.
+_EMPTY: Final[list[Any]] = []
 
 #: A position, that behind the last octet, and the octets.
 Piece = tuple[int, int, bytes]
@@ -110,13 +114,13 @@ class Receiver:
         self.scale = 0
         self._most = most
         self.buffer = min(INITIAL_BUFFER, most)
-        self.ready: list[bytes] = []
+        self.ready: list[bytes] = _EMPTY
         #: How many pieces at the end of C{ready} are small, and not joined.
         self._small = 0
         self.unread = 0
-        self._pieces: list[Piece] = []
+        self._pieces: list[Piece] = _EMPTY
         self.queued = 0
-        self.ranges: list[tuple[int, int]] = []
+        self.ranges: list[tuple[int, int]] = _EMPTY
         self.duplicate: tuple[int, int] | None = None
         self.end: int | None = None
         self.finished = False
@@ -166,7 +170,10 @@ class Receiver:
             return
         if start == self.next and not self._pieces and length >= _SMALL:
             # The usual case.
-            self.ready.append(data)
+            if self.unread:
+                self.ready.append(data)
+            else:
+                self.ready = [data]
             self._small = 0
             self.unread += length
             self.next = start + length
@@ -194,6 +201,8 @@ class Receiver:
         self._latestAt = now
 
     def _inOrder(self, data: bytes) -> None:
+        if not self.unread:
+            self.ready = []
         ready = self.ready
         ready.append(data)
         length = len(data)
@@ -220,8 +229,8 @@ class Receiver:
             self.queued -= len(data) + PIECE_OVERHEAD
             if end > self.next:
                 self._inOrder(data[self.next - start :])
-        del pieces[:count]
-        self.ranges = [each for each in self.ranges if each[1] > self.next]
+        self._pieces = pieces[count:] or _EMPTY
+        self.ranges = [each for each in self.ranges if each[1] > self.next] or _EMPTY
 
     def _repeated(self, start: int, end: int) -> None:
         self.duplicate = start, end
@@ -261,13 +270,14 @@ class Receiver:
         overlap = [each for each in touched if each[0] < end and each[1] > start]
         if overlap:
             self.duplicate = max(start, overlap[0][0]), min(end, overlap[0][1])
+        if pieces is _EMPTY:
+            pieces = self._pieces = []
         pieces[first:last] = [(start, end, data)]
         self.queued += cost - freed
         if touched:
             start = min(start, *(each[0] for each in touched))
             end = max(end, *(each[1] for each in touched))
-            self.ranges = [each for each in self.ranges if each not in touched]
-        self.ranges.insert(0, (start, end))
+        self.ranges = [(start, end), *(each for each in self.ranges if each not in touched)]
 
     def finish(self, position: int) -> None:
         """
@@ -291,7 +301,7 @@ class Receiver:
         """
         Hand over what is in order.
         """
-        ready, self.ready = self.ready, []
+        ready, self.ready = self.ready, _EMPTY
         self._readSince += self.unread
         self.unread = self._small = 0
         return ready
@@ -315,13 +325,13 @@ class Receiver:
         octets = sum(map(len, joined))
         self.unread += octets
         self._readSince -= octets
-        self.ready[:0] = joined
+        self.ready = [*joined, *self.ready]
 
     def discard(self) -> None:
         """
         Throw away what has come, since the application reads no more.
         """
-        self.ready = []
+        self.ready = _EMPTY
         self.unread = self._small = 0
 
     # Acknowledgments

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any, Final
 
 #: Chunks that are acknowledged and still in the list, before it is made shorter.
 _SLACK = 64
 
 #: The most buffers of one segment: more are joined, since a system call takes no more than some hundred.
 _MOST_BUFFERS = 64
+
+#: What nothing is in, and nothing is ever added to: each connection that is idle would have two lists of its own.
+_EMPTY: Final[list[Any]] = []
 
 
 class SendBuffer:
@@ -25,9 +29,9 @@ class SendBuffer:
 
     def __init__(self, start: int) -> None:
         self.start = self.end = start
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes] = _EMPTY
         #: The position behind each chunk.
-        self._ends: list[int] = []
+        self._ends: list[int] = _EMPTY
         # Where the first chunk is that is not yet acknowledged.
         self._head = 0
 
@@ -36,8 +40,11 @@ class SendBuffer:
         Add what was written, at least one octet.
         """
         self.end += len(data)
-        self._chunks.append(data)
-        self._ends.append(self.end)
+        if self._ends:
+            self._chunks.append(data)
+            self._ends.append(self.end)
+        else:
+            self._chunks, self._ends = [data], [self.end]
 
     def release(self, position: int) -> None:
         """
@@ -46,7 +53,8 @@ class SendBuffer:
         if position >= self.end:
             # Nothing is left.
             self.start = self.end
-            self._chunks, self._ends, self._head = [], [], 0
+            self._chunks = self._ends = _EMPTY
+            self._head = 0
             return
         self.start = position
         ends, head = self._ends, self._head
