@@ -34,7 +34,8 @@ def _layout(fields: str) -> Callable[..., bytes]:
 class FlowHeaders:
     """
     All headers of the packets from one port to another, from the link's on, with the checksum of UDP or TCP left open.
-    The layers below make them once, for an empty packet. A subclass packs the fields that differ.
+    The layers below make them once, for an empty packet. A subclass packs the fields that differ: the length, the
+    checksum of IPv4, and those after the ports. (Methods of this class for that would cost each packet a call.)
 
     @ivar port: the transport that takes them.
     @ivar before: how many octets there are before the header of UDP or TCP.
@@ -81,19 +82,6 @@ class FlowHeaders:
         self._pack = _layout(
             f"!{at}sH6sH{len(self._last)}s{fields}" if self._sum >= 0 else f"!{at}sH{len(self._middle)}s{fields}"
         )
-
-    def packFields(self, length: int, *fields: int) -> bytes:
-        """
-        Make the headers.
-
-        @param length: octets of what comes after IP's header, the header of UDP or TCP included.
-        @param fields: what comes after the ports.
-        """
-        if self._sum < 0:
-            return self._pack(self._first, length, self._middle, *fields)
-        total = length + ipv4.HEADER_LENGTH
-        check = -(self._sum + total) % 0xFFFF
-        return self._pack(self._first, total, self._middle, check, self._last, *fields)
 
 
 class _Made:

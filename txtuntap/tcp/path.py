@@ -14,6 +14,7 @@ from txtuntap.interfaces import DEFAULT_HOP_LIMIT, IIPTransport, Route
 from txtuntap.layer.counters import SegmentCounters
 from txtuntap.layer.flowheaders import FlowHeaders
 from txtuntap.tcp.interfaces import IWire
+from txtuntap.wire import ipv4
 from txtuntap.wire import tcp as wire
 from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, NONE, TCP4, TCP6, TSO4, TSO6, Offload
 
@@ -57,6 +58,22 @@ class SegmentHeaders(FlowHeaders):
         """
         open = openBehind(0, wire.HEADER_LENGTH, NONE, 0)
         super().__init__(ip, port, route, wire.PROTOCOL, header, open, "IIHHHH")
+
+    def pack(self, length: int, sequence: int, acknowledgment: int, word: int, window: int, check: int) -> bytes:
+        """
+        Make the headers, up to the options.
+
+        @param length: octets of TCP's header and the data.
+        @param word: the offset and the flags.
+        @param check: the sum of the pseudo-header.
+        """
+        if self._sum < 0:
+            return self._pack(self._first, length, self._middle, sequence, acknowledgment, word, window, check, 0)
+        total = length + ipv4.HEADER_LENGTH
+        sums = -(self._sum + total) % 0xFFFF
+        return self._pack(
+            self._first, total, self._middle, sums, self._last, sequence, acknowledgment, word, window, check, 0
+        )
 
 
 @implementer(IWire)
@@ -201,7 +218,7 @@ class Path:
             octets = header + length
             check = (self._pseudo + octets) % 0xFFFF
             word = header << 10 | flags
-            packet = [headers.packFields(octets, sequence, acknowledgment, word, window, check, 0) + options, *buffers]
+            packet = [headers.pack(octets, sequence, acknowledgment, word, window, check) + options, *buffers]
             headers.port.writePacket(packet, openBehind(headers.before, header, kind, size))
             return
         assert route is not None

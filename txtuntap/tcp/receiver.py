@@ -415,9 +415,9 @@ class Receiver:
         """
         if self.pool.isFull and (self.unread or self.isPaused):
             return False
-        edge = self.next + self.buffer - self.unread
-        left = self.edge - self.next
-        return edge - self.edge >= max(left, min(2 * self.largest, self.buffer // 2))
+        opened = self.next + self.buffer - self.unread - self.edge
+        step, half = 2 * self.largest, self.buffer // 2
+        return opened >= self.edge - self.next and opened >= (step if step < half else half)
 
     def tune(self, roundTrip: float, now: float) -> None:
         """

@@ -286,7 +286,8 @@ class Sender(Sizing):
             self.acknowledged = position
             self.buffer.release(position)
             self.unanswered = 0
-        self._windowChanged(window)
+        if window != self.window or not window or self._isProbing:
+            self._windowChanged(window)
         delivered = board.delivered
         self._sample(advanced, echoedAt, now)
         if not self.usesSACK:

@@ -68,29 +68,25 @@ class TCPTransport(Turns):
         isClient = normal == self._tlsClientDefault
         factory = TLSMemoryBIOFactory(contextFactory, isClient, None, self.layer)  # type: ignore[arg-type]
         secured = self.protocol = factory.protocol(factory, self.protocol, False)
-        self.__dict__.update(getHandle=secured.getHandle, getPeerCertificate=secured.getPeerCertificate)
+        # What is written goes through TLS. A class that asked for each write whether there is TLS would be slower.
+        self.__dict__.update(
+            getHandle=secured.getHandle,
+            getPeerCertificate=secured.getPeerCertificate,
+            write=self._writeSecured,
+            writeSequence=self._writeSequenceSecured,
+        )
         directlyProvides(self, ISSLTransport)
         self.TLS = True
         secured.makeConnection(_BypassTLS(Stream, self))
         if producer is not None:
             self.registerProducer(producer, streaming)
 
-    def write(self, data: bytes) -> None:
-        """
-        See C{ITransport.write}.
-        """
-        if not self.TLS:
-            Stream.write(self, data)
-        elif self.connected:
+    def _writeSecured(self, data: bytes) -> None:
+        if self.connected:
             self.protocol.write(data)
 
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """
-        See C{ITransport.writeSequence}.
-        """
-        if not self.TLS:
-            Stream.writeSequence(self, iovec)
-        elif self.connected:
+    def _writeSequenceSecured(self, iovec: Iterable[bytes]) -> None:
+        if self.connected:
             self.protocol.writeSequence(iovec)
 
     def loseConnection(self) -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _DONE = Failure(main.CONNECTION_DONE)
 _LOST = Failure(main.CONNECTION_LOST)
 
+_TIME_WAIT = State.TIME_WAIT
+
 #: How often a producer is resumed in one turn, at most.
 _MOST_RESUMES = 8
 
@@ -217,7 +219,8 @@ class Turns(Calls):
             self._broken()
         finally:
             self._isTurning = self._isWriting = False
-        self._finish()
+        if self.disconnected or connection.ended is not None or connection.state is _TIME_WAIT:
+            self._finish()
         if self.connection is not None:
             receiver = connection.receiver
             kept = receiver.unread + receiver.queued
@@ -276,7 +279,7 @@ class Turns(Calls):
         except BaseException:
             self._fail("dataReceived")
             return
-        if receiver.opens():
+        if receiver.acknowledgeAt and receiver.opens():
             receiver.acknowledgeAt = 0
         receiver.tune(connection.sender.roundTrip.smoothed, self._time())
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from txtuntap.layer.flowheaders import FlowHeaders
-from txtuntap.wire import udp
+from txtuntap.wire import ipv4, udp
 from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.offload import NEEDS_CHECKSUM, NONE, UDP, Offload
 
@@ -71,5 +71,11 @@ class UDPHeaders(FlowHeaders):
         if length != self._length:
             self._length = length
             length += udp.HEADER_LENGTH
-            self._packed = self.packFields(length, length, (self._pseudo + length) % 0xFFFF)
+            check = (self._pseudo + length) % 0xFFFF
+            if self._sum < 0:
+                self._packed = self._pack(self._first, length, self._middle, length, check)
+            else:
+                total = length + ipv4.HEADER_LENGTH
+                sums = -(self._sum + total) % 0xFFFF
+                self._packed = self._pack(self._first, total, self._middle, sums, self._last, length, check)
         return self._packed
