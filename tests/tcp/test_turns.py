@@ -10,6 +10,8 @@ from twisted.internet.protocol import ClientFactory, DatagramProtocol, Factory, 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tcp.rawpeer import OURS, THEIRS, RawPeer, Readers, Sent, segment
+from txtuntap.tcp.congestion import NewReno
+from txtuntap.tcp.handshake import Parameters
 from txtuntap.testing import udpPacket
 from txtuntap.wire.tcp import ACK, SYN, packSynOptions, packTimestamps
 
@@ -133,3 +135,36 @@ class ReadTests(SynchronousTestCase):
             sizes += [len(each.payload) for each in sent]
             self.connection.expected = sent[-1].sequence + len(sent[-1].payload)
         self.assertEqual(set(sizes), {1000})
+
+    def test_acknowledgmentsTogether(self) -> None:
+        """
+        The last of the acknowledgments that come with one read is taken for all. One that is repeated is taken alone,
+        since it may tell of a loss.
+        """
+        taken: list[tuple[int, int, int]] = []
+
+        class Noting(NewReno):
+            def acknowledged(self, octets: int, acknowledged: int, sent: int, now: float) -> None:
+                taken.append((octets, acknowledged, sent))
+                super().acknowledged(octets, acknowledged, sent, now)
+
+        class Source(Protocol):
+            def connectionMade(self) -> None:
+                self.transport.write(bytes(200_000))  # type: ignore[union-attr]
+
+        peer = self.peer = RawPeer()
+        peer.host.tcp.listen(80, Factory.forProtocol(Source), parameters=Parameters(congestion=Noting))
+        connection = self.connection = peer.open(80, options=packSynOptions(1000, 7, True, (7, 0)))
+        first = (connection.expected - 10 * 988) & 0xFFFFFFFF
+        ends = THEIRS, OURS, 4000, 80, connection.next
+
+        def acknowledge(*segments: int) -> int:
+            for count in segments:
+                options = packTimestamps(8, 0)
+                peer.device.deliver(segment(*ends, (first + 988 * count) & 0xFFFFFFFF, ACK, b"", options))
+            return sum(len(each.payload) for each in peer.sent()) // 988
+
+        self.assertEqual(acknowledge(2, 4, 6, 8), 16)
+        self.assertEqual([each[:2] for each in taken], [(8 * 988, 1 + 8 * 988)])
+        self.assertEqual(acknowledge(9, 9, 10), 4)
+        self.assertEqual([each[0] // 988 for each in taken[1:]], [1, 1])

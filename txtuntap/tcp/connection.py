@@ -169,6 +169,7 @@ class Connection(Closing):
         window: int,
         isMarked: bool,
         now: float,
+        othersFollow: bool = False,
     ) -> None:
         """
         Take a segment of this connection whose checksum is right.
@@ -177,12 +178,15 @@ class Connection(Closing):
         @param offsetAndFlags: the 16 bits that have both; the data offset has been checked.
         @param window: as it stands in the header.
         @param isMarked: whether a router has marked it (CE, RFC 3168).
+        @param othersFollow: whether others are likely to follow at once. L{settle} is called after the last of them.
         """
         self.segmentsIn += 1
         if offsetAndFlags & _UNPREDICTED == _PREDICTED and self._predicted(
-            data, start, end, sequence, acknowledgment, window, isMarked, now
+            data, start, end, sequence, acknowledgment, window, isMarked, now, othersFollow
         ):
             return
+        if self._awaiting is not None:
+            self.settle()
         payload = start + (offsetAndFlags >> 12 << 2)
         flags = offsetAndFlags & 0xFF
         if self.state is State.SYN_SENT:
@@ -274,6 +278,7 @@ class Connection(Closing):
         window: int,
         isMarked: bool,
         now: float,
+        othersFollow: bool,
     ) -> bool:
         """
         Take a segment that is the usual one: the next in order, with nothing but an acknowledgment and timestamps. The
@@ -304,6 +309,11 @@ class Connection(Closing):
             or length > receiver.edge - position
         ):
             return False
+        mayAwait = othersFollow and advanced and not length
+        awaiting = self._awaiting
+        if awaiting is not None and not (mayAwait and una + advanced > awaiting[0]):
+            self.settle()
+            return self._predicted(data, start, end, sequence, acknowledgment, window, isMarked, now, othersFollow)
         if position == receiver.acknowledged:
             self._recent, self._recentAt = timestamp, now
         self._heardAt, self._probes = now, 0
@@ -319,6 +329,10 @@ class Connection(Closing):
             receiver.sample = now - (int(now * 1000) - age) / 1000
         if advanced or sender.board.records or units != sender.window or not units or sender.isProbing:
             echoedAt = (int(now * 1000) - age) / 1000 if hasEcho else None
+            if mayAwait and sender.isSteady:
+                # The last one of those that come at once stands for all of them.
+                self._awaiting = una + advanced, units, echoedAt, now
+                return True
             sender.ackReceived(una + advanced, units, _NOTHING, length > 0, echoedAt, now)
         if length:
             receiver.receive(position, data[payload:end], now, sender.roundTrip.timeout)
@@ -327,6 +341,15 @@ class Connection(Closing):
                 if receiver.finished:
                     self._finReceived()
         return True
+
+    def settle(self) -> None:
+        """
+        Take the acknowledgment that has waited for later ones.
+        """
+        if self._awaiting is not None:
+            position, window, echoedAt, now = self._awaiting
+            self._awaiting = None
+            self.sender.ackReceived(position, window, _NOTHING, False, echoedAt, now)
 
     def _positions(self, sacks: Sequence[tuple[int, int]], near: int) -> list[tuple[int, int]]:
         initial = self._initial

@@ -55,6 +55,7 @@ class Output:
 
     __slots__ = (
         "_agreement",
+        "_awaiting",
         "_challengedAt",
         "_ecnEcho",
         "_ecnReduced",
@@ -101,6 +102,8 @@ class Output:
         self._initial = initial
         self._offset = offset
         self._agreement = Agreement(536)
+        #: An acknowledgment that waits for later ones, with what else L{Sender.ackReceived} is told of it.
+        self._awaiting: tuple[int, int, float | None, float] | None = None
         self._peerInitial = 0
         #: The peer's options in its SYN.
         self._options: Options | None = None

@@ -163,8 +163,21 @@ class Scoreboard:
             tells nothing of time.
         """
         records = self.records
-        count = 0
+        count = octets = 0
+        first: Sent | None = None
+        forwardmost = self._forwardmost
         for record in records:
+            if record.times == 1 and forwardmost < record.end <= position and not record.arrived and not record.lost:
+                # The usual one. Of many such, the first and the last say all.
+                count += 1
+                length = record.end - record.start
+                octets += length
+                if record.size > self.largest and length >= record.size:
+                    self.largest = record.size
+                if first is None:
+                    first = record
+                last = record
+                continue
             if record.end > position:
                 if record.start < position:
                     before, length = record.start, position - record.start
@@ -179,6 +192,12 @@ class Scoreboard:
             else:
                 self._account(record, record.end - record.start)
                 self._noticed(record, record.start, record.end, trusted)
+        if first is not None:
+            self.delivered += octets
+            self.flight -= octets
+            self._noticed(first, first.start, first.end, trusted)
+            if last is not first:
+                self._noticed(last, last.start, last.end, trusted)
         if count:
             del records[:count]
 

@@ -245,6 +245,14 @@ class Sender(Sizing):
             pause = octets / rate
             self._paceAt = now + pause - min(pause / 2, max(now - self._paceAt, 0.0))
 
+    @property
+    def isSteady(self) -> bool:
+        """
+        Whether nothing is missing, and nothing probed for: then an acknowledgment says all that those before it say.
+        """
+        board = self.board
+        return self.phase is _OPEN and self._tailEnd is None and not (board.arrived or board.lost or self._duplicates)
+
     def ackReceived(
         self,
         position: int,

@@ -144,11 +144,17 @@ class Turns(Calls):
             now = path.now
         else:
             path.now = now
+        ends = None if port is None else port.readEnd
         try:
-            connection.segmentReceived(data, start, end, sequence, acknowledgment, word, window, isMarked, now)
+            connection.segmentReceived(
+                data, start, end, sequence, acknowledgment, word, window, isMarked, now, ends is not None
+            )
+            if ends is None or not connection.mayWait:
+                connection.settle()
+                ends = None
         except Exception:
             return self._broken()
-        if port is None or (ends := port.readEnd) is None or not connection.mayWait:
+        if ends is None:
             self.turn()
         elif not self._turnsAtEnd:
             self._turnsAtEnd = True
@@ -160,6 +166,10 @@ class Turns(Calls):
         """
         self._turnsAtEnd = False
         if self.connection is not None:
+            try:
+                self.connection.settle()
+            except Exception:
+                return self._broken()
             self.turn()
 
     def _due(self) -> None:
