@@ -1,0 +1,89 @@
+"""
+The examples, run as their docstrings say.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.paths import EXAMPLES
+from tests.real.lab.namespace import PATIENCE, interfaces, until
+
+
+class Example:
+    """
+    An example that is running, and what it has printed.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
+        self.process = process
+        self._output = output
+
+    def printed(self) -> str:
+        """
+        Everything up to now.
+        """
+        assert self.process.poll() is None, f"it ended: {self._output.read_text()}"
+        return self._output.read_text()
+
+    def untilPrinted(self, pattern: str) -> None:
+        """
+        Wait for a line that has C{pattern}.
+        """
+        until(lambda: re.findall(pattern, self.printed(), re.MULTILINE), f"a line with {pattern!r}")
+
+
+@contextmanager
+def running(tmp_path: Path, name: str, *arguments: str) -> Iterator[Example]:
+    """
+    Run an example. It ends cleanly at SIGTERM, and leaves no interface.
+    """
+    before = interfaces()
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen([sys.executable, EXAMPLES / name, *arguments], stdout=file, stderr=file)
+    try:
+        yield Example(process, output)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            status = process.wait(PATIENCE)
+        finally:
+            process.kill()
+    assert status == 0, output.read_text()
+    assert "Traceback" not in output.read_text()
+    assert interfaces() == before
+
+
+def run(*command: str | Path, status: int = 0, **environment: str) -> str:
+    """
+    Run something to its end, and return all it prints.
+    """
+    finished = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    assert finished.returncode == status, finished.stdout
+    return finished.stdout
+
+
+def docstring(name: str) -> str:
+    """
+    What an example says of itself.
+    """
+    text = ast.get_docstring(ast.parse((EXAMPLES / name).read_text()))
+    assert text is not None
+    return text
