@@ -12,11 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from twisted.internet.address import IPv4Address
 
 from tests.paths import EXAMPLES
 from txtuntap import Packet
+from txtuntap.tcp import Answer, UnclaimedSYN
 from txtuntap.wire import arp
 from txtuntap.wire.capturefile import readCapture
+from txtuntap.wire.tcp import Options
 
 each = pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 
@@ -49,7 +52,9 @@ def test_eachSaysWhatItIs(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
-@pytest.mark.parametrize(("name", "count"), [("test_with_memory.py", 3), ("test_lossy_network.py", 2)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("test_with_memory.py", 3), ("test_lossy_network.py", 2), ("test_lossy_tcp.py", 2)]
+)
 @pytest.mark.parametrize(
     ("runner", "summary"),
     [(["-m", "twisted.trial"], "PASSED (successes={})"), (["-m", "pytest"], "{} passed"), ([], "\nOK\n")],
@@ -104,3 +109,19 @@ def test_theCaptureSaysWhatItsDocstringSays(tmp_path: Path) -> None:
         packets = list(readCapture(file))
     assert packets[-2].comments == ("minute 59",)
     assert packets[-1].time == 59 * 60 * 1_000_000_000
+
+
+def test_theTCPHoneypotPrintsAFewLinesASecond(capsys: pytest.CaptureFixture[str]) -> None:
+    names = runpy.run_path(str(EXAMPLES / "tcp_honeypot.py"))
+    honeypot = names["Honeypot"]()
+    end = IPv4Address("TCP", "10.77.0.9", 24)
+    for _ in range(2):
+        for _ in range(500):
+            assert honeypot.unclaimed(UnclaimedSYN(end, end, Options(), False)) is Answer.REFUSE
+        honeypot.everySecond()
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == names["MAX_LINES"] + 1
+        assert lines[0] == "10.77.0.9 > 10.77.0.9 port 24: is refused"
+        assert lines[-1] == f"... and {500 - names['MAX_LINES']} more"
+    honeypot.everySecond()
+    assert capsys.readouterr().out == ""

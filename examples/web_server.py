@@ -1,0 +1,43 @@
+"""
+A web server at an address of its own, to be opened with a browser.
+
+    python examples/web_server.py [DIRECTORY]
+
+as root: it makes tap0, with the server at 10.0.0.2 and fd00::2, and gives the kernel's end of it addresses. The server
+has the files in DIRECTORY, or else those beside this one. It prints what to open:
+
+    http://10.0.0.2/
+    http://[fd00::2]/
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from twisted.web.server import Site
+from twisted.web.static import File
+
+from txtuntap import Host, TuntapPort
+from txtuntap.device.configure import configureInterface
+
+
+def main(reactor: Any, directory: str = str(Path(__file__).parent)) -> Deferred[None]:
+    """
+    Put a host on a tap, and the site on the host as on a reactor.
+    """
+    # A browser shows text, and would store what it knows no program for.
+    File.contentTypes[".py"] = "text/plain; charset=utf-8"
+    host = Host(["10.0.0.2/24", "fd00::2/64"], reactor)
+    host.listenTCP(80, Site(File(directory)))
+    TuntapPort("tap0", host.ethernet, reactor=reactor).startListening()
+    configureInterface("tap0", ["10.0.0.1/24", "fd00::1/64"])
+    print("http://10.0.0.2/\nhttp://[fd00::2]/", flush=True)
+    return Deferred()
+
+
+if __name__ == "__main__":
+    react(main, sys.argv[1:])
