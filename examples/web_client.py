@@ -34,7 +34,7 @@ async def ask(reactor: Any, url: str) -> None:
     port = TuntapPort("tap0", host.ethernet, reactor=reactor)
     port.startListening()
     configureInterface("tap0", ["10.0.0.1/24", "fd00::1/64"])
-    # It warns of a transport that is Twisted's own: https://github.com/twisted/twisted/issues/8227
+    # readBody warns of a transport that is Twisted's own: https://github.com/twisted/twisted/issues/8227
     warnings.filterwarnings("ignore", "Using readBody")
     response: Any = await Agent(host, connectTimeout=10).request(b"GET", url.encode())
     body = await readBody(response)

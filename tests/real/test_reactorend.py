@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.real.lab.link import show
 from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, until
 from tests.real.lab.reactors import REACTORS
 from tests.real.lab.warm import Program
+from tests.real.lab.web import fetch
 
 each = pytest.mark.parametrize("reactor", REACTORS)
 
@@ -115,17 +117,33 @@ def test_tunnelsEndInOrder(namespace: Namespace, tmp_path: Path, reactor: str) -
     assert downs and all("this end has been stopped" in text for text in downs), downs
 
 
+def _page(ended: Callable[[], bool]) -> None:
+    """
+    Open the page of the first program.
+    """
+    for address, url in ("10.0.0.2", "http://10.0.0.2/"), ("fd00::2", "http://[fd00::2]/"):
+        until(lambda url=url: ended() or fetch(url), f"the page at {url}")  # type: ignore[misc]
+        assert f"<h1>{address}</h1>" in fetch(url)
+
+
+def _echo(ended: Callable[[], bool]) -> None:
+    """
+    Ask the echo of the second.
+    """
+    with asking("10.0.0.2", b"hello") as answer:
+        until(lambda: ended() or answer(), "an answer")
+
+
 @each
-@pytest.mark.parametrize("number", range(2), ids=["host", "layers"])
+@pytest.mark.parametrize(("number", "ask"), [(0, _page), (1, _echo)], ids=["host", "layers"])
 def test_aProgramOfReadmeThatIsInterruptedLogsNoError(
-    namespace: Namespace, tmp_path: Path, number: int, reactor: str
+    namespace: Namespace, tmp_path: Path, number: int, ask: Callable[[Callable[[], bool]], None], reactor: str
 ) -> None:
     assert len(_PROGRAMS) == 2
     (tmp_path / "program.py").write_text(_PROGRAMS[number])
     program = Ending(tmp_path, reactor, "readme", "program.py")
     try:
-        with asking("10.0.0.2", b"hello") as answer:
-            until(lambda: program.process.poll() is not None or answer(), "an answer")
+        ask(lambda: program.process.poll() is not None)
     finally:
         program.process.send_signal(signal.SIGINT)
         said = program.said()
