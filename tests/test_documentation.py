@@ -1,12 +1,14 @@
 """
 The command lines in docstrings and documentation are ones that the programs take. What is Python is run in
-L{tests.real.test_documentation}.
+L{tests.real.test_documentation}, but for tests, which run here.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 from twisted.internet.endpoints import serverFromString
 
 from tests.certificates import certificate
-from tests.examples import commands
+from tests.examples import commands, examples
 from txtuntap.command.parser import commandParser
 from txtuntap.device.helper.permission import Rule
 from txtuntap.service import Options
@@ -56,3 +58,24 @@ def test_aCommandIsTaken(digest: str, name: str, line: str) -> None:
 
 def test_thereAreSome() -> None:
     assert len(commands()) > 20
+
+
+#: The examples that are tests of an application's, by name.
+_TESTS = sorted(name for name, text in examples().items() if re.search(r"^ *(async )?def test_", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", _TESTS)
+def test_aTestPasses(tmp_path: Path, name: str) -> None:
+    text = examples()[name]
+    (file := tmp_path / "test_example.py").write_text(text)
+    runners: dict[tuple[str, ...], str] = {("pytest", "-q"): "1 passed"}
+    if "TestCase" in text:
+        runners["twisted.trial",] = "PASSED (successes=1)"
+    for runner, summary in runners.items():
+        command = [sys.executable, "-m", *runner, str(file)]
+        said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False).stdout
+        assert summary in said, said
+
+
+def test_thereAreTests() -> None:
+    assert len(_TESTS) == 3
