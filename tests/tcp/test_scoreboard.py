@@ -157,8 +157,32 @@ class ScoreboardTests(SynchronousTestCase):
         board.begin(0.1)
         board.arrivedOutOfOrder([(101, 201)], 0.1)
         self.assertFalse(board.reordered)
-        board.acknowledged(201, 0.1)
+        board.begin(0.11)
+        board.acknowledged(201, 0.11)
         self.assertTrue(board.reordered)
+
+    def test_notReordered(self) -> None:
+        """
+        One acknowledgment that reports several tells nothing of their order: those between them may be lost.
+        """
+        board = sent(1, 1, 1, 1)
+        board.begin(0.1)
+        board.arrivedOutOfOrder([(301, 401)], 0.1)
+        board.acknowledged(201, 0.1)
+        self.assertFalse(board.reordered)
+
+    def test_lateness(self) -> None:
+        """
+        What arrives although it was taken for lost is late by the reordering window that would have waited for it.
+        """
+        board = sent(1, 1, pause=0.01)
+        board.begin(0.11)
+        board.arrivedOutOfOrder([(101, 201)], 0.11)
+        board.overdue(0.0, 0.111)
+        self.assertEqual((board.lost, board.lateness), (SIZE, 0.0))
+        board.begin(0.14)
+        board.acknowledged(101, 0.14)
+        self.assertAlmostEqual(board.lateness, 0.04)
 
     def test_nextLost(self) -> None:
         """

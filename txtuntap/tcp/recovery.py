@@ -160,7 +160,7 @@ class Recovery:
         self._toUndo = 0
         # The reordering window: its multiple of a quarter of a round trip, and for how many recoveries it stays.
         self._patience = 1
-        self._persistence = 0
+        self._persistence = _PERSISTENCE
         self._dsackRound: int | None = None
         # How many D-SACKs have come: more than there were retransmissions are the network's duplicates.
         self._dsacks = 0
@@ -265,7 +265,9 @@ class Recovery:
         Take an acknowledgment while something is missing.
         """
         board = self.board
-        if self.phase is not _OPEN and advanced and self._isForNothing(echoedAt):
+        if self.phase is not _OPEN and advanced and echoedAt is not None and self._isForNothing(echoedAt):
+            if self.phase is not _LOSS:
+                board.late(echoedAt)
             self._undo(now)
         self._prefersNew = False
         if self.phase is _LOSS and self._frto:
@@ -310,7 +312,11 @@ class Recovery:
         board = self.board
         if not board.reordered and (self.phase is not _OPEN or board.arrived >= _DUPLICATES * self.segmentSize):
             return 0.0
-        return min(self._patience * self.roundTrip.least / 4, self.roundTrip.smoothed)
+        roundTrip = self.roundTrip
+        window = min(self._patience * roundTrip.least / 4, roundTrip.smoothed)
+        # Where some segments take a shortcut, the least round-trip time tells nothing. What came late tells how long to
+        # wait, within the spread of round-trip times.
+        return max(window, min(board.lateness, roundTrip.smoothed + 4 * roundTrip.variation))
 
     def reorderingOver(self, now: float) -> None:
         """
@@ -385,16 +391,15 @@ class Recovery:
         self.phase = _OPEN
         self._duplicates = self._renoArrived = 0
         self._frto = False
-        if self._persistence:
-            self._persistence -= 1
-            if not self._persistence:
-                self._patience = 1
+        self._persistence -= 1
+        if not self._persistence:
+            self._persistence, self._patience, self.board.lateness = _PERSISTENCE, 1, 0.0
 
-    def _isForNothing(self, echoedAt: float | None) -> bool:
+    def _isForNothing(self, echoedAt: float) -> bool:
         """
         Whether what is acknowledged had arrived before it was sent again: the timestamp that is echoed is older.
         """
-        return self._isUndoable and echoedAt is not None and echoedAt + _STAMP_UNIT < self._firstAgainAt < inf
+        return self._isUndoable and echoedAt + _STAMP_UNIT < self._firstAgainAt < inf
 
     def _undo(self, now: float) -> None:
         """

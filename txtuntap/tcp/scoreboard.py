@@ -53,6 +53,7 @@ class Scoreboard:
         "_again",
         "_firstFresh",
         "_firstLost",
+        "_forwardBefore",
         "_forwardmost",
         "_latestEnd",
         "_latestOrder",
@@ -63,6 +64,7 @@ class Scoreboard:
         "delivered",
         "flight",
         "largest",
+        "lateness",
         "lost",
         "original",
         "originalBefore",
@@ -83,14 +85,17 @@ class Scoreboard:
         self.repeatedAt: float | None = None
         self.original = False
         self.originalBefore = 0
-        #: Whether the path was seen to reorder segments.
+        #: Whether the path was seen to reorder segments; and by how many seconds one came late that was taken for lost.
         self.reordered = False
+        self.lateness = 0.0
         # The record that was sent last of those delivered (RACK.xmit_ts, RACK.end_seq), its round-trip time, and the
         # highest position delivered (RACK.fack).
         self._latestOrder = 0
         self._latestEnd = 0
         self._roundTrip = 0.0
         self._forwardmost = 0
+        # The latter before the latest acknowledgment.
+        self._forwardBefore = 0
         # How many records were sent.
         self._order = 0
         self._now = 0.0
@@ -113,6 +118,7 @@ class Scoreboard:
         An acknowledgment is about to be looked at.
         """
         self._now = now
+        self._forwardBefore = self._forwardmost
         self.delivered = 0
         self.sampleAt = self.repeatedAt = None
         self.original = False
@@ -222,8 +228,11 @@ class Scoreboard:
         if record.times == 1:
             if end <= self.originalBefore:
                 self.original = True
-            if end < self._forwardmost:
+            # What this acknowledgment reports beyond tells nothing: an acknowledgment between may be lost.
+            if end < self._forwardBefore:
                 self.reordered = True
+                if record.lost:
+                    self.late(at)
             if self.sampleAt is None or at > self.sampleAt:
                 self.sampleAt = at
         else:
@@ -239,6 +248,14 @@ class Scoreboard:
         if order > self._latestOrder or (order == self._latestOrder and end > self._latestEnd):
             self._latestOrder, self._latestEnd = order, end
             self._roundTrip = self._now - at
+
+    def late(self, at: float) -> None:
+        """
+        Something was delivered that was taken for lost: only a longer reordering window would have waited for it.
+
+        @param at: when it was sent first, in seconds.
+        """
+        self.lateness = max(self.lateness, self._now - at - self._roundTrip)
 
     def arrivedOutOfOrder(self, blocks: Iterable[tuple[int, int]], trusted: float) -> None:
         """
