@@ -17,6 +17,7 @@ from txtuntap.layer.counters import SegmentCounters
 from txtuntap.tcp.connection import Connection
 from txtuntap.tcp.handshake import Agreement, Parameters, agree, answerOptions
 from txtuntap.tcp.interfaces import IWire
+from txtuntap.tcp.receiver import MAX_GAPS
 from txtuntap.tcp.recovery import Phase
 from txtuntap.tcp.state import End, State
 from txtuntap.wire.tcp import ACK, CWR, ECE, FIN, HEADER, HEADER_LENGTH, PSH, RST, SYN, Options, parseOptions
@@ -386,10 +387,9 @@ class Pair:
         self._edges[number] = receiver.edge
         assert receiver.unread == sum(map(len, receiver.ready))
         assert receiver.queued <= 2 * receiver.buffer
-        assert len(receiver.ranges) <= 64
-        ranges = sorted(receiver.ranges)
+        assert len(receiver.ranges) <= MAX_GAPS
         behind = receiver.next
-        for start, end in ranges:
+        for start, end in receiver.ranges:
             assert behind < start < end, "ranges touch"
             behind = end
 

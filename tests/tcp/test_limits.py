@@ -20,7 +20,7 @@ from txtuntap.tcp.bufferpool import BufferPool
 from txtuntap.tcp.handshake import MIN_MSS
 from txtuntap.tcp.orphans import Orphans
 from txtuntap.tcp.output import MAX_WRITES
-from txtuntap.tcp.receiver import MAX_GAPS, Receiver
+from txtuntap.tcp.receiver import MAX_BUFFER, MAX_GAPS, Receiver
 from txtuntap.tcp.scoreboard import MAX_RECORDS
 from txtuntap.tcp.sender import LEAST_SHARE, MAX_TAKEN
 from txtuntap.testing import udpPacket
@@ -268,7 +268,8 @@ class OutOfOrderTests(SynchronousTestCase):
 
     def test_gaps(self) -> None:
         receiver = Receiver()
-        for number in range(100):
+        receiver.buffer = MAX_BUFFER
+        for number in range(MAX_GAPS + 100):
             receiver.receive(10 + 10 * number, b"four", 0.0, 1.0)
         self.assertEqual(len(receiver.ranges), MAX_GAPS)
         # What closes one has room.

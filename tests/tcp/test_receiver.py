@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.tcp.bufferpool import BufferPool
-from txtuntap.tcp.receiver import INITIAL_BUFFER, MAX_GAPS, PIECE_OVERHEAD, QUICK, Receiver
+from txtuntap.tcp.receiver import INITIAL_BUFFER, MAX_BUFFER, MAX_GAPS, PIECE_OVERHEAD, QUICK, Receiver
 
 TEXT = bytes(range(256)) * 4
 
@@ -112,10 +112,22 @@ class OrderTests(SynchronousTestCase):
         receiver = opened()
         for start in (11, 31, 21):
             receive(receiver, start, b"abcde")
-        self.assertEqual(receiver.blocks(3), [(21, 26), (31, 36), (11, 16)])
-        self.assertEqual(receiver.blocks(2), [(21, 26), (31, 36)])
+        self.assertEqual(receiver.blocks(3), ((21, 26), (31, 36), (11, 16)))
+        self.assertEqual(receiver.blocks(2), ((21, 26), (31, 36)))
         receive(receiver, 16, b"fghij")
-        self.assertEqual(receiver.blocks(3), [(11, 26), (31, 36)])
+        self.assertEqual(receiver.blocks(3), ((11, 26), (31, 36)))
+
+    def test_filledBlocks(self) -> None:
+        """
+        Where the latest are in order now, others are reported that were not for long.
+        """
+        receiver = opened()
+        for start in (21, 31, 41, 51, 61, 16, 11, 6):
+            receive(receiver, start, b"ab")
+        self.assertEqual(receiver.blocks(4), ((6, 8), (11, 13), (16, 18), (61, 63)))
+        receive(receiver, 1, bytes(15))
+        self.assertEqual(receiver.next, 18)
+        self.assertEqual(receiver.blocks(4), ((61, 63), (21, 23), (31, 33), (41, 43)))
 
     def test_duplicates(self) -> None:
         """
@@ -125,16 +137,16 @@ class OrderTests(SynchronousTestCase):
         receiver = opened()
         receive(receiver, 1, b"abcde")
         receive(receiver, 1, b"abc")
-        self.assertEqual(receiver.blocks(4), [(1, 4)])
+        self.assertEqual(receiver.blocks(4), ((1, 4),))
         receiver.advertised()
-        self.assertEqual(receiver.blocks(4), [])
+        self.assertEqual(receiver.blocks(4), ())
         receive(receiver, 11, b"abcde")
         receive(receiver, 21, b"abcde")
         receive(receiver, 12, b"bc")
-        self.assertEqual(receiver.blocks(4), [(12, 14), (11, 16), (21, 26)])
+        self.assertEqual(receiver.blocks(4), ((12, 14), (11, 16), (21, 26)))
         receiver.advertised()
         receive(receiver, 19, b"xxabcdexx")
-        self.assertEqual(receiver.blocks(4), [(21, 26), (19, 28), (11, 16)])
+        self.assertEqual(receiver.blocks(4), ((21, 26), (19, 28), (11, 16)))
 
     def test_overlap(self) -> None:
         """
@@ -152,6 +164,7 @@ class OrderTests(SynchronousTestCase):
         A piece that would make one gap too many is not taken, and not reported; one at a range is.
         """
         receiver = opened()
+        receiver.buffer = MAX_BUFFER
         for number in range(MAX_GAPS + 1):
             receive(receiver, 11 + 10 * number, b"ab")
         self.assertEqual(len(receiver.ranges), MAX_GAPS)

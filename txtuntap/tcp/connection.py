@@ -412,7 +412,7 @@ class Connection(Closing):
         receiver = self.receiver
         if flags & RST:
             # A peer may take SACK for an acknowledgment.
-            if position in (receiver.next, max((end for _, end in receiver.ranges), default=receiver.next)):
+            if position in (receiver.next, receiver.ranges[-1][1] if receiver.ranges else receiver.next):
                 self._ends(End.RESET)
             elif receiver.next <= position <= receiver.edge:
                 self._challenge(now)

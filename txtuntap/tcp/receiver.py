@@ -7,7 +7,7 @@ octets and in gaps, and is never thrown away again once it was acknowledged to t
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from math import inf
 from operator import itemgetter
@@ -19,8 +19,11 @@ from txtuntap.tcp.bufferpool import UNBOUNDED
 INITIAL_BUFFER = 64 * 1024
 MAX_BUFFER = 4 * 1024 * 1024
 
-#: The most ranges of octets out of order.
-MAX_GAPS = 64
+#: The most ranges of octets out of order. A queue that overflows in slow start drops every other segment of a window.
+MAX_GAPS = 2048
+
+#: The most blocks of SACK in one segment, D-SACK left out.
+_MAX_BLOCKS = 4
 
 #: The octets that a piece of data out of order counts for beside its own, about as much as it takes of memory. Without
 #: them, octets that come one by one would take a hundred times the memory of the window.
@@ -41,7 +44,7 @@ QUICK = 16
 MIN_DELAY = 0.04
 MAX_DELAY = 0.2
 
-_start = itemgetter(0)
+_start, _end = itemgetter(0), itemgetter(1)
 
 #: What nothing is in, and nothing is ever added to: each connection that is idle would have three lists of its own.
 _EMPTY: Final[list[Any]] = []
@@ -60,7 +63,7 @@ class Receiver:
     @ivar ready: data in order for the application to take.
     @ivar unread: its octets.
     @ivar queued: octets out of order, and what their pieces take beside.
-    @ivar ranges: what is out of order, the latest first: as in SACK blocks.
+    @ivar ranges: what is out of order, by position.
     @ivar duplicate: a range that came twice, for a D-SACK in the next acknowledgment (RFC 2883).
     @ivar end: the position of the peer's FIN; L{None}: it has not come.
     @ivar finished: whether all before the FIN has come, and the FIN with it.
@@ -80,6 +83,7 @@ class Receiver:
         "_pieces",
         "_quick",
         "_readSince",
+        "_reported",
         "_roundTrip",
         "_since",
         "_small",
@@ -121,6 +125,8 @@ class Receiver:
         self._pieces: list[Piece] = _EMPTY
         self.queued = 0
         self.ranges: list[tuple[int, int]] = _EMPTY
+        #: Those for SACK blocks: the latest first.
+        self._reported: Sequence[tuple[int, int]] = ()
         self.duplicate: tuple[int, int] | None = None
         self.end: int | None = None
         self.finished = False
@@ -229,13 +235,21 @@ class Receiver:
             self.queued -= len(data) + PIECE_OVERHEAD
             if end > self.next:
                 self._inOrder(data[self.next - start :])
-        self._pieces = pieces[count:] or _EMPTY
-        self.ranges = [each for each in self.ranges if each[1] > self.next] or _EMPTY
+        del pieces[:count]
+        if not pieces:
+            self._pieces = _EMPTY
+        ranges = self.ranges
+        filled = bisect_right(ranges, self.next, key=_start)
+        if filled:
+            del ranges[:filled]
+            left = [each for each in self._reported if each[1] > self.next]
+            others = [each for each in ranges[:_MAX_BLOCKS] if each not in left]
+            self._reported = (*left, *others[: _MAX_BLOCKS - len(left)])
+            if not ranges:
+                self.ranges = _EMPTY
 
     def _repeated(self, start: int, end: int) -> None:
         self.duplicate = start, end
-        # The block that has it comes next (RFC 2883 section 4).
-        self.ranges.sort(key=lambda each: not each[0] <= start < each[1])
         self._quick = QUICK
         self._isPatient = False
         self.acknowledgeAt = 0
@@ -248,9 +262,10 @@ class Receiver:
         self.acknowledgeAt = 0
         pieces = self._pieces
         index = bisect_right(pieces, start, key=_start)
+        ranges = self.ranges
         if index and pieces[index - 1][1] >= end:
             # The range that it is in follows the D-SACK (RFC 2883 section 4).
-            self.ranges.sort(key=lambda each: not each[0] <= start < each[1])
+            self._report(ranges[bisect_right(ranges, start, key=_start) - 1], start, end)
             return self._repeated(start, end)
         if self.pool.used >= self.pool.lateBound:
             # Look at no piece: those that are not replaced would be looked at for each segment again.
@@ -263,21 +278,34 @@ class Receiver:
             last += 1
         freed = sum(len(piece[2]) + PIECE_OVERHEAD for piece in pieces[first:last])
         cost = len(data) + PIECE_OVERHEAD
-        touched = [each for each in self.ranges if each[0] <= end and each[1] >= start]
-        if self.queued - freed + cost > 2 * self.buffer or (not touched and len(self.ranges) >= MAX_GAPS):
+        # The ranges that it overlaps or touches.
+        low = bisect_left(ranges, start, key=_end)
+        high = bisect_right(ranges, end, key=_start)
+        if self.queued - freed + cost > 2 * self.buffer or (low == high and len(ranges) >= MAX_GAPS):
             # The peer was not told of it, and sends it again.
             return
-        overlap = [each for each in touched if each[0] < end and each[1] > start]
-        if overlap:
-            self.duplicate = max(start, overlap[0][0]), min(end, overlap[0][1])
+        for each in ranges[low:high]:
+            if each[0] < end and each[1] > start:
+                self.duplicate = max(start, each[0]), min(end, each[1])
+                break
         if pieces is _EMPTY:
             pieces = self._pieces = []
         pieces[first:last] = [(start, end, data)]
         self.queued += cost - freed
-        if touched:
-            start = min(start, *(each[0] for each in touched))
-            end = max(end, *(each[1] for each in touched))
-        self.ranges = [(start, end), *(each for each in self.ranges if each not in touched)]
+        if low < high:
+            start = min(start, ranges[low][0])
+            end = max(end, ranges[high - 1][1])
+        if ranges is _EMPTY:
+            ranges = self.ranges = []
+        ranges[low:high] = [(start, end)]
+        self._report((start, end), start, end)
+
+    def _report(self, found: tuple[int, int], start: int, end: int) -> None:
+        """
+        Have a range be the first of the blocks for SACK, in place of those between two positions.
+        """
+        others = [each for each in self._reported if each[1] <= start or each[0] >= end]
+        self._reported = (found, *others[: _MAX_BLOCKS - 1])
 
     def finish(self, position: int) -> None:
         """
@@ -382,15 +410,15 @@ class Receiver:
             self._quick -= 1
         return window
 
-    def blocks(self, most: int) -> list[tuple[int, int]]:
+    def blocks(self, most: int) -> Sequence[tuple[int, int]]:
         """
         The ranges for SACK: first the one that came twice, then the latest.
 
         @param most: how many there is room for.
         """
         if self.duplicate is not None:
-            return [self.duplicate, *self.ranges[: most - 1]]
-        return self.ranges[:most]
+            return self.duplicate, *self._reported[: most - 1]
+        return self._reported[:most]
 
     # The window
 
