@@ -1,0 +1,160 @@
+"""
+Transfers over paths that lose, reorder and damage packets, in virtual time: how fast they are, and how much is sent
+again for nothing.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from statistics import geometric_mean
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.long import lengths
+from tests.tcp.pair import Pair, Segment
+from txtuntap.middleware import Netem
+from txtuntap.network import Network
+
+SIZE = 1448
+
+
+def transfer(pair: Pair, segments: int, seconds: float = 60.0) -> float:
+    """
+    Send from the first end to the second.
+
+    @return: the seconds that it took.
+    """
+    # A look at each record of a wide window takes long.
+    pair.checks = pair.keeps = False
+    pair.open()
+    begun = pair.now
+    pair.write(0, bytes(segments * SIZE))
+    pair.run(seconds, lambda: pair.ends[0].sender.acknowledged > segments * SIZE)
+    assert len(pair.text(1)) == segments * SIZE, "not all has arrived"
+    return pair.now - begun
+
+
+class ReorderingTests(SynchronousTestCase):
+    """
+    Tests for what comes in another order.
+    """
+
+    def test_lateByMuch(self) -> None:
+        """
+        How late a segment came that was sent again for nothing is how long others are waited for: one is enough to
+        learn it.
+        """
+        pair = Pair(0.05)
+        pair.latency = lambda end, index, segment: 0.1 if segment.data and not index % 20 else 0.05
+        transfer(pair, 2000)
+        self.assertEqual(pair.ends[0].sender.sentAgain, 1)
+
+    def test_shortcuts(self) -> None:
+        """
+        Where one packet in four takes a shortcut, the least round trip tells nothing, and the window still grows.
+        """
+        random = Random(1)
+        pair = Pair(0.01, rate=12.5e6)
+        pair.latency = lambda end, index, segment: 0.0 if random.random() < 0.25 else 0.01
+        self.assertLess(transfer(pair, 10_000), 5.0)
+
+
+class OverflowTests(SynchronousTestCase):
+    """
+    Tests for a queue that overflows.
+    """
+
+    def test_everyOther(self) -> None:
+        """
+        What slow start loses is every other segment of a window. Each is sent again once: the receiver has kept those
+        between them.
+        """
+        pair = Pair(0.05, rate=12.5e6, queue=1000 * 1500)
+
+        def isLost(end: int, index: int, segment: Segment) -> bool:
+            # The window has about 1,200 segments by then.
+            return not end and bool(segment.data) and 2000 <= index < 3000 and index % 2 == 0
+
+        pair.drop = isLost
+        transfer(pair, 8000)
+        self.assertGreaterEqual(pair.lost, 500)
+        self.assertEqual(pair.ends[0].sender.sentAgain, pair.lost)
+
+
+class _Sink(Protocol):
+    """
+    Fires C{done} when it has got as much as is to come.
+    """
+
+    def __init__(self, octets: int) -> None:
+        self.done: Deferred[None] = Deferred()
+        self._left = octets
+
+    def dataReceived(self, data: bytes) -> None:
+        self._left -= len(data)
+        if not self._left:
+            self.done.callback(None)
+
+
+class _Source(Protocol):
+    """
+    Writes so many octets, and waits.
+    """
+
+    transport: Any
+
+    def __init__(self, octets: int) -> None:
+        self._octets = octets
+
+    def connectionMade(self) -> None:
+        self.transport.write(bytes(self._octets))
+
+
+def goodput(netem: str, seed: int, octets: int) -> float:
+    """
+    Have one host send to another over a link at 100 Mbit/s.
+
+    @return: in megabits a second of virtual time.
+    """
+    with Network(seed) as net:
+        near, far = net.host("10.0.0.1/24"), net.host("10.0.0.2/24")
+        link = net.link(near, far, "rate 100mbit")
+        sink = _Sink(octets)
+        far.listenTCP(80, Factory.forProtocol(lambda: sink))
+        net.result(near.ping("10.0.0.2"))
+        impairment = net.impairment(link)
+        impairment.up = impairment.down = Netem.of(f"{netem} rate 100mbit")
+        begun = net.clock.seconds()
+        near.connectTCP("10.0.0.2", 80, ClientFactory.forProtocol(lambda: _Source(octets)))
+        net.result(sink.done)
+        took: float = net.clock.seconds() - begun
+        return 8e-6 * octets / took
+
+
+#: What goes wrong on a link, and the megabits a second to reach: as many as Linux does, or a few less.
+PATHS = (
+    ("delay 10ms loss 0.1%", 25.0),
+    ("delay 10ms loss 1%", 6.0),
+    ("delay 10ms loss 5%", 1.9),
+    ("delay 50ms loss 10%", 0.3),
+    ("delay 10ms loss gemodel 1% 30%", 3.0),
+    ("delay 10ms reorder 25%", 20.0),
+    ("delay 50ms reorder 1%", 7.0),
+    ("delay 10ms duplicate 10%", 50.0),
+    ("delay 10ms corrupt 1%", 6.0),
+)
+
+
+@lengths("seeds", 1, 20, "loss")
+@pytest.mark.parametrize(("netem", "least"), PATHS)
+def test_goodput(netem: str, least: float, seeds: int) -> None:
+    """
+    A transfer over a bad link is as fast as one of Linux, in virtual time.
+    """
+    octets = 3_000_000 if least >= 1 else 500_000
+    reached = [goodput(netem, seed, octets) for seed in range(seeds)]
+    assert geometric_mean(reached) > least
