@@ -13,6 +13,7 @@ from benchmarks import (
     configure,
     demultiplex,
     host,
+    loss,
     middleware,
     offload,
     receive,
@@ -22,7 +23,7 @@ from benchmarks import (
     tcp,
     tunnel,
 )
-from benchmarks.measure import Missing
+from benchmarks.measure import Missing, Section
 from benchmarks.table import machine, markdown, replaceIn
 
 BENCHMARKS: dict[str, Any] = {
@@ -38,7 +39,11 @@ BENCHMARKS: dict[str, Any] = {
     "switch": switch.run,
     "simulation": simulation.run,
     "tunnel": tunnel.run,
+    "loss": loss.run,
 }
+
+#: Those that run only if they are asked for: they take hours.
+LONG = {"loss"}
 
 
 def main() -> None:
@@ -57,7 +62,7 @@ def main() -> None:
         parser.error("--rounds has to be at least 1")
     texts = [f"{machine()} Medians of {options.rounds} rounds.\n"]
     print(texts[0])
-    for name in options.name or BENCHMARKS:
+    for name in options.name or [each for each in BENCHMARKS if each not in LONG]:
         try:
             text = _measured(name, options.rounds, options.markdown)
         except Missing as e:
@@ -74,7 +79,8 @@ def _measured(name: str, rounds: int, file: Path | None) -> str:
     """
     if name == "offload":
         return "\n".join(map(markdown, offload.run(rounds, file and file.with_name("offload.svg"))))
-    return markdown(BENCHMARKS[name](rounds))
+    found = BENCHMARKS[name](rounds)
+    return "\n".join(map(markdown, [found] if isinstance(found, Section) else found))
 
 
 if __name__ == "__main__":
