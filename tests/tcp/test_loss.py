@@ -85,6 +85,33 @@ class OverflowTests(SynchronousTestCase):
         self.assertEqual(pair.ends[0].sender.sentAgain, pair.lost)
 
 
+class TailTests(SynchronousTestCase):
+    """
+    Tests for the end of a transfer.
+    """
+
+    def test_lastButOne(self) -> None:
+        """
+        The segment with the FIN is reported when it comes out of order: it shows at once that the one before is lost.
+        """
+        pair = Pair(0.01)
+        pair.open()
+        lost: list[Segment] = []
+
+        def isLost(end: int, index: int, segment: Segment) -> bool:
+            isOne = not end and len(segment.data) == SIZE and not lost
+            lost.extend([segment] * isOne)
+            return isOne
+
+        pair.drop = isLost
+        begun = pair.now
+        pair.ends[0].write(bytes(SIZE + 100))
+        pair.shutdown(0)
+        pair.run(10, lambda: pair.ends[0].sender.isFinished)
+        self.assertEqual((len(lost), pair.ends[0].sender.timeouts), (1, 0))
+        self.assertLess(pair.now - begun, 0.06)
+
+
 class _Sink(Protocol):
     """
     Fires C{done} when it has got as much as is to come.

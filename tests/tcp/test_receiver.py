@@ -129,6 +129,31 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(receiver.next, 18)
         self.assertEqual(receiver.blocks(4), ((61, 63), (21, 23), (31, 33), (41, 43)))
 
+    def test_finBlocks(self) -> None:
+        """
+        A FIN out of order counts as an octet of the block that it ends, or of one of its own; so it does when it comes
+        twice.
+        """
+        receiver = opened()
+        receive(receiver, 11, b"abc")
+        receiver.finish(14)
+        self.assertEqual(receiver.blocks(4), ((11, 15),))
+        receive(receiver, 11, b"abc")
+        receiver.finish(14)
+        self.assertEqual(receiver.blocks(4), ((11, 15), (11, 15)))
+        receive(receiver, 1, bytes(10))
+        receiver.checkEnd()
+        self.assertEqual((receiver.next, receiver.finished, receiver.ranges), (15, True, []))
+        alone = opened()
+        alone.finish(6, True)
+        self.assertEqual(alone.blocks(4), ((6, 7),))
+        alone.finish(6, True)
+        self.assertEqual(alone.blocks(4), ((6, 7), (6, 7)))
+        alone.sent()
+        receive(alone, 1, bytes(5))
+        alone.checkEnd()
+        self.assertEqual((alone.next, alone.finished, alone.blocks(4)), (7, True, ()))
+
     def test_duplicates(self) -> None:
         """
         What comes twice is the first block: below the acknowledgment, or followed by the range that it is in

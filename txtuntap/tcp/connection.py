@@ -383,7 +383,7 @@ class Connection(Closing):
         if data:
             receiver.receive(position, data, now, self.sender.roundTrip.timeout)
         if flags & FIN:
-            receiver.finish(position + len(data))
+            receiver.finish(position + len(data), not data)
         elif receiver.end is not None:
             receiver.checkEnd()
         if receiver.finished:

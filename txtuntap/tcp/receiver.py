@@ -307,14 +307,35 @@ class Receiver:
         others = [each for each in self._reported if each[1] <= start or each[0] >= end]
         self._reported = (found, *others[: _MAX_BLOCKS - 1])
 
-    def finish(self, position: int) -> None:
+    def finish(self, position: int, isAlone: bool = False) -> None:
         """
         The peer's FIN has come.
+
+        @param isAlone: whether no data was before it in its segment.
         """
         if self.end is None:
             self.end = position
         self.acknowledgeAt = 0
+        if self.next < position == self.end:
+            self._finishLate(position, isAlone)
         self.checkEnd()
+
+    def _finishLate(self, position: int, isAlone: bool) -> None:
+        """
+        Report a FIN that comes before its time. A sender counts it with the segment that it is in, which is not there
+        if the FIN is not.
+        """
+        ranges = self.ranges
+        behind = ranges[-1][1] if ranges else 0
+        if behind > position:
+            if isAlone:
+                self.duplicate = position, position + 1
+            elif self.duplicate is not None and self.duplicate[1] == position:
+                self.duplicate = self.duplicate[0], position + 1
+        elif behind == position or isAlone:
+            start = ranges.pop()[0] if behind == position else position
+            ranges.append((start, position + 1))
+            self._report(ranges[-1], start, position)
 
     def checkEnd(self) -> None:
         """
@@ -324,6 +345,8 @@ class Receiver:
             self.next += 1
             self.finished = True
             self.acknowledgeAt = 0
+            # The FIN itself may be left.
+            self.ranges, self._reported = [], ()
 
     def take(self) -> list[bytes]:
         """
