@@ -85,6 +85,23 @@ class OverflowTests(SynchronousTestCase):
         self.assertEqual(pair.ends[0].sender.sentAgain, pair.lost)
 
 
+class OpeningTests(SynchronousTestCase):
+    """
+    Tests for a handshake that loses a segment.
+    """
+
+    def test_roundTripOfASecondSYN(self) -> None:
+        """
+        The timestamp in the answer tells which SYN it is for, so the timeout is that of a known round trip.
+        """
+        pair = Pair(0.01)
+        pair.drop = lambda end, index, segment: not end and not index
+        pair.open()
+        pair.run(0.1)
+        self.assertAlmostEqual(pair.ends[0].sender.roundTrip.smoothed, 0.02, 2)
+        self.assertLess(pair.ends[0].sender.roundTrip.timeout, 0.3)
+
+
 class TailTests(SynchronousTestCase):
     """
     Tests for the end of a transfer.

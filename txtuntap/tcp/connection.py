@@ -464,7 +464,11 @@ class Connection(Closing):
             self._sendSyn(now)
             return
         sender.acknowledged = sender.next = 1
-        self._establish(now - self._synAt if self._syns == 1 else None, now)
+        sentAt = self._synAt if self._syns == 1 else None
+        if sentAt is None and options.timestamp is not None and options.echo:
+            # The timestamp tells which SYN is answered.
+            sentAt = self._echoedAt(options.echo, now)
+        self._establish(None if sentAt is None else now - sentAt, now)
         self.receiver.acknowledgeAt = 0
         if data or flags & FIN:
             self._dataReceived(1, data, flags, False, now)
