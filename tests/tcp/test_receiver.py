@@ -149,7 +149,7 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(alone.blocks(4), ((6, 7),))
         alone.finish(6, True)
         self.assertEqual(alone.blocks(4), ((6, 7), (6, 7)))
-        alone.sent()
+        alone.advertised()
         receive(alone, 1, bytes(5))
         alone.checkEnd()
         self.assertEqual((alone.next, alone.finished, alone.blocks(4)), (7, True, ()))

@@ -50,10 +50,7 @@ _UNPREDICTED: Final = 0xFFF7
 _PREDICTED: Final = (HEADER_LENGTH + ALIGNED_LENGTH) << 10 | ACK
 
 _NOTHING: Final[Sequence[tuple[int, int]]] = ()
-
-
-_ESTABLISHED = State.ESTABLISHED
-_OPEN = Phase.OPEN
+_ESTABLISHED, _OPEN = State.ESTABLISHED, Phase.OPEN
 
 #: The octets that may wait for an acknowledgment: those of four superpackets, so that the peer goes on meanwhile.
 _MOST_WAITING: Final = 4 * 65536

@@ -176,13 +176,10 @@ class Scoreboard:
             if record.times == 1 and forwardmost < record.end <= position and not record.arrived and not record.lost:
                 # The usual one. Of many such, the first and the last say all.
                 count += 1
-                length = record.end - record.start
-                octets += length
-                if record.size > self.largest and length >= record.size:
+                octets += record.end - record.start
+                if record.size > self.largest and record.end - record.start >= record.size:
                     self.largest = record.size
-                if first is None:
-                    first = record
-                last = record
+                first, last = first or record, record
                 continue
             if record.end > position:
                 if record.start < position:
@@ -193,10 +190,8 @@ class Scoreboard:
                         self._noticed(record, before, position, trusted)
                 break
             count += 1
-            if record.arrived:
-                self.arrived -= record.end - record.start
-            else:
-                self._account(record, record.end - record.start)
+            self._account(record, record.end - record.start)
+            if not record.arrived:
                 self._noticed(record, record.start, record.end, trusted)
         if first is not None:
             self.delivered += octets
