@@ -46,8 +46,9 @@ MAX_DELAY = 0.2
 
 _start, _end = itemgetter(0), itemgetter(1)
 
-#: What nothing is in, and nothing is ever added to: each connection that is idle would have three lists of its own.
-_EMPTY: Final[list[Any]] = []
+#: In place of lists that nothing is in, of which each connection that is idle would have three. It is a tuple, so
+#: nothing can be added to it.
+_EMPTY: Final[Any] = ()
 
 #: A position, that behind the last octet, and the octets.
 Piece = tuple[int, int, bytes]
@@ -333,9 +334,10 @@ class Receiver:
             elif self.duplicate is not None and self.duplicate[1] == position:
                 self.duplicate = self.duplicate[0], position + 1
         elif behind == position or isAlone:
-            start = ranges.pop()[0] if behind == position else position
-            ranges.append((start, position + 1))
-            self._report(ranges[-1], start, position)
+            start = ranges[-1][0] if behind == position else position
+            found = start, position + 1
+            self.ranges = [*(ranges[:-1] if behind == position else ranges), found]
+            self._report(found, start, position)
 
     def checkEnd(self) -> None:
         """

@@ -14,8 +14,9 @@ _SLACK = 64
 #: The most buffers of one segment: more are joined, since a system call takes no more than some hundred.
 _MOST_BUFFERS = 64
 
-#: What nothing is in, and nothing is ever added to: each connection that is idle would have two lists of its own.
-_EMPTY: Final[list[Any]] = []
+#: In place of lists that nothing is in, of which each connection that is idle would have two. It is a tuple, so
+#: nothing can be added to it.
+_EMPTY: Final[Any] = ()
 
 
 class SendBuffer:
