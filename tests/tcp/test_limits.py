@@ -73,6 +73,32 @@ class HalfOpenTests(SynchronousTestCase):
         self.assertEqual(peer.counters["cookiesSent"], 10)
         self.assertEqual(peer.table("half open").size, 1)
 
+    def test_aSYNThatComesAgainHasARateOfItsOwn(self) -> None:
+        peer = peerWith(cookies=2)
+        peer.host.listenTCP(80, Readers(), backlog=0)
+        first, again = ([len(peer.syn(80, sourcePort=4000 + number)) for number in range(6)] for _ in range(2))
+        # All but two have had no answer; and of those, two have one now.
+        self.assertEqual(first, [1, 1, 0, 0, 0, 0])
+        self.assertEqual(again, [0, 0, 1, 1, 0, 0])
+        self.assertEqual(peer.counters["cookiesSent"], 4)
+        self.assertEqual(peer.counters["backlogOverflows"], 8)
+
+    def test_whoseRateIsOverStillHasRoom(self) -> None:
+        # A flood takes all cookies, second by second, and a peer that tries again comes up.
+        peer = peerWith(cookies=3)
+        factory = Readers()
+        peer.host.listenTCP(80, factory, backlog=0)
+        for second in range(3):
+            for number in range(20):
+                peer.syn(80, sourcePort=5000 + 20 * second + number)
+            answers = peer.syn(80)
+            self.assertEqual(len(answers), min(second, 1))
+            if answers:
+                break
+            peer.clock.advance(1)
+        RawConnection(peer, THEIRS, 4000, 80, answers[0].sequence).send(b"hello")
+        self.assertEqual([reader.data for reader in factory.made], [b"hello"])
+
     def test_cookiesAreConnections(self) -> None:
         peer = peerWith()
         factory = Readers()
@@ -712,6 +738,32 @@ class AnswerTests(SynchronousTestCase):
             answers = [answer for _ in range(20) for answer in connection.send(b"", ahead=9, flags=flags)]
             self.assertEqual([answer.flags for answer in answers], [ACK])
             peer.clock.advance(1)
+        self.assertEqual(peer.counters["inUnacceptable"], 40)
+        self.assertEqual(peer.counters["outLimited"], 38)
+
+    def test_whatAConnectionDoesNotTakeIsCounted(self) -> None:
+        peer = peerWith()
+        peer.host.listenTCP(80, Readers())
+        connection = peer.open(80)
+        expected = connection.expected
+        outside = [connection.send(b"x", ahead=1 << 20, flags=flags) for flags in (ACK, ACK | FIN, RST, 0)]
+        self.assertEqual([len(each) for each in outside], [1, 1, 0, 0])
+        connection.expected += 1 << 20
+        self.assertEqual(len(connection.send(b"x", ahead=1)), 1)
+        connection.expected = expected
+        connection.send(b"", ahead=1, flags=FIN)
+        self.assertEqual(peer.counters["inUnacceptable"], 6)
+        connection.send(b"x")
+        self.assertEqual(peer.counters["inUnacceptable"], 6)
+
+    def test_whatOneThatIsHalfOpenDoesNotTakeIsCounted(self) -> None:
+        peer = peerWith()
+        peer.host.listenTCP(80, Readers())
+        (answer,) = peer.syn(80)
+        for sequence, flags in (1001 + (1 << 20), RST), (1001 + (1 << 20), ACK), (1009, RST), (1001, FIN):
+            peer.send(THEIRS, OURS, 4000, 80, sequence, answer.sequence + 1, flags)
+        self.assertEqual(peer.counters["inUnacceptable"], 4)
+        self.assertEqual(peer.counters["outLimited"], 1)
 
     def test_challengesOfWhatIsHalfOpen(self) -> None:
         peer = peerWith()
@@ -719,6 +771,7 @@ class AnswerTests(SynchronousTestCase):
         peer.syn(80)
         answers = [peer.send(THEIRS, OURS, 4000, 80, 1009, 0, RST) for _ in range(20)]
         self.assertEqual(sum(map(len, answers)), 1)
+        self.assertEqual(peer.counters["outLimited"], 19)
 
     def test_aClientThatGetsForgedAnswers(self) -> None:
         # The SYN leaves once more, whatever comes.

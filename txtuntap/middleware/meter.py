@@ -29,7 +29,7 @@ DROPS = frozenset(
         # Going down, or not by a layer.
         *("outErrors", "outLinkDown", "outNoRoutes", "outLimited", "inServices"),
         *("inLost", "outLost", "inOverLimit", "outOverLimit", "inTooBig", "outTooBig"),
-        *("connectionsRefused", "buffersRefused", "backlogOverflows", "inSigned"),
+        *("connectionsRefused", "buffersRefused", "backlogOverflows", "inSigned", "inUnacceptable"),
         *("unclaimedSilences", "unclaimedTimeouts", "unclaimedOverflows"),
     ]
 )

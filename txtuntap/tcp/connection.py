@@ -211,7 +211,7 @@ class Connection(Closing):
                 # An old duplicate (PAWS, RFC 7323 section 5).
                 if position == behind == expected and acknowledgment == (self._initial + sender.acknowledged) & _MASK:
                     # An acknowledgment that another has overtaken is no reason to answer.
-                    return
+                    return self._drop()
                 return self._unacceptable(position, behind, flags, now)
         else:
             timestamp = None
@@ -231,13 +231,14 @@ class Connection(Closing):
         if flags & (RST | SYN):
             return self._interrupted(position, flags, now)
         if not flags & ACK:
-            return
+            return self._drop()
         # The acknowledgment
         una = sender.acknowledged
         ack = una + ((acknowledgment - self._initial - una + _HALF) & _MASK) - _HALF
         if self.state is State.SYN_RECEIVED and not self._completes(ack, acknowledgment, window, now):
             return
         if ack > sender.next or ack < una - min(sender.largestWindow, una - 1):
+            self._drop()
             return self._challenge(now)
         if timestamp is not None and position <= receiver.acknowledged:
             self._recent, self._recentAt = timestamp, now
@@ -391,6 +392,7 @@ class Connection(Closing):
         Answer what is not in the window, or too old: by where we are. Answers to what has no data are limited.
         """
         receiver = self.receiver
+        self._drop()
         if flags & SYN:
             return self._challenge(now)
         if flags & RST or not flags & ACK:
@@ -410,11 +412,17 @@ class Connection(Closing):
         if flags & RST:
             # A peer may take SACK for an acknowledgment.
             if position in (receiver.next, receiver.ranges[-1][1] if receiver.ranges else receiver.next):
-                self._ends(End.RESET)
-            elif receiver.next <= position <= receiver.edge:
-                self._challenge(now)
-            return
+                return self._ends(End.RESET)
+            if not receiver.next <= position <= receiver.edge:
+                return self._drop()
+        self._drop()
         self._challenge(now)
+
+    def _drop(self) -> None:
+        """
+        Count a segment that is not taken.
+        """
+        self._wire.counters["inUnacceptable"] += 1
 
     def _answerReceived(
         self,

@@ -12,6 +12,7 @@ The options that the peer's SYN has beside are in the lowest bits of our timesta
 
 from __future__ import annotations
 
+from bisect import bisect
 from hashlib import blake2b
 
 from txtuntap.tcp.handshake import Agreement
@@ -49,7 +50,7 @@ class Cookies:
         @param peerInitial: the sequence number of the peer's SYN.
         @param mss: what the peer takes in one segment.
         """
-        index = max(number for number, size in enumerate(SIZES) if size <= max(mss, SIZES[0]))
+        index = max(bisect(SIZES, mss) - 1, 0)
         return self._cookie(flow, peerInitial, int(now // _EPOCH), index)
 
     def check(self, flow: bytes, peerInitial: int, initial: int, now: float) -> int | None:

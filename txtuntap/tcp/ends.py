@@ -34,6 +34,7 @@ from txtuntap.tcp.limits import BURST, Limits
 from txtuntap.tcp.orphans import Orphans
 from txtuntap.tcp.path import Path
 from txtuntap.tcp.ports import BACKLOG, TCPPort
+from txtuntap.tcp.refusedsyns import RefusedSyns
 from txtuntap.tcp.timewait import TimeWait
 from txtuntap.tcp.transport import TCPTransport
 from txtuntap.wire.address import addressText
@@ -89,6 +90,8 @@ class TCPEnds(PacketProtocol):
         self._resets = TokenBucket(self.limits.resets, min(self.limits.resets, BURST))
         self._repeats = TokenBucket(self.limits.repeats, min(self.limits.repeats, BURST))
         self._cookieLimit = TokenBucket(max(self.limits.cookies, 1), max(self.limits.cookies, 1))
+        self._secondCookieLimit = TokenBucket(max(self.limits.cookies, 1), max(self.limits.cookies, 1))
+        self._refusedSyns = RefusedSyns()
         self._soon: list[TCPTransport] = []
         self._turn: Timer | None = None
         self._tick: Timer | None = None

@@ -352,6 +352,8 @@ class Output:
         if not 0 <= now - self._challengedAt < CHALLENGE_PAUSE:
             self._challengedAt = now
             self._sendAcknowledgment(now)
+        else:
+            self._wire.counters["outLimited"] += 1
 
     def _segmentOptions(self, now: float) -> bytes:
         """

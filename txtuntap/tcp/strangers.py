@@ -141,6 +141,10 @@ class TCPStrangers(TCPEnds):
         """
         Answer a SYN, or ask the application about one that no port listens for.
         """
+        takesCookie = port is not None and (port.halfOpen >= port.backlog or self._halfOpen.isFull)
+        if takesCookie and not self._mayHaveCookie(key, sequence, now):
+            self.counters["backlogOverflows"] += 1
+            return
         start = packet.start
         options = wire.parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2))
         if options.signed:
@@ -157,7 +161,21 @@ class TCPStrangers(TCPEnds):
                 behind = sequence + 1 + packet.end - start - (word >> 12 << 2)
                 self._unclaimed.synReceived(key, path, sequence, behind & _MASK, flags, options, now)
             return
-        self._answerSyn(key, path, port, sequence, flags, options, now)
+        if takesCookie:
+            self._sendCookie(key, path, port, sequence, flags, options, now)
+        else:
+            self._answerSyn(key, path, port, sequence, flags, options, now)
+
+    def _mayHaveCookie(self, key: bytes, sequence: int, now: float) -> bool:
+        """
+        Whether a SYN that there is no room for may be answered. A flood seldom sends the same SYN twice, and a peer
+        that wants a connection does. So where new ones are too many, one that has come before has a rate of its own.
+        """
+        if not self.limits.cookies:
+            return False
+        if self._cookieLimit.take(now):
+            return True
+        return self._refusedSyns.isAgain(key, sequence, now) and self._secondCookieLimit.take(now)
 
     def _isFull(self, key: bytes, port: TCPPort | None) -> bool:
         """
@@ -223,14 +241,11 @@ class TCPStrangers(TCPEnds):
         self, key: bytes, path: Path, port: TCPPort, sequence: int, flags: int, options: Options, now: float
     ) -> None:
         """
-        Answer a SYN that may have a connection.
+        Answer a SYN that may have a connection, and remember it as half open.
         """
         version = 4 if len(path.dest) == 4 else 6
         agreement = agree(port.parameters, options, flags, version)
-        offset = self._offset(key)
-        if port.halfOpen >= port.backlog or self._halfOpen.isFull:
-            return self._sendCookie(path, key, port, sequence, options, agreement, offset, now)
-        half = HalfOpen(port, path, sequence, self._initial(key, now), offset, options, agreement, now)
+        half = HalfOpen(port, path, sequence, self._initial(key, now), self._offset(key), options, agreement, now)
         self._halfOpen.put(key, half)
         self.counters["passiveOpens"] += 1
         port.halfOpen += 1
@@ -252,26 +267,17 @@ class TCPStrangers(TCPEnds):
         path.transmit(half.initial, (half.peerInitial + 1) & _MASK, flags, window, options, (), 0, 0, False)
 
     def _sendCookie(
-        self,
-        path: Path,
-        key: bytes,
-        port: TCPPort,
-        sequence: int,
-        options: Options,
-        agreement: Agreement,
-        offset: int,
-        now: float,
+        self, key: bytes, path: Path, port: TCPPort, sequence: int, flags: int, options: Options, now: float
     ) -> None:
         """
         Answer a SYN that there is no room for by one that needs none.
         """
-        if not self.limits.cookies or not self._cookieLimit.take(now):
-            self.counters["backlogOverflows"] += 1
-            return
+        version = 4 if len(path.dest) == 4 else 6
+        agreement = agree(port.parameters, options, flags, version)
         self.counters["cookiesSent"] += 1
         port.cookieAt = now
         initial = self._cookies.make(key, sequence, agreement.mss, now)
-        timestamp = withOptions(timestampAt(now, offset), agreement, options.scale is not None)
+        timestamp = withOptions(timestampAt(now, self._offset(key)), agreement, options.scale is not None)
         if not agreement.timestamps:
             # Without timestamps, the number has room for the segment size alone.
             agreement = Agreement(agreement.mss)
@@ -348,6 +354,8 @@ class TCPStrangers(TCPEnds):
                 self._forget(key, half)
             elif isInside:
                 self._challenge(half, now)
+            else:
+                self.counters["inUnacceptable"] += 1
             return
         if not isInside or self._isOld(packet, half, word, now):
             return self._challenge(half, now)
@@ -355,6 +363,7 @@ class TCPStrangers(TCPEnds):
             self._forget(key, half)
             return self._refuse(packet, key, sequence, acknowledgment, word, flags, now)
         if not flags & ACK:
+            self.counters["inUnacceptable"] += 1
             return
         if acknowledgment != (half.initial + 1) & _MASK:
             return self._refuse(packet, key, sequence, acknowledgment, word, flags, now)
@@ -380,7 +389,12 @@ class TCPStrangers(TCPEnds):
         return options.echo != 0 and not isEchoSince(options.echo, half.since, now, half.offset)
 
     def _challenge(self, half: HalfOpen, now: float) -> None:
+        """
+        Tell the peer where we are, since a segment cannot be: not more often than twice a second.
+        """
+        self.counters["inUnacceptable"] += 1
         if 0 <= now - half.challengedAt < CHALLENGE_PAUSE:
+            self.counters["outLimited"] += 1
             return
         half.challengedAt = now
         options = b""

@@ -74,6 +74,8 @@ class TimeWait:
         if length or not 0 <= now - self.challengedAt < CHALLENGE_PAUSE:
             self.challengedAt = now
             self._acknowledge(now)
+        else:
+            self.path.counters["outLimited"] += 1
         return False
 
     def _acknowledge(self, now: float) -> None:
