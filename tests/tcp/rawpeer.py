@@ -118,8 +118,18 @@ class RawPeer:
     @ivar host: the host; C{device}: the device it is on; C{clock}: its clock.
     """
 
-    def __init__(self, tcp: Any = None, addresses: tuple[str, ...] = (f"{OURS}/8", "fd00::2/64"), **options: Any):
-        self.clock = Clock()
+    def __init__(
+        self,
+        tcp: Any = None,
+        addresses: tuple[str, ...] = (f"{OURS}/8", "fd00::2/64"),
+        clock: Any = None,
+        **options: Any,
+    ) -> None:
+        """
+        @param clock: a clock that others make; L{None}: a C{task.Clock}, which many connections make slow.
+        @param options: other arguments of the host.
+        """
+        self.clock = clock or Clock()
         self.device = MemoryDevice(TUN)
         self.host = Host(list(addresses), self.clock, random=Random(1), secrets=Random(1), tcp=tcp, **options)
         self.port = TuntapPort("", self.host.ip, reactor=self.clock, device=self.device)
