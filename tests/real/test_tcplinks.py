@@ -5,8 +5,9 @@ A host's TCP over links that lose, over paths that are narrow, and with peers th
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -20,10 +21,11 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tests.long import lengths
 from tests.real.lab.link import setDown
 from tests.real.lab.namespace import Namespace, ip, run
-from tests.real.lab.streams import SINK, SOURCE, Sink, Source, much
-from tests.real.lab.turning import INTERFACE, TurningHost
+from tests.real.lab.streams import MUCH, SINK, SOURCE, Sink, Source, blocks
+from tests.real.lab.turning import INTERFACE, LONG, TurningHost
 from tests.real.test_errors import narrowPath
 from txtuntap.middleware import Impairment, Netem
 
@@ -35,13 +37,18 @@ BAD = Netem(delay=0.002, jitter=0.001, loss=0.01, duplicate=0.01, reorder=0.01)
 
 
 @contextmanager
-def turning(mode: str, **options: Any) -> Iterator[TurningHost]:
+def turning(mode: str, octets: int = MUCH, **options: Any) -> Iterator[TurningHost]:
     """
-    A host that counts what it gets, and sends much.
+    A host that counts what it gets, and sends so much.
     """
+
+    class Sending(Source):
+        pass
+
+    Sending.octets = octets
     made = TurningHost(mode, gateways=("10.9.0.1", "fd09::1"), **options)
     try:
-        for port, protocol in (SINK, Sink), (SOURCE, Source):
+        for port, protocol in (SINK, Sink), (SOURCE, Sending):
             factory = Factory.forProtocol(protocol)
             factory.noisy = False
             made.host.listenTCP(port, factory)
@@ -54,31 +61,53 @@ def target(address: str, port: int) -> str:
     return f"TCP6:[{address}]:{port}" if ":" in address else f"TCP4:{address}:{port}"
 
 
-def movesBothWays(host: TurningHost, ours: str, octets: int) -> None:
+def receives(host: TurningHost, ours: str, octets: int, patience: float = LONG) -> None:
     """
-    Have socat send and receive, and compare hashes.
+    Have socat send, and compare hashes.
     """
-    data = much()[:octets]
-    said = host.succeeds("socat", "-t100", "-", target(ours, SINK), data=data)
-    assert said == sha256(data).hexdigest()
-    said = host.succeeds("sh", "-c", f"socat -u {target(ours, SOURCE)} - | sha256sum")
-    assert said.split()[0] == sha256(much()).hexdigest()
+    said = host.succeeds("socat", "-t100", "-", target(ours, SINK), data=blocks(octets), patience=patience)
+    assert said == digest(octets)
+
+
+def sends(host: TurningHost, ours: str, octets: int = MUCH, patience: float = LONG) -> None:
+    """
+    Have socat receive all that C{SOURCE} sends, and compare hashes.
+    """
+    said = host.succeeds("sh", "-c", f"socat -u {target(ours, SOURCE)} - | sha256sum", patience=patience)
+    assert said.split()[0] == digest(octets)
+
+
+@cache
+def digest(octets: int) -> str:
+    """
+    The hash of so many octets of chance.
+    """
+    found = sha256()
+    for block in blocks(octets):
+        found.update(block)
+    return found.hexdigest()
 
 
 @pytest.mark.parametrize(("mode", "ours"), [("tun", "10.9.0.2"), ("tap", "fd09::2")])
-def test_allArrivesOverABadLink(namespace: Namespace, mode: str, ours: str) -> None:
+@pytest.mark.parametrize("move", [receives, sends])
+@lengths("octets", MUCH, 1_000_000_000, "gigabytes")
+def test_allArrivesOverABadLink(
+    namespace: Namespace, mode: str, ours: str, move: Callable[..., None], octets: int
+) -> None:
     impairments = []
 
     def around(proto: Any) -> Any:
         impairments.append(Impairment(proto, random=Random(1)))
         return impairments[0]
 
-    with turning(mode, around=around) as host:
+    with turning(mode, octets, around=around) as host:
         (impairment,) = impairments
         impairment.up = impairment.down = BAD
-        movesBothWays(host, ours, 20_000_000)
-        for counter in "inLost", "outLost", "outDuplicated":
-            assert impairment.counters[counter] > 0
+        # At the least rate, 500,000 octets a second.
+        move(host, ours, octets, LONG + octets / 500_000)
+        for counter in "Lost", "Duplicated", "Reordered":
+            assert impairment.counters[f"in{counter}"] > 0
+            assert impairment.counters[f"out{counter}"] > 0
 
 
 @contextmanager
@@ -95,7 +124,8 @@ def behindNarrow() -> Iterator[None]:
 @pytest.mark.parametrize(("mode", "ours"), [("tun", "10.9.0.2"), ("tap", "fd09::2")])
 def test_aRouterTellsThatThePathIsNarrow(namespace: Namespace, mode: str, ours: str) -> None:
     with turning(mode) as host, behindNarrow():
-        movesBothWays(host, ours, 2_000_000)
+        receives(host, ours, 2_000_000)
+        sends(host, ours)
         assert host.host.counters["icmp"]["inPktTooBigs"] >= 1
         assert host.host.counters["icmp"].get("inDisbelieved", 0) == 0
 
@@ -116,8 +146,7 @@ def test_aRouterThatSaysNothingIsGotAround(namespace: Namespace, mode: str, ours
     (tmp_path / "filter").write_text(_SILENT_ROUTER)
     run("nft", "-f", str(tmp_path / "filter"))
     with turning(mode) as host, behindNarrow():
-        said = host.succeeds("sh", "-c", f"socat -u {target(ours, SOURCE)} - | sha256sum")
-        assert said.split()[0] == sha256(much()).hexdigest()
+        sends(host, ours)
         assert host.host.counters["icmp"].get("inPktTooBigs", 0) == 0
 
 

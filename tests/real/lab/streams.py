@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -96,22 +96,52 @@ class Sink(Protocol):
 
 class Source(Protocol):
     """
-    Sends much, and closes.
+    Sends much, as fast as it is taken, and closes.
+
+    @ivar octets: how much.
     """
 
     transport: Any
+    octets = MUCH
 
     def connectionMade(self) -> None:
-        self.transport.write(much())
-        self.transport.loseConnection()
+        self._blocks = blocks(self.octets)
+        self.transport.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        """
+        All that was written has been taken.
+        """
+        block = next(self._blocks, None)
+        if block is not None:
+            self.transport.write(block)
+        else:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def stopProducing(self) -> None:
+        """
+        The connection is over.
+        """
+
+
+def blocks(octets: int) -> Iterator[bytes]:
+    """
+    So many octets of chance, in pieces of a mebibyte, the same each time.
+    """
+    random = Random(octets)
+    while octets:
+        size = min(octets, 1 << 20)
+        yield random.randbytes(size)
+        octets -= size
 
 
 @cache
 def much(octets: int = MUCH) -> bytes:
     """
-    So many octets of chance, the same each time; by default, what C{SOURCE} sends.
+    So many octets of chance in one; by default, what C{SOURCE} sends.
     """
-    return Random(octets).randbytes(octets)
+    return b"".join(blocks(octets))
 
 
 @implementer(ISession)

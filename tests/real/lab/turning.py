@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
@@ -66,16 +66,17 @@ class Turning:
             result.raiseException()
         return result
 
-    def run(self, *command: str, data: bytes = b"", patience: float = LONG) -> tuple[int, str]:
+    def run(self, *command: str, data: Iterable[bytes] = (), patience: float = LONG) -> tuple[int, str]:
         """
         Run a program to its end.
 
-        @param data: what it reads from its standard input, which then ends.
+        @param data: pieces of what it reads from its standard input, which then ends.
+        @param patience: seconds after which it will never end.
 
         @return: its status, and all it says on standard output and standard error.
         """
         with TemporaryFile() as given, TemporaryFile() as said:
-            given.write(data)
+            given.writelines(data)
             given.seek(0)
             process = subprocess.Popen(
                 [tool(command[0]), *command[1:]], stdin=given, stdout=said, stderr=subprocess.STDOUT
@@ -88,11 +89,11 @@ class Turning:
             said.seek(0)
             return process.returncode, said.read().decode(errors="replace")
 
-    def succeeds(self, *command: str, data: bytes = b"") -> str:
+    def succeeds(self, *command: str, data: Iterable[bytes] = (), patience: float = LONG) -> str:
         """
         Run a program to its end, which is a success, and return what it says.
         """
-        status, said = self.run(*command, data=data)
+        status, said = self.run(*command, data=data, patience=patience)
         assert status == 0, f"{command}: {status}, {said}"
         return said
 
