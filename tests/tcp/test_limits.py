@@ -108,6 +108,20 @@ class HalfOpenTests(SynchronousTestCase):
         self.assertEqual([reader.data for reader in factory.made], [b"hello"])
         self.assertEqual(peer.counters["cookiesReceived"], 1)
 
+    def test_noTimestampIsOlderThanThatOfItsCookie(self) -> None:
+        # The cookie's tells the options, too. A peer drops what comes with an older one (PAWS).
+        peer = peerWith()
+        peer.host.listenTCP(80, Readers(), backlog=0)
+        for number in range(64):
+            said = packSynOptions(1460, 14, True, (1, 0))
+            (cookie,) = peer.syn(80, sourcePort=4000 + number, options=said)
+            connection = RawConnection(peer, THEIRS, 4000 + number, 80, cookie.sequence)
+            echo = cookie.options.timestamp or 0
+            (answer,) = connection.send(b"hello", options=packTimestamps(2, echo))
+            self.assertLess(((answer.options.timestamp or 0) - echo) & 0xFFFFFFFF, 64)
+            peer.clock.advance(0.001)
+            peer.sent()
+
     def test_theyEnd(self) -> None:
         peer = peerWith()
         peer.host.listenTCP(80, Readers())

@@ -25,6 +25,8 @@ _EPOCH = 64
 
 _EPOCHS = 32
 
+_MASK = 0xFFFFFFFF
+
 #: In our timestamp: the peer's window scale, 15 for none; whether it takes SACK; whether it asks for ECN.
 OPTION_BITS = 6
 _NO_SCALE = 15
@@ -74,11 +76,13 @@ class Cookies:
 
 def withOptions(timestamp: int, agreement: Agreement, hasScale: bool) -> int:
     """
-    A timestamp that tells what was agreed on.
+    A timestamp that tells what was agreed on. None is later than C{timestamp}, or the peer would drop what follows as
+    old (PAWS, RFC 7323 section 5).
     """
     bits = agreement.scale if hasScale else _NO_SCALE
     bits |= _SACK * agreement.sack | _ECN * agreement.ecn
-    return timestamp >> OPTION_BITS << OPTION_BITS | bits
+    told = timestamp >> OPTION_BITS << OPTION_BITS | bits
+    return told if told <= timestamp else (told - (1 << OPTION_BITS)) & _MASK
 
 
 def agreedBefore(mss: int, echo: int | None, ownScale: int) -> Agreement:
