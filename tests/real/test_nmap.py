@@ -116,6 +116,15 @@ def test_servicesAreRecognised(targets: None) -> None:
     assert found[SSH]["name"] == "ssh" and "Twisted" in found[WEB]["product"]
 
 
+def test_whatSystemItTakesAHostFor(targets: None) -> None:
+    # Whatever that is: it sends what no TCP would, and the host lives on.
+    for interface, (address, _) in TARGETS.items():
+        said = scan("-sS", address, f"{ECHO},{CLOSED}", "-O", "--osscan-guess")
+        matches = [f"{each.attrib['name']} ({each.attrib['accuracy']} %)" for each in said.iter("osmatch")]
+        print(f"{interface}: {', '.join(matches) or 'no guess'}")
+        assert states(scan("-sS", address, f"{ECHO}")) == {ECHO: ("open", "syn-ack")}
+
+
 def services(said: ElementTree.Element) -> dict[int, dict[str, str]]:
     """
     The services that are told of, but for what differs each time.

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -226,7 +227,8 @@ class _Console(LineReceiver):
 
 def _state(host: Host) -> dict[str, Any]:
     """
-    The counters, the lengths of the tables, the octets that fragments take, and those that the process takes.
+    The counters, the lengths of the tables, the octets that fragments take, and the octets and the seconds of a
+    processor that the process takes.
     """
     sizes = {table.name: table.size for table in host.tables()}
     return {
@@ -243,8 +245,10 @@ def _state(host: Host) -> dict[str, Any]:
         "flows": sizes["flows"],
         "paths": sizes["paths"],
         "connections": sizes.get("connections", 0),
+        "tables": sizes,
         "gateways": sorted(map(addressText, host.routes.gateways)),
         "delayedCalls": len(host.getDelayedCalls()),
+        "processor": time.process_time(),
         "resident": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
     }
 

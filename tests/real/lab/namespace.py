@@ -39,6 +39,7 @@ PACKAGES = {
     "curl": "curl",
     "dig": "bind9-dnsutils",
     "ethtool": "ethtool",
+    "hping3": "hping3",
     "ip": "iproute2",
     "iperf3": "iperf3",
     "nft": "nftables",
