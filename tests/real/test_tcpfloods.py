@@ -21,6 +21,7 @@ from unittest import SkipTest
 
 import pytest
 
+from tests.long import lengths
 from tests.real.lab.asking import askUntilAnswered
 from tests.real.lab.link import PacketSocket, packetsRead
 from tests.real.lab.machine import INTERFACE, STATION, Machine
@@ -364,8 +365,8 @@ def descriptors(number: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_tenThousandConnectionsAtOnce(server: Machine) -> None:
-    number = 10_000
+@lengths("number", 2_000, 10_000, "floods")
+def test_manyConnectionsAtOnce(server: Machine, number: int) -> None:
     with descriptors(number + 500), ExitStack() as stack:
         poll = select.epoll()
         stack.callback(poll.close)
