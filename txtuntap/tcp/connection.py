@@ -20,7 +20,7 @@ from txtuntap.tcp.recovery import Phase
 from txtuntap.tcp.rtt import MAX_RTO, RTO_AFTER_SYN
 from txtuntap.tcp.sender import MAX_SUPERPACKET
 from txtuntap.tcp.sequence import unwrapped
-from txtuntap.tcp.state import OPENING, RECEIVING, End, State
+from txtuntap.tcp.state import RECEIVING, End, State
 from txtuntap.wire.tcp import (
     ACK,
     ALIGNED_LENGTH,
@@ -145,15 +145,6 @@ class Connection(Closing):
             and receiver.duplicate is None
             and receiver.next - receiver.acknowledged < _MOST_WAITING
         )
-
-    def pathChanged(self) -> None:
-        """
-        The path takes segments of another size now.
-        """
-        if self.state not in OPENING:
-            if not self.sender.pathChanged(self._segmentSize()):
-                self._wire.counters["resendsLimited"] += 1
-            self.receiver.mostLargest = self._wire.link - HEADER_LENGTH
 
     def segmentReceived(
         self,
@@ -417,12 +408,6 @@ class Connection(Closing):
                 return self._drop()
         self._drop()
         self._challenge(now)
-
-    def _drop(self) -> None:
-        """
-        Count a segment that is not taken.
-        """
-        self._wire.counters["inUnacceptable"] += 1
 
     def _answerReceived(
         self,

@@ -174,6 +174,21 @@ class Output:
             size -= TIMESTAMPS_LENGTH
         return max(size, MIN_MSS - TIMESTAMPS_LENGTH)
 
+    def pathChanged(self) -> None:
+        """
+        The path takes segments of another size now.
+        """
+        if self.state not in OPENING:
+            if not self.sender.pathChanged(self._segmentSize()):
+                self._wire.counters["resendsLimited"] += 1
+            self.receiver.mostLargest = self._wire.link - HEADER_LENGTH
+
+    def _drop(self) -> None:
+        """
+        Count a segment that is not taken.
+        """
+        self._wire.counters["inUnacceptable"] += 1
+
     def _sendSyn(self, now: float) -> None:
         """
         Send a SYN, or a SYN+ACK where the peer's SYN came first (simultaneous open).
