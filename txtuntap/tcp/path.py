@@ -157,7 +157,11 @@ class Path:
             return route
         ip = self._ip
         self._headers = None
-        if self._back is not None:
+        own = getattr(ip, "ownAddresses", None)
+        if own is not None and not own.accepts(self.source) and not own.isSelf(self.source):
+            # Our address is no longer ours: another host may have it.
+            route = None
+        elif self._back is not None:
             route = ip.knownStation(self._back)
         else:
             try:
@@ -177,8 +181,9 @@ class Path:
     @property
     def room(self) -> int:
         """
-        See L{IWire}.
+        See L{IWire}. Where it is another one than before, so may be what headers say of taking packets apart.
         """
+        self._headers = None
         route = self.route()
         return self.link if route is None else self._ip.room(route)
 
