@@ -9,8 +9,10 @@ from math import inf
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.tcp.pair import Pair
 from txtuntap.tcp.congestion import ICongestionControl, NewReno
 from txtuntap.tcp.cubic import Cubic
+from txtuntap.tcp.handshake import Parameters
 
 SIZE = 1000
 
@@ -118,3 +120,40 @@ class NewRenoTests(SynchronousTestCase):
         control.window = 50
         control.segmentSizeChanged(200)
         self.assertEqual(control.window, 200)
+
+
+class WaitingTests(SynchronousTestCase):
+    """
+    A superpacket that waits for more room in the window.
+    """
+
+    def test_aPartOfAnOctet(self) -> None:
+        """
+        Superpackets are as large where the window is no whole number of octets, as that of CUBIC.
+        """
+        writes = [self.writes(octets) for octets in (200_000, 200_000.5)]
+        self.assertEqual(*writes)
+
+    def writes(self, window: float) -> int:
+        """
+        How many writes a megabyte takes.
+
+        @param window: that of the control, which never changes.
+        """
+
+        class Fixed(NewReno):
+            def started(self, segmentSize: int) -> None:
+                super().started(segmentSize)
+                self.window = window
+
+            def acknowledged(self, octets: int, acknowledged: int, sent: int, now: float) -> None:
+                """
+                The window stays.
+                """
+
+        pair = Pair(first=Parameters(congestion=Fixed), rate=5e6)
+        pair.open()
+        pair.write(0, bytes(1_000_000))
+        pair.run(5)
+        self.assertEqual(len(pair.text(1)), 1_000_000)
+        return pair.wires[0].writes

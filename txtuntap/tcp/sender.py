@@ -129,7 +129,8 @@ class Sender(Sizing):
             self.latestAt = now
         isRepairing = self.phase is _RECOVERY or self.phase is _REDUCED
         flight = board.flight - self._renoArrived
-        room = (self._prrWindow if isRepairing else self.control.window) - flight
+        # Whole octets: a part of one would be compared with what may leave.
+        room = int(self._prrWindow if isRepairing else self.control.window) - flight
         if room < size and flight <= 0:
             room = size
         if board.lost and not self._prefersNew:
@@ -146,7 +147,7 @@ class Sender(Sizing):
                 self._limitedEnd = start
             octets = waiting if waiting < usable else usable
             if octets > room:
-                octets = int(room)
+                octets = room
             burst = self._burst() if octets > size else size
             if octets > burst:
                 octets = burst
@@ -190,12 +191,12 @@ class Sender(Sizing):
         self._left(end - start, now)
         return start, end
 
-    def _nextLost(self, room: float, now: float) -> tuple[int, int, bool] | None:
+    def _nextLost(self, room: int, now: float) -> tuple[int, int, bool] | None:
         """
         Send again what is lost, as much as the windows take.
         """
         size = self.segmentSize
-        octets = int(min(self._burst(), room)) // size * size
+        octets = min(self._burst(), room) // size * size
         start = self.board.firstLost
         usable = self.acknowledged + self.window - start
         if usable < octets:
