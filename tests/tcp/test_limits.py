@@ -788,7 +788,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(peer.counters["outLimited"], 19)
 
     def test_aClientThatGetsForgedAnswers(self) -> None:
-        # The SYN leaves once more, whatever comes.
+        # The SYN leaves once more, whatever comes; and one reset in half a second.
         peer = peerWith()
         peer.host.connectTCP(THEIRS, 80, _Clients())
         (syn,) = peer.sent()
@@ -796,6 +796,15 @@ class AnswerTests(SynchronousTestCase):
             each for _ in range(20) for each in peer.send(THEIRS, OURS, 80, syn.sourcePort, 1, syn.sequence + 9, ACK)
         ]
         self.assertEqual(sum(bool(each.flags & SYN) for each in answers), 1)
+        self.assertEqual(sum(bool(each.flags & RST) for each in answers), 1)
+        # Likewise after a SYN that crosses ours.
+        peer.clock.advance(0.6)
+        peer.sent()
+        peer.send(THEIRS, OURS, 80, syn.sourcePort, 1, 0, SYN)
+        answers = [
+            each for _ in range(20) for each in peer.send(THEIRS, OURS, 80, syn.sourcePort, 2, syn.sequence + 9, ACK)
+        ]
+        self.assertEqual([each.flags for each in answers], [RST])
 
     def test_noneIsLargerThanWhatAsked(self) -> None:
         # But for the TCP options: a SYN+ACK tells the segment size whether the SYN does or not.

@@ -427,7 +427,7 @@ class Connection(Closing):
             # An answer to a SYN that we did not send now (RFC 7323 section 3.2).
             isOurs = isOurs and isEchoSince(options.echo, self._synAt, now, self._offset)
         if flags & ACK and not isOurs:
-            if not flags & RST:
+            if not flags & RST and self._mayAnswer(now):
                 self._refuse(acknowledgment)
             # Linux sends the SYN again at once, so that an old connection's peer, now reset, answers soon. It does so
             # once, or whoever forges such segments would have us send two for each.
@@ -475,7 +475,8 @@ class Connection(Closing):
         In SYN-RECEIVED after a simultaneous open, take the acknowledgment of our SYN.
         """
         if ack != 1:
-            self._refuse(acknowledgment)
+            if self._mayAnswer(now):
+                self._refuse(acknowledgment)
             return False
         sender = self.sender
         sender.acknowledged = sender.next = 1

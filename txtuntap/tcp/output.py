@@ -362,13 +362,22 @@ class Output:
 
     def _challenge(self, now: float) -> None:
         """
-        Tell the peer where we are, since a segment cannot be (RFC 5961 section 7): not more often than twice a second.
+        Tell the peer where we are, since a segment cannot be (RFC 5961 section 7).
         """
-        if not 0 <= now - self._challengedAt < CHALLENGE_PAUSE:
-            self._challengedAt = now
+        if self._mayAnswer(now):
             self._sendAcknowledgment(now)
         else:
             self._wire.counters["outLimited"] += 1
+
+    def _mayAnswer(self, now: float) -> bool:
+        """
+        Whether a segment that cannot be may have an answer: not more often than twice a second, since anyone can forge
+        one.
+        """
+        may = not 0 <= now - self._challengedAt < CHALLENGE_PAUSE
+        if may:
+            self._challengedAt = now
+        return may
 
     def _segmentOptions(self, now: float) -> bytes:
         """
