@@ -11,6 +11,7 @@ from twisted.internet.error import (
     ConnectBindError,
     ConnectError,
     ConnectionDone,
+    ConnectionLost,
     ConnectionRefusedError,
     DNSLookupError,
     NoRouteError,
@@ -146,6 +147,52 @@ class ConnectingTests(HostsTestCase):
         error = self.fails("www.example.com")
         self.assertIsInstance(error, DNSLookupError)
         self.assertIn("Host(hosts=", str(error))
+
+    def test_resolverThatGivesNoText(self) -> None:
+        """
+        The outcome of a resolver that is no address as text fails the attempt at once.
+        """
+        for found in b"10.0.0.2", None, 5:
+            clients = Client()
+            self.near.tcp.connect("far", 80, clients, resolve=lambda name: found)  # noqa: B023
+            self.wait(0)
+            (error,) = clients.failed
+            self.assertIsInstance(error, DNSLookupError)
+            self.assertIn(repr(found), str(error))
+
+    def test_factoriesThatRaise(self) -> None:
+        """
+        A factory that raises when it hears of an end keeps no other from hearing of its own, and no layer from being
+        stopped. It is logged.
+        """
+
+        class Raising(Client):
+            def clientConnectionFailed(self, connector: Any, reason: Any) -> None:
+                super().clientConnectionFailed(connector, reason)
+                raise ZeroDivisionError
+
+            def clientConnectionLost(self, connector: Any, reason: Any) -> None:
+                super().clientConnectionLost(connector, reason)
+                raise ZeroDivisionError
+
+        self.far.listenTCP(80, Server())
+        connected = [Raising(), Raising()]
+        for each in connected:
+            self.near.connectTCP("10.0.0.2", 80, each)
+        refused = Raising()
+        self.near.connectTCP("10.0.0.2", 81, refused)
+        self.wait()
+        connecting = Raising()
+        self.near.connectTCP("10.0.0.3", 80, connecting)
+        self.wait(0)
+        self.net.stop()
+        for each in connected:
+            self.assertIsInstance(each.lost[0], ConnectionLost)
+        for each in refused, connecting:
+            self.assertEqual(len(each.failed), 1)
+        self.assertEqual(list(self.near.tcp.transports), [])
+        self.assertIsNone(self.near.tcp.transport)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 4)
 
     def test_givingUp(self) -> None:
         self.far.listenTCP(80, Server())

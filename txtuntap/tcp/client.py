@@ -259,7 +259,7 @@ class TCPClient(TCPTransport):
     def _resolved(self, address: str) -> None:
         if self._hasFailed or self.disconnected:
             return
-        found = literal(address)
+        found = literal(address) if isinstance(address, str) else None
         if found is None:
             return self.failIfNotConnected(error.DNSLookupError(f"{address!r}, found for a name, is no address"))
         self._connect(*found, int(self.addr[1]))
@@ -295,7 +295,7 @@ class TCPClient(TCPTransport):
             self._finish()
         self._unbind()
         connector, self.connector = self.connector, None
-        connector.connectionFailed(Failure(reason))
+        self._call(connector.connectionFailed, Failure(reason))
 
     def _unbind(self) -> None:
         bound, self._bound = self._bound, None
@@ -348,7 +348,5 @@ class TCPClient(TCPTransport):
         self._unbind()
         connector, self.connector = self.connector, None
         if connector is not None:
-            if wasUp:
-                connector.connectionLost(reason)
-            else:
-                connector.connectionFailed(reason)
+            # What the factory raises is no reason to keep other connections from hearing of their end.
+            self._call(connector.connectionLost if wasUp else connector.connectionFailed, reason)
