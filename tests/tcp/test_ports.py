@@ -7,8 +7,9 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from twisted.internet.error import CannotListenError, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import CannotListenError, ConnectionLost, ConnectionRefusedError, InvalidAddressError
 from twisted.internet.interfaces import IListeningPort, ILoggingContext
+from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
@@ -55,6 +56,32 @@ class ListeningTests(HostsTestCase):
             self.assertEqual((error.interface, error.port), (interface, 80))
             self.assertEqual(error.socketError.errno, errno.EADDRINUSE)
             self.assertIn("give 0", str(error))
+
+    def test_interfaceThatIsNoText(self) -> None:
+        interface: Any
+        for interface in None, b"", 0, b"10.0.0.2":
+            with self.assertRaises(InvalidAddressError) as raised:
+                self.far.listenTCP(80, Server(), interface=interface)
+            self.assertIn("'10.0.0.2'", str(raised.exception))
+            with self.assertRaises(InvalidAddressError):
+                self.far.listenUDP(80, DatagramProtocol(), interface=interface)
+
+    def test_startedWhileItIsStopped(self) -> None:
+        """
+        A port can be started again once it has stopped, and not before.
+        """
+        factory = Counting()
+        port: Any = self.far.listenTCP(80, factory)
+        stopping = port.stopListening()
+        error = self.assertRaises(CannotListenError, port.startListening)
+        self.assertIn("wait", str(error))
+        self.wait(0)
+        self.successResultOf(stopping)
+        port.startListening()
+        self.assertTrue(port.connected)
+        self.near.connectTCP("10.0.0.2", 80, Client())
+        self.wait()
+        self.assertEqual((len(factory.made), factory.events), (1, ["start", "stop", "start"]))
 
     def test_addressesThatDoNotOverlap(self) -> None:
         for interface in "10.0.0.2", "127.0.0.1", "::":

@@ -86,7 +86,7 @@ class ReactorRole(StreamRole):
         @param listenMultiple: let others be on the port that were let so, too. Each gets every datagram.
         """
         checkPort(port, "UDP")
-        address = boundAddress(self._addresses, interface, port) if interface else b""
+        address = b"" if interface == "" else boundAddress(self._addresses, interface, port)
         if port == 0:
             port = self._freePort()
             if not port:

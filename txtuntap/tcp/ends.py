@@ -140,7 +140,7 @@ class TCPEnds(PacketProtocol):
             checkKind(parameters, Parameters, "parameters", "Parameters(ecn=True)")
         address = interface.partition("%")[0] if isinstance(interface, str) else interface
         own = getattr(self.transport or self._addedTo, "ownAddresses", None)
-        bound = boundAddress(own, address, port) if address else b""
+        bound = b"" if interface == "" else boundAddress(own, address, port)
         if maxConnections is None:
             maxConnections = self.limits.portConnections
         checkRange(maxConnections, "maxConnections", 0, sys.maxsize)

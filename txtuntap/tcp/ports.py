@@ -4,10 +4,12 @@ Listening TCP ports, and the transports of the connections that they accept.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, ILoggingContext
 from twisted.python import log, reflect
 from zope.interface import implementer
@@ -127,8 +129,11 @@ class TCPPort:
         """
         Begin to accept connections.
 
-        @raise CannotListenError: the port is taken.
+        @raise CannotListenError: the port is taken, or is being stopped.
         """
+        if self.disconnecting:
+            error = OSError(errno.EBUSY, "the port is being stopped: wait for what stopListening has returned")
+            raise CannotListenError(self.interface, self.port, error)
         self.layer.bindPort(self)
         log.msg(f"{logPrefix(self.factory)} starting on {self.port}")
         self.factory.doStart()
