@@ -5,6 +5,7 @@ Tests for L{txtuntap.tcp.transport}.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -497,6 +498,38 @@ class TLSTests(HostsTestCase):
         self.wait(30)
         self.assertEqual(producer.events, ["pause", "resume"])
         self.assertEqual(len(self.server.data), 1_000_000)
+
+    def test_producersAfterTheEnd(self) -> None:
+        """
+        A protocol that has lost its connection may unregister its producer, and one that is registered is stopped, as
+        without TLS.
+        """
+        server, client = self.options()
+        self.connect()
+        self.server.transport.startTLS(server)
+        self.client.transport.startTLS(client)
+        self.wait()
+        self.client.transport.abortConnection()
+        self.wait()
+        producer = Producer()
+        self.server.transport.unregisterProducer()
+        self.server.transport.registerProducer(producer, True)
+        self.assertEqual(producer.events, ["stop"])
+
+    def test_contextThatIsNone(self) -> None:
+        """
+        C{startTLS} with what makes no contexts leaves all as it was, the producer too.
+        """
+        self.connect()
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.assertRaises(TypeError, self.client.transport.startTLS, object())
+        self.client.transport.write(b"x" * 200_000)
+        self.wait()
+        self.assertEqual(self.server.data, b"x" * 200_000)
+        self.assertEqual(producer.events, ["pause", "resume"])
 
     def test_listenSSL(self) -> None:
         server, client = self.options()

@@ -60,13 +60,13 @@ class TCPTransport(Turns):
         from twisted.internet._newtls import _BypassTLS
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
-        producer, streaming = self.producer, self.streamingProducer
-        if producer is not None:
-            self.unregisterProducer()
         # As twisted.internet._newtls.startTLS does, whose TLS would wait by the global reactor. Its writes would sleep
         # through what a wall clock is set back by.
         isClient = normal == self._tlsClientDefault
         factory = TLSMemoryBIOFactory(contextFactory, isClient, None, self.layer)  # type: ignore[arg-type]
+        producer, streaming = self.producer, self.streamingProducer
+        if producer is not None:
+            self.unregisterProducer()
         secured = self.protocol = factory.protocol(factory, self.protocol, False)
         # What is written goes through TLS. A class that asked for each write whether there is TLS would be slower.
         self.__dict__.update(
@@ -106,7 +106,7 @@ class TCPTransport(Turns):
         @raise RuntimeError: there is one already.
         """
         checkProducer(producer, streaming)
-        if self.TLS:
+        if self.TLS and self.connected:
             self.protocol.registerProducer(producer, streaming)
         else:
             Stream.registerProducer(self, producer, streaming)
@@ -115,7 +115,7 @@ class TCPTransport(Turns):
         """
         See C{IConsumer.unregisterProducer}.
         """
-        if self.TLS:
+        if self.TLS and self.connected:
             self.protocol.unregisterProducer()
         else:
             Stream.unregisterProducer(self)
