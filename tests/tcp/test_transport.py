@@ -246,6 +246,38 @@ class ClosingTests(HostsTestCase):
     def test_abortIsLost(self) -> None:
         self.assertTrue(issubclass(ConnectionAborted, ConnectionLost))
 
+    def test_nothingLeavesOfATurnInWhichItIsAborted(self) -> None:
+        """
+        What was written in the call that aborts does not get to the peer, be it the first one of the protocol, or one
+        of its producer, which is not resumed again.
+        """
+
+        class Aborting(Talker):
+            def did(self, event: Any) -> None:
+                if event == "made":
+                    self.transport.write(b"hello")
+                    self.transport.abortConnection()
+
+        for side in "server", "client":
+            self.start()
+            self.connect(*((Aborting, Talker) if side == "server" else (Talker, Aborting)))
+            self.assertEqual((self.server.data, self.client.data), (b"", b""))
+            self.assertIsInstance(getattr(self, side).lost, ConnectionAborted)
+        self.start()
+        self.connect()
+        producer = Producer()
+
+        def write() -> None:
+            self.client.transport.write(b"x")
+            if len(producer.events) == 3:
+                self.client.transport.abortConnection()
+
+        producer.then = write
+        self.client.transport.registerProducer(producer, False)
+        self.wait()
+        self.assertEqual(producer.events, ["resume"] * 3 + ["stop"])
+        self.assertIsInstance(self.client.lost, ConnectionAborted)
+
     def test_closingInTheFirstCall(self) -> None:
         class Closing(Talker):
             def did(self, event: Any) -> None:
@@ -282,6 +314,33 @@ class ClosingTests(HostsTestCase):
         self.net.links[0].stop()
         self.assertIs(type(self.client.lost), ConnectionLost)
         self.assertIs(type(self.server.lost), ConnectionLost)
+
+    def test_linkThatAProtocolStops(self) -> None:
+        """
+        A protocol that stops its own link loses the connection once its call has returned. (L{Talker} asserts that.)
+        """
+        for side in "server", "client":
+            for at in "made", b"x", "read lost":
+
+                class Stopping(HalfTalker):
+                    def did(inner, event: Any) -> None:
+                        if event == at:  # noqa: B023
+                            self.net.links[0].stop()
+
+                self.start()
+                kinds = (Stopping, Talker) if side == "server" else (Talker, Stopping)
+                servers, clients = Server(kinds[0]), Client(kinds[1])
+                self.far.listenTCP(80, servers)
+                self.near.connectTCP("10.0.0.2", 80, clients)
+                self.wait()
+                if at != "made":
+                    other = (clients if side == "server" else servers).made[0]
+                    other.transport.write(b"x")
+                    other.transport.loseWriteConnection()
+                    self.wait()
+                for protocol in servers.made + clients.made:
+                    self.assertIs(type(protocol.lost), ConnectionLost, (side, at))
+                self.assertEqual([*self.near.tcp.transports, *self.far.tcp.transports], [])
 
 
 class ExceptionTests(HostsTestCase):

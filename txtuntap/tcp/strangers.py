@@ -455,7 +455,7 @@ class TCPStrangers(TCPEnds):
         port.connections += 1
         self._ofPeer[peerOf(key)] += 1
         self._enter(key, transport)
-        if not port.accept(transport):
+        if not transport.before(port.accept, transport):
             connection.abort(now)
             transport.abandon()
             return

@@ -8,6 +8,7 @@ call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -208,6 +209,18 @@ class Turns(Calls):
         if timer.deadline is None or deadline < timer.deadline:
             timer.arm(max(0.0, deadline - now))
 
+    def before(self, call: Callable[..., bool], *arguments: object) -> bool:
+        """
+        Call the application before the first turn, which follows: what it asks for meanwhile is done in that.
+
+        @return: what the call returns.
+        """
+        self._isTurning = True
+        try:
+            return call(*arguments)
+        finally:
+            self._isTurning = False
+
     def turn(self) -> None:
         """
         Deliver what there is, send what may be sent, and say what has happened. The time is that of the path.
@@ -257,15 +270,15 @@ class Turns(Calls):
         self._isWriting = True
         if receiver.unread and self.reading and self.connected:
             self._deliver(connection)
-            if self._isAborting:
-                # Nothing written in this turn leaves: a peer must not take the end of it for an orderly one (TLS).
-                return
         if receiver.finished and not self._toldEnd and self.connected and not receiver.unread and self.reading:
             self._toldEnd = True
             self._endReceived()
         sender = connection.sender
         if self.producerPaused and self.producer is not None and not self.isSoon:
             self._resumeProducer(sender)
+        if self._isAborting:
+            # Nothing written in this turn leaves: a peer must not take the end of it for an orderly one (TLS).
+            return
         sender.superpacket = MAX_SUPERPACKET if path.cuts else 0
         self._isWriting = False
         connection.flush(path.now)
@@ -331,7 +344,7 @@ class Turns(Calls):
     def _resumeAgain(self, sender: Sender) -> None:
         for _ in range(_MOST_RESUMES):
             producer = self.producer
-            if sender.taken < sender.buffer.end or producer is None or not self.producerPaused:
+            if producer is None or not self.producerPaused or self._isAborting or sender.taken < sender.buffer.end:
                 return
             self.producerPaused = False
             producer.resumeProducing()
@@ -391,10 +404,13 @@ class Turns(Calls):
 
     def stopped(self) -> None:
         """
-        The layer is being stopped: the protocol loses the connection, and nothing is sent any more.
+        The layer is being stopped: the protocol loses the connection, and nothing is sent any more. If it has stopped
+        the layer itself, it hears of that in the turn that goes on, once its call has returned.
         """
         if self.connection is not None:
             self.connection.ended = End.ABORTED
+        if self._isTurning:
+            return
         self._lost(_LOST)
         self._finish()
 
