@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.tcp.hosts import HalfTalker, HostsTestCase
 from tests.tcp.served import HERE, LayerTestCase
+from txtuntap.network.link import LinkEnd
+from txtuntap.tcp import path
 from txtuntap.wire.offload import CSUM, TSO4, TSO6
 from txtuntap.wire.tcp import packSynOptions
 
@@ -66,3 +69,48 @@ class KeptHeadersTests(LayerTestCase):
             for _ in range(50):
                 self.clock.advance(0.1)
             self.assertEqual(self.answers()[-1], ("PA", 801, 1, b"x" * 100))
+
+
+class SameHeadersTests(HostsTestCase):
+    """
+    The packets of two hosts, with headers kept and without.
+    """
+
+    def packets(self, dest: str, plain: int) -> list[Any]:
+        """
+        The packets of a conversation, and what is left open in each.
+
+        @param plain: the segments of a connection for which no headers are kept.
+        """
+        packets: list[Any] = []
+        write = LinkEnd.writePacket
+
+        def writePacket(end: LinkEnd, buffers: Any, offload: Any = None) -> None:
+            packets.append((b"".join(buffers), offload))
+            write(end, buffers, offload)
+
+        self.patch(path, "_PLAIN", plain)
+        recording = self.patch(LinkEnd, "writePacket", writePacket)
+        self.start(None)
+        self.connect(HalfTalker, dest=dest)
+        for _ in range(20):
+            self.client.transport.write(b"question")
+            self.wait(0.1)
+            self.server.transport.write(b"answer" * 10_000)
+            self.wait(0.4)
+        self.client.transport.loseWriteConnection()
+        self.wait(3)
+        self.server.transport.loseConnection()
+        self.wait(3)
+        recording.restore()
+        self.assertEqual(self.client.data, b"answer" * 200_000)
+        return packets
+
+    def test_packets(self) -> None:
+        """
+        The packets are the same, octet for octet, superpackets included.
+        """
+        for dest in "10.0.0.2", "fd00::2":
+            kept, made = self.packets(dest, 4), self.packets(dest, 10**9)
+            self.assertTrue(any(offload is not None and offload.isSuperpacket for _, offload in kept))
+            self.assertEqual(kept, made)
