@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IConnector
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from txtuntap.network.link import LinkEnd
 from txtuntap.tcp.client import errorOf
 from txtuntap.wire import tcp
 from txtuntap.wire.address import packAddress
@@ -61,6 +62,18 @@ class ConnectingTests(HostsTestCase):
         error = self.fails("192.0.2.1")
         self.assertIsInstance(error, NoRouteError)
         self.assertEqual(error.osError, errno.ENETUNREACH)
+
+    def test_manyHosts(self) -> None:
+        """
+        TCP is between two hosts: no SYN leaves for a group, or for all hosts of a network.
+        """
+        packets: list[int] = []
+        self.patch(LinkEnd, "writePacket", lambda *arguments: packets.append(1))
+        for host in "224.0.0.1", "255.255.255.255", "10.0.0.255", "ff02::1":
+            error = self.fails(host)
+            self.assertIsInstance(error, NoRouteError)
+            self.assertIn(f"{host} is the address of many", str(error))
+        self.assertEqual(packets, [])
 
     def test_timeout(self) -> None:
         self.near.neighbours.add("10.0.0.3", b"\2\0\0\0\0\3")

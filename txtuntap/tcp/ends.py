@@ -37,7 +37,7 @@ from txtuntap.tcp.ports import BACKLOG, TCPPort
 from txtuntap.tcp.refusedsyns import RefusedSyns
 from txtuntap.tcp.timewait import TimeWait
 from txtuntap.tcp.transport import TCPTransport
-from txtuntap.wire.address import addressText
+from txtuntap.wire.address import addressText, isGroup
 
 #: Port numbers that are chosen from for a client, or for port 0 (RFC 6056 section 3.2).
 _EPHEMERAL = range(49152, 65536)
@@ -318,11 +318,14 @@ class TCPEnds(PacketProtocol):
         @param dest: the packed address of the peer.
         @param given: the address and port to leave from; L{None}: any.
 
-        @raise OSError: there is no route, or no port is free.
+        @raise OSError: there is no route, C{dest} is a group's or a broadcast, or no port is free.
         @raise ConnectBindError: there is no connection from the given address to that peer.
         """
         if self.transport is None:
             raise OSError(errno.ENETDOWN, "this TCPProtocol is on no IP layer that runs: start its port first")
+        if isGroup(dest) or dest in getattr(self.ip, "broadcasts", ()):
+            # RFC 9293 section 3.9.2.3, with the error of Linux.
+            raise OSError(errno.ENETUNREACH, f"{addressText(dest)} is the address of many: give that of one host")
         address, sourcePort = given or (b"", 0)
         source = self.ip.route(dest, self._checkedSource(address, dest)).source
         if len(self._transports) >= self.limits.connections:
