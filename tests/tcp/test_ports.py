@@ -83,6 +83,18 @@ class ListeningTests(HostsTestCase):
         self.wait()
         self.assertEqual((len(factory.made), factory.events), (1, ["start", "stop", "start"]))
 
+    def test_stoppedWithoutAnIPLayer(self) -> None:
+        """
+        A port whose layer has no clock yet cannot be stopped, and listens on.
+        """
+        tcp = TCPProtocol()
+        port = tcp.listen(80, Server())
+        self.assertIn("addProto", str(self.assertRaises(RuntimeError, port.stopListening)))
+        self.assertEqual(len(tcp.listening), 1)
+        IPProtocol(clock=Clock()).addProto(6, tcp)
+        port.stopListening()
+        self.assertEqual(tcp.listening, [])
+
     def test_addressesThatDoNotOverlap(self) -> None:
         for interface in "10.0.0.2", "127.0.0.1", "::":
             self.far.listenTCP(80, Server(), interface=interface)

@@ -147,10 +147,10 @@ class TCPPort:
         """
         if not self.connected or self.disconnecting:
             return succeed(None)
-        self.disconnecting = True
-        self.layer.unbindPort(self)
         done: Deferred[None] = Deferred()
         self.layer.callLater(0, self._stopped, done)
+        self.disconnecting = True
+        self.layer.unbindPort(self)
         return done
 
     loseConnection = stopListening
