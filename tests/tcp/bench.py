@@ -57,6 +57,7 @@ class RecordingWire:
         size: int,
         isMarkable: bool,
     ) -> None:
+        assert 0 <= window <= 0xFFFF
         letters = "".join(letter for bit, letter in enumerate(LETTERS) if flags >> bit & 1)
         acknowledged = _signed(acknowledgment - PEERS) if flags & 16 else 0
         first, data, step = _signed(sequence - OURS), b"".join(buffers), size or max(length, 1)

@@ -103,6 +103,7 @@ class Wire:
         """
         data = b"".join(buffers)
         assert len(data) == length
+        assert 0 <= window <= 0xFFFF
         assert not size or (self.cuts and length > size)
         pair = self._pair
         step = size or max(length, 1)

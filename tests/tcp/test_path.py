@@ -70,6 +70,28 @@ class KeptHeadersTests(LayerTestCase):
                 self.clock.advance(0.1)
             self.assertEqual(self.answers()[-1], ("PA", 801, 1, b"x" * 100))
 
+    def test_aFINBehindAClosedWindow(self) -> None:
+        """
+        A FIN needs no room: it is taken, and acknowledged with a window of 0, where an application does not read.
+        """
+        for features in 0, self.features:
+            self.features = features
+            self.setUp()
+            transport = self.talk()
+            transport.pauseProducing()
+            for count in range(0, 65535, 1285):
+                self.hears("A", 1 + count, 801, bytes(1285))
+            self.clock.advance(1)
+            self.answers()
+            self.assertEqual(self.window, 0)
+            self.assertEqual(self.hears("FA", 65536, 801), [("A", 801, 65537, b"")])
+            self.assertEqual(self.window, 0)
+            transport.resumeProducing()
+            self.clock.advance(0)
+            protocol = self.factory.made[-1]
+            self.assertEqual(len(protocol.data), 65535)
+            self.assertIsNotNone(protocol.lost)
+
 
 class SameHeadersTests(HostsTestCase):
     """

@@ -345,6 +345,8 @@ class Receiver:
         """
         if self.next == self.end:
             self.next += 1
+            # A FIN needs no room. The window behind it is 0, and not less.
+            self.edge = max(self.edge, self.next)
             self.finished = True
             self.acknowledgeAt = 0
             # The FIN itself may be left.
