@@ -103,8 +103,7 @@ ACCEPTANCE.append(
         """
         open sok
         > FA 6 1
-        L< A 1 1 <nop nop sack=6-7>
-        H< A 1 1
+        < A 1 1 <nop nop sack=6-7>
         > PA 1 1 : hello
         = data hello
         = lost ConnectionDone
@@ -112,7 +111,7 @@ ACCEPTANCE.append(
         < FA 1 7
         > A 7 2
         """,
-        "SACK: a FIN out of order",
+        "data before a FIN that came early",
     )
 )
 
