@@ -42,7 +42,7 @@ BENCHMARKS: dict[str, Any] = {
     "loss": loss.run,
 }
 
-#: Those that run only if they are asked for: they take hours.
+#: Benchmarks that run only if they are named: they take hours.
 LONG = {"loss"}
 
 

@@ -21,7 +21,7 @@ ABOUT = (
     " is beside the lesser one of the host's first two."
 )
 
-#: What each case is, and what the ratio of rates has to be.
+#: The name of each case, and the least ratio of rates.
 CASES = {
     "receive": ("received, MB", 0.5),
     "send": ("sent, MB", 0.7),

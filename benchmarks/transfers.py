@@ -19,7 +19,7 @@ from txtuntap.middleware import GEModel, Netem
 #: The ports of what a server serves: octets without an end, and pages.
 BULK, PAGES = 5001, 5002
 
-#: What a client asks a page with, and the octets of the page.
+#: The request for a page, and the octets of the page.
 REQUEST = b"GET /\r\n"
 PAGE = 100 * 1024
 
@@ -38,7 +38,7 @@ _REORDERED = 0.002
 #: The names of both measurements.
 MEASURES = ("bulk", "fetches")
 
-#: What is written at once in bulk, and for how many seconds.
+#: The octets of one write in bulk, and the seconds of a transfer.
 CHUNK = bytes(65536)
 SECONDS = 10
 
@@ -79,7 +79,7 @@ class Path:
         return Netem(delay=(self.roundTrip + added) / 2, limit=100_000, **self.faults)
 
 
-#: What goes wrong on a path: words, arguments of L{Netem}, and packets that wait at most.
+#: The faults of a path: words, arguments of L{Netem}, and packets that wait at most.
 FAULTS: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("no loss", {}, QUEUE),
     ("no loss, a queue of 30", {}, SHORT_QUEUE),

@@ -30,7 +30,7 @@ from txtuntap.network import Network
 #: The addresses of server and client.
 ADDRESSES = "10.9.0.1", "10.9.0.2"
 
-#: What packets take beside in real time, there and back, in seconds: so the simulated path takes as long.
+#: Seconds that packets take beside in real time, there and back. The simulated path takes as long.
 ADDED = 0.0002
 
 
