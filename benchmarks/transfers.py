@@ -46,7 +46,7 @@ SECONDS = 10
 @attrs.frozen
 class Path:
     """
-    What is between two ends, in both directions.
+    A path between two ends, the same in both directions.
 
     @ivar fault: what goes wrong, in words.
     @ivar faults: the same, as arguments of L{Netem}.
@@ -65,13 +65,13 @@ class Path:
     @property
     def leaving(self) -> Netem:
         """
-        What happens to packets where they leave: they wait for the rate.
+        Make the impairment of packets where they leave: they wait for the rate.
         """
         return Netem(rate=RATE, limit=self.queue)
 
     def travelling(self, added: float = 0.0) -> Netem:
         """
-        What happens to packets then.
+        Make the impairment of packets on their way.
 
         @param added: seconds that the path takes beside, there and back.
         """

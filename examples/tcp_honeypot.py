@@ -86,7 +86,7 @@ class Honeypot(Factory):
 def main(reactor: Any, network: str = "10.77.0.0/16") -> Deferred[None]:
     honeypot = Honeypot()
     LoopingCall(honeypot.everySecond).start(1)
-    # Nobody listens on any port: each SYN is decided about when it comes.
+    # No port listens: each SYN is decided about when it comes.
     limits = Limits(connections=10_000, peerConnections=1000)
     tcp = TCPProtocol(Parameters(receiveBuffer=512), limits, unclaimed=honeypot.unclaimed)
     host = Host(["10.0.0.2/24", "fd00::2/64"], reactor, anyAddresses=[network], tcp=tcp)

@@ -100,7 +100,7 @@ def impair(network: Network, known: Any, path: Path, added: float = 0.0) -> None
     if isinstance(known, Host):
         impairment.down, impairment.up = path.leaving, path.travelling(added)
     else:
-        # What leaves the interface comes up.
+        # Packets that leave the interface come up.
         impairment.up, impairment.down = path.leaving, path.travelling(added)
 
 
@@ -160,7 +160,7 @@ def main() -> None:
     # Its timers are exact to microseconds, not milliseconds.
     selectreactor.install()
     with suppress(OSError):
-        # What else runs here would delay packets.
+        # Other programs of this machine would delay packets.
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     react(lambda reactor: Deferred.fromCoroutine(real(reactor, server, client, path, int(seed), measure)))
 

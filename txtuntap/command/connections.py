@@ -26,7 +26,7 @@ _STATES = {"ESTABLISHED": "ESTAB", "SYN-RECEIVED": "SYN-RECV", "CLOSED": "UNCONN
 #: The words over the columns. An address and its port, with a colon between them, are a column each.
 _HEADER = "State", "Recv-Q", "Send-Q", "Local Address", "Port", "Peer Address", "Port"
 
-#: What is behind each column. An address stands right before its port.
+#: The separator behind each column. An address stands right before its port.
 _AFTER = " ", " ", " ", ":", " ", ":", ""
 
 #: The connections whose columns are aligned at once. Those of later ones only become wider.

@@ -348,5 +348,5 @@ class TCPClient(TCPTransport):
         self._unbind()
         connector, self.connector = self.connector, None
         if connector is not None:
-            # What the factory raises is no reason to keep other connections from hearing of their end.
+            # An exception of the factory must not keep other connections from hearing of their end.
             self._call(connector.connectionLost if wasUp else connector.connectionFailed, reason)

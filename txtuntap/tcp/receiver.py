@@ -126,7 +126,7 @@ class Receiver:
         self._pieces: list[Piece] = _EMPTY
         self.queued = 0
         self.ranges: list[tuple[int, int]] = _EMPTY
-        #: Those for SACK blocks: the latest first.
+        #: The ranges for SACK blocks: the latest first.
         self._reported: Sequence[tuple[int, int]] = ()
         self.duplicate: tuple[int, int] | None = None
         self.end: int | None = None

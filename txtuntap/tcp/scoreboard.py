@@ -223,7 +223,7 @@ class Scoreboard:
         if record.times == 1:
             if end <= self.originalBefore:
                 self.original = True
-            # What this acknowledgment reports beyond tells nothing: an acknowledgment between may be lost.
+            # Later positions in the same acknowledgment tell nothing, since one between may be lost.
             if end < self._forwardBefore:
                 self.reordered = True
                 if record.lost:
@@ -246,7 +246,7 @@ class Scoreboard:
 
     def late(self, at: float) -> None:
         """
-        Something was delivered that was taken for lost: only a longer reordering window would have waited for it.
+        Note that a record taken for lost was delivered: only a longer reordering window would have waited for it.
 
         @param at: when it was sent first, in seconds.
         """

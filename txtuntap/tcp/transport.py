@@ -68,7 +68,7 @@ class TCPTransport(Turns):
         if producer is not None:
             self.unregisterProducer()
         secured = self.protocol = factory.protocol(factory, self.protocol, False)
-        # What is written goes through TLS. A class that asked for each write whether there is TLS would be slower.
+        # Writes go through TLS from now on. A class that asked at each write whether there is TLS would be slower.
         self.__dict__.update(
             getHandle=secured.getHandle,
             getPeerCertificate=secured.getPeerCertificate,

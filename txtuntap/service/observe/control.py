@@ -53,7 +53,7 @@ MAX_CLIENTS = 8
 #: The most octets that wait for one client, beside what the kernel and the connection hold.
 MAX_WAITING = 1 << 20
 
-#: What may be asked for, and the settings of each.
+#: The requests that there are, and the settings of each.
 _SETTINGS = {"capture": ("snaplen", "directions"), "connections": ("connected", "listening")}
 
 #: Seconds for which the end of a service waits for its clients.
@@ -204,7 +204,7 @@ class ControlProtocol(LineOnlyReceiver):
 
     def __init__(self, control: ControlSocket) -> None:
         self._control = control
-        # What is produced for it.
+        # The producers that write to this client.
         self._sink: ClientSink | None = None
         self._listing: ConnectionListing | None = None
         self._gone: Deferred[None] = Deferred()
