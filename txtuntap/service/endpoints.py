@@ -10,6 +10,7 @@ and the last connection that is done.
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -124,11 +125,11 @@ class SharedHost:
         #: Called back once the host that is being closed is; L{None}: none is.
         self._closing: list[Deferred[None]] | None = None
 
-    def check(self, given: Mapping[str, str]) -> None:
+    def differs(self, given: Mapping[str, str]) -> str | None:
         """
-        Check that another endpoint says nothing else of the host.
+        Compare what another endpoint says of the host.
 
-        @raise ValueError: it does, or what it says cannot be.
+        @return: the first difference and what to do; L{None}: there is none.
         """
         try:
             says: Mapping[str, object] = _meaning(self.name, {**self._given, **given})
@@ -139,10 +140,11 @@ class SharedHost:
             first = self._given.get(key)
             if value != first and says[key] != self._says[key]:
                 before = f"{key} is {first}" if first else f"no {key} is given"
-                raise ValueError(
+                return (
                     f"{key} is {value} here, and {before} in the first endpoint of this interface: leave it out or say"
                     " the same, or give this endpoint an interface of its own"
                 )
+        return None
 
     @property
     def settings(self) -> HostServiceSettings:
@@ -385,10 +387,15 @@ class TuntapEndpoints:
         name = given["name"]
         says = {key: given[key] for key in _KEYS if key in given}
         shared = self._shared.get((reactor, name))
+        if shared is not None and shared.differs(says):
+            # Endpoints that nobody uses any more are still there if they are part of a cycle.
+            del shared
+            gc.collect()
+            shared = self._shared.get((reactor, name))
         if shared is None:
             shared = self._shared[reactor, name] = SharedHost(name, says, reactor, self._makeService)
-        else:
-            shared.check(says)
+        elif difference := shared.differs(says):
+            raise ValueError(difference)
         return shared
 
 
