@@ -16,8 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.long import lengths
 from tests.tcp.pair import Pair, Segment
+from tests.tcp.rawpeer import THEIRS, RawConnection, RawPeer, Readers
 from txtuntap.middleware import Netem
 from txtuntap.network import Network
+from txtuntap.wire.tcp import packSynOptions, packTimestamps
 
 SIZE = 1448
 
@@ -100,6 +102,36 @@ class OpeningTests(SynchronousTestCase):
         pair.run(0.1)
         self.assertAlmostEqual(pair.ends[0].sender.roundTrip.smoothed, 0.02, 2)
         self.assertLess(pair.ends[0].sender.roundTrip.timeout, 0.3)
+
+    def answered(self, backlog: int, isRepeated: bool) -> float:
+        """
+        Open a connection to a host, 50 ms after its last SYN+ACK.
+
+        @param isRepeated: whether the SYN is sent again, after 0.9 s.
+
+        @return: the first retransmission timeout of the host's end, in seconds.
+        """
+        peer = RawPeer()
+        factory = Readers()
+        peer.host.listenTCP(80, factory, backlog=backlog)
+        said = packSynOptions(1460, 14, True, (1, 0))
+        (answer,) = peer.syn(80, options=said)
+        if isRepeated:
+            peer.clock.advance(0.9)
+            (answer,) = peer.syn(80, options=said)
+        peer.clock.advance(0.05)
+        connection = RawConnection(peer, THEIRS, 4000, 80, answer.sequence)
+        connection.send(b"hello", options=packTimestamps(2, answer.options.timestamp or 0))
+        transport: Any = factory.made[0].transport
+        return float(transport.connection.sender.roundTrip.timeout)
+
+    def test_roundTripOfASecondSYNACK(self) -> None:
+        self.assertAlmostEqual(self.answered(5, False), 0.25, 2)
+        self.assertAlmostEqual(self.answered(5, True), 0.25, 2)
+
+    def test_roundTripOfACookie(self) -> None:
+        # The last bits of its timestamp are the options, so the measured time may be up to 63 ms longer.
+        self.assertLess(self.answered(0, False), 0.25 + 3 * 0.063)
 
 
 class TailTests(SynchronousTestCase):

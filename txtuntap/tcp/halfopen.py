@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from txtuntap.tcp.handshake import Agreement
+from txtuntap.tcp.handshake import Agreement, timestampAt
+from txtuntap.wire.tcp import HEADER_LENGTH, parseOptions
 
 if TYPE_CHECKING:
+    from txtuntap.packet import Packet
     from txtuntap.tcp.path import Path
     from txtuntap.tcp.ports import TCPPort
     from txtuntap.wire.tcp import Options
@@ -29,6 +31,7 @@ class HalfOpen:
     @ivar agreement: what holds for the connection.
     @ivar recent: the peer's latest timestamp.
     @ivar since: when its SYN has come, in seconds.
+    @ivar sentAt: when the SYN+ACK was sent, in seconds; L{None}: it was sent several times.
     @ivar dueAt: when to send the SYN+ACK again.
     @ivar retries: how often it was sent again.
     @ivar challengedAt: when a segment that cannot be was answered last.
@@ -46,6 +49,7 @@ class HalfOpen:
         "port",
         "recent",
         "retries",
+        "sentAt",
         "since",
     )
 
@@ -69,6 +73,24 @@ class HalfOpen:
         self.agreement = agreement
         self.recent = options.timestamp or 0
         self.since = now
+        self.sentAt: float | None = now
         self.dueAt = now + SYNACK_PAUSE
         self.retries = 0
         self.challengedAt = float("-inf")
+
+    def roundTrip(self, packet: Packet, word: int, now: float) -> float | None:
+        """
+        Measure the time from the SYN+ACK to its answer. If it was sent several times, the timestamp tells which one is
+        answered.
+
+        @param packet: has the answer; C{word}: the 16 bits of its data offset and flags.
+
+        @return: in seconds; L{None}: unknown.
+        """
+        if self.sentAt is not None:
+            return now - self.sentAt
+        if not self.agreement.timestamps:
+            return None
+        start = packet.start
+        echo = parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2)).echo
+        return ((timestampAt(now, self.offset) - echo) & 0xFFFFFFFF) / 1000 if echo else None

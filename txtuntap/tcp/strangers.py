@@ -323,7 +323,7 @@ class TCPStrangers(TCPEnds):
         agreement = agreedBefore(mss, echo, port.parameters.scale)
         self.counters["cookiesReceived"] += 1
         half = HalfOpen(port, path, peerInitial, initial, offset, options, agreement, now)
-        half.retries = 1
+        half.sentAt = None
         self.counters["passiveOpens"] += 1
         port.halfOpen += 1
         self._open(packet, key, half, sequence, acknowledgment, word, window, now)
@@ -409,6 +409,7 @@ class TCPStrangers(TCPEnds):
         """
         Send a SYN+ACK again, as often as addresses that have not proved themselves may have one.
         """
+        half.sentAt = None
         if self._repeats.take(now):
             self.counters.retransSegs += 1
             self._sendAnswer(half, now)
@@ -442,7 +443,7 @@ class TCPStrangers(TCPEnds):
                 half.options,
                 half.peerInitial,
                 half.recent,
-                None if half.retries else now - half.since,
+                half.roundTrip(packet, word, now),
                 now,
             )
         except Exception:
