@@ -118,7 +118,8 @@ class OpeningTests(SynchronousTestCase):
         (answer,) = peer.syn(80, options=said)
         if isRepeated:
             peer.clock.advance(0.9)
-            (answer,) = peer.syn(80, options=said)
+            (answer,) = peer.syn(80, options=packSynOptions(1460, 14, True, (2, 0)))
+            self.assertEqual(answer.options.echo, 2)
         peer.clock.advance(0.05)
         connection = RawConnection(peer, THEIRS, 4000, 80, answer.sequence)
         connection.send(b"hello", options=packTimestamps(2, answer.options.timestamp or 0))

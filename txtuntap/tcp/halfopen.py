@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from txtuntap.tcp.handshake import Agreement, timestampAt
+from txtuntap.tcp.sequence import difference
 from txtuntap.wire.tcp import HEADER_LENGTH, parseOptions
 
 if TYPE_CHECKING:
@@ -77,6 +80,18 @@ class HalfOpen:
         self.dueAt = now + SYNACK_PAUSE
         self.retries = 0
         self.challengedAt = float("-inf")
+
+    def synRepeated(self, options: Options) -> None:
+        """
+        The peer has sent its SYN again: the next SYN+ACK echoes the newest timestamp (RFC 7323 section 4.3), so the
+        peer learns which SYN was answered.
+
+        @param options: those of the SYN.
+        """
+        newest = options.timestamp
+        if newest is not None and self.options.timestamp is not None and difference(newest, self.recent) > 0:
+            self.recent = newest
+            self.options = attrs.evolve(self.options, timestamp=newest)
 
     def roundTrip(self, packet: Packet, word: int, now: float) -> float | None:
         """

@@ -345,6 +345,8 @@ class TCPStrangers(TCPEnds):
         Take a segment of a connection that is half open (RFC 9293 section 3.10.7.4, with the answers of Linux).
         """
         if flags & SYN and sequence == half.peerInitial and not flags & (ACK | RST):
+            start = packet.start
+            half.synRepeated(wire.parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2)))
             return self._repeatAnswer(half, now)
         ahead = difference(sequence, (half.peerInitial + 1) & _MASK)
         isInside = 0 <= ahead < half.port.parameters.synWindow
