@@ -260,7 +260,7 @@ LAYERS: list[Mistake] = [
 ]
 
 HOST: list[Mistake] = [
-    ("no prefix", lambda: Host(["10.0.0.2"], Clock()), ValueError, "give '10.0.0.2/24', with that of its network"),
+    ("no prefix", lambda: Host(["10.0.0.2"], Clock()), ValueError, "give '10.0.0.2/24', with the prefix length of"),
     ("no prefix of IPv6", lambda: Host(["fd00::2"], Clock()), ValueError, "give 'fd00::2/64'"),
     ("an address, no list", lambda: Host("10.0.0.2/24", Clock()), ValueError, "is a list: give ['10.0.0.2/24']"),
     ("octets, no list", lambda: Host(cast(Any, b"10.0.0.2/24"), Clock()), ValueError, "addresses is a list"),

@@ -33,7 +33,6 @@ UNFINISHED = {
     "txtuntap",
     "txtuntap/command",
     "txtuntap/device",
-    "txtuntap/ip",
     "txtuntap/layer",
     "txtuntap/middleware",
     "txtuntap/network",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.ip.fragments import MAX_FRAGMENTS, MAX_MEMORY, TIMEOUT, Reassembler, joined4, joined6, split
+from txtuntap.ip.fragments import MAX_FRAGMENTS, MAX_MEMORY, TIMEOUT, Reassembler, reassembled4, reassembled6, split
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.drops import Drop
 from txtuntap.packet import Packet
@@ -257,11 +257,11 @@ class HeaderTests(SynchronousTestCase):
             done = self.subject.reassembler.add(packet, b"", len(packet) - 8, offset, more)
         if done is None:
             return None
-        joined = joined4(*done) if version == 4 else joined6(done[0], 40, done[1])
-        assert joined is not None
+        whole = reassembled4(*done) if version == 4 else reassembled6(done[0], 40, done[1])
+        assert whole is not None
         if version == 4:
-            self.assertEqual(checksum(joined.data[:20]), 0)
-        return (joined.data[1] if version == 4 else joined.data[1] >> 4) & 3
+            self.assertEqual(checksum(whole.data[:20]), 0)
+        return (whole.data[1] if version == 4 else whole.data[1] >> 4) & 3
 
     def test_congestionThatAFragmentHasMetWithIsNotLost(self) -> None:
         for version in (4, 6):
@@ -287,12 +287,12 @@ class HeaderTests(SynchronousTestCase):
         first.data = first.data[:4] + b"\x00\x07" + first.data[6:]
         done = self.subject.reassembler.add(first, b"", 20, 0, True)
         assert done is not None
-        joined = joined4(*done)
-        assert joined is not None
-        self.assertEqual(whole, joined.data)
-        self.assertTrue(joined.reassembled)
+        reassembled = reassembled4(*done)
+        assert reassembled is not None
+        self.assertEqual(whole, reassembled.data)
+        self.assertTrue(reassembled.reassembled)
         self.assertFalse(done[0].reassembled)
-        self.assertEqual(bytes(range(48)), bytes(joined))
+        self.assertEqual(bytes(range(48)), bytes(reassembled))
 
     def test_theWholeIPv6DatagramHasNoFragmentHeader(self) -> None:
         hops = bytes((44, 0, 1, 4)) + bytes(4)
@@ -302,16 +302,16 @@ class HeaderTests(SynchronousTestCase):
                     "fd00::1", "fd00::2", 44 if not before else 0, before + bytes((17, 0, 0, 1, 0, 0, 0, 1)) + bytes(8)
                 )
             )
-            joined = joined6(packet, 40 + len(before), b"12345678")
-            assert joined is not None
+            whole = reassembled6(packet, 40 + len(before), b"12345678")
+            assert whole is not None
             expected = ipPacket("fd00::1", "fd00::2", chain, before.replace(b"\x2c", b"\x11", 1) + b"12345678")
-            self.assertEqual(expected, joined.data)
-            self.assertEqual(b"12345678", bytes(joined))
-            self.assertTrue(joined.reassembled)
+            self.assertEqual(expected, whole.data)
+            self.assertEqual(b"12345678", bytes(whole))
+            self.assertTrue(whole.reassembled)
 
     def test_aDatagramTooLongForItsLengthFieldIsNone(self) -> None:
-        self.assertIsNone(joined4(fragment(0, bytes(8), True), bytes(65516)))
-        self.assertIsNotNone(joined4(fragment(0, bytes(8), True), bytes(65515)))
+        self.assertIsNone(reassembled4(fragment(0, bytes(8), True), bytes(65516)))
+        self.assertIsNotNone(reassembled4(fragment(0, bytes(8), True), bytes(65515)))
 
 
 class SplitTests(SynchronousTestCase):

@@ -1,10 +1,13 @@
 """
-IP datagrams taken apart and put together again (RFC 791 section 3.2, RFC 8200 section 4.5).
+Fragmentation and reassembly of IP datagrams.
 
-No clock in here: whoever has one says what time it is, and calls L{Reassembler.expire} at L{Reassembler.deadline}.
+Read RFC 791 section 3.2 and RFC 8200 section 4.5 first, and RFC 5722 for overlapping fragments.
 
-What overlaps is dropped with all of its datagram (RFC 5722, which IPv4 is held to as well): there is no honest reason
-for it, and whoever chooses between two versions of an octet chooses differently from the firewall before him.
+This module has no clock. Its caller passes the time in, and calls L{Reassembler.expire} at L{Reassembler.deadline}.
+
+Two fragments that overlap make the L{Reassembler} drop their whole datagram, over IPv6 (RFC 5722) and over IPv4. No
+honest sender makes such fragments. An attacker makes them to get past a firewall: if the firewall and the host keep
+different versions of the same octets, the firewall has checked other data than the host receives.
 """
 
 from __future__ import annotations
@@ -19,60 +22,71 @@ from txtuntap.packet import Packet, Reassembled
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import checksum
 
-#: Octets of memory that all datagrams in the making may take, objects and all. At the bound the oldest goes, so that
-#: under a flood new ones still get through.
+#: The most octets of memory that all incomplete datagrams may take, Python objects included. Beyond this bound the
+#: oldest datagram is dropped, so that new ones still get through a flood.
 MAX_MEMORY = 1 << 20
 
-#: Fragments of one datagram: one of 64 KiB at the least MTU of the Internet, 576, has 119.
+#: The most fragments of one datagram. A datagram of 64 KiB in fragments of 576 octets has 119.
 MAX_FRAGMENTS = 256
 
-#: Seconds from the first fragment to the last (RFC 1122 section 3.3.2 leaves it open; RFC 8200 section 4.5).
+#: The most seconds from the first fragment received to the last, by IP version: for IPv6 by RFC 8200 section 4.5, for
+#: IPv4 as RFC 1122 section 3.3.2 leaves to the implementation.
 TIMEOUT = {4: 30.0, 6: 60.0}
 
-#: Octets that the length fields of both versions can tell: all of IPv4, what comes after the header of IPv6.
+#: The largest value of the length field, in octets. IPv4 counts the whole datagram, IPv6 the octets after its header.
 MAX_LENGTH = 65535
 
-#: Octets in the header of a transport, as far as a first fragment must have it: TCP, UDP, ICMPv6.
+#: The octets of transport header that a first fragment must hold, by protocol number: TCP, UDP, ICMPv6.
 _TRANSPORT_HEADERS = {6: 20, 17: 8, 58: 8}
 
-#: Values of the ECN field (RFC 3168 section 5).
+#: Two values of the ECN field: Not-ECT (not ECN-capable) and CE (congestion experienced) (RFC 3168 section 5).
 _NOT_CAPABLE, _CONGESTION = 0, 3
 
-#: The octets of memory that the objects of a fragment and of a datagram take beside their data; measured, rounded up.
+#: The octets of memory that the Python objects of one fragment take beside its data, and those of one datagram. The
+#: numbers were measured and rounded up.
 _FRAGMENT_COST = 200
 _DATAGRAM_COST = 1024
 
 
 class _Datagram:
     """
-    A datagram in the making.
+    An incomplete datagram: the fragments of it that have been received.
 
-    @ivar offsets: where the fragments held begin, in order; C{pieces} are their octets.
-    @ivar end: how long the payload is, once its last fragment has come.
-    @ivar first: the headers of the fragment with offset 0, once it has come.
-    @ivar marks: the ECN fields of the fragments held: a bit for each value.
+    @ivar deadline: the time in seconds at which the datagram is dropped if it is still incomplete.
+    @ivar offsets: the offset of each fragment in octets, in ascending order.
+    @ivar pieces: the payload of each fragment, in the same order.
+    @ivar end: the length of the whole payload in octets; L{None} until the last fragment is received.
+    @ivar first: the headers of the fragment with offset 0; L{None} until it is received.
+    @ivar ecnFields: the values of the ECN field in the fragments, as a bit set: value 3 is the bit C{1 << 3}.
+    @ivar memory: the octets of memory that this datagram takes.
+    @ivar size: the number of payload octets received.
     """
 
-    __slots__ = ("deadline", "end", "first", "marks", "memory", "offsets", "pieces", "size")
+    __slots__ = ("deadline", "ecnFields", "end", "first", "memory", "offsets", "pieces", "size")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self.end: int | None = None
         self.first: Packet | None = None
-        self.marks = 0
+        self.ecnFields = 0
         self.memory = _DATAGRAM_COST
         self.offsets: list[int] = []
         self.pieces: list[bytes] = []
         self.size = 0
 
-    def fit(self, offset: int, end: int, more: bool) -> Drop | None:
+    def fault(self, offset: int, end: int, more: bool) -> Drop | None:
         """
-        How a fragment fits to those held.
+        Find out why a fragment does not fit to those received before.
 
-        @return: L{None}: well; L{Drop.DUPLICATE_FRAGMENT}: nothing new in it; or why the datagram must go.
+        @param offset: the offset of the first octet of the fragment.
+        @param end: the offset behind its last octet.
+        @param more: whether its flag says that more fragments follow.
+
+        @return: L{None} if the fragment fits; L{Drop.DUPLICATE_FRAGMENT} if it holds nothing new; otherwise the reason
+            to drop the whole datagram.
         """
         at = bisect_left(self.offsets, offset)
-        # The one before may reach into it; one that begins where it begins, or after, may be reached.
+        # Only the fragment before and the one behind can overlap this one, because those received do not overlap.
         before = self.offsets[at - 1] + len(self.pieces[at - 1]) if at else 0
         if at < len(self.offsets) and self.offsets[at] == offset and end <= offset + len(self.pieces[at]):
             return Drop.DUPLICATE_FRAGMENT
@@ -87,7 +101,10 @@ class _Datagram:
             return Drop.REASSEMBLY
         return None if len(self.offsets) < MAX_FRAGMENTS else Drop.REASSEMBLY
 
-    def hold(self, offset: int, piece: bytes) -> None:
+    def add(self, offset: int, piece: bytes) -> None:
+        """
+        Store the payload of a fragment that fits.
+        """
         at = bisect_left(self.offsets, offset)
         self.offsets.insert(at, offset)
         self.pieces.insert(at, piece)
@@ -97,24 +114,27 @@ class _Datagram:
 
 class Reassembler:
     """
-    Puts datagrams together.
+    Reassembles datagrams from their fragments.
 
-    @ivar memory: octets of memory that the datagrams in the making take.
+    @ivar memory: the octets of memory that all incomplete datagrams take.
     """
 
     def __init__(
         self, counters: Counters, dropped: Callable[[Packet, Drop], None], maxMemory: int = MAX_MEMORY
     ) -> None:
         """
-        @param counters: where C{reasmReqds} counts the fragments that fit, and C{reasmOKs} the datagrams made whole.
-        @param dropped: called with what goes no further, and why: a fragment that must not be; for a datagram given up,
-            its first fragment's headers if that had come, or else the fragment at hand. With L{Drop.FRAGMENT} (its
-            length or place cannot be), C{start} is at the field that says so.
+        @param counters: the counters, of which C{reasmReqds} counts the fragments that are accepted, and C{reasmOKs}
+            the datagrams that are reassembled.
+        @param dropped: a function that is called with each dropped packet and the reason. For a bad fragment, the
+            packet is that fragment. For an incomplete datagram, the packet is the headers of its first fragment, or the
+            fragment just received if the first one is missing. For L{Drop.FRAGMENT} (an impossible length or offset),
+            C{start} of the packet is the position of the wrong field, which an ICMP error points to.
+        @param maxMemory: the bound for C{memory}.
         """
         self._counters = counters
         self._dropped = dropped
         self._maxMemory = maxMemory
-        # The oldest first.
+        # By the key of L{add}, the oldest first.
         self._datagrams: dict[bytes, _Datagram] = {}
         self.memory = 0
 
@@ -123,8 +143,9 @@ class Reassembler:
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}. The bound of this table is one
-        of octets, and how large an entry gets is known only later: so it is no L{Table<txtuntap.layer.bounded.Table>}.
+        Return the states of the tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        The incomplete datagrams are not in a L{Table<txtuntap.layer.bounded.Table>}, because their bound counts octets,
+        and entries grow after they were added.
         """
         most = max((len(datagram.pieces) for datagram in self._datagrams.values()), default=0)
         return [
@@ -135,21 +156,21 @@ class Reassembler:
     @property
     def deadline(self) -> float | None:
         """
-        When the next datagram is to be given up, if none comes to its end before.
+        The time in seconds at which L{expire} has to be called next; L{None} if no datagram is incomplete.
         """
         return min((datagram.deadline for datagram in self._datagrams.values()), default=None)
 
     def add(self, packet: Packet, key: bytes, at: int, offset: int, more: bool) -> tuple[Packet, bytes] | None:
         """
-        A fragment has come.
+        Accept a fragment, and reassemble its datagram if that is complete now.
 
-        @param packet: the fragment, C{network} at its IP header, C{end} at its end.
-        @param key: what it has in common with the others of its datagram.
-        @param at: where in C{data} its octets begin.
-        @param offset: where in the datagram they belong.
-        @param more: whether there are more to come after it.
+        @param packet: the fragment, with C{network} at its IP header and C{end} behind its last octet.
+        @param key: the fields that identify its datagram, equal for all its fragments.
+        @param at: the position of its payload in C{packet.data}.
+        @param offset: the position of its payload in the payload of the datagram, in octets.
+        @param more: whether its flag says that more fragments follow.
 
-        @return: when the datagram is whole, the headers of its first fragment and its payload; or else L{None}.
+        @return: the headers of the first fragment and the whole payload if the datagram is complete; otherwise L{None}.
         """
         end = offset + packet.end - at
         if not end:
@@ -165,13 +186,13 @@ class Reassembler:
             return None
         datagram = self._datagrams.get(key)
         if datagram is not None and datagram.deadline <= packet.time:
-            # Its call is late. Another datagram may have its identification by now.
+            # The call of expire is late. By now, the sender may have used the identification for another datagram.
             self._giveUp(key, None, Drop.REASSEMBLY_TIMEOUT)
             datagram = None
         if datagram is None:
             datagram = self._datagrams[key] = _Datagram(packet.time + TIMEOUT[packet.version])
             self.memory += datagram.memory
-        fault = datagram.fit(offset, end, more)
+        fault = datagram.fault(offset, end, more)
         if fault is not None:
             if fault is Drop.DUPLICATE_FRAGMENT:
                 self._dropped(packet, fault)
@@ -180,8 +201,8 @@ class Reassembler:
             return None
         self._counters["reasmReqds"] += 1
         self.memory -= datagram.memory
-        datagram.hold(offset, packet.data[at : packet.end])
-        datagram.marks |= 1 << _mark(packet)
+        datagram.add(offset, packet.data[at : packet.end])
+        datagram.ecnFields |= 1 << _ecnField(packet)
         if not offset:
             datagram.first = headers(packet, at)
             datagram.memory += len(datagram.first.data)
@@ -189,9 +210,9 @@ class Reassembler:
         if not more:
             datagram.end = end
         if datagram.size == datagram.end and datagram.first is not None:
-            congestion = datagram.marks >> _CONGESTION & 1
-            if congestion and datagram.marks >> _NOT_CAPABLE & 1:
-                # No router marks what says that it is not to be marked.
+            congestion = datagram.ecnFields >> _CONGESTION & 1
+            if congestion and datagram.ecnFields >> _NOT_CAPABLE & 1:
+                # A router marks congestion only in an ECN-capable packet, so one of the fragments is forged.
                 self._giveUp(key, packet, Drop.REASSEMBLY)
                 return None
             self._forget(key)
@@ -199,7 +220,7 @@ class Reassembler:
             first = datagram.first
             first.time = packet.time
             if congestion:
-                _setMark(first)
+                _setCongestion(first)
             return first, b"".join(datagram.pieces)
         while self.memory > self._maxMemory:
             self._giveUp(next(iter(self._datagrams)), packet, Drop.REASSEMBLY)
@@ -207,16 +228,16 @@ class Reassembler:
 
     def expire(self, now: float) -> None:
         """
-        Give up what has taken too long.
+        Drop the datagrams whose deadline has passed.
 
-        @param now: seconds, by the clock that packets carry.
+        @param now: the time in seconds, by the same clock as C{packet.time}.
         """
         for key in [key for key, datagram in self._datagrams.items() if datagram.deadline <= now]:
             self._giveUp(key, None, Drop.REASSEMBLY_TIMEOUT)
 
     def clear(self) -> None:
         """
-        Forget everything.
+        Discard all incomplete datagrams, without a count.
         """
         self._datagrams.clear()
         self.memory = 0
@@ -224,7 +245,8 @@ class Reassembler:
     def _giveUp(self, key: bytes, packet: Packet | None, drop: Drop) -> None:
         datagram = self._forget(key)
         first = packet if datagram is None or datagram.first is None else datagram.first
-        # Without the first fragment there is no ICMP error, only a count (RFC 792, RFC 4443 section 3.3).
+        # The empty packet stands for a missing first fragment: no ICMP error may be sent without the headers of that
+        # one (RFC 792, RFC 4443 section 3.3), so the drop is only counted.
         self._dropped(Packet(b"") if first is None else first, drop)
 
     def _forget(self, key: bytes) -> _Datagram | None:
@@ -234,17 +256,17 @@ class Reassembler:
         return datagram
 
 
-def _mark(packet: Packet) -> int:
+def _ecnField(packet: Packet) -> int:
     """
-    The ECN field of C{packet}.
+    The ECN field of C{packet}, a number from 0 to 3.
     """
     return packet.trafficClass & 0x03
 
 
-def _setMark(packet: Packet) -> None:
+def _setCongestion(packet: Packet) -> None:
     """
-    Say in the header of C{packet} that a fragment has met with congestion: that must not get lost (RFC 3168 section
-    5.3).
+    Set the ECN field of C{packet} to "congestion experienced", because a fragment of the datagram had that value and
+    reassembly must not lose it (RFC 3168 section 5.3).
     """
     at = packet.network + 1
     bits = _CONGESTION if packet.version == 4 else _CONGESTION << 4
@@ -253,8 +275,11 @@ def _setMark(packet: Packet) -> None:
 
 def headers(packet: Packet, end: int, payload: int = 64) -> Packet:
     """
-    A copy of C{packet} that keeps no more of its buffer than the headers before C{end} and some of what follows them:
-    enough for an ICMP error to quote.
+    Copy the headers of C{packet}, and as much of the payload behind them as an ICMP error quotes. The copy frees the
+    rest of the buffer.
+
+    @param end: the position behind the headers.
+    @param payload: the most octets of payload to copy.
     """
     kept = packet.copy()
     kept.data = packet.data[: min(packet.end, end + payload)]
@@ -265,13 +290,17 @@ def headers(packet: Packet, end: int, payload: int = 64) -> Packet:
 
 def _fault(packet: Packet, at: int, offset: int, more: bool) -> Drop | None:
     """
-    Why a fragment cannot be, by itself, C{packet.start} at the field that says so; or L{None}.
+    Find out why a fragment is invalid whatever the other fragments of its datagram are.
+
+    @return: the reason to drop it, with C{packet.start} moved to the wrong field; L{None} if it is valid. For the
+        parameters, see L{Reassembler.add}.
     """
     network = packet.network
     four = packet.version == 4
     before = at - network - (0 if four else ipv6.HEADER_LENGTH + ipv6.FRAGMENT_HEADER.size)
     if before + offset + packet.end - at > MAX_LENGTH:
-        # RFC 8200 section 4.5 counts the headers that stay: nothing could say how long the whole is.
+        # The reassembled datagram would be longer than its length field can say. The headers that stay in front of the
+        # payload count, too (RFC 8200 section 4.5).
         packet.start = network + 6 if four else at - 6
         return Drop.FRAGMENT
     if more and (packet.end - at) % 8:
@@ -279,8 +308,9 @@ def _fault(packet: Packet, at: int, offset: int, more: bool) -> Drop | None:
         return Drop.FRAGMENT
     if offset:
         return None
-    # A first one without all headers up to the transport's is meant for filters, which it gets past (RFC 1858, 7112).
-    # The fragment header of IPv6 is right before: its first octet says what comes next.
+    # A first fragment without the complete transport header is an attack on filters, which cannot see the ports (RFC
+    # 1858, RFC 7112). Over IPv6, the fragment header is the 8 octets before the payload. Its first octet is the number
+    # of the next header.
     kind, header = packet.data[network + 9 if four else at - 8], at
     if not four and kind in ipv6.EXTENSIONS:
         chain = list(ipv6.headerChain(packet.data, network, packet.end))
@@ -293,13 +323,15 @@ def _fault(packet: Packet, at: int, offset: int, more: bool) -> Drop | None:
     return None
 
 
-def joined4(first: Packet, payload: bytes) -> Packet | None:
+def reassembled4(first: Packet, payload: bytes) -> Packet | None:
     """
-    The datagram that fragments of IPv4 have made.
+    Make the packet of a reassembled IPv4 datagram.
 
-    @param first: headers of the first fragment.
+    @param first: the headers of the first fragment, as L{Reassembler.add} returns them.
+    @param payload: the whole payload.
 
-    @return: a packet that stands where the first fragment stood, C{start} at the payload; L{None} if it is too long.
+    @return: a packet with the header of the first fragment, with a new length and checksum, and with C{start} at the
+        payload; L{None} if it would be too long.
     """
     network = first.network
     size = (first.data[network] & 0x0F) << 2
@@ -310,16 +342,19 @@ def joined4(first: Packet, payload: bytes) -> Packet | None:
     head[network + 6 : network + 8] = bytes(2)
     head[network + 10 : network + 12] = bytes(2)
     head[network + 10 : network + 12] = checksum(bytes(head[network:])).to_bytes(2, "big")
-    return _joined(first, bytes(head), payload)
+    return _reassembled(first, bytes(head), payload)
 
 
-def joined6(first: Packet, at: int, payload: bytes) -> Packet | None:
+def reassembled6(first: Packet, at: int, payload: bytes) -> Packet | None:
     """
-    The datagram that fragments of IPv6 have made, its fragment header left out.
+    Make the packet of a reassembled IPv6 datagram. The fragment header is left out.
 
-    @param at: where in C{first} the fragment header stood.
+    @param first: the headers of the first fragment, as L{Reassembler.add} returns them.
+    @param at: the position of the fragment header in C{first.data}.
+    @param payload: the whole payload.
 
-    @return: as L{joined4}.
+    @return: a packet with the headers before the fragment header, with a new length, and with C{start} at the payload;
+        L{None} if it would be too long.
     """
     network = first.network
     before = at - network - ipv6.HEADER_LENGTH
@@ -328,10 +363,10 @@ def joined6(first: Packet, at: int, payload: bytes) -> Packet | None:
     head = bytearray(first.data[:at])
     head[network + 4 : network + 6] = (before + len(payload)).to_bytes(2, "big")
     head[ipv6.nextHeaderField(first.data, network, at)] = first.data[at]
-    return _joined(first, bytes(head), payload)
+    return _reassembled(first, bytes(head), payload)
 
 
-def _joined(first: Packet, head: bytes, payload: bytes) -> Packet:
+def _reassembled(first: Packet, head: bytes, payload: bytes) -> Packet:
     packet = first.copy(Reassembled)
     packet.data = head + payload
     packet.end = len(packet.data)
@@ -341,12 +376,14 @@ def _joined(first: Packet, head: bytes, payload: bytes) -> Packet:
 
 def split(payload: bytes, first: int, room: int) -> Iterator[tuple[int, bool, bytes]]:
     """
-    Take a payload apart.
+    Split a payload into fragments.
 
-    @param first: octets of it in the first fragment at most; C{room}: in each other.
+    @param payload: the payload of the datagram.
+    @param first: the most octets of payload in the first fragment.
+    @param room: the most octets of payload in every other fragment.
 
-    @return: for each fragment its offset, whether more follow, and its octets. All but the last have a multiple of
-        eight.
+    @return: for each fragment its offset in octets, whether more fragments follow, and its payload. The length of the
+        payload is a multiple of 8 octets in every fragment but the last.
     """
     offset = 0
     room -= room % 8

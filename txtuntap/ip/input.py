@@ -1,5 +1,8 @@
 """
-IP: both versions in one layer, datagrams by protocol number. Output is in L{txtuntap.ip.output}.
+The input of the IP layer, which handles both IP versions: it checks packets, reassembles fragments, and delivers
+datagrams by protocol number. The output is in L{txtuntap.ip.output}.
+
+Read RFC 791 section 3.1, RFC 8200 sections 3 and 4, and RFC 1122 section 3.2 first.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from txtuntap.interfaces import (
     IRawPacketProtocol,
     IRoutes,
 )
-from txtuntap.ip.fragments import Reassembler, joined4, joined6
+from txtuntap.ip.fragments import Reassembler, reassembled4, reassembled6
 from txtuntap.ip.loopback import Loopback
 from txtuntap.ip.output import IPOutput
 from txtuntap.layer.ability import receiverOr
@@ -43,22 +46,27 @@ _header6 = ipv6.HEADER.unpack_from
 @implementer(IRawPacketProtocol, IPacketReceiver)
 class IPProtocol(IPOutput):
     """
-    Hands datagrams to the protocols added for their protocol number, and is the transport of those.
+    The IP layer, for IPv4 and IPv6. It delivers each datagram to the protocols that were added under the datagram's
+    protocol number, and is the transport of these protocols.
 
-    On a tun, the version field tells IPv4 from IPv6; on Ethernet, it must agree with the EtherType (add it under both
-    0x0800 and 0x86dd). Headers are checked, options and extension headers walked, padding cut off. Fragments are put
-    together; a datagram over the MTU is sent in fragments.
+    On a tun, the version field of the header tells IPv4 from IPv6. On Ethernet, the EtherType must agree with it: add
+    the layer to the EthernetProtocol under 0x0800 and under 0x86dd. The layer checks headers, skips options and
+    extension headers, cuts off padding, and reassembles fragments. It sends a datagram that is larger than the MTU in
+    fragments.
 
-    Counters, as in RFC 4293: C{inHdrErrors}, C{inTruncatedPkts}, C{inAddrErrors} (not for us, or from no address that
-    a host can have), C{inUnknownProtos}, C{outDiscards}; C{reasmReqds} (fragments that came), C{reasmOKs} and
-    C{reasmFails} (datagrams), C{outFragReqds} (datagrams to take apart), C{outFragCreates}; and C{inCsumErrors},
-    C{inOptErrors}, C{inSourceRoutes}, C{inFragErrors}, C{inFragHdrErrors} and C{reasmDuplicates} (fragments),
-    C{reasmOverlaps}, C{reasmTimeouts} (datagrams); C{inOffloadErrors} (what was left open cannot be).
+    Counters with the names and meanings of RFC 4293: C{inHdrErrors}, C{inTruncatedPkts}, C{inAddrErrors} (the
+    destination is not ours, or no host can have the source), C{inUnknownProtos}, C{outDiscards}, C{reasmReqds}
+    (fragments accepted), C{reasmOKs} and C{reasmFails} (datagrams), C{outFragReqds} (datagrams to be fragmented),
+    C{outFragCreates}.
 
-    @ivar ipProtos: the protocols added: lists by number. To be changed by L{addProto} and L{removeProto}.
-    @ivar ownAddresses: our own addresses; L{None} where every datagram is delivered.
-    @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
-    @ivar neighbours: an L{INeighbours}, for Ethernet.
+    Further counters of packets: C{inCsumErrors}, C{inOptErrors}, C{inSourceRoutes}, C{inOffloadErrors} (a checksum or
+    segmentation left to the receiver cannot be finished). Counters of fragments: C{inFragErrors}, C{inFragHdrErrors},
+    C{reasmDuplicates}. Counters of datagrams: C{reasmOverlaps}, C{reasmTimeouts}.
+
+    @ivar ipProtos: the lists of protocols added, by protocol number. Only L{addProto} and L{removeProto} change it.
+    @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.
+    @ivar routes: an L{IRoutes}. It includes the networks of our addresses.
+    @ivar neighbours: an L{INeighbours}, which is used on Ethernet only.
     """
 
     handlesFailures = True
@@ -73,14 +81,17 @@ class IPProtocol(IPOutput):
         clock: IReactorTime | None = None,
     ) -> None:
         """
-        @param addresses: our own in CIDR notation (C{"10.0.0.2/24"}): deliver only what is sent to them, to all of
-            their networks, or to a group that every host is in, by a sender with an address of its own. Without, every
-            datagram is delivered.
-        @param verifyChecksum: whether to drop IPv4 headers that do not sum up.
-        @param clock: tells when the fragments of a datagram have taken too long; by default, the port's reactor.
+        @param addresses: our addresses in CIDR notation (C{"10.0.0.2/24"}). With them, the layer delivers only
+            datagrams whose destination is one of them, a broadcast address of their networks, or a group that every
+            host is a member of, and whose source a host can have. L{None}: it delivers every datagram.
+        @param verifyChecksum: whether to drop a packet whose IPv4 header has a wrong checksum.
+        @param routes: the table of routes; by default, a new L{StaticRoutes<txtuntap.ip.StaticRoutes>}.
+        @param neighbours: the table of neighbours; by default, a new
+            L{StaticNeighbours<txtuntap.ip.StaticNeighbours>}.
+        @param clock: the clock for the timeout of reassembly; by default, the reactor of the port.
 
-        @raise ValueError: one of C{addresses} is none, or has no prefix length.
-        @raise TypeError: C{routes}, C{neighbours} or C{clock} is of another kind.
+        @raise ValueError: one of C{addresses} is not an address, or has no prefix length.
+        @raise TypeError: C{routes} or C{neighbours} is not a table, or C{clock} is not a clock.
         """
         super().__init__(addresses, routes, neighbours, clock)
         self._table = ReceiverTable(8)
@@ -93,13 +104,13 @@ class IPProtocol(IPOutput):
 
     def addProto(self, num: int, proto: Any) -> None:
         """
-        Add a protocol. Several under one number all get every datagram. One that has a method C{addedTo} is called with
-        this layer, which may not run yet.
+        Add a protocol under a protocol number. If several protocols are under one number, each receives every datagram.
+        If the protocol has a method C{addedTo}, that is called with this layer, which need not be started yet.
 
         @param num: the protocol number, 0 to 255.
         @param proto: an C{IRawDatagramProtocol}, or an L{IPacketReceiver}.
 
-        @raise TypeError: C{num} does not fit 8 bits, or C{proto} is something else.
+        @raise TypeError: C{num} does not fit 8 bits, or C{proto} provides neither interface.
         """
         proto = receiverOr(IRawDatagramProtocol, proto)
         self._table.check(num)
@@ -112,16 +123,16 @@ class IPProtocol(IPOutput):
 
     def removeProto(self, num: int, proto: Any) -> None:
         """
-        Undo an L{addProto}. A protocol removed for the last time is stopped.
+        Undo one L{addProto}, with the same arguments. A protocol that is under no other number then is stopped.
 
-        @raise ValueError: C{proto} was not added so.
+        @raise ValueError: C{proto} was not added under C{num}.
         """
         self._table.remove(num, proto)
         self._detach(proto)
 
     def doStop(self) -> None:
         """
-        Stop this layer; the last time, forget what was half put together.
+        Stop this layer on one port. On its last port, discard incomplete datagrams and those sent to ourselves.
         """
         super().doStop()
         if not self.numPorts:
@@ -133,15 +144,15 @@ class IPProtocol(IPOutput):
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return the states of the tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [*super().tables(), *self._reassembler.tables(), *self._loopback.tables()]
 
-    # Up
+    # Input
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A packet has come.
+        Check a packet with an IP header at C{start}, and deliver it to the protocols above.
         """
         data = packet.data
         start = packet.start
@@ -181,7 +192,7 @@ class IPProtocol(IPOutput):
         if header != 20:
             fault = ipv4.optionsFault(data, start + 20, start + header)
             if fault is not None:
-                # Where the trouble is: an ICMP error points there.
+                # The position of the wrong octet, because an ICMP error points to it.
                 packet.start = fault[1]
                 return self.dropped(packet, FAULT_DROPS[fault[0]])
         packet.start = start + header
@@ -235,7 +246,7 @@ class IPProtocol(IPOutput):
         first, payload = self._assemble(packet, key, packet.start, offset, bool(fragment & ipv4.MORE_FRAGMENTS))
         if first is None:
             return
-        whole = joined4(first, payload)
+        whole = reassembled4(first, payload)
         if whole is None:
             return self.dropped(first, Drop.REASSEMBLY)
         self._assembled(whole, protocol)
@@ -247,9 +258,9 @@ class IPProtocol(IPOutput):
         first, payload = self._assemble(packet, key, at + 8, fragment & 0xFFF8, bool(fragment & 1))
         if first is None:
             return
-        # Where it stood in this one need not be where it stood in the first.
+        # The fragment header of the first fragment: other fragments may have it at another position.
         at = first.start - 8
-        whole = joined6(first, at, payload)
+        whole = reassembled6(first, at, payload)
         if whole is None:
             return self.dropped(first, Drop.REASSEMBLY)
         kind = first.data[at]
@@ -258,7 +269,7 @@ class IPProtocol(IPOutput):
             if fault is not None:
                 return self.dropped(whole, FAULT_DROPS[fault])
             if kind == ipv6.FRAGMENT:
-                # Fragments of fragments.
+                # A reassembled datagram must not be a fragment again.
                 return self.dropped(whole, Drop.HEADER)
             whole.transport = whole.start
         self._assembled(whole, kind)
@@ -267,16 +278,17 @@ class IPProtocol(IPOutput):
         self, packet: Packet, key: bytes, at: int, offset: int, more: bool
     ) -> tuple[Packet, bytes] | tuple[None, bytes]:
         """
-        Take a fragment, and see to it that its datagram does not wait for ever.
+        Pass a fragment to the L{Reassembler}, and arm the timer for the timeout of its datagram. For the parameters,
+        see L{Reassembler.add}.
 
-        @return: as L{Reassembler.add}.
+        @return: the same as L{Reassembler.add}, but C{(None, b"")} in place of L{None}.
         """
         if packet.partial:
             self.dropped(packet, Drop.TRUNCATED)
             return None, b""
         if packet.offload is not None:
             if packet.offload.isOpen:
-                # The open checksum covers octets of the other fragments, so nobody can finish it here.
+                # The open checksum covers octets of the other fragments, so it cannot be computed here.
                 self.dropped(packet, Drop.OFFLOAD)
                 return None, b""
             packet.offload = None
@@ -291,7 +303,9 @@ class IPProtocol(IPOutput):
 
     def _assembled(self, packet: Packet, protocol: int) -> None:
         """
-        A whole datagram is there, C{start} after its headers.
+        Deliver a datagram whose headers have been checked: a reassembled one, or one that we sent to ourselves.
+
+        @param packet: the datagram, with C{start} at its payload.
         """
         receive = self._receivers.get(protocol)
         if receive is None:
@@ -300,7 +314,7 @@ class IPProtocol(IPOutput):
 
     def _expire(self) -> None:
         """
-        Give up the datagrams whose time is up, and come back for the others.
+        Drop the incomplete datagrams whose deadline has passed, and arm the timer for the next deadline.
         """
         self._reassembler.expire(self.now())
         deadline = self._reassembler.deadline
@@ -316,13 +330,13 @@ class IPProtocol(IPOutput):
         protocol: int | None = None,
     ) -> None:
         """
-        A packet has come from something that speaks C{twisted.pair}.
+        Receive a packet from a caller that uses the interface of C{twisted.pair}.
         """
         etherType = protocol if protocol in (IPV4, IPV6) else 0
         stations = (dest or b"") + (source or b"")
         outer = self.outer
         if outer is not None:
-            # A method that overrides this one has been called with a packet, and calls on.
+            # A subclass overrides this method. Its method was called for the packet C{outer}, and now calls this one.
             packet = outer.copy()
             packet.data = outer.data[: outer.start] + data
             packet.end = len(packet.data)

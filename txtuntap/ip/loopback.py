@@ -1,5 +1,5 @@
 """
-Datagrams of a host to itself: they never get to a link.
+The loopback: datagrams that a host sends to itself, which never reach a link.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from txtuntap.layer.counters import Counters
 from txtuntap.layer.timer import Timer
 from txtuntap.packet import Packet
 
-#: Datagrams that wait for the next turn of the reactor, and their octets: a new one that finds no room is dropped.
+#: The most datagrams that wait for the next turn of the reactor, and the most octets in them. Beyond these bounds, new
+#: datagrams are dropped.
 MAX_WAITING = 256
 MAX_WAITING_OCTETS = 1024 * 1024
 
 
 class Loopback:
     """
-    Delivers datagrams at the next turn of the reactor: two protocols that answer each other for ever must not keep it
-    from other work.
+    The queue of the datagrams that a host sends to itself. They are delivered in the next turn of the reactor instead
+    of at once, because two protocols that answer each other endlessly must not keep the reactor from other work.
     """
 
     def __init__(self, deliver: Callable[[Packet, int], None], counters: Counters) -> None:
         """
-        @param deliver: called with each packet, C{start} after its IP header, and the protocol number.
-        @param counters: C{outDiscards} is counted here.
+        @param deliver: a function that is called with each packet and its protocol number. C{start} of the packet is
+            behind the IP header.
+        @param counters: the counters, of which C{outDiscards} counts the datagrams for which there is no room.
         """
         self._deliver = deliver
         self._counters = counters
@@ -37,7 +39,11 @@ class Loopback:
 
     def send(self, clock: IReactorTime, packet: Packet, protocol: int) -> None:
         """
-        Have a packet delivered.
+        Queue a packet for the next turn of the reactor.
+
+        @param clock: the reactor, or a clock in its place.
+        @param packet: the datagram, with C{start} behind its IP header.
+        @param protocol: the protocol number of its payload.
         """
         if len(self._waiting) >= MAX_WAITING or self._octets + len(packet.data) > MAX_WAITING_OCTETS:
             self._counters["outDiscards"] += 1
@@ -51,7 +57,7 @@ class Loopback:
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return the states of the tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [
             TableState("loopback", len(self._waiting), MAX_WAITING, Policy.REFUSE.value),
@@ -60,12 +66,12 @@ class Loopback:
 
     def clear(self) -> None:
         """
-        Lose what waits.
+        Discard the datagrams that wait.
         """
         self._waiting, self._octets = [], 0
         if self._turn is not None:
             self._turn.stop()
-            # The next clock may be another one.
+            # The next packet may come with another clock, which needs a timer of its own.
             self._turn = None
 
     def _deliverAll(self) -> None:

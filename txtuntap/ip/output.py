@@ -1,5 +1,8 @@
 """
-IP's output: headers, fragments, and datagrams to ourselves. The routes they take are in L{txtuntap.ip.routing}.
+The output of the IP layer: it writes headers, makes fragments, and sends datagrams to the link or to ourselves. The
+choice of the route is in L{txtuntap.ip.routing}.
+
+Read RFC 791 section 3.2, RFC 8200 section 4.5 and RFC 6864 section 4 first.
 """
 
 from __future__ import annotations
@@ -29,11 +32,12 @@ from txtuntap.wire.offload import Offload, complete, shifted
 @implementer(IIPTransport)
 class IPOutput(IPRouting):
     """
-    The half of an L{IPProtocol<txtuntap.ip.IPProtocol>} that is the transport of the protocols above it.
+    The output half of an L{IPProtocol<txtuntap.ip.IPProtocol>}: the transport of the protocols above it.
 
-    Counters: C{outDiscards}; C{outFragReqds} (datagrams to take apart), C{outFragCreates}.
+    Counters: C{outDiscards}, C{outFragReqds} (datagrams to be fragmented), C{outFragCreates} (fragments made).
 
-    @ivar random: where identifications of fragments come from, which nobody may guess; by default, the system.
+    @ivar random: the source of the identifications of fragments. By default it is the system's secure source, because
+        an attacker who guesses an identification can forge a fragment of the datagram.
     """
 
     _loopback: Loopback
@@ -49,8 +53,9 @@ class IPOutput(IPRouting):
         hopLimit: int | None = None,
     ) -> None:
         """
-        Send one datagram: see L{IIPTransport.write}. Who has written to a raw protocol is remembered for a while (the
-        latest C{MAX_ASKERS}): a later answer goes as one at once would.
+        Send one datagram: see L{IIPTransport.write}. The layer remembers the last C{MAX_ASKERS} hosts that have sent a
+        packet to a raw protocol. A datagram to one of them takes the route back of that packet, even after its
+        delivery.
         """
         if type(payload) is not bytes:
             checkOctets(payload, "the payload")
@@ -59,7 +64,7 @@ class IPOutput(IPRouting):
         if leaving is not None and len(leaving) != len(to):
             raise ValueError(f"the source {source!r} is of another IP version than {dest!r}")
         if leaving is not None and (isGroup(leaving) or leaving in self.broadcasts):
-            raise ValueError(f"{source!r} is the address of many: it cannot be a source")
+            raise ValueError(f"{source!r} is the address of a group or a broadcast address: it cannot be a source")
         if not isinstance(protocol, int) or not 0 <= protocol <= 255:
             raise ValueError(f"an IP protocol has a number from 0 to 255, not {protocol!r}")
         if hopLimit is None:
@@ -87,9 +92,12 @@ class IPOutput(IPRouting):
                 route if leaving is None else attrs.evolve(route, source=leaving), protocol, [payload], hopLimit
             )
 
-    def _mayBeTakenApart(self, mtu: int) -> bool:
+    def _mayNeedFragmentation(self, mtu: int) -> bool:
         """
-        Whether a datagram of IPv4 to where C{mtu} is the most may have to be taken apart by routers.
+        Whether routers may have to fragment IPv4 datagrams on a path with this MTU. A router has then asked for an MTU
+        of L{FLOOR} or less, and a smaller one has been raised to L{FLOOR}.
+
+        @param mtu: the MTU of the path in octets.
         """
         return mtu == FLOOR[4] and mtu < self.mtu
 
@@ -127,15 +135,15 @@ class IPOutput(IPRouting):
         elif not isVersion4:
             header6 = ipv6.packHeader(route.source, route.dest, protocol, length, hopLimit, trafficClass)
             self.send(route, IPV6, [header6, *buffers], offload)
-        elif fragmentable or self._mayBeTakenApart(mtu):
-            # There may be a link that is narrower yet: routers may take it apart.
+        elif fragmentable or self._mayNeedFragmentation(mtu):
+            # Without the DF flag, routers may fragment the datagram. Its fragments then need an identification.
             identification = self.random.getrandbits(16)
             header4 = ipv4.packHeader(
                 route.source, route.dest, protocol, length, hopLimit, identification, 0, trafficClass
             )
             self.send(route, IPV4, [header4, *buffers], offload)
         else:
-            # An atomic datagram needs no identification (RFC 6864 section 4.1).
+            # A datagram that is never fragmented ("atomic") needs no identification (RFC 6864 section 4.1).
             header4 = ipv4.packHeader(route.source, route.dest, protocol, length, hopLimit, tos=trafficClass)
             self.send(route, IPV4, [header4, *buffers], offload)
 
@@ -143,22 +151,27 @@ class IPOutput(IPRouting):
         self, route: Route, protocol: int, data: bytes, hopLimit: int, trafficClass: int, fragmentable: bool
     ) -> None:
         """
-        Have a datagram wait for the station of its next hop. It waits whole, because its fragments wait as one.
+        Queue a datagram until the station of its next hop is known. The datagram is queued before it is fragmented, so
+        that it is sent or dropped as a whole.
 
-        (A function within L{output} would make each call of that slower, since its variables would be shared.)
+        This method is not a part of L{output}, because a nested function there would make every call of L{output}
+        slower.
         """
 
         def send(station: bytes | None) -> None:
             if station is None:
-                return self._unanswered(route, protocol, data)
+                return self._neighbourUnreachable(route, protocol, data)
             known = attrs.evolve(route, station=station, hop=b"")
             self.output(known, protocol, [data], hopLimit, None, trafficClass, fragmentable)
 
         self.neighbours.hold(route.hop, send, len(data))
 
-    def _unanswered(self, route: Route, protocol: int, data: bytes) -> None:
+    def _neighbourUnreachable(self, route: Route, protocol: int, data: bytes) -> None:
         """
-        No station has answered for the next hop of a datagram: tell its protocol, as the error of a router would.
+        Report to the protocol of a datagram that no station answers for the next hop. The report is the ICMP error that
+        a router would send (host or address unreachable).
+
+        @param data: the payload of the datagram.
         """
         if len(data) >= icmp.MIN_QUOTED:
             isVersion4 = len(route.dest) == 4
@@ -168,9 +181,13 @@ class IPOutput(IPRouting):
 
     def reported(self, quote: Quote, refused: bool) -> bool:
         """
-        Tell the protocols of a packet of an error about it: see L{IErrorReceiver}.
+        Report an ICMP error to the protocols under the protocol number of the packet that it quotes: see
+        L{IErrorReceiver}.
 
-        @return: whether one of them has sent that packet lately.
+        @param quote: the quoted packet and the error.
+        @param refused: whether the error is "port unreachable": nothing listens on the destination port.
+
+        @return: whether one of the protocols has sent that packet lately, so that the error is believed.
         """
         protocols = self.ipProtos.get(quote.protocol, ())
         told = [proto.errorReceived(quote, refused) for proto in protocols if IErrorReceiver.providedBy(proto)]
@@ -186,7 +203,7 @@ class IPOutput(IPRouting):
         offload: Offload | None = None,
     ) -> None:
         """
-        Deliver a datagram of ours to ourselves: see L{IIPTransport.loop}.
+        Deliver one of our datagrams to ourselves: see L{IIPTransport.loop}.
         """
         clock = self.clock
         if clock is None:
@@ -230,9 +247,12 @@ class IPOutput(IPRouting):
 
     def send(self, route: Route, etherType: int, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        Send one packet whose IP header is there already, first of C{buffers}.
+        Send one packet that is complete with its IP header.
 
-        @param offload: what is left open behind that header.
+        @param route: the route of the packet.
+        @param etherType: the EtherType of its IP version.
+        @param buffers: the buffers of the packet, of which the first is the IP header.
+        @param offload: the checksum or segmentation left open, with positions that count from behind the IP header.
         """
         if offload is not None:
             offload = shifted(offload, len(buffers[0]))

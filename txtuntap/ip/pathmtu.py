@@ -1,5 +1,8 @@
 """
-The largest packet that gets to a destination in one piece, as far as routers have told (RFC 1191, RFC 8201).
+Path MTUs: the largest packet that reaches a destination without fragmentation, as learned from the ICMP errors of
+routers.
+
+Read RFC 1191 and RFC 8201 first.
 """
 
 from __future__ import annotations
@@ -7,18 +10,20 @@ from __future__ import annotations
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.wire.address import versionOf
 
-#: No path is believed to be narrower, by IP version. A router that says so over IPv4 would have every
-#: datagram cut into crumbs (Linux: net.ipv4.route.min_pmtu); over IPv6 it lies (RFC 8201 section 4).
+#: The smallest path MTU that is believed, in octets, by IP version. Over IPv4, a smaller value is raised to this one,
+#: because a forged error could otherwise split every datagram into tiny fragments (Linux: net.ipv4.route.min_pmtu).
+#: Over IPv6, an error with a smaller value is ignored, because no link has one (RFC 8201 section 4).
 FLOOR = {4: 552, 6: 1280}
 
-#: Seconds after which a path may have become wider (RFC 1191 section 6.3, RFC 8201 section 5.3).
+#: Seconds after which a path MTU is forgotten, because the path may allow larger packets by then (RFC 1191 section
+#: 6.3, RFC 8201 section 5.3).
 TIMEOUT = 600.0
 
-#: Destinations remembered; the oldest goes.
+#: The most destinations whose path MTU is remembered. Beyond that, the one learned longest ago is evicted.
 MAX_PATHS = 1024
 
-#: Where a router does not say how narrow its link is, the next smaller of the sizes that links have is tried
-#: (RFC 1191 section 7).
+#: The usual MTUs of links, in octets. If a router does not tell the MTU of its link, the next one below the size of the
+#: dropped packet is tried (RFC 1191 section 7).
 _PLATEAUS = (32000, 17914, 8166, 4352, 2002, 1492, 1006)
 
 
@@ -26,11 +31,11 @@ class PathMTUs:
     """
     A table of path MTUs, by packed destination address.
 
-    @ivar known: each, with when it was learned.
+    @ivar known: the path MTU in octets, and the time in seconds at which it was learned, of each destination.
     """
 
     def __init__(self) -> None:
-        # Each is put anew when it is learned: the one learned longest ago is the first.
+        # A lookup by get does not count as a use, so the least recently used entry is the one learned longest ago.
         self.known: Table[bytes, tuple[int, float]] = Table("paths", MAX_PATHS, Policy.LEAST_RECENT)
 
     def __len__(self) -> int:
@@ -38,15 +43,18 @@ class PathMTUs:
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return the states of the tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self.known.state]
 
     def lookup(self, dest: bytes, now: float) -> int | None:
         """
-        @param now: seconds; may step backwards.
+        Look up the path MTU to a destination.
 
-        @return: octets, or L{None} if nothing is known.
+        @param dest: the packed destination.
+        @param now: the time in seconds. A step backwards is allowed: it makes the table forget the entry.
+
+        @return: the path MTU in octets; L{None} if it is not known.
         """
         mtu, learned = self.known.get(dest, (None, now))
         if mtu is not None and not 0 <= now - learned < TIMEOUT:
@@ -56,13 +64,15 @@ class PathMTUs:
 
     def learn(self, dest: bytes, mtu: int, length: int, now: float) -> bool:
         """
-        A router had to drop a packet for its size.
+        Learn a path MTU from the ICMP error of a router that dropped a packet because of its size.
 
-        @param mtu: what would have fitted, in octets; 0 if the router did not say.
-        @param length: of the packet, in octets.
+        @param dest: the packed destination of the dropped packet.
+        @param mtu: the MTU that the error tells, in octets; 0 if it tells none.
+        @param length: the length of the dropped packet in octets.
+        @param now: the time in seconds.
 
-        @return: whether that makes sense: what is not smaller than the packet cannot be why, and nor can what every
-            link carries.
+        @return: whether the error is plausible. It is not if the packet was no larger than C{mtu}, or so small that
+            every link carries it.
         """
         version = versionOf(dest)
         if not mtu and version == 4:

@@ -1,5 +1,5 @@
 """
-Routes and neighbours: static tables, which L{IPProtocol<txtuntap.ip.IPProtocol>} has where nobody gives it live ones.
+Static tables of routes and of neighbours. An L{IPProtocol<txtuntap.ip.IPProtocol>} has these if it is given no others.
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ from txtuntap.wire.address import isHost, packAddress, packLinkAddress, versionO
 @implementer(IRoutes)
 class StaticRoutes:
     """
-    A table of routes; the longest prefix wins.
+    A table of routes, in which the longest matching prefix wins.
 
-    @cvar advertised: whether routers advertise routes: then it is no mistake of the caller that there is none.
+    @cvar advertised: whether the routes come from router advertisements. If so, a missing route is not a mistake of the
+        caller, and raises L{RouteLost<txtuntap.interfaces.RouteLost>}.
     """
 
     advertised = False
 
     def __init__(self) -> None:
-        # The next hops; empty where the network is on the link.
+        # The packed next hop of each network; empty if the network is on the link.
         self._routes: PrefixTable[bytes] = PrefixTable()
-        # How many routes lead by each.
+        # The number of routes by each next hop.
         self._gateways = ReferenceCounts()
 
     def add(self, network: str | Network, gateway: str | bytes | None = None) -> None:
         """
-        Add a route, in place of another to the same network.
+        Add a route, in place of any other route to the same network.
 
-        @param network: in CIDR notation; C{"0.0.0.0/0"} and C{"::/0"} are default routes.
-        @param gateway: the next hop; L{None}: the network is on the link.
+        @param network: the network in CIDR notation; C{"0.0.0.0/0"} or C{"::/0"} for the default route.
+        @param gateway: the next hop; L{None} if the network is on the link.
 
-        @raise ValueError: an argument is no such thing, or the two are of different versions.
+        @raise ValueError: C{network} is not a network, C{gateway} is not the address of a host, or their IP versions
+            differ.
         """
         net = parseNetwork(network)
         hop = b"" if gateway is None else packAddress(gateway)
@@ -55,13 +57,15 @@ class StaticRoutes:
 
     def __contains__(self, network: str | Network) -> bool:
         """
-        Whether there is a route to just this network.
+        Whether the table has a route to exactly this network.
         """
         return ip_network(network) in self._routes
 
     def remove(self, network: str | Network) -> None:
         """
-        @raise ValueError: there is no route to C{network}.
+        Remove the route to a network.
+
+        @raise ValueError: there is no route to exactly C{network}.
         """
         net = ip_network(network)
         hop = self._routes.pop(net, None)
@@ -73,19 +77,19 @@ class StaticRoutes:
     @property
     def gateways(self) -> set[bytes]:
         """
-        The packed addresses of all next hops.
+        The packed addresses of all gateways.
         """
         return set(self._gateways)
 
     def isGateway(self, address: bytes) -> bool:
         """
-        Whether a packed address is that of a next hop.
+        Whether a packed address is the gateway of a route.
         """
         return address in self._gateways
 
     def lookup(self, dest: bytes) -> bytes | None:
         """
-        See L{IRoutes.lookup}.
+        Find the next hop to a packed destination: see L{IRoutes.lookup}.
         """
         found = self._routes.match(dest)
         return None if found is None else found[1] or dest
@@ -94,7 +98,7 @@ class StaticRoutes:
 @implementer(INeighbours)
 class StaticNeighbours:
     """
-    A table of stations by IP address.
+    A table of the neighbours on the link: the link address of each IP address. It does no address resolution.
     """
 
     resolves = False
@@ -104,10 +108,12 @@ class StaticNeighbours:
 
     def add(self, address: str | bytes, station: str | bytes) -> None:
         """
-        @param address: an IP address.
-        @param station: the link address to reach it at.
+        Add a neighbour, in place of any other entry of the same IP address.
 
-        @raise ValueError: one of them is not.
+        @param address: the IP address of the neighbour.
+        @param station: its link address.
+
+        @raise ValueError: C{address} is not the IP address of a host, or C{station} is not a link address.
         """
         packed = packAddress(address)
         if not isHost(packed):
@@ -116,6 +122,8 @@ class StaticNeighbours:
 
     def remove(self, address: str | bytes) -> None:
         """
+        Remove a neighbour from the table.
+
         @raise ValueError: C{address} is not in the table.
         """
         if self._stations.pop(packAddress(address), None) is None:
@@ -123,11 +131,11 @@ class StaticNeighbours:
 
     def lookup(self, address: bytes) -> bytes | None:
         """
-        See L{INeighbours.lookup}.
+        Find the link address of a packed IP address: see L{INeighbours.lookup}.
         """
         return self._stations.get(address)
 
     def hold(self, address: bytes, send: Callable[[bytes | None], None], octets: int) -> None:
         """
-        A static table finds nobody.
+        Do nothing: a static table resolves no addresses.
         """

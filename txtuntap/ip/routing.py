@@ -1,5 +1,8 @@
 """
-The route of a datagram of ours: its source address, the next hop and its station, the port, the room on its path.
+The choice of the route of a datagram that we send: its source address, the next hop, the station of the next hop, the
+port, and the MTU of the path.
+
+Read RFC 1122 section 3.3.1 and RFC 6724 section 5 first.
 """
 
 from __future__ import annotations
@@ -44,22 +47,23 @@ from txtuntap.wire.address import (
 _NO_STATION = bytes(6)
 _NO_BROADCASTS = frozenset((LIMITED_BROADCAST,))
 
-#: How many senders to raw protocols are remembered for a later answer; the least recent goes.
+#: The most hosts remembered for later answers because they have sent a packet to a raw protocol. Beyond that, the one
+#: that sent least recently is evicted.
 MAX_ASKERS = 256
 
 
 class IPRouting(Layer):
     """
     The part of an L{IPProtocol<txtuntap.ip.IPProtocol>} that chooses the source address and the route of a datagram.
-    L{IPOutput<txtuntap.ip.output.IPOutput>} sends by it.
+    L{IPOutput<txtuntap.ip.output.IPOutput>} then sends the datagram.
 
-    Counters: C{outNoRoutes} (no route, because of what others have sent).
+    Counters: C{outNoRoutes} (datagrams that were dropped because other hosts have caused the lack of a route).
 
-    @ivar ownAddresses: our own addresses; L{None} where every datagram is delivered.
-    @ivar routes: an L{IRoutes}. Networks of our addresses are in it.
-    @ivar neighbours: an L{INeighbours}, for Ethernet.
-    @ivar mtu6: the most octets in one datagram of IPv6, where routers have said that it is less than C{mtu}.
-    @ivar paths: the path MTU of each destination where that is less than the link's MTU.
+    @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.
+    @ivar routes: an L{IRoutes}. It includes the networks of our addresses.
+    @ivar neighbours: an L{INeighbours}, which is used on Ethernet only.
+    @ivar mtu6: the MTU for IPv6 in octets that router advertisements have set; L{None} if it is C{mtu}.
+    @ivar paths: the path MTU of each destination whose path MTU is less than the MTU of the link.
     """
 
     def __init__(
@@ -76,14 +80,14 @@ class IPRouting(Layer):
             if table is not None and not callable(getattr(table, "lookup", None)):
                 raise TypeError(f"{name} is a table with a lookup method: Static{name.title()}(), not {table!r}")
         self._clock = clock
-        # Typed as loosely as they are given: a table of another kind has other ways to fill it.
+        # Typed as Any, because callers use the methods of their own tables, which the interfaces do not have.
         self.routes: Any = StaticRoutes() if routes is None else routes
         self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
         self._askers: Table[bytes, Packet] = Table("askers", MAX_ASKERS, Policy.LEAST_RECENT)
         self._linkRoutes: set[Network] = set()
         self.mtu6: int | None = None
         self.paths = PathMTUs()
-        # Groups may be joined before there is an address.
+        # This is never None, unlike ownAddresses, because groups can be joined before the first address is added.
         self._addresses = Addresses()
         self.ownAddresses: Addresses | None = None
         if addresses is not None:
@@ -94,21 +98,21 @@ class IPRouting(Layer):
     @property
     def clock(self) -> IReactorTime | None:
         """
-        The one given, or that of the port below.
+        The clock that was given to this layer, or else the clock of the port below.
         """
         return self._clock or super().clock
 
     @property
     def addresses(self) -> list[Interface]:
         """
-        Our own addresses, with their networks; empty where every datagram is delivered.
+        Our addresses, each with its network. The list is empty if C{ownAddresses} is L{None}.
         """
         return [] if self.ownAddresses is None else self.ownAddresses.interfaces
 
     @property
     def mtu(self) -> int:
         """
-        The most octets in one datagram that is sent in one piece.
+        The most octets in one packet on the link, IP header included.
         """
         transport: Any = self.transport
         return 1500 if transport is None else int(transport.mtu)
@@ -124,19 +128,20 @@ class IPRouting(Layer):
     @property
     def ethernet(self) -> IEthernetTransport | None:
         """
-        The Ethernet layer below; L{None} where there is none (a tun).
+        The Ethernet layer below; L{None} on a tun, which has none.
         """
         transport = self.transport
         return cast(IEthernetTransport, transport) if IEthernetTransport.providedBy(transport) else None
 
     def addAddress(self, address: str, onLink: bool = True) -> None:
         """
-        Have one more address, and a route to its network. With the first, what is for others is no longer delivered.
+        Add an address of ours, and a route to its network. From the first address on, the layer no longer delivers
+        datagrams to other hosts.
 
-        @param address: in CIDR notation.
-        @param onLink: whether its network is on the link: without, there is no route.
+        @param address: the address and the prefix length of its network, in CIDR notation.
+        @param onLink: whether the network is on the link. If not, no route is added.
 
-        @raise ValueError: it is no address that a host can have, or is ours already.
+        @raise ValueError: no host can have the address, it has no prefix length, or it is ours already.
         """
         self._routesChanged()
         interface = self._addresses.add(address)
@@ -147,11 +152,12 @@ class IPRouting(Layer):
 
     def removeAddress(self, address: str | bytes) -> None:
         """
-        Have one address less; and, if it was the last in its network, not the route there that came with the first.
+        Remove an address of ours. If it was the last one in its network, remove the route that L{addAddress} has added,
+        too.
 
-        @param address: without its prefix length.
+        @param address: the address without its prefix length, as text or packed.
 
-        @raise ValueError: it is not ours.
+        @raise ValueError: the address is not ours.
         """
         if self.ownAddresses is None:
             raise ValueError(f"{address!r} is no address of this host")
@@ -165,8 +171,10 @@ class IPRouting(Layer):
 
     def suspendAddress(self, address: bytes, suspended: bool = True) -> None:
         """
-        Use a packed address of ours no more, for as long as somebody else has it; or use it again. The route to its
+        Suspend a packed address of ours, because another station on the link has it; or end that. The route to its
         network stays.
+
+        @param suspended: whether to suspend the address (true) or to use it again.
         """
         self._routesChanged()
         self._addresses.suspend(address, suspended)
@@ -174,25 +182,27 @@ class IPRouting(Layer):
 
     def join(self, group: bytes) -> None:
         """
-        See L{IIPTransport.join<txtuntap.interfaces.IIPTransport.join>}.
+        Join a group once more: see L{IIPTransport.join<txtuntap.interfaces.IIPTransport.join>}.
         """
         self._addresses.join(group)
 
     def leave(self, group: bytes) -> None:
         """
-        See L{IIPTransport.leave<txtuntap.interfaces.IIPTransport.leave>}.
+        Undo one L{join} of a group: see L{IIPTransport.leave<txtuntap.interfaces.IIPTransport.leave>}.
         """
         self._addresses.leave(group)
 
     def isMember(self, group: bytes) -> bool:
         """
-        See L{IIPTransport.isMember<txtuntap.interfaces.IIPTransport.isMember>}.
+        Whether we are a member of a packed group: see
+        L{IIPTransport.isMember<txtuntap.interfaces.IIPTransport.isMember>}.
         """
         return isMulticast(group) and group in self._addresses.local
 
     def route(self, dest: bytes, source: bytes | None = None) -> Route:
         """
-        The route of a datagram of our own: see L{IIPTransport.route<txtuntap.interfaces.IIPTransport.route>}.
+        Find the route of a datagram that answers none: see
+        L{IIPTransport.route<txtuntap.interfaces.IIPTransport.route>}.
         """
         transport = self.transport
         if transport is None:
@@ -206,13 +216,14 @@ class IPRouting(Layer):
                 raise self._noRoute(
                     versionOf(dest),
                     errno.EADDRNOTAVAIL,
-                    f"no source address to write to {text} from: give IPProtocol(addresses=[...]) one of its version",
+                    f"no source address to write to {text} from: give IPProtocol(addresses=[...]) one of its IP"
+                    " version",
                 )
         elif source in self._addresses.suspended:
             raise self._noRoute(
                 versionOf(dest),
                 errno.EADDRNOTAVAIL,
-                f"{addressText(source)} cannot be written from: somebody else has it",
+                f"{addressText(source)} cannot be the source: another station on the link has this address",
             )
         if ours or not IEthernetTransport.providedBy(transport):
             return Route(source, dest)
@@ -237,9 +248,12 @@ class IPRouting(Layer):
 
     def _noRoute(self, version: int, number: int, text: str) -> OSError:
         """
-        The exception for a datagram without a route. It is counted where others have caused that.
+        Make the exception for a datagram without a route. If other hosts may have caused that, because they have one of
+        our addresses or because routes are advertised, it is a L{RouteLost}, and is counted.
 
-        @param version: of IP.
+        @param version: the IP version.
+        @param number: the C{errno} of the exception.
+        @param text: its text.
         """
         taken = any(versionOf(address) == version for address in self._addresses.suspended)
         if not taken and not (version == 6 and getattr(self.routes, "advertised", False)):
@@ -249,19 +263,20 @@ class IPRouting(Layer):
 
     def routeBack(self, packet: Packet) -> Route | None:
         """
-        The route of an answer to C{packet}: see L{IIPTransport.routeBack<txtuntap.interfaces.IIPTransport.routeBack>}.
+        Find the route of an answer to C{packet}: see
+        L{IIPTransport.routeBack<txtuntap.interfaces.IIPTransport.routeBack>}.
         """
         station = packet.linkSource or b""
         peer = packet.sourceAddress
         if peer in LOOPBACKS and packet.port is None and packet.ethernet is None:
-            # We have sent it ourselves: from a link, it would have been dropped.
+            # We have sent this packet ourselves, because a packet with a loopback source from a link is dropped.
             return Route(packet.destAddress, peer)
         if not isHost(peer) or peer in self.broadcasts:
             return None
         if station and (station[0] & 1 or station == _NO_STATION):
             return None
         if packet.ethernet is not None and station == packet.ethernet.linkAddress:
-            # Our own frame, or one that says so: the answer would come to ourselves.
+            # The source of the frame is our own link address, really or forged. An answer would be sent to ourselves.
             return None
         asked = packet.destAddress
         if asked in self._addresses.suspended:
@@ -272,7 +287,7 @@ class IPRouting(Layer):
                 return None
             asked = ours
         if packet.ethernet is None and packet.port is None and self.ethernet is not None:
-            # It was handed in by a program's own call, which did not tell the station.
+            # A program has passed the packet in by datagramReceived, without the station that sent it.
             try:
                 return self.route(peer, asked)
             except OSError:
@@ -282,13 +297,14 @@ class IPRouting(Layer):
     @property
     def broadcasts(self) -> Set[bytes]:
         """
-        Packed addresses of everybody on a network of ours.
+        The packed broadcast addresses: the limited one, and the one of each of our networks.
         """
         return _NO_BROADCASTS if self.ownAddresses is None else self.ownAddresses.broadcasts
 
     def knownStation(self, route: Route) -> Route:
         """
-        See L{IIPTransport.knownStation<txtuntap.interfaces.IIPTransport.knownStation>}.
+        Replace the station of a route by the one that C{neighbours} knows, if it knows one: see
+        L{IIPTransport.knownStation<txtuntap.interfaces.IIPTransport.knownStation>}.
         """
         if route.ethernet is None:
             return route
@@ -297,28 +313,32 @@ class IPRouting(Layer):
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return the states of the tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._askers.state, *self.paths.tables(), *self._addresses.tables()]
 
     def delivering(self, packet: Packet) -> None:
         """
-        Remember who asks a raw protocol: it may answer later.
+        Remember the sender of a packet to a raw protocol, because the protocol may answer after the delivery.
         """
         super().delivering(packet)
         self._askers.put(packet.sourceAddress, packet.headers())
 
     def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
         """
-        Which of our addresses a datagram to C{dest} leaves from; L{None} if there is none of its version.
+        Choose the source address of a datagram to C{dest}.
 
-        @param hop: the next hop, if it is not C{dest}.
+        @param dest: the packed destination.
+        @param hop: the packed address of the next hop; L{None} if that is C{dest} itself.
+
+        @return: the packed source; L{None} if we have no address of the version of C{dest}.
         """
         return None if self.ownAddresses is None else self.ownAddresses.sourceFor(dest, hop)
 
     def port(self, route: Route) -> IPacketTransport | None:
         """
-        Where a datagram leaves for the link at once: see L{IIPTransport.port<txtuntap.interfaces.IIPTransport.port>}.
+        Return the port by which a datagram is sent at once: see
+        L{IIPTransport.port<txtuntap.interfaces.IIPTransport.port>}.
         """
         if route.hop or (self.ownAddresses is not None and self.ownAddresses.isSelf(route.dest)):
             return None
@@ -328,14 +348,15 @@ class IPRouting(Layer):
 
     def room(self, route: Route) -> int:
         """
-        The most octets of payload in one piece: see L{IIPTransport.room<txtuntap.interfaces.IIPTransport.room>}.
+        Return the most octets of payload in one packet with this route: see
+        L{IIPTransport.room<txtuntap.interfaces.IIPTransport.room>}.
         """
         header = ipv4.HEADER_LENGTH if len(route.dest) == 4 else ipv6.HEADER_LENGTH
         return self._mtuTo(route.dest) - header
 
     def linkRoom(self, length: int) -> int:
         """
-        The most octets of payload in one packet on the link: see
+        Return the most octets of payload in one packet on the link, whatever the path behind it: see
         L{IIPTransport.linkRoom<txtuntap.interfaces.IIPTransport.linkRoom>}.
         """
         if length == 4:
@@ -344,7 +365,8 @@ class IPRouting(Layer):
 
     def pathNarrowed(self, dest: bytes, mtu: int, length: int, now: float) -> bool:
         """
-        A router had to drop a packet for its size: see L{PathMTUs.learn}. What waits to leave was written before that.
+        Learn a path MTU from the ICMP error of a router: see L{PathMTUs.learn}. Datagrams that wait in a batch are sent
+        first, because they were written for the old path MTU.
         """
         if not self.paths.learn(dest, mtu, length, now):
             return False
@@ -359,7 +381,7 @@ class IPRouting(Layer):
 
     def _mtuTo(self, dest: bytes) -> int:
         """
-        The most octets in one packet that gets to C{dest}.
+        Return the most octets in one packet to C{dest}: the MTU of the link or, if it is less, of the path.
         """
         mtu = self.mtu
         if self.mtu6 is not None and len(dest) == 16:
@@ -372,7 +394,8 @@ class IPRouting(Layer):
 
     def _isUnicast(self, packet: Packet) -> bool:
         """
-        Whether C{packet} was sent to one host, as far as can be told without knowing our addresses.
+        Whether C{packet} was sent to one host, as far as its header and its frame tell. (Without our networks, their
+        broadcast addresses are not known. A broadcast frame gives them away.)
         """
         linkDest = packet.linkDest
         return isHost(packet.destAddress) and not (linkDest is not None and linkDest[0] & 1)

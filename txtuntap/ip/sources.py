@@ -1,6 +1,8 @@
 """
-The choice of a source address among those of a host: the rules of RFC 6724, and a tree that finds the few addresses
-that can win by them among very many.
+The choice of a source address: the rules of RFC 6724, and an index for hosts with thousands of addresses. The index
+finds the few addresses that can win by these rules.
+
+Read RFC 6724 section 5 first, and sections 2.1 and 3 for labels and scopes.
 """
 
 from __future__ import annotations
@@ -12,23 +14,25 @@ from ipaddress import IPv4Interface, IPv6Interface
 
 Interface = IPv4Interface | IPv6Interface
 
-#: Scopes: link-local, global.
+#: Two scopes: link-local and global (RFC 4291 section 2.7).
 LINK, _GLOBAL = 2, 14
 
-#: Prefixes of IPv6 addresses that should be written to from their like: 6to4, Teredo, unique local (RFC 6724 section
-#: 2.1). In bits, value and label.
+#: The prefixes of 6to4, Teredo and unique local addresses: their length in bits, their value and their label (RFC 6724
+#: section 2.1). A destination with such a prefix is best written to from a source with the same label.
 _LABELS = ((16, 0x2002, 2), (32, 0x20010000, 5), (7, 0xFC >> 1, 13))
 
-#: Addresses among which a look at each is cheaper than a tree.
+#: The number of addresses up to which a scan of all of them is cheaper than the index.
 FEW = 16
 
-#: A slot of a tree: the prefix length of a network and a path of bits, after a one. L{_BRANCH} in place of the length:
-#: the path is the first bits of the address. Else, the bits after these are those of the order, the last first.
+#: A slot of a tree (see L{SourceIndex}) is a pair of numbers. The second is the path to the slot: its bits from the
+#: root on, after a leading one. The first is L{_BRANCH} if all bits of the path are first bits of an address. Otherwise
+#: it is the prefix length of a network: so many bits of the path are the network's, and the bits behind them are bits
+#: of C{_Source.order}, the lowest first.
 _Slot = tuple[int, int]
 _BRANCH = -1
 _ROOT = _BRANCH, 1
 
-#: The octets of an address, its scope, its label, and whether it is deprecated.
+#: The kind of an address: its length in octets, its scope, its label, and whether it is deprecated.
 _Kind = tuple[int, int, int, bool]
 
 _number = int.from_bytes
@@ -36,12 +40,14 @@ _number = int.from_bytes
 
 class _Source:
     """
-    An address of the host.
+    An address of the host, as the index holds it.
 
-    @ivar order: a number that is larger for each address that was added later.
-    @ivar path: all bits of the address, after a one.
-    @ivar bits: how many these are; C{prefix}: how many of them are its network's.
-    @ivar kind: the kind whose tree it is in; L{None}: none, since it is suspended.
+    @ivar interface: the address with its network.
+    @ivar order: a number that grows with each address added.
+    @ivar path: the bits of the address, after a leading one.
+    @ivar bits: the number of these bits, 32 or 128.
+    @ivar prefix: the prefix length of its network.
+    @ivar kind: its kind, which tells the tree that it is in; L{None} while it is suspended and so in no tree.
     """
 
     __slots__ = ("bits", "interface", "kind", "order", "path", "prefix")
@@ -60,13 +66,20 @@ _Tree = dict[_Slot, _Source]
 
 class SourceIndex:
     """
-    The addresses of a host, such that the source for a destination is found without a look at all.
+    An index of the addresses of a host. It finds the source for a destination without a look at every address.
 
-    All addresses of a kind are alike for the rules about scopes, deprecated addresses and labels. They are in one
-    digital search tree, where a path spells the first bits of an address, and an address stands before all below it
-    that were added later. So the first one added of those that begin with certain bits is on the path of these bits.
-    An address never stands below the end of its network's prefix: the rules do not look at more bits. If that place is
-    taken, it is in a tree of its network, by the order: all addresses of a network are alike for the rules.
+    The rules about scopes, deprecated addresses and labels rank all addresses of a L{_Kind} equal. So each kind has a
+    tree, and the rules first choose the trees.
+
+    The rules that remain prefer the address that shares the most leading bits with the destination. A tree is a digital
+    search tree: the path from the root to a slot spells leading bits, and the slot holds an address that begins with
+    them. Each slot holds an address that was added before all addresses below it. So, of the addresses that begin with
+    certain bits, the one added first is in a slot on the path of these bits. The winner for a destination is therefore
+    on the path of the destination.
+
+    The rules do not look at bits behind the prefix of an address. So an address is never in a slot deeper than its
+    prefix. If addresses added earlier take all slots down to there, the address is in a second tree, which belongs to
+    its network. There, the path spells the bits of C{order}, because the rules rank all addresses of a network equal.
     """
 
     __slots__ = ("_deprecated", "_orders", "_sources", "_suspended", "_trees")
@@ -75,8 +88,9 @@ class SourceIndex:
         self, interfaces: Iterable[Interface], deprecated: Container[bytes], suspended: Container[bytes]
     ) -> None:
         """
-        @param interfaces: the addresses, in the order they were added.
-        @param deprecated: packed addresses; C{suspended}: more of them. L{update} says that one has been changed.
+        @param interfaces: the addresses, in the order of addition.
+        @param deprecated: the packed addresses that are deprecated. The caller calls L{update} after each change.
+        @param suspended: the packed addresses that are suspended. The caller calls L{update} after each change.
         """
         self._deprecated = deprecated
         self._suspended = suspended
@@ -88,7 +102,7 @@ class SourceIndex:
 
     def add(self, interface: Interface) -> None:
         """
-        Have one more address.
+        Add an address to the index.
         """
         self._sources[interface.packed] = _Source(interface, self._orders)
         self._orders += 1
@@ -96,13 +110,13 @@ class SourceIndex:
 
     def remove(self, address: bytes) -> None:
         """
-        Have one address less.
+        Remove a packed address from the index.
         """
         self._take(self._sources.pop(address))
 
     def update(self, address: bytes) -> None:
         """
-        Give an address its place anew: whether it is deprecated or suspended may have changed.
+        Move a packed address to its right tree, after it was deprecated or suspended, or that has ended.
         """
         source = self._sources.get(address)
         if source is None:
@@ -114,8 +128,8 @@ class SourceIndex:
 
     def choose(self, dest: bytes, hop: bytes) -> bytes | None:
         """
-        The source of a datagram: what L{choose<txtuntap.ip.sources.choose>} returns for all addresses that are not
-        suspended.
+        Choose the source of a datagram. The result is the same as that of L{choose<txtuntap.ip.sources.choose>} for all
+        addresses that are not suspended.
         """
         prefer, near = _preference(dest, self._deprecated), _nearness(dest, hop)
         trees = [(prefer(tree[_ROOT].interface), tree) for tree in self._ofVersion(len(dest))]
@@ -130,8 +144,11 @@ class SourceIndex:
 
     def inOrder(self, length: int, scope: int | None) -> Iterator[Interface]:
         """
-        The addresses of so many octets, of one scope or of all (L{None}), in the order they were added. One that is not
-        asked for is not looked at.
+        Iterate over the addresses that are not suspended, in the order of addition. The iterator is lazy: it looks only
+        at the addresses that it returns and at the ones next to them in the trees.
+
+        @param length: the length of the addresses in octets, 4 or 16.
+        @param scope: the scope of the addresses; L{None} for every scope.
         """
         waiting = [(tree[_ROOT].order, _ROOT, tree) for tree in self._ofVersion(length, scope)]
         waiting.sort()
@@ -155,7 +172,7 @@ class SourceIndex:
             return
         tree = self._trees[source.kind]
         slot = _place(source, tree)
-        # The one below that was added first moves up, and so on.
+        # Fill the free slot with the address below it that was added first, then fill the slot of that one, and so on.
         while below := [(tree[each].order, each) for each in _slotsBelow(slot) if each in tree]:
             _, first = min(below)
             tree[slot] = tree[first]
@@ -168,14 +185,15 @@ class SourceIndex:
 
 def choose(interfaces: Iterable[Interface], dest: bytes, hop: bytes, deprecated: Container[bytes]) -> bytes | None:
     """
-    The source of a datagram: the rules of RFC 6724 section 5 that apply where there is one link, but the first. Both
-    versions go by them. Where they leave a choice, it is the first address.
+    Choose the source of a datagram by a scan of all addresses. The rules for both IP versions are those of RFC 6724
+    section 5 that apply to a host with one link, without rule 1. Among addresses that they rank equal, the first wins.
 
     @param interfaces: the addresses to choose from.
-    @param dest: the packed destination; C{hop}: that of the next hop, or C{dest} again.
-    @param deprecated: packed addresses that are a source only where there is no other.
+    @param dest: the packed destination.
+    @param hop: the packed address of the next hop, which may be C{dest} itself.
+    @param deprecated: the packed addresses that are deprecated.
 
-    @return: a packed address; L{None} if there is none of the version.
+    @return: the packed source; L{None} if no address has the version of C{dest}.
     """
     candidates = [own for own in interfaces if own.max_prefixlen == 8 * len(dest)]
     prefer, near = _preference(dest, deprecated), _nearness(dest, hop)
@@ -184,7 +202,8 @@ def choose(interfaces: Iterable[Interface], dest: bytes, hop: bytes, deprecated:
 
 def _preference(dest: bytes, deprecated: Container[bytes]) -> Callable[[Interface], tuple[int | bool, ...]]:
     """
-    The rules that all addresses of a kind are alike for: an address of ours is better for C{dest} the larger this is.
+    Make the function that ranks an address by rules 2, 3 and 6, which rank all addresses of a kind equal. The best
+    source for C{dest} has the largest value.
     """
     scope, label = scopeOf(dest), _label(dest)
 
@@ -192,12 +211,12 @@ def _preference(dest: bytes, deprecated: Container[bytes]) -> Callable[[Interfac
         packed = own.packed
         ownScope = scopeOf(packed)
         return (
-            # Rule 2: a scope that reaches there, and then the narrowest.
+            # Rule 2: prefer a scope as wide as that of the destination or wider, and of these the narrowest.
             ownScope >= scope,
             -ownScope if ownScope >= scope else ownScope,
-            # Rule 3.
+            # Rule 3: avoid deprecated addresses.
             packed not in deprecated,
-            # Rule 6.
+            # Rule 6: prefer a source with the label of the destination.
             _label(packed) == label,
         )
 
@@ -206,16 +225,18 @@ def _preference(dest: bytes, deprecated: Container[bytes]) -> Callable[[Interfac
 
 def _nearness(dest: bytes, hop: bytes) -> Callable[[Interface], tuple[int, int]]:
     """
-    The rules that come after L{_preference}, which all addresses of a network are alike for: the larger, the better.
+    Make the function that ranks addresses which L{_preference} ranks equal, by rules 5.5 and 8. All addresses of a
+    network are equal here. The best source has the largest value.
     """
     number, hopNumber, bits = _number(dest, "big"), _number(hop, "big"), 8 * len(dest)
 
     def near(own: Interface) -> tuple[int, int]:
         ours, prefix = int(own), own.network.prefixlen
         return (
-            # Rule 5.5, and what IPv4 hosts have always done: an address that the next hop knows its way back to.
+            # Rule 5.5: prefer an address in the network of the next hop, because the next hop has a route back to it.
+            # IPv4 hosts have always done so, too.
             prefix if (hopNumber ^ ours) >> (bits - prefix) == 0 else -1,
-            # Rule 8.
+            # Rule 8: prefer the address that shares the most leading bits with the destination.
             min(bits - (ours ^ number).bit_length(), prefix),
         )
 
@@ -224,7 +245,8 @@ def _nearness(dest: bytes, hop: bytes) -> Callable[[Interface], tuple[int, int]]
 
 def scopeOf(address: bytes) -> int:
     """
-    How far an address means something, as the scope field of an IPv6 group has it (RFC 6724 section 3.1 and 3.2).
+    The scope of a packed address, as a number of the scope field of IPv6 multicast addresses: 2 is link-local, 14 is
+    global (RFC 6724 sections 3.1 and 3.2).
     """
     if len(address) == 4:
         return LINK if address[:2] == b"\xa9\xfe" else _GLOBAL
@@ -235,7 +257,7 @@ def scopeOf(address: bytes) -> int:
 
 def _label(address: bytes) -> int:
     """
-    The label of an address (RFC 6724 section 2.1).
+    The label of a packed address (RFC 6724 section 2.1).
     """
     if len(address) == 4:
         return 0
@@ -245,7 +267,8 @@ def _label(address: bytes) -> int:
 
 def _along(tree: _Tree, address: bytes) -> Iterator[_Source]:
     """
-    The addresses of a tree on the path of an address, and the first ones in the trees of the networks that hold it.
+    Iterate over the addresses of a tree that can win for a packed address: those on its path, and the first one in the
+    second tree of each network on that path.
     """
     bits = 8 * len(address)
     whole = 1 << bits | _number(address, "big")
@@ -262,8 +285,8 @@ def _along(tree: _Tree, address: bytes) -> Iterator[_Source]:
 
 def _place(source: _Source, tree: _Tree) -> _Slot:
     """
-    The place of a source: the first slot on its path that no earlier one is in. It is empty, has a later one, or has
-    the source itself.
+    Find the slot for a source: the first slot on its path that does not hold an address added earlier. The slot is
+    empty, holds an address added later, or holds the source itself.
     """
     whole, bits, prefix, order = source.path, source.bits, source.prefix, source.order
 
@@ -271,7 +294,7 @@ def _place(source: _Source, tree: _Tree) -> _Slot:
         other = tree.get((_BRANCH, whole >> (bits - depth)))
         return order if other is None else other.order
 
-    # The orders on a path grow; a slot that is empty is as good as one that has the source.
+    # A binary search is possible because the orders grow along a path. An empty slot counts like one with the source.
     depth = bisect_left(range(prefix + 1), order, key=orderAt)
     if depth <= prefix:
         return _BRANCH, whole >> (bits - depth)
@@ -283,7 +306,7 @@ def _place(source: _Source, tree: _Tree) -> _Slot:
 
 def _slotsBelow(slot: _Slot) -> list[_Slot]:
     """
-    The slots that can come after one on a path.
+    Return the slots directly below a slot, whether they are empty or not.
     """
     network, path = slot
     below = [(network, path << 1), (network, path << 1 | 1)]

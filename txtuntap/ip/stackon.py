@@ -1,5 +1,5 @@
 """
-The choice of the stack on a port: the protocol that goes right on it, for the one that an application gives.
+The layers between a port and the protocol that an application gives it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from txtuntap.wire import udp
 
 def stackOn(proto: Any) -> tuple[Any, int]:
     """
-    Find the protocol that goes right on the port for C{proto}, and the kind of device that it needs.
+    Find the protocol that a port delivers its packets to, and the kind of device that this protocol needs. If C{proto}
+    takes whole frames or packets, it is that protocol itself. If it takes the payload of IP datagrams, it is a new
+    L{IPProtocol} with C{proto} above it.
+
+    @param proto: the protocol that the application gives.
+
+    @return: the protocol for the port, and L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+
+    @raise TypeError: C{proto} provides none of the interfaces, has no method to receive packets, or does not tell its
+        protocol number.
     """
     if IEthernetProtocol.providedBy(proto) or IRawPacketProtocol.providedBy(proto):
         if not knowsPackets(proto) and not callable(getattr(proto, "datagramReceived", None)):
