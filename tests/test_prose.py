@@ -41,7 +41,6 @@ UNFINISHED = {
     "txtuntap/switch",
     "txtuntap/tcp",
     "txtuntap/tunnel",
-    "txtuntap/udp",
     "txtuntap/wire",
 }
 

@@ -1,5 +1,8 @@
 """
-The User Datagram Protocol: the layer, the transports of the protocols on it, and datagrams that leave together.
+The User Datagram Protocol: the UDP layer, the transports of the protocols above it, and batches of datagrams that are
+sent as one superpacket.
+
+Read RFC 768 first, and RFC 8200 section 8.1 for the checksum over IPv6.
 """
 
 from txtuntap.udp.echo import Echo

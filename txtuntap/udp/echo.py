@@ -1,5 +1,7 @@
 """
-The services that every host used to have: echo (RFC 862) and discard (RFC 863).
+The echo and discard services, as protocols for a UDP port.
+
+Read RFC 862 (echo) and RFC 863 (discard) first.
 """
 
 from __future__ import annotations
@@ -12,26 +14,26 @@ from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.tokenbucket import TokenBucket
 
-#: Ports below serve what is always there: echo, chargen, DNS, NTP.
+#: The lowest port that is no system port. Services on the ports below answer every datagram: echo, chargen, DNS, NTP.
 FIRST_USER_PORT = 1024
 
-#: How many datagrams of one peer, an address and a port, are answered a second; and at once.
+#: The datagrams of one peer (an address and a port) that are answered: how many per second, and how many at once.
 RATE, BURST = 5000.0, 10_000.0
 
-#: Peers whose datagrams are counted. The one that has not written for longest is forgotten.
+#: The most peers whose rate is limited separately. Beyond that, the peer that has not sent for longest is evicted.
 MAX_PEERS = 1024
 
 
 class Echo(DatagramProtocol):
     """
-    Sends every datagram back (RFC 862), except to where another echo is likely to be: between two of them, one forged
-    datagram would never come to rest. Not every such port is known beforehand, so each peer is answered at a bounded
-    rate only.
+    Sends every datagram back to its sender (RFC 862), but not to a port where another echo service is likely to listen.
+    Otherwise, one forged datagram would make two echo services send it to each other endlessly. Not every port of an
+    echo service is known beforehand, so the rate of answers to each peer is limited, too.
 
-    Counters: C{inServices} (from a port where another echo is likely to be), C{outLimited} (from a peer that is
-    answered as often as it may be).
+    Counters: C{inServices} (datagrams from a port where another echo service is likely to listen), C{outLimited}
+    (datagrams that are not answered because of the limit).
 
-    @ivar counters: how often each thing happened, by name.
+    @ivar counters: the counters, by name.
     """
 
     noisy = False
@@ -40,30 +42,30 @@ class Echo(DatagramProtocol):
         self, echoPorts: frozenset[int] = frozenset(), rate: float | None = RATE, burst: float = BURST
     ) -> None:
         """
-        @param echoPorts: the ports that serve echo here.
-        @param rate: how many datagrams of one peer are answered a second; L{None}: all.
-        @param burst: how many of them are answered at once.
+        @param echoPorts: the ports on which echo services of this program listen.
+        @param rate: the most datagrams of one peer that are answered per second; L{None} for no limit.
+        @param burst: the most datagrams of one peer that are answered at once.
 
-        @raise ValueError: C{rate} is not more than 0, or C{burst} is less than 1.
+        @raise ValueError: C{rate} is not above 0 or is infinite, or C{burst} is less than 1.
         """
         if rate is not None and not 0 < rate < float("inf"):
             raise ValueError(
-                f"datagrams of a peer are answered more than 0 times a second, or all (None), not {rate!r}"
+                f"the rate is a number of answers per second above 0, or None for no limit: it is not {rate!r}"
             )
         if not burst >= 1:
-            raise ValueError(f"1 or more datagrams of a peer are answered at once, not {burst!r}")
+            raise ValueError(f"the burst is a number of answers at once, 1 or more: it is not {burst!r}")
         self.counters = Counters()
         self._echoPorts = echoPorts
         self._rate = rate
         self._burst = burst
         self._peers: Table[tuple[str, int], TokenBucket] = Table("echo peers", MAX_PEERS, Policy.LEAST_RECENT)
-        # The peer that wrote last, since most datagrams come from the same one as the one before.
+        # The peer of the last datagram and its bucket, which save a look-up when the next one has the same peer.
         self._latest: tuple[str, int] | None = None
         self._bucket: TokenBucket | None = None
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """
-        Send it back.
+        Send the datagram back to its sender.
         """
         transport = self.transport
         if transport is None:
@@ -74,7 +76,7 @@ class Echo(DatagramProtocol):
         if self._rate is not None:
             if addr is not self._latest:
                 self._latest, self._bucket = addr, self._bucketOf(addr[:2], self._rate)
-            # A transport of Twisted's own has no clock: it is on a reactor.
+            # A transport of Twisted's own has no such method, because it is always on a reactor and in real time.
             seconds = getattr(transport, "seconds", time.monotonic)
             if self._bucket is not None and not self._bucket.take(seconds()):
                 self.counters["outLimited"] += 1
@@ -83,13 +85,14 @@ class Echo(DatagramProtocol):
 
     def tables(self) -> list[TableState]:
         """
-        How full the table of peers is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return the state of the table of peers: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._peers.state]
 
     def stopProtocol(self) -> None:
         """
-        Forget who wrote.
+        Forget all peers, so that their limits begin anew.
         """
         self._peers.clear()
         self._latest = self._bucket = None
@@ -104,7 +107,7 @@ class Echo(DatagramProtocol):
 
 class Discard(DatagramProtocol):
     """
-    Takes every datagram, and does nothing (RFC 863).
+    Receives every datagram and does nothing (RFC 863).
     """
 
     noisy = False

@@ -1,5 +1,5 @@
 """
-Flows: whose datagrams come from which port to which, and what an answer to them needs to know.
+Flows: the datagrams from one address and port to another, and the path of an answer to them.
 """
 
 from __future__ import annotations
@@ -18,47 +18,50 @@ if TYPE_CHECKING:
 
 class IFlowTransport(Interface):
     """
-    A transport as the flows see it whose datagrams it gets, and the layer that delivers them.
+    The transport of an application's protocol, as the UDP layer and the flows to this transport use it.
     """
 
-    protocol: DatagramProtocol = Attribute("The application's.")
-    listening: bool = Attribute("Whether it is on its port, and has not been taken off.")
+    protocol: DatagramProtocol = Attribute("The protocol of the application.")
+    listening: bool = Attribute("Whether the transport is on its port, and has not been removed from it.")
     failures: FailureLog = Attribute("The log for the protocol's exceptions.")
-    latest: Flow | None = Attribute("The flow of the latest datagram.")
-    current: Packet | None = Attribute("The packet with the datagram being delivered; L{None} if there is none.")
-    addressEpoch: int = Attribute("A number that is another one after each change of our addresses.")
+    latest: Flow | None = Attribute("The flow of the last datagram that was delivered.")
+    current: Packet | None = Attribute("The packet with the datagram being delivered; L{None} outside of a delivery.")
+    addressEpoch: int = Attribute("A number that changes with each change of our addresses.")
 
     def takes(flow: Flow) -> bool:
         """
-        Whether the datagrams of a flow are for the application: one that is connected gets those of its peer alone.
+        Whether the application gets the datagrams of a flow. A connected transport gets only those of its peer.
         """
 
     def deliver(packet: Packet, flow: Flow) -> None:
         """
-        Hand the application a datagram.
+        Pass one datagram to the application.
 
-        @param packet: the payload is from C{start} to C{end}.
+        @param packet: the packet, with the payload of the datagram from C{start} to C{end}.
+        @param flow: the flow of the datagram.
         """
 
     def deliverMany(packet: Packet, flow: Flow, size: int) -> None:
         """
-        Hand the application the datagrams of a superpacket.
+        Pass the datagrams of a superpacket to the application.
 
-        @param size: octets in each of them but the last.
+        @param packet: the superpacket, with the payloads of the datagrams from C{start} to C{end}.
+        @param flow: the flow of the datagrams.
+        @param size: the number of octets in each datagram but the last, which may be shorter.
         """
 
     def routeChanged() -> None:
         """
-        Forget the headers of answers: the next one may leave by another route.
+        Discard the stored headers of answers, because the next answer may leave by another route.
         """
 
 
 class Peer(tuple[str, int]):
     """
-    The address C{(host, port)} of whoever sent a datagram, as the application gets it: an ordinary tuple that also
-    knows the route back, for as long as somebody holds it.
+    The address C{(host, port)} of the sender of a datagram, as C{datagramReceived} gets it. It is an ordinary tuple
+    that also has the flow of the datagram. So an application that keeps the object can always answer by the route back.
 
-    @ivar flow: how its datagrams come.
+    @ivar flow: the flow of the sender's datagrams.
     """
 
     flow: Flow
@@ -70,24 +73,27 @@ class Peer(tuple[str, int]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The route back is of no use to another process.
+        # A pickled peer is a plain tuple, because the flow means nothing in another process.
         return tuple, (tuple(self),)
 
 
-#: The peer of a flow that has been evicted: the address of nobody.
+#: A placeholder for the peer of a flow that has been evicted.
 EVICTED = Peer(("", 0))
 
 
 class Flow:
     """
-    Datagrams from one port of one address to one port of another: who sends them, who gets them, and what an answer
-    needs to know. There may be very many of these, so each keeps what it can in octets.
+    The datagrams from one address and port to another: their sender, the transports that get them, and the path of an
+    answer. There may be thousands of flows. To save memory, each keeps its addresses and ports only as the octets of
+    headers.
 
-    @ivar peer: the sender's address; L{EVICTED} once the flow has been evicted. A peer holds its flow, and what holds
-        each other is not freed until the garbage collector looks for it.
-    @ivar transport: the transport of the protocol that gets them, if it is one.
-    @ivar port: by which port the latest came; C{ethernet} and C{linkSource}: by which layer and from which station.
-    @ivar ip: the IP layer that the latest came through.
+    @ivar peer: the sender's address; L{EVICTED} once the flow has been evicted. The replacement breaks the reference
+        cycle between a peer and its flow, so that both are freed without the garbage collector.
+    @ivar transport: the transport of the protocol that gets the datagrams; L{None} if there are several.
+    @ivar port: the port that received the last datagram.
+    @ivar ethernet: the Ethernet layer that received the last datagram; L{None} on a tun.
+    @ivar linkSource: the link address that sent the last datagram; L{None} on a tun.
+    @ivar ip: the IP layer that received the last datagram.
     """
 
     __slots__ = (
@@ -109,20 +115,20 @@ class Flow:
         peer.flow = self
         self.transport = transports[0] if len(transports) == 1 else None
         self._several = () if self.transport is not None else transports
-        self.cameFrom(packet)
+        self.updatePath(packet)
 
     @property
     def transports(self) -> tuple[IFlowTransport, ...]:
         """
-        The transports of the protocols that get them.
+        The transports of the protocols that get the datagrams.
         """
         return self._several if self.transport is None else (self.transport,)
 
-    def cameFrom(self, packet: Packet) -> None:
+    def updatePath(self, packet: Packet) -> None:
         """
-        Take note of the path that C{packet} came by: answers go back by it from now on.
+        Store the path by which C{packet} was received. From now on, answers leave by this path.
         """
-        # Link header, IP header without options or extensions, and the ports.
+        # Keep the link header, the IP header without options or extension headers, and the ports.
         network, after = packet.network, packet.transport
         first = network if packet.ethernet is None else packet.link
         size = 20 if packet.version == 4 else 40
@@ -139,39 +145,43 @@ class Flow:
 
     def evicted(self) -> None:
         """
-        No datagram will be delivered by this flow any more. Answers still are sent by it, as long as its peer is known.
+        Release the peer, because the UDP layer has removed this flow from its table. An application that has the peer
+        can still answer by this flow.
         """
         self.peer = EVICTED
 
     def isPathOf(self, packet: Packet) -> bool:
         """
-        Whether C{packet} came by the path that is noted: from that station, by that layer and that port.
+        Whether C{packet} was received by the stored path: from the same link address, by the same layer and port.
         """
         return packet.linkSource == self.linkSource and packet.ethernet is self.ethernet and packet.port is self.port
 
     def isFor(self, protocol: DatagramProtocol) -> bool:
         """
-        Whether a protocol is among those that get them.
+        Whether a protocol is among those that get the datagrams.
         """
         return any(transport.protocol is protocol for transport in self.transports)
 
     @property
     def localPort(self) -> int:
         """
-        The port of ours that they go to.
+        The destination port of the datagrams, which is ours.
         """
         return int.from_bytes(self._head[-2:], "big")
 
     @property
     def remotePort(self) -> int:
         """
-        The port that they come from.
+        The source port of the datagrams, which is the peer's.
         """
         return int.from_bytes(self._head[-4:-2], "big")
 
     def routeBack(self, ip: IIPTransport) -> Route | None:
         """
-        @return: the route for an answer; L{None} where there must not be one.
+        Find the route of an answer. The route is found once in each address epoch.
+
+        @return: the route; L{None} if the datagrams must not or cannot be answered (see L{IIPTransport.routeBack
+            <txtuntap.interfaces.IIPTransport.routeBack>}).
         """
         epoch = (self.transport or self._several[0]).addressEpoch
         if self._route is None or self._epoch != epoch:
@@ -181,7 +191,7 @@ class Flow:
 
     def _headers(self) -> Packet:
         """
-        A packet with the headers, and no more, of the first datagram that came by the path of the latest.
+        Make a packet of the stored headers, to which the IP layer finds the route back.
         """
         packet = Packet(self._head, len(self._head) - 4, self.port)
         packet.network, packet.transport = self._network, packet.start

@@ -1,5 +1,7 @@
 """
-The part of a C{DatagramProtocol}'s transport that is about groups: C{IMulticastTransport}.
+Multicast for the transport of a C{DatagramProtocol}: the methods of C{IMulticastTransport}.
+
+Read RFC 1112 sections 6 and 7 first, and the documentation of C{twisted.internet.interfaces.IMulticastTransport}.
 """
 
 from __future__ import annotations
@@ -23,13 +25,16 @@ if TYPE_CHECKING:
 
 class MulticastTransport:
     """
-    The part of a L{UDPTransport<txtuntap.udp.transport.UDPTransport>} that is about groups.
+    The part of a L{UDPTransport<txtuntap.udp.transport.UDPTransport>} that joins groups and sends to groups.
 
-    A host has one link: where C{twisted.internet} takes an interface, an address of ours or nothing is good.
+    A host has one link. So where C{twisted.internet} takes the address of an interface, these methods take any address
+    of ours, or an empty string.
 
-    @ivar boundAddress: the packed address that the transport is on; of zeros for all of its version, empty for all.
+    @ivar boundAddress: the packed address that the transport listens on: all zeros for every address of that version,
+        empty for every address of both versions.
     @ivar listening: whether the transport is on its port.
-    @ivar groups: packed groups that this transport has joined, and whether the IP layer knows.
+    @ivar groups: the packed groups that this transport has joined, and for each whether the IP layer has joined it for
+        this transport. It has not while the layers are on no port.
     """
 
     boundAddress: bytes
@@ -38,32 +43,35 @@ class MulticastTransport:
     def __init__(self, udp: IUDPLayer) -> None:
         self._udp = udp
         self.groups: dict[bytes, bool] = {}
-        # Joined before the layers were stopped. A protocol that is started again joins again.
-        self._before: set[bytes] = set()
+        # The groups that were joined when the layers were stopped. They may be joined a second time, because a protocol
+        # that joins a group in startProtocol does so again when the layers are started again.
+        self._rejoinable: set[bytes] = set()
         self._ttl = 1
         self._loops = True
         self._outgoing = b""
 
     def joinGroup(self, addr: str, interface: str = "") -> Deferred[None]:
         """
-        Have datagrams to a group delivered: to this transport, and to all others on their port.
+        Join a group for this transport. Datagrams to the group are then delivered to this transport, and to all other
+        transports on the port that they are sent to.
 
-        Before the host is on a port, it is joined once it is. A L{Host<txtuntap.Host>} tells the routers; an
-        L{IPProtocol<txtuntap.ip.IPProtocol>} by itself only listens.
+        If the layers are on no port yet, they join the group when they are. A L{Host<txtuntap.Host>} reports its groups
+        to the routers. An L{IPProtocol<txtuntap.ip.IPProtocol>} without a host only receives.
 
-        @param addr: the group's address.
+        @param addr: the address of the group.
         @param interface: an address of ours, or C{""}.
 
-        @return: fires when it is joined; fails with C{MulticastJoinError} if C{addr} is no group of a version that the
-            transport is for, is joined by it already, C{interface} is not ours, or there are too many.
+        @return: a Deferred that fires when the group is joined. It fails with C{MulticastJoinError} if C{addr} is not a
+            group, or of another IP version than the transport; if this transport has joined it already; if C{interface}
+            is not an address of ours; or if we have joined too many groups.
         """
         ip = self._udp.ip
         try:
             if not self.listening:
                 raise OSError(errno.EBADF, "this transport is not on its port any more")
             group = self._group(addr, interface)
-            if group in self._before:
-                self._before.remove(group)
+            if group in self._rejoinable:
+                self._rejoinable.remove(group)
                 return succeed(None)
             if group in self.groups:
                 raise OSError(errno.EADDRINUSE, "this transport has joined it already")
@@ -76,9 +84,10 @@ class MulticastTransport:
 
     def leaveGroup(self, addr: str, interface: str = "") -> Deferred[None]:
         """
-        Undo a L{joinGroup}. (C{stopListening} leaves all groups.)
+        Leave a group that L{joinGroup} has joined. (C{stopListening} leaves all groups.)
 
-        @return: fires when it is left; fails with C{MulticastJoinError} if this transport has not joined it.
+        @return: a Deferred that fires when the group is left. It fails with C{MulticastJoinError} if this transport has
+            not joined the group.
         """
         try:
             group = self._group(addr, interface)
@@ -91,43 +100,45 @@ class MulticastTransport:
 
     def leaveAll(self) -> None:
         """
-        Leave all groups.
+        Leave all groups that this transport has joined.
         """
         for group in list(self.groups):
             self._leave(group)
 
-    def enterGroups(self, ip: IIPTransport) -> None:
+    def resumeGroups(self, ip: IIPTransport) -> None:
         """
-        The layers are on a port: have the IP layer be in what has been joined before.
+        Join the groups of this transport in the IP layer, because the layers are on a port now.
 
-        @raise OSError: as L{IIPTransport.join<txtuntap.interfaces.IIPTransport.join>}.
+        @raise OSError: the IP layer has joined too many groups (see
+            L{IIPTransport.join<txtuntap.interfaces.IIPTransport.join>}).
         """
-        for group, known in self.groups.items():
-            if not known:
+        for group, isJoined in self.groups.items():
+            if not isJoined:
                 ip.join(group)
                 self.groups[group] = True
 
-    def quitGroups(self, ip: IIPTransport) -> None:
+    def suspendGroups(self, ip: IIPTransport) -> None:
         """
-        The layers are on a port no more: what has been joined is for the next time.
+        Leave the groups of this transport in the IP layer, because the layers are on no port any more. The transport
+        keeps the groups for L{resumeGroups}.
         """
-        for group, known in self.groups.items():
-            if known:
+        for group, isJoined in self.groups.items():
+            if isJoined:
                 ip.leave(group)
                 self.groups[group] = False
-        self._before = set(self.groups)
+        self._rejoinable = set(self.groups)
 
     def getTTL(self) -> int:
         """
-        How far datagrams to groups go: their hop limit, at first 1.
+        Return the hop limit (TTL) of datagrams to groups. The default is 1: they do not leave the link.
         """
         return self._ttl
 
     def setTTL(self, ttl: int) -> None:
         """
-        Set how far datagrams to groups go: with 0, no further than to ourselves.
+        Set the hop limit (TTL) of datagrams to groups. With 0, they are delivered only to ourselves.
 
-        @raise ValueError: C{ttl} is not from 0 to 255.
+        @raise ValueError: C{ttl} is not a number from 0 to 255.
         """
         if not isinstance(ttl, int) or not 0 <= ttl <= 255:
             raise ValueError(f"a TTL is from 0 to 255, not {ttl!r}")
@@ -135,19 +146,22 @@ class MulticastTransport:
 
     def getLoopbackMode(self) -> bool:
         """
-        Whether a datagram to a group that we are in comes to ourselves, too: at first it does.
+        Return whether a datagram that this transport sends to a group is delivered to ourselves, too, if we are a
+        member of the group. The default is true.
         """
         return self._loops
 
     def setLoopbackMode(self, mode: bool) -> None:
         """
-        Set whether a datagram to a group that we are in comes to ourselves, too.
+        Set whether a datagram that this transport sends to a group is delivered to ourselves, too: see
+        L{getLoopbackMode}.
         """
         self._loops = bool(mode)
 
     def getOutgoingInterface(self) -> str | int:
         """
-        The address that datagrams to groups leave from; C{"0.0.0.0"}, or 0 on a transport for IPv6: one that fits.
+        Return the source address of datagrams to groups. If none has been set, it is chosen for each datagram, and the
+        result is C{"0.0.0.0"}, or 0 on a transport for IPv6.
         """
         if self._outgoing:
             return addressText(self._outgoing)
@@ -155,12 +169,13 @@ class MulticastTransport:
 
     def setOutgoingInterface(self, addr: str | int) -> Deferred[int]:
         """
-        Set which address of ours datagrams to groups of its version leave from.
+        Set the source address of datagrams to groups of its IP version.
 
-        @param addr: the address; C{"0.0.0.0"}, C{"::"}, or a number, as C{twisted.internet} has for the interfaces of
-            IPv6: one that fits.
+        @param addr: an address of ours. With C{"0.0.0.0"}, C{"::"}, or a number (C{twisted.internet} numbers the
+            interfaces for IPv6), the source is chosen for each datagram.
 
-        @return: fires with 1; or with 0, if the address is not ours. Fails with C{InvalidAddressError} if it is none.
+        @return: a Deferred that fires with 1, or with 0 if C{addr} is not ours. It fails with C{InvalidAddressError} if
+            C{addr} is not an IP address.
         """
         try:
             packed = b"" if isinstance(addr, int) else packAddress(addr)
@@ -172,17 +187,18 @@ class MulticastTransport:
         return succeed(1)
 
     def _outputToGroup(self, ip: IIPTransport, route: Route, buffers: Sequence[bytes]) -> None:
-        # RFC 1112 section 6.1: what has no hop to go stays here, but it gets here.
+        # A datagram with a TTL of 0, or to a group of interface-local scope, is never sent on the link, but members of
+        # the group on this host get it (RFC 1112 section 6.1).
         if self._ttl and not isInterfaceLocal(route.dest):
             ip.output(route, PROTOCOL, buffers, self._ttl)
         if self._loops and ip.isMember(route.dest):
             ip.loop(route, PROTOCOL, buffers, self._ttl)
 
     def _leave(self, group: bytes) -> None:
-        known = self.groups.pop(group)
-        self._before.discard(group)
+        isJoined = self.groups.pop(group)
+        self._rejoinable.discard(group)
         ip = self._udp.ip
-        if known and ip is not None:
+        if isJoined and ip is not None:
             ip.leave(group)
 
     def _group(self, addr: str, interface: str) -> bytes:

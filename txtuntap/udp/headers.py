@@ -1,6 +1,6 @@
 """
-The headers of one datagram after another of the same flow: they differ in their lengths alone, and in the sums of
-these.
+Prepared headers for the datagrams of one flow. They differ only in the length fields and in the checksums, so each next
+datagram needs new values only for these.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport, IPacketTransport
     from txtuntap.transports import Route
 
-#: The offload of one datagram whose checksum is left open.
+#: The offload of one datagram whose UDP checksum is left to the device. Positions count from the UDP header.
 OPEN = Offload(NEEDS_CHECKSUM, NONE, udp.HEADER_LENGTH, 0, 0, udp.CHECKSUM_OFFSET)
 
 
 @lru_cache(1024)
 def openBehind(before: int, size: int = 0) -> Offload:
     """
-    The offload of a packet with C{before} octets before the UDP header: the checksum is open, and so is the cutting
-    into datagrams of C{size} octets, unless that is 0.
+    Return the offload of a packet whose UDP checksum, and segmentation if it is a superpacket, are left to the device.
+
+    @param before: the number of octets before the UDP header.
+    @param size: the octets of payload in each datagram of a superpacket; 0 if the packet is one datagram.
     """
     kind = UDP if size else NONE
     return Offload(NEEDS_CHECKSUM, kind, before + udp.HEADER_LENGTH, size, before, udp.CHECKSUM_OFFSET)
@@ -33,17 +35,19 @@ def openBehind(before: int, size: int = 0) -> Offload:
 
 class UDPHeaders(FlowHeaders):
     """
-    The headers of the datagrams from one port to another.
+    The prepared headers of the datagrams of one flow, from the link header to the UDP header.
 
-    @ivar flow: as L{IBatches.collects<txtuntap.transports.IBatches.collects>} has it.
+    @ivar flow: the packed source and destination address, and both ports, as they stand in the headers.
     """
 
     __slots__ = ("_ip", "_length", "_packed", "_pseudo", "_room", "_route", "flow")
 
     def __init__(self, ip: IIPTransport, port: IPacketTransport, route: Route, ports: tuple[int, int]) -> None:
         """
-        @param port: that of C{route}, one that leaves checksums to others.
-        @param ports: of UDP: where the datagrams come from and go to.
+        @param ip: the IP layer that sends the datagrams.
+        @param port: the port of C{route}. Its device must be able to compute checksums.
+        @param route: the route of the datagrams.
+        @param ports: the UDP source port and destination port.
         """
         header = udp.packOpenHeader(route.source, route.dest, *ports, 0)
         super().__init__(ip, port, route, udp.PROTOCOL, header, OPEN, "HH")
@@ -52,12 +56,14 @@ class UDPHeaders(FlowHeaders):
         self._route = route
         self._room = ip.room(route)
         self._pseudo = onesSum(route.source + route.dest) + udp.PROTOCOL
-        # The headers of the latest length are kept, since the next one is often the same.
+        # The headers of the last datagram are kept, because the next one often has the same length.
         self._length, self._packed = -1, b""
 
     def fit(self, length: int) -> bool:
         """
-        Whether they are still what they were, and a datagram with so many octets needs no others.
+        Whether these headers are still right, and a datagram fits into one packet with them.
+
+        @param length: the length of the payload in octets.
         """
         room = self._ip.room(self._route)
         if room != self._room or length + udp.HEADER_LENGTH > room:
@@ -66,7 +72,7 @@ class UDPHeaders(FlowHeaders):
 
     def pack(self, length: int) -> bytes:
         """
-        Make the headers for a payload of C{length} octets.
+        Return the headers for a payload of C{length} octets.
         """
         if length != self._length:
             self._length = length

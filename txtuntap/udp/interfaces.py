@@ -20,26 +20,27 @@ if TYPE_CHECKING:
 
 class IUDPLayer(Interface):
     """
-    A UDP layer as the transports on it see it.
+    A UDP layer, as the transports on its ports use it.
     """
 
-    ip: IIPTransport | None = Attribute("The IP layer below, while there is one.")
-    addressEpoch: int = Attribute("A number that is another one after each change of the IP layer's addresses.")
-    counters: Counters = Attribute("How often each thing happened, by name.")
+    ip: IIPTransport | None = Attribute("The IP layer below; L{None} if there is none.")
+    addressEpoch: int = Attribute("A number that changes with each change of the IP layer's addresses.")
+    counters: Counters = Attribute("The counters, by name.")
     written: Table[bytes, float] = Attribute(
-        "When each datagram was sent that is no answer, in seconds by the clock below: ICMP errors about it are"
-        " believed. The keys are the packed addresses it leaves from and goes to, and both ports, as in its header."
+        "The time in seconds, by the clock below, at which each datagram was sent that is not an answer. ICMP errors"
+        " about these datagrams are believed. A key is the packed source and destination address and both ports, as in"
+        " the header."
     )
-    answered: Table[bytes, float] = Attribute("As C{written}, of answers to those who have written.")
+    answered: Table[bytes, float] = Attribute("The same as C{written}, for answers to datagrams received.")
 
     def now() -> float:
         """
-        The time by the clock below, in seconds.
+        Return the time by the clock below, in seconds.
         """
 
     def failuresOf(proto: Any) -> FailureLog:
         """
-        The log for exceptions of a protocol above.
+        Return the log for the exceptions of a protocol above.
         """
 
     def dropped(packet: Packet, drop: Drop) -> None:
@@ -49,22 +50,22 @@ class IUDPLayer(Interface):
 
     def packetReceived(packet: Packet) -> None:
         """
-        Take the payload of an IP datagram, and deliver it.
+        Receive an IP datagram with a UDP header at C{start}, and deliver it.
         """
 
     def bound(num: int) -> list[Any]:
         """
-        The transports on a port.
+        Return the transports on a port.
         """
 
     def listen(transport: Any) -> None:
         """
-        Deliver the datagrams of a port to a transport.
+        Put a transport on its port, so that it gets the datagrams to this port.
         """
 
     def removeProto(num: int, proto: Any) -> None:
         """
-        Take a protocol off a port.
+        Remove a protocol from a port.
 
-        @raise ValueError: it is not on that port.
+        @raise ValueError: C{proto} is not on that port.
         """

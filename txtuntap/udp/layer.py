@@ -1,5 +1,7 @@
 """
-UDP: datagrams by port, and the transports of the protocols behind the ports.
+The UDP layer: it checks datagrams and delivers them by port, and gives each protocol on a port its transport.
+
+Read RFC 768 and RFC 1122 section 4.1 first, and RFC 8200 section 8.1 for the checksum over IPv6.
 """
 
 from __future__ import annotations
@@ -30,16 +32,19 @@ from txtuntap.wire.udp import CHECKSUM_OFFSET, UDPHeader
 
 __all__ = ["Peer", "RawUDPProtocol", "UDPHeader", "UDPTransport"]
 
-#: Flows (source, destination and both ports) remembered by a RawUDPProtocol; the oldest goes.
+#: The most flows (source address, destination address and both ports) that one layer remembers. Beyond that, the oldest
+#: flow is evicted.
 MAX_FLOWS = 16384
 
-#: Datagrams that were sent, by both addresses and both ports: those of our own, and answers. An ICMP error is believed
-#: if it is about one of them, for so many seconds after it was sent.
+#: The most datagrams sent that one layer remembers, by both addresses and both ports: answers, and all others.
 MAX_WRITTEN = 4096
 MAX_ANSWERED = 4096
+
+#: Seconds after a datagram was sent in which an ICMP error about it is believed.
 LATELY = 60.0
 
-#: Addresses and ports in one, length, checksum.
+#: Functions that unpack three values: both addresses and both ports as one key, the UDP length, and the checksum. They
+#: begin at the source address, and so need an IP header without options or extension headers.
 _flow4 = struct.Struct("!12sHH").unpack_from
 _flow6 = struct.Struct("!36sHH").unpack_from
 _number = int.from_bytes
@@ -48,23 +53,27 @@ _number = int.from_bytes
 @implementer(IRawDatagramProtocol, IPacketReceiver, IErrorReceiver, IUDPLayer)
 class RawUDPProtocol(Layer):
     """
-    Hands datagrams to the C{DatagramProtocol}s added for their destination port, and gives those their transports.
+    The UDP layer, above an IP layer. It delivers each datagram to the C{DatagramProtocol}s that were added under its
+    destination port, and gives these protocols their transports.
 
-    Counters, as in RFC 4113: C{noPorts}, C{inErrors} (lengths that cannot be, no checksum over IPv6), and
-    C{inCsumErrors}, C{inOffloadErrors} (what was left open cannot be); C{outDiscards} (answers that must not be sent,
-    or have no route).
+    Counters with the names and meanings of RFC 4113: C{noPorts}, C{inErrors} (impossible lengths, and datagrams without
+    a checksum over IPv6). Further counters: C{inCsumErrors}, C{inOffloadErrors} (a checksum or segmentation left to the
+    receiver cannot be finished), C{outDiscards} (answers that must not be sent, or have no route).
 
-    Two tables tell which datagrams were sent lately, so that an ICMP error is believed only if it is about one of them.
-    Answers have a table of their own. A sender who forges many addresses decides what is in that one, but evicts
-    nothing that applications write by themselves. Answers are evicted in the order in which they were sent. An error
-    comes within a round trip. An attacker who wants an answer to be unknown by then has to make us send
-    C{MAX_ANSWERED} others in that time, which takes us a tenth of a second. (Eviction at random would forget some
-    answers long before that.)
+    Two tables tell which datagrams were sent lately. An ICMP error is believed only if it quotes one of them. Answers
+    have a table of their own, because an attacker who forges many source addresses can fill it. So the attacker evicts
+    no datagram that an application has sent unasked.
 
-    @ivar addressEpoch: another number after each change of the IP layer's addresses.
-    @ivar written: when datagrams were sent that are no answers, in seconds, by source and destination address and both
-        ports as in their headers; C{answered}: the same of answers.
-    @ivar udpProtos: the protocols added: lists by port. To be changed by L{addProto} and L{removeProto}.
+    Answers are evicted in the order in which they were sent. An attacker may want an answer evicted before the error
+    about it arrives, which is one round trip later. For that, the attacker has to make us send C{MAX_ANSWERED} other
+    answers within this time, and these take us a tenth of a second. (Random eviction would evict some answers much
+    sooner.)
+
+    @ivar addressEpoch: a number that changes with each change of the IP layer's addresses.
+    @ivar written: the time in seconds at which each datagram was sent that is not an answer. A key is the packed source
+        and destination address and both ports, as they stand in the header.
+    @ivar answered: the same as C{written}, for answers.
+    @ivar udpProtos: the lists of protocols added, by port. Only L{addProto} and L{removeProto} change it.
     """
 
     handlesFailures = True
@@ -72,15 +81,16 @@ class RawUDPProtocol(Layer):
 
     def __init__(self, verifyChecksum: bool = True) -> None:
         """
-        @param verifyChecksum: whether to drop datagrams that do not sum up. Without, datagrams over IPv6 may have no
-            checksum at all (RFC 6935).
+        @param verifyChecksum: whether to drop datagrams with a wrong checksum. If not, datagrams without a checksum are
+            accepted over IPv6, too (RFC 6935).
         """
         super().__init__()
         self._table = ProtocolTable(16)
         self._verify = verifyChecksum
         self._transports: dict[int, list[UDPTransport]] = self._table.targets
         self._flows: Table[bytes, Flow] = Table("flows", MAX_FLOWS, Policy.OLDEST, _evicted)
-        # Looked up for each packet. (To find the method of a class that Python code defines takes as long again.)
+        # A bound method, because each packet calls it. To look the method up in a class written in Python would take as
+        # long again as the call.
         self._flowOf = self._flows.get
         self.written: Table[bytes, float] = Table("written", MAX_WRITTEN, Policy.LEAST_RECENT)
         self.answered: Table[bytes, float] = Table("answered", MAX_ANSWERED, Policy.LEAST_RECENT)
@@ -89,24 +99,27 @@ class RawUDPProtocol(Layer):
 
     def addProto(self, num: int, proto: Any) -> None:
         """
-        Add a protocol. Several under one port all get every datagram.
+        Add a protocol under a port. If several protocols are under one port, each gets every datagram.
 
         @param num: the port, 0 to 65535.
         @param proto: a C{DatagramProtocol}.
 
-        @raise TypeError: C{num} does not fit 16 bits, or C{proto} is something else.
+        @raise TypeError: C{num} does not fit 16 bits, or C{proto} is not a C{DatagramProtocol}.
         """
         self.bind(num, proto)
 
     def bind(self, num: int, proto: Any, interface: bytes = b"") -> UDPTransport:
         """
-        Add a protocol for one address only.
+        Add a protocol under a port, for datagrams to one address only.
 
-        @param interface: a packed address; one of zeros for all of its version; empty for all.
+        @param num: the port, 0 to 65535.
+        @param proto: a C{DatagramProtocol}.
+        @param interface: the packed address: all zeros for every address of that version, empty for every address of
+            both versions.
 
-        @return: its transport.
+        @return: the transport of the protocol.
 
-        @raise TypeError: as L{addProto}.
+        @raise TypeError: see L{addProto}.
         """
         if not isinstance(proto, DatagramProtocol):
             raise TypeError(f"Added protocol must be an instance of DatagramProtocol{instead(proto)}")
@@ -117,7 +130,7 @@ class RawUDPProtocol(Layer):
 
     def listen(self, transport: UDPTransport) -> None:
         """
-        Have datagrams delivered to a transport.
+        Put a transport on its port, so that it gets the datagrams to this port.
         """
         self._attach(transport.protocol, transport)
         self._table.add(transport.port, transport.protocol, transport)
@@ -125,15 +138,15 @@ class RawUDPProtocol(Layer):
 
     def bound(self, num: int) -> list[UDPTransport]:
         """
-        The transports on a port.
+        Return the transports on a port.
         """
         return list(self._transports.get(num, ()))
 
     def removeProto(self, num: int, proto: Any) -> None:
         """
-        Undo an L{addProto}. A protocol removed for the last time is stopped.
+        Undo one L{addProto}, with the same arguments. A protocol that is under no other port then is stopped.
 
-        @raise ValueError: C{proto} was not added so.
+        @raise ValueError: C{proto} was not added under C{num}.
         """
         removed = self._table.remove(num, proto)
         removed.listening = False
@@ -145,35 +158,35 @@ class RawUDPProtocol(Layer):
                     self._replaceTransport(proto, removed, transport)
         self._detach(proto)
 
-    def _all(self) -> list[UDPTransport]:
+    def _allTransports(self) -> list[UDPTransport]:
         return [transport for transports in self._transports.values() for transport in transports]
 
     @property
     def ip(self) -> IIPTransport | None:
         """
-        The IP layer below, while there is one.
+        The IP layer below; L{None} if there is none.
         """
         return cast("IIPTransport | None", self.transport)
 
     def doStart(self) -> None:
         """
-        Start this layer; the first time, be in the groups that were joined before.
+        Start this layer on a port. On its first port, join the groups of all transports in the IP layer.
         """
         ip, first = self.ip, not self.numPorts
         try:
             if first and ip is not None:
-                for transport in self._all():
-                    transport.enterGroups(ip)
+                for transport in self._allTransports():
+                    transport.resumeGroups(ip)
             super().doStart()
         except BaseException:
             if first and ip is not None:
-                for transport in self._all():
-                    transport.quitGroups(ip)
+                for transport in self._allTransports():
+                    transport.suspendGroups(ip)
             raise
 
     def doStop(self) -> None:
         """
-        Stop this layer; the last time, forget who wrote.
+        Stop this layer on one port. On its last port, forget all flows and leave all groups in the IP layer.
         """
         ip = self.ip
         super().doStop()
@@ -181,39 +194,42 @@ class RawUDPProtocol(Layer):
             self._flows.clear()
             self.written.clear()
             self.answered.clear()
-            for transport in self._all():
+            for transport in self._allTransports():
                 transport.forget()
                 if ip is not None:
-                    transport.quitGroups(ip)
+                    transport.suspendGroups(ip)
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}: those of the transports, too.
+        Return the states of the tables of this layer and of its transports: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         own = [table.state for table in (self._flows, self.written, self.answered)]
-        return own + [state for transport in self._all() for state in transport.tables()]
+        return own + [state for transport in self._allTransports() for state in transport.tables()]
 
     def addressesChanged(self) -> None:
         """
-        The IP layer has other addresses now: known routes for answers hold no longer.
+        Begin a new address epoch, because the addresses of the IP layer have changed. The routes of answers are then
+        found anew.
         """
         self.addressEpoch += 1
-        for transport in self._all():
+        for transport in self._allTransports():
             transport.routeChanged()
 
-    # Up
+    # Input
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        The payload of an IP datagram has come.
+        Check an IP datagram with a UDP header at C{start}, and deliver it to the protocols on its destination port.
         """
         data = packet.data
         start = packet.start
         available = packet.end - start
         if available < 8:
             return self.dropped(packet, Drop.MALFORMED)
-        # Source and destination address stand right before this header if no options do: then one unpacking has them
-        # and the ports, which tell flows apart, with length and checksum; and one slice has what the sum covers.
+        # If the IP header has no options or extension headers, the addresses stand right before the UDP header. One
+        # unpack_from then reads the addresses and ports, which identify the flow, with the length and the checksum. One
+        # slice holds all octets that the checksum covers.
         network = packet.network
         span = start - network
         if span == 20:
@@ -223,18 +239,18 @@ class RawUDPProtocol(Layer):
             first = start - 32
             key, length, check = _flow6(data, first)
         else:
-            return self._unusual(packet)
+            return self._receiveBehindOptions(packet)
         if length != available:
             if length < 8 or length > available:
                 return self.dropped(packet, Drop.MALFORMED)
             packet.end = start + length
         offload = packet.offload
         if offload is not None:
-            # Many in one; or one whose checksum nobody has made yet, though another than that of UDP.
+            # A superpacket, or a datagram in which a checksum other than that of UDP is still open.
             if offload.isSuperpacket or (
                 offload.isOpen and (offload.checksumStart != start or offload.checksumOffset != CHECKSUM_OFFSET)
             ):
-                return self._unfinished(packet, key, offload)
+                return self._receiveUnfinished(packet, key, offload)
             if not offload.isVouched:
                 offload = None
         if offload is not None:
@@ -257,18 +273,18 @@ class RawUDPProtocol(Layer):
             if flow is None:
                 return self.dropped(packet, Drop.NO_PORT)
         elif (
-            # Flow.isPathOf, inlined: 30 ns of 1,950 a datagram.
+            # Flow.isPathOf, inlined to save 30 ns of 1,950 a datagram.
             packet.linkSource != flow.linkSource or packet.ethernet is not flow.ethernet or packet.port is not flow.port
         ):
-            flow.cameFrom(packet)
+            flow.updatePath(packet)
         packet.start = start + 8
         transport = flow.transport
         if transport is None:
-            self._deliverEach(packet, flow)
+            self._deliverToEach(packet, flow)
         elif flow is not transport.latest:
             transport.deliver(packet, flow)
         else:
-            # UDPTransport.deliver, inlined: 70 ns of 2,000 a datagram.
+            # UDPTransport.deliver, inlined to save 70 ns of 2,000 a datagram.
             before = transport.current
             transport.current = packet
             try:
@@ -296,11 +312,11 @@ class RawUDPProtocol(Layer):
         ttl: int = 0,
     ) -> None:
         """
-        The payload of an IP datagram has come from something that speaks C{twisted.pair}.
+        Receive the payload of an IP datagram from a caller that uses the interface of C{twisted.pair}.
         """
         outer = self.outer
         if outer is not None and (outer.source, outer.dest) == (source, dest):
-            # A method that overrides this one has been called with a packet, and calls on.
+            # A subclass overrides this method. Its method was called for the packet C{outer}, and now calls this one.
             packet = outer.copy()
             packet.data = outer.data[: outer.start] + data
             packet.end = len(packet.data)
@@ -309,7 +325,7 @@ class RawUDPProtocol(Layer):
             addresses = packAddress(source) + packAddress(dest)
         except ValueError:
             addresses = b""
-        # The header before that of UDP is read for the addresses and the hop limit, and for nothing else.
+        # Make an IP header for the payload. Only its addresses and its hop limit will be read.
         if len(addresses) == 32:
             header = bytes((0x60, *bytes(5), wire.PROTOCOL, ttl & 0xFF)) + addresses
         elif addresses:
@@ -320,7 +336,8 @@ class RawUDPProtocol(Layer):
         packet.transport = len(header)
         if addresses:
             return self.packetReceived(packet)
-        # The words of somebody's own tests, say. There is no checksum to verify, and no route for an answer.
+        # The addresses are arbitrary text, as in the tests of an application. The checksum cannot be verified without
+        # addresses, and an answer has no route.
         if len(data) < wire.HEADER_LENGTH:
             return self.dropped(packet, Drop.MALFORMED)
         udp = UDPHeader(data)
@@ -329,11 +346,12 @@ class RawUDPProtocol(Layer):
         packet.end = packet.start + udp.len
         packet.start += wire.HEADER_LENGTH
         flow = Flow(Peer((source, udp.source)), tuple(self._transports.get(udp.dest, ())), packet)
-        self._deliverEach(packet, flow)
+        self._deliverToEach(packet, flow)
 
     def errorReceived(self, quote: Quote, refused: bool) -> bool:
         """
-        See L{IErrorReceiver.errorReceived}. A transport that is connected there is told that it is refused.
+        Receive an ICMP error about a datagram: see L{IErrorReceiver.errorReceived}. If the error is "port unreachable",
+        the protocols that are connected to that port get a C{connectionRefused}.
         """
         flow = quote.source + quote.dest + quote.payload[:4]
         written = max(self.written.get(flow, -inf), self.answered.get(flow, -inf))
@@ -346,21 +364,27 @@ class RawUDPProtocol(Layer):
                 transport.refused((addressText(quote.dest), ports[1]))
         return bool(listening)
 
-    def _deliverEach(self, packet: Packet, flow: Flow) -> None:
+    def _deliverToEach(self, packet: Packet, flow: Flow) -> None:
         """
-        Deliver to several transports, each of which may stop another.
+        Deliver a datagram to all transports of a flow that still listen. A transport may have stopped another one
+        during this delivery.
         """
         for transport in flow.transports:
             if transport.listening:
                 transport.deliver(packet.copy(), flow)
 
-    def _unfinished(self, packet: Packet, key: bytes, offload: Offload) -> None:
+    def _receiveUnfinished(self, packet: Packet, key: bytes, offload: Offload) -> None:
         """
-        Many datagrams in one, or one whose sum goes over something else. What an application gets of many is cut out of
-        the one; for all else, each of them is made as it would be on the wire.
+        Receive a superpacket, or a datagram in which a checksum other than that of UDP is open.
+
+        If one transport gets the superpacket, the payloads of its datagrams are cut out of it directly. In all other
+        cases, the complete datagrams are made first, as they would be on the wire, and each is received.
+
+        @param key: the packed source and destination address, and both ports.
         """
         start = packet.start
         payload = packet.end - start - 8
+        # A TuntapPort has made these checks already, but the superpacket may come from elsewhere.
         if (
             offload.type == UDP
             and offload.isOpen
@@ -369,11 +393,10 @@ class RawUDPProtocol(Layer):
             and 0 < offload.size <= payload <= offload.size * MAX_DATAGRAMS
             and offload.headerLength <= packet.end == len(packet.data)
         ):
-            # A port has looked at this already; others need not have.
             flow = self._flows.get(key) or self._newFlow(packet, key)
             if flow is not None and flow.transport is not None and flow.transport.takes(flow):
                 if not flow.isPathOf(packet):
-                    flow.cameFrom(packet)
+                    flow.updatePath(packet)
                 packet.start = start + 8
                 return flow.transport.deliverMany(packet, flow, offload.size)
         self._deliverFinished(packet)
@@ -386,9 +409,10 @@ class RawUDPProtocol(Layer):
         for each in packets:
             self.packetReceived(each)
 
-    def _unusual(self, packet: Packet) -> None:
+    def _receiveBehindOptions(self, packet: Packet) -> None:
         """
-        A datagram with IP options or extension headers: as L{packetReceived}, but its addresses stand elsewhere.
+        Receive a datagram with IP options or extension headers. The checks are those of L{packetReceived}, but the
+        addresses do not stand right before the UDP header.
         """
         if packet.offload is not None:
             if packet.offload.isOpen:
@@ -410,15 +434,18 @@ class RawUDPProtocol(Layer):
         flow = self._flows.get(key) or self._newFlow(packet, key)
         if flow is None:
             return self.dropped(packet, Drop.NO_PORT)
-        flow.cameFrom(packet)
+        flow.updatePath(packet)
         packet.start += wire.HEADER_LENGTH
-        self._deliverEach(packet, flow)
+        self._deliverToEach(packet, flow)
 
     def _newFlow(self, packet: Packet, key: bytes) -> Flow | None:
         """
-        A flow that is not in the table, or L{None} if nobody has its port.
+        Make the flow of a datagram, and add it to the table.
 
-        @param key: source and destination address, source and destination port.
+        @param packet: the datagram, from which the flow takes the path of answers.
+        @param key: the packed source and destination address, and both ports.
+
+        @return: the flow; L{None} if no transport listens on the destination address and port.
         """
         size = (len(key) - 4) // 2
         dest = key[size : 2 * size]
@@ -433,7 +460,8 @@ class RawUDPProtocol(Layer):
 
 def _transportOf(transport: UDPTransport) -> IFlowTransport:
     """
-    Where the protocol of C{transport} looks for the packet: one under several ports has the transport of the first.
+    Return the transport that the protocol of C{transport} knows. A protocol under several ports knows only the
+    transport of the first one, and expects the packet being delivered there.
     """
     held = transport.protocol.transport
     return held if isinstance(held, UDPTransport) else transport

@@ -1,10 +1,10 @@
 """
-Datagrams that are written one after another and leave together: as one superpacket, in one system call.
+Trains: datagrams that are written one after another, and sent as one superpacket in one system call.
 
-What is written to one destination while a port reads, or within its C{batch}, waits for more of its kind: a I{train}.
-There is one at a time. It leaves when it is full, when a shorter datagram ends it, before anything else is written, and
-at the latest at the end of the turn of the reactor. So the order is that of writing, and no more is held than one IP
-datagram can carry.
+While a port reads, or within its C{batch}, a datagram is not sent at once. It waits for more datagrams of the same size
+to the same destination: they are a I{train}. A port has one train at a time. The train is sent when it is full, when a
+shorter datagram ends it, before anything else is written, or at the end of the turn of the reactor. So datagrams are
+sent in the order in which they were written, and a train is never longer than one IP datagram.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from txtuntap.wire.offload import MAX_DATAGRAMS
 @implementer(ITrain)
 class Train:
     """
-    Datagrams of one size from one port to another, by one route. In the same epoch, it may be used again once it has
-    left: when something about routes changes, another epoch begins.
+    Datagrams of one size and one flow, which leave by one route. After it was sent, a train may be filled again in the
+    same epoch. A change of routes begins another epoch, in which L{resume} checks the route again.
 
-    @ivar addr: what the application wrote them to.
-    @ivar size: octets in each of them; -1 while none waits.
-    @ivar most: how many there may be.
-    @ivar datagrams: their payloads.
-    @ivar flow: as L{IBatches.collects} has it.
+    @ivar addr: the address that the application passed to C{write}.
+    @ivar size: the octets of payload in each datagram; -1 while no datagram waits.
+    @ivar most: the most datagrams in the train.
+    @ivar datagrams: the payloads of the datagrams that wait.
+    @ivar flow: the packed source and destination address, and both ports.
     """
 
     __slots__ = (
@@ -61,10 +61,14 @@ class Train:
         first: bytes,
     ) -> None:
         """
-        @param port: the transport that it leaves by.
-        @param batches: that of C{port}, which it waits with.
-        @param ports: of UDP: where the datagrams come from and go to.
-        @param first: the first of them, not empty.
+        @param ip: the IP layer that sends the datagrams.
+        @param port: the port by which the train leaves.
+        @param batches: the C{batches} of C{port}, which hold the train until it leaves.
+        @param route: the route of the datagrams.
+        @param ports: the UDP source port and destination port.
+        @param flow: the packed source and destination address, and both ports.
+        @param addr: the address that the application passed to C{write}.
+        @param first: the payload of the first datagram, not empty.
         """
         self.addr = addr
         self.size = -1
@@ -78,13 +82,13 @@ class Train:
         self._route = route
         self.flow = flow
         self._epoch = batches.epoch
-        # For one datagram alone they are not worth making.
+        # None until the train is sent with two datagrams or more: for a single one, prepared headers cost too much.
         self._headers: UDPHeaders | None = None
         self._begin(first)
 
     def _begin(self, datagram: bytes) -> None:
         """
-        Wait, after what waits before has left.
+        Hold the train with its first datagram. The train that is held before leaves first.
         """
         self._batches.hold(self)
         self.datagrams = [datagram]
@@ -92,7 +96,11 @@ class Train:
 
     def add(self, data: bytes) -> bool:
         """
-        Have one more, if it is of the kind.
+        Add a datagram to the train, if it fits. While the train waits, a datagram of its size fits, and so does a
+        shorter one, which ends the train. After the train was sent, a datagram of its size begins it anew, but only in
+        the same epoch.
+
+        @return: whether the datagram fitted.
         """
         if type(data) is not bytes:
             checkOctets(data, "a datagram")
@@ -118,9 +126,11 @@ class Train:
 
     def resume(self, datagram: bytes) -> bool:
         """
-        In another epoch, have the first of an answer to the same flow as before, or send it.
+        Use the train again in a new epoch, for an answer to the same flow. The answer begins the train anew, or is sent
+        at once if the port collects no datagrams now.
 
-        @return: whether it is of the kind, and the headers are what they were.
+        @return: whether that was possible. It is not if the datagram has another size, or if the prepared headers are
+            not right any more.
         """
         headers = self._headers
         if self.size > 0 or headers is None or len(datagram) != self._size or not headers.fit(self._size):
@@ -134,14 +144,14 @@ class Train:
 
     def end(self) -> None:
         """
-        Have no more, and leave, if any waits.
+        Send the train, if a datagram waits in it.
         """
         if self.size > 0:
             self._batches.release()
 
     def leave(self) -> int:
         """
-        See L{ITrain.leave}.
+        Send the datagrams that wait: see L{ITrain.leave}.
         """
         self.size = -1
         datagrams, self.datagrams = self.datagrams, []

@@ -1,5 +1,5 @@
 """
-The writer of a UDP transport: how its datagrams leave, alone, in a train, or behind headers that were kept.
+The writer of a UDP transport: it sends each datagram alone, in a train, or behind prepared headers.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from txtuntap.wire.offload import CSUM
 
 class UDPWriter:
     """
-    Sends the datagrams of one transport whose route has been found, and keeps what the next ones may leave with.
+    Sends the datagrams of one transport after their route was found. It keeps a train and prepared headers for the next
+    datagrams. L{UDPTransport.write<txtuntap.udp.transport.UDPTransport.write>} tries these two first, and calls L{send}
+    if neither is right for the datagram.
 
-    L{UDPTransport.write<txtuntap.udp.transport.UDPTransport.write>} looks at what is kept first, and comes here where
-    that does not serve.
-
-    @ivar train: the datagrams that wait to leave, if any do; or those that did, since more of their kind may follow.
+    @ivar train: the last train. It waits, or it was sent and may be filled again. L{None} if there is none.
     @ivar answered: the flow that was answered last.
-    @ivar headers: the headers of its answers; L{None} until it has been answered twice, one answer after another.
+    @ivar headers: the prepared headers of answers to C{answered}; L{None} until two answers in a row were for this
+        flow.
     """
 
     __slots__ = ("answered", "headers", "train")
@@ -33,7 +33,7 @@ class UDPWriter:
 
     def forget(self) -> None:
         """
-        Keep nothing: the next datagram may leave by another route than the one before.
+        Discard the train and the prepared headers, because the next datagram may have another route.
         """
         self.train: Train | None = None
         self.answered: Flow | None = None
@@ -51,12 +51,16 @@ class UDPWriter:
         answeredFlow: Flow | None,
     ) -> None:
         """
-        Send one datagram to one host. Never raises.
+        Send one datagram to one host. This method never raises.
 
-        @param source: the UDP port it comes from; C{dest} is the one it goes to.
-        @param flow: the packed addresses of C{route}, and both ports, as in its header.
-        @param addr: what the application wrote it to.
-        @param answeredFlow: the flow with the datagram just being delivered, if this answers it.
+        @param ip: the IP layer.
+        @param route: the route of the datagram.
+        @param source: the UDP source port.
+        @param dest: the UDP destination port.
+        @param flow: the packed source and destination address of C{route}, and both ports.
+        @param payload: the payload of the datagram.
+        @param addr: the address that the application passed to C{write}.
+        @param answeredFlow: the flow of the datagram being delivered, if this datagram answers it.
         """
         below = ip.port(route)
         if below is None or not below.offloads & CSUM:
@@ -64,7 +68,7 @@ class UDPWriter:
             return ip.output(route, udp.PROTOCOL, [header, payload])
         length = len(payload)
         if (
-            # Two of them have to fit into one superpacket, and each the link.
+            # Two datagrams have to fit into one superpacket, and each datagram into one packet.
             0 < length <= udp.MAX_PAYLOAD[4] // 2
             and (batches := below.batches) is not None
             and batches.collects(flow)
@@ -75,6 +79,6 @@ class UDPWriter:
         header = udp.packOpenHeader(route.source, route.dest, source, dest, length)
         ip.output(route, udp.PROTOCOL, [header, payload], offload=OPEN)
         if answeredFlow is not None:
-            # A peer that was answered the last time, too, is likely to be the next time.
+            # Prepared headers pay off only if the same peer is answered repeatedly.
             isRepeated, self.answered = self.answered is answeredFlow, answeredFlow
             self.headers = UDPHeaders(ip, below, route, (source, dest)) if isRepeated else None
