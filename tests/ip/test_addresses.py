@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.ip.addresses}: what L{txtuntap.ip.input} does not show of it.
+Tests for L{txtuntap.ip.addresses}, beside those of L{tests.ip.test_input}.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def addresses(*texts: str, networks: tuple[str, ...] = ()) -> Addresses:
 
 
 class AddressesTests(SynchronousTestCase):
-    def test_add(self) -> None:
+    def test_addedAddressIsOurs(self) -> None:
         own = addresses("10.0.0.2/24")
         self.assertTrue(own.isOwn(packAddress("10.0.0.2")))
         self.assertIn(packAddress("10.0.0.2"), own.local)
 
-    def test_addedAfterAnother(self) -> None:
+    def test_groupsAndBroadcastsOfEveryAddressAreLocal(self) -> None:
         own = addresses("10.0.0.2/24")
         own.add("10.1.0.2/24")
         own.add("fd00::2/64")
@@ -35,23 +35,23 @@ class AddressesTests(SynchronousTestCase):
         self.assertIn(packAddress("10.1.0.255"), own.broadcasts)
         self.assertIn(packAddress("ff02::1:ff00:2"), own.groups(solicited=True))
 
-    def test_addingForgetsWhatWasFound(self) -> None:
+    def test_addingAnAddressEmptiesTheCaches(self) -> None:
         own = addresses("10.0.0.2/24")
-        both = packAddress("10.1.0.2") + packAddress("10.0.0.2")
-        self.assertTrue(own.admits(both))
+        pair = packAddress("10.1.0.2") + packAddress("10.0.0.2")
+        self.assertTrue(own.admits(pair))
         dest = packAddress("10.1.0.9")
         self.assertEqual(own.sourceFor(dest), packAddress("10.0.0.2"))
         own.add("10.1.0.2/24")
-        self.assertNotIn(both, own.admitted)
+        self.assertNotIn(pair, own.admitted)
         self.assertEqual(own.sourceFor(dest), packAddress("10.1.0.2"))
 
-    def test_withoutAPrefixLengthItIsRefused(self) -> None:
+    def test_addressWithoutAPrefixLengthIsRefused(self) -> None:
         for text, network in ("10.0.0.2", "10.0.0.2/24"), ("fd00::2", "fd00::2/64"):
             said = str(self.assertRaises(ValueError, addresses, text))
             self.assertIn(f"give '{network}'", said)
         self.assertEqual(addresses("10.0.0.2/32").broadcasts, {b"\xff\xff\xff\xff"})
 
-    def test_remove(self) -> None:
+    def test_removedAddressIsNotOurs(self) -> None:
         own = addresses("10.0.0.2/24", "fd00::2/64")
         own.remove("10.0.0.2")
         self.assertFalse(own.isOwn(packAddress("10.0.0.2")))
@@ -59,47 +59,47 @@ class AddressesTests(SynchronousTestCase):
         self.assertNotIn(packAddress("10.0.0.255"), own.local)
         self.assertTrue(own.isOwn(packAddress("fd00::2")))
 
-    def test_removedSolicitedNodeGroupIsLeft(self) -> None:
+    def test_removingAnAddressLeavesItsSolicitedNodeGroup(self) -> None:
         own = addresses("fd00::2/64")
         own.remove("fd00::2")
         self.assertNotIn(packAddress("ff02::1:ff00:2"), own.local)
 
-    def test_groupOfTwoAddressesStaysWithTheOther(self) -> None:
+    def test_solicitedNodeGroupOfTwoAddressesStaysWithTheOther(self) -> None:
         own = addresses("fd00::2/64", "fd01::2/64")
         own.remove("fd00::2")
         self.assertIn(packAddress("ff02::1:ff00:2"), own.local)
 
-    def test_removeWhatIsNotOurs(self) -> None:
+    def test_removingAForeignAddressIsAValueError(self) -> None:
         self.assertRaises(ValueError, addresses("10.0.0.2/24").remove, "10.0.0.3")
 
-    def test_sameAddressTwice(self) -> None:
+    def test_addingAnAddressTwiceIsAValueError(self) -> None:
         self.assertRaises(ValueError, addresses("10.0.0.2/24").add, "10.0.0.2/16")
 
-    def test_endsOfANetworkAreNobodys(self) -> None:
+    def test_networkAndBroadcastAddressesAreRefused(self) -> None:
         for text in ("10.0.0.0/24", "10.0.0.255/24"):
             self.assertRaises(ValueError, Addresses().add, text)
 
-    def test_senderWhoseAddressIsTakenLater(self) -> None:
+    def test_pairIsNotAdmittedOnceItsSourceIsOurs(self) -> None:
         own = addresses("10.0.0.2/24")
-        both = packAddress("10.0.0.3") + packAddress("10.0.0.2")
-        self.assertTrue(own.admits(both))
-        self.assertIn(both, own.admitted)
+        pair = packAddress("10.0.0.3") + packAddress("10.0.0.2")
+        self.assertTrue(own.admits(pair))
+        self.assertIn(pair, own.admitted)
         own.add("10.0.0.3/24")
-        self.assertNotIn(both, own.admitted)
-        self.assertFalse(own.admits(both))
-        self.assertNotIn(both, own.admitted)
+        self.assertNotIn(pair, own.admitted)
+        self.assertFalse(own.admits(pair))
+        self.assertNotIn(pair, own.admitted)
 
-    def test_neighbours(self) -> None:
+    def test_unicastAddressesOfOthersMayBeNeighbours(self) -> None:
         own = addresses("10.0.0.2/24", "fd00::2/64")
         for text in ("10.0.0.1", "8.8.8.8", "fd00::1", "fe80::1"):
             self.assertTrue(own.isNeighbour(packAddress(text)), text)
 
-    def test_whatIsNoNeighbour(self) -> None:
+    def test_ownAndGroupAddressesAreNoNeighbours(self) -> None:
         own = addresses("10.0.0.2/24", "fd00::2/64")
         for text in ("10.0.0.2", "10.0.0.255", "255.255.255.255", "224.0.0.1", "0.0.0.0", "127.0.0.1", "fd00::2", "::"):
             self.assertFalse(own.isNeighbour(packAddress(text)), text)
 
-    def test_groupsThatAreHeard(self) -> None:
+    def test_hearsSolicitationsOfEverySolicitedNodeGroup(self) -> None:
         own = addresses("fd00::2/64")
         group = packAddress("ff02::1:ff12:3456")
         self.assertFalse(own.hears(group))
@@ -112,10 +112,11 @@ class AddressesTests(SynchronousTestCase):
 
 class SharedTests(SynchronousTestCase):
     """
-    What several addresses have in common stays with the last of them.
+    Broadcast addresses, groups and networks that several addresses share. They stay until the last of these addresses
+    is removed.
     """
 
-    def test_broadcastOfANetwork(self) -> None:
+    def test_broadcastStaysUntilItsNetworkHasNoAddress(self) -> None:
         own = addresses("10.0.0.2/24", "10.0.0.3/24", "10.0.0.130/25")
         broadcast = packAddress("10.0.0.255")
         for text in "10.0.0.2", "10.0.0.130":
@@ -126,7 +127,7 @@ class SharedTests(SynchronousTestCase):
         self.assertEqual(own.broadcasts, {b"\xff\xff\xff\xff"})
         self.assertNotIn(broadcast, own.local)
 
-    def test_addressThatIsABroadcastElsewhere(self) -> None:
+    def test_addressThatIsAlsoABroadcastStaysLocal(self) -> None:
         address = packAddress("10.0.0.255")
         own = addresses("10.0.0.255/16", "10.0.0.2/24")
         own.remove("10.0.0.255")
@@ -143,7 +144,7 @@ class SharedTests(SynchronousTestCase):
         self.assertIn(b"\xff\xff\xff\xff", own.broadcasts)
         self.assertIn(b"\xff\xff\xff\xff", own.local)
 
-    def test_groupJoinedAndSolicited(self) -> None:
+    def test_joinedGroupStaysWithoutItsAddress(self) -> None:
         own = addresses("fd00::2/64")
         group = packAddress("ff02::1:ff00:2")
         own.join(group)
@@ -154,7 +155,7 @@ class SharedTests(SynchronousTestCase):
         self.assertNotIn(group, own.local)
         self.assertFalse(own.isIn(group, solicited=True))
 
-    def test_networks(self) -> None:
+    def test_networksStayUntilTheirLastAddressIsRemoved(self) -> None:
         own = addresses("10.0.0.2/24", "10.0.0.3/24", "fd00::2/64")
         own.suspend(packAddress("10.0.0.2"))
         own.remove("10.0.0.3")
@@ -168,32 +169,32 @@ class SuspensionTests(SynchronousTestCase):
         self.own = addresses("10.0.0.2/24", "10.0.0.3/24", "fd00::2/64")
         self.address = packAddress("10.0.0.2")
 
-    def shown(self) -> list[str]:
+    def usedAddresses(self) -> list[str]:
         return [str(each.ip) for each in self.own.interfaces]
 
-    def test_suspendedIsNotOurs(self) -> None:
+    def test_suspendedAddressIsNotUsed(self) -> None:
         self.own.suspend(self.address)
-        self.assertEqual(self.shown(), ["10.0.0.3", "fd00::2"])
+        self.assertEqual(self.usedAddresses(), ["10.0.0.3", "fd00::2"])
         self.assertFalse(self.own.isOwn(self.address))
         self.assertNotIn(self.address, self.own.local)
         self.assertTrue(self.own.isAssigned(self.address))
 
-    def test_oursAgainHasItsPlace(self) -> None:
+    def test_resumedAddressHasItsOldPlace(self) -> None:
         self.own.suspend(self.address)
         self.own.suspend(self.address)
         self.own.suspend(self.address, False)
         self.own.suspend(self.address, False)
-        self.assertEqual(self.shown(), ["10.0.0.2", "10.0.0.3", "fd00::2"])
+        self.assertEqual(self.usedAddresses(), ["10.0.0.2", "10.0.0.3", "fd00::2"])
         self.own.remove("10.0.0.2")
         self.assertNotIn(self.address, self.own.local)
 
-    def test_whatGoesToAllIsStillForUs(self) -> None:
+    def test_groupAndBroadcastOfASuspendedAddressStayLocal(self) -> None:
         self.own.suspend(packAddress("fd00::2"))
         self.own.suspend(self.address)
         for text in "ff02::1:ff00:2", "10.0.0.255":
             self.assertIn(packAddress(text), self.own.local)
 
-    def test_removedWhileSuspended(self) -> None:
+    def test_suspendedAddressMayBeRemoved(self) -> None:
         self.own.suspend(self.address)
         self.own.remove("10.0.0.2")
         self.assertFalse(self.own.isAssigned(self.address))
@@ -207,7 +208,7 @@ class GroupTests(SynchronousTestCase):
         self.own = Addresses()
         self.own.onGroup = self.told.append
 
-    def test_firstAndLastReasonAreTold(self) -> None:
+    def test_onGroupIsCalledForTheFirstAndTheLastReason(self) -> None:
         group, solicited = packAddress("239.0.0.1"), packAddress("ff02::1:ff00:2")
         for call, expected in (
             (lambda: self.own.join(group), [group]),
@@ -228,7 +229,8 @@ class GroupTests(SynchronousTestCase):
 
 class GrowthTests(SynchronousTestCase):
     """
-    A host may have very many addresses: changing one does not look at the others.
+    The cost to change or look up an address. A host may have thousands of addresses, so the cost must not depend on
+    their number.
     """
 
     def filled(self, count: int) -> Addresses:
@@ -240,10 +242,11 @@ class GrowthTests(SynchronousTestCase):
             own.addNetwork(f"11.{number >> 8}.{number & 255}.0/24")
         return own
 
-    def test_stepsDoNotGrow(self) -> None:
+    def test_costDoesNotGrowWithTheNumberOfAddresses(self) -> None:
         group, address = packAddress("239.0.0.1"), packAddress("10.200.0.2")
         inside, outside, hop = map(packAddress, ("10.200.0.9", "8.8.8.8", "10.200.0.1"))
-        # Two hundred are on every bit that these networks have in common.
+        # With 200 networks of each kind, every branch of the tree that the calls below pass is there already. So any
+        # difference of the two costs comes from the number of addresses.
         few, many = self.filled(200), self.filled(2000)
         for name, *arguments in (
             ("add", "10.201.0.2/24"),
@@ -270,7 +273,7 @@ class GrowthTests(SynchronousTestCase):
             one, other = (steps(getattr(own, name), *arguments) for own in (few, many))
             self.assertEqual(one, other, name)
 
-    def test_firstOfVersionSixIsFoundWithoutALookAtTheOthers(self) -> None:
+    def test_firstIPv6AddressIsFoundWithoutALookAtTheOthers(self) -> None:
         counted = []
         for count in 200, 2000:
             own = self.filled(count)
@@ -286,15 +289,15 @@ class NetworkTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.own = addresses("10.0.0.2/24", networks=("10.0.0.0/8", "2001:db8::/32"))
 
-    def test_everyAddressOfANetwork(self) -> None:
+    def test_everyAddressOfAnAddedNetworkIsAccepted(self) -> None:
         for text in ("10.0.0.0", "10.255.255.255", "10.77.0.1", "2001:db8::", "2001:db8:ffff::1"):
             self.assertTrue(self.own.accepts(packAddress(text)), text)
 
-    def test_othersAreNot(self) -> None:
+    def test_addressesOutsideAreNotAccepted(self) -> None:
         for text in ("11.0.0.0", "9.255.255.255", "2001:db9::", "2001:db7:ffff::", "a00::"):
             self.assertFalse(self.own.accepts(packAddress(text)), text)
 
-    def test_broadcastIsNobodys(self) -> None:
+    def test_broadcastInsideIsNotAccepted(self) -> None:
         self.assertFalse(self.own.accepts(packAddress("10.0.0.255")))
 
     def test_wholeInternetHasNoGroupsOrLoopback(self) -> None:
@@ -302,13 +305,13 @@ class NetworkTests(SynchronousTestCase):
         for text in ("224.0.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255", "ff02::1", "::1", "::"):
             self.assertFalse(own.accepts(packAddress(text)), text)
 
-    def test_theyAreNotOursByThemselves(self) -> None:
+    def test_acceptedAddressesAreNotOwn(self) -> None:
         self.assertFalse(self.own.isOwn(packAddress("10.77.0.1")))
 
-    def test_theyMaySend(self) -> None:
+    def test_acceptedAddressesMaySend(self) -> None:
         self.assertTrue(self.own.maySend(packAddress("10.77.0.1"), packAddress("10.0.0.2")))
 
-    def test_whatIsNoNetwork(self) -> None:
+    def test_invalidNetworkIsAValueError(self) -> None:
         for text in ("here", "10.0.0.1/8", "10.0.0.0/33"):
             self.assertRaises(ValueError, self.own.addNetwork, text)
 
@@ -318,43 +321,43 @@ class SourceTests(SynchronousTestCase):
         packed = addresses(*texts).sourceFor(packAddress(dest))
         return None if packed is None else addressText(packed)
 
-    def test_theOneWhoseNetworkHoldsIt(self) -> None:
+    def test_addressWhoseNetworkHoldsTheDestinationWins(self) -> None:
         self.assertEqual(self.source("10.1.0.9", "10.0.0.2/24", "10.1.0.2/24"), "10.1.0.2")
         self.assertEqual(self.source("fd01::9", "fd00::2/64", "fd01::2/64"), "fd01::2")
 
-    def test_theSmallestNetwork(self) -> None:
+    def test_smallestNetworkWins(self) -> None:
         self.assertEqual(self.source("10.0.1.9", "10.0.0.2/8", "10.0.1.2/24"), "10.0.1.2")
         self.assertEqual(self.source("fd00:0:0:1::9", "fd00::2/32", "fd00:0:0:1::2/64"), "fd00:0:0:1::2")
 
-    def test_orElseTheFirst(self) -> None:
+    def test_firstAddressWinsOtherwise(self) -> None:
         self.assertEqual(self.source("8.8.8.8", "10.0.0.2/24", "10.1.0.2/24"), "10.0.0.2")
 
-    def test_linkLocalForWhatIsLinkLocal(self) -> None:
+    def test_linkLocalSourceForALinkLocalDestination(self) -> None:
         for dest in ("fe80::9", "ff02::1"):
             self.assertEqual(self.source(dest, "fd00::2/64", "fe80::2/64"), "fe80::2", dest)
 
-    def test_linkLocalForNothingElse(self) -> None:
+    def test_noLinkLocalSourceForAGlobalDestination(self) -> None:
         for dest in ("2001:db8::9", "ff0e::1"):
             self.assertEqual(self.source(dest, "fe80::2/64", "2001:db8:1::2/64"), "2001:db8:1::2", dest)
         self.assertEqual(self.source("8.8.8.8", "169.254.0.2/16", "10.0.0.2/24"), "10.0.0.2")
 
-    def test_uniqueLocalIsNotForTheInternet(self) -> None:
+    def test_noUniqueLocalSourceForAGlobalDestination(self) -> None:
         self.assertEqual(self.source("2600::9", "fd00::2/64", "2001:db8::2/64"), "2001:db8::2")
 
-    def test_uniqueLocalForUniqueLocal(self) -> None:
+    def test_uniqueLocalSourceForAUniqueLocalDestination(self) -> None:
         self.assertEqual(self.source("fd77::9", "2001:db8::2/64", "fd00::2/64"), "fd00::2")
 
-    def test_theOneThatBeginsMostLikeIt(self) -> None:
+    def test_longestCommonPrefixWins(self) -> None:
         self.assertEqual(self.source("2001:db8:2::9", "2001:db7::2/64", "2001:db8:1::2/64"), "2001:db8:1::2")
 
-    def test_oursForOurs(self) -> None:
+    def test_ownDestinationIsItsOwnSource(self) -> None:
         self.assertEqual(self.source("fd00::2", "fd00::1/64", "fd00::2/64"), "fd00::2")
 
-    def test_narrowestScopeThatReaches(self) -> None:
+    def test_narrowestSufficientScopeWins(self) -> None:
         self.assertEqual(self.source("fe80::9", "2001:db8::2/64", "fe80::2/10"), "fe80::2")
         self.assertEqual(self.source("2001:db8::9", "fe80::2/10"), "fe80::2")
 
-    def test_theOneThatTheNextHopKnows(self) -> None:
+    def test_addressInTheNextHopsNetworkWins(self) -> None:
         own = addresses("10.0.0.2/24", "10.1.0.2/24", "2001:db8::2/64", "2001:db8:1::2/64")
         for dest, hop, source in (
             ("8.8.8.8", "10.1.0.1", "10.1.0.2"),
@@ -363,15 +366,15 @@ class SourceTests(SynchronousTestCase):
         ):
             self.assertEqual(own.sourceFor(packAddress(dest), packAddress(hop)), packAddress(source))
 
-    def test_nextHopWithAUniqueLocalAddress(self) -> None:
+    def test_labelWinsOverTheNextHopsNetwork(self) -> None:
         own = addresses("fd00::2/64", "2001:db8::2/64")
         self.assertEqual(own.sourceFor(packAddress("2600::9"), packAddress("fd00::1")), packAddress("2001:db8::2"))
 
-    def test_likeToLike(self) -> None:
+    def test_sourceWithTheLabelOfTheDestinationWins(self) -> None:
         for dest, source in (("2002:1::9", "2002:2::2"), ("2001:0:7::9", "2001::2"), ("2600::9", "2a00::2")):
             self.assertEqual(self.source(dest, "fd00::2/64", "2001::2/32", "2a00::2/64", "2002:2::2/64"), source)
 
-    def test_deprecatedOnlyWhereThereIsNoOther(self) -> None:
+    def test_deprecatedAddressIsUsedOnlyWithoutAnother(self) -> None:
         own = addresses("2001:db8::2/64", "2001:db8:1::2/64")
         dest, first, second = map(packAddress, ("2001:db8::9", "2001:db8::2", "2001:db8:1::2"))
         self.assertEqual(own.sourceFor(dest), first)
@@ -383,18 +386,18 @@ class SourceTests(SynchronousTestCase):
         own.deprecate(first, False)
         self.assertEqual(own.sourceFor(dest), first)
 
-    def test_removedIsNoSource(self) -> None:
+    def test_removedAddressIsNoSource(self) -> None:
         own = addresses("10.0.0.2/24", "10.1.0.2/24")
         self.assertEqual(own.sourceFor(b"\x0a\0\0\x09"), b"\x0a\0\0\x02")
         own.remove("10.0.0.2")
         self.assertEqual(own.sourceFor(b"\x0a\0\0\x09"), b"\x0a\x01\0\x02")
 
-    def test_bound(self) -> None:
+    def test_cacheOfSourcesIsBounded(self) -> None:
         own = addresses("10.0.0.2/24")
         for number in range(2 * MAX_SOURCES):
             own.sourceFor(b"\x08\x08" + number.to_bytes(2, "big"))
         self.assertLessEqual({table.name: table.size for table in own.tables()}["sources"], MAX_SOURCES)
 
-    def test_noneOfItsVersion(self) -> None:
+    def test_noSourceWithoutAnAddressOfTheVersion(self) -> None:
         self.assertIsNone(self.source("8.8.8.8", "fd00::2/64"))
         self.assertIsNone(self.source("fd00::1", "10.0.0.2/24"))

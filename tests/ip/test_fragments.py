@@ -1,5 +1,8 @@
 """
-Reassembly, against an oracle that is too simple to be wrong: a map of 64 KiB that says for each octet whose it is.
+Tests for L{txtuntap.ip.fragments}: fragmentation and reassembly.
+
+An oracle checks the reassembly. It is too simple to be wrong: a map of 64 KiB stores for each octet which fragment it
+came from.
 """
 
 from __future__ import annotations
@@ -24,7 +27,12 @@ Piece = tuple[int, bytes, bool]
 
 class Oracle:
     """
-    What a datagram's fragments come to.
+    Reassembles the fragments of one datagram by two maps of 64 KiB.
+
+    @ivar octets: the octets received, each at its offset.
+    @ivar owner: for each octet the number of the fragment that it came from; 0 if it has not been received.
+    @ivar count: the number of fragments received.
+    @ivar end: the length of the whole payload; L{None} until the last fragment is received.
     """
 
     def __init__(self) -> None:
@@ -38,7 +46,7 @@ class Oracle:
 
     def add(self, offset: int, octets: bytes, more: bool) -> bytes | None:
         end = offset + len(octets)
-        # The datagram has a header of 20 octets, too.
+        # The header takes 20 of the 65,535 octets that a datagram may have.
         if (more and len(octets) % 8) or end > 65515:
             return None
         if not octets:
@@ -66,7 +74,8 @@ class Oracle:
 
 class Subject:
     """
-    The same by a L{Reassembler}: one datagram of an IPv4 protocol that has no header of its own to be whole.
+    The L{Reassembler} under test, with the interface of the L{Oracle}. The fragments are of an IPv4 protocol without a
+    transport header that a first fragment would have to hold completely.
     """
 
     def __init__(self) -> None:
@@ -90,7 +99,7 @@ def fragment(offset: int, octets: bytes, more: bool, protocol: int = 253, time: 
 @st.composite
 def cuts(draw: st.DrawFn) -> list[Piece]:
     """
-    A payload cut up, shuffled, with some of the pieces twice and some that were never cut from it.
+    Draw the fragments of a payload in random order. Some fragments are repeated, and some do not belong to the payload.
     """
     payload = draw(st.binary(min_size=9, max_size=200))
     places = sorted(draw(st.sets(st.integers(1, (len(payload) - 1) // 8), max_size=12)))
@@ -103,7 +112,7 @@ def cuts(draw: st.DrawFn) -> list[Piece]:
 
 class OracleTests(SynchronousTestCase):
     """
-    The L{Reassembler} and the oracle, on the same fragments.
+    Comparisons of the L{Reassembler} with the L{Oracle} on the same fragments.
     """
 
     @settings(max_examples=400, deadline=None)
@@ -115,14 +124,14 @@ class OracleTests(SynchronousTestCase):
 
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 8191).map(lambda n: n * 8), st.binary(max_size=64), st.booleans())))
-    def test_agreesWithTheOracleAnywhereIn64KiB(self, pieces: list[Piece]) -> None:
+    def test_agreesWithTheOracleAtAnyOffset(self, pieces: list[Piece]) -> None:
         oracle, subject = Oracle(), Subject()
         for piece in pieces:
             self.assertEqual(oracle.add(*piece), subject.add(*piece))
 
     @settings(max_examples=100, deadline=None)
     @given(cuts())
-    def test_whatIsForgottenIsAccountedFor(self, pieces: list[Piece]) -> None:
+    def test_expiryFreesAllMemory(self, pieces: list[Piece]) -> None:
         subject = Subject()
         for number, piece in enumerate(pieces):
             subject.add(*piece, key=bytes((number % 3,)))
@@ -132,13 +141,13 @@ class OracleTests(SynchronousTestCase):
 
 class BoundTests(SynchronousTestCase):
     """
-    What a flood can do.
+    The bounds of time, memory and fragments, which hold during a flood.
     """
 
     def setUp(self) -> None:
         self.subject = Subject()
 
-    def test_theOldestGoesForTheNew(self) -> None:
+    def test_oldestDatagramIsDroppedForANewOne(self) -> None:
         for number in range(10_000):
             self.subject.add(8, bytes(800), True, key=number.to_bytes(4, "big"))
         self.subject.add(0, b"honest!!", True, key=b"honest")
@@ -157,7 +166,7 @@ class BoundTests(SynchronousTestCase):
             self.assertLess(held, MAX_MEMORY * 1.1, f"fragments of {size} octets")
             self.assertGreater(subject.reassembler.memory, MAX_MEMORY // 2)
 
-    def test_aDatagramOfTooManyFragmentsIsGivenUp(self) -> None:
+    def test_aDatagramOfTooManyFragmentsIsDropped(self) -> None:
         for number in range(MAX_FRAGMENTS):
             self.subject.add(number * 16, bytes(8), True)
         self.assertEqual(0, self.subject.counters["reasmFails"])
@@ -165,7 +174,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(1, self.subject.counters["reasmFails"])
         self.assertEqual(0, len(self.subject.reassembler))
 
-    def test_aDatagramIsGivenUpAtItsDeadline(self) -> None:
+    def test_anIncompleteDatagramIsDroppedAtItsDeadline(self) -> None:
         self.subject.add(8, bytes(8), True, time=100.0)
         self.assertEqual(100.0 + TIMEOUT[4], self.subject.reassembler.deadline)
         self.subject.reassembler.expire(129.9)
@@ -177,7 +186,7 @@ class BoundTests(SynchronousTestCase):
 
 class HeaderTests(SynchronousTestCase):
     """
-    First fragments, and the headers that a whole datagram has.
+    Checks of first fragments, and the headers of reassembled datagrams.
     """
 
     def setUp(self) -> None:
@@ -190,7 +199,7 @@ class HeaderTests(SynchronousTestCase):
             self.assertEqual(refused, bool(subject.counters["inFragHdrErrors"]), (protocol, size))
 
     def test_aFirstFragmentWithoutTheWholeHeaderChainIsRefused(self) -> None:
-        # Hop limit and the like do not matter: a fragment header, then destination options that are not all there.
+        # The payload of the IPv6 packet is a fragment header and destination options, which are cut off or complete.
         header = bytes((60, 0, 0, 1)) + bytes(4)
         for rest, refused in ((bytes((17, 1)) + bytes(6), True), (bytes((17, 0, 1, 4)) + bytes(12), False)):
             packet = Packet(ipPacket("fd00::1", "fd00::2", 44, header + rest))
@@ -198,7 +207,7 @@ class HeaderTests(SynchronousTestCase):
             subject.reassembler.add(packet, b"", 48, 0, True)
             self.assertEqual(refused, bool(subject.counters["inFragHdrErrors"]))
 
-    def test_whatLiesBehindTooManyHeadersIsNotCalledCut(self) -> None:
+    def test_tooManyExtensionHeadersAreAHeaderError(self) -> None:
         headers = bytes((60, 0, 1, 4, 0, 0, 0, 0)) * ipv6.MAX_EXTENSIONS
         packet = Packet(ipPacket("fd00::1", "fd00::2", 44, bytes((60, 0, 0, 1)) + bytes(4) + headers))
         self.subject.reassembler.add(packet, b"", 48, 0, True)
@@ -215,7 +224,7 @@ class HeaderTests(SynchronousTestCase):
         self.subject.reassembler.add(fragment(0, b"", True, 17), b"", 20, 0, True)
         self.assertEqual(self.subject.counters, {"reasmDuplicates": 1})
 
-    def test_whereTheTroubleIs(self) -> None:
+    def test_startIsMovedToTheWrongField(self) -> None:
         for offset, size, more, field in ((0, 7, True, 4), (65528, 8, False, 42), (65528, 17, True, 42)):
             header = bytes((253, 0)) + (offset | more).to_bytes(2, "big") + bytes(4)
             packet = Packet(ipPacket("fd00::1", "fd00::2", 44, header + bytes(size)))
@@ -223,7 +232,7 @@ class HeaderTests(SynchronousTestCase):
             subject.reassembler.add(packet, b"", 48, offset, more)
             self.assertEqual((subject.counters, packet.start), ({"inFragErrors": 1}, field))
 
-    def test_theEndCountsWithTheHeadersBefore(self) -> None:
+    def test_lengthLimitIncludesTheHeadersBeforeTheFragmentHeader(self) -> None:
         options = bytes((44, 0, 1, 4, 0, 0, 0, 0))
         for before, size, counter in (
             (b"", 7, "reasmReqds"),
@@ -236,14 +245,16 @@ class HeaderTests(SynchronousTestCase):
             subject.reassembler.add(packet, b"", 48 + len(before), 65528, False)
             self.assertEqual(subject.counters, {counter: 1})
 
-    def test_theEndOfIPv4CountsWithItsHeader(self) -> None:
+    def test_lengthLimitOverIPv4IncludesTheHeader(self) -> None:
         self.assertIsNone(self.subject.add(65512, bytes(3), False))
         self.assertIsNone(self.subject.add(65512, bytes(4), False))
         self.assertEqual(self.subject.counters, {"reasmReqds": 1, "inFragErrors": 1})
 
-    def marked(self, first: int, last: int, version: int) -> int | None:
+    def reassembledECN(self, first: int, last: int, version: int) -> int | None:
         """
-        The ECN field of a datagram whose two fragments have these; L{None}, if it is not made.
+        Reassemble a datagram from two fragments with these ECN fields.
+
+        @return: the ECN field of the datagram; L{None} if it is dropped.
         """
         self.subject = Subject()
         done = None
@@ -263,24 +274,24 @@ class HeaderTests(SynchronousTestCase):
             self.assertEqual(checksum(whole.data[:20]), 0)
         return (whole.data[1] if version == 4 else whole.data[1] >> 4) & 3
 
-    def test_congestionThatAFragmentHasMetWithIsNotLost(self) -> None:
+    def test_congestionOfAnyFragmentIsKept(self) -> None:
         for version in (4, 6):
             for first, last in ((3, 2), (2, 3), (1, 3), (3, 3)):
-                self.assertEqual(self.marked(first, last, version), 3)
+                self.assertEqual(self.reassembledECN(first, last, version), 3)
 
-    def test_withoutCongestionTheFirstFragmentSays(self) -> None:
+    def test_withoutCongestionTheECNFieldIsThatOfTheFirstFragment(self) -> None:
         for version in (4, 6):
             for first, last in ((0, 0), (2, 2), (1, 2), (0, 2)):
-                self.assertEqual(self.marked(first, last, version), first)
+                self.assertEqual(self.reassembledECN(first, last, version), first)
 
-    def test_whatIsNotToBeMarkedHasNoMarks(self) -> None:
+    def test_congestionBesideANotCapableFragmentIsDropped(self) -> None:
         for version in (4, 6):
             for first, last in ((3, 0), (0, 3)):
-                self.assertIsNone(self.marked(first, last, version))
+                self.assertIsNone(self.reassembledECN(first, last, version))
                 self.assertEqual(self.subject.counters["reasmFails"], 1)
                 self.assertEqual((len(self.subject.reassembler), self.subject.reassembler.memory), (0, 0))
 
-    def test_theWholeIPv4DatagramIsAsItWasBeforeItWasCut(self) -> None:
+    def test_reassembledIPv4DatagramEqualsTheOriginal(self) -> None:
         whole = ipPacket("10.0.0.1", "10.0.0.2", 17, bytes(range(48)), fragment=0, identification=7)
         self.subject.reassembler.add(fragment(16, bytes(range(16, 48)), False, 17), b"", 20, 16, False)
         first = fragment(0, bytes(range(16)), True, 17)
@@ -294,7 +305,7 @@ class HeaderTests(SynchronousTestCase):
         self.assertFalse(done[0].reassembled)
         self.assertEqual(bytes(range(48)), bytes(reassembled))
 
-    def test_theWholeIPv6DatagramHasNoFragmentHeader(self) -> None:
+    def test_reassembledIPv6DatagramHasNoFragmentHeader(self) -> None:
         hops = bytes((44, 0, 1, 4)) + bytes(4)
         for before, chain in ((b"", 17), (hops, 0)):
             packet = Packet(
@@ -309,18 +320,18 @@ class HeaderTests(SynchronousTestCase):
             self.assertEqual(b"12345678", bytes(whole))
             self.assertTrue(whole.reassembled)
 
-    def test_aDatagramTooLongForItsLengthFieldIsNone(self) -> None:
+    def test_reassembledDatagramTooLongForItsLengthFieldIsNone(self) -> None:
         self.assertIsNone(reassembled4(fragment(0, bytes(8), True), bytes(65516)))
         self.assertIsNotNone(reassembled4(fragment(0, bytes(8), True), bytes(65515)))
 
 
 class SplitTests(SynchronousTestCase):
     """
-    Taking apart.
+    Fragmentation of a payload by L{split}.
     """
 
     @given(st.binary(min_size=1, max_size=500), st.integers(8, 100), st.integers(8, 100))
-    def test_whatIsSplitGoesTogetherAgain(self, payload: bytes, first: int, room: int) -> None:
+    def test_splitPayloadIsReassembled(self, payload: bytes, first: int, room: int) -> None:
         subject = Subject()
         pieces = list(split(payload, first, room))
         for number, (_, more, octets) in enumerate(pieces):

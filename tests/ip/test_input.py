@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.ip.input}, on the way up.
+Tests for L{txtuntap.ip.input}: the packets that an L{IPProtocol} receives.
 """
 
 from __future__ import annotations
@@ -27,16 +27,22 @@ UNKNOWN_OPTION = b"\x1e\x04abcd"
 
 
 def four(payload: bytes = b"payload", source: str = "10.0.0.1", dest: str = "10.0.0.2", **fields: Any) -> bytes:
+    """
+    Make an IPv4 packet from a peer to the layer.
+    """
     return ipPacket(source, dest, fields.pop("protocol", PROTOCOL), payload, **fields)
 
 
 def six(payload: bytes = b"payload", source: str = "fd00::1", dest: str = "fd00::2", **fields: Any) -> bytes:
+    """
+    Make an IPv6 packet from a peer to the layer.
+    """
     return ipPacket(source, dest, fields.pop("protocol", PROTOCOL), payload, **fields)
 
 
 def patched(data: bytes, at: int, octets: bytes) -> bytes:
     """
-    An IPv4 datagram with other octets in its header, and the checksum made right again.
+    Replace octets in the header of an IPv4 packet, and correct its checksum.
     """
     data = data[:at] + octets + data[at + len(octets) :]
     header = (data[0] & 0x0F) * 4
@@ -46,7 +52,10 @@ def patched(data: bytes, at: int, octets: bytes) -> bytes:
 
 class LayerTestCase(SynchronousTestCase):
     """
-    @ivar ip: made anew by L{make}.
+    A test case with an IP layer and a protocol above it.
+
+    @ivar ip: the layer under test. L{make} makes another one.
+    @ivar proto: the protocol above, which records the packets that it receives.
     """
 
     def setUp(self) -> None:
@@ -59,7 +68,9 @@ class LayerTestCase(SynchronousTestCase):
 
     def receive(self, data: bytes, **attributes: Any) -> list[str]:
         """
-        @return: what came through, and the counters that rose.
+        Let the layer receive a packet.
+
+        @return: the payload as text if it was delivered, and the name of each counter, once for each increment.
         """
         self.ip.counters.clear()
         del self.proto.packets[:]
@@ -75,7 +86,7 @@ class BothVersionsTests(LayerTestCase):
     def test_headerClassIsPublic(self) -> None:
         self.assertIs(IPHeader, ipv4.IPHeader)
 
-    def test_versionIsInThePacket(self) -> None:
+    def test_bothVersionsAreDelivered(self) -> None:
         for data in (four(), six()):
             self.assertEqual(self.receive(data), ["payload"])
 
@@ -84,7 +95,7 @@ class BothVersionsTests(LayerTestCase):
             self.assertEqual(self.receive(data, etherType=right), ["payload"])
             self.assertEqual(self.receive(data, etherType=wrong), ["inHdrErrors"])
 
-    def test_versionsThereAreNot(self) -> None:
+    def test_otherVersionsAreHeaderErrors(self) -> None:
         for version in (0, 3, 5, 7, 15):
             self.assertEqual(self.receive(bytes((version << 4 | 5,)) + four()[1:]), ["inHdrErrors"])
             self.assertEqual(self.receive(bytes((version << 4,)) + six()[1:]), ["inHdrErrors"])
@@ -93,47 +104,47 @@ class BothVersionsTests(LayerTestCase):
         for data in (four(), six()):
             self.assertEqual(self.receive(data + bytes(19)), ["payload"])
 
-    def test_lengthBeyondTheBuffer(self) -> None:
+    def test_packetShorterThanItsLengthFieldIsDropped(self) -> None:
         for data in (four(), six()):
             self.assertEqual(self.receive(data[:-1]), ["inTruncatedPkts"])
 
-    def test_cutByTheReaderIsDelivered(self) -> None:
+    def test_partialPacketIsDelivered(self) -> None:
         for data in (four(), six()):
             self.assertEqual(self.receive(data[:-1], partial=True), ["payloa"])
             self.assertTrue(self.proto.packets[0].partial)
 
-    def test_shorterThanAHeader(self) -> None:
+    def test_packetShorterThanItsHeaderIsDropped(self) -> None:
         for data, header in ((four(), 20), (six(), 40)):
             for length in range(header):
                 self.assertEqual(self.receive(data[:length]), ["inTruncatedPkts"])
 
-    def test_emptyPayload(self) -> None:
+    def test_emptyPayloadIsDelivered(self) -> None:
         for data in (four(b""), six(b"")):
             self.assertEqual(self.receive(data), [""])
 
-    def test_unknownProtocol(self) -> None:
+    def test_unknownProtocolIsCounted(self) -> None:
         for data in (four(protocol=PROTOCOL + 1), six(protocol=PROTOCOL + 1)):
             self.assertEqual(self.receive(data), ["inUnknownProtos"])
 
-    def test_hopLimitIsNotForTheReceiver(self) -> None:
+    def test_hopLimitOfZeroOrOneIsDelivered(self) -> None:
         for hopLimit in (0, 1):
             for data in (four(hopLimit=hopLimit), six(hopLimit=hopLimit)):
                 self.assertEqual(self.receive(data), ["payload"])
 
-    def test_layerLeavesNotes(self) -> None:
+    def test_packetHasThePositionsOfItsHeaders(self) -> None:
         for data, header in ((four(), 20), (six(), 40)):
             self.receive(b"--" + data + b"padding", start=2)
             (packet,) = self.proto.packets
             self.assertEqual((packet.network, packet.transport, packet.start), (2, 2 + header, 2 + header))
             self.assertEqual((packet.end, packet.ip), (2 + len(data), self.ip))
 
-    def test_speaksTwistedPair(self) -> None:
+    def test_callOfTwistedPairIsDelivered(self) -> None:
         for data, etherType in ((four(), 0x0800), (six(), 0x86DD)):
             self.ip.datagramReceived(data, partial=1, dest=b"d", source=b"s", protocol=etherType)
             packet = self.proto.packets.pop()
             self.assertEqual((bytes(packet), packet.partial, packet.etherType), (b"payload", True, etherType))
 
-    def test_speaksTwistedPairOnATun(self) -> None:
+    def test_callOfTwistedPairOnATunIsDelivered(self) -> None:
         self.ip.datagramReceived(four(), partial=0)
         self.assertEqual(self.proto.data, [b"payload"])
 
@@ -143,15 +154,15 @@ class IPv4Tests(LayerTestCase):
         for options in (ROUTER_ALERT, b"\x01" * 40, b"\x07\x07\x04\0\0\0\0\0", b"\x9e\x04ab"):
             self.assertEqual(self.receive(four(options=options)), ["payload"])
 
-    def test_malformedOptions(self) -> None:
+    def test_malformedOptionsAreDropped(self) -> None:
         for options in (b"\x94\0\0\0", b"\x94\x05\0\0"):
             self.assertEqual(self.receive(four(options=options)), ["inOptErrors"])
 
-    def test_sourceRoutes(self) -> None:
+    def test_sourceRoutesAreDropped(self) -> None:
         for kind in (b"\x83", b"\x89"):
             self.assertEqual(self.receive(four(options=kind + b"\x07\x04\x0a\0\0\x09\0")), ["inSourceRoutes"])
 
-    def test_everyWrongBitOfTheHeader(self) -> None:
+    def test_everyWrongBitOfTheHeaderIsFound(self) -> None:
         data = four()
         for bit in range(20 * 8):
             flipped = bytearray(data)
@@ -162,11 +173,11 @@ class IPv4Tests(LayerTestCase):
     def test_badChecksum(self) -> None:
         self.assertEqual(self.receive(four()[:8] + b"\x3f" + four()[9:]), ["inCsumErrors"])
 
-    def test_badChecksumOfOptions(self) -> None:
+    def test_badChecksumWithOptions(self) -> None:
         data = four(options=ROUTER_ALERT)
         self.assertEqual(self.receive(data[:23] + b"\x01" + data[24:]), ["inCsumErrors"])
 
-    def test_checksumOfZeroIsNoneAtAll(self) -> None:
+    def test_checksumOfZeroIsVerifiedToo(self) -> None:
         self.assertEqual(self.receive(four()[:10] + b"\0\0" + four()[12:]), ["inCsumErrors"])
 
     def test_verificationCanBeTurnedOff(self) -> None:
@@ -239,23 +250,23 @@ class AddressesTests(LayerTestCase):
         make = six if ":" in dest else four
         return self.receive(make(source=source, dest=dest))
 
-    def test_oursAreKept(self) -> None:
+    def test_addressesAreListedInOrder(self) -> None:
         expected = [ip_interface(text) for text in ("10.0.0.2/24", "192.0.2.9/31", "fd00::2/64")]
         self.assertEqual(self.ip.addresses, expected)
 
-    def test_destinationsThatAreOurs(self) -> None:
+    def test_packetsToUsAreDelivered(self) -> None:
         for dest in ("10.0.0.2", "192.0.2.9", "10.0.0.255", "255.255.255.255", "224.0.0.1"):
             self.assertEqual(self.counters("10.0.0.1", dest), ["payload"], dest)
         for dest in ("fd00::2", "ff02::1", "ff02::1:ff00:2"):
             self.assertEqual(self.counters("fd00::1", dest), ["payload"], dest)
 
-    def test_destinationsThatAreNot(self) -> None:
+    def test_packetsToOthersAreDropped(self) -> None:
         for dest in ("10.0.0.3", "10.0.1.255", "192.0.2.8", "224.0.0.2", "239.1.1.1", "127.0.0.1", "0.0.0.0"):
             self.assertEqual(self.counters("10.0.0.1", dest), ["inAddrErrors"], dest)
         for dest in ("fd00::3", "ff02::2", "ff02::1:ff00:3", "ff0e::1", "::1", "::"):
             self.assertEqual(self.counters("fd00::1", dest), ["inAddrErrors"], dest)
 
-    def test_groupsWithinAHostHaveNoSendersOutside(self) -> None:
+    def test_packetsToInterfaceLocalGroupsAreDropped(self) -> None:
         assert self.ip.ownAddresses is not None
         for dest in ("ff01::1", "ff01::99", "ff11::99", "ff00::99"):
             if dest != "ff01::1":
@@ -266,7 +277,7 @@ class AddressesTests(LayerTestCase):
         self.make(["192.0.2.8/31"])
         self.assertEqual(self.counters("10.0.0.1", "192.0.2.9"), ["inAddrErrors"])
 
-    def test_sourcesThatNoOtherHostHas(self) -> None:
+    def test_packetsFromImpossibleSourcesAreDropped(self) -> None:
         own, loopback, groups = ("10.0.0.2", "192.0.2.9"), ("127.0.0.1", "127.9.9.9"), ("224.0.0.1", "239.1.1.1")
         for source in (*own, *loopback, *groups, "10.0.0.255", "255.255.255.255", "240.0.0.1", "0.0.0.1"):
             self.assertEqual(self.counters(source, "10.0.0.2"), ["inAddrErrors"], source)
@@ -277,7 +288,7 @@ class AddressesTests(LayerTestCase):
         for _ in range(2):
             self.assertEqual(self.counters("127.0.0.1", "10.0.0.2"), ["inAddrErrors"])
 
-    def test_noSourceIsOnlyGoodTowardsEverybody(self) -> None:
+    def test_unspecifiedSourceMaySendOnlyToGroupsAndTheLimitedBroadcast(self) -> None:
         for dest in ("255.255.255.255", "224.0.0.1"):
             self.assertEqual(self.counters("0.0.0.0", dest), ["payload"])
         for dest in ("10.0.0.2", "10.0.0.255"):
@@ -286,11 +297,11 @@ class AddressesTests(LayerTestCase):
     def test_unspecifiedSourceOfDuplicateAddressDetection(self) -> None:
         self.assertEqual(self.counters("::", "ff02::1:ff00:2"), ["payload"])
 
-    def test_sourcesOfOtherNetworks(self) -> None:
+    def test_packetsFromOtherNetworksAreDelivered(self) -> None:
         self.assertEqual(self.counters("8.8.8.8", "10.0.0.2"), ["payload"])
         self.assertEqual(self.counters("fe80::1", "fd00::2"), ["payload"])
 
-    def test_sendersThatAreRememberedAreBounded(self) -> None:
+    def test_cacheOfAdmittedPairsIsBounded(self) -> None:
         self.patch(addresses, "MAX_ADMITTED", 8)
         for number in range(20):
             self.assertEqual(self.counters(f"11.0.0.{number + 1}", "10.0.0.2"), ["payload"])
@@ -304,12 +315,12 @@ class AddressesTests(LayerTestCase):
         for source, dest in (("10.0.0.1", "10.9.9.9"), ("127.0.0.1", "127.0.0.1"), ("fd00::1", "ff05::1234")):
             self.assertEqual(self.counters(source, dest), ["payload"])
 
-    def test_noAddressesAtAllTakeWhatIsForEverybody(self) -> None:
+    def test_emptyListOfAddressesAcceptsOnlyBroadcastsAndGroups(self) -> None:
         self.make([])
         self.assertEqual(self.counters("10.0.0.1", "10.0.0.2"), ["inAddrErrors"])
         self.assertEqual(self.counters("10.0.0.1", "255.255.255.255"), ["payload"])
 
-    def test_whatIsNoAddressIsAValueError(self) -> None:
+    def test_invalidAddressIsAValueError(self) -> None:
         for address in ("here", "10.0.0.256/24", "10.0.0.2/33", ""):
             self.assertRaises(ValueError, IPProtocol, [address])
 
@@ -324,10 +335,10 @@ class AddressesTests(LayerTestCase):
                 IPProtocol([address])
             self.assertIn(address, str(raised.exception))
 
-    def test_broadcastOfItsNetworkIsNoAddress(self) -> None:
+    def test_broadcastOfItsNetworkIsAValueError(self) -> None:
         self.assertRaises(ValueError, IPProtocol, ["10.0.0.255/24"])
 
-    def test_everyAddressOfATinyNetworkIsOne(self) -> None:
+    def test_everyAddressOfANetworkOfOneOrTwoIsAccepted(self) -> None:
         for address in ("10.0.0.0/31", "10.0.0.1/31", "10.0.0.255/32"):
             self.assertEqual(IPProtocol([address]).addresses, [ip_interface(address)])
 

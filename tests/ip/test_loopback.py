@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.ip.loopback}: a host that writes to itself.
+Tests for L{txtuntap.ip.loopback}: datagrams that a host sends to itself.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class LoopbackTests(SynchronousTestCase):
 
 class HostTests(LinkTestCase):
     """
-    What a host sends to an address of its own comes to itself, and to nobody else.
+    Datagrams that a host sends to an address of its own. They are delivered to the host and never sent on the link.
     """
 
     ADDRESSES = ("10.0.0.2", "fd00::2")
 
-    def test_udpThereAndBack(self) -> None:
+    def test_udpAnswerComesBack(self) -> None:
         for mode in (TUN, TAP):
             for address in self.ADDRESSES:
                 self.make(mode=mode)
@@ -71,7 +71,7 @@ class HostTests(LinkTestCase):
                 self.assertEqual(client.received, [(b"x" * 60000, (address, 7))])
                 self.assertEqual(self.device.sent, [])
 
-    def test_ping(self) -> None:
+    def test_pingOfAnOwnAddressIsAnswered(self) -> None:
         for mode in (TUN, TAP):
             for address in self.ADDRESSES:
                 self.make(mode=mode)
@@ -79,7 +79,7 @@ class HostTests(LinkTestCase):
                 self.clock.advance(0)
                 self.assertEqual(self.successResultOf(pong).source, address)
 
-    def test_closedPort(self) -> None:
+    def test_closedPortIsAnsweredWithAnError(self) -> None:
         for address in self.ADDRESSES:
             self.make(mode=TUN)
             client = DatagramRecorder()
@@ -88,7 +88,7 @@ class HostTests(LinkTestCase):
             self.assertEqual((self.host.udp.counters["noPorts"], self.host.icmp.counters["outErrors"]), (1, 1))
             self.assertEqual(self.device.sent, [])
 
-    def test_fromTheNetworkStillRefused(self) -> None:
+    def test_packetFromTheLinkWithAnOwnSourceIsDropped(self) -> None:
         self.make(mode=TUN)
         self.receive(echo("10.0.0.2", "10.0.0.2"))
         self.assertEqual(self.host.ip.counters["inAddrErrors"], 1)

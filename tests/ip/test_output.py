@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.ip.output}.
+Tests for L{txtuntap.ip.output}: the packets that an L{IPProtocol} sends.
 """
 
 from __future__ import annotations
@@ -81,17 +81,17 @@ class WriteTests(SynchronousTestCase):
         clock.advance(0)
         self.assertEqual([packet.trafficClass for packet in recorder.packets], [0x5A])
 
-    def test_whatMayBeFragmented(self) -> None:
+    def test_fragmentableDatagramHasNoDontFragmentFlag(self) -> None:
         self.ip.output(self.ip.route(packAddress("10.0.0.1")), PROTOCOL, [b"payload"], fragmentable=True)
         header = IPHeader(self.port.sent[0])
         self.assertEqual((header.dont_fragment, header.more_fragments, header.fragment_offset), (False, False, 0))
 
-    def test_whatFitsMayNotBeFragmented(self) -> None:
+    def test_datagramThatFitsHasTheDontFragmentFlag(self) -> None:
         self.ip.write(bytes(self.port.mtu - 20), "10.0.0.1", PROTOCOL)
         header = IPHeader(self.port.sent[0])
         self.assertEqual((header.dont_fragment, header.more_fragments, header.fragment_offset), (True, False, 0))
 
-    def test_whatDoesNotFitIsSentInFragments(self) -> None:
+    def test_datagramOverTheMTUIsSentInFragments(self) -> None:
         self.ip.write(bytes(self.port.mtu - 19), "10.0.0.1", PROTOCOL)
         headers = [IPHeader(data) for data in self.port.sent]
         self.assertEqual([header.tot_len for header in headers], [self.port.mtu, 21])
@@ -100,26 +100,26 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(headers[0].fragment_id, headers[1].fragment_id)
         self.assertFalse(headers[0].dont_fragment)
 
-    def test_whatDoesNotFitIsSentInFragmentsOverIPv6(self) -> None:
+    def test_datagramOverTheMTUIsSentInFragmentsOverIPv6(self) -> None:
         payload = bytes(range(256)) * 8
         self.ip.write(payload, "fd00::1", PROTOCOL)
         self.assertLessEqual(max(map(len, self.port.sent)), self.port.mtu)
         self.assertEqual({data[6] for data in self.port.sent}, {44})
         self.assertEqual(payload, b"".join(data[48:] for data in self.port.sent))
 
-    def test_whatMayBeFragmentedIsIdentified(self) -> None:
+    def test_fragmentsHaveRandomIdentifications(self) -> None:
         for _ in range(16):
             self.ip.write(bytes(self.port.mtu), "10.0.0.1", PROTOCOL)
         self.assertGreater(len({IPHeader(data).fragment_id for data in self.port.sent}), 8)
 
-    def test_longestDatagrams(self) -> None:
+    def test_datagramBeyondTheLongestIsAMessageLengthError(self) -> None:
         for dest, longest in (("10.0.0.1", 65515), ("fd00::1", 65535)):
             self.ip.write(bytes(longest), dest, PROTOCOL)
             with self.assertRaises(MessageLengthError) as raised:
                 self.ip.write(bytes(longest + 1), dest, PROTOCOL)
             self.assertIn(str(longest + 1), str(raised.exception))
 
-    def test_argumentsThatCannotBeAreAValueError(self) -> None:
+    def test_invalidArgumentsAreAValueError(self) -> None:
         self.assertRaises(ValueError, self.ip.write, b"", "somewhere", PROTOCOL)
         self.assertRaises(ValueError, self.ip.write, b"", "10.0.0.1", PROTOCOL, "somewhere")
         for number in (-1, 256):
@@ -141,7 +141,7 @@ class WriteTests(SynchronousTestCase):
             IPProtocol(ADDRESSES).write(b"", "10.0.0.1", PROTOCOL)
         self.assertIn("TuntapPort", str(raised.exception))
 
-    def test_layersOwnOutputOnNoPortIsCounted(self) -> None:
+    def test_outputOnNoPortIsCounted(self) -> None:
         ip = IPProtocol()
         ip.output(Route(packAddress("10.0.0.2"), packAddress("10.0.0.1")), PROTOCOL, [b""])
         self.assertEqual(ip.counters, {"outDiscards": 1})
@@ -160,7 +160,7 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual([self.source(dest) for dest in ("10.0.0.1", "10.1.2.3")], ["10.0.0.2", "10.1.0.2"])
         self.assertEqual([self.source(dest) for dest in ("fd00::1", "fe80::1")], ["fd00::2", "fe80::2"])
 
-    def test_sourceIsElseTheFirstOfItsVersion(self) -> None:
+    def test_sourceIsOtherwiseTheFirstOfItsVersion(self) -> None:
         self.assertEqual([self.source(dest) for dest in ("8.8.8.8", "2001:db8::1")], ["10.0.0.2", "fd00::2"])
 
     def test_smallestNetworkWins(self) -> None:
@@ -192,14 +192,14 @@ class WriteOnEthernetTests(SynchronousTestCase):
         error: OSError = raised.exception
         return error
 
-    def test_frame(self) -> None:
+    def test_frameIsSentToTheStationOfTheNeighbour(self) -> None:
         for etherType, source, dest in ((0x0800, "10.0.0.2", "10.0.0.1"), (0x86DD, "fd00::2", "fd00::1")):
             self.neighbours.add(dest, PEER)
             self.ip.write(b"payload", dest, PROTOCOL)
             expected = ethernetFrame(OWN, PEER, etherType, ipPacket(source, dest, PROTOCOL, b"payload"))
             self.assertEqual(self.port.sent[-1], expected)
 
-    def test_gatewaysStationIsTheOneToWriteTo(self) -> None:
+    def test_datagramByAGatewayIsSentToItsStation(self) -> None:
         self.neighbours.add("10.0.0.1", GATEWAY)
         self.routes.add("0.0.0.0/0", "10.0.0.1")
         self.assertEqual(self.station("8.8.8.8"), GATEWAY)
@@ -253,7 +253,7 @@ class WriteOnEthernetTests(SynchronousTestCase):
 
 class AnswerTests(SynchronousTestCase):
     """
-    What a raw protocol writes to the sender of the packet that is being delivered to it.
+    Answers of a raw protocol: datagrams that it writes to the sender of a packet while that packet is delivered to it.
     """
 
     def setUp(self) -> None:
@@ -261,7 +261,14 @@ class AnswerTests(SynchronousTestCase):
 
     def answered(self, data: bytes, *addresses: str, tap: bool = False, source: str | None = None) -> list[bytes]:
         """
-        What is sent while C{data} is delivered to a protocol that answers; anything it raises fails the test.
+        Let a layer receive a packet, whose protocol answers it. An exception of the protocol fails the test.
+
+        @param data: the packet, or the frame if C{tap}.
+        @param addresses: the addresses of the layer.
+        @param tap: whether the layer is on Ethernet.
+        @param source: the source address that the protocol passes to C{write}.
+
+        @return: the packets or frames that the layer has sent.
         """
         ip = IPProtocol(addresses or None)
         proto = PacketRecorder(then=lambda packet: proto.transport.write(b"answer", packet.source, PROTOCOL, source))
@@ -284,17 +291,17 @@ class AnswerTests(SynchronousTestCase):
     def question(self, source: str = "10.0.0.1", dest: str = "10.0.0.2") -> bytes:
         return ipPacket(source, dest, PROTOCOL, b"question")
 
-    def test_onATun(self) -> None:
+    def test_answerIsSentOnATun(self) -> None:
         expected = [ipPacket("10.0.0.2", "10.0.0.1", PROTOCOL, b"answer")]
         self.assertEqual(self.answered(self.question()), expected)
 
-    def test_onATapItGoesToTheStationThatAsked(self) -> None:
+    def test_answerOnATapIsSentToTheStationThatAsked(self) -> None:
         sent = self.answered(ethernetFrame(PEER, OWN, 0x0800, self.question()), tap=True)
         self.assertEqual(
             sent, [ethernetFrame(OWN, PEER, 0x0800, ipPacket("10.0.0.2", "10.0.0.1", PROTOCOL, b"answer"))]
         )
 
-    def test_inAVLANItIsTagged(self) -> None:
+    def test_answerInAVLANIsTagged(self) -> None:
         sent = self.answered(ethernetFrame(PEER, OWN, 0x0800, self.question(), vlan=5), tap=True)
         self.assertEqual(sent[0][:18], ethernetFrame(OWN, PEER, 0x0800, b"", vlan=5))
 
@@ -322,7 +329,7 @@ class AnswerTests(SynchronousTestCase):
         data = self.question("0.0.0.0", "255.255.255.255")
         self.assertEqual(self.answered(data, *ADDRESSES), [])
 
-    def test_questionToEverybodyWithoutAnAddressOfOurOwnIsNotAnswered(self) -> None:
+    def test_broadcastIsNotAnsweredWithoutAnAddressOfOurs(self) -> None:
         data = ethernetFrame(PEER, b"\xff" * 6, 0x0800, self.question(dest="255.255.255.255"))
         self.assertEqual(self.answered(data, tap=True), [])
 

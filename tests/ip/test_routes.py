@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.ip.routes}.
+Tests for L{txtuntap.ip.routes}: the static tables of routes and neighbours.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class StaticRoutesTests(SynchronousTestCase):
         self.routes.remove("10.0.0.0/24")
         self.assertIsNone(self.lookup("10.0.0.1"))
 
-    def test_gateways(self) -> None:
+    def test_gatewaysAreTheNextHopsOfTheRoutes(self) -> None:
         self.routes.add("10.0.0.0/24")
         self.routes.add("10.0.0.0/8", "10.9.9.1")
         self.routes.add("::/0", "fd00::1")
         self.assertEqual(self.routes.gateways, {packAddress("10.9.9.1"), packAddress("fd00::1")})
 
-    def test_gatewayStaysWithTheLastRouteByIt(self) -> None:
+    def test_gatewayIsListedUntilItsLastRouteIsRemoved(self) -> None:
         one, other = packAddress("10.9.9.1"), packAddress("10.9.9.2")
         self.routes.add("10.0.0.0/8", one)
         self.routes.add("11.0.0.0/8", one)
@@ -84,7 +84,7 @@ class StaticRoutesTests(SynchronousTestCase):
         self.routes.add("10.0.0.0/8")
         self.assertEqual(self.routes.gateways, set())
 
-    def test_stepsDoNotGrow(self) -> None:
+    def test_costDoesNotGrowWithTheNumberOfRoutes(self) -> None:
         # 16,000 routes once took half a minute to add, and each lookup looked at all of them.
         few, many = StaticRoutes(), StaticRoutes()
         for routes, count in (few, 2), (many, 4000):
@@ -109,17 +109,17 @@ class StaticRoutesTests(SynchronousTestCase):
         self.routes.remove("10.0.0.0/24")
         self.assertEqual(self.lookup("10.0.0.1"), "10.9.9.1")
 
-    def test_removingWhatIsNotThereIsAValueError(self) -> None:
+    def test_removingAMissingEntryIsAValueError(self) -> None:
         self.routes.add("10.0.0.0/24")
         with self.assertRaises(ValueError) as raised:
             self.routes.remove("10.0.0.0/25")
         self.assertIn("10.0.0.0/25", str(raised.exception))
 
-    def test_whatIsNoNetworkIsAValueError(self) -> None:
+    def test_invalidNetworkIsAValueError(self) -> None:
         for network in ("10.0.0.1/24", "10.0.0.0/33", "example.com", ""):
             self.assertRaises(ValueError, self.routes.add, network)
 
-    def test_whatIsNoGatewayIsAValueError(self) -> None:
+    def test_invalidGatewayIsAValueError(self) -> None:
         self.assertRaises(ValueError, self.routes.add, "10.0.0.0/24", "example.com")
 
     def test_gatewayOfAnotherVersionIsAValueError(self) -> None:
@@ -141,19 +141,19 @@ class StaticNeighboursTests(SynchronousTestCase):
         self.assertEqual(self.neighbours.lookup(packAddress("10.0.0.1")), b"\x02\0\0\0\0\x01")
         self.assertEqual(self.neighbours.lookup(packAddress("fd00::1")), b"\x02\0\0\0\0\x02")
 
-    def test_unknownNeighbourHasNone(self) -> None:
+    def test_unknownNeighbourHasNoStation(self) -> None:
         self.assertIsNone(self.neighbours.lookup(packAddress("10.0.0.1")))
 
-    def test_removedNeighbourHasNone(self) -> None:
+    def test_removedNeighbourHasNoStation(self) -> None:
         self.neighbours.add("10.0.0.1", "02:00:00:00:00:01")
         self.neighbours.remove("10.0.0.1")
         self.assertIsNone(self.neighbours.lookup(packAddress("10.0.0.1")))
 
-    def test_removingWhatIsNotThereIsAValueError(self) -> None:
+    def test_removingAMissingEntryIsAValueError(self) -> None:
         with self.assertRaises(ValueError) as raised:
             self.neighbours.remove("10.0.0.1")
         self.assertIn("10.0.0.1", str(raised.exception))
 
-    def test_whatIsNoAddressOrStationIsAValueError(self) -> None:
+    def test_invalidAddressOrStationIsAValueError(self) -> None:
         self.assertRaises(ValueError, self.neighbours.add, "somewhere", "02:00:00:00:00:01")
         self.assertRaises(ValueError, self.neighbours.add, "10.0.0.1", "somewhere")

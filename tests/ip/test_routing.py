@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.ip.routing}: what L{tests.ip.test_output} does not show of it.
+Tests for L{txtuntap.ip.routing}, beside those of L{tests.ip.test_output}.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ ADDRESSES = ["10.0.0.2/24", "10.1.0.2/16", "fd00::2/64", "fe80::2/64"]
 
 class AddressTests(SynchronousTestCase):
     """
-    Routes that come and go with addresses.
+    Routes to the networks of our addresses, while addresses are added and removed.
     """
 
     def setUp(self) -> None:
         self.ip = IPProtocol([])
 
-    def way(self) -> bytes | None:
+    def nextHop(self) -> bytes | None:
         found: bytes | None = self.ip.routes.lookup(packAddress("fd00::9"))
         return found
 
-    def test_networkOfAnAddressIsOnTheLinkUntilTheLast(self) -> None:
+    def test_routeToANetworkStaysUntilItsLastAddressIsRemoved(self) -> None:
         self.ip.addAddress("fd00::2/64")
         self.ip.addAddress("fd00::3/64")
         self.ip.removeAddress("fd00::2")
-        self.assertEqual(self.way(), packAddress("fd00::9"))
+        self.assertEqual(self.nextHop(), packAddress("fd00::9"))
         self.ip.removeAddress("fd00::3")
-        self.assertIsNone(self.way())
+        self.assertIsNone(self.nextHop())
 
-    def test_networkThatIsNotOnTheLink(self) -> None:
+    def test_networkThatIsNotOnTheLinkHasNoRoute(self) -> None:
         self.ip.addAddress("fd00::2/64", onLink=False)
-        self.assertIsNone(self.way())
+        self.assertIsNone(self.nextHop())
 
-    def test_routeGivenStays(self) -> None:
+    def test_explicitRouteStays(self) -> None:
         for onLink in (True, False):
             self.ip.routes.add("fd00::/64", "fe80::1")
             self.ip.addAddress("fd00::2/64", onLink)
             self.ip.removeAddress("fd00::2")
-            self.assertEqual(self.way(), packAddress("fe80::1"))
+            self.assertEqual(self.nextHop(), packAddress("fe80::1"))
 
     def test_routeRemovedByHand(self) -> None:
         self.ip.addAddress("fd00::2/64")
         self.ip.routes.remove("fd00::/64")
         self.ip.removeAddress("fd00::2")
-        self.assertIsNone(self.way())
+        self.assertIsNone(self.nextHop())
 
 
 class RouteBackTests(SynchronousTestCase):
@@ -70,7 +70,7 @@ class RouteBackTests(SynchronousTestCase):
     ) -> Route | None:
         ethernet = EthernetProtocol()
         packets: list[Packet] = []
-        # Before IP has dropped what it does not want.
+        # This layer has no addresses, so that it delivers the packets that a layer with addresses would drop.
         ip = IPProtocol()
         ip.addProto(PROTOCOL, PacketRecorder(then=packets.append))
         ethernet.addProto(0x0800, ip)
@@ -82,24 +82,24 @@ class RouteBackTests(SynchronousTestCase):
         (self.packet,) = packets
         return IPProtocol(ours).routeBack(self.packet)
 
-    def leaving(self, *arguments: Any, **options: Any) -> str | None:
+    def sourceOfAnswer(self, *arguments: Any, **options: Any) -> str | None:
         route = self.back(*arguments, **options)
         return None if route is None else addressText(route.source)
 
-    def test_wholeWay(self) -> None:
+    def test_routeBackHasAddressesAndStations(self) -> None:
         route = self.back("10.0.0.1", "10.1.0.2", PEER, GATEWAY)
         expected = Route(packAddress("10.1.0.2"), packAddress("10.0.0.1"), self.packet.ethernet, PEER, GATEWAY)
         self.assertEqual(route, expected)
 
-    def test_leavesFromTheAddressThatWasAsked(self) -> None:
+    def test_answerLeavesFromTheAddressThatWasAsked(self) -> None:
         for dest in ("10.0.0.2", "10.1.0.2"):
-            self.assertEqual(self.leaving("10.0.0.1", dest), dest)
+            self.assertEqual(self.sourceOfAnswer("10.0.0.1", dest), dest)
 
-    def test_leavesFromNoGroup(self) -> None:
+    def test_answerNeverLeavesFromAGroup(self) -> None:
         for dest in ("10.0.0.255", "10.1.255.255", "255.255.255.255", "224.0.0.1"):
-            self.assertEqual(self.leaving("10.1.0.1", dest), "10.1.0.2", dest)
+            self.assertEqual(self.sourceOfAnswer("10.1.0.1", dest), "10.1.0.2", dest)
         for dest in ("ff02::1", "ff02::1:ff00:2"):
-            self.assertEqual(self.leaving("fe80::1", dest), "fe80::2", dest)
+            self.assertEqual(self.sourceOfAnswer("fe80::1", dest), "fe80::2", dest)
 
     def test_senderThatIsNoHostIsNotAnswered(self) -> None:
         for source in ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "10.0.0.255", "240.0.0.1"):
@@ -116,11 +116,11 @@ class RouteBackTests(SynchronousTestCase):
         self.assertIsNotNone(route)
         self.assertIsNone(route.linkSource if route else b"")
 
-    def test_withoutAddressesWhateverHostWasAskedAnswers(self) -> None:
-        self.assertEqual(self.leaving("10.0.0.1", "192.0.2.77", ours=None), "192.0.2.77")
+    def test_withoutAddressesTheDestinationIsTheSource(self) -> None:
+        self.assertEqual(self.sourceOfAnswer("10.0.0.1", "192.0.2.77", ours=None), "192.0.2.77")
 
-    def test_withoutAddressesNoGroupAnswers(self) -> None:
+    def test_withoutAddressesAGroupIsNotAnswered(self) -> None:
         for dest in ("224.0.0.1", "255.255.255.255", "127.0.0.1"):
             self.assertIsNone(self.back("10.0.0.1", dest, ours=None), dest)
-        # Some network's broadcast, as the frame gives away.
+        # The destination of the frame shows that 10.0.0.255 is the broadcast address of some network.
         self.assertIsNone(self.back("10.0.0.1", "10.0.0.255", PEER, b"\xff" * 6, None))

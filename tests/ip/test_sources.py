@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.ip.sources}: the addresses that win are those that a plain look at each finds.
+Tests for L{txtuntap.ip.sources}: the index chooses the same source addresses as a scan of all addresses.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from txtuntap.ip.sources import FEW, Interface
 
 Address = IPv4Address | IPv6Address
 
-#: Where addresses and destinations are near each other, and how many of the last bits are by chance.
+#: The first bits of random addresses and destinations, by IP version. They are chosen so that addresses are close to
+#: each other. CHANCE has the numbers of last bits that are random.
 NETWORKS = {
     4: ("10.0.0.0", "10.0.0.0", "10.1.0.0", "10.128.0.0", "169.254.0.0", "172.16.0.0"),
     6: ("fd00::", "fd00:0:0:1::", "fd01::", "fe80::", "2001:db8::", "2002:1::", "2001::"),
 }
 CHANCE = {4: (1, 3, 10, 16), 6: (1, 3, 10, 66)}
 
-#: Lengths of prefixes.
+#: The prefix lengths of random addresses, by IP version.
 LENGTHS = {4: (1, 7, 8, 12, 16, 24, 24, 30, 31, 32), 6: (1, 7, 10, 16, 32, 48, 64, 64, 64, 100, 127, 128)}
 
-#: Destinations that no address of the host is like.
+#: Destinations that are in no network of the host, by IP version.
 FAR = {4: ("8.8.8.8", "224.0.0.1", "255.255.255.255"), 6: ("2600::1", "ff01::1", "ff02::1", "ff05::1", "ff0e::1")}
 
-#: The labels of prefixes, the longest first.
+#: The labels of IPv6 prefixes (RFC 6724 section 2.1), the longest prefix first.
 LABELS = {ip_network("2001::/32"): 5, ip_network("2002::/16"): 2, ip_network("fc00::/7"): 13, ip_network("::/0"): 1}
 
 
@@ -60,13 +61,16 @@ def bits(address: Address) -> str:
 
 
 def common(one: Address, other: Address) -> int:
+    """
+    Count the leading bits that two addresses share.
+    """
     pairs = enumerate(zip(bits(one), bits(other), strict=True))
     return next((count for count, (bit, its) in pairs if bit != its), one.max_prefixlen)
 
 
 def fitness(own: Interface, dest: Address, hop: Address, deprecated: set[bytes]) -> tuple[int, ...]:
     """
-    The rules of RFC 6724 section 5 as they are written: what is larger is better.
+    Rank a source address by the rules of RFC 6724 section 5, as the RFC writes them. The best has the largest value.
     """
     reach, wanted = scope(own.ip), scope(dest)
     return (
@@ -78,11 +82,11 @@ def fitness(own: Interface, dest: Address, hop: Address, deprecated: set[bytes])
     )
 
 
-def found(ours: dict[bytes, Interface], dest: Address, hop: Address, deprecated: set[bytes]) -> bytes | None:
+def scanned(ours: dict[bytes, Interface], dest: Address, hop: Address, deprecated: set[bytes]) -> bytes | None:
     """
-    The source that a look at every address finds.
+    Find the source of a datagram by a scan of all addresses.
 
-    @param ours: in the order they were added, without those that are suspended.
+    @param ours: the addresses that are not suspended, in the order of addition.
     """
     if dest.packed in ours:
         return dest.packed
@@ -93,7 +97,8 @@ def found(ours: dict[bytes, Interface], dest: Address, hop: Address, deprecated:
 
 class ScanTests(SynchronousTestCase):
     """
-    Addresses come and leave, are suspended and deprecated by chance, and the sources are those that a scan finds.
+    Comparisons of the index with a scan. Addresses are added, removed, suspended and deprecated at random. After each
+    change, both find the same sources.
     """
 
     def check(self, seed: int, changes: int, versions: tuple[int, ...]) -> None:
@@ -111,7 +116,7 @@ class ScanTests(SynchronousTestCase):
                 try:
                     own.add(text)
                 except ValueError:
-                    # It is there already, or the end of its network.
+                    # The address was added before, or is the network or broadcast address of its network.
                     continue
                 given[address.packed] = ip_interface(text)
             elif change == "remove":
@@ -130,28 +135,28 @@ class ScanTests(SynchronousTestCase):
                 version = random.choice(versions)
                 dest, hop = aDestination(random, version), anAddress(random, version)
                 said = f"seed {seed}: to {dest} by {hop} from {list(map(str, ours.values()))}"
-                self.assertEqual(own.sourceFor(dest.packed), found(ours, dest, dest, deprecated), said)
-                self.assertEqual(own.sourceFor(dest.packed, hop.packed), found(ours, dest, hop, deprecated), said)
+                self.assertEqual(own.sourceFor(dest.packed), scanned(ours, dest, dest, deprecated), said)
+                self.assertEqual(own.sourceFor(dest.packed, hop.packed), scanned(ours, dest, hop, deprecated), said)
             six = [each for each in ours.values() if each.version == 6]
             self.assertEqual(list(own.inOrder6()), [each.packed for each in six])
             local = [each.packed for each in six if each.ip.is_link_local]
             self.assertEqual(list(own.inOrder6(linkLocal=True)), local)
 
-    def test_manyAddresses(self) -> None:
+    def test_indexAgreesWithTheScan(self) -> None:
         for seed in range(2):
             self.check(seed, 12 * FEW, (4, 6))
 
-    def test_fewAddresses(self) -> None:
+    def test_scanOfFewAddressesAgrees(self) -> None:
         for seed in range(20):
             self.check(seed, FEW, (4, 6))
 
-    def test_fewAddressesInATree(self) -> None:
-        # Most of what can go wrong in a tree does so in a small one.
+    def test_indexOfFewAddressesAgrees(self) -> None:
+        # The index is used from the first address on, because most faults of a tree show in a small one.
         self.patch(addresses, "FEW", 0)
         for seed in range(45):
             self.check(seed, 40, ((4,), (6,), (4, 6))[seed % 3])
 
-    def test_deprecatedBeforeItIsOurs(self) -> None:
+    def test_addressMayBeDeprecatedBeforeItIsAdded(self) -> None:
         own = Addresses()
         for number in range(2 * FEW):
             own.add(f"10.{number}.0.1/24")
@@ -161,7 +166,7 @@ class ScanTests(SynchronousTestCase):
         own.deprecate(second, False)
         own.add("10.99.0.1/24")
         own.add("10.98.0.1/24")
-        # The one that begins most like it.
+        # The second address shares more leading bits with the destination than all others that are not deprecated.
         self.assertEqual(own.sourceFor(dest), second)
         own.deprecate(first, False)
         self.assertEqual(own.sourceFor(dest), first)
