@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.udp.echo}.
+Tests for L{txtuntap.udp.echo}: the echo service.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PEER = ("10.0.0.1", 4000)
 
 class Transport:
     """
-    Keeps what is written, and has a time.
+    A transport that records the datagrams written to it, and has a clock.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Transport:
 
 class EchoTests(SynchronousTestCase):
     """
-    An echo without a network.
+    An echo service on a fake transport, without a network.
     """
 
     def begin(self, **options: Any) -> Echo:
@@ -42,19 +42,19 @@ class EchoTests(SynchronousTestCase):
 
     def answered(self, echo: Echo, count: int, peer: tuple[str, int] = PEER) -> int:
         """
-        How many of so many datagrams are answered.
+        Send C{count} datagrams of a peer to the echo service, and count its answers.
         """
         before = len(self.transport.written)
         for _ in range(count):
             echo.datagramReceived(b"x", peer)
         return len(self.transport.written) - before
 
-    def test_sendsBack(self) -> None:
+    def test_datagramIsSentBack(self) -> None:
         echo = self.begin()
         echo.datagramReceived(b"hello", PEER)
         self.assertEqual((self.transport.written, echo.counters), ([(b"hello", PEER)], {}))
 
-    def test_notToWhereAnotherEchoMayBe(self) -> None:
+    def test_portsOfOtherEchoServicesAreNotAnswered(self) -> None:
         echo = self.begin(echoPorts=frozenset([4000]))
         for port in 4000, 7, 1023:
             self.assertEqual(self.answered(echo, 1, ("10.0.0.1", port)), 0)
@@ -77,10 +77,10 @@ class EchoTests(SynchronousTestCase):
             self.assertEqual(self.answered(echo, 3, peer), 2)  # type: ignore[arg-type]
         self.assertEqual(self.answered(echo, 1, ("10.0.0.1", 4000)), 0)
 
-    def test_asManyAsCome(self) -> None:
+    def test_withoutARateEveryDatagramIsAnswered(self) -> None:
         self.assertEqual(self.answered(self.begin(rate=None), 20_000), 20_000)
 
-    def test_peersThatMakeUpAddressesDoNotHideTheOneThatWritesOn(self) -> None:
+    def test_forgedPeersDoNotEvictAPeerThatKeepsSending(self) -> None:
         echo = self.begin(rate=1, burst=1)
         self.assertEqual(self.answered(echo, 1), 1)
         for number in range(3 * MAX_PEERS):
@@ -88,7 +88,7 @@ class EchoTests(SynchronousTestCase):
             self.assertEqual(self.answered(echo, 1), 0)
         self.assertEqual([table.size for table in echo.tables()], [MAX_PEERS])
 
-    def test_whatIsForgottenAtTheEnd(self) -> None:
+    def test_stoppingResetsTheLimits(self) -> None:
         echo = self.begin(rate=1, burst=1)
         self.answered(echo, 1)
         echo.doStop()  # type: ignore[no-untyped-call]
@@ -109,7 +109,8 @@ class EchoTests(SynchronousTestCase):
 
 class LoopTests(SynchronousTestCase):
     """
-    Two echoes, and one datagram from one to the other, as anybody could forge it.
+    Two echo services, and one datagram from one to the other, as an attacker could forge it. The datagram must not be
+    sent back and forth endlessly.
     """
 
     def loop(self, netem: str | None = None) -> list[Echo]:
@@ -124,13 +125,13 @@ class LoopTests(SynchronousTestCase):
         self.assertEqual(hosts[0].counters["neighbours"].get("unresolved"), None)
         return echoes
 
-    def test_withoutDelayItComesToRest(self) -> None:
+    def test_loopWithoutDelayEnds(self) -> None:
         self.assertEqual([each.counters["outLimited"] for each in self.loop()], [0, 1])
 
-    def test_withLittleDelayItComesToRest(self) -> None:
+    def test_loopWithLittleDelayEnds(self) -> None:
         self.assertEqual([each.counters["outLimited"] for each in self.loop("delay 0.02ms")], [0, 1])
 
-    def test_atOneHost(self) -> None:
+    def test_loopWithinOneHostEnds(self) -> None:
         net = Network()
         host = net.host("10.0.0.1/24", net.switch())
         echoes = [Echo(), Echo()]

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.udp.groups}: groups, as the transport of a C{DatagramProtocol} has them.
+Tests for L{txtuntap.udp.groups}: the multicast methods of the transport of a C{DatagramProtocol}.
 """
 
 from __future__ import annotations
@@ -45,13 +45,15 @@ class HostTestCase(LinkTestCase):
 
     def joined(self, group: str, interface: str = "", transport: Any = None) -> None:
         self.successResultOf((transport or self.transport).joinGroup(group, interface))
-        # And told to the routers.
+        # After this time, the group was reported to the routers. The reports must not count as datagrams sent.
         self.wait(3)
         del self.device.sent[:]
 
     def refused(self, group: str, interface: str = "", transport: Any = None, leave: bool = False) -> str:
         """
-        @return: what the error says.
+        Try to join or leave a group, which must fail.
+
+        @return: the text of the error.
         """
         transport = transport or self.transport
         result = transport.leaveGroup(group, interface) if leave else transport.joinGroup(group, interface)
@@ -64,7 +66,9 @@ class HostTestCase(LinkTestCase):
 
     def heard(self, *packets: bytes) -> list[bytes]:
         """
-        What the protocol hears of these.
+        Let the host receive packets.
+
+        @return: the payloads that were delivered to the protocol.
         """
         del self.protocol.received[:]
         self.receive(*packets)
@@ -72,30 +76,30 @@ class HostTestCase(LinkTestCase):
 
 
 class InterfaceTests(HostTestCase):
-    def test_transport(self) -> None:
+    def test_transportProvidesItsInterfaces(self) -> None:
         for transport in (self.transport, self.host.listenUDP(7, DatagramRecorder())):
             self.assertTrue(verifyObject(IMulticastTransport, transport))
             self.assertTrue(verifyObject(IUDPTransport, transport))
 
-    def test_host(self) -> None:
+    def test_hostProvidesItsInterface(self) -> None:
         self.assertTrue(verifyObject(IReactorMulticast, self.host))
 
 
 class MembershipTests(HostTestCase):
-    def test_joined(self) -> None:
+    def test_joinedGroupIsHeard(self) -> None:
         for group in (GROUP, GROUP6):
             self.assertEqual(self.heard(packet(group)), [], group)
             self.joined(group)
             self.assertEqual(self.heard(packet(group)), [b"hello"], group)
 
-    def test_left(self) -> None:
+    def test_leftGroupIsNotHeard(self) -> None:
         for group in (GROUP, GROUP6):
             self.joined(group)
             self.heard(packet(group))
             self.successResultOf(self.transport.leaveGroup(group))
             self.assertEqual(self.heard(packet(group)), [], group)
 
-    def test_onATap(self) -> None:
+    def test_joinedGroupIsHeardOnATap(self) -> None:
         self.make(*ADDRESSES, mode=TAP)
         self.transport, self.protocol = self.listen()
         for group, station in ((GROUP, b"\x01\0\x5e\1\2\3"), (GROUP6, b"\x33\x33\0\1\0\3")):
@@ -103,7 +107,7 @@ class MembershipTests(HostTestCase):
             self.joined(group)
             self.assertEqual(self.heard(frame(packet(group), station)), [b"hello"])
 
-    def test_answersAreFromOneOfOurs(self) -> None:
+    def test_answersLeaveFromAnAddressOfOurs(self) -> None:
         self.protocol.then = self.protocol.write
         for group, version in ((GROUP, 4), (GROUP6, 6)):
             self.joined(group)
@@ -111,64 +115,64 @@ class MembershipTests(HostTestCase):
                 self.receive(packet(group)), [udpPacket(OURS[version], THEIRS[version], PORT, 1234, b"hello")]
             )
 
-    def test_othersOnTheirPortsHearItToo(self) -> None:
+    def test_transportsOnOtherPortsHearTheGroupToo(self) -> None:
         _, other = self.listen(PORT + 1)
         self.joined(GROUP)
         self.receive(packet(GROUP, PORT + 1))
         self.assertEqual(len(other.received), 1)
 
-    def test_whoIsOnOneAddressHearsGroupsOfItsVersion(self) -> None:
+    def test_transportOnOneAddressHearsGroupsOfItsVersion(self) -> None:
         transport, other = self.listen(PORT + 1, OURS[4])
         self.joined(GROUP, transport=transport)
         self.joined(GROUP6)
         self.receive(packet(GROUP, PORT + 1), packet(GROUP6, PORT + 1))
         self.assertEqual(other.data, [b"hello"])
 
-    def test_closedPortsOfAGroupAreNotToldOf(self) -> None:
+    def test_closedPortOfAGroupIsNotAnswered(self) -> None:
         self.joined(GROUP)
         self.joined(GROUP6)
         self.assertEqual(self.receive(packet(GROUP, 9), packet(GROUP6, 9)), [])
 
-    def test_aScopeSaysNothing(self) -> None:
+    def test_scopeOfAGroupIsIgnored(self) -> None:
         self.joined("ff02::fb%tun0")
         self.assertTrue(self.isMember("ff02::fb"))
 
-    def test_interfaces(self) -> None:
+    def test_anyOwnAddressIsAnInterface(self) -> None:
         for number, interface in enumerate(("", "0.0.0.0", "10.0.0.2", "10.0.0.3")):
             self.joined(f"239.0.0.{number}", interface)
         for number, interface in enumerate(("", "::", "fd00::2", "fd00::3")):
             self.joined(f"ff05::{number}", interface)
 
-    def test_interfacesThatAreNone(self) -> None:
+    def test_foreignInterfacesAreRefused(self) -> None:
         for group, interface in ((GROUP, "10.0.0.4"), (GROUP, "::"), (GROUP, "fd00::2"), (GROUP, "eth0")):
             self.refused(group, interface)
         for group, interface in ((GROUP6, "fd00::4"), (GROUP6, "0.0.0.0"), (GROUP6, "10.0.0.2")):
             self.refused(group, interface)
         self.assertFalse(self.isMember(GROUP) or self.isMember(GROUP6))
 
-    def test_whatIsNoGroup(self) -> None:
+    def test_addressesThatAreNoGroupsAreRefused(self) -> None:
         for group in ("10.0.0.2", "255.255.255.255", "240.0.0.1", "fd00::2", "::", "groups.example", ""):
             self.assertIn(group, self.refused(group))
             self.refused(group, leave=True)
 
-    def test_groupsOfTheOtherVersion(self) -> None:
+    def test_groupsOfTheOtherVersionAreRefused(self) -> None:
         for number, interface, group in ((1, "0.0.0.0", GROUP6), (2, "10.0.0.2", GROUP6), (3, "::", GROUP)):
             transport, _ = self.listen(PORT + number, interface)
             self.assertIn(interface, self.refused(group, transport=transport))
 
-    def test_joinedTwice(self) -> None:
+    def test_joiningTwiceIsRefused(self) -> None:
         self.joined(GROUP)
         self.assertIn("already", self.refused(GROUP))
         self.successResultOf(self.transport.leaveGroup(GROUP))
         self.assertFalse(self.isMember(GROUP))
 
-    def test_leftWithoutHavingJoined(self) -> None:
+    def test_leavingWithoutJoiningIsRefused(self) -> None:
         other, _ = self.listen(PORT + 1)
         self.joined(GROUP)
         self.assertIn("not joined", self.refused(GROUP, transport=other, leave=True))
         self.assertTrue(self.isMember(GROUP))
 
-    def test_stayingForOthers(self) -> None:
+    def test_groupIsHeardUntilTheLastTransportLeaves(self) -> None:
         other, _ = self.listen(PORT + 1)
         self.joined(GROUP)
         self.joined(GROUP, transport=other)
@@ -177,7 +181,7 @@ class MembershipTests(HostTestCase):
         self.successResultOf(other.leaveGroup(GROUP))
         self.assertEqual(self.heard(packet(GROUP)), [])
 
-    def test_stoppingLeaves(self) -> None:
+    def test_stoppingLeavesTheGroups(self) -> None:
         self.joined(GROUP)
         self.transport.stopListening()
         self.assertFalse(self.isMember(GROUP))
@@ -185,19 +189,19 @@ class MembershipTests(HostTestCase):
         self.assertFalse(self.isMember(GROUP))
         self.joined(GROUP)
 
-    def test_stoppedTransportsJoinNothing(self) -> None:
+    def test_stoppedTransportCannotJoin(self) -> None:
         self.transport.stopListening()
         self.refused(GROUP)
         self.assertFalse(self.isMember(GROUP))
 
-    def test_groupsThatEveryHostIsIn(self) -> None:
+    def test_groupsOfEveryHostStayAfterLeaving(self) -> None:
         for group in ("224.0.0.1", "ff02::1", "ff02::1:ff00:2"):
             self.joined(group)
             self.successResultOf(self.transport.leaveGroup(group))
             self.assertTrue(self.isMember(group))
             self.assertEqual(self.heard(packet(group)), [b"hello"])
 
-    def test_bound(self) -> None:
+    def test_numberOfGroupsIsBounded(self) -> None:
         self.patch(addresses, "MAX_GROUPS", 3)
         for number in range(3):
             self.joined(f"239.0.0.{number}")
@@ -211,7 +215,7 @@ class MembershipTests(HostTestCase):
 
 class Joining(DatagramRecorder):
     """
-    Joins a group whenever it is started.
+    A protocol that joins a group whenever it is started.
     """
 
     def __init__(self) -> None:
@@ -224,28 +228,28 @@ class Joining(DatagramRecorder):
 
 class StartTests(HostTestCase):
     """
-    Joined before there is a port, or while it comes and goes.
+    Groups that are joined before there is a port, and groups on a port that is stopped and started again.
     """
 
     def stop(self) -> None:
         self.port.stopListening()
         self.clock.advance(0)
 
-    def test_beforeThereIsAPort(self) -> None:
+    def test_groupMayBeJoinedBeforeThereIsAPort(self) -> None:
         self.stop()
         self.joined(GROUP)
         self.assertFalse(self.isMember(GROUP))
         self.port.startListening()
         self.assertEqual(self.heard(packet(GROUP)), [b"hello"])
 
-    def test_leftBeforeThereIsAPort(self) -> None:
+    def test_groupMayBeLeftBeforeThereIsAPort(self) -> None:
         self.stop()
         self.joined(GROUP)
         self.successResultOf(self.transport.leaveGroup(GROUP))
         self.port.startListening()
         self.assertFalse(self.isMember(GROUP))
 
-    def test_itStaysJoinedOnTheNextPort(self) -> None:
+    def test_groupStaysJoinedWhenThePortIsStartedAgain(self) -> None:
         self.joined(GROUP)
         for _ in range(3):
             self.stop()
@@ -257,7 +261,7 @@ class StartTests(HostTestCase):
         self.joined(GROUP)
         self.assertTrue(self.isMember(GROUP))
 
-    def test_protocolsThatJoinWhenTheyAreStarted(self) -> None:
+    def test_protocolMayJoinAtEachStart(self) -> None:
         protocol = Joining()
         transport = self.host.listenUDP(PORT + 1, protocol)
         for _ in range(3):
@@ -271,9 +275,9 @@ class StartTests(HostTestCase):
         transport.stopListening()
         self.assertFalse(self.isMember(GROUP))
 
-    def test_protocolsThatLeaveWhenTheyAreStopped(self) -> None:
+    def test_protocolMayLeaveAtEachStop(self) -> None:
         class Leaving(Joining):
-            # It has no transport of its own any more then.
+            # The transport of the test is used, because the protocol has none any more when this method is called.
             def stopProtocol(self) -> None:
                 self.results.append(transport.leaveGroup(GROUP))
 
@@ -285,7 +289,7 @@ class StartTests(HostTestCase):
             self.successResultOf(result)
         self.assertEqual((len(protocol.results), self.isMember(GROUP)), (3, True))
 
-    def test_tooManyForAStart(self) -> None:
+    def test_startFailsWithTooManyGroups(self) -> None:
         self.stop()
         self.patch(addresses, "MAX_GROUPS", 3)
         for number in range(4):
@@ -300,9 +304,9 @@ class StartTests(HostTestCase):
 class WriteTests(HostTestCase):
     def wrote(self, group: str, transport: Any = None) -> tuple[list[bytes], list[bytes]]:
         """
-        Write to a group.
+        Write a datagram to a group.
 
-        @return: what was sent, and what came to ourselves.
+        @return: the packets that were sent on the link, and the payloads that were delivered to ourselves.
         """
         del self.protocol.received[:]
         before = len(self.device.sent)
@@ -310,28 +314,28 @@ class WriteTests(HostTestCase):
         self.clock.advance(0)
         return self.device.sent[before:], self.protocol.data
 
-    def test_nobodyHere(self) -> None:
+    def test_datagramToAForeignGroupIsOnlySent(self) -> None:
         for group, version in ((GROUP, 4), (GROUP6, 6)):
             expected = udpPacket(OURS[version], group, PORT, PORT, b"hello", hopLimit=1)
             self.assertEqual(self.wrote(group), ([expected], []))
 
-    def test_weHearOurselves(self) -> None:
+    def test_memberHearsItsOwnDatagrams(self) -> None:
         for group, version in ((GROUP, 4), (GROUP6, 6)):
             self.joined(group)
             sent, heard = self.wrote(group)
             self.assertEqual((len(sent), heard), (1, [b"hello"]))
             self.assertEqual(self.protocol.received[0][1], (OURS[version], PORT))
 
-    def test_weHearOurselvesInEveryHostsGroups(self) -> None:
+    def test_groupsOfEveryHostAreLoopedBack(self) -> None:
         for group in ("224.0.0.1", "ff02::1"):
             self.assertEqual(self.wrote(group)[1], [b"hello"])
 
-    def test_othersOfUsHearIt(self) -> None:
+    def test_otherTransportsHearOwnDatagrams(self) -> None:
         other, _ = self.listen(PORT + 1)
         self.joined(GROUP)
         self.assertEqual(self.wrote(GROUP, other)[1], [b"hello"])
 
-    def test_answersToOurselvesComeBack(self) -> None:
+    def test_answersToLoopedDatagramsComeBack(self) -> None:
         self.joined(GROUP)
         other, protocol = self.listen(PORT + 1)
         self.protocol.then = self.protocol.write
@@ -350,14 +354,14 @@ class WriteTests(HostTestCase):
         self.transport.setLoopbackMode(1)
         self.assertEqual(self.wrote(GROUP)[1], [b"hello"])
 
-    def test_long(self) -> None:
+    def test_longDatagramIsFragmentedAndLoopedBack(self) -> None:
         self.joined(GROUP)
         self.transport.write(bytes(4000), (GROUP, PORT))
         self.clock.advance(0)
         self.assertEqual([len(data) for data in self.device.sent], [1500, 1500, 1068])
         self.assertEqual([len(data) for data, _ in self.protocol.received], [4000])
 
-    def test_ttl(self) -> None:
+    def test_ttlIsSetForGroups(self) -> None:
         self.assertEqual(self.transport.getTTL(), 1)
         for ttl in (2, 255):
             self.transport.setTTL(ttl)
@@ -365,23 +369,23 @@ class WriteTests(HostTestCase):
             self.assertEqual(self.wrote(GROUP)[0][0][8], ttl)
             self.assertEqual(self.wrote(GROUP6)[0][0][7], ttl)
 
-    def test_ttlOfWhatGoesToOneHost(self) -> None:
+    def test_ttlDoesNotApplyToHostsAndBroadcasts(self) -> None:
         self.transport.setTTL(7)
         self.assertEqual(self.wrote(THEIRS[4])[0][0][8], 64)
         self.transport.setBroadcastAllowed(True)
         self.assertEqual(self.wrote("255.255.255.255")[0][0][8], 64)
 
-    def test_ttlOfNothingIsForOurselves(self) -> None:
+    def test_ttlOfZeroIsNotSentOnTheLink(self) -> None:
         self.joined(GROUP)
         self.transport.setTTL(0)
         self.assertEqual(self.wrote(GROUP), ([], [b"hello"]))
 
-    def test_interfaceLocalGroupsAreForOurselves(self) -> None:
+    def test_interfaceLocalGroupIsNotSentOnTheLink(self) -> None:
         self.joined("ff01::5")
         self.assertEqual(self.wrote("ff01::5"), ([], [b"hello"]))
         self.assertEqual(self.wrote("ff01::6"), ([], []))
 
-    def test_whatIsNoTTL(self) -> None:
+    def test_invalidTTLIsAValueError(self) -> None:
         for ttl in (-1, 256, "1", None, 1.5):
             self.assertRaises(ValueError, self.transport.setTTL, ttl)
         self.assertEqual(self.transport.getTTL(), 1)
@@ -402,18 +406,18 @@ class OutgoingTests(HostTestCase):
     def set(self, address: str | int) -> int:
         return cast(int, self.successResultOf(self.transport.setOutgoingInterface(address)))
 
-    def test_address(self) -> None:
+    def test_outgoingAddressIsTheSource(self) -> None:
         for address, group, other in (("10.0.0.3", GROUP, GROUP6), ("fd00::3", GROUP6, GROUP)):
             self.assertEqual(self.set(address), 1)
             self.assertEqual(self.transport.getOutgoingInterface(), address)
             self.assertEqual(self.source(group), packAddress(address))
             self.assertEqual(self.source(other), packAddress(OURS[6 if ":" in other else 4]))
 
-    def test_onlyForGroups(self) -> None:
+    def test_outgoingAddressIsForGroupsOnly(self) -> None:
         self.set("10.0.0.3")
         self.assertEqual(self.source(THEIRS[4]), packAddress(OURS[4]))
 
-    def test_whatFits(self) -> None:
+    def test_unspecifiedAddressAndNumbersResetTheSource(self) -> None:
         self.assertEqual(self.transport.getOutgoingInterface(), "0.0.0.0")
         for nothing in ("0.0.0.0", "::", 0, 7):
             self.set("10.0.0.3")
@@ -421,26 +425,26 @@ class OutgoingTests(HostTestCase):
             self.assertEqual(self.transport.getOutgoingInterface(), "0.0.0.0")
             self.assertEqual(self.source(GROUP), packAddress(OURS[4]))
 
-    def test_onATransportForIPv6(self) -> None:
+    def test_outgoingInterfaceForIPv6IsANumber(self) -> None:
         transport, _ = self.listen(PORT + 1, "::")
         self.assertEqual(transport.getOutgoingInterface(), 0)
 
-    def test_goesBeforeTheAddressThatItIsOn(self) -> None:
+    def test_outgoingAddressOverridesTheBoundAddress(self) -> None:
         self.transport, _ = self.listen(PORT + 1, "10.0.0.2")
         self.set("10.0.0.3")
         self.assertEqual(self.source(GROUP), packAddress("10.0.0.3"))
 
-    def test_whatIsNotOurs(self) -> None:
+    def test_foreignOutgoingAddressIsNotSet(self) -> None:
         self.assertEqual((self.set("10.0.0.4"), self.set("fd00::4")), (0, 0))
         self.assertEqual(self.source(GROUP), packAddress(OURS[4]))
 
-    def test_whatIsNoAddress(self) -> None:
+    def test_invalidOutgoingAddressFails(self) -> None:
         for wrong in ("localhost", "eth0", ""):
             self.failureResultOf(self.transport.setOutgoingInterface(wrong), InvalidAddressError)
 
 
 class ListenTests(HostTestCase):
-    def test_severalOnOnePort(self) -> None:
+    def test_severalTransportsMayShareAPort(self) -> None:
         found = [self.listen(PORT + 1, multiple=True) for _ in range(3)]
         self.joined(GROUP, transport=found[0][0])
         self.receive(packet(GROUP, PORT + 1), udpPacket(THEIRS[4], OURS[4], 1234, PORT + 1, b"to one"))
@@ -450,26 +454,26 @@ class ListenTests(HostTestCase):
         self.receive(packet(GROUP, PORT + 1))
         self.assertEqual([len(protocol.received) for _, protocol in found], [3, 2, 3])
 
-    def test_onlyWhereAllAskedForIt(self) -> None:
+    def test_portIsSharedOnlyIfAllAskForIt(self) -> None:
         self.assertRaises(CannotListenError, self.listen, PORT, "", True)
         self.listen(PORT + 1, multiple=True)
         self.assertRaises(CannotListenError, self.listen, PORT + 1)
         self.assertRaises(CannotListenError, self.host.listenUDP, PORT + 1, DatagramRecorder())
         self.assertRaises(CannotListenError, self.listen, PORT + 1, OURS[4])
 
-    def test_anyPort(self) -> None:
+    def test_portZeroIsAFreePort(self) -> None:
         one, _ = self.listen(0, multiple=True)
         other, _ = self.listen(0, multiple=True)
         self.assertNotEqual(one.getHost().port, other.getHost().port)
 
-    def test_arguments(self) -> None:
+    def test_listenMulticastTakesAddressAndSize(self) -> None:
         transport = self.host.listenMulticast(PORT + 1, DatagramRecorder(), OURS[6], 1000, True)
         self.assertEqual((transport.getHost().host, transport.getHost().port), (OURS[6], PORT + 1))
 
 
 class PlainTests(SynchronousTestCase):
     """
-    The layers by themselves.
+    Groups on the IP and UDP layers without a L{Host<txtuntap.Host>}.
     """
 
     def make(self, own: list[str] | None) -> None:
@@ -485,7 +489,7 @@ class PlainTests(SynchronousTestCase):
         self.ip.packetReceived(Packet(packet(group), port=self.wire))
         return len(self.protocol.received) - before
 
-    def test_withAddresses(self) -> None:
+    def test_layerWithAddressesHearsJoinedGroups(self) -> None:
         self.make(["10.0.0.2/24"])
         for group in (GROUP, GROUP6):
             self.assertEqual(self.heard(group), 0)
@@ -495,7 +499,7 @@ class PlainTests(SynchronousTestCase):
             self.assertEqual(self.heard(group), 0)
         self.assertEqual(self.wire.sent, [])
 
-    def test_withoutAddressesAllIsHeardAnyway(self) -> None:
+    def test_layerWithoutAddressesHearsEveryGroup(self) -> None:
         self.make(None)
         transport = self.protocol.transport
         self.assertEqual(self.heard(GROUP), 1)
@@ -507,7 +511,7 @@ class PlainTests(SynchronousTestCase):
         cast(Any, self.wire.clock).advance(0)
         self.assertEqual(self.protocol.received[-1], (b"hello", ("192.0.2.1", PORT)))
 
-    def test_joinedBeforeThereWasAnAddress(self) -> None:
+    def test_groupMayBeJoinedBeforeTheFirstAddress(self) -> None:
         self.make(None)
         self.successResultOf(self.protocol.transport.joinGroup(GROUP))
         self.ip.addAddress("10.0.0.2/24")
@@ -515,7 +519,7 @@ class PlainTests(SynchronousTestCase):
         self.successResultOf(self.protocol.transport.leaveGroup(GROUP))
         self.assertEqual(self.heard(GROUP), 0)
 
-    def test_anAddressThatIsNoneChangesNothing(self) -> None:
+    def test_invalidAddressChangesNothing(self) -> None:
         self.make(None)
         self.assertRaises(ValueError, self.ip.addAddress, "here")
         self.assertEqual(self.heard(GROUP), 1)
@@ -532,7 +536,7 @@ class PlainTests(SynchronousTestCase):
         for wrong in ("10.0.0.9", "255.255.255.255", "fd00::9"):
             self.assertRaises(ValueError, self.ip.join, packAddress(wrong))
 
-    def test_beforeThereIsAnIPLayer(self) -> None:
+    def test_groupMayBeJoinedWithoutAnIPLayer(self) -> None:
         udp = RawUDPProtocol()
         udp.addProto(PORT, DatagramProtocol())
         (transport,) = udp.bound(PORT)

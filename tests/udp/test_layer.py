@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.udp.layer}, on the way up.
+Tests for L{txtuntap.udp.layer}: the datagrams that a L{RawUDPProtocol} receives.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def datagram(
     **fields: Any,
 ) -> bytes:
     """
-    A UDP packet, with another length or checksum than it should have.
+    Make a UDP packet. Its length or checksum is wrong if one is given.
     """
     data = udpDatagram(*pair, 1234, dest, payload)
     header = UDPHeader(data)
@@ -53,7 +53,7 @@ def datagram(
 
 def extended(pair: tuple[str, str], check: int | None = None, payload: bytes = b"payload") -> bytes:
     """
-    A UDP packet whose header does not stand right behind the fixed one of IP.
+    Make a UDP packet with IP options or an extension header, so that the UDP header is not right behind the addresses.
     """
     if pair is FOUR:
         return datagram(pair, payload, check=check, options=ROUTER_ALERT)
@@ -75,7 +75,9 @@ class LayerTestCase(SynchronousTestCase):
 
     def receive(self, data: bytes, **attributes: Any) -> list[str]:
         """
-        @return: what came through, and the counters that rose.
+        Let the layers receive a packet.
+
+        @return: the payload as text if it was delivered, and the name of each counter, once for each increment.
         """
         self.udp.counters.clear()
         del self.proto.received[:]
@@ -84,7 +86,7 @@ class LayerTestCase(SynchronousTestCase):
         return [*(data.decode() for data in self.proto.data), *Counter(self.udp.counters).elements()]
 
 
-class UpTests(LayerTestCase):
+class InputTests(LayerTestCase):
     def test_interfaces(self) -> None:
         for interface in (IRawDatagramProtocol, IPacketReceiver):
             self.assertTrue(verifyObject(interface, self.udp))
@@ -93,7 +95,7 @@ class UpTests(LayerTestCase):
     def test_headerClassIsPublic(self) -> None:
         self.assertIs(UDPHeader, udp.UDPHeader)
 
-    def test_datagramAndItsSender(self) -> None:
+    def test_datagramIsDeliveredWithItsSender(self) -> None:
         for pair in PAIRS:
             self.assertEqual(self.receive(datagram(pair)), ["payload"])
             self.assertEqual(self.proto.received, [(b"payload", (pair[0], 1234))])
@@ -107,26 +109,26 @@ class UpTests(LayerTestCase):
         self.receive(datagram())
         self.assertIs(type(self.proto.received[0][0]), bytes)
 
-    def test_emptyDatagram(self) -> None:
+    def test_emptyDatagramIsDelivered(self) -> None:
         for pair in PAIRS:
             self.assertEqual(self.receive(datagram(pair, b"")), [""])
 
     @given(sampled_from(PAIRS), integers(0, 0xFFFF), binary(max_size=100))
-    def test_whateverIsSentArrives(self, pair: tuple[str, str], sourcePort: int, payload: bytes) -> None:
+    def test_anyPayloadIsDelivered(self, pair: tuple[str, str], sourcePort: int, payload: bytes) -> None:
         self.make()
         self.ip.packetReceived(Packet(udpPacket(*pair, sourcePort, 7, payload)))
         self.assertEqual(self.proto.received, [(payload, (pair[0], sourcePort))])
 
-    def test_portNobodyHas(self) -> None:
+    def test_unusedPortIsCounted(self) -> None:
         for pair in PAIRS:
             self.assertEqual(self.receive(datagram(pair, dest=8)), ["noPorts"])
 
-    def test_extraHeadersAreSteppedOver(self) -> None:
+    def test_optionsAndExtensionHeadersAreSkipped(self) -> None:
         for pair in PAIRS:
             self.assertEqual(self.receive(extended(pair)), ["payload"])
             self.assertEqual(self.proto.received[0][1], (pair[0], 1234))
 
-    def test_extraHeadersBeforeAPortNobodyHas(self) -> None:
+    def test_unusedPortBehindOptionsIsCounted(self) -> None:
         self.assertEqual(self.receive(datagram(dest=8, options=ROUTER_ALERT)), ["noPorts"])
 
     def test_twentyOctetsOfOptionsAreNotTakenForIPv6(self) -> None:
@@ -138,21 +140,21 @@ class UpTests(LayerTestCase):
         self.receive(datagram(dest=0xFFFF))
         self.assertEqual(len(proto.received), 1)
 
-    def test_speaksTwistedPair(self) -> None:
+    def test_callOfTwistedPairIsDelivered(self) -> None:
         for pair in PAIRS:
             data = udpDatagram(*pair, 1234, 7, b"payload")
             self.udp.datagramReceived(data, 0, *pair, udp.PROTOCOL, 4, 20, 0, 0, 0, 0, 0, 0, 63)
             self.assertEqual(self.proto.received.pop(), (b"payload", (pair[0], 1234)))
             self.assertEqual(self.proto.packets.pop().hopLimit, 63)
 
-    def test_speaksTwistedPairWithoutAddresses(self) -> None:
+    def test_callOfTwistedPairWithoutIPAddressesIsDelivered(self) -> None:
         data = udp.HEADER.pack(1234, 7, 15, 0) + b"payload"
         self.udp.datagramReceived(data + b"pad", 0, "somewhere", "here")
         self.assertEqual(self.proto.received, [(b"payload", ("somewhere", 1234))])
 
 
 class LengthTests(LayerTestCase):
-    def test_trimmedToItsLength(self) -> None:
+    def test_octetsBeyondTheLengthAreCutOff(self) -> None:
         data = udpDatagram(*FOUR, 1234, 7, b"payload") + b"more"
         self.assertEqual(self.receive(ipPacket(*FOUR, udp.PROTOCOL, data)), ["payload"])
 
@@ -161,22 +163,22 @@ class LengthTests(LayerTestCase):
             for length in range(8):
                 self.assertEqual(self.receive(datagram(pair, length=length)), ["inErrors"])
 
-    def test_lengthOverWhatIsThere(self) -> None:
+    def test_lengthBeyondTheDatagram(self) -> None:
         for pair in PAIRS:
             self.assertEqual(self.receive(datagram(pair, length=16)), ["inErrors"])
 
-    def test_paddingOfTheFrameIsNotThere(self) -> None:
+    def test_paddingOfTheFrameIsNotPartOfTheDatagram(self) -> None:
         self.assertEqual(self.receive(datagram(length=16) + b"pad"), ["inErrors"])
 
-    def test_cutHeader(self) -> None:
+    def test_datagramShorterThanItsHeaderIsDropped(self) -> None:
         for pair in PAIRS:
             for length in range(8):
                 self.assertEqual(self.receive(ipPacket(*pair, udp.PROTOCOL, bytes(length))), ["inErrors"])
 
-    def test_cutByTheReader(self) -> None:
+    def test_partialDatagramIsDropped(self) -> None:
         self.assertEqual(self.receive(datagram()[:-1], partial=True), ["inErrors"])
 
-    def test_cutInTheWordsOfTwistedPair(self) -> None:
+    def test_shortDatagramFromTwistedPairIsDropped(self) -> None:
         for host in ("10.0.0.1", "somewhere"):
             self.udp.counters.clear()
             self.udp.datagramReceived(b"1234567", 0, host, host)
@@ -197,7 +199,7 @@ class ChecksumTests(LayerTestCase):
                 self.assertEqual(self.receive(datagram(pair, payload)), [payload.decode()])
                 self.assertEqual(self.receive(extended(pair, payload=payload)), [payload.decode()])
 
-    def test_wrongPayload(self) -> None:
+    def test_changedPayloadIsFound(self) -> None:
         for pair in PAIRS:
             self.assertEqual(self.receive(datagram(pair)[:-1] + b"?"), ["inCsumErrors"])
 
@@ -226,7 +228,7 @@ class ChecksumTests(LayerTestCase):
                 self.assertEqual(self.receive(datagram(pair, check=check)), ["payload"])
                 self.assertEqual(self.receive(extended(pair, check=check)), ["payload"])
 
-    def test_verifiedInTheWordsOfTwistedPair(self) -> None:
+    def test_checksumFromTwistedPairIsVerified(self) -> None:
         data = udp.HEADER.pack(1234, 7, 15, 0xBEEF) + b"payload"
         self.udp.datagramReceived(data, 0, *FOUR)
         self.assertEqual(self.udp.counters, {"inCsumErrors": 1})
@@ -234,31 +236,31 @@ class ChecksumTests(LayerTestCase):
 
 class PacketTests(LayerTestCase):
     """
-    C{transport.packet}.
+    The attribute C{packet} of the transport, during a delivery.
     """
 
-    def test_tellsWhatTheAddressDoesNot(self) -> None:
+    def test_packetHasDestinationHopLimitAndTime(self) -> None:
         for pair in PAIRS:
             self.receive(datagram(pair, hopLimit=9), time=5.5)
             packet = self.proto.packets.pop()
             self.assertEqual((packet.dest, packet.hopLimit, packet.time, packet.linkSource), (pair[1], 9, 5.5, None))
 
-    def test_isThatOfEachDatagram(self) -> None:
+    def test_packetIsThatOfEachDatagram(self) -> None:
         for hopLimit in (9, 8, 7):
             self.receive(datagram(hopLimit=hopLimit))
         self.assertEqual([packet.hopLimit for packet in self.proto.packets], [9, 8, 7])
 
-    def test_holdsThePayload(self) -> None:
+    def test_packetHoldsThePayload(self) -> None:
         self.receive(datagram() + b"pad")
         self.assertEqual(bytes(self.proto.packets[0]), b"payload")
 
-    def test_tellsTheStation(self) -> None:
+    def test_packetHasTheLinkSource(self) -> None:
         ethernet = EthernetProtocol()
         ethernet.addProto(0x0800, self.ip)
         ethernet.packetReceived(Packet(ethernetFrame(b"peer--", b"\x02own--", 0x0800, datagram())))
         self.assertEqual(self.proto.packets[0].linkSource, b"peer--")
 
-    def test_isThereOnlyDuringDelivery(self) -> None:
+    def test_packetIsSetOnlyDuringDelivery(self) -> None:
         self.assertIsNone(self.proto.transport.packet)
         for failing in (set(), {"receive"}):
             self.proto.failing = failing
@@ -267,7 +269,7 @@ class PacketTests(LayerTestCase):
                 self.assertIsNone(self.proto.transport.packet)
         self.flushLoggedErrors(Oops)
 
-    def test_isThereForAProtocolUnderTwoPorts(self) -> None:
+    def test_packetIsSetForAProtocolUnderTwoPorts(self) -> None:
         self.udp.addProto(9, self.proto)
         for dest in (7, 9):
             self.receive(datagram(dest=dest))
@@ -283,7 +285,7 @@ class SeveralTests(LayerTestCase):
             self.assertEqual(self.receive(data), ["payload"])
         self.assertEqual(other.data, [b"payload"] * 3)
 
-    def test_oneThatRaisesStarvesNobody(self) -> None:
+    def test_raisingProtocolDoesNotStopDeliveryToOthers(self) -> None:
         self.proto.failing.add("receive")
         other = DatagramRecorder()
         self.udp.addProto(7, other)
@@ -343,26 +345,26 @@ class AddProtoTests(LayerTestCase):
 
 
 class BoundTests(LayerTestCase):
-    def remembered(self) -> int:
+    def rememberedPeers(self) -> int:
         """
-        How many senders anything still knows of.
+        Count the L{Peer} objects that are still referenced.
         """
         del self.proto.received[:], self.proto.packets[:]
         gc.collect()
         return sum(type(thing) is Peer for thing in gc.get_objects())
 
-    def test_sendersAreForgotten(self) -> None:
-        before = self.remembered()
+    def test_numberOfRememberedSendersIsBounded(self) -> None:
+        before = self.rememberedPeers()
         self.patch(rawudp, "MAX_FLOWS", 8)
         self.patch(udptransport, "MAX_PEERS", 4)
         self.make()
         for port in range(100):
             self.ip.packetReceived(Packet(udpPacket(*FOUR, port, 7, b"")))
-        self.assertLessEqual(self.remembered() - before, 8 + 4)
-        self.assertGreaterEqual(self.remembered() - before, 8)
+        self.assertLessEqual(self.rememberedPeers() - before, 8 + 4)
+        self.assertGreaterEqual(self.rememberedPeers() - before, 8)
 
     def test_evictedFlowsAreFreedAtOnce(self) -> None:
-        before = self.remembered()
+        before = self.rememberedPeers()
         self.patch(rawudp, "MAX_FLOWS", 8)
         self.patch(udptransport, "MAX_PEERS", 4)
         self.make()
@@ -382,7 +384,7 @@ class BoundTests(LayerTestCase):
         sizes = {table.name: table.size for table in self.udp.tables()}
         self.assertEqual(sizes, {"flows": 3, "written": 0, "answered": 0, "peers": 3})
 
-    def test_forgottenSendersAreServedAsBefore(self) -> None:
+    def test_datagramsOfEvictedSendersAreDelivered(self) -> None:
         self.patch(rawudp, "MAX_FLOWS", 2)
         self.patch(udptransport, "MAX_PEERS", 1)
         self.make()
@@ -390,8 +392,8 @@ class BoundTests(LayerTestCase):
             self.ip.packetReceived(Packet(udpPacket(*FOUR, port, 7, b"")))
         self.assertEqual([port for data, (host, port) in self.proto.received], [1, 2, 3, 1, 2, 3])
 
-    def test_stoppingForgetsAll(self) -> None:
-        before = self.remembered()
+    def test_stoppingForgetsAllSenders(self) -> None:
+        before = self.rememberedPeers()
         self.receive(datagram())
         self.ip.doStop()
-        self.assertEqual(self.remembered(), before)
+        self.assertEqual(self.rememberedPeers(), before)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.udp.layer}, on the way down: the transports of C{DatagramProtocol}s.
+Tests for L{txtuntap.udp.transport}: the datagrams that applications write.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ASKER = ("10.0.0.1", 1234)
 
 class Recorder(DatagramRecorder):
     """
-    Asks for its address as soon as it is started.
+    A protocol that uses its transport as soon as it is started, which fails the test if the transport is not in place.
     """
 
     def startProtocol(self) -> None:
@@ -59,14 +59,16 @@ class TUNTestCase(SynchronousTestCase):
 
     def receive(self, data: bytes) -> tuple[str, int]:
         """
-        @return: the sender's address.
+        Let the layers receive a packet.
+
+        @return: the sender's address as the protocol gets it.
         """
         self.ip.packetReceived(Packet(data, port=self.port))
         return self.proto.received[-1][1]
 
     def sent(self) -> list[bytes]:
         """
-        What was sent since this was called last.
+        Return the packets that were sent since the last call of this method.
         """
         sent = list(self.port.sent)
         del self.port.sent[:]
@@ -95,7 +97,7 @@ class WriteTests(TUNTestCase):
             self.transport.write(b"answer")
         self.assertIn("not connected", str(raised.exception))
 
-    def test_scopeIsTaken(self) -> None:
+    def test_scopeOfAnAddressIsIgnored(self) -> None:
         self.transport.write(b"answer", ("fd00::1%tun0", 1234))
         self.transport.connect("fd00::1%tun0", 1234)
         self.transport.write(b"answer")
@@ -105,14 +107,14 @@ class WriteTests(TUNTestCase):
         for host in ("localhost", "", "10.0.0"):
             self.assertRaises(InvalidAddressError, self.transport.write, b"answer", (host, 1234))
 
-    def test_whatIsNoPortIsAValueError(self) -> None:
+    def test_invalidPortIsAValueError(self) -> None:
         wrong: list[Any] = [-1, 0, 65536, "7", None]
         for port in wrong:
             with self.assertRaises(ValueError) as raised:
                 self.transport.write(b"answer", ("10.0.0.1", port))
             self.assertIn(repr(port), str(raised.exception))
 
-    def test_longestDatagrams(self) -> None:
+    def test_datagramBeyondTheLongestIsAMessageLengthError(self) -> None:
         for host, longest in (("10.0.0.1", 65507), ("fd00::1", 65527)):
             self.transport.write(bytes(longest), (host, 1234))
             headers = 20 if longest == 65507 else 48
@@ -122,7 +124,7 @@ class WriteTests(TUNTestCase):
             self.assertIn(str(longest), str(raised.exception))
         self.assertEqual(self.sent(), [])
 
-    def test_longestAnswers(self) -> None:
+    def test_answerBeyondTheLongestIsAMessageLengthError(self) -> None:
         for source, dest, longest in (("10.0.0.1", "10.0.0.2", 65507), ("fd00::1", "fd00::2", 65527)):
             asker = self.receive(question(dest, source))
             self.transport.write(bytes(longest), asker)
@@ -148,7 +150,7 @@ class WriteTests(TUNTestCase):
 
 
 class BroadcastTests(TUNTestCase):
-    def test_atFirstItIsNotAllowed(self) -> None:
+    def test_broadcastIsRefusedByDefault(self) -> None:
         self.assertIs(self.transport.getBroadcastAllowed(), False)
         for host in ("<broadcast>", "255.255.255.255", "10.0.0.255"):
             with self.assertRaises(OSError) as raised:
@@ -156,7 +158,7 @@ class BroadcastTests(TUNTestCase):
             self.assertEqual(raised.exception.errno, errno.EACCES)
             self.assertIn("setBroadcastAllowed", str(raised.exception))
 
-    def test_onceAllowedItIsSent(self) -> None:
+    def test_allowedBroadcastIsSent(self) -> None:
         self.transport.setBroadcastAllowed(True)
         self.assertIs(self.transport.getBroadcastAllowed(), True)
         for host in ("<broadcast>", "255.255.255.255", "10.0.0.255"):
@@ -169,22 +171,22 @@ class BroadcastTests(TUNTestCase):
         self.transport.setBroadcastAllowed(False)
         self.assertRaises(OSError, self.transport.write, b"answer", ("<broadcast>", 1234))
 
-    def test_connectingNeedsPermissionToo(self) -> None:
+    def test_connectingToABroadcastNeedsPermission(self) -> None:
         self.assertRaises(OSError, self.transport.connect, "10.0.0.255", 1234)
 
 
 class AnswerTests(TUNTestCase):
-    def test_leavesFromTheAddressThatWasAsked(self) -> None:
+    def test_answerLeavesFromTheAddressThatWasAsked(self) -> None:
         for dest in ("10.0.0.2", "10.0.0.3"):
             self.transport.write(b"answer", self.receive(question(dest)))
             self.assertEqual(self.sent(), [answer(dest)])
 
-    def test_leavesFromThereWithinDelivery(self) -> None:
+    def test_answerWithinDeliveryLeavesFromTheAddressThatWasAsked(self) -> None:
         self.proto.then = lambda _, addr: self.transport.write(b"answer", addr)
         self.receive(question("10.0.0.3"))
         self.assertEqual(self.sent(), [answer("10.0.0.3")])
 
-    def test_leavesFromWhereThePeerLastWrote(self) -> None:
+    def test_answerLeavesFromTheAddressThePeerLastWroteTo(self) -> None:
         first = self.receive(question("10.0.0.3"))
         self.receive(question("10.0.0.2"))
         self.transport.write(b"answer", first)
@@ -197,38 +199,38 @@ class AnswerTests(TUNTestCase):
         self.transport.write(b"answer", ASKER)
         self.assertEqual(self.sent(), [answer("10.0.0.3")])
 
-    def test_leavesFromNoGroup(self) -> None:
+    def test_answerNeverLeavesFromAGroup(self) -> None:
         for dest in ("10.0.0.255", "255.255.255.255", "224.0.0.1"):
             self.transport.write(b"answer", self.receive(question(dest)))
             self.assertEqual(self.sent(), [answer("10.0.0.2")], dest)
 
-    def test_leavesFromThePortThatWasAsked(self) -> None:
+    def test_answerLeavesFromThePortThatWasAsked(self) -> None:
         self.udp.addProto(9, self.proto)
         for port in (7, 9):
             self.transport.write(b"answer", self.receive(question(destPort=port)))
             self.assertEqual(self.sent(), [answer(sourcePort=port)])
 
-    def test_whatMustNotBeAnsweredIsCounted(self) -> None:
+    def test_answerToAnImpossibleSourceIsCounted(self) -> None:
         self.make(None)
         for source, dest in (("0.0.0.0", "255.255.255.255"), ("224.0.0.1", "10.0.0.2"), ("127.0.0.1", "10.0.0.2")):
             self.udp.counters.clear()
             self.transport.write(b"answer", self.receive(question(dest, source)))
             self.assertEqual((self.sent(), self.udp.counters), ([], {"outDiscards": 1}))
 
-    def test_groupWithoutAnAddressOfOurOwnIsCounted(self) -> None:
+    def test_answerWithoutAnAddressOfOursIsCounted(self) -> None:
         self.make(None)
         self.transport.write(b"answer", self.receive(question("224.0.0.1")))
         self.assertEqual((self.sent(), self.udp.counters), ([], {"outDiscards": 1}))
 
-    def test_senderWithoutAnAddressIsCounted(self) -> None:
+    def test_answerToTheUnspecifiedAddressIsCounted(self) -> None:
         self.transport.write(b"answer", self.receive(question("255.255.255.255", "0.0.0.0")))
         self.assertEqual((self.sent(), self.udp.counters), ([], {"outDiscards": 1}))
 
-    def test_sourcePortOfZeroIsCounted(self) -> None:
+    def test_answerToPortZeroIsCounted(self) -> None:
         self.transport.write(b"answer", self.receive(question(sourcePort=0)))
         self.assertEqual((self.sent(), self.udp.counters), ([], {"outDiscards": 1}))
 
-    def test_forgottenPeerIsAnsweredByItsAddress(self) -> None:
+    def test_evictedPeerIsAnsweredByItsPeerObject(self) -> None:
         self.patch(rawudp, "MAX_FLOWS", 2)
         self.patch(udptransport, "MAX_PEERS", 2)
         self.make()
@@ -240,7 +242,7 @@ class AnswerTests(TUNTestCase):
         self.transport.write(b"answer", portless)
         self.assertEqual(self.sent(), [answer("10.0.0.3")])
 
-    def test_theLatestSenderIsAlwaysKnown(self) -> None:
+    def test_lastSenderIsAlwaysRemembered(self) -> None:
         self.patch(udptransport, "MAX_PEERS", 1)
         self.make()
         self.proto.then = lambda _, addr: self.transport.write(b"answer", (addr[0], addr[1]))
@@ -248,13 +250,13 @@ class AnswerTests(TUNTestCase):
             self.receive(question("10.0.0.3", sourcePort=port))
         self.assertEqual(self.sent(), [answer("10.0.0.3", destPort=port) for port in (1, 2, 1, 2)])
 
-    def test_onNoPortItIsCounted(self) -> None:
+    def test_writingOnNoPortIsCounted(self) -> None:
         transport = self.transport
         self.ip.doStop()
         transport.write(b"answer", ASKER)
         self.assertEqual((self.sent(), self.udp.counters), ([], {"outDiscards": 1}))
 
-    def test_inTheWordsOfTwistedPairThereIsNoWayBack(self) -> None:
+    def test_datagramFromTwistedPairHasNoRouteBack(self) -> None:
         udp, proto = RawUDPProtocol(), Recorder()
         udp.addProto(7, proto)
         nowhere: Any = None
@@ -294,7 +296,12 @@ class TAPTests(SynchronousTestCase):
 
     def answered(self, asker: tuple[str, int], port: int = 0) -> list[bytes]:
         """
-        What is sent for an answer: everything must go to one port.
+        Answer a datagram that was received. All frames must be sent by one port.
+
+        @param asker: the sender of the datagram.
+        @param port: the index of that port.
+
+        @return: the frames that were sent.
         """
         self.proto.transport.write(b"answer", asker)
         sent = list(self.ports[port].sent)
@@ -302,19 +309,19 @@ class TAPTests(SynchronousTestCase):
         self.assertEqual([wire.sent for wire in self.ports], [[], []])
         return sent
 
-    def test_goesToTheStationThatAskedFromTheOneAsked(self) -> None:
+    def test_answerIsSentBetweenTheStationsOfTheQuestion(self) -> None:
         self.assertEqual(self.answered(self.receive()), [ethernetFrame(OWN, PEER, 0x0800, answer())])
 
-    def test_needsNoRouteNorNeighbour(self) -> None:
+    def test_answerNeedsNoRouteNorNeighbour(self) -> None:
         sent = self.answered(self.receive(question(source="8.8.8.8")))
         self.assertEqual(sent, [ethernetFrame(OWN, PEER, 0x0800, answer(dest="8.8.8.8"))])
 
-    def test_goesToTheStationThatAskedLast(self) -> None:
+    def test_answerIsSentToTheStationThatAskedLast(self) -> None:
         asker = self.receive()
         self.receive(station=OTHER)
         self.assertEqual(self.answered(asker)[0][:6], OTHER)
 
-    def test_leavesFromNoGroupStation(self) -> None:
+    def test_answerNeverLeavesFromAGroupLinkAddress(self) -> None:
         for group in (b"\xff" * 6, b"\x01\0\x5e\0\0\x01"):
             sent = self.answered(self.receive(dest=group))
             self.assertEqual(sent, [ethernetFrame(self.ethernet.linkAddress, PEER, 0x0800, answer())])
@@ -324,17 +331,17 @@ class TAPTests(SynchronousTestCase):
             self.assertEqual(self.answered(self.receive(station=group)), [])
         self.assertEqual(self.udp.counters, {"outDiscards": 2})
 
-    def test_inAVLANItIsTagged(self) -> None:
+    def test_answerInAVLANIsTagged(self) -> None:
         sent = self.answered(self.receive(vlan=5))
         self.assertEqual(sent, [ethernetFrame(OWN, PEER, 0x0800, answer(), vlan=5)])
         sent = self.answered(self.receive())
         self.assertEqual(sent, [ethernetFrame(OWN, PEER, 0x0800, answer())])
 
-    def test_goesToThePortItCameFrom(self) -> None:
+    def test_answerLeavesByThePortOfTheQuestion(self) -> None:
         for port in (0, 1, 0):
             self.assertEqual(len(self.answered(self.receive(port=port), port)), 1)
 
-    def test_forgottenPeerIsAnsweredAtItsStation(self) -> None:
+    def test_evictedPeerIsAnsweredAtItsStation(self) -> None:
         self.patch(rawudp, "MAX_FLOWS", 2)
         self.patch(udptransport, "MAX_PEERS", 2)
         self.make(IPProtocol)
@@ -343,19 +350,19 @@ class TAPTests(SynchronousTestCase):
             self.receive(question(sourcePort=sourcePort), OTHER)
         self.assertEqual(self.answered(asker), [ethernetFrame(OWN, PEER, 0x0800, answer())])
 
-    def test_ownWritesNeedARoute(self) -> None:
+    def test_writingUnaskedNeedsARoute(self) -> None:
         with self.assertRaises(OSError) as raised:
             self.proto.transport.write(b"answer", ("8.8.8.8", 1234))
         self.assertEqual(raised.exception.errno, errno.ENETUNREACH)
 
-    def test_ownWritesNeedANeighbour(self) -> None:
+    def test_writingUnaskedNeedsANeighbour(self) -> None:
         with self.assertRaises(OSError) as raised:
             self.proto.transport.write(b"answer", ASKER)
         self.assertEqual(raised.exception.errno, errno.EHOSTUNREACH)
         self.neighbours.add(ASKER[0], PEER)
         self.assertEqual(self.answered(ASKER), [ethernetFrame(self.ethernet.linkAddress, PEER, 0x0800, answer())])
 
-    def test_answersThroughAnOverriddenDatagramReceivedGoToTheStationThatAsked(self) -> None:
+    def test_answerThroughAnOverriddenMethodIsSentToTheStationThatAsked(self) -> None:
         class Override(IPProtocol):
             def datagramReceived(self, data: bytes, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
                 super().datagramReceived(data, *args, **kwargs)
@@ -364,7 +371,7 @@ class TAPTests(SynchronousTestCase):
             self.make(Override, addresses)
             self.assertEqual(self.answered(self.receive()), [ethernetFrame(OWN, PEER, 0x0800, answer())])
 
-    def test_whereNoStationWasToldANeighbourIsAnswered(self) -> None:
+    def test_questionWithoutAStationIsAnsweredAtTheNeighbour(self) -> None:
         self.ip.datagramReceived(question())
         asker = self.proto.received[-1][1]
         self.assertEqual((self.answered(asker), self.udp.counters), ([], {"outDiscards": 1}))
@@ -373,7 +380,7 @@ class TAPTests(SynchronousTestCase):
 
 
 class ConnectTests(TUNTestCase):
-    def test_addressNeedNotBeGiven(self) -> None:
+    def test_connectedTransportNeedsNoAddress(self) -> None:
         self.transport.connect(*ASKER)
         self.transport.write(b"answer")
         self.transport.write(b"answer", ASKER)
@@ -386,7 +393,7 @@ class ConnectTests(TUNTestCase):
                 self.transport.write(b"answer", addr)
             self.assertIn(repr(ASKER), str(raised.exception))
 
-    def test_othersAreNotHeard(self) -> None:
+    def test_connectedTransportHearsOnlyItsPeer(self) -> None:
         for sourcePort in (1234, 1235):
             self.receive(question(sourcePort=sourcePort))
         self.transport.connect(*ASKER)
@@ -396,13 +403,13 @@ class ConnectTests(TUNTestCase):
         self.assertEqual(self.proto.addresses, [ASKER, ASKER])
         self.assertEqual(self.udp.counters, {"noPorts": 2})
 
-    def test_leavesFromWhereThePeerLastWrote(self) -> None:
+    def test_answerLeavesFromTheAddressThePeerLastWroteTo(self) -> None:
         self.transport.connect(*ASKER)
         self.receive(question("10.0.0.3"))
         self.transport.write(b"answer")
         self.assertEqual(self.sent(), [answer("10.0.0.3")])
 
-    def test_addressMayBeWrittenOtherwise(self) -> None:
+    def test_connectedAddressMayHaveAnotherSpelling(self) -> None:
         self.transport.connect("fd00:0:0::1", 1234)
         self.receive(question("fd00::2", "fd00::1"))
         self.assertEqual(len(self.proto.received), 1)
@@ -414,7 +421,7 @@ class ConnectTests(TUNTestCase):
     def test_hostNameIsAnInvalidAddress(self) -> None:
         self.assertRaises(InvalidAddressError, self.transport.connect, "localhost", 7)
 
-    def test_whatIsNoPortIsAValueError(self) -> None:
+    def test_invalidPortIsAValueError(self) -> None:
         for port in (-1, 0, 65536):
             self.assertRaises(ValueError, self.transport.connect, "10.0.0.1", port)
 
@@ -446,7 +453,7 @@ class LifeTests(TUNTestCase):
         self.transport.write(b"answer", self.receive(question(destPort=9)))
         self.assertEqual(self.sent(), [answer(sourcePort=9)])
 
-    def test_stopListeningInTheEndStopsAProtocolUnderTwoPorts(self) -> None:
+    def test_stopListeningOnBothPortsStopsTheProtocol(self) -> None:
         self.udp.addProto(9, self.proto)
         for _ in range(2):
             if self.proto.transport is not None:
