@@ -88,17 +88,17 @@ class Addresses:
 
     @ivar local: the packed destinations whose packets are delivered: our addresses, broadcast addresses and groups.
     @ivar broadcasts: the packed broadcast addresses: the limited one, and the one of each of our networks.
-    @ivar networks: each network that one of our addresses is in, and the number of these, suspended ones included.
-    @ivar anyNetworks: the networks of L{addNetwork}: every address in them counts as ours.
-    @ivar admitted: the cache of L{admits}: packed source and destination in one. The input of a packet whose pair is in
-        here makes no other check of its addresses.
+    @ivar networks: the networks of our addresses, each with the number of our addresses in it, suspended ones included.
+    @ivar anyNetworks: the networks that L{addNetwork} has added. Every address in them counts as ours.
+    @ivar admitted: the cache of L{admits}: the packed source and destination of each pair in one. The addresses of a
+        packet whose pair is in here need no other check.
     @ivar suspended: the packed addresses of ours that we do not use as long as another station on the link has them
         (see L{suspend}). They are not in C{interfaces}.
     @ivar hearsSolicitations: whether packets to every solicited-node group are delivered, as if we were a member of all
         of them.
     """
 
-    # A class attribute, because most hosts have few addresses and need no index: L{None} costs their instances nothing.
+    # A class attribute, so that it takes no memory in hosts with few addresses, which need no index.
     _index: SourceIndex | None = None
 
     def __init__(self) -> None:
@@ -197,11 +197,11 @@ class Addresses:
 
     def suspend(self, address: bytes, suspended: bool = True) -> None:
         """
-        Suspend a packed address of ours, because another station on the link has it; or end that. A suspended address
-        is neither a source nor a destination. Packets to its solicited-node group and to the broadcast address of its
+        Suspend or resume a packed address of ours. It is suspended while another station on the link has it. Then it is
+        neither a source nor a destination, but packets to its solicited-node group and to the broadcast address of its
         network are still delivered.
 
-        @param suspended: whether to suspend the address (true) or to use it again.
+        @param suspended: whether to suspend the address (true) or to resume it (false).
         """
         if address not in self._given or suspended == (address in self.suspended):
             return
@@ -243,10 +243,10 @@ class Addresses:
 
     def deprecate(self, address: bytes, deprecated: bool = True) -> None:
         """
-        Deprecate a packed address, or end that. A deprecated address of ours is the source of a datagram only if no
+        Deprecate a packed address, or undo that. A deprecated address of ours is the source of a datagram only if no
         other address fits (RFC 4862 section 5.5.4).
 
-        @param deprecated: whether to deprecate the address (true) or to end that.
+        @param deprecated: whether to deprecate the address (true) or to undo that (false).
         """
         (self._deprecated.add if deprecated else self._deprecated.discard)(address)
         if self._index is not None:
@@ -255,7 +255,7 @@ class Addresses:
 
     def join(self, group: bytes) -> None:
         """
-        Join a group, once more if we have joined it before. It then has to be left as often.
+        Join a group, or count another join of it. We leave the group when each join has been undone by a L{leave}.
 
         @param group: the packed address of the group.
 

@@ -29,8 +29,8 @@ MAX_MEMORY = 1 << 20
 #: The most fragments of one datagram. A datagram of 64 KiB in fragments of 576 octets has 119.
 MAX_FRAGMENTS = 256
 
-#: The most seconds from the first fragment received to the last, by IP version: for IPv6 by RFC 8200 section 4.5, for
-#: IPv4 as RFC 1122 section 3.3.2 leaves to the implementation.
+#: The most seconds from the first fragment received to the last, by IP version. The value for IPv4 is that of Linux
+#: (RFC 1122 section 3.3.2 allows other values). The value for IPv6 is that of RFC 8200 section 4.5.
 TIMEOUT = {4: 30.0, 6: 60.0}
 
 #: The largest value of the length field, in octets. IPv4 counts the whole datagram, IPv6 the octets after its header.
@@ -182,12 +182,12 @@ class Reassembler:
                 self._dropped(packet, fault)
                 return None
         if end == offset:
-            self._giveUp(key, packet, Drop.REASSEMBLY)
+            self._dropDatagram(key, packet, Drop.REASSEMBLY)
             return None
         datagram = self._datagrams.get(key)
         if datagram is not None and datagram.deadline <= packet.time:
             # The call of expire is late. By now, the sender may have used the identification for another datagram.
-            self._giveUp(key, None, Drop.REASSEMBLY_TIMEOUT)
+            self._dropDatagram(key, None, Drop.REASSEMBLY_TIMEOUT)
             datagram = None
         if datagram is None:
             datagram = self._datagrams[key] = _Datagram(packet.time + TIMEOUT[packet.version])
@@ -197,7 +197,7 @@ class Reassembler:
             if fault is Drop.DUPLICATE_FRAGMENT:
                 self._dropped(packet, fault)
             else:
-                self._giveUp(key, packet, fault)
+                self._dropDatagram(key, packet, fault)
             return None
         self._counters["reasmReqds"] += 1
         self.memory -= datagram.memory
@@ -213,9 +213,9 @@ class Reassembler:
             congestion = datagram.ecnFields >> _CONGESTION & 1
             if congestion and datagram.ecnFields >> _NOT_CAPABLE & 1:
                 # A router marks congestion only in an ECN-capable packet, so one of the fragments is forged.
-                self._giveUp(key, packet, Drop.REASSEMBLY)
+                self._dropDatagram(key, packet, Drop.REASSEMBLY)
                 return None
-            self._forget(key)
+            self._remove(key)
             self._counters["reasmOKs"] += 1
             first = datagram.first
             first.time = packet.time
@@ -223,7 +223,7 @@ class Reassembler:
                 _setCongestion(first)
             return first, b"".join(datagram.pieces)
         while self.memory > self._maxMemory:
-            self._giveUp(next(iter(self._datagrams)), packet, Drop.REASSEMBLY)
+            self._dropDatagram(next(iter(self._datagrams)), packet, Drop.REASSEMBLY)
         return None
 
     def expire(self, now: float) -> None:
@@ -233,7 +233,7 @@ class Reassembler:
         @param now: the time in seconds, by the same clock as C{packet.time}.
         """
         for key in [key for key, datagram in self._datagrams.items() if datagram.deadline <= now]:
-            self._giveUp(key, None, Drop.REASSEMBLY_TIMEOUT)
+            self._dropDatagram(key, None, Drop.REASSEMBLY_TIMEOUT)
 
     def clear(self) -> None:
         """
@@ -242,14 +242,19 @@ class Reassembler:
         self._datagrams.clear()
         self.memory = 0
 
-    def _giveUp(self, key: bytes, packet: Packet | None, drop: Drop) -> None:
-        datagram = self._forget(key)
+    def _dropDatagram(self, key: bytes, packet: Packet | None, drop: Drop) -> None:
+        """
+        Drop an incomplete datagram.
+
+        @param packet: the fragment just received; L{None} if a timeout is the reason.
+        """
+        datagram = self._remove(key)
         first = packet if datagram is None or datagram.first is None else datagram.first
         # The empty packet stands for a missing first fragment: no ICMP error may be sent without the headers of that
         # one (RFC 792, RFC 4443 section 3.3), so the drop is only counted.
         self._dropped(Packet(b"") if first is None else first, drop)
 
-    def _forget(self, key: bytes) -> _Datagram | None:
+    def _remove(self, key: bytes) -> _Datagram | None:
         datagram = self._datagrams.pop(key, None)
         if datagram is not None:
             self.memory -= datagram.memory
@@ -292,8 +297,9 @@ def _fault(packet: Packet, at: int, offset: int, more: bool) -> Drop | None:
     """
     Find out why a fragment is invalid whatever the other fragments of its datagram are.
 
-    @return: the reason to drop it, with C{packet.start} moved to the wrong field; L{None} if it is valid. For the
-        parameters, see L{Reassembler.add}.
+    For the parameters, see L{Reassembler.add}.
+
+    @return: the reason to drop it, with C{packet.start} moved to the wrong field; L{None} if it is valid.
     """
     network = packet.network
     four = packet.version == 4

@@ -54,14 +54,14 @@ class IPProtocol(IPOutput):
     extension headers, cuts off padding, and reassembles fragments. It sends a datagram that is larger than the MTU in
     fragments.
 
-    Counters with the names and meanings of RFC 4293: C{inHdrErrors}, C{inTruncatedPkts}, C{inAddrErrors} (the
-    destination is not ours, or no host can have the source), C{inUnknownProtos}, C{outDiscards}, C{reasmReqds}
+    The following counters have the names and meanings of RFC 4293: C{inHdrErrors}, C{inTruncatedPkts}, C{inAddrErrors}
+    (the destination is not ours, or no host can have the source), C{inUnknownProtos}, C{outDiscards}, C{reasmReqds}
     (fragments accepted), C{reasmOKs} and C{reasmFails} (datagrams), C{outFragReqds} (datagrams to be fragmented),
-    C{outFragCreates}.
+    C{outFragCreates} (fragments sent).
 
-    Further counters of packets: C{inCsumErrors}, C{inOptErrors}, C{inSourceRoutes}, C{inOffloadErrors} (a checksum or
-    segmentation left to the receiver cannot be finished). Counters of fragments: C{inFragErrors}, C{inFragHdrErrors},
-    C{reasmDuplicates}. Counters of datagrams: C{reasmOverlaps}, C{reasmTimeouts}.
+    The other counters are: of packets C{inCsumErrors}, C{inOptErrors}, C{inSourceRoutes}, C{inOffloadErrors} (a
+    checksum or segmentation left to the receiver cannot be finished); of fragments C{inFragErrors},
+    C{inFragHdrErrors}, C{reasmDuplicates}; of datagrams C{reasmOverlaps}, C{reasmTimeouts}.
 
     @ivar ipProtos: the lists of protocols added, by protocol number. Only L{addProto} and L{removeProto} change it.
     @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.

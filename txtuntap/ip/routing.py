@@ -78,7 +78,9 @@ class IPRouting(Layer):
             checkClock(clock)
         for name, table in ("routes", routes), ("neighbours", neighbours):
             if table is not None and not callable(getattr(table, "lookup", None)):
-                raise TypeError(f"{name} is a table with a lookup method: Static{name.title()}(), not {table!r}")
+                raise TypeError(
+                    f"{name} is a table with a lookup method, such as Static{name.title()}(), not {table!r}"
+                )
         self._clock = clock
         # Typed as Any, because callers use the methods of their own tables, which the interfaces do not have.
         self.routes: Any = StaticRoutes() if routes is None else routes

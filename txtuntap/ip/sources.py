@@ -24,10 +24,10 @@ _LABELS = ((16, 0x2002, 2), (32, 0x20010000, 5), (7, 0xFC >> 1, 13))
 #: The number of addresses up to which a scan of all of them is cheaper than the index.
 FEW = 16
 
-#: A slot of a tree (see L{SourceIndex}) is a pair of numbers. The second is the path to the slot: its bits from the
-#: root on, after a leading one. The first is L{_BRANCH} if all bits of the path are first bits of an address. Otherwise
-#: it is the prefix length of a network: so many bits of the path are the network's, and the bits behind them are bits
-#: of C{_Source.order}, the lowest first.
+#: A slot of a tree (see L{SourceIndex}), as two numbers. The second number is the path from the root to the slot: a
+#: one, and then the bits of the path. If the first number is L{_BRANCH}, these are the leading bits of an address.
+#: Otherwise the slot is in the second tree of a network, and the first number is the prefix length of this network. The
+#: path is then the bits of the prefix, followed by bits of C{_Source.order}, the lowest first.
 _Slot = tuple[int, int]
 _BRANCH = -1
 _ROOT = _BRANCH, 1
@@ -68,18 +68,19 @@ class SourceIndex:
     """
     An index of the addresses of a host. It finds the source for a destination without a look at every address.
 
-    The rules about scopes, deprecated addresses and labels rank all addresses of a L{_Kind} equal. So each kind has a
-    tree, and the rules first choose the trees.
+    Rules 2, 3 and 6 (scopes, deprecated addresses and labels) rank all addresses of a L{_Kind} equal. So the index has
+    one tree for each kind, and these rules choose among the trees.
 
-    The rules that remain prefer the address that shares the most leading bits with the destination. A tree is a digital
-    search tree: the path from the root to a slot spells leading bits, and the slot holds an address that begins with
-    them. Each slot holds an address that was added before all addresses below it. So, of the addresses that begin with
-    certain bits, the one added first is in a slot on the path of these bits. The winner for a destination is therefore
-    on the path of the destination.
+    Rules 5.5 and 8 compare the leading bits of an address with those of the next hop and of the destination. So each
+    tree is a digital search tree: a path from the root spells leading bits, and the slot at its end holds an address
+    that begins with these bits. Each address was added before all addresses in the slots below its own. So, among the
+    addresses that begin with certain bits, the one added first is on the path that spells these bits. Therefore, the
+    best source is on the path of the next hop or on the path of the destination.
 
-    The rules do not look at bits behind the prefix of an address. So an address is never in a slot deeper than its
-    prefix. If addresses added earlier take all slots down to there, the address is in a second tree, which belongs to
-    its network. There, the path spells the bits of C{order}, because the rules rank all addresses of a network equal.
+    These rules ignore the bits of an address behind its prefix. So no address is in a slot deeper than its prefix
+    length. If addresses added earlier hold all slots on the path down to that depth, the address is in a second tree,
+    which belongs to its network. A path in the second tree spells the bits of C{order}, because the rules rank all
+    addresses of one network equal.
     """
 
     __slots__ = ("_deprecated", "_orders", "_sources", "_suspended", "_trees")
@@ -116,7 +117,7 @@ class SourceIndex:
 
     def update(self, address: bytes) -> None:
         """
-        Move a packed address to its right tree, after it was deprecated or suspended, or that has ended.
+        Move a packed address to the tree of its kind, because it is deprecated or suspended now, or no longer.
         """
         source = self._sources.get(address)
         if source is None:
@@ -163,6 +164,7 @@ class SourceIndex:
         return [tree for kind, tree in self._trees.items() if kind[0] == length and scope in (None, kind[1])]
 
     def _put(self, source: _Source, tree: _Tree) -> None:
+        # The source takes its slot from an address added later, which in turn takes its next slot, and so on.
         while (later := tree.get(slot := _place(source, tree))) is not None:
             tree[slot], source = source, later
         tree[slot] = source

@@ -180,8 +180,8 @@ class Flow:
         """
         Find the route of an answer. The route is found once in each address epoch.
 
-        @return: the route; L{None} if the datagrams must not or cannot be answered (see L{IIPTransport.routeBack
-            <txtuntap.interfaces.IIPTransport.routeBack>}).
+        @return: the route; L{None} if the datagrams must not or cannot be answered: see
+            L{IIPTransport.routeBack<txtuntap.interfaces.IIPTransport.routeBack>}.
         """
         epoch = (self.transport or self._several[0]).addressEpoch
         if self._route is None or self._epoch != epoch:

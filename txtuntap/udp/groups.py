@@ -34,7 +34,7 @@ class MulticastTransport:
         empty for every address of both versions.
     @ivar listening: whether the transport is on its port.
     @ivar groups: the packed groups that this transport has joined, and for each whether the IP layer has joined it for
-        this transport. It has not while the layers are on no port.
+        this transport. While the layers are on no port, the IP layer joins no group for it.
     """
 
     boundAddress: bytes
@@ -130,7 +130,7 @@ class MulticastTransport:
 
     def getTTL(self) -> int:
         """
-        Return the hop limit (TTL) of datagrams to groups. The default is 1: they do not leave the link.
+        Return the hop limit (TTL) of datagrams to groups. The default is 1, so that the datagrams stay on the link.
         """
         return self._ttl
 

@@ -88,7 +88,7 @@ class Train:
 
     def _begin(self, datagram: bytes) -> None:
         """
-        Hold the train with its first datagram. The train that is held before leaves first.
+        Begin the train with its first datagram. If the port holds another train, that one leaves first.
         """
         self._batches.hold(self)
         self.datagrams = [datagram]
