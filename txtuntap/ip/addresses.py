@@ -197,8 +197,8 @@ class Addresses:
 
     def suspend(self, address: bytes, suspended: bool = True) -> None:
         """
-        Suspend or resume a packed address of ours. It is suspended while another station on the link has it. Then it is
-        neither a source nor a destination, but packets to its solicited-node group and to the broadcast address of its
+        Suspend or resume a packed address of ours. It is suspended while another station on the link has it, and is
+        then neither a source nor a destination. Packets to its solicited-node group and to the broadcast address of its
         network are still delivered.
 
         @param suspended: whether to suspend the address (true) or to resume it (false).
@@ -382,8 +382,8 @@ class Addresses:
 
     def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
         """
-        Choose the source address of a datagram, for both IP versions by the rules of RFC 6724 section 5 that apply to a
-        host with one link. Among addresses that the rules rank equal, the one added first wins.
+        Choose the source address of a datagram. The rules for both IP versions are those of RFC 6724 section 5 that
+        apply to a host with one link. Among addresses that the rules rank equal, the one added first wins.
 
         @param dest: the packed destination.
         @param hop: the packed address of the next hop; L{None} if that is C{dest} itself.
@@ -391,7 +391,7 @@ class Addresses:
         @return: the packed source; L{None} if we have no address of the version of C{dest}.
         """
         if dest in self._self:
-            # Rule 1.
+            # Rule 1: prefer the destination itself.
             return dest
         key = dest if hop is None else dest + hop
         if key not in self._sources:

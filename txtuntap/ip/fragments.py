@@ -29,8 +29,8 @@ MAX_MEMORY = 1 << 20
 #: The most fragments of one datagram. A datagram of 64 KiB in fragments of 576 octets has 119.
 MAX_FRAGMENTS = 256
 
-#: The most seconds from the first fragment received to the last, by IP version. The value for IPv4 is that of Linux
-#: (RFC 1122 section 3.3.2 allows other values). The value for IPv6 is that of RFC 8200 section 4.5.
+#: The most seconds from the first fragment received to the last, by IP version. The value for IPv4 is that of Linux,
+#: while RFC 1122 section 3.3.2 recommends 60 to 120 seconds. The value for IPv6 is that of RFC 8200 section 4.5.
 TIMEOUT = {4: 30.0, 6: 60.0}
 
 #: The largest value of the length field, in octets. IPv4 counts the whole datagram, IPv6 the octets after its header.
@@ -270,7 +270,7 @@ def _ecnField(packet: Packet) -> int:
 
 def _setCongestion(packet: Packet) -> None:
     """
-    Set the ECN field of C{packet} to "congestion experienced", because a fragment of the datagram had that value and
+    Set the ECN field of C{packet} to "congestion experienced". A fragment of the datagram had this value, and the
     reassembly must not lose it (RFC 3168 section 5.3).
     """
     at = packet.network + 1
@@ -295,7 +295,7 @@ def headers(packet: Packet, end: int, payload: int = 64) -> Packet:
 
 def _fault(packet: Packet, at: int, offset: int, more: bool) -> Drop | None:
     """
-    Find out why a fragment is invalid whatever the other fragments of its datagram are.
+    Find out whether a fragment is invalid by itself, without a look at the other fragments of its datagram.
 
     For the parameters, see L{Reassembler.add}.
 

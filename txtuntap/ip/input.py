@@ -54,14 +54,19 @@ class IPProtocol(IPOutput):
     extension headers, cuts off padding, and reassembles fragments. It sends a datagram that is larger than the MTU in
     fragments.
 
-    The following counters have the names and meanings of RFC 4293: C{inHdrErrors}, C{inTruncatedPkts}, C{inAddrErrors}
-    (the destination is not ours, or no host can have the source), C{inUnknownProtos}, C{outDiscards}, C{reasmReqds}
-    (fragments accepted), C{reasmOKs} and C{reasmFails} (datagrams), C{outFragReqds} (datagrams to be fragmented),
-    C{outFragCreates} (fragments sent).
+    These counters have the names and meanings of RFC 4293:
 
-    The other counters are: of packets C{inCsumErrors}, C{inOptErrors}, C{inSourceRoutes}, C{inOffloadErrors} (a
-    checksum or segmentation left to the receiver cannot be finished); of fragments C{inFragErrors},
-    C{inFragHdrErrors}, C{reasmDuplicates}; of datagrams C{reasmOverlaps}, C{reasmTimeouts}.
+      - C{inHdrErrors}, C{inTruncatedPkts}, C{inUnknownProtos} and C{outDiscards} count packets.
+      - C{inAddrErrors} counts packets whose destination is not ours, or whose source no host can have.
+      - C{reasmReqds} counts the fragments accepted. C{reasmOKs} and C{reasmFails} count datagrams.
+      - C{outFragReqds} counts the datagrams to be fragmented, C{outFragCreates} the fragments sent.
+
+    These counters are added to them:
+
+      - C{inCsumErrors}, C{inOptErrors} and C{inSourceRoutes} count packets.
+      - C{inOffloadErrors} counts packets whose checksum or segmentation was left to the receiver, but is impossible.
+      - C{inFragErrors}, C{inFragHdrErrors} and C{reasmDuplicates} count fragments.
+      - C{reasmOverlaps} and C{reasmTimeouts} count datagrams.
 
     @ivar ipProtos: the lists of protocols added, by protocol number. Only L{addProto} and L{removeProto} change it.
     @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.
@@ -81,9 +86,9 @@ class IPProtocol(IPOutput):
         clock: IReactorTime | None = None,
     ) -> None:
         """
-        @param addresses: our addresses in CIDR notation (C{"10.0.0.2/24"}). With them, the layer delivers only
-            datagrams whose destination is one of them, a broadcast address of their networks, or a group that every
-            host is a member of, and whose source a host can have. L{None}: it delivers every datagram.
+        @param addresses: our addresses in CIDR notation (C{"10.0.0.2/24"}). The layer then delivers only datagrams to
+            these addresses, to the broadcast addresses of their networks, and to the groups that we are a member of. It
+            drops datagrams from a source that no host can have. L{None}: it delivers every datagram.
         @param verifyChecksum: whether to drop a packet whose IPv4 header has a wrong checksum.
         @param routes: the table of routes; by default, a new L{StaticRoutes<txtuntap.ip.StaticRoutes>}.
         @param neighbours: the table of neighbours; by default, a new
@@ -99,7 +104,7 @@ class IPProtocol(IPOutput):
         self._verify = verifyChecksum
         self.ipProtos = self._table.protocols
         self._reassembler = Reassembler(self.counters, self.dropped)
-        self._loopback = Loopback(self._assembled, self.counters)
+        self._loopback = Loopback(self._deliverChecked, self.counters)
         self._expiry: Timer | None = None
 
     def addProto(self, num: int, proto: Any) -> None:
@@ -249,7 +254,7 @@ class IPProtocol(IPOutput):
         whole = reassembled4(first, payload)
         if whole is None:
             return self.dropped(first, Drop.REASSEMBLY)
-        self._assembled(whole, protocol)
+        self._deliverChecked(whole, protocol)
 
     def _fragmentReceived6(self, packet: Packet, at: int) -> None:
         data = packet.data
@@ -258,7 +263,7 @@ class IPProtocol(IPOutput):
         first, payload = self._assemble(packet, key, at + 8, fragment & 0xFFF8, bool(fragment & 1))
         if first is None:
             return
-        # The fragment header of the first fragment: other fragments may have it at another position.
+        # The position in the first fragment, because the fragment header of this fragment may be at another position.
         at = first.start - 8
         whole = reassembled6(first, at, payload)
         if whole is None:
@@ -272,7 +277,7 @@ class IPProtocol(IPOutput):
                 # A reassembled datagram must not be a fragment again.
                 return self.dropped(whole, Drop.HEADER)
             whole.transport = whole.start
-        self._assembled(whole, kind)
+        self._deliverChecked(whole, kind)
 
     def _assemble(
         self, packet: Packet, key: bytes, at: int, offset: int, more: bool
@@ -301,7 +306,7 @@ class IPProtocol(IPOutput):
                 self._expire()
         return (None, b"") if done is None else done
 
-    def _assembled(self, packet: Packet, protocol: int) -> None:
+    def _deliverChecked(self, packet: Packet, protocol: int) -> None:
         """
         Deliver a datagram whose headers have been checked: a reassembled one, or one that we sent to ourselves.
 

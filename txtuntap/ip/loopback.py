@@ -21,8 +21,8 @@ MAX_WAITING_OCTETS = 1024 * 1024
 
 class Loopback:
     """
-    The queue of the datagrams that a host sends to itself. They are delivered in the next turn of the reactor instead
-    of at once, because two protocols that answer each other endlessly must not keep the reactor from other work.
+    The queue of the datagrams that a host sends to itself. They are delivered in the next turn of the reactor. If they
+    were delivered at once, two protocols that answer each other endlessly would keep the reactor from all other work.
     """
 
     def __init__(self, deliver: Callable[[Packet, int], None], counters: Counters) -> None:
@@ -71,7 +71,7 @@ class Loopback:
         self._waiting, self._octets = [], 0
         if self._turn is not None:
             self._turn.stop()
-            # The next packet may come with another clock, which needs a timer of its own.
+            # The clock of the next packet may be another one, which needs a timer of its own.
             self._turn = None
 
     def _deliverAll(self) -> None:

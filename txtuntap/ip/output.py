@@ -95,7 +95,7 @@ class IPOutput(IPRouting):
     def _mayNeedFragmentation(self, mtu: int) -> bool:
         """
         Whether routers may have to fragment IPv4 datagrams on a path with this MTU. If the path MTU is L{FLOOR}, a
-        router may have told a smaller one, which was raised to L{FLOOR}.
+        router may have reported a smaller one, which was raised to L{FLOOR}.
 
         @param mtu: the MTU of the path in octets.
         """
@@ -119,7 +119,7 @@ class IPOutput(IPRouting):
         isVersion4 = len(route.dest) == 4
         header = ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH
         length = sum(map(len, buffers))
-        # Each datagram of a superpacket fits, because the protocol that made the superpacket has seen to that.
+        # Each datagram of a superpacket fits, because the protocol that made the superpacket has checked that.
         fits = header + length <= mtu or (offload is not None and offload.isSuperpacket)
         if offload is not None and not offload.isSuperpacket and (route.hop or not fits) and not own:
             buffers = [complete(b"".join(buffers), offload)]

@@ -22,8 +22,8 @@ TIMEOUT = 600.0
 #: The most destinations whose path MTU is remembered. Beyond that, the one learned longest ago is evicted.
 MAX_PATHS = 1024
 
-#: The usual MTUs of links, in octets. If a router does not tell the MTU of its link, the next one below the size of the
-#: dropped packet is tried (RFC 1191 section 7).
+#: The usual MTUs of links, in octets. If the error of a router does not contain the MTU of its link, the largest of
+#: these below the size of the dropped packet is tried (RFC 1191 section 7).
 _PLATEAUS = (32000, 17914, 8166, 4352, 2002, 1492, 1006)
 
 
@@ -67,7 +67,7 @@ class PathMTUs:
         Learn a path MTU from the ICMP error of a router that dropped a packet because of its size.
 
         @param dest: the packed destination of the dropped packet.
-        @param mtu: the MTU that the error tells, in octets; 0 if it tells none.
+        @param mtu: the MTU of the router's link in octets, as the error says; 0 if it says none.
         @param length: the length of the dropped packet in octets.
         @param now: the time in seconds.
 

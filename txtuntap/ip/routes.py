@@ -1,5 +1,5 @@
 """
-Static tables of routes and of neighbours. An L{IPProtocol<txtuntap.ip.IPProtocol>} has these if it is given no others.
+Static tables of routes and of neighbours. An L{IPProtocol<txtuntap.ip.IPProtocol>} uses them by default.
 """
 
 from __future__ import annotations

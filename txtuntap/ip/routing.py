@@ -250,8 +250,8 @@ class IPRouting(Layer):
 
     def _noRoute(self, version: int, number: int, text: str) -> OSError:
         """
-        Make the exception for a datagram without a route. If other hosts may have caused that, because they have one of
-        our addresses or because routes are advertised, it is a L{RouteLost}, and is counted.
+        Make the exception for a datagram without a route. It is a L{RouteLost}, and is counted, if other hosts may have
+        caused that: another station has one of our addresses, or the routes come from router advertisements.
 
         @param version: the IP version.
         @param number: the C{errno} of the exception.
@@ -396,8 +396,8 @@ class IPRouting(Layer):
 
     def _isUnicast(self, packet: Packet) -> bool:
         """
-        Whether C{packet} was sent to one host, as far as its header and its frame tell. (Without our networks, their
-        broadcast addresses are not known. A broadcast frame gives them away.)
+        Whether the headers of C{packet} say that it was sent to one host. This method is for a layer without addresses,
+        which knows the broadcast address of no network. A broadcast frame shows that its packet is for all hosts.
         """
         linkDest = packet.linkDest
         return isHost(packet.destAddress) and not (linkDest is not None and linkDest[0] & 1)

@@ -18,7 +18,7 @@ Interface = IPv4Interface | IPv6Interface
 LINK, _GLOBAL = 2, 14
 
 #: The prefixes of 6to4, Teredo and unique local addresses: their length in bits, their value and their label (RFC 6724
-#: section 2.1). A destination with such a prefix is best written to from a source with the same label.
+#: section 2.1). For a destination with such a prefix, a source with the same label is preferred.
 _LABELS = ((16, 0x2002, 2), (32, 0x20010000, 5), (7, 0xFC >> 1, 13))
 
 #: The number of addresses up to which a scan of all of them is cheaper than the index.
@@ -78,9 +78,9 @@ class SourceIndex:
     best source is on the path of the next hop or on the path of the destination.
 
     These rules ignore the bits of an address behind its prefix. So no address is in a slot deeper than its prefix
-    length. If addresses added earlier hold all slots on the path down to that depth, the address is in a second tree,
-    which belongs to its network. A path in the second tree spells the bits of C{order}, because the rules rank all
-    addresses of one network equal.
+    length. If addresses added earlier are in all slots down to that depth, the address is in a second tree of its
+    network. A path in the second tree spells the bits of C{order}, because the rules rank all addresses of one network
+    equal.
     """
 
     __slots__ = ("_deprecated", "_orders", "_sources", "_suspended", "_trees")

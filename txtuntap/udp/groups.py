@@ -187,8 +187,8 @@ class MulticastTransport:
         return succeed(1)
 
     def _outputToGroup(self, ip: IIPTransport, route: Route, buffers: Sequence[bytes]) -> None:
-        # A datagram with a TTL of 0, or to a group of interface-local scope, is never sent on the link, but members of
-        # the group on this host get it (RFC 1112 section 6.1).
+        # A datagram with a TTL of 0, or to a group of interface-local scope, is never sent on the link. Members of the
+        # group on this host still get it (RFC 1112 section 6.1).
         if self._ttl and not isInterfaceLocal(route.dest):
             ip.output(route, PROTOCOL, buffers, self._ttl)
         if self._loops and ip.isMember(route.dest):

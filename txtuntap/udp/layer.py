@@ -56,13 +56,20 @@ class RawUDPProtocol(Layer):
     The UDP layer, above an IP layer. It delivers each datagram to the C{DatagramProtocol}s that were added under its
     destination port, and gives these protocols their transports.
 
-    Counters with the names and meanings of RFC 4113: C{noPorts}, C{inErrors} (impossible lengths, and datagrams without
-    a checksum over IPv6). Further counters: C{inCsumErrors}, C{inOffloadErrors} (a checksum or segmentation left to the
-    receiver cannot be finished), C{outDiscards} (answers that must not be sent, or have no route).
+    These counters have the names and meanings of RFC 4113:
 
-    Two tables tell which datagrams were sent lately. An ICMP error is believed only if it quotes one of them. Answers
-    have a table of their own, because an attacker who forges many source addresses can fill it. So the attacker evicts
-    no datagram that an application has sent unasked.
+      - C{noPorts} counts datagrams to a port on which no protocol listens.
+      - C{inErrors} counts datagrams with an impossible length, and datagrams without a checksum over IPv6.
+
+    These counters are added to them:
+
+      - C{inCsumErrors} counts datagrams with a wrong checksum.
+      - C{inOffloadErrors} counts packets whose checksum or segmentation was left to the receiver, but is impossible.
+      - C{outDiscards} counts answers that must not be sent, or have no route.
+
+    Two tables remember which datagrams were sent lately. An ICMP error is believed only if it quotes one of them.
+    Answers have a table of their own, because an attacker who forges many source addresses can fill it. So the attacker
+    evicts no datagram that an application has sent unasked.
 
     Answers are evicted in the order in which they were sent. An attacker may want an answer evicted before the error
     about it arrives, which is one round trip later. For that, the attacker has to make us send C{MAX_ANSWERED} other
@@ -273,7 +280,7 @@ class RawUDPProtocol(Layer):
             if flow is None:
                 return self.dropped(packet, Drop.NO_PORT)
         elif (
-            # Flow.isPathOf, inlined to save 30 ns of 1,950 a datagram.
+            # Flow.isPathOf is inlined to save 30 ns of 1,950 a datagram.
             packet.linkSource != flow.linkSource or packet.ethernet is not flow.ethernet or packet.port is not flow.port
         ):
             flow.updatePath(packet)
@@ -284,7 +291,7 @@ class RawUDPProtocol(Layer):
         elif flow is not transport.latest:
             transport.deliver(packet, flow)
         else:
-            # UDPTransport.deliver, inlined to save 70 ns of 2,000 a datagram.
+            # UDPTransport.deliver is inlined to save 70 ns of 2,000 a datagram.
             before = transport.current
             transport.current = packet
             try:
@@ -460,8 +467,8 @@ class RawUDPProtocol(Layer):
 
 def _transportOf(transport: UDPTransport) -> IFlowTransport:
     """
-    Return the transport that the protocol of C{transport} knows. A protocol under several ports knows only the
-    transport of the first one, and expects the packet being delivered there.
+    Return the transport that the protocol of C{transport} has as its own. A protocol under several ports has only the
+    transport of the first port, and reads the packet being delivered from it.
     """
     held = transport.protocol.transport
     return held if isinstance(held, UDPTransport) else transport

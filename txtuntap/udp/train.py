@@ -3,8 +3,9 @@ Trains: datagrams that are written one after another, and sent as one superpacke
 
 While a port reads, or within its C{batch}, a datagram is not sent at once. It waits for more datagrams of the same size
 to the same destination: they are a I{train}. A port has one train at a time. The train is sent when it is full, when a
-shorter datagram ends it, before anything else is written, or at the end of the turn of the reactor. So datagrams are
-sent in the order in which they were written, and a train is never longer than one IP datagram.
+shorter datagram ends it, or before the port writes another packet. It is sent at the end of the turn of the reactor at
+the latest. So datagrams are sent in the order in which they were written, and a train is never longer than one IP
+datagram.
 """
 
 from __future__ import annotations
