@@ -41,7 +41,7 @@ def datagram(
     **fields: Any,
 ) -> bytes:
     """
-    Make a UDP packet. Its length or checksum is wrong if one is given.
+    Make a UDP packet. Its UDP length and checksum are right unless others are given.
     """
     data = udpDatagram(*pair, 1234, dest, payload)
     header = UDPHeader(data)

@@ -28,7 +28,7 @@ ASKER = ("10.0.0.1", 1234)
 
 class Recorder(DatagramRecorder):
     """
-    A protocol that uses its transport as soon as it is started, which fails the test if the transport is not in place.
+    A protocol that calls C{getHost} of its transport when it is started. Without a transport, the test fails there.
     """
 
     def startProtocol(self) -> None:

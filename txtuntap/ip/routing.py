@@ -173,10 +173,9 @@ class IPRouting(Layer):
 
     def suspendAddress(self, address: bytes, suspended: bool = True) -> None:
         """
-        Suspend a packed address of ours, because another station on the link has it; or end that. The route to its
-        network stays.
+        Suspend or resume a packed address of ours: see L{Addresses.suspend}. The route to its network stays.
 
-        @param suspended: whether to suspend the address (true) or to use it again.
+        @param suspended: whether to suspend the address (true) or to resume it (false).
         """
         self._routesChanged()
         self._addresses.suspend(address, suspended)
@@ -203,7 +202,7 @@ class IPRouting(Layer):
 
     def route(self, dest: bytes, source: bytes | None = None) -> Route:
         """
-        Find the route of a datagram that answers none: see
+        Find the route of a datagram that is not an answer: see
         L{IIPTransport.route<txtuntap.interfaces.IIPTransport.route>}.
         """
         transport = self.transport
@@ -271,7 +270,7 @@ class IPRouting(Layer):
         station = packet.linkSource or b""
         peer = packet.sourceAddress
         if peer in LOOPBACKS and packet.port is None and packet.ethernet is None:
-            # We have sent this packet ourselves, because a packet with a loopback source from a link is dropped.
+            # This is a packet that we have sent to ourselves. One with a loopback source from a link is dropped.
             return Route(packet.destAddress, peer)
         if not isHost(peer) or peer in self.broadcasts:
             return None

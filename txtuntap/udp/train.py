@@ -25,7 +25,7 @@ from txtuntap.wire.offload import MAX_DATAGRAMS
 class Train:
     """
     Datagrams of one size and one flow, which leave by one route. After it was sent, a train may be filled again in the
-    same epoch. A change of routes begins another epoch, in which L{resume} checks the route again.
+    same epoch. Each read, batch and change of routes begins a new epoch, in which L{resume} first checks the route.
 
     @ivar addr: the address that the application passed to C{write}.
     @ivar size: the octets of payload in each datagram; -1 while no datagram waits.
