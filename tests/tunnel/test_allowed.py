@@ -1,5 +1,5 @@
 """
-The addresses that a peer is allowed.
+Tests for the filter of a peer's source addresses: L{txtuntap.tunnel.allowed}.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STATION, OTHER = "02:00:00:00:00:02", "02:00:00:00:00:03"
 
 def packet(source: str) -> bytes:
     """
-    The header of an IP packet.
+    Make an IP packet that consists of its header only.
     """
     if ":" in source:
         return b"\x60" + bytes(5) + b"\x11\x40" + packAddress(source) + bytes(16)
@@ -30,7 +30,9 @@ def packet(source: str) -> bytes:
 
 def frame(payload: bytes, etherType: int, station: str = STATION, tag: bytes = b"") -> tuple[bytes, int]:
     """
-    A frame, and where its payload begins.
+    Make an Ethernet frame.
+
+    @return: the frame, and the offset in octets of its payload.
     """
     head = bytes(6) + packLinkAddress(station) + tag + etherType.to_bytes(2, "big")
     return head + payload, len(head)
@@ -38,7 +40,7 @@ def frame(payload: bytes, etherType: int, station: str = STATION, tag: bytes = b
 
 def discovery(kind: int, target: str, link: str, source: str = OURS6, extension: bytes = b"") -> bytes:
     """
-    A solicitation or an advertisement of a neighbour.
+    Make a neighbour solicitation or advertisement in an IPv6 packet.
     """
     option = bytes([1 if kind == 135 else 2, 1]) + packLinkAddress(link)
     message = bytes([kind]) + bytes(7) + packAddress(target) + option
@@ -50,7 +52,7 @@ def discovery(kind: int, target: str, link: str, source: str = OURS6, extension:
 
 def fragmented(header: bytes, payload: bytes) -> bytes:
     """
-    A fragment of an IPv6 packet.
+    Make a fragment of an IPv6 packet.
     """
     length = len(header) + len(payload)
     return b"\x60" + bytes(3) + struct.pack("!HBB", length, 44, 64) + packAddress(OURS6) + bytes(16) + header + payload
@@ -58,17 +60,17 @@ def fragmented(header: bytes, payload: bytes) -> bytes:
 
 def arp(sender: str, station: str = STATION) -> bytes:
     """
-    An ARP reply.
+    Make an ARP reply.
     """
     return ARP(REPLY, packLinkAddress(station), packAddress(sender), bytes(6), bytes(4)).pack()
 
 
 class AllowedTests(SynchronousTestCase):
     """
-    L{Allowed}.
+    Tests for the class L{Allowed}.
     """
 
-    def test_packets(self) -> None:
+    def test_packetsArePermittedBySource(self) -> None:
         allowed = Allowed([OURS, "10.1.0.0/16", OURS6])
         for source in OURS, "10.1.2.3", OURS6:
             self.assertTrue(allowed.permitsPacket(packet(source)), source)
@@ -76,7 +78,7 @@ class AllowedTests(SynchronousTestCase):
             self.assertFalse(allowed.permitsPacket(packet(source)), source)
         self.assertTrue(Allowed().permitsPacket(packet(OTHERS)))
 
-    def test_framesOfIP(self) -> None:
+    def test_framesArePermittedByTheSourceOfTheirPacket(self) -> None:
         allowed = Allowed([OURS, OURS6])
         for tag in b"", b"\x81\x00\x00\x05":
             for source in OURS, OURS6, "0.0.0.0", "::":
@@ -86,8 +88,8 @@ class AllowedTests(SynchronousTestCase):
                 kind = 0x86DD if ":" in source else 0x0800
                 self.assertFalse(allowed.permitsFrame(*frame(packet(source), kind, tag=tag)), source)
 
-    def test_tags(self) -> None:
-        # Linux strips any number of tags of priority.
+    def test_framesWithMoreTagsThanAreParsedAreDropped(self) -> None:
+        # Linux strips any number of priority tags (VLAN 0).
         allowed = Allowed([OURS, OURS6], [STATION]), Allowed(linkAddresses=[STATION]), Allowed([OURS, OURS6])
         kinds = (0x0806, arp(OTHERS, OTHER)), (0x86DD, discovery(136, OTHERS6, OTHER))
         good = (0x0806, arp(OURS)), (0x86DD, discovery(136, OURS6, STATION)), (0x0800, packet(OURS))
@@ -101,8 +103,8 @@ class AllowedTests(SynchronousTestCase):
                         data, _ = frame(payload, kind, tag=tag * count)
                         self.assertEqual(count <= MAX_TAGS, each.permitsFrame(data, networkStart(data)), count)
 
-    def test_encapsulationInSNAP(self) -> None:
-        # Some receivers take it for the EtherType that is in it (RFC 1042).
+    def test_anEtherTypeInSNAPIsDropped(self) -> None:
+        # Some receivers parse the EtherType within SNAP headers (RFC 1042).
         for allowed in Allowed([OURS], [STATION]), Allowed(linkAddresses=[STATION]):
             for organization in bytes(3), b"\0\0\xf8":
                 for start in b"\xaa\xaa\x03", b"\xab\xab\x03":
@@ -114,8 +116,8 @@ class AllowedTests(SynchronousTestCase):
         for payload in spanningTree, discoveryOfCisco, b"", b"\xaa":
             self.assertTrue(Allowed(linkAddresses=[STATION]).permitsFrame(*frame(payload, len(payload))))
 
-    def test_anotherVersionThanTheEtherTypes(self) -> None:
-        # Its source would be looked for in another place than where its receiver reads it.
+    def test_anIPVersionThatContradictsTheEtherTypeIsDropped(self) -> None:
+        # The filter would read the source at another offset than the receiver does.
         for allowed in Allowed([OURS, OURS6], [STATION]), Allowed(linkAddresses=[STATION]), Allowed([OURS, OURS6]):
             for source, kind in (OURS, 0x0800), (OURS6, 0x86DD):
                 whole = packet(source)
@@ -126,7 +128,7 @@ class AllowedTests(SynchronousTestCase):
                 ]
                 self.assertEqual([whole[0] >> 4], found)
 
-    def test_probes(self) -> None:
+    def test_probesArePermittedByTarget(self) -> None:
         allowed = Allowed([OURS, OURS6])
         for target, isGood in (OURS, True), (OTHERS, False):
             probe = ARP(REQUEST, packLinkAddress(STATION), bytes(4), bytes(6), packAddress(target)).pack()
@@ -135,12 +137,12 @@ class AllowedTests(SynchronousTestCase):
             probe = discovery(135, target, STATION, "::")
             self.assertEqual(isGood, allowed.permitsFrame(*frame(probe, 0x86DD)), target)
 
-    def test_framesWhoseSourceNobodyKnows(self) -> None:
+    def test_otherEtherTypesAreDroppedIfNetworksAreGiven(self) -> None:
         for kind in 0x8847, 0x8863, 0x8035, 0x0040:
             self.assertFalse(Allowed([OURS]).permitsFrame(*frame(packet(OURS), kind)))
             self.assertTrue(Allowed(linkAddresses=[STATION]).permitsFrame(*frame(packet(OURS), kind)))
 
-    def test_framesCutShort(self) -> None:
+    def test_truncatedFramesAreDropped(self) -> None:
         allowed = Allowed([OURS, OURS6], [STATION])
         for kind, payload in (0x0800, packet(OURS)), (0x86DD, packet(OURS6)), (0x0806, arp(OURS)):
             whole, network = frame(payload, kind)
@@ -148,7 +150,7 @@ class AllowedTests(SynchronousTestCase):
             for end in range(14, network + 16):
                 self.assertFalse(allowed.permitsFrame(whole[:end], network))
 
-    def test_arp(self) -> None:
+    def test_arpIsPermittedBySender(self) -> None:
         allowed = Allowed([OURS], [STATION])
         self.assertTrue(allowed.permitsFrame(*frame(arp(OURS), 0x0806)))
         self.assertTrue(allowed.permitsFrame(*frame(arp("0.0.0.0"), 0x0806)))
@@ -156,12 +158,12 @@ class AllowedTests(SynchronousTestCase):
         self.assertFalse(allowed.permitsFrame(*frame(arp(OURS, OTHER), 0x0806)))
         self.assertTrue(Allowed([OURS]).permitsFrame(*frame(arp(OURS, OTHER), 0x0806)))
 
-    def test_stations(self) -> None:
+    def test_framesArePermittedByLinkAddress(self) -> None:
         allowed = Allowed(linkAddresses=[STATION])
         self.assertTrue(allowed.permitsFrame(*frame(packet(OTHERS), 0x0800)))
         self.assertFalse(allowed.permitsFrame(*frame(packet(OTHERS), 0x0800, OTHER)))
 
-    def test_neighbourDiscovery(self) -> None:
+    def test_neighbourDiscoveryIsPermittedByAnnouncedAddresses(self) -> None:
         allowed = Allowed([OURS6], [STATION])
         hopByHop = bytes([58, 0, 1, 4, 0, 0, 0, 0])
         for extension in b"", hopByHop:
@@ -174,8 +176,8 @@ class AllowedTests(SynchronousTestCase):
             ):
                 self.assertEqual(good, allowed.permitsFrame(*frame(message, 0x86DD)), message)
 
-    def test_neighbourDiscoveryCutShort(self) -> None:
-        # Part of an address is in no network, be it the first octets of one.
+    def test_truncatedNeighbourDiscoveryIsDropped(self) -> None:
+        # A truncated address is in no network, even if its octets are the start of one.
         allowed = Allowed(["0.0.0.0/0", OURS6])
         whole = discovery(136, OURS6, STATION)
         self.assertTrue(allowed.permitsFrame(*frame(whole, 0x86DD)))
@@ -183,24 +185,24 @@ class AllowedTests(SynchronousTestCase):
             message = whole[:4] + struct.pack("!H", length) + whole[6 : 40 + length]
             self.assertFalse(allowed.permitsFrame(*frame(message, 0x86DD)), length)
 
-    def test_neighbourDiscoveryBehindMoreThanIsReadHere(self) -> None:
+    def test_neighbourDiscoveryBehindTooManyHeadersIsDropped(self) -> None:
         allowed = Allowed([OURS6])
-        # Linux reads as many as there are.
+        # Linux parses any number of extension headers.
         many = bytes([60, 0, 1, 4, 0, 0, 0, 0]) * 9 + bytes([58, 0, 1, 4, 0, 0, 0, 0])
         self.assertFalse(allowed.permitsFrame(*frame(discovery(136, OTHERS6, STATION, extension=many), 0x86DD)))
         whole, network = frame(discovery(136, OURS6, STATION, extension=bytes([58, 9, 1, 4, 0, 0, 0, 0])), 0x86DD)
         self.assertFalse(allowed.permitsFrame(whole, network))
-        # A fragment header that is one header too many hides no less, whichever fragment it says it is.
+        # A first fragment's header beyond the limit hides the message, too. A later fragment is permitted.
         for offset in 0, 8:
             many = bytes([60, 0, 1, 4, 0, 0, 0, 0]) * 7 + bytes([44, 0, 1, 4, 0, 0, 0, 0])
             many += bytes([58, 0, 0, offset, 0, 0, 0, 0])
             hidden, network = frame(discovery(136, OTHERS6, STATION, extension=many), 0x86DD)
             self.assertEqual(offset > 0, allowed.permitsFrame(hidden, network))
-        # What is no first fragment is let through.
+        # A later fragment is permitted.
         later = b"\x60" + bytes(3) + struct.pack("!HBB", 16, 44, 64) + packAddress(OURS6) + bytes(16)
         self.assertTrue(allowed.permitsFrame(*frame(later + bytes([58, 0, 0, 8]) + bytes(12), 0x86DD)))
 
-    def test_neighbourDiscoveryWhoseLengthIsForged(self) -> None:
+    def test_neighbourDiscoveryWithAForgedLengthIsDropped(self) -> None:
         allowed = Allowed([OURS6])
         hopByHop = bytes([58, 0, 1, 4, 0, 0, 0, 0])
         for extension in b"", hopByHop:
@@ -208,12 +210,14 @@ class AllowedTests(SynchronousTestCase):
                 message = discovery(136, OTHERS6, STATION, extension=extension)
                 message = message[:4] + octets.to_bytes(2, "big") + message[6:]
                 permitted = allowed.permitsFrame(*frame(message, 0x86DD))
-                # Where there is none, it tells of nothing. Of length zero with options, Linux takes all there is.
+                # Without octets of a message, nothing is announced. With a length of zero and a hop-by-hop header,
+                # Linux parses the rest of the frame.
                 isThere = octets > len(extension) or (not octets and bool(extension))
                 self.assertEqual(not isThere, permitted, (extension, octets))
 
-    def test_neighbourDiscoveryInFragments(self) -> None:
-        # Not even one that is the whole datagram, and good otherwise (RFC 6980); nor one whose message comes later.
+    def test_fragmentedNeighbourDiscoveryIsDropped(self) -> None:
+        # A fragment that is the whole datagram is dropped, too (RFC 6980), and so is one whose message is in a later
+        # fragment.
         for allowed in Allowed([OURS6]), Allowed(linkAddresses=[STATION]):
             for more in 0, 1:
                 first = bytes([58, 0, 0, more, 0, 0, 0, 1])
@@ -222,7 +226,7 @@ class AllowedTests(SynchronousTestCase):
             later = bytes([58, 0, 0, 8, 0, 0, 0, 1])
             self.assertTrue(allowed.permitsFrame(*frame(fragmented(later, bytes(16)), 0x86DD)))
 
-    def test_whateverIsChangedInFramesNothingRaises(self) -> None:
+    def test_changedFramesRaiseNothing(self) -> None:
         chance = random.Random(6)
         allowed = Allowed([OURS, OURS6], [STATION])
         hopByHop = bytes([58, 0, 1, 4, 0, 0, 0, 0])
@@ -241,7 +245,7 @@ class AllowedTests(SynchronousTestCase):
             verdicts.add(allowed.permitsFrame(memoryview(changed)[:end], network))
         self.assertEqual({True, False}, verdicts)
 
-    def test_aChecksumThatIsOpenIsInNothingThatWasLookedAt(self) -> None:
+    def test_aChecksumToComputeMustNotOverwriteCheckedFields(self) -> None:
         allowed = Allowed([OURS, OURS6], [STATION])
 
         def permits(payload: bytes, etherType: int, start: int, offset: int) -> bool:
@@ -252,24 +256,25 @@ class AllowedTests(SynchronousTestCase):
         udp6 = packet(OURS6)
         self.assertTrue(permits(packet(OURS), 0x0800, 20, 6))
         self.assertTrue(permits(udp6, 0x86DD, 40, 6))
-        # In the ports of UDP, and the type of ICMP, by which a router is known; and beside these.
+        # The checksum would overwrite the ports of UDP or the type of ICMP, by which a router is recognized. The last
+        # case is beside these fields.
         self.assertFalse(permits(packet(OURS), 0x0800, 20, 0))
         self.assertFalse(permits(packet(OURS), 0x0800, 20, 2))
         self.assertFalse(permits(udp6, 0x86DD, 40, 2))
         icmp = packet(OURS)[:9] + b"\x01" + packet(OURS)[10:]
         self.assertFalse(permits(icmp, 0x0800, 20, 0))
         self.assertTrue(permits(icmp, 0x0800, 20, 2))
-        # In the source's address; in what ARP and neighbour discovery tell of.
+        # The checksum would overwrite the source address, or an address that ARP or neighbour discovery announces.
         self.assertFalse(permits(packet(OURS), 0x0800, 1, 11))
         self.assertFalse(permits(udp6, 0x86DD, 1, 7))
         self.assertFalse(permits(arp(OURS), 0x0806, 1, 13))
         self.assertFalse(permits(discovery(136, OURS6, STATION), 0x86DD, 40, 8))
 
-    def test_mistakes(self) -> None:
+    def test_invalidArgumentsAreRefused(self) -> None:
         self.assertRaisesRegex(ValueError, "host bits", Allowed, ["10.0.0.1/8"])
         self.assertRaisesRegex(ValueError, "link address", Allowed, [], ["10"])
 
-    def test_whatIsRememberedIsBounded(self) -> None:
+    def test_theCacheIsBounded(self) -> None:
         allowed = Allowed(["10.0.0.0/8"])
         for number in range(3 * MAX_KNOWN):
             allowed.permitsPacket(packet(f"11.0.{number >> 8}.{number & 255}"))

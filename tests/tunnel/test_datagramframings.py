@@ -19,7 +19,7 @@ from txtuntap.wire.vxlan import MAX_VNI, packHeader
 
 class BareTests(SynchronousTestCase):
     """
-    Bare packets.
+    Tests for the framing without headers, L{Bare}.
     """
 
     def test_interface(self) -> None:
@@ -34,7 +34,7 @@ class BareTests(SynchronousTestCase):
             self.assertEqual(framing.unpack(packet), packet)
 
     @given(binary(max_size=50))
-    def test_protocolInformationGoesAndComes(self, packet: bytes) -> None:
+    def test_protocolInformationIsAddedAndRemoved(self, packet: bytes) -> None:
         for mode in TUN, TAP:
             framing = Bare(mode, pi=True)
             self.assertEqual(framing.overhead, 4)
@@ -42,12 +42,12 @@ class BareTests(SynchronousTestCase):
             self.assertEqual(len(datagram), len(packet) + 4)
             self.assertEqual(framing.unpack(datagram), packet)
 
-    def test_protocolInformationSaysWhatThePacketIs(self) -> None:
+    def test_protocolInformationHasTheEtherType(self) -> None:
         self.assertEqual(Bare(TUN, pi=True).pack(b"\x45...")[0], b"\0\0\x08\0")
         self.assertEqual(Bare(TUN, pi=True).pack(b"\x60...")[0], b"\0\0\x86\xdd")
         self.assertEqual(Bare(TAP, pi=True).pack(memoryview(bytes(12) + b"\x08\x06..."))[0], b"\0\0\x08\x06")
 
-    def test_tooShortForProtocolInformationIsCounted(self) -> None:
+    def test_aDatagramShorterThanProtocolInformationIsCounted(self) -> None:
         for length in range(4):
             error = self.assertRaises(UnpackError, Bare(TUN, pi=True).unpack, bytes(length))
             self.assertEqual(error.drop, Drop.FRAMING)
@@ -55,14 +55,14 @@ class BareTests(SynchronousTestCase):
 
 class VXLANTests(SynchronousTestCase):
     """
-    VXLAN.
+    Tests for the framing of VXLAN, L{VXLAN}.
     """
 
     def test_interface(self) -> None:
         self.assertTrue(verifyObject(IDatagramFraming, VXLAN(TAP, 42)))
 
     @given(integers(0, MAX_VNI), binary(max_size=50))
-    def test_framesGoAndCome(self, vni: int, frame: bytes) -> None:
+    def test_aFrameIsUnpackedAsItWasPacked(self, vni: int, frame: bytes) -> None:
         framing = VXLAN(TAP, vni)
         datagram = b"".join(framing.pack(frame))
         self.assertEqual(len(datagram), len(frame) + framing.overhead)
@@ -79,12 +79,12 @@ class VXLANTests(SynchronousTestCase):
         except UnpackError as e:
             self.assertIn(e.drop, (Drop.FRAMING, Drop.OTHER_NETWORK))
 
-    def test_withoutANetworkThereIsNoFrame(self) -> None:
+    def test_aHeaderWithoutTheVNIFlagIsRefused(self) -> None:
         self.assertEqual(self.assertRaises(UnpackError, VXLAN(TAP, 0).unpack, bytes(60)).drop, Drop.FRAMING)
 
-    def test_itWantsATap(self) -> None:
+    def test_aTunIsRefused(self) -> None:
         self.assertIn("tap", str(self.assertRaises(ValueError, VXLAN, TUN, 42)))
 
-    def test_itWantsANetwork(self) -> None:
+    def test_aVNIOutOfRangeIsRefused(self) -> None:
         for vni in -1, MAX_VNI + 1:
             self.assertIn(str(vni), str(self.assertRaises(ValueError, VXLAN, TAP, vni)))

@@ -1,5 +1,5 @@
 """
-Tests for the framings of others over streams: L{txtuntap.tunnel.qemu} and L{txtuntap.tunnel.socat}.
+Tests for the stream framings of other programs: L{txtuntap.tunnel.qemu} and L{txtuntap.tunnel.socat}.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ ONE6, OTHER6 = bytes(15) + b"\x01", bytes(15) + b"\x02"
 
 def ipPacket(version: int, payload: bytes, options: int = 0) -> bytes:
     """
-    @param options: how many words of them an IPv4 header has.
+    Make an IP packet with a payload.
+
+    @param options: the length of the options of an IPv4 header, in words of 4 octets.
     """
     if version == 4:
         return ipv4.packHeader(ONE, OTHER, 17, len(payload), options=b"\x01" * (4 * options)) + payload
@@ -34,7 +36,7 @@ def ipPacket(version: int, payload: bytes, options: int = 0) -> bytes:
 
 def unpacked(framing: Delimited, *pieces: bytes) -> list[bytes]:
     """
-    The packets in a stream that comes in such pieces.
+    Return the packets that a framing finds in a stream that arrives in pieces.
     """
     found = []
     for piece in pieces:
@@ -44,7 +46,7 @@ def unpacked(framing: Delimited, *pieces: bytes) -> list[bytes]:
     return found
 
 
-#: Each framing, and packets that it carries.
+#: Functions that make each framing, by name.
 FRAMINGS: dict[str, Callable[[], Delimited]] = {
     "qemu": lambda: QEMUStream(TAP),
     "socat": lambda: SocatStream(TUN),
@@ -58,10 +60,10 @@ _kinds = st.sampled_from(sorted(FRAMINGS))
 
 class EveryFramingTests(SynchronousTestCase):
     """
-    What holds of all of them.
+    Tests that hold for every one of these framings.
     """
 
-    def test_theyProvideTheInterface(self) -> None:
+    def test_framingsProvideTheirInterface(self) -> None:
         for make in FRAMINGS.values():
             framing = make()
             self.assertTrue(verifyObject(IStreamFraming, framing))
@@ -69,7 +71,7 @@ class EveryFramingTests(SynchronousTestCase):
             self.assertEqual((framing.offloads, framing.keepalive, framing.greeting(1, 1500)), (0, b"", b""))
 
     @given(st.data())
-    def test_piecesOfTheStreamDoNotMatter(self, data: st.DataObject) -> None:
+    def test_packetsDoNotDependOnThePiecesOfTheStream(self, data: st.DataObject) -> None:
         kind = data.draw(_kinds)
         packets = data.draw(PACKETS[kind])
         make = FRAMINGS[kind]
@@ -89,15 +91,15 @@ class EveryFramingTests(SynchronousTestCase):
             if stream:
                 stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
         stream += data.draw(st.binary(max_size=200))
-        came = 0
+        delivered = 0
         with contextlib.suppress(FramingError):
             for at in range(0, len(stream), 7):
-                came += sum(len(packet) for packet, _ in framing.dataReceived(bytes(stream[at : at + 7])))
-                # All of it is either delivered or waiting, and the latter never more than one packet.
-                self.assertLessEqual(came + len(framing._rest), at + 7)
+                delivered += sum(len(packet) for packet, _ in framing.dataReceived(bytes(stream[at : at + 7])))
+                # Each octet has been delivered or is kept, and at most one packet is kept.
+                self.assertLessEqual(delivered + len(framing._rest), at + 7)
         self.assertLessEqual(len(framing._rest), MAX_PACKET + framing.prefix)
 
-    def test_halfAPacketNeverGrows(self) -> None:
+    def test_anIncompletePacketIsBounded(self) -> None:
         for name, start in ("qemu", MAX_PACKET.to_bytes(4, "big")), ("socat", ipPacket(4, bytes(65515))[:20]):
             framing = FRAMINGS[name]()
             waited = 0
@@ -107,13 +109,13 @@ class EveryFramingTests(SynchronousTestCase):
                 try:
                     framing.dataReceived(octets)
                 except FramingError:
-                    # Octets of zero are a packet of QEMU's, but none of socat's.
+                    # Zero octets are valid empty frames for QEMU, but no IP packet for socat.
                     break
                 waited = max(waited, len(framing._rest))
             self.assertLess(waited, MAX_PACKET + 4)
             self.assertGreater(waited, 60000)
 
-    def test_aHeaderIsReadOnceForAllItsPieces(self) -> None:
+    def test_aLengthIsParsedOnceForAllPiecesOfAPacket(self) -> None:
         asked = []
 
         class Counting(QEMUStream):
@@ -127,27 +129,27 @@ class EveryFramingTests(SynchronousTestCase):
 
 class QEMUStreamTests(SynchronousTestCase):
     """
-    QEMU's.
+    Tests for the framing of QEMU, L{QEMUStream}.
     """
 
-    def test_lengthIsInNetworkByteOrder(self) -> None:
+    def test_theLengthIsInNetworkByteOrder(self) -> None:
         self.assertEqual(b"".join(QEMUStream(TAP).pack(b"\xff" * 300)), b"\0\0\x01\x2c" + b"\xff" * 300)
 
     def test_aFrameIsNotCopied(self) -> None:
         frame = bytes(300)
         self.assertIs(QEMUStream(TAP).pack(frame)[1], frame)
 
-    def test_lengthsThatNoFrameHasAreAnError(self) -> None:
+    def test_aLengthThatNoFrameHasIsRefused(self) -> None:
         for length in MAX_PACKET + 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF:
             with self.assertRaises(FramingError) as raised:
                 QEMUStream(TAP).dataReceived(length.to_bytes(4, "big"))
-            self.assertIn("longer than any", str(raised.exception))
+            self.assertIn("a length that no Ethernet frame has", str(raised.exception))
 
-    def test_emptyAndShortFramesAreFrames(self) -> None:
-        # A guest can send them: the connection is others', too.
+    def test_emptyAndShortFramesAreAccepted(self) -> None:
+        # A guest can send them, and refusing them would close the connection that other guests may share.
         self.assertEqual(unpacked(QEMUStream(TAP), b"\0\0\0\0\0\0\0\x01x\0\0\0\0"), [b"", b"x", b""])
 
-    def test_itWantsATap(self) -> None:
+    def test_aTunIsRefused(self) -> None:
         with self.assertRaises(ValueError) as raised:
             QEMUStream(TUN)
         self.assertIn("tap", str(raised.exception))
@@ -155,7 +157,7 @@ class QEMUStreamTests(SynchronousTestCase):
 
 class SocatStreamTests(SynchronousTestCase):
     """
-    socat's.
+    Tests for the framing of socat, L{SocatStream}.
     """
 
     def refused(self, data: bytes, pi: bool = False) -> str:
@@ -163,26 +165,26 @@ class SocatStreamTests(SynchronousTestCase):
             SocatStream(TUN, pi).dataReceived(data)
         return str(raised.exception)
 
-    def test_itWantsATun(self) -> None:
+    def test_aTapIsRefused(self) -> None:
         with self.assertRaises(ValueError) as raised:
             SocatStream(TAP)
-        self.assertIn("does not tell how long it is", str(raised.exception))
+        self.assertIn("does not mark where an Ethernet frame ends", str(raised.exception))
 
-    def test_packetsAreAsTheyAre(self) -> None:
+    def test_packetsAreSentWithoutAHeader(self) -> None:
         packet = ipPacket(4, b"hello")
         self.assertEqual(SocatStream(TUN).pack(packet), [packet])
 
-    def test_protocolInformationComesBeforeThem(self) -> None:
+    def test_protocolInformationPrecedesPackets(self) -> None:
         for version, prefix in (4, b"\0\0\x08\0"), (6, b"\0\0\x86\xdd"):
             packet = ipPacket(version, b"hello")
             self.assertEqual(SocatStream(TUN, pi=True).pack(packet), [prefix, packet])
 
-    def test_theLargestPackets(self) -> None:
+    def test_theLargestPacketsAreUnpacked(self) -> None:
         for packet in ipPacket(4, bytes(65515)), ipPacket(6, bytes(65495)):
             self.assertEqual(len(packet), 65535)
             self.assertEqual(unpacked(SocatStream(TUN), packet * 2), [packet, packet])
 
-    def test_anIPv6PacketWithoutPayload(self) -> None:
+    def test_anIPv6PacketWithoutPayloadIsUnpacked(self) -> None:
         packet = ipv6.packHeader(ONE6, OTHER6, 59, 0)
         self.assertEqual(unpacked(SocatStream(TUN), packet * 2), [packet, packet])
 
@@ -192,30 +194,30 @@ class SocatStreamTests(SynchronousTestCase):
     def test_packetsThatNoInterfaceCarriesAreRefused(self) -> None:
         self.assertIn("longer than any", self.refused(ipv6.packHeader(ONE6, OTHER6, 17, 65535)))
 
-    def test_headersThatCannotBeAreRefused(self) -> None:
+    def test_invalidIPv4HeadersAreRefused(self) -> None:
         packet = bytearray(ipPacket(4, b"hello"))
         for at, octet in (0, 0x44), (3, 19), (10, packet[10] ^ 1):
             wrong = packet.copy()
             wrong[at] = octet
             self.assertIn("IPv4 header", self.refused(bytes(wrong)))
 
-    def test_whatIsNotIPIsRefusedAtItsFirstOctet(self) -> None:
+    def test_otherProtocolsThanIPAreRefusedAtTheFirstOctet(self) -> None:
         for octet in set(range(256)) - {*range(0x40, 0x50), *range(0x60, 0x70)}:
             self.refused(bytes([octet]))
 
-    def test_aPacketThatWasCutShortIsNoticedAtTheNext(self) -> None:
-        # socat reads 8,192 octets at a time, however long the packet is.
+    def test_aTruncatedPacketIsNoticedAtTheNextHeader(self) -> None:
+        # By default socat reads at most 8,192 octets of a packet.
         packet = ipPacket(4, b"\x45" * 9000)
-        self.assertIn("cut short", self.refused(packet[:8192] + packet))
+        self.assertIn("truncated", self.refused(packet[:8192] + packet))
 
-    def test_protocolInformationIsAskedFor(self) -> None:
+    def test_missingOrUnexpectedProtocolInformationIsExplained(self) -> None:
         packet = ipPacket(4, b"hello")
         self.assertIn("iff-no-pi", self.refused(b"\0\0\x08\0" + packet))
         self.assertIn("iff-no-pi", self.refused(packet, pi=True))
 
-    def test_protocolInformationThatIsWrongIsRefused(self) -> None:
+    def test_wrongProtocolInformationIsRefused(self) -> None:
         packet = ipPacket(4, b"hello")
-        self.assertIn("not that of the packet", self.refused(b"\0\0\x86\xdd" + packet, pi=True))
-        self.assertIn("not that of the packet", self.refused(b"\0\0\x08\x06" + packet, pi=True))
+        self.assertIn("does not match the packet", self.refused(b"\0\0\x86\xdd" + packet, pi=True))
+        self.assertIn("does not match the packet", self.refused(b"\0\0\x08\x06" + packet, pi=True))
         for flags in b"\x01\0", b"\0\x01":
-            self.assertIn("cut short", self.refused(flags + b"\x08\0" + packet, pi=True))
+            self.assertIn("truncated", self.refused(flags + b"\x08\0" + packet, pi=True))

@@ -1,5 +1,5 @@
 """
-Our own framing.
+Tests for txtuntap's own framing: L{txtuntap.tunnel.frames}.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from txtuntap.tunnel.frames import Frames
 from txtuntap.tunnel.framing import MAX_PACKET, FramingError, IStreamFraming
 from txtuntap.wire.offload import CSUM, DATA_VALID, NEEDS_CHECKSUM, TCP4, TSO4, Offload
 
-OPEN = Offload(NEEDS_CHECKSUM, TCP4, 40, 1400, 20, 16)
+UNFINISHED = Offload(NEEDS_CHECKSUM, TCP4, 40, 1400, 20, 16)
 
 
-def greeted(mode: int = TUN) -> Frames:
+def established(mode: int = TUN) -> Frames:
     """
-    One end whose peer has said who it is.
+    Make a framing that has received its peer's greeting.
     """
     framing = Frames(mode)
     framing.dataReceived(Frames(mode).greeting(EVERYTHING, 1500))
@@ -31,10 +31,10 @@ def greeted(mode: int = TUN) -> Frames:
 
 class FramesTests(SynchronousTestCase):
     """
-    L{Frames}.
+    Tests for the class L{Frames}.
     """
 
-    def test_theGreeting(self) -> None:
+    def test_theGreetingHasModeOffloadsAndMTU(self) -> None:
         said = Frames(TAP).greeting(CSUM | TSO4, 1400)
         self.assertEqual(b"txtuntap" + bytes([1, 2, 3, 0]) + (1400).to_bytes(4, "little"), said)
         framing = Frames(TAP)
@@ -44,47 +44,47 @@ class FramesTests(SynchronousTestCase):
         self.assertEqual((CSUM | TSO4, 1400), (framing.offloads, framing.peerMTU))
         self.assertTrue(IStreamFraming.providedBy(framing))
 
-    def test_whatIsOpenIsLittleEndian(self) -> None:
-        packed = b"".join(Frames(TUN).pack(b"packet", OPEN))
+    def test_aFramesHeaderIsLittleEndian(self) -> None:
+        packed = b"".join(Frames(TUN).pack(b"packet", UNFINISHED))
         self.assertEqual(struct.pack("<IBBHHHH", 6, 1, 1, 40, 1400, 20, 16) + b"packet", packed)
 
-    def test_featuresThatNobodyKnowsAreNotAgreedOn(self) -> None:
+    def test_unknownOffloadsAreIgnored(self) -> None:
         framing = Frames(TUN)
         framing.dataReceived(b"txtuntap" + bytes([1, 1, 0xFF, 0xFF]) + bytes(4))
         self.assertEqual(EVERYTHING, framing.offloads)
 
     def test_aPeerOfAnotherModeOrVersionIsRefused(self) -> None:
         for said, text in {
-            Frames(TAP).greeting(0, 1500): r"its interface is a tap \(Ethernet frames\), and that of this end a tun",
-            b"txtuntap\x02\x01" + bytes(6): "it speaks a newer version",
-            b"txtuntap\x00\x01" + bytes(6): "it speaks an older version",
-            b"txtuntap\x01\x07" + bytes(6): "something unheard of",
+            Frames(TAP).greeting(0, 1500): r"its interface is a tap \(Ethernet frames\), and this end's is a tun",
+            b"txtuntap\x02\x01" + bytes(6): "it uses a newer version",
+            b"txtuntap\x00\x01" + bytes(6): "it uses an older version",
+            b"txtuntap\x01\x07" + bytes(6): "of an unknown kind",
         }.items():
             self.assertRaisesRegex(FramingError, text, Frames(TUN).dataReceived, said)
 
     def test_garbageIsRefusedAtItsFirstOctet(self) -> None:
         for said in b"G", b"GET / HTTP/1.0\r\n", b"tx!", bytes(4):
-            self.assertRaisesRegex(FramingError, "something else", Frames(TUN).dataReceived, said)
+            self.assertRaisesRegex(FramingError, "no txtuntap greeting", Frames(TUN).dataReceived, said)
 
     def test_aLengthThatNoPacketHasIsRefused(self) -> None:
         for length in MAX_PACKET + 1, 2**32 - 1:
             said = length.to_bytes(4, "little") + bytes(10)
-            self.assertRaisesRegex(FramingError, "longer than any", greeted().dataReceived, said)
+            self.assertRaisesRegex(FramingError, "longer than any", established().dataReceived, said)
 
-    def test_keepalivesAreNoPackets(self) -> None:
-        framing = greeted()
+    def test_aKeepaliveMessageIsNoPacket(self) -> None:
+        framing = established()
         self.assertEqual([], framing.dataReceived(framing.keepalive * 3))
 
-    def test_thatAChecksumWasVerifiedIsNotBelieved(self) -> None:
+    def test_thePeersFlagForAVerifiedChecksumIsIgnored(self) -> None:
         packed = b"".join(Frames(TUN).pack(b"packet", Offload(DATA_VALID)))
-        ((_, offload),) = greeted().dataReceived(packed)
+        ((_, offload),) = established().dataReceived(packed)
         self.assertIsNone(offload)
 
     @given(
-        st.lists(st.tuples(st.binary(min_size=1, max_size=300), st.sampled_from([None, OPEN])), max_size=8),
+        st.lists(st.tuples(st.binary(min_size=1, max_size=300), st.sampled_from([None, UNFINISHED])), max_size=8),
         st.lists(st.integers(0, 3000), max_size=30),
     )
-    def test_howeverItIsCutThePacketsAreTheSame(
+    def test_packetsDoNotDependOnThePiecesOfTheStream(
         self, packets: list[tuple[bytes, Offload | None]], cuts: list[int]
     ) -> None:
         sender = Frames(TUN)
@@ -98,8 +98,8 @@ class FramesTests(SynchronousTestCase):
             found += [(bytes(packet), offload) for packet, offload in framing.dataReceived(stream[begin:end])]
         self.assertEqual(packets, found)
 
-    def test_octetByOctetItKeepsLittle(self) -> None:
-        framing = greeted()
+    def test_fewPiecesAreKeptOfAPacketThatArrivesOctetByOctet(self) -> None:
+        framing = established()
         packet = bytes(MAX_PACKET)
         found = []
         for octet in b"".join(framing.pack(packet)):
@@ -108,8 +108,8 @@ class FramesTests(SynchronousTestCase):
         self.assertEqual([packet], [bytes(each) for each, _ in found])
 
     @given(st.binary(max_size=200))
-    def test_nothingThatComesRaisesAnythingElse(self, garbage: bytes) -> None:
-        framing = greeted()
+    def test_garbageRaisesOnlyFramingErrors(self, garbage: bytes) -> None:
+        framing = established()
         try:
             for packet, _ in framing.dataReceived(garbage):
                 self.assertTrue(packet)

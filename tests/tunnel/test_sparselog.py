@@ -1,5 +1,5 @@
 """
-How much who can connect makes the log grow.
+Tests for the bounded log of connections: L{txtuntap.tunnel.sparselog}.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from txtuntap.tunnel.sparselog import SparseLog
 
 class SparseLogTests(SynchronousTestCase):
     """
-    L{SparseLog}.
+    Tests for the class L{SparseLog}.
     """
 
     def setUp(self) -> None:
@@ -26,19 +26,19 @@ class SparseLogTests(SynchronousTestCase):
 
     def emit(self, level: object, format: str, **fields: object) -> None:
         """
-        A log.
+        Record a line, in the place of a logger.
         """
         self.lines.append(format.format(**fields))
 
-    def test_eachReasonOnceAMinute(self) -> None:
+    def test_eachReasonIsLoggedOnceAMinute(self) -> None:
         for _ in range(3):
             self.log.say("one", "{reason}")
             self.log.say("other", "{reason}")
         self.clock.advance(sparselog.INTERVAL)
         self.log.say("one", "{reason}")
-        self.assertEqual(["one", "other", "one (2 more since the last of these lines)"], self.lines)
+        self.assertEqual(["one", "other", "one (2 more such lines were suppressed)"], self.lines)
 
-    def test_manyReasonsMakeNoMoreLinesThanThereMayBe(self) -> None:
+    def test_theNumberOfReasonsIsBounded(self) -> None:
         for number in range(10000):
             self.log.say(f"reason {number}", "{reason}")
             self.clock.advance(sparselog.INTERVAL / 20000)
@@ -47,7 +47,7 @@ class SparseLogTests(SynchronousTestCase):
         self.log.say("a new one", "{reason}")
         self.assertEqual("a new one", self.lines[-1])
 
-    def test_aClockThatIsSetBackSilencesNobody(self) -> None:
+    def test_linesAreWrittenAfterTheClockWasSetBack(self) -> None:
         self.log.say("one", "{reason}")
         self.clock.rightNow -= 1000
         self.log.say("one", "{reason}")

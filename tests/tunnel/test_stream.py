@@ -1,5 +1,5 @@
 """
-A tunnel's packets over a stream.
+Tests for the carrier over a stream: L{txtuntap.tunnel.stream} and L{txtuntap.tunnel.client}.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ from txtuntap.tunnel.socat import SocatStream
 
 class Transport(StringTransport):
     """
-    A connection that can be aborted.
+    A fake transport that can be aborted.
+
+    @ivar late: whether the carrier is not told of the abort.
+    @ivar aborted: whether the connection was aborted.
     """
 
     def __init__(self, carrier: StreamCarrier, host: str = "192.0.2.1", late: bool = False) -> None:
@@ -50,7 +53,7 @@ class Transport(StringTransport):
 
 class StreamTests(SynchronousTestCase):
     """
-    L{StreamCarrier} and L{StreamFactory}.
+    Tests for L{StreamCarrier} and L{StreamFactory}.
     """
 
     def setUp(self) -> None:
@@ -65,32 +68,32 @@ class StreamTests(SynchronousTestCase):
 
     def emit(self, level: object, format: str, **fields: object) -> None:
         """
-        A log, to the factory.
+        Record a line, in the place of the factory's logger.
         """
         self.lines.append(format.format(**fields))
 
-    def connected(self, host: str = "192.0.2.1", late: bool = False) -> tuple[StreamCarrier, Transport]:
+    def connectedStranger(self, host: str = "192.0.2.1", late: bool = False) -> tuple[StreamCarrier, Transport]:
         """
-        A connection whose peer has said nothing yet.
+        Make a connection whose peer has not sent anything yet.
 
-        @param late: whether its end is only told of in a later turn, as with a real one.
+        @param late: whether the loss of the connection is not reported in the same turn, as with a real transport.
         """
         carrier = self.factory.buildProtocol(None)
         transport = Transport(carrier, host, late)
         carrier.makeConnection(transport)
         return carrier, transport
 
-    def up(self) -> tuple[StreamCarrier, Transport]:
+    def established(self) -> tuple[StreamCarrier, Transport]:
         """
-        A connection that is established.
+        Make a connection whose peer has sent its greeting.
         """
-        carrier, transport = self.connected()
+        carrier, transport = self.connectedStranger()
         carrier.dataReceived(Frames(TUN).greeting(0, 1500))
         transport.clear()
         return carrier, transport
 
-    def test_bothSayWhoTheyAre(self) -> None:
-        carrier, transport = self.connected()
+    def test_theTunnelIsUpAfterBothGreetings(self) -> None:
+        carrier, transport = self.connectedStranger()
         self.assertEqual(Frames(TUN).greeting(0, 1500), transport.value())
         self.assertIsNone(self.tunnel.carrier)
         established = carrier.whenEstablished()
@@ -100,8 +103,8 @@ class StreamTests(SynchronousTestCase):
         self.assertIs(carrier, self.successResultOf(established))
         self.assertEqual({}, self.factory.strangers)
 
-    def test_allWhoAskAreToldOfTheEnd(self) -> None:
-        carrier, _ = self.up()
+    def test_everyWaiterFailsWhenTheConnectionEnds(self) -> None:
+        carrier, _ = self.established()
         waiting = [carrier.whenLost(), carrier.whenLost()]
         carrier.send(packet())
         carrier.loseConnection()
@@ -109,15 +112,15 @@ class StreamTests(SynchronousTestCase):
             self.failureResultOf(each, ConnectionDone)
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_whereTheMTUsDifferTheLogSaysSo(self) -> None:
+    def test_differentMTUsAreLogged(self) -> None:
         for mtu in 1500, 1400, 9000:
-            carrier, _ = self.connected()
+            carrier, _ = self.connectedStranger()
             carrier.dataReceived(Frames(TUN).greeting(0, mtu))
         (line,) = [each for each in self.lines if "MTU" in each]
-        self.assertIn("192.0.2.1:4001 has an MTU of 1400, this end's 1500", line)
+        self.assertIn("192.0.2.1:4001 has an MTU of 1400, and this end's has 1500", line)
 
-    def test_packets(self) -> None:
-        carrier, transport = self.up()
+    def test_packetsAreSentAndReceived(self) -> None:
+        carrier, transport = self.established()
         self.tunnel.packetReceived(Packet(packet()))
         self.clock.advance(0)
         said = transport.value()
@@ -126,8 +129,8 @@ class StreamTests(SynchronousTestCase):
             carrier.dataReceived(bytes([octet]))
         self.assertEqual([packet()], self.wire.sent)
 
-    def test_whatWaitsIsBounded(self) -> None:
-        carrier, transport = self.up()
+    def test_theQueueIsBoundedWhileTheTransportIsPaused(self) -> None:
+        carrier, transport = self.established()
         carrier.pauseProducing()
         for _ in range(20000):
             self.tunnel.packetReceived(Packet(packet()))
@@ -145,15 +148,15 @@ class StreamTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual((waiting + 1) * 114, len(transport.value()))
 
-    def test_signsOfLife(self) -> None:
-        carrier, transport = self.up()
+    def test_aPeerWithoutKeepaliveMessagesIsDisconnected(self) -> None:
+        carrier, transport = self.established()
         for _ in range(10):
             self.clock.advance(streams.KEEPALIVE_INTERVAL)
             self.assertEqual(Frames.keepalive, transport.value())
             transport.clear()
             carrier.dataReceived(Frames.keepalive)
         self.assertFalse(transport.aborted)
-        # The last was in the interval that has just begun.
+        # The peer's last keepalive message falls into the current interval.
         for _ in range(1 + streams.MAX_SILENCES):
             self.assertFalse(transport.aborted)
             self.clock.advance(streams.KEEPALIVE_INTERVAL)
@@ -162,42 +165,42 @@ class StreamTests(SynchronousTestCase):
         self.assertIn("silent", self.lines[-1])
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_noneIsSentWhereThereWerePackets(self) -> None:
-        _, transport = self.up()
+    def test_noKeepaliveMessageIsSentInAnIntervalWithPackets(self) -> None:
+        _, transport = self.established()
         self.tunnel.packetReceived(Packet(packet()))
         self.clock.advance(0)
         transport.clear()
         self.clock.advance(streams.KEEPALIVE_INTERVAL)
         self.assertEqual(b"", transport.value())
 
-    def test_whoSaysNothingForEverIsGivenUp(self) -> None:
-        _, transport = self.connected()
+    def test_aPeerWithoutAGreetingIsDisconnected(self) -> None:
+        _, transport = self.connectedStranger()
         self.clock.advance(streams.GREETING_TIME)
         self.assertTrue(transport.aborted)
         self.assertEqual({}, self.factory.strangers)
         self.assertEqual(1, self.tunnel.counters["inRefused"])
 
-    def test_halfAGreetingIsGivenUp(self) -> None:
-        carrier, transport = self.connected()
+    def test_aPeerWithAnIncompleteGreetingIsDisconnected(self) -> None:
+        carrier, transport = self.connectedStranger()
         carrier.dataReceived(b"txtun")
         self.clock.advance(streams.GREETING_TIME)
         self.assertTrue(transport.aborted)
 
-    def test_garbageEndsIt(self) -> None:
+    def test_garbageEndsTheConnection(self) -> None:
         for said in b"GET /", Frames(TUN).greeting(0, 1) + b"\xff" * 14:
-            carrier, transport = self.connected()
+            carrier, transport = self.connectedStranger()
             carrier.dataReceived(said)
             self.assertTrue(transport.disconnecting)
             carrier.dataReceived(b"more of it" * 1000)
-            # It does not go by itself.
+            # The peer does not close the connection.
             self.clock.advance(streams.PARTING_TIME)
             self.assertTrue(transport.aborted)
         self.assertEqual(2, self.tunnel.counters["inFramingErrors"])
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_aDescriptorEndsIt(self) -> None:
-        carrier, transport = self.connected()
-        # Without that, Twisted would log each that comes.
+    def test_aFileDescriptorEndsTheConnection(self) -> None:
+        carrier, transport = self.connectedStranger()
+        # Without this interface, Twisted would log each descriptor.
         self.assertTrue(IFileDescriptorReceiver.providedBy(carrier))
         reading, writing = os.pipe()
         self.addCleanup(os.close, writing)
@@ -205,77 +208,77 @@ class StreamTests(SynchronousTestCase):
         self.assertRaises(OSError, os.fstat, reading)
         self.assertTrue(transport.aborted)
 
-    def test_eachReasonIsSaidOnceAMinute(self) -> None:
+    def test_eachReasonIsLoggedOnceAMinute(self) -> None:
         for _ in range(100):
-            carrier, _ = self.connected()
+            carrier, _ = self.connectedStranger()
             carrier.dataReceived(b"GET /")
             self.clock.advance(0.5)
         self.clock.advance(streams.PARTING_TIME)
         self.assertEqual(1, len(self.lines))
         self.clock.advance(60)
-        carrier, _ = self.connected()
+        carrier, _ = self.connectedStranger()
         carrier.dataReceived(b"GET /")
         self.clock.advance(3)
         self.assertIn("99 more", self.lines[-1])
         self.assertEqual(2, len(self.lines))
 
-    def test_theLogTellsWhetherATunnelThatWasRestartedIsUp(self) -> None:
+    def test_theLastLineTellsWhetherARestartedTunnelIsUp(self) -> None:
         for _ in range(3):
-            _, transport = self.up()
+            _, transport = self.established()
             transport.abortConnection()
-        self.up()
+        self.established()
         said = [line.rpartition(" is ")[2] for line in self.lines]
-        self.assertEqual(["up", "down: the peer has closed it"] * 3 + ["up"], said)
+        self.assertEqual(["up", "down: the peer has closed the connection"] * 3 + ["up"], said)
         for _ in range(1000):
-            self.up()[1].abortConnection()
+            self.established()[1].abortConnection()
         self.assertLess(len(self.lines), 4 * streams.STATE_LINES)
 
     def test_strangersAreBounded(self) -> None:
-        made = [self.connected() for _ in range(streams.MAX_STRANGERS + 3)]
+        made = [self.connectedStranger() for _ in range(streams.MAX_STRANGERS + 3)]
         self.assertEqual(streams.MAX_STRANGERS, len(self.factory.strangers))
         self.assertEqual(3, sum(transport.aborted for _, transport in made))
 
-    def test_theStrangerThatHasWaitedLongestIsNeverDropped(self) -> None:
+    def test_theOldestStrangerIsNeverEvicted(self) -> None:
         for places in ["192.0.2.1"] * 200, [f"10.{number}.0.1" for number in range(200)]:
-            carrier, transport = self.connected("192.0.2.1")
+            carrier, transport = self.connectedStranger("192.0.2.1")
             for host in places * 5:
-                self.connected(host)
+                self.connectedStranger(host)
             self.assertFalse(transport.aborted)
             carrier.dataReceived(Frames(TUN).greeting(0, 1500))
             self.assertIs(carrier, self.tunnel.carrier)
-            # The next one is, now.
+            # Now the next connection is the oldest.
             first = next(iter(self.factory.strangers))
             for host in places * 5:
-                self.connected(host)
+                self.connectedStranger(host)
             self.assertIs(first, next(iter(self.factory.strangers)))
             self.factory.stop()
 
-    def test_whereAllPlacesAreAlikeNobodyKnowsWhoIsDropped(self) -> None:
+    def test_evictionIsUnpredictableIfNoPrefixIsBusier(self) -> None:
         dropped = []
         for seed in range(8):
             self.factory.random = Random(seed)
-            made = [self.connected(f"10.{number}.0.1")[1] for number in range(2 * streams.MAX_STRANGERS)]
+            made = [self.connectedStranger(f"10.{number}.0.1")[1] for number in range(2 * streams.MAX_STRANGERS)]
             dropped.append(tuple(transport.aborted for transport in made))
             self.factory.stop()
         self.assertEqual(8, len(set(dropped)))
-        # Each of the older ones has stayed at times, and has been dropped; the first never was.
+        # Each of the older connections was kept with one seed and evicted with another. The first was never evicted.
         for fates in list(zip(*dropped, strict=True))[1 : streams.MAX_STRANGERS // 2]:
             self.assertIn(True, fates)
         stayed = [not all(fates) for fates in zip(*dropped, strict=True)]
         self.assertGreater(sum(stayed[: streams.MAX_STRANGERS]), streams.MAX_STRANGERS * 3 // 4)
 
-    def test_strangersThatComeInOneTurnAreBounded(self) -> None:
-        made = [self.connected(late=True) for _ in range(streams.MAX_STRANGERS + 50)]
+    def test_strangersOfOneReactorTurnAreBounded(self) -> None:
+        made = [self.connectedStranger(late=True) for _ in range(streams.MAX_STRANGERS + 50)]
         self.assertEqual(50, sum(transport.aborted for _, transport in made))
         self.assertEqual(streams.MAX_STRANGERS, len(self.factory.strangers))
 
-    def test_whoFloodsFromOnePlaceKeepsOnlyItselfOut(self) -> None:
+    def test_aFloodFromOnePrefixEvictsOnlyItself(self) -> None:
         for flood, mine in (
             (["192.0.2.66"] * 1000, "192.0.2.1"),
             ([f"2001:db8:0:1::{number:x}" for number in range(1, 1000)], "2001:db8:0:2::1"),
             (["::ffff:192.0.2.66"] * 1000, "::ffff:192.0.2.1"),
             (["::nonsense"] * 1000, "fe80::1%eth0"),
-            # From many links of one customer, of one site; from many addresses of one network.
+            # The floods are from many links of one customer, of one site, and from many addresses of one network.
             ([f"2001:db8:0:{number:x}::1" for number in range(256)], "2001:db8:1::1"),
             ([f"2001:db8:0:{number:x}::1" for number in range(256)], "2001:db8:0:100::1"),
             ([f"2001:db8:0:{number:x}00::1" for number in range(256)], "2001:db8:1::1"),
@@ -283,18 +286,18 @@ class StreamTests(SynchronousTestCase):
             ([f"192.0.2.{number}" for number in range(256)], "192.0.3.1"),
             (["192.0.2.66"] * 256, "192.0.2.67"),
         ):
-            # The one that has waited longest is another.
-            self.connected("198.51.100.1")
-            carrier, transport = self.connected(mine)
+            # The oldest connection, which is never evicted, is another.
+            self.connectedStranger("198.51.100.1")
+            carrier, transport = self.connectedStranger(mine)
             for host in flood:
-                self.connected(host)
+                self.connectedStranger(host)
             self.assertFalse(transport.aborted, mine)
             carrier.dataReceived(Frames(TUN).greeting(0, 1500))
             self.assertIs(carrier, self.tunnel.carrier)
             self.factory.stop()
 
-    def test_neighboursOfAPeerDoNotSingleItOut(self) -> None:
-        # Every eighth connection of a flood from many places is from the network of an honest peer, or its site.
+    def test_aFewConnectionsFromAPeersPrefixDoNotEvictThePeer(self) -> None:
+        # Each eighth connection of a flood from many prefixes is from the network or the site of an honest peer.
         for mine, near, far in (
             ("192.0.2.1", "192.0.2.66", "10.{}.0.1"),
             ("2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:{:x}::1"),
@@ -304,17 +307,17 @@ class StreamTests(SynchronousTestCase):
                 self.factory.random = Random(seed)
                 flood = [near if number % 8 == 7 else far.format(number) for number in range(1, 81)]
                 for host in flood[:64]:
-                    self.connected(host)
-                _, transport = self.connected(mine)
+                    self.connectedStranger(host)
+                _, transport = self.connectedStranger(mine)
                 for host in flood[64:]:
-                    self.connected(host)
+                    self.connectedStranger(host)
                 kept += not transport.aborted
                 self.factory.stop()
-            # One chosen at random is kept in 62 of 80 floods.
+            # With a random choice, the peer is kept in 62 of 80 floods.
             self.assertGreater(kept, 20, mine)
 
-    def test_nothingIsSentToWhoWasRefused(self) -> None:
-        carrier, transport = self.up()
+    def test_noPacketIsSentToARefusedPeer(self) -> None:
+        carrier, transport = self.established()
         self.tunnel.packetReceived(Packet(packet()))
         carrier.dataReceived(b"\xff" * 14)
         self.assertIsNone(self.tunnel.carrier)
@@ -328,9 +331,9 @@ class StreamTests(SynchronousTestCase):
         self.assertTrue(transport.aborted)
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_anEndThatStoodStillLooksForSignsOfLifeFirst(self) -> None:
+    def test_aSuspendedEndReadsBeforeItDisconnectsASilentPeer(self) -> None:
         for step in 1000.0, -5.0:
-            carrier, transport = self.up()
+            carrier, transport = self.established()
             carrier.dataReceived(Frames.keepalive)
             self.clock.rightNow += step
             self.clock.advance(streams.KEEPALIVE_INTERVAL)
@@ -339,18 +342,18 @@ class StreamTests(SynchronousTestCase):
             carrier.dataReceived(Frames.keepalive)
             carrier.disconnect("")
 
-    def test_oneThatHasEndedIsNotWaitedFor(self) -> None:
-        carrier, transport = self.connected()
+    def test_waitingForALostConnectionFailsAtOnce(self) -> None:
+        carrier, transport = self.connectedStranger()
         transport.abortConnection()
         self.failureResultOf(carrier.whenEstablished(), ConnectionDone)
 
-    def test_aFramingThatCannotCarryIt(self) -> None:
+    def test_aFramingThatCannotCarryTheModeIsRefused(self) -> None:
         def framing(mode: int) -> Any:
             raise ValueError("not that")
 
         self.assertRaisesRegex(ValueError, "not that", StreamFactory, self.tunnel, framing, self.clock)
 
-    def test_aFramingWithoutAGreetingIsUpAtOnce(self) -> None:
+    def test_theTunnelIsUpAtOnceIfTheFramingHasNoGreeting(self) -> None:
         class Plain(Frames):
             keepalive = b""
 
@@ -372,7 +375,7 @@ class StreamTests(SynchronousTestCase):
         self.clock.advance(1000)
         self.assertFalse(transport.aborted)
 
-    def test_whereTheFramingHasNoSignsOfLifeTCPHas(self) -> None:
+    def test_tcpKeepaliveIsSetIfTheFramingHasNone(self) -> None:
         class TCP(Transport):
             isAlive = False
 
@@ -398,7 +401,7 @@ class StreamTests(SynchronousTestCase):
                 transport.abortConnection()
             self.assertEqual(30000, handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
 
-    def test_whoConnectsTriesAgainAndTakesALongerTimeEachTime(self) -> None:
+    def test_reconnectionBacksOffUntilThePeerIsEstablished(self) -> None:
         attempts: list[tuple[float, Deferred[Any]]] = []
 
         class Endpoint:
@@ -410,8 +413,8 @@ class StreamTests(SynchronousTestCase):
         service = connecting(endpoint, self.factory)
         service.startService()
         for _ in range(4):
-            # The peer is there, and is no tunnel.
-            carrier, transport = self.connected()
+            # The peer accepts the connection but is no tunnel.
+            carrier, transport = self.connectedStranger()
             attempts[-1][1].callback(carrier)
             carrier.dataReceived(b"GET /")
             transport.abortConnection()
@@ -420,17 +423,17 @@ class StreamTests(SynchronousTestCase):
                 self.clock.advance(0.5)
         times = [time for time, _ in attempts]
         waits = [later - earlier for earlier, later in itertools.pairwise(times)]
-        # There is chance in it.
+        # The delays are randomized, so only the first and the last are compared.
         self.assertGreater(waits[-1], waits[0])
-        # Once it is one, all is well; and it is connected anew when that ends.
-        carrier, transport = self.connected()
+        # After an established connection the first delay is used again.
+        carrier, transport = self.connectedStranger()
         attempts[-1][1].callback(carrier)
         carrier.dataReceived(Frames(TUN).greeting(0, 1500))
         transport.abortConnection()
         count = len(attempts)
         self.clock.advance(3)
         self.assertEqual(count + 1, len(attempts))
-        carrier, transport = self.connected()
+        carrier, transport = self.connectedStranger()
         attempts[-1][1].callback(carrier)
         carrier.dataReceived(Frames(TUN).greeting(0, 1500))
         self.successResultOf(service.stopService())

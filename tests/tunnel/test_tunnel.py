@@ -1,5 +1,5 @@
 """
-A tunnel and what it lets through.
+Tests for the protocol between an interface and a carrier: L{txtuntap.tunnel.tunnel}.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ SOURCE, DEST = bytes([10, 0, 0, 2]), bytes([10, 0, 0, 1])
 
 def packet(octets: int = 100) -> bytes:
     """
-    An IPv4 packet.
+    Make an IPv4 packet of a given length.
     """
     return ipv4.packHeader(SOURCE, DEST, 17, octets - 20) + bytes(octets - 20)
 
 
 def segments(payload: int, size: int) -> tuple[bytes, Offload]:
     """
-    Many segments of TCP in one, and what is open in it.
+    Make a superpacket of TCP, and the description of its checksum and segmentation.
     """
     return superpacket(4, TCP4, bytes(payload), size)[:2]
 
@@ -46,7 +46,10 @@ def segments(payload: int, size: int) -> tuple[bytes, Offload]:
 @implementer(ICarrier)
 class Carrier:
     """
-    Keeps what it is to send.
+    A fake carrier that records the packets it sends.
+
+    @ivar room: whether it accepts packets.
+    @ivar why: the reason with which it was disconnected.
     """
 
     def __init__(self, offloads: int = EVERYTHING, room: bool = True) -> None:
@@ -65,32 +68,32 @@ class Carrier:
 
 class TunnelTests(SynchronousTestCase):
     """
-    L{Tunnel}.
+    Tests for the class L{Tunnel}.
     """
 
     def made(
         self, mode: int = TUN, wire: RecordingPort | None = None, allowed: Allowed | None = None
     ) -> tuple[Tunnel, RecordingPort]:
         """
-        A tunnel on a port.
+        Make a tunnel on a port.
         """
         tunnel = Tunnel(mode, allowed)
         wire = wire or RecordingPort()
         tunnel.makeConnection(wire)
         return tunnel, wire
 
-    def test_itGoesWhereItsModeSays(self) -> None:
+    def test_theModeDecidesWhichPortTheTunnelFits(self) -> None:
         self.assertTrue(IRawPacketProtocol.providedBy(Tunnel(TUN)))
         self.assertTrue(IEthernetProtocol.providedBy(Tunnel(TAP)))
         self.assertEqual(1, TuntapPort("tt0", Tunnel(TAP), reactor=SimulationClock()).ethernet)
         self.assertRaisesRegex(ValueError, "TUN or TAP", Tunnel, 3)
 
-    def test_itIsOnOnePort(self) -> None:
+    def test_aSecondPortIsRefused(self) -> None:
         tunnel, wire = self.made()
-        self.assertRaisesRegex(RuntimeError, "one port", tunnel.makeConnection, wire)
-        self.assertRaisesRegex(TypeError, "takes no packets", Tunnel(TUN).makeConnection, object())
+        self.assertRaisesRegex(RuntimeError, "already on a port", tunnel.makeConnection, wire)
+        self.assertRaisesRegex(TypeError, "does not accept packets", Tunnel(TUN).makeConnection, object())
 
-    def test_outAndIn(self) -> None:
+    def test_packetsAreSentAndWritten(self) -> None:
         tunnel, wire = self.made()
         carrier = Carrier()
         tunnel.carrierUp(carrier)
@@ -101,7 +104,7 @@ class TunnelTests(SynchronousTestCase):
         counted = {"carriers": 1, "outPackets": 1, "outOctets": 100, "inPackets": 1, "inOctets": 100}
         self.assertEqual(counted, dict(tunnel.counters))
 
-    def test_withoutAnybodyToCarryItCounts(self) -> None:
+    def test_packetsThatCannotBeSentAreCounted(self) -> None:
         tunnel, _ = self.made()
         tunnel.packetReceived(Packet(packet()))
         carrier = Carrier(room=False)
@@ -120,11 +123,11 @@ class TunnelTests(SynchronousTestCase):
         older, newer = Carrier(), Carrier()
         tunnel.carrierUp(older)
         tunnel.carrierUp(newer)
-        self.assertIn("anew", older.why)
+        self.assertIn("connected again", older.why)
         tunnel.carrierDown(older)
         self.assertIs(newer, tunnel.carrier)
 
-    def test_whatThePeerDoesNotTakeIsCut(self) -> None:
+    def test_superpacketsAreSegmentedIfThePeerDoesNotAcceptThem(self) -> None:
         tunnel, _ = self.made()
         carrier = Carrier(0)
         tunnel.carrierUp(carrier)
@@ -140,7 +143,7 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual((data, offload), carrier.sent[-1])
         self.assertEqual(6, tunnel.counters["outPackets"])
 
-    def test_superpacketsReachAnInterfaceThatTakesThemWhole(self) -> None:
+    def test_superpacketsAreWrittenWholeToAnInterfaceThatAcceptsThem(self) -> None:
         data, offload = segments(3000, 1400)
         wire = OffloadPort()
         tunnel, _ = self.made(wire=wire)
@@ -151,7 +154,7 @@ class TunnelTests(SynchronousTestCase):
         self.assertTrue(tunnel.carried(memoryview(data), offload))
         self.assertEqual([1440, 1440, 240], [len(each) for each in plain.sent])
 
-    def test_whatIsLongerThanTheMTUAllows(self) -> None:
+    def test_packetsLongerThanTheMTUAreDropped(self) -> None:
         tunnel, _wire = self.made()
         self.assertTrue(tunnel.carried(packet(1500)))
         self.assertFalse(tunnel.carried(packet(1501)))
@@ -164,7 +167,7 @@ class TunnelTests(SynchronousTestCase):
         self.assertFalse(tap.carried(bytes(12) + b"\x81\x00\x00\x05" * 1000 + b"\x08\x00" + bytes(100)))
         self.assertEqual((2, 4), (tunnel.counters["inTooLong"], tap.counters["inTooLong"]))
 
-    def test_whoSendsWhatIsTooLongIsTold(self) -> None:
+    def test_anICMPErrorAnswersAPacketThatIsTooLong(self) -> None:
         for version, ends in (4, ("10.0.0.2", "10.0.0.1")), (6, ("fd00::2", "fd00::1")):
             link = bytes.fromhex("02000000000102000000000281000005") + (b"\x08\0" if version == 4 else b"\x86\xdd")
             back = link[6:12] + link[:6] + link[12:]
@@ -183,30 +186,31 @@ class TunnelTests(SynchronousTestCase):
                 counters = tunnel.counters
                 self.assertEqual((2, 2, 0), (counters["inTooLong"], counters["outTooBigs"], counters["inPackets"]))
 
-    def test_whatMayBeTakenApartIs(self) -> None:
+    def test_packetsThatAreTooLongAreFragmentedIfPermitted(self) -> None:
         data = ipv4.packHeader(SOURCE, DEST, 17, 3000, fragment=0) + bytes(range(250)) * 12
         for mode, link in (TUN, b""), (TAP, bytes(12) + b"\x08\0"), (TAP, bytes(12) + b"\x81\0\0\5\x08\0"):
             tunnel, wire = self.made(mode)
-            # Padding is not carried on.
+            # Ethernet padding is removed.
             self.assertTrue(tunnel.carried(link + data + (b"\0" * 9 if link else b"")))
             self.assertEqual([link + each for each in ipv4.takenApart(data, 1500)], wire.sent)
             self.assertEqual([1500, 1500, 60], [len(each) - len(link) for each in wire.sent])
             self.assertEqual(
                 {"inFragmented": 1, "inPackets": 3, "inOctets": 3060 + 3 * len(link)}, dict(tunnel.counters)
             )
-            # Many in one, each of which is too long.
+            # Each packet of a superpacket is too long.
             whole, offload, _ = superpacket(4, UDP, bytes(6000), 3000)
             whole = whole[:6] + bytes(2) + whole[8:]
             self.assertTrue(tunnel.carried(link + whole, shifted(offload, len(link))))
             expected = [link + each for one in finish(whole, offload) for each in ipv4.takenApart(one, 1500)]
             self.assertEqual(expected, wire.sent[3:])
 
-    def test_whoIsNotToldOfWhatIsTooLong(self) -> None:
+    def test_noICMPErrorAnswersPacketsThatMustNotBeAnswered(self) -> None:
         group, station = b"\x01" + bytes(5), b"\x02" + bytes(5)
         long = packet(1501)
         for mode, data in (
-            # No IP; no IPv6; to a group; from a group; padding alone; an error; to a group of IP; from nobody; and
-            # from whom the peer may not send.
+            # The cases are in this order: not IP, not IPv6, to a link group, from a link group, only padding too long,
+            # an ICMP error, to an IP group, from the unspecified address, and from an address that the peer is not
+            # allowed.
             (TAP, station * 2 + b"\x88\xb5" + bytes(1501)),
             (TAP, station * 2 + b"\x86\xdd" + long),
             (TAP, group + station + b"\x08\0" + long),
@@ -223,7 +227,7 @@ class TunnelTests(SynchronousTestCase):
             self.assertFalse(tunnel.carried(data), data[:20])
             self.assertEqual(([], []), (carrier.sent, wire.sent), data[:20])
 
-    def test_tellingIsLimited(self) -> None:
+    def test_icmpErrorsAreRateLimited(self) -> None:
         tunnel, wire = self.made()
         carrier = Carrier()
         tunnel.carrierUp(carrier)
@@ -236,7 +240,7 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual((100, 400), (tunnel.counters["outTooBigs"], tunnel.counters["inTooLong"]))
         self.assertEqual(100, len(carrier.sent))
 
-    def test_whatIsNotOfTheInterfacesKind(self) -> None:
+    def test_malformedPacketsAreDropped(self) -> None:
         tunnel, _wire = self.made()
         for data in b"", bytes(19), b"\x50" + packet()[1:], packet() + b"\0", packet()[:-1], b"\x44" + packet()[1:]:
             self.assertFalse(tunnel.carried(data))
@@ -246,7 +250,7 @@ class TunnelTests(SynchronousTestCase):
         self.assertFalse(tap.carried(bytes(13)))
         self.assertEqual((7, 1), (tunnel.counters["inErrors"], tap.counters["inErrors"]))
 
-    def test_forgedOffload(self) -> None:
+    def test_impossibleOffloadIsDropped(self) -> None:
         tunnel, wire = self.made(wire=OffloadPort())
         data, _ = segments(3000, 1400)
         for fields in (
@@ -262,24 +266,24 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual([], wire.sent)
         self.assertEqual({"inOffloadErrors": 6, "inUnknownOffloads": 1}, dict(tunnel.counters))
 
-    def test_whoIsNotAllowedCannotHaveAnOpenChecksumBecomeTheSource(self) -> None:
+    def test_aChecksumThatOverwritesTheSourceIsDropped(self) -> None:
         tunnel, wire = self.made(allowed=Allowed(["10.0.0.2"]))
         forged = Offload(NEEDS_CHECKSUM, checksumStart=1, checksumOffset=11)
         self.assertFalse(tunnel.carried(packet(), forged))
         self.assertTrue(tunnel.carried(packet(), Offload(NEEDS_CHECKSUM, checksumStart=20, checksumOffset=6)))
         self.assertEqual((1, 1), (tunnel.counters["inForbidden"], len(wire.sent)))
 
-    def test_whoIsNotAllowed(self) -> None:
+    def test_sourcesThatAreNotAllowedAreDropped(self) -> None:
         tunnel, _wire = self.made(allowed=Allowed(["10.0.0.3"]))
         self.assertFalse(tunnel.carried(packet()))
         tap, _ = self.made(TAP, allowed=Allowed(["10.0.0.3"]))
         self.assertFalse(tap.carried(bytes(12) + b"\x08\x00" + packet()))
         self.assertEqual((1, 1), (tunnel.counters["inForbidden"], tap.counters["inForbidden"]))
 
-    def test_aPeerWhoseAddressesAreGivenIsNoRouter(self) -> None:
+    def test_packetsOfARouterNeedPermissionIfAddressesAreRestricted(self) -> None:
         whole, offload, _ = superpacket(4, UDP, bytes(3000), 1000)
         data = bytearray(whole)
-        # The client of DHCP.
+        # The destination port is that of a DHCP client.
         data[23] = 68
         redirect = ipv4.packHeader(SOURCE, DEST, 1, 8) + b"\5" + bytes(7)
         for mode, link in (
@@ -294,15 +298,15 @@ class TunnelTests(SynchronousTestCase):
                 self.assertEqual(router, tunnel.carried(link + data, moved))
                 self.assertEqual(router, tunnel.carried(link + redirect))
                 self.assertEqual(0 if router else 2, tunnel.counters["inForbiddenRoles"])
-                # Nor by a checksum that becomes the port.
+                # The checksum would overwrite the destination port.
                 opened = Offload(NEEDS_CHECKSUM, checksumStart=len(link) + 20, checksumOffset=2)
                 self.assertFalse(tunnel.carried(link + packet(), opened))
-            # Who may send from any address may be a router, too.
+            # A peer without restricted addresses may be a router.
             tunnel, _wire = self.made(mode, OffloadPort())
             self.assertTrue(tunnel.carried(link + redirect))
 
     @given(st.binary(max_size=100), st.tuples(*[st.integers(0, 255)] * 2, *[st.integers(0, 65535)] * 4), st.booleans())
-    def test_nothingThatComesRaises(self, data: bytes, fields: tuple[int, ...], isTap: bool) -> None:
+    def test_garbageRaisesNothing(self, data: bytes, fields: tuple[int, ...], isTap: bool) -> None:
         allowed = Allowed(["10.0.0.0/8", "::/0"], ["00:00:00:00:00:00"] if isTap else [])
         tunnel, _wire = self.made(TAP if isTap else TUN, allowed=allowed)
         for start in b"", bytes(12) + b"\x08\x00\x45", bytes(12) + b"\x86\xdd\x60", b"\x45\x00\x00", b"\x60":
@@ -311,21 +315,21 @@ class TunnelTests(SynchronousTestCase):
         counted = sum(count for name, count in tunnel.counters.items() if name != "inOctets")
         self.assertEqual(10, counted)
 
-    def test_atAnEndOfALink(self) -> None:
+    def test_aTunnelCanBeAtAnEndOfALink(self) -> None:
         clock = SimulationClock()
         here, there = Tunnel(TUN), Tunnel(TUN)
         link = Link(here, there, clock)
         link.start()
         carrier = Carrier()
         there.carrierUp(carrier)
-        # There is no port to stop.
+        # An end of a link cannot be paused.
         there.carrierFull(carrier)
         self.assertTrue(here.carried(packet()))
         clock.advance(0)
         self.assertEqual([(packet(), None)], carrier.sent)
         link.stop()
 
-    def test_aPortIsNotReadWhileTheCarrierIsFull(self) -> None:
+    def test_thePortIsPausedWhileTheCarrierIsFull(self) -> None:
         class Port(RecordingPort):
             isReading = True
 

@@ -1,5 +1,7 @@
 """
-The addresses that a tunnel's peer is allowed: what comes from others it has made up.
+A filter of the source addresses from which a tunnel's peer may send.
+
+Read RFC 826 (ARP), RFC 4861 section 4 (messages of neighbour discovery) and RFC 6980 (their fragments) first.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from txtuntap.wire import arp, ethernet, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
 from txtuntap.wire.routerguard import configures, frameConfigures, isDisguised, isHidden
 
-#: Addresses that were looked up.
+#: The most results of address lookups that are cached.
 MAX_KNOWN = 1024
 
 _ICMP6 = 58
-#: Options of neighbour discovery begin here, in messages of each type; and there is a target in two of them.
+#: The offset in octets, by message type, at which the options of a message of neighbour discovery begin.
 _OPTIONS = {
     ndp.ROUTER_SOLICITATION: 8,
     ndp.ROUTER_ADVERTISEMENT: 16,
@@ -29,33 +31,35 @@ _OPTIONS = {
 
 class Allowed:
     """
-    Networks and link addresses.
+    The networks and link addresses that a tunnel's peer may use as sources.
 
-    With networks, IP packets are let through whose source is in one of them. On a tap so are ARP packets, and messages
-    of neighbour discovery, which tell of an address in one; and nothing else, since only of these it is known whom they
-    are from. There the unspecified address is let through, too: who has none yet asks from it (DHCP, RFC 5227, RFC
-    4862). C{fe80::/10} is a network like any other.
+    If networks are given, an IP packet is permitted if its source is in one of them. On a tap, ARP packets and messages
+    of neighbour discovery are permitted if the address that they announce is in one of the networks. All other frames
+    are dropped then, because their sender cannot be verified. On a tap, the unspecified address is permitted as a
+    source, too, because a host without an address sends from it (DHCP, RFC 5227, RFC 4862). C{fe80::/10} is not
+    permitted unless it is given.
 
-    With link addresses (on a tap), frames are let through whose source is one of them, as long as no ARP packet or
-    message of neighbour discovery in them tells of another.
+    If link addresses are given (on a tap), a frame is permitted if its source is one of them. An ARP packet or a
+    message of neighbour discovery within the frame must not announce another link address.
 
-    A frame is dropped if its receiver may read further than this does, or otherwise: one with more tags than are looked
-    behind, or with headers of SNAP that carry an EtherType, or with a packet of another version of IP than its
-    EtherType says; a packet with more extension headers; neighbour discovery in fragments.
+    A frame is dropped if its receiver may parse it further than this filter does, or in another manner: a frame with
+    more VLAN tags than the filter parses, a frame with SNAP headers that carry an EtherType, a packet whose IP version
+    contradicts the EtherType, a packet with more extension headers than the filter parses, and fragmented neighbour
+    discovery.
 
-    Unless the peer may be a router, it sends no router advertisements and no redirects, and nothing to the ports of
-    DHCP clients (see L{txtuntap.wire.routerguard}).
+    Unless the peer may be a router, its router advertisements, its redirects, and its packets to the ports of DHCP
+    clients are dropped (see L{txtuntap.wire.routerguard}).
     """
 
     def __init__(
         self, networks: Iterable[str] = (), linkAddresses: Iterable[str | bytes] = (), router: bool = False
     ) -> None:
         """
-        @param networks: such as C{"10.0.0.0/24"}, C{"fd00::2"}; none: any.
-        @param linkAddresses: such as C{"02:00:00:00:00:01"}; none: any.
+        @param networks: such as C{"10.0.0.0/24"}, C{"fd00::2"}. If empty, every network is permitted.
+        @param linkAddresses: such as C{"02:00:00:00:00:01"}. If empty, every link address is permitted.
         @param router: whether the peer may be a router and a DHCP server.
 
-        @raise ValueError: one of them is none; a network has bits of a host.
+        @raise ValueError: a text is not a network or a link address, or a network has host bits set.
         """
         networks = listed(networks, "networks", "10.0.0.0/24")
         for network in networks:
@@ -70,13 +74,16 @@ class Allowed:
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return how full the cache of lookups is: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._known.state]
 
     def permitsPacket(self, packet: bytes | memoryview) -> bool:
         """
-        Whether an IP packet, with its header whole, is from an address that is allowed.
+        Whether the source of an IP packet is permitted.
+
+        @param packet: the packet, with at least a complete IP header.
         """
         if self._any:
             return True
@@ -84,9 +91,9 @@ class Allowed:
 
     def permitsFrame(self, frame: bytes | memoryview, network: int) -> bool:
         """
-        Whether a frame is.
+        Whether the source addresses of an Ethernet frame, and of the packet within it, are permitted.
 
-        @param network: where what comes after its Ethernet header and tags begins; see
+        @param network: the offset in octets of the payload behind the Ethernet header and its VLAN tags; see
             L{networkStart<txtuntap.wire.offload.networkStart>}.
         """
         stations = self._linkAddresses
@@ -111,10 +118,12 @@ class Allowed:
 
     def permitsRole(self, packet: bytes | memoryview, network: int, isFrame: bool) -> bool:
         """
-        Whether a packet that is from where it may be is not one by which only a router, or a DHCP server, configures
-        others; or the peer may be one.
+        Whether the peer may send a packet of this kind. A packet by which a router or a DHCP server configures other
+        hosts needs C{router}.
 
-        @param network: where its IP header begins; of a frame, what comes after its Ethernet header and tags.
+        @param network: the offset in octets of the IP header; in a frame, of the payload behind the Ethernet header and
+            its VLAN tags.
+        @param isFrame: whether C{packet} is an Ethernet frame.
         """
         if self._isRouter:
             return True
@@ -123,24 +132,27 @@ class Allowed:
     def _permitsARP(self, data: bytes) -> bool:
         if self._any and not self._linkAddresses:
             return True
-        told = arp.parse(data)
-        if told is None:
+        announced = arp.parse(data)
+        if announced is None:
             return False
-        if self._linkAddresses and told.senderLink not in self._linkAddresses:
+        if self._linkAddresses and announced.senderLink not in self._linkAddresses:
             return False
-        # A probe (RFC 5227) has no sender yet, and takes its target away from another station that probes for it.
-        return self._any or self._isInOrUnspecified(told.sender if any(told.sender) else told.target)
+        # A probe (RFC 5227) has no sender address. Its target is checked, because a probe for an address keeps another
+        # station from configuring that address.
+        return self._any or self._isInOrUnspecified(announced.sender if any(announced.sender) else announced.target)
 
     def _permitsDiscovery(self, frame: bytes | memoryview, network: int) -> bool:
         """
-        Whether an IPv6 packet is no message of neighbour discovery, or one that tells of nothing but what is allowed.
+        Whether an IPv6 packet passes the check of neighbour discovery. A message of neighbour discovery passes if it
+        announces only permitted addresses. Every other packet passes.
         """
         if frame[network + 6] not in ipv6.EXTENSIONS and frame[network + 6] != _ICMP6:
             return True
         upper = ipv6.upperLayer(frame, network)
         if upper.protocol is None:
-            # A receiver that reads more headers knows what comes after. A later fragment has its address, and all
-            # headers (RFC 8200 section 4.5), from the first.
+            # The chain of headers is longer than this filter parses, so a receiver may find neighbour discovery behind
+            # it. A later fragment is harmless, because the receiver takes its addresses and headers from the first one
+            # (RFC 8200 section 4.5).
             return upper.isLater
         if upper.protocol != _ICMP6:
             return True
@@ -150,27 +162,28 @@ class Allowed:
         if message[0] not in _OPTIONS:
             return True
         if upper.isFragment:
-            # No receiver may believe it (RFC 6980), and what it tells may be in another fragment.
+            # A receiver must ignore it (RFC 6980), and the addresses that it announces may be in another fragment.
             return False
         if not self._any and message[0] in (ndp.SOLICITATION, ndp.ADVERTISEMENT):
-            # A station that solicits from the unspecified address is about to take the target (RFC 4862 section 5.4.3).
+            # A station that solicits from the unspecified address is about to claim the target address (RFC 4862
+            # section 5.4.3).
             isClaim = message[0] == ndp.ADVERTISEMENT or not any(frame[network + 8 : network + 24])
-            # A message that is cut short has a part of an address only.
+            # A truncated message may lack a part of the target address.
             if isClaim and not (len(message) >= 24 and self._isIn(message[8:24])):
                 return False
-        return not self._linkAddresses or self._toldLinks(message) <= self._linkAddresses
+        return not self._linkAddresses or self._announcedLinks(message) <= self._linkAddresses
 
-    def _toldLinks(self, message: bytes) -> set[bytes]:
+    def _announcedLinks(self, message: bytes) -> set[bytes]:
         """
-        The link addresses that a message of neighbour discovery tells of.
+        Return the link addresses that the options of a message of neighbour discovery announce.
         """
-        told = set()
+        announced = set()
         at = _OPTIONS[message[0]]
         while at + 8 <= len(message) and message[at + 1]:
             if message[at] in (ndp.SOURCE_LINK, ndp.TARGET_LINK):
-                told.add(message[at + 2 : at + 8])
+                announced.add(message[at + 2 : at + 8])
             at += message[at + 1] * 8
-        return told
+        return announced
 
     def _isInOrUnspecified(self, address: bytes) -> bool:
         return not any(address) or self._isIn(address)

@@ -1,5 +1,6 @@
 """
-Bare packets, one in each datagram: socat's C{TUN} over UDP (a tun or a tap), C{vde_plug udp://...}, QEMU, and others.
+The framing in which each datagram is one packet. The peer may be socat with C{TUN} over UDP (a tun or a tap),
+C{vde_plug udp://...}, or QEMU.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from txtuntap.tunnel.information import LENGTH, information
 @implementer(IDatagramFraming)
 class Bare:
     """
-    Packets, and nothing else.
+    A framing that adds nothing to a packet, or only socat's protocol information.
     """
 
     anyPort = False
@@ -22,7 +23,9 @@ class Bare:
 
     def __init__(self, mode: int, pi: bool = False) -> None:
         """
-        @param pi: whether protocol information comes before each packet: socat has it unless given C{iff-no-pi}.
+        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param pi: whether protocol information (4 octets) precedes each packet. By default socat sends it; with
+            C{iff-no-pi} it does not.
         """
         self._mode = mode
         self._pi = pi
@@ -30,15 +33,15 @@ class Bare:
 
     def pack(self, packet: bytes | memoryview) -> list[bytes | memoryview]:
         """
-        The packet.
+        Return the packet in pieces, with the protocol information before it if C{pi} was given.
         """
         return [information(packet, self._mode), packet] if self._pi else [packet]
 
     def unpack(self, datagram: bytes) -> bytes:
         """
-        Take the packet out of a datagram.
+        Return the packet that a datagram holds.
 
-        @raise UnpackError: it is too short.
+        @raise UnpackError: the datagram is shorter than the protocol information.
         """
         if not self._pi:
             return datagram

@@ -1,5 +1,5 @@
 """
-The end of a tunnel that connects.
+The connecting end of a tunnel, which reconnects when the connection is lost.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from txtuntap.tunnel.stream import StreamCarrier, StreamFactory
 
 def connecting(endpoint: IStreamClientEndpoint, factory: StreamFactory) -> ClientService:
     """
-    A service that connects, and does so again, later and later, when it was in vain or the connection has ended.
+    Make a service that connects to a tunnel's listening end. After a failed attempt or a lost connection it connects
+    again, with longer and longer pauses.
     """
-    clock: Any = _Retries(factory.clock)
-    return ClientService(_Establishing(endpoint, factory), Factory.forProtocol(Protocol), clock=clock)
+    clock: Any = _RetryClock(factory.clock)
+    return ClientService(_EstablishedEndpoint(endpoint, factory), Factory.forProtocol(Protocol), clock=clock)
 
 
-class _Retries:
+class _RetryClock:
     """
-    The part of a clock that C{ClientService} uses. With the reactor itself, the next try would sleep through what the
-    wall clock is set back by.
+    A clock for C{ClientService} that a change of the wall clock does not disturb. With the reactor itself, an attempt
+    would come late by as much as the wall clock is set back.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -37,16 +38,17 @@ class _Retries:
 
     def callLater(self, delay: float, callable: Callable[..., object], *arguments: object) -> IDelayedCall:
         """
-        See C{IReactorTime}.
+        Call a function after a delay in seconds, as C{IReactorTime} describes.
         """
         return callLater(self._clock, delay, callable, *arguments)
 
 
 @implementer(IStreamClientEndpoint)
-class _Establishing:
+class _EstablishedEndpoint:
     """
-    An endpoint that is connected once the peer has said who it is: before, C{ClientService} would take it for a success
-    that needs no back-off, and could not bear that the connection ends. And one that says why it cannot connect.
+    An endpoint whose C{connect} succeeds only once the peer has identified itself. C{ClientService} would otherwise
+    reset its back-off at each TCP connection, also at one that the peer then closes. The endpoint also logs why a
+    connection fails.
     """
 
     def __init__(self, endpoint: IStreamClientEndpoint, factory: StreamFactory) -> None:
@@ -54,14 +56,14 @@ class _Establishing:
         self._factory = factory
 
     def __repr__(self) -> str:
-        # ClientService says when it tries again to connect what.
+        # ClientService logs this text as the name of the endpoint.
         return "the peer"
 
     def connect(self, protocolFactory: Any) -> Any:
         """
-        See C{IStreamClientEndpoint}.
+        Connect, and wait until the peer has identified itself: see C{IStreamClientEndpoint}.
 
-        @param protocolFactory: makes what is told when the connection has ended.
+        @param protocolFactory: makes the protocol whose C{connectionLost} is called when the connection has ended.
         """
 
         def established(carrier: StreamCarrier) -> Any:

@@ -1,8 +1,10 @@
 """
-A tunnel's packets over UDP, one in each datagram.
+A tunnel's carrier over UDP: each datagram holds one packet.
 
     where = DatagramAddresses.connecting("udp:192.0.2.1:4000")
     UDPServer(where.port, DatagramCarrier(tunnel, Bare(TUN), where.peer, reactor), where.interface, MAX_DATAGRAM)
+
+Read RFC 768 and RFC 6935 (zero checksums over IPv6) first.
 """
 
 from __future__ import annotations
@@ -26,34 +28,36 @@ from txtuntap.tunnel.framing import ICarrier, IDatagramFraming, UnpackError
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.offload import Offload
 
-#: The C{maxPacketSize} of the UDP port: whatever comes is whole.
+#: The C{maxPacketSize} of the UDP port, in octets. No datagram is longer, so none is truncated.
 MAX_DATAGRAM = 65535
 
-#: Seconds for which a peer that was found has to be silent before another is.
+#: The seconds of silence after which the sender of another valid datagram replaces a discovered peer.
 PEER_TIMEOUT = 60.0
 
-#: Octets that wait in the kernel to be read; it may grant less (C{net.core.rmem_max}), and counts its own beside them.
+#: The receive buffer to request for the socket, in octets. The kernel may grant less (C{net.core.rmem_max}), and also
+#: charges its own overhead to the buffer.
 RECEIVE_BUFFER = 1024 * 1024
 
-#: C{linux/udp.h}: have datagrams without a checksum received over IPv6, too. The option for sending such datagrams is
-#: not used, because every peer takes a checksum that is right, and only one that was told to takes none (as the
-#: kernel's own device is by C{udp6zerocsumrx}).
+#: The socket option C{UDP_NO_CHECK6_RX} (C{linux/udp.h}), with which the socket receives datagrams without a checksum
+#: over IPv6. This end always sends a checksum, because every peer accepts a correct one. A peer accepts a missing one
+#: only if it is configured to (C{udp6zerocsumrx} of the kernel's vxlan device).
 _UDP_NO_CHECK6_RX = 102
 
 
 @implementer(ICarrier)
 class DatagramCarrier(DatagramProtocol):
     """
-    Carries a tunnel's packets to one peer.
+    A carrier that exchanges a tunnel's packets with one peer over a UDP socket.
 
-    Either the peer is given: what comes from others is counted and nothing else. Or it is found: the first from whom a
-    packet comes that the interface takes, until there was none from it for L{PEER_TIMEOUT}. Neither proves that a
-    datagram is from where it says.
+    The peer is either given or discovered. With a given peer, datagrams from other senders are counted and dropped. A
+    discovered peer is the first sender whose packet the interface accepts. It can be replaced after L{PEER_TIMEOUT}
+    seconds without a valid packet. Neither authenticates the peer, because a source address can be forged.
 
-    Counters, those of the tunnel: C{inOtherPeers} (not from the peer); C{inFramingErrors}, C{inOtherNetworks} (of the
-    framing). What the kernel does not take is the tunnel's C{outDiscards}.
+    The counters are the tunnel's: C{inOtherPeers} (datagrams from another sender than the peer), C{inFramingErrors} and
+    C{inOtherNetworks} (datagrams that the framing refuses). Datagrams that the kernel does not accept for sending count
+    as C{outDiscards}.
 
-    @ivar peer: the address that packets go to, and the port; L{None} while nobody was found.
+    @ivar peer: the IP address and UDP port to which packets are sent; L{None} until a peer is discovered.
     """
 
     noisy = False
@@ -66,72 +70,73 @@ class DatagramCarrier(DatagramProtocol):
         self, tunnel: Tunnel, framing: IDatagramFraming, peer: tuple[str, int] | None, clock: IReactorTime
     ) -> None:
         """
-        @param framing: of the tunnel's mode.
-        @param peer: an address as text, and a port; L{None}: it is to be found.
-        @param clock: tells how long a peer is silent.
+        @param framing: the framing, made for the tunnel's mode.
+        @param peer: the peer's IP address as text, and its UDP port; L{None} to discover the peer.
+        @param clock: measures how long a discovered peer has been silent.
         """
         self._tunnel = tunnel
         self._framing = framing
         self._now = steadySeconds(clock)
-        self._given = peer is not None
-        self._heard = 0.0
-        self._become(peer)
+        self._isPeerGiven = peer is not None
+        self._lastHeard = 0.0
+        self._setPeer(peer)
         self._socket: Any = None
 
-    def _become(self, peer: tuple[str, int] | None) -> None:
+    def _setPeer(self, peer: tuple[str, int] | None) -> None:
         self.peer = peer
-        # The source of its datagrams. It is compared as text, which each address has only one of.
+        # The expected source of datagrams is compared as text, because the kernel writes each address in only one form.
         self._source: tuple[str, int] | str | None = peer
         if peer is not None and self._framing.anyPort:
             self._source = peer[0]
 
     def startProtocol(self) -> None:
         """
-        The socket is there.
+        Configure the socket, which has just been opened. A given peer can be sent to from now on.
         """
-        # The transport's own write looks anew, for each datagram, at what the peer's address is.
+        # C{transport.write} would parse the peer's address for each datagram, so packets are sent by the socket itself.
         self._socket = self.transport.getHandle()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if self._framing.zeroChecksums:
-            # Only Linux has it, and over IPv4 everybody takes them.
+            # Only Linux has this option, and over IPv4 every system accepts datagrams without a checksum.
             with suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_UDP, _UDP_NO_CHECK6_RX, 1)
-        # By default, listenUDP has a port read 8192 octets, and the rest of a datagram is lost without a word.
+        # C{listenUDP} reads at most 8192 octets by default, and silently truncates longer datagrams.
         self.transport.maxPacketSize = MAX_DATAGRAM
         if self.peer is not None:
             self._tunnel.carrierUp(self)
 
     def stopProtocol(self) -> None:
         """
-        The socket is closed.
+        Report that the carrier is down, because the socket has been closed. A discovered peer is forgotten.
         """
         self._socket = None
-        if not self._given:
-            self._become(None)
+        if not self._isPeerGiven:
+            self._setPeer(None)
         self._tunnel.carrierDown(self)
 
     def disconnect(self, why: str) -> None:
         """
-        See L{ICarrier.disconnect}. The socket stays its owner's.
+        Do nothing, because the socket belongs to its port: see L{ICarrier.disconnect}.
         """
 
     def send(self, packet: bytes | memoryview, offload: Offload | None = None) -> bool:
         """
-        See L{ICarrier.send}.
+        Send one packet in one datagram: see L{ICarrier.send}.
         """
         try:
             self._socket.sendmsg(self._framing.pack(packet), (), 0, self.peer)
         except OSError:
-            # No room, no route, no permission, too long even in fragments: it may be otherwise for the next.
+            # The buffer may be full, a route or permission missing, or the datagram too long. A later datagram may
+            # still succeed.
             return False
         return True
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """
-        A datagram has come.
+        Unpack a datagram and pass its packet to the tunnel.
         """
         isPeer = self._source in (addr, addr[0])
-        if not isPeer and not self._maySucceed():
+        if not isPeer and not self._mayReplacePeer():
             self._tunnel.discard(Drop.OTHER_PEER)
             return
         try:
@@ -139,27 +144,28 @@ class DatagramCarrier(DatagramProtocol):
         except UnpackError as e:
             self._tunnel.discard(e.drop)
             return
-        if self._tunnel.carried(packet) and not self._given:
-            self._heard = self._now()
+        if self._tunnel.carried(packet) and not self._isPeerGiven:
+            self._lastHeard = self._now()
             if not isPeer:
                 self._found(addr)
 
-    def _maySucceed(self) -> bool:
+    def _mayReplacePeer(self) -> bool:
         """
-        Whether somebody else may be the peer now.
+        Whether the sender of another datagram may become the peer now.
         """
-        if self._given:
+        if self._isPeerGiven:
             return False
         if self.peer is None:
             return True
         now = self._now()
-        # A clock that was set back knows nothing of how long ago that was.
-        self._heard = min(self._heard, now)
-        return now - self._heard >= PEER_TIMEOUT
+        # If the clock has been set back, the time of the last packet is in the future, so the silence is measured from
+        # now.
+        self._lastHeard = min(self._lastHeard, now)
+        return now - self._lastHeard >= PEER_TIMEOUT
 
     def _found(self, addr: tuple[str, int]) -> None:
         port = self.transport.getHost().port if self._framing.anyPort else addr[1]
-        self._become((addr[0], port))
+        self._setPeer((addr[0], port))
         self._log.info("The tunnel's peer is {host} port {port}", host=addr[0], port=port)
         self._tunnel.carrierUp(self)
 
@@ -167,11 +173,11 @@ class DatagramCarrier(DatagramProtocol):
 @frozen
 class DatagramAddresses:
     """
-    The ends of a tunnel over UDP.
+    The addresses and ports of a tunnel over UDP.
 
-    @ivar peer: the other's: an address as text, and a port; L{None}: it is to be found.
-    @ivar interface: the address to listen at; empty: any of IPv4's, C{"::"}: any.
-    @ivar port: the port to listen at; 0: any.
+    @ivar peer: the peer's IP address as text, and its UDP port; L{None} to discover the peer.
+    @ivar interface: the local IP address to listen at. If empty, all IPv4 addresses; C{"::"}: all IPv6 addresses.
+    @ivar port: the local UDP port; 0 for any free one.
     """
 
     peer: tuple[str, int] | None
@@ -181,7 +187,8 @@ class DatagramAddresses:
     @property
     def isLoopback(self) -> bool:
         """
-        Whether nobody takes part who is not on this machine.
+        Whether the tunnel is confined to this machine, because its peer's address (or its own, without a peer) is a
+        loopback address.
         """
         inner = self.interface if self.peer is None else self.peer[0]
         return bool(inner) and ip_address(inner).is_loopback
@@ -189,27 +196,27 @@ class DatagramAddresses:
     @classmethod
     def connecting(cls, text: str, samePort: bool = False) -> DatagramAddresses:
         """
-        Read C{udp:ADDRESS:PORT[:bindAddress=ADDRESS][:bindPort=PORT]}. IPv6 addresses are in brackets, or have their
-        colons quoted as in Twisted's endpoint strings: C{[fd00::1]}, C{fd00\\:\\:1}.
+        Parse the endpoint text C{udp:ADDRESS:PORT[:bindAddress=ADDRESS][:bindPort=PORT]}. An IPv6 address is in
+        brackets, or its colons are escaped as in Twisted's endpoint strings: C{[fd00::1]}, C{fd00\\:\\:1}.
 
-        @param samePort: whether this end listens at the port that the peer does, if nothing else is said.
+        @param samePort: whether the default for C{bindPort} is the peer's port instead of any free one.
 
-        @raise ValueError: it is nothing of the kind.
+        @raise ValueError: the text has another form, or an address or a port is invalid.
         """
         parts, arguments = _split(text, 2, {"bindAddress", "bindPort"})
         peer = _address(parts[0]), _port(parts[1], 1)
         interface = _address(arguments.get("bindAddress", "::" if ":" in peer[0] else "0.0.0.0"))
         if (":" in interface) != (":" in peer[0]):
-            raise ValueError(f"{text}: bindAddress and the peer's are of two versions of IP")
+            raise ValueError(f"{text}: bindAddress and the peer's address are of different IP versions")
         port = _port(arguments.get("bindPort", str(peer[1]) if samePort else "0"), 0)
         return cls(peer, interface, port)
 
     @classmethod
     def listening(cls, text: str) -> DatagramAddresses:
         """
-        Read C{udp:PORT[:interface=ADDRESS]}.
+        Parse the endpoint text C{udp:PORT[:interface=ADDRESS]}.
 
-        @raise ValueError: it is nothing of the kind.
+        @raise ValueError: the text has another form, or the address or the port is invalid.
         """
         parts, arguments = _split(text, 1, {"interface"})
         return cls(None, _address(arguments.get("interface", "0.0.0.0")), _port(parts[0], 0))
@@ -220,7 +227,12 @@ _PART = re.compile(r"(?:\\.|\[[^\]]*\]|[^:\\\[])+")
 
 def _split(text: str, count: int, names: set[str]) -> tuple[list[str], Mapping[str, str]]:
     """
-    The parts of what comes after C{udp:}, and those that have names.
+    Split an endpoint text into its arguments behind C{udp:}.
+
+    @param count: how many arguments are positional.
+    @param names: the names of the keyword arguments that are accepted.
+
+    @return: the positional arguments, and the keyword arguments by name.
     """
     usage = "udp:ADDRESS:PORT" if count == 2 else "udp:PORT"
     scheme, _, rest = text.partition(":")
@@ -237,13 +249,13 @@ def _split(text: str, count: int, names: set[str]) -> tuple[list[str], Mapping[s
 
 def _address(text: str) -> str:
     """
-    As the kernel writes it, with which it is compared.
+    Return an IP address as the kernel writes it, for comparison with the source of a datagram.
     """
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         address = ip_address(inner)
     except ValueError as e:
-        raise ValueError(f"{text!r} is no IP address: a tunnel over UDP is to an address, not a name") from e
+        raise ValueError(f"{text!r} is not an IP address: a tunnel over UDP needs an address, not a host name") from e
     if address.version == 4:
         return str(address)
     plain, percent, scope = inner.partition("%")

@@ -1,5 +1,5 @@
 """
-Packets in a stream that tell at their beginning how long they are.
+The base of framings whose packets state their own length in a stream of octets.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from txtuntap.wire.offload import Offload
 @implementer(IStreamFraming)
 class Delimited:
     """
-    The base of framings that delimit packets only. There is no greeting, no sign of life from a peer that has nothing
-    to send, and each packet is finished.
+    The base class of framings that only delimit packets. They have no greeting and no keepalive message, and each
+    packet has complete checksums and is no superpacket.
 
-    @cvar prefix: how many octets come before each packet that are none of it.
+    @cvar prefix: how many octets precede each packet without being a part of it.
     """
 
     established = True
@@ -32,32 +32,35 @@ class Delimited:
 
     def greeting(self, offloads: int, mtu: int) -> bytes:
         """
-        Nothing.
+        Return no octets, because these framings have no greeting.
         """
         return b""
 
     def pack(self, packet: bytes | memoryview, offload: Offload | None = None) -> list[bytes | memoryview]:
         """
-        See L{IStreamFraming.pack}.
+        Return the octets that carry one packet, as L{IStreamFraming.pack} describes. A subclass implements this.
         """
         raise NotImplementedError
 
     def needed(self, data: bytes, at: int) -> int:
         """
-        How many octets there have to be from C{at} on: the whole packet with its prefix; or, where C{data} ends before
-        that can be told, what it takes to know more.
+        Return how many octets, from C{at} on, make up the complete packet with its prefix. If C{data} ends before the
+        length field, return how many octets are needed to read that field. A subclass implements this.
 
-        @raise FramingError: no packet begins so.
+        @param at: the offset in octets at which the prefix or the packet begins.
+
+        @raise FramingError: the octets are not the start of a packet.
         """
         raise NotImplementedError
 
     def dataReceived(self, data: bytes) -> list[tuple[bytes | memoryview, Offload | None]]:
         """
-        See L{IStreamFraming.dataReceived}.
+        Split the stream into packets and keep an incomplete one: see L{IStreamFraming.dataReceived}.
         """
         rest = self._rest
         if rest:
-            # Looked at only when there is something new to see: a peer may send octet by octet.
+            # An incomplete packet is parsed again only once enough octets are there, because a peer may send one octet
+            # at a time.
             rest += data
             if len(rest) < self._needed:
                 return []

@@ -1,7 +1,7 @@
 """
-Our own framing of packets in a stream, in which superpackets travel whole.
+The framing C{txtuntap}, which carries packets in a stream of octets and keeps superpackets whole.
 
-Each end says first who it is. Numbers are little-endian, as in C{struct virtio_net_hdr} of virtio 1.0:
+Each end first sends a greeting. Numbers are little-endian, as in C{struct virtio_net_hdr} of virtio 1.0:
 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -15,9 +15,9 @@ Each end says first who it is. Numbers are little-endian, as in C{struct virtio_
     |                              MTU                              |
     +---------------------------------------------------------------+
 
-Mode is 1 for IP packets (tun), 2 for Ethernet frames (tap); Offloads what this end's interface takes, C{TUN_F_CSUM} and
-so on of C{linux/if_tun.h}: what the peer may leave open in packets that it sends. The MTU is this end's. Then come
-frames, one for each packet:
+Mode is 1 for IP packets (tun) and 2 for Ethernet frames (tap). Offloads is a set of the flags C{TUN_F_CSUM} and so on
+of C{linux/if_tun.h}: the checksums and segmentation that the peer may leave to the sender of the greeting. MTU is the
+MTU of the interface of the sender, in octets. After the greeting, each packet is sent in one frame:
 
     +---------------------------------------------------------------+
     |              Length of the packet; 0: no packet               |
@@ -29,8 +29,11 @@ frames, one for each packet:
     |        Checksum Offset        |            Packet ...
     +-------------------------------+----------------
 
-with what is open in the packet (see L{txtuntap.wire.offload}), at positions in it; all zeros, nothing. One without a
-packet keeps the connection alive.
+The fields behind the length describe the checksum and the segmentation that the receiver has to do (see
+L{txtuntap.wire.offload}). Their offsets count from the start of the packet. They are all zero if the packet is
+complete. A frame without a packet is a keepalive message.
+
+Read section 5.1.6 of the virtio 1.0 specification, which defines the virtio network header, first.
 """
 
 from __future__ import annotations
@@ -52,18 +55,21 @@ _GREETING = struct.Struct("<8sBBHI")
 _FRAME = struct.Struct("<IBBHHHH")
 _LENGTH = struct.Struct("<I10x")
 
-_KINDS = {TUN: "a tun (IP packets)", TAP: "a tap (Ethernet frames)"}
+_MODES = {TUN: "a tun (IP packets)", TAP: "a tap (Ethernet frames)"}
 
-#: So many pieces of a packet are put together before it is whole.
+#: The number of pieces of an incomplete message that are kept apart. More of them are joined into one, which saves
+#: memory.
 _MAX_PIECES = 64
 
 
 @implementer(IStreamFraming)
 class Frames:
     """
-    One end of one connection.
+    The framing C{txtuntap} at one end of a connection.
 
-    @ivar peerMTU: the MTU of the peer's interface, once established.
+    @ivar established: whether the peer's greeting has been received.
+    @ivar offloads: the offloads that the peer accepts, once established.
+    @ivar peerMTU: the MTU of the peer's interface in octets, once established.
     """
 
     keepalive = bytes(_FRAME.size)
@@ -76,20 +82,21 @@ class Frames:
         self.established = False
         self.offloads = 0
         self.peerMTU = 0
-        # The pieces of a message that is not whole, how many octets these have, and how many the message has.
+        # The pieces of an incomplete message, their length together, and the least length in octets with which parsing
+        # continues.
         self._pieces: list[bytes | memoryview] = []
         self._octets = 0
         self._wanted = _GREETING.size
 
     def greeting(self, offloads: int, mtu: int) -> bytes:
         """
-        See L{IStreamFraming.greeting}.
+        Return the greeting of this end: see L{IStreamFraming.greeting}.
         """
         return _GREETING.pack(MAGIC, VERSION, self._mode, offloads & EVERYTHING, mtu)
 
     def pack(self, packet: bytes | memoryview, offload: Offload | None = None) -> list[bytes | memoryview]:
         """
-        See L{IStreamFraming.pack}.
+        Return a frame with one packet: see L{IStreamFraming.pack}.
         """
         if offload is None:
             return [_LENGTH.pack(len(packet)), packet]
@@ -97,12 +104,12 @@ class Frames:
 
     def dataReceived(self, data: bytes) -> list[tuple[bytes | memoryview, Offload | None]]:
         """
-        See L{IStreamFraming.dataReceived}.
+        Parse the greeting and then the frames of the stream: see L{IStreamFraming.dataReceived}.
         """
         pieces = self._pieces
         packets: list[tuple[bytes | memoryview, Offload | None]] = []
         at = 0
-        # Only what is begun in what came before is put together: the rest is looked at where it is.
+        # Only a message that began in earlier data is copied. The rest is parsed in place.
         while pieces or not self.established:
             missing = self._wanted - self._octets
             piece = memoryview(data)[at : at + missing]
@@ -113,22 +120,24 @@ class Frames:
                 self._checkMagic(b"".join(pieces))
             if len(piece) < missing:
                 if len(pieces) > _MAX_PIECES:
-                    # They may be of one octet each, and take fifty.
+                    # A piece of one octet occupies some fifty octets of memory.
                     pieces[:] = [b"".join(pieces)]
                 return packets
             begun = b"".join(pieces)
             pieces.clear()
             if not self.established:
-                self._greeted(begun)
+                self._greetingReceived(begun)
                 self._wanted, self._octets = _FRAME.size, 0
             else:
-                # Perhaps only its header is whole now.
+                # These octets may be only the header of a frame, whose length is known now.
                 packets += self._split(begun, 0)
         return packets + self._split(data, at) if at < len(data) else packets
 
     def _split(self, data: bytes, at: int) -> list[tuple[bytes | memoryview, Offload | None]]:
         """
-        Take apart what begins with a frame.
+        Split octets that begin with a frame into packets, and keep the incomplete frame at the end.
+
+        @param at: the offset in octets at which the first frame begins.
         """
         packets: list[tuple[bytes | memoryview, Offload | None]] = []
         view = memoryview(data)
@@ -137,14 +146,14 @@ class Frames:
         while end - at >= size:
             length, flags, kind, *others = _FRAME.unpack_from(data, at)
             if length > MAX_PACKET:
-                raise FramingError("a packet longer than any can be")
+                raise FramingError("it sent a packet longer than any interface carries")
             if end - at < size + length:
                 wanted = size + length
                 break
             start = at + size
             at = start + length
             if length:
-                # Only a kernel is believed that a checksum was verified.
+                # C{DATA_VALID} ("the checksum was verified") is believed only of the kernel, not of a peer.
                 flags &= NEEDS_CHECKSUM
                 packets.append((view[start:at], _offload(flags, kind, *others) if flags or kind != NONE else None))
         self._wanted = wanted
@@ -155,21 +164,23 @@ class Frames:
 
     def _checkMagic(self, data: bytes) -> None:
         if data[: len(MAGIC)] != MAGIC[: len(data)]:
-            raise FramingError("it speaks something else, and not as a txtuntap tunnel does (see --framing)")
+            raise FramingError("its first octets are no txtuntap greeting: give both ends the same --framing")
 
-    def _greeted(self, data: bytes) -> None:
+    def _greetingReceived(self, data: bytes) -> None:
         """
-        The peer has said who it is.
+        Check the peer's greeting, and take the peer's settings from it.
+
+        @raise FramingError: the peer's version or mode is another than this end's.
         """
         self._checkMagic(data)
         _, version, mode, offloads, self.peerMTU = _GREETING.unpack_from(data)
         if version != VERSION:
-            # The number is of the peer's choice, and nothing for a log.
+            # The log must not have the number itself, because the peer could choose a new one for each line.
             age = "a newer" if version > VERSION else "an older"
-            raise FramingError(f"it speaks {age} version of the framing than this end, which speaks {VERSION}")
+            raise FramingError(f"it uses {age} version of the framing than this end, which uses version {VERSION}")
         if mode != self._mode:
-            theirs = _KINDS.get(mode, "something unheard of")
-            raise FramingError(f"its interface is {theirs}, and that of this end {_KINDS[self._mode]}")
+            theirs = _MODES.get(mode, "of an unknown kind")
+            raise FramingError(f"its interface is {theirs}, and this end's is {_MODES[self._mode]}")
         self.offloads = offloads & EVERYTHING
         self.established = True
 

@@ -1,9 +1,10 @@
 """
-The form of a packet inside a tunnel: the contracts between a tunnel, its carrier and a framing.
+The interfaces between a tunnel, its carrier and a framing.
 
-A framing has no sockets and no clock. It is made for one connection (a stream), or for one tunnel (datagrams), by
-calling its class with the mode, L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}, and keyword arguments of
-its own; it raises C{ValueError}, and says why, if it cannot carry packets of that mode.
+A framing converts between packets and the octets on the wire. It has no sockets and no timers. A stream framing is made
+for one connection, a datagram framing for one tunnel. Its class is called with the mode, L{TUN<txtuntap.device.TUN>} or
+L{TAP<txtuntap.device.TAP>}, and with keyword arguments of its own. The call raises C{ValueError}, whose text says why,
+if the framing cannot carry packets of that mode.
 """
 
 from __future__ import annotations
@@ -16,22 +17,25 @@ from txtuntap.device import LONGEST_PACKET
 from txtuntap.layer.drops import Drop
 from txtuntap.wire.offload import Offload
 
-#: The most octets that a packet has, an Ethernet header with two tags before it: what is said to be longer is none.
+#: The most octets of a packet, including an Ethernet header with two VLAN tags. A framing refuses a longer length as
+#: malformed.
 MAX_PACKET = LONGEST_PACKET
 
 
 class FramingError(Exception):
     """
-    The octets that came are nothing that this framing knows, so the place of the next packet is unknown. The text says
-    what they were, in words that are not of the peer's choice: the log has each text once a minute.
+    The octets of a stream do not follow the framing, so the start of the next packet is unknown.
+
+    The text says what was received. It must contain nothing that the peer chose, because the log suppresses only equal
+    texts (one line a minute for each).
     """
 
 
 class UnpackError(Exception):
     """
-    No packet can be taken out of a datagram.
+    A datagram holds no packet for this tunnel.
 
-    @ivar drop: how to count the datagram.
+    @ivar drop: the reason, by which the datagram is counted.
     """
 
     def __init__(self, drop: Drop) -> None:
@@ -41,96 +45,114 @@ class UnpackError(Exception):
 
 class IStreamFraming(Interface):
     """
-    Packets in a stream of octets, of one connection.
+    A framing that carries packets in the stream of octets of one connection.
     """
 
-    established: bool = Attribute("Whether packets may go: what the peer has to say first, it has said.")
-    offloads: int = Attribute(
-        "Once established, what may be left open in a packet that is packed: CSUM, TSO4 and so on of wire.offload; 0,"
-        " nothing, for the framings of others."
+    established: bool = Attribute(
+        "Whether packets can be sent. If the framing has a greeting, the peer's has been received then."
     )
-    peerMTU: int = Attribute("Once established, the MTU of the peer's interface; 0: nobody says.")
+    offloads: int = Attribute(
+        "Once established, the checksums and segmentation that may be left to the peer, as flags CSUM, TSO4 and so on"
+        " of wire.offload. 0 if every packet must be complete, as in all framings but txtuntap's own."
+    )
+    peerMTU: int = Attribute("Once established, the MTU of the peer's interface in octets; 0 if it is unknown.")
     keepalive: bytes = Attribute(
-        "What to send where there has been nothing else for a while, as the peer does: one that is silent is dead."
-        " Empty: there is nothing like that."
+        "The octets to send when there has been no packet to send for a while. The peer does the same, so a silent peer"
+        " is dead. Empty if the framing has no keepalive message."
     )
 
     def greeting(offloads: int, mtu: int) -> bytes:
         """
-        The connection is there.
+        Return the octets to send first on a new connection; empty if the framing has no greeting.
 
-        @param offloads: what the interface at this end takes.
-        @param mtu: that of the interface at this end.
-
-        @return: what to say first; nothing, perhaps.
+        @param offloads: the offloads that the interface at this end accepts, as flags.
+        @param mtu: the MTU of the interface at this end, in octets.
         """
 
     def pack(packet: bytes | memoryview, offload: Offload | None = None) -> Sequence[bytes | memoryview]:
         """
-        @param packet: a frame, or an IP packet, of at most L{MAX_PACKET} octets.
-        @param offload: what is open in it, of what is in C{offloads}.
+        Return the octets that carry one packet.
 
-        @return: the octets to send, in pieces, C{packet} one of them where that can be.
+        @param packet: an Ethernet frame or an IP packet, of at most L{MAX_PACKET} octets.
+        @param offload: the checksum and segmentation that are left to the peer, within C{offloads}; L{None}: nothing is
+            left.
+
+        @return: the octets to send, in pieces. C{packet} itself is one of the pieces if that is possible, which saves a
+            copy.
         """
 
     def dataReceived(data: bytes) -> list[tuple[bytes | memoryview, Offload | None]]:
         """
-        Some of the stream has come. What is not whole yet is kept: never more than one packet.
+        Parse the next octets of the stream. An incomplete packet is kept until its rest arrives; at most one packet is
+        kept.
 
-        @return: the packets that are whole now, and what is open in each. Nothing of either has been checked.
+        @return: the packets that are complete now, each with the checksum and segmentation that the peer has left to
+            this end. Neither has been validated.
 
-        @raise FramingError: it can be nothing. What was whole before that is lost, too, and the connection is closed.
+        @raise FramingError: the octets do not follow the framing. The packets of this call are lost, too, and the
+            carrier closes the connection.
         """
 
 
 class IDatagramFraming(Interface):
     """
-    Packets in datagrams, one in each.
+    A framing that carries one packet in each datagram.
     """
 
-    overhead: int = Attribute("How many octets the framing puts before a packet.")
+    overhead: int = Attribute("How many octets the framing adds before each packet.")
     anyPort: bool = Attribute(
-        "Whether the peer sends from any port it likes, and listens at the one that this end listens at."
+        "Whether the peer may send from any port. It then listens at the same port number as this end."
     )
     zeroChecksums: bool = Attribute(
-        "Whether the peer may leave out UDP's checksum over IPv6, too (RFC 6935): the framing's specification says so."
+        "Whether the peer may omit the UDP checksum over IPv6, too (RFC 6935), because the framing's specification"
+        " permits it."
     )
 
     def pack(packet: bytes | memoryview) -> Sequence[bytes | memoryview]:
         """
-        @param packet: a frame, or an IP packet, that is finished.
+        Return the payload of the datagram that carries one packet.
 
-        @return: the datagram to send, in pieces.
+        @param packet: an Ethernet frame or an IP packet, with complete checksums; no superpacket.
+
+        @return: the payload, in pieces.
         """
 
     def unpack(datagram: bytes) -> bytes | memoryview:
         """
-        @return: the packet, of which nothing has been checked.
+        Return the packet that the payload of a datagram holds. The packet has not been validated.
 
-        @raise UnpackError: there is none in it, or none for us.
+        @raise UnpackError: the payload holds no packet, or one for another tunnel.
         """
 
 
 class ICarrier(Interface):
     """
-    The carrier of a tunnel's packets to its peer: a connection, or a socket for datagrams. It calls C{carrierUp} of its
-    L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>} when packets may go, C{carried} with each that has come, C{carrierFull} and
-    C{carrierFree} when it takes no more and takes more again, where it can tell, and C{carrierDown} at its end.
+    A carrier, which exchanges a tunnel's packets with the peer over a connection or a UDP socket.
+
+    It calls methods of its L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>}: C{carrierUp} when packets can be sent, C{carried}
+    with each packet from the peer, C{carrierFull} when its buffer is full, C{carrierFree} when it accepts packets
+    again, and C{carrierDown} at its end. A carrier without a buffer of its own never calls C{carrierFull} and
+    C{carrierFree}.
     """
 
-    offloads: int = Attribute("What may be left open in a packet: CSUM, TSO4 and so on of wire.offload; 0, nothing.")
+    offloads: int = Attribute(
+        "The checksums and segmentation that may be left to the peer, as flags CSUM, TSO4 and so on of wire.offload."
+    )
 
     def send(packet: bytes | memoryview, offload: Offload | None = None) -> bool:
         """
-        @param packet: a frame, or an IP packet. It may be kept.
-        @param offload: what is open in it, of what is in C{offloads}.
+        Send one packet to the peer.
 
-        @return: whether there was room for it. If not, the tunnel counts it as dropped.
+        @param packet: an Ethernet frame or an IP packet. The carrier may keep a reference to it.
+        @param offload: the checksum and segmentation that are left to the peer, within C{offloads}; L{None}: nothing is
+            left.
+
+        @return: whether the packet was accepted. If not, the tunnel counts it as dropped.
         """
 
     def disconnect(why: str) -> None:
         """
-        The tunnel has another carrier now, or none any more.
+        Close the carrier, because the tunnel has another carrier now or needs none any more.
 
-        @param why: for the log.
+        @param why: the reason, for the log.
         """

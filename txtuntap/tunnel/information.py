@@ -1,6 +1,6 @@
 """
-Protocol information: what comes before each packet on a tun or tap that was opened without C{IFF_NO_PI}
-(C{struct tun_pi}, C{linux/if_tun.h}), and so out of a program that only hands on what it reads there.
+Protocol information, a header of four octets before each packet on a tun or tap that was opened without C{IFF_NO_PI}
+(C{struct tun_pi}, C{linux/if_tun.h}). A program such as socat passes it on to its peer with the packet.
 
     +---------------+---------------+
     |   Flags (2)   | EtherType (2) |
@@ -14,18 +14,20 @@ from txtuntap.wire.ethernet import IPV4, IPV6
 
 LENGTH = 4
 
-#: Before a packet of each version of IP. There is but one flag, and it is for what was cut short.
+#: The protocol information on a tun, by IP version. The only flag that exists marks a truncated packet, so the flags
+#: are 0.
 PREFIXES = {4: IPV4.to_bytes(LENGTH, "big"), 6: IPV6.to_bytes(LENGTH, "big")}
 
-_TYPE = slice(12, 14)
+_ETHER_TYPE = slice(12, 14)
 
 
 def information(packet: bytes | memoryview, mode: int) -> bytes:
     """
-    The packet information that comes before C{packet}.
+    Return the protocol information (4 octets) for a packet.
 
+    @param packet: an IP packet on a tun, or an Ethernet frame on a tap.
     @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
     """
     if mode == TUN:
         return PREFIXES.get(packet[0] >> 4 if packet else 0, bytes(LENGTH))
-    return bytes(2) + bytes(packet[_TYPE]).rjust(2, b"\0")
+    return bytes(2) + bytes(packet[_ETHER_TYPE]).rjust(2, b"\0")

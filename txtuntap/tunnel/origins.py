@@ -1,5 +1,6 @@
 """
-Where connections are from, and which one to drop when there are too many.
+The choice of the connection to evict when too many peers have connected without identifying themselves. It depends on
+the address prefixes that the connections come from.
 """
 
 from __future__ import annotations
@@ -12,46 +13,54 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: The least number of connections that makes one of the widest places one that is flooding.
+#: A prefix of the widest kind is suspected of a flood if at least this many connections come from it.
 CROWD = 4
 
-#: Places by the bits of an address, from wide to narrow: what a site has at most, what a customer has, and one link of
-#: IPv6 (RFC 6177); a network of IPv4, and one address.
-_PLACES = {6: (48, 56, 64), 4: (24, 32)}
+#: The lengths of the prefixes by which connections are grouped, in bits, from wide to narrow. In IPv6: the largest
+#: site, a customer, and a link (RFC 6177). In IPv4: a network, and one address.
+_PREFIX_LENGTHS = {6: (48, 56, 64), 4: (24, 32)}
 
 
 def originOf(peer: Any) -> tuple[str, ...]:
     """
-    The places that a peer is in, from wide to narrow: prefixes of its address.
+    Return the origin of a connection: the prefixes of the peer's address, from wide to narrow.
+
+    @param peer: the address of the peer, as C{getPeer} of the transport returns it.
+
+    @return: the prefixes as texts; if the peer has no IP address, only the text of its host, which may be empty.
     """
     host = str(getattr(peer, "host", ""))
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
-        # A UNIX socket has no address, and what a proxy says may be none.
+        # A UNIX socket has no IP address, and a proxy may report a text that is none.
         return (host,)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     number, bits = int(address), address.max_prefixlen
-    return tuple(f"{number >> bits - length:x}/{length}" for length in _PLACES[address.version])
+    return tuple(f"{number >> bits - length:x}/{length}" for length in _PREFIX_LENGTHS[address.version])
 
 
-def oneOfTheBusiest(origins: Mapping[T, tuple[str, ...]], random: Random) -> T:
+def chooseFromBusiest(origins: Mapping[T, tuple[str, ...]], random: Random) -> T:
     """
-    Choose the connection to drop for want of room: one from the busiest place, at random, but never the one that has
-    waited longest.
+    Choose the connection to evict: a random one from the busiest prefix, but never the oldest connection.
 
-    The busiest place is the narrowest one in the busiest of the wider ones, so a flood from one place locks out only
-    itself, however many addresses it has there. A flood from many places cannot tell when it has put out another
-    connection, as it could if the oldest were dropped; and the one that has waited longest has its time.
+    The search begins with the busiest of the widest prefixes and continues with the busiest narrower prefix within it.
+    So a flood from one prefix evicts only its own connections, however many addresses it has there. The choice is
+    random so that a flood from many prefixes cannot aim at one connection, as it could if the oldest were evicted. The
+    oldest connection is kept so that its peer has time to identify itself.
 
-    If none of the widest places has L{CROWD} connections, all are alike: one more connection from the place of an
-    honest peer would otherwise make that the busiest, and the peer one of two to choose from.
+    If none of the widest prefixes has L{CROWD} connections, the prefixes are ignored. Otherwise an attacker with one
+    connection from the prefix of an honest peer could make that prefix the busiest, and the honest peer one of only two
+    candidates.
 
-    @param origins: where each is from, as L{originOf} has it; the one that has waited longest is first.
+    @param origins: the origin of each connection, as L{originOf} returns it, oldest connection first.
+    @param random: the source of the choice.
+
+    @return: the connection to evict.
     """
     _, *candidates = origins
-    for depth in range(1, 1 + max(map(len, _PLACES.values()))):
+    for depth in range(1, 1 + max(map(len, _PREFIX_LENGTHS.values()))):
         busy = Counter(origin[:depth] for origin in origins.values())
         most = max(busy[origins[each][:depth]] for each in candidates)
         if depth == 1 and most < CROWD:

@@ -1,12 +1,12 @@
 """
-The framings of QEMU's network backends (QEMU's "Invocation", network options). Over a stream, C{-netdev stream} and
-C{-netdev socket,listen=} or C{connect=}, before each Ethernet frame stands its length.
+The framings of QEMU's network backends (QEMU's documentation, "Invocation", network options). Over a stream (C{-netdev
+stream}, and C{-netdev socket} with C{listen=} or C{connect=}), each Ethernet frame follows its length in octets:
 
     +-------------------------------+--------------------------
     |           Length (4)          |  Ethernet frame
     +-------------------------------+--------------------------   in network byte order
 
-Over datagrams, C{-netdev dgram} and C{-netdev socket,udp=}, a frame is all there is in each.
+Over datagrams (C{-netdev dgram} and C{-netdev socket,udp=}), each datagram is one Ethernet frame.
 """
 
 from __future__ import annotations
@@ -24,45 +24,49 @@ LENGTH = struct.Struct("!I")
 
 class QEMUStream(Delimited):
     """
-    Frames with their length before them.
+    The framing of QEMU over a stream: each Ethernet frame follows its length.
     """
 
     prefix = LENGTH.size
 
     def __init__(self, mode: int) -> None:
         """
-        @raise ValueError: C{mode} is not L{TAP<txtuntap.device.TAP>}.
+        @param mode: L{TAP<txtuntap.device.TAP>}.
+
+        @raise ValueError: C{mode} is another.
         """
         super().__init__()
         _needTap(mode)
 
     def pack(self, packet: bytes | memoryview, offload: Offload | None = None) -> list[bytes | memoryview]:
         """
-        The length and the frame.
+        Return the length of a frame and the frame itself.
         """
         return [LENGTH.pack(len(packet)), packet]
 
     def needed(self, data: bytes, at: int) -> int:
         """
-        See L{Delimited.needed}. A guest may send a frame that is too short, even empty: what becomes of that is for
-        others to say.
+        Return how many octets the length field and its frame take: see L{Delimited.needed}. A length below that of an
+        Ethernet header is accepted, because a guest may send such a frame. The tunnel drops it.
         """
         if len(data) - at < LENGTH.size:
             return LENGTH.size
         length: int = LENGTH.unpack_from(data, at)[0]
         if length > MAX_PACKET:
-            raise FramingError("a frame longer than any: this is not how QEMU speaks")
+            raise FramingError("a length that no Ethernet frame has: the peer does not use QEMU's framing")
         return LENGTH.size + length
 
 
 class QEMUDatagrams(Bare):
     """
-    Frames, one in each datagram.
+    The framing of QEMU over datagrams: each datagram is one Ethernet frame.
     """
 
     def __init__(self, mode: int) -> None:
         """
-        @raise ValueError: C{mode} is not L{TAP<txtuntap.device.TAP>}.
+        @param mode: L{TAP<txtuntap.device.TAP>}.
+
+        @raise ValueError: C{mode} is another.
         """
         super().__init__(mode)
         _needTap(mode)
@@ -70,4 +74,4 @@ class QEMUDatagrams(Bare):
 
 def _needTap(mode: int) -> None:
     if mode != TAP:
-        raise ValueError("QEMU's guests have Ethernet: use a tap")
+        raise ValueError("QEMU's guests send Ethernet frames: use a tap")

@@ -1,5 +1,5 @@
 """
-Framings by name, as C{--framing} has them: C{NAME}, or C{NAME:argument=value:...}.
+The framings by name, and the parser of the option C{--framing}, whose value is C{NAME} or C{NAME:argument=value:...}.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from txtuntap.tunnel.vxlan import VXLAN
 
 _F = TypeVar("_F", IStreamFraming, IDatagramFraming)
 
-#: By name, what makes one of a mode, for each connection, of what goes over streams (C{tcp:}, C{unix:}).
+#: The framings over streams (C{tcp:}, C{unix:}) by name. Each is made by a call with the mode, one for each connection.
 STREAM_FRAMINGS: dict[str, Callable[..., IStreamFraming]] = {
     "txtuntap": Frames,
     "qemu": QEMUStream,
     "socat": SocatStream,
 }
 
-#: The same, for each tunnel, of what goes over datagrams (C{udp:}).
+#: The framings over datagrams (C{udp:}) by name. Each is made by a call with the mode, one for each tunnel.
 DATAGRAM_FRAMINGS: dict[str, Callable[..., IDatagramFraming]] = {
     "bare": Bare,
     "qemu": QEMUDatagrams,
@@ -36,20 +36,21 @@ DATAGRAM_FRAMINGS: dict[str, Callable[..., IDatagramFraming]] = {
 
 def framingOf(text: str, framings: Mapping[str, Callable[..., _F]]) -> Callable[[int], _F]:
     """
-    Read a name and arguments, such as C{qemu}, C{socat:pi=yes}, C{vxlan:vni=42}.
+    Parse the name and the arguments of a framing, such as C{qemu}, C{socat:pi=yes}, C{vxlan:vni=42}.
 
     @param framings: L{STREAM_FRAMINGS} or L{DATAGRAM_FRAMINGS}.
 
-    @return: what makes one of a mode; it raises C{ValueError}, and says why, if that one cannot be.
+    @return: a function that makes the framing for a mode. It raises C{ValueError}, whose text says why, if the framing
+        cannot carry packets of that mode.
 
-    @raise ValueError: there is none of that name, or it takes other arguments.
+    @raise ValueError: no framing has that name, or its arguments are wrong.
     """
     name, *parts = text.split(":")
     if name not in framings:
         raise ValueError(f"there is no framing {name!r} for this kind of connection, but {', '.join(framings)}")
     make = framings[name]
     _, *takes = signature(make).parameters.values()
-    kinds = {each.name: _KINDS[each.annotation] for each in takes if each.annotation in _KINDS}
+    kinds = {each.name: _PARSERS[each.annotation] for each in takes if each.annotation in _PARSERS}
     arguments = {}
     for part in parts:
         key, _, value = part.partition("=")
@@ -58,10 +59,11 @@ def framingOf(text: str, framings: Mapping[str, Callable[..., _F]]) -> Callable[
         try:
             arguments[key] = kinds[key](value)
         except (KeyError, ValueError) as e:
-            raise ValueError(f"{text}: {key} is {_WHAT[kinds[key]]}, not {value!r}") from e
+            raise ValueError(f"{text}: {key} is {_DESCRIPTIONS[kinds[key]]}, not {value!r}") from e
     for each in takes:
         if each.default is Parameter.empty and each.name not in arguments:
-            raise ValueError(f"{text}: say which, as in {name}:{each.name}={_WHAT[kinds[each.name]]}")
+            example = f"{name}:{each.name}={_DESCRIPTIONS[kinds[each.name]]}"
+            raise ValueError(f"{text}: the argument {each.name} is missing: give {example}")
     return partial(make, **arguments)
 
 
@@ -69,6 +71,6 @@ def _yesOrNo(text: str) -> bool:
     return {"yes": True, "no": False}[text]
 
 
-#: How the text of an argument is read, by what it is; and what it should be.
-_KINDS: dict[object, Callable[[str], object]] = {"int": int, "bool": _yesOrNo}
-_WHAT: dict[object, str] = {int: "a number", _yesOrNo: "yes or no"}
+#: The parsers of arguments by annotation, and the description of the values that each parser accepts.
+_PARSERS: dict[object, Callable[[str], object]] = {"int": int, "bool": _yesOrNo}
+_DESCRIPTIONS: dict[object, str] = {int: "a number", _yesOrNo: "yes or no"}

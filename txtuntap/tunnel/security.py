@@ -1,5 +1,7 @@
 """
-TLS in which both ends show a certificate, around any plain endpoint; and which endpoints may do without.
+TLS for any stream endpoint, with a certificate from each end, and the check whether an endpoint needs it.
+
+Read RFC 5280 section 6 (path validation) first.
 """
 
 from __future__ import annotations
@@ -26,21 +28,22 @@ if TYPE_CHECKING:
 _CERTIFICATE = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _DIGEST = re.compile("[0-9a-f]{64}")
 
-#: Faults that OpenSSL finds in a certificate (X509_V_ERR_...), as far as there is something to be done about it.
-_FAULTS = {9: "is not valid yet", 10: "has expired", 26: "is not meant for this (its key usage)"}
+#: The errors of certificate validation (C{X509_V_ERR_...} of OpenSSL) that an administrator can correct, in words.
+_FAULTS = {9: "is not valid yet", 10: "has expired", 26: "does not permit this use (its key usage)"}
 
 
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class Identity:
     """
-    The identity of this end, and of those that it talks to.
+    The certificate of this end, and the certificates that it accepts from the peer.
 
-    Of the peer's certificate, all that was given has to hold. A certificate of C{trust}, or one that such a one has
-    signed, possibly through others: any of them, unless C{peerName} is one of the DNS names or addresses in it (host
-    names of endpoints are not looked at: who connects has none, and tunnels are between two who know each other).
-    C{pins}: it is one of these; if there is no C{trust}, whoever signed it and whenever it ends.
+    The peer's certificate must pass each check that was configured. With C{trust}, it must be one of these certificates
+    or be signed by one, directly or through intermediate certificates. With C{peerName}, this must be one of the DNS
+    names or IP addresses in the certificate. (The host name of the endpoint is not checked, because a connecting peer
+    has none.) With C{pins}, the certificate's digest must be one of these. Without C{trust}, the signature and the
+    validity period of a pinned certificate are not checked.
 
-    TLS is 1.2 or newer. Nothing of a session is kept for the next: each connection shows certificates anew.
+    The version of TLS is 1.2 or newer. Sessions are not resumed, so each connection checks the certificates again.
     """
 
     def __init__(
@@ -52,27 +55,29 @@ class Identity:
         peerName: str | None = None,
     ) -> None:
         """
-        @param certificate: the name of a PEM file with this end's certificate, and after it those that lead from it to
-            one the peer trusts, if there are such.
-        @param key: of one with its private key, which nothing protects; L{None}: it is in the same file.
-        @param trust: names of PEM files with certificates that are trusted.
-        @param pins: SHA-256 of whole certificates (of their DER), 64 digits of hexadecimal, with or without colons: as
-            C{openssl x509 -noout -fingerprint -sha256} prints it.
+        @param certificate: the name of a PEM file with this end's certificate, followed by the intermediate
+            certificates up to one that the peer trusts, if there are any.
+        @param key: the name of a PEM file with the private key, without a passphrase; L{None}: the key is in
+            C{certificate}.
+        @param trust: the names of PEM files with trusted certificates.
+        @param pins: the SHA-256 digests of accepted certificates (of their DER form), 64 hexadecimal digits each, with
+            or without colons: the output of C{openssl x509 -noout -fingerprint -sha256}.
+        @param peerName: the DNS name or IP address that the peer's certificate must be for; L{None}: any.
 
         @raise ImportError: pyOpenSSL is not installed.
         @raise OSError: a file cannot be read.
-        @raise ValueError: there is nothing to know the peer by, or something is not what it is to be. The text says it.
+        @raise ValueError: there is neither C{trust} nor C{pins}, or an argument is invalid. The text says what to do.
         """
         try:
             from OpenSSL import SSL, crypto
             from twisted.internet.ssl import Certificate as TwistedCertificate
             from twisted.internet.ssl import CertificateOptions, trustRootFromCertificates
         except ImportError as e:
-            raise ImportError(f"TLS takes more: pip install 'txtuntap[tls]' ({e})") from e
+            raise ImportError(f"TLS needs more packages: pip install 'txtuntap[tls]' ({e})") from e
         if not trust and not pins:
-            raise ValueError("a certificate to trust or a pin is needed, to know the peer by")
+            raise ValueError("a certificate to trust or a pin is needed to authenticate the peer")
         if peerName is not None and not trust:
-            raise ValueError("a peer's name is only worth something in a certificate of one that is trusted")
+            raise ValueError("the peer's name is checked only with a certificate to trust: give one")
         self._pins = frozenset(map(_digest, pins))
         self._trusts = bool(trust)
         self._peerName = peerName
@@ -91,7 +96,7 @@ class Identity:
             options = CertificateOptions(privateKey, leaf, extraCertChain=chain, trustRoot=roots)
             self._context = options.getContext()
             if trust:
-                # It is trusted itself, and need not lead to one that has signed itself.
+                # A trusted certificate need not be a self-signed root.
                 store = self._context.get_cert_store()
                 assert store is not None
                 store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
@@ -103,13 +108,13 @@ class Identity:
 
     def server(self, endpoint: IStreamServerEndpoint, clock: IReactorTime) -> IStreamServerEndpoint:
         """
-        The same endpoint with TLS.
+        Wrap a listening endpoint in TLS.
         """
         return _ServerEndpoint(self, endpoint, clock)
 
     def client(self, endpoint: IStreamClientEndpoint, clock: IReactorTime) -> IStreamClientEndpoint:
         """
-        The same endpoint with TLS.
+        Wrap a connecting endpoint in TLS.
         """
         from twisted.internet.endpoints import wrapClientTLS
 
@@ -117,42 +122,49 @@ class Identity:
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> Connection:
         """
-        See C{IOpenSSLClientConnectionCreator}.
+        Make the TLS state of a connection: see C{IOpenSSLClientConnectionCreator}.
         """
         return self._makeConnection(self._context, None)
 
     def serverConnectionForTLS(self, tlsProtocol: object) -> Connection:
         """
-        See C{IOpenSSLServerConnectionCreator}.
+        Make the TLS state of a connection: see C{IOpenSSLServerConnectionCreator}.
         """
         return self._makeConnection(self._context, None)
 
     def _verified(self, connection: Connection, certificate: X509, error: int, depth: int, isGood: int) -> bool:
         """
-        OpenSSL has come to a certificate of the peer's chain, or to a fault in it. It comes to the peer's own (depth 0)
-        last, always. What is raised here, the connection ends with: the log is to say more than that it was refused.
+        Decide on one certificate of the peer's chain, for OpenSSL. The peer's own certificate (depth 0) is always the
+        last.
+
+        An exception raised here becomes the reason why the connection is lost, so the log can say more than "refused".
+
+        @param error: OpenSSL's error code for the certificate.
+        @param depth: how many signatures lie between the certificate and the peer's own.
+        @param isGood: whether OpenSSL accepts the certificate.
         """
         if self._trusts and not isGood:
-            whose = "a certificate of those who signed its" if depth else "its certificate"
-            raise self._refused(f"{whose} {_FAULTS.get(error, 'is of nobody who is trusted')}")
+            whose = "a certificate that signed its certificate" if depth else "its certificate"
+            raise self._refused(f"{whose} {_FAULTS.get(error, 'is not trusted')}")
         if depth:
             return True
-        # By OpenSSL alone: there are certificates that it takes and others raise something at.
+        # The digest is taken by OpenSSL, because the library cryptography cannot parse every certificate that OpenSSL
+        # accepts.
         if self._pins and _digest(certificate.digest("sha256").decode()) not in self._pins:
-            raise self._refused("its certificate is none of those that are pinned")
+            raise self._refused("its certificate is not one of the pinned ones")
         if self._peerName is not None and self._peerName.lower() not in _names(certificate):
             raise self._refused("its certificate is for another name")
         return True
 
     def _refused(self, why: str) -> Exception:
-        # As OpenSSL's own errors are: library, function, what it was.
+        # The arguments have the form of OpenSSL's own errors: a list of library, function and reason.
         return self._error([("txtuntap", "", why)])
 
 
 @implementer(IStreamServerEndpoint)
 class _ServerEndpoint:
     """
-    A listening endpoint with TLS around it.
+    A listening endpoint that is wrapped in TLS.
     """
 
     def __init__(self, identity: Identity, endpoint: IStreamServerEndpoint, clock: IReactorTime) -> None:
@@ -162,7 +174,7 @@ class _ServerEndpoint:
 
     def listen(self, protocolFactory: Any) -> Any:
         """
-        See C{IStreamServerEndpoint}.
+        Listen for connections and wrap each in TLS: see C{IStreamServerEndpoint}.
         """
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -191,7 +203,7 @@ def _digest(pin: str) -> bytes:
 
 def _names(certificate: X509) -> set[str]:
     """
-    The DNS names and IP addresses that a certificate is for; none if they cannot be read.
+    Return the DNS names and IP addresses in a certificate; none if they cannot be parsed.
     """
     from cryptography import x509
 
@@ -207,7 +219,7 @@ def _names(certificate: X509) -> set[str]:
 
 def parts(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
     """
-    Split a Twisted endpoint string into its first word, and its arguments by position and by name.
+    Split a Twisted endpoint string into its kind, its positional arguments and its keyword arguments.
     """
     kind, *arguments = (each.replace("\\:", ":").replace("\\\\", "\\") for each in re.split(r"(?<!\\):", endpoint))
     named = dict(each.split("=", 1) for each in arguments if "=" in each)
@@ -216,10 +228,10 @@ def parts(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
 
 def isPrivate(endpoint: str, listening: bool) -> bool:
     """
-    Whether nothing of what goes through an endpoint leaves this machine, or TLS protects it.
+    Whether the traffic of an endpoint stays on this machine or is protected by TLS.
 
     @param endpoint: a Twisted endpoint string.
-    @param listening: whether it is a server's.
+    @param listening: whether it is a server endpoint.
     """
     kind, arguments, named = parts(endpoint)
     if kind == "unix":
@@ -231,7 +243,8 @@ def isPrivate(endpoint: str, listening: bool) -> bool:
     if listening:
         host = named.get("interface", "")
     else:
-        # Twisted believes the position before the name; but what stands alone beside host= is the port.
+        # For the host, Twisted prefers the positional argument to C{host=}. A single positional argument beside
+        # C{host=} is the port.
         host = arguments[0] if len(arguments) > 1 else named.get("host", (arguments or [""])[0])
     try:
         return host == "localhost" or ip_address(host).is_loopback

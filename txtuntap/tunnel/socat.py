@@ -1,10 +1,14 @@
 """
-The framing of socat's C{TUN} in a stream: one IP packet after the other, and nothing between them. Each packet says
-how long it is, so they can be told apart, whatever the pieces they come in.
+The framing of socat's C{TUN} in a stream: IP packets follow each other without a delimiter. The length in each IP
+header tells where the next packet begins.
 
-Without socat's option C{iff-no-pi}, four octets come before each: L{txtuntap.tunnel.information}.
+Without socat's option C{iff-no-pi}, protocol information (four octets) precedes each packet: see
+L{txtuntap.tunnel.information}.
 
-In the other direction there is no help: socat takes what one C{read} gives it for one packet (C{docs/framings.md}).
+In the direction to socat, packets may be merged or split, because socat takes the result of each C{read} for one packet
+(see C{docs/framings.md}).
+
+Read RFC 791 section 3.1 and RFC 8200 section 3 (the IP headers) first.
 """
 
 from __future__ import annotations
@@ -16,61 +20,65 @@ from txtuntap.tunnel.information import LENGTH, PREFIXES, information
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.offload import Offload
 
-#: As far as the length goes, and the Next Header field.
+#: The octets of an IPv6 header up to and including the Payload Length and Next Header fields.
 _IPV6_ESSENTIALS = 7
 
 
 class SocatStream(Delimited):
     """
-    IP packets that delimit themselves.
+    The framing of socat's C{TUN} in a stream.
     """
 
     def __init__(self, mode: int, pi: bool = False) -> None:
         """
-        @param pi: whether protocol information comes before each packet: socat has it unless given C{iff-no-pi}.
+        @param mode: L{TUN<txtuntap.device.TUN>}.
+        @param pi: whether protocol information (4 octets) precedes each packet. By default socat sends it; with
+            C{iff-no-pi} it does not.
 
-        @raise ValueError: C{mode} is not L{TUN<txtuntap.device.TUN>}.
+        @raise ValueError: C{mode} is another.
         """
         super().__init__()
         if mode != TUN:
             raise ValueError(
-                "an Ethernet frame does not tell how long it is, so in a stream of socat's nobody can say where the"
-                " next one begins: use a tun; or udp:, where each frame is a datagram"
+                "socat does not mark where an Ethernet frame ends in a stream: use a tun; or udp:, where each frame is"
+                " a datagram"
             )
         self.prefix = LENGTH if pi else 0
 
     def pack(self, packet: bytes | memoryview, offload: Offload | None = None) -> list[bytes | memoryview]:
         """
-        The packet.
+        Return the packet in pieces, with the protocol information before it if C{pi} was given.
         """
         return [information(packet, TUN), packet] if self.prefix else [packet]
 
     def needed(self, data: bytes, at: int) -> int:
         """
-        See L{Delimited.needed}.
+        Return how many octets the next packet takes with its protocol information: see L{Delimited.needed}.
         """
         if not self.prefix:
             return lengthOf(data, at)
         at += LENGTH
         if len(data) <= at:
-            # One octet more than that, which tells the version.
+            # The first octet of the packet is needed, too, because it has the IP version.
             return LENGTH + 1
         prefix = data[at - LENGTH : at]
         if prefix[0] >> 4 in PREFIXES:
             raise FramingError("IP where protocol information should be: is socat given iff-no-pi?")
         if any(prefix[:2]):
-            raise FramingError("a packet that was cut short: give socat a larger -b than 8192")
+            raise FramingError("a truncated packet: give socat a larger -b than 8192")
         if prefix != PREFIXES.get(data[at] >> 4):
-            raise FramingError("protocol information that is not that of the packet after it")
+            raise FramingError("protocol information that does not match the packet behind it")
         return LENGTH + lengthOf(data, at)
 
 
 def lengthOf(data: bytes, at: int) -> int:
     """
-    How long the IP packet at C{at} is, in octets; or, where C{data} ends before that can be told, how much of it that
-    takes.
+    Return the length in octets of the IP packet at C{at}. If C{data} ends before the length field, return how many
+    octets are needed to read that field.
 
-    @raise FramingError: no packet begins so.
+    @param at: the offset in octets at which the packet begins.
+
+    @raise FramingError: the octets are not the start of an IP packet.
     """
     available = len(data) - at
     version = data[at] >> 4
@@ -80,12 +88,13 @@ def lengthOf(data: bytes, at: int) -> int:
         header = (data[at] & 0x0F) << 2
         length = data[at + 2] << 8 | data[at + 3]
         if header < ipv4.HEADER_LENGTH or length < header:
-            raise FramingError("an IPv4 header longer than its packet, or shorter than one is")
+            raise FramingError("an IPv4 header whose length is below 20 octets or above that of its packet")
         if available < header:
             return header
-        # Once a packet is shorter than it says, whatever comes after it is read at the wrong places.
+        # The checksum is verified because a truncated packet shifts everything behind it: the next header is read at a
+        # wrong offset.
         if int.from_bytes(data[at : at + header], "big") % 0xFFFF:
-            raise FramingError("an IPv4 header that does not sum up: was the packet before cut short?")
+            raise FramingError("an IPv4 header with a wrong checksum: was the packet before it truncated?")
         return length
     if version == 6:
         if available < _IPV6_ESSENTIALS:
@@ -97,5 +106,5 @@ def lengthOf(data: bytes, at: int) -> int:
             raise FramingError("an IPv6 packet longer than any interface carries")
         return ipv6.HEADER_LENGTH + length
     if not version:
-        raise FramingError("no IP packet, but perhaps protocol information: give socat iff-no-pi, or have pi here")
-    raise FramingError("no IP packet begins so")
+        raise FramingError("protocol information before IP: give socat iff-no-pi, or use socat:pi=yes here")
+    raise FramingError("octets that are not the start of an IP packet")

@@ -1,5 +1,5 @@
 """
-Log lines that who sends packets or connects can cause.
+A log whose lines a remote peer can cause but cannot make numerous.
 """
 
 from __future__ import annotations
@@ -11,54 +11,59 @@ from twisted.logger import Logger, LogLevel
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import steadySeconds
 
-#: Seconds in which a reason is said once.
+#: The seconds within which a line with the same reason is written at most once.
 INTERVAL = 60.0
 
-#: The most reasons, and so lines, in that time.
+#: The most reasons that are remembered, which is also the most lines within L{INTERVAL} seconds.
 MAX_REASONS = 32
 
 
 class SparseLog:
     """
-    Says what becomes of connections, each thing once a minute, and no more than L{MAX_REASONS} things: whoever can
-    connect must not be able to fill the disk.
+    A log that writes each kind of line at most once a minute, and at most L{MAX_REASONS} kinds. Without such a bound, a
+    peer that connects again and again could fill the disk.
     """
 
     def __init__(self, log: Logger, clock: IReactorTime) -> None:
         self._log = log
         self._now = steadySeconds(clock)
-        # When each was said last, and how often it was not said since; the one said longest ago is the first.
-        self._said: Table[str, tuple[float, int]] = Table(
+        # The time of the last line of each reason, and how many lines were suppressed since. The reason with the oldest
+        # line is the first.
+        self._lastLines: Table[str, tuple[float, int]] = Table(
             "log reasons", MAX_REASONS, Policy.OVERDUE, choose=self._overdue
         )
 
     def _overdue(self, reason: str) -> str:
         """
-        The reason to evict for a new one: the one said longest ago, if it could be said again now; else the new one.
+        Choose the reason to evict when a new one needs room. The reason with the oldest line is evicted if its interval
+        has passed. Otherwise the new reason is, and its line is suppressed.
         """
-        oldest = next(iter(self._said))
-        return reason if 0 <= self._said[reason][0] - self._said[oldest][0] < INTERVAL else oldest
+        oldest = next(iter(self._lastLines))
+        return reason if 0 <= self._lastLines[reason][0] - self._lastLines[oldest][0] < INTERVAL else oldest
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return how full the table of reasons is: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
-        return [self._said.state]
+        return [self._lastLines.state]
 
     def say(self, reason: str, format: str, level: NamedConstant = LogLevel.warn, **fields: object) -> None:
         """
-        Write a line, unless one with C{reason} was written lately.
+        Write a line unless one with the same reason was written within the last minute.
 
-        @param reason: what the lines of one kind have in common: nothing in it is of the peer's choice.
-        @param format: of the line, C{{reason}} among its fields.
+        @param reason: the key that all lines of one kind share. It must contain nothing that the peer can choose.
+        @param format: the format of the line, with C{{reason}} as one of its fields.
+        @param level: the log level.
+        @param fields: the values of the other fields.
         """
         now = self._now()
-        when, unsaid = self._said.get(reason, (now - INTERVAL, 0))
+        when, suppressed = self._lastLines.get(reason, (now - INTERVAL, 0))
         if 0 <= now - when < INTERVAL:
-            self._said[reason] = when, unsaid + 1
+            self._lastLines[reason] = when, suppressed + 1
             return
-        self._said.pop(reason, None)
-        if not self._said.put(reason, (now, 0)):
+        self._lastLines.pop(reason, None)
+        if not self._lastLines.put(reason, (now, 0)):
             return
-        more = f" ({unsaid} more since the last of these lines)" if unsaid else ""
+        more = f" ({suppressed} more such lines were suppressed)" if suppressed else ""
         self._log.emit(level, format + "{more}", reason=reason, more=more, **fields)

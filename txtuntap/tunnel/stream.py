@@ -1,5 +1,5 @@
 """
-A tunnel's packets over a stream: a connection by any Twisted endpoint.
+A tunnel's carrier over a stream, which is a connection through any Twisted endpoint.
 
     serverFromString(reactor, "tcp:4000").listen(StreamFactory(tunnel, Frames, reactor))
 
@@ -36,57 +36,62 @@ from txtuntap.layer.timer import Timer
 from txtuntap.mistakes import checkCallable, checkClock, checkKind
 from txtuntap.shutdown import isShuttingDown
 from txtuntap.tunnel.framing import FramingError, ICarrier, IStreamFraming
-from txtuntap.tunnel.origins import oneOfTheBusiest, originOf
+from txtuntap.tunnel.origins import chooseFromBusiest, originOf
 from txtuntap.tunnel.sparselog import SparseLog
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.offload import Offload
 
-#: The most octets that wait while the transport takes no more, and what a packet counts beside its own: a port reads
-#: less in a turn of the reactor (1 MiB, 1024 packets, and what it has begun), so of that nothing is dropped.
+#: The most octets that are queued while the transport accepts none; and the overhead in octets that each queued packet
+#: counts for. In one reactor turn a port reads at most 1 MiB, in at most 1024 packets, plus the read that it has begun.
+#: All of that fits, so none of it is dropped.
 MAX_WAITING = 2 * 1024 * 1024
 PACKET_COST = 512
 
-#: Octets that a connection reads at once, and that it takes before it says that it takes no more; and that it hands to
-#: the kernel at once. (Twisted has 64 KiB and 128 KiB, which is two superpackets.)
+#: The most octets of one read or write of a connection; and the octets in its write buffer above which the transport
+#: pauses its producer. Twisted's defaults are 64 KiB and 128 KiB, and 128 KiB hold only two superpackets.
 BUFFER_SIZE = 256 * 1024
 SEND_LIMIT = 1024 * 1024
 
-#: The most connections whose peer has not said, or not proven, who it is. Beyond that, one from the busiest place is
-#: dropped: see L{oneOfTheBusiest}.
+#: The most connections whose peer has not identified itself, or has been refused. Beyond that, a connection from the
+#: busiest prefix is evicted: see L{chooseFromBusiest}.
 MAX_STRANGERS = 64
 
-#: Seconds for a peer to say who it is, and for one that was refused to go.
+#: The seconds within which a peer has to identify itself; and the seconds within which a refused peer has to close.
 GREETING_TIME = 10.0
 PARTING_TIME = 2.0
 
-#: Seconds between signs of life; and how often there may be none in such a time before a peer is dead.
+#: The seconds between keepalive messages; and how many such intervals without data from the peer end the connection.
 KEEPALIVE_INTERVAL = 10.0
 MAX_SILENCES = 3
 
-#: TCP's options where the framing has no signs of life, because the system's keepalive takes two hours, or a quarter of
-#: one with something in transit. In seconds, and the last in milliseconds.
-_TCP_SILENCE = {
+#: The TCP options that detect a dead peer if the framing has no keepalive message. The system's defaults take about two
+#: hours on an idle connection, and a quarter of an hour with unacknowledged data. The values are seconds and a number
+#: of probes; C{TCP_USER_TIMEOUT} is in milliseconds.
+_TCP_KEEPALIVE = {
     "TCP_KEEPIDLE": int(KEEPALIVE_INTERVAL),
     "TCP_KEEPINTVL": int(KEEPALIVE_INTERVAL),
     "TCP_KEEPCNT": MAX_SILENCES,
     "TCP_USER_TIMEOUT": int(KEEPALIVE_INTERVAL * MAX_SILENCES * 1000),
 }
 
-#: How many lines a minute say that a tunnel is up, and as many of each reason that it is down: with one, the log would
-#: end with an end that was restarted being down.
+#: The most log lines a minute that say that a tunnel is up, and the most that say for one reason that it is down. With
+#: only one, the last line about a peer that restarts twice could be "is down" although the tunnel is up.
 STATE_LINES = 4
 
 
 @implementer(ICarrier, IFileDescriptorReceiver, IPushProducer, IHandshakeListener)
 class StreamCarrier(Protocol):
     """
-    One connection of a tunnel's.
+    A carrier over one connection of a tunnel.
 
-    While the transport takes no more, the port is not read: what comes then waits in the kernel's queue, and what that
-    has no room for is dropped there, as at any interface that is slower than who sends. What a port had read before, or
-    something else than a port brings, waits here up to a bound, and is dropped beyond.
+    While the write buffer of the transport is full, the tunnel's port is not read. Packets then wait in the kernel's
+    queue, which drops what it has no room for, like that of any slow interface. Packets that the port has already read,
+    or that come from another transport than a port, are queued here up to L{MAX_WAITING} octets. Beyond that they are
+    dropped.
 
-    @ivar offloads: what the peer takes.
+    @ivar factory: the factory of the connection.
+    @ivar offloads: the checksums and segmentation that may be left to the peer, as flags; 0 until the peer has
+        identified itself.
     """
 
     transport: Any
@@ -98,25 +103,24 @@ class StreamCarrier(Protocol):
         self._tunnel = factory.tunnel
         self.offloads = 0
         self._isUp = False
-        # Why this end has ended it.
-        self._why = ""
-        self._established: list[Deferred[StreamCarrier]] = []
-        self._losing: list[Deferred[None]] = []
-        self._ending: Failure | None = None
-        self._timer = Timer(self._clock, self._timeIsUp)
+        # The reason why this end closes the connection; empty while it does not.
+        self._closeReason = ""
+        self._establishedWaiters: list[Deferred[StreamCarrier]] = []
+        self._lostWaiters: list[Deferred[None]] = []
+        self._lostReason: Failure | None = None
+        self._timer = Timer(self._clock, self._timedOut)
         self._isPaused = False
         self._flushing = Timer(self._clock, self._flush)
         self._waiting: list[bytes | memoryview] = []
         self._waitingCost = 0
         self._hasSent = False
-        self._hasHeard = False
+        self._hasReceived = False
         self._silences = 0
-
-    # Life
 
     def connectionMade(self) -> None:
         """
-        The connection is there; with TLS, not who is at its other end.
+        Limit the time for the peer to identify itself, and send the greeting. Over TLS, the greeting waits for the
+        handshake, because only that authenticates the peer.
         """
         peer = self.transport.getPeer()
         self._peer = _addressText(peer)
@@ -124,151 +128,163 @@ class StreamCarrier(Protocol):
         self._timer.arm(GREETING_TIME)
         self.factory.strangers.put(self, self._origin)
         self.transport.registerProducer(self, True)
-        _tune(self.transport, bool(self._framing.keepalive))
+        _tuneTransport(self.transport, bool(self._framing.keepalive))
         if not INegotiated.providedBy(self.transport):
-            self._begin()
+            self._greet()
 
     def handshakeCompleted(self) -> None:
         """
-        TLS knows who is at the other end.
+        Send the greeting now that TLS has authenticated the peer.
         """
-        self._begin()
+        self._greet()
 
-    def _begin(self) -> None:
+    def _greet(self) -> None:
         greeting = self._framing.greeting(self._tunnel.offloads, self._tunnel.mtu)
         if greeting:
             self.transport.write(greeting)
         if self._framing.established:
-            self._begun()
+            self._establish()
 
-    def _begun(self) -> None:
+    def _establish(self) -> None:
         """
-        The peer has said who it is, where it has to: packets may go.
+        Report that the carrier is up. The peer has identified itself, or the framing has no greeting.
         """
         self._isUp = True
         self.offloads = self._framing.offloads
         self.factory.strangers.pop(self, None)
-        self._hasHeard = True
+        self._hasReceived = True
         self._timer.arm(KEEPALIVE_INTERVAL)
         self._stateLine = self._tunnel.counters["carriers"] % STATE_LINES
         self.factory.log.say(f"up {self._stateLine}", "The tunnel to {peer} is up", LogLevel.info, peer=self._peer)
         mtus = self._framing.peerMTU, self._tunnel.mtu
         if mtus[0] and mtus[0] != mtus[1]:
             line = (
-                "The interface of {peer} has an MTU of {mtus[0]}, this end's {mtus[1]}: who sends what is too long for"
-                " the less is told, or it is taken apart"
+                "The interface of {peer} has an MTU of {mtus[0]}, and this end's has {mtus[1]}: packets longer than the"
+                " smaller one are fragmented, or dropped with an ICMP error to their sender"
             )
             self.factory.log.say("MTU", line, peer=self._peer, mtus=mtus)
         self._tunnel.carrierUp(self)
-        established, self._established = self._established, []
+        established, self._establishedWaiters = self._establishedWaiters, []
         for each in established:
             each.callback(self)
 
     def whenEstablished(self) -> Deferred[StreamCarrier]:
         """
-        @return: a Deferred that fires with this once packets may go; it fails if the connection ends before that.
+        Wait until packets can be sent.
+
+        @return: a Deferred that fires with this carrier. It fails if the connection ends before. If it is cancelled,
+            the connection is closed.
         """
-        established: Deferred[StreamCarrier] = Deferred(lambda _: self.disconnect("this end does not want it any more"))
-        if self._ending is not None:
-            established.errback(self._ending)
+        established: Deferred[StreamCarrier] = Deferred(
+            lambda _: self.disconnect("this end has cancelled the attempt to connect")
+        )
+        if self._lostReason is not None:
+            established.errback(self._lostReason)
         elif self._isUp:
             established.callback(self)
         else:
-            self._established.append(established)
+            self._establishedWaiters.append(established)
         return established
 
     def whenLost(self) -> Deferred[None]:
         """
-        @return: a Deferred that fails with the reason when the connection has ended; at once, if it has.
+        Wait until the connection has ended.
+
+        @return: a Deferred that fails with the reason; at once if the connection has already ended.
         """
         lost: Deferred[None] = Deferred()
-        if self._ending is not None:
-            lost.errback(self._ending)
+        if self._lostReason is not None:
+            lost.errback(self._lostReason)
         else:
-            self._losing.append(lost)
+            self._lostWaiters.append(lost)
         return lost
 
     def disconnect(self, why: str) -> None:
         """
-        End at once: see L{ICarrier.disconnect}.
+        Abort the connection: see L{ICarrier.disconnect}.
         """
-        self._why = self._why or why
-        # Its transport tells of its end later, and until then it would count.
+        self._closeReason = self._closeReason or why
+        # The transport reports the loss later. Until then the connection would count as a stranger.
         self.factory.strangers.pop(self, None)
         self.transport.abortConnection()
 
     def loseConnection(self) -> None:
         """
-        End: what C{ClientService} asks of a transport when it stops.
+        Abort the connection, because C{ClientService} calls this on a transport when it stops.
         """
         self.disconnect("this end has been stopped")
 
     def _refuse(self, why: str) -> None:
         """
-        End, once the peer has been told what this end has to say.
+        Close the connection once the octets already written have been sent, so that the peer receives this end's
+        greeting.
+
+        @param why: the reason, for the log.
         """
-        if not self._why:
-            self._why = why
+        if not self._closeReason:
+            self._closeReason = why
             self._timer.arm(PARTING_TIME)
-            # Nothing goes any more: nobody would say when the transport takes no more, and it would never be done.
+            # With a producer registered, the transport would not close while it is paused.
             self._tunnel.carrierDown(self)
-            self._forget()
+            self._dropQueued()
             self.factory.strangers.put(self, self._origin)
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        The connection has ended.
+        Report the end of the connection to the tunnel, to the log and to those who wait for it.
         """
-        self._ending = reason
+        self._lostReason = reason
         self._timer.stop()
         self.factory.strangers.pop(self, None)
         self._tunnel.carrierDown(self)
-        self._forget()
-        why = self._why or ("this end has been stopped" if isShuttingDown(self._clock) else _explained(reason))
+        self._dropQueued()
+        why = self._closeReason or ("this end has been stopped" if isShuttingDown(self._clock) else _reasonText(reason))
         if self._isUp:
             line = "The tunnel to {peer} is down: {why}"
             self.factory.log.say(f"{why} {self._stateLine}", line, peer=self._peer, why=why)
         else:
             self._tunnel.counters["inRefused"] += 1
             self.factory.log.say(why, "No tunnel with {peer}: {reason}", peer=self._peer)
-        established, self._established = self._established, []
+        established, self._establishedWaiters = self._establishedWaiters, []
         for each in established:
             each.errback(reason)
-        losing, self._losing = self._losing, []
+        losing, self._lostWaiters = self._lostWaiters, []
         for lost in losing:
             lost.errback(reason)
 
-    def _forget(self) -> None:
+    def _dropQueued(self) -> None:
         """
-        Drop what waits.
+        Drop the packets that are queued.
         """
         self._waiting, self._waitingCost = [], 0
         self._flushing.stop()
 
-    def _timeIsUp(self) -> None:
+    def _timedOut(self) -> None:
         """
-        Do what is to be done at the end of the time that the state of the connection has.
+        Act on the timer by the state of the connection: abort a refused one, send a keepalive message on an established
+        one, close one whose peer has not identified itself.
         """
-        if self._why:
+        if self._closeReason:
             self.transport.abortConnection()
         elif self._isUp:
             self._keepAlive()
         else:
-            self.disconnect("it did not say who it is in time")
+            self.disconnect("it did not identify itself in time")
 
     def _keepAlive(self) -> None:
         """
-        Some time has passed: give a sign of life, and see whether the peer has.
+        Close the connection if the peer has been silent for too long. Otherwise send a keepalive message if nothing
+        else was sent.
         """
         keepalive = self._framing.keepalive
         if not keepalive:
             return
-        # Count silent intervals, not seconds, because this end may have stood still for longer, with what the peer has
-        # said meanwhile waiting to be read.
-        self._silences = 0 if self._hasHeard else self._silences + 1
-        self._hasHeard = False
+        # Silent intervals are counted, not seconds: this process may have been suspended, and then the peer's octets of
+        # that time are still unread.
+        self._silences = 0 if self._hasReceived else self._silences + 1
+        self._hasReceived = False
         if self._silences >= MAX_SILENCES:
             self.disconnect("it has been silent for too long")
             return
@@ -277,11 +293,11 @@ class StreamCarrier(Protocol):
         self._hasSent = False
         self._timer.arm(KEEPALIVE_INTERVAL)
 
-    # To the peer
+    # Send to the peer
 
     def send(self, packet: bytes | memoryview, offload: Offload | None = None) -> bool:
         """
-        Send one packet: see L{ICarrier.send}.
+        Queue one packet for the peer: see L{ICarrier.send}.
         """
         cost = self._waitingCost + len(packet) + PACKET_COST
         if cost > MAX_WAITING:
@@ -289,19 +305,21 @@ class StreamCarrier(Protocol):
         self._waitingCost = cost
         self._waiting += self._framing.pack(packet, offload)
         if not self._isPaused and self._flushing.deadline is None:
-            # With all that the port reads in this turn of the reactor: one copy and one call of the transport.
+            # The queue is written at the end of this reactor turn, so that all packets of the turn share one copy and
+            # one call of the transport.
             self._flushing.arm(0)
         return True
 
     def tables(self) -> list[TableState]:
         """
-        How full the output to the peer is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return how full the queue to the peer is: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [TableState("tunnel output", self._waitingCost, MAX_WAITING, Policy.REFUSE.value, "octets")]
 
     def _flush(self) -> None:
         """
-        Hand the transport what waits.
+        Write the queued packets to the transport.
         """
         self._flushing.stop()
         if self._waiting and not self._isPaused:
@@ -311,14 +329,14 @@ class StreamCarrier(Protocol):
 
     def pauseProducing(self) -> None:
         """
-        The transport takes no more.
+        Queue packets from now on, because the transport's write buffer is full.
         """
         self._isPaused = True
         self._tunnel.carrierFull(self)
 
     def resumeProducing(self) -> None:
         """
-        The transport takes more.
+        Write the queue, because the transport's write buffer has room again.
         """
         self._isPaused = False
         self._flush()
@@ -327,25 +345,26 @@ class StreamCarrier(Protocol):
 
     def stopProducing(self) -> None:
         """
-        The transport has gone: C{connectionLost} is next.
+        Do nothing: the transport is closed, and C{connectionLost} follows.
         """
 
-    # From the peer
+    # Receive from the peer
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """
-        A peer at a UNIX socket has sent a descriptor, which is none of a tunnel's. Twisted would log each.
+        Abort a connection over a UNIX socket whose peer sends a descriptor, because no framing uses descriptors. By
+        default Twisted would write a log line for each.
         """
         os.close(descriptor)
-        self.disconnect("the peer sends descriptors")
+        self.disconnect("the peer sent a file descriptor")
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Octets of the stream have come.
+        Parse octets of the stream, and pass the packets in them to the tunnel.
         """
-        if self._why:
+        if self._closeReason:
             return
-        self._hasHeard = True
+        self._hasReceived = True
         try:
             packets = self._framing.dataReceived(data)
         except FramingError as e:
@@ -355,7 +374,7 @@ class StreamCarrier(Protocol):
         if not self._isUp:
             if not self._framing.established:
                 return
-            self._begun()
+            self._establish()
         carried = self._tunnel.carried
         for packet, offload in packets:
             carried(packet, offload)
@@ -363,14 +382,14 @@ class StreamCarrier(Protocol):
 
 class StreamFactory(Factory):
     """
-    Makes the connections of a tunnel's, at either end.
+    A factory that makes the connections of a tunnel, at the listening or the connecting end.
 
     @ivar tunnel: the tunnel.
-    @ivar clock: what tells the time.
-    @ivar strangers: connections whose peer has not said who it is, or was refused, and where each is from; the one that
-        has waited longest is first.
-    @ivar random: chooses which of them is dropped; by default, in a manner that nobody can foresee.
-    @ivar log: where their fate is written.
+    @ivar clock: the clock of all timers.
+    @ivar strangers: the connections whose peer has not identified itself or has been refused, with the origin of each.
+        The oldest is the first.
+    @ivar random: the source of the choice which of them is evicted. The default is not predictable.
+    @ivar log: the log of connections that are made, refused and lost.
     """
 
     noisy = False
@@ -379,9 +398,9 @@ class StreamFactory(Factory):
 
     def __init__(self, tunnel: Tunnel, framing: Callable[[int], IStreamFraming], clock: IReactorTime) -> None:
         """
-        @param framing: makes one of a mode, such as L{Frames<txtuntap.tunnel.frames.Frames>} itself.
+        @param framing: makes a framing for a mode, such as the class L{Frames<txtuntap.tunnel.frames.Frames>}.
 
-        @raise ValueError: it cannot carry what the tunnel does.
+        @raise ValueError: the framing cannot carry packets of the tunnel's mode.
         """
         checkKind(tunnel, Tunnel, "tunnel", "Tunnel(TUN)")
         checkCallable(framing, "framing")
@@ -395,19 +414,20 @@ class StreamFactory(Factory):
             MAX_STRANGERS,
             Policy.CROWDED,
             _evicted,
-            lambda _: oneOfTheBusiest(self.strangers, self.random),
+            lambda _: chooseFromBusiest(self.strangers, self.random),
         )
         self.log = SparseLog(self._log, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """
-        A peer has connected, or this end has.
+        Make the carrier of a new connection.
         """
         return StreamCarrier(self, self._framing(self.tunnel.mode))
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}: that of the carrier, too.
+        Return how full the tables of this factory and of its current carrier are: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         carrier = self.tunnel.carrier
         own = [self.strangers.state, *self.log.tables()]
@@ -417,7 +437,7 @@ class StreamFactory(Factory):
 
     def stop(self) -> None:
         """
-        End all connections.
+        Abort all connections of the tunnel.
         """
         carrier = self.tunnel.carrier
         for each in [*self.strangers, *([] if carrier is None else [carrier])]:
@@ -425,29 +445,28 @@ class StreamFactory(Factory):
 
 
 def _evicted(carrier: StreamCarrier, origin: tuple[str, ...]) -> None:
-    carrier.disconnect("too many that have not said who they are")
+    carrier.disconnect("too many peers have not identified themselves")
 
 
 def _addressText(address: Any) -> str:
     """
-    Where a peer is, for the log.
+    Return the address of a peer for the log, as C{host:port} or as the name of its UNIX socket.
     """
     host = getattr(address, "host", None)
     if host is None:
-        # A UNIX socket; who connects to one has no name.
+        # A UNIX socket has a name only at the listening end.
         return os.fsdecode(getattr(address, "name", None) or "a local peer")
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
-def _tune(transport: Any, hasKeepalive: bool) -> None:
+def _tuneTransport(transport: Any, hasKeepalive: bool) -> None:
     """
-    Have a connection carry packets well.
+    Set the buffers and TCP options of a connection, over TLS or not, for the throughput of packets.
 
-    @param hasKeepalive: whether the framing finds out about a peer that is gone; else TCP is to.
+    @param hasKeepalive: whether the framing detects a dead peer by keepalive messages; if not, TCP has to.
     """
     below = transport
     while INegotiated.providedBy(below):
-        # TLS, around it.
         below = transport = transport.transport
     if isinstance(transport, FileDescriptor):
         transport.bufferSize = BUFFER_SIZE
@@ -457,22 +476,22 @@ def _tune(transport: Any, hasKeepalive: bool) -> None:
         if not hasKeepalive:
             below.setTcpKeepAlive(True)
             handle = cast(Any, below).getHandle()
-            for name, value in _TCP_SILENCE.items():
-                # Not all are everywhere.
+            for name, value in _TCP_KEEPALIVE.items():
+                # Some of these options are missing on some platforms.
                 if hasattr(socket, name):
                     handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _explained(reason: Failure) -> str:
+def _reasonText(reason: Failure) -> str:
     """
-    Why a connection has ended, in words.
+    Return the reason why a connection has ended, in words for the log.
     """
     errors = reason.value.args[0] if reason.value is not None and reason.value.args else None
     if type(reason.value).__module__.startswith("OpenSSL") and isinstance(errors, list) and errors:
-        # OpenSSL tells library, function and reason of each error in its queue.
+        # Each error in OpenSSL's queue is a tuple of library, function and reason.
         return f"TLS: {errors[-1][-1]}"
     if reason.check(ConnectionDone):
-        return "the peer has closed it"
+        return "the peer has closed the connection"
     if reason.check(ConnectionLost):
         return "the connection was lost"
     return reason.getErrorMessage()

@@ -1,5 +1,5 @@
 """
-The interface's side of a tunnel.
+The protocol that connects an interface to a tunnel's carrier.
 """
 
 from __future__ import annotations
@@ -21,42 +21,51 @@ from txtuntap.mistakes import checkKind
 from txtuntap.packet import Packet
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.framing import MAX_PACKET, ICarrier
-from txtuntap.tunnel.toolong import fitting, ipLength
+from txtuntap.tunnel.toolong import fragmentsOrError, ipLength
 from txtuntap.wire import ethernet, udp
 from txtuntap.wire.offload import UDP, Offload, fault, finish, networkStart, segments, spares
 
-#: Errors about packets that are too long: how many a second, and at once (RFC 4443 section 2.4f).
+#: The most ICMP errors about too long packets: a rate in errors a second, and a burst (RFC 4443 section 2.4f).
 ERROR_RATE, ERROR_BURST = 1000.0, 50.0
 
 
 @implementer(IPacketReceiver)
 class Tunnel(AbstractDatagramProtocol):
     """
-    A protocol on a port (or at an end of a L{Link<txtuntap.network.link.Link>}), whose packets go to a peer far away,
-    and whose peer's packets come out there.
+    A protocol on a port (or at an end of a L{Link<txtuntap.network.link.Link>}). It sends the port's packets to a
+    remote peer and writes the peer's packets to the port.
 
-    It has one carrier at a time. A newer one replaces an older: after an outage, the peer is back before this end knows
-    that it was away.
+    A tunnel has at most one carrier. A newer carrier replaces the older one, because after an outage the peer may
+    reconnect before this end notices that the old connection is dead.
 
-    What comes from the peer is looked at before it goes to the interface: whether it is of the interface's kind, no
-    longer than the MTU allows, and from an address that the peer is allowed; and whether what it says to be open in it
-    can be, since the peer may forge that. A peer whose addresses are given is no router, unless that is said, too.
+    Each packet from the peer is validated before it is written to the port. It must be of the interface's mode, fit the
+    MTU, and come from an address that the peer is allowed. The checksum and segmentation that it leaves to this end
+    must be possible, because the peer can forge that description. If the peer's addresses are restricted, packets by
+    which a router configures hosts are dropped, too, unless the restriction permits them.
 
-    A packet that is too long is taken apart or its sender is told, as by a router: the peer's interface may have a
-    larger MTU.
+    A packet longer than the interface's MTU is fragmented, or an ICMP error is sent back to its sender, as a router
+    would do. The peer's interface may have a larger MTU.
 
-    Counters: C{outPackets}, C{outOctets}, C{inPackets}, C{inOctets}, of what went to the peer and came from it
-    (superpackets count as the many, as at a port); C{outNotConnected} (there is no carrier), C{outDiscards} (it has no
-    room), C{outTruncated} (longer than the port reads), C{outOffloadErrors}; C{outTooBigs} (errors that told a sender
-    of the MTU), C{outLimited} (such errors that were too many); C{inErrors} (not of the interface's kind),
-    C{inTooLong}, C{inFragmented} (too long, and taken apart), C{inForbidden} (from an address that the peer is not
-    allowed), C{inForbiddenRoles} (a router's or DHCP server's, which it is not), C{inOffloadErrors} and
-    C{inUnknownOffloads} (what is said to be open cannot be), C{inDiscards} (this is on no port); those of carriers; and
-    C{carriers}, how many there were.
+    Counters of traffic: C{outPackets} and C{outOctets} (sent to the peer), C{inPackets} and C{inOctets} (written to the
+    interface). A superpacket counts as the packets that it is segmented into, as at a port. C{carriers} counts the
+    carriers that this tunnel has had.
+
+    Counters of packets from the interface that were dropped: C{outNotConnected} (there is no carrier), C{outDiscards}
+    (the carrier's buffer is full), C{outTruncated} (the port read only a part of the packet), C{outOffloadErrors} (an
+    impossible checksum or segmentation).
+
+    Counters of packets from the peer that were dropped: C{inErrors} (malformed, or not of the interface's mode),
+    C{inTooLong} (too long), C{inForbidden} (from an address that the peer is not allowed), C{inForbiddenRoles}
+    (configures hosts as a router or a DHCP server does), C{inOffloadErrors} and C{inUnknownOffloads} (an impossible or
+    an unknown checksum or
+    segmentation), C{inDiscards} (this tunnel is on no port). Carriers count drops of their own here, too.
+
+    Counters of packets that were too long: C{inFragmented} (fragmented), C{outTooBigs} (an ICMP error was sent),
+    C{outLimited} (an ICMP error was suppressed by the rate limit).
 
     @ivar mode: L{TUN} or L{TAP}.
-    @ivar carrier: what brings packets to the peer; L{None} if there is none.
-    @ivar counters: how often each thing happened, by name.
+    @ivar carrier: the carrier through which packets are sent to the peer; L{None} if there is none.
+    @ivar counters: how often each of these events happened, by name.
     """
 
     handlesFailures = True
@@ -66,13 +75,13 @@ class Tunnel(AbstractDatagramProtocol):
 
     def __init__(self, mode: int, allowed: Allowed | None = None) -> None:
         """
-        @param mode: L{TUN}, for IP packets, or L{TAP}, for Ethernet frames.
-        @param allowed: the addresses that the peer is allowed; L{None}: any.
+        @param mode: L{TUN} for IP packets, or L{TAP} for Ethernet frames.
+        @param allowed: the addresses that the peer may send from; L{None}: any.
 
         @raise ValueError: C{mode} is neither.
         """
         if mode not in (TUN, TAP):
-            raise ValueError(f"a tunnel's mode is TUN or TAP (of txtuntap.device), not {mode!r}")
+            raise ValueError(f"a tunnel's mode is TUN or TAP (from txtuntap.device), not {mode!r}")
         if allowed is not None:
             checkKind(allowed, Allowed, "allowed", "Allowed(['10.0.0.2/32'])")
         self.mode = mode
@@ -80,51 +89,55 @@ class Tunnel(AbstractDatagramProtocol):
         self._allowed = allowed
         alsoProvides(self, IEthernetProtocol if self._ethernet else IRawPacketProtocol)
         self.carrier: ICarrier | None = None
-        # Whether the port is not read, since the carrier is full.
-        self._isHeld = False
+        # Whether reading from the port is paused, because the carrier's buffer is full.
+        self._isPortPaused = False
         self.counters = PacketCounters()
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
 
     def makeConnection(self, transport: Any) -> None:
         """
-        Be on a port.
+        Attach this tunnel to a port or to an end of a link.
 
-        @raise TypeError: C{transport} takes no packets.
-        @raise RuntimeError: this is on a port already.
+        @raise TypeError: C{transport} does not accept packets.
+        @raise RuntimeError: this tunnel is already on a port.
         """
-        self._isHeld = False
+        self._isPortPaused = False
         if not hasattr(transport, "writePacket"):
-            raise TypeError(f"{transport!r} takes no packets: a Tunnel goes on a TuntapPort, or at an end of a Link")
+            raise TypeError(
+                f"{transport!r} does not accept packets: put a Tunnel on a TuntapPort, or at an end of a Link"
+            )
         if self.numPorts:
-            raise RuntimeError("a Tunnel is on one port: make another for the other one")
+            raise RuntimeError("this Tunnel is already on a port: make another Tunnel for the other port")
         super().makeConnection(transport)
 
     @property
     def offloads(self) -> int:
         """
-        The offloads that the interface takes: they may be left open in packets that the peer sends.
+        The checksums and segmentation that the interface accepts to do, as flags C{CSUM}, C{TSO4} and so on. The peer
+        may leave them to this end.
         """
         return getattr(self.transport, "offloads", 0)
 
     @property
     def mtu(self) -> int:
         """
-        The interface's.
+        The MTU of the interface, in octets.
         """
         transport = cast("IPacketTransport | None", self.transport)
         return 1500 if transport is None else transport.mtu
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return how full the tables of the address filter are: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [] if self._allowed is None else self._allowed.tables()
 
-    # To the peer
+    # From the interface to the peer
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A packet has come from the interface.
+        Send a packet from the interface to the peer.
         """
         data, offload = bufferOf(packet)
         count, octets = 1, len(data)
@@ -145,7 +158,7 @@ class Tunnel(AbstractDatagramProtocol):
 
     def _sendFinished(self, carrier: ICarrier, data: bytes, offload: Offload) -> None:
         """
-        Send a packet that the peer does not take as it is.
+        Compute the checksum and do the segmentation that the peer does not accept, and send the resulting packets.
         """
         network = networkStart(data) if self._ethernet else 0
         if fault(data, offload, network) is not None:
@@ -159,60 +172,64 @@ class Tunnel(AbstractDatagramProtocol):
 
     def discard(self, drop: Drop, count: int = 1) -> None:
         """
-        Count what goes no further, to the peer or from it.
+        Count packets that are dropped in either direction.
 
-        @param count: how many packets it is.
+        @param drop: the reason, whose counter is incremented.
+        @param count: the number of packets.
         """
         self.counters[drop.counter] += count
 
-    # From the peer
+    # From the peer to the interface
 
     def carrierUp(self, carrier: ICarrier) -> None:
         """
-        Packets go through C{carrier} from now on. The one before is told to end.
+        Send packets through C{carrier} from now on, and disconnect the carrier before it.
         """
         before, self.carrier = self.carrier, carrier
-        self._release()
+        self._resumePort()
         self.counters["carriers"] += 1
         if before is not None and before is not carrier:
-            before.disconnect("the peer has connected anew")
+            before.disconnect("the peer has connected again")
 
     def carrierDown(self, carrier: ICarrier) -> None:
         """
-        C{carrier} has ended. If it was this tunnel's, there is none now.
+        Stop sending packets through C{carrier}, which has ended. If another carrier has already replaced it, nothing
+        changes.
         """
         if self.carrier is carrier:
             self.carrier = None
-            self._release()
+            self._resumePort()
 
     def carrierFull(self, carrier: ICarrier) -> None:
         """
-        C{carrier} takes no more: a port is not read, where this is on one.
+        Pause reading from the port, because the buffer of C{carrier} is full. A transport that cannot pause goes on.
         """
-        if carrier is self.carrier and not self._isHeld and hasattr(self.transport, "pauseProducing"):
-            self._isHeld = True
+        if carrier is self.carrier and not self._isPortPaused and hasattr(self.transport, "pauseProducing"):
+            self._isPortPaused = True
             self.transport.pauseProducing()
 
     def carrierFree(self, carrier: ICarrier) -> None:
         """
-        C{carrier} takes more again.
+        Resume reading from the port, because C{carrier} accepts packets again.
         """
         if carrier is self.carrier:
-            self._release()
+            self._resumePort()
 
-    def _release(self) -> None:
-        if self._isHeld:
-            self._isHeld = False
+    def _resumePort(self) -> None:
+        if self._isPortPaused:
+            self._isPortPaused = False
             if self.transport is not None:
                 self.transport.resumeProducing()
 
     def carried(self, packet: bytes | memoryview, offload: Offload | None = None) -> bool:
         """
-        A packet has come from the peer. It goes to the interface if it may.
+        Validate a packet from the peer, and write it to the interface.
 
-        @param offload: what the peer says to be open in it.
+        @param packet: an Ethernet frame or an IP packet.
+        @param offload: the checksum and segmentation that the peer says it has left to this end; L{None}: nothing is
+            left.
 
-        @return: whether it may.
+        @return: whether the packet was accepted.
         """
         transport = cast("IPacketTransport | None", self.transport)
         if transport is None:
@@ -221,7 +238,7 @@ class Tunnel(AbstractDatagramProtocol):
         wrong = self._fault(packet, offload, transport.mtu)
         if wrong is None:
             wrong = forward(transport, packet, offload, self._ethernet)
-        elif wrong is Drop.TOO_LONG and self._fits(transport, packet, offload):
+        elif wrong is Drop.TOO_LONG and self._fragmentOrAnswer(transport, packet, offload):
             return True
         if wrong is not None:
             self.discard(wrong)
@@ -235,7 +252,9 @@ class Tunnel(AbstractDatagramProtocol):
 
     def _fault(self, packet: bytes | memoryview, offload: Offload | None, mtu: int) -> Drop | None:
         """
-        Why a packet must not reach the interface: L{None} if it may.
+        Validate a packet from the peer.
+
+        @return: the reason to drop the packet; L{None} if there is none.
         """
         network = 0
         length = len(packet)
@@ -248,7 +267,7 @@ class Tunnel(AbstractDatagramProtocol):
         elif not length or ipLength(packet) != length:
             return Drop.MALFORMED
         if offload is not None:
-            # It may be a view of more, which it reads like the octets themselves.
+            # C{fault} reads a memoryview like bytes, although its annotation has only the latter.
             wrong = fault(cast(bytes, packet), offload, network)
             if wrong is not None:
                 return FAULT_DROPS[wrong]
@@ -267,16 +286,18 @@ class Tunnel(AbstractDatagramProtocol):
             length = start + headers + offload.size
         return Drop.TOO_LONG if length - network > mtu else None
 
-    def _fits(self, transport: IPacketTransport, packet: bytes | memoryview, offload: Offload | None) -> bool:
+    def _fragmentOrAnswer(
+        self, transport: IPacketTransport, packet: bytes | memoryview, offload: Offload | None
+    ) -> bool:
         """
-        Do with a packet that is too long what a router does: write its fragments, or tell its sender.
+        Write the fragments of a packet that is too long, or send an ICMP error to its sender, as a router does.
 
-        @return: whether there were any.
+        @return: whether fragments were written.
         """
         if len(packet) > MAX_PACKET:
             return False
         network = networkStart(packet) if self._ethernet else 0
-        fragments, answer = fitting(bytes(packet), offload, network, transport.mtu)
+        fragments, answer = fragmentsOrError(bytes(packet), offload, network, transport.mtu)
         for each in fragments:
             transport.writePacket([each])
         if fragments:

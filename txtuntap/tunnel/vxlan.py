@@ -1,8 +1,9 @@
 """
-VXLAN (RFC 7348): Ethernet frames in UDP, of one network of many. The kernel's own C{vxlan} device is a peer.
+The framing of VXLAN (RFC 7348), in which each datagram holds one Ethernet frame of a numbered network. The kernel's
+C{vxlan} device can be the peer. Read RFC 7348 sections 4 and 5 first.
 
-All leave from one port. (RFC 7348 section 5 recommends one for each flow, for the sake of routers between that have
-several paths to choose from. No receiver may care.)
+All datagrams are sent from one port. RFC 7348 section 5 recommends a source port for each flow, by which routers
+balance the flows over several paths. Receivers accept either.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from txtuntap.wire.vxlan import HEADER_LENGTH, MAX_VNI, packHeader, vniOf
 @implementer(IDatagramFraming)
 class VXLAN:
     """
-    Frames behind a VXLAN header.
+    The framing in which a VXLAN header precedes each frame.
 
-    @ivar vni: the network.
+    @ivar vni: the identifier of the network (VNI).
     """
 
     overhead = HEADER_LENGTH
@@ -30,9 +31,10 @@ class VXLAN:
 
     def __init__(self, mode: int, vni: int) -> None:
         """
-        @param vni: the network's identifier, 0 to 16,777,215: what both ends have in common.
+        @param mode: L{TAP<txtuntap.device.TAP>}.
+        @param vni: the identifier of the network, 0 to 16,777,215. Both ends have to use the same.
 
-        @raise ValueError: C{mode} is not L{TAP<txtuntap.device.TAP>}, or C{vni} none.
+        @raise ValueError: C{mode} is another, or C{vni} is out of range.
         """
         if mode != TAP:
             raise ValueError("VXLAN carries Ethernet frames: use a tap")
@@ -43,15 +45,15 @@ class VXLAN:
 
     def pack(self, packet: bytes | memoryview) -> list[bytes | memoryview]:
         """
-        The header and the frame.
+        Return the VXLAN header and the frame.
         """
         return [self._header, packet]
 
     def unpack(self, datagram: bytes) -> memoryview:
         """
-        The frame.
+        Return the frame that a datagram holds.
 
-        @raise UnpackError: it is for another network, or says nothing of one.
+        @raise UnpackError: the datagram has no valid VXLAN header, or it is of another network.
         """
         vni = vniOf(datagram)
         if vni is None:

@@ -91,7 +91,7 @@ class TunnelOptionsTests(SynchronousTestCase):
 
     def test_aTapOverSocatsTCPIsRefusedWithTheReason(self) -> None:
         refused = self.refused("--tap", "tap0", "--connect", "tcp:127.0.0.1:4000", "--framing", "socat")
-        self.assertIn("does not tell how long it is", refused)
+        self.assertIn("does not mark where an Ethernet frame ends", refused)
         self.assertIn("udp:", refused)
 
     def test_endpointsThatAreNoneAreNotExplainedByFunctionsOfTwisted(self) -> None:
