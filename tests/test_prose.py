@@ -36,7 +36,6 @@ UNFINISHED = {
     "txtuntap/layer",
     "txtuntap/middleware",
     "txtuntap/network",
-    "txtuntap/service",
     "txtuntap/stack",
     "txtuntap/switch",
     "txtuntap/tcp",

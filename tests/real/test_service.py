@@ -332,7 +332,7 @@ def test_whatCannotBeUndoneIsLoggedOnce(namespace: Namespace, nobodysDirectory: 
     dropped = ("--uid", str(_NOBODY), "--gid", str(_NOBODY))
     with Host(nobodysDirectory, twistdOptions=dropped, more=("--undo", "--mtu=1400")) as host:
         endOrderly(host, left={"tt0"})
-        (line,) = [line for line in host.log().splitlines() if "Left as it is" in line]
+        (line,) = [line for line in host.log().splitlines() if "configuration was not restored" in line]
         assert "undo this: set the MTU of tt0 to 1400: Operation not permitted" in line
 
 
@@ -386,7 +386,7 @@ def test_privilegesAreDroppedWithTheInterfaceInAnotherNamespace(
         said = (nobodysDirectory / "twistd.log").read_text()
         assert "Traceback" not in said
         assert "cannot be watched" not in said
-        assert said.count("Left as it is: ") == 1
+        assert said.count("The previous configuration was not restored: ") == 1
 
 
 @KINDS

@@ -1,5 +1,5 @@
 """
-C{twistd tuntap} in this process, as far as a reactor need not be run.
+Helpers that run C{twistd tuntap} in this process, as far as it needs no running reactor.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _COMMAND = ["-n", "--pidfile=", "tuntap"]
 
 def application(*arguments: str) -> Any:
     """
-    The application that C{twistd -n tuntap} makes, not started yet.
+    Make the application that C{twistd -n tuntap} runs. It is not started.
 
-    @raise UsageError: it would not make one.
+    @raise UsageError: the arguments are refused.
     """
     config = ServerOptions()
     config.parseOptions([*_COMMAND, *arguments])
@@ -33,9 +33,9 @@ def _application(config: Any) -> Any:
 
 def refused(*arguments: str) -> list[str]:
     """
-    Run C{twistd -n tuntap}, which is to fail before its reactor runs.
+    Run C{twistd -n tuntap}, which must fail before its reactor runs.
 
-    @return: the lines it writes. An exception that it lets through is written as the interpreter does at the end.
+    @return: the lines that it writes. An exception that it raises is written as the interpreter does at its end.
     """
     said = StringIO()
     argv, hook = sys.argv, sys.excepthook

@@ -1,5 +1,5 @@
 """
-Endpoints of C{tuntap:} strings whose hosts are on devices in memory, all on one network.
+A base class for tests of C{tuntap:} endpoints. The hosts are on devices in memory, which share one network.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from txtuntap.service.endpoints import EndpointHost, TuntapEndpoints
 from txtuntap.service.options.host import HostServiceSettings
 from txtuntap.testing import TUN, join
 
-#: The beginnings of strings: two interfaces, and what their hosts are.
+#: The beginnings of two endpoint strings, which describe the hosts of two interfaces.
 NEAR = r"tuntap:tt0:mode=tun:address=10.9.0.1/24+fd09\:\:1/64"
 FAR = r"tuntap:tt1:mode=tun:address=10.9.0.2/24+fd09\:\:2/64"
 
 
 class NoMonitor:
     """
-    A monitor of interfaces that are in memory, which do not change.
+    A fake monitor for interfaces in memory, which never change.
     """
 
     def __init__(self, reactor: Any, namespace: Any) -> None:
@@ -37,30 +37,30 @@ class NoMonitor:
 
     def open(self) -> None:
         """
-        Open no socket.
+        Do nothing, because there is no socket.
         """
 
     def start(self) -> Deferred[None]:
         """
-        Begin to tell nothing.
+        Return a Deferred that never fires.
         """
         return Deferred()
 
     def stop(self) -> None:
         """
-        End that.
+        Do nothing, because there is no socket.
         """
 
     def follow(self, follower: Any) -> Any:
         """
-        Never call a follower.
+        Accept a follower but never call it.
         """
         return lambda: None
 
 
 class Device(CountingDevice):
     """
-    A device that cannot be opened while C{refusal} is set.
+    A device in memory that cannot be opened while C{refusal} is set.
     """
 
     namespace = None
@@ -74,9 +74,9 @@ class Device(CountingDevice):
 
 def onDevice(settings: HostServiceSettings, device: Any, **others: Any) -> HostServiceSettings:
     """
-    The same settings, for a device in memory.
+    Change settings so that the host is on a device in memory.
 
-    @param others: settings of the host that are to be others.
+    @param others: further settings of the host to change.
     """
     interface = attrs.evolve(settings.interface, device=device, control=False)
     return attrs.evolve(settings, interface=interface, **others)
@@ -84,8 +84,11 @@ def onDevice(settings: HostServiceSettings, device: Any, **others: Any) -> HostS
 
 class EndpointsTestCase(SynchronousTestCase):
     """
-    @ivar devices: those of the interfaces, by name.
+    A test case with two hosts in one network.
+
+    @ivar devices: the devices of the interfaces, by name.
     @ivar made: the services of hosts, in the order in which they were opened.
+    @ivar configured: the interfaces whose kernel's end was configured, each with its addresses.
     """
 
     def setUp(self) -> None:
@@ -107,38 +110,38 @@ class EndpointsTestCase(SynchronousTestCase):
 
     def configure(self, name: str, kernelEnd: Any, device: Any) -> None:
         """
-        Take note of how the kernel's end is configured.
+        Record how the kernel's end of an interface is configured.
         """
         self.configured.append((name, [str(each) for each in kernelEnd.addresses]))
 
     def server(self, string: str) -> Any:
         """
-        What listens, from a string.
+        Make a server endpoint from a string.
         """
         return serverFromString(self.clock, string)
 
     def client(self, string: str) -> Any:
         """
-        What connects, from a string.
+        Make a client endpoint from a string.
         """
         return clientFromString(self.clock, string)
 
     def turn(self, seconds: float = 0.1) -> None:
         """
-        Let time pass, in steps.
+        Advance the clock by some seconds, in steps.
         """
         for _ in range(20):
             self.clock.advance(seconds / 20)
 
     def listen(self, string: str, factory: Any = None) -> Any:
         """
-        Listen, and return the port.
+        Listen at an endpoint string, and return the port.
         """
         return self.successResultOf(self.server(string).listen(factory or Server()))
 
     def connect(self, string: str, protocol: type[Talker] = Talker) -> Any:
         """
-        Connect, and return the protocol.
+        Connect to an endpoint string, and return the protocol.
         """
         connected = self.client(string).connect(Server(protocol))
         self.turn()
@@ -153,7 +156,7 @@ class EndpointsTestCase(SynchronousTestCase):
 
     def stop(self, port: Any) -> None:
         """
-        Stop a port, and wait for the end of that.
+        Stop a port, and check that it has stopped.
         """
         stopped = port.stopListening()
         self.turn()
@@ -161,7 +164,7 @@ class EndpointsTestCase(SynchronousTestCase):
 
     def assertClosed(self, *protocols: Talker) -> None:
         """
-        Each has lost its connection in order.
+        Check that each protocol has lost its connection without an error.
         """
         for protocol in protocols:
             self.assertIsInstance(protocol.lost, ConnectionDone)

@@ -1,5 +1,5 @@
 """
-What a service writes to the log on SIGUSR2.
+Tests for what a service logs on SIGUSR2.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from txtuntap.wire.tcp import SYN
 
 class DumpTests(SynchronousTestCase):
     """
-    TCP connections of a host's service.
+    Tests for the log lines about a host's TCP connections.
     """
 
     reactor: Any
@@ -38,7 +38,7 @@ class DumpTests(SynchronousTestCase):
 
     def dumped(self) -> list[str]:
         """
-        The lines that the signal has it log.
+        Send SIGUSR2, and return the lines about TCP that the service logs.
         """
         lines: list[str] = []
 
@@ -58,17 +58,17 @@ class DumpTests(SynchronousTestCase):
             signal.signal(signal.SIGHUP, hangUp)
         return [line for line in lines if line.startswith("tcp")]
 
-    def syns(self, count: int) -> None:
+    def receiveSYNs(self, count: int) -> None:
         self.service.host.listenTCP(80, Readers(), backlog=2000)
         for number in range(count):
             self.device.deliver(segment(THEIRS, OURS, 4000 + number, 80, 1000, 0, SYN))
             self.reactor.advance(0)
 
-    def test_withoutTCP(self) -> None:
+    def test_nothingIsLoggedWithoutTCP(self) -> None:
         self.assertEqual(self.dumped(), [])
 
-    def test_connections(self) -> None:
-        self.syns(2)
+    def test_eachConnectionIsLogged(self) -> None:
+        self.receiveSYNs(2)
         counters, *connections = self.dumped()
         self.assertIn("passiveOpens 2", counters)
         self.assertEqual(
@@ -79,8 +79,8 @@ class DumpTests(SynchronousTestCase):
             ],
         )
 
-    def test_tooManyToLog(self) -> None:
-        self.syns(1003)
+    def test_theNumberOfLinesIsBounded(self) -> None:
+        self.receiveSYNs(1003)
         lines = self.dumped()
         self.assertEqual(len(lines), 1 + 1000 + 1)
         self.assertEqual(lines[-1], "tcp connections: 3 more")

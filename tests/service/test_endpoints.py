@@ -1,5 +1,5 @@
 """
-Endpoints of C{tuntap:} strings at work: the host that they share, and when it is open.
+Tests for C{tuntap:} endpoints in use: the host that they share, and when it is open.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REFUSAL = OSError(errno.EPERM, "opening tt1 is not permitted: run as root")
 
 class Sender(Talker):
     """
-    Writes much, and closes the connection.
+    A protocol that writes many octets and closes the connection.
     """
 
     MUCH = bytes(range(256)) * 4000
@@ -40,10 +40,10 @@ class Sender(Talker):
 
 class ListenTests(EndpointsTestCase):
     """
-    Ports.
+    Tests for endpoints that listen.
     """
 
-    def test_whatTheyProvide(self) -> None:
+    def test_endpointsAndPortsProvideTheirInterfaces(self) -> None:
         verifyObject(IStreamServerEndpoint, self.server(f"{FAR}:port=80"))
         verifyObject(IStreamClientEndpoint, self.client(f"{NEAR}:10.9.0.2:80"))
         verifyObject(IListeningPort, self.listen(f"{FAR}:port=80"))
@@ -52,7 +52,7 @@ class ListenTests(EndpointsTestCase):
         endpoints = [self.server(f"{FAR}:port=80"), self.client(f"{NEAR}:10.9.0.2:80")]
         self.assertEqual([device.opened for device in self.devices.values()], [0, 0], endpoints)
 
-    def test_aConnection(self) -> None:
+    def test_aConnectionCarriesData(self) -> None:
         for address in "10.9.0.2", r"fd09\:\:2":
             servers = Server()
             port = self.listen(f"{FAR}:port=80", servers)
@@ -65,13 +65,13 @@ class ListenTests(EndpointsTestCase):
             self.assertClosed(client, servers.made[0])
             self.stop(port)
 
-    def test_itSaysWhereItListens(self) -> None:
+    def test_aPortReportsItsAddress(self) -> None:
         port = self.listen(f"{FAR}:port=80:interface=10.9.0.2")
         self.assertEqual((port.getHost().host, port.getHost().port), ("10.9.0.2", 80))
         any = self.listen("tuntap:tt1:0")
         self.assertGreaterEqual(any.getHost().port, 49152)
 
-    def test_theBacklogIsGiven(self) -> None:
+    def test_theBacklogIsPassedOn(self) -> None:
         self.listen(f"{FAR}:port=80:backlog=7")
         states = {state.name: state for state in self.made[0].host.tables()}
         self.assertEqual(states["half open of a port"].bound, 7)
@@ -80,13 +80,13 @@ class ListenTests(EndpointsTestCase):
         self.listen(rf"{FAR}:port=80:kernel=10.9.0.1/24+fd09\:\:1/64")
         self.assertEqual(self.configured, [("tt1", ["10.9.0.1/24", "fd09::1/64"])])
 
-    def test_theHostHasWhatIsGiven(self) -> None:
+    def test_theHostHasTheGivenAddressesAndGateway(self) -> None:
         self.listen(f"{FAR}:port=80:gateway=10.9.0.1")
         host = self.made[0].host
         self.assertEqual(host.addresses, ["10.9.0.2/24", "fd09::2/64"])
         self.assertIn("0.0.0.0/0", host.routes)
 
-    def test_aStringForSeveralPorts(self) -> None:
+    def test_severalPortsShareOneHost(self) -> None:
         ports = [self.listen(f"{FAR}:port=80"), self.listen("tuntap:tt1:port=81"), self.listen(f"{FAR}:82")]
         self.assertEqual((len(self.made), self.devices["tt1"].opened), (1, 1))
         for port in ports[:-1]:
@@ -95,7 +95,7 @@ class ListenTests(EndpointsTestCase):
         self.stop(ports[-1])
         self.assertFalse(self.isOpen("tt1"))
 
-    def test_acceptedConnectionsKeepTheHost(self) -> None:
+    def test_acceptedConnectionsKeepTheHostOpen(self) -> None:
         servers = Server()
         port = self.listen(f"{FAR}:port=80", servers)
         client = self.connect(f"{NEAR}:10.9.0.2:80")
@@ -109,7 +109,7 @@ class ListenTests(EndpointsTestCase):
         self.assertClosed(client, servers.made[0])
         self.assertFalse(self.isOpen("tt1"))
 
-    def test_itIsStartedAgain(self) -> None:
+    def test_aStoppedPortCanBeStartedAgain(self) -> None:
         port = self.listen(f"{FAR}:port=80")
         self.stop(port)
         port.startListening()
@@ -120,7 +120,7 @@ class ListenTests(EndpointsTestCase):
         self.stop(port)
         self.assertIsNone(self.successResultOf(port.stopListening()))
 
-    def test_whoListensWhileItClosesWaits(self) -> None:
+    def test_listeningWaitsForAHostThatIsClosing(self) -> None:
         stopped = self.listen(f"{FAR}:port=80").stopListening()
         again: list[Any] = []
 
@@ -129,7 +129,7 @@ class ListenTests(EndpointsTestCase):
             for each in again:
                 self.assertNoResult(each)
 
-        # In the turn in which the host begins to close, after that.
+        # This runs in the same turn as the closing of the host, but after it has begun.
         self.clock.callLater(0, listen)
         self.turn()
         self.successResultOf(stopped)
@@ -137,7 +137,7 @@ class ListenTests(EndpointsTestCase):
             self.assertTrue(self.successResultOf(each).getHost())
         self.assertEqual((self.devices["tt1"].opened, len(self.made)), (2, 2))
 
-    def test_aServiceOnIt(self) -> None:
+    def test_anEndpointServiceListensOnIt(self) -> None:
         service = strports.service(f"{FAR}:port=80", Server(), self.clock)  # type: ignore[arg-type]
         service.privilegedStartService()
         self.assertTrue(self.isOpen("tt1"))
@@ -147,7 +147,7 @@ class ListenTests(EndpointsTestCase):
         self.successResultOf(stopped)
         self.assertFalse(self.isOpen("tt1"))
 
-    def test_theInterfaceIsDeleted(self) -> None:
+    def test_aDeletedInterfaceEndsConnectionsAndCanBeReplaced(self) -> None:
         servers = Server()
         port = self.listen(f"{FAR}:port=80", servers)
         self.connect(f"{NEAR}:10.9.0.2:80")
@@ -155,15 +155,15 @@ class ListenTests(EndpointsTestCase):
         self.turn()
         self.assertIsInstance(servers.made[0].lost, ConnectionLost)
         self.assertFalse(self.isOpen("tt1"))
-        # Another host, which the end of the first port leaves alone.
+        # This opens another host, which must not be closed when the first port stops.
         self.listen(f"{FAR}:port=80")
         self.stop(port)
         self.assertTrue(self.isOpen("tt1"))
         self.connect(f"{NEAR}:10.9.0.2:80")
 
-    # Failures
+    # Failures to open a host or a port
 
-    def test_theDeviceCannotBeOpened(self) -> None:
+    def test_aDeviceThatCannotBeOpenedIsReported(self) -> None:
         self.devices["tt1"].refusal = REFUSAL
         endpoint = self.server(f"{FAR}:port=80")
         error = self.failureResultOf(endpoint.listen(Server()), CannotListenError).value
@@ -177,7 +177,7 @@ class ListenTests(EndpointsTestCase):
         service = strports.service(f"{FAR}:port=80", Server(), self.clock)  # type: ignore[arg-type]
         self.assertRaises(CannotListenError, service.privilegedStartService)
 
-    def test_theKernelsEndCannotBeConfigured(self) -> None:
+    def test_aFailedConfigurationIsReported(self) -> None:
         def refuse(*ignored: object) -> None:
             raise OSError(errno.EPERM, "tt1: add the address 10.9.0.1/24: not permitted")
 
@@ -187,7 +187,7 @@ class ListenTests(EndpointsTestCase):
         self.turn()
         self.assertFalse(self.isOpen("tt1"))
 
-    def test_thePortIsTaken(self) -> None:
+    def test_aTakenPortIsReported(self) -> None:
         port = self.listen(f"{FAR}:port=80")
         self.failureResultOf(self.server("tuntap:tt1:port=80").listen(Server()), CannotListenError)
         self.turn()
@@ -195,14 +195,14 @@ class ListenTests(EndpointsTestCase):
         self.stop(port)
         self.assertFalse(self.isOpen("tt1"))
 
-    def test_anAddressOfAnotherHost(self) -> None:
+    def test_aForeignAddressIsReported(self) -> None:
         listened = self.server(f"{FAR}:port=80:interface=10.9.0.7").listen(Server())
         text = str(self.failureResultOf(listened, CannotListenError).value)
         self.assertIn("it has 10.9.0.2, fd09::2", text)
         self.turn()
         self.assertFalse(self.isOpen("tt1"))
 
-    def test_aFactoryThatIsNone(self) -> None:
+    def test_aWrongFactoryIsReported(self) -> None:
         self.failureResultOf(self.server(f"{FAR}:port=80").listen(object()), TypeError)
         self.turn()
         self.assertFalse(self.isOpen("tt1"))
@@ -210,7 +210,7 @@ class ListenTests(EndpointsTestCase):
 
 class ConnectTests(EndpointsTestCase):
     """
-    Clients.
+    Tests for endpoints that connect.
     """
 
     def setUp(self) -> None:
@@ -218,7 +218,7 @@ class ConnectTests(EndpointsTestCase):
         self.servers = Server()
         self.port = self.listen(f"{FAR}:port=80", self.servers)
 
-    def test_theConnectionKeepsTheHost(self) -> None:
+    def test_aConnectionKeepsTheHostOpen(self) -> None:
         client = self.connect(f"{NEAR}:10.9.0.2:80")
         self.turn(100)
         self.assertTrue(self.isOpen("tt0"))
@@ -226,13 +226,13 @@ class ConnectTests(EndpointsTestCase):
         self.turn()
         self.assertFalse(self.isOpen("tt0"))
 
-    def test_allThatWasWrittenArrives(self) -> None:
+    def test_dataWrittenBeforeTheCloseArrives(self) -> None:
         self.connect(f"{NEAR}:10.9.0.2:80", Sender)
         self.turn(5)
         self.assertEqual(self.servers.made[0].data, Sender.MUCH)
         self.assertFalse(self.isOpen("tt0"))
 
-    def test_severalConnections(self) -> None:
+    def test_severalConnectionsShareOneHost(self) -> None:
         clients = [self.connect(f"{NEAR}:10.9.0.2:80"), self.connect("tuntap:tt0:host=10.9.0.2:port=80")]
         self.assertEqual(self.devices["tt0"].opened, 1)
         for client, isLeft in zip(clients, (True, False), strict=True):
@@ -240,17 +240,17 @@ class ConnectTests(EndpointsTestCase):
             self.turn()
             self.assertEqual(self.isOpen("tt0"), isLeft)
 
-    def test_itIsBoundWhereThatIsGiven(self) -> None:
+    def test_theBindAddressIsUsed(self) -> None:
         client = self.connect(r"tuntap:tt0:mode=tun:address=10.9.0.1/24+10.9.0.9/24:10.9.0.2:80:bindAddress=10.9.0.9")
         self.assertEqual(client.transport.getHost().host, "10.9.0.9")
 
-    def test_nobodyListensThere(self) -> None:
+    def test_aRefusedConnectionClosesTheHost(self) -> None:
         connected = self.client(f"{NEAR}:10.9.0.2:81").connect(Server())
         self.turn()
         self.failureResultOf(connected, ConnectionRefusedError)
         self.assertFalse(self.isOpen("tt0"))
 
-    def test_nobodyAnswers(self) -> None:
+    def test_aTimeoutClosesTheHost(self) -> None:
         connected = self.client(f"{NEAR}:10.9.0.7:80:timeout=3").connect(Server())
         self.turn(2.9)
         self.assertNoResult(connected)
@@ -259,7 +259,7 @@ class ConnectTests(EndpointsTestCase):
         self.turn()
         self.assertFalse(self.isOpen("tt0"))
 
-    def test_itIsCancelled(self) -> None:
+    def test_aCancelledConnectionClosesTheHost(self) -> None:
         connected = self.client(f"{NEAR}:10.9.0.7:80").connect(Server())
         self.turn()
         connected.cancel()
@@ -267,13 +267,13 @@ class ConnectTests(EndpointsTestCase):
         self.turn()
         self.assertFalse(self.isOpen("tt0"))
 
-    def test_theDeviceCannotBeOpened(self) -> None:
+    def test_aDeviceThatCannotBeOpenedIsReported(self) -> None:
         self.devices["tt0"].refusal = REFUSAL
         error = self.failureResultOf(self.client(f"{NEAR}:10.9.0.2:80").connect(Server()), ConnectError).value
         self.assertEqual(error.osError, errno.EPERM)
         self.assertIn("opening tt1 is not permitted: run as root", str(error))
 
-    def test_whoHasLostItConnectsAgainAtOnce(self) -> None:
+    def test_aClientCanConnectAgainWhenItsConnectionIsLost(self) -> None:
         again: list[Any] = []
         endpoint = self.client(f"{NEAR}:10.9.0.2:80")
 

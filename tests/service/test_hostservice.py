@@ -1,5 +1,5 @@
 """
-Services of a host on UDP and TCP ports: C{--udp} and C{--tcp}.
+Tests for the services of a host on UDP and TCP ports: C{--udp} and C{--tcp}.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from txtuntap.testing import TUN, join
 
 HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
 
-#: What a dotted name may be of.
+#: A factory that a dotted name can lead to.
 factory = Server()
 
 
 def makeFactory() -> Factory:
     """
-    Make a factory.
+    Make a factory, when a dotted name leads here.
     """
     return Factory.forProtocol(Echo)
 
 
 def settingsOf(*arguments: str) -> HostServiceSettings:
     """
-    The settings that options ask for.
+    Return the settings that options describe.
     """
     options = HostOptions()
     options.parseOptions([*HOST, *arguments])
@@ -44,37 +44,37 @@ def settingsOf(*arguments: str) -> HostServiceSettings:
 
 class FactoryTests(SynchronousTestCase):
     """
-    The factories that C{--tcp} makes.
+    Tests for the factories that C{--tcp} makes.
     """
 
-    def factories(self, *whats: str) -> list[Any]:
-        arguments = [word for port, what in enumerate(whats, 7) for word in ("--tcp", f"{port}={what}")]
+    def factories(self, *names: str) -> list[Any]:
+        arguments = [word for port, name in enumerate(names, 7) for word in ("--tcp", f"{port}={name}")]
         settings = settingsOf(*arguments)
-        self.assertEqual([port for port, _ in settings.factories], list(range(7, 7 + len(whats))))
+        self.assertEqual([port for port, _ in settings.factories], list(range(7, 7 + len(names))))
         return [made for _, made in settings.factories]
 
-    def test_protocols(self) -> None:
+    def test_aProtocolClassIsServed(self) -> None:
         made = self.factories("echo", "discard", "twisted.protocols.wire.Chargen")
         self.assertEqual([type(each.buildProtocol(None)) for each in made], [Echo, Discard, Chargen])
 
-    def test_aFactory(self) -> None:
+    def test_aFactoryIsServed(self) -> None:
         self.assertIs(self.factories(f"{__name__}.factory")[0], factory)
 
-    def test_whatMakesOne(self) -> None:
+    def test_aFunctionThatMakesAFactoryIsCalled(self) -> None:
         made = self.factories("tests.tcp.hosts.Server", f"{__name__}.makeFactory")
         self.assertEqual([type(each) for each in made], [Server, Factory])
 
-    def test_withoutThemThereAreNone(self) -> None:
+    def test_thereAreNoFactoriesWithoutOptions(self) -> None:
         self.assertEqual(settingsOf().factories, [])
 
-    def test_bothOnOnePort(self) -> None:
+    def test_udpAndTCPMayShareAPortNumber(self) -> None:
         settings = settingsOf("--udp", "7=echo", "--tcp", "7=echo")
         self.assertEqual([port for port, _ in (*settings.protocols, *settings.factories)], [7, 7])
 
 
 class ServiceTests(SynchronousTestCase):
     """
-    A service whose device is in memory.
+    Tests for a service whose device is in memory.
     """
 
     def setUp(self) -> None:
@@ -93,8 +93,8 @@ class ServiceTests(SynchronousTestCase):
         for _ in range(20):
             self.clock.advance(0.01)
 
-    def test_theyListenWhileItRuns(self) -> None:
-        # A factory may begin to write a log, which is not for a process that is yet to be forked.
+    def test_factoriesListenOnlyWhileTheServiceRuns(self) -> None:
+        # A factory may open a log file when it starts, which must not happen before the process forks.
         self.assertEqual(self.served.numPorts, 0)
         for _ in range(2):
             self.service.privilegedStartService()

@@ -1,5 +1,5 @@
 """
-Services of C{twistd tuntap}, and their options.
+The services of C{twistd tuntap}, and their options.
 
     twistd -n tuntap host --tun tun0 --address 10.0.0.2/24 --kernel-address 10.0.0.1/24 --udp 7=echo
 """
@@ -46,7 +46,7 @@ __all__ = [
 
 def makeService(options: Options) -> Service:
     """
-    The service that the options ask for.
+    Make the service that the options describe.
     """
     settings = options.settings
     service: HostService | SwitchService | TunnelService
@@ -62,8 +62,8 @@ def makeService(options: Options) -> Service:
         interfaces = list(service)
     if settings.prometheus is None:
         return service
-    both = MultiService()
-    # First: where it cannot listen, there is no interface yet.
-    MetricsService(settings.prometheus, interfaces).setServiceParent(both)  # type: ignore[no-untyped-call]
-    service.setServiceParent(both)  # type: ignore[no-untyped-call]
-    return both
+    services = MultiService()
+    # The metrics are first, so that no interface is opened if their endpoint cannot listen.
+    MetricsService(settings.prometheus, interfaces).setServiceParent(services)  # type: ignore[no-untyped-call]
+    service.setServiceParent(services)  # type: ignore[no-untyped-call]
+    return services

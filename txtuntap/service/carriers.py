@@ -1,5 +1,5 @@
 """
-How a tunnel of a service gets to its peer: where it listens, or whom it connects to.
+The carriers of a service's tunnel, which listen for the peer or connect to it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ from txtuntap.tunnel.tunnel import Tunnel
 
 class StreamCarriers:
     """
-    Carriers of a tunnel over streams. An end that connects does so again, after longer and longer pauses
-    (C{ClientService}), until it is stopped.
+    The carriers of a tunnel over streams. A connecting end reconnects until it is stopped, with longer and longer
+    pauses (C{ClientService}).
 
     @ivar tunnel: the tunnel.
-    @ivar cutsPackets: whether superpackets are cut into single packets here, whoever the peer is.
+    @ivar cutsPackets: whether superpackets always have to be segmented at this end, because the framing cannot carry
+        them.
     """
 
     def __init__(
         self, factory: StreamFactory, endpoint: IStreamServerEndpoint | IStreamClientEndpoint, framing: IStreamFraming
     ) -> None:
         """
-        @param endpoint: where to listen, or to connect.
-        @param framing: one of the factory's, to see whether it can carry superpackets.
+        @param factory: makes the carriers.
+        @param endpoint: the endpoint at which to listen, or to which to connect.
+        @param framing: a framing as the factory makes it, to ask whether it can carry superpackets.
         """
         self.tunnel = factory.tunnel
-        # A framing that the peer has a word in may agree to superpackets later.
+        # A framing with a greeting may agree on superpackets later.
         self.cutsPackets = framing.established and not framing.offloads
         self._factory = factory
         self._endpoint = endpoint
@@ -46,9 +48,9 @@ class StreamCarriers:
 
     def open(self) -> None:
         """
-        Listen, while there is the privilege to.
+        Listen, if this end listens, before the process drops its privileges.
 
-        @raise CannotListenError: that cannot be.
+        @raise CannotListenError: the endpoint cannot listen.
         """
         if IStreamServerEndpoint.providedBy(self._endpoint):
             failures: list[Failure] = []
@@ -61,7 +63,7 @@ class StreamCarriers:
 
     def start(self) -> None:
         """
-        Connect, if this end is the one that does.
+        Connect, if this end connects.
         """
         if IStreamClientEndpoint.providedBy(self._endpoint):
             self._client = connecting(self._endpoint, self._factory)
@@ -69,7 +71,7 @@ class StreamCarriers:
 
     def stop(self) -> Deferred[Any]:
         """
-        End the connection, and have no other.
+        Close all connections, and make no more.
         """
         ends: list[Deferred[Any]] = []
         if self._client is not None:
@@ -87,14 +89,15 @@ class DatagramCarriers:
     The carrier of a tunnel over UDP.
 
     @ivar tunnel: the tunnel.
-    @ivar cutsPackets: whether superpackets are cut into single packets here, as each datagram carries one.
+    @ivar cutsPackets: whether superpackets have to be segmented at this end. They have to, because a datagram carries
+        one packet.
     """
 
     cutsPackets = True
 
     def __init__(self, tunnel: Tunnel, framing: IDatagramFraming, addresses: DatagramAddresses, reactor: Any) -> None:
         """
-        @param addresses: of both ends.
+        @param addresses: the addresses and ports of both ends.
         """
         self.tunnel = tunnel
         self._addresses = addresses
@@ -104,21 +107,21 @@ class DatagramCarriers:
 
     def open(self) -> None:
         """
-        Listen, while there is the privilege to.
+        Open the UDP port before the process drops its privileges.
 
-        @raise CannotListenError: that cannot be.
+        @raise CannotListenError: the port cannot be opened.
         """
         where = self._addresses
         self._listening = self._reactor.listenUDP(where.port, self._carrier, where.interface, MAX_DATAGRAM)
 
     def start(self) -> None:
         """
-        There is nothing more to do.
+        Do nothing, because the open port sends and receives already.
         """
 
     def stop(self) -> Deferred[Any]:
         """
-        Hear no more of the peer.
+        Close the UDP port of the carrier.
         """
         port, self._listening = self._listening, None
         return maybeDeferred(port.stopListening) if port is not None else succeed(None)
@@ -129,7 +132,7 @@ Carriers = StreamCarriers | DatagramCarriers
 
 def makeCarriers(peer: PeerSettings, reactor: Any) -> Carriers:
     """
-    Make a tunnel, and what carries it to its peer.
+    Make a tunnel, and its carriers to the peer.
     """
     tunnel = Tunnel(peer.mode, peer.allowed)
     if isinstance(peer, DatagramPeerSettings):

@@ -1,11 +1,11 @@
 """
-Endpoints of Twisted's by strings, so that every program which takes such a string can be on an address of its own:
+The Twisted endpoints C{tuntap:}, which give every program that accepts endpoint strings an address of its own:
 
     twistd -n web --listen 'tuntap:tap0:address=10.0.0.2/24:port=80:kernel=10.0.0.1/24' --path .
 
-All endpoints of a process that name one interface share one host. The first of them says what the host is; a later one
-may leave that out. The host is opened by the first C{listen} or C{connect}, and ends with the last port that is stopped
-and the last connection that is done.
+All endpoints of a process that name the same interface share one host. The first of these endpoints describes the host,
+and later ones may omit the description. The first C{listen} or C{connect} opens the host. The host is closed when its
+last port has stopped and its last connection has ended.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from txtuntap.tcp.client import clientBinding, literal
 from txtuntap.tcp.ports import BACKLOG, TCPPort
 from txtuntap.wire.address import packLinkAddress
 
-#: The keys that say what the host of an interface is, and the option of C{twistd tuntap host} that each of them is.
+#: The keys that describe the host of an interface, with the option of C{twistd tuntap host} that each stands for.
 _OPTIONS = {
     "address": "--address",
     "gateway": "--gateway",
@@ -45,28 +45,28 @@ _OPTIONS = {
 }
 _KEYS = ("address", "mode", *(key for key in _OPTIONS if key != "address"))
 
-#: The keys that take several values, joined by C{+}.
+#: The keys that accept several values, joined by C{+}.
 _LISTS = ("address", "gateway", "kernel")
 
-#: The words for options in what is said of them.
-_WORDS = {**{option: key for key, option in _OPTIONS.items()}, "--tun": "name", "--tap": "name"}
+#: The key by option, with which error texts about options are translated.
+_KEY_OF_OPTION = {**{option: key for key, option in _OPTIONS.items()}, "--tun": "name", "--tap": "name"}
 
-#: Seconds until an attempt to connect is given up: Twisted's.
+#: The seconds after which an attempt to connect fails. Twisted's endpoints have the same default.
 _TIMEOUT = 30
 
 _SERVER = "tuntap:tap0:address=10.0.0.2/24:port=80"
 _CLIENT = "tuntap:tap0:address=10.0.0.2/24:host=10.0.0.1:port=80"
 
-#: Makes the service of a host, from its settings and the reactor.
+#: A function that makes the service of a host from its settings and the reactor.
 MakeService = Callable[[HostServiceSettings, Any], "EndpointHost"]
 
 
 class EndpointHost(HostService):
     """
-    A host that endpoints have opened.
+    The service of a host that endpoints have opened.
 
-    @ivar uses: the ports that listen there, and the attempts to connect that are under way.
-    @ivar onLost: called when the interface goes.
+    @ivar uses: how many ports listen on the host, plus how many attempts to connect are in progress.
+    @ivar onLost: called when the interface is lost.
     """
 
     def __init__(self, settings: HostServiceSettings, reactor: Any = None) -> None:
@@ -76,9 +76,9 @@ class EndpointHost(HostService):
 
     def open(self) -> None:
         """
-        Open the device, and what watches it, and configure it.
+        Open the device, configure the interface, and open its monitor.
 
-        @raise CannotListenError: one of that failed; the text says why, and what to do.
+        @raise CannotListenError: one of these steps failed. The text says why, and what to do.
         """
         try:
             super().open()
@@ -88,28 +88,25 @@ class EndpointHost(HostService):
     def _lost(self, reason: Failure) -> None:
         if reason.check(ConnectionDone):
             return
-        # Other endpoints may be elsewhere, so the process goes on.
-        self._log.critical(
-            "{reason} Endpoints that listened there are not reached any more: have them listen anew.",
-            reason=reason.value,
-        )
+        # Other endpoints of the process may be on other interfaces, so the process continues.
+        self._log.critical("{reason} Its endpoints are unreachable: have them listen again.", reason=reason.value)
         if self.onLost is not None:
             self.onLost()
 
 
 class SharedHost:
     """
-    The host that all endpoints of one interface share: what it is to be; and while it is open, the host itself.
+    The host that all endpoints of one interface share. The first use opens it.
     """
 
     def __init__(self, name: str, given: Mapping[str, str], reactor: Any, makeService: MakeService) -> None:
         """
-        @param name: of the interface.
-        @param given: the values of the keys that say what the host is.
+        @param name: the name of the interface.
+        @param given: the values of the keys that describe the host.
 
-        @raise ValueError: there can be no such host.
+        @raise ValueError: the keys describe no valid host.
         """
-        # The first import takes longer than a reactor may be kept from its work, and a string is read before that runs.
+        # The first import would block a running reactor for too long. Strings are parsed before it runs.
         import txtuntap.device.configure
         import txtuntap.device.monitor  # noqa: F401
 
@@ -118,27 +115,28 @@ class SharedHost:
         if "address" not in given:
             text = "the first endpoint of an interface gives the host's address, such as address=10.0.0.2/24"
             raise ValueError(f"{text}; only later ones may leave it out")
-        self._says = _meaning(name, given)
+        self._meaning = _meaning(name, given)
         self._reactor = reactor
         self._makeService = makeService
         self._service: EndpointHost | None = None
-        #: Called back once the host that is being closed is; L{None}: none is.
+        #: Deferreds that fire when the host has closed; L{None} while the host is not closing.
         self._closing: list[Deferred[None]] | None = None
 
     def differs(self, given: Mapping[str, str]) -> str | None:
         """
-        Compare what another endpoint says of the host.
+        Compare the description of the host in another endpoint with that in the first.
 
-        @return: the first difference and what to do; L{None}: there is none.
+        @return: the first difference and what to do; L{None} if there is none.
         """
         try:
-            says: Mapping[str, object] = _meaning(self.name, {**self._given, **given})
+            meaning: Mapping[str, object] = _meaning(self.name, {**self._given, **given})
         except (UsageError, ValueError):
-            # The values of the first endpoint go together, so one of these has another meaning: compare their texts.
-            says = given
+            # The two descriptions are invalid together, so one of the values has another meaning. Comparing the texts
+            # finds it.
+            meaning = given
         for key, value in given.items():
             first = self._given.get(key)
-            if value != first and says[key] != self._says[key]:
+            if value != first and meaning[key] != self._meaning[key]:
                 before = f"{key} is {first}" if first else f"no {key} is given"
                 return (
                     f"{key} is {value} here, and {before} in the first endpoint of this interface: leave it out or say"
@@ -149,7 +147,7 @@ class SharedHost:
     @property
     def settings(self) -> HostServiceSettings:
         """
-        The settings of the host, with a device of its own.
+        The settings of the host, with a device that is not open.
         """
         return _options(self.name, self._given).settings
 
@@ -157,7 +155,7 @@ class SharedHost:
         """
         Wait until a host of this interface can be opened.
 
-        @return: fires once none is being closed any more.
+        @return: a Deferred that fires once no earlier host is still closing.
         """
         if self._closing is None:
             return succeed(None)
@@ -167,9 +165,9 @@ class SharedHost:
 
     def hold(self) -> EndpointHost:
         """
-        Have one use more of the host, which is opened if it is not open yet.
+        Count one more use of the host. Open the host if it is not open yet.
 
-        @raise CannotListenError: it cannot be opened.
+        @raise CannotListenError: the host cannot be opened.
         """
         service = self._service
         if service is None:
@@ -188,9 +186,9 @@ class SharedHost:
 
     def release(self, service: EndpointHost) -> Deferred[None]:
         """
-        Have one use less.
+        Count one use less of the host. Close the host if that was the last use and no connection is left.
 
-        @return: fires at once; but where that was the last use, and no connection is left, once the host is closed.
+        @return: a Deferred that fires once the host is closed, or at once if it stays open.
         """
         service.uses -= 1
         return self._closeIfDone(service)
@@ -202,7 +200,7 @@ class SharedHost:
 
     def _close(self, service: EndpointHost) -> Deferred[None]:
         self._service = None
-        # It may outlive its closing, and is not to keep what strings say.
+        # The callbacks refer to this object, which must not live as long as the closed service.
         service.onLost = service.host.tcp.onIdle = None
         closed: Deferred[None] = Deferred()
         if self._closing is None:
@@ -220,12 +218,12 @@ class SharedHost:
 @implementer(IListeningPort)
 class TuntapListeningPort:
     """
-    A port that listens on a shared host, and keeps it open.
+    A port that listens on a shared host and keeps the host open.
     """
 
     def __init__(self, shared: SharedHost, factory: Any, port: int, backlog: int, interface: str) -> None:
         """
-        @param factory: makes a protocol for each connection; the others are arguments of C{Host.listenTCP}, too.
+        @param shared: the host. The remaining parameters are arguments of C{Host.listenTCP}, too.
         """
         self._shared = shared
         self._factory = factory
@@ -238,7 +236,7 @@ class TuntapListeningPort:
 
     def startListening(self) -> None:
         """
-        Open the host, if it is not open yet, and accept connections there. Again, after L{stopListening}, too.
+        Open the host if it is not open yet, and accept connections. This also restarts a port after L{stopListening}.
 
         @raise CannotListenError: the host cannot be opened, or the port is taken.
         """
@@ -255,9 +253,9 @@ class TuntapListeningPort:
 
     def stopListening(self) -> Deferred[None]:
         """
-        Accept no more connections. The existing ones live on, and keep the host open.
+        Accept no more connections. Established connections continue and keep the host open.
 
-        @return: fires when that is done; and where nothing else is on the host, once it is closed.
+        @return: a Deferred that fires when the port has stopped, and the host is closed if that was its last use.
         """
         service, self._service = self._service, None
         if service is None or self._port is None:
@@ -271,20 +269,20 @@ class TuntapListeningPort:
 
     def getHost(self) -> IAddress:
         """
-        The address and port that it listens on: C{0.0.0.0} for all addresses.
+        Return the local address and port; C{0.0.0.0} stands for all addresses.
         """
         if self._port is None:
-            raise RuntimeError("this port has not listened yet: start it first")
+            raise RuntimeError("this port has not listened yet: call startListening first")
         return self._port.getHost()
 
 
 @implementer(IStreamServerEndpoint)
 class TuntapServerEndpoint:
     """
-    Listens on the host of an interface.
+    An endpoint that listens on the shared host of an interface.
 
     @ivar shared: the host.
-    @ivar arguments: those of C{Host.listenTCP}, without the factory.
+    @ivar arguments: the arguments of C{Host.listenTCP}, without the factory.
     """
 
     def __init__(self, shared: SharedHost, port: int, backlog: int, interface: str) -> None:
@@ -293,9 +291,10 @@ class TuntapServerEndpoint:
 
     def listen(self, protocolFactory: Any) -> Deferred[IListeningPort]:
         """
-        See C{IStreamServerEndpoint.listen}. The port's C{stopListening} gives the host up.
+        Listen on the host: see C{IStreamServerEndpoint.listen}. The port's C{stopListening} ends its use of the host.
 
-        @return: fires with the port; fails with C{CannotListenError}, whose text says why and what to do.
+        @return: a Deferred that fires with the port. It fails with C{CannotListenError}, whose text says why and what
+            to do.
         """
         port = TuntapListeningPort(self.shared, protocolFactory, *self.arguments)
         done: Deferred[Any] = self.shared.whenFree().addCallback(lambda _: port.startListening())
@@ -305,10 +304,10 @@ class TuntapServerEndpoint:
 @implementer(IStreamClientEndpoint)
 class TuntapClientEndpoint:
     """
-    Connects from the host of an interface.
+    An endpoint that connects from the shared host of an interface.
 
     @ivar shared: the host.
-    @ivar arguments: those of C{Host.connectTCP}, without the factory.
+    @ivar arguments: the arguments of C{Host.connectTCP}, without the factory.
     """
 
     def __init__(self, shared: SharedHost, host: str, port: int, timeout: int, bindAddress: str | None) -> None:
@@ -317,10 +316,11 @@ class TuntapClientEndpoint:
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
         """
-        See C{IStreamClientEndpoint.connect}. The connection keeps the host open until it is done.
+        Connect from the host: see C{IStreamClientEndpoint.connect}. The connection keeps the host open until it has
+        ended.
 
-        @return: fires with the protocol; fails with C{ConnectError}, whose text says why and what to do where the
-            device could not be opened.
+        @return: a Deferred that fires with the protocol. If the device cannot be opened, it fails with C{ConnectError},
+            whose text says why and what to do.
         """
         return self.shared.whenFree().addCallback(lambda _: self._connect(protocolFactory))
 
@@ -340,25 +340,25 @@ class TuntapClientEndpoint:
 
 class TuntapEndpoints:
     """
-    Makes the endpoints of C{tuntap:} strings: a parser of C{twisted.plugins.txtuntap_plugin}.
+    The parser of C{tuntap:} strings, which C{twisted.plugins.txtuntap_plugin} registers.
     """
 
     def __init__(self, makeService: MakeService = EndpointHost) -> None:
         """
-        @param makeService: makes the service of a host. Tests have it on a device in memory.
+        @param makeService: makes the service of a host. Tests put the service on a device in memory.
         """
         self._makeService = makeService
-        #: By reactor and interface, for as long as an endpoint or a port has it.
+        #: The shared hosts by reactor and name of the interface, as long as an endpoint or a port refers to them.
         self._shared: WeakValueDictionary[tuple[Any, str], SharedHost] = WeakValueDictionary()
 
     def parseStreamServer(self, reactor: Any, *args: str, **kwargs: str) -> TuntapServerEndpoint:
         """
-        Make an endpoint that listens. Nothing is opened yet.
+        Make an endpoint that listens. The host is not opened yet.
 
-        @raise ValueError: the string is wrong; the text says what to do.
+        @raise ValueError: the string is wrong. The text says what to do.
         """
         with _naming(args, kwargs):
-            given = _given(args, kwargs, ("name", "port"), ("backlog", "interface"), _SERVER)
+            given = _parseKeys(args, kwargs, ("name", "port"), ("backlog", "interface"), _SERVER)
             port = _number(given, "port", 0, 0xFFFF)
             backlog = _number(given, "backlog", 0, sys.maxsize, BACKLOG)
             interface = given.get("interface", "")
@@ -368,15 +368,15 @@ class TuntapEndpoints:
 
     def parseStreamClient(self, reactor: Any, *args: str, **kwargs: str) -> TuntapClientEndpoint:
         """
-        Make an endpoint that connects. Nothing is opened yet.
+        Make an endpoint that connects. The host is not opened yet.
 
-        @raise ValueError: the string is wrong; the text says what to do.
+        @raise ValueError: the string is wrong. The text says what to do.
         """
         with _naming(args, kwargs):
-            given = _given(args, kwargs, ("name", "host", "port"), ("timeout", "bindAddress"), _CLIENT)
+            given = _parseKeys(args, kwargs, ("name", "host", "port"), ("timeout", "bindAddress"), _CLIENT)
             host = given["host"]
             if literal(host) is None:
-                raise ValueError(f"host is {host!r}, and this host looks no names up: give an IP address")
+                raise ValueError(f"host is {host!r}, and this host does not resolve names: give an IP address")
             port = _number(given, "port", 1, 0xFFFF)
             timeout = _number(given, "timeout", 1, sys.maxsize, _TIMEOUT)
             bindAddress = given.get("bindAddress")
@@ -385,16 +385,16 @@ class TuntapEndpoints:
 
     def _sharedHost(self, reactor: Any, given: Mapping[str, str]) -> SharedHost:
         name = given["name"]
-        says = {key: given[key] for key in _KEYS if key in given}
+        description = {key: given[key] for key in _KEYS if key in given}
         shared = self._shared.get((reactor, name))
-        if shared is not None and shared.differs(says):
-            # Endpoints that nobody uses any more are still there if they are part of a cycle.
+        if shared is not None and shared.differs(description):
+            # An endpoint without users may still exist as part of a reference cycle.
             del shared
             gc.collect()
             shared = self._shared.get((reactor, name))
         if shared is None:
-            shared = self._shared[reactor, name] = SharedHost(name, says, reactor, self._makeService)
-        elif difference := shared.differs(says):
+            shared = self._shared[reactor, name] = SharedHost(name, description, reactor, self._makeService)
+        elif difference := shared.differs(description):
             raise ValueError(difference)
         return shared
 
@@ -406,25 +406,26 @@ endpoints = TuntapEndpoints()
 @contextmanager
 def _naming(args: Sequence[str], kwargs: Mapping[str, str]) -> Iterator[None]:
     """
-    Refuse a string that is wrong, in the words of its keys.
+    Refuse a wrong string with a C{ValueError} that names the interface, and the keys instead of options.
     """
     try:
         yield
     except (UsageError, ValueError) as e:
-        text = re.sub(r"--[a-z-]+", lambda option: _WORDS.get(option[0], option[0]), str(e))
+        text = re.sub(r"--[a-z-]+", lambda option: _KEY_OF_OPTION.get(option[0], option[0]), str(e))
         raise ValueError(f"tuntap:{printable(args[0] if args else kwargs.get('name', ''))}: {text}") from None
 
 
-def _given(
+def _parseKeys(
     args: Sequence[str], kwargs: Mapping[str, str], needed: Sequence[str], others: Sequence[str], example: str
 ) -> dict[str, str]:
     """
-    The values of a string by key.
+    Return the values of a string by key.
 
-    @param needed: the keys that there have to be, which may be left away before their values.
-    @param others: those that there may be, beside those about the host.
+    @param args: the values without keys; C{kwargs}: the values with keys.
+    @param needed: the required keys. Their values may be given without keys, in this order.
+    @param others: the optional keys besides those that describe the host; C{example}: a valid string for error texts.
 
-    @raise ValueError: one of them is missing, empty or unknown.
+    @raise ValueError: a key is missing or unknown, or has no value.
     """
     known = (*needed, *_KEYS, *others)
     for key in kwargs:
@@ -448,12 +449,9 @@ def _given(
 
 def _number(given: Mapping[str, str], key: str, least: int, most: int, default: int = 0) -> int:
     """
-    The number that is the value of a key.
+    Parse the value of a key as a number from C{least} to C{most}. If the key is not given, return C{default}.
 
-    @param least: the lowest that it may be; C{most}: the highest.
-    @param default: the number where the key is not given.
-
-    @raise ValueError: it is no number, or not in the range.
+    @raise ValueError: the value is no number, or out of range.
     """
     text = given.get(key)
     if text is None:
@@ -466,10 +464,10 @@ def _number(given: Mapping[str, str], key: str, least: int, most: int, default: 
 
 def _options(name: str, given: Mapping[str, str]) -> HostOptions:
     """
-    The options of C{twistd tuntap host} that the keys about a host mean, checked together.
+    Parse the keys that describe the host as options of C{twistd tuntap host}, and check them together.
 
-    @raise ValueError: C{mode} is none.
-    @raise UsageError: there can be no such host.
+    @raise ValueError: C{mode} is neither C{tun} nor C{tap}.
+    @raise UsageError: the options describe no valid host.
     """
     mode = given.get("mode", "tap")
     if mode not in ("tun", "tap"):
@@ -486,10 +484,7 @@ def _options(name: str, given: Mapping[str, str]) -> HostOptions:
 
 def _meaning(name: str, given: Mapping[str, str]) -> dict[str, object]:
     """
-    The meaning of the keys about a host, whatever spelling they have.
-
-    @raise ValueError: C{mode} is none.
-    @raise UsageError: there can be no such host.
+    Return the parsed values of the keys that describe the host, which do not depend on their spelling.
     """
     options = _options(name, given)
     settings = options.settings

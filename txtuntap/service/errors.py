@@ -10,8 +10,8 @@ from types import TracebackType
 
 def showPlainly(error: Exception) -> None:
     """
-    Have an error that ends twistd shown as a line. It would be a traceback, at whose end stands what the user is to
-    read; and anything else to end with, such as C{SystemExit}, would leave the pid file behind.
+    Print the given error as one line if it ends C{twistd}. Without this, C{twistd} would print a traceback that ends
+    with that line. C{SystemExit} is no alternative, because C{twistd} would then leave its pid file behind.
     """
     others = sys.excepthook
 

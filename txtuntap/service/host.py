@@ -1,5 +1,5 @@
 """
-C{twistd tuntap host}: a host on a TUN or TAP device.
+The service of C{twistd tuntap host}: a host on a TUN or TAP device.
 
     twistd -n tuntap host --tun tun0 --address 10.0.0.2/24 --kernel-address 10.0.0.1/24 --udp 7=echo
 """
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from txtuntap.device.linux.device import LinuxDevice
 
 
-#: TCP connections that SIGUSR2 has logged, each in a line.
+#: The most TCP connections that SIGUSR2 logs, each in one line.
 _MAX_LOGGED = 1000
 
 
 class HostService(InterfaceService):
     """
-    A L{Host} on a TUN or TAP device.
+    A service that runs a L{Host} on a TUN or TAP device.
 
     @ivar host: the host.
     """
@@ -41,7 +41,7 @@ class HostService(InterfaceService):
 
     def __init__(self, settings: HostServiceSettings, reactor: Any = None) -> None:
         """
-        @param settings: the interface, the host, and what it serves.
+        @param settings: the settings of the interface, of the host, and of what it serves.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -63,7 +63,7 @@ class HostService(InterfaceService):
 
     def startService(self) -> None:
         """
-        Start the other processes, too.
+        Start the interface and the processes of further queues.
         """
         super().startService()
         if self._processes is not None:
@@ -71,7 +71,7 @@ class HostService(InterfaceService):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop the other processes first.
+        Stop the processes of further queues, then the TCP ports and the interface.
         """
         if self._processes is not None:
             self._processes.stopService()
@@ -83,13 +83,13 @@ class HostService(InterfaceService):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Counters of the interface, of the host, and of each echo by its port.
+        Return the counters of the interface, of the host, and of each UDP echo by its port.
         """
         return {**super().counters(), **self.host.counters, **self._echoes}
 
     def _dump(self) -> None:
         """
-        Log the TCP connections, too.
+        Log the counters and the TCP connections.
         """
         super()._dump()
         connections = self.host.eachConnection()
@@ -100,7 +100,7 @@ class HostService(InterfaceService):
 
     def _opened(self) -> None:
         """
-        Listen on TCP ports, and open the queues of other processes.
+        Listen on the TCP ports, and open the queues of the further processes.
         """
         self._listening = [self.host.listenTCP(number, factory) for number, factory in self._factories]
         settings = self._queueSettings
@@ -116,7 +116,7 @@ class HostService(InterfaceService):
 
 def _makeHost(settings: HostServiceSettings, reactor: Any) -> Host:
     """
-    Make the host, and log what it warns of.
+    Make the host, and log its warnings.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -131,6 +131,6 @@ def _makeHost(settings: HostServiceSettings, reactor: Any) -> Host:
             autoconfigure=settings.autoconfigure,
         )
     for warning in caught:
-        # The line of a program, which a warning has, says nothing to a reader of the log.
+        # The location in the source code, which a warning contains, does not help a reader of the log.
         HostService._log.warn("{warning}", warning=warning.message)
     return host

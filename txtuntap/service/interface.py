@@ -1,5 +1,5 @@
 """
-A protocol on a TUN or TAP device, as a service.
+The service that keeps a protocol on a TUN or TAP device.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 class InterfaceService(Service):
     """
-    A protocol on a TUN or TAP device, for as long as the service runs. On SIGUSR2 its counters go to the log; SIGHUP
-    ends the process as SIGTERM does.
+    A service that runs a protocol on a TUN or TAP device. On SIGUSR2 it logs its counters. SIGHUP ends the process as
+    SIGTERM does.
 
     @ivar port: the L{TuntapPort}.
     """
 
-    #: The name of this kind of service in the log, when its interface has gone.
+    #: The name of this kind of service in the log line about its lost interface.
     what = "A service"
 
     _log = Logger()
@@ -46,13 +46,14 @@ class InterfaceService(Service):
         self, settings: InterfaceServiceSettings, proto: Any, reactor: Any = None, host: Host | None = None
     ) -> None:
         """
-        @param settings: the device, and how it and its interface are used.
-        @param proto: what goes on it: an C{IEthernetProtocol} on a tap, an C{IRawPacketProtocol} on a tun.
-        @param host: the host that this is a part of, whose TCP connections C{txtuntap connections} shows.
+        @param settings: the settings of the device and of its interface.
+        @param proto: the protocol on the device: an C{IEthernetProtocol} on a tap, an C{IRawPacketProtocol} on a tun.
+        @param host: the host that C{proto} belongs to. C{txtuntap connections} lists its TCP connections. L{None}:
+            there is no host.
         """
         if reactor is None:
             from twisted.internet import reactor
-        # Before the reactor runs, because these import pyroute2: see txtuntap.device.platform.
+        # These modules import pyroute2, which must happen before the reactor runs: see C{txtuntap.device.platform}.
         from txtuntap.device.configure import configureNow
         from txtuntap.device.monitor import SharedMonitor
 
@@ -62,7 +63,8 @@ class InterfaceService(Service):
             from txtuntap.service.observe.control import ControlSocket
 
             if offload is None and not takesOffload(proto):
-                # The capture would take it, and cut everything for the protocol, which the kernel does better.
+                # L{Capture} accepts superpackets and segments them if the protocol does not. The kernel segments them
+                # faster.
                 offload = False
             proto = Capture(None, proto)
             self._control = ControlSocket(proto, reactor, host)
@@ -71,7 +73,7 @@ class InterfaceService(Service):
         self._kernelEnd = settings.kernelEnd
         self._undo = settings.undo
         self._configured: Configured | None = None
-        # Other services of this process, on interfaces there, have it, too.
+        # All services of this process share the monitor of a network namespace.
         self._monitor = SharedMonitor(reactor, device.namespace)
         self._isWatched = False
         self._device = device
@@ -82,20 +84,20 @@ class InterfaceService(Service):
 
     def interface(self) -> str:
         """
-        The interface's name, now.
+        Return the current name of the interface.
         """
         return os.fsdecode(self.port.interface)
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Counters by part and by name, as SIGUSR2 has them written to the log.
+        Return the counters by part and by name, which SIGUSR2 logs.
         """
         captures = {} if self._control is None else {"capture": self._control.capture.counters}
         return {"port": self.port.counters, **captures}
 
     def privilegedStartService(self) -> None:
         """
-        Open the device, and what watches it, and configure it, while there is the privilege to.
+        Open the device, configure the interface and open its monitor, before the process drops its privileges.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
@@ -106,7 +108,7 @@ class InterfaceService(Service):
 
     def startService(self) -> None:
         """
-        Take note if the interface goes.
+        Follow the changes of the interface, and handle signals.
         """
         super().startService()  # type: ignore[no-untyped-call]
         if not self.port.connected:
@@ -116,11 +118,11 @@ class InterfaceService(Service):
 
     def open(self) -> None:
         """
-        Open the device, and what watches it, and configure it.
+        Open the device, configure the interface, and open its monitor and its control socket.
 
         @raise CannotListenError: the device cannot be opened.
         @raise OSError: the kernel refused a setting.
-        @raise ValueError: a setting does not go with the interface.
+        @raise ValueError: a setting does not fit the interface.
         """
         try:
             self.port.startListening()
@@ -137,7 +139,7 @@ class InterfaceService(Service):
 
     def follow(self) -> None:
         """
-        Follow the changes of the interface, and take note if it goes.
+        Follow the changes of the interface, and handle its loss.
         """
         self.port.whenLost().addErrback(self._ended)
         if self._isWatched:
@@ -145,7 +147,7 @@ class InterfaceService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Undo the configuration where that is asked for, and close the device.
+        Close the device, but restore the previous configuration first if C{undo} is set.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._isWatched = False
@@ -154,14 +156,16 @@ class InterfaceService(Service):
         if configured is None or not self._undo:
             return self._close()
         undone = configured.restore(self._reactor)
-        # Once privileges are dropped, there is no way to.
-        undone.addErrback(lambda reason: self._log.warn("Left as it is: {reason}", reason=reason.value))
+        # A process that has dropped its privileges cannot restore the configuration.
+        undone.addErrback(
+            lambda reason: self._log.warn("The previous configuration was not restored: {reason}", reason=reason.value)
+        )
         return undone.addCallback(lambda _: self._close())
 
     def _watch(self) -> None:
         """
-        Have what watches the interface, now: who has dropped privileges cannot enter another network namespace any
-        more. A service does without it where that cannot be had.
+        Open the monitor of the interface. The process may need its privileges for that, to enter another network
+        namespace. If the monitor cannot be opened, the service runs without it.
         """
         try:
             self._monitor.open()
@@ -179,7 +183,8 @@ class InterfaceService(Service):
 
     def _ended(self, reason: Failure) -> None:
         if self._control is not None:
-            # A service may go on without it, and another interface of this name be made.
+            # The service may continue on other interfaces, and another interface of this name may be made, which needs
+            # the name of the socket.
             self._control.close()
         self._lost(reason)
 
@@ -187,13 +192,13 @@ class InterfaceService(Service):
         closed = self.port.stopListening()
         if self._control is not None:
             control = self._control
-            # Clients read the end of the capture, which the port's end makes.
+            # The end of the capture, which the clients still have to read, is written when the port stops.
             closed.addCallback(lambda _: control.close())
         return closed
 
     def _opened(self) -> None:
         """
-        The device has been opened, and there is still the privilege to do more.
+        Do what needs the open device and privileges. Subclasses override this.
         """
 
     def _dump(self) -> None:
@@ -207,14 +212,14 @@ class InterfaceService(Service):
 
 def countsText(counters: Mapping[str, int]) -> str:
     """
-    Counters in a line of the log, by name.
+    Format counters for a log line, in the order of their names.
     """
     return ", ".join(f"{name} {count}" for name, count in sorted(counters.items())) or "nothing"
 
 
 def handleSignals(reactor: Any, dump: Callable[[], None]) -> None:
     """
-    Have SIGUSR2 call C{dump}, in the reactor's thread and turn, and SIGHUP end the process as SIGTERM does.
+    Call C{dump} on SIGUSR2, in the reactor's thread, and end the process on SIGHUP as on SIGTERM.
     """
     if hasattr(signal, "SIGUSR2"):
         signal.signal(signal.SIGUSR2, lambda *ignored: reactor.callFromThread(dump))
@@ -223,9 +228,9 @@ def handleSignals(reactor: Any, dump: Callable[[], None]) -> None:
 
 def stopWithoutInterface(log: Logger, what: str, reason: Failure, reactor: Any) -> None:
     """
-    Stop the process, whose last interface has gone, and log why.
+    Stop the process, because its last interface is lost, and log the reason.
 
-    @param what: what the process has been: C{"A host"}.
+    @param what: the kind of service for the log, such as C{"A host"}.
     """
     log.critical("{reason} {what} without an interface has nothing to do: stopping.", reason=reason.value, what=what)
     stop(reactor)

@@ -1,5 +1,5 @@
 """
-C{twistd tuntap switch}: a switch between TAP devices and tunnels.
+The service of C{twistd tuntap switch}: a switch between TAP devices and tunnels.
 
     twistd -n tuntap switch --tap tap0 --tap tap1,vlan=10 --tap tap2,trunk=10+20,vlan=1 \\
         --tunnel listen=tcp:4000,certificate=me.pem,trust=peer.pem,trunk=10+20
@@ -22,14 +22,14 @@ from txtuntap.service.carriers import makeCarriers
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.interface import InterfaceService, countsText, handleSignals, stopWithoutInterface
 from txtuntap.service.options.interface import InterfaceServiceSettings
-from txtuntap.service.options.switch import SwitchServiceSettings, SwitchTap, SwitchTunnel, named
+from txtuntap.service.options.switch import SwitchServiceSettings, SwitchTap, SwitchTunnel, qualifiedName
 from txtuntap.switch.switch import Switch
 
 
 class SwitchService(MultiService):
     """
-    A L{Switch} between TAP devices and tunnels. When an interface goes, the others go on. On SIGUSR2 the counters go to
-    the log; SIGHUP ends the process as SIGTERM does.
+    A service that runs a L{Switch} between TAP devices and tunnels. If an interface is lost, the service continues with
+    the others. On SIGUSR2 it logs its counters. SIGHUP ends the process as SIGTERM does.
 
     @ivar switch: the switch.
     """
@@ -38,7 +38,7 @@ class SwitchService(MultiService):
 
     def __init__(self, settings: SwitchServiceSettings, reactor: Any = None) -> None:
         """
-        @param settings: the interfaces and tunnels, and how the switch is.
+        @param settings: the settings of the interfaces, of the tunnels and of the switch.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         if reactor is None:
@@ -54,14 +54,14 @@ class SwitchService(MultiService):
 
     def startService(self) -> None:
         """
-        Have one signal for all interfaces.
+        Start all interfaces and tunnels, and handle signals for all of them.
         """
         super().startService()  # type: ignore[no-untyped-call]
         handleSignals(self._reactor, self._dump)
 
     def lost(self, service: SwitchTapService, reason: Failure) -> None:
         """
-        An interface has gone.
+        Remove the port of an interface that is lost. If it was the last one, stop the process.
         """
         service.disownServiceParent()  # type: ignore[no-untyped-call]
         self.switch.removePort(service.switchPort)
@@ -93,9 +93,9 @@ class SwitchService(MultiService):
 
 class SwitchTapService(InterfaceService):
     """
-    One TAP device at a L{SwitchService}.
+    The service of one TAP device at a L{SwitchService}.
 
-    @ivar switchPort: its port of the switch.
+    @ivar switchPort: the port of the switch that the device is at.
     """
 
     def __init__(self, service: SwitchService, tap: SwitchTap, settings: SwitchServiceSettings, reactor: Any) -> None:
@@ -114,13 +114,13 @@ class SwitchTapService(InterfaceService):
 
     def interface(self) -> str:
         """
-        The interface's name, now, and where it is.
+        Return the current name of the interface, with its network namespace.
         """
-        return named(super().interface(), self._namespace)
+        return qualifiedName(super().interface(), self._namespace)
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Counters of the interface, and of the port of the switch.
+        Return the counters of the interface, and of its port of the switch.
         """
         return {**super().counters(), "switch": self.switchPort.counters}
 
@@ -131,9 +131,9 @@ class SwitchTapService(InterfaceService):
 
 class SwitchTunnelService(Service):
     """
-    One tunnel at a L{SwitchService}.
+    The service of one tunnel at a L{SwitchService}.
 
-    @ivar switchPort: its port of the switch.
+    @ivar switchPort: the port of the switch that the tunnel is at.
     @ivar tunnel: the tunnel.
     """
 
@@ -147,13 +147,13 @@ class SwitchTunnelService(Service):
 
     def interface(self) -> str:
         """
-        The name of the tunnel among interfaces.
+        Return the endpoint of the tunnel, which is its name among interfaces.
         """
         return self._name
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Counters of the tunnel, of the link from it, and of the port of the switch.
+        Return the counters of the tunnel, of the link from it, and of its port of the switch.
         """
         return {
             "tunnel": self.tunnel.counters,
@@ -163,7 +163,7 @@ class SwitchTunnelService(Service):
 
     def privilegedStartService(self) -> None:
         """
-        Listen, while there is the privilege to.
+        Listen, if this end listens, before the process drops its privileges.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
@@ -175,7 +175,7 @@ class SwitchTunnelService(Service):
 
     def startService(self) -> None:
         """
-        Start the link, and connect.
+        Start the link, and connect if this end connects.
         """
         super().startService()  # type: ignore[no-untyped-call]
         if not self._isOpen:
@@ -185,7 +185,7 @@ class SwitchTunnelService(Service):
 
     def stopService(self) -> Deferred[Any]:
         """
-        End the connection, and stop the link.
+        Close the connections, and stop the link.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._isOpen = False

@@ -1,5 +1,5 @@
 """
-C{twistd tuntap tunnel}: a tunnel on a TUN or TAP device.
+The service of C{twistd tuntap tunnel}: a tunnel on a TUN or TAP device.
 
     twistd -n tuntap tunnel --tun tun0 --kernel-address 10.0.0.1/24 --listen tcp:4000 \\
         --certificate me.pem --trust peer.pem
@@ -20,7 +20,7 @@ from txtuntap.service.options.tunnel import TunnelServiceSettings
 
 class TunnelService(InterfaceService):
     """
-    A L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>} on a TUN or TAP device.
+    A service that runs a L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>} on a TUN or TAP device.
 
     @ivar tunnel: the tunnel.
     """
@@ -29,7 +29,7 @@ class TunnelService(InterfaceService):
 
     def __init__(self, settings: TunnelServiceSettings, reactor: Any = None) -> None:
         """
-        @param settings: the interface, and the peer.
+        @param settings: the settings of the interface, and of the peer.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -37,26 +37,26 @@ class TunnelService(InterfaceService):
         self.tunnel = self._carriers.tunnel
         interface = settings.interface
         if self._carriers.cutsPackets:
-            # The kernel cuts superpackets faster.
+            # The carrier cannot carry superpackets, and the kernel segments them faster than this process.
             interface = attrs.evolve(interface, offload=False)
         super().__init__(interface, self.tunnel, reactor)
 
     def _opened(self) -> None:
         """
-        Listen, while there is the privilege to.
+        Listen, if this end listens, before the process drops its privileges.
         """
         self._carriers.open()
 
     def startService(self) -> None:
         """
-        Start the interface, and connect.
+        Start the interface, and connect if this end connects.
         """
         super().startService()
         self._carriers.start()
 
     def stopService(self) -> Deferred[None]:
         """
-        End the connection first.
+        Close the connections, and stop the interface.
         """
         ended = self._carriers.stop()
         stopped: Deferred[Any] = super().stopService()
@@ -64,6 +64,6 @@ class TunnelService(InterfaceService):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Counters of the interface, and of the tunnel.
+        Return the counters of the interface, and of the tunnel.
         """
         return {**super().counters(), "tunnel": self.tunnel.counters}

@@ -217,7 +217,7 @@ def _names(certificate: X509) -> set[str]:
     return {name.lower() for name in dns} | {str(each) for each in names.get_values_for_type(x509.IPAddress)}
 
 
-def parts(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
+def splitEndpoint(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
     """
     Split a Twisted endpoint string into its kind, its positional arguments and its keyword arguments.
     """
@@ -233,7 +233,7 @@ def isPrivate(endpoint: str, listening: bool) -> bool:
     @param endpoint: a Twisted endpoint string.
     @param listening: whether it is a server endpoint.
     """
-    kind, arguments, named = parts(endpoint)
+    kind, arguments, named = splitEndpoint(endpoint)
     if kind == "unix":
         return True
     if not listening and kind == "tls":

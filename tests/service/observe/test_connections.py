@@ -1,5 +1,6 @@
 """
-The connections of a host, as a control socket tells of them. A service's are in L{tests.real.test_connections}.
+Tests for the list of a host's connections on the control socket: L{txtuntap.service.observe.connections}.
+L{tests.real.test_connections} tests that of a running service.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tests.recorders import SuperpacketRecorder
 from tests.service.observe.test_control import Transport, send
 from tests.tcp.rawpeer import OURS, THEIRS, RawPeer, Readers
 from txtuntap.middleware import Capture
-from txtuntap.service.observe.connections import AT_ONCE
+from txtuntap.service.observe.connections import RECORDS_PER_TURN
 from txtuntap.service.observe.control import TIMEOUT, ControlFactory, ControlProtocol, ControlSocket
 from txtuntap.tcp.record import plain
 
@@ -25,7 +26,7 @@ CONNECTIONS = b'{"connections": {}}\n'
 
 class ListTests(SynchronousTestCase):
     """
-    Clients that ask for connections.
+    Tests for clients that ask for connections.
     """
 
     def setUp(self) -> None:
@@ -52,7 +53,7 @@ class ListTests(SynchronousTestCase):
 
     def read(self, transport: Transport) -> None:
         """
-        Read one part of the answer.
+        Let the transport ask for the next part of the answer.
         """
         self.assertTrue(IPullProducer.providedBy(transport.producer))
         self.assertFalse(transport.streaming)
@@ -61,7 +62,7 @@ class ListTests(SynchronousTestCase):
 
     def lines(self, request: bytes = CONNECTIONS) -> list[Any]:
         """
-        All of the answer, but its first line.
+        Return the lines of the complete answer, except for the first.
         """
         protocol, transport = self.connect(request)
         while transport.producer is not None:
@@ -72,7 +73,7 @@ class ListTests(SynchronousTestCase):
         protocol.connectionLost()
         return lines
 
-    def test_connections(self) -> None:
+    def test_eachConnectionIsListed(self) -> None:
         self.peer.open(80)
         self.peer.syn(80, sourcePort=4001)
         *records, end = self.lines()
@@ -80,7 +81,7 @@ class ListTests(SynchronousTestCase):
         self.assertEqual([each["state"] for each in records], ["ESTABLISHED", "SYN-RECEIVED"])
         self.assertEqual(end, {"end": 2})
 
-    def test_portsThatListen(self) -> None:
+    def test_listeningPortsAreListedIfRequested(self) -> None:
         self.peer.open(80)
         for settings, states in (
             (b'{"connected": false, "listening": true}', ["LISTEN"]),
@@ -90,33 +91,35 @@ class ListTests(SynchronousTestCase):
             *records, end = self.lines(b'{"connections": %b}\n' % settings)
             self.assertEqual(([each["state"] for each in records], end), (states, {"end": len(states)}))
 
-    def test_noneAtAll(self) -> None:
+    def test_theListMayBeEmpty(self) -> None:
         self.assertEqual(self.lines(), [{"end": 0}])
 
-    def test_manyAreReadPartByPart(self) -> None:
+    def test_aLongListIsWrittenInParts(self) -> None:
         self.peer.host.listenTCP(81, Readers(), backlog=1000)
-        for number in range(2 * AT_ONCE):
+        for number in range(2 * RECORDS_PER_TURN):
             self.peer.syn(81, sourcePort=2000 + number)
         protocol, transport = self.connect()
         self.assertEqual(len(transport.value().splitlines()), 1)
         self.read(transport)
-        self.assertEqual(len(transport.value().splitlines()), 1 + AT_ONCE)
-        # Nothing is made before what was made is read, and what is made then is how it is then.
+        self.assertEqual(len(transport.value().splitlines()), 1 + RECORDS_PER_TURN)
+        # Records are made only once the previous ones have been read, and show the state of that moment.
         self.peer.clock.advance(1)
         self.read(transport)
         _, *records = map(json.loads, transport.value().splitlines())
-        self.assertEqual([each["peer"]["port"] for each in records], [2000 + number for number in range(2 * AT_ONCE)])
-        self.assertEqual([each["retransmissions"] for each in records], [0] * AT_ONCE + [1] * AT_ONCE)
+        self.assertEqual(
+            [each["peer"]["port"] for each in records], [2000 + number for number in range(2 * RECORDS_PER_TURN)]
+        )
+        self.assertEqual([each["retransmissions"] for each in records], [0] * RECORDS_PER_TURN + [1] * RECORDS_PER_TURN)
         self.assertFalse(transport.disconnecting)
         self.read(transport)
-        self.assertEqual(transport.value().splitlines()[-1], b'{"end": %d}' % (2 * AT_ONCE))
+        self.assertEqual(transport.value().splitlines()[-1], b'{"end": %d}' % (2 * RECORDS_PER_TURN))
         self.assertTrue(transport.disconnecting)
         self.assertIsNone(transport.producer)
         protocol.connectionLost()
 
-    def test_oneThatStopsReadingIsDropped(self) -> None:
+    def test_aClientThatStopsReadingIsDisconnected(self) -> None:
         self.peer.host.listenTCP(81, Readers(), backlog=1000)
-        for number in range(2 * AT_ONCE):
+        for number in range(2 * RECORDS_PER_TURN):
             self.peer.syn(81, sourcePort=2000 + number)
         protocol, transport = self.connect()
         self.clock.advance(TIMEOUT - 1)
@@ -130,25 +133,25 @@ class ListTests(SynchronousTestCase):
         protocol.connectionLost()
         self.assertEqual(self.control.clients, {})
 
-    def test_oneThatDoesNotReadTheEndIsDropped(self) -> None:
+    def test_aClientThatDoesNotReadTheEndIsDisconnected(self) -> None:
         _, transport = self.connect()
         self.read(transport)
         self.clock.advance(TIMEOUT)
         self.assertTrue(transport.aborted)
 
-    def test_oneThatAsksForNothingMoreIsAnswered(self) -> None:
+    def test_aClientThatClosesItsSideIsAnswered(self) -> None:
         protocol, transport = self.connect()
         protocol.readConnectionLost()
         self.assertFalse(transport.disconnecting)
         self.read(transport)
         self.assertEqual(transport.value().splitlines()[-1], b'{"end": 0}')
 
-    def test_oneThatSaysMoreIsDropped(self) -> None:
+    def test_aClientWithASecondRequestIsDisconnected(self) -> None:
         for more in CONNECTIONS, b'{"capture": {}}\n':
             _, transport = self.connect(CONNECTIONS + more)
             self.assertTrue(transport.aborted)
 
-    def test_theEndOfTheServiceEndsTheList(self) -> None:
+    def test_theListEndsWithTheService(self) -> None:
         protocol, transport = self.connect()
         ended = protocol.end()
         self.assertTrue(transport.disconnecting)
@@ -157,14 +160,14 @@ class ListTests(SynchronousTestCase):
         protocol.connectionLost()
         self.assertIsNone(self.successResultOf(ended))
 
-    def test_withoutAHost(self) -> None:
+    def test_aServiceWithoutAHostRefusesTheRequest(self) -> None:
         self.control.host = None
         _, transport = self.connect()
         (answer,) = map(json.loads, transport.value().splitlines())
         self.assertIn("it has no host", answer["error"])
         self.assertTrue(transport.disconnecting)
 
-    def test_wrongRequests(self) -> None:
+    def test_wrongRequestsAreRefused(self) -> None:
         for request, reason in (
             (b'{"connections": 7}', '"connections" has "connected" and "listening"'),
             (b'{"connections": {"snaplen": 7}}', '"connections" has "connected" and "listening"'),
@@ -178,7 +181,7 @@ class ListTests(SynchronousTestCase):
             self.assertTrue(transport.disconnecting)
             protocol.connectionLost()
 
-    def test_bothEnds(self) -> None:
+    def test_aRecordHasTheAddressesOfBothEnds(self) -> None:
         self.peer.open(80)
         record, _ = self.lines()
         self.assertEqual(record["host"], {"host": OURS, "port": 80})

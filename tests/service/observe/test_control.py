@@ -1,5 +1,6 @@
 """
-Tests for L{txtuntap.service.observe.control}. A service's is in L{tests.real.test_control}.
+Tests for the control socket: L{txtuntap.service.observe.control}. L{tests.real.test_control} tests the socket of a
+running service.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ CAPTURE = b'{"capture": {}}\n'
 
 class Transport(StringTransport):
     """
-    A connection of this process with itself.
+    A fake transport over a pair of sockets in this process.
     """
 
     def __init__(self) -> None:
@@ -57,7 +58,7 @@ def send(protocol: ControlProtocol, data: bytes) -> None:
 
 class ControlTests(SynchronousTestCase):
     """
-    Clients of a control socket.
+    Tests for clients of a control socket.
     """
 
     def setUp(self) -> None:
@@ -86,7 +87,7 @@ class ControlTests(SynchronousTestCase):
     def packets(self, transport: Transport) -> list[CapturedPacket]:
         return CaptureParser().feed(self.answer(transport)[1])
 
-    def test_aCapture(self) -> None:
+    def test_aCaptureHasTheRequestedPackets(self) -> None:
         protocol, transport = self.connect()
         send(protocol, b'{"capture": {"snaplen": 3, "directions": 1}}\n')
         self.capture.packetReceived(Packet(b"comes"))
@@ -94,7 +95,7 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(self.answer(transport)[0], {"interface": "tt0", "namespace": 4711})
         self.assertEqual([each.data for each in self.packets(transport)], [b"com"])
 
-    def test_aDescriptorEndsIt(self) -> None:
+    def test_aFileDescriptorEndsTheConnection(self) -> None:
         protocol, transport = self.connect()
         self.assertTrue(IFileDescriptorReceiver.providedBy(protocol))
         reading, writing = os.pipe()
@@ -103,13 +104,13 @@ class ControlTests(SynchronousTestCase):
         self.assertRaises(OSError, os.fstat, reading)
         self.assertTrue(transport.aborted)
 
-    def test_theNameIsThatOfNow(self) -> None:
+    def test_theAnswerHasTheCurrentName(self) -> None:
         self.below.interface = b"tt1"
         protocol, transport = self.connect()
         send(protocol, CAPTURE)
         self.assertEqual(self.answer(transport)[0]["interface"], "tt1")
 
-    def test_whoHasEnoughIsToldTheCounts(self) -> None:
+    def test_aClientThatClosesItsSideReceivesTheStatistics(self) -> None:
         protocol, transport = self.connect()
         send(protocol, CAPTURE)
         self.capture.packetReceived(Packet(b"comes"))
@@ -119,16 +120,16 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual((parser.statistics[0].received, parser.statistics[0].dropped), (1, 0))
         self.assertTrue(transport.disconnecting)
         self.assertEqual(list(self.capture.sinks), [])
-        # One that does not read the end is not waited for.
+        # A client that does not read the rest is disconnected.
         self.clock.advance(TIMEOUT)
         self.assertTrue(transport.aborted)
 
-    def test_whoHasEnoughBeforeAskingGets(self) -> None:
+    def test_aClientThatClosesItsSideWithoutARequestIsDisconnected(self) -> None:
         protocol, transport = self.connect()
         protocol.readConnectionLost()
         self.assertTrue(transport.disconnecting)
 
-    def test_whoGoesIsForgotten(self) -> None:
+    def test_aDisconnectedClientIsForgotten(self) -> None:
         protocol, transport = self.connect()
         send(protocol, CAPTURE)
         before = transport.value()
@@ -138,7 +139,7 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(transport.value(), before)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_whoReadsTooSlowlyHasPacketsCounted(self) -> None:
+    def test_packetsThatASlowClientDoesNotReadAreCounted(self) -> None:
         protocol, transport = self.connect()
         send(protocol, CAPTURE)
         sink: Any = transport.producer
@@ -159,7 +160,7 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(len(found), count - lost + 1)
         self.assertEqual((found[-1].data, found[-1].dropped), (b"after", lost))
 
-    def test_whoCannotBeServedOnIsNotLeftWaiting(self) -> None:
+    def test_aClientWhoseCaptureFailsIsDisconnected(self) -> None:
         protocol, transport = self.connect()
         send(protocol, CAPTURE)
         sink: Any = transport.producer
@@ -168,25 +169,25 @@ class ControlTests(SynchronousTestCase):
         self.assertTrue(transport.aborted)
         self.assertEqual(list(self.capture.sinks), [])
 
-    def test_whoSaysNothingIsDropped(self) -> None:
+    def test_aClientWithoutARequestIsDisconnected(self) -> None:
         _, transport = self.connect()
         self.clock.advance(TIMEOUT - 1)
         self.assertFalse(transport.aborted)
         self.clock.advance(1)
         self.assertTrue(transport.aborted)
 
-    def test_whoIsCapturingMaySayNothing(self) -> None:
+    def test_aCapturingClientIsNotDisconnected(self) -> None:
         protocol, transport = self.connect()
         send(protocol, CAPTURE)
         self.clock.advance(1000)
         self.assertFalse(transport.aborted)
 
-    def test_whoSaysMoreIsDropped(self) -> None:
+    def test_aClientWithASecondRequestIsDisconnected(self) -> None:
         protocol, transport = self.connect()
         send(protocol, CAPTURE + CAPTURE)
         self.assertTrue(transport.aborted)
 
-    def test_aLineThatDoesNotEndIsDropped(self) -> None:
+    def test_aClientWithAnEndlessLineIsDisconnected(self) -> None:
         protocol, transport = self.connect()
         for _ in range(100):
             send(protocol, bytes(1000))
@@ -194,7 +195,7 @@ class ControlTests(SynchronousTestCase):
                 break
         self.assertTrue(transport.aborted)
 
-    def test_wrongRequests(self) -> None:
+    def test_wrongRequestsAreRefused(self) -> None:
         for request in (
             *(b"", b"capture", b"[]", b"{}", b"7", b"\xff", b"[" * 3000, b'{"capture": 7}', b'{"other": {}}'),
             *(b'{"capture": {"snaplen": -1}}', b'{"capture": {"snaplen": "all"}}', b'{"capture": {"file": "/etc"}}'),
@@ -214,7 +215,7 @@ class ControlTests(SynchronousTestCase):
             send(protocol, data)
         protocol.connectionLost()
 
-    def test_onlySoManyClients(self) -> None:
+    def test_theNumberOfClientsIsBounded(self) -> None:
         clients = [self.connect()[0] for _ in range(MAX_CLIENTS)]
         self.assertIsNone(self.factory.buildProtocol(None))
         self.assertEqual([(state.size, state.bound) for state in self.control.tables()], [(MAX_CLIENTS, MAX_CLIENTS)])
@@ -230,13 +231,13 @@ class ControlTests(SynchronousTestCase):
         send(protocol, CAPTURE)
         self.assertEqual(list(self.capture.sinks), [])
 
-    def test_withoutAnOpenInterface(self) -> None:
+    def test_aRequestIsRefusedIfTheInterfaceIsNotOpen(self) -> None:
         self.capture.doStop()
         protocol, transport = self.connect()
         send(protocol, CAPTURE)
         self.assertIn("not open", self.answer(transport)[0]["error"])
 
-    def test_theEndOfTheServiceIsTheEndOfTheCapture(self) -> None:
+    def test_theCaptureEndsWithTheService(self) -> None:
         protocol, transport = self.connect()
         send(protocol, CAPTURE)
         self.capture.packetReceived(Packet(b"comes"))

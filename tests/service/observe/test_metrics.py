@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.service.observe.metrics}, whose service is tried in L{tests.real.test_metrics}.
+Tests for the HTTP server of metrics: L{txtuntap.service.observe.metrics}. L{tests.real.test_metrics} tests its service.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ GET = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"
 
 class Reactor(Clock):
     """
-    A clock, and a pool whose threads work when they are told to.
+    A clock with a fake thread pool, whose work is done when C{work} is called.
+
+    @ivar pending: the work that the pool has not done yet.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[Callable[[], None]] = []
+        self.pending: list[Callable[[], None]] = []
 
     def getThreadPool(self) -> Reactor:
         return self
@@ -43,40 +45,42 @@ class Reactor(Clock):
             else:
                 onResult(True, result)
 
-        self.asked.append(work)
+        self.pending.append(work)
 
     def callFromThread(self, func: Any, *arguments: Any) -> None:
         func(*arguments)
 
     def work(self) -> None:
         """
-        Do what was asked of the pool by now.
+        Do the work that the pool was given so far.
         """
-        asked, self.asked = self.asked, []
-        for each in asked:
+        pending, self.pending = self.pending, []
+        for each in pending:
             each()
 
 
 class HalfTransport(StringTransport):
     """
-    A transport that can be closed by halves, and tells how it was.
+    A fake transport that can be half closed.
+
+    @ivar closes: the calls that closed it, as C{"half"}, C{"whole"} and C{"abort"} one after the other.
     """
 
-    how = ""
+    closes = ""
 
     def loseWriteConnection(self) -> None:
-        self.how += "half"
+        self.closes += "half"
 
     def loseConnection(self) -> None:
-        self.how += "whole"
+        self.closes += "whole"
 
     def abortConnection(self) -> None:
-        self.how += "abort"
+        self.closes += "abort"
 
 
 class MetricsTests(SynchronousTestCase):
     """
-    A server without a network.
+    Tests for the server without a network.
     """
 
     def setUp(self) -> None:
@@ -102,20 +106,20 @@ class MetricsTests(SynchronousTestCase):
 
     def answered(self, *pieces: bytes) -> bytes:
         """
-        What a request is answered with.
+        Send a request in pieces, and return the answer.
         """
         client, transport = self.connected()
         for piece in pieces:
             client.dataReceived(piece)
         self.reactor.work()
-        self.assertEqual(transport.how, "half" if transport.value() else "")
+        self.assertEqual(transport.closes, "half" if transport.value() else "")
         self.assertEqual(client._head if transport.value() else b"", b"")
         return bytes(transport.value())
 
     def status(self, *pieces: bytes) -> int:
         return int(self.answered(*pieces).split(b" ")[1])
 
-    def test_thePage(self) -> None:
+    def test_thePageHasTheCountersAndAHead(self) -> None:
         head, body = self.answered(GET).split(b"\r\n\r\n")
         self.assertEqual(
             head.split(b"\r\n"),
@@ -129,10 +133,10 @@ class MetricsTests(SynchronousTestCase):
         )
         self.assertIn(b"\nasked_total 1.0\n", body)
 
-    def test_howeverTheRequestIsCut(self) -> None:
+    def test_aRequestMayArriveInPieces(self) -> None:
         self.assertEqual(self.status(*(GET[at : at + 1] for at in range(len(GET)))), 200)
 
-    def test_waysToAsk(self) -> None:
+    def test_variantsOfARequestAreAccepted(self) -> None:
         for request in (
             b"GET /metrics HTTP/1.0\r\n\r\n",
             b"\r\n\r\nGET /metrics?name[]=x HTTP/1.1\nHost: here\n\n",
@@ -140,12 +144,12 @@ class MetricsTests(SynchronousTestCase):
         ):
             self.assertEqual(self.status(request), 200, request)
 
-    def test_headOnly(self) -> None:
+    def test_headIsAnsweredWithoutABody(self) -> None:
         head, body = self.answered(GET.replace(b"GET", b"HEAD")).split(b"\r\n\r\n")
         self.assertIn(b"200 OK", head)
         self.assertEqual(body, b"")
 
-    def test_otherMethodsAreAnsweredBeforeTheirBodyHasCome(self) -> None:
+    def test_otherMethodsAreRefusedBeforeTheirBodyArrives(self) -> None:
         for fields in b"Content-Length: 1000000000\r\n", b"Transfer-Encoding: chunked\r\n", b"":
             for method in b"POST", b"PUT", b"DELETE", b"OPTIONS", b"X":
                 answer = self.answered(method + b" /metrics HTTP/1.1\r\n" + fields + b"\r\n", b"x" * 70000)
@@ -153,11 +157,11 @@ class MetricsTests(SynchronousTestCase):
                 self.assertIn(b"\r\nAllow: GET, HEAD\r\n", answer)
         self.assertEqual(self.collected, 0)
 
-    def test_otherPages(self) -> None:
+    def test_otherPathsAreNotFound(self) -> None:
         for path in b"/", b"/metrics/", b"//metrics", b"*", b"http://here", b"/%6detrics":
             self.assertEqual(self.status(b"GET " + path + b" HTTP/1.1\r\n\r\n"), 404, path)
 
-    def test_noRequestOfOurs(self) -> None:
+    def test_malformedRequestLinesAreRefused(self) -> None:
         for line in (
             b"GET /metrics",
             b"GET  /metrics HTTP/1.1",
@@ -167,11 +171,11 @@ class MetricsTests(SynchronousTestCase):
         ):
             self.assertEqual(self.status(line + b"\r\n\r\n"), 400, line)
 
-    def test_oneRequestAConnection(self) -> None:
+    def test_aConnectionAnswersOneRequest(self) -> None:
         self.assertEqual(self.answered(GET * 3, GET).count(b"HTTP/1.1"), 1)
         self.assertEqual(self.collected, 1)
 
-    def test_aRequestIsBounded(self) -> None:
+    def test_theLengthOfARequestIsBounded(self) -> None:
         fields = b"X: " + b"x" * (MAX_REQUEST - 30)
         self.assertEqual(self.status(b"GET /metrics HTTP/1.1\r\n" + fields[: MAX_REQUEST - 28] + b"\r\n\r\n"), 200)
         self.assertEqual(self.status(b"GET /metrics HTTP/1.1\r\n" + fields + b"x\r\n\r\n"), 431)
@@ -181,93 +185,93 @@ class MetricsTests(SynchronousTestCase):
     @given(
         st.lists(st.one_of(st.binary(max_size=50), st.sampled_from([GET, b"\r\n", b"\n\n", b"POST ", b" HTTP/1.1"])))
     )
-    def test_whateverComes(self, pieces: list[bytes]) -> None:
+    def test_garbageRaisesNothing(self, pieces: list[bytes]) -> None:
         self.setUp()
         answer = self.answered(*pieces)
         self.assertTrue(not answer or answer.startswith(b"HTTP/1.1 "))
 
-    def test_nothingExtendsTheTime(self) -> None:
+    def test_receivedOctetsDoNotRestartTheTimer(self) -> None:
         client, transport = self.connected()
         for _ in range(TIMEOUT):
-            self.assertEqual(transport.how, "")
+            self.assertEqual(transport.closes, "")
             client.dataReceived(b"x")
             self.reactor.advance(1)
-        self.assertEqual(transport.how, "abort")
+        self.assertEqual(transport.closes, "abort")
 
-    def test_anAnswerThatIsNotReadHasNoLonger(self) -> None:
+    def test_anUnreadAnswerDoesNotRestartTheTimer(self) -> None:
         client, transport = self.connected()
         client.dataReceived(GET)
         self.reactor.work()
         self.reactor.advance(TIMEOUT)
-        self.assertEqual(transport.how, "halfabort")
+        self.assertEqual(transport.closes, "halfabort")
         client.connectionLost(Failure(ConnectionAborted()))
         self.assertEqual((self.reactor.getDelayedCalls(), self.factory.clients), ([], {}))
 
-    def test_whoSendsNoMoreIsAnswered(self) -> None:
+    def test_aClientThatClosesItsSideIsAnswered(self) -> None:
         client, transport = self.connected()
         client.dataReceived(GET)
         client.readConnectionLost()
-        self.assertEqual(transport.how, "")
+        self.assertEqual(transport.closes, "")
         self.reactor.work()
         self.assertIn(b"asked_total", transport.value())
-        self.assertEqual(transport.how, "whole")
+        self.assertEqual(transport.closes, "whole")
 
-    def test_whoSendsNoMoreBeforeItAsksIsLeft(self) -> None:
+    def test_aClientThatClosesItsSideWithoutARequestIsDisconnected(self) -> None:
         client, transport = self.connected()
         client.dataReceived(b"GET /met")
         client.readConnectionLost()
-        self.assertEqual((transport.value(), transport.how), (b"", "whole"))
+        self.assertEqual((transport.value(), transport.closes), (b"", "whole"))
 
-    def test_whoHasReadItsAnswerEndsTheConnection(self) -> None:
+    def test_theConnectionClosesWhenTheClientHasReadTheAnswer(self) -> None:
         client, transport = self.connected()
         client.dataReceived(GET)
         self.reactor.work()
         client.readConnectionLost()
-        self.assertEqual(transport.how, "halfwhole")
+        self.assertEqual(transport.closes, "halfwhole")
 
-    def test_connectionsAreBounded(self) -> None:
+    def test_theNumberOfConnectionsIsBounded(self) -> None:
         many = [self.connected() for _ in range(3 * MAX_CLIENTS)]
         self.assertEqual(len(self.factory.clients), MAX_CLIENTS)
         self.assertEqual([(state.size, state.bound) for state in self.factory.tables()], [(MAX_CLIENTS, MAX_CLIENTS)])
-        aborted = [client for client, transport in many if transport.how == "abort"]
+        aborted = [client for client, transport in many if transport.closes == "abort"]
         self.assertEqual(len(aborted), 2 * MAX_CLIENTS)
         self.assertFalse(self.factory.clients.keys() & set(aborted))
 
-    def test_whoIsClosedForOthersIsNotAnswered(self) -> None:
+    def test_anEvictedClientIsNotAnswered(self) -> None:
         first, transport = self.connected()
         first.dataReceived(GET)
-        while not transport.how:
+        while not transport.closes:
             self.connected()
         self.reactor.work()
-        self.assertEqual((transport.value(), transport.how), (b"", "abort"))
+        self.assertEqual((transport.value(), transport.closes), (b"", "abort"))
 
-    def test_onePageAtATimeForAllWhoAskMeanwhile(self) -> None:
+    def test_clientsThatAskMeanwhileShareTheNextPage(self) -> None:
         transports = []
         for _ in range(10):
             client, transport = self.connected()
             transports.append(transport)
             client.dataReceived(GET)
-        self.assertEqual(len(self.reactor.asked), 1)
+        self.assertEqual(len(self.reactor.pending), 1)
         self.reactor.work()
         self.assertEqual([b"asked_total 1.0" in each.value() for each in transports], [True] + [False] * 9)
         self.reactor.work()
         self.assertEqual([b"asked_total 2.0" in each.value() for each in transports], [False] + [True] * 9)
-        self.assertEqual(self.reactor.asked, [])
+        self.assertEqual(self.reactor.pending, [])
 
-    def test_whoHasGoneIsNotAnswered(self) -> None:
+    def test_aDisconnectedClientIsNotAnswered(self) -> None:
         client, transport = self.connected()
         client.dataReceived(GET)
         client.connectionLost(Failure(ConnectionDone()))
         self.reactor.work()
-        self.assertEqual((transport.value(), transport.how), (b"", ""))
+        self.assertEqual((transport.value(), transport.closes), (b"", ""))
 
-    def test_aPageThatCannotBeMadeIsToldAndLoggedOnceASecond(self) -> None:
+    def test_aFailureToMakeThePageIsReportedAndLoggedOnceASecond(self) -> None:
         self.collect = lambda: 1 // 0  # type: ignore[method-assign, assignment, return-value]
         for _ in range(3):
             self.assertEqual(self.status(GET), 500)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_theEndOfThePortIsThatOfItsConnections(self) -> None:
+    def test_connectionsAreAbortedWhenThePortCloses(self) -> None:
         transports = [self.connected()[1] for _ in range(3)]
         self.factory.stopFactory()
-        self.assertEqual([each.how for each in transports], ["abort"] * 3)
+        self.assertEqual([each.closes for each in transports], ["abort"] * 3)

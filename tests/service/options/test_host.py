@@ -1,6 +1,6 @@
 """
-Options of C{twistd tuntap host} that are refused: how, and with which words. A few of them are given to a real
-C{twistd} in L{tests.real.test_service}.
+Tests for options of C{twistd tuntap host} that are refused, and for the texts of the refusals. Some of them are given
+to a real C{twistd} in L{tests.real.test_service}.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ number = 7
 class RefusedTests(SynchronousTestCase):
     def assertNamed(self, *rows: tuple[str, list[str]]) -> None:
         """
-        Each row is refused with status 1. The last line has the option or the words that the row begins with, and there
-        is no traceback.
+        Check that each row is refused with status 1. The last line of the output contains the words with which the row
+        begins, and there is no traceback.
         """
         for named, arguments in rows:
             said = refused("host", *arguments)
@@ -41,13 +41,13 @@ class RefusedTests(SynchronousTestCase):
             self.assertTrue(said[-1].startswith("twistd "), said)
             self.assertFalse([line for line in said if line.startswith("Traceback")], said)
 
-    def test_withoutASubcommandItSaysWhichThereAre(self) -> None:
+    def test_aMissingSubcommandListsTheSubcommands(self) -> None:
         self.assertIn("host or switch or tunnel", refused()[-1])
 
-    def test_unknown(self) -> None:
+    def test_anUnknownOptionIsRefused(self) -> None:
         self.assertNamed(("option --bogus not", ["--bogus", *TUN]))
 
-    def test_interface(self) -> None:
+    def test_missingOrInvalidInterfacesAreRefused(self) -> None:
         self.assertNamed(
             ("--tun", ["--address", "10.9.0.2/24"]),
             ("--tap", ["--address", "10.9.0.2/24"]),
@@ -56,7 +56,7 @@ class RefusedTests(SynchronousTestCase):
             ("--tap", ["--tap", "a/b", "--address", "10.9.0.2/24"]),
         )
 
-    def test_addresses(self) -> None:
+    def test_missingOrInvalidAddressesAreRefused(self) -> None:
         self.assertNamed(
             ("--address", ["--tun", "tt0"]),
             ("--address", ["--tun", "tt0", "--address", "10.9.0.300/24"]),
@@ -65,7 +65,7 @@ class RefusedTests(SynchronousTestCase):
             ("--autoconfigure", [*TUN, "--autoconfigure"]),
         )
 
-    def test_kernelsEnd(self) -> None:
+    def test_invalidSettingsOfTheKernelsEndAreRefused(self) -> None:
         self.assertNamed(
             ("--kernel-address", [*TUN, "--kernel-address", "nonsense"]),
             ("--kernel-address", [*TUN, "--kernel-address", "10.9.0.1/24 near 10.9.0.3"]),
@@ -82,7 +82,7 @@ class RefusedTests(SynchronousTestCase):
             ("--no-carrier", [*TUN, "--carrier", "--no-carrier"]),
         )
 
-    def test_whatIsServed(self) -> None:
+    def test_invalidServicesAreRefused(self) -> None:
         for option in "--udp", "--tcp":
             self.assertNamed(
                 (option, [*TUN, option, "7"]),
@@ -91,21 +91,21 @@ class RefusedTests(SynchronousTestCase):
                 (option, [*TUN, option, "65536=echo"]),
                 (option, [*TUN, option, "seven=echo"]),
                 (f"{option}: port 7 is given twice", [*TUN, option, "7=echo", option, "7=discard"]),
-                (f"{option} 7=builtins.dict: that made a dict", [*TUN, option, "7=builtins.dict"]),
+                (f"{option} 7=builtins.dict: the call made a dict", [*TUN, option, "7=builtins.dict"]),
                 (option, [*TUN, option, "7=.."]),
             )
         self.assertNamed(
-            ("that made a Factory, not a DatagramProtocol", [*TUN, "--udp", "7=twisted.protocols.wire.Echo"]),
-            ("that made a Echo, not a factory of protocols", [*TUN, "--tcp", "7=txtuntap.udp.echo.Echo"]),
+            ("the call made a Factory, not a DatagramProtocol", [*TUN, "--udp", "7=twisted.protocols.wire.Echo"]),
+            ("the call made a Echo, not a factory of protocols", [*TUN, "--tcp", "7=txtuntap.udp.echo.Echo"]),
         )
 
-    def test_protocolsOfModules(self) -> None:
+    def test_servicesThatCannotBeImportedOrMadeAreRefused(self) -> None:
         directory = TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         Path(directory.name, "refusedmodule.py").write_text(_MODULE)
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(directory.name)
-        # The working directory is added to it.
+        # The option adds the working directory to this path.
         self.patch(sys, "path", list(sys.path))
         self.addCleanup(sys.modules.pop, "refusedmodule")
         for option in "--udp", "--tcp":
@@ -116,7 +116,7 @@ class RefusedTests(SynchronousTestCase):
                 ("not today", [*TUN, option, "7=refusedmodule.broken"]),
             )
 
-    def test_networksThatAreAnsweredFor(self) -> None:
+    def test_invalidNetworksToAnswerForAreRefused(self) -> None:
         whole = [*TAP, "--any-address", "10.9.0.0/16"]
         self.assertNamed(
             ("--answer-for", [*TAP, "--answer-for", "10.9.0.0/16"]),
@@ -127,7 +127,7 @@ class RefusedTests(SynchronousTestCase):
             ("--answer-except", [*TAP, "--answer-except", "here"]),
         )
 
-    def test_whereTheDeviceComesFrom(self) -> None:
+    def test_contradictorySourcesOfTheDeviceAreRefused(self) -> None:
         helper = [*TUN, "--helper", "/run/helper"]
         self.assertNamed(
             ("--descriptor", [*TUN, "--descriptor", "tun"]),
@@ -138,7 +138,7 @@ class RefusedTests(SynchronousTestCase):
             ("--no-persistent", [*helper, "--no-persistent"]),
         )
 
-    def test_whatIsMissingWhenItStarts(self) -> None:
+    def test_aMissingNamespaceOrHelperIsReportedAtTheStart(self) -> None:
         for named, arguments in (
             ("/run/netns/no-one-has-made-this", ["--netns", "no-one-has-made-this"]),
             ("no helper at /nowhere/socket", ["--helper", "/nowhere/socket"]),

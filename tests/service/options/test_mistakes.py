@@ -1,7 +1,7 @@
 """
-Options that cannot work are refused, in words that say what to give instead.
+Tests that options which cannot work are refused, with a text that says what to give instead.
 
-One row of a table is one mistake: the arguments, and words of what is said.
+Each row of a table is one mistake: the arguments, and words from the text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OPTIONS: list[tuple[str, str]] = [
     (f"{_TUN} --any-address 10.1.0.0", "--any-address: '10.1.0.0' has no prefix length"),
     (f"{_TUN} --any-address 224.0.0.0/4", "--any-address: 224.0.0.0/4 has no addresses that a host can have"),
     (f"{_TUN} --gateway 10.0.0.1/24", "--gateway"),
-    (f"{_TUN} --gateway 10.0.0.1 --gateway 10.0.0.3", "--gateway: 10.0.0.3 is a second one of its IP version"),
+    (f"{_TUN} --gateway 10.0.0.1 --gateway 10.0.0.3", "--gateway: 10.0.0.3 is a second gateway of its IP version"),
     (f"{_TUN} --gateway 224.0.0.1", "--gateway: the gateway '224.0.0.1' is not the address of one host"),
     (f"{_TUN} --gateway 10.0.0.2", "--gateway: the gateway 10.0.0.2 is an address of this host"),
     (f"{_TUN} --gateway 10.0.0.255", "--gateway: the gateway 10.0.0.255 is a broadcast address"),
@@ -44,7 +44,7 @@ OPTIONS: list[tuple[str, str]] = [
     (f"{_TAP} --mac 01:00:00:00:00:01", "--mac: '01:00:00:00:00:01' is the address of a group"),
     (f"{_TAP} --mac 00:00:00:00:00:00", "--mac: '00:00:00:00:00:00' is the address of no station"),
     (f"{_TAP} --mac 02:00:00:00:00:01 --lladdr 02:00:00:00:00:01", "is the --lladdr of the kernel's end"),
-    (f"{_TUNNEL} --connect tcp:192.0.2.1:0", "--connect: nobody listens at port 0"),
+    (f"{_TUNNEL} --connect tcp:192.0.2.1:0", "--connect: no peer can listen at port 0"),
     (f"{_TUNNEL} --listen tcp:4000 --kernel-address 10.0.0.1", "has no prefix length"),
     (f"{_TUNNEL} --listen tcp:4000 --allow here", "--allow: 'here'"),
     (f"{_TUNNEL} --listen tcp:4000 --kernel-neighbour 10.0.0.3=02:00:00:00:00:03", "only on a tap"),
@@ -77,7 +77,7 @@ COMMANDS: list[tuple[str, str]] = [
 
 def parsed(line: str) -> Options:
     """
-    Options of C{twistd tuntap}.
+    Parse a line of options of C{twistd tuntap}.
     """
     options = Options()  # type: ignore[no-untyped-call]
     options.parseOptions(line.split(" "))  # type: ignore[no-untyped-call]
@@ -107,11 +107,11 @@ def test_aCommandThatCannotWorkIsRefused(line: str, words: str, capsys: pytest.C
         "switch --tap tap0,vlan=5,address=10.0.0.1/24 --tap tap1,vlan=6,address=10.0.0.1/24",
     ],
 )
-def test_othersAreTaken(line: str) -> None:
+def test_optionsThatCanWorkAreAccepted(line: str) -> None:
     parsed(line)
 
 
-def test_aKernelsEndThatIsAPeerLeadsToTheHost() -> None:
+def test_aPeerAddressReachesTheHost() -> None:
     words = [*_TUN.split(" "), "--kernel-address", "10.9.0.1 peer 10.0.0.2/32"]
     Options().parseOptions(words)  # type: ignore[no-untyped-call]
 

@@ -1,5 +1,6 @@
 """
-Tests for the options of services, as far as no kernel is needed: what is asked for and cannot be is said plainly.
+Tests for options that several services share, as far as they need no kernel. Wrong options are refused with a plain
+text.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ENDPOINT = "tcp:9100:interface=127.0.0.1"
 
 class SettingsTests(SynchronousTestCase):
     """
-    The record that stands between the options and their service.
+    Tests for the settings that are made from options, and from which services are made.
     """
 
     LINES: ClassVar = {
@@ -31,20 +32,20 @@ class SettingsTests(SynchronousTestCase):
         "switch --tap tt0": (service.SwitchServiceSettings, service.SwitchService),
     }
 
-    def test_eachServiceHasOne(self) -> None:
+    def test_eachSubcommandMakesItsSettingsAndService(self) -> None:
         for line, (record, kind) in self.LINES.items():
             options = cast(Any, Options)()
             options.parseOptions(line.split())
             self.assertIs(type(options.settings), record)
             self.assertIs(type(service.makeService(options)), kind)
 
-    def test_nothingChangesIt(self) -> None:
+    def test_settingsAreImmutable(self) -> None:
         for line in self.LINES:
             options = cast(Any, Options)()
             options.parseOptions(line.split())
             self.assertRaises(FrozenInstanceError, setattr, options.settings, "prometheus", ENDPOINT)
 
-    def test_aServiceIsMadeOfOneWithoutOptions(self) -> None:
+    def test_aServiceCanBeMadeFromSettingsWithoutOptions(self) -> None:
         taps = [service.SwitchTap(interface="tt0", port=service.SwitchPortSettings(vlan=7))]
         made = service.SwitchService(service.SwitchServiceSettings(taps=taps))
         self.assertEqual(list(made.switch.ports), ["tt0"])
@@ -58,7 +59,7 @@ class SettingsTests(SynchronousTestCase):
 
 
 class HardenedTests(SynchronousTestCase):
-    def test_itIsAsked(self) -> None:
+    def test_hardenedIsPassedOn(self) -> None:
         for arguments, expected in ((), None), (["--hardened"], True):
             options = HostOptions()
             options.parseOptions([*HOST, "--kernel-address", "10.9.0.1/24", *arguments])
@@ -66,7 +67,7 @@ class HardenedTests(SynchronousTestCase):
             assert kernelEnd is not None
             self.assertEqual(kernelEnd.hardened, expected)
 
-    def test_byItself(self) -> None:
+    def test_hardenedAloneDoesNotSetTheInterfaceUp(self) -> None:
         options = HostOptions()
         options.parseOptions([*HOST, "--hardened"])
         kernelEnd = options.settings.interface.kernelEnd
@@ -77,46 +78,46 @@ class HardenedTests(SynchronousTestCase):
 class PrometheusTests(SynchronousTestCase):
     def refusal(self, *arguments: str) -> str:
         """
-        What is said to that.
+        Return the text with which arguments are refused.
         """
         return str(self.assertRaises(UsageError, HostOptions().parseOptions, [*HOST, *arguments]))
 
     def made(self, *arguments: str) -> Any:
         """
-        The service that is made of that.
+        Make the service that arguments describe.
         """
-        asked = cast(Any, Options)()
-        asked.parseOptions(["host", *HOST, *arguments])
-        return service.makeService(asked)
+        options = cast(Any, Options)()
+        options.parseOptions(["host", *HOST, *arguments])
+        return service.makeService(options)
 
-    def test_whatIsNoEndpoint(self) -> None:
+    def test_anInvalidEndpointIsRefused(self) -> None:
         for text in "tcq:9100", "tcp:metrics", "tcp", "", "tcp:9100:interfaces=lo":
             said = self.refusal("--prometheus", text)
-            self.assertIn(f"--prometheus: {text!r} is no server endpoint, such as {ENDPOINT}", said)
+            self.assertIn(f"--prometheus: {text!r} is no server endpoint such as {ENDPOINT}", said)
 
-    def test_severalProcesses(self) -> None:
+    def test_metricsAreRefusedWithQueues(self) -> None:
         self.assertIn("each process has counters of its own", self.refusal("--prometheus", ENDPOINT, "--queues", "2"))
 
-    def test_withoutTheExtra(self) -> None:
-        asked: list[str] = []
-        self.patch(serviceoptions, "find_spec", asked.append)
+    def test_aMissingExtraIsReportedOnlyIfMetricsAreServed(self) -> None:
+        searched: list[str] = []
+        self.patch(serviceoptions, "find_spec", searched.append)
         self.assertIn("pip install 'txtuntap[prometheus]'", self.refusal("--prometheus", ENDPOINT))
-        self.assertEqual(asked, ["prometheus_client"])
-        # Whoever does not want it need not have it.
+        self.assertEqual(searched, ["prometheus_client"])
+        # Without --prometheus, the extra is not needed.
         HostOptions().parseOptions(HOST)
 
-    def test_itListensBeforeThereIsAnInterface(self) -> None:
+    def test_metricsListenBeforeTheInterfaceIsOpened(self) -> None:
         self.assertEqual(
             [type(each) for each in self.made("--prometheus", ENDPOINT)], [service.MetricsService, service.HostService]
         )
 
-    def test_withoutItThereIsNoServer(self) -> None:
+    def test_withoutPrometheusThereIsNoServer(self) -> None:
         self.assertIsInstance(self.made(), service.HostService)
 
 
 class ManyTests(SynchronousTestCase):
     """
-    Options that are given very often.
+    Tests for options that are given very often.
     """
 
     def refusal(self, *arguments: str) -> str:
@@ -124,12 +125,12 @@ class ManyTests(SynchronousTestCase):
         error = self.assertRaises(UsageError, options.parseOptions, ["--tun", "tun0", *arguments])
         return str(error)
 
-    def test_aPortGivenTwice(self) -> None:
+    def test_aPortGivenTwiceIsRefused(self) -> None:
         ports = [word for port in (*range(1000, 1100), 1050, 1000) for word in ("--udp", f"{port}=echo")]
         said = self.refusal("--address", "10.0.0.2/24", *ports)
         self.assertEqual(said, "--udp: port 1050 is given twice")
 
-    def test_anAddressAtBothEnds(self) -> None:
+    def test_anAddressAtBothEndsIsRefused(self) -> None:
         ours = [word for number in range(1, 100) for word in ("--address", f"10.0.0.{number}/24")]
         theirs = [word for number in range(99, 200) for word in ("--kernel-address", f"10.0.0.{number}/24")]
         self.assertIn("10.0.0.99/24 is the host's --address", self.refusal(*ours, *theirs))
@@ -137,7 +138,7 @@ class ManyTests(SynchronousTestCase):
 
 class KernelEndTests(SynchronousTestCase):
     """
-    Settings of the kernel's end, and who configures it.
+    Tests for the settings of the kernel's end, and for the choice of the program that configures it.
     """
 
     def options(self, *arguments: str) -> HostOptions:
@@ -145,22 +146,22 @@ class KernelEndTests(SynchronousTestCase):
         options.parseOptions([*HOST, *arguments])
         return options
 
-    def test_aServiceLeavesItWhereNothingIsAsked(self) -> None:
+    def test_theKernelsEndIsNotConfiguredWithoutOptions(self) -> None:
         self.assertIsNone(self.options().settings.interface.kernelEnd)
 
-    def test_aHelperConfiguresItInPlaceOfTheService(self) -> None:
+    def test_aHelperConfiguresTheKernelsEndInPlaceOfTheService(self) -> None:
         options = self.options("--helper", "/run/helper", "--mtu", "1400")
         self.assertEqual(options.kernelEnd, InterfaceSettings(mtu=1400, up=None))
         self.assertIsNone(options.settings.interface.kernelEnd)
 
-    def test_aQueueOfZeroPacketsIsASetting(self) -> None:
+    def test_aQueueLengthOfZeroIsASetting(self) -> None:
         expected = InterfaceSettings(txqueuelen=0, up=None)
         self.assertEqual(self.options("--txqueuelen", "0").settings.interface.kernelEnd, expected)
 
 
 class QueuesTests(SynchronousTestCase):
     """
-    Settings of the processes that share a device.
+    Tests for the settings of processes that share a device.
     """
 
     ARGUMENTS: ClassVar = [*HOST, "--queues", "3", "--mtu", "1400", "--hardened", "--undo", "--node", "/dev/net/tun"]
@@ -170,7 +171,7 @@ class QueuesTests(SynchronousTestCase):
         options.parseOptions([*self.ARGUMENTS, *arguments])
         return options.settings
 
-    def test_theFirstStartsTheOthers(self) -> None:
+    def test_theFirstProcessStartsTheOthers(self) -> None:
         settings = self.settings()
         queues = settings.queues
         assert queues is not None
@@ -179,7 +180,7 @@ class QueuesTests(SynchronousTestCase):
             queues.command[-len(self.ARGUMENTS) - 4 :], ["tuntap", "host", *self.ARGUMENTS, "--queue", "3"]
         )
 
-    def test_theOthersConfigureNothing(self) -> None:
+    def test_furtherProcessesConfigureNothing(self) -> None:
         settings = self.settings("--queue", "3")
         self.assertTrue(settings.isQueue)
         self.assertIsNone(settings.queues)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.service.options.switch}.
+Tests for the options of C{twistd tuntap switch}: L{txtuntap.service.options.switch}.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ ADVERTISEMENT = packHeader(bytes(16), bytes(16), 58, 16) + b"\x86" + bytes(15)
 
 
 class TapTests(SynchronousTestCase):
-    def test_nameOnly(self) -> None:
+    def test_aTapNeedsOnlyAName(self) -> None:
         self.assertEqual(SwitchTap.of("tap0"), SwitchTap(interface="tap0"))
 
-    def test_portOptions(self) -> None:
+    def test_settingsOfThePortAreParsed(self) -> None:
         tap = SwitchTap.of(
             "tap0,vlan=1,trunk=10+20-22,isolated,stations=02:00:00:00:00:01+02:00:00:00:00:02,broadcasts=5,multicasts=6,unknowns=7,router=no"
         )
@@ -39,12 +39,12 @@ class TapTests(SynchronousTestCase):
         )
         self.assertEqual(tap.port, expected)
 
-    def test_kernelsEnd(self) -> None:
+    def test_settingsOfTheKernelsEndAreParsed(self) -> None:
         tap = SwitchTap.of("tap0,netns=blue,address=10.0.0.1/24+fd00::1/64,mtu=9000")
         self.assertEqual((tap.name, tap.namespace, tap.port), ("tap0@blue", "blue", SwitchPortSettings()))
         self.assertEqual(tap.kernelEnd, InterfaceSettings(addresses=["10.0.0.1/24", "fd00::1/64"], mtu=9000))
 
-    def test_kernelsEndSetUpOnly(self) -> None:
+    def test_theKernelsEndCanBeSetUpWithoutAddresses(self) -> None:
         self.assertEqual(SwitchTap.of("tap0,up").kernelEnd, InterfaceSettings())
         self.assertEqual(SwitchTap.of("tap0,mtu=1400").kernelEnd, InterfaceSettings(mtu=1400, up=None))
 
@@ -52,13 +52,13 @@ class TapTests(SynchronousTestCase):
 class OptionsTests(SynchronousTestCase):
     def refused(self, text: str, *arguments: str) -> None:
         """
-        The arguments are refused, with a message that has C{text} in it.
+        Check that the arguments are refused with a message that contains C{text}.
         """
         with self.assertRaises(UsageError) as raised:
             SwitchOptions().parseOptions(arguments)  # type: ignore[no-untyped-call]
         self.assertIn(text, str(raised.exception))
 
-    def test_isASubcommand(self) -> None:
+    def test_switchIsASubcommand(self) -> None:
         options = Options()  # type: ignore[no-untyped-call]
         arguments = ["switch", "--tap", "tap0", "--tap", "tap1,vlan=10", "--ageing", "30"]
         options.parseOptions(arguments)  # type: ignore[no-untyped-call]
@@ -67,7 +67,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual([tap.name for tap in settings.taps], ["tap0", "tap1"])
         self.assertEqual(settings.ageingTime, 30)
 
-    def test_mistakesSayWhatToDo(self) -> None:
+    def test_errorsSayWhatToDo(self) -> None:
         self.refused("--tap tap0,vlan=10,isolated")
         self.refused("'extra'", "--tap", "tap0", "extra")
         self.refused("sixteen-letters-", "--tap", "sixteen-letters-")
@@ -91,22 +91,22 @@ class OptionsTests(SynchronousTestCase):
             self.refused("--ageing", "--tap", "tap0", "--ageing", seconds)
         self.refused("--prometheus", "--tap", "tap0", "--prometheus", "nonsense")
 
-    def test_thoseOfOneNameInSeveralNamespaces(self) -> None:
+    def test_interfacesOfOneNameInSeveralNamespacesAreAccepted(self) -> None:
         options = SwitchOptions()
         options.parseOptions(["--tap", "tap0,netns=blue", "--tap", "tap0,netns=red"])  # type: ignore[no-untyped-call]
         self.assertEqual([tap.name for tap in options.settings.taps], ["tap0@blue", "tap0@red"])
 
-    def test_thoseThatTheKernelNames(self) -> None:
+    def test_severalInterfacesThatTheKernelNamesAreAccepted(self) -> None:
         options = SwitchOptions()
         options.parseOptions(["--tap", "tap%d", "--tap", "tap%d"])  # type: ignore[no-untyped-call]
         self.assertEqual([tap.name for tap in options.settings.taps], [None, None])
 
 
 class TunnelTests(SynchronousTestCase):
-    def test_peerAndPort(self) -> None:
+    def test_settingsOfPeerAndPortAreParsed(self) -> None:
         options = Options()  # type: ignore[no-untyped-call]
-        asked = "listen=tcp:4000,insecure,framing=qemu,allow=10.0.0.0/24,allow=fd00::/64,trunk=10+20,isolated,mtu=9000"
-        options.parseOptions(["switch", "--tunnel", asked])  # type: ignore[no-untyped-call]
+        value = "listen=tcp:4000,insecure,framing=qemu,allow=10.0.0.0/24,allow=fd00::/64,trunk=10+20,isolated,mtu=9000"
+        options.parseOptions(["switch", "--tunnel", value])  # type: ignore[no-untyped-call]
         settings = options.settings
         assert isinstance(settings, SwitchServiceSettings)
         (tunnel,) = settings.tunnels
@@ -118,7 +118,7 @@ class TunnelTests(SynchronousTestCase):
             self.assertEqual(isAllowed, tunnel.peer.allowed.permitsPacket(packet), source)
         self.assertEqual(tunnel.peer.framing(TAP).offloads, 0)
 
-    def test_aPeerThatMayBeARouter(self) -> None:
+    def test_allowRouterIsParsed(self) -> None:
         for more, isRouter in (",allow-router", True), ("", False):
             options = SwitchOptions()
             arguments = ["--tunnel", f"listen=unix:/run/tunnel,allow=::/0,allow-lladdr=02:00:00:00:00:02{more}"]
@@ -128,9 +128,9 @@ class TunnelTests(SynchronousTestCase):
             assert allowed is not None
             self.assertEqual(isRouter, allowed.permitsRole(ADVERTISEMENT, 0, False))
 
-    def test_whatIsSaidWrong(self) -> None:
-        for text, asked in (
-            ("others could read it", "listen=tcp:4000"),
+    def test_wrongTunnelsAreRefused(self) -> None:
+        for text, value in (
+            ("others could read the packets", "listen=tcp:4000"),
             ("one of --listen", "vlan=10"),
             ("one of --listen", "listen=tcp:4000,connect=tcp:192.0.2.1:4000"),
             ("'netns=blue' is none of", "listen=unix:/run/tunnel,netns=blue"),
@@ -142,10 +142,10 @@ class TunnelTests(SynchronousTestCase):
             ("--framing", "listen=tcp:4000,insecure,framing=socat"),
         ):
             with self.assertRaises(UsageError) as raised:
-                SwitchOptions().parseOptions(["--tunnel", asked])  # type: ignore[no-untyped-call]
+                SwitchOptions().parseOptions(["--tunnel", value])  # type: ignore[no-untyped-call]
             self.assertIn(text, str(raised.exception))
             self.assertTrue(str(raised.exception).startswith("--tunnel "), raised.exception)
 
-    def test_twoOfOneName(self) -> None:
+    def test_twoTunnelsWithOneEndpointAreRefused(self) -> None:
         tunnel = ["--tunnel", "listen=unix:/run/tunnel"]
         self.assertRaises(UsageError, SwitchOptions().parseOptions, tunnel * 2)

@@ -1,3 +1,3 @@
 """
-Ways to observe a running service: its control socket and its metrics.
+The control socket and the metrics of a running service, by which it can be observed.
 """

@@ -1,5 +1,5 @@
 """
-The TCP connections of a host, listed for a client of the control socket: L{txtuntap.service.observe.control}.
+The list of a host's TCP connections for a client of the control socket: see L{txtuntap.service.observe.control}.
 """
 
 from __future__ import annotations
@@ -18,40 +18,44 @@ from txtuntap.tcp.record import ConnectionRecord, PortRecord, plain
 if TYPE_CHECKING:
     from txtuntap.stack.host import Host
 
-#: The records that are written at once. They take a millisecond or two; the reactor has its turn before the next ones.
-AT_ONCE = 50
+#: The most records that are written in one reactor turn, which takes one or two milliseconds.
+RECORDS_PER_TURN = 50
 
 
 class ListingClient(Protocol):
     """
-    A client that reads the records.
+    The client that the records are written to.
     """
 
-    def listed(self, octets: bytes) -> None:
+    def writeRecords(self, octets: bytes) -> None:
         """
-        Take records. They are followed by others once they have been sent.
+        Write octets to the client. The listing is asked for more once they have been sent.
         """
 
     def finish(self) -> None:
         """
-        Take the end of the records.
+        Close the connection after the last record.
         """
 
 
 @implementer(IPullProducer)
 class ConnectionListing:
     """
-    The records of a host's connections as lines of JSON, and then a line C{{"end": 3}} with their number.
+    A producer of the records of a host's connections as lines of JSON. The last line is C{{"end": 3}}, with the number
+    of records.
 
-    They are made when the client has read those before, so that neither the reactor nor the memory has to do with all
-    of them at once. A connection that ends meanwhile may be missing.
+    Records are made only once the client has read the previous ones, so that a long list neither blocks the reactor nor
+    occupies much memory. A connection that ends in the meantime may be missing.
     """
 
     def __init__(self, client: ListingClient, host: Host, connected: bool = True, listening: bool = False) -> None:
         """
-        @param connected: whether to list connections; C{listening}: whether to list the ports that listen.
+        @param client: the client to write the records to.
+        @param host: the host whose connections are writeRecords.
+        @param connected: whether to list the connections.
+        @param listening: whether to list the ports that listen.
 
-        @raise ValueError: one of them is no flag.
+        @raise ValueError: C{connected} or C{listening} is not a bool.
         """
         checkFlag(connected, "connected")
         checkFlag(listening, "listening")
@@ -63,19 +67,19 @@ class ConnectionListing:
 
     def resumeProducing(self) -> None:
         """
-        All that was written has been sent.
+        Write the next records, because the previous ones have been sent.
         """
-        lines = [json.dumps(plain(record)) for record in islice(self._records, AT_ONCE)]
+        lines = [json.dumps(plain(record)) for record in islice(self._records, RECORDS_PER_TURN)]
         self._count += len(lines)
-        isEnd = len(lines) < AT_ONCE
+        isEnd = len(lines) < RECORDS_PER_TURN
         if isEnd:
             lines.append(json.dumps({"end": self._count}))
-        self._client.listed("".join(f"{line}\n" for line in lines).encode())
+        self._client.writeRecords("".join(f"{line}\n" for line in lines).encode())
         if isEnd:
             self._client.finish()
 
     def stopProducing(self) -> None:
         """
-        The client has gone.
+        Write no more records, because the client has disconnected.
         """
         self._records = iter(())

@@ -1,13 +1,13 @@
 """
-The control socket of a running service, by which C{txtuntap capture} hears what passes its interface, and
-C{txtuntap connections} what TCP connections its host has.
+The control socket of a running service. Through it, C{txtuntap capture} captures the packets of the interface, and
+C{txtuntap connections} lists the TCP connections of the host.
 
 It is a UNIX socket in a directory that only its user may enter: C{/run/txtuntap} for root, C{$XDG_RUNTIME_DIR/txtuntap}
-for anybody else. A client sends one line of JSON, C{{"capture": {"snaplen": 0, "directions": 3}}} or
-C{{"connections": {"connected": true, "listening": false}}}. What it gets is one line of JSON, C{{"interface": "tap0",
-"namespace": 4026531840}} (what it is called and where it is now) or C{{"error": "..."}}. Then a capture follows, as
-pcapng, until either side ends it; or the records of connections, one a line
-(L{txtuntap.service.observe.connections}).
+for other users. A client sends its request as one line of JSON: C{{"capture": {"snaplen": 0, "directions": 3}}} or
+C{{"connections": {"connected": true, "listening": false}}}. The service answers with one line of JSON, which is either
+C{{"interface": "tap0", "namespace": 4026531840}} (the current name and network namespace of the interface) or
+C{{"error": "..."}}. Behind that line, it sends the capture in pcapng format until either side closes the connection, or
+the records of the connections, one a line (L{txtuntap.service.observe.connections}).
 """
 
 from __future__ import annotations
@@ -43,26 +43,28 @@ from txtuntap.service.observe.connections import ConnectionListing
 if TYPE_CHECKING:
     from txtuntap.stack.host import Host
 
-#: Seconds that a client may take to say what it wants, and to read what is left at the end.
+#: The seconds within which a client has to send its request, and within which it has to read the rest at the end.
 TIMEOUT = 10
 
-#: The most octets of a request, and the most clients at once.
+#: The most octets of a request; and the most clients at once.
 MAX_REQUEST = 4096
 MAX_CLIENTS = 8
 
-#: The most octets that wait for one client, beside what the kernel and the connection hold.
+#: The most octets of a capture that are queued for one client, besides those in the buffers of the kernel and of the
+#: transport.
 MAX_WAITING = 1 << 20
 
-#: The requests that there are, and the settings of each.
+#: The valid requests, with the settings of each.
 _SETTINGS = {"capture": ("snaplen", "directions"), "connections": ("connected", "listening")}
 
-#: Seconds for which the end of a service waits for its clients.
+#: The seconds that a stopping service waits for its clients.
 _CLOSING = 1
 
 
 def directories() -> list[str]:
     """
-    Where control sockets may be, those of this user first: where a service has its own.
+    Return the directories that may contain control sockets. The first is that of this user, where a service has its
+    own.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     ours = [f"{runtime}/txtuntap"] if runtime else []
@@ -71,19 +73,21 @@ def directories() -> list[str]:
 
 def fileName(namespace: int, name: str) -> str:
     """
-    The file name of a control socket.
+    Return the file name of a control socket.
 
-    @param namespace: the number of the network namespace: L{namespaceNumber}.
-    @param name: of the interface.
+    @param namespace: the number of the network namespace, as L{namespaceNumber} returns it.
+    @param name: the name of the interface.
     """
     return f"{namespace}.{printable(name)}.socket"
 
 
 def namespaceNumber(namespace: Namespace | None = None) -> int:
     """
-    The number of a network namespace, its inode: C{net:[4026531840]}.
+    Return the number of a network namespace, which is its inode number: C{net:[4026531840]}.
 
-    @raise OSError: there is none such.
+    @param namespace: the namespace; L{None}: that of this process.
+
+    @raise OSError: the namespace does not exist.
     """
     descriptor = openNamespace(namespace)
     try:
@@ -94,20 +98,27 @@ def namespaceNumber(namespace: Namespace | None = None) -> int:
 
 class ControlSocket:
     """
-    Serves a L{Capture}, and the connections of a host, to clients of the same user, and of root.
+    The server side of the control socket. It serves a L{Capture}, and the connections of a host, to clients of the same
+    user and of root.
+
+    @ivar capture: the capture of the interface.
+    @ivar host: the host whose connections are writeRecords; L{None}: there is no host.
+    @ivar clients: the protocols of the connected clients.
+    @ivar users: the user IDs that may connect.
     """
 
     _log = Logger()
 
     def __init__(self, capture: Capture, reactor: Any, host: Host | None = None) -> None:
         """
-        @param host: whose connections are shown; L{None}: there is no host.
+        @param capture: the capture of the interface.
+        @param host: the host whose connections are writeRecords; L{None}: there is no host.
         """
         self.capture = capture
         self.host = host
         self.reactor = reactor
         self.clients: Table[ControlProtocol, None] = Table("control clients", MAX_CLIENTS, Policy.REFUSE)
-        # Users that may connect, whether privileges were dropped since or not.
+        # The user of the process is recorded when the socket opens, because the process may drop its privileges later.
         self.users: set[int] = set()
         self._device: Any = None
         self._namespace = 0
@@ -115,10 +126,10 @@ class ControlSocket:
 
     def open(self, device: Any) -> None:
         """
-        Listen, while there may be the privilege to. Where that is not possible there is a line in the log, and no
-        socket.
+        Listen, before the process drops its privileges. If the socket cannot be opened, log a line and continue without
+        it.
 
-        @param device: the device, which is open.
+        @param device: the device of the interface, which is open.
         """
         self.users = {0, os.geteuid()}
         self._device = device
@@ -127,11 +138,12 @@ class ControlSocket:
             if not places:
                 raise OSError(errno.ENOENT, "XDG_RUNTIME_DIR is not set")
             self._namespace = namespaceNumber(getattr(device, "namespace", None))
-            # Another program may have opened the device, elsewhere. Ask now: without privileges one cannot.
+            # Another program may have opened the device in another namespace. The kernel answers that question only to
+            # a privileged process, so it is asked now.
             self._namespace = self.namespace()
             with _locked(places[0]):
                 path = os.path.join(places[0], fileName(self._namespace, device.name))
-                _sweep(places[0])
+                _removeStaleSockets(places[0])
                 if os.path.lexists(path):
                     raise OSError(errno.EADDRINUSE, f"another service has {path}")
                 port = _Port(os.fsencode(path), ControlFactory(self), mode=0o600, reactor=self.reactor)
@@ -143,17 +155,19 @@ class ControlSocket:
 
     def tables(self) -> list[TableState]:
         """
-        How full the table of clients is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return how full the table of clients is: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self.clients.state]
 
     def namespace(self) -> int:
         """
-        The number of the network namespace that the interface is in now: it may have been moved.
+        Return the number of the interface's current network namespace, to which it may have been moved.
         """
         there = self._device.openNamespace()
         if there is None:
-            # The call takes CAP_NET_ADMIN there. Without it, the last answer counts.
+            # The kernel answers only with C{CAP_NET_ADMIN} in that namespace. Without it, the last known number is
+            # used.
             return self._namespace
         try:
             return os.fstat(there).st_ino
@@ -162,9 +176,9 @@ class ControlSocket:
 
     def close(self) -> Deferred[Any]:
         """
-        Listen no more, and have the clients go.
+        Stop listening, and disconnect the clients.
 
-        @return: fires when they have: after a second at most.
+        @return: a Deferred that fires when all clients are disconnected, after a second at most.
         """
         port, self._port = self._port, None
         waiting: list[Deferred[Any]] = [] if port is None else [maybeDeferred(port.stopListening)]
@@ -174,7 +188,7 @@ class ControlSocket:
 
 class ControlFactory(Factory):
     """
-    Makes a L{ControlProtocol} for each client, up to a number.
+    A factory that makes a L{ControlProtocol} for each client, up to L{MAX_CLIENTS}.
     """
 
     noisy = False
@@ -184,7 +198,7 @@ class ControlFactory(Factory):
 
     def buildProtocol(self, addr: Any) -> ControlProtocol | None:
         """
-        Serve a client, unless there are too many.
+        Make the protocol of a client; L{None} refuses the client if there are too many.
         """
         if self._control.clients.isFull:
             return None
@@ -194,8 +208,8 @@ class ControlFactory(Factory):
 @implementer(IFileDescriptorReceiver, IHalfCloseableProtocol)
 class ControlProtocol(LineOnlyReceiver):
     """
-    One client: a request, an answer, and a capture or a list of connections. A client that closes its side has enough
-    of a capture, and is told the counts.
+    The server's end of a client's connection: it receives a request, and sends the answer and then a capture or a list
+    of connections. A client that closes its side ends its capture. It still receives the capture's statistics.
     """
 
     transport: Any
@@ -204,26 +218,26 @@ class ControlProtocol(LineOnlyReceiver):
 
     def __init__(self, control: ControlSocket) -> None:
         self._control = control
-        # The producers that write to this client.
+        # The producer of a capture or of a list, once the client has asked for one.
         self._sink: ClientSink | None = None
         self._listing: ConnectionListing | None = None
         self._gone: Deferred[None] = Deferred()
         self._isFinished = False
-        self._timer = Timer(control.reactor, self._late)
+        self._timer = Timer(control.reactor, self._timedOut)
 
     def connectionMade(self) -> None:
         """
-        Refuse a client of another user.
+        Start the timer for the request, and refuse a client of another user.
         """
         self._control.clients.put(self, None)
         self._timer.arm(TIMEOUT)
         if Peer.of(self.transport.socket).user not in {*self._control.users, os.geteuid()}:
-            # A client of another user is here only because the directory was opened to others.
+            # A client of another user can connect only if the administrator has changed the mode of the directory.
             self._refuse("this is another user's service")
 
     def lineReceived(self, line: bytes) -> None:
         """
-        Answer a request, and begin what it asks for.
+        Answer a request, and start the capture or the list that it asks for.
         """
         if self._sink is not None or self._listing is not None:
             self.transport.abortConnection()
@@ -231,7 +245,7 @@ class ControlProtocol(LineOnlyReceiver):
         sink = listing = None
         control = self._control
         try:
-            what, settings = _asked(line)
+            what, settings = _parseRequest(line)
             if what == "capture":
                 sink = ClientSink(self, **settings)
             elif control.host is None:
@@ -246,7 +260,7 @@ class ControlProtocol(LineOnlyReceiver):
             self._refuse("the interface is not open")
             return
         self._sink, self._listing = sink, listing
-        # The name and place of now: the socket's file name has those of the beginning.
+        # The name and the namespace may have changed since the socket's file was named after them.
         answer = {"interface": os.fsdecode(capture.interface), "namespace": control.namespace()}
         self.transport.write(json.dumps(answer).encode() + b"\n")
         if sink is None:
@@ -256,29 +270,30 @@ class ControlProtocol(LineOnlyReceiver):
         self.transport.registerProducer(sink, True)
         capture.addSink(sink)
 
-    def listed(self, octets: bytes) -> None:
+    def writeRecords(self, octets: bytes) -> None:
         """
-        Send the client records of connections, which it is to read in time.
+        Send records of connections to the client, and restart the timer within which the client has to read them.
         """
         self._timer.arm(TIMEOUT)
         self.transport.write(octets)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """
-        Drop a client whose line is too long for a request.
+        Disconnect a client whose line is longer than any request.
         """
         self.transport.abortConnection()
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """
-        A client has sent a descriptor, which nobody has asked for. Twisted would log each.
+        Disconnect a client that sends a descriptor, because no request needs one. By default Twisted would write a log
+        line for each.
         """
         os.close(descriptor)
         self.transport.abortConnection()
 
     def readConnectionLost(self) -> None:
         """
-        The client asks for nothing more, and has enough of a capture.
+        End the capture of a client that has closed its side, or disconnect a client without a request.
         """
         if self._sink is not None:
             self._control.capture.removeSink(self._sink)
@@ -287,12 +302,12 @@ class ControlProtocol(LineOnlyReceiver):
 
     def writeConnectionLost(self) -> None:
         """
-        Only we end that.
+        Do nothing, because only this end closes its side.
         """
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        The client has gone.
+        Forget the client, and end its capture.
         """
         self._timer.stop()
         self._control.clients.pop(self, None)
@@ -301,15 +316,17 @@ class ControlProtocol(LineOnlyReceiver):
             self._control.capture.removeSink(self._sink)
         self._gone.callback(None)
 
-    def _late(self) -> None:
+    def _timedOut(self) -> None:
         """
-        Drop a client that says nothing, or does not read the end.
+        Disconnect a client that has not sent a request, or does not read the rest, in time.
         """
         self.transport.abortConnection()
 
     def finish(self, seconds: int = TIMEOUT) -> None:
         """
-        All has been said: what is on its way may still be read.
+        Close the connection once the client has read all octets, or after some time.
+
+        @param seconds: the time that the client has to read them.
         """
         self._timer.arm(seconds)
         if not self._isFinished:
@@ -320,9 +337,9 @@ class ControlProtocol(LineOnlyReceiver):
 
     def end(self) -> Deferred[None]:
         """
-        End the capture, or the list, because the service ends.
+        End the capture or the list, because the service stops.
 
-        @return: fires when the client has gone.
+        @return: a Deferred that fires when the client is disconnected.
         """
         self.finish(_CLOSING)
         return self._gone
@@ -335,7 +352,10 @@ class ControlProtocol(LineOnlyReceiver):
 @implementer(IPushProducer)
 class ClientSink(CaptureSink):
     """
-    The capture of one client. Where the client reads too slowly, packets wait, up to a bound, and are then counted.
+    The capture of one client. If the client reads too slowly, packets are queued up to L{MAX_WAITING} octets. Beyond
+    that they are dropped and counted.
+
+    @ivar isGone: whether the client is disconnected.
     """
 
     def __init__(self, client: ControlProtocol, **settings: Any) -> None:
@@ -351,14 +371,14 @@ class ClientSink(CaptureSink):
 
     def tables(self) -> list[TableState]:
         """
-        See L{CaptureSink.tables}.
+        Return how full the queue to the client is: see L{CaptureSink.tables}.
         """
         own = TableState("capture octets of a client", self._octets, MAX_WAITING, Policy.REFUSE.value, "octets")
         return [*super().tables(), own]
 
     def end(self, time: int) -> None:
         """
-        See L{CaptureSink.end}.
+        Write the statistics of the capture, and close the connection: see L{CaptureSink.end}.
         """
         if not self.isGone:
             self.resumeProducing()
@@ -368,19 +388,19 @@ class ClientSink(CaptureSink):
 
     def abandon(self) -> None:
         """
-        See L{CaptureSink.abandon}.
+        Abort the connection after an error: see L{CaptureSink.abandon}.
         """
         self._client.transport.abortConnection()
 
     def pauseProducing(self) -> None:
         """
-        The connection has enough for now.
+        Queue packets from now on, because the transport's buffer is full.
         """
         self._isPaused = True
 
     def resumeProducing(self) -> None:
         """
-        The connection can take more.
+        Write the queued packets, because the transport's buffer has room again.
         """
         self._isPaused = False
         waiting, self._waiting, self._octets = self._waiting, deque(), 0
@@ -389,7 +409,7 @@ class ClientSink(CaptureSink):
 
     def stopProducing(self) -> None:
         """
-        The connection is lost. C{connectionLost} of the client hears of that, too.
+        Queue packets from now on, because the connection is lost. C{connectionLost} of the client follows.
         """
         self._isPaused = True
 
@@ -406,8 +426,8 @@ class ClientSink(CaptureSink):
 
 class _Port(unix.Port):
     """
-    The listening socket. Once privileges are dropped its file cannot be taken away: it stays, and whoever comes there
-    next does.
+    A listening port that tolerates a file it cannot delete. A process that has dropped its privileges cannot delete the
+    file of its socket. The next service in that directory deletes it.
     """
 
     def connectionLost(self, reason: Failure) -> None:
@@ -416,16 +436,18 @@ class _Port(unix.Port):
         tcp.Port.connectionLost(self, reason)
 
 
-def _asked(line: bytes) -> tuple[str, dict[str, Any]]:
+def _parseRequest(line: bytes) -> tuple[str, dict[str, Any]]:
     """
-    What a request asks for, and its settings.
+    Parse the request of a client.
 
-    @raise ValueError: it is none.
+    @return: the name of the request, and its settings.
+
+    @raise ValueError: the line is no valid request.
     """
-    asked = json.loads(line)
-    if not isinstance(asked, dict) or len(asked) != 1 or not set(asked) <= set(_SETTINGS):
+    request = json.loads(line)
+    if not isinstance(request, dict) or len(request) != 1 or not set(request) <= set(_SETTINGS):
         raise ValueError('a request is {"capture": {...}} or {"connections": {...}}')
-    ((what, settings),) = asked.items()
+    ((what, settings),) = request.items()
     first, second = _SETTINGS[what]
     if not isinstance(settings, dict) or not set(settings) <= {first, second}:
         raise ValueError(f'"{what}" has "{first}" and "{second}", and nothing else')
@@ -435,11 +457,11 @@ def _asked(line: bytes) -> tuple[str, dict[str, Any]]:
 @contextmanager
 def _locked(directory: str) -> Iterator[None]:
     """
-    Have the directory, made if it is not there, to ourselves.
+    Lock the directory of control sockets exclusively, and create it first if it does not exist.
 
-    @raise OSError: it cannot be made, or is not ours alone.
+    @raise OSError: the directory cannot be created, or other users may enter it.
     """
-    # On other platforms there is no such module.
+    # Other platforms do not have this module.
     import fcntl
 
     with suppress(FileExistsError):
@@ -455,14 +477,14 @@ def _locked(directory: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _sweep(directory: str) -> None:
+def _removeStaleSockets(directory: str) -> None:
     """
-    Take away the sockets of services that have ended and could not do it themselves. (No socket is between C{bind}
-    and C{listen}: the directory is locked.)
+    Delete the sockets of services that have ended without deleting them. The directory is locked, so a socket that
+    refuses connections is not one that is about to listen.
     """
     for name in os.listdir(directory):
         path = os.path.join(directory, name)
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
-            asking.setblocking(False)
-            if stat.S_ISSOCK(os.lstat(path).st_mode) and asking.connect_ex(path) == errno.ECONNREFUSED:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            if stat.S_ISSOCK(os.lstat(path).st_mode) and probe.connect_ex(path) == errno.ECONNREFUSED:
                 os.unlink(path)

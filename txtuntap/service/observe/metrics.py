@@ -1,8 +1,10 @@
 """
-Counters of services, for Prometheus.
+The counters of services, served over HTTP for Prometheus.
 
     factory = MetricsFactory(registry, reactor)
     reactor.listenTCP(9100, factory, interface="127.0.0.1")
+
+Read RFC 9112 sections 2 to 5 (HTTP/1.1 messages) first.
 """
 
 from __future__ import annotations
@@ -32,19 +34,19 @@ from txtuntap.service.errors import showPlainly
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-#: Seconds that a connection lasts at most: to ask, to be answered, and to read the answer.
+#: The seconds after which a connection is aborted, whatever its state.
 TIMEOUT = 30
 
-#: The most octets of a request: its first line and its header fields.
+#: The most octets of a request's first line and header fields together.
 MAX_REQUEST = 8192
 
-#: The most connections at once. One more has one of them closed, at random.
+#: The most connections at once. A further connection evicts a random one.
 MAX_CLIENTS = 64
 
-#: The path that is served.
+#: The only path that is served.
 _PATH = b"/metrics"
 
-#: Prometheus' text format, whatever else a client would take.
+#: The content type of Prometheus' text format, which is sent whatever the C{Accept} header field asks for.
 _FORMAT = b"text/plain; version=0.0.4; charset=utf-8"
 
 _END = re.compile(rb"\r?\n\r?\n")
@@ -53,78 +55,79 @@ _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (?:http://[^/? ]*)?([^? ]
 
 class MetricsFactory(Factory):
     """
-    An HTTP server for one page, C{/metrics}: what is in a registry of C{prometheus_client}. It serves C{GET} and
-    C{HEAD}, one request a connection, and reads no more of a request than its head, which is bounded. The
-    rest is dropped as it comes.
+    A factory for an HTTP server with one page, C{/metrics}: the contents of a registry of C{prometheus_client}. The
+    server supports C{GET} and C{HEAD}, and one request for each connection. It parses only the head of a request, whose
+    length is bounded, and discards everything behind it.
 
-    @ivar clients: those that are connected.
+    @ivar clients: the open connections.
     """
 
     noisy = False
 
     def __init__(self, registry: CollectorRegistry, reactor: Any) -> None:
         """
-        @param registry: what is served.
-        @param reactor: has the page made in a thread of its pool, and tells when a connection has lasted too long.
+        @param registry: the registry that is served.
+        @param reactor: its thread pool makes the page, and its clock limits the duration of connections.
         """
         self.reactor = reactor
         self._now = steadySeconds(reactor)
-        # Were it always the oldest or the newest that is evicted, others could see to it that it is the one that asks.
+        # The choice is random, because an attacker could otherwise make Prometheus' own connection the one to evict.
         self.clients: Table[MetricsProtocol, None] = Table(
-            "metrics clients", MAX_CLIENTS, Policy.RANDOM, _evicted, self._anotherThan
+            "metrics clients", MAX_CLIENTS, Policy.RANDOM, _evicted, self._randomOther
         )
         self._registry = registry
         self._failures = FailureLog(registry, Counters())
-        self._asking: set[MetricsProtocol] = set()
+        self._waiting: set[MetricsProtocol] = set()
         self._isMaking = False
 
     def buildProtocol(self, addr: Any) -> MetricsProtocol:
         """
-        A client has connected.
+        Make the protocol of a new connection.
         """
         return MetricsProtocol(self)
 
     def tables(self) -> list[TableState]:
         """
-        How full the table of clients is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return how full the table of connections is: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self.clients.state]
 
-    def _anotherThan(self, new: MetricsProtocol) -> MetricsProtocol:
+    def _randomOther(self, new: MetricsProtocol) -> MetricsProtocol:
         return random.choice([client for client in self.clients if client is not new])
 
     def stopFactory(self) -> None:
         """
-        The port is closed: end all connections.
+        Abort all connections, because the port is closed.
         """
         for client in tuple(self.clients):
             client.transport.abortConnection()
 
-    def asked(self, client: MetricsProtocol) -> None:
+    def pageRequested(self, client: MetricsProtocol) -> None:
         """
-        A client asks for the page.
+        Send the page to a client once it has been made.
         """
-        self._asking.add(client)
+        self._waiting.add(client)
         if not self._isMaking:
             self._isMaking = True
             Deferred.fromCoroutine(self._answer())
 
-    def gone(self, client: MetricsProtocol) -> None:
+    def clientLost(self, client: MetricsProtocol) -> None:
         """
-        A client has gone.
+        Forget a client whose connection is lost.
         """
         self.clients.pop(client, None)
-        self._asking.discard(client)
+        self._waiting.discard(client)
 
     async def _answer(self) -> None:
         """
-        Make pages, one at a time. Clients that ask meanwhile all get the next one: however many they are, one thread
-        is busy.
+        Make pages, one at a time, as long as clients wait for one. All clients that ask while a page is made receive
+        the next page, so at most one thread is busy.
         """
         from prometheus_client import generate_latest
 
-        while self._asking:
-            asking, self._asking = self._asking, set()
+        while self._waiting:
+            waiting, self._waiting = self._waiting, set()
             try:
                 page = await deferToThreadPool(
                     self.reactor, self.reactor.getThreadPool(), generate_latest, self._registry
@@ -132,7 +135,7 @@ class MetricsFactory(Factory):
             except Exception:
                 self._failures.failed(self._now(), "collect")
                 page = None
-            for client in asking & self.clients.keys():
+            for client in waiting & self.clients.keys():
                 client.pageMade(page)
         self._isMaking = False
 
@@ -140,7 +143,7 @@ class MetricsFactory(Factory):
 @implementer(IHalfCloseableProtocol)
 class MetricsProtocol(Protocol):
     """
-    One connection, and one request.
+    The server's end of one connection, which answers one request.
     """
 
     transport: Any
@@ -148,84 +151,85 @@ class MetricsProtocol(Protocol):
     def __init__(self, factory: MetricsFactory) -> None:
         self._factory = factory
         self._head = b""
-        # Whether the head of a request has come; whether it has been answered; whether the client sends no more.
-        self._isAsked = self._isAnswered = self._isEnded = False
-        self._takesBody = True
-        self._timer = Timer(factory.reactor, self._late)
+        # Whether the head of a request has been received; whether it has been answered; whether the client has closed
+        # its side.
+        self._hasRequest = self._isAnswered = self._isEnded = False
+        self._sendsBody = True
+        self._timer = Timer(factory.reactor, self._timedOut)
 
     def connectionMade(self) -> None:
         """
-        Begin to wait for a request.
+        Start the timer of the connection.
         """
         self._factory.clients.put(self, None)
-        # Nothing that comes extends that: a request has no longer if it comes octet by octet.
+        # Received octets do not restart the timer, so a client that sends one octet at a time gains nothing.
         self._timer.arm(TIMEOUT)
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Some octets of a request have come, or of what follows it, which is dropped.
+        Collect the head of the request and answer it. Octets behind it are discarded.
         """
-        if self._isAsked:
+        if self._hasRequest:
             return
         head = self._head = (self._head + data).lstrip(b"\r\n")
         end = _END.search(head, 0, MAX_REQUEST)
         if end is None and len(head) < MAX_REQUEST:
             return
-        self._isAsked = True
+        self._hasRequest = True
         self._head = b""
         if end is None:
             self._answer(b"431 Request Header Fields Too Large")
         else:
-            self._requested(head[: end.start()].splitlines()[0])
+            self._requestReceived(head[: end.start()].splitlines()[0])
 
     def readConnectionLost(self) -> None:
         """
-        The client sends no more. It may still wait for its answer.
+        Close the connection unless a request is still to be answered, because the client has closed its side.
         """
         self._isEnded = True
-        if self._isAnswered or not self._isAsked:
+        if self._isAnswered or not self._hasRequest:
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """
-        The answer has been sent.
+        Do nothing: the answer has been sent, and the client closes the connection.
         """
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        The connection has ended.
+        Stop the timer, and forget the client.
         """
         self._timer.stop()
-        self._factory.gone(self)
+        self._factory.clientLost(self)
 
-    def _late(self) -> None:
+    def _timedOut(self) -> None:
         """
-        The connection has lasted too long.
+        Abort the connection, because it has lasted too long.
         """
         self.transport.abortConnection()
 
     def pageMade(self, page: bytes | None) -> None:
         """
-        Answer with the page, or, where it could not be made (L{None}), that there is none.
+        Answer with the page; L{None} stands for a page that could not be made.
         """
         if page is None:
             self._answer(b"500 Internal Server Error")
         else:
             self._answer(b"200 OK", page, _FORMAT)
 
-    def _requested(self, line: bytes) -> None:
+    def _requestReceived(self, line: bytes) -> None:
         request = _REQUEST.fullmatch(line)
         if request is None:
             self._answer(b"400 Bad Request")
             return
         method, path = request.groups()
-        self._takesBody = method != b"HEAD"
+        self._sendsBody = method != b"HEAD"
         if method not in (b"GET", b"HEAD"):
             self._answer(b"405 Method Not Allowed", more=b"Allow: GET, HEAD\r\n")
         elif path != _PATH:
             self._answer(b"404 Not Found")
         else:
-            self._factory.asked(self)
+            self._factory.pageRequested(self)
 
     def _answer(
         self, status: bytes, body: bytes | None = None, form: bytes = b"text/plain; charset=utf-8", more: bytes = b""
@@ -234,13 +238,14 @@ class MetricsProtocol(Protocol):
             body = status + b"\n"
         date = formatdate(self._factory.reactor.seconds(), usegmt=True).encode()
         head = b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n%b\r\n"
-        self.transport.write(head % (status, date, form, len(body), more) + (body if self._takesBody else b""))
+        self.transport.write(head % (status, date, form, len(body), more) + (body if self._sendsBody else b""))
         self._isAnswered = True
         if self._isEnded or INegotiated.providedBy(self.transport):
-            # TLS is not closed by halves.
+            # A TLS connection cannot be half closed.
             self.transport.loseConnection()
         else:
-            # Closed with octets of the client unread, the connection would be reset, and the answer lost with it.
+            # If the connection were closed with unread octets of the client, it would be reset, and the answer could be
+            # lost.
             self.transport.loseWriteConnection()
 
 
@@ -250,32 +255,32 @@ def _evicted(client: MetricsProtocol, _: None) -> None:
 
 class CountingService(typing.Protocol):
     """
-    A service on one interface, or on what stands among interfaces.
+    A service with counters, on one interface or one tunnel.
     """
 
     def interface(self) -> str:
         """
-        The name of the interface, now.
+        Return the current name of the interface.
         """
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        The counters of the service, by part and by name.
+        Return the counters by part and by name.
         """
 
 
 class MetricsService(Service):
     """
-    A web server, whose C{/metrics} are the counters of interfaces, for Prometheus: see
+    A service that serves the counters of interfaces as C{/metrics} over HTTP, for Prometheus: see
     L{txtuntap.middleware.prometheus} and L{MetricsFactory}.
     """
 
     def __init__(self, endpoint: str, services: Sequence[CountingService]) -> None:
         """
-        @param endpoint: where it listens: a server endpoint's description.
-        @param services: whose counters are served.
+        @param endpoint: the description of the server endpoint at which to listen.
+        @param services: the services whose counters are served.
         """
-        # These import a reactor, or are an extra's.
+        # These modules install a reactor, or belong to an extra.
         from prometheus_client import CollectorRegistry
         from twisted.application import strports
         from twisted.internet import reactor
@@ -291,7 +296,7 @@ class MetricsService(Service):
 
     def privilegedStartService(self) -> None:
         """
-        Listen, while there is the privilege to.
+        Listen, before the process drops its privileges.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
@@ -302,14 +307,14 @@ class MetricsService(Service):
 
     def startService(self) -> None:
         """
-        Listen, if that has not been begun yet.
+        Listen, unless C{privilegedStartService} has done so.
         """
         super().startService()  # type: ignore[no-untyped-call]
         self._server.startService()
 
     def stopService(self) -> Any:
         """
-        Close the port of the server.
+        Close the port and all connections of the server.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         return self._server.stopService()

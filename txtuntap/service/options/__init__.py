@@ -1,5 +1,5 @@
 """
-The options of C{twistd tuntap}.
+The options of the command C{twistd tuntap}.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from txtuntap.service.options.tunnel import TunnelOptions, TunnelServiceSettings
 
 class Options(usage.Options):
     """
-    Options of C{twistd tuntap}.
+    The options of the command C{twistd tuntap}.
 
-    @ivar settings: once parsed, what those of the subcommand ask for.
+    @ivar settings: once parsed, the settings that the options of the subcommand describe.
     """
 
     settings: HostServiceSettings | SwitchServiceSettings | TunnelServiceSettings
@@ -27,14 +27,16 @@ class Options(usage.Options):
     subCommands: ClassVar[list[list[Any]]] = [
         ["host", None, HostOptions, "Be a host on a TUN or TAP device."],
         ["switch", None, SwitchOptions, "Be a learning switch between TAP devices and tunnels."],
-        ["tunnel", None, TunnelOptions, "Carry a TUN or TAP device to another place."],
+        ["tunnel", None, TunnelOptions, "Carry the packets of a TUN or TAP device to a peer."],
     ]
 
     def postOptions(self) -> None:
         """
-        Take the settings of the subcommand, which has to be there.
+        Take the settings from the options of the subcommand.
+
+        @raise UsageError: there is no subcommand.
         """
         if self.subCommand is None:
             raise UsageError(f"say what to run: {' or '.join(each[0] for each in self.subCommands)}")
-        asked: HostOptions | SwitchOptions | TunnelOptions = self.subOptions
-        self.settings = asked.settings
+        options: HostOptions | SwitchOptions | TunnelOptions = self.subOptions
+        self.settings = options.settings

@@ -1,5 +1,5 @@
 """
-The options of C{twistd tuntap host}.
+The options of the command C{twistd tuntap host}.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from txtuntap.stack.host import Host
 from txtuntap.tcp import echo as tcp
 from txtuntap.udp import echo as udp
 
-#: As many as the kernel has for one device (MAX_TAP_QUEUES).
+#: The most queues that the kernel supports for one device (C{MAX_TAP_QUEUES}).
 MAX_QUEUES = 256
 
-#: The command that starts a process of one queue: its words before and after the arguments of the first process.
+#: The command that starts a process of a further queue: the words before and after the arguments of the first process.
 _COMMAND = sys.executable, "-m", "twisted", "--log-format=text", "tuntap", "host"
 _QUEUE = "--queue", str(DESCRIPTOR)
 
@@ -41,12 +41,12 @@ _QUEUE = "--queue", str(DESCRIPTOR)
 @attrs.frozen(kw_only=True)
 class QueueSettings:
     """
-    Settings of the other processes that share the device of a host, each with a queue of its own: see
+    The settings of the further processes that share the device of a host. Each has a queue of its own: see
     L{txtuntap.device.linux.queues}.
 
-    @ivar processes: how many they are.
-    @ivar node: the device node that each queue is opened at; L{None}: the usual one.
-    @ivar command: what each of them runs.
+    @ivar processes: the number of further processes.
+    @ivar node: the device node at which each queue is opened; L{None}: the default node.
+    @ivar command: the command that each further process runs.
     """
 
     processes: int
@@ -57,15 +57,15 @@ class QueueSettings:
 @attrs.frozen(kw_only=True)
 class HostServiceSettings:
     """
-    Settings of a L{HostService<txtuntap.service.host.HostService>}: those of its interface, of its L{Host}, whose
-    arguments have the same names, and of what it serves.
+    The settings of a L{HostService<txtuntap.service.host.HostService>}. The fields that are not described here are
+    arguments of L{Host}.
 
-    @ivar interface: the interface that the host is on.
-    @ivar protocols: UDP ports, and the protocol on each.
-    @ivar factories: TCP ports, and the factory of the connections to each.
-    @ivar queues: the processes that share its device; L{None}: there are none.
-    @ivar isQueue: whether this is such a process, which ends with the one that has started it.
-    @ivar prometheus: the endpoint at which metrics are served; L{None}: they are not.
+    @ivar interface: the settings of the interface that the host is on.
+    @ivar protocols: the UDP ports, and the protocol on each.
+    @ivar factories: the TCP ports, and the factory of the connections to each.
+    @ivar queues: the settings of the further processes that share the device; L{None}: there are none.
+    @ivar isQueue: whether this is a further process. It ends with the process that has started it.
+    @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
     """
 
     interface: InterfaceServiceSettings
@@ -85,9 +85,9 @@ class HostServiceSettings:
 
 class HostOptions(InterfaceOptions):
     """
-    Options of C{twistd tuntap host}.
+    The options of the command C{twistd tuntap host}.
 
-    @ivar settings: once parsed, what they ask for.
+    @ivar settings: once parsed, the settings of the service.
     """
 
     settings: HostServiceSettings
@@ -100,12 +100,12 @@ class HostOptions(InterfaceOptions):
         " a class or function which makes such an object without arguments."
     )
     optFlags: ClassVar = [
-        ["autoconfigure", None, "On a tap, take IPv6 addresses and routes from routers that advertise (SLAAC)."],
+        ["autoconfigure", None, "On a tap, take IPv6 addresses and routes from router advertisements (SLAAC)."],
     ]
     optParameters: ClassVar = [
         ["mac", None, None, "The host's link address on a tap; by default a random one."],
-        ["queues", None, None, "How many processes share the device, each a host with the same addresses."],
-        ["queue", None, None, "The descriptor of one of its queues: how each of these processes is started."],
+        ["queues", None, None, "The number of processes that share the device, each a host with the same addresses."],
+        ["queue", None, None, "The descriptor of a queue; --queues starts each further process with this option."],
     ]
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class HostOptions(InterfaceOptions):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
-        Take note of the arguments: other processes are started with them.
+        Record the arguments, because further processes are started with them, and parse them.
         """
         self._arguments = list(options or ())
         super().parseOptions(options)  # type: ignore[no-untyped-call]
@@ -131,7 +131,7 @@ class HostOptions(InterfaceOptions):
         with naming("--address"):
             self._addresses.append(str(Addresses().add(cidr)))
 
-    @repeatable("A network whose every address is the host's, such as 10.0.0.0/8, reached by a route.")
+    @repeatable("A network of which every address is the host's, such as 10.0.0.0/8; others need a route to it.")
     def opt_any_address(self, cidr: str) -> None:
         with naming("--any-address"):
             network = str(ip_network(cidr))
@@ -140,15 +140,15 @@ class HostOptions(InterfaceOptions):
 
     @repeatable(
         """
-        A network, one of --any-address or within it, for whose addresses ARP requests and neighbour solicitations are
-        answered, but for those that others are heard to have.
+        A network, equal to one of --any-address or within it, for whose addresses the host answers ARP requests and
+        neighbour solicitations. It does not answer for addresses that other stations are seen to have.
         """
     )
     def opt_answer_for(self, cidr: str) -> None:
         with naming("--answer-for"):
             self._answerFor.append(str(ip_network(cidr)))
 
-    @repeatable("An address or a network that is not answered for all the same.")
+    @repeatable("An address or a network within --answer-for for which the host does not answer.")
     def opt_answer_except(self, cidr: str) -> None:
         with naming("--answer-except"):
             self._answerExcept.append(str(ip_network(cidr)))
@@ -158,26 +158,26 @@ class HostOptions(InterfaceOptions):
         with naming("--gateway"):
             gateway = ip_address(address)
             if any(ip_address(other).version == gateway.version for other in self._gateways):
-                raise ValueError(f"{gateway} is a second one of its IP version")
+                raise ValueError(f"{gateway} is a second gateway of its IP version: give one")
         self._gateways.append(str(gateway))
 
     @repeatable("PORT=WHAT: what to serve on a UDP port.")
     def opt_udp(self, service: str) -> None:
-        self._udp.append(_served("--udp", service, self._udp))
+        self._udp.append(_parseService("--udp", service, self._udp))
 
     @repeatable("PORT=WHAT: what to serve on a TCP port.")
     def opt_tcp(self, service: str) -> None:
-        self._tcp.append(_served("--tcp", service, self._tcp))
+        self._tcp.append(_parseService("--tcp", service, self._tcp))
 
     def postOptions(self) -> None:
         """
-        Check the options together, and make settings of them.
+        Check the options together, and make settings from them.
         """
         queues = self._queues()
         super().postOptions()
         autoconfigure = self.isGiven("autoconfigure")
         if autoconfigure and self.mode == TUN:
-            raise UsageError("--autoconfigure: only on a tap are there routers that advertise")
+            raise UsageError("--autoconfigure: only a tap receives router advertisements")
         if not self._addresses and not self._anyAddresses and not autoconfigure:
             raise UsageError("give the host an --address, such as 10.0.0.2/24")
         self._checkAnswers()
@@ -202,32 +202,32 @@ class HostOptions(InterfaceOptions):
 
     def _checkAnswers(self) -> None:
         """
-        Check that addresses can be answered for.
+        Check that the host can answer for the addresses of C{--answer-for}.
         """
         taken = prefixSet(self._anyAddresses)
         for network in self._answerFor:
             if self.mode == TUN:
-                raise UsageError("--answer-for: only on a tap is anybody asked for an address")
+                raise UsageError("--answer-for: only on a tap are link addresses resolved")
             if not taken.covers(ip_network(network)):
-                raise UsageError(f"--answer-for: {network} is in no --any-address: give it as one as well")
+                raise UsageError(f"--answer-for: {network} is in no --any-address: give it as --any-address, too")
         if self._answerExcept and not self._answerFor:
-            raise UsageError("--answer-except: there is no --answer-for to except anything from")
+            raise UsageError("--answer-except: there is no --answer-for: give that, too")
 
     def _checkGateways(self) -> None:
         """
-        Check that a host can have these gateways, and these addresses together.
+        Check that a host can have these gateways together with its addresses.
         """
         with naming("--address"):
-            tried = Host(self._addresses, SimulationClock())
+            trial = Host(self._addresses, SimulationClock())
         for gateway in self._gateways:
             with naming("--gateway"), catch_warnings():
-                # The host of the service warns.
+                # The host of the service gives the same warning later.
                 simplefilter("ignore")
-                tried.addRoute("::/0" if ":" in gateway else "0.0.0.0/0", gateway)
+                trial.addRoute("::/0" if ":" in gateway else "0.0.0.0/0", gateway)
 
     def _checkLinkAddress(self) -> None:
         """
-        Check that a host can have this link address, beside the kernel's end.
+        Check that the host can have its link address, and that the kernel's end has another one.
         """
         text = self.valueOf("mac")
         if text is None:
@@ -241,12 +241,12 @@ class HostOptions(InterfaceOptions):
 
     def _checkKernelEnd(self) -> None:
         """
-        Check that the kernel's end, where its addresses are given, leads to this host.
+        Check that the kernel can reach the host from the addresses of its end, if they are given.
         """
         own = [ip_interface(address) for address in self._addresses]
-        lost = unreached(self.kernelAddresses, self.kernelRoutes, own)
-        if lost is not None:
-            raise UsageError(f"--kernel-address: {lost}")
+        problem = unreached(self.kernelAddresses, self.kernelRoutes, own)
+        if problem is not None:
+            raise UsageError(f"--kernel-address: {problem}")
         ours = {each.ip for each in own}
         for address in self.kernelAddresses:
             if address.interface.ip in ours:
@@ -262,18 +262,18 @@ class HostOptions(InterfaceOptions):
         def isProtocol(found: object) -> bool:
             return isinstance(found, DatagramProtocol)
 
-        return _made("--udp", self._udp, known, isProtocol, "a DatagramProtocol")
+        return _makeServices("--udp", self._udp, known, isProtocol, "a DatagramProtocol")
 
     def _factories(self) -> list[tuple[int, IProtocolFactory]]:
         """
-        Make the factories of connections to TCP ports.
+        Make the factories of the connections to TCP ports.
         """
         known: Mapping[str, object] = {"echo": tcp.Echo, "discard": tcp.Discard}
-        return _made("--tcp", self._tcp, known, IProtocolFactory.providedBy, "a factory of protocols")
+        return _makeServices("--tcp", self._tcp, known, IProtocolFactory.providedBy, "a factory of protocols")
 
     def _queues(self) -> QueueSettings | None:
         """
-        The processes that share the device; L{None}: there are none, or this is one of them.
+        Return the settings of the further processes; L{None} if there are none, or if this is one of them.
         """
         text = self.valueOf("queues") or "1"
         if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_QUEUES):
@@ -285,14 +285,14 @@ class HostOptions(InterfaceOptions):
             return None
         for option in "descriptor", "helper":
             if self.valueOf(option) is not None:
-                raise UsageError(f"--queues: there is but one by --{option}")
+                raise UsageError(f"--queues: --{option} gives only one queue")
         if self.valueOf("netns") is not None:
-            # The other processes cannot enter it, to see what becomes of the interface.
-            raise UsageError("--queues: start all of it there, with 'ip netns exec', in place of --netns")
+            # The further processes cannot enter the namespace, so they could not watch the interface.
+            raise UsageError("--queues: start the service with 'ip netns exec' in place of --netns")
         if self.isGiven("autoconfigure"):
-            raise UsageError("--queues: each --autoconfigure would see but some of what routers send")
+            raise UsageError("--queues: with --autoconfigure, each process would miss router advertisements")
         if self.valueOf("tap") is not None and self.valueOf("mac") is None:
-            raise UsageError("--queues: on a tap, all of them need the same --mac")
+            raise UsageError("--queues: on a tap, all processes need the same link address: give --mac")
         if self.prometheus is not None:
             raise UsageError("--prometheus: with --queues, each process has counters of its own")
         self["multi-queue"] = 1
@@ -302,7 +302,7 @@ class HostOptions(InterfaceOptions):
 
     def _shareDevice(self) -> None:
         """
-        Leave to the first process what is done once for the device, and take a queue of it.
+        Reset the options about the device that only the first process applies, and use a queue of its device.
         """
         for option in "netns", "node", "user", "group", "mtu", "txqueuelen", "lladdr":
             self[option] = None
@@ -310,19 +310,21 @@ class HostOptions(InterfaceOptions):
         for flag in *flags, "undo":
             self[flag] = 0
         self.kernelAddresses, self.kernelRoutes, self.kernelNeighbours = [], [], {}
-        # The control socket of the first process has the packets of all queues.
+        # The control socket of the first process captures the packets of all queues.
         self["no-control"] = 1
         self["descriptor"] = self["queue"]
 
 
-def _served(option: str, service: str, others: Sequence[tuple[int, str]]) -> tuple[int, str]:
+def _parseService(option: str, service: str, others: Sequence[tuple[int, str]]) -> tuple[int, str]:
     """
-    The port of a service, and what it is, as C{PORT=WHAT} says them.
+    Parse the value C{PORT=WHAT} of an option.
 
-    @param option: the option that says so.
-    @param others: the services that it has said before.
+    @param option: C{"--udp"} or C{"--tcp"}.
+    @param others: the services that were parsed before.
 
-    @raise UsageError: there is no port, nothing to serve there, or another service.
+    @return: the port, and the name of what is served there.
+
+    @raise UsageError: the port is missing, invalid or taken, or the name is missing.
     """
     port, equals, what = service.partition("=")
     if not equals or not what:
@@ -334,7 +336,7 @@ def _served(option: str, service: str, others: Sequence[tuple[int, str]]) -> tup
     return int(port), what
 
 
-def _made(
+def _makeServices(
     option: str,
     services: Sequence[tuple[int, str]],
     known: Mapping[str, object],
@@ -342,18 +344,18 @@ def _made(
     kind: str,
 ) -> list[tuple[int, Any]]:
     """
-    Make what is served on each port.
+    Make the object that is served on each port.
 
-    @param known: what has a name of its own; everything else has a dotted name.
-    @param isOne: whether an object can be served there; another is called, and makes one.
-    @param kind: such an object in words.
+    @param known: the objects with short names. All other names are dotted.
+    @param isOne: whether an object can be served. If it cannot, it is called to make one that can.
+    @param kind: a description of an object that can be served.
 
-    @raise UsageError: there is none such.
+    @raise UsageError: a name is unknown, or it does not lead to such an object.
     """
     made = []
     for port, what in services:
         with naming(f"{option} {port}={what}"):
-            found = known.get(what) or _named(what)
+            found = known.get(what) or _importObject(what)
             if isinstance(found, type) and issubclass(found, Protocol):
                 found = Factory.forProtocol(found)
             elif not isOne(found):
@@ -362,19 +364,19 @@ def _made(
                 try:
                     found = found()
                 except Exception as e:
-                    raise UsageError(f"making one failed: {e!r}") from e
+                    raise UsageError(f"the call to make {kind} failed: {e!r}") from e
             if not isOne(found):
-                raise UsageError(f"that made a {type(found).__name__}, not {kind}")
+                raise UsageError(f"the call made a {type(found).__name__}, not {kind}")
         made.append((port, found))
     return made
 
 
-def _named(name: str) -> object:
+def _importObject(name: str) -> object:
     """
-    The object of a dotted name, found as C{python -m} would find it: in the working directory, then on C{PYTHONPATH},
-    then among what is installed.
+    Import the object of a dotted name. As with C{python -m}, its module is searched for in the working directory, then
+    on C{PYTHONPATH}, and then among the installed modules.
 
-    @raise UsageError: there is none such.
+    @raise UsageError: the object cannot be imported.
     """
     directory = os.getcwd()
     if directory not in sys.path and "" not in sys.path:

@@ -1,5 +1,5 @@
 """
-Options about a device and its interface, which the services on one have in common.
+Options about a device and its interface, which C{host} and C{tunnel} share.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 @attrs.frozen(kw_only=True)
 class InterfaceServiceSettings:
     """
-    Settings of an L{InterfaceService<txtuntap.service.interface.InterfaceService>}.
+    The settings of an L{InterfaceService<txtuntap.service.interface.InterfaceService>}.
 
     @ivar device: the device, not open yet.
-    @ivar kernelEnd: how the kernel's end of the interface is configured; L{None}: it is left as it is, or is a helper's
-        to configure.
-    @ivar undo: whether to undo that when the service stops, on a device that stays.
-    @ivar offload: whether packets come and go as few large ones: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
-    @ivar control: whether there is a control socket, and a L{Capture<txtuntap.middleware.Capture>} for its clients.
-    @ivar maxPacketSize: how many octets of a packet are read; L{None}: all that the link carries, whatever its MTU.
+    @ivar kernelEnd: the configuration of the kernel's end of the interface; L{None}: the service does not configure it.
+    @ivar undo: whether to restore the previous configuration when the service stops, if the interface remains.
+    @ivar offload: whether packets are read and written as superpackets: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
+    @ivar control: whether the service has a control socket, and a L{Capture<txtuntap.middleware.Capture>} for its
+        clients.
+    @ivar maxPacketSize: the most octets to read of a packet; L{None}: all that the link can carry, whatever its MTU.
     """
 
     device: LinuxDevice
@@ -43,11 +43,11 @@ class InterfaceServiceSettings:
 
 class InterfaceOptions(ServiceOptions):
     """
-    Options about a device and its interface.
+    The options about a device and its interface.
 
     @ivar mode: once parsed, L{TUN} or L{TAP}.
-    @ivar kernelEnd: once parsed, how the kernel's end is configured, by the service or by a helper; L{None}: it is left
-        as it is.
+    @ivar kernelEnd: once parsed, the configuration of the kernel's end, which the service or a helper applies; L{None}:
+        the kernel's end is not configured.
     @ivar interface: once parsed, the settings of the service on the interface.
     """
 
@@ -56,28 +56,33 @@ class InterfaceOptions(ServiceOptions):
     interface: InterfaceServiceSettings
 
     optFlags: ClassVar = [
-        ["multi-queue", None, "Make a device that several programs can be on."],
-        ["exclusive", None, "Make the device; fail where there is one of this name."],
-        ["persistent", None, "Have the device stay when nobody has it open."],
-        ["no-persistent", None, "Have the device go when nobody has it open."],
-        ["carrier", None, "Have the link be with its carrier."],
-        ["no-carrier", None, "Have the link be without its carrier."],
-        ["hardened", None, "Have the kernel believe no router advertisement, redirect or source route that comes in."],
-        ["down", None, "Set the interface down, or leave it there."],
-        ["undo", None, "When stopped, undo how an interface that stays was configured."],
+        ["multi-queue", None, "Make a device that several programs can open at once."],
+        ["exclusive", None, "Create the device; fail if it exists already."],
+        ["persistent", None, "Keep the device when no program has it open."],
+        ["no-persistent", None, "Delete the device when no program has it open."],
+        ["carrier", None, "Switch the carrier of the link on."],
+        ["no-carrier", None, "Switch the carrier of the link off."],
+        ["hardened", None, "Have the kernel ignore router advertisements, redirects and source routes."],
+        ["down", None, "Set the interface down, or leave it down."],
+        ["undo", None, "When stopped, restore the previous configuration of an interface that remains."],
     ]
     optParameters: ClassVar = [
         ["tun", None, None, "Name of the tun interface (IP packets)."],
         ["tap", None, None, "Name of the tap interface (Ethernet frames)."],
         ["netns", None, None, "The network namespace of the interface: a name or a path."],
         ["node", None, None, "The device node; by default /dev/net/tun."],
-        ["descriptor", None, None, "A descriptor opened elsewhere: its number, or its name with systemd."],
+        [
+            "descriptor",
+            None,
+            None,
+            "A descriptor that another program has opened: its number, or its name for systemd.",
+        ],
         ["helper", None, None, "The socket of a helper, which opens the device and configures the interface."],
         ["mtu", None, None, "The interface's MTU, in octets."],
-        ["txqueuelen", None, None, "How many packets wait to be read."],
+        ["txqueuelen", None, None, "The most packets that the kernel queues for reading."],
         ["lladdr", None, None, "The link address of the kernel's end of a tap."],
-        ["user", None, None, "Who may open the device without privilege."],
-        ["group", None, None, "Whose members may."],
+        ["user", None, None, "The user who may open the device without privileges."],
+        ["group", None, None, "The group whose members may open the device without privileges."],
     ]
 
     def __init__(self) -> None:
@@ -88,8 +93,8 @@ class InterfaceOptions(ServiceOptions):
 
     @repeatable(
         """
-        An address for the kernel's end of the interface, which is then set up, such as 10.0.0.1/24, "10.0.0.1 peer
-        10.0.0.2/32" or "10.0.0.1/24 broadcast 10.0.0.255".
+        An address for the kernel's end of the interface, such as 10.0.0.1/24, "10.0.0.1 peer 10.0.0.2/32" or
+        "10.0.0.1/24 broadcast 10.0.0.255". The interface is then set up.
         """
     )
     def opt_kernel_address(self, cidr: str) -> None:
@@ -98,7 +103,7 @@ class InterfaceOptions(ServiceOptions):
 
     @repeatable(
         """
-        A route of the kernel's by way of the interface, such as 10.1.0.0/16 or "10.1.0.0/16 via 10.0.0.2 metric 5 src
+        A route of the kernel through the interface, such as 10.1.0.0/16 or "10.1.0.0/16 via 10.0.0.2 metric 5 src
         10.0.0.1".
         """
     )
@@ -106,7 +111,7 @@ class InterfaceOptions(ServiceOptions):
         with naming("--kernel-route"):
             self.kernelRoutes.append(InterfaceRoute.of(route))
 
-    @repeatable("ADDRESS=LINK-ADDRESS: a neighbour that the kernel need not ask for on a tap.")
+    @repeatable("ADDRESS=LINK-ADDRESS: a neighbour on a tap whose link address the kernel need not resolve.")
     def opt_kernel_neighbour(self, pair: str) -> None:
         address, _, station = pair.partition("=")
         with naming("--kernel-neighbour takes ADDRESS=LINK-ADDRESS"):
@@ -114,7 +119,7 @@ class InterfaceOptions(ServiceOptions):
 
     def postOptions(self) -> None:
         """
-        Check the options together, and make settings of them.
+        Check the options together, and make settings from them.
         """
         given = [(mode, option) for mode, option in ((TUN, "tun"), (TAP, "tap")) if self.valueOf(option) is not None]
         if len(given) != 1:
@@ -137,7 +142,7 @@ class InterfaceOptions(ServiceOptions):
 
     def _device(self, name: str) -> LinuxDevice:
         """
-        The device that the options ask for, not open yet.
+        Make the device that the options describe, not open yet.
         """
         from txtuntap.device.helper.device import HelpedDevice
         from txtuntap.device.linux.device import NODE, LinuxDevice
@@ -157,32 +162,33 @@ class InterfaceOptions(ServiceOptions):
 
     def _checkDevice(self) -> None:
         """
-        Check that the options about the device go together.
+        Check that the options about the device do not contradict each other.
         """
         sources = [option for option in ("helper", "descriptor", "node") if self[option] is not None]
         if len(sources) > 1:
-            raise UsageError(f"--{sources[1]}: the device comes by --{sources[0]}")
+            raise UsageError(f"--{sources[1]}: the device is given by --{sources[0]} already: leave one of them out")
         elsewhere = sources and sources[0] != "node"
         for option in "netns", "exclusive", "multi-queue":
             if elsewhere and self[option]:
-                raise UsageError(f"--{option}: with --{sources[0]}, somebody else opens the device and decides that")
+                raise UsageError(f"--{option}: with --{sources[0]}, another program opens the device and decides that")
         for option in "user", "group", "persistent", "no-persistent", "carrier", "no-carrier":
             if sources == ["helper"] and self[option]:
                 raise UsageError(f"--{option}: a helper does not configure that")
         if sources == ["helper"] and self.isGiven("undo"):
-            raise UsageError("--undo: the helper does that by itself, on a device that was there")
+            raise UsageError("--undo: the helper always restores a device that existed before: leave it out")
         for option in "persistent", "carrier":
             if self.isGiven(option) and self.isGiven(f"no-{option}"):
-                raise UsageError(f"--{option}: there is --no-{option}, too")
+                raise UsageError(f"--{option}: --no-{option} is given, too: leave one of them out")
         if self.valueOf("lladdr") is not None and self.mode == TUN:
             raise UsageError("--lladdr: only a tap has a link address")
         if self.kernelNeighbours and self.mode == TUN:
-            raise UsageError("--kernel-neighbour: only on a tap is anybody asked for an address")
+            raise UsageError("--kernel-neighbour: only on a tap does the kernel resolve link addresses")
         if self.isGiven("down") and self.kernelRoutes:
             raise UsageError("--kernel-route: a link that is --down has no routes")
 
     def _kernelEnd(self) -> InterfaceSettings | None:
-        # An interface that gets nothing from the kernel's stack may be set up by somebody else.
+        # Without any addresses, routes or neighbours from the options, the state of the interface is left to other
+        # programs.
         up = True if self.kernelAddresses or self.kernelRoutes or self.kernelNeighbours else None
         try:
             settings = InterfaceSettings(

@@ -17,17 +17,17 @@ from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.datagram import DatagramAddresses
 from txtuntap.tunnel.framing import IDatagramFraming, IStreamFraming
 from txtuntap.tunnel.registry import DATAGRAM_FRAMINGS, STREAM_FRAMINGS, framingOf
-from txtuntap.tunnel.security import Identity, isPrivate, parts
+from txtuntap.tunnel.security import Identity, isPrivate, splitEndpoint
 
 
 @attrs.frozen(kw_only=True)
 class _AnyPeerSettings:
     """
-    Settings of a tunnel beside those of its interface, whatever carries it.
+    The settings of a tunnel that do not depend on its kind of carrier. The settings of its interface are elsewhere.
 
-    @ivar mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}: whether packets or frames are carried.
-    @ivar endpoint: where this end listens, or connects: what the user has written.
-    @ivar allowed: what the peer may send; L{None}: anything.
+    @ivar mode: L{TUN<txtuntap.device.TUN>} for IP packets, or L{TAP<txtuntap.device.TAP>} for Ethernet frames.
+    @ivar endpoint: the endpoint at which this end listens, or to which it connects, as the user has written it.
+    @ivar allowed: the addresses that the peer may send from; L{None}: any.
     """
 
     mode: int
@@ -38,11 +38,11 @@ class _AnyPeerSettings:
 @attrs.frozen(kw_only=True)
 class StreamPeerSettings(_AnyPeerSettings):
     """
-    Settings of a tunnel over streams: C{endpoint} is the description of a Twisted endpoint.
+    The settings of a tunnel over streams, whose C{endpoint} is the description of a Twisted endpoint.
 
     @ivar isListening: whether this end listens.
-    @ivar framing: makes the framing of a connection, from C{mode}.
-    @ivar identity: the certificates of TLS; L{None}: there is no TLS.
+    @ivar framing: makes the framing of a connection for C{mode}.
+    @ivar identity: the certificates for TLS; L{None}: TLS is not used.
     """
 
     isListening: bool
@@ -53,10 +53,10 @@ class StreamPeerSettings(_AnyPeerSettings):
 @attrs.frozen(kw_only=True)
 class DatagramPeerSettings(_AnyPeerSettings):
     """
-    Settings of a tunnel over UDP.
+    The settings of a tunnel over UDP.
 
-    @ivar addresses: the addresses and ports of both ends, as C{endpoint} tells them.
-    @ivar framing: makes the framing of the tunnel, from C{mode}.
+    @ivar addresses: the addresses and ports of both ends, as parsed from C{endpoint}.
+    @ivar framing: makes the framing of the tunnel for C{mode}.
     """
 
     addresses: DatagramAddresses
@@ -69,7 +69,7 @@ PeerSettings = StreamPeerSettings | DatagramPeerSettings
 @attrs.frozen
 class _End:
     """
-    This end of a tunnel.
+    The endpoint of a tunnel as the options C{--listen} and C{--connect} give it.
 
     @ivar option: C{"listen"} or C{"connect"}.
     @ivar endpoint: the value of that option.
@@ -85,21 +85,23 @@ class _End:
     @property
     def kind(self) -> str:
         """
-        The kind of endpoint: C{"tcp"}, C{"unix"}, C{"udp"} and so on.
+        The kind of the endpoint: C{"tcp"}, C{"unix"}, C{"udp"} and so on.
         """
-        return parts(self.endpoint)[0]
+        return splitEndpoint(self.endpoint)[0]
 
     def check(self) -> None:
         """
-        Check that there can be such an endpoint for streams.
+        Check that the endpoint is valid for streams.
+
+        @raise UsageError: it is not.
         """
-        kind, arguments, named = parts(self.endpoint)
+        kind, arguments, named = splitEndpoint(self.endpoint)
         fromString: Any = serverFromString if self.isListening else clientFromString
         try:
-            # The reactor is used only once the endpoint listens or connects.
+            # No reactor is needed, because the endpoint uses it only once it listens or connects.
             fromString(None, self.endpoint)
         except Exception as e:
-            # Twisted's text would be about the arguments of its own functions.
+            # The text of Twisted's exception names the arguments of Twisted's functions, which the user does not know.
             examples = r"tcp:4000, tcp:4000:interface=192.0.2.1, tcp6:4000:interface=fd00\:\:1"
             if not self.isListening:
                 examples = r"tcp:192.0.2.1:4000, tcp:fd00\:\:1:4000"
@@ -107,36 +109,36 @@ class _End:
                 f"--{self.option}: {self.endpoint!r} is no endpoint such as {examples}, unix:/run/tunnel"
             ) from e
         if kind == "unix" and not named.get("address", named.get("path", (arguments or [""])[0])):
-            raise UsageError(f"--{self.option}: unix: wants the name of a socket, such as unix:/run/tunnel")
+            raise UsageError(f"--{self.option}: unix: needs the name of a socket, such as unix:/run/tunnel")
         port = named.get("port", (arguments[0 if self.isListening else 1 :] or [""])[0])
         if kind in ("tcp", "tcp6", "tls") and port.isdigit():
             if not int(port) < 65536:
                 raise UsageError(f"--{self.option}: a port is a number up to 65535, not {port}")
             if not self.isListening and not int(port):
-                raise UsageError(f"--{self.option}: nobody listens at port 0: give the one that the peer listens at")
+                raise UsageError(f"--{self.option}: no peer can listen at port 0: give the port at which it does")
 
 
 class PeerOptions(PlainOptions):
     """
-    Options about the peer of a tunnel.
+    The options about the peer of a tunnel.
     """
 
     optFlags: ClassVar = [
-        ["insecure", None, "Have everybody on the way read it, and everybody who connects be the peer."],
-        ["allow-router", None, "With --allow: the peer may be a router and a DHCP server, too."],
+        ["insecure", None, "Use no TLS: others can read the packets, and any host can be the peer."],
+        ["allow-router", None, "With --allow or --allow-lladdr: the peer may be a router and a DHCP server, too."],
     ]
     optParameters: ClassVar = [
-        ["listen", None, None, "ENDPOINT at which the peer connects."],
-        ["connect", None, None, "ENDPOINT at which the peer listens."],
+        ["listen", None, None, "ENDPOINT at which to wait for the peer's connection."],
+        ["connect", None, None, "ENDPOINT of the peer to connect to."],
         [
             "framing",
             None,
             None,
-            "What packets look like: txtuntap, qemu, socat; with udp: bare, qemu, vxlan:vni=NUMBER.",
+            "The format on the wire: txtuntap, qemu, socat; over UDP bare, qemu, socat, vxlan:vni=NUMBER.",
         ],
         ["certificate", None, None, "PEM file with this end's certificate (TLS)."],
         ["key", None, None, "PEM file with its private key; by default it is in the same file."],
-        ["peer-name", None, None, "A name that the peer's certificate has to be for; with --trust."],
+        ["peer-name", None, None, "A DNS name or IP address that the peer's certificate must be for; needs --trust."],
     ]
 
     def __init__(self) -> None:
@@ -146,13 +148,14 @@ class PeerOptions(PlainOptions):
         self._allow: list[str] = []
         self._allowLinks: list[str] = []
 
-    @repeatable("PEM file with a certificate that is trusted: the peer shows it, or one that it has signed.")
+    @repeatable("PEM file with a trusted certificate: the peer must have it, or one that it has signed.")
     def opt_trust(self, file: str) -> None:
         self._trust.append(file)
 
     @repeatable(
         """
-        SHA-256 of the certificate that the peer has to show, as by 'openssl x509 -noout -fingerprint -sha256 -in FILE'.
+        SHA-256 digest that the peer's certificate must have, as 'openssl x509 -noout -fingerprint -sha256 -in FILE'
+        prints it.
         """
     )
     def opt_pin(self, digest: str) -> None:
@@ -168,11 +171,11 @@ class PeerOptions(PlainOptions):
 
     def peerSettings(self, mode: int) -> PeerSettings:
         """
-        Check the options about the peer together, and make settings of them.
+        Check the options about the peer together, and make settings from them.
 
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}: whether packets or frames are carried.
+        @param mode: L{TUN<txtuntap.device.TUN>} for IP packets, or L{TAP<txtuntap.device.TAP>} for Ethernet frames.
 
-        @raise UsageError: they do not go together.
+        @raise UsageError: the options contradict each other, or one is missing.
         """
         given = [option for option in ("listen", "connect") if self.valueOf(option) is not None]
         if len(given) != 1:
@@ -211,13 +214,13 @@ class PeerOptions(PlainOptions):
 
     def _identity(self, end: _End, private: bool) -> Identity | None:
         """
-        The certificates of TLS; L{None}, if there is to be none.
+        Return the certificates for TLS; L{None} if TLS is not to be used.
 
-        @param private: whether nobody else can read what is carried, nor take part, even without TLS.
+        @param private: whether no other host can read the packets or connect, even without TLS.
         """
         if end.kind == "ssl" or (end.kind == "tls" and end.isListening):
             raise UsageError(
-                f"--{end.option}: {end.kind}: cannot have both ends show a certificate: give tcp: in its place, and"
+                f"--{end.option}: {end.kind}: cannot authenticate both ends: give tcp: in its place, and"
                 " --certificate, --key, and --trust or --pin"
             )
         certificate, key, peerName = map(self.valueOf, ("certificate", "key", "peer-name"))
@@ -228,18 +231,18 @@ class PeerOptions(PlainOptions):
         if not given:
             if not self.isGiven("insecure") and not private:
                 raise UsageError(
-                    f"--{end.option} {end.endpoint}: others could read it and take part: give --certificate, --key, and"
-                    " --trust or --pin for TLS; or --insecure, if that is as it should be"
+                    f"--{end.option} {end.endpoint}: others could read the packets or be the peer: give --certificate,"
+                    " --key, and --trust or --pin for TLS; or --insecure to accept that"
                 )
             return None
         if end.kind in ("tls", "udp"):
-            raise UsageError(f"--{given[0]}: goes with a plain stream, such as tcp:, and not with {end.kind}:")
+            raise UsageError(f"--{given[0]}: TLS works over a plain stream, such as tcp:, and not with {end.kind}:")
         if certificate is None:
             raise UsageError(f"--{given[0]}: with TLS this end shows a certificate, too: give --certificate")
         if not self._trust and not self._pins:
-            raise UsageError(f"--{given[0]}: give --trust or --pin, too, to know the peer by")
+            raise UsageError(f"--{given[0]}: give --trust or --pin, too, to authenticate the peer")
         if peerName is not None and not self._trust:
-            raise UsageError("--peer-name: a name is only worth something in a certificate of --trust: give that, too")
+            raise UsageError("--peer-name: the name is checked only with --trust: give that, too")
         try:
             return Identity(certificate, key, self._trust, self._pins, peerName)
         except (ImportError, ValueError) as e:
@@ -253,8 +256,8 @@ class PeerOptions(PlainOptions):
         if not self._allow and not self._allowLinks:
             if self.isGiven("allow-router"):
                 raise UsageError(
-                    "--allow-router: a peer may send anything, a router's packets too, unless there is --allow or"
-                    " --allow-lladdr: give one of these, or leave it out"
+                    "--allow-router: without --allow or --allow-lladdr, the peer may send any packet, a router's too:"
+                    " give one of these, or leave it out"
                 )
             return None
         try:
@@ -263,5 +266,5 @@ class PeerOptions(PlainOptions):
             raise UsageError(f"--allow{'-lladdr' if 'link address' in str(e) else ''}: {e}") from e
 
 
-#: The names of the options about a peer, without those that all options have (C{help}).
+#: The names of the options about a peer, without the options that every command has (C{help}).
 PEER_OPTIONS: Sequence[str] = [name for name in PeerOptions().docs if name not in PlainOptions().docs]

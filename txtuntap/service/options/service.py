@@ -1,5 +1,5 @@
 """
-Options that every service has, and how options are explained, read and refused.
+The options that every service has, and helpers to document, read and refuse options.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _Method = TypeVar("_Method", bound=Callable[..., None])
 
 def about(text: str) -> Callable[[_Method], _Method]:
     """
-    Have the help show a text for an option, the decorated method. A docstring would not do: with C{python -OO} there is
-    none, and Twisted shows it with the white space that it is indented by.
+    Make a decorator that sets the help text of an option, which is the decorated method. A docstring would not do:
+    C{python -OO} removes docstrings, and Twisted would print the indentation of the docstring.
     """
 
     def decorated(method: _Method) -> _Method:
@@ -32,7 +32,7 @@ def about(text: str) -> Callable[[_Method], _Method]:
 
 def repeatable(text: str) -> Callable[[_Method], _Method]:
     """
-    Have the help show a text for an option that may be repeated: see L{about}.
+    Make a decorator that sets the help text of an option that may be repeated: see L{about}.
     """
     return about(f"{cleandoc(text)} May be repeated.")
 
@@ -40,8 +40,8 @@ def repeatable(text: str) -> Callable[[_Method], _Method]:
 @contextmanager
 def naming(option: str) -> Iterator[None]:
     """
-    Refuse an option whose value is wrong: a C{ValueError} or C{UsageError} within becomes a C{UsageError} that begins
-    with the option.
+    Put the name of an option in front of the error about its value: a C{ValueError} or C{UsageError} within the context
+    becomes a C{UsageError} that begins with the option.
 
     @param option: the option as the user has written it, such as C{--address}.
     """
@@ -53,7 +53,7 @@ def naming(option: str) -> Iterator[None]:
 
 class PlainOptions(usage.Options):
     """
-    Options without arguments beside them.
+    The base class of options without positional arguments.
     """
 
     def __init__(self) -> None:
@@ -61,14 +61,14 @@ class PlainOptions(usage.Options):
 
     def parseArgs(self, *surplus: str) -> None:
         """
-        Refuse arguments: there are options, and nothing else.
+        Refuse positional arguments, because there are none.
         """
         if surplus:
-            raise UsageError(f"{surplus[0]!r} is none of the options")
+            raise UsageError(f"{surplus[0]!r} is not an option: options begin with --")
 
     def valueOf(self, option: str) -> str | None:
         """
-        The value of one of C{optParameters}; L{None}: it was not given, and has no default.
+        Return the value of one of C{optParameters}; L{None} if it was not given and has no default.
         """
         value: str | None = self[option]
         return value
@@ -82,21 +82,21 @@ class PlainOptions(usage.Options):
 
 class ServiceOptions(PlainOptions):
     """
-    Options that every service has.
+    The options that every service has.
     """
 
     optFlags: ClassVar = [
-        ["no-offload", None, "Have every packet come and go by itself, with its checksums, as captures show best."],
-        ["no-control", None, "Have no control socket, by which 'txtuntap capture' hears what passes."],
+        ["no-offload", None, "Read and write no superpackets, so that captures show single packets with checksums."],
+        ["no-control", None, "Open no control socket, which 'txtuntap capture' and 'txtuntap connections' need."],
     ]
     optParameters: ClassVar = [
-        ["prometheus", None, None, "Serve /metrics there: an endpoint such as tcp:9100:interface=127.0.0.1."],
+        ["prometheus", None, None, "ENDPOINT at which to serve /metrics, such as tcp:9100:interface=127.0.0.1."],
     ]
 
     @property
     def offload(self) -> bool | None:
         """
-        Whether packets come and go as few large ones: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
+        Whether packets are read and written as superpackets: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
         """
         return False if self.isGiven("no-offload") else None
 
@@ -110,24 +110,24 @@ class ServiceOptions(PlainOptions):
     @property
     def prometheus(self) -> str | None:
         """
-        The endpoint at which metrics are served; L{None}: they are not.
+        The endpoint at which metrics are served; L{None}: metrics are not served.
         """
         return self.valueOf("prometheus")
 
     def checkPrometheus(self) -> None:
         """
-        Check that metrics can be served, where that is asked for.
+        Check that metrics can be served, if they are to be.
 
-        @raise UsageError: they cannot.
+        @raise UsageError: prometheus_client is not installed, or the endpoint is invalid.
         """
         endpoint = self.prometheus
         if endpoint is None:
             return
         if find_spec("prometheus_client") is None:
-            raise UsageError("--prometheus: that takes prometheus_client: pip install 'txtuntap[prometheus]'")
+            raise UsageError("--prometheus: prometheus_client is missing: pip install 'txtuntap[prometheus]'")
         try:
-            # The reactor is used only once the endpoint listens.
+            # No reactor is needed, because the endpoint uses it only once it listens.
             serverFromString(None, endpoint)
         except Exception as e:
             example = "tcp:9100:interface=127.0.0.1"
-            raise UsageError(f"--prometheus: {endpoint!r} is no server endpoint, such as {example}: {e}") from e
+            raise UsageError(f"--prometheus: {endpoint!r} is no server endpoint such as {example}: {e}") from e

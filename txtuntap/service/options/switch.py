@@ -1,5 +1,5 @@
 """
-The options of C{twistd tuntap switch}.
+The options of the command C{twistd tuntap switch}.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EXAMPLE = "tap0,vlan=10,isolated"
 @attrs.frozen(kw_only=True)
 class SwitchPortSettings:
     """
-    Settings of a port of a switch, the arguments of L{Switch.addPort}.
+    The settings of a port of a switch, which are arguments of L{Switch.addPort}.
     """
 
     vlan: int | None = None
@@ -40,17 +40,17 @@ class SwitchPortSettings:
     @property
     def untaggedVLAN(self) -> int | None:
         """
-        The VLAN of frames without a tag; L{None}: there are none.
+        The VLAN of untagged frames; L{None}: the port accepts and sends no untagged frames.
         """
         return 1 if self.vlan is None and self.trunk is None else self.vlan
 
     def addTo(self, switch: Switch, name: str | None) -> SwitchPort:
         """
-        Make such a port.
+        Add a port with these settings to a switch.
 
-        @param name: what the port is called; L{None}: by a number.
+        @param name: the name of the port; L{None}: the switch gives it a number.
 
-        @raise ValueError: there can be none such: see L{Switch.addPort}.
+        @raise ValueError: the settings are invalid: see L{Switch.addPort}.
         """
         return switch.addPort(
             name,
@@ -70,10 +70,10 @@ class SwitchTap:
     """
     A tap interface at a switch.
 
-    @ivar interface: its name.
-    @ivar namespace: the network namespace it is in; L{None}: this one.
-    @ivar kernelEnd: how the kernel's end is configured; L{None}: it is left as it is.
-    @ivar port: the settings of its port.
+    @ivar interface: the name of the interface.
+    @ivar namespace: the network namespace of the interface; L{None}: that of this process.
+    @ivar kernelEnd: the configuration of the kernel's end; L{None}: it is not configured.
+    @ivar port: the settings of its port of the switch.
     """
 
     interface: str
@@ -84,20 +84,21 @@ class SwitchTap:
     @property
     def name(self) -> str | None:
         """
-        The name of its port; L{None}: there may be several taps, which the kernel gives their names.
+        The name of the port; L{None} if the kernel chooses the name of the interface, so that several taps can have the
+        same pattern.
         """
-        return None if "%" in self.interface else named(self.interface, self.namespace)
+        return None if "%" in self.interface else qualifiedName(self.interface, self.namespace)
 
     @classmethod
     def of(cls, text: str) -> SwitchTap:
         """
-        Read the value of C{--tap}.
+        Parse the value of the option C{--tap}.
 
-        @raise ValueError: there can be no such tap.
+        @raise ValueError: the name of the interface or a setting is invalid.
         """
         interface, *words = text.split(",")
         interfaceName(interface)
-        given = _given(words, _FLAGS, {**_VALUES, **_KERNEL})
+        given = _parseSettings(words, _FLAGS, {**_VALUES, **_KERNEL})
         namespace = given.pop("netns", None)
         addresses, mtu = given.pop("address", ()), given.pop("mtu", None)
         isUp = True if given.pop("up", False) or addresses else None
@@ -110,9 +111,9 @@ class SwitchTunnel:
     """
     A tunnel at a switch.
 
-    @ivar peer: the peer, and how frames get there.
-    @ivar mtu: the most octets that IP may put into one frame.
-    @ivar port: the settings of its port.
+    @ivar peer: the settings of the peer and of the carrier.
+    @ivar mtu: the most octets of an IP packet in a frame.
+    @ivar port: the settings of its port of the switch.
     """
 
     peer: PeerSettings = attrs.field(eq=False)
@@ -122,23 +123,23 @@ class SwitchTunnel:
     @property
     def name(self) -> str:
         """
-        The name of its port: where the tunnel listens, or connects.
+        The name of the port, which is the endpoint where the tunnel listens, or to which it connects.
         """
         return self.peer.endpoint
 
     @classmethod
     def of(cls, text: str) -> SwitchTunnel:
         """
-        Read the value of C{--tunnel}.
+        Parse the value of the option C{--tunnel}.
 
-        @raise ValueError: there can be no such tunnel.
-        @raise UsageError: there can be none with such a peer.
+        @raise ValueError: a setting of the port is invalid.
+        @raise UsageError: a setting of the peer is invalid.
         """
         peer: list[str] = []
         port: list[str] = []
         for word in text.split(","):
             (peer if word.partition("=")[0] in PEER_OPTIONS else port).append(word)
-        given = _given(port, _FLAGS[:1], {**_VALUES, "mtu": _number}, PEER_OPTIONS)
+        given = _parseSettings(port, _FLAGS[:1], {**_VALUES, "mtu": _number}, PEER_OPTIONS)
         options = PeerOptions()
         options.parseOptions([f"--{word}" for word in peer])  # type: ignore[no-untyped-call]
         settings = options.peerSettings(TAP)
@@ -151,15 +152,15 @@ class SwitchTunnel:
 @attrs.frozen(kw_only=True)
 class SwitchServiceSettings:
     """
-    Settings of a L{SwitchService<txtuntap.service.switch.SwitchService>}.
+    The settings of a L{SwitchService<txtuntap.service.switch.SwitchService>}.
 
-    @ivar taps: the interfaces.
+    @ivar taps: the tap interfaces.
     @ivar tunnels: the tunnels.
-    @ivar ageingTime: seconds after which a station that is not heard is forgotten.
-    @ivar offload: whether packets come and go as few large ones: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
+    @ivar ageingTime: the seconds without a frame from a station after which the station is forgotten.
+    @ivar offload: whether packets are read and written as superpackets: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
     @ivar control: whether each interface has a control socket: see
         L{InterfaceServiceSettings<txtuntap.service.options.interface.InterfaceServiceSettings>}.
-    @ivar prometheus: the endpoint at which metrics are served; L{None}: they are not.
+    @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
     """
 
     taps: Sequence[SwitchTap] = ()
@@ -170,15 +171,17 @@ class SwitchServiceSettings:
     prometheus: str | None = None
 
 
-def _given(
+def _parseSettings(
     words: Sequence[str], flags: Sequence[str], values: Mapping[str, Callable[[str], Any]], others: Sequence[str] = ()
 ) -> dict[str, Any]:
     """
-    Read words such as C{"isolated"} and C{"vlan=10"}.
+    Parse settings such as C{"isolated"} and C{"vlan=10"}.
 
-    @param others: what else may be said, elsewhere.
+    @param flags: the names of settings without a value.
+    @param values: the names of settings with a value, and the parser of each value.
+    @param others: further names, which only the error text lists.
 
-    @raise ValueError: one is none of these.
+    @raise ValueError: a setting is unknown, repeated, or has an invalid value.
     """
     given: dict[str, Any] = {}
     for word in words:
@@ -189,14 +192,15 @@ def _given(
             keys = ", ".join([*flags, *(f"{each}=..." for each in values), *others])
             raise ValueError(f"{word!r} is none of {keys}")
         if key in given:
-            raise ValueError(f"{key} is given twice: several have a + between them")
+            raise ValueError(f"{key} is given twice: join several values with +")
         given[key] = True if key in flags else values[key](value)
     return given
 
 
-def named(interface: str, namespace: str | None) -> str:
+def qualifiedName(interface: str, namespace: str | None) -> str:
     """
-    An interface, as there may be one of the same name in another network namespace.
+    Return the name of an interface together with its network namespace, because another namespace may have an interface
+    of the same name.
     """
     return interface if namespace is None else f"{interface}@{namespace}"
 
@@ -209,15 +213,15 @@ def _number(text: str) -> int:
 
 def _vlans(text: str) -> list[int]:
     """
-    Read numbers of VLANs, such as C{"10+20"} or C{"10+100-199"}.
+    Parse VLAN numbers and ranges, such as C{"10+20"} or C{"10+100-199"}.
     """
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split("+"):
         first, dash, last = part.partition("-")
         if dash and _number(last) < _number(first):
             raise ValueError(f"{part} ends before it begins: give {last}-{first}")
-        found += range(_number(first), min(_number(last), 4095) + 1) if dash else [_number(first)]
-    return found
+        numbers += range(_number(first), min(_number(last), 4095) + 1) if dash else [_number(first)]
+    return numbers
 
 
 def _yesOrNo(text: str) -> bool:
@@ -226,10 +230,10 @@ def _yesOrNo(text: str) -> bool:
     return text == "yes"
 
 
-#: The most that is carried, behind a header.
+#: The largest MTU: the longest packet less an Ethernet header with two VLAN tags.
 _MOST_MTU = MAX_PACKET - 22
 
-#: Settings of a port: those without a value; and those with one, and how it is read.
+#: The names of the port's settings without a value; and the settings with a value, with the parser of each.
 _FLAGS = ("isolated", "up")
 _VALUES: dict[str, Callable[[str], Any]] = {
     "vlan": _number,
@@ -240,7 +244,7 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "unknowns": _number,
     "router": _yesOrNo,
 }
-#: Settings of the kernel's end of an interface, and how the value of each is read.
+#: The settings of the kernel's end of an interface, with the parser of each.
 _KERNEL: dict[str, Callable[[str], Any]] = {
     "netns": str,
     "address": lambda text: text.split("+"),
@@ -250,27 +254,28 @@ _KERNEL: dict[str, Callable[[str], Any]] = {
 
 class SwitchOptions(ServiceOptions):
     """
-    Options of C{twistd tuntap switch}.
+    The options of the command C{twistd tuntap switch}.
 
-    @ivar settings: once parsed, what they ask for.
+    @ivar settings: once parsed, the settings of the service.
     """
 
     settings: SwitchServiceSettings
 
     synopsis = "[options]"
     longdesc = (
-        "Be a learning switch between TAP devices and tunnels. Behind the name of each device, with commas: vlan=10"
-        " (the VLAN of frames without a tag; 1 by default), trunk=10+20+100-199 (the VLANs that frames have a tag of),"
-        " isolated (speaks to no other port that is), stations=02:00:00:00:00:01 (who may send there, and nowhere else;"
-        " several with +), router=yes (routers and DHCP servers may be there; by default, where there is no stations"
-        "=...), broadcasts=1000, multicasts=1000, unknowns=1000 (frames a second that are let through: to"
-        " all, to groups, to whom nobody knows), netns=NAME (the network namespace it is in), up, address=10.0.0.1/24,"
-        " mtu=1500 (what the kernel's end is to be). With a tunnel, likewise: all of these up to netns; mtu=1500; and"
-        " what 'tuntap tunnel' has about the peer: listen=ENDPOINT or connect=ENDPOINT, "
+        "Be a learning switch between TAP devices and tunnels. The settings of a device follow its name, separated by"
+        " commas: vlan=10 (the VLAN of untagged frames; 1 by default), trunk=10+20+100-199 (the VLANs of tagged"
+        " frames), isolated (exchanges no frames with other isolated ports), stations=02:00:00:00:00:01 (the link"
+        " addresses that may send here, and at no other port; join several with +), router=yes (whether routers and"
+        " DHCP servers may be here; by default yes, but no with stations=...), broadcasts=1000, multicasts=1000,"
+        " unknowns=1000 (the most frames a second to all stations, to groups, and to unknown stations), netns=NAME (the"
+        " network namespace of the device), up, address=10.0.0.1/24, mtu=1500 (the configuration of the kernel's end)."
+        " A tunnel has the settings before netns, mtu=1500, and the options of 'tuntap tunnel' about the peer:"
+        " listen=ENDPOINT or connect=ENDPOINT, "
         f"{', '.join(name for name in PEER_OPTIONS if name not in ('listen', 'connect'))}."
     )
     optParameters: ClassVar = [
-        ["ageing", None, f"{AGEING_TIME:g}", "Seconds after which a station that is not heard is forgotten."],
+        ["ageing", None, f"{AGEING_TIME:g}", "The seconds without a frame from a station after which it is forgotten."],
     ]
 
     def __init__(self) -> None:
@@ -278,14 +283,15 @@ class SwitchOptions(ServiceOptions):
         self._taps: list[SwitchTap] = []
         self._tunnels: list[SwitchTunnel] = []
 
-    @about("NAME[,OPTION...]: a tap interface, such as tap0,vlan=10,isolated. Once for each.")
+    @about("NAME[,OPTION...]: a tap interface, such as tap0,vlan=10,isolated. May be repeated.")
     def opt_tap(self, text: str) -> None:
         with naming(f"--tap {text}"):
             self._taps.append(SwitchTap.of(text))
 
     @about(
         """
-        OPTION[,OPTION...]: a tunnel, such as listen=tcp:4000,certificate=me.pem,trust=peer.pem,vlan=10. Once for each.
+        OPTION[,OPTION...]: a tunnel, such as listen=tcp:4000,certificate=me.pem,trust=peer.pem,vlan=10. May be
+        repeated.
         """
     )
     def opt_tunnel(self, text: str) -> None:
@@ -294,18 +300,18 @@ class SwitchOptions(ServiceOptions):
 
     def postOptions(self) -> None:
         """
-        Check the options together, and make settings of them.
+        Check the options together, and make settings from them.
         """
         if not self._taps and not self._tunnels:
             raise UsageError(f"give each interface with --tap, such as --tap {_EXAMPLE}, and tunnels with --tunnel")
         ageingTime = self._ageingTime()
-        tried = Switch(SimulationClock())
+        trial = Switch(SimulationClock())
         for tap in self._taps:
             with naming(f"--tap {tap.interface}"):
-                tap.port.addTo(tried, tap.name)
+                tap.port.addTo(trial, tap.name)
         for tunnel in self._tunnels:
             with naming(f"--tunnel {tunnel.name}"):
-                tunnel.port.addTo(tried, tunnel.name)
+                tunnel.port.addTo(trial, tunnel.name)
         self._checkAddresses()
         self.checkPrometheus()
         self.settings = SwitchServiceSettings(

@@ -1,5 +1,5 @@
 """
-The options of C{twistd tuntap tunnel}.
+The options of the command C{twistd tuntap tunnel}.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from txtuntap.service.options.peer import PeerOptions, PeerSettings
 @attrs.frozen(kw_only=True)
 class TunnelServiceSettings:
     """
-    Settings of a L{TunnelService<txtuntap.service.tunnel.TunnelService>}.
+    The settings of a L{TunnelService<txtuntap.service.tunnel.TunnelService>}.
 
-    @ivar interface: the interface that is carried.
-    @ivar peer: the peer, and how packets get there.
-    @ivar prometheus: the endpoint at which metrics are served; L{None}: they are not.
+    @ivar interface: the settings of the interface whose packets are carried.
+    @ivar peer: the settings of the peer and of the carrier.
+    @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
     """
 
     interface: InterfaceServiceSettings
@@ -27,23 +27,24 @@ class TunnelServiceSettings:
 
 class TunnelOptions(InterfaceOptions, PeerOptions):
     """
-    Options of C{twistd tuntap tunnel}.
+    The options of the command C{twistd tuntap tunnel}.
 
-    @ivar settings: once parsed, what they ask for.
+    @ivar settings: once parsed, the settings of the service.
     """
 
     settings: TunnelServiceSettings
 
     synopsis = "[options]"
     longdesc = (
-        "Carry a TUN or TAP device to another place: one end listens, the other connects, each with a certificate that"
-        " the other knows. ENDPOINT is a Twisted endpoint string, such as tcp:4000 or unix:/run/tunnel for --listen and"
-        " tcp:192.0.2.1:4000 for --connect; or, with a --framing of others, udp:4000 and udp:192.0.2.1:4000."
+        "Carry the packets of a TUN or TAP device to a peer and back. One end listens, and the other connects. Each end"
+        " has a certificate by which the other end authenticates it. ENDPOINT is a Twisted endpoint string, such as"
+        " tcp:4000 or unix:/run/tunnel for --listen and tcp:192.0.2.1:4000 for --connect. With the --framing of another"
+        " program, it can also be udp:4000 and udp:192.0.2.1:4000."
     )
 
     def postOptions(self) -> None:
         """
-        Check the options together, and make settings of them.
+        Check the options together, and make settings from them.
         """
         super().postOptions()
         self.settings = TunnelServiceSettings(
