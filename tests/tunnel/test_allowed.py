@@ -192,7 +192,7 @@ class AllowedTests(SynchronousTestCase):
         self.assertFalse(allowed.permitsFrame(*frame(discovery(136, OTHERS6, STATION, extension=many), 0x86DD)))
         whole, network = frame(discovery(136, OURS6, STATION, extension=bytes([58, 9, 1, 4, 0, 0, 0, 0])), 0x86DD)
         self.assertFalse(allowed.permitsFrame(whole, network))
-        # A first fragment's header beyond the limit hides the message, too. A later fragment is permitted.
+        # A fragment header beyond the limit hides the message, too, if it is that of the first fragment.
         for offset in 0, 8:
             many = bytes([60, 0, 1, 4, 0, 0, 0, 0]) * 7 + bytes([44, 0, 1, 4, 0, 0, 0, 0])
             many += bytes([58, 0, 0, offset, 0, 0, 0, 0])

@@ -146,7 +146,7 @@ class QEMUStreamTests(SynchronousTestCase):
             self.assertIn("a length that no Ethernet frame has", str(raised.exception))
 
     def test_emptyAndShortFramesAreAccepted(self) -> None:
-        # A guest can send them, and refusing them would close the connection that other guests may share.
+        # A guest can send them. If they were refused, the guest would close a connection that other guests may share.
         self.assertEqual(unpacked(QEMUStream(TAP), b"\0\0\0\0\0\0\0\x01x\0\0\0\0"), [b"", b"x", b""])
 
     def test_aTunIsRefused(self) -> None:

@@ -31,7 +31,7 @@ SOURCE, DEST = bytes([10, 0, 0, 2]), bytes([10, 0, 0, 1])
 
 def packet(octets: int = 100) -> bytes:
     """
-    Make an IPv4 packet of a given length.
+    Make an IPv4 packet of a given length in octets, with UDP as its protocol.
     """
     return ipv4.packHeader(SOURCE, DEST, 17, octets - 20) + bytes(octets - 20)
 

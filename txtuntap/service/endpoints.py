@@ -48,7 +48,7 @@ _KEYS = ("address", "mode", *(key for key in _OPTIONS if key != "address"))
 #: The keys that accept several values, joined by C{+}.
 _LISTS = ("address", "gateway", "kernel")
 
-#: The key by option, with which error texts about options are translated.
+#: The key for each option, by which error texts about options become texts about keys.
 _KEY_OF_OPTION = {**{option: key for key, option in _OPTIONS.items()}, "--tun": "name", "--tap": "name"}
 
 #: The seconds after which an attempt to connect fails. Twisted's endpoints have the same default.
@@ -106,7 +106,7 @@ class SharedHost:
 
         @raise ValueError: the keys describe no valid host.
         """
-        # The first import would block a running reactor for too long. Strings are parsed before it runs.
+        # The first import would block a running reactor for too long. Strings are parsed before the reactor runs.
         import txtuntap.device.configure
         import txtuntap.device.monitor  # noqa: F401
 

@@ -131,6 +131,6 @@ def _makeHost(settings: HostServiceSettings, reactor: Any) -> Host:
             autoconfigure=settings.autoconfigure,
         )
     for warning in caught:
-        # The location in the source code, which a warning contains, does not help a reader of the log.
+        # The location in the source code, which a warning contains, would not help a reader of the log.
         HostService._log.warn("{warning}", warning=warning.message)
     return host

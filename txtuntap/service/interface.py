@@ -63,8 +63,8 @@ class InterfaceService(Service):
             from txtuntap.service.observe.control import ControlSocket
 
             if offload is None and not takesOffload(proto):
-                # L{Capture} accepts superpackets and segments them if the protocol does not. The kernel segments them
-                # faster.
+                # Without this, L{Capture} would accept superpackets and segment them for the protocol. The kernel
+                # segments them faster.
                 offload = False
             proto = Capture(None, proto)
             self._control = ControlSocket(proto, reactor, host)
@@ -183,8 +183,8 @@ class InterfaceService(Service):
 
     def _ended(self, reason: Failure) -> None:
         if self._control is not None:
-            # The service may continue on other interfaces, and another interface of this name may be made, which needs
-            # the name of the socket.
+            # The file of the socket is named after the interface. The service may continue on other interfaces, and
+            # another interface of this name may be made, so the file must not stay.
             self._control.close()
         self._lost(reason)
 

@@ -35,17 +35,17 @@ class Allowed:
 
     If networks are given, an IP packet is permitted if its source is in one of them. On a tap, ARP packets and messages
     of neighbour discovery are permitted if the address that they announce is in one of the networks. All other frames
-    are dropped then, because their sender cannot be verified. On a tap, the unspecified address is permitted as a
+    are then dropped, because their sender cannot be verified. On a tap, the unspecified address is permitted as a
     source, too, because a host without an address sends from it (DHCP, RFC 5227, RFC 4862). C{fe80::/10} is not
     permitted unless it is given.
 
     If link addresses are given (on a tap), a frame is permitted if its source is one of them. An ARP packet or a
     message of neighbour discovery within the frame must not announce another link address.
 
-    A frame is dropped if its receiver may parse it further than this filter does, or in another manner: a frame with
-    more VLAN tags than the filter parses, a frame with SNAP headers that carry an EtherType, a packet whose IP version
-    contradicts the EtherType, a packet with more extension headers than the filter parses, and fragmented neighbour
-    discovery.
+    A frame is dropped if its receiver may find other addresses in it than this filter does. The cases are a frame with
+    more VLAN tags than the filter parses, a frame with SNAP headers that carry an EtherType, and a packet whose IP
+    version contradicts the EtherType. Further cases are a packet with more extension headers than the filter parses,
+    and fragmented neighbour discovery.
 
     Unless the peer may be a router, its router advertisements, its redirects, and its packets to the ports of DHCP
     clients are dropped (see L{txtuntap.wire.routerguard}).
@@ -55,8 +55,10 @@ class Allowed:
         self, networks: Iterable[str] = (), linkAddresses: Iterable[str | bytes] = (), router: bool = False
     ) -> None:
         """
-        @param networks: such as C{"10.0.0.0/24"}, C{"fd00::2"}. If empty, every network is permitted.
-        @param linkAddresses: such as C{"02:00:00:00:00:01"}. If empty, every link address is permitted.
+        @param networks: the permitted networks, such as C{"10.0.0.0/24"}, C{"fd00::2"}. If empty, every network is
+            permitted.
+        @param linkAddresses: the permitted link addresses, such as C{"02:00:00:00:00:01"}. If empty, every one is
+            permitted.
         @param router: whether the peer may be a router and a DHCP server.
 
         @raise ValueError: a text is not a network or a link address, or a network has host bits set.
@@ -118,8 +120,8 @@ class Allowed:
 
     def permitsRole(self, packet: bytes | memoryview, network: int, isFrame: bool) -> bool:
         """
-        Whether the peer may send a packet of this kind. A packet by which a router or a DHCP server configures other
-        hosts needs C{router}.
+        Whether the peer may send a packet that only certain roles send. A packet by which a router or a DHCP server
+        configures other hosts is permitted only if C{router} was given. Other packets are always permitted.
 
         @param network: the offset in octets of the IP header; in a frame, of the payload behind the Ethernet header and
             its VLAN tags.

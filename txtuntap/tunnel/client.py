@@ -29,8 +29,8 @@ def connecting(endpoint: IStreamClientEndpoint, factory: StreamFactory) -> Clien
 
 class _RetryClock:
     """
-    A clock for C{ClientService} that a change of the wall clock does not disturb. With the reactor itself, an attempt
-    would come late by as much as the wall clock is set back.
+    A clock for C{ClientService} whose delays do not depend on the wall clock. With the reactor itself, an attempt would
+    come late by as much as the wall clock is set back.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -46,9 +46,9 @@ class _RetryClock:
 @implementer(IStreamClientEndpoint)
 class _EstablishedEndpoint:
     """
-    An endpoint whose C{connect} succeeds only once the peer has identified itself. C{ClientService} would otherwise
-    reset its back-off at each TCP connection, also at one that the peer then closes. The endpoint also logs why a
-    connection fails.
+    An endpoint whose C{connect} succeeds only once the peer has identified itself. With a plain endpoint,
+    C{ClientService} would reset its back-off at each TCP connection, even if the peer then closes the connection. This
+    endpoint also logs why a connection fails.
     """
 
     def __init__(self, endpoint: IStreamClientEndpoint, factory: StreamFactory) -> None:

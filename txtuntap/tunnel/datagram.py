@@ -70,9 +70,10 @@ class DatagramCarrier(DatagramProtocol):
         self, tunnel: Tunnel, framing: IDatagramFraming, peer: tuple[str, int] | None, clock: IReactorTime
     ) -> None:
         """
+        @param tunnel: the tunnel whose packets are carried.
         @param framing: the framing, made for the tunnel's mode.
         @param peer: the peer's IP address as text, and its UDP port; L{None} to discover the peer.
-        @param clock: measures how long a discovered peer has been silent.
+        @param clock: the clock that measures how long a discovered peer has been silent.
         """
         self._tunnel = tunnel
         self._framing = framing
@@ -91,7 +92,7 @@ class DatagramCarrier(DatagramProtocol):
 
     def startProtocol(self) -> None:
         """
-        Configure the socket, which has just been opened. A given peer can be sent to from now on.
+        Configure the socket, which has just been opened. If the peer is given, the carrier is up.
         """
         # C{transport.write} would parse the peer's address for each datagram, so packets are sent by the socket itself.
         self._socket = self.transport.getHandle()
@@ -158,8 +159,7 @@ class DatagramCarrier(DatagramProtocol):
         if self.peer is None:
             return True
         now = self._now()
-        # If the clock has been set back, the time of the last packet is in the future, so the silence is measured from
-        # now.
+        # If the clock has been set back, the recorded time is in the future. The silence is then measured from now.
         self._lastHeard = min(self._lastHeard, now)
         return now - self._lastHeard >= PEER_TIMEOUT
 
@@ -187,8 +187,8 @@ class DatagramAddresses:
     @property
     def isLoopback(self) -> bool:
         """
-        Whether the tunnel is confined to this machine, because its peer's address (or its own, without a peer) is a
-        loopback address.
+        Whether the tunnel is confined to this machine. It is if the peer's address is a loopback address. If the peer
+        is to be discovered, the local address decides.
         """
         inner = self.interface if self.peer is None else self.peer[0]
         return bool(inner) and ip_address(inner).is_loopback

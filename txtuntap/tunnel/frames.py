@@ -57,8 +57,7 @@ _LENGTH = struct.Struct("<I10x")
 
 _MODES = {TUN: "a tun (IP packets)", TAP: "a tap (Ethernet frames)"}
 
-#: The number of pieces of an incomplete message that are kept apart. More of them are joined into one, which saves
-#: memory.
+#: The most pieces of an incomplete message that are kept separately. Beyond that they are joined, which saves memory.
 _MAX_PIECES = 64
 
 
@@ -82,8 +81,7 @@ class Frames:
         self.established = False
         self.offloads = 0
         self.peerMTU = 0
-        # The pieces of an incomplete message, their length together, and the least length in octets with which parsing
-        # continues.
+        # The pieces of an incomplete message; their total length; and the total length with which parsing continues.
         self._pieces: list[bytes | memoryview] = []
         self._octets = 0
         self._wanted = _GREETING.size
@@ -153,7 +151,7 @@ class Frames:
             start = at + size
             at = start + length
             if length:
-                # C{DATA_VALID} ("the checksum was verified") is believed only of the kernel, not of a peer.
+                # C{DATA_VALID} (the checksum was verified) is trusted only if the kernel has set it, not if a peer has.
                 flags &= NEEDS_CHECKSUM
                 packets.append((view[start:at], _offload(flags, kind, *others) if flags or kind != NONE else None))
         self._wanted = wanted
@@ -170,7 +168,7 @@ class Frames:
         """
         Check the peer's greeting, and take the peer's settings from it.
 
-        @raise FramingError: the peer's version or mode is another than this end's.
+        @raise FramingError: the peer has another version or another mode than this end.
         """
         self._checkMagic(data)
         _, version, mode, offloads, self.peerMTU = _GREETING.unpack_from(data)

@@ -2,9 +2,9 @@
 The interfaces between a tunnel, its carrier and a framing.
 
 A framing converts between packets and the octets on the wire. It has no sockets and no timers. A stream framing is made
-for one connection, a datagram framing for one tunnel. Its class is called with the mode, L{TUN<txtuntap.device.TUN>} or
-L{TAP<txtuntap.device.TAP>}, and with keyword arguments of its own. The call raises C{ValueError}, whose text says why,
-if the framing cannot carry packets of that mode.
+for one connection, a datagram framing for one tunnel. To make a framing, its class is called with the mode,
+L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}, and with keyword arguments of its own. The call raises
+C{ValueError}, whose text says why, if the framing cannot carry packets of that mode.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class FramingError(Exception):
     """
     The octets of a stream do not follow the framing, so the start of the next packet is unknown.
 
-    The text says what was received. It must contain nothing that the peer chose, because the log suppresses only equal
-    texts (one line a minute for each).
+    The text says what was received. It must contain nothing that the peer can choose. The log writes each text once a
+    minute, so a peer could otherwise fill the log with different texts.
     """
 
 
@@ -49,7 +49,7 @@ class IStreamFraming(Interface):
     """
 
     established: bool = Attribute(
-        "Whether packets can be sent. If the framing has a greeting, the peer's has been received then."
+        "Whether packets can be sent. If the framing has a greeting, the peer's greeting must have been received."
     )
     offloads: int = Attribute(
         "Once established, the checksums and segmentation that may be left to the peer, as flags CSUM, TSO4 and so on"

@@ -1,12 +1,13 @@
 """
 The framings of QEMU's network backends (QEMU's documentation, "Invocation", network options). Over a stream (C{-netdev
-stream}, and C{-netdev socket} with C{listen=} or C{connect=}), each Ethernet frame follows its length in octets:
+stream}, and C{-netdev socket} with C{listen=} or C{connect=}), the length of each Ethernet frame precedes the frame:
 
     +-------------------------------+--------------------------
     |           Length (4)          |  Ethernet frame
-    +-------------------------------+--------------------------   in network byte order
+    +-------------------------------+--------------------------
 
-Over datagrams (C{-netdev dgram} and C{-netdev socket,udp=}), each datagram is one Ethernet frame.
+The length counts octets and is in network byte order. Over datagrams (C{-netdev dgram} and C{-netdev socket,udp=}),
+each datagram is one Ethernet frame.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ LENGTH = struct.Struct("!I")
 
 class QEMUStream(Delimited):
     """
-    The framing of QEMU over a stream: each Ethernet frame follows its length.
+    The framing of QEMU over a stream, in which a length precedes each Ethernet frame.
     """
 
     prefix = LENGTH.size
@@ -33,7 +34,7 @@ class QEMUStream(Delimited):
         """
         @param mode: L{TAP<txtuntap.device.TAP>}.
 
-        @raise ValueError: C{mode} is another.
+        @raise ValueError: C{mode} is not C{TAP}.
         """
         super().__init__()
         _needTap(mode)
@@ -66,7 +67,7 @@ class QEMUDatagrams(Bare):
         """
         @param mode: L{TAP<txtuntap.device.TAP>}.
 
-        @raise ValueError: C{mode} is another.
+        @raise ValueError: C{mode} is not C{TAP}.
         """
         super().__init__(mode)
         _needTap(mode)

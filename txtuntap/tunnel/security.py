@@ -35,15 +35,16 @@ _FAULTS = {9: "is not valid yet", 10: "has expired", 26: "does not permit this u
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class Identity:
     """
-    The certificate of this end, and the certificates that it accepts from the peer.
+    The certificate of this end, and the conditions that the certificate of the peer must meet.
 
-    The peer's certificate must pass each check that was configured. With C{trust}, it must be one of these certificates
-    or be signed by one, directly or through intermediate certificates. With C{peerName}, this must be one of the DNS
-    names or IP addresses in the certificate. (The host name of the endpoint is not checked, because a connecting peer
-    has none.) With C{pins}, the certificate's digest must be one of these. Without C{trust}, the signature and the
-    validity period of a pinned certificate are not checked.
+    The peer's certificate must meet every condition that is given. With C{trust}, it must be one of these certificates
+    or be signed by one, directly or through intermediate certificates. With C{peerName}, it must contain that DNS name
+    or IP address. (The host name of the endpoint is not checked, because a connecting peer has none.) With C{pins}, its
+    SHA-256 digest must be one of these. Without C{trust}, the signature and the validity period of a pinned certificate
+    are not checked.
 
-    The version of TLS is 1.2 or newer. Sessions are not resumed, so each connection checks the certificates again.
+    TLS 1.2 is the oldest version that is accepted. Sessions are not resumed, so the certificates are checked anew for
+    each connection.
     """
 
     def __init__(
@@ -134,14 +135,17 @@ class Identity:
 
     def _verified(self, connection: Connection, certificate: X509, error: int, depth: int, isGood: int) -> bool:
         """
-        Decide on one certificate of the peer's chain, for OpenSSL. The peer's own certificate (depth 0) is always the
-        last.
-
-        An exception raised here becomes the reason why the connection is lost, so the log can say more than "refused".
+        Accept or refuse one certificate of the peer's chain. OpenSSL calls this for each certificate, and for the
+        peer's own certificate (depth 0) last. The exception of a refusal becomes the reason why the connection is lost,
+        which is logged.
 
         @param error: OpenSSL's error code for the certificate.
         @param depth: how many signatures lie between the certificate and the peer's own.
         @param isGood: whether OpenSSL accepts the certificate.
+
+        @return: C{True}, for a certificate that is accepted.
+
+        @raise OpenSSL.SSL.Error: the certificate is refused.
         """
         if self._trusts and not isGood:
             whose = "a certificate that signed its certificate" if depth else "its certificate"

@@ -35,7 +35,7 @@ class SocatStream(Delimited):
         @param pi: whether protocol information (4 octets) precedes each packet. By default socat sends it; with
             C{iff-no-pi} it does not.
 
-        @raise ValueError: C{mode} is another.
+        @raise ValueError: C{mode} is not C{TUN}.
         """
         super().__init__()
         if mode != TUN:

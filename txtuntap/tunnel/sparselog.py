@@ -36,7 +36,7 @@ class SparseLog:
     def _overdue(self, reason: str) -> str:
         """
         Choose the reason to evict when a new one needs room. The reason with the oldest line is evicted if its interval
-        has passed. Otherwise the new reason is, and its line is suppressed.
+        has passed. Otherwise the new reason itself is evicted, which suppresses its line.
         """
         oldest = next(iter(self._lastLines))
         return reason if 0 <= self._lastLines[reason][0] - self._lastLines[oldest][0] < INTERVAL else oldest

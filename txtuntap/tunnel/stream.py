@@ -41,9 +41,9 @@ from txtuntap.tunnel.sparselog import SparseLog
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wire.offload import Offload
 
-#: The most octets that are queued while the transport accepts none; and the overhead in octets that each queued packet
-#: counts for. In one reactor turn a port reads at most 1 MiB, in at most 1024 packets, plus the read that it has begun.
-#: All of that fits, so none of it is dropped.
+#: The most octets that are queued while the transport accepts none; and the octets that each packet counts for in
+#: addition to its length. In one reactor turn a port reads at most 1 MiB, in at most 1024 packets, plus the read that
+#: it has begun. All of that fits, so none of it is dropped.
 MAX_WAITING = 2 * 1024 * 1024
 PACKET_COST = 512
 
@@ -210,7 +210,7 @@ class StreamCarrier(Protocol):
 
     def loseConnection(self) -> None:
         """
-        Abort the connection, because C{ClientService} calls this on a transport when it stops.
+        Abort the connection when C{ClientService} stops, which uses the carrier as its transport.
         """
         self.disconnect("this end has been stopped")
 
@@ -224,7 +224,8 @@ class StreamCarrier(Protocol):
         if not self._closeReason:
             self._closeReason = why
             self._timer.arm(PARTING_TIME)
-            # With a producer registered, the transport would not close while it is paused.
+            # No packet is queued from here on. The producer is unregistered because the transport would not close while
+            # it is paused.
             self._tunnel.carrierDown(self)
             self._dropQueued()
             self.factory.strangers.put(self, self._origin)
@@ -250,8 +251,8 @@ class StreamCarrier(Protocol):
         established, self._establishedWaiters = self._establishedWaiters, []
         for each in established:
             each.errback(reason)
-        losing, self._lostWaiters = self._lostWaiters, []
-        for lost in losing:
+        waiters, self._lostWaiters = self._lostWaiters, []
+        for lost in waiters:
             lost.errback(reason)
 
     def _dropQueued(self) -> None:
@@ -263,8 +264,8 @@ class StreamCarrier(Protocol):
 
     def _timedOut(self) -> None:
         """
-        Act on the timer by the state of the connection: abort a refused one, send a keepalive message on an established
-        one, close one whose peer has not identified itself.
+        Handle the timeout of the current state. Abort a refused connection, and close one whose peer has not identified
+        itself. On an established connection, send a keepalive message.
         """
         if self._closeReason:
             self.transport.abortConnection()

@@ -38,30 +38,30 @@ class Tunnel(AbstractDatagramProtocol):
     A tunnel has at most one carrier. A newer carrier replaces the older one, because after an outage the peer may
     reconnect before this end notices that the old connection is dead.
 
-    Each packet from the peer is validated before it is written to the port. It must be of the interface's mode, fit the
-    MTU, and come from an address that the peer is allowed. The checksum and segmentation that it leaves to this end
-    must be possible, because the peer can forge that description. If the peer's addresses are restricted, packets by
-    which a router configures hosts are dropped, too, unless the restriction permits them.
+    Each packet from the peer is validated before it is written to the port. It must be of the tunnel's mode, fit the
+    MTU, and come from an address that the peer is allowed. The peer may leave its checksum and segmentation to this
+    end. Their description must be consistent with the packet, because the peer can forge it. If the peer's addresses
+    are restricted, packets by which a router configures hosts are dropped, too, unless the restriction permits them.
 
-    A packet longer than the interface's MTU is fragmented, or an ICMP error is sent back to its sender, as a router
+    A packet longer than the MTU of the port is fragmented, or an ICMP error is sent back to its sender, as a router
     would do. The peer's interface may have a larger MTU.
 
     Counters of traffic: C{outPackets} and C{outOctets} (sent to the peer), C{inPackets} and C{inOctets} (written to the
-    interface). A superpacket counts as the packets that it is segmented into, as at a port. C{carriers} counts the
-    carriers that this tunnel has had.
+    port). A superpacket counts as the packets that it is segmented into, as at a port. C{carriers} counts the carriers
+    that this tunnel has had.
 
-    Counters of packets from the interface that were dropped: C{outNotConnected} (there is no carrier), C{outDiscards}
-    (the carrier's buffer is full), C{outTruncated} (the port read only a part of the packet), C{outOffloadErrors} (an
-    impossible checksum or segmentation).
+    Counters of packets from the port that were dropped: C{outNotConnected} (there is no carrier), C{outDiscards} (the
+    carrier's buffer is full), C{outTruncated} (the port read only a part of the packet), C{outOffloadErrors} (an
+    invalid description of the checksum or the segmentation).
 
-    Counters of packets from the peer that were dropped: C{inErrors} (malformed, or not of the interface's mode),
-    C{inTooLong} (too long), C{inForbidden} (from an address that the peer is not allowed), C{inForbiddenRoles}
-    (configures hosts as a router or a DHCP server does), C{inOffloadErrors} and C{inUnknownOffloads} (an impossible or
-    an unknown checksum or
-    segmentation), C{inDiscards} (this tunnel is on no port). Carriers count drops of their own here, too.
+    Counters of packets from the peer that were dropped: C{inErrors} (malformed, or not of the tunnel's mode),
+    C{inTooLong} (longer than the MTU, and not fragmented), C{inForbidden} (from an address that the peer is not
+    allowed), C{inForbiddenRoles} (configures hosts as a router or a DHCP server does), C{inOffloadErrors} and
+    C{inUnknownOffloads} (an invalid or unknown description of the checksum or the segmentation), C{inDiscards} (this
+    tunnel is on no port). Carriers add the counters of their own drops.
 
-    Counters of packets that were too long: C{inFragmented} (fragmented), C{outTooBigs} (an ICMP error was sent),
-    C{outLimited} (an ICMP error was suppressed by the rate limit).
+    Counters of packets from the peer that were too long: C{inFragmented} (fragmented), C{outTooBigs} (an ICMP error was
+    sent), C{outLimited} (the rate limit suppressed an ICMP error).
 
     @ivar mode: L{TUN} or L{TAP}.
     @ivar carrier: the carrier through which packets are sent to the peer; L{None} if there is none.
@@ -81,7 +81,7 @@ class Tunnel(AbstractDatagramProtocol):
         @raise ValueError: C{mode} is neither.
         """
         if mode not in (TUN, TAP):
-            raise ValueError(f"a tunnel's mode is TUN or TAP (from txtuntap.device), not {mode!r}")
+            raise ValueError(f"a tunnel's mode is TUN or TAP (of txtuntap.device), not {mode!r}")
         if allowed is not None:
             checkKind(allowed, Allowed, "allowed", "Allowed(['10.0.0.2/32'])")
         self.mode = mode
@@ -113,8 +113,8 @@ class Tunnel(AbstractDatagramProtocol):
     @property
     def offloads(self) -> int:
         """
-        The checksums and segmentation that the interface accepts to do, as flags C{CSUM}, C{TSO4} and so on. The peer
-        may leave them to this end.
+        The checksums and segmentation that the interface can do, as flags C{CSUM}, C{TSO4} and so on. The peer may
+        leave them to this end.
         """
         return getattr(self.transport, "offloads", 0)
 
@@ -202,7 +202,8 @@ class Tunnel(AbstractDatagramProtocol):
 
     def carrierFull(self, carrier: ICarrier) -> None:
         """
-        Pause reading from the port, because the buffer of C{carrier} is full. A transport that cannot pause goes on.
+        Pause reading from the port, because the buffer of C{carrier} is full. An end of a link cannot be paused and is
+        not.
         """
         if carrier is self.carrier and not self._isPortPaused and hasattr(self.transport, "pauseProducing"):
             self._isPortPaused = True

@@ -34,7 +34,7 @@ class VXLAN:
         @param mode: L{TAP<txtuntap.device.TAP>}.
         @param vni: the identifier of the network, 0 to 16,777,215. Both ends have to use the same.
 
-        @raise ValueError: C{mode} is another, or C{vni} is out of range.
+        @raise ValueError: C{mode} is not C{TAP}, or C{vni} is out of range.
         """
         if mode != TAP:
             raise ValueError("VXLAN carries Ethernet frames: use a tap")

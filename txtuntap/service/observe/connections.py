@@ -18,7 +18,7 @@ from txtuntap.tcp.record import ConnectionRecord, PortRecord, plain
 if TYPE_CHECKING:
     from txtuntap.stack.host import Host
 
-#: The most records that are written in one reactor turn, which takes one or two milliseconds.
+#: The most records that are written in one reactor turn. Making them takes one or two milliseconds.
 RECORDS_PER_TURN = 50
 
 
@@ -29,7 +29,7 @@ class ListingClient(Protocol):
 
     def writeRecords(self, octets: bytes) -> None:
         """
-        Write octets to the client. The listing is asked for more once they have been sent.
+        Write octets to the client. C{resumeProducing} of the listing is called once they have been sent.
         """
 
     def finish(self) -> None:
@@ -51,7 +51,7 @@ class ConnectionListing:
     def __init__(self, client: ListingClient, host: Host, connected: bool = True, listening: bool = False) -> None:
         """
         @param client: the client to write the records to.
-        @param host: the host whose connections are writeRecords.
+        @param host: the host whose connections are listed.
         @param connected: whether to list the connections.
         @param listening: whether to list the ports that listen.
 

@@ -63,8 +63,8 @@ _CLOSING = 1
 
 def directories() -> list[str]:
     """
-    Return the directories that may contain control sockets. The first is that of this user, where a service has its
-    own.
+    Return the directories that may contain control sockets. The first is the directory of this user, in which a service
+    makes its own socket.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     ours = [f"{runtime}/txtuntap"] if runtime else []
@@ -102,7 +102,7 @@ class ControlSocket:
     user and of root.
 
     @ivar capture: the capture of the interface.
-    @ivar host: the host whose connections are writeRecords; L{None}: there is no host.
+    @ivar host: the host whose connections are listed; L{None}: there is no host.
     @ivar clients: the protocols of the connected clients.
     @ivar users: the user IDs that may connect.
     """
@@ -112,7 +112,7 @@ class ControlSocket:
     def __init__(self, capture: Capture, reactor: Any, host: Host | None = None) -> None:
         """
         @param capture: the capture of the interface.
-        @param host: the host whose connections are writeRecords; L{None}: there is no host.
+        @param host: the host whose connections are listed; L{None}: there is no host.
         """
         self.capture = capture
         self.host = host
@@ -198,7 +198,8 @@ class ControlFactory(Factory):
 
     def buildProtocol(self, addr: Any) -> ControlProtocol | None:
         """
-        Make the protocol of a client; L{None} refuses the client if there are too many.
+        Make the protocol of a client. If there are too many clients, return L{None}, with which Twisted closes the
+        connection.
         """
         if self._control.clients.isFull:
             return None
@@ -208,8 +209,8 @@ class ControlFactory(Factory):
 @implementer(IFileDescriptorReceiver, IHalfCloseableProtocol)
 class ControlProtocol(LineOnlyReceiver):
     """
-    The server's end of a client's connection: it receives a request, and sends the answer and then a capture or a list
-    of connections. A client that closes its side ends its capture. It still receives the capture's statistics.
+    The server's end of a client's connection. It receives one request, answers it, and then sends a capture or a list
+    of connections. A client ends its capture by closing its side. It then still receives the capture's statistics.
     """
 
     transport: Any
@@ -426,8 +427,8 @@ class ClientSink(CaptureSink):
 
 class _Port(unix.Port):
     """
-    A listening port that tolerates a file it cannot delete. A process that has dropped its privileges cannot delete the
-    file of its socket. The next service in that directory deletes it.
+    A listening UNIX port that ignores a failure to delete its file. A process that has dropped its privileges cannot
+    delete the file. The next service in that directory deletes it.
     """
 
     def connectionLost(self, reason: Failure) -> None:

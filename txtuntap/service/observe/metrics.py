@@ -67,7 +67,8 @@ class MetricsFactory(Factory):
     def __init__(self, registry: CollectorRegistry, reactor: Any) -> None:
         """
         @param registry: the registry that is served.
-        @param reactor: its thread pool makes the page, and its clock limits the duration of connections.
+        @param reactor: the reactor, whose thread pool makes the page and whose clock limits the duration of
+            connections.
         """
         self.reactor = reactor
         self._now = steadySeconds(reactor)
@@ -210,7 +211,10 @@ class MetricsProtocol(Protocol):
 
     def pageMade(self, page: bytes | None) -> None:
         """
-        Answer with the page; L{None} stands for a page that could not be made.
+        Answer the request with the page.
+
+        @param page: the page in Prometheus' text format; L{None}: the page could not be made, so the answer is an
+            error.
         """
         if page is None:
             self._answer(b"500 Internal Server Error")

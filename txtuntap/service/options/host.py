@@ -131,7 +131,7 @@ class HostOptions(InterfaceOptions):
         with naming("--address"):
             self._addresses.append(str(Addresses().add(cidr)))
 
-    @repeatable("A network of which every address is the host's, such as 10.0.0.0/8; others need a route to it.")
+    @repeatable("A network whose addresses all belong to the host, such as 10.0.0.0/8; others need a route to it.")
     def opt_any_address(self, cidr: str) -> None:
         with naming("--any-address"):
             network = str(ip_network(cidr))
@@ -148,7 +148,7 @@ class HostOptions(InterfaceOptions):
         with naming("--answer-for"):
             self._answerFor.append(str(ip_network(cidr)))
 
-    @repeatable("An address or a network within --answer-for for which the host does not answer.")
+    @repeatable("An exception to --answer-for: an address or a network that the host does not answer for.")
     def opt_answer_except(self, cidr: str) -> None:
         with naming("--answer-except"):
             self._answerExcept.append(str(ip_network(cidr)))

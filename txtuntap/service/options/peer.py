@@ -93,7 +93,7 @@ class _End:
         """
         Check that the endpoint is valid for streams.
 
-        @raise UsageError: it is not.
+        @raise UsageError: it is not valid. The text gives examples.
         """
         kind, arguments, named = splitEndpoint(self.endpoint)
         fromString: Any = serverFromString if self.isListening else clientFromString
@@ -137,7 +137,7 @@ class PeerOptions(PlainOptions):
             "The format on the wire: txtuntap, qemu, socat; over UDP bare, qemu, socat, vxlan:vni=NUMBER.",
         ],
         ["certificate", None, None, "PEM file with this end's certificate (TLS)."],
-        ["key", None, None, "PEM file with its private key; by default it is in the same file."],
+        ["key", None, None, "PEM file with the certificate's private key; by default, the file of --certificate."],
         ["peer-name", None, None, "A DNS name or IP address that the peer's certificate must be for; needs --trust."],
     ]
 

@@ -275,7 +275,7 @@ class SwitchOptions(ServiceOptions):
         f"{', '.join(name for name in PEER_OPTIONS if name not in ('listen', 'connect'))}."
     )
     optParameters: ClassVar = [
-        ["ageing", None, f"{AGEING_TIME:g}", "The seconds without a frame from a station after which it is forgotten."],
+        ["ageing", None, f"{AGEING_TIME:g}", "Forget a station after this many seconds without a frame from it."],
     ]
 
     def __init__(self) -> None:
