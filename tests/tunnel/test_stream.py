@@ -34,7 +34,7 @@ class Transport(StringTransport):
     """
     A fake transport that can be aborted.
 
-    @ivar late: whether the carrier is not told of the abort.
+    @ivar late: whether an abort does not call the carrier's C{connectionLost} in the same turn.
     @ivar aborted: whether the connection was aborted.
     """
 

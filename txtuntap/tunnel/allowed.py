@@ -42,10 +42,11 @@ class Allowed:
     If link addresses are given (on a tap), a frame is permitted if its source is one of them. An ARP packet or a
     message of neighbour discovery within the frame must not announce another link address.
 
-    A frame is dropped if its receiver may find other addresses in it than this filter does. The cases are a frame with
-    more VLAN tags than the filter parses, a frame with SNAP headers that carry an EtherType, and a packet whose IP
-    version contradicts the EtherType. Further cases are a packet with more extension headers than the filter parses,
-    and fragmented neighbour discovery.
+    A frame is dropped if its receiver may find other addresses in it than this filter does:
+
+      - a frame with more VLAN tags than the filter parses, or with SNAP headers that carry an EtherType;
+      - a packet whose IP version contradicts the EtherType, or with more extension headers than the filter parses;
+      - fragmented neighbour discovery.
 
     Unless the peer may be a router, its router advertisements, its redirects, and its packets to the ports of DHCP
     clients are dropped (see L{txtuntap.wire.routerguard}).

@@ -39,8 +39,8 @@ PEER_TIMEOUT = 60.0
 RECEIVE_BUFFER = 1024 * 1024
 
 #: The socket option C{UDP_NO_CHECK6_RX} (C{linux/udp.h}), with which the socket receives datagrams without a checksum
-#: over IPv6. This end always sends a checksum, because every peer accepts a correct one. A peer accepts a missing one
-#: only if it is configured to (C{udp6zerocsumrx} of the kernel's vxlan device).
+#: over IPv6. This end always sends a checksum, because every peer accepts a correct one. A peer accepts datagrams
+#: without a checksum only if it is configured to (C{udp6zerocsumrx} of the kernel's vxlan device).
 _UDP_NO_CHECK6_RX = 102
 
 
@@ -187,8 +187,8 @@ class DatagramAddresses:
     @property
     def isLoopback(self) -> bool:
         """
-        Whether the tunnel is confined to this machine. It is if the peer's address is a loopback address. If the peer
-        is to be discovered, the local address decides.
+        Whether the tunnel is confined to this machine. This is so if the peer's address is a loopback address. If the
+        peer is to be discovered, the local address decides.
         """
         inner = self.interface if self.peer is None else self.peer[0]
         return bool(inner) and ip_address(inner).is_loopback

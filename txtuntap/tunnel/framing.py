@@ -129,10 +129,12 @@ class ICarrier(Interface):
     """
     A carrier, which exchanges a tunnel's packets with the peer over a connection or a UDP socket.
 
-    It calls methods of its L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>}: C{carrierUp} when packets can be sent, C{carried}
-    with each packet from the peer, C{carrierFull} when its buffer is full, C{carrierFree} when it accepts packets
-    again, and C{carrierDown} at its end. A carrier without a buffer of its own never calls C{carrierFull} and
-    C{carrierFree}.
+    It calls these methods of its L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>}:
+
+      - C{carrierUp} when packets can be sent, and C{carrierDown} at its end;
+      - C{carried} with each packet from the peer;
+      - C{carrierFull} when its buffer is full, and C{carrierFree} when it accepts packets again. A carrier without a
+        buffer of its own never calls these two.
     """
 
     offloads: int = Attribute(

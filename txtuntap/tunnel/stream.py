@@ -74,8 +74,8 @@ _TCP_KEEPALIVE = {
     "TCP_USER_TIMEOUT": int(KEEPALIVE_INTERVAL * MAX_SILENCES * 1000),
 }
 
-#: The most log lines a minute that say that a tunnel is up, and the most that say for one reason that it is down. With
-#: only one, the last line about a peer that restarts twice could be "is down" although the tunnel is up.
+#: The most log lines a minute that report a tunnel as up; and the most that report it as down for one reason. With only
+#: one, the last line about a peer that restarts twice could report it as down although the tunnel is up.
 STATE_LINES = 4
 
 
@@ -85,9 +85,8 @@ class StreamCarrier(Protocol):
     A carrier over one connection of a tunnel.
 
     While the write buffer of the transport is full, the tunnel's port is not read. Packets then wait in the kernel's
-    queue, which drops what it has no room for, like that of any slow interface. Packets that the port has already read,
-    or that come from another transport than a port, are queued here up to L{MAX_WAITING} octets. Beyond that they are
-    dropped.
+    queue. If that queue is full, the kernel drops packets, as on any slow interface. Packets that the port has already
+    read, or that come from an end of a link, are queued here up to L{MAX_WAITING} octets. Beyond that they are dropped.
 
     @ivar factory: the factory of the connection.
     @ivar offloads: the checksums and segmentation that may be left to the peer, as flags; 0 until the peer has
@@ -234,7 +233,8 @@ class StreamCarrier(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        Report the end of the connection to the tunnel, to the log and to those who wait for it.
+        Report the end of the connection to the tunnel, to the log and to the Deferreds of L{whenLost} and
+        L{whenEstablished}.
         """
         self._lostReason = reason
         self._timer.stop()

@@ -38,30 +38,43 @@ class Tunnel(AbstractDatagramProtocol):
     A tunnel has at most one carrier. A newer carrier replaces the older one, because after an outage the peer may
     reconnect before this end notices that the old connection is dead.
 
-    Each packet from the peer is validated before it is written to the port. It must be of the tunnel's mode, fit the
-    MTU, and come from an address that the peer is allowed. The peer may leave its checksum and segmentation to this
-    end. Their description must be consistent with the packet, because the peer can forge it. If the peer's addresses
-    are restricted, packets by which a router configures hosts are dropped, too, unless the restriction permits them.
+    Each packet from the peer is validated before it is written to the port. The packet must be of the tunnel's mode,
+    fit the MTU, and come from an address that the peer is allowed. The peer may leave the packet's checksum and
+    segmentation to this end. Their description must be consistent with the packet, because the peer can forge it. If
+    the peer's addresses are restricted, packets by which a router configures hosts are dropped, too, unless the
+    restriction permits them.
 
     A packet longer than the MTU of the port is fragmented, or an ICMP error is sent back to its sender, as a router
     would do. The peer's interface may have a larger MTU.
 
-    Counters of traffic: C{outPackets} and C{outOctets} (sent to the peer), C{inPackets} and C{inOctets} (written to the
-    port). A superpacket counts as the packets that it is segmented into, as at a port. C{carriers} counts the carriers
-    that this tunnel has had.
+    Counters of traffic, in which a superpacket counts as the packets that it is segmented into:
 
-    Counters of packets from the port that were dropped: C{outNotConnected} (there is no carrier), C{outDiscards} (the
-    carrier's buffer is full), C{outTruncated} (the port read only a part of the packet), C{outOffloadErrors} (an
-    invalid description of the checksum or the segmentation).
+      - C{outPackets} and C{outOctets}: sent to the peer;
+      - C{inPackets} and C{inOctets}: written to the port;
+      - C{carriers}: the carriers that this tunnel has had.
 
-    Counters of packets from the peer that were dropped: C{inErrors} (malformed, or not of the tunnel's mode),
-    C{inTooLong} (longer than the MTU, and not fragmented), C{inForbidden} (from an address that the peer is not
-    allowed), C{inForbiddenRoles} (configures hosts as a router or a DHCP server does), C{inOffloadErrors} and
-    C{inUnknownOffloads} (an invalid or unknown description of the checksum or the segmentation), C{inDiscards} (this
-    tunnel is on no port). Carriers add the counters of their own drops.
+    Counters of packets from the port that were dropped:
 
-    Counters of packets from the peer that were too long: C{inFragmented} (fragmented), C{outTooBigs} (an ICMP error was
-    sent), C{outLimited} (the rate limit suppressed an ICMP error).
+      - C{outNotConnected}: there is no carrier;
+      - C{outDiscards}: the carrier's buffer is full;
+      - C{outTruncated}: the port read only a part of the packet;
+      - C{outOffloadErrors}: the description of the checksum or the segmentation is invalid.
+
+    Counters of packets from the peer that were dropped, to which carriers add counters of their own:
+
+      - C{inErrors}: malformed, or not of the tunnel's mode;
+      - C{inTooLong}: longer than the MTU, and not fragmented;
+      - C{inForbidden}: from an address that the peer is not allowed;
+      - C{inForbiddenRoles}: of a kind that only a router or a DHCP server sends;
+      - C{inOffloadErrors}, C{inUnknownOffloads}: the description of the checksum or the segmentation is invalid, or of
+        an unknown kind;
+      - C{inDiscards}: this tunnel is on no port.
+
+    Counters of packets from the peer that were too long:
+
+      - C{inFragmented}: fragmented;
+      - C{outTooBigs}: answered by an ICMP error;
+      - C{outLimited}: not answered by an ICMP error, because of the rate limit.
 
     @ivar mode: L{TUN} or L{TAP}.
     @ivar carrier: the carrier through which packets are sent to the peer; L{None} if there is none.

@@ -17,7 +17,7 @@ from tests.recorders import SuperpacketRecorder
 from tests.service.observe.test_control import Transport, send
 from tests.tcp.rawpeer import OURS, THEIRS, RawPeer, Readers
 from txtuntap.middleware import Capture
-from txtuntap.service.observe.connections import RECORDS_PER_TURN
+from txtuntap.service.observe.connections import AT_ONCE
 from txtuntap.service.observe.control import TIMEOUT, ControlFactory, ControlProtocol, ControlSocket
 from txtuntap.tcp.record import plain
 
@@ -96,30 +96,28 @@ class ListTests(SynchronousTestCase):
 
     def test_aLongListIsWrittenInParts(self) -> None:
         self.peer.host.listenTCP(81, Readers(), backlog=1000)
-        for number in range(2 * RECORDS_PER_TURN):
+        for number in range(2 * AT_ONCE):
             self.peer.syn(81, sourcePort=2000 + number)
         protocol, transport = self.connect()
         self.assertEqual(len(transport.value().splitlines()), 1)
         self.read(transport)
-        self.assertEqual(len(transport.value().splitlines()), 1 + RECORDS_PER_TURN)
+        self.assertEqual(len(transport.value().splitlines()), 1 + AT_ONCE)
         # Records are made only once the previous ones have been read, and show the state of that moment.
         self.peer.clock.advance(1)
         self.read(transport)
         _, *records = map(json.loads, transport.value().splitlines())
-        self.assertEqual(
-            [each["peer"]["port"] for each in records], [2000 + number for number in range(2 * RECORDS_PER_TURN)]
-        )
-        self.assertEqual([each["retransmissions"] for each in records], [0] * RECORDS_PER_TURN + [1] * RECORDS_PER_TURN)
+        self.assertEqual([each["peer"]["port"] for each in records], [2000 + number for number in range(2 * AT_ONCE)])
+        self.assertEqual([each["retransmissions"] for each in records], [0] * AT_ONCE + [1] * AT_ONCE)
         self.assertFalse(transport.disconnecting)
         self.read(transport)
-        self.assertEqual(transport.value().splitlines()[-1], b'{"end": %d}' % (2 * RECORDS_PER_TURN))
+        self.assertEqual(transport.value().splitlines()[-1], b'{"end": %d}' % (2 * AT_ONCE))
         self.assertTrue(transport.disconnecting)
         self.assertIsNone(transport.producer)
         protocol.connectionLost()
 
     def test_aClientThatStopsReadingIsDisconnected(self) -> None:
         self.peer.host.listenTCP(81, Readers(), backlog=1000)
-        for number in range(2 * RECORDS_PER_TURN):
+        for number in range(2 * AT_ONCE):
             self.peer.syn(81, sourcePort=2000 + number)
         protocol, transport = self.connect()
         self.clock.advance(TIMEOUT - 1)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from txtuntap.stack.host import Host
 
 #: The most records that are written in one reactor turn. Making them takes one or two milliseconds.
-RECORDS_PER_TURN = 50
+AT_ONCE = 50
 
 
 class ListingClient(Protocol):
@@ -69,9 +69,9 @@ class ConnectionListing:
         """
         Write the next records, because the previous ones have been sent.
         """
-        lines = [json.dumps(plain(record)) for record in islice(self._records, RECORDS_PER_TURN)]
+        lines = [json.dumps(plain(record)) for record in islice(self._records, AT_ONCE)]
         self._count += len(lines)
-        isEnd = len(lines) < RECORDS_PER_TURN
+        isEnd = len(lines) < AT_ONCE
         if isEnd:
             lines.append(json.dumps({"end": self._count}))
         self._client.writeRecords("".join(f"{line}\n" for line in lines).encode())

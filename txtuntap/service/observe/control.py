@@ -138,8 +138,8 @@ class ControlSocket:
             if not places:
                 raise OSError(errno.ENOENT, "XDG_RUNTIME_DIR is not set")
             self._namespace = namespaceNumber(getattr(device, "namespace", None))
-            # Another program may have opened the device in another namespace. The kernel answers that question only to
-            # a privileged process, so it is asked now.
+            # Another program may have opened the device in another namespace. Only a privileged process can ask the
+            # kernel for that namespace, so this is done before the process drops its privileges.
             self._namespace = self.namespace()
             with _locked(places[0]):
                 path = os.path.join(places[0], fileName(self._namespace, device.name))

@@ -320,9 +320,10 @@ def _parseService(option: str, service: str, others: Sequence[tuple[int, str]]) 
     Parse the value C{PORT=WHAT} of an option.
 
     @param option: C{"--udp"} or C{"--tcp"}.
+    @param service: the value.
     @param others: the services that were parsed before.
 
-    @return: the port, and the name of what is served there.
+    @return: the port, and the name of the served object.
 
     @raise UsageError: the port is missing, invalid or taken, or the name is missing.
     """
@@ -347,7 +348,8 @@ def _makeServices(
     Make the object that is served on each port.
 
     @param known: the objects with short names. All other names are dotted.
-    @param isOne: whether an object can be served. If it cannot, it is called to make one that can.
+    @param isOne: tells whether an object can be served. An object that cannot be is called, and must return one that
+        can.
     @param kind: a description of an object that can be served.
 
     @raise UsageError: a name is unknown, or it does not lead to such an object.

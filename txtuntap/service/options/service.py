@@ -40,8 +40,8 @@ def repeatable(text: str) -> Callable[[_Method], _Method]:
 @contextmanager
 def naming(option: str) -> Iterator[None]:
     """
-    Put the name of an option in front of the error about its value: a C{ValueError} or C{UsageError} within the context
-    becomes a C{UsageError} that begins with the option.
+    Put the name of an option in front of an error about its value. A C{ValueError} or C{UsageError} within the context
+    becomes a C{UsageError} whose text begins with the name.
 
     @param option: the option as the user has written it, such as C{--address}.
     """
