@@ -207,7 +207,7 @@ def test_anEndOfAnotherModeIsToldOnce(places: Places, tmp_path: Path) -> None:
         ends[1].stop()
         other = End(places[1], "tap", tmp_path / "other", ("--connect", f"tcp:{HERE}:{PORT}", "--insecure"))
         try:
-            until(lambda: "its interface is a tun (IP packets), and that of this end a tap" in other.log(), "its log")
+            until(lambda: "its interface is a tun (IP packets), and this end's is a tap" in other.log(), "its log")
             until(lambda: "its interface is a tap (Ethernet frames)" in ends[0].log(), "our log")
             until(lambda: ends[0].counters()["inFramingErrors"] >= 2, "another attempt")
             for log in ends[0].log(), other.log():
