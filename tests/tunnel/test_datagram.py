@@ -107,7 +107,7 @@ class DatagramCarrierTests(SynchronousTestCase):
         self.tunnel.packetReceived(Packet(packet))
         return self.socket.sent[before:]
 
-    def test_interface(self) -> None:
+    def test_theCarrierProvidesItsInterface(self) -> None:
         self.assertTrue(verifyObject(ICarrier, self.carrier()))
 
     def test_aPortWithTheDefaultPacketSizeReadsWholeDatagrams(self) -> None:

@@ -22,7 +22,7 @@ class BareTests(SynchronousTestCase):
     Tests for the framing without headers, L{Bare}.
     """
 
-    def test_interface(self) -> None:
+    def test_theFramingProvidesItsInterface(self) -> None:
         self.assertTrue(verifyObject(IDatagramFraming, Bare(TUN)))
 
     @given(binary(max_size=50))
@@ -58,7 +58,7 @@ class VXLANTests(SynchronousTestCase):
     Tests for the framing of VXLAN, L{VXLAN}.
     """
 
-    def test_interface(self) -> None:
+    def test_theFramingProvidesItsInterface(self) -> None:
         self.assertTrue(verifyObject(IDatagramFraming, VXLAN(TAP, 42)))
 
     @given(integers(0, MAX_VNI), binary(max_size=50))
