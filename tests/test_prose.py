@@ -34,7 +34,6 @@ UNFINISHED = {
     "txtuntap/command",
     "txtuntap/device",
     "txtuntap/layer",
-    "txtuntap/middleware",
     "txtuntap/network",
     "txtuntap/stack",
     "txtuntap/switch",

@@ -1,5 +1,5 @@
 """
-What the tests of impairments have in common: a port and a protocol that keep what they get, and when.
+The base class of the tests of impairments, with a port and a protocol that record packets and their times.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from txtuntap.wire.offload import Offload
 
 class TimedPort(RecordingPort):
     """
-    Keeps when each packet is written, too.
+    A port that also records the time of each packet that is written.
 
-    @ivar timed: the times, in seconds, and the packets.
+    @ivar timed: the packets, each with its time in seconds.
     """
 
     def __init__(self, clock: Any) -> None:
@@ -36,9 +36,9 @@ class TimedPort(RecordingPort):
 
 class TimedRecorder(PacketRecorder):
     """
-    Keeps when each packet came, too.
+    A protocol that also records the time of each packet that it receives.
 
-    @ivar times: the times, in seconds.
+    @ivar times: the times of the received packets, in seconds.
     """
 
     def __init__(self, clock: Any) -> None:
@@ -55,19 +55,24 @@ class ImpairmentTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock: Any = SimulationClock()
 
-    def impaired(self, both: Netem | None = None, seed: int = 1, **ways: Netem) -> Impairment:
+    def impaired(self, netem: Netem | None = None, seed: int = 1, **directions: Netem) -> Impairment:
         """
-        An L{Impairment} between a L{TimedRecorder}, C{self.proto}, and a L{TimedPort}, C{self.port}.
+        Put an L{Impairment} between a new L{TimedRecorder}, C{self.proto}, and a new L{TimedPort}, C{self.port}.
+
+        @param directions: C{up} and C{down}, as for L{Impairment}.
         """
         self.proto = TimedRecorder(self.clock)
         self.port = TimedPort(self.clock)
-        impairment = Impairment(self.proto, both, random=Random(seed), **ways)
+        impairment = Impairment(self.proto, netem, random=Random(seed), **directions)
         impairment.makeConnection(self.port)
         return impairment
 
-    def numbered(self, impairment: Impairment, count: int, size: int = 4, every: float = 0) -> None:
+    def sendNumbered(self, impairment: Impairment, count: int, size: int = 4, every: float = 0) -> None:
         """
-        Have packets set out in both directions: their numbers, in C{size} octets.
+        Send packets in both directions. Each one holds its own number, from 0 on.
+
+        @param size: the length of each packet, in octets.
+        @param every: the seconds that pass after each packet.
         """
         for number in range(count):
             data = number.to_bytes(size, "big")
@@ -79,20 +84,24 @@ class ImpairmentTestCase(SynchronousTestCase):
     @property
     def received(self) -> list[int]:
         """
-        The numbers of those that came.
+        The numbers of the packets that reached the protocol.
         """
         return [int.from_bytes(bytes(packet), "big") for packet in self.proto.packets]
 
     @property
     def sent(self) -> list[int]:
         """
-        The numbers of those that were written.
+        The numbers of the packets that reached the port.
         """
         return [int.from_bytes(data, "big") for data in self.port.sent]
 
     def assertShare(self, count: int, of: int, probability: float) -> None:
         """
-        C{count} is what a binomial distribution gives.
+        Check that C{count} is within four standard deviations of a binomial distribution's mean.
+
+        @param count: the number of packets that an event happened to.
+        @param of: the number of all packets.
+        @param probability: the probability of the event for one packet.
         """
         deviation = (of * probability * (1 - probability)) ** 0.5
         self.assertLess(abs(count - of * probability), 4 * deviation)

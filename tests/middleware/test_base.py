@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.middleware.base}: between a port and a protocol, and to each of both what the other would be.
+Tests for L{txtuntap.middleware.base}: middleware is a protocol to its port, and a port to its protocol.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ FRAME = ethernetFrame("02:00:00:00:00:bb", "02:00:00:00:00:aa", 0x0800, PACKET)
 
 class Noting(Middleware):
     """
-    Notes what goes through it.
+    Middleware that records the packets that pass it.
+
+    @ivar events: for each packet its recorder's name, its direction, its octets, and whether it had an offload.
     """
 
     takesOffload = True
@@ -48,15 +50,15 @@ class Noting(Middleware):
 
 class Complete(Noting):
     """
-    ... and wants it complete.
+    Middleware that records packets, and takes no superpackets.
     """
 
     takesOffload = False
 
 
-class Life(PacketRecorder):
+class LifeRecorder(PacketRecorder):
     """
-    Notes what it is told of the port's life, too, and each packet.
+    A protocol that records each packet and each call about the port's state, in order.
     """
 
     def packetReceived(self, packet: Packet) -> None:
@@ -75,7 +77,7 @@ class MiddlewareTestCase(DeviceTestCase):
 
 
 class ContractTests(MiddlewareTestCase):
-    def test_itIsOfTheKindOfItsProtocol(self) -> None:
+    def test_middlewareProvidesTheInterfaceOfItsProtocol(self) -> None:
         host = Host([f"{OWN[4]}/24"], self.clock)
         for proto, kind, other in (
             (host.ethernet, IEthernetProtocol, IRawPacketProtocol),
@@ -87,13 +89,13 @@ class ContractTests(MiddlewareTestCase):
             verifyObject(IPacketReceiver, made)
             verifyObject(IPacketTransport, made)
 
-    def test_anythingElseIsATypeErrorThatSaysWhatToDo(self) -> None:
+    def test_anObjectThatIsNoProtocolIsATypeError(self) -> None:
         for proto in DatagramProtocol(), RawUDPProtocol(), object():
             error = self.assertRaises(TypeError, Middleware, proto)
             self.assertIn("IPProtocol (addProto)", str(error))
-            self.assertIn("Middleware go around that", str(error))
+            self.assertIn("wrap that in Middleware", str(error))
 
-    def test_whatNoPacketsCanReachIsATypeError(self) -> None:
+    def test_aProtocolThatCannotReceiveIsATypeError(self) -> None:
         class Deaf:
             pass
 
@@ -102,28 +104,28 @@ class ContractTests(MiddlewareTestCase):
         error = self.assertRaises(TypeError, Middleware, proto)
         self.assertIn("neither packetReceived nor datagramReceived", str(error))
 
-    def test_onlyAPortOrMiddlewareIsBelowIt(self) -> None:
+    def test_aTransportWithoutWritePacketIsATypeError(self) -> None:
         error = self.assertRaises(TypeError, Middleware(PacketRecorder()).makeConnection, object())
         self.assertIn("goes between a port and the protocol on it", str(error))
 
-    def test_aDeviceOfTheOtherKindIsRefusedAsForTheProtocolItself(self) -> None:
+    def test_aDeviceOfTheOtherKindIsRefused(self) -> None:
         self.assertRaises(
             ValueError, TuntapPort, "", Middleware(PacketRecorder()), reactor=self.clock, device=MemoryDevice(TAP)
         )
 
-    def test_itIsOnOnePort(self) -> None:
+    def test_aSecondPortIsRefused(self) -> None:
         middleware = Middleware(PacketRecorder())
         self.on(middleware)
         other = TuntapPort("", middleware, reactor=self.clock, device=MemoryDevice(TUN))
         error = self.assertRaises(RuntimeError, other.startListening)
-        self.assertIn("make another for the other one", str(error))
-        # The first port does not mind.
+        self.assertIn("make another one for a second port", str(error))
+        # The first port still works.
         self.assertIs(middleware.below, self.port)
         self.deliver((PACKET, None))
         self.assertEqual(len(middleware.protocol.packets), 1)
 
-    def test_onAPortAgain(self) -> None:
-        proto = Life()
+    def test_middlewareCanBeUsedOnAPortAgain(self) -> None:
+        proto = LifeRecorder()
         middleware = Middleware(proto)
         for _ in range(2):
             self.on(middleware)
@@ -136,7 +138,7 @@ class ContractTests(MiddlewareTestCase):
         self.clock.advance(0)
         return done
 
-    def test_whatIsBelowIsToldAsItsOwn(self) -> None:
+    def test_attributesOfThePortArePassedThrough(self) -> None:
         self.device = MemoryDevice(TAP, mtu=1400, features=ALL)
         host = Host([f"{OWN[4]}/24"], self.clock)
         middleware = Middleware(Middleware(host.ethernet))
@@ -146,13 +148,13 @@ class ContractTests(MiddlewareTestCase):
         self.assertEqual((port.mtu, port.linkAddress, port.offloads), (1400, self.device.linkAddress, ALL))
         self.assertIs(port.clock, self.clock)
 
-    def test_whatIsWrittenWithoutAPortIsCounted(self) -> None:
+    def test_aPacketWithoutAPortIsDroppedAndCounted(self) -> None:
         middleware = Middleware(PacketRecorder())
         middleware.writePacket([PACKET])
         self.assertEqual(middleware.counters, {"outDiscards": 1})
         self.assertIsNone(middleware.batches)
 
-    def test_whatWaitsDoesSoAtThePort(self) -> None:
+    def test_batchesAreThoseOfThePort(self) -> None:
         middleware = Middleware(Middleware(SuperpacketRecorder()))
         self.on(middleware)
         batches = self.port.batches
@@ -162,15 +164,15 @@ class ContractTests(MiddlewareTestCase):
         self.successResultOf(self._stopped())
         self.assertIsNone(middleware.batches)
 
-    def test_nothingWaitsWhereOneWantsItComplete(self) -> None:
+    def test_batchesAreHiddenByMiddlewareWithoutSuperpackets(self) -> None:
         complete = Complete(Middleware(SuperpacketRecorder()))
         self.on(Middleware(complete))
         self.assertIsNotNone(self.port.batches)
         self.assertEqual((complete.batches, complete.protocol.batches), (None, None))
 
 
-class WayTests(MiddlewareTestCase):
-    def test_packetsGoThroughEachAndAnswersBack(self) -> None:
+class PathTests(MiddlewareTestCase):
+    def test_packetsAndAnswersPassAllMiddleware(self) -> None:
         events: list[Any] = []
         host = Host([f"{OWN[4]}/24"], self.clock)
         proto = DatagramRecorder(then=lambda data, addr: proto.transport.write(data, addr))
@@ -179,13 +181,13 @@ class WayTests(MiddlewareTestCase):
         self.clock.pump([0.5] * 10)
         del events[:]
         self.deliver((PACKET, None))
-        ways = [(name, way) for name, way, _, _ in events]
-        self.assertEqual(ways, [("outer", "up"), ("inner", "up"), ("inner", "down"), ("outer", "down")])
+        path = [(name, direction) for name, direction, _, _ in events]
+        self.assertEqual(path, [("outer", "up"), ("inner", "up"), ("inner", "down"), ("outer", "down")])
         self.assertEqual([data for _, _, data, _ in events][:2], [PACKET] * 2)
         self.assertEqual(self.device.sent[-1][28:], b"hello")
 
-    def test_anAnswerToAPacketGoesThroughToo(self) -> None:
-        # Whoever keeps a packet finds there where it came from.
+    def test_thePortOfAPacketIsTheMiddleware(self) -> None:
+        # A protocol that keeps a packet answers by the packet's port, and so through the middleware.
         whole = PacketRecorder()
         inner = Middleware(whole)
         self.on(Middleware(inner))
@@ -196,7 +198,7 @@ class WayTests(MiddlewareTestCase):
         packet.port.writePacket([PACKET[:20], PACKET[20:]])
         self.assertEqual(self.device.sent, [PACKET])
 
-    def test_aFrameIsWhatItWas(self) -> None:
+    def test_anEthernetFramePassesUnchanged(self) -> None:
         self.device = MemoryDevice(TAP)
         host = Host([f"{OWN[4]}/24"], self.clock, linkAddress="02:00:00:00:00:aa")
         proto = DatagramRecorder()
@@ -206,7 +208,7 @@ class WayTests(MiddlewareTestCase):
         self.deliver((FRAME, None))
         self.assertEqual(proto.data, [b"hello"])
 
-    def test_betweenTwoInMemory(self) -> None:
+    def test_middlewareWorksAtTheEndsOfALink(self) -> None:
         hosts = [Host([f"10.9.0.{number}/24"], self.clock) for number in (1, 2)]
         link = Link(Middleware(hosts[0].ethernet), Middleware(Middleware(hosts[1].ethernet)), self.clock)
         link.start()
@@ -223,7 +225,7 @@ class OffloadTests(MiddlewareTestCase):
         self.many = many(4, b"first", b"other", b"last")
         self.each = finish(*self.many)
 
-    def test_aSuperpacketGoesThroughToWhoTakesIt(self) -> None:
+    def test_aSuperpacketPassesWholeIfTheProtocolTakesIt(self) -> None:
         proto = SuperpacketRecorder()
         outer = Noting(Noting(proto))
         self.on(outer)
@@ -232,7 +234,7 @@ class OffloadTests(MiddlewareTestCase):
         self.assertEqual(proto.data, [self.many[0]])
         self.assertEqual(proto.packets[0].offload, self.many[1])
 
-    def test_whoTakesNoneGetsThemCutAboveWhoDoes(self) -> None:
+    def test_aSuperpacketIsCutForAProtocolThatTakesNone(self) -> None:
         for proto in PacketRecorder(), Overriding():
             outer = Noting(proto)
             self.on(outer, offload=True)
@@ -241,13 +243,13 @@ class OffloadTests(MiddlewareTestCase):
             self.assertEqual(proto.data, self.each)
             self.device.close()
 
-    def test_soDoesWhoKnowsOnlyTheCallOfTwistedPair(self) -> None:
+    def test_aSuperpacketIsCutForAProtocolOfTwistedPair(self) -> None:
         proto = PairRecorder()
         self.on(Middleware(proto))
         self.deliver(self.many)
         self.assertEqual(proto.data, self.each)
 
-    def test_inFrames(self) -> None:
+    def test_aSuperpacketInFramesIsCut(self) -> None:
         self.device = MemoryDevice(TAP, features=ALL)
         proto = PacketRecorder()
         directlyProvides(proto, IEthernetProtocol)
@@ -256,7 +258,7 @@ class OffloadTests(MiddlewareTestCase):
         self.deliver((packet, offload))
         self.assertEqual(proto.data, finish(packet, offload, 14))
 
-    def test_middlewareThatTakesNoneSeesThemCut(self) -> None:
+    def test_middlewareWithoutSuperpacketsSeesThemCut(self) -> None:
         proto = SuperpacketRecorder()
         inner = Complete(proto)
         outer = Noting(inner)
@@ -266,15 +268,15 @@ class OffloadTests(MiddlewareTestCase):
         self.assertEqual([data for _, _, data, _ in outer.events], [self.many[0]])
         self.assertEqual((outer.offloads, inner.offloads), (ALL, 0))
 
-    def test_aChecksumLeftOpenIsMadeForWhoTakesNone(self) -> None:
+    def test_anOpenChecksumIsComputedForMiddlewareWithoutOffload(self) -> None:
         packet, offload = many(4, b"hello")
         inner = Complete(PacketRecorder())
         self.on(Middleware(inner))
         self.deliver((packet, Offload(NEEDS_CHECKSUM, NONE, 0, 0, offload.checksumStart, offload.checksumOffset)))
         self.assertEqual([data for _, _, data, _ in inner.events], [PACKET])
 
-    def test_whatIsForgedIsCountedAndGoesNoFurther(self) -> None:
-        # A link does not look at it; a port would.
+    def test_aForgedOffloadIsDroppedAndCounted(self) -> None:
+        # A port would drop these before the middleware. A link passes them on.
         proto = PacketRecorder()
         middleware = Middleware(proto)
         link = Link(middleware, SuperpacketRecorder(), self.clock)
@@ -288,7 +290,9 @@ class OffloadTests(MiddlewareTestCase):
 
     def echo(self, stacked: Any) -> None:
         """
-        Have many datagrams echoed, each in two, through what C{stacked} puts around a host.
+        Deliver a superpacket of many datagrams to a host, which sends two answers to each datagram.
+
+        @param stacked: a callable that wraps the host's IP layer in middleware.
         """
         host = Host([f"{OWN[4]}/24"], self.clock)
         proto = DatagramRecorder()
@@ -307,17 +311,17 @@ class OffloadTests(MiddlewareTestCase):
         self.assertEqual(proto.data, self.pieces)
         self.sent = [data[28:] for data in self.device.sent]
 
-    def test_answersToASuperpacketLeaveAsOne(self) -> None:
+    def test_answersToASuperpacketLeaveAsOneSuperpacket(self) -> None:
         self.echo(lambda ip: Noting(Middleware(ip)))
         self.assertEqual(self.sent, [each for piece in self.pieces for each in (piece, piece.upper())])
         self.assertEqual(len(self.device.superpackets), 1)
 
-    def test_theOrderIsThatOfWritingWhereOneTakesNoSuperpackets(self) -> None:
+    def test_withoutSuperpacketsAnswersLeaveInOrder(self) -> None:
         self.echo(lambda ip: Middleware(Complete(Middleware(ip))))
         self.assertEqual(self.sent, [each for piece in self.pieces for each in (piece, piece.upper())])
         self.assertEqual(self.device.superpackets, [])
 
-    def test_whatIsWrittenInBetweenKeepsItsPlace(self) -> None:
+    def test_aPacketBetweenBatchedDatagramsKeepsItsPlace(self) -> None:
         host = Host([f"{OWN[4]}/24"], self.clock)
         proto = DatagramRecorder()
         host.listenUDP(7, proto)
@@ -340,8 +344,8 @@ class OffloadTests(MiddlewareTestCase):
 
 
 class LifeTests(MiddlewareTestCase):
-    def test_eachIsStartedAndStoppedOnce(self) -> None:
-        proto = Life()
+    def test_theProtocolIsStartedAndStoppedOnce(self) -> None:
+        proto = LifeRecorder()
         self.on(Middleware(Middleware(proto)))
         self.assertIsInstance(proto.transport, Middleware)
         self.port.stopListening()
@@ -349,16 +353,16 @@ class LifeTests(MiddlewareTestCase):
         self.assertEqual(proto.events, ["start", "stop"])
         self.assertIsNone(proto.transport)
 
-    def test_whatThePortTellsIsPassedOn(self) -> None:
-        proto = Life()
+    def test_mtuChangedAndLinkUpArePassedOn(self) -> None:
+        proto = LifeRecorder()
         outer = Middleware(Middleware(proto))
         self.on(outer)
         outer.mtuChanged()
         outer.linkUp()
         self.assertEqual(proto.events, ["start", "mtu", "up"])
 
-    def test_aProtocolThatDoesNotStartHasThePortNotStart(self) -> None:
-        proto = Life("start")
+    def test_aProtocolThatFailsToStartStopsThePort(self) -> None:
+        proto = LifeRecorder("start")
         middleware = Middleware(Middleware(proto))
         self.assertRaises(Oops, self.on, middleware)
         self.assertIsNone(middleware.transport)
@@ -366,8 +370,8 @@ class LifeTests(MiddlewareTestCase):
         self.on(middleware)
         self.assertEqual(proto.events, ["start", "start"])
 
-    def test_whatAProtocolRaisesIsLoggedOnceASecondAndCounted(self) -> None:
-        proto = Life("packet", "mtu", "stop")
+    def test_exceptionsAreCountedAndLoggedOnceASecond(self) -> None:
+        proto = LifeRecorder("packet", "mtu", "stop")
         inner = Middleware(proto)
         self.on(Middleware(inner))
         self.deliver(*[(PACKET, None)] * 3)
@@ -381,8 +385,8 @@ class LifeTests(MiddlewareTestCase):
         self.assertEqual(inner.counters, {"protocolFailures": 5})
         self.assertEqual(self.port.counters["protocolFailures"], 0)
 
-    def test_losingTheInterfaceStopsIt(self) -> None:
-        proto = Life()
+    def test_losingTheInterfaceStopsTheProtocol(self) -> None:
+        proto = LifeRecorder()
         self.on(Middleware(proto))
         lost = self.port.whenLost()
         self.device.delete()

@@ -1,5 +1,6 @@
 """
-Tests for L{txtuntap.middleware.capture}. What others read of it is in L{tests.real.test_capture}.
+Tests for L{txtuntap.middleware.capture}: the records of packets. How C{tshark} reads them is tested in
+L{tests.real.test_capture}.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ IN, OUT = pcapng.INBOUND, pcapng.OUTBOUND
 
 class FullSink(CaptureStream):
     """
-    Has room for so many packets.
+    A sink that has room for a given number of packets.
     """
 
     def __init__(self, room: int) -> None:
@@ -56,7 +57,7 @@ class FullSink(CaptureStream):
 
 class BrokenSink(CaptureSink):
     """
-    Fails.
+    A sink that fails at each write.
     """
 
     def __str__(self) -> str:
@@ -79,7 +80,7 @@ def statistics(file: io.BytesIO) -> dict[int, CapturedStatistics]:
 
 class CaptureTests(SynchronousTestCase):
     """
-    A capture around a protocol that keeps what comes.
+    Tests of a capture around a protocol that records the packets it receives.
     """
 
     def setUp(self) -> None:
@@ -92,7 +93,7 @@ class CaptureTests(SynchronousTestCase):
     def start(self) -> None:
         self.capture.makeConnection(self.below)
 
-    def test_bothWaysAtTheClocksTime(self) -> None:
+    def test_bothDirectionsAreRecordedAtTheClocksTime(self) -> None:
         self.start()
         self.clock.advance(1.5)
         self.capture.packetReceived(Packet(b"EEcomes", 2))
@@ -108,7 +109,7 @@ class CaptureTests(SynchronousTestCase):
         self.assertEqual(self.below.written, [(b"goes", None)])
         self.assertEqual(self.capture.counters, {"captured": 2})
 
-    def test_onAReactorTimesAreTheSystems(self) -> None:
+    def test_aReactorsTimesAreReadFromTheSystemClock(self) -> None:
         directlyProvides(self.clock, IReactorCore)
         self.start()
         before = time.time_ns()
@@ -124,7 +125,7 @@ class CaptureTests(SynchronousTestCase):
             packet, offload, network = superpacket(4, kind, bytes(range(250)) * 4, 300)
             wire = finish(packet, offload, network)
             self.assertEqual(len(wire), 4)
-            # As a device gives it, behind its own header.
+            # The packet begins behind the header of its device, by which the offsets of its offload are shifted.
             shifted = Offload(
                 *(offload.flags, offload.type, offload.headerLength + 10, offload.size),
                 *(offload.checksumStart + 10, offload.checksumOffset),
@@ -136,11 +137,11 @@ class CaptureTests(SynchronousTestCase):
             found = read(self.file)[-8:]
             self.assertEqual([each.data for each in found], wire * 2)
             self.assertEqual([each.direction for each in found], [IN] * 4 + [OUT] * 4)
-            # What passes is whole.
+            # The capture passes the superpacket on uncut.
             self.assertIs(self.recorder.packets[-1], came)
             self.assertEqual(self.below.written[-1], (packet, offload))
 
-    def test_aFramesSuperpacket(self) -> None:
+    def test_aSuperpacketInAFrameIsRecordedAsFrames(self) -> None:
         link = bytes(12) + b"\x81\0\0\x07\x08\0"
         packet, offload, network = superpacket(4, UDP, bytes(1000), 300, link=link)
         recorder = going(SuperpacketRecorder(), TAP)
@@ -153,7 +154,7 @@ class CaptureTests(SynchronousTestCase):
         self.assertEqual([each.data for each in read(self.file)], finish(packet, offload, network) * 2)
         self.assertEqual(read(self.file)[0].interface.linkType, pcapng.ETHERNET)
 
-    def test_whatCannotBeFinishedIsRecordedAsItIs(self) -> None:
+    def test_aPacketThatCannotBeFinishedIsRecordedUnchanged(self) -> None:
         self.start()
         packet, offload, _ = superpacket(4, UDP, bytes(1000), 300)
         self.capture.writePacket([packet[:15]], offload)
@@ -165,14 +166,14 @@ class CaptureTests(SynchronousTestCase):
         self.capture.packetReceived(vouched)
         self.assertEqual([each.data for each in read(self.file)], [packet[:15]] * 2 + [b"vouched for"])
 
-    def test_aPacketThatWasNotReadToItsEndSaysSo(self) -> None:
+    def test_aPartialPacketHasAComment(self) -> None:
         self.start()
         self.capture.packetReceived(Packet(b"half", partial=True))
         self.capture.packetReceived(Packet(b"whole"))
         half, whole = read(self.file)
         self.assertEqual((half.comments, whole.comments), (("The rest of this packet was not read",), ()))
 
-    def test_thatIsSaidOfNoOtherPacket(self) -> None:
+    def test_theCommentOfAPartialPacketIsOnNoOtherPacket(self) -> None:
         outbound, full = CaptureStream(io.BytesIO(), 0, OUT), FullSink(0)
         for sink in outbound, full:
             self.capture.addSink(sink)
@@ -183,7 +184,7 @@ class CaptureTests(SynchronousTestCase):
         for file in outbound._file, full.file:
             self.assertEqual([(each.data, each.comments) for each in read(file)], [(b"whole", ())])  # type: ignore[arg-type]
 
-    def test_commentsGoWithTheNextPacketOrTheEnd(self) -> None:
+    def test_commentsAreOnTheNextPacketOrTheStatistics(self) -> None:
         self.start()
         self.capture.comment("one")
         self.capture.comment("two")
@@ -199,7 +200,7 @@ class CaptureTests(SynchronousTestCase):
         self.capture.packetReceived(Packet(b"c"))
         self.assertEqual(len(read(self.file)[-1].comments), 64)
 
-    def test_snaplenAndDirections(self) -> None:
+    def test_snaplenCutsAndDirectionsSelectPackets(self) -> None:
         for directions, expected in (IN, [b"com"]), (OUT, [b"goe"]), (IN | OUT, [b"com", b"goe"]):
             file = io.BytesIO()
             capture = Capture(CaptureStream(file, 3, directions), SuperpacketRecorder())
@@ -211,7 +212,7 @@ class CaptureTests(SynchronousTestCase):
             self.assertEqual({each.length for each in found}, {5})
             self.assertEqual(found[0].interface.snaplen, 3)
 
-    def test_aSinkWithoutRoomCounts(self) -> None:
+    def test_aSinkWithoutRoomCountsDrops(self) -> None:
         sink = FullSink(1)
         capture = Capture(sink, self.recorder)
         capture.makeConnection(self.below)
@@ -247,7 +248,7 @@ class CaptureTests(SynchronousTestCase):
         self.assertEqual(len(self.recorder.packets), 4)
         self.assertEqual(list(self.capture.sinks), [])
 
-    def test_sinksComeAndGo(self) -> None:
+    def test_sinksCanBeAddedAndRemovedWhileRunning(self) -> None:
         self.start()
         self.capture.packetReceived(Packet(b"1"))
         file = io.BytesIO()
@@ -269,14 +270,14 @@ class CaptureTests(SynchronousTestCase):
         self.assertEqual(capture.counters, {})
         self.assertEqual(self.below.written, [(b"goes", None)])
 
-    def test_startedAgainItIsAnotherSection(self) -> None:
+    def test_aSecondStartBeginsANewSection(self) -> None:
         for number in range(2):
             self.start()
             self.capture.packetReceived(Packet(b"%d" % number))
             self.capture.doStop()
         self.assertEqual([each.data for each in read(self.file)], [b"0", b"1"])
 
-    def test_mistakesAreTheCallers(self) -> None:
+    def test_wrongArgumentsRaise(self) -> None:
         self.assertRaises(TypeError, Capture, self.file, object())
         self.assertRaises(TypeError, Capture, object(), SuperpacketRecorder())
         self.assertRaises(FileNotFoundError, Capture, "/nowhere/trace.pcapng", SuperpacketRecorder())
@@ -287,10 +288,10 @@ class CaptureTests(SynchronousTestCase):
 
 class PortTests(SynchronousTestCase):
     """
-    A capture between a port and a host.
+    Tests of a capture between a port and a host.
     """
 
-    def test_theInterfacesName(self) -> None:
+    def test_theInterfaceNameIsThatOfThePort(self) -> None:
         for mode in TUN, TAP:
             file = io.BytesIO()
             clock = Clock()
@@ -303,12 +304,12 @@ class PortTests(SynchronousTestCase):
                 device.deliver(udpPacket("10.9.0.1", "10.9.0.2", 4000, 7, b"hello"))
             clock.advance(10)
             self.assertEqual({each.interface.name for each in read(file)}, {"tt0"})
-            # As does an application that looks at where its packet came from.
+            # An application reads the name from the port of its packet.
             self.assertEqual(inner.interface, b"tt0")
         self.assertEqual(Capture(None, SuperpacketRecorder()).interface, b"")
 
-    def test_theRecordedOrderIsThatOnTheWire(self) -> None:
-        # Datagrams that wait to leave as one, and then something that does not wait.
+    def test_theRecordedOrderIsTheOrderOnTheWire(self) -> None:
+        # Datagrams are batched, and then a packet is written that cannot be batched.
         file = io.BytesIO()
         clock = Clock()
         host = Host(["10.9.0.2/24"], clock)

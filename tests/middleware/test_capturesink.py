@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.middleware.capturesink}.
+Tests for L{txtuntap.middleware.capturesink}: capture files and pipes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def numbers(path: Path) -> list[int]:
 
 class CaptureFileTests(SynchronousTestCase):
     """
-    Files and pipes, which a thread writes.
+    Tests for the files and pipes that the thread of a L{CaptureFile} writes.
     """
 
     def setUp(self) -> None:
@@ -46,14 +46,17 @@ class CaptureFileTests(SynchronousTestCase):
 
     def record(self, sink: CaptureFile, count: int, size: int = 100, first: int = 0) -> int:
         """
-        Record numbered packets.
+        Record packets, each of which begins with its number in four digits.
 
-        @return: how many there was room for.
+        @param size: the length of each packet, in octets.
+        @param first: the number of the first packet.
+
+        @return: the number of packets that there was room for.
         """
         packets = [b"%04d".ljust(size) % number for number in range(first, first + count)]
         return sum(sink.record(packet, 5, pcapng.INBOUND) for packet in packets)
 
-    def test_aFile(self) -> None:
+    def test_anExistingFileIsReplaced(self) -> None:
         self.path.write_bytes(b"something old")
         sink = CaptureFile(self.path)
         sink.begin(pcapng.RAW, "tun0", 1)
@@ -61,11 +64,11 @@ class CaptureFileTests(SynchronousTestCase):
         sink.end(9)
         self.assertEqual(numbers(self.path), list(range(100)))
 
-    def test_itIsTheUsersAlone(self) -> None:
+    def test_onlyTheUserMayReadAFile(self) -> None:
         CaptureFile(self.path)
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
 
-    def test_againItIsAnotherSection(self) -> None:
+    def test_aSecondCaptureIsAppendedAsASection(self) -> None:
         sink = CaptureFile(str(self.path))
         for number in range(3):
             sink.begin(pcapng.RAW, "tun0", 1)
@@ -75,7 +78,7 @@ class CaptureFileTests(SynchronousTestCase):
             sink.end(9)
         self.assertEqual(numbers(self.path), [0, 1, 1, 2, 2, 3])
 
-    def test_severalInTurn(self) -> None:
+    def test_filesAreRotated(self) -> None:
         sink = CaptureFile(self.path, maxOctets=2000, files=3)
         sink.begin(pcapng.RAW, "tun0", 1)
         self.record(sink, 100)
@@ -83,14 +86,14 @@ class CaptureFileTests(SynchronousTestCase):
         files = [self.directory / name for name in ("trace.2.pcapng", "trace.1.pcapng", "trace.pcapng")]
         self.assertEqual(sorted(files), sorted(self.directory.iterdir()))
         found = [numbers(path) for path in files]
-        # One after the other, up to the end, and none as large as it must not be.
+        # The files together hold the newest packets in order, and no file is longer than it may be.
         self.assertEqual([each for some in found for each in some], list(range(100))[-sum(map(len, found)) :])
         self.assertTrue(all(len(each) > 3 for each in found[:2]))
         for path in files:
-            # The counts at the end are beside that.
+            # The block of statistics at the end may exceed the bound.
             self.assertLessEqual(path.stat().st_size, 2000 + 100 * (path == self.path))
 
-    def test_whatIsFullWhenItIsBegunAgainIsFollowedByAnother(self) -> None:
+    def test_aFullFileIsRotatedAtTheNextCapture(self) -> None:
         sink = CaptureFile(self.path, maxOctets=2000, files=100)
         for number in range(20):
             sink.begin(pcapng.RAW, "tun0", 1)
@@ -99,10 +102,10 @@ class CaptureFileTests(SynchronousTestCase):
         files = sorted(self.directory.iterdir(), key=lambda path: numbers(path)[0])
         self.assertEqual([each for path in files for each in numbers(path)], list(range(40)))
         for path in files:
-            # The counts at the end are beside that.
+            # The block of statistics at the end may exceed the bound.
             self.assertLessEqual(path.stat().st_size, 2000 + 100)
 
-    def test_otherFilesAreBesideTheFirstWhereverTheProgramGoes(self) -> None:
+    def test_rotatedFilesStayInTheDirectoryThoughTheProgramChangesIts(self) -> None:
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.directory)
         sink = CaptureFile("trace.pcapng", maxOctets=2000, files=2)
@@ -113,12 +116,12 @@ class CaptureFileTests(SynchronousTestCase):
         names = [path.name for path in sorted(self.directory.iterdir())]
         self.assertEqual(names, ["trace.1.pcapng", "trace.pcapng"])
 
-    def test_aProgramThatForgetsToEndItHasItAllTheSame(self) -> None:
+    def test_waitingPacketsAreWrittenAtTheExitOfTheProgram(self) -> None:
         program = (
             "import os, sys; from txtuntap.middleware import CaptureFile; from txtuntap.wire import pcapng\n"
             "sink = CaptureFile(sys.argv[1]); sink.begin(pcapng.RAW, 'tun0', 1)\n"
             "sink.record(b'0001', 5, pcapng.INBOUND)\n"
-            # One that is forked has nothing to write, and waits for nobody.
+            # The forked child has nothing to write and no thread to wait for.
             "child = os.fork()\n"
             "if child: os.waitpid(child, 0); sink.record(b'0002', 5, pcapng.INBOUND)\n"
         )
@@ -126,21 +129,21 @@ class CaptureFileTests(SynchronousTestCase):
         subprocess.run([sys.executable, "-c", program, str(self.path)], env=environment, timeout=60, check=True)
         self.assertEqual(numbers(self.path), [1, 2])
 
-    def test_aPacketLargerThanAFileHasOneOfItsOwn(self) -> None:
+    def test_aPacketLargerThanMaxOctetsHasAFileOfItsOwn(self) -> None:
         sink = CaptureFile(self.path, maxOctets=500, files=2)
         sink.begin(pcapng.RAW, "tun0", 1)
         self.record(sink, 3, size=3000)
         sink.end(9)
         self.assertEqual(numbers(self.directory / "trace.1.pcapng") + numbers(self.path), [1, 2])
 
-    def test_aPipeThatNobodyEmpties(self) -> None:
+    def test_packetsAreDroppedWhileAPipeIsFull(self) -> None:
         reading, writing = os.pipe()
         self.addCleanup(os.close, reading)
         sink = CaptureFile(writing, maxWaiting=LEAST_WAITING)
         os.close(writing)
         sink.begin(pcapng.RAW, "tun0", 1)
         recorded = 0
-        # What fits into the pipe, and what waits beside it.
+        # Fill the pipe and then the queue of the sink.
         while (some := self.record(sink, 100, 1000, recorded)) == 100:
             recorded += some
             self.assertLess(recorded, 1000)
@@ -150,7 +153,7 @@ class CaptureFileTests(SynchronousTestCase):
         found: list[CapturedPacket] = []
         while len(found) < recorded:
             found += parser.feed(os.read(reading, 1 << 16))
-        # There is room again.
+        # The queue has room again, since the pipe was read.
         self.assertEqual(self.record(sink, 1, first=5000), 1)
         sink.end(9)
         while data := os.read(reading, 1 << 16):
@@ -159,7 +162,7 @@ class CaptureFileTests(SynchronousTestCase):
         self.assertEqual((found[-1].data[:4], found[-1].dropped), (b"5000", sink.dropped))
         self.assertEqual(parser.statistics[0].dropped, sink.dropped)
 
-    def test_tablesTellWhatWaits(self) -> None:
+    def test_tablesHaveTheWaitingCommentsAndOctets(self) -> None:
         sink = CaptureFile(self.path, maxWaiting=LEAST_WAITING)
         self.assertTrue(sink.write(bytes(100)))
         self.assertTrue(sink.write(bytes(28)))
@@ -174,7 +177,7 @@ class CaptureFileTests(SynchronousTestCase):
         sink.end(9)
         self.assertEqual([state.size for state in sink.tables()], [0, 0, 0])
 
-    def test_commentsDoNotKeepPacketsOut(self) -> None:
+    def test_longCommentsLeaveRoomForAPacket(self) -> None:
         sink = CaptureFile(self.path, maxWaiting=LEAST_WAITING)
         sink.begin(pcapng.RAW, "tun0", 1)
         for _ in range(100):
@@ -184,7 +187,7 @@ class CaptureFileTests(SynchronousTestCase):
         (packet,) = read(self.path)
         self.assertEqual(packet.comments, ("\N{BLACK HEART SUIT}" * MAX_COMMENT,))
 
-    def test_aPipeThatIsFullAtTheEndKeepsNobodyForLong(self) -> None:
+    def test_aFullPipeDelaysTheEndOnlyShortly(self) -> None:
         reading, writing = os.pipe()
         self.addCleanup(os.close, reading)
         sink = CaptureFile(writing)
@@ -196,11 +199,11 @@ class CaptureFileTests(SynchronousTestCase):
         try:
             sink.end(9)
         except TimeoutError as e:
-            self.assertIn("nobody has read", str(e))
+            self.assertIn("nobody reads the pipe", str(e))
         thread.join(20)
         self.assertFalse(thread.is_alive())
 
-    def test_aReaderThatGoesIsAnError(self) -> None:
+    def test_aPipeThatIsClosedByItsReaderIsAnError(self) -> None:
         reading, writing = os.pipe()
         sink = CaptureFile(writing)
         os.close(writing)
@@ -212,7 +215,7 @@ class CaptureFileTests(SynchronousTestCase):
         thread.join(20)
         self.assertRaises(BrokenPipeError, self.record, sink, 1)
 
-    def test_aPipeByItsNameHasToHaveAReader(self) -> None:
+    def test_aNamedPipeWithoutAReaderCannotBeOpened(self) -> None:
         os.mkfifo(self.path)
         with self.assertRaises(OSError) as raised:
             CaptureFile(self.path)
@@ -225,7 +228,7 @@ class CaptureFileTests(SynchronousTestCase):
         sink.end(9)
         self.assertEqual(len(CaptureParser().feed(os.read(reading, 1 << 16))), 3)
 
-    def test_aFullDiskEndsItWithAWholeBlock(self) -> None:
+    def test_aFullDiskIsAnErrorAtTheEnd(self) -> None:
         if not os.path.exists("/dev/full"):
             self.skipTest("there is no /dev/full")
         sink = CaptureFile("/dev/full")
@@ -235,7 +238,7 @@ class CaptureFileTests(SynchronousTestCase):
             sink.end(9)
         self.assertEqual(raised.exception.errno, errno.ENOSPC)
 
-    def test_aFileThatMayNotGrowEndsWithAWholeBlock(self) -> None:
+    def test_aFileAtItsSizeLimitEndsWithAWholeBlock(self) -> None:
         import resource
         import signal
 
@@ -247,7 +250,7 @@ class CaptureFileTests(SynchronousTestCase):
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
         sink.begin(pcapng.RAW, "tun0", 1)
         self.record(sink, 10)
-        # All of the first ones are written, and then come those that do not fit.
+        # Wait until the first packets are written. The next ones do not fit.
         thread = sink._thread
         assert thread is not None
         while any(table.size for table in sink.tables() if table.name == "capture octets"):
@@ -259,7 +262,7 @@ class CaptureFileTests(SynchronousTestCase):
         self.assertEqual(raised.exception.errno, errno.EFBIG)
         self.assertEqual(numbers(self.path), list(range(10)))
 
-    def test_mistakesAreTheCallers(self) -> None:
+    def test_wrongArgumentsRaise(self) -> None:
         reading, writing = os.pipe()
         self.addCleanup(os.close, reading)
         self.addCleanup(os.close, writing)

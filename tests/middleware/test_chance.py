@@ -1,6 +1,6 @@
 """
-Tests for L{txtuntap.middleware.impairment}: what chance and knobs make of packets. Its source is seeded, and what comes
-of many packets is held against the formula: within four standard deviations.
+Tests for L{txtuntap.middleware.impairment}: the random faults. The random source is seeded. The results for many
+packets must be within four standard deviations of the value that the formula gives.
 """
 
 from __future__ import annotations
@@ -17,68 +17,68 @@ from txtuntap.interfaces import IEthernetProtocol
 from txtuntap.middleware import GEModel, Impairment, Netem
 from txtuntap.testing import SimulationClock, ethernetFrame
 
-#: So many that a share of them is what it should be.
+#: The number of packets in a statistical test, large enough for shares to be close to their probabilities.
 MANY = 20_000
 
 
 class LossTests(ImpairmentTestCase):
     def bursts(self) -> list[int]:
         """
-        How many were lost in a row, each time.
+        Return the length of each burst of losses, in packets.
         """
         came = set(self.received)
         return [len(list(each)) for lost, each in groupby(range(MANY), lambda number: number not in came) if lost]
 
-    def test_eachIsLostByChanceOfItsOwn(self) -> None:
+    def test_packetsAreLostIndependently(self) -> None:
         for loss in 0.001, 0.1, 0.7:
             impairment = self.impaired(Netem(loss=loss))
-            self.numbered(impairment, MANY)
+            self.sendNumbered(impairment, MANY)
             for came, counter in (self.received, "inLost"), (self.sent, "outLost"):
                 self.assertShare(MANY - len(came), MANY, loss)
                 self.assertEqual(came, sorted(set(came)))
                 self.assertEqual(impairment.counters[counter], MANY - len(came))
-        # Lost ones in a row are so by chance alone.
+        # Bursts are as long as independent losses make them.
         bursts = self.bursts()
         self.assertLess(abs(fmean(bursts) - 1 / 0.3), 4 * (0.7**0.5 / 0.3) / len(bursts) ** 0.5)
 
-    def test_noneAndAll(self) -> None:
+    def test_lossZeroLosesNoneAndLossOneLosesAll(self) -> None:
         for loss, left in (0, 100), (1, 0), (0.0, 100), (1.0, 0):
-            self.numbered(self.impaired(Netem(loss=loss)), 100)
+            self.sendNumbered(self.impaired(Netem(loss=loss)), 100)
             self.assertEqual((len(self.received), len(self.sent)), (left, left))
 
     def test_burstsHaveTheLengthOfTheModel(self) -> None:
-        # Gilbert's simple model: what finds the link bad is lost, for 1 / r packets.
+        # In Gilbert's simple model each packet on a bad link is lost, and the link is bad for 1 / r packets on average.
         p, r = 0.02, 0.25
-        self.numbered(self.impaired(Netem(gemodel=GEModel(p, r))), MANY)
+        self.sendNumbered(self.impaired(Netem(gemodel=GEModel(p, r))), MANY)
         bursts = self.bursts()
         self.assertLess(abs(fmean(bursts) - 1 / r), 4 * ((1 - r) ** 0.5 / r) / len(bursts) ** 0.5)
-        # They make up p / (p + r) of all; chance is in how many bursts there are, and how long.
+        # The share of lost packets is p / (p + r). Its deviation comes from the number and the length of the bursts.
         share = p / (p + r)
         deviation = (share * (1 - share) * (2 / (p + r) - 1) / MANY) ** 0.5
         self.assertLess(abs(sum(bursts) / MANY - share), 4 * deviation)
 
-    def test_aGoodLinkMayLoseAndABadOneLetThrough(self) -> None:
+    def test_hAndKAreTheChancesToPassABadAndAGoodLink(self) -> None:
         p, r, h, k = 0.05, 0.2, 0.6, 0.99
-        self.numbered(self.impaired(Netem(gemodel=GEModel(p, r, h, k))), MANY)
+        self.sendNumbered(self.impaired(Netem(gemodel=GEModel(p, r, h, k))), MANY)
         bad = p / (p + r)
         share = bad * (1 - h) + (1 - bad) * (1 - k)
-        # What the state adds: how far it decides, for as many packets as it lasts.
+        # The state adds to the variance, because it is the same for packets in a row.
         state = 2 * bad * (1 - bad) * (k - h) ** 2 * (1 / (p + r) - 1)
         deviation = ((share * (1 - share) + state) / MANY) ** 0.5
         self.assertLess(abs(1 - len(self.received) / MANY - share), 4 * deviation)
 
-    def test_withPAloneLossesAreIndependent(self) -> None:
-        self.numbered(self.impaired(Netem(gemodel=GEModel(0.2))), MANY)
+    def test_aModelWithOnlyPHasIndependentLosses(self) -> None:
+        self.sendNumbered(self.impaired(Netem(gemodel=GEModel(0.2))), MANY)
         self.assertShare(MANY - len(self.received), MANY, 0.2)
         bursts = self.bursts()
         self.assertLess(abs(fmean(bursts) - 1 / 0.8), 4 * (0.2**0.5 / 0.8) / len(bursts) ** 0.5)
 
-    def test_theLinkBeginsGoodAndTurnsAfterAPacket(self) -> None:
-        # As in the kernel: what a packet meets is what the one before has left.
+    def test_theLinkBeginsGoodAndChangesAfterAPacket(self) -> None:
+        # As in the kernel, a packet meets the state that the packet before it has left.
         impairment = self.impaired(Netem(gemodel=GEModel(1, 1)))
-        self.numbered(impairment, 6)
+        self.sendNumbered(impairment, 6)
         self.assertEqual(self.received, [0, 2, 4])
-        # Another model begins anew, another knob does not.
+        # Another setting keeps the state of the model, and another model begins in the good state.
         impairment.packetReceived(Packet(b"6"))
         impairment.up = attrs.evolve(impairment.up, duplicate=1)
         impairment.packetReceived(Packet(b"7"))
@@ -93,22 +93,22 @@ class DelayTests(ImpairmentTestCase):
     def delays(self) -> list[float]:
         return [time for time, _ in self.port.timed]
 
-    def test_aFixedDelayIsThatOfEach(self) -> None:
-        self.numbered(self.impaired(Netem(delay=0.1)), 3, every=0.03)
+    def test_eachPacketHasTheFixedDelay(self) -> None:
+        self.sendNumbered(self.impaired(Netem(delay=0.1)), 3, every=0.03)
         self.clock.advance(1)
         self.assertEqual((self.received, self.sent), ([0, 1, 2], [0, 1, 2]))
         for times in self.proto.times, self.delays():
             for time, expected in zip(times, (0.1, 0.13, 0.16), strict=True):
                 self.assertAlmostEqual(time, expected)
 
-    def test_theTimeOfAPacketIsThatOfItsArrival(self) -> None:
+    def test_theTimeOfAPacketIsItsArrivalTime(self) -> None:
         impairment = self.impaired(Netem(delay=0.1))
         impairment.packetReceived(Packet(b"hello", time=0))
         self.clock.advance(1)
         self.assertAlmostEqual(self.proto.packets[0].time, 0.1)
 
-    def test_uniformJitter(self) -> None:
-        self.numbered(self.impaired(Netem(delay=0.1, jitter=0.02, limit=MANY)), MANY)
+    def test_uniformJitterIsSpreadEvenlyAroundTheDelay(self) -> None:
+        self.sendNumbered(self.impaired(Netem(delay=0.1, jitter=0.02, limit=MANY)), MANY)
         self.clock.advance(1)
         delays = self.delays()
         self.assertEqual(len(delays), MANY)
@@ -120,8 +120,8 @@ class DelayTests(ImpairmentTestCase):
         for quarter in 1, 2, 3:
             self.assertShare(sum(delay < 0.08 + quarter * 0.01 for delay in delays), MANY, quarter / 4)
 
-    def test_normalJitter(self) -> None:
-        self.numbered(self.impaired(Netem(delay=0.1, jitter=0.01, distribution="normal", limit=MANY)), MANY)
+    def test_normalJitterHasItsStandardDeviation(self) -> None:
+        self.sendNumbered(self.impaired(Netem(delay=0.1, jitter=0.01, distribution="normal", limit=MANY)), MANY)
         self.clock.advance(1)
         delays = self.delays()
         self.assertLess(abs(fmean(delays) - 0.1), 4 * 0.01 / MANY**0.5)
@@ -129,95 +129,95 @@ class DelayTests(ImpairmentTestCase):
         for deviations, share in (1, 0.682689), (2, 0.954500), (3, 0.997300):
             self.assertShare(sum(abs(delay - 0.1) < deviations * 0.01 for delay in delays), MANY, share)
 
-    def test_nothingArrivesBeforeItLeft(self) -> None:
-        self.numbered(self.impaired(Netem(delay=0.01, jitter=0.1)), 500, every=0.001)
+    def test_jitterNeverMakesADelayNegative(self) -> None:
+        self.sendNumbered(self.impaired(Netem(delay=0.01, jitter=0.1)), 500, every=0.001)
         self.clock.advance(1)
         for time, data in self.port.timed:
             self.assertGreaterEqual(time, int.from_bytes(data, "big") * 0.001 - 1e-6)
 
-    def test_jitterReorders(self) -> None:
-        self.numbered(self.impaired(Netem(delay=0.1, jitter=0.05)), 100)
+    def test_jitterReordersPackets(self) -> None:
+        self.sendNumbered(self.impaired(Netem(delay=0.1, jitter=0.05)), 100)
         self.clock.advance(1)
         for came in self.received, self.sent:
             self.assertNotEqual(came, sorted(came))
             self.assertEqual(sorted(came), list(range(100)))
 
-    def test_unlessTheyAreOrderedOrThereIsARate(self) -> None:
+    def test_jitterKeepsTheOrderIfOrderedOrWithARate(self) -> None:
         for netem in Netem(delay=0.1, jitter=0.05, ordered=True), Netem(delay=0.1, jitter=0.05, rate=1e9):
-            self.numbered(self.impaired(netem), 100, every=0.001)
+            self.sendNumbered(self.impaired(netem), 100, every=0.001)
             self.clock.advance(1)
             self.assertEqual((self.received, self.sent), (list(range(100)), list(range(100))))
 
-    def test_thoseOfOneTimeKeepTheirOrder(self) -> None:
-        self.numbered(self.impaired(Netem(delay=0.1)), 1000)
+    def test_packetsDueAtOneTimeKeepTheirOrder(self) -> None:
+        self.sendNumbered(self.impaired(Netem(delay=0.1)), 1000)
         self.clock.advance(1)
         self.assertEqual((self.received, self.sent), (list(range(1000)), list(range(1000))))
 
-    def test_somePassBeforeOthers(self) -> None:
+    def test_reorderedPacketsPassWithoutDelay(self) -> None:
         impairment = self.impaired(Netem(delay=0.1, reorder=0.25, limit=MANY))
-        self.numbered(impairment, MANY)
+        self.sendNumbered(impairment, MANY)
         early = len(self.received)
         self.assertShare(early, MANY, 0.25)
         self.assertEqual(impairment.counters["inReordered"], early)
         self.clock.advance(1)
         self.assertEqual(sorted(self.received), list(range(MANY)))
 
-    def test_everyFifth(self) -> None:
-        # The manual's example: a repeatable pattern.
-        self.numbered(self.impaired(Netem(delay=0.01, reorder=1, gap=5)), 20)
+    def test_aGapOfFiveReordersEveryFifthPacket(self) -> None:
+        # The manual of tc-netem has this example of a repeatable pattern.
+        self.sendNumbered(self.impaired(Netem(delay=0.01, reorder=1, gap=5)), 20)
         self.assertEqual(self.received, [4, 9, 14, 19])
 
 
 class RateTests(ImpairmentTestCase):
-    def test_packetsLeaveAtItsPace(self) -> None:
-        # 100 octets are 800 bits.
-        self.numbered(self.impaired(Netem(rate=8000)), 10, size=100)
+    def test_packetsLeaveAtTheRate(self) -> None:
+        # One packet of 100 octets takes 0.1 seconds at 8000 bits per second.
+        self.sendNumbered(self.impaired(Netem(rate=8000)), 10, size=100)
         self.clock.advance(2)
         for number, (time, _) in enumerate(self.port.timed, 1):
             self.assertAlmostEqual(time, number * 0.1, 5)
         self.assertEqual(self.sent, list(range(10)))
 
-    def test_theDelayComesOnTopOnce(self) -> None:
-        self.numbered(self.impaired(Netem(rate=8000, delay=3)), 10, size=100)
+    def test_theDelayIsAddedOnceToTheRate(self) -> None:
+        self.sendNumbered(self.impaired(Netem(rate=8000, delay=3)), 10, size=100)
         self.clock.advance(5)
         for number, (time, _) in enumerate(self.port.timed, 1):
             self.assertAlmostEqual(time, 3 + number * 0.1, 5)
 
-    def test_nothingIsSavedUpWhileNothingIsSent(self) -> None:
+    def test_anIdleLinkSavesUpNoRate(self) -> None:
         impairment = self.impaired(Netem(rate=8000))
-        self.numbered(impairment, 1, size=100)
+        self.sendNumbered(impairment, 1, size=100)
         self.clock.advance(100)
-        self.numbered(impairment, 2, size=100)
+        self.sendNumbered(impairment, 2, size=100)
         self.clock.advance(1)
         self.assertAlmostEqual(self.port.timed[-1][0], 100.2, 5)
 
-    def test_noneIsThereBeforeItCouldBe(self) -> None:
+    def test_jitterNeverBeatsTheRate(self) -> None:
         impairment = self.impaired(Netem(rate=8000, jitter=1))
         for _ in range(20):
-            self.numbered(impairment, 1, size=100)
+            self.sendNumbered(impairment, 1, size=100)
             self.clock.advance(5)
         for number, (time, _) in enumerate(self.port.timed):
             self.assertGreaterEqual(time, 5 * number + 0.1 - 1e-5)
 
-    def test_howeverFastTheyAre(self) -> None:
-        self.numbered(self.impaired(Netem(rate=1e10, limit=MANY)), 10_000, size=10)
+    def test_aHighRateIsKept(self) -> None:
+        self.sendNumbered(self.impaired(Netem(rate=1e10, limit=MANY)), 10_000, size=10)
         self.clock.advance(1)
-        # A microsecond early, at most.
+        # The timer may be early by a microsecond.
         self.assertLess(abs(self.port.timed[-1][0] - 10_000 * 80 / 1e10), 2e-6)
 
-    def test_ofMoreThanTheLimitTheNewestAreLost(self) -> None:
+    def test_packetsOverTheLimitAreDropped(self) -> None:
         for netem in Netem(rate=8000, limit=5), Netem(delay=1, limit=5):
             impairment = self.impaired(netem)
-            self.numbered(impairment, 8)
+            self.sendNumbered(impairment, 8)
             self.clock.advance(2)
-            self.numbered(impairment, 1)
+            self.sendNumbered(impairment, 1)
             self.clock.advance(2)
             self.assertEqual((self.received, self.sent), ([0, 1, 2, 3, 4, 0],) * 2)
             self.assertEqual(impairment.counters, {"inOverLimit": 3, "outOverLimit": 3})
 
 
-class DamageTests(ImpairmentTestCase):
-    def test_oneBitIsAnother(self) -> None:
+class CorruptionTests(ImpairmentTestCase):
+    def test_corruptionInvertsOneBit(self) -> None:
         sizes = Random(5)
         packets = [sizes.randbytes(sizes.randrange(1, 200)) for _ in range(500)]
         impairment = self.impaired(Netem(corrupt=1))
@@ -232,39 +232,39 @@ class DamageTests(ImpairmentTestCase):
         self.assertEqual({packet.data[:4] for packet in self.proto.packets}, {b"link"})
         self.assertEqual(impairment.counters, {"inCorrupted": 500, "outCorrupted": 500})
 
-    def test_anyBitIsAsLikely(self) -> None:
+    def test_everyBitIsCorruptedEquallyOften(self) -> None:
         impairment = self.impaired(Netem(corrupt=1))
         for _ in range(MANY):
             impairment.writePacket([bytes(4)])
         for bit in range(32):
             self.assertShare(sum(int.from_bytes(data, "big") == 1 << bit for _, data in self.port.timed), MANY, 1 / 32)
 
-    def test_someOfAll(self) -> None:
+    def test_sharesOfDuplicatesAndCorruptedPackets(self) -> None:
         impairment = self.impaired(Netem(corrupt=0.2, duplicate=0.3))
-        self.numbered(impairment, MANY)
+        self.sendNumbered(impairment, MANY)
         self.assertShare(impairment.counters["outDuplicated"], MANY, 0.3)
         self.assertEqual(len(self.sent), MANY + impairment.counters["outDuplicated"])
         self.assertShare(impairment.counters["outCorrupted"], len(self.sent), 0.2)
 
-    def test_whereThereIsNoBitThereIsNoDamage(self) -> None:
+    def test_anEmptyPacketIsNotCorrupted(self) -> None:
         impairment = self.impaired(Netem(corrupt=1))
         impairment.packetReceived(Packet(b"link", 4))
         impairment.writePacket([])
         self.assertEqual((bytes(self.proto.packets[0]), self.port.timed), (b"", [(0, b"")]))
         self.assertEqual(impairment.counters, {})
 
-    def test_aDuplicateIsAPacketOfItsOwn(self) -> None:
+    def test_aDuplicateIsASeparatePacket(self) -> None:
         impairment = self.impaired(Netem(duplicate=1))
-        # Whoever gets it moves it along.
+        # The receiver of a packet moves its start.
         self.proto.then = lambda packet: setattr(packet, "start", 2)
         impairment.packetReceived(Packet(b"hello"))
         one, other = self.proto.packets
         self.assertIsNot(one, other)
         self.assertEqual((one.data, other.data, one.start, other.start), (b"hello", b"hello", 2, 2))
 
-    def test_eachOfBothHasItsOwnFate(self) -> None:
+    def test_aPacketAndItsDuplicateAreLostAndDelayedIndependently(self) -> None:
         impairment = self.impaired(Netem(duplicate=1, loss=0.5, delay=1, jitter=1, limit=MANY))
-        self.numbered(impairment, 5000)
+        self.sendNumbered(impairment, 5000)
         self.clock.advance(3)
         arrivals: dict[bytes, list[float]] = {}
         for time, data in self.port.timed:
@@ -273,17 +273,17 @@ class DamageTests(ImpairmentTestCase):
         self.assertShare(sum(len(times) == 1 for times in arrivals.values()), 5000, 0.5)
         self.assertTrue(all(len(set(times)) == len(times) for times in arrivals.values()))
 
-    def test_whatIsLongerThanTheMTUIsLost(self) -> None:
+    def test_aPacketLongerThanTheMTUIsDropped(self) -> None:
         impairment = self.impaired(Netem(mtu=100))
         for size in 100, 101:
             impairment.packetReceived(Packet(bytes(4 + size), 4))
             impairment.writePacket([bytes(size)])
         self.assertEqual(([len(packet) for packet in self.proto.packets], len(self.port.timed[0][1])), ([100], 100))
         self.assertEqual(impairment.counters, {"inTooBig": 1, "outTooBig": 1})
-        # Nobody is told.
+        # The MTU of the middleware stays, because the drop is silent.
         self.assertEqual(impairment.mtu, 1500)
 
-    def test_theMTUIsThatOfIPWhateverHeadersTheLinkHas(self) -> None:
+    def test_theMTUDoesNotCountLinkHeaders(self) -> None:
         host = Host(["10.9.0.2/24"], self.clock)
         impairment = Impairment(host.ethernet, Netem(mtu=100))
         self.assertTrue(IEthernetProtocol.providedBy(impairment))
@@ -296,27 +296,29 @@ class DamageTests(ImpairmentTestCase):
         self.assertEqual([len(data) for _, data in port.timed], [114, 118, 5])
 
 
-class FateTests(ImpairmentTestCase):
+class ReproducibilityTests(ImpairmentTestCase):
     ALL = Netem(delay=0.1, jitter=0.05, loss=0.2, duplicate=0.2, corrupt=0.2, reorder=0.2)
 
-    def fates(self, netem: Netem, seed: int = 1) -> tuple[list[tuple[float, bytes]], list[tuple[float, bytes]]]:
+    def arrivals(self, netem: Netem, seed: int = 1) -> tuple[list[tuple[float, bytes]], list[tuple[float, bytes]]]:
         """
-        What came, and when, up and down.
+        Send packets in both directions.
+
+        @return: the packets that arrived at the protocol and those at the port, each with its time in seconds.
         """
         self.clock = SimulationClock()
-        self.numbered(self.impaired(netem, seed), 300, size=20)
+        self.sendNumbered(self.impaired(netem, seed), 300, size=20)
         self.clock.advance(1)
         return list(zip(self.proto.times, self.proto.data, strict=True)), self.port.timed
 
-    def test_theSameSeedGivesTheSame(self) -> None:
-        self.assertEqual(self.fates(self.ALL), self.fates(self.ALL))
-        for one, other in zip(self.fates(self.ALL), self.fates(self.ALL, seed=2), strict=True):
+    def test_theSameSeedGivesTheSameArrivals(self) -> None:
+        self.assertEqual(self.arrivals(self.ALL), self.arrivals(self.ALL))
+        for one, other in zip(self.arrivals(self.ALL), self.arrivals(self.ALL, seed=2), strict=True):
             self.assertNotEqual(one, other)
 
-    def test_eachDirectionHasItsOwnChance(self) -> None:
-        up, down = self.fates(self.ALL)
+    def test_eachDirectionHasItsOwnRandomSource(self) -> None:
+        up, down = self.arrivals(self.ALL)
         self.assertNotEqual(up, down)
-        # Nor does what goes one way matter to the other.
+        # Without packets in the other direction, this direction has the same faults.
         impairment = self.impaired(self.ALL)
         start = self.clock.seconds()
         for number in range(300):
@@ -327,22 +329,22 @@ class FateTests(ImpairmentTestCase):
             [(round(time, 6), data) for time, data in down],
         )
 
-    def test_oneKnobChangesNothingOfTheOthers(self) -> None:
-        # Without reordering, which is by what came before.
+    def test_changingOneFaultKeepsTheOthers(self) -> None:
+        # Reordering is left out, because it depends on the packets before.
         netem = attrs.evolve(self.ALL, reorder=0)
-        _, before = self.fates(netem)
+        _, before = self.arrivals(netem)
         for fewer in attrs.evolve(netem, loss=0.3), attrs.evolve(netem, duplicate=0.1):
-            _, after = self.fates(fewer)
+            _, after = self.arrivals(fewer)
             self.assertLess(len(after), len(before))
             self.assertLess(set(after), set(before))
-        _, more = self.fates(attrs.evolve(netem, loss=0))
+        _, more = self.arrivals(attrs.evolve(netem, loss=0))
         self.assertGreater(set(more), set(before))
-        _, whole = self.fates(attrs.evolve(netem, corrupt=0))
+        _, whole = self.arrivals(attrs.evolve(netem, corrupt=0))
         self.assertEqual([time for time, _ in whole], [time for time, _ in before])
-        _, slower = self.fates(attrs.evolve(netem, delay=0.2))
+        _, slower = self.arrivals(attrs.evolve(netem, delay=0.2))
         self.assertEqual([data for _, data in slower], [data for _, data in before])
 
-    def test_norDoesOneThatIsChangedForAWhile(self) -> None:
+    def test_aChangeForAWhileKeepsTheLossesAfterwards(self) -> None:
         def lost(middle: Netem) -> list[int]:
             impairment = self.impaired(Netem(loss=0.3))
             for number in range(300):

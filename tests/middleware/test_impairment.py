@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.middleware.impairment}: its life, and every packet accounted for. What chance does is in
+Tests for L{txtuntap.middleware.impairment}: starting, stopping, delivery and counters. The random faults are tested in
 L{tests.middleware.test_chance}.
 """
 
@@ -23,8 +23,8 @@ from txtuntap.testing import TUN, MemoryDevice, SettableClock, SimulationClock
 from txtuntap.wire.offload import finish
 
 
-class NothingTests(ImpairmentTestCase):
-    def test_packetsPassAtOnceBothWays(self) -> None:
+class SettingTests(ImpairmentTestCase):
+    def test_withoutFaultsPacketsPassAtOnce(self) -> None:
         impairment = self.impaired()
         packet = Packet(b"hello")
         impairment.packetReceived(packet)
@@ -35,7 +35,7 @@ class NothingTests(ImpairmentTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(impairment.counters, {})
 
-    def test_knobsAreNetems(self) -> None:
+    def test_faultsOtherThanANetemAreRefused(self) -> None:
         for wrong in "loss 10%", 0.1, GEModel(0.1):
             error = self.assertRaises(TypeError, Impairment, PacketRecorder(), wrong)
             self.assertIn("Netem.of('loss 10%')", str(error))
@@ -44,25 +44,25 @@ class NothingTests(ImpairmentTestCase):
             impairment.up = None  # type: ignore[assignment]
         self.assertEqual(impairment.up, Netem())
 
-    def test_eachDirectionHasItsOwn(self) -> None:
+    def test_eachDirectionHasItsOwnFaults(self) -> None:
         one, other = Netem(loss=1), Netem(delay=1)
         impairment = self.impaired(one)
         self.assertEqual((impairment.up, impairment.down), (one, one))
         impairment = self.impaired(one, down=other)
         self.assertEqual((impairment.up, impairment.down), (one, other))
-        self.numbered(impairment, 3)
+        self.sendNumbered(impairment, 3)
         self.clock.advance(2)
         self.assertEqual((self.received, self.sent), ([], [0, 1, 2]))
         self.assertEqual(impairment.counters, {"inLost": 3})
 
-    def test_tablesTellHowManyAreDelayed(self) -> None:
+    def test_tablesHaveTheNumberOfDelayedPackets(self) -> None:
         impairment = self.impaired(up=Netem(delay=1), down=Netem(delay=2, limit=2))
-        self.numbered(impairment, 3)
+        self.sendNumbered(impairment, 3)
         self.assertEqual([(state.size, state.bound) for state in impairment.tables()], [(3, 1000), (2, 2)])
         self.clock.advance(1)
         self.assertEqual([state.size for state in impairment.tables()], [0, 2])
 
-    def test_beforeItIsOnAPort(self) -> None:
+    def test_packetsWithoutAPortAreDiscarded(self) -> None:
         impairment = Impairment(PacketRecorder(), Netem(delay=1))
         impairment.packetReceived(Packet(b"1"))
         impairment.writePacket([b"1"])
@@ -70,7 +70,7 @@ class NothingTests(ImpairmentTestCase):
 
 
 class RunningTests(ImpairmentTestCase):
-    def test_thoseUnderWayKeepTheirTime(self) -> None:
+    def test_packetsInTransitKeepTheirDeliveryTime(self) -> None:
         impairment = self.impaired(Netem(delay=1))
         impairment.writePacket([b"1"])
         impairment.down = Netem(delay=0.1)
@@ -82,44 +82,44 @@ class RunningTests(ImpairmentTestCase):
             [(round(time, 5), data) for time, data in self.port.timed], [(0, b"3"), (0.1, b"2"), (1, b"1")]
         )
 
-    def test_whatIsUnderWayWhenItStopsIsLost(self) -> None:
+    def test_packetsInTransitAreDiscardedAtTheStop(self) -> None:
         impairment = self.impaired(Netem(delay=1))
-        self.numbered(impairment, 3)
+        self.sendNumbered(impairment, 3)
         impairment.doStop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.clock.advance(2)
         self.assertEqual((self.received, self.sent), ([], []))
         self.assertEqual(impairment.counters, {"inDiscards": 3, "outDiscards": 3})
         impairment.makeConnection(self.port)
-        self.numbered(impairment, 1)
+        self.sendNumbered(impairment, 1)
         self.clock.advance(2)
         self.assertEqual((self.received, self.sent), ([0], [0]))
 
-    def test_onAnotherPortNothingIsInFrontOfIt(self) -> None:
+    def test_theQueueIsEmptyAfterARestart(self) -> None:
         impairment = self.impaired(Netem(rate=32))
-        self.numbered(impairment, 100)
+        self.sendNumbered(impairment, 100)
         impairment.doStop()
         impairment.makeConnection(self.port)
-        self.numbered(impairment, 1)
+        self.sendNumbered(impairment, 1)
         self.clock.advance(1.1)
         self.assertEqual((self.received, self.sent), ([0], [0]))
 
-    def test_aPortWithoutAClockIsNone(self) -> None:
+    def test_aPortWithoutAClockIsRefused(self) -> None:
         port = TimedPort(self.clock)
         port.clock = None  # type: ignore[assignment]
         error = self.assertRaises(TypeError, Impairment(PacketRecorder()).makeConnection, port)
         self.assertIn("has no clock", str(error))
 
-    def test_aProtocolThatStopsItWhilePacketsArrive(self) -> None:
+    def test_aProtocolMayStopItWhilePacketsArrive(self) -> None:
         impairment = self.impaired(Netem(delay=1))
         self.proto.then = lambda packet: impairment.doStop()
-        self.numbered(impairment, 3)
+        self.sendNumbered(impairment, 3)
         self.clock.advance(2)
         self.assertEqual(self.received, [0])
         self.assertEqual(impairment.counters["inDiscards"], 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_aProtocolThatStopsItBeforeTheDuplicate(self) -> None:
+    def test_aDuplicateIsDiscardedIfTheOriginalStopsIt(self) -> None:
         for netem in Netem(duplicate=1), Netem(duplicate=1, delay=1):
             impairment = self.impaired(netem)
             self.proto.then = lambda packet, it=impairment: it.doStop()
@@ -128,7 +128,7 @@ class RunningTests(ImpairmentTestCase):
             self.assertEqual(len(self.proto.packets), 1)
             self.assertEqual(impairment.counters, {"inDuplicated": 1, "inDiscards": 1})
 
-    def test_whatWasWrittenByAProtocolThatDoesNotStartIsForgotten(self) -> None:
+    def test_packetsOfAProtocolThatFailsToStartAreDiscarded(self) -> None:
         impairment = self.impaired(Netem(delay=1))
         impairment.doStop()
 
@@ -140,41 +140,41 @@ class RunningTests(ImpairmentTestCase):
         self.assertRaises(ZeroDivisionError, impairment.makeConnection, self.port)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_startedTwiceItGoesOn(self) -> None:
+    def test_aSecondStartRaisesAndChangesNothing(self) -> None:
         impairment = self.impaired(Netem(delay=1))
-        self.numbered(impairment, 1)
+        self.sendNumbered(impairment, 1)
         self.assertRaises(RuntimeError, impairment.doStart)
         self.clock.advance(2)
         self.assertEqual((self.received, self.sent), ([0], [0]))
 
-    def test_anAnswerIsImpairedToo(self) -> None:
+    def test_anAnswerByThePortOfAPacketIsImpaired(self) -> None:
         impairment = self.impaired(Netem(delay=1))
         self.proto.then = lambda packet: packet.port.writePacket([bytes(packet)])
         impairment.packetReceived(Packet(b"\1"))
         self.clock.advance(3)
         self.assertEqual([(round(time, 5), data) for time, data in self.port.timed], [(2, b"\1")])
 
-    def test_whoAnswersForEverHasATurnForEach(self) -> None:
-        # As in a loop of links: never by recursion, nor for ever in one call.
+    def test_endlessAnswersTakeOneTurnEach(self) -> None:
+        # A loop of links does this. It must neither recurse nor block the reactor.
         impairment = self.impaired(up=Netem(delay=1))
         self.proto.then = lambda packet: impairment.packetReceived(Packet(bytes(packet)))
         impairment.packetReceived(Packet(b"\1"))
         self.clock.advance(10.5)
         self.assertEqual(len(self.received), 10)
 
-    def test_aClockThatJumpsHasThemAllInTheirOrder(self) -> None:
+    def test_aJumpingClockKeepsTheOrder(self) -> None:
         self.clock = Clock()
         impairment = self.impaired(Netem(delay=1, jitter=0.5))
-        self.numbered(impairment, 100)
+        self.sendNumbered(impairment, 100)
         self.clock.advance(100)
         late = self.received
         self.clock = SimulationClock()
-        self.numbered(self.impaired(Netem(delay=1, jitter=0.5)), 100)
+        self.sendNumbered(self.impaired(Netem(delay=1, jitter=0.5)), 100)
         self.clock.advance(100)
         self.assertEqual(late, self.received)
 
-    def test_whatPassesAtOnceIsBehindWhatIsLate(self) -> None:
-        # The reactor is busy, and has not got to those that are due.
+    def test_anUndelayedPacketWaitsForOverdueOnes(self) -> None:
+        # The reactor was busy, so that two packets are overdue.
         self.clock = Clock()
         impairment = self.impaired(Netem(delay=1))
         impairment.writePacket([b"1"])
@@ -186,15 +186,15 @@ class RunningTests(ImpairmentTestCase):
         self.clock.advance(0)
         self.assertEqual(self.port.sent, [b"1", b"2", b"3"])
 
-    def test_aWallClockThatIsSetDelaysNothing(self) -> None:
+    def test_settingTheWallClockChangesNoDelay(self) -> None:
         for step in -3600, 3600:
             self.clock = SettableClock()
             self.clock.advance(1e6)
             impairment = self.impaired(Netem(delay=1, rate=8000))
-            self.numbered(impairment, 1)
+            self.sendNumbered(impairment, 1)
             self.clock.advance(0.5)
             self.clock.setBy(step)
-            self.numbered(impairment, 2)
+            self.sendNumbered(impairment, 2)
             self.clock.advance(0.49)
             self.assertEqual((self.received, self.sent), ([], []))
             self.clock.advance(0.1)
@@ -204,14 +204,14 @@ class RunningTests(ImpairmentTestCase):
             self.clock.advance(0.12)
             self.assertEqual((self.received, self.sent), ([0, 0, 1], [0, 0, 1]))
 
-    def test_aClockOfGreatNumbersComesToAnEnd(self) -> None:
-        # Sums are rounded there: by a tenth of a microsecond, at today's date.
+    def test_roundedTimesDelayNoPacketForEver(self) -> None:
+        # Today's date in seconds is so great that sums are rounded to a tenth of a microsecond.
         self.clock.advance(1.8e9 + 1 / 3)
-        self.numbered(self.impaired(Netem(delay=1 / 7, jitter=1 / 11, rate=123457)), 200, every=1 / 13)
+        self.sendNumbered(self.impaired(Netem(delay=1 / 7, jitter=1 / 11, rate=123457)), 200, every=1 / 13)
         self.clock.advance(1)
         self.assertEqual((len(self.received), len(self.sent)), (200, 200))
 
-    def test_whatALayerRaisesIsLoggedAndTheOthersArrive(self) -> None:
+    def test_anExceptionIsLoggedAndLaterPacketsArrive(self) -> None:
         ip = IPProtocol(["10.9.0.2/24"])
         ip.onDropped = lambda packet, drop: 1 // 0  # type: ignore[assignment]
         impairment = Impairment(ip, Netem(delay=1))
@@ -223,7 +223,7 @@ class RunningTests(ImpairmentTestCase):
         self.assertEqual(impairment.counters, {"protocolFailures": 3})
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_superpacketsAreCutAndComplete(self) -> None:
+    def test_superpacketsAreCutBeforeTheyAreImpaired(self) -> None:
         device = MemoryDevice(TUN, features=ALL)
         proto = PacketRecorder()
         impairment = Impairment(proto, Netem(corrupt=1))
@@ -241,7 +241,7 @@ class RunningTests(ImpairmentTestCase):
 class LinkTests(ImpairmentTestCase):
     def ping(self, netem: Netem) -> float:
         """
-        How long a ping takes over such a link.
+        Measure the seconds that a ping takes over a link with these faults.
         """
         hosts = [Host([f"10.9.0.{number}/24"], self.clock) for number in (1, 2)]
         Link(hosts[0].ip, Impairment(hosts[1].ip, netem, random=Random(1)), self.clock).start()
@@ -253,14 +253,14 @@ class LinkTests(ImpairmentTestCase):
         self.clock.advance(20)
         return took[0]
 
-    def test_aPingTakesTheDelayOfBothWays(self) -> None:
+    def test_aPingTakesTheDelayTwice(self) -> None:
         self.assertAlmostEqual(self.ping(Netem(delay=0.3)), 0.6, 5)
 
-    def test_atARateItTakesThatOfBothPackets(self) -> None:
-        # 84 octets: IP, ICMP and 56.
+    def test_aPingAtARateTakesTheTimeOfTwoPackets(self) -> None:
+        # A packet has 84 octets: 20 of IP, 8 of ICMP and 56 of payload.
         self.assertAlmostEqual(self.ping(Netem(rate=8 * 84)), 2, 5)
 
-    def test_fragmentsFindTheirOrder(self) -> None:
+    def test_reorderedFragmentsAreReassembled(self) -> None:
         hosts = [Host([f"10.9.0.{number}/24"], self.clock) for number in (1, 2)]
         netem = Netem(delay=0.1, jitter=0.09, duplicate=0.2)
         Link(hosts[0].ip, Impairment(hosts[1].ip, netem, random=Random(1)), self.clock).start()
@@ -281,7 +281,7 @@ PROBABILITY = st.sampled_from([0, 0.001, 0.3, 0.9, 1]) | st.floats(0, 1)
 @st.composite
 def netems(draw: st.DrawFn) -> Netem:
     """
-    Any that can be.
+    Draw any valid settings.
     """
     gemodel = draw(st.none() | st.builds(GEModel, PROBABILITY, PROBABILITY, PROBABILITY, PROBABILITY))
     delay = draw(st.sampled_from([0, 1e-9, 0.01, 5]))
@@ -309,7 +309,7 @@ STEPS = st.lists(
 )
 
 
-class AnyTests(SynchronousTestCase):
+class AnyFaultTests(SynchronousTestCase):
     @given(netems(), netems(), STEPS, st.integers(0, 5), st.booleans())
     def test_everyPacketArrivesOrIsCountedOnce(
         self, one: Netem, other: Netem, steps: list[tuple[str, bytes, float]], seed: int, stops: bool
@@ -319,16 +319,16 @@ class AnyTests(SynchronousTestCase):
         impairment = Impairment(proto, one, random=Random(seed))
         impairment.makeConnection(port)
         entered = {"in": 0, "out": 0}
-        for what, data, seconds in steps:
-            if what == "up":
+        for step, data, seconds in steps:
+            if step == "up":
                 impairment.packetReceived(Packet(data, len(data) // 2))
                 entered["in"] += 1
-            elif what == "down":
+            elif step == "down":
                 impairment.writePacket([data])
                 entered["out"] += 1
-            elif what == "time":
+            elif step == "time":
                 clock.advance(seconds)
-            elif what == "back":
+            elif step == "back":
                 clock.setBy(-seconds)
             else:
                 impairment.up, impairment.down = other, one
@@ -338,6 +338,6 @@ class AnyTests(SynchronousTestCase):
             clock.pump([1e6] * 3)
         self.assertEqual(clock.getDelayedCalls(), [])
         counters = impairment.counters
-        for way, came in ("in", len(proto.packets)), ("out", len(port.timed)):
-            gone = sum(counters[way + name] for name in ("Lost", "OverLimit", "TooBig", "Discards"))
-            self.assertEqual(came + gone, entered[way] + counters[way + "Duplicated"])
+        for direction, arrived in ("in", len(proto.packets)), ("out", len(port.timed)):
+            dropped = sum(counters[direction + name] for name in ("Lost", "OverLimit", "TooBig", "Discards"))
+            self.assertEqual(arrived + dropped, entered[direction] + counters[direction + "Duplicated"])

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.middleware.meter} and L{txtuntap.middleware.prometheus}: what goes by, counted and told.
+Tests for L{txtuntap.middleware.meter} and L{txtuntap.middleware.prometheus}: counters, rates and metrics.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PACKET = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
 BOUNDS = DOCS / "bounds.md"
 
 
-#: Counters that count something else than packets which went no further.
+#: The names of documented counters that count no dropped packets.
 OTHERS = frozenset(
     [
         *("inPackets", "inOctets", "outPackets", "outOctets", "inSuperpackets", "outSuperpackets", "inFrames"),
@@ -63,7 +63,7 @@ class MeterTestCase(DeviceTestCase):
 
 
 class CountTests(MeterTestCase):
-    def test_packetsAndOctetsBothWays(self) -> None:
+    def test_packetsAndOctetsAreCountedInBothDirections(self) -> None:
         proto = PacketRecorder()
         meter = Meter(proto)
         self.on(meter)
@@ -74,14 +74,14 @@ class CountTests(MeterTestCase):
         self.assertEqual((meter.counters["outPackets"], self.device.sent), (1, [PACKET]))
         self.assertEqual(proto.data, [PACKET, PACKET + bytes(3)])
 
-    def test_onlyWhatIsThereYetCounts(self) -> None:
+    def test_strippedHeadersAndPaddingAreNotCounted(self) -> None:
         meter = Meter(PacketRecorder())
         packet = Packet(b"link" + PACKET + b"padding", 4)
         packet.end -= 7
         meter.packetReceived(packet)
         self.assertEqual(meter.counters["inOctets"], len(PACKET))
 
-    def test_aSuperpacketCountsAsTheMany(self) -> None:
+    def test_aSuperpacketCountsAsItsPackets(self) -> None:
         meter = Meter(SuperpacketRecorder())
         self.on(meter)
         data, offload = many(4, b"first", b"other", b"last")
@@ -89,8 +89,8 @@ class CountTests(MeterTestCase):
         self.device.deliver(data, offload)
         self.clock.advance(0)
         meter.writePacket([data[:9], data[9:]], offload)
-        for way in "in", "out":
-            counted = [meter.counters[way + name] for name in ("Packets", "Octets", "Superpackets")]
+        for direction in "in", "out":
+            counted = [meter.counters[direction + name] for name in ("Packets", "Octets", "Superpackets")]
             self.assertEqual(counted, [3, sum(map(len, pieces)), 1])
         names = "inPackets", "inOctets", "outPackets", "outOctets"
         self.assertEqual([meter.counters[name] for name in names], [self.port.counters[name] for name in names])
@@ -99,7 +99,7 @@ class CountTests(MeterTestCase):
     @given(SUPERPACKETS)
     def test_anySuperpacketCountsAsItsPackets(self, made: tuple[bytes, Offload, int]) -> None:
         data, offload, network = made
-        # TCP's options are taken for payload: that is no more than looked at once.
+        # Packets with TCP options are left out, because the meter takes the options for payload.
         assume(offload.type == UDP or data[offload.checksumStart + 12] >> 4 == 5)
         meter = Meter(SuperpacketRecorder())
         packet = Packet(data)
@@ -109,7 +109,7 @@ class CountTests(MeterTestCase):
         counted = meter.counters["inPackets"], meter.counters["inOctets"]
         self.assertEqual(counted, (len(pieces), sum(map(len, pieces))))
 
-    def test_whatIsForgedCountsAsOneAndRaisesNothing(self) -> None:
+    def test_aForgedOffloadCountsAsOnePacket(self) -> None:
         meter = Meter(PacketRecorder())
         for offload in Offload(NEEDS_CHECKSUM, 1), Offload(0, 5, 0, 0), Offload(NEEDS_CHECKSUM, 77, 9, 0, 65535, 65535):
             packet = Packet(PACKET)
@@ -118,7 +118,7 @@ class CountTests(MeterTestCase):
             meter.writePacket([PACKET], offload)
         self.assertEqual((meter.counters["inPackets"], meter.counters["outPackets"]), (3, 3))
 
-    def test_sourcesAreThoseOfOtherParts(self) -> None:
+    def test_sourcesGiveTheCountersOfOtherParts(self) -> None:
         host = Host([f"{OWN[4]}/24"], self.clock)
         impairment = Impairment(host.ip, up=Netem(loss=1))
         meter = Meter(impairment, lambda: {**host.counters, "link": impairment.counters, "port": self.port.counters})
@@ -136,14 +136,14 @@ class CountTests(MeterTestCase):
         error = self.assertRaises(TypeError, Meter, PacketRecorder(), host.counters)
         self.assertIn("give 'lambda: ", str(error))
 
-    def test_errorMessagesThatAreSentAreNoDrops(self) -> None:
+    def test_failedErrorMessagesOfICMPAreNoDrops(self) -> None:
         self.assertEqual(drops({"icmp": {"outErrors": 1}, "port": {"outErrors": 2}}), {"port": {"outErrors": 2}})
 
-    def test_everyNameInTheDocumentationIsThatOfADropOrIsNot(self) -> None:
+    def test_everyDocumentedCounterIsInDropsOrOthers(self) -> None:
         _, _, table = BOUNDS.read_text().partition("# Counters")
         rows = [line.split("|") for line in table.splitlines() if line.startswith("|")]
         documented = {name for row in rows for name in re.findall(r"`(\w+)`", row[2])}
-        # A new counter is to be put into either.
+        # Add a new counter to one of the two sets.
         self.assertEqual(documented, DROPS | OTHERS)
         self.assertEqual(DROPS & OTHERS, set())
         self.assertEqual({name for _, name in NO_DROPS} - DROPS, set())
@@ -156,44 +156,44 @@ class RateTests(MeterTestCase):
         self.meter = Meter(PacketRecorder(), lambda: self.others)
         self.on(self.meter)
 
-    def test_aRateIsThatOfTheLatestTenSeconds(self) -> None:
+    def test_aRateIsAveragedOverTenSeconds(self) -> None:
         for _ in range(20):
             self.deliver(PACKET, PACKET)
             self.clock.advance(1)
         self.assertEqual(self.meter.rates()["meter"], {"inPackets": 2, "inOctets": 2 * len(PACKET)})
-        # Of the ten seconds, there is traffic in six.
+        # Six of the last ten seconds had traffic.
         self.clock.pump([1] * 4)
         self.assertAlmostEqual(self.meter.rates()["meter"]["inPackets"], 1.2)
         self.clock.pump([1] * 6)
         self.assertEqual(self.meter.rates(), {"meter": {}, "other": {}})
 
-    def test_whatFallsTooHasNoRate(self) -> None:
+    def test_aGaugeHasNoRate(self) -> None:
         self.others["tcp"] = {"currEstab": 5, "inSegs": 5}
         self.clock.advance(1)
         self.others["tcp"].update(currEstab=3, inSegs=9)
         self.clock.advance(1)
         self.assertEqual(self.meter.rates()["tcp"].keys(), {"inSegs"})
 
-    def test_atFirstItIsThatOfLess(self) -> None:
+    def test_theFirstRatesAreAveragedSinceTheStart(self) -> None:
         self.assertEqual(self.meter.rates(), {"meter": {}, "other": {}})
         self.deliver(PACKET)
         self.clock.advance(0.5)
         self.assertEqual(self.meter.rates()["meter"]["inPackets"], 2)
 
-    def test_othersHaveRatesToo(self) -> None:
+    def test_countersOfOtherPartsHaveRates(self) -> None:
         self.clock.advance(1)
         self.others["other"]["things"] += 3
         self.others["later"] = {"drops": 5}
         self.clock.advance(1)
         self.assertEqual(self.meter.rates(), {"meter": {}, "other": {"things": 1.5}, "later": {"drops": 2.5}})
 
-    def test_whatCountsAnewHasNoRateBelowZero(self) -> None:
+    def test_aCounterThatWasResetHasNoNegativeRate(self) -> None:
         self.clock.advance(1)
         self.others["other"] = {"things": 6}
         self.clock.advance(1)
         self.assertEqual(self.meter.rates(), {"meter": {}, "other": {"things": 3}})
 
-    def test_aWallClockThatIsSetChangesNothing(self) -> None:
+    def test_settingTheWallClockChangesNoRate(self) -> None:
         for step in -3600, 3600:
             self.clock = SettableClock()
             self.device = MemoryDevice(TUN, features=ALL)
@@ -208,12 +208,12 @@ class RateTests(MeterTestCase):
             self.assertEqual(meter.rates()["meter"]["inPackets"], 2)
             self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
-    def test_aReactorThatIsBusyTakesFewerSamples(self) -> None:
+    def test_aLateSampleIsAveragedOverItsTrueAge(self) -> None:
         self.deliver(PACKET)
         self.clock.advance(100)
         self.assertEqual(self.meter.rates()["meter"]["inPackets"], 0.01)
 
-    def test_aSourceThatRaisesDoesSoBeforeAnythingRuns(self) -> None:
+    def test_aSourceThatRaisesPreventsTheStart(self) -> None:
         self.device.close()
         proto = PacketRecorder()
         broken = Meter(proto, lambda: {"other": self.others["nothing"]})
@@ -223,7 +223,7 @@ class RateTests(MeterTestCase):
         self.on(broken)
         self.assertIs(proto.transport, broken)
 
-    def test_itEndsWithThePort(self) -> None:
+    def test_samplingStopsWithThePort(self) -> None:
         self.port.stopListening()
         self.clock.advance(0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -234,13 +234,15 @@ class RateTests(MeterTestCase):
         self.assertEqual(self.meter.rates()["meter"]["inPackets"], 1)
 
 
-#: By the labels' values.
+#: The values of one metric by the values of its labels.
 Samples = dict[tuple[str, ...], float]
 
 
 def scraped(collector: InterfaceCollector) -> dict[str, Samples]:
     """
-    What Prometheus sees: values by metric, by the labels' values, in the order of the labels' names.
+    Scrape a collector as Prometheus does.
+
+    @return: the samples by the metric's name. The label values are in the order of the labels' names.
     """
     registry = CollectorRegistry()
     registry.register(collector)
@@ -253,7 +255,7 @@ def scraped(collector: InterfaceCollector) -> dict[str, Samples]:
 
 
 class PrometheusTests(MeterTestCase):
-    def test_aMetersCounters(self) -> None:
+    def test_countersOfAMeterBecomeMetrics(self) -> None:
         host = Host([f"{OWN[4]}/24"], self.clock)
         host.listenUDP(7, DatagramRecorder())
         meter = Meter(host.ip, lambda: {**host.counters, "port": self.port.counters})
@@ -265,17 +267,17 @@ class PrometheusTests(MeterTestCase):
         self.assertEqual(found["txtuntap_packets_total"], {("in", "tun0"): 3, ("out", "tun0"): 0})
         self.assertEqual(found["txtuntap_bytes_total"][("in", "tun0")], 2 * len(PACKET) + 41)
         self.assertEqual(sum(found["txtuntap_drops_total"].values()), 1)
-        # Everything is in one of them, and those of the port are no packets more.
+        # The packets of the port are reported as events, so that no packet counts twice.
         self.assertEqual(found["txtuntap_events_total"][("inPackets", "tun0", "port")], 3)
 
-    def test_whatFallsTooIsAGauge(self) -> None:
+    def test_aCurrentNumberIsAGauge(self) -> None:
         collector = InterfaceCollector()
         collector.add("tun0", lambda: {"tcp": {"currEstab": 3, "inSegs": 4}})
         found = scraped(collector)
         self.assertEqual(found["txtuntap_current"], {("tun0", "currEstab", "tcp"): 3})
         self.assertEqual(found["txtuntap_events_total"], {("inSegs", "tun0", "tcp"): 4})
 
-    def test_severalInterfacesAndTheirNamesNow(self) -> None:
+    def test_severalInterfacesHaveTheirCurrentNames(self) -> None:
         names = ["tap0"]
         collector = InterfaceCollector()
         collector.add(lambda: names[0], lambda: {"port": {"inPackets": 1, "outErrors": 5, "outLinkDown": 7}})
@@ -291,12 +293,12 @@ class PrometheusTests(MeterTestCase):
         )
         self.assertEqual(found["txtuntap_events_total"], {("outErrors", 'a"b\\c', "icmp"): 6})
 
-    def test_aNameThatIsNoText(self) -> None:
-        # To the kernel, nearly any octets are a name.
+    def test_aNameThatIsNotUTF8IsEscaped(self) -> None:
+        # The kernel accepts nearly any octets as a name.
         collector = InterfaceCollector()
         collector.add(os.fsdecode(b"t\xff0"), lambda: {"port": {"inPackets": 1}})
         found = scraped(collector)
         self.assertEqual(found["txtuntap_packets_total"][("in", "t\\xff0")], 1)
 
-    def test_noInterface(self) -> None:
+    def test_aCollectorWithoutInterfacesIsEmpty(self) -> None:
         self.assertEqual(scraped(InterfaceCollector()), {})

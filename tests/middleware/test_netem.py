@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.middleware.netem}: what a link may be asked to do, in fields and in C{tc}'s words.
+Tests for L{txtuntap.middleware.netem}: the faults of a link, as fields and as the options of C{tc}.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.middleware import GEModel, Netem
 
-#: As somebody gives it to C{tc}, and what it means.
+#: Options of C{tc}, and the settings that they mean.
 TEXTS = {
     "": Netem(),
     "delay 100ms": Netem(delay=0.1),
@@ -36,7 +36,7 @@ TEXTS = {
     "corrupt 1% duplicate 2%": Netem(corrupt=0.01, duplicate=0.02),
     "delay 10ms reorder 25%": Netem(delay=0.01, reorder=0.25),
     "delay 10ms reorder 25% gap 5": Netem(delay=0.01, reorder=0.25, gap=5),
-    # Whoever gives but the gap wants each one behind it.
+    # A gap without reorder reorders every packet after the gap.
     "gap 5 delay 10ms": Netem(delay=0.01, reorder=1, gap=5),
     "rate 500": Netem(rate=500),
     "rate 1.5Mbit limit 20": Netem(rate=1.5e6, limit=20),
@@ -46,8 +46,8 @@ TEXTS = {
     "delay 5ms 5ms ordered mtu 1400": Netem(delay=0.005, jitter=0.005, ordered=True, mtu=1400),
 }
 
-#: What is none, and a part of what that is told by.
-NO_TEXTS = {
+#: Options that are refused, and words of the error text.
+WRONG_TEXTS = {
     "delay": "takes a number, such as 'delay 100ms', not 'nothing'",
     "delay fast": "not 'fast'",
     "delay 100": "a time with its unit",
@@ -62,13 +62,13 @@ NO_TEXTS = {
     "loss 10ms": "up to 100%",
     "loss 10% 25%": "no correlation",
     "loss 10% ecn": "'ecn' is none of the options",
-    "loss state 1%": "gemodel is",
+    "loss state 1%": "give 'loss gemodel'",
     "loss gemodel": "gemodel takes a number",
     "loss gemodel 1% 2% 3% 4% 5%": "one value too many",
     "loss 1% drop 1%": "given twice",
-    "loss 1% loss gemodel 1%": "not by both",
+    "loss 1% loss gemodel 1%": "not both",
     "reorder 25%": "give a delay",
-    "delay 5ms reorder 5% ordered": "overtake others, or do not",
+    "delay 5ms reorder 5% ordered": "contradict each other",
     "delay 5ms gap 0": "1 or more, not 0",
     "delay 5ms gap 1.5": "whole number",
     "rate 1mbit 20": "one value too many, '20'",
@@ -82,8 +82,8 @@ NO_TEXTS = {
     "delay " + "9" * 400 + "s": "takes a number",
 }
 
-#: What no field can be.
-NO_FIELDS: list[tuple[dict[str, Any], str]] = [
+#: Fields that are refused, and words of the error text.
+WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     *(
         ({name: value}, name)
         for name in ("loss", "duplicate", "corrupt", "reorder")
@@ -98,7 +98,7 @@ NO_FIELDS: list[tuple[dict[str, Any], str]] = [
     *(({name: value}, name) for name in ("limit", "mtu", "gap") for value in (0, -1, 1.5, "9", True, inf)),
     ({"distribution": "pareto"}, "distribution"),
     ({"ordered": 1}, "ordered"),
-    ({"gemodel": GEModel(0.1), "loss": 0.1}, "not by both"),
+    ({"gemodel": GEModel(0.1), "loss": 0.1}, "not both"),
     ({"reorder": 0.1}, "give a delay"),
 ]
 
@@ -107,7 +107,7 @@ PROBABILITY = st.floats(0, 1)
 
 def rounded(value: Any) -> Any:
     """
-    The same, but for what is not told exactly by a decimal number.
+    Round every number in a value, because decimal numbers of an option have no exact binary form.
     """
     if isinstance(value, dict):
         return {name: rounded(each) for name, each in value.items()}
@@ -115,33 +115,33 @@ def rounded(value: Any) -> Any:
 
 
 class NetemTests(SynchronousTestCase):
-    def test_textsMeanWhatTheyMeanToTc(self) -> None:
+    def test_optionsMeanTheSameAsInTc(self) -> None:
         for text, meant in TEXTS.items():
             self.assertEqual(rounded(attrs.asdict(Netem.of(text))), rounded(attrs.asdict(meant)), text)
 
-    def test_aTextThatIsNoneSaysWhy(self) -> None:
-        for text, told in NO_TEXTS.items():
+    def test_aWrongTextIsRefusedWithAReason(self) -> None:
+        for text, words in WRONG_TEXTS.items():
             error = self.assertRaises(ValueError, Netem.of, text)
-            self.assertIn(told, str(error), text)
+            self.assertIn(words, str(error), text)
 
-    def test_aFieldThatCannotBeSaysWhatItIs(self) -> None:
-        for fields, told in NO_FIELDS:
+    def test_aWrongFieldIsNamedInTheError(self) -> None:
+        for fields, words in WRONG_FIELDS:
             error = self.assertRaises((ValueError, TypeError), Netem, **fields)
-            self.assertIn(told, str(error), fields)
+            self.assertIn(words, str(error), fields)
         for field in "p", "r", "h", "k":
             error = self.assertRaises(ValueError, GEModel, **{"p": 0.5, field: 1.5})
             self.assertIn(f"{field} is a probability (0.1 is 10 %), from 0 to 1, not 1.5", str(error))
         self.assertRaises(ValueError, GEModel, "1%")
 
-    def test_greatNumbers(self) -> None:
+    def test_veryGreatNumbersAreAccepted(self) -> None:
         netem = Netem(delay=10**9, jitter=10**9, rate=10**400, limit=10**400, mtu=10**400, gap=10**400)
         self.assertEqual(netem.limit, 10**400)
 
-    def test_anotherOneIsMadeOfOne(self) -> None:
+    def test_evolveChangesOneField(self) -> None:
         self.assertEqual(attrs.evolve(Netem.of("delay 1s loss 5%"), loss=0), Netem(delay=1))
 
     @given(PROBABILITY, PROBABILITY, PROBABILITY, PROBABILITY, st.integers(0, 10**6), st.integers(1, 10**12))
-    def test_numbersAreThoseOfTheText(
+    def test_numbersAreParsedExactly(
         self, loss: float, corrupt: float, p: float, r: float, delay: int, rate: int
     ) -> None:
         found = Netem.of(f"loss {loss * 100:.9f}% corrupt {corrupt * 100:.9f} delay {delay}us rate {rate}bit")
@@ -154,6 +154,6 @@ class NetemTests(SynchronousTestCase):
         self.assertAlmostEqual(model.r, r, 9)
 
     @given(st.text(alphabet="delayosrt 0123456789.%ms+-", max_size=40))
-    def test_anyTextIsOneOrAValueError(self, text: str) -> None:
+    def test_anyTextIsParsedOrRaisesValueError(self, text: str) -> None:
         with contextlib.suppress(ValueError):
             self.assertIsInstance(Netem.of(text), Netem)

@@ -1,6 +1,6 @@
 """
-Protocols that go around another one, between it and its port. Middleware is a port to the protocol, and a protocol to
-the port, so several can be stacked.
+Middleware sits between a port and the protocol on it. To the protocol it is a port, and to the port it is a protocol,
+so several can be stacked. Each one captures, counts or impairs the packets that pass it.
 
     TuntapPort("tap0", Meter(Impairment(host.ethernet, Netem(loss=0.01))))
 """

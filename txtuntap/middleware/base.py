@@ -28,35 +28,37 @@ from txtuntap.wire.offload import Offload, networkStart
 @implementer(IPacketReceiver, IPacketTransport, ILoggingContext)
 class Middleware(Layer):
     """
-    Goes around a protocol, and lets everything through in both directions. A class that does more overrides
-    L{packetReceived} and L{writePacket}.
+    The base class wraps a protocol and passes every packet unchanged, in both directions. A subclass that does more
+    overrides L{packetReceived} for packets from the port, and L{writePacket} for packets from the protocol.
 
-    A class with C{takesOffload = True} sees packets that are not finished as they are; any other sees them as they are
-    on the wire, since neither the port nor the protocol is then told of anything that could be left open. (One that
-    overrides L{packetReceived} says it anew.)
+    A packet is unfinished if it is a superpacket, or if its checksum is still to be computed. A subclass with
+    C{takesOffload = True} sees unfinished packets as they are. Any other subclass sees each packet as it is on the
+    wire, because it offers no offloads to either side: superpackets are cut and checksums are filled in before it sees
+    them. A subclass that overrides L{packetReceived} has to repeat C{takesOffload = True}, because the value is not
+    inherited.
 
-    @ivar protocol: the protocol that it goes around.
-    @ivar ethernet: whether packets are Ethernet frames, and not IP packets.
+    @ivar protocol: the protocol that this middleware wraps.
+    @ivar ethernet: whether packets are Ethernet frames (L{True}) or IP packets (L{False}).
     """
 
     handlesFailures = True
     takesOffload = True
 
-    # Read for each packet, and so not through the property L{below}, which would be a call.
+    # The methods for packets read this attribute, because the property L{below} would cost a call for each packet.
     transport: Any
 
     def __init__(self, proto: Any) -> None:
         """
-        @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}: middleware too, for instance.
+        @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}, which may be middleware itself.
 
-        @raise TypeError: it is neither.
+        @raise TypeError: C{proto} is neither of them.
         """
         super().__init__()
         self.ethernet = IEthernetProtocol.providedBy(proto)
         if not self.ethernet and not IRawPacketProtocol.providedBy(proto):
             advice = instead(proto) or ": add it to an IPProtocol (addProto)"
-            around = f"have {type(self).__name__} go around that"
-            raise TypeError(f"{proto!r} is no IEthernetProtocol and no IRawPacketProtocol{advice}, and {around}")
+            wrap = f"wrap that in {type(self).__name__}"
+            raise TypeError(f"{proto!r} is neither an IEthernetProtocol nor an IRawPacketProtocol{advice}, and {wrap}")
         alsoProvides(self, IEthernetProtocol if self.ethernet else IRawPacketProtocol)
         self.protocol = proto
         self._takesOffload = takesOffload(self)
@@ -65,19 +67,19 @@ class Middleware(Layer):
 
     def doStart(self) -> None:
         """
-        Start what is above.
+        Start the wrapped protocol.
 
-        @raise RuntimeError: this is on a port already.
+        @raise RuntimeError: this middleware is on a port already.
         """
         if self.numPorts:
-            raise RuntimeError(f"a {type(self).__name__} is on one port: make another for the other one")
+            raise RuntimeError(f"this {type(self).__name__} is on a port already: make another one for a second port")
         super().doStart()
 
     def makeConnection(self, transport: Any) -> None:
         """
-        Be on a port.
+        Connect this middleware to the port, or to the middleware, below it.
 
-        @raise TypeError: C{transport} is none, nor middleware.
+        @raise TypeError: C{transport} is neither a port nor middleware.
         """
         if not hasattr(transport, "writePacket"):
             raise TypeError(
@@ -87,7 +89,7 @@ class Middleware(Layer):
 
     def logPrefix(self) -> str:
         """
-        The prefix of a port's log lines, which are about the protocol.
+        Return the log prefix of the wrapped protocol, with which the port begins its log lines.
         """
         proto = self.protocol
         return str(proto.logPrefix()) if ILoggingContext.providedBy(proto) else type(proto).__name__
@@ -96,13 +98,13 @@ class Middleware(Layer):
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A packet has come from below.
+        Receive a packet from the port below.
         """
         self.deliver(packet)
 
     def deliver(self, packet: Packet) -> None:
         """
-        Hand a packet to the protocol, whose answers come through here.
+        Deliver a packet to the wrapped protocol. Its port becomes this middleware, so that answers pass through here.
         """
         packet.port = self
         if packet.offload is not None and not packet.network:
@@ -114,20 +116,20 @@ class Middleware(Layer):
     @property
     def below(self) -> IPacketTransport | None:
         """
-        The port, or the middleware around this; L{None} if there is none.
+        The port, or the middleware, right below this one; L{None} before it is connected.
         """
         below: IPacketTransport | None = self.transport
         return below
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        A packet has come from above: see L{IPacketTransport.writePacket}.
+        Send a packet of the wrapped protocol: see L{IPacketTransport.writePacket}.
         """
         self.send(buffers, offload)
 
     def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        Hand a packet to the port.
+        Pass a packet on to the port below. A packet is dropped and counted in C{outDiscards} if there is no port.
         """
         below = self.transport
         if below is None:
@@ -140,14 +142,14 @@ class Middleware(Layer):
     @property
     def interface(self) -> bytes:
         """
-        The name of the port's interface, for whoever asks C{packet.port} for it; C{b""} where it has none.
+        The name of the port's interface, which an application reads from C{packet.port}; C{b""} if there is none.
         """
         return getattr(self.transport, "interface", b"")
 
     @property
     def mtu(self) -> int:
         """
-        The MTU of the port below.
+        The MTU of the port below, in octets; 1500 before there is a port.
         """
         below = self.transport
         return 1500 if below is None else below.mtu
@@ -155,7 +157,7 @@ class Middleware(Layer):
     @property
     def linkAddress(self) -> bytes | None:
         """
-        The link address of the port below.
+        The link address of the port below, 6 octets; L{None} on a tun, or before there is a port.
         """
         below = self.below
         return None if below is None else below.linkAddress
@@ -163,28 +165,28 @@ class Middleware(Layer):
     @property
     def offloads(self) -> int:
         """
-        The offloads of the port below; 0 if this takes no packets that are not finished.
+        The offloads of the port below, as a bit set; 0 if this middleware takes no unfinished packets.
         """
         return getattr(self.transport, "offloads", 0) if self._takesOffload else 0
 
     @property
     def batches(self) -> IBatches | None:
         """
-        The batches of the port, where datagrams wait to leave as one: they come through here when they leave. L{None}
-        if this takes no packets that are not finished.
+        The batches of the port below, which hold datagrams until they leave as one superpacket. Held datagrams pass
+        through here when they leave. L{None} if this middleware takes no unfinished packets.
         """
         return getattr(self.transport, "batches", None) if self._takesOffload else None
 
     @property
     def readEnd(self) -> list[Callable[[], object]] | None:
         """
-        The functions that the port below calls at the end of the read.
+        The functions that the port below calls at the end of the current read; L{None} outside of one.
         """
         return getattr(self.transport, "readEnd", None)
 
     def pauseProducing(self) -> None:
         """
-        Have what is below read no packets for a while, if it can do that: as C{IPushProducer} has it.
+        Pause reading at the port below, as C{IPushProducer} describes. A port that cannot pause reads on.
         """
         pause = getattr(self.transport, "pauseProducing", None)
         if pause is not None:
@@ -192,7 +194,7 @@ class Middleware(Layer):
 
     def resumeProducing(self) -> None:
         """
-        Have it read again.
+        Resume reading at the port below.
         """
         resume = getattr(self.transport, "resumeProducing", None)
         if resume is not None:

@@ -1,5 +1,5 @@
 """
-Capture: what passes is written down, as pcapng, for Wireshark and its like.
+Middleware that records the packets that pass it in a pcapng file, for Wireshark and other programs.
 
     TuntapPort("tap0", Capture("trace.pcapng", host.ethernet))
 """
@@ -23,27 +23,27 @@ from txtuntap.packet import Packet
 from txtuntap.wire import pcapng
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
 
-#: The outputs that a capture may have: a path, a descriptor, a file object, or a sink with settings of its own.
+#: The types of output that a capture can write to: a path, a descriptor, a file object, or a sink with its settings.
 Output = str | os.PathLike[str] | int | BinaryIO | CaptureSink
 
-
+#: The comment on a packet that was longer than the port's receive buffer, so that its end was lost.
 _PARTIAL = ("The rest of this packet was not read",)
 
 
 class Capture(Middleware):
     """
-    Goes around a protocol and records what passes, as it is on the wire: superpackets, which pass whole, are recorded
-    as the packets that they stand for, with their checksums. A packet that comes is inbound, one that the protocol
-    sends outbound.
+    A capture wraps a protocol and records each packet as it is on the wire. A superpacket passes whole, and is recorded
+    as the packets that the kernel cuts it into, with their checksums. A packet to the protocol is recorded as inbound,
+    a packet from the protocol as outbound.
 
-    Times are in nanoseconds: those of the system's clock where the port is on a reactor (whose C{seconds} tell them
-    less exactly); on any other clock, a simulation's, those of that clock, from 0 on.
+    Times are recorded in nanoseconds. On a reactor they are read from the system's clock, which is more precise than
+    the reactor's C{seconds}. On any other clock, such as a simulation's, they are read from that clock.
 
-    Nothing that passes is ever lost or late for the sake of a capture. A sink that has no room counts what it does not
-    record; one that fails is removed, and that is logged once.
+    A capture never drops or delays the traffic. A sink that has no room for a packet counts it instead. A sink that
+    fails is removed and its failure is logged once.
 
-    Counters: C{captured}, packets that passed while there was a sink; C{captureDrops}, those that a sink had no room
-    for; C{captureFailures}, sinks that have failed.
+    Counters: C{captured}, the packets that passed while there was a sink; C{captureDrops}, the packets that a sink had
+    no room for; C{captureFailures}, the sinks that have failed.
     """
 
     handlesFailures = True
@@ -53,13 +53,13 @@ class Capture(Middleware):
 
     def __init__(self, output: Output | None, proto: Any) -> None:
         """
-        @param output: a path, or the descriptor of a pipe or a file (for both see L{CaptureFile}); a file object, which
-            is written to at once, and not closed (L{CaptureStream}); a L{CaptureSink} with settings of its own; or
-            L{None}: nothing is recorded until there is a sink (L{addSink}).
+        @param output: where to write. A path, or the descriptor of a pipe or a file, is written by a L{CaptureFile}. A
+            file object is written at once and never closed (L{CaptureStream}). A L{CaptureSink} has settings of its
+            own. With L{None}, nothing is recorded until L{addSink} adds a sink.
         @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}.
 
         @raise OSError: the output cannot be opened.
-        @raise TypeError: C{proto} is neither, or C{output} nothing to write to.
+        @raise TypeError: C{proto} has the wrong type, or C{output} cannot be written to.
         """
         super().__init__(proto)
         self._sinks: tuple[CaptureSink, ...] = ()
@@ -70,13 +70,13 @@ class Capture(Middleware):
     @property
     def sinks(self) -> Sequence[CaptureSink]:
         """
-        The sinks that are written to now.
+        The sinks that this capture writes to now.
         """
         return self._sinks
 
     def addSink(self, sink: CaptureSink) -> None:
         """
-        Write to this, too, from now on, or from the start on.
+        Write to one more sink: from now on, or from the start of the port if that is later.
         """
         checkKind(sink, CaptureSink, "a sink", "CaptureFile(path)")
         self._sinks = (*self._sinks, sink)
@@ -85,7 +85,7 @@ class Capture(Middleware):
 
     def removeSink(self, sink: CaptureSink) -> None:
         """
-        Write to this no more. One that is not there, or not any more, is none.
+        End the recording in one sink. A sink that was never added, or was removed already, is ignored.
         """
         if sink in self._sinks:
             self._sinks = tuple(each for each in self._sinks if each is not sink)
@@ -94,7 +94,7 @@ class Capture(Middleware):
 
     def comment(self, text: str) -> None:
         """
-        Have the next packet that is recorded carry a comment; or, if there is none, the end of the capture.
+        Attach a comment to the next packet that each sink records, or to its closing statistics if no packet follows.
         """
         checkText(text, "a comment", "hello")
         for sink in self._sinks:
@@ -102,7 +102,8 @@ class Capture(Middleware):
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}: those of its sinks.
+        List the bounded tables of the sinks: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [state for sink in self._sinks for state in sink.tables()]
 
@@ -110,7 +111,7 @@ class Capture(Middleware):
 
     def startProtocol(self) -> None:
         """
-        The captures begin.
+        Begin the recording in all sinks.
         """
         clock = self.clock
         if clock is None or IReactorCore.providedBy(clock):
@@ -122,7 +123,7 @@ class Capture(Middleware):
 
     def stopProtocol(self) -> None:
         """
-        The captures end.
+        End the recording in all sinks.
         """
         for sink in self._sinks:
             self._end(sink)
@@ -149,7 +150,7 @@ class Capture(Middleware):
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A packet has come from below.
+        Record a packet from the port, and deliver it to the protocol.
         """
         if self._sinks:
             data = packet.data
@@ -165,10 +166,11 @@ class Capture(Middleware):
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        A packet has come from above.
+        Record a packet of the protocol, and pass it on to the port.
         """
         if self._sinks:
-            # Datagrams that wait at the port were sent before, so they come through here now.
+            # Datagrams that the port still holds were sent earlier. They leave through here first, so that the recorded
+            # order is the order on the wire.
             batches = self.batches
             if batches is not None:
                 batches.release()
@@ -195,10 +197,10 @@ class Capture(Middleware):
 
 def sinkFor(output: Output) -> CaptureSink:
     """
-    Make the sink that writes to an output: see L{Capture}.
+    Return the sink that writes to an output: see L{Capture}.
 
-    @raise OSError: it cannot be opened.
-    @raise TypeError: it is nothing to write to.
+    @raise OSError: the output cannot be opened.
+    @raise TypeError: the output cannot be written to.
     """
     if isinstance(output, CaptureSink):
         return output
@@ -213,6 +215,9 @@ def sinkFor(output: Output) -> CaptureSink:
 
 def _finished(data: bytes, offload: Offload, network: int) -> Sequence[bytes]:
     """
-    Finish a packet, as it is on the wire; one that cannot be finished is returned as it is.
+    Cut a superpacket and compute open checksums, so that the packets are as on the wire. A packet with a wrong offload
+    header is returned unchanged.
+
+    @param network: the offset of the IP header in C{data}, in octets.
     """
     return [data] if fault(data, offload, network) is not None else finish(data, offload, network)

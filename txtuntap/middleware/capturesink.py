@@ -1,5 +1,5 @@
 """
-The destination of a capture: a file, several files one after another, a pipe, a file object.
+Destinations of a capture: a file, a rotating series of files, a pipe, or a file object.
 """
 
 from __future__ import annotations
@@ -18,49 +18,51 @@ from typing import BinaryIO
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.wire import pcapng
 
-#: The most octets that wait to be written.
+#: The default bound of the octets that wait for the writing thread.
 MAX_WAITING = 4 << 20
 
-#: No fewer may: a packet with its comments has to fit.
+#: The lowest bound of waiting octets that can be chosen, so that the longest packet with all its comments still fits.
 LEAST_WAITING = 1 << 18
 
-#: The most comments that wait for a packet, and the most characters that they have together.
+#: The most comments that wait for a packet, and the most characters in all of them together.
 MAX_COMMENTS = 64
 MAX_COMMENT = 1 << 14
 
 try:
-    #: The name of the writing program. (Found out now: a process that has dropped privileges may not be able to look.)
+    #: The name of the writing program. It is looked up on import, because a process that has dropped its privileges may
+    #: no longer read the package's metadata.
     _APPLICATION = f"txtuntap {version('txtuntap')}"
 except PackageNotFoundError:
     _APPLICATION = "txtuntap"
 
-#: Seconds for which packets are gathered before they are written.
+#: Seconds for which the writing thread collects packets before it writes them all at once.
 _GATHER = 0.02
 
-#: Seconds that a writer is given to write what is left, at the end.
+#: Seconds that the writing thread has at the end to write the waiting octets.
 _CLOSING = 1.0
 
-#: Milliseconds after which a writer that waits for a pipe looks whether it is to end.
+#: Milliseconds after which a thread that waits for room in a pipe checks whether the capture has ended.
 _TICK = 100
 
 
 class CaptureSink:
     """
-    The output of a L{Capture<txtuntap.middleware.capture.Capture>}, as pcapng.
+    The base class of outputs of a L{Capture<txtuntap.middleware.capture.Capture>}. A sink turns packets into pcapng
+    blocks.
 
-    A subclass has C{write}, and what else it takes to begin and to end.
+    A subclass implements C{write}, and extends C{begin}, C{end} and C{abandon} as its output needs.
 
-    @ivar received: packets that were to be recorded.
-    @ivar dropped: those of them that there was no room for. The file tells them, too.
+    @ivar received: the number of packets that were to be recorded.
+    @ivar dropped: the number of those packets that there was no room for. The pcapng file contains this number, too.
     """
 
     def __init__(self, snaplen: int = 0, directions: int = pcapng.INBOUND | pcapng.OUTBOUND) -> None:
         """
-        @param snaplen: the most octets to record of each packet; 0: all of them.
-        @param directions: which packets: C{pcapng.INBOUND}, those to the protocol; C{pcapng.OUTBOUND}, those from it;
-            or both, C{INBOUND | OUTBOUND}.
+        @param snaplen: the most octets to record of each packet; 0 records whole packets.
+        @param directions: the directions to record: C{pcapng.INBOUND}, to the protocol; C{pcapng.OUTBOUND}, from the
+            protocol; or both, C{INBOUND | OUTBOUND}.
 
-        @raise ValueError: an argument is not that.
+        @raise ValueError: an argument is out of range.
         """
         if not isinstance(snaplen, int) or not 0 <= snaplen <= 0xFFFFFFFF:
             raise ValueError(f"snaplen is a number of octets, 0 for all, not {snaplen!r}")
@@ -70,16 +72,16 @@ class CaptureSink:
         self._directions = directions
         self.received = 0
         self.dropped = 0
-        # Since the last one that was recorded.
+        # The number of packets lost since the last packet that was recorded.
         self._lost = 0
         self._comments: list[str] = []
         self._began = 0
 
     def comment(self, text: str) -> None:
         """
-        Have the next packet that is recorded here carry a comment; or, if there is none, the end of the capture.
+        Attach a comment to the next packet that is recorded here, or to the closing statistics if no packet follows.
 
-        @param text: what is too much of it is left out.
+        @param text: the comment, which is cut if waiting comments are longer than L{MAX_COMMENT} characters together.
         """
         room = MAX_COMMENT - sum(map(len, self._comments))
         if room > 0 and len(self._comments) < MAX_COMMENTS:
@@ -87,7 +89,8 @@ class CaptureSink:
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the bounded tables of this sink: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         characters = sum(map(len, self._comments))
         return [
@@ -97,11 +100,12 @@ class CaptureSink:
 
     def begin(self, linkType: int, name: str, time: int, comments: Sequence[str] = ()) -> None:
         """
-        A capture begins.
+        Begin a capture: write the headers of the section and of its one interface.
 
-        @param linkType: C{pcapng.ETHERNET} or C{pcapng.RAW}.
-        @param name: of the interface, if it has one.
-        @param time: in nanoseconds since 1970, as everywhere here.
+        @param linkType: the kind of packets, C{pcapng.ETHERNET} or C{pcapng.RAW}.
+        @param name: the name of the interface; empty if it has none.
+        @param time: the time of the beginning, in nanoseconds since 1970. All times of this class are in this unit.
+        @param comments: comments on the whole capture.
 
         @raise OSError: the output fails.
         """
@@ -115,12 +119,13 @@ class CaptureSink:
 
     def record(self, packet: bytes, time: int, direction: int, length: int = 0, comments: Sequence[str] = ()) -> bool:
         """
-        Write a packet, or count it. A packet of a direction that is not asked for is neither.
+        Write a packet, or count it as dropped if there is no room. A packet of an unwanted direction is ignored.
 
-        @param length: how many octets it had, if it was cut already.
-        @param comments: of this packet, and no other.
+        @param direction: C{pcapng.INBOUND}, C{pcapng.OUTBOUND}, or 0 if it is unknown.
+        @param length: the number of octets that the packet had before it was cut; 0 if it is whole.
+        @param comments: comments on this packet alone. They are discarded if the packet is not written.
 
-        @return: whether there was room for it.
+        @return: whether there was room for the packet; L{True} for a packet that is ignored.
 
         @raise OSError: the output fails.
         """
@@ -142,7 +147,9 @@ class CaptureSink:
 
     def lost(self, packets: int) -> None:
         """
-        Some were lost before they came here: they are counted as if there had been no room.
+        Count packets that were lost before they reached this sink, as if it had had no room for them.
+
+        @param packets: the number of lost packets.
         """
         self.received += packets
         self.dropped += packets
@@ -150,7 +157,7 @@ class CaptureSink:
 
     def end(self, time: int) -> None:
         """
-        End the capture: write the counts.
+        End the capture: write the statistics of received and dropped packets.
 
         @raise OSError: the output has failed.
         """
@@ -159,7 +166,7 @@ class CaptureSink:
 
     def abandon(self) -> None:
         """
-        The output has failed, and is written to no more.
+        Release the resources of a sink whose output has failed. Nothing more is written to it.
         """
 
     def _statistics(self, time: int) -> bytes:
@@ -167,21 +174,21 @@ class CaptureSink:
 
     def write(self, octets: bytes) -> bool:
         """
-        Write whole blocks.
+        Write whole pcapng blocks.
 
-        @return: whether there is room for them.
+        @return: whether there was room for the blocks.
         """
         raise NotImplementedError
 
 
 class CaptureStream(CaptureSink):
     """
-    A file object, which is just written to: in memory, or one that keeps nobody waiting.
+    A sink that writes each packet to a file object at once. The file object should not block: a file in memory, say.
     """
 
     def __init__(self, file: BinaryIO, snaplen: int = 0, directions: int = pcapng.INBOUND | pcapng.OUTBOUND) -> None:
         """
-        @param file: open for writing octets. It is never closed here.
+        @param file: a file object that is open for writing octets. The sink never closes it.
         """
         super().__init__(snaplen, directions)
         self._file = file
@@ -191,7 +198,7 @@ class CaptureStream(CaptureSink):
 
     def end(self, time: int) -> None:
         """
-        See L{CaptureSink.end}.
+        End the capture and flush the file object: see L{CaptureSink.end}.
         """
         super().end(time)
         self._file.flush()
@@ -203,14 +210,14 @@ class CaptureStream(CaptureSink):
 
 class CaptureFile(CaptureSink):
     """
-    A file, several of them one after another, or a pipe.
+    A sink that writes to a file, to a rotating series of files, or to a pipe.
 
-    A thread writes them. A reactor cannot: to it a file on a disk is always ready, however long the disk takes; and a
-    pipe that came from somewhere else must not be made non-blocking, since that holds for everybody who has it. So the
-    same works without a running reactor, too. Packets that come faster than they are written wait, up to a bound, and
-    are then counted in place of being recorded.
+    A thread does the writing, because a reactor cannot. A reactor takes a file on disk as always ready, however long
+    the disk takes. A pipe that was made by another program must stay blocking, because the flag is shared with that
+    program. A thread also works without a running reactor. Packets that arrive faster than they are written wait in
+    memory up to a bound. Further packets are counted as dropped.
 
-    At its end what waits is written. Whoever ends it waits for that, but for no more than a second.
+    At the end of the capture the thread writes the waiting packets. L{end} waits for that, but at most one second.
     """
 
     def __init__(
@@ -223,20 +230,23 @@ class CaptureFile(CaptureSink):
         maxWaiting: int = MAX_WAITING,
     ) -> None:
         """
-        @param output: a path, of a file that is emptied, or of a pipe that somebody reads; or a descriptor, which is
-            duplicated.
-        @param maxOctets: a file is given no packet that would make it longer: the next one is begun; 0: there is but
-                one.
-        @param files: how many are kept then: of C{trace.pcapng}, the one before is C{trace.1.pcapng}.
-        @param maxWaiting: the most octets that wait to be written.
+        @param output: the path of a file, which is emptied; the path of a pipe that another program reads; or a
+            descriptor, which is duplicated.
+        @param snaplen: the most octets to record of each packet; 0 records whole packets.
+        @param directions: the directions to record: see L{CaptureSink}.
+        @param maxOctets: the most octets in one file. The packet that would make a file longer begins the next file.
+            With 0 there is only one file, of any length.
+        @param files: the number of files that are kept. The file before C{trace.pcapng} is renamed to
+            C{trace.1.pcapng}, and so on.
+        @param maxWaiting: the most octets that wait for the writing thread.
 
-        @raise OSError: it cannot be opened (C{ENXIO}: nobody reads the pipe).
-        @raise ValueError: an argument is not what it should be.
+        @raise OSError: the output cannot be opened. With C{ENXIO}, no program reads the pipe.
+        @raise ValueError: an argument is out of range, or C{maxOctets} is given for a pipe or a descriptor.
         """
         super().__init__(snaplen, directions)
         if maxOctets < 0 or files < 1 or maxWaiting < LEAST_WAITING:
             raise ValueError(f"maxOctets is 0 or more, files 1 or more, maxWaiting {LEAST_WAITING} or more")
-        # A daemon goes to another directory, and begins its next file after that.
+        # The path is made absolute, because a daemon changes its directory before it begins its second file.
         self._path = None if isinstance(output, int) else os.path.abspath(os.fspath(output))
         self._maxOctets = maxOctets
         self._files = files
@@ -246,17 +256,17 @@ class CaptureFile(CaptureSink):
         self._isRegular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         if maxOctets and (self._path is None or not self._isRegular):
             os.close(self._descriptor)
-            raise ValueError(f"maxOctets: {self._name} is no file with a name: it cannot be one of several")
+            raise ValueError(f"maxOctets: {self._name} is no file with a path: only a file with a path can be rotated")
         self._condition = threading.Condition()
         self._waiting: list[bytes] = []
         self._octets = 0
         self._ending = False
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
-        # The octets of the file now being written, and whether there are packets in it.
+        # The octets in the current file, and whether it holds more than the header of its section.
         self._size = 0
         self._isBegun = False
-        # The counts at its end, for which no other file is begun.
+        # The block of statistics at the end of the capture. This block never begins a new file.
         self._last: bytes | None = None
 
     def __str__(self) -> str:
@@ -264,34 +274,38 @@ class CaptureFile(CaptureSink):
 
     def tables(self) -> list[TableState]:
         """
-        See L{CaptureSink.tables}.
+        List the bounded tables of this sink, with the waiting octets: see L{CaptureSink.tables}.
         """
         own = TableState("capture octets", self._octets, self._maxWaiting, Policy.REFUSE.value, "octets")
         return [*super().tables(), own]
 
     def begin(self, linkType: int, name: str, time: int, comments: Sequence[str] = ()) -> None:
         """
-        See L{CaptureSink.begin}. What was captured before stays: this is another section of the file.
+        Begin a capture: see L{CaptureSink.begin}. A second capture keeps the first one, because it is appended to the
+        file as a new section.
+
+        @raise OSError: the thread of the previous capture still writes, or the file cannot be opened again.
         """
         if self._thread is not None and self._thread.is_alive():
             raise OSError(errno.EBUSY, f"{self} is still being written")
         if self._descriptor < 0:
             if self._path is None:
-                raise OSError(f"{self} was closed: a descriptor serves one capture")
+                raise OSError(f"{self} was closed: a descriptor serves one capture, so make another CaptureFile")
             self._descriptor = self._open(os.O_APPEND)
         self._size = os.fstat(self._descriptor).st_size if self._isRegular else 0
         self._isBegun = self._size > 0
         self._ending = False
         self._failure = None
         super().begin(linkType, name, time, comments)
-        # So that a program that forgets to end it can end. (Started here, since a daemon forks before.)
+        # The thread starts here and not in __init__, because a daemon forks in between. It is a daemon thread, so that
+        # a program can exit without ending the capture.
         self._thread = threading.Thread(target=self._run, name=f"capture to {self}", daemon=True)
         self._thread.start()
         atexit.register(self._exiting)
 
     def end(self, time: int) -> None:
         """
-        See L{CaptureSink.end}.
+        End the capture, and wait up to one second for the thread to write everything: see L{CaptureSink.end}.
         """
         if self._thread is None or self._ending:
             return
@@ -304,19 +318,22 @@ class CaptureFile(CaptureSink):
 
     def abandon(self) -> None:
         """
-        See L{CaptureSink.abandon}.
+        Forget a file whose output has failed: see L{CaptureSink.abandon}.
         """
         atexit.unregister(self._exiting)
 
     def _exiting(self) -> None:
         """
-        The program ends, and has not ended this: what was captured is written all the same, but for the counts.
+        Write the waiting packets at the exit of a program that has not ended the capture. The statistics are left out.
         """
-        # A process that was forked from the one that captures has no such thread, and nothing to write.
+        # A forked child process has a copy of this object but not the thread, and so nothing to write.
         if self._thread is not None and self._thread.is_alive():
             self._finish([])
 
     def _finish(self, last: list[bytes]) -> None:
+        """
+        Have the thread write the waiting blocks and then C{last}, and wait up to L{_CLOSING} seconds for its end.
+        """
         atexit.unregister(self._exiting)
         with self._condition:
             self._waiting += last
@@ -327,7 +344,8 @@ class CaptureFile(CaptureSink):
 
     def _open(self, how: int) -> int:
         assert self._path is not None
-        # A capture is its owner's business alone. A pipe that nobody reads is an error, and nothing to wait for.
+        # Only the owner may read a capture, because it can hold secrets. O_NONBLOCK makes the opening of a pipe without
+        # a reader fail at once with ENXIO.
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | how
         return os.open(self._path, flags, 0o600)
 
@@ -344,7 +362,7 @@ class CaptureFile(CaptureSink):
                 self._condition.notify()
         return True
 
-    # From here on, in the thread.
+    # The methods below run in the writing thread.
 
     def _run(self) -> None:
         try:
@@ -362,15 +380,15 @@ class CaptureFile(CaptureSink):
 
     def _writeSome(self) -> bool:
         """
-        Wait for something to write, and write it.
+        Wait until blocks are to be written, and write them.
 
-        @return: whether there may be more.
+        @return: whether more blocks can follow.
         """
         with self._condition:
             while not self._waiting and not self._ending:
                 self._condition.wait()
             if not self._ending:
-                # Others will come, and one write for all costs the reactor's thread less.
+                # Wait for further packets, because one write for all of them takes less time from the reactor's thread.
                 self._condition.wait(_GATHER)
             blocks, self._waiting = self._waiting, []
         written = sum(map(len, blocks))
@@ -384,7 +402,7 @@ class CaptureFile(CaptureSink):
 
     def _writeRotating(self, blocks: list[bytes]) -> None:
         """
-        Write to the current file, and to the next one whenever it is full.
+        Write blocks to the current file, and begin the next file whenever the current one is full.
         """
         some: list[bytes] = []
         octets = 0
@@ -400,7 +418,8 @@ class CaptureFile(CaptureSink):
         self._writeOut(b"".join(some))
 
     def _rotate(self) -> None:
-        # A failure from here on must not have it closed again: its number may be another's by then.
+        # Forget the descriptor before it is closed. If a later step fails, its number may belong to another file, which
+        # _run() must not close.
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
         assert self._path is not None
@@ -414,7 +433,7 @@ class CaptureFile(CaptureSink):
 
     def _writeOut(self, octets: bytes) -> None:
         rest = memoryview(octets)
-        # With room for so many a pipe says that it is ready; a longer write would wait.
+        # A pipe polls as writable once it has room for PIPE_BUF octets. A longer write to a blocking pipe could wait.
         most = len(rest) if self._isRegular or not os.get_blocking(self._descriptor) else select.PIPE_BUF
         try:
             while rest:
@@ -426,19 +445,24 @@ class CaptureFile(CaptureSink):
                     continue
         except OSError:
             if self._isRegular:
-                # The file ends with a whole block.
+                # Cut off the incomplete block, so that the file stays readable.
                 os.ftruncate(self._descriptor, self._size)
             raise
         self._size += len(octets)
 
     def _waitForRoom(self) -> None:
+        """
+        Wait until the pipe has room.
+
+        @raise TimeoutError: the capture has ended, and the pipe has had no room for L{_CLOSING} seconds.
+        """
         waiting = select.poll()
         waiting.register(self._descriptor, select.POLLOUT)
         ticks = 0
         while not waiting.poll(_TICK):
             ticks += self._ending
             if ticks * _TICK >= _CLOSING * 1000:
-                raise TimeoutError("nobody has read what was captured last")
+                raise TimeoutError("nobody reads the pipe: the last captured packets were not written")
 
 
 def _numbered(path: str, number: int) -> str:

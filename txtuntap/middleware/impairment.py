@@ -1,5 +1,5 @@
 """
-A link that loses, delays, doubles, damages and reorders packets, between a port and a protocol.
+Middleware that imitates a bad link: it loses, delays, duplicates, corrupts and reorders packets.
 
     Impairment(host.ethernet, Netem(delay=0.05, loss=0.01))
     Impairment(host.ethernet, up=Netem.of("loss 10%"), down=Netem.of("rate 1mbit limit 20"), random=Random(1))
@@ -24,13 +24,14 @@ from txtuntap.mistakes import checkRandom
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart
 
-#: The first bit of each draw among the random bits of a packet, which are taken whatever becomes of it. Those of a
-#: duplicate are after those of the packet, but for the first two.
+#: The position of each 32-bit draw in the random bits of a packet. Every packet consumes all of these bits, whatever
+#: happens to it, so that changing one fault leaves the draws for the others as they were. The draws for a duplicate,
+#: from the loss on, follow the draws for the packet itself.
 _TRANSITION, _DUPLICATION, _LOSS, _CORRUPTION, _BIT, _REORDERING, _JITTER = range(0, 7 * 32, 32)
 _DUPLICATES = 5 * 32
 _DRAWN = 12 * 32
 
-#: One draw; and one more than the greatest of them.
+#: The bit mask of one draw, and the number above the greatest draw, which stands for probability 1.
 _DRAW = (1 << 32) - 1
 _CERTAIN = 1 << 32
 
@@ -39,18 +40,19 @@ _NORMAL = NormalDist()
 
 class Impairment(Middleware):
     """
-    Does to packets, in each direction, what its L{Netem} says. Packets come and go complete, one at a time.
+    An impairment wraps a protocol and applies the faults of a L{Netem} to the packets in each direction. It sees no
+    superpackets, since they are cut before they reach it.
 
-    Chance comes from a source of each direction's own, and each packet takes as much of it whatever becomes of it. So
-    the same seed gives the same fate to the same packets, and if only C{loss} is another, the same are delayed by as
-    much as before.
+    Each direction has its own random source, and each packet takes the same number of random bits from it, whatever
+    happens to the packet. So the same seed and the same packets give the same faults. A changed C{loss} alone leaves
+    the delays of the remaining packets as they were.
 
-    Packets that are in transit when the port stops are lost. Those that have their time keep it when the L{Netem}
-    changes.
+    Packets in transit are lost when the port stops. A packet in transit keeps its delivery time when a new L{Netem} is
+    assigned.
 
-    Counters, with C{in} before them for packets that come, C{out} for those that leave: C{Lost}; C{Duplicated} (each is
-    one packet more); C{Corrupted}; C{Reordered}; C{OverLimit} (too many wait); C{TooBig} (longer than C{mtu});
-    C{Discards} (in transit when the port stopped, or written when there was none).
+    Counters, prefixed C{in} for packets to the protocol and C{out} for packets from the protocol: C{Lost};
+    C{Duplicated} (each is one packet more); C{Corrupted}; C{Reordered}; C{OverLimit} (more packets in transit than
+    C{limit}); C{TooBig} (longer than C{mtu}); C{Discards} (in transit when the port stopped, or sent without a port).
     """
 
     handlesFailures = True
@@ -59,34 +61,37 @@ class Impairment(Middleware):
     def __init__(
         self,
         proto: Any,
-        both: Netem | None = None,
+        netem: Netem | None = None,
         up: Netem | None = None,
         down: Netem | None = None,
         random: Random | None = None,
     ) -> None:
         """
-        @param both: what is done in both directions.
-        @param up: or in that of the protocol alone; by default nothing.
-        @param down: or in that of the port.
-        @param random: where chance comes from: C{Random(seed)}, to have the same again. Two numbers are taken of it.
+        @param proto: the protocol to wrap, an C{IEthernetProtocol} or an C{IRawPacketProtocol}.
+        @param netem: the faults in each direction that has none of its own; by default no faults.
+        @param up: the faults of packets to the protocol.
+        @param down: the faults of packets from the protocol.
+        @param random: the source from which each direction's own source is seeded. C{Random(seed)} makes the faults
+            reproducible.
 
-        @raise TypeError: C{proto} is no protocol that middleware goes around, or one of the others is no L{Netem}.
+        @raise TypeError: C{proto} cannot be wrapped by middleware, or the faults are not given as a L{Netem}.
+        @raise ValueError: C{netem} is given and not used, since C{up} and C{down} are given, too.
         """
         super().__init__(proto)
-        if None not in (both, up, down):
-            raise ValueError("both, up and down: each direction has its own already, leave out both")
+        if None not in (netem, up, down):
+            raise ValueError("netem has no effect beside both up and down: leave out netem")
         if random is not None:
             checkRandom(random)
         random = random or Random()
         self._up = _Direction("in", random.getrandbits(64), self.counters, self._deliverUp, self.ethernet)
         self._down = _Direction("out", random.getrandbits(64), self.counters, self._sendDown, self.ethernet)
-        self.up = up or both or Netem()
-        self.down = down or both or Netem()
+        self.up = up or netem or Netem()
+        self.down = down or netem or Netem()
 
     @property
     def up(self) -> Netem:
         """
-        The faults of packets for the protocol. Assign another one at any time.
+        The faults of packets to the protocol. Another L{Netem} can be assigned at any time.
         """
         return self._up.netem
 
@@ -97,7 +102,7 @@ class Impairment(Middleware):
     @property
     def down(self) -> Netem:
         """
-        The faults of packets of the protocol's. Assign another one at any time.
+        The faults of packets from the protocol. Another L{Netem} can be assigned at any time.
         """
         return self._down.netem
 
@@ -107,22 +112,22 @@ class Impairment(Middleware):
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the packets in transit, by direction: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._up.state, self._down.state]
 
     def doStart(self) -> None:
         """
-        Begin, before anything above does.
+        Start both directions, and then the wrapped protocol, which may send at once.
 
-        @raise TypeError: there is no clock below.
+        @raise TypeError: the port has no clock.
         """
         isFirst = not self.numPorts
         if isFirst:
             if self.clock is None:
-                raise TypeError(
-                    f"{self.transport!r} has no clock, and packets that are late are late by one: give it one"
-                )
+                text = f"{self.transport!r} has no clock, by which an Impairment delays packets: give it one"
+                raise TypeError(text)
             for direction in self._up, self._down:
                 direction.start(self.clock)
         try:
@@ -134,20 +139,21 @@ class Impairment(Middleware):
 
     def doStop(self) -> None:
         """
-        End: what is in transit is lost.
+        Stop the wrapped protocol, and lose the packets in transit.
         """
         super().doStop()
         self._stopDirections()
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A packet has come from below.
+        Receive a packet from the port, and send it through the faults to the protocol.
         """
         self._up.enter(packet)
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        A packet has come from above. Nothing is ever open in it.
+        Send a packet of the protocol through the faults to the port. The packet is complete, because an impairment
+        offers no offloads.
         See L{IPacketTransport.writePacket<txtuntap.transports.IPacketTransport.writePacket>}.
         """
         self._down.enter(Packet(b"".join(buffers)))
@@ -160,7 +166,7 @@ class Impairment(Middleware):
         try:
             self.deliver(packet)
         except Exception:
-            # The port, which would see to it, may not be the caller.
+            # A port logs the exceptions of its protocol. The caller here may be a timer, which would not.
             self.failuresOf(self.protocol).failed(packet.time, "packetReceived")
 
     def _sendDown(self, packet: Packet) -> None:
@@ -169,17 +175,19 @@ class Impairment(Middleware):
 
 class _Direction:
     """
-    The faults of packets in one direction, and those that are delayed.
+    One direction of an impairment: its faults, and its queue of delayed packets.
 
-    @ivar netem: what happens to packets.
+    @ivar netem: the faults that are applied to new packets.
     """
 
     def __init__(
         self, prefix: str, seed: int, counters: Counters, passOn: Callable[[Packet], None], ethernet: bool
     ) -> None:
         """
-        @param prefix: of the counters' names.
-        @param passOn: where packets go that have got through.
+        @param prefix: the prefix of the counters' names, C{in} or C{out}.
+        @param seed: the seed of this direction's random source.
+        @param passOn: called with each packet that is delivered.
+        @param ethernet: whether packets are Ethernet frames.
         """
         self.netem = Netem()
         self._random = Random(seed)
@@ -187,33 +195,34 @@ class _Direction:
         self._passOn = passOn
         self._ethernet = ethernet
         self._prefix = prefix
+        # The state of the GEModel: whether the link is bad.
         self._isBad = False
-        # Packets since the last that was let go before others.
-        self._since = 0
-        # By the time they are due; those of one time in the order in which they came.
+        # The number of packets since the last reordered one, which was sent without its delay.
+        self._sinceReordered = 0
+        # A heap of delayed packets by the time at which they are due, in seconds. The number of a packet keeps packets
+        # that are due at the same time in the order of their arrival.
         self._queue: list[tuple[float, int, Packet]] = []
         self._number = 0
-        self._latest = 0.0
-        # The timer is due when the first of them is. There is one while there is a port, and a time to tell.
+        # The latest time at which any packet so far is due.
+        self._lastDue = 0.0
+        # The timer expires when the first packet of the queue is due. It is None while there is no port.
         self._timer: Timer | None = None
         self._now: Callable[[], float] = float
         self._isDelivering = False
 
     def change(self, netem: Netem) -> None:
         """
-        From now on, do as C{netem} says.
+        Apply other faults to new packets. Packets in transit keep their delivery times.
 
-        @raise TypeError: it is none.
+        @raise TypeError: C{netem} is no L{Netem}.
         """
         if not isinstance(netem, Netem):
-            raise TypeError(
-                f"what happens to packets is said by a Netem, such as Netem(loss=0.1) or"
-                f" Netem.of('loss 10%'), not by {netem!r}"
-            )
+            example = "a Netem, such as Netem(loss=0.1) or Netem.of('loss 10%')"
+            raise TypeError(f"an Impairment has {example}, not {netem!r}")
         if netem.gemodel != self.netem.gemodel:
             self._isBad = False
         self.netem = netem
-        # With one loss for all, the link never turns bad.
+        # A plain loss is a model whose link never turns bad.
         model = netem.gemodel or GEModel(0.0, k=1 - netem.loss)
         self._transitions = _threshold(model.p), _threshold(model.r)
         self._losses = _CERTAIN - _threshold(model.k), _CERTAIN - _threshold(model.h)
@@ -225,34 +234,34 @@ class _Direction:
     @property
     def state(self) -> TableState:
         """
-        How many packets are delayed now.
+        The number of packets in transit, and its bound.
         """
         return TableState("impairment", len(self._queue), self.netem.limit, Policy.REFUSE.value)
 
     def start(self, clock: IReactorTime) -> None:
         """
-        Let packets set out.
+        Begin to accept packets.
 
-        @param clock: tells when each of them is due.
+        @param clock: the clock by which packets are delayed.
         """
         self._timer = Timer(clock, self._deliver)
         self._now = steadySeconds(clock)
 
     def stop(self) -> None:
         """
-        Lose what is in transit.
+        Discard and count the packets in transit. Until the next start, new packets are discarded, too.
         """
         if self._queue:
             self._count("Discards", len(self._queue))
             self._queue.clear()
-        self._latest = 0.0
+        self._lastDue = 0.0
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
 
     def enter(self, packet: Packet) -> None:
         """
-        A packet sets out.
+        Draw the random bits of a new packet, duplicate it if they say so, and apply the other faults.
         """
         draws = self._random.getrandbits(_DRAWN)
         loss = self._losses[self._isBad]
@@ -262,16 +271,19 @@ class _Direction:
             self._count("TooBig")
         elif self._duplicate and draws >> _DUPLICATION & _DRAW < self._duplicate:
             self._count("Duplicated")
-            # The receiver of the one moves it along.
+            # Copy the packet before it is delivered, because its receiver moves its start.
             duplicate = packet.copy()
-            self._meet(packet, draws, loss)
-            self._meet(duplicate, draws >> _DUPLICATES, loss)
+            self._impair(packet, draws, loss)
+            self._impair(duplicate, draws >> _DUPLICATES, loss)
         else:
-            self._meet(packet, draws, loss)
+            self._impair(packet, draws, loss)
 
-    def _meet(self, packet: Packet, draws: int, loss: int) -> None:
+    def _impair(self, packet: Packet, draws: int, loss: int) -> None:
         """
-        A packet, or its duplicate, meets with chance.
+        Lose or corrupt a packet, or its duplicate, as its draws say. A packet that is not lost is sent on.
+
+        @param draws: the random bits of the packet.
+        @param loss: the threshold below which the loss draw makes the packet lost.
         """
         if self._timer is None:
             self._count("Discards")
@@ -281,25 +293,25 @@ class _Direction:
             return
         if self._corrupt and draws >> _CORRUPTION & _DRAW < self._corrupt and len(packet):
             self._count("Corrupted")
-            _flip(packet, (draws >> _BIT & _DRAW) % (8 * len(packet)))
+            _flipBit(packet, (draws >> _BIT & _DRAW) % (8 * len(packet)))
         if self._isInstant and not self._queue:
             self._passOn(packet)
         else:
-            self._send(packet, draws)
+            self._delay(packet, draws)
 
-    def _count(self, what: str, number: int = 1) -> None:
-        self._counters[self._prefix + what] += number
+    def _count(self, name: str, number: int = 1) -> None:
+        self._counters[self._prefix + name] += number
 
     def _octets(self, packet: Packet) -> int:
         """
-        How many there are of IP.
+        Count the octets of a packet from its IP header on, as an MTU does.
         """
         start = networkStart(packet.data, packet.start) if self._ethernet else packet.start
         return packet.end - start
 
-    def _send(self, packet: Packet, draws: int) -> None:
+    def _delay(self, packet: Packet, draws: int) -> None:
         """
-        Deliver a packet that is not lost when it is due, unless too many wait.
+        Compute when a packet is due, and queue it until then. A packet is dropped if the queue is at its limit.
         """
         netem = self.netem
         queue = self._queue
@@ -307,22 +319,23 @@ class _Direction:
             self._count("OverLimit")
             return
         due = now = self._now()
-        if self._reorder and self._since >= netem.gap - 1 and draws >> _REORDERING & _DRAW < self._reorder:
-            self._since = 0
+        isAfterGap = self._sinceReordered >= netem.gap - 1
+        if self._reorder and isAfterGap and draws >> _REORDERING & _DRAW < self._reorder:
+            self._sinceReordered = 0
             self._count("Reordered")
         else:
-            self._since += 1
+            self._sinceReordered += 1
             due += netem.delay
             if netem.jitter:
-                # Neither end of what is drawn from has a normal quantile.
-                place = ((draws >> _JITTER & _DRAW) + 0.5) / _CERTAIN
-                factor = _NORMAL.inv_cdf(place) if netem.distribution == NORMAL else 2 * place - 1
+                # The 0.5 keeps the probability off 0 and 1, for which the normal distribution has no quantile.
+                probability = ((draws >> _JITTER & _DRAW) + 0.5) / _CERTAIN
+                factor = _NORMAL.inv_cdf(probability) if netem.distribution == NORMAL else 2 * probability - 1
                 due = max(now, due + netem.jitter * factor)
             if netem.rate is not None:
-                due = max(due, self._latest) + 8 * len(packet) / netem.rate
+                due = max(due, self._lastDue) + 8 * len(packet) / netem.rate
             elif netem.ordered:
-                due = max(due, self._latest)
-            self._latest = max(self._latest, due)
+                due = max(due, self._lastDue)
+            self._lastDue = max(self._lastDue, due)
         if due <= now and not (queue and queue[0][0] <= now):
             self._passOn(packet)
             return
@@ -333,19 +346,20 @@ class _Direction:
 
     def _deliver(self) -> None:
         """
-        Deliver the packets whose time has come.
+        Deliver the packets that are due.
         """
         queue = self._queue
         now = self._now()
         self._isDelivering = True
         try:
-            # Packets that come meanwhile are delivered in a later turn of the reactor.
+            # The number of deliveries is fixed here, so that packets that arrive meanwhile wait for a later turn of the
+            # reactor.
             for _ in range(len(queue)):
-                # A receiver may have stopped it.
+                # The queue is empty once a receiver has stopped the port.
                 if not queue or queue[0][0] > now + GRAIN:
                     break
                 packet = heappop(queue)[2]
-                # For those above, it has only come.
+                # To the layers above, the packet arrives now.
                 packet.time = now
                 self._passOn(packet)
         finally:
@@ -355,7 +369,7 @@ class _Direction:
 
     def _schedule(self) -> None:
         """
-        Be called when the first is due.
+        Arm the timer for the first packet in the queue.
         """
         if self._timer is not None:
             self._timer.armAt(self._queue[0][0])
@@ -363,12 +377,12 @@ class _Direction:
 
 def _threshold(probability: float) -> int:
     """
-    The number that a draw is less than, with that probability.
+    Return the threshold for a probability: a uniform 32-bit draw is less than the threshold with that probability.
     """
     return round(probability * _CERTAIN)
 
 
-def _flip(packet: Packet, bit: int) -> None:
+def _flipBit(packet: Packet, bit: int) -> None:
     data = bytearray(packet.data)
     data[packet.start + (bit >> 3)] ^= 1 << (bit & 7)
     packet.data = bytes(data)

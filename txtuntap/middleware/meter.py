@@ -1,5 +1,5 @@
 """
-Counts what goes by, and how fast.
+Middleware that counts packets and octets, and computes rates per second.
 
     meter = Meter(host.ethernet, lambda: {**host.counters, "port": port.counters})
     meter.rates()["meter"].get("inPackets", 0.0)
@@ -19,14 +19,14 @@ from txtuntap.middleware.base import Middleware
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, segments
 
-#: Seconds that rates are over, and between two samples of what they are made from.
+#: The seconds over which a rate is averaged, and the seconds between two samples of the counters.
 WINDOW, INTERVAL = 10, 1
 
-#: Names of counters that count packets which went no further: those of C{docs/bounds.md}.
+#: The names of counters of dropped packets, as C{docs/bounds.md} lists them.
 DROPS = frozenset(
     [
         *(drop.counter for drop in Drop if drop not in (Drop.OTHER_ADDRESS, Drop.OTHER_REPORT)),
-        # Going down, or not by a layer.
+        # Drops on the way to the device, and drops outside of the layers.
         *("outErrors", "outLinkDown", "outNoRoutes", "outLimited", "inServices"),
         *("inLost", "outLost", "inOverLimit", "outOverLimit", "inTooBig", "outTooBig"),
         *("connectionsRefused", "buffersRefused", "backlogOverflows", "inSigned", "inUnacceptable"),
@@ -34,13 +34,14 @@ DROPS = frozenset(
     ]
 )
 
-#: Names of L{DROPS} that mean something else in one part: error messages about packets that are counted already.
+#: The parts and counters that count no drops although L{DROPS} has the name. They count error messages and answers
+#: that were not sent, about packets that another counter has.
 NO_DROPS = frozenset([("icmp", "outErrors"), ("tunnel", "outLimited"), ("tcp", "outLimited")])
 
-#: Names of counters that tell how many there are now: they fall, too, and have no rate.
+#: The names of counters that hold a current number, such as the open connections. They can fall, and have no rate.
 GAUGES = frozenset(["currEstab"])
 
-#: By part, by name.
+#: The type of counters: by the name of their part, and then by their own name.
 Counters = Mapping[str, Mapping[str, int]]
 
 _N = TypeVar("_N", int, float)
@@ -48,10 +49,13 @@ _N = TypeVar("_N", int, float)
 
 class Meter(Middleware):
     """
-    Counts the packets that go through it: C{inPackets}, C{inOctets}, those that came; C{outPackets}, C{outOctets}; and
-    C{inSuperpackets}, C{outSuperpackets}, many packets in one, which count above as the many.
+    A meter wraps a protocol and counts the packets in both directions.
 
-    @ivar sources: called for the counters of other parts, by the part's name.
+    Counters: C{inPackets} and C{inOctets}, to the protocol; C{outPackets} and C{outOctets}, from the protocol;
+    C{inSuperpackets} and C{outSuperpackets}, superpackets. The packets and octets of a superpacket are counted as they
+    are after it is cut.
+
+    @ivar sources: a callable that returns the counters of other parts, by the part's name.
     """
 
     handlesFailures = True
@@ -59,9 +63,11 @@ class Meter(Middleware):
 
     def __init__(self, proto: Any, sources: Callable[[], Counters] = dict) -> None:
         """
-        @param sources: called for the counters of other parts, by the part's name, such as those of a port or a host.
+        @param proto: the protocol to wrap, an C{IEthernetProtocol} or an C{IRawPacketProtocol}.
+        @param sources: a callable that returns the counters of other parts, such as a port or a host, by the part's
+            name.
 
-        @raise TypeError: C{proto} is no protocol that middleware goes around, or C{sources} cannot be called.
+        @raise TypeError: C{proto} cannot be wrapped by middleware, or C{sources} is not callable.
         """
         super().__init__(proto)
         self.counters: PacketCounters = PacketCounters()
@@ -73,20 +79,21 @@ class Meter(Middleware):
 
     def totals(self) -> dict[str, dict[str, int]]:
         """
-        All counters by part; those of this meter are under C{"meter"}.
+        Read all counters, by part. The part C{"meter"} has the counters of this meter.
         """
-        # Copies: another thread may ask.
+        # The result is made of copies, because another thread may read it while the reactor counts on.
         return {"meter": dict(self.counters), **{part: dict(each) for part, each in self.sources().items()}}
 
     def rates(self) -> dict[str, dict[str, float]]:
         """
-        By how much each of them has grown per second, over the latest ten seconds; over as many as there have been
-        since the meter was started. What was not counted in that time is left out.
+        Compute the growth of all counters per second, by part. A rate is averaged over the last ten seconds, or over
+        the time since the start of the meter if that is shorter. Counters that have not grown are left out.
         """
         now, totals = self.now(), self.totals()
         if not self._samples or now <= self._samples[0][0]:
             return {part: {} for part in totals}
-        # One of a reactor that was busy may be older than it should be: then the time is longer, too.
+        # A busy reactor samples late, so the oldest sample may be older than ten seconds. The rate is computed over the
+        # true age of the sample.
         began, first = self._samples[0]
         rates: dict[str, dict[str, float]] = {}
         for part, counters in totals.items():
@@ -97,9 +104,9 @@ class Meter(Middleware):
 
     def doStart(self) -> None:
         """
-        Begin to take samples.
+        Start the wrapped protocol, and sample the counters once a second from now on.
         """
-        # If a source raises, then before anything runs.
+        # A source that raises has to do so before anything is started.
         self.totals()
         super().doStart()
         self._samples.clear()
@@ -110,7 +117,7 @@ class Meter(Middleware):
 
     def doStop(self) -> None:
         """
-        Take no more.
+        Stop the wrapped protocol and the sampling.
         """
         super().doStop()
         if self._timer is not None:
@@ -124,7 +131,7 @@ class Meter(Middleware):
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A packet has come from below.
+        Count a packet from the port, and deliver it to the protocol.
         """
         counters = self.counters
         offload = packet.offload
@@ -140,8 +147,7 @@ class Meter(Middleware):
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        A packet has come from above.
-        See .
+        Count a packet of the protocol, and pass it on to the port.
         """
         counters = self.counters
         octets = sum(map(len, buffers))
@@ -156,20 +162,23 @@ class Meter(Middleware):
 
 
 def _growth(before: int, count: int) -> int:
-    # A part that was made anew, or counts anew, has begun at 0.
+    # A counter that has fallen was reset, or belongs to a new part of the same name. It has grown from 0.
     return count - before if count >= before else count
 
 
 def isDrop(part: str, name: str) -> bool:
     """
-    Whether a counter counts packets that went no further.
+    Whether a counter counts dropped packets.
+
+    @param part: the name of the part that the counter belongs to, such as C{ip}.
+    @param name: the name of the counter.
     """
     return name in DROPS and (part, name) not in NO_DROPS
 
 
 def drops(counters: Mapping[str, Mapping[str, _N]]) -> dict[str, dict[str, _N]]:
     """
-    Select the counters, or rates, of packets that went no further. Parts without any are left out.
+    Select the counters of dropped packets, or their rates. Parts without any are left out.
     """
     found = {part: {name: n for name, n in each.items() if isDrop(part, name)} for part, each in counters.items()}
     return {part: each for part, each in found.items() if each}

@@ -1,5 +1,5 @@
 """
-The faults of a bad link, in the words of Linux' network emulator (C{tc-netem(8)}).
+Settings of the faults of a bad link, with the names of Linux' network emulator. Read C{tc-netem(8)} first.
 
     Netem(delay=0.1, jitter=0.01, distribution="normal", loss=0.1, rate=1_000_000)
     Netem.of("delay 100ms 10ms distribution normal loss 10% rate 1mbit")
@@ -20,10 +20,10 @@ from txtuntap.mistakes import checkFlag
 #: The distributions of C{delay} with C{jitter}.
 UNIFORM, NORMAL = "uniform", "normal"
 
-#: How many packets wait at most, as in netem.
+#: The default number of packets that wait at most, as in netem.
 LIMIT = 1000
 
-#: In seconds; and in bits per second (C{tc(8)}: "mbps" is octets).
+#: The units of C{tc(8)}: times in seconds, and rates in bits per second. The suffix "bit" means bits and "bps" octets.
 _TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _RATES = {
     prefix + unit: size * bits
@@ -39,12 +39,15 @@ _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([a-z%]*)", re.ASCII | re.I
 
 def _within(least: float, most: float, what: str, kinds: tuple[type, ...] = (int, float)) -> Callable[..., None]:
     """
-    Checks a number.
+    Return an attrs validator that accepts numbers from C{least} to C{most}.
+
+    @param what: the description of the value for the error message, such as C{"a number of seconds"}.
+    @param kinds: the accepted types.
     """
 
     def check(_: object, field: Any, value: Any) -> None:
         isNumber = isinstance(value, kinds) and not isinstance(value, bool)
-        # NaN, which is no number, is within no bounds.
+        # NaN fails the comparison, because each comparison with NaN is false.
         if not isNumber or not least <= value <= most or value == inf:
             span = f"{least} or more" if most == inf else f"from {least} to {most}"
             raise ValueError(f"{field.name} is {what}, {span}, not {value!r}")
@@ -64,15 +67,17 @@ def _isFlag(_: object, field: Any, value: object) -> None:
 @attrs.frozen
 class GEModel:
     """
-    Losses that come in bursts: the model of Gilbert and Elliott, a link that is good or bad. It begins good. With each
-    packet, it may turn to the other; whether the packet is lost goes by what the link was before.
+    The Gilbert-Elliott model of losses in bursts. The link is in one of two states, good or bad, and begins good. Each
+    packet is lost with the probability of the current state, and then the link may change its state.
 
-    In the end, C{p / (p + r)} of the packets find it bad, C{1 / r} of them in a row.
+    In the long run a share of C{p / (p + r)} of the packets finds the link bad. The bad state lasts for C{1 / r}
+    packets on average.
 
-    @ivar p: how likely it is to turn bad.
-    @ivar r: how likely it is to turn good again; by default C{1 - p}, which makes losses independent.
-    @ivar h: how likely a packet is to get through while it is bad. (C{tc} is told C{1-h}.)
-    @ivar k: how likely one is while it is good. (C{tc} is told C{1-k}.)
+    @ivar p: the probability that a good link turns bad, after each packet.
+    @ivar r: the probability that a bad link turns good again, after each packet. The default, C{1 - p}, makes losses
+        independent of one another.
+    @ivar h: the probability that a packet passes a bad link. The argument of C{tc} is C{1-h}.
+    @ivar k: the probability that a packet passes a good link. The argument of C{tc} is C{1-k}.
     """
 
     p: float = attrs.field(validator=_PROBABILITY)
@@ -87,25 +92,29 @@ class GEModel:
 @attrs.frozen(kw_only=True)
 class Netem:
     """
-    The faults of packets in one direction; by default, none. Names and meanings are netem's, but for the last two.
-    There are small differences: a duplicate is lost or not whatever becomes of the packet; any bit of a packet may be
-    the one that is changed; and a new record leaves packets in transit, and the state of C{gemodel}, as they are.
+    The faults of packets in one direction; by default, none. Names and meanings are netem's, but C{ordered} and C{mtu}
+    do not exist there. There are small differences from netem. A duplicate is lost independently of its original. Any
+    bit of a packet can be the corrupted one. Assigning a new record changes neither packets in transit nor the state of
+    an equal C{gemodel}.
 
-    @ivar delay: seconds that each takes.
-    @ivar jitter: by how many seconds that differs: at most (uniform), or the standard deviation (normal). Nothing
-        arrives before it left. What is delayed less overtakes what was sent before, but with C{ordered} or C{rate}.
-    @ivar distribution: C{"uniform"} or C{"normal"}.
-    @ivar loss: how many are lost, of all, each by chance of its own.
-    @ivar gemodel: or lost in bursts.
-    @ivar duplicate: how many come twice. Each of both may be lost, corrupted and delayed for itself.
-    @ivar corrupt: how many have one bit changed, any one.
-    @ivar reorder: how many are not delayed, and so overtake the others.
-    @ivar gap: that many others, less one, come between them at least.
-    @ivar rate: bits per second, with link headers; L{None}: as many as come. Packets keep their order, but for
-        C{reorder}.
-    @ivar limit: how many packets wait at most, for whatever reason. A new one is lost.
-    @ivar ordered: whether what is delayed less waits for what was sent before.
-    @ivar mtu: the most octets that IP may put into one packet: a longer one is lost without a word. L{None}: any.
+    @ivar delay: the delay of each packet, in seconds.
+    @ivar jitter: the variation of the delay, in seconds: the greatest deviation if C{distribution} is uniform, the
+        standard deviation if it is normal. No delay is negative. A packet with a shorter delay overtakes earlier
+        packets, unless C{ordered} or C{rate} is set.
+    @ivar distribution: the distribution of the delay, C{"uniform"} or C{"normal"}.
+    @ivar loss: the probability that a packet is lost, independently of the others.
+    @ivar gemodel: the model of losses in bursts, in place of C{loss}; L{None}: none.
+    @ivar duplicate: the probability that a packet is duplicated. The packet and its duplicate are then lost, corrupted
+        and delayed independently.
+    @ivar corrupt: the probability that one random bit of a packet is inverted.
+    @ivar reorder: the probability that a packet is sent without its delay, so that it overtakes others.
+    @ivar gap: the least distance from one reordered packet to the next, in packets: with 5, no more than every fifth
+        packet is reordered.
+    @ivar rate: the bits that are sent per second, link headers included; L{None}: no limit. Packets keep their order,
+        except for C{reorder}.
+    @ivar limit: the most packets in transit. A further packet is dropped.
+    @ivar ordered: whether packets keep their order, so that a packet with a shorter delay waits for earlier packets.
+    @ivar mtu: the most octets in an IP packet; a longer packet is dropped without an ICMP error. L{None}: no limit.
     """
 
     delay: float = attrs.field(default=0.0, validator=_SECONDS)
@@ -132,21 +141,21 @@ class Netem:
         if self.distribution not in (UNIFORM, NORMAL):
             raise ValueError(f"distribution is 'uniform' or 'normal', not {self.distribution!r}")
         if self.gemodel is not None and self.loss:
-            raise ValueError("packets are lost by loss or by gemodel, not by both (gemodel's 1-k is loss in between)")
+            raise ValueError("give loss or gemodel, not both (gemodel's 1-k is the loss between bursts)")
         if self.reorder and not self.delay:
-            raise ValueError("reorder lets packets go without their delay: give a delay")
+            raise ValueError("reorder sends packets without their delay, and there is no delay: give a delay")
         if self.reorder and self.ordered:
-            raise ValueError("reorder and ordered: packets overtake others, or do not")
+            raise ValueError("reorder and ordered contradict each other: give one of them")
 
     @classmethod
     def of(cls, text: str) -> Netem:
         """
-        Parse the words that C{tc qdisc add dev DEVICE root netem} would have after it, such as
-        C{"delay 100ms 10ms loss 10%"}; and C{"ordered"}, C{"mtu OCTETS"}. A time has its unit, since
-        C{tc}'s releases differ on what it is without.
+        Parse the options that follow C{tc qdisc add dev DEVICE root netem} on a command line, such as
+        C{"delay 100ms 10ms loss 10%"}. The options C{"ordered"} and C{"mtu OCTETS"} are added to those of C{tc}. Each
+        time needs a unit, because releases of C{tc} differ in their default unit.
 
-        @raise ValueError: it is none such, or has what is not emulated here: correlations, the C{state} model,
-            C{ecn}, C{slot}, overheads and cells of a rate, other distributions.
+        @raise ValueError: the text cannot be parsed, or has an option that is not emulated here: correlations, the
+            C{state} model, C{ecn}, C{slot}, the overhead and cells of a rate, other distributions.
         """
         if not isinstance(text, str):
             raise ValueError(f"give text such as 'delay 100ms 10ms loss 10%', not {text!r}")
@@ -166,13 +175,13 @@ class Netem:
                     f"{name} is given one value too many, {words[0]!r}: no correlation, overhead or cell is emulated"
                 )
         if "distribution" in fields and not fields.get("jitter"):
-            raise ValueError("distribution is that of a jitter: give one, such as 'delay 100ms 10ms'")
+            raise ValueError("distribution needs a jitter: give one, such as 'delay 100ms 10ms'")
         if "gap" in fields:
             fields.setdefault("reorder", 1.0)
         return cls(**fields)
 
 
-# The text
+# Parsers of the options of C{tc}. Each one takes the words of its option and returns fields of L{Netem}.
 
 
 def _isNumber(words: deque[str]) -> bool:
@@ -231,20 +240,21 @@ def _distribution(name: str, words: deque[str]) -> dict[str, Any]:
 def _loss(name: str, words: deque[str]) -> dict[str, Any]:
     model = words.popleft() if words and words[0] in ("random", "gemodel", "state") else "random"
     if model == "state":
-        raise ValueError("loss state is not emulated: gemodel is")
+        raise ValueError("loss state is not emulated: give 'loss gemodel' in its place")
     if model == "random":
         return {"loss": _fraction(name, words)}
     values = [_fraction(model, words)]
     while _isNumber(words) and len(values) < 4:
         values.append(_fraction(model, words))
-    # The third and fourth are 1-h and 1-k.
+    # The third and fourth arguments of tc are the loss probabilities 1-h and 1-k.
     return {"gemodel": GEModel(*values[:2], **{key: 1 - each for key, each in zip("hk", values[2:], strict=False)})}
 
 
 def _rate(name: str, words: deque[str]) -> dict[str, Any]:
     number, unit = _number(name, words, "1mbit")
     if unit not in _RATES and unit:
-        raise ValueError(f"{name} is in bits per second, such as 1mbit, or octets, such as 1mbps, not {unit!r}")
+        text = f"{name} is in bits per second, such as 1mbit, or octets per second, such as 1mbps, not {unit!r}"
+        raise ValueError(text)
     return {name: number * _RATES.get(unit, 1)}
 
 

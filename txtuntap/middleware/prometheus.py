@@ -1,5 +1,5 @@
 """
-Counters for Prometheus (C{prometheus_client}, the extra C{prometheus}).
+Counters as Prometheus metrics. The module needs C{prometheus_client}, which the extra C{prometheus} installs.
 
     collector = InterfaceCollector()
     collector.add("tap0", meter.totals, packets="meter")
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from txtuntap.middleware.meter import GAUGES, Counters, isDrop
 from txtuntap.mistakes import checkCallable
 
-#: The counters of packets that have metrics of their own; and their labels.
+#: The counters that have metrics of their own, each with the metric's name and the value of its C{direction} label.
 _TRAFFIC = {
     "inPackets": ("packets", "in"),
     "outPackets": ("packets", "out"),
@@ -31,14 +31,15 @@ _TRAFFIC = {
 
 class InterfaceCollector(Collector):
     """
-    The source of a registry's metrics: those of any number of interfaces. They are read when the registry is asked for
-    them, in a thread of the reactor's pool (L{txtuntap.service.MetricsFactory}) or of another web server.
+    A collector for a Prometheus registry, which reads the counters of any number of interfaces at each scrape. It is
+    called in a thread: a thread of the reactor's pool (L{txtuntap.service.MetricsFactory}), or a thread of another web
+    server.
 
-     - C{txtuntap_packets_total}, C{txtuntap_bytes_total}, C{txtuntap_superpackets_total}, by C{interface} and
-       C{direction}, C{in} or C{out}, as the protocol on the interface sees it;
-     - C{txtuntap_drops_total}, by C{interface}, C{part} and C{reason}: packets that went no further;
-     - C{txtuntap_events_total}, by C{interface}, C{part} and C{event}: everything else that is counted;
-     - C{txtuntap_current}, by C{interface}, C{part} and C{name}: how many there are now, such as TCP connections.
+     - C{txtuntap_packets_total}, C{txtuntap_bytes_total} and C{txtuntap_superpackets_total}, by C{interface} and
+       C{direction}: the traffic. The direction C{in} is to the protocol on the interface, C{out} is from the protocol.
+     - C{txtuntap_drops_total}, by C{interface}, C{part} and C{reason}: dropped packets.
+     - C{txtuntap_events_total}, by C{interface}, C{part} and C{event}: all other events that are counted.
+     - C{txtuntap_current}, by C{interface}, C{part} and C{name}: current numbers, such as the open TCP connections.
     """
 
     def __init__(self) -> None:
@@ -46,11 +47,12 @@ class InterfaceCollector(Collector):
 
     def add(self, interface: str | Callable[[], str], counters: Callable[[], Counters], packets: str = "port") -> None:
         """
-        Have an interface's counters collected.
+        Add an interface to the scrapes.
 
-        @param interface: its name; or, since it may be renamed, what is called for it.
-        @param counters: called for the counters, by part: C{meter.totals}, for instance.
-        @param packets: the part whose packets and octets are those of the interface.
+        @param interface: the name of the interface, or, for an interface that may be renamed, a callable that returns
+            its name.
+        @param counters: a callable that returns the counters by part, such as C{meter.totals}.
+        @param packets: the name of the part whose packets and octets are reported as the interface's traffic.
         """
         checkCallable(counters, "counters")
         name = interface if callable(interface) else lambda: interface
@@ -58,25 +60,29 @@ class InterfaceCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """
-        The values of all counters now.
+        Read all counters now, and yield them as metrics.
         """
         traffic = ["interface", "direction"]
         families = {
             name: CounterMetricFamily(f"txtuntap_{name}", text, labels=labels)
             for name, text, labels in (
-                ("packets", "Packets that were received and sent.", traffic),
-                ("bytes", "Octets of these.", traffic),
-                ("superpackets", "Many packets in one, which count above as the many.", traffic),
-                ("drops", "Packets that went no further.", ["interface", "part", "reason"]),
-                ("events", "What else has happened.", ["interface", "part", "event"]),
+                ("packets", "Packets received and sent. A superpacket counts as the packets in it.", traffic),
+                ("bytes", "Octets of the packets received and sent.", traffic),
+                ("superpackets", "Superpackets received and sent.", traffic),
+                ("drops", "Dropped packets.", ["interface", "part", "reason"]),
+                ("events", "Other events that are counted.", ["interface", "part", "event"]),
             )
         }
-        current = GaugeMetricFamily("txtuntap_current", "How many there are.", labels=["interface", "part", "name"])
+        current = GaugeMetricFamily(
+            "txtuntap_current", "Current numbers, such as open connections.", labels=["interface", "part", "name"]
+        )
         for interfaceName, read, packets in list(self._interfaces):
-            # A name of other octets than text's would keep everything from being told.
+            # An interface's name may be octets that are no UTF-8. Escape them, since the encoding of the whole answer
+            # would fail otherwise.
             interface = os.fsencode(interfaceName()).decode("utf-8", "backslashreplace")
             for part, counters in read().items():
-                # In one step: the reactor goes on counting. What nothing has come of yet is 0, to grow from.
+                # Copy the counters in one step, because the reactor counts on meanwhile. Traffic counters begin at 0
+                # here, so that Prometheus sees their first growth.
                 zeros = dict.fromkeys(_TRAFFIC, 0) if part == packets else {}
                 for name, count in {**zeros, **dict(counters)}.items():
                     if part == packets and name in _TRAFFIC:
