@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.network.clock}.
+Tests for L{txtuntap.network.clock}: the clock of a simulation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 
 from txtuntap.network.clock import MOST_AT_ONCE, EndlessError, SimulationClock
 
-#: What is done, to the call of which number, and by how many seconds.
+#: A step of a test: the action, the number of the call that it changes, and a number of seconds.
 Step: TypeAlias = "tuple[str, int, int]"
 
 STEPS = st.lists(
@@ -29,24 +29,30 @@ STEPS = st.lists(
 )
 
 
-def happened(clock: Any, steps: list[Step], advance: Callable[[int], None]) -> list[Any]:
+def play(clock: Any, steps: list[Step], advance: Callable[[int], None]) -> list[Any]:
     """
-    Do C{steps} with a clock, and note which call is made when, and what was refused.
+    Do some steps with a clock.
+
+    @param advance: a function that advances the clock by a number of seconds.
+
+    @return: the calls that were made, each with its time; the times of the scheduled calls after each step; and the
+        errors of refused steps.
     """
     made: list[Any] = []
     calls: list[IDelayedCall] = []
-    for what, which, seconds in steps:
-        if what == "later":
-            # No two calls are ever due at one time: which goes first is nobody's promise.
+    for action, which, seconds in steps:
+        if action == "later":
+            # Each call has a fraction of its own, so that no two calls are due at one time. The order of such calls is
+            # not specified.
             moment = seconds + (len(calls) + 1) / 1024
             calls.append(clock.callLater(moment, lambda number: made.append((clock.seconds(), number)), len(calls)))
-        elif what == "advance":
+        elif action == "advance":
             advance(seconds)
         elif which < len(calls):
             try:
-                if what == "cancel":
+                if action == "cancel":
                     calls[which].cancel()
-                elif what == "reset":
+                elif action == "reset":
                     calls[which].reset(seconds + (which + 1) / 1024)
                 else:
                     calls[which].delay(seconds - 4)
@@ -61,31 +67,31 @@ class ClockTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = SimulationClock()
 
-    def test_isAReactorsTime(self) -> None:
+    def test_theClockProvidesIReactorTime(self) -> None:
         verifyObject(IReactorTime, self.clock)
         verifyObject(IDelayedCall, self.clock.callLater(0, list))
 
     @given(STEPS)
-    def test_makesTheCallsThatTwistedsClockMakes(self, steps: list[Step]) -> None:
+    def test_theSameCallsAreMadeAsByTwistedsClock(self, steps: list[Step]) -> None:
         theirs, ours = Clock(), SimulationClock()
 
-        def little(seconds: int) -> None:
-            # Twisted's jumps; so it is told to stop at each call.
+        def advanceCallByCall(seconds: int) -> None:
+            # Twisted's clock jumps to the end, so it is advanced to the time of each call.
             end = theirs.seconds() + seconds
             while (due := [each.getTime() for each in theirs.calls]) and min(due) <= end:
                 theirs.advance(max(0, min(due) - theirs.seconds()))
             theirs.advance(end - theirs.seconds())
 
-        self.assertEqual(happened(ours, steps, ours.advance), happened(theirs, steps, little))
+        self.assertEqual(play(ours, steps, ours.advance), play(theirs, steps, advanceCallByCall))
 
-    def test_callsSeeTheirTime(self) -> None:
+    def test_eachCallSeesItsOwnTime(self) -> None:
         seen: list[float] = []
         for moment in 3, 1, 2:
             self.clock.callLater(moment, lambda: seen.append(self.clock.seconds()))
         self.clock.advance(10)
         self.assertEqual((seen, self.clock.seconds()), ([1, 2, 3], 10))
 
-    def test_whatIsCalledAgainAndAgainIsCalledEachTime(self) -> None:
+    def test_aRepeatedCallIsMadeEachTime(self) -> None:
         seen: list[float] = []
 
         def again() -> None:
@@ -96,14 +102,14 @@ class ClockTests(SynchronousTestCase):
         self.clock.advance(3)
         self.assertEqual(seen, [0, 1, 2, 3])
 
-    def test_callsOfOneTimeAreMadeInTheOrderTheyWereAskedFor(self) -> None:
+    def test_callsForOneTimeAreMadeInTheOrderOfScheduling(self) -> None:
         seen: list[int] = []
         for number in range(5):
             self.clock.callLater(1, seen.append, number)
         self.clock.advance(1)
         self.assertEqual(seen, [0, 1, 2, 3, 4])
 
-    def test_whatWasPutOffCanBePutForwardAgain(self) -> None:
+    def test_aDelayedCallCanBeMadeEarlierAgain(self) -> None:
         seen: list[float] = []
         call = self.clock.callLater(10, lambda: seen.append(self.clock.seconds()))
         call.reset(20)
@@ -112,11 +118,11 @@ class ClockTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(seen, [15])
 
-    def test_pump(self) -> None:
+    def test_pumpAdvancesByEachDuration(self) -> None:
         self.clock.pump([1, 2, 3])
         self.assertEqual(self.clock.seconds(), 6)
 
-    def test_untilNext(self) -> None:
+    def test_untilNextIsTheTimeToTheFirstCall(self) -> None:
         self.assertIsNone(self.clock.untilNext())
         first = self.clock.callLater(1, list)
         self.clock.callLater(5, list)
@@ -124,12 +130,12 @@ class ClockTests(SynchronousTestCase):
         first.cancel()
         self.assertEqual(self.clock.untilNext(), 5)
 
-    def test_timeNeverGoesBack(self) -> None:
+    def test_negativeTimesAreRefused(self) -> None:
         for seconds in -1, float("nan"):
             self.assertRaises(ValueError, self.clock.advance, seconds)
             self.assertRaises(ValueError, self.clock.callLater, seconds, list)
 
-    def test_whatACallRaisesComesOut(self) -> None:
+    def test_anExceptionStopsTheClockAtItsCall(self) -> None:
         seen: list[int] = []
         self.clock.callLater(1, int, "no number")
         self.clock.callLater(2, seen.append, 2)
@@ -138,7 +144,7 @@ class ClockTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(seen, [2])
 
-    def test_callsThatWereCancelledAreSwept(self) -> None:
+    def test_cancelledCallsAreSwept(self) -> None:
         kept = self.clock.callLater(1000, list)
         for _ in range(1000):
             self.clock.callLater(500, list).cancel()
@@ -146,7 +152,7 @@ class ClockTests(SynchronousTestCase):
             self.assertLess(len(self.clock._calls), 200)
         self.assertEqual(self.clock.getDelayedCalls(), [kept])
 
-    def test_callsThatWerePutForwardAreSwept(self) -> None:
+    def test_entriesOfCallsMadeEarlierAreSwept(self) -> None:
         call = self.clock.callLater(10_000, list)
         for number in range(5000):
             call.reset(9_000 - number)
@@ -155,7 +161,7 @@ class ClockTests(SynchronousTestCase):
 
 class EndlessTests(SynchronousTestCase):
     """
-    Calls that lead to calls at the same instant.
+    Tests of calls that schedule further calls at the same instant.
     """
 
     def setUp(self) -> None:
@@ -167,7 +173,7 @@ class EndlessTests(SynchronousTestCase):
         if self.made < count:
             self.clock.callLater(delay, self.again, count, delay)
 
-    def test_theClockGivesUpAndSaysWhatWentOn(self) -> None:
+    def test_theErrorNamesTheLatestCalls(self) -> None:
         self.clock.advance(3)
         self.again(math.inf)
         error = self.assertRaises(EndlessError, self.clock.advance, 10)
@@ -175,23 +181,23 @@ class EndlessTests(SynchronousTestCase):
         self.assertIn(f"1000 times EndlessTests.again of {self!r}", str(error))
         self.assertEqual((self.made, self.clock.seconds()), (6001, 3))
 
-    def test_delaysTooSmallForTheTimeToPassAreNone(self) -> None:
+    def test_delaysBelowThePrecisionOfTheClockAreEndless(self) -> None:
         self.clock.advance(1e9)
         self.again(math.inf, 1e-9)
         self.assertRaises(EndlessError, self.clock.advance, 10)
 
-    def test_manyCallsAreNotYetEndless(self) -> None:
+    def test_aFewMoreCallsThanTheLimitAreMade(self) -> None:
         self.again(6000)
         self.clock.advance(1)
         self.assertEqual((self.made, self.clock.seconds()), (6000, 1))
 
-    def test_eachInstantHasItsOwn(self) -> None:
+    def test_theLimitCountsAnewAtEachInstant(self) -> None:
         self.again(50_000, 1e-6)
         for _ in range(10):
             self.clock.callLater(0.5, self.again, 0)
         self.clock.advance(1)
         self.assertEqual(self.made, 50_010)
 
-    def test_byDefault(self) -> None:
+    def test_theDefaultLimitIsTenMillion(self) -> None:
         self.assertEqual(MOST_AT_ONCE, 10_000_000)
         self.assertRaises(ValueError, SimulationClock, 0)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.network.link}.
+Tests for L{txtuntap.network.link}: links in memory.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ FRAME = ethernetFrame(HERE, THERE, 0x88B5, b"payload")
 @implementer(IEthernetProtocol)
 class End(PacketRecorder):
     """
-    Keeps what comes.
+    A protocol that records the packets it receives, and can send packets itself.
 
-    @ivar greeting: what it sends as soon as it is started.
-    @ivar answers: how many packets it sends back.
+    @ivar greeting: the packet that is sent at the start; empty: none.
+    @ivar answers: the number of received packets that are still to be sent back.
+    @ivar isBusy: whether a packet is being received. No second one may arrive meanwhile.
     """
 
     takesOffload = True
@@ -58,7 +59,7 @@ class End(PacketRecorder):
 
 class WirePackets(End):
     """
-    Wants packets as they are on the wire.
+    A protocol that takes no superpackets and no open checksums.
     """
 
     takesOffload = False
@@ -71,19 +72,19 @@ class LinkTests(SynchronousTestCase):
 
     def linked(self, mtu: int = 1500) -> Link:
         """
-        A link between C{one} and C{other}, started.
+        Start a link between C{one} and C{other}.
         """
         link = Link(self.one, self.other, self.clock, mtu)
         link.start()
         self.addCleanup(link.stop)
         return link
 
-    def test_endsAreTransports(self) -> None:
+    def test_endsProvideIPacketTransport(self) -> None:
         for end in self.linked().ends:
             verifyObject(IPacketTransport, end)
             self.assertIsNone(end.batches)
 
-    def test_whatIsSentComesInATurnOfItsOwn(self) -> None:
+    def test_aPacketIsDeliveredInTheNextTurn(self) -> None:
         link = self.linked()
         self.clock.advance(3)
         self.one.transport.writePacket([FRAME[:9], FRAME[9:]])
@@ -93,32 +94,32 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual((bytes(packet), packet.time, packet.port), (FRAME, 3, link.ends[1]))
         self.assertEqual(self.one.packets, [])
 
-    def test_answersHaveATurnOfTheirOwn(self) -> None:
+    def test_answersAreDeliveredInFurtherTurns(self) -> None:
         self.one.answers = self.other.answers = 1000
         self.linked()
         self.one.transport.writePacket([FRAME])
         self.clock.advance(0)
         self.assertEqual((len(self.one.packets), len(self.other.packets)), (1000, 1001))
 
-    def test_whatOneSendsAtOnceTheOtherHas(self) -> None:
+    def test_packetsSentAtTheStartAreDelivered(self) -> None:
         self.one, self.other = End(b"first" * 5), End(b"second" * 5)
         self.linked()
         self.clock.advance(0)
         self.assertEqual(self.other.data, [b"first" * 5])
         self.assertEqual(self.one.data, [b"second" * 5])
 
-    def test_counters(self) -> None:
+    def test_sentPacketsAndOctetsAreCounted(self) -> None:
         link = self.linked()
         self.one.transport.writePacket([FRAME])
         self.assertEqual(link.ends[0].counters, {"outPackets": 1, "outOctets": len(FRAME)})
 
-    def test_superpacketsCountAsTheMany(self) -> None:
+    def test_aSuperpacketCountsAsItsPackets(self) -> None:
         link = self.linked()
         offload = Offload(NEEDS_CHECKSUM, UDP, 42, 100, 34, 6)
         self.one.transport.writePacket([bytes(42 + 250)], offload)
         self.assertEqual(link.ends[0].counters, {"outPackets": 3, "outOctets": 3 * 42 + 250, "outSuperpackets": 1})
 
-    def test_queueIsBounded(self) -> None:
+    def test_theQueueIsBounded(self) -> None:
         link = self.linked()
         for _ in range(QUEUE_LENGTH + 5):
             self.one.transport.writePacket([FRAME])
@@ -130,7 +131,7 @@ class LinkTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.other.packets), QUEUE_LENGTH + 1)
 
-    def test_whatIsUnderWayAtTheEndIsLost(self) -> None:
+    def test_packetsInTransitAreLostAtTheStop(self) -> None:
         link = self.linked()
         self.one.transport.writePacket([FRAME])
         link.stop()
@@ -140,7 +141,7 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(link.ends[0].counters["outDiscards"], 1)
         link.stop()
 
-    def test_canBeStartedAgain(self) -> None:
+    def test_aStoppedLinkCanBeStartedAgain(self) -> None:
         link = self.linked()
         self.assertRaises(RuntimeError, link.start)
         link.stop()
@@ -149,7 +150,7 @@ class LinkTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.other.packets), 1)
 
-    def test_whatAProtocolRaisesIsLoggedAndTheRestComes(self) -> None:
+    def test_anExceptionIsLoggedAndLaterPacketsAreDelivered(self) -> None:
         self.other.failing.add("receive")
         link = self.linked()
         for _ in range(3):
@@ -159,14 +160,14 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(link.ends[1].counters["protocolFailures"], 3)
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
-    def test_aProtocolThatDoesNotStartStopsTheOther(self) -> None:
+    def test_aProtocolThatFailsToStartStopsTheOther(self) -> None:
         other = IPProtocol()
         other.addProto(17, PairRecorder("start"))
         one = IPProtocol()
         self.assertRaises(Oops, Link(one, other, self.clock).start)
         self.assertEqual((one.numPorts, other.numPorts), (0, 0))
 
-    def test_whatTheOtherTakesMayBeLeftOpen(self) -> None:
+    def test_anOffloadIsPassedOnIfThePeerTakesIt(self) -> None:
         link = self.linked()
         self.assertEqual(link.ends[0].offloads, EVERYTHING)
         offload = Offload(NEEDS_CHECKSUM, 0, 0, 0, 34, 6)
@@ -175,7 +176,7 @@ class LinkTests(SynchronousTestCase):
         (packet,) = self.other.packets
         self.assertEqual((packet.offload, packet.network), (offload, 14))
 
-    def test_whoTakesNothingOpenGetsItFinished(self) -> None:
+    def test_aPacketIsFinishedForAPeerWithoutOffload(self) -> None:
         self.other = WirePackets()
         link = self.linked()
         self.assertEqual(link.ends[0].offloads, 0)
@@ -184,16 +185,16 @@ class LinkTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual([(bytes(each), each.offload) for each in self.other.packets], [(FRAME, None)])
 
-    def test_mtu(self) -> None:
+    def test_theMTUOfTheLinkIsThatOfItsEnds(self) -> None:
         self.linked(9000)
         self.assertEqual(self.one.transport.mtu, 9000)
 
-    def test_endsAreOfAKind(self) -> None:
+    def test_endsOfDifferentKindsAreRefused(self) -> None:
         with self.assertRaises(TypeError) as raised:
             Link(EthernetProtocol(), IPProtocol(), self.clock)
         self.assertIn("two IEthernetProtocols or two IRawPacketProtocols", str(raised.exception))
 
-    def test_twoHostsByIP(self) -> None:
+    def test_twoHostsCanBeLinkedByIP(self) -> None:
         hosts = [Host([f"10.0.0.{number}/24"], self.clock) for number in (1, 2)]
         link = Link(hosts[0].ip, hosts[1].ip, self.clock)
         link.start()

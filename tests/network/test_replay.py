@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.network.replay}.
+Tests for L{txtuntap.network.replay}: capture files that are played into a protocol.
 """
 
 from __future__ import annotations
@@ -44,18 +44,22 @@ HEADER = pcapng.sectionHeader() + pcapng.interfaceDescription(pcapng.RAW)
 
 def captured(*packets: tuple[bytes, float, int]) -> io.BytesIO:
     """
-    A file of packets: what, how many seconds after the first, and which way.
+    Make a capture file.
+
+    @param packets: the octets of each packet, its time in seconds after L{BEGIN}, and its direction.
     """
-    blocks = [pcapng.enhancedPacket(data, BEGIN + round(after * SECOND), way) for data, after, way in packets]
+    blocks = [
+        pcapng.enhancedPacket(data, BEGIN + round(after * SECOND), direction) for data, after, direction in packets
+    ]
     return io.BytesIO(HEADER + b"".join(blocks))
 
 
 IN, OUT, UNKNOWN = pcapng.INBOUND, pcapng.OUTBOUND, pcapng.UNKNOWN
 
 
-class Late(SuperpacketRecorder):
+class TimeCheckingRecorder(SuperpacketRecorder):
     """
-    Checks that each comes at its time.
+    A protocol that records packets, and checks that the time of each one is the time of the clock.
     """
 
     takesOffload = True
@@ -68,13 +72,13 @@ class Late(SuperpacketRecorder):
 
 class ReplayTests(SynchronousTestCase):
     """
-    A file played into a protocol that keeps what comes.
+    Tests of a file that is played into a protocol which records the packets.
     """
 
     def setUp(self) -> None:
         self.clock: Any = SimulationClock()
         self.clock.advance(7)
-        self.recorder = Late()
+        self.recorder = TimeCheckingRecorder()
 
     def play(self, file: Any, **keywords: Any) -> Replay:
         self.replay = Replay(file, self.recorder, self.clock, **keywords)
@@ -84,7 +88,7 @@ class ReplayTests(SynchronousTestCase):
     def came(self) -> list[tuple[bytes, float]]:
         return [(bytes(packet), round(packet.time - 7, 9)) for packet in self.recorder.packets]
 
-    def test_atTheTimesInTheFile(self) -> None:
+    def test_packetsAreDeliveredAtTheTimesInTheFile(self) -> None:
         self.play(captured((b"a", 0, IN), (b"b", 0.25, IN), (b"c", 0.25, IN), (b"d", 3600, IN)))
         self.assertEqual(self.came(), [])
         self.clock.advance(3599)
@@ -95,19 +99,19 @@ class ReplayTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.done), 4)
         self.assertEqual(self.recorder.numPorts, 0)
 
-    def test_onAClockThatJumps(self) -> None:
+    def test_aJumpingClockDeliversAllPackets(self) -> None:
         self.clock = Clock()
         self.play(captured(*[(b"%d" % number, number / 10, IN) for number in range(5)]))
         self.clock.advance(100)
         self.assertEqual(len(self.came()), 5)
         self.assertEqual(self.successResultOf(self.done), 5)
 
-    def test_timesThatGoBackAreNow(self) -> None:
+    def test_aPacketOutOfOrderIsDeliveredAtOnce(self) -> None:
         self.play(captured((b"a", 0, IN), (b"b", 2, IN), (b"c", 1, IN), (b"d", 3, IN)))
         self.clock.advance(3)
         self.assertEqual(self.came(), [(b"a", 0), (b"b", 2), (b"c", 2), (b"d", 3)])
 
-    def test_packetsWithoutATimeComeAtOnce(self) -> None:
+    def test_packetsWithoutATimeAreDeliveredAtOnce(self) -> None:
         without = block(pcapng.SIMPLE_PACKET, struct.pack("<I", 4) + b"none")
         one, two, three = (pcapng.enhancedPacket(b"%d" % number, BEGIN + number * SECOND) for number in range(3))
         for blocks, expected in (
@@ -121,19 +125,19 @@ class ReplayTests(SynchronousTestCase):
             self.assertEqual(self.came(), expected)
             self.successResultOf(self.done)
 
-    def test_aClockThatHasJumpedIsNotWaitedFor(self) -> None:
+    def test_aJumpOfTheFilesClockIsSkipped(self) -> None:
         for jump in JUMP + 1, 50 * 365 * JUMP, -JUMP_BACK - 1, -50 * 365 * JUMP:
             self.setUp()
             self.play(captured((b"a", 0, IN), (b"b", 1, IN), (b"c", 1 + jump, IN), (b"d", 3 + jump, IN)))
             self.clock.advance(3)
             self.assertEqual(self.came(), [(b"a", 0), (b"b", 1), (b"c", 1), (b"d", 3)])
 
-    def test_upToADayIsNoJump(self) -> None:
+    def test_aGapOfADayIsKept(self) -> None:
         self.play(captured((b"a", 0, IN), (b"b", JUMP, IN), (b"c", JUMP - JUMP_BACK, IN), (b"d", JUMP + 1, IN)))
         self.clock.advance(JUMP + 1)
         self.assertEqual(self.came(), [(b"a", 0), (b"b", JUMP), (b"c", JUMP), (b"d", JUMP + 1)])
 
-    def test_theLongestGap(self) -> None:
+    def test_gapsAreShortenedToMaxGap(self) -> None:
         packets = (b"a", 0, IN), (b"b", 1, IN), (b"c", 11, IN), (b"d", 12, IN), (b"e", 12 + 10 * JUMP, IN)
         self.play(captured(*packets), maxGap=2.5)
         self.clock.advance(10)
@@ -149,7 +153,7 @@ class ReplayTests(SynchronousTestCase):
         for gap in -1, math.inf, math.nan:
             self.assertRaises(ValueError, Replay, io.BytesIO(), self.recorder, self.clock, maxGap=gap)
 
-    def test_linksThatIPPacketsComeOn(self) -> None:
+    def test_ipPacketsAreTakenFromSeveralLinkTypes(self) -> None:
         four, six = (
             udpPacket(peer, own, 4000, 7, b"x") for peer, own in (("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2"))
         )
@@ -176,7 +180,10 @@ class ReplayTests(SynchronousTestCase):
 
     def assertLink(self, linkType: int, expected: list[bytes], *packets: bytes) -> None:
         """
-        Of packets captured on a kind of link, the protocol is given these.
+        Play packets of one link type, and check which of them are delivered.
+
+        @param expected: the IP packets that are to be delivered.
+        @param packets: the packets in the file, with their link headers.
         """
         self.setUp()
         self.play(io.BytesIO(pcap("<", 0xA1B2C3D4, *((0, 0, each, 99) for each in packets), linkType=linkType)))
@@ -187,19 +194,19 @@ class ReplayTests(SynchronousTestCase):
         others = self.replay.counters["inOtherLinks"] + self.replay.counters["inOthers"]
         self.assertEqual(others, len(packets) - len(expected))
 
-    def test_whatIsThereInsteadIsNamed(self) -> None:
+    def test_theErrorOfAFileWithoutUsablePacketsNamesItsLinkTypes(self) -> None:
         for mode, linkType, words in (
-            (TUN, 1, "no IP packets in the file, which this protocol takes: it has ETHERNET (link type 1)"),
+            (TUN, 1, "takes IP packets, and the file has none of them: it has ETHERNET (link type 1)"),
             (TUN, 127, "it has IEEE802_11_RADIOTAP (link type 127)"),
-            (TAP, SLL, "no Ethernet frames in the file, which this protocol takes: it has LINUX_SLL (link type 113)"),
+            (TAP, SLL, "takes Ethernet frames, and the file has none of them: it has LINUX_SLL (link type 113)"),
             (TAP, 4321, "it has link type 4321"),
         ):
-            self.recorder = going(Late(), mode)
+            self.recorder = going(TimeCheckingRecorder(), mode)
             self.play(io.BytesIO(pcap("<", 0xA1B2C3D4, (0, 0, b"data", 4), linkType=linkType)))
             self.clock.advance(0)
             self.assertIn(words, str(self.failureResultOf(self.done, CaptureFileError).value))
 
-    def test_whichWay(self) -> None:
+    def test_onlyWantedDirectionsAreDelivered(self) -> None:
         packets = (b"in", 0, IN), (b"out", 1, OUT), (b"unknown", 2, UNKNOWN)
         for directions, expected in (IN, b"in unknown"), (OUT, b"out unknown"), (IN | OUT, b"in out unknown"):
             self.recorder.packets.clear()
@@ -209,13 +216,13 @@ class ReplayTests(SynchronousTestCase):
             self.assertEqual(self.replay.counters["inOthers"], 3 - len(expected.split()))
             self.successResultOf(self.done)
 
-    def test_classicFilesDoNotSayWhichWay(self) -> None:
+    def test_pcapFilesWithoutDirectionsArePlayed(self) -> None:
         self.play(io.BytesIO(pcap(">", 0xA1B23C4D, (7, 0, b"one", 3), (8, 5, b"tw", 3), linkType=228)))
         self.clock.advance(2)
         self.assertEqual(self.came(), [(b"one", 0), (b"tw", 1.000000005)])
         self.assertEqual([packet.partial for packet in self.recorder.packets], [False, True])
 
-    def test_whatIsWrittenIsKept(self) -> None:
+    def test_theLatestSentPacketsAreKept(self) -> None:
         self.play(captured((b"a", 0, IN)), maxSent=2)
         for number in range(3):
             self.replay.writePacket([b"%d" % number, b"!"])
@@ -223,7 +230,7 @@ class ReplayTests(SynchronousTestCase):
         self.assertEqual([(state.size, state.bound) for state in self.replay.tables()], [(2, 2)])
         self.assertEqual((self.replay.counters["outPackets"], self.replay.counters["outOctets"]), (3, 6))
 
-    def test_aFileThatIsCutShortEndsAfterWhatIsWhole(self) -> None:
+    def test_wholePacketsOfATruncatedFileArePlayed(self) -> None:
         whole = captured((b"a", 0, IN), (b"b", 1, IN), (b"c", 2, IN)).getvalue()
         self.play(io.BytesIO(whole[:-3]))
         self.clock.advance(10)
@@ -236,28 +243,28 @@ class ReplayTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.successResultOf(self.done), 0)
 
-    def test_noneAtAll(self) -> None:
+    def test_aFileThatIsNoCaptureFails(self) -> None:
         self.play(io.BytesIO(b"no capture"))
         self.clock.advance(0)
         self.failureResultOf(self.done, CaptureFileError)
 
-    def test_theOtherKindOfLink(self) -> None:
-        self.recorder = going(Late(), TAP)
+    def test_aFileOfIPPacketsFailsForEthernet(self) -> None:
+        self.recorder = going(TimeCheckingRecorder(), TAP)
         self.play(captured((b"a", 0, IN)))
         self.clock.advance(0)
-        self.assertIn("no Ethernet frames", str(self.failureResultOf(self.done, CaptureFileError).value))
+        self.assertIn("takes Ethernet frames", str(self.failureResultOf(self.done, CaptureFileError).value))
         self.assertEqual(self.replay.counters, {"inOtherLinks": 1})
         self.assertRaises(TypeError, Replay, io.BytesIO(), object(), self.clock)
         self.assertRaises(ValueError, Replay, io.BytesIO(), self.recorder, self.clock, 0)
 
-    def test_oneOfSeveralInterfaces(self) -> None:
+    def test_onlyUsableInterfacesOfAFileArePlayed(self) -> None:
         described = interface() + pcapng.interfaceDescription(pcapng.RAW)
         packets = enhanced("<", 0, b"fram") + enhanced("<", 0, b"data", number=1)
         self.play(io.BytesIO(section() + described + packets))
         self.clock.advance(0)
         self.assertEqual(self.came(), [(b"data", 0)])
 
-    def test_stopAndStartAgain(self) -> None:
+    def test_aReplayCanBeStoppedAndStartedAgain(self) -> None:
         directory = TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         path = Path(directory.name, "trace.pcapng")
@@ -292,14 +299,14 @@ class ReplayTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.recorder.packets), 250)
         self.assertEqual(len(turns), 3)
-        # Nor does a file keep the reactor busy whose packets are for nobody.
+        # A file whose packets are all skipped takes several turns, too.
         turns.clear()
         self.play(captured(*[(b"x", 0, OUT)] * 250))
         self.clock.advance(0)
         self.assertEqual(self.replay.counters["inOthers"], 250)
         self.assertEqual(len(turns), 3)
 
-    def test_whatTheProtocolRaisesIsCounted(self) -> None:
+    def test_exceptionsOfTheProtocolAreCounted(self) -> None:
         def packetReceived(packet: Packet) -> None:
             self.recorder.packets.append(packet)
             raise RuntimeError("not today")
@@ -311,13 +318,13 @@ class ReplayTests(SynchronousTestCase):
         self.assertEqual(self.replay.counters["protocolFailures"], 2)
         self.assertEqual(self.successResultOf(self.done), 2)
 
-    def test_itProvidesATransport(self) -> None:
+    def test_aReplayHasTheAttributesOfATransport(self) -> None:
         replay = self.play(captured((b"a", 0, IN)))
         self.assertTrue(IReactorTime.providedBy(replay.clock))
         self.assertEqual((replay.mtu, replay.linkAddress, replay.offloads), (1500, None, 0))
 
     @given(st.binary(max_size=400))
-    def test_garbageEndsIt(self, garbage: bytes) -> None:
+    def test_garbageEndsTheReplay(self, garbage: bytes) -> None:
         self.setUp()
         self.play(io.BytesIO(HEADER + pcapng.enhancedPacket(b"a", BEGIN) + garbage))
         self.clock.advance(2**40)
@@ -328,7 +335,7 @@ class ReplayTests(SynchronousTestCase):
 
 class ReadingClock(SimulationClock):
     """
-    A clock that reads, too, when it is told to.
+    A clock that is also a reactor for readers: L{read} lets them read.
     """
 
     def __init__(self) -> None:
@@ -339,7 +346,7 @@ class ReadingClock(SimulationClock):
 
     def read(self) -> None:
         """
-        Have those read who have something to read, and all be done that is due then; until there is nothing more.
+        Call the readers that have something to read, and make the calls that are due, until nothing is left to read.
         """
         polling = select.poll()
         while True:
@@ -348,7 +355,7 @@ class ReadingClock(SimulationClock):
                 polling.register(descriptor, select.POLLIN)
             ready = polling.poll(0)
             for descriptor, event in ready:
-                # As reactors do.
+                # Real reactors call the same methods.
                 reader = by[descriptor]
                 if event & select.POLLIN:
                     reader.doRead()
@@ -364,7 +371,7 @@ class ReadingClock(SimulationClock):
 
 class PipeTests(SynchronousTestCase):
     """
-    Captures that come by and by.
+    Tests of captures that are read from pipes while they are written.
     """
 
     def setUp(self) -> None:
@@ -378,7 +385,9 @@ class PipeTests(SynchronousTestCase):
 
     def pipe(self) -> tuple[int, io.FileIO]:
         """
-        The descriptor of a pipe to read from, and what to write to.
+        Make a pipe.
+
+        @return: the descriptor to read from, and the file to write to.
         """
         reading, descriptor = os.pipe()
         self.addCleanup(os.close, reading)
@@ -389,7 +398,7 @@ class PipeTests(SynchronousTestCase):
     def came(self) -> list[tuple[bytes, float]]:
         return [(bytes(packet), packet.time) for packet in self.recorder.packets]
 
-    def test_packetsComeAsTheyAreWritten(self) -> None:
+    def test_packetsArePlayedWhileTheyAreWritten(self) -> None:
         reading, writing = self.pipe()
         done = Replay(reading, self.recorder, self.clock).start()
         self.clock.read()
@@ -409,7 +418,7 @@ class PipeTests(SynchronousTestCase):
         writing.write(blocks[3])
         self.clock.advance(2)
         self.clock.read()
-        # Late, and so at once.
+        # The packet arrives late, and so is delivered at once.
         self.assertEqual(self.came()[3:], [(b"3", 10)])
         self.assertNoResult(done)
         writing.close()
@@ -417,7 +426,7 @@ class PipeTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(done), 4)
         self.assertEqual(self.clock.readers, set())
 
-    def test_whatIsNotDueYetKeepsTheRestInThePipe(self) -> None:
+    def test_thePipeIsNotReadWhileAPacketWaits(self) -> None:
         reading, writing = self.pipe()
         replay = Replay(reading, self.recorder, self.clock)
         done = replay.start()
@@ -427,7 +436,7 @@ class PipeTests(SynchronousTestCase):
         while written := writing.write(octets):
             octets = octets[written:]
             self.clock.read()
-        # One read of it, and what a pipe holds.
+        # The reactor has read once, the pipe is full, and the rest still has to be written.
         self.assertGreater(len(octets), 50_000)
         self.assertEqual(len(self.came()), 1)
         for _ in range(200):
@@ -439,7 +448,7 @@ class PipeTests(SynchronousTestCase):
         replay.stop()
         self.failureResultOf(done, CancelledError)
 
-    def test_aPipeThatNobodyHasOpenedForWriting(self) -> None:
+    def test_aPipeMayBeOpenedForWritingLater(self) -> None:
         os.mkfifo(self.path)
         done = Replay(self.path, self.recorder, self.clock).start()
         self.clock.read()
@@ -448,7 +457,7 @@ class PipeTests(SynchronousTestCase):
         self.clock.read()
         self.assertEqual(self.successResultOf(done), 1)
 
-    def test_aPipeThatIsCutShort(self) -> None:
+    def test_wholePacketsOfATruncatedPipeArePlayed(self) -> None:
         reading, writing = self.pipe()
         done = Replay(reading, self.recorder, self.clock).start()
         writing.write(captured((b"a", 0, IN), (b"b", 1, IN)).getvalue()[:-4])
@@ -458,7 +467,7 @@ class PipeTests(SynchronousTestCase):
         self.assertIn("cut short", str(self.failureResultOf(done, CaptureFileError).value))
         self.assertEqual(self.came(), [(b"a", 0)])
 
-    def test_garbage(self) -> None:
+    def test_garbageInAPipeFails(self) -> None:
         reading, writing = self.pipe()
         done = Replay(reading, self.recorder, self.clock).start()
         writing.write(b"garbage")
@@ -466,7 +475,7 @@ class PipeTests(SynchronousTestCase):
         self.failureResultOf(done, CaptureFileError)
         self.assertEqual(self.clock.readers, set())
 
-    def test_stoppedMeanwhile(self) -> None:
+    def test_aReplayOfAPipeCanBeStopped(self) -> None:
         reading, writing = self.pipe()
         replay = Replay(reading, self.recorder, self.clock)
         done = replay.start()
@@ -476,7 +485,7 @@ class PipeTests(SynchronousTestCase):
         self.failureResultOf(done, CancelledError)
         self.assertEqual((self.clock.readers, self.clock.getDelayedCalls()), (set(), []))
 
-    def test_aFileByItsDescriptorIsReadFromWhereItIs(self) -> None:
+    def test_aDescriptorIsReadFromItsCurrentPosition(self) -> None:
         self.path.write_bytes(b"before" + captured((b"a", 0, IN)).getvalue())
         with self.path.open("rb") as file:
             os.lseek(file.fileno(), 6, os.SEEK_SET)
@@ -484,18 +493,18 @@ class PipeTests(SynchronousTestCase):
             self.clock.advance(0)
         self.assertEqual(self.successResultOf(done), 1)
 
-    def test_whatWouldBeWaitedForIsRefused(self) -> None:
+    def test_aPipeIsRefusedWithoutAReactorOrADescriptor(self) -> None:
         reading, _ = self.pipe()
         for file, clock, words in (
-            (reading, SimulationClock(), "the clock is the reactor"),
-            (reading, Clock(), "the clock is the reactor"),
-            (os.fdopen(reading, "rb", closefd=False), self.clock, "give its descriptor in place of it"),
+            (reading, SimulationClock(), "let the clock be one"),
+            (reading, Clock(), "let the clock be one"),
+            (os.fdopen(reading, "rb", closefd=False), self.clock, "give its descriptor"),
         ):
             error = self.assertRaises(ValueError, Replay(file, self.recorder, clock).start)
             self.assertIn(words, str(error))
         self.assertEqual(self.recorder.numPorts, 0)
 
-    def test_whatIsNeitherAFileNorAPipe(self) -> None:
+    def test_directoriesAndDevicesAreRefused(self) -> None:
         self.assertRaises(IsADirectoryError, Replay(self.path.parent, self.recorder, self.clock).start)
         error = self.assertRaises(OSError, Replay("/dev/null", self.recorder, self.clock).start)
         self.assertIn("neither a file nor a pipe", str(error))
@@ -503,10 +512,10 @@ class PipeTests(SynchronousTestCase):
 
 class StackTests(SynchronousTestCase):
     """
-    A file played into a host, whose answers are captured.
+    Tests of a file that is played into a host, whose answers are captured.
     """
 
-    def test_aHostAnswersIt(self) -> None:
+    def test_aHostAnswersThePlayedPackets(self) -> None:
         clock = SimulationClock()
         host = Host(["10.9.0.2/24"], clock)
         host.listenUDP(7, Echo(frozenset([7])))

@@ -1,5 +1,5 @@
 """
-A simulated network: hosts and switches, joined by links, on a clock that steps.
+A simulated network: hosts and switches, joined by links, on a simulated clock.
 """
 
 from txtuntap.network.clock import SimulationClock

@@ -1,5 +1,5 @@
 """
-Time that passes when it is told to.
+The clock of a simulation, whose time passes only when L{SimulationClock.advance} is called.
 """
 
 from __future__ import annotations
@@ -16,44 +16,47 @@ from zope.interface import implementer
 
 from txtuntap.layer.timer import Timer
 
-#: Calls that are made at one instant before the clock takes them to go on for ever. A bulk transfer over a link without
-#: delay takes some for each of its packets.
+#: The most calls that are made at one instant before the clock takes them for an endless loop. A bulk transfer over a
+#: link without delay needs a few calls for each of its packets.
 MOST_AT_ONCE = 10_000_000
 
-#: Calls beyond these that are made to tell what goes on.
-_LOOKED_AT = 1000
+#: The number of further calls that are made and recorded, so that the error can name the functions in the loop.
+_RECORDED = 1000
 
-#: Calls that were cancelled or put forward are swept once they are more than these, and more than half of all.
+#: The number of stale entries that may stay. An entry is stale once its call was cancelled or made earlier. Stale
+#: entries are swept when there are more of them than this, and when they are more than half of all entries.
 _MOST_STALE = 64
 
 
 class EndlessError(RuntimeError):
     """
-    Time does not pass: one call leads to another at the same instant, and the number of them has no end.
+    The error of a simulation in which time stands still: each call schedules another one at the same instant.
     """
 
 
 @implementer(IReactorTime)
 class SimulationClock:
     """
-    A clock for long simulations: L{advance} stops at the time of each call, which sees that time, and is made again as
-    often as it asks for it. (C{task.Clock} jumps to the end first, and looks through all calls each time.)
+    A clock for long simulations. L{advance} stops at the time of each delayed call, so that each call sees its own
+    time, and a call that schedules another one is repeated as often as time allows. C{task.Clock} jumps to the end
+    first, and searches all calls each time.
     """
 
     def __init__(self, mostAtOnce: int = MOST_AT_ONCE) -> None:
         """
-        @param mostAtOnce: how many calls are made at one instant before L{advance} gives up.
+        @param mostAtOnce: the most calls that are made at one instant before L{advance} gives up.
 
-        @raise ValueError: it is less than 1.
+        @raise ValueError: C{mostAtOnce} is less than 1.
         """
         if not mostAtOnce >= 1:
-            raise ValueError(f"1 or more calls are made at one instant, not {mostAtOnce!r}")
+            raise ValueError(f"mostAtOnce is a number of calls, 1 or more, not {mostAtOnce!r}")
         self._mostAtOnce = mostAtOnce
         self._now = 0.0
-        # Times first; calls of one time in the order in which they were asked for.
+        # A heap of entries: the time, a number, and the call. The number keeps calls for one time in the order in which
+        # they were scheduled.
         self._calls: list[tuple[float, int, DelayedCall]] = []
         self._numbers = count()
-        # Which of its entries a call is made by.
+        # The number of each call's valid entry. All other entries of the call are stale.
         self._entries: dict[DelayedCall, int] = {}
 
     def seconds(self) -> float:
@@ -64,7 +67,7 @@ class SimulationClock:
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
         """
-        See C{IReactorTime}.
+        Schedule a call: see C{IReactorTime}.
 
         @raise ValueError: C{delay} is negative.
         """
@@ -72,33 +75,33 @@ class SimulationClock:
             raise ValueError(f"a call is made after 0 seconds or more, not after {delay!r}")
         time = self._now + delay
         call = DelayedCall(time, callable, args, kwargs, self._cancel, self._reset, self.seconds)
-        # As _push() does: a call less, in what a simulation does most.
+        # These lines repeat _push(), because a simulation spends most of its time here and a call of it costs time.
         number = self._entries[call] = next(self._numbers)
         heappush(self._calls, (time, number, call))
         return call
 
     def getDelayedCalls(self) -> list[DelayedCall]:
         """
-        See C{IReactorTime}.
+        List the scheduled calls, in no order: see C{IReactorTime}.
         """
         return list(self._entries)
 
     def untilNext(self) -> float | None:
         """
-        How many seconds there are until the next call; L{None} if nothing will ever happen.
+        The number of seconds until the next scheduled call; L{None} if no call is scheduled.
         """
         call = self._next()
         return None if call is None else max(0.0, call.time - self._now)
 
     def advance(self, seconds: float) -> None:
         """
-        Let time pass, and make the calls whose time it is. What one of them raises comes out of here; the rest of time
-        has not passed then.
+        Let time pass, and make the calls that fall due. If a call raises, its exception is raised here, and the clock
+        stays at the time of that call.
 
-        @param seconds: how much.
+        @param seconds: the number of seconds that pass.
 
-        @raise ValueError: it is negative.
-        @raise EndlessError: more calls are made at one instant than may be; it names the latest of them.
+        @raise ValueError: C{seconds} is negative.
+        @raise EndlessError: more calls than C{mostAtOnce} are made at one instant. The error names the latest of them.
         """
         if not seconds >= 0:
             raise ValueError(f"time passes by 0 seconds or more, not by {seconds!r}")
@@ -109,7 +112,7 @@ class SimulationClock:
         while calls:
             time, number, call = calls[0]
             if call.delayed_time or entries.get(call) != number:
-                # An entry that is stale, or comes later than it is filed.
+                # The entry is stale, or its call was delayed. _next() removes or moves it.
                 if self._next() is None:
                     break
                 continue
@@ -120,7 +123,7 @@ class SimulationClock:
                 left = most
             left -= 1
             if left < 0:
-                if left < -_LOOKED_AT:
+                if left < -_RECORDED:
                     raise EndlessError(_explained(most, self._now, seen))
                 seen[_described(call.func)] += 1
             heappop(calls)
@@ -131,14 +134,14 @@ class SimulationClock:
 
     def pump(self, timings: Iterable[float]) -> None:
         """
-        L{advance} by each of some durations, as C{task.Clock.pump} does.
+        Call L{advance} for each of some durations in seconds, as C{task.Clock.pump} does.
         """
         for each in timings:
             self.advance(each)
 
     def _next(self) -> DelayedCall | None:
         """
-        The call that is to be made first: that of the first entry.
+        Return the call that is due first, and remove stale entries before it; L{None} if there is no call.
         """
         calls = self._calls
         while calls:
@@ -146,7 +149,8 @@ class SimulationClock:
             if self._entries.get(call) != number:
                 heappop(calls)
             elif call.delayed_time:
-                # It was put off. It is put forward again relative to the time that it is filed under.
+                # The call was delayed, so its entry moves to the new time. DelayedCall compares a later reset() with
+                # the activated time.
                 heappop(calls)
                 call.activate_delay()
                 self._push(call)
@@ -163,7 +167,8 @@ class SimulationClock:
         self._sweep()
 
     def _reset(self, call: DelayedCall) -> None:
-        # The call has been put forward. (A call that was put off is found out when its old time has come.)
+        # DelayedCall calls this only if the call is now due earlier. A call that is due later keeps its entry, which
+        # _next() moves when the old time has come.
         self._push(call)
         self._sweep()
 
@@ -176,7 +181,7 @@ class SimulationClock:
 
 def _described(function: Callable[..., Any]) -> str:
     """
-    Name a function for people, with the object that it is a method of.
+    Name a function for an error text, with the object that it is a method of.
     """
     name = getattr(function, "__qualname__", None) or repr(function)
     owner = getattr(function, "__self__", None)
@@ -187,12 +192,14 @@ def _described(function: Callable[..., Any]) -> str:
 
 def _explained(most: int, now: float, seen: Counter[str]) -> str:
     """
-    Why the clock gives up.
+    Return the text of an L{EndlessError}.
 
-    @param seen: how often each thing was called lately.
+    @param most: the number of calls that were allowed at one instant.
+    @param now: the time of the clock, in seconds.
+    @param seen: the number of recent calls by the name of their function.
     """
     lately = "; ".join(f"{count} times {name}" for name, count in seen.most_common(10))
     return (
-        f"{most} calls were made at {now:g} seconds, and there is no end of them: does a packet go round on links"
-        f" without a delay? Of the latest {seen.total()} calls: {lately}"
+        f"{most} calls were made at {now:g} seconds, and they do not end: does a packet circulate on links"
+        f" without a delay? The latest {seen.total()} calls: {lately}"
     )

@@ -1,5 +1,5 @@
 """
-A link between two protocols, in memory: what one of them sends, the other receives, in the next turn of the reactor.
+A link between two protocols, in memory. Each one receives the packets of the other in the next turn of the reactor.
 
     Link(host.ethernet, switch.addPort(), clock).start()
 """
@@ -25,26 +25,27 @@ from txtuntap.mistakes import checkClock, checkMTU, instead
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart, segments
 
-#: How many packets wait at either end, as on a device (C{txqueuelen}).
+#: The most packets that wait for delivery at either end. It is the default C{txqueuelen} of a device.
 QUEUE_LENGTH = 1000
 
 
 class Link:
     """
-    A cable between two protocols, each of which has one end of it for its port: two hosts; a host and a switch's port;
-    a tunnel and a switch's port; any of them with middleware around it.
+    A cable between two protocols, each of which has one end of the cable as its port. A protocol is a layer of a host,
+    a port of a switch, a tunnel, or middleware around one of these.
 
-    @ivar ends: both L{LinkEnd}s: that of the first protocol, that of the second.
+    @ivar ends: the two L{LinkEnd}s, in the order of the protocols.
     """
 
     def __init__(self, one: Any, other: Any, clock: IReactorTime, mtu: int = 1500) -> None:
         """
-        @param one: an C{IEthernetProtocol} or an C{IRawPacketProtocol}; and C{other} is what it is.
-        @param clock: an C{IReactorTime}; packets travel by its C{callLater}.
-        @param mtu: the most octets that IP may put into one packet.
+        @param one: an C{IEthernetProtocol} or an C{IRawPacketProtocol}.
+        @param other: another protocol of the same interface.
+        @param clock: the C{IReactorTime} whose C{callLater} delivers the packets.
+        @param mtu: the most octets of an IP packet on the link.
 
-        @raise TypeError: they are not two of a kind, or C{clock} is none.
-        @raise ValueError: they are one and the same, or C{mtu} is none.
+        @raise TypeError: the protocols do not provide the same interface, or C{clock} is no clock.
+        @raise ValueError: both protocols are the same object, or C{mtu} is out of range.
         """
         for kind in IEthernetProtocol, IRawPacketProtocol:
             if kind.providedBy(one) and kind.providedBy(other):
@@ -53,7 +54,7 @@ class Link:
             ends = f"{one!r} and {other!r}{instead(one) or instead(other)}"
             raise TypeError(f"a link is between two IEthernetProtocols or two IRawPacketProtocols, not {ends}")
         if one is other:
-            raise ValueError(f"a link is between two, and both ends of this one are {one!r}")
+            raise ValueError(f"a link is between two protocols, and both ends of this one are {one!r}")
         checkClock(clock)
         checkMTU(mtu)
         ethernet = kind is IEthernetProtocol
@@ -62,13 +63,14 @@ class Link:
 
     def start(self) -> None:
         """
-        Start both protocols. What one of them sends at once, the other has when it is started, too.
+        Start the protocols at both ends. A packet that the first protocol sends while it starts is delivered after the
+        second one has started, too.
 
-        @raise RuntimeError: they are started.
+        @raise RuntimeError: the link is started already.
         """
         one, other = self.ends
         if one.numPorts or other.numPorts:
-            raise RuntimeError("this link is started")
+            raise RuntimeError("this link is started already")
         one.connected = other.connected = True
         try:
             one.doStart()
@@ -83,7 +85,7 @@ class Link:
 
     def stop(self) -> None:
         """
-        Stop both protocols. What is in transit is lost. Stopping twice is harmless.
+        Stop the protocols at both ends. Packets in transit are lost. Stopping twice is harmless.
         """
         for end in self.ends:
             end.connected = False
@@ -93,7 +95,7 @@ class Link:
 
     def tables(self) -> list[TableState]:
         """
-        How full both ends are: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the queues of both ends: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [state for end in self.ends for state in end.tables()]
 
@@ -101,18 +103,21 @@ class Link:
 @implementer(IPacketTransport)
 class LinkEnd(Layer):
     """
-    One end of a L{Link}: the port of the protocol there.
+    One end of a L{Link}, which is the port of the protocol at that end.
 
-    Counters: C{outPackets}, C{outOctets}, C{outSuperpackets} (many in one: above they count as the many);
-    C{outDiscards} (more wait than L{QUEUE_LENGTH}, or the link was not started); C{protocolFailures}.
+    Counters: C{outPackets} and C{outOctets}, the packets that the protocol has sent, a superpacket counting as the
+    packets in it; C{outSuperpackets}; C{outDiscards}, the packets that found L{QUEUE_LENGTH} others waiting, or were
+    sent while the link was stopped; C{protocolFailures}, the exceptions of the protocol.
 
     @ivar connected: whether the link is started.
-    @ivar protocol: the protocol.
-    @ivar mtu: the most octets that IP may put into one packet.
-    @ivar linkAddress: L{None}: a cable has no address.
-    @ivar offloads: what the protocol at the other end takes, or whoever it would have to be cut for.
-    @ivar batches: L{None}: nothing ever waits here, where no system call is saved by that.
-    @ivar readEnd: functions to call when all packets that have come at once are delivered; L{None}: there are no more.
+    @ivar protocol: the protocol at this end.
+    @ivar peer: the other end.
+    @ivar mtu: the most octets of an IP packet on the link.
+    @ivar linkAddress: always L{None}, because a cable has no address.
+    @ivar batches: always L{None}, because joining datagrams saves no system call here.
+    @ivar readEnd: the functions to call after all packets of one turn are delivered; L{None} if no further packet
+        follows in this turn.
+    @ivar offered: the offloads, as a bit set, that the protocol at this end takes in received packets.
     """
 
     linkAddress = None
@@ -127,11 +132,12 @@ class LinkEnd(Layer):
         self.mtu = mtu
         self._ethernet = ethernet
         self._clock = clock
-        # A deque would take ten times the memory, and a simulation has very many of these.
+        # The packets that are to be delivered to this end's protocol. A deque would take ten times the memory of a
+        # list, and a simulation has a great many ends.
         self._queue: list[tuple[bytes, Offload | None]] = []
         self._now = steadySeconds(clock)
-        # A clock that nobody can set needs no timer to call in its next turn. Without one, a packet in a simulated
-        # network of 200 hosts takes 4 % less.
+        # A Timer is needed only for a clock that can be set, such as a reactor's. On other clocks a plain callLater()
+        # saves 4 % of the time of a packet, in a simulated network of 200 hosts.
         self._timer = Timer(clock, self._deliver) if self._now != clock.seconds else None
         self._call: IDelayedCall | None = None
         self.connected = False
@@ -145,26 +151,27 @@ class LinkEnd(Layer):
     @property
     def clock(self) -> IReactorTime:
         """
-        The clock that tells the time of packets.
+        The clock by which packets are delivered, and which gives them their times.
         """
         return self._clock
 
     @property
     def offloads(self) -> int:
         """
-        The work that may be left open in a packet.
+        The work that may be left open in a packet that is sent here: the offloads, as a bit set, that the protocol at
+        the other end takes.
         """
         return self.peer.offered
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the queue of this end: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [TableState("link", len(self._queue), QUEUE_LENGTH, Policy.REFUSE.value)]
 
     def doStop(self) -> None:
         """
-        Stop the protocol, and lose what is in transit to it.
+        Stop the protocol, and discard the packets in transit to it.
         """
         super().doStop()
         self._queue = []
@@ -176,7 +183,7 @@ class LinkEnd(Layer):
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        Send one packet to the other end.
+        Send one packet to the other end, where it is delivered in the next turn of the reactor.
         """
         peer = self.peer
         queue = peer._queue
@@ -202,7 +209,7 @@ class LinkEnd(Layer):
 
     def _deliver(self) -> None:
         self._call = None
-        # Packets that are sent meanwhile are delivered in the next turn of the reactor.
+        # The queue is replaced, so that packets that are sent meanwhile are delivered in the next turn of the reactor.
         queue, self._queue = self._queue, []
         now = self._now()
         ends: list[Callable[[], object]] | None = [] if len(queue) > 1 else None

@@ -1,5 +1,5 @@
 """
-A network from a few lines: hosts, switches, and links with what goes wrong on them.
+A simulated network of hosts and switches, and of links with faults, in a few lines.
 
     with Network(seed=1) as net:
         switch = net.switch()
@@ -7,9 +7,9 @@ A network from a few lines: hosts, switches, and links with what goes wrong on t
         far = net.host("10.0.0.2/24", switch, "delay 20ms loss 10%")
         pong = net.result(near.ping("10.0.0.2"))
 
-It is all in memory, and time passes when it is told to: an idle hour takes no time at all, and the same seed gives the
-same again, packet for packet. On the reactor in place of a L{SimulationClock}, interfaces of the kernel can be part of
-it (L{Network.tap}).
+The network is in memory, and its time passes only when L{Network.run} or L{Network.result} is called. An idle hour
+therefore takes no real time. The same seed gives the same result, packet for packet. On the reactor in place of a
+L{SimulationClock}, interfaces of the kernel can be part of the network (L{Network.tap}).
 """
 
 from __future__ import annotations
@@ -37,41 +37,43 @@ from txtuntap.wire.address import addressText
 
 _T = TypeVar("_T")
 
-#: The VLAN of a port of a switch for which none is said.
+#: The default VLAN of a switch's port, whose frames have no tag.
 _UNTAGGED = 1
 
 
 class Network:
     """
-    Hosts, switches, and links between them, started and stopped together. What is added to one that is started is
-    started at once.
+    A network of hosts, switches, and links between them, which are started and stopped together. A part that is added
+    to a started network is started at once.
 
-    @ivar clock: what tells the time of all of it.
-    @ivar switches: those that were made here.
-    @ivar hosts: likewise.
-    @ivar links: likewise.
-    @ivar taps: the ports of interfaces of the kernel.
+    @ivar clock: the clock of the whole network: a L{SimulationClock} or the reactor.
+    @ivar switches: the switches that L{switch} has made.
+    @ivar hosts: the hosts that L{host} has made.
+    @ivar links: the links that L{link} has made.
+    @ivar taps: the ports that L{tap} has made, on interfaces of the kernel.
     """
 
     def __init__(self, seed: int = 0, clock: IReactorTime | None = None) -> None:
         """
-        @param seed: what all chance in it comes from. Do not have it guess anything for peers outside.
-        @param clock: the reactor, for a network that runs by itself; by default, a L{SimulationClock}.
+        @param seed: the seed of all random numbers. These numbers are predictable, so a host that talks to peers
+            outside of the simulation needs a C{random} and C{secrets} of its own.
+        @param clock: the reactor, for a network that runs in real time; by default, a L{SimulationClock}.
         """
         if clock is not None:
             checkClock(clock)
         self.clock: Any = SimulationClock() if clock is None else clock
-        # Draws of hosts change nothing in the fate of packets on a link.
-        self._chance = Random(f"hosts {seed}")
-        self._fates = Random(f"links {seed}")
+        # Hosts and links have separate sources, so that the random numbers of hosts do not change the faults of links.
+        self._hostRandom = Random(f"hosts {seed}")
+        self._linkRandom = Random(f"links {seed}")
         self.switches: list[Switch] = []
         self.hosts: list[Host] = []
         self.links: list[Link] = []
         self.taps: list[TuntapPort] = []
         self._settings: dict[TuntapPort, InterfaceSettings | None] = {}
-        # By whom they are asked for: all of these live as long as the network.
+        # The impairments by the id() of the object that impairment() is called with. These objects live as long as the
+        # network, so that no id() is used again.
         self._impairments: dict[int, Impairment] = {}
-        # The switches that each switch is linked to, and the addresses there.
+        # The segment of each switch, by the id() of the switch's table.
         self._segments: dict[int, _Segment] = {}
         self._isStarted = False
 
@@ -79,9 +81,9 @@ class Network:
 
     def switch(self, **options: Any) -> Switch:
         """
-        Make a L{Switch}.
+        Add a new L{Switch} to the network.
 
-        @param options: as of L{Switch}.
+        @param options: keyword arguments of L{Switch}.
         """
         switch = Switch(self.clock, **options)
         self.switches.append(switch)
@@ -98,14 +100,21 @@ class Network:
         **options: Any,
     ) -> Host:
         """
-        Make a L{Host}.
+        Add a new L{Host} to the network.
 
-        @param addresses: its own, in CIDR notation: one, or a list.
-        @param at: what it is linked to, if that is known yet, with what goes wrong there: see L{link}.
-        @param options: others of L{Host}, such as C{gateways}.
+        @param addresses: the addresses of the host, in CIDR notation: one, or a list.
+        @param at: the other end of the host's link, as for L{link}; L{None}: the host is not linked yet.
+        @param netem: the faults in both directions of the link: see L{link}.
+        @param up: the faults of packets to the host.
+        @param down: the faults of packets from the host.
+        @param mtu: the most octets of an IP packet on the link.
+        @param options: further keyword arguments of L{Host}, such as C{gateways}.
+
+        @raise TypeError: the host cannot be linked to C{at}.
+        @raise ValueError: an argument is wrong, or an address is used already: see L{link}.
         """
         given = [addresses] if isinstance(addresses, str) else listed(addresses, "addresses", "10.0.0.2/24")
-        host = Host(given, self.clock, **{"random": self._chance, "secrets": self._chance, **options})
+        host = Host(given, self.clock, **{"random": self._hostRandom, "secrets": self._hostRandom, **options})
         if at is not None:
             self.link(host, at, netem, up, down, mtu)
         self.hosts.append(host)
@@ -121,31 +130,32 @@ class Network:
         mtu: int = 1500,
     ) -> Link:
         """
-        Link two of them.
+        Link two parts of the network.
 
-        @param one: a L{Host}; a L{Switch}, which has one more port then; a port that was added to one
-            (C{switch.addPort(vlan=10)}); or any C{IEthernetProtocol}, or C{IRawPacketProtocol}, such as a host's C{ip}.
-            So is C{other}.
-        @param netem: what goes wrong on the link, in both directions: a L{Netem}, or the text for one, such as
-            C{"delay 20ms loss 10%"}. L{impairment} changes it later.
-        @param up: or in the direction of C{one} alone.
-        @param down: or in the direction of C{other}.
-        @param mtu: the most octets that IP may put into one packet.
+        @param one: a L{Host}; a L{Switch}, which gets a new port; a port of a switch (C{switch.addPort(vlan=10)}); or
+            any C{IEthernetProtocol} or C{IRawPacketProtocol}, such as a host's C{ip}.
+        @param other: the other end of the link, one of the same.
+        @param netem: the faults of the link in both directions: a L{Netem}, or its text, such as
+            C{"delay 20ms loss 10%"}. L{impairment} changes them later.
+        @param up: the faults of packets to C{one}, in place of C{netem}.
+        @param down: the faults of packets to C{other}, in place of C{netem}.
+        @param mtu: the most octets of an IP packet on the link.
 
-        @raise TypeError: they cannot be linked.
-        @raise ValueError: what goes wrong is said wrong; or two switches are linked that are linked already, through
-            others perhaps: what goes round and round between them would never end. (Ports of VLANs that they have not
-            in common may be: add them, and link those.) Or two hosts of one link, or of one VLAN of switches that are
-            linked, have one address.
+        @return: the link, which is started if the network is.
+
+        @raise TypeError: the two parts cannot be linked.
+        @raise ValueError: the faults cannot be parsed. Or the two switches are connected already, directly or through
+            others, so that frames would circulate for ever; for a second VLAN, link ports of that VLAN instead. Or two
+            hosts on the link, or on one VLAN of connected switches, have the same address.
         """
         impair = self._impair(netem, up, down)
         checkMTU(mtu)
         if isinstance(one, Switch) and isinstance(other, Switch):
-            self._join(one, other)
+            self._joinSegments(one, other)
         self._checkAddresses(one, other)
         end = impair(_end(one))
         link = Link(end, _end(other), self.clock, mtu)
-        self._noteAddresses(one, other)
+        self._addAddresses(one, other)
         self.links.append(link)
         if isinstance(end, Impairment):
             self._impairments[id(one)] = self._impairments[id(link)] = end
@@ -164,20 +174,24 @@ class Network:
         settings: InterfaceSettings | None = None,
     ) -> TuntapPort:
         """
-        Have a tap interface of the kernel be part of the network, which is then on the reactor.
+        Make a tap interface of the kernel part of the network, which has to run on the reactor.
 
-        @param name: what it is called.
-        @param at: what it is linked to, as in L{link}; what goes wrong is said as there.
-        @param up: or to what comes from the interface alone.
-        @param down: or to what goes to it.
-        @param namespace: the network namespace that it is in: a name that C{ip netns} gave it, a path, or a descriptor.
-            L{None}: this one.
-        @param settings: what the interface is to be, such as C{InterfaceSettings(addresses=["10.0.0.3/24"])}.
+        @param name: the name of the interface.
+        @param at: the part of the network that the interface is linked to, as for L{link}.
+        @param netem: the faults in both directions, as for L{link}.
+        @param up: the faults of packets from the interface, in place of C{netem}.
+        @param down: the faults of packets to the interface, in place of C{netem}.
+        @param namespace: the network namespace of the interface: a name that C{ip netns} gave, a path, or a descriptor.
+            L{None}: the namespace of this process.
+        @param settings: the configuration of the interface, such as C{InterfaceSettings(addresses=["10.0.0.3/24"])}.
 
-        @raise RuntimeError: time passes only when it is told to.
+        @return: the port, which is started if the network is.
+
+        @raise RuntimeError: the network has a L{SimulationClock}, and not the reactor.
+        @raise ValueError: an address is used already, or the faults or settings are wrong.
         """
         if isinstance(self.clock, SimulationClock):
-            raise RuntimeError("an interface of the kernel does not wait: make it a Network(clock=reactor)")
+            raise RuntimeError("an interface of the kernel needs real time: make the network by Network(clock=reactor)")
         from txtuntap.device import TAP
         from txtuntap.device.linux.device import LinuxDevice
 
@@ -192,7 +206,7 @@ class Network:
         end = self._impair(netem, up, down)(_end(at))
         tap = TuntapPort(name, end, reactor=self.clock, device=device)
         self.taps.append(tap)
-        self._noteAddresses(settings, at)
+        self._addAddresses(settings, at)
         if isinstance(end, Impairment):
             self._impairments[id(tap)] = end
         self._settings[tap] = settings
@@ -202,31 +216,31 @@ class Network:
 
     def impairment(self, of: Any) -> Impairment:
         """
-        The impairment of a link: its C{up} and C{down} can be assigned another L{Netem} at any time, and its
-        C{counters} tell what went wrong.
+        Return the impairment of a link. Another L{Netem} can be assigned to its C{up} and C{down} at any time, and its
+        C{counters} count the faults.
 
-        @param of: what L{link} or L{tap} returned; or a host, or whatever was given first to L{link}, whose latest such
-            link it is then.
+        @param of: the result of L{link} or L{tap}; or a host, or another first argument of L{link}, for the latest
+            impaired link of that part.
 
-        @raise KeyError: on that link, nothing does.
+        @raise KeyError: the link has no impairment, because it was made without faults.
         """
         try:
             return self._impairments[id(of)]
         except KeyError:
-            raise KeyError(f"nothing goes wrong on a link of {of!r}: give it a netem when it is made") from None
+            raise KeyError(f"no link of {of!r} has faults: give it a netem when it is made") from None
 
     # Life
 
     def start(self) -> None:
         """
-        Start all of it.
+        Start all parts of the network. If one fails to start, the others are stopped again.
 
-        @raise RuntimeError: it is started.
+        @raise RuntimeError: the network is started already.
         @raise CannotListenError: an interface cannot be opened.
-        @raise OSError: an interface cannot be what it is to be.
+        @raise OSError: an interface cannot be configured.
         """
         if self._isStarted:
-            raise RuntimeError("this network is started")
+            raise RuntimeError("this network is started already")
         self._isStarted = True
         try:
             for link in self.links:
@@ -239,9 +253,9 @@ class Network:
 
     def stop(self) -> Deferred[None]:
         """
-        Stop all of it. Stopping twice is harmless.
+        Stop all parts of the network. Stopping twice is harmless.
 
-        @return: fires when interfaces are closed; at once, where there are none.
+        @return: a Deferred that fires when the interfaces are closed, or at once if there are none.
         """
         self._isStarted = False
         for link in self.links:
@@ -250,7 +264,7 @@ class Network:
 
     def __enter__(self) -> Network:
         """
-        Start.
+        Start the network for a C{with} statement.
         """
         self.start()
         return self
@@ -259,7 +273,7 @@ class Network:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """
-        Stop.
+        Stop the network at the end of a C{with} statement.
         """
         self.stop()
 
@@ -267,23 +281,25 @@ class Network:
 
     def run(self, seconds: float) -> None:
         """
-        Let time pass.
+        Let simulated time pass.
 
-        @raise RuntimeError: it does so by itself.
+        @param seconds: the number of seconds that pass.
+
+        @raise RuntimeError: the network runs on the reactor, in real time.
         """
         self._simulation().advance(seconds)
 
     def result(self, waited: Deferred[_T] | Coroutine[Deferred[Any], Any, _T], limit: float = 3600.0) -> _T:
         """
-        Let time pass until something has a result, and no longer.
+        Let simulated time pass until a Deferred or a coroutine has a result. If it fails, its exception is raised.
 
-        @param waited: a Deferred, or a coroutine that awaits such.
-        @param limit: how many seconds it may take.
+        @param waited: a Deferred, or a coroutine that awaits Deferreds.
+        @param limit: the most simulated seconds that may pass.
 
-        @return: the result; or what it failed with is raised.
+        @return: the result.
 
-        @raise TimeoutError: (Python's own) it has none in time, or nothing is left that will ever happen.
-        @raise RuntimeError: time passes by itself.
+        @raise TimeoutError: (Python's own) there is no result in time, or no call is scheduled that could lead to one.
+        @raise RuntimeError: the network runs on the reactor, in real time.
         """
         clock = self._simulation()
         results: list[Any] = []
@@ -298,7 +314,7 @@ class Network:
         while not results:
             wait = clock.untilNext()
             if wait is None:
-                raise TimeoutError("no result, and nothing is left that will ever happen")
+                raise TimeoutError("no result, and nothing is left to happen: no call is scheduled")
             if clock.seconds() + wait > deadline:
                 raise TimeoutError(f"no result within {limit:g} seconds")
             clock.advance(wait)
@@ -309,7 +325,7 @@ class Network:
 
     def _simulation(self) -> SimulationClock:
         if not isinstance(self.clock, SimulationClock):
-            raise RuntimeError("on the reactor, time passes by itself: await what is waited for")
+            raise RuntimeError("on the reactor, time passes by itself: await the result in place of this call")
         return self.clock
 
     def _startTap(self, tap: TuntapPort) -> None:
@@ -321,14 +337,19 @@ class Network:
             device: Any = tap.device
             configureNow(device.name, settings, device)
 
-    def _join(self, one: Switch, other: Switch) -> None:
+    def _joinSegments(self, one: Switch, other: Switch) -> None:
         """
-        Take note that two switches are linked.
+        Join the segments of two switches that are linked.
+
+        @raise ValueError: they are on one segment already, or one address is on both segments.
         """
         joined, others = (self._segment(each) for each in (one, other))
         if joined is others:
-            raise ValueError("these switches are linked already, and there is no spanning tree: a loop is a storm")
-        # Frames between two switches that are linked so have no tag.
+            raise ValueError(
+                "these switches are connected already, and a loop would multiply broadcasts for ever, since there is no"
+                " spanning tree: leave out this link"
+            )
+        # Ports without a VLAN pass only untagged frames, so addresses on other VLANs may be equal.
         for address in joined.addresses.keys() & others.addresses.keys():
             if address[0] == _UNTAGGED:
                 raise _twice(address[1])
@@ -338,13 +359,15 @@ class Network:
             self._segments[each] = joined
 
     def _segment(self, at: Switch | SwitchPort) -> _Segment:
-        # The ports of a switch share its table.
+        # A switch and its ports share one table, whose id() names the switch.
         switch = id(at.table)
         return self._segments.setdefault(switch, _Segment({switch}, {}))
 
     def _checkAddresses(self, one: Any, other: Any) -> None:
         """
-        @raise ValueError: what is linked has an address that another host there has.
+        Check that two parts that are to be linked share no address with each other, or with the segment they join.
+
+        @raise ValueError: an address is used already.
         """
         for address in _addresses(one) & _addresses(other):
             raise _twice(address)
@@ -356,7 +379,10 @@ class Network:
                     if segment.addresses.get((vlan, address), end) is not end:
                         raise _twice(address)
 
-    def _noteAddresses(self, one: Any, other: Any) -> None:
+    def _addAddresses(self, one: Any, other: Any) -> None:
+        """
+        Add the addresses of two parts that are linked to the segments that they join.
+        """
         for end, at in (one, other), (other, one):
             place = self._place(at)
             if place is not None:
@@ -365,7 +391,8 @@ class Network:
 
     def _place(self, at: Any) -> tuple[_Segment, int] | None:
         """
-        Where frames without a tag go at a switch, or at a port of one.
+        Return the segment and the VLAN of untagged frames at a switch, or at a port of one; L{None} for other parts,
+        and for a port without untagged frames.
         """
         if isinstance(at, Switch):
             return self._segment(at), _UNTAGGED
@@ -374,23 +401,29 @@ class Network:
         return None
 
     def _impair(
-        self, both: Netem | str | None, up: Netem | str | None, down: Netem | str | None
+        self, netem: Netem | str | None, up: Netem | str | None, down: Netem | str | None
     ) -> Callable[[Any], Any]:
         """
-        @return: what makes an end of a link one on which that goes wrong.
+        Parse the faults of a link.
 
-        @raise ValueError: it is said wrong.
+        @return: a function that wraps the protocol at an end of the link in an impairment with these faults. Without
+            faults, the function returns the protocol itself.
+
+        @raise ValueError: the faults cannot be parsed.
         """
-        netems = _netem(both), _netem(up), _netem(down)
+        netems = _netem(netem), _netem(up), _netem(down)
         if netems == (None, None, None):
             return lambda end: end
-        return lambda end: Impairment(end, *netems, self._fates)
+        return lambda end: Impairment(end, *netems, self._linkRandom)
 
 
 @attrs.define(eq=False)
 class _Segment:
     """
-    Switches that are linked, and the addresses of what is linked to them, each with the number of a VLAN.
+    A set of connected switches, and the addresses of the hosts on them.
+
+    @ivar switches: the id() of each switch's table.
+    @ivar addresses: the part that has each address, by the number of its VLAN and the packed address.
     """
 
     switches: set[int]
@@ -399,7 +432,7 @@ class _Segment:
 
 def _addresses(of: Any) -> set[bytes]:
     """
-    The packed addresses of a host, or of the kernel's end of an interface.
+    Return the packed addresses of a host, or of an interface's settings; none for other parts.
     """
     if isinstance(of, Host):
         return {each.packed for each in of.ip.addresses}
@@ -412,13 +445,13 @@ def _twice(address: bytes) -> ValueError:
     return ValueError(f"{addressText(address)} is the address of another host there: give each host its own")
 
 
-def _netem(said: Netem | str | None) -> Netem | None:
-    return Netem.of(said) if isinstance(said, str) else said
+def _netem(faults: Netem | str | None) -> Netem | None:
+    return Netem.of(faults) if isinstance(faults, str) else faults
 
 
 def _end(of: Any) -> Any:
     """
-    Find the protocol that goes at the end of a link.
+    Return the protocol at the end of a link, for a part of the network. A switch gets a new port.
     """
     if isinstance(of, Host):
         return of.ethernet

@@ -1,5 +1,5 @@
 """
-A capture file played into a protocol, at the times in the file.
+A port that plays a capture file into a protocol, at the times in the file.
 
     replay = Replay("trace.pcapng", host.ethernet, clock)
     replay.start().addCallback(lambda packets: print(packets, "packets"))
@@ -37,67 +37,65 @@ from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError, CaptureP
 from txtuntap.wire.linktypes import carriesIP, directionOf, ipStart, linkTypeName
 from txtuntap.wire.offload import Offload
 
-#: How many packets of the protocol's own are kept, unless it is said.
+#: The default number of the protocol's own packets that are kept.
 MAX_SENT = 10_000
 
-#: Seconds between two packets, in the file, that are taken for a jump of the clock their times are from. Of a jump back
-#: fewer are enough: packets that are not in order are seldom far from where they belong.
+#: The gap between two packets, in seconds, from which on the clock of the file has jumped: forward, and back. A jump
+#: back is recognized earlier, because packets out of order are seldom more than a minute late.
 JUMP, JUMP_BACK = 24 * 60 * 60.0, 60.0
 
+#: The number of nanoseconds in a second.
 _SECOND = 1_000_000_000
 
-#: Packets read from the file in one turn of the reactor, if all are due or for nobody, so that it stays responsive.
+#: The most packets that are played or skipped in one turn of the reactor, so that the reactor stays responsive.
 _AT_ONCE = 100
 
-#: Octets of a pipe that are read at once.
+#: The most octets that are read from a pipe at once.
 _READ_SIZE = 1 << 16
 
-#: Kinds of link other than the protocol's that are named where there is nothing for the protocol.
+#: The most link types that the error of a file without usable packets names.
 _MAX_NAMED = 5
 
 
 class _Packets(Protocol):
     """
-    Where packets come from.
+    A source of captured packets: a file or a pipe.
     """
 
     def take(self) -> CapturedPacket | None:
         """
-        The next packet; L{None}, where it has not come yet.
+        Return the next packet; L{None} if it has not arrived yet.
 
-        @raise EOFError: there are no more.
+        @raise EOFError: there are no more packets.
         @raise CaptureFileError: the file is broken.
-        @raise OSError: it cannot be read.
+        @raise OSError: the file cannot be read.
         """
 
     def close(self) -> None:
         """
-        No more is wanted.
+        Close the file or pipe, since no more packets are wanted.
         """
 
 
 class _FilePackets:
     """
-    Packets of a file object, which never has to be waited for.
+    The packets of a regular file, or of a file in memory, which can be read without waiting.
     """
 
     def __init__(self, file: BinaryIO, isOurs: bool) -> None:
+        """
+        @param isOurs: whether L{close} closes the file.
+        """
         self._file = file
         self._isOurs = isOurs
         self._packets = readCapture(file)
 
     def take(self) -> CapturedPacket | None:
-        """
-        See L{_Packets.take}.
-        """
         for packet in self._packets:
             return packet
         raise EOFError
 
     def close(self) -> None:
-        """
-        See L{_Packets.close}.
-        """
         if self._isOurs:
             self._file.close()
 
@@ -105,13 +103,14 @@ class _FilePackets:
 @implementer(IReadDescriptor)
 class _PipePackets:
     """
-    Packets of a pipe, which the reactor reads. What has been read waits here; while that is anything, no more is read.
+    The packets of a pipe, which the reactor reads. Packets that have been read wait here until they are due. While any
+    packet waits, the reactor reads no more, so that the rest stays in the pipe.
     """
 
     def __init__(self, descriptor: int, reactor: Any, arrived: Callable[[], None]) -> None:
         """
-        @param descriptor: closed at the end.
-        @param arrived: called when L{take} has something new to tell.
+        @param descriptor: the descriptor of the pipe, which L{close} closes.
+        @param arrived: called when new packets, or the end of the pipe, have been read.
         """
         self._descriptor = descriptor
         self._reactor = reactor
@@ -122,9 +121,6 @@ class _PipePackets:
         reactor.addReader(self)
 
     def take(self) -> CapturedPacket | None:
-        """
-        See L{_Packets.take}.
-        """
         if self._waiting:
             packet = self._waiting.popleft()
             if not self._waiting and self._error is None:
@@ -135,9 +131,6 @@ class _PipePackets:
         return None
 
     def close(self) -> None:
-        """
-        See L{_Packets.close}.
-        """
         self._reactor.removeReader(self)
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
@@ -151,7 +144,7 @@ class _PipePackets:
 
     def doRead(self) -> None:
         """
-        There is something to read, or the end.
+        Read from the pipe, which has octets or has ended.
         """
         try:
             data = os.read(self._descriptor, _READ_SIZE)
@@ -170,13 +163,13 @@ class _PipePackets:
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The reactor has found out by itself that the pipe has no writer any more and nothing is left to read.
+        Read the end of the pipe. Some reactors call this, and not L{doRead}, when all writers have closed the pipe.
         """
         self.doRead()
 
     def logPrefix(self) -> str:
         """
-        How log lines begin.
+        Return the beginning of log lines.
         """
         return "replay"
 
@@ -184,24 +177,26 @@ class _PipePackets:
 @implementer(IPacketTransport)
 class Replay(Layer):
     """
-    The port of a protocol, whose packets come out of a capture file, pcapng or pcap: the first one at once, each of the
-    others as long after it as the file says. One that is before it in time comes at once; so does one without a time,
-    and one that is more than a day later, or a minute earlier, than the one before it: the clock has jumped, and the
-    others follow that one. The file is read as it is played; a pipe, a terminal or a socket by the reactor, when there
-    is something to read.
+    A port whose received packets come from a capture file, pcapng or pcap. The first packet is delivered at once, and
+    each later one as long after the first as the file says. A packet without a time, or out of order, is delivered at
+    once. A gap of more than a day, or of more than a minute back, is a jump of the file's clock: that packet is
+    delivered at once, too, and later packets are timed from it. The file is read while it is played. A pipe, a terminal
+    or a socket is read by the reactor.
 
-    A protocol of IP packets is given those in C{LINKTYPE_RAW} and its kin, in C{NULL} and C{LOOP} (loopback interfaces
-    of BSD), and in C{LINUX_SLL} and C{LINUX_SLL2} (C{tcpdump -i any}). One of Ethernet frames is given frames.
+    A protocol of IP packets receives those of the link types C{RAW} and its variants, C{NULL} and C{LOOP} (loopback
+    interfaces of BSD), C{LINUX_SLL} and C{LINUX_SLL2} (C{tcpdump -i any}). A protocol of Ethernet frames receives
+    frames.
 
-    Counters: C{inPackets}, C{inOctets}; C{inOthers}, packets of the other direction; C{inOtherLinks}, those of a link
-    of another kind than the protocol's, or not of IP there; C{outPackets}, C{outOctets}, what the protocol sent.
+    Counters: C{inPackets} and C{inOctets}, delivered to the protocol; C{inOthers}, packets of an unwanted direction;
+    C{inOtherLinks}, packets of a link type that the protocol does not take, or without IP; C{outPackets} and
+    C{outOctets}, sent by the protocol.
 
-    @ivar protocol: the protocol.
-    @ivar sent: the packets that it sent, oldest first: the last so many of them; yours to clear.
-    @ivar mtu: the most octets that IP may put into one packet.
-    @ivar linkAddress: L{None}: nobody says.
-    @ivar offloads: 0: a packet is written as it would be on the wire.
-    @ivar batches: L{None}: nothing waits; C{readEnd}: L{None}: packets come one by one.
+    @ivar protocol: the protocol on this port.
+    @ivar sent: the latest packets that the protocol has sent, oldest first. The application may clear it.
+    @ivar mtu: the most octets of an IP packet that the protocol may send.
+    @ivar linkAddress: always L{None}, because a capture file does not have it.
+    @ivar offloads: always 0: packets are written as they would be on the wire.
+    @ivar batches: always L{None}, as is C{readEnd}, because packets are handled one by one.
     """
 
     linkAddress = None
@@ -220,24 +215,24 @@ class Replay(Layer):
     ) -> None:
         """
         @param file: a path; a descriptor, such as 0 for standard input; or a file object, open for reading octets, of a
-            file or in memory. The latter two are read from where they are, and not closed.
-        @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}: a
-            L{Capture<txtuntap.middleware.capture.Capture>} around one, for instance.
-        @param clock: an C{IReactorTime}; packets come by its C{callLater}.
-        @param directions: which packets are played: C{pcapng.INBOUND}, those that came to whoever captured them;
-            C{pcapng.OUTBOUND}; or both, C{INBOUND | OUTBOUND}. Those of which the file does not say are, too.
-        @param maxSent: how many packets C{sent} has at most.
-        @param maxGap: the most seconds that are waited between two packets, however many there are in the file.
-            L{None}: as many as there are, but for jumps.
+            file or in memory. The latter two are read from their current position, and not closed.
+        @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}, such as a
+            L{Capture<txtuntap.middleware.capture.Capture>} around one.
+        @param clock: the C{IReactorTime} whose C{callLater} times the packets.
+        @param directions: the directions that are played: C{pcapng.INBOUND}, to the host that captured them;
+            C{pcapng.OUTBOUND}; or both, C{INBOUND | OUTBOUND}. Packets of unknown direction are always played.
+        @param maxSent: the most packets that C{sent} holds.
+        @param maxGap: the most seconds between two packets. A longer gap in the file is shortened to it. L{None}: all
+            gaps are kept, except for jumps.
 
-        @raise TypeError: C{proto} is neither.
-        @raise ValueError: C{directions} is none, or C{maxGap} is less than 0 or without an end.
+        @raise TypeError: C{proto} or C{file} has the wrong type.
+        @raise ValueError: C{directions} is out of range, or C{maxGap} is negative or infinite.
         """
         super().__init__()
         self.counters: PacketCounters = PacketCounters()
         self._ethernet = IEthernetProtocol.providedBy(proto)
         if not self._ethernet and not IRawPacketProtocol.providedBy(proto):
-            raise TypeError(f"packets of a file cannot reach {proto!r}: no Ethernet or IP protocol{instead(proto)}")
+            raise TypeError(f"{proto!r} is neither an IEthernetProtocol nor an IRawPacketProtocol{instead(proto)}")
         checkClock(clock)
         checkMTU(mtu)
         checkRange(maxSent, "maxSent", 0, sys.maxsize)
@@ -246,7 +241,7 @@ class Replay(Layer):
         if isinstance(file, bool) or (
             not isinstance(file, str | os.PathLike | int) and not callable(getattr(file, "read", None))
         ):
-            raise TypeError(f"a replay is of a path, a descriptor or a file object, not of {file!r}")
+            raise TypeError(f"a replay reads a path, a descriptor or a file object, not {file!r}")
         if directions not in (1, 2, 3):
             raise ValueError(f"directions are INBOUND (1), OUTBOUND (2) or both (3), not {directions!r}")
         if maxGap is not None:
@@ -261,7 +256,7 @@ class Replay(Layer):
         self._maxGap = None if maxGap is None else round(maxGap * _SECOND)
         self._packets: _Packets | None = None
         self._next: CapturedPacket | None = None
-        # In nanoseconds: the latest time in the file, and when, by the clock, the packet of that time was due.
+        # In nanoseconds: the latest time in the file, and the time of the clock at which that packet was due.
         self._latest: int | None = None
         self._due = 0
         self._otherLinks: set[int] = set()
@@ -273,30 +268,30 @@ class Replay(Layer):
     @property
     def clock(self) -> IReactorTime:
         """
-        The clock that tells the time of packets.
+        The clock by which packets are delivered.
         """
         return self._clock
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the packets in C{sent}: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [TableState("sent", len(self.sent), self._maxSent, Policy.OLDEST.value)]
 
     def start(self) -> Deferred[int]:
         """
-        Start the protocol, and begin to play.
+        Start the protocol, and begin to play the file.
 
-        @return: fires with the number of packets that were played, once all are, and the protocol has been stopped.
-            Fails with L{CaptureFileError} where the file is broken, cut short, none at all, or without a packet for
-            such a protocol: after all that was whole has been played. Cancelling it is L{stop}.
+        @return: a Deferred that fires with the number of packets that were played, after the last packet and the stop
+            of the protocol. It fails with L{CaptureFileError} if the file is broken, cut short, no capture file, or
+            without packets of a usable link type; all whole packets are played before. Cancelling it calls L{stop}.
 
         @raise OSError: the file cannot be opened, or is a directory or a device.
-        @raise ValueError: it is a pipe, a terminal or a socket, and the clock is no reactor that could read it.
-        @raise RuntimeError: it is being played already.
+        @raise ValueError: the file is a pipe, a terminal or a socket, and the clock is no reactor that can read it.
+        @raise RuntimeError: the file is being played already.
         """
         if self._done is not None:
-            raise RuntimeError("the file is being played: another Replay plays it at the same time")
+            raise RuntimeError("this Replay plays already: make another one to play the file at the same time")
         self._packets = self._opened(self._source)
         self.counters.clear()
         self._next = self._latest = None
@@ -313,14 +308,14 @@ class Replay(Layer):
 
     def stop(self) -> None:
         """
-        Play no more, and stop the protocol. What L{start} returned fails with C{CancelledError}. Where nothing is
-        being played, nothing happens.
+        Stop playing, and stop the protocol. The Deferred of L{start} fails with C{CancelledError}. If nothing is being
+        played, nothing happens.
         """
         self._end(CancelledError("the replay was stopped"))
 
     def writePacket(self, buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        The protocol sends a packet: it is kept in C{sent}.
+        Append a packet of the protocol to C{sent}.
         """
         data = b"".join(buffers)
         self.counters.outPackets += 1
@@ -329,31 +324,32 @@ class Replay(Layer):
 
     def _play(self) -> None:
         """
-        Deliver what is due.
+        Deliver the packets that are due, and arm the timer for the next one.
         """
         for _ in range(_AT_ONCE):
             if self._next is None:
                 try:
                     captured = self._packets.take() if self._packets is not None else None
                 except EOFError:
-                    return self._end(self._nothing())
+                    return self._end(self._unusable())
                 except (CaptureFileError, OSError) as e:
                     return self._end(e)
                 if captured is None:
-                    # Until there is more of it.
+                    # _arrived() continues once the pipe has more.
                     return None
                 if not self._isWanted(captured):
                     continue
                 self._next = captured
                 self._due = self._dueTime(captured.time)
             left = self._due - self._nanoseconds()
-            # Less than a clock tells apart is nothing: it would be waited for for ever.
+            # A remainder below a microsecond is ignored, because a clock with great numbers cannot express it, and the
+            # packet would wait for ever.
             if left >= 1000:
                 break
             captured, self._next = self._next, None
             self._deliver(captured)
             if self._done is None:
-                # It was stopped.
+                # The protocol has called stop().
                 return None
         else:
             left = 0
@@ -362,17 +358,17 @@ class Replay(Layer):
 
     def _arrived(self) -> None:
         """
-        There is more of a pipe.
+        Continue to play, since a pipe has new packets.
         """
         if self._done is not None and not self._turn.armed:
             if self._latest is None:
-                # The first one comes at once, whenever that is.
+                # The first packet is due when it arrives.
                 self._due = self._nanoseconds()
             self._turn.arm(0)
 
     def _dueTime(self, time: int | None) -> int:
         """
-        When, by the clock, a packet is due that has a time in the file.
+        Convert the time of a packet in the file to the time of the clock at which it is due, both in nanoseconds.
         """
         latest = self._latest
         if time is None:
@@ -382,7 +378,7 @@ class Replay(Layer):
             return self._due
         gap = time - latest
         if -JUMP_BACK * _SECOND <= gap < 0:
-            # It is not in order, and those after it follow the ones before.
+            # The packet is out of order. It does not change the times of later packets.
             return self._due
         self._latest = time
         if self._maxGap is not None:
@@ -396,7 +392,7 @@ class Replay(Layer):
 
     def _isWanted(self, captured: CapturedPacket) -> bool:
         """
-        Whether a packet is for the protocol.
+        Whether a packet is to be delivered. A packet that is not is counted.
         """
         linkType = captured.interface.linkType
         direction = captured.direction or directionOf(linkType, captured.data)
@@ -414,20 +410,20 @@ class Replay(Layer):
 
     def _takes(self, linkType: int) -> bool:
         """
-        Whether what is captured on such a link is for the protocol.
+        Whether the protocol takes packets that were captured on a link of this type.
         """
         return linkType == pcapng.ETHERNET if self._ethernet else carriesIP(linkType)
 
-    def _nothing(self) -> CaptureFileError | None:
+    def _unusable(self) -> CaptureFileError | None:
         """
-        Find the error of a file that has ended: none, if it had packets of a kind of link that the protocol takes.
+        Return the error of a file that has ended and had no packet of a usable link type; L{None} for other files.
         """
         counters = self.counters
         if not self._otherLinks or counters.inPackets or counters["inOthers"]:
             return None
         wanted = "Ethernet frames" if self._ethernet else "IP packets"
         there = ", ".join(map(linkTypeName, sorted(self._otherLinks)))
-        return CaptureFileError(f"there are no {wanted} in the file, which this protocol takes: it has {there}")
+        return CaptureFileError(f"this protocol takes {wanted}, and the file has none of them: it has {there}")
 
     def _deliver(self, captured: CapturedPacket) -> None:
         data = captured.data
@@ -461,12 +457,14 @@ class Replay(Layer):
 
     def _opened(self, source: str | os.PathLike[str] | int | BinaryIO) -> _Packets:
         """
-        @raise OSError: it cannot be opened; it is neither a file nor a pipe, nor anything like one.
-        @raise ValueError: nobody can wait for it.
+        Open the source of packets.
+
+        @raise OSError: the source cannot be opened, or is a directory or a device.
+        @raise ValueError: the source has to be waited for, and nothing here can wait for it.
         """
         isObject = not isinstance(source, int | str | os.PathLike)
         if isinstance(source, str | os.PathLike):
-            # A pipe that nobody has opened for writing yet would be waited for here.
+            # O_NONBLOCK, because opening a pipe would otherwise wait until a program opens it for writing.
             descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
             name: object = source
         elif isinstance(source, int):
@@ -475,7 +473,7 @@ class Replay(Layer):
             try:
                 descriptor = source.fileno()
             except (AttributeError, OSError):
-                # It is in memory.
+                # The file object is in memory.
                 return _FilePackets(source, False)
             name = getattr(source, "name", source)
         try:
@@ -487,11 +485,11 @@ class Replay(Layer):
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
             if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)):
-                raise OSError(errno.EINVAL, "that is neither a file nor a pipe", name)
+                raise OSError(errno.EINVAL, "this is neither a file nor a pipe", name)
             if isObject:
-                raise ValueError(f"{name!r} is no file, and would be waited for: give its descriptor in place of it")
+                raise ValueError(f"{name!r} is no regular file, and reading it would block: give its descriptor")
             if not IReactorFDSet.providedBy(self._clock):
-                raise ValueError(f"{name!r} is no file: it is read as it comes, and for that the clock is the reactor")
+                raise ValueError(f"{name!r} is no regular file, and only a reactor can read it: let the clock be one")
             return _PipePackets(descriptor, self._clock, self._arrived)
         except BaseException:
             if not isObject:
