@@ -1,5 +1,5 @@
 """
-Captures of real devices, as C{tshark} reads them: by a port, and by the command.
+Tests for captures of real devices, made by a port or by C{txtuntap capture}, and read by C{tshark}.
 """
 
 from __future__ import annotations
@@ -56,15 +56,18 @@ from txtuntap.wire.capturefile import readCapture
 from txtuntap.wire.offload import UDP
 from txtuntap.wire.pcapng import OUTBOUND
 
-#: By way of the service's control socket, and past it.
-WAYS = pytest.mark.parametrize("control", [True, False], ids=["control", "packet-socket"])
+#: Runs a test twice: with packets from the service's control socket, and with packets from a packet socket.
+bothSources = pytest.mark.parametrize("control", [True, False], ids=["control", "packet-socket"])
 
+#: The directions of packets, as C{tshark} prints them.
 _IN, _OUT = "0x00000001", "0x00000002"
 
 
-def more(control: bool) -> tuple[str, ...]:
+def serviceOptions(control: bool) -> tuple[str, ...]:
     """
-    Options of a host.
+    Return the options of a service.
+
+    @param control: whether the service has a control socket.
     """
     if control:
         needRoot()
@@ -73,7 +76,7 @@ def more(control: bool) -> tuple[str, ...]:
 
 @onOneReactor
 @onBothKinds
-async def test_aPortsCapture(run: Run, mode: int) -> None:
+async def test_aPortRecordsItsPackets(run: Run, mode: int) -> None:
     with TemporaryDirectory() as directory:
         path = Path(directory, "trace.pcapng")
         host = HostStack(["10.9.0.2/24", "fd09::2/64"], run.reactor)
@@ -92,9 +95,9 @@ async def test_aPortsCapture(run: Run, mode: int) -> None:
         every = cleanFields(path, "frame", *names, *udp, "icmp.type", "icmpv6.type")
         assert {row[1] for row in every} == {"tt0"}
         assert [row[2] for row in every] == ["of the first packet"] + [""] * (len(every) - 1)
-        # Not all of them fall on a microsecond.
+        # The times are in nanoseconds, so not all of them are whole microseconds.
         assert any(not row[0].endswith("000") for row in every)
-        # Error messages have a part of a datagram in them.
+        # ICMP errors are left out, because they quote the header of a datagram.
         found = [row[3:6] for row in every if row[5] and row[6:] == ["", ""]]
         assert {length for _, _, length in found} == {"1008", "25"}
         assert {direction for direction, source, _ in found if source == "7"} == {_OUT}
@@ -104,7 +107,7 @@ async def test_aPortsCapture(run: Run, mode: int) -> None:
 
 
 @onOneReactor
-async def test_filesInTurn(run: Run) -> None:
+async def test_filesAreRotated(run: Run) -> None:
     with TemporaryDirectory() as directory:
         path = Path(directory, "trace.pcapng")
         host = HostStack(["10.9.0.2/24", "fd09::2/64"], run.reactor)
@@ -123,17 +126,20 @@ async def test_filesInTurn(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("mode", "control"), [("tun", True), ("tap", False)])
-def test_theCommandHearsBothWays(namespace: Namespace, tmp_path: Path, mode: str, control: bool) -> None:
+def test_theCommandRecordsBothDirections(namespace: Namespace, tmp_path: Path, mode: str, control: bool) -> None:
     path = tmp_path / "trace.pcapng"
-    with Host(tmp_path, mode, more=more(control)), Capturing(path, "--comment", "one", "--comment", "two") as capturing:
+    with (
+        Host(tmp_path, mode, more=serviceOptions(control)),
+        Capturing(path, "--comment", "one", "--comment", "two") as capturing,
+    ):
         for address in "10.9.0.2", "fd09::2":
             assert ask(address, b"hello") == b"hello"
-        said = capturing.stop()
+        printed = capturing.stop()
     found = cleanFields(path, "frame", "frame.packet_flags_direction", "udp.srcport", "frame.interface_name")
     asked = [(direction, source == "7") for direction, source, _ in found if source]
     assert asked == [(_IN, False), (_OUT, True)] * 2
     assert {name for _, _, name in found} == {"tt0"}
-    assert said == [f"{len(found)} packets captured", "0 packets dropped"]
+    assert printed == [f"{len(found)} packets captured", "0 packets dropped"]
     text = about(path)
     for words in "nanoseconds (9)", "Capture comment:     one", "txtuntap", f"Number of packets = {len(found)}":
         assert words in text, text
@@ -143,20 +149,20 @@ def test_theCommandHearsBothWays(namespace: Namespace, tmp_path: Path, mode: str
 @pytest.mark.parametrize(("mode", "control"), [("tap", True), ("tun", False)])
 def test_superpacketsAreRecordedAsTheirPackets(namespace: Namespace, tmp_path: Path, mode: str, control: bool) -> None:
     path = tmp_path / "trace.pcapng"
-    with Host(tmp_path, mode, more=more(control)) as host, Capturing(path, "--direction", "in") as capturing:
+    with Host(tmp_path, mode, more=serviceOptions(control)) as host, Capturing(path, "--direction", "in") as capturing:
         for version in 4, 6:
             with asking(version, False) as asker:
                 asker.send(DATA)
                 got = 0
 
-                def come(asker: socket.socket = asker) -> bool:
+                def hasAll(asker: socket.socket = asker) -> bool:
                     nonlocal got
                     got += len(asker.recv(2000))
                     return got == len(DATA)
 
                 asker.setblocking(True)
                 asker.settimeout(PATIENCE)
-                until(come, "all of it")
+                until(hasAll, "the whole echo")
         capturing.stop(signal.SIGHUP)
         os.kill(host.process.pid, signal.SIGUSR2)
         until(lambda: "inSuperpackets" in host.log(), "counters")
@@ -164,20 +170,20 @@ def test_superpacketsAreRecordedAsTheirPackets(namespace: Namespace, tmp_path: P
     assert found == ([[_IN, "1008"]] * 30 + [[_IN, "25"]]) * 2
 
 
-@WAYS
-def test_tcp(namespace: Namespace, tmp_path: Path, control: bool) -> None:
+@bothSources
+def test_aTCPStreamIsRecordedInBothDirections(namespace: Namespace, tmp_path: Path, control: bool) -> None:
     path = tmp_path / "trace.pcapng"
     sent = bytes(range(251)) * 1000
     with (
         machines(2) as (near, far),
-        RunningSwitch(tmp_path, [near, far], more=more(control)) as switch,
+        RunningSwitch(tmp_path, [near, far], more=serviceOptions(control)) as switch,
         far.do(lambda: socket.create_server((far.address, 4000))) as server,
         Capturing(path, before=("-n", near.path)) as capturing,
     ):
         with near.do(lambda: socket.create_connection((far.address, 4000), PATIENCE)) as client:
             echoing, _ = server.accept()
             with echoing:
-                # There, and back.
+                # Send data to the echoing end, and then back.
                 for this, other in (client, echoing), (echoing, client):
                     sending = threading.Thread(target=this.sendall, args=(sent,))
                     sending.start()
@@ -193,27 +199,27 @@ def test_tcp(namespace: Namespace, tmp_path: Path, control: bool) -> None:
     found = cleanFields(path, "tcp.len > 0", *names)
     assert {direction for direction, port, _, _ in found if port == "4000"} == {_IN}
     for direction in _IN, _OUT:
-        pieces = {int(sequence): bytes.fromhex(payload) for way, _, sequence, payload in found if way == direction}
+        pieces = {int(sequence): bytes.fromhex(payload) for each, _, sequence, payload in found if each == direction}
         assert max(map(len, pieces.values())) <= 1460
-        # What was sent twice is there twice; but nothing is missing.
-        came = bytearray(len(sent))
+        # Retransmitted segments may be there twice, but none is missing.
+        received = bytearray(len(sent))
         for sequence, piece in pieces.items():
-            came[sequence - 1 : sequence - 1 + len(piece)] = piece
-        assert came == sent
+            received[sequence - 1 : sequence - 1 + len(piece)] = piece
+        assert received == sent
 
 
-@WAYS
-def test_soManyAndNoMore(namespace: Namespace, tmp_path: Path, control: bool) -> None:
+@bothSources
+def test_theCaptureEndsAfterCountPackets(namespace: Namespace, tmp_path: Path, control: bool) -> None:
     path = tmp_path / "trace.pcapng"
     arguments = "--count", "2", "--direction", "out", "--snaplen", "30"
-    with Host(tmp_path, more=more(control)), Capturing(path, *arguments) as capturing:
+    with Host(tmp_path, more=serviceOptions(control)), Capturing(path, *arguments) as capturing:
         until(lambda: ask("10.9.0.2", b"hello") and capturing.process.poll() is not None, "two packets")
         assert capturing.ended(0) == ["2 packets captured", "0 packets dropped"]
     found = fields(path, "frame", "frame.packet_flags_direction", "frame.cap_len", "frame.len", "ip.src")
     assert found == [[_OUT, "30", "33", "10.9.0.2"]] * 2
 
 
-def test_live(namespace: Namespace, tmp_path: Path) -> None:
+def test_tsharkReadsARunningCapture(namespace: Namespace, tmp_path: Path) -> None:
     needRoot()
     with Host(tmp_path, "tap"):
         capturing = subprocess.Popen(
@@ -230,9 +236,9 @@ def test_live(namespace: Namespace, tmp_path: Path) -> None:
         capturing.stdout.close()
         try:
             ping = subprocess.Popen([tool("ping"), "-i", "0.2", "10.9.0.2"], stdout=subprocess.DEVNULL)
-            # It is read while the capture goes on.
+            # tshark reads packets while the capture runs.
             assert "Echo (ping)" in shark.stdout.readline()
-            # And ends once nobody reads on.
+            # The capture ends once its reader has ended.
             shark.kill()
             assert capturing.wait(PATIENCE) == 0
         finally:
@@ -242,57 +248,57 @@ def test_live(namespace: Namespace, tmp_path: Path) -> None:
             shark.stdout.close()
 
 
-@WAYS
-def test_anInterfaceThatGoesEndsIt(namespace: Namespace, tmp_path: Path, control: bool) -> None:
+@bothSources
+def test_deletingTheInterfaceEndsTheCapture(namespace: Namespace, tmp_path: Path, control: bool) -> None:
     path = tmp_path / "trace.pcapng"
-    with Host(tmp_path, more=more(control)), Capturing(path) as capturing:
+    with Host(tmp_path, more=serviceOptions(control)), Capturing(path) as capturing:
         assert ask("10.9.0.2", b"hello") == b"hello"
         delete("tt0")
-        said = capturing.ended(1)
-    assert said[1] == "0 packets dropped"
-    assert said[2] in ("txtuntap: tt0 is gone", "txtuntap: the service that held tt0 has ended"), said
+        printed = capturing.ended(1)
+    assert printed[1] == "0 packets dropped"
+    assert printed[2] in ("txtuntap: tt0 is gone", "txtuntap: the service that held tt0 has ended"), printed
     assert len(cleanFields(path, "udp.port == 7", "udp.port")) == 2
 
 
-def test_whatHasPassedIsReadThoughTheInterfaceIsGone(namespace: Namespace) -> None:
+def test_packetsOfADeletedInterfaceAreStillRead(namespace: Namespace) -> None:
     with LinuxDevice("tt0", TUN) as device:
         setUp("tt0", "10.9.0.1/24")
-        outside = SocketSource("tt0", TUN, None)
+        source = SocketSource("tt0", TUN, None)
         try:
             device.send([udpPacket("10.9.0.2", "10.9.0.1", 7, 9, b"hello")])
             delete("tt0")
-            packets = outside.receive()
+            packets = source.receive()
             assert [each.data[-5:] for each in packets if each.data[9:10] == b"\x11"] == [b"hello"]
             with pytest.raises(SourceEnded):
-                outside.receive()
+                source.receive()
         finally:
-            outside.close()
+            source.close()
 
 
-def test_aServiceThatEndsTellsItsCounts(namespace: Namespace, tmp_path: Path) -> None:
+def test_theEndOfTheServiceEndsTheCapture(namespace: Namespace, tmp_path: Path) -> None:
     needRoot()
     path = tmp_path / "trace.pcapng"
     with Host(tmp_path) as host, Capturing(path) as capturing:
         assert ask("10.9.0.2", b"hello") == b"hello"
         endOrderly(host)
-        said = capturing.ended(1)
-    assert said[2] == "txtuntap: the service that held tt0 has ended"
+        printed = capturing.ended(1)
+    assert printed[2] == "txtuntap: the service that held tt0 has ended"
     assertClean(path)
 
 
-@WAYS
-def test_anInterfaceInAnotherNamespace(namespace: Namespace, tmp_path: Path, control: bool) -> None:
+@bothSources
+def test_anInterfaceInAnotherNamespaceIsCaptured(namespace: Namespace, tmp_path: Path, control: bool) -> None:
     path = tmp_path / "trace.pcapng"
     with another() as there:
-        elsewhere = f"/proc/{os.getpid()}/fd/{there}"
-        options = more(control)
+        namespacePath = f"/proc/{os.getpid()}/fd/{there}"
+        options = serviceOptions(control)
 
-        def hosted() -> Host:
+        def startHost() -> Host:
             return Host(tmp_path, more=options).__enter__()
 
-        host = inNamespace(there, hosted)
+        host = inNamespace(there, startHost)
         try:
-            with Capturing(path, before=("-n", elsewhere)) as capturing:
+            with Capturing(path, before=("-n", namespacePath)) as capturing:
                 inNamespace(there, lambda: ask("10.9.0.2", b"hello"))
                 capturing.stop()
         finally:
@@ -300,10 +306,12 @@ def test_anInterfaceInAnotherNamespace(namespace: Namespace, tmp_path: Path, con
     assert len(fields(path, "udp.port == 7", "udp.port")) == 2
 
 
-def test_whoMayNotHaveAllRoomHasWhatAnybodyMay(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_withoutPrivilegeTheReceiveBufferIsTheSystemsLimit(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Socket(socket.socket):
         """
-        Of somebody without C{CAP_NET_ADMIN}.
+        The socket of a process without C{CAP_NET_ADMIN}, which may not use C{SO_RCVBUFFORCE} (33).
         """
 
         def setsockopt(self, level: int, option: int, *value: Any) -> None:
@@ -315,15 +323,15 @@ def test_whoMayNotHaveAllRoomHasWhatAnybodyMay(namespace: Namespace, monkeypatch
         patched.setattr(socket, "socket", Socket)
         seen = PacketSocket("tt0", TUN)
         try:
-            # It tells of its own use, too.
+            # The kernel reports twice the granted size, with room for its own records.
             granted = int(Path("/proc/sys/net/core/rmem_max").read_text()) * 2
             assert seen._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == min(granted, 32 << 20)
         finally:
             seen.close()
 
 
-def test_whatTheKernelCannotDescribeEndsNoCapture(namespace: Namespace, tmp_path: Path) -> None:
-    # UDP fragmentation offload (VIRTIO_NET_HDR_GSO_UDP), which Linux takes and does not give.
+def test_aPacketThatTheKernelCannotDescribeIsDropped(namespace: Namespace, tmp_path: Path) -> None:
+    # Linux accepts UDP fragmentation offload (VIRTIO_NET_HDR_GSO_UDP) from a device, but cannot return it in a header.
     path = tmp_path / "trace.pcapng"
     packet, offload, _ = superpacket(4, UDP, bytes(3000), 1000)
     with LinuxDevice("tt0", TUN) as device:
@@ -339,12 +347,12 @@ def test_whatTheKernelCannotDescribeEndsNoCapture(namespace: Namespace, tmp_path
 
 
 @pytest.mark.parametrize("lacking", [(8, 15), (15,)])
-def test_whatStandsInForAKernelKnowsLittle(
+def test_aPacketSocketWorksOnAKernelWithFewerOptions(
     namespace: Namespace, monkeypatch: pytest.MonkeyPatch, lacking: tuple[int, ...]
 ) -> None:
     class Socket(socket.socket):
         """
-        Of a kernel without PACKET_AUXDATA (8), or PACKET_VNET_HDR (15).
+        The packet socket of a kernel without C{PACKET_AUXDATA} (8), or without C{PACKET_VNET_HDR} (15).
         """
 
         def setsockopt(self, level: int, option: int, *value: Any) -> None:
@@ -365,8 +373,8 @@ def test_whatStandsInForAKernelKnowsLittle(
             seen.close()
 
 
-def test_tagsAreThere(namespace: Namespace, tmp_path: Path) -> None:
-    # The kernel takes them off before it shows a frame to anybody.
+def test_vlanTagsAreRecorded(namespace: Namespace, tmp_path: Path) -> None:
+    # The kernel strips the tag from a frame before a packet socket receives it, and reports the tag separately.
     path = tmp_path / "trace.pcapng"
     inner = udpPacket("10.9.0.2", "10.9.0.1", 7, 4000, b"tagged")
     with LinuxDevice("tt0", TAP) as device:
@@ -378,13 +386,13 @@ def test_tagsAreThere(namespace: Namespace, tmp_path: Path) -> None:
     assert cleanFields(path, "udp", "vlan.id", "vlan.priority", "udp.dstport") == [["7", "3", "4000"]]
 
 
-def test_aSignalEndsItThoughNobodyReadsOn(
+def test_aSignalEndsACaptureWhosePipeIsFull(
     namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capturecommand, "_CLOSING", 0.2)
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    reading, writing = (os.open(path, way | os.O_NONBLOCK) for way in (os.O_RDONLY, os.O_WRONLY))
+    reading, writing = (os.open(path, mode | os.O_NONBLOCK) for mode in (os.O_RDONLY, os.O_WRONLY))
     try:
         with LinuxDevice("tt0", TUN) as device:
             setUp("tt0", "10.9.0.1/24")
@@ -392,13 +400,13 @@ def test_aSignalEndsItThoughNobodyReadsOn(
             try:
                 until(lambda: select.select([reading], [], [], 0)[0], "the capture to begin")
                 for _ in range(200):
-                    # More than a pipe holds.
+                    # The packets are longer together than the pipe can hold.
                     device.send([udpPacket("10.9.0.2", "10.9.0.1", 7, 4000, bytes(1000))])
                 until(lambda: not select.select([], [writing], [], 0)[1], "the pipe to be full")
                 process.send_signal(signal.SIGTERM)
                 until(lambda: process.poll() is not None, "the end")
                 assert process.returncode == 1
-                assert process.said().splitlines()[-1].startswith("txtuntap: nobody has read what was captured last")
+                assert process.said().splitlines()[-1].startswith("txtuntap: nobody reads the output: ")
             finally:
                 process.end()
     finally:
@@ -406,7 +414,9 @@ def test_aSignalEndsItThoughNobodyReadsOn(
         os.close(writing)
 
 
-def test_whatItRefuses(namespace: Namespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrongInterfacesAndFilesAreRefused(
+    namespace: Namespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ip("link", "add", "tt1", "type", "bridge")
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     (tmp_path / "trace").write_text("not emptied for nothing")
@@ -416,10 +426,10 @@ def test_whatItRefuses(namespace: Namespace, tmp_path: Path, capsys: pytest.Capt
         (["tt0", "-w", "/nowhere/trace"], "No such file"),
     ):
         assert main(["capture", *arguments]) == 1
-        said = capsys.readouterr()
-        assert words in said.err.splitlines()[-1]
-        assert "Traceback" not in said.err
-        assert said.out == ""
+        printed = capsys.readouterr()
+        assert words in printed.err.splitlines()[-1]
+        assert "Traceback" not in printed.err
+        assert printed.out == ""
     status, text = runCapture("tt9", "-w", str(tmp_path / "trace"))
     assert status == 1
     assert "tt9" in text.splitlines()[-1]
@@ -427,7 +437,7 @@ def test_whatItRefuses(namespace: Namespace, tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "trace").read_text() == "not emptied for nothing"
 
 
-def test_aPipeIsWrittenToOnceSomebodyReads(namespace: Namespace, tmp_path: Path) -> None:
+def test_theCommandWaitsForAReaderOfItsPipe(namespace: Namespace, tmp_path: Path) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -442,29 +452,29 @@ def test_aPipeIsWrittenToOnceSomebodyReads(namespace: Namespace, tmp_path: Path)
         command.end()
 
 
-def test_aSignalEndsItThoughNobodyReadsAPipe(namespace: Namespace, tmp_path: Path) -> None:
+def test_aSignalEndsTheWaitForAReaderOfThePipe(namespace: Namespace, tmp_path: Path) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     path = tmp_path / "pipe"
     os.mkfifo(path)
     command = Running(["capture", "tt0", "-w", str(path)])
     try:
-        # It is past what it does first once it has the packet socket.
+        # Once it has the packet socket, the command handles signals and waits for a reader.
         until(lambda: packetSockets() == 1, "a packet socket")
         command.send_signal(signal.SIGTERM)
         until(lambda: command.poll() is not None, "the end of a capture")
-        assert (command.returncode, command.said()) == (1, f"txtuntap: nobody reads {path}\n")
+        assert (command.returncode, command.said()) == (1, f"txtuntap: nobody has opened {path} for reading\n")
     finally:
         command.end()
 
 
 def packetSockets() -> int:
     """
-    How many there are in this network namespace.
+    Count the packet sockets in this network namespace.
     """
     return len(Path("/proc/thread-self/net/packet").read_text().splitlines()) - 1
 
 
-def test_aTerminalIsNoPlaceForIt(namespace: Namespace) -> None:
+def test_aTerminalAsOutputIsRefused(namespace: Namespace) -> None:
     here, there = pty.openpty()
     try:
         finished = subprocess.run(
@@ -477,7 +487,7 @@ def test_aTerminalIsNoPlaceForIt(namespace: Namespace) -> None:
     assert "give '-w FILE', or '| wireshark -k -i -'" in finished.stderr
 
 
-def test_aFullDisk(namespace: Namespace) -> None:
+def test_aFullDiskIsReported(namespace: Namespace) -> None:
     with LinuxDevice("tt0", TUN):
         setUp("tt0", "10.9.0.1/24")
         finished = subprocess.run(

@@ -1,5 +1,5 @@
 """
-The C{txtuntap} command, beside C{ip}.
+Tests for the C{txtuntap} command, whose effects C{ip} shows.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 
 
-def does(*arguments: str) -> str:
+def runCommand(*arguments: str) -> str:
     """
-    Run it; it must succeed.
+    Run the command, which must succeed.
 
-    @return: what it prints.
+    @return: the text that it prints.
     """
     out = io.StringIO()
     assert main(arguments, out) == 0
     return out.getvalue()
 
 
-def refuses(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def refusalOf(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """
-    Run it; it must fail, with one line.
+    Run the command, which must fail with an error of one line.
 
     @return: the line.
     """
@@ -46,13 +46,13 @@ def refuses(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return text
 
 
-def test_add(namespace: Namespace) -> None:
-    said = does(
+def test_addMakesADeviceWithAllSettings(namespace: Namespace) -> None:
+    printed = runCommand(
         *("add", "tt0", "--mode", "tap", "--user", "nobody", "--group", "12", "--multi-queue", "--mtu", "1400"),
         *("--address", "10.9.0.1/24", "--broadcast", "10.9.0.255", "--address", "10.9.1.1/32", "--peer", "10.9.1.2"),
         *("--route", "10.1.0.0/16 via 10.9.0.2", "--lladdr", "02:00:00:00:00:09", "--txqueuelen", "77"),
     )
-    assert said == "tt0\n"
+    assert printed == "tt0\n"
     link = show("tt0")
     data = link["linkinfo"]["info_data"]
     assert (link["mtu"], link["address"], link["txqlen"]) == (1400, "02:00:00:00:00:09", 77)
@@ -62,16 +62,16 @@ def test_add(namespace: Namespace) -> None:
         assert words in text
 
 
-def test_addWithTheRouteThatComesWithTheAddress(namespace: Namespace) -> None:
-    assert does("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--route", "10.9.0.0/24") == "tt0\n"
+def test_addTakesARouteThatTheAddressHasMadeAlready(namespace: Namespace) -> None:
+    assert runCommand("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--route", "10.9.0.0/24") == "tt0\n"
 
 
 def test_addTakesTheNextFreeNumber(namespace: Namespace) -> None:
-    assert [does("add", "tt%d", "--mode", "tun", "--down") for _ in range(2)] == ["tt0\n", "tt1\n"]
+    assert [runCommand("add", "tt%d", "--mode", "tun", "--down") for _ in range(2)] == ["tt0\n", "tt1\n"]
     assert "UP" not in show("tt0")["flags"]
 
 
-def test_ofAnAddThatFailsNothingIsLeft(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_aFailedAddLeavesNoDevice(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, word in (
         (["--route", "10.1.0.0/16 via 192.0.2.1"], "10.1.0.0/16 via 192.0.2.1"),
         (["--mtu", "67"], "68"),
@@ -80,18 +80,18 @@ def test_ofAnAddThatFailsNothingIsLeft(namespace: Namespace, capsys: pytest.Capt
         (["--lladdr", "02:00:00:00:00:09"], "without link addresses"),
         (["--user", "nobody at all"], "nobody at all"),
     ):
-        assert word in refuses(capsys, "add", "tt0", "--mode", "tun", *arguments)
+        assert word in refusalOf(capsys, "add", "tt0", "--mode", "tun", *arguments)
         assert "tt0" not in interfaces()
-    assert "16 bytes" in refuses(capsys, "add", "sixteen-letters-", "--mode", "tun")
+    assert "16 bytes" in refusalOf(capsys, "add", "sixteen-letters-", "--mode", "tun")
 
 
-def test_addWhatIsThere(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
-    does("add", "tt0", "--mode", "tun")
-    assert "tt0 exists already: 'txtuntap set' changes it" in refuses(capsys, "add", "tt0", "--mode", "tun")
+def test_addRefusesANameThatExists(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    runCommand("add", "tt0", "--mode", "tun")
+    assert "tt0 exists already: 'txtuntap set' changes it" in refusalOf(capsys, "add", "tt0", "--mode", "tun")
 
 
-def test_errorsNameInterfaceSettingAndReason(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
-    does("add", "tt0", "--mode", "tun")
+def test_errorsNameTheInterfaceTheSettingAndTheReason(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    runCommand("add", "tt0", "--mode", "tun")
     for arguments, words in (
         (["--address", "10.9.0.1/33"], ["tt0: ", "10.9.0.1/33", "such as '10.0.0.1/24'"]),
         (["--address", "10.9.0.1/24", "--peer", "here"], ["tt0: ", "'here'"]),
@@ -99,200 +99,203 @@ def test_errorsNameInterfaceSettingAndReason(namespace: Namespace, capsys: pytes
         (["--neighbour", "10.9.0.1"], ["tt0: ", "ADDRESS=LLADDR"]),
         (["--carrier", "on"], ["carrier setting of tt0", "a program that has the device open"]),
     ):
-        text = refuses(capsys, "set", "tt0", *arguments)
+        text = refusalOf(capsys, "set", "tt0", *arguments)
         for word in words:
             assert word in text
     for command in "set", "show", "delete":
-        assert "'sixteen-letters-' has 16 bytes" in refuses(capsys, command, "sixteen-letters-")
+        assert "'sixteen-letters-' has 16 bytes" in refusalOf(capsys, command, "sixteen-letters-")
 
 
-def test_delete(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
-    does("add", "tt0", "--mode", "tun")
-    assert does("delete", "tt0") == ""
+def test_deleteRemovesOnlyTUNAndTAPDevices(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    runCommand("add", "tt0", "--mode", "tun")
+    assert runCommand("delete", "tt0") == ""
     assert "tt0" not in interfaces()
     with LinuxDevice("tt1", TUN):
-        does("delete", "tt1")
+        runCommand("delete", "tt1")
         assert "tt1" not in interfaces()
-    assert "tt0" in refuses(capsys, "delete", "tt0")
-    assert "lo is no TUN or TAP device" in refuses(capsys, "delete", "lo")
+    assert "tt0" in refusalOf(capsys, "delete", "tt0")
+    assert "lo is no TUN or TAP device" in refusalOf(capsys, "delete", "lo")
     assert interfaces() == set()
 
 
-def test_addWithProtocolInformation(namespace: Namespace) -> None:
-    for more, there in ((), False), (("--pi",), True):
-        does("add", "tt0", "--mode", "tun", *more)
-        assert show("tt0")["linkinfo"]["info_data"]["pi"] is there
-        does("delete", "tt0")
+def test_piTurnsProtocolInformationOn(namespace: Namespace) -> None:
+    for options, isOn in ((), False), (("--pi",), True):
+        runCommand("add", "tt0", "--mode", "tun", *options)
+        assert show("tt0")["linkinfo"]["info_data"]["pi"] is isOn
+        runCommand("delete", "tt0")
 
 
-def test_carrierAndPersistence(namespace: Namespace) -> None:
+def test_setSwitchesCarrierAndPersistence(namespace: Namespace) -> None:
     with LinuxDevice("tt0", TUN, multiQueue=True):
-        does("set", "tt0", "--up", "--persistent")
+        runCommand("set", "tt0", "--up", "--persistent")
         assert show("tt0")["operstate"] != "DOWN"
-        assert does("set", "tt0", "--carrier", "off") == "set the carrier setting of tt0 to False\n"
+        assert runCommand("set", "tt0", "--carrier", "off") == "set the carrier setting of tt0 to False\n"
         until(lambda: "NO-CARRIER" in show("tt0")["flags"], "the carrier to go")
-        does("set", "tt0", "--carrier", "on")
+        runCommand("set", "tt0", "--carrier", "on")
         until(lambda: "NO-CARRIER" not in show("tt0")["flags"], "the carrier to come")
     assert interfaces() == {"tt0"}
-    does("set", "tt0", "--no-persistent")
+    runCommand("set", "tt0", "--no-persistent")
     assert interfaces() == set()
 
 
-def test_neighbours(namespace: Namespace) -> None:
-    does("add", "tt0", "--mode", "tap", "--address", "10.9.0.1/24", "--neighbour", "10.9.0.7=02:00:00:00:00:07")
+def test_aNeighbourIsPermanent(namespace: Namespace) -> None:
+    runCommand("add", "tt0", "--mode", "tap", "--address", "10.9.0.1/24", "--neighbour", "10.9.0.7=02:00:00:00:00:07")
     assert "lladdr 02:00:00:00:00:07 PERMANENT" in ip("neighbour", "show", "10.9.0.7")
-    does("delete", "tt0")
+    runCommand("delete", "tt0")
 
 
-def test_otherNamespaces(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_netnsNamesAnotherNamespace(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     with another() as there:
         path = f"/proc/self/fd/{there}"
-        does("-n", path, "add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24")
+        runCommand("-n", path, "add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24")
         assert (names(there), interfaces()) == ({"tt0"}, set())
-        assert "10.9.0.1/24" in does("-n", path, "show", "tt0")
-        assert "tt0" in does("--netns", path, "list")
-        assert "tt0" not in does("list")
+        assert "10.9.0.1/24" in runCommand("-n", path, "show", "tt0")
+        assert "tt0" in runCommand("--netns", path, "list")
+        assert "tt0" not in runCommand("list")
         here = f"/proc/{os.getpid()}/ns/net"
-        said = does("-n", path, "set", "tt0", "--mtu", "1400", "--netns", here)
-        assert said.splitlines() == [f"move tt0 to the network namespace {here}", "set the MTU of tt0 to 1400"]
+        printed = runCommand("-n", path, "set", "tt0", "--mtu", "1400", "--netns", here)
+        assert printed.splitlines() == [f"move tt0 to the network namespace {here}", "set the MTU of tt0 to 1400"]
         assert (names(there), interfaces(), show("tt0")["mtu"]) == (set(), {"tt0"}, 1400)
-        does("set", "tt0", "--netns", path)
-        does("-n", path, "delete", "tt0")
+        runCommand("set", "tt0", "--netns", path)
+        runCommand("-n", path, "delete", "tt0")
         assert names(there) == set()
-    assert "make it ('ip netns add none')" in refuses(capsys, "-n", "none", "list")
+    assert "make it ('ip netns add none')" in refusalOf(capsys, "-n", "none", "list")
 
 
-def test_whatIsMovedIsSetThere(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_aMovedInterfaceIsConfiguredAfterTheMove(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     with another() as there:
         path = f"/proc/self/fd/{there}"
-        does("add", "tt0", "--mode", "tun")
-        assert "none" in refuses(capsys, "set", "tt0", "--mtu", "1300", "--netns", "none")
+        runCommand("add", "tt0", "--mode", "tun")
+        assert "none" in refusalOf(capsys, "set", "tt0", "--mtu", "1300", "--netns", "none")
         assert (interfaces(), show("tt0")["mtu"]) == ({"tt0"}, 1500)
-        refuses(capsys, "set", "tt0", "--mtu", "1300", "--route", "10.1.0.0/16 via 10.9.9.9", "--netns", path)
+        refusalOf(capsys, "set", "tt0", "--mtu", "1300", "--route", "10.1.0.0/16 via 10.9.9.9", "--netns", path)
         assert (interfaces(), show("tt0")["mtu"], names(there)) == ({"tt0"}, 1500, set())
-        does("set", "tt0", "--address", "10.9.0.1/24", "--up", "--user", "7", "--netns", path)
-        shown: dict[str, Any] = json.loads(does("-n", path, "show", "tt0", "--json"))
+        runCommand("set", "tt0", "--address", "10.9.0.1/24", "--up", "--user", "7", "--netns", path)
+        shown: dict[str, Any] = json.loads(runCommand("-n", path, "show", "tt0", "--json"))
         assert (shown["up"], shown["owner"], shown["addresses"][0]["address"]) == (True, 7, "10.9.0.1/24")
-        does("-n", path, "delete", "tt0")
+        runCommand("-n", path, "delete", "tt0")
 
 
-def test_persistenceGoesLast(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_persistenceIsClearedLast(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     for more in ["--user", "nobody"], ["--mtu", "1350"], ["--address", "10.9.0.1/24", "--up"]:
-        does("add", "tt0", "--mode", "tun", "--down")
-        said = does("set", "tt0", "--no-persistent", *more).splitlines()
-        assert (len(said), said[-1]) == (
+        runCommand("add", "tt0", "--mode", "tun", "--down")
+        changes = runCommand("set", "tt0", "--no-persistent", *more).splitlines()
+        assert (len(changes), changes[-1]) == (
             len(more) // 2 + (len(more) > 2) + 1,
             "set the persistent setting of tt0 to False",
         )
         assert interfaces() == set()
-    does("add", "tt0", "--mode", "tun")
-    refuses(capsys, "set", "tt0", "--no-persistent", "--route", "10.1.0.0/16 via 10.9.9.9")
+    runCommand("add", "tt0", "--mode", "tun")
+    refusalOf(capsys, "set", "tt0", "--no-persistent", "--route", "10.1.0.0/16 via 10.9.9.9")
     assert show("tt0")["linkinfo"]["info_data"]["persist"]
 
 
-def test_setSaysWhatItHasChanged(namespace: Namespace) -> None:
+def test_setPrintsItsChanges(namespace: Namespace) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
-    assert does("set", "tt0", "--mtu", "1400", "--up").splitlines() == ["set the MTU of tt0 to 1400", "set tt0 up"]
-    assert does("set", "tt0", "--mtu", "1400", "--up") == ""
-    assert does("set", "tt0", "--address", "10.9.0.1/24") == "add the address 10.9.0.1/24 to tt0\n"
-    assert does("set", "tt0", "--down") == "set tt0 down\n"
+    assert runCommand("set", "tt0", "--mtu", "1400", "--up").splitlines() == [
+        "set the MTU of tt0 to 1400",
+        "set tt0 up",
+    ]
+    assert runCommand("set", "tt0", "--mtu", "1400", "--up") == ""
+    assert runCommand("set", "tt0", "--address", "10.9.0.1/24") == "add the address 10.9.0.1/24 to tt0\n"
+    assert runCommand("set", "tt0", "--down") == "set tt0 down\n"
 
 
-def test_listAndShow(namespace: Namespace) -> None:
-    does("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--user", "7")
-    does("add", "tt1", "--mode", "tap", "--down")
-    head, *rows = (line.split() for line in does("list").splitlines())
+def test_listAndShowPrintTheStateOfInterfaces(namespace: Namespace) -> None:
+    runCommand("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--user", "7")
+    runCommand("add", "tt1", "--mode", "tap", "--down")
+    head, *rows = (line.split() for line in runCommand("list").splitlines())
     assert head == ["NAME", "KIND", "STATE", "MTU", "OWNER", "ADDRESSES"]
     assert [row[:2] for row in rows] == [["tt0", "tun"], ["tt1", "tap"]]
     assert "10.9.0.1/24" in rows[0]
     assert rows[1] == ["tt1", "tap", "down", "1500", "-", "-"]
-    assert {each["name"] for each in json.loads(does("list", "--json", "--all"))} == {"lo", "tt0", "tt1"}
-    shown: dict[str, Any] = json.loads(does("show", "tt0", "--json"))
+    assert {each["name"] for each in json.loads(runCommand("list", "--json", "--all"))} == {"lo", "tt0", "tt1"}
+    shown: dict[str, Any] = json.loads(runCommand("show", "tt0", "--json"))
     assert (shown["kind"], shown["owner"], shown["persistent"], shown["mtu"]) == ("tun", 7, True, 1500)
     assert {"address": "10.9.0.1/24", "peer": None, "broadcast": None} in shown["addresses"]
-    lines = dict(line.split(None, 1) for line in does("show", "tt0").splitlines())
+    lines = dict(line.split(None, 1) for line in runCommand("show", "tt0").splitlines())
     assert (lines["kind"], lines["owner"], lines["persistent"], lines["group"]) == ("tun", "7", "yes", "-")
 
 
-def test_everyCommandSpeaksJSON(namespace: Namespace) -> None:
+def test_everySubcommandPrintsJSON(namespace: Namespace) -> None:
     for before, after in (["--json"], []), ([], ["--json"]):
-        made = json.loads(does(*before, "add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", *after))
+        made = json.loads(runCommand(*before, "add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", *after))
         assert (made["name"], made["kind"], made["addresses"][0]["address"]) == ("tt0", "tun", "10.9.0.1/24")
-        assert json.loads(does(*before, "set", "tt0", "--mtu", "1400", *after))["mtu"] == 1400
-        assert json.loads(does(*before, "show", "tt0", *after))["mtu"] == 1400
-        assert [each["name"] for each in json.loads(does(*before, "list", *after))] == ["tt0"]
-        assert json.loads(does(*before, "delete", "tt0", *after))["mtu"] == 1400
-    does("add", "tt0", "--mode", "tun")
-    assert json.loads(does("set", "tt0", "--no-persistent", "--json")) is None
+        assert json.loads(runCommand(*before, "set", "tt0", "--mtu", "1400", *after))["mtu"] == 1400
+        assert json.loads(runCommand(*before, "show", "tt0", *after))["mtu"] == 1400
+        assert [each["name"] for each in json.loads(runCommand(*before, "list", *after))] == ["tt0"]
+        assert json.loads(runCommand(*before, "delete", "tt0", *after))["mtu"] == 1400
+    runCommand("add", "tt0", "--mode", "tun")
+    assert json.loads(runCommand("set", "tt0", "--no-persistent", "--json")) is None
 
 
-def test_routesAsIPRouteHasThem(namespace: Namespace) -> None:
+def test_aRouteIsGivenInTheWordsOfIPRoute(namespace: Namespace) -> None:
     route = "10.1.0.0/16 via 10.9.0.2 metric 5 src 10.9.0.1"
-    does("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--route", route)
+    runCommand("add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", "--route", route)
     text = ip("route", "show", "10.1.0.0/16")
     for words in "via 10.9.0.2", "metric 5", "src 10.9.0.1":
         assert words in text
-    assert does("set", "tt0", "--route", route) == ""
+    assert runCommand("set", "tt0", "--route", route) == ""
 
 
-def test_namesThatAreNoText(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
-    # An interface of another program, in a container say, whose name clears the screen of a terminal.
+def test_namesThatAreNotUTF8AreEscaped(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    # Another program, in a container say, can make an interface whose name would clear the screen of a terminal.
     with LinuxDevice(b"tt\xff\x1b[2J", TAP):
-        listed = does("list", "--all")
+        listed = runCommand("list", "--all")
         assert r"tt\xff\x1b[2J" in listed
         assert "\x1b" not in listed
-        (found,) = (each for each in json.loads(does("--json", "list", "--all")) if each["kind"] == "tap")
+        (found,) = (each for each in json.loads(runCommand("--json", "list", "--all")) if each["kind"] == "tap")
         assert found["name"] == r"tt\xff\x1b[2J"
-        # Our own, as the arguments of a program have it.
+        # Python decodes an argument of other octets in this way.
         name = "tt\udcfe"
-        assert does("add", name, "--mode", "tun", "--address", "10.9.0.1/24") == "tt\\xfe\n"
-        said = does("set", name, "--mtu", "1400", "--address", "10.9.1.1/24", "--route", "10.8.0.0/16")
-        assert said.splitlines() == [
+        assert runCommand("add", name, "--mode", "tun", "--address", "10.9.0.1/24") == "tt\\xfe\n"
+        printed = runCommand("set", name, "--mtu", "1400", "--address", "10.9.1.1/24", "--route", "10.8.0.0/16")
+        assert printed.splitlines() == [
             r"set the MTU of tt\xfe to 1400",
             r"add the address 10.9.1.1/24 to tt\xfe",
             r"add the route 10.8.0.0/16 by way of tt\xfe",
         ]
-        assert does("show", name).splitlines()[0].split() == ["name", r"tt\xfe"]
-        assert json.loads(does("--json", "show", name))["mtu"] == 1400
-        assert r"tt\xfe" in refuses(capsys, "set", name, "--route", "10.7.0.0/16 via 192.0.2.1")
-        assert r"tt\xfe" in refuses(capsys, "add", name, "--mode", "tap")
-        assert r"tt\xfe" in refuses(capsys, "capture", name, "-w", os.devnull)
-        does("delete", name)
+        assert runCommand("show", name).splitlines()[0].split() == ["name", r"tt\xfe"]
+        assert json.loads(runCommand("--json", "show", name))["mtu"] == 1400
+        assert r"tt\xfe" in refusalOf(capsys, "set", name, "--route", "10.7.0.0/16 via 192.0.2.1")
+        assert r"tt\xfe" in refusalOf(capsys, "add", name, "--mode", "tap")
+        assert r"tt\xfe" in refusalOf(capsys, "capture", name, "-w", os.devnull)
+        runCommand("delete", name)
         assert interfaces() == {"tt\udcff\x1b[2J"}
 
 
 def test_aMulticastAddressIsShown(namespace: Namespace) -> None:
-    does("add", "tt0", "--mode", "tun")
+    runCommand("add", "tt0", "--mode", "tun")
     ip("address", "add", "224.1.1.1/32", "dev", "tt0", "autojoin")
-    assert "224.1.1.1/32" in does("list")
-    assert "224.1.1.1/32" in does("show", "tt0")
-    assert "224.1.1.1/32" in does("show", "tt0", "--json")
+    assert "224.1.1.1/32" in runCommand("list")
+    assert "224.1.1.1/32" in runCommand("show", "tt0")
+    assert "224.1.1.1/32" in runCommand("show", "tt0", "--json")
 
 
 @pytest.mark.parametrize(
     ("options", "expected"), [([], "tt0              MTU              1400"), (["--json"], '"event": "MTU"')]
 )
-def test_monitor(namespace: Namespace, tmp_path: Path, options: list[str], expected: str) -> None:
+def test_theMonitorPrintsEvents(namespace: Namespace, tmp_path: Path, options: list[str], expected: str) -> None:
     output = tmp_path / "output"
     with output.open("wb") as file:
         process = subprocess.Popen([*COMMAND, "monitor", *options], stdout=file, stderr=file)
 
-    def happens() -> bool:
-        # Until it watches, it misses what happens.
+    def causesAnEvent() -> bool:
+        # This is repeated, because the monitor misses the events before its start.
         ip("tuntap", "add", "mode", "tun", "name", "tt0")
         ip("link", "set", "tt0", "mtu", "1400")
         ip("link", "delete", "tt0")
         return expected in output.read_text()
 
     try:
-        until(happens, f"a line with {expected!r}")
+        until(causesAnEvent, f"a line with {expected!r}")
     finally:
         process.terminate()
         process.wait(PATIENCE)
     assert "Traceback" not in output.read_text()
 
 
-def test_theMonitorEndsWithWhoReadsIt(namespace: Namespace) -> None:
+def test_theMonitorEndsWhenItsOutputIsClosed(namespace: Namespace) -> None:
     command = [*COMMAND, "monitor"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -305,14 +308,14 @@ def test_theMonitorEndsWithWhoReadsIt(namespace: Namespace) -> None:
             return process.poll() is not None
 
         try:
-            until(ends, "it to end")
+            until(ends, "the monitor to end")
         finally:
             process.kill()
         assert process.stderr.read() == b""
         assert process.returncode == 0
 
 
-def test_theMonitorSaysPlainlyWhatIsWrong(namespace: Namespace) -> None:
+def test_anErrorOfTheMonitorIsOneLine(namespace: Namespace) -> None:
     command = [*COMMAND, "-n", "none", "monitor"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1), finished.stderr

@@ -13,7 +13,7 @@ from zope.interface import implementer
 tuntap = ServiceMaker(
     "txtuntap",
     "txtuntap.service",
-    "A host, a tunnel or a switch on network interfaces of one's own (TUN, TAP).",
+    "A host, a tunnel or a switch on TUN and TAP network interfaces.",
     "tuntap",
 )
 
@@ -21,15 +21,15 @@ tuntap = ServiceMaker(
 @implementer(IPlugin, IStreamServerEndpointStringParser, IStreamClientEndpointStringParserWithReactor)
 class TuntapEndpointStrings:
     """
-    C{tuntap:} strings. Their parser is imported with the first of them: every program that has a string for any plugin
-    imports this module.
+    The parser of C{tuntap:} endpoint strings. L{txtuntap.service.endpoints} is imported only when such a string is
+    parsed, because each program that parses any endpoint string imports this module.
     """
 
     prefix = "tuntap"
 
     def parseStreamServer(self, reactor: Any, *args: Any, **kwargs: Any) -> IStreamServerEndpoint:
         """
-        See L{txtuntap.service.endpoints.TuntapEndpoints.parseStreamServer}.
+        Parse a string for a server: see L{txtuntap.service.endpoints.TuntapEndpoints.parseStreamServer}.
         """
         from txtuntap.service.endpoints import endpoints
 
@@ -37,7 +37,7 @@ class TuntapEndpointStrings:
 
     def parseStreamClient(self, reactor: Any, *args: Any, **kwargs: Any) -> IStreamClientEndpoint:
         """
-        See L{txtuntap.service.endpoints.TuntapEndpoints.parseStreamClient}.
+        Parse a string for a client: see L{txtuntap.service.endpoints.TuntapEndpoints.parseStreamClient}.
         """
         from txtuntap.service.endpoints import endpoints
 

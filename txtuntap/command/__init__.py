@@ -1,6 +1,6 @@
 """
-The C{txtuntap} command: TUN and TAP interfaces made, configured, shown and watched, what passes them captured, and the
-TCP connections of hosts on them shown.
+The C{txtuntap} command makes, configures, shows, monitors and deletes TUN and TAP interfaces. It also captures their
+packets, and shows the TCP connections of the hosts on them.
 
     txtuntap add tun0 --mode tun --user alice --address 10.0.0.1/24
     txtuntap list
@@ -21,9 +21,12 @@ from txtuntap.device import printable
 
 def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
     """
-    Do what a command line asks for.
+    Parse a command line and run its subcommand. An error is printed on standard error.
 
-    @return: the exit status.
+    @param arguments: the arguments after the program's name; by default, those of this process.
+    @param out: the stream that the subcommand prints to.
+
+    @return: the exit status: 0, or 1 after an error.
     """
     try:
         options = commandParser().parse_args(arguments)

@@ -1,5 +1,5 @@
 """
-C{python -m txtuntap.command} is the C{txtuntap} command.
+Run the C{txtuntap} command, as C{python -m txtuntap.command}.
 """
 
 import sys

@@ -1,11 +1,11 @@
 """
-C{txtuntap capture}: what passes a TUN or TAP interface, as pcapng, to a file or to whoever reads standard output.
+The subcommand C{capture}, which writes the packets of a TUN or TAP interface as pcapng, to a file or standard output.
 
     txtuntap capture tap0 | wireshark -k -i -
 
-It comes from the service that holds the interface, by its control socket (L{txtuntap.service.observe.control}), or,
-where no service of ours does, from a packet socket (L{txtuntap.command.source}). Either way what is to the program that
-holds it is I{in}, and what is from it I{out}.
+The packets come from the service that has the interface open, by its control socket
+(L{txtuntap.service.observe.control}). If there is no such service, they come from a packet socket. In both cases the
+direction I{in} means packets to the program that has the interface open, and I{out} packets from that program.
 """
 
 from __future__ import annotations
@@ -32,39 +32,43 @@ from txtuntap.middleware import CaptureStream
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedPacket
 
+#: The directions by their names on the command line.
 DIRECTIONS = {"in": pcapng.INBOUND, "out": pcapng.OUTBOUND, "both": pcapng.INBOUND | pcapng.OUTBOUND}
 
-#: Seconds for which a signal has what is left written, however slowly it is read.
+#: Seconds after a signal that the remaining packets have to be written. The rest is given up after that.
 _CLOSING = 10.0
 
-#: Milliseconds after which to look whether the interface is still there, and whether a pipe is read.
+#: Milliseconds after which to check whether the interface still exists, and whether a pipe has a reader.
 _TICK = 500
 
 
 class _Stalled(Exception):
     """
-    A signal is to end the capture, and nobody reads what was captured.
+    The error of an output that no program reads, so that a signal cannot end the capture in time.
     """
 
 
 def capture(options: Any, out: TextIO) -> None:
     """
-    Capture, until enough has come, there is nobody to read it, or a signal ends it. Say on standard error how many
-    packets that were.
+    Capture packets until there are enough of them, the reader closes the output, or a signal arrives. At the end, print
+    the numbers of captured and dropped packets on standard error.
 
-    @raise OSError: that is not possible; or, at the end, the interface or its service has gone.
+    @raise OSError: the capture cannot begin, or the interface or its service has disappeared.
+    @raise ValueError: the output is a terminal, or the interface is no TUN or TAP device.
     """
-    ends = None
+    failure = None
     with ExitStack() as stack:
         toOutput = options.write is None or options.write == "-"
         if toOutput and out.isatty():
-            raise ValueError("a capture is nothing for a terminal: give '-w FILE', or '| wireshark -k -i -'")
+            raise ValueError(
+                "a capture is binary, and no output for a terminal: give '-w FILE', or '| wireshark -k -i -'"
+            )
         mode = _mode(options.name, options.netns)
         directions = DIRECTIONS[options.direction]
         wake = stack.enter_context(_signals())
         source = sourceOf(options.name, mode, options.netns, options.snaplen, directions)
         stack.callback(source.close)
-        # Only now, since this empties a file.
+        # The output is opened last, because opening empties the file, even if an earlier step would fail.
         stream: Any = getattr(out, "buffer", out) if toOutput else stack.enter_context(_opened(options.write, wake))
         sink = CaptureStream(stream, options.snaplen, directions)
         try:
@@ -74,36 +78,38 @@ def capture(options: Any, out: TextIO) -> None:
             reason = _run(source, sink, stream, wake, options.count or sys.maxsize)
             sink.lost(source.lost())
             sink.end(time.time_ns())
-            ends = reason
+            failure = reason
         except (BrokenPipeError, _Stalled) as e:
             discard(stream)
             if isinstance(e, _Stalled):
-                ends = "nobody has read what was captured last: it is cut short"
+                failure = "nobody reads the output: the last captured packets were not written"
         finally:
-            # The sink has the sum of what was lost: a packet socket forgets its count when it is asked.
+            # The sink has the sum of all losses, because a packet socket resets its count each time it is read.
             print(f"{sink.received - sink.dropped} packets captured", file=sys.stderr)
             print(f"{sink.dropped} packets dropped", file=sys.stderr)
-    if ends is not None:
-        raise OSError(errno.ENODEV, ends)
+    if failure is not None:
+        raise OSError(errno.ENODEV, failure)
 
 
 def _run(source: Source, sink: CaptureStream, stream: BinaryIO, wake: socket.socket, count: int) -> str | None:
     """
-    Write packets, until enough have come or the capture has to end.
+    Write packets until there are enough of them, the source ends, or a signal arrives.
 
-    @param sink: what is written to; it writes to C{stream}, which is flushed here.
-    @param wake: is readable once a signal ends the capture.
-    @param count: how many packets are enough.
+    @param source: the source of the packets.
+    @param sink: the sink of the packets, which writes to C{stream}.
+    @param stream: the output, which is flushed here.
+    @param wake: a socket that is readable once a signal has arrived.
+    @param count: the number of packets after which the capture ends.
 
-    @return: the reason for which the source has ended; L{None}: it has not.
+    @return: the reason why the source has ended; L{None} if it has not.
 
-    @raise BrokenPipeError: nobody reads C{stream} any more.
+    @raise BrokenPipeError: the reader of C{stream} has closed it.
     """
     left = count
     waiting = select.poll()
     waiting.register(source.fileno(), select.POLLIN)
     waiting.register(wake.fileno(), select.POLLIN)
-    # A pipe that nobody reads is reported though nothing is written.
+    # Without any event asked for, poll() still reports a pipe whose reader has closed it.
     waiting.register(stream.fileno(), 0)
     while left:
         ready = dict(waiting.poll(_TICK))
@@ -118,7 +124,7 @@ def _run(source: Source, sink: CaptureStream, stream: BinaryIO, wake: socket.soc
             return str(e)
         if packets:
             left -= _write(packets, sink, left)
-            # One write for all of them, and no packet waits for the next ones.
+            # Flush after all of these packets: once for all, and without waiting for the next ones.
             stream.flush()
             if lost := source.lost():
                 sink.lost(lost)
@@ -127,11 +133,11 @@ def _run(source: Source, sink: CaptureStream, stream: BinaryIO, wake: socket.soc
 
 def _write(packets: list[CapturedPacket], sink: CaptureStream, most: int) -> int:
     """
-    Write packets to the sink.
+    Write packets to the sink, with their comments and the counts of lost packets.
 
-    @param most: how many of them at most.
+    @param most: the most packets to write.
 
-    @return: how many were written.
+    @return: the number of packets that were written.
     """
     before = sink.received - sink.dropped
     for packet in packets:
@@ -147,27 +153,28 @@ def _write(packets: list[CapturedPacket], sink: CaptureStream, most: int) -> int
 
 def _mode(name: str, namespace: Namespace | None) -> int:
     """
-    Whether an interface is a TUN or a TAP device.
+    Find out whether an interface is a TUN or a TAP device.
 
     @return: L{TUN} or L{TAP}.
 
-    @raise ValueError: the interface is neither.
+    @raise OSError: there is no such interface.
+    @raise ValueError: the interface is of another kind.
     """
     kind = readInterface(name, namespace).kind
     if kind not in ("tun", "tap"):
-        raise ValueError(f"{name} is no TUN or TAP device: tcpdump and Wireshark capture what it has")
+        raise ValueError(f"{name} is no TUN or TAP device: capture it by tcpdump or Wireshark")
     return TAP if kind == "tap" else TUN
 
 
 def _opened(path: str, wake: socket.socket) -> BinaryIO:
     """
-    A file that is emptied; or a pipe, once somebody reads it.
+    Open the output: empty a file, or wait until a program opens a pipe for reading.
 
-    @param wake: is readable once nobody is to be waited for any more.
+    @param wake: a socket that is readable once a signal ends the wait.
 
-    @raise OSError: it cannot be opened, or nobody reads it.
+    @raise OSError: the output cannot be opened, or the signal came first.
     """
-    # Only this user may read it, as with a capture's own files.
+    # Only this user may read the file, because a capture can hold secrets.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
     while True:
         try:
@@ -178,16 +185,19 @@ def _opened(path: str, wake: socket.socket) -> BinaryIO:
         else:
             os.set_blocking(descriptor, True)
             return os.fdopen(descriptor, "wb")
-        # In the kernel, an open() that waits would go on after a signal.
+        # Poll for a reader with a non-blocking open(), because Python repeats a blocking one after a signal.
         if select.select([wake], [], [], _TICK / 1000)[0]:
-            raise OSError(errno.ENXIO, f"nobody reads {path}")
+            raise OSError(errno.ENXIO, f"nobody has opened {path} for reading")
 
 
 @contextmanager
 def _signals() -> Iterator[socket.socket]:
     """
-    Have SIGINT, SIGTERM and SIGHUP make a socket readable, once; the next one ends the process, as always. Where the
-    first one does not lead to an end, since what is captured is not read, L{_Stalled} is raised in the end.
+    Handle SIGINT, SIGTERM and SIGHUP within a C{with} statement. The first signal makes a socket readable, and a second
+    one ends the process as usual. If the capture has not ended L{_CLOSING} seconds after the first signal, because no
+    program reads the output, L{_Stalled} is raised.
+
+    @return: a context manager whose value is the socket.
     """
     reading, writing = socket.socketpair()
     writing.setblocking(False)
@@ -202,7 +212,7 @@ def _signals() -> Iterator[socket.socket]:
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        # With nohup, it is ignored.
+        # nohup makes a program ignore SIGHUP, and that has to stay.
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, signalled) for number in numbers}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, stalled)
@@ -210,7 +220,7 @@ def _signals() -> Iterator[socket.socket]:
         yield reading
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, what in before.items():
-            signal.signal(number, what)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         reading.close()
         writing.close()

@@ -1,5 +1,5 @@
 """
-The subcommand C{connections}: the TCP connections of the host that a service has on an interface.
+The subcommand C{connections}, which shows the TCP connections of the host that a service runs on an interface.
 
     txtuntap connections tap0
 """
@@ -20,24 +20,24 @@ from txtuntap.device import printable
 from txtuntap.service.observe.control import namespaceNumber
 from txtuntap.tcp.record import details, endText, queues
 
-#: The states that C{ss} has other words for than RFC 9293.
+#: The states of RFC 9293 for which C{ss} has another word.
 _STATES = {"ESTABLISHED": "ESTAB", "SYN-RECEIVED": "SYN-RECV", "CLOSED": "UNCONN"}
 
-#: The words over the columns. An address and its port, with a colon between them, are a column each.
+#: The titles of the columns. An address and its port are two columns, with a colon between them.
 _HEADER = "State", "Recv-Q", "Send-Q", "Local Address", "Port", "Peer Address", "Port"
 
-#: The separator behind each column. An address stands right before its port.
-_AFTER = " ", " ", " ", ":", " ", ":", ""
+#: The separator behind each column. A column before a colon is aligned to the right.
+_SEPARATORS = " ", " ", " ", ":", " ", ":", ""
 
-#: The connections whose columns are aligned at once. Those of later ones only become wider.
+#: The number of connections whose columns are aligned together. A later group of rows can have wider columns.
 _AT_ONCE = 1000
 
 
 def connections(options: Any, out: TextIO) -> None:
     """
-    Show the connections, or the ports that listen.
+    Print the connections or the listening ports, as text or as JSON.
 
-    @raise OSError: no service of this user's holds the interface, or its service does not tell.
+    @raise OSError: no service of this user has the interface open, or the service does not answer.
     """
     settings = {"connected": not options.listening, "listening": options.listening or options.all}
     records = _records(options.name, options.netns, settings)
@@ -53,9 +53,11 @@ def connections(options: Any, out: TextIO) -> None:
 
 def _records(name: str, namespace: str | None, settings: dict[str, bool]) -> Iterator[dict[str, Any]]:
     """
-    Ask the service for its records, and read them one by one.
+    Ask the service for the records of its connections, and yield them one by one.
 
-    @raise OSError: it cannot be asked, or does not tell all.
+    @param settings: the kinds of records, as the control socket takes them: C{connected} and C{listening}.
+
+    @raise OSError: there is no service, it refuses, or its answer is incomplete.
     """
     number = namespaceNumber(namespace)
     connection = connected(name, number)
@@ -65,7 +67,9 @@ def _records(name: str, namespace: str | None, settings: dict[str, bool]) -> Ite
         try:
             rest = ask(connection, name, number, {"connections": settings})
         except Elsewhere:
-            text = f"{name} was renamed or moved, or is another one now: SIGUSR2 has its service log the connections"
+            text = (
+                f"{name} was renamed, moved or replaced: send SIGUSR2 to its service, which then logs its connections"
+            )
             raise OSError(errno.ENODEV, text) from None
         for line in _lines(connection, rest, name):
             record = json.loads(line)
@@ -76,11 +80,11 @@ def _records(name: str, namespace: str | None, settings: dict[str, bool]) -> Ite
 
 def _lines(connection: socket.socket, rest: bytes, name: str) -> Iterator[bytes]:
     """
-    Read lines, the last of which the caller knows.
+    Yield the lines that a service sends. The caller stops at the line that it knows to be the last.
 
-    @param rest: what was read before.
+    @param rest: the octets that were read already.
 
-    @raise OSError: there are no more.
+    @raise OSError: the service pauses for too long, ends, or sends too long a line.
     """
     connection.settimeout(PATIENCE)
     while True:
@@ -89,17 +93,18 @@ def _lines(connection: socket.socket, rest: bytes, name: str) -> Iterator[bytes]
         try:
             data = connection.recv(READ_SIZE)
         except OSError as e:
-            raise OSError(e.errno or errno.ETIMEDOUT, f"the service that holds {name} does not go on: ask again") from e
+            text = f"the service that holds {name} has stopped answering: try again"
+            raise OSError(e.errno or errno.ETIMEDOUT, text) from e
         if not data or len(rest) > READ_SIZE:
-            raise OSError(errno.EPROTO, f"the service that holds {name} has ended, and has not told all")
+            raise OSError(errno.EPROTO, f"the service that holds {name} has ended before the end of its answer")
         rest += data
 
 
 def _unserved(name: str, namespace: str | None) -> OSError:
     """
-    The reason why there is no service to ask.
+    Return the error that says why there is no service to ask.
     """
-    # This takes a while to import.
+    # This import is slow, and only needed here.
     from txtuntap.device.state import readInterface
 
     try:
@@ -109,15 +114,15 @@ def _unserved(name: str, namespace: str | None) -> OSError:
     if kind not in ("tun", "tap"):
         text = f"{name} is no TUN or TAP device: 'ss -ti' shows the connections of the kernel"
     else:
-        text = f"no service of this user's tells of {name}: run 'twistd tuntap host' there, without --no-control"
+        text = f"no service of this user's holds {name}: run 'twistd tuntap host' there, without --no-control"
     return OSError(errno.ENOENT, text)
 
 
 def _printJSON(records: Iterator[dict[str, Any]], out: TextIO) -> None:
     """
-    Print one array, as the records come.
+    Print the records as one JSON array, each one as soon as it arrives.
     """
-    # Nothing is printed where the service does not tell.
+    # Wait for the first record, so that nothing is printed before an error of the service.
     first = next(records, None)
     out.write("[")
     if first is not None:
@@ -129,7 +134,7 @@ def _printJSON(records: Iterator[dict[str, Any]], out: TextIO) -> None:
 
 def _print(records: Iterator[dict[str, Any]], out: TextIO) -> None:
     """
-    Print columns, and the details of each below.
+    Print a table with one row for each record, and the details of the record in a second line.
     """
     widths = [0] * len(_HEADER)
     rows: list[tuple[tuple[str, ...], str]] = [(_HEADER, "")]
@@ -151,5 +156,5 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    columns = zip(cells, widths, _AFTER, strict=True)
-    return "".join((cell.rjust if after == ":" else cell.ljust)(width) + after for cell, width, after in columns)
+    columns = zip(cells, widths, _SEPARATORS, strict=True)
+    return "".join((cell.rjust if behind == ":" else cell.ljust)(width) + behind for cell, width, behind in columns)

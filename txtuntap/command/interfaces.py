@@ -1,6 +1,5 @@
 """
-The subcommands C{add}, C{set}, C{delete}, C{show} and C{list}: interfaces made, configured, deleted and
-shown.
+The subcommands C{add}, C{set}, C{delete}, C{show} and C{list}, which make, configure, delete and show interfaces.
 """
 
 from __future__ import annotations
@@ -16,12 +15,16 @@ from txtuntap.device import TAP, TUN, printable
 from txtuntap.device.settings import InterfaceAddress, InterfaceSettings, InterfaceState
 from txtuntap.wire.address import linkAddressText
 
+#: The modes of devices by their names on the command line.
 MODES = {"tun": TUN, "tap": TAP}
 
 
 def add(options: Any, out: TextIO) -> None:
     """
-    Make a device; say its name.
+    Make a persistent TUN or TAP device, and print its name.
+
+    @raise OSError: the device exists already, or cannot be made or configured.
+    @raise ValueError: the settings are wrong.
     """
     from txtuntap.device.configure import configureNow
     from txtuntap.device.linux.device import LinuxDevice
@@ -38,7 +41,7 @@ def add(options: Any, out: TextIO) -> None:
             raise
         text = f"{options.name} exists already: 'txtuntap set' changes it, 'txtuntap delete' deletes it"
         raise OSError(e.errno, text) from e
-    # Persistence comes last, so that nothing is left when a step fails: the device goes with its descriptor.
+    # The device is made persistent last, so that the kernel deletes it with its descriptor if an earlier step fails.
     with device:
         configureNow(device.name, settings, device)
         device.setPersistent(True)
@@ -51,6 +54,9 @@ def add(options: Any, out: TextIO) -> None:
 def delete(options: Any, out: TextIO) -> None:
     """
     Delete a TUN or TAP device.
+
+    @raise OSError: there is no such interface, or it cannot be deleted.
+    @raise ValueError: the interface is of another kind.
     """
     from txtuntap.device.linux.netlink import Conversation, askNow
     from txtuntap.device.linux.netlink import delete as request
@@ -59,7 +65,7 @@ def delete(options: Any, out: TextIO) -> None:
     def deleting(name: str) -> Conversation[InterfaceState]:
         state = yield from reading(name)
         if state.kind not in MODES:
-            raise ValueError(f"{name} is no TUN or TAP device: it is not deleted")
+            raise ValueError(f"{name} is no TUN or TAP device: 'ip link delete' deletes it")
         yield request("link", f"delete {name}", index=state.index)
         return state
 
@@ -70,7 +76,10 @@ def delete(options: Any, out: TextIO) -> None:
 
 def configure(options: Any, out: TextIO) -> None:
     """
-    Configure an interface; say what was changed.
+    Configure an interface, and print each change.
+
+    @raise OSError: the interface cannot be configured, or moved to another namespace.
+    @raise ValueError: the options name no setting, or a wrong one.
     """
     from txtuntap.device.configure import configureNow, moveInterface
     from txtuntap.device.linux.namespace import openNamespace
@@ -78,9 +87,9 @@ def configure(options: Any, out: TextIO) -> None:
 
     named = {name: value for name, value in vars(options).items() if name not in ("do", "json", "name", "netns")}
     if not any(value not in (None, []) for value in named.values()):
-        # A wrong name is the greater mistake.
+        # Check the interface's name first, so that a wrong name is reported rather than the missing options.
         readInterface(options.name, options.netns)
-        raise ValueError(f"{options.name}: name what is to be changed, such as --up or --mtu")
+        raise ValueError(f"{options.name}: name the settings to change, such as --up or --mtu")
     carrier = None if options.carrier is None else options.carrier == "on"
     settings = _settings(options, carrier=carrier, persistent=options.persistent)
     if options.to is None:
@@ -88,7 +97,7 @@ def configure(options: Any, out: TextIO) -> None:
     else:
         back = openNamespace(options.netns)
         try:
-            # Move it first, because it would lose its settings on the way.
+            # Move the interface before it is configured, because a move loses addresses and routes.
             moveInterface(options.name, options.to, options.netns)
             try:
                 configured = configureNow(options.name, settings, namespace=options.to)
@@ -107,7 +116,8 @@ def configure(options: Any, out: TextIO) -> None:
 
 def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
     """
-    Print what an interface is now, as JSON: C{null}, if it went with its persistence.
+    Print the state of an interface as JSON. C{null} means that the interface no longer exists: without persistence the
+    kernel deletes a device that no program has open.
     """
     from txtuntap.device.state import readInterface
 
@@ -122,7 +132,7 @@ def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
 
 def show(options: Any, out: TextIO) -> None:
     """
-    Show the state of an interface.
+    Print the state of an interface, one field a line.
     """
     from txtuntap.device.state import readInterface
 
@@ -142,7 +152,7 @@ def show(options: Any, out: TextIO) -> None:
 
 def listAll(options: Any, out: TextIO) -> None:
     """
-    List interfaces, one a line.
+    Print the list of interfaces, one a line.
     """
     from txtuntap.device.state import readInterfaces
 
@@ -171,8 +181,8 @@ def listAll(options: Any, out: TextIO) -> None:
 
 def plain(state: InterfaceState) -> dict[str, Any]:
     """
-    An interface's state as JSON has it: addresses as text, names as C{ip} has them where it has some. A name that is no
-    text is escaped: C{index} is the interface's own.
+    Convert the state of an interface to values for JSON. Addresses become text. A name that is not UTF-8 is escaped, so
+    C{index} identifies the interface better than C{name}.
     """
     fields = attrs.asdict(state, recurse=False)
     fields["name"] = printable(state.name)
@@ -189,9 +199,9 @@ def _text(value: Any) -> str:
 
 def _settings(options: Any, carrier: bool | None = None, persistent: bool | None = None) -> InterfaceSettings:
     """
-    The settings that the options ask for.
+    Convert options to the settings of an interface.
 
-    @raise ValueError: there can be none such; the text begins with the interface's name.
+    @raise ValueError: an option is wrong. The text begins with the interface's name.
     """
     try:
         return InterfaceSettings(
@@ -214,13 +224,16 @@ def _settings(options: Any, carrier: bool | None = None, persistent: bool | None
 
 def _address(address: str, **more: str) -> InterfaceAddress:
     """
-    @param more: C{peer}, C{broadcast}, both or none.
+    Parse an address with its options.
+
+    @param address: the address in CIDR notation.
+    @param more: the addresses of C{--peer} and C{--broadcast} by the option's name.
     """
     return InterfaceAddress.of(" ".join([address, *(word for pair in more.items() for word in pair)]))
 
 
 def _neighbour(pair: str) -> tuple[str, str]:
-    address, equals, station = pair.partition("=")
+    address, equals, linkAddress = pair.partition("=")
     if not equals:
         raise ValueError(f"--neighbour takes ADDRESS=LLADDR, not {pair!r}")
-    return address, station
+    return address, linkAddress

@@ -1,5 +1,5 @@
 """
-The subcommand C{monitor}: what happens to interfaces, told as it happens.
+The subcommand C{monitor}, which prints each event of the network interfaces as it happens.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from txtuntap.wire.address import linkAddressText
 
 def monitor(options: Any, out: TextIO) -> None:
     """
-    Print what happens to interfaces, until interrupted.
+    Print one line for each event of an interface, until a signal ends the program.
+
+    @raise OSError: the interfaces cannot be monitored, or a line cannot be written. A reader that has closed the output
+        is no error.
     """
 
-    def happened(event: InterfaceEvent) -> None:
+    def printEvent(event: InterfaceEvent) -> None:
         address = None if event.address is None else str(event.address)
         if options.json:
             fields = {"event": event.kind, "address": address, "interface": plain(event.state)}
-            say(json.dumps(fields))
+            printLine(json.dumps(fields))
             return
         now: dict[str, Any] = {
             "MTU": event.state.mtu,
@@ -35,9 +38,9 @@ def monitor(options: Any, out: TextIO) -> None:
         }
         detail = address or now.get(event.kind)
         text = linkAddressText(detail) if isinstance(detail, bytes) else str(detail or "")
-        say(f"{printable(event.name):15}  {event.kind:15}  {text}".rstrip())
+        printLine(f"{printable(event.name):15}  {event.kind:15}  {text}".rstrip())
 
-    def say(line: str) -> None:
+    def printLine(line: str) -> None:
         try:
             print(line, file=out, flush=True)
         except OSError as e:
@@ -45,10 +48,10 @@ def monitor(options: Any, out: TextIO) -> None:
                 ended.errback(e)
 
     async def main(reactor: Any) -> None:
-        watching = InterfaceMonitor(reactor, options.netns)
-        watching.subscribe(happened)
+        interfaceMonitor = InterfaceMonitor(reactor, options.netns)
+        interfaceMonitor.subscribe(printEvent)
         try:
-            await watching.start()
+            await interfaceMonitor.start()
             await ended
         except OSError as e:
             errors.append(e)

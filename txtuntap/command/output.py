@@ -1,5 +1,5 @@
 """
-The stream that a command writes to.
+Handling of the stream that a subcommand prints to.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import IO, Any
 
 def discard(stream: IO[Any]) -> None:
     """
-    Write nothing more to a stream that nobody reads, as with C{"| head"}. Otherwise Python would write what is
-    buffered when it ends, and fail again.
+    Redirect a stream to C{/dev/null}, after its reader has closed it, as C{"| head"} does. Python writes the buffered
+    text when it exits, and would fail a second time without this.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -14,9 +14,10 @@ _Do = Callable[[Any, TextIO], None]
 
 class _Command(Protocol):
     """
-    A function that adds a subcommand to the parser.
+    The type of functions that add a subcommand to the parser.
 
-    @param do: the function that does it: C{MODULE.FUNCTION} of a module beside this one.
+    The arguments are the name of the subcommand, C{MODULE.FUNCTION} for the function in this package that runs it, and
+    a sentence for its help.
     """
 
     def __call__(self, name: str, do: str, about: str) -> argparse.ArgumentParser: ...
@@ -24,7 +25,8 @@ class _Command(Protocol):
 
 class _Address(argparse.Action):
     """
-    Collects addresses, each as a dict with C{"address"}. C{--peer} and C{--broadcast} are added to the address before.
+    An action that collects C{--address} options in a list of dicts. C{--peer} and C{--broadcast} are added to the dict
+    of the C{--address} before them.
     """
 
     def __call__(
@@ -38,7 +40,7 @@ class _Address(argparse.Action):
         if self.dest == "address":
             addresses.append({"address": values})
         elif not addresses:
-            parser.error(f"{option} goes after the --address it is about")
+            parser.error(f"{option} belongs to an --address: give it after one")
         else:
             addresses[-1] = {**addresses[-1], self.dest: values}
         namespace.address = addresses
@@ -46,35 +48,37 @@ class _Address(argparse.Action):
 
 def commandParser() -> argparse.ArgumentParser:
     """
-    The parser of the whole command line. Parsed options have C{do}, a function of the options and the standard
-    output.
+    Make the parser of the command line. Parsed options have an attribute C{do}: the function that runs the subcommand,
+    with the options and an output stream as its arguments.
     """
     parser = argparse.ArgumentParser(
         prog="txtuntap",
-        description="Make, configure, show, watch and capture TUN and TAP interfaces, and show their connections.",
+        description="Make, configure, show, monitor and capture TUN and TAP interfaces, and show their connections.",
     )
-    parser.add_argument("-n", "--netns", help="the network namespace to do it in: a name or a path")
-    parser.add_argument("--json", action="store_true", help="say what there is to say as JSON")
+    parser.add_argument("-n", "--netns", help="the network namespace of the interface: a name or a path")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, do: str, about: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=about, description=about)
         made.set_defaults(do=_later(*do.split(".")))
-        # Without a default here, --json before the command stays.
-        made.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
+        # A default here would override a --json before the subcommand.
+        made.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON in place of text")
         return made
 
     _interfaceCommands(command)
     _captureCommand(command)
     _connectionsCommand(command)
-    command("monitor", "monitor.monitor", "Say what happens to interfaces as it happens, until interrupted.")
+    command(
+        "monitor", "monitor.monitor", "Print each event of the network interfaces as it happens, until interrupted."
+    )
     return parser
 
 
 def _later(module: str, name: str) -> _Do:
     """
-    A function of one of the modules beside this one, which is imported when the function is called. A command imports
-    no more than it needs, since some of that takes long.
+    Return a stand-in for a function of this package. The module is imported when the stand-in is called, so that no
+    subcommand waits for the imports of another one.
     """
 
     def do(options: Any, out: TextIO) -> None:
@@ -84,67 +88,73 @@ def _later(module: str, name: str) -> _Do:
 
 
 def _interfaceCommands(command: _Command) -> None:
-    making = command("add", "interfaces.add", "Make a device that stays until it is deleted, and say its name.")
-    making.add_argument("name", help="its name; 'tun%%d' takes the next free number")
+    making = command("add", "interfaces.add", "Make a persistent TUN or TAP device, and print its name.")
+    making.add_argument("name", help="the name of the interface; 'tun%%d' takes the next free number")
     making.add_argument("--mode", required=True, choices=("tun", "tap"), help="tun: IP packets; tap: Ethernet frames")
-    making.add_argument("--multi-queue", action="store_true", help="let several descriptors be on it")
-    making.add_argument("--pi", action="store_true", help="have protocol information before each packet")
-    making.add_argument("--down", dest="up", action="store_false", help="do not set it up")
-    setting = command("set", "interfaces.configure", "Configure an interface. What is not named stays as it is.")
-    setting.add_argument("name", help="its name")
+    making.add_argument("--multi-queue", action="store_true", help="allow several open descriptors (IFF_MULTI_QUEUE)")
+    making.add_argument("--pi", action="store_true", help="put protocol information before each packet")
+    making.add_argument("--down", dest="up", action="store_false", help="leave the interface down")
+    setting = command(
+        "set", "interfaces.configure", "Configure an interface. Settings without an option do not change."
+    )
+    setting.add_argument("name", help="the name of the interface")
     state = setting.add_mutually_exclusive_group()
-    state.add_argument("--up", dest="up", action="store_true", default=None, help="set it up")
-    state.add_argument("--down", dest="up", action="store_false", default=None, help="set it down")
+    state.add_argument("--up", dest="up", action="store_true", default=None, help="set the interface up")
+    state.add_argument("--down", dest="up", action="store_false", default=None, help="set the interface down")
     stay = setting.add_mutually_exclusive_group()
-    stay.add_argument("--persistent", action="store_true", default=None, help="have it stay when nobody has it open")
-    stay.add_argument("--no-persistent", dest="persistent", action="store_false", help="have it go then")
-    setting.add_argument("--carrier", choices=("on", "off"), help="whether the link of an open device has its carrier")
+    stay.add_argument(
+        "--persistent", action="store_true", default=None, help="keep the device when no program has it open"
+    )
+    stay.add_argument(
+        "--no-persistent", dest="persistent", action="store_false", help="delete the device once it is closed"
+    )
+    setting.add_argument("--carrier", choices=("on", "off"), help="switch the carrier of a device that is open")
     setting.add_argument(
-        "--netns", dest="to", help="move it to another network namespace first; what else is named is configured there"
+        "--netns", dest="to", help="move the interface to this network namespace, and apply the other settings there"
     )
     for each in making, setting:
         _addSettings(each)
-    command(
-        "delete", "interfaces.delete", "Delete a TUN or TAP device, whether a program has it open or not."
-    ).add_argument("name")
-    showing = command("show", "interfaces.show", "Show all there is to know of an interface.")
-    showing.add_argument("name")
+    command("delete", "interfaces.delete", "Delete a TUN or TAP device, even if a program has it open.").add_argument(
+        "name", help="the name of the interface"
+    )
+    showing = command("show", "interfaces.show", "Show the state and the settings of an interface.")
+    showing.add_argument("name", help="the name of the interface")
     listing = command("list", "interfaces.listAll", "List TUN and TAP interfaces.")
-    listing.add_argument("--all", action="store_true", help="interfaces of every kind")
+    listing.add_argument("--all", action="store_true", help="list interfaces of every kind")
 
 
 def _addSettings(parser: argparse.ArgumentParser) -> None:
     """
-    Add the options that are settings of an interface.
+    Add the options of C{add} and C{set} that are settings of an interface.
     """
     parser.add_argument(
-        "--address", action=_Address, metavar="CIDR", help="an address, 10.0.0.1/24; as often as needed"
+        "--address", action=_Address, metavar="CIDR", help="an address such as 10.0.0.1/24; may be repeated"
     )
-    parser.add_argument("--peer", action=_Address, help="the other end's address, for the --address before")
+    parser.add_argument("--peer", action=_Address, help="the peer's address, for the --address before")
     parser.add_argument("--broadcast", action=_Address, help="the broadcast address, for the --address before")
     parser.add_argument(
         "--route",
         action="append",
         default=[],
-        help="'NETWORK [via GATEWAY] [metric N] [src ADDRESS]'; as often as needed",
+        help="a route, 'NETWORK [via GATEWAY] [metric N] [src ADDRESS]'; may be repeated",
     )
     parser.add_argument(
         "--neighbour",
         action="append",
         default=[],
         metavar="ADDRESS=LLADDR",
-        help="one that need not be asked for on a tap; as often as needed",
+        help="a permanent neighbour on a tap, which is never resolved by ARP or NDP; may be repeated",
     )
-    parser.add_argument("--mtu", type=int, help="in octets")
-    parser.add_argument("--lladdr", help="link address of the kernel's end of a tap")
-    parser.add_argument("--txqueuelen", type=int, help="packets that wait for the program to read them")
-    parser.add_argument("--user", help="who may open the device without privilege")
-    parser.add_argument("--group", help="whose members may")
+    parser.add_argument("--mtu", type=int, help="the MTU in octets")
+    parser.add_argument("--lladdr", help="the link address of the kernel's end of a tap")
+    parser.add_argument("--txqueuelen", type=int, help="the most packets that wait for the program to read them")
+    parser.add_argument("--user", help="the user who may open the device without privilege")
+    parser.add_argument("--group", help="the group whose members may open the device without privilege")
     parser.add_argument(
         "--hardened",
         action="store_true",
         default=None,
-        help="believe no router advertisement, redirect or source route that comes in by the interface",
+        help="ignore router advertisements, redirects and source routes from this interface",
     )
 
 
@@ -152,11 +162,11 @@ def _captureCommand(command: _Command) -> None:
     capturing = command(
         "capture",
         "capture.capture",
-        "Capture what passes a TUN or TAP interface, as pcapng, until interrupted.",
+        "Capture the packets of a TUN or TAP interface, as pcapng, until interrupted.",
     )
-    capturing.add_argument("name", help="its name")
-    capturing.add_argument("-w", "--write", metavar="FILE", help="where to; by default, standard output")
-    capturing.add_argument("-c", "--count", type=_positive, help="end after so many packets")
+    capturing.add_argument("name", help="the name of the interface")
+    capturing.add_argument("-w", "--write", metavar="FILE", help="the file to write; by default, standard output")
+    capturing.add_argument("-c", "--count", type=_positive, help="stop after this number of packets")
     capturing.add_argument(
         "-s", "--snaplen", type=_positive, default=0, help="the most octets to record of each packet; by default, all"
     )
@@ -164,26 +174,24 @@ def _captureCommand(command: _Command) -> None:
         "--direction",
         choices=("in", "out", "both"),
         default="both",
-        help="in: to the program that holds the interface; out: from it",
+        help="in: to the program that has the interface open; out: from that program; by default, both",
     )
-    capturing.add_argument(
-        "--comment", action="append", metavar="TEXT", help="a comment for the file; as often as needed"
-    )
+    capturing.add_argument("--comment", action="append", metavar="TEXT", help="a comment on the file; may be repeated")
 
 
 def _connectionsCommand(command: _Command) -> None:
     showing = command(
         "connections",
         "connections.connections",
-        "Show the TCP connections of the host that a service has on an interface, as 'ss -ti' shows the kernel's.",
+        "Show the TCP connections of a service's host on an interface, as 'ss -ti' shows the kernel's.",
     )
-    showing.add_argument("name", help="the interface's name")
+    showing.add_argument("name", help="the name of the interface")
     which = showing.add_mutually_exclusive_group()
-    which.add_argument("-l", "--listening", action="store_true", help="show the ports that listen in their place")
-    which.add_argument("-a", "--all", action="store_true", help="show the ports that listen, too")
+    which.add_argument("-l", "--listening", action="store_true", help="show listening ports instead")
+    which.add_argument("-a", "--all", action="store_true", help="show both connections and listening ports")
 
 
 def _positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 32):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number over 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 4294967295")
     return int(text)

@@ -1,5 +1,5 @@
 """
-A running service, asked by its control socket: see L{txtuntap.service.observe.control}.
+The client's side of the control socket of a running service: see L{txtuntap.service.observe.control}.
 """
 
 from __future__ import annotations
@@ -14,33 +14,37 @@ from typing import Any
 from txtuntap.device.helper.permission import Peer
 from txtuntap.service.observe.control import directories, fileName
 
-#: Seconds for which a service may say nothing: when it is asked, and while it answers.
+#: Seconds to wait for a service each time: for the connection, and for the next part of its answer.
 PATIENCE = 5.0
 
-#: The most octets that are read from a service at once, and the most of one line.
+#: The most octets that are read from a service at once, and the most octets in one line of its answer.
 READ_SIZE = 1 << 16
 
 
 class Elsewhere(Exception):
     """
-    The service has the socket of an interface of this name, but its interface has another name now, or was moved.
+    The error of asking a service whose control socket has the interface's old name. The service's interface was renamed
+    or moved to another namespace since.
     """
 
 
 def connected(name: str, namespace: int) -> socket.socket | None:
     """
-    A connection to the service that holds an interface; L{None}, if none of ours does.
+    Connect to the service that has an interface open.
 
+    @param name: the name of the interface.
     @param namespace: the number of the network namespace that the interface is in.
+
+    @return: the connection; L{None} if no service of this user or of root has the interface open.
     """
     file = fileName(namespace, name)
     for directory in directories():
         connection = socket.socket(socket.AF_UNIX)
-        # A service whose queue is full would be waited for.
+        # The timeout ends the wait for a service whose queue of connections is full.
         connection.settimeout(PATIENCE)
         try:
             connection.connect(os.path.join(directory, file))
-            # The kernel tells who listens there, whoever the directory belongs to.
+            # Check the user of the listening process, because another user may own the directory and its sockets.
             if Peer.of(connection).user in (0, os.geteuid()):
                 return connection
         except OSError:
@@ -51,15 +55,17 @@ def connected(name: str, namespace: int) -> socket.socket | None:
 
 def ask(connection: socket.socket, name: str, namespace: int, request: Mapping[str, Any]) -> bytes:
     """
-    Ask a service for something.
+    Send a request to a service, and check the first line of its answer.
 
-    @param connection: a connection to its control socket.
-    @param namespace: the number of the network namespace that the interface is to be in.
+    @param connection: a connection to the control socket of the service.
+    @param name: the expected name of the service's interface.
+    @param namespace: the expected number of the network namespace of that interface.
+    @param request: the request, as JSON has it.
 
-    @return: what has come behind its first line, by which it agrees.
+    @return: the octets that were read behind the first line.
 
-    @raise OSError: the service does not answer, or refuses.
-    @raise Elsewhere: the service holds another interface.
+    @raise OSError: the service does not answer, or refuses the request.
+    @raise Elsewhere: the service's interface has another name or namespace.
     """
     connection.settimeout(PATIENCE)
     answer = b""
@@ -71,12 +77,13 @@ def ask(connection: socket.socket, name: str, namespace: int, request: Mapping[s
         raise OSError(e.errno or errno.ETIMEDOUT, f"the service that holds {name} does not answer") from e
     line, end, rest = answer.partition(b"\n")
     if not end:
-        raise OSError(errno.EPROTO, f"the service that holds {name} does not answer: it may have enough clients")
-    said = json.loads(line)
-    if not isinstance(said, dict) or "interface" not in said:
-        reason = said.get("error") if isinstance(said, dict) else None
+        text = f"the service that holds {name} does not answer: it may have too many clients, so try again later"
+        raise OSError(errno.EPROTO, text)
+    reply = json.loads(line)
+    if not isinstance(reply, dict) or "interface" not in reply:
+        reason = reply.get("error") if isinstance(reply, dict) else None
         text = reason if isinstance(reason, str) else line.decode(errors="replace")
         raise OSError(errno.EPROTO, f"the service that holds {name} refuses: {text}")
-    if (said["interface"], said.get("namespace")) != (name, namespace):
+    if (reply["interface"], reply.get("namespace")) != (name, namespace):
         raise Elsewhere
     return rest

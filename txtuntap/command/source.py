@@ -1,5 +1,5 @@
 """
-Where the packets of C{txtuntap capture} come from: the service that holds the interface, or a packet socket.
+The sources of the packets of C{txtuntap capture}: the service that has the interface open, or a packet socket.
 """
 
 from __future__ import annotations
@@ -22,37 +22,38 @@ _AT_ONCE = 1000
 
 class SourceEnded(Exception):
     """
-    A source has no more packets, and never will; the text says why.
+    The error of a source that will never have another packet. Its text is the reason.
     """
 
 
 class Source(Protocol):
     """
-    A source of packets.
+    A source of the packets that pass an interface.
     """
 
     def fileno(self) -> int:
         """
-        The descriptor that is readable when packets wait.
+        Return the descriptor that becomes readable when packets wait.
         """
 
     def receive(self) -> list[CapturedPacket]:
         """
-        Packets that wait; none, if none do.
+        Return the packets that wait, without waiting for more.
 
-        @raise SourceEnded: there will be no more.
+        @raise SourceEnded: there will be no more packets.
         """
 
     def lost(self) -> int:
         """
-        How many packets were lost since the last call, beside those that packets tell of (C{dropped}).
+        Count the packets that were lost since the last call. Losses that are recorded in C{dropped} of a received
+        packet are not counted again.
         """
 
     def finish(self) -> list[CapturedPacket]:
         """
-        End the capture, and take what is left of it.
+        End the capture at the source.
 
-        @return: packets that had passed the interface before.
+        @return: the packets that passed the interface before the end and were not received yet.
         """
 
     def close(self) -> None:
@@ -63,29 +64,31 @@ class Source(Protocol):
 
 class ServiceSource:
     """
-    The service that holds an interface, asked by its control socket: see L{txtuntap.service.observe.control}.
+    A source that asks the service which has the interface open, by its control socket: see
+    L{txtuntap.service.observe.control}.
     """
 
     def __init__(self, connection: socket.socket, name: str, namespace: int, snaplen: int, directions: int) -> None:
         """
-        Ask for a capture.
+        Ask the service to begin a capture.
 
         @param connection: a connection to the control socket.
-        @param namespace: the number of the network namespace that the interface is to be in.
-        @param snaplen: the most octets of each packet; 0: all.
+        @param name: the expected name of the interface.
+        @param namespace: the expected number of the network namespace of the interface.
+        @param snaplen: the most octets of each packet; 0: whole packets.
         @param directions: L{pcapng.INBOUND}, L{pcapng.OUTBOUND}, or both.
 
         @raise OSError: the service does not answer, or refuses.
-        @raise Elsewhere: the service holds another interface.
+        @raise Elsewhere: the service's interface has another name or namespace.
         """
         self._socket = connection
         self._name = name
         self._parser = CaptureParser()
-        # How many lost packets the caller knows of.
+        # The number of lost packets that were reported to the caller.
         self._knownLost = 0
         request = {"capture": {"snaplen": snaplen, "directions": directions}}
         rest = ask(connection, name, namespace, request)
-        # Packets that came with the answer.
+        # The packets that were read together with the answer. The first receive() returns them.
         self._first = self._parse(rest)
         connection.setblocking(False)
 
@@ -122,7 +125,7 @@ class ServiceSource:
             while data := self._socket.recv(READ_SIZE):
                 packets += self._parse(data)
         except (OSError, SourceEnded):
-            # The service has ended: nobody can tell what else there was.
+            # The service has ended, and the packets that it still had are lost.
             pass
         return packets
 
@@ -133,14 +136,14 @@ class ServiceSource:
         try:
             packets = self._parser.feed(data)
         except CaptureFileError as e:
-            raise SourceEnded(f"the service that holds {self._name} says what makes no sense: {e}") from e
+            raise SourceEnded(f"the service that holds {self._name} sends an invalid capture: {e}") from e
         self._knownLost += sum(packet.dropped for packet in packets)
         return packets
 
 
 class SocketSource:
     """
-    A packet socket, for an interface that is held by a program without a control socket.
+    A source that reads a packet socket, for an interface whose program has no control socket.
     """
 
     def __init__(self, name: str, mode: int, namespace: Namespace | None) -> None:
@@ -153,14 +156,14 @@ class SocketSource:
 
     def receive(self) -> list[CapturedPacket]:
         packets: list[CapturedPacket] = []
-        # One receive() may give no packet, one or many.
+        # One receive() of the packet socket returns no packet, one, or the many of a superpacket.
         for _ in range(_AT_ONCE):
             try:
                 seen = self._socket.receive()
             except OSError as e:
                 if e.errno != errno.ENETDOWN:
                     raise
-                # The kernel says so once, before it gives what waits; and the link may come up again.
+                # The kernel reports ENETDOWN once, and then returns the waiting packets. The link may come up again.
                 continue
             if seen is None or len(packets) >= _AT_ONCE:
                 break
@@ -175,7 +178,7 @@ class SocketSource:
         return self._socket.dropped()
 
     def finish(self) -> list[CapturedPacket]:
-        # One turn is enough: what waits has passed before, and reading until nothing waits might never end.
+        # One receive() is enough for the packets that passed before. Reading until none waits might never end.
         try:
             return self.receive()
         except SourceEnded:
@@ -187,13 +190,15 @@ class SocketSource:
 
 def sourceOf(name: str, mode: int, namespace: Namespace | None, snaplen: int, directions: int) -> Source:
     """
-    Open the best source of an interface's packets.
+    Open the best source of an interface's packets: its service, or else a packet socket.
 
+    @param name: the name of the interface.
     @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @param snaplen: the most octets of each packet that are wanted; 0: all. A source may give more.
-    @param directions: the wanted ones of L{pcapng.INBOUND} and L{pcapng.OUTBOUND}. A source may give both.
+    @param namespace: the network namespace of the interface; L{None}: that of this process.
+    @param snaplen: the most octets of each packet that are wanted; 0: whole packets. A source may return more.
+    @param directions: the wanted directions, L{pcapng.INBOUND}, L{pcapng.OUTBOUND}, or both. A source may return both.
 
-    @raise OSError: there is none.
+    @raise OSError: there is no service, and a packet socket cannot be opened.
     """
     number = namespaceNumber(namespace)
     connection = connected(name, number)
@@ -208,5 +213,5 @@ def sourceOf(name: str, mode: int, namespace: Namespace | None, snaplen: int, di
     try:
         return SocketSource(name, mode, namespace)
     except PermissionError as e:
-        text = f"no service of this user's holds {name}; any other way to capture there takes CAP_NET_RAW"
+        text = f"no service of this user's holds {name}, and a packet socket takes CAP_NET_RAW: run this as root"
         raise OSError(e.errno, text) from e

@@ -1,5 +1,5 @@
 """
-The C{txtuntap capture} command in a process of its own, and what C{tshark} reads of what it wrote.
+Helpers that run C{txtuntap capture} in a process of its own, and read its files by C{tshark}.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ COMMAND = [sys.executable, "-m", "txtuntap.command"]
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
 
-#: What makes C{tshark} look at every checksum.
+#: The options that let C{tshark} verify all checksums.
 _CHECKSUMS = [argument for name in ("ip", "udp", "tcp") for argument in ("-o", f"{name}.check_checksum:TRUE")]
 
 
-#: What must not be found of a packet: that it is cut, malformed or wrong in a sum; or, of the last, 8388608: an error.
+#: The fields of C{tshark} that mark a wrong packet, and the filters for it: a packet that is malformed, cut short, or
+#: wrong in a checksum, or about which C{tshark} has an expert's remark of the severity error (8388608).
 _WRONG = {
     "_ws.malformed": "_ws.malformed",
     "_ws.short": "_ws.short",
@@ -36,7 +37,7 @@ _WRONG = {
 
 class Running:
     """
-    The command in a copy of this process, in which it is imported already: a new one takes most of a second to.
+    The command in a forked copy of this process. A new process would need most of a second for the imports.
     """
 
     def __init__(self, arguments: list[str]) -> None:
@@ -52,10 +53,11 @@ class Running:
         try:
             os.dup2(self._said.fileno(), 2)
             sys.stderr = os.fdopen(2, "w", closefd=False)
-            # Devices and sockets of the test's go when the test has them go. (What was made for them here stays.)
+            # Close the descriptors of the test, so that closing them in the test has an effect. The garbage collector
+            # is off, because the copied objects of these descriptors must not close others that are opened here.
             gc.disable()
             os.closerange(3, 1 << 16)
-            # A reactor may have been here.
+            # Undo the signal handling of a reactor that the test may have used.
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -79,13 +81,13 @@ class Running:
 
     def said(self) -> str:
         """
-        What it has said on standard error.
+        Return the text that the command has written to standard error so far.
         """
         return os.pread(self._said.fileno(), 1 << 20, 0).decode()
 
     def end(self) -> None:
         """
-        Have it end, whatever it does.
+        Kill the process, and wait for its end.
         """
         self.send_signal(signal.SIGKILL)
         until(lambda: self.poll() is not None, "the end of a process")
@@ -94,11 +96,13 @@ class Running:
 
 class Capturing:
     """
-    The command while it runs, as a context manager: it has begun to capture once it is entered.
+    A running C{txtuntap capture} as a context manager. The capture has begun once the context is entered.
     """
 
     def __init__(self, path: Path, *arguments: str, before: tuple[str, ...] = ()) -> None:
         """
+        @param path: the file to write.
+        @param arguments: arguments behind those for the interface C{tt0} and the file.
         @param before: arguments before C{capture}.
         """
         self.path = path
@@ -118,16 +122,20 @@ class Capturing:
 
     def stop(self, number: int = signal.SIGINT) -> list[str]:
         """
-        End it.
+        End the command by a signal. It must succeed.
 
-        @return: the lines that it says at the end.
+        @return: the lines that it has written to standard error.
         """
         self.process.send_signal(number)
         return self.ended(0)
 
     def ended(self, status: int) -> list[str]:
         """
-        Wait for its end.
+        Wait for the end of the command.
+
+        @param status: the expected exit status.
+
+        @return: the lines that it has written to standard error.
         """
         until(lambda: self.process.poll() is not None, f"the end; {self.process.said()}")
         said = self.process.said()
@@ -136,15 +144,15 @@ class Capturing:
 
     def _hasBegun(self) -> bool:
         if self.process.poll() is not None:
-            raise AssertionError(f"it did not stay: {self.process.said()}")
+            raise AssertionError(f"the command has ended early: {self.process.said()}")
         return self.path.exists() and self.path.stat().st_size > 0
 
 
 def runCapture(*arguments: str) -> tuple[int | None, str]:
     """
-    Run the command to its end.
+    Run C{txtuntap capture} to its end.
 
-    @return: its exit status, and what it has said.
+    @return: its exit status, and the text that it has written to standard error.
     """
     process = Running(["capture", *arguments])
     try:
@@ -156,7 +164,9 @@ def runCapture(*arguments: str) -> tuple[int | None, str]:
 
 def tshark(path: Path, *arguments: str) -> list[str]:
     """
-    What C{tshark} reads in a capture file, without a complaint; a line for each packet.
+    Read a capture file by C{tshark}, which must not complain.
+
+    @return: the lines that it prints, one for each packet.
     """
     finished = subprocess.run(
         [tool("tshark"), "-r", str(path), *_CHECKSUMS, *arguments],
@@ -173,7 +183,12 @@ def tshark(path: Path, *arguments: str) -> list[str]:
 
 def fields(path: Path, wanted: str, *names: str) -> list[list[str]]:
     """
-    Some fields of the packets that are C{wanted}.
+    Read some fields of the packets in a capture file.
+
+    @param wanted: the display filter of C{tshark} that selects the packets.
+    @param names: the names of the fields.
+
+    @return: the values of the fields, for each selected packet.
     """
     lines = tshark(path, "-Y", wanted, "-T", "fields", *(argument for name in names for argument in ("-e", name)))
     return [line.split("\t") for line in lines]
@@ -181,8 +196,8 @@ def fields(path: Path, wanted: str, *names: str) -> list[list[str]]:
 
 def cleanFields(path: Path, wanted: str, *names: str) -> list[list[str]]:
     """
-    The same; and in every packet, wanted or not, all is as it should be. (Both at once, since C{tshark} takes its time
-    to begin.)
+    Read some fields as L{fields} does, and check that no packet in the file is wrong. One run of C{tshark} does both,
+    because its start is slow.
     """
     wrong = " || ".join(_WRONG.values())
     found = fields(path, f"({wrong}) || ({wanted})", *names, *_WRONG)
@@ -196,9 +211,9 @@ def cleanFields(path: Path, wanted: str, *names: str) -> list[list[str]]:
 
 def assertClean(path: Path, hasOpen: bool = False) -> None:
     """
-    In every packet all is as it should be.
+    Check that no packet in a capture file is wrong.
 
-    @param hasOpen: whether checksums in it may be open, as they are where a device finishes them.
+    @param hasOpen: whether the file may have open checksums, which a device would have computed.
     """
     unchecked = [argument for name in ("udp", "tcp") for argument in ("-o", f"{name}.check_checksum:FALSE")]
     assert tshark(path, *(unchecked if hasOpen else []), "-Y", " || ".join(_WRONG.values())) == []
@@ -206,7 +221,7 @@ def assertClean(path: Path, hasOpen: bool = False) -> None:
 
 def about(path: Path) -> str:
     """
-    What C{capinfos} says of a file.
+    Return the text that C{capinfos} prints about a capture file.
     """
     finished = subprocess.run(
         [tool("capinfos"), str(path)], capture_output=True, text=True, timeout=PATIENCE, check=False

@@ -71,7 +71,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("add tun0 --mode tun --mtu 67", "mtu is a number from 68"),
     ("add tun0 --mode tun --user no-one-is-called-so", "there is no user 'no-one-is-called-so'"),
     ("add sixteen-letters- --mode tun", "15 is the most"),
-    ("set lo", "lo: name what is to be changed, such as --up or --mtu"),
+    ("set lo", "lo: name the settings to change, such as --up or --mtu"),
 ]
 
 
