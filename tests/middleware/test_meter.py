@@ -136,7 +136,7 @@ class CountTests(MeterTestCase):
         error = self.assertRaises(TypeError, Meter, PacketRecorder(), host.counters)
         self.assertIn("give 'lambda: ", str(error))
 
-    def test_failedErrorMessagesOfICMPAreNoDrops(self) -> None:
+    def test_errorMessagesOfICMPAreNoDrops(self) -> None:
         self.assertEqual(drops({"icmp": {"outErrors": 1}, "port": {"outErrors": 2}}), {"port": {"outErrors": 2}})
 
     def test_everyDocumentedCounterIsInDropsOrOthers(self) -> None:

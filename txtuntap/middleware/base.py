@@ -34,8 +34,8 @@ class Middleware(Layer):
     A packet is unfinished if it is a superpacket, or if its checksum is still to be computed. A subclass with
     C{takesOffload = True} sees unfinished packets as they are. Any other subclass sees each packet as it is on the
     wire, because it offers no offloads to either side: superpackets are cut and checksums are filled in before it sees
-    them. A subclass that overrides L{packetReceived} has to repeat C{takesOffload = True}, because the value is not
-    inherited.
+    them. A subclass that overrides L{packetReceived} has to repeat C{takesOffload = True}, because an inherited value
+    does not count for it.
 
     @ivar protocol: the protocol that this middleware wraps.
     @ivar ethernet: whether packets are Ethernet frames (L{True}) or IP packets (L{False}).
@@ -94,7 +94,7 @@ class Middleware(Layer):
         proto = self.protocol
         return str(proto.logPrefix()) if ILoggingContext.providedBy(proto) else type(proto).__name__
 
-    # Up
+    # Packets to the protocol
 
     def packetReceived(self, packet: Packet) -> None:
         """
@@ -111,7 +111,7 @@ class Middleware(Layer):
             packet.network = networkStart(packet.data, packet.start) if self.ethernet else packet.start
         self._toProtocol(packet)
 
-    # Down
+    # Packets to the port, and the attributes of the port
 
     @property
     def below(self) -> IPacketTransport | None:
@@ -180,7 +180,7 @@ class Middleware(Layer):
     @property
     def readEnd(self) -> list[Callable[[], object]] | None:
         """
-        The functions that the port below calls at the end of the current read; L{None} outside of one.
+        The functions that the port below calls at the end of the current read; L{None} if no read is under way.
         """
         return getattr(self.transport, "readEnd", None)
 

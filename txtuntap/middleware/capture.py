@@ -107,7 +107,7 @@ class Capture(Middleware):
         """
         return [state for sink in self._sinks for state in sink.tables()]
 
-    # Life
+    # Start and stop
 
     def startProtocol(self) -> None:
         """

@@ -212,10 +212,10 @@ class CaptureFile(CaptureSink):
     """
     A sink that writes to a file, to a rotating series of files, or to a pipe.
 
-    A thread does the writing, because a reactor cannot. A reactor takes a file on disk as always ready, however long
-    the disk takes. A pipe that was made by another program must stay blocking, because the flag is shared with that
-    program. A thread also works without a running reactor. Packets that arrive faster than they are written wait in
-    memory up to a bound. Further packets are counted as dropped.
+    A thread does the writing, because a reactor cannot. To a reactor a file on disk is always ready, so that a slow
+    disk would block it. A pipe that was made by another program must stay blocking, because the flag is shared with
+    that program. A thread also works without a running reactor. Packets that arrive faster than they are written wait
+    in memory up to a bound. Further packets are counted as dropped.
 
     At the end of the capture the thread writes the waiting packets. L{end} waits for that, but at most one second.
     """
@@ -358,6 +358,7 @@ class CaptureFile(CaptureSink):
         with self._condition:
             self._octets += length
             self._waiting.append(octets)
+            # Wake the thread for the first block, and before the end of _GATHER if half of the room is used.
             if len(self._waiting) == 1 or self._octets * 2 > self._maxWaiting:
                 self._condition.notify()
         return True

@@ -24,17 +24,22 @@ from txtuntap.mistakes import checkRandom
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart
 
-#: The position of each 32-bit draw in the random bits of a packet. Every packet consumes all of these bits, whatever
-#: happens to it, so that changing one fault leaves the draws for the others as they were. The draws for a duplicate,
-#: from the loss on, follow the draws for the packet itself.
+#: The position of each 32-bit draw in the random bits of a packet. Every packet takes all of these bits, whatever
+#: happens to it, so that changing one fault leaves the draws for the others as they were.
 _TRANSITION, _DUPLICATION, _LOSS, _CORRUPTION, _BIT, _REORDERING, _JITTER = range(0, 7 * 32, 32)
+
+#: The distance from a packet's draws to those of its duplicate, which begin with the loss: the two draws before are
+#: made once for both.
 _DUPLICATES = 5 * 32
+
+#: The number of random bits that each packet takes.
 _DRAWN = 12 * 32
 
 #: The bit mask of one draw, and the number above the greatest draw, which stands for probability 1.
 _DRAW = (1 << 32) - 1
 _CERTAIN = 1 << 32
 
+#: The standard normal distribution.
 _NORMAL = NormalDist()
 
 
@@ -218,7 +223,7 @@ class _Direction:
         """
         if not isinstance(netem, Netem):
             example = "a Netem, such as Netem(loss=0.1) or Netem.of('loss 10%')"
-            raise TypeError(f"an Impairment has {example}, not {netem!r}")
+            raise TypeError(f"an Impairment takes {example}, not {netem!r}")
         if netem.gemodel != self.netem.gemodel:
             self._isBad = False
         self.netem = netem
@@ -261,7 +266,7 @@ class _Direction:
 
     def enter(self, packet: Packet) -> None:
         """
-        Draw the random bits of a new packet, duplicate it if they say so, and apply the other faults.
+        Draw the random bits of a new packet, and apply the faults that they select.
         """
         draws = self._random.getrandbits(_DRAWN)
         loss = self._losses[self._isBad]
@@ -280,10 +285,10 @@ class _Direction:
 
     def _impair(self, packet: Packet, draws: int, loss: int) -> None:
         """
-        Lose or corrupt a packet, or its duplicate, as its draws say. A packet that is not lost is sent on.
+        Lose, corrupt or delay a packet, or its duplicate, as its draws say.
 
         @param draws: the random bits of the packet.
-        @param loss: the threshold below which the loss draw makes the packet lost.
+        @param loss: the threshold of the loss. A packet is lost if its draw for the loss is less.
         """
         if self._timer is None:
             self._count("Discards")

@@ -34,8 +34,8 @@ DROPS = frozenset(
     ]
 )
 
-#: The parts and counters that count no drops although L{DROPS} has the name. They count error messages and answers
-#: that were not sent, about packets that another counter has.
+#: The part and the name of counters that count no dropped packets, although L{DROPS} has the name. They count the error
+#: messages of ICMP, and the answers of a tunnel and of TCP that were suppressed because there would be too many.
 NO_DROPS = frozenset([("icmp", "outErrors"), ("tunnel", "outLimited"), ("tcp", "outLimited")])
 
 #: The names of counters that hold a current number, such as the open connections. They can fall, and have no rate.
@@ -81,7 +81,7 @@ class Meter(Middleware):
         """
         Read all counters, by part. The part C{"meter"} has the counters of this meter.
         """
-        # The result is made of copies, because another thread may read it while the reactor counts on.
+        # The result has copies, because another thread may read it while the reactor counts on.
         return {"meter": dict(self.counters), **{part: dict(each) for part, each in self.sources().items()}}
 
     def rates(self) -> dict[str, dict[str, float]]:

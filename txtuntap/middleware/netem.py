@@ -20,10 +20,10 @@ from txtuntap.mistakes import checkFlag
 #: The distributions of C{delay} with C{jitter}.
 UNIFORM, NORMAL = "uniform", "normal"
 
-#: The default number of packets that wait at most, as in netem.
+#: The default of C{limit}, in packets, as in netem.
 LIMIT = 1000
 
-#: The units of C{tc(8)}: times in seconds, and rates in bits per second. The suffix "bit" means bits and "bps" octets.
+#: The units of C{tc(8)}, for times in seconds and for rates in bits per second. There, "bps" is octets per second.
 _TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _RATES = {
     prefix + unit: size * bits
@@ -34,6 +34,7 @@ _RATES = {
     )
 }
 
+#: A number, and its unit if it has one.
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([a-z%]*)", re.ASCII | re.IGNORECASE)
 
 
@@ -99,8 +100,8 @@ class Netem:
 
     @ivar delay: the delay of each packet, in seconds.
     @ivar jitter: the variation of the delay, in seconds: the greatest deviation if C{distribution} is uniform, the
-        standard deviation if it is normal. No delay is negative. A packet with a shorter delay overtakes earlier
-        packets, unless C{ordered} or C{rate} is set.
+        standard deviation if it is normal. A delay never becomes negative. A packet with a shorter delay overtakes
+        earlier packets, unless C{ordered} or C{rate} is set.
     @ivar distribution: the distribution of the delay, C{"uniform"} or C{"normal"}.
     @ivar loss: the probability that a packet is lost, independently of the others.
     @ivar gemodel: the model of losses in bursts, in place of C{loss}; L{None}: none.
