@@ -109,7 +109,7 @@ class ClockTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(seen, [0, 1, 2, 3, 4])
 
-    def test_aDelayedCallCanBeMadeEarlierAgain(self) -> None:
+    def test_aDelayedCallCanBeMovedEarlierAgain(self) -> None:
         seen: list[float] = []
         call = self.clock.callLater(10, lambda: seen.append(self.clock.seconds()))
         call.reset(20)
@@ -152,7 +152,7 @@ class ClockTests(SynchronousTestCase):
             self.assertLess(len(self.clock._calls), 200)
         self.assertEqual(self.clock.getDelayedCalls(), [kept])
 
-    def test_entriesOfCallsMadeEarlierAreSwept(self) -> None:
+    def test_entriesOfCallsMovedEarlierAreSwept(self) -> None:
         call = self.clock.callLater(10_000, list)
         for number in range(5000):
             call.reset(9_000 - number)

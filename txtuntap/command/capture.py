@@ -35,10 +35,10 @@ from txtuntap.wire.capturefile import CapturedPacket
 #: The directions by their names on the command line.
 DIRECTIONS = {"in": pcapng.INBOUND, "out": pcapng.OUTBOUND, "both": pcapng.INBOUND | pcapng.OUTBOUND}
 
-#: Seconds after a signal that the remaining packets have to be written. The rest is given up after that.
+#: The seconds after a signal in which the remaining packets are written. Later the rest is given up.
 _CLOSING = 10.0
 
-#: Milliseconds after which to check whether the interface still exists, and whether a pipe has a reader.
+#: The milliseconds between two checks that the interface still exists, and that a pipe still has a reader.
 _TICK = 500
 
 
@@ -61,14 +61,15 @@ def capture(options: Any, out: TextIO) -> None:
         toOutput = options.write is None or options.write == "-"
         if toOutput and out.isatty():
             raise ValueError(
-                "a capture is binary, and no output for a terminal: give '-w FILE', or '| wireshark -k -i -'"
+                "a capture is binary data, which a terminal cannot show: give '-w FILE', or '| wireshark -k -i -'"
             )
         mode = _mode(options.name, options.netns)
         directions = DIRECTIONS[options.direction]
         wake = stack.enter_context(_signals())
         source = sourceOf(options.name, mode, options.netns, options.snaplen, directions)
         stack.callback(source.close)
-        # The output is opened last, because opening empties the file, even if an earlier step would fail.
+        # The output is opened after the source, because opening empties the file. So an error of the source leaves the
+        # file as it was.
         stream: Any = getattr(out, "buffer", out) if toOutput else stack.enter_context(_opened(options.write, wake))
         sink = CaptureStream(stream, options.snaplen, directions)
         try:

@@ -21,8 +21,8 @@ def monitor(options: Any, out: TextIO) -> None:
     """
     Print one line for each event of an interface, until a signal ends the program.
 
-    @raise OSError: the interfaces cannot be monitored, or a line cannot be written. A reader that has closed the output
-        is no error.
+    @raise OSError: the interfaces cannot be monitored, or a line cannot be written. An output that its reader has
+        closed is no error.
     """
 
     def printEvent(event: InterfaceEvent) -> None:

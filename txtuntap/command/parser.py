@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol, TextIO
 
+#: The type of functions that run a subcommand.
 _Do = Callable[[Any, TextIO], None]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from txtuntap.device.helper.permission import Peer
 from txtuntap.service.observe.control import directories, fileName
 
-#: Seconds to wait for a service each time: for the connection, and for the next part of its answer.
+#: The seconds to wait until a service accepts the connection, and again until each part of its answer arrives.
 PATIENCE = 5.0
 
 #: The most octets that are read from a service at once, and the most octets in one line of its answer.
@@ -23,8 +23,8 @@ READ_SIZE = 1 << 16
 
 class Elsewhere(Exception):
     """
-    The error of asking a service whose control socket has the interface's old name. The service's interface was renamed
-    or moved to another namespace since.
+    The error of a control socket whose service has an interface of another name or namespace now. The interface was
+    renamed or moved after the service had made the socket.
     """
 
 

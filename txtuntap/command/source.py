@@ -22,7 +22,7 @@ _AT_ONCE = 1000
 
 class SourceEnded(Exception):
     """
-    The error of a source that will never have another packet. Its text is the reason.
+    The error of a source that has ended, and has no further packets. Its text is the reason.
     """
 
 

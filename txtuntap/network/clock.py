@@ -23,8 +23,8 @@ MOST_AT_ONCE = 10_000_000
 #: The number of further calls that are made and recorded, so that the error can name the functions in the loop.
 _RECORDED = 1000
 
-#: The number of stale entries that may stay. An entry is stale once its call was cancelled or made earlier. Stale
-#: entries are swept when there are more of them than this, and when they are more than half of all entries.
+#: The number of stale entries that may stay. An entry is stale once its call was cancelled, or moved to an earlier
+#: time. Stale entries are removed when there are more of them than this, and more than half of all entries are stale.
 _MOST_STALE = 64
 
 
@@ -38,8 +38,8 @@ class EndlessError(RuntimeError):
 class SimulationClock:
     """
     A clock for long simulations. L{advance} stops at the time of each delayed call, so that each call sees its own
-    time, and a call that schedules another one is repeated as often as time allows. C{task.Clock} jumps to the end
-    first, and searches all calls each time.
+    time. A call that schedules itself again is made at each of its times. C{task.Clock} is different: it jumps to the
+    end before it makes any call, and it looks through all calls each time.
     """
 
     def __init__(self, mostAtOnce: int = MOST_AT_ONCE) -> None:
@@ -75,7 +75,7 @@ class SimulationClock:
             raise ValueError(f"a call is made after 0 seconds or more, not after {delay!r}")
         time = self._now + delay
         call = DelayedCall(time, callable, args, kwargs, self._cancel, self._reset, self.seconds)
-        # These lines repeat _push(), because a simulation spends most of its time here and a call of it costs time.
+        # These lines repeat _push(), because a simulation does this most often, and a function call would slow it down.
         number = self._entries[call] = next(self._numbers)
         heappush(self._calls, (time, number, call))
         return call
@@ -149,8 +149,8 @@ class SimulationClock:
             if self._entries.get(call) != number:
                 heappop(calls)
             elif call.delayed_time:
-                # The call was delayed, so its entry moves to the new time. DelayedCall compares a later reset() with
-                # the activated time.
+                # The call was delayed, so its entry moves to the new time. It is activated first, because a later
+                # reset() compares its own time with the activated one.
                 heappop(calls)
                 call.activate_delay()
                 self._push(call)

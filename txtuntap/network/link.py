@@ -105,9 +105,9 @@ class LinkEnd(Layer):
     """
     One end of a L{Link}, which is the port of the protocol at that end.
 
-    Counters: C{outPackets} and C{outOctets}, the packets that the protocol has sent, a superpacket counting as the
-    packets in it; C{outSuperpackets}; C{outDiscards}, the packets that found L{QUEUE_LENGTH} others waiting, or were
-    sent while the link was stopped; C{protocolFailures}, the exceptions of the protocol.
+    Counters: C{outPackets} and C{outOctets}, sent by the protocol (a superpacket counts as the packets in it);
+    C{outSuperpackets}; C{outDiscards}, dropped because L{QUEUE_LENGTH} packets waited, or because the link was stopped;
+    C{protocolFailures}, the exceptions of the protocol.
 
     @ivar connected: whether the link is started.
     @ivar protocol: the protocol at this end.
@@ -151,7 +151,7 @@ class LinkEnd(Layer):
     @property
     def clock(self) -> IReactorTime:
         """
-        The clock by which packets are delivered, and which gives them their times.
+        The clock that times the delivery of packets.
         """
         return self._clock
 
@@ -212,8 +212,8 @@ class LinkEnd(Layer):
         # The queue is replaced, so that packets that are sent meanwhile are delivered in the next turn of the reactor.
         queue, self._queue = self._queue, []
         now = self._now()
-        ends: list[Callable[[], object]] | None = [] if len(queue) > 1 else None
-        self.readEnd = ends
+        atReadEnd: list[Callable[[], object]] | None = [] if len(queue) > 1 else None
+        self.readEnd = atReadEnd
         for data, offload in queue:
             if not self.connected:
                 break
@@ -226,5 +226,5 @@ class LinkEnd(Layer):
             except Exception:
                 self.failuresOf(self.protocol).failed(now, "packetReceived")
         self.readEnd = None
-        if ends:
-            callEach(ends, self.failuresOf(self.protocol), now)
+        if atReadEnd:
+            callEach(atReadEnd, self.failuresOf(self.protocol), now)

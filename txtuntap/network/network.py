@@ -1,5 +1,5 @@
 """
-A simulated network of hosts and switches, and of links with faults, in a few lines.
+A simulated network of hosts, switches, and links with faults. A few lines set it up.
 
     with Network(seed=1) as net:
         switch = net.switch()
@@ -77,7 +77,7 @@ class Network:
         self._segments: dict[int, _Segment] = {}
         self._isStarted = False
 
-    # Its parts
+    # Parts of the network
 
     def switch(self, **options: Any) -> Switch:
         """
@@ -134,7 +134,7 @@ class Network:
 
         @param one: a L{Host}; a L{Switch}, which gets a new port; a port of a switch (C{switch.addPort(vlan=10)}); or
             any C{IEthernetProtocol} or C{IRawPacketProtocol}, such as a host's C{ip}.
-        @param other: the other end of the link, one of the same.
+        @param other: the other end of the link, given in the same ways.
         @param netem: the faults of the link in both directions: a L{Netem}, or its text, such as
             C{"delay 20ms loss 10%"}. L{impairment} changes them later.
         @param up: the faults of packets to C{one}, in place of C{netem}.
@@ -145,8 +145,8 @@ class Network:
 
         @raise TypeError: the two parts cannot be linked.
         @raise ValueError: the faults cannot be parsed. Or the two switches are connected already, directly or through
-            others, so that frames would circulate for ever; for a second VLAN, link ports of that VLAN instead. Or two
-            hosts on the link, or on one VLAN of connected switches, have the same address.
+            others, so that frames would circulate for ever. (To connect another VLAN, add ports of that VLAN, and link
+            those.) Or two hosts on the link, or on one VLAN of connected switches, have the same address.
         """
         impair = self._impair(netem, up, down)
         checkMTU(mtu)
@@ -229,7 +229,7 @@ class Network:
         except KeyError:
             raise KeyError(f"no link of {of!r} has faults: give it a netem when it is made") from None
 
-    # Life
+    # Start and stop
 
     def start(self) -> None:
         """
@@ -349,10 +349,10 @@ class Network:
                 "these switches are connected already, and a loop would multiply broadcasts for ever, since there is no"
                 " spanning tree: leave out this link"
             )
-        # Ports without a VLAN pass only untagged frames, so addresses on other VLANs may be equal.
+        # The ports of this link pass only untagged frames, so the same address may exist on other VLANs.
         for address in joined.addresses.keys() & others.addresses.keys():
             if address[0] == _UNTAGGED:
-                raise _twice(address[1])
+                raise _duplicateAddress(address[1])
         joined.switches |= others.switches
         joined.addresses.update(others.addresses)
         for each in others.switches:
@@ -370,14 +370,14 @@ class Network:
         @raise ValueError: an address is used already.
         """
         for address in _addresses(one) & _addresses(other):
-            raise _twice(address)
+            raise _duplicateAddress(address)
         for end, at in (one, other), (other, one):
             place = self._place(at)
             if place is not None:
                 segment, vlan = place
                 for address in _addresses(end):
                     if segment.addresses.get((vlan, address), end) is not end:
-                        raise _twice(address)
+                        raise _duplicateAddress(address)
 
     def _addAddresses(self, one: Any, other: Any) -> None:
         """
@@ -441,7 +441,7 @@ def _addresses(of: Any) -> set[bytes]:
     return set()
 
 
-def _twice(address: bytes) -> ValueError:
+def _duplicateAddress(address: bytes) -> ValueError:
     return ValueError(f"{addressText(address)} is the address of another host there: give each host its own")
 
 

@@ -40,8 +40,8 @@ from txtuntap.wire.offload import Offload
 #: The default number of the protocol's own packets that are kept.
 MAX_SENT = 10_000
 
-#: The gap between two packets, in seconds, from which on the clock of the file has jumped: forward, and back. A jump
-#: back is recognized earlier, because packets out of order are seldom more than a minute late.
+#: The longest gaps between two packets, forward and back, in seconds. A longer gap is taken for a jump of the file's
+#: clock. The gap back is shorter, because packets out of order are seldom more than a minute late.
 JUMP, JUMP_BACK = 24 * 60 * 60.0, 60.0
 
 #: The number of nanoseconds in a second.
@@ -255,6 +255,7 @@ class Replay(Layer):
         self._directions = directions
         self._maxGap = None if maxGap is None else round(maxGap * _SECOND)
         self._packets: _Packets | None = None
+        # The packet that waits until it is due.
         self._next: CapturedPacket | None = None
         # In nanoseconds: the latest time in the file, and the time of the clock at which that packet was due.
         self._latest: int | None = None
@@ -392,7 +393,7 @@ class Replay(Layer):
 
     def _isWanted(self, captured: CapturedPacket) -> bool:
         """
-        Whether a packet is to be delivered. A packet that is not is counted.
+        Whether a packet is to be delivered. An unwanted packet is counted.
         """
         linkType = captured.interface.linkType
         direction = captured.direction or directionOf(linkType, captured.data)
