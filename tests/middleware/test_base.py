@@ -25,7 +25,7 @@ PACKET = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
 FRAME = ethernetFrame("02:00:00:00:00:bb", "02:00:00:00:00:aa", 0x0800, PACKET)
 
 
-class Noting(Middleware):
+class RecordingMiddleware(Middleware):
     """
     Middleware that records the packets that pass it.
 
@@ -48,7 +48,7 @@ class Noting(Middleware):
         super().writePacket(buffers, offload)
 
 
-class Complete(Noting):
+class RecordingWithoutOffload(RecordingMiddleware):
     """
     Middleware that records packets, and takes no superpackets.
     """
@@ -165,7 +165,7 @@ class ContractTests(MiddlewareTestCase):
         self.assertIsNone(middleware.batches)
 
     def test_batchesAreHiddenByMiddlewareWithoutSuperpackets(self) -> None:
-        complete = Complete(Middleware(SuperpacketRecorder()))
+        complete = RecordingWithoutOffload(Middleware(SuperpacketRecorder()))
         self.on(Middleware(complete))
         self.assertIsNotNone(self.port.batches)
         self.assertEqual((complete.batches, complete.protocol.batches), (None, None))
@@ -177,7 +177,7 @@ class PathTests(MiddlewareTestCase):
         host = Host([f"{OWN[4]}/24"], self.clock)
         proto = DatagramRecorder(then=lambda data, addr: proto.transport.write(data, addr))
         host.listenUDP(7, proto)
-        self.on(Noting(Noting(host.ip, "inner", events), "outer", events))
+        self.on(RecordingMiddleware(RecordingMiddleware(host.ip, "inner", events), "outer", events))
         self.clock.pump([0.5] * 10)
         del events[:]
         self.deliver((PACKET, None))
@@ -227,7 +227,7 @@ class OffloadTests(MiddlewareTestCase):
 
     def test_aSuperpacketPassesWholeIfTheProtocolTakesIt(self) -> None:
         proto = SuperpacketRecorder()
-        outer = Noting(Noting(proto))
+        outer = RecordingMiddleware(RecordingMiddleware(proto))
         self.on(outer)
         self.deliver(self.many)
         self.assertEqual(outer.events, [("", "up", self.many[0], True)])
@@ -236,7 +236,7 @@ class OffloadTests(MiddlewareTestCase):
 
     def test_aSuperpacketIsCutForAProtocolThatTakesNone(self) -> None:
         for proto in PacketRecorder(), Overriding():
-            outer = Noting(proto)
+            outer = RecordingMiddleware(proto)
             self.on(outer, offload=True)
             self.deliver(self.many)
             self.assertEqual([taken for _, _, _, taken in outer.events], [True])
@@ -260,8 +260,8 @@ class OffloadTests(MiddlewareTestCase):
 
     def test_middlewareWithoutSuperpacketsSeesThemCut(self) -> None:
         proto = SuperpacketRecorder()
-        inner = Complete(proto)
-        outer = Noting(inner)
+        inner = RecordingWithoutOffload(proto)
+        outer = RecordingMiddleware(inner)
         self.on(outer)
         self.deliver(self.many)
         self.assertEqual([(data, taken) for _, _, data, taken in inner.events], [(data, False) for data in self.each])
@@ -270,7 +270,7 @@ class OffloadTests(MiddlewareTestCase):
 
     def test_anOpenChecksumIsComputedForMiddlewareWithoutOffload(self) -> None:
         packet, offload = many(4, b"hello")
-        inner = Complete(PacketRecorder())
+        inner = RecordingWithoutOffload(PacketRecorder())
         self.on(Middleware(inner))
         self.deliver((packet, Offload(NEEDS_CHECKSUM, NONE, 0, 0, offload.checksumStart, offload.checksumOffset)))
         self.assertEqual([data for _, _, data, _ in inner.events], [PACKET])
@@ -312,12 +312,12 @@ class OffloadTests(MiddlewareTestCase):
         self.sent = [data[28:] for data in self.device.sent]
 
     def test_answersToASuperpacketLeaveAsOneSuperpacket(self) -> None:
-        self.echo(lambda ip: Noting(Middleware(ip)))
+        self.echo(lambda ip: RecordingMiddleware(Middleware(ip)))
         self.assertEqual(self.sent, [each for piece in self.pieces for each in (piece, piece.upper())])
         self.assertEqual(len(self.device.superpackets), 1)
 
     def test_withoutSuperpacketsAnswersLeaveInOrder(self) -> None:
-        self.echo(lambda ip: Middleware(Complete(Middleware(ip))))
+        self.echo(lambda ip: Middleware(RecordingWithoutOffload(Middleware(ip))))
         self.assertEqual(self.sent, [each for piece in self.pieces for each in (piece, piece.upper())])
         self.assertEqual(self.device.superpackets, [])
 

@@ -105,7 +105,7 @@ class CaptureFileTests(SynchronousTestCase):
             # The block of statistics at the end may exceed the bound.
             self.assertLessEqual(path.stat().st_size, 2000 + 100)
 
-    def test_rotatedFilesStayInTheDirectoryThoughTheProgramChangesIts(self) -> None:
+    def test_rotatedFilesStayInTheirDirectoryIfTheProgramLeavesIt(self) -> None:
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.directory)
         sink = CaptureFile("trace.pcapng", maxOctets=2000, files=2)

@@ -62,7 +62,7 @@ class LossTests(ImpairmentTestCase):
         self.sendNumbered(self.impaired(Netem(gemodel=GEModel(p, r, h, k))), MANY)
         bad = p / (p + r)
         share = bad * (1 - h) + (1 - bad) * (1 - k)
-        # The state adds to the variance, because it is the same for packets in a row.
+        # The state adds to the variance, because consecutive packets often meet the same state.
         state = 2 * bad * (1 - bad) * (k - h) ** 2 * (1 / (p + r) - 1)
         deviation = ((share * (1 - share) + state) / MANY) ** 0.5
         self.assertLess(abs(1 - len(self.received) / MANY - share), 4 * deviation)
@@ -191,7 +191,7 @@ class RateTests(ImpairmentTestCase):
         self.clock.advance(1)
         self.assertAlmostEqual(self.port.timed[-1][0], 100.2, 5)
 
-    def test_jitterNeverBeatsTheRate(self) -> None:
+    def test_jitterMakesNoPacketFasterThanTheRate(self) -> None:
         impairment = self.impaired(Netem(rate=8000, jitter=1))
         for _ in range(20):
             self.sendNumbered(impairment, 1, size=100)
@@ -280,7 +280,7 @@ class CorruptionTests(ImpairmentTestCase):
             impairment.writePacket([bytes(size)])
         self.assertEqual(([len(packet) for packet in self.proto.packets], len(self.port.timed[0][1])), ([100], 100))
         self.assertEqual(impairment.counters, {"inTooBig": 1, "outTooBig": 1})
-        # The MTU of the middleware stays, because the drop is silent.
+        # The protocol does not learn of this MTU, because a netem drops silently.
         self.assertEqual(impairment.mtu, 1500)
 
     def test_theMTUDoesNotCountLinkHeaders(self) -> None:

@@ -52,7 +52,7 @@ class NetworkTests(SynchronousTestCase):
             hosts = [net.host([f"10.0.0.{n}/24", f"fd00::{n}/64"], switch) for n in (1, 2, 3)]
             for dest in "10.0.0.3", "fd00::2":
                 self.assertEqual(net.result(hosts[0].ping(dest, size=3000)).source, dest)
-            # After their announcements the switch has learned the port of each host.
+            # The switch has learned the port of each host from the frames that the hosts have sent.
             net.run(5)
             self.assertEqual(len(switch.stations), 3)
             self.assertEqual((net.hosts, net.switches, len(net.links)), (hosts, [switch], 3))
@@ -141,7 +141,7 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual((one.ports, other.ports, net.links), ({}, {}, []))
         net.link(one, other, "loss 10%")
 
-    def heard(self, seed: int, netem: str = "delay 20ms 10ms loss 10% corrupt 5% duplicate 5%") -> list[Any]:
+    def trafficOf(self, seed: int, netem: str = "delay 20ms 10ms loss 10% corrupt 5% duplicate 5%") -> list[Any]:
         """
         Run a network for an hour that begins with much traffic.
 
@@ -166,10 +166,10 @@ class NetworkTests(SynchronousTestCase):
         return [*log, len(client.received)]
 
     def test_theSameSeedGivesTheSameTraffic(self) -> None:
-        first = self.heard(1)
+        first = self.trafficOf(1)
         self.assertGreater(len(first), 100)
-        self.assertEqual(first, self.heard(1))
-        self.assertNotEqual(first, self.heard(2))
+        self.assertEqual(first, self.trafficOf(1))
+        self.assertNotEqual(first, self.trafficOf(2))
 
     def test_anIdleHourMakesNoCalls(self) -> None:
         with Network() as net:
