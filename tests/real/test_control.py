@@ -163,7 +163,7 @@ def test_aUserHasItInTheRuntimeDirectory(namespace: Namespace, nobodysDirectory:
             assert said == "2 packets captured\n0 packets dropped\n"
         else:
             assert "tt0 has no control socket: XDG_RUNTIME_DIR is not set" in log.read_text()
-            assert "no service of this user's holds tt0; any other way" in said
+            assert "no service of this user's holds tt0, and a packet socket takes CAP_NET_RAW" in said
     finally:
         service.terminate()
         service.wait(PATIENCE)
