@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, TextIO
 
 from txtuntap.command.output import discard
-from txtuntap.command.service import PATIENCE, READ_SIZE, Elsewhere, ask, connected
+from txtuntap.command.service import PATIENCE, READ_SIZE, OtherInterfaceError, ask, connectTo
 from txtuntap.device import printable
 from txtuntap.service.observe.control import namespaceNumber
 from txtuntap.tcp.record import details, endText, queues
@@ -60,13 +60,13 @@ def _records(name: str, namespace: str | None, settings: dict[str, bool]) -> Ite
     @raise OSError: there is no service, it refuses, or its answer is incomplete.
     """
     number = namespaceNumber(namespace)
-    connection = connected(name, number)
+    connection = connectTo(name, number)
     if connection is None:
-        raise _unserved(name, namespace)
+        raise _noServiceError(name, namespace)
     with closing(connection):
         try:
             rest = ask(connection, name, number, {"connections": settings})
-        except Elsewhere:
+        except OtherInterfaceError:
             text = (
                 f"{name} was renamed, moved or replaced: send SIGUSR2 to its service, which then logs its connections"
             )
@@ -100,7 +100,7 @@ def _lines(connection: socket.socket, rest: bytes, name: str) -> Iterator[bytes]
         rest += data
 
 
-def _unserved(name: str, namespace: str | None) -> OSError:
+def _noServiceError(name: str, namespace: str | None) -> OSError:
     """
     Return the error that says why there is no service to ask.
     """

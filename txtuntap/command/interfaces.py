@@ -71,7 +71,7 @@ def delete(options: Any, out: TextIO) -> None:
 
     deleted = askNow(deleting(options.name), options.netns)
     if options.json:
-        print(json.dumps(plain(deleted)), file=out)
+        print(json.dumps(stateRecord(deleted)), file=out)
 
 
 def configure(options: Any, out: TextIO) -> None:
@@ -122,7 +122,7 @@ def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
     from txtuntap.device.state import readInterface
 
     try:
-        record = plain(readInterface(name, namespace))
+        record = stateRecord(readInterface(name, namespace))
     except OSError as e:
         if e.errno != errno.ENODEV:
             raise
@@ -137,7 +137,7 @@ def show(options: Any, out: TextIO) -> None:
     from txtuntap.device.state import readInterface
 
     state = readInterface(options.name, options.netns)
-    fields = plain(state)
+    fields = stateRecord(state)
     if options.json:
         print(json.dumps(fields), file=out)
         return
@@ -158,7 +158,7 @@ def listAll(options: Any, out: TextIO) -> None:
 
     states = [state for state in readInterfaces(options.netns) if options.all or state.kind in MODES]
     if options.json:
-        print(json.dumps([plain(state) for state in states]), file=out)
+        print(json.dumps([stateRecord(state) for state in states]), file=out)
         return
     rows = [("NAME", "KIND", "STATE", "MTU", "OWNER", "ADDRESSES")]
     for state in states:
@@ -179,7 +179,7 @@ def listAll(options: Any, out: TextIO) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=out)
 
 
-def plain(state: InterfaceState) -> dict[str, Any]:
+def stateRecord(state: InterfaceState) -> dict[str, Any]:
     """
     Convert the state of an interface to values for JSON. Addresses become text. A name that is not UTF-8 is escaped, so
     C{index} identifies the interface better than C{name}.

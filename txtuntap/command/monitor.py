@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from txtuntap.command.interfaces import plain
+from txtuntap.command.interfaces import stateRecord
 from txtuntap.command.output import discard
 from txtuntap.device import printable
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
@@ -28,7 +28,7 @@ def monitor(options: Any, out: TextIO) -> None:
     def printEvent(event: InterfaceEvent) -> None:
         address = None if event.address is None else str(event.address)
         if options.json:
-            fields = {"event": event.kind, "address": address, "interface": plain(event.state)}
+            fields = {"event": event.kind, "address": address, "interface": stateRecord(event.state)}
             printLine(json.dumps(fields))
             return
         now: dict[str, Any] = {

@@ -21,14 +21,14 @@ PATIENCE = 5.0
 READ_SIZE = 1 << 16
 
 
-class Elsewhere(Exception):
+class OtherInterfaceError(Exception):
     """
-    The error of a control socket whose service has an interface of another name or namespace now. The interface was
+    The error of a control socket whose service now has an interface of another name or namespace. The interface was
     renamed or moved after the service had made the socket.
     """
 
 
-def connected(name: str, namespace: int) -> socket.socket | None:
+def connectTo(name: str, namespace: int) -> socket.socket | None:
     """
     Connect to the service that has an interface open.
 
@@ -65,7 +65,7 @@ def ask(connection: socket.socket, name: str, namespace: int, request: Mapping[s
     @return: the octets that were read behind the first line.
 
     @raise OSError: the service does not answer, or refuses the request.
-    @raise Elsewhere: the service's interface has another name or namespace.
+    @raise OtherInterfaceError: the service's interface has another name or namespace.
     """
     connection.settimeout(PATIENCE)
     answer = b""
@@ -85,5 +85,5 @@ def ask(connection: socket.socket, name: str, namespace: int, request: Mapping[s
         text = reason if isinstance(reason, str) else line.decode(errors="replace")
         raise OSError(errno.EPROTO, f"the service that holds {name} refuses: {text}")
     if (reply["interface"], reply.get("namespace")) != (name, namespace):
-        raise Elsewhere
+        raise OtherInterfaceError
     return rest

@@ -8,7 +8,7 @@ import errno
 import socket
 from typing import Protocol
 
-from txtuntap.command.service import PATIENCE, READ_SIZE, Elsewhere, ask, connected
+from txtuntap.command.service import PATIENCE, READ_SIZE, OtherInterfaceError, ask, connectTo
 from txtuntap.device import TAP
 from txtuntap.device.linux.namespace import Namespace
 from txtuntap.device.linux.packetsocket import PacketSocket
@@ -79,7 +79,7 @@ class ServiceSource:
         @param directions: L{pcapng.INBOUND}, L{pcapng.OUTBOUND}, or both.
 
         @raise OSError: the service does not answer, or refuses.
-        @raise Elsewhere: the service's interface has another name or namespace.
+        @raise OtherInterfaceError: the service's interface has another name or namespace.
         """
         self._socket = connection
         self._name = name
@@ -201,11 +201,11 @@ def sourceOf(name: str, mode: int, namespace: Namespace | None, snaplen: int, di
     @raise OSError: there is no service, and a packet socket cannot be opened.
     """
     number = namespaceNumber(namespace)
-    connection = connected(name, number)
+    connection = connectTo(name, number)
     if connection is not None:
         try:
             return ServiceSource(connection, name, number, snaplen, directions)
-        except Elsewhere:
+        except OtherInterfaceError:
             connection.close()
         except BaseException:
             connection.close()
