@@ -89,7 +89,7 @@ class ConstructionTests(SynchronousTestCase):
         for proto, mode in ((EthernetProtocol(), TUN), (IPProtocol(), TAP)):
             with self.assertRaises(ValueError) as raised:
                 self.port(proto, device=MemoryDevice(mode))
-            self.assertIn("goes on a tap" if mode == TUN else "goes on a tun", str(raised.exception))
+            self.assertIn("needs a tap" if mode == TUN else "needs a tun", str(raised.exception))
 
 
 class StackTests(SynchronousTestCase):

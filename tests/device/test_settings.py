@@ -118,7 +118,7 @@ class SettingsTests(SynchronousTestCase):
         self.refused("owner", owner=-1)
 
     def test_narrowLinksHaveNoIPv6(self) -> None:
-        self.refused("an MTU under 1280 leaves no IPv6", "1279", "fd00::1/64", mtu=1279, addresses=["fd00::1/64"])
+        self.refused("an MTU under 1280 disables IPv6", "1279", "fd00::1/64", mtu=1279, addresses=["fd00::1/64"])
         self.refused("IPv6", "fd00::/64", mtu=1279, routes=["fd00::/64"])
         self.assertEqual(InterfaceSettings(mtu=1280, addresses=["fd00::1/64"]).mtu, 1280)
         self.assertEqual(InterfaceSettings(mtu=68, addresses=["10.0.0.1/24"]).mtu, 68)
@@ -134,11 +134,11 @@ class SettingsTests(SynchronousTestCase):
         for name in "up", "persistent", "carrier":
             flags: tuple[object, ...] = ("no", "off", 0, 2, [])
             for value in flags:
-                self.refused(f"{name} is True, False or None", repr(value), **{name: value})
+                self.refused(f"{name} must be True, False or None", repr(value), **{name: value})
         for name in "owner", "group":
             others: tuple[object, ...] = (True, 1.5, b"root", [])
             for other in others:
-                self.refused(f"{name} is a number or a name", repr(other), **{name: other})
+                self.refused(f"{name} must be a number or a name", repr(other), **{name: other})
         for name in "mtu", "txqueuelen":
             self.refused(name, "True", **{name: True})
         for name in "addresses", "routes":

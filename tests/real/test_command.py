@@ -75,7 +75,7 @@ def test_aFailedAddLeavesNoDevice(namespace: Namespace, capsys: pytest.CaptureFi
     for arguments, word in (
         (["--route", "10.1.0.0/16 via 192.0.2.1"], "10.1.0.0/16 via 192.0.2.1"),
         (["--mtu", "67"], "68"),
-        (["--mtu", "1000", "--address", "fd09::1/64"], "leaves no IPv6"),
+        (["--mtu", "1000", "--address", "fd09::1/64"], "disables IPv6"),
         (["--address", "10.9.0.1/33"], "10.9.0.1/33"),
         (["--lladdr", "02:00:00:00:00:09"], "without link addresses"),
         (["--user", "nobody at all"], "nobody at all"),
@@ -253,7 +253,7 @@ def test_namesThatAreNotUTF8AreEscaped(namespace: Namespace, capsys: pytest.Capt
         assert printed.splitlines() == [
             r"set the MTU of tt\xfe to 1400",
             r"add the address 10.9.1.1/24 to tt\xfe",
-            r"add the route 10.8.0.0/16 by way of tt\xfe",
+            r"add the route 10.8.0.0/16 through tt\xfe",
         ]
         assert runCommand("show", name).splitlines()[0].split() == ["name", r"tt\xfe"]
         assert json.loads(runCommand("--json", "show", name))["mtu"] == 1400

@@ -170,7 +170,7 @@ def test_whatTheKernelMakesAlongWithAnAddressIsNoFailure(namespace: Namespace, c
             "add the address 10.9.0.1/24 to tt0",
             "add the address fd09::1/64 to tt0",
             "set tt0 up",
-            "add the route 10.1.0.0/16 by way of tt0",
+            "add the route 10.1.0.0/16 through tt0",
         ]
         assert configured("tt0", **wanted).changes == []
         done.restoreNow()
@@ -262,7 +262,7 @@ def test_aNarrowMTUWouldTakeIPv6Away(namespace: Namespace, configured: Configure
     with LinuxDevice("tt0", TAP):
         configured("tt0", addresses=["10.9.0.1/24", "fd09::1/64"])
         with pytest.raises(
-            ValueError, match="tt0: an MTU under 1280 leaves no IPv6: with 1279, it would lose fd09::1/64"
+            ValueError, match="tt0: an MTU under 1280 disables IPv6: with 1279, it would lose fd09::1/64"
         ):
             configured("tt0", mtu=1279)
         assert addresses("tt0") == {"10.9.0.1/24", "fd09::1/64"}
@@ -297,11 +297,11 @@ def test_mistakes(namespace: Namespace, configured: Configure) -> None:
         with pytest.raises(ValueError, match="tt0 is a tun without link addresses"):
             configured("tt0", linkAddress="02:00:00:00:00:09")
         ip("link", "set", "tt0", "mtu", "1000")
-        with pytest.raises(ValueError, match="tt0: an MTU under 1280 leaves no IPv6"):
+        with pytest.raises(ValueError, match="tt0: an MTU under 1280 disables IPv6"):
             configured("tt0", addresses=["fd09::1/64"])
-    with pytest.raises(ValueError, match="lo is no TUN/TAP device: it has no owner"):
+    with pytest.raises(ValueError, match="lo is not a TUN/TAP device: leave out owner"):
         configured("lo", owner=0)
-    with pytest.raises(ValueError, match="tt7: an MTU under 1280 leaves no IPv6: 1000 does not go with fd09::1/64"):
+    with pytest.raises(ValueError, match="tt7: an MTU under 1280 disables IPv6: with 1000, it cannot have fd09::1/64"):
         configureInterface("tt7", ["fd09::1/64"], mtu=1000)
 
 
@@ -568,7 +568,10 @@ async def test_whatIPSetsIsReadOnARunningReactor(run: Run) -> None:
 def test_whatIsNoDescriptorOfADevice(namespace: Namespace) -> None:
     reading, writing = os.pipe()
     os.close(writing)
-    for words in "TUNSETIFF: that is no descriptor of /dev/net/tun", f"there is no descriptor {reading} here: Bad file":
+    for words in (
+        "TUNSETIFF: the descriptor is not one of /dev/net/tun",
+        f"this process has no descriptor {reading}: Bad file",
+    ):
         with pytest.raises(OSError, match=words):
             # The first time it is closed, as it is the device's.
             LinuxDevice("tt0", TUN, descriptor=reading).open()

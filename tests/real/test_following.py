@@ -451,7 +451,7 @@ def test_whereNetlinkIsRefusedAServiceStarts(namespace: Namespace, monkeypatch: 
             device=LinuxDevice("tt0", TUN), kernelEnd=InterfaceSettings(mtu=1400), control=False
         )
         service = InterfaceService(settings, Layer(), reactor)
-        with pytest.raises(OSError, match=r"no netlink socket .*: Address family not supported"):
+        with pytest.raises(OSError, match=r"cannot open a netlink socket .*: Address family not supported"):
             service.privilegedStartService()
         resultOf(service.port.stopListening(), lambda: reactor.iterate(0.005))
 

@@ -26,7 +26,7 @@ from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configureInterface, configureNow, moveInterface
 from txtuntap.device.helper.device import HelpedDevice
 from txtuntap.device.linux import LinuxDevice, hardening
-from txtuntap.device.linux.hardening import BELIEFS, beliefs
+from txtuntap.device.linux.hardening import TRUST_SETTINGS, trustSettings
 from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
@@ -59,7 +59,7 @@ def trustAll() -> None:
     Have interfaces believe all that they can, unless each is told otherwise.
     """
     for where in "all", "default":
-        for version, names in BELIEFS.items():
+        for version, names in TRUST_SETTINGS.items():
             for name in names:
                 setting(f"{version}/conf/{where}/{name}", 2 if name == "accept_ra" else 1)
         setting(f"ipv4/conf/{where}/rp_filter", 0)
@@ -206,12 +206,12 @@ def test_itStaysWhateverHappens(namespace: Namespace) -> None:
             lambda: device.setPersistent(False),
         ):
             do()
-            assert beliefs(index) == []
+            assert trustSettings(index) == []
         # As docs/privilege.md has it, this gives it IPv6 anew, and with it the defaults.
         ip("link", "set", "tt.1", "mtu", "1279")
-        assert beliefs(index) == []
+        assert trustSettings(index) == []
         ip("link", "set", "tt.1", "mtu", "1280")
-        assert {each.name for each in beliefs(index)} == set(BELIEFS["ipv6"])
+        assert {each.name for each in trustSettings(index)} == set(TRUST_SETTINGS["ipv6"])
 
 
 def test_IPv6ThatComesWithTheMTU(namespace: Namespace) -> None:
@@ -219,14 +219,14 @@ def test_IPv6ThatComesWithTheMTU(namespace: Namespace) -> None:
     with LinuxDevice("tt0", TUN) as device:
         ip("link", "set", "tt0", "mtu", "1000")
         configured = configureNow("tt0", InterfaceSettings(up=True, hardened=True, mtu=1400), device)
-        assert beliefs(readInterface("tt0").index) == []
+        assert trustSettings(readInterface("tt0").index) == []
         configured.restoreNow()
         assert readInterface("tt0").mtu == 1000
 
 
 def test_undoing(namespace: Namespace) -> None:
     trustAll()
-    names = {f"net.{version}.conf.tt0.{name}" for version, names in BELIEFS.items() for name in names}
+    names = {f"net.{version}.conf.tt0.{name}" for version, names in TRUST_SETTINGS.items() for name in names}
     with LinuxDevice("tt0", TUN) as device:
         index = readInterface("tt0").index
         configured = configureNow("tt0", InterfaceSettings(up=None, hardened=True), device)
@@ -236,7 +236,7 @@ def test_undoing(namespace: Namespace) -> None:
         assert configureNow("tt0", InterfaceSettings(up=None, hardened=True), device).changes == []
         ip("link", "set", "tt0", "name", "tt1")
         configured.restoreNow()
-        assert {str(each) for each in beliefs(index)} == {each.replace("tt0", "tt1") for each in names}
+        assert {str(each) for each in trustSettings(index)} == {each.replace("tt0", "tt1") for each in names}
         assert setting("ipv6/conf/tt1/accept_ra") == "2"
         # That one is of all interfaces.
         assert setting("ipv4/conf/all/accept_redirects") == "0"
@@ -255,17 +255,17 @@ def test_anInterfaceThatForwardsNeedsNothingOfAll(namespace: Namespace) -> None:
 def test_whatIsNotHardenedIsLeft(namespace: Namespace) -> None:
     trustAll()
     with LinuxDevice("tt0", TUN) as device:
-        before = beliefs(readInterface("tt0").index)
+        before = trustSettings(readInterface("tt0").index)
         configureInterface("tt0", ["10.9.0.1/24"], device=device)
-        assert beliefs(readInterface("tt0").index) == before
-    with pytest.raises(ValueError, match="hardened is True or None"):
+        assert trustSettings(readInterface("tt0").index) == before
+    with pytest.raises(ValueError, match="hardened must be True or None"):
         InterfaceSettings(hardened=False)
 
 
 def test_theCommandDoes(namespace: Namespace) -> None:
     trustAll()
     assert main(["add", "tt0", "--mode", "tap", "--hardened"], io.StringIO()) == 0
-    assert beliefs(readInterface("tt0").index) == []
+    assert trustSettings(readInterface("tt0").index) == []
     ip("link", "delete", "tt0")
 
 
@@ -325,11 +325,11 @@ def test_aDeviceThatWasThereIsTrustedAgainOnceNoProgramHasIt(namespace: Namespac
     for keeps in False, True:
         ip("tuntap", "add", "mode", "tun", "name", "tt0")
         index = readInterface("tt0").index
-        before = {str(each) for each in beliefs(index) if each.index}
+        before = {str(each) for each in trustSettings(index) if each.index}
         with Helper(tmp_path, rules=(f"{os.getuid()}:tt0:10.9.0.0/24",)) as helper:
             device = HelpedDevice("tt0", TUN, InterfaceSettings(addresses=["10.9.0.1/24"]), helper.path)
             device.open()
-            assert beliefs(index) == []
+            assert trustSettings(index) == []
             kept = os.dup(device.fileno())
             if not keeps:
                 os.close(kept)
@@ -337,29 +337,29 @@ def test_aDeviceThatWasThereIsTrustedAgainOnceNoProgramHasIt(namespace: Namespac
             until(lambda: not readInterface("tt0").addresses, "the settings to be undone")
             if keeps:
                 # It has closed the connection, and can write packets still.
-                assert beliefs(index) == []
+                assert trustSettings(index) == []
                 os.close(kept)
             else:
-                until(lambda: {str(each) for each in beliefs(index)} == before, "it to be as it was")  # noqa: B023
+                until(lambda: {str(each) for each in trustSettings(index)} == before, "it to be as it was")  # noqa: B023
         ip("link", "delete", "tt0")
 
 
 def test_aRenamedInterfaceIsNotMistaken(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     trustAll()
     with LinuxDevice("tt0", TUN) as device:
-        (first, *_) = beliefs(readInterface("tt0").index)
+        (first, *_) = trustSettings(readInterface("tt0").index)
         ip("link", "set", "tt0", "name", "tt1")
         with LinuxDevice("tt0", TUN):
-            first.end()
+            first.clear()
             assert setting(f"{first.version}/conf/tt0/{first.name}") == "1"
             assert setting(f"{first.version}/conf/tt1/{first.name}") == "0"
         device.close()
-        with pytest.raises(OSError, match=r"there is no interface \d+ any more") as raised:
+        with pytest.raises(OSError, match=r"the interface with index \d+ was deleted") as raised:
             first.restore()
         assert raised.value.errno == errno.ENODEV
     monkeypatch.setattr(hardening, "ROOT", "/nowhere")
-    with pytest.raises(OSError, match="cannot tell what lo believes of packets: /nowhere is not there"):
-        beliefs(socket.if_nametoindex("lo"))
+    with pytest.raises(OSError, match="cannot read which packets lo trusts: /nowhere is missing"):
+        trustSettings(socket.if_nametoindex("lo"))
 
 
 def test_movedToAnotherNamespaceItHasTheDefaultsOfThat(namespace: Namespace) -> None:
@@ -367,4 +367,4 @@ def test_movedToAnotherNamespaceItHasTheDefaultsOfThat(namespace: Namespace) -> 
     with another() as there, LinuxDevice("tt0", TUN) as device:
         configureNow("tt0", InterfaceSettings(up=None, hardened=True), device)
         moveInterface("tt0", there)
-        assert beliefs(readInterface("tt0", there).index, there) != []
+        assert trustSettings(readInterface("tt0", there).index, there) != []

@@ -35,7 +35,7 @@ from txtuntap.device import TAP, TUN
 from txtuntap.device.helper import leases
 from txtuntap.device.helper import server as service
 from txtuntap.device.helper.device import HelpedDevice
-from txtuntap.device.helper.permission import Asked, Peer, Rule
+from txtuntap.device.helper.permission import DeviceRequest, Peer, Rule
 from txtuntap.device.helper.server import MAX_OF_USER
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.linux.ioctl import IFF_TUN_EXCL
@@ -142,7 +142,7 @@ def test_nothingIsTakenFromADeviceThatWasThere(helper: Helper) -> None:
     ):
         answer = helper.answer(requestFor("tt0", "tap", settings))
         assert answer["errno"] == errno.EPERM, answer
-        assert "tt0 was there before: " in answer["error"]
+        assert "the helper did not make tt0, and could not restore it: " in answer["error"]
         assert there() == before
     ip("link", "delete", "tt0")
 
@@ -150,7 +150,7 @@ def test_nothingIsTakenFromADeviceThatWasThere(helper: Helper) -> None:
 def test_aDeviceThatGoesJustThenIsMade(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     reactor: Any = SelectReactor()
     serving = service.Helper([Rule.of("1234:tt0")], reactor)
-    peer, asked = Peer(1, 1234, frozenset()), Asked("tt0", TUN, None)
+    peer, asked = Peer(1, 1234, frozenset()), DeviceRequest("tt0", TUN, None)
     first = LinuxDevice("tt0", TUN)
 
     class Racing(LinuxDevice):
@@ -187,7 +187,7 @@ def test_aDeviceOfAnothersIsNotGiven(namespace: Namespace, tmp_path: Path) -> No
                 if may:
                     assert isinstance(guest.said, dict), guest.said
                 else:
-                    assert f"tt0 is another's: its owner or group is not of user {user}" in guest.said
+                    assert f"tt0 belongs to another owner or group than those of user {user}" in guest.said
             ip("link", "delete", "tt0")
 
 
@@ -218,7 +218,7 @@ def test_whoMayHaveWhat(helper: Helper) -> None:
             if may:
                 assert isinstance(guest.said, dict), guest.said
             elif user == 1234 and not groups:
-                assert "user 1234 is in no rule" in guest.said
+                assert "no rule is about user 1234" in guest.said
             else:
                 assert f"user {user} may not have '{name}'" in guest.said
 
@@ -278,10 +278,10 @@ def test_ofWhatTheKernelRefusesNothingIsLeft(helper: Helper) -> None:
     addresses = [{"address": "10.9.0.1/32"}]
     routes = [{"network": "10.9.0.128/25", "gateway": "10.9.0.200"}]
     answer = helper.answer(request(addresses=addresses, routes=routes))
-    assert "cannot add the route 10.9.0.128/25 via 10.9.0.200 by way of tt0" in answer["error"]
+    assert "cannot add the route 10.9.0.128/25 via 10.9.0.200 through tt0" in answer["error"]
     assert interfaces() == set()
     ip("link", "add", "tt1", "type", "veth", "peer", "name", "tt2")
-    with pytest.raises(OSError, match=r"the helper at .*/socket: .*tt1 is no TUN/TAP interface") as raised:
+    with pytest.raises(OSError, match=r"the helper at .*/socket: .*tt1 is not a TUN/TAP interface") as raised:
         HelpedDevice("tt1", TUN, path=helper.path).open()
     assert raised.value.errno == errno.EINVAL
     ip("link", "delete", "tt1")
@@ -341,7 +341,7 @@ def test_whoSaysMoreThanARequestIsCutOff(helper: Helper) -> None:
             while client.recv(4096):
                 pass
     until(lambda: not interfaces(), "nothing to be left")
-    assert helper.log().count("is refused") == 0
+    assert helper.log().count("Refused ") == 0
 
 
 def test_oneUserHasOnlySoMany(helper: Helper) -> None:
@@ -357,13 +357,13 @@ def test_strangersKeepNobodyOut(namespace: Namespace, tmp_path: Path) -> None:
     needRoot()
     with Helper(tmp_path, rules=(f"{NOBODY}:tt*",)) as helper, ExitStack() as stack:
         clients = [stack.enter_context(helper.connected()) for _ in range(40)]
-        told = {"errno": errno.EPERM, "error": f"user {os.getuid()} is in no rule"}
+        told = {"errno": errno.EPERM, "error": f"no rule is about user {os.getuid()}"}
         for client in clients:
             assert json.loads(client.makefile().readline()) == told
             assert _isClosed(client)
         for line in request(), b"x" * 100_000, b"hello\n", b"":
             assert helper.answer(line) == told
-        with pytest.raises(OSError, match=r"the helper at .*/socket: user \d+ is in no rule") as raised:
+        with pytest.raises(OSError, match=r"the helper at .*/socket: no rule is about user \d+") as raised:
             HelpedDevice("tt0", TUN, path=helper.path).open()
         assert raised.value.errno == errno.EPERM
         with Guest(f'helper {helper.path} {{"up": true}}', "tt0", "tun") as guest:
@@ -381,14 +381,14 @@ def test_refusalsDoNotFillTheDisk(helper: Helper) -> None:
     for _ in range(500):
         assert helper.answer(b"hello\n")["errno"] == errno.EINVAL
     until(lambda: _refusals(helper) == 503, "all to be counted")
-    assert helper.log().count("is refused") < 50
+    assert helper.log().count("Refused ") < 50
     assert len(helper.log()) < 20_000
     assert "\x1b" not in helper.log()
 
 
 def _refusals(helper: Helper) -> int:
     more = re.findall(r" (\d+) more refusals of user \d+\n", helper.log())
-    return helper.log().count("is refused") + sum(map(int, more))
+    return helper.log().count("Refused ") + sum(map(int, more))
 
 
 def test_leasesDoNotFillTheDisk(helper: Helper) -> None:
@@ -396,7 +396,7 @@ def test_leasesDoNotFillTheDisk(helper: Helper) -> None:
     for _ in range(100):
         with device:
             pass
-    until(lambda: _lines(helper, "user .* has tt0, by", "leases") == 100, "all leases to be counted")
+    until(lambda: _lines(helper, "Gave tt0 to .* user .* by rule", "leases") == 100, "all leases to be counted")
     until(lambda: _lines(helper, "tt0 is taken back", "ends of leases") == 100, "all ends to be counted")
     assert helper.log().count("\n") < 100
 
@@ -485,7 +485,7 @@ def test_whatWaitsToBeTakenBackIsTakenBackFirst(namespace: Namespace) -> None:
     serving = service.Helper([Rule.of("1234:tt0"), Rule.of("1235:tt0")], reactor)
 
     def opened(user: int) -> Any:
-        opening = Deferred.fromCoroutine(serving.open(Peer(1, user, frozenset()), Asked("tt0", TUN, None)))
+        opening = Deferred.fromCoroutine(serving.open(Peer(1, user, frozenset()), DeviceRequest("tt0", TUN, None)))
         return resultOf(opening, lambda: reactor.iterate(0.005))
 
     device, first, _ = opened(1234)
@@ -497,8 +497,8 @@ def test_whatWaitsToBeTakenBackIsTakenBackFirst(namespace: Namespace) -> None:
     # The connection has ended, and it is another user's turn.
     begun: Deferred[None] = Deferred()
     serving.turns.take(1234, lambda: begun)
-    first.place = serving.turns.take(1234, lambda: Deferred.fromCoroutine(serving.leases.takeBack(first)))
-    first.place.addErrback(lambda reason: reason.trap(CancelledError))
+    first.turn = serving.turns.take(1234, lambda: Deferred.fromCoroutine(serving.leases.takeBack(first)))
+    first.turn.addErrback(lambda reason: reason.trap(CancelledError))
     device, second, _ = opened(1235)
     with device:
         assert second.made
@@ -514,7 +514,7 @@ def test_oneRequestIsNotForThousands(helper: Helper) -> None:
     answer = helper.answer(request(routes=routes))
     assert (answer["errno"], answer["error"]) == (
         errno.EINVAL,
-        "that is more than 64 addresses, routes, neighbours",
+        "the request has more than 64 addresses, routes, neighbours",
     )
     settings = InterfaceSettings(routes=[f"10.9.0.{number}/32" for number in range(64)])
     with HelpedDevice("tt0", TUN, settings, helper.path):
@@ -652,9 +652,9 @@ def test_noModulesOfTheWorkingDirectory(tmp_path: Path) -> None:
 def test_whatTheAdministratorGotWrongIsOneLine(tmp_path: Path) -> None:
     for options, words in (
         # The other rules are tried without a process each, in tests.device.helper.test_server.
-        (["--allow", "nobody"], "'nobody' is no rule: give WHO:NAMES"),
-        (["--allow", "nobody:tt0", "--listen", "unix:/nowhere/socket"], "cannot listen at unix:/nowhere/socket"),
-        (["--allow", "nobody:tt0", "--listen", "systemd:domain=UNIX:name=helper"], "cannot listen at systemd:"),
+        (["--allow", "nobody"], "'nobody' is not a rule: give WHO:NAMES"),
+        (["--allow", "nobody:tt0", "--listen", "unix:/nowhere/socket"], "cannot listen on unix:/nowhere/socket"),
+        (["--allow", "nobody:tt0", "--listen", "systemd:domain=UNIX:name=helper"], "cannot listen on systemd:"),
     ):
         command = [sys.executable, "-m", "txtuntap.device.helper", *options]
         finished = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=PATIENCE, check=False)

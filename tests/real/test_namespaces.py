@@ -159,10 +159,10 @@ def test_mistakes(namespace: Namespace, tmp_path: Path) -> None:
     other = tmp_path / "file"
     other.touch()
     for call in (lambda: readInterface("lo", str(other)), lambda: configureInterface("lo", namespace=str(other))):
-        with pytest.raises(OSError, match=r"cannot enter .*/file: it is no network namespace"):
+        with pytest.raises(OSError, match=r"cannot enter .*/file: it is not a network namespace"):
             call()
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match=r"cannot enter .*/pipe: it is no network namespace"):
+    with pytest.raises(OSError, match=r"cannot enter .*/pipe: it is not a network namespace"):
         readInterface("lo", str(tmp_path / "pipe"))
     with pytest.raises(OSError, match="cannot find tt0"):
         moveInterface("tt0", "none")

@@ -18,7 +18,7 @@ from tests.real.lab.guest import NOBODY
 from tests.real.lab.namespace import Namespace, another, ip, needRoot
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice, link
-from txtuntap.device.linux.hardening import beliefs
+from txtuntap.device.linux.hardening import trustSettings
 from txtuntap.device.state import readInterface
 from txtuntap.service.observe.control import namespaceNumber
 
@@ -66,8 +66,8 @@ def test_anAdoptedDescriptorIsOpened(namespace: Namespace, tmp_path: Path, mode:
         name, mtu, number, hardened = jailed(tmp_path, device)
         assert (name, mtu, number) == ("tt0", 1400, namespaceNumber())
         # What cannot be found out is not promised.
-        assert hardened == "cannot tell what tt0 believes of packets: /proc/sys/net is not there"
-        assert beliefs(readInterface("tt0").index) != []
+        assert hardened == "cannot read which packets tt0 trusts: /proc/sys/net is missing, mount /proc"
+        assert trustSettings(readInterface("tt0").index) != []
         name, mtu, number, _ = jailed(tmp_path, device, NOBODY)
         assert (name, mtu) == ("tt0", 1400)
         assert "mount /proc, or have CAP_NET_ADMIN" in number

@@ -84,10 +84,10 @@ def test_whatIsNoDescriptorIsNotReceived() -> None:
     ours, its = socket.socketpair()
     with ours, its:
         ours.send(b"x")
-        with pytest.raises(OSError, match="something else did"):
+        with pytest.raises(OSError, match="the sender has sent only data"):
             receiveDescriptor(its)
         ours.close()
-        with pytest.raises(OSError, match="the other end has closed"):
+        with pytest.raises(OSError, match="the sender has closed the connection"):
             receiveDescriptor(its)
 
 
@@ -124,7 +124,7 @@ def test_aNodeThatSystemdHasOpened(mode: str) -> None:
             assert guest.said == {"name": "tt0", "mtu": 1400, "user": NOBODY}
             assertEchoes()
         with Guest("systemd tap", "tt0", mode, descriptors=[opened], before=before) as guest:
-            assert guest.said.startswith("systemd has handed over no descriptor 'tap' (LISTEN_FDNAMES): there is tun")
+            assert guest.said.startswith("systemd has passed no descriptor 'tap' (LISTEN_FDNAMES): there is tun")
     finally:
         os.close(opened)
 
@@ -142,7 +142,7 @@ def test_aDeviceOfOnesOwn(tmp_path: Path, mode: str) -> None:
         assert guest.tries("up") == "cannot set the MTU of tt0 to 1300: Operation not permitted"
     assert readInterface("tt0").persistent
     with Guest(f"node {ours}", "tt1", mode) as guest:
-        assert "making tt1 takes CAP_NET_ADMIN" in guest.said
+        assert "making tt1 needs CAP_NET_ADMIN" in guest.said
     ip("tuntap", "delete", "mode", mode, "name", "tt0")
     with Guest(f"node {ours}", "tt0", mode) as guest:
         assert f"ip tuntap add mode {mode} tt0 user NAME" in guest.said
@@ -166,7 +166,7 @@ def test_whereTheNodeIsNotToBeOpened(tmp_path: Path) -> None:
     ours = openNode(tmp_path)
     ours.chmod(0o600)
     with Guest(f"node {ours}", "tt0", "tun") as guest:
-        assert "the node may not be opened: run as root, or allow this user" in guest.said
+        assert "this user may not open the node: run as root, or allow this user" in guest.said
 
 
 @KINDS
@@ -175,7 +175,7 @@ def test_whatAHeldDescriptorCanDo(mode: str) -> None:
     with made(mode) as device, Guest(f"descriptor {device.fileno()}", "tt0", mode, descriptors=[device.fileno()]) as it:
         device.close()
         assert it.tries("up") == "cannot set the MTU of tt0 to 1300: Operation not permitted"
-        assert "may not be opened" in it.tries("another") or "CAP_NET_ADMIN" in it.tries("another")
+        assert "may not open the node" in it.tries("another") or "CAP_NET_ADMIN" in it.tries("another")
         assert it.tries("MTU") == "Invalid argument"
         assert it.tries("namespace") == "Operation not permitted"
         assert it.tries("link type") == "Device or resource busy"

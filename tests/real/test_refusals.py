@@ -55,7 +55,7 @@ def test_ofTheOtherKind(namespace: Namespace) -> None:
 
 
 def test_neitherTunNorTap(namespace: Namespace) -> None:
-    assertSays(refusal("lo"), "TUNSETIFF", "lo is no TUN/TAP interface", "name another")
+    assertSays(refusal("lo"), "TUNSETIFF", "lo is not a TUN/TAP interface", "name another")
 
 
 def test_aNameTheKernelDoesNotTake(namespace: Namespace) -> None:
@@ -129,7 +129,7 @@ def test_noDriverOfThatKind(namespace: Namespace) -> None:
 
 
 def test_mayNotOpenTheNode(namespace: Namespace) -> None:
-    assertSays(started(f"mknod -m 0600 {NODE} c 10 200", user="nobody"), NODE, "may not be opened", "root")
+    assertSays(started(f"mknod -m 0600 {NODE} c 10 200", user="nobody"), NODE, "may not open the node", "root")
 
 
 def test_mayNotMakeAnInterface(namespace: Namespace) -> None:

@@ -24,7 +24,7 @@ from tests.real.lab.watch import watchOf
 from txtuntap.device import TAP
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.linux import LinuxDevice, linkmessages
-from txtuntap.device.linux.netlink import AT_ONCE
+from txtuntap.device.linux.netlink import ITEMS_PER_TURN
 from txtuntap.device.monitor import ADDRESS_ADDED, ADDRESS_REMOVED, InterfaceEvent, InterfaceMonitor
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import read, readInterface
@@ -34,7 +34,7 @@ from txtuntap.device.state import read, readInterface
 FEW, MANY = 300, 1200
 
 #: The most messages of a turn: the last of one read, and the first of the next.
-MOST = 2 * AT_ONCE
+MOST = 2 * ITEMS_PER_TURN
 
 ROUTES = [f"11.{number >> 8}.{number & 255}.0/24" for number in range(MANY)]
 ADDRESSES = [f"fd09:{number:x}::1/64" for number in range(MANY)]
@@ -237,8 +237,8 @@ def heard(count: int) -> Work:
             monitor.subscribe(happened)
             await monitor.start()
             try:
-                for at in range(0, count, AT_ONCE):
-                    some = ADDRESSES[at : at + AT_ONCE]
+                for at in range(0, count, ITEMS_PER_TURN):
+                    some = ADDRESSES[at : at + ITEMS_PER_TURN]
                     make({"addresses": some})
                     while len(added) < at + len(some):
                         await deferLater(reactor, 0)

@@ -165,7 +165,7 @@ def test_settingsThatDoNotGoWithTheInterfaceAreOneLine(namespace: Namespace, tmp
     assert status != 0
     said = [line for line in said if "#info" not in line]
     assert len(said) == 1, said
-    assert "tt0: an MTU under 1280 leaves no IPv6" in said[0]
+    assert "tt0: an MTU under 1280 disables IPv6" in said[0]
 
 
 def _fails(directory: Path, *arguments: str) -> tuple[int, list[str]]:

@@ -1,14 +1,14 @@
 """
-TUN and TAP devices, one folder per platform; and the interfaces' settings.
+TUN and TAP devices, with one folder for each platform, and the settings of their interfaces.
 
-A device is an L{IDevice<txtuntap.interfaces.IDevice>}: open, receive, send, C{fileno}, close; with or without a
-reactor.
+A device provides L{IDevice<txtuntap.interfaces.IDevice>}: C{open}, C{receive}, C{send}, C{fileno} and C{close}. It can
+be used with a reactor or without one.
 """
 
 import errno
 import os
 
-#: The C{errno} of a device whose interface is gone ("file descriptor in bad state"); Linux alone has a name for it.
+#: The C{errno} of a device whose interface was deleted ("file descriptor in bad state"). Only Linux has a name for it.
 EBADFD = getattr(errno, "EBADFD", 77)
 
 #: A device that carries IP packets: C{IFF_TUN}.
@@ -17,25 +17,29 @@ TUN = 0x0001
 #: A device that carries Ethernet frames: C{IFF_TAP}.
 TAP = 0x0002
 
-#: The most octets that a packet has, whatever the MTU of its interface is: that is 65535 at most, and before it may
-#: stand an Ethernet header with two tags.
+#: The largest number of octets in a packet on any interface: an MTU is 65535 at most, and an Ethernet header with two
+#: VLAN tags may precede the payload.
 LONGEST_PACKET = 65535 + 14 + 8
 
-#: C{IFNAMSIZ} less the closing zero.
+#: The largest number of octets in an interface name: C{IFNAMSIZ} without the terminating zero octet.
 MAX_NAME = 15
 
 
 def interfaceName(name: str | bytes) -> bytes:
     """
-    Check the name of an interface as the kernel does (C{dev_valid_name}), which would cut a long one without a word.
+    Check the name of an interface by the kernel's own rules (C{dev_valid_name}). The kernel cuts a longer name without
+    an error, so the length is checked here.
 
-    @param name: at most 15 bytes; C{%d} in it becomes the first free number; empty, the kernel chooses.
+    @param name: the name, at most 15 octets. The kernel replaces C{%d} in it by the first free number, and chooses a
+        name itself if this is empty.
 
-    @raise ValueError: it is not a name.
+    @return: the name as octets.
+
+    @raise ValueError: C{name} is not a valid name.
     """
     if not isinstance(name, (str, bytes)):
-        raise ValueError(f"an interface name is str or bytes, not {name!r}")
-    # Names are octets, and need not be UTF-8: those that are not are as Python has them (PEP 383).
+        raise ValueError(f"an interface name must be str or bytes, not {name!r}")
+    # A name is a string of octets that need not be UTF-8. Text holds the other octets as surrogate escapes (PEP 383).
     packed = os.fsencode(name) if isinstance(name, str) else name
     if len(packed) > MAX_NAME:
         raise ValueError(f"the interface name {name!r} has {len(packed)} bytes: {MAX_NAME} is the most")
@@ -48,8 +52,8 @@ def interfaceName(name: str | bytes) -> bytes:
 
 def printable(name: str) -> str:
     """
-    The name of an interface for people to read, and for what takes nothing but text (JSON): octets that are no text,
-    and characters that a terminal would take for a command, as C{\\xff}. The kernel takes all of them.
+    Convert the name of an interface to printable text, for log lines, terminals and JSON. Octets that are not UTF-8,
+    and control characters, become escapes such as C{\\xff}. The kernel allows both in a name.
     """
     text = os.fsencode(name).decode(errors="backslashreplace")
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

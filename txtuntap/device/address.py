@@ -1,5 +1,5 @@
 """
-The address of a port on a TUN or TAP device, and the flags of such devices, as C{twisted.pair} has them.
+The address of a port on a TUN or TAP device, and the flags of such devices. The names are those of C{twisted.pair}.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TunnelFlags(Flags):  # type: ignore[misc]
 @implementer(IAddress)
 class TunnelAddress:
     """
-    The interface a L{TuntapPort<txtuntap.tuntap.TuntapPort>} is on.
+    The address of a L{TuntapPort<txtuntap.tuntap.TuntapPort>}: the kind and the name of its interface.
 
     @ivar type: L{TunnelFlags.IFF_TUN} or L{TunnelFlags.IFF_TAP}.
     @ivar name: the interface's name.
@@ -48,7 +48,7 @@ class TunnelAddress:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TunnelAddress):
             return NotImplemented
-        # Flags that were computed are not the constants they equal (Twisted issue 6878).
+        # A flag that was computed is not equal to the constant with the same value (Twisted issue 6878).
         return (self.type.value, self.name) == (other.type.value, other.name)
 
     def __hash__(self) -> int:

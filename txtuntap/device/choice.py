@@ -1,5 +1,6 @@
 """
-The choice of the device under a port: the one that is given, or a Linux device by the interface's name.
+The choice of a port's device: the device object that the application gives, or a new Linux device for an interface
+name.
 """
 
 from __future__ import annotations
@@ -15,21 +16,24 @@ def deviceFor(
     proto: object, mode: int, device: Any, interface: str | bytes, protocolInformation: bool, system: Any
 ) -> IDevice:
     """
-    Find the device for a protocol.
+    Check the device that the application gives for a protocol, or make a Linux device.
 
     @param proto: the protocol, for error messages.
-    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}, which C{proto} needs.
-    @param device: the device to use; L{None}: a Linux device, made of all that follows.
-    @param interface: the name of the interface; empty for whatever name C{device} has.
-    @param protocolInformation: whether the kernel sends flags and EtherType with each packet.
-    @param system: what stands in for the operating system; L{None} for nothing.
+    @param mode: the kind of device that C{proto} needs: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @param device: the device to use; L{None}: make a Linux device from the arguments that follow.
+    @param interface: the name of the interface; empty: accept the name that C{device} has.
+    @param protocolInformation: whether the kernel puts flags and EtherType before each packet.
+    @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
 
-    @raise TypeError: C{device} is no device.
-    @raise ValueError: C{device} is of the wrong kind, has another name, or came with what is for a new one.
+    @return: C{device}, or the new one.
+
+    @raise TypeError: C{device} does not provide L{IDevice}.
+    @raise ValueError: C{device} is of the wrong kind, has another name, or came together with an argument that only a
+        new device can use.
     """
     name = interfaceName(interface)
     if device is None:
-        # On other platforms there is no such module, and may be another device.
+        # Imported only here, because other platforms cannot import this module.
         from txtuntap.device.linux.device import LinuxDevice
 
         return LinuxDevice(name, mode, protocolInformation, system)
@@ -37,10 +41,10 @@ def deviceFor(
         raise TypeError(f"{device!r} is no device, such as LinuxDevice(name, TUN) or MemoryDevice(TUN)")
     if device.mode != mode:
         wanted, kind = ("tap", "tun") if mode == TAP else ("tun", "tap")
-        raise ValueError(f"{proto!r} goes on a {wanted}, and the device is a {kind}")
+        raise ValueError(f"{proto!r} needs a {wanted}, and the device is a {kind}")
     if protocolInformation or system is not None:
-        raise ValueError("protocolInformation and system go with the device: give them to LinuxDevice")
+        raise ValueError("protocolInformation and system belong to the device: give them to LinuxDevice")
     if name and device.name and b"%" not in name and name != os.fsencode(device.name):
-        raise ValueError(f"the interface is {interface!r}, and that of the device {device.name!r}: give one name")
+        raise ValueError(f"the interface is {interface!r}, but the device's is {device.name!r}: give one name")
     given: IDevice = device
     return given

@@ -1,5 +1,5 @@
 """
-An interface brought to its settings, and restored to what it was before.
+The configuration of interfaces: apply settings to an interface, and restore its former settings.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def _platform() -> IConfiguration:
 @attrs.frozen
 class Configured:
     """
-    The changes that were made to an interface, so that they can be restored.
+    A record of the changes that were made to an interface, with which they can be undone.
 
-    @ivar name: of the interface.
-    @ivar index: its number.
-    @ivar namespace: the network namespace that it is in; L{None}: this one.
+    @ivar name: the interface's name.
+    @ivar index: the interface's index.
+    @ivar namespace: the network namespace of the interface; L{None}: the namespace of this process.
     """
 
     name: str
@@ -45,19 +45,20 @@ class Configured:
     @property
     def changes(self) -> list[str]:
         """
-        The changes in words, in the order in which they were made.
+        A description of each change in words, in the order in which they were made.
         """
         return [change.what for change in self._changes]
 
     def restore(self, reactor: Any = None, staysHardened: bool = False) -> Deferred[None]:
         """
-        Take away what was added, and put back what was changed, as far as it is still there. If the interface was set
-        down, its IPv6 addresses, routes and neighbours come back, but for those that it had learnt or that lead to
-        several gateways.
+        Remove what was added to the interface, and set each changed setting to its former value. Things that are gone
+        by now are skipped. If the interface was set down, its IPv6 addresses, routes and neighbours are added again,
+        except those that the kernel had learnt and routes with several gateways.
 
-        @param staysHardened: leave it hardened, because a program may still write packets into it.
+        @param reactor: the reactor; L{None}: the installed one.
+        @param staysHardened: whether the interface stays hardened, because a program may still write packets into it.
 
-        @return: fires when that is done; fails with what L{restoreNow} raises.
+        @return: fires when all changes are undone; fails with what L{restoreNow} raises.
         """
         changes = [each for each in self._changes if not (staysHardened and each.hardens)]
         platform = _platform()
@@ -65,10 +66,10 @@ class Configured:
 
     def restoreNow(self) -> None:
         """
-        As L{restore}. Waits for the kernel's answers.
+        Do what L{restore} does, and block until the kernel has answered.
 
-        @raise OSError: the kernel refused some of it, because privileges have been dropped, say; the text has all that
-            was left as it is. The rest is restored.
+        @raise OSError: the kernel refused to undo some changes, for example because the process has dropped its
+            privileges. The text names each of them. The other changes were undone.
         """
         platform = _platform()
         platform.askNow(platform.restoring(self.index, self._changes), self.namespace)
@@ -83,10 +84,10 @@ def configureInterface(
     **settings: Any,
 ) -> Configured:
     """
-    L{configureNow}, with the fields of an L{InterfaceSettings} for arguments.
+    Call L{configureNow} with settings made from the arguments, which are the fields of L{InterfaceSettings}.
 
-    @raise ValueError: a setting cannot be.
-    @raise OSError: the kernel refused.
+    @raise ValueError: a setting is not valid.
+    @raise OSError: the kernel refused a change.
     """
     try:
         asked = InterfaceSettings(addresses=addresses, neighbours=neighbours or {}, **settings)
@@ -99,19 +100,23 @@ def configureNow(
     name: str, settings: InterfaceSettings, device: LinuxDevice | None = None, namespace: Namespace | None = None
 ) -> Configured:
     """
-    Bring an interface to its settings. A setting that it has already is left alone, and takes no privilege. If
-    something is refused, what was changed before is restored.
+    Apply settings to an interface, and block until the kernel has answered. A setting that has its value already is
+    left alone, and needs no privilege. If the kernel refuses a change, the changes before it are undone.
 
-    Waits for the kernel's answers: for where no reactor runs yet (C{privilegedStartService}). L{configure} does not.
+    Use this before the reactor runs (in C{privilegedStartService}), and L{configure} afterwards.
 
-    @param device: the device, where it is open here: owner, group, persistence and carrier are set by its descriptor,
-        and nobody else can open one that was not made with C{multiQueue}. Its interface counts, whatever that is called
-        now.
-    @param namespace: the network namespace that the interface is in; L{None}: that of the device, or else this one.
+    @param name: the interface's name.
+    @param device: the interface's device, if this process has it open; its interface is configured even if it was
+        renamed. Owner, group, persistence and carrier are set through its descriptor. A device made without
+        C{multiQueue} cannot be opened a second time for that.
+    @param namespace: the network namespace of the interface; L{None}: the namespace of C{device}, or else of this
+        process.
 
-    @raise ValueError: a setting does not go with the interface.
-    @raise OSError: the kernel refused; the text names the interface, the setting and the reason. Or this platform's
-        interfaces cannot be configured (C{ENOTSUP}).
+    @return: the changes that were made.
+
+    @raise ValueError: a setting does not suit the interface, such as neighbours on a tun.
+    @raise OSError: the kernel refused a change; the text names the interface, the setting and the reason. Or interfaces
+        cannot be configured on this platform (C{ENOTSUP}).
     """
     namespace = _checked(settings, device, namespace)
     platform = _platform()
@@ -127,7 +132,9 @@ def configure(
     namespace: Namespace | None = None,
 ) -> Deferred[Configured]:
     """
-    As L{configureNow}, without waiting, on every reactor.
+    Apply settings to an interface as L{configureNow} does, without blocking. This works on every reactor.
+
+    @param reactor: the reactor; L{None}: the installed one.
 
     @return: fires with a L{Configured}; fails with what L{configureNow} raises.
     """
@@ -139,7 +146,7 @@ def configure(
 
 def _checked(settings: object, device: LinuxDevice | None, namespace: Namespace | None) -> Namespace | None:
     """
-    Check the settings, and tell which network namespace the interface is in.
+    Check the settings' type, and return the network namespace of the interface.
     """
     checkKind(settings, InterfaceSettings, "settings", "InterfaceSettings(addresses=['10.0.0.1/24'])")
     return device.namespace if namespace is None and device is not None else namespace
@@ -152,11 +159,11 @@ def _configured(found: tuple[str, int, tuple[IChange, ...]], namespace: Namespac
 
 def moveInterface(name: str, to: Namespace, namespace: Namespace | None = None) -> None:
     """
-    Move an interface to another network namespace. There it is down, and without addresses and routes; whoever has the
-    device open goes on with it.
+    Move an interface to another network namespace, and block until the kernel has answered. The move sets the interface
+    down and removes its addresses and routes. A program that has the device open can use it as before.
 
-    @param to: where to.
-    @param namespace: where it is; L{None}: here.
+    @param to: the namespace to move the interface to.
+    @param namespace: the namespace that the interface is in; L{None}: the namespace of this process.
 
     @raise OSError: the kernel refused, or there is no such interface or namespace.
     """
@@ -166,7 +173,9 @@ def moveInterface(name: str, to: Namespace, namespace: Namespace | None = None) 
 
 def move(name: str, to: Namespace, reactor: Any = None, namespace: Namespace | None = None) -> Deferred[None]:
     """
-    As L{moveInterface}, without waiting.
+    Move an interface as L{moveInterface} does, without blocking.
+
+    @return: fires when the interface has moved; fails with what L{moveInterface} raises.
     """
     platform = _platform()
     return platform.ask(reactor, platform.moving(name, to), namespace)

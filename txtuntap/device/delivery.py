@@ -1,6 +1,6 @@
 """
-The delivery of what comes from a device to the protocol on its port: of superpackets, and packets whose checksum is
-left open, too.
+The delivery of packets from a device to the protocol on its port. A packet may be a superpacket, or have a checksum
+that is still to be computed; both are called unfinished here.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ _LONGEST_HEADER = 60
 
 class Delivery:
     """
-    Hands the protocol what comes: unfinished as it is, or finished where the protocol takes nothing else.
+    Deliver packets to a protocol. An unfinished packet is delivered as it is if the protocol accepts that. Otherwise
+    it is finished first: split, with each checksum computed.
 
-    @ivar receive: the protocol's method for a packet. It may raise.
-    @ivar takesOffload: whether the protocol takes packets that are not finished.
+    @ivar receive: the protocol's method that receives a packet. It may raise.
+    @ivar takesOffload: whether the protocol accepts unfinished packets.
     """
 
     def __init__(
@@ -35,9 +36,9 @@ class Delivery:
         """
         @param proto: the protocol.
         @param ethernet: whether packets are Ethernet frames.
-        @param counters: the port's.
-        @param failures: the log for what the protocol raises.
-        @param batches: what lets the answers to a superpacket wait.
+        @param counters: the port's counters.
+        @param failures: the log for exceptions of the protocol.
+        @param batches: the port's batches, in which the answers to a superpacket can wait to be sent as one.
         """
         self.receive: Receiver = proto.packetReceived if knowsPackets(proto) else deviceReceiver(proto)
         self.takesOffload = takesOffload(proto)
@@ -49,7 +50,7 @@ class Delivery:
 
     def deliver(self, packet: Packet) -> None:
         """
-        Hand the protocol a packet, and let no exception out.
+        Deliver a packet to the protocol, and log an exception that the protocol raises.
         """
         try:
             self.receive(packet)
@@ -58,20 +59,21 @@ class Delivery:
 
     def failed(self, time: float) -> None:
         """
-        Log the exception of L{receive} that is being handled.
+        Log the exception that L{receive} has raised and that is being handled.
 
-        @param time: of the packet, in seconds.
+        @param time: the time of the packet, in seconds.
         """
         self._failures.failed(time, self._method)
 
     def deliverUnfinished(self, packet: Packet, offload: Offload, maxPacketSize: int) -> tuple[int, int]:
         """
-        Deliver a packet that cannot go up as it is, or not before a look at it: a superpacket, a packet that is too
-        long, or any that is not finished where the protocol takes none.
+        Deliver a packet that has to be examined first, and perhaps finished: a superpacket, a packet that is too long,
+        or an unfinished packet for a protocol that accepts none.
 
-        @param maxPacketSize: the most octets of a packet that the protocol is given.
+        @param offload: the work on the packet that is still to be done.
+        @param maxPacketSize: the largest number of octets of a packet that the protocol receives.
 
-        @return: the number of packets it stands for, and how many octets these have.
+        @return: the number of packets that C{packet} stands for, and the number of octets in these together.
         """
         count, octets = 1, len(packet)
         longest = octets

@@ -1,5 +1,5 @@
 """
-Events of interfaces: the records, and the table of states whose changes make them.
+Events of interfaces: the record of one event, and the table of interface states that emits an event for each change.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ ADDRESS_ADDED, ADDRESS_REMOVED = "address added", "address removed"
 @attrs.frozen
 class InterfaceEvent:
     """
-    One thing that has happened to an interface.
+    One change of an interface.
 
-    @ivar kind: one of the words above.
-    @ivar state: what the interface is now; for one that was removed, what it was.
-    @ivar before: what it was before; L{None} for one that was added.
-    @ivar address: the one that was added or removed, if one was.
+    @ivar kind: L{ADDED}, L{REMOVED} or another of this module's constants.
+    @ivar state: the state of the interface after the change; its last state if it was removed.
+    @ivar before: the state of the interface before the change; L{None} if the interface was added.
+    @ivar address: the address that was added or removed; L{None} for other kinds of events.
     """
 
     kind: str
@@ -38,23 +38,24 @@ class InterfaceEvent:
     @property
     def name(self) -> str:
         """
-        The interface's name.
+        The name of the interface after the change.
         """
         return self.state.name
 
 
 Subscriber = Callable[[InterfaceEvent], None]
 
-#: Called with the number of an interface whose state may have changed; with L{None}, all states may have.
+#: A function that is called after a change of the table. Its argument is the index of the interface whose state may
+#: have changed, or L{None} if all states may have changed.
 Follower = Callable[["int | None"], None]
 
 
 class InterfaceTable:
     """
-    The states of a network namespace's interfaces, as the platform's watch writes them, and the listeners that hear of
-    each change.
+    The states of all interfaces in a network namespace. The platform's L{IWatch<txtuntap.device.interfaces.IWatch>}
+    writes them. Each change is reported to the subscribers and followers.
 
-    @ivar states: the state of each interface, by index; empty, before that is known.
+    @ivar states: the state of each interface, by its index; empty until the states have been read.
     """
 
     _log = Logger()
@@ -66,35 +67,35 @@ class InterfaceTable:
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """
-        Have C{subscriber} called with each L{InterfaceEvent} from now on.
+        Call C{subscriber} with each L{InterfaceEvent} from now on.
 
-        @return: a call that ends it.
+        @return: a function that ends the subscription.
         """
         return _added(self._subscribers, subscriber)
 
     def follow(self, follower: Follower) -> Callable[[], None]:
         """
-        Have C{follower} called after each change of C{states} from now on.
+        Call C{follower} after each change of C{states} from now on.
 
-        @return: a call that ends it.
+        @return: a function that ends the calls.
         """
         return _added(self._followers, follower)
 
     def fill(self, states: Iterable[InterfaceState]) -> None:
         """
-        Enter the interfaces that are there already, which is no event.
+        Enter the interfaces that exist at the start, without an event.
         """
         self.states.update((state.index, state) for state in states)
 
     def clear(self) -> None:
         """
-        Forget all interfaces, which is no event.
+        Remove all interfaces from the table, without an event.
         """
         self.states.clear()
 
     def remove(self, index: int) -> None:
         """
-        Forget an interface that is there no more.
+        Remove an interface that no longer exists from the table, and report that.
         """
         before = self.states.pop(index, None)
         if before is not None:
@@ -105,10 +106,11 @@ class InterfaceTable:
         self, state: InterfaceState, gone: Sequence[InterfaceAddress] = (), come: Sequence[InterfaceAddress] = ()
     ) -> None:
         """
-        Enter an interface's state, and tell how it differs from the one before.
+        Enter the new state of an interface, and report each difference from its former state.
 
-        @param gone: addresses that it had, and has no more.
-        @param come: addresses that it has now, and had not.
+        @param state: the new state.
+        @param gone: the addresses that the interface has lost.
+        @param come: the addresses that the interface has gained.
         """
         before = self.states.get(state.index)
         self.states[state.index] = state
@@ -134,9 +136,9 @@ class InterfaceTable:
 
     def tellFollowers(self, index: int | None) -> None:
         """
-        Call the followers.
+        Call each follower, and log the exceptions that followers raise.
 
-        @param index: the interface whose state may have changed; L{None}: all states may have.
+        @param index: the index of the interface whose state may have changed; L{None}: all states may have changed.
         """
         for follower in list(self._followers):
             try:

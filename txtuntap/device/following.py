@@ -1,5 +1,5 @@
 """
-The record of a device's interface, kept as the kernel has it.
+The name, MTU and link address of an open device, updated when its interface changes in the kernel.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     from txtuntap.device.linux.namespace import NamespaceIdentity
     from txtuntap.device.monitor import SharedMonitor
 
+_CANNOT_WATCH = "Cannot watch {name} in the network namespace that it was moved to: {reason}"
+
 
 @attrs.frozen
 class Whereabouts:
     """
-    An interface, as an open descriptor tells it.
+    The identity and place of an interface, as the kernel reports them for an open descriptor.
 
-    @ivar name: what it is called now.
-    @ivar linkAddress: that of a tap.
-    @ivar namespace: the network namespace that it is in; L{None}: that takes privilege there.
+    @ivar name: the interface's present name.
+    @ivar linkAddress: the link address of a tap; L{None} for a tun.
+    @ivar namespace: the network namespace of the interface; L{None}: the process has no privilege to find it out.
     """
 
     name: str
@@ -39,38 +41,42 @@ class Whereabouts:
 
     def isOf(self, state: InterfaceState) -> bool:
         """
-        Whether an interface, of that namespace, is this one.
+        Whether C{state}, the state of an interface in the same namespace, is the state of this interface.
         """
         return state.name == self.name and self.linkAddress in (None, state.linkAddress)
 
 
 class Following:
     """
-    Keeps C{name}, C{mtu} and C{linkAddress} of an open device as the kernel has them.
+    Keep C{name}, C{mtu} and C{linkAddress} of an open device equal to the kernel's values.
 
-    Each time a monitor says that the interface may be another, what it is is compared with what was known, and nothing
-    is learnt from the difference that the monitor saw: so it is all the same whether that was started before or after
-    the device was opened, whether it was told of each change or of several as one, and in which order they came. A
-    device that can say where its interface is (C{whereabouts}) is asked each time, since names and numbers may be
-    another interface's by now; and where that was moved to another network namespace, it is watched in there, as far as
-    that is permitted.
+    Each time a monitor reports that the interface may have changed, the interface's present state is compared with the
+    device. The monitor's own event is not used. So the result is the same whether the monitor was started before or
+    after the device was opened, and whether it reported each change or several as one.
+
+    If the device has a method C{whereabouts}, it is called each time, because a name or an index may belong to another
+    interface by now. If the interface was moved to another network namespace, it is watched there, provided that the
+    process is permitted to.
     """
 
     _log = Logger()
 
     def __init__(self, device: IDevice, monitor: IMonitor, changed: Callable[[bool, bool], None]) -> None:
         """
-        @param changed: called when anything is another, with whether the MTU is, and whether the link was set up.
+        @param device: the open device.
+        @param monitor: the monitor of the network namespace that the device was opened in.
+        @param changed: called after each update. Its arguments say whether the MTU has changed, and whether the link
+            was set up.
         """
         self._device: Any = device
         self._changed = changed
         self._monitor = monitor
         self._unfollow: Callable[[], None] | None = None
-        # Where the interface is, if not where it is watched.
+        # The monitor of the namespace that the interface was moved to.
         self._elsewhere: SharedMonitor | None = None
-        # The namespace where it is, and may not be watched.
+        # The namespace that the interface was moved to, if the process is not permitted to watch it.
         self._barred: NamespaceIdentity | None = None
-        # The monitor that knows it, and its number there.
+        # The monitor that knows the interface, and the interface's index there.
         self._foundIn: IMonitor | None = None
         self._index = 0
         self._mtu = 0
@@ -78,8 +84,8 @@ class Following:
 
     def start(self) -> None:
         """
-        Begin. C{changed} is not called for differences that are there already: its owner has seen none of the device's
-        values yet.
+        Set the device's values, and begin to follow the interface. C{changed} is not called for the first update,
+        because the owner of the device has not read any of its values yet.
         """
         self._index = getattr(self._device, "index", 0)
         self._isUp = getattr(self._device, "up", True)
@@ -91,7 +97,7 @@ class Following:
 
     def stop(self) -> None:
         """
-        Follow no more. Stopping twice is harmless.
+        Stop following the interface. Stopping twice is harmless.
         """
         if self._unfollow is not None:
             self._unfollow()
@@ -101,11 +107,12 @@ class Following:
 
     def _recheck(self, monitor: IMonitor, index: int | None) -> None:
         if index is not None and self._foundIn is monitor and index != self._index:
-            # Another one: that is most of what a monitor has to say, and said to everybody.
+            # The report is about another interface. Most reports are, because each follower receives all of them.
             return
         state = self._find()
         if state is None:
-            # It may have been moved on before its coming was heard, so it is sought at each event until it is found.
+            # The interface may have been moved a second time before a monitor reported the first move. So every report
+            # leads to a search until the interface is found.
             self._foundIn = None
             self._watchElsewhere()
             return
@@ -127,13 +134,15 @@ class Following:
 
     def _find(self) -> InterfaceState | None:
         """
-        The interface, as monitors know it. L{None}: they do not, or not yet, or it is gone.
+        Find the interface among those that the monitors know.
+
+        @return: its state; L{None}: no monitor knows the interface, or it was deleted.
         """
         ask = getattr(self._device, "whereabouts", None)
         try:
             where: Whereabouts | None = None if ask is None else ask()
         except OSError:
-            # The interface is gone: the next read of the device says so.
+            # The interface was deleted. The next read from the device reports that to the port.
             return None
         for monitor in self._monitor, self._elsewhere:
             if monitor is None:
@@ -164,14 +173,15 @@ class Following:
             place = platformModule("monitor").identify(there)
             watched = [each.place for each in (self._monitor, self._elsewhere) if each is not None]
             if place in watched or (place is not None and place == self._barred):
-                # The monitors that watch it are about to hear of it.
+                # A monitor watches this namespace already, and is about to report the interface. Or the process is not
+                # permitted to watch this namespace.
                 return
             monitor = SharedMonitor(self._monitor.reactor, there)
             try:
                 monitor.open()
             except OSError as e:
                 self._barred = place
-                self._log.info("{name} cannot be watched where it is now: {reason}", name=name, reason=e.strerror or e)
+                self._log.info(_CANNOT_WATCH, name=name, reason=e.strerror or e)
                 return
         finally:
             os.close(there)
@@ -180,10 +190,11 @@ class Following:
         monitor.follow(lambda index: self._recheck(monitor, index))
 
         def failed(reason: Failure) -> None:
-            self._log.info("{name} cannot be watched where it is now: {reason}", name=name, reason=reason.value)
+            self._log.info(_CANNOT_WATCH, name=name, reason=reason.value)
 
         monitor.start().addErrback(failed)
-        # Others may watch there already, who have heard of its coming.
+        # The monitor may have been started before by another share. Then it has reported the interface's arrival
+        # already.
         self._recheck(monitor, None)
 
     def _stopElsewhere(self) -> None:

@@ -1,5 +1,6 @@
 """
-The contracts about interfaces: of what watches them, and of the modules in a platform's folder.
+Contracts for the configuration and observation of network interfaces: the monitors, and the modules that each
+platform's folder has to provide.
 """
 
 from __future__ import annotations
@@ -18,142 +19,149 @@ if TYPE_CHECKING:
 
 class IMonitor(Interface):
     """
-    The source from which a port knows its interface: an L{InterfaceMonitor<txtuntap.device.monitor.InterfaceMonitor>},
-    or a L{SharedMonitor<txtuntap.device.monitor.SharedMonitor>}.
+    A monitor, from which a port learns the state of its interface. There are two of them:
+    L{InterfaceMonitor<txtuntap.device.monitor.InterfaceMonitor>} and
+    L{SharedMonitor<txtuntap.device.monitor.SharedMonitor>}.
     """
 
-    reactor: Any = Attribute("The reactor that it runs on.")
-    interfaces: Mapping[int, InterfaceState] = Attribute("The state of each interface, by index; empty before a start.")
+    reactor: Any = Attribute("The reactor that the monitor runs on.")
+    interfaces: Mapping[int, InterfaceState] = Attribute(
+        "The state of each interface, by its index; empty until the monitor has started."
+    )
     place: NamespaceIdentity | None = Attribute(
-        "The network namespace that is watched, once it is open; L{None}: nobody can tell."
+        "The identity of the watched network namespace, once the monitor is open; L{None}: it cannot be found out."
     )
 
     def follow(follower: Follower) -> Callable[[], None]:
         """
-        Have C{follower} called after each change of C{interfaces}, from now on.
+        Call C{follower} after each change of C{interfaces} from now on.
 
-        @return: a call that ends it.
+        @return: a function that ends the calls.
         """
 
 
 class IWatch(Interface):
     """
-    The platform's part of a monitor: it hears of changes and writes them into an
+    The platform's part of a monitor. It receives the system's notifications and writes each change into an
     L{InterfaceTable<txtuntap.device.events.InterfaceTable>}.
     """
 
-    place: NamespaceIdentity | None = Attribute("See L{IMonitor}.")
-    isOpen: bool = Attribute("Whether it has what it needs from the system.")
+    place: NamespaceIdentity | None = Attribute("The watched network namespace: see L{IMonitor}.")
+    isOpen: bool = Attribute("Whether the descriptors that it needs are open.")
 
     def open() -> None:
         """
-        Take from the system what C{start} needs. Opening twice is harmless.
+        Open the descriptors that C{start} needs. Opening twice is harmless.
 
         @raise OSError: the system refuses.
         """
 
     def start() -> Deferred[None]:
         """
-        Fill the table, and keep it as the interfaces are.
+        Read the state of all interfaces into the table, and write each later change into it.
 
-        @return: fires once the table is filled; fails with what C{open} raises.
+        @return: fires once all states have been read; fails with what C{open} raises.
         """
 
     def stop() -> None:
         """
-        Empty the table and write nothing more into it. Stopping twice is harmless.
+        Clear the table, and write nothing more into it. Stopping twice is harmless.
         """
 
 
 class IChange(Interface):
     """
-    One change of an interface, which has been made and can be restored.
+    One change of an interface that has been made and can be undone.
     """
 
-    what: str = Attribute("The change in words.")
-    hardens: bool = Attribute("Whether packets were believed before the change, and are not after it.")
+    what: str = Attribute("The change in words, for logs and error texts.")
+    hardens: bool = Attribute("Whether the change keeps packets from changing the kernel's configuration.")
 
 
 class IConversing(Interface):
     """
-    The module of a platform that asks the system by conversations. A conversation is a generator: it does its work in
-    steps, its yields say what it waits for in the platform's own terms, and its result is what it returns.
+    A platform's module that sends requests to the system in conversations. A conversation is a generator. It yields
+    one request after the other, in the platform's own form, and each answer is sent into it. The value that it
+    returns is the conversation's result.
     """
 
     def ask(reactor: Any, conversation: Generator[Any, Any, Any], namespace: Namespace | None = None) -> Deferred[Any]:
         """
-        Hold a conversation without waiting.
+        Run a conversation without blocking.
 
-        @param reactor: L{None}: the installed one.
-        @param namespace: the network namespace that it is about; L{None}: this one.
+        @param reactor: the reactor; L{None}: the installed one.
+        @param conversation: the generator to run.
+        @param namespace: the network namespace that the requests are sent in; L{None}: the namespace of this process.
 
-        @return: fires with the result. A conversation that is cancelled ends by undoing what it has done.
+        @return: fires with the result. If it is cancelled, the conversation undoes the changes that it has made.
         """
 
     def askNow(conversation: Generator[Any, Any, Any], namespace: Namespace | None = None) -> Any:
         """
-        Hold a conversation, and wait for its result.
+        Run a conversation, and block until it ends.
+
+        @return: the result of the conversation.
         """
 
 
 class IConfiguration(IConversing):
     """
-    The module of a platform that configures interfaces.
+    A platform's module that configures interfaces. Its functions make conversations.
     """
 
     def configuring(
         name: str, settings: InterfaceSettings, device: Any = None, namespace: Namespace | None = None
     ) -> Generator[Any, Any, tuple[str, int, tuple[IChange, ...]]]:
         """
-        The conversation that brings an interface to its settings, or leaves it as it was.
+        Make a conversation that applies settings to an interface. If one change fails, the others are undone.
 
-        @return: the interface's name and number, and the changes that were made.
+        @return: the conversation. Its result is the interface's name, its index, and the changes that were made.
         """
 
     def restoring(index: int, changes: Sequence[IChange]) -> Generator[Any, Any, None]:
         """
-        The conversation that restores what was changed, the last change first.
+        Make a conversation that undoes changes, the last change first.
 
-        @param index: the interface's number.
+        @param index: the interface's index.
         """
 
     def moving(name: str, to: Namespace) -> Generator[Any, Any, None]:
         """
-        The conversation that moves an interface to another network namespace.
+        Make a conversation that moves an interface to another network namespace.
         """
 
 
 class IReading(IConversing):
     """
-    The module of a platform that reads what interfaces are.
+    A platform's module that reads the state of interfaces. Its functions make conversations.
     """
 
     def reading(name: str) -> Generator[Any, Any, InterfaceState]:
         """
-        The conversation that reads the state of one interface.
+        Make a conversation that reads the state of one interface.
         """
 
     def readingAll() -> Generator[Any, Any, list[InterfaceState]]:
         """
-        The conversation that reads the states of all interfaces.
+        Make a conversation that reads the states of all interfaces.
         """
 
 
 class IWatching(Interface):
     """
-    The module of a platform that watches interfaces.
+    A platform's module that watches interfaces for changes.
     """
 
     def identify(namespace: Namespace | None) -> NamespaceIdentity | None:
         """
-        Tell network namespaces apart.
+        Find the identity of a network namespace, which is equal for equal namespaces only.
 
-        @param namespace: L{None}: the one of this thread.
+        @param namespace: the namespace; L{None}: the namespace of this thread.
 
-        @return: L{None}: that cannot be known.
+        @return: the identity; L{None}: it cannot be found out.
         """
 
     def InterfaceWatch(reactor: Any, table: InterfaceTable, namespace: Namespace | None) -> IWatch:
         """
-        Make what watches the interfaces of a network namespace.
+        Make the watch that writes the interfaces of a network namespace into C{table}.
         """

@@ -1,5 +1,5 @@
 """
-The loss of an interface: the reason that a port ends with when its interface has gone.
+The loss of an interface: the reason with which a port ends when its interface was deleted.
 """
 
 from __future__ import annotations
@@ -16,33 +16,38 @@ from txtuntap.shutdown import isShuttingDown
 
 class InterfaceLost(ConnectionLost):
     """
-    The interface under a port is gone.
+    The network interface of a port was deleted.
     """
 
-    MESSAGE = "The network interface is gone"
+    MESSAGE = "The network interface was deleted"
 
 
 def interfaceLost(device: IDevice, error: OSError) -> InterfaceLost:
     """
-    The reason for a port to end whose device fails with C{error} because its interface is gone.
+    Make the reason with which a port ends because its interface was deleted.
+
+    @param error: the error that the device has raised for that.
     """
     return InterfaceLost(f"{printable(device.name)} was deleted ({error.strerror})")
 
 
 def reasonOfEnd(device: IDevice, reactor: Any, reason: Failure | None) -> Failure:
     """
-    Find the reason for the end of a port that nobody has stopped.
+    Find the reason why a port ends that the application has not stopped.
 
-    @param reason: the reactor's, which may say no more than that the descriptor is in error; L{None} if it gives none.
+    @param device: the port's device, still open.
+    @param reactor: the port's reactor.
+    @param reason: the reason that the reactor gives, which may only say that the descriptor is in error; L{None} if it
+        gives none.
     """
     if reason is None or reason.check(ConnectionDone) or reason.type is ConnectionLost:
-        # Reactors on poll and epoll see that the descriptor is in error and do not say which.
+        # The poll and epoll reactors report that the descriptor is in error, but not the error's number.
         try:
             device.receive()
         except OSError as e:
             return Failure(interfaceLost(device, e))
         if isShuttingDown(reactor):
             return Failure(ConnectionDone())
-        # It is still being deleted: a moment before its end a device reads as if nothing were.
+        # The kernel is still deleting the interface. Until that is done, a read from the device gives no error.
         return Failure(InterfaceLost(f"{printable(device.name)} was deleted"))
     return reason

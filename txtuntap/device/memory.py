@@ -1,5 +1,5 @@
 """
-A device in memory, for tests and for machines without the real one.
+A TUN or TAP device in memory, for tests and for machines without a kernel device.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from txtuntap.mistakes import checkBuffers, checkMTU, checkOctets
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
 
-#: How many packets wait for a reader, as on the real devices (C{txqueuelen}).
+#: The number of packets that the queue of a device holds, as on a kernel device (C{txqueuelen}).
 TUN_QUEUE_LENGTH = 500
 TAP_QUEUE_LENGTH = 1000
 
@@ -27,27 +27,33 @@ TAP_QUEUE_LENGTH = 1000
 @implementer(IDevice)
 class MemoryDevice:
     """
-    A TUN or TAP device that ends in this object, which is also the network behind it. It keeps the real one's rules:
-    what it refuses, what it cuts, how much waits.
+    A TUN or TAP device in memory. The object is also the network at the other side of the device. It refuses and cuts
+    the same packets as a kernel device, and its queue has the same length.
 
-    @ivar sent: every packet that the stack sent, oldest first; yours to clear.
-    @ivar superpackets: those of them that were many in one, as they were sent, with what was open in them; likewise.
-    @ivar offloads: what the device finishes, as that of L{LinuxDevice<txtuntap.device.linux.LinuxDevice>}.
-    @ivar network: called with each packet that the stack sends, in place of keeping it in C{sent}; L{None}: none is.
-    @ivar up: whether the link is up; one that is down refuses packets with C{EIO}.
-    @ivar counters: C{outDiscards}: packets that found the queue full (they were going I{out} of the network).
+    @ivar sent: every packet that the stack has sent, oldest first. The application may clear the list.
+    @ivar superpackets: each superpacket that the stack has sent, with its offload. C{sent} holds the packets that it
+        was split into. The application may clear the list.
+    @ivar offloads: the work that the stack leaves to the device: see
+        L{LinuxDevice<txtuntap.device.linux.LinuxDevice>}.
+    @ivar network: a function that is called with each packet that the stack sends. While it is set, C{sent} gets no
+        packets. L{None}: there is none.
+    @ivar up: whether the link is up. A link that is down refuses packets with C{EIO}.
+    @ivar counters: C{outDiscards} is the number of packets from the network that were dropped because the queue was
+        full. The direction in the name is the network's.
     """
 
     def __init__(self, mode: int, name: str | bytes = "", mtu: int = 1500, features: int = 0) -> None:
         """
         @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param features: what it can finish for who asks for that: C{CSUM}, C{TSO4} and so on of
-            L{wire.offload<txtuntap.wire.offload>}.
+        @param name: the interface's name; empty: C{tun0} or C{tap0}.
+        @param mtu: the interface's MTU in octets.
+        @param features: the work that the device offers to do on packets, if C{open} asks for it: C{CSUM}, C{TSO4} and
+            so on of L{wire.offload<txtuntap.wire.offload>}.
 
-        @raise ValueError: C{mode} or C{name} is none.
+        @raise ValueError: C{mode} or C{name} is not valid.
         """
         if mode not in (TUN, TAP):
-            raise ValueError(f"the mode of a device is TUN (1) or TAP (2), not {mode!r}")
+            raise ValueError(f"the mode of a device must be TUN (1) or TAP (2), not {mode!r}")
         checkMTU(mtu)
         self._asked = os.fsdecode(interfaceName(name))
         self.name = self._asked
@@ -81,13 +87,15 @@ class MemoryDevice:
 
     def fileno(self) -> int:
         """
-        There is none: -1.
+        Return -1, because the device has no descriptor.
         """
         return -1
 
     def readable(self, callback: Callable[[], None] | None) -> None:
         """
-        Have C{callback} called whenever a packet has come, or the interface has gone.
+        Call C{callback} whenever a packet waits to be received, and when the interface is deleted.
+
+        @param callback: the function; L{None}: stop that.
         """
         self._readable = callback
         if callback is not None and (self._queue or self._deleted):
@@ -95,7 +103,7 @@ class MemoryDevice:
 
     def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
         """
-        Take the next packet: see L{IDevice.receive}.
+        Receive the next packet: see L{IDevice.receive}.
         """
         self._check()
         if not self._queue:
@@ -117,12 +125,12 @@ class MemoryDevice:
         if not self.up:
             raise OSError(errno.EIO, "the link is down")
         if len(data) < 14 if self.mode == TAP else not data or data[0] >> 4 not in (4, 6):
-            raise OSError(errno.EINVAL, "that is no packet")
+            raise OSError(errno.EINVAL, "the data is not a packet")
         packets = [data]
         if offload is not None:
             network = networkStart(data) if self.mode == TAP else 0
             if fault(data, offload, network) is not None:
-                raise OSError(errno.EINVAL, "that has no such offload")
+                raise OSError(errno.EINVAL, "the offload does not suit the packet")
             if offload.isSuperpacket:
                 self.superpackets.append((data, offload))
             packets = finish(data, offload, network)
@@ -135,27 +143,28 @@ class MemoryDevice:
 
     def tables(self) -> list[TableState]:
         """
-        How full the queue is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        The fill level of the queue: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         name = "tap queue" if self.mode == TAP else "tun queue"
         return [TableState(name, len(self._queue), self._queueLength, Policy.REFUSE.value)]
 
     def close(self) -> None:
         """
-        Let go of the interface: see L{IDevice.close}.
+        Detach from the interface: see L{IDevice.close}.
         """
         self._opened = False
         self._readable = None
         self._queue.clear()
 
-    # The other end
+    # The network's side of the device
 
     def deliver(self, data: bytes, offload: Offload | None = None) -> None:
         """
-        A packet comes out of the network.
+        Send a packet from the network to the stack.
 
         @param data: an Ethernet frame (tap) or an IP packet (tun).
-        @param offload: what is open in it. Like a kernel, this does not look whether anybody has asked for that.
+        @param offload: the work on the packet that is still to be done. Like a kernel, the device does not check
+            whether the stack has asked for it.
         """
         checkOctets(data)
         if not self._opened or not self.up or len(self._queue) >= self._queueLength:
@@ -167,7 +176,7 @@ class MemoryDevice:
 
     def delete(self) -> None:
         """
-        The interface is deleted.
+        Delete the interface, as C{ip link delete} does.
         """
         self._deleted = True
         self._queue.clear()
@@ -178,4 +187,4 @@ class MemoryDevice:
         if not self._opened:
             raise OSError(errno.EBADF, f"{self.name or 'the device'} is not open: call open() first")
         if self._deleted:
-            raise OSError(EBADFD, "the interface is gone")
+            raise OSError(EBADFD, "the interface was deleted")

@@ -1,5 +1,5 @@
 """
-Monitors tell what happens to interfaces, as it happens.
+Monitors that report changes of network interfaces as they happen.
 """
 
 from __future__ import annotations
@@ -64,24 +64,25 @@ def _platform() -> IWatching:
 @implementer(IMonitor)
 class InterfaceMonitor:
     """
-    Tells whoever subscribes what happens to the interfaces of a network namespace. One is enough for all that is
-    watched in there: see L{SharedMonitor}, too.
+    Report each change of the interfaces in a network namespace to subscribers.
 
         monitor = InterfaceMonitor(reactor)
         monitor.subscribe(print)
         monitor.start()
 
-    Where the kernel has more to tell than it can keep, or something that makes no sense here, all interfaces are read
-    anew: no end state is missed.
+    If the kernel loses notifications, or sends one that cannot be parsed, the states of all interfaces are read again.
+    So single events may be missed, but never the state that an interface ends up in. One monitor suffices for a
+    namespace: L{SharedMonitor} shares it.
 
-    @ivar reactor: the reactor that it runs on.
+    @ivar reactor: the reactor that the monitor runs on.
     """
 
     def __init__(self, reactor: Any = None, namespace: Namespace | None = None) -> None:
         """
-        @param namespace: the network namespace to watch; L{None}: this one.
+        @param reactor: the reactor; L{None}: the installed one.
+        @param namespace: the network namespace to watch; L{None}: the namespace of this process.
 
-        @raise OSError: this platform's interfaces cannot be watched (C{ENOTSUP}).
+        @raise OSError: interfaces cannot be watched on this platform (C{ENOTSUP}).
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -93,73 +94,75 @@ class InterfaceMonitor:
     @property
     def interfaces(self) -> Mapping[int, InterfaceState]:
         """
-        The state of each interface, by index; empty, before that is known.
+        The state of each interface, by its index; empty until the states have been read.
         """
         return self._table.states
 
     @property
     def place(self) -> NamespaceIdentity | None:
         """
-        The network namespace that is watched, once it is open; L{None}: nobody can tell.
+        The identity of the watched network namespace, once the monitor is open; L{None}: it cannot be found out.
         """
         return self._watch.place
 
     @property
     def isOpen(self) -> bool:
         """
-        Whether it has what L{start} needs.
+        Whether the descriptors that L{start} needs are open.
         """
         return self._watch.isOpen
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """
-        Have C{subscriber} called with each L{InterfaceEvent} from now on.
+        Call C{subscriber} with each L{InterfaceEvent} from now on.
 
-        @return: ends that.
+        @return: a function that ends the subscription.
         """
         checkCallable(subscriber, "a subscriber")
         return self._table.subscribe(subscriber)
 
     def follow(self, follower: Follower) -> Callable[[], None]:
         """
-        Have C{follower} called whenever C{interfaces} may be another, from now on: for who compares what is with what
-        was, and so misses nothing, whenever that begins.
+        Call C{follower} whenever C{interfaces} may have changed, from now on. A follower compares the states in
+        C{interfaces} with those that it knows, so it misses no change, whenever it begins.
 
-        @return: ends that.
+        @return: a function that ends the calls.
         """
         return self._table.follow(follower)
 
     def open(self) -> None:
         """
-        Open the sockets that L{start} needs. In another network namespace that takes privilege: for who drops it
-        before.
+        Open the sockets that L{start} needs. This needs privilege if the monitor watches another network namespace. A
+        program that drops its privileges before L{start} calls this first.
 
-        @raise OSError: the namespace cannot be entered, or there are no netlink sockets.
+        @raise OSError: the namespace cannot be entered, or no netlink socket can be opened.
         """
         self._watch.open()
 
     def start(self) -> Deferred[None]:
         """
-        Begin. An interface that is there already is no event.
+        Read the state of each interface, and report each later change. The interfaces that exist already cause no
+        event.
 
-        @return: fires once it is known what there is; fails with what L{open} raises.
+        @return: fires once all states have been read; fails with what L{open} raises.
         """
         return self._watch.start()
 
     def stop(self) -> None:
         """
-        Tell no more. Stopping twice is harmless.
+        Stop reporting changes to subscribers and followers. Stopping twice is harmless.
         """
         self._watch.stop()
 
 
 class _Shared:
     """
-    A monitor that several have.
+    A monitor that several L{SharedMonitor}s use.
 
-    @ivar shares: how many have it.
-    @ivar waiting: the Deferreds that wait for its start; L{None}: it was not started yet.
-    @ivar outcome: the result of its start, a C{Failure} perhaps; empty before that is known.
+    @ivar monitor: the monitor.
+    @ivar shares: the number of open L{SharedMonitor}s that use the monitor.
+    @ivar waiting: the Deferreds that wait for the monitor's start; L{None}: it was not started yet.
+    @ivar outcome: a list with the result of the start, which may be a C{Failure}; empty until the start has ended.
     """
 
     def __init__(self, monitor: InterfaceMonitor) -> None:
@@ -189,16 +192,17 @@ class _Shared:
 @implementer(IMonitor)
 class SharedMonitor:
     """
-    A share of the one L{InterfaceMonitor} that a process has of a network namespace: the first that opens its share
-    opens that, the last that stops its own stops it. The kernel tells each monitor of every interface there is, so a
-    hundred ports with one each would hear all a hundred times.
+    A share in the one L{InterfaceMonitor} that a process has for a network namespace. Opening the first share opens
+    the monitor; stopping the last share stops it. Sharing saves work, because the kernel sends every notification to
+    every monitor: with one monitor for each of a hundred ports, each notification would be parsed a hundred times.
     """
 
     _all: ClassVar[dict[tuple[Any, NamespaceIdentity | None], _Shared]] = {}
 
     def __init__(self, reactor: Any = None, namespace: Namespace | None = None) -> None:
         """
-        @param namespace: the network namespace to watch; L{None}: this one.
+        @param reactor: the reactor; L{None}: the installed one.
+        @param namespace: the network namespace to watch; L{None}: the namespace of this process.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -206,19 +210,19 @@ class SharedMonitor:
         self.place: NamespaceIdentity | None = None
         self._namespace = namespace
         self._shared: _Shared | None = None
-        # The call by which each of ours ends; L{None} while there is no monitor.
+        # For each follower, the function that ends its calls; None while this share is not open.
         self._followers: dict[Follower, Callable[[], None] | None] = {}
 
     @property
     def interfaces(self) -> Mapping[int, InterfaceState]:
         """
-        The state of each interface, by index; empty, before that is known.
+        The state of each interface, by its index; empty until the states have been read.
         """
         return {} if self._shared is None else self._shared.monitor.interfaces
 
     def follow(self, follower: Follower) -> Callable[[], None]:
         """
-        See L{InterfaceMonitor.follow}. A share need not be open.
+        Call C{follower} after each change: see L{InterfaceMonitor.follow}. The share need not be open yet.
         """
         self._followers[follower] = None if self._shared is None else self._shared.monitor.follow(follower)
 
@@ -231,7 +235,7 @@ class SharedMonitor:
 
     def open(self) -> None:
         """
-        See L{InterfaceMonitor.open}.
+        Open the shared monitor if this is its first share: see L{InterfaceMonitor.open}.
         """
         if self._shared is not None:
             return
@@ -249,7 +253,7 @@ class SharedMonitor:
 
     def start(self) -> Deferred[None]:
         """
-        See L{InterfaceMonitor.start}.
+        Start the shared monitor if no other share has: see L{InterfaceMonitor.start}.
         """
         try:
             self.open()
@@ -260,7 +264,7 @@ class SharedMonitor:
 
     def stop(self) -> None:
         """
-        Have no share any more. Stopping twice is harmless.
+        Give up this share, and stop the monitor if no share is left. Stopping twice is harmless.
         """
         shared, self._shared = self._shared, None
         if shared is None:

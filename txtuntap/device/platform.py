@@ -1,9 +1,10 @@
 """
-The one place where the platform is chosen whose folder configures, reads and watches interfaces.
+The choice of the platform's modules that configure, read and watch interfaces. No other module looks at the platform.
 
-A folder has a module for each face: C{configure} provides L{IConfiguration<txtuntap.device.interfaces.IConfiguration>},
-C{state} L{IReading<txtuntap.device.interfaces.IReading>}, and C{monitor}
-L{IWatching<txtuntap.device.interfaces.IWatching>}.
+The folder of each platform has three modules. C{configure} provides
+L{IConfiguration<txtuntap.device.interfaces.IConfiguration>}, C{state} provides
+L{IReading<txtuntap.device.interfaces.IReading>}, and C{monitor} provides
+L{IWatching<txtuntap.device.interfaces.IWatching>}. The modules of the same names beside this one call them.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import sys
 from importlib import import_module
 from typing import Any
 
-#: The folders beside this module, by C{sys.platform}.
+#: The name of the folder beside this module for each C{sys.platform}.
 FOLDERS = {"linux": "linux"}
 
 
 def platformModule(name: str) -> Any:
     """
-    Import a module of this platform's folder, if that has not been done before.
+    Import a module from the folder of this platform, unless it is imported already.
 
     @param name: C{"configure"}, C{"state"} or C{"monitor"}.
 
-    @raise OSError: no folder is for this platform (C{ENOTSUP}).
+    @raise OSError: there is no folder for this platform (C{ENOTSUP}).
     """
     folder = FOLDERS.get(sys.platform)
     if folder is None:
@@ -34,10 +35,10 @@ def platformModule(name: str) -> Any:
 
 def importEarly(name: str) -> None:
     """
-    Import a module of this platform's folder together with its face. Importing can take longer (pyroute2, on Linux)
-    than a reactor may be kept from its work. Without a folder for this platform, nothing is imported.
+    Import a module from the folder of this platform before the reactor runs, if there is such a folder. The import can
+    block the process for longer than a running reactor may wait: on Linux, it imports pyroute2.
 
-    @param name: as that of L{platformModule}.
+    @param name: C{"configure"}, C{"state"} or C{"monitor"}.
     """
     if sys.platform in FOLDERS:
         platformModule(name)

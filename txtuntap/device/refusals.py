@@ -1,5 +1,8 @@
 """
-The packets that a kernel does not take: counted, or sent again finished where it refuses what is left open in them.
+The handling of packets that a kernel refuses to send. If an unfinished packet is refused, it is finished here and sent
+again. Each other refused packet is counted.
+
+A packet is unfinished if it is a superpacket or has a checksum that the kernel is to compute.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from txtuntap.wire.offload import (
     networkStart,
 )
 
-#: The counter for each reason that the kernel has not to send a packet, by its C{errno}.
+#: The counter of refused packets for each C{errno} that the kernel may give.
 _COUNTERS = {
     errno.EIO: "outLinkDown",
     errno.EAGAIN: "outDiscards",
@@ -31,17 +34,18 @@ _COUNTERS = {
     errno.ENOMEM: "outDiscards",
 }
 
-#: Packets that the kernel refuses for what is left open in them, and takes finished, before nothing of the kind is left
-#: open any more: where it has never taken one.
+#: The number of packets that the kernel refuses unfinished and accepts finished before an offload feature is withdrawn.
+#: A feature is only withdrawn if the kernel has never accepted a packet that needs it.
 MAX_REFUSALS = 4
 
 
 class Refusals:
     """
-    Counts the packets that a kernel does not take. A packet that it refuses unfinished is sent again finished. After
-    L{MAX_REFUSALS}, nothing of the kind is left to the kernel any more.
+    Count the packets that a kernel refuses. If an unfinished packet is refused, finish it and send it again. After
+    L{MAX_REFUSALS} of these, withdraw the offload feature from the device.
 
-    @ivar taken: the features (C{CSUM}, C{USO} and so on of wire.offload) that the kernel has taken since L{reset}.
+    @ivar taken: the features (C{CSUM}, C{USO} and so on of wire.offload) of packets that the kernel has accepted since
+        L{reset}.
     """
 
     def __init__(
@@ -53,11 +57,11 @@ class Refusals:
         withdrawn: Callable[[], None],
     ) -> None:
         """
-        @param device: the device that refuses packets. Its C{offloads} lose what it cannot finish.
+        @param device: the device that refuses packets. A withdrawn feature is removed from its C{offloads}.
         @param ethernet: whether packets are Ethernet frames.
-        @param counters: the port's. C{outPackets} tells whether a packet was taken.
-        @param write: writes a packet as C{writePacket} of the port does.
-        @param withdrawn: called when C{offloads} has lost something.
+        @param counters: the port's counters. A greater C{outPackets} shows that a packet was accepted.
+        @param write: a function that writes a packet, as C{writePacket} of the port does.
+        @param withdrawn: a function that is called when a feature was withdrawn.
         """
         self.taken = 0
         self._device = device
@@ -65,21 +69,24 @@ class Refusals:
         self._counters = counters
         self._write = write
         self._withdrawn = withdrawn
-        # A tally: how often each feature was refused that was never taken. Nothing of it is published as a counter.
+        # The number of refused packets for each feature that was never accepted. This is not a published counter.
         self._refused: Counter[int] = Counter()
 
     def reset(self) -> None:
         """
-        Forget what was taken and refused: the device has been opened, perhaps on another kernel's terms.
+        Forget which features were accepted and refused, because the device was opened again and its interface may have
+        others.
         """
         self.taken = 0
         self._refused.clear()
 
     def refused(self, error: OSError, buffers: Sequence[bytes], offload: Offload | None) -> None:
         """
-        Count a packet that the kernel has not taken, or send it finished.
+        Count a packet that the kernel has refused, or finish it and send it again.
 
-        @param error: what the kernel says.
+        @param error: the error that the kernel has given.
+        @param buffers: the octets of the packet.
+        @param offload: the work on the packet that was left to the kernel; L{None}: none.
         """
         name = _COUNTERS.get(error.errno or 0)
         if name is None and offload is not None:
@@ -89,7 +96,7 @@ class Refusals:
 
     def _sendFinished(self, data: bytes, offload: Offload) -> None:
         """
-        Send a packet that the kernel has refused, perhaps because of what is left open in it: finished.
+        Finish a packet that the kernel has refused, perhaps because of its offload, and send it again.
         """
         counters = self._counters
         counters["outRefusedOffloads"] += 1
@@ -101,13 +108,13 @@ class Refusals:
                 return
         before = counters.outPackets
         self.writeFinished(data, offload)
-        # A packet that is refused when it is finished, too, says nothing about offload.
+        # If the finished packet is refused, too, the offload was not the cause.
         if counters.outPackets > before:
-            self._doubt(offload.features)
+            self._countRefusal(offload.features)
 
     def writeFinished(self, data: bytes, offload: Offload) -> None:
         """
-        Write the packets that C{data} stands for, with nothing left open in them.
+        Split a superpacket, compute all checksums, and write the finished packets.
         """
         network = networkStart(data) if self._ethernet else 0
         if fault(data, offload, network) is not None:
@@ -116,18 +123,20 @@ class Refusals:
         for packet in finish(data, offload, network):
             self._write([packet], None)
 
-    def _doubt(self, features: int) -> None:
+    def _countRefusal(self, features: int) -> None:
         """
-        Count a refusal. The kernel may be unable to finish what it has said it can. A kernel that has ever taken such a
-        packet is not doubted: anyone who can make it refuse one, by way of a switch or a tunnel, does not decide for
-        others.
+        Count a refusal of an offload feature, and withdraw the feature at the last one. A kernel may lack a feature
+        that it has announced.
 
-        @param features: what was left open in the packet.
+        A feature of which the kernel has accepted a packet is never withdrawn. Otherwise anyone who can send bad
+        packets through a switch or a tunnel could withdraw it for all others.
+
+        @param features: the features that the refused packet needs.
         """
-        doubted = features & TSO_ECN or features & ~CSUM or CSUM
-        if doubted & ~self.taken:
-            self._refused[doubted] += 1
-            if self._refused[doubted] == MAX_REFUSALS:
-                # All else takes open checksums.
-                self._device.offloads &= 0 if doubted == CSUM else ~doubted
+        refused = features & TSO_ECN or features & ~CSUM or CSUM
+        if refused & ~self.taken:
+            self._refused[refused] += 1
+            if self._refused[refused] == MAX_REFUSALS:
+                # Each other feature depends on checksum offload, so all are withdrawn with it.
+                self._device.offloads &= 0 if refused == CSUM else ~refused
                 self._withdrawn()

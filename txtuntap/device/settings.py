@@ -1,5 +1,6 @@
 """
-Records of an interface's settings: those that it is to have, and those that it has.
+Records of an interface's settings: L{InterfaceSettings} for the settings to apply, and L{InterfaceState} for the
+present ones.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import attrs
 from txtuntap.mistakes import checkRange, listed
 from txtuntap.wire.address import linkAddressText, packAddress, packLinkAddress
 
-#: An address; and for IPv4, its prefix length and the number of its network.
+#: The key of an address on its interface: the address; and for IPv4, its prefix length and the network part of the
+#: address as a number. Both numbers are 0 for IPv6.
 AddressKey = tuple[str, int, int]
 
-#: The MTU that IPv4 needs (RFC 791 section 3.2), and IPv6 (RFC 8200 section 5); and the most that IP can fill.
+#: The smallest MTU for IPv4 (RFC 791 section 3.2), the smallest for IPv6 (RFC 8200 section 5), and the largest length
+#: of an IPv4 packet, all in octets.
 MIN_MTU, MIN_MTU_6, MAX_MTU = 68, 1280, 65535
 
 
@@ -25,7 +28,7 @@ def _checked(parse: Callable[[str], object], text: object, example: str) -> str:
         raise ValueError(f"give text such as {example!r}, not {text!r}")
     if "%" in text:
         raise ValueError(
-            f"{text!r}: an address has no scope here, its interface is known: leave out the % and the rest"
+            f"{text!r}: an address needs no scope here, because its interface is known: leave out the % and the rest"
         )
     try:
         return str(parse(text))
@@ -55,23 +58,26 @@ def _network(text: str) -> str:
 
 def _checkPrefix(text: str, alone: str, example: str) -> None:
     if "/" not in text:
-        raise ValueError(f"{text!r} has no prefix length: give one such as {example!r}, or {alone!r} for it alone")
+        raise ValueError(
+            f"{text!r} has no prefix length: give one such as {example!r}, or {alone!r} for this address only"
+        )
 
 
 def _isFlag(_: object, field: Any, value: object) -> None:
-    # Text of a configuration file, "no", would be true.
+    # Text such as "no" from a configuration file would count as true, so only bool is accepted.
     if value is not None and not isinstance(value, bool):
-        raise ValueError(f"{field.name} is True, False or None, not {value!r}")
+        raise ValueError(f"{field.name} must be True, False or None, not {value!r}")
 
 
 @attrs.frozen
 class InterfaceAddress:
     """
-    One address of an interface.
+    One IPv4 or IPv6 address of an interface.
 
-    @ivar address: with its prefix length, C{"10.0.0.1/24"}; where there is a C{peer}, the prefix is that one's.
-    @ivar peer: the address at the other end of a point-to-point link; L{None}: a network is there.
-    @ivar broadcast: the broadcast address, IPv4 only; L{None}: none is set.
+    @ivar address: the address and its prefix length, such as C{"10.0.0.1/24"}. If there is a C{peer}, the prefix length
+        is the peer's.
+    @ivar peer: the address of the peer on a point-to-point link; L{None}: the link has a network.
+    @ivar broadcast: the broadcast address, for IPv4 only; L{None}: none is set.
     """
 
     address: str = attrs.field(converter=_prefixed)
@@ -90,13 +96,13 @@ class InterfaceAddress:
     @classmethod
     def read(cls, address: str, peer: str | None = None, broadcast: str | None = None) -> InterfaceAddress:
         """
-        One that an interface has. The kernel takes more than is good to ask for: a multicast address, to join its
-        group.
+        Make the record of an address that an interface has, without the checks of the constructor. An interface may
+        have an address that makes no sense as a setting: the kernel accepts a multicast address, and joins its group.
         """
         made = cls.__new__(cls)
         fields = ("address", _interface(address)), ("peer", _address(peer)), ("broadcast", _address(broadcast))
         for name, value in fields:
-            # It is frozen, and to be made without the checks.
+            # The class is frozen, and its constructor would check the values.
             object.__setattr__(made, name, value)
         return made
 
@@ -110,10 +116,11 @@ class InterfaceAddress:
     @property
     def key(self) -> AddressKey:
         """
-        The kernel's key of an address on its interface: of two with one key, the later replaces the other. For IPv6 it
-        is the address alone; for IPv4, the network at the other end, too.
+        The key by which the kernel identifies an address of an interface. Adding an address replaces the one with the
+        same key. The key of an IPv6 address is the address itself. The key of an IPv4 address also has its network, or
+        its peer's network.
         """
-        # Without ipaddress, which takes ten times as long: an interface may have thousands of addresses.
+        # The module ipaddress would take ten times as long, and an interface may have thousands of addresses.
         own, _, prefix = self.address.partition("/")
         if ":" in own:
             return own, 0, 0
@@ -123,7 +130,7 @@ class InterfaceAddress:
     @property
     def destinations(self) -> IPv4Network | IPv6Network:
         """
-        The network that is reached by way of the interface because it has this address.
+        The network that the kernel sends to the interface because the interface has this address.
         """
         return self.interface.network if self.peer is None else ip_network(f"{self.peer}/{self.prefixLength}", False)
 
@@ -140,28 +147,30 @@ class InterfaceAddress:
     @classmethod
     def of(cls, value: str | InterfaceAddress) -> InterfaceAddress:
         """
-        @param value: one, or its text: C{"10.0.0.1/24"}, C{"10.0.0.1/24 broadcast 10.0.0.255"} or, with the prefix at
-            the peer as C{ip} has it, C{"10.0.0.1 peer 10.0.0.2/32"}.
+        Parse the text of an address.
 
-        @raise ValueError: it is none.
+        @param value: text such as C{"10.0.0.1/24"}, C{"10.0.0.1/24 broadcast 10.0.0.255"} or, in the form of the C{ip}
+            command, C{"10.0.0.1 peer 10.0.0.2/32"}. An L{InterfaceAddress} is returned as it is.
+
+        @raise ValueError: C{value} is not an address.
         """
         if isinstance(value, InterfaceAddress):
             return value
         if not isinstance(value, str):
-            raise ValueError(f"an address is text such as '10.0.0.1/24', not {value!r}")
+            raise ValueError(f"an address must be text such as '10.0.0.1/24', not {value!r}")
         address, *words = value.split() or [value]
         others = dict(zip(words[::2], words[1::2], strict=False))
         if len(others) * 2 != len(words) or others.keys() - {"peer", "broadcast"}:
             raise ValueError(
-                f"{value!r} is no address: give ADDRESS/PREFIX, with 'peer' or 'broadcast' and one after it"
+                f"{value!r} is not an address: give ADDRESS/PREFIX, and 'peer ADDRESS' or 'broadcast ADDRESS' after it"
             )
         peer, slash, prefix = others.get("peer", "").partition("/")
         if slash:
             if "/" in address:
-                raise ValueError(f"{value!r} has two prefixes: give that of the peer")
+                raise ValueError(f"{value!r} has two prefix lengths: give only that of the peer")
             address = f"{address}/{prefix}"
         elif peer and "/" not in address:
-            # A peer is alone, if nothing else is said.
+            # Without a prefix length, the peer's network is the peer alone.
             address = _interface(address)
         return cls(address, peer or None, others.get("broadcast"))
 
@@ -169,12 +178,13 @@ class InterfaceAddress:
 @attrs.frozen
 class InterfaceRoute:
     """
-    One route by way of an interface.
+    One IPv4 or IPv6 route through an interface.
 
-    @ivar network: where it leads to, in CIDR notation.
-    @ivar gateway: the next hop; L{None}: the network is on the link.
-    @ivar metric: of several routes to one network, that with the lowest metric counts; L{None}: the kernel's default.
-    @ivar source: the address that packets leave from; L{None}: the kernel chooses.
+    @ivar network: the destination network in CIDR notation.
+    @ivar gateway: the address of the next hop; L{None}: the network is on the link.
+    @ivar metric: the metric. Among several routes to one network, the kernel uses the one with the lowest metric.
+        L{None}: the kernel's default.
+    @ivar source: the source address for packets that use the route; L{None}: the kernel chooses one.
     """
 
     network: str = attrs.field(converter=_network)
@@ -195,24 +205,27 @@ class InterfaceRoute:
     @classmethod
     def of(cls, value: str | InterfaceRoute) -> InterfaceRoute:
         """
-        @param value: one, or its text as C{ip route} has it: C{"10.1.0.0/16"}, with C{"via GATEWAY"}, C{"metric N"} and
-            C{"src ADDRESS"} after it, or some of these.
+        Parse the text of a route.
 
-        @raise ValueError: it is none.
+        @param value: text in the form of the C{ip route} command: the network, such as C{"10.1.0.0/16"}, and then any
+            of C{"via GATEWAY"}, C{"metric N"} and C{"src ADDRESS"}. An L{InterfaceRoute} is returned as it is.
+
+        @raise ValueError: C{value} is not a route.
         """
         if isinstance(value, InterfaceRoute):
             return value
         if not isinstance(value, str):
-            raise ValueError(f"a route is text such as '10.1.0.0/16 via 10.0.0.2', not {value!r}")
+            raise ValueError(f"a route must be text such as '10.1.0.0/16 via 10.0.0.2', not {value!r}")
         network, *words = value.split() or [value]
         others = dict(zip(words[::2], words[1::2], strict=False))
         metric = others.get("metric", "0")
         if len(others) * 2 != len(words) or others.keys() - {"via", "metric", "src"}:
             raise ValueError(
-                f"{value!r} is no route: give NETWORK/PREFIX, with 'via', 'metric' or 'src' and one after it"
+                f"{value!r} is not a route: give NETWORK/PREFIX, and 'via ADDRESS', 'metric NUMBER' or 'src ADDRESS'"
+                " after it"
             )
         if not (metric.isascii() and metric.isdigit()):
-            raise ValueError(f"the metric of {value!r} is no number")
+            raise ValueError(f"the metric of {value!r} is not a number")
         return cls(network, others.get("via"), int(metric) if "metric" in others else None, others.get("src"))
 
 
@@ -222,19 +235,19 @@ def unreached(
     own: Sequence[IPv4Interface | IPv6Interface],
 ) -> str | None:
     """
-    Whether a host on an interface is out of the reach of the kernel's end, for one IP version.
+    Find an IP version for which the kernel has no route to a host that this package runs behind an interface.
 
-    @param addresses: of the kernel's end.
-    @param routes: of the kernel's by way of the interface.
+    @param addresses: the kernel's addresses on the interface.
+    @param routes: the kernel's routes through the interface.
     @param own: the addresses of the host.
 
-    @return: what is wrong and what to give instead; L{None} if nothing is.
+    @return: a text that says what is wrong and what to give instead; L{None}: the kernel can reach the host.
     """
     reached = [*(each.destinations for each in addresses), *(ip_network(each.network) for each in routes)]
     for version in 4, 6:
         ours = [each for each in own if each.version == version]
         kernels = [each for each in addresses if each.interface.version == version]
-        # Link-local addresses are on every link, at both ends.
+        # Link-local addresses do not count, because both sides of every link have one.
         kernels = [each for each in kernels if not each.interface.is_link_local]
         if ours and kernels and not any(each.ip in network for each in ours for network in reached):
             return (
@@ -259,11 +272,11 @@ def _routes(values: Iterable[str | InterfaceRoute]) -> tuple[InterfaceRoute, ...
 
 def userNumber(value: int | str) -> int:
     """
-    The number of a user.
+    Find the number of a user (C{uid}).
 
-    @param value: it, or the user's name.
+    @param value: the number, or the user's name.
 
-    @raise ValueError: there is none of this name.
+    @raise ValueError: there is no user of this name.
     """
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         import pwd
@@ -277,11 +290,11 @@ def userNumber(value: int | str) -> int:
 
 def groupNumber(value: int | str) -> int:
     """
-    The number of a group.
+    Find the number of a group (C{gid}).
 
-    @param value: it, or the group's name.
+    @param value: the number, or the group's name.
 
-    @raise ValueError: there is none of this name.
+    @raise ValueError: there is no group of this name.
     """
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         import grp
@@ -295,35 +308,38 @@ def groupNumber(value: int | str) -> int:
 
 def _number(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{name} is a number or a name, not {value!r}")
+        raise ValueError(f"{name} must be a number or a name, not {value!r}")
     return int(value)
 
 
 def _neighbours(value: Mapping[str, str | bytes]) -> dict[str, bytes]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"neighbours are link addresses by IP address, not {value!r}")
+        raise ValueError(f"neighbours must be a mapping from IP address to link address, not {value!r}")
     return {str(_address(address)): packLinkAddress(station) for address, station in value.items()}
 
 
 @attrs.frozen(kw_only=True)
 class InterfaceSettings:
     """
-    The settings that an interface is to have. A setting that is L{None}, or not named, stays as it is.
+    The settings to apply to an interface. A setting that is L{None} or is not given stays as it is.
 
-    @ivar addresses: L{InterfaceAddress}es, or texts such as C{"10.0.0.1/24"}.
-    @ivar routes: L{InterfaceRoute}s, or texts such as C{"10.1.0.0/16"} and C{"0.0.0.0/0 via 10.0.0.2"}.
-    @ivar neighbours: link addresses that are not to be asked for, by IP address.
-    @ivar mtu: in octets.
-    @ivar linkAddress: that of the kernel's end of a tap: six octets, or text.
-    @ivar up: whether the link is up.
-    @ivar txqueuelen: how many packets wait for the program to read them.
+    @ivar addresses: the addresses to add: L{InterfaceAddress}es, or text such as C{"10.0.0.1/24"}.
+    @ivar routes: the routes to add: L{InterfaceRoute}s, or text such as C{"10.1.0.0/16"} and
+        C{"0.0.0.0/0 via 10.0.0.2"}.
+    @ivar neighbours: the link address of each static neighbour, by IP address. The kernel sends no ARP request or
+        neighbour solicitation for these.
+    @ivar mtu: the MTU in octets.
+    @ivar linkAddress: the link address of the kernel's side of a tap: six octets, or text.
+    @ivar up: whether the link is up. This is L{True} unless another value is given.
+    @ivar txqueuelen: the largest number of packets that wait in the kernel for the program to read them.
     @ivar owner: the user that may open the device without privilege: a number or a name.
-    @ivar group: the group whose members may.
-    @ivar persistent: whether the device stays when no program has it open.
-    @ivar carrier: whether the link has its carrier.
-    @ivar hardened: L{True}: no packet that comes in by the interface changes how the kernel is configured. It believes
-        no router advertisement, redirect or source route (L{hardening<txtuntap.device.linux.hardening>}). For IPv4
-        redirects C{net.ipv4.conf.all.accept_redirects} has to be 0 as well, and is set to that for good.
+    @ivar group: the group whose members may open the device without privilege: a number or a name.
+    @ivar persistent: whether the device continues to exist while no program has it open.
+    @ivar carrier: whether the link has a carrier.
+    @ivar hardened: L{True}: no packet that the kernel receives on the interface can change the kernel's configuration.
+        The kernel then ignores router advertisements, redirects and source routes
+        (L{hardening<txtuntap.device.linux.hardening>}). Ignoring IPv4 redirects also needs 0 in
+        C{net.ipv4.conf.all.accept_redirects}, which is set and not restored.
     """
 
     addresses: tuple[InterfaceAddress, ...] = attrs.field(default=(), converter=_addresses)
@@ -341,7 +357,7 @@ class InterfaceSettings:
 
     def __attrs_post_init__(self) -> None:
         if self.hardened is False:
-            raise ValueError("hardened is True or None: set what an interface is to believe with sysctl")
+            raise ValueError("hardened must be True or None: set what else an interface should trust with sysctl")
         _checkRange("mtu", self.mtu, MIN_MTU, MAX_MTU)
         _checkRange("txqueuelen", self.txqueuelen, 0, 2**32 - 1)
         _checkRange("owner", self.owner, 0, 2**32 - 2)
@@ -351,32 +367,38 @@ class InterfaceSettings:
         if self.mtu is not None and self.mtu < MIN_MTU_6:
             six = [str(each) for each in (*self.addresses, *self.routes) if ":" in str(each)]
             if six:
-                raise ValueError(f"an MTU under {MIN_MTU_6} leaves no IPv6: {self.mtu} does not go with {six[0]}")
+                raise ValueError(
+                    f"an MTU under {MIN_MTU_6} disables IPv6: with {self.mtu}, the interface cannot have {six[0]}"
+                )
         if not self.up and self.up is not None and self.routes:
-            raise ValueError("a link that is down has no routes")
+            raise ValueError("a link that is down has no routes: leave out the routes, or set it up")
 
 
 @attrs.frozen(kw_only=True)
 class InterfaceState:
     """
-    The settings that an interface has.
+    The present settings of an interface, as read from the kernel.
 
-    @ivar name: its name; C{index}: its number.
-    @ivar kind: C{"tun"}, C{"tap"}, what else the kernel calls it (C{"veth"}), or empty.
-    @ivar flags: C{IFF_...} of C{netdevice(7)}.
-    @ivar up: whether it is set up; C{carrier}: whether its carrier is there.
-    @ivar mtu: in octets.
-    @ivar linkAddress: six octets; L{None} for a tun.
-    @ivar txqueuelen: how many packets wait for a program to read them.
-    @ivar addresses: its addresses.
-    @ivar owner: the user number of a TUN or TAP device's owner; C{group}: that of its group. L{None}: nobody.
-    @ivar persistent: whether the device stays when no program has it open.
-    @ivar multiQueue: whether several descriptors may be on it.
-    @ivar queues: how many descriptors are on a device with C{multiQueue}; the kernel does not tell of others.
-    @ivar vnetHeader: whether each packet has a header of offload before it.
-    @ivar information: whether each packet has its protocol information before it.
-    @ivar statistics: packets and octets, by the kernel's names (C{rx_packets}); C{rx} is what the kernel has received:
-        what the program has written.
+    @ivar name: the interface's name.
+    @ivar index: the interface's index.
+    @ivar kind: C{"tun"}, C{"tap"}, another kind by the kernel's name for it (C{"veth"}), or empty.
+    @ivar flags: the flags C{IFF_...} of C{netdevice(7)}.
+    @ivar up: whether the link is set up.
+    @ivar carrier: whether the link has a carrier.
+    @ivar mtu: the MTU in octets.
+    @ivar linkAddress: the link address, six octets; L{None} for a tun.
+    @ivar txqueuelen: the largest number of packets that wait in the kernel for a program to read them.
+    @ivar addresses: the interface's addresses.
+    @ivar owner: the number of the user that may open a TUN or TAP device without privilege; L{None}: there is none.
+    @ivar group: the number of the group whose members may do so; L{None}: there is none.
+    @ivar persistent: whether the device continues to exist while no program has it open.
+    @ivar multiQueue: whether several descriptors can be attached to the device.
+    @ivar queues: the number of descriptors that are attached to a device with C{multiQueue}. The kernel does not report
+        this for other devices.
+    @ivar vnetHeader: whether each packet is preceded by a C{virtio_net_hdr}, which describes its offload.
+    @ivar information: whether each packet is preceded by four octets of protocol information.
+    @ivar statistics: the numbers of packets and octets by the kernel's names, such as C{rx_packets}. The kernel counts
+        as received (C{rx}) the packets that the program has written.
     """
 
     name: str

@@ -1,5 +1,5 @@
 """
-The state of interfaces, read from the kernel.
+Functions that read the state of interfaces from the kernel.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ def _platform() -> IReading:
 
 def readInterface(name: str, namespace: Namespace | None = None) -> InterfaceState:
     """
-    Read the state of an interface. Waits for the kernel's answer.
+    Read the state of an interface, and block until the kernel has answered.
 
-    @param namespace: the network namespace that it is in; L{None}: this one.
+    @param name: the interface's name.
+    @param namespace: the network namespace of the interface; L{None}: the namespace of this process.
 
-    @raise ValueError: C{name} is none that an interface can have.
-    @raise OSError: there is no such interface (C{ENODEV}), or this platform's cannot be read (C{ENOTSUP}).
+    @raise ValueError: C{name} is not a valid interface name.
+    @raise OSError: there is no such interface (C{ENODEV}), or states cannot be read on this platform (C{ENOTSUP}).
     """
     platform = _platform()
     found: InterfaceState = platform.askNow(platform.reading(name), namespace)
@@ -39,7 +40,11 @@ def readInterface(name: str, namespace: Namespace | None = None) -> InterfaceSta
 
 def readInterfaces(namespace: Namespace | None = None) -> list[InterfaceState]:
     """
-    Read the states of all interfaces of a network namespace; L{None}: of this one.
+    Read the states of all interfaces in a network namespace, and block until the kernel has answered.
+
+    @param namespace: the network namespace; L{None}: the namespace of this process.
+
+    @raise OSError: states cannot be read on this platform (C{ENOTSUP}).
     """
     platform = _platform()
     found: list[InterfaceState] = platform.askNow(platform.readingAll(), namespace)
@@ -48,7 +53,9 @@ def readInterfaces(namespace: Namespace | None = None) -> list[InterfaceState]:
 
 def read(name: str, reactor: Any = None, namespace: Namespace | None = None) -> Deferred[InterfaceState]:
     """
-    As L{readInterface}, without waiting.
+    Read the state of an interface as L{readInterface} does, without blocking.
+
+    @return: fires with the state; fails with what L{readInterface} raises.
     """
     platform = _platform()
     return platform.ask(reactor, platform.reading(name), namespace)

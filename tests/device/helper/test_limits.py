@@ -26,7 +26,7 @@ class LogLimitTests(SynchronousTestCase):
         allowed = [[self.limit.allows(user, "refusals") for user in (1000, None)] for _ in range(100)]
         self.assertEqual(allowed, [[True, True]] * 3 + [[False, False]] * 97)
         self.clock.advance(1)
-        self.assertEqual(self.lines, ["97 more refusals of user 1000", "97 more refusals of users in no rule"])
+        self.assertEqual(self.lines, ["97 more refusals of user 1000", "97 more refusals of users without any rule"])
         self.assertTrue(self.limit.allows(1000, "refusals"))
         self.clock.advance(1)
         self.assertEqual(len(self.lines), 2)

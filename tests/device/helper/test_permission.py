@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.device.helper.permission import Asked, Peer, Rule, checkWhose, irreversible
+from txtuntap.device.helper.permission import DeviceRequest, Peer, Rule, checkAvailable, irreversible
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
 
 ALICE = Peer(1, 1000, frozenset({1000}))
@@ -29,7 +29,7 @@ class RuleTests(SynchronousTestCase):
             ("gg[%d]*", "gg%d", "gg0", False),
         ):
             rule = Rule.of(f"1000:{pattern}")
-            self.assertEqual((pattern, asked, rule.isFor(ALICE, asked, given)), (pattern, asked, allowed))
+            self.assertEqual((pattern, asked, rule.permits(ALICE, asked, given)), (pattern, asked, allowed))
 
     def test_networksThatMayBeReached(self) -> None:
         rule = Rule.of("1000:vpn*:10.0.0.0/8,192.0.2.0/24,fd00::/8")
@@ -82,7 +82,7 @@ class ExistingTests(SynchronousTestCase):
             ({"owner": 0, "group": 1000}, False),
         ):
             try:
-                checkWhose(self.state(**fields), ALICE, 0)
+                checkAvailable(self.state(**fields), ALICE, 0)
             except OSError as e:
                 self.assertEqual((fields, allowed, e.errno), (fields, False, errno.EPERM))
             else:
@@ -98,7 +98,7 @@ class ExistingTests(SynchronousTestCase):
             (False, 0, 1, True),
         ):
             try:
-                checkWhose(self.state(multiQueue=multiQueue, queues=queues), ALICE, ours)
+                checkAvailable(self.state(multiQueue=multiQueue, queues=queues), ALICE, ours)
             except OSError as e:
                 self.assertEqual((allowed, e.errno), (False, errno.EBUSY))
             else:
@@ -125,10 +125,10 @@ class ExistingTests(SynchronousTestCase):
             self.assertIn(word or "", said or "")
 
 
-class AskedTests(SynchronousTestCase):
+class DeviceRequestTests(SynchronousTestCase):
     def test_oneNumberAtMost(self) -> None:
-        def asked(name: str) -> Asked:
-            return Asked.of(json.dumps({"name": name, "mode": "tun", "settings": None}).encode())
+        def asked(name: str) -> DeviceRequest:
+            return DeviceRequest.of(json.dumps({"name": name, "mode": "tun", "settings": None}).encode())
 
         self.assertEqual(asked("vpn%d").name, "vpn%d")
         for name in "%d%d", "vpn%", "vpn%%d", "vpn%s", "%d%":

@@ -75,7 +75,7 @@ class RefusedTests(SynchronousTestCase):
             ("--kernel-route", [*TUN, "--down", "--kernel-route", "10.1.0.0/16"]),
             ("metric", [*TUN, "--kernel-route", "10.1.0.0/16 metric five"]),
             ("mtu", [*TUN, "--mtu=67"]),
-            ("leaves no IPv6", [*TUN, "--mtu=1000"]),
+            ("disables IPv6", [*TUN, "--mtu=1000"]),
             ("--txqueuelen", [*TUN, "--txqueuelen=long"]),
             ("nobody at all", [*TUN, "--user=nobody at all"]),
             ("--lladdr", [*TUN, "--lladdr=02:00:00:00:00:09"]),

@@ -65,7 +65,10 @@ OPTIONS: list[tuple[str, str]] = [
 
 COMMANDS: list[tuple[str, str]] = [
     ("add tun0 --mode tun --address 10.0.0.1", "tun0: '10.0.0.1' has no prefix length: give one such as"),
-    ("add tun0 --mode tun --address 10.0.0.1/24 --peer 10.0.0.2/32", "has two prefixes: give that of the peer"),
+    (
+        "add tun0 --mode tun --address 10.0.0.1/24 --peer 10.0.0.2/32",
+        "has two prefix lengths: give only that of the peer",
+    ),
     ("add tun0 --mode tun --route 10.1.0.0", "tun0: '10.1.0.0' has no prefix length"),
     ("add tun0 --mode tun --neighbour 10.0.0.3", "--neighbour takes ADDRESS=LLADDR"),
     ("add tun0 --mode tun --mtu 67", "mtu is a number from 68"),

@@ -1,5 +1,5 @@
 """
-The helper: a process with privilege that makes and configures devices for programs without.
+The helper is a privileged process that makes and configures devices for programs without privilege.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["HelpedDevice"]
 
 
 def __getattr__(name: str) -> Any:
-    # The other files in this folder are read on every platform, and the device can be imported on Linux alone.
+    # Other files of this folder are imported on every platform, but the device can be imported on Linux only.
     if name == "HelpedDevice":
         from txtuntap.device.helper.device import HelpedDevice
 

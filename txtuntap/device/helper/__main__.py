@@ -1,5 +1,5 @@
 """
-C{python -m txtuntap.device.helper} runs the helper.
+The command C{python -m txtuntap.device.helper}, which runs the helper.
 """
 
 from txtuntap.device.helper.server import main

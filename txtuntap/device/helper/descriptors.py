@@ -1,8 +1,9 @@
 """
-Descriptors of devices that somebody else has opened, for C{LinuxDevice(..., descriptor=...)}: so the program itself
-needs no privilege.
+Descriptors of devices that another process has opened. A program passes one to C{LinuxDevice(..., descriptor=...)} and
+so needs no privilege itself.
 
-One that a parent leaves open for its child is just a number. The others come from here.
+This module receives descriptors from systemd and over UNIX sockets. A descriptor that a parent process leaves open for
+its child needs no function: the child only has to know its number.
 """
 
 from __future__ import annotations
@@ -18,56 +19,64 @@ _INT = struct.Struct("i")
 
 def fromSystemd(name: str) -> int:
     """
-    A descriptor that systemd has handed to this process (C{sd_listen_fds(3)}).
+    Find a descriptor that systemd has passed to this process (C{sd_listen_fds(3)}).
 
-    @param name: as the unit has it: C{tun} of C{OpenFile=/dev/net/tun:tun}, or C{FDNAME=} of what was stored.
+    @param name: the name of the descriptor in the unit: C{tun} for C{OpenFile=/dev/net/tun:tun}, or the C{FDNAME=} with
+        which it was stored.
 
-    @raise ValueError: there is none of this name.
+    @return: the number of the descriptor.
+
+    @raise ValueError: systemd has passed no descriptor of this name.
     """
-    # Twisted leaves the environment as it is, so this can be asked again.
+    # Twisted does not change the environment here, so this function can be called more than once.
     names = ListenFDs.fromEnvironment().inheritedNamedDescriptors()
     if name not in names:
         there = ", ".join(sorted(names)) or "none"
-        raise ValueError(f"systemd has handed over no descriptor {name!r} (LISTEN_FDNAMES): there is {there}")
+        raise ValueError(f"systemd has passed no descriptor {name!r} (LISTEN_FDNAMES): there is {there}")
     return names[name]
 
 
 def sendDescriptor(to: socket.socket, descriptor: int, data: bytes = b"\0") -> None:
     """
-    Send a descriptor over a UNIX socket (C{SCM_RIGHTS}, C{unix(7)}). It stays open here, too.
+    Send a descriptor over a UNIX socket (C{SCM_RIGHTS}, C{unix(7)}). The descriptor stays open in this process, too.
 
-    @param data: what goes with it, at least one octet.
+    @param to: the socket to send on.
+    @param data: the octets that are sent along with the descriptor, at least one.
 
-    @raise OSError: it cannot be sent.
+    @raise OSError: the descriptor cannot be sent.
     """
     socket.send_fds(to, [data], [descriptor])
 
 
 def receiveDescriptor(of: socket.socket, size: int = 1) -> tuple[int, bytes]:
     """
-    Receive a descriptor over a UNIX socket.
+    Receive one descriptor over a UNIX socket.
 
-    @param size: octets to read of what goes with it.
+    @param of: the socket to receive from.
+    @param size: the largest number of octets to read along with the descriptor.
 
-    @return: the descriptor; and these octets.
+    @return: the descriptor, and these octets.
 
-    @raise OSError: the other end has closed (C{ECONNRESET}), or has sent something else (C{EPROTO}).
+    @raise OSError: the sender has closed the connection (C{ECONNRESET}), or has sent octets without a descriptor
+        (C{EPROTO}).
     """
     data, descriptors = receiveDescriptors(of, size)
     if len(descriptors) != 1:
         error = errno.EPROTO if data else errno.ECONNRESET
-        raise OSError(error, "no descriptor came: " + ("something else did" if data else "the other end has closed"))
+        reason = "the sender has sent only data" if data else "the sender has closed the connection"
+        raise OSError(error, f"no descriptor was received: {reason}")
     return descriptors[0], data
 
 
 def receiveDescriptors(of: socket.socket, size: int) -> tuple[bytes, list[int]]:
     """
-    Read from a UNIX socket, with a descriptor or without. No program that is started meanwhile has it, as it would have
-    one of C{socket.recv_fds}.
+    Read octets and at most one descriptor from a UNIX socket. Child processes do not inherit the descriptor, because it
+    is opened with C{MSG_CMSG_CLOEXEC}. C{socket.recv_fds} cannot do that.
 
-    @param size: the most octets to read.
+    @param of: the socket to receive from.
+    @param size: the largest number of octets to read.
 
-    @return: these octets; and at most one descriptor.
+    @return: the octets, and a list with the descriptor or an empty list.
     """
     data, ancillary, _, _ = of.recvmsg(size, socket.CMSG_LEN(_INT.size), socket.MSG_CMSG_CLOEXEC)
     rights = [each for level, kind, each in ancillary if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)]

@@ -1,5 +1,5 @@
 """
-Devices that the helper (L{txtuntap.device.helper}) opens and sets, for a program without privilege.
+A device for a program without privilege: the helper (L{txtuntap.device.helper}) opens and configures it.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from txtuntap.device.settings import InterfaceSettings
 from txtuntap.mistakes import checkKind, checkSeconds
 from txtuntap.wire.address import linkAddressText, packLinkAddress
 
-#: Where the helper listens, if it is not told otherwise.
+#: The path of the helper's socket, unless another is given.
 PATH = "/run/txtuntap.sock"
 
-#: The most octets of a request or an answer, each a line of JSON.
+#: The largest number of octets in a request or an answer. Each is one line of JSON.
 MAX_LINE = 16384
 
-#: Seconds between tries to reach a helper that is busy.
+#: The number of seconds between attempts to connect to a helper that is busy.
 _RETRY = 0.02
 
 
 class HelpedDevice(LinuxDevice):
     """
-    A device that the helper opens. It is the helper's to say who may have which, and to take away, when this is closed
-    or the program has ended, what it has made and set.
+    A device that the helper opens for this program. The helper's rules say which user may have which interface. When
+    the device is closed or the program has ended, the helper deletes the interface, or restores its former settings.
 
         TuntapPort("vpn0", host.ip, device=HelpedDevice("vpn0", TUN, InterfaceSettings(addresses=["10.9.0.1/24"])))
     """
@@ -51,14 +51,14 @@ class HelpedDevice(LinuxDevice):
         timeout: float = 10.0,
     ) -> None:
         """
-        @param name: of at most 15 bytes; what is allowed, the helper says.
+        @param name: the interface's name, at most 15 octets. It must match one of the helper's rules.
         @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param settings: what the helper is to make of the interface; L{None}: it is left as it is.
-        @param path: of the helper's socket.
-        @param timeout: seconds to wait for its answer.
+        @param settings: the settings that the helper applies to the interface; L{None}: none.
+        @param path: the path of the helper's socket.
+        @param timeout: the number of seconds to wait for the helper's answer.
 
-        @raise ValueError: C{name}, C{mode} or C{timeout} is none.
-        @raise TypeError: C{settings} are none.
+        @raise ValueError: C{name}, C{mode} or C{timeout} is not valid.
+        @raise TypeError: C{settings} is not an L{InterfaceSettings}.
         """
         if settings is not None:
             checkKind(settings, InterfaceSettings, "settings", "InterfaceSettings(addresses=['10.9.0.1/24'])")
@@ -68,17 +68,20 @@ class HelpedDevice(LinuxDevice):
         self._timeout = timeout
         request = {"name": self.name, "mode": "tap" if mode == TAP else "tun", "settings": packSettings(settings)}
         self._request = json.dumps(request).encode() + b"\n"
-        # Open for as long as we have the device: its end is how the helper knows.
+        # The connection to the helper. It stays open while this program has the device; its end tells the helper to
+        # take the device back.
         self._lease: socket.socket | None = None
         self._asking = threading.Lock()
         self._answer: dict[str, Any] = {}
 
     def ask(self, reactor: Any = None) -> Deferred[None]:
         """
-        Have the helper open the device, without waiting for it: C{open}, which L{TuntapPort<txtuntap.TuntapPort>}
-        calls, then has it at once. Who does not call this, waits there.
+        Ask the helper for the device without blocking. L{open} does not block after that. Without this call, L{open}
+        asks the helper itself, and blocks until the answer has arrived.
 
-        @return: fires once the device is there; fails with C{OSError}, as C{open} does.
+        @param reactor: the reactor; L{None}: the installed one.
+
+        @return: fires once the helper has opened the device; fails with C{OSError}, as L{open} does.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -86,9 +89,10 @@ class HelpedDevice(LinuxDevice):
 
     def open(self, offload: bool | None = False) -> None:
         """
-        Have the device from the helper.
+        Ask the helper for the device, unless L{ask} has, and attach to the interface.
 
-        @raise OSError: there is no helper, it is busy, it refuses (C{EPERM}), or the kernel does; the text says which.
+        @raise OSError: there is no helper, the helper is busy, the helper refuses (C{EPERM}), or the kernel refuses;
+            the text says which of these.
         """
         wasOpen = self.fileno() >= 0
         self._ask()
@@ -98,14 +102,14 @@ class HelpedDevice(LinuxDevice):
             if not wasOpen:
                 self.close()
             raise
-        # The interface may be in another network namespace, where we cannot look.
+        # The helper's values count, because the interface may be in a network namespace that this process cannot enter.
         self.mtu = self._answer["mtu"]
         link = self._answer["linkAddress"]
         self.linkAddress = None if link is None else packLinkAddress(link)
 
     def close(self) -> None:
         """
-        Let go of the interface.
+        Detach from the interface, and give it back to the helper.
         """
         super().close()
         descriptor, self._adopted = self._adopted, None
@@ -117,7 +121,7 @@ class HelpedDevice(LinuxDevice):
 
     def _ask(self) -> None:
         """
-        Have the descriptor. Who asks again, in this thread or another, has it already.
+        Request the descriptor from the helper, unless this or another thread has received it already.
         """
         with self._asking:
             if self._lease is not None:
@@ -146,7 +150,7 @@ class HelpedDevice(LinuxDevice):
             try:
                 lease.connect(self._path)
             except BlockingIOError as e:
-                # As many wait for it as may. The kernel does not say when there is room.
+                # The listening socket's backlog is full. The kernel does not notify when it has room again.
                 if time.monotonic() >= deadline:
                     raise OSError(errno.ETIMEDOUT, f"the helper at {self._path} is busy") from e
                 time.sleep(_RETRY)
@@ -158,7 +162,7 @@ class HelpedDevice(LinuxDevice):
     def _conversation(self, lease: socket.socket) -> tuple[dict[str, Any], list[int]]:
         try:
             with suppress(ConnectionError):
-                # To whom no rule is about, it says so before it is asked.
+                # The helper refuses a user without any rule before it reads the request, and closes the connection.
                 lease.sendall(self._request)
             line, descriptors = receiveDescriptors(lease, MAX_LINE)
             while line and not line.endswith(b"\n"):
@@ -167,7 +171,7 @@ class HelpedDevice(LinuxDevice):
         except TimeoutError as e:
             raise OSError(errno.ETIMEDOUT, f"the helper at {self._path} has not answered in time") from e
         except OSError as e:
-            raise OSError(e.errno, f"the helper at {self._path} is lost: {e.strerror}") from e
+            raise OSError(e.errno, f"the connection to the helper at {self._path} is lost: {e.strerror}") from e
         if not line:
             raise OSError(errno.ECONNRESET, f"the helper at {self._path} has closed the connection")
         return json.loads(line), descriptors
@@ -175,7 +179,8 @@ class HelpedDevice(LinuxDevice):
 
 def packSettings(settings: InterfaceSettings | None) -> dict[str, Any] | None:
     """
-    Settings as JSON has them: what is L{None} is left out.
+    Convert settings to the form in which they are sent to the helper as JSON. Settings that are L{None} or empty are
+    left out.
     """
     if settings is None:
         return None

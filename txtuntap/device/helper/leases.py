@@ -1,5 +1,6 @@
 """
-Leases: the devices that programs have from the helper, made or opened, configured, and taken back.
+Leases of devices to programs. The helper makes or opens a device for a program and configures it. The helper takes the
+device back when the program has closed it or has ended.
 """
 
 from __future__ import annotations
@@ -14,145 +15,153 @@ from twisted.logger import Logger
 from txtuntap.device import TAP, TUN, printable
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.helper.limits import LogLimit
-from txtuntap.device.helper.permission import Asked, Peer, checkWhose, irreversible
+from txtuntap.device.helper.permission import DeviceRequest, Peer, checkAvailable, irreversible
 from txtuntap.device.linux.device import LinuxDevice
 from txtuntap.device.linux.namespace import Namespace
 from txtuntap.device.linux.netlink import Conversation, ask, delete
 from txtuntap.device.settings import InterfaceSettings, InterfaceState
 from txtuntap.device.state import read
 
-#: How often to look again at a device that is made and deleted all the time.
+#: The number of attempts to open a device that other programs make and delete at the same time.
 MAX_TRIES = 10
 
 
 @attrs.define(eq=False)
 class Lease:
     """
-    A device that a program has.
+    A device that a program has received from the helper.
 
     @ivar peer: the program.
-    @ivar configured: what was set; it knows the interface.
-    @ivar made: whether the device was made for that.
-    @ivar place: when the connection has ended, the place of taking it back among what waits for its turn.
+    @ivar configured: the interface, and the changes that were made to it.
+    @ivar made: whether the helper has made the device for this program.
+    @ivar turn: the Deferred of the call that takes the device back, after the program's connection has ended. The call
+        waits for its turn (L{Turns<txtuntap.device.helper.turns.Turns>}). L{None}: the connection is open.
     """
 
     peer: Peer
     configured: Configured
     made: bool
-    place: Deferred[None] | None = None
+    turn: Deferred[None] | None = None
 
 
 class Leases:
     """
-    The devices that programs have, and those that are not taken back yet.
+    The leases of all programs, including those that have ended and whose devices are not taken back yet.
     """
 
     _log = Logger("helper")
 
     def __init__(self, reactor: Any, node: str | bytes, namespace: Namespace | None, logLimit: LogLimit) -> None:
         """
-        @param node: what is opened.
-        @param namespace: the network namespace that the interfaces are in; L{None}: this one.
-        @param logLimit: how much of it is logged.
+        @param reactor: the reactor.
+        @param node: the path of the device node to open.
+        @param namespace: the network namespace of the interfaces; L{None}: the namespace of this process.
+        @param logLimit: the limit of the log lines that users cause.
         """
         self._reactor = reactor
         self._node = node
         self._namespace = namespace
         self._logLimit = logLimit
-        # By the numbers of their interfaces.
+        # The leases by the index of the interface.
         self._leases: dict[int, Lease] = {}
 
-    async def attach(self, peer: Peer, asked: Asked) -> tuple[LinuxDevice, InterfaceState | None]:
+    async def attach(self, peer: Peer, request: DeviceRequest) -> tuple[LinuxDevice, InterfaceState | None]:
         """
-        Make or open the device that is asked for.
+        Open the device that a program requests, or make it if there is none.
 
-        @return: the device; and what its interface was before, or L{None} if it was made.
+        @return: the device; and the state of its interface before, or L{None} if the device was made.
 
-        @raise OSError: it cannot be opened, or is another's.
+        @raise OSError: the device cannot be opened, or another user or program has it.
         """
         for _ in range(MAX_TRIES):
             try:
-                return self._attached(asked, True), None
+                return self._open(request, True), None
             except OSError as e:
                 if e.errno != errno.EBUSY:
                     raise
             try:
-                before = await read(asked.name, self._reactor, self._namespace)
+                before = await read(request.name, self._reactor, self._namespace)
             except OSError as e:
                 if e.errno != errno.ENODEV:
                     raise
                 continue
             lease = self._leases.get(before.index)
             if lease is not None:
-                await self._end(lease)
+                await self._takeBackNow(lease)
                 continue
-            checkWhose(before, peer, 0)
-            device = self._attached(asked, False)
+            checkAvailable(before, peer, 0)
+            device = self._open(request, False)
             try:
                 after = await read(device.name, self._reactor, self._namespace)
                 if after.index == before.index:
-                    # Another program may have been faster.
-                    checkWhose(after, peer, 1)
+                    # Another program may have opened the device at the same time.
+                    checkAvailable(after, peer, 1)
                     return device, before
             except BaseException:
                 device.close()
                 raise
-            # The one that was there has gone just now, and this one was made: nobody would take it back.
+            # The device that was there was deleted at the same time, so the kernel has made a new one. Closing that
+            # deletes it, because no lease records that it was made.
             device.close()
-        raise OSError(errno.EBUSY, f"{asked.name} comes and goes")
+        raise OSError(errno.EBUSY, f"{request.name} is deleted and made again all the time: name another interface")
 
     async def grant(
         self, peer: Peer, device: LinuxDevice, before: InterfaceState | None, settings: InterfaceSettings | None
     ) -> Lease:
         """
-        Configure the interface of a device for a program.
+        Configure the interface of a device for a program, and record the lease.
 
-        @param device: the device of L{attach}, and C{before}, too.
-        @param settings: what is asked for; L{None}: nothing.
+        @param device: the device that L{attach} has returned.
+        @param before: the state that L{attach} has returned.
+        @param settings: the settings that the program requests; L{None}: none.
 
-        @return: what is to be taken back.
+        @return: the lease, which is to be taken back in the end.
 
-        @raise OSError: the kernel refuses, or the settings could not be restored (C{EPERM}).
+        @raise OSError: the kernel refuses, or the interface existed before and a setting could not be undone
+            (C{EPERM}).
         """
         wanted = attrs.evolve(settings or InterfaceSettings(up=None), hardened=True)
         lost = None if before is None else irreversible(before, wanted)
         if lost is not None:
-            raise OSError(errno.EPERM, f"{device.name} was there before: {lost}")
+            raise OSError(errno.EPERM, f"the helper did not make {device.name}, and could not restore it: {lost}")
         configured = await configure(device.name, wanted, device, self._reactor)
         for change in configured.changes:
             if ".conf.all." in change:
-                # This setting is the machine's, and stays, so its administrator finds it in the log.
+                # This setting is about all interfaces and is not restored. The log informs the administrator.
                 self._log.info("For {name}: {change}", name=printable(device.name), change=printable(change))
         lease = self._leases[configured.index] = Lease(peer, configured, before is None)
         return lease
 
     async def takeBack(self, lease: Lease, isFree: bool = False) -> None:
         """
-        Delete a device that was made, or restore what was set on one that was there.
+        Delete a device that the helper has made, or restore the settings of one that existed before.
 
-        @param isFree: whether no program has it; L{False}: that is to be found out.
+        @param isFree: whether it is known that no program has the device; L{False}: find that out.
 
-        @raise OSError: the kernel refused some of it.
+        @raise OSError: the kernel refused to delete or restore something.
         """
         configured = lease.configured
         self._leases.pop(configured.index, None)
         if not isFree and self._logLimit.allows(lease.peer.user, "ends of leases"):
             self._log.info("{name} is taken back", name=printable(configured.name))
         if lease.made:
-            # The program may have made it stay: whoever holds a descriptor can.
+            # Closing the descriptor may not suffice: a program with a descriptor can make the device persistent.
             await ask(self._reactor, _deleting(configured.index, configured.name), configured.namespace)
             return
-        held = None if isFree else await self._held(configured)
+        unused = None if isFree else await self._openUnused(configured)
         try:
-            # A program that has kept the descriptor, or passed it on, would have its packets believed.
-            await configured.restore(self._reactor, staysHardened=not isFree and held is None)
+            # A program may have kept the descriptor or passed it on. The interface then stays hardened, so that the
+            # program's packets cannot change the kernel's configuration.
+            await configured.restore(self._reactor, staysHardened=not isFree and unused is None)
         finally:
-            if held is not None:
-                held.close()
+            if unused is not None:
+                unused.close()
 
-    async def _held(self, configured: Configured) -> LinuxDevice | None:
+    async def _openUnused(self, configured: Configured) -> LinuxDevice | None:
         """
-        The device, open here, so that no program is on it; L{None} if one is.
+        Open the device if no program has it open, so that no other program can open it meanwhile.
+
+        @return: the device; L{None}: a program has it open, or it was deleted.
         """
         try:
             state = await read(configured.name, self._reactor, self._namespace)
@@ -165,22 +174,24 @@ class Leases:
             return None
         return device
 
-    async def _end(self, lease: Lease) -> None:
+    async def _takeBackNow(self, lease: Lease) -> None:
         """
-        Take back a device that waits for it, before it is given to another program.
+        Take back the device of an ended program out of turn, so that another program can have it.
 
-        @raise OSError: a program has it (C{EBUSY}), if only as something that stays.
+        @raise OSError: the program's connection is still open (C{EBUSY}).
         """
-        if lease.place is None:
+        if lease.turn is None:
             raise OSError(
                 errno.EBUSY, f"{lease.configured.name} is in use: stop that program, or name another interface"
             )
-        lease.place.cancel()
+        lease.turn.cancel()
         await self.takeBack(lease)
 
-    def _attached(self, asked: Asked, exclusive: bool) -> LinuxDevice:
-        device = LinuxDevice(asked.name, asked.mode, exclusive=exclusive, node=self._node, namespace=self._namespace)
-        # Only who attaches a descriptor can have offload on it. Whether it is used says who gets it.
+    def _open(self, request: DeviceRequest, exclusive: bool) -> LinuxDevice:
+        device = LinuxDevice(
+            request.name, request.mode, exclusive=exclusive, node=self._node, namespace=self._namespace
+        )
+        # Offload has to be enabled when the descriptor is attached. The program that receives it decides on its use.
         device.open(offload=None)
         return device
 

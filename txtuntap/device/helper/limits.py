@@ -1,5 +1,5 @@
 """
-Limits of the lines that the helper's users cause in its log.
+Limits of the helper's log lines that its users cause.
 """
 
 from __future__ import annotations
@@ -12,32 +12,34 @@ from twisted.logger import Logger
 from txtuntap.layer.bounded import TableState
 from txtuntap.layer.timer import Timer
 
-#: Lines of one kind and about one user, in a second, that are logged one by one; and the most octets of a reason.
+#: The largest number of lines of one kind and about one user that are logged in a second.
 MAX_LOGGED = 3
+
+#: The largest number of octets in the reason for a refusal.
 MAX_REASON = 200
 
 
 class LogLimit:
     """
-    Lines of the log that users cause: a few a second of each kind and for each user, and the rest is counted. Without
-    a limit, any user that may connect could fill the disk.
+    A limit of the log lines that users cause: L{MAX_LOGGED} a second for each kind and user. The lines beyond that are
+    only counted. Without a limit, any user that can connect could fill the disk.
     """
 
     _log = Logger("helper")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        # How many lines there would have been in this second.
+        # The number of lines in this second by user and kind, including those that were not logged.
         self._counts: Counter[tuple[int | None, str]] = Counter()
 
     def allows(self, user: int | None, kind: str) -> bool:
         """
-        Count a line.
+        Count a line, and decide whether to log it.
 
-        @param user: the user number; L{None}: all users that no rule is about.
-        @param kind: what such lines are about, as a plural.
+        @param user: the user number; L{None}: all users without any rule.
+        @param kind: the kind of line, as a plural noun such as C{"refusals"}.
 
-        @return: whether to log it.
+        @return: whether to log the line.
         """
         key = user, kind
         self._counts[key] += 1
@@ -47,7 +49,7 @@ class LogLimit:
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        The fill level of the limit: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         most = min(max(self._counts.values(), default=0), MAX_LOGGED)
         return [TableState("helper log lines", most, MAX_LOGGED, "the rest is counted")]
@@ -56,13 +58,13 @@ class LogLimit:
         more = self._counts.pop(key) - MAX_LOGGED
         user, kind = key
         if more > 0:
-            whose = "users in no rule" if user is None else f"user {user}"
+            whose = "users without any rule" if user is None else f"user {user}"
             self._log.info("{more} more {kind} of {whose}", more=more, kind=kind, whose=whose)
 
 
 def excerpt(text: str) -> str:
     """
-    The beginning of a text that another program has a hand in, for the log and for a terminal: in ASCII, without
-    control characters.
+    Cut a text to L{MAX_REASON} octets, and escape control characters and those that are not ASCII. This makes text from
+    another program safe for the log and for terminals.
     """
     return text.encode("unicode_escape").decode()[:MAX_REASON]

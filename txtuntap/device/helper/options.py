@@ -15,9 +15,9 @@ from txtuntap.device.linux.device import NODE
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """
-    Parse a command line. A mistake in it ends the process, with a message that says what to give.
+    Parse the helper's command line. If it has a mistake, the process ends with a message that says what to give.
 
-    @param arguments: the words after the command; L{None}: those of this process.
+    @param arguments: the words after the command; L{None}: the arguments of this process.
     """
     parser = argparse.ArgumentParser(
         prog="python -I -m txtuntap.device.helper",
@@ -29,16 +29,20 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         required=True,
         type=_rule,
         metavar="WHO:NAMES[:NETWORKS]",
-        help="a user, or @group; patterns of interface names, with commas between; networks that addresses and routes"
-        " may be in. As often as needed",
+        help="let a user, or the members of @GROUP, have interfaces. NAMES are patterns of interface names, separated"
+        " by commas. NETWORKS, also separated by commas, must contain all addresses and routes of the interface. The"
+        " option can be given several times",
     )
     parser.add_argument(
-        "--listen", default=f"unix:{PATH}:mode=666", help="where: a server endpoint of Twisted's (%(default)s)"
+        "--listen",
+        default=f"unix:{PATH}:mode=666",
+        help="the socket to listen on, as a Twisted server endpoint (%(default)s)",
     )
     parser.add_argument(
-        "--netns", help="the network namespace of the interfaces (takes CAP_SYS_ADMIN); by default, this one"
+        "--netns",
+        help="the network namespace of the interfaces (needs CAP_SYS_ADMIN); the helper's own if this is not given",
     )
-    parser.add_argument("--node", default=os.fsdecode(NODE), help="the device node (%(default)s)")
+    parser.add_argument("--node", default=os.fsdecode(NODE), help="the path of the device node (%(default)s)")
     return parser.parse_args(arguments)
 
 

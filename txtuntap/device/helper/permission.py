@@ -1,5 +1,6 @@
 """
-The permission to have an interface of the helper's (L{txtuntap.device.helper}), by rules, and the check of a request.
+The rules that say which user may have which interface from the helper (L{txtuntap.device.helper}), and the check of a
+request.
 """
 
 from __future__ import annotations
@@ -30,18 +31,20 @@ from txtuntap.layer.prefixes import Network, PrefixTable, prefixSet
 #: C{asm-generic/socket.h}.
 _SO_PEERGROUPS = 59
 
-#: The most octets that Python takes from C{getsockopt}: 256 groups.
+#: The largest number of octets that Python's C{getsockopt} returns: room for 256 groups.
 _MAX_OPTION = 1024
 
-#: Settings that may be asked for. Owner, group and persistence are not among them, because a device is to go with its
-#: program. Every interface is hardened, whether that is asked for or not.
+#: The settings that a program may request. Owner, group and persistence are not allowed, because the device has to end
+#: with its program. The helper hardens every interface, even if the request does not say so.
 _SETTINGS = {"addresses", "routes", "neighbours", "mtu", "linkAddress", "up", "txqueuelen", "hardened"}
 
-#: The most of these in a request: each is a question to the kernel, and others wait for as long.
+#: The largest number of addresses, routes and neighbours in a request. Each costs a request to the kernel, and the
+#: requests of other programs wait for that.
 MAX_SETTINGS = 64
 _LISTS = "addresses", "routes", "neighbours"
 
-#: The kernel keeps room for so many packets at once, and would for millions.
+#: The largest C{txqueuelen} that is allowed. The kernel allocates the queue at once, and would do so for millions of
+#: packets.
 _MAX_TXQUEUELEN = 10_000
 
 _MODES = {"tun": TUN, "tap": TAP}
@@ -50,9 +53,11 @@ _MODES = {"tun": TUN, "tap": TAP}
 @attrs.frozen
 class Peer:
     """
-    The process at the other end of a connection.
+    The process that has connected to the helper.
 
-    @ivar process: the process number; C{user}: the user number; C{groups}: the numbers of the user's groups.
+    @ivar process: the process number.
+    @ivar user: the user number.
+    @ivar groups: the numbers of the user's groups.
     """
 
     process: int
@@ -62,13 +67,14 @@ class Peer:
     @classmethod
     def of(cls, connection: socket.socket) -> Peer:
         """
-        Ask the kernel (C{unix(7)}). It tells who called C{connect}, whoever has the socket by now.
+        Ask the kernel which process has called C{connect} (C{unix(7)}). Another process may have the socket by now.
         """
         process, user, group = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         try:
             packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_OPTION)
         except OSError:
-            # The user is in more groups, or this machine has another number for that: then the first group counts.
+            # The user has more groups, or the option has another number on this machine. Only the first group counts
+            # then.
             packed = b""
         return cls(process, user, frozenset((group, *struct.unpack(f"{len(packed) // 4}I", packed))))
 
@@ -79,14 +85,15 @@ class Peer:
 @attrs.frozen
 class Rule:
     """
-    A rule that says who may have which interfaces.
+    A rule that says which users may have which interfaces.
 
-    @ivar text: the rule, as it was given.
-    @ivar user: a user number; or L{None}, where it is about a C{group}.
-    @ivar names: patterns of interface names, as in a shell (C{vpn*}); those with C{%d} are for names that the kernel
-        puts a number in.
-    @ivar networks: those that addresses, routes, their sources and gateways, and neighbours of the interface must be
-        within.
+    @ivar text: the rule as it was given.
+    @ivar user: the user number; L{None}: the rule is about C{group}.
+    @ivar group: the group number; L{None}: the rule is about C{user}.
+    @ivar names: patterns of interface names, as in a shell (C{vpn*}). A pattern with C{%d} matches only requests in
+        which the kernel chooses the number.
+    @ivar networks: the networks that must contain the interface's addresses, routes, the sources and gateways of these,
+        and neighbours.
     """
 
     text: str
@@ -101,15 +108,17 @@ class Rule:
     @classmethod
     def of(cls, text: str) -> Rule:
         """
-        @param text: C{WHO:NAMES} or C{WHO:NAMES:NETWORKS}. WHO is a user, or a group behind an C{@}; the others are
-            lists with commas.
+        Parse the text of a rule.
 
-        @raise ValueError: it is no rule.
+        @param text: C{WHO:NAMES} or C{WHO:NAMES:NETWORKS}. WHO is a user, or C{@} and a group. The others are lists
+            separated by commas.
+
+        @raise ValueError: the text is not a rule.
         """
         who, _, rest = text.partition(":")
         names, _, networks = rest.partition(":")
         if not who.strip("@") or not all(names.split(",")):
-            raise ValueError(f"{text!r} is no rule: give WHO:NAMES or WHO:NAMES:NETWORKS, such as alice:vpn*")
+            raise ValueError(f"{text!r} is not a rule: give WHO:NAMES or WHO:NAMES:NETWORKS, such as alice:vpn*")
         return cls(
             text,
             None if who.startswith("@") else userNumber(who),
@@ -118,21 +127,21 @@ class Rule:
             prefixSet(networks.split(",") if networks else ()),
         )
 
-    def isAbout(self, peer: Peer) -> bool:
+    def appliesTo(self, peer: Peer) -> bool:
         """
-        Whether this is a rule for somebody.
+        Whether this rule is about the user of C{peer}, or about one of the user's groups.
         """
         return self.user == peer.user or self.group in peer.groups
 
-    def isFor(self, peer: Peer, name: str, given: str | None = None) -> bool:
+    def permits(self, peer: Peer, name: str, given: str | None = None) -> bool:
         """
-        Whether this lets somebody have an interface.
+        Whether this rule lets C{peer} have an interface.
 
-        @param name: what is asked for.
-        @param given: what it is called, with a number in place of C{%d}; L{None}: that is not known yet.
+        @param name: the name in the request, which may contain C{%d}.
+        @param given: the interface's name, in which the kernel has replaced C{%d}; L{None}: not known yet.
         """
-        # A pattern with C{%d} in it is for names that the kernel numbers, and for no others.
-        return self.isAbout(peer) and any(
+        # A pattern with C{%d} matches only requests in which the kernel chooses the number.
+        return self.appliesTo(peer) and any(
             fnmatchcase(name, pattern) and (given is None or fnmatchcase(given, pattern.replace("%d", "[0-9]*")))
             for pattern in self.names
         )
@@ -140,19 +149,21 @@ class Rule:
     def refused(self, settings: InterfaceSettings) -> str | None:
         """
         Find a setting that this rule does not allow.
+
+        @return: the reason in words; L{None}: the rule allows all of them.
         """
         if settings.txqueuelen is not None and settings.txqueuelen > _MAX_TXQUEUELEN:
             return f"a txqueuelen of {settings.txqueuelen} is more than {_MAX_TXQUEUELEN}"
-        for network in _reached(settings):
-            # The interface would draw to itself what is for others.
+        for network in _networksIn(settings):
+            # With another network, the program would receive packets that are meant for others.
             if not self.networks.covers(network):
                 return f"{network} is in none of the networks that are allowed"
         return None
 
 
-def _reached(settings: InterfaceSettings) -> Iterable[Network]:
+def _networksIn(settings: InterfaceSettings) -> Iterable[Network]:
     """
-    All networks that the kernel would send to an interface for these settings, or by way of, or take for its own.
+    List all networks in the settings of an interface: those of its addresses, routes, gateways and neighbours.
     """
     for address in settings.addresses:
         yield ip_network(f"{address.interface.ip}")
@@ -161,7 +172,7 @@ def _reached(settings: InterfaceSettings) -> Iterable[Network]:
             yield ip_network(address.broadcast)
     for route in settings.routes:
         yield ip_network(route.network)
-        # Packets by the route would come from there, or go there.
+        # The route also sends packets to its gateway, and gives them its source address.
         for other in route.source, route.gateway:
             if other is not None:
                 yield ip_network(other)
@@ -169,47 +180,54 @@ def _reached(settings: InterfaceSettings) -> Iterable[Network]:
         yield ip_network(neighbour)
 
 
-def checkWhose(state: InterfaceState, peer: Peer, ours: int) -> None:
+def checkAvailable(state: InterfaceState, peer: Peer, ours: int) -> None:
     """
-    Whether somebody may have a device that is there, if a rule lets them. The kernel would give any to the helper.
+    Check that an existing device may be given to a program. The helper has to check the owner and the group itself,
+    because the kernel lets the helper open every device.
 
-    @param state: what it is now.
-    @param ours: how many descriptors the helper has on it.
+    @param state: the present state of the interface.
+    @param peer: the program.
+    @param ours: the number of descriptors of the helper that are attached to the device.
 
-    @raise OSError: it is another's (C{EPERM}), or in use (C{EBUSY}).
+    @raise OSError: the device belongs to another user (C{EPERM}), or is in use (C{EBUSY}).
     """
     if state.owner not in (None, peer.user) or state.group not in (None, *peer.groups):
-        raise OSError(errno.EPERM, f"{state.name} is another's: its owner or group is not of user {peer.user}")
+        raise OSError(errno.EPERM, f"{state.name} belongs to another owner or group than those of user {peer.user}")
     if state.multiQueue and state.queues > ours:
-        # The kernel would share packets out among all that are on it. Others it gives to one only.
+        # The kernel would distribute the packets among all descriptors. It attaches only one to other devices.
         raise OSError(errno.EBUSY, f"{state.name} is in use: stop that program, or name another interface")
 
 
 def irreversible(state: InterfaceState, settings: InterfaceSettings) -> str | None:
     """
-    Find a setting that would take something from an interface that was there, and could not be undone.
+    Find a setting that would remove something from an existing interface that the helper could not restore.
 
-    @param state: the interface, before anything is set.
+    @param state: the state of the interface before any change.
+    @param settings: the settings that a program requests.
 
-    @return: in words; L{None}: nothing.
+    @return: the loss in words; L{None}: there is none.
     """
     if settings.up is False and state.up:
-        return "set down, it would lose its routes and IPv6 addresses"
+        return "if it is set down, it loses its routes and IPv6 addresses"
     if settings.up and not state.up and any(address.interface.version == 6 for address in state.addresses):
-        return "set up, and down again in the end, it would lose its IPv6 addresses: have it set up beforehand"
+        return "if it is set up now and down in the end, it loses its IPv6 addresses: set it up beforehand"
     if settings.mtu is not None and settings.mtu < MIN_MTU_6 <= state.mtu:
-        return f"with an MTU under {MIN_MTU_6} it would lose its IPv6 addresses"
+        return f"with an MTU under {MIN_MTU_6} it loses its IPv6 addresses"
     if settings.linkAddress not in (None, state.linkAddress):
-        return "with another link address it would lose its neighbours"
+        return "with another link address it loses its neighbours"
     if settings.neighbours:
-        return "it may have such neighbours, and would lose them"
+        return "it may have the same neighbours already, and would lose them in the end"
     return None
 
 
 @attrs.frozen
-class Asked:
+class DeviceRequest:
     """
-    A request.
+    A program's request for a device.
+
+    @ivar name: the interface's name, which may contain C{%d}.
+    @ivar mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @ivar settings: the settings to apply; L{None}: none.
     """
 
     name: str
@@ -217,11 +235,13 @@ class Asked:
     settings: InterfaceSettings | None
 
     @classmethod
-    def of(cls, line: bytes) -> Asked:
+    def of(cls, line: bytes) -> DeviceRequest:
         """
-        @param line: anything.
+        Parse and check a request.
 
-        @raise ValueError: it is no request, or asks for what cannot be.
+        @param line: a line of JSON, which nothing has checked yet.
+
+        @raise ValueError: the line is not a request, or has a setting that is not valid or not allowed.
         """
         try:
             fields = json.loads(line)
@@ -231,18 +251,18 @@ class Asked:
                 if settings.keys() - _SETTINGS:
                     raise ValueError(f"the helper does not set {', '.join(sorted(settings.keys() - _SETTINGS))}")
                 if sum(len(settings.get(name, ())) for name in _LISTS) > MAX_SETTINGS:
-                    raise ValueError(f"that is more than {MAX_SETTINGS} {', '.join(_LISTS)}")
+                    raise ValueError(f"the request has more than {MAX_SETTINGS} {', '.join(_LISTS)}")
                 for name, kind in ("addresses", InterfaceAddress), ("routes", InterfaceRoute):
                     settings[name] = [kind(**each) for each in settings.get(name, ())]
                 settings = InterfaceSettings(**settings)
             name = os.fsdecode(interfaceName(fields["name"]))
             if not (name.isascii() and name.isprintable()):
-                # It is logged.
-                raise ValueError(f"the helper makes no interface of the name {name!r}")
+                # The name becomes part of log lines.
+                raise ValueError(f"the helper makes no interface with the name {name!r}: use printable ASCII")
             if name.replace("%d", "", 1).count("%"):
-                raise ValueError(f"the kernel puts one number in place of one %d, not in {name!r}")
+                raise ValueError(f"the name {name!r} has more than one %d, or another %: give '%d' at most once")
             return cls(name, _MODES[fields["mode"]], settings)
         except ValueError:
             raise
         except (AttributeError, KeyError, TypeError, RecursionError) as e:
-            raise ValueError(f"that is no request: {e!r}") from e
+            raise ValueError(f"the line is not a request: {e!r}") from e

@@ -1,16 +1,17 @@
 """
-The helper: the one thing to run as root. It opens TUN and TAP devices for programs that may not, sets their interfaces,
-and hands over the descriptors.
+The server of the helper, the only process that has to run as root. It opens TUN and TAP devices for programs without
+privilege, configures their interfaces, and passes the descriptors to the programs.
 
     python -I -m txtuntap.device.helper --allow 'alice:vpn*' --allow @dns:dns0:10.9.0.0/16,fd09::/64
 
-(C{-I}, so that it runs no modules of the directory that it is started in.)
+(With C{-I}, Python imports no modules from the working directory.)
 
-The kernel tells who asks. A program has its device for as long as its connection is open: then the helper deletes
-what it has made, and restores what it has set on a device that was there.
+The helper asks the kernel which user has connected. A program has its device while its connection is open. When the
+connection ends, the helper deletes the device if the helper has made it. If the device existed before, the helper
+restores its settings.
 
-L{HelpedDevice<txtuntap.device.helper.device.HelpedDevice>} is the other side. A request is one line of JSON, and so is
-the answer, with which the descriptor comes.
+L{HelpedDevice<txtuntap.device.helper.device.HelpedDevice>} is the client. A request is one line of JSON. The answer is
+one line of JSON, too, and the descriptor is sent along with it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from txtuntap.device.helper.device import MAX_LINE
 from txtuntap.device.helper.leases import Lease, Leases
 from txtuntap.device.helper.limits import LogLimit, excerpt
 from txtuntap.device.helper.options import parsed
-from txtuntap.device.helper.permission import Asked, Peer, Rule
+from txtuntap.device.helper.permission import DeviceRequest, Peer, Rule
 from txtuntap.device.helper.turns import Turns
 from txtuntap.device.linux.clockstep import followClock
 from txtuntap.device.linux.device import NODE, LinuxDevice
@@ -50,21 +51,25 @@ from txtuntap.layer.timer import Timer
 from txtuntap.shutdown import endOnHangUp
 from txtuntap.wire.address import linkAddressText
 
-#: Seconds that a request may take to come.
+#: The number of seconds that the helper waits for the request of a new connection.
 TIMEOUT = 10
 
-#: The most connections: of all, and of one user. Each may hold a device.
+#: The largest number of connections of all users. Each connection may have a device.
 MAX_CONNECTIONS = 256
+
+#: The largest number of connections of one user.
 MAX_OF_USER = 32
 
-#: The most calls of one user that wait: a request of each connection, and a device of each one that has ended.
+#: The largest number of calls of one user that can wait: a request of each open connection, and a device to take back
+#: for each ended one.
 MAX_TURNS = 2 * MAX_OF_USER
 
 
 @implementer(IFileDescriptorReceiver)
 class HelperProtocol(LineOnlyReceiver):
     """
-    One connection: a request, its answer, and then nothing until its end.
+    The protocol of one connection. The program sends one request and receives one answer. After that, the connection is
+    silent until it ends.
     """
 
     transport: Any
@@ -76,25 +81,25 @@ class HelperProtocol(LineOnlyReceiver):
     def __init__(self, helper: Helper) -> None:
         self._helper = helper
         self._peer: Peer | None = None
-        self._asked = False
+        self._hasRequested = False
         self._gone = False
         self._lease: Lease | None = None
-        # Its place among the requests that wait for their turn, and whether that has come.
-        self._place: Deferred[None] | None = None
+        # The Deferred of the call that serves the request, and whether that call has begun.
+        self._turn: Deferred[None] | None = None
         self._isServed = False
         self._timer = Timer(helper.reactor, self._late)
 
     def connectionMade(self) -> None:
         """
-        Find out who has connected.
+        Find out which user has connected, and refuse users without any rule.
         """
         peer = Peer.of(self.transport.socket)
-        if not self._helper.knows(peer):
-            # At once, whatever is asked for: connections are for others.
+        if not self._helper.hasRuleFor(peer):
+            # Refused before the request is read, so that such users cannot occupy connections.
             if self._helper.logLimit.allows(None, "refusals"):
-                self._log.info("{peer} is in no rule", peer=peer)
-            self._refuse(errno.EPERM, f"user {peer.user} is in no rule")
-        elif self._helper.enters(peer):
+                self._log.info("Refused {peer}: no rule is about this user", peer=peer)
+            self._refuse(errno.EPERM, f"no rule is about user {peer.user}")
+        elif self._helper.admit(peer):
             self._peer = peer
             self._timer.arm(TIMEOUT)
         else:
@@ -102,51 +107,51 @@ class HelperProtocol(LineOnlyReceiver):
 
     def _late(self) -> None:
         """
-        End a connection whose request does not come.
+        End a connection whose request has not arrived in time.
         """
         self.transport.loseConnection()
 
     def lineReceived(self, line: bytes) -> None:
         """
-        A request.
+        Receive the request, and serve it when the user has a turn.
         """
-        if self._asked or self._peer is None or self._helper.stopping:
+        if self._hasRequested or self._peer is None or self._helper.stopping:
             self._abort()
             return
-        self._asked = True
+        self._hasRequested = True
         self._timer.stop()
-        self._place = self._helper.turns.take(self._peer.user, self._serve, line, self._peer)
-        self._place.addErrback(self._failed, self._peer)
+        self._turn = self._helper.turns.take(self._peer.user, self._serve, line, self._peer)
+        self._turn.addErrback(self._failed, self._peer)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """
-        Close the connection, because this is no request.
+        Close the connection, because no request is so long.
         """
         self._abort()
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """
-        Close the descriptor and the connection, because none was asked for.
+        Close the descriptor and the connection, because programs send no descriptors to the helper.
         """
         os.close(descriptor)
         self._abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        The device comes back.
+        Take the device of this connection back, or cancel its waiting request.
         """
         self._gone = True
         self._timer.stop()
-        peer, place, lease = self._peer, self._place, self._lease
+        peer, turn, lease = self._peer, self._turn, self._lease
         if peer is None:
             return
-        self._helper.leaves(peer)
+        self._helper.release(peer)
         if lease is not None and not self._helper.stopping:
-            lease.place = self._helper.turns.take(peer.user, self._takeBack, lease)
-            lease.place.addErrback(self._failed, peer)
-        elif place is not None and not self._isServed:
-            # Requests of programs that have gone would pile up.
-            place.cancel()
+            lease.turn = self._helper.turns.take(peer.user, self._takeBack, lease)
+            lease.turn.addErrback(self._failed, peer)
+        elif turn is not None and not self._isServed:
+            # Otherwise the requests of ended connections would accumulate.
+            turn.cancel()
 
     def _serve(self, line: bytes, peer: Peer) -> Deferred[None]:
         self._isServed = True
@@ -154,14 +159,14 @@ class HelperProtocol(LineOnlyReceiver):
 
     async def _answer(self, line: bytes, peer: Peer) -> None:
         try:
-            asked = Asked.of(line)
-            device, lease, rule = await self._helper.open(peer, asked)
+            request = DeviceRequest.of(line)
+            device, lease, rule = await self._helper.open(peer, request)
         except Exception as e:
-            # Whatever it is that we did not think of, who has asked for it is told, and nobody else is disturbed.
+            # An unexpected exception is reported to the program that has caused it. The helper goes on for the others.
             known = isinstance(e, OSError | ValueError)
-            reason = excerpt((getattr(e, "strerror", None) or str(e)) if known else f"that cannot be set: {e!r}")
+            reason = excerpt((getattr(e, "strerror", None) or str(e)) if known else f"the request has failed: {e!r}")
             if self._helper.logLimit.allows(peer.user, "refusals"):
-                self._log.info("{peer} is refused: {reason}", peer=peer, reason=reason)
+                self._log.info("Refused {peer}: {reason}", peer=peer, reason=reason)
             self._refuse(getattr(e, "errno", None) or errno.EINVAL, reason)
             return
         with device:
@@ -169,17 +174,18 @@ class HelperProtocol(LineOnlyReceiver):
             answer = json.dumps({"name": device.name, "mtu": device.mtu, "linkAddress": link}).encode() + b"\n"
             try:
                 if self._gone:
-                    raise OSError(errno.ECONNRESET, "the program has gone")
-                # Nothing was written before, so there is room. Twisted's own call would have to keep our descriptor.
+                    raise OSError(errno.ECONNRESET, "the program has ended")
+                # The socket's buffer has room, because nothing was written before. Twisted's C{sendFileDescriptor}
+                # sends later, so the descriptor would have to stay open until then.
                 sendDescriptor(self.transport.socket, device.fileno(), answer)
             except OSError:
-                # No program has it.
+                # The program has not received the descriptor.
                 await self._helper.leases.takeBack(lease, isFree=True)
                 self._abort()
                 return
         self._lease = lease
         if self._helper.logLimit.allows(peer.user, "leases"):
-            self._log.info("{peer} has {name}, by {rule}", peer=peer, name=printable(device.name), rule=rule)
+            self._log.info("Gave {name} to {peer} by rule {rule}", peer=peer, name=printable(device.name), rule=rule)
 
     def _refuse(self, number: int | None, reason: str) -> None:
         self.transport.write(json.dumps({"errno": number, "error": reason}).encode() + b"\n")
@@ -190,7 +196,7 @@ class HelperProtocol(LineOnlyReceiver):
 
     def _failed(self, reason: Failure, peer: Peer) -> None:
         if not reason.check(CancelledError) and self._helper.logLimit.allows(peer.user, "failures"):
-            self._log.failure("The helper has failed", reason)
+            self._log.failure("Unexpected failure of the helper", reason)
         self._abort()
 
     def _abort(self) -> None:
@@ -199,13 +205,14 @@ class HelperProtocol(LineOnlyReceiver):
 
 class Helper(Factory):
     """
-    The rules, turns and leases that all connections share.
+    The factory of connections, with the rules, turns and leases that all connections share.
 
-    @ivar turns: one thing is done at a time, so that what is taken back has gone before it is asked for again. Users
-        take turns, so that none waits for all that another one asks for.
-    @ivar logLimit: how much of it is logged.
+    @ivar turns: the queue of calls that open and take back devices. Calls run one at a time, so that a device is
+        entirely taken back before it is opened again. Users take turns, so that no user has to wait for all requests of
+        another one.
+    @ivar logLimit: the limit of the log lines that users cause.
     @ivar leases: the devices that programs have.
-    @ivar stopping: whether this process ends. Programs go on with what they have.
+    @ivar stopping: whether this process is ending. Programs keep their devices then.
     """
 
     noisy = False
@@ -218,9 +225,10 @@ class Helper(Factory):
         namespace: Namespace | None = None,
     ) -> None:
         """
-        @param rules: the first that lets somebody have an interface counts.
-        @param node: what is opened.
-        @param namespace: the network namespace that the interfaces are in; L{None}: this one.
+        @param rules: the rules. The first one that permits a request counts.
+        @param reactor: the reactor.
+        @param node: the path of the device node to open.
+        @param namespace: the network namespace of the interfaces; L{None}: the namespace of this process.
         """
         self._rules = rules
         self.reactor = reactor
@@ -233,13 +241,13 @@ class Helper(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> HelperProtocol:
         """
-        Make the protocol of a connection.
+        Make the protocol of a new connection.
         """
         return HelperProtocol(self)
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        The fill level of each table: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         connections = self._connections
         ofUser = max(connections.values(), default=0)
@@ -250,15 +258,17 @@ class Helper(Factory):
             *self.logLimit.tables(),
         ]
 
-    def knows(self, peer: Peer) -> bool:
+    def hasRuleFor(self, peer: Peer) -> bool:
         """
-        Whether any rule is about somebody.
+        Whether any rule is about the user of C{peer}.
         """
-        return any(rule.isAbout(peer) for rule in self._rules)
+        return any(rule.appliesTo(peer) for rule in self._rules)
 
-    def enters(self, peer: Peer) -> bool:
+    def admit(self, peer: Peer) -> bool:
         """
-        Take note of a connection, if there is room for it.
+        Count a new connection, unless there are too many.
+
+        @return: whether there is room for the connection.
         """
         connections = self._connections
         if connections.total() >= MAX_CONNECTIONS or connections[peer.user] >= MAX_OF_USER:
@@ -266,43 +276,45 @@ class Helper(Factory):
         connections[peer.user] += 1
         return True
 
-    def leaves(self, peer: Peer) -> None:
+    def release(self, peer: Peer) -> None:
         """
-        A connection has ended.
+        Stop counting a connection that L{admit} has admitted and that has ended.
         """
         self._connections[peer.user] -= 1
         if not self._connections[peer.user]:
             del self._connections[peer.user]
 
-    def ruleFor(self, peer: Peer, asked: Asked, given: str | None = None) -> Rule:
+    def ruleFor(self, peer: Peer, request: DeviceRequest, given: str | None = None) -> Rule:
         """
-        @param given: what the interface is called; L{None}: that is not known yet.
+        Find the first rule that permits a request.
 
-        @raise OSError: what is asked for is not allowed (C{EPERM}).
+        @param given: the interface's name, in which the kernel has replaced C{%d}; L{None}: not known yet.
+
+        @raise OSError: no rule permits the request (C{EPERM}).
         """
-        reason = f"user {peer.user} may not have {given or asked.name!r}"
+        reason = f"user {peer.user} may not have {given or request.name!r}"
         for rule in self._rules:
-            if rule.isFor(peer, asked.name, given):
-                refused = None if asked.settings is None else rule.refused(asked.settings)
+            if rule.permits(peer, request.name, given):
+                refused = None if request.settings is None else rule.refused(request.settings)
                 if refused is None:
                     return rule
-                reason = f"{asked.name}: {refused}"
+                reason = f"{request.name}: {refused}"
         raise OSError(errno.EPERM, reason)
 
-    async def open(self, peer: Peer, asked: Asked) -> tuple[LinuxDevice, Lease, Rule]:
+    async def open(self, peer: Peer, request: DeviceRequest) -> tuple[LinuxDevice, Lease, Rule]:
         """
-        Make or open a device, and set its interface.
+        Make or open a device, and configure its interface.
 
-        @return: the device, open; what is to be taken back; and the rule that allows it.
+        @return: the open device, its lease, and the rule that permits it.
 
-        @raise OSError: it is not allowed (C{EPERM}), or cannot be; nothing of it is left.
+        @raise OSError: no rule permits the request (C{EPERM}), or the kernel refuses. All changes are undone then.
         """
-        self.ruleFor(peer, asked)
-        device, before = await self.leases.attach(peer, asked)
+        self.ruleFor(peer, request)
+        device, before = await self.leases.attach(peer, request)
         try:
-            # With a number in place of %d, it may be one that the rule leaves out.
-            rule = self.ruleFor(peer, asked, device.name)
-            lease = await self.leases.grant(peer, device, before, asked.settings)
+            # The kernel may have replaced %d by a number that no rule permits.
+            rule = self.ruleFor(peer, request, device.name)
+            lease = await self.leases.grant(peer, device, before, request.settings)
         except BaseException:
             device.close()
             raise
@@ -310,13 +322,15 @@ class Helper(Factory):
 
     def _stop(self) -> Any:
         self.stopping = True
-        # A call that has begun comes to its end.
+        # The process ends only after the calls that have begun.
         return self.turns.whenIdle()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """
-    Be the helper, until the process is told to end: by SIGINT, SIGTERM or SIGHUP.
+    Run the helper until the process receives SIGINT, SIGTERM or SIGHUP.
+
+    @param arguments: the words after the command; L{None}: the arguments of this process.
     """
     options = parsed(arguments)
     endOnHangUp()
@@ -328,8 +342,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             await serverFromString(reactor, options.listen).listen(helper)
         except (CannotListenError, LookupError, OSError, ValueError) as e:
-            sys.exit(f"cannot listen at {options.listen}: {e}")
-        Logger("helper").info("Listening at {where}", where=options.listen)
+            sys.exit(f"cannot listen on {options.listen}: {e}")
+        Logger("helper").info("Listening on {where}", where=options.listen)
         await Deferred()
 
     react(lambda reactor: Deferred.fromCoroutine(serve(reactor)))

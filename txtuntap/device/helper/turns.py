@@ -1,5 +1,5 @@
 """
-Users that take turns.
+A queue of calls in which users take turns.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _T = TypeVar("_T")
 
 class Turns:
     """
-    Calls made one at a time, each when the one before has ended. Those of one user are made in the order in which they
-    were asked for. Between users the turn goes round, so that one with many waits for itself, and another waits for one
-    call of each user before it.
+    A queue that makes calls one at a time, with a round robin between users. The calls of one user are made in the
+    order in which they were queued. A user's first call waits for at most one call of each other user, even if another
+    user has many calls in the queue.
     """
 
     def __init__(self) -> None:
-        # The user whose turn is next stands first.
+        # The waiting calls of each user. The user whose turn is next comes first.
         self._waiting: dict[int, deque[tuple[Deferred[Any], Callable[..., Deferred[Any]], tuple[Any, ...]]]] = {}
         self._isBusy = False
         self._isStarting = False
@@ -29,11 +29,13 @@ class Turns:
 
     def take(self, user: int, call: Callable[..., Deferred[_T]], *arguments: Any) -> Deferred[_T]:
         """
-        Make a call when it is the user's turn.
+        Queue a call until it is the user's turn.
 
-        @param call: what to call. The next call waits for its Deferred.
+        @param user: the user number.
+        @param call: the function to call. The next call waits for its Deferred.
+        @param arguments: the arguments of the call.
 
-        @return: has the outcome of the call. When it is cancelled before the turn has come, the call is not made.
+        @return: fires or fails with the call's outcome. Cancelling it before the turn removes the call from the queue.
         """
         done: Deferred[_T] = Deferred(lambda _: self._leave(user, done))
         self._waiting.setdefault(user, deque()).append((done, call, arguments))
@@ -43,13 +45,15 @@ class Turns:
     @property
     def mostWaiting(self) -> int:
         """
-        The number of calls that wait, of the user that has most.
+        The number of waiting calls of the user that has most of them.
         """
         return max(map(len, self._waiting.values()), default=0)
 
     def whenIdle(self) -> Deferred[None]:
         """
-        @return: fires when no call is under way and none waits.
+        Wait for the end of all calls.
+
+        @return: fires when no call is running and none waits.
         """
         if not self._isBusy and not self._waiting:
             return succeed(None)
@@ -66,7 +70,7 @@ class Turns:
 
     def _start(self) -> None:
         if self._isStarting:
-            # A call has ended at once: the loop below goes on, where recursion could be as deep as there are calls.
+            # A call has ended at once. The loop below makes the next one; recursion could become as deep as the queue.
             return
         self._isStarting = True
         while self._waiting and not self._isBusy:

@@ -1,5 +1,5 @@
 """
-TUN and TAP devices of Linux, their configuration and their events.
+TUN and TAP devices on Linux, and the configuration and events of their interfaces.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["LinuxDevice"]
 
 
 def __getattr__(name: str) -> Any:
-    # The constants in this folder are read on every platform, and the device can be imported on Linux alone.
+    # The constants in this folder are imported on every platform, but the device can be imported on Linux only.
     if name == "LinuxDevice":
         from txtuntap.device.linux.device import LinuxDevice
 

@@ -1,5 +1,5 @@
 """
-Advice about errors of C{/dev/net/tun}, whose numbers say little.
+Texts for the errors of C{/dev/net/tun} that say what to do, because the kernel's error numbers say little.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from txtuntap.device.linux.ioctl import ETHTOOL_GDRVINFO, SIOCETHTOOL
 
 def _driver(name: bytes) -> tuple[bytes, bytes]:
     """
-    Driver and bus of an interface as ethtool tells them: those of our kind have the driver C{tun} and, for a bus,
-    C{tun} or C{tap}. Empty where there is nothing to tell.
+    Find the driver and the bus of an interface, as C{ethtool -i} shows them. A TUN or TAP device has the driver C{tun}
+    and the bus C{tun} or C{tap}.
+
+    @return: both names; empty if the kernel does not report them.
     """
     information = array.array("B", struct.pack("I", ETHTOOL_GDRVINFO).ljust(196, b"\0"))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
@@ -32,7 +34,7 @@ def _driver(name: bytes) -> tuple[bytes, bytes]:
 
 def exists(name: bytes) -> bool:
     """
-    Whether there is an interface of this name.
+    Whether there is an interface with this name.
     """
     try:
         return bool(socket.if_nametoindex(os.fsdecode(name)))
@@ -42,35 +44,44 @@ def exists(name: bytes) -> bool:
 
 def explained(error: OSError, name: bytes, mode: int, call: str) -> OSError:
     """
-    The same error, saying what to do.
+    Replace the text of an error by one that says what to do.
+
+    @param error: the kernel's error.
+    @param name: the interface's name.
+    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @param call: the system call or the file that has failed.
+
+    @return: an error with the same number.
     """
     kind, other = ("tap", "tun") if mode == TAP else ("tun", "tap")
     interface = printable(os.fsdecode(name)) or f"a new {kind}"
     if error.errno == errno.ENOENT:
-        advice = "there is no such node: load the module ('modprobe tun'), or make it ('mknod /dev/net/tun c 10 200')"
+        advice = (
+            "there is no such node: load the module ('modprobe tun'), or make the node ('mknod /dev/net/tun c 10 200')"
+        )
     elif error.errno in (errno.ENODEV, errno.ENXIO):
-        advice = "the kernel has no driver for it: load the module ('modprobe tun'), or in a container allow the device"
+        advice = "the kernel has no driver for it: load the module ('modprobe tun'); in a container, allow the device"
     elif error.errno == errno.EACCES:
-        advice = "the node may not be opened: run as root, or allow this user to read and write it"
+        advice = "this user may not open the node: run as root, or allow this user to read and write it"
     elif error.errno == errno.EPERM:
         advice = (
-            f"making {interface} takes CAP_NET_ADMIN: run as root, in a namespace ('unshare -rn'), or have an"
+            f"making {interface} needs CAP_NET_ADMIN: run as root, in a namespace ('unshare -rn'), or have an"
             f" administrator make it ('ip tuntap add mode {kind} {interface} user NAME')"
         )
     elif error.errno == errno.EBUSY:
-        advice = f"{interface} is in use (or there, and was to be made): stop that program, or name another interface"
+        advice = f"{interface} is in use, or exists and was to be made: stop the program, or name another interface"
     elif error.errno == errno.EINVAL:
         driver, bus = _driver(name)
         if driver != b"tun" and exists(name):
-            advice = f"{interface} is no TUN/TAP interface: name another"
+            advice = f"{interface} is not a TUN/TAP interface: name another"
         elif bus == other.encode():
             advice = f"{interface} is a {other}, not a {kind}: name another, or give a protocol for a {other}"
         elif driver:
             advice = f"{interface} was made with other flags: delete it, or name another"
         else:
-            advice = f"the kernel does not take {interface!r} for the name of a {kind}"
+            advice = f"the kernel does not accept {interface!r} as the name of a {kind}"
     elif error.errno == errno.ENOTTY:
-        advice = "that is no descriptor of /dev/net/tun, attached or not"
+        advice = "the descriptor is not one of /dev/net/tun"
     else:
         advice = os.strerror(error.errno or 0)
     return OSError(error.errno, f"{call}: {advice}")

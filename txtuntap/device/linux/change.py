@@ -1,5 +1,5 @@
 """
-One change of an interface: how it is made, and how it is restored.
+The record of one change of an interface: the step that makes it, and the steps that undo it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zope.interface import implementer
 from txtuntap.device.interfaces import IChange
 from txtuntap.device.linux.netlink import Conversation, Request
 
-#: A question for the kernel by rtnetlink, or a call that raises C{OSError}.
+#: A request to the kernel through rtnetlink, or a function that raises C{OSError} if it fails.
 Step = Request | Callable[[], object]
 
 
@@ -20,15 +20,15 @@ Step = Request | Callable[[], object]
 @attrs.frozen
 class Change:
     """
-    One change of an interface.
+    One change of an interface, and the way to undo it.
 
-    @ivar what: the change in words, as one would ask for it.
-    @ivar make: the step that makes it.
-    @ivar restore: the steps that restore what was before.
-    @ivar isThere: where the kernel says that the thing exists already, a conversation that finds out whether it is as
-        asked.
-    @ivar advice: what may be wrong where the kernel says that it is not permitted.
-    @ivar hardens: whether packets were believed before, and are not after.
+    @ivar what: the change in words, in the imperative: C{"set tun0 up"}.
+    @ivar make: the step that makes the change.
+    @ivar restore: the steps that undo the change.
+    @ivar isThere: a function that makes a conversation. If the kernel answers that the object exists already, the
+        conversation finds out whether that object equals the requested one. L{None}: it never does.
+    @ivar advice: text that is appended to the error if the kernel does not permit the change.
+    @ivar hardens: whether the change keeps packets from changing the kernel's configuration.
     """
 
     what: str

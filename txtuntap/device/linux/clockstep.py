@@ -1,7 +1,10 @@
 """
-Steps of the wall clock: the kernel tells when it is set (C{timerfd_create(2)}, C{TFD_TIMER_CANCEL_ON_SET}), and every
-L{Timer<txtuntap.layer.timer.Timer>} that waits in a reactor then waits for the time that is left. Where no system call
-tells, as on other platforms, nothing happens here.
+Correction of timers when the wall clock is set. A reactor's C{callLater} uses the wall clock, so its calls come too
+late after the clock was set back.
+
+The kernel notifies when the clock is set (C{timerfd_create(2)}, C{TFD_TIMER_CANCEL_ON_SET}). Then every
+L{Timer<txtuntap.layer.timer.Timer>} in the reactor is armed again with the time that it has left. On a system without
+this call, timers are not corrected.
 """
 
 from __future__ import annotations
@@ -22,13 +25,14 @@ _CLOCK_REALTIME = 0
 _TFD_TIMER_ABSTIME = 1
 _TFD_TIMER_CANCEL_ON_SET = 2
 
-#: The second at which the timer would end, if no step of the clock did before: as late as any C{time_t} can tell.
+#: The time at which the timerfd expires, in seconds since 1970: the latest time of a 32-bit C{time_t}. Only a change of
+#: the clock is meant to end it.
 _NEVER = 0x7FFFFFFF
 
 
 class _TimerSettings(ctypes.Structure):
     """
-    C{struct itimerspec}: seconds and nanoseconds, of the interval and of the end.
+    The C{struct itimerspec}: seconds and nanoseconds of the interval, and seconds and nanoseconds of the expiration.
     """
 
     _fields_ = tuple((name, ctypes.c_long) for name in ("every", "everyNano", "at", "atNano"))
@@ -36,12 +40,12 @@ class _TimerSettings(ctypes.Structure):
 
 def openTimer() -> int:
     """
-    Open a descriptor that can be read when the wall clock has been set. (C{os.timerfd_create} is there from Python 3.13
-    on.)
+    Open a descriptor that becomes readable when the wall clock is set. This uses ctypes, because C{os.timerfd_create}
+    needs Python 3.13.
 
-    @return: a descriptor that does not block, for the caller to close.
+    @return: a non-blocking descriptor, which the caller has to close.
 
-    @raise OSError: the kernel refuses, or has no such call.
+    @raise OSError: the kernel refuses, or the system has no such call.
     """
     try:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -62,7 +66,7 @@ def openTimer() -> int:
 @implementer(IReadDescriptor)
 class ClockSteps:
     """
-    The one descriptor by which a reactor learns that the wall clock was set. L{followClock} makes it.
+    The reader through which a reactor learns that the wall clock was set. L{followClock} makes one for each reactor.
     """
 
     def __init__(self, reactor: Any, descriptor: int) -> None:
@@ -72,7 +76,7 @@ class ClockSteps:
 
     def join(self) -> None:
         """
-        Have one follower more; the first one makes the reactor read the descriptor.
+        Add a follower to the count. With the first one, the reactor begins to read the descriptor.
         """
         self._followers += 1
         if self._followers == 1:
@@ -80,7 +84,7 @@ class ClockSteps:
 
     def leave(self) -> None:
         """
-        Have one follower less; with the last one, the descriptor is closed.
+        Remove a follower from the count. With the last one, the descriptor is closed.
         """
         self._followers -= 1
         if not self._followers and self._descriptor >= 0:
@@ -89,7 +93,7 @@ class ClockSteps:
 
     def fileno(self) -> int:
         """
-        The descriptor; -1 once it is closed.
+        The descriptor's number; -1 once it is closed.
         """
         return self._descriptor
 
@@ -101,16 +105,16 @@ class ClockSteps:
 
     def doRead(self) -> None:
         """
-        The wall clock was set: set right what waits.
+        Correct all timers in the reactor, because the wall clock was set.
         """
-        # Reading fails with ECANCELED, and so takes note of the step. The kernel tells of the next one, too.
+        # The read fails with ECANCELED. It acknowledges this change, so that the kernel notifies of the next one.
         with suppress(OSError):
             os.read(self._descriptor, 8)
         clockStepped(self._reactor)
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The reactor ends, and reads nothing more.
+        Close the descriptor, because the reactor has ended.
         """
         self._close()
 
@@ -122,17 +126,19 @@ class ClockSteps:
             os.close(descriptor)
 
 
-#: The descriptors that are read, by reactor. A process has one of each.
+#: The reader of each reactor. Usually a process has one reactor.
 _followed: dict[Any, ClockSteps] = {}
 
 
 def followClock(reactor: Any) -> ClockSteps | None:
     """
-    Have the timers that wait in a reactor be set right whenever the wall clock is set.
+    Correct the timers in a reactor whenever the wall clock is set, from now on.
 
-    @param reactor: the reactor. A clock with one time only, or one that reads no descriptors, needs nothing.
+    @param reactor: the reactor. Nothing is done for a clock that has no wall time, such as C{task.Clock}, and for a
+        reactor that cannot read descriptors.
 
-    @return: what the caller leaves (L{ClockSteps.leave}) when it waits no more; L{None} where nothing tells of steps.
+    @return: an object whose L{ClockSteps.leave} the caller calls when it has no timers any more; L{None}: timers are
+        not corrected.
     """
     steps = _followed.get(reactor)
     if steps is None:

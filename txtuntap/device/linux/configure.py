@@ -1,6 +1,6 @@
 """
-Configuring an interface: the changes of a plan made one after the other, and restored. By rtnetlink and, where a change
-is about the device, by the device's ioctls.
+The configuration of interfaces on Linux: make the changes of a plan one after the other, and undo them. A change is a
+request through rtnetlink, an ioctl on the device's descriptor, or a write to C{/proc/sys}.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from txtuntap.device.linux.change import Change
 from txtuntap.device.linux.entries import addressChanges, neighbourChanges, presentRoutes, readRoutes, routeChanges
 from txtuntap.device.linux.link import nameOf
 from txtuntap.device.linux.namespace import Namespace, openNamespace
-from txtuntap.device.linux.netlink import AT_ONCE, Conversation, Request, ask, askNow, dump, get, new
+from txtuntap.device.linux.netlink import ITEMS_PER_TURN, Conversation, Request, ask, askNow, dump, get, new
 from txtuntap.device.linux.plan import checking, deviceChanges, hardeningChanges, linkChanges, upOrDown
-from txtuntap.device.linux.state import finding, stating
+from txtuntap.device.linux.state import buildingState, finding
 from txtuntap.device.settings import InterfaceSettings
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ __all__ = ["ask", "askNow", "configuring", "moving", "restoring"]
 
 moduleProvides(IConfiguration)
 
-#: The kernel's answers about a thing that is to be taken away and is not there.
+#: The error numbers with which the kernel answers a request to delete an object that does not exist.
 _GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL}
 
 
 def moving(name: str, to: Namespace) -> Conversation[None]:
     """
-    The conversation of L{moveInterface<txtuntap.device.configure.moveInterface>}.
+    Make the conversation for L{moveInterface<txtuntap.device.configure.moveInterface>}.
     """
     link = yield from finding(name)
     descriptor = openNamespace(to)
@@ -53,14 +53,14 @@ def configuring(
     name: str, settings: InterfaceSettings, device: LinuxDevice | None = None, namespace: Namespace | None = None
 ) -> Conversation[tuple[str, int, tuple[Change, ...]]]:
     """
-    The conversation of L{configureNow<txtuntap.device.configure.configureNow>}.
+    Make the conversation for L{configureNow<txtuntap.device.configure.configureNow>}.
     """
     if device is not None and device.fileno() >= 0:
         name = _currentName(device)
     link = yield from finding(name)
     index = link["index"]
     addresses = yield dump("address", f"read the addresses of {name}", index=index)
-    state = yield from stating(link, addresses)
+    state = yield from buildingState(link, addresses)
     goesDown = settings.up is False and state.up
     routes = (yield from readRoutes(state)) if goesDown else []
     neighbours = []
@@ -74,14 +74,15 @@ def configuring(
         changes = chain(
             deviceChanges(state, settings, device, namespace, [*first, "owner", "group", "carrier"]),
             linkChanges(state, settings),
-            # A larger MTU may bring IPv6, which believes what its defaults say, and a link that is up brings packets.
+            # Hardening comes after a larger MTU, which may enable IPv6 with its default settings. It comes before the
+            # link is set up, which is when packets begin to arrive.
             hardeningChanges(state, settings, namespace),
             addressChanges(state, settings),
-            # The changes after this one need a link that is up.
+            # The remaining changes need a link that is up.
             upOrDown(state, settings, [*addresses, *routes, *neighbours]),
         )
         yield from _making(changes, done)
-        # The kernel has made some by itself by now, for the addresses.
+        # Read now, because the kernel has added routes by itself for the new addresses.
         present = (yield from presentRoutes(state)) if settings.routes else set()
         changes = chain(
             routeChanges(state, settings, present),
@@ -89,14 +90,14 @@ def configuring(
             deviceChanges(state, settings, device, namespace, last),
         )
         yield from _making(changes, done)
-        # To be given up even now.
+        # The last point at which a cancellation undoes the changes.
         yield None
     except (Exception, KeyboardInterrupt):
         with suppress(OSError):
             yield from restoring(index, done)
         raise
     if device is not None:
-        # It has read these when it was opened.
+        # The device has read these values when it was opened.
         device.mtu = settings.mtu or device.mtu
         device.linkAddress = settings.linkAddress or device.linkAddress
     return name, index, tuple(done)
@@ -104,16 +105,17 @@ def configuring(
 
 def _making(changes: Iterable[Change | None], done: list[Change]) -> Conversation[None]:
     """
-    Make changes.
+    Make changes one after the other.
 
-    @param changes: they, and L{None} for each thing that was looked at and is left as it is.
-    @param done: where each goes that was made.
+    @param changes: the changes, and L{None} for each object that was examined and needs no change. After many of these,
+        the conversation pauses.
+    @param done: a list to which each change is appended once it is made.
     """
-    left = 0
+    unchanged = 0
     for change in changes:
         if change is None:
-            left += 1
-            if left % AT_ONCE == 0:
+            unchanged += 1
+            if unchanged % ITEMS_PER_TURN == 0:
                 yield None
             continue
         if isinstance(change.make, Request):
@@ -132,12 +134,12 @@ def _making(changes: Iterable[Change | None], done: list[Change]) -> Conversatio
 
 def restoring(index: int, changes: Sequence[Change]) -> Conversation[None]:
     """
-    The conversation of L{Configured.restore<txtuntap.device.configure.Configured.restore>}.
+    Make the conversation for L{Configured.restore<txtuntap.device.configure.Configured.restore>}.
     """
     try:
         yield get("link", "find the interface", index=index)
     except OSError:
-        # With it, all has gone.
+        # The interface was deleted, and all its settings with it.
         return
     errors: list[OSError] = []
     for change in reversed(changes):
@@ -149,7 +151,7 @@ def restoring(index: int, changes: Sequence[Change]) -> Conversation[None]:
                 else:
                     _call(step, what)
             except FileExistsError:
-                # It has come back by itself.
+                # The kernel or another program has added the object again.
                 continue
             except OSError as e:
                 if e.errno not in _GONE:
@@ -167,9 +169,10 @@ def _call(call: Callable[[], object], what: str) -> None:
 
 def _currentName(device: LinuxDevice) -> str:
     """
-    The name that the interface of an open device has now. It may have been renamed, and another have its name.
+    Find the present name of an open device's interface. The interface may have been renamed, and another interface may
+    have its former name.
     """
     try:
         return nameOf(device.fileno())
     except OSError as e:
-        raise OSError(e.errno, f"cannot find {device.name}: the device has gone, or is attached to none") from e
+        raise OSError(e.errno, f"cannot find {device.name}: its interface was deleted, or it is not attached") from e

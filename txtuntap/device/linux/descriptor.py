@@ -1,5 +1,5 @@
 """
-A descriptor of C{/dev/net/tun}, and what belongs to its device and is set by it.
+A descriptor of C{/dev/net/tun}, and the settings of a device that are made through its descriptor.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from txtuntap.device.linux.ioctl import (
     TUNSETSNDBUF,
 )
 
-#: C{struct ifreq}, as far as it is used: the interface's name and its flags.
+#: The first two fields of C{struct ifreq}: the interface's name and its flags.
 IFREQ = struct.Struct("16sH")
 
 
 class RealSystem:
     """
-    The calls a L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>} makes. Another object with these names may
-    stand in for them: the seam that C{twisted.pair} has, for tests.
+    The system calls of a L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>}. Tests can replace this by another
+    object with the same names, as with C{twisted.pair}.
     """
 
     O_RDWR = os.O_RDWR
@@ -45,14 +45,15 @@ class RealSystem:
 
 class TunDescriptor:
     """
-    A descriptor of C{/dev/net/tun}, open or not. Its settings can be set after privileges have been dropped, too.
+    A descriptor of C{/dev/net/tun}, which need not be open yet. Its methods need no privilege once it is open.
 
-    @ivar name: the interface's name; once open, the one the kernel gave it.
+    @ivar name: the interface's name; once the descriptor is open, the name that the kernel has given.
     """
 
     def __init__(self, name: str, system: Any = None) -> None:
         """
-        @param system: stands in for the operating system.
+        @param name: the interface's name.
+        @param system: a replacement for L{RealSystem}; L{None}: make the real calls.
         """
         self.name = name
         self._system: Any = RealSystem if system is None else system
@@ -60,13 +61,13 @@ class TunDescriptor:
 
     def fileno(self) -> int:
         """
-        The descriptor, or -1 if the device is closed.
+        The number of the descriptor; -1 if the device is closed.
         """
         return self._fileno
 
     def close(self) -> None:
         """
-        Let go of the interface: see L{IDevice.close<txtuntap.interfaces.IDevice.close>}.
+        Detach from the interface: see L{IDevice.close<txtuntap.interfaces.IDevice.close>}.
         """
         fileno, self._fileno = self._fileno, -1
         if fileno >= 0:
@@ -74,53 +75,55 @@ class TunDescriptor:
 
     def setPersistent(self, persistent: bool) -> None:
         """
-        Have the device stay when nobody has it open, or go.
+        Set whether the device continues to exist while no program has it open.
 
-        @raise OSError: it is not open, or the kernel refused.
+        @raise OSError: the descriptor is not open, or the kernel refuses.
         """
         self._set(TUNSETPERSIST, int(persistent))
 
     def setOwner(self, owner: int) -> None:
         """
-        Let a user open the device without privilege.
+        Allow a user to open the device without privilege.
 
-        @param owner: a user number.
+        @param owner: the user number.
 
-        @raise OSError: as L{setPersistent}.
+        @raise OSError: as for L{setPersistent}.
         """
         self._set(TUNSETOWNER, owner)
 
     def setGroup(self, group: int) -> None:
         """
-        Let the members of a group open the device without privilege.
+        Allow the members of a group to open the device without privilege.
 
-        @param group: a group number.
+        @param group: the group number.
 
-        @raise OSError: as L{setPersistent}.
+        @raise OSError: as for L{setPersistent}.
         """
         self._set(TUNSETGROUP, group)
 
     def setCarrier(self, carrier: bool) -> None:
         """
-        Set whether the link has its carrier ("the cable is in"), for as long as the device is open.
+        Set whether the link has a carrier (a plugged cable), while the device is open.
 
-        @raise OSError: as L{setPersistent}.
+        @raise OSError: as for L{setPersistent}.
         """
         self._set(TUNSETCARRIER, struct.pack("i", carrier))
 
     def setSendBuffer(self, octets: int) -> None:
         """
-        Set how many octets the kernel takes before it has handled them.
+        Set the size of the send buffer: the largest number of octets that the kernel accepts before it has processed
+        them.
 
-        @raise OSError: as L{setPersistent}.
+        @raise OSError: as for L{setPersistent}.
         """
         self._set(TUNSETSNDBUF, struct.pack("i", octets))
 
     def setQueue(self, attached: bool) -> None:
         """
-        Have packets of a device with C{multiQueue} go to this one's queue, or to those of others alone.
+        Attach this descriptor's queue to a device with C{multiQueue}, or detach it. The kernel puts no packets into a
+        detached queue. It distributes them among the other queues.
 
-        @raise OSError: as L{setPersistent}.
+        @raise OSError: as for L{setPersistent}.
         """
         self._set(TUNSETQUEUE, IFREQ.pack(b"", IFF_ATTACH_QUEUE if attached else IFF_DETACH_QUEUE))
 

@@ -1,5 +1,7 @@
 """
-C{/dev/net/tun}: Linux TUN and TAP devices (C{Documentation/networking/tuntap.rst}), opened and attached.
+TUN and TAP devices of Linux: open C{/dev/net/tun}, and attach the descriptor to an interface.
+
+Read the kernel's C{Documentation/networking/tuntap.rst} first.
 """
 
 from __future__ import annotations
@@ -43,19 +45,20 @@ NODE = b"/dev/net/tun"
 @implementer(IDevice)
 class LinuxDevice(PacketDescriptor):
     """
-    A TUN or TAP device. Non-blocking: L{receive} gives L{None} where nothing waits.
+    A TUN or TAP device of Linux. Its descriptor does not block: L{receive} returns L{None} if no packet waits.
 
         with LinuxDevice("tun0", TUN) as device:
             select.select([device], [], [])
             print(bytes(device.receive()))
 
-    @ivar name: the interface's name; once open, the one the kernel gave it.
-    @ivar mtu: the interface's, when it was opened; 1500 where it is in another network namespace, opened elsewhere.
-    @ivar namespace: the network namespace it is opened in; L{None}: this one.
-    @ivar linkAddress: that of the kernel's end of a tap, when it was opened; L{None} for a tun.
-    @ivar index: the interface's number, when it was opened; 0 where C{mtu} is not known.
-    @ivar up: whether it was up, when it was opened.
-    @ivar offloads: what the kernel finishes for us, and leaves to us: C{CSUM}, C{TSO4} and so on of
+    @ivar name: the interface's name; once the device is open, the name that the kernel has given.
+    @ivar mtu: the interface's MTU in octets when the device was opened. This is 1500 if the descriptor was opened
+        elsewhere and the interface is in another network namespace.
+    @ivar namespace: the network namespace that the device is opened in; L{None}: the namespace of this process.
+    @ivar linkAddress: the link address of the kernel's side of a tap when the device was opened; L{None} for a tun.
+    @ivar index: the interface's index when the device was opened; 0 if C{mtu} could not be read.
+    @ivar up: whether the link was up when the device was opened.
+    @ivar offloads: the work on packets that each side may leave to the other: C{CSUM}, C{TSO4} and so on of
         L{wire.offload<txtuntap.wire.offload>}.
     """
 
@@ -72,23 +75,26 @@ class LinuxDevice(PacketDescriptor):
         namespace: Namespace | None = None,
     ) -> None:
         """
+        @param name: the interface's name, at most 15 octets; empty: the kernel chooses one.
         @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param protocolInformation: have four octets of flags and EtherType go with each packet (no C{IFF_NO_PI}). They
-            are read and written here: C{partial} and C{etherType} of a packet come from them.
-        @param system: stands in for the operating system.
-        @param multiQueue: make a device that several descriptors can be on (C{IFF_MULTI_QUEUE}), each with a queue of
-            its own. One that exists is opened as it was made.
-        @param exclusive: make the device; where there is one of this name, fail (C{IFF_TUN_EXCL}).
-        @param node: what to open.
-        @param descriptor: one that was opened elsewhere, attached or not, which is this device's from now on: it is
-            closed with it. Then C{node} is not opened; and an attached one's own name, and mode, count.
-        @param namespace: the network namespace that the interface is in, or is made in: a name or a path. It is entered
-            by a thread while the device is opened. L{None}: this one.
+        @param protocolInformation: whether four octets of flags and EtherType precede each packet (the absence of
+            C{IFF_NO_PI}). The device reads and writes them itself, and sets C{partial} and C{etherType} of each packet.
+        @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
+        @param multiQueue: whether a new device can have several descriptors, each with its own queue
+            (C{IFF_MULTI_QUEUE}). A device that exists keeps its own setting.
+        @param exclusive: whether the device must be new: opening it fails if there is one of this name
+            (C{IFF_TUN_EXCL}).
+        @param node: the path of the device node to open.
+        @param descriptor: a descriptor of the node that was opened elsewhere, attached to an interface or not. This
+            device owns and closes it. C{node} is not opened then. An attached descriptor's interface must be of
+            C{mode}, and its name replaces C{name}.
+        @param namespace: the network namespace of the interface, as a name, a path or a descriptor. A thread enters it
+            to open the device. L{None}: the namespace of this process.
 
-        @raise ValueError: C{name} or C{mode} is none.
+        @raise ValueError: C{name} or C{mode} is not valid.
         """
         if mode not in (TUN, TAP):
-            raise ValueError(f"the mode of a device is TUN (1) or TAP (2), not {mode!r}")
+            raise ValueError(f"the mode of a device must be TUN (1) or TAP (2), not {mode!r}")
         if descriptor is not None:
             checkRange(descriptor, "a descriptor", 0, 2**31 - 1)
         self._asked = interfaceName(name)
@@ -126,22 +132,23 @@ class LinuxDevice(PacketDescriptor):
 
     def openAsItIs(self, state: InterfaceState) -> None:
         """
-        Attach to an interface for what belongs to it (L{setOwner} and so on), and leave the rest as it is: flags,
-        headers and offload, which whoever else is on it goes by. No packets are read and written here.
+        Attach to an existing interface only to change its settings (L{setOwner} and so on). Flags, headers and offload
+        stay as they are, because other descriptors of the device depend on them. The caller receives and sends no
+        packets.
 
-        Where others are on it (C{multiQueue}), the kernel has a queue for us, and may lose packets of theirs in there,
-        until it is closed.
+        If other descriptors are attached (C{multiQueue}), the kernel adds a queue for this one. The packets that it
+        puts there until this descriptor is closed are lost.
 
-        @param state: the interface, as it was read.
+        @param state: the state of the interface.
 
-        @raise OSError: as L{open}; or the interface is not there any more (C{ENODEV}).
+        @raise OSError: as for L{open}, or the interface was deleted (C{ENODEV}).
         """
         if self._fileno >= 0:
             raise OSError(errno.EBUSY, f"{self.name} is open already")
         inNamespace(self.namespace, lambda: self._openAsItIs(state))
 
     def _openAsItIs(self, state: InterfaceState) -> None:
-        # Without IFF_NO_CARRIER who watches it would see its carrier come.
+        # Without IFF_NO_CARRIER, attaching would give the link a carrier.
         flags = self.mode | IFF_NO_CARRIER
         flags |= 0 if state.information else IFF_NO_PI
         flags |= IFF_VNET_HDR * state.vnetHeader | IFF_MULTI_QUEUE * state.multiQueue
@@ -154,8 +161,8 @@ class LinuxDevice(PacketDescriptor):
             except OSError as e:
                 raise explained(e, self._asked, self.mode, "TUNSETIFF") from e
             if indexOf(self.name) != state.index:
-                # The interface that was made instead is deleted with the descriptor.
-                raise OSError(errno.ENODEV, f"{self.name} is not there any more")
+                # The kernel has made a new interface instead. Closing the descriptor deletes it.
+                raise OSError(errno.ENODEV, f"{self.name} was deleted")
         except BaseException:
             self._system.close(fileno)
             raise
@@ -177,7 +184,7 @@ class LinuxDevice(PacketDescriptor):
                 os.set_blocking(fileno, False)
                 os.set_inheritable(fileno, False)
             except OSError as e:
-                raise OSError(e.errno, f"there is no descriptor {fileno} here: {e.strerror}") from e
+                raise OSError(e.errno, f"this process has no descriptor {fileno}: {e.strerror}") from e
         else:
             fileno = self._openNode()
         try:
@@ -189,40 +196,41 @@ class LinuxDevice(PacketDescriptor):
 
     def readable(self, callback: Callable[[], None] | None) -> None:
         """
-        Not for a device with a descriptor: wait on that.
+        Raise C{OSError}, because this device has a descriptor to wait for.
         """
-        raise OSError(errno.ENOTSUP, "wait on the descriptor of a LinuxDevice")
+        raise OSError(errno.ENOTSUP, "a LinuxDevice calls nothing back: wait until its descriptor is readable")
 
     def _attach(self, fileno: int, adopted: bool) -> None:
         flags = self._flags(fileno) if adopted else 0
         if not flags & (IFF_TUN | IFF_TAP):
-            self._join(fileno)
-            # The device's word counts, not the request: flags and offload belong to it and outlive a descriptor.
-            # But for protocol information: its flag has the number of IFF_NOFILTER there, and so is set either way.
+            self._setInterface(fileno)
+            # The flags that the kernel returns count, not the requested ones: they belong to the device and outlive a
+            # descriptor. Protocol information is an exception: the bit of IFF_NO_PI is also IFF_NOFILTER in the
+            # returned flags, so it is always set.
             flags = self._flags(fileno)
         if not flags:
-            # A system that stands in for the real one need not know more.
+            # A replacement for the operating system need not support more calls.
             if self._offload:
                 raise OSError(errno.ENOTSUP, f"{self.name} has no offload: ask for none (offload=None or False)")
             return
         if flags & (IFF_TUN | IFF_TAP) != self.mode:
             wanted, kind = ("tap", "tun") if self.mode == TAP else ("tun", "tap")
             raise OSError(errno.EINVAL, f"{self.name} is a {kind}, not a {wanted}: give a protocol for a {kind}")
-        self._agree(fileno, bool(flags & IFF_VNET_HDR), self._offload)
+        self._negotiateOffload(fileno, bool(flags & IFF_VNET_HDR), self._offload)
         if self._system is not RealSystem:
             return
         if adopted:
             self._readAdopted(fileno)
         else:
-            self._took(LinkSettings.of(self.name, self.mode))
+            self._setLinkSettings(LinkSettings.of(self.name, self.mode))
 
-    def _took(self, settings: LinkSettings) -> None:
+    def _setLinkSettings(self, settings: LinkSettings) -> None:
         self.index, self.up, self.mtu, self.linkAddress = settings
 
     def _readAdopted(self, fileno: int) -> None:
         """
-        Take note of MTU and link address of one that was opened elsewhere. Its interface may be in another network
-        namespace, too; then one of the same name here is a stranger's.
+        Read the MTU and the link address for a descriptor that was opened elsewhere. Its interface may be in another
+        network namespace. Then an interface of the same name in this namespace is a different one.
         """
         if self.mode == TAP:
             self.linkAddress = fcntl.ioctl(fileno, SIOCGIFHWADDR, bytes(40))[18:24]
@@ -231,14 +239,16 @@ class LinuxDevice(PacketDescriptor):
         try:
             settings = LinkSettings.of(self.name, self.mode)
         except OSError:
-            # There is none of this name here.
+            # This namespace has no interface of this name.
             return
         if settings.linkAddress == self.linkAddress:
-            self._took(settings)
+            self._setLinkSettings(settings)
 
     def _flags(self, fileno: int) -> int:
         """
-        The flags of the device that a descriptor is attached to; 0 if there is none.
+        Read the flags and the name of the device that a descriptor is attached to.
+
+        @return: the flags; 0 if the descriptor is not attached.
         """
         try:
             name, flags = IFREQ.unpack_from(self._system.ioctl(fileno, TUNGETIFF, bytes(40)))
@@ -247,9 +257,9 @@ class LinuxDevice(PacketDescriptor):
         self.name = os.fsdecode(name.rstrip(b"\0"))
         return int(flags)
 
-    def _join(self, fileno: int) -> None:
+    def _setInterface(self, fileno: int) -> None:
         """
-        Attach a descriptor to the interface that was asked for.
+        Attach a descriptor to the requested interface (C{TUNSETIFF}).
         """
         flags = self.mode | self._wanted | (0 if self._information else IFF_NO_PI)
         ioctl = self._system.ioctl
@@ -261,7 +271,7 @@ class LinuxDevice(PacketDescriptor):
             except OSError as e:
                 if e.errno != errno.EINVAL or not exists(self._asked):
                     raise
-                # One that was made before may be of the other sort.
+                # An interface that exists may have the other value of IFF_MULTI_QUEUE.
                 result = ioctl(fileno, TUNSETIFF, IFREQ.pack(self._asked, flags ^ IFF_MULTI_QUEUE))
         except OSError as e:
             raise explained(e, self._asked, self.mode, "TUNSETIFF") from e
@@ -269,23 +279,24 @@ class LinuxDevice(PacketDescriptor):
 
     def _features(self, fileno: int) -> int:
         """
-        The flags that the kernel knows; 0 where it does not say.
+        The flags that the kernel supports (C{TUNGETFEATURES}); 0 if it does not report them.
         """
         try:
             (features,) = struct.unpack("I", self._system.ioctl(fileno, TUNGETFEATURES, bytes(4)))
         except OSError:
-            # A system that stands in for the real one.
+            # A replacement for the operating system may not support this call.
             return 0
         return int(features)
 
     def whereabouts(self) -> Whereabouts | None:
         """
-        Ask the kernel for the interface's name and place: it may have been renamed, or moved to another network
-        namespace, and another may have its name and its number.
+        Ask the kernel for the interface's present name and network namespace. The interface may have been renamed or
+        moved, and another interface may have its former name and index.
 
-        @return: L{None}: it is not open, or a system stands in for the real one.
+        @return: the name and namespace; L{None}: the device is not open, or a replacement for the operating system is
+            in use.
 
-        @raise OSError: the interface is gone.
+        @raise OSError: the interface was deleted.
         """
         if self._fileno < 0 or self._system is not RealSystem:
             return None
@@ -301,7 +312,9 @@ class LinuxDevice(PacketDescriptor):
 
     def openNamespace(self) -> int | None:
         """
-        @return: a descriptor of the network namespace that the interface is in now, for whoever calls to close.
-            L{None}: it is not open, or that is not permitted: it takes C{CAP_NET_ADMIN}, in there.
+        Open the network namespace that the interface is in now.
+
+        @return: a descriptor of the namespace, which the caller has to close. L{None}: the device is not open, or the
+            process lacks C{CAP_NET_ADMIN} in that namespace.
         """
         return None if self._fileno < 0 or self._system is not RealSystem else namespaceOf(self._fileno)

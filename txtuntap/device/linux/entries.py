@@ -1,6 +1,6 @@
 """
-Addresses, routes and neighbours of an interface: the changes that add those that are missing, and the requests that
-bring back those that a link loses when it is set down.
+Changes of the addresses, routes and neighbours of an interface: add those that are missing, and restore those that the
+kernel removes when the link is set down.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from txtuntap.device.linux.state import attributes
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
 from txtuntap.wire.address import linkAddressText
 
-#: C{IFA_F_NODAD}: nobody but us is behind the interface, so nobody else can have the address.
+#: C{IFA_F_NODAD}. Duplicate address detection is not needed, because only this program is at the other side of the
+#: link.
 _NO_DUPLICATE_DETECTION = 0x02
 
 #: C{linux/neighbour.h}: NUD_PERMANENT.
@@ -34,15 +35,17 @@ _PERMANENT = 0x80
 #: C{linux/rtnetlink.h}: RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK.
 _MAIN, _STATIC, _UNICAST, _UNIVERSE, _ON_LINK = 254, 4, 1, 0, 253
 
-#: Attributes of a route that leads elsewhere than to a gateway of its IP version, or not there alone. pyroute2 does not
-#: know the name of RTA_NH_ID.
-_ELSEWHERE = {"RTA_VIA", "RTA_MULTIPATH", "RTA_NH_ID", "RTA_ENCAP", "UNKNOWN"}
+#: Attributes of routes that L{InterfaceRoute} cannot express: several gateways, a gateway of the other IP version, or
+#: an encapsulation. pyroute2 calls RTA_NH_ID C{UNKNOWN}.
+_UNSUPPORTED_ATTRIBUTES = {"RTA_VIA", "RTA_MULTIPATH", "RTA_NH_ID", "RTA_ENCAP", "UNKNOWN"}
 
-#: C{IFA_F_PERMANENT}: not by a router's advertisement. C{RTPROT_BOOT}: the first that is neither the kernel's nor of a
-#: redirect; C{RTPROT_RA}.
-_PERMANENT_ADDRESS, _BY_HAND, _ADVERTISED = 0x80, 3, 9
+#: C{IFA_F_PERMANENT}: the address was configured, not learnt from a router advertisement.
+_PERMANENT_ADDRESS = 0x80
 
-#: The fields of the header and the attributes that make an address, a route or a neighbour again what it was.
+#: C{RTPROT_BOOT} and C{RTPROT_RA}. Routes with a smaller number than C{RTPROT_BOOT} come from the kernel or a redirect.
+_BOOT, _ROUTER_ADVERTISEMENT = 3, 9
+
+#: The header fields and the attributes that are copied to add an address, a route or a neighbour again.
 _RESTORED = {
     "address": (("family", "prefixlen", "scope", "index"), ("IFA_ADDRESS", "IFA_LOCAL")),
     "route": (
@@ -52,15 +55,16 @@ _RESTORED = {
     "neighbour": (("family", "ifindex", "state", "flags"), ("NDA_DST", "NDA_LLADDR")),
 }
 
-#: Address families, by IP version.
+#: The address family of each IP version.
 _FAMILY = {4: 2, 6: 10}
 
-#: The network of a route, its gateway, metric and source.
+#: The network, gateway, metric and source of a route.
 _RouteKey = tuple[str, str | None, int | None, str | None]
 
 
 def addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[Change | None]:
-    # With the broadcast addresses of each, which others set as a matter of course: one counts where it is asked for.
+    # The broadcast addresses of each address that is present. Other programs often set one, so it is compared only if
+    # the settings have one.
     present: dict[tuple[str, str], set[str | None]] = {}
     for each in state.addresses if settings.addresses else ():
         present.setdefault(_ends(each), set()).add(each.broadcast)
@@ -78,7 +82,8 @@ def addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterat
 
 def _ends(address: InterfaceAddress) -> tuple[str, str]:
     """
-    An address with its prefix, and the other end's: its own, where there is none.
+    Return an address with its prefix length, and the address of its peer. Without a peer, the address itself stands for
+    it, as in the kernel's messages.
     """
     return address.address, address.peer or address.address.partition("/")[0]
 
@@ -102,7 +107,11 @@ def routeChanges(
     state: InterfaceState, settings: InterfaceSettings, present: set[_RouteKey]
 ) -> Iterator[Change | None]:
     """
-    @param present: what L{presentRoutes} has found.
+    Plan the changes that add the missing routes.
+
+    @param present: the result of L{presentRoutes}.
+
+    @return: the changes, and L{None} for each route that is present.
     """
     asked = set()
     for route in settings.routes:
@@ -113,12 +122,12 @@ def routeChanges(
         asked.add(key)
 
         def isThere(key: _RouteKey = key) -> Conversation[bool]:
-            # Another program has made it, or the kernel, a moment ago; and perhaps more of them.
+            # The kernel or another program has just added the route, and may have added others.
             present.update((yield from presentRoutes(state)))
             return key in present
 
         fields = _routeFields(state.index, route)
-        what = f"add the route {route} by way of {state.name}"
+        what = f"add the route {route} through {state.name}"
         yield Change(what, new("route", what, **fields), (delete("route", what, **fields),), isThere)
 
 
@@ -131,7 +140,9 @@ def readRoutes(state: InterfaceState) -> Conversation[list[Message]]:
 
 def presentRoutes(state: InterfaceState) -> Conversation[set[_RouteKey]]:
     """
-    The routes that are there, as they may be asked for: each with its metric and source, and without one or both.
+    Read the present routes of an interface.
+
+    @return: four keys for each route: with and without its metric and its source. Settings may leave out either.
     """
     found: set[_RouteKey] = set()
 
@@ -148,13 +159,15 @@ def presentRoutes(state: InterfaceState) -> Conversation[set[_RouteKey]]:
 
 def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
     """
-    The route that a message is about, if it is in the main table and by way of the interface, and one such as can be
-    asked for.
+    Parse a message about a route.
+
+    @return: the route; L{None}: it is not in the main table, does not use the interface, or cannot be expressed as an
+        L{InterfaceRoute}.
     """
     fields = attributes(message)
     if fields.get("RTA_OIF") != index or message["type"] != _UNICAST or fields.get("RTA_TABLE") != _MAIN:
         return None
-    if fields.keys() & _ELSEWHERE or message["tos"] or message["src_len"]:
+    if fields.keys() & _UNSUPPORTED_ATTRIBUTES or message["tos"] or message["src_len"]:
         return None
     everywhere = "::" if message["family"] == _FAMILY[6] else "0.0.0.0"
     return InterfaceRoute(
@@ -190,15 +203,15 @@ def neighbourChanges(
     present = {}
     for each in messages if settings.neighbours else ():
         if each["ifindex"] == state.index and each["state"] & _PERMANENT:
-            told = attributes(each)
-            present[told.get("NDA_DST")] = told.get("NDA_LLADDR")
+            fields = attributes(each)
+            present[fields.get("NDA_DST")] = fields.get("NDA_LLADDR")
         yield None
     for ip, station in settings.neighbours.items():
         link, before = linkAddressText(station), present.get(ip)
         if before == link:
             yield None
             continue
-        fields: dict[str, Any] = {
+        fields = {
             "family": _FAMILY[ip_address(ip).version],
             "ifindex": state.index,
             "state": _PERMANENT,
@@ -213,16 +226,20 @@ def neighbourChanges(
 
 def restoration(message: Message, what: str) -> Request | None:
     """
-    The request that puts back an address, a route or a neighbour that somebody has set. L{None}: it was learnt, or the
-    kernel makes it by itself.
+    Make the request that adds an address, a route or a neighbour again that a user or a program has configured.
+
+    @param message: the kernel's message about it.
+    @param what: the description for an error text.
+
+    @return: the request; L{None}: the kernel has learnt the object, or adds it by itself.
     """
     fields = attributes(message)
     if message["event"] == "RTM_NEWADDR":
-        # IPv4 addresses stay.
+        # IPv4 addresses stay when a link is set down.
         kind, isSet = "address", message["family"] == _FAMILY[6] and message["flags"] & _PERMANENT_ADDRESS
     elif message["event"] == "RTM_NEWROUTE":
-        isPlain = message["type"] == _UNICAST and not fields.keys() & _ELSEWHERE
-        kind, isSet = "route", isPlain and message["proto"] >= _BY_HAND and message["proto"] != _ADVERTISED
+        isPlain = message["type"] == _UNICAST and not fields.keys() & _UNSUPPORTED_ATTRIBUTES
+        kind, isSet = "route", isPlain and message["proto"] >= _BOOT and message["proto"] != _ROUTER_ADVERTISEMENT
     else:
         kind, isSet = "neighbour", message["state"] & _PERMANENT and "NDA_LLADDR" in fields
     if not isSet:

@@ -1,12 +1,12 @@
 """
-Hardening: no packet that comes in by an interface changes how the machine is configured
+Hardening of interfaces: clear the settings that let received packets change the kernel's configuration
 (C{Documentation/networking/ip-sysctl.rst}).
 
-The kernel believes router advertisements and redirects from any interface unless it is told otherwise. A program that
-can write packets into an interface could so draw the machine's default route to itself, give it addresses and an MTU,
-and, by a redirect that names the router of another interface as its source, send that interface's traffic elsewhere.
+By default, the kernel accepts router advertisements and redirects from every interface. So a program that can write
+packets into an interface could attract the machine's default route, and set addresses and an MTU. It could also
+redirect the traffic of another interface, by forging that interface's router as the source of a redirect.
 
-Rtnetlink cannot set this for IPv6, and shows nothing of C{conf/all}: so it is read and written in C{/proc/sys}.
+The settings are read and written in C{/proc/sys}. Rtnetlink cannot set those of IPv6, and does not show C{conf/all}.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from txtuntap.device.linux.namespace import Namespace, inNamespace
 
 ROOT = "/proc/sys/net"
 
-#: The settings that are to be 0 for an interface. C{seg6_enabled} and C{rpl_seg_enabled} let packets carry a route of
-#: their own, as C{accept_source_route} does.
-BELIEFS = {
+#: The settings that hardening sets to 0 for an interface. Like C{accept_source_route}, C{seg6_enabled} and
+#: C{rpl_seg_enabled} let a packet choose its own route.
+TRUST_SETTINGS = {
     "ipv4": ("accept_redirects", "accept_source_route"),
     "ipv6": (
         *("accept_ra", "autoconf", "accept_redirects"),
@@ -33,16 +33,16 @@ BELIEFS = {
 
 
 @attrs.frozen
-class Belief:
+class TrustSetting:
     """
-    One setting that has the kernel believe packets.
+    One setting with which the kernel trusts received packets.
 
     @ivar version: C{"ipv4"} or C{"ipv6"}.
-    @ivar name: of the setting.
-    @ivar value: what it is.
-    @ivar index: the number of the interface; L{None}: it is that of C{conf/all}.
-    @ivar interface: what that was called when this was read.
-    @ivar namespace: the network namespace of the interface; L{None}: this one.
+    @ivar name: the setting's name.
+    @ivar value: the setting's value when it was read.
+    @ivar index: the interface's index; L{None}: the setting is that of C{conf/all}.
+    @ivar interface: the interface's name when the setting was read; C{"all"} for C{conf/all}.
+    @ivar namespace: the network namespace of the interface; L{None}: the namespace of this process.
     """
 
     version: str
@@ -55,11 +55,11 @@ class Belief:
     def __str__(self) -> str:
         return f"net.{self.version}.conf.{self.interface}.{self.name}"
 
-    def end(self) -> None:
+    def clear(self) -> None:
         """
-        Set it to 0.
+        Set the setting to 0.
 
-        @raise OSError: it cannot be set; the text says what to do.
+        @raise OSError: the setting cannot be changed; the text says what to do.
         """
         try:
             self._set("0")
@@ -70,16 +70,17 @@ class Belief:
 
     def restore(self) -> None:
         """
-        Set it to what it was. A setting of all interfaces stays, because others may have come to rely on it.
+        Set the setting to its former value. A setting of C{conf/all} stays 0, because the hardening of other interfaces
+        may depend on it.
 
-        @raise OSError: it cannot be set, or the interface has gone (C{ENODEV}).
+        @raise OSError: the setting cannot be changed, or the interface was deleted (C{ENODEV}).
         """
         if self.index is not None:
             self._set(self.value)
 
     def _set(self, value: str) -> None:
         def write() -> None:
-            # The interface may have been renamed.
+            # The name is read now, because the interface may have been renamed.
             interface = "all" if self.index is None else _nameOf(self.index)
             with open(_path(self.version, interface, self.name), "w") as file:
                 file.write(value)
@@ -87,41 +88,47 @@ class Belief:
         inNamespace(self.namespace, write)
 
 
-def beliefs(index: int, namespace: Namespace | None = None) -> list[Belief]:
+def trustSettings(index: int, namespace: Namespace | None = None) -> list[TrustSetting]:
     """
-    Find what the kernel believes of packets that come in by an interface.
+    Find the settings with which the kernel trusts packets that it receives on an interface.
 
-    @param index: the number of the interface.
-    @param namespace: the network namespace that it is in; L{None}: this one.
+    @param index: the interface's index.
+    @param namespace: the network namespace of the interface; L{None}: the namespace of this process.
 
-    @raise OSError: there is no such interface (C{ENODEV}), or it cannot be found out, since C{/proc/sys} is not there.
+    @return: the settings that are not 0.
+
+    @raise OSError: there is no such interface (C{ENODEV}), or C{/proc/sys} is not mounted (C{ENOENT}).
     """
-    return inNamespace(namespace, lambda: _beliefs(index, namespace))
+    return inNamespace(namespace, lambda: _trustSettings(index, namespace))
 
 
-def _beliefs(index: int, namespace: Namespace | None) -> list[Belief]:
+def _trustSettings(index: int, namespace: Namespace | None) -> list[TrustSetting]:
     interface = _nameOf(index)
     forwards = _read("ipv4", interface, "forwarding")
     if forwards is None:
-        # Each interface has it. With IPv6's missing alone, the interface has no IPv6, because of its MTU for one.
-        raise OSError(errno.ENOENT, f"cannot tell what {interface} believes of packets: {ROOT} is not there")
+        # Every interface has this IPv4 setting. The IPv6 settings are missing if an interface has no IPv6, for example
+        # because of its MTU.
+        raise OSError(errno.ENOENT, f"cannot read which packets {interface} trusts: {ROOT} is missing, mount /proc")
     found = []
-    for version, names in BELIEFS.items():
+    for version, names in TRUST_SETTINGS.items():
         for name in names:
             value = _read(version, interface, name)
             if value is not None and int(value) > 0:
-                found.append(Belief(version, name, value, index, interface, namespace))
+                found.append(TrustSetting(version, name, value, index, interface, namespace))
     if forwards == "0":
-        # An interface that does not forward believes a redirect if either says so, and one that does if both do.
+        # An interface that does not forward accepts redirects if its own setting or that of "all" is set. An interface
+        # that forwards accepts them only if both are set.
         value = _read("ipv4", "all", "accept_redirects")
         if value != "0":
-            found.append(Belief("ipv4", "accept_redirects", str(value), None, "all", namespace))
+            found.append(TrustSetting("ipv4", "accept_redirects", str(value), None, "all", namespace))
     return found
 
 
 def _read(version: str, interface: str, name: str) -> str | None:
     """
-    A setting; L{None} where the kernel does not have it.
+    Read the value of a setting.
+
+    @return: the value; L{None}: the kernel has no such setting for the interface.
     """
     try:
         with open(_path(version, interface, name)) as file:
@@ -138,4 +145,4 @@ def _nameOf(index: int) -> str:
     try:
         return socket.if_indextoname(index)
     except OSError as e:
-        raise OSError(errno.ENODEV, f"there is no interface {index} any more") from e
+        raise OSError(errno.ENODEV, f"the interface with index {index} was deleted") from e

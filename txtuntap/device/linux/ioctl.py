@@ -1,8 +1,8 @@
 """
-Numbers out of C{linux/if_tun.h}, C{linux/sockios.h} and C{asm/ioctl.h}.
+Constants from C{linux/if_tun.h}, C{linux/sockios.h} and C{asm/ioctl.h}.
 
-An ioctl number is put together of a direction, the size of its argument, a letter for the driver and a number there.
-Where each of these stands differs between architectures.
+The number of an ioctl consists of a direction, the size of its argument, a letter for the driver and the driver's
+number for the call. The bits of each part differ between architectures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IFF_ONE_QUEUE = 0x2000
 IFF_VNET_HDR = 0x4000
 IFF_TUN_EXCL = 0x8000
 
-#: In the flags of the protocol information: the packet was cut to fit the buffer.
+#: A flag of the protocol information: the kernel has cut the packet to fit the buffer.
 TUN_PKT_STRIP = 0x0001
 
 SIOCGIFFLAGS = 0x8913
@@ -38,10 +38,14 @@ _WRITE, _READ, _NONE = "write", "read", "none"
 
 def number(direction: str, letter: str, index: int, size: int, machine: str) -> int:
     """
-    The C{_IOC} of C{machine} (as L{platform.machine} names it).
+    Compute the number of an ioctl, as the macro C{_IOC} does.
 
-    @param direction: C{"write"}: the kernel reads the argument; C{"read"}: it writes it; C{"none"}: there is none.
-    @param size: of the argument, in octets.
+    @param direction: C{"write"}: the kernel reads the argument; C{"read"}: the kernel writes the argument; C{"none"}:
+        there is no argument.
+    @param letter: the letter of the driver.
+    @param index: the driver's number for the call.
+    @param size: the size of the argument in octets.
+    @param machine: the architecture, by the names of L{platform.machine}.
     """
     if machine.startswith(("mips", "ppc", "powerpc", "sparc", "alpha")):
         shift, bits = 29, {_NONE: 1, _READ: 2, _WRITE: 4}
@@ -53,7 +57,7 @@ def number(direction: str, letter: str, index: int, size: int, machine: str) -> 
 
 
 def _tun(direction: str, index: int) -> int:
-    # All of them are declared with the size of an int, whatever they take.
+    # The kernel declares all of them with the size of an int, although some have other arguments.
     return number(direction, "T", index, 4, platform.machine())
 
 

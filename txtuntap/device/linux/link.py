@@ -1,5 +1,6 @@
 """
-An interface as ioctls tell it, without netlink: its number, its MTU, its network namespace.
+Functions that read the settings of an interface by ioctls: its index, its MTU and its network namespace. Unlike
+netlink, they need no import of pyroute2.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _IFF_UP = 0x1
 
 class LinkSettings(NamedTuple):
     """
-    The number of an interface, whether it is up, its MTU and (tap) link address.
+    The index of an interface, whether it is up, its MTU in octets, and the link address of a tap.
     """
 
     number: int
@@ -41,7 +42,9 @@ class LinkSettings(NamedTuple):
     @classmethod
     def of(cls, name: str, mode: int) -> LinkSettings:
         """
-        Ask the kernel (C{netdevice(7)}).
+        Ask the kernel for the settings of an interface (C{netdevice(7)}).
+
+        @raise OSError: there is no such interface.
         """
         request = struct.pack("16s24x", os.fsencode(name))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
@@ -54,16 +57,17 @@ class LinkSettings(NamedTuple):
 
 def nameOf(fileno: int) -> str:
     """
-    The name that the interface of a descriptor has now.
+    The present name of the interface that a descriptor is attached to.
 
-    @raise OSError: the interface is gone, or there is none.
+    @raise OSError: the interface was deleted, or the descriptor is not attached.
     """
     return os.fsdecode(fcntl.ioctl(fileno, TUNGETIFF, bytes(40))[:16].rstrip(b"\0"))
 
 
 def isElsewhere(fileno: int) -> bool:
     """
-    Whether the interface of a descriptor is in another network namespace, as far as we may know.
+    Whether the interface of a descriptor is in another network namespace than this process. The result is C{False} if
+    the process has no privilege to find out.
     """
     there = namespaceOf(fileno)
     if there is None:
@@ -82,8 +86,9 @@ def isElsewhere(fileno: int) -> bool:
 
 def namespaceOf(fileno: int) -> int | None:
     """
-    A descriptor of the network namespace that the interface of a descriptor is in; L{None}: that takes
-    C{CAP_NET_ADMIN}, in there.
+    Open the network namespace of the interface that a descriptor is attached to.
+
+    @return: a descriptor of the namespace; L{None}: the process lacks C{CAP_NET_ADMIN} in that namespace.
     """
     try:
         return fcntl.ioctl(fileno, TUNGETDEVNETNS)
@@ -93,7 +98,7 @@ def namespaceOf(fileno: int) -> int | None:
 
 def indexOf(name: str) -> int:
     """
-    The number of an interface; 0 if there is none of this name.
+    The index of the interface with this name; 0 if there is none.
     """
     try:
         return socket.if_nametoindex(name)
@@ -103,7 +108,10 @@ def indexOf(name: str) -> int:
 
 def napiFlags(state: InterfaceState) -> int:
     """
-    The C{IFF_NAPI} flags of an interface. Netlink does not tell them; C{sysfs} does, where it is of this namespace.
+    Read the C{IFF_NAPI} flags of an interface in this network namespace. They are read from C{sysfs}, because netlink
+    does not report them.
+
+    @return: the flags; 0 if C{sysfs} is not mounted, or is that of another namespace.
     """
     interface = f"/sys/class/net/{state.name}"
     try:

@@ -1,9 +1,10 @@
 """
-Rtnetlink's messages about links and addresses (C{rtnetlink(7)}), taken apart: what is used here of them, in the shape
-that pyroute2 gives to its messages.
+A parser for rtnetlink's messages about links and addresses (C{rtnetlink(7)}). Its results have the same form as
+pyroute2's messages, but only the attributes that this package uses.
 
-The kernel sends these for every interface of the machine. pyroute2 takes apart all of the hundred attributes that are
-in one, which costs more than all else that is done about it; and it expects names to be UTF-8, which they need not be.
+pyroute2 is not used for these messages, because the kernel sends them for every interface of the machine. pyroute2
+parses all of the hundred attributes in a message, which takes longer than everything else that is done with it. It also
+expects names to be UTF-8, and they need not be.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from typing import Any
 
 Message = dict[str, Any]
 
-#: C{linux/netlink.h}: C{struct nlmsghdr} and C{struct nlattr}; the bits of an attribute's type that are its number.
+#: C{struct nlmsghdr} and C{struct nlattr} (C{linux/netlink.h}), and the bits of an attribute's type that hold its
+#: number.
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE_MASK = 0x3FFF
 
-#: C{struct ifinfomsg} and C{struct ifaddrmsg}. The interface's number stands at the same place in both.
+#: C{struct ifinfomsg} and C{struct ifaddrmsg}. The interface's index is at the same offset in both.
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 
 #: C{linux/rtnetlink.h}
 _EVENTS = {16: "RTM_NEWLINK", 17: "RTM_DELLINK", 20: "RTM_NEWADDR", 21: "RTM_DELADDR"}
 
-#: C{struct rtnl_link_stats64}, as far as all kernels have it.
+#: The first fields of C{struct rtnl_link_stats64}, which all kernels have.
 _STATISTICS = (
     *("rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped"),
     *("multicast", "collisions", "rx_length_errors", "rx_over_errors", "rx_crc_errors", "rx_frame_errors"),
@@ -42,13 +44,17 @@ _Decoder = Callable[[bytes], Any]
 
 def split(data: bytes) -> Iterator[tuple[int, bytes]]:
     """
-    The messages in what was read from a socket, whole, and the type of each.
+    Split the octets of one read from a netlink socket into messages.
+
+    @return: the type of each message, and its octets including the header.
+
+    @raise ValueError: a message is cut short.
     """
     at = 0
     while at + _HEADER.size <= len(data):
         length, kind, _, _, _ = _HEADER.unpack_from(data, at)
         if not _HEADER.size <= length <= len(data) - at:
-            # The buffer was too small for the last of them.
+            # The buffer was too small for the last message.
             raise ValueError("a netlink message that was cut short")
         yield kind, data[at : at + length]
         at += (length + 3) & ~3
@@ -56,14 +62,14 @@ def split(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def decode(kind: int, message: bytes) -> Message | None:
     """
-    Take a message apart.
+    Parse a message about a link or an address.
 
-    @param kind: its type.
-    @param message: all of it, with its header.
+    @param kind: the message's type.
+    @param message: the octets of the message including its header.
 
-    @return: L{None} if it is about something else than a link or an address.
+    @return: the message in the form of pyroute2's; L{None}: it is about another kind of object.
 
-    @raise ValueError: it makes no sense: it is cut short, say.
+    @raise ValueError: the message is malformed, for example cut short.
     """
     event = _EVENTS.get(kind)
     if event is None:
@@ -90,7 +96,11 @@ def _decode(kind: int, event: str, message: bytes) -> Message:
 
 def _attributes(data: bytes, known: dict[int, tuple[str, _Decoder]]) -> list[tuple[str, Any]]:
     """
-    The attributes of a message, or within one, that are known: names and values.
+    Parse the attributes of a message, or those that are nested in an attribute.
+
+    @param known: the name and the decoder of each attribute to return, by its number. Others are skipped.
+
+    @return: the name and the value of each.
     """
     found = []
     at = 0
@@ -128,7 +138,7 @@ def _tun(value: bytes) -> dict[str, Any]:
 
 def _information(value: bytes) -> dict[str, Any]:
     """
-    C{IFLA_LINKINFO}: the kind of an interface and, for a TUN or TAP device, what it says.
+    Parse C{IFLA_LINKINFO}: the kind of an interface and, for a TUN or TAP device only, its nested attributes.
     """
     found = dict(_attributes(value, _INFORMATION_ATTRIBUTES))
     if found.get("IFLA_INFO_KIND") == "tun" and "IFLA_INFO_DATA" in found:

@@ -1,5 +1,5 @@
 """
-The watch of Linux: rtnetlink's notifications (C{rtnetlink(7)}) on the reactor.
+The Linux part of monitors: a reader of rtnetlink's notifications (C{rtnetlink(7)}) on the reactor.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ __all__ = ["InterfaceWatch", "identify"]
 
 moduleProvides(IWatching)
 
-#: C{linux/rtnetlink.h}: RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
+#: The multicast groups to join: RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR (C{linux/rtnetlink.h}).
 _GROUPS = 0x1 | 0x10 | 0x100
 
 
 @attrs.frozen
-class _Found:
+class _ReadInterface:
     """
-    An interface that was read anew.
+    An interface whose state was read, compared with what was known of it.
 
-    @ivar state: its state now.
-    @ivar addresses: its addresses, by their keys.
-    @ivar gone: addresses that it had before, and has no more.
-    @ivar come: addresses that it has now, and had not.
+    @ivar state: the present state.
+    @ivar addresses: the present addresses by their keys.
+    @ivar gone: the addresses that the interface has lost.
+    @ivar come: the addresses that the interface has gained.
     """
 
     state: InterfaceState
@@ -52,9 +52,12 @@ class _Found:
 @implementer(IWatch)
 class InterfaceWatch(FileDescriptor):
     """
-    Keeps a table as the interfaces of a network namespace are.
+    Keep a table equal to the states of the interfaces in a network namespace.
 
-    @ivar place: the network namespace that is watched, once it is open; L{None}: nobody can tell.
+    Each notification of the kernel changes the table. If notifications were lost, all states are read again with a
+    second socket. The notifications that arrive meanwhile wait, because they may be newer than the states.
+
+    @ivar place: the identity of the watched network namespace, once the watch is open; L{None}: it cannot be found out.
     """
 
     _log = Logger()
@@ -62,30 +65,32 @@ class InterfaceWatch(FileDescriptor):
 
     def __init__(self, reactor: Any, table: InterfaceTable, namespace: Namespace | None = None) -> None:
         """
-        @param table: what to keep; empty yet.
-        @param namespace: the network namespace to watch; L{None}: this one.
+        @param reactor: the reactor.
+        @param table: the table to write, which is empty yet.
+        @param namespace: the network namespace to watch; L{None}: the namespace of this process.
         """
         super().__init__(reactor)
         self._table = table
-        # The addresses of each again, since an event is about one of perhaps very many.
+        # The addresses of each interface by their keys. A notification is about one address of perhaps thousands, which
+        # would take long to find in the table.
         self._addresses: dict[int, dict[AddressKey, InterfaceAddress]] = {}
         self.place: NamespaceIdentity | None = None
+        # The socket that receives notifications, and the socket with which all states are read.
         self._netlink: Any = None
-        # The socket by which all is read anew.
         self._asking: Any = None
         self._namespace = namespace
-        # While all is read anew, what comes in between waits.
+        # Whether all states are being read. Messages that arrive meanwhile wait.
         self._reading = False
-        # While that went on, something was lost: it may be old already.
+        # Whether messages were lost meanwhile, so that the states may be out of date and have to be read again.
         self._again = False
         self._waiting: list[Message] = []
-        # Whether it was logged that a message made no sense.
-        self._isPuzzled = False
+        # Whether a malformed message was logged already.
+        self._hasLoggedMalformed = False
 
     @property
     def isOpen(self) -> bool:
         """
-        Whether it has its sockets.
+        Whether the sockets are open.
         """
         return self._netlink is not None
 
@@ -93,7 +98,7 @@ class InterfaceWatch(FileDescriptor):
         """
         Open the sockets that L{start} needs: see L{IWatch.open}.
 
-        @raise OSError: the namespace cannot be entered, or there are no netlink sockets.
+        @raise OSError: the namespace cannot be entered, or no netlink socket can be opened.
         """
         if self._netlink is None:
             self.place = identify(self._namespace)
@@ -115,7 +120,7 @@ class InterfaceWatch(FileDescriptor):
         except OSError as e:
             return fail(e)
         self.connected = 1
-        # Events that wait are older than the state that is about to be read.
+        # The notifications that have arrived are older than the states that are about to be read.
         self._drain()
         self.startReading()  # type: ignore[no-untyped-call]
         return self._readAll(first=True)
@@ -136,13 +141,13 @@ class InterfaceWatch(FileDescriptor):
 
     def fileno(self) -> int:
         """
-        The socket's; -1 if it is closed.
+        The descriptor of the socket that receives notifications; -1 if it is closed.
         """
         return -1 if self._netlink is None else int(self._netlink.fileno())
 
     def doRead(self) -> None:
         """
-        Read what the kernel tells.
+        Read notifications, and write them into the table.
         """
         try:
             data = self._netlink.recv(READ_SIZE)
@@ -151,7 +156,8 @@ class InterfaceWatch(FileDescriptor):
         except OSError as e:
             if e.errno != errno.ENOBUFS:
                 raise
-            # Some of it was lost. The rest is older than what is about to be read.
+            # The socket's buffer was full and notifications were lost. The others are older than the states that are
+            # about to be read.
             self._drain()
             self._readAnew()
             return
@@ -163,26 +169,26 @@ class InterfaceWatch(FileDescriptor):
                 if self._reading:
                     self._waiting.append(message)
                 else:
-                    self._happened(message)
+                    self._apply(message)
         except Exception:
-            # The reactor would close the socket of who raises, and nothing would ever be told again.
-            self._puzzled()
+            # An exception would make the reactor close the socket, and no more changes would be reported.
+            self._malformed()
 
-    def _puzzled(self) -> None:
+    def _malformed(self) -> None:
         """
-        A message makes no sense: the rest is read anew. A program that can set interfaces could have it come again and
-        again, so that is logged once.
+        Read all states again because a message cannot be parsed. This is logged only once, because a program that can
+        configure interfaces could cause such messages again and again.
         """
-        if not self._isPuzzled:
-            self._isPuzzled = True
-            self._log.failure("The kernel tells what makes no sense here: all interfaces are read anew")
+        if not self._hasLoggedMalformed:
+            self._hasLoggedMalformed = True
+            self._log.failure("Cannot parse a message of the kernel about an interface: reading all interfaces again")
         self._readAnew()
 
     def _readAnew(self) -> None:
         if self._reading:
             self._again = True
         else:
-            self._readAll().addErrback(lambda reason: self._log.failure("Interfaces cannot be read", reason))
+            self._readAll().addErrback(lambda reason: self._log.failure("Cannot read the interfaces", reason))
 
     def _drain(self) -> None:
         while True:
@@ -196,13 +202,13 @@ class InterfaceWatch(FileDescriptor):
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The reactor is done with the socket.
+        Stop, because the reactor reads the socket no longer.
         """
         self.stop()
 
     def logPrefix(self) -> str:
         """
-        The word that log lines begin with.
+        The prefix of log lines about this reader.
         """
         return "interfaces"
 
@@ -211,7 +217,7 @@ class InterfaceWatch(FileDescriptor):
         self._again = False
         self._waiting.clear()
 
-        def done(found: list[_Found]) -> Deferred[None] | None:
+        def done(found: list[_ReadInterface]) -> Deferred[None] | None:
             self._reading = False
             if not self.connected:
                 return None
@@ -230,24 +236,25 @@ class InterfaceWatch(FileDescriptor):
             waiting, self._waiting = self._waiting, []
             try:
                 for message in waiting:
-                    self._happened(message)
+                    self._apply(message)
             except Exception:
-                self._puzzled()
+                self._malformed()
             return None
 
         def failed(reason: Failure) -> Failure | None:
             self._reading = False
             self._waiting.clear()
-            # A monitor whose socket was closed, because it was stopped or the reactor ends, has no use for the answer.
+            # If the socket was closed because the monitor has stopped or the reactor has ended, nobody needs the
+            # states.
             isClosed = getattr(reason.value, "errno", None) == errno.ESHUTDOWN
             return reason if self.connected and not isClosed else None
 
         return ask(self.reactor, self._finding(), by=self._asking).addCallbacks(done, failed)
 
-    def _finding(self) -> Conversation[list[_Found]]:
+    def _finding(self) -> Conversation[list[_ReadInterface]]:
         """
-        Read all interfaces, and compare their addresses with those that are known. These stay the same meanwhile,
-        because events wait.
+        Make a conversation that reads all interfaces and compares their addresses with those in C{_addresses}. These do
+        not change meanwhile, because notifications wait.
         """
         found = []
         for state in (yield from readingAll()):
@@ -256,15 +263,15 @@ class InterfaceWatch(FileDescriptor):
             now = dict(zip(keys, state.addresses, strict=True))
             gone = yield from _onlyIn(before, now)
             come = yield from _onlyIn(now, before)
-            found.append(_Found(state, now, gone, come))
+            found.append(_ReadInterface(state, now, gone, come))
         return found
 
-    def _happened(self, message: Message) -> None:
+    def _apply(self, message: Message) -> None:
         event = message["event"]
         index = message["index"]
         before = self._table.states.get(index)
         if event == "RTM_NEWLINK":
-            # Some messages about bridges' ports have little in them.
+            # Some messages about the ports of a bridge lack most attributes.
             if any(each[0] == "IFLA_MTU" for each in message["attrs"]):
                 state = interfaceState(message, [])
                 self._table.change(attrs.evolve(state, addresses=before.addresses if before else ()))
@@ -281,7 +288,7 @@ class InterfaceWatch(FileDescriptor):
                 addresses[address.key] = address
                 come = [address]
             if gone == come:
-                # Only its flags are others now.
+                # The address has changed only its flags, which the table does not hold.
                 gone = come = []
             self._table.change(attrs.evolve(before, addresses=tuple(addresses.values())), gone, come)
 
@@ -294,7 +301,7 @@ def _onlyIn(
     some: dict[AddressKey, InterfaceAddress], others: dict[AddressKey, InterfaceAddress]
 ) -> Conversation[list[InterfaceAddress]]:
     """
-    The addresses in one table that are not in the other.
+    Make a conversation that finds the addresses in one table that are not in the other.
     """
     isOnly = yield from inPieces(lambda item: others.get(item[0]) != item[1], some.items())
     return list(compress(some.values(), isOnly))

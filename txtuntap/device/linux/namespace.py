@@ -1,8 +1,9 @@
 """
-Network namespaces (C{network_namespaces(7)}): something done in another than that of the process.
+Calls in another network namespace than that of the process (C{network_namespaces(7)}).
 
-Devices and netlink sockets belong to the namespace that they were opened in, for good, and serve from anywhere. So a
-thread goes there, opens one, and ends; the process, and its reactor, stay outside.
+A device or a netlink socket always belongs to the namespace that it was opened in, and can be used from every
+namespace. So a thread enters the namespace, opens the device or the socket, and ends. The rest of the process does not
+enter it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
-#: A network namespace: a name that C{ip netns} gave it, a path such as C{/proc/1234/ns/net}, or a descriptor of one.
+#: A network namespace: a name for C{ip netns}, a path such as C{/proc/1234/ns/net}, or a descriptor.
 Namespace = str | int
 
-#: Where C{ip netns} keeps its namespaces (C{ip-netns(8)}).
+#: The directory in which C{ip netns} mounts its namespaces (C{ip-netns(8)}).
 DIRECTORY = "/run/netns"
 
 #: C{linux/sched.h}
@@ -32,11 +33,13 @@ SIOCGSKNS = 0x894C
 
 def openNamespace(namespace: Namespace | None) -> int:
     """
-    @param namespace: L{None}: the one this thread is in.
+    Open a network namespace.
 
-    @return: a descriptor of the namespace, for whoever calls to close.
+    @param namespace: the namespace; L{None}: that of this thread.
 
-    @raise OSError: there is none such, or it may not be opened.
+    @return: a descriptor of the namespace, which the caller has to close.
+
+    @raise OSError: there is no such namespace, or the process may not open it.
     """
     if namespace is None:
         return _openThis()
@@ -44,7 +47,7 @@ def openNamespace(namespace: Namespace | None) -> int:
         return os.dup(namespace)
     path = namespace if "/" in namespace else f"{DIRECTORY}/{namespace}"
     try:
-        # Not to wait where the path is that of a pipe.
+        # O_NONBLOCK, because opening a named pipe by mistake would block.
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as e:
         advice = f": make it ('ip netns add {namespace}'), or give a path" if path != namespace else ""
@@ -52,33 +55,36 @@ def openNamespace(namespace: Namespace | None) -> int:
 
 
 def _openThis() -> int:
-    # On other platforms there is no such module.
+    # Imported only here, because other platforms may not have this module.
     import fcntl
 
     try:
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as e:
-        # In a jail, /proc may not be mounted. A socket tells the same, if to the privileged alone.
+        # In a sandbox, /proc may not be mounted. A socket's namespace can be opened instead, but that needs privilege.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
             try:
                 return fcntl.ioctl(opened, SIOCGSKNS)
             except OSError:
-                text = f"cannot tell which network namespace this is: {e.strerror}: mount /proc, or have CAP_NET_ADMIN"
+                text = f"cannot find this process's network namespace: {e.strerror}: mount /proc, or have CAP_NET_ADMIN"
                 raise OSError(e.errno, text) from e
 
 
-#: Device and inode of a network namespace's file: they tell it from others, whatever path leads to it.
+#: The device number and the inode number of a network namespace's file. They identify the namespace, whatever path was
+#: used to open it.
 NamespaceIdentity = tuple[int, int]
 
 
 def identify(namespace: Namespace | None) -> NamespaceIdentity | None:
     """
-    Which network namespace it is; L{None} if that cannot be known: C{/proc} is not mounted, and a socket tells only
-    the privileged.
+    Find the identity of a network namespace.
 
-    @param namespace: L{None}: the one this thread is in.
+    @param namespace: the namespace; L{None}: that of this thread.
 
-    @raise OSError: there is none such, or it may not be opened.
+    @return: the identity; L{None}: the identity of this thread's namespace cannot be found, because C{/proc} is not
+        mounted and the process has no privilege.
+
+    @raise OSError: there is no such namespace, or the process may not open it.
     """
     try:
         descriptor = openNamespace(namespace)
@@ -95,13 +101,14 @@ def identify(namespace: Namespace | None) -> NamespaceIdentity | None:
 
 def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:
     """
-    Call C{call} in a network namespace, and wait for it.
+    Call a function in a network namespace, and block until it has returned.
 
-    @param namespace: L{None}: the one this thread is in.
+    @param namespace: the namespace; L{None}: that of this thread.
+    @param call: the function. It runs in a new thread, unless C{namespace} is L{None}.
 
-    @return: what it returns.
+    @return: the value that the function returns.
 
-    @raise OSError: the namespace cannot be entered; or what C{call} raises.
+    @raise OSError: the namespace cannot be entered. Exceptions of the function are raised, too.
     """
     if namespace is None:
         return call()
@@ -129,14 +136,14 @@ def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:
 
 def _enter(descriptor: int, namespace: Namespace) -> None:
     """
-    Have this thread be in a namespace. (C{os.setns} is there from Python 3.12 on.)
+    Move this thread into a namespace. This uses ctypes, because C{os.setns} needs Python 3.12.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(descriptor, CLONE_NEWNET):
         error = ctypes.get_errno()
         reasons = {
-            errno.EPERM: "that takes CAP_SYS_ADMIN, here and there",
-            errno.EINVAL: "it is no network namespace",
+            errno.EPERM: "this needs CAP_SYS_ADMIN here and in the user namespace that owns it",
+            errno.EINVAL: "it is not a network namespace",
         }
         raise OSError(
             error, f"cannot enter the network namespace {namespace}: {reasons.get(error, os.strerror(error))}"

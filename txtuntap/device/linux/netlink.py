@@ -1,9 +1,9 @@
 """
-Rtnetlink (C{rtnetlink(7)}): asking the kernel, one question after the other. Messages are pyroute2's, the socket is
-ours: so it works on every reactor, and without one.
+Requests to the kernel through rtnetlink (C{rtnetlink(7)}), with a reactor and without one. pyroute2 packs and parses
+the messages, but its sockets are not used, because they do not work on every reactor.
 
-What is to be asked is a generator. It yields L{Request}s, and each answer is sent into it; what the kernel refuses is
-raised in it:
+A sequence of requests is written as a generator, called a conversation. It yields L{Request}s, and each answer is sent
+into it. If the kernel refuses a request, the error is raised in the generator:
 
     def conversation():
         (link,) = yield get("link", "find tun0", IFLA_IFNAME="tun0")
@@ -13,11 +13,15 @@ raised in it:
     index = askNow(conversation())
     deferred = ask(reactor, conversation())
 
-Where it has much to do by itself, it yields L{None} from time to time, so that others come to theirs. Where it is given
-up, that is raised in it, at the next request that is not sent yet; so what it does then is undone by its own hand.
+By convention, functions that make conversations have names in C{-ing}: C{finding(name)} makes the conversation that
+finds an interface.
 
-pyroute2's modules take longer to import than all else here: whoever imports this one does so before the reactor runs,
-and nothing imports it that can do without.
+A conversation that computes for long yields L{None} from time to time, so that the reactor can handle other events. If
+a conversation is cancelled, C{CancelledError} is raised in it in place of sending its next request. So the generator
+can undo the changes that it has made.
+
+Import this module before the reactor runs, and only where it is needed: importing pyroute2 blocks for longer than all
+other imports of this package.
 """
 
 from __future__ import annotations
@@ -62,17 +66,19 @@ NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 
-#: Octets of one read. The kernel fills that with messages (C{netlink_dump}): hundreds of routes.
+#: The largest number of octets in one read. The kernel fills it with messages (C{netlink_dump}), such as hundreds of
+#: routes.
 READ_SIZE = 16384
 
-#: Messages, routes or addresses that are handled before the reactor has its turn. A message takes up to 0.1 ms. (Two
-#: calls of the reactor may fall into one turn, one for the last messages of one read and one for the next read.)
-AT_ONCE = 25
+#: The number of messages, routes or addresses that are handled in one turn of the reactor. A message takes up to 0.1
+#: ms. (One turn may handle twice as many: the last messages of one read, and the first of the next read.)
+ITEMS_PER_TURN = 25
 
-#: How often something is read anew that has changed under way, before it is taken as it is.
+#: The largest number of times that a dump is repeated because the objects have changed while the kernel listed them.
+#: After these, the last answer is used.
 MAX_INTERRUPTIONS = 10
 
-#: The messages of each kind of object: class, and the types for new, delete and get (C{linux/rtnetlink.h}).
+#: For each kind of object, pyroute2's class and the message types for new, delete and get (C{linux/rtnetlink.h}).
 _KINDS = {
     "link": (ifinfmsg, 16, 17, 18),
     "address": (ifaddrmsg, 20, 21, 22),
@@ -84,13 +90,15 @@ _KINDS = {
 @attrs.frozen
 class Request:
     """
-    One question to the kernel.
+    One request to the kernel.
 
-    @ivar kind: C{"link"}, C{"address"}, C{"route"} or C{"neighbour"}.
+    @ivar kind: the kind of object: C{"link"}, C{"address"}, C{"route"} or C{"neighbour"}.
     @ivar verb: C{"new"}, C{"delete"} or C{"get"}.
-    @ivar flags: C{NLM_F_...}, beside C{NLM_F_REQUEST}.
-    @ivar fields: of the message's fixed header, in lower case; and its attributes, by their names in capitals.
-    @ivar what: what it is to do, for the text of an error; of it and no more, the kernel's reason comes after.
+    @ivar flags: the flags C{NLM_F_...}. C{NLM_F_REQUEST} is added to them.
+    @ivar fields: the fields of the message's fixed header, with names in lower case, and its attributes, with names in
+        capitals.
+    @ivar what: the request in words, in the imperative, for the text of an error. The kernel's reason is appended
+        there.
     """
 
     kind: str
@@ -101,7 +109,9 @@ class Request:
 
     def pack(self, sequence: int) -> bytes:
         """
-        The message.
+        Pack the request into a netlink message.
+
+        @param sequence: the sequence number, which the kernel copies into the answer.
         """
         kind, *types = _KINDS[self.kind]
         message: Any = kind()
@@ -118,28 +128,30 @@ class Request:
 
 def new(kind: str, what: str, how: int = NLM_F_CREATE | NLM_F_EXCL, **fields: Any) -> Request:
     """
-    Make something or, where C{how} says so, change it.
+    Make the request that adds an object, or changes one.
+
+    @param how: the flags that say what to do if the object exists. By default, that is an error.
     """
     return Request(kind, "new", NLM_F_ACK | how, fields, what)
 
 
 def delete(kind: str, what: str, **fields: Any) -> Request:
     """
-    Take something away.
+    Make the request that deletes an object.
     """
     return Request(kind, "delete", NLM_F_ACK, fields, what)
 
 
 def get(kind: str, what: str, **fields: Any) -> Request:
     """
-    Read one thing.
+    Make the request that reads one object.
     """
     return Request(kind, "get", NLM_F_ACK, fields, what)
 
 
 def dump(kind: str, what: str, **fields: Any) -> Request:
     """
-    Read all of a kind.
+    Make the request that reads all objects of a kind. C{fields} select some of them.
     """
     return Request(kind, "get", NLM_F_DUMP, fields, what)
 
@@ -149,22 +161,25 @@ Conversation = Generator[Request | None, list[Message], _T]
 
 def inPieces(call: Callable[[_Item], _T], items: Iterable[_Item]) -> Conversation[list[_T]]:
     """
-    The results of C{call} for all C{items}, L{AT_ONCE} of them in a turn of the reactor.
+    Make a conversation that calls a function for each item, for L{ITEMS_PER_TURN} of them in a turn of the reactor.
+
+    @return: the conversation. Its result is the list of the function's results.
     """
     results = []
     for item in items:
         results.append(call(item))
-        if len(results) % AT_ONCE == 0:
+        if len(results) % ITEMS_PER_TURN == 0:
             yield None
     return results
 
 
-class _Asking:
+class _ConversationRun:
     """
-    A conversation under way: what to send next, and what to make of what comes.
+    A running conversation, without I/O. Each method returns the next message to send to the kernel.
 
-    @ivar paused: whether to call L{proceed} next, when others have had their turn.
-    @ivar done: whether it has ended, with C{result}.
+    @ivar paused: whether the conversation waits for the next turn of the reactor, in which L{proceed} is to be called.
+    @ivar done: whether the conversation has ended.
+    @ivar result: the conversation's result, once it has ended.
     """
 
     def __init__(self, conversation: Conversation[Any]) -> None:
@@ -173,7 +188,7 @@ class _Asking:
         self._sequence = 0
         self._request: Request | None = None
         self._answer: list[Message] = []
-        # The rest of one read, where that has more messages than one turn handles.
+        # The messages of the last read that wait for the next turn.
         self._unparsed: Iterator[Any] | None = None
         self._interruptions = 0
         self._isInterrupted = False
@@ -184,9 +199,9 @@ class _Asking:
 
     def proceed(self) -> bytes:
         """
-        Begin, or go on after a pause.
+        Begin the conversation, or continue it after a pause.
 
-        @return: the next message to send; empty if there is none now.
+        @return: the next message to send; empty: none.
         """
         self.paused = False
         if self._unparsed is not None:
@@ -198,25 +213,27 @@ class _Asking:
 
     def received(self, data: bytes) -> bytes:
         """
-        @param data: what was read from the socket.
+        Continue the conversation with octets that were read from the socket.
 
-        @return: the next message to send; empty if there is none now.
+        @param data: the octets of one read.
+
+        @return: the next message to send; empty: none.
         """
         self._unparsed = self._messages(data)
         return self._parse(self._unparsed)
 
     def _parse(self, messages: Iterator[Any]) -> bytes:
         """
-        Parse as many messages as one turn handles. The rest takes a pause.
+        Parse at most L{ITEMS_PER_TURN} messages. If there are more, pause.
         """
-        for _ in range(AT_ONCE):
+        for _ in range(ITEMS_PER_TURN):
             message = next(messages, None)
             if message is None:
                 self._unparsed = None
                 return b""
             header = message["header"]
             if header["sequence_number"] != self._sequence:
-                # An event, or the rest of what was given up.
+                # A notification, or a late message for an earlier request.
                 continue
             if header["flags"] & NLM_F_DUMP_INTR:
                 self._isInterrupted = True
@@ -238,7 +255,7 @@ class _Asking:
 
     def cancel(self, reason: BaseException) -> None:
         """
-        Give it up, as soon as what was sent is answered.
+        Cancel the conversation once the kernel has answered the present request. The reason is raised in the generator.
         """
         self._cancelled = reason
 
@@ -279,12 +296,12 @@ class _Asking:
 
 def openSocket(groups: int = 0, namespace: Namespace | None = None) -> socket.socket:
     """
-    A socket for conversations and events.
+    Open a netlink socket for conversations or for notifications.
 
-    @param groups: C{RTMGRP_...}: what to be notified of.
-    @param namespace: the network namespace it is of; L{None}: this one.
+    @param groups: the multicast groups C{RTMGRP_...} whose notifications to receive.
+    @param namespace: the network namespace to open the socket in; L{None}: the namespace of this process.
 
-    @raise OSError: there are none to be had, or the namespace cannot be entered.
+    @raise OSError: the socket cannot be opened, or the namespace cannot be entered.
     """
     return inNamespace(namespace, lambda: _openSocket(groups))
 
@@ -294,8 +311,8 @@ def _openSocket(groups: int) -> socket.socket:
         opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
     except OSError as e:
         raise _refused(e) from e
-    # Before Linux 4.12, and where something else stands in for the kernel, errors have no text of their own; before
-    # 4.20 all there is comes, and not only what is asked for.
+    # Without the first option (before Linux 4.12, or in some sandboxes), errors have no text. Without the second
+    # (before Linux 4.20), a dump returns all objects of the kind instead of the selected ones.
     for option in NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK:
         with suppress(OSError):
             opened.setsockopt(SOL_NETLINK, option, 1)
@@ -309,38 +326,42 @@ def _openSocket(groups: int) -> socket.socket:
 
 def _refused(error: OSError) -> OSError:
     """
-    The same error, saying what was refused: a sandbox (seccomp, gVisor) may have a device and no rtnetlink.
+    Replace the text of an error by one that says what was refused. Some sandboxes (seccomp, gVisor) have TUN devices
+    but no rtnetlink.
     """
-    text = f"no netlink socket (rtnetlink), by which interfaces are set and watched, can be had here: {error.strerror}"
+    text = f"cannot open a netlink socket (rtnetlink), which configures and watches interfaces: {error.strerror}"
     return OSError(error.errno, text)
 
 
 def askNow(conversation: Conversation[_T], namespace: Namespace | None = None) -> _T:
     """
-    Hold a conversation with the kernel, and wait for its end. For where no reactor runs yet
-    (C{privilegedStartService}).
+    Run a conversation with the kernel, and block until it ends. Use this before the reactor runs, such as in
+    C{privilegedStartService}.
 
-    @param namespace: the network namespace that it is about; L{None}: this one.
+    @param namespace: the network namespace that the requests are sent in; L{None}: the namespace of this process.
 
-    @raise OSError: what the kernel refused and the generator let pass; or the namespace cannot be entered.
+    @return: the conversation's result.
+
+    @raise OSError: the kernel has refused a request and the generator did not catch that, or the namespace cannot be
+        entered.
     """
-    asking = _Asking(conversation)
+    run = _ConversationRun(conversation)
     with openSocket(namespace=namespace) as netlink:
-        message = asking.proceed()
-        while not asking.done:
-            if asking.paused:
-                message = asking.proceed()
+        message = run.proceed()
+        while not run.done:
+            if run.paused:
+                message = run.proceed()
                 continue
             if message:
                 netlink.send(message)
             try:
                 data = netlink.recv(READ_SIZE)
             except KeyboardInterrupt as e:
-                asking.cancel(e)
+                run.cancel(e)
                 message = b""
             else:
-                message = asking.received(data)
-    return cast(_T, asking.result)
+                message = run.received(data)
+    return cast(_T, run.result)
 
 
 def ask(
@@ -350,14 +371,15 @@ def ask(
     by: socket.socket | None = None,
 ) -> Deferred[_T]:
     """
-    Hold a conversation with the kernel.
+    Run a conversation with the kernel, without blocking.
 
-    @param reactor: L{None}: the one that is installed.
-    @param by: a socket of L{openSocket}, which stays open; L{None}: one is opened in C{namespace}. Conversations by one
-        socket are held one after the other.
+    @param reactor: the reactor; L{None}: the installed one.
+    @param namespace: the network namespace that the requests are sent in; L{None}: the namespace of this process.
+    @param by: an open socket from L{openSocket}, which has to be used for one conversation at a time; L{None}: open one
+        in C{namespace} for this conversation.
 
-    @return: fires with what the generator returns; fails with what L{askNow} raises. When it is cancelled, the
-        generator goes on to its end, to undo what it has done.
+    @return: fires with the conversation's result; fails with what L{askNow} raises. Cancelling it raises
+        C{CancelledError} in the generator, which still runs to its end to undo its changes.
     """
     if reactor is None:
         from twisted.internet import reactor
@@ -366,32 +388,32 @@ def ask(
     except OSError as e:
         return fail(e)
     netlink.setblocking(False)
-    return _Asker(reactor, conversation, netlink).done
+    return _ConversationReader(reactor, conversation, netlink).done
 
 
-class _Asker(FileDescriptor):
+class _ConversationReader(FileDescriptor):
     """
-    The socket of one conversation on the reactor.
+    The reader of one conversation's socket on the reactor.
     """
 
     def __init__(self, reactor: Any, conversation: Conversation[Any], netlink: socket.socket) -> None:
         super().__init__(reactor)
         self._netlink = netlink
-        self.done: Deferred[Any] = Deferred(lambda _: self._asking.cancel(CancelledError()))
-        self._asking = _Asking(conversation)
-        self._turn = Timer(reactor, self._go, self._asking.proceed)
+        self.done: Deferred[Any] = Deferred(lambda _: self._run.cancel(CancelledError()))
+        self._run = _ConversationRun(conversation)
+        self._turn = Timer(reactor, self._go, self._run.proceed)
         self.startReading()  # type: ignore[no-untyped-call]
-        self._go(self._asking.proceed)
+        self._go(self._run.proceed)
 
     def fileno(self) -> int:
         return self._netlink.fileno()
 
     def doRead(self) -> None:
         """
-        A part of the answer has come.
+        Read a part of the answer, and continue the conversation.
         """
-        if self._asking.paused:
-            # It waits in the kernel until what came before is parsed.
+        if self._run.paused:
+            # The octets wait in the kernel until the messages of the last read are parsed.
             return
         try:
             data = self._netlink.recv(READ_SIZE)
@@ -400,11 +422,11 @@ class _Asker(FileDescriptor):
         except OSError as e:
             self._fail(e)
             return
-        self._go(lambda: self._asking.received(data))
+        self._go(lambda: self._run.received(data))
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The reactor is done with the socket.
+        End the conversation with an error, because the reactor reads the socket no longer.
         """
         self._fail(OSError(errno.ESHUTDOWN, "the netlink socket was closed"))
 
@@ -413,7 +435,7 @@ class _Asker(FileDescriptor):
 
     def _go(self, step: Callable[[], bytes]) -> None:
         if self._netlink.fileno() < 0:
-            # It was closed during a pause.
+            # The socket was closed during a pause.
             return
         try:
             message = step()
@@ -422,17 +444,17 @@ class _Asker(FileDescriptor):
         except Exception as e:
             self._fail(e)
             return
-        if self._asking.done:
+        if self._run.done:
             self._end()
             if not self.done.called:
-                self.done.callback(self._asking.result)
-        elif self._asking.paused:
+                self.done.callback(self._run.result)
+        elif self._run.paused:
             self._turn.arm(0)
 
     def _fail(self, error: Exception) -> None:
         if self._netlink.fileno() >= 0:
             self._end()
-            # A caller that has cancelled it knows already.
+            # The Deferred of a cancelled conversation has failed already.
             if not self.done.called:
                 self.done.errback(error)
 

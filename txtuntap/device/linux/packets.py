@@ -1,6 +1,7 @@
 """
-Packets of a device, read and written with the headers that the kernel has before them: protocol information, and what
-is left open (offload).
+The packets of a device, read and written with the headers that the kernel puts before them: protocol information
+(C{struct tun_pi}) and the offload header (C{struct virtio_net_hdr}). The offload header says which work on the packet
+is still to be done.
 """
 
 from __future__ import annotations
@@ -18,42 +19,45 @@ from txtuntap.mistakes import checkBuffers
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO, Offload, shifted
 
-#: Protocol information (C{struct tun_pi}): flags in the machine's byte order, EtherType in the network's.
+#: Protocol information (C{struct tun_pi}): two octets of flags in native byte order, and the EtherType in network byte
+#: order.
 _FLAGS = struct.Struct("=H")
 _INFORMATION_LENGTH = 4
 
-#: All that is offloaded, and what kernels before 6.2 know of it.
+#: All offload features that this package uses, and those among them that kernels before 6.2 have.
 _OFFLOADS = CSUM | TSO4 | TSO6 | TSO_ECN | USO, CSUM | TSO4 | TSO6 | TSO_ECN
 
-#: More than there are in any packet: 64 KiB that a superpacket has at most, and the headers before that. To have room
-#: for so much costs no more than to have room for less.
-_MOST = 65600
+#: A number of octets that exceeds every packet. A superpacket has at most 64 KiB after its link header. Reading with a
+#: large buffer takes no longer than with a small one.
+_MAX_READ = 65600
 
-#: How a kernel, or what stands in for it, says that it does not know a call, or what is asked of it.
-_UNKNOWN = {errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EOPNOTSUPP}
+#: The error numbers with which a kernel or a sandbox says that it does not support a call or its argument.
+_UNSUPPORTED = {errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EOPNOTSUPP}
 
-_NOTHING_OPEN = bytes(HEADER_LENGTH)
+_NO_OFFLOAD = bytes(HEADER_LENGTH)
 
-#: Headers of offload that are remembered, unpacked: a flow has two or three of them.
+#: The largest number of unpacked offload headers in the cache. A flow has two or three different ones.
 MAX_HEADERS = 256
 
-#: How many buffers of a superpacket are written without joining them first.
-_MOST_BUFFERS = 8
+#: The largest number of buffers of a superpacket that are written with C{writev} instead of being joined first.
+_MAX_WRITEV_BUFFERS = 8
 
 
 class PacketDescriptor(TunDescriptor):
     """
-    A descriptor that packets are read from and written to.
+    A descriptor of C{/dev/net/tun} from which packets are read, and to which packets are written.
 
     @ivar mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @ivar offloads: what the kernel finishes for us, and leaves to us: C{CSUM}, C{TSO4} and so on of
+    @ivar offloads: the work on packets that each side may leave to the other: C{CSUM}, C{TSO4} and so on of
         L{wire.offload<txtuntap.wire.offload>}.
     """
 
     def __init__(self, name: str, mode: int, protocolInformation: bool = False, system: Any = None) -> None:
         """
-        @param protocolInformation: whether four octets of flags and EtherType are before each packet.
-        @param system: stands in for the operating system.
+        @param name: the interface's name.
+        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param protocolInformation: whether four octets of flags and EtherType precede each packet.
+        @param system: a replacement for the operating system's calls; L{None}: make the real calls.
         """
         super().__init__(name, system)
         self.mode = mode
@@ -61,22 +65,22 @@ class PacketDescriptor(TunDescriptor):
         self._information = protocolInformation
         self._read = self._system.read
         self._write = self._system.write
-        # A system that stands in for the real one need not have it.
+        # A replacement for the operating system need not have this call.
         self._writev = getattr(self._system, "writev", None)
-        # Octets of headers of the device's own before each packet.
-        self._before = _INFORMATION_LENGTH * protocolInformation
-        # Headers of offload, unpacked; L{None} where packets come without them.
+        # The number of octets in the device's headers before each packet.
+        self._headersLength = _INFORMATION_LENGTH * protocolInformation
+        # The cache of unpacked offload headers; None if packets have no such headers.
         self._offloadOf: dict[bytes, Offload | None] | None = None
 
     def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
         """
-        Take the next packet: see L{IDevice.receive<txtuntap.interfaces.IDevice.receive>}.
+        Receive the next packet: see L{IDevice.receive<txtuntap.interfaces.IDevice.receive>}.
         """
         offloadOf = self._offloadOf
-        if offloadOf is None or self._information or maxPacketSize > _MOST:
+        if offloadOf is None or self._information or maxPacketSize > _MAX_READ:
             return self._receive(maxPacketSize)
         try:
-            data = self._read(self._fileno, _MOST + HEADER_LENGTH)
+            data = self._read(self._fileno, _MAX_READ + HEADER_LENGTH)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as e:
@@ -95,14 +99,15 @@ class PacketDescriptor(TunDescriptor):
 
     def _receive(self, maxPacketSize: int) -> Packet | None:
         """
-        As L{receive}, with whatever headers of the device's own.
+        Receive the next packet, whatever headers the device has. L{receive} is the faster path for offload headers
+        only.
         """
-        before = self._before
+        before = self._headersLength
         room = before + maxPacketSize
         if self._offloadOf is not None:
-            room = max(room, before + _MOST)
+            room = max(room, before + _MAX_READ)
         try:
-            # The kernel cuts what does not fit without a word: one octet more tells.
+            # The kernel cuts a longer packet without an error. Reading one octet more shows whether it was cut.
             data = self._read(self._fileno, room + 1)
         except (BlockingIOError, InterruptedError):
             return None
@@ -123,17 +128,18 @@ class PacketDescriptor(TunDescriptor):
         """
         Send one packet: see L{IDevice.send<txtuntap.interfaces.IDevice.send>}.
         """
-        before = self._before
+        before = self._headersLength
         if type(buffers) is not list:
             checkBuffers(buffers)
         if before:
-            header = _NOTHING_OPEN if offload is None else offload.packed
+            header = _NO_OFFLOAD if offload is None else offload.packed
             if self._information:
                 information = self._informationFor(buffers)
                 header = information if self._offloadOf is None else information + header
             buffers = [header, *buffers]
-            if offload is not None and offload.isSuperpacket and len(buffers) <= _MOST_BUFFERS and self._writev:
-                # It costs a third less than joining them, but not for small packets or very many buffers.
+            if offload is not None and offload.isSuperpacket and len(buffers) <= _MAX_WRITEV_BUFFERS and self._writev:
+                # Writing the buffers takes a third less time than joining them, except for small packets and many
+                # buffers.
                 try:
                     octets: int = self._writev(self._fileno, buffers)
                     return octets - before
@@ -151,45 +157,49 @@ class PacketDescriptor(TunDescriptor):
 
     def tables(self) -> list[TableState]:
         """
-        How full the table of headers is: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        The fill level of the cache: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
-        # A plain dictionary: it is looked into for each packet, which takes longer in a Table.
+        # The cache is a plain dictionary, because a lookup for each packet takes longer in a Table.
         known = self._offloadOf or ()
         return [TableState("device headers", len(known), MAX_HEADERS, Policy.FORGET_ALL.value)]
 
     def _explained(self, error: OSError) -> OSError:
         """
-        The error of a read or a write; of a device that is closed, with what to do.
+        Replace an error of a read or a write by one that says what to do, if the device is not open.
         """
         return error if self._fileno >= 0 else OSError(errno.EBADF, f"{self.name} is not open: call open() first")
 
-    def _agree(self, fileno: int, hasHeaders: bool, wanted: bool | None) -> None:
+    def _negotiateOffload(self, fileno: int, hasHeaders: bool, wanted: bool | None) -> None:
         """
-        Settle with the device what is offloaded.
+        Enable as much offload as the device supports.
 
-        @param hasHeaders: whether packets come with headers for that.
-        @param wanted: whether anything is to be: see L{IDevice.open<txtuntap.interfaces.IDevice.open>}.
+        @param fileno: the descriptor.
+        @param hasHeaders: whether packets have offload headers (C{IFF_VNET_HDR}).
+        @param wanted: L{True}: offload is required; L{None}: offload is used if there is any; L{False}: none is used.
+            See L{IDevice.open<txtuntap.interfaces.IDevice.open>}.
+
+        @raise OSError: offload is required, and the device has none (C{ENOTSUP}).
         """
         ioctl = self._system.ioctl
-        self._before = _INFORMATION_LENGTH * self._information
+        self._headersLength = _INFORMATION_LENGTH * self._information
         self._offloadOf = None
         self.offloads = 0
         if hasHeaders:
             try:
                 ioctl(fileno, TUNSETVNETHDRSZ, struct.pack("i", HEADER_LENGTH))
             except OSError as e:
-                # Where it cannot be set, it is this one.
-                if e.errno not in _UNKNOWN:
+                # A kernel that cannot change the header's length uses this length.
+                if e.errno not in _UNSUPPORTED:
                     raise
-            self._before += HEADER_LENGTH
+            self._headersLength += HEADER_LENGTH
             self._offloadOf = {}
         known = _OFFLOADS if hasHeaders and wanted is not False else ()
         for offloads in *known, 0:
             try:
                 ioctl(fileno, TUNSETOFFLOAD, offloads)
             except OSError as e:
-                # There is none where nobody knows the call, as in a sandbox that stands in for the kernel.
-                if e.errno not in _UNKNOWN:
+                # A kernel or a sandbox without this call has no offload.
+                if e.errno not in _UNSUPPORTED:
                     raise
             else:
                 self.offloads = offloads
@@ -199,19 +209,20 @@ class PacketDescriptor(TunDescriptor):
 
     def _readInformation(self, packet: Packet) -> None:
         """
-        Take note of what the kernel says before a packet.
+        Read the protocol information into the attributes of a packet.
         """
         packet.partial = bool(_FLAGS.unpack_from(packet.data)[0] & TUN_PKT_STRIP)
-        # On a tap the frame itself says what it carries.
+        # The EtherType is used on a tun only, because a tap's frame has its own.
         packet.etherType = int.from_bytes(packet.data[2:4], "big") * (self.mode == TUN)
 
     def _unpack(self, header: bytes) -> Offload | None:
         """
-        Unpack a header of offload, for packets with the device's headers in front.
+        Unpack an offload header, and add it to the cache. The offsets in the result count from the start of the
+        device's headers.
         """
         unpacked = Offload.unpack(header)
-        saysNothing = not unpacked.isVouched and not unpacked.isSuperpacket
-        offload = None if saysNothing else shifted(unpacked, self._before)
+        isEmpty = not unpacked.isVouched and not unpacked.isSuperpacket
+        offload = None if isEmpty else shifted(unpacked, self._headersLength)
         known = cast("dict[bytes, Offload | None]", self._offloadOf)
         if len(known) >= MAX_HEADERS:
             known.clear()
@@ -220,15 +231,15 @@ class PacketDescriptor(TunDescriptor):
 
     def _informationFor(self, buffers: Sequence[bytes]) -> bytes:
         """
-        The protocol information before a packet for the kernel.
+        Make the protocol information of a packet to send.
         """
         data = b"".join(buffers)
         if self.mode == TAP:
             return _FLAGS.pack(0) + data[12:14].ljust(2, b"\0")
         version = data[0] >> 4 if data else 0
         if version not in (4, 6):
-            # Without protocol information the kernel would say so; with it, it believes what it is told.
-            raise OSError(errno.EINVAL, "that is no IP packet")
+            # Checked here, because with protocol information the kernel does not check the IP version itself.
+            raise OSError(errno.EINVAL, "the data is not an IP packet")
         return _FLAGS.pack(0) + (b"\x08\x00" if version == 4 else b"\x86\xdd")
 
 

@@ -1,5 +1,5 @@
 """
-A packet socket (C{packet(7)}): the packets of an interface, seen from outside of the program that holds it.
+A packet socket (C{packet(7)}), which captures the packets of an interface that another program has open.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from txtuntap.wire.offload import HEADER_LENGTH, Offload, fault, finish, network
 
 _ETH_P_ALL = 0x0003
 
-#: C{linux/if_packet.h}: the options; the packet's tag is told, and so is its type.
+#: C{linux/if_packet.h}: socket options, status flags (the packet had a VLAN tag; the tag's EtherType is valid), and
+#: C{struct tpacket_auxdata}.
 _SOL_PACKET = 263
 _PACKET_STATISTICS, _PACKET_AUXDATA, _PACKET_VNET_HDR = 6, 8, 15
 _VLAN_VALID, _VLAN_TPID_VALID = 0x10, 0x40
 _AUXDATA = struct.Struct("=IIIHHHH")
 
-#: C{asm-generic/socket.h}; the time of each packet in nanoseconds, C{struct timespec}.
+#: C{asm-generic/socket.h}. The second option reports the time of each packet as C{struct timespec}.
 _SO_RCVBUFFORCE = 33
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
 
-#: Octets that wait in the kernel, where we may say so.
+#: The size of the socket's receive buffer in octets, if the process may set it.
 _BUFFER = 16 << 20
 
-#: A superpacket, and the header before it.
-_MOST = (1 << 16) + 512
+#: The largest number of octets in a superpacket and the header before it.
+_MAX_READ = (1 << 16) + 512
 
 _VLAN = 0x8100
 
@@ -42,10 +43,11 @@ _VLAN = 0x8100
 @attrs.frozen
 class SeenPacket:
     """
-    One packet, as it is on the wire.
+    One captured packet with its VLAN tag and complete checksums, as on a wire.
 
-    @ivar time: in nanoseconds since 1970.
-    @ivar direction: C{pcapng.INBOUND}: to the program that holds the interface; C{pcapng.OUTBOUND}: from it.
+    @ivar data: the octets of the packet, or of the frame on a tap.
+    @ivar time: the time in nanoseconds since 1970.
+    @ivar direction: C{pcapng.INBOUND}: to the program that has the interface open; C{pcapng.OUTBOUND}: from it.
     """
 
     data: bytes
@@ -55,38 +57,40 @@ class SeenPacket:
 
 class PacketSocket:
     """
-    Hears all packets of a TUN or TAP interface. Takes C{CAP_NET_RAW}.
+    A socket that receives a copy of each packet of a TUN or TAP interface. It needs C{CAP_NET_RAW}.
     """
 
     def __init__(self, name: str, mode: int, namespace: Namespace | None = None) -> None:
         """
+        @param name: the interface's name.
         @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param namespace: the network namespace that it is in; L{None}: this one.
+        @param namespace: the network namespace of the interface; L{None}: the namespace of this process.
 
         @raise ValueError: the name is not UTF-8.
-        @raise OSError: it is not permitted (C{EPERM}), or there is none of this name (C{ENODEV}).
+        @raise OSError: the process has no privilege (C{EPERM}), or there is no such interface (C{ENODEV}).
         """
         try:
             name.encode()
         except UnicodeEncodeError:
             raise ValueError(
-                f"{printable(name)} cannot be captured from outside: the packet sockets of Python take no name that is"
-                " not UTF-8. Rename it, or ask the service that holds it"
+                f"{printable(name)} cannot be captured from another process: Python's packet sockets accept only names"
+                " in UTF-8. Rename the interface, or capture from the service that has it open"
             ) from None
         self._isTap = mode == TAP
-        # Packets that the kernel cannot describe, since this was last asked.
+        # The number of packets since the last call of dropped() whose offload the kernel cannot describe.
         self._refused = 0
-        self._buffer = bytearray(_MOST)
+        self._buffer = bytearray(_MAX_READ)
         self._view = memoryview(self._buffer)
-        # Bound to no protocol at first: what it hears before it is told of the interface would be of all of them.
+        # The socket begins without a protocol. With one, it would receive the packets of all interfaces until it is
+        # bound.
         self._socket = inNamespace(namespace, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
         try:
-            # As much as anybody may have; and more than that.
+            # Any process may set the buffer up to the system's limit, and a privileged one beyond it.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             with suppress(PermissionError):
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-            # The kernel tells what is left open in a packet, and the tags that it takes off. A sandbox that stands in
-            # for a kernel may know neither option: then packets are as they come.
+            # With these options, the kernel reports the offload of a packet, and the VLAN tag that it has removed. A
+            # sandbox may lack them. Packets are returned unchanged then.
             self._headerLength = HEADER_LENGTH if self._set(_PACKET_VNET_HDR) else 0
             self._set(_PACKET_AUXDATA)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -98,7 +102,9 @@ class PacketSocket:
 
     def _set(self, option: int) -> bool:
         """
-        Set an option of packet sockets, if there is one.
+        Enable an option of packet sockets.
+
+        @return: whether the kernel has this option.
         """
         try:
             self._socket.setsockopt(_SOL_PACKET, option, 1)
@@ -110,19 +116,19 @@ class PacketSocket:
 
     def fileno(self) -> int:
         """
-        To wait on.
+        The number of the socket's descriptor.
         """
         return self._socket.fileno()
 
     def close(self) -> None:
         """
-        Hear no more.
+        Close the socket and stop capturing.
         """
         self._socket.close()
 
     def isGone(self) -> bool:
         """
-        Whether the interface is.
+        Whether the interface was deleted.
         """
         try:
             return not self._socket.getsockname()[0]
@@ -131,7 +137,8 @@ class PacketSocket:
 
     def dropped(self) -> int:
         """
-        How many packets there was no room for, or that the kernel cannot describe, since this was last asked.
+        Count the packets that were not captured since the last call, because the buffer was full or because the kernel
+        cannot describe their offload.
         """
         packed = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
         refused, self._refused = self._refused, 0
@@ -139,11 +146,11 @@ class PacketSocket:
 
     def receive(self) -> list[SeenPacket] | None:
         """
-        Read the next packet that has passed, or the many that one stands for; none if the kernel cannot describe it.
+        Read the next captured packet, and split it if it is a superpacket.
 
-        @return: L{None} if nothing is waiting.
+        @return: the packets; an empty list: the kernel cannot describe the packet's offload; L{None}: no packet waits.
 
-        @raise OSError: C{ENETDOWN}: the interface was set down, or is gone.
+        @raise OSError: the interface was set down or deleted (C{ENETDOWN}).
         """
         try:
             length, ancillary, _, address = self._socket.recvmsg_into([self._buffer], 256)
@@ -152,7 +159,8 @@ class PacketSocket:
         except OSError as e:
             if e.errno != errno.EINVAL:
                 raise
-            # The header has no word for what is open in it: another program may write an UDP fragmentation offload.
+            # The offload header cannot express every offload, such as the UDP fragmentation offload that another
+            # program may have written.
             self._refused += 1
             return []
         start = self._headerLength
@@ -169,7 +177,7 @@ class PacketSocket:
                     etherType = etherType if status & _VLAN_TPID_VALID else _VLAN
                     packet = packet[:12] + struct.pack("!HH", etherType, tag) + packet[12:]
                     offload = shifted(offload, 4)
-        # The program receives the packets that the kernel sends.
+        # A packet that the kernel sends is received by the program.
         direction = pcapng.INBOUND if address[2] == socket.PACKET_OUTGOING else pcapng.OUTBOUND  # type: ignore[attr-defined,unused-ignore]
         at = at or time.time_ns()
         network = networkStart(packet) if self._isTap else 0

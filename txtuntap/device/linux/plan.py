@@ -1,6 +1,6 @@
 """
-The plan of a configuration: whether the settings go with an interface, and the changes of its device and its link that
-bring it to them.
+The plan of a configuration: check that the settings suit an interface, and list the changes of its device and its link
+that are needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import attrs
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux.change import Change
 from txtuntap.device.linux.entries import restoration
-from txtuntap.device.linux.hardening import beliefs
+from txtuntap.device.linux.hardening import trustSettings
 from txtuntap.device.linux.namespace import Namespace
 from txtuntap.device.linux.netlink import Conversation, Message, Request, inPieces, new
 from txtuntap.device.linux.state import IFF_UP
@@ -27,33 +27,36 @@ if TYPE_CHECKING:
 
 def checking(state: InterfaceState, settings: InterfaceSettings) -> Conversation[None]:
     """
-    @raise ValueError: the settings do not go with the interface.
+    Make a conversation that checks settings against the state of an interface.
+
+    @raise ValueError: the settings do not suit the interface.
     """
     mtu = state.mtu if settings.mtu is None else settings.mtu
     if mtu < MIN_MTU_6:
         wanted = yield from inPieces(str, (*settings.addresses, *settings.routes))
         six = next((each for each in wanted if ":" in each), None)
         if six is not None:
-            raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: {mtu} does not go with {six}")
+            raise ValueError(f"{state.name}: an MTU under {MIN_MTU_6} disables IPv6: with {mtu}, it cannot have {six}")
     if mtu < MIN_MTU_6 and settings.mtu is not None:
         lost = yield from inPieces(_isLost, state.addresses)
         present = next(compress(state.addresses, lost), None)
         if present is not None:
             raise ValueError(
-                f"{state.name}: an MTU under {MIN_MTU_6} leaves no IPv6: with {mtu}, it would lose {present}"
+                f"{state.name}: an MTU under {MIN_MTU_6} disables IPv6: with {mtu}, it would lose {present}"
             )
     if settings.linkAddress is not None and state.linkAddress is None:
-        raise ValueError(f"{state.name} is a {state.kind or 'link'} without link addresses: it cannot have one")
+        raise ValueError(f"{state.name} is a {state.kind or 'link'} without link addresses: leave out linkAddress")
     if settings.neighbours and state.kind == "tun":
-        raise ValueError(f"{state.name} is a tun, on which nobody is asked for: it has no neighbours")
+        raise ValueError(f"{state.name} is a tun, and a tun has no neighbours: leave out neighbours")
     device = [name for name in ("owner", "group", "persistent", "carrier") if getattr(settings, name) is not None]
     if device and state.kind not in ("tun", "tap"):
-        raise ValueError(f"{state.name} is no TUN/TAP device: it has no {device[0]}")
+        raise ValueError(f"{state.name} is not a TUN/TAP device: leave out {device[0]}")
 
 
 def _isLost(address: InterfaceAddress) -> bool:
     """
-    Whether an interface has an address no more when its MTU leaves no IPv6. One on the link comes back by itself.
+    Whether the kernel removes an address for good when the interface's MTU becomes too small for IPv6. It adds
+    link-local addresses again by itself.
     """
     return address.interface.version == 6 and not address.interface.is_link_local
 
@@ -70,12 +73,13 @@ def deviceChanges(
         if wanted is not None and wanted != before:
             what = f"set the {name} setting of {state.name} to {wanted}"
             if name == "carrier" and (device is None or device.fileno() < 0):
-                # Without a descriptor, ask the kernel: the carrier would end with one that is opened for just that.
+                # Without an open descriptor, rtnetlink sets the carrier. A descriptor opened only for this would end
+                # the carrier when it is closed.
                 carrier = _linkChange(state, what, {"IFLA_CARRIER": wanted}, {"IFLA_CARRIER": before})
-                yield attrs.evolve(carrier, advice=": it takes privilege, and a program that has the device open")
+                yield attrs.evolve(carrier, advice=": this needs privilege, and a program that has the device open")
                 continue
             method = f"set{name.capitalize()}"
-            # An owner can be changed, but not taken away again: then the first stays.
+            # The kernel can change an owner but not remove it. If there was none before, the new one stays.
             make, restore = (
                 _onDevice(state, device, namespace, method, value)
                 for value in (wanted, wanted if before is None else before)
@@ -87,7 +91,7 @@ def _onDevice(
     state: InterfaceState, device: LinuxDevice | None, namespace: Namespace | None, method: str, value: Any
 ) -> Callable[[], None]:
     """
-    A call of a method of the device: of one that is open, or else one opened for just that.
+    Make a function that calls a method of the device, which is opened for that unless C{device} is open.
     """
 
     def call() -> None:
@@ -121,15 +125,15 @@ def linkChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[
 def hardeningChanges(
     state: InterfaceState, settings: InterfaceSettings, namespace: Namespace | None
 ) -> Iterator[Change]:
-    for each in beliefs(state.index, namespace) if settings.hardened else ():
-        yield Change(f"set {each} from {each.value} to 0", each.end, (each.restore,), hardens=True)
+    for each in trustSettings(state.index, namespace) if settings.hardened else ():
+        yield Change(f"set {each} from {each.value} to 0", each.clear, (each.restore,), hardens=True)
 
 
 def upOrDown(state: InterfaceState, settings: InterfaceSettings, messages: list[Message]) -> Iterator[Change | None]:
     if settings.up is not None and settings.up != state.up:
         to, back = ({"flags": IFF_UP * up, "change": IFF_UP} for up in (settings.up, state.up))
         what = f"set {state.name} {'up' if settings.up else 'down'}"
-        # A link that is set down, here or when this is restored, loses these.
+        # The kernel removes these when the link is set down, by this change or by undoing it.
         lost = []
         for each in messages:
             again = restoration(each, what)

@@ -1,13 +1,13 @@
 """
-One device, several processes: each has a queue of its own (C{IFF_MULTI_QUEUE}), and the kernel keeps the packets of a
-flow in one of them: where its answers come from.
+One device for several processes, each with its own queue (C{IFF_MULTI_QUEUE}). The kernel puts all packets of a flow
+into the same queue: the one that the flow's answers are written to.
 
     devices = [LinuxDevice("tun0", TUN, multiQueue=True) for _ in range(4)]
     for device in devices:
         device.open(offload=None)
     queueProcesses(devices, [sys.executable, "worker.py"], reactor).startService()
 
-and in C{worker.py}
+The file C{worker.py} contains:
 
     TuntapPort("tun0", protocol, device=LinuxDevice("tun0", TUN, descriptor=DESCRIPTOR)).startListening()
     stopWithParent(reactor)
@@ -34,49 +34,54 @@ if TYPE_CHECKING:
 
     from txtuntap.device.linux.device import LinuxDevice
 
-#: The number by which a process has its queue.
+#: The number of the descriptor with which a process has its queue.
 DESCRIPTOR = 3
 
-#: The longest wait, in seconds, before a process that dies again and again is started anew.
+#: The longest delay in seconds before a process is started again that has ended repeatedly.
 _MAX_DELAY = 10.0
 
 
 def queueProcesses(devices: Sequence[LinuxDevice], arguments: Sequence[str], reactor: Any) -> ProcessMonitor:
     """
-    Processes that are started with the service, and again when they end.
+    Make a service that runs one process for each queue of a device, and starts a process again when it has ended.
 
-    @param devices: open, and for the processes alone: one each, which it has as descriptor 3. They stay open here, so
-        that one that is started anew has its queue again without privilege; until then, the others have its packets.
-    @param arguments: what to run in each.
+    @param devices: an open device for each process, attached to the same interface. The process has it as descriptor 3.
+        The devices stay open in this process, so that a process can be started again without privilege. While it does
+        not run, the other processes have its packets.
+    @param arguments: the command to run in each process, and its arguments.
+    @param reactor: the reactor.
 
-    @raise ValueError: C{arguments} is text, and no list.
+    @raise ValueError: C{arguments} is text instead of a list.
 
-    @return: a service, which writes to the log what they say, and stops them when it stops. The devices are not closed.
+    @return: the service. It logs the output of the processes, and ends them when it stops. It does not close the
+        devices.
     """
     command = listed(arguments, "arguments", "python3")
-    # The module imports a reactor, and so cannot be imported before one is chosen.
+    # Imported only here, because this module imports the reactor, which the application has to choose before.
     from twisted.runner.procmon import ProcessMonitor
 
     for device in devices:
         device.setQueue(False)
-    handing = _Handing(reactor, {f"queue {number}": device for number, device in enumerate(devices, 1)})
-    monitor: ProcessMonitor = ProcessMonitor(handing)  # type: ignore[arg-type]
+    queues = {f"queue {number}": device for number, device in enumerate(devices, 1)}
+    monitor: ProcessMonitor = ProcessMonitor(_DescriptorPassingReactor(reactor, queues))  # type: ignore[arg-type]
     monitor.maxRestartDelay = _MAX_DELAY  # type: ignore[assignment]
-    for name in handing.devices:
+    for name in queues:
         monitor.addProcess(name, command, env=dict(os.environ))
     return monitor
 
 
 def stopWithParent(reactor: Any) -> None:
     """
-    In such a process: stop the reactor once the one that started it has ended, however it did.
+    Stop the reactor once the parent process has ended for any reason. Call this in a process that L{queueProcesses} has
+    started.
     """
     _Parent(reactor).startReading()  # type: ignore[no-untyped-call]
 
 
 class _Parent(FileDescriptor):
     """
-    Standard input, which nobody writes to, and which ends with the parent.
+    The reader of standard input, which is a pipe from the parent process. The parent writes nothing to it, and the pipe
+    is closed when the parent ends.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -93,7 +98,8 @@ class _Parent(FileDescriptor):
 
     def doRead(self) -> Exception | None:
         """
-        Standard input has ended, or a person types.
+        Detect the end of standard input. Octets are ignored, because standard input is a terminal if a person has
+        started the process.
         """
         try:
             ended = not os.read(0, 4096)
@@ -103,16 +109,16 @@ class _Parent(FileDescriptor):
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        Standard input has ended: stop the reactor.
+        Stop the reactor, because standard input has ended.
         """
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         stop(self._reactor)
 
 
-class _Handing:
+class _DescriptorPassingReactor:
     """
-    A reactor that hands a device's descriptor to each process it starts. A queue without a process gets nothing: what
-    would be in it goes to the others.
+    A reactor that passes a device's descriptor to each process that it starts. The queue of a process that does not run
+    is detached, so that the kernel distributes its packets among the other queues.
     """
 
     def __init__(self, reactor: Any, devices: dict[str, LinuxDevice]) -> None:
@@ -125,7 +131,7 @@ class _Handing:
 
     def spawnProcess(self, proto: Any, *arguments: Any, **keywords: Any) -> Any:
         """
-        See C{IReactorProcess.spawnProcess}.
+        Start a process and attach its queue: see C{IReactorProcess.spawnProcess}.
         """
         device = self.devices[proto.name]
         processEnded = proto.processEnded
@@ -138,7 +144,8 @@ class _Handing:
         proto.processEnded = ended
         childFDs = {0: "w", 1: "r", 2: "r", DESCRIPTOR: device.fileno()}
         process = self._reactor.spawnProcess(proto, *arguments, **keywords, childFDs=childFDs)
-        # Once it is there. It was detached by whoever opened it, or when the one before ended.
+        # The queue is attached once the process runs. It was detached by queueProcesses, or when the former process
+        # ended.
         with suppress(OSError):
             device.setQueue(True)
         return process

@@ -1,5 +1,5 @@
 """
-The state of interfaces, out of rtnetlink's messages about links and addresses.
+The state of interfaces, read from rtnetlink's messages about links and addresses.
 """
 
 from __future__ import annotations
@@ -29,29 +29,32 @@ _TUN, _TAP = 1, 2
 
 def finding(name: str) -> Conversation[Message]:
     """
-    The link message of an interface.
+    Make a conversation that reads the link message of an interface.
 
-    @raise ValueError: C{name} is none that an interface can have.
+    @raise ValueError: C{name} is not a valid interface name.
     """
     interfaceName(name)
-    # Octets: pyroute2 would make UTF-8 of it, which a name need not be.
+    # The name is passed as octets. pyroute2 would encode text as UTF-8, and a name need not be UTF-8.
     (link,) = yield get("link", f"find {name}", IFLA_IFNAME=os.fsencode(name))
     return link
 
 
 def reading(name: str) -> Conversation[InterfaceState]:
     """
-    The conversation of L{readInterface<txtuntap.device.state.readInterface>}.
+    Make the conversation for L{readInterface<txtuntap.device.state.readInterface>}.
     """
     link = yield from finding(name)
     addresses = yield dump("address", f"read the addresses of {name}", index=link["index"])
-    return (yield from stating(link, addresses))
+    return (yield from buildingState(link, addresses))
 
 
-def stating(link: Message, addresses: Iterable[Message]) -> Conversation[InterfaceState]:
+def buildingState(link: Message, addresses: Iterable[Message]) -> Conversation[InterfaceState]:
     """
-    L{interfaceState} from messages about addresses, its own and others', of which one turn of the reactor handles
-    L{AT_ONCE<txtuntap.device.linux.netlink.AT_ONCE>}.
+    Make a conversation that calls L{interfaceState}, and parses
+    L{ITEMS_PER_TURN<txtuntap.device.linux.netlink.ITEMS_PER_TURN>} addresses in one turn of the reactor.
+
+    @param link: the link message of the interface.
+    @param addresses: messages about addresses. Those of other interfaces are ignored.
     """
 
     def own(message: Message) -> InterfaceAddress | None:
@@ -63,7 +66,7 @@ def stating(link: Message, addresses: Iterable[Message]) -> Conversation[Interfa
 
 def readingAll() -> Conversation[list[InterfaceState]]:
     """
-    The conversation of L{readInterfaces<txtuntap.device.state.readInterfaces>}.
+    Make the conversation for L{readInterfaces<txtuntap.device.state.readInterfaces>}.
     """
     links = yield dump("link", "read the interfaces")
     addresses: dict[int, list[Message]] = {}
@@ -74,7 +77,7 @@ def readingAll() -> Conversation[list[InterfaceState]]:
     yield from inPieces(sort, (yield dump("address", "read the addresses")))
     states = []
     for link in links:
-        states.append((yield from stating(link, addresses.get(link["index"], ()))))
+        states.append((yield from buildingState(link, addresses.get(link["index"], ()))))
         yield None
     return states
 
@@ -88,9 +91,9 @@ def attributes(message: Message) -> dict[str, Any]:
 
 def deviceAttributes(link: dict[str, Any]) -> dict[str, Any]:
     """
-    The attributes that only TUN and TAP devices have (C{IFLA_TUN_...}); empty for other interfaces.
+    The attributes C{IFLA_TUN_...} of a TUN or TAP device; empty for other interfaces.
 
-    @param link: the attributes of its link message.
+    @param link: the attributes of the interface's link message.
     """
     information = dict(tuple(each)[:2] for each in link.get("IFLA_LINKINFO", {}).get("attrs", ()))
     if information.get("IFLA_INFO_KIND") != "tun" or "IFLA_INFO_DATA" not in information:
@@ -100,10 +103,10 @@ def deviceAttributes(link: dict[str, Any]) -> dict[str, Any]:
 
 def interfaceAddress(message: Message) -> InterfaceAddress:
     """
-    The address that a message is about.
+    Make the record of an address from the kernel's message about it.
     """
     fields = attributes(message)
-    # It is left out where it is none: "peer 0.0.0.0".
+    # The kernel leaves out the attribute if the peer is 0.0.0.0.
     address = fields.get("IFA_ADDRESS", "0.0.0.0")
     local = fields.get("IFA_LOCAL", address)
     peer = address if local != address else None
@@ -112,9 +115,10 @@ def interfaceAddress(message: Message) -> InterfaceAddress:
 
 def interfaceState(link: Message, addresses: Iterable[InterfaceAddress] = ()) -> InterfaceState:
     """
-    The record of an interface.
+    Make the record of an interface.
 
-    @param link: the message about it.
+    @param link: the link message of the interface.
+    @param addresses: the interface's addresses.
     """
     fields = attributes(link)
     device = deviceAttributes(fields)
