@@ -1,5 +1,5 @@
 """
-What every device does: one set of tests, run on the device in memory and on the kernel's.
+The tests of the L{IDevice} contract, which run on the device in memory and on the kernel's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MARK = b"a packet of the test's"
 
 def sample(mode: int, payload: bytes = b"") -> bytes:
     """
-    A packet that the kernel never sends by itself.
+    Make a packet that the kernel never sends by itself.
     """
     packet = udpPacket("10.9.0.1", "10.9.0.2", 4321, 1234, MARK + payload)
     return ethernetFrame("02:00:00:00:00:aa", "02:00:00:00:00:bb", 0x0800, packet) if mode == TAP else packet
@@ -31,21 +31,21 @@ def sample(mode: int, payload: bytes = b"") -> bytes:
 
 class DeviceContract(_Base):
     """
-    To be mixed into a test case that says how to make a device, and plays the network behind it. The kernel may send
-    packets of its own into the device at any time.
+    A mixin with tests of a device. The test case makes the device and plays the network behind it. The kernel may send
+    its own packets to the device at any time.
     """
 
     mode: int
 
     def makeDevice(self, name: str = "tt%d") -> IDevice:
         """
-        A device, not open.
+        Make a device, which is not open yet.
         """
         raise NotImplementedError
 
     def attached(self, device: IDevice) -> None:
         """
-        A device has just been opened.
+        Prepare a device that was just opened.
         """
 
     def setLink(self, device: IDevice, up: bool) -> None:
@@ -56,13 +56,13 @@ class DeviceContract(_Base):
 
     def deliver(self, device: IDevice, data: bytes) -> None:
         """
-        Have a packet come out of the network; it may find the link down or the queue full.
+        Send a packet from the network to the device. It is dropped if the link is down or the queue is full.
         """
         raise NotImplementedError
 
     def sent(self, device: IDevice) -> list[bytes]:
         """
-        What the network has got from the device since this was last called.
+        Return the packets that the network has received from the device since the last call.
         """
         raise NotImplementedError
 
@@ -72,11 +72,11 @@ class DeviceContract(_Base):
         """
         raise NotImplementedError
 
-    # What the tests are made of
+    # The helpers of the tests
 
     def opened(self) -> IDevice:
         """
-        A device, open and its link up.
+        Make a device, open it and set its link up.
         """
         device = self.makeDevice()
         self.addCleanup(device.close)
@@ -85,15 +85,15 @@ class DeviceContract(_Base):
 
     def reopen(self, device: IDevice) -> None:
         """
-        Open a device and set its link up.
+        Open a device again and set its link up.
         """
         device.open()
         self.attached(device)
         self.setLink(device, True)
 
-    def ours(self, device: IDevice, maxPacketSize: int = 65535) -> list[tuple[bytes, bool]]:
+    def receivePackets(self, device: IDevice, maxPacketSize: int = 65535) -> list[tuple[bytes, bool]]:
         """
-        All packets that wait, but for the kernel's own; and whether each was cut.
+        Receive the packets of the test, without the kernel's own, and whether each was cut.
         """
         packets = []
         while (packet := device.receive(maxPacketSize)) is not None:
@@ -103,23 +103,23 @@ class DeviceContract(_Base):
 
     def assertRefused(self, number: int, call: Callable[[], object]) -> None:
         """
-        C{call} raises an L{OSError} with this C{errno}.
+        Assert that C{call} raises an L{OSError} with this C{errno}.
         """
         error = self.assertRaises(OSError, call)
         self.assertEqual(errno.errorcode[error.errno or 0], errno.errorcode[number])
 
-    # Life
+    # Opening and closing
 
-    def test_isClosedAtFirst(self) -> None:
+    def test_aNewDeviceIsClosed(self) -> None:
         device = self.makeDevice()
         self.assertEqual(device.fileno(), -1)
         self.assertRefused(errno.EBADF, device.receive)
         self.assertRefused(errno.EBADF, lambda: device.send([sample(self.mode)]))
 
-    def test_openFillsInTheNumber(self) -> None:
+    def test_openReplacesPercentDByANumber(self) -> None:
         self.assertEqual(self.opened().name, "tt0")
 
-    def test_openWithoutANameTakesTheKindsOwn(self) -> None:
+    def test_openWithoutANameChoosesOneByTheKind(self) -> None:
         device = self.makeDevice("")
         self.addCleanup(device.close)
         device.open()
@@ -128,7 +128,7 @@ class DeviceContract(_Base):
     def test_openTwiceIsBusy(self) -> None:
         self.assertRefused(errno.EBUSY, self.opened().open)
 
-    def test_tellsWhatItIs(self) -> None:
+    def test_attributesOfAnOpenDevice(self) -> None:
         device = self.opened()
         self.assertEqual((device.mode, device.mtu, device.offloads), (self.mode, 1500, 0))
         if self.mode == TUN:
@@ -143,91 +143,91 @@ class DeviceContract(_Base):
         device.close()
         self.assertEqual(device.fileno(), -1)
 
-    def test_closedRefusesEverything(self) -> None:
+    def test_aClosedDeviceRaises(self) -> None:
         device = self.opened()
         device.close()
         self.assertRefused(errno.EBADF, device.receive)
         self.assertRefused(errno.EBADF, lambda: device.send([sample(self.mode)]))
 
-    def test_opensAgain(self) -> None:
+    def test_aClosedDeviceOpensAgain(self) -> None:
         device = self.opened()
         self.deliver(device, sample(self.mode, b"before"))
         device.close()
         self.reopen(device)
-        self.assertEqual((device.name, self.ours(device)), ("tt0", []))
+        self.assertEqual((device.name, self.receivePackets(device)), ("tt0", []))
         self.deliver(device, sample(self.mode, b"after"))
-        self.assertEqual(self.ours(device), [(sample(self.mode, b"after"), False)])
+        self.assertEqual(self.receivePackets(device), [(sample(self.mode, b"after"), False)])
 
-    def test_goneRefusesEverything(self) -> None:
+    def test_aDeviceRaisesAfterItsInterfaceWasDeleted(self) -> None:
         device = self.opened()
         self.deliver(device, sample(self.mode))
         self.deleteInterface(device)
         self.assertRefused(errno.EBADFD, device.receive)
         self.assertRefused(errno.EBADFD, lambda: device.send([sample(self.mode)]))
 
-    def test_goneAndClosedIsClosed(self) -> None:
+    def test_aDeviceClosedAfterDeletionRaisesAsAClosedOne(self) -> None:
         device = self.opened()
         self.deleteInterface(device)
         device.close()
         self.assertRefused(errno.EBADF, device.receive)
         self.assertRefused(errno.EBADF, lambda: device.send([sample(self.mode)]))
 
-    def test_opensAgainAfterItWasGone(self) -> None:
+    def test_aDeviceOpensAgainAfterDeletion(self) -> None:
         device = self.opened()
         self.deleteInterface(device)
         device.close()
         self.reopen(device)
         self.deliver(device, sample(self.mode))
-        self.assertEqual(self.ours(device), [(sample(self.mode), False)])
+        self.assertEqual(self.receivePackets(device), [(sample(self.mode), False)])
 
-    # Up
+    # Packets from the network
 
-    def test_receiveWithNothingWaiting(self) -> None:
+    def test_receiveReturnsNoneIfNoPacketWaits(self) -> None:
         device = self.opened()
-        self.ours(device)
+        self.receivePackets(device)
         self.setLink(device, False)
-        self.ours(device)
+        self.receivePackets(device)
         self.assertIsNone(device.receive())
 
-    def test_receiveWhole(self) -> None:
+    def test_packetsAreReceivedWhole(self) -> None:
         device = self.opened()
         packets = [sample(self.mode, bytes(size)) for size in (0, 1, 1400)]
         for packet in packets:
             self.deliver(device, packet)
-        self.assertEqual(self.ours(device), [(packet, False) for packet in packets])
+        self.assertEqual(self.receivePackets(device), [(packet, False) for packet in packets])
 
-    def test_receiveExactlyWhatFits(self) -> None:
+    def test_aPacketOfMaxPacketSizeIsNotCut(self) -> None:
         device = self.opened()
         packet = sample(self.mode, bytes(100))
         self.deliver(device, packet)
-        self.assertEqual(self.ours(device, len(packet)), [(packet, False)])
+        self.assertEqual(self.receivePackets(device, len(packet)), [(packet, False)])
 
-    def test_receiveCutsWhatDoesNotFit(self) -> None:
+    def test_aLongerPacketIsCut(self) -> None:
         device = self.opened()
         packet = sample(self.mode, bytes(100))
         self.deliver(device, packet)
         self.deliver(device, sample(self.mode))
-        self.assertEqual(self.ours(device, len(packet) - 1), [(packet[:-1], True), (sample(self.mode), False)])
+        self.assertEqual(self.receivePackets(device, len(packet) - 1), [(packet[:-1], True), (sample(self.mode), False)])
 
-    def test_receiveNothingOfWhatCameWhileDown(self) -> None:
+    def test_packetsSentWhileTheLinkIsDownAreLost(self) -> None:
         device = self.opened()
         self.setLink(device, False)
         self.deliver(device, sample(self.mode, b"down"))
         self.setLink(device, True)
         self.deliver(device, sample(self.mode, b"up"))
-        self.assertEqual(self.ours(device), [(sample(self.mode, b"up"), False)])
+        self.assertEqual(self.receivePackets(device), [(sample(self.mode, b"up"), False)])
 
     def test_queueIsBounded(self) -> None:
         device = self.opened()
         for number in range(1100):
             self.deliver(device, sample(self.mode, b"%04d" % number))
-        got = self.ours(device)
-        # The kernel's own packets are in the queue too.
+        got = self.receivePackets(device)
+        # The kernel's own packets take some places in the queue.
         bound = TAP_QUEUE_LENGTH if self.mode == TAP else TUN_QUEUE_LENGTH
         self.assertTrue(bound - 20 <= len(got) <= bound, f"{len(got)} packets")
         self.assertEqual(got[0], (sample(self.mode, b"0000"), False))
 
-    # Down
+    # Packets to the network
 
     def test_sendOnePacketOfSeveralBuffers(self) -> None:
         device = self.opened()
@@ -242,7 +242,7 @@ class DeviceContract(_Base):
         self.assertEqual(device.send([packet]), len(packet))
         self.assertEqual(self.sent(device), [packet])
 
-    def test_sendWhileDown(self) -> None:
+    def test_sendRaisesWhileTheLinkIsDown(self) -> None:
         device = self.opened()
         self.setLink(device, False)
         self.assertRefused(errno.EIO, lambda: device.send([sample(self.mode)]))
@@ -250,7 +250,7 @@ class DeviceContract(_Base):
         device.send([sample(self.mode, b"up")])
         self.assertEqual(self.sent(device), [sample(self.mode, b"up")])
 
-    def test_sendNoPacket(self) -> None:
+    def test_sendRaisesForDataThatIsNotAPacket(self) -> None:
         device = self.opened()
         packet = sample(self.mode)
         wrong = [b"", packet[:13]] if self.mode == TAP else [b"", b"\x50" + packet[1:], bytes(20)]
@@ -258,12 +258,12 @@ class DeviceContract(_Base):
             self.assertRefused(errno.EINVAL, lambda data=data: device.send([data]))  # type: ignore[misc]
         self.assertEqual(self.sent(device), [])
 
-    def test_sendTheLeastThereIs(self) -> None:
+    def test_theShortestPacketIsSent(self) -> None:
         device = self.opened()
         packet = sample(self.mode)[:14] if self.mode == TAP else b"\x45"
         self.assertEqual(device.send([packet]), len(packet))
 
-    def test_sendTheMostThereIs(self) -> None:
+    def test_theLongestPacketIsSent(self) -> None:
         device = self.opened()
         packet = sample(self.mode).ljust(65549 if self.mode == TAP else 65535, b"\0")
         self.assertEqual(device.send([packet]), len(packet))

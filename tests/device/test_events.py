@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.device.events}.
+Tests for the events and the table of L{txtuntap.device.events}.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ONE, OTHER = InterfaceAddress("10.9.0.1/24"), InterfaceAddress("10.9.0.2/24")
 
 class InterfaceTableTests(SynchronousTestCase):
     """
-    Changes of a table become events.
+    Tests for the events that changes of a table cause.
     """
 
     def setUp(self) -> None:
@@ -31,13 +31,13 @@ class InterfaceTableTests(SynchronousTestCase):
         self.told.clear()
         return kinds
 
-    def test_whatIsThereIsNoEvent(self) -> None:
+    def test_existingInterfacesCauseNoEvent(self) -> None:
         self.table.fill([state(7, "tt0"), state(8, "tt1")])
         self.assertEqual(([7, 8], []), (list(self.table.states), self.told))
         self.table.clear()
         self.assertEqual(({}, []), (self.table.states, self.told))
 
-    def test_oneComesAndLeaves(self) -> None:
+    def test_anInterfaceIsAddedAndRemoved(self) -> None:
         come = state(7, "tt0")
         self.table.change(come)
         self.assertEqual([events.InterfaceEvent(events.ADDED, come)], self.told)
@@ -66,7 +66,7 @@ class InterfaceTableTests(SynchronousTestCase):
         self.table.change(attrs.evolve(before, name="tt2", mtu=1300))
         self.assertEqual([events.RENAMED, events.MTU], self.kinds())
 
-    def test_addresses(self) -> None:
+    def test_addressChangesAreEvents(self) -> None:
         before = state(7, "tt0", addresses=(ONE,))
         after = attrs.evolve(before, addresses=(OTHER,))
         self.table.fill([before])
@@ -79,7 +79,7 @@ class InterfaceTableTests(SynchronousTestCase):
             self.told,
         )
 
-    def test_whoRaisesIsLoggedAndOthersAreTold(self) -> None:
+    def test_aListenersExceptionIsLoggedAndTheOthersAreCalled(self) -> None:
         def fails(_: object) -> None:
             raise RuntimeError("a listener's own")
 
@@ -93,7 +93,7 @@ class InterfaceTableTests(SynchronousTestCase):
         self.assertEqual(2, len(self.flushLoggedErrors(RuntimeError)))
         self.assertEqual(([events.ADDED], [7]), (self.kinds(), self.followed))
 
-    def test_listenersEnd(self) -> None:
+    def test_anEndedListenerIsNotCalled(self) -> None:
         for end in self.unsubscribe, self.unfollow:
             end()
             end()

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.device.following}, with devices that cannot say where their interface is.
+Tests for L{txtuntap.device.following}, with devices that have no method C{whereabouts}.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from txtuntap.device.settings import InterfaceState
 @implementer(IMonitor)
 class Monitor:
     """
-    One that is told what there is.
+    A monitor whose states a test sets.
     """
 
     place = None
@@ -38,7 +38,10 @@ class Monitor:
 
     def tell(self, index: int | None, *states: InterfaceState) -> None:
         """
-        These are there, and C{index} may be another.
+        Set the states, and report a change.
+
+        @param index: the index of the changed interface; L{None}: all may have changed.
+        @param states: the states of all interfaces.
         """
         self.interfaces = {state.index: state for state in states}
         for follower in list(self.followers):
@@ -47,7 +50,7 @@ class Monitor:
 
 def state(index: int, name: str, mtu: int = 1500, **more: Any) -> InterfaceState:
     """
-    An interface.
+    Make the state of an interface.
     """
     fields: dict[str, Any] = {"kind": "tap", "flags": 0, "up": True, "carrier": True, "linkAddress": bytes(5) + b"\x09"}
     return InterfaceState(name=name, index=index, mtu=mtu, txqueuelen=500, **{**fields, **more})
@@ -55,7 +58,7 @@ def state(index: int, name: str, mtu: int = 1500, **more: Any) -> InterfaceState
 
 class FollowingTests(SynchronousTestCase):
     """
-    The record of a device agrees with that of a monitor.
+    Tests that a device's values are equal to a monitor's.
     """
 
     def setUp(self) -> None:
@@ -64,7 +67,7 @@ class FollowingTests(SynchronousTestCase):
 
     def following(self, mode: int = TAP) -> Following:
         """
-        Follow a device.
+        Open a device in memory and follow its interface.
         """
         self.device = MemoryDevice(mode, "tt0")
         self.device.open()
@@ -72,12 +75,12 @@ class FollowingTests(SynchronousTestCase):
         following.start()
         return following
 
-    def test_whatIsSoWhenItBeginsIsToldToNobody(self) -> None:
+    def test_theFirstUpdateIsNotReported(self) -> None:
         self.monitor.tell(None, state(7, "tt0", 9000))
         self.following()
         self.assertEqual((9000, []), (self.device.mtu, self.told))
 
-    def test_whatIsKnownLater(self) -> None:
+    def test_aStateThatArrivesLaterIsReported(self) -> None:
         self.following()
         self.monitor.tell(None, state(7, "tt0", 9000))
         self.assertEqual((9000, [(True, False)]), (self.device.mtu, self.told))
@@ -88,7 +91,7 @@ class FollowingTests(SynchronousTestCase):
         self.monitor.tell(None, state(7, "tt0"))
         self.assertIsNone(self.device.linkAddress)
 
-    def test_severalChangesAsOne(self) -> None:
+    def test_severalChangesInOneEventAreReported(self) -> None:
         before = state(7, "tt0")
         self.monitor.tell(None, before)
         self.following()
@@ -98,15 +101,15 @@ class FollowingTests(SynchronousTestCase):
         self.assertEqual(("tt9", 1400), (self.device.name, self.device.mtu))
         self.assertEqual([(True, False), (True, True)], self.told)
 
-    def test_whatElseSetTheMTUHasNotToldIt(self) -> None:
-        # configureNow(device=...) tells the device, and nobody on the port.
+    def test_anMTUThatIsAlreadyInTheDeviceIsReported(self) -> None:
+        # configureNow(device=...) sets the MTU of the device, but does not report it to the port.
         self.monitor.tell(None, state(7, "tt0"))
         self.following()
         self.device.mtu = 1400
         self.monitor.tell(7, state(7, "tt0", 1400))
         self.assertEqual([(True, False)], self.told)
 
-    def test_anotherOfTheNameIsAnother(self) -> None:
+    def test_anotherInterfaceWithTheFormerNameIsIgnored(self) -> None:
         ours = state(7, "tt0")
         self.monitor.tell(None, ours)
         self.following()
@@ -114,14 +117,14 @@ class FollowingTests(SynchronousTestCase):
         self.monitor.tell(8, attrs.evolve(ours, name="tt1"), state(8, "tt0", 778))
         self.assertEqual(("tt1", 1500), (self.device.name, self.device.mtu))
 
-    def test_othersAreNotLookedAt(self) -> None:
+    def test_eventsOfOtherInterfacesAreIgnored(self) -> None:
         self.monitor.tell(None, state(7, "tt0"), state(8, "other"))
         self.following()
         self.device.whereabouts = self.fail  # type: ignore[attr-defined]
         self.monitor.tell(8, state(7, "tt0"), state(8, "other", 1300))
         self.assertEqual([], self.told)
 
-    def test_theEnd(self) -> None:
+    def test_stopEndsTheCalls(self) -> None:
         following = self.following()
         following.stop()
         following.stop()

@@ -1,5 +1,5 @@
 """
-The device in memory keeps the contract of the real one.
+Tests for the device in memory, which has to keep the same contract as the kernel's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from txtuntap.testing import TAP, TUN, MemoryDevice
 
 class MemoryContract(DeviceContract):
     """
-    The network is the device itself.
+    The contract's tests on a device in memory, which is also the network.
     """
 
     def makeDevice(self, name: str = "tt%d") -> IDevice:
@@ -47,7 +47,7 @@ class MemoryTAPTests(MemoryContract, SynchronousTestCase):
 
 class ReadableTests(SynchronousTestCase):
     """
-    What takes the place of a descriptor to wait on.
+    Tests for the callback of a device without a descriptor.
     """
 
     def setUp(self) -> None:
@@ -55,7 +55,7 @@ class ReadableTests(SynchronousTestCase):
         self.device.open()
         self.calls = 0
 
-    def test_tablesTellHowManyPacketsWait(self) -> None:
+    def test_tablesReportTheNumberOfWaitingPackets(self) -> None:
         for _ in range(600):
             self.device.deliver(sample(TUN))
         self.assertEqual([(state.size, state.bound) for state in self.device.tables()], [(500, 500)])
@@ -65,37 +65,37 @@ class ReadableTests(SynchronousTestCase):
     def called(self) -> None:
         self.calls += 1
 
-    def test_aPacketThatComes(self) -> None:
+    def test_theCallbackIsCalledForANewPacket(self) -> None:
         self.device.readable(self.called)
         self.assertEqual(self.calls, 0)
         self.device.deliver(sample(TUN))
         self.assertEqual(self.calls, 1)
 
-    def test_aPacketThatIsThere(self) -> None:
+    def test_theCallbackIsCalledForAWaitingPacket(self) -> None:
         self.device.deliver(sample(TUN))
         self.device.readable(self.called)
         self.assertEqual(self.calls, 1)
 
-    def test_theInterfaceGoes(self) -> None:
+    def test_theCallbackIsCalledWhenTheInterfaceIsDeleted(self) -> None:
         self.device.readable(self.called)
         self.device.delete()
         self.assertEqual(self.calls, 1)
 
-    def test_theInterfaceHasGone(self) -> None:
+    def test_theCallbackIsCalledIfTheInterfaceWasDeleted(self) -> None:
         self.device.delete()
         self.device.readable(self.called)
         self.assertEqual(self.calls, 1)
 
-    def test_noMore(self) -> None:
+    def test_noneEndsTheCallbacks(self) -> None:
         self.device.readable(self.called)
         self.device.readable(None)
         self.device.deliver(sample(TUN))
         self.assertEqual(self.calls, 0)
 
-    def test_whatFindsNoRoomIsCounted(self) -> None:
+    def test_packetsForAFullQueueAreCounted(self) -> None:
         for _ in range(502):
             self.device.deliver(sample(TUN))
         self.assertEqual(self.device.counters["outDiscards"], 2)
 
-    def test_noOtherMode(self) -> None:
+    def test_anotherModeIsRefused(self) -> None:
         self.assertRaises(ValueError, MemoryDevice, TUN | TAP)

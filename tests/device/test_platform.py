@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.device.platform}: each platform's folder keeps the contracts.
+Tests for L{txtuntap.device.platform}, and for the contracts of each platform's folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from txtuntap.device.interfaces import IConfiguration, IMonitor, IReading, IWatc
 
 class PlatformTests(SynchronousTestCase):
     """
-    The choice of a platform's modules.
+    Tests for the choice of a platform's modules.
     """
 
     def test_aPlatformWithoutAFolderIsNamed(self) -> None:
@@ -28,7 +28,7 @@ class PlatformTests(SynchronousTestCase):
         self.assertEqual(errno.ENOTSUP, error.errno)
         self.assertIn("on plan9 yet, only on linux", str(error))
 
-    def test_whoWatchesThereIsTold(self) -> None:
+    def test_monitorsFailOnAPlatformWithoutAFolder(self) -> None:
         self.patch(sys, "platform", "plan9")
         self.assertRaises(OSError, monitor.InterfaceMonitor, Clock())
         self.assertRaises(OSError, monitor.SharedMonitor(Clock()).open)
@@ -37,7 +37,7 @@ class PlatformTests(SynchronousTestCase):
 
 class ContractTests(SynchronousTestCase):
     """
-    Each folder has the modules that the faces call.
+    Tests that each folder has the modules that L{txtuntap.device.interfaces} describes.
     """
 
     def test_theModulesProvideTheirInterfaces(self) -> None:
@@ -47,6 +47,6 @@ class ContractTests(SynchronousTestCase):
             watch = import_module(f"txtuntap.device.{folder}.monitor").InterfaceWatch
             verifyClass(IWatch, watch)
 
-    def test_bothMonitorsAreMonitors(self) -> None:
+    def test_monitorsProvideIMonitor(self) -> None:
         for made in monitor.InterfaceMonitor(Clock()), monitor.SharedMonitor(Clock()):
             verifyObject(IMonitor, made)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.device.settings}.
+Tests for the records of L{txtuntap.device.settings}.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, Interface
 
 
 class AddressTests(SynchronousTestCase):
-    def test_whatTheKernelTellsAddressesApartBy(self) -> None:
+    def test_keysIdentifyAddressesAsInTheKernel(self) -> None:
         def key(*of: str) -> object:
             return InterfaceAddress(*of).key
 
-        # IPv6: the address alone.
+        # The key of an IPv6 address is the address alone.
         self.assertEqual(key("fd09::1/128", "fd09::2"), key("fd09::1/128", "fd09::3"))
         self.assertEqual(key("fd09::1/64"), key("fd09::1/128"))
-        # IPv4: the network at the other end, too.
+        # The key of an IPv4 address also has the network of the peer.
         self.assertEqual(key("10.0.0.1/24", "10.0.0.2"), key("10.0.0.1/24", "10.0.0.3"))
         self.assertNotEqual(key("10.0.0.1/32", "10.0.0.2"), key("10.0.0.1/32", "10.0.0.3"))
         self.assertNotEqual(key("10.0.0.1/24"), key("10.0.0.1/32"))
         self.assertNotEqual(key("10.0.0.1/24"), key("10.0.0.2/24"))
 
-    def test_text(self) -> None:
+    def test_addressesHaveTheTextOfTheIPCommand(self) -> None:
         self.assertEqual(str(InterfaceAddress("10.0.0.1/24")), "10.0.0.1/24")
         self.assertEqual(str(InterfaceAddress("FD00:0::1/64")), "fd00::1/64")
         self.assertEqual(str(InterfaceAddress("10.0.0.1/32", "10.0.0.2")), "10.0.0.1 peer 10.0.0.2/32")
 
-    def test_withoutAPrefixLengthItIsRefused(self) -> None:
+    def test_anAddressWithoutAPrefixLengthIsRefused(self) -> None:
         said = str(self.assertRaises(ValueError, InterfaceAddress, "10.0.0.1"))
         self.assertIn("'10.0.0.1/24', or '10.0.0.1/32'", said)
 
@@ -40,7 +40,7 @@ class AddressTests(SynchronousTestCase):
         for text in "10.0.0.1 peer 10.0.0.2", "10.0.0.1 peer 10.0.0.2/32", "10.0.0.1/32 peer 10.0.0.2":
             self.assertEqual(InterfaceAddress("10.0.0.1/32", "10.0.0.2"), InterfaceAddress.of(text))
 
-    def test_whatIsNone(self) -> None:
+    def test_invalidAddressesAreRefused(self) -> None:
         for arguments in (
             ("here",),
             ("10.0.0.1/33",),
@@ -55,7 +55,7 @@ class AddressTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, InterfaceAddress, *arguments)
 
-    def test_ofText(self) -> None:
+    def test_addressesAreParsed(self) -> None:
         for text, address in {
             "10.0.0.1/24": InterfaceAddress("10.0.0.1/24"),
             "10.0.0.1 peer 10.0.0.2/32": InterfaceAddress("10.0.0.1/32", "10.0.0.2"),
@@ -71,7 +71,7 @@ class AddressTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, InterfaceAddress.of, text)
 
-    def test_whatTheKernelHasIsTakenAsItIs(self) -> None:
+    def test_readAcceptsEachAddressOfTheKernel(self) -> None:
         for text in "224.1.1.1/32", "ff02::99/128", "0.0.0.0/0":
             self.assertEqual(str(InterfaceAddress.read(text)), text)
         self.assertEqual(InterfaceAddress.read("FD00:0::1/64"), InterfaceAddress("fd00::1/64"))
@@ -80,7 +80,7 @@ class AddressTests(SynchronousTestCase):
 
 
 class RouteTests(SynchronousTestCase):
-    def test_text(self) -> None:
+    def test_routesAreParsed(self) -> None:
         for text in (
             *("10.1.0.0/16", "0.0.0.0/0 via 10.0.0.2", "::/0 via fd00::2", "10.1.0.0/16 metric 0"),
             *("10.1.0.0/16 via 10.0.0.2 metric 5 src 10.0.0.1", "fd01::/64 src fd00::1"),
@@ -94,7 +94,7 @@ class RouteTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, InterfaceRoute.of, text)
 
-    def test_whatIsNone(self) -> None:
+    def test_invalidRoutesAreRefused(self) -> None:
         for arguments in (("here",), ("10.0.0.1/8",), ("10.0.0.0/8", "fd00::1"), ("10.0.0.0/8", None, -1)):
             self.assertRaises(ValueError, InterfaceRoute, *arguments)
         self.assertRaises(ValueError, InterfaceRoute, "10.0.0.0/8", source="fd00::1")
@@ -107,17 +107,17 @@ class SettingsTests(SynchronousTestCase):
         for word in words:
             self.assertIn(word, str(raised.exception))
 
-    def test_nothingNamedIsLeft(self) -> None:
+    def test_settingsThatAreNotGivenAreNone(self) -> None:
         settings = InterfaceSettings(up=None)
         self.assertEqual((settings.mtu, settings.owner, settings.addresses, settings.routes), (None, None, (), ()))
 
-    def test_ranges(self) -> None:
+    def test_numbersOutOfRangeAreRefused(self) -> None:
         for mtu in 67, 65536, -1, "1500":
             self.refused("mtu", "68", mtu=mtu)
         self.refused("txqueuelen", txqueuelen=-1)
         self.refused("owner", owner=-1)
 
-    def test_narrowLinksHaveNoIPv6(self) -> None:
+    def test_ipv6NeedsAnMTUOf1280(self) -> None:
         self.refused("an MTU under 1280 disables IPv6", "1279", "fd00::1/64", mtu=1279, addresses=["fd00::1/64"])
         self.refused("IPv6", "fd00::/64", mtu=1279, routes=["fd00::/64"])
         self.assertEqual(InterfaceSettings(mtu=1280, addresses=["fd00::1/64"]).mtu, 1280)
@@ -126,11 +126,11 @@ class SettingsTests(SynchronousTestCase):
     def test_routesNeedALinkThatIsUp(self) -> None:
         self.refused("down", up=False, routes=["10.0.0.0/8"])
 
-    def test_textInPlaceOfAList(self) -> None:
+    def test_textInsteadOfAListIsRefused(self) -> None:
         self.refused("list", addresses="10.0.0.1/24")
         self.refused("list", routes="10.0.0.0/8")
 
-    def test_whatIsOfAnotherType(self) -> None:
+    def test_valuesOfAnotherTypeAreRefused(self) -> None:
         for name in "up", "persistent", "carrier":
             flags: tuple[object, ...] = ("no", "off", 0, 2, [])
             for value in flags:

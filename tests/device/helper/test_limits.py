@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.device.helper.limits}.
+Tests for the helper's limits of log lines, L{txtuntap.device.helper.limits}.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class LogLimitTests(SynchronousTestCase):
         self.limit = limits.LogLimit(self.clock)
         self.patch(limits.LogLimit, "_log", Log())
 
-    def test_aFewOfEachUser(self) -> None:
+    def test_threeLinesASecondAreLoggedForEachUser(self) -> None:
         allowed = [[self.limit.allows(user, "refusals") for user in (1000, None)] for _ in range(100)]
         self.assertEqual(allowed, [[True, True]] * 3 + [[False, False]] * 97)
         self.clock.advance(1)
@@ -31,12 +31,12 @@ class LogLimitTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(len(self.lines), 2)
 
-    def test_refusalsHideNoLeases(self) -> None:
+    def test_eachKindOfLineHasItsOwnLimit(self) -> None:
         for _ in range(100):
             self.limit.allows(1000, "refusals")
         self.assertTrue(self.limit.allows(1000, "leases"))
 
-    def test_tablesTellHowManyLinesThereWere(self) -> None:
+    def test_tablesReportTheNumberOfLines(self) -> None:
         for size in 0, 1, 2, 3, 3:
             self.assertEqual([(state.size, state.bound) for state in self.limit.tables()], [(size, limits.MAX_LOGGED)])
             self.limit.allows(1000, "refusals")
@@ -44,15 +44,15 @@ class LogLimitTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(self.limit.tables()[0].size, 0)
 
-    def test_nothingIsRemembered(self) -> None:
+    def test_countsAreForgottenAfterASecond(self) -> None:
         for user in range(100):
             self.limit.allows(user, "refusals")
         self.clock.advance(1)
         self.assertEqual((len(self.limit._counts), self.clock.getDelayedCalls()), (0, []))
 
 
-class PrintableTests(SynchronousTestCase):
-    def test_whatOthersSay(self) -> None:
+class ExcerptTests(SynchronousTestCase):
+    def test_excerptEscapesAndCutsText(self) -> None:
         self.assertEqual(limits.excerpt("tt0: it's in use"), "tt0: it's in use")
         self.assertEqual(limits.excerpt("\x1b[31m\nFAKE\ud800\u202e"), r"\x1b[31m\nFAKE\ud800\u202e")
         self.assertEqual(len(limits.excerpt("\n" * 1000)), 200)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.device.helper.permission}.
+Tests for the helper's rules and requests, L{txtuntap.device.helper.permission}.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ALICE = Peer(1, 1000, frozenset({1000}))
 
 
 class RuleTests(SynchronousTestCase):
-    def test_whatTheKernelNumbersMatchesToo(self) -> None:
+    def test_patternsMatchTheNameThatTheKernelGives(self) -> None:
         for pattern, asked, given, allowed in (
             ("vpn*", "vpn%d", "vpn0", True),
             ("vpn[!0]*", "vpn%d", "vpn0", False),
@@ -31,7 +31,7 @@ class RuleTests(SynchronousTestCase):
             rule = Rule.of(f"1000:{pattern}")
             self.assertEqual((pattern, asked, rule.permits(ALICE, asked, given)), (pattern, asked, allowed))
 
-    def test_networksThatMayBeReached(self) -> None:
+    def test_routesMustBeInTheNetworksOfTheRule(self) -> None:
         rule = Rule.of("1000:vpn*:10.0.0.0/8,192.0.2.0/24,fd00::/8")
         for route, refused in (
             (InterfaceRoute("10.1.0.0/16"), None),
@@ -46,7 +46,7 @@ class RuleTests(SynchronousTestCase):
             expected = refused and f"{refused} is in none of the networks that are allowed"
             self.assertEqual(told, expected, str(route))
 
-    def test_withoutNetworksNoneMayBeReached(self) -> None:
+    def test_aRuleWithoutNetworksAllowsNoAddresses(self) -> None:
         rule = Rule.of("1000:vpn*")
         self.assertIsNone(rule.refused(InterfaceSettings(mtu=1400)))
         told = rule.refused(InterfaceSettings(addresses=["10.0.0.1/24"]))
@@ -56,7 +56,7 @@ class RuleTests(SynchronousTestCase):
 class ExistingTests(SynchronousTestCase):
     def state(self, **fields: Any) -> InterfaceState:
         """
-        An interface that is there.
+        Make the state of an existing interface.
         """
         values: dict[str, Any] = {
             "name": "vpn0",
@@ -71,7 +71,7 @@ class ExistingTests(SynchronousTestCase):
         }
         return InterfaceState(**{**values, **fields})
 
-    def test_whose(self) -> None:
+    def test_onlyTheOwnerAndTheGroupMayHaveADevice(self) -> None:
         for fields, allowed in (
             ({}, True),
             ({"owner": 1000}, True),
@@ -88,13 +88,13 @@ class ExistingTests(SynchronousTestCase):
             else:
                 self.assertTrue(allowed, fields)
 
-    def test_inUse(self) -> None:
+    def test_aDeviceInUseIsRefused(self) -> None:
         for multiQueue, queues, ours, allowed in (
             (True, 0, 0, True),
             (True, 1, 0, False),
             (True, 1, 1, True),
             (True, 2, 1, False),
-            # It tells nothing of others.
+            # The kernel does not report the number of queues without multiQueue.
             (False, 0, 1, True),
         ):
             try:
@@ -104,7 +104,7 @@ class ExistingTests(SynchronousTestCase):
             else:
                 self.assertTrue(allowed)
 
-    def test_whatCouldNotBeUndone(self) -> None:
+    def test_irreversibleSettingsAreFound(self) -> None:
         six = (InterfaceAddress("fd09::1/64"),)
         for fields, settings, word in (
             ({}, {"mtu": 1280, "addresses": ["10.9.0.1/24"]}, None),
@@ -126,7 +126,7 @@ class ExistingTests(SynchronousTestCase):
 
 
 class DeviceRequestTests(SynchronousTestCase):
-    def test_oneNumberAtMost(self) -> None:
+    def test_onlyOnePercentDIsAllowed(self) -> None:
         def asked(name: str) -> DeviceRequest:
             return DeviceRequest.of(json.dumps({"name": name, "mode": "tun", "settings": None}).encode())
 

@@ -1,5 +1,5 @@
 """
-What of L{txtuntap.device.helper} takes no kernel.
+Tests for L{txtuntap.device.helper.server} that need no kernel device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from txtuntap.device.helper.permission import Peer
 
 
 class OptionsTests(SynchronousTestCase):
-    def test_whatTheAdministratorGotWrongIsSaid(self) -> None:
+    def test_mistakesInTheCommandLineAreExplained(self) -> None:
         for options, words in (
             ([], "--allow"),
             (["--allow", "nobody"], "'nobody' is not a rule: give WHO:NAMES"),
@@ -33,7 +33,7 @@ class OptionsTests(SynchronousTestCase):
 
 
 class HelperTests(SynchronousTestCase):
-    def test_connectionsAreBoundedAndTheTablesTellThem(self) -> None:
+    def test_connectionsAreBoundedAndTablesReportThem(self) -> None:
         made = helper.Helper([], MemoryReactorClock())
         peers = [Peer(number, 1000 + number, frozenset()) for number in range(10)]
         entered = [peer for peer in peers for _ in range(40) if made.admit(peer)]

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.device.helper.turns}.
+Tests for the queue of calls in L{txtuntap.device.helper.turns}.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class TurnsTests(SynchronousTestCase):
 
     def take(self, user: int, name: str) -> Deferred[str]:
         """
-        A call that goes on until L{end}.
+        Queue a call that does not end before L{end}.
         """
 
         def call(name: str) -> Deferred[str]:
@@ -30,7 +30,7 @@ class TurnsTests(SynchronousTestCase):
 
     def end(self, result: str | Exception = "") -> None:
         """
-        End the one call that is under way.
+        End the only running call.
         """
         (only,) = self.underWay
         self.underWay = []
@@ -39,14 +39,14 @@ class TurnsTests(SynchronousTestCase):
         else:
             only.callback(result)
 
-    def test_oneAtATime(self) -> None:
+    def test_callsAreMadeOneAtATime(self) -> None:
         for name in "abc":
             self.take(1, name)
         self.assertEqual(self.begun, ["a"])
         self.end()
         self.assertEqual(self.begun, ["a", "b"])
 
-    def test_anotherUserIsNextButOne(self) -> None:
+    def test_usersTakeTurns(self) -> None:
         for number in range(32):
             self.take(1, f"a{number}")
         self.take(2, "b0")
@@ -56,7 +56,7 @@ class TurnsTests(SynchronousTestCase):
             self.end()
         self.assertEqual(self.begun, ["a0", "a1", "b0", "c0", "a2", "b1", "a3", "a4"])
 
-    def test_theOutcomeIsTheCallers(self) -> None:
+    def test_theCallerReceivesTheOutcome(self) -> None:
         one, other, third = self.take(1, "a"), self.take(1, "b"), self.take(1, "c")
         self.end("result")
         self.assertEqual(self.successResultOf(one), "result")
@@ -65,7 +65,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertNoResult(third)
         self.assertEqual(self.begun, ["a", "b", "c"])
 
-    def test_whatIsCancelledIsNotCalled(self) -> None:
+    def test_aCancelledCallIsNotMade(self) -> None:
         self.take(1, "a")
         waiting = [self.take(user, name) for user, name in ((1, "b"), (2, "c"), (1, "d"))]
         for each in waiting[:2]:
@@ -76,7 +76,7 @@ class TurnsTests(SynchronousTestCase):
         self.end()
         self.assertEqual((self.turns._waiting, self.successResultOf(self.turns.whenIdle())), ({}, None))
 
-    def test_whatRaisesIsAFailure(self) -> None:
+    def test_anExceptionOfACallIsAFailure(self) -> None:
         def call() -> Deferred[None]:
             raise ValueError("reason")
 
@@ -84,7 +84,7 @@ class TurnsTests(SynchronousTestCase):
         self.take(1, "a")
         self.assertEqual(self.begun, ["a"])
 
-    def test_thousandsThatEndAtOnce(self) -> None:
+    def test_thousandsOfCallsEndAtOnce(self) -> None:
         self.take(1, "a")
         results = [self.turns.take(1, lambda: succeed(None)) for _ in range(5000)]
         self.end()
@@ -98,7 +98,7 @@ class TurnsTests(SynchronousTestCase):
                 self.take(user, f"{user}{number}")
         self.assertEqual(self.turns.mostWaiting, 4)
 
-    def test_idle(self) -> None:
+    def test_whenIdleWaitsForAllCalls(self) -> None:
         self.successResultOf(self.turns.whenIdle())
         for name in "ab":
             self.take(1, name)

@@ -1,5 +1,6 @@
 """
-Tests for L{txtuntap.device.linux.clockstep}, with a pipe for the descriptor: no test sets the machine's clock.
+Tests for L{txtuntap.device.linux.clockstep}. A pipe takes the place of the timerfd, because no test may set the
+machine's clock.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from txtuntap.testing import TUN, MemoryDevice, SettableClock
 @implementer(IReactorFDSet)
 class Reactor(SettableClock):
     """
-    A clock with two times that reads descriptors when it is told to.
+    A clock with a wall time and a steady time, and the methods of a reactor that reads descriptors.
     """
 
     def __init__(self) -> None:
@@ -82,7 +83,7 @@ class FollowTests(SynchronousTestCase):
             return False
         return True
 
-    def test_aStepIsToldToTheTimers(self) -> None:
+    def test_timersAreCorrectedWhenTheClockIsSet(self) -> None:
         steps = self.follow()
         (reader,) = self.reactor.readers
         self.assertIs(reader, steps)
@@ -100,7 +101,7 @@ class FollowTests(SynchronousTestCase):
             self.assertRaises(BlockingIOError, os.read, self.opened[0], 1)
         reader.leave()
 
-    def test_thereIsOneForAll(self) -> None:
+    def test_followersShareOneDescriptor(self) -> None:
         one, other = self.follow(), self.follow()
         self.assertIs(one, other)
         self.assertEqual((len(self.opened), len(self.reactor.readers)), (1, 1))
@@ -111,25 +112,25 @@ class FollowTests(SynchronousTestCase):
         self.assertEqual(self.reactor.readers, [])
         self.assertFalse(self.isOpen(self.opened[0]))
 
-    def test_thereIsAnotherAfterTheLastHasLeft(self) -> None:
+    def test_aNewDescriptorIsOpenedAfterTheLastFollowerHasLeft(self) -> None:
         for number in 1, 2:
             steps = self.follow()
             self.assertEqual((len(self.opened), len(self.reactor.readers)), (number, 1))
             steps.leave()
 
-    def test_itEndsWithTheReactor(self) -> None:
+    def test_theDescriptorIsClosedWhenTheReactorEnds(self) -> None:
         steps = self.follow()
         for each in self.reactor.removeAll():
             each.connectionLost(Failure(Exception()))
         self.assertEqual(steps.fileno(), -1)
         self.assertFalse(self.isOpen(self.opened[0]))
-        # Its number may be another file's by now.
+        # Leaving must not close the descriptor's number, which another file may have by now.
         again = self.openTimer()
         steps.leave()
         self.assertTrue(self.isOpen(again))
         os.close(again)
 
-    def test_whatWasEndedByTheReactorIsNotJoined(self) -> None:
+    def test_aClosedReaderIsNotUsedAgain(self) -> None:
         first = self.follow()
         first.connectionLost(Failure(Exception()))
         second = self.follow()
@@ -140,12 +141,12 @@ class FollowTests(SynchronousTestCase):
         second.leave()
         self.assertFalse(self.isOpen(self.opened[1]))
 
-    def test_aClockWithOneTimeNeedsNothing(self) -> None:
+    def test_clocksThatReadNoDescriptorsAreNotFollowed(self) -> None:
         self.assertIsNone(followClock(Clock()))
         self.assertIsNone(followClock(SettableClock()))
         self.assertEqual(self.opened, [])
 
-    def test_whereNothingTellsNothingHappens(self) -> None:
+    def test_portsWorkWithoutTimerfd(self) -> None:
         def openTimer() -> int:
             raise OSError("this system has no timerfd")
 
@@ -157,7 +158,7 @@ class FollowTests(SynchronousTestCase):
         self.reactor.advance(0)
         self.assertEqual(self.reactor.readers, [])
 
-    def test_portsFollowItWhileTheyListen(self) -> None:
+    def test_portsFollowTheClockWhileTheyListen(self) -> None:
         ports = [TuntapPort("", PacketRecorder(), reactor=self.reactor, device=MemoryDevice(TUN)) for _ in range(2)]
         for port in ports:
             self.assertEqual(len(self.reactor.readers), int(port is ports[1]))
@@ -170,7 +171,7 @@ class FollowTests(SynchronousTestCase):
         self.assertEqual((self.reactor.readers, len(self.opened)), ([], 1))
         self.assertFalse(self.isOpen(self.opened[0]))
 
-    def test_aPortThatDoesNotStartLeavesNothing(self) -> None:
+    def test_aPortThatFailsToStartLeavesNoReader(self) -> None:
         class Broken(PacketRecorder):
             def startProtocol(self) -> None:
                 raise ZeroDivisionError
@@ -182,7 +183,7 @@ class FollowTests(SynchronousTestCase):
 
 
 class NoTimerTests(SynchronousTestCase):
-    def test_aSystemWithoutTheCallsSaysSo(self) -> None:
+    def test_openTimerRaisesWithoutTimerfd(self) -> None:
         class Library:
             def __init__(self, *arguments: object, **keywords: object) -> None:
                 pass

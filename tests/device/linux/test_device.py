@@ -1,5 +1,5 @@
 """
-The Linux device over a stand-in for the operating system: what the kernel does only now and then.
+Tests for the Linux device over a replacement for the operating system, for behaviour that the kernel shows only rarely.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from txtuntap.testing import MemoryIOSystem, Tunnel, udpPacket
 
 class System:
     """
-    The calls a device makes, each doing what a test says.
+    A replacement for the system calls of a device, with results that a test sets.
     """
 
     O_RDWR = os.O_RDWR
@@ -50,7 +50,7 @@ class System:
         self.writes: list[OSError | None] = []
         self.written: list[bytes] = []
         self.openError: OSError | None = None
-        #: Answers to ioctls; the rest are refused.
+        #: The answers to ioctls by their numbers. Other ioctls fail with ENOTTY.
         self.ioctls: dict[int, Callable[[Any], Any]] = {TUNSETIFF: lambda request: request}
 
     def open(self, name: bytes, flags: int) -> int:
@@ -85,7 +85,7 @@ class System:
 
 def refuse(number: int) -> Callable[[Any], Any]:
     """
-    An ioctl that fails.
+    Make an ioctl that fails with an error number.
     """
 
     def call(argument: Any) -> Any:
@@ -100,24 +100,24 @@ class LinuxDeviceTests(SynchronousTestCase):
 
     def opened(self, mode: int = TUN, information: bool = False) -> LinuxDevice:
         """
-        A device, open.
+        Make a device and open it.
         """
         device = LinuxDevice("tt%d", mode, information, self.system)
         device.open()
         return device
 
-    def test_isADevice(self) -> None:
+    def test_aLinuxDeviceProvidesIDevice(self) -> None:
         self.assertTrue(IDevice.providedBy(LinuxDevice("tt0", TUN)))
 
-    def test_noOtherMode(self) -> None:
+    def test_anotherModeIsRefused(self) -> None:
         for mode in 0, TUN | TAP, 4:
             self.assertRaises(ValueError, LinuxDevice, "tt0", mode)
 
-    def test_opensWithoutBlockingAndForItselfOnly(self) -> None:
+    def test_theDescriptorIsNonBlockingAndCloseOnExec(self) -> None:
         self.assertEqual(self.opened().fileno(), 1000)
         self.assertEqual(self.system.opened, [(b"/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)])
 
-    def test_asksForWhatItIs(self) -> None:
+    def test_theRequestHasTheNameAndTheFlags(self) -> None:
         for mode in TUN, TAP:
             for information in False, True:
                 self.system.asked.clear()
@@ -129,11 +129,11 @@ class LinuxDeviceTests(SynchronousTestCase):
                 self.assertEqual(name, b"tt%d".ljust(16, b"\0"))
                 self.assertEqual(flags, mode | (0 if information else IFF_NO_PI))
 
-    def test_takesTheNameItIsGiven(self) -> None:
+    def test_theKernelsNameIsUsed(self) -> None:
         self.system.ioctls[TUNSETIFF] = lambda request: b"other7".ljust(16, b"\0") + request[16:]
         self.assertEqual(self.opened().name, "other7")
 
-    def test_asksForTheSameNameAgain(self) -> None:
+    def test_openingAgainRequestsTheOriginalName(self) -> None:
         self.system.ioctls[TUNSETIFF] = lambda request: b"tt0".ljust(16, b"\0") + request[16:]
         device = self.opened()
         device.close()
@@ -143,7 +143,7 @@ class LinuxDeviceTests(SynchronousTestCase):
         assert isinstance(argument, bytes)
         self.assertEqual(argument[:4], b"tt%d")
 
-    def test_headersItDidNotAskForAreKeptFromThosePackets(self) -> None:
+    def test_offloadHeadersThatWereNotRequestedAreHandled(self) -> None:
         self.system.ioctls[TUNGETIFF] = lambda _: struct.pack("16sH22x", b"tt0", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
         self.system.ioctls[TUNSETOFFLOAD] = lambda _: 0
         self.system.ioctls[TUNSETVNETHDRSZ] = lambda _: 0
@@ -157,7 +157,7 @@ class LinuxDeviceTests(SynchronousTestCase):
         self.assertEqual(device.send([packet]), len(packet))
         self.assertEqual(self.system.written, [bytes(10) + packet])
 
-    def test_headersItHasUnpackedAreBounded(self) -> None:
+    def test_theCacheOfOffloadHeadersIsBounded(self) -> None:
         self.system.ioctls[TUNGETIFF] = lambda _: struct.pack("16sH22x", b"tt0", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
         self.system.ioctls[TUNSETOFFLOAD] = lambda _: 0
         self.system.ioctls[TUNSETVNETHDRSZ] = lambda _: 0
@@ -171,14 +171,14 @@ class LinuxDeviceTests(SynchronousTestCase):
         device.close()
         self.assertEqual(self.opened().tables()[0].size, 0)
 
-    def test_refusesTheOtherKind(self) -> None:
+    def test_aDeviceOfTheOtherKindIsRefused(self) -> None:
         self.system.ioctls[TUNGETIFF] = lambda _: struct.pack("16sH22x", b"tt0", IFF_TAP | IFF_NO_PI)
         error = self.assertRaises(OSError, self.opened)
         self.assertEqual(error.errno, errno.EINVAL)
         self.assertIn("tt0 is a tap, not a tun", str(error))
         self.assertEqual(self.system.closed, [1000])
 
-    def test_closesWhatItCouldNotAttach(self) -> None:
+    def test_theDescriptorIsClosedIfAttachingFails(self) -> None:
         for number in errno.EBUSY, errno.EINVAL, errno.EPERM, errno.ENOMEM:
             self.system.closed.clear()
             self.system.ioctls[TUNSETIFF] = refuse(number)
@@ -187,7 +187,7 @@ class LinuxDeviceTests(SynchronousTestCase):
             self.assertEqual((error.errno, self.system.closed, device.fileno()), (number, [1000], -1))
             self.assertIn("TUNSETIFF: ", str(error))
 
-    def test_saysWhatIsWrongWithTheNode(self) -> None:
+    def test_errorsOfTheNodeSayWhatToDo(self) -> None:
         words = {
             errno.ENOENT: "modprobe tun",
             errno.ENODEV: "no driver",
@@ -201,17 +201,17 @@ class LinuxDeviceTests(SynchronousTestCase):
             self.assertIn("/dev/net/tun: ", str(error))
             self.assertIn(advice, str(error))
 
-    def test_saysOfAnyOtherErrorWhatTheSystemSays(self) -> None:
+    def test_otherErrorsHaveTheSystemsText(self) -> None:
         self.system.openError = OSError(errno.EMFILE, "")
         self.assertIn("Too many open files", str(self.assertRaises(OSError, self.opened)))
 
-    def test_nothingWaits(self) -> None:
+    def test_receiveReturnsNoneIfNoPacketWaits(self) -> None:
         device = self.opened()
         for number in errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR:
             self.system.reads = [OSError(number, "not now")]
             self.assertIsNone(device.receive())
 
-    def test_readsOneOctetMoreThanWasAskedForToSeeACut(self) -> None:
+    def test_oneOctetMoreIsReadToDetectACut(self) -> None:
         device = self.opened()
         self.system.reads = [bytes(100), bytes(101)]
         whole, cut = device.receive(100), device.receive(100)
@@ -219,7 +219,7 @@ class LinuxDeviceTests(SynchronousTestCase):
         self.assertEqual((len(whole), whole.partial, len(cut), cut.partial), (100, False, 100, True))
         self.assertEqual(self.system.limits, [101, 101])
 
-    def test_otherErrorsAreTheCallers(self) -> None:
+    def test_otherErrorsOfReadAndWriteAreRaised(self) -> None:
         device = self.opened()
         self.system.reads = [OSError(errno.EBADFD, "gone")]
         self.assertEqual(self.assertRaises(OSError, device.receive).errno, errno.EBADFD)
@@ -232,7 +232,7 @@ class LinuxDeviceTests(SynchronousTestCase):
         self.assertEqual(device.send([b"\x45", b"abc"]), 4)
         self.assertEqual(self.system.written, [b"\x45abc"])
 
-    def test_informationIsReadAndWrittenHere(self) -> None:
+    def test_protocolInformationIsReadAndWritten(self) -> None:
         for mode, etherType in (TUN, 0x0800), (TAP, 0):
             device = self.opened(mode, information=True)
             packet = sample(mode)
@@ -245,32 +245,32 @@ class LinuxDeviceTests(SynchronousTestCase):
             self.assertEqual((bytes(received), received.partial), (packet, False))
             self.assertEqual(received.etherType, etherType)
 
-    def test_informationSaysThatAPacketWasCut(self) -> None:
+    def test_protocolInformationMarksACutPacket(self) -> None:
         device = self.opened(information=True)
-        # struct tun_pi: TUN_PKT_STRIP in the machine's byte order, then the EtherType in the network's.
+        # struct tun_pi: TUN_PKT_STRIP in native byte order, then the EtherType in network byte order.
         self.system.reads = [struct.pack("=H", 0x0001) + b"\x08\0" + sample(TUN)]
         received = device.receive()
         assert received is not None
         self.assertTrue(received.partial)
 
-    def test_informationTooShortToBeAny(self) -> None:
+    def test_incompleteProtocolInformationIsIgnored(self) -> None:
         device = self.opened(information=True)
         self.system.reads = [b"\0\0\x08"]
         self.assertIsNone(device.receive())
 
-    def test_closesOnce(self) -> None:
+    def test_closingTwiceClosesTheDescriptorOnce(self) -> None:
         device = self.opened()
         device.close()
         device.close()
         self.assertEqual(self.system.closed, [1000])
 
-    def test_asAContextManagerItOpensOnlyWhatIsClosed(self) -> None:
+    def test_theContextManagerOpensOnlyAClosedDevice(self) -> None:
         device = self.opened()
         with device:
             self.assertEqual(len(self.system.opened), 1)
         self.assertEqual((device.fileno(), self.system.closed), (-1, [1000]))
 
-    def test_onlyOfOneThatIsOpenAnythingIsSet(self) -> None:
+    def test_settersOfAClosedDeviceRaise(self) -> None:
         device = LinuxDevice("tt0", TUN, system=System())
         for call in (
             lambda: device.setPersistent(True),
@@ -286,12 +286,13 @@ class LinuxDeviceTests(SynchronousTestCase):
 
 class MemorySystemTests(SynchronousTestCase):
     """
-    Both packages' systems in memory will do.
+    Tests that a device works with the memory systems of txtuntap and of twisted.pair.
     """
 
     def assertWorks(self, system: Any, tunnel: Any) -> None:
         """
-        Send and receive a packet, without and with information, by what C{twisted.pair} applications' tests have.
+        Assert that a device sends and receives a packet, without and with protocol information, through a memory
+        system.
         """
         system.registerSpecialDevice(tunnel._DEVICE_NAME, tunnel)
         for information in False, True:
@@ -303,18 +304,18 @@ class MemorySystemTests(SynchronousTestCase):
             received = device.receive()
             assert received is not None
             self.assertTrue(bytes(received).endswith(b"hello"))
-            # Twisted Pair's looks at no other port.
+            # The memory system of twisted.pair delivers only to this port.
             device.send([udpPacket("10.9.0.2", source[0], 1234, 12345, b"back")])
             self.assertEqual(system.receiveUDP(device.fileno(), source[0], 12345).recv(100), b"back")
             device.close()
 
-    def test_ours(self) -> None:
+    def test_theMemorySystemOfTxtuntapWorks(self) -> None:
         self.assertWorks(MemoryIOSystem(), Tunnel)
 
-    def test_twistedPairs(self) -> None:
+    def test_theMemorySystemOfTwistedPairWorks(self) -> None:
         self.assertWorks(PairSystem(), PairTunnel)
 
-    def test_onlyWhatIsPermitted(self) -> None:
+    def test_callsWithoutPermissionRaise(self) -> None:
         system = MemoryIOSystem()
         system.registerSpecialDevice(Tunnel._DEVICE_NAME, Tunnel)
         for call in "open", "ioctl":

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.device.linux.linkmessages}.
+Tests for the parser in L{txtuntap.device.linux.linkmessages}.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NEWLINK, DELADDR, NEWROUTE = 16, 21, 24
 
 def attribute(kind: int, value: bytes) -> bytes:
     """
-    One attribute, padded.
+    Pack one attribute, padded to four octets.
     """
     packed = struct.pack("=HH", 4 + len(value), kind) + value
     return packed + bytes(-len(packed) % 4)
@@ -26,14 +26,14 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 def message(kind: int, body: bytes) -> bytes:
     """
-    A message of the kernel's.
+    Pack a netlink message with sequence number 7.
     """
     return struct.pack("=IHHII", 16 + len(body), kind, 0, 7, 0) + body
 
 
 def link(*attributes: bytes) -> bytes:
     """
-    A message about interface 3, which is up.
+    Pack a link message about interface 3, which is up.
     """
     return message(NEWLINK, struct.pack("=BxHiII", 0, 1, 3, 0x1003, 0) + b"".join(attributes))
 
@@ -47,7 +47,7 @@ def attributesOf(decoded: Any) -> dict[str, Any]:
 
 class DecodeTests(SynchronousTestCase):
     """
-    L{decode} and L{split}.
+    Tests for the functions L{decode} and L{split}.
     """
 
     def test_aLink(self) -> None:
@@ -74,14 +74,14 @@ class DecodeTests(SynchronousTestCase):
         assert decoded is not None
         self.assertEqual("tt\udcff\x1b", attributesOf(decoded)["IFLA_IFNAME"])
 
-    def test_othersAreForOthers(self) -> None:
+    def test_otherMessagesAreNotDecoded(self) -> None:
         self.assertIsNone(decode(NEWROUTE, message(NEWROUTE, bytes(12))))
 
     def test_severalInOneRead(self) -> None:
         messages = [link(attribute(3, name)) for name in (b"a\0", b"bcd\0")]
         self.assertEqual([(NEWLINK, each) for each in messages], list(split(b"".join(messages))))
 
-    def test_cutShort(self) -> None:
+    def test_messagesThatAreCutShortRaise(self) -> None:
         whole = link(attribute(3, b"tun0\0"), attribute(4, struct.pack("=I", 1500)))
         for length in range(17, len(whole)):
             self.assertRaises(ValueError, list, split(whole[:length]))
@@ -90,7 +90,7 @@ class DecodeTests(SynchronousTestCase):
         self.assertRaises(ValueError, decode, NEWLINK, link(attribute(23, b"too few")))
 
     @given(st.sampled_from([16, 17, 20, 21]), st.binary(max_size=100))
-    def test_anythingElseIsAValueError(self, kind: int, body: bytes) -> None:
+    def test_malformedMessagesRaiseValueError(self, kind: int, body: bytes) -> None:
         try:
             decoded = decode(kind, message(kind, body))
         except ValueError:
