@@ -207,7 +207,9 @@ class DeviceContract(_Base):
         packet = sample(self.mode, bytes(100))
         self.deliver(device, packet)
         self.deliver(device, sample(self.mode))
-        self.assertEqual(self.receivePackets(device, len(packet) - 1), [(packet[:-1], True), (sample(self.mode), False)])
+        self.assertEqual(
+            self.receivePackets(device, len(packet) - 1), [(packet[:-1], True), (sample(self.mode), False)]
+        )
 
     def test_packetsSentWhileTheLinkIsDownAreLost(self) -> None:
         device = self.opened()

@@ -1,6 +1,6 @@
 """
-Tests for L{txtuntap.device.linux.clockstep}. A pipe takes the place of the timerfd, because no test may set the
-machine's clock.
+Tests for the correction of timers in L{txtuntap.device.linux.clockstep}. A pipe takes the place of the timerfd, because
+no test may set the machine's clock.
 """
 
 from __future__ import annotations

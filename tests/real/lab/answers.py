@@ -1,5 +1,5 @@
 """
-All that an answer has beside its kind and code: what is not as it is ordinarily is told.
+The fields of an answer besides its type and code: a description of each field that has an unusual value.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from tests.real.lab.machine import STATION
 from txtuntap.wire import arp, icmp, ipv4, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
 
-#: The type of service of errors over IPv4 about packets that have none.
+#: The type of service of an ICMP error about a packet with type of service 0 (RFC 1812 section 4.3.2.5).
 _INTERNETWORK_CONTROL = 0xC0
 
-#: How much of a packet an error quotes, by IP version.
+#: The largest number of octets of a packet that an ICMP error quotes, by IP version.
 _MOST_QUOTED = {4: 548, 6: 1232}
 
 #: The option for timestamps (RFC 791 section 3.1).
@@ -30,10 +30,10 @@ _number = int.from_bytes
 @attrs.frozen
 class Habits:
     """
-    The fields in which ordinary answers of one host differ from those of another.
+    The fields in which the usual answers of one implementation differ from those of another.
 
-    @ivar flowLabels: whether it sets flow labels, but those of neighbour discovery.
-    @ivar zeroIdentifications: whether a datagram of IPv4 that may not be taken apart has the identification 0.
+    @ivar flowLabels: whether it sets the IPv6 flow label, except in neighbour discovery.
+    @ivar zeroIdentifications: whether IPv4 packets with the flag DF have the identification 0.
     """
 
     flowLabels: bool
@@ -46,13 +46,15 @@ LINUX = Habits(flowLabels=True, zeroIdentifications=False)
 
 def unusual(packet: bytes, asked: Sequence[bytes], habits: Habits) -> str:
     """
-    Say what an IP packet has that is not ordinary: type of service or traffic class, options, whether it may be taken
-    apart, identification, flow label, hop limit; of an error, the packet it quotes; of an echo, its octets; of an
-    advertisement, its flags and options.
+    Describe the unusual fields of an IP packet: type of service or traffic class, options, the flag DF, identification,
+    flow label and hop limit. For an ICMP error, also the packet that it quotes; for an echo reply, its octets; for a
+    neighbour advertisement, its flags and options.
 
+    @param packet: the IP packet.
     @param asked: the packets or frames that it may be an answer to.
+    @param habits: the habits of the host that has sent it.
 
-    @return: each such thing after a comma; nothing, if all is as it is ordinarily.
+    @return: each unusual field after a comma; empty: all fields are usual.
     """
     found = list(_header4(packet, habits) if packet[0] >> 4 == 4 else _header6(packet, habits))
     kind, body = _payload(packet)
@@ -63,7 +65,7 @@ def unusual(packet: bytes, asked: Sequence[bytes], habits: Habits) -> str:
 
 def unusualARP(frame: bytes, asked: Sequence[bytes]) -> str:
     """
-    The same of a frame with an ARP reply.
+    Describe the unusual fields of a frame with an ARP reply, in the form of L{unusual}.
     """
     found = []
     if len(frame) != 14 + arp.LENGTH:
@@ -87,7 +89,7 @@ def _isFragment(packet: bytes) -> bool:
 
 def fragmentOf(packet: bytes) -> str:
     """
-    Which octets of a datagram a fragment has.
+    Describe which octets of a datagram a fragment contains.
     """
     if packet[0] >> 4 == 4:
         start = (_number(packet[6:8], "big") & ipv4.OFFSET_MASK) << 3
@@ -122,7 +124,7 @@ def _header4(packet: bytes, habits: Habits) -> list[str]:
 
 def _options(octets: bytes) -> str:
     """
-    Options of IPv4, without the times that may be in them.
+    Describe the options of an IPv4 header in hexadecimal. Timestamps are left out, because they always differ.
     """
     return f"{octets[:4].hex()} and times" if octets[0] == _TIMESTAMPS and any(octets[4:]) else octets.hex()
 
@@ -135,7 +137,7 @@ def _header6(packet: bytes, habits: Habits) -> list[str]:
     if word >> 20 & 0xFF:
         found.append(f"class {word >> 20 & 0xFF:#x}")
     if bool(word & 0xFFFFF) != (habits.flowLabels and not isDiscovery):
-        # One in a million that is set is zero by chance.
+        # A random flow label is 0 by chance once in a million packets.
         found.append(f"flow label {word & 0xFFFFF:#x}")
     if packet[7] != (ndp.HOP_LIMIT if isDiscovery else 64):
         found.append(f"hop limit {packet[7]}")
@@ -162,7 +164,7 @@ def _quoted(version: int, quote: bytes, asked: Sequence[bytes]) -> list[str]:
     if len(quote) != min(length, _MOST_QUOTED[version]):
         found.append(f"quoting {len(quote)} octets")
     if not any(quote in each for each in asked):
-        # A datagram that was put together, say. Its checksum and its addresses are not told.
+        # For example a datagram that was reassembled. Its checksum and its addresses are left out.
         header = quote[:10] + quote[20 : (quote[0] & 0x0F) << 2] if version == 4 else quote[:8]
         found.append(f"quoting {header.hex()}")
     return found
@@ -179,7 +181,7 @@ def _unused(version: int, kind: int, body: bytes) -> list[str]:
 
 def _times(body: bytes, asked: Sequence[bytes]) -> list[str]:
     found = []
-    # The answer repeats identifier and sequence number, and the time of the question.
+    # The answer repeats the identifier, the sequence number and the originate timestamp of the request.
     if not any(body[4:12] in each for each in asked):
         found.append(f"repeating {body[4:12].hex()}")
     if body[12:16] != body[16:20] or _number(body[12:16], "big") >= 24 * 60 * 60 * 1000:

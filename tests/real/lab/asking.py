@@ -1,5 +1,5 @@
 """
-Questions to a host, and what the kernel makes of the answers.
+Requests to a host from the kernel's sockets and tools, and the results that the kernel shows.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def _nothing() -> None:
 @contextmanager
 def asking(address: str, question: bytes, port: int = 7) -> Iterator[Callable[[], bytes]]:
     """
-    A function that sends a question to a UDP port, each time it is called, and returns an answer; C{b""} while there is
-    none yet, since an interface takes a moment to come up. An answer counts however late it comes.
+    Make a function that sends a datagram to a UDP port at each call and returns an answer. It returns C{b""} while
+    there is no answer, because an interface needs some time to come up. An answer to an earlier datagram counts, too.
     """
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.2)
 
         def answer() -> bytes:
-            # The socket is not connected, so the kernel decides anew from which of its addresses it asks.
+            # The socket is not connected, so that the kernel chooses the source address each time.
             try:
                 client.sendto(question, (address, port))
                 data, source = client.recvfrom(65535)
@@ -50,8 +50,8 @@ def asking(address: str, question: bytes, port: int = 7) -> Iterator[Callable[[]
 
 def askUntilAnswered(address: str, question: bytes, port: int = 7) -> bytes:
     """
-    Ask a UDP port again and again until it answers. The kernel drops what is sent through an interface whose carrier
-    has just come: its queue starts up to a second later.
+    Send a datagram to a UDP port again and again until it answers. The kernel drops packets until it has started the
+    queue of an interface, up to a second after the interface has its carrier.
     """
     with asking(address, question, port) as answer:
         return until(answer, f"an answer from {address} port {port}")
@@ -59,10 +59,10 @@ def askUntilAnswered(address: str, question: bytes, port: int = 7) -> bytes:
 
 def untilEchoed(address: str, check: Callable[[], object] = _nothing) -> None:
     """
-    Ask an echo at UDP port 7 again and again until it answers, and wait for its answer to the last question. It answers
-    one after the other, so nothing of all that is under way any more, and what is counted or captured next is exact.
+    Send datagrams to an echo on UDP port 7 until it answers, and wait for its answer to the last one. The echo answers
+    in order, so no packet is in flight afterwards, and later counts and captures are exact.
 
-    @param check: called before each question; it raises where no answer will come.
+    @param check: a function that is called before each datagram. It raises if no answer will come.
     """
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.2)
@@ -86,10 +86,10 @@ def untilEchoed(address: str, check: Callable[[], object] = _nothing) -> None:
 
 def pingUntilAnswered(address: str, check: Callable[[], object] = _nothing) -> None:
     """
-    Ping an address until it answers, as L{askUntilAnswered} asks. A question is sent once the one before had its time,
-    which is longer the longer no answer has come. So nothing is under way any more after an answer.
+    Ping an address until it answers. Each ping waits for its answer before the next one is sent, and longer each time.
+    So no packet is in flight afterwards.
 
-    @param check: called before each question; it raises where no answer will come.
+    @param check: a function that is called before each ping. It raises if no answer will come.
     """
     began = time.monotonic()
 
@@ -104,8 +104,8 @@ def pingUntilAnswered(address: str, check: Callable[[], object] = _nothing) -> N
 
 def askForNeighboursOnce(interface: str) -> None:
     """
-    Have the kernel ask for each neighbour once. It asks again a second later where no answer has come by then, and some
-    time after the answer, so on a slow machine there would be more questions to count.
+    Make the kernel send only one request for each neighbour. By default, it repeats a request after a second without an
+    answer, and some time after the answer. On a slow machine, there would be more requests to count.
     """
     for version in "ipv4", "ipv6":
         for name in "retrans_time_ms", "base_reachable_time_ms":
@@ -114,7 +114,7 @@ def askForNeighboursOnce(interface: str) -> None:
 
 def whoHas(address: str) -> bytes:
     """
-    A frame that asks all who may have an address for their link address.
+    Make a frame that asks for the link address of an IP address: an ARP request or a neighbour solicitation.
     """
     target, link = packAddress(address), packLinkAddress(_ASKER)
     if len(target) == 4:
@@ -129,7 +129,7 @@ def whoHas(address: str) -> bytes:
 
 def tells(frame: bytes) -> str:
     """
-    The address whose link address a frame tells C{_ASKER}; none, if it is another frame.
+    Find the IP address whose link address a frame reports to C{_ASKER}; empty for other frames.
     """
     if frame[:6] != packLinkAddress(_ASKER):
         return ""
@@ -140,7 +140,7 @@ def tells(frame: bytes) -> str:
 
 def ping(address: str, *options: str) -> int:
     """
-    Run C{ping}, and return how many answers came; all have what was sent.
+    Run C{ping}, and return the number of answers. Each answer must repeat the octets of its request.
     """
     wait = [] if "-W" in options else ["-W", f"{PATIENCE:.0f}"]
     count = int(options[options.index("-c") + 1])
@@ -156,7 +156,7 @@ def ping(address: str, *options: str) -> int:
 
 def addressFlags(address: str, interface: str = INTERFACE) -> set[str]:
     """
-    What the kernel says of an IPv6 address of its own.
+    The flags of an IPv6 address of the kernel, such as C{"tentative"}.
     """
     (link,) = json.loads(ip("-json", "-6", "address", "show", "dev", interface))
     (found,) = (each for each in link["addr_info"] if each["local"] == address)
@@ -165,7 +165,7 @@ def addressFlags(address: str, interface: str = INTERFACE) -> set[str]:
 
 def station(address: str, interface: str = INTERFACE) -> str:
     """
-    What the kernel takes for the station of an address.
+    The link address that the kernel has for a neighbour.
     """
     (found,) = json.loads(ip("-json", "neighbour", "show", address, "dev", interface))
     return str(found["lladdr"])

@@ -1,5 +1,5 @@
 """
-A namespace beyond a pair of C{veth}, and the programs of others there: QEMU, socat, the kernel's VXLAN.
+A network namespace behind a pair of C{veth}, with tunnels of other programs in it: QEMU, socat and the kernel's VXLAN.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tests.real.lab.namespace import another, interfaces, ip, tool, until
 from txtuntap.device.configure import moveInterface
 from txtuntap.device.linux.namespace import inNamespace
 
-#: Of the pair.
+#: The addresses of the pair: near (this namespace) and far (the other one).
 NEAR, FAR = tunnel.HERE, tunnel.THERE
 NEAR6, FAR6 = "2001:db8::1", "2001:db8::2"
 
-#: Of a tunnel's ends.
+#: The addresses of the interfaces at both ends of a tunnel.
 HERE_ADDRESS, THERE_ADDRESS, THERE_ADDRESS6 = tunnel.INNER_HERE, tunnel.INNER_THERE, "fd09::2"
 THERE = f"{THERE_ADDRESS}/24", f"{THERE_ADDRESS6}/64"
 
-#: Any will do: it has no guest.
+#: The names of QEMU's programs. The tests need any one of them, because no guest runs.
 QEMU = ["qemu-system-sparc", "qemu-system-x86_64", "qemu-system-aarch64", "qemu-system-ppc", "qemu-system-mips"]
 
 
 class Beyond(tunnel.Place):
     """
-    The other namespace, and what runs there.
+    The other namespace, and the programs that run there.
     """
 
     def __init__(self, namespace: int) -> None:
@@ -41,7 +41,7 @@ class Beyond(tunnel.Place):
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         """
-        Start a program there, which runs until the test's end.
+        Start a program there, which runs until the end of the test.
         """
 
         def started() -> subprocess.Popen[bytes]:
@@ -58,14 +58,14 @@ class Beyond(tunnel.Place):
 
     def setUp(self, name: str) -> None:
         """
-        Wait for an interface, and give it the addresses of that end.
+        Wait for an interface there, and give it the addresses of the tunnel's far end.
         """
         until(lambda: name in self.call(interfaces), f"the interface {name}")
         self.call(lambda: setUp(name, *THERE))
 
     def socket(self, *address: str | int) -> socket.socket:
         """
-        A UDP socket there, bound to an address.
+        Make a UDP socket there, bound to an address.
         """
 
         def made() -> socket.socket:
@@ -77,13 +77,13 @@ class Beyond(tunnel.Place):
 
     def listens(self, port: int, kind: str = "-t") -> None:
         """
-        Wait until somebody listens at a port there.
+        Wait until a program listens on a port there.
         """
-        until(lambda: self.run("ss", "-Hln", kind, f"sport = :{port}"), f"port {port} to be listened at")
+        until(lambda: self.run("ss", "-Hln", kind, f"sport = :{port}"), f"a listener on port {port}")
 
     def stop(self) -> None:
         """
-        Stop what was started.
+        Stop all programs that were started.
         """
         for process in self._processes:
             process.kill()
@@ -93,7 +93,7 @@ class Beyond(tunnel.Place):
 @contextmanager
 def linked() -> Iterator[Beyond]:
     """
-    Another namespace, with C{FAR} in it, beyond a link to this one, which has C{NEAR}.
+    Make another namespace with the address C{FAR}, and a link to it from this one, which has C{NEAR}.
     """
     with another() as there:
         ip("link", "add", "ttv0", "type", "veth", "peer", "name", "ttv1")
@@ -112,7 +112,9 @@ def linked() -> Iterator[Beyond]:
 
 def qemu(beyond: Beyond, netdev: str) -> subprocess.Popen[bytes]:
     """
-    QEMU without a guest, which has a hub with a tap on it, and what is to be tried.
+    Start QEMU without a guest. It connects a tap and a network backend through a hub.
+
+    @param netdev: the network backend to test.
     """
     found = [each for each in QEMU if _has(each)]
     options = ["-machine", "none", "-nodefaults", "-display", "none", "-monitor", "none", "-serial", "none"]
@@ -129,7 +131,11 @@ def _has(name: str) -> bool:
 
 def socat(beyond: Beyond, mode: str, options: str, address: str) -> subprocess.Popen[bytes]:
     """
-    socat with an interface.
+    Start socat with a TUN or TAP interface.
+
+    @param mode: C{"tun"} or C{"tap"}.
+    @param options: more options of the interface, each after a comma.
+    @param address: the socat address of the other end.
     """
     process = beyond.start("socat", f"TUN,tun-type={mode},tun-name=tts0{options}", address)
     beyond.setUp("tts0")
@@ -138,12 +144,12 @@ def socat(beyond: Beyond, mode: str, options: str, address: str) -> subprocess.P
 
 def vxlan(beyond: Beyond, near: str = NEAR, far: str = FAR, *more: str) -> None:
     """
-    The kernel's device.
+    Make a VXLAN interface of the kernel.
 
-    @param more: what else it is told.
+    @param more: more arguments of C{ip link add}.
     """
     arguments = ["local", far, "remote", near, "id", "42", "dstport", "4789", *more]
     beyond.run("ip", "link", "add", "ttx0", "mtu", "1430", "type", "vxlan", *arguments)
-    # It leaves checksums to the interface below; and veth, to nobody.
+    # VXLAN leaves checksums to the interface below it, and veth does not compute them.
     beyond.run("ethtool", "-K", "ttx0", "tx", "off")
     beyond.setUp("ttx0")

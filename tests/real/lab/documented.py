@@ -1,5 +1,6 @@
 """
-Runs one example of a docstring or the documentation, C{example.py}: its name is the argument.
+A program that runs one example of a docstring or of the documentation. The example is in the file C{example.py}, and
+its name is the argument.
 """
 
 from __future__ import annotations
@@ -62,12 +63,12 @@ _MODULES = (
 
 class Echo(DatagramProtocol):
     """
-    Sends every datagram back.
+    A protocol that sends every datagram back to its sender.
     """
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """
-        Send it back.
+        Send the datagram back to its sender.
         """
         assert self.transport is not None
         self.transport.write(datagram, addr)
@@ -75,9 +76,9 @@ class Echo(DatagramProtocol):
 
 def _names(reactor: Any) -> dict[str, Any]:
     """
-    Names that the examples take for given.
+    Make the names that the examples use without an import.
     """
-    # These import a reactor.
+    # Imported only here, because these modules import the reactor.
     import prometheus_client.twisted
     from prometheus_client import CollectorRegistry
     from twisted.names import dns
@@ -96,7 +97,7 @@ def _names(reactor: Any) -> dict[str, Any]:
     names.update(Echo=Echo, Random=Random)
     clock = SimulationClock()
     host = Host(["10.0.0.2/24"], clock)
-    # A transport, and datagrams to write.
+    # Some examples write datagrams to a transport.
     writer = Host(["10.1.0.2/24"], clock)
     receiver = Host(["10.1.0.3/24"], clock)
     transport = writer.listenUDP(7, Echo())
@@ -123,16 +124,17 @@ def _names(reactor: Any) -> dict[str, Any]:
 
 def _prepare(name: str) -> None:
     """
-    Make what an example finds outside of Python.
+    Make the files, interfaces and descriptors that an example needs.
     """
     Path("worker.py").write_text("")
     if name.startswith(("txtuntap/device/linux/device.py", "txtuntap/device/linux/netlink.py")):
         ip("tuntap", "add", "mode", "tun", "name", "tun0")
     if name.startswith("txtuntap/device/linux/device.py"):
-        # With its carrier, the kernel speaks: of its groups, and to routers.
+        # The example receives a packet. The kernel sends some when the link has its carrier, such as router
+        # solicitations.
         ip("link", "set", "tun0", "up")
     if name == "txtuntap/device/linux/queues.py 2":
-        # A process that is given its queue.
+        # This example runs in a process that has its queue as a descriptor.
         os.dup2(os.open(NODE, os.O_RDWR), DESCRIPTOR)
     with open("trace.pcapng", "wb") as file:
         host = Host(["10.0.0.1/24"], Clock())
@@ -145,7 +147,7 @@ def main() -> int:
     Run the example, and then the reactor for a moment.
     """
     name = sys.argv[1]
-    # Before the reactor takes the descriptor that a process is given.
+    # The reactor is imported later, because it would take the number of the queue's descriptor.
     _prepare(name)
     from twisted.internet import reactor
 

@@ -1,5 +1,5 @@
 """
-The end of a C{twistd tuntap host} in a process of its own.
+The check of how C{twistd tuntap host} ends in its own process.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from tests.real.lab.namespace import interfaces
 
 def endOrderly(host: Host, left: Set[str] = frozenset()) -> None:
     """
-    Send SIGTERM to a host. It ends without a traceback, and leaves neither a pid file nor an interface.
+    Send SIGTERM to a host. Check that it ends without a traceback, and leaves neither a pid file nor an interface.
 
-    @param left: the names of the interfaces that stay all the same.
+    @param left: the names of the interfaces that are expected to exist afterwards.
     """
     host.terminate()
-    # twistd ends by the signal that ended it, once it has cleaned up.
+    # After its clean-up, twistd kills itself with the same signal.
     assert host.process.returncode == -signal.SIGTERM
     assert interfaces() == left
     assert not host.pidfile.exists()

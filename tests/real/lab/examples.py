@@ -1,5 +1,5 @@
 """
-The examples, run as their docstrings say.
+Functions that run the examples as their docstrings say.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.real.lab.namespace import PATIENCE, interfaces, until
 
 class Example:
     """
-    An example that is running, and what it has printed.
+    A running example, and the text that it has printed.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
@@ -29,14 +29,14 @@ class Example:
 
     def printed(self) -> str:
         """
-        Everything up to now.
+        The text that the example has printed so far. It must still run.
         """
-        assert self.process.poll() is None, f"it ended: {self._output.read_text()}"
+        assert self.process.poll() is None, f"the example has ended: {self._output.read_text()}"
         return self._output.read_text()
 
     def untilPrinted(self, pattern: str) -> None:
         """
-        Wait for a line that has C{pattern}.
+        Wait for a line that contains C{pattern}.
         """
         until(lambda: re.findall(pattern, self.printed(), re.MULTILINE), f"a line with {pattern!r}")
 
@@ -44,7 +44,7 @@ class Example:
 @contextmanager
 def running(tmp_path: Path, name: str, *arguments: str) -> Iterator[Example]:
     """
-    Run an example. It ends cleanly at SIGTERM, and leaves no interface.
+    Run an example in a context manager. Check that it ends without an error at SIGTERM, and leaves no interface.
     """
     before = interfaces()
     output = tmp_path / "output"
@@ -65,7 +65,7 @@ def running(tmp_path: Path, name: str, *arguments: str) -> Iterator[Example]:
 
 def run(*command: str | Path, status: int = 0, **environment: str) -> str:
     """
-    Run something to its end, and return all it prints.
+    Run a command to its end, check its exit status, and return the text that it prints.
     """
     finished = subprocess.run(
         command,
@@ -82,7 +82,7 @@ def run(*command: str | Path, status: int = 0, **environment: str) -> str:
 
 def docstring(name: str) -> str:
     """
-    What an example says of itself.
+    The module docstring of an example.
     """
     text = ast.get_docstring(ast.parse((EXAMPLES / name).read_text()))
     assert text is not None

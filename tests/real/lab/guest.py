@@ -1,9 +1,9 @@
 """
-A program without privilege that has a device all the same.
+A program without privilege, called the guest, that has a device which another process has opened or made.
 
-C{python -m tests.real.lab.guest HOW NAME MODE} is such a program: a L{Host<txtuntap.stack.host.Host>} that echoes. It
-says that it runs, or why not, and then tries what it reads from its standard input, line by line, until that ends. All
-it says is JSON.
+The guest is C{python -m tests.real.lab.guest HOW NAME MODE}. It runs a L{Host<txtuntap.stack.host.Host>} with an echo.
+It prints that it runs, or why it cannot. Then it reads commands from its standard input, one a line, and prints the
+result of each, until standard input ends. It prints only JSON.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from txtuntap.udp.echo import Echo
 
 NOBODY = 65534
 
-#: The kernel's end.
+#: The settings of the kernel's side of the interface.
 SETTINGS = InterfaceSettings(addresses=KERNEL_ADDRESSES, mtu=1400)
 
 
 def unprivileged(user: int = NOBODY, groups: Sequence[int] = ()) -> list[str]:
     """
-    What to put before a command to have it run without root, and without what makes it that. It may look where it could
-    not: the interpreter may be where only root can.
+    Make the beginning of a command line that runs a program as another user and without capabilities. The program keeps
+    C{CAP_DAC_READ_SEARCH}, because the Python interpreter may be in a directory that only root can read.
     """
     capabilities = "-all,+dac_read_search"
     sets = [f"--{name}={capabilities}" for name in ("bounding-set", "inh-caps", "ambient-caps")]
@@ -59,7 +59,7 @@ def unprivileged(user: int = NOBODY, groups: Sequence[int] = ()) -> list[str]:
 
 def openNode(directory: Path) -> Path:
     """
-    A device node that everybody may open.
+    Make a device node that every user may open.
     """
     needRoot()
     path = directory / "tun"
@@ -68,7 +68,7 @@ def openNode(directory: Path) -> Path:
     try:
         os.close(os.open(path, os.O_RDWR))
     except PermissionError:
-        raise SkipTest(f"no device nodes in {directory}: it is on a file system without (nodev)") from None
+        raise SkipTest(f"no device nodes in {directory}: its file system is mounted with nodev") from None
     return path
 
 
@@ -80,9 +80,9 @@ _SIT = 776
 
 class Guest:
     """
-    Such a program, as a context manager.
+    A context manager that runs the guest.
 
-    @ivar said: the last thing it has said.
+    @ivar said: the first line that the guest has printed, decoded.
     """
 
     def __init__(
@@ -96,9 +96,14 @@ class Guest:
         before: Sequence[str] = (),
     ) -> None:
         """
-        @param how: C{node PATH}, C{descriptor NUMBER}, C{systemd NAME}, C{socket NUMBER} or C{helper PATH}, with or
-            without settings, as JSON, after that.
-        @param before: a command that gets all the rest as its arguments.
+        @param how: the source of the device: C{node PATH}, C{descriptor NUMBER}, C{systemd NAME}, C{socket NUMBER} or
+            C{helper PATH}. The last one may be followed by settings as JSON.
+        @param name: the interface's name.
+        @param mode: C{"tun"} or C{"tap"}.
+        @param user: the number of the user that the guest runs as.
+        @param groups: the numbers of the user's groups.
+        @param descriptors: the descriptors that the guest inherits.
+        @param before: a command that runs the guest, whose command line is appended to its arguments.
         """
         command = [*unprivileged(user, groups), sys.executable, "-m", __name__, how, name, mode]
         self._process = subprocess.Popen(
@@ -126,14 +131,14 @@ class Guest:
 
     def kill(self) -> None:
         """
-        End it without a word.
+        Kill the guest, and wait for its end.
         """
         self._process.kill()
         self._process.wait(PATIENCE)
 
     def tries(self, what: str) -> Any:
         """
-        Have it try something.
+        Send a command to the guest.
 
         @return: C{"done"}, or the error.
         """
@@ -145,25 +150,25 @@ class Guest:
     def _read(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "it has ended without a word"
+        assert line, "the guest has ended without an answer"
         return json.loads(line)
 
 
 def _device(how: str, name: str, mode: int) -> LinuxDevice:
-    way, _, what = how.partition(" ")
-    if way == "helper":
-        path, _, settings = what.partition(" ")
-        asked = InterfaceSettings(**json.loads(settings)) if settings else SETTINGS
-        return HelpedDevice(name, mode, asked, path)
-    if way == "node":
-        return LinuxDevice(name, mode, node=what)
-    if way == "systemd":
-        descriptor = fromSystemd(what)
-    elif way == "socket":
-        with socket.socket(fileno=int(what)) as parent:
+    source, _, argument = how.partition(" ")
+    if source == "helper":
+        path, _, settings = argument.partition(" ")
+        wanted = InterfaceSettings(**json.loads(settings)) if settings else SETTINGS
+        return HelpedDevice(name, mode, wanted, path)
+    if source == "node":
+        return LinuxDevice(name, mode, node=argument)
+    if source == "systemd":
+        descriptor = fromSystemd(argument)
+    elif source == "socket":
+        with socket.socket(fileno=int(argument)) as parent:
             descriptor, _ = receiveDescriptor(parent)
     else:
-        descriptor = int(what)
+        descriptor = int(argument)
     return LinuxDevice(name, mode, descriptor=descriptor)
 
 
@@ -173,7 +178,7 @@ class _Orders(LineOnlyReceiver):
     def __init__(self, device: LinuxDevice, done: Deferred[None]) -> None:
         self._device = device
         self._done = done
-        # The port closes its own when the device is taken from it.
+        # A copy, because the port closes its descriptor when its interface is deleted.
         self._kept = os.dup(device.fileno())
 
     def lineReceived(self, line: bytes) -> None:

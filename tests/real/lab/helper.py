@@ -1,5 +1,5 @@
 """
-The helper, in a process of its own.
+The helper, started in its own process for a test.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ NETWORKS = "10.9.0.0/24,fd09::/64"
 RULES = (f"{NOBODY}:tt*:{NETWORKS}", "@4321:gg%d", f"{os.getuid()}:tt*:{NETWORKS}")
 
 
-#: The flag of a socket that listens (C{linux/net.h}: C{__SO_ACCEPTCON}).
+#: The flag of a listening socket: C{__SO_ACCEPTCON} (C{linux/net.h}).
 _ACCEPTS = 0x10000
 
 
 def listening() -> set[str]:
     """
-    The paths of the UNIX sockets that connections are taken on (C{proc(5)}). A socket has its path a moment before it
-    listens.
+    The paths of all listening UNIX sockets (C{proc(5)}). A socket has its path before it listens.
     """
     sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
     return {socket[7] for socket in sockets if len(socket) > 7 and int(socket[3], 16) & _ACCEPTS}
@@ -34,9 +33,10 @@ def listening() -> set[str]:
 
 class Helper:
     """
-    A helper in a process of its own.
+    A context manager that runs the helper in its own process.
 
-    @ivar path: of its socket; C{process}: the process.
+    @ivar path: the path of the helper's socket.
+    @ivar process: the process.
     """
 
     def __init__(self, directory: Path, *options: str, rules: tuple[str, ...] = RULES) -> None:
@@ -65,7 +65,7 @@ class Helper:
 
     def connected(self) -> socket.socket:
         """
-        A connection to it.
+        Connect to the helper.
         """
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         client.settimeout(PATIENCE)
@@ -74,10 +74,10 @@ class Helper:
 
     def answer(self, request: bytes) -> Any:
         """
-        What it says to a request that it refuses.
+        Send a request that the helper refuses, and return its answer.
         """
         with self.connected() as client:
             with suppress(ConnectionError):
-                # It may have answered already.
+                # The helper may have answered and closed the connection already.
                 client.sendall(request)
             return json.loads(client.makefile().readline())

@@ -1,5 +1,5 @@
 """
-C{twistd tuntap host} in a process of its own, and the kernel's sockets to ask it with.
+The service C{twistd tuntap host} in its own process, and kernel sockets that send it datagrams.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ KERNEL_ADDRESSES = ("10.9.0.1/24", "fd09::1/64")
 
 def twistd(*arguments: str, cwd: Path) -> Program:
     """
-    Start C{twistd} in a fork of the warm interpreter; what it says goes to C{twistd.log} in C{cwd}.
+    Start C{twistd} in a fork of the warm interpreter (L{tests.real.lab.warm}). Its output goes to the file
+    C{twistd.log} in C{cwd}.
     """
     with open(cwd / "twistd.log", "w") as log:
         return Program(
@@ -39,7 +40,7 @@ def twistd(*arguments: str, cwd: Path) -> Program:
 
 def installedTwistd(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """
-    Start C{twistd} as it is installed; what it says goes to C{twistd.log} in C{cwd}.
+    Start the installed program C{twistd}. Its output goes to the file C{twistd.log} in C{cwd}.
     """
     program = Path(sys.executable).with_name("twistd")
     assert program.exists(), f"there is no {program}: Twisted is not installed where this Python is"
@@ -57,7 +58,7 @@ def installedTwistd(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 def endProcess(process: Program | subprocess.Popen[str]) -> None:
     """
-    End a process that may still run, as an administrator does. One that does not, is killed, and an error.
+    End a process by SIGTERM, if it still runs. If it does not end, kill it and raise an error.
     """
     if process.poll() is None:
         process.terminate()
@@ -71,7 +72,8 @@ def endProcess(process: Program | subprocess.Popen[str]) -> None:
 
 def handles(process: int, number: int) -> bool:
     """
-    Whether a process has a handler for a signal (C{SigCgt} in C{proc_pid_status(5)}). A service installs them last.
+    Whether a process has a handler for a signal (C{SigCgt} in C{proc_pid_status(5)}). A service installs its handlers
+    last, so it has started then.
     """
     try:
         status = Path(f"/proc/{process}/status").read_text()
@@ -88,7 +90,7 @@ def options(
     udp: tuple[str, ...] = ("7=echo",),
 ) -> list[str]:
     """
-    The arguments after C{host}.
+    Make the arguments after C{twistd tuntap host}.
     """
     arguments = [f"--{mode}", INTERFACE]
     for name, values in ("address", addresses), ("kernel-address", kernelAddresses), ("udp", udp):
@@ -99,9 +101,9 @@ def options(
 
 class Host:
     """
-    A host that runs until it is stopped, as a context manager.
+    A context manager that runs a host service until it is left.
 
-    @ivar pidfile: where its process id is.
+    @ivar pidfile: the path of the file with the process id.
     @ivar process: the process.
     """
 
@@ -117,8 +119,14 @@ class Host:
         installed: bool = False,
     ) -> None:
         """
-        @param more: options of the host, as they are.
-        @param installed: whether to start C{twistd} as it is installed, and not in a fork of the warm interpreter.
+        @param directory: the working directory of the process.
+        @param mode: C{"tun"} or C{"tap"}.
+        @param addresses: the addresses of the host.
+        @param kernelAddresses: the kernel's addresses on the interface.
+        @param udp: the UDP services, such as C{"7=echo"}.
+        @param twistdOptions: options of C{twistd}.
+        @param more: more options of the host.
+        @param installed: whether to start the installed C{twistd} instead of a fork of the warm interpreter.
         """
         self._twistd = installedTwistd if installed else twistd
         self._directory = directory
@@ -129,7 +137,7 @@ class Host:
 
     def __enter__(self) -> Host:
         self.process = self._twistd(*self._arguments, cwd=self._directory)
-        # An answer is the proof that all is in place.
+        # The host has started once it answers.
         try:
             untilEchoed("10.9.0.2", self._stays)
             untilHas(INTERFACE, *self._kernelAddresses)
@@ -144,28 +152,28 @@ class Host:
 
     def terminate(self) -> None:
         """
-        Send SIGTERM and wait for the end.
+        Send SIGTERM, and wait for the end of the process.
         """
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(PATIENCE)
 
     def log(self) -> str:
         """
-        All it has said.
+        The text of its log so far.
         """
         return (self._directory / "twistd.log").read_text()
 
     def _stays(self) -> None:
-        assert self.process.poll() is None, f"it did not stay: {self.log()}"
+        assert self.process.poll() is None, f"the host has ended: {self.log()}"
 
 
 def ask(
     address: str, data: bytes, port: int = 7, seconds: float = PATIENCE, source: tuple[str, int] | None = None
 ) -> bytes | None:
     """
-    Send a datagram from a kernel socket, and wait for the answer from just there.
+    Send a datagram from a kernel socket, and wait for an answer from the same address and port.
 
-    @return: the answer, or L{None} if there was none in time.
+    @return: the answer; L{None}: there was none in time.
     """
     with connected(address, port, source) as client:
         client.settimeout(seconds)
@@ -178,7 +186,7 @@ def ask(
 
 def connected(address: str, port: int = 7, source: tuple[str, int] | None = None) -> socket.socket:
     """
-    A kernel socket that talks to one address only.
+    Make a UDP socket of the kernel that is connected to one address and port.
     """
     client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     if source is not None:

@@ -1,5 +1,5 @@
 """
-The other end of a device: what the kernel sees of the interface.
+The kernel's side of a device: the interface, its settings, and its packets.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ KIND = {TUN: "tun", TAP: "tap"}
 
 _ETH_P_ALL = 0x0003
 
-#: packet(7), C{linux/if_packet.h}: what is sent and received has a C{virtio_net_hdr} before it.
+#: The socket option with which each packet is preceded by a C{virtio_net_hdr} (C{packet(7)}, C{linux/if_packet.h}).
 SOL_PACKET = 263
 PACKET_VNET_HDR = 15
 
 
 def setUp(name: str, *addresses: str) -> None:
     """
-    Set an interface up, with addresses of the kernel's, and wait until it has them.
+    Set an interface up, add addresses of the kernel, and wait until they can be used.
     """
     for address in addresses:
         ip("address", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
@@ -35,8 +35,8 @@ def setUp(name: str, *addresses: str) -> None:
 
 def has(name: str, *addresses: str) -> bool:
     """
-    Whether an interface is there and up, and takes what comes to these addresses of the kernel's. Addresses are added
-    before it is set up. The kernel writes from an IPv6 address a moment before it takes what comes to it.
+    Whether an interface exists, is up, and receives packets for these addresses of the kernel. The kernel can send from
+    an IPv6 address shortly before it receives packets for it.
     """
     if name not in interfaces() | {"lo"} or "UP" not in show(name)["flags"]:
         return False
@@ -47,29 +47,29 @@ def has(name: str, *addresses: str) -> bool:
 
 def untilHas(name: str, *addresses: str) -> None:
     """
-    Wait until L{has} holds.
+    Wait until an interface exists, is up, and has these addresses: see L{has}.
     """
     until(lambda: has(name, *addresses), f"{name} to be up, with {addresses}")
 
 
 def untilQueueStarted(name: str) -> None:
     """
-    Wait until an interface that is up, and whose carrier has come since, sends packets. The kernel drops them until it
-    has started the interface's queue, up to a second later, when it also says that the interface is operational.
+    Wait until an interface sends packets, after it was set up and has its carrier. The kernel drops packets until it
+    has started the interface's queue, up to a second later. It then reports that the interface is operational.
     """
     until(lambda: show(name)["operstate"] == "UP", f"the queue of {name} to start")
 
 
 def setDown(name: str) -> None:
     """
-    Set an interface down.
+    Set an interface down with C{ip}.
     """
     ip("link", "set", name, "down")
 
 
 def delete(name: str) -> None:
     """
-    Delete an interface.
+    Delete an interface with C{ip}, and check that it is gone.
     """
     ip("link", "delete", name)
     assert name not in interfaces()
@@ -77,7 +77,7 @@ def delete(name: str) -> None:
 
 def show(name: str) -> dict[str, Any]:
     """
-    What C{ip} tells of an interface, with its counts.
+    Read the settings and the statistics of an interface with C{ip}.
     """
     (found,) = json.loads(ip("-json", "-details", "-statistics", "link", "show", name))
     assert isinstance(found, dict)
@@ -86,19 +86,19 @@ def show(name: str) -> dict[str, Any]:
 
 def packetsRead(name: str) -> int:
     """
-    How many packets have been read from the device of an interface.
+    The number of packets that a program has read from the device of an interface.
     """
     for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
         found, _, counts = line.partition(":")
         if found.strip() == name:
             return int(counts.split()[9])
-    raise AssertionError(f"{name} is not there")
+    raise AssertionError(f"there is no interface {name}")
 
 
 class PacketSocket:
     """
-    Packets out of and into an interface, past the kernel's IP. What goes in, the device receives; what the device
-    sends, comes out.
+    A packet socket, which sends packets to a device and receives packets from it. The kernel's own IP stack is not
+    involved.
     """
 
     def __init__(self, name: str, mode: int) -> None:
@@ -106,7 +106,7 @@ class PacketSocket:
         self._mode = mode
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        # Like a program behind a network card that has nothing to do for it: what is left open is finished here.
+        # Packets arrive with their offload header, so that superpackets can be split and checksums computed here.
         self._socket.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         self._socket.bind((name, _ETH_P_ALL))
         self._socket.setblocking(False)
@@ -119,20 +119,22 @@ class PacketSocket:
 
     def close(self) -> None:
         """
-        Hear no more.
+        Close the socket and receive no more packets.
         """
         self._socket.close()
 
     def send(self, data: bytes) -> None:
         """
-        @raise OSError: C{ENETDOWN} where the link is down; C{ENOBUFS} where the device's queue is full.
+        Send a packet or frame to the device.
+
+        @raise OSError: the link is down (C{ENETDOWN}), or the device's queue is full (C{ENOBUFS}).
         """
         etherType = {4: 0x0800, 6: 0x86DD}.get(data[0] >> 4, 0x88B5) if self._mode == TUN else 0
         self._socket.sendto(bytes(HEADER_LENGTH) + data, (self._name, etherType))
 
     def received(self) -> list[bytes]:
         """
-        What the device has sent since this was last called.
+        Return the packets that the device has sent since the last call.
         """
         packets: list[bytes] = []
         while True:
@@ -146,7 +148,7 @@ class PacketSocket:
 
     def receivedUntil(self, last: Callable[[bytes], bool]) -> list[bytes]:
         """
-        Wait for a packet for which C{last} holds, and return all that has come by then.
+        Wait for a packet for which C{last} returns true, and return all packets that have arrived by then.
         """
         packets: list[bytes] = []
 

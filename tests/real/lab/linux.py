@@ -1,5 +1,5 @@
 """
-Linux behind the interface, in place of a machine of ours.
+A Linux network namespace behind the interface, which takes the place of a L{Machine<tests.real.lab.machine.Machine>}.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.real.lab.machine import ADDRESSES, ECHO, INTERFACE, KNOCK, RELAY, STA
 from tests.real.lab.namespace import Namespace, ip, tool
 from txtuntap.device.linux.ioctl import SIOCETHTOOL
 
-#: What makes a difference to the answers and is a distribution's to set: here it is as the kernel has it by itself.
+#: The kernel settings that change the answers and that distributions change. Each has the kernel's default value here.
 SETTINGS = {
     "ipv4/conf/all/rp_filter": 0,
     "ipv4/conf/tt1/rp_filter": 0,
@@ -51,11 +51,11 @@ _LOOPBACK: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"
 
 class Linux:
     """
-    A virtual cable to a namespace of its own, as a context manager: echoes and relays there are as those of a
-    L{Machine<tests.real.lab.machine.Machine>}. The thread stays on this side of the cable.
+    A context manager with a C{veth} pair to another namespace. Its echo and relay services are like those of a
+    L{Machine<tests.real.lab.machine.Machine>}. The thread stays in its own namespace.
 
-    @ivar knocking: sockets by the addresses that they are connected to, from port L{KNOCK} to port 9. They have never
-        written there.
+    @ivar knocking: sockets on port L{KNOCK} that are connected to port 9, by the address that they are connected to.
+        They have sent nothing.
     """
 
     mode = "tap"
@@ -68,9 +68,11 @@ class Linux:
         serving: Callable[[], AbstractContextManager[object]] | None = None,
     ) -> None:
         """
-        @param stations: link addresses by IP address. It would ask for each before it answers.
-        @param knockAt: the addresses to have sockets for in C{knocking}.
-        @param serving: makes what else is to run there.
+        @param stations: the link address of each neighbour, by IP address. Without these, Linux would ask for each
+            neighbour before it answers.
+        @param gateways: the addresses of the default gateways.
+        @param knockAt: the addresses to which sockets in C{knocking} are connected.
+        @param serving: a function that makes a context manager for more services in the namespace.
         """
         self._serving = serving
         self._stations = stations
@@ -103,7 +105,7 @@ class Linux:
                 stack.callback(server.end)
             with self._namespace.stepOut():
                 ip("link", "set", INTERFACE, "up")
-            # The carrier of the first end comes with the other end.
+            # The first interface of a veth pair has its carrier once the other one is up.
             untilQueueStarted("tt1")
             untilHas("tt1", *ADDRESSES)
             stack.enter_context(self._namespace.stepOut())
@@ -115,7 +117,7 @@ class Linux:
 
     def heard(self) -> int:
         """
-        How many datagrams have come to its UDP port 7.
+        The number of datagrams that UDP port 7 has received.
         """
         return sum(server.heard for server in self._servers)
 
@@ -130,7 +132,7 @@ def _bound(family: int, port: int) -> socket.socket:
 
 def setting(name: str) -> int:
     """
-    A setting of the kernel's, in the namespace that this thread is in: by its path below C{/proc/sys/net}.
+    Read a kernel setting in the namespace of this thread, by its path below C{/proc/sys/net}.
     """
     return int(_setting(name).read_text().split()[0])
 
@@ -141,8 +143,8 @@ def _setting(name: str) -> Path:
 
 def sumUp(name: str) -> None:
     """
-    Have Linux compute the checksums of what it sends by an interface (C{ethtool -K NAME tx off}): a virtual cable
-    carries packets without.
+    Make Linux compute the checksums of packets that it sends through an interface (C{ethtool -K NAME tx off}). By
+    default, a C{veth} pair carries packets without checksums.
     """
     value = array.array("I", [_ETHTOOL_STXCSUM, 0])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
@@ -151,14 +153,14 @@ def sumUp(name: str) -> None:
 
 class _Server:
     """
-    Sends back what comes to one UDP port, and writes to the addresses that come to another, until a datagram comes from
-    the loopback.
+    A thread with two UDP services: an echo, and a relay that sends a datagram to each address that it receives. It ends
+    when it receives a datagram from the loopback address.
     """
 
     def __init__(self, family: int) -> None:
         self.heard = 0
         self._family = family
-        # In this order: a relay that was asked for first is done when the echo after it is heard.
+        # The relay is served first. So an echo that was requested after a relay proves that the relay has sent.
         self._relay, self._echo = (_bound(family, port) for port in (RELAY, ECHO))
         self._thread = Thread(target=self._serve)
         self._thread.start()
@@ -177,17 +179,17 @@ class _Server:
                         self._write(server, data, peer)
 
     def _write(self, server: socket.socket, data: bytes, peer: tuple[str, int]) -> None:
-        # Who it believes to be itself would be sent its own answer for ever.
+        # An answer to one of its own addresses would arrive at the echo again, and so on for ever.
         if all(peer[0] != address.partition("/")[0] for address in ADDRESSES):
             try:
                 server.sendto(data, peer)
             except OSError:
-                # There are senders that nobody can write to: port 0, address 0.
+                # Some source addresses cannot be written to, such as those with port 0 or address 0.
                 return
 
     def end(self) -> None:
         """
-        Call in the namespace of the server.
+        End the thread of the server. This has to be called in the server's namespace.
         """
         with socket.socket(self._family, socket.SOCK_DGRAM) as client:
             client.sendto(b"", (_LOOPBACK[self._family], ECHO))

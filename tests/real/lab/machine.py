@@ -1,7 +1,7 @@
 """
-A whole L{Host<txtuntap.stack.host.Host>} in a process of its own, that can be asked how it is.
+A L{Host<txtuntap.stack.host.Host>} in its own process, which reports its state.
 
-Each line that such a process reads is answered with its state, as JSON.
+The process answers each line on its standard input with its state as JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INTERFACE = "tt0"
 ADDRESSES = ("10.9.0.2/24", "fd09::2/64")
 KERNEL_ADDRESSES = ("10.9.0.1/24", "fd09::1/64")
 
-#: What the machine that tests share has besides.
+#: More addresses, and the DNS zone, of the machine that several tests share.
 ANY_ADDRESSES = ("10.77.0.0/16", "fd77::/48")
 ZONE = "example.test"
 
@@ -44,10 +44,15 @@ ECHO, RELAY, KNOCK, MEMBER = 7, 1007, 1008, 1009
 
 class Machine:
     """
-    A host that runs until it is left, as a context manager. It echoes on UDP port 7; writes to the addresses that it
-    is sent on port 1007, and knocks at port 9 of those on port 1008; joins the groups that it is sent on port 1009, or
-    leaves them if it is in; where C{zone} is given, it is the name server of that on port 53; and where C{actors} is,
-    it does over TCP what it is asked to (L{tests.real.lab.segments.actors}).
+    A context manager that runs a host in its own process. The host has these UDP services:
+
+      - port 7 echoes;
+      - port 1007 (relay) sends a datagram to each address that it receives as text;
+      - port 1008 (knock) sends a datagram to port 9 of each address that it receives, and records refusals;
+      - port 1009 (member) joins each multicast group that it receives, or leaves it if the host is a member;
+      - port 53 is the name server of C{zone}, if that is given.
+
+    With C{actors}, the host also has the TCP services of L{tests.real.lab.segments.actors}.
 
     @ivar mode: C{"tun"} or C{"tap"}.
     """
@@ -70,10 +75,14 @@ class Machine:
         **hostOptions: Any,
     ) -> None:
         """
-        @param neighbours: link addresses by IP address that it knows for good.
+        @param directory: the directory for the log.
+        @param mode: C{"tun"} or C{"tap"}.
+        @param addresses: the addresses of the host.
+        @param kernelAddresses: the kernel's addresses on the interface.
+        @param neighbours: the link address of each static neighbour, by IP address.
         @param streams: the directory for the L{Services<tests.real.lab.streams.Services>} on TCP; L{None}: there are
             none.
-        @param hostOptions: other arguments of the host.
+        @param hostOptions: more arguments of the host.
         """
         self.mode = mode
         self._interface = interface
@@ -113,7 +122,7 @@ class Machine:
 
     def __exit__(self, *ignored: object) -> None:
         with self._process as process:
-            # With nobody left to ask, it ends.
+            # The process ends when its standard input ends.
             assert process.stdin is not None
             process.stdin.close()
             try:
@@ -125,34 +134,36 @@ class Machine:
 
     def state(self) -> dict[str, Any]:
         """
-        Ask it how it is: see L{_state}.
+        Ask the process for its state: see L{_state}.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("?\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
-        assert line, f"it did not stay: {self.log()}"
+        assert line, f"the machine has ended: {self.log()}"
         answer = json.loads(line)
         assert isinstance(answer, dict)
         return answer
 
     def heard(self) -> int:
         """
-        How many datagrams have come to its UDP port 7.
+        The number of datagrams that UDP port 7 has received.
         """
         return int(self.state()["heard"])
 
     def log(self) -> str:
         """
-        All it has logged.
+        The text of its log so far.
         """
         return self._log.read_text() if self._log.exists() else ""
 
 
 class _Echo(DatagramProtocol):
     """
-    @ivar heard: how many datagrams have come.
+    The echo service on UDP port 7.
+
+    @ivar heard: the number of datagrams that it has received.
     """
 
     heard = 0
@@ -171,7 +182,9 @@ class _Relay(DatagramProtocol):
 
 class _Knock(DatagramProtocol):
     """
-    @ivar refused: the addresses where nobody was there.
+    The knock service, which sends a datagram to port 9 of each address that it receives.
+
+    @ivar refused: the addresses that have answered that the port is closed.
     """
 
     def __init__(self, host: Host) -> None:
@@ -205,7 +218,7 @@ class _Member(DatagramProtocol):
 
 class _Console(LineReceiver):
     """
-    Answers each line with the state.
+    The protocol on standard input, which answers each line with the state.
     """
 
     delimiter = b"\n"
@@ -227,8 +240,8 @@ class _Console(LineReceiver):
 
 def _state(host: Host) -> dict[str, Any]:
     """
-    The counters, the lengths of the tables, the octets that fragments take, and the octets and the seconds of a
-    processor that the process takes.
+    Collect the state of a host: its counters, the sizes of its tables, the octets that fragments occupy, and the memory
+    and processor time of the process.
     """
     sizes = {table.name: table.size for table in host.tables()}
     return {
@@ -260,7 +273,7 @@ def _serveNames(host: Host, zone: str) -> None:
 
     class Zone(FileAuthority):
         """
-        One name, with an address of each version.
+        A zone with one name, which has an address of each IP version.
         """
 
         def loadFile(self, filename: str) -> None:
@@ -276,7 +289,7 @@ def _serveNames(host: Host, zone: str) -> None:
 
 def main() -> None:
     """
-    Run until standard input ends.
+    Run the host until standard input ends.
     """
     options = json.loads(sys.argv[1])
     from twisted.internet import reactor

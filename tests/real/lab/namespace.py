@@ -1,8 +1,8 @@
 """
-A network namespace of a test's own: everything that sends packets does so in one.
+A new network namespace for each test that sends packets.
 
-The process itself goes in and comes back, so what it starts is in there too. Nothing is named or mounted: the
-namespace is gone with the last process and socket in it.
+The thread of the test enters the namespace and returns afterwards, so programs that it starts are in there, too. The
+namespace has no name and no mount. It is deleted with the last process and socket in it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ CLONE_NEWNET = 0x40000000
 
 NODE = "/dev/net/tun"
 
-#: Seconds after which something that has not happened never will. On a busy machine, a new interpreter takes a third of
-#: them to import all that a program needs.
+#: The number of seconds that tests wait for an event before they fail. On a busy machine, a new interpreter needs a
+#: third of that for its imports.
 PATIENCE = 60.0
 
 #: The Debian package of each tool that the tests use.
@@ -75,21 +75,22 @@ def _isRoot() -> bool:
     return os.geteuid() == 0 and everybody and capabilities & _NET_ADMIN != 0 and capabilities & _SYS_ADMIN != 0
 
 
-#: Whether this is root, outside of any user namespace and with what makes it root. Looked at before one may be entered.
+#: Whether this process is root with its capabilities, and in no user namespace. This is found out at the import, before
+#: the process may enter one.
 ROOT = _isRoot()
 
 
 def needRoot() -> None:
     """
-    Skip a test that a user namespace is not enough for.
+    Skip a test that needs real root, unless this process is root outside of any user namespace.
     """
     if not ROOT:
-        raise SkipTest("this takes real root, not that of a user namespace")
+        raise SkipTest("this test needs real root, not that of a user namespace")
 
 
 def tool(name: str) -> str:
     """
-    The path of a program. Where the tests could run but for it, they fail.
+    Find the path of a program. If it is missing, the test fails for root, and is skipped for other users.
     """
     found = shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
     if found is None:
@@ -102,18 +103,18 @@ def tool(name: str) -> str:
 
 def ip(*arguments: str) -> str:
     """
-    Run C{ip}, in the namespace that this thread is in.
+    Run C{ip} in the network namespace of this thread, and return its output.
     """
     return run("ip", *arguments)
 
 
 def run(name: str, *arguments: str, status: int = 0) -> str:
     """
-    Run a program to its end, in the namespace that this thread is in.
+    Run a program to its end in the network namespace of this thread.
 
-    @param status: the exit status it is to have.
+    @param status: the exit status that is expected.
 
-    @return: what it wrote to its standard output.
+    @return: the text that it has written to its standard output.
     """
     finished = subprocess.run(
         [tool(name), *arguments],
@@ -130,7 +131,7 @@ def run(name: str, *arguments: str, status: int = 0) -> str:
 
 def interfaces() -> set[str]:
     """
-    The names of the interfaces here, but for the loopback.
+    The names of the interfaces in this thread's network namespace, without the loopback.
     """
     return {name for _, name in socket.if_nameindex()} - {"lo"}
 
@@ -142,14 +143,15 @@ def until(
     patience: float = PATIENCE,
 ) -> _T:
     """
-    Wait for C{condition} to give something true, and return it.
+    Call C{condition} again and again until it returns a true value, and return that value.
 
-    @param turn: what to do each time it does not.
-    @param patience: seconds after which it never will.
+    @param what: the event to wait for, for the text of the failure.
+    @param turn: a function that is called between two calls.
+    @param patience: the number of seconds after which the test fails.
     """
     deadline = time.monotonic() + patience
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"in vain for {patience:.0f} seconds: {what}"
+        assert time.monotonic() < deadline, f"waited {patience:.0f} seconds in vain: {what}"
         turn()
     return result
 
@@ -157,8 +159,9 @@ def until(
 @cache
 def lacking() -> str | None:
     """
-    What the tests here lack on this machine; L{None} if they can run. Where that takes a user namespace, this process
-    is in one from now on.
+    Find out why these tests cannot run on this machine. If they need a user namespace, the process enters one for good.
+
+    @return: the reason; L{None}: the tests can run.
     """
     try:
         os.close(os.open(NODE, os.O_RDWR))
@@ -167,7 +170,7 @@ def lacking() -> str | None:
     try:
         _enter(CLONE_NEWNET)
     except PermissionError:
-        # There is no way back out of one that was entered half.
+        # Tried in another process, because a process cannot leave a user namespace again.
         tried = subprocess.run([tool("unshare"), "-rn", "true"], capture_output=True, text=True, check=False)
         if tried.returncode:
             return f"no network namespaces: not root (CAP_SYS_ADMIN), and no user namespaces ({tried.stderr.strip()})"
@@ -177,7 +180,7 @@ def lacking() -> str | None:
 
 def need() -> None:
     """
-    Skip a test where the machine has not what it takes.
+    Skip a test on a machine where these tests cannot run.
     """
     reason = lacking()
     if reason is not None:
@@ -186,9 +189,10 @@ def need() -> None:
 
 class Namespace:
     """
-    A new network namespace, as a context manager. Leaving it ends what still runs there, and fails if there was any.
+    A context manager that enters a new network namespace. Leaving it kills the processes that still run there, and
+    fails if there are any.
 
-    @ivar outside: a descriptor of the namespace it was entered from.
+    @ivar outside: a descriptor of the namespace that the thread was in before.
     """
 
     def __enter__(self) -> Namespace:
@@ -212,7 +216,7 @@ class Namespace:
     @contextmanager
     def stepOut(self) -> Iterator[None]:
         """
-        Be in the namespace this one was entered from for a while.
+        Return to the former namespace within a context manager.
         """
         here = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -224,7 +228,7 @@ class Namespace:
 
     def processes(self) -> dict[int, str]:
         """
-        Who else is in the namespace: process ids and command lines.
+        The other processes in the namespace: the command line of each, by its process id.
         """
         found = {}
         for entry in Path("/proc").iterdir():
@@ -234,12 +238,12 @@ class Namespace:
                         command = (entry / "cmdline").read_bytes()
                         found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")
                 except OSError:
-                    # It has ended since, or is not ours to look at.
+                    # The process has ended, or belongs to another user.
                     continue
         return found
 
     def _left(self) -> dict[int, str]:
-        # One that was just told to end is given the time to.
+        # A process that has just received a signal gets the time to end.
         deadline = time.monotonic() + PATIENCE
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -251,7 +255,7 @@ class Namespace:
 @contextmanager
 def another() -> Iterator[int]:
     """
-    A descriptor of a network namespace beside this one.
+    Make another network namespace, and return a descriptor of it in a context manager.
     """
     with Namespace() as there:
         descriptor = os.open(_THIS, os.O_RDONLY)
@@ -264,7 +268,7 @@ def another() -> Iterator[int]:
 
 def names(namespace: int) -> set[str]:
     """
-    The names of the interfaces in another namespace, but for the loopback.
+    The names of the interfaces in another namespace, without the loopback.
     """
     return inNamespace(namespace, interfaces)
 
@@ -289,7 +293,9 @@ def _fail() -> NoReturn:
 
 def _enter(flags: int) -> None:
     """
-    See whether C{unshare} is permitted, and undo it.
+    Try C{unshare}, and return to the former namespace.
+
+    @raise OSError: it is not permitted.
     """
     home = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -1,6 +1,6 @@
 """
-Programs that end with their reactor, each in a fork of the warm interpreter. Each prints, as JSON, what is left to say
-once the reactor has stopped.
+Programs that end when their reactor stops, each in a fork of the warm interpreter. After that, each prints how its
+ports have ended, and its log, as JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Ends = dict[str, str]
 
 def _watched(ends: Ends, name: str, port: TuntapPort) -> TuntapPort:
     """
-    Start a port, and watch it.
+    Start a port, and record under C{name} how it ends.
     """
     port.startListening()
     _watch(ends, name, port)
@@ -43,7 +43,7 @@ def _watched(ends: Ends, name: str, port: TuntapPort) -> TuntapPort:
 
 def _watch(ends: Ends, name: str, port: TuntapPort) -> None:
     """
-    Note under C{name} what C{whenLost} fails with.
+    Record under C{name} the type of exception that the port's C{whenLost} fails with.
     """
 
     def ended(reason: Failure) -> None:
@@ -54,7 +54,7 @@ def _watch(ends: Ends, name: str, port: TuntapPort) -> None:
 
 def ports(reactor: Any, ends: Ends) -> None:
     """
-    Ports on a tun, on a tap behind middleware, and on a device in memory; and a monitor that has only just begun.
+    Run ports on a tun, on a tap behind middleware, and on a device in memory, and a monitor that is just starting.
     """
     from txtuntap.device.monitor import InterfaceMonitor
 
@@ -75,7 +75,7 @@ def ports(reactor: Any, ends: Ends) -> None:
 
 def stopped(reactor: Any, ends: Ends) -> None:
     """
-    A port whose C{stopListening} is called in the turn that is the reactor's last.
+    Run a port whose C{stopListening} is called in the last turn of the reactor.
     """
     recorder = going(PacketRecorder(), TUN)
     port = _watched(ends, "tun", TuntapPort("tt0", recorder, reactor=reactor))
@@ -90,7 +90,7 @@ def stopped(reactor: Any, ends: Ends) -> None:
 
 def deleted(reactor: Any, ends: Ends) -> None:
     """
-    A port whose interface is deleted while the reactor stops.
+    Run two ports, and delete the interface of one while the reactor stops.
     """
     _watched(ends, "tun", TuntapPort("tt0", going(PacketRecorder(), TUN), reactor=reactor))
     _watched(ends, "tap", TuntapPort("tt1", going(PacketRecorder(), TAP), reactor=reactor))
@@ -100,7 +100,7 @@ def deleted(reactor: Any, ends: Ends) -> None:
 
 def service(reactor: Any, ends: Ends) -> None:
     """
-    A service that nobody stops.
+    Run a service that is not stopped before the reactor.
     """
     from txtuntap.service import HostService, HostServiceSettings, InterfaceServiceSettings
 
@@ -113,7 +113,7 @@ def service(reactor: Any, ends: Ends) -> None:
 
 def serviceDeleted(reactor: Any, ends: Ends) -> None:
     """
-    A service whose interface is deleted while the reactor stops.
+    Run a service, and delete its interface while the reactor stops.
     """
     service(reactor, ends)
     reactor.addSystemEventTrigger("before", "shutdown", delete, "tt0")
@@ -121,7 +121,7 @@ def serviceDeleted(reactor: Any, ends: Ends) -> None:
 
 def tunnels(reactor: Any, ends: Ends) -> None:
     """
-    Two tunnels that are connected to each other.
+    Run two tunnels that are connected to each other.
     """
     made = [Tunnel(TUN), Tunnel(TUN)]
     for number, tunnel in enumerate(made):
@@ -141,7 +141,7 @@ def tunnels(reactor: Any, ends: Ends) -> None:
 
 def readme(reactor: Any, ends: Ends) -> None:
     """
-    A program of the README, until a signal ends it.
+    Run a program of the README until a signal ends it.
     """
     text = Path(sys.argv[3]).read_text()
     exec(compile(text, sys.argv[3], "exec"), {"__name__": "__main__"})
@@ -149,7 +149,7 @@ def readme(reactor: Any, ends: Ends) -> None:
 
 def main() -> int:
     """
-    Run a program that is named, on a reactor that is named.
+    Run a program on a reactor. The arguments of the process are the names of the reactor and of the program.
     """
     reactorName, name = sys.argv[1:3]
     importlib.import_module(f"twisted.internet.{reactorName}reactor").install()
@@ -162,7 +162,7 @@ def main() -> int:
     program(reactor, ends)
     if name != "readme":
         cast(Any, reactor).run()
-    # The process ends as a program of the user's would, by no signal.
+    # Ignored, so that the process ends with an exit status and not by the signal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lines = [[event["log_level"].name, eventAsText(event, includeTimestamp=False)] for event in log]
     print(json.dumps({"ends": ends, "log": lines}))

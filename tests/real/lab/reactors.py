@@ -1,5 +1,5 @@
 """
-Tests that run on each reactor there is on Linux, each in a process of its own: a fork of the warm interpreter.
+Tests that run on each of Linux's reactors. Each run has its own process, a fork of the warm interpreter.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ REACTORS = ("select", "poll", "epoll", "asyncio")
 
 class Run:
     """
-    What a test is given.
+    The reactor and the log of one test, which are the argument of its function.
 
-    @ivar reactor: the reactor, running.
-    @ivar log: every log event so far.
+    @ivar reactor: the running reactor.
+    @ivar log: all log events so far.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -38,23 +38,23 @@ class Run:
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
         """
-        Let the reactor run until C{condition} holds.
+        Let the reactor run until C{condition} returns a true value.
         """
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < deadline, f"in vain for {PATIENCE:.0f} seconds: {what}"
+            assert time.monotonic() < deadline, f"waited {PATIENCE:.0f} seconds in vain: {what}"
             await deferLater(self.reactor, 0.005)
 
     async def turns(self) -> None:
         """
-        Let the reactor go round a few times.
+        Let the reactor run for five turns.
         """
         for _ in range(5):
             await deferLater(self.reactor, 0)
 
     def failures(self) -> list[Failure]:
         """
-        The failures that were logged since this was last called; a test fails that leaves any.
+        Return the failures that were logged since the last call. A test fails if some are left at its end.
         """
         found = [event["log_failure"] for event in self.log if "log_failure" in event]
         self.log[:] = [event for event in self.log if "log_failure" not in event]
@@ -66,9 +66,10 @@ Test = Callable[[Run], Coroutine[Deferred[Any], Any, None]]
 
 def onEachReactor(test: Test, reactors: tuple[str, ...] = REACTORS) -> Callable[[str, Namespace], None]:
     """
-    Make C{test} one that pytest runs on each reactor, in a network namespace.
+    Make a test that pytest runs on each reactor, in a network namespace.
 
-    @param reactors: on which, if not on each.
+    @param test: the function of the test.
+    @param reactors: the names of the reactors.
     """
 
     @pytest.mark.parametrize("reactorName", reactors)
@@ -92,28 +93,28 @@ def onEachReactor(test: Test, reactors: tuple[str, ...] = REACTORS) -> Callable[
 
 def onOneReactor(test: Test) -> Callable[[str, Namespace], None]:
     """
-    Likewise, where it is all the same which one it is.
+    Make a test that pytest runs on one reactor only, because the test does not depend on the reactor.
     """
     return onEachReactor(test, ("epoll",))
 
 
 def descriptors() -> set[str]:
     """
-    The descriptors of this process.
+    List the open descriptors of this process: number and file.
     """
     found = set()
     for descriptor in os.listdir("/proc/self/fd"):
         try:
             found.add(f"{descriptor} {os.readlink(f'/proc/self/fd/{descriptor}')}")
         except OSError:
-            # That was the directory itself.
+            # This is the descriptor of the directory itself, which is closed already.
             continue
     return found
 
 
 async def outcome(lost: Awaitable[None]) -> type[BaseException]:
     """
-    What C{lost}, which fails, fails with.
+    Wait until C{lost} fails, and return the type of the exception.
     """
     try:
         await lost

@@ -1,6 +1,6 @@
 """
-Services on TCP, the same for a host and for the kernel: a web server, with TLS too, a shell of Conch's, echo, and two
-that count by hashes.
+TCP services that run in the same form on a host of this package and on the kernel: a web server with and without TLS,
+an SSH server (Conch), an echo, a sink that answers with a hash, and a source of much data.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from tests.real.lab.warm import Program
 
 ECHO, SINK, SOURCE, SSH, WEB, TLS = 7, 9, 19, 22, 80, 443
 
-#: The octets of the large file, and of what C{SOURCE} sends.
+#: The number of octets in the large file, and the number of octets that C{SOURCE} sends.
 LARGE = 50_000_000
 MUCH = 20_000_000
 
-#: The name in the certificate; and the files of the large page, of the certificate and of the key for C{ssh}.
+#: The name in the certificate, and the names of the files with the large page, the certificate and the key for C{ssh}.
 NAME = "host.example"
 LARGE_FILE, CERTIFICATE, IDENTITY = "large", f"{NAME}.crt", "identity"
 
@@ -52,14 +52,14 @@ SMALL = b"a small page\n"
 
 class _Upload(Resource):
     """
-    Answers what is sent by its hash.
+    A page that answers an upload with the upload's hash.
     """
 
     isLeaf = True
 
     def render(self, request: Any) -> bytes:
         """
-        Read all of it.
+        Read the upload, and return its hash in hexadecimal.
         """
         digest = sha256()
         while octets := request.content.read(1 << 20):
@@ -70,7 +70,7 @@ class _Upload(Resource):
 @implementer(IHalfCloseableProtocol)
 class Sink(Protocol):
     """
-    Answers what comes by its hash, once the peer has closed its side.
+    A protocol that answers the received data with its hash, once the peer has closed its side.
     """
 
     transport: Any
@@ -83,22 +83,22 @@ class Sink(Protocol):
 
     def readConnectionLost(self) -> None:
         """
-        All has come.
+        Send the hash, because the peer has sent all its data.
         """
         self.transport.write(self._digest.hexdigest().encode())
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """
-        All has been sent.
+        Do nothing when the peer has received all data.
         """
 
 
 class Source(Protocol):
     """
-    Sends much, as fast as it is taken, and closes.
+    A protocol that sends much data as fast as the transport accepts it, and closes the connection.
 
-    @ivar octets: how much.
+    @ivar octets: the number of octets to send.
     """
 
     transport: Any
@@ -110,7 +110,7 @@ class Source(Protocol):
 
     def resumeProducing(self) -> None:
         """
-        All that was written has been taken.
+        Write the next block, or close the connection after the last one.
         """
         block = next(self._blocks, None)
         if block is not None:
@@ -121,13 +121,13 @@ class Source(Protocol):
 
     def stopProducing(self) -> None:
         """
-        The connection is over.
+        Do nothing when the connection has ended.
         """
 
 
 def blocks(octets: int) -> Iterator[bytes]:
     """
-    So many octets of chance, in pieces of a mebibyte, the same each time.
+    Generate pseudo-random octets in blocks of one mebibyte. They are the same for each call with this number of octets.
     """
     random = Random(octets)
     while octets:
@@ -139,7 +139,7 @@ def blocks(octets: int) -> Iterator[bytes]:
 @cache
 def much(octets: int = MUCH) -> bytes:
     """
-    So many octets of chance in one; by default, what C{SOURCE} sends.
+    The octets of L{blocks} in one object. By default, these are the data that C{SOURCE} sends.
     """
     return b"".join(blocks(octets))
 
@@ -147,7 +147,7 @@ def much(octets: int = MUCH) -> bytes:
 @implementer(ISession)
 class _Shell(ConchUser):
     """
-    A user whose every command says its own name, and the hash of its standard input.
+    An SSH user with commands but no shell. Each command prints its own name and the hash of its standard input.
     """
 
     def __init__(self) -> None:
@@ -157,50 +157,50 @@ class _Shell(ConchUser):
 
     def getPty(self, term: Any, windowSize: Any, modes: Any) -> None:
         """
-        There is no terminal.
+        Refuse a terminal, because there is none.
         """
         raise NotImplementedError
 
     def openShell(self, proto: Any) -> None:
         """
-        Nor a shell.
+        Refuse a shell, because there is none.
         """
         raise NotImplementedError
 
     def windowChanged(self, newWindowSize: Any) -> None:
         """
-        Nor a window.
+        Refuse a window size, because there is no terminal.
         """
         raise NotImplementedError
 
     def execCommand(self, proto: Any, command: bytes) -> None:
         """
-        Run a command.
+        Begin to run a command.
         """
         self._proto, self._command = proto, command
         proto.makeConnection(self)
 
     def write(self, data: bytes) -> None:
         """
-        Standard input has come.
+        Add octets of the standard input to the hash.
         """
         self._digest.update(data)
 
     def eofReceived(self) -> None:
         """
-        Standard input has ended.
+        Print the command's name and the hash, because standard input has ended.
         """
         self._proto.outReceived(self._command + b" " + self._digest.hexdigest().encode() + b"\n")
         self._proto.processEnded(Failure(ProcessDone(0)))
 
     def closed(self) -> None:
         """
-        The channel is closed.
+        Do nothing when the channel is closed.
         """
 
     def loseConnection(self) -> None:
         """
-        The channel is to be closed.
+        Do nothing when the channel is to be closed.
         """
 
 
@@ -208,7 +208,7 @@ class _Shell(ConchUser):
 class _Realm:
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
         """
-        Anybody may come in.
+        Accept each user whose key was verified.
         """
         return interfaces[0], _Shell(), lambda: None
 
@@ -229,12 +229,14 @@ class _Conch(SSHFactory):
 
 class Services:
     """
-    All services, on what listens for streams: a host, or a reactor. A directory has the files that clients need.
+    All services, listening on a host of this package or on a reactor. The files that clients need are in a directory.
     """
 
     def __init__(self, listener: Any, directory: Path, interface: str = "") -> None:
         """
-        @param interface: the address to listen on.
+        @param listener: the host or the reactor.
+        @param directory: the directory for the files that clients need.
+        @param interface: the address to listen on; empty: all addresses.
         """
         (directory / LARGE_FILE).write_bytes(much(LARGE))
         root = Resource()
@@ -255,12 +257,13 @@ class Services:
 
 class KernelServices:
     """
-    The same services on the kernel's TCP, in a process of its own, as a context manager.
+    A context manager that runs the same services on the kernel's TCP, in its own process.
     """
 
     def __init__(self, directory: Path, there: Callable[[Callable[[], Program]], Program]) -> None:
         """
-        @param there: calls something in the namespace that is to have them.
+        @param directory: the directory for the files that clients need.
+        @param there: a function that calls another one in the network namespace of the services.
         """
         self._directory = directory
         self._there = there
@@ -295,7 +298,7 @@ def main() -> None:
     from twisted.internet import reactor
     from twisted.internet.stdio import StandardIO
 
-    # To the kernel, that is both versions.
+    # The kernel accepts connections of both IP versions on this address.
     Services(reactor, Path(sys.argv[1]), "::")
     StandardIO(_UntilEnd())
     print("ready", flush=True)

@@ -1,5 +1,5 @@
 """
-C{twistd tuntap switch} in a process of its own, between network namespaces that are each a machine.
+The service C{twistd tuntap switch} in its own process, between network namespaces that play machines.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ INTERFACE = "tt0"
 
 class Machine:
     """
-    A namespace with one tap interface.
+    A network namespace with one tap interface.
 
-    @ivar number: the last octet of its addresses: 10.9.0.NUMBER and fd09::NUMBER.
-    @ivar namespace: a descriptor.
+    @ivar number: the last part of its addresses 10.9.0.NUMBER and fd09::NUMBER.
+    @ivar namespace: a descriptor of the namespace.
     """
 
     def __init__(self, number: int, namespace: int) -> None:
@@ -39,45 +39,45 @@ class Machine:
     @property
     def path(self) -> str:
         """
-        The namespace, for other processes.
+        The path of the namespace for other processes.
         """
         return f"/proc/{os.getpid()}/fd/{self.namespace}"
 
     @property
     def address(self) -> str:
         """
-        Its IPv4 address.
+        The IPv4 address of the machine.
         """
         return f"10.9.0.{self.number}"
 
     @property
     def station(self) -> bytes:
         """
-        Its link address.
+        The link address of the machine, six octets.
         """
         return packLinkAddress(self.do(lambda: show(INTERFACE))["address"])
 
     def do(self, call: Callable[[], _T]) -> _T:
         """
-        Call something in there.
+        Call a function in the namespace.
         """
         return inNamespace(self.namespace, call)
 
     def run(self, name: str, *arguments: str, status: int = 0) -> str:
         """
-        Run a program to its end in there.
+        Run a program to its end in the namespace, and return its output.
         """
         return self.do(lambda: run(name, *arguments, status=status))
 
     def pings(self, address: str) -> bool:
         """
-        Whether an address answers.
+        Whether an address answers a ping from this machine.
         """
         return self._ping("-c", "1", "-w", f"{PATIENCE:.0f}", "-i", "0.2", address)
 
     def isSilent(self, address: str) -> bool:
         """
-        Whether one does not, for a while.
+        Whether an address answers neither of two pings from this machine.
         """
         return not self._ping("-c", "2", "-W", "0.3", "-i", "0.2", address)
 
@@ -88,7 +88,7 @@ class Machine:
     @contextmanager
     def running(self, *command: str) -> Iterator[subprocess.Popen[str]]:
         """
-        Run a program in there meanwhile.
+        Run a program in the namespace within a context manager.
         """
         process = self.do(
             lambda: subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -101,7 +101,7 @@ class Machine:
 
     def socket(self) -> PacketSocket:
         """
-        What reads and writes frames past the kernel's IP.
+        Open a packet socket on the machine's interface.
         """
         return self.do(lambda: PacketSocket(INTERFACE, TAP))
 
@@ -109,7 +109,7 @@ class Machine:
 @contextmanager
 def machines(count: int) -> Iterator[list[Machine]]:
     """
-    As many of them, numbered from 1.
+    Make machines, numbered from 1, in a context manager.
     """
     with ExitStack() as stack:
         yield [Machine(number, stack.enter_context(another())) for number in range(1, count + 1)]
@@ -117,7 +117,7 @@ def machines(count: int) -> Iterator[list[Machine]]:
 
 class RunningSwitch:
     """
-    A switch between machines, as a context manager. Each has its addresses when it begins.
+    A context manager that runs a switch between machines. Entering it waits until each machine has its addresses.
 
     @ivar process: the process.
     """
@@ -131,9 +131,11 @@ class RunningSwitch:
         six: bool = False,
     ) -> None:
         """
-        @param options: of each port, such as C{"vlan=10"}.
+        @param directory: the working directory of the process.
+        @param members: the machines to connect.
+        @param options: the options of each machine's port, such as C{"vlan=10"}.
         @param more: options of the switch.
-        @param six: whether they have addresses of IPv6, too, which takes a while.
+        @param six: whether the machines have IPv6 addresses, too, which slows the start.
         """
         self._directory = directory
         self._members = members
@@ -160,13 +162,13 @@ class RunningSwitch:
 
     def log(self) -> str:
         """
-        All it has said.
+        The text of its log so far.
         """
         return (self._directory / "twistd.log").read_text()
 
     def counters(self, machine: Machine) -> dict[str, int]:
         """
-        Those of the port that a machine is at.
+        The counters of the port that a machine is connected to, read from the log.
         """
         before = len(self.log())
         self.process.send_signal(signal.SIGUSR2)
@@ -182,7 +184,7 @@ class RunningSwitch:
         addresses = [machine.address, *([f"fd09::{machine.number}"] if self._six else [])]
 
         def isReady() -> bool:
-            # Not one that is still being asked for: what leaves from it is not answered.
+            # A tentative address does not count, because nobody answers packets from it.
             return has(INTERFACE, *addresses) and not (
                 self._six and "tentative" in ip("address", "show", "dev", INTERFACE)
             )
@@ -190,5 +192,5 @@ class RunningSwitch:
         return machine.do(isReady)
 
     def _stays(self) -> bool:
-        assert self.process.poll() is None, f"it did not stay: {self.log()}"
+        assert self.process.poll() is None, f"the switch has ended: {self.log()}"
         return True

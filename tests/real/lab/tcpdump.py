@@ -1,5 +1,5 @@
 """
-Captures that tcpdump makes, and what tshark finds in them.
+Functions that capture with tcpdump, and read the captures with tshark.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ def captured(
     path: Path, interface: str, wanted: str = "", packets: int = 0, more: tuple[str, ...] = ()
 ) -> Iterator[None]:
     """
-    Have tcpdump capture what passes an interface meanwhile.
+    Capture the packets of an interface with tcpdump within a context manager.
 
-    @param wanted: a filter, as C{pcap-filter} has it.
-    @param packets: how many to wait for at the end. Without a number, the capture has what has been written by then.
-    @param more: other options.
+    @param path: the file to write.
+    @param interface: the interface's name.
+    @param wanted: a filter in the language of C{pcap-filter(7)}.
+    @param packets: the number of packets to wait for at the end; 0: end the capture without waiting.
+    @param more: more options of tcpdump.
     """
-    # In the buffer that it has by itself there is room for few packets, and on a busy machine it is not read at once.
+    # The default buffer holds few packets, and on a busy machine tcpdump reads it late.
     buffer = "-B", "32768"
     command = [
         tool("tcpdump"),
@@ -57,9 +59,13 @@ def captured(
 
 def tshark(capture: Path, wanted: str, isUnderWay: bool = False) -> list[str]:
     """
-    The lines that tshark prints for the packets that a display filter lets pass. It verifies checksums.
+    Run tshark on a capture, with verification of checksums.
 
-    @param isUnderWay: the last packet may be cut short, because the capture has not ended.
+    @param capture: the file.
+    @param wanted: a display filter that selects packets.
+    @param isUnderWay: whether the capture is still running, so that the last packet may be cut short.
+
+    @return: the lines that tshark prints, one for each packet.
     """
     command = [tool("tshark"), "-r", str(capture), *_CHECKS, "-Y", wanted]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)

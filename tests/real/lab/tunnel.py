@@ -1,5 +1,5 @@
 """
-Two network namespaces joined by veth, and a C{twistd tuntap tunnel} in each.
+Two network namespaces that are connected by C{veth}, with a C{twistd tuntap tunnel} in each.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from txtuntap.device.linux.namespace import inNamespace
 
 _T = TypeVar("_T")
 
-#: Of the link between both places, here and there.
+#: The addresses of the link between both namespaces, in this one and in the other.
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 
-#: Inside the tunnel.
+#: The addresses of the tunnel's interfaces, in this namespace and in the other.
 INNER_HERE, INNER_THERE = "10.9.0.1", "10.9.0.2"
 
 PORT = 4000
@@ -32,7 +32,7 @@ PORT = 4000
 
 class End:
     """
-    One end of a tunnel: C{twistd}, in one of two namespaces.
+    One end of a tunnel, a C{twistd} process in one of the two namespaces.
     """
 
     def __init__(self, place: Place, mode: str, directory: Path, arguments: tuple[str, ...]) -> None:
@@ -45,14 +45,14 @@ class End:
 
     def start(self) -> None:
         """
-        Start it, again perhaps.
+        Start the process, for the first time or again.
         """
         command = ["-n", "--pidfile=", "tuntap", "tunnel", *self._arguments]
         self.process = self.place.call(lambda: twistd(*command, cwd=self._directory))
 
     def kill(self) -> None:
         """
-        End it without a word.
+        Kill the process, so that it cannot tell its peer.
         """
         self.process.kill()
         self.process.wait()
@@ -60,20 +60,20 @@ class End:
 
     def stop(self) -> None:
         """
-        End it as an administrator does.
+        End the process by SIGTERM, and check that its log has no traceback.
         """
         endProcess(self.process)
         assert "Traceback" not in self.log(), self.log()
 
     def log(self) -> str:
         """
-        All it has said.
+        The text of its log so far.
         """
         return self._said + (self._directory / "twistd.log").read_text()
 
     def counters(self, part: str = "tunnel") -> dict[str, int]:
         """
-        What it has counted.
+        The counters of the tunnel, or of another part, read from the log.
         """
         pattern = re.compile(rf"\] {part}: (.*)\n")
         before = len(pattern.findall(self.log()))
@@ -85,9 +85,10 @@ class End:
 
 class Place:
     """
-    One of the two namespaces.
+    One of the two network namespaces.
 
-    @ivar address: its address on the link; C{inner}: in the tunnel.
+    @ivar address: the address on the link between them.
+    @ivar inner: the address of the tunnel's interface.
     """
 
     def __init__(self, namespace: int | None, address: str, inner: str) -> None:
@@ -97,20 +98,20 @@ class Place:
 
     def call(self, call: Callable[[], _T]) -> _T:
         """
-        Call something there.
+        Call a function in this namespace.
         """
         return inNamespace(self._namespace, call)
 
     def run(self, name: str, *arguments: str, status: int = 0) -> str:
         """
-        Run a program there to its end.
+        Run a program to its end in this namespace, and return its output.
         """
         return self.call(lambda: run(name, *arguments, status=status))
 
     @contextmanager
     def running(self, name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         """
-        Have a program run there for a while.
+        Run a program in this namespace within a context manager.
         """
         command = [tool(name), *arguments]
         process = self.call(
@@ -126,8 +127,8 @@ class Place:
 
     def pings(self, address: str, count: int, *options: str) -> None:
         """
-        Ping an address so many times. Each is answered: a single question is waited for as long as it takes, and the
-        last of several only for twice as long as the others have taken.
+        Ping an address from this namespace C{count} times, and check that each ping is answered. Each ping is a run of
+        the program, because C{ping} waits for the last of several answers only twice as long as the others have taken.
         """
         for _ in range(count):
             assert self.call(lambda: ping(address, "-c", "1", *options)) == 1
@@ -136,7 +137,7 @@ class Place:
 @contextmanager
 def joined() -> Iterator[tuple[Place, Place]]:
     """
-    This namespace and another, with a link between the two.
+    Make another namespace and a link between it and this one, in a context manager.
     """
     with another() as there:
         ip("link", "add", "ttv", "type", "veth", "peer", "name", "ttw")
@@ -161,7 +162,7 @@ def tunnel(
     connecting: tuple[str, ...] = ("--insecure",),
 ) -> Iterator[tuple[End, End]]:
     """
-    A tunnel between two places: the first listens, the second connects.
+    Run a tunnel between two namespaces in a context manager. The first end listens, and the second connects.
     """
     ends: list[End] = []
     try:
@@ -187,7 +188,7 @@ def _isListening(end: End) -> bool:
 
 def untilUp(ends: tuple[End, End]) -> None:
     """
-    Wait until packets go through.
+    Wait until packets pass through a tunnel.
     """
 
     def stay() -> None:

@@ -1,5 +1,5 @@
 """
-A host in the process of the tests, on a reactor that turns while something is waited for.
+A host in the process of the tests. Its reactor runs only while a test waits for an event.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from txtuntap import Host, TuntapPort
 
 INTERFACE = "tt0"
 
-#: Turns of the reactor until a question is asked again: 5 ms each, where nothing happens.
+#: The number of reactor turns until a request is repeated. A turn takes 5 ms if no event happens.
 _TURNS = 50
 
-#: Seconds that a program may take that moves much data.
+#: The largest number of seconds that a program may take to transfer much data.
 LONG = 120.0
 
 _T = TypeVar("_T")
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 class Turning:
     """
-    A reactor that turns while something is waited for.
+    A reactor that runs only while a test waits for an event.
     """
 
     def __init__(self) -> None:
@@ -41,23 +41,23 @@ class Turning:
 
     def turn(self) -> None:
         """
-        Have the reactor turn once.
+        Run one turn of the reactor.
         """
         self.reactor.iterate(0.005)
 
     def until(self, condition: Callable[[], _T], what: str, patience: float = PATIENCE) -> _T:
         """
-        Turn until C{condition} holds, and return what it gives.
+        Run the reactor until C{condition} returns a true value, and return that value.
         """
         return until(condition, what, self.turn, patience)
 
     def wait(self, waited: Deferred[Any]) -> Any:
         """
-        Turn until a Deferred fires.
+        Run the reactor until a Deferred fires.
 
-        @return: what it fires with.
+        @return: the result of the Deferred.
 
-        @raise Exception: what it fails with.
+        @raise Exception: the Deferred fails.
         """
         results: list[Any] = []
         waited.addBoth(results.append)
@@ -68,12 +68,12 @@ class Turning:
 
     def run(self, *command: str, data: Iterable[bytes] = (), patience: float = LONG) -> tuple[int, str]:
         """
-        Run a program to its end.
+        Run a program to its end, and the reactor meanwhile.
 
-        @param data: pieces of what it reads from its standard input, which then ends.
-        @param patience: seconds after which it will never end.
+        @param data: the octets of the program's standard input, in pieces.
+        @param patience: the number of seconds after which the test fails.
 
-        @return: its status, and all it says on standard output and standard error.
+        @return: the program's exit status, and its output and errors.
         """
         with TemporaryFile() as given, TemporaryFile() as said:
             given.writelines(data)
@@ -91,7 +91,7 @@ class Turning:
 
     def succeeds(self, *command: str, data: Iterable[bytes] = (), patience: float = LONG) -> str:
         """
-        Run a program to its end, which is a success, and return what it says.
+        Run a program as L{run} does, check that it succeeds, and return its output and errors.
         """
         status, said = self.run(*command, data=data, patience=patience)
         assert status == 0, f"{command}: {status}, {said}"
@@ -99,18 +99,18 @@ class Turning:
 
     def stop(self) -> None:
         """
-        Have no reactor any more.
+        Close the descriptors of the reactor.
         """
         self.reactor.waker.connectionLost(None)
 
 
 class TurningHost(Turning):
     """
-    A host on a device, with the kernel at the other end of it.
+    A host on a kernel device, and the reactor that it runs on.
 
     @ivar host: the host.
-    @ivar port: the port of its device.
-    @ivar echo: echoes on UDP port 7.
+    @ivar port: the port of the device.
+    @ivar echo: the echo service on UDP port 7.
     """
 
     def __init__(
@@ -124,8 +124,11 @@ class TurningHost(Turning):
     ) -> None:
         """
         @param mode: C{"tun"} or C{"tap"}.
-        @param around: makes the middleware that the device is given, of a protocol.
-        @param hostOptions: other arguments of the host.
+        @param addresses: the addresses of the host.
+        @param kernelAddresses: the kernel's addresses on the interface.
+        @param offload: see L{TuntapPort}.
+        @param around: a function that puts middleware around the host's protocol.
+        @param hostOptions: more arguments of the host.
         """
         super().__init__()
         self.host = Host(addresses, self.reactor, **hostOptions)
@@ -140,8 +143,8 @@ class TurningHost(Turning):
 
     def _reach(self, address: str) -> None:
         """
-        Ask an address of the host until it has answered each question. The kernel drops what is sent through an
-        interface whose carrier has just come.
+        Send datagrams to an address of the host until it answers. The kernel drops packets until the interface's queue
+        has started, which is some time after the carrier.
         """
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.setblocking(False)
@@ -159,7 +162,7 @@ class TurningHost(Turning):
 
     def stop(self) -> None:
         """
-        Leave nothing behind.
+        Stop the port, and close the descriptors of the reactor.
         """
         self.wait(maybeDeferred(self.port.stopListening))
         super().stop()

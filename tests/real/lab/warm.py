@@ -1,12 +1,12 @@
 """
-Python programs without the wait for their imports.
+A fast way to start Python programs, by forks of a process that has imported most modules already.
 
-A new interpreter takes half a second to import Twisted and this package. So each process that runs tests has one warm
-interpreter beside it. It imports once what most programs need, and forks for every program: a fork takes a hundredth of
-that time, and is a process as any other, with descriptors, a directory, an environment and a network namespace of its
-own. The warm interpreter itself never imports a reactor, so that each program can install one.
+A new interpreter takes half a second to import Twisted and this package. So each process that runs tests has one child,
+called the warm interpreter. It imports the modules that most programs need, and forks for every program, which takes a
+hundredth of that time. Each fork has its own descriptors, directory, environment and network namespace. The warm
+interpreter itself never imports a reactor, so that each program can install one.
 
-C{python -m tests.real.lab.warm DESCRIPTOR} is the warm interpreter: it reads requests from that socket.
+C{python -m tests.real.lab.warm DESCRIPTOR} runs the warm interpreter, which reads requests from that socket.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.paths import CHECKOUT
 _NAMESPACE = "/proc/thread-self/ns/net"
 _CLONE_NEWNET = 0x40000000
 
-#: The modules that are imported once.
+#: The modules that the warm interpreter imports.
 _IMPORTS = (
     "pyroute2",
     "pytest",
@@ -44,18 +44,19 @@ _IMPORTS = (
     "txtuntap.testing",
 )
 
-#: The largest request: arguments and environment, as JSON.
+#: The largest number of octets in a request, which has the arguments and the environment as JSON.
 _MAX_REQUEST = 1 << 17
 
 
 class Program:
     """
-    A program in a process of its own: the part of L{subprocess.Popen} that the tests use.
+    A program in its own process, with those methods of L{subprocess.Popen} that the tests use.
 
-    @ivar pid: the process.
-    @ivar returncode: the exit status, or the negative number of the signal that ended it; L{None} while it runs.
-    @ivar stdin: where it reads, if that is a pipe.
-    @ivar stdout: what it writes, if that is a pipe.
+    @ivar pid: the process id.
+    @ivar returncode: the exit status, or the negative number of the signal that has ended the process; L{None} while it
+        runs.
+    @ivar stdin: the writing end of its standard input, if that is a pipe.
+    @ivar stdout: the reading end of its standard output, if that is a pipe.
     """
 
     def __init__(
@@ -68,13 +69,14 @@ class Program:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """
-        Start the program, in the network namespace of this thread. Its standard error is its standard output.
+        Start the program in the network namespace of this thread. Its standard error goes to its standard output.
 
-        @param call: what it does, C{module:function}. What that returns is the exit status, as in L{sys.exit}.
-        @param arguments: C{sys.argv}, the name of the program first.
+        @param call: the function to call, as C{module:function}. Its result is the argument of L{sys.exit}.
+        @param arguments: the program's C{sys.argv}, beginning with its name.
+        @param cwd: the working directory.
         @param stdin: C{subprocess.PIPE} or C{subprocess.DEVNULL}.
-        @param stdout: a file, C{subprocess.PIPE}, or L{None} for that of the tests.
-        @param environment: variables beside those of the tests.
+        @param stdout: a file or C{subprocess.PIPE}; L{None}: the standard output of the tests.
+        @param environment: environment variables in addition to those of the tests.
         """
         self.returncode: int | None = None
         self.stdin: TextIO | None = None
@@ -123,7 +125,7 @@ class Program:
 
     def poll(self) -> int | None:
         """
-        The exit status, if it has ended.
+        The exit status, or L{None} if the program still runs.
         """
         if self.returncode is None and select.select([self._status], [], [], 0)[0]:
             self.wait()
@@ -131,13 +133,13 @@ class Program:
 
     def wait(self, timeout: float | None = None) -> int:
         """
-        Wait for the end.
+        Wait for the end of the program.
 
-        @param timeout: at most so many seconds.
+        @param timeout: the largest number of seconds to wait; L{None}: no limit.
 
         @return: the exit status.
 
-        @raise subprocess.TimeoutExpired: it still runs.
+        @raise subprocess.TimeoutExpired: the program still runs.
         """
         if self.returncode is None:
             if not select.select([self._status], [], [], timeout)[0]:
@@ -148,28 +150,28 @@ class Program:
 
     def send_signal(self, number: int) -> None:
         """
-        Send a signal, if it still runs.
+        Send a signal to the program, if it still runs.
         """
         if self.poll() is None:
-            # It may have ended since.
+            # The program may have ended since the poll.
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """
-        Send SIGTERM.
+        Send SIGTERM to the program.
         """
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """
-        Send SIGKILL.
+        Send SIGKILL to the program.
         """
         self.send_signal(signal.SIGKILL)
 
     def close(self) -> None:
         """
-        Close the pipes to it. Its end is not noticed any more.
+        Close all pipes to the program. L{poll} and L{wait} do not work after that.
         """
         self._closeStatus()
         for pipe in self.stdin, self.stdout:
@@ -183,18 +185,19 @@ class Program:
 
     def _readNumber(self) -> int:
         """
-        The next number in the pipe: first the process, from itself, then its exit status, from the warm interpreter.
+        Read the next number from the status pipe. The first is the process id, which the program writes. The second is
+        the exit status, which the warm interpreter writes.
         """
         data = os.read(self._status, 4)
         if len(data) < 4:
-            raise RuntimeError("the warm interpreter has ended: it says why on its standard error")
+            raise RuntimeError("the warm interpreter has ended: see its standard error")
         return int.from_bytes(data, sys.byteorder, signed=True)
 
 
 @cache
 def _warm() -> socket.socket:
     """
-    The socket to the warm interpreter of this process.
+    Start the warm interpreter of this process, and return the socket for requests to it.
     """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _MAX_REQUEST)
@@ -210,7 +213,7 @@ _interpreters: list[subprocess.Popen[bytes]] = []
 
 def begin() -> None:
     """
-    Start the warm interpreter: in the network namespace where it is to stay.
+    Start the warm interpreter in the network namespace of this thread, unless it runs already.
     """
     _warm()
 
@@ -219,7 +222,7 @@ def end() -> int:
     """
     End the warm interpreter, if there is one, and its programs.
 
-    @return: how many programs still ran.
+    @return: the number of programs that still ran.
     """
     if not _interpreters:
         return 0
@@ -228,9 +231,9 @@ def end() -> int:
     return _interpreters.pop().wait()
 
 
-class _Nursery:
+class _ForkServer:
     """
-    The warm interpreter: it forks for each request, and tells of the end of each fork.
+    The warm interpreter's loop, which forks for each request and reports the exit status of each fork.
     """
 
     def __init__(self, requests: socket.socket) -> None:
@@ -241,9 +244,9 @@ class _Nursery:
 
     def serve(self) -> Callable[[], object]:
         """
-        Serve requests until there are no more.
+        Serve requests until the socket is closed.
 
-        @return: what this process is to do now. It may be a fork.
+        @return: the function that this process has to call next. In a fork, that is the function of the program.
         """
         while True:
             for key, _ in self._selector.select():
@@ -303,20 +306,20 @@ def _writeNumber(descriptor: int, number: int) -> None:
     try:
         os.write(descriptor, number.to_bytes(4, sys.byteorder, signed=True))
     except BrokenPipeError:
-        # The test that started the program has ended, and left it.
+        # The test has closed the pipe, so nobody needs the number.
         return
 
 
 def main() -> NoReturn:
     """
-    Be the warm interpreter.
+    Run the warm interpreter.
     """
-    # An interrupt from the keyboard ends the tests, and those end this.
+    # An interrupt from the keyboard ends the tests, and the tests end this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in _IMPORTS:
         importlib.import_module(name)
     assert "twisted.internet.reactor" not in sys.modules, "a module that is imported once imports a reactor"
-    call = _Nursery(socket.socket(fileno=int(sys.argv[1]))).serve()
+    call = _ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve()
     sys.exit(call())  # type: ignore[arg-type]
 
 

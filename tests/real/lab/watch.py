@@ -1,5 +1,5 @@
 """
-The watch behind a monitor: its socket, for tests that have the kernel lose messages.
+Access to the watch of a monitor, for tests in which the kernel loses notifications.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ from txtuntap.device.monitor import InterfaceMonitor
 
 def watchOf(monitor: InterfaceMonitor) -> InterfaceWatch:
     """
-    The part of a monitor that is on the reactor.
+    Return the watch of a monitor, which reads the netlink socket on the reactor.
     """
     return cast(InterfaceWatch, monitor._watch)

@@ -1,5 +1,5 @@
 """
-C{twistd web} on endpoints of C{tuntap:} strings, in a process of its own, and C{curl} to ask it from the kernel's side.
+The service C{twistd web} on C{tuntap:} endpoints in its own process, and C{curl} to fetch pages through the kernel.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ PAGE = "It is here.\n"
 
 def urlOf(address: str, port: int = 80) -> str:
     """
-    The URL of the page at an address.
+    The URL of the page on a server address.
     """
     return f"http://{f'[{address}]' if ':' in address else address}:{port}/page.txt"
 
 
 def fetch(url: str) -> str:
     """
-    Have C{curl} fetch a page.
+    Fetch a page with C{curl}.
 
-    @return: the page; empty, if there was none.
+    @return: the page; empty: C{curl} has failed.
     """
     command = [tool("curl"), "-sSgf", "--max-time", str(PATIENCE), url]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -35,7 +35,7 @@ def fetch(url: str) -> str:
 
 class Web:
     """
-    A web server that runs until it is stopped, as a context manager. It has one page.
+    A context manager that runs a web server with one page.
 
     @ivar process: the process.
     """
@@ -44,8 +44,10 @@ class Web:
         self, directory: Path, strings: Sequence[str], urls: Sequence[str], twistdOptions: Sequence[str] = ()
     ) -> None:
         """
-        @param strings: the endpoints where it listens.
-        @param urls: those of the page there.
+        @param directory: the directory for the page and the log.
+        @param strings: the endpoints to listen on.
+        @param urls: the URL of the page on each endpoint.
+        @param twistdOptions: options of C{twistd}.
         """
         self._directory = directory
         self._urls = urls
@@ -69,7 +71,7 @@ class Web:
 
     def endOrderly(self) -> None:
         """
-        Send SIGTERM: it ends without a traceback, and leaves no interface.
+        Send SIGTERM, and check that the server ends without a traceback and leaves no interface.
         """
         self.process.terminate()
         assert self.process.wait(PATIENCE) == -signal.SIGTERM
@@ -78,22 +80,22 @@ class Web:
 
     def log(self) -> str:
         """
-        All it has said.
+        The text of its log so far.
         """
         return (self._directory / "twistd.log").read_text()
 
     def _stays(self) -> bool:
-        assert self.process.poll() is None, f"it did not stay: {self.log()}"
+        assert self.process.poll() is None, f"the web server has ended: {self.log()}"
         return True
 
 
 def failing(directory: Path, string: str, *before: str) -> list[str]:
     """
-    Start a web server on an endpoint, which is to fail.
+    Start a web server on an endpoint on which it cannot start, and check that it fails.
 
-    @param before: a command that runs it.
+    @param before: a command that runs the server, whose command line is appended to its arguments.
 
-    @return: the lines it has said.
+    @return: the lines of its log.
     """
     arguments = ["-n", "--pidfile=", "web", "--path", ".", "--listen", string]
     if before:

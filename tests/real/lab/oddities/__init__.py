@@ -1,10 +1,10 @@
 """
-What is sent seldom and answered differently by different hosts: a row each, as the frames of a forged sender, with what
-a host of ours does with them and what Linux does.
+Rare packets that different hosts answer differently. Each row of the tables has frames from a forged sender, and the
+reactions of a host of this package and of Linux.
 
-What is done is told as a list: of each frame that comes back its kind and code (and where a parameter problem is said
-to be), its source, destination and station where those are not what one expects; and C{"heard"} where a datagram has
-come to the open port and no answer from there.
+A reaction is a list of texts, one for each frame that is sent back: its type and code (with the pointer of a parameter
+problem), and its source, destination and station if those are unexpected. The text C{"heard"} means that a datagram has
+arrived on the open port and was not answered.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from tests.real.lab.oddities.frames import Frames
 @attrs.frozen
 class Oddity:
     """
-    A row.
+    One row of a table: rare frames, and the reactions to them.
 
-    @ivar make: makes the frames; called with the sender's address.
-    @ivar here: what a host of ours does.
-    @ivar linux: what Linux does.
-    @ivar difference: what C{docs/input.md} calls it, if that is not the same.
+    @ivar name: the row's name, which becomes part of the test's id.
+    @ivar version: the IP version.
+    @ivar make: a function that makes the frames from the sender's address.
+    @ivar here: the reaction of a host of this package.
+    @ivar linux: the reaction of Linux.
+    @ivar difference: the name of the difference in C{docs/input.md}; empty: the reactions are equal.
     """
 
     name: str
@@ -37,7 +39,7 @@ class Oddity:
 
 def same(version: int, name: str, make: Frames, *answers: str) -> Oddity:
     """
-    A row where both do the same.
+    Make a row with equal reactions of both hosts.
     """
     return Oddity(name, version, make, answers, answers, "")
 
@@ -46,6 +48,6 @@ def differs(
     version: int, difference: str, name: str, make: Frames, here: Sequence[str], linux: Sequence[str]
 ) -> Oddity:
     """
-    A row where they do not.
+    Make a row with different reactions of the two hosts.
     """
     return Oddity(name, version, make, tuple(here), tuple(linux), difference)

@@ -1,5 +1,7 @@
 """
-Fragments: duplicates, overlaps, empty ones, ends that move.
+Rare fragments of IP datagrams: duplicates, overlaps, empty fragments, and several last fragments.
+
+Read RFC 791 section 3.2 and RFC 8200 section 4.5 first.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _CE, _ECT, _NOT_ECT = {"tos": 3}, {"tos": 2}, {"tos": 0}
 
 
 def _eachVersion(version: int) -> list[Oddity]:
-    # Errors quote the datagram that was put together.
+    # An ICMP error quotes the reassembled datagram.
     if version == 4:
         closed = "icmp 3/3, quoting 45000034000700004011"
         unknownProtocol = "icmp 3/2, quoting 450000340007000040fd"

@@ -1,5 +1,5 @@
 """
-Frames made to order that are seldom seen.
+Functions that make rare frames.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from txtuntap.wire.address import groupLinkAddress, packAddress, packLinkAddress
 
 Frames = Callable[[str], list[bytes]]
 
-#: A station that is not the sender, and the addresses of two gateways: the sender, and that station.
+#: A station other than the sender. The sender's station has the addresses in C{GATEWAYS}, too, and the other station
+#: has those in C{OTHER_GATEWAYS}.
 OTHER = "02:00:00:00:00:98"
 GATEWAYS = {4: "10.9.0.19", 6: "fe80::19"}
 OTHER_GATEWAYS = {4: "10.9.0.18", 6: "fe80::18"}
@@ -30,7 +31,7 @@ OWN = packLinkAddress(STATION)
 
 def packet(make: Callable[[str], bytes]) -> Frames:
     """
-    One packet, to our station.
+    Make a frame with one packet, to the station of the host under test.
     """
     return lambda source: [framed(make(source))]
 
@@ -41,7 +42,7 @@ def versionOf(address: str) -> int:
 
 def here(source: str) -> str:
     """
-    Our address of the sender's version.
+    The address of the host under test that has the sender's IP version.
     """
     return HERE[versionOf(source)]
 
@@ -49,12 +50,14 @@ def here(source: str) -> str:
 @attrs.frozen
 class Piece:
     """
-    A fragment.
+    The description of one fragment.
 
-    @ivar start: its first octet in the payload; C{end}: the one after its last.
-    @ivar more: whether it says that there are more to come.
-    @ivar payload: what it has instead of the octets that belong there.
-    @ivar fields: others of its IP header.
+    @ivar start: the offset of its first octet in the payload.
+    @ivar end: the offset after its last octet.
+    @ivar more: whether the flag "more fragments" is set.
+    @ivar protocol: the IP protocol number.
+    @ivar payload: the octets that it has instead of those of the datagram; L{None}: those of the datagram.
+    @ivar fields: other fields of its IP header.
     """
 
     start: int
@@ -65,14 +68,14 @@ class Piece:
     fields: dict[str, Any] = attrs.Factory(dict)
 
 
-#: What is taken apart is a datagram of 32 octets.
+#: The data of the datagram that is fragmented. The datagram has 32 octets with its UDP header.
 _DATA = b"abcdefghijklmnopqrstuvwx"
 WHOLE = "udp abcdefghijklmnopqrstuvwx"
 
 
 def fragments(*pieces: Piece | tuple[int, int, bool], port: int = ECHO, data: bytes = _DATA) -> Frames:
     """
-    Fragments of a UDP datagram.
+    Make frames with fragments of a UDP datagram.
     """
 
     def make(source: str) -> list[bytes]:
@@ -96,14 +99,14 @@ def _fragment(source: str, datagram: bytes, piece: Piece) -> bytes:
 
 def octets(size: int, length: int = 8) -> list[tuple[int, int, bool]]:
     """
-    Pieces of C{length} octets each, of a payload of C{size}.
+    Divide a payload of C{size} octets into pieces of C{length} octets each: start, end, and whether more follow.
     """
     return [(start, start + length, start + length < size) for start in range(0, size, length)]
 
 
 Header = tuple[int, bytes]
 
-#: Extension headers: what they are, and what comes after their first octet.
+#: Extension headers: the number of each, and its octets after the first.
 DESTINATION: Header = (ipv6.DESTINATION_OPTIONS, b"\0\1\4\0\0\0\0")
 HOP_BY_HOP: Header = (ipv6.HOP_BY_HOP, b"\0\1\4\0\0\0\0")
 ROUTED: Header = (ipv6.ROUTING, bytes(7))
@@ -115,9 +118,10 @@ def fragment6(start: int = 0, more: bool = False) -> Header:
 
 def behind(*headers: Header, dest: str = HERE[6], kind: int = icmp.PROTOCOL[6], body: bytes | None = None) -> Frames:
     """
-    An echo request behind extension headers.
+    Make a frame with an echo request behind extension headers.
 
-    @param kind: what comes there instead; and C{body}: of what.
+    @param kind: the next header number of another message to send instead.
+    @param body: the octets of that message.
     """
 
     def make(source: str) -> list[bytes]:
@@ -136,9 +140,11 @@ def _station(dest: str) -> bytes:
 
 def option6(kind: int, at: int = ipv6.DESTINATION_OPTIONS, dest: str = HERE[6], length: int = 4) -> Frames:
     """
-    An echo request behind an option.
+    Make a frame with an echo request behind an IPv6 option of four octets.
 
-    @param length: what the option says it has. It has four octets.
+    @param kind: the type of the option.
+    @param at: the next header number of the extension header with the option.
+    @param length: the length field of the option.
     """
     return behind((at, bytes((0, kind, length)) + bytes(4)), dest=dest)
 
@@ -149,7 +155,10 @@ def option4(options: bytes) -> Frames:
 
 def route6(kind: int, left: int) -> Frames:
     """
-    An echo request behind a routing header with one address.
+    Make a frame with an echo request behind a routing header with one address.
+
+    @param kind: the routing type.
+    @param left: the field "segments left".
     """
     return behind((ipv6.ROUTING, bytes((2, kind, left, 0, 0, 0, 0)) + packAddress("fd09::3")))
 
@@ -164,9 +173,10 @@ def arpFrom(
     more: bytes = b"",
 ) -> Frames:
     """
-    An ARP packet.
+    Make a frame with an ARP packet.
 
-    @param link: the link address in it, if it is not the sender's; C{station}: that of the frame.
+    @param link: the sender's link address in the packet; empty: that of the sender.
+    @param station: the source address of the frame.
     """
 
     def make(sender: str) -> list[bytes]:
@@ -178,7 +188,7 @@ def arpFrom(
 
 def linkOption(station: bytes | str, kind: int = ndp.SOURCE_LINK) -> bytes:
     """
-    An option of neighbour discovery.
+    Make a link-layer address option of neighbour discovery.
     """
     return bytes((kind, 1)) + packLinkAddress(station)
 
@@ -195,9 +205,9 @@ def discovers(
     to: bytes | None = None,
 ) -> Frames:
     """
-    A neighbour solicitation or advertisement, of somebody who is not known yet.
+    Make a frame with a neighbour solicitation or advertisement from an unknown neighbour.
 
-    @param to: the station it goes to, if that is not what follows from C{dest}.
+    @param to: the destination station; L{None}: the one that follows from C{dest}.
     """
 
     def make(sender: str) -> list[bytes]:
@@ -210,6 +220,6 @@ def discovers(
 
 def unknown(source: str) -> str:
     """
-    An IPv6 address like the sender's that nobody has been told the station of.
+    Make an IPv6 address that belongs to the sender and is not in the host's neighbour table.
     """
     return source.replace("::1:", "::2:")

@@ -1,5 +1,6 @@
 """
-Fields that nobody asks for: which are the same in all answers, count, or are chosen by chance.
+Header fields that each host fills in by its own rule: identifications and flow labels. In a sequence of answers, such a
+field is constant, counts up, or is random.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from tests.real.lab.oddities.messages import asksClosed, asksForTheTime
 from tests.real.test_input import asks, echo
 from txtuntap.wire import ipv6
 
-#: How often each is asked: no host sends more errors at once.
+#: The number of requests for each row. Hosts limit the rate of errors, and send no more of them at once.
 TIMES = 6
 
-#: What is not more than this after another is counted, however long it took.
+#: The largest difference between two numbers of a sequence that counts up.
 _STEP = 0x1000
 
 ZERO, CONSTANT, COUNTING, RANDOM = "zero", "constant", "counting", "random"
@@ -26,12 +27,15 @@ ZERO, CONSTANT, COUNTING, RANDOM = "zero", "constant", "counting", "random"
 @attrs.frozen
 class Habit:
     """
-    A row.
+    One row of the table: a field, and its progress in the answers of both hosts.
 
-    @ivar make: makes frames that have one answer.
-    @ivar field: reads a field of an IP packet.
-    @ivar here: what becomes of it from one answer to the next, with a host of ours; C{linux}: with Linux.
-    @ivar difference: what C{docs/input.md} calls it, if that is not the same.
+    @ivar name: the row's name, which becomes part of the test's id.
+    @ivar version: the IP version.
+    @ivar make: a function that makes frames with one answer.
+    @ivar field: a function that reads the field from an IP packet.
+    @ivar here: the progress of the field with a host of this package: L{ZERO}, L{CONSTANT}, L{COUNTING} or L{RANDOM}.
+    @ivar linux: the progress of the field with Linux.
+    @ivar difference: the name of the difference in C{docs/input.md}; empty: both are equal.
     """
 
     name: str
@@ -45,13 +49,13 @@ class Habit:
 
 def progress(numbers: Sequence[int]) -> str:
     """
-    How numbers go on.
+    Classify the progress of a sequence of numbers.
     """
     if not any(numbers):
         return ZERO
     if len(set(numbers)) == 1:
         return CONSTANT
-    # Identifications of IPv4 begin anew after 0xffff; larger ones seldom get there.
+    # IPv4 identifications wrap after 0xffff.
     if all(
         0 < (after - before) % 0x10000 < _STEP and abs(after - before) < 0x10000 for before, after in pairwise(numbers)
     ):
@@ -74,7 +78,7 @@ _TAKEN_APART = "IPv4: the identification of what may be taken apart"
 _WHOLE = "IPv4: the identification of what may not be taken apart"
 _LABEL = "IPv6: the flow label"
 
-#: A datagram whose answer does not fit the link.
+#: A datagram whose answer is larger than the MTU.
 _large = fragments((0, 1400, True), (1400, 2008, False), data=bytes(2000))
 
 

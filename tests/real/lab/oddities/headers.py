@@ -1,5 +1,7 @@
 """
-Options and extension headers: strange ones, and in strange orders.
+Rare IPv4 options and IPv6 extension headers, and rare orders of them.
+
+Read RFC 791 section 3.1 and RFC 8200 section 4 first.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from txtuntap.wire.address import packAddress
 
 _PLACES = (ipv6.DESTINATION_OPTIONS, ""), (ipv6.HOP_BY_HOP, ", hop by hop")
 
-#: Also that of a row of L{tests.real.test_linux}.
+#: The name of a difference that a row of L{tests.real.test_linux} has, too.
 ROUTES_AND_TIMES = "IPv4 options: the route or the times, in the answer"
 _FIELDS = "IPv4 options: a field in one that cannot be"
 _SILENT_ROUTES = "IPv6 routing headers of types 3 and 4"
@@ -33,7 +35,7 @@ _SILENT_ROUTES = "IPv6 routing headers of types 3 and 4"
 
 def _error(source: str) -> bytes:
     """
-    An ICMP error with options that cannot be.
+    Make an ICMP error with invalid IPv4 options.
     """
     message = icmp.pack(icmp.UNREACHABLE, icmp.PORT_UNREACHABLE, 0, asks(HERE[4], 9, source))
     return ipPacket(source, HERE[4], icmp.PROTOCOL[4], message, options=b"\7\0\0\0")
@@ -41,7 +43,7 @@ def _error(source: str) -> bytes:
 
 def _jumbo(source: str) -> bytes:
     """
-    A packet without a length, but for that in its hop-by-hop option (RFC 2675).
+    Make a packet whose length is only in its jumbo payload option (RFC 2675).
     """
     message = echo(source)[ipv6.HEADER_LENGTH :]
     options = struct.pack("!BBBBI", icmp.PROTOCOL[6], 0, 0xC2, 4, 8 + len(message))
@@ -108,7 +110,7 @@ HEADERS = [
             (
                 "record route twice",
                 b"\7\7\4\0\0\0\0" * 2 + b"\1\1",
-                # The first has been filled in.
+                # The quoted packet has the first of the two options filled in.
                 "27, options 0707080a09000200, quoting 4900004c0000400040010707080a090002070704000000000101",
             ),
         )

@@ -1,5 +1,7 @@
 """
-The link: frames of and for many stations, tags, ARP, neighbour discovery.
+Rare frames: from and to group addresses, with VLAN tags, ARP packets and neighbour discovery.
+
+Read RFC 826 and RFC 4861 section 7.2 first.
 """
 
 from __future__ import annotations
@@ -31,14 +33,14 @@ _BACK = "link: the station that an answer goes to"
 
 def _sentTo(station: bytes, frames: Frames) -> Frames:
     """
-    The same frames to another station.
+    Make the same frames with another destination station.
     """
     return lambda source: [station + frame[6:] for frame in frames(source)]
 
 
 def _sentBy(station: bytes | str, frames: Frames) -> Frames:
     """
-    The same frames of another station.
+    Make the same frames with another source station.
     """
     return lambda source: [frame[:6] + packLinkAddress(station) + frame[12:] for frame in frames(source)]
 
@@ -61,7 +63,9 @@ def _echoes(source: str) -> list[bytes]:
 
 def _tagged(*tags: tuple[int, int]) -> Frames:
     """
-    An echo request with VLAN tags: EtherType and number.
+    Make a frame with an echo request and VLAN tags.
+
+    @param tags: the EtherType and the number of each tag.
     """
     octets = b"".join(struct.pack("!HH", *tag) for tag in tags)
     return lambda source: [framed(echo(source))[:12] + octets + framed(echo(source))[12:]]

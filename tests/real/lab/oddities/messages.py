@@ -1,5 +1,7 @@
 """
-Addresses that few hosts have, protocols of the other version, and ICMP and UDP with odd fields.
+Packets with rare addresses, with protocols of the other IP version, and ICMP and UDP messages with rare fields.
+
+Read RFC 792, RFC 4443 and RFC 1122 section 3.2 first.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ _MAPPED = "::ffff:192.0.2.7"
 
 def _from(address: str) -> list[Oddity]:
     """
-    An echo request and a datagram from an address.
+    Make the rows of an echo request and of a datagram from an address, which both hosts answer.
     """
     version = versionOf(address)
     return [
@@ -33,16 +35,17 @@ def _from(address: str) -> list[Oddity]:
 
 def _noHost(difference: str, address: str) -> list[Oddity]:
     """
-    The same from one that Linux answers and we do not.
+    Make the same rows for an address that Linux answers and a host of this package does not.
     """
     return [differs(row.version, difference, row.name, row.make, [], row.here) for row in _from(address)]
 
 
 def _to(address: str, *answers: str, heard: bool = False) -> list[Oddity]:
     """
-    A datagram to an address, from the sender and from nobody yet.
+    Make the rows of a datagram to an address: from the sender, and from the unspecified address.
 
-    @param heard: whether that of nobody is, whom nobody can answer.
+    @param answers: the reaction to the datagram from the sender.
+    @param heard: whether the datagram from the unspecified address is delivered. It cannot be answered.
     """
     version = versionOf(address)
     nobody = "0.0.0.0" if version == 4 else "::"
@@ -129,28 +132,28 @@ def _protocol(number: int) -> Frames:
 
 def _message(version: int, kind: int) -> Frames:
     """
-    An ICMP message of some type, with nothing in it.
+    Make a frame with an ICMP message of the given type that contains only zeros.
     """
     if version == 4:
         return packet(lambda source: icmp4(source, kind, 0, bytes(20)))
     return packet(lambda source: icmp6(source, kind, 0, bytes(20), hopLimit=255))
 
 
-#: Types of service, and classes: every bit; ECN's, each by itself and both; precedences. (No host sends more errors at
-#: once.)
+#: Types of service or traffic classes: all bits, each value of the ECN field, and precedences. Hosts limit the rate of
+#: errors, and send no more of them at once.
 _SERVICES = 0xFF, 0x01, 0x02, 0x03, 0x5A, 0xE0
 
 
 def _service(tos: int, ordinary: int, name: str = "tos") -> str:
     """
-    How an answer's is told.
+    Describe the type of service or traffic class of an answer, if it is unusual.
     """
     return "" if tos == ordinary else f", {name} {tos:#x}"
 
 
 def asksClosed(source: str, **fields: Any) -> bytes:
     """
-    A datagram to a port that nobody is on.
+    Make a datagram to a closed port.
     """
     return asks(source, 9, **fields)
 
@@ -165,7 +168,7 @@ def _asksUnknown(source: str, **fields: Any) -> bytes:
 
 def asksForTheTime(source: str, **fields: Any) -> bytes:
     """
-    A timestamp request.
+    Make an ICMP timestamp request.
     """
     message = icmp.pack(icmp.TIMESTAMP_REQUEST, 0, 0x12340001, (1).to_bytes(4, "big") + bytes(8))
     return ipPacket(source, HERE[4], icmp.PROTOCOL[4], message, **fields)
@@ -316,7 +319,7 @@ def _datagrams(version: int) -> list[Oddity]:
             (
                 "UDP to a closed port, with more",
                 lambda source: udpAs(source, port=9, tail=b"more"),
-                # Without what the datagram says is not of it.
+                # The quotation leaves out the octets after the datagram's length.
                 [f"{closed}, quoting {33 if version == 4 else 53} octets"],
             ),
         )

@@ -1,5 +1,8 @@
 """
-Who may change where we send to, and how much at once.
+Messages that try to change a host's state: the path MTU, the link address of a neighbour, and the route to a
+destination.
+
+Read RFC 1191, RFC 8201 and RFC 4861 sections 7.2.5 and 8 first.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from txtuntap.testing import ipPacket, udpPacket
 from txtuntap.wire import icmp, ndp
 from txtuntap.wire.address import packAddress, packLinkAddress
 
-#: Octets of a datagram that fits a link, but not each path; and what a router says of one that is narrower.
+#: The number of octets in a datagram that fits the link but not a narrow path, and the MTU of that path, by IP version.
 _LARGE = {4: 1200, 6: 1400}
 _NARROW = {4: 600, 6: 1300}
 
@@ -38,7 +41,7 @@ _UNKNOWN_SIZE = "ICMP: a packet too big for an unknown size"
 
 def relay(source: str, dest: str) -> bytes:
     """
-    What has us write to somebody.
+    Make a frame that asks the relay service of the host under test to send a datagram to an address.
     """
     return framed(udpPacket(source, here(source), 4000, RELAY, dest.encode()))
 
@@ -49,8 +52,9 @@ def _large(source: str) -> bytes:
 
 def _tooBig(source: str, mtu: int, quoted: bytes) -> bytes:
     """
-    What a router says.
+    Make a frame with an ICMP error "packet too big" or "fragmentation needed".
 
+    @param mtu: the MTU in the error.
     @param quoted: the packet that was too big.
     """
     if versionOf(source) == 4:
@@ -60,14 +64,14 @@ def _tooBig(source: str, mtu: int, quoted: bytes) -> bytes:
 
 def _answer(source: str, size: int) -> bytes:
     """
-    Our answer to a datagram of some octets.
+    Make the answer of the host's echo service to a datagram of C{size} octets.
     """
     return udpPacket(here(source), source, ECHO, 4000, bytes(size))
 
 
 def _reply(source: str) -> bytes:
     """
-    Our answer to an echo request.
+    Make the echo reply of the host under test, of a size that a narrow path cannot carry.
     """
     version = versionOf(source)
     addresses = (packAddress(HERE[6]), packAddress(source)) if version == 6 else ()
@@ -78,7 +82,7 @@ def _reply(source: str) -> bytes:
 
 def _pieces(*ends: int) -> list[str]:
     """
-    The words for the fragments of a datagram.
+    The texts for the fragments of a datagram, by the end of each fragment.
     """
     return [f"fragment {start} to {end}" for start, end in pairwise((0, *ends))]
 
@@ -144,7 +148,7 @@ PATHS = [
     ),
 ]
 
-#: Who is known by having asked, and then said to be elsewhere.
+#: The address of a neighbour that the host knows from its request. A later message claims another station for it.
 _KNOWN = {4: "10.9.0.9", 6: "fd09::2:9"}
 
 
@@ -155,7 +159,7 @@ def _asksForUs(address: str) -> bytes:
 
 def _moved(source: str) -> bytes:
     """
-    Who is known says, unasked, to be another station.
+    Make an unsolicited message that claims another station for the known neighbour.
     """
     if versionOf(source) == 4:
         return arpFrom(_KNOWN[4], link=packLinkAddress(OTHER), target=_KNOWN[4])(source)[0]
@@ -176,7 +180,7 @@ def _moves(version: int) -> Oddity:
     )
 
 
-#: Who is behind the gateway.
+#: The address of a host behind the gateway, by IP version.
 _FAR = {4: "192.0.2.99", 6: "2001:db8::99"}
 
 

@@ -1,21 +1,23 @@
 """
-Conversations in TCP segments: what a forged peer sends, and what a host answers, line by line.
+A notation for conversations in TCP segments between a forged peer and a host. Each line is one segment or event.
 
-    > S 0 <mss sok>             the peer sends: flags, sequence number, options
+    > S 0 <mss sok>             the peer sends a segment: flags, sequence number, options
     < SA 0 1 <mss nop nop sok>  the host answers: flags, sequence and acknowledgment number, options
-    > PA 1 1 : hello            data stands behind a colon; x*1000 is a thousand octets x
-    = data hello                its application is told something
-    ! write x*100               its application does something: see L{tests.real.lab.segments.actors}
-    ~ 0.6                       nothing is sent for so many seconds
-    * port 1                    an ICMP error about what the host has sent with this sequence number
-    open                        the same as the handshake, with these options
-    reopen                      the host's first sequence number is another one from now on
+    > PA 1 1 : hello            the data of a segment follow a colon; x*1000 is a thousand octets x
+    = data hello                the host's application receives an event
+    ! write x*100               the host's application makes a call: see L{tests.real.lab.segments.actors}
+    ~ 0.6                       nothing is sent for this number of seconds
+    * port 1                    the peer sends an ICMP error that quotes the segment with this sequence number
+    open                        the lines of a handshake, with these options
+    reopen                      the host begins with a new initial sequence number
 
-A segment with C{, to all} behind it is in a broadcast frame. A line with C{L} or C{H} before it is for Linux or for a
+A segment followed by C{, to all} is in a broadcast frame. A line that begins with C{L} or C{H} is for Linux or for a
 L{Host<txtuntap.stack.host.Host>} only. Sequence numbers are relative to the first of their side. A timestamp in an
-answer is the one that it echoes, relative to the peer's, and the peer echoes the host's latest. C{mss} without a
-number is what the link takes. Windows are told where they are 0: their size depends on memory. A window scale of the
-host's is told without its number for the same reason.
+answer is the one that it echoes, relative to the peer's clock. The peer echoes the host's latest timestamp. C{mss}
+without a number is the size that fits the link's MTU. The host's windows are only shown if they are 0, and its window
+scale without its value, because both depend on memory.
+
+Read RFC 9293 sections 3.4 and 3.10 first.
 """
 
 from __future__ import annotations
@@ -26,12 +28,13 @@ import attrs
 @attrs.frozen
 class Conversation:
     """
-    One conversation.
+    One conversation in the notation of this module.
 
-    @ivar lines: those of the text, without what is empty.
-    @ivar port: the host's port.
-    @ivar versions: the versions of IP that it is held over.
-    @ivar difference: what C{docs/input.md} calls it, if Linux and a host do not do the same.
+    @ivar name: the conversation's name, which becomes part of the test's id.
+    @ivar lines: the lines that are not empty.
+    @ivar port: the host's TCP port; 0: the host connects.
+    @ivar versions: the IP versions with which it is tested.
+    @ivar difference: the name of the difference between Linux and a host in C{docs/input.md}; empty: there is none.
     """
 
     name: str
@@ -42,9 +45,9 @@ class Conversation:
 
     def of(self, side: str) -> list[str]:
         """
-        The lines for one side.
+        Select the lines for one implementation, and expand C{open}.
 
-        @param side: C{"L"} or C{"H"}.
+        @param side: C{"L"} for Linux, C{"H"} for a host of this package.
         """
         found: list[str] = []
         for line in self.lines:
@@ -58,14 +61,14 @@ class Conversation:
     @property
     def differs(self) -> bool:
         """
-        Whether there is a line for one side only.
+        Whether the lines for Linux and for a host of this package differ.
         """
         return self.of("L") != self.of("H")
 
 
 def _opening(line: str) -> list[str]:
     """
-    The lines of a handshake.
+    Expand a line C{open} to the lines of a handshake.
     """
     options = line.split()[1:]
     times = "ts" in options
@@ -89,10 +92,10 @@ def _opening(line: str) -> list[str]:
     ]
 
 
-#: The end of a line whose segment is sent in a broadcast frame.
+#: The end of a line with a segment in a broadcast frame.
 TO_ALL = ", to all"
 
-#: Ports of the host: an application that does what it is asked to, one that may be closed by halves, and none.
+#: The host's TCP ports: an application that obeys commands, one that also supports half-close, and a closed port.
 ACTOR, HALF, CLOSED = 1010, 1011, 9
 
 
@@ -100,7 +103,7 @@ def talk(
     name: str, text: str, difference: str = "", port: int = ACTOR, versions: tuple[int, ...] = (4, 6)
 ) -> Conversation:
     """
-    Make a conversation of its text.
+    Make a conversation from its text.
     """
     lines = tuple(" ".join(line.split()) for line in text.splitlines() if line.strip())
     return Conversation(name, lines, port, versions, difference)

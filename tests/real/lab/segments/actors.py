@@ -1,7 +1,8 @@
 """
-The application of a conversation: it does what it is asked to in datagrams, and tells in datagrams what happens to it.
+The application of a conversation. It obeys commands in UDP datagrams, and reports the events of its connections in UDP
+datagrams.
 
-C{write DATA}, C{close}, C{half}, C{abort}, C{pause}, C{resume}, C{nodelay}, C{connect}, C{stop}.
+The commands are C{write DATA}, C{close}, C{half}, C{abort}, C{pause}, C{resume}, C{nodelay}, C{connect} and C{stop}.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from tests.real.lab.warm import Program
 #: The UDP port of commands.
 COMMANDS = 1020
 
-#: Seconds until it is looked again for a connection that is not there yet.
+#: The number of seconds until a command is tried again whose connection does not exist yet.
 _PAUSE = 0.01
 
 
 def unfolded(text: str) -> bytes:
     """
-    The octets of a text in which C{x*1000} stands for many.
+    Expand a text such as C{x*1000} to a thousand octets, and encode other texts as they are.
     """
     letter, star, count = text.partition("*")
     return letter.encode() * int(count) if star else text.encode()
@@ -36,7 +37,7 @@ def unfolded(text: str) -> bytes:
 
 def folded(data: bytes) -> str:
     """
-    The reverse of L{unfolded}.
+    Abbreviate octets to the form that L{unfolded} expands.
     """
     text = data.decode("latin-1")
     return f"{text[0]}*{len(text)}" if len(text) > 10 and text == text[0] * len(text) else text
@@ -44,12 +45,12 @@ def folded(data: bytes) -> str:
 
 class Commands(DatagramProtocol):
     """
-    Has actors do what is asked for.
+    The UDP protocol that receives commands and passes them to actors.
     """
 
     def __init__(self, reactor: Any) -> None:
         """
-        @param reactor: whom to connect by.
+        @param reactor: the reactor, or the host, whose C{connectTCP} is used.
         """
         self._reactor = reactor
         self.actors: dict[tuple[str, int], Any] = {}
@@ -57,7 +58,7 @@ class Commands(DatagramProtocol):
 
     def tell(self, peer: tuple[str, int], what: str) -> None:
         """
-        Tell what has happened.
+        Report an event of the connection with a peer.
         """
         if self.transport is not None:
             self.transport.write(what.encode(), peer)
@@ -92,7 +93,7 @@ class Commands(DatagramProtocol):
 
 class Actor(Protocol):
     """
-    Tells what happens to a connection.
+    The TCP protocol of the application, which reports each event of its connection.
     """
 
     factory: Any
@@ -119,7 +120,7 @@ class Actor(Protocol):
 @implementer(IHalfCloseableProtocol)
 class HalfActor(Actor):
     """
-    One that may be closed by halves.
+    An actor that supports half-closed connections.
     """
 
     def readConnectionLost(self) -> None:
@@ -131,7 +132,7 @@ class HalfActor(Actor):
 
 class ActorFactory(ClientFactory):
     """
-    Makes actors.
+    The factory of actors, which also reports failed connection attempts.
     """
 
     noisy = False
@@ -150,9 +151,9 @@ class ActorFactory(ClientFactory):
 
 def serve(reactor: Any) -> None:
     """
-    Have actors listen, over both versions of IP.
+    Let actors listen with both IP versions.
 
-    @param reactor: by which they do: a host, or a reactor.
+    @param reactor: the host or the reactor to listen on.
     """
     for interface in "10.9.0.2", "fd09::2":
         commands = Commands(reactor)
@@ -164,13 +165,13 @@ def serve(reactor: Any) -> None:
 
 class Actors:
     """
-    Actors with the kernel's sockets, in the network namespace of this thread: a process of its own, as a context
-    manager.
+    A context manager that runs actors with the kernel's sockets, in their own process and in the network namespace of
+    this thread.
     """
 
     def __init__(self, directory: Path) -> None:
         """
-        @param directory: where to log.
+        @param directory: the directory for the log.
         """
         self._log = directory / "actors.log"
 
@@ -187,7 +188,7 @@ class Actors:
 
 def main() -> None:
     """
-    Serve with the kernel's sockets, until standard input ends.
+    Run actors with the kernel's sockets until standard input ends.
     """
     from twisted.internet import reactor
     from twisted.internet.stdio import StandardIO

@@ -1,5 +1,6 @@
 """
-Segments that belong to no connection (section 3.10.7.1 of RFC 9293), and what listeners do not answer.
+Segments that belong to no connection, and segments that a listener ignores. Read RFC 9293 sections 3.10.7.1 and
+3.10.7.2 first.
 """
 
 from __future__ import annotations

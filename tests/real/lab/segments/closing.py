@@ -1,5 +1,6 @@
 """
-Closes in every state, and TIME-WAIT (RFC 9293 sections 3.6 and 3.10.7.4, RFC 6191, RFC 1337).
+The end of a connection in every state, and TIME-WAIT. Read RFC 9293 sections 3.6 and 3.10.7.4, RFC 6191 and RFC 1337
+first.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-ICMP errors about segments (RFC 5461, RFC 5927), and paths that narrow (RFC 1191, RFC 8201).
+ICMP errors about segments, and paths whose MTU decreases. Read RFC 5461, RFC 5927, RFC 1191 and RFC 8201 first.
 """
 
 from __future__ import annotations

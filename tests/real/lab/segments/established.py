@@ -1,5 +1,6 @@
 """
-Acceptance, challenges and overlaps (RFC 9293 section 3.10.7.4, RFC 5961).
+Segments of an established connection: acceptance, challenge ACKs and overlaps. Read RFC 9293 section 3.10.7.4 and
+RFC 5961 first.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Connections that are half open, and connecting (RFC 9293 sections 3.5, 3.10.7.3 and 3.10.7.4).
+The opening of a connection from both sides. Read RFC 9293 sections 3.5, 3.10.7.3 and 3.10.7.4 first.
 """
 
 from __future__ import annotations

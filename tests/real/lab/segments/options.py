@@ -1,5 +1,5 @@
 """
-Options of every form (RFC 9293 section 3.2, RFC 7323, RFC 2018).
+TCP options in every form, valid and invalid. Read RFC 9293 section 3.2, RFC 7323 and RFC 2018 first.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """
-A sender: windows, small segments, loss (RFC 9293 section 3.8, RFC 5681, RFC 6582, RFC 8985).
+The host as a sender: windows, small segments and loss. Read RFC 9293 section 3.8, RFC 5681, RFC 6582 and RFC 8985
+first.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from tests.real.lab.segments import talk
 
 _LOST = "> R 1\n= lost ConnectionLost"
 
-#: A peer that takes segments of a thousand octets, a tenth of a second away.
+#: The handshake of a peer with a segment size of 1000 octets and a round-trip time of 0.1 seconds.
 _OPEN = "> S 0 <mss=1000{}>\n< SA 0 1 <mss{}>\n~ 0.1\n> A 1 1{}\n= made\n"
 _PLAIN = _OPEN.format("", "", "")
 _SACK = _OPEN.format(" nop nop sok", " nop nop sok", "")
@@ -16,7 +17,7 @@ _SACK = _OPEN.format(" nop nop sok", " nop nop sok", "")
 
 def _segments(first: int, last: int) -> str:
     """
-    Answers of a thousand octets each, by number from 0.
+    The lines of segments from the host with 1000 octets each, by their numbers from 0.
     """
     return "".join(f"< A {1 + 1000 * each} 1 : x*1000\n" for each in range(first, last + 1))
 

@@ -1,5 +1,5 @@
 """
-Many conversations at once, with one host.
+A program that runs many conversations with one host at the same time.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from txtuntap.testing import udpPacket
 from txtuntap.wire import tcp, udp
 from txtuntap.wire.address import packLinkAddress
 
-#: Seconds to wait for an answer, and for one that should not come.
+#: The number of seconds to wait for an expected answer, and the number of seconds to check that no other answer
+#: arrives.
 _PATIENCE, _QUIET = 5.0, 0.3
 
-#: Seconds between the beginnings of two conversations.
+#: The number of seconds between the starts of two conversations.
 _PAUSE = 0.01
 
-#: The peer's ports, from here on.
+#: The first port of the peer, and the number of its ports for each attempt.
 _FIRST_PORT, _PORTS = 40000, 4000
 
-#: The last numbers of the peer's addresses. The first conversations, which make paths narrow, have some of their own.
+#: The last part of the peer's addresses. The first conversations decrease the path MTU, so each has its own address.
+#: The others share addresses.
 _ALONE, _SHARED = range(21, 61), range(61, 251)
 
 
 def joined(events: list[str]) -> list[str]:
     """
-    Events with the data of neighbouring ones in one.
+    Join adjacent data events to one event, because the application may receive data in any pieces.
     """
     found: list[str] = []
     for event in events:
@@ -46,8 +48,8 @@ def joined(events: list[str]) -> list[str]:
 
 def closed(segments: list[str]) -> list[str]:
     """
-    Segments without the acknowledgments that a FIN has, too: a FIN waits for the application, an acknowledgment does
-    not wait for long.
+    Leave out each acknowledgment that the FIN after it repeats. Whether the host sends it depends on how fast the
+    application closes the connection.
     """
     return [
         each
@@ -58,9 +60,9 @@ def closed(segments: list[str]) -> list[str]:
 
 class Talk:
     """
-    One conversation under way.
+    One running conversation with the host.
 
-    @ivar isOver: whether there is nothing more to wait for.
+    @ivar isOver: whether the conversation has ended.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Talk:
     @property
     def expected(self) -> tuple[list[str], list[str]]:
         """
-        What should have been heard, and told.
+        The expected segments of the host, and the expected events of its application.
         """
         return (
             closed([line[2:] for line in self._lines if line[0] == "<"]),
@@ -89,40 +91,42 @@ class Talk:
 
     def segmentReceived(self, packet: bytes) -> None:
         """
-        The host has sent a segment.
+        Record a segment that the host has sent.
         """
         self._heard.append(told(packet, self._numbers, self._habits))
 
     @property
     def heard(self) -> list[str]:
         """
-        The segments that have come, as text.
+        The segments that the host has sent, as text.
         """
         return closed(self._heard)
 
     @property
     def isAsExpected(self) -> bool:
         """
-        Whether all has come that should have, and nothing else.
+        Whether the segments and events are exactly the expected ones.
         """
         return (self.heard, self.events) == self.expected
 
     def told(self, event: str) -> None:
         """
-        The application was told something.
+        Record an event of the application.
         """
         self._events.append(event)
 
     @property
     def events(self) -> list[str]:
         """
-        What the application was told: data in pieces counts as if it were whole.
+        The events of the application, with adjacent data joined.
         """
         return joined(self._events)
 
     def go(self, now: float) -> None:
         """
-        Go on as far as possible.
+        Execute lines until one has to wait.
+
+        @param now: the time in seconds.
         """
         while not self.isOver:
             if now < self._until and not self._hasCome():
@@ -176,10 +180,11 @@ def talks(
     conversations: Sequence[tuple[Conversation, int]], side: str, network: PacketSocket, habits: Habits
 ) -> list[Talk]:
     """
-    Hold conversations, each over a version of IP, until all are over. Timers run while this process does not, so one
-    that came out otherwise than expected is held once more.
+    Run conversations until all have ended. One with an unexpected result is run a second time, because the host's
+    timers may have expired while this process did not run.
 
-    @param side: C{"L"} for Linux, C{"H"} for a host.
+    @param conversations: each conversation, and its IP version.
+    @param side: C{"L"} for Linux, C{"H"} for a host of this package.
     """
     found = _attempt(conversations, side, network, habits, 0)
     others = [number for number, talk in enumerate(found) if not talk.isAsExpected]

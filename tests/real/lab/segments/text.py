@@ -1,5 +1,5 @@
 """
-Segments as text, and back: see L{tests.real.lab.segments} for what stands where.
+The conversion of segments to text and back, in the notation of L{tests.real.lab.segments}.
 """
 
 from __future__ import annotations
@@ -17,24 +17,29 @@ from txtuntap.wire.address import packAddress
 
 _MASK = 0xFFFFFFFF
 
-#: Octets of data from which on it is not told whether a segment has PSH: Linux sets it where what it writes at once
-#: ends, and that depends on the rate.
+#: The largest number of octets in a segment whose PSH flag is shown. Linux sets PSH on the last segment that it sends
+#: at once, and the number of these depends on the pacing rate.
 _LONG = 100
 
-#: The most segments in a superpacket here.
+#: The largest number of segments in a superpacket in these tests.
 _MOST_SEGMENTS = 64
 
-#: The letters of flags by bit, and in the order in which they are told.
+#: The letters of the flags by bit, and in the order in which the text shows them.
 _LETTERS, _TOLD = "FSRPAUEC", "SFRPAUEC"
 
-#: The first sequence number of the peer, soon before numbers begin anew; the acknowledgment number that stands for 0
-#: while the host has sent none; and the peer's clock.
-PEER_INITIAL, NO_INITIAL, PEER_CLOCK = 0xFFFFFFF0, 0x12345600, 7_000_000
+#: The initial sequence number of the peer, shortly before sequence numbers wrap.
+PEER_INITIAL = 0xFFFFFFF0
 
-#: What the link takes.
+#: The acknowledgment number that stands for 0 before the host has sent its initial sequence number.
+NO_INITIAL = 0x12345600
+
+#: The peer's timestamp clock, to which the timestamps in the text are relative.
+PEER_CLOCK = 7_000_000
+
+#: The segment size that fits the link's MTU, by IP version.
 LINK_MSS = {4: 1460, 6: 1440}
 
-#: ICMP errors by what they say: type and code, by IP version.
+#: The ICMP errors of the notation: the type and code of each, by IP version.
 _ERRORS = {
     "net": {4: (3, 0), 6: (1, 0)},
     "host": {4: (3, 1), 6: (1, 3)},
@@ -50,11 +55,13 @@ _ERRORS = {
 @attrs.define
 class Numbers:
     """
-    The first numbers of both sides.
+    The addresses, ports and initial numbers of a conversation.
 
-    @ivar address: the peer's address; C{peerPort}: its port.
-    @ivar port: the host's.
-    @ivar host: the host's first sequence number; L{None}: it has sent none.
+    @ivar version: the IP version.
+    @ivar address: the peer's address.
+    @ivar peerPort: the peer's port.
+    @ivar port: the host's port.
+    @ivar host: the host's initial sequence number; L{None}: the host has sent none yet.
     @ivar clock: the host's latest timestamp.
     """
 
@@ -68,14 +75,14 @@ class Numbers:
     @property
     def base(self) -> int:
         """
-        The number that the host's are relative to.
+        The sequence number to which the host's numbers are relative.
         """
         return NO_INITIAL if self.host is None else self.host
 
 
 def packed(text: str, numbers: Numbers) -> bytes:
     """
-    The IP packet of a segment that the peer sends.
+    Make the IP packet of a segment that the peer sends from its text.
     """
     head, _, payload = text.partition(" : ")
     head, _, said = head.partition("<")
@@ -146,9 +153,10 @@ def _packedOptions(words: list[str], numbers: Numbers) -> bytes:
 
 def error(text: str, numbers: Numbers) -> bytes:
     """
-    The packet of an ICMP error: what it says, the MTU if it is about that, and the sequence number that it quotes.
+    Make the packet of an ICMP error from its text.
 
-    @param text: it says one of L{_ERRORS}, or a type and code: C{3/5}.
+    @param text: the name of one of L{_ERRORS}, or a type and code such as C{3/5}; for C{big}, the MTU; and the quoted
+        sequence number.
     """
     name, *counts = text.split()
     version = numbers.version
@@ -167,7 +175,7 @@ def error(text: str, numbers: Numbers) -> bytes:
 
 def told(packet: bytes, numbers: Numbers, habits: Habits) -> str:
     """
-    Say what a segment of the host's is, and learn its numbers.
+    Convert a segment of the host to text, and learn its initial sequence number, port and timestamp.
     """
     version = packet[0] >> 4
     header = (packet[0] & 15) << 2 if version == 4 else ipv6.HEADER_LENGTH
@@ -199,7 +207,7 @@ def told(packet: bytes, numbers: Numbers, habits: Habits) -> str:
     if (tcp.pseudoSum(*addresses) + len(segment) + _words(segment)) % 0xFFFF:
         text += ", a wrong checksum"
     if version == 4 and habits.zeroIdentifications and packet[4] == 0 and packet[5] < _MOST_SEGMENTS:
-        # The place in a superpacket.
+        # The identification is the segment's position in its superpacket, so it does not count as unusual.
         packet = packet[:5] + b"\0" + packet[6:]
     return text + unusual(packet, [], habits)
 
