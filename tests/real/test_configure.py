@@ -301,7 +301,9 @@ def test_mistakes(namespace: Namespace, configured: Configure) -> None:
             configured("tt0", addresses=["fd09::1/64"])
     with pytest.raises(ValueError, match="lo is not a TUN/TAP device: leave out owner"):
         configured("lo", owner=0)
-    with pytest.raises(ValueError, match="tt7: an MTU under 1280 disables IPv6: with 1000, it cannot have fd09::1/64"):
+    with pytest.raises(
+        ValueError, match="tt7: an MTU under 1280 disables IPv6: with 1000, the interface cannot have fd09::1/64"
+    ):
         configureInterface("tt7", ["fd09::1/64"], mtu=1000)
 
 
@@ -313,7 +315,7 @@ def test_theInterfaceOfAnOpenDeviceCounts(namespace: Namespace, configured: Conf
         done = configured("tt0", device=device, addresses=["10.9.0.1/24"], mtu=1400, owner=7)
         assert (done.name, show("tt2")["mtu"], show("tt0")["mtu"]) == ("tt2", 1400, 1500)
         ip("link", "delete", "tt2")
-        with pytest.raises(OSError, match="cannot find tt0: the device has gone"):
+        with pytest.raises(OSError, match="cannot find tt0: its interface was deleted"):
             configured("tt0", device=device, mtu=1300)
         assert show("tt0")["mtu"] == 1500
 

@@ -163,7 +163,7 @@ def test_whatMakesNoSenseIsReadAnewAndLoggedOnce(namespace: Namespace, monkeypat
 
     logged: list[Any] = []
     with watched() as watching:
-        monkeypatch.setattr(InterfaceWatch, "_happened", lambda self, message: puzzle(message))
+        monkeypatch.setattr(InterfaceWatch, "_apply", lambda self, message: puzzle(message))
         monkeypatch.setattr(InterfaceWatch, "_log", SimpleNamespace(failure=logged.append))
         watching.after("tuntap", "add", "mode", "tun", "name", "tt0", kind=events.ADDED)
         watching.after("link", "set", "tt0", "mtu", "1400", kind=events.MTU)
