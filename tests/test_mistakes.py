@@ -209,7 +209,7 @@ PORT: list[Mistake] = [
         "two names",
         lambda: TuntapPort("tun0", recorder(), device=LinuxDevice("tun1", TUN)),
         ValueError,
-        "the interface is 'tun0', but the device's is 'tun1': give one name",
+        "the interface is 'tun0', but that of the device is 'tun1': give one name",
     ),
     (
         "what is the device's",

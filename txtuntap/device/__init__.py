@@ -30,8 +30,8 @@ def interfaceName(name: str | bytes) -> bytes:
     Check the name of an interface by the kernel's own rules (C{dev_valid_name}). The kernel cuts a longer name without
     an error, so the length is checked here.
 
-    @param name: the name, at most 15 octets. The kernel replaces C{%d} in it by the first free number, and chooses a
-        name itself if this is empty.
+    @param name: the name, at most 15 octets. The kernel replaces C{%d} in it by the first free number. If C{name} is
+        empty, the kernel chooses one.
 
     @return: the name as octets.
 

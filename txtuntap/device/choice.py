@@ -45,6 +45,6 @@ def deviceFor(
     if protocolInformation or system is not None:
         raise ValueError("protocolInformation and system belong to the device: give them to LinuxDevice")
     if name and device.name and b"%" not in name and name != os.fsencode(device.name):
-        raise ValueError(f"the interface is {interface!r}, but the device's is {device.name!r}: give one name")
+        raise ValueError(f"the interface is {interface!r}, but that of the device is {device.name!r}: give one name")
     given: IDevice = device
     return given

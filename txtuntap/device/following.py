@@ -41,7 +41,7 @@ class Whereabouts:
 
     def isOf(self, state: InterfaceState) -> bool:
         """
-        Whether C{state}, the state of an interface in the same namespace, is the state of this interface.
+        Whether a state describes this interface. The state has to be from the same network namespace.
         """
         return state.name == self.name and self.linkAddress in (None, state.linkAddress)
 

@@ -33,7 +33,7 @@ def interfaceLost(device: IDevice, error: OSError) -> InterfaceLost:
 
 def reasonOfEnd(device: IDevice, reactor: Any, reason: Failure | None) -> Failure:
     """
-    Find the reason why a port ends that the application has not stopped.
+    Find the reason for the end of a port that the application has not stopped.
 
     @param device: the port's device, still open.
     @param reactor: the port's reactor.

@@ -71,8 +71,8 @@ class InterfaceMonitor:
         monitor.start()
 
     If the kernel loses notifications, or sends one that cannot be parsed, the states of all interfaces are read again.
-    So single events may be missed, but never the state that an interface ends up in. One monitor suffices for a
-    namespace: L{SharedMonitor} shares it.
+    So subscribers may miss single events, but not the final state of an interface. One monitor is enough for a
+    namespace. Use L{SharedMonitor} to share it within a process.
 
     @ivar reactor: the reactor that the monitor runs on.
     """
@@ -123,8 +123,8 @@ class InterfaceMonitor:
 
     def follow(self, follower: Follower) -> Callable[[], None]:
         """
-        Call C{follower} whenever C{interfaces} may have changed, from now on. A follower compares the states in
-        C{interfaces} with those that it knows, so it misses no change, whenever it begins.
+        Call C{follower} whenever C{interfaces} may have changed, from now on. A follower has to compare the states in
+        C{interfaces} with those that it knows.
 
         @return: a function that ends the calls.
         """

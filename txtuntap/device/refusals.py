@@ -128,8 +128,8 @@ class Refusals:
         Count a refusal of an offload feature, and withdraw the feature at the last one. A kernel may lack a feature
         that it has announced.
 
-        A feature of which the kernel has accepted a packet is never withdrawn. Otherwise anyone who can send bad
-        packets through a switch or a tunnel could withdraw it for all others.
+        A feature is never withdrawn once the kernel has accepted a packet that needs it. Otherwise anyone who can send
+        bad packets through a switch or a tunnel could cause its withdrawal for all others.
 
         @param features: the features that the refused packet needs.
         """

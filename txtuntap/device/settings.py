@@ -109,7 +109,7 @@ class InterfaceAddress:
     @property
     def interface(self) -> IPv4Interface | IPv6Interface:
         """
-        The address and its network.
+        The address and its network, as an object of the module C{ipaddress}.
         """
         return ip_interface(self.address)
 

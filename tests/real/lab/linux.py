@@ -87,7 +87,7 @@ class Linux:
             ip("link", "set", INTERFACE, "netns", f"/proc/{os.getpid()}/fd/{self._namespace.outside}")
             for address in ADDRESSES:
                 ip("address", "add", address, "dev", "tt1", *(["nodad"] if ":" in address else []))
-            sumUp("tt1")
+            computeChecksums("tt1")
             for name, value in SETTINGS.items():
                 _setting(name).write_text(str(value))
             ip("link", "set", "tt1", "up")
@@ -141,7 +141,7 @@ def _setting(name: str) -> Path:
     return Path("/proc/sys/net", name)
 
 
-def sumUp(name: str) -> None:
+def computeChecksums(name: str) -> None:
     """
     Make Linux compute the checksums of packets that it sends through an interface (C{ethtool -K NAME tx off}). By
     default, a C{veth} pair carries packets without checksums.

@@ -159,7 +159,7 @@ class Leases:
 
     async def _openUnused(self, configured: Configured) -> LinuxDevice | None:
         """
-        Open the device if no program has it open, so that no other program can open it meanwhile.
+        Open the device, if no program has it open. While it is open here, no program can open it.
 
         @return: the device; L{None}: a program has it open, or it was deleted.
         """

@@ -172,7 +172,7 @@ def _networksIn(settings: InterfaceSettings) -> Iterable[Network]:
             yield ip_network(address.broadcast)
     for route in settings.routes:
         yield ip_network(route.network)
-        # The route also sends packets to its gateway, and gives them its source address.
+        # Packets that use the route are sent to its gateway, and have its source as their source address.
         for other in route.source, route.gateway:
             if other is not None:
                 yield ip_network(other)
@@ -194,7 +194,8 @@ def checkAvailable(state: InterfaceState, peer: Peer, ours: int) -> None:
     if state.owner not in (None, peer.user) or state.group not in (None, *peer.groups):
         raise OSError(errno.EPERM, f"{state.name} belongs to another owner or group than those of user {peer.user}")
     if state.multiQueue and state.queues > ours:
-        # The kernel would distribute the packets among all descriptors. It attaches only one to other devices.
+        # The kernel would distribute the packets among all descriptors. A device without multiQueue can have only one,
+        # so that attaching to it fails while it is in use.
         raise OSError(errno.EBUSY, f"{state.name} is in use: stop that program, or name another interface")
 
 

@@ -68,8 +68,8 @@ MAX_TURNS = 2 * MAX_OF_USER
 @implementer(IFileDescriptorReceiver)
 class HelperProtocol(LineOnlyReceiver):
     """
-    The protocol of one connection. The program sends one request and receives one answer. After that, the connection is
-    silent until it ends.
+    The protocol of one connection. The program sends one request and receives one answer. After that, nothing is sent
+    until the connection ends.
     """
 
     transport: Any

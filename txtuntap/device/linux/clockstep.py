@@ -25,8 +25,8 @@ _CLOCK_REALTIME = 0
 _TFD_TIMER_ABSTIME = 1
 _TFD_TIMER_CANCEL_ON_SET = 2
 
-#: The time at which the timerfd expires, in seconds since 1970: the latest time of a 32-bit C{time_t}. Only a change of
-#: the clock is meant to end it.
+#: The time at which the timerfd expires, in seconds since 1970. It is the latest time of a 32-bit C{time_t}, so that
+#: only a change of the clock makes the descriptor readable before that.
 _NEVER = 0x7FFFFFFF
 
 

@@ -198,7 +198,7 @@ class LinuxDevice(PacketDescriptor):
         """
         Raise C{OSError}, because this device has a descriptor to wait for.
         """
-        raise OSError(errno.ENOTSUP, "a LinuxDevice calls nothing back: wait until its descriptor is readable")
+        raise OSError(errno.ENOTSUP, "a LinuxDevice takes no callback: wait until its descriptor is readable")
 
     def _attach(self, fileno: int, adopted: bool) -> None:
         flags = self._flags(fileno) if adopted else 0

@@ -67,10 +67,10 @@ def addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterat
     # the settings have one.
     present: dict[tuple[str, str], set[str | None]] = {}
     for each in state.addresses if settings.addresses else ():
-        present.setdefault(_ends(each), set()).add(each.broadcast)
+        present.setdefault(_addressAndPeer(each), set()).add(each.broadcast)
         yield None
     for address in settings.addresses:
-        broadcasts = present.setdefault(_ends(address), set())
+        broadcasts = present.setdefault(_addressAndPeer(address), set())
         if broadcasts and (address.broadcast is None or address.broadcast in broadcasts):
             yield None
             continue
@@ -80,7 +80,7 @@ def addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterat
         broadcasts.add(address.broadcast)
 
 
-def _ends(address: InterfaceAddress) -> tuple[str, str]:
+def _addressAndPeer(address: InterfaceAddress) -> tuple[str, str]:
     """
     Return an address with its prefix length, and the address of its peer. Without a peer, the address itself stands for
     it, as in the kernel's messages.
@@ -142,7 +142,8 @@ def presentRoutes(state: InterfaceState) -> Conversation[set[_RouteKey]]:
     """
     Read the present routes of an interface.
 
-    @return: four keys for each route: with and without its metric and its source. Settings may leave out either.
+    @return: up to four keys for each route: with and without its metric, and with and without its source. Settings may
+        leave out both.
     """
     found: set[_RouteKey] = set()
 
@@ -226,7 +227,7 @@ def neighbourChanges(
 
 def restoration(message: Message, what: str) -> Request | None:
     """
-    Make the request that adds an address, a route or a neighbour again that a user or a program has configured.
+    Make the request that restores an address, a route or a neighbour which a user or a program had configured.
 
     @param message: the kernel's message about it.
     @param what: the description for an error text.

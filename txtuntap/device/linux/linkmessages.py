@@ -3,7 +3,7 @@ A parser for rtnetlink's messages about links and addresses (C{rtnetlink(7)}). I
 pyroute2's messages, but only the attributes that this package uses.
 
 pyroute2 is not used for these messages, because the kernel sends them for every interface of the machine. pyroute2
-parses all of the hundred attributes in a message, which takes longer than everything else that is done with it. It also
+parses all of the hundred attributes in a message, which takes longer than all other work on the message. It also
 expects names to be UTF-8, and they need not be.
 """
 
@@ -67,7 +67,7 @@ def decode(kind: int, message: bytes) -> Message | None:
     @param kind: the message's type.
     @param message: the octets of the message including its header.
 
-    @return: the message in the form of pyroute2's; L{None}: it is about another kind of object.
+    @return: the message in pyroute2's form; L{None}: it is about another kind of object.
 
     @raise ValueError: the message is malformed, for example cut short.
     """

@@ -1,9 +1,8 @@
 """
 Calls in another network namespace than that of the process (C{network_namespaces(7)}).
 
-A device or a netlink socket always belongs to the namespace that it was opened in, and can be used from every
-namespace. So a thread enters the namespace, opens the device or the socket, and ends. The rest of the process does not
-enter it.
+A descriptor of a device, or a netlink socket, works in every namespace after it was opened. So a thread enters the
+namespace, opens the descriptor or the socket, and ends. The other threads of the process do not enter the namespace.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:
     errors: list[BaseException] = []
     descriptor = openNamespace(namespace)
 
-    def inThere() -> None:
+    def callInside() -> None:
         try:
             _enter(descriptor, namespace)
             results.append(call())
@@ -124,7 +123,7 @@ def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:
             errors.append(e)
 
     try:
-        thread = threading.Thread(target=inThere, name=f"network namespace {namespace}")
+        thread = threading.Thread(target=callInside, name=f"network namespace {namespace}")
         thread.start()
         thread.join()
     finally:

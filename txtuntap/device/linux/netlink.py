@@ -175,7 +175,7 @@ def inPieces(call: Callable[[_Item], _T], items: Iterable[_Item]) -> Conversatio
 
 class _ConversationRun:
     """
-    A running conversation, without I/O. Each method returns the next message to send to the kernel.
+    A running conversation, without I/O. L{proceed} and L{received} return the next message to send to the kernel.
 
     @ivar paused: whether the conversation waits for the next turn of the reactor, in which L{proceed} is to be called.
     @ivar done: whether the conversation has ended.

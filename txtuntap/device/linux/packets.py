@@ -99,8 +99,8 @@ class PacketDescriptor(TunDescriptor):
 
     def _receive(self, maxPacketSize: int) -> Packet | None:
         """
-        Receive the next packet, whatever headers the device has. L{receive} is the faster path for offload headers
-        only.
+        Receive the next packet, whatever headers the device has. L{receive} handles the most frequent case itself,
+        which is faster: offload headers without protocol information.
         """
         before = self._headersLength
         room = before + maxPacketSize

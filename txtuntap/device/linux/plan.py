@@ -91,7 +91,8 @@ def _onDevice(
     state: InterfaceState, device: LinuxDevice | None, namespace: Namespace | None, method: str, value: Any
 ) -> Callable[[], None]:
     """
-    Make a function that calls a method of the device, which is opened for that unless C{device} is open.
+    Make a function that calls a method of the device. If C{device} is not open, the function opens the device for this
+    call.
     """
 
     def call() -> None:

@@ -1,6 +1,6 @@
 """
 One device for several processes, each with its own queue (C{IFF_MULTI_QUEUE}). The kernel puts all packets of a flow
-into the same queue: the one that the flow's answers are written to.
+into one queue: the queue to which the flow's packets in the other direction are written.
 
     devices = [LinuxDevice("tun0", TUN, multiQueue=True) for _ in range(4)]
     for device in devices:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: The number of the descriptor with which a process has its queue.
 DESCRIPTOR = 3
 
-#: The longest delay in seconds before a process is started again that has ended repeatedly.
+#: The largest number of seconds until a process that ends repeatedly is started again.
 _MAX_DELAY = 10.0
 
 
