@@ -55,7 +55,7 @@ def split(data: bytes) -> Iterator[tuple[int, bytes]]:
         length, kind, _, _, _ = _HEADER.unpack_from(data, at)
         if not _HEADER.size <= length <= len(data) - at:
             # The buffer was too small for the last message.
-            raise ValueError("a netlink message that was cut short")
+            raise ValueError("the netlink message is cut short")
         yield kind, data[at : at + length]
         at += (length + 3) & ~3
 
@@ -77,7 +77,7 @@ def decode(kind: int, message: bytes) -> Message | None:
     try:
         return _decode(kind, event, message)
     except struct.error as e:
-        raise ValueError(f"a netlink message that was cut short: {e}") from e
+        raise ValueError(f"the netlink message is cut short: {e}") from e
 
 
 def _decode(kind: int, event: str, message: bytes) -> Message:
@@ -107,7 +107,7 @@ def _attributes(data: bytes, known: dict[int, tuple[str, _Decoder]]) -> list[tup
     while at + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, at)
         if not _ATTRIBUTE.size <= length <= len(data) - at:
-            raise ValueError("a netlink attribute that was cut short")
+            raise ValueError("the netlink attribute is cut short")
         if (kind & _TYPE_MASK) in known:
             name, decoder = known[kind & _TYPE_MASK]
             found.append((name, decoder(data[at + _ATTRIBUTE.size : at + length])))
