@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.stack.drops}. What a host sends for a packet is in L{tests.stack.test_icmp}.
+Tests for L{txtuntap.stack.drops} with a recording ICMP layer. L{tests.stack.test_icmp} tests the errors of a host.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OURS6, THEIRS6 = "fd00::2", "fd00::1"
 
 class RecordingICMP:
     """
-    Keeps the errors that it would send.
+    Records the errors instead of sending them.
     """
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class RecordingICMP:
     def error(self, packet: Packet, kind: int, code: int, rest: int) -> None:
         self.sent.append((kind, code, rest))
 
-    def claimed(self, packet: Packet) -> None:
-        self.sent.append("claimed")
+    def ownSourceReceived(self, packet: Packet) -> None:
+        self.sent.append("own source")
 
 
 class DropAnswersTests(SynchronousTestCase):
     """
-    Answers to drops.
+    ICMP errors for dropped packets.
     """
 
     def setUp(self) -> None:
@@ -42,7 +42,9 @@ class DropAnswersTests(SynchronousTestCase):
 
     def answer(self, drop: Drop, data: bytes, start: int = 0, network: int = 0) -> list[Any]:
         """
-        @return: what is sent for C{data}.
+        Drop a packet for a reason.
+
+        @return: the errors that are sent about C{data}: type, code and second word of the header.
         """
         del self.icmp.sent[:]
         packet = Packet(data, start)
@@ -53,41 +55,41 @@ class DropAnswersTests(SynchronousTestCase):
 
     def packet(self, version: int, protocol: int = 253) -> bytes:
         """
-        A datagram behind two octets of another header.
+        Make a datagram behind two octets of another header.
         """
         addresses = ("10.0.0.1", "10.0.0.2") if version == 4 else (THEIRS6, OURS6)
         return bytes(2) + ipPacket(*addresses, protocol, b"payload")
 
-    def test_pointersAreFromTheIPHeaderOn(self) -> None:
+    def test_aPointerCountsFromTheIPHeader(self) -> None:
         self.assertEqual([(12, 0, 22 << 24)], self.answer(Drop.OPTION, self.packet(4), 24, 2))
         self.assertEqual([(4, 2, 42)], self.answer(Drop.OPTION, self.packet(6), 44, 2))
         self.assertEqual([(4, 0, 4)], self.answer(Drop.FRAGMENT, self.packet(6), 6, 2))
 
-    def test_anUnknownProtocolIsPointedToInIPv6Alone(self) -> None:
+    def test_anUnknownProtocolHasAPointerOnlyInIPv6(self) -> None:
         self.assertEqual([(3, 2, 0)], self.answer(Drop.UNKNOWN_PROTOCOL, self.packet(4), 22, 2))
         self.assertEqual([(4, 1, 6)], self.answer(Drop.UNKNOWN_PROTOCOL, self.packet(6), 42, 2))
 
-    def test_noNextHeaderIsNothingUnknown(self) -> None:
+    def test_noErrorIsSentForNoNextHeader(self) -> None:
         self.assertEqual([], self.answer(Drop.UNKNOWN_PROTOCOL, self.packet(6, 59), 42, 2))
 
-    def test_otherErrorsPointNowhere(self) -> None:
+    def test_otherErrorsHaveNoPointer(self) -> None:
         self.assertEqual([(3, 3, 0)], self.answer(Drop.NO_PORT, self.packet(4), 22, 2))
         self.assertEqual([(1, 4, 0)], self.answer(Drop.NO_PORT, self.packet(6), 42, 2))
         self.assertEqual([(3, 1, 0)], self.answer(Drop.REASSEMBLY_TIMEOUT, self.packet(6), 42, 2))
 
-    def test_mostDropsHaveNoAnswer(self) -> None:
+    def test_aDropWithoutAnErrorIsNotAnswered(self) -> None:
         for drop in Drop:
             if not drop.error4:
                 self.assertEqual([], self.answer(drop, self.packet(4), 22, 2), drop)
             if not drop.error6:
                 self.assertEqual([], self.answer(drop, self.packet(6), 42, 2), drop)
 
-    def test_whoeverClaimsAnAddressOfOursIsLookedAt(self) -> None:
+    def test_aPacketFromAnOwnAddressIsCheckedForAConflict(self) -> None:
         data = ipPacket(OURS6, THEIRS6, 58, b"")
-        self.assertEqual(["claimed"], self.answer(Drop.ADDRESS, data))
+        self.assertEqual(["own source"], self.answer(Drop.ADDRESS, data))
         self.assertEqual([], self.answer(Drop.HEADER, data))
         self.assertEqual([], self.answer(Drop.ADDRESS, ipPacket("10.0.0.2", "10.0.0.1", 58, b"")))
 
-    def test_ofNothingNothingIsKnown(self) -> None:
+    def test_noErrorIsSentForAnEmptyPacket(self) -> None:
         for drop in Drop:
             self.assertEqual([], self.answer(drop, b""), drop)

@@ -1,3 +1,4 @@
 """
-The parts that make an IP layer a host: the protocols that answer by themselves.
+The protocols that make a host out of an IP layer: ICMP, ARP, neighbour discovery, IGMP and MLD, autoconfiguration.
+L{Host<txtuntap.stack.host.Host>} puts them together.
 """

@@ -1,5 +1,8 @@
 """
-Networks that are ours as a whole ("AnyIP"), as the link is told of them: by default, not at all.
+Proxy answers on the link for whole networks of addresses ("AnyIP").
+
+A host may accept packets to every address of a network (C{anyAddresses}). By default, it does not answer ARP requests
+and neighbour solicitations for these addresses, so other stations need a route to it. With C{answerFor}, it answers.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from txtuntap.stack.neighbours import NeighbourCache
 
 class AnsweredNetworks:
     """
-    The addresses that are answered for though they are ours only as part of a network. Others may have some of them:
-    whoever is heard to, or is a next hop of ours, is not answered for.
+    The addresses for which the host answers although it has them only as part of a network. Another station may really
+    have one of them. The host does not answer for an address from which another station was heard, nor for the address
+    of one of its next hops.
     """
 
     def __init__(
@@ -28,13 +32,15 @@ class AnsweredNetworks:
         exceptions: Iterable[str],
     ) -> None:
         """
-        @param addresses: the host's own, with the networks that are ours. They hear solicitations for any address, if
-            there are networks of IPv6.
-        @param neighbours: the stations that are known; C{routes}: the routes to others.
-        @param networks: those of our networks, or parts, that are answered for, in CIDR notation.
-        @param exceptions: addresses, and networks in CIDR notation, that are not.
+        @param addresses: the addresses and AnyIP networks of the host. If one of C{networks} is an IPv6 network, this
+            sets their C{hearsSolicitations}, so that solicitations for any address are delivered.
+        @param neighbours: the cache of the known stations.
+        @param routes: the routes of the host, whose next hops are never answered for.
+        @param networks: the networks to answer for, in CIDR notation. Each is an AnyIP network of the host, or a part
+            of one.
+        @param exceptions: addresses, and networks in CIDR notation, not to answer for.
 
-        @raise ValueError: one of them is none, or one of C{networks} is not ours.
+        @raise ValueError: a text is no network or address, or one of C{networks} is in no AnyIP network of the host.
         """
         self._addresses = addresses
         self._neighbours = neighbours
@@ -51,7 +57,8 @@ class AnsweredNetworks:
 
     def covers(self, address: bytes) -> bool:
         """
-        Whether a packed address is answered for unless somebody has it: who does is to be remembered.
+        Whether the host answers for a packed address as long as no other station claims it. The host enters a station
+        that claims such an address into its neighbour cache.
         """
         return (
             self._networks.match(address) is not None
@@ -61,12 +68,13 @@ class AnsweredNetworks:
 
     def answers(self, address: bytes) -> bool:
         """
-        Whether a packed address is answered for.
+        Whether the host answers for a packed address now. If another station is known to have the address, it is asked
+        to confirm that.
         """
         if not self.covers(address) or self._routes.isGateway(address):
             return False
         if address in self._neighbours:
-            # One forged packet may have said so. It is asked after, and forgotten if nobody answers.
+            # One forged packet suffices for an entry, so the station is asked. Without an answer, the entry is removed.
             self._neighbours.confirm(address)
             return False
         return True

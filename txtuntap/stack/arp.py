@@ -1,5 +1,7 @@
 """
-ARP: says who has our IPv4 addresses, and asks who has others (RFC 826, RFC 5227).
+ARP: answers requests for the host's IPv4 addresses, and asks for the link addresses of other stations.
+
+Read RFC 826 first, then RFC 5227 sections 2.1 to 2.4 about address conflicts.
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ from txtuntap.wire.ethernet import ARP as ETHERTYPE
 @implementer(IPacketReceiver)
 class ARPProtocol(PacketProtocol):
     """
-    Answers requests for our addresses, and finds stations for a L{NeighbourCache}.
+    The ARP layer of a host. It answers requests for the host's addresses, and finds stations for a L{NeighbourCache}.
 
-    Counters: C{inErrors} (no ARP for IPv4 over Ethernet, or from what is no station), C{inRequests}, C{inReplies},
-    C{outReplies}, C{outAnyReplies} (for an address that is ours only as part of a network), C{inOthers} (about other
-    addresses), C{inConflicts} (somebody else claims an address of ours).
+    Counters: C{inErrors} (the packet is not ARP for IPv4 over Ethernet, or its sender's link address cannot be that of
+    a station), C{inRequests}, C{inReplies}, C{outReplies}, C{outAnyReplies} (replies for an address that the host has
+    only as part of a network), C{inOthers} (packets about addresses of other stations), C{inConflicts} (another station
+    claims an address of the host).
     """
 
     handlesFailures = True
@@ -43,9 +46,11 @@ class ARPProtocol(PacketProtocol):
         answered: AnsweredNetworks,
     ) -> None:
         """
-        @param addresses: the host's own.
-        @param guard: knows which addresses are being asked for, and learns of each that another station claims.
-        @param answered: which addresses besides are answered for.
+        @param ethernet: the Ethernet layer that sends the packets.
+        @param addresses: the addresses of the host.
+        @param neighbours: the cache that is told which station has which address.
+        @param guard: knows which addresses are being probed, and is told of each conflict.
+        @param answered: the addresses of AnyIP networks for which the host answers, too.
         """
         super().__init__()
         self._ethernet = ethernet
@@ -56,7 +61,7 @@ class ARPProtocol(PacketProtocol):
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A packet has come.
+        Process an ARP packet: update the cache, report conflicts to the guard, and reply to a request.
         """
         message = wire.parse(bytes(packet))
         if message is None or not isStation(message.senderLink) or not isStation(packet.linkSource):
@@ -65,16 +70,16 @@ class ARPProtocol(PacketProtocol):
         linkAddress = self._ethernet.linkAddress
         sender, target = message.sender, message.target
         if message.senderLink == linkAddress:
-            # Our own has come back.
+            # A loop in the link has sent the host's own packet back, so it is no conflict.
             return
-        if self._addresses.isOwn(sender) or self._guard.isAskedFor(sender):
+        if self._addresses.isOwn(sender) or self._guard.isProbing(sender):
             self.counters["inConflicts"] += 1
             return self._guard.conflict(sender, message.senderLink)
         asked = message.opcode == wire.REQUEST
         probing = sender == UNSPECIFIED
         ours = self._addresses.isOwn(target)
-        if probing and asked and not ours and self._guard.isAskedFor(target):
-            # Two want to have it: neither does (RFC 5227 section 2.1.1).
+        if probing and asked and not ours and self._guard.isProbing(target):
+            # Two stations probe for one address at the same time, so neither may take it (RFC 5227 section 2.1.1).
             self.counters["inConflicts"] += 1
             return self._guard.conflict(target, message.senderLink)
         if self._addresses.isNeighbour(sender):
@@ -87,7 +92,7 @@ class ARPProtocol(PacketProtocol):
         elif not probing:
             return self.dropped(packet, Drop.MALFORMED)
         elif asked and self._answered.covers(target):
-            # A station that probes will have the address, unless another one answers.
+            # A station that probes for an address will use it unless another station replies.
             self._neighbours.claimed(target, message.senderLink, True)
         if not ours and (probing or not asked or not self._answered.answers(target)):
             return self.dropped(packet, Drop.OTHER_ADDRESS)
@@ -98,27 +103,30 @@ class ARPProtocol(PacketProtocol):
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
         """
-        Only packets are understood here.
+        Refuse the interface of C{twisted.pair}: this layer needs the L{Packet} with its link addresses.
+
+        @raise TypeError: always.
         """
-        raise TypeError("ARPProtocol goes on an EthernetProtocol of txtuntap")
+        raise TypeError("an ARPProtocol works only on an EthernetProtocol of txtuntap: add it to one with addProto")
 
     def solicit(self, address: bytes, station: bytes | None) -> None:
         """
-        Ask who has C{address}.
+        Send a request for the link address of the station that has C{address}.
 
-        @param station: whom to ask; L{None}: everybody.
+        @param address: four octets.
+        @param station: the link address to send the request to, six octets. L{None}: the request is broadcast.
         """
         self._request(self._addresses.sourceFor(address) or UNSPECIFIED, address, station)
 
     def announce(self, address: bytes) -> None:
         """
-        Tell everybody that C{address} is ours (RFC 5227 section 2.3).
+        Announce to all stations that this host has C{address} (RFC 5227 section 2.3).
         """
         self._request(address, address, None)
 
     def probe(self, address: bytes) -> None:
         """
-        Ask whether anybody has C{address}, without claiming it (RFC 5227 section 2.1.1).
+        Send a probe: ask whether a station has C{address}, without claiming it (RFC 5227 section 2.1.1).
         """
         self._request(UNSPECIFIED, address, None)
 

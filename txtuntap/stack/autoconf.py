@@ -1,7 +1,9 @@
 """
-Stateless address autoconfiguration (RFC 4862, RFC 4861 section 6.3): addresses, routes and a router by what routers
-advertise. No router proves that it is one, so a host believes advertisements only where the
-program says so.
+Stateless address autoconfiguration (SLAAC): a host forms addresses, adds routes and chooses a default router by the
+router advertisements that it receives.
+
+Read RFC 4862 section 5.5 and RFC 4861 section 6.3 first. Anyone on the link can forge a router advertisement, so a
+host processes them only if the program asks for that.
 """
 
 from __future__ import annotations
@@ -27,42 +29,47 @@ from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.wire.address import addressText, isHost, isLinkLocal, isMulticast
 from txtuntap.wire.ndp import Prefix, RouterAdvertisement
 
-#: Prefixes that addresses are formed with; as many that are on the link; and routers. At the bound, what is new is
-#: ignored: what is in use stays.
+#: The most prefixes with which addresses are formed, and also the most prefixes that are on the link. A new prefix
+#: beyond that is ignored, so that a flood of forged ones does not displace those in use.
 MAX_PREFIXES = 16
+
+#: The most default routers. A new one beyond that is ignored, too.
 MAX_ROUTERS = 8
 
-#: RFC 4861 section 10: MAX_RTR_SOLICITATION_DELAY, RTR_SOLICITATION_INTERVAL (seconds), MAX_RTR_SOLICITATIONS.
+#: The longest delay of the first router solicitation and the interval between two, in seconds, and the number of
+#: solicitations. RFC 4861 section 10 calls them MAX_RTR_SOLICITATION_DELAY, RTR_SOLICITATION_INTERVAL and
+#: MAX_RTR_SOLICITATIONS.
 SOLICIT_DELAY = 1.0
 SOLICIT_INTERVAL = 4.0
 SOLICITATIONS = 3
 
-#: Seconds that an address in use is left at least, however short a router says its lifetime is: otherwise one forged
-#: message would be enough to take all addresses away (RFC 4862 section 5.5.3e).
+#: The number of seconds below which an advertisement cannot reduce the valid lifetime of an address. Otherwise one
+#: forged advertisement could remove all addresses at once (RFC 4862 section 5.5.3e).
 TWO_HOURS = 2 * 60 * 60.0
 
-#: Seconds after which a prefix, or an MTU, that no router advertises any more is forgotten, when a router advertises
-#: others. A router advertises all it has every half an hour at the latest (RFC 4861 section 6.2.1). Without this bound,
-#: one forged message could fill the tables for ever. (Where no router advertises anything, lifetimes alone count.)
+#: The seconds after which a prefix or an MTU that is no longer advertised is removed, even if its lifetime is longer.
+#: A router advertises all its prefixes at least every half hour (RFC 4861 section 6.2.1). Without this bound, one
+#: forged advertisement with an infinite lifetime could fill the tables for ever. The age is checked only when an
+#: advertisement arrives. On a link without advertisements, only the lifetimes count.
 ADVERTISEMENT_MAX_AGE = 24 * 60 * 60.0
 
-#: The length, in bits, of a prefix that addresses are formed with: the identifier has the other half (RFC 4291
-#: section 2.5.1).
+#: The length in bits of a prefix with which an address can be formed. The interface identifier takes the other 64 bits
+#: (RFC 4291 section 2.5.1).
 _PREFIX_LENGTH = 64
 
 
 class AutoconfiguredRoutes(StaticRoutes):
     """
-    A table of static routes, and of those that routers advertise. The longest prefix wins; of two alike, the static
-    one.
+    A routing table with static routes and the routes that routers advertise. The longest matching prefix wins. A static
+    route wins over an advertised one with the same prefix.
 
-    @ivar onLink: networks that are said to be on the link, and for how long.
-    @ivar routers: default routers: for how long each is one, by packed address.
+    @ivar onLink: the networks that are advertised to be on the link, each with the timer of its lifetime.
+    @ivar routers: the default routers by packed address, each with the timer of its lifetime.
     """
 
     def __init__(self, neighbours: NeighbourCache) -> None:
         """
-        @param neighbours: tells which routers are there.
+        @param neighbours: the neighbour cache, which shows the reachable routers.
         """
         super().__init__()
         self._neighbours = neighbours
@@ -78,13 +85,13 @@ class AutoconfiguredRoutes(StaticRoutes):
 
     def isGateway(self, address: bytes) -> bool:
         """
-        Whether a packed address is that of a next hop.
+        Whether a packed address is the next hop of a route.
         """
         return address in self.routers or super().isGateway(address)
 
     def lookup(self, dest: bytes) -> bytes | None:
         """
-        See L{IRoutes.lookup<txtuntap.interfaces.IRoutes.lookup>}.
+        Find the next hop to a packed address: see L{IRoutes.lookup<txtuntap.interfaces.IRoutes.lookup>}.
         """
         static, advertised = self._routes.match(dest), self.onLink.match(dest)
         if advertised is not None and (static is None or advertised[0] > static[0]):
@@ -95,7 +102,8 @@ class AutoconfiguredRoutes(StaticRoutes):
 
     def _router(self) -> bytes:
         """
-        A default router: one that is known to be there, or else each after another (RFC 4861 section 6.3.6).
+        Choose a default router: one that the neighbour cache has resolved, or else the next one in round-robin order
+        (RFC 4861 section 6.3.6).
         """
         for router in self.routers:
             if router in self._neighbours.entries:
@@ -108,9 +116,12 @@ class AutoconfiguredRoutes(StaticRoutes):
 @attrs.define
 class _Formed:
     """
-    An address formed with a prefix.
+    An address that was formed with an advertised prefix.
 
-    @ivar removed: whether it was, by the program: it is not formed again.
+    @ivar address: the packed address.
+    @ivar valid: runs until the end of the valid lifetime, when the address is removed.
+    @ivar preferred: runs until the end of the preferred lifetime, when the address is deprecated.
+    @ivar removed: whether the program has removed the address. Then it is not formed again.
     """
 
     address: bytes
@@ -121,13 +132,15 @@ class _Formed:
 
 class Autoconfiguration:
     """
-    Does what routers on a link tell hosts to do: addresses are formed with their prefixes, claimed, deprecated and
-    removed in time; networks are on the link or no longer; routers and the MTU are used. The rest of what they tell
-    (hop limit, reachable time, retransmission timer) changes nothing here.
+    Configures a host by the router advertisements that it receives.
 
-    Counters: C{inPrefixErrors} (prefixes that no address can be formed with: of another length than 64, say, or
-    preferred for longer than they are valid), C{inMTUErrors} (MTUs that cannot be), C{prefixDiscards},
-    C{routerDiscards} (no room).
+    It forms an address with each autonomous prefix, claims it on the link, deprecates it after its preferred lifetime,
+    and removes it after its valid lifetime. It adds and removes the on-link networks and the default routers, and sets
+    the MTU of IPv6. It ignores the advertised hop limit, reachable time and retransmission timer.
+
+    Counters: C{inPrefixErrors} (prefixes with which no address can be formed, because their length is not 64 or the
+    preferred lifetime exceeds the valid one, for example), C{inMTUErrors} (MTUs below the minimum of IPv6 or above the
+    MTU of the link), C{prefixDiscards} and C{routerDiscards} (prefixes and routers that found their table full).
     """
 
     def __init__(
@@ -142,10 +155,14 @@ class Autoconfiguration:
         solicit: Callable[[], None],
     ) -> None:
         """
-        @param ip: the IP layer; C{addresses}: its addresses; C{routes}: its routes.
-        @param guard: asks whether somebody has an address.
-        @param identifier: the last eight octets of the addresses.
-        @param solicit: called to ask for routers.
+        @param clock: the reactor of the host.
+        @param random: chooses the delay of the first router solicitation.
+        @param ip: the IP layer of the host.
+        @param addresses: the addresses of that layer.
+        @param routes: the routes of that layer.
+        @param guard: probes for each new address whether another station has it.
+        @param identifier: the interface identifier, the last eight octets of each address.
+        @param solicit: called to send a router solicitation.
         """
         self.counters = Counters()
         self._clock = clock
@@ -157,32 +174,33 @@ class Autoconfiguration:
         self._guard = guard
         self._identifier = identifier
         self._solicit = solicit
-        self._asked = 0
-        self._asking = Timer(clock, self._ask)
+        self._solicitations = 0
+        self._soliciting = Timer(clock, self._sendSolicitation)
         self._formed: Table[bytes, _Formed] = Table("prefixes of addresses", MAX_PREFIXES, Policy.REFUSE)
-        # When each prefix was last advertised, and the MTU.
+        # The time of the last advertisement of each prefix, in seconds. The key of an on-link prefix is its network.
+        # The key of a prefix with which an address was formed is the packed prefix.
         self._lastAdvertised: dict[Network | bytes, float] = {}
         self._mtuLastAdvertised = 0.0
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the prefix and router tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         onLink = TableState("prefixes on the link", len(self._routes.onLink), MAX_PREFIXES, Policy.REFUSE.value)
         return [self._routes.routers.state, onLink, self._formed.state]
 
     def start(self) -> None:
         """
-        Begin to ask for routers (RFC 4861 section 6.3.7).
+        Begin to send router solicitations (RFC 4861 section 6.3.7).
         """
-        self._asked = 0
-        self._asking.arm(self._random.random() * SOLICIT_DELAY)
+        self._solicitations = 0
+        self._soliciting.arm(self._random.random() * SOLICIT_DELAY)
 
     def stop(self) -> None:
         """
-        The link is gone: forget what was advertised on it.
+        Stop, because the link is down: remove all addresses, routes and routers that were advertised on it.
         """
-        self._asking.stop()
+        self._soliciting.stop()
         for prefix in list(self._formed):
             self._expire(prefix)
         for network in list(self._routes.onLink):
@@ -194,25 +212,25 @@ class Autoconfiguration:
 
     def advertised(self, router: bytes, advertisement: RouterAdvertisement) -> None:
         """
-        A router has advertised itself (RFC 4861 section 6.3.4).
+        Process a valid router advertisement (RFC 4861 section 6.3.4).
 
-        @param router: its packed address.
+        @param router: the packed address of the router.
         """
         self._routes.advertised = True
         if not advertisement.lifetime:
             self.removeRouter(router)
         else:
             self._addRouter(router, advertisement.lifetime)
-            if self._asked:
-                self._asking.stop()
+            if self._solicitations:
+                self._soliciting.stop()
         for prefix in advertisement.prefixes:
             if isMulticast(prefix.prefix) or isLinkLocal(prefix.prefix):
-                # Groups, and what every host knows to be on the link.
+                # No host has a multicast address, and the link-local prefix is on every link.
                 continue
             if prefix.onLink:
                 self._prefixOnLink(prefix)
             if prefix.autonomous:
-                self._prefixToFormWith(prefix)
+                self._prefixAutonomous(prefix)
         if advertisement.mtu is not None:
             if FLOOR[6] <= advertisement.mtu <= self._ip.mtu:
                 self._ip.mtu6 = advertisement.mtu
@@ -223,7 +241,7 @@ class Autoconfiguration:
 
     def removeRouter(self, router: bytes) -> None:
         """
-        A station is no default router, or no longer.
+        Remove a router from the list of default routers, if it is there.
         """
         lifetime = self._routes.routers.pop(router, None)
         if lifetime is not None:
@@ -231,13 +249,13 @@ class Autoconfiguration:
 
     def isRouter(self, address: bytes) -> bool:
         """
-        Whether a packed address is that of a default router.
+        Whether a packed address is in the list of default routers.
         """
         return address in self._routes.routers
 
     def removed(self, address: bytes) -> None:
         """
-        An address of ours was removed. If it was formed here, it is not formed again.
+        Note that the program has removed an address of the host. If it was formed here, it is not formed again.
         """
         for formed in self._formed.values():
             if formed.address == address:
@@ -254,11 +272,11 @@ class Autoconfiguration:
         if now - self._mtuLastAdvertised >= ADVERTISEMENT_MAX_AGE:
             self._ip.mtu6 = None
 
-    def _ask(self) -> None:
-        self._asked += 1
-        if self._asked < SOLICITATIONS:
-            self._asking.arm(SOLICIT_INTERVAL)
-        # Last: the answer may come before this returns.
+    def _sendSolicitation(self) -> None:
+        self._solicitations += 1
+        if self._solicitations < SOLICITATIONS:
+            self._soliciting.arm(SOLICIT_INTERVAL)
+        # This call is the last one, because an advertisement may arrive before it returns.
         self._solicit()
 
     def _addRouter(self, router: bytes, seconds: float) -> None:
@@ -290,9 +308,10 @@ class Autoconfiguration:
             lifetime.stop()
             del self._lastAdvertised[network]
 
-    def _prefixToFormWith(self, prefix: Prefix) -> None:
+    def _prefixAutonomous(self, prefix: Prefix) -> None:
         """
-        RFC 4862 section 5.5.3.
+        Process a prefix with the autonomous flag (RFC 4862 section 5.5.3): form an address with it, or set the
+        lifetimes of the address that was formed before.
         """
         if prefix.length != _PREFIX_LENGTH or prefix.preferred > prefix.valid:
             self.counters["inPrefixErrors"] += 1
@@ -313,7 +332,10 @@ class Autoconfiguration:
 
     def _form(self, prefix: Prefix) -> _Formed | None:
         """
-        Have an address with a prefix, unless there is one already, or no room.
+        Form an address with a prefix, and claim it on the link.
+
+        @return: the new address. L{None} if the host has it already, if it cannot be a host's address, if the valid
+            lifetime is 0, or if there is no room.
         """
         address = prefix.prefix[:8] + self._identifier
         if not prefix.valid or self._addresses.isAssigned(address):
@@ -337,7 +359,7 @@ class Autoconfiguration:
 
     def _expire(self, prefix: bytes) -> None:
         """
-        The address formed with a prefix is valid no more.
+        Remove the address that was formed with a prefix, because its valid lifetime is over.
         """
         formed = self._formed.pop(prefix)
         del self._lastAdvertised[prefix]

@@ -1,5 +1,7 @@
 """
-The answers of a host to packets that its layers drop: some get an ICMP error.
+The ICMP errors that a host sends because its layers have dropped a packet.
+
+Read RFC 1122 section 3.2.2 and RFC 4443 section 2.4 first.
 """
 
 from __future__ import annotations
@@ -11,41 +13,42 @@ from txtuntap.packet import Packet
 from txtuntap.stack.icmp import ICMPProtocol
 from txtuntap.wire import icmp, ipv6
 
-#: A payload of nothing: nobody has to know it (RFC 8200 section 4.7).
+#: The next header value of a packet without a payload. No protocol has to be known for it (RFC 8200 section 4.7).
 _NO_NEXT_HEADER = 59
 
-#: The types of errors that point to an octet of the packet, in ICMP and in ICMPv6.
+#: The types of the ICMP and ICMPv6 errors that have a pointer to an octet of the dropped packet.
 _POINTING = frozenset((icmp.PARAMETER_PROBLEM, icmp.PARAMETER_PROBLEM6))
 
 
 class DropAnswers:
     """
-    Sends the ICMP errors that L{Drop} has for packets that IP and UDP drop.
+    Sends the ICMP errors about packets that IP and UDP have dropped. L{Drop} has the error of each reason.
     """
 
     __slots__ = ("_icmp", "_isOwn")
 
     def __init__(self, icmp: ICMPProtocol, isOwn: Callable[[bytes], bool]) -> None:
         """
-        @param icmp: sends the errors, as far as they may be sent.
-        @param isOwn: tells whether a packed address is ours by itself.
+        @param icmp: sends the errors that RFC 1122 and RFC 4443 permit.
+        @param isOwn: returns whether a packed address is one of the host's own, and not just in an AnyIP network.
         """
         self._icmp = icmp
         self._isOwn = isOwn
 
     def dropped(self, packet: Packet, drop: Drop) -> None:
         """
-        Answer a packet that was dropped, if there is an answer.
+        Send the ICMP error about a dropped packet, if the reason of the drop has one.
 
-        @param packet: C{start} is at what is wrong, where one octet is.
+        @param packet: the dropped packet. If one octet is wrong, C{start} is the offset of that octet.
+        @param drop: the reason.
         """
         if not packet.data:
-            # Nothing is known of it but that it has not come whole.
+            # The first fragment is missing, so there is nothing that an error could quote.
             return
-        four = packet.version == 4
-        if drop is Drop.ADDRESS and not four and self._isOwn(packet.sourceAddress):
-            return self._icmp.claimed(packet)
-        error = drop.error4 if four else drop.error6
+        isIPv4 = packet.version == 4
+        if drop is Drop.ADDRESS and not isIPv4 and self._isOwn(packet.sourceAddress):
+            return self._icmp.ownSourceReceived(packet)
+        error = drop.error4 if isIPv4 else drop.error6
         if error is None:
             return
         pointer = 0
@@ -56,5 +59,5 @@ class DropAnswers:
                 if packet.data[field] == _NO_NEXT_HEADER:
                     return
             pointer = field - packet.network
-        # In ICMP, it is the first of the four octets; in ICMPv6, it is all of them.
-        self._icmp.error(packet, *error, pointer << 24 if four else pointer)
+        # The pointer is the first octet of the header's second word in ICMP, and the whole word in ICMPv6.
+        self._icmp.error(packet, *error, pointer << 24 if isIPv4 else pointer)

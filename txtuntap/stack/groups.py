@@ -1,6 +1,8 @@
 """
-Groups that a host is in, told to the routers and switches of its link: the messages of IGMP (RFC 3376) and MLD (RFC
-3810). When they are sent is in L{txtuntap.stack.reports}.
+IGMP and MLD, the messages by which a host reports its multicast groups to the routers and switches of its link.
+
+Read RFC 3376 sections 4 and 5 first; RFC 3810 describes the same for IPv6. L{txtuntap.stack.reports} decides when a
+report is sent.
 """
 
 from __future__ import annotations
@@ -36,15 +38,15 @@ from txtuntap.wire.igmp import Query, Record
 _ALL_HOSTS = packAddress("224.0.0.1")
 _ALL_NODES = packAddress("ff02::1")
 
-#: The octets of the headers before a message.
+#: The length in octets of the headers before a message of IGMP, and of MLD.
 _HEADERS = ipv4.HEADER_LENGTH + len(igmp.ROUTER_ALERT)
 _HEADERS6 = ipv6.HEADER_LENGTH + len(mld.HOP_BY_HOP)
 
 
 def isReported(group: bytes) -> bool:
     """
-    Whether routers are to be told that we are in a packed group: not in those that everybody is in, nor in those that
-    nothing comes to from outside.
+    Whether a host reports its membership in a packed group. Every host is in the all-hosts and the all-nodes group, and
+    no packet for an interface-local group crosses a link, so these are not reported.
     """
     return group not in (_ALL_HOSTS, _ALL_NODES) and not isInterfaceLocal(group)
 
@@ -52,10 +54,11 @@ def isReported(group: bytes) -> bool:
 @implementer(IPacketReceiver)
 class GroupProtocol(PacketProtocol):
     """
-    IGMP, to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 2; and MLD, which ICMP hands it.
+    The host's part of IGMP and MLD. Add it to an L{IPProtocol<txtuntap.ip.IPProtocol>} as protocol 2 (IGMP). The ICMP
+    layer passes it the messages of MLD.
 
-    Counters: C{inQueries}, C{inReports} (other members'), C{inErrors} (what is neither, or a query that must not be
-    believed), C{outReports} (packets).
+    Counters: C{inQueries}, C{inReports} (reports of other hosts), C{inErrors} (messages that are malformed or of
+    another type, and queries that may come from outside the link), C{outReports} (packets sent).
     """
 
     handlesFailures = True
@@ -70,17 +73,22 @@ class GroupProtocol(PacketProtocol):
         verifyChecksum: bool = True,
     ) -> None:
         """
-        @param groups: tells the packed groups that we are in, of both versions.
-        @param source: tells the packed link-local address of ours to leave from; L{None}: there is none yet.
-        @param verifyChecksum: whether to drop IGMP messages that do not sum up.
+        @param ip: the IP layer of the host.
+        @param clock: the reactor of the host.
+        @param random: chooses the delay of each answer to a query.
+        @param groups: returns the packed groups of both IP versions in which the host is.
+        @param source: returns the packed link-local address to send MLD reports from, or L{None} if the host has none
+            yet.
+        @param verifyChecksum: whether to drop an IGMP message whose checksum is wrong.
         """
         super().__init__()
         self._ip = ip
         self._groups = groups
         self._verify = verifyChecksum
         self._source = source
-        # Whether what was told over IPv6 came from nobody: routers do not listen to that.
-        self._anonymous = False
+        # Whether an MLD report had the unspecified source address. Routers ignore such reports, so they must be sent
+        # again when the host has an address.
+        self._wasAnonymous = False
         self._reporters = {
             4: Reporter(clock, random, igmp.VERSION, lambda version: igmp.fits(version, self._room), self._report),
             6: Reporter(clock, random, mld.VERSION, lambda version: mld.fits(version, self._room6), self._report6),
@@ -88,13 +96,15 @@ class GroupProtocol(PacketProtocol):
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
         """
-        Only packets are understood here.
+        Refuse the interface of C{twisted.pair}: this layer needs the L{Packet} with its headers.
+
+        @raise TypeError: always.
         """
-        raise TypeError("GroupProtocol goes on an IPProtocol of txtuntap")
+        raise TypeError("a GroupProtocol works only on an IPProtocol of txtuntap: add it to one with addProto")
 
     def doStart(self) -> None:
         """
-        There is somebody to tell.
+        Report all groups, because the host is on a link now.
         """
         super().doStart()
         for group in self._groups():
@@ -102,51 +112,55 @@ class GroupProtocol(PacketProtocol):
 
     def doStop(self) -> None:
         """
-        There is nobody any more.
+        Send no more reports when the last port has stopped.
         """
         super().doStop()
         if not self.numPorts:
             for reporter in self._reporters.values():
                 reporter.stop()
 
-    def changed(self, group: bytes, isIn: bool) -> None:
+    def changed(self, group: bytes, isMember: bool) -> None:
         """
-        We are in a packed group now, or in it no longer.
+        Report that the host has joined or left a packed group.
+
+        @param isMember: whether the host is in the group now.
         """
         if self.numPorts and isReported(group):
-            self._reporters[versionOf(group)].changed(group, isIn)
+            self._reporters[versionOf(group)].changed(group, isMember)
 
     def repeat(self) -> None:
         """
-        Tell all again: the link was down.
+        Report all groups again, because the link was down and no router received the last reports.
         """
         for reporter in self._reporters.values():
             reporter.repeat()
 
-    def settled(self) -> None:
+    def addressConfirmed(self) -> None:
         """
-        An address is no longer being asked for. If routers did not listen for want of one, tell them again (RFC 3590
-        section 4).
+        Note that an address of the host has passed duplicate address detection. If reports were sent from the
+        unspecified address because there was no link-local one, send them again (RFC 3590 section 4).
         """
-        if self._anonymous and self._source() is not None:
-            self._anonymous = False
+        if self._wasAnonymous and self._source() is not None:
+            self._wasAnonymous = False
             self._reporters[6].repeat()
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the bounded tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [state for reporter in self._reporters.values() for state in reporter.tables()]
 
-    # Up
+    # Receiving
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        An IGMP message has come. A query may be from outside the link, and is ignored, if it has no Router Alert option
-        (version 1 knew of none), or is about all groups but goes to one of them (RFC 3376 section 9.1).
+        Process an IGMP message.
+
+        A query without a Router Alert option may come from outside the link, so it is dropped. IGMPv1 has no such
+        option, and needs none. A general query to another group than all hosts is dropped, too (RFC 3376 section 9.1).
         """
         if packet.version == 6:
-            # IPv6 has MLD, and knows nothing of IGMP.
+            # IGMP is no protocol of IPv6, which has MLD in its place.
             return self._ip.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         message = bytes(packet)
         if message[:1] and message[0] in igmp.REPORTS:
@@ -164,10 +178,12 @@ class GroupProtocol(PacketProtocol):
 
     def mldReceived(self, packet: Packet, message: bytes) -> None:
         """
-        An MLD message has come. A query is from a link-local address, and has come by one hop and with the Router Alert
+        Process an MLD message.
+
+        A query is dropped if its source is no link-local address, its hop limit is not 1, or it has no Router Alert
         option (RFC 3810 section 6.2).
 
-        @param message: the ICMPv6 message, which sums up.
+        @param message: the ICMPv6 message, whose checksum is right.
         """
         if message[0] in mld.REPORTS:
             return self.dropped(packet, Drop.OTHER_REPORT)
@@ -181,7 +197,7 @@ class GroupProtocol(PacketProtocol):
         self.counters["inQueries"] += 1
         self._reporters[version].queried(query)
 
-    # Down
+    # Sending
 
     @property
     def _room(self) -> int:
@@ -202,7 +218,7 @@ class GroupProtocol(PacketProtocol):
 
     def _report6(self, version: int, records: list[Record]) -> None:
         source = self._source() or UNSPECIFIED6
-        self._anonymous |= source == UNSPECIFIED6
+        self._wasAnonymous |= source == UNSPECIFIED6
         for dest, message in mld.messages(version, records, self._room6, source):
             self.counters["outReports"] += 1
             self._ip.output(self._route(source, dest), ipv6.HOP_BY_HOP, [mld.HOP_BY_HOP, message], hopLimit=1)

@@ -1,6 +1,8 @@
 """
-Our addresses kept ours: asked for before they are used, defended after, and tried again where somebody else has one
-(RFC 5227, RFC 4862 section 5.4).
+Duplicate address detection: a host probes for each of its addresses, and defends an address that no other station has.
+If another station has the address, the host suspends it and probes for it again later.
+
+Read RFC 5227 section 2 (for IPv4) and RFC 4862 section 5.4 (for IPv6) first.
 """
 
 from __future__ import annotations
@@ -14,23 +16,28 @@ from twisted.internet.interfaces import IReactorTime
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.address import versionOf
 
-#: How many times an address is asked for before it is ours, by IP version (PROBE_NUM, DupAddrDetectTransmits).
+#: The number of probes for an address, by IP version (PROBE_NUM of RFC 5227, DupAddrDetectTransmits of RFC 4862).
 PROBES = {4: 3, 6: 1}
 
-#: Seconds before the first probe at most, between two, and after the last (RFC 5227 section 1.1, shortened as section
-#: 2.1.1 of it permits who knows the link: RetransTimer of RFC 4861 for both versions).
+#: The longest delay before the first probe, in seconds.
 MAX_DELAY = 0.25
+
+#: The seconds between two probes, and from the last probe to the first announcement. RFC 5227 section 2.1.1 permits
+#: shorter times than its default where the link is known; this is the RetransTimer of RFC 4861.
 INTERVAL = 1.0
 
-#: Times an address is announced once it is ours (ANNOUNCE_NUM).
+#: The number of announcements of an address that has passed the detection (ANNOUNCE_NUM of RFC 5227).
 ANNOUNCEMENTS = 2
 
-#: Seconds between two defences of an address: two hosts that claim the same one never storm (DEFEND_INTERVAL).
+#: The least seconds between two defences of an address (DEFEND_INTERVAL of RFC 5227). Without it, two hosts with one
+#: address would send endless announcements.
 DEFEND_INTERVAL = 10.0
 
-#: Seconds until an address that somebody else has is tried again, between these by chance, so that of two who want it
-#: one is first. After so many conflicts, it is tried once in so many seconds (MAX_CONFLICTS, RATE_LIMIT_INTERVAL).
+#: The shortest and the longest time in seconds after a conflict, until the host probes for the address again. The time
+#: is random, so that one of two hosts that want the address is first.
 RETRY = 1.0, 10.0
+
+#: After C{MAX_CONFLICTS} conflicts, the host waits C{RATE_LIMIT_INTERVAL} more seconds before each attempt (RFC 5227).
 MAX_CONFLICTS = 10
 RATE_LIMIT_INTERVAL = 60.0
 
@@ -38,8 +45,14 @@ RATE_LIMIT_INTERVAL = 60.0
 @attrs.define
 class _Claim:
     """
-    @ivar timer: is due at the next step.
-    @ivar isSuspended: whether somebody else has the address, and it is to be tried again.
+    The state of the detection and the defence of one address.
+
+    @ivar probes: the number of probes sent in this attempt.
+    @ivar announcements: the number of announcements sent.
+    @ivar conflicts: the number of conflicts during the detection.
+    @ivar isSuspended: whether another station has the address, so that the host waits for the next attempt.
+    @ivar defended: the time of the last defence in seconds; L{None} if there was none.
+    @ivar timer: runs until the next step.
     """
 
     probes: int = 0
@@ -56,9 +69,11 @@ class _Claim:
 
 class AddressGuard:
     """
-    Claims addresses on a link. While it asks whether anybody has an address, the address is used already, as by an
-    optimistic host (RFC 4429): a host in a program is asked as soon as it is there. One that somebody else has is not
-    used, and tried again: anybody can forge a claim, and whoever made it may leave.
+    Claims the addresses of a host on its link, and defends them.
+
+    The host uses an address already while it probes for it (optimistic duplicate address detection, RFC 4429), because
+    a program sends packets as soon as it has made the host. The host stops using an address that another station has.
+    It probes for that address again later, because the claim may have been forged, or the other station may leave.
     """
 
     def __init__(
@@ -71,10 +86,13 @@ class AddressGuard:
         confirmed: Callable[[bytes], None],
     ) -> None:
         """
-        @param probe: called with a packed address to ask whether anybody has it; C{announce} to say that it is ours.
-        @param lost: called with an address that is another's, and the station that has it, each time that it is found
-            out.
-        @param confirmed: called with an address that nobody else has, before it is announced.
+        @param clock: the reactor of the host.
+        @param random: chooses the delay of the first probe and of the next attempt.
+        @param probe: called with a packed address to send a probe for it.
+        @param announce: called with a packed address to announce that the host has it.
+        @param lost: called at each conflict that suspends an address, with the packed address and the link address of
+            the station that has it.
+        @param confirmed: called with a packed address that has passed the detection, before it is announced.
         """
         self._clock = clock
         self._now = steadySeconds(clock)
@@ -87,7 +105,7 @@ class AddressGuard:
 
     def claim(self, address: bytes) -> None:
         """
-        Begin to ask for an address.
+        Begin the detection for an address: send the first probe after a short random delay.
         """
         self.release(address)
         claim = self._claims[address] = _Claim()
@@ -96,7 +114,7 @@ class AddressGuard:
 
     def release(self, address: bytes) -> None:
         """
-        Ask for an address no more, nor defend it.
+        Stop the detection and the defence of an address.
         """
         claim = self._claims.pop(address, None)
         if claim is not None:
@@ -104,29 +122,35 @@ class AddressGuard:
 
     def clear(self) -> None:
         """
-        Release all addresses.
+        Stop the detection and the defence of all addresses.
         """
         for address in list(self._claims):
             self.release(address)
 
     def isTentative(self, address: bytes) -> bool:
         """
-        Whether an address is being asked for, or will be again.
+        Whether an address has not passed the detection yet. The address is then being probed, or it is suspended until
+        the next attempt.
         """
         claim = self._claims.get(address)
         return claim is not None and claim.tentative
 
-    def isAskedFor(self, address: bytes) -> bool:
+    def isProbing(self, address: bytes) -> bool:
         """
-        Whether an address is being asked for: it is not its owner's, but nobody else's either.
+        Whether an address is being probed now, so that no other station is known to have it.
         """
         claim = self._claims.get(address)
         return claim is not None and claim.tentative and not claim.isSuspended
 
     def conflict(self, address: bytes, station: bytes) -> None:
         """
-        Another station claims an address. While it is asked for, the other has it, until it is tried again. An address
-        that was ours before is defended and kept.
+        Note that another station claims an address of the host.
+
+        An address that is being probed is suspended until the next attempt. An address that has passed the detection is
+        kept, and defended by an announcement.
+
+        @param address: the packed address.
+        @param station: the link address of the other station.
         """
         claim = self._claims.get(address)
         if claim is None or claim.isSuspended:
@@ -154,7 +178,7 @@ class AddressGuard:
             if claim.tentative:
                 self._confirmed(address)
                 if self._claims.get(address) is not claim:
-                    # The program has removed it when it was told.
+                    # The callback has removed the address.
                     return
             claim.announcements += 1
             self._announce(address)

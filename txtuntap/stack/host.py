@@ -1,6 +1,6 @@
 """
-A whole host on a TUN or TAP device: give it addresses, put it on a port, and it is on the network like any other
-machine, while C{DatagramProtocol}s listen on it as they would on the reactor.
+A host with its own IP stack on a TUN or TAP device. It has addresses of its own on the network, and its ports have the
+interface of a reactor: protocols listen and connect on it as they do on the reactor.
 
     host = Host(["10.0.0.2/24", "fd00::2/64"], reactor=reactor)
     port = TuntapPort("tap0", host.ethernet, reactor=reactor)
@@ -54,20 +54,27 @@ from txtuntap.wire.ethernet import ARP, IPV4, IPV6
 
 class Host(ReactorRole):
     """
-    A host with addresses of its own.
+    A host with addresses of its own, and with UDP and TCP ports.
 
-    It answers ARP and neighbour solicitations for its addresses, and echo requests to them; finds the stations it
-    writes to; tells senders with an ICMP error what of theirs was of no use, as far as it may; and has UDP ports.
+    It answers ARP requests and neighbour solicitations for its addresses, and echo requests to them. It resolves the
+    link addresses of the stations to which it sends. It reports a packet that it cannot use to the sender by an ICMP
+    error.
 
-    A library can be given it in place of a reactor: see L{ReactorRole<txtuntap.stack.ports.ReactorRole>}.
+    A library that takes a reactor can be given a host instead: see
+    L{ReactorRole<txtuntap.stack.ports.ReactorRole>}.
 
-    @ivar ethernet: to be put on a tap.
-    @ivar ip: to be put on a tun.
+    @ivar ethernet: the Ethernet layer, to be put on the port of a TAP device.
+    @ivar ip: the IP layer, to be put on the port of a TUN device.
     @ivar udp: the UDP layer.
-    @ivar icmp: ICMP for both versions.
-    @ivar routes: where packets leave for.
-    @ivar neighbours: the stations on the link.
-    @ivar linkAddress: our own, six octets.
+    @ivar icmp: the layer of ICMP and ICMPv6.
+    @ivar arp: the layer of ARP.
+    @ivar ndp: the neighbour discovery of IPv6.
+    @ivar groups: the layer of IGMP and MLD.
+    @ivar routes: the routing table.
+    @ivar neighbours: the neighbour cache: the stations on the link by IP address.
+    @ivar linkAddress: the link address of the host, six octets.
+    @ivar autoconfigures: whether the host processes router advertisements.
+    @ivar autoconfiguration: the part that does so; L{None} if C{autoconfigures} is false.
     """
 
     def __init__(
@@ -90,36 +97,43 @@ class Host(ReactorRole):
         resolver: Any = None,
     ) -> None:
         """
-        @param addresses: our own in CIDR notation, IPv4 and IPv6. On a tap, a link-local one comes by itself.
-        @param reactor: an C{IReactorTime}; by default, the global reactor.
-        @param linkAddress: six octets or text; by default, a random locally administered one.
-        @param gateways: default routes' next hops, one of each version at most.
-        @param anyAddresses: whole networks whose every address is ours ("AnyIP"), in CIDR notation. They are reached by
-            a route: by default, nothing here says to anybody on the link that we have them.
-        @param answerFor: networks among these, or parts of them, for whose addresses ARP requests and neighbour
-            solicitations are answered nonetheless: a host that is reached without a route. Whoever really has one of
-            them keeps it from when he is first heard. Never answered for are next hops, whoever is in C{neighbours},
-            and those who ask whether they may have an address.
-        @param answerExcept: addresses and networks that are not answered for.
-        @param autoconfigure: whether, on a tap, to ask for routers and believe what they say: addresses and routes of
-            IPv6 come by themselves (SLAAC, RFC 4862).
-        @param addressLost: called with an address of ours (text) that turned out to be another's, and the station that
-            has it. (Anybody on the link can forge that.) The host goes on without it, and tries to have it again: ten
-            times soon, then once a minute. It is ours again when nobody has answered for 1 to 4 seconds.
-        @param addressRegained: called with an address that was lost, and is ours again.
-        @param tcp: the TCP layer, where it is to have other parameters or limits than by default.
-        @param hosts: the addresses of other hosts, by name, for C{connectTCP}.
-        @param resolver: an C{IHostnameResolver} or C{IResolverSimple} that is asked for names that are not in C{hosts}.
-            Or what makes one, when it is called with this host, which has no addresses yet: such as
-            C{lambda host: client.Resolver(servers=[("10.0.0.53", 53)], reactor=host)} with C{twisted.names.client}. The
-            machine's own resolver is never asked.
-        @param random: where chance comes from, but for what nobody may guess.
-        @param secrets: where that comes from; by default, from the system. (For a simulation that is to be repeated:
-            elsewhere, whoever can guess it can forge answers.)
+        @param addresses: the IPv4 and IPv6 addresses of the host, in CIDR notation. On a TAP device, the host adds an
+            IPv6 link-local address.
+        @param reactor: an C{IReactorTime}. By default, it is the global reactor.
+        @param linkAddress: the link address of the host: six octets, or text. By default, it is a random, locally
+            administered address.
+        @param gateways: the next hops of the default routes: at most one address of each IP version.
+        @param anyAddresses: networks whose every address the host has ("AnyIP"), in CIDR notation. By default, the host
+            does not answer ARP requests and neighbour solicitations for these addresses, so other stations need a route
+            to the host.
+        @param answerFor: networks, each in one of C{anyAddresses} or a part of one. The host answers ARP requests and
+            neighbour solicitations for their addresses, so stations on the link reach them without a route. If another
+            station really has one of the addresses, the host answers for it only until that station is heard. The host
+            never answers for the next hop of a route, for an address in C{neighbours}, or to a station that probes
+            whether an address is free.
+        @param answerExcept: addresses and networks, in parts of C{answerFor}, for which the host does not answer.
+        @param autoconfigure: whether to form IPv6 addresses and add routes by the router advertisements on a TAP
+            device (SLAAC, RFC 4862). The host then also solicits routers.
+        @param addressLost: called when the host stops using one of its addresses because another station has it. The
+            arguments are the address as text and the link address of that station, six octets. Anyone on the link can
+            forge such a conflict. The host probes for the address again, ten times after 1 to 10 seconds each, then
+            about once a minute. It uses the address again when no station has answered for 1 to 4 seconds.
+        @param addressRegained: called with an address as text when the host uses it again after C{addressLost}.
+        @param verifyChecksum: whether to drop received packets with a wrong checksum.
+        @param random: the source of random delays and other values that others may predict.
+        @param tcp: a TCP layer with other parameters or limits than the default ones.
+        @param secrets: the source of random values that nobody may predict. By default, it is the operating system.
+            Give another one only for a simulation that is to be repeated, because a peer that can predict these values
+            can forge answers.
+        @param hosts: the addresses of other hosts by name, for C{connectTCP}.
+        @param resolver: an C{IHostnameResolver} or C{IResolverSimple} that resolves the names not in C{hosts}. If it is
+            callable, it is called with this host, which has no addresses at that time, and must return a resolver. An
+            example is C{lambda host: client.Resolver(servers=[("10.0.0.53", 53)], reactor=host)} with
+            C{twisted.names.client}. The resolver of the operating system is never asked.
 
-        @raise ValueError: one of them is no address, or what cannot be a host's; an address or a network has no prefix
-            length; there are two gateways of one IP version.
-        @raise TypeError: C{reactor}, C{random}, C{secrets} or C{addressLost} is of another kind.
+        @raise ValueError: an argument is no address, or no address that a host can have; an address or a network has no
+            prefix length; C{gateways} has two addresses of one IP version.
+        @raise TypeError: an argument is of a wrong type.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -130,7 +144,7 @@ class Host(ReactorRole):
         answerFor = listed(answerFor, "answerFor", "10.1.0.0/16")
         answerExcept = listed(answerExcept, "answerExcept", "10.1.0.1")
         if answerExcept and not answerFor:
-            raise ValueError("answerExcept: there is no answerFor to except anything from")
+            raise ValueError("answerExcept: there is no answerFor to exclude addresses from: give both, or neither")
         checkFlag(autoconfigure, "autoconfigure")
         if addressLost is not None:
             checkCallable(addressLost, "addressLost")
@@ -141,7 +155,6 @@ class Host(ReactorRole):
         secrets = secrets or SystemRandom()
         self.autoconfigures = autoconfigure
         self.linkAddress = randomLinkAddress(secrets) if linkAddress is None else packLinkAddress(linkAddress)
-        # IP, its routes and neighbours, and UDP, which a port for an application needs.
         self.neighbours = NeighbourCache(
             reactor, random, lambda address, station: self._resolution.solicit(address, station)
         )
@@ -163,7 +176,6 @@ class Host(ReactorRole):
         for network in anyAddresses:
             own.addNetwork(network)
         answered = AnsweredNetworks(own, self.neighbours, self.routes, answerFor, answerExcept)
-        # Above IP.
         self.icmp = ICMPProtocol(self.ip, reactor, random, verifyChecksum, secrets)
         self.groups = self.icmp.groups = GroupProtocol(
             self.ip, reactor, random, self._groups, self._linkLocal, verifyChecksum
@@ -185,7 +197,7 @@ class Host(ReactorRole):
             answered,
             reactor,
             random,
-            self.groups.settled,
+            self.groups.addressConfirmed,
             addressLost,
             addressRegained,
             self.ethernet.failuresOf(self),
@@ -208,17 +220,17 @@ class Host(ReactorRole):
     @property
     def addresses(self) -> list[str]:
         """
-        Our own addresses, in CIDR notation.
+        The addresses of this host in CIDR notation, without those that are suspended.
         """
         return [str(each) for each in self.ip.addresses]
 
     def addAddress(self, address: str) -> None:
         """
-        Have one more address.
+        Add an address to this host. On a link, the host probes whether another station has it.
 
-        @param address: in CIDR notation.
+        @param address: the address in CIDR notation.
 
-        @raise ValueError: it is no address that a host can have, or is ours already.
+        @raise ValueError: it is no address that a host can have, or this host has it already.
         """
         self.ip.addAddress(address)
         if self.ethernet.numPorts:
@@ -226,11 +238,11 @@ class Host(ReactorRole):
 
     def removeAddress(self, address: str) -> None:
         """
-        Have one address less.
+        Remove an address from this host.
 
-        @param address: without its prefix length.
+        @param address: the address without its prefix length.
 
-        @raise ValueError: it is not ours.
+        @raise ValueError: this host does not have it.
         """
         self.ip.removeAddress(address)
         self._guard.release(packAddress(address))
@@ -239,12 +251,15 @@ class Host(ReactorRole):
 
     def addRoute(self, network: str, gateway: str | None = None) -> None:
         """
-        Add a route; the longest prefix wins. A gateway that is in none of our networks is warned about: an address may
-        be added later.
+        Add a static route. A packet takes the route with the longest prefix that matches its destination.
 
-        @param gateway: the next hop; L{None}: the network is on the link.
+        A gateway that is in none of the host's networks causes a warning and no error, because an address in its
+        network may be added later.
 
-        @raise ValueError: an argument is no such thing.
+        @param network: the destination network in CIDR notation.
+        @param gateway: the address of the next hop. L{None}: the network is on the link.
+
+        @raise ValueError: C{network} is no network, or C{gateway} is no address of another host.
         """
         self._addRoute(network, gateway)
 
@@ -257,13 +272,14 @@ class Host(ReactorRole):
         if hop is not None and self._isOffLink(hop):
             networks = ", ".join(str(each.network) for each in self.ip.addresses)
             text = f"the gateway {gateway} is in none of this host's networks ({networks}): give one that is in one"
-            # The caller of addRoute, or of Host.
+            # The warning names the line that called addRoute or made the Host.
             warnings.warn(text, stacklevel=3)
 
     def _isOffLink(self, hop: bytes) -> bool:
         """
-        Whether a gateway is in none of our networks, though we have some. A host whose addresses are each alone has a
-        link without a network, such as a point-to-point link; a router may give us one of IPv6 later.
+        Whether a gateway is in none of the host's networks, although the host has some. A host whose prefixes are all
+        of full length, as on a point-to-point link, has no network in which a gateway could be. An IPv6 gateway is not
+        checked on a host with autoconfiguration, because a router may advertise its network later.
         """
         if len(hop) == 16 and (self.autoconfigures or isLinkLocal(hop)):
             return False
@@ -274,6 +290,10 @@ class Host(ReactorRole):
 
     def removeRoute(self, network: str) -> None:
         """
+        Remove a static route.
+
+        @param network: the destination network in CIDR notation, as it was added.
+
         @raise ValueError: there is no route to C{network}.
         """
         self.routes.remove(network)
@@ -281,7 +301,7 @@ class Host(ReactorRole):
     @property
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        The counters of all parts, by the part's name.
+        The counters of all layers: for each name of a layer, such as C{"ip"}, a mapping from counter to number.
         """
         parts = ["ethernet", "arp", "ndp", "neighbours", "ip", "icmp", "groups", "udp"]
         if self.usesTCP:
@@ -292,8 +312,8 @@ class Host(ReactorRole):
 
     def tables(self) -> list[TableState]:
         """
-        How full the bounded tables of all parts are now: one record for each table, with its name, its size, its bound,
-        and what happens at the bound. See L{TableState<txtuntap.layer.bounded.TableState>}.
+        List the bounded tables of all layers: for each, its name, its size, its bound, and what happens at the bound.
+        See L{TableState<txtuntap.layer.bounded.TableState>}.
         """
         parts: list[Any] = [self.ethernet, self.arp, self.neighbours, self.ip, self.icmp, self.groups, self.udp]
         if self.usesTCP:
@@ -302,21 +322,23 @@ class Host(ReactorRole):
             parts.append(self.autoconfiguration)
         return [state for part in parts for state in part.tables()]
 
-    # Others
+    # Ping
 
     def ping(self, address: str, size: int = 56, timeout: float = 1.0) -> Deferred[Pong]:
         """
-        Ask a host for an echo.
+        Send an echo request to an address, and wait for the reply.
 
-        @param address: its IP address.
-        @param size: octets of payload, random ones: at most 65,507 over IPv4, 65,527 over IPv6.
-        @param timeout: seconds to wait for the answer.
+        @param address: the IP address of a host, or of a group.
+        @param size: the number of random octets of payload: at most 65,507 over IPv4, and 65,527 over IPv6.
+        @param timeout: the seconds to wait for the reply.
 
-        @return: fires with a L{Pong<txtuntap.stack.ping.Pong>} when the answer has come; fails with C{TimeoutError},
-            and with C{ConnectionLost} when the host is stopped before.
+        @return: a Deferred that fires with a L{Pong<txtuntap.stack.ping.Pong>} when the reply arrives. It fails with
+            C{TimeoutError}, or with C{ConnectionLost} if the host is stopped before.
 
-        @raise ValueError: an argument is not what it should be.
-        @raise OSError: there is no route to C{address}, and nobody else has caused that.
+        @raise ValueError: C{address} is no address that can be pinged, or another argument is out of its range.
+        @raise OSError: there is no route to C{address}. If the route was lost through the action of another host, the
+            Deferred fails with C{TimeoutError} instead.
+        @raise RuntimeError: the host is on no port that runs, or too many pings are under way.
         """
         checkText(address, "an address", "10.0.0.1")
         dest = packAddress(address)
@@ -346,7 +368,7 @@ class Host(ReactorRole):
 
     def _linkLocal(self) -> bytes | None:
         """
-        The link-local address that we have, and is not still being asked for.
+        The first packed link-local address that is not tentative; L{None} if there is none.
         """
         ours = self._addresses.inOrder6(linkLocal=True)
         return next((each for each in ours if not self._guard.isTentative(each)), None)

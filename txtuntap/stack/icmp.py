@@ -1,6 +1,9 @@
 """
-ICMP and ICMPv6 (RFC 792, 1122 section 3.2.2, 4443): echoes answered and asked for, errors sent where a packet was of no
-use, and believed where they are about one of ours.
+ICMP and ICMPv6 of a host: it answers and sends echo requests, sends errors about packets that it cannot use, and
+passes the errors about its own packets to their protocols.
+
+Read RFC 1122 section 3.2.2 and RFC 4443 sections 2 to 4 first. RFC 792 has the message formats of ICMP, and RFC 5927
+describes the attacks with forged errors.
 """
 
 from __future__ import annotations
@@ -29,11 +32,11 @@ from txtuntap.wire.address import versionOf
 
 _ADVERTISEMENT = bytes((ndp.ADVERTISEMENT,))
 
-#: Milliseconds in a day: the unit and the range of ICMP timestamps.
+#: The milliseconds of a day. An ICMP timestamp is the number of milliseconds since midnight UT (RFC 792).
 _DAY = 24 * 60 * 60 * 1000
 
 
-#: The counter of each error that has come, by IP version and type.
+#: The names of the counters for received errors, by IP version and type.
 _ERROR_COUNTERS = {
     (4, wire.UNREACHABLE): "inDestUnreachs",
     (4, wire.TIME_EXCEEDED): "inTimeExcds",
@@ -44,7 +47,7 @@ _ERROR_COUNTERS = {
     (6, wire.PARAMETER_PROBLEM6): "inParmProblems",
 }
 
-#: Version, type and code of those that say that nobody listens there.
+#: The IP version, type and code of the errors that report a port on which no program listens.
 _REFUSALS = {(4, wire.UNREACHABLE, wire.PORT_UNREACHABLE), (6, wire.UNREACHABLE6, wire.PORT_UNREACHABLE6)}
 
 _number = int.from_bytes
@@ -53,12 +56,17 @@ _number = int.from_bytes
 @implementer(IPacketReceiver, IErrorReceiver)
 class ICMPProtocol(PacketProtocol):
     """
-    ICMP for both versions of IP: to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 1 and 58.
+    The ICMP layer of a host for both IP versions. Add it to an L{IPProtocol<txtuntap.ip.IPProtocol>} as protocol 1
+    (ICMP) and as protocol 58 (ICMPv6).
 
-    Counters, as in RFC 2466 and RFC 4293: C{inMsgs}, C{inErrors} (cut short, or not summing up), C{inEchos},
-    C{outEchoReps}, C{inUnknown} (types that mean nothing here), C{outErrors} (error messages sent), C{outLimited} (not
-    sent: too many). Error messages that have come: C{inDestUnreachs}, C{inPktTooBigs}, C{inTimeExcds},
-    C{inParmProblems}; and C{inDisbelieved}, about packets that we have not sent lately.
+    Counters, named as in RFC 2466 and RFC 4293: C{inMsgs}, C{inErrors} (messages that are too short or have a wrong
+    checksum), C{inEchos}, C{outEchoReps}, C{inUnknown} (messages of a type that the host does not process),
+    C{outErrors} (errors sent), C{outLimited} (errors not sent because of the rate limit). Received errors:
+    C{inDestUnreachs}, C{inPktTooBigs}, C{inTimeExcds}, C{inParmProblems}. C{inDisbelieved} counts received errors about
+    packets that the host has not sent lately.
+
+    @ivar ndp: the neighbour discovery that processes its messages; L{None} if the host has none.
+    @ivar groups: the layer that processes the messages of MLD; L{None} if the host has none.
     """
 
     handlesFailures = True
@@ -72,10 +80,12 @@ class ICMPProtocol(PacketProtocol):
         secrets: Random | None = None,
     ) -> None:
         """
-        @param ip: the IP layer it speaks for.
-        @param clock: tells the time of day, and the steady time of limits.
-        @param verifyChecksum: whether to drop messages that do not sum up.
-        @param secrets: where chance comes from that nobody may guess.
+        @param ip: the IP layer of the host.
+        @param clock: the reactor of the host. Its time of day is sent in timestamp replies.
+        @param random: blurs the rate limit of errors. By default, it is the random source of the operating system.
+        @param verifyChecksum: whether to drop a message whose checksum is wrong.
+        @param secrets: chooses the unpredictable identifiers of echo requests. By default, it is the random source of
+            the operating system.
         """
         super().__init__()
         self._ip = ip
@@ -89,13 +99,15 @@ class ICMPProtocol(PacketProtocol):
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
         """
-        Only packets are understood here: C{twisted.pair}'s call does not tell what an answer needs.
+        Refuse the interface of C{twisted.pair}: an answer needs the L{Packet} with its headers.
+
+        @raise TypeError: always.
         """
-        raise TypeError("ICMPProtocol goes on an IPProtocol of txtuntap")
+        raise TypeError("an ICMPProtocol works only on an IPProtocol of txtuntap: add it to one with addProto")
 
     def doStop(self) -> None:
         """
-        Stop; the last time, wait for no answer any more.
+        Stop on one port. When the last port has stopped, all pings under way fail.
         """
         super().doStop()
         if not self.numPorts:
@@ -103,49 +115,49 @@ class ICMPProtocol(PacketProtocol):
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the bounded tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [*self._limit.tables(), *self._pinger.tables()]
 
-    # Up
+    # Receiving
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A message has come.
+        Process an ICMP or ICMPv6 message.
         """
         if packet.protocol != wire.PROTOCOL[packet.version]:
-            # Each version of IP has its own ICMP, and knows nothing of the other's.
+            # ICMP is no protocol of IPv6, nor ICMPv6 one of IPv4.
             return self._ip.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         self.counters["inMsgs"] += 1
         message = bytes(packet)
-        four = packet.version == 4
-        addresses = () if four else (packet.sourceAddress, packet.destAddress)
+        isIPv4 = packet.version == 4
+        addresses = () if isIPv4 else (packet.sourceAddress, packet.destAddress)
         if len(message) < wire.HEADER_LENGTH or (self._verify and not wire.valid(message, *addresses)):
             return self.dropped(packet, Drop.MALFORMED)
         kind, code, _, rest = wire.HEADER.unpack_from(message)
-        if kind == (wire.ECHO_REQUEST if four else wire.ECHO_REQUEST6) and not code:
+        if kind == (wire.ECHO_REQUEST if isIPv4 else wire.ECHO_REQUEST6) and not code:
             self.counters["inEchos"] += 1
-            self._answer(packet, wire.ECHO_REPLY if four else wire.ECHO_REPLY6, rest, message[wire.HEADER_LENGTH :])
-        elif kind == (wire.ECHO_REPLY if four else wire.ECHO_REPLY6) and not code:
+            self._answer(packet, wire.ECHO_REPLY if isIPv4 else wire.ECHO_REPLY6, rest, message[wire.HEADER_LENGTH :])
+        elif kind == (wire.ECHO_REPLY if isIPv4 else wire.ECHO_REPLY6) and not code:
             if not self._pinger.answered(packet, rest, message[wire.HEADER_LENGTH :]):
                 self.dropped(packet, Drop.UNKNOWN_MESSAGE)
-        elif four and kind == wire.TIMESTAMP_REQUEST and not code and len(message) >= wire.HEADER_LENGTH + 12:
+        elif isIPv4 and kind == wire.TIMESTAMP_REQUEST and not code and len(message) >= wire.HEADER_LENGTH + 12:
             now = int(self._clock.seconds() * 1000) % _DAY
             times = message[wire.HEADER_LENGTH : wire.HEADER_LENGTH + 4] + now.to_bytes(4, "big") * 2
             self._answer(packet, wire.TIMESTAMP_REPLY, rest, times)
-        elif kind in wire.ERRORS if four else kind < wire.FIRST_INFORMATIONAL6:
+        elif kind in wire.ERRORS if isIPv4 else kind < wire.FIRST_INFORMATIONAL6:
             self._errorReceived(packet, kind, code, rest, message)
-        elif not four and self.groups is not None and (kind == mld.QUERY or kind in mld.REPORTS):
+        elif not isIPv4 and self.groups is not None and (kind == mld.QUERY or kind in mld.REPORTS):
             self.groups.mldReceived(packet, message)
-        elif not four and self.ndp is not None and kind in self.ndp.kinds:
+        elif not isIPv4 and self.ndp is not None and kind in self.ndp.kinds:
             self.ndp.received(packet, message)
         else:
             self.dropped(packet, Drop.UNKNOWN_MESSAGE)
 
     def _errorReceived(self, packet: Packet, kind: int, code: int, rest: int, message: bytes) -> None:
         """
-        An ICMP error has arrived. Anyone can forge one, so it counts only if it was sent to the address that the quoted
-        packet left from, and the protocol that sent that packet knows it.
+        Process an ICMP error. Anyone can forge one, so it counts only under two conditions. It was sent to the source
+        address of the quoted packet, and the protocol of the quoted packet confirms that it sent that packet.
         """
         quote = wire.parseQuote(message)
         name = _ERROR_COUNTERS.get((packet.version, kind))
@@ -166,15 +178,15 @@ class ICMPProtocol(PacketProtocol):
 
     def errorReceived(self, quote: wire.Quote, refused: bool) -> bool:
         """
-        See L{IErrorReceiver.errorReceived}: about an echo request.
+        Confirm an error about an echo request of this host: see L{IErrorReceiver.errorReceived}.
         """
         kind = wire.ECHO_REQUEST if len(quote.dest) == 4 else wire.ECHO_REQUEST6
-        return quote.payload[0] == kind and self._pinger.asked(quote.dest, _number(quote.payload[4:8], "big"))
+        return quote.payload[0] == kind and self._pinger.isPending(quote.dest, _number(quote.payload[4:8], "big"))
 
-    def claimed(self, packet: Packet) -> None:
+    def ownSourceReceived(self, packet: Packet) -> None:
         """
-        IP has dropped an IPv6 packet from an address of ours. If it advertises that address, somebody else has it: who
-        defends an address does so from it (RFC 4862 section 5.4.4).
+        Process an IPv6 packet that IP has dropped because its source is an address of this host. If it is a neighbour
+        advertisement of that address, another station defends the address (RFC 4862 section 5.4.4).
         """
         if self.ndp is None or packet.data[packet.network + 6] != wire.PROTOCOL[6]:
             return
@@ -188,7 +200,11 @@ class ICMPProtocol(PacketProtocol):
 
     def _answer(self, packet: Packet, kind: int, rest: int, body: bytes) -> None:
         """
-        Answer the sender of C{packet}, if it was sent to us and not to many.
+        Send a reply to the sender of C{packet}, unless its destination was a group or a broadcast address.
+
+        @param kind: the type of the reply.
+        @param rest: the second word of its header.
+        @param body: the octets behind its header.
         """
         route = self._ip.routeBack(packet)
         if route is None or route.source != packet.destAddress:
@@ -198,23 +214,25 @@ class ICMPProtocol(PacketProtocol):
         self._output(route, wire.pack(kind, 0, rest, body, *addresses), packet.trafficClass)
 
     def _output(self, route: Route, message: bytes, trafficClass: int) -> None:
-        # Answers are not remembered, so an error about one that is too large would not be believed.
+        # An ICMP error about a reply would not be believed, because replies are not remembered. So path MTU discovery
+        # cannot work for them, and routers may fragment them.
         protocol = wire.PROTOCOL[6 if len(route.dest) == 16 else 4]
         self._ip.output(route, protocol, [message], trafficClass=trafficClass, fragmentable=True)
 
     def ping(self, dest: bytes, payload: bytes, timeout: float) -> Deferred[Pong]:
         """
-        Ask for an echo: see L{Pinger.ping}.
+        Send an echo request: see L{Pinger.ping}.
 
-        @raise OSError: there is no route there, as L{IIPTransport.write<txtuntap.interfaces.IIPTransport.write>}.
-        @raise RuntimeError: the host is on no port, or has just been stopped.
+        @raise OSError: there is no route to C{dest}: see L{IIPTransport.write<txtuntap.interfaces.IIPTransport.write>}.
+        @raise RuntimeError: the host is on no port that runs, or L{MAX_PENDING<txtuntap.stack.ping.MAX_PENDING>}
+            requests are under way.
         """
         if not self.numPorts:
             raise RuntimeError("this host is on no port that runs: put it on a TuntapPort and start that")
         try:
             route = self._ip.route(dest)
         except RouteLost:
-            # As if it were lost on the link: nobody answers.
+            # Another host's action has removed the route, so this is like a loss on the link: the ping times out.
             return self._pinger.ping(dest, payload, timeout, lambda word, body: None)
         version = versionOf(dest)
         kind = wire.ECHO_REQUEST if version == 4 else wire.ECHO_REQUEST6
@@ -225,15 +243,17 @@ class ICMPProtocol(PacketProtocol):
 
         return self._pinger.ping(dest, payload, timeout, send)
 
-    # Errors, down
+    # Sending errors
 
     def error(self, packet: Packet, kind: int, code: int, rest: int) -> None:
         """
-        Send an error to the sender of C{packet}, unless one must not be sent (RFC 1122 section 3.2.2, RFC 4443 section
-        2.4e): about an error, about a fragment of IPv4 other than the first, to or from what is not one host, or too
-        often.
+        Send an ICMP error to the sender of C{packet}, if one may be sent (RFC 1122 section 3.2.2, RFC 4443 section
+        2.4e). None is sent about an ICMP error, about an IPv4 fragment other than the first, about a packet whose
+        source or destination is not a single host, or beyond the rate limit.
 
+        @param packet: the packet that could not be used.
         @param kind: the type of the error, in the version of ICMP that belongs to the packet.
+        @param code: the code of the error.
         @param rest: the second word of its header.
         """
         route = self._ip.routeBack(packet)
@@ -246,7 +266,7 @@ class ICMPProtocol(PacketProtocol):
             self.counters["outLimited"] += 1
             return
         try:
-            # The sender knows each datagram of a superpacket, so the first one is quoted.
+            # The sender of a superpacket sent its datagrams one by one, so the error quotes the first of them.
             packet = packet.finished()[0]
         except UnfinishableError:
             return
@@ -259,14 +279,14 @@ class ICMPProtocol(PacketProtocol):
 
     def _isError(self, packet: Packet) -> bool:
         """
-        Whether C{packet} is an ICMP error itself, or may be: what cannot be looked into counts as one.
+        Whether C{packet} is an ICMP error itself. A packet whose type cannot be found counts as one.
         """
         return wire.mayBeError(packet.data, packet.network, packet.end)
 
 
 def _isLaterFragment(packet: Packet) -> bool:
     """
-    Whether C{packet} is a fragment of IPv4 other than the first.
+    Whether C{packet} is an IPv4 fragment other than the first.
     """
     if packet.version == 6:
         return False

@@ -1,5 +1,5 @@
 """
-The link that a host is on: its Ethernet layer, and the one interface that all its ports have.
+The link of a host: its Ethernet layer, and the check that all its ports belong to one interface.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from txtuntap.layer.layer import Layer
 
 class HostEthernet(EthernetProtocol):
     """
-    The Ethernet layer of a host, which calls the host when the link comes, goes, and is set up again.
+    The Ethernet layer of a host. It calls the host when the layer starts, when it stops, and when the link comes up.
     """
 
     handlesFailures = True
@@ -22,8 +22,10 @@ class HostEthernet(EthernetProtocol):
         self, address: bytes, onStart: Callable[[], None], onStop: Callable[[], None], onLinkUp: Callable[[], None]
     ) -> None:
         """
-        @param onStart: called when the layer is started; C{onStop}: when it is stopped.
-        @param onLinkUp: called when the link has been set up: nobody has heard what was sent on it before.
+        @param address: the link address of the host, six octets.
+        @param onStart: called when the layer has started on its first port.
+        @param onStop: called before the layer stops on its last port.
+        @param onLinkUp: called when the link has come up. Frames sent before that reached no station.
         """
         super().__init__(address)
         self._onStart = onStart
@@ -42,7 +44,7 @@ class HostEthernet(EthernetProtocol):
 
     def linkUp(self) -> None:
         """
-        The link has been set up.
+        Note that the link has come up.
         """
         super().linkUp()
         self._onLinkUp()
@@ -50,22 +52,26 @@ class HostEthernet(EthernetProtocol):
 
 def checkInterface(layer: Layer, transport: Any) -> None:
     """
-    A layer of a host that is on a port is put on one more. Another queue of the same interface is all that can be.
+    Check that a layer of a host, which is on one port already, can be put on another transport, too. The port of that
+    transport must be another queue of the same interface.
 
-    @raise RuntimeError: the other port is on another interface.
+    @param layer: the layer, which is on a port.
+    @param transport: the other port, or middleware on it.
+
+    @raise RuntimeError: the port of C{transport} is on another interface.
     """
-    one = portBelow(layer)
-    other = portBelow(transport)
-    if not isSameInterface(one, other):
-        where, there = (
-            getattr(each, "interface", b"").decode(errors="backslashreplace") or repr(each) for each in (one, other)
+    present = portBelow(layer)
+    added = portBelow(transport)
+    if not isSameInterface(present, added):
+        presentName, addedName = (
+            getattr(each, "interface", b"").decode(errors="backslashreplace") or repr(each) for each in (present, added)
         )
-        raise RuntimeError(f"this Host is on {where} already: make another Host for {there}")
+        raise RuntimeError(f"this Host is on {presentName} already: make another Host for {addedName}")
 
 
 def portBelow(transport: Any) -> Any:
     """
-    The port below all layers and middleware.
+    Find the port that is below a transport and all middleware in between.
     """
     while getattr(transport, "transport", None) is not None:
         transport = transport.transport
@@ -74,10 +80,10 @@ def portBelow(transport: Any) -> Any:
 
 def isSameInterface(one: Any, other: Any) -> bool:
     """
-    Whether two ports are one, or on queues of one interface of the kernel's.
+    Whether two ports are one and the same, or queues of one interface of the kernel.
     """
     devices: list[Any] = [getattr(each, "device", None) for each in (one, other)]
     if one is other or any(each is None or each.fileno() < 0 for each in devices):
         return one is other
-    places = [(each.name, getattr(each, "namespace", None)) for each in devices]
-    return bool(places[0] == places[1])
+    identities = [(each.name, getattr(each, "namespace", None)) for each in devices]
+    return bool(identities[0] == identities[1])

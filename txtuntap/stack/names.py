@@ -1,5 +1,5 @@
 """
-The names that a host knows: those of a table, and those that a resolver finds which was given for that.
+Name resolution of a host: by a table of names, and by a resolver that the program gives.
 """
 
 from __future__ import annotations
@@ -22,35 +22,39 @@ from zope.interface import implementer
 from txtuntap.mistakes import checkText, listed
 from txtuntap.wire.address import addressText, packAddress
 
-#: A host's name for itself (RFC 6761 section 6.3).
+#: The names that every host resolves to itself (RFC 6761 section 6.3).
 _LOCALHOST = {"localhost": ("127.0.0.1", "::1")}
 
 
 @implementer(IHostResolution)
 class _Resolution:
+    """
+    A resolution that cannot be cancelled.
+    """
+
     def __init__(self, name: str) -> None:
         self.name = name
 
     def cancel(self) -> None:
         """
-        See C{IHostResolution.cancel}: all has been said already.
+        Do nothing: see C{IHostResolution.cancel}.
         """
 
 
 @implementer(IHostnameResolver)
 class HostNames:
     """
-    Finds the addresses of names. The resolver of the machine is never asked: its questions would leave from the
-    machine's address.
+    Resolves names to addresses. The resolver of the operating system is never asked, because its queries would have the
+    address of the operating system as their source, and not that of the host.
     """
 
     def __init__(self, hosts: Mapping[str, str | Iterable[str]], resolver: Any = None) -> None:
         """
-        @param hosts: addresses by name.
-        @param resolver: an C{IHostnameResolver} or C{IResolverSimple} that is asked for names that are not in C{hosts}.
+        @param hosts: one address or several as text, by name.
+        @param resolver: an C{IHostnameResolver} or C{IResolverSimple} that resolves the names not in C{hosts}.
 
-        @raise ValueError: an address is none.
-        @raise TypeError: C{resolver} is of another kind.
+        @raise ValueError: a text in C{hosts} is no IP address.
+        @raise TypeError: C{resolver} provides neither interface.
         """
         self._hosts: dict[str, Sequence[str]] = dict(_LOCALHOST)
         for name, addresses in hosts.items():
@@ -70,7 +74,7 @@ class HostNames:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """
-        See C{IHostnameResolver.resolveHostName}. An address as text is its own name.
+        Resolve a name: see C{IHostnameResolver.resolveHostName}. The text of an IP address resolves to that address.
         """
         try:
             found: Sequence[str] | None = [addressText(packAddress(hostName))]
@@ -92,69 +96,73 @@ class HostNames:
 
     def lookup(self, name: str) -> Deferred[str]:
         """
-        The first address of a name.
+        Resolve a name to the first of its addresses.
 
-        @return: fires with the address as text; fails with C{DNSLookupError}.
+        @return: a Deferred that fires with the address as text, or fails with C{DNSLookupError}.
         """
-        receiver = _First(name, self._resolver is not None)
+        receiver = _FirstAddress(name, self._resolver is not None)
         self.resolveHostName(receiver, name)
         return receiver.done
 
 
 @implementer(IResolutionReceiver)
-class _First:
+class _FirstAddress:
     """
-    Takes the first address of those that are found.
+    Receives the addresses of a name, and keeps the first one.
+
+    @ivar done: fires with the address as text, or fails with C{DNSLookupError} if the name has none.
     """
 
-    def __init__(self, name: str, isAsked: bool) -> None:
+    def __init__(self, name: str, hasResolver: bool) -> None:
         self.done: Deferred[str] = Deferred()
         self._name = name
-        self._isAsked = isAsked
+        self._hasResolver = hasResolver
 
     def resolutionBegan(self, resolution: IHostResolution) -> None:
         """
-        See C{IResolutionReceiver}.
+        Do nothing: see C{IResolutionReceiver.resolutionBegan}.
         """
 
     def addressResolved(self, address: Any) -> None:
         """
-        See C{IResolutionReceiver}.
+        Fire C{done} with the first address: see C{IResolutionReceiver.addressResolved}.
         """
         if not self.done.called:
             self.done.callback(address.host)
 
     def resolutionComplete(self) -> None:
         """
-        See C{IResolutionReceiver}.
+        Fail C{done} if there was no address: see C{IResolutionReceiver.resolutionComplete}.
         """
         if not self.done.called:
-            why = "" if self._isAsked else ": give Host(hosts={name: address}), or Host(resolver=...)"
-            self.done.errback(DNSLookupError(f"no address is known for {self._name!r}{why}"))
+            advice = "" if self._hasResolver else ": give Host(hosts={name: address}), or Host(resolver=...)"
+            self.done.errback(DNSLookupError(f"no address is known for {self._name!r}{advice}"))
 
 
 def hostnameResolver(resolver: Any) -> IHostnameResolver:
     """
-    An C{IHostnameResolver} that asks what was given for one.
+    Adapt a resolver to C{IHostnameResolver}.
 
-    @raise TypeError: nothing can be asked so.
+    @param resolver: an C{IHostnameResolver} or C{IResolverSimple}.
+
+    @raise TypeError: C{resolver} provides neither interface.
     """
     if IHostnameResolver.providedBy(resolver):
         found: IHostnameResolver = resolver
         return found
     if IResolverSimple.providedBy(resolver):
-        return _Simple(resolver.getHostByName)
+        return _SimpleResolver(resolver.getHostByName)
     raise TypeError(f"a resolver is an IHostnameResolver or an IResolverSimple, not {resolver!r}")
 
 
 @implementer(IHostnameResolver)
-class _Simple:
+class _SimpleResolver:
     """
-    Asks a resolver that finds one address.
+    Adapts an C{IResolverSimple}, which finds one address of a name, to C{IHostnameResolver}.
     """
 
-    def __init__(self, ask: Callable[..., Deferred[str]]) -> None:
-        self._ask = ask
+    def __init__(self, getHostByName: Callable[..., Deferred[str]]) -> None:
+        self._getHostByName = getHostByName
 
     def resolveHostName(
         self,
@@ -165,7 +173,7 @@ class _Simple:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """
-        See C{IHostnameResolver.resolveHostName}.
+        Resolve a name to its one address: see C{IHostnameResolver.resolveHostName}.
         """
         done = _Resolution(hostName)
         resolutionReceiver.resolutionBegan(done)
@@ -175,7 +183,7 @@ class _Simple:
             if addressTypes is None or kind in addressTypes:
                 resolutionReceiver.addressResolved(kind(transportSemantics, text, portNumber))
 
-        answer = self._ask(hostName)
+        answer = self._getHostByName(hostName)
         answer.addCallback(found).addErrback(lambda _: None)
         answer.addCallback(lambda _: resolutionReceiver.resolutionComplete())
         return done

@@ -1,6 +1,8 @@
 """
-Neighbour discovery for IPv6: says who has our addresses, and asks who has others (RFC 4861 section 7.2, RFC 4862). And
-asks for routers, if it is to.
+Neighbour discovery of IPv6: answers solicitations for the host's addresses, and asks for the link addresses of other
+stations. If the host has autoconfiguration, it also solicits routers.
+
+Read RFC 4861 sections 4 and 7.2, RFC 4862 section 5.4 and RFC 4429 first.
 """
 
 from __future__ import annotations
@@ -27,18 +29,20 @@ _KINDS = frozenset((wire.SOLICITATION, wire.ADVERTISEMENT))
 
 class NeighbourDiscovery(Dropping):
     """
-    Answers solicitations for our addresses, and finds stations for a L{NeighbourCache}.
+    The neighbour discovery of a host. It answers solicitations for the host's addresses, and finds stations for a
+    L{NeighbourCache}.
 
-    What is sent from an address of ours while it is I{tentative}, still being asked for, changes nobody's mind about
-    whose it is (RFC 4429 section 2.2).
+    An address is I{tentative} while the host probes whether another station has it. A message from a tentative address
+    has neither a source link-layer address option nor the Override flag. So it replaces no entry in the cache of
+    another station (RFC 4429 section 2.2).
 
-    Counters: C{inErrors} (malformed, through a router, from what is no station or from our own), C{inFragments} (taken
-    apart, which nobody needs to: RFC 6980), C{inSolicits}, C{inAdvertisements}, C{outAdvertisements},
-    C{outAnyAdvertisements} (for an address that is ours only as part of a network), C{inOthers} (about other
-    addresses), C{inConflicts} (somebody else claims an address of ours), C{inRouterAdvertisements},
-    C{outRouterSolicits}.
+    Counters: C{inErrors} (messages that are malformed, were forwarded by a router, have a source that is no station's,
+    or are the host's own, sent back by the link), C{inFragments} (fragmented messages, which RFC 6980 forbids),
+    C{inSolicits}, C{inAdvertisements}, C{outAdvertisements}, C{outAnyAdvertisements} (advertisements of an address that
+    the host has only as part of a network), C{inOthers} (solicitations for addresses of other stations),
+    C{inConflicts} (another station claims an address of the host), C{inRouterAdvertisements}, C{outRouterSolicits}.
 
-    @ivar autoconfiguration: what is told of routers; L{None}: nobody is.
+    @ivar autoconfiguration: processes router advertisements. L{None}: they are dropped.
     """
 
     def __init__(
@@ -50,9 +54,11 @@ class NeighbourDiscovery(Dropping):
         answered: AnsweredNetworks,
     ) -> None:
         """
-        @param addresses: the host's own.
-        @param guard: knows which addresses are being asked for, and learns of each that another station claims.
-        @param answered: which addresses besides are answered for.
+        @param ip: the IP layer that sends the messages.
+        @param addresses: the addresses of the host.
+        @param neighbours: the cache that is told which station has which address.
+        @param guard: knows which addresses are tentative, and is told of each conflict.
+        @param answered: the addresses of AnyIP networks for which the host answers, too.
         """
         self.counters = Counters()
         self._ip = ip
@@ -65,15 +71,15 @@ class NeighbourDiscovery(Dropping):
     @property
     def kinds(self) -> frozenset[int]:
         """
-        The types of messages that are to come here.
+        The ICMPv6 types of the messages that L{received} takes.
         """
         return _KINDS if self.autoconfiguration is None else _KINDS | {wire.ROUTER_ADVERTISEMENT}
 
     def received(self, packet: Packet, message: bytes) -> None:
         """
-        A message of one of L{kinds} has come.
+        Process a message of one of L{kinds}.
 
-        @param message: the ICMPv6 message, which sums up.
+        @param message: the ICMPv6 message, whose checksum is right.
         """
         if packet.reassembled or _isFragment(packet):
             return self.dropped(packet, Drop.FRAGMENTED_MESSAGE)
@@ -81,7 +87,7 @@ class NeighbourDiscovery(Dropping):
         if packet.hopLimit != wire.HOP_LIMIT or ethernet is None or not isStation(station):
             self.dropped(packet, Drop.MALFORMED)
         elif station == ethernet.linkAddress:
-            # Our own has come back (RFC 4862 appendix A): nobody else wants the address.
+            # A loop in the link has sent the host's own message back (RFC 4862 appendix A), so it is no conflict.
             self.dropped(packet, Drop.MALFORMED)
         elif message[0] == wire.ROUTER_ADVERTISEMENT:
             self._routerAdvertised(packet, message)
@@ -97,9 +103,11 @@ class NeighbourDiscovery(Dropping):
 
     def solicit(self, address: bytes, station: bytes | None) -> None:
         """
-        Ask who has C{address}.
+        Send a solicitation for the link address of the station that has C{address}.
 
-        @param station: whom to ask; L{None}: everybody who could.
+        @param address: sixteen octets.
+        @param station: the link address to send the solicitation to, six octets. L{None}: it is sent to the
+            solicited-node group of C{address}.
         """
         source = self._addresses.sourceFor(address)
         if source is not None and self._guard.isTentative(source):
@@ -107,25 +115,26 @@ class NeighbourDiscovery(Dropping):
             source = next((each for each in ours if not self._guard.isTentative(each)), source)
         if source is not None:
             dest = solicitedNode(address) if station is None else address
-            # A station that is asked enters the asker into its cache, unless the question does not say who that is.
+            # The receiver updates its cache by the source link-layer address option, so none is sent from a tentative
+            # address.
             option = None if self._guard.isTentative(source) else wire.SOURCE_LINK
             self._send(wire.SOLICITATION, 0, address, option, source, dest, station)
 
     def probe(self, address: bytes) -> None:
         """
-        Ask whether anybody has C{address}, without claiming it (RFC 4862 section 5.4.2).
+        Send a solicitation that asks whether a station has C{address}, without claiming it (RFC 4862 section 5.4.2).
         """
         self._send(wire.SOLICITATION, 0, address, None, UNSPECIFIED6, solicitedNode(address), None)
 
     def announce(self, address: bytes) -> None:
         """
-        Tell everybody that C{address} is ours.
+        Advertise to all nodes that this host has C{address} (RFC 4861 section 7.2.6).
         """
         self._send(wire.ADVERTISEMENT, wire.OVERRIDE, address, wire.TARGET_LINK, address, _ALL_NODES, None)
 
     def solicitRouters(self) -> None:
         """
-        Ask routers to advertise themselves (RFC 4861 section 4.1).
+        Send a router solicitation (RFC 4861 section 4.1), so that routers send advertisements at once.
         """
         source = self._addresses.sourceFor(_ALL_ROUTERS)
         option: int | None = wire.SOURCE_LINK
@@ -142,24 +151,24 @@ class NeighbourDiscovery(Dropping):
             return self.dropped(packet, Drop.MALFORMED)
         ours = self._addresses.isOwn(target)
         station = link or packet.linkSource or b""
-        # A station that probes will have the address, unless another one answers.
+        # A station that probes for an address will use it unless another station answers.
         asker = target if probing else source
         if self._answered.covers(asker):
             self._neighbours.claimed(asker, station, True)
         elif link is not None and ours:
             self._neighbours.claimed(source, link, True)
-        if probing and self._guard.isAskedFor(target):
-            # Two want to have it: neither does (RFC 4862 section 5.4.3).
+        if probing and self._guard.isProbing(target):
+            # Two stations probe for one address at the same time, so neither may take it (RFC 4862 section 5.4.3).
             self.counters["inConflicts"] += 1
             self._guard.conflict(target, station)
         elif not ours and (probing or not self._answered.answers(target)):
             self.dropped(packet, Drop.OTHER_ADDRESS)
         elif not ours:
-            # Without Override: whoever has it by itself goes before (section 7.2.8).
+            # The Override flag is not set, so that a station that really has the address wins (RFC 4861 section 7.2.8).
             self.counters["outAnyAdvertisements"] += 1
             self._send(wire.ADVERTISEMENT, wire.SOLICITED, target, wire.TARGET_LINK, target, source, station)
         elif probing:
-            # Another station wants to have the address: it learns that it is taken.
+            # The other station probes for an address that this host has, so it is told that the address is taken.
             self.counters["outAdvertisements"] += 1
             self.announce(target)
         else:
@@ -174,8 +183,8 @@ class NeighbourDiscovery(Dropping):
         if solicited and group:
             return self.dropped(packet, Drop.MALFORMED)
         if not message[4] & 0x80:
-            self._isNoRouter(target, link)
-        if self._addresses.isOwn(target) or self._guard.isAskedFor(target):
+            self._hostAdvertised(target, link)
+        if self._addresses.isOwn(target) or self._guard.isProbing(target):
             self.counters["inConflicts"] += 1
             self._guard.conflict(target, link or packet.linkSource or b"")
         elif solicited and target in self._neighbours:
@@ -195,10 +204,13 @@ class NeighbourDiscovery(Dropping):
         if advertisement.link is not None:
             self._neighbours.claimed(router, advertisement.link, self.autoconfiguration.isRouter(router))
 
-    def _isNoRouter(self, target: bytes, link: bytes | None) -> None:
+    def _hostAdvertised(self, target: bytes, link: bytes | None) -> None:
         """
-        A station has advertised that an address is that of a host. If it was a router's, that has changed (RFC 4861
-        section 7.2.5).
+        Process an advertisement without the Router flag: if its address was that of a default router, remove the router
+        (RFC 4861 section 7.2.5).
+
+        @param target: the packed address that was advertised.
+        @param link: the link address in the advertisement; L{None} if it has none.
         """
         known = self._neighbours.entries.get(target)
         if self.autoconfiguration is not None and known is not None and link in (None, known.station):
@@ -225,7 +237,7 @@ class NeighbourDiscovery(Dropping):
 
 def _isFragment(packet: Packet) -> bool:
     """
-    Whether C{packet} has a fragment header, if only that of a fragment which is the whole datagram.
+    Whether C{packet} has a fragment header. A fragment that is the whole datagram (RFC 6946) has one, too.
     """
     if packet.transport == packet.network + ipv6.HEADER_LENGTH:
         return False

@@ -1,13 +1,15 @@
 """
-The stations on the link by IP address, found by asking: one cache for ARP (RFC 826, RFC 1122 section 2.3.2) and for
-neighbour discovery, whose states it has for both (RFC 4861 section 7.3.2):
+The neighbour cache of a host: the link addresses of the stations on the link, by IP address. One cache serves ARP and
+neighbour discovery. Its entries have the states of RFC 4861 section 7.3.2 for both:
 
     INCOMPLETE --answer--> REACHABLE --15..45 s--> STALE --used--> DELAY --5 s--> PROBE --answer--> REACHABLE
          |                                                                          |
          +--------------------------------- no answer to three requests ------------+--> forgotten
 
-What is unresolved is kept apart from what is, and bounded apart: a scan of a whole network, which makes an entry for
-every address, must not push out the stations that are there (RFC 6583).
+Read RFC 4861 section 7.3 and RFC 1122 section 2.3.2 first.
+
+Unresolved addresses are in a table of their own with its own bound. A scan of a whole network makes an entry for every
+address, and must not evict the stations that are known (RFC 6583).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from txtuntap.layer.counters import Counters
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.address import packAddress, packLinkAddress
 
+#: The states of an entry. A permanent entry was added by the program. The other states are those of RFC 4861.
 INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, PERMANENT = (
     "incomplete",
     "reachable",
@@ -33,38 +36,51 @@ INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, PERMANENT = (
     "permanent",
 )
 
-#: Stations that are known; the least recently used goes.
+#: The most stations that are known. The least recently used is evicted.
 MAX_ENTRIES = 512
 
-#: Addresses being asked for; the oldest goes.
+#: The most addresses that are being resolved. The oldest is evicted.
 MAX_INCOMPLETE = 64
 
-#: Datagrams that wait for one address; the oldest goes. And the octets that wait for all.
+#: The most datagrams that wait for the resolution of one address. The oldest is dropped.
 MAX_WAITING = 3
+
+#: The most octets of all waiting datagrams. A new one is dropped.
 MAX_WAITING_OCTETS = 256 * 1024
 
-#: RFC 4861 section 10: MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT, RETRANS_TIMER, REACHABLE_TIME,
-#: DELAY_FIRST_PROBE_TIME. Times in seconds.
+# The constants of RFC 4861 section 10. Times are in seconds.
+
+#: The number of solicitations without an answer after which an entry is removed (MAX_MULTICAST_SOLICIT,
+#: MAX_UNICAST_SOLICIT).
 TRIES = 3
+
+#: The time between two solicitations (RETRANS_TIMER).
 RETRANSMIT = 1.0
+
+#: The mean time for which a confirmed station is taken to be reachable (REACHABLE_TIME).
 REACHABLE_TIME = 30.0
+
+#: The time between the first use of a stale entry and the first solicitation (DELAY_FIRST_PROBE_TIME).
 DELAY_TIME = 5.0
 
-#: How much shorter or longer a station is taken to be reachable by chance, so that hosts that were started together do
-#: not ask together for ever (MIN_RANDOM_FACTOR, MAX_RANDOM_FACTOR).
+#: The least and the largest random factor by which the reachable time is multiplied (MIN_RANDOM_FACTOR,
+#: MAX_RANDOM_FACTOR). Without the factor, hosts that were started together would always solicit at the same time.
 RANDOM_FACTOR = 0.5, 1.5
 
+#: A waiting datagram: the function that sends it, as in L{NeighbourCache.hold}, and its length in octets.
 Waiting = tuple[Callable[[bytes | None], None], int]
 
 
 class Neighbour:
     """
-    The entry of one address: its station and the state of that.
+    The cache entry of one IP address.
 
     @ivar state: one of the states above.
-    @ivar station: its link address, once known.
-    @ivar asked: when it was last asked, in seconds.
-    @ivar timer: is due when the time of the state is over; L{None} while no state of this entry has had one.
+    @ivar station: the link address of the station that has the address; L{None} while it is unknown.
+    @ivar tries: the number of solicitations sent since the entry is in this state.
+    @ivar asked: the time of the last solicitation in seconds; L{None} if there was none.
+    @ivar timer: runs until the state ends or the next solicitation is due; L{None} while none was needed.
+    @ivar waiting: the datagrams that wait for the station's link address.
     """
 
     __slots__ = ("asked", "state", "station", "timer", "tries", "waiting")
@@ -81,28 +97,30 @@ class Neighbour:
 @implementer(INeighbours)
 class NeighbourCache:
     """
-    Finds stations, and remembers them.
+    Resolves IP addresses to the link addresses of stations, and remembers the stations.
 
-    Counters: C{outSolicits} (requests sent), C{unresolved} (addresses nobody answered for), C{outDiscards} (datagrams
-    dropped that waited for one), C{evicted} (stations forgotten for others).
+    Counters: C{outSolicits} (solicitations sent), C{unresolved} (addresses for which no station answered),
+    C{outDiscards} (datagrams dropped while they waited for a resolution), C{evicted} (stations removed to make room).
 
-    @ivar entries: stations that are known: L{Neighbour}s by packed IP address, the least recently used first.
-    @ivar incomplete: addresses being asked for, the oldest first.
+    @ivar entries: the entries with a known station by packed IP address, the least recently used first.
+    @ivar incomplete: the entries of addresses that are being resolved, the oldest first.
     """
 
     resolves = True
 
     def __init__(self, clock: IReactorTime, random: Random, solicit: Callable[[bytes, bytes | None], None]) -> None:
         """
-        @param solicit: called with an IP address to ask for, and the station to ask: L{None} for all of them.
+        @param clock: the reactor of the host.
+        @param random: varies the reachable time of each entry.
+        @param solicit: called to send a solicitation. The arguments are the packed IP address to resolve, and the link
+            address of the station to ask, or L{None} to ask all stations.
         """
         self._clock = clock
         self._now = steadySeconds(clock)
         self._random = random
         self._solicit = solicit
         self._waitingOctets = 0
-        # How many entries are permanent.
-        self._permanents = 0
+        self._permanentCount = 0
         self.entries: Table[bytes, Neighbour] = Table(
             "neighbours", MAX_ENTRIES, Policy.LEAST_RECENT, self._evicted, self._evictable
         )
@@ -111,7 +129,10 @@ class NeighbourCache:
 
     def add(self, address: str | bytes, station: str | bytes) -> None:
         """
-        Enter a station for good.
+        Add a permanent entry, which no packet changes.
+
+        @param address: the IP address as text or packed.
+        @param station: the link address as text or packed.
 
         @raise ValueError: an argument is no address.
         """
@@ -119,20 +140,22 @@ class NeighbourCache:
 
     def remove(self, address: str | bytes) -> None:
         """
-        Forget an address.
+        Remove the entry of an address, permanent or not.
 
-        @raise ValueError: nothing is known of it.
+        @param address: the IP address as text or packed.
+
+        @raise ValueError: there is no entry for the address.
         """
         packed = packAddress(address)
         entry = self.entries.pop(packed, None) or self.incomplete.pop(packed, None)
         if entry is None:
             raise ValueError(f"{address!r} is no neighbour")
-        self._permanents -= entry.state == PERMANENT
+        self._permanentCount -= entry.state == PERMANENT
         self._end(entry)
 
     def clear(self) -> None:
         """
-        Forget all that was not entered for good.
+        Remove all entries that are not permanent.
         """
         for table in (self.entries, self.incomplete):
             for address, entry in list(table.items()):
@@ -142,7 +165,7 @@ class NeighbourCache:
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the bounded tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         waiting = max((len(entry.waiting) for entry in self.incomplete.values()), default=0)
         return [
@@ -154,13 +177,14 @@ class NeighbourCache:
 
     def __contains__(self, address: bytes) -> bool:
         """
-        Whether a packed address is known or being asked for. To look does nothing to it.
+        Whether a packed address is known or being resolved. This does not count as a use of the entry.
         """
         return address in self.entries or address in self.incomplete
 
     def lookup(self, address: bytes) -> bytes | None:
         """
-        See L{INeighbours.lookup}. What has not been confirmed for long is, in the background.
+        Find the station of a packed address: see L{INeighbours.lookup}. The use of a stale entry starts its
+        confirmation in the background.
         """
         entry = self.entries.get(address)
         if entry is None:
@@ -172,8 +196,8 @@ class NeighbourCache:
 
     def confirm(self, address: bytes) -> None:
         """
-        Have a station that has not been confirmed for long be asked whether it still has an address, in the background.
-        If nobody answers, it is forgotten. It does not count as used.
+        Start the confirmation of a stale entry: its station is asked after L{DELAY_TIME} whether it still has the
+        address. Without an answer, the entry is removed. This does not count as a use of the entry.
         """
         entry = self.entries.get(address)
         if entry is not None and entry.state == STALE:
@@ -181,7 +205,8 @@ class NeighbourCache:
 
     def hold(self, address: bytes, send: Callable[[bytes | None], None], octets: int) -> None:
         """
-        See L{INeighbours.hold}. A route that was found before the answer came may ask for a station that is known.
+        Hold a datagram until its station is known: see L{INeighbours.hold}. If the station is known already, C{send} is
+        called at once, because the answer may have come between the lookup of the route and this call.
         """
         station = self.lookup(address)
         if station is not None:
@@ -201,15 +226,18 @@ class NeighbourCache:
             entry.waiting.append((send, octets))
             self._waitingOctets += octets - oldest
         if not entry.tries:
-            # Last: the answer may come before this returns.
+            # This call is the last one, because the answer may arrive before it returns.
             self._ask(address, entry)
 
     def confirmed(self, address: bytes, station: bytes | None, override: bool = True) -> None:
         """
-        An apparent answer to a request of ours has come. Where nothing was asked, it is a claim like any other.
+        Process a message that has the form of an answer to a solicitation. If the host has sent no solicitation, the
+        message counts as a claim: see L{claimed}.
 
-        @param station: who has the address; L{None} where it does not say: whom we asked.
-        @param override: whether it may replace what is known (the flag of RFC 4861 section 4.4).
+        @param address: the packed IP address.
+        @param station: the link address in the answer. L{None} if it has none: then it is from the station that was
+            asked.
+        @param override: the Override flag (RFC 4861 section 4.4): whether the answer may replace the known station.
         """
         entry = self.entries.get(address) or self.incomplete.get(address)
         if entry is None or entry.state == PERMANENT:
@@ -224,11 +252,14 @@ class NeighbourCache:
 
     def claimed(self, address: bytes, station: bytes, remember: bool) -> None:
         """
-        A station has said, unasked, that it has an address. The claim may refresh an entry, and answer a request. It
-        never replaces a station by another before the former was asked, because otherwise anyone who can send could
-        take over anybody's traffic.
+        Process an unsolicited claim of a station that it has an address. The claim may complete the resolution of the
+        address. It never replaces a known station before that station was asked, because otherwise anyone on the link
+        could redirect the traffic of others with one forged packet.
 
-        @param remember: whether it is worth an entry: it is about to hear from us, say.
+        @param address: the packed IP address.
+        @param station: the link address of the claiming station.
+        @param remember: whether to add an entry if there is none, because the host is about to answer the station, for
+            example.
         """
         entry = self.entries.get(address)
         if entry is None:
@@ -239,20 +270,23 @@ class NeighbourCache:
 
     def _suspect(self, address: bytes, entry: Neighbour) -> None:
         """
-        An address that is known is claimed by another station: ask, as soon as may be.
+        Ask the known station of an address soon, because another station claims the address.
         """
         if entry.state in (STALE, REACHABLE, DELAY):
             since = RETRANSMIT if entry.asked is None else self._now() - entry.asked
             self._enterState(entry, DELAY, max(0.0, RETRANSMIT - max(0.0, since)), address)
 
     def _learn(self, address: bytes, station: bytes, state: str) -> None:
+        """
+        Enter the station of an address, and send the datagrams that wait for it.
+        """
         known, entry = self.entries.get(address), self.incomplete.pop(address, None)
         if entry is None:
             entry = known or Neighbour(state)
         elif known is not None:
             self._end(known)
         entry.station = station
-        self._permanents += state == PERMANENT and (known is None or known.state != PERMANENT)
+        self._permanentCount += state == PERMANENT and (known is None or known.state != PERMANENT)
         self.entries.put(address, entry)
         if state == REACHABLE:
             self._enterState(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR), address)
@@ -265,10 +299,14 @@ class NeighbourCache:
 
     def _evictable(self, new: bytes) -> bytes | None:
         """
-        The least recently used of the stations that were not entered for good.
+        Choose the entry to evict: the least recently used one that is not permanent.
+
+        @param new: the address that was just entered, which is not evicted.
+
+        @return: the packed address of the entry; L{None} if all others are permanent.
         """
-        if self._permanents == len(self.entries):
-            # A look at all of them, for each that is entered, would take too long.
+        if self._permanentCount == len(self.entries):
+            # A search of all entries at each addition would take too long.
             return None
         entries = self.entries.items()
         return next((each for each, entry in entries if entry.state != PERMANENT and each != new), None)
@@ -290,13 +328,14 @@ class NeighbourCache:
 
     def _arm(self, entry: Neighbour, seconds: float, address: bytes) -> None:
         if entry.timer is None:
-            # The timer knows the address and not the entry: an evicted entry is freed at once, without a cycle.
+            # The timer refers to the address and not to the entry, so that an evicted entry is in no reference cycle
+            # and is freed at once.
             entry.timer = Timer(self._clock, self._timerDue, address)
         entry.timer.arm(seconds)
 
     def _timerDue(self, address: bytes) -> None:
         """
-        The time of a state is over.
+        Enter the next state, or send the next solicitation.
         """
         entry = self.incomplete.get(address) or self.entries.get(address)
         if entry is None or entry.state == PERMANENT:
@@ -312,7 +351,8 @@ class NeighbourCache:
 
     def _ask(self, address: bytes, entry: Neighbour) -> None:
         """
-        Send a request, or give up after the last.
+        Send the next solicitation of an entry. After L{TRIES} solicitations without an answer, remove the entry
+        instead, and call the C{send} of each waiting datagram with L{None}.
         """
         if entry.tries == TRIES:
             table = self.incomplete if entry.state == INCOMPLETE else self.entries
@@ -321,7 +361,7 @@ class NeighbourCache:
             self.counters["unresolved"] += 1
             waiting = entry.waiting
             self._end(entry)
-            # Last: what hears of it may ask anew.
+            # These calls are the last ones, because they may start a new resolution of the address.
             for send, _ in waiting:
                 send(None)
             return
@@ -329,7 +369,7 @@ class NeighbourCache:
         entry.asked = self._now()
         self._arm(entry, RETRANSMIT, address)
         self.counters["outSolicits"] += 1
-        # A station that has been told of a change may be gone: the last try asks everybody.
+        # The last try asks all stations, because another one may have the address now.
         self._solicit(address, entry.station if entry.tries < TRIES else None)
 
     def _end(self, entry: Neighbour) -> None:
@@ -342,6 +382,6 @@ class NeighbourCache:
 
 def isStation(link: bytes | None) -> bool:
     """
-    Whether a link address is that of one station.
+    Whether a link address is that of a single station: neither a group's, nor all zeros, nor L{None}.
     """
     return link is not None and not link[0] & 1 and any(link)

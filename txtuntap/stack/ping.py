@@ -1,5 +1,5 @@
 """
-Asking others for an echo.
+The sender's part of ping: echo requests under way, and the replies to them (RFC 792, RFC 4443 section 4).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.packet import Packet
 
-#: The most echo requests that wait for their answers at once.
+#: The most echo requests under way at once. A further one is refused.
 MAX_PENDING = 1024
 
 
 @attrs.frozen
 class Pong:
     """
-    An answer to an echo request.
+    The reply to an echo request.
 
-    @ivar source: the address it came from, as text.
-    @ivar seconds: how long it took.
-    @ivar hopLimit: how many hops it had left.
-    @ivar size: octets of payload.
+    @ivar source: the address of the replying host, as text.
+    @ivar seconds: the round-trip time.
+    @ivar hopLimit: the hop limit (over IPv4, the TTL) with which the reply arrived.
+    @ivar size: the number of octets of payload.
     """
 
     source: str
@@ -39,6 +39,16 @@ class Pong:
 
 @attrs.define
 class _Pending:
+    """
+    An echo request under way.
+
+    @ivar dest: the packed destination address.
+    @ivar payload: the octets that the reply must have, too.
+    @ivar sent: the time at which it was sent, in seconds.
+    @ivar done: fires with the reply.
+    @ivar timeout: runs until the request fails.
+    """
+
     dest: bytes
     payload: bytes
     sent: float
@@ -48,28 +58,31 @@ class _Pending:
 
 class Pinger:
     """
-    Sends echo requests, and knows the answers.
+    Sends echo requests, and matches the replies to them.
     """
 
     def __init__(self, clock: IReactorTime, random: Random) -> None:
         """
-        @param random: makes identifiers, which nobody else may guess.
+        @param clock: the reactor of the host.
+        @param random: chooses the unpredictable identifiers and sequence numbers, so that replies are hard to forge.
         """
         self._clock = clock
         self._now = steadySeconds(clock)
         self._random = random
-        # By identifier and sequence number, as they stand in the header's second word.
+        # The key is the second word of the header: the identifier and the sequence number.
         self._pending: Table[int, _Pending] = Table("pings", MAX_PENDING, Policy.REFUSE)
 
     def ping(self, dest: bytes, payload: bytes, timeout: float, send: Callable[[int, bytes], None]) -> Deferred[Pong]:
         """
-        Ask for an echo.
+        Send an echo request.
 
-        @param dest: a packed address.
-        @param timeout: seconds to wait.
-        @param send: called with the second word of the header and the payload.
+        @param dest: the packed destination address.
+        @param payload: the octets to be sent back.
+        @param timeout: the seconds to wait for the reply.
+        @param send: called with the second word of the header and the payload, to send the request.
 
-        @return: fires with a L{Pong}; fails with C{TimeoutError}, or as L{stop} says.
+        @return: a Deferred that fires with a L{Pong}. It fails with C{TimeoutError}, or with C{ConnectionLost} after
+            L{stop}. Cancelling it ends the wait.
 
         @raise RuntimeError: L{MAX_PENDING} requests are under way already.
         """
@@ -82,22 +95,26 @@ class Pinger:
         done: Deferred[Pong] = Deferred(lambda _: self._forget(word))
         timer = Timer(self._clock, self._timedOut, word)
         timer.arm(timeout)
-        # There is room, as has been seen.
+        # The table has room, because it was not full above.
         self._pending[word] = _Pending(dest, payload, self._now(), done, timer)
         return done
 
-    def asked(self, dest: bytes, word: int) -> bool:
+    def isPending(self, dest: bytes, word: int) -> bool:
         """
-        Whether a request to a packed address, with this second word in its header, is under way.
+        Whether a request is under way to a packed address, with this second word in its header.
         """
         pending = self._pending.get(word)
         return pending is not None and pending.dest == dest
 
     def answered(self, packet: Packet, word: int, payload: bytes) -> bool:
         """
-        An echo reply has come.
+        Process an echo reply.
 
-        @return: whether it answers a request of ours, octet for octet.
+        @param packet: the packet with the reply.
+        @param word: the second word of its header.
+        @param payload: the octets behind its header.
+
+        @return: whether it is the reply to a request under way: from its destination, with its word and its payload.
         """
         pending = self._pending.get(word)
         if pending is None or pending.dest != packet.sourceAddress or pending.payload != payload:
@@ -109,13 +126,13 @@ class Pinger:
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the bounded tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self._pending.state]
 
     def stop(self) -> None:
         """
-        Wait for no answer any more: what L{ping} returned fails with C{ConnectionLost}.
+        End all requests under way: their Deferreds fail with C{ConnectionLost}.
         """
         pending = list(self._pending.values())
         self._pending.clear()

@@ -1,5 +1,5 @@
 """
-A host in the place of a reactor: its time, and its UDP ports. TCP is in L{txtuntap.stack.streams}.
+The interfaces of a reactor that a host provides for time and for UDP. L{txtuntap.stack.streams} has the ones for TCP.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from txtuntap.mistakes import checkPort
 from txtuntap.stack.streams import StreamRole
 from txtuntap.udp.layer import RawUDPProtocol, UDPTransport
 
-#: Port numbers that are chosen from for port 0 (RFC 6056 section 3.2).
+#: The range of port numbers from which a free one is chosen if a program asks for port 0 (RFC 6056 section 3.2).
 _EPHEMERAL = range(49152, 65536)
 
-#: Port numbers that are tried at random before all are searched for a free one.
+#: The number of random port numbers that are tried, before the whole range is searched for a free one.
 _TRIES = 16
 
 
@@ -45,7 +45,7 @@ class ReactorRole(StreamRole):
         @param clock: the reactor that the host runs on.
         @param addresses: the host's addresses, which its ports can be bound to.
         @param udp: the host's UDP layer.
-        @param secrets: chooses free port numbers, which nobody may guess.
+        @param secrets: chooses free port numbers, so that they cannot be predicted.
         """
         self._clock = clock
         self._steady = steadySeconds(clock)
@@ -59,12 +59,16 @@ class ReactorRole(StreamRole):
         self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
     ) -> UDPTransport:
         """
-        Have a protocol listen on a UDP port: C{IReactorUDP.listenUDP}. (It may join groups, too: L{listenMulticast} is
-        for several on one port.)
+        Let a protocol listen on a UDP port: see C{IReactorUDP.listenUDP}. The protocol may join multicast groups, too.
+        L{listenMulticast} is needed only to share a port.
 
-        @param port: 0 takes a free one that nobody can guess (RFC 6056).
-        @param interface: an address of ours to listen on; C{"0.0.0.0"} all of IPv4, C{"::"} all of IPv6, C{""} all.
-        @param maxPacketSize: has no meaning here: a datagram is delivered whole.
+        @param port: the port number. 0 means a free one, which is chosen at random (RFC 6056).
+        @param protocol: receives the datagrams.
+        @param interface: the address of this host to listen on. C{"0.0.0.0"} means all IPv4 addresses, C{"::"} all IPv6
+            addresses, and C{""} all addresses.
+        @param maxPacketSize: ignored, because datagrams of any size are delivered whole.
+
+        @return: the port that listens.
 
         @raise CannotListenError: the port is taken.
         @raise InvalidAddressError: C{interface} is no IP address.
@@ -81,9 +85,11 @@ class ReactorRole(StreamRole):
         listenMultiple: bool = False,
     ) -> UDPTransport:
         """
-        As L{listenUDP}: C{IReactorMulticast.listenMulticast}.
+        Let a protocol listen on a UDP port that several may share: see C{IReactorMulticast.listenMulticast}. The other
+        arguments, the result and the errors are those of L{listenUDP}.
 
-        @param listenMultiple: let others be on the port that were let so, too. Each gets every datagram.
+        @param listenMultiple: whether to share the port with all other protocols that were given this flag, too. Each
+            of them receives every datagram.
         """
         checkPort(port, "UDP")
         address = b"" if interface == "" else boundAddress(self._addresses, interface, port)
@@ -93,7 +99,7 @@ class ReactorRole(StreamRole):
                 raise CannotListenError(interface, port, OSError(errno.EADDRINUSE, "no port is free"))
         for other in self._udp.bound(port):
             if overlap(address, other.boundAddress) and not (listenMultiple and other.shared):
-                error = OSError(errno.EADDRINUSE, f"{other.protocol!r} is there already: give 0 for any that is free")
+                error = OSError(errno.EADDRINUSE, f"{other.protocol!r} is there already: give 0 for any free port")
                 raise CannotListenError(interface, port, error)
         transport = self._udp.bind(port, protocol, address)
         transport.shared = listenMultiple
@@ -101,13 +107,13 @@ class ReactorRole(StreamRole):
 
     def _freePort(self) -> int:
         """
-        The number of a free port, each as likely as another; 0 if no port is free.
+        Choose a free port number at random, each with the same probability. Return 0 if no port is free.
         """
         for _ in range(_TRIES):
             port = self._secrets.choice(_EPHEMERAL)
             if not self._udp.bound(port):
                 return port
-        # Nearly all are taken.
+        # All random tries hit taken ports, so nearly all ports are taken.
         free = [number for number in _EPHEMERAL if not self._udp.bound(number)]
         return self._secrets.choice(free) if free else 0
 
@@ -115,24 +121,24 @@ class ReactorRole(StreamRole):
 
     def seconds(self) -> float:
         """
-        See C{IReactorTime}.
+        See C{IReactorTime.seconds}: this is the reactor's time.
         """
         return self._clock.seconds()
 
     def steadySeconds(self) -> float:
         """
-        The seconds that have passed by the reactor's steady time (L{txtuntap.layer.timer}), which nobody can set.
+        Read the reactor's steady time in seconds, which no clock change affects: see L{txtuntap.layer.timer}.
         """
         return self._steady()
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
         """
-        See C{IReactorTime}.
+        See C{IReactorTime.callLater}: the reactor makes the call.
         """
         return self._clock.callLater(delay, callable, *args, **kwargs)
 
     def getDelayedCalls(self) -> Any:
         """
-        See C{IReactorTime}.
+        See C{IReactorTime.getDelayedCalls}: these are all calls of the reactor.
         """
         return self._clock.getDelayedCalls()

@@ -1,9 +1,10 @@
 """
-When to say which groups we are in: the host's part of IGMP (RFC 3376 section 5) and of MLD (RFC 3810 section 6), which
-differ in their messages only.
+The times at which a host reports its multicast groups, for IGMP and for MLD, which differ only in their messages.
 
-A change is reported at once, and once more; a question is answered after a random time. Where a querier speaks an older
-version, so do we (RFC 3376 section 7.2.1, RFC 3810 section 8.2.1).
+Read RFC 3376 sections 5 and 7.2 first. RFC 3810 sections 6 and 8.2 describe the same for MLD.
+
+A change is reported at once, and once more after a random time. A query is answered after a random time. While there is
+a querier with an older version of the protocol, the host uses that version.
 """
 
 from __future__ import annotations
@@ -18,28 +19,32 @@ from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 
-#: How often a change is reported, and within how many seconds again (Robustness Variable, Unsolicited Report Interval).
+#: The number of times that a change is reported (Robustness Variable).
 ROBUSTNESS = 2
+
+#: The longest time between two reports of a change, in seconds (Unsolicited Report Interval).
 UNSOLICITED_INTERVAL = 1.0
 
-#: Seconds for which a querier of an older version counts after it asked (Older Version Querier Present Timeout): twice
-#: the time from one question to the next, and the time for an answer, as they are by default.
+#: The seconds for which an older version is used after a query of that version (Older Version Querier Present
+#: Timeout): twice the default Query Interval plus the default Query Response Interval.
 OLDER_QUERIER_PRESENT = 2 * 125.0 + 10.0
 
-#: Packets that are sent at once, and seconds from then to the next: however much there is to report, and however often
-#: somebody asks.
+#: The most packets that are sent in one burst, however many groups there are and however often queries arrive.
 MAX_AT_ONCE = 16
+
+#: The least seconds between two bursts.
 PAUSE = 0.1
 
-#: Groups that were left, and wait to be reported. With more, groups are left without a report: routers ask in vain.
+#: The most groups whose leaving is still to be reported. Leaving a further group is not reported. A router notices it
+#: only when its next query for the group has no answer.
 MAX_CHANGES = 2048
 
 
 class Reporter:
     """
-    Says which groups we are in, of one version of IP.
+    Decides when the groups of a host are reported, for one version of IP.
 
-    @ivar groups: packed groups that we are in, as far as routers are to know.
+    @ivar groups: the packed groups in which the host is and which are reported.
     """
 
     def __init__(
@@ -51,9 +56,11 @@ class Reporter:
         send: Callable[[int, list[Record]], None],
     ) -> None:
         """
-        @param version: the newest of the protocol.
-        @param fits: tells, for a version, how many records go into one packet.
-        @param send: called with a version and records.
+        @param clock: the reactor of the host.
+        @param random: chooses the delays.
+        @param version: the newest version of the protocol.
+        @param fits: returns for a version how many records fit into one packet.
+        @param send: called with a version and records, to send a report.
         """
         self._now = steadySeconds(clock)
         self._random = random
@@ -61,30 +68,34 @@ class Reporter:
         self._fits = fits
         self._send = send
         self.groups: set[bytes] = set()
-        # How often each change has to be reported yet; which of these groups we have left; and what a query was about.
+        # The number of reports still to be sent, for each group that was joined or left.
         self._changes: dict[bytes, int] = {}
-        self._left: set[bytes] = set()
+        # The groups in C{_changes} that were left.
+        self._leftGroups: set[bytes] = set()
+        # The groups that the next answer to a query reports.
         self._queriedGroups: set[bytes] = set()
         self._reporting = Timer(clock, self._report)
         self._answering = Timer(clock, self._answer)
         self._lastReport: float | None = None
-        # When a querier of an older version has asked last.
+        # The time of the last query from a querier of each older version.
         self._olderQueriers: dict[int, float] = {}
 
-    def changed(self, group: bytes, isIn: bool) -> None:
+    def changed(self, group: bytes, isMember: bool) -> None:
         """
-        We are in a packed group now, or in it no longer.
+        Report that the host has joined or left a packed group.
+
+        @param isMember: whether the host is in the group now.
         """
-        if isIn == (group in self.groups):
+        if isMember == (group in self.groups):
             return
-        if isIn:
+        if isMember:
             self.groups.add(group)
-            self._left.discard(group)
+            self._leftGroups.discard(group)
             self._changes[group] = ROBUSTNESS
         else:
             self.groups.remove(group)
-            if len(self._left) < MAX_CHANGES:
-                self._left.add(group)
+            if len(self._leftGroups) < MAX_CHANGES:
+                self._leftGroups.add(group)
                 self._changes[group] = ROBUSTNESS
             else:
                 self._changes.pop(group, None)
@@ -92,22 +103,22 @@ class Reporter:
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the bounded tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
-        return [TableState("groups left", len(self._left), MAX_CHANGES, Policy.REFUSE.value)]
+        return [TableState("groups left", len(self._leftGroups), MAX_CHANGES, Policy.REFUSE.value)]
 
     def repeat(self) -> None:
         """
-        Report all groups again, because nobody has received the reports before.
+        Report all groups again, because no router has received the reports before.
         """
         self._changes.update(dict.fromkeys(self.groups, ROBUSTNESS))
         self._reportSoon()
 
     def queried(self, query: Query) -> None:
         """
-        A query of a router has come.
+        Process a query: answer it after a random time.
         """
-        # An IGMPv2 question about one group says nothing about the querier's version.
+        # A group-specific query of version 2 does not prove that the querier is of that version.
         if query.version < self._newest and (query.general or query.version == 1):
             before = self.version
             self._olderQueriers[query.version] = self._now()
@@ -115,14 +126,14 @@ class Reporter:
                 self._forget()
         asked = self.groups if query.general else self.groups & {query.group}
         if asked:
-            # One answer for all that is asked, in time for the most pressing: whoever names a long time must not keep
-            # others from theirs.
+            # One answer serves all queries, and is sent in time for the most urgent one. A forged query with a long
+            # delay must not postpone the answers to others.
             self._queriedGroups |= asked
-            _within(self._answering, PAUSE + self._random.random() * max(0.0, query.delay - PAUSE))
+            _armWithin(self._answering, PAUSE + self._random.random() * max(0.0, query.delay - PAUSE))
 
     def stop(self) -> None:
         """
-        There is nobody to report to any more.
+        Send no more reports, because the host is on no link any more.
         """
         self._forget()
         self._olderQueriers.clear()
@@ -131,7 +142,7 @@ class Reporter:
     @property
     def version(self) -> int:
         """
-        The version of the protocol that is spoken now.
+        The version of the protocol that the host uses now: the oldest of its queriers' versions.
         """
         now = self._now()
         heard = [version for version, when in self._olderQueriers.items() if 0 <= now - when < OLDER_QUERIER_PRESENT]
@@ -139,50 +150,55 @@ class Reporter:
 
     def _forget(self) -> None:
         self._changes.clear()
-        self._left.clear()
+        self._leftGroups.clear()
         self._queriedGroups.clear()
         self._reporting.stop()
         self._answering.stop()
 
     def _reportSoon(self) -> None:
         """
-        Report changes at once: all changes of one turn of the reactor are in one report.
+        Report changes at once, but not sooner than L{PAUSE} after the last report. The timer puts all changes of one
+        reactor turn into one report.
         """
         if self._changes:
             since = PAUSE if self._lastReport is None else self._now() - self._lastReport
-            _within(self._reporting, PAUSE - since if 0 <= since < PAUSE else 0.0)
+            _armWithin(self._reporting, PAUSE - since if 0 <= since < PAUSE else 0.0)
 
     def _report(self) -> None:
         version = self.version
-        # Changes that have not been reported at all come first.
-        reported = sorted(self._changes, key=lambda group: -self._changes[group])[: self._atOnce(version)]
-        left = self._changes[reported[0]]
+        # Changes with the most reports to be sent come first, because they may not have been reported at all.
+        reported = sorted(self._changes, key=lambda group: -self._changes[group])[: self._maxRecords(version)]
+        mostReports = self._changes[reported[0]]
         for group in reported:
             self._changes[group] -= 1
             if not self._changes[group]:
                 del self._changes[group]
-                self._left.discard(group)
+                self._leftGroups.discard(group)
         self._lastReport = self._now()
         if self._changes:
-            goesOn = max(self._changes.values()) == left
-            _within(self._reporting, PAUSE if goesOn else max(PAUSE, self._random.random() * UNSOLICITED_INTERVAL))
+            isRoundUnfinished = max(self._changes.values()) == mostReports
+            delay = PAUSE if isRoundUnfinished else max(PAUSE, self._random.random() * UNSOLICITED_INTERVAL)
+            _armWithin(self._reporting, delay)
         self._send(version, [(TO_EXCLUDE if group in self.groups else TO_INCLUDE, group) for group in reported])
 
     def _answer(self) -> None:
         version = self.version
-        reported = list(islice(self._queriedGroups, self._atOnce(version)))
+        reported = list(islice(self._queriedGroups, self._maxRecords(version)))
         self._queriedGroups.difference_update(reported)
         if self._queriedGroups:
-            _within(self._answering, PAUSE)
+            _armWithin(self._answering, PAUSE)
         self._send(version, [(IS_EXCLUDE, group) for group in reported if group in self.groups])
 
-    def _atOnce(self, version: int) -> int:
+    def _maxRecords(self, version: int) -> int:
+        """
+        The most records that one burst of packets can carry.
+        """
         return MAX_AT_ONCE * self._fits(version)
 
 
-def _within(timer: Timer, seconds: float) -> None:
+def _armWithin(timer: Timer, seconds: float) -> None:
     """
-    Have a timer be due in so many seconds at the latest.
+    Set a timer to fire after C{seconds}, unless it fires sooner.
     """
     if timer.left > seconds:
         timer.arm(seconds)

@@ -1,5 +1,6 @@
 """
-Addresses on the link of a host: the stations of others are found, and the host's own addresses stay its own.
+The addresses of a host on its link: resolution of other stations' addresses, and the detection of stations that claim
+one of the host's own.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from txtuntap.stack.ndp import NeighbourDiscovery
 from txtuntap.stack.neighbours import NeighbourCache
 from txtuntap.wire.address import addressText, linkAddressText
 
-#: Lines that are logged of addresses that others take and leave: at once, and a second in the long run. Anybody on the
-#: link can cause them.
+#: The rate limit of log lines about addresses that other stations take and give up: the largest burst, and the lines a
+#: second in the long run. It is needed because anyone on the link can cause such a line.
 LINES_BURST, LINES_RATE = 6.0, 1 / 60
 
 
 class Resolution:
     """
-    Address resolution of a host: by ARP for IPv4, by neighbour discovery for IPv6.
+    Resolves addresses for a host and claims its own: by ARP for IPv4, and by neighbour discovery for IPv6.
 
-    An address of the host that another station has is suspended until nobody else has it.
+    If another station has an address of the host, the host suspends the address until no other station has it.
 
     @ivar guard: claims and defends the host's addresses.
-    @ivar arp: resolves for IPv4.
-    @ivar ndp: resolves for IPv6.
+    @ivar arp: the layer of ARP, for IPv4.
+    @ivar ndp: the neighbour discovery, for IPv6.
     """
 
     _log = Logger()
@@ -56,13 +57,19 @@ class Resolution:
         failures: FailureLog,
     ) -> None:
         """
-        @param addresses: the host's own.
-        @param neighbours: the stations that have been found.
-        @param answered: addresses that are answered for besides the host's own.
-        @param announced: called when an address has been announced: nobody else has it.
-        @param lost: the program's: called with an address of the host (text) that another has, and that station.
-        @param regained: the program's: called with an address that was lost and is the host's again.
-        @param failures: logs what these two raise.
+        @param ip: the IP layer of the host.
+        @param addresses: the addresses of the host.
+        @param ethernet: the Ethernet layer of the host.
+        @param neighbours: the cache of the resolved stations.
+        @param answered: the addresses of AnyIP networks for which the host answers, too.
+        @param clock: the reactor of the host.
+        @param random: chooses the delays of the guard.
+        @param announced: called when an address has been announced, because no other station has it.
+        @param lost: the program's callback for a suspended address. It is called with the address as text and the link
+            address of the station that has it.
+        @param regained: the program's callback for an address that is no longer suspended. It is called with the
+            address as text.
+        @param failures: logs the exceptions that these two callbacks raise.
         """
         self._ip = ip
         self._addresses = addresses
@@ -79,22 +86,23 @@ class Resolution:
 
     def solicit(self, address: bytes, station: bytes | None) -> None:
         """
-        Ask who has a packed address.
+        Send a request for the link address of the station that has a packed address.
 
-        @param station: the station to ask; L{None}: all of them.
+        @param station: the link address of the station to ask. L{None}: all stations are asked.
         """
         self._protocol(address).solicit(address, station)
 
     def claimAll(self) -> None:
         """
-        Claim all addresses of the host: the link is there, or there again.
+        Claim all addresses of the host, because the link has come up.
         """
         for each in self._addresses.given:
             self.guard.claim(each.packed)
 
     def stop(self) -> None:
         """
-        Claim nothing any more: the link is gone, and so is everybody who could have an address of the host.
+        Stop, because the host is on no link any more. No station can have an address of the host then, so all suspended
+        addresses are resumed.
         """
         self.guard.clear()
         self._neighbours.clear()
@@ -113,27 +121,29 @@ class Resolution:
 
     def _suspend(self, address: bytes, station: bytes) -> None:
         """
-        Another station has an address of the host.
+        Stop using an address of the host, because another station has it.
         """
         if address in self._addresses.suspended:
-            # The program knows already.
+            # The program was told at the first conflict.
             return
         text = addressText(address)
         self._ip.suspendAddress(address)
         if self._lines.take(self._now()):
-            self._log.warn("{address} is taken by {station}", address=text, station=linkAddressText(station))
+            self._log.warn(
+                "Address {address} is taken by station {station}", address=text, station=linkAddressText(station)
+            )
         self._tell("addressLost", self._lost, text, station)
 
     def _resume(self, address: bytes) -> None:
         """
-        An address of the host turned out to be no other station's.
+        Use a suspended address of the host again, because no other station has it.
         """
         if address not in self._addresses.suspended:
             return
         text = addressText(address)
         self._ip.suspendAddress(address, False)
         if self._lines.take(self._now()):
-            self._log.info("{address} is ours again", address=text)
+            self._log.info("Address {address} is used by this host again", address=text)
         self._tell("addressRegained", self._regained, text)
 
     def _tell(self, name: str, callback: Callable[..., None] | None, *arguments: object) -> None:

@@ -1,5 +1,5 @@
 """
-A host in the place of a reactor: its TCP and TLS, and the names that it knows.
+The interfaces of a reactor that a host provides for TCP, for TLS and for name resolution.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from txtuntap.wire.tcp import PROTOCOL
 
 
 @implementer(IPacketReceiver)
-class _Later:
+class _TCPPlaceholder:
     """
-    The place of TCP on a host until the first segment comes, or the program uses it: a host without TCP has none of
-    its tables.
+    Stands for the TCP layer of a host until the first segment arrives or the program uses TCP. A host that never uses
+    TCP needs no memory for its tables.
     """
 
     handlesFailures = True
@@ -44,7 +44,7 @@ class _Later:
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        Have the TCP layer made, and give it the segment.
+        Create the TCP layer, and pass it the segment.
         """
         self._streams.tcp.packetReceived(packet)
 
@@ -52,10 +52,10 @@ class _Later:
 @implementer(IReactorTCP, IReactorSSL, IReactorPluggableNameResolver)
 class StreamRole:
     """
-    The interfaces of a reactor for streams.
+    The interfaces of a reactor that a host provides for streams.
     """
 
-    _later: _Later | None
+    _placeholder: _TCPPlaceholder | None
 
     def _beginStreams(
         self,
@@ -67,9 +67,15 @@ class StreamRole:
         resolver: Any,
     ) -> None:
         """
-        @param tcp: the TCP layer; L{None}: one is made when it is needed.
+        Add TCP and name resolution to the host.
+
+        @param ip: the IP layer of the host.
+        @param tcp: the TCP layer. L{None}: one is created at its first use.
+        @param verifyChecksum: whether the created layer drops segments with a wrong checksum.
+        @param secrets: the source of random values that nobody may predict.
         @param hosts: addresses by name.
-        @param resolver: asked for other names; or what makes that, when it is called with the host.
+        @param resolver: resolves the names not in C{hosts}. If it is callable, it is called with the host, and must
+            return such a resolver.
         """
         if tcp is not None and not isinstance(tcp, TCPProtocol):
             raise TypeError(f"tcp is a TCPProtocol, with the parameters that you want, not {tcp!r}")
@@ -81,67 +87,71 @@ class StreamRole:
         if tcp is not None:
             tcp.useSecrets(secrets)
         self._tcp = tcp
-        self._later = None
+        self._placeholder = None
         if tcp is None:
-            self._later = _Later(self)
-            ip.addProto(PROTOCOL, self._later)
+            self._placeholder = _TCPPlaceholder(self)
+            ip.addProto(PROTOCOL, self._placeholder)
         else:
             ip.addProto(PROTOCOL, tcp)
 
     @property
     def tcp(self) -> TCPProtocol:
         """
-        The TCP layer of this host, which is made at its first use.
+        The TCP layer of this host, which is created at its first use.
         """
         tcp = self._tcp
         if tcp is None:
             tcp = self._tcp = TCPProtocol(None, None, self._verifySegments, self._streamsSecrets)
-            self._streamsIP.removeProto(PROTOCOL, self._later)
+            self._streamsIP.removeProto(PROTOCOL, self._placeholder)
             self._streamsIP.addProto(PROTOCOL, tcp)
-            self._later = None
+            self._placeholder = None
         return tcp
 
     @property
     def usesTCP(self) -> bool:
         """
-        Whether there is a TCP layer yet.
+        Whether the TCP layer has been created.
         """
         return self._tcp is not None
 
     @property
     def connections(self) -> list[ConnectionRecord]:
         """
-        A record of each TCP connection of this host, the half open ones and those in TIME-WAIT included.
+        The records of all TCP connections of this host, including half-open ones and those in TIME-WAIT.
         """
         return list(self.eachConnection())
 
     def eachConnection(self) -> ConnectionRecords:
         """
-        Make the records of C{connections} one at a time, for one who does something else in between.
+        Create the records of C{connections} one at a time, so that a long list does not block the reactor.
         """
         return ConnectionRecords([], lambda _: None) if self._tcp is None else self._tcp.eachConnection()
 
     @property
     def listening(self) -> list[PortRecord]:
         """
-        A record of each TCP port that listens.
+        The records of all TCP ports that listen.
         """
         return [] if self._tcp is None else self._tcp.listening
 
     def listenTCP(self, port: Any, factory: Any, backlog: int = BACKLOG, interface: str = "") -> IListeningPort:
         """
-        Accept connections on a port: C{IReactorTCP.listenTCP}.
+        Accept connections on a TCP port: see C{IReactorTCP.listenTCP}.
 
-        @param port: 0 takes a free one that nobody can guess (RFC 6056).
-        @param backlog: connections that may be half open at once.
-        @param interface: an address of ours to listen on; C{"0.0.0.0"} all of IPv4, C{"::"} all of IPv6, C{""} all.
+        @param port: the port number. 0 means a free one, which is chosen at random (RFC 6056).
+        @param factory: builds a protocol for each connection.
+        @param backlog: the most connections that may be half open at once.
+        @param interface: the address of this host to listen on. C{"0.0.0.0"} means all IPv4 addresses, C{"::"} all IPv6
+            addresses, and C{""} all addresses.
+
+        @return: the port that listens.
 
         @raise CannotListenError: the port is taken, or C{interface} is an address of another host.
         @raise InvalidAddressError: C{interface} is no IP address.
-        @raise ValueError: C{port} is no port, or C{backlog} no number of connections.
+        @raise ValueError: C{port} is no port number, or C{backlog} is no number of connections.
         @raise TypeError: C{factory} builds no protocols.
         """
-        port, interface = _bound(port, interface)
+        port, interface = _bindingOf(port, interface)
         return self.tcp.listen(port, factory, backlog, interface)
 
     def connectTCP(
@@ -153,22 +163,30 @@ class StreamRole:
         bindAddress: Any = None,
     ) -> IConnector:
         """
-        Connect to a peer: C{IReactorTCP.connectTCP}. The factory hears what the network does.
+        Connect to a peer over TCP: see C{IReactorTCP.connectTCP}. Failures of the network are reported to the factory,
+        and not raised.
 
-        @param host: an IP address, or a name that this host knows.
-        @param port: a number, or the name of a service.
-        @param bindAddress: the address and the port to connect from.
+        @param host: the IP address of the peer, or a name that this host can resolve.
+        @param port: the port number of the peer, or the name of a service.
+        @param factory: builds the protocol of the connection.
+        @param timeout: the seconds to wait for the connection. L{None}: until TCP gives up repeating its SYN.
+        @param bindAddress: the address and the port number to connect from. L{None}: both are chosen.
 
-        @raise InvalidAddressError: C{bindAddress} has no IP address.
-        @raise ValueError: C{host} is no text, C{timeout} is below 0 or no number, or C{bindAddress} has no port.
+        @return: the connector, which can stop the attempt.
+
+        @raise InvalidAddressError: the address in C{bindAddress} is no IP address.
+        @raise ValueError: C{host} is no text, C{timeout} is no number of seconds, or C{bindAddress} has no port number.
         @raise TypeError: C{factory} builds no protocols.
         """
         if hasattr(bindAddress, "_reuseAddress"):
-            number, address = _bound(bindAddress, "")
+            number, address = _bindingOf(bindAddress, "")
             bindAddress = address, number
-        return self.tcp.connect(host, port, factory, timeout, bindAddress, None, self._names_lookup)
+        return self.tcp.connect(host, port, factory, timeout, bindAddress, None, self._lookupName)
 
-    def _names_lookup(self, name: str) -> Any:
+    def _lookupName(self, name: str) -> Any:
+        """
+        Resolve a name by the resolver that is installed now.
+        """
         if self.nameResolver is self._names:
             return self._names.lookup(name)
         return HostNames({}, self.nameResolver).lookup(name)
@@ -177,12 +195,14 @@ class StreamRole:
         self, port: Any, factory: Any, contextFactory: Any, backlog: int = BACKLOG, interface: str = ""
     ) -> IListeningPort:
         """
-        Accept TLS connections: C{IReactorSSL.listenSSL}. It needs the extra C{tls}.
+        Accept TLS connections: see C{IReactorSSL.listenSSL}. This needs the extra C{tls}.
+
+        @param contextFactory: makes the TLS settings, as for a reactor. The other arguments are those of L{listenTCP}.
         """
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
         checkFactory(factory)
-        # By default, its TLS waits by the global reactor.
+        # The TLS protocol must be given a clock, because it uses the global reactor by default.
         clock: Any = self.tcp
         wrapped = TLSMemoryBIOFactory(contextFactory, False, factory, clock)
         listening: Any = self.listenTCP(port, wrapped, backlog, interface)
@@ -200,7 +220,9 @@ class StreamRole:
         bindAddress: Any = None,
     ) -> IConnector:
         """
-        Connect to a peer, and speak TLS: C{IReactorSSL.connectSSL}. It needs the extra C{tls}.
+        Connect to a peer over TLS: see C{IReactorSSL.connectSSL}. This needs the extra C{tls}.
+
+        @param contextFactory: makes the TLS settings, as for a reactor. The other arguments are those of L{connectTCP}.
         """
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -211,24 +233,29 @@ class StreamRole:
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
         """
-        Find the addresses of names by another resolver: C{IReactorPluggableNameResolver.installNameResolver}.
+        Resolve names by another resolver from now on: see C{IReactorPluggableNameResolver.installNameResolver}.
 
-        It takes the place of C{hosts} and of C{resolver}, as with every reactor: what was before knows them, and may be
-        asked by the new one, or installed again.
+        The new resolver replaces the arguments C{hosts} and C{resolver} of the host. The previous resolver still knows
+        these. The new one may ask it, and the program may install it again.
 
-        @return: the one before.
+        @param resolver: an C{IHostnameResolver} or C{IResolverSimple}.
 
-        @raise TypeError: C{resolver} cannot be asked for names.
+        @return: the previous resolver.
+
+        @raise TypeError: C{resolver} provides neither interface.
         """
-        before, self.nameResolver = self.nameResolver, hostnameResolver(resolver)
-        return before
+        previous, self.nameResolver = self.nameResolver, hostnameResolver(resolver)
+        return previous
 
 
-def _bound(port: Any, interface: str) -> tuple[Any, str]:
+def _bindingOf(port: Any, interface: str) -> tuple[Any, str]:
     """
-    The port and address that a caller gives, be it as an object of C{twisted.internet.tcp.makeBinding}.
+    Split the port argument of a caller into a port and an address. A Twisted binding object has both.
 
-    @raise ValueError: there is another address beside that object.
+    @param port: a port number, or an object of C{twisted.internet.tcp.makeBinding}.
+    @param interface: the address argument of the caller.
+
+    @raise ValueError: C{port} has an address other than C{interface}, or asks for C{reusePort}.
     """
     if not hasattr(port, "_reuseAddress"):
         return port, interface
