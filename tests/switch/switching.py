@@ -1,5 +1,5 @@
 """
-What the tests of a switch have in common: ends of links that are plugged into one, and frames.
+The base class of the tests of a switch, with ends of links on its ports, and functions that make frames.
 """
 
 from __future__ import annotations
@@ -24,23 +24,25 @@ TYPE = 0x88B5
 
 def frame(source: bytes, dest: bytes, payload: bytes = b"payload", vlan: int | None = None) -> bytes:
     """
-    A frame of an EtherType that nobody has.
+    Make a frame of an EtherType that no protocol here has.
     """
     return ethernetFrame(source, dest, TYPE, payload, vlan)
 
 
 def tagged(data: bytes, control: int) -> bytes:
     """
-    A frame with one more tag.
+    Add an outer VLAN tag to a frame.
 
-    @param control: priority and VLAN.
+    @param control: the tag control information: priority and VLAN number.
     """
     return data[:12] + VLAN.to_bytes(2, "big") + control.to_bytes(2, "big") + data[12:]
 
 
 class SwitchTestCase(SynchronousTestCase):
     """
-    A switch, and ends of links that are plugged into it.
+    A switch, and ends of links on its ports.
+
+    @ivar ends: the ends in the order of C{plug}. An end is the layer at the other end of a port's link.
     """
 
     def setUp(self) -> None:
@@ -50,7 +52,11 @@ class SwitchTestCase(SynchronousTestCase):
 
     def plug(self, proto: Any = None, mtu: int = 1500, **options: Any) -> SwitchPort:
         """
-        One more port, with an end of C{ends} at it.
+        Add a port, and connect it by a link to one more end of C{ends}.
+
+        @param proto: the end; by default, a new L{End}.
+        @param mtu: the MTU of the link.
+        @param options: the arguments of L{Switch.addPort<txtuntap.switch.Switch.addPort>}.
         """
         port = self.switch.addPort(**options)
         end = End() if proto is None else proto
@@ -62,22 +68,22 @@ class SwitchTestCase(SynchronousTestCase):
 
     def plugged(self, *options: dict[str, Any]) -> list[SwitchPort]:
         """
-        As many ports.
+        Add a port with an end for each dictionary of arguments of L{plug}.
         """
         return [self.plug(**each) for each in options]
 
     def send(self, number: int, data: bytes, offload: Offload | None = None) -> dict[int, list[bytes]]:
         """
-        Have an end send a frame.
+        Send a frame from the end with a number.
 
-        @return: what the others get.
+        @return: the frames that each end received, by its number.
         """
         self.ends[number].transport.writePacket([data], offload)
-        return self.got()
+        return self.received()
 
-    def got(self) -> dict[int, list[bytes]]:
+    def received(self) -> dict[int, list[bytes]]:
         """
-        What has come to all ends since this was last called.
+        Take the frames that each end has received since the last call, by its number.
         """
         self.clock.advance(0)
         found = {}
@@ -89,6 +95,6 @@ class SwitchTestCase(SynchronousTestCase):
 
     def sendTo(self, numbers: list[int], number: int, data: bytes) -> None:
         """
-        Have an end send a frame, which comes to just these others as it is.
+        Send a frame from the end C{number}, and check that exactly the ends C{numbers} receive it unchanged.
         """
         self.assertEqual(self.send(number, data), {each: [data] for each in numbers})

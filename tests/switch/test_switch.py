@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.switch} and L{txtuntap.switch.port}. Those of VLANs are in L{tests.switch.test_vlans}.
+Tests for L{txtuntap.switch} and L{txtuntap.switch.port} without VLANs. L{tests.switch.test_vlans} tests VLANs.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ class LearningTests(SwitchTestCase):
         super().setUp()
         self.ports = self.plugged({}, {}, {})
 
-    def test_portIsAnEthernetProtocol(self) -> None:
+    def test_aPortIsAnEthernetProtocol(self) -> None:
         for interface in IEthernetProtocol, IPacketReceiver:
             verifyObject(interface, self.ports[0])
 
-    def test_unknownGoesToAllOthers(self) -> None:
+    def test_aFrameToAnUnknownStationIsFlooded(self) -> None:
         self.sendTo([1, 2], 0, frame(A, B))
         self.assertEqual(self.ports[0].counters, {"inFrames": 1, "flooded": 1})
         self.assertEqual(self.ports[1].counters, {"outFrames": 1})
 
-    def test_knownGoesWhereItIs(self) -> None:
+    def test_aFrameToAKnownStationIsSentToItsPort(self) -> None:
         self.send(1, frame(B, ALL))
         self.sendTo([1], 0, frame(A, B))
         self.sendTo([0], 1, frame(B, A))
 
-    def test_groupsGoToAllOthers(self) -> None:
+    def test_aFrameToAGroupIsFlooded(self) -> None:
         for dest in ALL, GROUP:
             self.sendTo([0, 2], 1, frame(B, dest))
         self.assertEqual(self.ports[1].counters, {"inFrames": 2})
 
-    def test_neverBackToWhereItCameFrom(self) -> None:
+    def test_aFrameIsNotSentBackToItsPort(self) -> None:
         self.send(0, frame(A, ALL))
         self.sendTo([], 0, frame(C, A))
         self.assertEqual(self.ports[0].counters["inLocal"], 1)
 
-    def test_stationsAreSeen(self) -> None:
+    def test_stationsAreListedWithTheirPortAndAge(self) -> None:
         self.send(0, frame(A, ALL))
         self.clock.advance(3)
         self.send(1, frame(B, ALL))
         found = [(each.address, each.vlan, each.port.name, each.age) for each in self.switch.stations]
         self.assertEqual(found, [("02:00:00:00:00:01", 1, "port1", 3), ("02:00:00:00:00:02", 1, "port2", 0)])
 
-    def test_stationsAreForgottenWhenTheyAreNotHeard(self) -> None:
+    def test_aStationThatIsNotHeardIsForgotten(self) -> None:
         self.send(1, frame(B, ALL))
         self.clock.advance(AGEING_TIME)
         self.sendTo([1], 0, frame(A, B))
@@ -76,13 +76,13 @@ class LearningTests(SwitchTestCase):
         self.sendTo([1, 2], 0, frame(A, B))
         self.assertEqual([each.port.name for each in self.switch.stations], ["port1"])
 
-    def test_whoIsHeardStaysKnown(self) -> None:
+    def test_aStationThatIsHeardStaysKnown(self) -> None:
         for _ in range(5):
             self.send(1, frame(B, ALL))
             self.clock.advance(AGEING_TIME - 1)
         self.sendTo([1], 0, frame(A, B))
 
-    def test_aClockSetBackForgets(self) -> None:
+    def test_aStationIsForgottenWhenTheClockIsSetBack(self) -> None:
         self.clock.advance(1000)
         self.send(1, frame(B, ALL))
         self.clock._now = 500.0
@@ -102,7 +102,7 @@ class LearningTests(SwitchTestCase):
         self.assertEqual(self.switch.stations, [])
         self.sendTo([2], 0, frame(A, B))
 
-    def test_removedPort(self) -> None:
+    def test_aRemovedPortDropsItsFrames(self) -> None:
         self.send(1, frame(B, ALL))
         self.switch.removePort(self.ports[1])
         self.assertEqual((self.switch.stations, list(self.switch.ports)), ([], ["port1", "port3"]))
@@ -111,7 +111,7 @@ class LearningTests(SwitchTestCase):
         self.assertEqual(self.ports[1].counters["inDiscards"], 1)
         self.assertRaises(ValueError, self.switch.removePort, self.ports[1])
 
-    def test_portsThatAreRemovedWhileAFrameIsOnItsWayToAll(self) -> None:
+    def test_portsCanBeRemovedWhileAFrameIsFlooded(self) -> None:
         transport = self.ends[1].transport.peer
 
         def removeTwo(buffers: Any, offload: Any = None) -> None:
@@ -123,19 +123,19 @@ class LearningTests(SwitchTestCase):
         self.sendTo([3], 0, frame(A, ALL))
         self.assertEqual((self.ports[2].counters, fourth.counters), ({"outDiscards": 1}, {"outFrames": 1}))
 
-    def test_countersByPort(self) -> None:
+    def test_countersAreListedByPort(self) -> None:
         self.send(0, frame(A, ALL))
         self.assertEqual(
             self.switch.counters, {"port1": {"inFrames": 1}, "port2": {"outFrames": 1}, "port3": {"outFrames": 1}}
         )
 
-    def test_frameOfAProtocolOfTwistedPair(self) -> None:
+    def test_aPortHasTheInterfaceOfTwistedPair(self) -> None:
         self.ports[0].datagramReceived(frame(A, ALL))
         self.ports[0].datagramReceived(frame(A, ALL), partial=1)
-        self.assertEqual(self.got(), {1: [frame(A, ALL)], 2: [frame(A, ALL)]})
+        self.assertEqual(self.received(), {1: [frame(A, ALL)], 2: [frame(A, ALL)]})
         self.assertEqual(self.ports[0].counters["inErrors"], 1)
 
-    def test_twoHosts(self) -> None:
+    def test_twoHostsReachEachOther(self) -> None:
         hosts = [Host([f"10.0.0.{number}/24", f"fd00::{number}/64"], self.clock) for number in (1, 2)]
         for host in hosts:
             link = Link(host.ethernet, self.switch.addPort(), self.clock)
@@ -150,7 +150,7 @@ class LearningTests(SwitchTestCase):
 @implementer(ICarrier)
 class Pipe:
     """
-    Brings packets to another tunnel, in memory.
+    A carrier in memory, which delivers packets to another tunnel.
     """
 
     offloads = EVERYTHING
@@ -165,7 +165,7 @@ class Pipe:
 
     def disconnect(self, why: str) -> None:
         """
-        There is nothing to end.
+        Do nothing: the carrier has no connection.
         """
 
 
@@ -195,15 +195,17 @@ class BoundTests(SwitchTestCase):
 
     def flood(self, number: int, count: int, first: int = 1000) -> None:
         """
-        Have an end send frames of so many stations.
+        Send broadcast frames from C{count} stations, all from the end with a number.
+
+        @param first: the number of the first station.
         """
         for station in range(first, first + count):
             self.ends[number].transport.writePacket([frame(b"\x06\0" + station.to_bytes(4, "big"), ALL)])
             if not station % 500:
                 self.clock.advance(0)
-        self.got()
+        self.received()
 
-    def test_whoMakesUpStationsPushesNobodyOut(self) -> None:
+    def test_aFloodOfStationsDisplacesNoKnownStation(self) -> None:
         self.send(0, frame(A, ALL))
         self.send(1, frame(B, ALL))
         self.flood(1, MAX_STATIONS + 200)
@@ -213,19 +215,19 @@ class BoundTests(SwitchTestCase):
         self.sendTo([0], 2, frame(C, A))
         self.sendTo([1], 2, frame(C, B))
 
-    def test_whatIsNotLearnedIsFloodedAllTheSame(self) -> None:
+    def test_aFrameToAStationThatWasNotLearnedIsFlooded(self) -> None:
         self.flood(1, MAX_STATIONS)
         self.sendTo([0, 2], 1, frame(D, ALL))
         self.sendTo([0, 1], 2, frame(C, D))
 
-    def test_theOldMakeRoom(self) -> None:
+    def test_oldStationsAreForgottenToMakeRoom(self) -> None:
         self.flood(1, MAX_STATIONS)
         self.clock.advance(AGEING_TIME + 1)
         self.send(1, frame(B, ALL))
         self.assertEqual(len(self.ports[1].entries), 1)
         self.sendTo([1], 0, frame(A, B))
 
-    def test_aStationThatIsHeardWhereNoRoomIsStaysKnownWhereItWas(self) -> None:
+    def test_aStationHeardOnAFullPortStaysOnItsOldPort(self) -> None:
         self.flood(1, MAX_STATIONS)
         self.send(0, frame(A, ALL))
         self.sendTo([0, 2], 1, frame(A, ALL))
@@ -236,7 +238,7 @@ class BoundTests(SwitchTestCase):
         self.assertEqual(self.ports[1].counters["stationMoves"], 0)
         self.assertEqual(self.ports[1].counters["learnedEntryDiscards"], 1)
 
-    def test_whatIsSentFromElsewhereKeepsNoStationKnown(self) -> None:
+    def test_aFrameOnAnotherPortDoesNotRefreshAStation(self) -> None:
         self.flood(1, MAX_STATIONS)
         self.send(0, frame(A, ALL))
         self.clock.advance(AGEING_TIME)
@@ -245,7 +247,7 @@ class BoundTests(SwitchTestCase):
         self.clock.advance(1)
         self.sendTo([0, 1], 2, frame(C, A))
 
-    def test_aStationMovesOnceThereIsRoom(self) -> None:
+    def test_aStationMovesToAPortThatHasRoomAgain(self) -> None:
         self.flood(1, MAX_STATIONS)
         self.send(0, frame(A, ALL))
         self.clock.advance(AGEING_TIME)
@@ -263,38 +265,41 @@ class MalformedTests(SwitchTestCase):
 
     def dropped(self, name: str, data: bytes, number: int = 0, offload: Offload | None = None) -> None:
         """
-        A frame goes nowhere and is counted; nothing is learned from it.
+        Check that a frame is dropped and counted, and that no station is learned from it.
+
+        @param name: the name of the counter.
+        @param number: the end that sends the frame.
         """
         before = Counter(self.ports[number].counters)
         self.assertEqual(self.send(number, data, offload), {})
         self.assertEqual(Counter(self.ports[number].counters) - before, {name: 1, "inFrames": 1}, data)
         self.assertEqual(self.switch.stations, [])
 
-    def test_tooShort(self) -> None:
+    def test_aFrameShorterThanItsHeaderIsDropped(self) -> None:
         whole = frame(A, ALL, b"")
         for length in range(14):
             self.dropped("inErrors", whole[:length])
         for length in range(14, 18):
             self.dropped("inErrors", tagged(whole, 10)[:length], 1)
 
-    def test_justLongEnough(self) -> None:
+    def test_aFrameWithoutAPayloadIsForwarded(self) -> None:
         self.sendTo([1], 0, frame(A, ALL, b""))
 
-    def test_fromAGroupOrNobody(self) -> None:
+    def test_aFrameFromAGroupOrTheNullAddressIsDropped(self) -> None:
         for source in ALL, GROUP, bytes(6), b"\x01" + bytes(5):
             self.dropped("inSourceErrors", frame(source, B))
 
-    def test_forABridgeItself(self) -> None:
+    def test_aFrameToAReservedGroupIsDropped(self) -> None:
         for last in range(16):
             self.dropped("inReserved", frame(A, bytes.fromhex("0180c20000") + bytes((last,))))
         self.sendTo([1], 0, frame(A, bytes.fromhex("0180c2000010")))
 
-    def test_cut(self) -> None:
+    def test_aTruncatedFrameIsDropped(self) -> None:
         packet = Packet(frame(A, ALL), partial=True)
         self.ports[0].packetReceived(packet)
-        self.assertEqual((self.got(), self.ports[0].counters), ({}, {"inFrames": 1, "inErrors": 1}))
+        self.assertEqual((self.received(), self.ports[0].counters), ({}, {"inFrames": 1, "inErrors": 1}))
 
-    def test_whatCannotBeOpen(self) -> None:
+    def test_aFrameWithAWrongOffloadIsDropped(self) -> None:
         data, good = superframe(bytes(300), 100)
         for offload, name in (
             (Offload(NEEDS_CHECKSUM, 99, 42, 100, 34, 6), "inUnknownOffloads"),
@@ -306,16 +311,16 @@ class MalformedTests(SwitchTestCase):
             self.dropped(name, data, offload=offload)
         self.assertEqual(self.send(0, data, good), {1: [data]})
 
-    def test_whatCannotBeOpenIsFoundAtTheLatestWhereItIsCut(self) -> None:
+    def test_aWrongOffloadIsFoundBeforeAFrameIsFinished(self) -> None:
         self.plug(WirePackets())
         self.assertEqual(self.send(0, frame(A, ALL), Offload(NEEDS_CHECKSUM, 0, 0, 0, 14, 5)), {1: [frame(A, ALL)]})
         self.assertEqual(self.switch.counters["port3"], {"inOffloadErrors": 1})
 
-    def test_whatWouldBeOpenOutsideOfAFrameIsDropped(self) -> None:
+    def test_anOpenChecksumInTheLinkHeaderIsDropped(self) -> None:
         for start in range(14):
             self.dropped("inOffloadErrors", tagged(frame(A, ALL), 10), 1, Offload(NEEDS_CHECKSUM, 0, 0, 0, start, 6))
 
-    def test_aHintThatNoLongerFitsIsAsNearAsItCanBe(self) -> None:
+    def test_aHeaderLengthOutOfRangeIsClamped(self) -> None:
         self.plug(vlan=10)
         self.plug(trunk=[10])
         for length, control in ((0xFFFF, None), (2, 10)):
@@ -327,7 +332,7 @@ class MalformedTests(SwitchTestCase):
             self.assertEqual(
                 packet.offload, Offload(NEEDS_CHECKSUM, 0, 0 if control else length, 0, 26 if control else 34, 6)
             )
-            self.got()
+            self.received()
 
     @given(
         data=st.binary(max_size=80)
@@ -345,7 +350,7 @@ class MalformedTests(SwitchTestCase):
             *[st.integers(0, 100) | st.integers(0xFFF0, 0xFFFF)] * 4,
         ),
     )
-    def test_nothingRaises(self, data: bytes, number: int, offload: Offload | None) -> None:
+    def test_noFrameRaisesAnException(self, data: bytes, number: int, offload: Offload | None) -> None:
         switch = Switch(self.clock)
         ends = End(), WirePackets(), End()
         options: tuple[Any, ...] = {"trunk": [1, 10, 20]}, {}, {"vlan": 1, "trunk": [10, 20]}
@@ -362,26 +367,26 @@ class MalformedTests(SwitchTestCase):
 
 
 class MTUTests(SwitchTestCase):
-    def test_tooLongForAPortIsCountedThere(self) -> None:
+    def test_aFrameAboveTheMTUIsCountedByThePortItWouldLeave(self) -> None:
         _, small = self.plugged({"mtu": 9000}, {"mtu": 1500})
         self.plug(mtu=9000)
         self.sendTo([1, 2], 0, frame(A, ALL, bytes(1500)))
         self.sendTo([2], 0, frame(A, ALL, bytes(1501)))
         self.assertEqual(small.counters, {"outFrames": 1, "mtuExceededDiscards": 1})
 
-    def test_aTagDoesNotCount(self) -> None:
+    def test_aTagDoesNotCountForTheMTU(self) -> None:
         self.plugged({"mtu": 9000}, {"mtu": 1500, "trunk": [1]})
         data = frame(A, ALL, bytes(1500))
         self.assertEqual(self.send(0, data), {1: [tagged(data, 1)]})
         self.sendTo([], 0, frame(A, ALL, bytes(1501)))
 
-    def test_thatManyTagsDoNotCountIsNoWayToBeLonger(self) -> None:
+    def test_tagsBeyondTheSearchedOnesCountForTheMTU(self) -> None:
         self.plugged({"mtu": 65000}, {"mtu": 1500})
         tags = (b"\x88\xa8\0\1" * 5000)[: MAX_TAGS * 4]
         self.sendTo([1], 0, ALL + A + tags + b"\x88\xb5" + bytes(1500))
         self.sendTo([], 0, ALL + A + tags + b"\x88\xa8\0\1" * 1000 + b"\x88\xb5" + bytes(1500))
 
-    def test_ofASuperpacketThePartsCount(self) -> None:
+    def test_theSegmentsOfASuperpacketCountForTheMTU(self) -> None:
         _, small = self.plugged({"mtu": 1500}, {"mtu": 500})
         for payload, whole in (500 - 28, True), (500 - 27, False):
             data, offload = superframe(bytes(2000), payload)
@@ -390,7 +395,7 @@ class MTUTests(SwitchTestCase):
 
 
 class IsolationTests(SwitchTestCase):
-    def test_isolatedPortsSpeakToOthersOnly(self) -> None:
+    def test_noFrameIsForwardedBetweenIsolatedPorts(self) -> None:
         first, *_ = self.plugged({"isolated": True}, {"isolated": True}, {})
         self.sendTo([2], 0, frame(A, ALL))
         self.sendTo([2], 1, frame(B, D))
@@ -399,33 +404,33 @@ class IsolationTests(SwitchTestCase):
         self.sendTo([0], 2, frame(C, A))
         self.sendTo([0, 1], 2, frame(C, ALL))
 
-    def test_changesWhileItRuns(self) -> None:
+    def test_isolationCanBeChangedWhileThePortRuns(self) -> None:
         first, _ = self.plugged({"isolated": True}, {"isolated": True})
         first.isolated = False
         self.sendTo([1], 0, frame(A, ALL))
 
 
 class StormTests(SwitchTestCase):
-    def test_eachKindHasALimitOfItsOwn(self) -> None:
+    def test_eachKindOfFloodedFrameHasARateLimit(self) -> None:
         port, _ = self.plugged({"broadcasts": 2, "multicasts": 3, "unknowns": 4}, {})
         for dest, name, count in (
             (ALL, "stormBroadcasts", 2),
             (GROUP, "stormMulticasts", 3),
             (D, "stormUnknowns", 4),
         ):
-            came = sum(1 in self.send(0, frame(A, dest)) for _ in range(10))
-            self.assertEqual((came, port.counters[name]), (count, 10 - count))
+            forwarded = sum(1 in self.send(0, frame(A, dest)) for _ in range(10))
+            self.assertEqual((forwarded, port.counters[name]), (count, 10 - count))
             self.clock.advance(1)
             self.sendTo([1], 0, frame(A, dest))
 
-    def test_whoIsKnownIsNoStorm(self) -> None:
+    def test_framesToAKnownStationHaveNoRateLimit(self) -> None:
         self.plugged({"unknowns": 0, "broadcasts": 0}, {})
         self.send(1, frame(B, ALL))
         for _ in range(10):
             self.sendTo([1], 0, frame(A, B))
         self.sendTo([], 0, frame(A, ALL))
 
-    def test_aSuperpacketCountsAsTheMany(self) -> None:
+    def test_aSuperpacketCountsByItsSegments(self) -> None:
         self.plugged({"unknowns": 10}, {})
         data, offload = superframe(bytes(3000), 100)
         self.assertEqual(self.send(0, data, offload), {1: [data]})
@@ -434,13 +439,13 @@ class StormTests(SwitchTestCase):
         self.clock.advance(2)
         self.assertEqual(self.send(0, data, offload), {1: [data]})
 
-    def test_lessThanOneASecond(self) -> None:
+    def test_aRateBelowOneFrameASecondIsKept(self) -> None:
         self.plugged({"broadcasts": 0.5}, {})
-        came = []
+        forwarded = []
         for _ in range(6):
-            came.append(len(self.send(0, frame(A, ALL))))
+            forwarded.append(len(self.send(0, frame(A, ALL))))
             self.clock.advance(1)
-        self.assertEqual(came, [1, 0, 1, 0, 1, 0])
+        self.assertEqual(forwarded, [1, 0, 1, 0, 1, 0])
 
 
 class StaticBindingTests(SwitchTestCase):
@@ -448,70 +453,70 @@ class StaticBindingTests(SwitchTestCase):
         super().setUp()
         self.ports = self.plugged({"stations": [A, "02:00:00:00:00:02"]}, {}, {})
 
-    def test_othersMayNotSendThere(self) -> None:
+    def test_onlyBoundStationsMaySendOnTheirPort(self) -> None:
         self.sendTo([1, 2], 0, frame(A, ALL))
         self.sendTo([1, 2], 0, frame(B, ALL))
         self.sendTo([], 0, frame(C, ALL))
         self.assertEqual(self.ports[0].counters["inForbiddenSources"], 1)
 
-    def test_theirsMayNotBeForgedElsewhere(self) -> None:
+    def test_aBoundStationMayNotSendOnAnotherPort(self) -> None:
         self.sendTo([], 1, frame(A, ALL))
         self.send(0, frame(A, ALL))
         self.sendTo([], 1, frame(A, ALL))
         self.assertEqual(self.ports[1].counters["inForbiddenSources"], 2)
         self.sendTo([0], 2, frame(C, A))
 
-    def test_theyAreKnownBeforeTheyAreHeard(self) -> None:
+    def test_aBoundStationIsKnownBeforeItIsHeard(self) -> None:
         self.sendTo([0], 2, frame(C, B))
 
-    def test_inTheirVLANsOnly(self) -> None:
+    def test_aBoundStationIsKnownOnlyInTheVLANsOfItsPort(self) -> None:
         self.plugged({"vlan": 10}, {"vlan": 10})
         self.sendTo([4], 3, frame(D, A))
 
-    def test_whoWasLearnedBeforeIsForgotten(self) -> None:
+    def test_aBindingReplacesWhereAStationWasLearned(self) -> None:
         self.send(1, frame(D, ALL))
         self.plug(stations=[D])
         self.sendTo([3], 2, frame(C, D))
 
-    def test_nobodyMaySendWhereNobodyIsGiven(self) -> None:
+    def test_noStationMaySendOnAPortWithAnEmptyList(self) -> None:
         self.plug(stations=[])
         self.sendTo([], 3, frame(D, ALL))
 
-    def test_aPortThatIsRemovedBindsNobody(self) -> None:
+    def test_theBindingsOfARemovedPortEnd(self) -> None:
         self.switch.removePort(self.ports[0])
         self.sendTo([2], 1, frame(A, ALL))
 
 
 class RouterTests(SwitchTestCase):
     """
-    Ports at which there are no routers and no DHCP servers.
+    Ports on which no routers and no DHCP servers may send.
     """
 
-    #: A redirect and a router advertisement of ICMP, with what is before each but addresses and tags.
+    #: An ICMP redirect and an ICMPv6 router advertisement, each with its EtherType and IP header.
     FORGED = (
         b"\x08\0" + ipv4.packHeader(bytes(4), bytes(4), 1, 8) + b"\5" + bytes(7),
         b"\x86\xdd" + ipv6.packHeader(bytes(16), bytes(16), 58, 16, 255) + b"\x86" + bytes(15),
     )
 
-    def test_whereStationsAreBoundUnlessThatIsSaid(self) -> None:
+    def test_routersMayNotSendOnAPortWithBoundStationsByDefault(self) -> None:
         self.plugged({"stations": [A]}, {"stations": [B], "router": True}, {}, {"router": False})
         for number, source, isRouter in (0, A, False), (1, B, True), (2, C, True), (3, D, False):
             others = [each for each in range(4) if each != number]
             for data in self.FORGED:
                 for tags in "", "81000000", "8100000088a80005", "88a80005" * MAX_TAGS:
-                    came = self.send(number, ALL + source + bytes.fromhex(tags) + data)
-                    self.assertEqual(others if isRouter else [], list(came), tags)
-            # And nothing but that.
+                    received = self.send(number, ALL + source + bytes.fromhex(tags) + data)
+                    self.assertEqual(others if isRouter else [], list(received), tags)
+            # A packet of another kind is forwarded.
             self.sendTo(others, number, ALL + source + b"\x86\xdd" + ipv6.packHeader(A, A, 58, 16) + bytes(40))
             counted = self.switch.counters[f"port{number + 1}"].get("inForbiddenRoles", 0)
             self.assertEqual(0 if isRouter else 8, counted)
 
-    def test_behindMoreTagsThanAreLookedBehind(self) -> None:
+    def test_aFrameWithMoreTagsThanAreSearchedIsDropped(self) -> None:
         self.plugged({"stations": [A]}, {})
         for tag in "81000000", "88a80000":
             self.sendTo([], 0, ALL + A + bytes.fromhex(tag) * (MAX_TAGS + 1) + self.FORGED[0])
 
-    def test_superpacketsAndOpenChecksums(self) -> None:
+    def test_routerPacketsAreFoundInSuperpacketsAndOpenChecksums(self) -> None:
         self.plugged({"stations": [A]}, {})
         link = ALL + A + b"\x08\0"
         for port, isForged in (68, True), (67, False):
@@ -532,8 +537,8 @@ class MistakeTests(SwitchTestCase):
             ({"vlan": 4095}, "1 to 4094"),
             ({"trunk": ["10"]}, "1 to 4094"),
             ({"trunk": [10], "vlan": 10}, "VLAN 10"),
-            ({"trunk": []}, "a VLAN at least"),
-            ({"stations": [ALL]}, "no single station"),
+            ({"trunk": []}, "at least one VLAN"),
+            ({"stations": [ALL]}, "not the link address of a single station"),
             ({"stations": ["nonsense"]}, "nonsense"),
             ({"stations": [A]}, "bound to here"),
             ({"broadcasts": -1}, "-1"),
@@ -548,15 +553,15 @@ class MistakeTests(SwitchTestCase):
         link = Link(End(), port, self.clock)
         self.assertRaises(RuntimeError, link.start)
 
-    def test_aPortIsOnATransportOfPackets(self) -> None:
+    def test_theTransportOfAPortMustTakePackets(self) -> None:
         with self.assertRaises(TypeError) as raised:
             self.switch.addPort().makeConnection(object())
         self.assertIn("TuntapPort", str(raised.exception))
 
-    def test_nothingGoesAbove(self) -> None:
+    def test_aPortTakesNoLayerAboveIt(self) -> None:
         self.assertRaises(TypeError, self.switch.addPort().addProto, 0x0800, EthernetProtocol())
 
-    def test_whatIsSentToAPortOnNothingIsDiscarded(self) -> None:
+    def test_aFrameToAPortWithoutATransportIsDropped(self) -> None:
         self.plugged({}, {})
         port = self.switch.addPort(stations=[D])
         self.sendTo([], 0, frame(A, D))
@@ -565,11 +570,11 @@ class MistakeTests(SwitchTestCase):
         self.assertEqual(port.counters, {"outDiscards": 1})
         self.assertIsInstance(self.ends[0].transport, LinkEnd)
 
-    def test_namesThatAreTakenAreLeftOut(self) -> None:
+    def test_aDefaultNameIsNoNameInUse(self) -> None:
         for name in None, "port2", None:
             self.switch.addPort(name)
         self.assertEqual(list(self.switch.ports), ["port1", "port2", "port3"])
 
-    def test_ageingTime(self) -> None:
+    def test_anAgeingTimeThatIsNotAboveZeroIsRefused(self) -> None:
         for time in 0, -1, float("nan"):
             self.assertRaises(ValueError, Switch, self.clock, time)

@@ -1,5 +1,5 @@
 """
-A switch between interfaces: it learns which station is on which of its ports.
+A learning Ethernet switch between interfaces, hosts and tunnels.
 """
 
 from txtuntap.switch.switch import Switch

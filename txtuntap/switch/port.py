@@ -1,5 +1,7 @@
 """
-A port of a switch: what becomes of the frames that come there, and how they leave by another.
+A port of a switch: it checks each frame that it receives, and forwards it to the ports that are to send it.
+
+Read IEEE 802.1Q sections 8.6 to 8.8 first.
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ _TAGS = _TAG, _SERVICE_TAG
 _VLAN_NUMBER = 0x0FFF
 _PRIORITY = 0xF000
 
-#: Frames to these sixteen groups are for a bridge itself (IEEE 802.1Q table 8-1): spanning tree and pause frames, say.
+#: The first five octets of sixteen group addresses whose frames no bridge forwards (IEEE 802.1Q table 8-1), such as
+#: those of the spanning tree protocol and of pause frames. The sixth octet is below 16.
 _RESERVED = bytes.fromhex("0180c20000")
 _BROADCAST = b"\xff" * 6
 
-# Each frame to many passes these names, and to look a member up in its Enum takes longer.
+# Each flooded frame uses one of these members. A lookup in the Enum class would take longer.
 _BROADCAST_STORM = Drop.BROADCAST_STORM
 _MULTICAST_STORM = Drop.MULTICAST_STORM
 _UNKNOWN_STORM = Drop.UNKNOWN_STORM
@@ -43,27 +46,41 @@ _UNKNOWN_STORM = Drop.UNKNOWN_STORM
 @implementer(IEthernetProtocol, IPacketReceiver, ISwitchPort)
 class SwitchPort(PacketProtocol):
     """
-    One port of a L{Switch<txtuntap.switch.Switch>}, made by its C{addPort}. It goes on one transport.
+    One port of a L{Switch<txtuntap.switch.Switch>}, made by the switch's C{addPort}. A port is put on one transport.
 
-    Superpackets go through it as they are, and are cut only where they leave by a transport that does not take them.
+    A superpacket is forwarded as one frame. It is segmented only if the transport of the other port does not take
+    superpackets.
 
-    Counters, in words of RFC 4188 where it has them: C{inFrames}, C{outFrames} (a superpacket is one);
-    C{mtuExceededDiscards} (too long to leave by this port), C{outDiscards} (this port is on nothing that runs),
-    C{outVlans} (what is behind the tag that would be taken off is another one). What came and goes nowhere: C{inErrors}
-    (shorter than a header, or cut), C{inOffloadErrors}, C{inUnknownOffloads} (what was left open cannot be),
-    C{inVlans} (no VLAN of this port's), C{inReserved} (for a bridge itself), C{inSourceErrors} (from a group, or from
-    nobody), C{inForbiddenSources} (from a station that may not send here), C{inForbiddenRoles} (from a router or a
-    DHCP server, to configure others, where none may be), C{inLocal} (for a station on this port),
-    C{inIsolated} (from one isolated port to another), C{stormBroadcasts}, C{stormMulticasts}, C{stormUnknowns} (more
-    than a second's), C{inDiscards} (the port was removed). And C{flooded} (sent to all, since the station is unknown),
-    C{stationMoves} (a station that was known on another port is known here now), C{learnedEntryDiscards} (a frame came
-    whose station was not learned here: there were L{MAX_STATIONS<txtuntap.switch.stations.MAX_STATIONS>}).
+    The counters are named as in RFC 4188, where it has a name for them. Each counts a superpacket as one frame:
 
-    @ivar name: what it is called.
-    @ivar table: the stations that all ports of its switch know.
-    @ivar isolated: whether what comes here is kept from other isolated ports.
-    @ivar bound: the addresses of those who may send here, six octets each; L{None}: anybody may.
-    @ivar router: whether routers and DHCP servers may send here what others are configured by.
+      - C{inFrames}, C{outFrames}: received and sent.
+      - C{mtuExceededDiscards}: not sent, because the frame is longer than the transport's MTU.
+      - C{outDiscards}: not sent, because the port is on no transport that runs.
+      - C{outVlans}: not sent, because an inner tag would put the untagged frame into another VLAN.
+      - C{inErrors}: dropped, because the frame is shorter than its header, or truncated.
+      - C{inOffloadErrors}, C{inUnknownOffloads}: dropped, because the offload header is wrong, or of an unknown type.
+      - C{inVlans}: dropped, because the port is not in the frame's VLAN.
+      - C{inReserved}: dropped, because the destination is a group whose frames no bridge forwards.
+      - C{inSourceErrors}: dropped, because the source is a group address or all zeros.
+      - C{inForbiddenSources}: dropped, because the source station may not send on this port.
+      - C{inForbiddenRoles}: dropped, because only a router or a DHCP server sends such a packet, and none may be here.
+      - C{inLocal}: dropped, because the destination station is on this port, too.
+      - C{inIsolated}: dropped, because this port and the port of the destination station are isolated.
+      - C{stormBroadcasts}, C{stormMulticasts}, C{stormUnknowns}: dropped, because of the rate limit for such frames.
+      - C{inDiscards}: dropped, because the port was removed from the switch.
+      - C{flooded}: sent to all ports, because the port of the destination station is unknown.
+      - C{stationMoves}: the source station was known on another port, and is known on this one now.
+      - C{learnedEntryDiscards}: the source station was not learned, because the port had
+        L{MAX_STATIONS<txtuntap.switch.stations.MAX_STATIONS>} stations.
+
+    @ivar name: the name of the port on its switch.
+    @ivar table: the stations that the switch knows, shared by all its ports.
+    @ivar isolated: whether frames from this port are not forwarded to other isolated ports.
+    @ivar bound: the link addresses of the only stations that may send on this port, six octets each. L{None}: any
+        station may.
+    @ivar router: whether routers and DHCP servers may send on this port the packets that configure other hosts.
+    @ivar entries: the stations that were learned on this port.
+    @ivar lastSweep: when C{entries} was last searched for stations that are too old, in seconds.
     """
 
     handlesFailures = True
@@ -82,19 +99,33 @@ class SwitchPort(PacketProtocol):
         multicasts: TokenBucket | None,
         unknowns: TokenBucket | None,
     ) -> None:
+        """
+        Make a port of a switch, which has checked the arguments.
+
+        @param table: the stations that the switch knows.
+        @param name: the name of the port.
+        @param untagged: the VLAN of frames without a tag; L{None} if they are in none.
+        @param tagged: the VLANs of a trunk by number; L{None} for an access port.
+        @param isolated: whether frames from this port are not forwarded to other isolated ports.
+        @param bound: the link addresses of the only stations that may send here; L{None}: any station may.
+        @param router: whether routers and DHCP servers may send here.
+        @param broadcasts: the rate limit of broadcast frames; L{None}: there is no limit.
+        @param multicasts: the same for frames to other groups.
+        @param unknowns: the same for frames to stations whose port is unknown.
+        """
         super().__init__()
         self.counters: FrameCounters = FrameCounters()
         self.name = name
         self.isolated = isolated
         self.bound = bound
         self.router = router
-        #: Stations that were learned here, and when it was last looked for those that are too old.
         self.entries = stationsOfPort()
-        self.swept = float("-inf")
+        self.lastSweep = float("-inf")
         self.table = table
         self._seconds = table.now
         self._untagged = untagged
-        # Whose tag may be on what comes. On a trunk, so may its native VLAN's (IEEE 802.1Q 8.6.2: it is in that).
+        # The VLANs whose tag a received frame may have. A trunk is in its native VLAN, too, so a frame may have that
+        # tag (IEEE 802.1Q section 8.6.2).
         self._tagged = tagged or {}
         if tagged is not None and untagged is not None:
             self._tagged = {**tagged, untagged.number: untagged}
@@ -113,44 +144,46 @@ class SwitchPort(PacketProtocol):
     def __repr__(self) -> str:
         return f"<SwitchPort {self.name}>"
 
-    # Life
+    # Starting and stopping
 
     def addProto(self, num: int, proto: Any) -> None:
         """
-        Nothing goes above a port of a switch: what is on the switch has a port of its own.
+        Refuse a layer above: a host on the switch needs a port of its own.
+
+        @raise TypeError: always.
         """
-        raise TypeError(f"nothing goes above a SwitchPort: give {proto!r} a port of its own, with a Link")
+        raise TypeError(f"a SwitchPort takes no layer above it: give {proto!r} a port of its own, with a Link")
 
     def makeConnection(self, transport: Any) -> None:
         """
-        Be on a port of an interface, or at the end of a link.
+        Connect this port to a transport: the port of an interface, one end of a link, or middleware on either.
 
-        @raise TypeError: C{transport} is none of these, nor middleware.
+        @raise TypeError: C{transport} is none of these.
         """
         if not hasattr(transport, "writePacket"):
-            raise TypeError(f"{transport!r} takes no packets: a SwitchPort goes on a TuntapPort, or on a Link")
+            raise TypeError(f"{transport!r} takes no packets: put a SwitchPort on a TuntapPort, or on a Link")
         super().makeConnection(transport)
 
     def doStart(self) -> None:
         """
-        Begin.
+        Start on the transport.
 
-        @raise RuntimeError: this is on something already.
+        @raise RuntimeError: this port runs on a transport already.
         """
         if self.numPorts:
-            raise RuntimeError(f"{self!r} is on one transport: add another port for the other one")
+            raise RuntimeError(f"{self!r} is on a transport already: add another port to the switch for this one")
         super().doStart()
 
     def doStop(self) -> None:
         """
-        Forget who was here.
+        Stop on the transport, and forget the stations that were learned on this port.
         """
         super().doStop()
         self.table.forgetAll(self)
 
     def vlans(self) -> list[VLAN]:
         """
-        All VLANs that this port is in.
+        List all VLANs that this port is in.
         """
         vlans = [*self._tagged.values()]
         return vlans if self._untagged is None or self._untagged in vlans else [*vlans, self._untagged]
@@ -163,7 +196,7 @@ class SwitchPort(PacketProtocol):
 
     def removed(self) -> None:
         """
-        The switch has no such port any more.
+        Note that the switch has removed this port: all frames are dropped from now on.
         """
         self.table.forgetAll(self)
         self._untagged, self._tagged = None, {}
@@ -171,21 +204,24 @@ class SwitchPort(PacketProtocol):
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        List the bounded tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [self.entries.state]
 
-    # In
+    # Receiving
 
     def datagramReceived(self, data: bytes, partial: int = 0) -> None:  # type: ignore[override]
         """
-        A frame has come from something that speaks C{twisted.pair}.
+        Process a frame from a transport that has only the interface of C{twisted.pair}.
+
+        @param data: the frame.
+        @param partial: whether the frame was truncated.
         """
         self.packetReceived(Packet(data, time=self._seconds(), partial=bool(partial)))
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A frame has come.
+        Process a received frame: check it, learn its source station, and forward it to one port or to all.
         """
         data = packet.data
         start = packet.start
@@ -229,7 +265,7 @@ class SwitchPort(PacketProtocol):
         if entry is not None and entry.port is self:
             entry.heard = now
         else:
-            forbidden = self._forbidden(source)
+            forbidden = self._whyForbidden(source)
             if forbidden is not None:
                 return self.dropped(packet, forbidden)
             learned = self.table.learn(vlan, source, self, now)
@@ -250,7 +286,7 @@ class SwitchPort(PacketProtocol):
             if bound is not None and bound.isIn(vlan):
                 return self._toStation(bound, packet, vlan, isTagged, tci)
             storm, drop = self._unknowns, _UNKNOWN_STORM
-        if storm is not None and not storm.take(now, count=_packets(packet)):
+        if storm is not None and not storm.take(now, count=_packetCount(packet)):
             return self.dropped(packet, drop)
         if not isGroup:
             counters["flooded"] += 1
@@ -258,11 +294,13 @@ class SwitchPort(PacketProtocol):
             if port is not self and port.numPorts and not (self.isolated and port.isolated):
                 port.send(packet, vlan, isTagged, tci)
 
-    def _forbidden(self, source: bytes) -> Drop | None:
+    def _whyForbidden(self, source: bytes) -> Drop | None:
         """
-        A station was heard that is not known, or not to be here.
+        Check whether a station, which is not known on this port yet, may send here.
 
-        @return: why it may not send here; L{None} if it may.
+        @param source: the link address of the station.
+
+        @return: the reason why it may not; L{None} if it may.
         """
         if source[0] & 1 or source == NULL_ADDRESS:
             return Drop.SOURCE
@@ -271,9 +309,12 @@ class SwitchPort(PacketProtocol):
             return Drop.FORBIDDEN_SOURCE
         return None
 
-    # Out
+    # Sending
 
     def _toStation(self, port: ISwitchPort, packet: Packet, vlan: VLAN, isTagged: bool, tci: int) -> None:
+        """
+        Forward a frame to the port of its destination station, unless that port may not have it.
+        """
         if port is self:
             self.dropped(packet, Drop.SAME_PORT)
         elif self.isolated and port.isolated:
@@ -283,15 +324,18 @@ class SwitchPort(PacketProtocol):
 
     def send(self, packet: Packet, vlan: VLAN, isTagged: bool, tci: int) -> None:
         """
-        Have a frame leave by this port.
+        Send a frame out of this port. Add, replace or remove its tag as this port needs it.
 
-        @param isTagged: whether it has a tag; if so, C{tci} is what stands in that (TCI).
+        @param packet: the frame as it was received.
+        @param vlan: the VLAN of the frame.
+        @param isTagged: whether the frame has a tag.
+        @param tci: the tag control information of the tag (IEEE 802.1Q section 9.6); 0 if there is none.
         """
         counters = self.counters
         transport: Any = self.transport
         if transport is None or self._removed:
             return self.dropped(packet, Drop.LEAVING_DISCARDED)
-        if packet.end - packet.start - HEADER_LENGTH > transport.mtu and _longest(packet) > transport.mtu:
+        if packet.end - packet.start - HEADER_LENGTH > transport.mtu and _longestPacket(packet) > transport.mtu:
             return self.dropped(packet, Drop.LEAVING_TOO_LONG)
         frame, offload = bufferOf(packet)
         if vlan is self._untagged and not isTagged:
@@ -306,7 +350,7 @@ class SwitchPort(PacketProtocol):
                 buffers = [frame[:_TYPE], tag, rest]
                 shift += _TAG_LENGTH
             elif _hasInnerTag(rest, 0):
-                # Without the outer tag, it would be in the VLAN of the inner one.
+                # Without the outer tag, the frame would be in the VLAN of the inner tag.
                 return self.dropped(packet, Drop.LEAVING_VLAN)
             else:
                 buffers = [frame[:_TYPE], rest]
@@ -325,11 +369,12 @@ class SwitchPort(PacketProtocol):
 
 def _configures(packet: Packet) -> bool:
     """
-    Whether a frame is one by which a router or a DHCP server configures others, or may become one.
+    Whether a frame has a packet by which a router or a DHCP server configures other hosts. A packet that can become one
+    when its checksum is filled in counts as one.
     """
     data = packet.data
     network = packet.network or networkStart(data, packet.start)
-    # Most have no padding, and octets are read faster than a view of them.
+    # Most frames have no padding. A view is used only for the others, because reading octets through it is slower.
     frame = data if packet.end == len(data) else memoryview(data)[: packet.end]
     if frameConfigures(frame, network):
         return True
@@ -339,10 +384,12 @@ def _configures(packet: Packet) -> bool:
 
 def _hasInnerTag(frame: bytes | memoryview, at: int) -> bool:
     """
-    Whether a frame that leaves without a tag would be in the VLAN of another one.
+    Whether a frame that is to be sent untagged has a tag, which would put it into another VLAN.
 
-    @param at: where its EtherType is. Tags of priority with that of 802.1ad (VLAN 0) are looked behind, since Linux
-        strips them.
+    Service tags (802.1ad) with VLAN 0 are skipped, because Linux removes them. The frame counts as tagged if it has
+    more tags than are searched.
+
+    @param at: the offset of the EtherType.
     """
     last = at + MAX_TAGS * _TAG_LENGTH
     while frame[at : at + 2] == _SERVICE_TAG and at < last:
@@ -352,11 +399,12 @@ def _hasInnerTag(frame: bytes | memoryview, at: int) -> bool:
     return at >= last or frame[at : at + 2] == _TAG
 
 
-def _longest(packet: Packet) -> int:
+def _longestPacket(packet: Packet) -> int:
     """
-    How many octets of a frame's packets there are behind link headers, in the longest of them.
+    The length in octets, without link headers, of the packet in a frame. For a superpacket, it is the length of its
+    longest segment.
     """
-    # A port or link has found the IP header already if something is open in the packet.
+    # The offset of the IP header is known already if the packet has an offload.
     network = packet.network or networkStart(packet.data, packet.start)
     offload = packet.offload
     if offload is None or not offload.isSuperpacket:
@@ -364,9 +412,9 @@ def _longest(packet: Packet) -> int:
     return payloadStart(packet.data, offload) - network + offload.size
 
 
-def _packets(packet: Packet) -> int:
+def _packetCount(packet: Packet) -> int:
     """
-    How many packets a frame stands for.
+    The number of packets in a frame: the number of segments of a superpacket, 1 for any other frame.
     """
     offload = packet.offload
     if offload is None or not offload.isSuperpacket:

@@ -1,5 +1,6 @@
 """
-The stations that a switch knows: on which port each was heard last, and which of them are bound to one.
+The stations that a switch knows: the port on which each was last heard, and the port to which each is bound, if any. A
+station is heard when a frame with its source address is received.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from txtuntap.layer.timer import steadySeconds
 if TYPE_CHECKING:
     from txtuntap.packet import Packet
 
-#: Stations learned on one port. A new one is not learned then: frames to it are flooded, or leave by the port on which
-#: it was heard before. So nobody loses the station he speaks to by others' making up addresses, and no port has but its
-#: own share of the table.
+#: The most stations that are learned on one port. A new station beyond that is not learned: frames to it are flooded,
+#: or sent to the port on which it was heard before. So a flood of forged source addresses displaces no known station,
+#: and does not affect the other ports.
 MAX_STATIONS = 1024
 
-#: Seconds between two looks for stations to be forgotten on a port that has as many.
+#: The least seconds between two searches for old stations on a port that has C{MAX_STATIONS} of them.
 _SWEEP_INTERVAL = 1.0
 
 #: The link address that no station has.
@@ -34,9 +35,9 @@ class Learned(Enum):
     name.
     """
 
-    #: It was known on another port.
+    #: The station was known on another port.
     MOVED = "stationMoves"
-    #: The port has no room for one more, so it is not learned there.
+    #: The station is not learned on the port, because the port has C{MAX_STATIONS} already.
     DISCARDED = "learnedEntryDiscards"
 
 
@@ -45,12 +46,12 @@ class ISwitchPort(Interface):
     A port of a switch as the other ports and the table of stations see it.
     """
 
-    name: str = Attribute("What it is called.")
-    numPorts: int = Attribute("Whether it is on a transport: 1 or 0.")
-    isolated: bool = Attribute("Whether what comes here is kept from other isolated ports.")
-    bound: frozenset[bytes] | None = Attribute("The only stations that may send here; L{None}: any may.")
-    entries: Table[Entry, None] = Attribute("The stations that were learned here.")
-    swept: float = Attribute("When C{entries} was last searched for stations that are too old, in seconds.")
+    name: str = Attribute("The name of the port on its switch.")
+    numPorts: int = Attribute("The number of transports that the port runs on: 1 or 0.")
+    isolated: bool = Attribute("Whether frames from this port are not forwarded to other isolated ports.")
+    bound: frozenset[bytes] | None = Attribute("The only stations that may send on this port; L{None}: any may.")
+    entries: Table[Entry, None] = Attribute("The stations that were learned on this port.")
+    lastSweep: float = Attribute("When C{entries} was last searched for stations that are too old, in seconds.")
 
     def isIn(vlan: VLAN) -> bool:
         """
@@ -61,30 +62,33 @@ class ISwitchPort(Interface):
         """
         Send a frame out of this port.
 
+        @param packet: the frame as it was received.
+        @param vlan: the VLAN of the frame.
         @param isTagged: whether the frame has a tag.
-        @param tci: the tag's TCI, if it has one.
+        @param tci: the tag control information of the tag; 0 if there is none.
         """
 
 
 class VLAN:
     """
-    One VLAN.
+    One VLAN of a switch.
 
-    @ivar ports: the ports that are in it.
-    @ivar stations: the entries of its known stations, by link address.
+    @ivar number: the VLAN identifier, 1 to 4094.
+    @ivar ports: the ports that are in the VLAN.
+    @ivar stations: the entries of the stations known in the VLAN, by link address.
     """
 
     __slots__ = ("number", "ports", "stations")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        # Another tuple for each change: one may be made while a frame is being sent to all of them.
+        # A tuple that each change replaces, because a change may happen while a frame is being sent to all ports.
         self.ports: tuple[ISwitchPort, ...] = ()
         self.stations: dict[bytes, Entry] = {}
 
     def forget(self, entry: Entry) -> None:
         """
-        Know a station no more.
+        Remove the entry of a station.
         """
         del self.stations[entry.address]
         entry.port.entries.pop(entry, None)
@@ -92,7 +96,12 @@ class VLAN:
 
 class Entry:
     """
-    Where a station is, and when it was heard.
+    The entry of one station that was learned.
+
+    @ivar address: the link address of the station.
+    @ivar vlan: the VLAN in which it was heard.
+    @ivar port: the port on which it was last heard.
+    @ivar heard: the steady time at which it was last heard, in seconds.
     """
 
     __slots__ = ("address", "heard", "port", "vlan")
@@ -106,18 +115,18 @@ class Entry:
 
 def stationsOfPort() -> Table[Entry, None]:
     """
-    A table for the stations that are learned on one port.
+    Make a table for the stations that are learned on one port.
     """
     return Table("stations", MAX_STATIONS, Policy.REFUSE)
 
 
 class StationTable:
     """
-    The stations that all ports of a switch know.
+    The stations that a switch knows. All its ports share this table.
 
-    @ivar now: tells the steady time, in seconds, that a station was heard at.
-    @ivar ageingTime: the seconds for which a station is known that is not heard.
-    @ivar bound: the port of each station that was bound to one beforehand, by the station's address.
+    @ivar now: returns the steady time in seconds.
+    @ivar ageingTime: the seconds after which a station that was not heard again is forgotten.
+    @ivar bound: the ports of the stations that may send on one port only, by the station's link address.
     """
 
     def __init__(self, clock: IReactorTime, ageingTime: float) -> None:
@@ -127,20 +136,27 @@ class StationTable:
 
     def boundTo(self, address: bytes) -> ISwitchPort | None:
         """
-        The port that a station, six octets, is bound to; L{None} if it is bound to none.
+        The only port on which a station may send. L{None} if the station is not bound to a port.
+
+        @param address: the link address of the station, six octets.
         """
         return self.bound.get(address)
 
     def learn(self, vlan: VLAN, source: bytes, port: ISwitchPort, now: float) -> Learned | None:
         """
-        Note that a station was heard on a port where it is not known yet.
+        Enter a station that was heard on a port where it is not known yet.
 
-        @return: what that means besides, if it means anything.
+        @param vlan: the VLAN in which it was heard.
+        @param source: the link address of the station.
+        @param port: the port on which it was heard.
+        @param now: the steady time in seconds.
+
+        @return: the event to be counted; L{None} for a new station that was entered.
         """
         if port.entries.isFull:
             self._sweep(port, now)
             if port.entries.isFull:
-                # A station that is known on another port stays known there: forgotten, it would be heard by all.
+                # The entry of the station on another port stays. Without it, frames to the station would be flooded.
                 return Learned.DISCARDED
         learned = None
         entry = vlan.stations.get(source)
@@ -161,11 +177,11 @@ class StationTable:
 
     def _sweep(self, port: ISwitchPort, now: float) -> None:
         """
-        Forget the stations of a port that were not heard for long, at most once in L{_SWEEP_INTERVAL}.
+        Forget the stations of a port that were not heard for the ageing time, at most once in L{_SWEEP_INTERVAL}.
         """
-        if 0 <= now - port.swept < _SWEEP_INTERVAL:
+        if 0 <= now - port.lastSweep < _SWEEP_INTERVAL:
             return
-        port.swept = now
+        port.lastSweep = now
         for entry in list(port.entries):
             if not 0 <= now - entry.heard <= self.ageingTime:
                 entry.vlan.forget(entry)

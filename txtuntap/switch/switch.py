@@ -6,7 +6,7 @@ A learning Ethernet switch (a bridge: IEEE 802.1Q) between any number of interfa
     TuntapPort("tap1", switch.addPort()).startListening()
     Link(host.ethernet, switch.addPort(), reactor).start()
 
-There is no spanning tree: a loop of links is a storm.
+There is no spanning tree protocol, so a loop of links makes frames circulate without end.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from txtuntap.wire.address import linkAddressText, packLinkAddress
 
 __all__ = ["AGEING_TIME", "Station", "Switch", "SwitchPort"]
 
-#: Seconds after which a station that is not heard is forgotten (IEEE 802.1Q table 8-3).
+#: The default ageing time: the seconds after which a station that was not heard again is forgotten (IEEE 802.1Q table
+#: 8-3).
 AGEING_TIME = 300.0
 
 
 @attrs.frozen
 class Station:
     """
-    Whom a switch knows.
+    A record of a station that a switch knows.
 
-    @ivar address: its link address, as text.
-    @ivar vlan: the VLAN it was heard in.
-    @ivar port: the port it was heard on.
-    @ivar age: how many seconds ago.
+    @ivar address: the link address of the station, as text.
+    @ivar vlan: the number of the VLAN in which it was heard.
+    @ivar port: the port on which it was last heard.
+    @ivar age: the seconds since then.
     """
 
     address: str
@@ -50,26 +51,28 @@ class Station:
 
 class Switch:
     """
-    Takes each frame to the port where its station was heard last; to all others, where that is not known, and if it is
-    for all or for a group.
+    A learning Ethernet switch. It sends each frame to the port on which the destination station was last heard. It
+    floods a frame, that is, sends it to all other ports, if that port is unknown or the destination is a group.
 
-    Stations are learned in each VLAN by itself. They are forgotten when they have not been heard for L{ageingTime}, or
-    when their port stops.
+    Each VLAN has stations of its own. A station is forgotten when it was not heard for L{ageingTime}, or when its port
+    stops.
 
-    @ivar ports: those that there are, by name.
-    @ivar table: which stations are known, and where; its ports share it.
+    @ivar ports: the ports of the switch, by name.
+    @ivar clock: the C{IReactorTime} of the switch.
+    @ivar table: the stations that the switch knows, shared by all its ports.
     """
 
     def __init__(self, clock: IReactorTime, ageingTime: float = AGEING_TIME) -> None:
         """
-        @param clock: an C{IReactorTime}: the reactor, for instance.
-        @param ageingTime: how many seconds a station is known that is not heard.
+        @param clock: an C{IReactorTime}, such as the reactor.
+        @param ageingTime: the seconds after which a station that was not heard again is forgotten.
 
         @raise ValueError: C{ageingTime} is not more than 0.
+        @raise TypeError: C{clock} is no C{IReactorTime}.
         """
         checkClock(clock)
         if isinstance(ageingTime, bool) or not isinstance(ageingTime, (int, float)) or not ageingTime > 0:
-            raise ValueError(f"stations are forgotten after more than 0 seconds, not after {ageingTime!r}")
+            raise ValueError(f"ageingTime is more than 0 seconds, not {ageingTime!r}")
         self.ports: dict[str, SwitchPort] = {}
         self.clock = clock
         self.table = StationTable(clock, ageingTime)
@@ -89,28 +92,33 @@ class Switch:
         router: bool | None = None,
     ) -> SwitchPort:
         """
-        Make a port: an C{IEthernetProtocol}, to be put on a L{TuntapPort<txtuntap.tuntap.TuntapPort>} or at one end
-        of a L{Link<txtuntap.network.link.Link>}, at whose other end is a host or a tunnel.
+        Add a port to the switch. It is an C{IEthernetProtocol}: put it on a
+        L{TuntapPort<txtuntap.tuntap.TuntapPort>}, or at one end of a L{Link<txtuntap.network.link.Link>} whose other
+        end is a host or a tunnel.
 
-        @param name: what it is to be called; C{"port1"} and so on, by default.
-        @param vlan: the VLAN of frames without a tag, and of those with one of priority only (VLAN 0): 1, by default.
-            On a trunk, its native VLAN, whose tag may be there on frames that come, too; by default it has none.
-        @param trunk: the VLANs that frames come and go with a tag of. L{None}: this is an access port, and what comes
-            with a tag is dropped.
-        @param isolated: whether to keep what comes here from other isolated ports.
-        @param stations: the link addresses of all who may send here: frames from others are dropped; and so are frames
-            from these on other ports. L{None}: anybody may.
-        @param broadcasts: how many frames a second that come here for all are let through; L{None}: as many as come.
-        @param multicasts: likewise of those for groups.
-        @param unknowns: likewise of those for stations that are not known, which all ports have to have.
-        @param router: whether what configures others may come here: router advertisements, redirects, and what is for
-            clients of DHCP (see L{txtuntap.wire.routerguard}). L{None}: only if C{stations} is.
+        @param name: the name of the port. By default, the names are C{"port1"} and so on.
+        @param vlan: the number of the VLAN for frames without a tag and for frames with a priority tag (VLAN 0). On an
+            access port, it is 1 by default. On a trunk, it is the native VLAN, and there is none by default. A trunk
+            also receives frames with the tag of its native VLAN.
+        @param trunk: the numbers of the VLANs whose frames are sent and received with a tag. L{None}: this is an access
+            port, which drops received frames with the tag of a VLAN.
+        @param isolated: whether frames from this port are not forwarded to other isolated ports.
+        @param stations: the link addresses of the only stations that may send on this port. Frames from other stations
+            are dropped here, and frames from these stations are dropped on other ports. L{None}: any station may send.
+        @param broadcasts: the most broadcast frames a second that are accepted on this port. L{None}: there is no
+            limit.
+        @param multicasts: the same for frames to other groups.
+        @param unknowns: the same for frames to stations whose port is unknown, which are flooded.
+        @param router: whether routers and DHCP servers may send on this port: router advertisements, redirects, and
+            datagrams to DHCP clients (see L{txtuntap.wire.routerguard}). L{None}: they may only if C{stations} is
+            L{None}, too.
 
-        @raise ValueError: an argument is not what it should be, a port of that name is there, or a station is bound to
-            another port.
+        @raise ValueError: an argument is out of its range, the name is in use, or a station is bound to another port.
         """
         if name is not None and not isinstance(name, str):
-            raise ValueError(f"the name of a port is text, not {name!r}: say what other numbers are, such as vlan=10")
+            raise ValueError(
+                f"the name of a port is text, not {name!r}: give a number with its keyword, such as vlan=10"
+            )
         checkFlag(isolated, "isolated")
         trunk = None if trunk is None else listed(trunk, "trunk", 10)
         stations = None if stations is None else listed(stations, "stations", "02:00:00:00:00:01")
@@ -121,9 +129,9 @@ class Switch:
         tagged = None if trunk is None else {_vlanNumber(number) for number in trunk}
         untagged = 1 if vlan is None and tagged is None else vlan
         if untagged is not None and _vlanNumber(untagged) in (tagged or ()):
-            raise ValueError(f"VLAN {untagged} is without a tag on this port: leave it out of trunk")
+            raise ValueError(f"VLAN {untagged} is the untagged VLAN of this port: leave it out of trunk")
         if untagged is None and not tagged:
-            raise ValueError("a port is in a VLAN at least: give trunk a VLAN, or leave it out")
+            raise ValueError("a port is in at least one VLAN: give trunk a VLAN, or leave trunk out")
         bound = None if stations is None else frozenset(map(_station, stations))
         for address in bound or ():
             if address in self.table.bound:
@@ -150,9 +158,9 @@ class Switch:
 
     def removePort(self, port: SwitchPort) -> None:
         """
-        Have a port no more. What still comes there is dropped.
+        Remove a port from the switch. Frames that the port still receives are dropped.
 
-        @raise ValueError: it is no port of this switch.
+        @raise ValueError: C{port} is no port of this switch.
         """
         if self.ports.get(port.name) is not port:
             raise ValueError(f"{port!r} is no port of this switch")
@@ -168,14 +176,14 @@ class Switch:
     @property
     def ageingTime(self) -> float:
         """
-        The seconds for which a station is known that is not heard.
+        The seconds after which a station that was not heard again is forgotten.
         """
         return self.table.ageingTime
 
     @property
     def stations(self) -> list[Station]:
         """
-        The stations that are known: frames to them are not flooded.
+        The stations that the switch knows. Frames to them are not flooded.
         """
         now = self.table.now()
         return [
@@ -188,13 +196,14 @@ class Switch:
     @property
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        The counters of all ports, by the port's name.
+        The counters of all ports: for each name of a port, a mapping from counter to number.
         """
         return {name: dict(port.counters) for name, port in self.ports.items()}
 
     def tables(self) -> list[TableState]:
         """
-        How full the tables of all ports are: see L{PacketProtocol<txtuntap.layer.protocol.PacketProtocol>}.
+        List the bounded tables of all ports: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return [state for port in self.ports.values() for state in port.tables()]
 
@@ -211,7 +220,7 @@ def _vlanNumber(number: int) -> int:
 def _station(address: str | bytes) -> bytes:
     packed = packLinkAddress(address)
     if packed[0] & 1 or packed == NULL_ADDRESS:
-        raise ValueError(f"{address!r} is the address of no single station")
+        raise ValueError(f"{address!r} is not the link address of a single station")
     return packed
 
 
@@ -219,6 +228,6 @@ def _bucket(rate: float | None) -> TokenBucket | None:
     if rate is None:
         return None
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate >= 0:
-        raise ValueError(f"frames are let through 0 or more times a second, not {rate!r}")
-    # A second's worth at once.
+        raise ValueError(f"a rate limit is 0 or more frames a second, not {rate!r}")
+    # The largest burst is the number of frames in a second, and at least one frame.
     return TokenBucket(rate, rate if not 0 < rate < 1 else 1.0)

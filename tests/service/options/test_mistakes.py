@@ -59,7 +59,7 @@ OPTIONS: list[tuple[str, str]] = [
         "switch --tap tap0,netns=a,vlan=5,address=10.0.0.1/24 --tap tap0,netns=b,vlan=5,address=10.0.0.1/16",
         "--tap tap0@b: 10.0.0.1/16 is the address of tap0@a",
     ),
-    ("switch --tap tap0,stations=00:00:00:00:00:00", "the address of no single station"),
+    ("switch --tap tap0,stations=00:00:00:00:00:00", "not the link address of a single station"),
     ("switch --tap tap0 --ageing never", "--ageing is a number of seconds"),
 ]
 
