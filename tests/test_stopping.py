@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.recorders import Echo
 from tests.stack.link import OTHER, OWN, PEER, arpFrame, echo, frame, pieces, prefix, routerAdvertisement
-from tests.stack.test_groups import asks
+from tests.stack.test_groups import igmpQuery
 from txtuntap import Host, TuntapPort
 from txtuntap.middleware import Capture, Impairment, Meter, Netem
 from txtuntap.network import Network
@@ -62,7 +62,7 @@ class StoppingTests(SynchronousTestCase):
         waiting: list[Deferred[Any]] = [self.host.ping(address, timeout=1e6) for address in (THEIRS, THEIRS6)]
         wrap = frame if self.device.mode == TAP else bytes
         packets = [
-            asks(),
+            igmpQuery(),
             routerAdvertisement(prefix("2001:db8::/64")),
             pieces(udpPacket(THEIRS, OURS, 53, 7, bytes(64)), 32)[0],
             pieces(udpPacket(THEIRS6, OURS6, 53, 7, bytes(64)), 32)[0],

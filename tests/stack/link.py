@@ -1,5 +1,5 @@
 """
-A host on a link in memory, and the packets that tests send it.
+The base class of tests with a host on a link in memory, with functions that make and parse packets.
 """
 
 from __future__ import annotations
@@ -19,16 +19,22 @@ from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket
 from txtuntap.wire import arp, icmp, ipv4, ipv6, ndp
 from txtuntap.wire.address import LINK_BROADCAST, addressText, packAddress, versionOf
 
+#: The link addresses of the host under test and of two other stations.
 OWN = b"\x02\0\0\0\0\x01"
 PEER = b"\x02\0\0\0\0\x02"
 OTHER = b"\x02\0\0\0\0\x03"
+
+#: The sender address of an ARP probe.
 NOBODY = "0.0.0.0"
 
 
 @attrs.frozen
 class Message:
     """
-    An ICMP message that was sent, and to whom.
+    An ICMP message that the host sent.
+
+    @ivar station: the link address that it was sent to.
+    @ivar rest: the second word of its header.
     """
 
     station: bytes
@@ -43,14 +49,14 @@ class Message:
 
 def frame(packet: bytes, dest: bytes = OWN, source: bytes = PEER) -> bytes:
     """
-    The frame for a datagram, from the peer to us.
+    Make the frame of an IP packet, by default from the peer to the host.
     """
     return ethernetFrame(source, dest, 0x0800 if packet[0] >> 4 == 4 else 0x86DD, packet)
 
 
 def icmpPacket(source: str, dest: str, kind: int, code: int, rest: int, body: bytes, **fields: Any) -> bytes:
     """
-    A datagram with an ICMP message.
+    Make an IP packet with an ICMP message.
     """
     addresses = (packAddress(source), packAddress(dest))
     version = versionOf(addresses[0])
@@ -60,7 +66,7 @@ def icmpPacket(source: str, dest: str, kind: int, code: int, rest: int, body: by
 
 def echo(source: str, dest: str, payload: bytes = b"payload", **fields: Any) -> bytes:
     """
-    A datagram with an echo request.
+    Make an IP packet with an echo request.
     """
     kind = icmp.ECHO_REQUEST6 if ":" in source else icmp.ECHO_REQUEST
     return icmpPacket(source, dest, kind, 0, 0x12345678, payload, **fields)
@@ -79,7 +85,7 @@ def discovery(
     extra: bytes = b"",
 ) -> bytes:
     """
-    A datagram with a neighbour solicitation or advertisement.
+    Make an IP packet with a neighbour solicitation or advertisement.
     """
     body = ndp.packBody(packAddress(target), option, link) + extra
     return icmpPacket(source, dest, kind, code, flags, body, hopLimit=hopLimit)
@@ -89,9 +95,10 @@ def prefix(
     network: str, valid: int = 86400, preferred: int | None = None, flags: int = ndp.ON_LINK | ndp.AUTONOMOUS
 ) -> bytes:
     """
-    An option that tells a prefix.
+    Make the prefix option of a router advertisement.
 
-    @param preferred: as long as it is C{valid}, if not given.
+    @param valid: the valid lifetime in seconds.
+    @param preferred: the preferred lifetime in seconds; L{None}: the same as C{valid}.
     """
     address, _, length = network.partition("/")
     times = valid, valid if preferred is None else preferred
@@ -102,7 +109,7 @@ def routerAdvertisement(
     *options: bytes, source: str = "fe80::1", dest: str = "ff02::1", lifetime: int = 1800, code: int = 0, **fields: Any
 ) -> bytes:
     """
-    A datagram with the advertisement of a router.
+    Make an IP packet with a router advertisement.
     """
     fields = {"hopLimit": 255, **fields}
     body = bytes(8) + b"".join(options)
@@ -111,17 +118,17 @@ def routerAdvertisement(
 
 def pieces(packet: bytes, size: int) -> list[bytes]:
     """
-    The fragments of a datagram.
+    Make the fragments of a datagram.
 
-    @param size: octets of payload in each.
+    @param size: the octets of payload in each fragment.
     """
-    four = packet[0] >> 4 == 4
-    payload = packet[20 if four else 40 :]
+    isIPv4 = packet[0] >> 4 == 4
+    payload = packet[20 if isIPv4 else 40 :]
     found = []
     for offset in range(0, len(payload), size):
         piece = payload[offset : offset + size]
         more = offset + size < len(payload)
-        if four:
+        if isIPv4:
             word = 0x2000 * more | offset >> 3
             header = ipv4.packHeader(packet[12:16], packet[16:20], packet[9], len(piece), 64, 7, word)
         else:
@@ -141,7 +148,7 @@ def arpFrame(
     targetLink: bytes = bytes(6),
 ) -> bytes:
     """
-    A frame with an ARP packet.
+    Make a frame with an ARP packet.
     """
     packet = arp.ARP(opcode, senderLink, packAddress(sender), targetLink, packAddress(target))
     return ethernetFrame(source, dest, 0x0806, packet.pack())
@@ -149,7 +156,7 @@ def arpFrame(
 
 def arps(frames: Iterable[bytes]) -> list[tuple[bytes, arp.ARP]]:
     """
-    The ARP packets among frames, and the stations they go to.
+    Find the ARP packets among frames, each with the link address that it was sent to.
     """
     parsed = [(data[:6], arp.parse(data[14:])) for data in frames if data[12:14] == b"\x08\x06"]
     return [(station, packet) for station, packet in parsed if packet is not None]
@@ -157,17 +164,19 @@ def arps(frames: Iterable[bytes]) -> list[tuple[bytes, arp.ARP]]:
 
 def messages(packets: Iterable[bytes], tap: bool = True) -> list[Message]:
     """
-    The ICMP messages among packets, which must be whole and sum up.
+    Find the ICMP messages among packets. The packets must be no fragments, and the checksums must be right.
+
+    @param tap: whether the packets are frames.
     """
     found = []
     for data in packets:
         station, packet = (data[:6], data[14:]) if tap else (b"", data)
         if packet[0] >> 4 == 6 and packet[6] == 58:
             source, dest, hopLimit, body = packet[8:24], packet[24:40], packet[7], packet[ipv6.HEADER_LENGTH :]
-            assert icmp.valid(body, source, dest), "an ICMPv6 message does not sum up"
+            assert icmp.valid(body, source, dest), "an ICMPv6 message has a wrong checksum"
         elif packet[0] == 0x45 and packet[9] == 1 and data[12:14] != b"\x08\x06":
             source, dest, hopLimit, body = packet[12:16], packet[16:20], packet[8], packet[20:]
-            assert icmp.valid(body), "an ICMP message does not sum up"
+            assert icmp.valid(body), "an ICMP message has a wrong checksum"
         else:
             continue
         kind, code, _, rest = icmp.HEADER.unpack_from(body)
@@ -178,16 +187,24 @@ def messages(packets: Iterable[bytes], tap: bool = True) -> list[Message]:
 
 class LinkTestCase(SynchronousTestCase):
     """
-    @ivar host: made by L{make}; so are C{clock} and C{device}.
+    The base class of tests with a host on a link in memory.
+
+    @ivar clock: the reactor of the host.
+    @ivar device: the TUN or TAP device of the host.
+    @ivar host: the host. L{make} makes all three.
     """
 
     def make(
         self, *addresses: str, mode: int = TAP, settle: bool = True, random: Random | None = None, **options: Any
     ) -> None:
         """
-        A host on a link.
+        Make a host on a link.
 
-        @param settle: whether its addresses are its own by now.
+        @param addresses: the addresses of the host in CIDR notation.
+        @param mode: C{TAP} or C{TUN}.
+        @param settle: whether to wait until duplicate address detection is over.
+        @param random: the source of random delays.
+        @param options: other arguments of L{Host}.
         """
         self.clock = Clock()
         self.device = MemoryDevice(mode)
@@ -203,7 +220,9 @@ class LinkTestCase(SynchronousTestCase):
 
     def wait(self, seconds: float) -> list[bytes]:
         """
-        @return: what was sent in that time.
+        Advance the clock in steps of a quarter of a second.
+
+        @return: the packets that the host sent in that time.
         """
         before = len(self.device.sent)
         for _ in range(int(seconds * 4)):
@@ -212,7 +231,9 @@ class LinkTestCase(SynchronousTestCase):
 
     def receive(self, *packets: bytes) -> list[bytes]:
         """
-        @return: what was sent in answer.
+        Deliver packets to the host.
+
+        @return: the packets that the host sent in answer.
         """
         before = len(self.device.sent)
         for packet in packets:
@@ -222,6 +243,6 @@ class LinkTestCase(SynchronousTestCase):
 
     def know(self, address: str = "10.0.0.1", station: bytes = PEER) -> None:
         """
-        Have a neighbour entered for good.
+        Add a permanent neighbour to the cache of the host.
         """
         self.host.neighbours.add(address, station)

@@ -1,5 +1,5 @@
 """
-The script of L{tests.conversation} between two of our hosts: no kernel, and no time passes.
+The tests of L{tests.conversation} between two hosts of this package, in memory and on a test clock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
 
     def wait(self, waited: Deferred[Any]) -> Any:
         """
-        Let time pass.
+        Advance the clock until a Deferred has fired, and return its result.
         """
         return resultOf(waited, lambda: self.clock.advance(0.01))
 

@@ -1,5 +1,5 @@
 """
-ICMP errors that come to a host: which of them it believes, and what it does about those.
+Tests for the ICMP errors that a host receives: which of them it believes, and what it does with them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REFUSED = {4: (icmp.UNREACHABLE, icmp.PORT_UNREACHABLE), 6: (icmp.UNREACHABLE6, 
 
 class Connected(DatagramRecorder):
     """
-    Counts how often it was refused.
+    A protocol that counts the calls of C{connectionRefused}.
     """
 
     refused = 0
@@ -36,7 +36,7 @@ class Connected(DatagramRecorder):
 
 def error(kind: int, code: int, quoted: bytes, rest: int = 0, source: str = "", dest: str = "") -> bytes:
     """
-    A datagram with an error about a packet, to its sender.
+    Make a packet with an ICMP error about a packet of the host, by default to its source.
     """
     six = quoted[0] >> 4 == 6
     return icmpPacket(
@@ -46,7 +46,9 @@ def error(kind: int, code: int, quoted: bytes, rest: int = 0, source: str = "", 
 
 class ErrorTestCase(LinkTestCase):
     """
-    @ivar protocol: on our port L{PORT}.
+    The base class of tests with a host on a TUN device.
+
+    @ivar protocol: listens on the port L{PORT} of the host.
     """
 
     def setUp(self) -> None:
@@ -59,7 +61,9 @@ class ErrorTestCase(LinkTestCase):
 
     def write(self, dest: str, payload: bytes = b"question") -> list[bytes]:
         """
-        @return: what was sent.
+        Send a datagram to a peer.
+
+        @return: the packets that the host sent.
         """
         before = len(self.device.sent)
         self.transport.write(payload, (dest, 53))
@@ -78,19 +82,19 @@ class ErrorTestCase(LinkTestCase):
 class RefusedTests(ErrorTestCase):
     def refuse(self, dest: str) -> None:
         """
-        Write there, and be told that the port is closed.
+        Send a datagram, and deliver an error that reports a closed port.
         """
         (sent,) = self.write(dest)
         self.receive(error(*REFUSED[sent[0] >> 4], sent, source=dest))
 
-    def test_connectedTransportIsTold(self) -> None:
+    def test_aConnectedTransportIsRefused(self) -> None:
         for theirs, ours in PAIRS:
             self.setUp()
             self.transport.connect(theirs, 53)
             self.refuse(theirs)
             self.assertEqual((self.protocol.refused, self.count("inDestUnreachs")), (1, 1), ours)
 
-    def test_theyMayQuoteEightOctetsOnly(self) -> None:
+    def test_eightQuotedOctetsOfTheDatagramAreEnough(self) -> None:
         for theirs, _ in PAIRS:
             self.setUp()
             self.transport.connect(theirs, 53)
@@ -99,19 +103,19 @@ class RefusedTests(ErrorTestCase):
             self.receive(error(*REFUSED[sent[0] >> 4], sent[: header + 8]))
             self.assertEqual(self.protocol.refused, 1)
 
-    def test_transportThatIsNotConnectedIsLeftAlone(self) -> None:
+    def test_anUnconnectedTransportIsNotRefused(self) -> None:
         for theirs, _ in PAIRS:
             self.setUp()
             self.refuse(theirs)
             self.assertEqual((self.protocol.refused, self.count("inDestUnreachs")), (0, 1))
 
-    def test_transportThatIsConnectedElsewhereIsLeftAlone(self) -> None:
+    def test_aTransportConnectedElsewhereIsNotRefused(self) -> None:
         (sent,) = self.write(THEIRS)
         self.transport.connect("10.0.0.9", 53)
         self.receive(error(*REFUSED[4], sent))
         self.assertEqual((self.protocol.refused, self.count("inDestUnreachs")), (0, 1))
 
-    def test_otherErrorsAreNoRefusal(self) -> None:
+    def test_anotherErrorIsNoRefusal(self) -> None:
         self.transport.connect(THEIRS, 53)
         (sent,) = self.write(THEIRS)
         for code in (0, 1, 2, 9, 10, 13):
@@ -120,7 +124,7 @@ class RefusedTests(ErrorTestCase):
         counted = [self.count(name) for name in ("inDestUnreachs", "inTimeExcds", "inParmProblems")]
         self.assertEqual((self.protocol.refused, counted), (0, [6, 1, 1]))
 
-    def test_otherErrorsAreNoRefusal6(self) -> None:
+    def test_anotherErrorIsNoRefusal6(self) -> None:
         self.transport.connect(THEIRS6, 53)
         (sent,) = self.write(THEIRS6)
         for code in (0, 1, 2, 3, 5, 6):
@@ -129,7 +133,7 @@ class RefusedTests(ErrorTestCase):
         counted = [self.count(name) for name in ("inDestUnreachs", "inTimeExcds", "inParmProblems")]
         self.assertEqual((self.protocol.refused, counted), (0, [6, 1, 1]))
 
-    def test_whatItRaisesIsLogged(self) -> None:
+    def test_anExceptionOfTheProtocolIsLogged(self) -> None:
         def fail() -> None:
             raise RuntimeError("refused")
 
@@ -140,7 +144,7 @@ class RefusedTests(ErrorTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(self.host.udp.counters["protocolFailures"], 2)
 
-    def test_byOurselves(self) -> None:
+    def test_aClosedPortOfTheHostItselfRefuses(self) -> None:
         self.transport.connect(OURS, 9)
         self.transport.write(b"")
         self.clock.advance(0)
@@ -149,7 +153,7 @@ class RefusedTests(ErrorTestCase):
 
 class DisbeliefTests(ErrorTestCase):
     """
-    What anybody could have made up without having seen our packets.
+    Errors that an attacker can forge without having seen a packet of the host.
     """
 
     def setUp(self) -> None:
@@ -157,7 +161,7 @@ class DisbeliefTests(ErrorTestCase):
         self.transport.connect(THEIRS, 53)
         (self.sent,) = self.write(THEIRS)
 
-    def test_neverSent(self) -> None:
+    def test_anErrorAboutAPacketNeverSentIsDisbelieved(self) -> None:
         for sourcePort, destPort in ((PORT, 54), (PORT + 1, 53), (53, PORT)):
             self.assertDisbelieved(error(*REFUSED[4], udpPacket(OURS, THEIRS, sourcePort, destPort, b"question")))
         self.assertDisbelieved(
@@ -168,51 +172,51 @@ class DisbeliefTests(ErrorTestCase):
             error(*REFUSED[4], ipPacket(OURS, THEIRS, 253, self.sent[20:])),
         )
 
-    def test_longAgo(self) -> None:
+    def test_anErrorAboutAnOldPacketIsDisbelieved(self) -> None:
         self.clock.advance(LATELY)
         self.assertDisbelieved(error(*REFUSED[4], self.sent))
 
-    def test_notQuiteSoLongAgo(self) -> None:
+    def test_anErrorAboutARecentPacketIsBelieved(self) -> None:
         self.clock.advance(LATELY - 1)
         self.receive(error(*REFUSED[4], self.sent))
         self.assertEqual(self.protocol.refused, 1)
 
-    def test_portThatIsClosedByNow(self) -> None:
+    def test_anErrorForAClosedPortIsDisbelieved(self) -> None:
         self.transport.stopListening()
         self.assertDisbelieved(error(*REFUSED[4], self.sent))
 
-    def test_toAnotherAddressOfOurs(self) -> None:
+    def test_anErrorToAnotherAddressThanTheSourceIsDisbelieved(self) -> None:
         self.host.addAddress("10.0.0.7/24")
         self.assertDisbelieved(error(*REFUSED[4], self.sent, dest="10.0.0.7"))
 
-    def test_versionsMixed(self) -> None:
+    def test_anErrorAboutAPacketOfTheOtherVersionIsDisbelieved(self) -> None:
         quoted6 = udpPacket(OURS6, THEIRS6, PORT, 53, b"question")
         self.assertDisbelieved(error(*REFUSED[4], quoted6, source=ROUTER, dest=OURS))
 
-    def test_laterFragment(self) -> None:
+    def test_anErrorAboutALaterFragmentIsDisbelieved(self) -> None:
         fragment = ipPacket(OURS, THEIRS, 17, self.sent[20:], fragment=1)
         self.assertDisbelieved(error(*REFUSED[4], fragment))
 
-    def test_quoteCutShort(self) -> None:
+    def test_anErrorWithATruncatedQuoteIsDisbelieved(self) -> None:
         for length in (1, 19, 20, 27):
             self.assertDisbelieved(error(*REFUSED[4], self.sent[:length]))
 
-    def test_typesThatMeanNothing(self) -> None:
+    def test_anErrorOfAnUnknownTypeIsIgnored(self) -> None:
         before = self.count("inUnknown")
         self.receive(error(4, 0, self.sent), error(5, 1, self.sent))
         self.assertEqual((self.count("inUnknown") - before, self.protocol.refused), (2, 0))
 
-    def test_errorsAreNeverAnswered(self) -> None:
+    def test_anErrorIsNeverAnswered(self) -> None:
         for quoted in (self.sent, udpPacket(OURS, THEIRS, 9, 9, b"")):
             self.assertEqual(self.receive(error(*REFUSED[4], quoted)), [])
 
-    def test_bound(self) -> None:
+    def test_anErrorAboutAForgottenPacketIsDisbelieved(self) -> None:
         many = self.host.listenUDP(0, DatagramRecorder())
         for number in range(MAX_WRITTEN):
             many.write(b"", (f"10.1.{number >> 8}.{number & 0xFF}", 53))
         self.assertDisbelieved(error(*REFUSED[4], self.sent))
 
-    def test_answersEvictNothingThatWeWrote(self) -> None:
+    def test_answersEvictNoWrittenDatagram(self) -> None:
         self.host.listenUDP(7, Echo())
         for number in range(2 * MAX_ANSWERED):
             self.receive(udpPacket(f"10.1.{number >> 8}.{number & 0xFF}", OURS, 5000, 7, b""))
@@ -221,13 +225,13 @@ class DisbeliefTests(ErrorTestCase):
         self.receive(error(*REFUSED[4], self.sent))
         self.assertEqual(self.protocol.refused, 1)
 
-    def test_errorsAboutAnswersAreBelieved(self) -> None:
+    def test_anErrorAboutAnAnswerIsBelieved(self) -> None:
         self.host.listenUDP(7, Echo())
         (answer,) = self.receive(udpPacket(THEIRS, OURS, 5000, 7, bytes(1400)))
         self.receive(error(icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, answer, 600))
         self.assertEqual((len(self.host.ip.paths), self.count("inDisbelieved")), (1, 0))
 
-    def test_tenThousandMadeUpChangeNothing(self) -> None:
+    def test_tenThousandForgedErrorsHaveNoEffect(self) -> None:
         for number in range(10000):
             quoted = udpPacket(OURS, f"10.1.{number >> 8}.{number & 0xFF}", PORT, 53, bytes(1400))
             self.receive(error(icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, quoted, 600))
@@ -238,7 +242,7 @@ class DisbeliefTests(ErrorTestCase):
 
 class PathMTUTests(ErrorTestCase):
     """
-    Datagrams are sent in pieces that fit the path.
+    Path MTU discovery: datagrams are sent in fragments that fit the path.
     """
 
     LARGE = bytes(range(256)) * 5 + bytes(100)
@@ -249,7 +253,7 @@ class PathMTUTests(ErrorTestCase):
         else:
             self.receive(error(icmp.PACKET_TOO_BIG6, 0, sent, mtu))
 
-    def test_sendsInFragments(self) -> None:
+    def test_aDatagramIsSentInFragmentsThatFit(self) -> None:
         for theirs, _ in PAIRS:
             self.setUp()
             (sent,) = self.write(theirs, self.LARGE)
@@ -259,24 +263,24 @@ class PathMTUTests(ErrorTestCase):
             self.assertEqual(self.count("inPktTooBigs"), 1)
             self.assertEqual(len(self.write(theirs, b"small")), 1)
 
-    def test_onlyThere(self) -> None:
+    def test_thePathMTUIsOfOneDestination(self) -> None:
         (sent,) = self.write(THEIRS, self.LARGE)
         self.tooBig(sent, 1300)
         self.assertEqual(len(self.write("10.0.0.9", self.LARGE)), 1)
 
-    def test_forTenMinutes(self) -> None:
+    def test_thePathMTUIsForgottenAfterTenMinutes(self) -> None:
         (sent,) = self.write(THEIRS, self.LARGE)
         self.tooBig(sent, 1300)
         self.clock.advance(TIMEOUT)
         self.assertEqual(len(self.write(THEIRS, self.LARGE)), 1)
 
-    def test_floor(self) -> None:
+    def test_thePathMTUIsNotBelowTheMinimum(self) -> None:
         (sent,) = self.write(THEIRS, self.LARGE)
         self.tooBig(sent, 68)
         pieces = self.write(THEIRS, self.LARGE)
         self.assertTrue(all(FLOOR[4] - 8 < len(piece) <= FLOOR[4] for piece in pieces[:-1]))
 
-    def test_atTheFloorRoutersMayFragment(self) -> None:
+    def test_routersMayFragmentAtTheMinimum(self) -> None:
         (sent,) = self.write(THEIRS, self.LARGE)
         self.assertTrue(sent[6] & 0x40)
         self.tooBig(sent, 68)
@@ -284,7 +288,7 @@ class PathMTUTests(ErrorTestCase):
         self.assertEqual([packet[6] for packet in small], [0, 0, 0])
         self.assertGreater(len({packet[4:6] for packet in small}), 1)
 
-    def test_overIPv6NothingUnderTheFloorIsBelieved(self) -> None:
+    def test_anMTUBelowTheMinimumIsDisbelievedOverIPv6(self) -> None:
         (sent,) = self.write(THEIRS6, self.LARGE)
         for mtu in (0, 68, 1279):
             before = self.count("inDisbelieved")
@@ -292,14 +296,14 @@ class PathMTUTests(ErrorTestCase):
             self.assertEqual(self.count("inDisbelieved"), before + 1)
         self.assertEqual(len(self.write(THEIRS6, self.LARGE)), 1)
 
-    def test_aboutAFragment(self) -> None:
+    def test_anErrorAboutAFragmentIsBelieved(self) -> None:
         for theirs, _ in PAIRS:
             self.setUp()
             first, *_ = self.write(theirs, bytes(3000))
             self.tooBig(first, 1300)
             self.assertTrue(all(len(piece) <= 1300 for piece in self.write(theirs, bytes(3000))))
 
-    def test_aboutAPing(self) -> None:
+    def test_anErrorAboutAPingIsBelieved(self) -> None:
         for theirs, _ in PAIRS:
             self.setUp()
             self.host.ping(theirs, 1400).addErrback(lambda _: None)
@@ -308,25 +312,25 @@ class PathMTUTests(ErrorTestCase):
             self.host.ping(theirs, 1400).addErrback(lambda _: None)
             self.assertEqual(len(self.device.sent) - before, 2)
 
-    def test_aboutAPingNobodySent(self) -> None:
+    def test_anErrorAboutAPingNeverSentIsDisbelieved(self) -> None:
         quoted = echo(OURS, THEIRS, bytes(1400))
         self.assertDisbelieved(error(icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, quoted, 1300))
 
-    def test_madeUp(self) -> None:
+    def test_aForgedErrorIsDisbelieved(self) -> None:
         quoted = udpPacket(OURS, THEIRS, PORT, 53, bytes(1400))
         self.assertDisbelieved(error(icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, quoted, 1300))
 
-    def test_largerThanWhatWasSent(self) -> None:
+    def test_anMTUAboveThePacketLengthIsDisbelieved(self) -> None:
         (sent,) = self.write(THEIRS, b"small")
         self.assertDisbelieved(error(icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, sent, 1300))
 
-    def test_answersToo(self) -> None:
+    def test_answersAreSentInFragmentsThatFit(self) -> None:
         self.protocol.then = self.protocol.write
         (sent,) = self.receive(udpPacket(THEIRS, OURS, 53, PORT, self.LARGE))
         self.tooBig(sent, 1300)
         self.assertEqual(len(self.receive(udpPacket(THEIRS, OURS, 53, PORT, self.LARGE))), 2)
 
-    def test_largerThanTheLinks(self) -> None:
+    def test_anMTUAboveThatOfTheLinkHasNoEffect(self) -> None:
         first, *_ = self.write(THEIRS, bytes(3000))
         forged: Any = bytearray(first)
         forged[2:4] = (9000).to_bytes(2, "big")

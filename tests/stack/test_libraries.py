@@ -1,5 +1,5 @@
 """
-Libraries for protocols over UDP run on a host as they are: names, CoAP, SIP.
+Tests that unchanged libraries for protocols over UDP run on a host: DNS, CoAP and SIP.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from tests.zone import Zone
 from txtuntap import Host
 from txtuntap.testing import TAP
 
-#: Addresses of the second host, by which the first one asks it.
+#: The addresses of the second host, which serves the first one.
 SERVERS = ("10.0.0.2", "fd00::2")
 
 
 class PairTestCase(SynchronousTestCase):
     """
-    @ivar one: a host; C{other}: another, on the same network.
+    The base class of tests with two hosts on one network in memory.
+
+    @ivar one: the host of the clients.
+    @ivar other: the host of the servers.
     """
 
     def setUp(self) -> None:
@@ -39,7 +42,7 @@ class PairTestCase(SynchronousTestCase):
 
     def turns(self, seconds: float = 0.0) -> None:
         """
-        Let what is under way arrive; and time pass.
+        Deliver all packets under way, and advance the clock.
         """
         for _ in range(200):
             self.clock.advance(seconds / 200)
@@ -47,16 +50,16 @@ class PairTestCase(SynchronousTestCase):
 
 class Losing:
     """
-    Mixed into a protocol, loses what comes to it first.
+    A mixin for a protocol, which drops the first datagrams that the protocol receives.
 
-    @ivar lost: how many datagrams are still to be lost.
+    @ivar lost: the number of datagrams still to be dropped.
     """
 
     lost = 1
 
     def datagramReceived(self, data: bytes, addr: Any) -> None:
         """
-        Take it, or not.
+        Drop the datagram, or pass it on.
         """
         if self.lost:
             self.lost -= 1
@@ -66,19 +69,19 @@ class Losing:
 
 class LosingServer(Losing, dns.DNSDatagramProtocol):
     """
-    Of names.
+    A DNS server that drops its first datagram.
     """
 
 
 class LosingCoap(Losing, coap.Coap):  # type: ignore[misc]
     """
-    Of CoAP.
+    A CoAP server that drops its first datagram.
     """
 
 
 class NamesTests(PairTestCase):
     """
-    C{twisted.names}: server and client.
+    The DNS server and client of C{twisted.names}.
     """
 
     def serve(self, server: type[dns.DNSDatagramProtocol] = dns.DNSDatagramProtocol, interface: str = "") -> None:
@@ -89,7 +92,7 @@ class NamesTests(PairTestCase):
     def resolver(self, server: str) -> client.Resolver:
         return client.Resolver(servers=[(server, 53)], reactor=self.one)
 
-    def test_lookups(self) -> None:
+    def test_addressesAreResolved(self) -> None:
         self.serve()
         for server in SERVERS:
             resolver = self.resolver(server)
@@ -99,14 +102,14 @@ class NamesTests(PairTestCase):
                 (answer,), _, _ = self.successResultOf(asked)
                 self.assertEqual(answer.payload, type(answer.payload)(address, 60))
 
-    def test_nameThatIsNot(self) -> None:
+    def test_anUnknownNameFails(self) -> None:
         self.serve()
         for server in SERVERS:
             asked = self.resolver(server).lookupAddress("nobody.example.test")
             self.turns()
             self.failureResultOf(asked, DNSNameError)
 
-    def test_queryThatIsLostIsAskedAgain(self) -> None:
+    def test_aLostQueryIsRepeated(self) -> None:
         for server in SERVERS:
             self.serve(LosingServer, server)
             asked = self.resolver(server).lookupAddress("www.example.test", timeout=[1, 3])
@@ -115,7 +118,7 @@ class NamesTests(PairTestCase):
             self.turns(0.2)
             self.assertEqual(len(self.successResultOf(asked)[0]), 1)
 
-    def test_queryThatIsRefusedIsAskedAgain(self) -> None:
+    def test_aRefusedQueryIsRepeated(self) -> None:
         for server in SERVERS:
             asked = self.resolver(server).lookupAddress("www.example.test", timeout=[1, 3])
             self.turns(0.5)
@@ -126,7 +129,7 @@ class NamesTests(PairTestCase):
             for transport in self.other.udp.bound(53):
                 transport.stopListening()
 
-    def test_serverThatIsNotThere(self) -> None:
+    def test_aQueryToAMissingServerTimesOut(self) -> None:
         asked = self.resolver("10.0.0.9").lookupAddress("www.example.test", timeout=[1])
         self.turns(5)
         self.failureResultOf(asked, TimeoutError)
@@ -134,7 +137,7 @@ class NamesTests(PairTestCase):
 
 class Block(resource.CoAPResource):  # type: ignore[misc]
     """
-    Text that can be read and written.
+    A CoAP resource with a text that can be read and written.
     """
 
     def __init__(self, text: bytes) -> None:
@@ -143,13 +146,13 @@ class Block(resource.CoAPResource):  # type: ignore[misc]
 
     def render_GET(self, request: Any) -> Deferred[Any]:
         """
-        Read it.
+        Return the text of the resource.
         """
         return succeed(coap.Message(code=coap.CONTENT, payload=self.text))
 
     def render_PUT(self, request: Any) -> Deferred[Any]:
         """
-        Write it.
+        Replace the text of the resource.
         """
         self.text = request.payload
         return succeed(coap.Message(code=coap.CHANGED, payload=b""))
@@ -157,9 +160,9 @@ class Block(resource.CoAPResource):  # type: ignore[misc]
 
 class CoAPTests(PairTestCase):
     """
-    txThings. It has no parameter for a reactor, so C{host.listenUDP} is all that it needs of a host; but for its timers
-    it takes the global reactor, by the name C{reactor} of C{txthings.coap}. On a host of that reactor it runs as it
-    is; on one of a clock, as here, that name has to be the clock.
+    The CoAP server and client of txThings. They have no parameter for a reactor: C{host.listenUDP} is all that they
+    need of a host. Their timers use the global reactor, by the name C{reactor} of C{txthings.coap}. On a host with
+    that reactor, txThings runs unchanged. The hosts of these tests have a test clock, so the tests patch that name.
     """
 
     def setUp(self) -> None:
@@ -175,7 +178,9 @@ class CoAPTests(PairTestCase):
 
     def ask(self, server: str, code: int, payload: bytes = b"") -> Any:
         """
-        @return: the answer.
+        Send a CoAP request.
+
+        @return: the answer to it.
         """
         request = coap.Message(code=code, payload=payload)
         request.opt.uri_path = (b"text",)
@@ -184,23 +189,23 @@ class CoAPTests(PairTestCase):
         self.turns()
         return self.successResultOf(asked)
 
-    def test_get(self) -> None:
+    def test_aResourceIsRead(self) -> None:
         for server in SERVERS:
             self.assertEqual(self.ask(server, coap.GET).payload, b"short")
 
-    def test_put(self) -> None:
+    def test_aResourceIsWritten(self) -> None:
         for server in SERVERS:
             self.assertEqual(self.ask(server, coap.PUT, server.encode()).code, coap.CHANGED)
             self.assertEqual(self.text.text, server.encode())
 
-    def test_blockByBlock(self) -> None:
+    def test_aLongResourceIsTransferredInBlocks(self) -> None:
         long = bytes(range(256)) * 10
         for server in SERVERS:
             self.ask(server, coap.PUT, long)
             self.assertEqual(self.text.text, long)
             self.assertEqual(self.ask(server, coap.GET).payload, long)
 
-    def test_requestThatIsLostIsSentAgain(self) -> None:
+    def test_aLostRequestIsRepeated(self) -> None:
         self.other.udp.bound(coap.COAP_PORT)[0].stopListening()
         self.other.listenUDP(coap.COAP_PORT, LosingCoap(self.endpoint))
         request = coap.Message(code=coap.GET)
@@ -215,7 +220,10 @@ class CoAPTests(PairTestCase):
 
 class Phone(sip.Base):
     """
-    Accepts what it is asked, and keeps what it is answered.
+    A SIP phone that accepts each request.
+
+    @ivar asked: the methods of the requests that it has received.
+    @ivar answers: the status codes of the responses that it has received.
     """
 
     noisy = False
@@ -227,22 +235,22 @@ class Phone(sip.Base):
 
     def handle_request(self, message: Any, addr: Any) -> None:
         """
-        A request has come.
+        Record a request, and accept it.
         """
         self.asked.append(message.method)
         self.deliverResponse(self.responseFromRequest(200, message))
 
     def handle_response(self, message: Any, addr: Any) -> None:
         """
-        An answer has come.
+        Record the status code of a response.
         """
         self.answers.append(message.code)
 
 
 class SIPTests(PairTestCase):
     """
-    C{twisted.protocols.sip}: a registrar and proxy on one host, phones on the other. The registry takes its timers from
-    the global reactor, as txThings does. The library's addresses are those of IPv4.
+    The SIP library of Twisted, C{twisted.protocols.sip}: a registrar and proxy on one host, and phones on the other.
+    The timers of the registry use the global reactor, as those of txThings do. The library supports IPv4 only.
     """
 
     def setUp(self) -> None:
@@ -268,7 +276,7 @@ class SIPTests(PairTestCase):
         phone.sendMessage(sip.URL(host=server), message)
         self.turns()
 
-    def test_registeredAndCalled(self) -> None:
+    def test_aRegisteredPhoneIsCalled(self) -> None:
         self.proxy("10.0.0.2")
         called, calling = Phone(), Phone()
         self.one.listenUDP(5070, called)
@@ -279,7 +287,7 @@ class SIPTests(PairTestCase):
             self.request(calling, "10.0.0.2", "10.0.0.1", 5071, method, "joe")
         self.assertEqual((called.asked, calling.answers), (["OPTIONS", "INVITE"], [200, 200]))
 
-    def test_nobodyOfThatName(self) -> None:
+    def test_aCallToAnUnknownNameIsRefused(self) -> None:
         self.proxy("10.0.0.2")
         calling = Phone()
         self.one.listenUDP(5071, calling)

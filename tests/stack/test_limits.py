@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.stack.limits}.
+Tests for L{txtuntap.stack.limits}: the rate limit of ICMP errors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PEER = b"\x0a\0\0\x01"
 
 class Always(Random):
     """
-    Chance that has made up its mind.
+    A random source that always returns one number.
     """
 
     def __init__(self, number: int) -> None:
@@ -35,40 +35,40 @@ class ErrorLimitTests(SynchronousTestCase):
 
     def everybody(self, now: float) -> int:
         """
-        How many destinations may be told at once.
+        The number of 200 destinations to which an error is permitted at a time.
         """
         return sum(self.limit.permits(bytes((10, 1, 0, number)), now) for number in range(200))
 
-    def test_sixAtOnceToADestination(self) -> None:
+    def test_aBurstToADestinationIsSix(self) -> None:
         self.assertEqual(self.permitted(PEER, 0.0), 6)
 
-    def test_oneASecondToADestination(self) -> None:
+    def test_oneErrorASecondIsPermittedToADestination(self) -> None:
         self.permitted(PEER, 0.0)
         self.assertEqual([self.permitted(PEER, second) for second in (0.5, 1.0, 1.5, 2.0)], [0, 1, 0, 1])
 
-    def test_destinationsHaveTheirOwn(self) -> None:
+    def test_eachDestinationHasALimit(self) -> None:
         self.permitted(PEER, 0.0)
         self.assertEqual(self.permitted(bytes(16), 0.0), 6)
 
-    def test_fiftyAtOnceInAll(self) -> None:
+    def test_aBurstToAllDestinationsIsFifty(self) -> None:
         self.assertEqual(self.everybody(0.0), 50)
 
-    def test_thousandASecondInAll(self) -> None:
+    def test_aThousandASecondArePermittedInAll(self) -> None:
         self.everybody(0.0)
         self.assertEqual(self.everybody(0.0105), 10)
 
-    def test_limitForAllIsBlurred(self) -> None:
+    def test_theLimitForAllIsReducedAtRandom(self) -> None:
         self.limit = ErrorLimit(Always(2))
         self.assertEqual(self.everybody(0.0), 48)
 
-    def test_destinationsRememberedAreBounded(self) -> None:
+    def test_theTableOfDestinationsIsBounded(self) -> None:
         self.patch(ErrorLimit, "MAX_DESTINATIONS", 8)
         self.limit = ErrorLimit(Always(0))
         for number in range(20):
             self.limit.permits(bytes((10, 0, 0, number)), 0.0)
             self.assertLessEqual(self.limit.tables()[0].size, 8)
 
-    def test_oldestDestinationIsForgotten(self) -> None:
+    def test_theOldestDestinationIsEvicted(self) -> None:
         self.patch(ErrorLimit, "MAX_DESTINATIONS", 2)
         self.limit = ErrorLimit(Always(0))
         self.permitted(PEER, 0.0)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.stack.neighbours}.
+Tests for L{txtuntap.stack.neighbours}: the neighbour cache.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ KIB = 1024
 
 def number(index: int) -> bytes:
     """
-    One of many addresses.
+    Make a packed IPv4 address from a number.
     """
     return b"\x0b\0" + index.to_bytes(2, "big")
 
 
 class Middle(Random):
     """
-    Chance that leaves times as they are on average.
+    A random source that always returns the middle of a range, so that random times have their mean.
     """
 
     def random(self) -> float:
@@ -43,8 +43,10 @@ class Middle(Random):
 
 class CacheTestCase(SynchronousTestCase):
     """
-    @ivar asked: when who was asked for what.
-    @ivar sent: what has gone, and to whom.
+    The base class of tests with a cache.
+
+    @ivar asked: for each request sent, its time, the address asked for, and the station asked.
+    @ivar sent: the names of the datagrams sent, each with the station that it was sent to.
     """
 
     def setUp(self) -> None:
@@ -69,7 +71,7 @@ class CacheTestCase(SynchronousTestCase):
 
     def known(self, address: bytes = A, station: bytes = PEER) -> None:
         """
-        Have an entry that is reachable.
+        Make a reachable entry, without traces in C{asked} and C{sent}.
         """
         self.cache.hold(address, self.sender("first"), 1)
         self.cache.confirmed(address, station)
@@ -77,24 +79,24 @@ class CacheTestCase(SynchronousTestCase):
 
 
 class ResolutionTests(CacheTestCase):
-    def test_interface(self) -> None:
+    def test_theInterfaceOfNeighboursIsProvided(self) -> None:
         self.assertTrue(verifyObject(INeighbours, self.cache))
 
-    def test_unknownIsAskedForAtOnce(self) -> None:
+    def test_aRequestForAnUnknownStationIsSentAtOnce(self) -> None:
         self.hold("one")
         self.assertEqual(self.asked, [(0.0, A, None)])
 
-    def test_oneRequestASecondThreeTries(self) -> None:
+    def test_threeRequestsAreSentOneSecondApart(self) -> None:
         self.hold("one")
         self.wait(20)
         self.assertEqual([time for time, _, _ in self.asked], [0.0, 1.0, 2.0])
         self.assertEqual(self.cache.counters["outSolicits"], 3)
 
-    def test_whatIsHeldLaterAsksNoMore(self) -> None:
+    def test_furtherDatagramsSendNoRequest(self) -> None:
         self.hold("one", "two", "three")
         self.assertEqual(len(self.asked), 1)
 
-    def test_nobodyAnswers(self) -> None:
+    def test_theResolutionEndsWithoutAnAnswer(self) -> None:
         self.hold("one")
         self.wait(2.75)
         self.assertEqual(list(self.cache.incomplete), [A])
@@ -103,7 +105,7 @@ class ResolutionTests(CacheTestCase):
         self.assertEqual((self.cache.counters["unresolved"], self.cache.counters["outDiscards"]), (1, 1))
         self.assertEqual(self.sent, [("one", None)])
 
-    def test_heldAgainWhenNobodyAnswers(self) -> None:
+    def test_aDatagramCanBeHeldAgainAfterAFailure(self) -> None:
         def again(station: bytes | None) -> None:
             self.hold("two")
 
@@ -112,44 +114,44 @@ class ResolutionTests(CacheTestCase):
         self.cache.confirmed(A, PEER)
         self.assertEqual(self.sent, [("two", PEER)])
 
-    def test_askedForAgainLater(self) -> None:
+    def test_aLaterDatagramStartsANewResolution(self) -> None:
         self.hold("one")
         self.wait(10)
         self.hold("two")
         self.assertEqual([time for time, _, _ in self.asked], [0.0, 1.0, 2.0, 10.0])
 
-    def test_unknownWhileAskedFor(self) -> None:
+    def test_aStationIsUnknownWhileItIsResolved(self) -> None:
         self.hold("one")
         self.assertIsNone(self.cache.lookup(A))
 
-    def test_answerSendsWhatWaitsInOrder(self) -> None:
+    def test_anAnswerSendsTheWaitingDatagramsInOrder(self) -> None:
         self.hold("one", "two")
         self.cache.confirmed(A, PEER)
         self.assertEqual(self.sent, [("one", PEER), ("two", PEER)])
         self.assertEqual(self.cache.lookup(A), PEER)
 
-    def test_answerEndsTheAsking(self) -> None:
+    def test_anAnswerEndsTheRequests(self) -> None:
         self.hold("one")
         self.cache.confirmed(A, PEER)
         self.wait(5)
         self.assertEqual(len(self.asked), 1)
 
-    def test_answerThatComesWhileAsking(self) -> None:
+    def test_anAnswerMayArriveWithinTheRequest(self) -> None:
         cache = NeighbourCache(self.clock, Middle(), lambda address, station: cache.confirmed(address, PEER))
         cache.hold(A, self.sender("one"), 100)
         self.assertEqual(self.sent, [("one", PEER)])
         self.assertEqual(cache._waitingOctets, 0)
 
-    def test_answersToWhatWasNotAsked(self) -> None:
+    def test_anAnswerWithoutARequestMakesNoEntry(self) -> None:
         self.cache.confirmed(A, PEER)
         self.assertIsNone(self.cache.lookup(A))
 
-    def test_answerThatNamesNoStation(self) -> None:
+    def test_anAnswerWithoutAStationIsIgnored(self) -> None:
         self.hold("one")
         self.cache.confirmed(A, None)
         self.assertIsNone(self.cache.lookup(A))
 
-    def test_bothVersions(self) -> None:
+    def test_addressesOfBothVersionsAreResolved(self) -> None:
         self.hold("four")
         self.hold("six", address=B)
         self.cache.confirmed(B, OTHER)
@@ -157,19 +159,19 @@ class ResolutionTests(CacheTestCase):
 
 
 class WaitingTests(CacheTestCase):
-    def test_threeWaitAndTheOldestGoes(self) -> None:
+    def test_aFourthDatagramDropsTheOldest(self) -> None:
         self.hold("one", "two", "three", "four")
         self.cache.confirmed(A, PEER)
         self.assertEqual([name for name, _ in self.sent], ["two", "three", "four"])
         self.assertEqual(self.cache.counters["outDiscards"], 1)
 
-    def test_threeForEachAddress(self) -> None:
+    def test_threeDatagramsWaitForEachAddress(self) -> None:
         self.hold("one", "two", "three")
         self.hold("four", address=B)
         self.cache.confirmed(A, PEER)
         self.assertEqual(len(self.sent), 3)
 
-    def test_octetsInAll(self) -> None:
+    def test_theWaitingOctetsAreBounded(self) -> None:
         self.hold("one", octets=200 * KIB)
         self.hold("two", address=B, octets=57 * KIB)
         self.hold("three", address=B, octets=56 * KIB)
@@ -177,14 +179,14 @@ class WaitingTests(CacheTestCase):
         self.assertEqual([name for name, _ in self.sent], ["three"])
         self.assertEqual(self.cache.counters["outDiscards"], 1)
 
-    def test_octetsThatHaveGoneMakeRoom(self) -> None:
+    def test_sentOctetsMakeRoom(self) -> None:
         self.hold("one", octets=256 * KIB)
         self.cache.confirmed(A, PEER)
         self.hold("two", address=B, octets=256 * KIB)
         self.cache.confirmed(B, PEER)
         self.assertEqual([name for name, _ in self.sent], ["one", "two"])
 
-    def test_octetsGivenUpMakeRoom(self) -> None:
+    def test_droppedOctetsMakeRoom(self) -> None:
         self.hold("one", octets=256 * KIB)
         self.wait(5)
         self.assertEqual(self.sent, [("one", None)])
@@ -192,12 +194,12 @@ class WaitingTests(CacheTestCase):
         self.cache.confirmed(A, PEER)
         self.assertEqual(self.sent[1:], [("two", PEER)])
 
-    def test_oldestMakesRoomForTheFourth(self) -> None:
+    def test_theOctetsOfTheDroppedDatagramMakeRoom(self) -> None:
         self.hold("one", "two", "three", "four", octets=80 * KIB)
         self.cache.confirmed(A, PEER)
         self.assertEqual([name for name, _ in self.sent], ["two", "three", "four"])
 
-    def test_whatDoesNotFitDrivesNothingOut(self) -> None:
+    def test_aDatagramThatIsTooLongDropsNoOther(self) -> None:
         self.hold("one", "two", "three")
         self.hold("four", octets=300 * KIB)
         self.cache.confirmed(A, PEER)
@@ -216,8 +218,8 @@ class StateTests(CacheTestCase):
         self.wait(31)
         self.assertEqual(self.state(), neighbours.STALE)
 
-    def test_aKnownStationIsNotAskedForAgain(self) -> None:
-        # A route that was kept since before the answer came holds a datagram though the station is known.
+    def test_aDatagramForAKnownStationIsSentAtOnce(self) -> None:
+        # A route that was looked up before the answer arrived holds a datagram although the station is known now.
         before = len(self.asked)
         self.hold("again")
         self.assertEqual(self.sent[-1], ("again", PEER))
@@ -233,37 +235,37 @@ class StateTests(CacheTestCase):
             self.cache.remove(addressText(A))
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_reachableForHalfAMinute(self) -> None:
+    def test_anEntryIsReachableForHalfAMinute(self) -> None:
         self.wait(29.75)
         self.assertEqual(self.state(), neighbours.REACHABLE)
         self.wait(0.25)
         self.assertEqual(self.state(), neighbours.STALE)
 
-    def test_notAllForAsLong(self) -> None:
+    def test_theReachableTimeIsRandom(self) -> None:
         self.cache = NeighbourCache(self.clock, Random(1), self.solicit)
         for index in range(200):
             self.known(number(index))
         times = [call.getTime() - self.clock.seconds() for call in self.clock.getDelayedCalls()[-200:]]
         self.assertTrue(15 <= min(times) < 18 and 42 < max(times) <= 45, (min(times), max(times)))
 
-    def test_confirmedAgainIsReachableForLonger(self) -> None:
+    def test_aConfirmationExtendsTheReachableTime(self) -> None:
         self.wait(20)
         self.cache.confirmed(A, PEER)
         self.wait(20)
         self.assertEqual(self.state(), neighbours.REACHABLE)
 
-    def test_reachableIsNotAskedFor(self) -> None:
+    def test_noRequestIsSentForAReachableEntry(self) -> None:
         for _ in range(29):
             self.cache.lookup(A)
             self.wait(1)
         self.assertEqual(self.asked, [])
 
-    def test_staleUnusedIsNotAskedFor(self) -> None:
+    def test_noRequestIsSentForAnUnusedStaleEntry(self) -> None:
         self.wait(1000)
         self.assertEqual(self.asked, [])
         self.assertEqual(self.cache.lookup(A), PEER)
 
-    def test_staleUsedIsAskedForFiveSecondsLater(self) -> None:
+    def test_aUsedStaleEntryIsProbedFiveSecondsLater(self) -> None:
         self.stale()
         self.assertEqual(self.cache.lookup(A), PEER)
         self.assertEqual(self.state(), neighbours.DELAY)
@@ -272,33 +274,33 @@ class StateTests(CacheTestCase):
         self.wait(0.25)
         self.assertEqual((self.state(), self.asked), (neighbours.PROBE, [(36.0, A, PEER)]))
 
-    def test_useWhileDelayedDoesNotPutTheQuestionOff(self) -> None:
+    def test_aFurtherUseDoesNotPostponeTheProbe(self) -> None:
         self.stale()
         for _ in range(6):
             self.cache.lookup(A)
             self.wait(1)
         self.assertEqual(self.asked[0][0], 36.0)
 
-    def test_stationIsAskedFirstAndEverybodyLast(self) -> None:
+    def test_theLastProbeIsSentToAllStations(self) -> None:
         self.stale()
         self.cache.lookup(A)
         self.wait(20)
         self.assertEqual(self.asked, [(36.0, A, PEER), (37.0, A, PEER), (38.0, A, None)])
 
-    def test_knownWhileAsked(self) -> None:
+    def test_aStationIsKnownWhileItIsProbed(self) -> None:
         self.stale()
         self.cache.lookup(A)
         self.wait(6)
         self.assertEqual(self.cache.lookup(A), PEER)
 
-    def test_stationThatAnswersNoMoreIsForgotten(self) -> None:
+    def test_aStationThatDoesNotAnswerIsForgotten(self) -> None:
         self.stale()
         self.cache.lookup(A)
         self.wait(8)
         self.assertIsNone(self.cache.lookup(A))
         self.assertEqual(self.cache.counters["unresolved"], 1)
 
-    def test_answerMakesItReachable(self) -> None:
+    def test_anAnswerMakesAnEntryReachable(self) -> None:
         self.stale()
         self.cache.lookup(A)
         self.wait(5)
@@ -306,21 +308,21 @@ class StateTests(CacheTestCase):
         self.wait(5)
         self.assertEqual((self.state(), len(self.asked)), (neighbours.REACHABLE, 1))
 
-    def test_answerWithoutAStationConfirmsTheOneAsked(self) -> None:
+    def test_anAnswerWithoutAStationConfirmsTheKnownOne(self) -> None:
         self.stale()
         self.cache.lookup(A)
         self.wait(5)
         self.cache.confirmed(A, None)
         self.assertEqual((self.state(), self.cache.lookup(A)), (neighbours.REACHABLE, PEER))
 
-    def test_answerOfAnotherStationReplaces(self) -> None:
+    def test_anAnswerOfAnotherStationReplacesTheKnownOne(self) -> None:
         self.stale()
         self.cache.lookup(A)
         self.wait(5)
         self.cache.confirmed(A, OTHER)
         self.assertEqual((self.state(), self.cache.lookup(A)), (neighbours.REACHABLE, OTHER))
 
-    def test_answerThatMayNotReplaceDoesNot(self) -> None:
+    def test_anAnswerWithoutOverrideReplacesNoStation(self) -> None:
         self.stale()
         self.cache.lookup(A)
         self.wait(5)
@@ -329,40 +331,40 @@ class StateTests(CacheTestCase):
 
 
 class ClaimTests(CacheTestCase):
-    def test_strangersAreNotRemembered(self) -> None:
+    def test_aClaimMakesNoEntry(self) -> None:
         self.cache.claimed(A, PEER, False)
         self.assertIsNone(self.cache.lookup(A))
 
-    def test_whoAsksForUsIs(self) -> None:
+    def test_aClaimToBeRememberedMakesAnEntry(self) -> None:
         self.cache.claimed(A, PEER, True)
         self.assertEqual((self.cache.lookup(A), self.asked), (PEER, []))
 
-    def test_whoAsksForUsIsNotTakenForGranted(self) -> None:
+    def test_aRememberedClaimIsProbedWhenUsed(self) -> None:
         self.cache.claimed(A, PEER, True)
         self.cache.lookup(A)
         self.wait(5)
         self.assertEqual(self.asked, [(5.0, A, PEER)])
 
-    def test_answersWhatIsBeingAsked(self) -> None:
+    def test_aClaimCompletesAResolution(self) -> None:
         self.hold("one")
         self.cache.claimed(A, PEER, False)
         self.assertEqual(self.sent, [("one", PEER)])
         self.assertEqual(self.cache.entries[A].state, neighbours.STALE)
 
-    def test_sameStationChangesNothing(self) -> None:
+    def test_aClaimOfTheKnownStationChangesNothing(self) -> None:
         self.known()
         self.cache.claimed(A, PEER, False)
         self.wait(5)
         self.assertEqual((self.cache.lookup(A), self.asked), (PEER, []))
 
-    def test_anotherStationIsAskedAboutAndNotBelieved(self) -> None:
+    def test_aClaimOfAnotherStationProbesTheKnownOne(self) -> None:
         self.known()
         self.wait(2)
         self.cache.claimed(A, OTHER, False)
         self.clock.advance(0)
         self.assertEqual((self.cache.lookup(A), self.asked), (PEER, [(2.0, A, PEER)]))
 
-    def test_theOldStationAnswers(self) -> None:
+    def test_theKnownStationStaysWhenItAnswers(self) -> None:
         self.known()
         self.cache.claimed(A, OTHER, True)
         self.wait(1)
@@ -370,26 +372,26 @@ class ClaimTests(CacheTestCase):
         self.wait(20)
         self.assertEqual(self.cache.lookup(A), PEER)
 
-    def test_theNewStationAnswersOurQuestion(self) -> None:
+    def test_theClaimingStationReplacesWhenItAnswers(self) -> None:
         self.known()
         self.cache.claimed(A, OTHER, False)
         self.wait(1)
         self.cache.confirmed(A, OTHER)
         self.assertEqual(self.cache.lookup(A), OTHER)
 
-    def test_answerToNoQuestionReplacesNothing(self) -> None:
+    def test_anAnswerWithoutAProbeReplacesNoStation(self) -> None:
         self.known()
         self.cache.confirmed(A, OTHER)
         self.assertEqual(self.cache.lookup(A), PEER)
 
-    def test_answerBeforeTheQuestionReplacesNothing(self) -> None:
+    def test_anAnswerBeforeTheProbeReplacesNoStation(self) -> None:
         self.known()
         self.wait(31)
         self.cache.lookup(A)
         self.cache.confirmed(A, OTHER)
         self.assertEqual(self.cache.lookup(A), PEER)
 
-    def test_claimHastensTheQuestion(self) -> None:
+    def test_aClaimStartsTheProbeSooner(self) -> None:
         self.known()
         self.wait(31)
         self.cache.lookup(A)
@@ -397,7 +399,7 @@ class ClaimTests(CacheTestCase):
         self.clock.advance(0)
         self.assertEqual([time for time, _, _ in self.asked], [31.0])
 
-    def test_claimsMakeNoMoreThanOneQuestionASecond(self) -> None:
+    def test_claimsCauseAtMostOneProbeASecond(self) -> None:
         self.known()
         for _ in range(100):
             self.cache.claimed(A, OTHER, True)
@@ -413,7 +415,7 @@ class TableTests(CacheTestCase):
         for index in range(count):
             self.known(number(index))
 
-    def test_permanentIsNeitherAskedForNorReplaced(self) -> None:
+    def test_aPermanentEntryIsNeitherProbedNorReplaced(self) -> None:
         self.cache.add("10.0.0.1", PEER)
         for _ in range(100):
             self.cache.claimed(A, OTHER, True)
@@ -422,36 +424,36 @@ class TableTests(CacheTestCase):
             self.wait(1)
         self.assertEqual(self.asked, [])
 
-    def test_permanentSendsWhatWaits(self) -> None:
+    def test_aPermanentEntrySendsTheWaitingDatagrams(self) -> None:
         self.hold("one")
         self.cache.add("10.0.0.1", "02:00:00:00:00:02")
         self.assertEqual(self.sent, [("one", PEER)])
 
-    def test_permanentReplacesWhatWasFound(self) -> None:
+    def test_aPermanentEntryReplacesALearnedOne(self) -> None:
         self.known()
         self.cache.add(A, OTHER)
         self.wait(100)
         self.assertEqual((self.cache.lookup(A), self.asked), (OTHER, []))
 
-    def test_whatIsNoAddress(self) -> None:
+    def test_aTextThatIsNoAddressIsRefused(self) -> None:
         self.assertRaises(ValueError, self.cache.add, "here", PEER)
         self.assertRaises(ValueError, self.cache.add, A, "there")
 
-    def test_remove(self) -> None:
+    def test_anEntryCanBeRemoved(self) -> None:
         self.known()
         self.cache.remove("10.0.0.1")
         self.assertIsNone(self.cache.lookup(A))
 
-    def test_removeWhatIsBeingAskedFor(self) -> None:
+    def test_removingAnEntryEndsItsResolution(self) -> None:
         self.hold("one")
         self.cache.remove(A)
         self.wait(5)
         self.assertEqual((len(self.asked), self.cache.counters["outDiscards"]), (1, 1))
 
-    def test_removeWhatIsUnknown(self) -> None:
+    def test_removingAnUnknownEntryIsRefused(self) -> None:
         self.assertRaises(ValueError, self.cache.remove, A)
 
-    def test_leastRecentlyUsedGoes(self) -> None:
+    def test_theLeastRecentlyUsedEntryIsEvicted(self) -> None:
         self.fill(512)
         self.cache.lookup(number(0))
         self.known()
@@ -459,21 +461,21 @@ class TableTests(CacheTestCase):
         self.assertEqual((self.cache.lookup(number(0)), self.cache.lookup(number(1))), (PEER, None))
         self.assertEqual(self.cache.counters["evicted"], 1)
 
-    def test_permanentIsNeverEvicted(self) -> None:
+    def test_aPermanentEntryIsNeverEvicted(self) -> None:
         self.cache.add(A, PEER)
         self.fill(600)
         self.assertEqual((self.cache.lookup(A), len(self.cache.entries)), (PEER, 512))
 
-    def test_stationGoesForOneThatIsPermanent(self) -> None:
+    def test_aPermanentEntryEvictsALearnedOne(self) -> None:
         self.fill(512)
         for index in range(400):
-            # One that is known already, and one that is not.
+            # The first station is known already, the second one is new.
             self.cache.add(number(index), PEER)
             self.cache.add(number(index + 1000), PEER)
             self.assertEqual(len(self.cache.entries), max(512, 2 * index + 2))
         self.assertEqual((self.cache.lookup(number(399)), self.cache.lookup(number(400))), (PEER, None))
 
-    def test_oneStationHasRoomBesidePermanentOnes(self) -> None:
+    def test_oneLearnedEntryHasRoomBesidePermanentOnes(self) -> None:
         for index in range(600):
             self.cache.add(number(index), PEER)
         self.known(A)
@@ -483,39 +485,39 @@ class TableTests(CacheTestCase):
         self.cache.add(number(0), PEER)
         self.assertEqual((self.cache.lookup(B), len(self.cache.entries)), (None, 600))
 
-    def test_oneMorePermanentIsEnteredWithoutALookAtTheOthers(self) -> None:
+    def test_theCostOfAPermanentEntryDoesNotDependOnTheirNumber(self) -> None:
         counted = []
         for count in 600, 2000:
             for index in range(count):
                 self.cache.add(number(index), PEER)
-            # One that is permanent already, and one that is removed.
+            # The first entry is permanent already, the second one is added and removed.
             self.cache.add(number(0), PEER)
             self.cache.add(number(5000), PEER)
             self.cache.remove(number(5000))
             counted.append([steps(self.cache.add, number(5000), PEER), steps(self.cache.remove, number(5000))])
         self.assertEqual(*counted)
 
-    def test_oldestThatIsAskedForGoes(self) -> None:
+    def test_theOldestResolutionIsEvicted(self) -> None:
         for index in range(65):
             self.hold("one", address=number(index))
         self.assertEqual(len(self.cache.incomplete), 64)
         self.assertNotIn(number(0), self.cache.incomplete)
         self.assertEqual(self.cache.counters["outDiscards"], 1)
 
-    def test_whatIsAskedForEvictsNothingKnown(self) -> None:
+    def test_resolutionsEvictNoKnownStation(self) -> None:
         self.fill(512)
         for index in range(1000, 1200):
             self.hold("one", address=number(index))
         self.assertEqual([self.cache.lookup(number(index)) for index in range(512)], [PEER] * 512)
 
-    def test_clearLeavesWhatIsPermanent(self) -> None:
+    def test_clearKeepsPermanentEntries(self) -> None:
         self.known(B)
         self.cache.add(A, PEER)
         self.hold("one", address=number(1))
         self.cache.clear()
         self.assertEqual((list(self.cache.entries), self.cache.incomplete), ([A], {}))
 
-    def test_clearLeavesNothingToBeDone(self) -> None:
+    def test_clearStopsAllTimers(self) -> None:
         self.known(B)
         self.hold("one")
         self.cache.clear()

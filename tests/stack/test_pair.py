@@ -1,5 +1,5 @@
 """
-Two hosts on one network in memory: whole conversations on a clock, no kernel and no time.
+Tests for conversations of two hosts on one network, in memory and on a test clock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from txtuntap.testing import TAP, TUN, MemoryDevice, join
 
 class PairTests(SynchronousTestCase):
     """
-    Conversations on a tap, where stations must be found first, and on a tun.
+    Conversations on TAP devices, where link addresses must be resolved first, and on TUN devices.
     """
 
     def pair(self, mode: int) -> tuple[Host, Host]:
@@ -33,7 +33,7 @@ class PairTests(SynchronousTestCase):
         for _ in range(200):
             self.clock.advance(0)
 
-    def test_datagramsOfAllSizesComeBack(self) -> None:
+    def test_datagramsOfAllSizesAreEchoed(self) -> None:
         for mode in (TAP, TUN):
             one, other = self.pair(mode)
             other.listenUDP(7, Echo())
@@ -46,7 +46,7 @@ class PairTests(SynchronousTestCase):
                     self.turns()
                     self.assertEqual(list(map(len, speaker.data)), [size], address)
 
-    def test_eachPingsTheOther(self) -> None:
+    def test_eachHostPingsTheOther(self) -> None:
         for mode in (TAP, TUN):
             one, other = self.pair(mode)
             for host, address in ((one, "10.0.0.2"), (other, "fd00::1")):
@@ -55,5 +55,5 @@ class PairTests(SynchronousTestCase):
                 pong = self.successResultOf(answer)
                 self.assertEqual((pong.source, pong.size), (address, 3000))
 
-    def test_devicesOfTwoKindsAreNoNetwork(self) -> None:
+    def test_aTAPAndATUNDeviceCannotBeJoined(self) -> None:
         self.assertRaises(ValueError, join, Clock(), MemoryDevice(TAP), MemoryDevice(TUN))

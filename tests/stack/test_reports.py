@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.stack.reports}.
+Tests for L{txtuntap.stack.reports}: the times at which groups are reported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 A, B, C = (bytes((239, 0, 0, number)) for number in (1, 2, 3))
 ALL = bytes(4)
 
-#: How many records the tests' packets have in version 3.
+#: The number of records that fit into a packet of version 3 in these tests.
 FITS = 10
 
 
@@ -35,7 +35,7 @@ def many(count: int, first: int = 0) -> set[bytes]:
 class ReporterTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        # Time zero is as good as any other.
+        # The tests do not begin at time zero, which could hide the use of zero for "never".
         self.clock.advance(1000)
         self.sent: list[tuple[float, int, list[Record]]] = []
         self.reporter = Reporter(self.clock, Random(1), 3, lambda version: FITS if version == 3 else 1, self.send)
@@ -45,7 +45,9 @@ class ReporterTestCase(SynchronousTestCase):
 
     def wait(self, seconds: float) -> list[tuple[float, int, list[Record]]]:
         """
-        @return: what was sent in that time: when, in which version, which records.
+        Advance the clock from call to call.
+
+        @return: the reports sent in that time: for each, the time, the version and the records.
         """
         before = len(self.sent)
         end = self.clock.seconds() + seconds
@@ -61,14 +63,14 @@ class ReporterTestCase(SynchronousTestCase):
 
     def update(self, groups: set[bytes]) -> None:
         """
-        We are in these groups now, and in no others.
+        Join and leave groups so that the host is in exactly these.
         """
         for group in groups ^ self.reporter.groups:
             self.reporter.changed(group, group in groups)
 
     def quiet(self, *groups: bytes) -> None:
         """
-        Be in groups for so long that all has been told.
+        Be in groups, and wait until all reports of that have been sent.
         """
         self.update(set(groups))
         self.wait(10)
@@ -76,7 +78,7 @@ class ReporterTestCase(SynchronousTestCase):
 
 
 class ChangeTests(ReporterTestCase):
-    def test_joiningIsToldAtOnceAndOnceMore(self) -> None:
+    def test_aJoinIsReportedAtOnceAndOnceMore(self) -> None:
         self.update({A})
         now = self.clock.seconds()
         (first, _, records), (second, _, again) = self.wait(100)
@@ -86,35 +88,35 @@ class ChangeTests(ReporterTestCase):
         self.assertTrue(PAUSE <= second - first <= UNSOLICITED_INTERVAL)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_leavingIsToldAtOnceAndOnceMore(self) -> None:
+    def test_aLeaveIsReportedAtOnceAndOnceMore(self) -> None:
         self.quiet(A, B)
         self.update({B})
         self.assertEqual(self.records(0), [[(TO_INCLUDE, A)]])
         self.assertEqual(self.records(), [[(TO_INCLUDE, A)]])
 
-    def test_nothingIsToldWithinTheCall(self) -> None:
+    def test_noReportIsSentWithinTheCall(self) -> None:
         self.update({A})
         self.assertEqual(self.sent, [])
 
-    def test_whatChangesInOneTurnIsOneReport(self) -> None:
+    def test_changesOfOneReactorTurnAreOneReport(self) -> None:
         self.quiet(C)
         self.update({A, C})
         self.update({A, B})
         ((_, _, records),) = self.wait(0)
         self.assertEqual(sorted(records), [(TO_INCLUDE, C), (TO_EXCLUDE, A), (TO_EXCLUDE, B)])
 
-    def test_whatIsAsBeforeIsNotTold(self) -> None:
+    def test_anUnchangedGroupIsNotReported(self) -> None:
         self.quiet(A)
         self.update({A})
         self.assertEqual(self.records(), [])
 
-    def test_laterStateOfAGroupIsTold(self) -> None:
+    def test_theLatestStateOfAGroupIsReported(self) -> None:
         self.update({A})
         self.wait(0)
         self.update(set())
         self.assertEqual(self.records(), [[(TO_INCLUDE, A)]] * 2)
 
-    def test_changesKeepThePause(self) -> None:
+    def test_reportsOfChangesArePausesApart(self) -> None:
         for number in range(50):
             self.update(many(1, number))
             self.clock.advance(PAUSE / 10)
@@ -122,14 +124,14 @@ class ChangeTests(ReporterTestCase):
         self.assertGreater(len(times), 3)
         self.assertGreaterEqual(min(b - a for a, b in pairwise(times)), PAUSE * 0.99)
 
-    def test_firstReportsComeBeforeSecondOnes(self) -> None:
+    def test_firstReportsAreSentBeforeSecondOnes(self) -> None:
         groups = many(FITS * MAX_AT_ONCE * 2)
         self.update(groups)
         sent = self.wait(PAUSE * 1.5)
         self.assertEqual([len(records) for _, _, records in sent], [FITS * MAX_AT_ONCE] * 2)
         self.assertEqual({group for _, _, records in sent for _, group in records}, groups)
 
-    def test_manyAreToldInPacketsAtATime(self) -> None:
+    def test_manyReportsAreSentInBursts(self) -> None:
         groups = many(1024)
         self.update(groups)
         sent = self.wait(100)
@@ -137,15 +139,15 @@ class ChangeTests(ReporterTestCase):
         told = sorted(group for _, _, records in sent for _, group in records)
         self.assertEqual(told, sorted([*groups, *groups]))
 
-    def test_changesAreBounded(self) -> None:
+    def test_theTableOfChangesIsBounded(self) -> None:
         self.quiet(*many(MAX_CHANGES * 2))
         self.assertEqual(self.reporter._changes, {})
         self.update(set())
         self.assertEqual(len(self.reporter._changes), MAX_CHANGES)
         self.assertEqual(sum(map(len, self.records(1000))), MAX_CHANGES * ROBUSTNESS)
 
-    def test_joinsThatAreUndoneAreBounded(self) -> None:
-        # All within one turn of the reactor, so that nothing is reported meanwhile.
+    def test_leavesAfterJoinsAreBounded(self) -> None:
+        # All changes are within one reactor turn, so that nothing is reported in between.
         for group in many(MAX_CHANGES * 2):
             self.reporter.changed(group, True)
             self.reporter.changed(group, False)
@@ -154,12 +156,12 @@ class ChangeTests(ReporterTestCase):
         self.records(1000)
         self.assertEqual([state.size for state in self.reporter.tables()], [0])
 
-    def test_repeat(self) -> None:
+    def test_repeatReportsAllGroups(self) -> None:
         self.quiet(A)
         self.reporter.repeat()
         self.assertEqual(self.records(), [[(TO_EXCLUDE, A)]] * 2)
 
-    def test_stop(self) -> None:
+    def test_stopEndsAllReports(self) -> None:
         self.update({A})
         self.reporter.queried(Query(3, ALL, 10.0))
         self.reporter.stop()
@@ -169,14 +171,14 @@ class ChangeTests(ReporterTestCase):
 
 
 class QueryTests(ReporterTestCase):
-    def test_aboutAll(self) -> None:
+    def test_aGeneralQueryIsAnsweredForAllGroups(self) -> None:
         self.quiet(A, B)
         self.reporter.queried(Query(3, ALL, 10.0))
         ((_, version, records),) = self.wait(10)
         self.assertEqual((version, sorted(records)), (3, [(IS_EXCLUDE, A), (IS_EXCLUDE, B)]))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_answersComeAtRandomWithinTheTime(self) -> None:
+    def test_anAnswerIsSentAtARandomTimeWithinTheDelay(self) -> None:
         self.quiet(A)
         delays = []
         for _ in range(200):
@@ -186,41 +188,41 @@ class QueryTests(ReporterTestCase):
             delays.append(when - now)
         self.assertTrue(PAUSE <= min(delays) < 1 and 9 < max(delays) <= 10, (min(delays), max(delays)))
 
-    def test_neverAtOnce(self) -> None:
+    def test_anAnswerIsNeverSentAtOnce(self) -> None:
         self.quiet(A)
         self.reporter.queried(Query(3, ALL, 0.0))
         self.assertEqual(self.records(PAUSE * 0.9), [])
         self.assertEqual(self.records(PAUSE * 0.2), [[(IS_EXCLUDE, A)]])
 
-    def test_aboutOne(self) -> None:
+    def test_aQueryForOneGroupIsAnsweredForThatGroup(self) -> None:
         self.quiet(A, B)
         self.reporter.queried(Query(3, B, 1.0))
         self.assertEqual(self.records(1), [[(IS_EXCLUDE, B)]])
 
-    def test_aboutOneThatWeAreNotIn(self) -> None:
+    def test_aQueryForAnotherGroupIsNotAnswered(self) -> None:
         self.quiet(A)
         self.reporter.queried(Query(3, B, 1.0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_whereWeAreInNone(self) -> None:
+    def test_aQueryIsNotAnsweredWithoutGroups(self) -> None:
         self.reporter.queried(Query(3, ALL, 1.0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_whatWasLeftMeanwhile(self) -> None:
+    def test_aGroupLeftBeforeTheAnswerIsNotInIt(self) -> None:
         self.quiet(A, B)
         self.reporter.queried(Query(3, ALL, 10.0))
         self.update({B})
         self.assertIn([(IS_EXCLUDE, B)], self.records())
         self.assertNotIn((IS_EXCLUDE, A), [record for _, _, records in self.sent for record in records])
 
-    def test_questionsUnderWayHaveOneAnswer(self) -> None:
+    def test_pendingQueriesHaveOneAnswer(self) -> None:
         self.quiet(A, B, C)
         self.reporter.queried(Query(3, A, 5.0))
         self.reporter.queried(Query(3, B, 5.0))
         ((_, _, records),) = self.wait(10)
         self.assertEqual(sorted(records), [(IS_EXCLUDE, A), (IS_EXCLUDE, B)])
 
-    def test_whoNamesALongTimeKeepsNobodyWaiting(self) -> None:
+    def test_aLongDelayDoesNotPostponeOtherAnswers(self) -> None:
         self.quiet(A)
         for _ in range(10):
             self.reporter.queried(Query(3, ALL, 3174.4))
@@ -228,7 +230,7 @@ class QueryTests(ReporterTestCase):
         self.assertEqual(self.records(1), [[(IS_EXCLUDE, A)]])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_aFloodOfQuestionsIsAnsweredTenTimesASecond(self) -> None:
+    def test_aFloodOfQueriesIsAnsweredTenTimesASecond(self) -> None:
         groups = many(1024)
         self.quiet(*groups)
         for number in range(10_000):
@@ -238,7 +240,7 @@ class QueryTests(ReporterTestCase):
         self.assertLessEqual(len(self.sent), 10 / PAUSE + 1)
         self.assertLessEqual(max(len(records) for _, _, records in self.sent), FITS * MAX_AT_ONCE)
 
-    def test_manyAreAnsweredForInPacketsAtATime(self) -> None:
+    def test_aLongAnswerIsSentInBursts(self) -> None:
         groups = many(1024)
         self.quiet(*groups)
         self.reporter.queried(Query(3, ALL, 1.0))
@@ -252,7 +254,7 @@ class QueryTests(ReporterTestCase):
 class OlderQuerierTests(ReporterTestCase):
     def versions(self, *queries: Query) -> list[int]:
         """
-        The versions of what is said after each of these was heard.
+        Deliver queries one after the other, and return the versions of the reports that answer them.
         """
         found = []
         for query in queries:
@@ -260,22 +262,22 @@ class OlderQuerierTests(ReporterTestCase):
             found += [version for _, version, _ in self.wait(10)]
         return found
 
-    def test_answersInItsWords(self) -> None:
+    def test_anAnswerHasTheVersionOfTheQuery(self) -> None:
         self.quiet(A)
         self.assertEqual(self.versions(Query(2, ALL, 1.0), Query(1, ALL, 10.0)), [2, 1])
 
-    def test_changesInItsWords(self) -> None:
+    def test_aChangeIsReportedInTheVersionOfTheQuerier(self) -> None:
         self.quiet(A)
         self.versions(Query(2, ALL, 1.0))
         self.update({B})
         ((_, version, records),) = self.wait(0)
         self.assertEqual((version, sorted(records)), (2, [(TO_INCLUDE, A), (TO_EXCLUDE, B)]))
 
-    def test_theOldestCounts(self) -> None:
+    def test_theOldestQuerierVersionIsUsed(self) -> None:
         self.quiet(A)
         self.assertEqual(self.versions(Query(1, ALL, 10.0), Query(2, ALL, 1.0), Query(3, ALL, 1.0)), [1, 1, 1])
 
-    def test_forAWhile(self) -> None:
+    def test_anOlderVersionIsUsedForALimitedTime(self) -> None:
         self.quiet(A)
         self.reporter.queried(Query(1, ALL, 10.0))
         self.wait(100)
@@ -287,16 +289,16 @@ class OlderQuerierTests(ReporterTestCase):
         self.wait(100)
         self.assertEqual(self.reporter.version, 3)
 
-    def test_whoAsksAboutOneGroupMayBeOfAnyVersion(self) -> None:
+    def test_aGroupSpecificQueryOfIGMPv2SetsNoVersion(self) -> None:
         self.quiet(A)
         self.assertEqual(self.versions(Query(2, A, 1.0)), [3])
 
-    def test_butNotInMLD(self) -> None:
+    def test_aGroupSpecificQueryOfMLDv1SetsTheVersion(self) -> None:
         self.reporter = Reporter(self.clock, Random(1), 2, lambda _: 1, self.send)
         self.quiet(A)
         self.assertEqual(self.versions(Query(1, A, 1.0)), [1])
 
-    def test_whatWasToBeToldInAnotherVersionIsForgotten(self) -> None:
+    def test_pendingReportsAreForgottenWhenTheVersionChanges(self) -> None:
         self.quiet(A)
         self.reporter.queried(Query(3, ALL, 10.0))
         self.update({A, B})
@@ -305,7 +307,7 @@ class OlderQuerierTests(ReporterTestCase):
         ((_, version, records),) = self.wait(100)
         self.assertEqual((version, sorted(records)), (2, [(IS_EXCLUDE, A), (IS_EXCLUDE, B)]))
 
-    def test_manyAreToldInPacketsAtATime(self) -> None:
+    def test_manyReportsAreSentInBursts(self) -> None:
         groups = many(1024)
         self.quiet(*groups)
         self.reporter.queried(Query(2, ALL, 1.0))
@@ -313,7 +315,7 @@ class OlderQuerierTests(ReporterTestCase):
         self.assertEqual({len(records) for _, _, records in sent}, {MAX_AT_ONCE})
         self.assertEqual({group for _, _, records in sent for _, group in records}, groups)
 
-    def test_aClockThatStepsBack(self) -> None:
+    def test_aClockThatStepsBackEndsTheOlderVersion(self) -> None:
         self.quiet(A)
         self.reporter.queried(Query(1, ALL, 10.0))
         self.update({B})

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.stack.streams}: a host in the place of a reactor.
+Tests for L{txtuntap.stack.streams}: a host that is used instead of a reactor.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from txtuntap.tcp.layer import TCPProtocol
 
 class Add(amp.Command):
     """
-    Adds two numbers.
+    An AMP command that adds two numbers.
     """
 
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = [(b"a", amp.Integer()), (b"b", amp.Integer())]
@@ -48,43 +48,43 @@ class Adder(amp.AMP):
 
 
 class MistakeTests(HostsTestCase):
-    def test_interfaces(self) -> None:
+    def test_theInterfacesOfAReactorAreProvided(self) -> None:
         for interface in IReactorTCP, IReactorSSL, IReactorPluggableNameResolver:
             self.assertTrue(verifyObject(interface, self.near))
 
-    def test_reactorAsTCP(self) -> None:
+    def test_aReactorIsRefusedAsTCPLayer(self) -> None:
         reactor: Any = MemoryReactor()
         with self.assertRaises(TypeError) as raised:
             Host([], Clock(), tcp=reactor)
         self.assertIn("tcp is a TCPProtocol", str(raised.exception))
 
-    def test_tcpLayerOfOnesOwn(self) -> None:
+    def test_aGivenTCPLayerIsUsed(self) -> None:
         tcp = TCPProtocol()
         self.assertIs(Host([], Clock(), tcp=tcp).tcp, tcp)
 
-    def test_ports(self) -> None:
+    def test_aPortOutOfRangeIsRefused(self) -> None:
         for port in -1, 65536, True, "80", None:
             self.assertRaises(ValueError, self.near.listenTCP, port, Server())
 
-    def test_factoryThatIsNone(self) -> None:
+    def test_aFactoryWithoutBuildProtocolIsRefused(self) -> None:
         for factory in Talker, Talker(), None:
             with self.assertRaises(TypeError) as raised:
                 self.near.listenTCP(80, factory)
             self.assertIn("buildProtocol", str(raised.exception))
 
-    def test_interfaceOfAnotherHost(self) -> None:
+    def test_listeningOnAnAddressOfAnotherHostIsRefused(self) -> None:
         with self.assertRaises(CannotListenError) as raised:
             self.near.listenTCP(80, Server(), interface="10.0.0.2")
         self.assertIn("it has 10.0.0.1", str(raised.exception))
 
-    def test_nameAsInterface(self) -> None:
+    def test_listeningOnANameIsRefused(self) -> None:
         self.assertRaises(InvalidAddressError, self.near.listenTCP, 80, Server(), interface="localhost")
 
-    def test_bindAddress(self) -> None:
+    def test_connectingFromANameIsRefused(self) -> None:
         for address in ("localhost", 0), "localhost":
             self.assertRaises(InvalidAddressError, self.near.connectTCP, "10.0.0.2", 80, Client(), bindAddress=address)
 
-    def test_hostThatUsesNone(self) -> None:
+    def test_theTCPLayerIsCreatedAtItsFirstUse(self) -> None:
         self.assertFalse(self.near.usesTCP)
         self.assertNotIn("tcp", self.near.counters)
         self.near.listenTCP(80, Server())
@@ -93,7 +93,7 @@ class MistakeTests(HostsTestCase):
 
 class LibraryTests(HostsTestCase):
     """
-    What was written for a reactor.
+    Libraries that were written for a reactor run on a host.
     """
 
     def setUp(self) -> None:
@@ -107,7 +107,7 @@ class LibraryTests(HostsTestCase):
         self.wait()
         self.assertEqual((len(servers.made), len(clients.made)), (1, 1))
 
-    def test_endpoints(self) -> None:
+    def test_endpointsConnect(self) -> None:
         servers = Server()
         TCP6ServerEndpoint(self.far, 80).listen(servers)
         self.far.listenTCP(81, servers)
@@ -117,14 +117,14 @@ class LibraryTests(HostsTestCase):
             protocol: Any = self.successResultOf(connecting)
             self.assertEqual(protocol.events, ["made"])
 
-    def test_connectingToAName(self) -> None:
+    def test_aNameOfTheTableIsConnectedTo(self) -> None:
         servers = Server()
         self.far.listenTCP(80, servers)
         self.near.connectTCP("far.example", 80, Client())
         self.wait()
         self.assertEqual(servers.addresses[0].host, "fd00::1")
 
-    def test_web(self) -> None:
+    def test_aWebPageIsTransferred(self) -> None:
         root = Resource()
         root.putChild(b"page", Data(b"x" * 200_000, "text/plain"))
         self.far.listenTCP(80, Site(root, reactor=self.far))
@@ -136,7 +136,7 @@ class LibraryTests(HostsTestCase):
         self.wait(10)
         self.assertEqual(self.successResultOf(reading), b"x" * 200_000)
 
-    def test_amp(self) -> None:
+    def test_AMPCallsAreAnswered(self) -> None:
         self.far.listenTCP(80, Factory.forProtocol(Adder))
         connecting = TCP4ClientEndpoint(self.near, "10.0.0.2", 80).connect(Factory.forProtocol(amp.AMP))
         self.wait()
@@ -145,7 +145,7 @@ class LibraryTests(HostsTestCase):
         self.wait()
         self.assertEqual(self.successResultOf(asking), {"sum": 7})
 
-    def test_clientService(self) -> None:
+    def test_aClientServiceConnectsAgain(self) -> None:
         servers = Server()
         self.far.listenTCP(80, servers)
         endpoint = TCP4ClientEndpoint(self.near, "10.0.0.2", 80)
@@ -163,12 +163,12 @@ class LibraryTests(HostsTestCase):
         self.wait()
         self.assertIsNone(self.successResultOf(stopping))
 
-    def test_webOverTLS(self) -> None:
+    def test_aWebPageIsTransferredOverTLS(self) -> None:
         with TemporaryDirectory() as directory:
             made = certificate(Path(directory), "far.example", server=True)
             own = PrivateCertificate.loadPEM(Path(made.file).read_bytes())
             trusted = trustRootFromCertificates([Certificate.loadPEM(Path(made.public).read_bytes())])
-        # The TLS of an Agent waits by the global reactor.
+        # The TLS of an Agent uses the clock of the global reactor by default.
         self.patch(tls, "_get_default_clock", lambda: self.net.clock)
         root = Resource()
         root.putChild(b"page", Data(b"x" * 200_000, "text/plain"))
@@ -181,7 +181,7 @@ class LibraryTests(HostsTestCase):
 
     def serveNames(self) -> None:
         """
-        Have the far host know names, and the addresses that they have.
+        Run a DNS server on the far host, and add the addresses of its names to that host.
         """
         for address, network in ("192.0.2.7/24", "192.0.2.0/24"), ("2001:db8::7/64", "2001:db8::/64"):
             self.far.addAddress(address)
@@ -191,7 +191,7 @@ class LibraryTests(HostsTestCase):
 
     def opens(self, name: str) -> None:
         """
-        Have the near host connect to the far one by a name.
+        Check that the near host can connect to the far one by a name.
         """
         servers, clients = Server(), Client()
         port: Any = self.far.listenTCP(80, servers)
@@ -201,7 +201,7 @@ class LibraryTests(HostsTestCase):
         self.assertEqual(len(servers.made), 1)
         port.stopListening()
 
-    def test_installedResolver(self) -> None:
+    def test_anInstalledResolverIsUsed(self) -> None:
         self.serveNames()
         resolver: Any = client.Resolver(servers=[("10.0.0.2", 53)], reactor=self.near)
         self.near.installNameResolver(resolver)
@@ -209,7 +209,8 @@ class LibraryTests(HostsTestCase):
 
     def test_installedResolverReplacesTheTable(self) -> None:
         """
-        The names of C{hosts} are found by the resolver that was there before, which is returned, and may be put back.
+        The installed resolver does not know the names of C{hosts}. The previous resolver does, and can be installed
+        again.
         """
         self.start(hosts={"far.example": "10.0.0.2"})
         table = self.near.nameResolver
@@ -226,7 +227,7 @@ class LibraryTests(HostsTestCase):
         self.assertRaises(TypeError, self.near.installNameResolver, "10.0.0.53")
         self.assertIs(self.near.nameResolver, table)
 
-    def test_resolverOverTheHost(self) -> None:
+    def test_aResolverCanUseTheHostAsItsReactor(self) -> None:
         def made(host: Any) -> Any:
             return client.Resolver(servers=[("10.0.0.2", 53)], reactor=host)
 
