@@ -1,11 +1,11 @@
 """
-Says which station on a link has which address, and when one has it no longer.
+Print the link address of each IPv4 address on a link, and print a line when an address moves to another station.
 
     python examples/arp_watcher.py [INTERFACE]
 
-as root: it makes tap0 (or INTERFACE), with 10.0.0.1 at the kernel's end, and listens to all ARP that comes. (As a port
-of a bridge, it hears that of a whole segment.) In another terminal, have the kernel ask for somebody, and then again
-from another link address:
+Run it as root. The program makes tap0 (or INTERFACE), gives the kernel's end the address 10.0.0.1, and reads each ARP
+message that arrives. (As a port of a bridge, tap0 receives the ARP messages of the whole segment.) In another terminal,
+let the kernel send an ARP request, change the kernel's link address, and let it send a second one:
 
     $ ping -c1 10.0.0.2
     $ ip link set tap0 address 02:00:00:00:00:77; ping -c1 10.0.0.3
@@ -31,14 +31,15 @@ from txtuntap.wire.address import addressText, linkAddressText
 from txtuntap.wire.arp import parse
 from txtuntap.wire.ethernet import ARP
 
-#: Addresses remembered; the one not heard of for longest is forgotten. The network must not decide how many.
+#: The greatest number of IPv4 addresses in the table. When it is full, the address that was silent for longest is
+#: evicted. Without a bound, forged messages could fill the memory.
 MAX_STATIONS = 1024
 
 
 @implementer(IPacketReceiver)
 class ARPWatcher:
     """
-    Goes above Ethernet, under the EtherType of ARP.
+    A protocol above Ethernet that receives the frames with the EtherType of ARP.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class ARPWatcher:
 
     def packetReceived(self, packet: Packet) -> None:
         message = parse(bytes(packet))
-        # One without an address of its own asks whether it may have one: that says nothing yet.
+        # A sender address of zeros belongs to a probe: the station only asks whether an address is free (RFC 5227).
         if message is None or not any(message.sender):
             return
         before = self._stations.pop(message.sender, None)
@@ -62,7 +63,7 @@ class ARPWatcher:
 
 def main(reactor: Any, interface: str = "tap0") -> Deferred[None]:
     """
-    ARP, and nothing else.
+    Make the interface, with an Ethernet layer that carries ARP alone.
     """
     ethernet = EthernetProtocol()
     ethernet.addProto(ARP, ARPWatcher())

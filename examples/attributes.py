@@ -1,9 +1,10 @@
 """
-What pytun's TunTapDevice has for attributes: the interface's settings, read and written one by one.
+Read and write each setting of an interface that pytun's TunTapDevice has as an attribute.
 
     python examples/attributes.py
 
-as root: it makes tun0, sets it and shows it; the interface goes when it ends.
+Run it as root. The program makes tun0, configures it and prints its settings. The kernel deletes tun0 when the program
+ends.
 
     tun0: 10.0.0.1 to 10.0.0.2 by 255.255.255.255, MTU 1400
     a packet of 84 octets from 10.0.0.1
@@ -25,7 +26,8 @@ from txtuntap.device.state import readInterface
 
 class Attributes:
     """
-    A device's interface. There is no need for such a class: it shows which call of ours each attribute of pytun's is.
+    The settings of a device's interface, under pytun's names. A program does not need this class: the class shows which
+    call of txtuntap replaces each attribute of pytun.
     """
 
     def __init__(self, device: LinuxDevice) -> None:
@@ -67,7 +69,7 @@ class Attributes:
         self._set(mtu=mtu)
 
     def pointToPoint(self, addr: str, dstaddr: str) -> None:
-        # One call for what are three assignments there: an address without its peer is never seen.
+        # One call in place of pytun's three assignments, so that the address never exists without its peer.
         self._set(addresses=[f"{addr} peer {dstaddr}/32"])
 
     def up(self) -> None:
@@ -85,7 +87,7 @@ def main() -> None:
         tun.up()
         print(f"{tun.name}: {tun.addr} to {tun.dstaddr} by {tun.netmask}, MTU {tun.mtu}")
         with subprocess.Popen(["ping", "-c1", "-W1", "10.0.0.2"], stdout=subprocess.DEVNULL):
-            # read(), too, is the device's own: it gives None where nothing waits. The kernel talks of itself first.
+            # receive() returns None when no packet waits. The kernel's own packets (IPv6) may come before the ping.
             while select.select([device], [], [], 5)[0]:
                 packet = device.receive()
                 if packet is not None and bytes(packet)[:1] == b"\x45":

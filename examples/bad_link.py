@@ -1,15 +1,15 @@
 """
-A host behind a bad link: what a program does when packets are late, lost, doubled or damaged.
+Put a host behind a bad link, to see how a program behaves when packets are late, lost, duplicated or corrupted.
 
     python examples/bad_link.py "delay 100ms 20ms distribution normal loss 10% duplicate 5%"
 
-as root: it makes tun0, with 10.0.0.1 at the kernel's end, and the host 10.0.0.2 behind it. Both directions are as the
-text says, in the words of tc-netem(8). In another terminal:
+Run it as root. The program makes tun0, gives the kernel's end the address 10.0.0.1, and puts the host 10.0.0.2 behind
+it. The argument describes both directions of the link, in the syntax of tc-netem(8). In another terminal:
 
     $ ping -c20 10.0.0.2
     $ echo hello | socat -t1 - UDP:10.0.0.2:7
 
-When stopped, it tells what has become of the packets.
+When the program is stopped, it prints how many packets were delayed, lost, duplicated and corrupted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ USUAL = "delay 50ms 20ms loss 10%"
 
 def main(reactor: Any, text: str = USUAL) -> Deferred[None]:
     """
-    One tun, and between it and the host what the text says.
+    Put an impairment between a tun and a host.
+
+    @param text: the impairment, in the syntax of tc-netem(8).
     """
     host = Host(["10.0.0.2/24"], reactor)
     host.listenUDP(7, Echo())

@@ -1,12 +1,12 @@
 """
-An hour of a simulation is captured, for Wireshark to look at, and played to another host, to see that it says the same.
+Capture an hour of a simulation for Wireshark, then replay it to a second host and compare the second host's answers.
 
     $ python examples/capture.py hour.pcapng
     120 packets in hour.pcapng; the first one came at 0 seconds, the last one went at 3540
     60 packets played to another host: 60 answers, the same as then
 
-No kernel, no privilege; and the hour has passed at once. On an interface, a capture goes around a protocol likewise:
-C{TuntapPort("tap0", Capture("tap0.pcapng", host.ethernet))}.
+The simulation needs no kernel device and no privilege, and its hour takes less than a second. On a real interface, a
+capture wraps a protocol in the same way: C{TuntapPort("tap0", Capture("tap0.pcapng", host.ethernet))}.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from txtuntap.wire.capturefile import readCapture
 
 NANOSECONDS = 1_000_000_000
 
-#: An IPv4 header without options: what comes after is the same each time.
+#: The number of octets in an IPv4 header without options. The comparison leaves the header out, because the
+#: identification in it is random.
 HEADER = 20
 
 
 def converse(path: str) -> None:
     """
-    Two hosts, one of which pings the other once a minute.
+    Simulate an hour in which one host pings another once a minute, and capture it.
+
+    @param path: the capture file to write.
     """
     clock = SimulationClock()
     asker, asked = Host(["10.0.0.1/24"], clock), Host(["10.0.0.2/24"], clock)
@@ -44,12 +47,12 @@ def converse(path: str) -> None:
 
 def main(path: str) -> None:
     """
-    Capture, show, and play.
+    Capture an hour, print its first and last times, and replay it.
     """
     converse(path)
     with Path(path).open("rb") as file:
         packets = list(readCapture(file))
-    # Only blocks of a kind that nobody writes here have no time.
+    # The type allows a packet without a time, but txtuntap writes a time with each packet.
     first, last = ((packets[at].time or 0) // NANOSECONDS for at in (0, -1))
     print(f"{len(packets)} packets in {path}; the first one came at {first} seconds, the last one went at {last}")
 

@@ -1,12 +1,12 @@
 """
-A Twisted DatagramProtocol answers the kernel through a tun and a tap device: what "make demo" runs.
+Show a Twisted DatagramProtocol that answers the kernel through a tun and a tap device ("make demo" runs this).
 
     python examples/demo.py
 
-In a network namespace of its own, so that nothing outside changes, it starts the twistd plugin on both devices, with
-witness.Witness on UDP port 7 (demo_kernel.py); writes to that through ordinary sockets; and prints what comes back,
-which is what each layer saw of the datagram. Where the devices are out of reach it says why, and does the same in
-memory (demo_memory.py). It fails if an answer is missing.
+The program enters a network namespace of its own, so that the machine's interfaces stay as they are. There it starts
+the twistd plugin on both devices, with witness.Witness on UDP port 7 (demo_kernel.py). It sends datagrams to that port
+through ordinary sockets, and prints the answers: the part of the datagram that each layer has read. Where it may not
+open TUN/TAP devices, it prints the reason and uses devices in memory (demo_memory.py). A missing answer is an error.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from demo_memory import Memory  # type: ignore[import-not-found]
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
 
-#: The networks on each device. In each of them who asks has the address that ends in 1, the host the one in 2.
+#: The networks of each device. In each network, the client has the address that ends in 1, the host the one in 2.
 NETWORKS = {"tun0": ("10.0.0.", "fd00::"), "tap0": ("10.0.1.", "fd01::")}
 
 
 def main(inside: bool) -> str | None:
     """
-    Run the demo, or become another process that runs it in a namespace.
+    Run the demo, after the process has entered a network namespace (or at once, if C{inside} says that it has).
 
-    @return: what went wrong, if anything did.
+    @return: the text of the error, or C{None}.
     """
     try:
         if not inside:
@@ -47,9 +47,9 @@ def main(inside: bool) -> str | None:
 
 def enterNamespace() -> NoReturn:
     """
-    Become a process in a network namespace of its own. Who is not root needs a user namespace around it.
+    Replace this process by one in a network namespace of its own (for a user other than root, in a user namespace).
 
-    @raise OSError: that cannot be; the text says why, and what to do.
+    @raise OSError: no namespace can be made. The text has the reason and what to do.
     """
     if shutil.which("unshare") is None:
         raise OSError(0, "there is no 'unshare' to make a network namespace with: on Linux, apt-get install util-linux")
@@ -67,9 +67,9 @@ def enterNamespace() -> NoReturn:
 
 def converse(network: Any) -> str | None:
     """
-    Have four conversations and print them.
+    Send four datagrams through a L{Kernel} or a L{Memory}, one for each device and IP version, and print the answers.
 
-    @return: what went wrong, if anything did.
+    @return: the text of the error, or C{None}.
     """
     wrong = []
     print("A datagram climbs through the layers to a DatagramProtocol, which answers with what each of them saw.")

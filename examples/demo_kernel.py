@@ -1,5 +1,5 @@
 """
-The kernel's part of demo.py: twistd on a device, and sockets to write to it with.
+The part of demo.py that uses the kernel: twistd processes on devices, and sockets that write to them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
-#: Seconds to wait for answers: the services have to start first.
+#: Seconds to wait for an answer. It includes the start of the services.
 PATIENCE = 30.0
 
 
 class Kernel:
     """
-    Services on devices, for as long as the C{with} lasts.
+    The twistd services on kernel devices. A C{with} block ends them.
     """
 
     name = "kernel"
@@ -40,14 +40,16 @@ class Kernel:
 
     def log(self) -> str:
         """
-        What the services have to say.
+        Return the log of all the services.
         """
         self._log.seek(0)
         return "\nThe services say:\n" + self._log.read().decode(errors="replace")
 
     def attach(self, device: str, prefixes: tuple[str, str]) -> None:
         """
-        Start a service.
+        Start a service on a device.
+
+        @param prefixes: the first octets of the device's IPv4 and IPv6 network, such as C{10.0.0.} and C{fd00::}.
         """
         four, six = prefixes
         host = [f"--{device[:3]}", device, "--udp", "7=witness.Witness"]
@@ -64,11 +66,11 @@ class Kernel:
 
     def ask(self, device: str, host: str, text: bytes) -> tuple[str, int, bytes]:
         """
-        Write to port 7 of a host.
+        Send a datagram to UDP port 7 of a host, and wait for the answer.
 
-        @return: the address and port that it was written from, and the answer.
+        @return: the source address and source port of the datagram, and the answer.
 
-        @raise OSError: there is none.
+        @raise OSError: no answer came.
         """
         while True:
             with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -78,7 +80,7 @@ class Kernel:
                     client.send(text)
                     answer = client.recv(4096)
                 except OSError:
-                    # Until the service is there, there is no such network.
+                    # The interface and its route do not exist before the service has started.
                     if time.monotonic() > self._deadline or self._services[device].poll() is not None:
                         raise
                     time.sleep(0.05)

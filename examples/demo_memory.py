@@ -1,5 +1,5 @@
 """
-The part of demo.py that needs no kernel: devices in memory, and packets made to order.
+The part of demo.py that uses no kernel device: hosts on devices in memory, and packets built by this program.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Memory:
 
     def log(self) -> str:
         """
-        There is none.
+        Return an empty text, since no service writes a log.
         """
         return ""
 
@@ -53,11 +53,11 @@ class Memory:
 
     def ask(self, device: str, host: str, text: bytes) -> tuple[str, int, bytes]:
         """
-        Write to port 7 of a host.
+        Send a datagram to UDP port 7 of a host, and return its answer.
 
-        @return: the address and port that it was written from, and the answer.
+        @return: the source address and source port of the datagram, and the answer.
 
-        @raise OSError: there is none.
+        @raise OSError: no answer came.
         """
         memory = self._devices[device]
         address = f"{host[:-1]}1"
@@ -68,5 +68,5 @@ class Memory:
         self._clock.advance(0)
         if not memory.sent:
             raise OSError(0, "nothing was sent")
-        # The headers are as long on the way back.
+        # The headers of the answer have the same length as those of the question.
         return address, PORT, memory.sent.pop()[len(question) - len(text) :]

@@ -1,10 +1,10 @@
 """
-A DNS server with an address of its own: that of twisted.names, unmodified, on a tun.
+Run the DNS server of twisted.names, unmodified, at an address of its own on a tun.
 
     python examples/dns_server.py
 
-as root. It serves the zone below at 10.0.0.2 and fd00::2, whatever else this machine has on port 53. In another
-terminal:
+Run it as root. The program serves the zone below at 10.0.0.2 and fd00::2. Another DNS server on this machine does not
+disturb it. In another terminal:
 
     $ dig +short @10.0.0.2 www.example.test
     10.0.0.80
@@ -32,7 +32,7 @@ HOUR = 3600
 
 class Zone(FileAuthority):
     """
-    C{example.test}, for which it takes no file.
+    The zone C{example.test}, with its records written in the code instead of in a zone file.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Zone(FileAuthority):
 
 def main(reactor: Any) -> Deferred[None]:
     """
-    The server on UDP, on IP, on a tun.
+    Put the DNS server above UDP, IP and a tun.
     """
     server = DNSServerFactory(authorities=[Zone()])
     udp = RawUDPProtocol()

@@ -1,10 +1,10 @@
 """
-Answers every address of a network, and says who asked what of which.
+Answer for every address of a network, and print each request with its source and destination.
 
     python examples/honeypot.py [NETWORK]
 
-as root: it makes tap0, with a host at 10.0.0.2 and fd00::2, to whom 10.77.0.0/16 (or NETWORK, of either version)
-belongs. In another terminal, send the network there, and ask of it what you like:
+Run it as root. The program makes tap0, with a host at 10.0.0.2 and fd00::2. The host also has every address of
+10.77.0.0/16 (or of NETWORK, IPv4 or IPv6). In another terminal, route the network to the host, and send requests:
 
     $ ip route add 10.77.0.0/16 via 10.0.0.2
     $ ping -c1 10.77.1.2
@@ -31,16 +31,16 @@ from txtuntap.udp import Echo
 
 PROTOCOLS = {1: "ICMP type", 6: "TCP port", 17: "UDP port", 58: "ICMPv6 type"}
 
-#: Whoever can send could fill the disk: no more lines a second than these. The rest is counted.
+#: The greatest number of lines a second, because a flood could fill the disk. Further requests are counted.
 MAX_LINES = 20
 
-#: Ports that answer: with what they were sent, so that nobody is hit by more than was paid for.
+#: The UDP ports that answer. An answer is as long as its request, so that a forged source gets no amplified traffic.
 OPEN = (7, 53, 123, 161, 1900)
 
 
 class Log:
     """
-    Prints who asks what of the network.
+    Prints the requests to the network.
     """
 
     def __init__(self, network: str, reactor: Any) -> None:
@@ -66,7 +66,7 @@ class Log:
 @implementer(IPacketReceiver)
 class Watcher:
     """
-    Goes beside the host's own protocol, under the same number: each gets every packet.
+    Logs the packets of a protocol number. It is added beside the host's own protocol, and both receive every packet.
     """
 
     def __init__(self, name: str, log: Log) -> None:
@@ -82,7 +82,7 @@ class Watcher:
 
 def main(reactor: Any, network: str = "10.77.0.0/16") -> Deferred[None]:
     """
-    A host with a network, and somebody who watches.
+    Make a host that has all addresses of a network, and log the packets to it.
     """
     host = Host(["10.0.0.2/24", "fd00::2/64"], reactor, anyAddresses=[network])
     log = Log(network, reactor)

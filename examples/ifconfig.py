@@ -1,10 +1,11 @@
 """
-What PyTap's ifconfig() did, and ifconfig(8) does: an interface, set by its address, netmask, broadcast address, MTU and
-hardware address, up or down.
+Configure an interface as PyTap's ifconfig() and ifconfig(8) do: its address, netmask, broadcast address, MTU, hardware
+address and state.
 
     python examples/ifconfig.py
 
-as root: it makes tap0, sets it, shows it, takes it down and up again, and ends; the interface goes with it.
+Run it as root. The program makes tap0, configures it, prints its settings, and sets it down and up again. The kernel
+deletes tap0 when the program ends.
 
     tap0: up, 10.0.0.1/24 broadcast 10.0.0.255, MTU 1300, 02:00:00:00:00:01
     tap0: down
@@ -34,7 +35,7 @@ def ifconfig(
     up: bool | None = True,
 ) -> None:
     """
-    Set an interface by the words of ifconfig. What is not named stays as it is.
+    Configure an interface with the arguments of ifconfig. A setting whose argument is C{None} stays as it is.
     """
     addresses = [] if address is None else [InterfaceAddress(f"{address}/{netmask}", broadcast=broadcast)]
     settings: dict[str, Any] = {"addresses": addresses, "mtu": mtu, "linkAddress": hwaddr, "up": up}
@@ -55,7 +56,7 @@ def main() -> None:
             ifconfig(device, up=up)
             print(f"{device.name}: {'up' if readInterface(device.name).up else 'down'}")
         try:
-            # Six and a small MTU do not go together, and nothing of it is done.
+            # IPv6 needs an MTU of 1280, so the call raises and changes neither the address nor the MTU.
             ifconfig(device, "fd00::1", "64", mtu=1000)
         except ValueError as e:
             print(f"not taken: {e}")

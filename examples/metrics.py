@@ -1,15 +1,15 @@
 """
-How much goes through an interface, for Prometheus and for the terminal.
+Measure the traffic of an interface, for Prometheus and for the terminal.
 
     python examples/metrics.py
 
-as root: it makes tun0, with 10.0.0.1 at the kernel's end, and a host at 10.0.0.2; and serves its metrics on port 9100
-of this machine (pip install 'txtuntap[prometheus]'). In another terminal:
+Run it as root. The program makes tun0, with 10.0.0.1 at the kernel's end and a host at 10.0.0.2. It serves the metrics
+on TCP port 9100 of this machine (pip install 'txtuntap[prometheus]'). In another terminal:
 
     $ ping -c5 10.0.0.2
     $ curl http://127.0.0.1:9100/metrics
 
-`twistd tuntap host --prometheus tcp:9100:interface=127.0.0.1` has the same without a line of code.
+`twistd tuntap host --prometheus tcp:9100:interface=127.0.0.1` serves the same metrics without any code.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from txtuntap.service import MetricsFactory
 
 def main(reactor: Any) -> Deferred[None]:
     """
-    A meter around a host, and both that ask it.
+    Put a meter around a host, serve its totals to Prometheus, and print its rates every two seconds.
     """
     host = Host(["10.0.0.2/24"], reactor)
     meter = Meter(host.ip, lambda: host.counters)
@@ -45,7 +45,7 @@ def main(reactor: Any) -> Deferred[None]:
 
     def tell() -> None:
         rates = meter.rates()
-        print(f"per second: {rates['meter']}; of these went no further: {drops(rates)}", flush=True)
+        print(f"per second: {rates['meter']}; of these dropped: {drops(rates)}", flush=True)
 
     return LoopingCall(tell).start(2)  # type: ignore[return-value]
 

@@ -1,5 +1,5 @@
 """
-A tap that an administrator has made for a user, and the user's program on it, without root.
+Run a program without root on a tap that an administrator has made for the program's user.
 
     # python examples/owned_tap.py make alice
     made tap0 for alice
@@ -8,8 +8,9 @@ A tap that an administrator has made for a user, and the user's program on it, w
     ^C
     # python examples/owned_tap.py delete
 
-The first is as "txtuntap add tap0 --mode tap --user alice --address 10.0.0.1/24", the last as "txtuntap delete tap0".
-The device stays between the user's programs. An argument NODE to the second opens that in place of /dev/net/tun.
+The first command does the same as "txtuntap add tap0 --mode tap --user alice --address 10.0.0.1/24", the last the same
+as "txtuntap delete tap0". The device is persistent: it stays when the user's program ends. The second command takes an
+argument NODE, the device node to open in place of /dev/net/tun.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.linux.device import NODE
 from txtuntap.device.settings import InterfaceSettings
 
-#: What the administrator has made of the interface, and the program expects.
+#: The settings that the administrator gives the interface and that the user's program expects.
 SETTINGS = InterfaceSettings(addresses=["10.0.0.1/24"])
 
 
 def make(user: str) -> None:
     """
-    The administrator's part.
+    Make the persistent device, as its administrator.
+
+    @param user: the name of the user who may open the device.
     """
     with LinuxDevice("tap0", TAP, exclusive=True) as device:
         configureInterface("tap0", ["10.0.0.1/24"], device=device, owner=user, persistent=True)
@@ -43,12 +46,15 @@ def make(user: str) -> None:
 
 async def serve(reactor: Any, node: str) -> None:
     """
-    The user's part.
+    Open the device as its user, and put a host on it.
+
+    @param node: the path of the device node.
     """
     host = Host(["10.0.0.2/24"], reactor)
     device = LinuxDevice("tap0", TAP, node=node)
     TuntapPort("tap0", host.ethernet, reactor=reactor, device=device).startListening()
-    # All is so already, and to leave it alone takes no privilege. Were it not, this would say what is missing.
+    # The interface has these settings already, so nothing is changed and no privilege is needed. Otherwise the error
+    # names the settings that are missing.
     await configure("tap0", SETTINGS, device, reactor)
     print("tap0 is mine: ping 10.0.0.2", flush=True)
     await Deferred()

@@ -1,10 +1,11 @@
 """
-Prints what arrives on a tap, a line for each packet.
+Print a line for each packet that arrives on a tap.
 
     python examples/packet_printer.py [INTERFACE]
 
-as root: it makes tap0 (or INTERFACE) with 10.0.0.1 at the kernel's end, and tells the kernel who has 10.0.0.3. The
-kernel's own chatter comes first. Then, in another terminal, ask for somebody who is not there, and write to somebody:
+Run it as root. The program makes tap0 (or INTERFACE), with 10.0.0.1 at the kernel's end, and gives the kernel a
+permanent neighbour entry for 10.0.0.3. The kernel's own packets are printed first. In another terminal, ping an address
+without a neighbour entry, and send a datagram to the address that has one:
 
     $ ping -c1 10.0.0.2
     $ echo hello | socat -u - UDP:10.0.0.3:7
@@ -38,8 +39,8 @@ UDP = 17
 @implementer(IPacketReceiver)
 class Printer:
     """
-    Goes above Ethernet, where a packet starts with what the frame carries; and above IP, where it starts behind the IP
-    header. What the layers below have read stays where it was: C{packet} knows where.
+    A protocol above Ethernet and above IP. Above Ethernet, C{packet.start} is behind the Ethernet header. Above IP, it
+    is behind the IP header. The headers stay in the buffer: C{packet.link} and C{packet.network} are their offsets.
     """
 
     def packetReceived(self, packet: Packet) -> None:
@@ -68,7 +69,7 @@ class Printer:
 
 def main(reactor: Any, interface: str = "tap0") -> Deferred[None]:
     """
-    The printer above Ethernet for ARP, and above IP for every protocol there is.
+    Add one printer above Ethernet for ARP, and above IP for each of the 256 protocol numbers.
     """
     printer = Printer()
     ip = IPProtocol()

@@ -1,13 +1,13 @@
 """
-The two ports of the Twisted Pair how-to: a tap that carries Ethernet, and a tun that carries IP.
+Open the two ports of the Twisted Pair how-to: a tap that carries Ethernet, and a tun that carries IP.
 
-It is the program one would write for twisted.pair; only the imports say txtuntap. What differs is what happens: the
-datagrams arrive on the tun too, and an answer gets back. Run it as root:
+The program is written for twisted.pair, and only its imports name txtuntap. With twisted.pair, no datagram arrives on
+the tun, and no protocol can answer. With txtuntap, both work. Run it as root:
 
     python examples/pair_howto.py
 
-and give the kernel's end of each interface an address, in another terminal. Nobody on the tap answers ARP here, so the
-kernel is told where that host is:
+In another terminal, give the kernel's end of each interface an address. No layer of this program answers ARP on the
+tap, so the kernel needs a neighbour entry for the program's address:
 
     ip address add 10.0.0.1/24 dev tun0
     ip link set tun0 up
@@ -15,7 +15,7 @@ kernel is told where that host is:
     ip link set tap0 up
     ip neighbour add 10.0.1.2 lladdr 02:00:00:00:00:02 dev tap0
 
-Then every address of both networks but the kernel's own is this program's:
+The program then answers at every address of both networks, except the kernel's own:
 
     $ echo hello | socat -t1 - UDP:10.0.0.2:42
     tun has heard you
@@ -39,7 +39,7 @@ from txtuntap.tuntap import TuntapPort
 
 class Listener(DatagramProtocol):
     """
-    Prints what it hears, and says so to whoever spoke.
+    Prints each datagram and answers its sender.
     """
 
     def __init__(self, name: str) -> None:
@@ -47,7 +47,7 @@ class Listener(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         print(f"{self.name}: {addr[0]} port {addr[1]} says {datagram!r}", flush=True)
-        # twisted.pair leaves a protocol without a transport: there is nothing to answer with.
+        # In twisted.pair, the transport of this protocol is None, so the protocol cannot answer.
         assert self.transport is not None
         self.transport.write(f"{self.name} has heard you\n".encode(), addr)
 
@@ -65,7 +65,7 @@ def main(reactor: Any) -> Deferred[None]:
     tap = TuntapPort(b"tap0", ethernet, reactor=reactor)
     tap.startListening()
 
-    # On a tun there is no Ethernet, and a RawUDPProtocol may do without an IPProtocol of its own.
+    # A tun carries no Ethernet, and the port puts an IPProtocol below a RawUDPProtocol by itself.
     tunUDP = RawUDPProtocol()
     tunUDP.addProto(42, Listener("tun"))
     tun = TuntapPort(b"tun0", tunUDP, reactor=reactor)

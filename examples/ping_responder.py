@@ -1,9 +1,9 @@
 """
-Answers ping on a tap, twice: as a Host, which takes one line, and by hand, to see what that line does.
+Answer ping on two taps: with a Host, which takes one line, and with layers put together by hand.
 
     python examples/ping_responder.py
 
-as root: it makes tap0 and tap1, with 10.0.0.1 and 10.0.1.1 at the kernel's ends. In another terminal:
+Run it as root. The program makes tap0 and tap1, with 10.0.0.1 and 10.0.1.1 at the kernel's ends. In another terminal:
 
     $ ping -c1 10.0.0.2
     $ ping -c1 10.0.1.2
@@ -29,17 +29,18 @@ ECHO_REQUEST, ECHO_REPLY = 8, 0
 @implementer(IRawDatagramProtocol)
 class PingResponder(AbstractDatagramProtocol):
     """
-    An IP protocol of one's own: under number 1 on an IPProtocol, which is its transport.
+    An ICMP protocol that answers echo requests. It is added to an IPProtocol under protocol number 1, and the
+    IPProtocol is its transport.
     """
 
     def addProto(self, num: int, proto: object) -> None:
         raise TypeError("there is nothing above ICMP")
 
     def datagramReceived(self, data: bytes, source: str, **header: Any) -> None:  # type: ignore[override]
-        # Of the header come dest, protocol, version, ttl and all the rest, too: this does without.
+        # The other keyword arguments are the rest of the IP header: dest, protocol, version, ttl and so on.
         if len(data) < 8 or data[0] != ECHO_REQUEST or checksum(data):
             return
-        # The same, but for the type; and so the checksum, which is computed with a zero in its place.
+        # The reply has another type than the request, so the checksum changes. Its field is zero while it is computed.
         reply = bytes((ECHO_REPLY, 0, 0, 0)) + data[4:]
         reply = reply[:2] + checksum(reply).to_bytes(2, "big") + reply[4:]
         transport: Any = self.transport
@@ -48,7 +49,7 @@ class PingResponder(AbstractDatagramProtocol):
 
 def main(reactor: Any) -> Deferred[None]:
     """
-    One interface for each way.
+    Make one interface with a Host, and one with a stack of layers.
     """
     TuntapPort("tap0", Host(["10.0.0.2/24"], reactor).ethernet, reactor=reactor).startListening()
     configureInterface("tap0", ["10.0.0.1/24"])
@@ -58,7 +59,7 @@ def main(reactor: Any) -> Deferred[None]:
     ethernet = EthernetProtocol("02:00:00:00:01:02")
     ethernet.addProto(0x0800, ip)
     TuntapPort("tap1", ethernet, reactor=reactor).startListening()
-    # By hand, nobody answers ARP: the kernel is told.
+    # This stack has no ARP layer, so the kernel gets a permanent neighbour entry.
     configureInterface("tap1", ["10.0.1.1/24"], {"10.0.1.2": "02:00:00:00:01:02"})
     return Deferred()
 

@@ -1,17 +1,18 @@
 """
-A host on the network of a QEMU guest: it speaks QEMU's framing, to
+Put a host on the network of a QEMU guest, by a TCP connection in QEMU's framing. Start the guest with
+
 
     $ qemu-system-x86_64 ... -netdev stream,id=net0,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port=5000 \\
         -device virtio-net,netdev=net0
 
-(or C{-netdev socket,id=net0,listen=127.0.0.1:5000}), and needs neither an interface nor privilege:
+or with C{-netdev socket,id=net0,listen=127.0.0.1:5000}. The program needs neither an interface nor privilege:
 
     $ python examples/qemu_client.py tcp:127.0.0.1:5000 10.0.0.1/24 10.0.0.2
     a host at 10.0.0.1/24
     10.0.0.2 answers: 56 octets
 
-Say the address of the guest. The guest can ping this host, too, and on UDP port 7 it echoes. When the guest goes, it
-waits for another.
+The last argument is the address of the guest. The guest can ping this host, too, and UDP port 7 of this host echoes.
+When the guest ends, the program connects again until another guest listens.
 """
 
 from __future__ import annotations
@@ -36,14 +37,16 @@ from txtuntap.udp import Echo
 
 def main(reactor: Any, endpoint: str, address: str, guest: str) -> Deferred[None]:
     """
-    @param endpoint: where QEMU listens: any Twisted client endpoint.
-    @param address: the host's.
-    @param guest: whom to ping, once a second.
+    Connect a host to the guest's network, and ping the guest once a second.
+
+    @param endpoint: the string of a Twisted client endpoint for the port that QEMU listens on.
+    @param address: the address of the host, in CIDR notation.
+    @param guest: the IP address of the guest.
     """
     host = Host([address], reactor)
     host.listenUDP(7, Echo())
     tunnel = Tunnel(TAP)
-    # In place of a device: what the host sends, the tunnel has, and the other way round.
+    # The link takes the place of a device: it carries frames between the host and the tunnel.
     Link(host.ethernet, tunnel, reactor).start()
 
     connecting(clientFromString(reactor, endpoint), StreamFactory(tunnel, QEMUStream, reactor)).startService()
@@ -53,7 +56,7 @@ def main(reactor: Any, endpoint: str, address: str, guest: str) -> Deferred[None
         try:
             answer = host.ping(guest)
         except OSError:
-            # It finds out first whether somebody has its address.
+            # The host sends nothing before it has made sure that its address is free.
             return
         answer.addCallback(lambda pong: print(f"{pong.source} answers: {pong.size} octets", flush=True))
         answer.addErrback(lambda failure: failure.trap(TimeoutError))

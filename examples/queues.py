@@ -1,13 +1,15 @@
 """
-One device, several processes: each answers, on its queue, with its process number; the kernel keeps a flow in one.
+Answer from several processes on one device, each with a queue of its own. An answer is the process number. The kernel
+delivers all packets of a flow to the same queue.
 
     python examples/queues.py 4
 
-as root: it makes tun0, sets it up, and starts four workers, which are started again when they end. Then
+Run it as root. The program makes and configures tun0, and starts four workers. A worker that ends is started again.
+Then
 
     for i in 1 2 3 4 5 6; do echo hello | socat -t1 - UDP:10.0.0.2:7; done
 
-shows several numbers, and the same one for as long as a socket is the same.
+prints several process numbers. Datagrams from the same socket always get the same number.
 
     on tun0, 10.0.0.2, port 7: 4 workers
 """
@@ -40,7 +42,7 @@ class WhoAmI(DatagramProtocol):
 def work() -> None:
     host = Host(["10.0.0.2/24"], reactor)
     host.listenUDP(7, WhoAmI())
-    # The descriptor is attached already, and knows its name.
+    # The parent has attached the descriptor to a queue of the device.
     device = LinuxDevice("tun0", TUN, descriptor=DESCRIPTOR)
     TuntapPort("tun0", host.ip, reactor=reactor, device=device).startListening()
     stopWithParent(reactor)

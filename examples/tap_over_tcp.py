@@ -1,7 +1,7 @@
 """
-Two Ethernets made one: a tap device carried over TCP.
+Join two Ethernet networks by a tap device that is carried over TCP.
 
-One end:
+Run one end:
 
     # python examples/tap_over_tcp.py tap0 10.9.0.1/24 listen tcp:4000
 
@@ -9,9 +9,9 @@ and the other, on another machine:
 
     # python examples/tap_over_tcp.py tap0 10.9.0.2/24 connect tcp:192.0.2.1:4000
 
-Frames keep their bounds whatever TCP makes of them; when the connection is lost, it is made again; and a peer of
-another kind is refused. Put the tap into a bridge, and what else is in there takes part. Nothing protects what goes
-over the network: see vpn.py.
+The stream keeps the bounds of each frame. A connection that is lost is made again. A peer that carries a tun device is
+refused. If the tap is a port of a bridge, the other ports of the bridge are joined, too. The frames are neither
+encrypted nor authenticated on the network: see vpn.py.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """
-Speaks TCP at every address of a network, as slowly as it can, and says who asked what of which.
+Accept TCP connections at every address of a network, answer as slowly as possible, and print each request.
 
     python examples/tcp_honeypot.py [NETWORK]
 
-as root: it makes tap0, with a host at 10.0.0.2 and fd00::2, to whom 10.77.0.0/16 (or NETWORK, of either version)
-belongs. In another terminal, send the network there, and connect to what you like:
+Run it as root. The program makes tap0, with a host at 10.0.0.2 and fd00::2. The host also has every address of
+10.77.0.0/16 (or of NETWORK, IPv4 or IPv6). In another terminal, route the network to the host, and connect:
 
     $ ip route add 10.77.0.0/16 via 10.0.0.2
     $ echo hello | socat - TCP:10.77.1.2:25
@@ -13,7 +13,7 @@ belongs. In another terminal, send the network there, and connect to what you li
     10.0.0.1 > 10.77.1.2 port 25: says b'hello\\n'
     10.0.0.1 > 10.77.200.201 port 20: is refused
 
-An octet of the greeting comes in five seconds, without an end. Windows are small, and close at the first that is said.
+An open port sends an octet of an endless greeting every five seconds. Its small window closes at the first data.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from txtuntap import Host, TCPProtocol, TuntapPort
 from txtuntap.device.configure import configureInterface
 from txtuntap.tcp import Answer, Limits, Parameters, UnclaimedSYN
 
-#: The greetings of open ports; seconds from one octet to the next; lines a second, since anybody could fill the disk.
+#: The greeting of each open port; the seconds between two octets; the lines a second, so that no flood fills the disk.
 OPEN = {22: b"Welcome to ssh.\r\n", 23: b"busy, please wait\r\n", 25: b"220-one moment\r\n", 80: b"X-Wait: yes\r\n"}
 PAUSE, MAX_LINES = 5, 20
 
 
 class Tarpit(Protocol):
     """
-    Greets without an end, and reads once.
+    Repeats its greeting without an end, and reads once.
     """
 
     transport: Any
@@ -60,7 +60,7 @@ class Tarpit(Protocol):
 
 class Honeypot(Factory):
     """
-    Decides about each SYN, and prints who asks what.
+    Decides how each SYN is answered, and prints the requests.
     """
 
     protocol = Tarpit
@@ -86,7 +86,7 @@ class Honeypot(Factory):
 def main(reactor: Any, network: str = "10.77.0.0/16") -> Deferred[None]:
     honeypot = Honeypot()
     LoopingCall(honeypot.everySecond).start(1)
-    # No port listens: each SYN is decided about when it comes.
+    # No port listens, so the TCP layer asks the honeypot about each SYN.
     limits = Limits(connections=10_000, peerConnections=1000)
     tcp = TCPProtocol(Parameters(receiveBuffer=512), limits, unclaimed=honeypot.unclaimed)
     host = Host(["10.0.0.2/24", "fd00::2/64"], reactor, anyAddresses=[network], tcp=tcp)

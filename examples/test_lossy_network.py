@@ -1,11 +1,11 @@
 """
-A test case on a simulated network: three hosts at a switch, one of them behind a bad radio link.
+A test case on a simulated network of three hosts at a switch, with one host behind a lossy radio link.
 
     trial examples/test_lossy_network.py
     pytest examples/test_lossy_network.py
     python examples/test_lossy_network.py
 
-No kernel, no waiting; and the same seed loses the same packets each time.
+The test needs no kernel device, and its simulated time passes at once. The same seed loses the same packets each time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RADIO = "delay 20ms 10ms loss 30% duplicate 5%"
 
 class Register(DatagramProtocol):
     """
-    The application's server: notes what was reported, and says so.
+    The application's server, which stores each report and confirms it.
     """
 
     transport: Any
@@ -41,7 +41,7 @@ class Register(DatagramProtocol):
 
 class Reporter(DatagramProtocol):
     """
-    The application's client: reports until it hears that it was noted.
+    The application's client, which sends its report once a second until the server confirms it.
     """
 
     transport: Any
@@ -84,7 +84,7 @@ class LossyNetworkTests(SynchronousTestCase):
         self.assertEqual(len(self.register.reports), 40)
         self.assertGreater(max(each.tries for each in reporters[1::2]), 3)
 
-    def test_anHourWithoutTheLinkIsMadeUpFor(self) -> None:
+    def test_aReportIsNotedAfterAnHourWithoutTheLink(self) -> None:
         radio = self.net.impairment(self.far)
         radio.up = radio.down = Netem(loss=1)
         reporter = Reporter(self.far, b"far")

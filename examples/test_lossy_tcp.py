@@ -1,11 +1,11 @@
 """
-A test case for a TCP program on a simulated network: its client is behind a bad radio link.
+A test case for a TCP program on a simulated network, with the client behind a lossy radio link.
 
     trial examples/test_lossy_tcp.py
     pytest examples/test_lossy_tcp.py
     python examples/test_lossy_tcp.py
 
-No kernel, no waiting; and the same seed gives the same segments each time.
+The test needs no kernel device, and its simulated time passes at once. The same seed gives the same segments each time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RADIO = "delay 20ms 10ms loss 20% duplicate 5%"
 
 class Register(LineReceiver):
     """
-    The application's server: it notes what is reported, and says so.
+    The application's server, which stores each report and confirms it.
     """
 
     def __init__(self, reports: list[bytes]) -> None:
@@ -40,7 +40,7 @@ class Register(LineReceiver):
 
 class Reporter(LineReceiver):
     """
-    The application's client: over each new connection, it reports what was not noted yet.
+    The application's client, which sends all unconfirmed reports over each new connection.
     """
 
     def __init__(self, reports: list[bytes], done: Deferred[None]) -> None:
@@ -48,7 +48,7 @@ class Reporter(LineReceiver):
         self.done = done
 
     def connectionMade(self) -> None:
-        # A peer that acknowledges nothing for a minute is given up.
+        # If the peer acknowledges nothing for 60 seconds, the connection ends and ClientService makes another.
         self.transport.setUserTimeout(60)  # type: ignore[union-attr]
         for report in self.reports:
             self.sendLine(report)
@@ -72,7 +72,7 @@ class LossyTCPTests(SynchronousTestCase):
         self.done: Deferred[None] = Deferred()
         TCP4ServerEndpoint(server, 99).listen(Factory.forProtocol(lambda: Register(self.noted)))
         reporter = Factory.forProtocol(lambda: Reporter(self.open, self.done))
-        # A host takes the place of the reactor, and of its clock.
+        # The host is both the reactor of the endpoint and the clock of the service.
         ClientService(TCP4ClientEndpoint(self.far, "10.0.0.1", 99), reporter, lambda _: 10, self.far).startService()
 
     def test_everyReportIsNotedInOrder(self) -> None:
@@ -81,7 +81,7 @@ class LossyTCPTests(SynchronousTestCase):
         self.assertEqual(self.noted, expected)
         self.assertGreater(self.far.counters["tcp"]["retransSegs"], 0)
 
-    def test_anHourWithoutTheLinkIsMadeUpFor(self) -> None:
+    def test_reportsAreNotedAfterAnHourWithoutTheLink(self) -> None:
         radio = self.net.impairment(self.far)
         while not self.noted:
             self.net.run(0.01)

@@ -1,11 +1,11 @@
 """
-A test case without a kernel: what an application protocol sends is read off a device in memory, and time is a Clock's.
+A test case without a kernel: it reads the application's packets from a device in memory, on a simulated clock.
 
     trial examples/test_with_memory.py
     pytest examples/test_with_memory.py
     python examples/test_with_memory.py
 
-It needs no privilege, no device and no waiting: the ten minutes in here take no time at all.
+The test needs no privilege and no device. Its ten minutes of simulated time pass at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
 
 class Reminder(DatagramProtocol):
     """
-    The application: told C{b"600 tea"}, it says C{b"tea"} in 600 seconds.
+    The application, which answers C{b"600 tea"} with C{b"tea"} after 600 seconds.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -43,7 +43,7 @@ class Reminder(DatagramProtocol):
 
 class ReminderTests(SynchronousTestCase):
     """
-    L{Reminder}, on a host in memory.
+    Tests of L{Reminder}, on an IP stack in memory.
     """
 
     def setUp(self) -> None:
@@ -58,23 +58,23 @@ class ReminderTests(SynchronousTestCase):
 
     def say(self, text: bytes) -> None:
         """
-        A datagram comes out of the network, and the reactor has a turn.
+        Deliver a datagram from the client, and run one turn of the reactor.
         """
         self.device.deliver(udpPacket(CLIENT, SERVER, 5000, 37, text))
         self.clock.advance(0)
 
-    def test_remindsInTime(self) -> None:
+    def test_theReminderComesAfterItsTime(self) -> None:
         self.say(b"600 tea")
         self.clock.advance(599)
         self.assertEqual(self.device.sent, [])
         self.clock.advance(1)
         self.assertEqual(self.device.sent, [udpPacket(SERVER, CLIENT, 37, 5000, b"tea")])
 
-    def test_ignoresWhatItDoesNotUnderstand(self) -> None:
+    def test_aDatagramWithoutANumberIsIgnored(self) -> None:
         self.say(b"tea, please")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_isSilentOnceThePortHasStopped(self) -> None:
+    def test_noReminderLeavesAfterThePortHasStopped(self) -> None:
         self.say(b"600 tea")
         self.port.stopListening()
         self.clock.advance(600)

@@ -1,10 +1,11 @@
 """
-A web server with TLS at an address of its own, and a certificate that is made at its start.
+Run a web server with TLS at an address of its own, with a new certificate at each start.
 
     python examples/tls_server.py [FILE]
 
-as root: it makes tap0, with the server at 10.0.0.2 and fd00::2. The certificate is signed by itself alone, so a browser
-warns: compare the SHA-256 that it shows with the one printed here. A client that has FILE, the certificate, can verify:
+Run it as root. The program makes tap0, with the server at 10.0.0.2 and fd00::2. The certificate is self-signed, so a
+browser warns: compare the browser's SHA-256 fingerprint with the one printed here. The program writes the certificate
+to FILE, and a client that has FILE can verify the server:
 
     $ curl --insecure https://10.0.0.2/
     $ curl --cacert FILE https://[fd00::2]/
@@ -37,9 +38,9 @@ ADDRESSES = "10.0.0.2", "fd00::2"
 
 def makeCertificate() -> tuple[x509.Certificate, bytes]:
     """
-    Make a certificate for the addresses, good for a day.
+    Make a self-signed certificate for the addresses, valid for a day.
 
-    @return: the certificate; and its private key, as PEM.
+    @return: the certificate, and its private key as PEM.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "txtuntap's example")])

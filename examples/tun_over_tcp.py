@@ -1,7 +1,7 @@
 """
-Two networks joined: a tun device carried over TCP.
+Join two IP networks by a tun device that is carried over TCP.
 
-One end:
+Run one end:
 
     # python examples/tun_over_tcp.py tun0 10.9.0.1/24 listen tcp:4000
 
@@ -9,8 +9,8 @@ and the other, on another machine:
 
     # python examples/tun_over_tcp.py tun0 10.9.0.2/24 connect tcp:192.0.2.1:4000
 
-IP packets keep their bounds whatever TCP makes of them; many of one flow travel as one; when the connection is lost, it
-is made again. Nothing protects what goes over the network: see vpn.py.
+The stream keeps the bounds of each IP packet. A superpacket, which stands for many packets of one flow, travels whole.
+A connection that is lost is made again. The packets are neither encrypted nor authenticated on the network: see vpn.py.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Two hosts that speak to each other in memory: no kernel, no privilege, and no time passes.
+Let two hosts in memory exchange packets, without a kernel device, without privilege, and in simulated time.
 
     $ python examples/two_hosts.py
     fd00::2 answers 'hello' after 0.0 seconds
@@ -34,7 +34,7 @@ class Echo(DatagramProtocol):
 
 class Client(DatagramProtocol):
     """
-    Says hello, and prints what comes back.
+    Sends C{hello}, and prints the answer.
     """
 
     noisy = False
@@ -53,7 +53,7 @@ class Client(DatagramProtocol):
 
 def main() -> None:
     """
-    A network of two taps, with a host on each.
+    Join two taps in memory, with a host on each.
     """
     clock = Clock()
     devices = [MemoryDevice(TAP), MemoryDevice(TAP)]
@@ -63,7 +63,7 @@ def main() -> None:
         TuntapPort("", host.ethernet, reactor=clock, device=device).startListening()
 
     def run(seconds: float) -> None:
-        # Little steps, since a Clock that jumps is late for everything on its way.
+        # The steps are small because a Clock that jumps runs each call at the end of the jump, and so too late.
         for _ in range(round(seconds * 100)):
             clock.advance(0.01)
 

@@ -1,10 +1,10 @@
 """
-A VPN between two network namespaces: both ends show certificates, made just now, and nobody else gets in.
+Join two network namespaces by a VPN. Each end authenticates the other by a certificate that the program has just made.
 
     # python examples/vpn.py
     64 bytes from 10.9.0.2: icmp_seq=1 ttl=64 time=1.42 ms
 
-The namespaces have nothing in common but the tunnel; a real one has an end on each of two machines.
+The tunnel is the only connection between the namespaces. A real VPN has its ends on two machines.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from txtuntap.tunnel.security import Identity
 
 def makeCertificate(file: Path) -> str:
     """
-    Write a new certificate and its private key, and return the SHA-256 that the other end knows it by.
+    Write a new certificate and its private key to a file.
+
+    @return: the SHA-256 fingerprint of the certificate, by which the other end authenticates it.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, file.stem)])
@@ -50,7 +52,7 @@ def makeCertificate(file: Path) -> str:
 
 def startEnd(reactor: Any, namespace: str, own: str, others: str) -> Tunnel:
     """
-    A tunnel on a tun device in a namespace. Its peer may send from one address.
+    Make a tunnel on a tun device in a namespace. Its peer may send from the address C{others} alone.
     """
     tunnel = Tunnel(TUN, Allowed([others]))
     device = LinuxDevice("tun0", TUN, namespace=namespace)
@@ -61,7 +63,7 @@ def startEnd(reactor: Any, namespace: str, own: str, others: str) -> Tunnel:
 
 async def main(reactor: Any, namespaces: list[str], directory: Path) -> None:
     """
-    Join the namespaces, and ping through.
+    Join the namespaces, and ping one from the other.
     """
     files = [directory / "one.pem", directory / "other.pem"]
     pins = [makeCertificate(file) for file in files]
@@ -86,9 +88,9 @@ if __name__ == "__main__":
     try:
         for each in sleepers:
             assert each.stdout is not None
-            # An empty line says that it is in its own.
+            # The process prints an empty line as soon as it is in its new namespace.
             if not each.stdout.readline():
-                sys.exit("that takes the right to make network namespaces")
+                sys.exit("no network namespace can be made: run this as root")
         with TemporaryDirectory() as made:
             places = [f"/proc/{each.pid}/ns/net" for each in sleepers]
             react(lambda reactor: Deferred.fromCoroutine(main(reactor, places, Path(made))))

@@ -1,19 +1,19 @@
 """
-A host on a VXLAN of the kernel's (RFC 7348), without an interface of its own.
+Put a host on a VXLAN (RFC 7348) whose other end is the kernel's vxlan device. The host needs no interface of its own.
 
-Of two machines (or network namespaces) that reach each other as 192.0.2.1 and 192.0.2.2, one has the kernel's device:
+Take two machines (or network namespaces), 192.0.2.1 and 192.0.2.2. The second one gets the kernel's device:
 
     $ ip link add vxlan42 mtu 1450 type vxlan id 42 local 192.0.2.2 remote 192.0.2.1 dstport 4789
     $ ip address add 10.0.0.2/24 dev vxlan42
     $ ip link set vxlan42 up
 
-and this runs on the other, without privilege:
+This program runs on the first one, without privilege:
 
     $ python examples/vxlan_to_kernel.py udp:192.0.2.2:4789 42 10.0.0.1/24 10.0.0.2
     a host at 10.0.0.1/24
     10.0.0.2 answers: 56 octets
 
-It answers pings, too, and on UDP port 7 it echoes.
+The host answers pings, too, and its UDP port 7 echoes.
 """
 
 from __future__ import annotations
@@ -33,25 +33,27 @@ from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.tunnel.vxlan import VXLAN
 from txtuntap.udp import Echo
 
-#: What is left of 1,500 octets beside the headers of IPv4, UDP, VXLAN and the frame.
+#: The MTU of the VXLAN, in octets: 1,500 without the outer IPv4, UDP and VXLAN headers and the inner Ethernet header.
 MTU = 1500 - 20 - 8 - 8 - 14
 
 
 def main(reactor: Any, peer: str, vni: str, address: str, other: str) -> Deferred[None]:
     """
-    @param peer: where the kernel's device is, such as C{udp:192.0.2.2:4789}.
-    @param vni: the network's identifier.
-    @param address: the host's.
-    @param other: whom to ping, once a second.
+    Connect a host to a VXLAN, and ping another host on it once a second.
+
+    @param peer: the address and port of the kernel's device, such as C{udp:192.0.2.2:4789}.
+    @param vni: the VXLAN network identifier, a decimal number of 24 bits.
+    @param address: the address of the host, in CIDR notation.
+    @param other: the IP address of the host to ping.
     """
     host = Host([address], reactor)
     host.listenUDP(7, Echo())
     tunnel = Tunnel(TAP)
-    # In place of a device: what the host sends, the tunnel has, and the other way round.
+    # The link takes the place of a device: it carries frames between the host and the tunnel.
     Link(host.ethernet, tunnel, reactor, mtu=MTU).start()
 
     framing = VXLAN(TAP, int(vni))
-    # The kernel sends from any port, to the one that it listens at.
+    # The kernel sends from any port, and to the port number that it listens on itself.
     where = DatagramAddresses.connecting(peer, samePort=framing.anyPort)
     carrier = DatagramCarrier(tunnel, framing, where.peer, reactor)
     reactor.listenUDP(where.port, carrier, where.interface, MAX_DATAGRAM)
@@ -61,7 +63,7 @@ def main(reactor: Any, peer: str, vni: str, address: str, other: str) -> Deferre
         try:
             answer = host.ping(other)
         except OSError:
-            # It finds out first whether somebody has its address.
+            # The host sends nothing before it has made sure that its address is free.
             return
         answer.addCallback(lambda pong: print(f"{pong.source} answers: {pong.size} octets", flush=True))
         answer.addErrback(lambda failure: failure.trap(TimeoutError))

@@ -1,15 +1,16 @@
 """
-A web client that asks from an address of its own.
+Fetch a web page from an address of its own.
 
     $ python -m http.server &
     $ python examples/web_client.py [URL]
 
-the second as root: it makes tap0, with the client at 10.0.0.2. At the kernel's end, 10.0.0.1, the server answers:
+Run the second command as root. It makes tap0, with the client at 10.0.0.2. The server of the first command answers at
+10.0.0.1, the kernel's end:
 
     10.0.0.2 - - [29/Nov/2026 11:16:20] "GET / HTTP/1.1" 200 -
     http://kernel.example:8000/: 200 OK, 1845 octets
 
-The client has a table of names of its own, and asks no resolver of the machine's.
+The client looks the name up in a table of its own, and does not use the machine's resolver.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from txtuntap.device.configure import configureInterface
 
 async def ask(reactor: Any, url: str) -> None:
     """
-    Put a host on a tap, and give it to an agent in the place of a reactor.
+    Put a host on a tap, and fetch a page with an C{Agent} that has the host as its reactor.
     """
     host = Host(["10.0.0.2/24", "fd00::2/64"], reactor, hosts={"kernel.example": "10.0.0.1"})
     port = TuntapPort("tap0", host.ethernet, reactor=reactor)
     port.startListening()
     configureInterface("tap0", ["10.0.0.1/24", "fd00::1/64"])
-    # readBody warns of a transport that is Twisted's own: https://github.com/twisted/twisted/issues/8227
+    # readBody warns about a transport of Twisted itself: https://github.com/twisted/twisted/issues/8227
     warnings.filterwarnings("ignore", "Using readBody")
     response: Any = await Agent(host, connectTimeout=10).request(b"GET", url.encode())
     body = await readBody(response)
@@ -44,7 +45,7 @@ async def ask(reactor: Any, url: str) -> None:
 
 def main(reactor: Any, url: str = "http://kernel.example:8000/") -> Deferred[None]:
     """
-    Ask once.
+    Fetch one page, then end.
     """
     return Deferred.fromCoroutine(ask(reactor, url))
 

@@ -1,10 +1,10 @@
 """
-A web server at an address of its own, to be opened with a browser.
+Run a web server at an address of its own, for any browser on this machine.
 
     python examples/web_server.py [DIRECTORY]
 
-as root: it makes tap0, with the server at 10.0.0.2 and fd00::2, and gives the kernel's end of it addresses. The server
-has the files in DIRECTORY, or else those beside this one. It prints what to open:
+Run it as root. The program makes tap0, with the server at 10.0.0.2 and fd00::2, and gives the kernel's end its
+addresses. The server has the files in DIRECTORY, by default those of this file's directory. It prints the URLs to open:
 
     http://10.0.0.2/
     http://[fd00::2]/
@@ -29,7 +29,7 @@ def main(reactor: Any, directory: str = str(Path(__file__).parent)) -> Deferred[
     """
     Put a host on a tap, and the site on the host as on a reactor.
     """
-    # A browser shows text, and would store what it knows no program for.
+    # A browser shows text, but downloads a file whose type it does not know.
     File.contentTypes[".py"] = "text/plain; charset=utf-8"
     host = Host(["10.0.0.2/24", "fd00::2/64"], reactor)
     host.listenTCP(80, Site(File(directory)))

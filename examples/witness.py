@@ -1,9 +1,9 @@
 """
-A protocol that tells who writes to it what it saw of the way there: a line for each layer.
+Answer each datagram with a report of the layers that it passed through, one line for each layer.
 
     twistd -n tuntap host --tun tun0 --address 10.0.0.2/24 --kernel-address 10.0.0.1/24 --udp 7=witness.Witness
 
-as root, in this directory (where twistd looks for it). Then, in another terminal:
+Run it as root in this directory, where twistd finds the module. Then, in another terminal:
 
     $ echo -n hello | socat -t1 - UDP:10.0.0.2:7
     tun0         33  octets read by TuntapPort
@@ -11,8 +11,8 @@ as root, in this directory (where twistd looks for it). Then, in another termina
     UDP           8  port 41235 → port 7
     Witness       5  'hello'
 
-The figures are what came from the device, and each layer's part of it. transport.packet has it all, for as long as
-the datagram is delivered.
+The first figure is the number of octets read from the device. The others are the octets of each header and of the data.
+The report is made from transport.packet, which is set while the datagram is delivered.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from txtuntap.udp.layer import UDPTransport
 
 class Witness(DatagramProtocol):
     """
-    Answers with a report.
+    Answers each datagram with the L{report} of its packet.
     """
 
     noisy = False
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        # A low port may be another witness's: between the two, one forged datagram would never come to rest.
+        # A port below 1024 may be another witness's. Between two of them, one forged datagram would loop forever.
         if addr[1] >= 1024:
             transport = cast(UDPTransport, self.transport)
             assert transport.packet is not None
@@ -44,7 +44,9 @@ class Witness(DatagramProtocol):
 
 def report(packet: Packet) -> str:
     """
-    What each layer has seen of a packet, from the device up.
+    Describe what each layer has read of a packet, from the device upward.
+
+    @return: a line for each layer: its name, the octets it has read, and the fields of its header.
     """
     data = packet.data
     bottom = packet.network if packet.ethernet is None else packet.link

@@ -27,7 +27,6 @@ SHORT_ENOUGH: set[str] = set()
 #: Folders whose prose does not keep the rules yet.
 UNFINISHED = {
     "benchmarks",
-    "examples",
     "tests",
     "txtuntap",
     "txtuntap/device",
