@@ -1,5 +1,6 @@
 """
-txtuntap beside C{twisted.pair}, each pair of figures taken in turns in one run: C{python -m benchmarks}.
+Benchmarks that compare txtuntap with its peers, such as C{twisted.pair}. Run them with C{python -m benchmarks}.
 
-What counts is the ratio. The figures it is made of depend on the machine, and on what else that does.
+Both subjects of a comparison are measured in turns, in the same run. Compare the ratios: the figures themselves depend
+on the machine and on its other load.
 """

@@ -1,5 +1,5 @@
 """
-The command line: C{python -m benchmarks}.
+The command line of the benchmarks, C{python -m benchmarks}.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ BENCHMARKS: dict[str, Any] = {
     "loss": loss.run,
 }
 
-#: Benchmarks that run only if they are named: they take hours.
+#: The benchmarks that run only if they are named, because they take hours.
 LONG = {"loss"}
 
 
 def main() -> None:
     """
-    Run the benchmarks that were asked for. A ratio that misses its goal is no failure.
+    Run the benchmarks that the command line names. A ratio that misses its goal does not change the exit status.
     """
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="txtuntap beside its peers.")
-    parser.add_argument("name", nargs="*", help=f"run these only, of: {', '.join(BENCHMARKS)}")
-    parser.add_argument("--rounds", type=int, default=7, help="ratios to take the median of (7)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables into FILE, too")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare txtuntap with its peers.")
+    parser.add_argument("name", nargs="*", help=f"the benchmarks to run, of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--rounds", type=int, default=7, help="the number of rounds; the median is taken of them (7)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to FILE")
     options = parser.parse_args()
     for name in options.name:
         if name not in BENCHMARKS:
-            parser.error(f"there is no benchmark {name!r}: there are {', '.join(BENCHMARKS)}")
+            parser.error(f"there is no benchmark {name!r}: choose one of {', '.join(BENCHMARKS)}")
     if options.rounds < 1:
-        parser.error("--rounds has to be at least 1")
+        parser.error("--rounds must be at least 1")
     texts = [f"{machine()} Medians of {options.rounds} rounds.\n"]
     print(texts[0])
     for name in options.name or [each for each in BENCHMARKS if each not in LONG]:
@@ -75,7 +75,11 @@ def main() -> None:
 
 def _measured(name: str, rounds: int, file: Path | None) -> str:
     """
-    The tables of one benchmark; its plot goes beside C{file}.
+    Run the benchmark of a name.
+
+    @param file: the Markdown file that the tables are written to. The plot is written to the same directory.
+
+    @return: the tables, as Markdown.
     """
     if name == "offload":
         return "\n".join(map(markdown, offload.run(rounds, file and file.with_name("offload.svg"))))

@@ -1,5 +1,5 @@
 """
-Answers from a host on a real tun device: to echo requests, and to questions for names.
+Measure how fast a host on a real tun device answers echo requests and DNS queries.
 """
 
 from __future__ import annotations
@@ -14,28 +14,31 @@ from benchmarks.measure import Missing, Row, Section
 from benchmarks.receive import ROOT, compiled, privateNetwork
 
 ABOUT = (
-    "A `Host` on a tun device answers, and the kernel answers over its loopback: echo requests of `ping -f`; and"
-    " questions to one server of `twisted.names`, on a port of the host and on a kernel UDP port. The one who asks is a"
-    " process of its own. Answers per second, and of names per second of the server's CPU time too: more is better."
+    "A `Host` on a tun device is compared with the kernel on its loopback interface. Both answer echo requests of"
+    " `ping -f`. Both also carry the DNS queries to one server of `twisted.names`, on a port of the host and on a UDP"
+    " port of the kernel. The client is a separate process. The figures are answers per second, and for DNS also"
+    " answers per second of the server's CPU time. More is better."
 )
 
-#: With the microseconds of CPU time for an echo, for a name by the host, and by way of a kernel port.
+#: The notes, with three values in microseconds of CPU time: for an echo reply of the host, for a DNS answer through the
+#: host, and for a DNS answer through a port of the kernel.
 NOTES = (
-    "What limits is the process that answers. At best it took {:.0f} µs of CPU time for an echo; for a name {:.0f} µs,"
-    " and {:.0f} µs on a kernel port, which `twisted.names` and the reactor take either way. The kernel answers echoes"
-    " within the system call that sends them: there, `ping` is the limit."
+    "The CPU time of the answering process limits the rate. At best, an echo reply took {:.0f} µs. A DNS answer took"
+    " {:.0f} µs through the host, and {:.0f} µs through a port of the kernel. `twisted.names` and the reactor take most"
+    " of that time in both cases. The kernel answers an echo request within the system call that sends it, so there"
+    " `ping` limits the rate."
 )
 
 
 def run(rounds: int) -> Section:
     """
-    Echo requests one at a time and several; questions likewise.
+    Measure echo requests and DNS queries, with one and with several of them under way.
 
-    @raise Missing: no compiler, no C{ping}, no device, or no right to make a network namespace.
+    @raise Missing: there is no compiler, no C{ping}, no device, or no permission to make a network namespace.
     """
     ping = shutil.which("ping")
     if ping is None:
-        raise Missing("the program 'ping': 'apt-get install iputils-ping', say")
+        raise Missing("the program 'ping': run 'apt-get install iputils-ping'")
     namespace = privateNetwork()
     with tempfile.TemporaryDirectory() as directory:
         ask = compiled("ask.c", directory)
@@ -47,7 +50,7 @@ def run(rounds: int) -> Section:
     for case, rates in found.items():
         ours, kernels = zip(*rates, strict=True)
         for index, unit in enumerate(("second", "CPU second")):
-            # The kernel's own answers are not this process's work.
+            # The kernel itself answers pings, so the CPU time of the process says nothing about them.
             if case.startswith("names") or not index:
                 figures = [[rate[index] for rate in side] for side in (ours, kernels)]
                 rows.append(Row(f"{case}, per {unit}", figures[0], figures[1], rate=True))

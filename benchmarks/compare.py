@@ -1,12 +1,13 @@
 """
-The benchmarks of this tree beside those of another commit, in turns.
+Compare the benchmarks of this tree with those of another commit, in turns.
 
     python -m benchmarks.compare COMMIT [BENCHMARK ...] [--rounds 15]
 
-In each round every benchmark runs three times: as C{COMMIT} has it, as this tree has it, and as C{COMMIT} has it
-again. Two runs of the same commit differ by the noise of this machine. The cost is the figure of ours, and the ratio is
-that to the peer that ran beside it: a busy machine changes the ratio less, and where the peer is ours too, the cost
-says more.
+In each round, every benchmark runs three times: in the tree of C{COMMIT}, in this tree, and in the tree of C{COMMIT}
+again. The difference between the two runs of C{COMMIT} is the noise of this machine. The table has a cost and a ratio
+for each row. The cost is the time that txtuntap takes. The ratio is this cost divided by that of the peer in the same
+run. Other load on the machine changes the ratio less than the cost. If the peer is also code of txtuntap, the cost
+tells more.
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ from benchmarks.__main__ import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 
-#: The cost of ours, and its ratio to that of the peer, for each row: by the benchmark and the case.
+#: The cost of txtuntap in seconds, and its ratio to the cost of the peer. The key is the benchmark and the case.
 Figures = dict[tuple[str, str], tuple[float, float]]
 
-#: For each row, how cost and ratio have changed in each round.
+#: The factors by which cost and ratio have changed in each round. The key is the benchmark and the case.
 Changes = dict[tuple[str, str], list[tuple[float, float]]]
 
 _UNITS = {"µs": 1e-6, "ms": 1e-3}
-#: A row's cells: the case, our figure, that of the peer.
+#: A row of a table: the case, the figure and unit of txtuntap, the figure and unit of the peer.
 _ROW = re.compile(r"^\| (.+?) +\| ([\d.,]+)(/s| µs| ms) *\| ([\d.,]+)(/s| µs| ms) *\|")
 
 
 def main() -> None:
     """
-    Run the benchmarks, and print a table: for each row how its cost and its ratio have changed, and the noise of both.
+    Run the benchmarks, and print a table with the change and the noise of each row's cost and ratio.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.split("\n\n")[0].strip())
-    parser.add_argument("commit", help="the commit to compare this tree to")
-    parser.add_argument("name", nargs="*", help=f"compare these only, of: {', '.join(BENCHMARKS)}")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds to take the median of (15)")
+    parser.add_argument("commit", help="the commit to compare this tree with")
+    parser.add_argument("name", nargs="*", help=f"the benchmarks to compare, of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--rounds", type=int, default=15, help="the number of rounds; the median is taken of them (15)")
     options = parser.parse_args()
     names = options.name or list(BENCHMARKS)
     changes: Changes = defaultdict(list)
@@ -62,7 +63,7 @@ def main() -> None:
                             noises[row].append((again[row][0] / cost, again[row][1] / ratio))
                 print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
         except BaseException:
-            # The rounds that are done took their time: show them.
+            # Show the finished rounds even after an interrupt, because they took a long time.
             show(changes, noises)
             raise
         finally:
@@ -72,7 +73,10 @@ def main() -> None:
 
 def show(changes: Changes, noises: Changes) -> None:
     """
-    Print the table.
+    Print the table of all rows.
+
+    @param changes: the changes from C{COMMIT} to this tree.
+    @param noises: the changes between the two runs of C{COMMIT}.
     """
     print(f"| {'':70} | cost  | of the same commit  | ratio | of the same commit  |")
     print(f"|{'-' * 72}|-------|---------------------|-------|---------------------|")
@@ -85,7 +89,7 @@ def show(changes: Changes, noises: Changes) -> None:
 
 def _spread(noise: Sequence[float]) -> str:
     """
-    The median of what a commit differs from itself by, and the middle half of it.
+    Format the median and the interquartile range of the changes between two runs of the same commit.
     """
     low, _, high = quantiles(noise, n=4) if len(noise) > 1 else (noise[0],) * 3
     return f"{median(noise):.3f} ({low:.3f}-{high:.3f})"
@@ -95,7 +99,7 @@ def measured(tree: Path, name: str) -> Figures:
     """
     Run one benchmark of a tree once.
 
-    @return: its rows. Less is better in both figures, also where the row is a rate.
+    @return: the cost and the ratio of each row. Less is better in both, even if the row is a rate.
     """
     command = [sys.executable, "-m", "benchmarks", name, "--rounds", "1"]
     environment = {**os.environ, "PYTHONPATH": str(tree)}
@@ -109,7 +113,7 @@ def measured(tree: Path, name: str) -> Figures:
         if match is not None:
             case, ours, unit, theirs, theirUnit = match.groups()
             cost, theirCost = _cost(ours, unit), _cost(theirs, theirUnit)
-            # A rate that is rounded to 0 says nothing, so the row has one round less.
+            # A rate that is rounded to 0 has no cost, so the row has one round less.
             if cost is not None and theirCost:
                 found[heading, case] = cost, cost / theirCost
     return found

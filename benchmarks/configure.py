@@ -1,5 +1,5 @@
 """
-An interface configured on a running reactor, and how long that keeps the reactor from all else.
+Measure the configuration of an interface on a running reactor, and how long it keeps the reactor from other work.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from benchmarks.measure import Missing, Row, Section
 from benchmarks.receive import ROOT, privateNetwork
 
 ABOUT = (
-    f"A tun interface is given {len(ADDRESSES)} addresses and {len(ROUTES)} routes, half of them IPv6, by `configure`"
-    " on a running reactor, which has other work: a little in each turn. Seconds to the end, beside programs that are"
-    " waited for; and the longest from one turn of the other work to the next, beside what it may be. Less is better."
+    f"`configure` gives a tun interface {len(ADDRESSES)} addresses and {len(ROUTES)} routes, half of them IPv6, on a"
+    " running reactor that has a little other work in each turn. Some rows compare the time to the end with that of"
+    " programs that block the reactor. The rows about gaps compare the longest time between two turns of the other work"
+    " with its limit. Less is better."
 )
 
-#: With the longest gaps, without and with other routes, and the time of a collection, in milliseconds.
+#: The notes, with three values in milliseconds: the longest gap without other routes, the longest gap with them, and
+#: the time of a garbage collection.
 NOTES = (
-    "The longest gap of all was {:.1f} ms without other routes, {:.1f} ms with them. They are those without the garbage"
-    " collector, which is off: one collection of all there is takes {:.0f} ms in that process, whenever it comes."
+    "The longest gap of all rounds was {:.1f} ms without other routes, and {:.1f} ms with them. The garbage collector"
+    " is off during the measurement. In this process, one full collection takes {:.0f} ms."
 )
 
-#: Seconds that nothing may keep the reactor from other work.
+#: The greatest number of seconds for which C{configure} may keep the reactor from other work.
 MOST = 0.025
 
-#: The work of C{ip} beside ours, by the name that L{benchmarks.children.configurer} has for it.
+#: The words for the work of C{ip}, by its name in L{benchmarks.children.configurer}.
 PROGRAMS = {
     "ten calls": "half of it, by ten calls of `ip`",
     "twenty calls": "20 calls of `ip`",
@@ -39,13 +41,13 @@ PROGRAMS = {
 
 def run(rounds: int) -> Section:
     """
-    Where there are no other routes, and among many.
+    Measure in a namespace without other routes, and in one with many.
 
-    @raise Missing: no C{ip}, no device, or no right to make a network namespace.
+    @raise Missing: there is no C{ip}, no device, or no permission to make a network namespace.
     """
     ip = shutil.which("ip")
     if ip is None:
-        raise Missing("the program 'ip': 'apt-get install iproute2', say")
+        raise Missing("the program 'ip': run 'apt-get install iproute2'")
     command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.configurer", ip, str(rounds)]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     alone, crowded = json.loads(finished.stdout)

@@ -1,5 +1,5 @@
 """
-TCP over paths that lose, reorder, duplicate and damage packets: hosts beside Linux.
+Compare the TCP of hosts with that of Linux, on paths that lose, reorder, duplicate and corrupt packets.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from benchmarks.transfers import MEASURES, PATHS
 
 ABOUT = {
     "bulk": (
-        "A server sends for ten seconds. Both ends are hosts of a simulated network, in virtual time; compared is Linux"
-        " to Linux, with CUBIC, in real time through the same impairment. Octets per second that the client has got:"
-        " more is better."
+        "A server sends for ten seconds. Two hosts of a simulated network, in virtual time, are compared with two Linux"
+        " kernels with CUBIC, in real time through the same impairment. The figures are the octets per second that the"
+        " client has received. More is better."
     ),
     "fetches": (
-        "Twenty pages of 100 KiB, one after the other, each on a connection of its own, likewise. Octets of them per"
-        " second: more is better. Where the round trip is short, a timeout or two weigh more than all else: there, each"
-        " round has five seeds."
+        "The same ends transfer twenty pages of 100 KiB, one after the other, each on a new connection. The figures are"
+        " octets of pages per second. More is better. If the round-trip time is short, one or two timeouts take most of"
+        " the time, so each round of such a row has five seeds."
     ),
     "mixed": (
-        "A host at one end and Linux at the other, in real time through the same impairment, beside Linux to Linux."
-        " Octets per second that the client has got: more is better."
+        "A host at one end and Linux at the other are compared with Linux at both ends, in real time through the same"
+        " impairment. The figures are the octets per second that the client has received. More is better."
     ),
 }
 
-#: Cells that are measured with a host at one end: what goes wrong, and the round trip in seconds.
+#: The paths that are also measured between a host and Linux: the impairment, and the round-trip time in seconds.
 MIXED = (
     ("1 % lost", 0.02),
     ("5 % lost", 0.02),
@@ -42,28 +42,30 @@ MIXED = (
     ("1 % corrupted", 0.02),
 )
 
-#: The least that each ratio has to be.
+#: The least ratio that meets the goal.
 GOAL = 0.5
 
-#: The seeds of a round: of fetches over a path that takes so many seconds at most; of all else.
+#: The greatest round-trip time, in seconds, of a path that counts as short.
 _SHORT = 0.002
+
+#: The number of seeds in a round: for fetches over a short path, and for all other measurements.
 _SEEDS_OF_SHORT, _SEEDS = 5, 1
 
-#: Measurements at one time: all but the fastest wait most of their time.
+#: The number of measurements that run at one time. All but the fastest are idle most of the time.
 _AT_ONCE = 3
 
-#: Tries of a measurement, of which another program on the machine may make one fail.
+#: The number of attempts at a measurement. Other load on the machine may make one fail.
 _TRIES = 3
 
-#: Server, client, index of the path, seed, measure.
+#: A measurement: server, client, index of the path, seed, measure.
 _Run = tuple[str, str, int, int, str]
 
 
 def run(rounds: int) -> Sequence[Section]:
     """
-    All cells, with other seeds in each round.
+    Measure all paths, with new seeds in each round.
 
-    @raise Missing: no device, or no right to make a network namespace.
+    @raise Missing: there is no device, or no permission to make a network namespace.
     """
     namespace = privateNetwork()
     everything = range(len(PATHS))
@@ -113,7 +115,7 @@ def run(rounds: int) -> Sequence[Section]:
 
 def _seeds(rounds: int, index: int, measure: str) -> range:
     """
-    The seeds of a cell.
+    The seeds of all rounds for a path and a measure.
     """
     isShort = measure == "fetches" and PATHS[index].roundTrip <= _SHORT
     return range(rounds * (_SEEDS_OF_SHORT if isShort else _SEEDS))
@@ -121,7 +123,7 @@ def _seeds(rounds: int, index: int, measure: str) -> range:
 
 def _mean(rows: Sequence[Row]) -> float:
     """
-    The geometric mean of the ratios of all rounds.
+    Compute the geometric mean of the ratios of all rows and rounds.
     """
     ratios = [ratio for row in rows for ratio in row.ratios]
     return exp(sum(map(log, ratios)) / len(ratios))
@@ -129,12 +131,14 @@ def _mean(rows: Sequence[Row]) -> float:
 
 def _measured(namespace: Sequence[str], run: _Run) -> float:
     """
-    The octets per second of one measurement, in a process of its own.
+    Run one measurement in a process of its own.
+
+    @return: the octets per second.
     """
     command = [sys.executable, "-m", "benchmarks.children.losspath", *map(str, run)]
     for _ in range(_TRIES):
         finished = subprocess.run([*namespace, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
         if not finished.returncode and finished.stdout.strip():
-            # A transfer in which nothing has come has a ratio, too.
+            # At least 1, so that a transfer of no octets has a ratio, too.
             return max(float(finished.stdout), 1.0)
     raise RuntimeError(f"{' '.join(command)} has failed")

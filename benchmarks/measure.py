@@ -1,5 +1,5 @@
 """
-Things timed in turns, so that what disturbs one of them disturbs the others alike.
+Time several tasks in turns, so that other load on the machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -11,21 +11,24 @@ from time import thread_time
 
 import attrs
 
-#: How often each round goes through all tasks. The quickest time of each is that of the round: others only add to it.
+#: The number of turns of each task in a round. The figure of a round is the fastest turn, since other load can only
+#: make a turn slower.
 TURNS = 30
 
 
 class Missing(Exception):
     """
-    This machine lacks what a benchmark needs; the text says what.
+    This machine lacks something that a benchmark needs. The text names it and says how to get it.
     """
 
 
 @attrs.frozen
 class Task:
     """
-    @ivar run: what to time, a few milliseconds of it.
-    @ivar packets: how many packets it handles.
+    A piece of work that is timed.
+
+    @ivar run: does the work once, in a few milliseconds.
+    @ivar packets: the number of packets that it handles.
     """
 
     run: Callable[[], object]
@@ -35,11 +38,13 @@ class Task:
 @attrs.frozen
 class Row:
     """
-    One comparison.
+    A row of a table: one comparison of txtuntap with a peer.
 
-    @ivar ours: the figure of each round; C{theirs} are those of what it is compared to.
-    @ivar goal: the most that the ratio of times may be, or the least that of rates; L{None} for none.
-    @ivar rate: whether the figures are packets per second, and not seconds per packet.
+    @ivar case: the words for the comparison.
+    @ivar ours: the figure of txtuntap in each round.
+    @ivar theirs: the figure of the peer in each round.
+    @ivar goal: the greatest ratio of times, or the least ratio of rates, that meets the goal. C{None} for no goal.
+    @ivar rate: whether the figures are rates per second. Otherwise they are seconds per packet.
     """
 
     case: str
@@ -51,7 +56,7 @@ class Row:
     @property
     def ratios(self) -> list[float]:
         """
-        Ours to theirs, within each round.
+        The ratio of C{ours} to C{theirs} in each round.
         """
         return [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=True)]
 
@@ -69,11 +74,12 @@ class Row:
 @attrs.frozen
 class Section:
     """
-    What one benchmark found.
+    The results of one benchmark.
 
-    @ivar about: what was measured, in a sentence or two.
-    @ivar columns: what the two columns of figures are of.
-    @ivar notes: what else is to be known of this run.
+    @ivar name: the heading.
+    @ivar about: a paragraph that explains the measurement.
+    @ivar columns: the headings of the two columns of figures.
+    @ivar notes: a paragraph about this run, or an empty text.
     """
 
     name: str
@@ -85,7 +91,9 @@ class Section:
 
 def compare(tasks: Sequence[Task], rounds: int, turns: int = TURNS) -> list[list[float]]:
     """
-    @return: of each task, the seconds of CPU time per packet in each round.
+    Time several tasks in turns, without the garbage collector.
+
+    @return: for each task, the seconds of CPU time per packet in each round.
     """
     times: list[list[float]] = [[] for _ in tasks]
     collecting = gc.isenabled()

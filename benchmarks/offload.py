@@ -1,5 +1,5 @@
 """
-Many datagrams in one system call: superpackets, through real tun devices.
+Measure superpackets, which have many datagrams in one system call, through real tun devices.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from benchmarks.receive import ROOT, compiled, privateNetwork
 from benchmarks.table import machine
 
 ABOUT = (
-    "UDP over IPv4, 1,400 octets a packet, between kernel sockets and a tun device; whoever sends or takes in C is a"
-    " process of its own. A sender in C has 46 datagrams in a call (`UDP_SEGMENT`). Received: by a `DatagramProtocol`,"
-    " beside what `twisted.pair` gets to one, and beside programs that read packets and do no more. Written: by"
-    " `transport.write` within `transport.batch()`, until they are counted at a kernel socket, beside a loop in Python"
-    " that makes each packet, headers and checksums, and writes it. Echoed: from the kernel to a `DatagramProtocol`"
-    " that calls `transport.write` for each, and back to a kernel socket, beside what `twisted.pair` gets one way. A"
-    " socket with GRO (`UDP_GRO`) takes many in a call. More is better."
+    "UDP datagrams over IPv4, in packets of 1,400 octets, are sent between kernel sockets and a tun device. Each"
+    ' program in C is a separate process, and sends 46 datagrams in a system call (`UDP_SEGMENT`). "Received" counts'
+    " the datagrams that a `DatagramProtocol` receives. It is compared with `twisted.pair`, and with programs that"
+    ' only read packets. "Written" counts the datagrams that reach a kernel socket from `transport.write` within'
+    " `transport.batch()`. It is compared with a Python loop that makes each packet, with headers and checksums, and"
+    ' writes it. "Echoed" counts the datagrams that return to a kernel socket from a `DatagramProtocol`, which calls'
+    " `transport.write` for each. It is compared with `twisted.pair` in one direction. A socket with GRO (`UDP_GRO`)"
+    " receives many datagrams in a system call. The figures are datagrams per second. More is better."
 )
 
 PROGRAMS = ("flood.c", "sink.c", "reader.c", "roundtrip.c")
 
-#: What is compared: name, ours, theirs, and the least that the ratio has to be.
+#: The comparisons: case, name of the figure of txtuntap, name of the peer's figure, and the least ratio that meets the
+#: goal.
 COMPARED = (
     ("received / `twisted.pair`", "received", "twisted.pair", 6.0),
     ("received / `read()` in C", "received", "C", 1.0),
@@ -39,7 +41,7 @@ COMPARED = (
     ("echoed, to a socket with GRO / received by `twisted.pair`", "echoed, GRO", "twisted.pair", 4.0),
 )
 
-#: The bars of the plot: label, name, and whether it is ours.
+#: The bars of the plot: label, name of the figure, and whether it is a figure of txtuntap.
 BARS = (
     ("received by twisted.pair", "twisted.pair", False),
     ("read with python-pytun, no more", "pytun", False),
@@ -53,21 +55,22 @@ BARS = (
 )
 
 LATENCY = (
-    "One datagram of 64 octets at a time, there and back: to an echo behind a `Host` on a tun device, and to the same"
-    " on Twisted's own UDP port on the loopback. Both ends have a CPU of their own. Less is better."
+    "One datagram of 64 octets at a time is sent to an echo server and back. One server is on a port of a `Host` behind"
+    " a tun device, the other on a UDP port of Twisted on the loopback interface. Client and server run on different"
+    " CPUs. The figures are round-trip times. Less is better."
 )
 
-#: The most that the ratio of times may be.
+#: The greatest ratio of times that meets the goal.
 LATENCY_GOAL = 1.5
 
 
 def run(rounds: int, plot: Path | None = None) -> list[Section]:
     """
-    All of it.
+    Measure rates and latency.
 
-    @param plot: a file to draw it into.
+    @param plot: the SVG file for the plot of the rates, or C{None}.
 
-    @raise Missing: no compiler, no device, or no right to make a network namespace.
+    @raise Missing: there is no compiler, no device, or no permission to make a network namespace.
     """
     namespace = privateNetwork()
     with tempfile.TemporaryDirectory() as directory:

@@ -1,5 +1,5 @@
 """
-What was found, as a picture: bars in an SVG file.
+Draw the results of a benchmark as bars in an SVG file.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from pathlib import Path
 
 _WIDTH, _LABELS, _BAR, _STEP, _TOP = 760, 330, 16, 24, 44
 
-#: Ours, and those of others: told apart in black and white, too.
+#: The colours of bars, by whether the bar is of txtuntap. They differ in black and white, too.
 _COLORS = {True: "#1f6f8b", False: "#b9c4c9"}
 
 
 def bars(file: Path, title: str, about: str, values: Sequence[tuple[str, float, bool]]) -> None:
     """
-    Draw bars into a file.
+    Draw a bar chart into an SVG file.
 
-    @param values: of each bar: its label, its figure, a rate per second, and whether it is ours.
+    @param about: a line below the bars.
+    @param values: for each bar its label, its rate per second, and whether it is of txtuntap.
     """
     height = _TOP + _STEP * len(values) + 28
     most = max(value for _, value, _ in values)

@@ -1,5 +1,5 @@
 """
-Datagrams from the kernel through a real tun device, more of them than can be taken.
+Measure the datagrams that can be received through a real tun device, while the kernel sends more than that.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from benchmarks.children.receiver import TURNS
 from benchmarks.measure import Missing, Row, Section
 
 ABOUT = (
-    "UDP over IPv4 from a kernel socket through a tun device into a `DatagramProtocol`, one datagram at a time; the"
-    " sender, a process of its own, is faster. Datagrams per second, and per second of the receiver's CPU time, user"
-    " and system: more is better. Sizes are of whole IP packets. The kernel vouches for the checksums of UDP (offload)."
-    " `twisted.pair` is given what it lacks to deliver from a tun at all."
+    "A kernel socket sends UDP datagrams over IPv4 through a tun device to a `DatagramProtocol`, one datagram in a"
+    " packet. The sender is a separate process, and faster than the receiver. The figures are datagrams per second,"
+    " and datagrams per second of the receiver's CPU time, user and system. More is better. Sizes are those of whole"
+    " IP packets. The kernel has verified the UDP checksums (offload). For `twisted.pair`, the benchmark adds the call"
+    " that it lacks to deliver from a tun."
 )
 
 SIZES = (64, 1400)
 
-#: The variants of ours.
+#: The variants of txtuntap.
 CHECKS = ("every check", "checksums off")
 
-#: What the ratio of rates has to be.
+#: The least ratios of rates that meet the goal, by size, variant and unit.
 GOALS = {(size, "every check", "second"): 1.15 for size in SIZES}
 
 ROOT = Path(__file__).parent.parent
@@ -35,9 +36,9 @@ ROOT = Path(__file__).parent.parent
 
 def run(rounds: int) -> Section:
     """
-    Both sizes, with checksums and without.
+    Measure both sizes, with and without verifying checksums.
 
-    @raise Missing: no compiler, no device, or no right to make a network namespace.
+    @raise Missing: there is no compiler, no device, or no permission to make a network namespace.
     """
     namespace = privateNetwork()
     with tempfile.TemporaryDirectory() as directory:
@@ -59,41 +60,45 @@ def run(rounds: int) -> Section:
                 case = f"{size} octets, {variant}, per {unit}"
                 rows.append(Row(case, rates[variant], rates["twisted.pair"], goal, rate=True))
     turns = [turn["faster"] for totals in found.values() for total in totals for turn in total.values()]
-    notes = f"The sender was faster in {sum(turns):.0f} of {len(turns) * TURNS} turns: the device had to drop packets."
+    notes = f"In {sum(turns):.0f} of {len(turns) * TURNS} turns the sender was faster, so the device dropped packets."
     return Section("receive", ABOUT, ("txtuntap", "twisted.pair"), rows, notes)
 
 
 def compiled(source: str, directory: str) -> Path:
     """
-    Make a program of ours, written in C, in C{directory}.
+    Compile a C program of C{benchmarks/children} into a directory.
 
-    @raise Missing: there is no compiler, or none that works.
+    @param source: the name of the source file.
+
+    @return: the path of the program.
+
+    @raise Missing: there is no working compiler.
     """
     compiler = shutil.which("cc")
     if compiler is None:
-        raise Missing("a C compiler, for the sender: 'apt-get install gcc', say")
+        raise Missing("a C compiler, for the sender: run 'apt-get install gcc'")
     program = Path(directory, source).with_suffix("")
     if subprocess.run(
         [compiler, "-O2", "-o", program, Path(__file__).parent / "children" / source], check=False
     ).returncode:
-        raise Missing("a C compiler that works, for the sender: 'apt-get install gcc libc6-dev', say")
+        raise Missing("a working C compiler, for the sender: run 'apt-get install gcc libc6-dev'")
     return program
 
 
 def privateNetwork() -> list[str]:
     """
-    The beginning of a command line: what comes after it runs in a network namespace of its own.
+    Return the first words of a command line that runs the rest of it in a network namespace of its own.
 
-    @raise Missing: there can be none, or no device in it.
+    @raise Missing: this process cannot make a namespace, or cannot open a device.
     """
     try:
         os.close(os.open("/dev/net/tun", os.O_RDWR))
     except OSError as e:
-        raise Missing(f"/dev/net/tun ({e.strerror}): 'modprobe tun', or be root") from e
+        raise Missing(f"/dev/net/tun ({e.strerror}): run 'modprobe tun', or run this as root") from e
     if shutil.which("unshare") is None:
-        raise Missing("the program 'unshare': 'apt-get install util-linux', say")
+        raise Missing("the program 'unshare': run 'apt-get install util-linux'")
     command = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net"]
     tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
-        raise Missing(f"a network namespace ({tried.stderr.strip()}): be root, or allow user namespaces")
+        raise Missing(f"a network namespace ({tried.stderr.strip()}): run this as root, or allow user namespaces")
     return command

@@ -1,5 +1,6 @@
 """
-What a packet costs when many protocols have been added; and what each thing costs that users set, when there are many.
+Measure how the time for a packet grows with the number of protocols, and how the time to configure a route, an address
+or a tap grows with their number.
 """
 
 from __future__ import annotations
@@ -19,43 +20,46 @@ from txtuntap.udp.layer import MAX_FLOWS
 from txtuntap.wire.ethernet import FIRST_TYPE, IPV4
 
 ABOUT = (
-    "A frame of 64 octets, every check on. First, through layers with many protocols added and with one, to the same"
-    " one. Then to each of many ports in turn. Time per frame. Then what users set: routes and addresses, by"
-    " `configure` on an interface that has them already, and taps at a switch that starts. CPU time for each of them,"
-    " where there are many, and few; and that of the longest turn of the reactor, beside what it may be. Less is"
-    " better."
+    "The first rows are about frames of 64 octets with every check on. They compare layers with many protocols with"
+    " layers that have one, for frames to the same protocol, and then frames to many ports in turn. The figures are the"
+    " time per frame. The other rows are about configuration: `configure` with routes and addresses that the interface"
+    " has already, and taps of a switch that starts. They compare the CPU time for each of many with that for each of"
+    " few, and the CPU time of the longest turn of the reactor with its limit. Less is better."
 )
 NOTES = (
-    f"txtuntap remembers {MAX_FLOWS:,} flows (who sends from where to which port). Where more take turns, a packet is"
-    " the first of its flow each time."
+    f"txtuntap remembers {MAX_FLOWS:,} flows, by source address, source port and destination port. With more flows in"
+    " turn, each packet would be the first one of its flow."
 )
 
+#: The large number of UDP ports and of EtherTypes.
 MANY = 10_000
+
+#: The greatest ratio of the time per frame that meets the goal.
 GOAL = 1.1
 
-#: The goal for things that are set: a disturbance by other programs has its part in it.
+#: The greatest ratio for configuration that meets the goal. It allows for the load of other programs.
 GOAL_SET = 1.25
 
-#: The ports that are sent to in turn: all of them remembered, or more than can be.
+#: The smaller number of UDP ports that receive frames in turn.
 FEW = 4_000
 
-#: The frames of one turn, where they are all the same.
+#: The number of frames in a turn of equal frames.
 FRAMES = 500
 
-#: The turns of a round, where the frames of one are many.
+#: The number of turns in a round whose turns have many different frames.
 TURNS = 10
 
 
 def run(rounds: int) -> Section:
     """
-    UDP ports, IP protocol numbers and EtherTypes; then ports in turn; then what users set.
+    Measure many UDP ports, IP protocol numbers and EtherTypes, then ports in turn, then configuration.
     """
     rows = _added(rounds) + _inTurn(FEW, rounds) + _inTurn(MANY, rounds)
     notes = NOTES
     try:
         rows += _set(rounds)
     except Missing as e:
-        notes += f" What users set was left out: this machine lacks {e}."
+        notes += f" Configuration was not measured, because this machine lacks {e}."
     return Section("scale", ABOUT, ("first", "second"), rows, notes)
 
 
@@ -89,7 +93,9 @@ def _inTurn(count: int, rounds: int) -> list[Row]:
 
 def _set(rounds: int) -> list[Row]:
     """
-    @raise Missing: no device, or no right to make a network namespace.
+    Measure the configuration of routes, addresses and taps.
+
+    @raise Missing: there is no device, or no permission to make a network namespace.
     """
     command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.setter", str(rounds)]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)

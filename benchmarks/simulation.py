@@ -1,5 +1,5 @@
 """
-Simulated hosts by the thousand, pinging each other in memory.
+Measure networks of thousands of simulated hosts that ping each other in memory.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from benchmarks.measure import Row, Section
 from benchmarks.receive import ROOT
 
 ABOUT = (
-    "A `Network` of hosts with IPv4 and IPv6, twenty at each switch. (In one broadcast domain, each host's first words"
-    " would come to all others: with ten thousand, 10^9 frames.) All know their neighbours; in each simulated second,"
-    " each pings another. A packet is one that has come to the other end of a link, of which there are four in a ping:"
-    " to the switch, from it, and the same back. Packets per second of CPU time: more is better. Compared is a network"
-    " to a smaller one; and the smallest to the same on Twisted's `task.Clock`, stopped at each call."
+    "A `Network` has hosts with IPv4 and IPv6, twenty at each switch. (In a single broadcast domain, the first"
+    " messages of each host would reach all others: 10^9 frames among ten thousand hosts.) All hosts have resolved"
+    " their neighbours. In each simulated second, each host pings another. A ping passes four links: to the switch and"
+    " from it, in both directions. The figures are packets that have passed a link, per second of CPU time. More is"
+    " better. The rows compare a network with a smaller one, and the smallest one with the same network on Twisted's"
+    " `task.Clock`, which is stopped at the time of each call."
 )
 
-#: What is compared: label, hosts and clock of the first, of the second.
+#: The comparisons: case, number of hosts and clock of the first network, number of hosts and clock of the second.
 COMPARED = (
     ("200 hosts / on `task.Clock`", (200, "SimulationClock"), (200, "Clock")),
     ("1,000 hosts / 200", (1000, "SimulationClock"), (200, "SimulationClock")),
@@ -30,7 +31,7 @@ COMPARED = (
 
 def run(rounds: int) -> Section:
     """
-    All of it, each network in a process of its own.
+    Measure each network in a process of its own.
     """
     found: dict[tuple[int, str], Any] = {}
     for _, *networks in COMPARED:
@@ -41,8 +42,9 @@ def run(rounds: int) -> Section:
                 found[hosts, clock] = json.loads(printed)
     rows = [Row(case, found[one]["rates"], found[other]["rates"], rate=True) for case, one, other in COMPARED]
     notes = " ".join(
-        f"{hosts:,} hosts: {each['made']:,.0f} octets of memory a host when they are made, {each['known']:,.0f} once"
-        f" they know each other; until then, {each['packets']:,} packets in {each['seconds']:.1f} s."
+        f"{hosts:,} hosts take {each['made']:,.0f} octets of memory for each host after they were made, and"
+        f" {each['known']:,.0f} after they have resolved their neighbours. The start takes {each['packets']:,} packets"
+        f" in {each['seconds']:.1f} s."
         for (hosts, clock), each in found.items()
         if clock == "SimulationClock"
     )

@@ -1,5 +1,5 @@
 """
-The same stack twice, of C{twisted.pair}'s layers and of ours, and frames to send up through either.
+Build the same stack of layers with C{twisted.pair} and with txtuntap, and the frames to measure them with.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, udpPacket
 from txtuntap.wire.ethernet import IPV4, IPV6
 from txtuntap.wire.udp import PROTOCOL
 
-#: The port that datagrams go to.
+#: The UDP destination port of the frames.
 PORT = 7000
 
 _ADDRESSES = {4: ("10.0.0.1", "10.0.0.2"), 6: ("fd00::1", "fd00::2")}
@@ -29,7 +29,9 @@ _ADDRESSES = {4: ("10.0.0.1", "10.0.0.2"), 6: ("fd00::1", "fd00::2")}
 
 class Application(DatagramProtocol):
     """
-    Counts what it gets.
+    A protocol that counts its datagrams.
+
+    @ivar received: the number of datagrams.
     """
 
     noisy = False
@@ -37,7 +39,7 @@ class Application(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: object) -> None:
         """
-        A datagram has come.
+        Count a received datagram.
         """
         self.received += 1
 
@@ -45,8 +47,10 @@ class Application(DatagramProtocol):
 @attrs.frozen
 class Stack:
     """
-    @ivar deliver: hand it all of some frames.
-    @ivar applications: those at the top.
+    A stack of layers with protocols at the top.
+
+    @ivar deliver: delivers a sequence of frames to the lowest layer.
+    @ivar applications: the protocols at the top.
     """
 
     deliver: Callable[[Sequence[bytes]], None]
@@ -54,22 +58,25 @@ class Stack:
 
     def task(self, frames: Sequence[bytes]) -> Task:
         """
-        The work of taking C{frames}, warmed up.
+        Make a task that delivers C{frames}, and deliver them once, so that caches are filled.
 
-        @raise RuntimeError: not all of them get to the top: there is nothing to compare.
+        @raise RuntimeError: the stack drops some of the frames.
         """
         before = sum(application.received for application in self.applications)
         self.deliver(frames)
         if sum(application.received for application in self.applications) - before != len(frames):
-            raise RuntimeError("a stack drops what it is measured with")
+            raise RuntimeError("a stack drops some of the frames that measure it")
         return Task(partial(self.deliver, frames), len(frames))
 
 
 def frame(payload: int, version: int = 4, port: int = PORT, dest: str = "") -> bytes:
     """
-    An Ethernet frame with a UDP datagram of so many octets.
+    Make an Ethernet frame with a UDP datagram.
 
-    @param dest: where it goes, if not to the address of all stacks here.
+    @param payload: the octets of UDP payload.
+    @param version: the IP version.
+    @param port: the destination port.
+    @param dest: the destination address. By default, it is the address of all stacks of this module.
     """
     source, own = _ADDRESSES[version]
     packet = udpPacket(source, dest or own, 40000, port, bytes(i & 0xFF for i in range(payload)))
@@ -78,7 +85,7 @@ def frame(payload: int, version: int = 4, port: int = PORT, dest: str = "") -> b
 
 def pairLayers(ports: Iterable[int] = (PORT,)) -> tuple[pairIP.IPProtocol, list[Application]]:
     """
-    C{twisted.pair}'s IP and UDP, with an application under each port.
+    Make the IP and UDP layers of C{twisted.pair}, with an application under each port.
     """
     udp = pairUDP.RawUDPProtocol()
     applications = _under(udp, ports)
@@ -91,9 +98,9 @@ def ourLayers(
     verifyChecksum: bool = True, ports: Iterable[int] = (PORT,), numbers: Iterable[int] = (PROTOCOL,)
 ) -> tuple[IPProtocol, list[Application]]:
     """
-    Our IP and UDP likewise.
+    Make the IP and UDP layers of txtuntap, with an application under each port.
 
-    @param numbers: IP protocol numbers that something is added under: UDP under its own, idle protocols under others.
+    @param numbers: the IP protocol numbers to add: UDP under its own number, idle protocols under the others.
     """
     udp = RawUDPProtocol(verifyChecksum)
     applications = _under(udp, ports)
@@ -105,7 +112,7 @@ def ourLayers(
 
 def ofPair(ports: Iterable[int] = (PORT,)) -> Stack:
     """
-    L{pairLayers} on Ethernet.
+    Make a stack of L{pairLayers} above Ethernet.
     """
     ip, applications = pairLayers(ports)
     ethernet = pairEthernet.EthernetProtocol()
@@ -126,9 +133,9 @@ def ours(
     etherTypes: Iterable[int] = (IPV4, IPV6),
 ) -> Stack:
     """
-    L{ourLayers} on Ethernet.
+    Make a stack of L{ourLayers} above Ethernet.
 
-    @param etherTypes: those that something is added under: IP under its own, idle protocols under others.
+    @param etherTypes: the EtherTypes to add: IP under its own, idle protocols under the others.
     """
     ip, applications = ourLayers(verifyChecksum, ports, numbers)
     ethernet = EthernetProtocol()
@@ -152,9 +159,10 @@ def ofHost(
     around: Callable[[Any], Any] | None = None,
 ) -> Stack:
     """
-    A L{Host<txtuntap.Host>} with an application on each port; without C{tap}, on a tun: then frames are packets.
+    Make a stack with a L{Host<txtuntap.Host>} that has an application on each port.
 
-    @param around: makes middleware to go around it.
+    @param tap: whether the host is on a tap. Otherwise it is on a tun, and the stack takes IP packets for frames.
+    @param around: a function that wraps the host's protocol in middleware.
     """
     clock = Clock()
     host = Host(addresses, clock, linkAddress="02:00:00:00:00:02", anyAddresses=anyAddresses)
@@ -177,7 +185,7 @@ def ofHost(
 
 def oursOnTun() -> Stack:
     """
-    L{ourLayers}, given packets.
+    Make a stack of L{ourLayers} that takes IP packets for frames.
     """
     ip, applications = ourLayers()
     ip.doStart()

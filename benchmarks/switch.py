@@ -1,5 +1,5 @@
 """
-TCP through a switch between two tap interfaces, beside the kernel's own bridge.
+Compare TCP through a switch between two taps with TCP through the kernel's bridge.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from benchmarks.measure import Missing, Row, Section
 from benchmarks.receive import ROOT, privateNetwork
 
 ABOUT = (
-    "Two network namespaces, joined twice: by `twistd tuntap switch` between a tap in each, and by the kernel's bridge"
-    " between veth pairs, the fastest way there is for frames that need not leave the kernel. One iperf3 stream at a"
-    " time, of one process to another, in either direction; what arrives counts, in Mbit. More is better."
+    "Two network namespaces are joined twice: by `twistd tuntap switch` between a tap in each, and by the kernel's"
+    " bridge between veth pairs, the fastest path for frames that do not leave the kernel. One iperf3 stream at a time"
+    " runs between two processes, in either direction. The figures are Mbit per second that were received. More is"
+    " better."
 )
 
-#: What is measured: name, and how iperf3 is told.
+#: The cases: name, and options of iperf3.
 CASES = {
     "TCP": [],
     "TCP, the other way": ["-R"],
@@ -27,13 +28,13 @@ CASES = {
 
 def run(rounds: int) -> Section:
     """
-    All of it, in another process.
+    Measure all cases, in another process.
 
-    @raise Missing: no iperf3, no device, or no right to make a network namespace.
+    @raise Missing: there is no C{iperf3}, no device, or no permission to make a network namespace.
     """
     for program, package in ("iperf3", "iperf3"), ("ip", "iproute2"), ("nsenter", "util-linux"):
         if shutil.which(program) is None:
-            raise Missing(f"the program '{program}': 'apt-get install {package}', say")
+            raise Missing(f"the program '{program}': run 'apt-get install {package}'")
     command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.switcher", str(rounds)]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found: dict[str, dict[str, list[float]]] = json.loads(finished.stdout)

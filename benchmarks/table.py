@@ -1,5 +1,5 @@
 """
-What was found, as Markdown: readable in a terminal too.
+Format the results of benchmarks as Markdown tables that are also readable in a terminal.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from statistics import median
 
 from benchmarks.measure import Row, Section
 
-#: What stands between these lines of a file is replaced.
+#: The lines of a file between which L{replaceIn} writes.
 BEGIN = "<!-- begin: written by python -m benchmarks --markdown -->"
 END = "<!-- end -->"
 
 
 def machine() -> str:
     """
-    What it ran on, in a line.
+    Describe this machine in one line: kernel, architecture, cores, Python and Twisted.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     kernel = f"{platform.system()} {platform.release().split('-')[0]} on {platform.machine()}, {cores} cores"
@@ -31,7 +31,7 @@ def machine() -> str:
 
 def markdown(section: Section) -> str:
     """
-    The table of one benchmark, under a heading.
+    Format the results of one benchmark: a heading, the explanation, the table, and the notes.
     """
     lines = [f"## {section.name}", "", _paragraph(section.about), ""]
     lines += _table([["", *section.columns, "ratio", "min to max", "goal", "met"], *map(_cells, section.rows)])
@@ -42,7 +42,7 @@ def markdown(section: Section) -> str:
 
 def replaceIn(file: Path, text: str) -> None:
     """
-    Write C{text} into C{file}: between its two marks if it has them, or else as all that is in it.
+    Write C{text} into C{file}. If the file has the lines L{BEGIN} and L{END}, only the text between them is replaced.
     """
     old = file.read_text() if file.exists() else ""
     before, begin, rest = old.partition(BEGIN)

@@ -1,5 +1,5 @@
 """
-TCP of a host on a real tun device, beside Twisted on the TCP of the kernel.
+Compare the TCP of a host on a real tun device with Twisted on the kernel's TCP.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from benchmarks.measure import Row, Section
 from benchmarks.receive import ROOT, privateNetwork
 
 ABOUT = (
-    "A service of Twisted on a `Host` behind a tun device, and the same service on the kernel's TCP over the loopback,"
-    " both with CUBIC. The peer is a process of its own, with the kernel's TCP. Megabytes, pages, connections or round"
-    " trips per second of the CPU time, user and system, of the process that serves: more is better. Eight connections"
-    " ask at once for pages and round trips. In the last row, two hosts on a link in memory share one process; its rate"
-    " is beside the lesser one of the host's first two."
+    "A service of Twisted on a `Host` behind a tun device is compared with the same service on the kernel's TCP over"
+    " the loopback interface, both with CUBIC. The client is a separate process, with the kernel's TCP. The figures"
+    " are megabytes, pages, connections or round trips per second of the server's CPU time, user and system. More is"
+    " better. Pages and round trips are requested over eight connections at once. In the last row, two hosts on a link"
+    " in memory share one process, and the rate is compared with the lower one of the host's first two rates."
 )
 
-#: The name of each case, and the least ratio of rates.
+#: The name of each case, and the least ratio of rates that meets the goal.
 CASES = {
     "receive": ("received, MB", 0.5),
     "send": ("sent, MB", 0.7),
@@ -32,20 +32,20 @@ CASES = {
 
 LINKED_GOAL = 0.5
 
-#: How many idle connections are looked at.
+#: The number of idle connections whose memory is measured.
 IDLE = 100_000
 
 NOTES = (
-    "An idle connection, one of {:,} in one process, each used once, takes {:,.0f} octets of memory, the least of an"
-    " application's protocol included."
+    "With {:,} idle connections in one process, each used once, a connection takes {:,.0f} octets of memory. That"
+    " includes a minimal protocol of the application."
 )
 
 
 def run(rounds: int) -> Section:
     """
-    All cases; then what idle connections take.
+    Measure all cases, then the memory of idle connections.
 
-    @raise Missing: no device, or no right to make a network namespace.
+    @raise Missing: there is no device, or no permission to make a network namespace.
     """
     found: dict[str, list[list[float]]] = _child([*privateNetwork(), *_module("streamer"), str(rounds)])
     rows = []

@@ -1,5 +1,5 @@
 """
-Transfers over a bad path: octets in bulk, and fetches one after the other, between two ends of any kind.
+Transfers over a bad path between hosts or kernels: bulk data, and pages that are fetched one after the other.
 """
 
 from __future__ import annotations
@@ -16,29 +16,31 @@ from twisted.python.failure import Failure
 from txtuntap import Host
 from txtuntap.middleware import GEModel, Netem
 
-#: The ports of what a server serves: octets without an end, and pages.
+#: The TCP ports of a server: for endless bulk data, and for pages.
 BULK, PAGES = 5001, 5002
 
-#: The request for a page, and the octets of the page.
+#: The request for a page, and the number of octets in the page.
 REQUEST = b"GET /\r\n"
 PAGE = 100 * 1024
 
-#: The fetches of one measurement; and the seconds after which no more are waited for.
+#: The number of fetches in one measurement, and the seconds after which no further fetch begins.
 FETCHES = 20
 PATIENCE = 300.0
 
-#: The rate of the path, in bits per second; packets that wait for it at most, as in netem, and where a queue is short.
+#: The rate of the path, in bits per second.
 RATE = 100_000_000
+
+#: The number of packets that the queue of the path holds: the default of netem, and a short queue.
 QUEUE = 1000
 SHORT_QUEUE = 30
 
-#: The seconds that a path takes at least where it has to reorder packets: one that takes none keeps their order.
+#: The least round-trip time, in seconds, of a path that reorders packets. A path without a delay cannot reorder them.
 _REORDERED = 0.002
 
 #: The names of both measurements.
 MEASURES = ("bulk", "fetches")
 
-#: The octets of one write in bulk, and the seconds of a transfer.
+#: The octets of one write of bulk data, and the seconds of a bulk transfer.
 CHUNK = bytes(65536)
 SECONDS = 10
 
@@ -48,10 +50,10 @@ class Path:
     """
     A path between two ends, the same in both directions.
 
-    @ivar fault: what goes wrong, in words.
-    @ivar faults: the same, as arguments of L{Netem}.
-    @ivar roundTrip: the seconds that it takes there and back.
-    @ivar queue: packets that wait to leave, at most.
+    @ivar fault: the impairment, in words.
+    @ivar faults: the impairment, as arguments of L{Netem}.
+    @ivar roundTrip: the round-trip time in seconds.
+    @ivar queue: the greatest number of packets in the queue.
     """
 
     fault: str
@@ -65,21 +67,21 @@ class Path:
     @property
     def leaving(self) -> Netem:
         """
-        Make the impairment of packets where they leave: they wait for the rate.
+        Make the impairment at the sender's side of the path, which has the rate and the queue.
         """
         return Netem(rate=RATE, limit=self.queue)
 
     def travelling(self, added: float = 0.0) -> Netem:
         """
-        Make the impairment of packets on their way.
+        Make the impairment at the receiver's side of the path, which has the delay and the faults.
 
-        @param added: seconds that the path takes beside, there and back.
+        @param added: seconds that are added to the round-trip time.
         """
-        # Nothing is dropped here for want of room.
+        # The limit is high, so that only the queue of the other side drops packets.
         return Netem(delay=(self.roundTrip + added) / 2, limit=100_000, **self.faults)
 
 
-#: The faults of a path: words, arguments of L{Netem}, and packets that wait at most.
+#: The faults of a path: the words, the arguments of L{Netem}, and the greatest number of packets in the queue.
 FAULTS: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("no loss", {}, QUEUE),
     ("no loss, a queue of 30", {}, SHORT_QUEUE),
@@ -107,7 +109,7 @@ PATHS = tuple(
 
 class _Source(Protocol):
     """
-    Writes without an end, as a producer that is asked for more.
+    A pull producer that writes without an end.
     """
 
     transport: Any
@@ -117,13 +119,13 @@ class _Source(Protocol):
 
     def resumeProducing(self) -> None:
         """
-        Write more.
+        Write one more chunk.
         """
         self.transport.write(CHUNK)
 
     def stopProducing(self) -> None:
         """
-        The connection is lost.
+        Do nothing when the connection is lost.
         """
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -132,7 +134,7 @@ class _Source(Protocol):
 
 class _Pages(Protocol):
     """
-    Answers each request with a page, and closes.
+    Answers a request with a page, and closes the connection.
     """
 
     transport: Any
@@ -144,7 +146,7 @@ class _Pages(Protocol):
 
 class _Counter(Protocol):
     """
-    Counts what it gets.
+    A protocol that counts the octets it receives.
     """
 
     transport: Any
@@ -158,7 +160,7 @@ class _Counter(Protocol):
 
 class _Getter(_Counter):
     """
-    Asks for a page.
+    A client that requests a page and tells its factory the result.
     """
 
     factory: _Fetch
@@ -178,9 +180,9 @@ class _Getter(_Counter):
 
 class _Fetch(ClientFactory):
     """
-    One fetch.
+    The factory of one fetch.
 
-    @ivar done: fires when it is over, with whether the whole page has come.
+    @ivar done: fires at the end of the fetch, with whether the whole page was received.
     """
 
     noisy = False
@@ -191,7 +193,9 @@ class _Fetch(ClientFactory):
 
     def over(self, isWhole: bool) -> None:
         """
-        No more will come.
+        Report the end of the fetch.
+
+        @param isWhole: whether the whole page was received.
         """
         if not self.done.called:
             self.done.callback(isWhole)
@@ -202,7 +206,7 @@ class _Fetch(ClientFactory):
 
 def serve(host: Host) -> None:
     """
-    Have a host serve octets in bulk, and pages.
+    Listen on a host for clients of bulk data and of pages.
     """
     for port, kind in (BULK, _Source), (PAGES, _Pages):
         host.listenTCP(port, _quiet(Factory.forProtocol(kind)))
@@ -210,11 +214,12 @@ def serve(host: Host) -> None:
 
 async def measured(measure: str, host: Host, server: str, clock: IReactorTime) -> float:
     """
-    Have a host be the client of a server.
+    Measure a transfer from a server to a host.
 
     @param measure: one of L{MEASURES}.
+    @param server: the address of the server.
 
-    @return: the octets that it gets in a second, from the time at which it begins to connect.
+    @return: the octets that the host receives per second, counted from the time at which it begins to connect.
     """
     return await (_bulk if measure == "bulk" else _fetches)(host, server, clock)
 

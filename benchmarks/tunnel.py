@@ -1,5 +1,5 @@
 """
-TCP through tunnels between two network namespaces.
+Measure TCP and UDP through tunnels between two network namespaces.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from benchmarks.measure import Missing, Row, Section
 from benchmarks.receive import ROOT, privateNetwork
 
 ABOUT = (
-    "`iperf3` between two network namespaces that are joined by veth, through a tunnel whose ends are two processes:"
-    " `twistd tuntap tunnel` over TCP, with and without TLS at both ends, beside `socat TUN:... UDP:...` (whose tunnel"
-    " over TCP does not keep packets apart). All share the machine, sender and receiver too. Megabits per second: more"
-    " is better."
+    "`iperf3` runs between two network namespaces that are joined by a veth pair, through a tunnel between two"
+    " processes. `twistd tuntap tunnel` over TCP, with and without TLS, is compared with `socat TUN:... UDP:...`"
+    " (socat over TCP does not keep the bounds of packets). Tunnel, sender and receiver share the machine. The figures"
+    " are megabits per second. More is better."
 )
 
-#: The pairs that are compared, as benchmarks.children.tunneler names them, and the least that each ratio has to be.
+#: The comparisons: case, two names of L{benchmarks.children.tunneler}, and the least ratio that meets the goal.
 COMPARED = (
     ("TCP over TCP / socat over UDP", "plain", "socat", 6.0),
     ("TCP over TLS / socat over UDP", "TLS", "socat", 2.0),
@@ -29,13 +29,13 @@ COMPARED = (
 
 def run(rounds: int) -> Section:
     """
-    All of it.
+    Measure all tunnels, in another process.
 
-    @raise Missing: no C{iperf3} or C{socat}, no device, or no right to make a network namespace.
+    @raise Missing: there is no C{iperf3}, no C{socat}, no device, or no permission to make a network namespace.
     """
     for program, package in ("iperf3", "iperf3"), ("socat", "socat"), ("ip", "iproute2"), ("nsenter", "util-linux"):
         if shutil.which(program) is None:
-            raise Missing(f"the program {program!r}: 'apt-get install {package}', say")
+            raise Missing(f"the program {program!r}: run 'apt-get install {package}'")
     command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.tunneler", str(rounds)]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found: list[dict[str, float]] = json.loads(finished.stdout)

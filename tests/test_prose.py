@@ -26,7 +26,6 @@ SHORT_ENOUGH: set[str] = set()
 
 #: Folders whose prose does not keep the rules yet.
 UNFINISHED = {
-    "benchmarks",
     "tests",
     "txtuntap",
     "txtuntap/device",

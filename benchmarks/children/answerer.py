@@ -1,10 +1,11 @@
 """
-The ends of L{benchmarks.answers}, in the network namespace that this is started in.
+The process of L{benchmarks.answers} that answers. It runs in a network namespace of its own.
 
     python -m benchmarks.children.answerer PING ASK ROUNDS
 
-PING and ASK are the programs that ask. What was found in each round goes to standard output, as JSON: by case, the
-host's and the kernel's answers per second, and per second of CPU time that this process took.
+PING and ASK are the paths of the client programs. The process writes the results to standard output, as JSON. For each
+case there is a list of rounds. A round has two pairs of figures, of the host and of the kernel: the answers per second,
+and the answers per second of CPU time of this process.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ from txtuntap.device.configure import configureInterface
 
 HOST, KERNEL = "10.1.0.2", "10.1.0.1"
 
-#: How many are under way at once.
+#: The numbers of requests that are under way at once.
 WINDOWS = (1, 32)
 
-#: Echo requests of one turn; seconds of questions of one turn.
+#: The number of echo requests in one turn.
 ECHOES = 10_000
+
+#: The seconds of DNS queries in one turn.
 SECONDS = 0.4
 
-#: The turns of each in a round: there and back.
+#: The number of turns of each server in a round.
 TURNS = 2
 
 _PONGS = re.compile(r"(\d+) received,.* time (\d+)ms")
@@ -43,9 +46,14 @@ _PONGS = re.compile(r"(\d+) received,.* time (\d+)ms")
 
 async def pings(reactor: Any, program: str, address: str, window: int) -> tuple[int, float]:
     """
-    @return: echo replies, and seconds.
+    Send echo requests to an address.
 
-    @raise RuntimeError: some are lost: then the rate is that of waiting.
+    @param program: the path of C{ping}.
+    @param window: the number of requests under way at once.
+
+    @return: the number of echo replies, and the seconds that they took.
+
+    @raise RuntimeError: a request was not answered, so that C{ping} has waited for it.
     """
     output = await _run(reactor, program, "-q", "-n", "-f", "-l", str(window), "-c", str(ECHOES), address)
     found = _PONGS.search(output)
@@ -56,17 +64,22 @@ async def pings(reactor: Any, program: str, address: str, window: int) -> tuple[
 
 async def questions(reactor: Any, program: str, address: str, window: int) -> tuple[int, float]:
     """
-    @return: answers, and seconds.
+    Send DNS queries to an address.
+
+    @param program: the path of the client.
+    @param window: the number of queries under way at once.
+
+    @return: the number of answers, and the seconds that they took.
     """
     answers, seconds = (await _run(reactor, program, address, str(dns.PORT), str(window), str(SECONDS))).split()
     if not int(answers):
-        raise RuntimeError(f"{address} answers no question")
+        raise RuntimeError(f"{address} has answered no DNS query")
     return int(answers), float(seconds)
 
 
 async def measure(reactor: Any, ping: str, ask: str, rounds: str) -> None:
     """
-    The host and the kernel in turns.
+    Measure the host and the kernel in turns, and print the results.
     """
     host = Host([f"{HOST}/24"], reactor=reactor)
     TuntapPort("tun0", host.ip, reactor=reactor).startListening()
@@ -99,7 +112,9 @@ async def _run(reactor: Any, program: str, *arguments: str) -> str:
     """
     Run a program to its end.
 
-    @return: what it wrote to its standard output.
+    @return: its standard output.
+
+    @raise RuntimeError: the program fails.
     """
     output, errors, status = await getProcessOutputAndValue(program, arguments, reactor=reactor)
     if status:

@@ -1,7 +1,7 @@
 /*
- * ask ADDRESS PORT WINDOW SECONDS: ask a DNS server for www.example.test, so many questions under way at a time, one more
- * for each answer; and say how many answers came, and within how many seconds. A question that got no answer for a tenth
- * of a second is given up.
+ * ask ADDRESS PORT WINDOW SECONDS: send DNS queries for www.example.test to a server, WINDOW of them under way at a time,
+ * and a new one for each answer. Print the number of answers, and the seconds in which they were received. A query without
+ * an answer for a tenth of a second is given up.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -48,7 +48,7 @@ int main(int argc, char **argv)
             if (send(fd, data, sizeof data, 0) < 0)
                 return 1;
         }
-        /* An answer: its code is 0, and there is one record. */
+        /* An answer has the response code 0 and one record. */
         ssize_t length = recv(fd, answer, sizeof answer, 0);
         if (length < 0)
             missing = window;

@@ -1,10 +1,10 @@
 """
-The interfaces of L{benchmarks.configure}, in the network namespace that this is started in.
+The process of L{benchmarks.configure} that configures interfaces. It runs in a network namespace of its own.
 
     python -m benchmarks.children.configurer IP ROUNDS
 
-IP is the program. What was found goes to standard output, as JSON: of each round the seconds, by what took them; first
-where there are no other routes, then among many.
+IP is the path of the program C{ip}. The process prints two JSON lists of rounds: without other routes, and among many.
+A round maps the name of each figure to its seconds.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from txtuntap.device.configure import configure
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
 
-#: The interface that is configured, and the one that other routes go by.
+#: The interface that is configured, and the interface of the other routes.
 NAME, OTHER = "tun0", "tun1"
 
 ADDRESSES = [text for number in range(5) for text in (f"10.1.{number}.1/24", f"fd01:{number}::1/64")]
 ROUTES = [text for number in range(5) for text in (f"10.2.{number}.0/24", f"fd02:{number}::/64")]
 
-#: What C{ip} is told for each of those. They take turns, so that the first half is half of both.
+#: The arguments of C{ip} for each address and route, in turns, so that the first half has half of both.
 COMMANDS = [
     command
     for address, route in zip(ADDRESSES, ROUTES, strict=True)
@@ -42,21 +42,22 @@ COMMANDS = [
     )
 ]
 
-#: How many routes there are by way of the other interface, in the end.
+#: The number of routes of the other interface in the second measurement.
 CROWD = 10_000
 
-#: Imported when something is asked, if not before. A service imports them before its reactor runs.
+#: Modules that the first request of pyroute2 imports. This process imports them before its reactor runs, as a service
+#: does.
 MODULES = ("marshal", "ifinfmsg", "ifaddrmsg", "rtmsg", "ndmsg")
 
-#: The turns of each in a round.
+#: The number of turns in a round.
 TURNS = 3
 
 
 class Work:
     """
-    Other work that the reactor has: a little, again and again.
+    Other work of the reactor: a short call in each turn.
 
-    @ivar longest: the most seconds from one turn of it to the next.
+    @ivar longest: the longest time between two calls, in seconds.
     """
 
     def __init__(self, reactor: Any, clock: Callable[[], float] = perf_counter) -> None:
@@ -74,9 +75,9 @@ class Work:
 
     async def end(self) -> float:
         """
-        Have a last turn, and no more.
+        Wait for one more call, and stop.
 
-        @return: C{longest}
+        @return: C{longest}.
         """
         last = self._last
         while self._last == last:
@@ -87,9 +88,9 @@ class Work:
 
 async def ours(reactor: Any) -> tuple[float, float]:
     """
-    Configure the interface while the reactor has other work, and make it as it was.
+    Configure the interface while the reactor has other work, then undo that.
 
-    @return: seconds, and the longest in which there was nothing else.
+    @return: the seconds that it took, and the longest time without other work, in seconds.
     """
     work = Work(reactor)
     begin = perf_counter()
@@ -97,16 +98,18 @@ async def ours(reactor: Any) -> tuple[float, float]:
     elapsed = perf_counter() - begin
     gap = await work.end()
     if len(done.changes) != len(COMMANDS):
-        raise RuntimeError(f"not everything was to be done: {done.changes}")
+        raise RuntimeError(f"configure made only some of the changes: {done.changes}")
     await done.restore(reactor)
     return elapsed, gap
 
 
 async def idle(reactor: Any, seconds: float) -> float:
     """
-    The other work alone, for as long.
+    Let the reactor do the other work alone.
 
-    @return: the longest gap.
+    @param seconds: the time to do it for.
+
+    @return: the longest time between two calls, in seconds.
     """
     work = Work(reactor)
     await deferLater(reactor, seconds)
@@ -115,9 +118,9 @@ async def idle(reactor: Any, seconds: float) -> float:
 
 def calls(program: str, commands: Iterable[list[str]]) -> float:
     """
-    One process of C{ip} after the other; what they did is undone.
+    Run a process of C{ip} for each command, then undo the commands.
 
-    @return: seconds, without the undoing.
+    @return: the seconds that the commands took.
     """
     begin = perf_counter()
     for command in commands:
@@ -129,7 +132,9 @@ def calls(program: str, commands: Iterable[list[str]]) -> float:
 
 def batch(program: str, commands: Iterable[list[str]]) -> float:
     """
-    As L{calls}, with one process for all.
+    Run one process of C{ip} for all commands, then undo them.
+
+    @return: the seconds that the commands took.
     """
     begin = perf_counter()
     _batch(program, commands)
@@ -151,7 +156,9 @@ def _flush(program: str) -> None:
 
 async def turn(reactor: Any, program: str) -> dict[str, float]:
     """
-    All of them once.
+    Measure C{configure} and all variants of C{ip} once.
+
+    @return: the seconds of each figure.
     """
     begin = perf_counter()
     gc.collect()
@@ -170,7 +177,8 @@ async def turn(reactor: Any, program: str) -> dict[str, float]:
 
 async def measure(reactor: Any, program: str, rounds: str) -> None:
     """
-    Ours and C{ip} in turns. Of a round's times the least is taken, of its gaps the greatest: none is to be long.
+    Measure C{configure} and C{ip} in turns. A round has the shortest of its times, and the longest of its gaps, because
+    no gap may be long.
     """
     gc.disable()
     found: list[list[dict[str, float]]] = []

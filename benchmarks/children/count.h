@@ -1,5 +1,5 @@
 /*
- * A count that whoever started the program reads while it runs: the first eight octets of a file.
+ * A count in the first eight octets of a file. The parent process reads it while the program runs.
  */
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /*
- * flood ADDRESS PORT SIZE SECONDS COUNT: send IPv4 packets of SIZE octets, headers and all, with UDP, as fast as one
- * process can, COUNT of them in one system call (UDP_SEGMENT, udp(7)). It ends by itself after so many seconds, whatever
- * becomes of the one that started it.
+ * flood ADDRESS PORT SIZE SECONDS COUNT: send UDP datagrams in IPv4 packets of SIZE octets, headers included, as fast as
+ * one process can, COUNT of them in one system call (UDP_SEGMENT, udp(7)). The program ends after SECONDS, even if its
+ * parent process has ended before.
  *
- * flood ADDRESS PORT SIZE SECONDS COUNT FILE GRO: count what is answered, too, in FILE. GRO is 1 to take many in one
- * (UDP_GRO), or 0.
+ * flood ADDRESS PORT SIZE SECONDS COUNT FILE GRO: also count the answers, in FILE. If GRO is 1, one system call receives
+ * many answers (UDP_GRO); if it is 0, one.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,10 +1,11 @@
 """
-A host of L{benchmarks.tcp} with many idle connections.
+The process of L{benchmarks.tcp} that measures the memory of idle connections.
 
     python -m benchmarks.children.idler CONNECTIONS
 
-Each connection is opened, used once, and left. Their peer is this program, which writes segments, so nothing but the
-host has memory for them. The octets that each takes, the application's protocol included, go to standard output.
+Each connection is opened, used once, and then idle. The program itself makes the segments of the peer, so that only the
+host keeps state for the connections. The program prints the octets of memory for each connection, including the
+protocol of the application.
 """
 
 from __future__ import annotations
@@ -33,46 +34,46 @@ _MASK = 0xFFFFFFFF
 
 class Answer:
     """
-    The least of a protocol: it answers.
+    A minimal protocol that sends received data back.
     """
 
     __slots__ = ("transport",)
 
     def makeConnection(self, transport: Any) -> None:
         """
-        The connection is up.
+        Store the transport of the connection.
         """
         self.transport = transport
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Octets have come.
+        Send the data back.
         """
         self.transport.write(data)
 
     def connectionLost(self, reason: object = None) -> None:
         """
-        The connection is closed.
+        Do nothing when the connection is closed.
         """
 
 
 class Answers(Factory):
     """
-    Makes one L{Answer} for each connection.
+    A factory that makes an L{Answer} for each connection.
     """
 
     noisy = False
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """
-        See C{IProtocolFactory.buildProtocol}.
+        Make the protocol of a connection.
         """
         return Answer()
 
 
 class Peer:
     """
-    Opens connections to the host.
+    A host, and the clients that open connections to it.
     """
 
     def __init__(self, connections: int) -> None:
@@ -85,7 +86,9 @@ class Peer:
 
     def use(self, number: int) -> None:
         """
-        Open a connection, and have one answer by it.
+        Open a connection, send data over it, and receive the answer.
+
+        @param number: the number of the connection, which decides its source address and port.
         """
         source, port = f"10.{1 + (number >> 12)}.0.1", 1024 + (number & 0xFFF)
         pseudo = wire.pseudoSum(packAddress(source), packAddress(HOST))
@@ -107,13 +110,13 @@ class Peer:
                 initial = wire.HEADER.unpack_from(answer.data, 20)[2]
                 echo = wire.parseOptions(answer.data, 40, len(answer.data)).timestamp or 0
             self.device.sent.clear()
-        # Timers run out as they go, since this clock sorts all that wait each time.
+        # Let timers expire now, because the clock sorts all pending calls at each new one.
         self.clock.advance(0.01)
 
 
 def resident() -> int:
     """
-    The octets of memory that this process has.
+    The octets of resident memory of this process.
     """
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
@@ -121,7 +124,9 @@ def resident() -> int:
 
 def main(connections: str) -> None:
     """
-    Open them all.
+    Open all connections, and print the memory for each.
+
+    @raise RuntimeError: some connections are not established.
     """
     count = int(connections)
     peer = Peer(count)
@@ -135,7 +140,7 @@ def main(connections: str) -> None:
     gc.collect()
     made = peer.host.tcp.counters["currEstab"]
     if made != count:
-        raise RuntimeError(f"{made} connections are up, not {count}")
+        raise RuntimeError(f"only {made} of {count} connections are established")
     print((resident() - before) / (count - 100))
 
 

@@ -1,9 +1,9 @@
 """
-Two hosts of L{benchmarks.tcp} on a link in memory.
+The process of L{benchmarks.tcp} with two hosts on a link in memory.
 
     python -m benchmarks.children.linked ROUNDS
 
-One sends to the other. The octets per second of CPU time, which both share, go to standard output, as JSON: one number
+One host sends to the other. The process prints the octets per second of its CPU time, as a JSON list with one number
 for each round.
 """
 
@@ -29,9 +29,7 @@ OCTETS = 96_000_000
 
 class Counter(Protocol):
     """
-    Counts what comes, and closes the connection when it has enough.
-
-    @ivar done: fires then.
+    Receives L{OCTETS} octets, and then aborts the connection.
     """
 
     def __init__(self, done: Deferred[None]) -> None:
@@ -40,7 +38,7 @@ class Counter(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Octets have come.
+        Count the received octets.
         """
         self._left -= len(data)
         if self._left <= 0:
@@ -48,14 +46,14 @@ class Counter(Protocol):
 
     def connectionLost(self, reason: object = None) -> None:
         """
-        The connection is closed.
+        Fire the Deferred of the transfer.
         """
         self._done.callback(None)
 
 
 async def measure(reactor: Any, rounds: str) -> None:
     """
-    One transfer after another.
+    Measure one transfer after another, and print the results.
     """
     near, far = Host(["10.0.0.1/24"], reactor), Host(["10.0.0.2/24"], reactor)
     Link(near.ip, far.ip, reactor).start()

@@ -1,10 +1,10 @@
 """
-One measurement of L{benchmarks.loss}: a path whose ends are hosts, or kernels in network namespaces.
+The process of L{benchmarks.loss} for one measurement: a path between hosts, or kernels in network namespaces.
 
     python -m benchmarks.children.losspath SERVER CLIENT PATH SEED MEASURE
 
 SERVER and CLIENT are C{host} or C{linux}, PATH an index of L{PATHS<benchmarks.transfers.PATHS>}, MEASURE C{bulk} or
-C{fetches}. The octets in a second go to standard output. Between two hosts, all of it is in virtual time.
+C{fetches}. The process prints the octets per second. A path between two hosts runs in virtual time.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from txtuntap.network import Network
 #: The addresses of server and client.
 ADDRESSES = "10.9.0.1", "10.9.0.2"
 
-#: Seconds that packets take beside in real time, there and back. The simulated path takes as long.
+#: The seconds that this process adds to the round-trip time in real time. The simulated path has the same delay.
 ADDED = 0.0002
 
 
 class _Peer(ProcessProtocol):
     """
-    A kernel's end: answers come as lines.
+    The process with a kernel's end of the path. Each line of its output is an answer.
     """
 
     transport: Any
@@ -56,13 +56,13 @@ class _Peer(ProcessProtocol):
 
     def line(self) -> Deferred[str]:
         """
-        Wait for the next answer.
+        Wait for the next answer of the process.
         """
         return self._lines.get()
 
     def ask(self, *words: object) -> Deferred[str]:
         """
-        Have the peer do something.
+        Send a command to the process, and wait for the answer.
         """
         self.transport.write(f"{' '.join(map(str, words))}\n".encode())
         return self.line()
@@ -72,7 +72,9 @@ async def end(reactor: Any, network: Network, switch: Any, kind: str, address: s
     """
     Make one end of the path.
 
-    @return: the host or peer, and what L{Network.impairment} knows it by.
+    @param kind: C{host} or C{linux}.
+
+    @return: the host or the process, and the argument for L{Network.impairment}.
     """
     nothing = Netem()
     if kind == "host":
@@ -92,21 +94,24 @@ async def end(reactor: Any, network: Network, switch: Any, kind: str, address: s
 
 def impair(network: Network, known: Any, path: Path, added: float = 0.0) -> None:
     """
-    Have an end of the path be as bad as that is.
+    Set the impairment of one end of the path.
 
     @param known: a host, or the port of a kernel's interface.
+    @param added: seconds that are added to the round-trip time.
     """
     impairment = network.impairment(known)
     if isinstance(known, Host):
         impairment.down, impairment.up = path.leaving, path.travelling(added)
     else:
-        # Packets that leave the interface come up.
+        # The kernel's outgoing packets are incoming for the network, so the directions are swapped.
         impairment.up, impairment.down = path.leaving, path.travelling(added)
 
 
 def simulated(path: Path, seed: int, measure: str) -> float:
     """
-    Measure between two hosts, in virtual time.
+    Measure a transfer between two hosts, in virtual time.
+
+    @return: the octets per second.
     """
     network = Network(seed)
     switch = network.switch()
@@ -122,7 +127,7 @@ def simulated(path: Path, seed: int, measure: str) -> float:
 
 async def real(reactor: Any, server: str, client: str, path: Path, seed: int, measure: str) -> None:
     """
-    Measure in real time, and print what was measured.
+    Measure a transfer in real time, and print the octets per second.
     """
     network = Network(seed, reactor)
     switch = network.switch()
@@ -131,7 +136,7 @@ async def real(reactor: Any, server: str, client: str, path: Path, seed: int, me
     network.start()
     address = ADDRESSES[0]
     asking = ends[1][0]
-    # Both learn each other's link addresses before packets are lost.
+    # Both ends resolve their link addresses before the path loses packets.
     await (asking.ping(address) if client == "host" else asking.ask("warm", address))
     for _, known in ends:
         impair(network, known, path)
@@ -148,19 +153,19 @@ async def real(reactor: Any, server: str, client: str, path: Path, seed: int, me
 
 def main() -> None:
     """
-    Measure what was asked for.
+    Run the measurement that the command line describes.
     """
     server, client, index, seed, measure = sys.argv[1:]
     path = PATHS[int(index)]
     if server == client == "host":
-        # Virtual time waits.
+        # Virtual time is independent of this process's speed, so leave the CPU to the measurements in real time.
         os.nice(10)
         print(simulated(path, int(seed), measure))
         return
-    # Its timers are exact to microseconds, not milliseconds.
+    # The timers of select are exact to microseconds, those of epoll to milliseconds.
     selectreactor.install()
     with suppress(OSError):
-        # Other programs of this machine would delay packets.
+        # Without real-time priority, other programs of this machine would delay packets.
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     react(lambda reactor: Deferred.fromCoroutine(real(reactor, server, client, path, int(seed), measure)))
 

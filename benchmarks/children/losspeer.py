@@ -1,10 +1,11 @@
 """
-The kernel's end of a path of L{benchmarks.loss}, in the network namespace that this is started in.
+The process of L{benchmarks.loss} with a kernel's end of a path. It runs in a network namespace of its own.
 
     python -m benchmarks.children.losspeer
 
-It serves octets in bulk, and pages. For each line of its standard input, it is the client of another that does, and
-writes the octets that it got in a second: C{warm ADDRESS}, C{bulk ADDRESS} or C{fetches ADDRESS}.
+The process serves bulk data and pages. Each line of its standard input is a command: C{warm ADDRESS}, C{bulk ADDRESS}
+or C{fetches ADDRESS}. It then connects to another such process at that address, and prints the octets that it receives
+per second.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from benchmarks.transfers import BULK, CHUNK, FETCHES, PAGE, PAGES, PATIENCE, RE
 
 def serve(port: int, answer: Callable[[socket.socket], None]) -> None:
     """
-    Accept connections for ever, each answered by a thread of its own.
+    Accept connections without an end, in a thread. Each connection is answered in a thread of its own.
     """
     listener = socket.create_server(("", port), backlog=100)
-    # Connections have it from the listener.
+    # Accepted connections inherit the congestion control from the listener.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
 
     def answered(connection: socket.socket) -> None:
@@ -41,7 +42,7 @@ def serve(port: int, answer: Callable[[socket.socket], None]) -> None:
 
 def source(connection: socket.socket) -> None:
     """
-    Send until the client has enough.
+    Send data until the client closes the connection.
     """
     while True:
         connection.sendall(CHUNK)
@@ -49,7 +50,7 @@ def source(connection: socket.socket) -> None:
 
 def page(connection: socket.socket) -> None:
     """
-    Send a page.
+    Receive a request, and send a page.
     """
     connection.recv(len(REQUEST))
     connection.sendall(bytes(PAGE))
@@ -57,7 +58,7 @@ def page(connection: socket.socket) -> None:
 
 def warm(address: str) -> float:
     """
-    Have both ends know each other's link addresses, before packets are lost.
+    Exchange a datagram, so that both ends resolve their link addresses before the path loses packets.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.settimeout(10)
@@ -70,7 +71,9 @@ def warm(address: str) -> float:
 
 def bulk(address: str) -> float:
     """
-    Receive octets for a while.
+    Receive bulk data for L{SECONDS} seconds.
+
+    @return: the octets per second.
     """
     deadline = time.monotonic() + SECONDS
     received = 0
@@ -83,7 +86,9 @@ def bulk(address: str) -> float:
 
 def fetches(address: str) -> float:
     """
-    Fetch pages.
+    Fetch L{FETCHES} pages, one after the other.
+
+    @return: the octets per second.
     """
     began = time.monotonic()
     count = 0
@@ -99,10 +104,10 @@ def fetches(address: str) -> float:
 
 def main() -> None:
     """
-    Serve, and do what is asked.
+    Serve clients, and run the commands of standard input.
     """
     with suppress(OSError):
-        # The reader and the writer are not what is measured.
+        # A higher priority, so that this process does not limit the kernel's TCP.
         os.nice(-10)
     serve(BULK, source)
     serve(PAGES, page)

@@ -1,14 +1,15 @@
 """
-The ends of L{benchmarks.offload}, on tun devices in the network namespace that this is started in.
+The process of L{benchmarks.offload} that sends, receives and echoes, on tun devices in a network namespace of its own.
 
     python -m benchmarks.children.offloader PROGRAMS ROUNDS
 
-PROGRAMS is the directory of the programs in C. What was found in each round goes to standard output, as JSON: figures
-by the name of what is measured, most of them datagrams per second.
+PROGRAMS is the directory of the programs in C. The process prints a JSON list of rounds. A round maps the name of each
+measurement to its figure: datagrams per second, or the seconds of a round trip.
 
     python -m benchmarks.children.offloader pytun NAME FILE
 
-is one of the peers, a process of its own: it reads tun device NAME with python-pytun and counts in FILE.
+This is one of the peers, in a process of its own. It reads packets from the tun device NAME with python-pytun, and
+counts them in FILE.
 """
 
 from __future__ import annotations
@@ -41,24 +42,32 @@ from txtuntap.device.linux import LinuxDevice
 from txtuntap.wire import ipv4, udp
 from txtuntap.wire.address import packAddress
 
-#: Octets of an IP packet, and of what UDP carries in it; how many go in one call of a sender.
+#: The octets of an IP packet, and of the UDP payload in it.
 SIZE = 1400
 PAYLOAD = SIZE - 28
+
+#: The datagrams in one system call of a sender.
 COUNT = 46
 
-#: Seconds of a turn that count, those before them, and those in which what is left over drains.
+#: The seconds of a turn in which datagrams are counted.
 MEASURED = 0.2
+
+#: The seconds of a turn before that, in which the sender starts.
 WARMUP = 0.06
+
+#: The seconds after a turn, in which the remaining datagrams are read.
 REST = 0.02
 
-#: The turns of each in a round: there and back.
+#: The number of turns of each measurement in a round. Their order is reversed each time.
 TURNS = 2
 
-#: Seconds after which a sender ends by itself.
+#: The seconds after which a sender ends by itself.
 PATIENCE = 10
 
-#: Of the socket that takes what is written; octets there and back, where time is what counts.
+#: The port of the kernel socket that receives written datagrams.
 SINK = 7001
+
+#: The octets of a datagram in the measurement of round trips.
 SMALL = 64
 
 _HOST = "10.1.{}.2"
@@ -67,7 +76,7 @@ _KERNEL = "10.1.{}.1"
 
 class Count:
     """
-    A count that another process keeps.
+    A count that another process writes to a file.
     """
 
     def __init__(self, file: Path) -> None:
@@ -82,7 +91,7 @@ class Count:
 
 class Echo(DatagramProtocol):
     """
-    Sends back what comes.
+    An echo server that answers each datagram by itself.
     """
 
     noisy = False
@@ -90,14 +99,14 @@ class Echo(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """
-        A datagram has come.
+        Send the datagram back.
         """
         self.transport.write(datagram, addr)
 
 
 class Writer(DatagramProtocol):
     """
-    Writes as much as it can, in turns of the reactor.
+    Writes many datagrams in each turn of the reactor.
     """
 
     noisy = False
@@ -109,7 +118,7 @@ class Writer(DatagramProtocol):
 
     def write(self) -> None:
         """
-        Write for a while, and again in the next turn.
+        Write a batch of datagrams, and schedule the next batch for the next turn.
         """
         transport: Any = self.transport
         write, address, datagram = transport.write, self._address, bytes(PAYLOAD)
@@ -122,7 +131,9 @@ class Writer(DatagramProtocol):
 
 class Bench:
     """
-    Everything that is measured, and the programs that take part.
+    All measurements, by name, and the programs that they start.
+
+    @ivar measures: functions that run one turn of a measurement and return its figure.
     """
 
     def __init__(self, reactor: Any, programs: Path) -> None:
@@ -133,7 +144,7 @@ class Bench:
 
     def counter(self) -> Count:
         """
-        A count for one more process.
+        Make a count for one more process.
         """
         self._number += 1
         return Count(self._programs / f"count{self._number}")
@@ -141,7 +152,7 @@ class Bench:
     @contextmanager
     def running(self, *command: object) -> Iterator[None]:
         """
-        Have one of the programs run.
+        Run a program while the block is entered.
         """
         process = subprocess.Popen([str(part) for part in command])
         try:
@@ -152,7 +163,11 @@ class Bench:
 
     async def rate(self, count: Callable[[], int], what: str) -> float:
         """
-        @return: what is counted per second.
+        Measure how fast a count grows.
+
+        @param what: the name of the measurement.
+
+        @return: the growth per second.
         """
         await self.wait(WARMUP)
         begin, before = perf_counter(), count()
@@ -164,13 +179,13 @@ class Bench:
 
     async def wait(self, seconds: float) -> None:
         """
-        Let others work.
+        Let the reactor and the other processes run.
         """
         await deferLater(self._reactor, seconds, lambda: None)
 
     def flooded(self, name: str, number: int, count: Callable[[], int]) -> None:
         """
-        Measure what of a flood to a device is counted.
+        Add a measurement of the datagrams that are received from a flood to a device.
         """
 
         async def measure() -> float:
@@ -181,7 +196,7 @@ class Bench:
 
     def echoed(self, name: str, number: int, gro: bool) -> None:
         """
-        Measure what of a flood comes back.
+        Add a measurement of the datagrams of a flood that are echoed to the sender.
         """
         count = self.counter()
         flood = self._programs / "flood"
@@ -195,13 +210,13 @@ class Bench:
 
     def written(self, name: str, writer: Writer, gro: bool) -> None:
         """
-        Measure what of an application's datagrams comes to a kernel socket.
+        Add a measurement of the datagrams of an application that reach a kernel socket.
         """
         count = self.counter()
 
         async def measure() -> float:
             with self.running(self._programs / "sink", SINK, PAYLOAD, count.file, int(gro)):
-                # It takes a moment to be there.
+                # The program needs a moment to open its socket.
                 await self.wait(WARMUP)
                 writer.running = True
                 writer.write()
@@ -214,7 +229,7 @@ class Bench:
 
     def looped(self, name: str, number: int, write: Callable[[bytes], Any]) -> None:
         """
-        Measure a loop that makes each packet and writes it.
+        Add a measurement of a loop that makes each packet and writes it.
         """
         count = self.counter()
         source, dest = packAddress(_HOST.format(number)), packAddress(_KERNEL.format(number))
@@ -239,7 +254,7 @@ class Bench:
 
     def returned(self, name: str, address: str) -> None:
         """
-        Measure the time of one datagram there and back.
+        Add a measurement of the round-trip time of one datagram.
         """
         program = str(self._programs / "roundtrip")
 
@@ -261,9 +276,9 @@ class Bench:
 
 def prepare(bench: Bench, reactor: Any, programs: Path) -> list[subprocess.Popen[bytes]]:
     """
-    All devices, each with somebody on it.
+    Open all devices, start the programs that read them, and add all measurements.
 
-    @return: the processes that are to be ended.
+    @return: the processes to end at the end of the benchmark.
     """
     ip, (application,) = pairLayers()
     pairTuntap.TuntapPort(b"tun0", PairOnTun(ip), reactor=reactor).startListening()
@@ -308,14 +323,14 @@ def prepare(bench: Bench, reactor: Any, programs: Path) -> list[subprocess.Popen
 
 async def run(reactor: Any, directory: str, rounds: str) -> None:
     """
-    All in turns.
+    Run all measurements in turns, and print the results.
     """
     programs = Path(directory)
     bench = Bench(reactor, programs)
     processes = prepare(bench, reactor, programs)
     try:
         configureInterface("lo")
-        # The devices of other processes may not be there at once.
+        # The other processes need a moment to make their devices.
         await bench.wait(1)
         for number in range(6):
             if number != 3 or "pytun" in bench.measures:
@@ -340,7 +355,7 @@ async def run(reactor: Any, directory: str, rounds: str) -> None:
 
 def readWithPytun(name: str, file: str) -> None:
     """
-    Read packets, one after another, and count them.
+    Read packets from a tun device with python-pytun, and count them in a file.
     """
     import pytun
 

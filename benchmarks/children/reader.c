@@ -1,5 +1,5 @@
 /*
- * reader NAME FILE: count in FILE the packets that come out of the tun device NAME, one read(2) for each.
+ * reader NAME FILE: read packets from the tun device NAME, one with each read(2), and count them in FILE.
  */
 #include <linux/if.h>
 #include <linux/if_tun.h>
@@ -22,7 +22,7 @@ int main(int argc, char **argv)
     if (ioctl(fd, TUNSETIFF, &request) < 0)
         return 1;
     for (;;) {
-        /* The kernel itself sends some when the link is set up. */
+        /* The count includes a few packets that the kernel itself sends when the link is set up. */
         if (read(fd, packet, sizeof packet) > 0)
             ++*count;
     }

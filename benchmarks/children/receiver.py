@@ -1,9 +1,9 @@
 """
-The receivers of L{benchmarks.receive}, on tun devices in the network namespace that this is started in.
+The process of L{benchmarks.receive} with the receivers, on tun devices in a network namespace of its own.
 
     python -m benchmarks.children.receiver FLOOD SIZE ROUNDS
 
-FLOOD is the program that sends. The totals of each round go to standard output, as JSON.
+FLOOD is the path of the sender. The process prints the totals of each round, as JSON.
 """
 
 from __future__ import annotations
@@ -30,31 +30,35 @@ from benchmarks.stacks import PORT, Application, ourLayers, pairLayers
 from txtuntap import TuntapPort
 from txtuntap.device.configure import configureInterface
 
-#: Seconds of a turn that count, those before them, and those in which what is left over drains.
+#: The seconds of a turn in which datagrams are counted.
 MEASURED = 0.15
+
+#: The seconds of a turn before that, in which the sender starts.
 WARMUP = 0.04
+
+#: The seconds after a turn, in which the remaining datagrams are read.
 REST = 0.02
 
-#: The turns of each receiver in a round: there and back and so on, so that what changes slowly is shared out.
+#: The turns of each receiver in a round. Their order is reversed each time, so that slow changes affect all alike.
 TURNS = 4
 
-#: Seconds after which a sender ends by itself.
+#: The seconds after which a sender ends by itself.
 PATIENCE = 10
 
 
 class PairOnTun(AbstractDatagramProtocol):
     """
-    Goes between C{twisted.pair}'s port, which calls one thing on a tun, and its C{IPProtocol}, which takes another.
+    Adapts the call of C{twisted.pair}'s port on a tun to the arguments that its C{IPProtocol} takes.
     """
 
     def __init__(self, ip: pairIP.IPProtocol) -> None:
         self._receive: Callable[..., None] = ip.datagramReceived
-        # The port asks for no more of the interface than its name.
+        # The port only tests that the interface is provided.
         directlyProvides(self, IRawPacketProtocol)
 
     def datagramReceived(self, data: bytes, partial: int = 0) -> None:  # type: ignore[override]
         """
-        A packet has come.
+        Pass a packet to the C{IPProtocol}.
         """
         self._receive(data, partial, None, None, None)
 
@@ -62,8 +66,12 @@ class PairOnTun(AbstractDatagramProtocol):
 @attrs.frozen
 class Receiver:
     """
-    @ivar number: of the device, and in its address.
+    A stack on a tun device that receives a flood of datagrams.
+
+    @ivar variant: the name of the stack.
+    @ivar number: the number of the device, which is also part of its address.
     @ivar port: the C{TuntapPort}.
+    @ivar application: the protocol that counts datagrams.
     """
 
     variant: str
@@ -73,9 +81,9 @@ class Receiver:
 
     async def turn(self, reactor: Any, flood: str, size: str) -> dict[str, float]:
         """
-        Be flooded for a while.
+        Receive a flood for L{MEASURED} seconds.
 
-        @return: datagrams received, seconds, seconds of CPU time; and whether the device had to drop any.
+        @return: the datagrams received, the seconds, the seconds of CPU time, and whether the device dropped packets.
         """
         dropped = self.dropped()
         sender = subprocess.Popen([flood, f"10.1.{self.number}.2", str(PORT), size, str(PATIENCE), "1"])
@@ -95,7 +103,7 @@ class Receiver:
 
     def dropped(self) -> int:
         """
-        How many packets the device had no room for.
+        The number of packets that the device has dropped because its queue was full.
         """
         for line in Path("/proc/self/net/dev").read_text().splitlines():
             name, _, numbers = line.partition(":")
@@ -106,7 +114,7 @@ class Receiver:
 
 def ours(number: int, verifyChecksum: bool, reactor: Any) -> Receiver:
     """
-    Our port and layers.
+    Make a receiver with the port and layers of txtuntap.
     """
     ip, (application,) = ourLayers(verifyChecksum)
     variant = "every check" if verifyChecksum else "checksums off"
@@ -115,7 +123,7 @@ def ours(number: int, verifyChecksum: bool, reactor: Any) -> Receiver:
 
 def ofPair(number: int, reactor: Any) -> Receiver:
     """
-    C{twisted.pair}'s port and layers.
+    Make a receiver with the port and layers of C{twisted.pair}.
     """
     ip, (application,) = pairLayers()
     port = pairTuntap.TuntapPort(b"tun%d" % number, PairOnTun(ip), reactor=reactor)
@@ -124,7 +132,7 @@ def ofPair(number: int, reactor: Any) -> Receiver:
 
 async def measure(reactor: Any, flood: str, size: str, rounds: str) -> None:
     """
-    All receivers in turns. Only one is sent to at a time.
+    Measure all receivers in turns, one at a time, and print the totals.
     """
     receivers = [ofPair(0, reactor), ours(1, True, reactor), ours(2, False, reactor)]
     for receiver in receivers:

@@ -1,10 +1,9 @@
 """
-Many routes, addresses and taps, as users set them, for L{benchmarks.scale}, in the network namespace that this is
-started in.
+The process of L{benchmarks.scale} that configures many routes, addresses and taps, in a network namespace of its own.
 
     python -m benchmarks.children.setter ROUNDS
 
-The figures go to standard output, as JSON: a list of rounds, each with its figures by name.
+The process prints a JSON list of rounds. A round maps the name of each figure to its seconds.
 """
 
 from __future__ import annotations
@@ -27,39 +26,46 @@ from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.service import SwitchService, SwitchServiceSettings, SwitchTap
 
-#: Whether an interface that is made has no IPv6, in the network namespace that this is in.
+#: The setting that turns IPv6 off (1) or on (0) for new interfaces of this network namespace.
 _IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
 
-#: How many routes and addresses an interface has, and how many taps a switch.
+#: The smaller and the greater number of routes or addresses of an interface.
 FEW, MANY = 400, 1600
+
+#: The smaller and the greater number of taps of a switch.
 FEW_TAPS, MANY_TAPS = 10, 100
 
 NAME = "tun0"
 
-#: Fields of the settings that are measured, and a template for the things in each, by their number.
+#: The measured fields of the settings, and for each a template that makes a route or address of its number.
 THINGS = {"routes": "11.{}.{}.0/24", "addresses": "12.{}.{}.1/24"}
 
-#: The turns of each in a round.
+#: The number of turns in a round.
 TURNS = 3
 
-#: Seconds in which a process that has nothing to do takes less than a tenth of that.
+#: A process is idle if it takes less than a tenth of these seconds as CPU time.
 _QUIET = 0.2
 
 
 async def again(reactor: Any, settings: InterfaceSettings) -> None:
     """
-    Configure what is there.
+    Configure the interface with the settings that it has already.
+
+    @raise RuntimeError: C{configure} has changed something.
     """
     done = await configure(NAME, settings, reactor=reactor)
     if done.changes:
-        raise RuntimeError(f"nothing was to be done: {done.changes[:3]}")
+        raise RuntimeError(f"configure has changed settings that were right: {done.changes[:3]}")
 
 
 async def configured(reactor: Any, field: str, count: int) -> tuple[float, float]:
     """
-    Configure an interface that is what it is to be already.
+    Configure an interface that already has all settings.
 
-    @return: seconds of CPU time for each thing; and those of the longest turn of the reactor.
+    @param field: the field of the settings, C{routes} or C{addresses}.
+    @param count: the number of routes or addresses.
+
+    @return: the seconds of CPU time for each route or address, and those of the longest turn of the reactor.
     """
     fields: dict[str, Any] = {field: [THINGS[field].format(*divmod(each, 256)) for each in range(count)]}
     settings = InterfaceSettings(**fields)
@@ -75,11 +81,11 @@ async def configured(reactor: Any, field: str, count: int) -> tuple[float, float
 
 async def switched(reactor: Any, count: int) -> float:
     """
-    Start a switch between taps, until the process has nothing to do.
+    Start a switch between taps, and wait until the process is idle.
 
-    @return: seconds of CPU time for each tap.
+    @return: the seconds of CPU time for each tap.
     """
-    # With IPv6, the kernel greets all from each tap that is up, and each greeting is flooded to all the others.
+    # With IPv6, the kernel would send multicasts from each new tap, and the switch would flood them to all others.
     _IPV6.write_text("1")
     taps = [SwitchTap.of(f"tap{each},up") for each in range(count)]
     service = SwitchService(SwitchServiceSettings(taps=taps, control=False), reactor)
@@ -100,7 +106,9 @@ async def switched(reactor: Any, count: int) -> float:
 
 async def turn(reactor: Any) -> dict[str, float]:
     """
-    An interface with few things, and with many.
+    Measure an interface with few routes or addresses, and with many.
+
+    @return: the seconds of each figure.
     """
     found = {}
     for field in THINGS:
@@ -112,8 +120,8 @@ async def turn(reactor: Any) -> dict[str, float]:
 
 async def measure(reactor: Any, rounds: str) -> None:
     """
-    Few and many in turns. Of a round's times the least is taken, of its gaps the greatest: none is to be long. A switch
-    is started once in a round, since that takes long.
+    Measure few and many in turns, and print the results. A round has the shortest of its times, and the longest of its
+    gaps, because no gap may be long. A switch is started only once in a round, because that takes long.
     """
     gc.disable()
     found = []

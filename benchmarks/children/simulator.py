@@ -1,9 +1,10 @@
 """
-One network of L{benchmarks.simulation}.
+The process of L{benchmarks.simulation} with one simulated network.
 
     python -m benchmarks.children.simulator HOSTS CLOCK ROUNDS
 
-What was found goes to standard output, as JSON.
+CLOCK is C{SimulationClock} or C{Clock}. The process prints the results as JSON: the rate of each round, the memory for
+each host, and the packets and seconds of the start.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from twisted.internet.task import Clock
 from txtuntap.network import Network
 from txtuntap.network.clock import SimulationClock
 
-#: Hosts at one switch.
+#: The number of hosts at one switch.
 AT_ONE = 20
 
 #: The address of the first host.
 FIRST = IPv4Address("10.0.0.1")
 
-#: Simulated seconds until all that hosts say at first is said.
+#: The simulated seconds until all hosts have ended their initial messages.
 SETTLED = 10
 
 
 def memory() -> int:
     """
-    What this process has of it now, in octets.
+    The resident memory of this process, in octets.
     """
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -42,12 +43,12 @@ def memory() -> int:
 
 def advance(clock: Any, seconds: float) -> None:
     """
-    Let time pass on either clock, and each call be made at its time.
+    Let simulated time pass on a clock, and make each call at its own time.
     """
     if isinstance(clock, SimulationClock):
         return clock.advance(seconds)
     end = clock.seconds() + seconds
-    # It keeps them in order.
+    # A task.Clock keeps its calls in the order of their times.
     while clock.calls and clock.calls[0].getTime() <= end:
         clock.advance(max(0, clock.calls[0].getTime() - clock.seconds()))
     clock.advance(end - clock.seconds())
@@ -55,14 +56,14 @@ def advance(clock: Any, seconds: float) -> None:
 
 def packets(net: Network) -> int:
     """
-    How many have been sent over links.
+    The number of packets that were sent over links.
     """
     return sum(end.counters.outPackets for link in net.links for end in link.ends)
 
 
 def main() -> None:
     """
-    Measure what was asked for.
+    Measure the network that the command line describes.
     """
     count, rounds = int(sys.argv[1]), int(sys.argv[3])
     net = Network(seed=1, clock=Clock() if sys.argv[2] == "Clock" else None)
@@ -79,7 +80,7 @@ def main() -> None:
     answers: list[Any] = []
 
     def ping(number: int) -> None:
-        # Of the other hosts at the switch, the next.
+        # Ping the next host at the same switch.
         other = number - number % AT_ONE + (number + 1) % AT_ONE
         dest = net.hosts[other].addresses[0].partition("/")[0]
         net.hosts[number].ping(dest).addCallback(answers.append)
@@ -89,7 +90,7 @@ def main() -> None:
         for number in range(count):
             net.clock.callLater(number / count, ping, number)
         advance(net.clock, 2)
-        # In the first, they ask for each other's addresses.
+        # The first turn does not count, because the hosts resolve their neighbours in it.
         if turn:
             found["rates"].append((packets(net) - sent) / (process_time() - began))
     if len(answers) != count * (rounds + 1):

@@ -1,6 +1,6 @@
 /*
- * sink PORT SIZE FILE GRO: count in FILE the UDP datagrams that come to PORT, of SIZE octets of payload. GRO is 1 to take
- * many in one (UDP_GRO, udp(7)), or 0.
+ * sink PORT SIZE FILE GRO: receive UDP datagrams with SIZE octets of payload on PORT, and count them in FILE. If GRO is 1,
+ * one system call receives many datagrams (UDP_GRO, udp(7)); if it is 0, one.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,11 +1,11 @@
 """
-The services of L{benchmarks.tcp}, in the network namespace that this is started in.
+The process of L{benchmarks.tcp} with the services. It runs in a network namespace of its own.
 
     python -m benchmarks.children.streamer ROUNDS
 
-Each service runs on a L{Host<txtuntap.Host>} behind a tun device, and on the TCP of the kernel over the loopback: one
-program, one process. The peer, a process of its own, has the TCP of the kernel. What was found in each round goes to
-standard output, as JSON: by case, the host's and the kernel's units per second of CPU time that this process took.
+The same process runs each service on a L{Host<txtuntap.Host>} behind a tun device, and on the kernel's TCP over the
+loopback interface. The client is a separate process, and uses the kernel's TCP. The process prints JSON: for each case
+a list of rounds, and for each round the units per second of CPU time of this process, on the host and on the kernel.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from txtuntap.device.configure import configureInterface
 HOST, KERNEL = "10.1.0.2", "10.1.0.1"
 LOOPBACK = "127.0.0.1"
 
-#: The turns of each in a round: there and back.
+#: The number of turns of the host, and of the kernel, in a round.
 TURNS = 3
 
 PAGE = b"<html><body><h1>It works</h1></body></html>\n"
@@ -43,23 +43,23 @@ BLOCK = bytes(64 * 1024)
 
 class Sink(Protocol):
     """
-    Takes what comes.
+    A service that ignores the data it receives.
     """
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Octets have come.
+        Ignore the received data.
         """
 
 
 class Echo(Protocol):
     """
-    Sends back what comes.
+    A service that sends received data back.
     """
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Octets have come.
+        Send the data back.
         """
         self.transport.write(data)  # type: ignore[union-attr]
 
@@ -67,12 +67,12 @@ class Echo(Protocol):
 @implementer(IPushProducer)
 class Source(Protocol):
     """
-    Sends as much as the transport takes, until the peer closes the connection.
+    A service that sends as much as the transport takes, until the peer closes the connection.
     """
 
     def connectionMade(self) -> None:
         """
-        The peer is there.
+        Register as a producer, and begin to send.
         """
         self._isPaused = False
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]
@@ -80,7 +80,7 @@ class Source(Protocol):
 
     def resumeProducing(self) -> None:
         """
-        The transport takes more.
+        Send until the transport pauses this producer.
         """
         self._isPaused = False
         while not self._isPaused:
@@ -88,13 +88,13 @@ class Source(Protocol):
 
     def pauseProducing(self) -> None:
         """
-        The transport has enough.
+        Stop the loop of L{resumeProducing} for now.
         """
         self._isPaused = True
 
     def stopProducing(self) -> None:
         """
-        The transport takes no more.
+        Stop the loop of L{resumeProducing} for good.
         """
         self._isPaused = True
 
@@ -102,7 +102,9 @@ class Source(Protocol):
 @attrs.frozen
 class Service:
     """
-    @ivar port: where it listens.
+    A service that clients connect to.
+
+    @ivar port: the TCP port that it listens on.
     @ivar make: makes its factory.
     """
 
@@ -110,7 +112,7 @@ class Service:
     make: Callable[[], Any]
 
 
-#: The service that each case of the peer asks.
+#: The service that the client uses in each case.
 SERVICES = {
     "receive": Service(2001, lambda: Factory.forProtocol(Sink)),
     "send": Service(2002, lambda: Factory.forProtocol(Source)),
@@ -122,7 +124,7 @@ SERVICES = {
 
 async def measure(reactor: Any, rounds: str) -> None:
     """
-    The host and the kernel in turns.
+    Measure the host and the kernel in turns, and print the results.
     """
     host = Host([f"{HOST}/24"], reactor=reactor)
     TuntapPort("tun0", host.ip, reactor=reactor).startListening()
@@ -149,7 +151,7 @@ async def _ask(reactor: Any, case: str, address: str, port: int) -> None:
     arguments = ["-m", "benchmarks.children.streampeer", case, address, str(port)]
     output, errors, status = await getProcessOutputAndValue(sys.executable, arguments, env=None, reactor=reactor)
     if status:
-        raise RuntimeError(f"the peer of {case!r} failed: {output.decode()}{errors.decode()}")
+        raise RuntimeError(f"the client of {case!r} has failed: {output.decode()}{errors.decode()}")
 
 
 if __name__ == "__main__":

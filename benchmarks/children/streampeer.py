@@ -1,5 +1,5 @@
 """
-The peer of L{benchmarks.children.streamer}, by sockets of the kernel.
+The client process of L{benchmarks.children.streamer}, with sockets of the kernel.
 
     python -m benchmarks.children.streampeer CASE ADDRESS PORT
 """
@@ -10,12 +10,12 @@ import selectors
 import socket
 import sys
 
-#: The units of work of each case: megabytes, pages, connections, round trips.
+#: The number of units in each case: megabytes, megabytes, pages, connections, round trips.
 CASES: dict[str, int] = {"receive": 96, "send": 96, "web": 2000, "connections": 800, "roundtrips": 4000}
 
 MEGABYTE = 1_000_000
 
-#: Connections that ask at once.
+#: The number of connections that send requests at once.
 TOGETHER = 8
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: host\r\n\r\n"
@@ -25,7 +25,7 @@ QUESTION = bytes(64)
 
 def connected(address: str, port: int) -> socket.socket:
     """
-    A connection that uses CUBIC.
+    Open a connection that uses CUBIC.
     """
     made = socket.socket()
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
@@ -36,7 +36,7 @@ def connected(address: str, port: int) -> socket.socket:
 
 def receive(address: str, port: int, units: int) -> None:
     """
-    Send, so that the other side receives; and wait until it has all.
+    Send data to the service, and wait until it has received everything.
     """
     block = bytes(256 * 1024)
     left = units * MEGABYTE
@@ -50,7 +50,7 @@ def receive(address: str, port: int, units: int) -> None:
 
 def send(address: str, port: int, units: int) -> None:
     """
-    Take what the other side sends.
+    Receive data from the service.
     """
     buffer = bytearray(256 * 1024)
     left = units * MEGABYTE
@@ -61,9 +61,11 @@ def send(address: str, port: int, units: int) -> None:
 
 def ask(address: str, port: int, units: int, question: bytes, end: bytes) -> None:
     """
-    Ask by several connections, one question at a time by each.
+    Send requests over several connections, one at a time over each.
 
-    @param end: the end of an answer; empty: it is as long as the question.
+    @param units: the number of requests.
+    @param question: the request.
+    @param end: the last octets of an answer. If it is empty, an answer is as long as the request.
     """
     selector = selectors.DefaultSelector()
     asked = 0
@@ -89,18 +91,18 @@ def ask(address: str, port: int, units: int, question: bytes, end: bytes) -> Non
 
 def connections(address: str, port: int, units: int) -> None:
     """
-    Open a connection, ask once, and close it; one after another.
+    Open a connection, send one request over it, and close it, repeatedly.
     """
     for _ in range(units):
         with connected(address, port) as peer:
             peer.sendall(QUESTION)
             if len(peer.recv(1024)) != len(QUESTION):
-                raise RuntimeError("the answer is another than the question")
+                raise RuntimeError("the echo has another length than the request")
 
 
 def main(case: str, address: str, port: str) -> None:
     """
-    Do the work of one case.
+    Run the case that the command line names.
     """
     ends = address, int(port), CASES[case]
     if case == "web":

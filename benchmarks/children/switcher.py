@@ -1,9 +1,9 @@
 """
-The ends of L{benchmarks.switch}, in network namespaces beside the one that this is started in.
+The process of L{benchmarks.switch} that joins two network namespaces and measures TCP between them.
 
     python -m benchmarks.children.switcher ROUNDS
 
-What was found goes to standard output, as JSON: Mbit per second of each round, by case and by what is between the ends.
+The process prints JSON: for each case, and for the switch and the bridge, a list of the Mbit per second in each round.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from contextlib import ExitStack, contextmanager
 
 from benchmarks.switch import CASES
 
-#: Seconds of a turn.
+#: The seconds of a turn.
 SECONDS = "2"
 
-#: How often it is tried.
+#: The number of attempts at a measurement.
 TRIES = 5
 
-#: Seconds after which what is not there will never be.
+#: The seconds to wait for something before it counts as failed.
 PATIENCE = 20
 
-#: By what is between the ends, the address of the second.
+#: The addresses of the second namespace: through the switch, and through the bridge.
 ADDRESSES = {"switch": "10.1.0.2", "bridge": "10.2.0.2"}
 
 
 @contextmanager
 def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     """
-    A program, until this is left.
+    Run a program while the block is entered.
     """
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
@@ -45,25 +45,27 @@ def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def inside(machine: subprocess.Popen[bytes], *command: str) -> list[str]:
     """
-    The command line of something that runs in a namespace.
+    Make a command line that runs in the network namespace of a process.
     """
     return ["nsenter", f"--net=/proc/{machine.pid}/ns/net", *command]
 
 
 def until(*command: str) -> None:
     """
-    Run something until it succeeds.
+    Repeat a command until it succeeds.
+
+    @raise RuntimeError: it has failed for L{PATIENCE} seconds.
     """
     deadline = time.monotonic() + PATIENCE
     while subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"in vain for {PATIENCE} seconds: {' '.join(command)}")
+            raise RuntimeError(f"the command has failed for {PATIENCE} seconds: {' '.join(command)}")
         time.sleep(0.05)
 
 
 def bridged(machines: list[subprocess.Popen[bytes]]) -> None:
     """
-    Join the namespaces by the kernel's bridge, which is here.
+    Join the namespaces by a bridge of the kernel in this process's namespace.
     """
     commands = ["link add kernel type bridge", "link set kernel up"]
     for number, machine in enumerate(machines, 1):
@@ -78,21 +80,25 @@ def bridged(machines: list[subprocess.Popen[bytes]]) -> None:
 
 def measured(machine: subprocess.Popen[bytes], address: str, options: list[str]) -> float:
     """
-    @return: Mbit per second.
+    Measure a stream of iperf3.
+
+    @return: the Mbit per second that were received.
+
+    @raise RuntimeError: all attempts have failed.
     """
     command = inside(machine, "iperf3", "-c", address, "-J", "-t", SECONDS, "-O", "1", *options)
     for _ in range(TRIES):
         said = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout)
         if "error" not in said:
             return float(said["end"]["sum_received"]["bits_per_second"]) / 1e6
-        # Its server may still be busy with the one before.
+        # The server may still be busy with the previous stream.
         print(f"{' '.join(command)}: {said['error']}", file=sys.stderr)
-    raise RuntimeError(f"in vain, {TRIES} times")
+    raise RuntimeError(f"iperf3 has failed {TRIES} times")
 
 
 def main() -> None:
     """
-    Measure what was asked for.
+    Join the namespaces, measure all cases, and print the results.
     """
     rounds = int(sys.argv[1])
     found: dict[str, dict[str, list[float]]] = {case: {name: [] for name in ADDRESSES} for case in CASES}

@@ -1,9 +1,9 @@
 """
-The tunnels of L{benchmarks.tunnel}: one end in the network namespace that this is started in, the other in another.
+The process of L{benchmarks.tunnel} that runs tunnels between its network namespace and another one.
 
     python -m benchmarks.children.tunneler ROUNDS
 
-What was found in each round goes to standard output, as JSON: megabits per second, by the name of what was measured.
+The process prints a JSON list of rounds. A round maps the name of each measurement to its megabits per second.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tempfile import TemporaryDirectory
 from benchmarks.receive import ROOT
 from tests.certificates import certificate
 
-#: Seconds that each measurement takes.
+#: The seconds of each measurement.
 SECONDS = 2
 
-#: Seconds after which a tunnel that does not come up never will.
+#: The seconds to wait for a tunnel before it counts as failed.
 PATIENCE = 20
 
 _HERE, _THERE = "10.9.0.1", "10.9.0.2"
@@ -33,7 +33,7 @@ _TWISTD = str(Path(sys.executable).with_name("twistd"))
 
 class Tunnels:
     """
-    Two namespaces, and tunnels between them.
+    Two network namespaces, and tunnels between them.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -69,7 +69,9 @@ class Tunnels:
     @contextmanager
     def up(self, name: str) -> Iterator[None]:
         """
-        A tunnel, for as long as this is entered.
+        Run a tunnel while the block is entered.
+
+        @param name: C{socat}, C{plain} or C{TLS}.
         """
         here, there = self._ends[name]
         quiet = subprocess.DEVNULL
@@ -77,7 +79,7 @@ class Tunnels:
         ends = []
         for command in here, [*self._inThere, *there]:
             ends.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment))
-            # Nobody may connect before the other listens: socat would end.
+            # socat ends if it connects before the other end listens.
             time.sleep(0.5)
         try:
             deadline = time.monotonic() + PATIENCE
@@ -95,11 +97,13 @@ class Tunnels:
 
     def measured(self, *options: str) -> float:
         """
-        Megabits per second that arrive.
+        Measure a transfer of iperf3 through the tunnel.
+
+        @return: the megabits per second that were received.
         """
         client = [*self._inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", _HERE, *options]
         for _ in range(10):
-            # One that was disturbed serves nobody any more.
+            # Start a new server for each attempt, because a failed attempt leaves the old one unusable.
             server = subprocess.Popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
                 time.sleep(0.3)
@@ -116,7 +120,7 @@ class Tunnels:
 
     def close(self) -> None:
         """
-        End it all.
+        End the process of the other namespace.
         """
         self._there.kill()
         self._there.wait()
@@ -124,7 +128,7 @@ class Tunnels:
 
 def main(arguments: Sequence[str]) -> None:
     """
-    Measure, and print.
+    Measure all tunnels, and print the results.
     """
     found = []
     with TemporaryDirectory() as directory:
