@@ -1,5 +1,5 @@
 """
-What the tests against the kernel have in common.
+Fixtures of the tests against the kernel, and checks that a test leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HERE = Path(__file__).parent
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """
-    A user namespace, where it takes one, can only be entered while there are no threads.
+    Enter a user namespace, if one is needed, before any thread starts: the kernel refuses it to a process with threads.
     """
     if any(_HERE in item.path.parents for item in session.items):
         lacking()
@@ -31,7 +31,7 @@ def _children() -> set[str]:
     found = set()
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # The name before may hold anything but ends with the last bracket.
+            # The field before it is the program's name, which may contain anything. It ends with the last bracket.
             parent = status.read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
@@ -41,7 +41,7 @@ def _children() -> set[str]:
 
 
 def _interfaces() -> set[str]:
-    # Others' interfaces come and go (containers); ours, made by tests, are all called so.
+    # Interfaces of other programs, such as containers, appear and vanish. The names of the tests' own begin with "tt".
     return {name for _, name in socket.if_nameindex() if name.startswith("tt")}
 
 
@@ -60,10 +60,10 @@ def _namespaces() -> set[str]:
 @pytest.fixture(scope="session", autouse=True)
 def nothingLeft() -> Iterator[None]:
     """
-    No namespace, interface or process of ours outlives the tests.
+    Check that no namespace, interface or process of the tests is left at their end.
     """
     if lacking() is None:
-        # A test's network namespace ends with the test, and the warm interpreter stays.
+        # The network namespace of a test ends with the test. The warm interpreter stays, so it begins before.
         warm.begin()
     before = _namespaces(), _interfaces(), _children()
     yield
@@ -76,7 +76,7 @@ def nothingLeft() -> Iterator[None]:
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
     """
-    The test runs in a network namespace of its own.
+    Run the test in a network namespace of its own.
     """
     need()
     with Namespace() as made:
@@ -86,7 +86,7 @@ def namespace() -> Iterator[Namespace]:
 @pytest.fixture(scope="module", params=["tun", "tap"])
 def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """
-    A host that the tests of a module share, in a namespace of theirs: they leave it as it is.
+    Start a host that the tests of a module share, in a namespace of theirs. The tests must not change the host.
     """
     need()
     directory = tmp_path_factory.mktemp("machine")
@@ -97,7 +97,7 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def beyond(namespace: Namespace) -> Iterator[Beyond]:
     """
-    Another namespace, with C{FAR} in it; this one has C{NEAR}.
+    Make a second namespace that has the address C{FAR}. The test's own namespace has C{NEAR}.
     """
     with linked() as made:
         yield made

@@ -1,5 +1,5 @@
 """
-What a tunnel's peer may send is held against the kernel behind the interface, which looks deeper than most.
+The filter for a tunnel's peer, compared with the kernel behind the interface, which reads more nested headers.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ STATION, OTHER = "02:00:00:00:00:02", "02:00:00:00:00:66"
 ROUTER, PREFIX = "fe80::bad", "2001:db8:1::"
 ALL_NODES = "ff02::1"
 
-#: An extension header that says nothing; and one that says that it is a fragment, and the whole.
+#: IPv6 extension headers: options that consist of padding, and a fragment header of a whole datagram.
 OPTIONS, FRAGMENT = (60, b"\0\1\4\0\0\0\0"), (44, b"\0\0\0\0\0\0\1")
 
 
 class DevicePort(RecordingPort):
     """
-    A port whose device has each packet at once.
+    A port that writes each packet to a device at once.
     """
 
     def __init__(self, device: LinuxDevice) -> None:
@@ -50,7 +50,7 @@ class DevicePort(RecordingPort):
 @contextmanager
 def interface(mode: int, *addresses: str) -> Iterator[DevicePort]:
     """
-    An interface that believes routers.
+    Make an interface that accepts router advertisements.
     """
     device = LinuxDevice(INTERFACE, mode)
     device.open()
@@ -64,16 +64,16 @@ def interface(mode: int, *addresses: str) -> Iterator[DevicePort]:
 
 def peer(port: DevicePort, mode: int, allowed: Allowed | None) -> Tunnel:
     """
-    A tunnel, in whose peer's place the test is.
+    Make a tunnel, whose peer the test plays.
     """
     tunnel = Tunnel(mode, allowed)
     tunnel.makeConnection(port)
     return tunnel
 
 
-def test_theKernelBelievesNoOtherStationBehindAnyNumberOfTags(namespace: Namespace) -> None:
+def test_aForgedStationIsDroppedBehindAnyNumberOfTags(namespace: Namespace) -> None:
     def asks(number: int, station: str, tags: int, tag: str = "81000000") -> bytes:
-        # A request: who asks the kernel is known to it.
+        # An ARP request makes the kernel remember the address of its sender.
         addresses = packAddress(f"10.5.0.{number}"), bytes(6), packAddress("10.5.0.1")
         frame = ethernetFrame(
             packLinkAddress(STATION), b"\xff" * 6, 0x0806, ARP(REQUEST, packLinkAddress(station), *addresses).pack()
@@ -96,14 +96,14 @@ def test_theKernelBelievesNoOtherStationBehindAnyNumberOfTags(namespace: Namespa
                     assert not forger.carried(asks(number + count, OTHER, count, tag))
             assert forger.counters["inForbidden"] == 2 * len(counts)
         assert peer(port, TAP, Allowed(linkAddresses=[STATION])).carried(asks(2, STATION, 2))
-        # It has come after all of those.
+        # This request was written last, so the kernel has processed all requests before it.
         until(lambda: known(2), "the peer's own address")
         assert not any(known(number + count) for number in (100, 150) for count in counts)
 
 
 def advertisement(*headers: tuple[int, bytes]) -> bytes:
     """
-    An IPv6 packet in which a router advertises itself, and a prefix, behind extension headers.
+    Make an IPv6 packet with a router advertisement and a prefix, behind extension headers.
     """
     body = struct.pack("!II", 0, 0) + struct.pack("!BBBBIII", ndp.PREFIX, 4, 64, 0xC0, 7200, 3600, 0)
     source, dest = packAddress(ROUTER), packAddress(ALL_NODES)
@@ -116,7 +116,7 @@ def advertisement(*headers: tuple[int, bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("mode", [TUN, TAP])
-def test_theKernelBelievesNoRouter(namespace: Namespace, mode: int) -> None:
+def test_aForgedRouterAdvertisementIsDropped(namespace: Namespace, mode: int) -> None:
     def link(packet: bytes, tags: int = 0) -> bytes:
         if mode == TUN:
             return packet

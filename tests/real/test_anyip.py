@@ -1,5 +1,5 @@
 """
-A host that answers for a whole network on the link, as the kernel meets it.
+A host that answers for a whole network on the link, with the kernel as its neighbour.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def test_everyAddressOnTheLinkIsFoundAndAnswers(namespace: Namespace, tmp_path: 
         assert (counters["arp"]["outAnyReplies"], counters["ndp"]["outAnyAdvertisements"]) == (3, 2)
 
 
-def test_whoeverAsksForAnAddressMayHaveIt(namespace: Namespace, tmp_path: Path) -> None:
+def test_aStationThatProbesForAnAddressGetsIt(namespace: Namespace, tmp_path: Path) -> None:
     with machine(tmp_path):
         run("arping", "-0", "-i", INTERFACE, "-c", "1", "-w", "0.2", "10.9.0.55", status=1)
         ip("address", "add", "10.9.0.55/16", "dev", INTERFACE)
         ip("address", "add", "fd09::55/64", "dev", INTERFACE)
         until(lambda: "tentative" not in addressFlags("fd09::55"), "the kernel to take the address")
         assert "dadfailed" not in addressFlags("fd09::55")
-        # And keeps it: others are not told that it is here.
+        # The station also keeps the address: the host no longer answers for it.
         with PacketSocket(INTERFACE, TAP) as network:
             for address in "10.9.0.55", "fd09::55", "10.9.0.56", "fd09::56":
                 network.send(whoHas(address))

@@ -1,5 +1,5 @@
 """
-Devices that are attached to for their settings only: nothing else of them changes, and nothing is made.
+Devices that txtuntap attaches to only to change their settings. Nothing else of them changes, and no device is made.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from txtuntap.wire.offload import CSUM, TSO4
 
 _TUNGETVNETHDRSZ = number("read", "T", 215, 4, os.uname().machine)
 
-#: C{linux/ethtool.h}
+#: A constant of C{linux/ethtool.h}: query TCP segmentation offload.
 _ETHTOOL_GTSO = 0x1E
 
 
 @pytest.fixture
 def machine(namespace: Namespace) -> Iterator[int]:
     """
-    The descriptor of a virtual machine, say, that is on tt0: a tap with several queues, long headers and offload.
+    Open a device as a virtual machine does: tt0, a tap with several queues, a longer offload header and offload.
     """
     descriptor = os.open(NODE, os.O_RDWR | os.O_NONBLOCK)
     try:
@@ -62,7 +62,7 @@ def machine(namespace: Namespace) -> Iterator[int]:
 
 def headerSize(descriptor: int) -> int:
     """
-    Octets of offload's header before each packet.
+    Return the octets of the offload header before each packet.
     """
     (size,) = struct.unpack("i", fcntl.ioctl(descriptor, _TUNGETVNETHDRSZ, bytes(4)))
     return int(size)
@@ -70,7 +70,7 @@ def headerSize(descriptor: int) -> int:
 
 def segments(name: str) -> bool:
     """
-    Whether segmentation is left to the device (C{ethtool -k}: tcp-segmentation-offload).
+    Return whether the kernel leaves TCP segmentation to the device (C{ethtool -k}: tcp-segmentation-offload).
     """
     value = array.array("I", [_ETHTOOL_GTSO, 0])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
@@ -97,7 +97,7 @@ def test_aDeviceInUseIsNotDisturbed(machine: int) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["pi"], ["vnet_hdr"], ["multi_queue", "vnet_hdr"], ["pi", "vnet_hdr"]])
 @pytest.mark.parametrize("mode", ["tun", "tap"])
-def test_aDeviceThatNobodyIsOnKeepsItsFlags(namespace: Namespace, mode: str, flags: list[str]) -> None:
+def test_aDeviceThatIsNotInUseKeepsItsFlags(namespace: Namespace, mode: str, flags: list[str]) -> None:
     ip("tuntap", "add", "mode", mode, "name", "tt0", *flags)
     before = show("tt0")["linkinfo"]["info_data"]
     configureInterface("tt0", owner=65534, up=None)
@@ -105,7 +105,7 @@ def test_aDeviceThatNobodyIsOnKeepsItsFlags(namespace: Namespace, mode: str, fla
     ip("link", "delete", "tt0")
 
 
-#: sysfs shows the namespace that it was mounted in.
+#: A program that prints IFF_NAPI of a device. It needs a new sysfs, which shows the namespace it was mounted in.
 _NAPI = f"""
 import fcntl, os, struct
 from txtuntap.device.configure import configureInterface
@@ -131,12 +131,12 @@ def test_napiIsKept(namespace: Namespace) -> None:
     assert interfaces() == set()
 
 
-def test_whatHasGoneIsNotMade(namespace: Namespace) -> None:
+def test_aDeletedDeviceIsNotMadeAgain(namespace: Namespace) -> None:
     for mode in TUN, TAP:
         with LinuxDevice("tt0", mode):
             state = readInterface("tt0")
         device = LinuxDevice("tt0", mode)
-        # Gone; and gone, with another in its place.
+        # First the interface is deleted, then there is another one with its name.
         for there in False, True:
             if there:
                 ip("tuntap", "add", "mode", state.kind, "name", "tt0")
@@ -151,7 +151,7 @@ def test_whatHasGoneIsNotMade(namespace: Namespace) -> None:
         ip("link", "delete", "tt0")
 
 
-def test_inAnotherNamespace(namespace: Namespace) -> None:
+def test_aDeviceInAnotherNamespaceIsConfigured(namespace: Namespace) -> None:
     with another() as there:
         with LinuxDevice("tt0", TUN, namespace=there) as device:
             device.setPersistent(True)

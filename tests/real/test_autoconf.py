@@ -1,5 +1,5 @@
 """
-A host whose addresses come from a router: radvd, on the kernel's end of a tap.
+A host that gets its addresses from a router: radvd on the kernel's end of a tap.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from txtuntap.wire.address import packAddress
 ADDRESSES = ("10.9.0.2/24",)
 KERNEL_ADDRESSES = ("10.9.0.1/24", "2001:db8:9::1/64")
 
-#: What the host makes of the prefix and its station, 02:00:00:00:00:02.
+#: The address that the host forms of the prefix and its link address 02:00:00:00:00:02.
 FORMED = "2001:db8:9::ff:fe00:2"
 
-#: Addresses of the kernel's: on the link by another prefix, and not on the link.
+#: Addresses of the kernel: one in an advertised prefix on the link, and one beyond the link.
 ON_LINK = "2001:db8:a::1"
 BEYOND = "2001:db8:77::1"
 
@@ -46,11 +46,11 @@ interface tt0 {
 @contextmanager
 def router(directory: Path) -> Iterator[None]:
     """
-    Have the kernel be a router that advertises itself.
+    Let the kernel act as a router that advertises itself.
     """
     configuration = directory / "radvd.conf"
     configuration.write_text(CONFIGURATION)
-    # Nobody but its owner may write to it, or radvd does not read it.
+    # radvd refuses a file that other users may write to.
     configuration.chmod(0o600)
     forwarding = Path("/proc/sys/net/ipv6/conf")
     for name in "all", INTERFACE:
@@ -68,7 +68,7 @@ def router(directory: Path) -> Iterator[None]:
 @pytest.fixture
 def machine(namespace: Namespace, tmp_path: Path) -> Iterator[Machine]:
     """
-    A host that believes routers.
+    Start a host that accepts router advertisements.
     """
     with Machine(tmp_path, "tap", ADDRESSES, KERNEL_ADDRESSES, autoconfigure=True) as made:
         yield made
@@ -89,7 +89,7 @@ def test_theAddressAnswersTheKernel(machine: Machine, tmp_path: Path) -> None:
         assert machine.state()["lost"] == []
 
 
-def test_theRouterIsTheWayToOthersUntilItSaysGoodbye(machine: Machine, tmp_path: Path) -> None:
+def test_theRouterIsTheGatewayUntilItsLastAdvertisement(machine: Machine, tmp_path: Path) -> None:
     with router(tmp_path):
         until(lambda: formed(machine), "an address")
         (gateway,) = machine.state()["gateways"]
@@ -104,7 +104,7 @@ def test_theRouterIsTheWayToOthersUntilItSaysGoodbye(machine: Machine, tmp_path:
     assert formed(machine)
 
 
-def test_theLinkIsAsNarrowAsTheRouterSays(machine: Machine, tmp_path: Path) -> None:
+def test_theAdvertisedMTULimitsIPv6Packets(machine: Machine, tmp_path: Path) -> None:
     with router(tmp_path):
         until(lambda: formed(machine), "an address")
         with PacketSocket(INTERFACE, TAP) as network:
@@ -115,7 +115,7 @@ def test_theLinkIsAsNarrowAsTheRouterSays(machine: Machine, tmp_path: Path) -> N
         assert lengths[b"\x08\0"] == 1500
 
 
-def test_whatIsOnTheLinkIsAskedForThere(machine: Machine, tmp_path: Path) -> None:
+def test_anAddressInAnOnLinkPrefixIsResolvedOnTheLink(machine: Machine, tmp_path: Path) -> None:
     with router(tmp_path):
         until(lambda: formed(machine), "an address")
         ip("address", "add", f"{ON_LINK}/128", "dev", INTERFACE, "nodad")
@@ -124,7 +124,7 @@ def test_whatIsOnTheLinkIsAskedForThere(machine: Machine, tmp_path: Path) -> Non
             network.receivedUntil(lambda frame: frame[54:55] == b"\x87" and frame[62:78] == packAddress(ON_LINK))
 
 
-def test_anAddressOfTheKernelsIsLostToIt(machine: Machine, tmp_path: Path) -> None:
+def test_anAddressThatTheKernelHasIsLost(machine: Machine, tmp_path: Path) -> None:
     ip("address", "add", f"{FORMED}/128", "dev", INTERFACE, "nodad")
     with router(tmp_path):
         lost = until(lambda: machine.state()["lost"], "the address to be lost")
@@ -135,7 +135,7 @@ def test_anAddressOfTheKernelsIsLostToIt(machine: Machine, tmp_path: Path) -> No
         assert len(machine.state()["lost"]) == 1
 
 
-def test_twistd(namespace: Namespace, tmp_path: Path) -> None:
+def test_aServiceWithAutoconfigureAnswersTheKernel(namespace: Namespace, tmp_path: Path) -> None:
     more = "--autoconfigure", "--mac", STATION
     host = Host(tmp_path, "tap", ADDRESSES, KERNEL_ADDRESSES, more=more)
     with host, router(tmp_path), asking(FORMED, b"hello") as answer:

@@ -1,6 +1,6 @@
 """
-The kernel's timer that tells when the wall clock is set, on each reactor. No test sets the machine's clock: here a pipe
-takes the timer's place, and a call that is kept for an hour later stands for a clock that was set back.
+The kernel's timer that reports that the wall clock was set, on each reactor. No test sets the machine's clock. A pipe
+takes the place of the timer, and a call that is delayed by an hour simulates the effect of a clock that was set back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from txtuntap.layer.timer import Timer
 
 def timers() -> dict[int, str]:
     """
-    What the kernel says of each C{timerfd} of this process, by descriptor (C{proc_pid_fdinfo(5)}).
+    Return what the kernel reports of each C{timerfd} of this process, by descriptor (C{proc_pid_fdinfo(5)}).
     """
     found = {}
     for each in Path("/proc/self/fd").iterdir():
@@ -28,7 +28,7 @@ def timers() -> dict[int, str]:
             if os.readlink(each) == "anon_inode:[timerfd]":
                 found[int(each.name)] = Path("/proc/self/fdinfo", each.name).read_text()
         except OSError:
-            # The descriptor of the directory itself.
+            # This is the descriptor by which the directory was read. It is closed by now.
             pass
     return found
 
@@ -38,7 +38,7 @@ def port(run: Run, name: str) -> TuntapPort:
 
 
 @onEachReactor
-async def test_isThereWhilePortsListen(run: Run) -> None:
+async def test_theTimerIsOpenWhilePortsListen(run: Run) -> None:
     before = timers()
     ports = port(run, "tt0"), port(run, "tt1")
     for each in ports:
@@ -46,7 +46,7 @@ async def test_isThereWhilePortsListen(run: Run) -> None:
     opened = {descriptor: text for descriptor, text in timers().items() if descriptor not in before}
     ((descriptor, text),) = opened.items()
     fields = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
-    # CLOCK_REALTIME; TFD_TIMER_ABSTIME and TFD_TIMER_CANCEL_ON_SET.
+    # The clock is CLOCK_REALTIME, the flags are TFD_TIMER_ABSTIME and TFD_TIMER_CANCEL_ON_SET.
     assert (fields["clockid"], fields["settime flags"]) == ("0", "03")
     assert descriptor in {reader.fileno() for reader in run.reactor.getReaders()}
     assert not os.get_inheritable(descriptor)
@@ -64,7 +64,7 @@ async def test_isThereWhilePortsListen(run: Run) -> None:
 
 
 @onEachReactor
-async def test_aStepEndsTheWaiting(run: Run) -> None:
+async def test_aStepOfTheClockSchedulesTimersAgain(run: Run) -> None:
     here, there = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     with mock.patch.object(clockstep, "openTimer", lambda: here):
         one = port(run, "tt0")

@@ -1,5 +1,5 @@
 """
-Interfaces configured and read back: what is set is seen by C{ip}, what C{ip} sets is seen.
+Interfaces that are configured and read back. C{ip} shows the settings that txtuntap makes, and the other way round.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Configure = Callable[..., Configured]
 
 def waiting(name: str, device: LinuxDevice | None = None, **settings: Any) -> Configured:
     """
-    L{configureInterface} by way of a reactor.
+    Run L{configureInterface} on a reactor, and wait for its end.
     """
     reactor: Any = SelectReactor()
     try:
@@ -51,7 +51,7 @@ BOTH = pytest.mark.parametrize("configured", [configureInterface, waiting], ids=
 
 def addresses(name: str) -> set[str]:
     """
-    What C{ip} says the addresses of an interface are, but for those it has by itself.
+    Return the addresses of an interface as C{ip} shows them, without those that the kernel adds by itself.
     """
     (found,) = json.loads(ip("-json", "address", "show", name))
     texts = set()
@@ -66,7 +66,7 @@ def addresses(name: str) -> set[str]:
 
 def routes(name: str) -> set[str]:
     """
-    What C{ip} says the routes by way of an interface are, but for those that come with addresses.
+    Return the routes of an interface as C{ip} shows them, without those that the kernel adds with addresses.
     """
     found = json.loads(ip("-json", "route", "show", "dev", name))
     found += json.loads(ip("-json", "-6", "route", "show", "dev", name))
@@ -78,7 +78,7 @@ def routes(name: str) -> set[str]:
 
 
 @BOTH
-def test_everySettingIsSeen(namespace: Namespace, configured: Configure) -> None:
+def test_ipShowsEverySetting(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TAP) as device:
         configured(
             "tt0",
@@ -131,7 +131,7 @@ def test_everySettingIsSeen(namespace: Namespace, configured: Configure) -> None
 
 
 @BOTH
-def test_whatIsSoAlreadyIsLeftAlone(namespace: Namespace, configured: Configure) -> None:
+def test_existingSettingsAreNotChanged(namespace: Namespace, configured: Configure) -> None:
     settings: dict[str, Any] = {
         "addresses": ["10.9.0.1/24", "fd09::1/64", InterfaceAddress("10.9.1.1/32", peer="10.9.1.2")],
         "routes": ["10.1.0.0/16", "10.2.0.0/16 via 10.9.0.2", "fd01::/64", "::/0 via fd09::2", "0.0.0.0/0"],
@@ -145,7 +145,7 @@ def test_whatIsSoAlreadyIsLeftAlone(namespace: Namespace, configured: Configure)
 
 
 @BOTH
-def test_whatOthersSetMoreOfIsLeftAlone(namespace: Namespace, configured: Configure) -> None:
+def test_additionalSettingsOfOthersAreNotChanged(namespace: Namespace, configured: Configure) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     ip("address", "add", "10.9.0.1/24", "brd", "+", "dev", "tt0")
     ip("link", "set", "tt0", "up")
@@ -159,7 +159,7 @@ def test_whatOthersSetMoreOfIsLeftAlone(namespace: Namespace, configured: Config
 
 
 @BOTH
-def test_whatTheKernelMakesAlongWithAnAddressIsNoFailure(namespace: Namespace, configured: Configure) -> None:
+def test_aRouteThatTheKernelAddsWithAnAddressIsNoFailure(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TUN):
         wanted: dict[str, Any] = {
             "addresses": ["10.9.0.1/24", "10.9.0.1/24", "fd09::1/64", "fd09::1/64"],
@@ -178,7 +178,7 @@ def test_whatTheKernelMakesAlongWithAnAddressIsNoFailure(namespace: Namespace, c
 
 
 @BOTH
-def test_aRouteThatLeadsElsewhereIsAnother(namespace: Namespace, configured: Configure) -> None:
+def test_aRouteWithAnotherGatewayIsAnotherRoute(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TAP), LinuxDevice("tt1", TAP):
         configured("tt0", addresses=["10.9.0.1/24"])
         configured("tt1", addresses=["10.9.1.1/24"])
@@ -193,7 +193,7 @@ def test_aRouteThatLeadsElsewhereIsAnother(namespace: Namespace, configured: Con
 
 
 @BOTH
-def test_undone(namespace: Namespace, configured: Configure) -> None:
+def test_restoreUndoesAllChanges(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TAP):
         ip("address", "add", "10.9.7.1/24", "dev", "tt0")
         before = show("tt0")["address"], show("tt0")["mtu"]
@@ -213,7 +213,7 @@ def test_undone(namespace: Namespace, configured: Configure) -> None:
 
 
 @BOTH
-def test_whatGoesWithALinkSetDownComesBack(namespace: Namespace, configured: Configure) -> None:
+def test_settingsLostWithASetDownLinkAreRestored(namespace: Namespace, configured: Configure) -> None:
     def there() -> tuple[set[str], set[str], set[str]]:
         others = ip("neighbour", "show", "dev", "tt0", "nud", "permanent") + ip("route", "show", "table", "1000")
         return addresses("tt0"), routes("tt0"), set(others.splitlines())
@@ -235,7 +235,7 @@ def test_whatGoesWithALinkSetDownComesBack(namespace: Namespace, configured: Con
 
 
 @BOTH
-def test_whatALinkThatWasDownHadComesBack(namespace: Namespace, configured: Configure) -> None:
+def test_settingsOfALinkThatWasDownAreRestored(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TAP):
         ip("address", "add", "fd09::1/64", "dev", "tt0", "nodad")
         ip("address", "add", "10.9.0.1/24", "dev", "tt0")
@@ -246,7 +246,7 @@ def test_whatALinkThatWasDownHadComesBack(namespace: Namespace, configured: Conf
 
 
 @BOTH
-def test_aNeighbourThatWasReplacedComesBack(namespace: Namespace, configured: Configure) -> None:
+def test_aReplacedNeighbourIsRestored(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TAP):
         configured("tt0", addresses=["10.9.0.1/24"], neighbours={"10.9.0.2": "02:00:00:00:00:02"})
         neighbours = {"10.9.0.2": "02:00:00:00:00:03", "10.9.0.3": "02:00:00:00:00:03"}
@@ -258,7 +258,7 @@ def test_aNeighbourThatWasReplacedComesBack(namespace: Namespace, configured: Co
 
 
 @BOTH
-def test_aNarrowMTUWouldTakeIPv6Away(namespace: Namespace, configured: Configure) -> None:
+def test_anMTUThatEndsIPv6IsRefused(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TAP):
         configured("tt0", addresses=["10.9.0.1/24", "fd09::1/64"])
         with pytest.raises(
@@ -273,7 +273,7 @@ def test_aNarrowMTUWouldTakeIPv6Away(namespace: Namespace, configured: Configure
 
 
 @BOTH
-def test_ofWhatIsRefusedNothingIsLeft(namespace: Namespace, configured: Configure) -> None:
+def test_aRefusedConfigurationLeavesNothing(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TUN):
         for settings, words in (
             ({"addresses": ["10.9.0.1/24"], "routes": ["10.1.0.0/16 via 192.0.2.1"]}, ["route 10.1.0.0/16", "gateway"]),
@@ -290,7 +290,7 @@ def test_ofWhatIsRefusedNothingIsLeft(namespace: Namespace, configured: Configur
 
 
 @BOTH
-def test_mistakes(namespace: Namespace, configured: Configure) -> None:
+def test_wrongArgumentsAreRefused(namespace: Namespace, configured: Configure) -> None:
     with pytest.raises(OSError, match=r"cannot find tt9: .*[Nn]o such device"):
         configured("tt9", addresses=["10.9.0.1/24"])
     with LinuxDevice("tt0", TUN):
@@ -308,7 +308,7 @@ def test_mistakes(namespace: Namespace, configured: Configure) -> None:
 
 
 @BOTH
-def test_theInterfaceOfAnOpenDeviceCounts(namespace: Namespace, configured: Configure) -> None:
+def test_anOpenDeviceNamesItsInterface(namespace: Namespace, configured: Configure) -> None:
     with LinuxDevice("tt0", TUN) as device, LinuxDevice("tt1", TUN):
         ip("link", "set", "tt0", "name", "tt2")
         ip("link", "set", "tt1", "name", "tt0")
@@ -320,7 +320,7 @@ def test_theInterfaceOfAnOpenDeviceCounts(namespace: Namespace, configured: Conf
         assert show("tt0")["mtu"] == 1500
 
 
-def test_anInterfaceThatVanishesHalfWay(namespace: Namespace) -> None:
+def test_anInterfaceMayVanishDuringConfiguration(namespace: Namespace) -> None:
     settings = InterfaceSettings(addresses=["10.9.0.1/24", "fd09::1/64"], routes=["10.1.0.0/16"], mtu=1400)
 
     def vanishing(after: int) -> Conversation[Any]:
@@ -351,7 +351,7 @@ def test_anInterfaceThatVanishesHalfWay(namespace: Namespace) -> None:
 
 
 @onEachReactor
-async def test_whatIsGivenUpIsUndone(run: Run) -> None:
+async def test_aCancelledConfigurationIsUndone(run: Run) -> None:
     with LinuxDevice("tt0", TUN) as device:
         settings = InterfaceSettings(addresses=[f"10.9.{number}.1/24" for number in range(20)], mtu=1400)
         for turns in range(0, 60, 3):
@@ -370,7 +370,7 @@ async def test_whatIsGivenUpIsUndone(run: Run) -> None:
                 await outcomes[0].restore(run.reactor)
 
 
-def test_whatIsInterruptedIsUndone(namespace: Namespace) -> None:
+def test_anInterruptedConfigurationIsUndone(namespace: Namespace) -> None:
     with LinuxDevice("tt0", TUN):
         settings = InterfaceSettings(addresses=["10.9.0.1/24", "10.9.1.1/24"], mtu=1400)
 
@@ -393,7 +393,7 @@ def test_whatIsInterruptedIsUndone(namespace: Namespace) -> None:
             assert show("tt0")["mtu"] == 1500
 
 
-def test_whatIPSetsIsReadBack(namespace: Namespace) -> None:
+def test_settingsMadeByIPAreRead(namespace: Namespace) -> None:
     for mode, kind in (TUN, "tun"), (TAP, "tap"):
         ip("tuntap", "add", "mode", kind, "name", "tt0", "user", "65534", "group", "12", "multi_queue")
         ip("link", "set", "tt0", "mtu", "1400", "txqueuelen", "77", "up")
@@ -418,14 +418,14 @@ def test_whatIPSetsIsReadBack(namespace: Namespace) -> None:
         ip("link", "delete", "tt0")
 
 
-def test_readWithoutWaiting(namespace: Namespace) -> None:
+def test_anInterfaceIsReadAsynchronously(namespace: Namespace) -> None:
     reactor: Any = SelectReactor()
     state = resultOf(read("lo", reactor), lambda: reactor.iterate(0.005))
     reactor.waker.connectionLost(None)
     assert (state.name, state.up, InterfaceAddress("127.0.0.1/8") in state.addresses) == ("lo", True, True)
 
 
-def test_statistics(namespace: Namespace) -> None:
+def test_statisticsAreRead(namespace: Namespace) -> None:
     with LinuxDevice("tt0", TUN) as device:
         configureInterface("tt0", ["10.9.0.1/24"])
         packet = bytes.fromhex("45000014000040004000") + bytes(10)
@@ -443,7 +443,7 @@ def test_aDeviceMadeWithMultiQueueIsOpened(namespace: Namespace) -> None:
         ip("link", "delete", "tt0")
 
 
-def test_exclusive(namespace: Namespace) -> None:
+def test_anExclusiveDeviceRefusesAnExistingName(namespace: Namespace) -> None:
     with LinuxDevice("tt0", TUN, exclusive=True):
         other = LinuxDevice("tt0", TUN, exclusive=True)
         with pytest.raises(OSError, match="tt0"):
@@ -457,7 +457,7 @@ def test_aDescriptorOpenedElsewhereIsAdopted(namespace: Namespace) -> None:
             first.close()
             assert "tt0" in interfaces()
         assert "tt0" not in interfaces()
-        # One that is attached to nothing yet.
+        # This descriptor is not attached to a device yet.
         with LinuxDevice("tt1", mode, descriptor=os.open("/dev/net/tun", os.O_RDWR)) as device:
             assert device.name == "tt1"
             assert "tt1" in interfaces()
@@ -469,7 +469,7 @@ def test_aDescriptorOpenedElsewhereIsAdopted(namespace: Namespace) -> None:
 
 def held(run: Run) -> tuple[set[str], int]:
     """
-    What nobody holds any more who has asked the kernel: descriptors, the reactor's readers.
+    Return the descriptors and the reactor's readers, of which a request to the kernel must leave none.
     """
     return descriptors(), len(run.reactor.getReaders())
 
@@ -494,19 +494,19 @@ async def test_configuredAndUndoneOnARunningReactor(run: Run) -> None:
         await done.restore(run.reactor)
         assert (addresses("tt0"), routes("tt0"), show("tt0")["mtu"]) == (set(), set(), 1500)
         assert "UP" not in show("tt0")["flags"]
-        # What is gone already is no failure.
+        # Undoing a setting that is gone already is no failure.
         await done.restore(run.reactor)
         assert held(run) == before
 
 
 @onEachReactor
-async def test_aRefusalComesAsAFailureAndLeavesNothing(run: Run) -> None:
+async def test_aRefusalFailsTheDeferredAndLeavesNothing(run: Run) -> None:
     wanted: dict[str, Any] = {"addresses": ["10.9.0.1/24", "fd09::1/64"], "mtu": 1400}
     with LinuxDevice("tt0", TUN):
         before = held(run)
         for name, settings, words in (
             ("tt0", {**wanted, "routes": ["10.1.0.0/16", "10.2.0.0/16 via 192.0.2.1"]}, "route 10.2.0.0/16 .*tt0"),
-            # Nobody but who has the device open can do it.
+            # Only a program that has the device open can set this.
             ("tt0", {**wanted, "persistent": True}, "persistent setting of tt0"),
             ("tt9", wanted, "cannot find tt9"),
         ):
@@ -522,7 +522,7 @@ async def test_aRefusalComesAsAFailureAndLeavesNothing(run: Run) -> None:
 
 
 @onEachReactor
-async def test_theReactorThereIsServesByDefault(run: Run) -> None:
+async def test_theInstalledReactorIsTheDefault(run: Run) -> None:
     with LinuxDevice("tt0", TUN):
         done = await configure("tt0", InterfaceSettings(addresses=["10.9.0.1/24"]))
         assert (await read("tt0")).addresses[0] == InterfaceAddress("10.9.0.1/24")
@@ -531,7 +531,7 @@ async def test_theReactorThereIsServesByDefault(run: Run) -> None:
 
 
 @onEachReactor
-async def test_severalInterfacesAtOnce(run: Run) -> None:
+async def test_severalInterfacesAreConfiguredAtOnce(run: Run) -> None:
     with LinuxDevice("tt0", TUN), LinuxDevice("tt1", TAP), LinuxDevice("tt2", TUN):
         before = held(run)
         under = []
@@ -548,7 +548,7 @@ async def test_severalInterfacesAtOnce(run: Run) -> None:
 
 
 @onEachReactor
-async def test_whatIPSetsIsReadOnARunningReactor(run: Run) -> None:
+async def test_settingsMadeByIPAreReadOnARunningReactor(run: Run) -> None:
     for mode, kind in (TUN, "tun"), (TAP, "tap"):
         ip("tuntap", "add", "mode", kind, "name", "tt0", "user", "65534", "multi_queue")
         ip("link", "set", "tt0", "mtu", "1400", "txqueuelen", "77", "up")
@@ -567,7 +567,7 @@ async def test_whatIPSetsIsReadOnARunningReactor(run: Run) -> None:
         assert held(run) == before
 
 
-def test_whatIsNoDescriptorOfADevice(namespace: Namespace) -> None:
+def test_aDescriptorOfNoDeviceIsRefused(namespace: Namespace) -> None:
     reading, writing = os.pipe()
     os.close(writing)
     for words in (
@@ -575,5 +575,5 @@ def test_whatIsNoDescriptorOfADevice(namespace: Namespace) -> None:
         f"this process has no descriptor {reading}: Bad file",
     ):
         with pytest.raises(OSError, match=words):
-            # The first time it is closed, as it is the device's.
+            # The first attempt closes the descriptor, which belongs to the device.
             LinuxDevice("tt0", TUN, descriptor=reading).open()

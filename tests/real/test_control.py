@@ -45,13 +45,13 @@ _NOBODY = 65534
 @pytest.fixture
 def place() -> Iterator[Path]:
     """
-    Where the socket of a service on tt0 in this namespace is.
+    Return the directory of the control socket of a service on tt0 in this namespace.
     """
     needRoot()
     directory = Path("/run/txtuntap")
     yield directory
     for path in directory.glob("*.tt0.socket"):
-        # Of services that had dropped privileges. The next one would do the same.
+        # Remove the sockets that services without privileges have left, as the next service would do.
         with socket.socket(socket.AF_UNIX) as asking:
             if asking.connect_ex(str(path)):
                 path.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def pathIn(directory: Path) -> Path:
     return directory / fileName(namespaceNumber(), "tt0")
 
 
-def test_itIsTheUsersAloneAndGoesWithTheService(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+def test_onlyItsUserMayUseTheSocketWhichTheServiceRemoves(place: Path, namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path) as host:
         path = pathIn(place)
         assert stat.S_ISSOCK(path.stat().st_mode)
@@ -70,12 +70,12 @@ def test_itIsTheUsersAloneAndGoesWithTheService(place: Path, namespace: Namespac
         assert not path.exists()
 
 
-def test_withoutIt(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+def test_withoutControlThereIsNoSocket(place: Path, namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path, more=("--no-control",)):
         assert not pathIn(place).exists()
 
 
-def test_whatAServiceLeftIsReplaced(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+def test_aSocketThatAKilledServiceLeftIsReplaced(place: Path, namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path) as host:
         host.process.kill()
         host.process.wait()
@@ -83,12 +83,12 @@ def test_whatAServiceLeftIsReplaced(place: Path, namespace: Namespace, tmp_path:
     assert path.exists()
     with Host(tmp_path, twistdOptions=("--pidfile=",)), Capturing(tmp_path / "trace") as capturing:
         capturing.stop()
-        # It was that one's socket, and not the way past it.
+        # The command used the socket of the service, and not a packet socket.
         assert path.exists()
     assert not path.exists()
 
 
-def test_whatAnotherServiceHasIsNot(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+def test_theSocketOfARunningServiceIsNotReplaced(place: Path, namespace: Namespace, tmp_path: Path) -> None:
     multi = "--multi-queue", "--persistent"
     with Host(tmp_path, more=multi) as host:
         before = pathIn(place).stat().st_ino
@@ -105,7 +105,9 @@ def test_whatAnotherServiceHasIsNot(place: Path, namespace: Namespace, tmp_path:
         assert host.process.poll() is None
 
 
-def test_privilegesAreDropped(place: Path, namespace: Namespace, nobodysDirectory: Path, tmp_path: Path) -> None:
+def test_aServiceThatDropsPrivilegesKeepsItsSocket(
+    place: Path, namespace: Namespace, nobodysDirectory: Path, tmp_path: Path
+) -> None:
     dropped = "--uid", str(_NOBODY), "--gid", str(_NOBODY)
     with Host(nobodysDirectory, twistdOptions=dropped) as host, Capturing(tmp_path / "trace") as capturing:
         assert ask("10.9.0.2", b"hello") == b"hello"
@@ -114,7 +116,7 @@ def test_privilegesAreDropped(place: Path, namespace: Namespace, nobodysDirector
         assert said == ["2 packets captured", "0 packets dropped"] or int(said[0].split()[0]) > 2
         assertClean(tmp_path / "trace")
         endOrderly(host)
-    # Nobody may take it away there; whoever is next does.
+    # The service has no permission to remove the socket any more. The next service removes it.
     path = pathIn(place)
     assert path.exists()
     with Host(tmp_path, twistdOptions=("--pidfile=",)):
@@ -123,8 +125,8 @@ def test_privilegesAreDropped(place: Path, namespace: Namespace, nobodysDirector
 
 
 @pytest.mark.parametrize("runtime", [True, False], ids=["XDG_RUNTIME_DIR", "none"])
-def test_aUserHasItInTheRuntimeDirectory(namespace: Namespace, nobodysDirectory: Path, runtime: bool) -> None:
-    # The device is the user's, and so is the service.
+def test_theSocketOfAUserIsInTheRuntimeDirectory(namespace: Namespace, nobodysDirectory: Path, runtime: bool) -> None:
+    # The user owns the device and runs the service.
     ip("tuntap", "add", "mode", "tun", "name", "tt0", "user", str(_NOBODY))
     ip("address", "add", "10.9.0.1/24", "dev", "tt0")
     ip("link", "set", "tt0", "up")
@@ -189,13 +191,13 @@ def test_aDirectoryThatOthersMayEnterIsNotUsed(namespace: Namespace, nobodysDire
         pass
 
 
-def test_aClientThatReadsNothingDisturbsNobody(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+def test_aClientThatReadsNothingDelaysNoTraffic(place: Path, namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path) as host:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(pathIn(place)))
             client.sendall(b'{"capture": {}}\n')
             for _ in range(300):
-                # More than all buffers hold.
+                # These are more octets than all buffers hold.
                 assert ask("10.9.0.2", bytes(8000), seconds=PATIENCE) == bytes(8000)
             path = tmp_path / "trace"
             with Capturing(path) as capturing:
@@ -204,7 +206,7 @@ def test_aClientThatReadsNothingDisturbsNobody(place: Path, namespace: Namespace
         endOrderly(host)
 
 
-def test_aServiceOfAnotherUserIsNotBelieved(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+def test_aSocketOfAnotherUserIsNotUsed(place: Path, namespace: Namespace, tmp_path: Path) -> None:
     place.mkdir(mode=0o700, exist_ok=True)
     path = pathIn(place)
     with LinuxDevice("tt0", TUN), socket.socket(socket.AF_UNIX) as stranger:
@@ -212,7 +214,7 @@ def test_aServiceOfAnotherUserIsNotBelieved(place: Path, namespace: Namespace, t
         stranger.bind(str(path))
         os.seteuid(_NOBODY)
         try:
-            # This is when the kernel takes note of who it is.
+            # The kernel records the user of a listening socket at this call.
             stranger.listen()
         finally:
             os.seteuid(0)
@@ -224,7 +226,7 @@ def test_aServiceOfAnotherUserIsNotBelieved(place: Path, namespace: Namespace, t
     path.unlink()
 
 
-def test_aServiceThatTakesNobodyIsNotWaitedFor(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+def test_aServiceThatAcceptsNoClientIsNotWaitedFor(place: Path, namespace: Namespace, tmp_path: Path) -> None:
     place.mkdir(mode=0o700, exist_ok=True)
     path = pathIn(place)
     with LinuxDevice("tt0", TUN), socket.socket(socket.AF_UNIX) as stuck, ExitStack() as stack:
@@ -242,12 +244,12 @@ def test_aServiceThatTakesNobodyIsNotWaitedFor(place: Path, namespace: Namespace
 
 
 @onOneReactor
-async def test_whereItIsIsKnownWithoutPrivilegesToo(run: Run) -> None:
+async def test_theNamespaceIsKnownWithoutPrivileges(run: Run) -> None:
     if not ROOT:
-        # There is none.
+        # Only root has a directory for the socket.
         return
     with another() as there:
-        # Somebody else has opened it, there.
+        # Another process has opened the device, in the other namespace.
         device = inNamespace(there, lambda: LinuxDevice("tt0", TUN).__enter__())
         with device:
             number = os.fstat(there).st_ino
@@ -255,7 +257,7 @@ async def test_whereItIsIsKnownWithoutPrivilegesToo(run: Run) -> None:
             control.open(device)
             try:
                 with pytest.MonkeyPatch.context() as patched:
-                    # Privileges are dropped.
+                    # From here on, the calls of a process without privileges fail.
                     patched.setattr(fcntl, "ioctl", refused)
                     assert control.namespace() == number
                 assert Path("/run/txtuntap", fileName(number, "tt0")).exists()
@@ -265,18 +267,18 @@ async def test_whereItIsIsKnownWithoutPrivilegesToo(run: Run) -> None:
 
 def refused(*ignored: object) -> None:
     """
-    What somebody is told who may not.
+    Fail as a system call of a process without privileges.
     """
     raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["renamed", "moved"])
-def test_anotherInterfaceThatHasItsNameNowIsNotTakenForIt(
+def test_anotherInterfaceWithTheFormerNameIsCapturedItself(
     place: Path, namespace: Namespace, tmp_path: Path, moved: bool
 ) -> None:
     with another() as there, Host(tmp_path) as host:
         if moved:
-            # It has no address there.
+            # The interface loses its addresses when it is moved.
             ip("link", "set", "tt0", "netns", f"/proc/{os.getpid()}/fd/{there}")
         else:
             ip("link", "set", "tt0", "name", "tt1")
@@ -291,7 +293,7 @@ def test_anotherInterfaceThatHasItsNameNowIsNotTakenForIt(
     assert fields(tmp_path / "trace", "ip", "ip.src") == [["10.8.0.2"]]
 
 
-def test_moreClientsThanThereMayBe(place: Path, namespace: Namespace, tmp_path: Path) -> None:
+def test_aClientAboveTheBoundIsRefused(place: Path, namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path), ExitStack() as stack:
         for _ in range(MAX_CLIENTS):
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -302,7 +304,7 @@ def test_moreClientsThanThereMayBe(place: Path, namespace: Namespace, tmp_path: 
 
 
 @onOneReactor
-async def test_theCaptureTakesNoOffloadForAProtocolThatTakesNone(run: Run) -> None:
+async def test_theCaptureAcceptsOffloadOnlyIfItsProtocolDoes(run: Run) -> None:
     for wrapped in True, False:
         host = HostStack(["10.9.0.2/24"], run.reactor)
         proto = Wrapper(host.ip, TUN) if wrapped else host.ip
@@ -316,7 +318,7 @@ async def test_theCaptureTakesNoOffloadForAProtocolThatTakesNone(run: Run) -> No
 
 class _Staying(InterfaceService):
     """
-    Goes on without its interface, as a switch does.
+    A service that continues without its interface, as a switch does.
     """
 
     def _lost(self, reason: Failure) -> None:
@@ -324,9 +326,9 @@ class _Staying(InterfaceService):
 
 
 @onOneReactor
-async def test_itGoesWithTheInterface(run: Run) -> None:
+async def test_theSocketIsRemovedWhenTheInterfaceIsDeleted(run: Run) -> None:
     if not ROOT:
-        # There is none.
+        # Only root has a directory for the socket.
         return
     settings = InterfaceServiceSettings(device=LinuxDevice("tt0", TUN))
     service = _Staying(settings, HostStack(["10.9.0.2/24"], run.reactor).ip, run.reactor)

@@ -1,5 +1,5 @@
 """
-The script of L{tests.conversation} between one of our hosts and Linux.
+Run the script of L{tests.conversation} between a host of txtuntap and Linux.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ INTERFACE = "tt0"
 
 class TAPTests(ConversationMixin, SynchronousTestCase):
     """
-    Our host is in this process, and turns when something is waited for. A reactor of its own, that is not installed,
-    turns it.
+    The host runs in this process, on a reactor that is not the installed one. The reactor turns while the test waits
+    for something.
     """
 
     kind = "tap"
@@ -48,7 +48,7 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
 
     def echo(self, family: int, address: str) -> Thread:
         """
-        Linux's echo: a thread that ends with a datagram to itself.
+        Start an echo server of Linux: a thread that ends at a datagram to itself.
         """
         server = socket.socket(family, socket.SOCK_DGRAM)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -76,7 +76,7 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
 
     def turn(self) -> None:
         """
-        Do what is to be done.
+        Run one turn of the reactor.
         """
         self.reactor.iterate(0.005)
 

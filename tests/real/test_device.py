@@ -1,5 +1,5 @@
 """
-The kernel's device keeps the contract, and what else /dev/net/tun does.
+The tests of the contract of devices, run with the kernel's device, and tests of the other features of /dev/net/tun.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from txtuntap.wire.checksum import onesSum
 
 class InNamespace(SynchronousTestCase):
     """
-    Each test is in a network namespace of its own.
+    A test case whose tests run each in a network namespace of its own.
     """
 
     def setUp(self) -> None:
@@ -38,7 +38,7 @@ class InNamespace(SynchronousTestCase):
 
 class LinuxContract(DeviceContract):
     """
-    The network is the kernel, by way of a packet socket.
+    The contract of devices, with the kernel as the network behind the device, through a packet socket.
     """
 
     information = False
@@ -52,7 +52,7 @@ class LinuxContract(DeviceContract):
 
     def setLink(self, device: IDevice, up: bool) -> None:
         (setUp if up else setDown)(device.name)
-        # What the socket is told of the link going down is told as an error, once.
+        # The packet socket reports the link that goes down as an error, once.
         self.network.close()
         self.attached(device)
 
@@ -79,13 +79,13 @@ class LinuxTAPTests(LinuxContract, InNamespace):
 
 class InformedTUNTests(LinuxContract, InNamespace):
     """
-    With protocol information it is the same, and the EtherType is told.
+    The contract with protocol information, which tells the EtherType of each packet.
     """
 
     mode = TUN
     information = True
 
-    def test_tellsTheEtherType(self) -> None:
+    def test_theEtherTypeOfAPacketIsKnown(self) -> None:
         device = self.opened()
         for packet in (sample(TUN), bytes([0x60]) + bytes(39)):
             self.deliver(device, packet)
@@ -113,19 +113,19 @@ def _all(device: IDevice) -> list[Packet]:
 
 class LinuxDeviceTests(InNamespace):
     """
-    What the device in memory has no like of.
+    Features that the device in memory does not have.
     """
 
     def opened(self, name: str, mode: int = TUN) -> LinuxDevice:
         """
-        A device, open.
+        Open a device for the rest of the test.
         """
         device = LinuxDevice(name, mode)
         device.open()
         self.addCleanup(device.close)
         return device
 
-    def test_asAContextManagerItMakesAnInterfaceForAWhile(self) -> None:
+    def test_aDeviceThatIsAContextManagerEndsItsInterface(self) -> None:
         for mode in (TUN, TAP):
             with LinuxDevice("tt0", mode) as device:
                 self.assertEqual(interfaces(), {"tt0"})
@@ -136,12 +136,12 @@ class LinuxDeviceTests(InNamespace):
     def test_theNextFreeNumberIsTaken(self) -> None:
         self.assertEqual([self.opened("tt%d").name for _ in range(3)], ["tt0", "tt1", "tt2"])
 
-    def test_anotherQueueIsNotAskedFor(self) -> None:
+    def test_aSecondQueueIsRefusedWithoutMultiQueue(self) -> None:
         self.opened("tt0")
         error = self.assertRaises(OSError, LinuxDevice("tt0", TUN).open)
         self.assertEqual(error.errno, errno.EBUSY)
 
-    def test_theLongestName(self) -> None:
+    def test_aNameMayHaveFifteenOctets(self) -> None:
         self.opened("fifteen-letters")
         self.assertEqual(interfaces(), {"fifteen-letters"})
 
@@ -161,7 +161,7 @@ class LinuxDeviceTests(InNamespace):
                     differing.append(name)
         self.assertEqual(differing, [])
 
-    def test_theDescriptorSaysWhenSomethingWaits(self) -> None:
+    def test_theDescriptorIsReadableWhenAPacketWaits(self) -> None:
         device = self.opened("tt0")
         setUp("tt0")
         _all(device)
@@ -171,7 +171,7 @@ class LinuxDeviceTests(InNamespace):
         self.assertEqual(readable, [device])
         self.assertIn(sample(TUN), [bytes(packet) for packet in _all(device)])
 
-    def test_theDescriptorSaysThatTheInterfaceIsGone(self) -> None:
+    def test_theDescriptorIsReadableWhenTheInterfaceIsDeleted(self) -> None:
         device = self.opened("tt0")
         poll = select.poll()
         poll.register(device.fileno(), select.POLLIN)
@@ -211,7 +211,7 @@ class LinuxDeviceTests(InNamespace):
             client.sendto(b"odd", ("10.9.0.2", 7))
         (packet,) = until(lambda: [bytes(p) for p in _all(device) if bytes(p)[0] >> 4 == 4], "the datagram")
         header = ipv4.IPHeader(packet)
-        # Addresses, protocol, length and all that the checksum covers: complete, they sum up to nothing.
+        # The sum covers addresses, protocol, length and data. A complete checksum makes it 0.
         self.assertEqual((onesSum(packet[12:]) + 17 + header.tot_len - header.ihl) % 0xFFFF, 0)
 
 

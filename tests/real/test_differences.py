@@ -1,5 +1,5 @@
 """
-What a host of ours and what Linux do with the same odd frames: the same, but for what C{docs/input.md} tells of.
+Compare a host of txtuntap with Linux, for the same odd frames. C{docs/input.md} lists every difference.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from txtuntap.wire.address import addressText, linkAddressText, packAddress, pac
 
 ROWS = [*FRAGMENTS, *HEADERS, *ADDRESSES, *PROTOCOLS, *MESSAGES, *DATAGRAMS, *FRAMES, *ARP, *NDP, *TRUST]
 
-#: Whom Linux knows the station of: all senders, and those that it is told to be next hops.
+#: The IP addresses of which Linux knows the station: all senders, and the next hops.
 _STATIONS = {
     **STATIONS,
     **{gateway: SENDER for gateway in GATEWAYS.values()},
@@ -43,19 +43,19 @@ _STATIONS = {
     **{address: SENDER for address in ("10.9.0.0", "fd09::")},
 }
 
-#: What tells that all that came before has been dealt with.
+#: The payload of a datagram that is sent after a row. Its echo shows that the row was processed.
 _MARK = bytes(range(32))
 _MARKERS = {4: "10.9.0.20", 6: "fd09::1:1"}
 _FIRST_SENDER = 21
 
 
-#: Whom Linux has sockets for that never wrote there.
+#: Addresses to which Linux has a connected socket that has sent nothing.
 _KNOCKED = {4: "10.9.0.254", 6: "fd09::1:1ff"}
 
-#: Who asks again and again.
+#: The source addresses of packets that are sent repeatedly.
 _AGAIN = {4: "10.9.0.253", 6: "fd09::1:1fe"}
 
-#: Settings that C{docs/input.md} tells of, below C{/proc/sys/net}, as the kernel has them by itself.
+#: The settings that C{docs/input.md} names, below C{/proc/sys/net}, with the kernel's default values.
 NUMBERS = {
     "ipv4/ipfrag_high_thresh": 4 << 20,
     "ipv4/ipfrag_time": 30,
@@ -76,13 +76,13 @@ PAGE = DOCS / "input.md"
 
 class Exchange:
     """
-    The link to one of both.
+    The link to one of the two systems: a host, or Linux.
     """
 
     def __init__(self, network: PacketSocket, heard: Callable[[], int], habits: Habits) -> None:
         """
-        @param heard: tells how many datagrams have come to the open port.
-        @param habits: of the one that answers.
+        @param heard: returns how many datagrams have reached the open port.
+        @param habits: the habits of the system.
         """
         self._network = network
         self._heard = heard
@@ -90,7 +90,7 @@ class Exchange:
 
     def does(self, row: Oddity, source: str) -> list[str]:
         """
-        Send a row's frames, one after the other, and tell what is done: see L{tests.real.lab.oddities}.
+        Send the frames of a row, one after the other, and describe the reactions: see L{tests.real.lab.oddities}.
         """
         before = self._heard()
         frames = row.make(source)
@@ -104,7 +104,7 @@ class Exchange:
 
     def repeats(self, habit: Habit, source: str) -> str:
         """
-        Ask the same several times, and tell how a field of the answers goes on.
+        Send the packet of a habit several times, and describe how a field of the answers changes.
         """
         found = []
         for _ in range(TIMES):
@@ -115,7 +115,7 @@ class Exchange:
 
     def asks(self, frame: bytes, version: int) -> list[bytes]:
         """
-        Send a frame, and return those that come back.
+        Send a frame, and return the frames that come back.
         """
         mark = framed(udpPacket(_MARKERS[version], HERE[version], 4000, ECHO, _MARK))
         self._network.send(frame)
@@ -129,10 +129,10 @@ def _isMark(frame: bytes) -> bool:
 
 def _told(frame: bytes, source: str, asked: Sequence[bytes], habits: Habits) -> str:
     """
-    Say what a frame is, and what of it is not ordinary; nothing, if it is no answer: questions for stations, reports
-    of groups.
+    Describe a frame and its unusual fields. The result is empty if the frame is no answer, such as a request for a link
+    address or a report of groups.
 
-    @param asked: what it may be an answer to.
+    @param asked: the frames that it may answer.
     """
     if frame[6:12] != packLinkAddress(STATION):
         return f"a frame of {linkAddressText(frame[6:12])}"
@@ -156,7 +156,7 @@ def _told(frame: bytes, source: str, asked: Sequence[bytes], habits: Habits) -> 
         return f"{fragmentOf(packet)}{station}{unusual(packet, asked, habits)}"
     told, problem = described(packet), packet[header + 4 : header + 8]
     if told in ("icmp 11/1", "icmp6 3/1") and addressText(dest) != source:
-        # The time has passed for a datagram of an earlier row to get whole.
+        # A reassembly of an earlier row has timed out.
         return ""
     if told.startswith("udp") and len(packet) > 200:
         told = f"udp of {len(packet) - header - 8} octets"
@@ -171,7 +171,7 @@ def _told(frame: bytes, source: str, asked: Sequence[bytes], habits: Habits) -> 
 
 def _senders() -> Iterator[tuple[Oddity, str]]:
     """
-    Each row, with a sender of its own: the limits and tables of one leave the others alone.
+    Give each row a sender of its own, so that the limits and tables of one row do not affect the others.
     """
     numbers = {version: itertools.count(_FIRST_SENDER) for version in HERE}
     for row in ROWS:
@@ -187,7 +187,7 @@ EACH_ROW = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
     """
-    The link to a host of ours.
+    Make a link to a host of txtuntap.
     """
     need()
     directory = tmp_path_factory.mktemp("machine")
@@ -200,7 +200,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
 @pytest.fixture(scope="module")
 def linuxHost() -> Iterator[Linux]:
     """
-    Linux, at the other end of a link.
+    Make a network namespace of Linux at the other end of a link.
     """
     need()
     with Namespace(), Linux(_STATIONS, tuple(GATEWAYS.values()), tuple(_KNOCKED.values())) as host:
@@ -210,34 +210,34 @@ def linuxHost() -> Iterator[Linux]:
 @pytest.fixture(scope="module")
 def linux(linuxHost: Linux) -> Iterator[Exchange]:
     """
-    The link to Linux.
+    Make a link to Linux.
     """
     with PacketSocket(INTERFACE, TAP) as network:
         yield Exchange(network, linuxHost.heard, LINUX)
 
 
 @EACH_ROW
-def test_hereItIsAsTheTableSays(ours: Exchange, row: Oddity, source: str) -> None:
+def test_theHostDoesAsTheTableSays(ours: Exchange, row: Oddity, source: str) -> None:
     assert ours.does(row, source) == list(row.here)
 
 
 @EACH_ROW
-def test_LinuxIsAsTheTableSays(linux: Exchange, row: Oddity, source: str) -> None:
+def test_LinuxDoesAsTheTableSays(linux: Exchange, row: Oddity, source: str) -> None:
     assert linux.does(row, source) == list(row.linux)
 
 
 @pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.name.replace(" ", "-"))
-def test_hereHabitsAreAsTheTableSays(ours: Exchange, habit: Habit) -> None:
+def test_theHabitsOfTheHostAreAsTheTableSays(ours: Exchange, habit: Habit) -> None:
     assert ours.repeats(habit, _AGAIN[habit.version]) == habit.here
 
 
 @pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.name.replace(" ", "-"))
-def test_LinuxHabitsAreAsTheTableSays(linux: Exchange, habit: Habit) -> None:
+def test_theHabitsOfLinuxAreAsTheTableSays(linux: Exchange, habit: Habit) -> None:
     assert linux.repeats(habit, _AGAIN[habit.version]) == habit.linux
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_LinuxBelievesARefusalOfWhatWasNeverSent(linux: Exchange, linuxHost: Linux, version: int) -> None:
+def test_LinuxAcceptsAPortUnreachableWithoutADatagram(linux: Exchange, linuxHost: Linux, version: int) -> None:
     peer = _KNOCKED[version]
     knock = udpPacket(HERE[version], peer, KNOCK, 9, b"")
     refusal = icmp4(peer, 3, 3, knock) if version == 4 else icmp6(peer, 1, 4, knock)
@@ -246,23 +246,23 @@ def test_LinuxBelievesARefusalOfWhatWasNeverSent(linux: Exchange, linuxHost: Lin
     assert error == errno.ECONNREFUSED
 
 
-def test_thePageTellsWhomEchoDoesNotAnswer() -> None:
+def test_thePageHasThePortsThatEchoDoesNotAnswer() -> None:
     assert f"a datagram for `echo` from a port under {echo.FIRST_USER_PORT}," in PAGE.read_text()
 
 
-def test_numbersOfLinux(namespace: Namespace) -> None:
+def test_theSettingsOfLinuxAreItsDefaults(namespace: Namespace) -> None:
     for name, value in NUMBERS.items():
         assert setting(name) == value, name
 
 
-def test_aRowSaysThatItDiffersWhereItDoes() -> None:
+def test_eachRowWithADifferenceHasItsName() -> None:
     for row in ROWS:
         assert bool(row.difference) == (row.here != row.linux), row.name
     for habit in HABITS:
         assert bool(habit.difference) == (habit.here != habit.linux), habit.name
 
 
-def test_thePageTellsOfEveryDifferenceAndOfNoOther() -> None:
+def test_thePageHasExactlyTheDifferences() -> None:
     known = {row.difference for row in ROWS if row.difference} | {each.difference for each in HABITS if each.difference}
     known |= {NAMES.get((version, name), f"IPv{version}: {name.replace('-', ' ')}") for version, name in DIFFERENCES}
     compared = PAGE.read_text().partition("\n## What no packet shows")[0]

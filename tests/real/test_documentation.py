@@ -1,6 +1,6 @@
 """
-The examples in docstrings and documentation run, in a network namespace. The two of README that run for ever are in
-L{tests.real.test_reactorend}.
+The examples in docstrings and documentation run, in a network namespace. L{tests.real.test_reactorend} runs the two
+examples of README that have no end.
 """
 
 from __future__ import annotations
@@ -35,6 +35,6 @@ def test_anExampleRuns(namespace: Namespace, tmp_path: Path, name: str) -> None:
     assert status == 0, (tmp_path / "output").read_text()
 
 
-def test_theEndlessAreThere() -> None:
+def test_theExamplesWithoutAnEndAreThere() -> None:
     assert examples().keys() >= _ENDLESS
     assert all("reactor.run()" in examples()[name] for name in _ENDLESS)

@@ -1,5 +1,5 @@
 """
-Endpoints of C{tuntap:} strings, with the kernel at the other end.
+Endpoints of C{tuntap:} strings, with the kernel as their peer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NOBODY = 65534
 @pytest.fixture
 def nobodysDirectory() -> Iterator[Path]:
     """
-    A directory that a user without privilege gets to.
+    Make a directory that a user without privilege can enter.
     """
     needRoot()
     with TemporaryDirectory() as name:
@@ -48,7 +48,7 @@ def nobodysDirectory() -> Iterator[Path]:
 
 
 @KINDS
-def test_aWebServer(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_aWebServerServesOverBothVersions(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     urls = [urlOf(address) for address in ADDRESSES]
     with Web(tmp_path, [f"{HOST}:mode={mode}:port=80"], urls) as web:
         untilHas("tt0", *KERNEL_ADDRESSES)
@@ -56,7 +56,7 @@ def test_aWebServer(namespace: Namespace, tmp_path: Path, mode: str) -> None:
         web.endOrderly()
 
 
-def test_severalShareAHost(namespace: Namespace, tmp_path: Path) -> None:
+def test_severalEndpointsShareAHost(namespace: Namespace, tmp_path: Path) -> None:
     strings = f"{HOST}:port=80", "tuntap:tt0:port=8080", r"tuntap:tt0:port=8081:interface=fd09\:\:2"
     urls = urlOf(ADDRESSES[0]), urlOf(ADDRESSES[1], 8080), urlOf(ADDRESSES[1], 8081)
     with Web(tmp_path, strings, urls) as web:
@@ -66,7 +66,7 @@ def test_severalShareAHost(namespace: Namespace, tmp_path: Path) -> None:
 
 
 @KINDS
-def test_itEndsThoughAConnectionIsThere(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_theProcessEndsWithAnOpenConnection(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     string, url = f"{HOST}:mode={mode}:port=80", urlOf(ADDRESSES[0])
     with Web(tmp_path, [string], [url]) as web, socket.create_connection((ADDRESSES[0], 80), PATIENCE) as client:
         client.sendall(b"GET /page.txt HTTP/1.1\r\nHost: here\r\n\r\n")
@@ -83,7 +83,7 @@ def test_privilegesAreDropped(namespace: Namespace, nobodysDirectory: Path) -> N
         web.endOrderly()
 
 
-def test_theInterfaceIsDeleted(namespace: Namespace, tmp_path: Path) -> None:
+def test_aDeletedInterfaceIsLogged(namespace: Namespace, tmp_path: Path) -> None:
     with Web(tmp_path, [f"{HOST}:port=80"], [urlOf(ADDRESSES[0])]) as web:
         delete("tt0")
         until(lambda: "Its endpoints are unreachable" in web.log(), "the log")
@@ -94,27 +94,27 @@ def test_theInterfaceIsDeleted(namespace: Namespace, tmp_path: Path) -> None:
 # Failures
 
 
-def test_aBusyInterface(namespace: Namespace, tmp_path: Path) -> None:
+def test_aBusyInterfaceIsAnErrorInOneLine(namespace: Namespace, tmp_path: Path) -> None:
     with LinuxDevice("tt0", TUN):
         said = failing(tmp_path, f"{HOST}:mode=tun:port=80")
     assert "CannotListenError" in said[-1]
     assert "tt0 is in use" in said[-1]
 
 
-def test_withoutPrivilege(namespace: Namespace, tmp_path: Path) -> None:
+def test_aMissingPrivilegeIsAnErrorInOneLine(namespace: Namespace, tmp_path: Path) -> None:
     limits = tool("setpriv"), "--bounding-set=-net_admin", "--inh-caps=-net_admin"
     said = failing(tmp_path, f"{HOST}:port=80", *limits)
     assert "CannotListenError: Couldn't listen on tap:tt0: " in said[-1]
     assert "CAP_NET_ADMIN" in said[-1]
 
 
-def test_aSettingThatDoesNotGoWithTheInterface(namespace: Namespace, tmp_path: Path) -> None:
+def test_aSettingThatTheInterfaceRefusesIsAnErrorInOneLine(namespace: Namespace, tmp_path: Path) -> None:
     said = failing(tmp_path, f"{HOST}:mode=tun:port=80:netns={quoteStringArgument('/nowhere/namespace')}")
     assert "CannotListenError" in said[-1]
     assert "/nowhere/namespace" in said[-1]
 
 
-def test_aWrongString(namespace: Namespace, tmp_path: Path) -> None:
+def test_anInvalidStringIsAnErrorInOneLine(namespace: Namespace, tmp_path: Path) -> None:
     said = failing(tmp_path, f"{HOST}:mode=tun:port=80:mac=nonsense")
     assert said[-1].startswith("ValueError: tuntap:tt0: mac: ")
     assert interfaces() == set()
@@ -125,7 +125,7 @@ def test_aWrongString(namespace: Namespace, tmp_path: Path) -> None:
 
 class Client(Protocol):
     """
-    Asks for a page, and keeps what comes until the end.
+    A client that requests a page, and keeps the data until the end.
     """
 
     transport: Any
@@ -147,7 +147,7 @@ class Client(Protocol):
 @pytest.fixture
 def turning() -> Iterator[Turning]:
     """
-    A reactor in this process.
+    Make a reactor that runs in this process.
     """
     made = Turning()
     yield made
@@ -156,7 +156,7 @@ def turning() -> Iterator[Turning]:
 
 @KINDS
 @FAMILIES
-def test_aClient(namespace: Namespace, tmp_path: Path, turning: Turning, mode: str, address: str) -> None:
+def test_aClientConnectsTwice(namespace: Namespace, tmp_path: Path, turning: Turning, mode: str, address: str) -> None:
     string = f"{HOST}:mode={mode}:host={quoteStringArgument(address)}:port={WEB}"
     with KernelServices(tmp_path, lambda call: call()):
         endpoint = clientFromString(turning.reactor, string)
@@ -165,20 +165,20 @@ def test_aClient(namespace: Namespace, tmp_path: Path, turning: Turning, mode: s
             client = Client()
             turning.wait(connectProtocol(endpoint, client))
             assert turning.wait(client.done).endswith(SMALL)
-            # The host has ended with its connection, and is made anew for the next one.
+            # The host has closed with its connection. The next connection opens it again.
             turning.until(lambda: not interfaces(), "the interface to go")
 
 
 @KINDS
 @FAMILIES
-def test_nobodyListens(namespace: Namespace, turning: Turning, mode: str, address: str) -> None:
+def test_aPortWithoutAListenerRefuses(namespace: Namespace, turning: Turning, mode: str, address: str) -> None:
     endpoint = clientFromString(turning.reactor, f"{HOST}:mode={mode}:host={quoteStringArgument(address)}:port=81")
     with pytest.raises(ConnectionRefusedError):
         turning.wait(endpoint.connect(Factory.forProtocol(Protocol)))
     turning.until(lambda: not interfaces(), "the interface to go")
 
 
-def test_aClientOnABusyInterface(namespace: Namespace, turning: Turning) -> None:
+def test_aClientOnABusyInterfaceFails(namespace: Namespace, turning: Turning) -> None:
     endpoint = clientFromString(turning.reactor, f"{HOST}:mode=tun:host=10.9.0.1:port=80")
     with LinuxDevice("tt0", TUN), pytest.raises(ConnectError, match="tt0 is in use"):
         turning.wait(endpoint.connect(Factory.forProtocol(Protocol)))

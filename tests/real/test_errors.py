@@ -1,5 +1,5 @@
 """
-ICMP errors that the kernel sends a host: ports that are closed, and paths that are narrow.
+ICMP errors that the kernel sends to a host, about closed ports and narrow paths.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from tests.real.lab.namespace import PATIENCE, Namespace, ip, until
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 
-#: Our end's address for the kernel's, and a client's behind it.
-WAYS = pytest.mark.parametrize(("kernel", "ours"), [("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")])
+#: The addresses of the kernel and of the host, for each IP version.
+ADDRESSES = pytest.mark.parametrize(("kernel", "ours"), [("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")])
 
 NARROW = 1300
 
 
-@WAYS
-def test_aClosedPortOfTheKernelsRefuses(machine: Machine, kernel: str, ours: str) -> None:
+@ADDRESSES
+def test_aClosedPortOfTheKernelIsReported(machine: Machine, kernel: str, ours: str) -> None:
     with connected(ours, KNOCK) as client:
         client.send(kernel.encode())
     until(lambda: kernel in machine.state()["refused"], "the knock to be refused")
     assert machine.state()["counters"]["icmp"].get("inDisbelieved", 0) == 0
 
 
-@WAYS
-def test_anOpenPortOfTheKernelsDoesNot(namespace: Namespace, tmp_path: Path, kernel: str, ours: str) -> None:
+@ADDRESSES
+def test_anOpenPortOfTheKernelIsNotReported(namespace: Namespace, tmp_path: Path, kernel: str, ours: str) -> None:
     family = socket.AF_INET6 if ":" in kernel else socket.AF_INET
     with Machine(tmp_path, "tun") as machine, socket.socket(family, socket.SOCK_DGRAM) as server:
         server.bind((kernel, 9))
@@ -50,7 +50,7 @@ def test_anOpenPortOfTheKernelsDoesNot(namespace: Namespace, tmp_path: Path, ker
 @contextmanager
 def narrowPath() -> Iterator[None]:
     """
-    Be in a namespace behind the one that this thread is in, by a link of an MTU of L{NARROW}.
+    Enter a namespace behind the thread's namespace, joined to it by a link with an MTU of L{NARROW}.
     """
     forward = [f"/proc/sys/net/{version}/conf/all/forwarding" for version in ("ipv4", "ipv6")]
     for path in forward:
@@ -61,7 +61,7 @@ def narrowPath() -> Iterator[None]:
         with behind.stepOut():
             setUp("tt2", "192.0.2.1/24", "2001:db8::1/64")
         setUp("tt1", "192.0.2.2/24", "2001:db8::2/64")
-        # The carrier of the first end comes with the other end.
+        # The first end of a veth pair gets its carrier when the second end is set up.
         with behind.stepOut():
             untilQueueStarted("tt2")
         ip("route", "add", "default", "via", "192.0.2.1")
@@ -71,7 +71,9 @@ def narrowPath() -> Iterator[None]:
 
 @KINDS
 @pytest.mark.parametrize("ours", ["10.9.0.2", "fd09::2"])
-def test_answersFitThePathOnceARouterHasTold(namespace: Namespace, tmp_path: Path, mode: str, ours: str) -> None:
+def test_answersFitThePathAfterARouterHasReportedItsMTU(
+    namespace: Namespace, tmp_path: Path, mode: str, ours: str
+) -> None:
     data = random.Random(1).randbytes(1400)
     gateways = ("10.9.0.1", "fd09::1")
     with Machine(tmp_path, mode, gateways=gateways) as machine, narrowPath():

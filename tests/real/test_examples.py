@@ -25,14 +25,14 @@ from tests.real.lab.link import show, untilHas
 from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, tool, until
 from tests.real.lab.tunnel import joined
 
-#: What the demo is made of, whatever it runs over.
+#: The titles of the demo's conversations, with the kernel and in memory.
 CONVERSATIONS = ["tun, IPv4", "tun, IPv6", "tap, IPv4", "tap, IPv6"]
 
 
 def test_howToHearsAndAnswersOnBothPorts(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "pair_howto.py") as example:
         until(lambda: interfaces() >= {"tap0", "tun0"}, "the interfaces")
-        # As its docstring has it.
+        # Run the commands of the docstring.
         for command in re.findall(r"^ +ip (.*)$", docstring("pair_howto.py"), re.MULTILINE):
             ip(*command.split())
         for name, host in ("tun", "10.0.0.2"), ("tap", "10.0.1.2"), ("tun", "10.0.0.77"):
@@ -67,7 +67,7 @@ def test_dnsServerAnswersDig(namespace: Namespace, tmp_path: Path) -> None:
 
 def test_packetPrinterPrintsALineForEachPacket(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "packet_printer.py", "tt0") as example:
-        # The kernel reports its groups on the link as soon as that is up.
+        # The kernel reports its multicast groups as soon as the link is up.
         example.untilPrinted(r"> 33:33:\S+  IPv6  \S+ > ff02::\S+, hops \d+, protocol \d+: \d+ octets\n")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(b"anyone?", ("10.0.0.2", 7))
@@ -85,7 +85,7 @@ def test_packetPrinterPrintsALineForEachPacket(namespace: Namespace, tmp_path: P
 def test_honeypotAnswersEveryAddressAndSaysWhoAsked(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "honeypot.py") as example:
         (command,) = re.findall(r"^ +\$ ip (.*)$", docstring("honeypot.py"), re.MULTILINE)
-        # As soon as there is a way to the gateway.
+        # The gateway needs an address before a route to it can be added.
         untilHas("tap0", "10.0.0.1")
         ip(*command.split())
         for address in "10.77.1.2", "10.77.200.201", "10.77.255.254":
@@ -106,7 +106,7 @@ def test_honeypotAnswersEveryAddressAndSaysWhoAsked(namespace: Namespace, tmp_pa
 
         until(lambda: seen() >= 500, "the whole flood to be printed or counted")
         assert example.printed().count("10.77.0.9 ") <= 60
-        # Nothing but what was asked of the network.
+        # The example prints only packets to the network.
         assert set(re.findall(r"> (\d+\.\d+)\.", example.printed())) == {"10.77"}
 
 
@@ -152,7 +152,7 @@ def test_witnessIsFoundByTwistdInTheWorkingDirectory(namespace: Namespace, tmp_p
 
 def demonstrated(output: str) -> dict[str, list[str]]:
     """
-    What the demo printed, as lines without their figures, by conversation.
+    Return the lines that the demo printed, without their figures, by conversation.
     """
     conversations: dict[str, list[str]] = {}
     for paragraph in output.split("\n\n"):
@@ -164,7 +164,7 @@ def demonstrated(output: str) -> dict[str, list[str]]:
 
 def assertFourConversations(output: str, asker: str) -> None:
     """
-    Each went through the layers it should, and back.
+    Check that each conversation passed all the layers in both directions.
     """
     conversations = demonstrated(output)
     assert list(conversations) == CONVERSATIONS
@@ -176,16 +176,16 @@ def assertFourConversations(output: str, asker: str) -> None:
 
 
 def test_demoShowsFourConversations(namespace: Namespace) -> None:
-    # In a namespace within the test's, so that what it leaves behind would be seen.
+    # The demo makes its namespace within that of the test, so anything it leaves behind would be seen.
     output = run(sys.executable, EXAMPLES / "demo.py")
     assertFourConversations(output, "kernel")
     assert output.count("$ twistd -n tuntap host") == 2
     assert not interfaces()
 
 
-def test_demoDoesWithoutAUserNamespace(namespace: Namespace, tmp_path: Path) -> None:
+def test_demoRunsWithoutAUserNamespace(namespace: Namespace, tmp_path: Path) -> None:
     needRoot()
-    # As where user namespaces are forbidden.
+    # This unshare fails as if user namespaces were forbidden.
     unshare = tmp_path / "unshare"
     unshare.write_text(f'#!/bin/sh\n[ "$1" = -rn ] && exit 1\nexec {tool("unshare")} "$@"\n')
     unshare.chmod(0o755)
@@ -193,7 +193,7 @@ def test_demoDoesWithoutAUserNamespace(namespace: Namespace, tmp_path: Path) -> 
 
 
 def test_demoFailsWhereAnAnswerIsMissingAndSaysWhich(namespace: Namespace) -> None:
-    # The service cannot start: this interface is of the other kind.
+    # The service cannot start, because an interface of the other kind has the name.
     ip("tuntap", "add", "mode", "tun", "name", "tap0")
     output = run(sys.executable, EXAMPLES / "demo.py", "inside", status=1)
     assert "tap, IPv4: no answer from 10.0.1.2 port 7" in output
@@ -204,7 +204,7 @@ def test_demoFailsWhereAnAnswerIsMissingAndSaysWhich(namespace: Namespace) -> No
     assert interfaces() == {"tap0"}
 
 
-def test_demoWithoutPermissionSaysWhatItLacksAndDoesTheSameInMemory(namespace: Namespace) -> None:
+def test_demoWithoutPermissionRunsInMemory(namespace: Namespace) -> None:
     needRoot()
     output = run(*unprivileged(), sys.executable, EXAMPLES / "demo.py", "inside")
     assert "out of reach" in output
@@ -218,7 +218,7 @@ def test_pingIsAnsweredEitherWay(namespace: Namespace, tmp_path: Path) -> None:
         run(tool("ping"), "-c1", "-s3000", "10.0.1.2")
 
 
-def test_theAttributesOfOtherPackages(namespace: Namespace) -> None:
+def test_theAttributesAreSetAndRead(namespace: Namespace) -> None:
     for name in "ifconfig.py", "attributes.py":
         said = run(sys.executable, EXAMPLES / name)
         expected = docstring(name).splitlines()
@@ -226,7 +226,7 @@ def test_theAttributesOfOtherPackages(namespace: Namespace) -> None:
         assert interfaces() == set()
 
 
-def test_aTapThatAUserOwns(namespace: Namespace, tmp_path: Path) -> None:
+def test_aUserRunsAProgramOnAnOwnedTap(namespace: Namespace, tmp_path: Path) -> None:
     program = EXAMPLES / "owned_tap.py"
     node = openNode(tmp_path)
     assert run(sys.executable, program, "make", "nobody") == "made tap0 for nobody\n"
@@ -235,7 +235,7 @@ def test_aTapThatAUserOwns(namespace: Namespace, tmp_path: Path) -> None:
         process = subprocess.Popen([*unprivileged(), sys.executable, program, node], stdout=file, stderr=file)
     try:
         until(lambda: output.read_text() == "tap0 is mine: ping 10.0.0.2\n", "it to run")
-        # The carrier of an interface that was up has come with the program.
+        # An interface that was set up without a program gets its carrier when the program attaches.
         pingUntilAnswered("10.0.0.2")
     finally:
         process.terminate()
@@ -245,8 +245,8 @@ def test_aTapThatAUserOwns(namespace: Namespace, tmp_path: Path) -> None:
     assert interfaces() == set()
 
 
-def test_theServiceUnderSystemd(namespace: Namespace, tmp_path: Path) -> None:
-    # Nothing here runs under systemd: its commands are run as it would run them.
+def test_theUnitServesWithoutPrivilege(namespace: Namespace, tmp_path: Path) -> None:
+    # This machine may not run systemd, so run the unit's commands as systemd would.
     node = openNode(tmp_path)
     unit: dict[str, str] = {}
     for line in (EXAMPLES / "txtuntap-echo.service").read_text().splitlines():
@@ -281,14 +281,14 @@ def test_theServiceUnderSystemd(namespace: Namespace, tmp_path: Path) -> None:
     assert interfaces() == set()
 
 
-def test_systemdUnderstandsTheUnit() -> None:
+def test_systemdAcceptsTheUnit() -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
     assert "txtuntap-echo" not in run(analyze, "verify", EXAMPLES / "txtuntap-echo.service")
 
 
-def test_queues(namespace: Namespace, tmp_path: Path) -> None:
+def test_severalProcessesAnswerOnTheQueues(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "queues.py", "3") as example:
         example.untilPrinted("^on tun0, 10.0.0.2, port 7: 3 workers$")
 
@@ -303,10 +303,10 @@ def test_queues(namespace: Namespace, tmp_path: Path) -> None:
         assert "Traceback" not in example.printed()
 
 
-def test_theBadLinkLosesAndTellsOfIt(namespace: Namespace, tmp_path: Path) -> None:
+def test_theBadLinkLosesPacketsAndCountsThem(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "bad_link.py", "delay 20ms loss 50%"):
         untilHas("tun0", "10.0.0.1")
-        # Half of the questions and half of the answers: all but one in 10^12 times, some are left, and some are not.
+        # Half of the requests and of the replies are lost: some pings are answered and some not, all but once in 10^12.
         said = run(tool("sh"), "-c", f"ping -c100 -i0.01 -W{PATIENCE:.0f} 10.0.0.2 || true")
         assert " 0% packet loss" not in said
         assert min(float(found) for found in re.findall(r"time=([\d.]+) ms", said)) > 39.9
@@ -325,20 +325,20 @@ def test_theMetricsAreServed(namespace: Namespace, tmp_path: Path) -> None:
         pingUntilAnswered("10.0.0.2")
         before = asked()
         run(tool("ping"), "-c5", "-i0.1", "10.0.0.2")
-        # The last is not waited for by all means.
+        # ping may end before its last request is answered.
         until(lambda: asked() - before >= 5, "the pings to be counted")
         assert asked() - before == 5
         example.untilPrinted(r"per second: \{.*'inPackets': [\d.]+")
 
 
-def test_theQEMUClient(beyond: Beyond, tmp_path: Path) -> None:
+def test_theQEMUClientPingsTheGuest(beyond: Beyond, tmp_path: Path) -> None:
     qemu(beyond, f"stream,server=on,addr.type=inet,addr.host={FAR},addr.port=5000")
     with running(tmp_path, "qemu_client.py", f"tcp:{FAR}:5000", "10.9.0.1/24", THERE_ADDRESS) as example:
         example.untilPrinted(rf"^{THERE_ADDRESS} answers: 56 octets$")
         beyond.run("ping", "-c1", "10.9.0.1")
 
 
-def test_vxlanToTheKernel(beyond: Beyond, tmp_path: Path) -> None:
+def test_theVXLANClientPingsTheKernel(beyond: Beyond, tmp_path: Path) -> None:
     vxlan(beyond)
     arguments = f"udp:{FAR}:4789", "42", "10.9.0.1/24", THERE_ADDRESS
     with running(tmp_path, "vxlan_to_kernel.py", *arguments) as example:
@@ -347,7 +347,7 @@ def test_vxlanToTheKernel(beyond: Beyond, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["tun", "tap"])
-def test_tunnelOverTCP(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_theTunnelOverTCPCarriesPings(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with joined() as places:
         outputs = [tmp_path / "listen", tmp_path / "connect"]
         endpoints = "tcp:4000", f"tcp:{places[0].address}:4000"
@@ -370,7 +370,7 @@ def test_tunnelOverTCP(namespace: Namespace, tmp_path: Path, mode: str) -> None:
             assert "Traceback" not in output.read_text()
 
 
-def test_vpn(namespace: Namespace) -> None:
+def test_theVPNCarriesPings(namespace: Namespace) -> None:
     needRoot()
     printed = run(sys.executable, EXAMPLES / "vpn.py")
     assert "bytes from 10.9.0.2" in printed

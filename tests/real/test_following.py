@@ -1,6 +1,6 @@
 """
-A port, its layers and its service agree with the kernel about an interface, whatever happens to that and in whichever
-order.
+A port, its layers and its service always agree with the kernel about their interface, in any order of the changes to
+it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from txtuntap.device.settings import InterfaceSettings
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.service import InterfaceService, InterfaceServiceSettings
 
-#: C{bits/ioctls.h}
+#: Numbers of C{bits/ioctls.h}
 _SIOCSIFFLAGS, _SIOCSIFMTU, _SIOCSIFNAME, _SIOCSIFHWADDR = 0x8914, 0x8922, 0x8923, 0x8924
 
 NAMES = ("tt0", "tt1", "tt2")
@@ -55,7 +55,7 @@ NAMES = ("tt0", "tt1", "tt2")
 
 class Layer(IPProtocol):
     """
-    Keeps what it is told.
+    A layer that records the calls it receives.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Layer(IPProtocol):
 
 class Place:
     """
-    A network namespace, and the means to change what is in it without asking anybody who watches.
+    A network namespace, with calls that change its interfaces without the help of the monitor.
     """
 
     def __init__(self, namespace: int | None) -> None:
@@ -86,7 +86,7 @@ class Place:
 
     def call(self, request: int, name: str, packed: bytes) -> bytes:
         """
-        One of the calls of C{netdevice(7)}.
+        Make a call of C{netdevice(7)}.
         """
         return fcntl.ioctl(self._query, request, struct.pack("16s24s", name.encode(), packed))[16:]
 
@@ -106,11 +106,11 @@ class Place:
 
 class Interface(RuleBasedStateMachine):
     """
-    A service on a device in one of two network namespaces, and all that may happen to it while the service's reactor
+    A service on a device in one of two network namespaces, and all changes that can happen while the service's reactor
     has no turn, or a few.
     """
 
-    #: Descriptors of both, for as long as the test runs.
+    #: The descriptors of both namespaces during the test.
     namespaces: ClassVar[tuple[int | None, int]]
 
     @initialize(mode=st.sampled_from([TUN, TAP]), before=st.booleans(), elsewhere=st.booleans(), starts=st.booleans())
@@ -123,7 +123,7 @@ class Interface(RuleBasedStateMachine):
         self.watching = False
         self.others: list[SharedMonitor] = []
         if before:
-            # Other parts of this process watch both namespaces already.
+            # Other parts of this process have monitors in both namespaces already.
             for namespace in self.namespaces:
                 other = SharedMonitor(self.reactor, namespace)
                 other.start()
@@ -143,7 +143,7 @@ class Interface(RuleBasedStateMachine):
 
     @property
     def name(self) -> str:
-        # The kernel says so, by the descriptor: no monitor has a part in it.
+        # Ask the kernel by the descriptor (TUNGETIFF), so that the answer does not depend on a monitor.
         packed = fcntl.ioctl(self.device.fileno(), 0x800454D2, bytes(40))
         return packed[:16].rstrip(b"\0").decode()
 
@@ -163,7 +163,7 @@ class Interface(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES))
     def rename(self, name: str) -> None:
-        # One that is up keeps its name, with some kernels; or the name is taken.
+        # Some kernels do not rename an interface that is up, and the name may be in use.
         with suppress(OSError):
             self.place.call(_SIOCSIFNAME, self.name, name.encode())
 
@@ -185,7 +185,7 @@ class Interface(RuleBasedStateMachine):
         try:
             moveInterface(self.name, self._path(1 - self.at), self.namespaces[self.at])
         except FileExistsError:
-            # A stranger of its name is there.
+            # An interface of the same name is in the other namespace.
             return
         self.at = 1 - self.at
 
@@ -243,7 +243,7 @@ class Interface(RuleBasedStateMachine):
             assert self.service.port.connected
 
     def _allIsHeard(self) -> bool:
-        # On the way there, what was is told, too.
+        # The monitors may still report former states, so wait until they have read all.
         watches = [
             watchOf(each.monitor) for (reactor, _), each in SharedMonitor._all.items() if reactor is self.reactor
         ]
@@ -285,7 +285,7 @@ class Interface(RuleBasedStateMachine):
                 device.close()
             for place in self.places:
                 place.close()
-            # A conversation that was stopped half way still hears the answer.
+            # A cancelled conversation keeps its reader until the answer has come.
             mine = [self.reactor.waker]
             until(lambda: self.reactor.getReaders() == mine, "nobody to read", lambda: self.reactor.iterate(0.005))
             self.reactor.waker.connectionLost(None)
@@ -300,7 +300,7 @@ def test_aPortAndItsLayersAgreeWithTheKernel(namespace: Namespace, examples: int
             Interface,
             settings=settings(
                 max_examples=examples,
-                # In one that fails, what is waited for takes PATIENCE each time it is tried: shrinking takes hours.
+                # Hypothesis would shrink a failing example for hours, since each try waits PATIENCE seconds.
                 phases=[Phase.explicit, Phase.generate],
                 stateful_step_count=25,
                 deadline=None,
@@ -309,13 +309,13 @@ def test_aPortAndItsLayersAgreeWithTheKernel(namespace: Namespace, examples: int
         )
 
 
-def test_anInterfaceThatIsMovedOnBeforeItsComingIsHeard(namespace: Namespace) -> None:
+def test_anInterfaceMayMoveAgainBeforeItsArrivalIsReported(namespace: Namespace) -> None:
     with another() as there:
         Interface.namespaces = None, there
         state = Interface()
         state.make(mode=TAP, before=True, elsewhere=True, starts=False)
         try:
-            # One whose number ours would have there.
+            # Another interface gets the number that the moved one would have there.
             state.stranger(name="tt2", at=0, mode=TUN)
             state.start()
             state.changeLinkAddress(last=2)
@@ -336,7 +336,7 @@ def test_anInterfaceThatIsMovedOnBeforeItsComingIsHeard(namespace: Namespace) ->
 
 def served(reactor: Any, name: str, namespace: int | None = None) -> InterfaceService:
     """
-    A service on a tun, started.
+    Start a service on a tun.
     """
     device = LinuxDevice(name, TUN, namespace=namespace)
     service = InterfaceService(InterfaceServiceSettings(device=device, control=False), Layer(), reactor)
@@ -347,7 +347,7 @@ def served(reactor: Any, name: str, namespace: int | None = None) -> InterfaceSe
 @contextmanager
 def running() -> Iterator[Any]:
     """
-    A reactor, which reads nothing in the end.
+    Make a reactor, and check that it has no readers at the end.
     """
     reactor: Any = SelectReactor()
     yield reactor
@@ -358,7 +358,7 @@ def running() -> Iterator[Any]:
 @contextmanager
 def warned() -> Iterator[list[str]]:
     """
-    The log lines at level warn and above.
+    Collect the log lines at level warn and above.
     """
     said: list[str] = []
 
@@ -399,9 +399,9 @@ def test_servicesOfANamespaceHaveOneMonitor(namespace: Namespace, monkeypatch: p
         known = monitors[0].interfaces
         index = socket.if_nametoindex("tt99")
         until(lambda: known[index].mtu == 1310, "the events", lambda: reactor.iterate(0.005))
-        # Each event once, however many ports there are. (The kernel may say some twice.)
+        # Each event is parsed once, however many ports there are. (The kernel may report some events twice.)
         assert 10 <= len(parsed) <= 30
-        # The last that stops its own stops it.
+        # The monitor stops with the last service.
         services[0].stopService()
         assert len(SharedMonitor._all) == 2
         here.call(_SIOCSIFMTU, "tt1", struct.pack("i", 1500 - 77))
@@ -412,8 +412,8 @@ def test_servicesOfANamespaceHaveOneMonitor(namespace: Namespace, monkeypatch: p
         here.close()
 
 
-def test_aMonitorThatIsStartedLast(namespace: Namespace) -> None:
-    # As in README: the port, the interface's settings, and then the reactor, in which the monitor is started.
+def test_aMonitorThatIsStartedLastKnowsTheState(namespace: Namespace) -> None:
+    # The order is that of README: start the port, configure the interface, run the reactor, which starts the monitor.
     with running() as reactor:
         monitors: list[Any] = [InterfaceMonitor(reactor), SharedMonitor(reactor)]
         for number, monitor in enumerate(monitors):
@@ -428,7 +428,7 @@ def test_aMonitorThatIsStartedLast(namespace: Namespace) -> None:
             resultOf(port.stopListening(), lambda: reactor.iterate(0.005))
 
 
-def test_whereNetlinkIsRefusedAServiceStarts(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aServiceStartsWithoutNetlink(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing(socket.socket):
         def __init__(self, family: int = -1, *arguments: Any, **keywords: Any) -> None:
             if family == socket.AF_NETLINK:
@@ -446,7 +446,7 @@ def test_whereNetlinkIsRefusedAServiceStarts(namespace: Namespace, monkeypatch: 
         assert line.endswith("Address family not supported by protocol")
         service.stopService()
         until(lambda: not service.port.connected, "the end", lambda: reactor.iterate(0.005))
-        # A service with settings cannot do without netlink.
+        # A service that configures its interface needs netlink.
         settings = InterfaceServiceSettings(
             device=LinuxDevice("tt0", TUN), kernelEnd=InterfaceSettings(mtu=1400), control=False
         )
@@ -456,8 +456,8 @@ def test_whereNetlinkIsRefusedAServiceStarts(namespace: Namespace, monkeypatch: 
         resultOf(service.port.stopListening(), lambda: reactor.iterate(0.005))
 
 
-def test_whereNothingCanBeReadAServiceGoesOn(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A sandbox may have the socket, and no answers.
+def test_aServiceContinuesIfTheMonitorFails(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A sandbox may permit the netlink socket, but not the requests.
     def ask(*arguments: Any, **keywords: Any) -> Deferred[Any]:
         return fail(OSError(errno.EOPNOTSUPP, "cannot read the interfaces: Operation not supported"))
 

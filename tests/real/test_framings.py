@@ -1,8 +1,8 @@
 """
-Tunnels to programs of others: QEMU, socat, the kernel's VXLAN.
+Tunnels to other programs: QEMU, socat, and the kernel's VXLAN.
 
-C{twistd tuntap tunnel} is here, with the interface C{tt0}. The other program is in another namespace, beyond a pair of
-C{veth}, and has the other end of the tunnel.
+C{twistd tuntap tunnel} runs in the namespace of the test, with the interface C{tt0}. The other program runs in another
+namespace, joined by a C{veth} pair, and has the other end of the tunnel.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ from txtuntap.wire.vxlan import packHeader
 
 INTERFACE = "tt0"
 
-#: A file's worth.
+#: The contents of the file that is sent through a tunnel.
 DATA = random.Random(6).randbytes(3_000_000)
 
 
 class Tunnel(End):
     """
-    C{twistd tuntap tunnel}, running.
+    A running C{twistd tuntap tunnel}.
     """
 
     def catchesSignal(self) -> bool:
         """
-        Whether SIGUSR2 would have it say its counters, and not end it.
+        Return whether the process handles SIGUSR2, by which it logs its counters. The default action would end it.
         """
         assert self.process.poll() is None, f"it did not stay: {self.log()}"
         return handles(self.process.pid, signal.SIGUSR2)
 
     def untilSaid(self, pattern: str) -> str:
         """
-        Wait for a line.
+        Wait for a line in the log.
         """
 
         def said() -> list[str]:
@@ -68,7 +68,7 @@ class Tunnel(End):
 
     def counter(self, name: str) -> int:
         """
-        One of the tunnel's counters, now.
+        Read one of the tunnel's counters.
         """
         return self.counters().get(name, 0)
 
@@ -76,12 +76,12 @@ class Tunnel(End):
 @contextmanager
 def tunnel(directory: Path, mode: str, *arguments: str) -> Iterator[Tunnel]:
     """
-    A tunnel from here. It ends cleanly, and has logged no traceback.
+    Run a tunnel in this namespace. Check that it ends cleanly and has logged no traceback.
     """
     place = Place(None, NEAR, HERE_ADDRESS)
     made = Tunnel(place, mode, directory, ("--insecure", "--kernel-address", "fd09::1/64", *arguments))
     try:
-        # What it installs last.
+        # The handler of SIGUSR2 is installed last, so the service has started then.
         until(made.catchesSignal, f"it to have started: {made.log()}")
         yield made
     finally:
@@ -91,7 +91,7 @@ def tunnel(directory: Path, mode: str, *arguments: str) -> Iterator[Tunnel]:
 
 def assertPings(*addresses: str, sizes: Sequence[str] = ("0", "1300", "4000")) -> None:
     """
-    Each address answers, to fragments, too.
+    Check that each address answers pings, also in fragments.
     """
     for address in addresses:
         pingUntilAnswered(address)
@@ -101,7 +101,7 @@ def assertPings(*addresses: str, sizes: Sequence[str] = ("0", "1300", "4000")) -
 
 def assertCopies(beyond: Beyond, directory: Path, data: bytes = DATA, ways: str = "both") -> None:
     """
-    A file comes over, by socat, as it is.
+    Check that a file arrives unchanged, sent by socat.
     """
     source, copy = directory / "source", directory / "copy"
     source.write_bytes(data)
@@ -124,10 +124,10 @@ def _hash(path: Path) -> str:
 
 def assertMeasures(beyond: Beyond, ways: Sequence[tuple[str, ...]] = ((), ("-R",))) -> None:
     """
-    iperf3 comes through, by TCP and UDP, both ways.
+    Check that iperf3 can transfer data by TCP and UDP, in both directions.
     """
     for arguments in [(*kind, *way) for kind in ((), ("-u", "-b20M")) for way in ways]:
-        # One for each: a server's socket goes, and comes again, between two.
+        # Use a new server for each test, because a server closes its socket for a moment between two tests.
         server = beyond.start("iperf3", "-s", "-1")
         beyond.listens(5201)
         run("iperf3", "-c", THERE_ADDRESS, "--connect-timeout", f"{1000 * PATIENCE:.0f}", "-n", "500K", *arguments)
@@ -136,18 +136,18 @@ def assertMeasures(beyond: Beyond, ways: Sequence[tuple[str, ...]] = ((), ("-R",
 
 def assertCarries(beyond: Beyond, directory: Path) -> None:
     """
-    All of that.
+    Run all of the checks above.
     """
     assertPings(THERE_ADDRESS, THERE_ADDRESS6)
     assertCopies(beyond, directory)
     assertMeasures(beyond)
 
 
-def test_qemuListensForAConnection(beyond: Beyond, tmp_path: Path) -> None:
+def test_aTunnelConnectsToQEMU(beyond: Beyond, tmp_path: Path) -> None:
     guest = qemu(beyond, f"socket,listen={FAR}:5000")
     with tunnel(tmp_path, "tap", "--connect", f"tcp:{FAR}:5000", "--framing", "qemu"):
         assertCarries(beyond, tmp_path)
-        # When it goes, and comes again, so does the connection.
+        # When QEMU ends and starts again, the tunnel connects again.
         guest.kill()
         guest.wait()
         qemu(beyond, f"socket,listen={FAR}:5000")
@@ -155,54 +155,54 @@ def test_qemuListensForAConnection(beyond: Beyond, tmp_path: Path) -> None:
         assertPings(THERE_ADDRESS)
 
 
-def test_qemuConnects(beyond: Beyond, tmp_path: Path) -> None:
+def test_qemuConnectsToATunnel(beyond: Beyond, tmp_path: Path) -> None:
     with tunnel(tmp_path, "tap", "--listen", f"tcp:5000:interface={NEAR}", "--framing", "qemu"):
         listens(5000)
         qemu(beyond, f"stream,server=off,addr.type=inet,addr.host={NEAR},addr.port=5000")
         assertCarries(beyond, tmp_path)
 
 
-def test_qemusDatagrams(beyond: Beyond, tmp_path: Path) -> None:
+def test_qemuSendsDatagrams(beyond: Beyond, tmp_path: Path) -> None:
     qemu(beyond, f"socket,udp={NEAR}:5001,localaddr={FAR}:5002")
     peer = f"udp:{FAR}:5002:bindAddress={NEAR}:bindPort=5001"
     with tunnel(tmp_path, "tap", "--connect", peer, "--framing", "qemu"):
         assertCarries(beyond, tmp_path)
 
 
-def test_socatOverTCP(beyond: Beyond, tmp_path: Path) -> None:
+def test_socatOverTCPCarriesPings(beyond: Beyond, tmp_path: Path) -> None:
     for pi in False, True:
         there = socat(beyond, "tun", "" if pi else ",iff-no-pi", "TCP-LISTEN:5000,reuseaddr")
         beyond.listens(5000)
         arguments = ["--connect", f"tcp:{FAR}:5000", "--framing", "socat:pi=yes" if pi else "socat"]
         with tunnel(tmp_path, "tun", *arguments):
-            # Packets that come there close together it takes for one, fragments for instance.
+            # socat treats packets that arrive together, such as fragments, as one packet. So send no fragments.
             assertPings(THERE_ADDRESS, THERE_ADDRESS6, sizes=("0", "1300"))
             assertCopies(beyond, tmp_path, DATA[:300_000], "from there")
             assertMeasures(beyond, [("-R",)])
         there.wait(PATIENCE)
 
 
-def test_socatsTunOverUDP(beyond: Beyond, tmp_path: Path) -> None:
+def test_socatsTunOverUDPCarriesData(beyond: Beyond, tmp_path: Path) -> None:
     socat(beyond, "tun", ",iff-no-pi", f"UDP4-DATAGRAM:{NEAR}:5001,bind={FAR}:5002")
     with tunnel(tmp_path, "tun", "--connect", f"udp:{FAR}:5002:bindPort=5001", "--framing", "socat"):
         assertCarries(beyond, tmp_path)
 
 
-def test_socatsTapOverUDP(beyond: Beyond, tmp_path: Path) -> None:
+def test_socatsTapOverUDPCarriesData(beyond: Beyond, tmp_path: Path) -> None:
     with tunnel(tmp_path, "tap", "--listen", "udp:5001", "--framing", "bare:pi=yes"):
-        # It is found, and answered, by what it sends.
+        # The tunnel learns its peer from the first packet of socat.
         socat(beyond, "tap", "", f"UDP4-DATAGRAM:{NEAR}:5001,bind={FAR}:5002")
         assertCarries(beyond, tmp_path)
 
 
-def test_theKernelsVXLAN(beyond: Beyond, tmp_path: Path) -> None:
+def test_aVXLANOfTheKernelCarriesData(beyond: Beyond, tmp_path: Path) -> None:
     vxlan(beyond)
     peer = ["--connect", f"udp:{FAR}:4789", "--framing", "vxlan:vni=42", "--mtu", "1430"]
     with tunnel(tmp_path, "tap", *peer) as made:
         assertCarries(beyond, tmp_path)
-        # Each packet goes by itself, so the kernel is not asked for many in one.
+        # VXLAN has no superpackets, so the kernel must not send any.
         assert "tcp-segmentation-offload: off" in run("ethtool", "-k", INTERFACE)
-        # ARP and neighbour discovery have come through, or nothing would have.
+        # ARP and neighbour discovery have passed the tunnel.
         assert "lladdr" in ip("neighbour", "show", THERE_ADDRESS)
         assert "lladdr" in ip("neighbour", "show", THERE_ADDRESS6)
         with beyond.socket(FAR, 0) as other:
@@ -213,9 +213,9 @@ def test_theKernelsVXLAN(beyond: Beyond, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("checksums", ["udp6zerocsumtx", "noudp6zerocsumtx"])
-def test_theKernelsVXLANOverIPv6(beyond: Beyond, tmp_path: Path, checksums: str) -> None:
+def test_aVXLANOverIPv6CarriesData(beyond: Beyond, tmp_path: Path, checksums: str) -> None:
     vxlan(beyond, NEAR6, FAR6, checksums)
-    # Who it is, this end finds out; and where it listens, it knows.
+    # This end learns the address of its peer. The port of the peer is the port that this end listens on.
     listen = ["--listen", "udp:4789:interface=[::]", "--framing", "vxlan:vni=42", "--mtu", "1430"]
     with tunnel(tmp_path, "tap", *listen) as made:
         beyond.call(lambda: pingUntilAnswered(HERE_ADDRESS))
@@ -231,7 +231,7 @@ def test_garbageInDatagramsIsCounted(beyond: Beyond, tmp_path: Path) -> None:
         assert (made.counter("inErrors"), made.counter("carriers")) == (3, 0)
 
 
-#: By framing: its mode, and what it has nothing in common with.
+#: By framing: the mode, and data that is invalid in the framing.
 GARBAGE = {
     "qemu": ("tap", [b"\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n", random.Random(1).randbytes(200_000)]),
     "socat": ("tun", [b"\x45\0\0\x13" + bytes(16), b"GET / HTTP/1.1\r\nHost: there\r\n\r\n", bytes(100)]),
@@ -255,18 +255,18 @@ def test_garbageInAStreamEndsTheConnection(beyond: Beyond, tmp_path: Path, frami
 
 def listens(port: int) -> None:
     """
-    Wait until somebody listens at a port here.
+    Wait until a process listens on a TCP port in this namespace.
     """
     until(lambda: run("ss", "-Hltn", f"sport = :{port}"), f"port {port} to be listened at")
 
 
-def test_halfAFrameAndNothingForEver(beyond: Beyond, tmp_path: Path) -> None:
+def test_anIncompleteFrameKeepsOutNoOtherConnection(beyond: Beyond, tmp_path: Path) -> None:
     with tunnel(tmp_path, "tap", "--listen", "tcp:5000", "--framing", "qemu") as made, ExitStack() as stack:
         listens(5000)
         for data in b"\0\0", b"\0\0\x05\xdc" + bytes(700), b"":
             peer = stack.enter_context(socket.create_connection((NEAR, 5000)))
             peer.sendall(data)
-        # Each is followed by the next, and none has done harm.
+        # Each new connection replaces the one before.
         until(lambda: made.counter("carriers") == 3, "the last")
         peer.sendall(b"\0\0\0\x3c" + b"\xff" * 6 + bytes(54))
         until(lambda: made.counter("inPackets") == 1, "a frame")

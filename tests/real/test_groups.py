@@ -1,6 +1,6 @@
 """
-Groups, with the kernel at the other end: sockets that write to those of a host, and the other way about; and a bridge
-that asks who is in which, and sends nobody what is not for him.
+Multicast groups with the kernel as the peer: kernel sockets write to groups of a host, and the host to groups of the
+kernel. A bridge of the kernel queries the members, and forwards only to them.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ KINDS = pytest.mark.parametrize("mode", ["tap", "tun"])
 
 BRIDGE = "ttbr"
 
-#: A group of each version, and one that nobody joins.
+#: A group of each version that the tests join, and a group that has no members.
 GROUPS = {4: "239.1.2.3", 6: "ff15::1:3"}
 OTHERS = {4: "239.1.2.4", 6: "ff15::1:4"}
 HERE = {4: "10.9.0.2", 6: "fd09::2"}
 
-#: What the machine is in by its addresses: that of the plugin and the link-local one have the same.
+#: The solicited-node group of the machine: its addresses of the plugin and its link-local address have the same one.
 SOLICITED = "ff02::1:ff00:2"
 
 
 @KINDS
 @pytest.mark.parametrize("version", [4, 6])
-def test_theKernelWritesToAGroup(namespace: Namespace, tmp_path: Path, mode: str, version: int) -> None:
+def test_aDatagramToAGroupIsAnsweredFromTheHost(namespace: Namespace, tmp_path: Path, mode: str, version: int) -> None:
     with Machine(tmp_path, mode), _member(version, INTERFACE) as member:
         group, other = GROUPS[version], OTHERS[version]
         assert _toggle(group) == b"joined"
         for size in 1, 1000, 5000:
             member.sendto(bytes(size), (group, ECHO))
-            # It is itself that answers, and not the group.
+            # The source of the answer is the host's own address, not the group.
             assert _received(member) == (bytes(size), (HERE[version], ECHO))
         member.sendto(b"nobody", (other, ECHO))
         assert _toggle(group) == b"left"
@@ -52,21 +52,21 @@ def test_theKernelWritesToAGroup(namespace: Namespace, tmp_path: Path, mode: str
 
 @KINDS
 @pytest.mark.parametrize("version", [4, 6])
-def test_aGroupOfTheKernelsIsWrittenTo(namespace: Namespace, tmp_path: Path, mode: str, version: int) -> None:
+def test_aHostWritesToAGroupOfTheKernel(namespace: Namespace, tmp_path: Path, mode: str, version: int) -> None:
     with Machine(tmp_path, mode), _member(version, INTERFACE, RELAY, GROUPS[version]) as member:
         with _member(version, INTERFACE) as client:
             client.sendto(GROUPS[version].encode(), (HERE[version], RELAY))
             data, source = _received(member)
-        # Who is in no network has no better address for a group.
+        # A host without a route to the group uses its own address.
         assert (data, source[1]) == (b"relayed", RELAY)
         assert source[0] == HERE[version]
 
 
 @pytest.mark.parametrize("versions", [(3, 2), (2, 1)], ids=["new", "old"])
-def test_aBridgeKnowsWhoIsIn(namespace: Namespace, tmp_path: Path, versions: tuple[int, int]) -> None:
+def test_aBridgeLearnsTheMembers(namespace: Namespace, tmp_path: Path, versions: tuple[int, int]) -> None:
     with Machine(tmp_path, "tap", kernelAddresses=()) as machine:
         _bridge(*versions)
-        # What was told before there was a bridge, it has asked for.
+        # The first reports were sent before the bridge existed, so it has learned this group by its query.
         until(lambda: SOLICITED in _bridged(), "the group of our addresses")
         until(lambda: _questions(machine) >= 2, "questions")
         for group in GROUPS.values():
@@ -87,13 +87,13 @@ def test_aBridgeKnowsWhoIsIn(namespace: Namespace, tmp_path: Path, versions: tup
 
 
 @pytest.mark.parametrize("versions", [(3, 2), (2, 1)], ids=["new", "old"])
-def test_aBridgeHearsWhatItAsksFor(namespace: Namespace, tmp_path: Path, versions: tuple[int, int]) -> None:
+def test_queriesOfABridgeAreAnswered(namespace: Namespace, tmp_path: Path, versions: tuple[int, int]) -> None:
     with Machine(tmp_path, "tap", kernelAddresses=()) as machine:
         _bridge(*versions)
         for group in GROUPS.values():
             assert _toggle(group) == b"joined"
             until(lambda: group in _bridged(), f"{group} to be joined")  # noqa: B023
-        # All forgotten, and asked for again.
+        # Let the bridge forget all groups, and query them again.
         for _ in range(2):
             asked = _questions(machine)
             ip("link", "set", BRIDGE, "type", "bridge", "mcast_snooping", "0")
@@ -105,12 +105,12 @@ def test_aBridgeHearsWhatItAsksFor(namespace: Namespace, tmp_path: Path, version
             assert _questions(machine) > asked
 
 
-#: The reports that leave the host.
+#: A filter for the reports that leave the host.
 _REPORTS = "inbound and (host 224.0.0.22 or host ff02::16)"
 
 
 @KINDS
-def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_tsharkFindsNoFaultInReports(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     capture = tmp_path / "capture"
     with Machine(tmp_path, mode), captured(capture, INTERFACE, _REPORTS):
         for kind in 4, 3:
@@ -130,7 +130,7 @@ def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: str) -> 
 
 def _record(kind: int, group: str) -> str:
     """
-    The display filter for reports with a record.
+    Make the display filter for reports that have a record of a kind.
     """
     if "." in group:
         return f"igmp.record_type == {kind} && igmp.maddr == {group}"
@@ -139,24 +139,24 @@ def _record(kind: int, group: str) -> str:
 
 def _toggle(group: str) -> bytes | None:
     """
-    Have the machine join a group, or leave it.
+    Let the machine join or leave a group.
     """
     return ask("10.9.0.2", group.encode(), MEMBER)
 
 
 def _questions(machine: Machine) -> int:
     """
-    How many a machine has been asked: none yet, perhaps.
+    Count the queries that the machine has received.
     """
     return int(machine.state()["counters"]["groups"].get("inQueries", 0))
 
 
 def _bridge(igmp: int, mld: int) -> None:
     """
-    Put the interface on a bridge that asks for members in these versions, and has the kernel's addresses.
+    Put the interface on a bridge that has the kernel's addresses and sends queries of these versions.
     """
     ip("link", "add", BRIDGE, "type", "bridge", "mcast_snooping", "1")
-    # In hundredths of a second: how long answers may take.
+    # The interval in which answers may be delayed is in hundredths of a second.
     ip(*f"link set {BRIDGE} type bridge mcast_igmp_version {igmp} mcast_mld_version {mld}".split())
     ip(*f"link set {BRIDGE} type bridge mcast_query_response_interval 50 mcast_last_member_interval 50".split())
     for address in KERNEL_ADDRESSES:
@@ -164,7 +164,7 @@ def _bridge(igmp: int, mld: int) -> None:
     ip("link", "set", INTERFACE, "master", BRIDGE)
     ip("link", "set", INTERFACE, "up")
     ip("link", "set", BRIDGE, "up")
-    # It asks from its link-local address, once it has one.
+    # The bridge sends queries from its link-local address, so wait until it has one.
     until(lambda: _linkLocal(BRIDGE), "the bridge's link-local address")
     untilQueueStarted(BRIDGE)
     untilHas(BRIDGE, *KERNEL_ADDRESSES)
@@ -178,7 +178,7 @@ def _linkLocal(interface: str) -> bool:
 
 def _bridged() -> set[str]:
     """
-    The groups that somebody behind the interface is in, as the bridge knows.
+    Return the groups that have members behind the interface, as the bridge knows them.
     """
     entries = [entry for found in json.loads(run("bridge", "-json", "mdb", "show")) for entry in found["mdb"]]
     return {entry["grp"] for entry in entries if entry["port"] == INTERFACE}
@@ -187,7 +187,7 @@ def _bridged() -> set[str]:
 @contextmanager
 def _member(version: int, interface: str, port: int = 0, group: str = "") -> Iterator[socket.socket]:
     """
-    A kernel socket that writes to groups by an interface, and is in one.
+    Open a kernel socket that writes to groups on an interface, and joins a group.
     """
     index = socket.if_nametoindex(interface)
     family = socket.AF_INET if version == 4 else socket.AF_INET6

@@ -1,5 +1,5 @@
 """
-Packets that would change how the kernel is configured: what a program does with them that only has a descriptor.
+Packets that would change the kernel's configuration, written by a program that has only the descriptor of a device.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from txtuntap.wire.address import packAddress
 
 KINDS = pytest.mark.parametrize("mode", [TUN, TAP])
 
-#: Everything that a packet can do to the configuration.
+#: All effects that a packet can have on the configuration.
 ALL = {"default route", "prefix", "MTU", "hop limit", "IPv6 redirect", "IPv4 redirect"}
 
 _HARDENED = InterfaceSettings(up=True, hardened=True)
@@ -46,7 +46,7 @@ _STATION = "02:00:00:00:00:99"
 
 def setting(name: str, value: int | None = None) -> str:
     """
-    A setting of this namespace's, by its path below C{/proc/sys/net}; set before, if there is a C{value}.
+    Return a setting of this namespace, by its path below C{/proc/sys/net}. If there is a C{value}, set it first.
     """
     path = Path("/proc/sys/net", name)
     if value is not None:
@@ -56,7 +56,7 @@ def setting(name: str, value: int | None = None) -> str:
 
 def trustAll() -> None:
     """
-    Have interfaces believe all that they can, unless each is told otherwise.
+    Let interfaces accept all such packets by default.
     """
     for where in "all", "default":
         for version, names in TRUST_SETTINGS.items():
@@ -70,7 +70,7 @@ def _advertisement() -> bytes:
         "2001:db8:1::"
     )
     body = struct.pack("!II", 0, 0) + prefix + struct.pack("!BBHI", 5, 1, 0, 1290)
-    # The hop limit is 77, the preference high, the lifetime 1800 seconds.
+    # The hop limit is 77, the preference is high, the lifetime is 1800 seconds.
     return _six(_ROUTER, "ff02::1", ndp.ROUTER_ADVERTISEMENT, 77 << 24 | 0x08 << 16 | 1800, body)
 
 
@@ -81,7 +81,7 @@ def _six(source: str, dest: str, kind: int, rest: int, body: bytes) -> bytes:
 
 def _redirects() -> Iterator[bytes]:
     yield _six(_OTHER, "fe80::1", 137, 0, packAddress("fe80::3") + packAddress("2001:db8:9::1"))
-    # As if the machine had written to 198.51.100.1 by way of the router of another interface.
+    # The quoted packet is one that the machine would have sent to 198.51.100.1 by the router of another interface.
     quoted = ipPacket("192.0.2.2", "198.51.100.1", icmp.PROTOCOL[4], icmp.pack(0, 0, 1, b""))
     message = icmp.pack(5, 1, int.from_bytes(packAddress("192.0.2.66"), "big"), quoted)
     yield ipPacket("192.0.2.1", "192.0.2.2", icmp.PROTOCOL[4], message)
@@ -90,7 +90,7 @@ def _redirects() -> Iterator[bytes]:
 @contextmanager
 def otherInterface() -> Iterator[None]:
     """
-    An interface that the default route for IPv4 is by way of.
+    Make an interface that has the IPv4 default route.
     """
     with LinuxDevice("other0", TUN):
         ip("address", "add", "192.0.2.2/24", "dev", "other0")
@@ -101,7 +101,7 @@ def otherInterface() -> Iterator[None]:
 
 def attack(device: LinuxDevice, name: str) -> None:
     """
-    Write all such packets into a device. The kernel has dealt with them when this returns.
+    Write all such packets to a device. The kernel has processed them when this returns.
     """
     setUp(name, "fe80::1/64")
     state = readInterface(name)
@@ -114,7 +114,7 @@ def attack(device: LinuxDevice, name: str) -> None:
 
 def effects(name: str) -> set[str]:
     """
-    Find what has come of them.
+    Find the effects of the packets.
     """
     routes, addresses = ip("-6", "route", "show", "dev", name), ip("-6", "address", "show", "dev", name)
     found = {
@@ -130,7 +130,7 @@ def effects(name: str) -> set[str]:
 
 def assertUnhardenedDoes(mode: int) -> None:
     """
-    Hold that the same packets are believed by an interface that was not hardened.
+    Check that the same packets have all their effects on an interface that is not hardened.
     """
     with LinuxDevice("tt9", mode) as device:
         attack(device, "tt9")
@@ -145,7 +145,7 @@ def test_packetsOfAHelpersProgramChangeNothing(namespace: Namespace, tmp_path: P
         kind = "tun" if mode == TUN else "tap"
         ip("tuntap", "add", "mode", kind, "name", "tt0")
         ip("link", "set", "tt0", "up")
-    # No networks, no settings: it gets an interface, and no more.
+    # A rule without networks permits an interface, but no settings.
     with otherInterface(), Helper(tmp_path, rules=(f"{os.getuid()}:tt0",)) as helper:
         settings = None if wasThere else InterfaceSettings(up=True)
         with HelpedDevice("tt0", mode, settings, helper.path) as device:
@@ -175,8 +175,8 @@ def test_packetsInAnotherNamespaceChangeNothing(namespace: Namespace, mode: int)
     assert setting("ipv4/conf/all/accept_redirects") == before
 
 
-def test_thePathMTUIsAnybodys(namespace: Namespace) -> None:
-    # As docs/privilege.md has it: there is no setting against that.
+def test_aHardenedInterfaceDoesNotProtectThePathMTU(namespace: Namespace) -> None:
+    # No setting prevents this, as docs/privilege.md says.
     with otherInterface(), LinuxDevice("tt0", TUN) as device:
         configureNow("tt0", _HARDENED, device)
         quoted = ipPacket("192.0.2.2", "198.51.100.1", icmp.PROTOCOL[4], icmp.pack(0, 0, 1, b""))
@@ -184,7 +184,7 @@ def test_thePathMTUIsAnybodys(namespace: Namespace) -> None:
         assert "mtu 600" in ip("route", "get", "198.51.100.1")
 
 
-def test_itStaysWhateverHappens(namespace: Namespace) -> None:
+def test_hardeningLastsThroughOtherChanges(namespace: Namespace) -> None:
     trustAll()
     with LinuxDevice("tt0", TUN) as device:
         configureNow("tt0", _HARDENED, device)
@@ -207,14 +207,14 @@ def test_itStaysWhateverHappens(namespace: Namespace) -> None:
         ):
             do()
             assert trustSettings(index) == []
-        # As docs/privilege.md has it, this gives it IPv6 anew, and with it the defaults.
+        # A smaller MTU ends IPv6 on the interface. A larger MTU starts it again, with the default settings.
         ip("link", "set", "tt.1", "mtu", "1279")
         assert trustSettings(index) == []
         ip("link", "set", "tt.1", "mtu", "1280")
         assert {each.name for each in trustSettings(index)} == set(TRUST_SETTINGS["ipv6"])
 
 
-def test_IPv6ThatComesWithTheMTU(namespace: Namespace) -> None:
+def test_hardeningIncludesIPv6ThatAnMTUStarts(namespace: Namespace) -> None:
     trustAll()
     with LinuxDevice("tt0", TUN) as device:
         ip("link", "set", "tt0", "mtu", "1000")
@@ -224,7 +224,7 @@ def test_IPv6ThatComesWithTheMTU(namespace: Namespace) -> None:
         assert readInterface("tt0").mtu == 1000
 
 
-def test_undoing(namespace: Namespace) -> None:
+def test_hardeningIsUndone(namespace: Namespace) -> None:
     trustAll()
     names = {f"net.{version}.conf.tt0.{name}" for version, names in TRUST_SETTINGS.items() for name in names}
     with LinuxDevice("tt0", TUN) as device:
@@ -232,17 +232,17 @@ def test_undoing(namespace: Namespace) -> None:
         configured = configureNow("tt0", InterfaceSettings(up=None, hardened=True), device)
         said = {change.split()[1] for change in configured.changes}
         assert said == {*names, "net.ipv4.conf.all.accept_redirects"}
-        # What is so already is left alone.
+        # Settings that are right already are not changed.
         assert configureNow("tt0", InterfaceSettings(up=None, hardened=True), device).changes == []
         ip("link", "set", "tt0", "name", "tt1")
         configured.restoreNow()
         assert {str(each) for each in trustSettings(index)} == {each.replace("tt0", "tt1") for each in names}
         assert setting("ipv6/conf/tt1/accept_ra") == "2"
-        # That one is of all interfaces.
+        # The setting of all interfaces stays.
         assert setting("ipv4/conf/all/accept_redirects") == "0"
 
 
-def test_anInterfaceThatForwardsNeedsNothingOfAll(namespace: Namespace) -> None:
+def test_aForwardingInterfaceChangesNoSettingOfAll(namespace: Namespace) -> None:
     with otherInterface(), LinuxDevice("tt0", TUN) as device:
         trustAll()
         setting("ipv4/conf/tt0/forwarding", 1)
@@ -252,7 +252,7 @@ def test_anInterfaceThatForwardsNeedsNothingOfAll(namespace: Namespace) -> None:
         assert setting("ipv4/conf/all/accept_redirects") == "1"
 
 
-def test_whatIsNotHardenedIsLeft(namespace: Namespace) -> None:
+def test_anInterfaceIsNotHardenedByDefault(namespace: Namespace) -> None:
     trustAll()
     with LinuxDevice("tt0", TUN) as device:
         before = trustSettings(readInterface("tt0").index)
@@ -262,14 +262,14 @@ def test_whatIsNotHardenedIsLeft(namespace: Namespace) -> None:
         InterfaceSettings(hardened=False)
 
 
-def test_theCommandDoes(namespace: Namespace) -> None:
+def test_theCommandHardens(namespace: Namespace) -> None:
     trustAll()
     assert main(["add", "tt0", "--mode", "tap", "--hardened"], io.StringIO()) == 0
     assert trustSettings(readInterface("tt0").index) == []
     ip("link", "delete", "tt0")
 
 
-#: Does something where /proc/sys cannot be written, as in a container.
+#: A program that hardens an interface where /proc/sys cannot be written, as in a container.
 _READ_ONLY = """
 set -e
 mount -t proc proc /proc
@@ -293,7 +293,7 @@ with LinuxDevice("tt0", TUN) as device:
 """
 
 
-def test_whereItCannotBeSet(namespace: Namespace) -> None:
+def test_hardeningFailsIfASettingCannotBeWritten(namespace: Namespace) -> None:
     needRoot()
 
     def harden() -> str:
@@ -314,13 +314,13 @@ def test_whereItCannotBeSet(namespace: Namespace) -> None:
         said = harden()
         assert said.startswith(f"{errno.EROFS} 1500 cannot set net.ipv"), said
         assert f"Read-only file system: set {default} to 0 beforehand, or make /proc/sys writable" in said
-        # As the text says.
+        # Make the setting that the text of the error names.
         setting(name, 0)
         assert harden() == "done"
     assert interfaces() == set()
 
 
-def test_aDeviceThatWasThereIsTrustedAgainOnceNoProgramHasIt(namespace: Namespace, tmp_path: Path) -> None:
+def test_anExistingDeviceIsHardenedUntilItsDescriptorIsClosed(namespace: Namespace, tmp_path: Path) -> None:
     trustAll()
     for keeps in False, True:
         ip("tuntap", "add", "mode", "tun", "name", "tt0")
@@ -336,7 +336,7 @@ def test_aDeviceThatWasThereIsTrustedAgainOnceNoProgramHasIt(namespace: Namespac
             device.close()
             until(lambda: not readInterface("tt0").addresses, "the settings to be undone")
             if keeps:
-                # It has closed the connection, and can write packets still.
+                # The program has closed the connection to the helper, but it can still write packets.
                 assert trustSettings(index) == []
                 os.close(kept)
             else:
@@ -362,8 +362,8 @@ def test_aRenamedInterfaceIsNotMistaken(namespace: Namespace, monkeypatch: pytes
         trustSettings(socket.if_nametoindex("lo"))
 
 
-def test_movedToAnotherNamespaceItHasTheDefaultsOfThat(namespace: Namespace) -> None:
-    # As docs/privilege.md has it.
+def test_aMovedInterfaceHasTheDefaultsOfItsNewNamespace(namespace: Namespace) -> None:
+    # As docs/privilege.md says, moving an interface ends its hardening.
     with another() as there, LinuxDevice("tt0", TUN) as device:
         configureNow("tt0", InterfaceSettings(up=None, hardened=True), device)
         moveInterface("tt0", there)

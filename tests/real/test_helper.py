@@ -1,5 +1,5 @@
 """
-The helper: what it gives to whom, and what is left afterwards.
+The helper: which devices it gives to which programs, and what stays of them afterwards.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ def test_aProgramWithoutPrivilegeHasADevice(helper: Helper, mode: str) -> None:
         for address in "10.9.0.2", "fd09::2":
             assert askUntilAnswered(address, b"hello") == b"hello"
         assert "up" in guest.tries("up") or "not permitted" in guest.tries("up")
-        # It is deleted all the same.
+        # The helper deletes the device in spite of that.
         assert guest.tries("persist") == "done"
     until(lambda: not interfaces(), "the device to be deleted")
 
 
-def test_whatADeadProgramHadIsTakenBack(helper: Helper) -> None:
+def test_theDeviceOfADeadProgramIsDeleted(helper: Helper) -> None:
     needRoot()
     with Guest(f"helper {helper.path}", "tt0", "tun") as guest:
         assert guest.tries("persist") == "done"
@@ -82,8 +82,8 @@ def test_whatADeadProgramHadIsTakenBack(helper: Helper) -> None:
     assert "tt0 is taken back" in helper.log()
 
 
-def test_aKeptDescriptorAttachesToDevicesThatNobodyOwns(helper: Helper) -> None:
-    # This is what docs/privilege.md says of one whose device has been deleted.
+def test_aDescriptorOfADeletedDeviceAttachesToADeviceWithoutAnOwner(helper: Helper) -> None:
+    # docs/privilege.md says this of a descriptor whose device was deleted.
     needRoot()
     with ExitStack() as left:
         for name, *owner in ("ttfree",), ("ttowned", "user", "0"):
@@ -98,7 +98,7 @@ def test_aKeptDescriptorAttachesToDevicesThatNobodyOwns(helper: Helper) -> None:
             assert guest.tries("attach ttfree") == "done"
 
 
-def test_aDeviceThatWasThereIsLeftAsItWas(helper: Helper) -> None:
+def test_settingsOfAnExistingDeviceAreUndone(helper: Helper) -> None:
     ip("tuntap", "add", "mode", "tap", "name", "tt0")
     ip("address", "add", "10.9.0.77/24", "dev", "tt0")
     before = readInterface("tt0")
@@ -107,13 +107,13 @@ def test_aDeviceThatWasThereIsLeftAsItWas(helper: Helper) -> None:
         during = readInterface("tt0")
         assert (device.mtu, during.mtu, during.up) == (1400, 1400, True)
         assert {str(each) for each in during.addresses} >= {"10.9.0.77/24", "10.9.0.1/24"}
-        # In use.
+        # The device is in use, so a second program is refused.
         with pytest.raises(OSError, match="tt0 is in use"):
             HelpedDevice("tt0", TAP, path=helper.path).open()
     until(lambda: readInterface("tt0").mtu == 1500, "the settings to be undone")
     after = readInterface("tt0")
     assert (after.up, after.addresses) == (False, before.addresses)
-    # Again, at once: what was set is undone before it is set anew.
+    # At once again: the helper undoes the old settings before it makes them again.
     for _ in range(3):
         with device:
             assert readInterface("tt0").mtu == 1400
@@ -121,14 +121,14 @@ def test_aDeviceThatWasThereIsLeftAsItWas(helper: Helper) -> None:
     ip("link", "delete", "tt0")
 
 
-def test_nothingIsTakenFromADeviceThatWasThere(helper: Helper) -> None:
+def test_settingsThatCannotBeUndoneAreRefusedOnAnExistingDevice(helper: Helper) -> None:
     ip("tuntap", "add", "mode", "tap", "name", "tt0")
     ip("link", "set", "tt0", "up")
     ip("address", "add", "2001:db8::1/64", "dev", "tt0", "nodad")
     ip("neighbour", "add", "10.9.0.77", "lladdr", "02:00:00:00:00:01", "dev", "tt0")
 
     def there() -> tuple[object, ...]:
-        # To be attached to gives it its carrier, and so a link-local address of its own.
+        # An attached device has a carrier, and so the kernel gives it a link-local address.
         state = readInterface("tt0")
         addresses = {str(each) for each in state.addresses if not str(each).startswith("fe80:")}
         return state.up, state.mtu, state.linkAddress, addresses, station("10.9.0.77", "tt0")
@@ -147,7 +147,7 @@ def test_nothingIsTakenFromADeviceThatWasThere(helper: Helper) -> None:
     ip("link", "delete", "tt0")
 
 
-def test_aDeviceThatGoesJustThenIsMade(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aDeviceThatIsDeletedDuringTheRequestIsMade(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     reactor: Any = SelectReactor()
     serving = service.Helper([Rule.of("1234:tt0")], reactor)
     peer, asked = Peer(1, 1234, frozenset()), DeviceRequest("tt0", TUN, None)
@@ -166,12 +166,12 @@ def test_aDeviceThatGoesJustThenIsMade(namespace: Namespace, monkeypatch: pytest
         device, lease, _ = resultOf(opened, lambda: reactor.iterate(0.005))
     reactor.waker.connectionLost(None)
     with device:
-        # It is deleted when it comes back, even if it is to stay then.
+        # The helper deletes the device at the end, even if the program makes it persistent.
         assert lease.made
         assert lease.configured.index == readInterface("tt0").index != before
 
 
-def test_aDeviceOfAnothersIsNotGiven(namespace: Namespace, tmp_path: Path) -> None:
+def test_aDeviceOfAnotherOwnerIsRefused(namespace: Namespace, tmp_path: Path) -> None:
     needRoot()
     with Helper(tmp_path, rules=(f"{NOBODY}:tt*", "@4321:tt*")) as helper:
         for whose, user, groups, may in (
@@ -191,7 +191,7 @@ def test_aDeviceOfAnothersIsNotGiven(namespace: Namespace, tmp_path: Path) -> No
             ip("link", "delete", "tt0")
 
 
-def test_aQueueOfADeviceInUseIsNotGiven(helper: Helper) -> None:
+def test_aQueueOfADeviceInUseIsRefused(helper: Helper) -> None:
     ip("tuntap", "add", "mode", "tap", "name", "tt0", "multi_queue")
     with LinuxDevice("tt0", TAP, multiQueue=True):
         assert readInterface("tt0").queues == 1
@@ -203,7 +203,7 @@ def test_aQueueOfADeviceInUseIsNotGiven(helper: Helper) -> None:
     ip("link", "delete", "tt0")
 
 
-def test_whoMayHaveWhat(helper: Helper) -> None:
+def test_rulesOfUsersAndGroupsApply(helper: Helper) -> None:
     needRoot()
     for user, groups, name, may in (
         (NOBODY, [], "tt7", True),
@@ -223,7 +223,7 @@ def test_whoMayHaveWhat(helper: Helper) -> None:
                 assert f"user {user} may not have '{name}'" in guest.said
 
 
-def test_aNumberedNameIsOneOfTheRules(namespace: Namespace, tmp_path: Path) -> None:
+def test_theNumberedNameMustMatchTheRule(namespace: Namespace, tmp_path: Path) -> None:
     user = os.getuid()
     with Helper(tmp_path, rules=(f"{user}:tt[!0]*,uu??", f"{user}:gg%d")) as helper:
         for name, given in ("tt%d", "tt0"), ("uu%d", "uu0"):
@@ -240,7 +240,7 @@ def test_aNumberedNameIsOneOfTheRules(namespace: Namespace, tmp_path: Path) -> N
         until(lambda: not interfaces(), "the devices to go")
 
 
-def test_whatWouldDrawInWhatIsForOthers(helper: Helper) -> None:
+def test_settingsOutsideTheNetworksAreRefused(helper: Helper) -> None:
     for settings in (
         {"addresses": [{"address": "10.8.0.1/24"}]},
         {"addresses": [{"address": "10.9.0.1/8"}]},
@@ -262,19 +262,19 @@ def test_whatWouldDrawInWhatIsForOthers(helper: Helper) -> None:
         assert interfaces() == set()
 
 
-def test_theKernelKeepsNoRoomForMillions(helper: Helper) -> None:
+def test_aLongQueueIsRefused(helper: Helper) -> None:
     answer = helper.answer(request(txqueuelen=10_000_000))
     assert answer == {"errno": errno.EPERM, "error": "tt0: a txqueuelen of 10000000 is more than 10000"}
     with HelpedDevice("tt0", TUN, InterfaceSettings(txqueuelen=10_000), helper.path):
         assert readInterface("tt0").txqueuelen == 10_000
 
 
-def test_whatStaysIsNotSet(helper: Helper) -> None:
+def test_lastingSettingsAreRefused(helper: Helper) -> None:
     for setting in "owner", "group", "persistent", "carrier":
         assert helper.answer(request(**{setting: 1}))["error"] == f"the helper does not set {setting}"
 
 
-def test_ofWhatTheKernelRefusesNothingIsLeft(helper: Helper) -> None:
+def test_aRefusalOfTheKernelLeavesNothing(helper: Helper) -> None:
     addresses = [{"address": "10.9.0.1/32"}]
     routes = [{"network": "10.9.0.128/25", "gateway": "10.9.0.200"}]
     answer = helper.answer(request(addresses=addresses, routes=routes))
@@ -287,7 +287,7 @@ def test_ofWhatTheKernelRefusesNothingIsLeft(helper: Helper) -> None:
     ip("link", "delete", "tt1")
 
 
-def test_whatIsNoRequest(helper: Helper) -> None:
+def test_invalidRequestsAreRefused(helper: Helper) -> None:
     for line in (
         b"\n",
         b"hello\n",
@@ -319,24 +319,24 @@ def test_whatIsNoRequest(helper: Helper) -> None:
         assert interfaces() == set()
 
 
-def test_whatCannotBePutInAMessage(helper: Helper) -> None:
+def test_unserializableSettingsAreRefused(helper: Helper) -> None:
     for up in "x", [1], -1, 10**30:
         answer = helper.answer(request(up=up))
         assert (answer["errno"], len(answer["error"]) <= 200) == (errno.EINVAL, True), answer
         assert interfaces() == set()
 
 
-def test_whatTheKernelWouldNotReadAsAnAddress(helper: Helper) -> None:
+def test_anAddressWithAScopeIsRefused(helper: Helper) -> None:
     answer = helper.answer(requestFor("tt0", "tap", {"neighbours": {"fd09::5%x": "02:00:00:00:00:01"}}))
     assert (answer["errno"], interfaces()) == (errno.EINVAL, set())
 
 
-def test_whoSaysMoreThanARequestIsCutOff(helper: Helper) -> None:
+def test_moreThanOneRequestEndsTheConnection(helper: Helper) -> None:
     for more in b"x" * 100_000, request() + request(), b"":
         with helper.connected() as client, suppress(ConnectionError):
             client.sendall(more)
             if not more:
-                # It takes descriptors from nobody.
+                # The helper accepts no descriptors.
                 socket.send_fds(client, [b"x"], [client.fileno()])
             while client.recv(4096):
                 pass
@@ -344,7 +344,7 @@ def test_whoSaysMoreThanARequestIsCutOff(helper: Helper) -> None:
     assert helper.log().count("Refused ") == 0
 
 
-def test_oneUserHasOnlySoMany(helper: Helper) -> None:
+def test_theConnectionsOfAUserAreBounded(helper: Helper) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(helper.connected()) for _ in range(MAX_OF_USER)]
         with helper.connected() as one:
@@ -353,7 +353,7 @@ def test_oneUserHasOnlySoMany(helper: Helper) -> None:
         until(lambda: _enters(helper), "room for one more")
 
 
-def test_strangersKeepNobodyOut(namespace: Namespace, tmp_path: Path) -> None:
+def test_usersWithoutARuleKeepOutNoOtherUser(namespace: Namespace, tmp_path: Path) -> None:
     needRoot()
     with Helper(tmp_path, rules=(f"{NOBODY}:tt*",)) as helper, ExitStack() as stack:
         clients = [stack.enter_context(helper.connected()) for _ in range(40)]
@@ -371,7 +371,7 @@ def test_strangersKeepNobodyOut(namespace: Namespace, tmp_path: Path) -> None:
     until(lambda: not interfaces(), "the device to go")
 
 
-def test_refusalsDoNotFillTheDisk(helper: Helper) -> None:
+def test_logLinesOfRefusalsAreBounded(helper: Helper) -> None:
     for key in "k" * 15_000, "\x1b[31mred\nFAKE", "\ud800":
         answer = helper.answer(request(**{key: 1}))
         assert answer["errno"] == errno.EINVAL
@@ -391,7 +391,7 @@ def _refusals(helper: Helper) -> int:
     return helper.log().count("Refused ") + sum(map(int, more))
 
 
-def test_leasesDoNotFillTheDisk(helper: Helper) -> None:
+def test_logLinesOfLeasesAreBounded(helper: Helper) -> None:
     device = HelpedDevice("tt0", TUN, path=helper.path)
     for _ in range(100):
         with device:
@@ -403,7 +403,7 @@ def test_leasesDoNotFillTheDisk(helper: Helper) -> None:
 
 def _lines(helper: Helper, line: str, kind: str) -> int:
     """
-    How many lines of a kind there would be in the log, were there no limit.
+    Count the log lines of a kind, including those that were only counted because of the limit.
     """
     log = helper.log()
     return len(re.findall(line, log)) + sum(map(int, re.findall(rf" (\d+) more {kind} of user \d+\n", log)))
@@ -412,7 +412,7 @@ def _lines(helper: Helper, line: str, kind: str) -> int:
 @contextmanager
 def _forOthers() -> Iterator[Path]:
     """
-    A directory that other users can get at.
+    Make a directory that other users can enter.
     """
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o711)
@@ -430,7 +430,7 @@ def _connectedAs(user: int, helper: Helper) -> socket.socket:
 def test_usersTakeTurns(namespace: Namespace) -> None:
     needRoot()
     with _forOthers() as directory, Helper(directory) as helper, ExitStack() as stack:
-        # What one user asks for has come whole before another one asks.
+        # All requests of one user arrive before that of the other, while the helper is stopped.
         os.kill(helper.process.pid, signal.SIGSTOP)
         try:
             mine = [stack.enter_context(helper.connected()) for _ in range(MAX_OF_USER)]
@@ -446,13 +446,13 @@ def test_usersTakeTurns(namespace: Namespace) -> None:
             for descriptor in given[0]:
                 os.close(descriptor)
             names.append(json.loads(data)["name"])
-        # The kernel has numbered them in the order in which they were made. The helper reads one connection after the
-        # other, and begins with the first.
+        # The kernel numbers the devices in the order in which they are made. The helper reads the connections in turn,
+        # and begins with the first.
         assert int(names[0].removeprefix("tt")) <= 3, names
     until(lambda: not interfaces(), "the devices to go")
 
 
-def test_whatHasGoneIsNotServed(namespace: Namespace, tmp_path: Path) -> None:
+def test_requestsOfClosedConnectionsAreForgotten(namespace: Namespace, tmp_path: Path) -> None:
     with Helper(tmp_path) as helper:
         os.kill(helper.process.pid, signal.SIGSTOP)
         try:
@@ -466,10 +466,10 @@ def test_whatHasGoneIsNotServed(namespace: Namespace, tmp_path: Path) -> None:
         until(lambda: not interfaces(), "the device to go")
 
 
-def test_whatAnotherProgramHasIsNotGiven(helper: Helper) -> None:
+def test_aDeviceWithALeaseIsNotGivenAgain(helper: Helper) -> None:
     first = HelpedDevice("tt0", TUN, path=helper.path)
     first.open()
-    # It lets go of the descriptor, and not of the connection: the device is its own as long as that.
+    # The program closes the descriptor, but not the connection to the helper. The lease lasts until that is closed.
     first.setPersistent(True)
     LinuxDevice.close(first)
     answer = helper.answer(requestFor("tt0"))
@@ -480,7 +480,7 @@ def test_whatAnotherProgramHasIsNotGiven(helper: Helper) -> None:
         assert not readInterface("tt0").persistent
 
 
-def test_whatWaitsToBeTakenBackIsTakenBackFirst(namespace: Namespace) -> None:
+def test_aLeaseThatWaitsForItsEndEndsBeforeTheNext(namespace: Namespace) -> None:
     reactor: Any = SelectReactor()
     serving = service.Helper([Rule.of("1234:tt0"), Rule.of("1235:tt0")], reactor)
 
@@ -494,7 +494,7 @@ def test_whatWaitsToBeTakenBackIsTakenBackFirst(namespace: Namespace) -> None:
     with pytest.raises(OSError, match="tt0 is in use") as raised:
         opened(1235)
     assert raised.value.errno == errno.EBUSY
-    # The connection has ended, and it is another user's turn.
+    # The first lease's connection has ended, but its end waits for its user's turn.
     begun: Deferred[None] = Deferred()
     serving.turns.take(1234, lambda: begun)
     first.turn = serving.turns.take(1234, lambda: Deferred.fromCoroutine(serving.leases.takeBack(first)))
@@ -509,7 +509,7 @@ def test_whatWaitsToBeTakenBackIsTakenBackFirst(namespace: Namespace) -> None:
     reactor.waker.connectionLost(None)
 
 
-def test_oneRequestIsNotForThousands(helper: Helper) -> None:
+def test_theSettingsOfARequestAreBounded(helper: Helper) -> None:
     routes = [{"network": f"10.9.0.{number}/32"} for number in range(65)]
     answer = helper.answer(request(routes=routes))
     assert (answer["errno"], answer["error"]) == (
@@ -523,7 +523,7 @@ def test_oneRequestIsNotForThousands(helper: Helper) -> None:
 
 def _isClosed(client: socket.socket) -> bool:
     """
-    Whether the other end closes a connection without a word.
+    Return whether the other end closes a connection without sending anything.
     """
     try:
         return not client.recv(1)
@@ -538,7 +538,7 @@ def _enters(helper: Helper) -> bool:
         return False
 
 
-def test_programsGoOnWithWhatTheyHaveWhenTheHelperEnds(helper: Helper) -> None:
+def test_programsKeepTheirDevicesWhenTheHelperEnds(helper: Helper) -> None:
     device = HelpedDevice("tt0", TUN, InterfaceSettings(addresses=["10.9.0.1/24"]), helper.path)
     with device:
         helper.process.terminate()
@@ -549,7 +549,7 @@ def test_programsGoOnWithWhatTheyHaveWhenTheHelperEnds(helper: Helper) -> None:
         device.open()
 
 
-def test_aHelperThatDoesNotAnswer(namespace: Namespace, tmp_path: Path) -> None:
+def test_aHelperWithoutAnAnswerIsAnError(namespace: Namespace, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
@@ -583,7 +583,7 @@ def test_aHelperThatIsBusyIsWaitedFor(namespace: Namespace, tmp_path: Path) -> N
             timer.join()
 
 
-def test_askedTwiceItIsHadOnce(helper: Helper) -> None:
+def test_concurrentRequestsGetOneDevice(helper: Helper) -> None:
     before = descriptors()
     device = HelpedDevice("tt%d", TUN, path=helper.path)
     threads = [threading.Thread(target=device._ask) for _ in range(3)]
@@ -592,7 +592,7 @@ def test_askedTwiceItIsHadOnce(helper: Helper) -> None:
     for thread in threads:
         thread.join()
     assert interfaces() == {"tt0"}
-    # No program that is started just then has it.
+    # A child process that is started now does not inherit the descriptor.
     assert device._adopted is not None
     assert not os.get_inheritable(device._adopted)
     with device:
@@ -602,7 +602,7 @@ def test_askedTwiceItIsHadOnce(helper: Helper) -> None:
     assert descriptors() == before
 
 
-def test_interfacesOfAnotherNamespace(namespace: Namespace, tmp_path: Path) -> None:
+def test_interfacesOfAnotherNamespaceAreGiven(namespace: Namespace, tmp_path: Path) -> None:
     with another() as there, Helper(tmp_path, "--netns", f"/proc/{os.getpid()}/fd/{there}") as helper:
         device = HelpedDevice("tt0", TUN, InterfaceSettings(addresses=["10.9.0.1/24"], mtu=1400), helper.path)
         with device:
@@ -616,7 +616,7 @@ def test_interfacesOfAnotherNamespace(namespace: Namespace, tmp_path: Path) -> N
         until(lambda: not names(there), "the device to go")
 
 
-def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:
+def test_aSocketOfSystemdIsUsed(namespace: Namespace, tmp_path: Path) -> None:
     activate = shutil.which("systemd-socket-activate")
     if activate is None:
         pytest.skip("systemd-socket-activate is missing: apt-get install systemd")
@@ -627,7 +627,7 @@ def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=log)
     try:
-        # The first connection is what starts it.
+        # systemd starts the helper at the first connection.
         until(lambda: path in listening(), "the socket")
         with HelpedDevice("tt0", TUN, InterfaceSettings(mtu=1400), path) as device:
             assert device.mtu == 1400
@@ -638,8 +638,8 @@ def test_theSocketMayBeSystemds(namespace: Namespace, tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_noModulesOfTheWorkingDirectory(tmp_path: Path) -> None:
-    # As the page has it, somebody else's module is not run; without -I, it is.
+def test_modulesOfTheWorkingDirectoryAreNotImported(tmp_path: Path) -> None:
+    # With -I, as on the page, Python does not run a file of another user. Without -I, it does.
     (tmp_path / "argparse.py").write_text("raise SystemExit('it was run')")
     (line,) = re.findall(r"# python (.+) -m txtuntap.device.helper", (DOCS / "privilege.md").read_text())
     assert f"python {line} -m" in str(service.__doc__)
@@ -649,9 +649,9 @@ def test_noModulesOfTheWorkingDirectory(tmp_path: Path) -> None:
         assert ("it was run" in finished.stderr) == run
 
 
-def test_whatTheAdministratorGotWrongIsOneLine(tmp_path: Path) -> None:
+def test_aWrongRuleIsAnErrorInOneLine(tmp_path: Path) -> None:
     for options, words in (
-        # The other rules are tried without a process each, in tests.device.helper.test_server.
+        # tests.device.helper.test_server tries other rules, without a process for each.
         (["--allow", "nobody"], "'nobody' is not a rule: give WHO:NAMES"),
         (["--allow", "nobody:tt0", "--listen", "unix:/nowhere/socket"], "cannot listen on unix:/nowhere/socket"),
         (["--allow", "nobody:tt0", "--listen", "systemd:domain=UNIX:name=helper"], "cannot listen on systemd:"),
@@ -664,7 +664,7 @@ def test_whatTheAdministratorGotWrongIsOneLine(tmp_path: Path) -> None:
 
 
 @onEachReactor
-async def test_askedForWithoutWaiting(run: Run) -> None:
+async def test_aDeviceIsOpenedWithoutBlocking(run: Run) -> None:
     with tempfile.TemporaryDirectory() as directory, Helper(Path(directory)) as helper:
         for mode in TUN, TAP:
             device = HelpedDevice("tt0", mode, InterfaceSettings(addresses=["10.9.0.1/24"]), helper.path)

@@ -1,5 +1,5 @@
 """
-A whole host as the usual tools meet it, on a tun and on a tap.
+A whole host on a tun and on a tap, used by ordinary network tools.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from txtuntap.wire.address import packAddress
 
 VERSIONS = pytest.mark.parametrize("address", ["10.9.0.2", "fd09::2"])
 
-#: Of the payload: around what fits into 1500 octets, and the most that IPv4 carries.
+#: The payload sizes in octets: around the size that fits into a packet of 1500, and the greatest of IPv4.
 SIZES = (0, 1, 56, 1472, 1473, 8000, 65507)
 
 
@@ -49,12 +49,12 @@ def test_datagramsOfEverySizeComeBack(machine: Machine, address: str) -> None:
 @lengths("step", 4, 1, "sizes")
 @VERSIONS
 def test_noSizeIsLeftOut(machine: Machine, address: str, step: int) -> None:
-    # With a step of 4, each version on each device has another quarter of all sizes.
+    # With a step of 4, each combination of version and device tests another quarter of all sizes.
     first = (2 * (machine.mode == "tap") + (":" in address)) % step
     data = random.Random(1).randbytes(65507 + 256)
     with connected(address) as client:
         for size in range(first, 65508, step):
-            # Where it begins tells one from the next.
+            # The first octet differs between consecutive sizes.
             sent = data[size & 0xFF :][:size]
             client.send(sent)
             assert client.recv(65535) == sent, f"{size} octets"
@@ -119,8 +119,8 @@ def test_everyAddressOfANetworkBehindARouteAnswers(machine: Machine) -> None:
         assert ping(address, "-c", "1", "-W", "0.1") == 0
 
 
-def test_addressesNobodyElseHasAreClaimed(machine: Machine) -> None:
-    # And the link-local one that it has by itself; where there is no link, there is nobody to claim them from.
+def test_addressesWithoutAConflictAreAnnounced(machine: Machine) -> None:
+    # On a tap, the link-local address is announced, too. On a tun, no address is announced.
     count = 3 if machine.mode == "tap" else 0
     until(lambda: len(machine.state()["claimed"]) == count, "all to be announced")
     assert machine.state()["lost"] == []
@@ -132,15 +132,15 @@ def test_arpingIsAnswered(namespace: Namespace, tmp_path: Path) -> None:
         said = run("arping", "-i", INTERFACE, "-W", "0.01", "-C", "5", "10.9.0.2")
         assert "5 packets received" in said
         assert said.count(STATION) == 5
-        # An answer may come after another question, but there is one to each.
+        # arping may send another request before it has received an answer, but each request is answered.
         (asked,) = re.findall(r"(\d+) packets transmitted", said)
         until(lambda: machine.state()["counters"]["arp"]["outReplies"] - before >= int(asked), "an answer to each")
-        # An ARP probe, as a host sends one before it takes an address.
+        # Also answer an ARP probe, which a host sends before it uses an address.
         assert STATION in run("arping", "-0", "-i", INTERFACE, "-C", "1", "10.9.0.2")
         run("arping", "-0", "-i", INTERFACE, "-c", "1", "-w", "0.2", "10.9.0.3", status=1)
 
 
-def test_theKernelFindsTheStation(namespace: Namespace, tmp_path: Path) -> None:
+def test_theKernelResolvesTheHostsAddresses(namespace: Namespace, tmp_path: Path) -> None:
     with Machine(tmp_path, "tap"):
         for address in "10.9.0.2", "fd09::2":
             assert ping(address, "-c", "1") == 1
@@ -149,18 +149,18 @@ def test_theKernelFindsTheStation(namespace: Namespace, tmp_path: Path) -> None:
             assert found["state"] == ["REACHABLE"]
 
 
-def test_theKernelIsToldThatOurAddressIsTaken(namespace: Namespace, tmp_path: Path) -> None:
+def test_anAddressIsDefendedAgainstTheKernel(namespace: Namespace, tmp_path: Path) -> None:
     with Machine(tmp_path, "tap") as machine:
         until(lambda: len(machine.state()["claimed"]) == 3, "it to be ours")
         ip("address", "add", "fd09::2/64", "dev", INTERFACE)
         until(lambda: "dadfailed" in addressFlags("fd09::2"), "the kernel to give the address up")
         ip("address", "delete", "fd09::2/64", "dev", INTERFACE)
-        # That was not the kernel's saying that it has the address.
+        # The failed attempt of the kernel does not count as a claim of the address.
         assert ping("fd09::2", "-c", "1") == 1
         assert machine.state()["lost"] == []
 
 
-def test_theKernelMayHaveAnAddressThatIsNotOurs(namespace: Namespace, tmp_path: Path) -> None:
+def test_anAddressOfTheHostsNetworkIsNotDefended(namespace: Namespace, tmp_path: Path) -> None:
     with Machine(tmp_path, "tap", anyAddresses=("fd09::/64",)):
         ip("address", "add", "fd09::3/64", "dev", INTERFACE)
         until(lambda: "tentative" not in addressFlags("fd09::3"), "the kernel to take the address")
@@ -168,14 +168,14 @@ def test_theKernelMayHaveAnAddressThatIsNotOurs(namespace: Namespace, tmp_path: 
 
 
 @pytest.mark.parametrize("taken", KERNEL_ADDRESSES)
-def test_anAddressOfTheKernelsIsLostToIt(namespace: Namespace, tmp_path: Path, taken: str) -> None:
+def test_anAddressThatTheKernelHasIsLost(namespace: Namespace, tmp_path: Path, taken: str) -> None:
     with Machine(tmp_path, "tap", ("10.9.0.2/24", "fd09::2/64", taken)) as machine:
         (link,) = json.loads(ip("-json", "link", "show", INTERFACE))
         lost = until(lambda: machine.state()["lost"], "the address to be lost")
         assert lost == [[taken.split("/")[0], link["address"]]]
         state = machine.state()
         assert taken not in state["addresses"]
-        # The others stay, and so does the way to their networks.
+        # The host keeps its other addresses and their networks.
         for address in "10.9.0.2", "fd09::2":
             assert ping(address, "-c", "1") == 1
             assert ask(address, bytes(3000)) == bytes(3000)
@@ -183,17 +183,17 @@ def test_anAddressOfTheKernelsIsLostToIt(namespace: Namespace, tmp_path: Path, t
 
 
 @pytest.mark.parametrize("taken", KERNEL_ADDRESSES)
-def test_anAddressThatTheKernelLeavesIsOurs(namespace: Namespace, tmp_path: Path, taken: str) -> None:
+def test_anAddressThatTheKernelGivesUpIsRegained(namespace: Namespace, tmp_path: Path, taken: str) -> None:
     address = taken.partition("/")[0]
     with Machine(tmp_path, "tap", ("10.9.0.2/24", "fd09::2/64", taken)) as machine:
         until(lambda: machine.state()["lost"], "the address to be lost")
         ip("address", "delete", taken, "dev", INTERFACE)
-        # The host asks for it within ten seconds, and has it within four more.
+        # The host probes for the address within ten seconds, and uses it within four more.
         until(lambda: address in machine.state()["asked"], "it to be asked for")
         until(lambda: taken in machine.state()["addresses"], "it to be ours")
 
 
-def test_nobodyIsToldOfANetworkBehindARoute(namespace: Namespace, tmp_path: Path) -> None:
+def test_anAddressOfARoutedNetworkIsNotResolved(namespace: Namespace, tmp_path: Path) -> None:
     with (
         Machine(tmp_path, "tap", anyAddresses=("10.9.0.0/24", "10.77.0.0/16", "fd09::/64", "fd77::/48")),
         PacketSocket(INTERFACE, TAP) as network,
@@ -206,14 +206,14 @@ def test_nobodyIsToldOfANetworkBehindARoute(namespace: Namespace, tmp_path: Path
 
 def _dig(address: str, kind: str, *options: str, name: str = "www") -> list[str]:
     """
-    The lines that C{dig} writes.
+    Return the lines that C{dig} prints.
     """
     return run("dig", *options, "+tries=1", f"+time={PATIENCE:.0f}", f"@{address}", f"{name}.{ZONE}", kind).splitlines()
 
 
 def _answered(client: socket.socket) -> int:
     """
-    Wait for an answer of a name server, with an address in it, and return its number.
+    Wait for the answer of a name server that has an address, and return its query number.
     """
     answer = client.recv(2000)
     assert answer[3] & 0x0F == 0

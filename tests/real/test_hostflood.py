@@ -1,5 +1,5 @@
 """
-Floods of what is of no use: a host goes on, says nothing, and its tables stay within their bounds.
+Floods of useless packets at a host. The host continues to serve, logs nothing, and its tables stay within their bounds.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ pytestmark = pytest.mark.measures
 
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
 
-#: How many packets a flood has.
+#: The number of packets in a flood.
 COUNTS = lengths("count", 10_000, 60_000, "floods")
 
-#: What a flood may add to the process's memory: the bounds of all tables, and what Python's allocator keeps of them.
+#: The greatest growth of the process's memory by a flood, in octets: the bounds of all tables, and the memory that
+#: Python's allocator keeps of them.
 MAX_GROWTH = 24 << 20
 
 FORGER = "02:00:00:00:00:99"
@@ -46,7 +47,7 @@ FORGER = "02:00:00:00:00:99"
 
 @COUNTS
 @VERSIONS
-def test_fragmentsOfDistinctDatagrams(machine: Machine, version: int, count: int) -> None:
+def test_fragmentsOfDistinctDatagramsAreBounded(machine: Machine, version: int, count: int) -> None:
     with _undisturbed(machine, 8000):
         before = machine.state()
         _send(machine, (_fragment(number, version) for number in range(count)))
@@ -61,7 +62,7 @@ def test_fragmentsOfDistinctDatagrams(machine: Machine, version: int, count: int
 
 @COUNTS
 @VERSIONS
-def test_stationsThatAskForUs(namespace: Namespace, tmp_path: Path, version: int, count: int) -> None:
+def test_stationsThatResolveTheHostAreBounded(namespace: Namespace, tmp_path: Path, version: int, count: int) -> None:
     with Machine(tmp_path, "tap") as machine, _undisturbed(machine):
         before = machine.state()
         _send(machine, (_asks(number, version) for number in range(count)))
@@ -74,7 +75,7 @@ def test_stationsThatAskForUs(namespace: Namespace, tmp_path: Path, version: int
 
 
 @COUNTS
-def test_neighboursThatAreNotThere(namespace: Namespace, tmp_path: Path, count: int) -> None:
+def test_unreachableNeighboursAreBounded(namespace: Namespace, tmp_path: Path, count: int) -> None:
     addresses = ("10.9.0.2/16", "fd09::2/64")
     with Machine(tmp_path, "tap", addresses) as machine, _undisturbed(machine):
         before = machine.state()
@@ -93,7 +94,7 @@ def test_neighboursThatAreNotThere(namespace: Namespace, tmp_path: Path, count: 
 
 @COUNTS
 @VERSIONS
-def test_closedPortsAskedForByMany(machine: Machine, version: int, count: int) -> None:
+def test_errorsToManySourcesAreLimited(machine: Machine, version: int, count: int) -> None:
     with _undisturbed(machine):
         before, began = machine.state(), time.monotonic()
         _send(machine, (_toClosedPort(_source(number, version), number) for number in range(count)))
@@ -107,7 +108,7 @@ def test_closedPortsAskedForByMany(machine: Machine, version: int, count: int) -
 
 @COUNTS
 @VERSIONS
-def test_closedPortsAskedForByOne(machine: Machine, version: int, count: int) -> None:
+def test_errorsToOneSourceAreLimited(machine: Machine, version: int, count: int) -> None:
     source = "203.0.113.1" if version == 4 else "2001:db8:1::1"
     with _undisturbed(machine):
         before, began = machine.state(), time.monotonic()
@@ -120,7 +121,7 @@ def test_closedPortsAskedForByOne(machine: Machine, version: int, count: int) ->
 
 @COUNTS
 @VERSIONS
-def test_openPortsAskedByMany(machine: Machine, version: int, count: int) -> None:
+def test_flowsOfManySourcesAreBounded(machine: Machine, version: int, count: int) -> None:
     with _undisturbed(machine):
         before = machine.state()
         _send(machine, (_toPort(7, _source(number, version), number) for number in range(count)))
@@ -129,7 +130,7 @@ def test_openPortsAskedByMany(machine: Machine, version: int, count: int) -> Non
 
 @COUNTS
 @VERSIONS
-def test_errorsAboutWhatWasNeverSent(machine: Machine, version: int, count: int) -> None:
+def test_forgedErrorsAreIgnored(machine: Machine, version: int, count: int) -> None:
     with _undisturbed(machine):
         before = machine.state()
         _send(machine, (_bogusError(number, version) for number in range(count)))
@@ -141,7 +142,7 @@ def test_errorsAboutWhatWasNeverSent(machine: Machine, version: int, count: int)
 
 @COUNTS
 @VERSIONS
-def test_groupsThatNobodyJoined(machine: Machine, version: int, count: int) -> None:
+def test_datagramsToUnknownGroupsAreDropped(machine: Machine, version: int, count: int) -> None:
     with _undisturbed(machine):
         before = machine.state()
         _send(machine, (_toGroup(number, version) for number in range(count)))
@@ -153,7 +154,7 @@ def test_groupsThatNobodyJoined(machine: Machine, version: int, count: int) -> N
 
 @COUNTS
 @VERSIONS
-def test_questionsAboutGroups(machine: Machine, version: int, count: int) -> None:
+def test_answersToGroupQueriesAreLimited(machine: Machine, version: int, count: int) -> None:
     group = b"239.1.2.3" if version == 4 else b"ff15::1:3"
     assert ask("10.9.0.2", group, MEMBER) == b"joined"
     with _undisturbed(machine):
@@ -162,7 +163,7 @@ def test_questionsAboutGroups(machine: Machine, version: int, count: int) -> Non
         after = machine.state()
         most = 3 + (time.monotonic() - began) / PAUSE
         assert _counted(before, after, "groups", "inQueries") >= count
-        # Those that are told of changes, of the other version, are few.
+        # The reports of changes, in the other version, are few.
         assert 0 < _counted(before, after, "groups", "outReports") <= most + 4
         assert after["delayedCalls"] - before["delayedCalls"] < 10
         _isBounded(before, after)
@@ -172,9 +173,9 @@ def test_questionsAboutGroups(machine: Machine, version: int, count: int) -> Non
 @contextmanager
 def _undisturbed(machine: Machine, size: int = 56) -> Iterator[None]:
     """
-    Pings go on meanwhile with nothing lost, and after; and nothing is logged.
+    Check that pings during the block are all answered, that pings after it are, too, and that nothing is logged.
     """
-    # The first datagram finds all in place.
+    # The first datagram lets the host resolve addresses and make its tables.
     for address in "10.9.0.2", "fd09::2":
         assert ask(address, bytes(20000)) == bytes(20000)
     log, before = machine.log(), machine.state()
@@ -182,7 +183,7 @@ def _undisturbed(machine: Machine, size: int = 56) -> Iterator[None]:
         outputs = first, second
 
         def texts() -> list[str]:
-            # Without going there: the place that is written to is a ping's as well as ours.
+            # Read without moving the file offset, because the ping processes write at the same offset.
             return [os.pread(each.fileno(), 1 << 20, 0).decode() for each in outputs]
 
         pings = []
@@ -191,7 +192,7 @@ def _undisturbed(machine: Machine, size: int = 56) -> Iterator[None]:
             pings.append(subprocess.Popen(command, stdout=output))
         try:
             yield
-            # A flood may be over before there was time for many.
+            # A flood may end before ping has sent many requests.
             until(lambda: all(text.count("icmp_seq=") > 6 for text in texts()), "answers to pings")
         finally:
             for ping in pings:
@@ -202,7 +203,7 @@ def _undisturbed(machine: Machine, size: int = 56) -> Iterator[None]:
     for text in said:
         answered = [int(number) for number in re.findall(r"icmp_seq=(\d+) ", text)]
         assert len(answered) > 5, text
-        # None is missing, but for those that were under way at the end, which the host still answers.
+        # All requests are answered, except for those that were under way at the end.
         assert answered == list(range(1, len(answered) + 1)), text
         asked += int(text.partition("---\n")[2].split()[0])
     until(lambda: _counted(before, machine.state(), "icmp", "outEchoReps") >= asked, "an answer to each ping")
@@ -211,7 +212,7 @@ def _undisturbed(machine: Machine, size: int = 56) -> Iterator[None]:
 
 def _isBounded(before: dict[str, Any], after: dict[str, Any]) -> None:
     """
-    Whether a flood has left no more behind than it may.
+    Check that a flood has not left more behind than it may.
     """
     assert after["resident"] - before["resident"] < MAX_GROWTH
     assert after["neighbours"] <= MAX_ENTRIES
@@ -223,15 +224,15 @@ def _isBounded(before: dict[str, Any], after: dict[str, Any]) -> None:
 
 def _counted(before: dict[str, Any], after: dict[str, Any], part: str, name: str) -> int:
     """
-    How far a counter has gone.
+    Return the growth of a counter.
     """
     return int(after["counters"][part].get(name, 0) - before["counters"][part].get(name, 0))
 
 
 def _send(machine: Machine, packets: Iterable[bytes]) -> None:
     """
-    Send packets, or frames, into the device. Its queue is short, and what finds no room there is dropped without a
-    word: so no faster than they are read.
+    Send packets, or frames, to the device, no faster than the host reads them, because the device has a short queue and
+    drops packets for which it has no room.
     """
     kind = TAP if machine.mode == "tap" else TUN
     with PacketSocket(INTERFACE, kind) as network:
@@ -258,7 +259,7 @@ def _own(version: int) -> str:
 
 def _fragment(number: int, version: int) -> bytes:
     """
-    One fragment, the first or another, of a datagram that never gets whole.
+    Make a fragment, the first or a later one, of a datagram that is never completed.
     """
     source, dest = _source(number % 100, version), _own(version)
     offset = number % 2 * 1024
@@ -272,7 +273,7 @@ def _fragment(number: int, version: int) -> bytes:
 
 def _asks(number: int, version: int) -> bytes:
     """
-    A frame of a station that asks for our link address, so as to write to us.
+    Make a frame of a station that requests the host's link address.
     """
     link = b"\x02\x99" + number.to_bytes(4, "big")
     if version == 4:
@@ -300,7 +301,7 @@ def _toGroup(number: int, version: int) -> bytes:
 
 def _asksForMembers(number: int, version: int) -> bytes:
     """
-    A query, about all groups or some, that wants an answer at once.
+    Make a query, about all groups or about one, that wants an immediate answer.
     """
     rest = b"\x02\x7d\0\0"
     if version == 4:
@@ -316,7 +317,7 @@ def _asksForMembers(number: int, version: int) -> bytes:
 
 def _bogusError(number: int, version: int) -> bytes:
     """
-    An error that quotes a datagram of ours to somebody we never wrote to.
+    Make an ICMP error that quotes a datagram which the host has never sent.
     """
     source, dest = _source(number, version), _own(version)
     quote = udpPacket(dest, source, 7, number % 65535 + 1, b"never sent")

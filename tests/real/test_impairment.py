@@ -1,5 +1,6 @@
 """
-A host behind a bad link, and what the kernel's programs make of it. Chance is seeded; time is only ever too long.
+A host behind a bad link, used by programs of the kernel. Random numbers come from a seed. Times are tested only for
+their lower bound.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class BadLink(TurningHost):
 @pytest.fixture(params=["tun", "tap"])
 def link(request: pytest.FixtureRequest, namespace: Namespace) -> Iterator[BadLink]:
     """
-    On either device.
+    Make a host on a tun, then on a tap.
     """
     made = BadLink(request.param)
     try:
@@ -50,7 +51,7 @@ def link(request: pytest.FixtureRequest, namespace: Namespace) -> Iterator[BadLi
 @pytest.fixture
 def tun(namespace: Namespace) -> Iterator[BadLink]:
     """
-    Where all that goes wrong is IP's: a link has no checksum here.
+    Make a host on a tun, where IP alone detects corruption, because a tap's Ethernet addresses may be corrupted, too.
     """
     made = BadLink("tun")
     try:
@@ -61,7 +62,7 @@ def tun(namespace: Namespace) -> Iterator[BadLink]:
 
 def kernelCounts() -> dict[str, int]:
     """
-    The kernel's own counters, such as C{"Udp.InCsumErrors"}.
+    Return the kernel's counters, such as C{"Udp.InCsumErrors"}.
     """
     found = {}
     for name in "snmp", "netstat":
@@ -77,35 +78,35 @@ def test_aPingTakesAsLongAsBothDelays(link: BadLink) -> None:
     link.impairment.up = link.impairment.down = Netem(delay=0.05)
     times: list[float] = []
     for _ in range(3):
-        # Alone, each is waited for as long as it takes.
+        # Send each ping alone, and wait for its answer.
         status, said = link.run("ping", "-c1", f"-W{PATIENCE:.0f}", "10.9.0.2")
         assert status == 0, said
         times += [float(found) for found in re.findall(r"time=([\d.]+) ms", said)]
     assert len(times) == 3
-    # A call of the reactor's may be a microsecond early.
+    # A delayed call of the reactor may be a microsecond early.
     assert min(times) > 99.9
 
 
-def test_changedWhileItRuns(link: BadLink) -> None:
+def test_theImpairmentCanBeChangedWhileItRuns(link: BadLink) -> None:
     assert link.run("ping", "-c1", "10.9.0.2")[0] == 0
     for way, counter in ("up", "inLost"), ("down", "outLost"):
         setattr(link.impairment, way, Netem(loss=1))
         status, said = link.run("ping", "-c2", "-i0.2", "-W0.5", "10.9.0.2")
         assert (status, "100% packet loss" in said) == (1, True), said
-        # It ends before all that it has sent is read, where there was no time for that.
+        # ping may end before the host has read all requests.
         link.until(lambda: link.impairment.counters[counter] >= 2, "both to be lost")  # noqa: B023
         setattr(link.impairment, way, Netem())
         assert link.run("ping", "-c1", "10.9.0.2")[0] == 0
 
 
-def test_duplicatesAreSeen(link: BadLink) -> None:
+def test_pingSeesDuplicates(link: BadLink) -> None:
     link.impairment.down = Netem(duplicate=1)
-    # It waits until three are answered, and not for the duplicate of the last.
+    # ping ends after three replies, without waiting for the duplicate of the last.
     _, said = link.run("ping", "-c3", f"-w{PATIENCE:.0f}", "-i0.2", "10.9.0.2")
     assert re.search(r"\+[23] duplicates", said), said
 
 
-def test_whatIsReorderedIsSeen(tun: BadLink) -> None:
+def test_theKernelSeesReorderedDatagrams(tun: BadLink) -> None:
     tun.impairment.down = Netem(delay=0.3, reorder=1, gap=3)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
@@ -117,7 +118,7 @@ def test_whatIsReorderedIsSeen(tun: BadLink) -> None:
 
 def received(link: BadLink, client: socket.socket, count: int) -> list[bytes]:
     """
-    Wait for so many datagrams.
+    Wait for a number of datagrams.
     """
     came: list[bytes] = []
 
@@ -130,7 +131,7 @@ def received(link: BadLink, client: socket.socket, count: int) -> list[bytes]:
     return came
 
 
-def test_theKernelSeesThatTheyAreCorrupted(tun: BadLink) -> None:
+def test_theKernelCountsCorruptedPackets(tun: BadLink) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.bind(("10.9.0.1", 4000))
         client.setblocking(False)
@@ -148,11 +149,11 @@ def test_theKernelSeesThatTheyAreCorrupted(tun: BadLink) -> None:
     grown = {name: kernelCounts()[name] - before[name] for name in names}
     assert grown["Udp.InCsumErrors"] > 50
     assert grown["IpExt.InCsumErrors"] > 0
-    # What is left had a version that is none of IP: the device itself refuses it, or it was for nobody.
+    # Other packets had an invalid IP version, which the device refuses, or another destination.
     assert sum(grown.values()) > 90
 
 
-def test_theHostSeesItToo(tun: BadLink) -> None:
+def test_theHostCountsCorruptedPackets(tun: BadLink) -> None:
     tun.impairment.up = Netem(corrupt=1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
@@ -170,10 +171,10 @@ def test_theHostSeesItToo(tun: BadLink) -> None:
 def test_aRateIsNotExceeded(tun: BadLink) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
-        # 1028 octets each, with headers; the first of twenty does not wait for others.
+        # A packet has 1028 octets with its headers. The first of twenty does not wait for others.
         tun.impairment.down = Netem(rate=20 * 8 * 1028 * 4, limit=20)
         began = time.monotonic()
-        # So many that some are too many, even where those that leave meanwhile make room.
+        # Send more packets than the queue holds, even while some of them leave it.
         for _ in range(60):
             client.sendto(bytes(1000), ("10.9.0.2", 7))
         tun.until(lambda: tun.impairment.counters["outOverLimit"] >= 1, "too many")

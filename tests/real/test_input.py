@@ -1,8 +1,8 @@
 """
-What a host does with what it is sent: one row each, as raw packets from a forged sender, and the answer to it.
+The answers of a host to packets: each row of a table is a raw packet from a forged sender, and the expected answer.
 
-Each row has a sender of its own, so that the limits of one leave the others alone. What has no answer is followed by a
-datagram that has: what came before that is all there was.
+Each row has a sender of its own, so that the limits of one row do not affect the others. After each row, a datagram is
+sent that is always answered. If its answer comes first, the row has no answer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from txtuntap.wire.checksum import checksum
 HERE = {4: "10.9.0.2", 6: "fd09::2"}
 LINK_LOCAL = "fe80::ff:fe00:2"
 
-#: Who sends it all, and the addresses it may have.
+#: The link address of all senders, and the IP addresses that they may have.
 SENDER = "02:00:00:00:00:99"
 STATIONS = {
     **{f"10.9.0.{number}": SENDER for number in range(19, 255)},
@@ -38,7 +38,7 @@ SILENT = ""
 
 ON_TAP = pytest.mark.parametrize("machine", ["tap"], indirect=True, scope="module")
 
-#: Most octets by which an answer is longer than what asked (IP and ICMP headers).
+#: The greatest number of octets by which an answer is longer than its packet (IP and ICMP headers).
 MOST_ADDED = {4: 28, 6: 48}
 
 TCP = 6
@@ -50,7 +50,7 @@ _body = bytes(range(32))
 
 def tcp(source: str) -> bytes:
     """
-    A TCP segment that asks for a connection with port 9.
+    Make a TCP SYN to port 9.
     """
     dest = HERE[6 if ":" in source else 4]
     segment = struct.pack("!HHIIBBHHH", 4000, 9, 1, 0, 0x50, 2, 1000, 0, 0)
@@ -60,7 +60,7 @@ def tcp(source: str) -> bytes:
 
 def echo(source: str, dest: str = "", rest: int = 0x12340001, **fields: Any) -> bytes:
     """
-    An echo request of either version.
+    Make an echo request of either version.
     """
     version = 6 if ":" in source else 4
     dest = dest or HERE[version]
@@ -84,14 +84,14 @@ def icmp6(source: str, kind: int, code: int, body: bytes, rest: int = 0, dest: s
 
 def asks(source: str, port: int = 7, dest: str = "", **fields: Any) -> bytes:
     """
-    A UDP datagram.
+    Make a UDP datagram.
     """
     return udpPacket(source, dest or HERE[6 if ":" in source else 4], 4000, port, b"hello", **fields)
 
 
 def udpAs(source: str, length: int | None = None, check: int | None = None, tail: bytes = b"", port: int = 7) -> bytes:
     """
-    A UDP datagram whose header says something else.
+    Make a UDP datagram with other values in its header.
     """
     dest = HERE[6 if ":" in source else 4]
     datagram = bytearray(udpDatagram(source, dest, 4000, port, b"hello"))
@@ -104,7 +104,7 @@ def udpAs(source: str, length: int | None = None, check: int | None = None, tail
 
 def summed(packet: bytes, at: int, octets: bytes) -> bytes:
     """
-    An IPv4 packet with other octets in its header, which sums up.
+    Replace octets in the header of an IPv4 packet, and correct its checksum.
     """
     header = bytearray(packet[:20])
     header[at : at + len(octets)] = octets
@@ -115,16 +115,16 @@ def summed(packet: bytes, at: int, octets: bytes) -> bytes:
 
 def flipped(packet: bytes, at: int) -> bytes:
     """
-    A packet with one bit wrong.
+    Change one bit of a packet.
     """
     return packet[:at] + bytes([packet[at] ^ 1]) + packet[at + 1 :]
 
 
 def extended(source: str, kind: int, header: bytes, packet: Callable[..., bytes] = echo, dest: str = HERE[6]) -> bytes:
     """
-    An IPv6 packet with an extension header.
+    Make an IPv6 packet with an extension header.
 
-    @param header: without its first octet.
+    @param header: the extension header without its first octet.
     """
     whole = packet(source, dest=dest)
     return ipPacket(source, dest, kind, whole[6:7] + header + whole[40:])
@@ -132,7 +132,7 @@ def extended(source: str, kind: int, header: bytes, packet: Callable[..., bytes]
 
 def chained(source: str, count: int, last: int = ipv6.DESTINATION_OPTIONS) -> bytes:
     """
-    An echo request behind destination options, so many times, and then, if it is another kind, C{last}.
+    Make an echo request behind C{count} destination options headers. The last one is of the kind C{last}.
     """
     headers = [ipv6.DESTINATION_OPTIONS] * count + ([last] if last != ipv6.DESTINATION_OPTIONS else [])
     message = echo(source)[ipv6.HEADER_LENGTH :]
@@ -144,7 +144,7 @@ def chained(source: str, count: int, last: int = ipv6.DESTINATION_OPTIONS) -> by
 
 def options(kind: int, *, at: int = ipv6.DESTINATION_OPTIONS, dest: str = HERE[6]) -> Row:
     """
-    A row with an IPv6 option of four octets.
+    Make a row with an IPv6 option of four octets.
     """
     return lambda source: extended(source, at, bytes((0, kind, 4)) + bytes(4), dest=dest)
 
@@ -155,7 +155,7 @@ def row(answer: str, make: Row, name: str) -> Any:
 
 def _fragment(word: int) -> bytes:
     """
-    A fragment header but for its first octet: C{word} has the offset, and whether there are more.
+    Make a fragment header without its first octet. C{word} has the offset and the flag for more fragments.
     """
     return struct.pack("!xHI", word, 3)
 
@@ -293,7 +293,7 @@ def framed(packet: bytes, dest: str | bytes = STATION, vlan: int | None = None) 
 
 def arpAs(source: str, target: str = HERE[4], dest: bytes = ALL, link: bytes = b"", opcode: int = 1) -> bytes:
     """
-    An ARP packet from C{source} about C{target}.
+    Make an ARP message from C{source} about C{target}.
     """
     message = arp.ARP(opcode, link or packLinkAddress(SENDER), packAddress(source), bytes(6), packAddress(target))
     return ethernetFrame(SENDER, dest, ethernet.ARP, message.pack())
@@ -303,7 +303,7 @@ def solicits(
     source: str, target: str = HERE[6], hopLimit: int = 255, option: bytes = b"\1\1\2\0\0\0\0\x99", code: int = 0
 ) -> bytes:
     """
-    A neighbour solicitation.
+    Make a neighbour solicitation.
     """
     group = "ff02::1:ff00:" + target.rpartition(":")[2]
     packet = icmp6(source, ndp.SOLICITATION, code, packAddress(target) + option, 0, group, hopLimit=hopLimit)
@@ -368,9 +368,9 @@ ROWS_FRAMES_6 = [
 
 class Wire:
     """
-    The machine's link.
+    The link of a machine.
 
-    @ivar asked: how many rows have been asked, the number of each one's sender.
+    @ivar asked: the number of rows that were sent, which is also the number of the last sender.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -380,7 +380,7 @@ class Wire:
 
     def answers(self, version: int, make: Row, packet: bool) -> tuple[bytes, list[bytes]]:
         """
-        Send what C{make} makes for a sender of its own, and return it and the IP packets, or else the frames, that come
+        Send the packet of a row from a new sender. Return the packet, and the IP packets, or else the frames, that come
         back to the sender.
         """
         self.asked += 1
@@ -396,7 +396,7 @@ class Wire:
 
     def _toSender(self, frame: bytes) -> bytes:
         """
-        What comes to the sender: no solicitations or reports.
+        Return the payload of a frame to the sender, or nothing. Solicitations and reports do not count.
         """
         if not self.tap:
             return b"" if frame[0] >> 4 == 6 and frame[24] == 0xFF else frame
@@ -407,14 +407,14 @@ class Wire:
 
 def _isLast(frame: bytes) -> bool:
     """
-    Whether this is the answer to what is sent after a row.
+    Return whether a packet answers the datagram that is sent after a row.
     """
     return any(packAddress(last) in frame[:80] for last in ("10.9.0.19", "fd09::1:0")) and frame.endswith(_body)
 
 
 def described(packet: bytes) -> str:
     """
-    Say what an answer is. All its checksums are right.
+    Describe an answer, and check all its checksums.
     """
     if packet[12:14] == b"\x08\x06" and packet[:6] == packLinkAddress(SENDER):
         assert packet[20:22] == b"\0\2"
@@ -445,10 +445,10 @@ def described(packet: bytes) -> str:
 
 def whole(packet: bytes, asked: Sequence[bytes], habits: Habits) -> str:
     """
-    Say what an answer is, and what it has that is not ordinary.
+    Describe an answer, and the unusual fields of it.
 
     @param packet: an IP packet, or a frame with an ARP reply.
-    @param asked: what it may be an answer to.
+    @param asked: the packets that it may answer.
     """
     isARP = packet[12:14] == b"\x08\x06" and packet[:6] == packLinkAddress(SENDER)
     return described(packet) + (unusualARP(packet, asked) if isARP else unusual(packet, asked, habits))
@@ -457,8 +457,8 @@ def whole(packet: bytes, asked: Sequence[bytes], habits: Habits) -> str:
 @pytest.fixture(scope="module")
 def wire(machine: Machine) -> Wire:
     """
-    The link of the machine that the tests share, once its addresses are its own: before that, its advertisements do
-    not override others.
+    Make the link of the shared machine, after the machine has claimed its addresses. Before that, its advertisements
+    have no Override flag.
     """
     until(lambda: machine.mode == "tun" or len(machine.state()["claimed"]) == 3, "the addresses to be claimed")
     return Wire(machine)
@@ -472,24 +472,24 @@ def check(wire: Wire, version: int, make: Row, answer: str, packet: bool = True)
 
 
 @pytest.mark.parametrize(("make", "answer"), ROWS_4)
-def test_packetsOfIPv4(wire: Wire, make: Row, answer: str) -> None:
+def test_IPv4PacketsAreAnswered(wire: Wire, make: Row, answer: str) -> None:
     check(wire, 4, make, answer)
 
 
 @pytest.mark.parametrize(("make", "answer"), ROWS_6)
-def test_packetsOfIPv6(wire: Wire, make: Row, answer: str) -> None:
+def test_IPv6PacketsAreAnswered(wire: Wire, make: Row, answer: str) -> None:
     check(wire, 6, make, answer)
 
 
 @ON_TAP
 @pytest.mark.parametrize(("make", "answer"), ROWS_FRAMES_4)
-def test_framesOfIPv4(wire: Wire, make: Row, answer: str) -> None:
+def test_IPv4FramesAreAnswered(wire: Wire, make: Row, answer: str) -> None:
     check(wire, 4, make, answer, False)
 
 
 @ON_TAP
 @pytest.mark.parametrize(("make", "answer"), ROWS_FRAMES_6)
-def test_framesOfIPv6(wire: Wire, make: Row, answer: str) -> None:
+def test_IPv6FramesAreAnswered(wire: Wire, make: Row, answer: str) -> None:
     check(wire, 6, make, answer, False)
 
 

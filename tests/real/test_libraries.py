@@ -1,5 +1,5 @@
 """
-C{twisted.names} on a host asks name servers on the kernel's sockets.
+The resolver of C{twisted.names} on a host, with name servers on the kernel's sockets.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from txtuntap import Host, TuntapPort
 
 INTERFACE = "tt0"
 
-#: The kernel's addresses.
+#: The kernel's addresses, where the name servers are.
 SERVERS = ("10.9.0.1", "fd09::1")
 
 
 class Server(dns.DNSDatagramProtocol):
     """
-    @ivar lost: how many queries to lose.
-    @ivar truncated: whether to say that answers do not fit.
-    @ivar asked: who asked.
+    A name server that can lose queries and truncate answers.
+
+    @ivar lost: the number of queries still to lose.
+    @ivar truncated: whether answers are truncated.
+    @ivar asked: the source addresses of queries.
     """
 
     noisy = False
@@ -50,7 +52,7 @@ class Server(dns.DNSDatagramProtocol):
 
     def writeMessage(self, message: Any, address: Any) -> None:
         """
-        Answer.
+        Send an answer, truncated if C{truncated} is set.
         """
         if self.truncated:
             message.trunc, message.answers = True, []
@@ -59,8 +61,8 @@ class Server(dns.DNSDatagramProtocol):
 
 class ResolverTests(SynchronousTestCase):
     """
-    A resolver that is given a host for a reactor, on a tap. The host is in this process, and turns when something is
-    waited for.
+    A resolver on a host with a tap. The host is the resolver's reactor, and runs in this process while the test waits
+    for something.
     """
 
     def setUp(self) -> None:
@@ -87,27 +89,29 @@ class ResolverTests(SynchronousTestCase):
 
     def wait(self, waited: Deferred[Any]) -> Any:
         """
-        @return: what it fires with.
+        Run the host until a Deferred fires.
 
-        @raise Exception: what it fails with.
+        @return: the result of the Deferred.
+
+        @raise Exception: the failure of the Deferred.
         """
         return resultOf(waited, lambda: self.reactor.iterate(0.005))
 
     def stop(self, port: IListeningPort) -> None:
         """
-        Have it listen no more.
+        Stop listening on a port.
         """
         self.wait(maybeDeferred(port.stopListening))
 
     def resolvers(self, *timeout: float) -> list[client.Resolver]:
         """
-        One for each server.
+        Make a resolver for each server.
         """
         return [
             client.Resolver(servers=[(address, 53)], timeout=timeout or (10,), reactor=self.host) for address in SERVERS
         ]
 
-    def test_lookups(self) -> None:
+    def test_namesAreResolved(self) -> None:
         for resolver in self.resolvers():
             for asked, address in (
                 (resolver.lookupAddress("www.example.test"), "192.0.2.7"),
@@ -118,23 +122,23 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual(self.servers["10.9.0.1"].asked, ["10.9.0.2"] * 2)
         self.assertEqual(self.servers["fd09::1"].asked, ["fd09::2"] * 2)
 
-    def test_nameThatIsNot(self) -> None:
+    def test_aMissingNameIsAnError(self) -> None:
         for resolver in self.resolvers():
             self.assertRaises(DNSNameError, self.wait, resolver.lookupAddress("nobody.example.test"))
 
-    def test_answerInFragments(self) -> None:
+    def test_anAnswerInFragmentsIsReceived(self) -> None:
         for resolver in self.resolvers():
             (answer,), _, _ = self.wait(resolver.lookupText("long.example.test"))
             self.assertEqual(answer.payload.data, LONG)
         self.assertEqual(self.host.counters["ip"]["reasmOKs"], 2)
 
-    def test_queryThatIsLostIsAskedAgain(self) -> None:
+    def test_aLostQueryIsRepeated(self) -> None:
         for server, resolver in zip(self.servers.values(), self.resolvers(0.01, 10), strict=True):
             server.lost = 1
             self.assertEqual(len(self.wait(resolver.lookupAddress("www.example.test"))[0]), 1)
             self.assertEqual(len(server.asked), 2)
 
-    def test_answerThatIsCutShortIsAskedForByTCP(self) -> None:
+    def test_aTruncatedAnswerIsRequestedByTCP(self) -> None:
         for server, resolver in zip(self.servers.values(), self.resolvers(), strict=True):
             server.truncated = True
             (answer,), _, _ = self.wait(resolver.lookupText("long.example.test"))

@@ -1,6 +1,6 @@
 """
-Captures by other programs, of every kind of link that IP packets are taken from: what is played of them is what
-C{tshark} reads in them.
+Captures of other programs, with each link type that can carry IP packets. A replay delivers the same packets that
+C{tshark} reads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from txtuntap.wire.linktypes import LOOP, NULL, SLL, SLL2
 
 def played(path: Path, directions: int = pcapng.INBOUND) -> list[bytes]:
     """
-    The packets of a file that a protocol of IP packets is given.
+    Return the packets of a file that a replay delivers to a protocol of IP packets.
     """
     clock, recorder = SimulationClock(), PacketRecorder()
     done = Replay(path, recorder, clock, directions).start()
@@ -42,7 +42,9 @@ def played(path: Path, directions: int = pcapng.INBOUND) -> list[bytes]:
 
 @pytest.mark.parametrize("linkType", ["LINUX_SLL", "LINUX_SLL2"])
 @pytest.mark.parametrize("version", [4, 6])
-def test_tcpdumpOnAnyInterface(namespace: Namespace, tmp_path: Path, linkType: str, version: int) -> None:
+def test_aCaptureOfTcpdumpOnAnyInterfaceIsReplayed(
+    namespace: Namespace, tmp_path: Path, linkType: str, version: int
+) -> None:
     ip("link", "set", "lo", "up")
     path = tmp_path / "any.pcap"
     family, here, there = (
@@ -50,7 +52,7 @@ def test_tcpdumpOnAnyInterface(namespace: Namespace, tmp_path: Path, linkType: s
     )
     with LinuxDevice("tt0", TUN), socket.socket(family, socket.SOCK_DGRAM) as client:
         setUp("tt0", "10.9.0.1/24", "fd09::1/64")
-        # With room for whole superpackets, there is none for as many as these.
+        # With a greater snapshot length, the kernel's buffer has no room for this number of packets.
         with captured(path, "any", "udp", 6, ("-y", linkType, "-s", "200")):
             for number in range(3):
                 client.sendto(b"in%d" % number, (here, 9))
@@ -63,7 +65,7 @@ def test_tcpdumpOnAnyInterface(namespace: Namespace, tmp_path: Path, linkType: s
 
 
 @pytest.mark.parametrize("linkType", [NULL, LOOP, SLL, SLL2, 12, 14, pcapng.RAW, 228, 229])
-def test_whatTsharkFindsIsPlayed(tmp_path: Path, linkType: int) -> None:
+def test_theReplayHasThePacketsThatTsharkReads(tmp_path: Path, linkType: int) -> None:
     packets = [udpPacket(f"10.0.0.{number}", "10.0.0.9", 4000, 7, b"x") for number in range(1, 4)]
     packets += [udpPacket(f"fd00::{number}", "fd00::9", 4000, 7, b"x") for number in range(1, 4)]
     headers = {
@@ -81,7 +83,7 @@ def test_whatTsharkFindsIsPlayed(tmp_path: Path, linkType: int) -> None:
     assert played(path) == packets
 
 
-def test_whatEditcapWrites(tmp_path: Path) -> None:
+def test_aFileOfEditcapIsReplayed(tmp_path: Path) -> None:
     packet = udpPacket("10.0.0.1", "10.0.0.9", 4000, 7, b"x")
     raw = tmp_path / "raw.pcap"
     raw.write_bytes(pcap("<", 0xA1B2C3D4, (7, 0, packet, len(packet)), linkType=101))

@@ -1,5 +1,5 @@
 """
-What Linux does with the rows of L{tests.real.test_input}: the same, but for what C{docs/input.md} tells of.
+The reactions of Linux to the rows of L{tests.real.test_input}. C{docs/input.md} lists each difference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.real.test_input import (
     whole,
 )
 
-#: What Linux does otherwise, by the row's name.
+#: The reactions of Linux that differ, by the row's version and name.
 DIFFERENCES: dict[tuple[int, str], list[str]] = {
     (4, "truncated-timestamp-request"): ["icmp 14/0"],
     (4, "ARP-for-other-hardware"): ["arp reply"],
@@ -35,14 +35,14 @@ DIFFERENCES: dict[tuple[int, str], list[str]] = {
     (4, "echo-request-with-record-route"): ["icmp 0/0, options 0707080a09000200"],
 }
 
-#: What C{docs/input.md} calls those that are not called by their row's name.
+#: The names in C{docs/input.md} of differences, if they are not the name of the row.
 NAMES = {(4, "echo-request-with-record-route"): ROUTES_AND_TIMES}
 
 
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Wire]:
     """
-    A wire with Linux behind it.
+    Make a link with Linux behind it.
     """
     need()
     with Namespace(), Linux(STATIONS) as linux:
@@ -51,9 +51,9 @@ def wire() -> Iterator[Wire]:
 
 def rows(version: int, *tables: tuple[list[Any], bool]) -> list[Any]:
     """
-    Rows with what Linux answers.
+    Pair the rows of tables with the answers of Linux.
 
-    @param tables: rows, and whether they are packets and not frames.
+    @param tables: pairs of rows and whether these are packets; otherwise they are frames.
     """
     found = []
     for table, packet in tables:
@@ -65,12 +65,12 @@ def rows(version: int, *tables: tuple[list[Any], bool]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("make", "expected", "packet"), rows(4, (ROWS_4, True), (ROWS_FRAMES_4, False)))
-def test_IPv4(wire: Wire, make: Row, expected: list[str], packet: bool) -> None:
+def test_LinuxAnswersRowsOfIPv4(wire: Wire, make: Row, expected: list[str], packet: bool) -> None:
     sent, came = wire.answers(4, make, packet)
     assert [whole(each, [sent], LINUX) for each in came] == expected
 
 
 @pytest.mark.parametrize(("make", "expected", "packet"), rows(6, (ROWS_6, True), (ROWS_FRAMES_6, False)))
-def test_IPv6(wire: Wire, make: Row, expected: list[str], packet: bool) -> None:
+def test_LinuxAnswersRowsOfIPv6(wire: Wire, make: Row, expected: list[str], packet: bool) -> None:
     sent, came = wire.answers(6, make, packet)
     assert [whole(each, [sent], LINUX) for each in came] == expected

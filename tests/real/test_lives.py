@@ -1,5 +1,5 @@
 """
-A service that is started and stopped again and again in one process, on each reactor.
+A service that is started and stopped repeatedly in one process, on each reactor.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SETTINGS = ("--mtu", "1400", "--kernel-route", "10.1.0.0/16")
 
 def held(run: Run) -> dict[str, Any]:
     """
-    What a service holds while it lives.
+    Return the resources that a service holds while it runs.
     """
     return {
         "descriptors": descriptors(),
@@ -41,14 +41,14 @@ def held(run: Run) -> dict[str, Any]:
 
 def control() -> Path:
     """
-    Where the control socket of a service on tt0 is, if it has one.
+    Return the path of the control socket of a service on tt0.
     """
     return Path("/run/txtuntap", fileName(namespaceNumber(), "tt0"))
 
 
 async def live(run: Run, service: Any) -> None:
     """
-    Start a service, have it answer the kernel and a client of its control socket, and stop it.
+    Start a service, let the kernel and a client of its control socket use it, and stop it.
     """
     service.privilegedStartService()
     service.startService()
@@ -67,7 +67,7 @@ async def live(run: Run, service: Any) -> None:
 
 def came(client: socket.socket) -> bytes:
     """
-    What has come; C{b""}, if nothing has yet.
+    Return the datagram that was received, or C{b""} if there is none yet.
     """
     with suppress(BlockingIOError):
         return client.recv(65535, socket.MSG_DONTWAIT)
@@ -76,7 +76,7 @@ def came(client: socket.socket) -> bytes:
 
 def answer(client: socket.socket) -> bytes:
     """
-    Ask, and return an answer to this or to an earlier question; C{b""}, if none has come yet.
+    Send a datagram, and return an answer to this or to an earlier one, or C{b""} if there is none yet.
     """
     client.sendto(b"hello", ("10.9.0.2", 7))
     return came(client)
@@ -84,12 +84,12 @@ def answer(client: socket.socket) -> bytes:
 
 async def assertHoldsNothing(run: Run, made: Callable[[], Any], lives: int = 10) -> None:
     """
-    A service lives, and then nothing is held that was not before its first life.
+    Run a service several times, and check that it holds no resources that did not exist before its first run.
 
-    @param made: gives the service for the next life.
-    @param lives: how often.
+    @param made: returns the service for the next run.
+    @param lives: the number of runs.
     """
-    # With the first listener of a process, Twisted reserves a descriptor (for EMFILE) and keeps it.
+    # Twisted reserves a descriptor (for EMFILE) at the first listening port of a process, and keeps it.
     await run.reactor.listenTCP(0, Factory(), interface="127.0.0.1").stopListening()
     before = held(run)
     for number in range(lives):
@@ -100,20 +100,20 @@ async def assertHoldsNothing(run: Run, made: Callable[[], Any], lives: int = 10)
 
 def arguments(mode: int) -> list[str]:
     """
-    What C{twistd tuntap} is asked for.
+    Return the arguments of C{twistd tuntap} for the service.
     """
     return ["host", *options("tap" if mode == TAP else "tun"), *_SETTINGS]
 
 
 @onEachReactor
 @onBothKinds
-async def test_aServiceMadeAnewHoldsNothingOfTheLastOnes(run: Run, mode: int) -> None:
+async def test_newServicesHoldNothingOfFormerOnes(run: Run, mode: int) -> None:
     await assertHoldsNothing(run, lambda: application(*arguments(mode)))
 
 
 @onEachReactor
 @onBothKinds
-async def test_aServiceStartedAgainHoldsNothingOfItsLastLife(run: Run, mode: int) -> None:
+async def test_aRestartedServiceHoldsNothingOfItsFormerRun(run: Run, mode: int) -> None:
     service = application(*arguments(mode))
     await assertHoldsNothing(run, lambda: service)
 
@@ -121,5 +121,5 @@ async def test_aServiceStartedAgainHoldsNothingOfItsLastLife(run: Run, mode: int
 @pytest.mark.long("lives")
 @onEachReactor
 @onBothKinds
-async def test_aHundredServicesHoldNothingOfTheLastOnes(run: Run, mode: int) -> None:
+async def test_aHundredServicesHoldNothingOfFormerOnes(run: Run, mode: int) -> None:
     await assertHoldsNothing(run, lambda: application(*arguments(mode)), 100)

@@ -1,5 +1,5 @@
 """
-C{twistd tuntap host --prometheus}: what it tells of is what the kernel's programs have sent.
+The metrics of C{twistd tuntap host --prometheus} agree with the packets that the kernel's programs send.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ URL = "http://127.0.0.1:9100/metrics"
 
 def scrape() -> dict[tuple[str, ...], float]:
     """
-    What there is: values by metric and labels, in the order of their names.
+    Read all metrics: values by name and labels, with the labels in the order of their names.
     """
     with urlopen(URL, timeout=PATIENCE) as response:
         assert response.headers.get_content_type() == "text/plain"
@@ -50,15 +50,15 @@ def test_pingsAreCounted(namespace: Namespace, tmp_path: Path, mode: str) -> Non
             after = scrape()
             return grown("txtuntap_events_total", "outEchoReps", "tt0", "icmp") >= 5
 
-        # The last is not waited for by all means.
+        # ping may end before its last request is answered.
         until(counted, "the pings to be counted")
         assert grown("txtuntap_events_total", "inEchos", "tt0", "icmp") == 5
         assert grown("txtuntap_events_total", "outEchoReps", "tt0", "icmp") == 5
         for way in "in", "out":
-            # The kernel may say something of its own.
+            # The kernel may send packets of its own, too.
             assert grown("txtuntap_packets_total", way, "tt0") >= 5
             assert grown("txtuntap_bytes_total", way, "tt0") >= 5 * 128
-        # Under the name that it has now.
+        # The metrics have the new name of a renamed interface.
         ip("link", "set", "tt0", "name", "tt1")
         run("ping", "-c1", "10.9.0.2")
         until(lambda: ("txtuntap_packets_total", "in", "tt1") in scrape(), "the name to be known")
@@ -66,12 +66,12 @@ def test_pingsAreCounted(namespace: Namespace, tmp_path: Path, mode: str) -> Non
         with pytest.raises(HTTPError):
             urlopen("http://127.0.0.1:9100/", timeout=PATIENCE)
         endOrderly(host)
-        # Who asks leaves no line.
+        # Requests for metrics are not logged.
         assert "GET" not in host.log()
 
 
 @pytest.mark.parametrize("body", ["Content-Length: 1000000000", "Transfer-Encoding: chunked"])
-def test_whatIsSentThereIsRefusedBeforeItHasCome(namespace: Namespace, tmp_path: Path, body: str) -> None:
+def test_aRequestWithABodyIsRefusedBeforeTheBodyIsReceived(namespace: Namespace, tmp_path: Path, body: str) -> None:
     with Host(tmp_path, more=("--prometheus", ENDPOINT)) as host:
         scrape()
         before = host.log()
@@ -83,24 +83,24 @@ def test_whatIsSentThereIsRefusedBeforeItHasCome(namespace: Namespace, tmp_path:
         assert host.log() == before
 
 
-def test_whoIsSlowKeepsNobodyFromAsking(namespace: Namespace, tmp_path: Path) -> None:
+def test_slowClientsKeepOutNoOtherClient(namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path, more=("--prometheus", ENDPOINT)), ExitStack() as stack:
         for _ in range(200):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", 9100), PATIENCE))
-            # It may have been closed by then for one of the others.
+            # The server may have closed this connection to make room for another one.
             with suppress(ConnectionError):
                 client.sendall(b"GET /metr")
         assert scrape()["txtuntap_packets_total", "in", "tt0"] >= 0
 
 
-def test_dropsAreNamed(namespace: Namespace, tmp_path: Path) -> None:
+def test_dropsAreCountedByReason(namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path, more=("--prometheus", ENDPOINT)):
         run("ping", "-c1", "-W0.2", "10.9.0.77", status=1)
         drop = "txtuntap_drops_total", "tt0", "ip", "inAddrErrors"
         until(lambda: scrape().get(drop, 0) >= 1, "the drop to be counted")
 
 
-def test_whereItCannotListenThereIsNoInterface(namespace: Namespace, tmp_path: Path) -> None:
+def test_aServiceThatCannotListenMakesNoInterface(namespace: Namespace, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with Host(tmp_path, more=("--prometheus", ENDPOINT)):
         arguments = ["--tun", "tt9", "--address", "10.8.0.2/24", "--prometheus", ENDPOINT]

@@ -1,5 +1,5 @@
 """
-What C{ip} does to interfaces is told as it happens.
+The monitor reports each change that C{ip} makes to interfaces.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from txtuntap.device.state import readInterface, readInterfaces
 
 class Watched:
     """
-    A monitor, and what it has told.
+    A monitor, and the events that it has reported.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -52,7 +52,7 @@ class Watched:
 
     def after(self, *command: str, kind: str, name: str = "tt0") -> InterfaceEvent:
         """
-        Run C{ip}, and wait for what it is to lead to.
+        Run C{ip}, and wait for the event that follows.
         """
         del self.events[:]
         ip(*command)
@@ -77,7 +77,7 @@ def watched() -> Iterator[Watched]:
         reactor.waker.connectionLost(None)
 
 
-def test_everythingThatHappens(namespace: Namespace) -> None:
+def test_eachChangeIsReported(namespace: Namespace) -> None:
     with watched() as watching:
         assert watching.events == []
         after = watching.after
@@ -101,7 +101,7 @@ def test_everythingThatHappens(namespace: Namespace) -> None:
         assert {state.name for state in watching.monitor.interfaces.values()} == {"lo"}
 
 
-def test_addressesThatNobodyWouldAskFor(namespace: Namespace) -> None:
+def test_unusualAddressesAreReported(namespace: Namespace) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     ip("address", "add", "224.1.1.1/32", "dev", "tt0", "autojoin")
     with watched() as watching:
@@ -114,7 +114,7 @@ def test_addressesThatNobodyWouldAskFor(namespace: Namespace) -> None:
         assert watching.after("link", "set", "tt0", "mtu", "1400", kind=events.MTU).state.mtu == 1400
 
 
-def test_theKernelsKeyIsTheKey(namespace: Namespace) -> None:
+def test_addressesAreIdentifiedAsInTheKernel(namespace: Namespace) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     ip("link", "set", "tt0", "up")
     with watched() as watching:
@@ -130,20 +130,20 @@ def test_theKernelsKeyIsTheKey(namespace: Namespace) -> None:
         ):
             watching.after("address", "add", *one, "dev", "tt0", kind=events.ADDRESS_ADDED)
             ip("address", "change", *other, "dev", "tt0")
-            # IPv4's peer stays as it is. Whatever became of it, there is one.
+            # The kernel keeps the old peer of an IPv4 address. In any case, one address exists.
             there = {str(each) for each in readInterface("tt0").addresses if not each.interface.is_link_local}
             assert len(there) == 1
             until(lambda there=there: given() == there, "the change", watching.turn)  # type: ignore[misc]
-            # Each address is removed once, by the record that the kernel has by now.
+            # Each address is removed once, by the record that the kernel has at that time.
             ip("address", "flush", "dev", "tt0", "scope", "global")
             until(lambda: not given(), "all to be gone", watching.turn)
-        # These are two, and stay so.
+        # These are two different addresses for the kernel.
         for address in "10.9.0.1/24", "10.9.0.1/32":
             watching.after("address", "add", address, "dev", "tt0", kind=events.ADDRESS_ADDED)
         assert given() == {"10.9.0.1/24", "10.9.0.1/32"}
 
 
-def test_namesThatAreNoText(namespace: Namespace) -> None:
+def test_namesWithInvalidUTF8AreReported(namespace: Namespace) -> None:
     with watched() as watching, LinuxDevice(b"tt\xff", TAP):
         until(lambda: [event.name for event in watching.events][:1] == ["tt\udcff"], "its event", watching.turn)
         protocol = Follower()
@@ -157,7 +157,9 @@ def test_namesThatAreNoText(namespace: Namespace) -> None:
         resultOf(port.stopListening(), watching.turn)
 
 
-def test_whatMakesNoSenseIsReadAnewAndLoggedOnce(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_afterAnInvalidMessageTheStateIsReadAndOneLineLogged(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def puzzle(message: object) -> None:
         raise KeyError("IFLA_SOMETHING")
 
@@ -172,7 +174,7 @@ def test_whatMakesNoSenseIsReadAnewAndLoggedOnce(namespace: Namespace, monkeypat
         assert len(logged) == 1
 
 
-def test_subscriptionsEnd(namespace: Namespace) -> None:
+def test_anEndedSubscriptionReceivesNoEvents(namespace: Namespace) -> None:
     with watched() as watching:
         others: list[InterfaceEvent] = []
         watching.monitor.subscribe(others.append)
@@ -184,7 +186,7 @@ def test_subscriptionsEnd(namespace: Namespace) -> None:
         assert {event.kind for event in others} >= {events.ADDED, events.UP}
 
 
-def test_stoppedBeforeItKnows(namespace: Namespace) -> None:
+def test_aMonitorCanBeStoppedBeforeItHasReadTheState(namespace: Namespace) -> None:
     reactor: Any = SelectReactor()
     monitor = InterfaceMonitor(reactor)
     started = monitor.start()
@@ -206,7 +208,7 @@ def test_aNamespaceThatCannotBeEnteredIsAFailure(namespace: Namespace) -> None:
     reactor.waker.connectionLost(None)
 
 
-def test_openedBeforeItStarts(namespace: Namespace) -> None:
+def test_aMonitorCanBeOpenedBeforeItStarts(namespace: Namespace) -> None:
     reactor: Any = SelectReactor()
     before = descriptors()
     for starts in True, False:
@@ -221,7 +223,7 @@ def test_openedBeforeItStarts(namespace: Namespace) -> None:
     reactor.waker.connectionLost(None)
 
 
-def test_whatTheKernelCouldNotKeepIsReadAnew(namespace: Namespace) -> None:
+def test_afterAnOverflowTheStateIsRead(namespace: Namespace) -> None:
     with watched() as watching:
         watchOf(watching.monitor)._netlink.setsockopt(1, 33, 2304)  # SO_RCVBUFFORCE
         for number in range(20):
@@ -237,11 +239,11 @@ def test_whatTheKernelCouldNotKeepIsReadAnew(namespace: Namespace) -> None:
         assert "lo" in {state.name for state in watching.monitor.interfaces.values()}
 
 
-def test_whatIsLostWhileAllIsReadIsReadOnceMore(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_afterAnOverflowDuringTheReadTheStateIsReadAgain(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Deferred[Any], Any]] = []
 
     def ask(reactor: Any, conversation: Any, by: Any) -> Deferred[Any]:
-        # What there is now, for whom it will reach later.
+        # Ask the kernel now, but deliver the answer later.
         asked.append((Deferred(), askNow(conversation)))
         return asked[-1][0]
 
@@ -269,7 +271,7 @@ def test_whatIsLostWhileAllIsReadIsReadOnceMore(namespace: Namespace, monkeypatc
         ip("tuntap", "add", "mode", "tun", "name", "tt0")
         watch.doRead()
         ((first, before),) = asked
-        # It is older than what was lost last.
+        # This state is older than the last lost event.
         first.callback(before)
         second, after = asked[1]
         second.callback(after)
@@ -282,7 +284,7 @@ def test_whatIsLostWhileAllIsReadIsReadOnceMore(namespace: Namespace, monkeypatc
 
 class Follower(IPProtocol):
     """
-    Keeps what it is told.
+    A protocol that records the calls it receives.
     """
 
     def __init__(self) -> None:
@@ -319,7 +321,7 @@ def test_aPortFollowsItsInterface(namespace: Namespace) -> None:
 
 class Told:
     """
-    A monitor on a running reactor, and what it has told.
+    A monitor on a running reactor, and the events that it has reported.
     """
 
     def __init__(self, run: Run) -> None:
@@ -330,7 +332,7 @@ class Told:
 
     async def after(self, *command: str, kind: str, address: str | None = None) -> InterfaceEvent:
         """
-        Run C{ip}, and wait for what it is to lead to: the kernel gives a link addresses of its own at any time.
+        Run C{ip}, and wait for the event that follows. (The kernel may add addresses of its own at any time.)
         """
         del self.events[:]
         ip(*command)
@@ -338,7 +340,7 @@ class Told:
 
     async def event(self, kind: str, address: str | None = None) -> InterfaceEvent:
         """
-        Wait until something of this kind has happened to C{tt0}, since the last command.
+        Wait for an event of a kind about C{tt0}, since the last command.
         """
         found: list[InterfaceEvent] = []
 
@@ -356,14 +358,14 @@ class Told:
 
     async def agrees(self) -> None:
         """
-        Wait until what it knows is what there is.
+        Wait until the state that the monitor knows is the real one.
         """
         await self._run.until(lambda: known(self.monitor.interfaces.values()) == known(readInterfaces()), "the state")
 
 
 def known(states: Iterable[InterfaceState]) -> dict[str, InterfaceState]:
     """
-    States by name, without what changes all the time, and without an order of addresses.
+    Map the names of interfaces to their states, without values that change all the time and the order of addresses.
     """
     return {
         state.name: attrs.evolve(state, statistics={}, addresses=tuple(sorted(state.addresses, key=str)))
@@ -372,7 +374,7 @@ def known(states: Iterable[InterfaceState]) -> dict[str, InterfaceState]:
 
 
 @onEachReactor
-async def test_everythingThatHappensOnARunningReactor(run: Run) -> None:
+async def test_eachChangeIsReportedOnARunningReactor(run: Run) -> None:
     before = descriptors(), len(run.reactor.getReaders())
     for mode in TUN, TAP:
         told = Told(run)
@@ -392,7 +394,7 @@ async def test_everythingThatHappensOnARunningReactor(run: Run) -> None:
                 assert taken.address not in taken.state.addresses
                 await told.after("address", "add", *change, kind=events.ADDRESS_ADDED, address=address)
             await told.agrees()
-            # With the link, the kernel takes its IPv6 addresses, and only those.
+            # When the link goes down, the kernel removes its IPv6 addresses, and only those.
             down = await told.after("link", "set", "tt0", "down", kind=events.DOWN)
             assert not down.state.up
             await told.event(events.ADDRESS_REMOVED, "fd09::1/64")
@@ -404,7 +406,7 @@ async def test_everythingThatHappensOnARunningReactor(run: Run) -> None:
 
 
 @onEachReactor
-async def test_aStoppedMonitorTellsNoMoreAndMayBeginAgain(run: Run) -> None:
+async def test_aStoppedMonitorReportsNothingAndCanStartAgain(run: Run) -> None:
     told = Told(run)
     with LinuxDevice("tt0", TUN):
         for _ in range(2):
@@ -418,7 +420,7 @@ async def test_aStoppedMonitorTellsNoMoreAndMayBeginAgain(run: Run) -> None:
 
 
 @onEachReactor
-async def test_moreThanTheKernelKeepsEndsInWhatThereIs(run: Run) -> None:
+async def test_afterAnOverflowTheKnownStateIsTheRealOne(run: Run) -> None:
     told = Told(run)
     with LinuxDevice("tt0", TUN):
         setUp("tt0")

@@ -1,5 +1,5 @@
 """
-Interfaces in another network namespace than that of the process: made there, moved there, set and watched there.
+Interfaces in another network namespace than the process's: they are made, moved, configured and monitored there.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SETTINGS = InterfaceSettings(addresses=["10.9.0.1/24", "fd09::1/64"], mtu=1400)
 
 async def assertEchoes(run: Run, namespace: int) -> None:
     """
-    Ask the host at 10.9.0.2 and fd09::2 out of C{namespace}, again and again: a link takes a moment to come up.
+    Send datagrams to the host at 10.9.0.2 and fd09::2 from C{namespace}, repeatedly, until the link has come up.
     """
-    # An address that is written from before it is there for answers stays that of the socket.
+    # A socket keeps its first source address. So wait until the interface has its addresses.
     inNamespace(namespace, lambda: untilHas("tt0", *map(str, SETTINGS.addresses)))
     for family, address in (socket.AF_INET, "10.9.0.2"), (socket.AF_INET6, "fd09::2"):
         with inNamespace(namespace, lambda family=family: socket.socket(family, socket.SOCK_DGRAM)) as client:  # type: ignore[misc]
@@ -53,7 +53,7 @@ async def assertEchoes(run: Run, namespace: int) -> None:
 
 def port(run: Run, mode: int, device: LinuxDevice) -> TuntapPort:
     """
-    A host that echoes, on a device.
+    Make a port with an echo host on a device.
     """
     host = Host(["10.9.0.2/24", "fd09::2/64"], run.reactor)
     host.listenUDP(7, Echo())
@@ -63,14 +63,14 @@ def port(run: Run, mode: int, device: LinuxDevice) -> TuntapPort:
 
 
 @onEachReactor
-async def test_madeInAnother(run: Run) -> None:
+async def test_aPortIsMadeInAnotherNamespace(run: Run) -> None:
     for mode in TUN, TAP:
         with another() as there:
             device = LinuxDevice("tt0", mode, namespace=there)
             listening = port(run, mode, device)
             assert names(there) == {"tt0"}
             assert interfaces() == set()
-            # The namespace is the device's, and need not be named again.
+            # The device knows its namespace, so configure needs no other argument for it.
             configured = await configure("tt0", SETTINGS, device, run.reactor)
             assert (device.mtu, readInterface("tt0", there).mtu) == (1400, 1400)
             await assertEchoes(run, there)
@@ -82,14 +82,14 @@ async def test_madeInAnother(run: Run) -> None:
 
 
 @onEachReactor
-async def test_movedToAnother(run: Run) -> None:
+async def test_aPortIsMovedToAnotherNamespace(run: Run) -> None:
     for mode in TUN, TAP:
         with another() as there:
             listening = port(run, mode, LinuxDevice("tt0", mode))
             await configure("tt0", SETTINGS, reactor=run.reactor)
             await move("tt0", there, run.reactor)
             assert (interfaces(), names(there)) == (set(), {"tt0"})
-            # Nothing goes along but the device and its MTU.
+            # The move keeps only the device and its MTU.
             state = await read("tt0", run.reactor, there)
             assert (state.up, state.mtu, state.addresses) == (False, 1400, ())
             await configure("tt0", SETTINGS, reactor=run.reactor, namespace=there)
@@ -100,7 +100,7 @@ async def test_movedToAnother(run: Run) -> None:
 
 
 @onEachReactor
-async def test_watchedInAnother(run: Run) -> None:
+async def test_anotherNamespaceIsMonitored(run: Run) -> None:
     with another() as there:
         told: list[tuple[str, str]] = []
         monitor = InterfaceMonitor(run.reactor, there)
@@ -115,7 +115,7 @@ async def test_watchedInAnother(run: Run) -> None:
         monitor.stop()
 
 
-def test_whatIsReadIsOfThere(namespace: Namespace) -> None:
+def test_theStateIsReadInTheOtherNamespace(namespace: Namespace) -> None:
     with another() as there, LinuxDevice("tt0", TUN), LinuxDevice("tt1", TAP, namespace=there):
         configureInterface("tt1", ["10.9.1.1/24"], routes=["10.8.0.0/16"], namespace=there)
         (found,) = json.loads(inNamespace(there, lambda: ip("-json", "route", "show", "10.8.0.0/16")))
@@ -126,13 +126,13 @@ def test_whatIsReadIsOfThere(namespace: Namespace) -> None:
             readInterface("tt1")
 
 
-def test_byPathAndThereAndBack(namespace: Namespace) -> None:
+def test_anInterfaceIsMovedByPathAndBack(namespace: Namespace) -> None:
     here = f"/proc/{os.getpid()}/ns/net"
     with another() as there, LinuxDevice("tt0", TUN):
         path = f"/proc/self/fd/{there}"
         moveInterface("tt0", path)
         assert names(there) == {"tt0"}
-        # The name is taken there: it stays where it is.
+        # The name is in use in the other namespace, so the interface stays.
         with LinuxDevice("tt0", TUN):
             with pytest.raises(OSError, match=r"cannot move tt0 to the network namespace .*: .*exists"):
                 moveInterface("tt0", path)
@@ -141,7 +141,7 @@ def test_byPathAndThereAndBack(namespace: Namespace) -> None:
         assert (interfaces(), names(there)) == ({"tt0"}, set())
 
 
-def test_byTheNameThatIPGave(namespace: Namespace) -> None:
+def test_aNamespaceIsFoundByItsName(namespace: Namespace) -> None:
     needRoot()
     name = f"tt-{os.getpid()}"
     ip("netns", "add", name)
@@ -152,7 +152,7 @@ def test_byTheNameThatIPGave(namespace: Namespace) -> None:
         ip("netns", "delete", name)
 
 
-def test_mistakes(namespace: Namespace, tmp_path: Path) -> None:
+def test_invalidNamespacesAreErrors(namespace: Namespace, tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match=rf"{DIRECTORY}/none: No such file or directory: make it \('ip netns add none'\)"):
         LinuxDevice("tt0", TUN, namespace="none").open()
@@ -171,14 +171,14 @@ def test_mistakes(namespace: Namespace, tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_aStrangerOfTheSameNameIsNotTakenForIt(namespace: Namespace) -> None:
+def test_anotherInterfaceOfTheSameNameIsNotUsed(namespace: Namespace) -> None:
     for mode, kind in (TUN, "tun"), (TAP, "tap"):
         with another() as there, LinuxDevice("tt0", mode, namespace=there) as device:
             ip("tuntap", "add", "mode", kind, "name", "tt0")
             ip("link", "set", "tt0", "mtu", "1300")
             with LinuxDevice("", mode, descriptor=os.dup(device.fileno())) as adopted:
                 assert (adopted.name, adopted.mtu, adopted.linkAddress) == ("tt0", 1500, device.linkAddress)
-            # Neither where we may not ask.
+            # Without permission to ask for the namespace, only a tap can be told apart.
             if mode == TAP:
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(link, "TUNGETDEVNETNS", 0)

@@ -1,5 +1,5 @@
 """
-What nmap finds out about a host, and about the kernel with the same services: the same.
+The findings of nmap about a host are the same as those about the kernel with the same services.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tests.real.lab.machine import INTERFACE, Machine
 from tests.real.lab.namespace import PATIENCE, Namespace, need, run
 from tests.real.lab.streams import ECHO, SINK, SOURCE, SSH, TLS, WEB, KernelServices
 
-#: A port that a filter on the way drops, and one where nobody listens.
+#: A port that a filter drops, and a port without a listener.
 FILTERED, CLOSED = 5, 81
 
 OPEN = (ECHO, SINK, SSH, WEB, TLS)
 
-#: By the kind of scan, the state of an open port and the reason for it, and those of a closed one.
+#: For each kind of scan, the state of an open port with its reason, and the state of a closed port with its reason.
 SCANS = {
     "-sS": (("open", "syn-ack"), ("closed", "reset")),
     "-sT": (("open", "syn-ack"), ("closed", "conn-refused")),
@@ -39,14 +39,14 @@ table netdev {0} {{
 }}
 """
 
-#: The interfaces that lead to a host and to the kernel, and the addresses of both by IP version.
+#: The interfaces to a host and to the kernel, and the addresses of both by IP version.
 TARGETS = {INTERFACE: ("10.9.0.2", "fd09::2"), "ttv0": (FAR, FAR6)}
 
 
 @pytest.fixture(scope="module", params=["tun", "tap"])
 def targets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
-    A host and the kernel, both with all services, and a filter before each.
+    Start a host, and the kernel in a namespace, both with all services and with a filter before them.
     """
     need()
     ours, theirs = (tmp_path_factory.mktemp(name) for name in ("host", "kernel"))
@@ -60,7 +60,7 @@ def targets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             (ours / "filter").write_text(_FILTER.format(interface, FILTERED))
             run("nft", "-f", str(ours / "filter"))
             for address in addresses:
-                # SYNs are sent again.
+                # Connect once, so that the link addresses are resolved. The kernel repeats its SYN until then.
                 socket.create_connection((address, ECHO), PATIENCE).close()
         yield
         assert "Traceback" not in machine.log(), machine.log()
@@ -68,9 +68,9 @@ def targets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def scan(kind: str, address: str, ports: str, *options: str) -> ElementTree.Element:
     """
-    Have nmap look at some ports.
+    Run nmap for some ports.
 
-    @return: what it says, as XML.
+    @return: its XML output.
     """
     version = ["-6"] if ":" in address else []
     said = run("nmap", *version, kind, "-n", "-Pn", "--reason", "-oX", "-", "-p", ports, *options, address)
@@ -79,7 +79,7 @@ def scan(kind: str, address: str, ports: str, *options: str) -> ElementTree.Elem
 
 def states(said: ElementTree.Element) -> dict[int, tuple[str, str]]:
     """
-    The state of each port that is told of, and the reason for it.
+    Return the state of each reported port, and its reason.
     """
     found = {}
     for port in said.iter("port"):
@@ -90,7 +90,7 @@ def states(said: ElementTree.Element) -> dict[int, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", SCANS)
-def test_scansSeeWhatTheySeeOfLinux(targets: None, kind: str) -> None:
+def test_scansFindTheSameAsWithLinux(targets: None, kind: str) -> None:
     isOpen, isClosed = SCANS[kind]
     dropped = (isOpen[0] if "|" in isOpen[0] else "filtered"), "no-response"
     expected = {FILTERED: dropped, **dict.fromkeys(OPEN, isOpen), CLOSED: isClosed}
@@ -99,8 +99,8 @@ def test_scansSeeWhatTheySeeOfLinux(targets: None, kind: str) -> None:
             assert states(scan(kind, address, ",".join(map(str, expected)))) == expected
 
 
-def test_manyClosedPortsAreTold(targets: None) -> None:
-    # A host limits its resets: those of 300 ports take some repetitions of nmap's.
+def test_allClosedPortsAreReported(targets: None) -> None:
+    # A host limits its resets, so nmap has to repeat some of its 300 probes.
     listening = {*OPEN, SOURCE}
     for address, _ in TARGETS.values():
         said = scan("-sS", address, "6-305,443")
@@ -116,8 +116,8 @@ def test_servicesAreRecognised(targets: None) -> None:
     assert found[SSH]["name"] == "ssh" and "Twisted" in found[WEB]["product"]
 
 
-def test_whatSystemItTakesAHostFor(targets: None) -> None:
-    # Whatever that is: it sends what no TCP would, and the host lives on.
+def test_theHostSurvivesOSDetection(targets: None) -> None:
+    # The result does not matter. OS detection sends segments that no TCP sends, and the host continues to serve.
     for interface, (address, _) in TARGETS.items():
         said = scan("-sS", address, f"{ECHO},{CLOSED}", "-O", "--osscan-guess")
         matches = [f"{each.attrib['name']} ({each.attrib['accuracy']} %)" for each in said.iter("osmatch")]
@@ -127,7 +127,7 @@ def test_whatSystemItTakesAHostFor(targets: None) -> None:
 
 def services(said: ElementTree.Element) -> dict[int, dict[str, str]]:
     """
-    The services that are told of, but for what differs each time.
+    Return the reported services, without the values that differ each time.
     """
     return {
         int(port.attrib["portid"]): {name: value for name, value in service.attrib.items() if name != "servicefp"}

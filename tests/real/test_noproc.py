@@ -1,5 +1,5 @@
 """
-Programs that run where C{/proc} is not mounted, as in a jail.
+Programs that run where C{/proc} is not mounted, as in a chroot jail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from txtuntap.service.observe.control import namespaceNumber
 
 KINDS = pytest.mark.parametrize("mode", [TUN, TAP])
 
-#: Goes to jail, adopts a descriptor, and says what it knows.
+#: A program that enters a jail, adopts a descriptor, and prints what it knows of the device.
 _JAILED = """
 import json, os, sys
 from txtuntap.device.configure import configureNow
@@ -50,7 +50,7 @@ print(json.dumps([device.name, device.mtu, tried(namespaceNumber), tried(harden)
 
 def jailed(jail: Path, device: LinuxDevice, user: int = 0) -> Any:
     """
-    Run a program in jail that gets the descriptor of a device; return what it knows.
+    Run that program with the descriptor of a device, and return its output.
     """
     number = device.fileno()
     command = [sys.executable, "-c", _JAILED, str(jail), str(number), str(device.mode), str(user)]
@@ -65,7 +65,7 @@ def test_anAdoptedDescriptorIsOpened(namespace: Namespace, tmp_path: Path, mode:
         ip("link", "set", "tt0", "mtu", "1400")
         name, mtu, number, hardened = jailed(tmp_path, device)
         assert (name, mtu, number) == ("tt0", 1400, namespaceNumber())
-        # What cannot be found out is not promised.
+        # Hardening that cannot be verified is an error.
         assert hardened == "cannot read which packets tt0 trusts: /proc/sys/net is missing, mount /proc"
         assert trustSettings(readInterface("tt0").index) != []
         name, mtu, number, _ = jailed(tmp_path, device, NOBODY)
@@ -73,15 +73,15 @@ def test_anAdoptedDescriptorIsOpened(namespace: Namespace, tmp_path: Path, mode:
         assert "mount /proc, or have CAP_NET_ADMIN" in number
 
 
-def test_anAdoptedDescriptorOfAnotherNamespace(namespace: Namespace, tmp_path: Path) -> None:
+def test_anAdoptedDescriptorOfAnotherNamespaceIsOpened(namespace: Namespace, tmp_path: Path) -> None:
     needRoot()
     with another() as there, LinuxDevice("tt0", TUN, namespace=there) as device, LinuxDevice("tt0", TUN):
         ip("link", "set", "tt0", "mtu", "1400")
-        # That one is a stranger's.
+        # The interface of that name in this namespace is another one.
         assert jailed(tmp_path, device)[:2] == ["tt0", 1500]
 
 
-def test_whereNothingTellsTheNamespace(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_anUnknownNamespaceIsNoError(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     def openNamespace(namespace: object) -> int:
         raise PermissionError("no")
 

@@ -1,5 +1,5 @@
 """
-Superpackets that the kernel cuts, and the same cut by us: octet by octet.
+The packets that the kernel cuts a superpacket into equal those that txtuntap cuts it into, octet by octet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LINK = bytes.fromhex("0200000000bb0200000000aa")
 
 @pytest.mark.parametrize("mode", [TUN, TAP], ids=["tun", "tap"])
 @pytest.mark.parametrize("version", [4, 6])
-def test_theKernelMakesTheSame(namespace: Namespace, mode: int, version: int) -> None:
+def test_theKernelCutsASuperpacketInTheSameWay(namespace: Namespace, mode: int, version: int) -> None:
     etherType = {4: 0x0800, 6: 0x86DD}[version]
     link = _LINK + etherType.to_bytes(2, "big") if mode == TAP else b""
     tcp = TCP4 if version == 4 else TCP6
@@ -32,7 +32,7 @@ def test_theKernelMakesTheSame(namespace: Namespace, mode: int, version: int) ->
         made.append((*superpacket(version, UDP, data, size, link=link), f"UDP {payload} by {size}"))
         for flags, options in ((ACK, b""), (ACK | PSH | FIN, b"\x01" * 12), (ACK | PSH | CWR, b"")):
             packet, offload, network = superpacket(version, tcp, data, size, flags, options, link)
-            # Linux drops one segment with options: it takes these for payload, and then finds too little.
+            # Linux drops a single segment with options: it counts the options as payload, and then has too few octets.
             if size >= 8 and not (payload <= size and options):
                 kind = tcp | (ECN if flags & CWR else 0)
                 made.append((packet, replace(offload, type=kind), network, f"TCP {payload} by {size}, {flags:#x}"))
@@ -52,7 +52,7 @@ def test_theKernelMakesTheSame(namespace: Namespace, mode: int, version: int) ->
 
 def _received(device: LinuxDevice, count: int, packet: bytes, network: int) -> list[bytes]:
     """
-    What the kernel sends of a packet: that has its addresses, and the rest is the kernel's own.
+    Return the packets that the kernel sends with the addresses of a packet. The kernel also sends others of its own.
     """
     place = slice(network + 12, network + 20) if packet[network] >> 4 == 4 else slice(network + 8, network + 40)
     found: list[bytes] = []

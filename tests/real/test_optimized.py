@@ -1,5 +1,5 @@
 """
-All commands and services with C{python -OO}, which leaves out docstrings and assertions.
+All commands and services run with C{python -OO}, which removes docstrings and assertions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
 
 def does(*commands: list[str]) -> list[str]:
     """
-    What C{txtuntap} says, called several times by one process: without docstrings, Python takes its time to begin.
+    Run C{txtuntap} commands in one process, because Python starts slowly with C{-OO}. Return their output.
     """
     program = (
         "import io, json, sys; from txtuntap.command import main\n"
@@ -53,7 +53,7 @@ def does(*commands: list[str]) -> list[str]:
 @contextmanager
 def running(log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     """
-    A program that runs until it is ended, by SIGTERM, and says nothing of an error.
+    Run a program until the block ends, then end it by SIGTERM, and check that it has reported no error.
     """
     with log.open("wb") as output:
         process = subprocess.Popen([*_PYTHON, *command], stdout=output, stderr=output, env=_ENVIRONMENT)
@@ -71,7 +71,7 @@ def twist(*arguments: str) -> list[str]:
     return ["-m", "twisted", "--log-format=text", "tuntap", *arguments]
 
 
-def test_commands(namespace: Namespace, tmp_path: Path) -> None:
+def test_commandsRunWithoutAssertions(namespace: Namespace, tmp_path: Path) -> None:
     added, listed, shown, changed = does(
         ["add", "tt0", "--mode", "tap", "--address", "10.9.0.1/24"],
         ["list"],
@@ -93,9 +93,9 @@ def test_commands(namespace: Namespace, tmp_path: Path) -> None:
     assert "tt0" not in interfaces()
 
 
-def test_aHostAndItsCapture(namespace: Namespace, tmp_path: Path) -> None:
+def test_aHostAndItsCaptureRunWithoutAssertions(namespace: Namespace, tmp_path: Path) -> None:
     captured, log = tmp_path / "trace.pcapng", tmp_path / "log"
-    # With IPv6, the kernel would solicit routers, at any time.
+    # With IPv6, the kernel would send router solicitations at any time.
     Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
     four = options(addresses=("10.9.0.2/24",), kernelAddresses=("10.9.0.1/24",))
     with running(log, *twist("host", *four)):
@@ -106,7 +106,7 @@ def test_aHostAndItsCapture(namespace: Namespace, tmp_path: Path) -> None:
     assert "2 packets captured" in (tmp_path / "capture").read_text()
 
 
-def test_aSwitchAndATunnel(namespace: Namespace, tmp_path: Path) -> None:
+def test_aSwitchAndATunnelRunWithoutAssertions(namespace: Namespace, tmp_path: Path) -> None:
     for log, arguments in (
         ("switch", ["switch", "--tap", "tt0", "--tap", "tt1"]),
         ("tunnel", ["tunnel", "--tun", "tt2", "--listen", "tcp:4000:interface=127.0.0.1", "--insecure"]),
@@ -115,7 +115,7 @@ def test_aSwitchAndATunnel(namespace: Namespace, tmp_path: Path) -> None:
             until(lambda: interfaces() >= ({"tt0", "tt1"} if log == "switch" else {"tt2"}), "the interfaces")  # noqa: B023
 
 
-def test_aHelper(namespace: Namespace, tmp_path: Path) -> None:
+def test_aHelperRunsWithoutAssertions(namespace: Namespace, tmp_path: Path) -> None:
     path, log = tmp_path / "socket", tmp_path / "log"
     rule = f"{os.getuid()}:tt*:10.9.0.0/24,fd09::/64"
     with running(log, "-m", "txtuntap.device.helper", "--allow", rule, "--listen", f"unix:{path}"):

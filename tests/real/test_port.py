@@ -28,7 +28,7 @@ from txtuntap.device.linux import LinuxDevice
 
 class Recorder(PacketRecorder):
     """
-    Keeps the packets it gets, but for the kernel's own.
+    Records received packets, without those that the kernel sends on its own.
     """
 
     def packetReceived(self, packet: Packet) -> None:
@@ -38,7 +38,7 @@ class Recorder(PacketRecorder):
 
 class Port(TuntapPort):
     """
-    A port that tells how often it was lost, and how much it reads at once.
+    A port that counts its losses, and records how much it reads in each turn.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -60,7 +60,7 @@ class Port(TuntapPort):
 
 def made(run: Run, mode: int, *args: Any, **kwargs: Any) -> tuple[Recorder, Port]:
     """
-    A recorder, and a port with it that is not listening.
+    Make a recorder, and a port with it that does not listen yet.
     """
     recorder = going(Recorder(), mode)
     return recorder, Port(f"tt{mode}", recorder, *args, reactor=run.reactor, **kwargs)
@@ -68,7 +68,7 @@ def made(run: Run, mode: int, *args: Any, **kwargs: Any) -> tuple[Recorder, Port
 
 def comes(mode: int, *packets: bytes) -> None:
     """
-    Have packets come out of the kernel to the device of a port that L{made} has made.
+    Send packets from the kernel to the device of a port that L{made} has made.
     """
     with PacketSocket(f"tt{mode}", mode) as network:
         for packet in packets:
@@ -77,15 +77,15 @@ def comes(mode: int, *packets: bytes) -> None:
 
 def onBothKinds(test: Callable[[Run, int], Coroutine[Deferred[Any], Any, None]]) -> Test:
     """
-    Run C{test} on a tun, then on a tap.
+    Run a test on a tun, and then on a tap.
     """
 
     @wraps(test)
-    async def both(run: Run) -> None:
+    async def runOnBothKinds(run: Run) -> None:
         for mode in TUN, TAP:
             await test(run, mode)
 
-    return both
+    return runOnBothKinds
 
 
 @onEachReactor
@@ -111,7 +111,7 @@ async def test_packetsGoBothWays(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_stopAndStartAgain(run: Run, mode: int) -> None:
+async def test_aStoppedPortCanStartAgain(run: Run, mode: int) -> None:
     before = held(run)
     recorder, port = made(run, mode)
     for _ in range(3):
@@ -155,7 +155,7 @@ async def test_nothingIsDeliveredAfterStopListening(run: Run, mode: int) -> None
 
 @onEachReactor
 @onBothKinds
-async def test_whatAProtocolRaisesIsLoggedAndThePortGoesOn(run: Run, mode: int) -> None:
+async def test_anExceptionOfAProtocolIsLoggedAndThePortContinues(run: Run, mode: int) -> None:
     recorder, port = made(run, mode)
 
     def fail(packet: Packet) -> None:
@@ -195,7 +195,7 @@ async def test_aDeletedLinkEndsThePortOnce(run: Run, mode: int) -> None:
     assert [f"tt{mode} was deleted" in text for text in told] == [True]
     run.log.clear()
     await port.stopListening()
-    # And again, from where the failure left it.
+    # The port can start again after the failure.
     port.startListening()
     setUp(f"tt{mode}")
     comes(mode, sample(mode))
@@ -241,7 +241,7 @@ async def test_aLinkThatIsDownIsCountedAndNotRaised(run: Run) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_whatTheDeviceRefusesIsRaisedToWhoWritesPacketsOnly(run: Run, mode: int) -> None:
+async def test_onlyWriteRaisesForAPacketThatTheDeviceRefuses(run: Run, mode: int) -> None:
     _, port = made(run, mode)
     port.startListening()
     with pytest.raises(OSError, match="Invalid argument"):
@@ -274,7 +274,7 @@ async def test_oneTurnReadsABoundedNumberOfOctets(run: Run, mode: int) -> None:
     setUp(f"tt{mode}")
     comes(mode, *[sample(mode, bytes(1400))] * 480)
     await run.until(lambda: len(recorder.packets) == 480, "packets")
-    # The one that goes over the bound is the last.
+    # The packet that exceeds the bound is the last one of the turn.
     assert 100_000 <= max(octets for _, octets in port.turns) < 100_000 + 1500
     await port.stopListening()
 
@@ -295,20 +295,20 @@ async def test_aPacketOverMaxPacketSizeIsPartial(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_whatTheLinkCarriesComesWhole(run: Run, mode: int) -> None:
-    # Whatever its MTU is, and whenever it has become that: also after the port was started, which nobody tells it.
+async def test_aPacketOfAnyMTUIsReadWhole(run: Run, mode: int) -> None:
+    # The MTU may be changed at any time, even after the start of the port, without notice to the port.
     longest = 65535 if mode == TUN else 65535 - 14
     for options in {}, {"offload": False}, {"protocolInformation": True}:
         recorder, port = made(run, mode, **options)
         port.startListening()
         setUp(f"tt{mode}")
-        # IPv4 and 32 octets of MARK and headers, then as much as fits.
+        # An IPv4 packet has 32 octets of MARK and headers, then as much data as fits.
         for mtu in 9000, longest:
             ip("link", "set", f"tt{mode}", "mtu", str(mtu))
             octets = mtu + (14 if mode == TAP else 0)
             packets = [sample(mode).ljust(octets, b"x")]
             if mode == TAP:
-                # A tag is beyond what counts.
+                # A VLAN tag does not count as part of the MTU.
                 packets.append(packets[0][:12] + b"\x81\x00\x00\x05" + packets[0][12:])
             got = recorder.packets
             got.clear()
@@ -320,7 +320,7 @@ async def test_whatTheLinkCarriesComesWhole(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_protocolInformationUp(run: Run, mode: int) -> None:
+async def test_packetsAreReadWithProtocolInformation(run: Run, mode: int) -> None:
     recorder, port = made(run, mode, 200, protocolInformation=True)
     port.startListening()
     setUp(f"tt{mode}")
@@ -328,14 +328,14 @@ async def test_protocolInformationUp(run: Run, mode: int) -> None:
     comes(mode, *packets)
     await run.until(lambda: len(recorder.packets) == 3, "packets")
     assert recorder.data == [packet[:200] for packet in packets]
-    # The last one was cut, and the kernel said so (TUN_PKT_STRIP).
+    # The last packet was truncated, which the kernel reports (TUN_PKT_STRIP).
     assert [got.partial for got in recorder.packets] == [False, False, True]
     assert {got.etherType for got in recorder.packets} == {0x0800 if mode == TUN else 0}
     await port.stopListening()
 
 
 @onEachReactor
-async def test_protocolInformationDown(run: Run) -> None:
+async def test_packetsAreWrittenWithProtocolInformation(run: Run) -> None:
     ip = IPProtocol(["10.9.0.2/24", "fd09::2/64"])
     udp = RawUDPProtocol()
     proto = DatagramProtocol()
@@ -355,7 +355,7 @@ async def test_protocolInformationDown(run: Run) -> None:
 
 
 @onEachReactor
-async def test_aRawUDPProtocolRightOnATunAnswersTheKernel(run: Run) -> None:
+async def test_aRawUDPProtocolDirectlyOnATunAnswersTheKernel(run: Run) -> None:
     udp = RawUDPProtocol()
     udp.addProto(7, Echo())
     port = TuntapPort(b"tt0", udp, reactor=run.reactor)
@@ -429,21 +429,21 @@ async def test_noDescriptorLeaksInAnyOfTenLives(run: Run, mode: int) -> None:
     for _ in range(10):
         port.startListening()
         await port.stopListening()
-        # After many lives, one leak could be made up for by another descriptor's end.
+        # With several runs, no closed descriptor can hide a leak.
         assert held(run) == before
     assert recorder.events == ["start", "stop"] * 10
 
 
 def held(run: Run) -> tuple[set[str], int, set[str]]:
     """
-    What a port that has ended holds no more of: descriptors, the reactor's readers, interfaces.
+    Return the resources of which an ended port must hold no more: descriptors, the reactor's readers, interfaces.
     """
     return descriptors(), len(run.reactor.getReaders()), interfaces()
 
 
 def above(proto: Recorder) -> EthernetProtocol:
     """
-    An Ethernet layer with C{proto} on it.
+    Make an Ethernet layer with C{proto} above it.
     """
     ethernet = EthernetProtocol()
     ethernet.addProto(0x0800, proto)

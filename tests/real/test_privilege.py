@@ -1,5 +1,5 @@
 """
-Programs without privilege: each way to a device, tried as nobody; and what whoever takes such a program over can do.
+Programs without privilege: each alternative of docs/privilege.md, run as user 65534, and the power of an intruder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KINDS = pytest.mark.parametrize("mode", MODES)
 @pytest.fixture(autouse=True)
 def root(namespace: Namespace) -> None:
     """
-    Users other than oneself are real root's.
+    Skip a test if only this user exists in the user namespace, that is, without real root.
     """
     needRoot()
 
@@ -41,7 +41,7 @@ def assertEchoes() -> None:
 
 def made(mode: str, **settings: Any) -> LinuxDevice:
     """
-    A device of ours, open and set.
+    Make and configure an open device.
     """
     device = LinuxDevice("tt0", MODES[mode])
     device.open()
@@ -50,7 +50,7 @@ def made(mode: str, **settings: Any) -> LinuxDevice:
 
 
 @KINDS
-def test_aDescriptorOfAParent(mode: str) -> None:
+def test_aDescriptorOfAParentIsUsed(mode: str) -> None:
     with made(mode) as device, Guest(f"descriptor {device.fileno()}", "tt0", mode, descriptors=[device.fileno()]) as it:
         assert it.said == {"name": "tt0", "mtu": 1400, "user": NOBODY}
         device.close()
@@ -59,7 +59,7 @@ def test_aDescriptorOfAParent(mode: str) -> None:
 
 
 @KINDS
-def test_aDescriptorOverASocket(mode: str) -> None:
+def test_aDescriptorReceivedOverASocketIsUsed(mode: str) -> None:
     ours, its = socket.socketpair()
     with ours, its, made(mode) as device:
         guest = Guest(f"socket {its.fileno()}", "tt0", mode, descriptors=[its.fileno()])
@@ -71,7 +71,7 @@ def test_aDescriptorOverASocket(mode: str) -> None:
     assert interfaces() == set()
 
 
-def test_noProgramThatIsStartedHasAReceivedOne() -> None:
+def test_aReceivedDescriptorIsNotInherited() -> None:
     ours, its = socket.socketpair()
     with ours, its, made("tun") as device:
         sendDescriptor(ours, device.fileno())
@@ -80,7 +80,7 @@ def test_noProgramThatIsStartedHasAReceivedOne() -> None:
         os.close(received)
 
 
-def test_whatIsNoDescriptorIsNotReceived() -> None:
+def test_messagesWithoutOneDescriptorAreErrors() -> None:
     ours, its = socket.socketpair()
     with ours, its:
         ours.send(b"x")
@@ -91,7 +91,7 @@ def test_whatIsNoDescriptorIsNotReceived() -> None:
             receiveDescriptor(its)
 
 
-#: Does what systemd does before it runs a program (sd_listen_fds(3)).
+#: A program that runs another one as systemd does (sd_listen_fds(3)).
 _SYSTEMD = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3, inheritable=True)
@@ -101,7 +101,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 @KINDS
-def test_aDescriptorOfSystemds(mode: str) -> None:
+def test_aDescriptorOfSystemdIsUsed(mode: str) -> None:
     with made(mode) as device:
         number = device.fileno()
         before = [sys.executable, "-c", _SYSTEMD, str(number), "vpn"]
@@ -113,8 +113,8 @@ def test_aDescriptorOfSystemds(mode: str) -> None:
 
 
 @KINDS
-def test_aNodeThatSystemdHasOpened(mode: str) -> None:
-    # As of OpenFile=: it is attached to nothing yet, and the program attaches to a device that is its own.
+def test_aNodeThatSystemdHasOpenedIsUsed(mode: str) -> None:
+    # With OpenFile=, the descriptor is not attached yet. The program attaches it to a device of its own user.
     with made(mode, owner=NOBODY, persistent=True):
         pass
     opened = os.open(NODE, os.O_RDWR)
@@ -130,14 +130,14 @@ def test_aNodeThatSystemdHasOpened(mode: str) -> None:
 
 
 @KINDS
-def test_aDeviceOfOnesOwn(tmp_path: Path, mode: str) -> None:
+def test_aDeviceOfTheUserIsUsed(tmp_path: Path, mode: str) -> None:
     with made(mode, owner=NOBODY, persistent=True):
         pass
     ours = openNode(tmp_path)
     with Guest(f"node {ours}", "tt0", mode) as guest:
         assert guest.said == {"name": "tt0", "mtu": 1400, "user": NOBODY}
         assertEchoes()
-        # What is so already takes no privilege.
+        # Settings that are right already need no privilege.
         assert guest.tries("configure") == "done"
         assert guest.tries("up") == "cannot set the MTU of tt0 to 1300: Operation not permitted"
     assert readInterface("tt0").persistent
@@ -148,7 +148,7 @@ def test_aDeviceOfOnesOwn(tmp_path: Path, mode: str) -> None:
         assert f"ip tuntap add mode {mode} tt0 user NAME" in guest.said
 
 
-def test_aDeviceOfAnothersOrOfAGroups(tmp_path: Path) -> None:
+def test_onlyTheOwnerAndTheGroupMayAttach(tmp_path: Path) -> None:
     ours = openNode(tmp_path)
     ip("tuntap", "add", "mode", "tun", "name", "tt0", "user", "1234")
     with Guest(f"node {ours}", "tt0", "tun") as guest:
@@ -162,7 +162,7 @@ def test_aDeviceOfAnothersOrOfAGroups(tmp_path: Path) -> None:
         assert guest.said["name"] == "tt1"
 
 
-def test_whereTheNodeIsNotToBeOpened(tmp_path: Path) -> None:
+def test_aNodeWithoutPermissionIsAnError(tmp_path: Path) -> None:
     ours = openNode(tmp_path)
     ours.chmod(0o600)
     with Guest(f"node {ours}", "tt0", "tun") as guest:
@@ -170,8 +170,8 @@ def test_whereTheNodeIsNotToBeOpened(tmp_path: Path) -> None:
 
 
 @KINDS
-def test_whatAHeldDescriptorCanDo(mode: str) -> None:
-    # This is what docs/privilege.md says of an intruder.
+def test_aHeldDescriptorHasTheDocumentedPower(mode: str) -> None:
+    # docs/privilege.md says this of an intruder.
     with made(mode) as device, Guest(f"descriptor {device.fileno()}", "tt0", mode, descriptors=[device.fileno()]) as it:
         device.close()
         assert it.tries("up") == "cannot set the MTU of tt0 to 1300: Operation not permitted"

@@ -1,5 +1,5 @@
 """
-C{twistd tuntap host --queues}: one device, several processes, each flow in one of them.
+C{twistd tuntap host --queues} runs several processes on one device, and each flow stays in one process.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from tests.real.lab.host import INTERFACE, KERNEL_ADDRESSES, options, twistd
 from tests.real.lab.link import untilHas
 from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, until
 
-#: Flows that are sent: all of them in one of three queues would be once in 3**39 times.
+#: The number of flows. The probability that all are in one of three queues is 1 in 3**39.
 FLOWS = 40
 
 
 class WhoAmI(DatagramProtocol):
     """
-    Answers with the number of the process.
+    A protocol that answers with the number of its process.
     """
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """
-        A datagram has come.
+        Answer a datagram with the process number.
         """
         transport: Any = self.transport
         transport.write(b"%d" % os.getpid(), addr)
@@ -39,9 +39,9 @@ class WhoAmI(DatagramProtocol):
 @contextmanager
 def running(tmp_path: Path, mode: str) -> Iterator[int]:
     """
-    Three processes.
+    Run three processes on one device.
 
-    @return: the number of the first, which has started the others.
+    @return: the number of the first process, which has started the others.
     """
     udp = (f"7={__name__}.WhoAmI",)
     arguments = ["-n", "--pidfile=", "tuntap", "host", "--queues", "3", *options(mode, udp=udp)]
@@ -58,7 +58,7 @@ def running(tmp_path: Path, mode: str) -> Iterator[int]:
 
 def flows(stack: ExitStack) -> Iterator[socket.socket]:
     """
-    Sockets that ask, of both IP versions.
+    Open sockets of both IP versions, each of which is a flow.
     """
     for number in range(FLOWS):
         family, address = (socket.AF_INET, "10.9.0.2") if number % 2 else (socket.AF_INET6, "fd09::2")
@@ -69,11 +69,11 @@ def flows(stack: ExitStack) -> Iterator[socket.socket]:
 
 def answer(asker: socket.socket) -> int:
     """
-    Which process answers. A question to one that has just ended is lost, so it is repeated.
+    Return the number of the process that answers. A datagram to a process that has just ended is lost, so repeat it.
     """
     asker.settimeout(0)
     with suppress(OSError):
-        # The answers to repeated questions.
+        # Drop the answers to repeated datagrams.
         while asker.recv(100):
             pass
     asker.settimeout(0.3)
@@ -95,7 +95,7 @@ def _lives(process: int | None) -> bool:
 def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with running(tmp_path, mode) as parent, ExitStack() as stack:
         untilHas(INTERFACE, *KERNEL_ADDRESSES)
-        # The kernel gives each new flow to one of the queues that there are, so all have to be there.
+        # The kernel assigns each new flow to one of the existing queues, so all processes must have started.
         log = tmp_path / "twistd.log"
         until(lambda: all(f"queue {number}" in log.read_text() for number in (1, 2)), "the other two processes")
         askers = list(flows(stack))
@@ -103,7 +103,7 @@ def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str)
         assert len(set(first)) == 3 and parent in first
         for _ in range(3):
             assert [answer(asker) for asker in askers] == first
-        # One that ends is started again; until then, the others answer.
+        # A process that ends is started again. Until then, the others answer.
         victim = next(process for process in first if process != parent)
         os.kill(victim, signal.SIGKILL)
         until(lambda: not _lives(victim), "it to end")
@@ -111,21 +111,21 @@ def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str)
         others = set(first) - {parent, victim}
 
         def answering() -> set[int]:
-            # Flows stay where they are; it is new ones that go to a new process.
+            # Flows stay in their process. Only new flows go to the new process.
             with ExitStack() as stack:
                 return {answer(asker) for asker in flows(stack)}
 
         until(lambda: len(answering() - {parent, *others}) == 1, "another in its place")
         others = answering() - {parent}
         assert len(others) == 2 and victim not in others
-        # None outlives the one that has started them.
+        # No process outlives the one that has started it.
         os.kill(parent, signal.SIGKILL)
         until(lambda: not any(map(_lives, others)), "the others to end")
         until(lambda: INTERFACE not in interfaces(), "the device to be gone")
     assert "Traceback" not in log.read_text()
 
 
-def test_anotherNameAndExclusive(namespace: Namespace, tmp_path: Path) -> None:
+def test_aNumberedExclusiveDeviceIsShared(namespace: Namespace, tmp_path: Path) -> None:
     arguments = ["--tun", "tt%d", "--exclusive", "--queues", "2", "--address", "10.9.0.2/24", "--udp", "7=echo"]
     process = twistd("-n", "--pidfile=", "tuntap", "host", *arguments, "--kernel-address", "10.9.0.1/24", cwd=tmp_path)
     try:

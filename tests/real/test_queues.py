@@ -1,8 +1,8 @@
 """
-Several ports on one device, each with a queue of its own (C{IFF_MULTI_QUEUE}), and what a program sets of a device that
-it has open.
+Several ports on one device, each with a queue of its own (C{IFF_MULTI_QUEUE}), and the settings that a program makes on
+an open device.
 
-C{python -m tests.real.test_queues NAME MODE} is another process on such a device.
+C{python -m tests.real.test_queues NAME MODE} is a second process on such a device.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
 from txtuntap.device.state import readInterface
 from txtuntap.testing import ethernetFrame, udpPacket
 
-#: Flows that are sent: the kernel tosses a coin for each, and all show the same side once in 2**63 times.
+#: The flows of a test. The kernel assigns each at random to one of two queues. All get the same one once in 2**63.
 FLOWS = range(64)
 
-#: C{linux/if_tun.h}: TUNGETSNDBUF.
+#: The number of TUNGETSNDBUF, a constant of C{linux/if_tun.h}.
 _GET_SEND_BUFFER = ioctl.number("read", "T", 211, 4, platform.machine())
 
 
 def packetOf(flow: int, mode: int, answer: bool = False) -> bytes:
     """
-    A packet of a flow, from behind the device; or one that answers it.
+    Make a packet of a flow that comes from the network behind the device, or a packet that answers it.
     """
     ends = (("10.9.0.1", 20000 + flow), ("10.9.0.2", 1234))
     (source, sourcePort), (dest, destPort) = reversed(ends) if answer else ends
@@ -56,7 +56,7 @@ def packetOf(flow: int, mode: int, answer: bool = False) -> bytes:
 
 def flowOf(packet: Packet) -> int:
     """
-    The number of the flow that a packet is of.
+    Return the number of a packet's flow.
     """
     return int(bytes(packet).rpartition(MARK)[2])
 
@@ -65,7 +65,8 @@ class Queue:
     """
     A port with a queue of its own.
 
-    @ivar port: the port; C{recorder}: the protocol on it.
+    @ivar port: the port.
+    @ivar recorder: the protocol on the port.
     """
 
     def __init__(self, name: str, mode: int, reactor: Any) -> None:
@@ -74,14 +75,14 @@ class Queue:
 
     def come(self) -> list[int]:
         """
-        The flows of what has come, in order.
+        Return the flows of the received packets, in order.
         """
         return [flowOf(packet) for packet in self.recorder.packets]
 
 
 class Queues:
     """
-    Ports on one device that is up, and a socket behind it.
+    Several ports on one device that is up, and a socket of the kernel behind it.
     """
 
     def __init__(self, run: Run, mode: int, network: PacketSocket, queues: Sequence[Queue]) -> None:
@@ -99,9 +100,9 @@ class Queues:
 
     async def shares(self, flows: Sequence[int] = FLOWS) -> list[list[int]]:
         """
-        Send a packet of each flow, and see that each comes once.
+        Send a packet of each flow, and check that each is received once.
 
-        @return: by port, the flows that came to it.
+        @return: for each port, the flows that it has received.
         """
         for queue in self.queues:
             queue.recorder.packets.clear()
@@ -116,7 +117,7 @@ class Queues:
 @contextmanager
 def opened(run: Run, mode: int, count: int = 2) -> Iterator[Queues]:
     """
-    So many ports, listening.
+    Make a number of ports that listen.
     """
     name = f"tt{mode}"
     queues = [Queue(name, mode, run.reactor) for _ in range(count)]
@@ -129,7 +130,7 @@ def opened(run: Run, mode: int, count: int = 2) -> Iterator[Queues]:
 
 async def stop(queues: Iterable[Queue]) -> None:
     """
-    Have no port listen any more.
+    Stop all of the ports.
     """
     for queue in queues:
         await queue.port.stopListening()
@@ -138,10 +139,10 @@ async def stop(queues: Iterable[Queue]) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_flowsReachEveryPortAndEachPacketOne(run: Run, mode: int) -> None:
+async def test_flowsAreSpreadOverThePorts(run: Run, mode: int) -> None:
     with opened(run, mode, 3) as under:
         for share in await under.shares():
-            # In the order in which they were sent.
+            # Packets of a queue stay in the order in which they were sent.
             assert 0 < len(share) < len(FLOWS)
             assert share == sorted(share)
         assert readInterface(f"tt{mode}").multiQueue
@@ -150,7 +151,7 @@ async def test_flowsReachEveryPortAndEachPacketOne(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_aFlowComesToThePortThatAnswersIt(run: Run, mode: int) -> None:
+async def test_aFlowMovesToThePortThatAnswersIt(run: Run, mode: int) -> None:
     with opened(run, mode) as under:
         for flow in range(8):
             for queue in under.queues:
@@ -161,7 +162,7 @@ async def test_aFlowComesToThePortThatAnswersIt(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_whatOnePortWritesNoOtherGets(run: Run, mode: int) -> None:
+async def test_noPortReceivesThePacketsOfAnother(run: Run, mode: int) -> None:
     with opened(run, mode) as under, PacketSocket(f"tt{mode}", mode) as network:
         packets = [packetOf(flow, mode, answer=True) for flow in range(2)]
         for queue, packet in zip(under.queues, packets, strict=True):
@@ -174,7 +175,7 @@ async def test_whatOnePortWritesNoOtherGets(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_whereOnePortStopsTheOtherGetsAll(run: Run, mode: int) -> None:
+async def test_theOtherPortReceivesAllFlowsOfAStoppedOne(run: Run, mode: int) -> None:
     with opened(run, mode) as under:
         for index in range(2):
             stopped = under.queues[index]
@@ -232,7 +233,7 @@ async def test_kernelSocketsAreAnsweredByAllPorts(run: Run) -> None:
 
 class Neighbour:
     """
-    Another process, with a port on the same device: a context manager.
+    Another process, with a port on the same device. Use it as a context manager.
     """
 
     def __init__(self, run: Run, mode: int) -> None:
@@ -252,19 +253,19 @@ class Neighbour:
 
     def come(self) -> list[int]:
         """
-        The flows of what has come to it.
+        Return the flows of the packets that the process has received.
         """
         return [int(line) for line in self._lines() if line.isdigit()]
 
     async def said(self, word: str) -> None:
         """
-        Wait until it has said something.
+        Wait until the process has printed a word.
         """
         await self._run.until(lambda: word in self._lines() or self.process.poll() is not None, word)
         assert word in self._lines()
 
     def _lines(self) -> list[str]:
-        # The last line may not be whole yet.
+        # The last line may be incomplete.
         return Path(self._output.name).read_text().split("\n")[:-1]
 
 
@@ -283,7 +284,7 @@ async def test_portsOfTwoProcessesShareADevice(run: Run, mode: int) -> None:
                 assert sorted(own.come() + other.come()) == list(FLOWS)
                 assert own.come()
                 assert other.come()
-                # The one that answers has a flow, also where that was another process's.
+                # A flow moves to the port that answers it, even from a port of another process.
                 flow = other.come()[0]
                 own.port.write(packetOf(flow, mode, answer=True))
                 assert await under.shares([flow]) == [[flow]]
@@ -295,12 +296,12 @@ async def test_portsOfTwoProcessesShareADevice(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_theCarrierIsSeenAndTold(run: Run, mode: int) -> None:
+async def test_theCarrierIsSetAndReported(run: Run, mode: int) -> None:
     name = f"tt{mode}"
     monitor = InterfaceMonitor(run.reactor)
     told: list[InterfaceEvent] = []
     monitor.subscribe(told.append)
-    # Of two queues, each sets it for the device.
+    # The carrier belongs to the device, so each of two queues can set it.
     with opened(run, mode) as under:
         await monitor.start()
         devices = [queue.port.device for queue in under.queues]
@@ -320,7 +321,7 @@ async def test_theCarrierIsSeenAndTold(run: Run, mode: int) -> None:
             if carrier:
                 await under.shares()
             else:
-                # Without one, all of it is dropped.
+                # Without a carrier, the device drops all packets.
                 under.send(FLOWS)
         monitor.stop()
     await stop(under.queues)
@@ -328,7 +329,7 @@ async def test_theCarrierIsSeenAndTold(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_theSendBufferIsThatOfTheDevice(run: Run, mode: int) -> None:
+async def test_theSendBufferBelongsToTheDevice(run: Run, mode: int) -> None:
     with opened(run, mode) as under, PacketSocket(f"tt{mode}", mode) as network:
         devices = []
         for queue in under.queues:
@@ -347,7 +348,7 @@ async def test_theSendBufferIsThatOfTheDevice(run: Run, mode: int) -> None:
 
 def main(name: str, mode: int) -> None:
     """
-    Say what comes to a port on the device, until this is told to end.
+    Print the flows of the packets that a port on the device receives, until this process is told to end.
     """
     from twisted.internet import reactor
 

@@ -1,5 +1,5 @@
 """
-The end of a program by C{reactor.stop}, Ctrl-C or a signal is an ordinary one, and nothing is logged as an error.
+A program that ends by C{reactor.stop}, Ctrl-C or a signal ends cleanly, and logs no error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SERIOUS = ("error", "critical")
 
 class Ending:
     """
-    A program of L{tests.real.lab.reactorend} that is running.
+    A running program of L{tests.real.lab.reactorend}.
     """
 
     def __init__(self, directory: Path, *arguments: str) -> None:
@@ -51,7 +51,7 @@ class Ending:
 
     def said(self) -> Any:
         """
-        Wait for the end, and read what the program printed then.
+        Wait for the end, and read the output of the program.
         """
         try:
             status = self.process.wait(PATIENCE)
@@ -66,7 +66,7 @@ def ended(directory: Path, *arguments: str) -> tuple[dict[str, str], list[str]]:
     """
     Run a program to its end.
 
-    @return: what it noted, and what it logged as an error.
+    @return: the notes of the program, and the errors in its log.
     """
     said = Ending(directory, *arguments).said()
     assert interfaces() == set()
@@ -88,7 +88,7 @@ def test_aPortThatIsBeingStoppedEndsWithTheReactor(namespace: Namespace, tmp_pat
 
 
 @each
-def test_anInterfaceThatIsDeletedMeanwhileIsLost(namespace: Namespace, tmp_path: Path, reactor: str) -> None:
+def test_aDeletedInterfaceIsLostDuringTheShutdown(namespace: Namespace, tmp_path: Path, reactor: str) -> None:
     ends, errors = ended(tmp_path, reactor, "deleted")
     assert ends == {"tun": "InterfaceLost", "tap": "ConnectionDone"}
     (line,) = errors
@@ -96,11 +96,11 @@ def test_anInterfaceThatIsDeletedMeanwhileIsLost(namespace: Namespace, tmp_path:
 
 
 @each
-def test_aServiceThatNobodyStopsEndsInOrder(namespace: Namespace, tmp_path: Path, reactor: str) -> None:
+def test_aServiceEndsInOrderWithTheReactor(namespace: Namespace, tmp_path: Path, reactor: str) -> None:
     assert ended(tmp_path, reactor, "service") == ({"tun": "ConnectionDone"}, [])
 
 
-def test_aServiceWhoseInterfaceIsDeletedMeanwhileSaysJustThat(namespace: Namespace, tmp_path: Path) -> None:
+def test_aServiceLogsOnlyThatItsInterfaceWasDeleted(namespace: Namespace, tmp_path: Path) -> None:
     ends, errors = ended(tmp_path, "epoll", "serviceDeleted")
     assert ends == {"tun": "InterfaceLost"}
     assert len(errors) == 2, errors
@@ -112,14 +112,14 @@ def test_tunnelsEndInOrder(namespace: Namespace, tmp_path: Path, reactor: str) -
     said = Ending(tmp_path, reactor, "tunnels").said()
     assert said["ends"] == {"tun0": "ConnectionDone", "tun1": "ConnectionDone"}
     assert [text for level, text in said["log"] if level in _SERIOUS] == []
-    # Which end hears of it first is the reactor's choice.
+    # Either end may notice the end of the connection first.
     downs = [text for _, text in said["log"] if "is down" in text]
     assert downs and all("this end has been stopped" in text for text in downs), downs
 
 
 def _page(ended: Callable[[], bool]) -> None:
     """
-    Open the page of the first program.
+    Fetch the page of the first program.
     """
     for address, url in ("10.0.0.2", "http://10.0.0.2/"), ("fd00::2", "http://[fd00::2]/"):
         until(lambda url=url: ended() or fetch(url), f"the page at {url}")  # type: ignore[misc]
@@ -128,7 +128,7 @@ def _page(ended: Callable[[], bool]) -> None:
 
 def _echo(ended: Callable[[], bool]) -> None:
     """
-    Ask the echo of the second.
+    Send data to the echo server of the second program.
     """
     with asking("10.0.0.2", b"hello") as answer:
         until(lambda: ended() or answer(), "an answer")
@@ -136,7 +136,7 @@ def _echo(ended: Callable[[], bool]) -> None:
 
 @each
 @pytest.mark.parametrize(("number", "ask"), [(0, _page), (1, _echo)], ids=["host", "layers"])
-def test_aProgramOfReadmeThatIsInterruptedLogsNoError(
+def test_anInterruptedProgramOfReadmeLogsNoError(
     namespace: Namespace, tmp_path: Path, number: int, ask: Callable[[Callable[[], bool]], None], reactor: str
 ) -> None:
     assert len(_PROGRAMS) == 2
@@ -152,10 +152,10 @@ def test_aProgramOfReadmeThatIsInterruptedLogsNoError(
     assert interfaces() == set()
 
 
-# SIGHUP
+# Tests of SIGHUP.
 
 
-def test_sighupEndsAHostAndUndoesWhatItSet(namespace: Namespace, tmp_path: Path) -> None:
+def test_sighupEndsAHostAndUndoesItsSettings(namespace: Namespace, tmp_path: Path) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     with Host(tmp_path, more=("--undo", "--mtu=1400")) as host:
         assert show("tt0")["mtu"] == 1400
@@ -187,7 +187,7 @@ def test_sighupEndsEachServiceInOrder(
         until(lambda: process.poll() is not None or (log.exists() and "starting on tt0" in log.read_text()), "the log")
         until(lambda: handles(_number(pidfile), signal.SIGTERM), "the reactor to run")
         os.kill(int(pidfile.read_text()), signal.SIGHUP)
-        # The line comes last of all.
+        # This is the last line of the log.
         until(lambda: "Server Shut Down" in log.read_text(), "its end")
         assert not pidfile.exists() and interfaces() == set()
     finally:
@@ -199,7 +199,7 @@ def test_sighupEndsEachServiceInOrder(
 
 def _number(pidfile: Path) -> int:
     """
-    The number of a process; 0 while its file has none.
+    Return the number in a pid file, or 0 if the file does not exist yet.
     """
     try:
         return int(pidfile.read_text())
@@ -212,7 +212,7 @@ def test_sighupEndsTheHelperAsSigtermDoes(namespace: Namespace, tmp_path: Path) 
     for number in signal.SIGTERM, signal.SIGHUP:
         (directory := tmp_path / number.name).mkdir()
         with Helper(directory) as helper:
-            # By then, it listens, and its reactor is about to run.
+            # The helper listens by now, and its reactor is about to run.
             process = helper.process.pid
             until(partial(handles, process, signal.SIGTERM), "the reactor to run")
             helper.process.send_signal(number)

@@ -1,5 +1,5 @@
 """
-Times that a host keeps, as real clocks tell them. The tests in memory have the same times on a clock of their own.
+Timeouts of a host in real time. The tests in memory check the same timeouts on a simulated clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from txtuntap.wire.address import packAddress
 FIRST = bytes(64)
 
 
-#: Who sends it, by IP version.
+#: The senders of fragments, by IP version.
 SENDERS = {4: "10.9.0.20", 6: "fd09::1:20"}
 
 
@@ -35,7 +35,7 @@ def _firstFragment(version: int) -> bytes:
 
 @pytest.mark.long("realtime")
 @pytest.mark.parametrize(("version", "error"), [(4, "icmp 11/1"), (6, "icmp6 3/1")])
-def test_aDatagramHasItsTimeToGetWhole(namespace: Namespace, tmp_path: Path, version: int, error: str) -> None:
+def test_anIncompleteDatagramTimesOut(namespace: Namespace, tmp_path: Path, version: int, error: str) -> None:
     dest = slice(30, 34) if version == 4 else slice(38, 54)
 
     def isAnswer(frame: bytes) -> bool:
@@ -44,7 +44,7 @@ def test_aDatagramHasItsTimeToGetWhole(namespace: Namespace, tmp_path: Path, ver
     with Machine(tmp_path, "tap") as machine, PacketSocket(INTERFACE, TAP) as network:
         began = time.monotonic()
         network.send(framed(_firstFragment(version)))
-        # A busy machine takes its time for the last look: some seconds are left for it.
+        # Stop looking some seconds before the timeout, because a busy machine may be late.
         while time.monotonic() < began + TIMEOUT[version] - 5:
             time.sleep(0.5)
             assert [frame for frame in network.received() if isAnswer(frame)] == []

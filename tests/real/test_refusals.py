@@ -1,5 +1,5 @@
 """
-When a port cannot start, the error says what failed and what to do: one test for each of the kernel's reasons.
+A port that cannot start raises an error that says what has failed and what to do. Each test has another reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from txtuntap.device.linux import LinuxDevice
 
 def refusal(name: str, mode: int = TUN) -> str:
     """
-    Start a port that cannot start, and return what it says. It leaves no descriptor and no interface.
+    Start a port that cannot start, and return the text of the error. Check that no descriptor and no interface is left.
     """
     before = os.listdir("/proc/self/fd"), interfaces()
     port = TuntapPort(name, EthernetProtocol() if mode == TAP else IPProtocol(), reactor=MemoryReactorClock())
@@ -34,42 +34,42 @@ def refusal(name: str, mode: int = TUN) -> str:
 
 def assertSays(text: str, *words: str) -> None:
     """
-    It is one line, and has these words.
+    Check that a text is one line, and contains some words.
     """
     assert "\n" not in text
     for word in words:
         assert word in text, f"{word!r} is not in {text!r}"
 
 
-def test_inUse(namespace: Namespace) -> None:
+def test_aDeviceInUseIsRefused(namespace: Namespace) -> None:
     for name, mode in ("tt0", TUN), ("tt1", TAP):
         with LinuxDevice(name, mode):
             assertSays(refusal(name, mode), "TUNSETIFF", f"{name} is in use", "name another")
 
 
-def test_ofTheOtherKind(namespace: Namespace) -> None:
+def test_aDeviceOfTheOtherKindIsRefused(namespace: Namespace) -> None:
     ip("tuntap", "add", "mode", "tap", "name", "tt0")
     assertSays(refusal("tt0", TUN), "TUNSETIFF", "tt0 is a tap, not a tun", "name another")
     ip("tuntap", "add", "mode", "tun", "name", "tt1")
     assertSays(refusal("tt1", TAP), "TUNSETIFF", "tt1 is a tun, not a tap", "name another")
 
 
-def test_neitherTunNorTap(namespace: Namespace) -> None:
+def test_anotherKindOfInterfaceIsRefused(namespace: Namespace) -> None:
     assertSays(refusal("lo"), "TUNSETIFF", "lo is not a TUN/TAP interface", "name another")
 
 
-def test_aNameTheKernelDoesNotTake(namespace: Namespace) -> None:
-    # The kernel takes octet 0xa0 for a blank, wherever in a character it stands.
+def test_aNameThatTheKernelRefusesIsRefused(namespace: Namespace) -> None:
+    # The kernel treats the octet 0xa0 as a blank, even within a character of UTF-8.
     assertSays(refusal("tt\u00a0"), "TUNSETIFF", "name of a tun")
 
 
-def test_aNameThatIsNone() -> None:
+def test_invalidNamesAreRefused() -> None:
     for name in "sixteen-letters-", "a/b", "a b", "..", b"\xc3\xbc" * 8:
         with pytest.raises(ValueError, match="interface name"):
             TuntapPort(name, IPProtocol(), reactor=MemoryReactorClock())
 
 
-# What depends on the node and the user: in a mount namespace with a node of its own.
+# The following tests depend on the node and the user. They run in a mount namespace with a device node of its own.
 
 _START = """
 import os, sys
@@ -94,8 +94,8 @@ else:
 
 def started(node: str, *command: str, user: str = "") -> str:
     """
-    What a port says that starts where C{node}, a shell command, has made C{/dev/net/tun}; by C{user}'s rights, if it is
-    not for root.
+    Start a port where the shell command C{node} has made C{/dev/net/tun}, and return its output. It runs as C{user}, or
+    as root.
     """
     needRoot()
     shell = f'mount -t tmpfs none /dev/net && {{ {node}; }} && exec "$@"'
@@ -110,39 +110,39 @@ def started(node: str, *command: str, user: str = "") -> str:
     return finished.stdout.strip()
 
 
-def test_whereAllIsWell(namespace: Namespace) -> None:
+def test_aPortStartsOnAGoodNode(namespace: Namespace) -> None:
     assert started(f"mknod {NODE} c 10 200") == "listening"
 
 
-def test_noNode(namespace: Namespace) -> None:
+def test_aMissingNodeIsAnError(namespace: Namespace) -> None:
     assertSays(started("true"), NODE, "no such node", "modprobe tun", "mknod")
 
 
-def test_noDriver(namespace: Namespace) -> None:
-    # A number of the same kind that nobody has.
+def test_aNodeWithoutADriverIsAnError(namespace: Namespace) -> None:
+    # No driver has this minor number.
     assertSays(started(f"mknod {NODE} c 10 254"), NODE, "no driver", "modprobe tun")
 
 
-def test_noDriverOfThatKind(namespace: Namespace) -> None:
-    # The block of numbers that is kept for experiments.
+def test_aNodeOfAnUnknownMajorNumberIsAnError(namespace: Namespace) -> None:
+    # This range of major numbers is reserved for experiments.
     assertSays(started(f"mknod {NODE} c 120 200"), NODE, "no driver", "modprobe tun")
 
 
-def test_mayNotOpenTheNode(namespace: Namespace) -> None:
+def test_aNodeWithoutPermissionIsAnError(namespace: Namespace) -> None:
     assertSays(started(f"mknod -m 0600 {NODE} c 10 200", user="nobody"), NODE, "may not open the node", "root")
 
 
-def test_mayNotMakeAnInterface(namespace: Namespace) -> None:
+def test_aMissingCapabilityIsAnError(namespace: Namespace) -> None:
     said = started(f"mknod {NODE} c 10 200 && chmod 0666 {NODE}", user="nobody")
     assertSays(said, "TUNSETIFF", "CAP_NET_ADMIN", "unshare -rn", "ip tuntap add mode tun tt0 user")
 
 
-def test_rootWithoutTheCapability(namespace: Namespace) -> None:
+def test_rootWithoutTheCapabilityIsAnError(namespace: Namespace) -> None:
     limits = "--bounding-set=-net_admin", "--inh-caps=-net_admin"
     assertSays(started(f"mknod {NODE} c 10 200", tool("setpriv"), *limits), "TUNSETIFF", "CAP_NET_ADMIN")
 
 
-def test_aDeviceOfTheUsersOwnTakesNoCapability(namespace: Namespace) -> None:
+def test_aDeviceOfTheUserNeedsNoCapability(namespace: Namespace) -> None:
     needRoot()
     ip("tuntap", "add", "mode", "tun", "name", "tt0", "user", "65534")
     assert started(f"mknod {NODE} c 10 200 && chmod 0666 {NODE}", user="nobody") == "listening"

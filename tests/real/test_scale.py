@@ -1,6 +1,6 @@
 """
-Interfaces with very many routes, addresses and neighbours: work in proportion, and a bound for each turn of the
-reactor. What is measured is how many calls Python makes, which is the same on every machine.
+Interfaces with very many routes, addresses and neighbours. The work grows in proportion to their number, and each turn
+of the reactor has a bound. The work is measured in calls of Python functions, which are the same on every machine.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from txtuntap.device.monitor import ADDRESS_ADDED, ADDRESS_REMOVED, InterfaceEve
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import read, readInterface
 
-#: How many there are of each thing: four times as many take four times the work. Few are more than the kernel tells of
-#: in one message.
+#: The numbers of routes, addresses or neighbours. Four times as many need four times the work. The smaller number does
+#: not fit into one message of the kernel.
 FEW, MANY = 300, 1200
 
-#: The most messages of a turn: the last of one read, and the first of the next.
+#: The greatest number of messages in a turn: the last ones of one read, and the first ones of the next.
 MOST = 2 * ITEMS_PER_TURN
 
 ROUTES = [f"11.{number >> 8}.{number & 255}.0/24" for number in range(MANY)]
@@ -49,10 +49,10 @@ Parts = Callable[[int], dict[str, Any]]
 @attrs.frozen
 class Work:
     """
-    What a reactor did.
+    The work of a reactor.
 
-    @ivar calls: how many calls Python made, in each turn.
-    @ivar messages: how many netlink messages were parsed, in each turn.
+    @ivar calls: the number of calls of Python functions, in each turn.
+    @ivar messages: the number of netlink messages parsed, in each turn.
     """
 
     calls: list[int]
@@ -61,13 +61,15 @@ class Work:
 
 def worked(begin: Callable[[Any], Deferred[Any]]) -> tuple[Any, Work]:
     """
-    @param begin: is given a reactor.
+    Run a reactor until a Deferred fires, and measure the work.
 
-    @return: what the Deferred fires with, and the work until then.
+    @param begin: a function that takes the reactor and returns the Deferred.
+
+    @return: the result of the Deferred, and the work.
     """
     reactor: Any = SelectReactor()
     work = Work([], [])
-    # Messages about links and addresses, and all others.
+    # These parse the messages about links and addresses, and all other messages.
     parsers = linkmessages._decode.__code__, MarshalRtnl.parse_one_message.__code__
 
     def called(frame: FrameType, event: str, _: object) -> None:
@@ -94,7 +96,7 @@ def worked(begin: Callable[[Any], Deferred[Any]]) -> tuple[Any, Work]:
 
 def checkProportion(few: Work, many: Work) -> None:
     """
-    Four times as much takes four times the work, with a tenth to spare. No turn has more work than L{MOST} things make.
+    Check that four times as many need four times the work, plus a tenth at most, and that each turn is within L{MOST}.
     """
     assert max(many.messages) <= MOST
     assert sum(many.calls) < 4.4 * sum(few.calls)
@@ -103,7 +105,7 @@ def checkProportion(few: Work, many: Work) -> None:
 
 def make(parts: dict[str, Any]) -> None:
     """
-    Have C{ip} set what L{configure} would.
+    Let C{ip} make the settings that L{configure} would make.
     """
     lines = [f"address add {each} dev tt0 nodad" for each in parts.get("addresses", ())]
     lines += [f"route add {each} dev tt0 proto static" for each in parts.get("routes", ())]
@@ -126,14 +128,14 @@ def neighbours(count: int) -> dict[str, Any]:
 
 def alike(count: int) -> dict[str, Any]:
     """
-    Routes to one network, which differ by their metrics.
+    Make routes to one network, which differ only in their metrics.
     """
     return {"routes": [f"11.0.0.0/24 metric {number}" for number in range(1, count + 1)]}
 
 
 def configuredAgain(parts: Parts, count: int) -> Work:
     """
-    The work that it takes to find that all is as it is to be.
+    Measure the work of finding that all settings are right already.
     """
     with LinuxDevice("tt0", TAP):
         ip("link", "set", "tt0", "up")
@@ -145,13 +147,13 @@ def configuredAgain(parts: Parts, count: int) -> Work:
 
 
 @pytest.mark.parametrize("parts", [routes, addresses, neighbours, alike])
-def test_configuredAgain(namespace: Namespace, parts: Parts) -> None:
+def test_configuringAgainIsProportional(namespace: Namespace, parts: Parts) -> None:
     checkProportion(configuredAgain(parts, FEW), configuredAgain(parts, MANY))
 
 
 def configuredWithTheirNetworks(count: int) -> Work:
     """
-    The work for routes that the kernel has made already, along with the addresses.
+    Measure the work for routes that the kernel has already made together with the addresses.
     """
     with LinuxDevice("tt0", TAP):
         own = [each.replace(".0/", ".1/") for each in ROUTES[:count]]
@@ -161,14 +163,14 @@ def configuredWithTheirNetworks(count: int) -> Work:
     return work
 
 
-def test_routesThatComeWithAddresses(namespace: Namespace) -> None:
+def test_routesOfAddressesAreProportional(namespace: Namespace) -> None:
     few, many = configuredWithTheirNetworks(FEW), configuredWithTheirNetworks(MANY)
     checkProportion(few, many)
 
 
 def setDown(count: int) -> tuple[Work, Work]:
     """
-    The work that it takes to set an interface down, and to undo that.
+    Measure the work of setting an interface down, and of undoing that.
     """
     with LinuxDevice("tt0", TAP):
         ip("link", "set", "tt0", "up")
@@ -183,14 +185,14 @@ def setDown(count: int) -> tuple[Work, Work]:
     return work, undone
 
 
-def test_setDownAndUndone(namespace: Namespace) -> None:
+def test_settingDownAndUndoingAreProportional(namespace: Namespace) -> None:
     for few, many in zip(setDown(FEW), setDown(MANY), strict=True):
         checkProportion(few, many)
 
 
 def readAnew(count: int) -> Work:
     """
-    The work of a monitor that has lost an event: it reads all anew, and tells what has changed.
+    Measure the work of a monitor that has lost an event: it reads the state again, and reports the differences.
     """
     with LinuxDevice("tt0", TAP):
         ip("link", "set", "tt0", "up")
@@ -216,13 +218,13 @@ def readAnew(count: int) -> Work:
     return work
 
 
-def test_aMonitorThatReadsAnew(namespace: Namespace) -> None:
+def test_readingTheStateAgainIsProportional(namespace: Namespace) -> None:
     checkProportion(readAnew(FEW), readAnew(MANY))
 
 
 def heard(count: int) -> Work:
     """
-    The work of a monitor that is told of one address after another.
+    Measure the work of a monitor that receives one address after another.
     """
     with LinuxDevice("tt0", TAP):
         ip("link", "set", "tt0", "up")
@@ -250,7 +252,7 @@ def heard(count: int) -> Work:
     return work
 
 
-def test_aMonitorThatIsToldOfEach(namespace: Namespace) -> None:
+def test_receivingEventsIsProportional(namespace: Namespace) -> None:
     assert sum(heard(MANY).calls) < 4.4 * sum(heard(FEW).calls)
 
 
@@ -263,5 +265,5 @@ def readBack(count: int) -> Work:
     return work
 
 
-def test_readBack(namespace: Namespace) -> None:
+def test_readingAnInterfaceIsProportional(namespace: Namespace) -> None:
     checkProportion(readBack(FEW), readBack(MANY))

@@ -1,5 +1,5 @@
 """
-C{twistd tuntap host} as its users meet it.
+C{twistd tuntap host} with its options, in processes of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def broken():
 
 
 @KINDS
-def test_echo(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_theEchoServiceAnswers(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with Host(tmp_path, mode, installed=True):
         assert show("tt0")["linkinfo"]["info_data"]["type"] == mode
         for address in "10.9.0.2", "fd09::2":
@@ -75,7 +75,7 @@ def test_aClassInTheWorkingDirectory(namespace: Namespace, tmp_path: Path, mode:
 
 
 @KINDS
-def test_streams(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_theStreamServicesAnswer(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     (tmp_path / "mine.py").write_text(_MODULE)
     with Host(tmp_path, mode, more=("--tcp", "7=echo", "--tcp", "9=discard", "--tcp", "70=mine.StreamShout")) as host:
         for address in "10.9.0.2", "fd09::2":
@@ -89,7 +89,7 @@ def test_streams(namespace: Namespace, tmp_path: Path, mode: str) -> None:
         endOrderly(host)
 
 
-def test_networksAreAnsweredFor(namespace: Namespace, tmp_path: Path) -> None:
+def test_allAddressesOfANetworkAnswer(namespace: Namespace, tmp_path: Path) -> None:
     networks = "--any-address", "10.9.0.0/24", "--any-address", "fd09::/64"
     answered = "--answer-for", "10.9.0.0/25", "--answer-for", "fd09::/64", "--answer-except", "10.9.0.7"
     with Host(tmp_path, "tap", more=networks + answered) as host:
@@ -101,7 +101,7 @@ def test_networksAreAnsweredFor(namespace: Namespace, tmp_path: Path) -> None:
                 assert _nothingCameBack(host, client)
 
 
-def test_echoIsNoPartnerOfAnotherEcho(namespace: Namespace, tmp_path: Path) -> None:
+def test_anEchoDoesNotAnswerAnotherEcho(namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path, udp=("7=echo", "2007=echo", "2008=discard")) as host:
         for port in 1, 7, 1023, 2007:
             with connected("10.9.0.2", 7, ("10.9.0.1", port)) as client:
@@ -115,10 +115,10 @@ def test_echoIsNoPartnerOfAnotherEcho(namespace: Namespace, tmp_path: Path) -> N
 
 def _nothingCameBack(host: Host, client: socket.socket) -> bool:
     """
-    Whether C{client} has no answer, though the host has come past its datagram.
+    Return whether C{client} has received no answer after the host has processed its datagram.
     """
     for _ in range(2):
-        # The first answer may only tell that it has said where an address is, to which the kernel then sends.
+        # The first answer may be an ARP reply alone, after which the kernel sends the datagram. So ask a second time.
         assert ask("10.9.0.2", b"after it") == b"after it"
     assert host.process.poll() is None
     client.setblocking(False)
@@ -139,17 +139,17 @@ def _nothingCameBack(host: Host, client: socket.socket) -> bool:
     ids=["usage", "module", "start"],
 )
 def test_aWrongOptionIsNamed(namespace: Namespace, tmp_path: Path, named: str, arguments: list[str]) -> None:
-    # The other options are tried without a process each, in tests.service.options.test_host.
+    # tests.service.options.test_host tries the other options, without a process for each.
     (tmp_path / "mine.py").write_text(_MODULE)
     status, said = _fails(tmp_path, "host", *arguments)
     assert status != 0
     assert named in said[-1]
-    # The usage may come before it.
+    # The log may have the usage text before the line.
     assert [line for line in said if re.search(r"(^|/|#error\] )twistd (-n|tuntap): ", line)] == said[-1:], said
     assert not any(line.startswith("Traceback") for line in said), said
 
 
-def test_aBusyInterfaceIsOneLine(namespace: Namespace, tmp_path: Path) -> None:
+def test_aBusyInterfaceIsAnErrorInOneLine(namespace: Namespace, tmp_path: Path) -> None:
     with LinuxDevice("tt0", TUN):
         status, said = _fails(tmp_path, "host", *options())
     assert status != 0
@@ -158,7 +158,7 @@ def test_aBusyInterfaceIsOneLine(namespace: Namespace, tmp_path: Path) -> None:
     assert "tt0 is in use" in said[0]
 
 
-def test_settingsThatDoNotGoWithTheInterfaceAreOneLine(namespace: Namespace, tmp_path: Path) -> None:
+def test_settingsThatTheInterfaceRefusesAreAnErrorInOneLine(namespace: Namespace, tmp_path: Path) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     ip("link", "set", "tt0", "mtu", "1000")
     status, said = _fails(tmp_path, "host", *options())
@@ -170,9 +170,9 @@ def test_settingsThatDoNotGoWithTheInterfaceAreOneLine(namespace: Namespace, tmp
 
 def _fails(directory: Path, *arguments: str) -> tuple[int, list[str]]:
     """
-    Run C{twistd tuntap}, which is to fail.
+    Run C{twistd tuntap}, which must fail.
 
-    @return: the exit status, and the lines it wrote.
+    @return: the exit status, and the lines of its output.
     """
     process = installedTwistd("-n", "--pidfile=twistd.pid", "tuntap", *arguments, cwd=directory)
     try:
@@ -186,7 +186,7 @@ def _fails(directory: Path, *arguments: str) -> tuple[int, list[str]]:
 
 @KINDS
 @pytest.mark.parametrize("reactor", ["select", "poll", "epoll", "asyncio"])
-def test_sigtermEndsIt(namespace: Namespace, tmp_path: Path, mode: str, reactor: str) -> None:
+def test_sigtermEndsTheService(namespace: Namespace, tmp_path: Path, mode: str, reactor: str) -> None:
     with Host(tmp_path, mode, twistdOptions=("--reactor", reactor)) as host:
         assert host.pidfile.exists()
         endOrderly(host)
@@ -194,7 +194,7 @@ def test_sigtermEndsIt(namespace: Namespace, tmp_path: Path, mode: str, reactor:
 
 @KINDS
 @pytest.mark.parametrize("reactor", ["select", "poll", "epoll", "asyncio"])
-def test_theInterfaceDeletedUnderItMakesItStop(namespace: Namespace, tmp_path: Path, mode: str, reactor: str) -> None:
+def test_theServiceEndsWhenItsInterfaceIsDeleted(namespace: Namespace, tmp_path: Path, mode: str, reactor: str) -> None:
     with Host(tmp_path, mode, twistdOptions=("--reactor", reactor)) as host:
         delete("tt0")
         host.process.wait(PATIENCE)
@@ -207,7 +207,7 @@ def test_theInterfaceDeletedUnderItMakesItStop(namespace: Namespace, tmp_path: P
 @pytest.fixture
 def nobodysDirectory() -> Iterator[Path]:
     """
-    A directory that user 65534 gets to and may write to.
+    Make a directory that user 65534 can enter and write to.
     """
     needRoot()
     with TemporaryDirectory() as name:
@@ -227,7 +227,9 @@ def test_privilegesAreDropped(namespace: Namespace, nobodysDirectory: Path, mode
 
 
 @KINDS
-def test_theInterfaceDeletedAfterPrivilegesWereDropped(namespace: Namespace, nobodysDirectory: Path, mode: str) -> None:
+def test_aServiceWithoutPrivilegesEndsWhenItsInterfaceIsDeleted(
+    namespace: Namespace, nobodysDirectory: Path, mode: str
+) -> None:
     with Host(nobodysDirectory, mode, twistdOptions=("--uid", str(_NOBODY), "--gid", str(_NOBODY))) as host:
         delete("tt0")
         host.process.wait(PATIENCE)
@@ -254,7 +256,7 @@ def test_aFailedStartEndsAndLeavesNoPidFile(namespace: Namespace, tmp_path: Path
         process.kill()
     assert "CannotListenError" in (said := (tmp_path / "twistd.log").read_text()) or "tt0 is a tap" in said
     assert "Traceback" not in said
-    # A daemon tells its parent before it takes the file away.
+    # A daemon reports the error to its parent before it removes the file.
     until(lambda: not (tmp_path / "twistd.pid").exists(), "the pid file to go")
 
 
@@ -269,7 +271,7 @@ def test_withoutKernelAddressesTheInterfaceIsLeftAlone(namespace: Namespace, tmp
         process.wait(PATIENCE)
 
 
-def test_settingsAreTheInterfaces(namespace: Namespace, tmp_path: Path) -> None:
+def test_optionsSetTheInterface(namespace: Namespace, tmp_path: Path) -> None:
     more = ["--mtu=1400", "--txqueuelen=77", "--kernel-route=10.1.0.0/16 via 10.9.0.2", "--user=nobody"]
     more += ["--lladdr=02:00:00:00:00:09"]
     process = twistd("-n", "--pidfile=", "tuntap", "host", *options("tap"), *more, cwd=tmp_path)
@@ -284,7 +286,7 @@ def test_settingsAreTheInterfaces(namespace: Namespace, tmp_path: Path) -> None:
         process.wait(PATIENCE)
 
 
-def test_moreSettings(namespace: Namespace, tmp_path: Path) -> None:
+def test_aPersistentInterfaceKeepsItsSettings(namespace: Namespace, tmp_path: Path) -> None:
     kernel = ("10.9.0.1/24 broadcast 10.9.0.255", "fd09::1/64", "10.9.1.1 peer 10.9.1.2/32")
     more = ("--kernel-neighbour=10.9.0.77=02:00:00:00:00:77", "--multi-queue", "--exclusive", "--persistent")
     with Host(tmp_path, "tap", kernelAddresses=kernel, more=more):
@@ -293,11 +295,11 @@ def test_moreSettings(namespace: Namespace, tmp_path: Path) -> None:
             assert words in text
         assert "lladdr 02:00:00:00:00:77 PERMANENT" in ip("neighbour", "show", "10.9.0.77")
         assert show("tt0")["linkinfo"]["info_data"]["multi_queue"]
-    # It stays, with all that was set.
+    # The interface stays, with all its settings.
     assert "inet 10.9.0.1/24" in ip("address", "show", "tt0")
 
 
-def test_withoutCarrier(namespace: Namespace, tmp_path: Path) -> None:
+def test_theCarrierCanBeTurnedOff(namespace: Namespace, tmp_path: Path) -> None:
     process = twistd("-n", "--pidfile=", "tuntap", "host", *options(), "--no-carrier", cwd=tmp_path)
     try:
         until(lambda: "tt0" in interfaces() and "NO-CARRIER" in show("tt0")["flags"], "the carrier to go")
@@ -306,7 +308,7 @@ def test_withoutCarrier(namespace: Namespace, tmp_path: Path) -> None:
         process.wait(PATIENCE)
 
 
-def test_aDeviceThatStayedNeedNotStay(namespace: Namespace, tmp_path: Path) -> None:
+def test_persistenceCanBeCleared(namespace: Namespace, tmp_path: Path) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     route = "--kernel-route=10.1.0.0/16 metric 5 src 10.9.0.1"
     with Host(tmp_path, more=("--no-persistent", "--carrier", route)) as host:
@@ -316,7 +318,7 @@ def test_aDeviceThatStayedNeedNotStay(namespace: Namespace, tmp_path: Path) -> N
 
 
 @KINDS
-def test_whatWasSetIsUndone(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_settingsAreUndone(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     ip("tuntap", "add", "mode", mode, "name", "tt0")
     ip("address", "add", "10.9.5.1/24", "dev", "tt0")
     with Host(tmp_path, mode, more=("--undo", "--mtu=1400", "--kernel-route=10.1.0.0/16")) as host:
@@ -327,7 +329,7 @@ def test_whatWasSetIsUndone(namespace: Namespace, tmp_path: Path, mode: str) -> 
     assert [each["local"] for each in found["addr_info"]] == ["10.9.5.1"]
 
 
-def test_whatCannotBeUndoneIsLoggedOnce(namespace: Namespace, nobodysDirectory: Path) -> None:
+def test_settingsThatCannotBeUndoneAreLoggedOnce(namespace: Namespace, nobodysDirectory: Path) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     dropped = ("--uid", str(_NOBODY), "--gid", str(_NOBODY))
     with Host(nobodysDirectory, twistdOptions=dropped, more=("--undo", "--mtu=1400")) as host:
@@ -338,7 +340,7 @@ def test_whatCannotBeUndoneIsLoggedOnce(namespace: Namespace, nobodysDirectory: 
 
 def _answersIn(namespace: int, process: Program) -> None:
     """
-    Wait for an answer of a host in another namespace.
+    Wait until a host in another namespace answers.
     """
     with ExitStack() as stack:
         answer = inNamespace(namespace, lambda: stack.enter_context(asking("10.9.0.2", b"hello")))
@@ -347,7 +349,7 @@ def _answersIn(namespace: int, process: Program) -> None:
 
 
 @KINDS
-def test_inAnotherNamespace(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_aServiceRunsInAnotherNamespace(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with another() as there:
         path = f"/proc/{os.getpid()}/fd/{there}"
         process = twistd("-n", "--pidfile=", "tuntap", "host", *options(mode), "--netns", path, cwd=tmp_path)
@@ -355,7 +357,7 @@ def test_inAnotherNamespace(namespace: Namespace, tmp_path: Path, mode: str) -> 
             until(lambda: "tt0" in names(there), "the interface")
             _answersIn(there, process)
             assert interfaces() == set()
-            # Its monitor is there, too.
+            # The monitor is in that namespace, too.
             inNamespace(there, lambda: ip("link", "set", "tt0", "mtu", "1300"))
             _answersIn(there, process)
         finally:
@@ -377,7 +379,7 @@ def test_privilegesAreDroppedWithTheInterfaceInAnotherNamespace(
         process = twistd(*command, cwd=nobodysDirectory)
         try:
             _answersIn(there, process)
-            # Its monitor is there, too.
+            # The monitor is in that namespace, too.
             inNamespace(there, lambda: ip("link", "set", "tt0", "mtu", "1300"))
             _answersIn(there, process)
         finally:
@@ -390,7 +392,7 @@ def test_privilegesAreDroppedWithTheInterfaceInAnotherNamespace(
 
 
 @KINDS
-def test_withAHelper(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_aServiceUsesAHelper(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with Helper(tmp_path) as helper:
         with Host(tmp_path, mode, more=("--helper", helper.path, "--mtu=1400")) as host:
             assert show("tt0")["mtu"] == 1400
@@ -400,7 +402,7 @@ def test_withAHelper(namespace: Namespace, tmp_path: Path, mode: str) -> None:
         until(lambda: not interfaces(), "the device to be taken back")
 
 
-def test_kernelAddressesAreTheInterfaces(namespace: Namespace, tmp_path: Path) -> None:
+def test_kernelAddressesAreSetOnTheInterface(namespace: Namespace, tmp_path: Path) -> None:
     with Host(tmp_path):
         (found,) = json.loads(ip("-json", "address", "show", "dev", "tt0"))
         addresses = {f"{each['local']}/{each['prefixlen']}" for each in found["addr_info"]}

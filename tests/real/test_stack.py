@@ -1,5 +1,5 @@
 """
-UDP between the kernel's sockets and a DatagramProtocol, through the whole stack on a tun and on a tap.
+UDP between the kernel's sockets and a DatagramProtocol, through all layers on a tun and on a tap.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from txtuntap.wire.address import packAddress, packLinkAddress
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 
-#: The largest that fit into 1500 octets, and some small ones.
+#: The payload sizes in octets, by address: some small ones, and the greatest that fits into a packet of 1500.
 SIZES = {"10.9.0.2": (0, 1, 2, 17, 1000, 1472), "fd09::2": (0, 1, 2, 17, 1000, 1452)}
 
-#: Options that routers are to look at: RFC 2113, RFC 2711 in a hop-by-hop header.
+#: Options that routers have to read: RFC 2113, and RFC 2711 in a hop-by-hop header.
 ROUTER_ALERT_4 = b"\x94\x04\x00\x00"
 ROUTER_ALERT_6 = b"\x00\x00\x05\x02\x00\x00\x01\x00"
 
@@ -60,7 +60,7 @@ def test_aDatagramBehindAnOptionIsDelivered(namespace: Namespace, tmp_path: Path
 @KINDS
 def test_aDatagramWithoutAChecksumIsDelivered(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     with Host(tmp_path, mode), connected("10.9.0.2") as client:
-        # SO_NO_CHECK
+        # Turn the checksum off (SO_NO_CHECK).
         client.setsockopt(socket.SOL_SOCKET, 11, 1)
         client.send(b"unsummed")
         assert client.recv(100) == b"unsummed"
@@ -114,7 +114,7 @@ def test_paddingIsNotEchoed(namespace: Namespace, tmp_path: Path) -> None:
 
 def _answer(network: PacketSocket) -> bytes:
     """
-    Wait for a frame to the station that asks: the host has others to ask whether they have its addresses.
+    Wait for a frame to the station of the test. The host also sends ARP probes to others.
     """
 
     def isAnswer(frame: bytes) -> bool:
@@ -138,8 +138,8 @@ def test_theKernelFindsEveryChecksumRight(namespace: Namespace, tmp_path: Path, 
 
 
 @KINDS
-def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: str) -> None:
-    # With offload, what tshark sees of the interface is what the kernel has yet to complete.
+def test_tsharkFindsNoFaultInAnswers(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+    # With offload, tshark would see checksums that the kernel has not computed yet.
     with Host(tmp_path, mode, more=("--no-offload",)):
         capture = tmp_path / "capture"
         with captured(capture, INTERFACE, "udp port 7", 24):
@@ -150,12 +150,12 @@ def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: str) -> 
         assert len(tshark(capture, f"{answers} && udp.checksum.status == 1")) == 12
         assert len(tshark(capture, f"{answers} && ip.checksum.status == 1")) == 6
         assert tshark(capture, "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0") == []
-        # The two expert levels that say something is wrong.
+        # These are the two expert levels for problems: warning and error.
         assert tshark(capture, "_ws.expert.severity >= 6291456") == []
 
 
 @KINDS
-def test_malformedFramesLeaveTheLogAsItWas(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_malformedFramesCauseNoLogLine(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     kind = TAP if mode == "tap" else TUN
     with Host(tmp_path, mode) as host:
         assert ask("10.9.0.2", b"before") == b"before"
@@ -164,9 +164,9 @@ def test_malformedFramesLeaveTheLogAsItWas(namespace: Namespace, tmp_path: Path,
             for sent, frame in enumerate(_malformed(100_000, _hostStation() if mode == "tap" else None), 1):
                 network.send(frame)
                 if sent % 250 == 0:
-                    # The device's queue is short, and what finds no room there is dropped without a word.
+                    # The short queue of the device drops packets for which it has no room, so wait until it is read.
                     until(lambda: packetsRead(INTERFACE) - before >= sent, f"{sent} frames to be read")  # noqa: B023
-            # Errors that quote what was sent are another matter.
+            # ICMP errors that quote a packet are permitted.
             answers = [packet for packet in network.received() if packet.endswith(_PAYLOAD)]
             assert [packet for packet in answers if packet.count(_PAYLOAD) == 1 and _isUDP(packet, kind)] == []
         for address in "10.9.0.2", "fd09::2":
@@ -176,7 +176,7 @@ def test_malformedFramesLeaveTheLogAsItWas(namespace: Namespace, tmp_path: Path,
 
 def _hostStation() -> str:
     """
-    The host's link address, as the kernel was told.
+    Return the host's link address, as the kernel has resolved it.
     """
     (found,) = json.loads(ip("-json", "neighbour", "show", "10.9.0.2", "dev", INTERFACE))
     return str(found["lladdr"])
@@ -184,7 +184,7 @@ def _hostStation() -> str:
 
 def _kernelCounts() -> dict[str, int]:
     """
-    The counters of the kernel's IP and UDP in this namespace.
+    Return the counters of IP and UDP of the kernel in this namespace.
     """
     counts = {}
     rows = [line.split() for line in Path("/proc/thread-self/net/snmp").read_text().splitlines()]
@@ -204,7 +204,7 @@ def _isUDP(packet: bytes, kind: int) -> bool:
 
 def _malformed(count: int, station: str | None) -> Iterator[bytes]:
     """
-    Packets, or with a C{station} frames to it, of which none is to be answered. They are the same in every run.
+    Make invalid packets, or frames to a C{station}, which must not be answered. They are the same in every run.
     """
     chance = random.Random(0x7E57)
     good = {
@@ -220,7 +220,7 @@ def _malformed(count: int, station: str | None) -> Iterator[bytes]:
         elif way == 1:
             packet = chance.randbytes(chance.randrange(1, 200))
         elif way == 2:
-            # Where one of the sums covers it.
+            # Change an octet that one of the checksums covers.
             at = chance.randrange(8 if version == 6 else 0, len(packet))
             packet = packet[:at] + bytes([packet[at] ^ 1 << chance.randrange(8)]) + packet[at + 1 :]
         elif way == 3:

@@ -1,6 +1,6 @@
 """
-Superpackets between the kernel and a port: on each reactor, on devices with whatever flags, and as other programs see
-what was made of them.
+Superpackets between the kernel and a port: on each reactor, on devices with different flags, and as other programs see
+the packets cut from them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
 from txtuntap.testing import udpPacket
 from txtuntap.wire.offload import CSUM, TCP4, TCP6, TSO4, TSO6, TSO_ECN, UDP, USO, Offload
 
-#: udp(7).
+#: Constants of udp(7).
 _UDP_SEGMENT, _UDP_GRO = 103, 104
 
 OWN = {4: "10.9.0.2", 6: "fd09::2"}
 KERNEL = {4: "10.9.0.1", 6: "fd09::1"}
 
-#: Datagrams of a thousand octets, and a shorter one.
+#: The data of datagrams of a thousand octets, and of a shorter last one.
 DATA = bytes(number * 7 & 0xFF for number in range(30 * 1000 + 17))
 
 ALL = CSUM | TSO4 | TSO6 | TSO_ECN | USO
@@ -48,7 +48,7 @@ ALL = CSUM | TSO4 | TSO6 | TSO_ECN | USO
 
 class Wrapper:
     """
-    Goes around a host's protocol, takes nothing that is not finished, and keeps what comes.
+    A wrapper around a host's protocol that accepts no offload and records the packets that it receives.
     """
 
     def __init__(self, inner: Any, mode: int) -> None:
@@ -61,7 +61,7 @@ class Wrapper:
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A packet has come.
+        Record a packet, and pass it on.
         """
         self.seen.append(bytes(packet))
         self._inner.packetReceived(packet)
@@ -69,7 +69,7 @@ class Wrapper:
 
 def olderIoctl(fileno: int, request: int, argument: Any) -> Any:
     """
-    C{fcntl.ioctl} of a kernel before 6.2, which knows nothing of USO.
+    Call C{fcntl.ioctl} as a kernel before 6.2 would, which has no USO.
     """
     if request == ioctl.TUNSETOFFLOAD and argument & USO:
         raise OSError(errno.EINVAL, "Invalid argument")
@@ -78,7 +78,7 @@ def olderIoctl(fileno: int, request: int, argument: Any) -> Any:
 
 def oldIoctl(fileno: int, request: int, argument: Any) -> Any:
     """
-    That of one that knows nothing of offload: before 2.6.27.
+    Call C{fcntl.ioctl} as a kernel before 2.6.27 would, which has no offload.
     """
     if request == ioctl.TUNGETFEATURES:
         return struct.pack("I", ioctl.IFF_TUN | ioctl.IFF_TAP | ioctl.IFF_NO_PI)
@@ -87,7 +87,7 @@ def oldIoctl(fileno: int, request: int, argument: Any) -> Any:
 
 def strangeIoctl(fileno: int, request: int, argument: Any) -> Any:
     """
-    That of what stands in for a kernel, and knows none of what goes beyond attaching to an interface.
+    Call C{fcntl.ioctl} as a replacement for a kernel that can only attach to an interface.
     """
     if request in (ioctl.TUNGETFEATURES, ioctl.TUNSETOFFLOAD, ioctl.TUNSETVNETHDRSZ):
         raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
@@ -96,7 +96,7 @@ def strangeIoctl(fileno: int, request: int, argument: Any) -> Any:
 
 def strangerIoctl(fileno: int, request: int, argument: Any) -> Any:
     """
-    Likewise; but it says that it knows headers of offload.
+    Call C{fcntl.ioctl} as a replacement for a kernel that claims to support offload headers, too.
     """
     if request in (ioctl.TUNSETOFFLOAD, ioctl.TUNSETVNETHDRSZ):
         raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
@@ -105,7 +105,7 @@ def strangerIoctl(fileno: int, request: int, argument: Any) -> Any:
 
 def system(call: Any) -> RealSystem:
     """
-    The real one, but for C{ioctl}.
+    Make a real system with another C{ioctl}.
     """
     made: Any = RealSystem()
     made.ioctl = call
@@ -114,7 +114,7 @@ def system(call: Any) -> RealSystem:
 
 def refusing() -> RealSystem:
     """
-    The real one, which is given superpackets of a type that it does not know, and so refuses them.
+    Make a real system that gives the kernel superpackets of an unknown type, so that the kernel refuses them.
     """
 
     def changed(header: bytes) -> bytes:
@@ -130,7 +130,7 @@ def echoing(
     run: Run, mode: int, wrapped: bool = False, device: LinuxDevice | None = None, **keywords: Any
 ) -> tuple[DatagramRecorder, TuntapPort, Any]:
     """
-    A host with an echo on port 7, and the kernel's end of its device set up.
+    Start a host with an echo server on port 7, and set up the kernel's end of its device.
     """
     echo = DatagramRecorder()
     echo.then = echo.write
@@ -148,7 +148,7 @@ def echoing(
 @contextmanager
 def asking(version: int, gro: bool) -> Iterator[socket.socket]:
     """
-    A socket of the kernel's that sends to the echo, a thousand octets a datagram.
+    Open a kernel socket that sends superpackets of datagrams of a thousand octets to the echo server.
     """
     with socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as asker:
         asker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
@@ -161,9 +161,9 @@ def asking(version: int, gro: bool) -> Iterator[socket.socket]:
 
 async def echoed(run: Run, version: int, gro: bool = False) -> list[int]:
     """
-    Send all the data, and take it back.
+    Send all the data, and receive its echo.
 
-    @return: the lengths of what was taken at once.
+    @return: the numbers of octets received in each system call.
     """
     with asking(version, gro) as asker:
         answers: list[bytes] = []
@@ -177,7 +177,7 @@ async def echoed(run: Run, version: int, gro: bool = False) -> list[int]:
                 except ConnectionRefusedError:
                     pass
             if not sum(map(len, answers)):
-                # Until the host's address is its own, nobody answers.
+                # The host does not answer before it has claimed its address.
                 with suppress(OSError):
                     asker.send(DATA)
             return sum(map(len, answers)) >= len(DATA)
@@ -195,7 +195,7 @@ async def test_aSuperpacketIsEchoedAsOne(run: Run, mode: int) -> None:
     for version in 4, 6:
         before = port.counters["inSuperpackets"], port.counters["outSuperpackets"]
         assert max(await echoed(run, version)) == 1000
-        # The receiver that takes many at once sees that they came so.
+        # A receiver with GRO gets several datagrams in one call if they arrive as a superpacket.
         assert max(await echoed(run, version, gro=True)) > 10_000
         assert port.counters["inSuperpackets"] >= before[0] + 2
         assert port.counters["outSuperpackets"] >= before[1] + 2
@@ -205,7 +205,7 @@ async def test_aSuperpacketIsEchoedAsOne(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_whatIsTurnedOffIsOff(run: Run, mode: int) -> None:
+async def test_superpacketsCanBeTurnedOff(run: Run, mode: int) -> None:
     echo, port, _ = echoing(run, mode, offload=False)
     assert port.offloads == 0
     await echoed(run, 4)
@@ -216,7 +216,7 @@ async def test_whatIsTurnedOffIsOff(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_whoTakesNoneGetsPacketsAsOnTheWire(run: Run, mode: int) -> None:
+async def test_aProtocolWithoutOffloadReceivesCutPackets(run: Run, mode: int) -> None:
     for offload in None, True:
         echo, port, wrapper = echoing(run, mode, wrapped=True, offload=offload)
         assert port.offloads == (ALL if offload else 0)
@@ -230,14 +230,14 @@ async def test_whoTakesNoneGetsPacketsAsOnTheWire(run: Run, mode: int) -> None:
         for data in datagrams:
             source = int.from_bytes(data[20:22], "big")
             made = udpPacket(data[12:16], data[16:20], source, 7, data[28:])
-            # All but the identification, and the sum of that header.
+            # Compare everything but the identification and the header checksum.
             assert data[:4] + data[12:] == made[:4] + made[12:]
         await port.stopListening()
 
 
 @onEachReactor
 @onBothKinds
-async def test_anOlderKernel(run: Run, mode: int) -> None:
+async def test_anOlderKernelHasFewerOffloads(run: Run, mode: int) -> None:
     device = LinuxDevice("tt0", mode, system=system(olderIoctl))
     _, port, _ = echoing(run, mode, device=device)
     assert port.offloads == CSUM | TSO4 | TSO6 | TSO_ECN
@@ -249,7 +249,7 @@ async def test_anOlderKernel(run: Run, mode: int) -> None:
 
 @onEachReactor
 @onBothKinds
-async def test_aKernelThatRefusesSuperpackets(run: Run, mode: int) -> None:
+async def test_superpacketsThatTheKernelRefusesAreCut(run: Run, mode: int) -> None:
     device = LinuxDevice("tt0", mode, system=refusing())
     _, port, _ = echoing(run, mode, device=device)
     assert port.offloads == ALL
@@ -265,7 +265,7 @@ async def test_aKernelThatRefusesSuperpackets(run: Run, mode: int) -> None:
 
 @onOneReactor
 @onBothKinds
-async def test_whatStandsInForAKernel(run: Run, mode: int) -> None:
+async def test_aReplacementForTheKernelHasNoOffloads(run: Run, mode: int) -> None:
     for call in strangeIoctl, strangerIoctl:
         device = LinuxDevice("tt0", mode, system=system(call))
         _, port, _ = echoing(run, mode, device=device)
@@ -276,9 +276,9 @@ async def test_whatStandsInForAKernel(run: Run, mode: int) -> None:
 
 @pytest.mark.parametrize("flags", ["", "vnet_hdr", "multi_queue", "multi_queue vnet_hdr", "pi vnet_hdr"])
 @pytest.mark.parametrize("mode", ["tun", "tap"])
-def test_aDeviceMadeBeforehand(namespace: Namespace, flags: str, mode: str) -> None:
+def test_aDeviceOfAnyFlagsIsUsed(namespace: Namespace, flags: str, mode: str) -> None:
     ip("tuntap", "add", "tt0", "mode", mode, *flags.split())
-    # Whoever had it before may have left offload on.
+    # A former owner of the device may have left its offload on.
     with LinuxDevice("tt0", TAP if mode == "tap" else TUN) as device:
         device.close()
         device.open(offload=None)
@@ -289,7 +289,7 @@ def test_aDeviceMadeBeforehand(namespace: Namespace, flags: str, mode: str) -> N
             device.open(offload=offload)
             assert device.offloads == (0 if offload is False else ALL)
             setUp("tt0")
-            # The carrier of an interface that was up has come with the device.
+            # An interface that was set up before gets its carrier when a program attaches.
             untilQueueStarted("tt0")
             _sendSuperpacket("tt0", mode)
             packets: list[Packet] = []
@@ -305,7 +305,7 @@ def test_aDeviceMadeBeforehand(namespace: Namespace, flags: str, mode: str) -> N
 
 
 @pytest.mark.parametrize("mode", [TUN, TAP], ids=["tun", "tap"])
-def test_withProtocolInformation(namespace: Namespace, mode: int) -> None:
+def test_superpacketsHaveProtocolInformation(namespace: Namespace, mode: int) -> None:
     with LinuxDevice("tt0", mode, protocolInformation=True) as device:
         device.close()
         device.open(offload=True)
@@ -327,7 +327,7 @@ def test_withProtocolInformation(namespace: Namespace, mode: int) -> None:
 
 
 @pytest.mark.parametrize("mode", [TUN, TAP], ids=["tun", "tap"])
-def test_aDeviceThatHasNone(namespace: Namespace, mode: int) -> None:
+def test_aKernelWithoutOffloadRefusesIt(namespace: Namespace, mode: int) -> None:
     device = LinuxDevice("tt0", mode, system=system(oldIoctl))
     with pytest.raises(OSError, match="no offload"):
         device.open(offload=True)
@@ -338,9 +338,9 @@ def test_aDeviceThatHasNone(namespace: Namespace, mode: int) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_whatLeavesTheKernelIsComplete(namespace: Namespace, version: int) -> None:
+def test_forwardedSuperpacketsAreCompleted(namespace: Namespace, version: int) -> None:
     """
-    Superpackets, and datagrams whose checksums were left open, are forwarded to a device without any offload.
+    Superpackets, and datagrams with open checksums, are forwarded to a device without offload.
     """
     other = {4: "10.8.0.9", 6: "fd08::9"}[version]
     with LinuxDevice("tt0", TUN) as first, LinuxDevice("tt1", TUN) as second:
@@ -371,9 +371,9 @@ def test_whatLeavesTheKernelIsComplete(namespace: Namespace, version: int) -> No
 
 
 @pytest.mark.parametrize("mode", [TUN, TAP], ids=["tun", "tap"])
-def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: int) -> None:
+def test_tsharkFindsNoFaultInCutPackets(namespace: Namespace, tmp_path: Path, mode: int) -> None:
     """
-    What a wrapper sees of superpackets of UDP and TCP, in a capture.
+    The packets that a wrapper receives, cut from superpackets of UDP and TCP, are written to a capture.
     """
     seen: list[bytes] = []
     link = bytes.fromhex("0200000000bb0200000000aa")
@@ -408,7 +408,7 @@ def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: int) -> 
         seen.extend(map(bytes, each.finished()))
     assert len(seen) == sent * 15
     capture = tmp_path / "capture.pcap"
-    # pcap(5): link type 101 is raw IP, 1 is Ethernet.
+    # As pcap(5) says, link type 101 is raw IP, 1 is Ethernet.
     header = struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1 if mode == TAP else 101)
     records = [struct.pack("=IIII", 0, number, len(data), len(data)) + data for number, data in enumerate(seen)]
     capture.write_bytes(header + b"".join(records))
@@ -418,7 +418,7 @@ def test_tsharkFindsNoFault(namespace: Namespace, tmp_path: Path, mode: int) -> 
 
 def _sendSuperpacket(name: str, mode: str) -> None:
     """
-    Have the kernel send one of three datagrams out of an interface.
+    Let the kernel send a superpacket of three datagrams to an interface.
     """
     link = bytes.fromhex("0200000000bb0200000000aa0800") if mode == "tap" else b""
     packet, offload, _ = superpacket(4, UDP, b"1234567890" * 30, 100, link=link)

@@ -1,5 +1,5 @@
 """
-Machines joined by a switch: the kernel's, each in a network namespace of its own, and one in memory.
+Machines joined by a switch: network namespaces of the kernel, and a host in memory.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ TYPE = 0x88B5
 
 def frame(source: bytes, dest: bytes, payload: bytes, vlan: int | None = None) -> bytes:
     """
-    A frame that no kernel cares for.
+    Make a frame of an EtherType that no kernel uses.
     """
     return ethernetFrame(source, dest, TYPE, payload.ljust(46, b"."), vlan)
 
 
 def texts(frames: list[bytes]) -> list[bytes]:
     """
-    What is in those of such frames among C{frames}.
+    Return the texts of those frames among C{frames} that L{frame} has made.
     """
     return [each[14:].rstrip(b".") for each in frames if each[12:14] == TYPE.to_bytes(2, "big")]
 
 
 def untilText(listener: PacketSocket, last: bytes) -> list[bytes]:
     """
-    What came up to the frame with this text. Those of one sender overtake none.
+    Return the texts of the frames up to one with this text. Frames of one sender arrive in order.
     """
     return texts(listener.receivedUntil(lambda each: texts([each]) == [last]))
 
 
 @pytest.fixture(autouse=True)
 def _root() -> None:
-    # Its process is to enter the namespaces.
+    # The switch enters the namespaces, which needs root.
     needRoot()
 
 
-def test_everybodyReachesEverybody(namespace: Namespace, tmp_path: Path) -> None:
+def test_allMachinesReachEachOther(namespace: Namespace, tmp_path: Path) -> None:
     with machines(3) as members, RunningSwitch(tmp_path, members, six=True) as switch:
         for one in members:
             for other in members:
@@ -71,25 +71,25 @@ def test_everybodyReachesEverybody(namespace: Namespace, tmp_path: Path) -> None
 
 def _measured(server: subprocess.Popen[str], near: Machine, far: Machine, *arguments: str) -> Any:
     """
-    The sums of an iperf3 test between two machines.
+    Run an iperf3 test between two machines, and return its totals.
 
-    @param server: the iperf3 that runs at C{far}.
+    @param server: the iperf3 server that runs at C{far}.
     """
     assert server.stdout is not None
-    # It says so before each test. A client that is too early is told that the server is busy, and exits with status 0.
+    # iperf3 prints this before each test. A client that connects too early gets "busy", with exit status 0.
     until(lambda: "listening" in server.stdout.readline(), "the server")  # type: ignore[union-attr]
     return json.loads(near.run("iperf3", "-c", far.address, "-J", *arguments))["end"]
 
 
 @pytest.mark.measures
 @pytest.mark.parametrize("more", [[], ["--no-offload"]], ids=["offload", "no-offload"])
-def test_iperf(namespace: Namespace, tmp_path: Path, more: list[str]) -> None:
+def test_iperfMovesDataThroughTheSwitch(namespace: Namespace, tmp_path: Path, more: list[str]) -> None:
     with machines(2) as members, RunningSwitch(tmp_path, members, more=more) as switch:
         near, far = members
         with far.running(tool("iperf3"), "-s", "--forceflush") as server:
             for way in [], ["-R"]:
                 end = _measured(server, near, far, "-n", "30M", *way)
-                # What is under way at the end is not waited for.
+                # Octets under way at the end may be missing.
                 assert end["sum_received"]["bytes"] > 20_000_000
                 end = _measured(server, near, far, "-u", "-b", "20M", "-n", "1M", *way)
                 assert end["sum"]["bytes"] > 900_000
@@ -98,7 +98,7 @@ def test_iperf(namespace: Namespace, tmp_path: Path, more: list[str]) -> None:
         assert set(counters) <= {"inFrames", "outFrames", "flooded", "inReserved"}, counters
 
 
-def test_whoIsKnownIsSeenByNobodyElse(namespace: Namespace, tmp_path: Path) -> None:
+def test_framesToAKnownStationReachOnlyItsPort(namespace: Namespace, tmp_path: Path) -> None:
     with machines(3) as members, RunningSwitch(tmp_path, members):
         near, far, third = members
         assert near.pings(far.address)
@@ -111,7 +111,7 @@ def test_whoIsKnownIsSeenByNobodyElse(namespace: Namespace, tmp_path: Path) -> N
         assert [each for each in frames if {each[:6], each[6:12]} == pair] == []
 
 
-def test_vlans(namespace: Namespace, tmp_path: Path) -> None:
+def test_vlansAreSeparated(namespace: Namespace, tmp_path: Path) -> None:
     ports = ["vlan=10", "vlan=20", "trunk=10+20"]
     with machines(3) as members, RunningSwitch(tmp_path, members, ports) as switch:
         ten, twenty, trunk = members
@@ -123,12 +123,12 @@ def test_vlans(namespace: Namespace, tmp_path: Path) -> None:
                 atTrunk.send(frame(trunk.station, ALL, b"last", vlan))
             assert untilText(atTen, b"last") == [b"for 10", b"last"]
             assert untilText(atTwenty, b"last") == [b"for 20", b"last"]
-            # The tags are taken off by the kernel before such a socket has the frame; tcpdump shows them.
+            # The kernel removes the tag before a packet socket receives the frame, but tcpdump shows it.
             only = f"ether dst {trunk.station.hex(':')} and vlan"
             with trunk.running(tool("tcpdump"), "-i", INTERFACE, "-e", "-n", "-q", "-l", "-c", "2", only) as watching:
                 assert watching.stdout is not None
                 until(lambda: "listening" in watching.stdout.readline(), "tcpdump")  # type: ignore[union-attr]
-                # What comes with a tag where none has one is dropped.
+                # A port without a trunk drops tagged frames.
                 atTen.send(frame(ten.station, ALL, b"tagged", 20))
                 atTen.send(frame(ten.station, trunk.station, b"ten"))
                 atTwenty.send(frame(twenty.station, trunk.station, b"twenty"))
@@ -138,7 +138,7 @@ def test_vlans(namespace: Namespace, tmp_path: Path) -> None:
         assert switch.counters(trunk)["inVlans"] >= 1
 
 
-def test_isolated(namespace: Namespace, tmp_path: Path) -> None:
+def test_isolatedPortsDoNotReachEachOther(namespace: Namespace, tmp_path: Path) -> None:
     with machines(3) as members, RunningSwitch(tmp_path, members, ["isolated", "isolated"]):
         one, other, server = members
         assert one.pings(server.address)
@@ -153,11 +153,11 @@ def test_isolated(namespace: Namespace, tmp_path: Path) -> None:
         assert one.isSilent(other.address)
 
 
-def test_whoLiesAboutItsSource(namespace: Namespace, tmp_path: Path) -> None:
+def test_aForgedStationIsDropped(namespace: Namespace, tmp_path: Path) -> None:
     with machines(3) as members, RunningSwitch(tmp_path, members, [f"stations={FORGED.hex(':')}"]) as switch:
         bound, liar, third = members
         with bound.socket() as atBound, liar.socket() as atLiar, third.socket() as listener:
-            # The one that may; one that may not; one that says that it is the first.
+            # Send from the permitted station, from another one, and from one that forges the permitted address.
             atBound.send(frame(FORGED, ALL, b"true"))
             untilText(listener, b"true")
             atBound.send(frame(bound.station, ALL, b"false"))
@@ -166,7 +166,7 @@ def test_whoLiesAboutItsSource(namespace: Namespace, tmp_path: Path) -> None:
             atLiar.send(frame(FORGED, ALL, b"forged"))
             atLiar.send(frame(liar.station, ALL, b"honest"))
             assert untilText(listener, b"honest") == [b"honest"]
-            # And it gets nothing that is for the first.
+            # Frames to the permitted station do not reach the forger.
             listener.send(frame(third.station, FORGED, b"private"))
             listener.send(frame(third.station, ALL, b"last"))
             assert b"private" in untilText(atBound, b"last")
@@ -175,7 +175,7 @@ def test_whoLiesAboutItsSource(namespace: Namespace, tmp_path: Path) -> None:
         assert switch.counters(liar)["inForbiddenSources"] == 1
 
 
-def test_nothingThatIsSentHurtsIt(namespace: Namespace, tmp_path: Path) -> None:
+def test_noFrameStopsTheSwitch(namespace: Namespace, tmp_path: Path) -> None:
     random = Random(1)
     addresses = [FORGED, ALL, bytes(6), bytes.fromhex("0180c2000000"), bytes.fromhex("01005e000001")]
     types = [b"\x81\0", b"\x88\xa8", b"\x08\0", b"\x86\xdd", b"\0\x10", b"\xff\xff"]
@@ -198,24 +198,24 @@ def test_nothingThatIsSentHurtsIt(namespace: Namespace, tmp_path: Path) -> None:
         assert trunk.pings(near.address)
         assert {"inSourceErrors", "inReserved", "inVlans"} <= switch.counters(near).keys()
         assert "Traceback" not in switch.log()
-        # A line for each would fill the disk.
+        # A line for each frame would fill the disk.
         assert len(switch.log().splitlines()) < 200
 
 
-def test_longFrames(namespace: Namespace, tmp_path: Path) -> None:
+def test_framesAboveTheMTUAreDropped(namespace: Namespace, tmp_path: Path) -> None:
     with machines(3) as members, RunningSwitch(tmp_path, members, ["mtu=9000", "mtu=9000"]) as switch:
         near, far, small = members
         assert near.pings(far.address)
         assert near.pings(small.address)
         whole = "-c", "1", "-w", f"{PATIENCE:.0f}", "-i", "0.2", "-M", "do", "-s", str(9000 - 28)
         near.run("ping", *whole, far.address)
-        # One that does not fit is nobody's but the counter's: a switch tells nobody.
+        # A switch drops a frame that is too long, and counts it. It does not send an error.
         near.run("ping", "-c", "1", "-W", "0.3", "-M", "do", "-s", str(9000 - 28), small.address, status=1)
         until(lambda: "mtuExceededDiscards" in switch.counters(small), "the frame to be counted")
         assert switch.counters(small)["mtuExceededDiscards"] == 1
 
 
-def test_metrics(namespace: Namespace, tmp_path: Path) -> None:
+def test_trafficOfEachPortIsMeasured(namespace: Namespace, tmp_path: Path) -> None:
     with machines(2) as members:
         endpoint = "tcp:9100:interface=127.0.0.1"
         with RunningSwitch(tmp_path, members, more=["--prometheus", endpoint]):
@@ -228,7 +228,7 @@ def test_metrics(namespace: Namespace, tmp_path: Path) -> None:
         assert f'event="inFrames",interface="{name}",part="switch"' in told, told
 
 
-def test_whenAnInterfaceGoesTheOthersGoOn(namespace: Namespace, tmp_path: Path) -> None:
+def test_theSwitchContinuesWithoutADeletedInterface(namespace: Namespace, tmp_path: Path) -> None:
     with machines(3) as members, RunningSwitch(tmp_path, members) as switch:
         first, *rest = members
         first.do(lambda: delete(INTERFACE))
@@ -241,7 +241,7 @@ def test_whenAnInterfaceGoesTheOthersGoOn(namespace: Namespace, tmp_path: Path) 
         assert "Traceback" not in switch.log()
 
 
-def test_tunnelBetweenSwitches(namespace: Namespace, tmp_path: Path) -> None:
+def test_aTunnelJoinsTwoSwitches(namespace: Namespace, tmp_path: Path) -> None:
     near, far = tmp_path / "near", tmp_path / "far"
     socket = f"unix:{tmp_path / 'tunnel'}"
     for each in near, far:
@@ -259,7 +259,7 @@ def test_tunnelBetweenSwitches(namespace: Namespace, tmp_path: Path) -> None:
             for one, peer, stranger in zip(here, there, reversed(there), strict=True):
                 assert one.pings(peer.address)
                 assert one.isSilent(stranger.address)
-            # Superpackets with a tag.
+            # Transfer tagged superpackets.
             with there[0].running(tool("iperf3"), "-s", "--forceflush") as server:
                 for way in [], ["-R"]:
                     end = _measured(server, here[0], there[0], "-n", "20M", *way)
@@ -269,7 +269,7 @@ def test_tunnelBetweenSwitches(namespace: Namespace, tmp_path: Path) -> None:
         assert "Traceback" not in switch.log() + other.log()
 
 
-def test_whatCannotBeOpenedIsSaidPlainly(namespace: Namespace, tmp_path: Path) -> None:
+def test_aTapThatCannotBeOpenedIsAnErrorInOneLine(namespace: Namespace, tmp_path: Path) -> None:
     with machines(1) as members:
         switch = RunningSwitch(tmp_path, members, more=["--tap", "tt9,netns=no-one-has-made-this"])
         with pytest.raises(AssertionError), switch:
@@ -281,8 +281,8 @@ def test_whatCannotBeOpenedIsSaidPlainly(namespace: Namespace, tmp_path: Path) -
 
 def _simulated(members: list[Machine], netem: str | None) -> Network:
     """
-    A network on the reactor: taps in the machines' namespaces, with C{netem} on the first one's link, and a host in
-    memory, 10.9.0.9.
+    Make a network on the reactor. It has taps in the machines' namespaces, with C{netem} on the link of the first one,
+    and a host in memory, 10.9.0.9.
     """
     net = Network(seed=1, clock=reactor)
     switch = net.switch()
@@ -295,7 +295,7 @@ def _simulated(members: list[Machine], netem: str | None) -> Network:
 
 
 @pytest_twisted.inlineCallbacks  # type: ignore[untyped-decorator]
-def test_aHostInMemoryIsAMachineAmongOthers(namespace: Namespace) -> Generator[Any, Any, None]:
+def test_aHostInMemoryReachesTheMachines(namespace: Namespace) -> Generator[Any, Any, None]:
     with machines(2) as members:
         net = _simulated(members, None)
         net.start()
@@ -311,7 +311,7 @@ def test_aHostInMemoryIsAMachineAmongOthers(namespace: Namespace) -> Generator[A
 
 
 @pytest_twisted.inlineCallbacks  # type: ignore[untyped-decorator]
-def test_aTenthIsLostBothWays(namespace: Namespace, tmp_path: Path) -> Generator[Any, Any, None]:
+def test_anImpairmentLosesPacketsInBothDirections(namespace: Namespace, tmp_path: Path) -> Generator[Any, Any, None]:
     sent, arrived = tmp_path / "sent", tmp_path / "arrived"
     sent.write_bytes(os.urandom(200_000))
     with machines(2) as members:
@@ -319,12 +319,12 @@ def test_aTenthIsLostBothWays(namespace: Namespace, tmp_path: Path) -> Generator
         net.start()
         try:
             near, far = members
-            # Until it is known where the other is.
+            # Ping until both machines have resolved each other.
             yield deferToThread(near.do, lambda: pingUntilAnswered(far.address))
             arguments = "-q", "-c", "200", "-i", "0.01", "-W", "1", far.address
             said = yield deferToThread(near.run, "ping", *arguments)
             (lost,) = re.findall(r"([\d.]+)% packet loss", said)
-            # 19 of 100 are to be.
+            # The expected number is 19 of 100.
             assert 5 < float(lost) < 40, said
             with far.running(tool("socat"), "-u", "TCP-LISTEN:7,reuseaddr", f"CREATE:{arrived}") as server:
                 yield deferToThread(

@@ -1,5 +1,5 @@
 """
-The usual programs meet the TCP of a host, on a tun and on a tap, over both versions, with and without offload.
+Ordinary programs use the TCP of a host, on a tun and on a tap, over both IP versions, with and without offload.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.real.lab.streams import (
 )
 from tests.real.lab.tcpdump import captured
 
-#: How curl ends where nobody listens.
+#: The exit status of curl if the connection is refused.
 REFUSED = 7
 
 VERSIONS = pytest.mark.parametrize("address", ["10.9.0.2", "fd09::2"])
@@ -43,14 +43,15 @@ class Server(Machine):
     """
     A host with all services, in a process of its own.
 
-    @ivar octets: how much is moved where much is; C{some}: the options of C{curl} that fetch so much of the large page.
+    @ivar octets: the number of octets in a large transfer.
+    @ivar some: the options of C{curl} that fetch this number of octets of the large page.
     """
 
     def __init__(self, directory: Path, mode: str, offload: bool) -> None:
         super().__init__(directory, mode, offload=offload, streams=directory)
         self.directory = directory
         self.hasOffload = offload
-        # Where each packet is of one segment, less will do.
+        # Without offload, each segment is a packet, and the transfer takes longer.
         self.octets = LARGE if offload else LARGE // 10
         self.some = [] if offload else ["-r", f"0-{self.octets - 1}"]
 
@@ -66,13 +67,13 @@ class Server(Machine):
 
     def curl(self, address: str, page: str, *options: str, scheme: str = "http") -> str:
         """
-        Have C{curl} fetch a page, or say what the options say.
+        Fetch a page with C{curl}, with more options.
         """
         return succeeds("curl", "-sS", "-g", *options, f"{scheme}://{bracketed(address)}/{page}")
 
     def ssh(self, address: str, command: str, data: bytes = b"") -> str:
         """
-        Run a command by C{ssh}.
+        Run a command through C{ssh}.
         """
         options = {
             "BatchMode": "yes",
@@ -94,9 +95,9 @@ class Server(Machine):
 
 def succeeds(*command: str, data: bytes = b"") -> str:
     """
-    Run a program to its end, which is a success, and return what it says.
+    Run a program that must succeed, and return its output.
 
-    @param data: what it reads from its standard input, which then ends.
+    @param data: the standard input of the program.
     """
     finished = subprocess.run([tool(command[0]), *command[1:]], input=data, capture_output=True, check=False)
     assert finished.returncode == 0, f"{command}: {finished}"
@@ -105,14 +106,14 @@ def succeeds(*command: str, data: bytes = b"") -> str:
 
 def bracketed(address: str) -> str:
     """
-    An address as it stands before a port.
+    Return an address in the form that precedes a port.
     """
     return f"[{address}]" if ":" in address else address
 
 
 def socatAddress(address: str, port: int) -> str:
     """
-    An address to connect to, as C{socat} has it.
+    Return an address for C{socat} to connect to.
     """
     return f"TCP{6 if ':' in address else 4}:{bracketed(address)}:{port}"
 
@@ -124,7 +125,7 @@ def socatAddress(address: str, port: int) -> str:
 )
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """
-    One that the tests of this module share: they leave no connection.
+    Start the host that the tests of this module share. Each test must end its connections.
     """
     need()
     with Namespace(), Server(tmp_path_factory.mktemp("services"), *request.param) as made:

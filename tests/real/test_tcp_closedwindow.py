@@ -1,7 +1,7 @@
 """
-What TCP of ours and that of Linux do with what comes into a window that is closed: the same.
+The TCP of a host and that of Linux react in the same way to segments that arrive while the receive window is closed.
 
-It stands beside the conversations of L{tests.real.test_tcp_differences}, since how much fills a window differs.
+The tests are not among those of L{tests.real.test_tcp_differences}, because the windows differ in size.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from txtuntap.testing import udpPacket
 from txtuntap.wire import tcp, udp
 from txtuntap.wire.tcp import ACK, SYN
 
-#: Seconds to wait for an answer.
+#: The seconds to wait for an answer.
 _PATIENCE = 10.0
 
-#: Flags, acknowledgment and window of a segment.
+#: The flags, acknowledgment number and window of a segment.
 Heard = tuple[int, int, int]
 
 
 class Sender:
     """
-    A peer of an application that reads nothing.
+    A peer that sends to an application that does not read.
 
-    @ivar next: the position of its next octet; C{window}, how many octets more may be sent.
-    @ivar told: what the application has told.
+    @ivar next: the sequence number of the next octet, relative to the SYN.
+    @ivar window: the number of further octets that may be sent.
+    @ivar told: the events that the application has reported.
     """
 
     def __init__(self, network: PacketSocket, version: int, habits: Habits) -> None:
@@ -48,7 +49,7 @@ class Sender:
         self.next = 1
         self.window = 0
         self.told = ""
-        #: The number that the peer's own are relative to.
+        #: The initial sequence number of this peer, to which all others are relative.
         self._first = 0
 
     def send(self, text: str) -> None:
@@ -61,7 +62,7 @@ class Sender:
 
     def heard(self, isIt: Callable[[Heard], bool]) -> Heard:
         """
-        Wait for a segment. Its acknowledgment is relative to the number of our SYN.
+        Wait for a segment. Its acknowledgment number is relative to the SYN of this peer.
         """
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
@@ -84,14 +85,14 @@ class Sender:
                 end = header + int.from_bytes(packet[header + 4 : header + 6], "big")
                 self.told += packet[header + 8 : end].decode() + "\n"
             elif kind == tcp.PROTOCOL:
-                # The first number of the host is noted so.
+                # This call also notes the initial sequence number of the other end.
                 told(packet, numbers, self._habits)
                 _, _, _, acknowledgment, word, window, _, _ = tcp.HEADER.unpack_from(packet, header)
                 yield word & 0xFF, (acknowledgment - self._first) & 0xFFFFFFFF, window
 
     def fill(self) -> None:
         """
-        Open a connection, and send as much as the application's side keeps.
+        Open a connection, and send until the receive window is closed.
         """
         self.send("S 0 <mss>")
         _, first, self.window = self.heard(lambda each: each[0] & SYN != 0)
@@ -109,7 +110,7 @@ class Sender:
         """
         Send a segment at C{next}.
 
-        @return: the answer, with its acknowledgment relative to that.
+        @return: the answer, with its acknowledgment number relative to C{next}.
         """
         self.send(text)
         flags, acknowledgment, window = self.heard(lambda each: True)
@@ -118,7 +119,7 @@ class Sender:
 
 def answers(version: int, network: PacketSocket, habits: Habits) -> list[Heard]:
     """
-    The answers to an octet and to a FIN that come into a closed window.
+    Return the answers to an octet and to a FIN in a closed window.
     """
     sender = Sender(network, version, habits)
     sender.fill()
@@ -130,12 +131,12 @@ def answers(version: int, network: PacketSocket, habits: Habits) -> list[Heard]:
     return found
 
 
-#: An octet is not taken, and a FIN is.
+#: The octet is not acknowledged, and the FIN is.
 EXPECTED = [(ACK, 0, 0), (ACK, 1, 0)]
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_here(version: int, tmp_path: Path) -> None:
+def test_theHostAnswersAsExpected(version: int, tmp_path: Path) -> None:
     need()
     with Namespace(), Machine(tmp_path, "tap", actors=True, neighbours=STATIONS) as machine:
         until(lambda: len(machine.state()["claimed"]) == 3, "the addresses to be claimed")
@@ -144,7 +145,7 @@ def test_here(version: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_Linux(version: int, tmp_path: Path) -> None:
+def test_LinuxAnswersAsExpected(version: int, tmp_path: Path) -> None:
     need()
     with (
         Namespace(),

@@ -1,5 +1,5 @@
 """
-What TCP of ours and that of Linux do in the same conversations: the same, but for what C{docs/input.md} tells of.
+Compare the TCP of a host with that of Linux, for the same conversations. C{docs/input.md} lists every difference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONVERSATIONS: list[Conversation] = [
     for conversation in theme.CONVERSATIONS
 ]
 
-#: All of them, over each version of IP.
+#: All conversations, each with its IP versions.
 EACH = [(each, version) for each in CONVERSATIONS for version in each.versions]
 
 Heard = dict[str, Talk]
@@ -43,7 +43,7 @@ EACH_ONE = pytest.mark.parametrize("name", NAMES)
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
     """
-    All conversations with a host of ours.
+    Run all conversations with a host.
     """
     need()
     directory = tmp_path_factory.mktemp("machine")
@@ -56,7 +56,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
 @pytest.fixture(scope="module")
 def linux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
     """
-    All conversations with Linux.
+    Run all conversations with Linux.
     """
     need()
     directory = tmp_path_factory.mktemp("linux")
@@ -69,23 +69,23 @@ def linux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
 
 
 @EACH_ONE
-def test_hereItIsAsTheTableSays(ours: Heard, name: str) -> None:
+def test_theHostDoesAsTheTableSays(ours: Heard, name: str) -> None:
     talk = ours[name]
     assert (talk.heard, talk.events) == talk.expected
 
 
 @EACH_ONE
-def test_LinuxIsAsTheTableSays(linux: Heard, name: str) -> None:
+def test_LinuxDoesAsTheTableSays(linux: Heard, name: str) -> None:
     talk = linux[name]
     assert (talk.heard, talk.events) == talk.expected
 
 
-def test_aConversationSaysThatItDiffersWhereItDoes() -> None:
+def test_eachConversationWithADifferenceHasItsName() -> None:
     for each in CONVERSATIONS:
         assert bool(each.difference) == each.differs, each.name
 
 
-def test_thePageTellsOfEveryDifferenceAndOfNoOther() -> None:
+def test_thePageHasExactlyTheDifferences() -> None:
     known = {each.difference for each in CONVERSATIONS if each.difference}
     section = PAGE.read_text().partition("\n## TCP\n")[2].partition("\n## ")[0]
     told = [line.split(" | ")[0].removeprefix("| ") for line in section.splitlines() if line.startswith("| ")]

@@ -1,5 +1,5 @@
 """
-A host connects to services of the kernel's, and to another host through a bridge of the kernel's.
+A host connects to services of the kernel, and to another host through a bridge of the kernel.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ CLOSED = 81
 
 class Client(Protocol):
     """
-    Writes some data, and keeps what comes until the end.
+    A client that writes data, and keeps the received data until the end.
     """
 
     transport: Any
 
     def __init__(self, data: bytes, closes: bool = False) -> None:
         """
-        @param closes: whether to close this side then.
+        @param closes: whether the client closes its side after writing.
         """
         self._data = data
         self._closes = closes
@@ -65,7 +65,7 @@ class Client(Protocol):
 @contextmanager
 def turning(mode: str, **options: Any) -> Iterator[TurningHost]:
     """
-    A host of this process.
+    Run a host in this process.
     """
     made = TurningHost(mode, **options)
     try:
@@ -76,7 +76,7 @@ def turning(mode: str, **options: Any) -> Iterator[TurningHost]:
 
 def endpoint(host: Any, address: str, port: int, timeout: float = 30) -> Any:
     """
-    What connects to an address.
+    Make an endpoint that connects to an address.
     """
     kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
     return kind(host, address, port, timeout)
@@ -84,7 +84,7 @@ def endpoint(host: Any, address: str, port: int, timeout: float = 30) -> Any:
 
 def sinks(turning: TurningHost, host: Any, address: str, data: bytes) -> None:
     """
-    Send data, and compare hashes.
+    Send data, and compare its hash with that of the received data.
     """
     client = Client(data, closes=True)
     turning.wait(connectProtocol(endpoint(host, address, SINK), client))
@@ -93,7 +93,7 @@ def sinks(turning: TurningHost, host: Any, address: str, data: bytes) -> None:
 
 @KINDS
 @FAMILIES
-def test_servicesOfTheKernels(namespace: Namespace, tmp_path: Path, mode: str, address: str) -> None:
+def test_aHostUsesServicesOfTheKernel(namespace: Namespace, tmp_path: Path, mode: str, address: str) -> None:
     with turning(mode) as host, KernelServices(tmp_path, lambda call: call()):
         agent = Agent(host.host)
         for page, expected in ("small", SMALL), ("large", much(LARGE)):
@@ -101,7 +101,7 @@ def test_servicesOfTheKernels(namespace: Namespace, tmp_path: Path, mode: str, a
             response = host.wait(agent.request(b"GET", url.encode()))
             assert (response.code, host.wait(readBody(response)) == expected) == (200, True)
         sinks(host, host.host, address, much())
-        # And by TLS.
+        # Send the data by TLS, too.
         trusted = Certificate.loadPEM((tmp_path / CERTIFICATE).read_bytes())
         client = Client(b"GET /small HTTP/1.0\r\n\r\n")
         factory = ClientFactory.forProtocol(lambda: client)
@@ -112,34 +112,34 @@ def test_servicesOfTheKernels(namespace: Namespace, tmp_path: Path, mode: str, a
 
 @KINDS
 @FAMILIES
-def test_aClosedPortRefuses(namespace: Namespace, mode: str, address: str) -> None:
+def test_aClosedPortRefusesTheConnection(namespace: Namespace, mode: str, address: str) -> None:
     with turning(mode) as host, pytest.raises(error.ConnectionRefusedError) as raised:
         host.wait(endpoint(host.host, address, CLOSED).connect(Factory.forProtocol(Protocol)))
     assert raised.value.osError == errno.ECONNREFUSED
 
 
 @pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7"])
-def test_aRouterWithoutARoute(namespace: Namespace, address: str) -> None:
+def test_anUnreachableErrorOfARouterEndsTheAttempt(namespace: Namespace, address: str) -> None:
     for version in "ipv4", "ipv6":
         Path(f"/proc/sys/net/{version}/conf/all/forwarding").write_text("1")
     ip("route", "add", "unreachable", f"{address}/128" if ":" in address else address)
     with turning("tap", gateways=("10.9.0.1", "fd09::1")) as host, pytest.raises(error.ConnectError) as raised:
         host.wait(endpoint(host.host, address, SINK).connect(Factory.forProtocol(Protocol)))
-    # As with a socket: "no route" is an error of ICMPv6 alone.
+    # As with a socket of the kernel, only the error of ICMPv6 means "no route".
     expected = (error.NoRouteError, errno.ENETUNREACH) if ":" in address else (error.ConnectError, errno.EHOSTUNREACH)
     assert (type(raised.value), raised.value.osError) == expected
 
 
 @pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7"])
-def test_noRouteAtAll(namespace: Namespace, address: str) -> None:
-    # On a tun, all is on the link.
+def test_aMissingRouteFailsAtOnce(namespace: Namespace, address: str) -> None:
+    # On a tun, every destination is on the link.
     with turning("tap") as host, pytest.raises(error.NoRouteError) as raised:
         host.wait(endpoint(host.host, address, SINK).connect(Factory.forProtocol(Protocol)))
     assert raised.value.osError == errno.ENETUNREACH
 
 
 @FAMILIES
-def test_silenceTimesOut(namespace: Namespace, tmp_path: Path, address: str) -> None:
+def test_anUnansweredAttemptTimesOut(namespace: Namespace, tmp_path: Path, address: str) -> None:
     (tmp_path / "filter").write_text(
         f"table inet filter {{ chain coming {{ type filter hook input priority 0; tcp dport {CLOSED} drop\n }}\n }}\n"
     )
@@ -149,7 +149,7 @@ def test_silenceTimesOut(namespace: Namespace, tmp_path: Path, address: str) -> 
 
 
 @pytest.mark.parametrize("offload", [True, False])
-def test_twoHostsThroughABridge(namespace: Namespace, offload: bool) -> None:
+def test_twoHostsConnectThroughABridge(namespace: Namespace, offload: bool) -> None:
     ip("link", "add", "ttb0", "type", "bridge")
     with turning("tap", offload=offload) as one:
         other = Host(["10.9.0.3/24", "fd09::3/64"], one.reactor)

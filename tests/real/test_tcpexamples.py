@@ -1,5 +1,5 @@
 """
-The examples that speak TCP do what their docstrings say, in a network namespace of their own.
+The examples that use TCP do what their docstrings say, in a network namespace of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.real.lab.web import fetch
 
 def commands(name: str) -> list[list[str]]:
     """
-    The words of each command in the docstring of an example.
+    Return the words of each command in the docstring of an example.
     """
     return [shlex.split(line) for line in re.findall(r"^ +\$ (.*)$", docstring(name), re.MULTILINE)]
 
@@ -64,7 +64,7 @@ def test_theTLSServerShowsItsCertificate(namespace: Namespace, tmp_path: Path) -
 
 def succeeds(command: list[str]) -> str:
     """
-    All that a command says, if it succeeds.
+    Run a command that must succeed, and return its output.
     """
     finished = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     return finished.stdout if finished.returncode == 0 else ""
@@ -124,6 +124,6 @@ def test_theHoneypotIsATarpit(namespace: Namespace, tmp_path: Path) -> None:
                 (left,) = struct.unpack("i", fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)))
                 return int(sent - left)
 
-            # The first octet of the greeting comes at once; by the second, all that the windows let in has gone.
+            # The first octet of the greeting is sent at once. Before the second, the receive windows are full.
             assert [client.recv(1) for _ in range(2)] == [b"W", b"e"]
             assert 0 < until(taken, "an acknowledgment") <= 1024

@@ -1,5 +1,5 @@
 """
-Floods of TCP segments at a host, while the kernel's sockets use it: it serves them, logs nothing, and stays small.
+Floods of TCP segments at a host that the kernel's sockets use. It serves them, logs nothing, and its memory is bounded.
 """
 
 from __future__ import annotations
@@ -40,38 +40,39 @@ FAMILIES = pytest.mark.parametrize("ours", ["10.9.0.2", "fd09::2"])
 
 FORGER = "02:00:00:00:00:99"
 
-#: What a flood may add to the memory of the process, in octets: the bounds of the tables that it fills.
+#: The greatest growth of the process's memory by a flood, in octets: the bounds of the tables that the flood fills.
 MAX_GROWTH = 16 << 20
 
-#: Packets that may wait for the host to read them before a flood waits, too. There is room for 500, also of others.
+#: The number of unread packets at which a flood pauses. The queue has room for 500, including those of other senders.
 MOST_UNREAD = 100
 
-#: How often the kernel sends a SYN again within ten seconds: after 1, 3 and 7, or after 1, 2, 3, 4, 5 and 7 of them.
+#: A setting of the kernel: the number of its SYN timeouts that do not double. The kernel repeats a SYN within ten
+#: seconds after 1, 3 and 7 seconds, or after 1, 2, 3, 4, 5 and 7 seconds.
 _LINEAR = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")
 AGAIN_IN_TEN_SECONDS = 6 if _LINEAR.exists() else 3
 
-#: Where C{struct tcp_info} has C{tcpi_total_retrans} (C{linux/tcp.h}).
+#: The offset of C{tcpi_total_retrans} in C{struct tcp_info} (C{linux/tcp.h}).
 _RETRANSMISSIONS = struct.Struct("=100xI")
 
 
 @pytest.fixture(scope="module", params=["tun", "tap"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """
-    A host with services on TCP, which the tests of this module share.
+    Start the host with TCP services that the tests of this module share.
     """
     need()
     directory = tmp_path_factory.mktemp("floods")
     with Namespace(), Machine(directory, request.param, streams=directory) as made:
         for address in "10.9.0.2", "fd09::2":
             askUntilAnswered(address, b"there?")
-            # Imports and tables that the first connection makes are not what a flood leaves.
+            # Connect once, because the imports and tables of the first connection are not part of a flood's growth.
             assert transferred(address, b"first") == sha256(b"first").hexdigest()
         yield made
 
 
 def connected(address: str, port: int) -> socket.socket:
     """
-    A socket of the kernel's that is connected.
+    Connect a socket of the kernel.
     """
     return socket.create_connection((address, port), PATIENCE)
 
@@ -80,7 +81,7 @@ def transferred(address: str, data: bytes) -> str:
     """
     Send data to the host.
 
-    @return: the hash that it says of it.
+    @return: the hash of the data that the host has received.
     """
     with connected(address, SINK) as client:
         client.sendall(data)
@@ -90,7 +91,7 @@ def transferred(address: str, data: bytes) -> str:
 
 def ended(client: socket.socket) -> str:
     """
-    Read to the end.
+    Read until the end of the connection.
     """
     said = b""
     while data := client.recv(1000):
@@ -100,7 +101,7 @@ def ended(client: socket.socket) -> str:
 
 class Bounded:
     """
-    What happened at the host meanwhile: nothing is logged, and neither tables nor memory have grown beyond bounds.
+    Checks that the host has logged nothing during the block, and that its tables and its memory are within bounds.
     """
 
     def __init__(self, server: Machine) -> None:
@@ -125,13 +126,13 @@ class Bounded:
 
     def processor(self) -> float:
         """
-        The seconds of a processor that the host has used.
+        Return the seconds of CPU time that the host has used.
         """
         return float(self._server.state()["processor"] - self._before["processor"])
 
     def counted(self, name: str) -> int:
         """
-        How far a counter of TCP has gone.
+        Return the growth of a counter of TCP.
         """
         before, after = (state["counters"]["tcp"].get(name, 0) for state in (self._before, self._server.state()))
         return int(after - before)
@@ -139,14 +140,14 @@ class Bounded:
 
 class Flood:
     """
-    Sends packets into the device.
+    Writes packets to the device.
 
-    @ivar sent: how many it has sent.
+    @ivar sent: the number of packets sent.
     """
 
     def __init__(self, server: Machine, network: PacketSocket, packets: Iterator[bytes], rate: float | None) -> None:
         """
-        @param rate: packets a second; L{None}: as many as the host reads.
+        @param rate: the packets to send per second, or C{None} for as many as the host reads.
         """
         self.sent = 0
         self._isTap = server.mode == "tap"
@@ -158,18 +159,18 @@ class Flood:
 
     def step(self) -> None:
         """
-        Send what is to be sent by now.
+        Send the packets that are due.
         """
         now = time.monotonic()
         number = MOST_UNREAD // 2
         if self._rate is not None:
-            # After a pause, it does not make up for lost time: the queue has no room for that.
+            # After a pause, do not send the missed packets, because the queue has no room for them.
             number = min(number, int((now - self._last) * self._rate))
         unread = self._read + self.sent - packetsRead(INTERFACE)
         if unread > MOST_UNREAD:
-            # The host has no time on this machine at the moment, and what the queue has no room for is lost before it.
+            # The host has no CPU time at the moment, and packets without room in the queue would be lost.
             number = 0
-        # Packets of others were read, too.
+        # The host has also read packets of other senders.
         self._read -= min(unread, 0)
         if number:
             self._last = now
@@ -186,7 +187,7 @@ class Flood:
 @contextmanager
 def flooding(server: Machine, packets: Iterator[bytes], rate: float | None = None) -> Iterator[Flood]:
     """
-    A flood that can be sent.
+    Make a flood that can be sent in steps.
     """
     with PacketSocket(INTERFACE, TAP if server.mode == "tap" else TUN) as network:
         yield Flood(server, network, packets, rate)
@@ -194,7 +195,7 @@ def flooding(server: Machine, packets: Iterator[bytes], rate: float | None = Non
 
 def syns(ours: str) -> Iterator[bytes]:
     """
-    SYNs from made-up addresses to the echo.
+    Make SYNs from forged addresses to the echo service.
     """
     random = Random(1)
     options = packSynOptions(1460, 7, True, (1, 0))
@@ -209,9 +210,9 @@ def syns(ours: str) -> Iterator[bytes]:
 
 class Honest:
     """
-    Sockets of the kernel's that connect to the echo, have an answer, and are closed.
+    Sockets of the kernel that connect to the echo service, receive an answer, and are closed.
 
-    @ivar again: how often the SYN of each that is done was sent again.
+    @ivar again: for each finished socket, the number of its repeated SYNs.
     """
 
     def __init__(self, ours: str) -> None:
@@ -231,13 +232,13 @@ class Honest:
     @property
     def started(self) -> int:
         """
-        How many were started.
+        The number of sockets that were started.
         """
         return len(self.again) + len(self._open) + len(self._asked)
 
     def start(self) -> None:
         """
-        Have one more connect.
+        Start one more socket.
         """
         client = socket.socket(self._family, socket.SOCK_STREAM)
         client.setblocking(False)
@@ -246,14 +247,14 @@ class Honest:
 
     def step(self) -> None:
         """
-        Go on with those that can.
+        Continue with the sockets that are ready.
         """
         readable, writable, _ = select.select(self._asked, self._open, [], 0)
         for client in writable:
             self._open.remove(client)
             info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
             (again,) = _RETRANSMISSIONS.unpack_from(info)
-            # It raises where there is no connection.
+            # This call raises if the connection was refused.
             client.send(b"honest")
             self._asked[client] = again
         for client in readable:
@@ -263,7 +264,7 @@ class Honest:
 
 
 @FAMILIES
-def test_peersComeUpDuringAFloodOfSYNs(server: Machine, ours: str) -> None:
+def test_peersConnectDuringAFloodOfSYNs(server: Machine, ours: str) -> None:
     tries = 100
     with Bounded(server) as bounded:
         with flooding(server, syns(ours), 5000) as flood, Honest(ours) as honest:
@@ -277,7 +278,7 @@ def test_peersComeUpDuringAFloodOfSYNs(server: Machine, ours: str) -> None:
             until(lambda: len(honest.again) == tries, "connections", turn)
         rate = flood.sent / bounded.processor()
         print(f"{rate:.0f} SYNs a second of a processor; {honest.again.count(0)} of {tries} came up at the first try")
-        # It keeps up with so many, where it has a processor of its own.
+        # A host with a processor of its own keeps up with this rate.
         assert rate > 5000
         assert honest.again.count(0) >= tries * 0.9
         assert bounded.counted("cookiesSent") > flood.sent * 0.9
@@ -286,7 +287,7 @@ def test_peersComeUpDuringAFloodOfSYNs(server: Machine, ours: str) -> None:
 
 
 @FAMILIES
-def test_peersComeUpWhateverTheRate(server: Machine, ours: str) -> None:
+def test_peersConnectAtAnyRateOfSYNs(server: Machine, ours: str) -> None:
     tries = 50
     with Bounded(server) as bounded:
         with flooding(server, syns(ours)) as flood, Honest(ours) as honest:
@@ -307,7 +308,7 @@ def test_peersComeUpWhateverTheRate(server: Machine, ours: str) -> None:
 
 def forged(client: socket.socket, flags: int, payload: bytes) -> Iterator[bytes]:
     """
-    Segments of a connection by somebody who knows its addresses and ports, and has to guess the numbers.
+    Make segments of a connection as an attacker who knows its addresses and ports, but not the sequence numbers.
     """
     random = Random(1)
     (theirs, theirPort, *_), (ours, ourPort, *_) = client.getsockname(), client.getpeername()
@@ -322,7 +323,7 @@ def forged(client: socket.socket, flags: int, payload: bytes) -> Iterator[bytes]
     [(ACK, b""), (RST, b""), (FIN | ACK, b""), (PSH | ACK, b"forged"), (SYN, b""), (0, b"forged")],
     ids=["ACK", "RST", "FIN", "data", "SYN", "none"],
 )
-def test_aConnectionLivesOnInAFlood(server: Machine, ours: str, flags: int, payload: bytes) -> None:
+def test_aConnectionSurvivesAFlood(server: Machine, ours: str, flags: int, payload: bytes) -> None:
     data, number = memoryview(much(2_000_000)), 10_000
     with Bounded(server) as bounded, connected(ours, SINK) as client:
         client.setblocking(False)
@@ -333,7 +334,7 @@ def test_aConnectionLivesOnInAFlood(server: Machine, ours: str, flags: int, payl
                 nonlocal sent
                 if flood.sent < number:
                     flood.step()
-                # A part of it before each part of the flood, and all that is left at the end.
+                # Send some of the data before each part of the flood, and the rest at the end.
                 most = len(data) * flood.sent // number
                 if sent < most and select.select([], [client], [], 0)[1]:
                     sent += client.send(data[sent : min(most, sent + 65536)])
@@ -343,7 +344,7 @@ def test_aConnectionLivesOnInAFlood(server: Machine, ours: str, flags: int, payl
         client.settimeout(PATIENCE)
         client.shutdown(socket.SHUT_WR)
         assert ended(client) == sha256(data).hexdigest()
-        # A few are in the window by chance.
+        # A few sequence numbers are in the window by chance.
         assert bounded.counted("inUnacceptable") > number * 0.9
         assert bounded.counted("estabResets") == 0
         assert bounded.counted("outRsts") == 0
@@ -352,7 +353,7 @@ def test_aConnectionLivesOnInAFlood(server: Machine, ours: str, flags: int, payl
 @contextmanager
 def descriptors(number: int) -> Iterator[None]:
     """
-    Have so many descriptors, or skip.
+    Raise the limit of open descriptors, or skip the test.
     """
     before = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
@@ -374,7 +375,7 @@ def test_manyConnectionsAtOnce(server: Machine, number: int) -> None:
         up: list[socket.socket] = []
 
         def turn() -> None:
-            # Not all at once: the queue of the device has no room for so many SYNs.
+            # Start the clients in groups, because the queue of the device has no room for all SYNs.
             while len(clients) < min(number, len(up) + 100):
                 client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
                 client.setblocking(False)
@@ -395,7 +396,7 @@ def test_manyConnectionsAtOnce(server: Machine, number: int) -> None:
 
 
 @pytest.mark.parametrize("flag", ["-S", "-A", "-R", "-F"])
-def test_hping3(server: Machine, flag: str) -> None:
+def test_aConnectionSurvivesHping3(server: Machine, flag: str) -> None:
     if shutil.which("hping3") is None:
         raise SkipTest(f"hping3 is missing: apt-get install {PACKAGES['hping3']}")
     with Bounded(server) as bounded, connected("10.9.0.2", ECHO) as client:
@@ -404,7 +405,7 @@ def test_hping3(server: Machine, flag: str) -> None:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            # Most of what it sends finds no room in the queue of the device.
+            # The queue of the device has no room for most of the flood.
             until(lambda: bounded.counted("inSegs") > 20_000, "segments of the flood")
         finally:
             process.kill()

@@ -1,5 +1,5 @@
 """
-A host's TCP over links that lose, over paths that are narrow, and with peers that close in any order or vanish.
+A host's TCP over lossy links and narrow paths, and with peers that close in any order or vanish.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from txtuntap.middleware import Impairment, Netem
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 FAMILIES = pytest.mark.parametrize("ours", ["10.9.0.2", "fd09::2"])
 
-#: A link that is as bad as links are.
+#: The impairment of a bad link.
 BAD = Netem(delay=0.002, jitter=0.001, loss=0.01, duplicate=0.01, reorder=0.01)
 
 
 @contextmanager
 def turning(mode: str, octets: int = MUCH, **options: Any) -> Iterator[TurningHost]:
     """
-    A host that counts what it gets, and sends so much.
+    Run a host that counts received octets, and sends a number of them.
     """
 
     class Sending(Source):
@@ -63,7 +63,7 @@ def target(address: str, port: int) -> str:
 
 def receives(host: TurningHost, ours: str, octets: int, patience: float = LONG) -> None:
     """
-    Have socat send, and compare hashes.
+    Let socat send to the host, and compare hashes.
     """
     said = host.succeeds("socat", "-t100", "-", target(ours, SINK), data=blocks(octets), patience=patience)
     assert said == digest(octets)
@@ -71,7 +71,7 @@ def receives(host: TurningHost, ours: str, octets: int, patience: float = LONG) 
 
 def sends(host: TurningHost, ours: str, octets: int = MUCH, patience: float = LONG) -> None:
     """
-    Have socat receive all that C{SOURCE} sends, and compare hashes.
+    Let socat receive all that C{SOURCE} sends, and compare hashes.
     """
     said = host.succeeds("sh", "-c", f"socat -u {target(ours, SOURCE)} - | sha256sum", patience=patience)
     assert said.split()[0] == digest(octets)
@@ -80,7 +80,7 @@ def sends(host: TurningHost, ours: str, octets: int = MUCH, patience: float = LO
 @cache
 def digest(octets: int) -> str:
     """
-    The hash of so many octets of chance.
+    Return the hash of a number of random octets.
     """
     found = sha256()
     for block in blocks(octets):
@@ -91,7 +91,7 @@ def digest(octets: int) -> str:
 @pytest.mark.parametrize(("mode", "ours"), [("tun", "10.9.0.2"), ("tap", "fd09::2")])
 @pytest.mark.parametrize("move", [receives, sends])
 @lengths("octets", MUCH, 1_000_000_000, "gigabytes")
-def test_allArrivesOverABadLink(
+def test_dataArrivesOverABadLink(
     namespace: Namespace, mode: str, ours: str, move: Callable[..., None], octets: int
 ) -> None:
     impairments = []
@@ -103,7 +103,7 @@ def test_allArrivesOverABadLink(
     with turning(mode, octets, around=around) as host:
         (impairment,) = impairments
         impairment.up = impairment.down = BAD
-        # At the least rate, 500,000 octets a second.
+        # The patience allows for a rate of 500,000 octets a second.
         move(host, ours, octets, LONG + octets / 500_000)
         for counter in "Lost", "Duplicated", "Reordered":
             assert impairment.counters[f"in{counter}"] > 0
@@ -113,7 +113,7 @@ def test_allArrivesOverABadLink(
 @contextmanager
 def behindNarrow() -> Iterator[None]:
     """
-    Be behind a narrow link that SYNs say nothing of: from here, they take segments that do not fit it.
+    Enter a namespace behind a narrow link. SYNs announce a segment size that is too large for that link.
     """
     with narrowPath():
         for router in "192.0.2.1", "2001:db8::1":
@@ -122,7 +122,7 @@ def behindNarrow() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("mode", "ours"), [("tun", "10.9.0.2"), ("tap", "fd09::2")])
-def test_aRouterTellsThatThePathIsNarrow(namespace: Namespace, mode: str, ours: str) -> None:
+def test_thePathMTUIsLearnedFromARouter(namespace: Namespace, mode: str, ours: str) -> None:
     with turning(mode) as host, behindNarrow():
         receives(host, ours, 2_000_000)
         sends(host, ours)
@@ -142,7 +142,7 @@ table inet filter {
 
 
 @pytest.mark.parametrize(("mode", "ours"), [("tun", "10.9.0.2"), ("tap", "fd09::2")])
-def test_aRouterThatSaysNothingIsGotAround(namespace: Namespace, mode: str, ours: str, tmp_path: Path) -> None:
+def test_thePathMTUIsFoundWithoutErrorsOfARouter(namespace: Namespace, mode: str, ours: str, tmp_path: Path) -> None:
     (tmp_path / "filter").write_text(_SILENT_ROUTER)
     run("nft", "-f", str(tmp_path / "filter"))
     with turning(mode) as host, behindNarrow():
@@ -152,7 +152,7 @@ def test_aRouterThatSaysNothingIsGotAround(namespace: Namespace, mode: str, ours
 
 class Conversing(Protocol):
     """
-    Keeps what happens.
+    A protocol that records its events.
     """
 
     transport: Any
@@ -171,7 +171,7 @@ class Conversing(Protocol):
 @implementer(IHalfCloseableProtocol)
 class HalfClosing(Conversing):
     """
-    One that reads on after it has closed its side, and the other way round.
+    A protocol that continues to read after it has closed its side, and to write after the peer has.
     """
 
     readEnded = False
@@ -185,7 +185,7 @@ class HalfClosing(Conversing):
 
 class Conversation:
     """
-    A connection from a socket of the kernel's to a protocol on a host.
+    A connection from a socket of the kernel to a protocol on a host.
     """
 
     def __init__(self, host: TurningHost, ours: str, kind: type[Conversing] = Conversing) -> None:
@@ -203,29 +203,29 @@ class Conversation:
 
     def kernelState(self) -> str:
         """
-        The state that C{ss} tells of; empty if there is none any more.
+        Return the state of the kernel's connection, as C{ss} shows it, or an empty text if there is none.
         """
         said = run("ss", "-Htan", self.filter).split()
         return said[0] if said else ""
 
     def until(self, *states: str) -> None:
         """
-        Wait for one of some states of the kernel's; empty for none.
+        Wait until the kernel's connection is in one of some states. An empty text means no connection.
         """
         self.turning.until(lambda: self.kernelState() in states, f"{states}, not {self.kernelState()}")
 
     def over(self, *left: str) -> None:
         """
-        Wait until a host has nothing left of the connection but what is in TIME-WAIT.
+        Wait until the host has no connection left, except in TIME-WAIT.
 
-        @param left: what the kernel may have left.
+        @param left: the states that the kernel's connection may have.
         """
         self.until(*left)
         self.turning.until(lambda: not list(self.turning.host.tcp.transports), "the host's side to end")
 
     def received(self) -> bytes:
         """
-        Wait for data, or for the end: that is empty.
+        Wait for data, or for the end of the connection, which gives empty data.
         """
         found: list[bytes] = []
 
@@ -242,19 +242,19 @@ class Conversation:
 @FAMILIES
 def test_closingInAllOrders(namespace: Namespace, mode: str, ours: str) -> None:
     with turning(mode) as host:
-        # The kernel closes first, and the protocol has only to hear of it.
+        # The kernel closes first, and the protocol does nothing.
         one = Conversation(host, ours)
         one.client.close()
         host.until(lambda: one.protocol.lost, "the end")
         one.over("TIME-WAIT", "")
-        # The host closes first; then the kernel.
+        # The host closes first, then the kernel.
         one = Conversation(host, ours)
         one.protocol.transport.loseConnection()
         one.until("CLOSE-WAIT")
         assert one.received() == b""
         one.client.close()
         one.over("")
-        # The kernel closes its side, hears more, and the host closes.
+        # The kernel closes its side, receives more data, and then the host closes.
         one = Conversation(host, ours, HalfClosing)
         one.client.shutdown(socket.SHUT_WR)
         host.until(lambda: one.protocol.readEnded, "the end of reading")  # type: ignore[attr-defined]
@@ -264,7 +264,7 @@ def test_closingInAllOrders(namespace: Namespace, mode: str, ours: str) -> None:
         one.protocol.transport.loseConnection()
         one.over("TIME-WAIT")
         one.client.close()
-        # The host closes its side, hears more, and the kernel closes.
+        # The host closes its side, receives more data, and then the kernel closes.
         one = Conversation(host, ours, HalfClosing)
         one.protocol.transport.loseWriteConnection()
         one.until("CLOSE-WAIT")
@@ -272,15 +272,15 @@ def test_closingInAllOrders(namespace: Namespace, mode: str, ours: str) -> None:
         host.until(lambda: one.protocol.data == b"still here", "data")
         one.client.close()
         host.until(lambda: one.protocol.readEnded, "the end of reading")  # type: ignore[attr-defined]
-        # As with a socket, one who hears of both ends has the connection until he closes it.
+        # As with a socket, a half-closing protocol keeps the connection until it closes it.
         one.protocol.transport.loseConnection()
         one.over("")
-        # Both at once.
+        # The host and the kernel close at the same time.
         one = Conversation(host, ours)
         one.protocol.transport.loseConnection()
         one.client.close()
         one.over("TIME-WAIT", "")
-        # Either resets.
+        # Each side resets a connection.
         one = Conversation(host, ours)
         one.protocol.transport.abortConnection()
         one.over("")
@@ -293,7 +293,7 @@ def test_closingInAllOrders(namespace: Namespace, mode: str, ours: str) -> None:
         host.until(lambda: one.protocol.lost, "the reset")
         assert one.protocol.lost is not None and one.protocol.lost.check(ConnectionLost)
         one.over("")
-        # The kernel closes what it has not read.
+        # The kernel closes a connection with unread data, which resets it.
         one = Conversation(host, ours)
         one.protocol.transport.write(b"nobody reads this")
         host.until(lambda: run("ss", "-Htan", one.filter).split()[1] != "0", "data to have come")
@@ -310,7 +310,7 @@ def test_aPeerThatVanishesIsNoticed(namespace: Namespace, ours: str) -> None:
         connection = one.protocol.transport.connection
         connection.keepAliveIdle, connection.keepAlivePause, connection.keepAliveProbes = 1.0, 1.0, 3
         one.protocol.transport.setTcpKeepAlive(True)
-        # The kernel answers such probes twice a second at most.
+        # The kernel answers such probes at most twice a second.
         host.until(lambda: connection.segmentsIn > 3, "answers")
         assert one.protocol.lost is None
         setDown(INTERFACE)

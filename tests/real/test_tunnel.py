@@ -1,5 +1,5 @@
 """
-Tunnels between two network namespaces joined by veth.
+Tunnels between two network namespaces that are joined by a veth pair.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.real.lab.tunnel import HERE, INNER_HERE, INNER_THERE, PORT, End, Plac
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 
-#: Octets of memory that a stalled tunnel may take more than one that is not: see docs/bounds.md.
+#: The greatest memory, in octets, that a stalled tunnel takes more than another one: see docs/bounds.md.
 STALLED = 8 * 1024 * 1024
 
 Places = tuple[Place, Place]
@@ -35,7 +35,7 @@ Places = tuple[Place, Place]
 @pytest.fixture
 def places(namespace: Namespace) -> Iterator[Places]:
     """
-    Where the ends of a tunnel are.
+    Make the namespaces of the ends of a tunnel.
     """
     with joined() as both:
         yield both
@@ -43,7 +43,7 @@ def places(namespace: Namespace) -> Iterator[Places]:
 
 def _mutual(directory: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Certificate, Certificate]]:
     """
-    Options of both ends, each of which trusts the other's own certificate, and no other.
+    Return the options of both ends, each of which trusts only the certificate of the other.
     """
     here, there = certificate(directory, "here"), certificate(directory, "there")
     listening = "--certificate", here.file, "--trust", there.public
@@ -52,7 +52,7 @@ def _mutual(directory: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Ce
 
 def _iperf(places: Places, *arguments: str) -> float:
     """
-    Bits per second from there to here; with C{-R}, the other way.
+    Run iperf3 from there to here, or with C{-R} from here to there. Return the bits per second.
     """
     with places[0].running("iperf3", "-s", "-1", "-J"):
 
@@ -68,7 +68,7 @@ def _iperf(places: Places, *arguments: str) -> float:
 
 @KINDS
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "TLS"])
-def test_pingAndIperf(places: Places, tmp_path: Path, mode: str, secured: bool) -> None:
+def test_aTunnelCarriesPingsAndIperf(places: Places, tmp_path: Path, mode: str, secured: bool) -> None:
     options = _mutual(tmp_path)[:2] if secured else (("--insecure",), ("--insecure",))
     with tunnel(places, tmp_path, mode, *options) as ends:
         untilUp(ends)
@@ -77,13 +77,13 @@ def test_pingAndIperf(places: Places, tmp_path: Path, mode: str, secured: bool) 
         for way in (), ("-R",):
             assert _iperf(places, "-n", "50M", *way) > 0
             assert _iperf(places, "-u", "-b", "100M", "-n", "2M", *way) > 0
-        # They went whole.
+        # Superpackets were sent whole.
         assert ends[0].counters("port")["outSuperpackets"] > 0
 
 
 class Transfer:
     """
-    A file that goes through a tunnel, from there to here.
+    A file that is sent through a tunnel, from there to here.
     """
 
     def __init__(self, places: Places, directory: Path, octets: int) -> None:
@@ -104,13 +104,13 @@ class Transfer:
 
     def octets(self) -> int:
         """
-        How many have arrived.
+        The number of octets that have arrived.
         """
         return self.target.stat().st_size if self.target.exists() else 0
 
     def finish(self) -> None:
         """
-        Wait for its end, and compare.
+        Wait for the end of the transfer, and compare the file.
         """
         try:
             for process in reversed(self._processes):
@@ -124,10 +124,8 @@ class Transfer:
 
 @lengths("octets", 1 << 27, 1 << 30, "transfers")
 @pytest.mark.parametrize("killed", [0, 1], ids=["listener", "connector"])
-def test_aTransferGoesOnWhenAnEndWasKilledAndStartedAgain(
-    places: Places, tmp_path: Path, killed: int, octets: int
-) -> None:
-    # A device that stays keeps its addresses.
+def test_aTransferContinuesAfterARestartOfOneEnd(places: Places, tmp_path: Path, killed: int, octets: int) -> None:
+    # A persistent device keeps its addresses.
     stays = "--insecure", "--persistent"
     try:
         with tunnel(places, tmp_path, "tun", stays, stays) as ends:
@@ -144,7 +142,7 @@ def test_aTransferGoesOnWhenAnEndWasKilledAndStartedAgain(
             place.run("ip", "link", "delete", "tt0")
 
 
-def test_aTransferWithLossBothWays(places: Places, tmp_path: Path) -> None:
+def test_aTransferSucceedsInSpiteOfLoss(places: Places, tmp_path: Path) -> None:
     rules = "table inet lossy { chain in { type filter hook input priority 0; numgen random mod 10 0 drop; }; }"
     with tunnel(places, tmp_path) as ends:
         untilUp(ends)
@@ -167,12 +165,12 @@ def test_anEavesdropperReadsNothing(places: Places, tmp_path: Path) -> None:
                 until(lambda: capture.exists() and capture.stat().st_size > 3000, "packets in the capture")
         return capture.read_bytes()
 
-    # What would be there to read.
+    # Without TLS, the data can be read.
     assert plaintext[:16] * 2 in overheard("plain", ("--insecure",), ("--insecure",))
     assert plaintext[:16] not in overheard("secured", listening, connecting)
 
 
-def test_strangersGetNothingInAndTheLogSaysSoOnce(places: Places, tmp_path: Path) -> None:
+def test_unauthenticatedClientsAreRefusedAndLoggedOnce(places: Places, tmp_path: Path) -> None:
     listening, connecting, _ = _mutual(tmp_path)
     stranger = certificate(tmp_path, "stranger")
     with tunnel(places, tmp_path, "tun", listening, connecting) as ends:
@@ -187,21 +185,21 @@ def test_strangersGetNothingInAndTheLogSaysSoOnce(places: Places, tmp_path: Path
         for _ in range(5):
             places[1].call(lambda: attempt(none))
             places[1].call(lambda: attempt(wrong))
-        # And one that knows nothing of TLS.
+        # This client does not use TLS.
         silent = places[1].call(lambda: socket.create_connection((HERE, PORT)))
         silent.sendall(b"GET / HTTP/1.0\r\n\r\n")
         until(lambda: silent.recv(1000) == b"", "the end of a connection in plain text")
         silent.close()
         until(lambda: ends[0].counters().get("inRefused", 0) >= 11, "refusals")
         refusals = [line for line in ends[0].log().splitlines() if "No tunnel with" in line]
-        # Each reason once.
+        # Each reason is logged once.
         assert len(refusals) == len({line.rpartition(": ")[2] for line in refusals}) <= 4, refusals
         assert any("certificate" in line for line in refusals), refusals
         untilUp(ends)
         assert ends[0].counters()["carriers"] == 1
 
 
-def test_anEndOfAnotherModeIsToldOnce(places: Places, tmp_path: Path) -> None:
+def test_aPeerOfAnotherModeIsLoggedOnce(places: Places, tmp_path: Path) -> None:
     with tunnel(places, tmp_path) as ends:
         untilUp(ends)
         ends[1].stop()
@@ -217,17 +215,17 @@ def test_anEndOfAnotherModeIsToldOnce(places: Places, tmp_path: Path) -> None:
 
 
 @KINDS
-def test_endsWithDifferentMTUs(places: Places, tmp_path: Path, mode: str) -> None:
+def test_longPacketsAreFragmentedOrReported(places: Places, tmp_path: Path, mode: str) -> None:
     six = "fd09::1", "fd09::2"
     here, there = (("--insecure", "--kernel-address", f"{address}/64") for address in six)
     allowed = "--allow", f"{INNER_THERE}/32", "--allow", f"{six[1]}/128", "--allow", "fe80::/10"
     with tunnel(places, tmp_path, mode, (*here, *allowed), (*there, "--mtu", "1300")) as ends:
         untilUp(ends)
         places[0].call(lambda: pingUntilAnswered(six[1]))
-        # What may be taken apart is: here in fragments of 1500, and there in those of 1300.
+        # Packets that may be fragmented arrive: here in fragments of 1500 octets, there in fragments of 1300.
         places[0].pings(INNER_THERE, 3, "-M", "dont", "-s", "4000")
         assert ends[1].counters()["inFragmented"] >= 3
-        # The other end's kernel does not say how little its interface takes.
+        # The kernel at the other end does not announce its MTU, so the tunnel has to send the error.
         network = f"{INNER_THERE.rpartition('.')[0]}.0/24"
         places[1].run("ip", "route", "replace", network, "dev", "tt0", "src", INNER_THERE, "advmss", "1460")
         assert _iperf(places, "-R", "-n", "2M") > 0
@@ -255,7 +253,7 @@ def test_memoryOfAStalledTunnelIsBounded(places: Places, tmp_path: Path, secured
     with tunnel(places, tmp_path, "tun", *options) as ends:
         untilUp(ends)
         before = _resident(ends[1])
-        # It reads no more, and its peer has much to say.
+        # The stopped end reads nothing, while its peer sends a lot.
         ends[0].process.send_signal(signal.SIGSTOP)
         try:
             for _ in range(2):
@@ -269,14 +267,14 @@ def test_memoryOfAStalledTunnelIsBounded(places: Places, tmp_path: Path, secured
 
 def _resident(end: End) -> int:
     """
-    Octets of memory that a process has.
+    Return the octets of memory of a process.
     """
     status = Path(f"/proc/{end.process.pid}/status").read_text().splitlines()
     (line,) = (each for each in status if each.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024
 
 
-def test_whatCannotBeListenedAtEndsTwistdWithALine(places: Places, tmp_path: Path) -> None:
+def test_anAddressThatIsInUseIsAnErrorInOneLine(places: Places, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", PORT))
         taken.listen()

@@ -1,5 +1,5 @@
 """
-Programs that start in forks of the warm interpreter are as those that an interpreter of their own runs.
+Programs that start in forks of the warm interpreter behave as programs that start in a new interpreter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.real.lab.warm import Program
 
 def tells() -> int:
     """
-    A program that tells what it was given, and what it reads.
+    Print the arguments, the environment and the input of a program.
     """
     print(sys.argv[1:], os.getcwd(), os.environ["WORD"], sorted(interfaces()))
     print(sys.stdin.read(), file=sys.stderr)
@@ -30,14 +30,14 @@ def tells() -> int:
 
 def ends() -> None:
     """
-    A program that raises.
+    Raise an exception in a program.
     """
     raise ZeroDivisionError
 
 
 def waits() -> None:
     """
-    A program that runs until it is told to end.
+    Run until the program is told to end.
     """
     print("here", flush=True)
     while True:
@@ -46,7 +46,7 @@ def waits() -> None:
 
 def descriptors() -> None:
     """
-    A program that says which descriptors it has.
+    Print the descriptors of a program.
     """
     print(sorted(os.listdir("/proc/self/fd")))
 
@@ -56,7 +56,7 @@ def _output(program: Program) -> str:
     return program.stdout.read()
 
 
-def test_whatItIsGiven(namespace: Namespace, tmp_path: Path) -> None:
+def test_aProgramGetsItsArgumentsAndStreams(namespace: Namespace, tmp_path: Path) -> None:
     ip("tuntap", "add", "mode", "tun", "name", "tt0")
     with Program(
         f"{__name__}:tells",
@@ -82,7 +82,7 @@ def test_anExceptionIsATracebackAndAStatus(namespace: Namespace) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
-def test_signals(namespace: Namespace, number: int) -> None:
+def test_aSignalEndsAProgram(namespace: Namespace, number: int) -> None:
     with TemporaryFile() as output:
         program = Program(f"{__name__}:waits", ["waits"], stdout=output)
         until(lambda: os.pread(output.fileno(), 4, 0) == b"here", "the program to run")
@@ -90,24 +90,24 @@ def test_signals(namespace: Namespace, number: int) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             program.wait(0)
         program.send_signal(number)
-        # An interpreter that is interrupted raises KeyboardInterrupt, and ends by the signal.
+        # Python raises KeyboardInterrupt at SIGINT, and then ends by the signal.
         assert program.wait() == -number
         program.send_signal(number)
 
 
-def test_anImportThatFailsIsTheProgramsOwn(namespace: Namespace) -> None:
+def test_aFailedImportEndsTheProgram(namespace: Namespace) -> None:
     with Program("tests.real.nowhere:main", ["nowhere"], stdout=subprocess.PIPE) as program:
         said = _output(program)
     assert said.endswith("ModuleNotFoundError: No module named 'tests.real.nowhere'\n")
     assert program.returncode == 1
 
 
-def test_theEndOfTheWarmInterpreterIsNoSuccess(namespace: Namespace) -> None:
+def test_programsFailWhenTheWarmInterpreterEnds(namespace: Namespace) -> None:
     with TemporaryFile() as output:
         program = Program(f"{__name__}:waits", ["waits"], stdout=output)
         try:
             with namespace.stepOut():
-                # It ends its programs, and tells how many there were.
+                # The warm interpreter ends its programs, and returns how many there were.
                 assert warm.end() == 1
                 warm.begin()
             with pytest.raises(RuntimeError, match="has ended"):
@@ -117,8 +117,8 @@ def test_theEndOfTheWarmInterpreterIsNoSuccess(namespace: Namespace) -> None:
             program.close()
 
 
-def test_nothingIsInheritedButTheThreeStreams(namespace: Namespace) -> None:
+def test_onlyTheStandardStreamsAreInherited(namespace: Namespace) -> None:
     with Program(f"{__name__}:descriptors", ["descriptors"], stdout=subprocess.PIPE) as program:
         said = _output(program)
-    # The fourth is the one by which the directory was read.
+    # The fourth descriptor is the one by which the directory is read.
     assert said == "['0', '1', '2', '3']\n"
