@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from benchmarks.measure import Missing, Row, Section
-from benchmarks.receive import ROOT, compiled, privateNetwork
+from benchmarks.receive import ROOT, compileProgram, privateNetwork
 
 ABOUT = (
     "A `Host` on a tun device is compared with the kernel on its loopback interface. Both answer echo requests of"
@@ -41,7 +41,7 @@ def run(rounds: int) -> Section:
         raise Missing("the program 'ping': run 'apt-get install iputils-ping'")
     namespace = privateNetwork()
     with tempfile.TemporaryDirectory() as directory:
-        ask = compiled("ask.c", directory)
+        ask = compileProgram("ask.c", directory)
         command = [*namespace, sys.executable, "-m", "benchmarks.children.answerer", ping, str(ask), str(rounds)]
         finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found: dict[str, list[list[list[float]]]] = json.loads(finished.stdout)

@@ -31,8 +31,8 @@ def run(rounds: int) -> Section:
     for payload in SIZES:
         for version in (4, 6):
             data = stacks.frame(payload, version)
-            pair = stacks.ofPair().task([stacks.frame(payload)] * FRAMES)
-            checked, unchecked = (stacks.ours(verify).task([data] * FRAMES) for verify in (True, False))
+            pair = stacks.pairStack().task([stacks.frame(payload)] * FRAMES)
+            checked, unchecked = (stacks.layerStack(verify).task([data] * FRAMES) for verify in (True, False))
             theirs, *times = compare([pair, checked, unchecked], rounds)
             for verify, figures in zip((True, False), times, strict=True):
                 case = f"IPv{version}, {len(data)} octets, {'every check' if verify else 'checksums off'}"

@@ -36,10 +36,10 @@ def run(rounds: int) -> Section:
         frames, packets = [frame] * PACKETS, [frame[HEADER_LENGTH:]] * PACKETS
         tap, bareTap, tun, bareTun = compare(
             [
-                stacks.ofHost().task(frames),
-                stacks.ours().task(frames),
-                stacks.ofHost(tap=False).task(packets),
-                stacks.oursOnTun().task(packets),
+                stacks.hostStack().task(frames),
+                stacks.layerStack().task(frames),
+                stacks.hostStack(tap=False).task(packets),
+                stacks.layerStackOnTun().task(packets),
             ],
             rounds,
         )
@@ -48,9 +48,9 @@ def run(rounds: int) -> Section:
     frames = [stacks.frame(22)] * PACKETS
     one, addresses, ports = compare(
         [
-            stacks.ofHost().task(frames),
-            stacks.ofHost(anyAddresses=[MILLION]).task([stacks.frame(22, dest=ONE_OF_THEM)] * PACKETS),
-            stacks.ofHost(ports=range(stacks.PORT, stacks.PORT + PORTS)).task(frames),
+            stacks.hostStack().task(frames),
+            stacks.hostStack(anyAddresses=[MILLION]).task([stacks.frame(22, dest=ONE_OF_THEM)] * PACKETS),
+            stacks.hostStack(ports=range(stacks.PORT, stacks.PORT + PORTS)).task(frames),
         ],
         rounds,
     )

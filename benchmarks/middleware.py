@@ -33,7 +33,7 @@ def run(rounds: int) -> Section:
         "`Capture`, for nobody": lambda proto: Capture(None, proto),
         "`Capture`": lambda proto: Capture(CaptureFile("/dev/null"), proto),
     }
-    tasks = [stacks.ofHost(around=make).task(frames) for make in (None, *around.values())]
+    tasks = [stacks.hostStack(around=make).task(frames) for make in (None, *around.values())]
     bare, *times = compare(tasks, rounds)
     rows = [Row(case, figures, bare) for case, figures in zip(around, times, strict=True)]
     return Section("middleware", ABOUT, ("with", "without"), rows)

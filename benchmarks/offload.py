@@ -13,7 +13,7 @@ from statistics import median
 
 from benchmarks.measure import Row, Section
 from benchmarks.plot import bars
-from benchmarks.receive import ROOT, compiled, privateNetwork
+from benchmarks.receive import ROOT, compileProgram, privateNetwork
 from benchmarks.table import machine
 
 ABOUT = (
@@ -75,7 +75,7 @@ def run(rounds: int, plot: Path | None = None) -> list[Section]:
     namespace = privateNetwork()
     with tempfile.TemporaryDirectory() as directory:
         for source in PROGRAMS:
-            compiled(source, directory)
+            compileProgram(source, directory)
         command = [*namespace, sys.executable, "-m", "benchmarks.children.offloader", directory, str(rounds)]
         finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found: list[dict[str, float]] = json.loads(finished.stdout)

@@ -42,7 +42,7 @@ def run(rounds: int) -> Section:
     """
     namespace = privateNetwork()
     with tempfile.TemporaryDirectory() as directory:
-        flood = compiled("flood.c", directory)
+        flood = compileProgram("flood.c", directory)
         found: dict[int, list[dict[str, dict[str, float]]]] = {}
         for size in SIZES:
             command = [sys.executable, "-m", "benchmarks.children.receiver", str(flood), str(size), str(rounds)]
@@ -64,7 +64,7 @@ def run(rounds: int) -> Section:
     return Section("receive", ABOUT, ("txtuntap", "twisted.pair"), rows, notes)
 
 
-def compiled(source: str, directory: str) -> Path:
+def compileProgram(source: str, directory: str) -> Path:
     """
     Compile a C program of C{benchmarks/children} into a directory.
 

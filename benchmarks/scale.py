@@ -66,11 +66,11 @@ def run(rounds: int) -> Section:
 def _added(rounds: int) -> list[Row]:
     frames = [stacks.frame(22)] * FRAMES
     crowds = {
-        f"{MANY:,} UDP ports / 1": stacks.ours(ports=range(stacks.PORT, stacks.PORT + MANY)),
-        "256 IP protocol numbers / 1": stacks.ours(numbers=range(256)),
-        f"{MANY:,} EtherTypes / 1": stacks.ours(etherTypes=range(FIRST_TYPE, FIRST_TYPE + MANY)),
+        f"{MANY:,} UDP ports / 1": stacks.layerStack(ports=range(stacks.PORT, stacks.PORT + MANY)),
+        "256 IP protocol numbers / 1": stacks.layerStack(numbers=range(256)),
+        f"{MANY:,} EtherTypes / 1": stacks.layerStack(etherTypes=range(FIRST_TYPE, FIRST_TYPE + MANY)),
     }
-    alone = stacks.ours(etherTypes=[IPV4])
+    alone = stacks.layerStack(etherTypes=[IPV4])
     one, *many = compare([stack.task(frames) for stack in (alone, *crowds.values())], rounds)
     return [Row(case, times, one, GOAL) for case, times in zip(crowds, many, strict=True)]
 
@@ -80,9 +80,9 @@ def _inTurn(count: int, rounds: int) -> list[Row]:
     frames = [stacks.frame(22, port=port) for port in ports]
     ours, one, pair = compare(
         [
-            stacks.ours(ports=ports).task(frames),
-            stacks.ours().task([frames[0]] * FRAMES),
-            stacks.ofPair(ports).task(frames),
+            stacks.layerStack(ports=ports).task(frames),
+            stacks.layerStack().task([frames[0]] * FRAMES),
+            stacks.pairStack(ports).task(frames),
         ],
         rounds,
         TURNS,

@@ -88,7 +88,7 @@ def pairLayers(ports: Iterable[int] = (PORT,)) -> tuple[pairIP.IPProtocol, list[
     Make the IP and UDP layers of C{twisted.pair}, with an application under each port.
     """
     udp = pairUDP.RawUDPProtocol()
-    applications = _under(udp, ports)
+    applications = _addApplications(udp, ports)
     ip = pairIP.IPProtocol()
     ip.addProto(PROTOCOL, udp)
     return ip, applications
@@ -103,14 +103,14 @@ def ourLayers(
     @param numbers: the IP protocol numbers to add: UDP under its own number, idle protocols under the others.
     """
     udp = RawUDPProtocol(verifyChecksum)
-    applications = _under(udp, ports)
+    applications = _addApplications(udp, ports)
     ip = IPProtocol(verifyChecksum=verifyChecksum)
     for number in numbers:
         ip.addProto(number, udp if number == PROTOCOL else RawUDPProtocol())
     return ip, applications
 
 
-def ofPair(ports: Iterable[int] = (PORT,)) -> Stack:
+def pairStack(ports: Iterable[int] = (PORT,)) -> Stack:
     """
     Make a stack of L{pairLayers} above Ethernet.
     """
@@ -126,7 +126,7 @@ def ofPair(ports: Iterable[int] = (PORT,)) -> Stack:
     return Stack(deliver, applications)
 
 
-def ours(
+def layerStack(
     verifyChecksum: bool = True,
     ports: Iterable[int] = (PORT,),
     numbers: Iterable[int] = (PROTOCOL,),
@@ -151,7 +151,7 @@ def ours(
     return Stack(deliver, applications)
 
 
-def ofHost(
+def hostStack(
     tap: bool = True,
     ports: Iterable[int] = (PORT,),
     addresses: Sequence[str] = ("10.0.0.2/24", "fd00::2/64"),
@@ -183,7 +183,7 @@ def ofHost(
     return Stack(deliver, applications)
 
 
-def oursOnTun() -> Stack:
+def layerStackOnTun() -> Stack:
     """
     Make a stack of L{ourLayers} that takes IP packets for frames.
     """
@@ -198,7 +198,7 @@ def oursOnTun() -> Stack:
     return Stack(deliver, applications)
 
 
-def _under(udp: pairUDP.RawUDPProtocol | RawUDPProtocol, ports: Iterable[int]) -> list[Application]:
+def _addApplications(udp: pairUDP.RawUDPProtocol | RawUDPProtocol, ports: Iterable[int]) -> list[Application]:
     applications = []
     for port in ports:
         application = Application()

@@ -65,13 +65,13 @@ class Path:
         return f"{self.fault}, {1000 * self.roundTrip:g} ms"
 
     @property
-    def leaving(self) -> Netem:
+    def sendingSide(self) -> Netem:
         """
         Make the impairment at the sender's side of the path, which has the rate and the queue.
         """
         return Netem(rate=RATE, limit=self.queue)
 
-    def travelling(self, added: float = 0.0) -> Netem:
+    def receivingSide(self, added: float = 0.0) -> Netem:
         """
         Make the impairment at the receiver's side of the path, which has the delay and the faults.
 
@@ -172,10 +172,10 @@ class _Getter(_Counter):
         super().dataReceived(data)
         if self.received >= PAGE:
             self.transport.loseConnection()
-            self.factory.over(True)
+            self.factory.finish(True)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.factory.over(False)
+        self.factory.finish(False)
 
 
 class _Fetch(ClientFactory):
@@ -191,7 +191,7 @@ class _Fetch(ClientFactory):
     def __init__(self) -> None:
         self.done: Deferred[bool] = Deferred()
 
-    def over(self, isWhole: bool) -> None:
+    def finish(self, isWhole: bool) -> None:
         """
         Report the end of the fetch.
 
@@ -201,7 +201,7 @@ class _Fetch(ClientFactory):
             self.done.callback(isWhole)
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        self.over(False)
+        self.finish(False)
 
 
 def serve(host: Host) -> None:

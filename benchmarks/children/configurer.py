@@ -86,7 +86,7 @@ class Work:
         return self.longest
 
 
-async def ours(reactor: Any) -> tuple[float, float]:
+async def configureOnce(reactor: Any) -> tuple[float, float]:
     """
     Configure the interface while the reactor has other work, then undo that.
 
@@ -163,7 +163,7 @@ async def turn(reactor: Any, program: str) -> dict[str, float]:
     begin = perf_counter()
     gc.collect()
     collecting = perf_counter() - begin
-    elapsed, gap = await ours(reactor)
+    elapsed, gap = await configureOnce(reactor)
     return {
         "configure": elapsed,
         "gap": gap,

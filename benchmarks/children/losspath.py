@@ -101,10 +101,10 @@ def impair(network: Network, known: Any, path: Path, added: float = 0.0) -> None
     """
     impairment = network.impairment(known)
     if isinstance(known, Host):
-        impairment.down, impairment.up = path.leaving, path.travelling(added)
+        impairment.down, impairment.up = path.sendingSide, path.receivingSide(added)
     else:
         # The kernel's outgoing packets are incoming for the network, so the directions are swapped.
-        impairment.up, impairment.down = path.leaving, path.travelling(added)
+        impairment.up, impairment.down = path.sendingSide, path.receivingSide(added)
 
 
 def simulated(path: Path, seed: int, measure: str) -> float:

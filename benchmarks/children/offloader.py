@@ -183,7 +183,7 @@ class Bench:
         """
         await deferLater(self._reactor, seconds, lambda: None)
 
-    def flooded(self, name: str, number: int, count: Callable[[], int]) -> None:
+    def addFlood(self, name: str, number: int, count: Callable[[], int]) -> None:
         """
         Add a measurement of the datagrams that are received from a flood to a device.
         """
@@ -194,7 +194,7 @@ class Bench:
 
         self.measures[name] = measure
 
-    def echoed(self, name: str, number: int, gro: bool) -> None:
+    def addEcho(self, name: str, number: int, gro: bool) -> None:
         """
         Add a measurement of the datagrams of a flood that are echoed to the sender.
         """
@@ -208,7 +208,7 @@ class Bench:
 
         self.measures[name] = measure
 
-    def written(self, name: str, writer: Writer, gro: bool) -> None:
+    def addWriter(self, name: str, writer: Writer, gro: bool) -> None:
         """
         Add a measurement of the datagrams of an application that reach a kernel socket.
         """
@@ -227,7 +227,7 @@ class Bench:
 
         self.measures[name] = measure
 
-    def looped(self, name: str, number: int, write: Callable[[bytes], Any]) -> None:
+    def addLoop(self, name: str, number: int, write: Callable[[bytes], Any]) -> None:
         """
         Add a measurement of a loop that makes each packet and writes it.
         """
@@ -252,7 +252,7 @@ class Bench:
 
         self.measures[name] = measure
 
-    def returned(self, name: str, address: str) -> None:
+    def addRoundTrip(self, name: str, address: str) -> None:
         """
         Add a measurement of the round-trip time of one datagram.
         """
@@ -282,15 +282,15 @@ def prepare(bench: Bench, reactor: Any, programs: Path) -> list[subprocess.Popen
     """
     ip, (application,) = pairLayers()
     pairTuntap.TuntapPort(b"tun0", PairOnTun(ip), reactor=reactor).startListening()
-    bench.flooded("twisted.pair", 0, lambda: application.received)
+    bench.addFlood("twisted.pair", 0, lambda: application.received)
 
     layers, (ours,) = ourLayers()
     TuntapPort("tun1", layers, reactor=reactor).startListening()
-    bench.flooded("received", 1, lambda: ours.received)
+    bench.addFlood("received", 1, lambda: ours.received)
 
     count = bench.counter()
     processes = [subprocess.Popen([programs / "reader", "tun2", count.file])]
-    bench.flooded("C", 2, count)
+    bench.addFlood("C", 2, count)
 
     count = bench.counter()
     try:
@@ -300,24 +300,24 @@ def prepare(bench: Bench, reactor: Any, programs: Path) -> list[subprocess.Popen
     else:
         command = [sys.executable, "-m", "benchmarks.children.offloader", "pytun", "tun3", str(count.file)]
         processes.append(subprocess.Popen(command))
-        bench.flooded("pytun", 3, count)
+        bench.addFlood("pytun", 3, count)
 
     host = Host([f"{_HOST.format(4)}/24"], reactor)
     host.listenUDP(PORT, Echo())
     TuntapPort("tun4", host.ip, reactor=reactor).startListening()
-    bench.echoed("echoed", 4, False)
-    bench.echoed("echoed, GRO", 4, True)
-    bench.returned("returned", _HOST.format(4))
+    bench.addEcho("echoed", 4, False)
+    bench.addEcho("echoed, GRO", 4, True)
+    bench.addRoundTrip("returned", _HOST.format(4))
     reactor.listenUDP(PORT, Echo(), interface="127.0.0.1")
-    bench.returned("returned by the kernel", "127.0.0.1")
+    bench.addRoundTrip("returned by the kernel", "127.0.0.1")
 
     writer = Writer(reactor, (_KERNEL.format(4), SINK))
     host.listenUDP(PORT + 1, writer)
-    bench.written("written", writer, False)
-    bench.written("written, GRO", writer, True)
+    bench.addWriter("written", writer, False)
+    bench.addWriter("written, GRO", writer, True)
     device = LinuxDevice("tun5", TUN)
     device.open()
-    bench.looped("loop", 5, lambda packet: device.send([packet]))
+    bench.addLoop("loop", 5, lambda packet: device.send([packet]))
     return processes
 
 

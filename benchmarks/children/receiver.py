@@ -112,7 +112,7 @@ class Receiver:
         raise RuntimeError(f"tun{self.number} is gone")
 
 
-def ours(number: int, verifyChecksum: bool, reactor: Any) -> Receiver:
+def makeTxtuntap(number: int, verifyChecksum: bool, reactor: Any) -> Receiver:
     """
     Make a receiver with the port and layers of txtuntap.
     """
@@ -121,7 +121,7 @@ def ours(number: int, verifyChecksum: bool, reactor: Any) -> Receiver:
     return Receiver(variant, number, TuntapPort(f"tun{number}", ip, reactor=reactor), application)
 
 
-def ofPair(number: int, reactor: Any) -> Receiver:
+def makePair(number: int, reactor: Any) -> Receiver:
     """
     Make a receiver with the port and layers of C{twisted.pair}.
     """
@@ -134,7 +134,7 @@ async def measure(reactor: Any, flood: str, size: str, rounds: str) -> None:
     """
     Measure all receivers in turns, one at a time, and print the totals.
     """
-    receivers = [ofPair(0, reactor), ours(1, True, reactor), ours(2, False, reactor)]
+    receivers = [makePair(0, reactor), makeTxtuntap(1, True, reactor), makeTxtuntap(2, False, reactor)]
     for receiver in receivers:
         receiver.port.startListening()
         configureInterface(f"tun{receiver.number}", [f"10.1.{receiver.number}.1/24"])

@@ -47,7 +47,7 @@ TURNS = 3
 _QUIET = 0.2
 
 
-async def again(reactor: Any, settings: InterfaceSettings) -> None:
+async def configureAgain(reactor: Any, settings: InterfaceSettings) -> None:
     """
     Configure the interface with the settings that it has already.
 
@@ -72,10 +72,10 @@ async def configured(reactor: Any, field: str, count: int) -> tuple[float, float
     with LinuxDevice(NAME, TUN):
         await configure(NAME, settings, reactor=reactor)
         begin = process_time()
-        await again(reactor, settings)
+        await configureAgain(reactor, settings)
         elapsed = process_time() - begin
         work = Work(reactor, thread_time)
-        await again(reactor, settings)
+        await configureAgain(reactor, settings)
         return elapsed / count, await work.end()
 
 
