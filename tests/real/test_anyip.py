@@ -58,7 +58,7 @@ def test_addressesThatAnotherStationHasAreLeftAlone(namespace: Namespace, tmp_pa
         ip("link", "set", INTERFACE, "master", BRIDGE)
         with other as two:
             ip("link", "set", "tt1", "master", BRIDGE)
-            until(lambda: len(two.state()["claimed"]) == 3, "the other to have its addresses")
+            until(lambda: len(two.state()["claimed"]) == 3, "the other machine to claim its addresses")
             untilQueueStarted(BRIDGE)
             askForNeighboursOnce(BRIDGE)
             for address in "10.9.0.3", "fd09::3":

@@ -87,7 +87,7 @@ async def test_packetsAreTimedByTheSteadyClock(run: Run) -> None:
     one.startListening()
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     setUp("tt0")
-    await run.until(lambda: recorder.packets, "what the kernel says by itself")
+    await run.until(lambda: recorder.packets, "a packet of the kernel")
     after = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert all(before <= packet.time <= after for packet in recorder.packets)
     await one.stopListening()

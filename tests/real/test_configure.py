@@ -364,7 +364,9 @@ async def test_aCancelledConfigurationIsUndone(run: Run) -> None:
             if not isinstance(outcomes[0], Configured):
                 assert isinstance(outcomes[0], Failure)
                 outcomes[0].trap(CancelledError)
-                await run.until(lambda: not addresses("tt0") and show("tt0")["mtu"] == 1500, "it to be undone")
+                await run.until(
+                    lambda: not addresses("tt0") and show("tt0")["mtu"] == 1500, "the settings to be undone"
+                )
                 assert "UP" not in show("tt0")["flags"]
             else:
                 await outcomes[0].restore(run.reactor)
@@ -475,7 +477,7 @@ def held(run: Run) -> tuple[set[str], int]:
 
 
 @onEachReactor
-async def test_configuredAndUndoneOnARunningReactor(run: Run) -> None:
+async def test_anInterfaceIsConfiguredAndUndoneOnARunningReactor(run: Run) -> None:
     settings = InterfaceSettings(
         addresses=["10.9.0.1/24", "fd09::1/64"],
         routes=["10.1.0.0/16", "10.2.0.0/16 via 10.9.0.2", "fd01::/64"],

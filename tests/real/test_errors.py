@@ -31,7 +31,7 @@ NARROW = 1300
 def test_aClosedPortOfTheKernelIsReported(machine: Machine, kernel: str, ours: str) -> None:
     with connected(ours, KNOCK) as client:
         client.send(kernel.encode())
-    until(lambda: kernel in machine.state()["refused"], "the knock to be refused")
+    until(lambda: kernel in machine.state()["refused"], "the port unreachable error")
     assert machine.state()["counters"]["icmp"].get("inDisbelieved", 0) == 0
 
 

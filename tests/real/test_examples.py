@@ -234,7 +234,7 @@ def test_aUserRunsAProgramOnAnOwnedTap(namespace: Namespace, tmp_path: Path) -> 
     with output.open("wb") as file:
         process = subprocess.Popen([*unprivileged(), sys.executable, program, node], stdout=file, stderr=file)
     try:
-        until(lambda: output.read_text() == "tap0 is mine: ping 10.0.0.2\n", "it to run")
+        until(lambda: output.read_text() == "tap0 is mine: ping 10.0.0.2\n", "the program to run")
         # An interface that was set up without a program gets its carrier when the program attaches.
         pingUntilAnswered("10.0.0.2")
     finally:

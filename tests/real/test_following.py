@@ -287,7 +287,11 @@ class Interface(RuleBasedStateMachine):
                 place.close()
             # A cancelled conversation keeps its reader until the answer has come.
             mine = [self.reactor.waker]
-            until(lambda: self.reactor.getReaders() == mine, "nobody to read", lambda: self.reactor.iterate(0.005))
+            until(
+                lambda: self.reactor.getReaders() == mine,
+                "the readers to be removed",
+                lambda: self.reactor.iterate(0.005),
+            )
             self.reactor.waker.connectionLost(None)
         assert not any(reactor is self.reactor for reactor, _ in SharedMonitor._all)
 
@@ -351,7 +355,7 @@ def running() -> Iterator[Any]:
     """
     reactor: Any = SelectReactor()
     yield reactor
-    until(lambda: reactor.getReaders() == [reactor.waker], "nobody to read", lambda: reactor.iterate(0.005))
+    until(lambda: reactor.getReaders() == [reactor.waker], "the readers to be removed", lambda: reactor.iterate(0.005))
     reactor.waker.connectionLost(None)
 
 

@@ -52,7 +52,7 @@ class Tunnel(End):
         """
         Return whether the process handles SIGUSR2, by which it logs its counters. The default action would end it.
         """
-        assert self.process.poll() is None, f"it did not stay: {self.log()}"
+        assert self.process.poll() is None, f"the tunnel has ended: {self.log()}"
         return handles(self.process.pid, signal.SIGUSR2)
 
     def untilSaid(self, pattern: str) -> str:
@@ -61,7 +61,7 @@ class Tunnel(End):
         """
 
         def said() -> list[str]:
-            assert self.process.poll() is None, f"it did not stay: {self.log()}"
+            assert self.process.poll() is None, f"the tunnel has ended: {self.log()}"
             return re.findall(pattern, self.log())
 
         return until(said, f"{pattern!r} in the log: {self.log()}")[-1]
@@ -208,7 +208,7 @@ def test_aVXLANOfTheKernelCarriesData(beyond: Beyond, tmp_path: Path) -> None:
         with beyond.socket(FAR, 0) as other:
             for datagram in packHeader(43) + bytes(60), bytes(68), b"", packHeader(42) + bytes(13):
                 other.sendto(datagram, (NEAR, 4789))
-        until(lambda: made.counter("inErrors") == 1, "the last")
+        until(lambda: made.counter("inErrors") == 1, "the invalid packet to be counted")
         assert (made.counter("inOtherNetworks"), made.counter("inFramingErrors")) == (1, 2)
 
 
@@ -227,7 +227,7 @@ def test_garbageInDatagramsIsCounted(beyond: Beyond, tmp_path: Path) -> None:
     with tunnel(tmp_path, "tap", "--listen", "udp:5001", "--framing", "bare") as made, beyond.socket(FAR, 0) as peer:
         for datagram in b"", b"x", bytes(13), bytes(14 + 1501):
             peer.sendto(datagram, (NEAR, 5001))
-        until(lambda: made.counter("inTooLong") == 1, "the last")
+        until(lambda: made.counter("inTooLong") == 1, "the long packet to be counted")
         assert (made.counter("inErrors"), made.counter("carriers")) == (3, 0)
 
 
@@ -267,6 +267,6 @@ def test_anIncompleteFrameKeepsOutNoOtherConnection(beyond: Beyond, tmp_path: Pa
             peer = stack.enter_context(socket.create_connection((NEAR, 5000)))
             peer.sendall(data)
         # Each new connection replaces the one before.
-        until(lambda: made.counter("carriers") == 3, "the last")
+        until(lambda: made.counter("carriers") == 3, "the last connection")
         peer.sendall(b"\0\0\0\x3c" + b"\xff" * 6 + bytes(54))
         until(lambda: made.counter("inPackets") == 1, "a frame")

@@ -68,7 +68,7 @@ def test_aBridgeLearnsTheMembers(namespace: Namespace, tmp_path: Path, versions:
         _bridge(*versions)
         # The first reports were sent before the bridge existed, so it has learned this group by its query.
         until(lambda: SOLICITED in _bridged(), "the group of our addresses")
-        until(lambda: _questions(machine) >= 2, "questions")
+        until(lambda: _questions(machine) >= 2, "the queries")
         for group in GROUPS.values():
             assert group not in _bridged()
             assert _toggle(group) == b"joined"

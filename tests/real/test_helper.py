@@ -49,7 +49,7 @@ KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
 def helper(namespace: Namespace, tmp_path: Path) -> Iterator[Helper]:
     with Helper(tmp_path) as made:
         yield made
-        until(lambda: not interfaces(), "nothing to be left")
+        until(lambda: not interfaces(), "the interfaces to be deleted")
 
 
 def request(**settings: Any) -> bytes:
@@ -681,4 +681,4 @@ async def test_aDeviceIsOpenedWithoutBlocking(run: Run) -> None:
         except OSError as e:
             assert "may not have 'no'" in str(e)
         else:
-            raise AssertionError("it was given")
+            raise AssertionError("the device was given")

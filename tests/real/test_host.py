@@ -48,7 +48,7 @@ def test_datagramsOfEverySizeComeBack(machine: Machine, address: str) -> None:
 
 @lengths("step", 4, 1, "sizes")
 @VERSIONS
-def test_noSizeIsLeftOut(machine: Machine, address: str, step: int) -> None:
+def test_datagramsOfAllSizesComeBack(machine: Machine, address: str, step: int) -> None:
     # With a step of 4, each combination of version and device tests another quarter of all sizes.
     first = (2 * (machine.mode == "tap") + (":" in address)) % step
     data = random.Random(1).randbytes(65507 + 256)
@@ -151,7 +151,7 @@ def test_theKernelResolvesTheHostsAddresses(namespace: Namespace, tmp_path: Path
 
 def test_anAddressIsDefendedAgainstTheKernel(namespace: Namespace, tmp_path: Path) -> None:
     with Machine(tmp_path, "tap") as machine:
-        until(lambda: len(machine.state()["claimed"]) == 3, "it to be ours")
+        until(lambda: len(machine.state()["claimed"]) == 3, "the addresses to be claimed")
         ip("address", "add", "fd09::2/64", "dev", INTERFACE)
         until(lambda: "dadfailed" in addressFlags("fd09::2"), "the kernel to give the address up")
         ip("address", "delete", "fd09::2/64", "dev", INTERFACE)
@@ -189,8 +189,8 @@ def test_anAddressThatTheKernelGivesUpIsRegained(namespace: Namespace, tmp_path:
         until(lambda: machine.state()["lost"], "the address to be lost")
         ip("address", "delete", taken, "dev", INTERFACE)
         # The host probes for the address within ten seconds, and uses it within four more.
-        until(lambda: address in machine.state()["asked"], "it to be asked for")
-        until(lambda: taken in machine.state()["addresses"], "it to be ours")
+        until(lambda: address in machine.state()["asked"], "a probe for the address")
+        until(lambda: taken in machine.state()["addresses"], "the address to be regained")
 
 
 def test_anAddressOfARoutedNetworkIsNotResolved(namespace: Namespace, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_theImpairmentCanBeChangedWhileItRuns(link: BadLink) -> None:
         status, said = link.run("ping", "-c2", "-i0.2", "-W0.5", "10.9.0.2")
         assert (status, "100% packet loss" in said) == (1, True), said
         # ping may end before the host has read all requests.
-        link.until(lambda: link.impairment.counters[counter] >= 2, "both to be lost")  # noqa: B023
+        link.until(lambda: link.impairment.counters[counter] >= 2, "both packets to be lost")  # noqa: B023
         setattr(link.impairment, way, Netem())
         assert link.run("ping", "-c1", "10.9.0.2")[0] == 0
 
@@ -159,7 +159,7 @@ def test_theHostCountsCorruptedPackets(tun: BadLink) -> None:
         client.setblocking(False)
         for _ in range(100):
             client.sendto(bytes(200), ("10.9.0.2", 7))
-        tun.until(lambda: tun.impairment.counters["inCorrupted"] >= 100, "them all")
+        tun.until(lambda: tun.impairment.counters["inCorrupted"] >= 100, "all packets to be corrupted")
         tun.impairment.up = Netem()
         client.sendto(b"whole", ("10.9.0.2", 7))
         assert received(tun, client, 1) == [b"whole"]
@@ -177,6 +177,6 @@ def test_aRateIsNotExceeded(tun: BadLink) -> None:
         # Send more packets than the queue holds, even while some of them leave it.
         for _ in range(60):
             client.sendto(bytes(1000), ("10.9.0.2", 7))
-        tun.until(lambda: tun.impairment.counters["outOverLimit"] >= 1, "too many")
+        tun.until(lambda: tun.impairment.counters["outOverLimit"] >= 1, "a packet above the limit")
         assert len(received(tun, client, 20)) == 20
         assert time.monotonic() - began > 0.2499

@@ -235,7 +235,7 @@ def test_afterAnOverflowTheStateIsRead(namespace: Namespace) -> None:
         def known() -> dict[str, int]:
             return {state.name: state.mtu for state in watching.monitor.interfaces.values() if state.name != "lo"}
 
-        until(lambda: known() == mtus, "all to be known", watching.turn)
+        until(lambda: known() == mtus, "the monitor to know all MTUs", watching.turn)
         assert "lo" in {state.name for state in watching.monitor.interfaces.values()}
 
 

@@ -107,10 +107,10 @@ async def test_anotherNamespaceIsMonitored(run: Run) -> None:
         monitor.subscribe(lambda event: told.append((event.name, event.kind)))
         await monitor.start()
         with LinuxDevice("tt0", TAP), LinuxDevice("tt1", TAP, namespace=there):
-            await run.until(lambda: ("tt1", "added") in told, "an event of there")
+            await run.until(lambda: ("tt1", "added") in told, "an event of the other namespace")
             inNamespace(there, lambda: ip("link", "set", "tt1", "up"))
-            await run.until(lambda: ("tt1", "up") in told, "an event of there")
-        await run.until(lambda: ("tt1", "removed") in told, "an event of there")
+            await run.until(lambda: ("tt1", "up") in told, "an event of the other namespace")
+        await run.until(lambda: ("tt1", "removed") in told, "an event of the other namespace")
         assert {name for name, _ in told} == {"tt1"}
         monitor.stop()
 

@@ -24,7 +24,7 @@ _COMMAND = [*_PYTHON, "-c", "import sys; from txtuntap.command import main; sys.
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
 
 
-def does(*commands: list[str]) -> list[str]:
+def succeeds(*commands: list[str]) -> list[str]:
     """
     Run C{txtuntap} commands in one process, because Python starts slowly with C{-OO}. Return their output.
     """
@@ -72,7 +72,7 @@ def twist(*arguments: str) -> list[str]:
 
 
 def test_commandsRunWithoutAssertions(namespace: Namespace, tmp_path: Path) -> None:
-    added, listed, shown, changed = does(
+    added, listed, shown, changed = succeeds(
         ["add", "tt0", "--mode", "tap", "--address", "10.9.0.1/24"],
         ["list"],
         ["show", "tt0", "--json"],
@@ -89,7 +89,7 @@ def test_commandsRunWithoutAssertions(namespace: Namespace, tmp_path: Path) -> N
 
     with running(monitored, *_COMMAND[2:], "monitor"):
         until(happens, "the monitor to tell of it")
-    does(["delete", "tt0"])
+    succeeds(["delete", "tt0"])
     assert "tt0" not in interfaces()
 
 

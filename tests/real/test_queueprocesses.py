@@ -106,7 +106,7 @@ def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str)
         # A process that ends is started again. Until then, the others answer.
         victim = next(process for process in first if process != parent)
         os.kill(victim, signal.SIGKILL)
-        until(lambda: not _lives(victim), "it to end")
+        until(lambda: not _lives(victim), "the process to end")
         assert all(answer(asker) != victim for asker in askers)
         others = set(first) - {parent, victim}
 
@@ -115,12 +115,12 @@ def test_aFlowStaysInOneProcess(namespace: Namespace, tmp_path: Path, mode: str)
             with ExitStack() as stack:
                 return {answer(asker) for asker in flows(stack)}
 
-        until(lambda: len(answering() - {parent, *others}) == 1, "another in its place")
+        until(lambda: len(answering() - {parent, *others}) == 1, "a new process")
         others = answering() - {parent}
         assert len(others) == 2 and victim not in others
         # No process outlives the one that has started it.
         os.kill(parent, signal.SIGKILL)
-        until(lambda: not any(map(_lives, others)), "the others to end")
+        until(lambda: not any(map(_lives, others)), "the other processes to end")
         until(lambda: INTERFACE not in interfaces(), "the device to be gone")
     assert "Traceback" not in log.read_text()
 

@@ -188,7 +188,7 @@ def test_sighupEndsEachServiceInOrder(
         until(lambda: handles(_number(pidfile), signal.SIGTERM), "the reactor to run")
         os.kill(int(pidfile.read_text()), signal.SIGHUP)
         # This is the last line of the log.
-        until(lambda: "Server Shut Down" in log.read_text(), "its end")
+        until(lambda: "Server Shut Down" in log.read_text(), "the last line")
         assert not pidfile.exists() and interfaces() == set()
     finally:
         process.kill()

@@ -66,7 +66,7 @@ def test_discardAnswersNothing(namespace: Namespace, tmp_path: Path, mode: str) 
 
 
 @KINDS
-def test_aClassInTheWorkingDirectory(namespace: Namespace, tmp_path: Path, mode: str) -> None:
+def test_aClassInTheWorkingDirectoryIsServed(namespace: Namespace, tmp_path: Path, mode: str) -> None:
     (tmp_path / "mine.py").write_text(_MODULE)
     with Host(tmp_path, mode, udp=("7=echo", "70=mine.Shout", "71=mine.factory")):
         for port in 70, 71:

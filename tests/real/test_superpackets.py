@@ -300,7 +300,7 @@ def test_aDeviceOfAnyFlagsIsUsed(namespace: Namespace, flags: str, mode: str) ->
                         packets.append(packet)
                 return sum(bytes(packet).count(b"1234567890") for packet in packets) == 30
 
-            until(come, "all of it")
+            until(come, "all datagrams")
             assert len(packets) == (3 if offload is False else 1)
 
 

@@ -216,7 +216,7 @@ def test_manyConnectionsAtOnce(server: Server, address: str) -> None:
             client.setblocking(False)
             client.connect_ex((address, ECHO))
             clients.append(client)
-        until(lambda: server.state()["connections"] == count, "all to be there")
+        until(lambda: server.state()["connections"] == count, "all connections")
         for number, client in enumerate(clients):
             until(lambda client=client: select.select([], [client], [], 0)[1], "a connection")  # type: ignore[misc]
             client.sendall(b"%d" % number)

@@ -385,7 +385,7 @@ def test_manyConnectionsAtOnce(server: Machine, number: int) -> None:
             up.extend(clients[each] for each, _ in poll.poll(0.01))
 
         until(lambda: len(up) == number, "all to connect", turn, 2 * PATIENCE)
-        until(lambda: server.state()["connections"] == number, "all to be up")
+        until(lambda: server.state()["connections"] == number, "all connections")
         for asked, client in enumerate(up):
             assert client.send(b"%d" % asked)
         for asked, client in enumerate(up):

@@ -234,7 +234,7 @@ class Conversation:
                 found.append(self.client.recv(1000))
             return bool(found)
 
-        self.turning.until(come, "data")
+        self.turning.until(come, "the data")
         return found[0]
 
 
@@ -269,7 +269,7 @@ def test_closingInAllOrders(namespace: Namespace, mode: str, ours: str) -> None:
         one.protocol.transport.loseWriteConnection()
         one.until("CLOSE-WAIT")
         one.client.send(b"still here")
-        host.until(lambda: one.protocol.data == b"still here", "data")
+        host.until(lambda: one.protocol.data == b"still here", "the data")
         one.client.close()
         host.until(lambda: one.protocol.readEnded, "the end of reading")  # type: ignore[attr-defined]
         # As with a socket, a half-closing protocol keeps the connection until it closes it.

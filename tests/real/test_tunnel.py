@@ -131,7 +131,7 @@ def test_aTransferContinuesAfterARestartOfOneEnd(places: Places, tmp_path: Path,
         with tunnel(places, tmp_path, "tun", stays, stays) as ends:
             untilUp(ends)
             transfer = Transfer(places, tmp_path, octets)
-            until(lambda: transfer.octets() > 1_000_000, "something of the file")
+            until(lambda: transfer.octets() > 1_000_000, "a part of the file")
             ends[killed].kill()
             before = transfer.octets()
             assert before < transfer.source.stat().st_size
@@ -205,8 +205,11 @@ def test_aPeerOfAnotherModeIsLoggedOnce(places: Places, tmp_path: Path) -> None:
         ends[1].stop()
         other = End(places[1], "tap", tmp_path / "other", ("--connect", f"tcp:{HERE}:{PORT}", "--insecure"))
         try:
-            until(lambda: "its interface is a tun (IP packets), and this end's is a tap" in other.log(), "its log")
-            until(lambda: "its interface is a tap (Ethernet frames)" in ends[0].log(), "our log")
+            until(
+                lambda: "its interface is a tun (IP packets), and this end's is a tap" in other.log(),
+                "a line in the log of the other end",
+            )
+            until(lambda: "its interface is a tap (Ethernet frames)" in ends[0].log(), "a line in the log of this end")
             until(lambda: ends[0].counters()["inFramingErrors"] >= 2, "another attempt")
             for log in ends[0].log(), other.log():
                 assert log.count("its interface is") == 1, log
