@@ -43,11 +43,11 @@ def main(reactor: Any) -> Deferred[None]:
     registry.register(collector)
     reactor.listenTCP(9100, MetricsFactory(registry, reactor), interface="127.0.0.1")
 
-    def tell() -> None:
+    def printRates() -> None:
         rates = meter.rates()
         print(f"per second: {rates['meter']}; of these dropped: {drops(rates)}", flush=True)
 
-    return LoopingCall(tell).start(2)  # type: ignore[return-value]
+    return LoopingCall(printRates).start(2)  # type: ignore[return-value]
 
 
 if __name__ == "__main__":
