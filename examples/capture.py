@@ -2,8 +2,8 @@
 Capture an hour of a simulation for Wireshark, then replay it to a second host and compare the second host's answers.
 
     $ python examples/capture.py hour.pcapng
-    120 packets in hour.pcapng; the first one came at 0 seconds, the last one went at 3540
-    60 packets played to another host: 60 answers, the same as then
+    120 packets in hour.pcapng, the first one at 0 seconds, the last one at 3540
+    60 packets replayed to another host: 60 answers, equal to the captured ones
 
 The simulation needs no kernel device and no privilege, and its hour takes less than a second. On a real interface, a
 capture wraps a protocol in the same way: C{TuntapPort("tap0", Capture("tap0.pcapng", host.ethernet))}.
@@ -54,15 +54,15 @@ def main(path: str) -> None:
         packets = list(readCapture(file))
     # The type allows a packet without a time, but txtuntap writes a time with each packet.
     first, last = ((packets[at].time or 0) // NANOSECONDS for at in (0, -1))
-    print(f"{len(packets)} packets in {path}; the first one came at {first} seconds, the last one went at {last}")
+    print(f"{len(packets)} packets in {path}, the first one at {first} seconds, the last one at {last}")
 
     clock = SimulationClock()
     replay = Replay(path, Host(["10.0.0.2/24"], clock).ip, clock)
-    replay.start().addCallback(lambda played: print(f"{played} packets played to another host", end=": "))
+    replay.start().addCallback(lambda count: print(f"{count} packets replayed to another host", end=": "))
     clock.advance(3600)
     then = [packet.data[HEADER:] for packet in packets if packet.direction == pcapng.OUTBOUND]
     now = [packet[HEADER:] for packet in replay.sent]
-    print(f"{len(now)} answers, {'the same as then' if now == then else 'others than then'}")
+    print(f"{len(now)} answers, {'equal to' if now == then else 'other than'} the captured ones")
 
 
 if __name__ == "__main__":

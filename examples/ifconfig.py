@@ -10,7 +10,7 @@ deletes tap0 when the program ends.
     tap0: up, 10.0.0.1/24 broadcast 10.0.0.255, MTU 1300, 02:00:00:00:00:01
     tap0: down
     tap0: up
-    not taken: an MTU under 1280 leaves no IPv6: 1000 does not go with fd00::1/64
+    refused: an MTU under 1280 leaves no IPv6: 1000 does not go with fd00::1/64
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
             # IPv6 needs an MTU of 1280, so the call raises and changes neither the address nor the MTU.
             ifconfig(device, "fd00::1", "64", mtu=1000)
         except ValueError as e:
-            print(f"not taken: {e}")
+            print(f"refused: {e}")
 
 
 if __name__ == "__main__":

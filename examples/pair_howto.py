@@ -71,7 +71,7 @@ def main(reactor: Any) -> Deferred[None]:
     tun = TuntapPort(b"tun0", tunUDP, reactor=reactor)
     tun.startListening()
 
-    # Until Ctrl-C.
+    # This Deferred never fires, so that the program runs until Ctrl-C.
     return Deferred()
 
 

@@ -89,4 +89,4 @@ def test_thePageHasExactlyTheDifferences() -> None:
     known = {each.difference for each in CONVERSATIONS if each.difference}
     section = PAGE.read_text().partition("\n## TCP\n")[2].partition("\n## ")[0]
     told = [line.split(" | ")[0].removeprefix("| ") for line in section.splitlines() if line.startswith("| ")]
-    assert sorted(each for each in told if each != "what comes") == sorted(known)
+    assert sorted(each for each in told if each != "packet") == sorted(known)
