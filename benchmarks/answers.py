@@ -20,8 +20,8 @@ ABOUT = (
     " answers per second of the server's CPU time. More is better."
 )
 
-#: The notes, with three values in microseconds of CPU time: for an echo reply of the host, for a DNS answer through the
-#: host, and for a DNS answer through a port of the kernel.
+#: The notes, with three values in microseconds of CPU time. They are the times for an echo reply of the host, for a DNS
+#: answer through the host, and for a DNS answer through a port of the kernel.
 NOTES = (
     "The CPU time of the answering process limits the rate. At best, an echo reply took {:.0f} µs. A DNS answer took"
     " {:.0f} µs through the host, and {:.0f} µs through a port of the kernel. `twisted.names` and the reactor take most"

@@ -1,6 +1,6 @@
 """
-Measure how the time for a packet grows with the number of protocols, and how the time to configure a route, an address
-or a tap grows with their number.
+Measure how the time for a packet grows with the number of protocols. Also measure how the time to configure one route,
+address or tap grows with their number.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The process of L{benchmarks.tcp} with the services. It runs in a network namespa
 
 The same process runs each service on a L{Host<txtuntap.Host>} behind a tun device, and on the kernel's TCP over the
 loopback interface. The client is a separate process, and uses the kernel's TCP. The process prints JSON: for each case
-a list of rounds, and for each round the units per second of CPU time of this process, on the host and on the kernel.
+a list of rounds. A round has two figures, of the host and of the kernel: the units per second of CPU time.
 """
 
 from __future__ import annotations

@@ -231,8 +231,8 @@ def _counted(before: dict[str, Any], after: dict[str, Any], part: str, name: str
 
 def _send(machine: Machine, packets: Iterable[bytes]) -> None:
     """
-    Send packets, or frames, to the device, no faster than the host reads them, because the device has a short queue and
-    drops packets for which it has no room.
+    Send packets, or frames, to the device, no faster than the host reads them. The device has a short queue, and drops
+    packets for which it has no room.
     """
     kind = TAP if machine.mode == "tap" else TUN
     with PacketSocket(INTERFACE, kind) as network:
