@@ -895,7 +895,7 @@ class RefusedTests(OffloadTestCase):
         self.assertEqual(len(self.device.sent), 3 * (MAX_REFUSALS + 2))
         self.assertEqual(self.port.counters["outRefusedOffloads"], MAX_REFUSALS)
         (event,) = self.warnings()
-        self.assertIn("has refused 4 packets", formatEvent(event))
+        self.assertIn("has refused 4 unfinished packets", formatEvent(event))
 
     def test_allElseIsLeftToTheKernelAsBefore(self) -> None:
         tcp, offload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)

@@ -1,8 +1,8 @@
 """
 A network interface for a Twisted application.
 
-L{TuntapPort} attaches a protocol to a TUN or TAP device through the reactor. Packets climb from the device through the
-layers to ordinary C{DatagramProtocol}s, and what those write goes back down:
+L{TuntapPort} attaches a protocol to a TUN or TAP device through the reactor. Received packets climb from the device
+through the layers to ordinary C{DatagramProtocol}s. The datagrams that these write travel down through the same layers:
 
                  DatagramProtocol            application code, unchanged
           datagramReceived ^ | transport.write(data, (host, port))
@@ -19,11 +19,13 @@ layers to ordinary C{DatagramProtocol}s, and what those write goes back down:
                          ^ |
                        device                Linux TUN/TAP, or in memory
 
-L{Host} is all of that in one object, with what a host answers by itself. L{txtuntap.middleware} goes between a port and
-what is on it; L{txtuntap.tunnel} and L{txtuntap.switch} are on ports in place of a host, and carry packets elsewhere;
-L{txtuntap.network} simulates all of it.
+L{Host} contains all layers above the port in one object, and adds the answers that a host gives by itself, such as ARP
+and ICMP. L{txtuntap.middleware} stands between a port and its protocol. L{txtuntap.tunnel} and L{txtuntap.switch} take
+the place of a host on a port, and carry packets to other machines or other ports. L{txtuntap.network} simulates whole
+networks.
 
-The modules have the names of those in C{twisted.pair}: replace that by C{txtuntap} in a program's imports.
+The modules have the names of those in C{twisted.pair}. A program moves to this package when C{twisted.pair} in its
+imports is replaced by C{txtuntap}.
 """
 
 from txtuntap.ethernet import EthernetProtocol

@@ -1,5 +1,5 @@
 """
-Ethernet: frames by EtherType, VLANs by tag.
+The Ethernet layer, which delivers frames by their EtherType and their VLAN tag.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ from txtuntap.wire.offload import Offload, shifted
 
 __all__ = ["VLAN", "EthernetHeader", "EthernetProtocol", "IEthernetProtocol", "randomLinkAddress"]
 
-#: Tags that are looked behind: a frame of 64 KiB could hold 16,000.
+#: The most VLAN tags that are read in one frame. Without a bound, a frame of 64 KiB could make the layer read 16,000.
 MAX_TAGS = 2
 
 _TAGS = frozenset((wire.VLAN, wire.SERVICE_VLAN))
 _sourceAndType = wire.SOURCE_AND_TYPE.unpack_from
-# On a busy link, most drops are of this kind, and looking a member up in its Enum takes longer.
+# A global is faster than a look-up in the Enum, and on a busy link most drops have this reason.
 _OTHER_HOST = Drop.OTHER_HOST
 
 
 @implementer(IEthernetProtocol, IPacketReceiver, IEthernetTransport)
 class EthernetProtocol(Layer):
     """
-    Hands frames to the protocols added for their EtherType, and is the transport of those.
+    A layer that delivers each frame to the protocols added for its EtherType, and is the transport of these protocols.
 
-    Frames with a priority tag (VLAN 0) count as untagged; those of another VLAN reach only what was added with its
-    number. Frames with a length in place of an EtherType (802.3) reach nobody.
+    A frame with a priority tag (VLAN 0) counts as untagged. A frame of another VLAN is delivered only to protocols that
+    were added with the number of that VLAN. A frame with a length in place of an EtherType (IEEE 802.3) is dropped.
 
-    Counters: C{inErrors} (shorter than their headers), C{inOtherHosts} (for another station), C{inUnknownProtos}
-    (nobody was added for the EtherType; RFC 2863), C{inLengthFrames}, C{inVlans} (a VLAN nobody was added for).
+    Counters: C{inErrors} (frames shorter than their headers), C{inOtherHosts} (frames to another station),
+    C{inUnknownProtos} (no protocol was added for the EtherType; RFC 2863), C{inLengthFrames} (frames with a length) and
+    C{inVlans} (no protocol was added for the VLAN).
 
-    @ivar etherProtos: the protocols added without a VLAN: lists by EtherType. To be changed by L{addProto} and
-        L{removeProto}.
-    @ivar address: the link address to listen to, six octets, or L{None} for every frame.
-    @ivar linkAddress: the address that frames leave from: C{address}, or a random locally administered one. An answer
-        leaves from the address that was asked.
+    @ivar etherProtos: the protocols added without a VLAN: lists by EtherType. L{addProto} and L{removeProto} change it.
+    @ivar address: the link address whose frames are delivered, six octets; L{None}: all frames are delivered.
+    @ivar linkAddress: the source address of frames, six octets: C{address}, or a random locally administered one. An
+        answer has the address that the received frame was sent to as its source.
     """
 
     handlesFailures = True
@@ -65,10 +65,10 @@ class EthernetProtocol(Layer):
 
     def __init__(self, address: str | bytes | None = None) -> None:
         """
-        @param address: six octets, or text: deliver only what is sent to it, to all or to a group. Without one,
-            everything is delivered.
+        @param address: the link address of this station, as six octets or text. Only frames to it, to a group or to the
+            broadcast address are delivered. L{None}: all frames are delivered.
 
-        @raise ValueError: C{address} is no link address, or that of a group.
+        @raise ValueError: C{address} is not a link address, or is the address of a group.
         """
         super().__init__()
         self._table = ReceiverTable(16, wire.FIRST_TYPE)
@@ -98,14 +98,15 @@ class EthernetProtocol(Layer):
 
     def addProto(self, num: int, proto: Any, vlan: int | None = None) -> None:
         """
-        Add a protocol. Several under one number all get every frame.
+        Add a protocol above this layer. If several protocols are added for one EtherType, each receives every frame.
 
         @param num: the EtherType, 0x0600 to 0xffff.
         @param proto: an C{IRawPacketProtocol}, or an L{IPacketReceiver}.
-        @param vlan: take frames of this VLAN only (1 to 4094), and send into it.
+        @param vlan: the VLAN whose frames C{proto} receives and into which it sends, 1 to 4094. L{None}: untagged
+            frames.
 
-        @raise TypeError: C{num} does not fit 16 bits, or C{proto} is something else.
-        @raise ValueError: C{vlan} is no VLAN.
+        @raise TypeError: C{num} does not fit 16 bits, or C{proto} has neither of the two interfaces.
+        @raise ValueError: C{vlan} is not a VLAN number.
         """
         proto = receiverOr(IRawPacketProtocol, proto)
         self._table.check(num)
@@ -126,9 +127,9 @@ class EthernetProtocol(Layer):
 
     def removeProto(self, num: int, proto: Any, vlan: int | None = None) -> None:
         """
-        Undo an L{addProto}. A protocol removed for the last time is stopped.
+        Undo one L{addProto} with the same arguments. A protocol is stopped when it is removed for the last time.
 
-        @raise ValueError: C{proto} was not added so.
+        @raise ValueError: C{proto} was not added with these arguments.
         """
         if vlan is None:
             self._table.remove(num, proto)
@@ -142,7 +143,7 @@ class EthernetProtocol(Layer):
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A frame has come.
+        Receive a frame from the port.
         """
         data = packet.data
         start = packet.start
@@ -154,7 +155,7 @@ class EthernetProtocol(Layer):
         packet.linkSource, etherType = _sourceAndType(data, start)
         receive = self._receivers.get(etherType)
         if receive is None:
-            return self._unusual(packet, etherType)
+            return self._deliverTagged(packet, etherType)
         packet.etherType = etherType
         packet.ethernet = self
         packet.link = start
@@ -163,7 +164,7 @@ class EthernetProtocol(Layer):
 
     def datagramReceived(self, data: bytes, partial: int = 0) -> None:  # type: ignore[override]
         """
-        A frame has come from something that speaks C{twisted.pair}.
+        Receive a frame from a port of C{twisted.pair}, which passes octets instead of a packet.
         """
         self.packetReceived(Packet(data, time=self.now(), partial=bool(partial)))
 
@@ -210,9 +211,9 @@ class EthernetProtocol(Layer):
         else:
             transport.writeFrame([payload], station, protocol)
 
-    def _unusual(self, packet: Packet, etherType: int) -> None:
+    def _deliverTagged(self, packet: Packet, etherType: int) -> None:
         """
-        A frame with tags, with a length, or of a type that nobody wants.
+        Deliver a frame with VLAN tags. Drop a frame with a length, or with an EtherType that no protocol was added for.
         """
         data = packet.data
         at = packet.start + 12
@@ -250,7 +251,8 @@ class EthernetProtocol(Layer):
 @implementer(IEthernetTransport)
 class VLAN:
     """
-    One VLAN of an L{EthernetProtocol}: the transport of what was added with C{vlan=number}, and sends with its tag.
+    One VLAN of an L{EthernetProtocol}: the transport of the protocols that were added with C{vlan=number}. Frames that
+    they send carry the tag of the VLAN.
     """
 
     def __init__(self, ethernet: EthernetProtocol, number: int) -> None:
@@ -261,35 +263,36 @@ class VLAN:
     @property
     def transport(self) -> EthernetProtocol:
         """
-        The layer that carries it.
+        The Ethernet layer that this VLAN belongs to.
         """
         return self._ethernet
 
     @property
     def port(self) -> IPacketTransport | None:
         """
-        As that of the link.
+        The port of the Ethernet layer; L{None} if the layer is on none.
         """
         return self._ethernet.port
 
     @property
     def clock(self) -> IReactorTime | None:
         """
-        As that of the link.
+        The clock of the Ethernet layer; L{None} if the layer is on no port.
         """
         return self._ethernet.clock
 
     @property
     def mtu(self) -> int:
         """
-        As that of the link: the four octets of a tag do not count (IEEE 802.3as).
+        The most octets of payload in one frame: the MTU of the Ethernet layer. The four octets of a tag do not count
+        (IEEE 802.3as).
         """
         return self._ethernet.mtu
 
     @property
     def linkAddress(self) -> bytes:
         """
-        As that of the link.
+        The source address of frames, six octets: that of the Ethernet layer.
         """
         return self._ethernet.linkAddress
 
@@ -316,20 +319,22 @@ class VLAN:
 
 def randomLinkAddress(random: Random | None = None) -> bytes:
     """
-    A link address that nobody else is likely to have: a random locally administered one (IEEE 802 section 8.4).
+    Make a random locally administered link address, six octets (IEEE 802 section 8.4). No other station is likely to
+    have the same.
 
-    @param random: where chance comes from; by default, from the system.
+    @param random: the random number generator; L{None}: that of the system.
     """
     return b"\x02" + (random or SystemRandom()).randbytes(5)
 
 
 def replySource(packet: Packet) -> bytes | None:
     """
-    The link address an answer to C{packet} leaves from: the one that was asked. That of a group never becomes a source.
+    Return the source link address of an answer to C{packet}: the address that the packet was sent to. Return L{None} if
+    that is the address of a group, because a group is never a source.
     """
     asked = packet.linkDest
     if asked is None or asked[0] & 1:
         return None
-    # Mostly it is our own: routes by the thousand share that.
+    # The layer's own object is returned where it is equal, so that thousands of routes share one object.
     own = None if packet.ethernet is None else packet.ethernet.linkAddress
     return own if asked == own else asked

@@ -1,9 +1,10 @@
 """
-Every contract between device, layer and transport.
+The interfaces between device, layer and transport.
 
-Up goes a L{Packet<txtuntap.packet.Packet>}, by C{packetReceived}; down goes a list of buffers, by C{writePacket} at the
-bottom and by the C{write} of each layer above it. C{IEthernetProtocol}, C{IRawPacketProtocol} and
-C{IRawDatagramProtocol} are C{twisted.pair}'s own objects: what was written for either package works in both.
+A received packet climbs as a L{Packet<txtuntap.packet.Packet>}: each layer passes it to C{packetReceived} of the next
+one. A packet to send descends as a list of buffers: each layer passes it to C{write} of the layer below, and the lowest
+one to C{writePacket} of the port. C{IEthernetProtocol}, C{IRawPacketProtocol} and C{IRawDatagramProtocol} are the
+interfaces of C{twisted.pair} themselves, so that a protocol written for either package works in both.
 """
 
 from __future__ import annotations
@@ -48,113 +49,119 @@ DEFAULT_HOP_LIMIT = 64
 
 class IDevice(Interface):
     """
-    A TUN or TAP device, open or not: what a port reads and writes. Usable without a reactor.
+    A TUN or TAP device, which a port reads and writes. It may be open or closed, and is usable without a reactor.
     """
 
-    name: str = Attribute("The interface's name; once open, what the kernel made of it ('tap%d' is 'tap0').")
+    name: str = Attribute("The interface's name. Once open, it is the name that the kernel chose: 'tap0' for 'tap%d'.")
     mode: int = Attribute("L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.")
     mtu: int = Attribute("The most octets that IP may put into one packet.")
     linkAddress: bytes | None = Attribute("The interface's own link address, six octets; L{None} for a tun.")
     offloads: int = Attribute(
-        "Once open, what the device finishes for us and leaves to us: CSUM, TSO4 and so on of wire.offload; 0, nothing."
+        "The offload features of the open device, as bits of wire.offload (CSUM, TSO4 and so on). Packets with these"
+        " features unfinished may be sent, and may be received. 0: every packet is complete."
     )
 
     def open(offload: bool | None = False) -> None:
         """
-        Attach to the interface, making it if it is not there.
+        Attach to the interface. Create the interface if it does not exist.
 
-        @param offload: whether packets may come that are not finished, and be sent: L{None}, as far as the device can
-            do that; L{True}, it has to.
+        @param offload: whether unfinished packets (superpackets, open checksums) may be received and sent. L{None}: as
+            far as the device supports it. L{True}: the device must support it.
 
-        @raise OSError: with the C{errno} of what failed, and a text that says what to do.
+        @raise OSError: with the C{errno} of the call that failed, and a text that says what to do.
         """
 
     def fileno() -> int:
         """
-        The descriptor to wait on, or -1 if there is none: then C{readable} tells.
+        Return the descriptor to wait on, or -1 if there is none. A device without a descriptor has C{readable}.
         """
 
     def readable(callback: Callable[[], None] | None) -> None:
         """
-        For a device without a descriptor: have C{callback} called whenever a packet has come, or the interface has
-        gone; L{None} ends that. A device with a descriptor need not have this method.
+        Call C{callback} whenever a packet has arrived, or the interface has been deleted. A device with a descriptor
+        need not have this method.
+
+        @param callback: called without arguments; L{None} ends the calls.
         """
 
     def receive(maxPacketSize: int = 65557) -> Packet | None:
         """
-        Take the next packet.
+        Receive the next packet that is waiting.
 
-        @param maxPacketSize: how many octets of it to take at most. If it has more, C{partial} is true. One that is not
-            finished, and so has C{offload}, is taken whole.
+        @param maxPacketSize: the most octets of the packet to return. A longer packet is cut, and its C{partial} is
+            true. An unfinished packet, which has C{offload}, is never cut.
 
-        @return: the packet, any header of the device's own before C{start}; or L{None} if none is waiting.
+        @return: the packet, or L{None} if none is waiting. A header that the device itself adds stands before C{start}.
 
-        @raise OSError: the device is closed, or (C{EBADFD}) its interface is gone.
+        @raise OSError: the device is closed, or its interface has been deleted (C{EBADFD}).
         """
 
     def send(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
         """
         Send one packet, in one system call.
 
-        @param buffers: joined, an Ethernet frame (tap) or an IP packet (tun).
-        @param offload: what is left open in it, of what is in C{offloads}.
+        @param buffers: the pieces of the packet. Joined, they are an Ethernet frame (tap) or an IP packet (tun).
+        @param offload: the work that is left to the device. Its features must be among C{offloads}.
 
-        @return: how many octets of the packet were written.
+        @return: the number of octets of the packet that were written.
 
-        @raise OSError: C{EIO} where the link is down, C{EINVAL} for what is no packet, and others.
+        @raise OSError: C{EIO} if the link is down, C{EINVAL} if the buffers are not a packet, and others.
         """
 
     def close() -> None:
         """
-        Let go of the interface. One that is not persistent disappears. Closing twice is harmless.
+        Detach from the interface. An interface that is not persistent is deleted. Closing twice is harmless.
         """
 
 
 class IPacketReceiver(Interface):
     """
-    A protocol that takes packets as they climb.
+    A protocol that receives packets as they climb.
 
-    A class that also has C{takesOffload = True} gets packets that are not finished as they are, with C{offload}: many
-    in one, checksums left open. Others get what L{Packet.finished<txtuntap.packet.Packet.finished>} makes of them.
-    (One that overrides C{packetReceived} says so anew.)
+    A class with C{takesOffload = True} receives unfinished packets unchanged, with their C{offload}: superpackets, and
+    packets with open checksums. Any other class receives the complete packets that
+    L{Packet.finished<txtuntap.packet.Packet.finished>} makes of them. A subclass that overrides C{packetReceived} has
+    to set the attribute again.
 
-    A class whose own body has C{handlesFailures = True} lets no exception out of C{packetReceived}: layers below call
-    it directly. The exceptions of any other are caught, logged and counted.
+    A class whose own body has C{handlesFailures = True} promises that C{packetReceived} raises no exception, so that
+    layers below call it directly. The exceptions of any other class are caught, logged and counted.
     """
 
     def packetReceived(packet: Packet) -> None:
         """
-        A packet has come. It is the receiver's own: it may be moved along and kept.
+        Receive a packet from the layer below. The receiver owns the packet: it may change C{start} and C{end}, and may
+        keep the packet.
         """
 
 
 class IErrorReceiver(Interface):
     """
-    A protocol on an IP layer that knows what it has sent.
+    A protocol on an IP layer that can tell whether it has sent a given packet.
     """
 
     def errorReceived(quote: Quote, refused: bool) -> bool:
         """
-        An ICMP error has come about a packet with this protocol's number, or no station has answered for its next hop:
-        then the error is the one that a router would send.
+        Receive an ICMP error about a packet with this protocol's number. The error is also made here, as a router would
+        send it, when no station answers for the next hop of such a packet.
 
-        @param quote: what it says of the packet (L{Quote<txtuntap.wire.icmp.Quote>}). Anybody may have made it up.
-        @param refused: whether it says that nobody is there who would take it.
+        @param quote: the packet as the error quotes it (L{Quote<txtuntap.wire.icmp.Quote>}). Anyone can forge it.
+        @param refused: whether the error says that no protocol or port receives the packet at its destination.
 
-        @return: whether this protocol has sent that packet lately: then the error is believed.
+        @return: whether this protocol has sent that packet recently. Only then is the error believed.
         """
 
 
 class RouteLost(OSError):
     """
-    There is no route for a datagram because of what others have sent: they have one of our addresses, or routers
-    advertise no route any more. The caller made no mistake: the datagram is dropped, as if it were lost on the link.
+    There is no route for a datagram, and packets from other hosts are the cause: another host uses one of our
+    addresses, or no router advertises a route any more. The caller made no mistake, so the datagram is dropped as if it
+    were lost on the link.
     """
 
 
 class IIPTransport(Interface):
     """
-    An IP layer as the protocols added to it see it.
+    The transport that an IP layer is to the protocols added to it.
     """
 
     bottom: IPacketTransport | None = Attribute("The transport below all layers; L{None} if there is none.")
@@ -167,45 +174,47 @@ class IIPTransport(Interface):
         hopLimit: int | None = None,
     ) -> None:
         """
-        Send one datagram. Written to the sender of the packet that is just being delivered, it goes back by the
-        path of that one, from the address it was sent to.
+        Send one datagram to an address. A datagram to the sender of the packet that is being delivered is an answer: it
+        takes the route back to that sender, and its source is the address that the packet was sent to.
 
         @param dest: an IPv4 or IPv6 address, as text or packed.
-        @param protocol: its number, 0 to 255.
-        @param source: the address to leave from; chosen if L{None}.
-        @param hopLimit: 0 to 255; 64 if L{None}.
+        @param protocol: the IP protocol number, 0 to 255.
+        @param source: the source address, as text or packed. L{None}: the layer chooses one.
+        @param hopLimit: 0 to 255; L{None}: 64.
 
-        @raise ValueError: an argument is not what it should be.
+        @raise ValueError: an argument has a wrong value.
         @raise twisted.internet.error.MessageLengthError: C{payload} is longer than a datagram can be.
         @raise OSError: there is no source address (C{EADDRNOTAVAIL}), route (C{ENETUNREACH}) or neighbour
-            (C{EHOSTUNREACH}) for C{dest}; the text says what to give. Where that is others' doing, the datagram is
-            dropped, and counted (C{outNoRoutes}).
+            (C{EHOSTUNREACH}) for C{dest}; the text says what to give. If packets from other hosts are the cause, the
+            datagram is dropped and counted (C{outNoRoutes}), and nothing is raised.
         @raise RuntimeError: the layer is on no port.
         """
 
     def route(dest: bytes, source: bytes | None = None) -> Route:
         """
-        Find the route of a datagram of our own.
+        Find the route of a datagram that this host sends.
 
-        @param dest: a packed address; so is C{source}.
+        @param dest: the packed destination address.
+        @param source: the packed source address; L{None}: the layer chooses one.
 
-        @raise OSError: as C{write}, and L{RuntimeError}.
-        @raise RouteLost: there is no route, because of what others have sent. It has been counted.
+        @raise OSError: there is no source address, route or neighbour: see C{write}.
+        @raise RouteLost: there is no route, and packets from other hosts are the cause. The loss has been counted.
+        @raise RuntimeError: the layer is on no port.
         """
 
     def routeBack(packet: Packet) -> Route | None:
         """
-        Find the route of an answer to C{packet}: from the address it was sent to, if that is one host's, to the station
-        it came from.
+        Find the route of an answer to C{packet}. The answer's next hop is the station that the packet came from. Its
+        source is the address that the packet was sent to, if that is a unicast address.
 
-        @return: L{None} if it must not be answered (its sender is no single host) or cannot be (it was sent to a group,
-            and no address of ours is fit for a source).
+        @return: L{None} if the packet must not be answered, because its source is not a unicast address. L{None} also
+            if the packet was sent to a group and this host has no address that can be the source.
         """
 
     def knownStation(route: Route) -> Route:
         """
-        The same route, but to the station that is known to have its destination, if one is: for an answer that does not
-        come at once, what C{neighbours} know goes before what one packet said.
+        Return the same route to the station that C{neighbours} know for its next hop, or C{route} if they know none.
+        An answer that is sent later uses this: the neighbour table is more trustworthy than the frame of one packet.
         """
 
     def output(
@@ -220,28 +229,30 @@ class IIPTransport(Interface):
         """
         Send one datagram, for a layer above that has checked its arguments. Never raises.
 
-        @param buffers: joined, the payload.
-        @param trafficClass: the octet of that name; over IPv4, the type of service.
-        @param fragmentable: whether routers may take apart a datagram of IPv4 that is too large for a path.
-        @param offload: what is left open in it; positions are those in the payload. A checksum may be, always; what is
-            to be cut has to be among the C{offloads} of L{port}, and each piece within L{room}.
+        @param buffers: the pieces of the payload.
+        @param trafficClass: the Traffic Class octet; over IPv4, the Type of Service octet.
+        @param fragmentable: whether routers may fragment an IPv4 datagram that exceeds the path MTU.
+        @param offload: the work that is left to the device; its positions count from the start of the payload. An open
+            checksum is always allowed. Segmentation must be among the C{offloads} of L{port}, and each segment at most
+            L{room} octets long.
         """
 
     def port(route: Route) -> IPacketTransport | None:
         """
-        The port by which a datagram with this route leaves at once; L{None} if it waits, or is for ourselves.
+        Return the port that sends a datagram with this route at once. Return L{None} if the datagram has to wait for a
+        neighbour, or is for this host itself.
         """
 
     def room(route: Route) -> int:
         """
-        The most octets of payload in one piece.
+        Return the most octets of payload that one packet with this route can carry, by the path MTU.
         """
 
     def linkRoom(length: int) -> int:
         """
-        The most octets of payload in one packet on the link that is next.
+        Return the most octets of payload that one packet can carry on the attached link, by the MTU of that link.
 
-        @param length: that of an address, in octets.
+        @param length: the length of an IP address in octets, 4 or 16, which tells the IP version.
         """
 
     def loop(
@@ -253,40 +264,44 @@ class IIPTransport(Interface):
         offload: Offload | None = None,
     ) -> None:
         """
-        Deliver one datagram of ours to ourselves, at the next turn of the reactor: what C{output} does with one to an
-        address of ours, and what is to be done beside it with one to a group that we are in. Never raises.
+        Deliver one datagram of this host to this host itself, at the next turn of the reactor. Never raises.
+
+        C{output} calls this for a datagram to an address of this host. A layer that sends to a group of which this host
+        is a member calls it in addition to C{output}.
         """
 
     def join(group: bytes) -> None:
         """
-        Be in a group once more, so that datagrams to it are delivered.
+        Join a group, so that datagrams to it are delivered. Each join needs one C{leave}.
 
-        @param group: a packed address.
+        @param group: a packed multicast address.
 
-        @raise ValueError: it is not a group's.
-        @raise OSError: we are in too many (C{ENOBUFS}).
+        @raise ValueError: C{group} is not a multicast address.
+        @raise OSError: this host is a member of too many groups (C{ENOBUFS}).
         """
 
     def leave(group: bytes) -> None:
         """
-        Undo one C{join}.
+        Undo one C{join} of a group.
 
-        @raise ValueError: we are not in it.
+        @raise ValueError: this host is not a member of C{group}.
         """
 
     def isMember(group: bytes) -> bool:
         """
-        Whether we are in a group: by C{join}, or as every host is.
+        Whether this host is a member of a group: it has joined it, or every host is a member.
         """
 
 
 class IRoutes(Interface):
     """
-    Where packets to an address leave for.
+    A routing table, which gives the next hop of each destination.
     """
 
     def lookup(dest: bytes) -> bytes | None:
         """
+        Find the next hop of a destination.
+
         @param dest: a packed IP address.
 
         @return: the packed address of the next hop: C{dest} itself where it is on the link; L{None} if there is no
@@ -299,19 +314,23 @@ class INeighbours(Interface):
     The stations on the link, by IP address.
     """
 
-    resolves: bool = Attribute("Whether it can find a station that it does not know: then C{hold} works.")
+    resolves: bool = Attribute("Whether C{hold} works: unknown link addresses can be resolved, by ARP or NDP.")
 
     def lookup(address: bytes) -> bytes | None:
         """
+        Look up the link address of a station.
+
         @param address: a packed IP address.
 
-        @return: the link address of its station, or L{None} if that is not known.
+        @return: the link address, or L{None} if it is not known.
         """
 
     def hold(address: bytes, send: Callable[[bytes | None], None], octets: int) -> None:
         """
-        Find the station of an address that is not known, and call C{send} with it; with L{None}, if nobody answers. Or
-        forget about it, if too much waits.
+        Hold a packet while the link address of its next hop is resolved. If too many packets wait, this one is dropped,
+        and C{send} is never called.
 
-        @param octets: what is being held for it.
+        @param address: the packed IP address of the next hop.
+        @param send: called once with the link address; with L{None} if no station answers.
+        @param octets: the length of the packet in octets.
         """

@@ -1,5 +1,5 @@
 """
-Checks of arguments that cannot work: each message names what to give instead.
+Functions that check arguments. The message of each error says what to give instead.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _T = TypeVar("_T")
 
 def instead(proto: Any) -> str:
     """
-    Name what to give in place of something that is no protocol for a port or a layer.
+    Suggest what to give in place of an object that is no protocol for a port or a layer.
 
-    @return: the end of a message; empty where there is nothing to name.
+    @return: the end of an error message; empty if there is no suggestion.
     """
     if isinstance(proto, type):
         return f": that is a class, give an instance, {proto.__name__}()"
@@ -36,9 +36,9 @@ def instead(proto: Any) -> str:
 
 def checkOctets(data: Any, what: str = "a packet") -> None:
     """
-    Refuse text, and numbers, which C{bytes()} would make zeros of.
+    Refuse text and numbers where octets are expected. C{bytes()} would turn a number into that many zeros.
 
-    @raise TypeError: C{data} is no octets.
+    @raise TypeError: C{data} is not a buffer of octets.
     """
     try:
         memoryview(data)
@@ -50,9 +50,9 @@ def checkOctets(data: Any, what: str = "a packet") -> None:
 
 def checkBuffers(buffers: Any) -> None:
     """
-    Refuse one packet in place of the list of buffers that it is in.
+    Refuse one packet where a list of buffers is expected.
 
-    @raise TypeError: C{buffers} is octets, or text.
+    @raise TypeError: C{buffers} is one buffer of octets, or text.
     """
     if isinstance(buffers, (str, bytes, bytearray, memoryview)):
         raise TypeError("a packet is a list of buffers: give [packet]")
@@ -60,9 +60,9 @@ def checkBuffers(buffers: Any) -> None:
 
 def checkText(value: Any, what: str, example: str) -> None:
     """
-    Refuse what is no text: octets, which could be an address that is packed, and numbers, which could be one, too.
+    Refuse octets and numbers where text is expected. Both could be taken for a packed address.
 
-    @raise ValueError: C{value} is no text.
+    @raise ValueError: C{value} is not text.
     """
     if isinstance(value, (bytes, bytearray)):
         raise ValueError(f"{what} is text, not bytes: give {example!r}, not {value!r}")
@@ -72,11 +72,11 @@ def checkText(value: Any, what: str, example: str) -> None:
 
 def listed(values: Iterable[_T], what: str, example: object) -> list[_T]:
     """
-    Refuse text and octets, which would be iterated over by character, in place of a list.
+    Make a list of the values of an iterable. Refuse text and octets, whose single characters would become the values.
 
     @return: a list of the values.
 
-    @raise ValueError: C{values} is no list.
+    @raise ValueError: C{values} is not iterable, or is text or octets.
     """
     if isinstance(values, (str, bytes, bytearray)) or not isinstance(values, Iterable):
         raise ValueError(f"{what} is a list: give [{example!r}], not {values!r}")
@@ -85,9 +85,9 @@ def listed(values: Iterable[_T], what: str, example: object) -> list[_T]:
 
 def checkFlag(value: Any, what: str) -> None:
     """
-    Refuse what is neither true nor false: the text of a configuration file, C{"no"}, would be true.
+    Refuse a value that is not a C{bool}. The text C{"no"} from a configuration file would count as true.
 
-    @raise ValueError: C{value} is no flag.
+    @raise ValueError: C{value} is not a C{bool}.
     """
     if not isinstance(value, bool):
         raise ValueError(f"{what} is True or False, not {value!r}")
@@ -95,9 +95,9 @@ def checkFlag(value: Any, what: str) -> None:
 
 def checkRange(value: Any, what: str, least: int, most: int) -> None:
     """
-    Refuse what is no whole number in a range.
+    Refuse a value that is not a whole number within a range.
 
-    @raise ValueError: C{value} is none.
+    @raise ValueError: C{value} is not an C{int}, or is outside the range.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ValueError(f"{what} is a number from {least} to {most}, not {value!r}")
@@ -105,11 +105,11 @@ def checkRange(value: Any, what: str, least: int, most: int) -> None:
 
 def checkPort(value: Any, kind: str) -> None:
     """
-    Refuse what is no number of a port to listen on.
+    Refuse a value that is not a port number to listen on.
 
     @param kind: C{"UDP"} or C{"TCP"}.
 
-    @raise ValueError: C{value} is none.
+    @raise ValueError: C{value} is not a port number.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0xFFFF:
         raise ValueError(f"a {kind} port is a number from 1 to 65535, or 0 for any, not {value!r}")
@@ -117,11 +117,11 @@ def checkPort(value: Any, kind: str) -> None:
 
 def checkSeconds(value: Any, what: str, mayBeZero: bool = False) -> None:
     """
-    Refuse what is no length of time: text, infinity, and what is below 0.
+    Refuse a value that is not a duration in seconds: text, infinity and negative numbers.
 
-    @param mayBeZero: whether no time at all is one.
+    @param mayBeZero: whether 0 is accepted.
 
-    @raise ValueError: C{value} is none.
+    @raise ValueError: C{value} is not a duration.
     """
     isNumber = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not isNumber or not 0 <= value < inf or (value == 0 and not mayBeZero):
@@ -131,22 +131,22 @@ def checkSeconds(value: Any, what: str, mayBeZero: bool = False) -> None:
 
 def checkFactory(value: Any) -> None:
     """
-    Refuse what builds no protocols for connections.
+    Refuse an object that cannot build protocols for connections.
 
     @raise TypeError: C{value} has no C{buildProtocol}, or is a class.
     """
     if isinstance(value, type) and callable(getattr(value, "buildProtocol", None)):
         raise TypeError(f"a factory builds protocols: that is a class, give {value.__name__}()")
     if not callable(getattr(value, "buildProtocol", None)):
-        raise TypeError(f"a factory has buildProtocol, {value!r} has not: give Factory.forProtocol(...)")
+        raise TypeError(f"a factory has a method buildProtocol, and {value!r} has none: give Factory.forProtocol(...)")
 
 
 def checkProducer(value: Any, isStreaming: bool) -> None:
     """
-    Refuse what a transport cannot resume, or pause. (Twisted takes producers that have no C{stopProducing}.)
+    Refuse a producer that a transport cannot resume or pause. C{stopProducing} is not required, as in Twisted.
 
-    @param isStreaming: whether it writes until it is paused (C{IPushProducer}), or once for each call
-        (C{IPullProducer}).
+    @param isStreaming: whether the producer writes until it is paused (C{IPushProducer}). If not, it writes once for
+        each call (C{IPullProducer}).
 
     @raise TypeError: C{value} lacks a method, or is a class.
     """
@@ -161,16 +161,16 @@ def checkProducer(value: Any, isStreaming: bool) -> None:
 
 def checkMTU(value: Any) -> None:
     """
-    Refuse what is no MTU of IP: less than RFC 791 requires of a link, or more than IP has.
+    Refuse a value that is no MTU: below the 68 octets that RFC 791 requires, or above the 65,535 that IP allows.
 
-    @raise ValueError: C{value} is none.
+    @raise ValueError: C{value} is not an MTU.
     """
     checkRange(value, "an MTU", 68, 65535)
 
 
 def checkClock(value: Any, what: str = "the clock") -> None:
     """
-    Refuse what does not tell the time and make calls later.
+    Refuse an object that does not have the methods of C{IReactorTime}.
 
     @raise TypeError: C{value} is neither a reactor nor a clock.
     """
@@ -182,29 +182,29 @@ def checkClock(value: Any, what: str = "the clock") -> None:
 
 def checkCallable(value: Any, what: str) -> None:
     """
-    Refuse what is no function.
+    Refuse an object that cannot be called.
 
     @raise TypeError: C{value} cannot be called.
     """
     if not callable(value):
-        raise TypeError(f"{what} is called: give a function, not {value!r}")
+        raise TypeError(f"{what} is a callback: give a function, not {value!r}")
 
 
 def checkRandom(value: Any, what: str = "random") -> None:
     """
-    Refuse a seed in place of a source.
+    Refuse a seed where a random number generator is expected.
 
-    @raise TypeError: C{value} is no source of chance.
+    @raise TypeError: C{value} is not a C{random.Random}.
     """
     if not isinstance(value, Random):
-        raise TypeError(f"{what} is where chance comes from: give random.Random({value!r})")
+        raise TypeError(f"{what} is a random number generator: give random.Random({value!r})")
 
 
 def checkKind(value: Any, kind: type, what: str, example: str) -> None:
     """
-    Refuse an object of another class.
+    Refuse an object that is not an instance of a class.
 
-    @raise TypeError: C{value} is no C{kind}.
+    @raise TypeError: C{value} is not an instance of C{kind}.
     """
     if not isinstance(value, kind):
         raise TypeError(f"{what} is one of {kind.__name__}: give {example}, not {value!r}")

@@ -1,5 +1,5 @@
 """
-A packet that climbs through the layers: one buffer, and the places of the headers that were read.
+A packet that climbs through the layers: one buffer, and the positions of the headers read so far.
 
      data
      |<------------------------------ one read of the device ------------------------------>|
@@ -9,8 +9,9 @@ A packet that climbs through the layers: one buffer, and the places of the heade
             ^          ^            ^           ^                                    ^
             link       network      transport   start, when the application has it   end
 
-Each layer notes where its header stood, moves C{start} to what comes after it, and C{end} to where that ends. Nothing
-is copied, and C{data} is never written to or used again, so whoever gets a packet may keep it.
+Each layer notes the position of its own header, then moves C{start} to the first octet and C{end} behind the last octet
+of its payload. Nothing is copied. C{data} is never changed and never used for another packet, so a receiver may keep
+the packet.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 class UnfinishableError(ValueError):
     """
-    A packet is said to be unfinished in a manner that cannot be.
+    The offload record of a packet contradicts the packet, so that the packet cannot be finished.
 
-    @ivar fault: why it cannot.
+    @ivar fault: the contradiction that was found.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -42,23 +43,25 @@ class Packet:
     """
     One packet as it was received.
 
-    @ivar data: the buffer.
-    @ivar start: where what this layer has to read begins.
-    @ivar end: where it ends.
-    @ivar partial: whether the packet was longer than the buffer, and the rest of it is lost.
-    @ivar port: the transport it was received by, at the bottom: an answer goes back there.
-    @ivar time: when it was received, in steady seconds of that port's clock (L{txtuntap.layer.timer}): C{seconds} of a
-        C{task.Clock}. On a running reactor they tell how old a packet is, and no time of day.
-    @ivar ethernet: the Ethernet transport it came up through, or L{None} where there is none (a tun).
-    @ivar ip: the IP layer that has seen it (L{IIPTransport<txtuntap.interfaces.IIPTransport>}), or L{None}.
-    @ivar etherType: what the link says the payload is; 0 where it does not say.
-    @ivar linkSource: the link address of the station that sent the frame, or L{None} where there is no link layer.
-    @ivar link: where the Ethernet header stands, if C{ethernet} is not L{None}.
-    @ivar network: where the IP header stands, once IP has seen it.
-    @ivar transport: where the header above IP stands, once IP has seen it.
-    @ivar offload: what is not finished in it (L{Offload<txtuntap.wire.offload.Offload>}, its positions those in
-        C{data}): checksums that need no verifying, or many packets in one; L{None}: it is as it was on the wire.
-    @cvar reassembled: whether it came in fragments.
+    Positions are indexes into C{data}.
+
+    @ivar data: the octets of one read of the device.
+    @ivar start: the position of the first octet that the present layer has to read.
+    @ivar end: the position behind the last octet that the present layer has to read.
+    @ivar partial: whether the packet was longer than the buffer, so that its end is lost.
+    @ivar port: the transport at the bottom that received the packet. An answer leaves by the same transport.
+    @ivar time: when the packet was received, in steady seconds of that port's clock (L{txtuntap.layer.timer}). For a
+        C{task.Clock}, these are its C{seconds}. For a running reactor, they give a packet's age, but not a time of day.
+    @ivar ethernet: the Ethernet transport that delivered the packet; L{None} on a tun, which has none.
+    @ivar ip: the IP layer that has read the header (L{IIPTransport<txtuntap.interfaces.IIPTransport>}), or L{None}.
+    @ivar etherType: the EtherType of the payload; 0 if the link does not carry one.
+    @ivar linkSource: the link address of the station that sent the frame; L{None} where there is no link layer.
+    @ivar link: the position of the Ethernet header, if C{ethernet} is not L{None}.
+    @ivar network: the position of the IP header, once the IP layer has read it.
+    @ivar transport: the position of the header behind IP's (UDP, TCP and so on), once the IP layer has read its own.
+    @ivar offload: the work that is not finished in the packet (L{Offload<txtuntap.wire.offload.Offload>}): checksums
+        that need no verification, or a superpacket. L{None}: the packet is as it was on the wire.
+    @cvar reassembled: whether the packet was reassembled from fragments.
     """
 
     reassembled = False
@@ -106,7 +109,7 @@ class Packet:
 
     def __bytes__(self) -> bytes:
         """
-        The octets that are left to read: everything after the headers that have been read so far.
+        Return the octets that are left to read: everything behind the headers that have been read so far.
         """
         return self.data[self.start : self.end]
 
@@ -119,9 +122,10 @@ class Packet:
 
     def copy(self, kind: type[Packet] | None = None) -> Packet:
         """
-        Another packet over the same buffer, for another receiver to move along.
+        Make another packet over the same buffer. Each receiver gets its own, because receivers change C{start} and
+        C{end}.
 
-        @param kind: its class, if not that of this one.
+        @param kind: the class of the new packet. L{None}: the class of this one.
         """
         other = (kind or type(self))(self.data, self.start, self.port, self.time, self.partial, self.etherType)
         other.end = self.end
@@ -136,10 +140,11 @@ class Packet:
 
     def finished(self) -> list[Packet]:
         """
-        The packets that this one stands for, as they would be on the wire: itself, if nothing was left open. IP's
-        header has to have been seen.
+        Finish this packet: cut a superpacket into segments, and compute the open checksums. C{network} must be set.
 
-        @raise UnfinishableError: what is said to be open cannot be.
+        @return: the packets as they would be on the wire; only this packet, if nothing was unfinished.
+
+        @raise UnfinishableError: C{offload} contradicts the packet.
         """
         offload = self.offload
         if offload is None:
@@ -158,8 +163,8 @@ class Packet:
 
     def headers(self) -> Packet:
         """
-        A copy over no more of the buffer than the headers: link, IP without options or extensions, and eight octets of
-        what comes after.
+        Make a short copy for an ICMP error. It holds the link header, the IP header without options or extension
+        headers, and eight octets of IP's payload.
         """
         kept = self.copy()
         kept.transport = kept.start = self.network + (20 if self.version == 4 else 40)
@@ -168,13 +173,13 @@ class Packet:
         kept.offload = None
         return kept
 
-    # The properties below are for applications: each reads the header anew, and holds once the layer concerned has
-    # seen it.
+    # The properties below are for applications. Each reads the header at every call, and is valid once the layer of
+    # that header has read it.
 
     @property
     def version(self) -> int:
         """
-        The version of IP, 4 or 6.
+        The IP version of the packet, 4 or 6.
         """
         return self.data[self.network] >> 4
 
@@ -202,14 +207,14 @@ class Packet:
     @property
     def dest(self) -> str:
         """
-        The destination IP address as text: which of our addresses was asked.
+        The destination IP address as text.
         """
         return addressText(self.destAddress)
 
     @property
     def protocol(self) -> int:
         """
-        The protocol number of what comes after IP's headers.
+        The IP protocol number of the payload behind all IP headers.
         """
         if self.version == 4:
             return self.data[self.network + 9]
@@ -218,15 +223,15 @@ class Packet:
     @property
     def hopLimit(self) -> int:
         """
-        How many hops the packet had left on arrival (Time to Live, Hop Limit).
+        The number of hops that the packet had left when it arrived (Hop Limit; Time to Live in IPv4).
         """
         return self.data[self.network + (8 if self.version == 4 else 7)]
 
     @property
     def trafficClass(self) -> int:
         """
-        The octet that tells routers how to treat the packet: Traffic Class, or Type of Service in IPv4. Its two lowest
-        bits are those of ECN.
+        The Traffic Class octet (Type of Service in IPv4), which tells routers how to treat the packet. Its two lowest
+        bits are the ECN field.
         """
         if self.version == 4:
             return self.data[self.network + 1]
@@ -235,7 +240,7 @@ class Packet:
     @property
     def linkDest(self) -> bytes | None:
         """
-        The link address the frame was sent to, or L{None} where there is no link layer.
+        The link address that the frame was sent to; L{None} where there is no link layer.
         """
         return None if self.ethernet is None else self.data[self.link : self.link + 6]
 
@@ -249,8 +254,8 @@ class Packet:
 
 class Reassembled(Packet):
     """
-    A datagram that has been put together from fragments. (A class, since this is known of one packet in a million, and
-    an attribute would cost each of them.)
+    A datagram that has been reassembled from fragments. This is a class and not an attribute, because an attribute
+    would cost every packet memory, and fragments are very rare.
     """
 
     reassembled = True

@@ -1,5 +1,5 @@
 """
-The raw interfaces, under the name that C{twisted.pair} has them by.
+The interfaces of C{twisted.pair.raw}, importable from here under the same names.
 """
 
 from txtuntap.interfaces import IRawDatagramProtocol, IRawPacketProtocol

@@ -1,5 +1,5 @@
 """
-The names of C{twisted.pair.rawudp}: UDP datagrams by port. The layer itself is L{txtuntap.udp.layer}.
+The names of C{twisted.pair.rawudp}. The UDP layer itself is in L{txtuntap.udp.layer}.
 """
 
 from txtuntap.udp.layer import RawUDPProtocol

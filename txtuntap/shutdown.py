@@ -1,5 +1,5 @@
 """
-The end of a reactor, and the signals that bring it about.
+Stopping a reactor, by a call or by a signal.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ _log = Logger()
 
 def isShuttingDown(reactor: Any) -> bool:
     """
-    Whether a reactor is disconnecting everything because it ends. C{running} is false from then on. (It is false before
-    the reactor runs, too, but a reactor disconnects nothing then.)
+    Whether a reactor disconnects its ports and connections because it is shutting down.
+
+    C{running} is false during the shutdown. C{running} is also false before the reactor starts, but a reactor
+    disconnects nothing at that time.
     """
     return IReactorCore.providedBy(reactor) and not reactor.running
 
 
 def stop(reactor: Any) -> None:
     """
-    Stop a reactor, which may have been stopped already.
+    Stop a reactor, unless it has been stopped already.
     """
     with suppress(ReactorNotRunning):
         reactor.stop()
@@ -33,8 +35,8 @@ def stop(reactor: Any) -> None:
 
 def endOnHangUp() -> None:
     """
-    Have SIGHUP end this process as SIGTERM does, so that everything is undone when a terminal is closed. Where SIGHUP
-    is ignored (C{nohup}) or handled already, that stays.
+    Let SIGHUP end this process as SIGTERM does, so that a closed terminal leaves no interface behind. If SIGHUP is
+    ignored (C{nohup}) or already has a handler, change nothing.
     """
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _hungUp)

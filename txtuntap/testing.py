@@ -1,5 +1,5 @@
 """
-Tools for an application's own tests: devices in memory, and packets made to order.
+Tools for an application's own tests: devices in memory, clocks, and functions that make packets.
 
     clock = task.Clock()
     device = MemoryDevice(TUN)
@@ -9,11 +9,11 @@ Tools for an application's own tests: devices in memory, and packets made to ord
     clock.advance(0)
     answers = device.sent
 
-Several devices are L{join}ed to a network, on which stacks speak to each other.
+L{join} connects several devices to one network, on which their stacks exchange packets.
 
-A L{MemoryDevice} needs nothing of a reactor but C{callLater}, so it works with a C{task.Clock} and a running reactor
-alike; and with a L{SimulationClock}, for long simulations. L{MemoryIOSystem} and L{Tunnel} are one level lower, and
-named as in C{twisted.pair}: they stand in for the calls of the operating system (C{TuntapPort(..., system=system)}).
+A L{MemoryDevice} needs only C{callLater} of a reactor, so it works with a C{task.Clock}, with a running reactor, and
+with a L{SimulationClock} for long simulations. L{MemoryIOSystem} and L{Tunnel} have the names of C{twisted.pair}. They
+work one level lower, and replace the calls of the operating system (C{TuntapPort(..., system=system)}).
 
 A L{SettableClock} has the two times of a running reactor: the wall clock, which a test can set, and the steady time.
 """
@@ -58,10 +58,10 @@ _IFREQ = struct.Struct("16sH")
 
 def join(clock: IReactorTime, *devices: MemoryDevice) -> None:
     """
-    Make one network of devices in memory: what is sent by one of them comes out of the others, in a turn of its own, so
-    that no stack is called from within another.
+    Connect devices in memory to one network. A packet that one device sends is delivered to all others, at the next
+    turn of the clock, so that no stack is called from within another one.
 
-    @raise ValueError: the devices are not all of one kind.
+    @raise ValueError: some of the devices are tap devices and some are tun devices.
     """
     checkClock(clock)
     for device in devices:
@@ -74,7 +74,7 @@ def join(clock: IReactorTime, *devices: MemoryDevice) -> None:
 
 class _Segment:
     """
-    The path from one device of a network to all others.
+    The link from one device of a network to all others.
     """
 
     def __init__(self, clock: IReactorTime, others: list[MemoryDevice]) -> None:
@@ -88,8 +88,8 @@ class _Segment:
 
 class SettableClock(Clock):
     """
-    A C{task.Clock} with the two times of a running reactor. C{seconds} is the wall clock, which can be set (L{setBy}),
-    and delayed calls are kept by it. C{steadySeconds} only passes.
+    A C{task.Clock} with the two times of a running reactor. C{seconds} is the wall clock, which L{setBy} sets, and
+    which decides when delayed calls are due. C{steadySeconds} is never set: it only advances.
     """
 
     def __init__(self) -> None:
@@ -98,43 +98,44 @@ class SettableClock(Clock):
 
     def steadySeconds(self) -> float:
         """
-        The time that has passed, in seconds since the clock was made.
+        Return the time that has passed since the clock was made, in seconds.
         """
         return self._steady
 
     def advance(self, amount: float) -> None:
         """
-        Let time pass, and make the calls whose time by the wall clock has come.
+        Advance both times, and make the delayed calls that are due by the wall clock.
 
-        @param amount: how many seconds.
+        @param amount: the number of seconds.
         """
         self._steady += amount
         super().advance(amount)
 
     def setBy(self, seconds: float, noticed: bool = True) -> None:
         """
-        Set the wall clock. No time passes.
+        Set the wall clock forward or back. The steady time does not change.
 
-        @param seconds: how far; less than 0 sets it back.
-        @param noticed: whether the timers that wait by this clock learn of the step, as on Linux while a C{TuntapPort}
-            listens. Elsewhere, what waits in the reactor waits longer by what the clock is set back.
+        @param seconds: the step in seconds; negative: back.
+        @param noticed: whether the timers of this clock are re-armed after the step, as on Linux while a C{TuntapPort}
+            listens. If not, timers are late by the step when the clock is set back, as on other systems.
         """
         self.rightNow += seconds
         if noticed:
             clockStepped(self)
 
 
-# Packets made to order
+# Functions that make packets
 
 
 def ethernetFrame(
     source: str | bytes, dest: str | bytes, etherType: int, payload: bytes, vlan: int | None = None
 ) -> bytes:
     """
-    A frame.
+    Make an Ethernet frame.
 
-    @param source: a link address, as text or six octets; so is C{dest}.
-    @param vlan: the number for an 802.1Q tag, if it is to have one.
+    @param source: the source link address, as text or six octets.
+    @param dest: the destination link address, as text or six octets.
+    @param vlan: the VLAN number of an IEEE 802.1Q tag; L{None}: the frame has no tag.
     """
     return ethernet.packHeader(packLinkAddress(dest), packLinkAddress(source), etherType, vlan) + payload
 
@@ -143,24 +144,28 @@ def ipPacket(
     source: str | bytes, dest: str | bytes, protocol: int, payload: bytes, hopLimit: int = 64, **fields: Any
 ) -> bytes:
     """
-    A datagram, of the version that its addresses have.
+    Make an IP packet. The IP version is that of the addresses.
 
-    @param source: an IP address, as text or packed; so is C{dest}.
-    @param fields: others of the header, as L{wire.ipv4.packHeader<txtuntap.wire.ipv4.packHeader>} and
-        L{wire.ipv6.packHeader<txtuntap.wire.ipv6.packHeader>} name them.
+    @param source: the source IP address, as text or packed.
+    @param dest: the destination IP address, as text or packed.
+    @param protocol: the IP protocol number of the payload.
+    @param fields: other fields of the header, by the parameter names of
+        L{wire.ipv4.packHeader<txtuntap.wire.ipv4.packHeader>} or
+        L{wire.ipv6.packHeader<txtuntap.wire.ipv6.packHeader>}.
     """
-    leaving, to = packAddress(source), packAddress(dest)
-    if len(leaving) != len(to):
+    packedSource, packedDest = packAddress(source), packAddress(dest)
+    if len(packedSource) != len(packedDest):
         raise ValueError(f"{source!r} and {dest!r} are of different IP versions")
-    pack = ipv4.packHeader if len(to) == 4 else ipv6.packHeader
-    return pack(leaving, to, protocol, len(payload), hopLimit, **fields) + payload
+    pack = ipv4.packHeader if len(packedDest) == 4 else ipv6.packHeader
+    return pack(packedSource, packedDest, protocol, len(payload), hopLimit, **fields) + payload
 
 
 def udpDatagram(source: str | bytes, dest: str | bytes, sourcePort: int, destPort: int, payload: bytes) -> bytes:
     """
-    A UDP header and its payload: what goes into an L{ipPacket} of protocol 17.
+    Make a UDP header with its payload. The result is the payload of an L{ipPacket} of protocol 17.
 
-    @param source: the IP address it leaves from, which the checksum covers; so is C{dest}.
+    @param source: the source IP address, which the checksum covers.
+    @param dest: the destination IP address, which the checksum covers.
     """
     return udp.packHeader(packAddress(source), packAddress(dest), sourcePort, destPort, payload) + payload
 
@@ -169,26 +174,26 @@ def udpPacket(
     source: str | bytes, dest: str | bytes, sourcePort: int, destPort: int, payload: bytes, **fields: Any
 ) -> bytes:
     """
-    An L{ipPacket} with a L{udpDatagram}.
+    Make an L{ipPacket} whose payload is a L{udpDatagram}.
     """
     return ipPacket(source, dest, udp.PROTOCOL, udpDatagram(source, dest, sourcePort, destPort, payload), **fields)
 
 
-# The operating system's calls, in memory
+# The calls of the operating system, in memory
 
 
 class Tunnel:
     """
     An open file on C{/dev/net/tun}, in memory.
 
-    @ivar openFlags: what it was opened with.
-    @ivar tunnelMode: the flags it was configured with.
-    @ivar requestedName: the name it was configured with, 16 octets.
-    @ivar name: the name it got.
+    @ivar openFlags: the flags that C{open} was called with.
+    @ivar tunnelMode: the flags that C{TUNSETIFF} was called with; L{None} before that.
+    @ivar requestedName: the interface name that C{TUNSETIFF} was called with, 16 octets.
+    @ivar name: the interface name that C{TUNSETIFF} returned.
     @ivar readBuffer: a deque of the packets to be read.
     @ivar writeBuffer: a deque of the packets that were written.
-    @ivar pendingSignals: each one in here interrupts a write (C{EINTR}).
-    @ivar nonBlockingExceptionStyle: what is raised where nothing is to be read.
+    @ivar pendingSignals: a deque of signals, each of which interrupts one write (C{EINTR}).
+    @ivar nonBlockingExceptionStyle: the exception that a read raises when no packet is waiting.
     """
 
     _DEVICE_NAME = b"/dev/net/tun"
@@ -199,7 +204,7 @@ class Tunnel:
 
     nonBlockingExceptionStyle: BaseException = EAGAIN_STYLE
 
-    #: The longest packet that can be written.
+    #: The most octets of a packet that can be written.
     SEND_BUFFER_SIZE = 1024
 
     def __init__(self, system: MemoryIOSystem, openFlags: int, fileMode: int | None) -> None:
@@ -215,20 +220,20 @@ class Tunnel:
     @property
     def blocking(self) -> bool:
         """
-        Whether it was opened without C{O_NONBLOCK}.
+        Whether the file was opened without C{O_NONBLOCK}.
         """
         return not self.openFlags & self.system.O_NONBLOCK
 
     @property
     def closeOnExec(self) -> bool:
         """
-        Whether it was opened with C{O_CLOEXEC}.
+        Whether the file was opened with C{O_CLOEXEC}.
         """
         return bool(self.openFlags & self.system.O_CLOEXEC)
 
     def addToReadBuffer(self, datagram: bytes) -> None:
         """
-        Let an IP datagram be read; on a tap, in a frame to everybody.
+        Add an IP datagram to the packets to be read. On a tap, it is put into a broadcast frame.
         """
         if (self.tunnelMode or 0) & IFF_TAP:
             datagram = ethernetFrame(bytes(6), b"\xff" * 6, ethernet.IPV4, datagram)
@@ -236,7 +241,7 @@ class Tunnel:
 
     def read(self, limit: int) -> bytes:
         """
-        Take a packet, cut to C{limit}; with its protocol information, if that was not turned off.
+        Return the next packet, cut to C{limit} octets. Protocol information precedes it, unless C{IFF_NO_PI} is set.
         """
         if not self.readBuffer:
             if self.blocking:
@@ -247,13 +252,13 @@ class Tunnel:
 
     def write(self, datagram: bytes) -> int:
         """
-        Take a packet to C{writeBuffer}.
+        Append a packet to C{writeBuffer}.
         """
         if self.pendingSignals:
             self.pendingSignals.popleft()
             raise OSError(errno.EINTR, "interrupted by a signal")
         if len(datagram) > self.SEND_BUFFER_SIZE:
-            raise OSError(errno.ENOBUFS, "no room for that much")
+            raise OSError(errno.ENOBUFS, f"a packet has at most {self.SEND_BUFFER_SIZE} octets here")
         self.writeBuffer.append(datagram)
         return len(datagram)
 
@@ -262,7 +267,7 @@ class MemoryIOSystem:
     """
     The calls of the operating system that a L{LinuxDevice<txtuntap.device.linux.LinuxDevice>} makes, in memory.
 
-    @ivar permissions: the calls that are permitted: others fail with C{EPERM}. A set of C{"open"} and C{"ioctl"}.
+    @ivar permissions: the set of the calls that are permitted, of C{"open"} and C{"ioctl"}. Others fail with C{EPERM}.
     """
 
     O_RDWR = 1 << 0
@@ -273,24 +278,24 @@ class MemoryIOSystem:
         self.permissions = {"open", "ioctl"}
         self._devices: dict[bytes, Callable[[MemoryIOSystem, int, int | None], Tunnel]] = {}
         self._openFiles: dict[int, Tunnel] = {}
-        # No descriptor of the process has such a number.
+        # Real descriptors of the process have lower numbers.
         self._next = 8192
 
     def registerSpecialDevice(self, name: bytes, cls: Callable[[MemoryIOSystem, int, int | None], Tunnel]) -> None:
         """
-        Say what makes the L{Tunnel} when C{name} is opened.
+        Register the class or function that makes the L{Tunnel} when C{name} is opened.
         """
         self._devices[name] = cls
 
     def getTunnel(self, port: Any) -> Tunnel:
         """
-        The L{Tunnel} under a port that is listening.
+        Return the L{Tunnel} of a port that is listening.
         """
         return self._openFiles[port.fileno()]
 
     def open(self, name: bytes, flags: int, mode: int | None = None) -> int:
         """
-        Open what was registered as C{name}.
+        Open the device that was registered as C{name}, and return its descriptor.
         """
         self._permit("open")
         if name not in self._devices:
@@ -301,43 +306,43 @@ class MemoryIOSystem:
 
     def read(self, fd: int, limit: int) -> bytes:
         """
-        L{Tunnel.read}.
+        Read a packet from an open file: see L{Tunnel.read}.
         """
         return self._file(fd).read(limit)
 
     def write(self, fd: int, data: bytes) -> int:
         """
-        L{Tunnel.write}.
+        Write a packet to an open file: see L{Tunnel.write}.
         """
         return self._file(fd).write(data)
 
     def close(self, fd: int) -> None:
         """
-        Forget the file.
+        Close an open file.
         """
         self._file(fd)
         del self._openFiles[fd]
 
     def ioctl(self, fd: int, request: int, args: Any) -> bytes:
         """
-        Configure a L{Tunnel}: C{TUNSETIFF} is all there is.
+        Configure a L{Tunnel} by an ioctl. The only request that is known is C{TUNSETIFF}.
         """
         self._permit("ioctl")
         tunnel = self._file(fd)
         if request != TUNSETIFF:
             raise OSError(errno.EINVAL, "only TUNSETIFF is known here")
         tunnel.requestedName, tunnel.tunnelMode = _IFREQ.unpack(args)
-        # Another name than the one asked for: code must look at what it got.
+        # The name differs from the requested one, so that code has to use the name that it was given.
         tunnel.name = tunnel.requestedName[:13] + b"123"
         return _IFREQ.pack(tunnel.name, tunnel.tunnelMode)
 
     def sendUDP(self, datagram: bytes, address: tuple[str | bytes, int]) -> tuple[str, int]:
         """
-        Have a UDP datagram come out of the network to the first L{Tunnel} that is open.
+        Let the first L{Tunnel} that is open receive a UDP datagram.
 
-        @param address: where it goes to.
+        @param address: the destination: an IP address and a port.
 
-        @return: where it came from.
+        @return: the source: an IP address and a port.
         """
         host = address[0].decode() if isinstance(address[0], bytes) else address[0]
         source = ("10.1.2.3", 21345)
@@ -348,7 +353,7 @@ class MemoryIOSystem:
 
     def receiveUDP(self, fileno: int, host: str | bytes, port: int) -> _Received:
         """
-        An object to C{recv} with, once, the payload of a UDP datagram that was written to a L{Tunnel}.
+        Return an object whose C{recv} returns the payload of the oldest UDP datagram that was written to a L{Tunnel}.
         """
         return _Received(self._file(fileno))
 
@@ -369,7 +374,7 @@ class _Received:
 
     def recv(self, nbytes: int) -> bytes:
         """
-        Take the oldest packet written, and give the payload of the UDP datagram in it.
+        Remove the oldest packet that was written, and return the payload of its UDP datagram.
         """
         data = self._tunnel.writeBuffer.popleft()
         mode = self._tunnel.tunnelMode or 0

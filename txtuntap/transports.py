@@ -1,6 +1,5 @@
 """
-The transport interfaces at the bottom of the stack, and the route of a datagram: the records that contracts are made
-of.
+The transport interfaces at the bottom of the stack, and the record of a datagram's route.
 """
 
 from __future__ import annotations
@@ -19,55 +18,56 @@ if TYPE_CHECKING:
 
 class IPacketTransport(Interface):
     """
-    The bottom of the stack as those above see it: a port, or middleware around a protocol.
+    The transport at the bottom of the stack: a port, or middleware between a port and its protocol.
 
-    A protocol right above that has a method C{mtuChanged} or C{linkUp} has it called, without arguments, when C{mtu} is
-    another one, or the link was set up.
+    The transport calls methods of the protocol right above it, if the protocol has them: C{mtuChanged} when C{mtu} has
+    changed, and C{linkUp} when the link has been set up. Both have no arguments.
     """
 
-    mtu: int = Attribute("The most octets that IP may put into one packet, now.")
-    linkAddress: bytes | None = Attribute("The interface's own link address; L{None} for a tun.")
-    clock: IReactorTime = Attribute("The clock by whose steady seconds its packets are timed.")
+    mtu: int = Attribute("The most octets that IP may put into one packet at present.")
+    linkAddress: bytes | None = Attribute("The interface's own link address, six octets; L{None} for a tun.")
+    clock: IReactorTime = Attribute("The clock whose steady seconds are the C{time} of received packets.")
     offloads: int = Attribute(
-        "What may be left open in a packet that is written: CSUM, TSO4 and so on of wire.offload; 0, nothing."
+        "The work that may be unfinished in a packet to send, as bits of wire.offload (CSUM, TSO4 and so on). 0: none."
     )
     batches: IBatches | None = Attribute(
-        "The object that lets datagrams wait to leave as one; L{None} where nothing waits: without USO in C{offloads}."
+        "The object that collects datagrams into superpackets; L{None} if USO is not in C{offloads}, so that every"
+        " datagram leaves at once."
     )
 
     readEnd: list[Callable[[], object]] | None = Attribute(
-        "Functions to call, once each, when all packets of the read that is under way are delivered; L{None} where no"
-        " others are known to follow."
+        "Functions that the port calls once each, when all packets of the present read are delivered. L{None} outside"
+        " of a read."
     )
 
     def writePacket(buffers: Sequence[bytes], offload: Offload | None = None) -> None:
         """
-        Send one packet. What the network or the link does with it is counted and never raised.
+        Send one packet to the link. Errors of the network or the link are counted and never raised.
 
-        @param buffers: joined, an Ethernet frame (tap) or an IP packet (tun).
-        @param offload: what was left open in it, of what is in C{offloads}; L{None}, nothing, is all that a transport
-            without C{offloads} takes.
+        @param buffers: the pieces of the packet. Joined, they are an Ethernet frame (tap) or an IP packet (tun).
+        @param offload: the unfinished work in the packet. Its features must be among C{offloads}. L{None}: the packet
+            is complete.
         """
 
 
 class ITrain(Interface):
     """
-    Datagrams that wait on a port for more of their kind.
+    A train: datagrams of one flow that wait on a port for more datagrams of that flow.
     """
 
     def leave() -> int:
         """
-        Send them. Only the port that holds them calls this.
+        Send the datagrams of the train. Only the port that holds the train calls this.
 
-        @return: how many there were.
+        @return: the number of datagrams in the train.
         """
 
 
 class IBatches(Interface):
     """
-    The datagrams that wait on a port for more of their flow, to leave as one superpacket: see L{ITrain}.
+    The batches of a port. A batch collects datagrams of one flow (an L{ITrain}) into one superpacket.
 
-    Middleware, whose C{batches} are those of the port below, sees the datagrams when they leave.
+    The C{batches} of middleware are those of the port below it. Middleware sees the datagrams when they leave.
     """
 
     epoch: int = Attribute(
@@ -76,37 +76,38 @@ class IBatches(Interface):
 
     def batch() -> AbstractContextManager[None]:
         """
-        Within it, datagrams written to one destination one after another may leave as one. They do at its end, or else
-        at that of this turn of the reactor.
+        Return a context manager. Datagrams that are written to one destination within the context may leave as one
+        superpacket, at the end of the context. If the context is still open at the end of the reactor's turn, they
+        leave then.
         """
 
     def collects(flow: bytes) -> bool:
         """
-        Whether a datagram may wait.
+        Whether a datagram of a flow may wait for more datagrams of that flow.
 
-        @param flow: the packed addresses it leaves from and goes to, and both ports.
+        @param flow: the packed source and destination addresses, and both ports.
         """
 
     def hold(train: ITrain) -> None:
         """
-        Have datagrams wait, after what waited before has left.
+        Hold a train until it is released. The train that was held before is sent first.
         """
 
     def release() -> None:
         """
-        Have what waits leave.
+        Send the train that is held, if there is one.
         """
 
     def routesChanged() -> None:
         """
-        Begin another epoch: routes that were found in this one may not hold any more. The datagrams that wait were
-        written before, and leave.
+        Begin another epoch, because routes that were found in the present one may be invalid. The datagrams that wait
+        were written before the change, and are sent by their old route.
         """
 
 
 class IEthernetTransport(Interface):
     """
-    An Ethernet layer as the protocols added to it see it.
+    The transport that an Ethernet layer is to the protocols added to it.
     """
 
     mtu: int = Attribute("The most octets of payload in one frame.")
@@ -115,13 +116,13 @@ class IEthernetTransport(Interface):
 
     def write(payload: bytes, dest: bytes | str, protocol: int) -> None:
         """
-        Send one frame.
+        Send one frame to a station.
 
-        @param payload: what comes after the header.
-        @param dest: the station it goes to.
+        @param payload: the octets behind the Ethernet header.
+        @param dest: the link address of the station, as text or six octets.
         @param protocol: the EtherType.
 
-        @raise ValueError: C{dest} is no link address, or C{protocol} no EtherType.
+        @raise ValueError: C{dest} is not a link address, or C{protocol} is not an EtherType.
         @raise RuntimeError: the layer is on no port.
         """
 
@@ -136,27 +137,28 @@ class IEthernetTransport(Interface):
         """
         Send one frame, for a layer above that has checked its arguments. Never raises.
 
-        @param buffers: joined, the payload.
-        @param dest: six octets.
-        @param source: the address to leave from, if not C{linkAddress}.
-        @param port: where to send it, if not to the port that this layer is on.
-        @param offload: what is left open in the payload, of what is in the port's C{offloads}; positions are those in
-            the payload.
+        @param buffers: the pieces of the payload.
+        @param dest: the link address of the receiving station, six octets.
+        @param protocol: the EtherType.
+        @param source: the source address, six octets; L{None}: C{linkAddress}.
+        @param port: the port that sends the frame; L{None}: the port that this layer is on.
+        @param offload: the unfinished work in the payload, with positions that count from the start of the payload. Its
+            features must be among the C{offloads} of the port.
         """
 
 
 @attrs.frozen
 class Route:
     """
-    How a datagram gets to where it goes.
+    The route of a datagram: its addresses, its next hop, and the port that sends it.
 
-    @ivar source: the packed address it leaves from.
-    @ivar dest: the packed address it goes to.
-    @ivar ethernet: the Ethernet transport to send it by; L{None} where there is none (a tun).
+    @ivar source: the packed source address.
+    @ivar dest: the packed destination address.
+    @ivar ethernet: the Ethernet transport that sends the datagram; L{None} on a tun, which has none.
     @ivar station: the link address of the next hop, if there is C{ethernet}; empty while it is not known.
-    @ivar hop: the packed address of the next hop, where C{station} is yet to be found.
-    @ivar linkSource: the link address to leave from, if not the one that C{ethernet} has.
-    @ivar port: the port to leave by, if not the one that the layers are on.
+    @ivar hop: the packed IP address of the next hop, while C{station} is not known.
+    @ivar linkSource: the source link address; L{None}: that of C{ethernet}.
+    @ivar port: the port that sends the datagram; L{None}: the port that the layers are on.
     """
 
     source: bytes
