@@ -1,3 +1,3 @@
 """
-The parts that all layers have in common: protocols above by number, life and death, exceptions, counters, timers.
+The parts that all layers share: the protocols above by number, start and stop, exceptions, counters and timers.
 """

@@ -1,5 +1,5 @@
 """
-The abilities of a protocol: to take packets or C{twisted.pair}'s calls, to take superpackets, to let no exception out.
+The abilities of a protocol: which call delivers packets to it, whether it takes superpackets, and whether it may raise.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ from txtuntap.mistakes import instead
 
 def receiverOr(interface: Any, proto: Any) -> Any:
     """
-    Check what is to be added: it has the C{interface} of the layer above, or none but L{IPacketReceiver}.
+    Check a protocol that is to be added to a layer. It has to provide C{interface}, or L{IPacketReceiver} and no raw
+    interface of another layer.
 
-    @raise TypeError: it has not.
+    @param interface: the interface of C{twisted.pair} for protocols on this layer.
+
+    @return: the protocol, adapted to C{interface} if necessary.
+
+    @raise TypeError: C{proto} provides neither.
     """
     kinds = IEthernetProtocol, IRawPacketProtocol, IRawDatagramProtocol
     if IPacketReceiver.providedBy(proto) and not any(kind.providedBy(proto) for kind in kinds):
@@ -32,8 +37,10 @@ def receiverOr(interface: Any, proto: Any) -> Any:
 
 def knowsPackets(proto: object) -> bool:
     """
-    Whether packets reach C{proto} by C{packetReceived}. They do not where there is none, nor where C{datagramReceived}
-    was overridden below it: people subclass C{IPProtocol} so, and expect to be called.
+    Whether packets are delivered to C{proto} by C{packetReceived}. If not, they are delivered by C{datagramReceived}.
+
+    A protocol without C{packetReceived} has only the other method. A subclass of a layer that overrides only
+    C{datagramReceived} expects that its own method is called, as in C{twisted.pair}.
     """
     if _isItsOwn(proto, "packetReceived"):
         return True
@@ -49,7 +56,7 @@ def knowsPackets(proto: object) -> bool:
 
 def takesOffload(proto: object) -> bool:
     """
-    Whether a protocol takes packets that are not finished: L{IPacketReceiver} says how it tells.
+    Whether a protocol takes unfinished packets, by its attribute C{takesOffload}: see L{IPacketReceiver}.
     """
     if not knowsPackets(proto) or _isItsOwn(proto, "packetReceived"):
         return False
@@ -63,23 +70,23 @@ def takesOffload(proto: object) -> bool:
 
 def handlesFailures(proto: object) -> bool:
     """
-    Whether a protocol's C{packetReceived} lets no exception out, so that a layer can call it directly.
+    Whether a protocol's C{packetReceived} raises no exception, so that a layer can call it directly.
 
-    A class says so with C{handlesFailures = True}. The attribute counts for that class alone: a subclass may raise.
+    A class promises this with C{handlesFailures = True}. The attribute is not inherited, because a subclass may raise.
     """
     return bool(vars(type(proto)).get("handlesFailures")) and not _isItsOwn(proto, "packetReceived")
 
 
 def _isItsOwn(proto: object, name: str) -> bool:
     """
-    Whether a method is that of one instance, and not of its class.
+    Whether a method has been set on one instance and is not the method of its class.
 
-    C{__dict__} would tell. But once that of an object has been looked at, CPython (3.11 and on) keeps it, and finds the
-    object's attributes more slowly: for a layer, that is a tenth of all it does.
+    The function does not look into C{__dict__}. CPython (since 3.11) creates the C{__dict__} of an object at the first
+    access, and finds the object's attributes more slowly from then on. This costs a layer a tenth of its speed.
     """
     found = getattr(proto, name, None)
     inherited = getattr(type(proto), name, None)
     if inherited is None and hasattr(type(proto), "__getattr__"):
-        # A wrapper, which has it from what it goes around.
+        # The object is a wrapper, whose __getattr__ found the method on the wrapped object.
         return False
     return found is not None and getattr(found, "__func__", found) is not inherited

@@ -1,5 +1,5 @@
 """
-The batches of a port: datagrams that wait there for more of their flow, to leave as one superpacket.
+The batches of a port, which collect datagrams of one flow into one superpacket.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ class Batches:
     """
     The datagrams that wait on a port. They leave at the end of the batch, of the read, or of the reactor's turn.
 
-    @ivar epoch: see L{IBatches}.
-    @ivar train: the datagrams that wait; L{None} if none do. Whoever writes a packet has it L{release}d before, so that
-        packets leave in the order of writing.
-    @ivar answering: whether the datagrams of a superpacket are being delivered. Answers to them are likely to be many.
+    @ivar epoch: a number that changes whenever no datagram waits and routes may have changed: see L{IBatches}.
+    @ivar train: the datagrams that wait; L{None} if none do. The port L{release}s the train before it writes another
+        packet, so that packets leave in the order of writing.
+    @ivar answering: whether the datagrams of a superpacket are being delivered. The application is likely to answer
+        many of them, so that even the first answer waits.
     """
 
     def __init__(self, clock: IReactorTime, failures: FailureLog) -> None:
         """
-        @param clock: calls the end of the reactor's turn.
-        @param failures: the log for what a device raises when datagrams leave at that end.
+        @param clock: the clock that calls L{endTurn} at the end of the reactor's turn.
+        @param failures: the log for exceptions that the device raises when datagrams leave in L{endTurn}.
         """
         self.epoch = 0
         self.train: ITrain | None = None
@@ -38,38 +39,39 @@ class Batches:
         self._reading = False
         # The flow of the latest datagram in this epoch.
         self._latestFlow = b""
-        # Whether the latest train was of one datagram.
+        # Whether the latest train consisted of one datagram.
         self._leftAlone = False
         self._entered: set[_Batch] = set()
         self._turnEnd = Timer(clock, self.endTurn)
 
     def batch(self) -> AbstractContextManager[None]:
         """
-        Within it, datagrams to one destination may leave as one: see L{IBatches.batch}.
+        Return a context manager, within which datagrams to one destination may leave as one: see L{IBatches.batch}.
         """
         return _Batch(self)
 
     def collects(self, flow: bytes) -> bool:
         """
-        Whether a datagram may wait: see L{IBatches.collects}. The first one of a read does not, except for answers to a
+        Whether a datagram may wait: see L{IBatches.collects}. The first datagram of a read waits only if it answers a
         superpacket.
         """
         before, self._latestFlow = self._latestFlow, flow
         if self.answering or self._entered:
-            # Where one leaves alone, others are likely to.
+            # If the latest train held only one datagram, the next one is likely to hold only one, too. Waiting would
+            # then be useless.
             return before == flow or not self._leftAlone
         return before == flow and self._reading
 
     def hold(self, train: ITrain) -> None:
         """
-        Have datagrams wait: see L{IBatches.hold}.
+        Hold a train, after the one before has been sent: see L{IBatches.hold}.
         """
         self.release()
         self.train = train
 
     def release(self) -> None:
         """
-        Have what waits leave: see L{IBatches.release}.
+        Send the train that is held, if there is one: see L{IBatches.release}.
         """
         train, self.train = self.train, None
         if train is not None:
@@ -77,14 +79,14 @@ class Batches:
 
     def routesChanged(self) -> None:
         """
-        Begin an epoch in which routes are looked up again: see L{IBatches.routesChanged}.
+        Begin another epoch, in which routes are looked up again: see L{IBatches.routesChanged}.
         """
         self.release()
         self.epoch += 1
 
     def beginRead(self) -> None:
         """
-        The port begins to read: from the second answer of a flow on, answers wait.
+        Begin a read of the port. During a read, the second and later answers of a flow wait.
         """
         self._reading = True
         self.epoch += 1
@@ -93,16 +95,16 @@ class Batches:
 
     def endRead(self) -> None:
         """
-        The port has read enough for this turn of the reactor.
+        End the read of the port, and send the datagrams that wait.
         """
         self._reading = False
         if self.train is not None or self._entered:
-            # A batch that was left open ends here, too.
+            # A batch that a coroutine has left open ends here, too.
             self.endTurn()
 
     def endTurn(self) -> None:
         """
-        End every batch, and have what waits leave: nothing waits for a later turn of the reactor.
+        End every batch and send the datagrams that wait, because none may wait for a later turn of the reactor.
         """
         self._entered.clear()
         self._turnEnd.stop()
@@ -116,7 +118,7 @@ class Batches:
             self.epoch += 1
             self._latestFlow = b""
             self._leftAlone = False
-            # A coroutine may wait within the batch. The datagrams that it has written do not.
+            # A coroutine may wait for later turns within the batch. The datagrams that it has written must not.
             self._turnEnd.arm(0)
         self._entered.add(batch)
 
@@ -128,7 +130,8 @@ class Batches:
 
 class _Batch:
     """
-    A batch, while it is entered. (A generator's context would end once nobody holds it, and so before its turn does.)
+    The context manager of one batch. It is a class, because the context of a generator would end as soon as the last
+    reference to it is gone, before the end of the reactor's turn.
     """
 
     def __init__(self, batches: Batches) -> None:

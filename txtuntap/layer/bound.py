@@ -1,5 +1,5 @@
 """
-The addresses that ports are bound to.
+The addresses that TCP and UDP ports are bound to.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from txtuntap.wire.address import packAddress
 
 def interfaceAddress(interface: Any) -> bytes:
     """
-    The packed address that C{interface} of C{listenTCP} or C{listenUDP} names.
+    Pack the address that is the C{interface} of C{listenTCP} or C{listenUDP}.
 
     @raise InvalidAddressError: C{interface} is no IP address.
     """
@@ -28,13 +28,13 @@ def interfaceAddress(interface: Any) -> bytes:
 
 def boundAddress(addresses: Any, interface: Any, port: int) -> bytes:
     """
-    The packed address that a port is to be bound to.
+    Pack the address that a port is to be bound to, and check that it is an address of this host.
 
-    @param addresses: the L{Addresses<txtuntap.ip.addresses.Addresses>} of the IP layer; L{None}: it takes all for its
-        own, or is not there yet.
+    @param addresses: the L{Addresses<txtuntap.ip.addresses.Addresses>} of the IP layer. L{None}: every address is
+        accepted, because the IP layer receives packets to all addresses, or is not connected yet.
 
-    @raise InvalidAddressError: C{interface} is no IP address.
-    @raise CannotListenError: C{interface} is an address of another host.
+    @raise InvalidAddressError: C{interface} is not an IP address.
+    @raise CannotListenError: C{interface} is not an address of this host.
     """
     address = interfaceAddress(interface)
     if addresses is None or not any(address):
@@ -49,7 +49,10 @@ def boundAddress(addresses: Any, interface: Any, port: int) -> bytes:
 
 def overlap(one: bytes, other: bytes) -> bool:
     """
-    Whether an address is covered by both of two that ports are bound to: empty for all, all zeros for all of a version.
+    Whether a packet to some address would fit both of two bound addresses.
+
+    @param one: a packed address; empty for all addresses, all zeros for all addresses of one IP version.
+    @param other: the other address, in the same form.
     """
     if not one or not other:
         return True

@@ -1,5 +1,5 @@
 """
-Bounded tables. The network decides what is in a table, so each has a bound, and a policy for what happens there.
+Tables with a bound, and the policies for a full table. Every table that packets from the network fill needs a bound.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ V = TypeVar("V")
 
 class Policy(Enum):
     """
-    The rule for a table that is full. The values are the words of C{docs/bounds.md}.
+    The rule for a new entry when a table is full. The values are the words of C{docs/bounds.md}.
     """
 
     OLDEST = "the oldest is evicted"
@@ -33,12 +33,12 @@ class Policy(Enum):
 @attrs.frozen
 class TableState:
     """
-    How full a table is: one record of what every C{tables()} returns.
+    The size and the bound of one table. Every C{tables()} returns a list of such records.
 
     @ivar name: the table's name, as in C{docs/bounds.md}.
-    @ivar size: how many entries there are now, or how many octets they take.
-    @ivar bound: the most there may be of these.
-    @ivar policy: what happens at the bound, in words.
+    @ivar size: the present size, in C{unit}.
+    @ivar bound: the greatest size, in C{unit}.
+    @ivar policy: the L{Policy} at the bound, in words.
     @ivar unit: C{"entries"}, C{"octets"} or C{"characters"}.
     """
 
@@ -51,12 +51,14 @@ class TableState:
 
 class Table(OrderedDict[K, V]):
     """
-    A dictionary with a bound, its entries in the order in which they came (or were last used, if that is its policy).
-    To look up, count and remove entries is what it is in a dictionary, at the same cost. L{put} alone adds entries.
+    A dictionary with a bound. Its entries are in the order of insertion; with C{Policy.LEAST_RECENT}, in the order of
+    their last use. Looking up, counting and removing entries works and costs the same as in a dictionary. Entries are
+    only added by L{put}.
 
-    @ivar name: see L{TableState}.
-    @ivar bound: the most entries that there may be. Where it has become lower, the next new entry evicts the rest.
-    @ivar policy: a L{Policy}.
+    @ivar name: the table's name, as in C{docs/bounds.md}.
+    @ivar bound: the most entries that the table holds. If it is lowered, surplus entries are evicted when the next new
+        entry is added.
+    @ivar policy: the L{Policy} for a new entry when the table is full.
     """
 
     __slots__ = ("_choose", "_evicted", "_isRecency", "_makeRoom", "bound", "name", "policy")
@@ -70,10 +72,10 @@ class Table(OrderedDict[K, V]):
         choose: Callable[[K], K | None] | None = None,
     ) -> None:
         """
-        @param evicted: called with each entry that was removed to make room.
-        @param choose: called with the key of a new entry that there is no room for, when it has been entered; returns
-            the key of the one to evict, which may be the new one. L{None}: all stay, over the bound. By default, the
-            first one is evicted.
+        @param evicted: called with the key and the value of each entry that was evicted to make room.
+        @param choose: chooses the entry to evict. It is called after a new entry was added to a full table, with the
+            key of that entry. It returns the key to evict, which may be the new one, or L{None} to keep all entries
+            and exceed the bound. By default, the first entry is evicted.
         """
         super().__init__()
         self.name = name
@@ -82,7 +84,7 @@ class Table(OrderedDict[K, V]):
         self._evicted = evicted
         self._choose = choose
         self._isRecency = policy is Policy.LEAST_RECENT
-        # None where the first entry is evicted, and nobody is called.
+        # None means that the first entry is evicted without a call of evicted.
         self._makeRoom: Callable[[Table[K, V], K, V, int], bool] | None = None
         if policy is Policy.REFUSE:
             self._makeRoom = _refuse
@@ -103,15 +105,15 @@ class Table(OrderedDict[K, V]):
     @property
     def state(self) -> TableState:
         """
-        How full the table is.
+        The present size of the table, its bound and its policy.
         """
         return TableState(self.name, len(self), self.bound, self.policy.value)
 
     def put(self, key: K, value: V) -> bool:
         """
-        Add an entry, or give the one that there is another value. That counts as a use.
+        Add an entry, or replace the value of the entry with this key. Either counts as a use of the entry.
 
-        @return: whether the table has the entry now: a policy may refuse it.
+        @return: whether the table holds the entry now: a policy may refuse a new one.
         """
         before = len(self)
         self[key] = value
@@ -124,14 +126,16 @@ class Table(OrderedDict[K, V]):
             return True
         makeRoom = self._makeRoom
         if makeRoom is None and before == bound:
-            # The common case, without a call: every packet may add to some tables.
+            # The common case is inlined, because some tables get a new entry with every packet.
             self.popitem(last=False)
             return bound > 0
         return (makeRoom or _evictFirst)(self, key, value, bound)
 
     def use(self, key: K) -> V | None:
         """
-        Look up an entry; where the least recently used is evicted, it is now the most recently used one.
+        Look up an entry, and count this as a use of it where the policy is C{Policy.LEAST_RECENT}.
+
+        @return: the value, or L{None}.
         """
         value = self.get(key)
         if value is not None and self._isRecency:
@@ -139,8 +143,8 @@ class Table(OrderedDict[K, V]):
         return value
 
 
-# The policies. Each is called once a new entry is there that there was no room for, and returns whether it may stay.
-# Where the bound has become lower, more than one of the others are evicted.
+# The functions below implement the policies. Each is called after a new entry was added to a full table, and returns
+# whether the new entry stays. If the bound has been lowered, they evict several entries.
 
 
 def _refuse(table: Table[K, V], key: K, value: V, bound: int) -> bool:

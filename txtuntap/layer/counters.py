@@ -1,8 +1,8 @@
 """
-Counters: how often each thing happened, by name.
+Counters of events, by name.
 
-Adding to a name takes less than half of the time that it takes in a C{collections.Counter}. Adding to one that is an
-attribute, as those are that count each packet, takes a sixth.
+To increment an item of these dictionaries takes less than half of the time that a C{collections.Counter} needs. The
+counters that change with every packet are attributes, and to increment an attribute takes a sixth of that time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 class Counters(dict[str, int]):
     """
-    Counters by name. A name that was never counted reads as 0, and is not listed.
+    A dictionary of counters by name. A counter that was never incremented reads as 0, and is not listed.
     """
 
     __slots__ = ()
@@ -24,18 +24,19 @@ class Counters(dict[str, int]):
 
 class _AttributeCounters(Counters):
     """
-    Counters of which some, the subclass's C{__slots__}, are attributes.
+    Counters of which some are attributes: those that the subclass names in its C{__slots__}.
 
-    Those are added to as attributes only: C{counters.inPackets += 1}. They are read by name like all others. Make a
-    C{dict} of them for C{json}, whose encoder looks past the methods of a subclass.
+    Code increments these as attributes only: C{counters.inPackets += 1}. It reads them by name like all others. Convert
+    the counters with C{dict(counters)} before C{json} encodes them, because its encoder ignores the methods of a
+    subclass of C{dict}.
     """
 
     __slots__ = ()
 
     _attributes: ClassVar[tuple[str, ...]] = ()
 
-    # An attribute is no item of the dict, so what lists the items looks at both. Items are read and set as in any dict,
-    # because a method for that would double the time that adding to one takes.
+    # The attributes are not items of the dict, so every method that lists items adds the attributes. __getitem__ and
+    # __setitem__ are those of dict, because overriding them would double the time of an increment.
 
     def __init_subclass__(cls) -> None:
         cls._attributes = tuple(cls.__slots__)
@@ -48,7 +49,7 @@ class _AttributeCounters(Counters):
         return int(getattr(self, name)) if name in self._attributes else 0
 
     def __iter__(self) -> Iterator[str]:
-        # The items' names at once: another thread may be reading them.
+        # The names are copied at once, because another thread may increment a counter during the iteration.
         names = list(super().__iter__())
         return iter([name for name in self._attributes if getattr(self, name)] + names)
 
@@ -74,19 +75,19 @@ class _AttributeCounters(Counters):
 
     def keys(self) -> KeysView[str]:  # type: ignore[override]
         """
-        List the names that were counted.
+        List the names of the counters that were incremented.
         """
         return KeysView(self)
 
     def items(self) -> ItemsView[str, int]:  # type: ignore[override]
         """
-        List the names that were counted, each with its number.
+        List the name and the value of each counter that was incremented.
         """
         return ItemsView(self)
 
     def values(self) -> ValuesView[int]:  # type: ignore[override]
         """
-        List the numbers of the names that were counted.
+        List the values of the counters that were incremented.
         """
         return ValuesView(self)
 
@@ -98,21 +99,21 @@ class _AttributeCounters(Counters):
 
     def get(self, name: str, default: Any = None) -> Any:
         """
-        Read the number of a name.
+        Return the value of a counter.
 
-        @return: C{default} if the name was not counted.
+        @param default: returned if the counter was never incremented.
         """
         return dict(self).get(name, default)
 
     def copy(self) -> dict[str, int]:
         """
-        Copy all numbers into a plain C{dict}.
+        Copy all counters into a plain C{dict}.
         """
         return dict(self)
 
     def clear(self) -> None:
         """
-        Begin at 0 again.
+        Set all counters to 0.
         """
         super().clear()
         for name in self._attributes:
@@ -121,7 +122,7 @@ class _AttributeCounters(Counters):
 
 class PacketCounters(_AttributeCounters):
     """
-    The counters of something that packets go through: a port, a tunnel.
+    The counters of an object that sends and receives packets, such as a port or a tunnel.
     """
 
     __slots__ = ("inOctets", "inPackets", "outOctets", "outPackets")
@@ -134,9 +135,9 @@ class PacketCounters(_AttributeCounters):
 
 class SegmentCounters(_AttributeCounters):
     """
-    The counters of a TCP layer, by the names of RFC 4022. Segments of a superpacket that leaves count one by one.
+    The counters of a TCP layer, with the names of RFC 4022. Each segment of a superpacket that is sent counts.
 
-    @ivar currEstab: the connections now that are in ESTABLISHED or CLOSE-WAIT.
+    @ivar currEstab: the number of connections that are now in the state ESTABLISHED or CLOSE-WAIT.
     """
 
     __slots__ = ("currEstab", "inSegs", "outSegs", "retransSegs")
@@ -149,7 +150,7 @@ class SegmentCounters(_AttributeCounters):
 
 class FrameCounters(_AttributeCounters):
     """
-    The counters of a port of a switch, which count a superpacket as one frame.
+    The counters of a switch port. A superpacket counts as one frame.
     """
 
     __slots__ = ("inFrames", "outFrames")

@@ -1,5 +1,5 @@
 """
-Drops: why a packet goes no further, the counter of that, and the ICMP error that answers it.
+The reasons why packets are dropped. Each reason has a counter, and may have an ICMP error that answers the packet.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from txtuntap.wire.fault import Fault
 @unique
 class Drop(Enum):
     """
-    A reason why a packet goes no further. Its value is the counter's name.
+    A reason why a packet is dropped. Its value is the name of its counter.
 
     @ivar counter: the name of the counter, as C{docs/bounds.md} explains it.
-    @ivar error4: type and code of the ICMP error by which a host answers it over IPv4; L{None}: it does not.
-    @ivar error6: type and code of the ICMPv6 error by which a host answers it over IPv6; L{None}: it does not.
+    @ivar error4: the type and the code of the ICMP error that a host sends for an IPv4 packet; L{None}: it sends none.
+    @ivar error6: the type and the code of the ICMPv6 error that a host sends for an IPv6 packet; L{None}: it sends
+        none.
     """
 
     counter: str
@@ -116,7 +117,7 @@ class Drop(Enum):
     OTHER_NETWORK = "inOtherNetworks"
 
 
-#: How a packet is dropped that a parser finds a fault in.
+#: The reason for the drop of a packet in which a parser has found a fault.
 FAULT_DROPS = {
     Fault.HEADER: Drop.HEADER,
     Fault.OPTION: Drop.OPTION,
@@ -128,10 +129,11 @@ FAULT_DROPS = {
 
 class Dropping:
     """
-    The one method by which packets are dropped as they climb.
+    The base class of objects that drop received packets. All drops are made by L{dropped}.
 
-    @ivar counters: how often each thing happened, by name.
-    @ivar onDropped: called with each packet that was dropped, and why: a host may have an answer to it.
+    @ivar counters: the number of events of each kind, by name.
+    @ivar onDropped: called with each dropped packet and the reason, so that a host can answer with an ICMP error.
+        L{None}: nothing is called.
     """
 
     counters: Counters
@@ -139,7 +141,7 @@ class Dropping:
 
     def dropped(self, packet: Packet, drop: Drop) -> None:
         """
-        Count a packet that goes no further.
+        Count a packet that is dropped, and report it to C{onDropped}.
         """
         self.counters[drop.counter] += 1
         if self.onDropped is not None:

@@ -1,5 +1,5 @@
 """
-The headers of one packet after another of the same flow: they differ in a few fields alone, and in the sums of these.
+Templates of the headers of a flow. Successive packets of a flow differ only in a few fields and in their checksums.
 """
 
 from __future__ import annotations
@@ -19,27 +19,30 @@ if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport, IPacketTransport
     from txtuntap.transports import Route
 
-#: The octets of both ports.
+#: The length of the two port fields of UDP and TCP, in octets.
 _PORTS = 4
 
 
 @lru_cache(64)
 def _layout(fields: str) -> Callable[..., bytes]:
     """
-    The function that packs these fields, which all flows of a kind share.
+    Return the function that packs these fields. Flows with the same layout share one function.
     """
     return struct.Struct(fields).pack
 
 
 class FlowHeaders:
     """
-    All headers of the packets from one port to another, from the link's on, with the checksum of UDP or TCP left open.
-    The layers below make them once, for an empty packet. A subclass packs the fields that differ: the length, the
-    checksum of IPv4, and those after the ports. (Methods of this class for that would cost each packet a call.)
+    A template of all headers of one flow, from the link header to the header of UDP or TCP, whose checksum is left
+    open. The layers below write the headers once, for an empty packet.
 
-    @ivar port: the transport that takes them.
-    @ivar before: how many octets there are before the header of UDP or TCP.
-    @ivar usable: whether they are the same for one packet after another: not where routers may take these apart.
+    A subclass packs the fields that differ between packets: the length, the checksum of IPv4, and the fields behind the
+    ports. Methods of this class for packing would cost each packet a call.
+
+    @ivar port: the transport that sends the packets.
+    @ivar before: the number of octets before the header of UDP or TCP.
+    @ivar usable: whether the template fits all packets of the flow. It does not if routers may fragment them, because
+        each packet then needs its own identification.
     """
 
     __slots__ = ("_first", "_last", "_middle", "_pack", "_sum", "before", "port", "usable")
@@ -55,21 +58,21 @@ class FlowHeaders:
         fields: str,
     ) -> None:
         """
-        @param port: that of C{route}, one that leaves checksums to others.
-        @param header: that of UDP or TCP, before no payload.
-        @param offload: what is open in it.
-        @param fields: the fields that come after the ports, as in C{struct}.
+        @param port: the port of C{route}. It has to accept packets with open checksums.
+        @param header: the header of UDP or TCP of an empty packet.
+        @param offload: the position of the open checksum in C{header}.
+        @param fields: the format of the fields behind the ports, as in C{struct}.
         """
-        made = _Made()
-        ip.output(attrs.evolve(route, port=cast("IPacketTransport", made)), protocol, [header], offload=offload)
-        data = made.data
+        recorder = _Recorder()
+        ip.output(attrs.evolve(route, port=cast("IPacketTransport", recorder)), protocol, [header], offload=offload)
+        data = recorder.data
         self.port = port
         self.before = before = len(data) - len(header)
-        # The place of IP's length field, and, for IPv4, the sum of the header without that length.
+        # "at" is the position of IP's length field. For IPv4, _sum is the header's sum without length and checksum.
         if len(route.dest) == 4:
             at = before - ipv4.HEADER_LENGTH + 2
             self._sum = onesSum(data[at - 2 : at] + data[at + 2 : at + 8] + data[at + 10 : before])
-            # A packet that may be taken apart has an identification of its own.
+            # Without Don't Fragment (0x40), each packet needs its own identification.
             self.usable = bool(data[at + 4] & 0x40)
         else:
             self.usable = True
@@ -84,9 +87,9 @@ class FlowHeaders:
         )
 
 
-class _Made:
+class _Recorder:
     """
-    Stands in for a port, and keeps what is written to it.
+    A substitute for a port, which keeps the packet that is written to it.
     """
 
     data = b""

@@ -1,5 +1,5 @@
 """
-The base class of all layers: protocols above them by number, transport to those, life and death, counters.
+The base class of all layers. A layer starts, stops and serves the protocols above it, and counts.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from txtuntap.packet import Packet, UnfinishableError
 
 class _Guarded:
     """
-    The path to a protocol that may raise. Its exceptions end here, and while it runs the layer below knows which packet
-    an answer would answer.
+    The receiver for a protocol that may raise. Its exceptions are logged here. During the delivery, the layer below
+    holds the packet in C{packet}, so that it recognizes a datagram to the packet's sender as an answer.
     """
 
     def __init__(self, layer: Layer, proto: object, receive: Receiver) -> None:
@@ -40,7 +40,7 @@ class _Guarded:
 
 class _Finishing:
     """
-    The receiver for a protocol that takes packets as they are on the wire: complete, and one at a time.
+    The receiver for a protocol that takes no unfinished packets. It finishes superpackets and open checksums first.
     """
 
     def __init__(self, layer: Layer, receive: Receiver) -> None:
@@ -60,37 +60,41 @@ class _Finishing:
 
 class Layer(PacketProtocol):
     """
-    A protocol with protocols above it, to which it is the transport.
+    A protocol that has other protocols above it and is their transport.
 
-    Starting the layer starts them, each with its transport in place; stopping it stops each of them once.
+    Starting the layer starts the protocols above it, after each was given its transport. Stopping the layer stops each
+    of them once.
 
-    @ivar packet: the packet being delivered to a protocol that may raise, while it is: see L{handlesFailures}.
-    @ivar outer: the packet being delivered to this layer in C{twisted.pair}'s call, while it is.
+    @ivar packet: the packet that is being delivered to a protocol above which may raise (see L{handlesFailures});
+        L{None} otherwise.
+    @ivar outer: the packet that is being delivered to this layer by a call of C{datagramReceived}, as in
+        C{twisted.pair}; L{None} otherwise.
     """
 
-    #: Called with a transport before this layer is started on one more than it has. It may raise.
+    #: Called with a transport before this layer, which has a transport already, is started on this other one. It may
+    #: raise to refuse that.
     checkSecondPort: Callable[[Any], None] | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.packet: Packet | None = None
-        # Set here, since an attribute that comes later takes more memory.
+        # Set here, because an attribute that is added later takes more memory.
         self.onDropped: Callable[[Packet, Drop], None] | None = None
         self.outer: Packet | None = None
         self._failures: dict[int, FailureLog] = {}
-        # Every protocol above, once however many numbers it has, and the transport it is given. By identity: a
-        # protocol may define equality as it likes.
+        # By id: each protocol above, its transport, and the number of times it was added. The key is the identity,
+        # because a protocol may define its own equality.
         self._above: dict[int, tuple[Any, object, int]] = {}
 
     def mtuChanged(self) -> None:
         """
-        The MTU below is another one now: those above, who may know what to do about that, are told.
+        Tell the protocols above that the MTU below has changed.
         """
         self._tellAbove("mtuChanged")
 
     def linkUp(self) -> None:
         """
-        The link below has been set up: likewise.
+        Tell the protocols above that the link below has been set up.
         """
         self._tellAbove("linkUp")
 
@@ -100,19 +104,19 @@ class Layer(PacketProtocol):
 
     def delivering(self, packet: Packet) -> None:
         """
-        C{packet} is about to be delivered to a protocol that may raise.
+        Note that C{packet} is about to be delivered to a protocol that may raise.
         """
         self.packet = packet
 
     def failuresOf(self, proto: Any) -> FailureLog:
         """
-        Where the exceptions of a protocol above are logged: one place however many numbers it has.
+        Return the log for the exceptions of a protocol above. A protocol has one log, however often it was added.
         """
         return self._failures.setdefault(id(proto), FailureLog(proto, self.counters))
 
     def doStart(self) -> None:
         """
-        Start this layer, and, the first time, everything above it.
+        Start this layer on one more transport. The first call also starts the protocols above it.
         """
         super().doStart()
         if self.numPorts == 1:
@@ -129,7 +133,7 @@ class Layer(PacketProtocol):
 
     def doStop(self) -> None:
         """
-        Stop this layer, and, the last time, everything above it first.
+        Stop this layer on one transport. The last call first stops the protocols above it.
         """
         if self.numPorts == 1:
             for proto, _, _ in reversed(list(self._above.values())):
@@ -138,7 +142,7 @@ class Layer(PacketProtocol):
 
     def _attach(self, proto: Any, transport: object) -> None:
         """
-        C{proto} has been added above; start it if this layer runs.
+        Note that C{proto} has been added above this layer. Start it if this layer runs.
         """
         key = id(proto)
         known, transport, count = self._above.get(key, (proto, transport, 0))
@@ -152,7 +156,7 @@ class Layer(PacketProtocol):
 
     def _detach(self, proto: Any) -> None:
         """
-        C{proto} has been removed; stop it if it was the last time.
+        Note that C{proto} has been removed once. Stop it if it was not added another time.
         """
         known, transport, count = self._above.pop(id(proto))
         if count > 1:
@@ -164,7 +168,7 @@ class Layer(PacketProtocol):
 
     def _replaceTransport(self, proto: Any, old: object, new: object) -> None:
         """
-        Let C{proto}, which has been added more than once, have another transport than that of the first time.
+        Replace the transport of C{proto}, which was added more than once, if it still has the transport C{old}.
         """
         known, transport, count = self._above[id(proto)]
         if transport is old:
@@ -180,9 +184,9 @@ class Layer(PacketProtocol):
 
     def _receiverFor(self, proto: Any, adapted: Callable[[Any], Receiver]) -> Receiver:
         """
-        How packets get to C{proto}.
+        Return the function that delivers a packet to C{proto}.
 
-        @param adapted: makes the receiver for one that only knows C{twisted.pair}'s call.
+        @param adapted: makes the receiver for a protocol that has only C{datagramReceived}, as in C{twisted.pair}.
         """
         if not knowsPackets(proto):
             if not callable(getattr(proto, "datagramReceived", None)):

@@ -1,5 +1,5 @@
 """
-The life and death of a protocol on a layer: its transport, its start and stop, and the log of what it raises.
+Functions that start and stop a protocol on its transport, and the log of the exceptions that it raises.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from txtuntap.layer.counters import Counters
 
 def startOn(proto: Any, transport: object) -> None:
     """
-    Give a protocol its transport and start it. One that is running already keeps the transport it has; one without
+    Give a protocol its transport and start it. A protocol that runs already keeps its transport. A protocol without
     C{makeConnection} is left alone.
     """
     if getattr(proto, "numPorts", 0):
@@ -27,29 +27,30 @@ def startOn(proto: Any, transport: object) -> None:
         try:
             proto.makeConnection(transport)
         except BaseException:
-            # Or it could never be started again.
+            # AbstractDatagramProtocol refuses a second makeConnection while it has a transport.
             proto.transport = None
             raise
 
 
 def stopOn(proto: Any) -> None:
     """
-    Undo one L{startOn}; the last one stops the protocol.
+    Undo one call of L{startOn}. The last call stops the protocol.
     """
-    # One that has been stopped while it was being stopped, by itself, is not stopped twice.
+    # A protocol that has stopped itself during the stop has numPorts 0, and is not stopped twice.
     if hasattr(proto, "doStop") and getattr(proto, "numPorts", True):
         transport = getattr(proto, "transport", None)
         proto.doStop()
         if getattr(proto, "numPorts", 0):
-            # AbstractDatagramProtocol.doStop forgets the transport however many ports there still are.
+            # AbstractDatagramProtocol.doStop clears the transport even if the protocol still has other ports.
             proto.transport = transport
 
 
 def tell(proto: Any, event: str, failures: FailureLog, now: Callable[[], float]) -> None:
     """
-    Call a method of a protocol that it may have, such as C{mtuChanged}, without arguments. What it raises is logged.
+    Call an optional method of a protocol, such as C{mtuChanged}, without arguments. Log the exception that it raises.
 
-    @param now: tells the time of a failure, in seconds.
+    @param event: the name of the method.
+    @param now: returns the time in seconds, by which the log limits its rate.
     """
     method = getattr(proto, event, None)
     if callable(method):
@@ -61,10 +62,10 @@ def tell(proto: Any, event: str, failures: FailureLog, now: Callable[[], float])
 
 def callEach(calls: Iterable[Callable[[], object]], failures: FailureLog, now: float) -> None:
     """
-    Call the functions that wait for the end of a read, and let no exception out.
+    Call the functions that wait for the end of a read. Log the exceptions that they raise.
 
-    @param failures: the log for what they raise.
-    @param now: the time, in seconds.
+    @param failures: the log for the exceptions.
+    @param now: the time in seconds, by which the log limits its rate.
     """
     for call in calls:
         try:
@@ -75,7 +76,8 @@ def callEach(calls: Iterable[Callable[[], object]], failures: FailureLog, now: f
 
 class FailureLog:
     """
-    Logs what a protocol raises, at most once a second: whoever can send packets must not be able to fill the disk.
+    A log of the exceptions that a protocol raises. At most one a second is logged, so that a sender of packets cannot
+    fill the disk. All are counted.
     """
 
     _log = Logger()
@@ -87,10 +89,11 @@ class FailureLog:
 
     def failed(self, time: float, method: str, proto: object = None) -> None:
         """
-        The protocol raised, and the exception is being handled.
+        Count the exception that is being handled, and log it unless another one was logged within the last second.
 
-        @param time: of the packet, in seconds.
-        @param proto: the protocol, where this log is that of many; L{None}: it is the one of this log.
+        @param time: the time of the packet, in seconds.
+        @param method: the name of the method that raised.
+        @param proto: the protocol that raised, if several protocols share this log. L{None}: the protocol of this log.
         """
         self._counters["protocolFailures"] += 1
         if self._logged is None or not 0 <= time - self._logged < 1:

@@ -1,8 +1,9 @@
 """
-Receivers for protocols that only know C{twisted.pair}'s calls, whose arguments are the fields of the headers.
+Receivers for protocols that have only the C{datagramReceived} of C{twisted.pair}. The arguments of this call are the
+fields of the headers.
 
-Each function takes a protocol, once, and returns what to call with each packet. The protocol's method is looked up
-anew every time: people replace it on instances.
+Each function takes a protocol and returns a receiver, a function that is called with each packet. The receiver looks up
+the protocol's method at every call, because applications replace the method on instances.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from txtuntap.wire import ipv4, ipv6
 
 def deviceReceiver(proto: Any) -> Receiver:
     """
-    For a protocol right on a port: C{datagramReceived(data, partial=...)} is what C{twisted.pair} calls there. One that
-    names C{dest}, C{source} and C{protocol} as well, as C{IRawPacketProtocol} has them, gets them: no stations on a
-    tun, and the EtherType.
+    Make the receiver for a protocol right on a port. The receiver calls C{datagramReceived(data, partial=...)}, as
+    C{twisted.pair} does.
+
+    A protocol whose method also has the parameters C{dest}, C{source} and C{protocol} of C{IRawPacketProtocol} gets
+    these: L{None} for the two stations, which a tun does not have, and the EtherType.
     """
     names = inspect.signature(proto.datagramReceived).parameters
     if not {"dest", "source", "protocol"} <= set(names):
@@ -46,7 +49,8 @@ def deviceReceiver(proto: Any) -> Receiver:
 @contextmanager
 def _within(proto: Any, packet: Packet) -> Iterator[None]:
     """
-    Let a layer of ours that is called as C{twisted.pair} calls it know which packet it is really about.
+    Keep the packet in the C{outer} of a L{Layer} while its C{datagramReceived} runs, because the call's arguments do
+    not include the packet.
     """
     if not isinstance(proto, Layer):
         yield
@@ -60,7 +64,7 @@ def _within(proto: Any, packet: Packet) -> Iterator[None]:
 
 def framePayloadReceiver(proto: Any) -> Receiver:
     """
-    For an C{IRawPacketProtocol} on Ethernet.
+    Make the receiver for an C{IRawPacketProtocol} on Ethernet.
     """
 
     def receive(packet: Packet) -> None:
@@ -78,10 +82,11 @@ def framePayloadReceiver(proto: Any) -> Receiver:
 
 def datagramReceiver(proto: Any, protocol: int) -> Receiver:
     """
-    For an C{IRawDatagramProtocol} on IP.
+    Make the receiver for an C{IRawDatagramProtocol} on IP.
 
-    IPv6 is told in the words of IPv4: C{tos} is the traffic class, C{ihl} the length of all headers before the payload,
-    C{tot_len} that of the datagram, C{ttl} the hop limit; it is no fragment, and no router may make it one.
+    The arguments have the names of IPv4's fields. For an IPv6 packet, C{tos} is the traffic class, C{ihl} the length of
+    all headers before the payload in octets, C{tot_len} the length of the datagram in octets, and C{ttl} the hop limit.
+    The other arguments describe a datagram that is not a fragment and may not be fragmented.
     """
 
     def receive(packet: Packet) -> None:

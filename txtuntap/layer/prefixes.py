@@ -1,5 +1,5 @@
 """
-A table by network: the longest prefix that holds an address is found in a time that does not grow with the table.
+A table of IP networks. The time to find the longest prefix that matches an address does not grow with the table.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ _Found = dict[int, dict[int, tuple[int, Value]]]
 
 _number = int.from_bytes
 
-#: The lookups that an empty table remembers: none. A table that gets its first network makes its own.
+#: The content of every empty table. A table that gets its first network makes a dictionary of its own.
 _NOTHING: dict[int, dict[int, tuple[int, Any]]] = {}
 
 
 class PrefixTable(MutableMapping[Network, Value]):
     """
-    Values by network, of both IP versions. The bits of an address select the longest prefix that holds it.
+    A mapping of values by network, for both IP versions. L{match} finds the longest prefix that matches an address.
 
-    A lookup costs one look into a dictionary for each prefix length that is in use, however many networks there are.
-    Adding or removing a network does not look at the others.
+    A match costs one dictionary lookup for each prefix length in use, however many networks there are. Adding or
+    removing a network costs the same in a table of any size.
     """
 
     __slots__ = ("_found4", "_found6", "_searched4", "_searched6")
 
     def __init__(self) -> None:
-        # By the number of bits behind the prefix (the longest prefix first), then by the number that the bits of the
-        # prefix make: what match returns. Empty tables are very many, and share what is in them.
+        # The result of match, by the number of bits behind the prefix (the longest prefix first), then by the bits of
+        # the prefix as a number. Very many tables are empty, so all of them share one dictionary.
         self._found4: _Found[Value] = _NOTHING
         self._found6: _Found[Value] = _NOTHING
-        # The items of these, kept because a lookup that makes them takes a tenth longer (30 of 320 ns).
+        # The items of these, kept because a match that creates them takes a tenth longer (30 of 320 ns).
         self._searched4 = self._found4.items()
         self._searched6 = self._found6.items()
 
@@ -62,7 +62,7 @@ class PrefixTable(MutableMapping[Network, Value]):
 
     def __iter__(self) -> Iterator[Network]:
         """
-        Go through all networks: IPv4 first, longer prefixes first.
+        Iterate over all networks: IPv4 before IPv6, longer prefixes before shorter ones.
         """
         for hostBits, prefixes in self._found4.items():
             yield from (IPv4Network((prefix << hostBits, 32 - hostBits)) for prefix in prefixes)
@@ -80,11 +80,11 @@ class PrefixTable(MutableMapping[Network, Value]):
 
     def match(self, address: bytes) -> tuple[int, Value] | None:
         """
-        Find the longest prefix that holds an address.
+        Find the longest prefix that matches an address.
 
         @param address: a packed IP address, 4 or 16 octets.
 
-        @return: the length of the prefix, in bits, and its value; L{None} if no network of the table holds the address.
+        @return: the length of the prefix in bits, and its value; L{None} if no network of the table has the address.
         """
         number = _number(address, "big")
         for hostBits, prefixes in self._searched6 if len(address) == 16 else self._searched4:
@@ -95,7 +95,7 @@ class PrefixTable(MutableMapping[Network, Value]):
 
     def covers(self, network: Network) -> bool:
         """
-        Whether a network lies in one of the table's, as a whole.
+        Whether the whole of a network is part of one network of the table.
         """
         version, hostBits, prefix = _key(network)
         wider = (
@@ -109,11 +109,11 @@ class PrefixTable(MutableMapping[Network, Value]):
 
 def prefixSet(networks: Iterable[str | Network]) -> PrefixTable[None]:
     """
-    Make a table of networks that have no values.
+    Make a table of networks without values.
 
-    @param networks: in CIDR notation.
+    @param networks: the networks, in CIDR notation.
 
-    @raise ValueError: one of them is no network, or has bits of a host.
+    @raise ValueError: one of them is not a network, or has bits set behind its prefix.
     """
     table: PrefixTable[None] = PrefixTable()
     for network in networks:
@@ -123,7 +123,7 @@ def prefixSet(networks: Iterable[str | Network]) -> PrefixTable[None]:
 
 def _key(network: Network) -> tuple[int, int, int]:
     """
-    The version of a network, the number of bits behind its prefix, and the prefix as a number.
+    Return the IP version of a network, the number of bits behind its prefix, and the prefix as a number.
     """
     hostBits = network.max_prefixlen - network.prefixlen
     return network.version, hostBits, int(network.network_address) >> hostBits

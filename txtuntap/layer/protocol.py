@@ -1,5 +1,5 @@
 """
-The base class of all protocols here, with or without others above them: a clock, counters, drops.
+The base class of all protocols of this package: a clock, counters and drops.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from txtuntap.layer.timer import steadySeconds
 
 class PacketProtocol(Dropping, AbstractDatagramProtocol):
     """
-    A protocol that counts what happens to packets. By itself, it has no protocols above it.
+    A protocol that counts packets and drops. It has no protocols above it; the subclass
+    L{Layer<txtuntap.layer.layer.Layer>} adds these.
 
-    @ivar counters: how often each thing happened, by name. Names are those of the RFCs' MIBs where they have one.
+    @ivar counters: the number of events of each kind, by name. The names are those of the RFCs' MIBs where they exist.
     """
 
     noisy = False
 
     def __init__(self) -> None:
-        # AbstractDatagramProtocol has these in its class. An object that gets attributes after it was made takes twice
-        # the memory, and a simulation has very many protocols.
+        # AbstractDatagramProtocol has the first two only in its class. An object that gets attributes after __init__
+        # takes twice the memory, and a simulation has very many protocols.
         self.numPorts = 0
         self.transport = None
         self.counters = Counters()
-        # The clock that was asked last for the time, and the function that tells its steady time.
+        # The clock that now() used last, and the function that returns the steady time of that clock.
         self._timed: IReactorTime | None = None
         self._steady: Callable[[], float] | None = None
 
@@ -56,21 +57,21 @@ class PacketProtocol(Dropping, AbstractDatagramProtocol):
 
     def tables(self) -> list[TableState]:
         """
-        How full each bounded table of this layer is now.
+        List the present sizes of the bounded tables of this layer. Every method C{tables} has this result.
 
-        @return: one record for each: its name (which several may share), its size now, its bound, and what happens at
-            the bound. See L{TableState}. This is the shape of every C{tables()}.
+        @return: one record for each table: its name, its size, its bound and its policy. Several tables may have the
+            same name.
         """
         return []
 
     def doStart(self) -> None:
         """
-        Start this protocol: the first time, C{startProtocol} is called.
+        Start this protocol on one more transport. The first call calls C{startProtocol}.
         """
         super().doStart()  # type: ignore[no-untyped-call]
 
     def doStop(self) -> None:
         """
-        Stop this protocol: the last time, C{stopProtocol} is called.
+        Stop this protocol on one transport. The last call calls C{stopProtocol}.
         """
         super().doStop()  # type: ignore[no-untyped-call]

@@ -1,5 +1,5 @@
 """
-Packets handed on from one transport to another: by a switch, a tunnel, a link.
+Functions that pass a packet on from one transport to another, as a switch, a tunnel or a link does.
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import CSUM, TSO4, TSO6, TSO_ECN, USO, Offload, fault, finish, networkStart, shifted
 
-#: All that can be left open in a packet. A transport that only hands packets on takes all of it.
+#: All offload features. A transport that only passes packets on accepts packets with all of them.
 EVERYTHING = CSUM | TSO4 | TSO6 | TSO_ECN | USO
 
 
 def bufferOf(packet: Packet) -> tuple[bytes | memoryview, Offload | None]:
     """
-    Return the octets of a packet from the layer's C{start} on, and what is open in them, at positions in them. Nothing
-    is copied.
+    Return the octets of a packet from C{start} to C{end}, and their offload record. Nothing is copied.
+
+    The positions of the offload record count from the first of these octets.
     """
     data, start, offload = packet.data, packet.start, packet.offload
     if offload is not None:
-        # The next transport has no use for the word that a checksum was verified.
+        # A record that only says that a checksum was verified is not needed to send the packet.
         offload = shifted(offload, -start) if offload.isOpen else None
     if not start and packet.end == len(data):
-        # The whole of the octets is handed on as it is, because joining it with nothing copies nothing then.
+        # The bytes object itself is returned, because joining a list of one bytes object copies nothing.
         return data, offload
     return memoryview(data)[start : packet.end], offload
 
@@ -32,13 +33,14 @@ def forward(
     transport: IPacketTransport, packet: bytes | memoryview, offload: Offload | None, ethernet: bool
 ) -> Drop | None:
     """
-    Write a packet. What is open in it and nothing that C{transport} takes is finished before.
+    Write a packet to a transport. An unfinished packet with features that the transport does not accept is finished
+    first.
 
-    @param packet: a frame, or an IP packet.
-    @param ethernet: whether it is a frame.
+    @param packet: an Ethernet frame or an IP packet.
+    @param ethernet: whether the packet is an Ethernet frame.
 
-    @return: L{None}: what becomes of it, C{transport} counts; or how to drop it, if what is said to be open cannot be,
-        and nothing was written.
+    @return: L{None} if the packet was written. Otherwise C{offload} contradicts the packet, and the result is the
+        reason for the drop, which the caller has to count.
     """
     if offload is None:
         transport.writePacket([packet])  # type: ignore[list-item]

@@ -1,5 +1,5 @@
 """
-Protocols by number, and how packets reach each of them.
+Tables of the protocols on a layer, by number, and of the receivers that deliver packets to them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from txtuntap.packet import Packet
 Receiver = Callable[[Packet], None]
 
 
-class _Each:
+class _EachReceiver:
     """
-    The receiver for several protocols under one number: each gets the packet as it was.
+    The receiver for several protocols under one number. Each protocol receives a copy of the packet.
     """
 
     def __init__(self, targets: dict[int, list[Receiver]], num: int) -> None:
@@ -23,17 +23,17 @@ class _Each:
 
     def __call__(self, packet: Packet) -> None:
         for receive in tuple(self._targets[self._num]):
-            # One of them may remove another.
+            # A receiver may have removed this one from the table in the meantime.
             if receive in self._targets.get(self._num, ()):
                 receive(packet.copy())
 
 
 class ProtocolTable:
     """
-    Protocols by number, each with its target: the receiver or the transport that packets reach it by.
+    A table of protocols by number. Each protocol has a target: the receiver or the transport that serves it.
 
-    @ivar protocols: the protocols, in lists, by number.
-    @ivar targets: the target of each of them, in lists alike.
+    @ivar protocols: for each number, the list of the protocols.
+    @ivar targets: for each number, the list of their targets, in the same order.
     """
 
     def __init__(self, bits: int) -> None:
@@ -43,7 +43,9 @@ class ProtocolTable:
 
     def check(self, num: int) -> None:
         """
-        @raise TypeError: C{num} does not fit the field. (C{twisted.pair} raises the same.)
+        Check the number that a protocol is added under.
+
+        @raise TypeError: C{num} does not fit the field. C{twisted.pair} raises the same.
         """
         if not isinstance(num, int):
             raise TypeError(f"a protocol is added under a number, not under {num!r}")
@@ -53,11 +55,16 @@ class ProtocolTable:
             raise TypeError(f"Added protocol must fit in {self._bits} bits")
 
     def add(self, num: int, proto: Any, target: Any) -> None:
+        """
+        Add a protocol and its target under a number.
+        """
         self.protocols.setdefault(num, []).append(proto)
         self.targets.setdefault(num, []).append(target)
 
     def remove(self, num: int, proto: Any) -> Any:
         """
+        Remove a protocol from a number.
+
         @return: the target of C{proto}.
 
         @raise ValueError: C{proto} was not added under C{num}.
@@ -77,12 +84,12 @@ class ReceiverTable(ProtocolTable):
     """
     A table whose targets are receivers.
 
-    @ivar receivers: what to call with a packet for a number: all that the hot path looks at.
+    @ivar receivers: for each number, the function to call with a packet. The hot path uses only this dictionary.
     """
 
     def __init__(self, bits: int, first: int = 0) -> None:
         """
-        @param first: the least number that packets come under.
+        @param first: the least number under which packets are delivered. Lower numbers get no receiver.
         """
         super().__init__(bits)
         self._first = first
@@ -102,4 +109,4 @@ class ReceiverTable(ProtocolTable):
         if targets is None:
             self.receivers.pop(num, None)
         elif num >= self._first:
-            self.receivers[num] = targets[0] if len(targets) == 1 else _Each(self.targets, num)
+            self.receivers[num] = targets[0] if len(targets) == 1 else _EachReceiver(self.targets, num)

@@ -1,9 +1,9 @@
 """
-Time that only passes, and calls that are due at a time.
+Timers, and a steady time that is never set.
 
-Twisted's reactors tell the wall clock, which people and NTP set. A delayed call of theirs is kept by that clock: it
-comes early when the clock is set forward, and sleeps through what the clock is set back by. Deadlines and ages are read
-from a steady clock here, and L{clockStepped} sets right what waits in a reactor.
+The time of Twisted's reactors is the wall clock, which users and NTP set. A reactor's delayed call is early when the
+clock is set forward, and late when the clock is set back. The timers here take deadlines and ages from a steady clock.
+L{clockStepped} re-arms the delayed calls of all timers after the wall clock was set.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.runtime import seconds as wallSeconds
 from zope.interface import implementer
 
-#: Seconds by which a call may be early. The sum of two times is rounded, and a wait for the rest could have no end.
+#: The number of seconds by which a call may be early. The sum of two times is rounded, so a timer that waited for the
+#: smallest remainder could wait without end.
 GRAIN = 1e-6
 
-#: The seconds that have passed on this machine, suspended or not, where the system has such a clock (Linux).
+#: The machine's steady time in seconds. Where the system has such a clock (Linux), it counts suspended time, too.
 _machineSeconds: Callable[[], float] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 )
@@ -28,46 +29,47 @@ _machineSeconds: Callable[[], float] = (
 
 def steadySeconds(clock: IReactorTime) -> Callable[[], float]:
     """
-    Find the function that tells the steady time of a clock. Look it up once for an object, not for each packet.
+    Return the function that returns the steady time of a clock. An object calls this once, and not for each packet.
 
-    @param clock: a reactor, whose own time is the machine's wall clock: it has the machine's steady time. A clock with
-        a C{steadySeconds} of its own has that. Any other clock, such as a C{task.Clock}, has C{seconds}.
+    @param clock: a clock with a method C{steadySeconds}, which is the result. For a reactor, whose C{seconds} is the
+        machine's wall clock, the result is the machine's steady clock. For any other clock, such as a C{task.Clock},
+        the result is C{seconds}.
 
-    @return: a function without arguments; its value is in seconds, from a beginning of the clock's own.
+    @return: a function without arguments, which returns seconds since a start that depends on the clock.
     """
     return _otherTime(clock) or clock.seconds
 
 
 def _otherTime(clock: IReactorTime) -> Callable[[], float] | None:
     """
-    Find the function that tells the steady time of a clock, where C{seconds} of that clock is another time; L{None}
-    where it is the steady one.
+    Return the function that returns the steady time of a clock; L{None} if the method C{seconds} of the clock is that
+    function.
     """
     own: Callable[[], float] | None = getattr(clock, "steadySeconds", None)
     if own is not None:
         return own
-    # IReactorCore would not do: Twisted's MemoryReactorClock provides it, and has a time of its own.
+    # A test for IReactorCore would be wrong: Twisted's MemoryReactorClock provides it, but its seconds are its own.
     return _machineSeconds if clock.seconds is wallSeconds else None
 
 
 class Timer:
     """
-    One call that is due at a time, which may be put off, put forward, or stopped. Its function is called once for each
-    time that it is armed.
+    A timer, which calls a function once each time that it is armed. An armed timer can be armed again for an earlier or
+    a later time, or stopped.
 
-    @ivar due: the function.
-    @ivar deadline: when it is due, in steady seconds of its clock; L{None}: it is not armed.
+    @ivar due: the function to call.
+    @ivar deadline: the time of the call, in steady seconds of the clock; L{None}: the timer is not armed.
     """
 
     __slots__ = ("_arguments", "_call", "_clock", "_steady", "deadline", "due")
 
     def __init__(self, clock: IReactorTime, due: Callable[..., object], *arguments: object) -> None:
         """
-        @param clock: an C{IReactorTime}; the call is made by its C{callLater}.
-        @param due: called with C{arguments} when the time has come. The timer is not armed then.
+        @param clock: an C{IReactorTime}, whose C{callLater} makes the call.
+        @param due: called with C{arguments} at the deadline. At that time the timer is not armed.
         """
         self._clock = clock
-        # None where the clock's seconds() are steady: a bound method for each timer would cost as much memory as it.
+        # None where the clock's seconds() are steady. A bound method would take as much memory as the timer itself.
         self._steady = _otherTime(clock)
         self.due = due
         self._arguments = arguments
@@ -77,14 +79,14 @@ class Timer:
     @property
     def armed(self) -> bool:
         """
-        Whether a call is to come.
+        Whether a call is pending.
         """
         return self.deadline is not None
 
     @property
     def left(self) -> float:
         """
-        The seconds until the call is due, 0 at least; infinity if none is.
+        The number of seconds until the deadline, at least 0; infinity if the timer is not armed.
         """
         if self.deadline is None:
             return inf
@@ -92,9 +94,9 @@ class Timer:
 
     def arm(self, seconds: float) -> None:
         """
-        Have the call come in so many seconds, and not when it was to come before.
+        Set the deadline to a number of seconds from now. It replaces the previous deadline.
 
-        @param seconds: 0 (at the next turn of the reactor) or more; infinity: never.
+        @param seconds: 0 or more. With 0, the call is made at the next turn of the reactor. Infinity stops the timer.
         """
         if seconds == inf:
             self.stop()
@@ -105,7 +107,7 @@ class Timer:
         if before is None or call is None:
             self._call = self._clock.callLater(seconds, self._ring)
         elif deadline >= before:
-            # Twisted puts a call off without a search for it.
+            # Delaying a call is cheap in Twisted: the reactor moves it only when its old time is reached.
             call.reset(seconds)
         else:
             call.cancel()
@@ -113,15 +115,15 @@ class Timer:
 
     def armAt(self, deadline: float) -> None:
         """
-        Have the call come at a time, or at the next turn of the reactor where that is past.
+        Set the deadline to a time. If that is in the past, the call is made at the next turn of the reactor.
 
-        @param deadline: in steady seconds of the clock.
+        @param deadline: the time, in steady seconds of the clock.
         """
         self.arm(max(0.0, deadline - (self._clock.seconds() if self._steady is None else self._steady())))
 
     def stop(self) -> None:
         """
-        Have no call come. Where none was to come, nothing happens.
+        Cancel the pending call. Do nothing if the timer is not armed.
         """
         call, self._call, self.deadline = self._call, None, None
         if call is not None:
@@ -129,7 +131,7 @@ class Timer:
 
     def clockStepped(self) -> None:
         """
-        Wait anew for what is left, because the wall clock was set.
+        Make a new delayed call for the remaining time, because the wall clock was set.
         """
         if self._call is not None:
             self._call.cancel()
@@ -137,7 +139,7 @@ class Timer:
 
     def _ring(self) -> None:
         if self._steady is not None and self.left > GRAIN:
-            # The wall clock was set forward.
+            # The wall clock was set forward, so the reactor made the call too early.
             self._call = self._clock.callLater(self.left, self._ring)
             return
         self._call = self.deadline = None
@@ -147,49 +149,48 @@ class Timer:
 @implementer(IDelayedCall)
 class TimerCall(Timer):
     """
-    A timer for a program that asks a reactor for delayed calls, such as one of Twisted's own classes: made by
-    L{callLater}.
+    A timer with the interface of a reactor's delayed call, for code that expects one, such as Twisted's own classes.
+    L{callLater} makes it.
     """
 
     __slots__ = ()
 
     def getTime(self) -> float:
         """
-        See C{IDelayedCall}.
+        Return the time of the call in seconds, by the clock's C{seconds}.
         """
         return self._clock.seconds() + self.left
 
     def cancel(self) -> None:
         """
-        See C{IDelayedCall}.
+        Cancel the call, as in C{IDelayedCall}.
         """
         self.stop()
 
     def delay(self, secondsLater: float) -> None:
         """
-        See C{IDelayedCall}.
+        Delay the call by a number of seconds, as in C{IDelayedCall}.
         """
         self.arm(self.left + secondsLater)
 
     def reset(self, secondsFromNow: float) -> None:
         """
-        See C{IDelayedCall}.
+        Set the call to a number of seconds from now, as in C{IDelayedCall}.
         """
         self.arm(secondsFromNow)
 
     def active(self) -> bool:
         """
-        See C{IDelayedCall}.
+        Return whether the call is pending, as in C{IDelayedCall}.
         """
         return self.armed
 
 
 def callLater(clock: IReactorTime, delay: float, due: Callable[..., object], *arguments: object) -> TimerCall:
     """
-    Have a function called later, as C{IReactorTime.callLater} does; but neither early nor late where the wall clock is
-    set meanwhile.
+    Call a function later, as C{IReactorTime.callLater} does, but in time even if the wall clock is set meanwhile.
 
-    @param delay: 0 seconds (at the next turn of the reactor) or more.
+    @param delay: the number of seconds, 0 or more. With 0, the call is made at the next turn of the reactor.
     """
     call = TimerCall(clock, due, *arguments)
     call.arm(delay)
@@ -198,12 +199,12 @@ def callLater(clock: IReactorTime, delay: float, due: Callable[..., object], *ar
 
 def clockStepped(clock: IReactorTime) -> None:
     """
-    Have every timer that waits by a clock wait for the time that is left, because the wall clock was set. A clock in
-    another thread, and its timers, are left alone.
+    Re-arm every timer of a clock for its remaining time, because the wall clock was set. Timers of other clocks, such
+    as a reactor in another thread, are left alone.
 
     @param clock: the clock that makes the calls, such as the reactor. Its timers are found among its delayed calls.
     """
-    # A copy: task.Clock returns the very list that it keeps.
+    # The list is copied, because task.Clock returns its own list, and re-arming changes that.
     for call in list(clock.getDelayedCalls()):
         timer = getattr(getattr(call, "func", None), "__self__", None)
         if isinstance(timer, Timer):

@@ -1,5 +1,5 @@
 """
-How often something may happen.
+A token bucket, which limits the rate of events.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 class TokenBucket:
     """
-    Permits C{burst} at once, and C{rate} a second in the long run.
+    A rate limit that permits C{burst} events at once, and C{rate} events a second in the long run.
     """
 
     __slots__ = ("_burst", "_filled", "_rate", "_tokens")
@@ -20,12 +20,14 @@ class TokenBucket:
 
     def take(self, now: float, spare: float = 0.0, count: int = 1) -> bool:
         """
-        @param now: seconds; may step backwards.
-        @param spare: tokens that must be left over.
-        @param count: how many things are about to happen. One is permitted if the first of them is, and what they are
-            more than there are tokens for is owed.
+        Take tokens for one or more events.
 
-        @return: whether it may happen now.
+        @param now: the time in seconds. It may step backwards.
+        @param spare: the number of tokens that must be left after the first event.
+        @param count: the number of events. All are permitted if the first one is. The number of tokens then becomes
+            negative, so that later events wait longer.
+
+        @return: whether the events may happen now.
         """
         if self._filled is not None:
             self._tokens = min(self._burst, self._tokens + max(0.0, now - self._filled) * self._rate)
