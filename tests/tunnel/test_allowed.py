@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txtuntap.tunnel.allowed import MAX_KNOWN, Allowed
 from txtuntap.wire.address import packAddress, packLinkAddress
 from txtuntap.wire.arp import ARP, REPLY, REQUEST
-from txtuntap.wire.offload import MAX_TAGS, NEEDS_CHECKSUM, NONE, Offload, networkStart, spares
+from txtuntap.wire.offload import MAX_TAGS, NEEDS_CHECKSUM, NONE, Offload, keepsFilteredFields, networkStart
 
 OURS, OTHERS = "10.0.0.2", "10.0.0.3"
 OURS6, OTHERS6 = "fd00::2", "fd00::3"
@@ -251,7 +251,7 @@ class AllowedTests(SynchronousTestCase):
         def permits(payload: bytes, etherType: int, start: int, offset: int) -> bool:
             whole, network = frame(payload + bytes(40), etherType)
             self.assertTrue(allowed.permitsFrame(whole, network))
-            return spares(whole, Offload(NEEDS_CHECKSUM, NONE, 0, 0, network + start, offset), network)
+            return keepsFilteredFields(whole, Offload(NEEDS_CHECKSUM, NONE, 0, 0, network + start, offset), network)
 
         udp6 = packet(OURS6)
         self.assertTrue(permits(packet(OURS), 0x0800, 20, 6))

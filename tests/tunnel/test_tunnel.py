@@ -192,7 +192,7 @@ class TunnelTests(SynchronousTestCase):
             tunnel, wire = self.made(mode)
             # Ethernet padding is removed.
             self.assertTrue(tunnel.carried(link + data + (b"\0" * 9 if link else b"")))
-            self.assertEqual([link + each for each in ipv4.takenApart(data, 1500)], wire.sent)
+            self.assertEqual([link + each for each in ipv4.fragmentsOf(data, 1500)], wire.sent)
             self.assertEqual([1500, 1500, 60], [len(each) - len(link) for each in wire.sent])
             self.assertEqual(
                 {"inFragmented": 1, "inPackets": 3, "inOctets": 3060 + 3 * len(link)}, dict(tunnel.counters)
@@ -201,7 +201,7 @@ class TunnelTests(SynchronousTestCase):
             whole, offload, _ = superpacket(4, UDP, bytes(6000), 3000)
             whole = whole[:6] + bytes(2) + whole[8:]
             self.assertTrue(tunnel.carried(link + whole, shifted(offload, len(link))))
-            expected = [link + each for one in finish(whole, offload) for each in ipv4.takenApart(one, 1500)]
+            expected = [link + each for one in finish(whole, offload) for each in ipv4.fragmentsOf(one, 1500)]
             self.assertEqual(expected, wire.sent[3:])
 
     def test_noICMPErrorAnswersPacketsThatMustNotBeAnswered(self) -> None:

@@ -208,7 +208,7 @@ class BrokenTests(SynchronousTestCase):
             (pcap("<", 0xA1B2C3D4, (0, 0, b"first", 5), (0, 0, b"other", 5)), 24 + 16 + 5),
         ):
             for end in range(start + 1, len(data)):
-                self.assertBroken(data[:end], f"cut short: what begins at octet {start}", 1)
+                self.assertBroken(data[:end], f"cut short: the part that begins at octet {start} is", 1)
 
     def test_cutInItsHeader(self) -> None:
         for data in START, pcap("<", 0xA1B2C3D4):

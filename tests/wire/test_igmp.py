@@ -79,7 +79,7 @@ class QueryTests(SynchronousTestCase):
 class FloatingTests(SynchronousTestCase):
     def test_itNeverFalls(self) -> None:
         for bits in (4, 12):
-            numbers = [igmp.floating(code, bits) for code in range(1 << (bits + 4))]
+            numbers = [igmp.decodeFloat(code, bits) for code in range(1 << (bits + 4))]
             self.assertEqual(numbers, sorted(set(numbers)))
 
 
@@ -100,7 +100,15 @@ class MessageTests(SynchronousTestCase):
         found = [message for _, message in igmp.messages(3, records, 8 + 3 * 8 + 7)]
         self.assertEqual([(len(message), message[7]) for message in found], [(32, 3), (32, 3), (16, 1)])
         self.assertEqual(b"".join(message[12::8] for message in found), b"\xef" * 7)
-        self.assertEqual((igmp.fits(3, 39), igmp.fits(3, 32), igmp.fits(3, 31), igmp.fits(3, 0)), (3, 3, 2, 1))
+        self.assertEqual(
+            (
+                igmp.recordsPerMessage(3, 39),
+                igmp.recordsPerMessage(3, 32),
+                igmp.recordsPerMessage(3, 31),
+                igmp.recordsPerMessage(3, 0),
+            ),
+            (3, 3, 2, 1),
+        )
 
     def test_version2(self) -> None:
         joined, left = bytes.fromhex("1600 f8fa ef010203"), bytes.fromhex("1700 0804 e00000fb")
@@ -112,7 +120,7 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(list(igmp.messages(1, self.RECORDS, 1476)), [(GROUP, bytes.fromhex("1200 fcfa ef010203"))])
 
     def test_olderVersionsHaveOneGroupAMessage(self) -> None:
-        self.assertEqual((igmp.fits(2, 1476), igmp.fits(1, 1476)), (1, 1))
+        self.assertEqual((igmp.recordsPerMessage(2, 1476), igmp.recordsPerMessage(1, 1476)), (1, 1))
 
     def test_nothingToSay(self) -> None:
         for version in (1, 2, 3):

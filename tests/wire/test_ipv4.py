@@ -16,9 +16,9 @@ from txtuntap.wire.ipv4 import (
     HEADER_LENGTH,
     MORE_FRAGMENTS,
     IPHeader,
+    fragmentsOf,
     optionsFault,
     packHeader,
-    takenApart,
 )
 
 SOURCE = packAddress("10.0.0.1")
@@ -120,14 +120,14 @@ class OptionsFaultTests(SynchronousTestCase):
 
 class TakenApartTests(SynchronousTestCase):
     """
-    L{takenApart}.
+    L{fragmentsOf}.
     """
 
     @given(binary(min_size=1, max_size=3000), integers(68, 1600), integers(0, 10), integers(0, 100), integers(0, 1))
     def test_fragmentsArePiecesOfTheWhole(self, payload: bytes, mtu: int, words: int, offset: int, more: int) -> None:
         word = more * MORE_FRAGMENTS | offset
         packet = packHeader(SOURCE, DEST, 17, len(payload), 33, 0x1234, word, 0xB8, b"\x01" * 4 * words) + payload
-        fragments = takenApart(packet, mtu)
+        fragments = fragmentsOf(packet, mtu)
         joined = b""
         for number, each in enumerate(fragments):
             header = IPHeader(each)
@@ -145,12 +145,12 @@ class TakenApartTests(SynchronousTestCase):
     def test_aLaterFragmentHasOnlyTheOptionsThatAreCopied(self) -> None:
         # Record route, which is not; no operation; router alert, which is; the end.
         options = bytes.fromhex("0707040000000001 9404ffff 00000000".replace(" ", ""))
-        first, second = takenApart(packHeader(SOURCE, DEST, 17, 100, fragment=0, options=options) + bytes(100), 100)
+        first, second = fragmentsOf(packHeader(SOURCE, DEST, 17, 100, fragment=0, options=options) + bytes(100), 100)
         self.assertEqual(options, first[20:36])
         self.assertEqual(b"\x01" * 8 + options[8:], second[20:36])
 
     def test_whatCannotBeTakenApart(self) -> None:
         for options, mtu in (b"\x07\x01\0\0", 1500), (b"\x07\x05\0\0", 1500), (b"\x01\x01\x01\x07", 1500), (b"", 27):
             self.assertEqual(
-                [], takenApart(packHeader(SOURCE, DEST, 17, 8, fragment=0, options=options) + bytes(8), mtu)
+                [], fragmentsOf(packHeader(SOURCE, DEST, 17, 8, fragment=0, options=options) + bytes(8), mtu)
             )

@@ -81,7 +81,9 @@ class MessageTests(SynchronousTestCase):
         found = [message for _, message in mld.messages(2, records, 8 + 3 * 20 + 19, SOURCE)]
         self.assertEqual([(len(message), message[7]) for message in found], [(68, 3), (68, 3), (28, 1)])
         self.assertEqual(b"".join(message[27::20] for message in found), bytes(range(7)))
-        self.assertEqual((mld.fits(2, 68), mld.fits(2, 67), mld.fits(2, 0)), (3, 2, 1))
+        self.assertEqual(
+            (mld.recordsPerMessage(2, 68), mld.recordsPerMessage(2, 67), mld.recordsPerMessage(2, 0)), (3, 2, 1)
+        )
 
     def test_version1(self) -> None:
         (joinedTo, joined), (leftTo, left) = mld.messages(1, self.RECORDS, 1452, SOURCE)
@@ -89,7 +91,7 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual((joined[:2], joined[4:]), (b"\x83\0", bytes(4) + GROUP))
         self.assertEqual((left[:2], left[4:]), (b"\x84\0", bytes(4) + OTHER))
         self.assertTrue(icmp.valid(joined, SOURCE, joinedTo) and icmp.valid(left, SOURCE, leftTo))
-        self.assertEqual(mld.fits(1, 1452), 1)
+        self.assertEqual(mld.recordsPerMessage(1, 1452), 1)
 
     def test_nothingToSay(self) -> None:
         for version in (1, 2):

@@ -90,8 +90,12 @@ class GroupProtocol(PacketProtocol):
         # again when the host has an address.
         self._wasAnonymous = False
         self._reporters = {
-            4: Reporter(clock, random, igmp.VERSION, lambda version: igmp.fits(version, self._room), self._report),
-            6: Reporter(clock, random, mld.VERSION, lambda version: mld.fits(version, self._room6), self._report6),
+            4: Reporter(
+                clock, random, igmp.VERSION, lambda version: igmp.recordsPerMessage(version, self._room), self._report
+            ),
+            6: Reporter(
+                clock, random, mld.VERSION, lambda version: mld.recordsPerMessage(version, self._room6), self._report6
+            ),
         }
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:

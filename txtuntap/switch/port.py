@@ -21,7 +21,7 @@ from txtuntap.packet import Packet
 from txtuntap.switch.stations import NULL_ADDRESS, VLAN, ISwitchPort, StationTable, stationsOfPort
 from txtuntap.wire.ethernet import HEADER_LENGTH, SERVICE_VLAN, TAG
 from txtuntap.wire.ethernet import VLAN as VLAN_TYPE
-from txtuntap.wire.offload import MAX_TAGS, fault, networkStart, payloadStart, shifted, spares
+from txtuntap.wire.offload import MAX_TAGS, fault, keepsFilteredFields, networkStart, payloadStart, shifted
 from txtuntap.wire.routerguard import frameConfigures
 
 _TAG_LENGTH = TAG.size
@@ -379,7 +379,12 @@ def _configures(packet: Packet) -> bool:
     if frameConfigures(frame, network):
         return True
     offload = packet.offload
-    return offload is not None and offload.isOpen and not offload.isSuperpacket and not spares(frame, offload, network)
+    return (
+        offload is not None
+        and offload.isOpen
+        and not offload.isSuperpacket
+        and not keepsFilteredFields(frame, offload, network)
+    )
 
 
 def _hasInnerTag(frame: bytes | memoryview, at: int) -> bool:

@@ -23,7 +23,7 @@ from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.framing import MAX_PACKET, ICarrier
 from txtuntap.tunnel.toolong import fragmentsOrError, ipLength
 from txtuntap.wire import ethernet, udp
-from txtuntap.wire.offload import UDP, Offload, fault, finish, networkStart, segments, spares
+from txtuntap.wire.offload import UDP, Offload, fault, finish, keepsFilteredFields, networkStart, segments
 
 #: The most ICMP errors about too long packets: a rate in errors a second, and a burst (RFC 4443 section 2.4f).
 ERROR_RATE, ERROR_BURST = 1000.0, 50.0
@@ -289,7 +289,7 @@ class Tunnel(AbstractDatagramProtocol):
         if allowed is not None:
             permits = allowed.permitsFrame(packet, network) if self._ethernet else allowed.permitsPacket(packet)
             if permits and offload is not None and not offload.isSuperpacket:
-                permits = spares(packet, offload, network)
+                permits = keepsFilteredFields(packet, offload, network)
             if not permits:
                 return Drop.FORBIDDEN_ADDRESS
             if not allowed.permitsRole(packet, network, self._ethernet):

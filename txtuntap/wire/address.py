@@ -1,7 +1,7 @@
 """
-Addresses as they stand in headers (L{bytes}) and as people and Twisted write them (L{str}).
+Addresses in two forms: packed as in headers (L{bytes}), and as text, which people and Twisted use (L{str}).
 
-A packed IP address is 4 or 16 octets, and so tells its own version; a link address is 6.
+A packed IP address has 4 or 16 octets, and its length tells the IP version. A packed link address has 6 octets.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 def packAddress(address: str | bytes) -> bytes:
     """
-    Turn an IPv4 or IPv6 address into its 4 or 16 octets.
+    Convert an IPv4 or IPv6 address to its 4 or 16 octets.
 
     @param address: text such as C{"10.0.0.1"} or C{"fd00::1"}, or octets that are packed already. A scope as in
-        C{"fe80::1%eth0"} (RFC 4007 section 11) says nothing here: whoever has one link needs none.
+        C{"fe80::1%eth0"} (RFC 4007 section 11) is ignored, because a layer has only one link.
 
-    @raise ValueError: it is no address. Host names are not looked up.
+    @raise ValueError: C{address} is not an IP address. Host names are not resolved.
     """
     if isinstance(address, bytes):
         if len(address) in (4, 16):
@@ -48,7 +48,7 @@ def packAddress(address: str | bytes) -> bytes:
 
 def versionOf(address: bytes) -> int:
     """
-    The IP version of a packed address, 4 or 6.
+    Return the IP version of a packed address, 4 or 6.
     """
     return 6 if len(address) == 16 else 4
 
@@ -56,18 +56,18 @@ def versionOf(address: bytes) -> int:
 @lru_cache(maxsize=4096)
 def addressText(address: bytes) -> str:
     """
-    The text of a packed IP address: dotted quad, or RFC 5952.
+    Convert a packed IP address to text: dotted decimal for IPv4, the form of RFC 5952 for IPv6.
     """
     return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 def packLinkAddress(address: str | bytes) -> bytes:
     """
-    Turn a link (Ethernet, MAC) address into its six octets.
+    Convert a link address (Ethernet, MAC address) to its six octets.
 
     @param address: text such as C{"02:00:00:00:00:01"} (or with C{-}), or six octets.
 
-    @raise ValueError: it is no such address.
+    @raise ValueError: C{address} is not a link address.
     """
     packed = address if isinstance(address, bytes) else b""
     if isinstance(address, str) and _LINK_ADDRESS.fullmatch(address):
@@ -79,46 +79,48 @@ def packLinkAddress(address: str | bytes) -> bytes:
 
 def linkAddressText(address: bytes) -> str:
     """
-    Six octets as C{"02:00:00:00:00:01"}.
+    Convert a link address of six octets to text such as C{"02:00:00:00:00:01"}.
     """
     return address.hex(":")
 
 
 def isGroup(address: bytes) -> bool:
     """
-    Whether a packed IP address stands for more than one host: multicast (RFC 5771, RFC 4291 section 2.7) or the
-    limited broadcast.
+    Whether a packed IP address is a multicast address (RFC 5771, RFC 4291 section 2.7) or the limited broadcast
+    address, and so stands for several hosts.
     """
     return 0xE0 <= address[0] < 0xF0 or address == LIMITED_BROADCAST if len(address) == 4 else address[0] == 0xFF
 
 
 def isMulticast(address: bytes) -> bool:
     """
-    Whether a packed IP address is that of a group that can be joined: as L{isGroup}, without the limited broadcast.
+    Whether a packed IP address is a multicast address, which hosts can join. Unlike L{isGroup}, this excludes the
+    limited broadcast address.
     """
     return 0xE0 <= address[0] < 0xF0 if len(address) == 4 else address[0] == 0xFF
 
 
 def isLinkLocal(address: bytes) -> bool:
     """
-    Whether a packed IPv6 address is a unicast one that means something on its link alone (RFC 4291 section 2.5.6).
+    Whether a packed IPv6 address is a link-local unicast address (RFC 4291 section 2.5.6).
     """
     return address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def isInterfaceLocal(group: bytes) -> bool:
     """
-    Whether nothing that goes to a packed group gets to a link (RFC 4291 section 2.7): IPv4 has no such groups.
+    Whether a packed group address has interface-local scope, so that packets to it never leave the host (RFC 4291
+    section 2.7). IPv4 has no such groups.
     """
     return len(group) == 16 and group[1] & 0x0F <= 1
 
 
 def isHost(address: bytes) -> bool:
     """
-    Whether a packed IP address can be that of one host on a network: the only kind that may be a source that is
+    Whether a packed IP address can be the address of one host on a network. A packet with any other source must not be
     answered (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5).
 
-    Not so are groups, 0/8, 127/8, 240/4, C{::}, C{::1} and IPv4 in IPv6's clothes (C{::ffff:0:0/96}).
+    The result is false for groups, 0/8, 127/8, 240/4, C{::}, C{::1} and IPv4-mapped IPv6 addresses (C{::ffff:0:0/96}).
     """
     if len(address) == 4:
         return address[0] < 0xE0 and address[0] not in (0, 127)
@@ -127,7 +129,7 @@ def isHost(address: bytes) -> bool:
 
 def groupLinkAddress(address: bytes) -> bytes:
     """
-    The link address that frames to an IP group go to: RFC 1112 section 6.4, RFC 2464 section 7.
+    Return the link address of frames to an IP group (RFC 1112 section 6.4, RFC 2464 section 7).
     """
     if len(address) == 16:
         return b"\x33\x33" + address[12:]
@@ -138,13 +140,14 @@ def groupLinkAddress(address: bytes) -> bytes:
 
 def solicitedNode(address: bytes) -> bytes:
     """
-    The solicited-node group of an IPv6 address (RFC 4291 section 2.7.1).
+    Return the solicited-node multicast address of an IPv6 address (RFC 4291 section 2.7.1).
     """
     return b"\xff\x02" + bytes(9) + b"\x01\xff" + address[13:]
 
 
 def interfaceIdentifier(link: bytes) -> bytes:
     """
-    The last eight octets of an IPv6 address made of a link address (EUI-64: RFC 4291 appendix A).
+    Return the interface identifier of a link address: the last eight octets of an IPv6 address that is formed from the
+    link address (modified EUI-64, RFC 4291 appendix A).
     """
     return bytes((link[0] ^ 2,)) + link[1:3] + b"\xff\xfe" + link[3:]

@@ -1,5 +1,5 @@
 """
-ARP for IPv4 over Ethernet (RFC 826).
+ARP for IPv4 over Ethernet. Read RFC 826 first.
 
     +-------------+-------------+------+------+-------------+
     | hardware(2) | protocol(2) | 6 (1)| 4 (1)| opcode (2)  |
@@ -29,11 +29,13 @@ REPLY = 2
 @attrs.frozen
 class ARP:
     """
-    An ARP packet.
+    An ARP packet, for IPv4 over Ethernet.
 
     @ivar opcode: L{REQUEST} or L{REPLY}.
-    @ivar senderLink: six octets; so is C{targetLink}.
-    @ivar sender: four octets; so is C{target}.
+    @ivar senderLink: the link address of the sender, six octets.
+    @ivar sender: the IPv4 address of the sender, four octets.
+    @ivar targetLink: the link address of the target, six octets.
+    @ivar target: the IPv4 address of the target, four octets.
     """
 
     opcode: int
@@ -44,7 +46,7 @@ class ARP:
 
     def pack(self) -> bytes:
         """
-        The 28 octets of it.
+        Pack the ARP packet into its 28 octets.
         """
         return _FORMAT.pack(
             _ETHERNET, _IPV4, 6, 4, self.opcode, self.senderLink, self.sender, self.targetLink, self.target
@@ -53,8 +55,9 @@ class ARP:
 
 def parse(data: bytes) -> ARP | None:
     """
-    @return: the packet, or L{None} for what is cut short, or is not about IPv4 over Ethernet, or neither request nor
-        reply.
+    Parse an ARP packet.
+
+    @return: the packet; L{None} if it is too short, is not for IPv4 over Ethernet, or is neither a request nor a reply.
     """
     if len(data) < LENGTH:
         return None

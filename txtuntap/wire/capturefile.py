@@ -1,6 +1,6 @@
 """
-Capture files, read: pcapng (draft-ietf-opsawg-pcapng), and what came before it, pcap (draft-ietf-opsawg-pcap), with
-times in micro- or nanoseconds; in either byte order.
+A parser of capture files. It reads pcapng files (draft-ietf-opsawg-pcapng) and the older pcap files
+(draft-ietf-opsawg-pcap) with times in microseconds or nanoseconds, in either byte order.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from txtuntap.wire import pcapng
 
-#: The most octets of one block, and of one packet (MAXIMUM_SNAPLEN of libpcap): what is longer is no capture. Blocks of
-#: kinds that say nothing here may be longer; they are passed over.
+#: The most octets of one block, and of one packet (MAXIMUM_SNAPLEN of libpcap). A file with longer ones is refused.
+#: Blocks of types that are not read here may be longer, because they are skipped.
 MAX_BLOCK = 1 << 20
 MAX_PACKET = 1 << 18
 
@@ -21,11 +21,11 @@ MAX_PACKET = 1 << 18
 MAX_INTERFACES = 4096
 MAX_OPTIONS = 1024
 
-#: pcap's magic numbers: times in microseconds, in nanoseconds.
+#: The magic numbers of pcap files with times in microseconds and in nanoseconds.
 _MICROSECONDS = 0xA1B2C3D4
 _NANOSECONDS = 0xA1B23C4D
 
-#: The first octets of files that are captures once they are decompressed, or captures in a format that is not read.
+#: The first octets of compressed files and of capture files in formats that are not read here, with advice.
 _OTHERS = {
     b"\x1f\x8b": "compressed by gzip: decompress it, or give gzip.open(path)",
     b"BZh": "compressed by bzip2: decompress it, or give bz2.open(path)",
@@ -39,10 +39,10 @@ _OTHERS = {
 
 _SECOND = 1_000_000_000
 
-#: Octets that L{readCapture} reads at once.
+#: The number of octets that L{readCapture} reads at once.
 _READ_SIZE = 1 << 16
 
-#: The least length of the blocks that are read, by type.
+#: The least length of a block in octets, for each type of block that is read.
 _LEAST = {
     pcapng.SECTION_HEADER: 28,
     pcapng.INTERFACE_DESCRIPTION: 20,
@@ -55,7 +55,7 @@ _LEAST = {
 
 class CaptureFileError(ValueError):
     """
-    This is no capture file, or it is broken, or cut short.
+    The file is not a capture file, is malformed, or ends too early.
     """
 
 
@@ -64,10 +64,10 @@ class CapturedInterface:
     """
     An interface that packets were captured on.
 
-    @ivar linkType: C{pcapng.ETHERNET}, C{pcapng.RAW}, or another LINKTYPE.
+    @ivar linkType: C{pcapng.ETHERNET}, C{pcapng.RAW}, or another LINKTYPE value.
     @ivar snaplen: the most octets of a packet that were recorded; 0: there was no limit.
-    @ivar unitsPerSecond: in which times are told.
-    @ivar offset: seconds to add to them.
+    @ivar unitsPerSecond: the resolution of the interface's timestamps, in units per second.
+    @ivar offset: the number of seconds to add to each timestamp.
     """
 
     linkType: int
@@ -81,13 +81,15 @@ class CapturedInterface:
 @dataclass(frozen=True, slots=True)
 class CapturedPacket:
     """
-    One packet of a file.
+    One packet of a capture file.
 
-    @ivar data: what was recorded of it.
-    @ivar time: in nanoseconds since 1970; L{None}: the file does not say.
-    @ivar length: how many octets it had.
+    @ivar data: the octets of the packet that were recorded.
+    @ivar time: the time of the packet in nanoseconds since 1970; L{None} if the file has none.
+    @ivar length: the length of the packet on the link, in octets. It can exceed that of C{data}.
+    @ivar interface: the interface that captured the packet.
     @ivar direction: C{pcapng.INBOUND}, C{pcapng.OUTBOUND} or C{pcapng.UNKNOWN}.
-    @ivar dropped: how many before it were not recorded.
+    @ivar comments: the comments on the packet in the file.
+    @ivar dropped: the number of packets before this one that were not recorded.
     """
 
     data: bytes
@@ -102,8 +104,10 @@ class CapturedPacket:
 @dataclass(frozen=True, slots=True)
 class CapturedStatistics:
     """
-    The statistics of an interface: packets that were to be recorded, and those that were not; L{None} where the file
-    does not say.
+    The statistics of an interface, as far as the file has them.
+
+    @ivar received: the number of packets that the interface received; L{None} if the file does not have it.
+    @ivar dropped: the number of these that were not recorded; L{None} if the file does not have it.
     """
 
     received: int | None
@@ -112,36 +116,37 @@ class CapturedStatistics:
 
 class CaptureParser:
     """
-    Takes a capture file in pieces, however they are cut, and gives the packets in it. Keeps no more than one block.
+    A parser that is fed a capture file in pieces of any length, and returns its packets. It buffers at most one block.
 
-    @ivar statistics: the latest of each interface of this section, by number.
+    @ivar statistics: the latest statistics of each interface of the present section, by the interface's number.
     """
 
     def __init__(self) -> None:
         self.statistics: dict[int, CapturedStatistics] = {}
         self._buffer = bytearray()
-        # Where the buffer begins in the file.
+        # The position in the file of the first octet of the buffer.
         self._offset = 0
-        # Octets of a block that says nothing here, still to come.
+        # The number of octets still to skip of a block whose type is not read.
         self._skip = 0
         self._order = "<"
         self._interfaces: list[CapturedInterface] = []
-        # A pcap file's records: seconds, fraction, octets here, octets there; and nanoseconds in a fraction.
+        # The record header of a pcap file: seconds, fraction, octets recorded, octets on the link. _fraction is the
+        # number of nanoseconds in a unit of the fraction.
         self._record = struct.Struct("<IIII")
         self._fraction = 1
         self._error: CaptureFileError | None = None
-        # The function that reads the next part of the file, at a place. It returns the part's length in octets, or 0 if
-        # some of it is missing.
-        self._next: Callable[[int, list[CapturedPacket]], int] = self._first
+        # The function that reads the next part of the file at a position of the buffer. It returns the part's length in
+        # octets, or 0 if the buffer does not hold all of it.
+        self._next: Callable[[int, list[CapturedPacket]], int] = self._detectFormat
 
     def feed(self, data: bytes) -> list[CapturedPacket]:
         """
-        Some more of the file has come.
+        Parse the next piece of the file.
 
-        @return: the packets that are whole by now.
+        @return: the packets that are complete with this piece.
 
-        @raise CaptureFileError: it is broken. Where there are packets before that, they are returned, and this is
-            raised the next time, or by L{close}.
+        @raise CaptureFileError: the file is malformed. If this piece completes packets before the error, they are
+            returned, and the error is raised by the next L{feed} or by L{close}.
         """
         if self._error is not None:
             raise self._error
@@ -171,20 +176,20 @@ class CaptureParser:
 
     def close(self) -> None:
         """
-        The file has ended.
+        Note the end of the file.
 
-        @raise CaptureFileError: not where it could.
+        @raise CaptureFileError: the file ends within a block or a packet, is empty, or is malformed.
         """
         if self._error is not None:
             raise self._error
         if not self._offset and not self._buffer:
             raise CaptureFileError("this is no capture file: it is empty")
         if self._buffer or self._skip:
-            raise CaptureFileError(f"the file is cut short: what begins at octet {self._offset} is not all there")
+            raise CaptureFileError(f"the file is cut short: the part that begins at octet {self._offset} is incomplete")
 
-    def _first(self, at: int, packets: list[CapturedPacket]) -> int:
+    def _detectFormat(self, at: int, packets: list[CapturedPacket]) -> int:
         """
-        Which format is it?
+        Detect the format of the file, and read its first header.
         """
         if len(self._buffer) < 4:
             return 0
@@ -201,7 +206,7 @@ class CaptureParser:
                     raise CaptureFileError(f"this pcap file has the version {major}, and not 2")
                 self._fraction = 1000 if magic == _MICROSECONDS else 1
                 self._record = struct.Struct(f"{order}IIII")
-                # The upper bits are about a frame check sequence, or mean nothing.
+                # The upper 16 bits describe the frame check sequence or are reserved.
                 self._interfaces = [CapturedInterface(linkType & 0xFFFF, snaplen)]
                 self._next = self._pcapPacket
                 return 24
@@ -229,15 +234,14 @@ class CaptureParser:
             return 0
         kind, length = struct.unpack_from(f"{self._order}II", buffer, at)
         if kind == pcapng.SECTION_HEADER:
-            # The same in both byte orders; from here on it is that of this section.
+            # The type of this block is the same in both byte orders. Each section has its own byte order.
             self._order = self._sectionOrder(at)
             kind, length = struct.unpack_from(f"{self._order}II", buffer, at)
         if length % 4 or length < _LEAST.get(kind, 12):
             raise CaptureFileError(f"a block that claims to have {length} octets")
         if kind not in _LEAST:
-            self._skip = length
-            # At least what has been looked at is there.
-            self._skip -= 8
+            # The 8 octets of type and length are in the buffer, so they are consumed here.
+            self._skip = length - 8
             return 8
         if length > MAX_BLOCK:
             raise CaptureFileError(f"a block of {length} octets")
@@ -304,7 +308,7 @@ class CaptureParser:
             start = 20
         elif kind == pcapng.PACKET:
             number, dropped, high, low, captured, length = struct.unpack_from(f"{order}HHIIII", body)
-            # All ones: not known.
+            # 0xffff stands for an unknown number.
             dropped = 0 if dropped == 0xFFFF else dropped
             start = 20
         else:
@@ -330,13 +334,13 @@ class CaptureParser:
             ticks = high << 32 | low
             time = (ticks if units == _SECOND else ticks * _SECOND // units) + interface.offset * _SECOND
         data = body[start : start + captured]
-        # Both bits of the direction together mean nothing.
+        # The value 3 of the direction field is undefined.
         direction = direction if direction != 3 else pcapng.UNKNOWN
         return CapturedPacket(data, time, max(length, captured), interface, direction, tuple(comments), dropped)
 
     def _numbered(self, number: int) -> CapturedInterface:
         if number >= len(self._interfaces):
-            raise CaptureFileError(f"something about interface {number}, which was not described")
+            raise CaptureFileError(f"a block refers to interface {number}, which the section does not describe")
         return self._interfaces[number]
 
     def _options(self, body: bytes, at: int) -> Iterator[tuple[int, bytes]]:
@@ -360,11 +364,12 @@ class CaptureParser:
 
 def readCapture(file: BinaryIO) -> Iterator[CapturedPacket]:
     """
-    The packets of a capture file, read as they are asked for.
+    Read the packets of a capture file one after another. The file is read only as far as the packets are consumed.
 
-    @param file: open for reading octets.
+    @param file: a file that is open for reading in binary mode.
 
-    @raise CaptureFileError: it is none, or broken, or cut short: after the last packet that is whole.
+    @raise CaptureFileError: the file is not a capture file, is malformed, or ends too early. The packets before the
+        error are returned first.
     """
     parser = CaptureParser()
     while data := file.read(_READ_SIZE):

@@ -1,5 +1,5 @@
 """
-Ethernet II frames and 802.1Q tags (IEEE 802.3 clause 3, 802.1Q clause 9).
+Ethernet II frames and VLAN tags. Read IEEE 802.3 clause 3 and IEEE 802.1Q clause 9 first.
 
     +-----------+-----------+----------------+-----------+---------
     | dest (6)  | source(6) | 802.1Q tags    | type (2)  | payload
@@ -13,7 +13,7 @@ import struct
 
 HEADER = struct.Struct("!6s6sH")
 HEADER_LENGTH = 14
-#: The part of a header that matters to all who listen.
+#: The source address and the EtherType of a header, without the destination.
 SOURCE_AND_TYPE = struct.Struct("!6x6sH")
 TAG = struct.Struct("!HH")
 
@@ -23,21 +23,23 @@ VLAN = 0x8100
 SERVICE_VLAN = 0x88A8
 IPV6 = 0x86DD
 
-#: From here on the field is an EtherType; below 1501 it is a length (802.3), between the two it is nothing.
+#: The least EtherType. A value up to 1500 in this field is a length (IEEE 802.3); values in between are undefined.
 FIRST_TYPE = 0x0600
 
 
 class EthernetHeader:
     """
-    The header of a frame.
+    The header of an Ethernet frame.
 
-    @ivar dest: six octets.
-    @ivar source: six octets.
-    @ivar proto: what stands in the type field.
+    @ivar dest: the destination link address, six octets.
+    @ivar source: the source link address, six octets.
+    @ivar proto: the value of the type field.
     """
 
     def __init__(self, data: bytes) -> None:
         """
+        @param data: the frame, or at least its header.
+
         @raise ValueError: C{data} is shorter than a header.
         """
         if len(data) < HEADER_LENGTH:
@@ -50,7 +52,11 @@ class EthernetHeader:
 
 def packHeader(dest: bytes, source: bytes, etherType: int, vlan: int | None = None) -> bytes:
     """
-    The 14 octets of a header, or 18 with an 802.1Q tag for C{vlan} (0 to 4094).
+    Pack a header of 14 octets, or of 18 octets with an 802.1Q tag.
+
+    @param dest: the destination link address, six octets.
+    @param source: the source link address, six octets.
+    @param vlan: the VLAN number of the tag, 0 to 4094; L{None}: the header has no tag.
     """
     if vlan is None:
         return HEADER.pack(dest, source, etherType)

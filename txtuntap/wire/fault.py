@@ -1,5 +1,5 @@
 """
-Faults: the facts that keep a packet from being processed, as parsers find them.
+The faults that parsers find in packets.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from enum import Enum
 
 class Fault(Enum):
     """
-    A reason why a packet cannot be processed, or must not be. Its value is a text for an exception.
+    A reason why a packet cannot be processed, or must not be processed. Its value is the text for an exception.
     """
 
-    HEADER = "a header cannot be as it is"
-    OPTION = "an option cannot be as it is, or its sender wants to know that it is unknown here"
-    SOURCE_ROUTE = "the packet asks to be forwarded along a route"
-    OFFLOAD = "what is said to be left open in the packet cannot be"
-    UNKNOWN_OFFLOAD = "what is left open in the packet is of an unknown type"
+    HEADER = "a header is malformed"
+    OPTION = "an option is malformed, or is unknown and asks for an error"
+    SOURCE_ROUTE = "the packet asks to be forwarded along a source route"
+    OFFLOAD = "the offload record contradicts the packet"
+    UNKNOWN_OFFLOAD = "the offload record is of an unknown type"

@@ -1,11 +1,12 @@
 """
-ICMP and ICMPv6 messages (RFC 792, RFC 4443): the header they share, echo, and errors.
+ICMP and ICMPv6 messages: their common header, echo messages and errors. Read RFC 792 and RFC 4443 sections 2 to 4
+first.
 
     +----------+----------+-------------------+-----------------------+------------
     | type (1) | code (1) | checksum (2)      | depends on type (4)   | body
     +----------+----------+-------------------+-----------------------+------------
 
-An error's body is the packet that caused it, as far as there is room.
+The body of an error is the beginning of the packet that caused it (the quote).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ PROTOCOL_UNREACHABLE = 2
 PORT_UNREACHABLE = 3
 FRAGMENTATION_NEEDED = 4
 
-#: The types that tell of an error, which must never be answered with another (RFC 1122 section 3.2.2).
+#: The types of ICMP errors. An error must never be answered with another one (RFC 1122 section 3.2.2).
 ERRORS = frozenset((UNREACHABLE, 4, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM))
 
 # ICMPv6; types below 128 are errors
@@ -62,29 +63,31 @@ UNRECOGNIZED_OPTION6 = 2
 INCOMPLETE_HEADER_CHAIN6 = 3
 
 
-#: How much of a packet an error may quote, by IP version: the error fits the least MTU that every link has
-#: (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
+#: The most octets of a packet that an error quotes, by IP version. The error then fits the least MTU that every link
+#: has (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
 MAX_QUOTE = {4: 576 - 20 - 8, 6: ipv6.MIN_MTU - 40 - 8}
 
-#: The first octets of a payload that every error quotes (RFC 792).
+#: The least number of octets of IP's payload that an error quotes (RFC 792).
 MIN_QUOTED = 8
 
-#: Type and code, by IP version, of the error that says that no station answers for the next hop (RFC 1812 section
-#: 5.2.7.1, RFC 4443 section 3.1).
+#: By IP version, the type and the code of the error which reports that no station answers for the next hop (RFC 1812
+#: section 5.2.7.1, RFC 4443 section 3.1).
 NO_STATION = {4: (UNREACHABLE, HOST_UNREACHABLE), 6: (UNREACHABLE6, ADDRESS_UNREACHABLE6)}
 
-#: The precedence of errors over IPv4, Internetwork Control (RFC 1812 section 4.3.2.5); and the bits of a type of
-#: service that are neither precedence nor the one that RFC 791 says is zero.
+#: The precedence of errors over IPv4, Internetwork Control (RFC 1812 section 4.3.2.5); and the mask of the type of
+#: service octet without the precedence and the lowest bit, which RFC 791 requires to be zero.
 _CONTROL, _SERVICE = 0xC0, 0x1E
 
 
 def pack(kind: int, code: int, rest: int, body: bytes, source: bytes = b"", dest: bytes = b"") -> bytes:
     """
-    A message with its checksum.
+    Pack a message, and compute its checksum.
 
-    @param rest: the second word of the header.
-    @param source: the packed address it leaves from, and C{dest} the one it goes to: for ICMPv6, which has them in its
-        checksum. Empty for ICMP.
+    @param kind: the type of the message.
+    @param rest: the second 32-bit word of the header.
+    @param body: the octets behind the header.
+    @param source: the packed source address. The checksum of ICMPv6 covers it; for ICMP, it is empty.
+    @param dest: the packed destination address, like C{source}.
     """
     length = HEADER_LENGTH + len(body)
     total = onesSum(HEADER.pack(kind, code, 0, rest)) + onesSum(body)
@@ -95,7 +98,10 @@ def pack(kind: int, code: int, rest: int, body: bytes, source: bytes = b"", dest
 
 def valid(message: bytes, source: bytes = b"", dest: bytes = b"") -> bool:
     """
-    Whether a message has a whole header and sums up; addresses as in L{pack}.
+    Whether a message has a complete header and a correct checksum.
+
+    @param source: the packed source address for ICMPv6; empty for ICMP.
+    @param dest: the packed destination address for ICMPv6; empty for ICMP.
     """
     if len(message) < HEADER_LENGTH:
         return False
@@ -108,14 +114,16 @@ def valid(message: bytes, source: bytes = b"", dest: bytes = b"") -> bool:
 @attrs.frozen
 class Quote:
     """
-    The part of an ICMP error that quotes the packet that caused it.
+    The packet that caused an ICMP error, as far as the error quotes it.
 
-    @ivar source: the packed address it left from; C{dest}: the one it went to.
-    @ivar protocol: of its payload.
-    @ivar payload: the first octets of that, eight at least.
-    @ivar length: of the packet, in octets, its header included.
-    @ivar isTooBig: whether the error says that the packet was too long for a link.
-    @ivar kind: the type of the error; C{code}: its code.
+    @ivar source: the packed source address of the packet.
+    @ivar dest: the packed destination address of the packet.
+    @ivar protocol: the IP protocol number of the packet's payload.
+    @ivar payload: the first octets of the payload, at least eight.
+    @ivar length: the length of the packet in octets, including the IP header.
+    @ivar isTooBig: whether the error reports that the packet was too long for a link.
+    @ivar kind: the type of the error.
+    @ivar code: the code of the error.
     """
 
     source: bytes
@@ -130,11 +138,12 @@ class Quote:
 
 def parseQuote(message: bytes) -> Quote | None:
     """
-    The packet that an error quotes.
+    Parse the packet that an error quotes.
 
-    @param message: the whole ICMP message, of either version.
+    @param message: the whole ICMP or ICMPv6 message.
 
-    @return: L{None} if there is too little of it to tell whose it was, or it is not the first fragment of a datagram.
+    @return: the quote; L{None} if it is too short to identify the sending port or connection, or is a later fragment of
+        a datagram.
     """
     quoted = message[HEADER_LENGTH:]
     kind, code = message[0], message[1]
@@ -152,7 +161,7 @@ def parseQuote(message: bytes) -> Quote | None:
         return None
     _, length, protocol, _ = ipv6.HEADER.unpack_from(quoted)
     if protocol == ipv6.FRAGMENT:
-        # The only extension header that a host puts before what it sends.
+        # A fragment header is the only extension header that this package sends.
         protocol = quoted[at]
         _, fragment, _ = ipv6.FRAGMENT_HEADER.unpack_from(quoted, at)
         at += ipv6.FRAGMENT_HEADER.size
@@ -165,23 +174,26 @@ def parseQuote(message: bytes) -> Quote | None:
 
 def mayBeError(data: bytes, network: int, end: int) -> bool:
     """
-    Whether a packet is an ICMP error itself, or may be: what cannot be looked into counts as one.
+    Whether a packet is an ICMP error itself, or could be one. A packet whose headers cannot be read to the end counts
+    as an error.
 
-    @param network: where its IP header begins, which is whole; C{end}: where the packet ends.
+    @param network: the position of the IP header, which is complete.
+    @param end: the position behind the last octet of the packet.
     """
     if data[network] >> 4 == 4:
         if data[network + 9] != PROTOCOL[4]:
             return False
         at = network + ((data[network] & 0x0F) << 2)
         return at >= end or data[at] in ERRORS
-    # By their lengths alone: what is in these headers may be what the error is about.
+    # The extension headers are skipped by their lengths, because their contents may be the cause of the error.
     *before, (kind, at) = ipv6.headerChain(data, network, end)
     if kind == ipv6.FRAGMENT and at + 8 <= end:
-        # A later fragment, of what may be one. Every error fits the least MTU, so what comes after that is of none.
+        # A later fragment may belong to an error. Every error fits the least MTU, so a fragment with a greater offset
+        # cannot belong to one.
         offset = (data[at + 2] << 8 | data[at + 3]) & 0xFFF8
         return offset < ipv6.MIN_MTU and (data[at] in ipv6.EXTENSIONS or data[at] == PROTOCOL[6])
     if kind in ipv6.EXTENSIONS:
-        # An error fits every link, so no host sends one in fragments.
+        # The chain is cut short. An error fits every link, so no host sends an error in fragments.
         return all(other != ipv6.FRAGMENT for other, _ in before)
     if kind != PROTOCOL[6]:
         return False
@@ -190,24 +202,25 @@ def mayBeError(data: bytes, network: int, end: int) -> bool:
 
 def errorService(service: int) -> int:
     """
-    The type of service of an error over IPv4: that of the packet it is about (RFC 1812 section 4.3.2.4), but for its
-    precedence.
+    Return the type of service octet of an error over IPv4. It is that of the packet which caused the error, with the
+    precedence of errors (RFC 1812 sections 4.3.2.4 and 4.3.2.5).
 
-    @param service: the type of service of that packet.
+    @param service: the type of service octet of the packet which caused the error.
     """
     return _CONTROL | (service & _SERVICE)
 
 
 def tooBig(packet: bytes, mtu: int) -> bytes | None:
     """
-    The IP packet that tells the sender of one that it is too long for a link (RFC 1191, RFC 8201). It leaves from where
-    that was to go, since a link in between has no address of its own; so do those of the kernel's tunnels.
+    Make the ICMP error that tells the sender of a packet that it is too long for a link (RFC 1191, RFC 8201). The
+    error's source is the destination of the packet, because the link has no address of its own. The kernel's tunnels
+    do the same.
 
-    @param packet: an IP packet, whole, in one piece, and if it is of IPv4, not to be taken apart.
-    @param mtu: the most octets that the link takes.
+    @param packet: a complete IP packet, not a superpacket. An IPv4 packet has Don't Fragment set.
+    @param mtu: the most octets of a packet on the link.
 
-    @return: L{None} if its sender must not be told (RFC 1122 section 3.2.2, RFC 4443 section 2.4e): it is an error
-        itself, a later fragment, or from or to what is not one host.
+    @return: the error as an IP packet. L{None} if no error may be sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4e):
+        the packet is an error itself or a later fragment, or one of its addresses is not a unicast address.
     """
     isVersion4 = packet[0] >> 4 == 4
     source, dest = (packet[12:16], packet[16:20]) if isVersion4 else (packet[8:24], packet[24:40])

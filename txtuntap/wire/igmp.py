@@ -1,6 +1,6 @@
 """
-IGMP for IPv4 groups: queries and reports of version 3 (RFC 3376 section 4), and of versions 1 and 2 (RFC 1112 appendix
-I, RFC 2236 section 2).
+IGMP messages for IPv4 groups: queries and reports of version 3, and of versions 1 and 2. Read RFC 3376 section 4 first,
+then RFC 2236 section 2 and RFC 1112 appendix I.
 
     query    +-----------+--------------+--------------+-----------+------------------------------------
              | 0x11 (1)  | max resp (1) | checksum (2) | group (4) | version 3: flags (1), interval (1),
@@ -27,7 +27,7 @@ from txtuntap.wire.address import packAddress
 
 PROTOCOL = 2
 
-#: The version that is spoken unless somebody asks in an older one.
+#: The version that a host uses, unless a router sends queries of an older version.
 VERSION = 3
 
 QUERY = 0x11
@@ -36,27 +36,28 @@ REPORT2 = 0x16
 LEAVE2 = 0x17
 REPORT = 0x22
 
-#: The types of message that members of groups send.
+#: The types of the messages that members of groups send.
 REPORTS = frozenset((REPORT1, REPORT2, LEAVE2, REPORT))
 
-#: Types of group record (section 4.2.12), which MLDv2 has too (RFC 3810 section 5.2.12). Without sources, "exclude" is
-#: to listen to all of them, and "include" to none: to have left.
+#: The types of group records (section 4.2.12), which MLDv2 has, too (RFC 3810 section 5.2.12). A record without sources
+#: that excludes asks for packets of all sources. A record without sources that includes asks for none: the host has
+#: left the group.
 IS_EXCLUDE = 2
 TO_INCLUDE = 3
 TO_EXCLUDE = 4
 
-#: Where reports go (section 4.2.14), and where leaving was told before (RFC 2236 section 6).
+#: The groups that reports are sent to (section 4.2.14) and that version 2 sends Leave messages to (RFC 2236 section 6).
 ROUTERS = packAddress("224.0.0.22")
 ALL_ROUTERS = packAddress("224.0.0.2")
 
-#: Every message goes by it, so that routers look at what is not for them (RFC 2113); and by this type of service
-#: (section 4).
+#: The IP option of every message, by which routers read a packet that is not addressed to them (RFC 2113), and the type
+#: of service octet of every message (section 4).
 ROUTER_ALERT = b"\x94\x04\x00\x00"
 TOS = 0xC0
 
 _RECORD = struct.Struct("!BBH4s")
 
-#: Version 1 does not say how long an answer may take (section 7.2.1).
+#: The time within which a query of version 1 is to be answered, in seconds (section 7.2.1).
 _VERSION_1_DELAY = 10.0
 
 Record = tuple[int, bytes]
@@ -65,12 +66,12 @@ Record = tuple[int, bytes]
 @attrs.frozen
 class Query:
     """
-    A question for members of groups, of IGMP or MLD.
+    A query of IGMP or MLD, which asks hosts for the groups they are members of. The sources in a query are ignored,
+    because this package always asks for packets of all sources.
 
-    @ivar version: of the protocol.
-    @ivar group: the packed group that is asked about; zeros for all. Whom it is to be heard from, version 3 of IGMP and
-        2 of MLD may ask too: that says nothing to who listens to everybody.
-    @ivar delay: within how many seconds to answer.
+    @ivar version: the protocol version of the query.
+    @ivar group: the packed address of the group in question; zeros: all groups.
+    @ivar delay: the number of seconds within which to answer.
     """
 
     version: int
@@ -80,32 +81,36 @@ class Query:
     @property
     def general(self) -> bool:
         """
-        Whether it is about all groups.
+        Whether the query asks for all groups.
         """
         return not any(self.group)
 
 
 def parseQuery(message: bytes, verifyChecksum: bool = True) -> Query | None:
     """
-    @param verifyChecksum: whether a message has to sum up.
+    Parse an IGMP query.
 
-    @return: L{None} if the message is no query (section 7.1), or does not sum up.
+    @param verifyChecksum: whether the checksum of the message is verified.
+
+    @return: the query; L{None} if the message is not a query (section 7.1), or its checksum is wrong.
     """
     if len(message) < 8 or message[0] != QUERY or (verifyChecksum and not icmp.valid(message)):
         return None
     code, group = message[1], message[4:8]
     if len(message) == 8:
-        # The group field means nothing in version 1.
+        # A query of version 1 has no response time. Its group field is ignored.
         return Query(2, group, code / 10) if code else Query(1, bytes(4), _VERSION_1_DELAY)
     if len(message) < 12 or len(message) < 12 + 4 * int.from_bytes(message[10:12], "big"):
         return None
-    return Query(3, group, floating(code, 4) / 10)
+    return Query(3, group, decodeFloat(code, 4) / 10)
 
 
-def floating(code: int, bits: int) -> int:
+def decodeFloat(code: int, bits: int) -> int:
     """
-    The number that a response code means: itself, or, with its highest bit set, three bits of an exponent and C{bits}
-    of a mantissa (RFC 3376 section 4.1.1, RFC 3810 section 5.1.3).
+    Decode the response code of a query to a number (RFC 3376 section 4.1.1, RFC 3810 section 5.1.3). A code without its
+    highest bit is the number itself. Otherwise, it has three bits of an exponent and then a mantissa.
+
+    @param bits: the length of the mantissa in bits.
     """
     if not code >> (bits + 3):
         return code
@@ -113,19 +118,21 @@ def floating(code: int, bits: int) -> int:
     return mantissa << ((code >> bits & 7) + 3)
 
 
-def fits(version: int, room: int) -> int:
+def recordsPerMessage(version: int, room: int) -> int:
     """
-    How many records one message has, if it has C{room} octets.
+    Return the most group records that one message of C{room} octets can hold; 1 for versions without records.
     """
     return max(1, (room - icmp.HEADER_LENGTH) // _RECORD.size) if version == VERSION else 1
 
 
 def reportBodies(layout: struct.Struct, records: Sequence[Record], most: int) -> Iterator[tuple[int, bytes]]:
     """
-    Split records into the bodies of reports, each with the number of its records. MLDv2 has such reports, too.
+    Split group records into the bodies of reports of IGMPv3 or MLDv2.
 
-    @param layout: that of a record without sources: type, 0, 0, group.
-    @param most: how many records a report holds at most.
+    @param layout: the format of a record without sources: type, 0, 0, group.
+    @param most: the most records in one report.
+
+    @return: the number of records and the body of each report.
     """
     for at in range(0, len(records), most):
         part = records[at : at + most]
@@ -134,15 +141,15 @@ def reportBodies(layout: struct.Struct, records: Sequence[Record], most: int) ->
 
 def messages(version: int, records: Sequence[Record], room: int) -> Iterator[tuple[bytes, bytes]]:
     """
-    Make the messages of a version that report these records.
+    Make the messages of a protocol version that report these group records.
 
-    @param records: type and group of each.
+    @param records: the type and the packed group of each record.
     @param room: the most octets of a message.
 
-    @return: the packed group that each message goes to, and the message.
+    @return: for each message, the packed destination address and the octets.
     """
     if version == VERSION:
-        for count, body in reportBodies(_RECORD, records, fits(version, room)):
+        for count, body in reportBodies(_RECORD, records, recordsPerMessage(version, room)):
             yield ROUTERS, icmp.pack(REPORT, 0, count, body)
         return
     for kind, group in records:

@@ -1,5 +1,5 @@
 """
-The IPv4 header (RFC 791 section 3.1).
+The IPv4 header and its options. Read RFC 791 sections 3.1 and 3.2 first.
 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -24,7 +24,7 @@ from txtuntap.wire.address import addressText
 from txtuntap.wire.checksum import checksum
 from txtuntap.wire.fault import Fault
 
-#: The part of a header that every datagram is looked at for: total length, flags and fragment offset, protocol.
+#: The fields that are read from every datagram: total length, the word of flags and fragment offset, protocol.
 ESSENTIALS = struct.Struct("!2xH2xHxB")
 HEADER = struct.Struct("!BBHHHBBH4s4s")
 HEADER_LENGTH = 20
@@ -38,23 +38,26 @@ END_OF_OPTIONS = 0
 NO_OPERATION = 1
 LOOSE_SOURCE_ROUTE = 131
 STRICT_SOURCE_ROUTE = 137
-#: The bit of an option that every fragment has.
+#: The flag in the type of an option that is copied into every fragment.
 _COPIED = 0x80
 
 
 class IPHeader:
     """
-    The fixed part of an IPv4 header. The names are those of C{twisted.pair}, which has C{version} and C{ihl} swapped.
+    The fixed part of an IPv4 header. The attributes have the names of C{twisted.pair}, which swaps the values of
+    C{version} and C{ihl}.
 
-    @ivar version: 4 in a valid header.
-    @ivar ihl: the header's length in octets (the field counts words).
+    @ivar version: the IP version; 4 in a valid header.
+    @ivar ihl: the length of the header in octets. (The field on the wire counts words of four octets.)
     @ivar saddr: the source address as text.
     @ivar daddr: the destination address as text.
-    @ivar fragment_offset: in units of eight octets, as on the wire.
+    @ivar fragment_offset: the fragment offset in units of eight octets, as on the wire.
     """
 
     def __init__(self, data: bytes) -> None:
         """
+        @param data: the packet, or at least the first 20 octets of its header.
+
         @raise ValueError: C{data} is shorter than a header.
         """
         if len(data) < HEADER_LENGTH:
@@ -83,12 +86,13 @@ def packHeader(
     options: bytes = b"",
 ) -> bytes:
     """
-    A header with its checksum.
+    Pack a header, and compute its checksum.
 
-    @param source: four octets; so is C{dest}.
-    @param length: the payload's, in octets; it and the header are at most 65,535 together.
+    @param source: the packed source address, four octets.
+    @param dest: the packed destination address, four octets.
+    @param length: the length of the payload in octets. Header and payload have at most 65,535 octets together.
     @param fragment: the word of flags and fragment offset.
-    @param options: a multiple of four octets, at most 40.
+    @param options: the options, a multiple of four octets, at most 40.
     """
     ihl = HEADER_LENGTH + len(options)
     header = HEADER.pack(
@@ -100,9 +104,12 @@ def packHeader(
 
 def optionsFault(data: bytes, start: int, end: int) -> tuple[Fault, int] | None:
     """
-    Walk the options between the fixed header and the payload (RFC 791, RFC 1122 section 3.2.1.8).
+    Find a fault in the options of a header (RFC 791 section 3.1, RFC 1122 section 3.2.1.8).
 
-    @return: why the datagram must not be delivered, and where in C{data} the fault is; or L{None}.
+    @param start: the position of the first option in C{data}.
+    @param end: the position behind the header.
+
+    @return: the reason why the datagram must not be delivered, and the position of the fault; L{None} if there is none.
     """
     while start < end:
         kind = data[start]
@@ -119,16 +126,16 @@ def optionsFault(data: bytes, start: int, end: int) -> tuple[Fault, int] | None:
     return None
 
 
-def takenApart(packet: bytes, mtu: int) -> list[bytes]:
+def fragmentsOf(packet: bytes, mtu: int) -> list[bytes]:
     """
-    The fragments of a packet that routers may take apart, and that may be a fragment itself (RFC 791 section 3.2). As
-    Linux does, all have the length of its options, and in those after the first, options that are not to be copied
-    are no operations.
+    Fragment a packet (RFC 791 section 3.2). The packet may be a fragment itself. The headers of all fragments have the
+    same length, as in Linux: in later fragments, No Operation replaces each option that is not copied.
 
-    @param packet: a whole one, whose header can be.
-    @param mtu: the most octets in each.
+    @param packet: a complete packet with a valid header and without Don't Fragment.
+    @param mtu: the most octets of a fragment.
 
-    @return: nothing, if so little fits that there can be none, or the options make no sense.
+    @return: the fragments. The list is empty if C{mtu} leaves no room for eight octets of payload, or if the options
+        are malformed.
     """
     start = (packet[0] & 0x0F) << 2
     length, word, protocol = ESSENTIALS.unpack_from(packet)
@@ -152,7 +159,7 @@ def takenApart(packet: bytes, mtu: int) -> list[bytes]:
 
 def _copied(options: bytes) -> bytes | None:
     """
-    Options as in a fragment other than the first; L{None} for what cannot be options.
+    Return the options for fragments other than the first, or L{None} if the options are malformed.
     """
     kept = bytearray(options)
     at = 0

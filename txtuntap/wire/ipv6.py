@@ -1,5 +1,5 @@
 """
-The IPv6 header and its extension headers (RFC 8200 sections 3 and 4).
+The IPv6 header and its extension headers. Read RFC 8200 sections 3 and 4 first.
 
     +-------+---------------+---------------------------------------+
     |Version| Traffic Class |              Flow Label               |
@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 from txtuntap.wire.fault import Fault
 
-#: Version, class and flow label in one word; payload length; next header; hop limit.
+#: The header before the addresses: version, traffic class and flow label in one word; payload length; next header; hop
+#: limit.
 HEADER = struct.Struct("!IHBB")
 HEADER_LENGTH = 40
 MAX_PAYLOAD = 65535
@@ -34,8 +35,9 @@ FRAGMENT = 44
 DESTINATION_OPTIONS = 60
 EXTENSIONS = frozenset((HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS))
 
-#: RFC 8200 sets no bound on how many extension headers a packet carries or options they hold; a 64 KiB packet has room
-#: for 8,100. Linux has bounded options alike since 4.15 (net.ipv6.max_hbh_opts_number).
+#: The most extension headers of a packet, and the most options and octets of padding in one header. RFC 8200 sets no
+#: bound, and a packet of 64 KiB has room for 8,100 headers. Linux has had the same bounds for options since 4.15
+#: (net.ipv6.max_hbh_opts_number).
 MAX_EXTENSIONS = 8
 MAX_OPTIONS = 8
 MAX_PADDING = 7
@@ -48,33 +50,39 @@ _PADN = 1
 
 def packHeader(source: bytes, dest: bytes, protocol: int, length: int, hopLimit: int = 64, tos: int = 0) -> bytes:
     """
-    A header without extensions.
+    Pack a header without extension headers.
 
-    @param source: sixteen octets; so is C{dest}.
-    @param protocol: of the payload: the Next Header field.
-    @param length: the payload's, in octets, at most 65,535.
-    @param tos: the Traffic Class field.
+    @param source: the packed source address, 16 octets.
+    @param dest: the packed destination address, 16 octets.
+    @param protocol: the protocol number of the payload, for the Next Header field.
+    @param length: the length of the payload in octets, at most 65,535.
+    @param tos: the Traffic Class octet.
     """
     return HEADER.pack(0x60000000 | tos << 20, length, protocol, hopLimit) + source + dest
 
 
 def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = True) -> tuple[int, int, Fault | None]:
     """
-    Go from the first extension header to the one of the upper layer.
+    Walk the extension headers up to the header of the upper layer. The walk also ends at the header of a fragment.
 
-    @param kind: what the header at C{start} is.
-    @param first: whether it comes right after the IPv6 header, as hop-by-hop options must.
+    An I{atomic} fragment is the first and the last fragment in one, and so a whole datagram (RFC 6946). Its fragment
+    header is skipped like any other extension header.
 
-    @return: the protocol number of the upper layer, where its header begins, and L{None}; or C{FRAGMENT}, where the
-        fragment header begins, and L{None}; or what stood where the walk ended, where the trouble is, and why the
-        packet must not be delivered. An I{atomic} fragment, the first and the last in one (RFC 6946), is a whole
-        datagram, and is walked past.
+    @param kind: the type of the header at C{start}, as in a Next Header field.
+    @param start: the position in C{data} of the first header behind the IPv6 header.
+    @param end: the position behind the last octet of the packet.
+    @param first: whether the header at C{start} is right behind the IPv6 header. Only there, hop-by-hop options may
+        stand.
+
+    @return: three values. For a whole datagram: the protocol number of the upper layer, the position of its header, and
+        L{None}. For a fragment: C{FRAGMENT}, the position of the fragment header, and L{None}. For a packet that must
+        not be delivered: the type of the header with the fault, the position of the fault, and the L{Fault}.
     """
     for count in range(MAX_EXTENSIONS + 1):
         if kind not in EXTENSIONS:
             return kind, start, None
         if kind == HOP_BY_HOP and (count or not first):
-            # Anywhere else, it counts as an unknown header: "the same action should be taken" (RFC 8200 section 4).
+            # Anywhere else, hop-by-hop options count as an unknown header (RFC 8200 section 4).
             return kind, start, None
         if count == MAX_EXTENSIONS or start + 8 > end:
             break
@@ -82,11 +90,12 @@ def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = T
         if after > end:
             break
         if kind == FRAGMENT:
-            # Offset and "more"; the two bits between them are reserved and ignored on reception.
+            # The mask has the offset and the flag M. The two bits between them are reserved and ignored on reception.
             if (data[start + 2] << 8 | data[start + 3]) & 0xFFF9:
                 return kind, start, None
         elif kind == ROUTING:
-            # "Segments left": to forward a packet at its sender's bidding is not for a host (RFC 5095, RFC 8200 4.4).
+            # With Segments Left above 0, the sender asks this host to forward the packet, which only a router may do
+            # (RFC 5095, RFC 8200 section 4.4).
             if data[start + 3]:
                 return kind, start + 2, Fault.SOURCE_ROUTE
         else:
@@ -100,12 +109,15 @@ def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = T
 
 def headerChain(data: bytes | memoryview, network: int, end: int) -> Iterator[tuple[int, int]]:
     """
-    The headers after that of IPv6, by their lengths alone, whatever is in them.
+    List the headers behind the IPv6 header. Only the lengths of extension headers are read, and not their contents.
 
-    @param network: where the IPv6 header begins; C{end}: where the packet ends.
+    The last header of the list is that of the upper layer, or the last one that can be read: an extension header that
+    is cut short, that exceeds C{MAX_EXTENSIONS}, or that belongs to a later fragment.
 
-    @return: for each, what it is and where it begins. The last is the upper layer's; or an extension header that is cut
-        short, or one too many, or that of a fragment other than the first: nobody knows what comes after those.
+    @param network: the position of the IPv6 header.
+    @param end: the position behind the last octet of the packet.
+
+    @return: the type and the position of each header.
     """
     kind, at = data[network + 6], network + HEADER_LENGTH
     for _ in range(MAX_EXTENSIONS):
@@ -122,14 +134,15 @@ def headerChain(data: bytes | memoryview, network: int, end: int) -> Iterator[tu
 @dataclass(frozen=True, slots=True)
 class UpperLayer:
     """
-    The payload of a packet, for a filter that must not look less deep than the packet's receiver.
+    The upper layer of an IPv6 packet. A filter uses this record, because it must parse a packet at least as deeply as
+    the packet's receiver does.
 
-    @ivar protocol: the number of the upper layer's protocol; L{None}: a receiver that reads more headers than are read
-        here, or has other fragments, may find any.
-    @ivar start: where the upper layer's header begins.
-    @ivar end: where the packet ends: padding may follow.
-    @ivar isFragment: whether there is a fragment header.
-    @ivar isLater: whether this is a fragment other than the first, of whose upper layer nothing is in it.
+    @ivar protocol: the protocol number of the upper layer. L{None}: it is unknown, because the headers could not be
+        read to the end. The receiver may read more headers, or may have the other fragments.
+    @ivar start: the position of the upper layer's header.
+    @ivar end: the position behind the last octet of the packet. Padding may follow.
+    @ivar isFragment: whether the packet has a fragment header.
+    @ivar isLater: whether the packet is a fragment other than the first, which has no header of the upper layer.
     """
 
     protocol: int | None
@@ -141,14 +154,14 @@ class UpperLayer:
 
 def upperLayer(data: bytes | memoryview, network: int) -> UpperLayer:
     """
-    Find what an IPv6 packet carries behind all of its extension headers.
+    Find the upper layer of an IPv6 packet, behind all of its extension headers.
 
-    @param network: where the IPv6 header begins, which is whole.
+    @param network: the position of the IPv6 header, which is complete.
     """
     end = len(data)
     length = data[network + 4] << 8 | data[network + 5]
     if length or data[network + 6] != HOP_BY_HOP:
-        # Where a jumbogram's length could be, Linux takes all there is.
+        # Not cut is a packet that may be a jumbogram: with length 0 and hop-by-hop options. Linux uses all its octets.
         end = min(end, network + HEADER_LENGTH + length)
     *before, (kind, at) = headerChain(data, network, end)
     isFragment = kind == FRAGMENT or any(other == FRAGMENT for other, _ in before)
@@ -160,9 +173,11 @@ def upperLayer(data: bytes | memoryview, network: int) -> UpperLayer:
 
 def nextHeaderField(data: bytes, network: int, header: int) -> int:
     """
-    Where it is written what stands at C{header}: in the IPv6 header at C{network}, or in an extension header between.
+    Return the position of the Next Header field that tells the type of the header at C{header}. The field is in the
+    IPv6 header or in an extension header.
 
-    @param header: where a header begins that L{walkExtensions} has got to.
+    @param network: the position of the IPv6 header.
+    @param header: the position of a header that L{walkExtensions} has reached.
     """
     field = network + 6
     at = network + HEADER_LENGTH
@@ -174,10 +189,10 @@ def nextHeaderField(data: bytes, network: int, header: int) -> int:
 
 def _optionsFault(data: bytes, start: int, end: int) -> tuple[Fault, int] | None:
     """
-    Find the option between C{start} and C{end} that keeps a packet from being processed further (RFC 8200 section 4.2).
-    The two highest bits of an unknown option say whether it does, and whether the sender gets an error.
+    Find a fault in the options between C{start} and C{end} (RFC 8200 section 4.2). The two highest bits of an unknown
+    option tell whether the packet must be dropped, and whether its sender gets an ICMP error.
 
-    @return: why the packet must not be delivered, and where the trouble is; or L{None}.
+    @return: the reason why the packet must not be delivered, and the position of the fault; L{None} if there is none.
     """
     options = padding = 0
     while start < end:
@@ -190,11 +205,11 @@ def _optionsFault(data: bytes, start: int, end: int) -> tuple[Fault, int] | None
                 return Fault.HEADER, start
             length = 2 + data[start + 1]
             if kind & 0xC0:
-                # 0xc2 is a jumbo payload (RFC 2675), which no device here carries; 0x05 Router Alert (RFC 2711).
+                # This includes 0xc2, Jumbo Payload (RFC 2675), because no device here carries jumbograms.
                 return (Fault.HEADER if kind >> 6 == 1 else Fault.OPTION), start
             if kind == _PADN:
                 if any(data[start + 2 : start + length]):
-                    # It is all zeros, or not there to pad (RFC 4942 section 2.1.9.5).
+                    # Padding must be zero, or it could be a covert channel (RFC 4942 section 2.1.9.5).
                     return Fault.HEADER, start
                 padding += length
             else:

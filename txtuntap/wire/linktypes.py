@@ -1,34 +1,36 @@
 """
-Link headers of captured packets, by the kind of link they were captured on: LINKTYPE values, as
-www.tcpdump.org/linktypes.html has them.
+The link headers of captured packets, by link type. Link types are the LINKTYPE values of
+www.tcpdump.org/linktypes.html; read that page first.
 """
 
 from __future__ import annotations
 
 from txtuntap.wire import pcapng
 
-#: IP packets. The first is LINKTYPE_RAW; the next two are DLT_RAW, as it is on most systems and on OpenBSD, which some
-#: programs write into files; the others are LINKTYPE_IPV4 and LINKTYPE_IPV6.
+#: The link types of IP packets without a link header: LINKTYPE_RAW; DLT_RAW of most systems (12) and of OpenBSD (14),
+#: which some programs write into files; LINKTYPE_IPV4; LINKTYPE_IPV6.
 _RAW = frozenset([pcapng.RAW, 12, 14, 228, 229])
 
-#: The loopback interface of BSD, with an address family before each packet: in the byte order of the machine that
-#: captured (LINKTYPE_NULL), and in that of the network (LINKTYPE_LOOP). Windows and macOS have these, too.
+#: The link types of BSD's loopback interface, which Windows and macOS have, too. An address family precedes each
+#: packet, in the byte order of the capturing machine (LINKTYPE_NULL) or in network byte order (LINKTYPE_LOOP).
 NULL, LOOP = 0, 108
 
-#: Link types of C{tcpdump -i any}: LINKTYPE_LINUX_SLL, LINKTYPE_LINUX_SLL2.
+#: The link types of C{tcpdump -i any}: LINKTYPE_LINUX_SLL and LINKTYPE_LINUX_SLL2.
 SLL, SLL2 = 113, 276
 
-#: By address family, the version of IP: it is 2 everywhere for IPv4, and for IPv6 what it is on Linux, Windows, NetBSD
-#: and OpenBSD, FreeBSD, macOS.
+#: The IP version of each address family. IPv4 is 2 on all systems. IPv6 is 10 on Linux, 23 on Windows, 24 on NetBSD and
+#: OpenBSD, 28 on FreeBSD, and 30 on macOS.
 _FAMILIES = {2: 4, 10: 6, 23: 6, 24: 6, 28: 6, 30: 6}
 
 _FAMILY_LENGTH = 4
 
-#: Headers of the two kinds of C{-i any}: their octets; where the EtherType is, and the octet with the packet's type.
+#: The headers of C{SLL} and C{SLL2}: the length in octets, the position of the EtherType, and the position of the octet
+#: with the packet type.
 _COOKED = {SLL: (16, 14, 1), SLL2: (20, 0, 10)}
 _ETHER_TYPES = {0x0800: 4, 0x86DD: 6}
 
-#: By the type of a packet there, which way it went: to this host, to all, to a group, to another host, from this one.
+#: The direction by the packet type of C{SLL} and C{SLL2}: to this host, to all, to a group, to another host, from this
+#: host.
 _DIRECTIONS = {0: pcapng.INBOUND, 1: pcapng.INBOUND, 2: pcapng.INBOUND, 3: pcapng.UNKNOWN, 4: pcapng.OUTBOUND}
 
 _NAMES = {
@@ -61,7 +63,7 @@ _NAMES = {
 
 def linkTypeName(linkType: int) -> str:
     """
-    A LINKTYPE for people: its name, if it is one of the better known, and its number.
+    Describe a link type in a text for people: its name, if it is a well-known one, and its number.
     """
     name = _NAMES.get(linkType)
     return f"link type {linkType}" if name is None else f"{name} (link type {linkType})"
@@ -69,18 +71,18 @@ def linkTypeName(linkType: int) -> str:
 
 def carriesIP(linkType: int) -> bool:
     """
-    Whether an IP packet can be taken out of what was captured on such a link, without a frame of Ethernet around it.
+    Whether packets of a link type contain an IP packet that L{ipStart} can find. Ethernet is not one of these types.
     """
     return linkType in _RAW or linkType in _COOKED or linkType in (NULL, LOOP)
 
 
 def ipStart(linkType: int, data: bytes) -> int | None:
     """
-    Where in a captured packet that of IP begins.
+    Find the IP packet in a captured packet.
 
-    @param linkType: one that L{carriesIP}.
+    @param linkType: a link type for which L{carriesIP} is true.
 
-    @return: octets before it; L{None} if there is none: it is another protocol's, or is cut before it.
+    @return: the position of the IP header; L{None} if the payload is of another protocol, or was not recorded.
     """
     if linkType in _RAW:
         return 0
@@ -96,8 +98,8 @@ def ipStart(linkType: int, data: bytes) -> int | None:
 
 def directionOf(linkType: int, data: bytes) -> int:
     """
-    Which way a packet went, as its link's own header tells: C{pcapng.INBOUND}, C{pcapng.OUTBOUND}, or
-    C{pcapng.UNKNOWN} where that does not tell.
+    Return the direction of a captured packet: C{pcapng.INBOUND} or C{pcapng.OUTBOUND}, or C{pcapng.UNKNOWN} if its link
+    header does not contain it.
     """
     if linkType not in _COOKED:
         return pcapng.UNKNOWN

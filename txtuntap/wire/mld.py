@@ -1,6 +1,6 @@
 """
-MLD for IPv6 groups: queries and reports of version 2 (RFC 3810 section 5) and of version 1 (RFC 2710 section 3). They
-are ICMPv6 messages.
+MLD messages for IPv6 groups: queries and reports of versions 2 and 1, which are ICMPv6 messages. Read RFC 3810 section
+5 first, then RFC 2710 section 3.
 
     query    +----------+---+--------------+--------------+-------+------------+------------------------------------
              | 130 (1)  | 0 | checksum (2) | max resp (2) | 0 (2) | group (16) | version 2: flags (1), interval (1),
@@ -22,9 +22,9 @@ from collections.abc import Iterator, Sequence
 
 from txtuntap.wire import icmp
 from txtuntap.wire.address import packAddress
-from txtuntap.wire.igmp import TO_INCLUDE, Query, Record, floating, reportBodies
+from txtuntap.wire.igmp import TO_INCLUDE, Query, Record, decodeFloat, reportBodies
 
-#: The version that is spoken unless somebody asks in an older one.
+#: The version that a host uses, unless a router sends queries of an older version.
 VERSION = 2
 
 QUERY = 130
@@ -32,15 +32,15 @@ REPORT1 = 131
 DONE1 = 132
 REPORT = 143
 
-#: The types of message that members of groups send.
+#: The types of the messages that members of groups send.
 REPORTS = frozenset((REPORT1, DONE1, REPORT))
 
-#: Where reports go (section 5.2.14), and where leaving was told before (RFC 2710 section 5).
+#: The groups that reports are sent to (section 5.2.14) and that version 1 sends Done messages to (RFC 2710 section 5).
 ROUTERS = packAddress("ff02::16")
 ALL_ROUTERS = packAddress("ff02::2")
 
-#: The options of a hop-by-hop header with which every message goes, so that routers look at it (RFC 2711), and two
-#: octets of padding.
+#: The Router Alert option of every message, by which routers read a packet that is not addressed to them (RFC 2711). It
+#: stands in a hop-by-hop header, with two octets of padding.
 ROUTER_ALERT = b"\x05\x02\x00\x00"
 HOP_BY_HOP = bytes((icmp.PROTOCOL[6], 0)) + ROUTER_ALERT + b"\x01\x00"
 
@@ -49,9 +49,11 @@ _RECORD = struct.Struct("!BBH16s")
 
 def parseQuery(message: bytes) -> Query | None:
     """
-    @param message: the ICMPv6 message, which sums up.
+    Parse an MLD query.
 
-    @return: L{None} if the message is no query (section 8.1).
+    @param message: the ICMPv6 message, whose checksum has been verified.
+
+    @return: the query; L{None} if the message is not a query (section 8.1).
     """
     if len(message) < 24 or message[0] != QUERY:
         return None
@@ -60,28 +62,28 @@ def parseQuery(message: bytes) -> Query | None:
         return Query(1, group, code / 1000)
     if len(message) < 28 or len(message) < 28 + 16 * int.from_bytes(message[26:28], "big"):
         return None
-    return Query(2, group, floating(code, 12) / 1000)
+    return Query(2, group, decodeFloat(code, 12) / 1000)
 
 
-def fits(version: int, room: int) -> int:
+def recordsPerMessage(version: int, room: int) -> int:
     """
-    How many records one message has, if it has C{room} octets.
+    Return the most group records that one message of C{room} octets can hold; 1 for versions without records.
     """
     return max(1, (room - icmp.HEADER_LENGTH) // _RECORD.size) if version == VERSION else 1
 
 
 def messages(version: int, records: Sequence[Record], room: int, source: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
-    Make the messages of a version that report these records.
+    Make the messages of a protocol version that report these group records.
 
-    @param records: type (as in L{txtuntap.wire.igmp}) and group of each.
+    @param records: the type (as in L{txtuntap.wire.igmp}) and the packed group of each record.
     @param room: the most octets of a message.
-    @param source: the packed address it leaves from.
+    @param source: the packed source address of the messages.
 
-    @return: the packed group that each message goes to, and the message.
+    @return: for each message, the packed destination address and the octets.
     """
     if version == VERSION:
-        for count, body in reportBodies(_RECORD, records, fits(version, room)):
+        for count, body in reportBodies(_RECORD, records, recordsPerMessage(version, room)):
             yield ROUTERS, icmp.pack(REPORT, 0, count, body, source, ROUTERS)
         return
     for kind, group in records:

@@ -1,13 +1,14 @@
 """
-Neighbour discovery (RFC 4861 section 4): what comes after the type, code and checksum of an ICMPv6 message.
+Messages of Neighbour Discovery, which are ICMPv6 messages. Read RFC 4861 sections 4.1 to 4.6 first. The diagrams begin
+behind the type, the code and the checksum.
 
-Solicitations and advertisements of neighbours:
+Neighbour solicitations and neighbour advertisements:
 
     +-----------+------------------------------+---------------------+----------------------------
     | flags (4) | target address (16)          | options: type (1), length in units of 8 octets (1), ...
     +-----------+------------------------------+---------------------+----------------------------
 
-Solicitations of routers, and their advertisements:
+Router solicitations and router advertisements:
 
     +--------------+---------
     | reserved (4) | options
@@ -16,7 +17,7 @@ Solicitations of routers, and their advertisements:
     | hop limit (1) | flags (1) | lifetime (2) | reachable time (4) | retrans timer (4) | options
     +---------------+-----------+--------------+--------------------+-------------------+---------
 
-The option that tells a prefix:
+The option with a prefix:
 
     +-------+-------+------------+-----------+-----------+---------------+--------------+-------------
     | 3 (1) | 4 (1) | length (1) | flags (1) | valid (4) | preferred (4) | reserved (4) | prefix (16)
@@ -35,45 +36,48 @@ SOLICITATION = 135
 ADVERTISEMENT = 136
 REDIRECT = 137
 
-#: Every message has it, so that none has come through a router (RFC 4861 section 3.1).
+#: The hop limit of every message. A message with this hop limit has not passed a router (RFC 4861 section 3.1).
 HOP_LIMIT = 255
 
-#: Flags of an advertisement: from a router; it answers a solicitation; it may replace what is known.
+#: The flags of a neighbour advertisement: the sender is a router; the message answers a solicitation; the message may
+#: replace a link address that is known already.
 ROUTER = 0x80000000
 SOLICITED = 0x40000000
 OVERRIDE = 0x20000000
 
-#: Options.
+#: The types of options.
 SOURCE_LINK = 1
 TARGET_LINK = 2
 PREFIX = 3
 MTU = 5
 
-#: Flags of a prefix: its addresses are on the link; hosts form addresses with it.
+#: The flags of a prefix: its addresses are on the link; hosts form addresses with it.
 ON_LINK = 0x80
 AUTONOMOUS = 0x40
 
-#: Header, flags and target: options come after these.
+#: The length of header, flags and target in octets. The options stand behind these.
 _FIXED = 24
 
 _LIFETIME = struct.Struct("!6xH")
 _PREFIX = struct.Struct("!2xBBII4x16s")
 _MTU = struct.Struct("!4xI")
 
-#: The lifetime of what lasts for ever.
+#: The value of a lifetime field that stands for infinity.
 _INFINITY = 0xFFFFFFFF
 
 
 @attrs.frozen
 class Prefix:
     """
-    A prefix that a router tells of.
+    A prefix in a router advertisement.
 
-    @ivar prefix: sixteen octets, of which C{length} bits count; the others are zero.
-    @ivar onLink: whether addresses with it are on the link.
-    @ivar autonomous: whether hosts are to form addresses with it.
-    @ivar valid: seconds for which that is so; may be infinite.
-    @ivar preferred: seconds for which such an address is as good as any; may be infinite.
+    @ivar prefix: 16 octets. The bits behind the first C{length} bits are zero.
+    @ivar length: the length of the prefix in bits.
+    @ivar onLink: whether addresses with this prefix are on the link.
+    @ivar autonomous: whether hosts form addresses with this prefix.
+    @ivar valid: the valid lifetime in seconds; may be infinite.
+    @ivar preferred: the preferred lifetime in seconds, after which addresses with this prefix are deprecated; may be
+        infinite.
     """
 
     prefix: bytes
@@ -87,12 +91,12 @@ class Prefix:
 @attrs.frozen
 class RouterAdvertisement:
     """
-    The contents of a router's advertisement.
+    The contents of a router advertisement.
 
-    @ivar lifetime: seconds for which it is a default router; 0: it is none.
-    @ivar link: its link address, if it says.
-    @ivar mtu: of the link, in octets, if it says.
-    @ivar prefixes: each with its lifetimes.
+    @ivar lifetime: the number of seconds for which the sender is a default router; 0: it is none.
+    @ivar link: the link address of the router, six octets; L{None} if the message does not have it.
+    @ivar mtu: the MTU of the link in octets; L{None} if the message does not have it.
+    @ivar prefixes: the prefixes in the message.
     """
 
     lifetime: int
@@ -103,23 +107,24 @@ class RouterAdvertisement:
 
 def packBody(target: bytes, option: int | None, link: bytes = b"") -> bytes:
     """
-    Make the part of a message that follows its first eight octets.
+    Pack the part of a message that follows its first eight octets.
 
-    @param target: sixteen octets; none for a solicitation of routers.
-    @param option: L{SOURCE_LINK} or L{TARGET_LINK}, if there is to be one, for C{link}, six octets.
+    @param target: the packed target address, 16 octets; empty for a router solicitation.
+    @param option: the type of the option with a link address, L{SOURCE_LINK} or L{TARGET_LINK}; L{None}: no option.
+    @param link: the link address for the option, six octets.
     """
     return target if option is None else target + bytes((option, 1)) + link
 
 
 def parse(message: bytes, option: int) -> tuple[bytes, bytes | None] | None:
     """
-    Read a solicitation or an advertisement of a neighbour.
+    Parse a neighbour solicitation or a neighbour advertisement.
 
     @param message: the whole ICMPv6 message.
-    @param option: which option to look for.
+    @param option: the type of the option to find, L{SOURCE_LINK} or L{TARGET_LINK}.
 
-    @return: the target, and the link address in the option, if there is one; L{None} if the message is malformed, or
-        the option has no address of one station.
+    @return: the target, and the link address of the option, or L{None} in its place if there is no such option. L{None}
+        alone if the message is malformed, or the link address is not that of one station.
     """
     if len(message) < _FIXED or message[1] or message[8] == 0xFF:
         return None
@@ -132,10 +137,11 @@ def parse(message: bytes, option: int) -> tuple[bytes, bytes | None] | None:
 
 def parseRouterAdvertisement(message: bytes) -> RouterAdvertisement | None:
     """
+    Parse a router advertisement. Options of an unknown type or of a wrong length are skipped.
+
     @param message: the whole ICMPv6 message.
 
-    @return: L{None} if it is malformed (RFC 4861 section 6.1.2). Options that are unknown, or of another length than
-        theirs, are skipped.
+    @return: the contents; L{None} if the message is malformed (RFC 4861 section 6.1.2).
     """
     options = _options(message, 16) if len(message) >= 16 and not message[1] else None
     if options is None:
@@ -167,7 +173,8 @@ def parseRouterAdvertisement(message: bytes) -> RouterAdvertisement | None:
 
 def _options(message: bytes, at: int) -> list[bytes] | None:
     """
-    The options from C{at} on, each with its type and length; L{None} if one is empty or does not end.
+    Return the options from the position C{at} on, each including its type and length. Return L{None} if an option has
+    the length 0 or exceeds the message.
     """
     found = []
     while at < len(message):
@@ -180,6 +187,6 @@ def _options(message: bytes, at: int) -> list[bytes] | None:
 
 def _isLink(option: bytes) -> bool:
     """
-    Whether an option has the link address of one station.
+    Whether an option contains the link address of one station: not that of a group, and not all zeros.
     """
     return len(option) == 8 and not option[2] & 1 and any(option[2:])

@@ -1,5 +1,6 @@
 """
-Offload: packets that are not finished, as they come and go behind C{struct virtio_net_hdr} (C{linux/virtio_net.h}).
+Offload: unfinished packets, which follow a C{struct virtio_net_hdr} (C{linux/virtio_net.h}). Read the comments of that
+file first.
 
     +---------+---------+-------------------+-------------------+
     |  Flags  | GSO Type|   Header Length   |     GSO Size      |
@@ -7,11 +8,12 @@ Offload: packets that are not finished, as they come and go behind C{struct virt
     |  Checksum Start   |  Checksum Offset  |
     +-------------------+-------------------+   in the machine's byte order
 
-Two things may be left open. The checksum of UDP or TCP: its field holds the sum of the pseudo-header alone. And the
-cutting (generic segmentation offload): a I{superpacket} is one header and the payload of many packets, each of GSO Size
-octets but for the last. L{finish} does both, as the kernel would.
+Two kinds of work may be left to the device. The first is the checksum of UDP or TCP: the field of an I{open} checksum
+holds only the sum of the pseudo-header. The second is segmentation (generic segmentation offload, GSO). A
+I{superpacket} has the headers of one packet and the payload of many. Each of the many has GSO Size octets of payload,
+except for the last one, which may have fewer. L{finish} does both kinds of work as the kernel would.
 
-The header comes from a kernel; but the far end of a tunnel may forge one. L{fault} says what is wrong with it.
+The header normally comes from a kernel, but the peer of a tunnel can forge one. L{fault} checks it.
 """
 
 from __future__ import annotations
@@ -27,35 +29,35 @@ from txtuntap.wire.fault import Fault
 HEADER = struct.Struct("=BBHHHH")
 HEADER_LENGTH = 10
 
-#: Flags: the checksum is left open; it was verified.
+#: The flags: the checksum is open; the checksum was verified.
 NEEDS_CHECKSUM = 1
 DATA_VALID = 2
 
-#: Types.
+#: The GSO types: no superpacket, TCP over IPv4, TCP over IPv6, UDP.
 NONE, TCP4, TCP6, UDP = 0, 1, 4, 5
-#: Goes with TCP: only the first segment says that the window was reduced (CWR, RFC 3168).
+#: An additional bit of the TCP types: only the first segment has the flag CWR (window reduced, RFC 3168).
 ECN = 0x80
 
-#: The work that a device can be asked to do, or to leave to us (C{TUN_F_CSUM} and so on, C{linux/if_tun.h}): checksums;
-#: cutting TCP over IPv4 and IPv6, that with ECN; UDP over both, which comes together.
+#: The offload features that a device can support (C{TUN_F_CSUM} and so on, C{linux/if_tun.h}): checksums; segmentation
+#: of TCP over IPv4, of TCP over IPv6, and of TCP with ECN; segmentation of UDP over both, which is always one feature.
 CSUM, TSO4, TSO6, TSO_ECN, USO = 0x01, 0x02, 0x04, 0x08, 0x20 | 0x40
 
 _FEATURES = {NONE: 0, TCP4: TSO4, TCP6: TSO6, UDP: USO}
 
-#: The most datagrams in one (UDP_MAX_SEGMENTS), and the least octets of a TCP segment (TCP_MIN_GSO_SIZE): without them,
-#: one forged header would make tens of thousands of packets.
+#: The most datagrams in one superpacket (UDP_MAX_SEGMENTS), and the least payload of a TCP segment in octets
+#: (TCP_MIN_GSO_SIZE). Without these bounds, one forged header would make tens of thousands of packets.
 MAX_DATAGRAMS = 128
 MIN_TCP_SEGMENT = 8
 
-#: The most datagrams in one that Linux takes before 6.9: 6.7 began to refuse more.
+#: The most datagrams in one superpacket that Linux accepts in the versions 6.7 and 6.8.
 MAX_DATAGRAMS_BEFORE = 64
 
 _TAGS = ethernet.VLAN.to_bytes(2, "big"), ethernet.SERVICE_VLAN.to_bytes(2, "big")
 
-#: Tags that are looked behind for IP, as by Linux (C{VLAN_MAX_DEPTH}). A frame of 64 KiB could be full of them.
+#: The most VLAN tags before an IP header, as in Linux (C{VLAN_MAX_DEPTH}). A frame of 64 KiB could be full of tags.
 MAX_TAGS = 8
 
-#: The most that fits into a field of the header.
+#: The greatest value of a 16-bit field of the header.
 _MOST = 0xFFFF
 
 _ICMP, _ICMP6 = 1, 58
@@ -66,7 +68,7 @@ _TCP_HEADER_LENGTH = 20
 _LAST_ONLY = 0x01 | 0x08
 _FIRST_ONLY = 0x80
 
-#: Where the checksum stands in each header.
+#: The position of the checksum in the header of TCP, and by IP protocol number.
 _TCP_CHECKSUM_OFFSET = 16
 _CHECKSUM_OFFSET = {udp.PROTOCOL: udp.CHECKSUM_OFFSET, _TCP: _TCP_CHECKSUM_OFFSET}
 
@@ -74,20 +76,21 @@ _CHECKSUM_OFFSET = {udp.PROTOCOL: udp.CHECKSUM_OFFSET, _TCP: _TCP_CHECKSUM_OFFSE
 @dataclass(frozen=True, slots=True)
 class Offload:
     """
-    The work that a packet's sender has left open.
+    The offload record of a packet: the work that its sender has left unfinished.
 
-    @ivar flags: C{NEEDS_CHECKSUM}, C{DATA_VALID}.
-    @ivar type: C{NONE}, C{TCP4}, C{TCP6}, C{UDP}, with or without C{ECN}.
-    @ivar headerLength: of all headers together: a hint.
-    @ivar size: octets of payload in each packet but the last.
-    @ivar checksumStart: what is summed begins here, and goes to the end of the packet.
-    @ivar checksumOffset: from there to the checksum.
-    @ivar isOpen: whether the checksum is.
-    @ivar isVouched: whether it is, or was verified: then there is nothing to verify.
-    @ivar isSuperpacket: whether it is to be cut.
-    @ivar least: how long a packet has to be to have that checksum in it.
-    @ivar packed: the header.
-    @ivar features: the C{CSUM}, C{TSO4} and so on that somebody has who can finish it.
+    @ivar flags: the bits C{NEEDS_CHECKSUM} and C{DATA_VALID}.
+    @ivar type: C{NONE}, C{TCP4}, C{TCP6} or C{UDP}, with or without the bit C{ECN}.
+    @ivar headerLength: the length of all headers together in octets. This is only a hint.
+    @ivar size: the number of octets of payload in each segment of a superpacket, except for the last.
+    @ivar checksumStart: the position in the packet where the octets begin that the checksum covers. They extend to the
+        end of the packet.
+    @ivar checksumOffset: the position of the checksum field, counted from C{checksumStart}.
+    @ivar isOpen: whether the checksum is open.
+    @ivar isVouched: whether the checksum need not be verified, because it is open or was verified.
+    @ivar isSuperpacket: whether the packet is a superpacket.
+    @ivar least: the least length of a packet in octets that contains the open checksum field.
+    @ivar packed: the record as a C{struct virtio_net_hdr}.
+    @ivar features: the offload features (C{CSUM}, C{TSO4} and so on) that a device needs to finish the packet.
     """
 
     flags: int = 0
@@ -117,23 +120,25 @@ class Offload:
     @classmethod
     def unpack(cls, data: bytes) -> Offload:
         """
-        @raise ValueError: C{data} is shorter than a header.
+        Parse a C{struct virtio_net_hdr}.
+
+        @raise ValueError: C{data} is shorter than that.
         """
         if len(data) < HEADER_LENGTH:
             raise ValueError(f"a virtio_net_hdr has {HEADER_LENGTH} octets, not {len(data)}")
         return cls(*HEADER.unpack_from(data))
 
     def __hash__(self) -> int:
-        # Looked up for each packet that is sent.
+        # The generated method would hash all fields, and records are looked up for each packet that is sent.
         return hash(self.packed)
 
 
 @lru_cache(1024)
 def shifted(offload: Offload, octets: int) -> Offload:
     """
-    The same offload for a packet with C{octets} octets more in front.
+    Return the offload record of the same packet with C{octets} more octets at its beginning.
 
-    A forged position may be outside of the header's range then. It is cut to that range.
+    A forged position may exceed the range of its field then, and is limited to that range.
     """
     start = min(max(offload.checksumStart + octets, 0), _MOST) if offload.isOpen else 0
     length = offload.headerLength and min(max(offload.headerLength + octets, 0), _MOST)
@@ -142,12 +147,12 @@ def shifted(offload: Offload, octets: int) -> Offload:
 
 def fault(packet: bytes, offload: Offload, network: int = 0) -> Fault | None:
     """
-    Find the fault that keeps a packet from being finished: L{finish} takes the packet if there is none.
+    Check an offload record against its packet. L{finish} must only be called for a packet without a fault.
 
-    @param network: where its IP header begins.
+    @param network: the position of the IP header.
 
-    @return: L{None}; or L{Fault.OFFLOAD} for a header that cannot be, L{Fault.UNKNOWN_OFFLOAD} for one whose type is
-        not known.
+    @return: L{None} if there is no fault; L{Fault.OFFLOAD} if the record contradicts the packet;
+        L{Fault.UNKNOWN_OFFLOAD} if its type is unknown.
     """
     kind = offload.type & ~ECN
     if kind and _isPlain(packet, offload, kind, network):
@@ -155,7 +160,7 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> Fault | None:
     if kind not in (NONE, TCP4, TCP6, UDP) or (offload.type & ECN and kind not in (TCP4, TCP6)):
         return Fault.UNKNOWN_OFFLOAD
     isOpen = offload.isOpen
-    # A field that is no part of the packet, or of a header below; or of a tag that is not looked behind.
+    # The checksum must be within the packet and behind the start of the IP header, and no unread VLAN tag may precede.
     if isOpen and (
         offload.checksumStart <= network
         or offload.least > len(packet)
@@ -189,13 +194,14 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> Fault | None:
     return None
 
 
-def spares(packet: bytes | memoryview, offload: Offload, network: int) -> bool:
+def keepsFilteredFields(packet: bytes | memoryview, offload: Offload, network: int) -> bool:
     """
-    Whether finishing an IP packet whose checksum is open changes nothing that a filter looks at: no header up to that
-    of TCP or UDP, nor the ports there, nor the type and code of ICMP.
+    Whether completing an open checksum keeps all fields that a filter reads: the headers before that of TCP, UDP or
+    ICMP, the ports, and the type and the code of ICMP. A forged record could make the checksum overwrite these.
 
-    @param offload: no superpacket's. The checksum of one stands where TCP and UDP have it.
-    @param network: where its IP header begins.
+    @param offload: the record of a packet that is not a superpacket. L{fault} checks the checksum's position in a
+        superpacket.
+    @param network: the position of the IP header.
     """
     version = packet[network] >> 4 if network < len(packet) else 0
     if version == 4 and len(packet) >= network + ipv4.HEADER_LENGTH:
@@ -214,10 +220,13 @@ def spares(packet: bytes | memoryview, offload: Offload, network: int) -> bool:
 
 def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
     """
-    The packets that C{packet} stands for, complete with lengths and checksums. The same octets as Linux makes.
+    Finish a packet: cut a superpacket into segments, set the lengths, and complete the checksums. The result has the
+    same octets as in Linux.
 
-    @param packet: one that has no L{fault}.
-    @param network: where its IP header begins; what is before is in front of each packet, too.
+    @param packet: a packet without a L{fault}.
+    @param network: the position of the IP header. The octets before it precede each segment.
+
+    @return: the segments; C{packet} alone if it is not a superpacket.
     """
     if not offload.isOpen:
         return [packet]
@@ -227,14 +236,14 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
     start = payloadStart(packet, offload)
     headers = packet[:start]
     isUDP = offload.type == UDP
-    # The field has the sum of the pseudo-header, with the length of all.
+    # The field holds the sum of the pseudo-header with the length of the superpacket.
     field = transport + offload.checksumOffset
     pseudo = int.from_bytes(packet[field : field + 2], "big") - (len(packet) - transport)
     packets = []
     for number, begin in enumerate(range(start, len(packet), offload.size)):
         payload = packet[begin : begin + offload.size]
         length = start - transport + len(payload)
-        header = _fitted(headers, network, transport, length, number)
+        header = _segmentHeaders(headers, network, transport, length, number)
         if isUDP:
             struct.pack_into("!H", header, transport + 4, length)
         else:
@@ -253,10 +262,13 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
 
 def divide(packet: bytes, offload: Offload, network: int, most: int) -> list[tuple[bytes, Offload]]:
     """
-    The packets with C{most} datagrams at most that a superpacket of UDP stands for, and what is open in each.
+    Divide a UDP superpacket into smaller ones.
 
-    @param packet: one that has no L{fault}.
-    @param network: where its IP header begins.
+    @param packet: a UDP superpacket without a L{fault}.
+    @param network: the position of the IP header.
+    @param most: the most datagrams in one of the smaller superpackets.
+
+    @return: the smaller superpackets, each with its offload record.
     """
     transport = offload.checksumStart
     start = transport + udp.HEADER_LENGTH
@@ -266,21 +278,23 @@ def divide(packet: bytes, offload: Offload, network: int, most: int) -> list[tup
     for number, begin in enumerate(range(start, len(packet), most * offload.size)):
         payload = packet[begin : begin + most * offload.size]
         length = udp.HEADER_LENGTH + len(payload)
-        header = _fitted(packet[:start], network, transport, length, number * most)
+        header = _segmentHeaders(packet[:start], network, transport, length, number * most)
         struct.pack_into("!H", header, transport + 4, length)
         struct.pack_into("!H", header, field, (pseudo + length) % 0xFFFF)
-        # One datagram alone is no superpacket.
+        # The last piece may hold one datagram, which is not a superpacket.
         isOne = len(payload) <= offload.size
         pieces.append((bytes(header) + payload, replace(offload, type=NONE, size=0) if isOne else offload))
     return pieces
 
 
-def _fitted(headers: bytes, network: int, transport: int, length: int, number: int) -> bytearray:
+def _segmentHeaders(headers: bytes, network: int, transport: int, length: int, number: int) -> bytearray:
     """
-    The headers of a superpacket, made those of one of its packets, but for its transport header.
+    Make the headers of one segment from the headers of its superpacket. The transport header is not changed.
 
-    @param length: octets behind the IP header, from C{transport} on.
-    @param number: how many packets come before it.
+    @param network: the position of the IP header.
+    @param transport: the position of the transport header.
+    @param length: the number of octets of the segment from C{transport} on.
+    @param number: the number of segments before this one.
     """
     header = bytearray(headers)
     if headers[network] >> 4 == 4:
@@ -296,11 +310,15 @@ def _fitted(headers: bytes, network: int, transport: int, length: int, number: i
 
 def networkStart(frame: bytes | memoryview, start: int = 0) -> int:
     """
-    Where the IP header of an Ethernet frame begins: behind any tags, of which there are L{MAX_TAGS} at most.
+    Find the IP header of an Ethernet frame, behind at most L{MAX_TAGS} VLAN tags.
+
+    @param start: the position of the Ethernet header.
+
+    @return: the position behind the Ethernet header and the tags.
     """
     at = start + ethernet.HEADER_LENGTH
     if frame[at - 2 : at] not in _TAGS:
-        # Most frames have no tag, and this is asked for each.
+        # A fast path: most frames have no tag, and this function is called for each frame.
         return at
     last = min(len(frame), at + MAX_TAGS * ethernet.TAG.size)
     while frame[at - 2 : at] in _TAGS and at < last:
@@ -310,10 +328,13 @@ def networkStart(frame: bytes | memoryview, start: int = 0) -> int:
 
 def segments(length: int, offload: Offload, start: int = 0) -> tuple[int, int]:
     """
-    How many packets a superpacket stands for, and how many octets these have together. (Of TCP, less by its options.)
+    Count the segments of a superpacket.
 
-    @param length: its octets, headers and all.
-    @param start: where in these it begins.
+    @param length: the position behind the last octet of the superpacket.
+    @param start: the position of its first octet.
+
+    @return: the number of segments, and the number of octets that they have together with their headers. TCP options
+        are not counted in the headers.
     """
     header = offload.checksumStart + (udp.HEADER_LENGTH if offload.type == UDP else _TCP_HEADER_LENGTH)
     count = max(1, -((header - length) // offload.size))
@@ -322,16 +343,18 @@ def segments(length: int, offload: Offload, start: int = 0) -> tuple[int, int]:
 
 def countPackets(octets: int, offload: Offload | None) -> tuple[int, int]:
     """
-    The number of packets that something written stands for, and how many octets these have together.
+    Count the packets that a packet or superpacket becomes on the wire.
 
-    @param octets: its length, headers and all.
+    @param octets: its length in octets, including the headers.
+
+    @return: the number of packets, and the number of octets that they have together.
     """
     return segments(octets, offload) if offload is not None and offload.size else (1, octets)
 
 
 def payloadStart(packet: bytes, offload: Offload) -> int:
     """
-    Where the payload of a superpacket begins; past the end if the header does not fit.
+    Return the position of the payload of a superpacket. The position is past the end if the TCP header is cut short.
     """
     transport = offload.checksumStart
     if offload.type == UDP:
@@ -344,19 +367,21 @@ def payloadStart(packet: bytes, offload: Offload) -> int:
 
 def complete(packet: bytes, offload: Offload) -> bytes:
     """
-    A packet, or any part of it from the checksum's start or before, with its checksum.
+    Complete the open checksum of a packet.
+
+    @param packet: the packet. It may lack octets before C{checksumStart}, if the positions in C{offload} fit.
     """
     start = offload.checksumStart
     field = start + offload.checksumOffset
-    # The field holds the sum of the pseudo-header, which is summed with the rest.
+    # The field holds the sum of the pseudo-header, so the sum over all octets includes that.
     value = checksum(packet[start:]) or 0xFFFF
     return packet[:field] + value.to_bytes(2, "big") + packet[field + 2 :]
 
 
 def _isPlain(packet: bytes, offload: Offload, kind: int, network: int) -> bool:
     """
-    Whether a superpacket is one without a L{fault}, and plainly so: over IPv4 without options, or over IPv6 without
-    extension headers. (That is nearly all of them.)
+    Whether a superpacket has no L{fault}, for the common cases: IPv4 without options, and IPv6 without extension
+    headers. This fast path decides for nearly all superpackets.
     """
     end = len(packet)
     start = offload.checksumStart
@@ -394,7 +419,7 @@ def _isPlain(packet: bytes, offload: Offload, kind: int, network: int) -> bool:
 
 def _udpLength(packet: bytes, offload: Offload) -> int:
     """
-    The length of the payload by the UDP header, in octets.
+    Return the length of the payload according to the UDP header, in octets.
     """
     at = offload.checksumStart + 4
     return int.from_bytes(packet[at : at + 2], "big") - udp.HEADER_LENGTH
@@ -402,7 +427,8 @@ def _udpLength(packet: bytes, offload: Offload) -> int:
 
 def _transport(packet: bytes, network: int) -> tuple[int, int]:
     """
-    The IP protocol of a packet that is whole, and where its header begins; (-1, -1) if it is none.
+    Return the IP protocol number of the upper layer, and the position of its header. Return (-1, -1) if C{packet} is
+    not exactly one whole IP packet.
     """
     end = len(packet)
     version = packet[network] >> 4 if network < end else 0

@@ -1,13 +1,14 @@
 """
-pcapng, the format of capture files (draft-ietf-opsawg-pcapng): blocks of it, packed.
+Functions that pack the blocks of pcapng, the format of capture files. Read draft-ietf-opsawg-pcapng sections 3 and 4
+first.
 
     +---------------+-----------------+--------------------------+-----------------+
     |  Block Type   |  Total Length   |  body, options; padded   |  Total Length   |
     +---------------+-----------------+--------------------------+-----------------+
           4                 4            to a multiple of 4               4             octets
 
-A file is a section header, the description of an interface, and packets. What is packed here is little-endian, with
-times in nanoseconds. L{txtuntap.wire.capturefile} reads it back, and what others have written.
+A file consists of a section header, the description of an interface, and packets. The blocks packed here are
+little-endian, with times in nanoseconds. L{txtuntap.wire.capturefile} reads these files, and those of other programs.
 """
 
 from __future__ import annotations
@@ -19,30 +20,31 @@ from collections.abc import Iterable, Sequence
 SECTION_HEADER, INTERFACE_DESCRIPTION, PACKET, SIMPLE_PACKET = 0x0A0D0D0A, 1, 2, 3
 INTERFACE_STATISTICS, ENHANCED_PACKET = 5, 6
 
-#: By this a reader tells the byte order of a section.
+#: The number in a section header from which a reader detects the byte order of the section.
 BYTE_ORDER_MAGIC = 0x1A2B3C4D
 
-#: LINKTYPE_ETHERNET, LINKTYPE_RAW: Ethernet frames; IP packets.
+#: The link types of Ethernet frames (LINKTYPE_ETHERNET) and of IP packets (LINKTYPE_RAW).
 ETHERNET, RAW = 1, 101
 
-#: Which way a packet went (C{epb_flags}): nobody says; in; out.
+#: The direction of a packet (C{epb_flags}): unknown, received, sent.
 UNKNOWN, INBOUND, OUTBOUND = 0, 1, 2
 
-#: Options of any block.
+#: The options of every block.
 END_OF_OPTIONS, COMMENT = 0, 1
-#: Options of a section header.
+#: The options of a section header.
 OS, APPLICATION = 3, 4
-#: Options of an interface's description; its C{OS} has another number than a section header's.
+#: The options of an interface description. The option for the operating system has another number than in a section
+#: header.
 NAME, DESCRIPTION, RESOLUTION, INTERFACE_OS, OFFSET = 2, 3, 9, 12, 14
-#: Options of an enhanced packet.
+#: The options of an enhanced packet.
 FLAGS, DROP_COUNT = 2, 4
-#: Options of statistics: packets that were received, and those of them that there was no room for.
+#: The options of interface statistics. C{DROPPED} counts the received packets that were not recorded.
 START_TIME, END_TIME, RECEIVED, DROPPED = 2, 3, 4, 5
 
-#: C{if_tsresol}: tens of a second to the power of minus nine.
+#: The resolution of times (C{if_tsresol}): 10 to the power of -9 seconds.
 NANOSECONDS = 9
 
-#: The most octets that one option has.
+#: The most octets of the value of one option.
 MAX_OPTION = 0xFFFF
 
 _WORDS = struct.Struct("<II")
@@ -54,11 +56,11 @@ _ENHANCED = struct.Struct("<IIIIIII")
 _LENGTH = struct.Struct("<I")
 _LONG = struct.Struct("<Q")
 
-#: Options and length of most packets.
+#: For each direction, the packed options of a packet that has no other options.
 _PLAIN = tuple(_OPTION.pack(FLAGS, 4) + _LENGTH.pack(direction) + bytes(4) for direction in range(3))
 _PADDING = b"", bytes(3), bytes(2), bytes(1)
 
-#: Octets of an enhanced packet around the packet itself, with these options.
+#: The octets of an enhanced packet block without the packet itself, with the options above.
 _AROUND = _ENHANCED.size + len(_PLAIN[0]) + _LENGTH.size
 
 
@@ -66,7 +68,7 @@ def sectionHeader(
     comments: Sequence[str] = (), application: str | None = None, operatingSystem: str | None = None
 ) -> bytes:
     """
-    Make the block that a file begins with. The length of the section is left open.
+    Pack the block at the beginning of a file. It declares the length of the section as unknown.
     """
     options = [*_comments(comments), (OS, _text(operatingSystem)), (APPLICATION, _text(application))]
     return _block(SECTION_HEADER, _SECTION.pack(BYTE_ORDER_MAGIC, 1, 0, -1), options)
@@ -80,10 +82,10 @@ def interfaceDescription(
     operatingSystem: str | None = None,
 ) -> bytes:
     """
-    An interface. The first one of a section has the number 0.
+    Pack the block that describes an interface. The first interface of a section has the number 0.
 
     @param linkType: C{ETHERNET} or C{RAW}.
-    @param snaplen: the most octets of a packet that are recorded; 0: all of them.
+    @param snaplen: the most octets of a packet that are recorded; 0: all octets.
     """
     options = [
         (NAME, _text(name)),
@@ -104,13 +106,14 @@ def enhancedPacket(
     interface: int = 0,
 ) -> bytes:
     """
-    One packet.
+    Pack the block of one packet.
 
-    @param packet: its octets, as many as are recorded.
-    @param time: in nanoseconds since 1970.
+    @param packet: the octets of the packet that are recorded.
+    @param time: the time of the packet in nanoseconds since 1970.
     @param direction: C{INBOUND}, C{OUTBOUND} or C{UNKNOWN}.
-    @param length: how many octets it had; L{None}: those.
-    @param dropped: how many packets were not recorded since the last one that was.
+    @param length: the length of the whole packet in octets; L{None}: the length of C{packet}.
+    @param dropped: the number of packets between the previous recorded packet and this one that were not recorded.
+    @param interface: the number of the interface.
     """
     captured = len(packet)
     padding = _PADDING[captured & 3]
@@ -136,12 +139,13 @@ def interfaceStatistics(
     interface: int = 0,
 ) -> bytes:
     """
-    Make the block of an interface's statistics.
+    Pack the block of an interface's statistics.
 
-    @param time: now, in nanoseconds since 1970.
-    @param received: packets that were to be recorded.
-    @param dropped: those of them that were not.
-    @param start: when that began.
+    @param time: the present time in nanoseconds since 1970.
+    @param received: the number of packets that were received.
+    @param dropped: the number of these that were not recorded.
+    @param start: the time at which the capture began, in nanoseconds since 1970.
+    @param interface: the number of the interface.
     """
     options = _comments(comments)
     for code, at in (START_TIME, start), (END_TIME, time):
@@ -173,7 +177,7 @@ def _comments(comments: Sequence[str]) -> list[tuple[int, bytes]]:
 
 def _text(text: str | None) -> bytes:
     """
-    Text of an option, cut where it does not fit.
+    Encode the text of an option. Text that does not fit is cut at a character.
     """
     octets = (text or "").encode("utf-8", "replace")
     if len(octets) > MAX_OPTION:

@@ -1,5 +1,5 @@
 """
-The TCP header and its options (RFC 9293 section 3.1, RFC 2018, RFC 7323).
+The TCP header and its options. Read RFC 9293 section 3.1 first, then RFC 2018 section 3 and RFC 7323 sections 2 and 3.
 
     +----------------+----------------+
     |  Source Port   |   Dest Port    |
@@ -26,33 +26,35 @@ import attrs
 from txtuntap.wire.checksum import onesSum
 
 PROTOCOL = 6
-#: Ports, sequence and acknowledgment number, offset and flags, window, checksum, urgent pointer.
+#: The fixed header: two ports, sequence and acknowledgment number, data offset and flags, window, checksum, urgent
+#: pointer.
 HEADER = struct.Struct("!HHIIHHHH")
 HEADER_LENGTH = 20
 
-#: The most octets of options that the data offset leaves room for.
+#: The most octets of options in a header, which the data offset limits.
 MAX_OPTIONS = 40
 
-#: Where in the header the checksum stands.
+#: The position of the checksum in the header.
 CHECKSUM_OFFSET = 16
 
-#: The flags.
+#: The flags of a segment.
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 
 #: The kinds of options.
 END, NOP, MSS, WINDOW_SCALE, SACK_PERMITTED, SACK, TIMESTAMPS, MD5 = 0, 1, 2, 3, 4, 5, 8, 19
 
-#: The length that an option of each kind has; SACK, which has several, is looked at where it is parsed.
+#: The length of an option of each kind in octets. SACK is missing, because its length varies.
 _LENGTHS = {MSS: 4, WINDOW_SCALE: 3, SACK_PERMITTED: 2, TIMESTAMPS: 10, MD5: 18}
 
 #: The largest window scale (RFC 7323 section 2.3).
 MAX_SCALE = 14
 
-#: The octets before the two timestamps as nearly every sender aligns them (RFC 7323 appendix A), and those of both.
+#: The octets before the two timestamps, with the alignment that nearly all senders use (RFC 7323 appendix A); and the
+#: length of these octets and the timestamps together.
 ALIGNED_TIMESTAMPS = bytes((NOP, NOP, TIMESTAMPS, 10))
 ALIGNED_LENGTH = 12
 
-#: The most SACK blocks beside nothing else, and beside timestamps.
+#: The most SACK blocks in a header without other options, and in a header with timestamps.
 MAX_SACKS = 4
 MAX_SACKS_BESIDE_TIMESTAMPS = 3
 
@@ -66,14 +68,13 @@ class Options:
     """
     The options of one segment.
 
-    @ivar mss: the most octets of payload in one segment that its sender takes; L{None}: it does not say.
-    @ivar scale: the window scale, 14 at most; L{None}: there is none.
-    @ivar sackPermitted: whether the sender takes selective acknowledgments.
-    @ivar timestamp: the sender's clock; L{None}: there are no timestamps.
-    @ivar echo: the timestamp that it echoes.
-    @ivar sacks: the blocks of octets that have come out of order: the sequence number of the
-        first of each, and that behind the last.
-    @ivar signed: whether there is a signature (RFC 2385).
+    @ivar mss: the maximum segment size that the sender can receive, in octets; L{None}: there is no such option.
+    @ivar scale: the window scale, at most 14; L{None}: there is no such option.
+    @ivar sackPermitted: whether the sender can process selective acknowledgments.
+    @ivar timestamp: the timestamp of the sender's clock (TSval); L{None}: there is no such option.
+    @ivar echo: the timestamp that the sender echoes (TSecr).
+    @ivar sacks: the SACK blocks. Each is the sequence number of its first octet, and that of the octet behind its last.
+    @ivar signed: whether there is an MD5 signature (RFC 2385).
     """
 
     mss: int | None = None
@@ -91,10 +92,11 @@ NO_OPTIONS = Options()
 
 def parseOptions(data: bytes, start: int, end: int) -> Options:
     """
-    Read the options of a segment. One that is malformed ends them, and an option whose length is not that of its kind
-    is skipped: neither costs the connection, as with Linux. The last one of two options of a kind counts.
+    Parse the options of a segment. Parsing ends at a malformed option, and an option with a wrong length for its kind
+    is skipped. The segment stays valid in both cases, as in Linux. The last of several options of one kind counts.
 
-    @param start: where in C{data} they begin; C{end}: where the header ends.
+    @param start: the position of the options in C{data}.
+    @param end: the position behind the header.
     """
     options = Options()
     at = start
@@ -129,10 +131,10 @@ def packSynOptions(
     mss: int, scale: int | None = None, sackPermitted: bool = False, timestamps: tuple[int, int] | None = None
 ) -> bytes:
     """
-    The options of a SYN, in the order and with the padding that Linux has.
+    Pack the options of a SYN, in the order and with the padding of Linux.
 
-    @param mss: the most octets of payload that we take in one segment.
-    @param timestamps: our clock, and the timestamp that is echoed.
+    @param mss: the maximum segment size that this host can receive, in octets.
+    @param timestamps: the timestamp of this host, and the timestamp to echo; L{None}: no timestamps.
     """
     options = [struct.pack("!BBH", MSS, 4, mss)]
     if timestamps is not None:
@@ -147,16 +149,16 @@ def packSynOptions(
 
 def packTimestamps(timestamp: int, echo: int) -> bytes:
     """
-    The timestamps option, aligned.
+    Pack the timestamps option, with padding before it that aligns the timestamps.
     """
     return _timestamps.pack(ALIGNED_TIMESTAMPS, timestamp, echo)
 
 
 def packSacks(sacks: Sequence[tuple[int, int]]) -> bytes:
     """
-    The SACK option, aligned.
+    Pack the SACK option, with padding before it that aligns the blocks.
 
-    @param sacks: as in L{Options}; at most L{MAX_SACKS}.
+    @param sacks: the blocks, as in L{Options}; at most L{MAX_SACKS}.
     """
     numbers = [number for block in sacks for number in block]
     return _pairs[len(sacks)].pack(NOP, NOP, SACK, 2 + 8 * len(sacks), *numbers)
@@ -164,9 +166,11 @@ def packSacks(sacks: Sequence[tuple[int, int]]) -> bytes:
 
 def pseudoSum(source: bytes, dest: bytes) -> int:
     """
-    The part of a segment's checksum that is the same for all of a connection: the addresses and the protocol.
+    Sum the part of the pseudo-header that is the same for all segments of a connection: the addresses and the protocol
+    number.
 
-    @param source: the packed IP address that segments leave from; C{dest} the one they go to.
+    @param source: the packed source IP address.
+    @param dest: the packed destination IP address.
     """
     return onesSum(source + dest) + PROTOCOL
 
@@ -183,11 +187,12 @@ def packOpenHeader(
     length: int,
 ) -> bytes:
     """
-    The header of a segment, with the sum of the pseudo-header in place of the checksum, which others are to complete.
+    Pack the header of a segment with an open checksum: the field holds the sum of the pseudo-header, and the device
+    completes it.
 
-    @param pseudo: see L{pseudoSum}.
-    @param options: a multiple of four octets.
-    @param length: octets of payload.
+    @param pseudo: the result of L{pseudoSum}.
+    @param options: the options, a multiple of four octets.
+    @param length: the length of the payload in octets.
     """
     size = HEADER_LENGTH + len(options)
     check = (pseudo + size + length) % 0xFFFF
@@ -206,7 +211,9 @@ def packHeader(
     payload: bytes,
 ) -> bytes:
     """
-    The header of a segment with this payload, its checksum included: otherwise as L{packOpenHeader}.
+    Pack the header of a segment, and compute its checksum. The other parameters are those of L{packOpenHeader}.
+
+    @param payload: the payload of the segment, which the checksum covers.
     """
     size = HEADER_LENGTH + len(options)
     header = HEADER.pack(sourcePort, destPort, sequence, acknowledgment, size << 10 | flags, window, 0, 0) + options

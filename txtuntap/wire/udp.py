@@ -1,5 +1,5 @@
 """
-The UDP header (RFC 768; over IPv6 RFC 8200 section 8.1).
+The header of UDP datagrams. Read RFC 768 first, and RFC 8200 section 8.1 for UDP over IPv6.
 
     +----------------+----------------+
     |  Source Port   |   Dest Port    |
@@ -18,23 +18,28 @@ PROTOCOL = 17
 HEADER = struct.Struct("!4H")
 HEADER_LENGTH = 8
 
-#: Where in the header the checksum stands.
+#: The position of the checksum in the header.
 CHECKSUM_OFFSET = 6
 
-#: The octets that the headers leave of 65,535, by IP version. IPv6 does not count its own header.
+#: The most octets of payload in one datagram, by IP version: 65,535 octets less the headers. The length field of IPv6
+#: does not count the IPv6 header.
 MAX_PAYLOAD = {4: 65535 - 20 - 8, 6: 65535 - 8}
 
 
 class UDPHeader:
     """
-    @ivar source: the port it came from.
-    @ivar dest: the port it goes to.
-    @ivar len: of header and payload, in octets.
-    @ivar check: the checksum; 0 where IPv4's sender made none.
+    The header of a UDP datagram.
+
+    @ivar source: the source port.
+    @ivar dest: the destination port.
+    @ivar len: the length of header and payload in octets.
+    @ivar check: the checksum; over IPv4, 0 stands for no checksum.
     """
 
     def __init__(self, data: bytes) -> None:
         """
+        @param data: the datagram, or at least its header.
+
         @raise ValueError: C{data} is shorter than a header.
         """
         if len(data) < HEADER_LENGTH:
@@ -48,24 +53,25 @@ class UDPHeader:
 
 def packHeader(source: bytes, dest: bytes, sourcePort: int, destPort: int, payload: bytes) -> bytes:
     """
-    The header for C{payload}, its checksum included.
+    Pack the header of a datagram, and compute its checksum.
 
-    @param source: the packed IP address that the datagram leaves from; C{dest} the one it goes to. Both are part of
-        the checksum (the "pseudo-header").
+    @param source: the packed source IP address. The checksum covers it as part of the pseudo-header.
+    @param dest: the packed destination IP address, which the checksum covers, too.
     """
     length = HEADER_LENGTH + len(payload)
-    # The sum of the parts is the sum of the whole: addresses have an even number of octets, and one word more or less
-    # is one addition.
+    # The parts can be summed one by one, because each of them except the last has an even number of octets.
     total = onesSum(source + dest) + PROTOCOL + length + sourcePort + destPort + length + onesSum(payload)
     return HEADER.pack(sourcePort, destPort, length, -total % 0xFFFF or 0xFFFF)
 
 
 def packOpenHeader(source: bytes, dest: bytes, sourcePort: int, destPort: int, length: int) -> bytes:
     """
-    The header for a payload of C{length} octets, with the sum of the pseudo-header in place of the checksum, which
-    others are to complete.
+    Pack the header of a datagram with an open checksum: the field holds the sum of the pseudo-header, and the device
+    completes it.
 
-    @param source: as for L{packHeader}.
+    @param source: the packed source IP address.
+    @param dest: the packed destination IP address.
+    @param length: the length of the payload in octets.
     """
     length += HEADER_LENGTH
     return HEADER.pack(sourcePort, destPort, length, (onesSum(source + dest) + PROTOCOL + length) % 0xFFFF)

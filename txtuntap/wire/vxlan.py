@@ -1,5 +1,5 @@
 """
-The VXLAN header (RFC 7348 section 5), between UDP's and an Ethernet frame.
+The VXLAN header, which stands between a UDP header and an Ethernet frame. Read RFC 7348 section 5 first.
 
     +-+-+-+-+-+-+-+-+-----------------------------------------------+
     |R|R|R|R|I|R|R|R|                   Reserved                    |
@@ -12,31 +12,33 @@ from __future__ import annotations
 
 import struct
 
-#: The port that IANA has assigned. (That of the kernel's device is 8472 if nobody says C{dstport}.)
+#: The UDP port that IANA has assigned. The kernel's VXLAN device uses 8472, unless C{dstport} is given.
 PORT = 4789
 
 HEADER = struct.Struct("!II")
 HEADER_LENGTH = 8
 MAX_VNI = 0xFFFFFF
 
-#: Flag I, in the first word: the identifier is valid.
+#: The flag I in the first word, which tells that the VNI is valid.
 HAS_VNI = 0x08000000
 
 
 def packHeader(vni: int) -> bytes:
     """
-    The header of frames of one network.
+    Pack the header for the frames of one network.
 
-    @param vni: 0 to C{MAX_VNI}.
+    @param vni: the number of the network (VNI), 0 to C{MAX_VNI}.
     """
     return HEADER.pack(HAS_VNI, vni << 8)
 
 
 def vniOf(data: bytes) -> int | None:
     """
-    The network that a frame belongs to. What is reserved is not looked at.
+    Parse the number of the network (VNI) that a frame belongs to. Reserved bits are ignored.
 
-    @return: L{None} if there is no header, or none that says.
+    @param data: the payload of a UDP datagram.
+
+    @return: the VNI; L{None} if C{data} is shorter than a header, or the flag I is not set.
     """
     if len(data) < HEADER_LENGTH:
         return None
