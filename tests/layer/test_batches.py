@@ -18,7 +18,7 @@ from txtuntap.layer.life import FailureLog
 @implementer(ITrain)
 class Waiting:
     """
-    Datagrams that note when they leave.
+    A train that records when it leaves.
     """
 
     def __init__(self, left: list[str], name: str, count: int = 2, error: Exception | None = None) -> None:
@@ -43,45 +43,50 @@ class BatchesTests(SynchronousTestCase):
 
     def hold(self, name: str, count: int = 2, error: Exception | None = None) -> None:
         """
-        Have a train wait that notes its name when it leaves.
+        Hold a train that appends its name to C{left} when it leaves.
+
+        @param count: the number of its datagrams.
+        @param error: the exception that it raises when it leaves.
         """
         self.batches.hold(Waiting(self.left, name, count, error))
 
     def collected(self, *flows: bytes) -> list[bool]:
         """
-        @return: whether a datagram of each flow may wait.
+        Ask for a datagram of each flow whether it may wait.
+
+        @return: the answers.
         """
         return [self.batches.collects(flow) for flow in flows]
 
-    def test_theInterface(self) -> None:
+    def test_batchesProvideIBatches(self) -> None:
         self.assertTrue(verifyObject(IBatches, self.batches))
 
-    def test_outsideOfReadsAndBatchesNothingWaits(self) -> None:
+    def test_outsideOfReadsAndBatchesNoDatagramWaits(self) -> None:
         self.assertEqual(self.collected(b"a", b"a"), [False, False])
 
-    def test_inAReadTheSecondOfAFlowWaits(self) -> None:
+    def test_inAReadTheSecondDatagramOfAFlowWaits(self) -> None:
         self.batches.beginRead()
         self.assertEqual(self.collected(b"a", b"a", b"b", b"b", b"a"), [False, True, False, True, False])
         self.batches.endRead()
         self.assertEqual(self.collected(b"a"), [False])
 
-    def test_eachReadBeginsAnew(self) -> None:
+    def test_inEachReadTheFirstDatagramOfAFlowDoesNotWait(self) -> None:
         for _ in range(2):
             self.batches.beginRead()
             self.assertEqual(self.collected(b"a", b"a"), [False, True])
             self.batches.endRead()
 
-    def test_answersToASuperpacketWaitFromTheFirstOn(self) -> None:
+    def test_answersToASuperpacketAllWait(self) -> None:
         self.batches.beginRead()
         self.batches.answering = True
         self.assertEqual(self.collected(b"a", b"b"), [True, True])
 
-    def test_inABatchTheFirstWaits(self) -> None:
+    def test_inABatchTheFirstDatagramWaits(self) -> None:
         with self.batches.batch():
             self.assertEqual(self.collected(b"a", b"b"), [True, True])
         self.assertEqual(self.collected(b"b"), [False])
 
-    def test_whereOneHasLeftAloneTheFirstOfAnotherFlowDoesNotWait(self) -> None:
+    def test_afterATrainOfOneTheFirstDatagramOfAnotherFlowDoesNotWait(self) -> None:
         with self.batches.batch():
             self.assertTrue(self.batches.collects(b"a"))
             self.hold("one", count=1)
@@ -91,7 +96,7 @@ class BatchesTests(SynchronousTestCase):
             self.batches.release()
             self.assertEqual(self.collected(b"a"), [True])
 
-    def test_oneTrainWaitsAtATime(self) -> None:
+    def test_holdingATrainSendsTheOneBefore(self) -> None:
         self.hold("first")
         self.assertEqual(self.left, [])
         self.hold("second")
@@ -101,7 +106,7 @@ class BatchesTests(SynchronousTestCase):
         self.assertEqual(self.left, ["first", "second"])
         self.assertIsNone(self.batches.train)
 
-    def test_whatWaitsLeavesAtTheEndOfTheBatch(self) -> None:
+    def test_theTrainLeavesAtTheEndOfTheOuterBatch(self) -> None:
         with self.batches.batch():
             with self.batches.batch():
                 self.hold("one")
@@ -126,13 +131,13 @@ class BatchesTests(SynchronousTestCase):
         self.assertEqual(self.left, ["one"])
         self.assertEqual(self.collected(b"a"), [False])
 
-    def test_whatRaisesAtTheEndIsLoggedAndCounted(self) -> None:
+    def test_anExceptionAtTheEndOfTheTurnIsLoggedAndCounted(self) -> None:
         self.hold("one", error=ZeroDivisionError())
         self.batches.endTurn()
         self.assertEqual(self.counters, {"protocolFailures": 1})
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_epochs(self) -> None:
+    def test_eachReadBatchAndRouteChangeBeginsAnEpoch(self) -> None:
         epochs = [self.batches.epoch]
         self.batches.beginRead()
         epochs.append(self.batches.epoch)

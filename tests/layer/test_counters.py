@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.layer.counters}.
+Tests for the counters, L{txtuntap.layer.counters}.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from txtuntap.testing import TAP, MemoryDevice
 
 class CountersTests(SynchronousTestCase):
     """
-    Counters by name alone.
+    Tests for counters of which none is an attribute.
     """
 
-    def test_whatNeverHappenedIsZeroAndNotListed(self) -> None:
+    def test_aCounterThatWasNeverIncrementedIsZeroAndNotListed(self) -> None:
         counters = Counters()
         self.assertEqual(0, counters["inErrors"])
         self.assertEqual({}, counters)
         self.assertNotIn("inErrors", counters)
 
-    def test_countingListsTheName(self) -> None:
+    def test_anIncrementedCounterIsListed(self) -> None:
         counters = Counters()
         counters["inErrors"] += 1
         counters["inErrors"] += 2
         self.assertEqual({"inErrors": 3}, counters)
 
-    def test_noMoreMemoryThanADict(self) -> None:
+    def test_countersTakeNoMoreMemoryThanADict(self) -> None:
         self.assertEqual({}.__sizeof__(), Counters().__sizeof__())
         self.assertFalse(hasattr(Counters(), "__dict__"))
 
 
 class AttributeTests(SynchronousTestCase):
     """
-    Counters of which some are attributes.
+    Tests for counters of which some are attributes.
     """
 
     def setUp(self) -> None:
@@ -53,19 +53,19 @@ class AttributeTests(SynchronousTestCase):
         self.counters.outOctets += 60
         self.expected = {"outOctets": 60, "outPackets": 2, "inErrors": 1}
 
-    def test_readByName(self) -> None:
+    def test_attributesAreReadByName(self) -> None:
         self.assertEqual(60, self.counters["outOctets"])
         self.assertEqual(1, self.counters["inErrors"])
         self.assertEqual(0, self.counters["inOctets"])
         self.assertEqual(0, self.counters["mistake"])
 
-    def test_get(self) -> None:
+    def test_getReturnsTheDefaultForZero(self) -> None:
         self.assertEqual(60, self.counters.get("outOctets"))
         self.assertEqual(1, self.counters.get("inErrors", 5))
         self.assertEqual(5, self.counters.get("inOctets", 5))
         self.assertIsNone(self.counters.get("mistake"))
 
-    def test_isTheMappingOfAllThatHappened(self) -> None:
+    def test_theMappingHasAllIncrementedCounters(self) -> None:
         self.assertEqual(self.expected, self.counters)
         self.assertEqual(self.counters, self.expected)
         self.assertNotEqual(self.counters, {**self.expected, "inPackets": 0})
@@ -80,12 +80,12 @@ class AttributeTests(SynchronousTestCase):
         self.assertNotIn("inPackets", self.counters)
         self.assertEqual(repr(self.expected), repr(self.counters))
 
-    def test_nothingHappened(self) -> None:
+    def test_newCountersAreAnEmptyMapping(self) -> None:
         self.assertEqual({}, FrameCounters())
         self.assertFalse(FrameCounters())
         self.assertTrue(self.counters)
 
-    def test_copies(self) -> None:
+    def test_copiesArePlainDicts(self) -> None:
         for found in (
             dict(self.counters),
             {**self.counters},
@@ -100,24 +100,24 @@ class AttributeTests(SynchronousTestCase):
             self.assertEqual(self.expected, found)
             self.assertIs(dict, type(found))
 
-    def test_update(self) -> None:
+    def test_aDictCanBeUpdatedFromCounters(self) -> None:
         found: dict[str, int] = {}
         found.update(self.counters)
         self.assertEqual(self.expected, found)
 
-    def test_clear(self) -> None:
+    def test_clearSetsAllToZero(self) -> None:
         self.counters.clear()
         self.assertEqual({}, self.counters)
         self.assertEqual(0, self.counters["outPackets"])
         self.counters.outPackets += 1
         self.assertEqual({"outPackets": 1}, self.counters)
 
-    def test_namesMayAppearWhileTheyAreListed(self) -> None:
+    def test_countersMayBeAddedDuringAnIteration(self) -> None:
         for name in self.counters:
             self.counters[f"also {name}"] += 1
         self.assertEqual(6, len(self.counters))
 
-    def test_theyCanBeJoined(self) -> None:
+    def test_countersCanBeMergedWithADict(self) -> None:
         counters = PacketCounters()
         counters.inPackets += 5
         self.assertEqual(counters | {"others": 1}, {"inPackets": 5, "others": 1})
@@ -126,10 +126,10 @@ class AttributeTests(SynchronousTestCase):
 
 class UseTests(SynchronousTestCase):
     """
-    Where there are counters.
+    Tests for the classes of the counters of layers and ports.
     """
 
-    def test_ofLayersAndPorts(self) -> None:
+    def test_layersAndPortsHaveTheirClassOfCounters(self) -> None:
         clock = Clock()
         port = Switch(clock).addPort()
         link = Link(EthernetProtocol(), port, clock)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.layer.drops}.
+Tests for the reasons of drops, L{txtuntap.layer.drops}.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from txtuntap.wire.fault import Fault
 
 class DropTests(SynchronousTestCase):
     """
-    The reasons for drops.
+    Tests for the members of L{Drop}.
     """
 
-    def test_counterOfEachIsDocumented(self) -> None:
+    def test_theCounterOfEachDropIsDocumented(self) -> None:
         documented = (DOCS / "bounds.md").read_text()
         for drop in Drop:
             self.assertIn(f"`{drop.counter}`", documented)
             self.assertIs(drop, Drop(drop.counter))
 
-    def test_eachFaultOfAPacketIsAReason(self) -> None:
+    def test_eachFaultHasADrop(self) -> None:
         self.assertEqual(set(Fault), set(FAULT_DROPS))
         self.assertEqual(len(Fault), len(set(FAULT_DROPS.values())))
 
-    def test_errorsThatAnswer(self) -> None:
+    def test_dropsHaveTheErrorsOfTheRFCs(self) -> None:
         # RFC 792, RFC 1122 section 3.2.2, RFC 4443, RFC 7112.
         expected = {
             Drop.UNKNOWN_PROTOCOL: ((3, 2), (4, 1)),
@@ -45,7 +45,7 @@ class DropTests(SynchronousTestCase):
 
 class Dropper(Dropping):
     """
-    Something that drops packets.
+    An object that only drops packets.
     """
 
     def __init__(self) -> None:
@@ -54,16 +54,16 @@ class Dropper(Dropping):
 
 class DroppingTests(SynchronousTestCase):
     """
-    The method that drops.
+    Tests for the method C{dropped}.
     """
 
-    def test_counts(self) -> None:
+    def test_aDropIsCounted(self) -> None:
         dropper = Dropper()
         for drop in Drop.HEADER, Drop.NO_PORT, Drop.NO_PORT:
             dropper.dropped(Packet(b"packet"), drop)
         self.assertEqual({"inHdrErrors": 1, "noPorts": 2}, dropper.counters)
 
-    def test_tells(self) -> None:
+    def test_onDroppedIsCalledAfterTheCount(self) -> None:
         dropper, packet = Dropper(), Packet(b"packet")
         told: list[tuple[Packet, Drop, int]] = []
         dropper.onDropped = lambda packet, drop: told.append((packet, drop, dropper.counters[drop.counter]))

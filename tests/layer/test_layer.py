@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.layer.layer}: the life of protocols above a layer, and what happens when they raise.
+Tests for L{txtuntap.layer.layer}: starting and stopping the protocols above a layer, and their exceptions.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from txtuntap.testing import ethernetFrame
 TYPE = 0x88B5
 OTHER_TYPE = 0x88B6
 STATION = "02:00:00:00:00:01"
-#: Nobody writes to it here.
+#: A placeholder for a port, to which no test writes.
 PORT: Any = object()
 FRAME = ethernetFrame(STATION, "02:00:00:00:00:02", TYPE, b"payload")
 
 
 class NamedRecorder(PairRecorder):
     """
-    Notes its events among those of others, too.
+    A protocol that also records its events in a list shared with others.
 
-    @ivar named: the events of all, each with the name of whose it is.
-    @ivar transports: those it had when it was started.
+    @ivar named: the shared list of events, each with the name of the protocol.
+    @ivar transports: the transport at each start.
     """
 
     def __init__(self, name: str, named: list[tuple[str, str]], *failing: str) -> None:
@@ -50,7 +50,7 @@ class NamedRecorder(PairRecorder):
 
 class NoLife:
     """
-    Neither C{makeConnection} nor C{doStop}.
+    A protocol with neither C{makeConnection} nor C{doStop}.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class NoLife:
 
 class RecordingLayer(EthernetProtocol):
     """
-    A layer that notes its own life among that of those above.
+    A layer that records its start and stop in a list shared with the protocols above.
     """
 
     def __init__(self, events: list[tuple[str, str]]) -> None:
@@ -87,12 +87,12 @@ class LifeTests(SynchronousTestCase):
         self.layer.addProto(TYPE, self.first)
         self.layer.addProto(TYPE, self.second)
 
-    def test_nothingStartsBeforeTheLayerDoes(self) -> None:
+    def test_noProtocolStartsBeforeTheLayer(self) -> None:
         self.addBoth()
         self.assertEqual(self.events, [])
         self.assertIsNone(self.first.transport)
 
-    def test_layerStartsBeforeThoseAboveIt(self) -> None:
+    def test_theLayerStartsBeforeTheProtocolsAbove(self) -> None:
         self.addBoth()
         self.layer.makeConnection(PORT)
         self.assertEqual(self.events, [("layer", "start"), ("first", "start"), ("second", "start")])
@@ -102,7 +102,7 @@ class LifeTests(SynchronousTestCase):
         self.layer.makeConnection(PORT)
         self.assertEqual(self.first.transports, [self.layer])
 
-    def test_lastStartedStopsFirst(self) -> None:
+    def test_protocolsStopInReverseOrder(self) -> None:
         self.addBoth()
         self.layer.makeConnection(PORT)
         del self.events[:]
@@ -123,12 +123,12 @@ class LifeTests(SynchronousTestCase):
             self.layer.doStop()
             self.assertEqual([event for name, event in self.events if name == "first"], ["start", "stop"])
 
-    def test_addedToARunningLayerStartsAtOnce(self) -> None:
+    def test_aProtocolAddedToARunningLayerStartsAtOnce(self) -> None:
         self.layer.makeConnection(PORT)
         self.layer.addProto(TYPE, self.first)
         self.assertEqual(self.first.transports, [self.layer])
 
-    def test_removedFromARunningLayerStopsAtOnce(self) -> None:
+    def test_aProtocolRemovedFromARunningLayerStopsAtOnce(self) -> None:
         self.layer.makeConnection(PORT)
         self.layer.addProto(TYPE, self.first)
         self.layer.removeProto(TYPE, self.first)
@@ -136,20 +136,20 @@ class LifeTests(SynchronousTestCase):
         self.layer.doStop()
         self.assertEqual(self.events.count(("first", "stop")), 1)
 
-    def test_removedFromAStoppedLayerIsNotStopped(self) -> None:
+    def test_aProtocolRemovedFromAStoppedLayerIsNotStopped(self) -> None:
         self.addBoth()
         self.layer.removeProto(TYPE, self.first)
         self.layer.makeConnection(PORT)
         self.assertNotIn("first", [name for name, event in self.events])
 
-    def test_underTwoNumbersStartsAndStopsOnce(self) -> None:
+    def test_aProtocolUnderTwoNumbersStartsAndStopsOnce(self) -> None:
         self.layer.addProto(TYPE, self.first)
         self.layer.addProto(OTHER_TYPE, self.first)
         self.layer.makeConnection(PORT)
         self.layer.doStop()
         self.assertEqual([event for name, event in self.events if name == "first"], ["start", "stop"])
 
-    def test_removedFromOneOfTwoNumbersGoesOn(self) -> None:
+    def test_aProtocolRemovedFromOneOfTwoNumbersKeepsRunning(self) -> None:
         self.layer.addProto(TYPE, self.first)
         self.layer.addProto(OTHER_TYPE, self.first)
         self.layer.makeConnection(PORT)
@@ -158,7 +158,7 @@ class LifeTests(SynchronousTestCase):
         self.layer.removeProto(OTHER_TYPE, self.first)
         self.assertEqual(self.events[-1], ("first", "stop"))
 
-    def test_underOneNumberTwiceIsRemovedOnceAtATime(self) -> None:
+    def test_aProtocolAddedTwiceUnderANumberIsRemovedOnceAtATime(self) -> None:
         self.layer.addProto(TYPE, self.first)
         self.layer.addProto(TYPE, self.first)
         self.layer.makeConnection(PORT)
@@ -166,7 +166,7 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual(self.layer.etherProtos, {TYPE: [self.first]})
         self.assertNotIn(("first", "stop"), self.events)
 
-    def test_protocolWithoutALifeIsLeftAlone(self) -> None:
+    def test_aProtocolWithoutMakeConnectionReceivesPackets(self) -> None:
         bare: Any = implementer(IRawPacketProtocol)(NoLife)()
         self.layer.addProto(TYPE, bare)
         self.layer.makeConnection(PORT)
@@ -198,23 +198,23 @@ class TwoPortsTests(SynchronousTestCase):
             layer.addProto(TYPE, self.proto)
             layer.makeConnection(PORT)
 
-    def test_startsOnceWithItsFirstTransport(self) -> None:
+    def test_aProtocolOnTwoPortsStartsOnceWithItsFirstTransport(self) -> None:
         self.assertEqual(self.proto.transports, [self.layers[0]])
         self.assertIs(self.proto.transport, self.layers[0])
 
-    def test_keepsItsTransportWhileItRuns(self) -> None:
+    def test_aProtocolOnTwoPortsKeepsItsTransportWhileItRuns(self) -> None:
         for stopped in (0, 1):
             self.layers[stopped].doStop()
             self.assertIs(self.proto.transport, self.layers[0])
             self.layers[stopped].makeConnection(PORT)
 
-    def test_stopsAtTheLast(self) -> None:
+    def test_aProtocolOnTwoPortsStopsWithTheLastOne(self) -> None:
         self.layers[0].doStop()
         self.assertEqual(self.events, [("proto", "start")])
         self.layers[1].doStop()
         self.assertEqual(self.events, [("proto", "start"), ("proto", "stop")])
 
-    def test_layerOnTwoPortsStartsThoseAboveOnce(self) -> None:
+    def test_aLayerOnTwoPortsStartsTheProtocolsAboveOnce(self) -> None:
         events: list[tuple[str, str]] = []
         ip, bottom = IPProtocol(), [EthernetProtocol(), EthernetProtocol()]
         ip.addProto(1, NamedRecorder("above", events))
@@ -235,7 +235,7 @@ class FailingStartTests(SynchronousTestCase):
         self.good = NamedRecorder("good", self.events)
         self.bad = NamedRecorder("bad", self.events, "start")
 
-    def test_leavesNothingStarted(self) -> None:
+    def test_aFailingStartStopsTheProtocolsStartedBefore(self) -> None:
         self.layer.addProto(TYPE, self.good)
         self.layer.addProto(TYPE, self.bad)
         self.assertRaises(Oops, self.layer.makeConnection, PORT)
@@ -243,13 +243,13 @@ class FailingStartTests(SynchronousTestCase):
         self.assertEqual((self.layer.numPorts, self.good.numPorts, self.bad.numPorts), (0, 0, 0))
         self.assertEqual((self.good.transport, self.bad.transport), (None, None))
 
-    def test_thoseAfterItAreNotStarted(self) -> None:
+    def test_aFailingStartStartsNoFurtherProtocols(self) -> None:
         self.layer.addProto(TYPE, self.bad)
         self.layer.addProto(TYPE, self.good)
         self.assertRaises(Oops, self.layer.makeConnection, PORT)
         self.assertNotIn("good", [name for name, event in self.events])
 
-    def test_canBeStartedAgain(self) -> None:
+    def test_aStackCanBeStartedAgainAfterAFailingStart(self) -> None:
         bottom = EthernetProtocol()
         ip = IPProtocol()
         bottom.addProto(0x0800, ip)
@@ -286,10 +286,10 @@ class FailingStopTests(SynchronousTestCase):
         self.layer.doStop()
         self.logged = self.flushLoggedErrors(Oops)
 
-    def test_othersStopAllTheSame(self) -> None:
+    def test_aFailingStopStopsTheOtherProtocols(self) -> None:
         self.assertEqual(self.events, [("last", "stop"), ("bad", "stop"), ("first", "stop"), ("layer", "stop")])
 
-    def test_failureIsLoggedAndCounted(self) -> None:
+    def test_aFailingStopIsLoggedAndCounted(self) -> None:
         self.assertEqual(len(self.logged), 1)
         self.assertEqual(self.layer.counters, {"protocolFailures": 1})
 
@@ -302,41 +302,43 @@ class FailingReceiverTests(SynchronousTestCase):
 
     def receive(self, *times: float) -> int:
         """
-        @return: how many failures were logged.
+        Receive a frame at each of some times.
+
+        @return: the number of failures that were logged.
         """
         for time in times:
             self.layer.packetReceived(Packet(FRAME, time=time))
         return len(self.flushLoggedErrors(Oops))
 
-    def test_othersUnderTheNumberGetThePacket(self) -> None:
+    def test_otherProtocolsUnderTheNumberReceiveThePacket(self) -> None:
         good = PairRecorder()
         self.layer.addProto(TYPE, good)
         self.assertEqual(self.receive(0.0), 1)
         self.assertEqual((self.bad.data, good.data), ([b"payload"], [b"payload"]))
 
-    def test_loggedOnceASecond(self) -> None:
+    def test_exceptionsOfAProtocolAreLoggedOnceASecond(self) -> None:
         self.assertEqual(self.receive(5.0, 5.0, 5.5, 5.999), 1)
         self.assertEqual(self.receive(6.0, 6.5), 1)
 
-    def test_everyOneIsCounted(self) -> None:
+    def test_everyExceptionIsCounted(self) -> None:
         self.receive(5.0, 5.0, 5.5)
         self.assertEqual(self.layer.counters, {"protocolFailures": 3})
 
-    def test_eachProtocolHasItsOwnSecond(self) -> None:
+    def test_eachProtocolHasItsOwnLogLimit(self) -> None:
         self.layer.addProto(TYPE, PairRecorder("receive"))
         self.assertEqual(self.receive(5.0, 5.5), 2)
 
     def test_clockThatStepsBackDoesNotSilenceTheLog(self) -> None:
         self.assertEqual(self.receive(1000.0, 5.0), 2)
 
-    def test_logSaysWhoAndWhere(self) -> None:
+    def test_theLogNamesTheProtocolAndTheMethod(self) -> None:
         with capturedLogs() as events:
             self.receive(0.0)
         (event,) = [event for event in events if "log_failure" in event]
         text = event["log_format"].format(**event)
         self.assertIn(f"{PairRecorder.__module__}.PairRecorder.datagramReceived", text)
 
-    def test_failingPacketReceivedIsLoggedByItsName(self) -> None:
+    def test_theLogNamesPacketReceived(self) -> None:
         class New(PairRecorder):
             def packetReceived(self, packet: Packet) -> None:
                 raise Oops
@@ -353,7 +355,7 @@ class DeliveryTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.layer = EthernetProtocol()
 
-    def test_eachOfSeveralGetsThePacketAsItWas(self) -> None:
+    def test_severalProtocolsReceiveSeparateCopies(self) -> None:
         seen: list[tuple[int, int]] = []
 
         class Mover(PairRecorder):
@@ -366,7 +368,7 @@ class DeliveryTests(SynchronousTestCase):
         self.layer.packetReceived(Packet(FRAME))
         self.assertEqual(seen, [(14, len(FRAME))] * 3)
 
-    def test_protocolRemovedByAnotherDoesNotGetThePacketUnderWay(self) -> None:
+    def test_aProtocolRemovedDuringDeliveryDoesNotReceiveThePacket(self) -> None:
         removed = PairRecorder()
 
         class Remover(PairRecorder):
@@ -378,7 +380,7 @@ class DeliveryTests(SynchronousTestCase):
         self.layer.packetReceived(Packet(FRAME))
         self.assertEqual(removed.calls, [])
 
-    def test_packetIsKnownWhileItIsDelivered(self) -> None:
+    def test_theLayerHoldsThePacketDuringDelivery(self) -> None:
         packet, seen = Packet(FRAME), []
         proto = PairRecorder("receive")
         self.layer.addProto(TYPE, proto)
@@ -387,20 +389,20 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(seen, [packet])
         self.assertIsNone(self.layer.packet)
 
-    def test_packetIsForgottenAlthoughTheProtocolRaises(self) -> None:
+    def test_theLayerReleasesThePacketAfterAnException(self) -> None:
         self.layer.addProto(TYPE, PairRecorder("receive"))
         self.layer.packetReceived(Packet(FRAME))
         self.flushLoggedErrors(Oops)
         self.assertIsNone(self.layer.packet)
 
-    def test_everyDropGoesThroughOneMethod(self) -> None:
+    def test_droppedIsCalledForEachDrop(self) -> None:
         drops: list[tuple[Packet, Drop]] = []
         self.layer.dropped = lambda *drop: drops.append(drop)  # type: ignore[method-assign]
         packet = Packet(FRAME)
         self.layer.packetReceived(packet)
         self.assertEqual(drops, [(packet, Drop.UNKNOWN_PROTOCOL)])
 
-    def test_removingWhatWasNotAddedIsAValueError(self) -> None:
+    def test_removingAProtocolThatWasNotAddedIsAValueError(self) -> None:
         self.layer.addProto(TYPE, PairRecorder())
         with self.assertRaises(ValueError) as raised:
             self.layer.removeProto(TYPE, PairRecorder())
@@ -409,45 +411,45 @@ class DeliveryTests(SynchronousTestCase):
 
 
 class KnowsPacketsTests(SynchronousTestCase):
-    def test_ourLayersDo(self) -> None:
+    def test_layersOfThePackageTakePackets(self) -> None:
         for layer in (EthernetProtocol(), IPProtocol(), RawUDPProtocol()):
             self.assertTrue(knowsPackets(layer))
 
-    def test_protocolWithOnlyDatagramReceivedDoesNot(self) -> None:
+    def test_aProtocolWithOnlyDatagramReceivedTakesNoPackets(self) -> None:
         self.assertFalse(knowsPackets(PairRecorder()))
 
-    def test_overriddenDatagramReceivedIsTheWayIn(self) -> None:
+    def test_aSubclassThatOverridesDatagramReceivedTakesNoPackets(self) -> None:
         class Override(IPProtocol):
             def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
                 """
-                As people do it for twisted.pair.
+                Do nothing; applications of twisted.pair override this method.
                 """
 
         self.assertFalse(knowsPackets(Override()))
 
-    def test_bothOverriddenMeansPackets(self) -> None:
+    def test_aSubclassThatOverridesBothTakesPackets(self) -> None:
         class Both(IPProtocol):
             def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
                 """
-                For others.
+                Do nothing; a port of twisted.pair would call this method.
                 """
 
             def packetReceived(self, packet: Packet) -> None:
                 """
-                For us.
+                Do nothing; a port of this package calls this method.
                 """
 
         self.assertTrue(knowsPackets(Both()))
 
-    def test_methodReplacedOnAnInstanceIsTheWayIn(self) -> None:
+    def test_anInstanceWithItsOwnDatagramReceivedTakesNoPackets(self) -> None:
         ip = IPProtocol()
         ip.datagramReceived = lambda *args, **kwargs: None  # type: ignore[method-assign]
         self.assertFalse(knowsPackets(ip))
 
-    def test_neitherMeansNo(self) -> None:
+    def test_anObjectWithoutEitherMethodTakesNoPackets(self) -> None:
         self.assertFalse(knowsPackets(object()))
 
-    def test_aWrapperThatPassesOnWhatItHasNot(self) -> None:
+    def test_aWrapperTakesPacketsOnlyByItsOwnMethod(self) -> None:
         class Wrapper:
             def __getattr__(self, name: str) -> Any:
                 return getattr(IPProtocol(), name)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.layer.pair}: how protocols are called that only know C{twisted.pair}'s calls.
+Tests for L{txtuntap.layer.pair}: the arguments of C{datagramReceived} for protocols written for C{twisted.pair}.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OTHER = "02:00:00:00:00:02"
 
 
 class DeviceReceiverTests(SynchronousTestCase):
-    def test_shortSignatureGetsDataAndPartial(self) -> None:
+    def test_aShortSignatureGetsDataAndPartial(self) -> None:
         class Short:
             calls: list[tuple[bytes, object]] = []  # noqa: RUF012
 
@@ -39,12 +39,12 @@ class DeviceReceiverTests(SynchronousTestCase):
         (call,) = calls
         return call
 
-    def test_longSignatureGetsAnEtherTypeByVersion(self) -> None:
+    def test_aLongSignatureGetsTheEtherTypeOfTheIPVersion(self) -> None:
         for first, etherType in ((0x45, 0x0800), (0x60, 0x86DD), (0x70, 0)):
             data = bytes((first,)) + b"abc"
             self.assertEqual(self.full(Packet(data)), (data, False, None, None, etherType))
 
-    def test_longSignatureGetsTheDevicesEtherType(self) -> None:
+    def test_aLongSignatureGetsTheEtherTypeOfTheDevice(self) -> None:
         self.assertEqual(self.full(Packet(b"\x45", etherType=0x88CC))[-1], 0x88CC)
 
     def test_emptyPacketHasNoEtherType(self) -> None:
@@ -52,7 +52,7 @@ class DeviceReceiverTests(SynchronousTestCase):
 
 
 class FramePayloadTests(SynchronousTestCase):
-    def test_arguments(self) -> None:
+    def test_aFramePayloadHasItsArguments(self) -> None:
         ethernet, recorder = EthernetProtocol(), PairRecorder()
         ethernet.addProto(0x0800, recorder)
         ethernet.packetReceived(Packet(ethernetFrame(STATION, OTHER, 0x0800, b"payload"), partial=True))
@@ -69,7 +69,7 @@ class FramePayloadTests(SynchronousTestCase):
             ],
         )
 
-    def test_typeBehindATagIsTold(self) -> None:
+    def test_theEtherTypeBehindATagIsPassed(self) -> None:
         ethernet, recorder = EthernetProtocol(), PairRecorder()
         ethernet.addProto(0x0800, recorder, vlan=5)
         ethernet.packetReceived(Packet(ethernetFrame(STATION, OTHER, 0x0800, b"payload", vlan=5)))
@@ -92,7 +92,7 @@ class DatagramTests(SynchronousTestCase):
         (call,) = recorder.calls
         return call
 
-    def test_ipv4Arguments(self) -> None:
+    def test_anIPv4DatagramHasItsArguments(self) -> None:
         data = ipPacket("10.0.0.1", "10.0.0.2", 1, b"payload", 9, identification=0x1234, tos=0xB8)
         self.assertEqual(
             self.received(1, Packet(data, partial=True)),
@@ -114,7 +114,7 @@ class DatagramTests(SynchronousTestCase):
             },
         )
 
-    def test_dontFragmentIsTold(self) -> None:
+    def test_dontFragmentIsPassed(self) -> None:
         data = ipPacket("10.0.0.1", "10.0.0.2", 1, b"payload", fragment=0)
         self.assertIs(self.received(1, Packet(data))["dont_fragment"], False)
 
@@ -122,7 +122,7 @@ class DatagramTests(SynchronousTestCase):
         call = self.received(1, Packet(ipPacket("10.0.0.1", "10.0.0.2", 1, b"payload", options=b"\x94\x04\0\0")))
         self.assertEqual((call["data"], call["ihl"], call["tot_len"]), (b"payload", 24, 31))
 
-    def test_ipv6IsToldInTheWordsOfIPv4(self) -> None:
+    def test_anIPv6DatagramHasTheArgumentsOfIPv4(self) -> None:
         self.assertEqual(
             self.received(58, Packet(ipPacket("fd00::1", "fd00::2", 58, b"payload", 9, tos=0xB8))),
             {
@@ -147,7 +147,7 @@ class DatagramTests(SynchronousTestCase):
         call = self.received(58, Packet(ipPacket("fd00::1", "fd00::2", 60, b"\x3a\x00\x01\x04\0\0\0\0payload")))
         self.assertEqual((call["data"], call["protocol"], call["ihl"], call["tot_len"]), (b"payload", 58, 48, 55))
 
-    def test_networkHeaderNeedNotBeginTheBuffer(self) -> None:
+    def test_theNetworkHeaderMayBeBehindALinkHeader(self) -> None:
         packet = Packet(bytes(14) + ipPacket("10.0.0.1", "10.0.0.2", 1, b"payload", 9), start=14)
         call = self.received(1, packet)
         self.assertEqual((call["data"], call["source"], call["ttl"]), (b"payload", "10.0.0.1", 9))

@@ -1,5 +1,6 @@
 """
-The path of a packet through our layers: each calls the next directly, and nothing stands between two of them.
+Tests for the calls that deliver a packet. Each layer of this package calls the next one directly, without a function
+in between.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ BROADCAST = b"\xff" * 6
 
 class Callers(DatagramProtocol):
     """
-    Notes which functions a datagram came through, from the port on.
+    A protocol that records the functions on the call stack, from the port to itself.
     """
 
     def __init__(self) -> None:
@@ -46,19 +47,21 @@ class Callers(DatagramProtocol):
 
 class PathTests(DeviceTestCase):
     """
-    Which functions a datagram comes through.
+    Tests for the functions that deliver a datagram.
     """
 
     def path(self, mode: int, around: Callable[[Any], Any] = lambda proto: proto) -> list[str]:
         """
-        The functions between a port and an application behind a L{Host}.
+        Find the functions between a port and an application behind a L{Host}.
+
+        @param around: puts middleware around the top protocol.
         """
         callers = Callers()
         host = Host(["10.0.0.2/24"], self.clock)
         host.listenUDP(7, callers)
         self.device = MemoryDevice(mode)
         self.on(around(host.ethernet if mode == TAP else host.ip))
-        # The second datagram of a flow takes the path that is taken from then on.
+        # All datagrams of a flow after the first one take the same path.
         for _ in range(2):
             self.deliver(PACKET if mode == TUN else ethernetFrame(STATION, BROADCAST, 0x800, PACKET))
         return callers.path
@@ -81,12 +84,12 @@ class PathTests(DeviceTestCase):
 
 class MarkTests(DeviceTestCase):
     """
-    The attribute that says that a class lets no exception out: each class says so for itself.
+    Tests for C{handlesFailures}, the attribute of classes that let no exception out. It is not inherited.
     """
 
     mode = TAP
 
-    def test_everyReceiverOfOursHasIt(self) -> None:
+    def test_everyReceiverOfThePackageHandlesFailures(self) -> None:
         found = set()
         for module in pkgutil.walk_packages(txtuntap.__path__, "txtuntap."):
             if module.name.endswith("__main__"):
@@ -97,7 +100,7 @@ class MarkTests(DeviceTestCase):
                     found.add(name)
         self.assertLessEqual({"EthernetProtocol", "IPProtocol", "RawUDPProtocol", "Meter", "Tunnel"}, found)
 
-    def test_aSubclassThatRaisesHarmsNoPort(self) -> None:
+    def test_theExceptionOfASubclassIsCaughtBelow(self) -> None:
         for base in IPProtocol, RawUDPProtocol, EthernetProtocol, Impairment:
 
             class Raising(base):  # type: ignore[misc, valid-type]
@@ -130,7 +133,7 @@ class MarkTests(DeviceTestCase):
         self.assertTrue(self.port.connected)
         self.flushLoggedErrors(Oops)
 
-    def test_aMethodReplacedOnAnInstanceMayRaise(self) -> None:
+    def test_theExceptionOfAMethodSetOnAnInstanceIsCaughtBelow(self) -> None:
         ip = IPProtocol()
         ethernet = EthernetProtocol("02:00:00:00:00:02")
 

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.layer.prefixes}.
+Tests for the prefix table, L{txtuntap.layer.prefixes}.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from txtuntap.wire.address import packAddress
 
 def table(*networks: str) -> PrefixTable[str]:
     """
-    A table in which the value of each network is its text.
+    Make a table in which the value of each network is its text.
     """
     made: PrefixTable[str] = PrefixTable()
     for network in networks:
@@ -26,7 +26,7 @@ def table(*networks: str) -> PrefixTable[str]:
 
 def networkOf(random: Random) -> Network:
     """
-    One network among few, so that some lie in others, and some come twice.
+    Choose one of a few networks at random, so that some contain others, and some are chosen twice.
     """
     if random.random() < 0.5:
         return ip_network(
@@ -39,10 +39,10 @@ def networkOf(random: Random) -> Network:
 
 class MappingTests(SynchronousTestCase):
     """
-    It is a mapping from networks.
+    Tests for the table as a mapping from networks to values.
     """
 
-    def test_valueOfANetwork(self) -> None:
+    def test_aNetworkHasItsValue(self) -> None:
         one = table("10.0.0.0/8", "10.0.0.0/16", "fd00::/8")
         self.assertEqual(one[ip_network("10.0.0.0/16")], "10.0.0.0/16")
         self.assertEqual(one.get(ip_network("10.0.0.0/24")), None)
@@ -56,14 +56,14 @@ class MappingTests(SynchronousTestCase):
         one[ip_network("10.0.0.0/8")] = "other"
         self.assertEqual(list(one.items()), [(ip_network("10.0.0.0/8"), "other")])
 
-    def test_removed(self) -> None:
+    def test_removedNetworksAreGone(self) -> None:
         one = table("10.0.0.0/8", "10.0.0.0/16", "11.0.0.0/8")
         del one[ip_network("10.0.0.0/8")]
         self.assertEqual(set(one), {ip_network("10.0.0.0/16"), ip_network("11.0.0.0/8")})
         for absent in "10.0.0.0/8", "12.0.0.0/8", "10.0.0.0/24":
             self.assertRaises(KeyError, one.__delitem__, ip_network(absent))
 
-    def test_allNetworksLongestFirst(self) -> None:
+    def test_networksAreListedLongestFirst(self) -> None:
         networks = ["10.0.0.1/32", "10.0.0.0/8", "0.0.0.0/0", "fd00::1/128", "fd00::/8", "::/0"]
         one = table(*reversed(networks))
         self.assertEqual(list(map(str, one)), networks)
@@ -73,34 +73,34 @@ class MappingTests(SynchronousTestCase):
 
 class MatchTests(SynchronousTestCase):
     """
-    The longest prefix that holds an address.
+    Tests for finding the longest prefix that matches an address.
     """
 
     def match(self, one: PrefixTable[str], address: str) -> tuple[int, str] | None:
         return one.match(packAddress(address))
 
-    def test_longestWinsWhateverTheOrder(self) -> None:
+    def test_theLongestPrefixMatchesInAnyOrderOfInsertion(self) -> None:
         for networks in (["10.0.0.0/8", "10.1.0.0/16", "0.0.0.0/0"], ["0.0.0.0/0", "10.1.0.0/16", "10.0.0.0/8"]):
             one = table(*networks)
             self.assertEqual(self.match(one, "10.1.2.3"), (16, "10.1.0.0/16"))
             self.assertEqual(self.match(one, "10.2.2.3"), (8, "10.0.0.0/8"))
             self.assertEqual(self.match(one, "11.0.0.1"), (0, "0.0.0.0/0"))
 
-    def test_versionsAreApart(self) -> None:
+    def test_ipVersionsAreSeparate(self) -> None:
         one = table("0.0.0.0/0")
         self.assertIsNone(self.match(one, "::"))
         one = table("::/0", "a00::/8", "::a00:0/104")
         self.assertIsNone(self.match(one, "10.0.0.0"))
         self.assertEqual(self.match(one, "a00::1"), (8, "a00::/8"))
 
-    def test_onceRemovedTheNextWins(self) -> None:
+    def test_afterRemovalTheNextShorterPrefixMatches(self) -> None:
         one = table("fd00::/8", "fd00::/64")
         del one[ip_network("fd00::/64")]
         self.assertEqual(self.match(one, "fd00::1"), (8, "fd00::/8"))
         del one[ip_network("fd00::/8")]
         self.assertIsNone(self.match(one, "fd00::1"))
 
-    def test_asALookAtEveryNetworkFinds(self) -> None:
+    def test_matchAgreesWithASearchOfAllNetworks(self) -> None:
         random = Random(7)
         one: PrefixTable[int] = PrefixTable()
         model: dict[Network, int] = {}
@@ -121,7 +121,7 @@ class MatchTests(SynchronousTestCase):
 
 class GrowthTests(SynchronousTestCase):
     """
-    What is asked of a table costs the same, however large it is.
+    Tests that operations cost the same for tables of any size.
     """
 
     def filled(self, count: int) -> PrefixTable[int]:
@@ -132,7 +132,7 @@ class GrowthTests(SynchronousTestCase):
         one[ip_network("0.0.0.0/0")] = -1
         return one
 
-    def test_nothingLooksAtTheOtherNetworks(self) -> None:
+    def test_theCostDoesNotGrowWithTheTable(self) -> None:
         small, large = self.filled(10), self.filled(5000)
         new = ip_network("10.200.0.0/24")
         for address in map(packAddress, ("10.0.1.1", "8.8.8.8", "fd00:0:0:1::1", "2600::1")):
@@ -142,7 +142,7 @@ class GrowthTests(SynchronousTestCase):
         self.assertEqual(steps(small.covers, new), steps(large.covers, new))
         self.assertEqual(steps(small.__delitem__, new), steps(large.__delitem__, new))
 
-    def test_lengthsNoLongerInUseAreNotLookedAt(self) -> None:
+    def test_lengthsNoLongerInUseCostNothing(self) -> None:
         one = self.filled(10)
         before = steps(one.match, b"\x08\x08\x08\x08")
         for length in range(1, 24):

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.layer.protocol}.
+Tests for the base class of protocols, L{txtuntap.layer.protocol}.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from txtuntap.switch import Switch
 
 class ClockPort:
     """
-    A port with a clock.
+    A port with a clock, as in this package.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -28,7 +28,7 @@ class ClockPort:
 
 class PairPort:
     """
-    A port as C{twisted.pair} has it.
+    A port with a reactor, as in C{twisted.pair}.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -37,10 +37,10 @@ class PairPort:
 
 class CountingProtocolTests(SynchronousTestCase):
     """
-    A protocol by itself.
+    Tests for a protocol without protocols above it.
     """
 
-    def test_timeIsThatOfThePortBelow(self) -> None:
+    def test_theClockIsThatOfThePortBelow(self) -> None:
         clock = Clock()
         clock.advance(7)
         for kind in ClockPort, PairPort:
@@ -49,20 +49,20 @@ class CountingProtocolTests(SynchronousTestCase):
             proto.makeConnection(cast(Any, kind(clock)))
             self.assertEqual((clock, 7.0), (proto.clock, proto.now()))
 
-    def test_lives(self) -> None:
+    def test_startAndStopCountThePorts(self) -> None:
         proto = PacketProtocol()
         proto.makeConnection(cast(Any, ClockPort(Clock())))
         self.assertEqual(1, proto.numPorts)
         proto.doStop()
         self.assertEqual((0, None), (proto.numPorts, proto.transport))
 
-    def test_countsWhatItDrops(self) -> None:
+    def test_aDropIsCounted(self) -> None:
         proto = PacketProtocol()
         proto.dropped(Packet(b"packet"), Drop.MALFORMED)
         self.assertEqual({"inErrors": 1}, proto.counters)
 
-    def test_isNoLayer(self) -> None:
-        # None of these ever has protocols above, and a simulation has very many of them.
+    def test_protocolsWithoutProtocolsAboveAreNoLayers(self) -> None:
+        # A Layer takes more memory, a simulation has very many of these, and they never have protocols above them.
         host = Host(["10.0.0.2/24"], Clock())
         for proto in host.icmp, host.arp, host.groups, Switch(Clock()).addPort():
             self.assertIsInstance(proto, PacketProtocol)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.layer.relay}.
+Tests for passing packets on, L{txtuntap.layer.relay}.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ HERE, THERE = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
 class ReceivedTests(SynchronousTestCase):
-    def test_whatIsWholeIsNotCopied(self) -> None:
+    def test_aWholeBufferIsReturnedItself(self) -> None:
         packet = Packet(b"some frame")
         self.assertIs(bufferOf(packet)[0], packet.data)
 
-    def test_partIsAView(self) -> None:
+    def test_aPartOfTheBufferIsAView(self) -> None:
         packet = Packet(b"head some frame tail", 5)
         packet.end -= 5
         view, offload = bufferOf(packet)
         self.assertEqual((bytes(view), offload), (b"some frame", None))
         self.assertIs(memoryview(view).obj, packet.data)
 
-    def test_positionsAreThoseInThePart(self) -> None:
+    def test_offloadPositionsCountFromThePart(self) -> None:
         frame, offload = superframe(b"x" * 300, 100)
         packet = Packet(bytes(10) + frame, 10)
         packet.offload = Offload(NEEDS_CHECKSUM, UDP, 52, 100, 44, 6)
         self.assertEqual(bufferOf(packet)[1], offload)
 
-    def test_thatItWasVerifiedIsNotToldOn(self) -> None:
+    def test_aRecordOfAVerifiedChecksumIsRemoved(self) -> None:
         packet = Packet(bytes(60))
         packet.offload = Offload(DATA_VALID)
         self.assertIsNone(bufferOf(packet)[1])
@@ -44,18 +44,18 @@ class ForwardTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.frame, self.offload = superframe(b"0123456789" * 30, 100)
 
-    def test_whatIsFinished(self) -> None:
+    def test_aFinishedPacketIsWrittenUnchanged(self) -> None:
         below = OffloadPort(0)
         self.assertIsNone(forward(below, b"frame", None, True))
         self.assertEqual(below.written, [(b"frame", None)])
 
-    def test_whatTheTransportTakesGoesAsItIs(self) -> None:
+    def test_anUnfinishedPacketIsWrittenUnchangedIfTheTransportAcceptsIt(self) -> None:
         for offloads in EVERYTHING, CSUM | USO:
             below = OffloadPort(offloads)
             self.assertIsNone(forward(below, self.frame, self.offload, True))
             self.assertEqual(below.written, [(self.frame, self.offload)])
 
-    def test_whatItDoesNotIsFinished(self) -> None:
+    def test_anUnfinishedPacketIsFinishedIfTheTransportRefusesIt(self) -> None:
         cut = [(each, None) for each in finish(self.frame, self.offload, 14)]
         self.assertEqual(len(cut), 3)
         for offloads in 0, CSUM:
@@ -63,7 +63,7 @@ class ForwardTests(SynchronousTestCase):
             self.assertIsNone(forward(below, memoryview(self.frame), self.offload, True))
             self.assertEqual(below.written, cut)
 
-    def test_packetsOfIP(self) -> None:
+    def test_anIPPacketIsFinished(self) -> None:
         below = OffloadPort(0)
         offload = Offload(NEEDS_CHECKSUM, UDP, 28, 100, 20, 6)
         self.assertIsNone(forward(below, self.frame[14:], offload, False))
@@ -71,7 +71,7 @@ class ForwardTests(SynchronousTestCase):
             [each[14:] for each in finish(self.frame, self.offload, 14)], [data for data, _ in below.written]
         )
 
-    def test_whatCannotBeOpenIsNamedAndNotWritten(self) -> None:
+    def test_aContradictoryRecordIsADropAndNotWritten(self) -> None:
         below = OffloadPort(0)
         for offload, drop in (
             (Offload(NEEDS_CHECKSUM, UDP, 42, 0, 34, 6), Drop.OFFLOAD),

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.layer.timer}.
+Tests for timers and steady time, L{txtuntap.layer.timer}.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from txtuntap.testing import SettableClock, SimulationClock
 
 
 class SteadySecondsTests(SynchronousTestCase):
-    def test_aReactorHasTheMachines(self) -> None:
+    def test_theSteadyTimeOfAReactorIsTheMachines(self) -> None:
         clock = time.CLOCK_BOOTTIME if hasattr(time, "CLOCK_BOOTTIME") else time.CLOCK_MONOTONIC
         before = time.clock_gettime(clock)
         now = steadySeconds(IReactorTime(reactor))()
         self.assertTrue(before <= now <= time.clock_gettime(clock))
 
-    def test_aClockHasItsOwn(self) -> None:
+    def test_theSteadyTimeOfASettableClockIsItsOwn(self) -> None:
         clock = SettableClock()
         clock.setBy(1000)
         clock.advance(1)
         self.assertEqual((clock.seconds(), steadySeconds(clock)()), (1001, 1))
 
-    def test_aClockWithOneTimeHasThat(self) -> None:
+    def test_theSteadyTimeOfOtherClocksIsTheirSeconds(self) -> None:
         for clock in Clock(), SimulationClock(), MemoryReactorClock():
             clock.advance(3)
             self.assertEqual(steadySeconds(clock)(), 3)
 
-    def test_aHostHasItsReactors(self) -> None:
+    def test_theSteadyTimeOfAHostIsThatOfItsReactor(self) -> None:
         clock = SettableClock()
         host = Host([], reactor=clock)
         clock.setBy(-1000)
@@ -51,7 +51,7 @@ class SteadySecondsTests(SynchronousTestCase):
 
 class TimerTests(SynchronousTestCase):
     """
-    A timer on a clock that nobody sets.
+    Tests for a timer on a clock that is never set.
     """
 
     def setUp(self) -> None:
@@ -67,7 +67,7 @@ class TimerTests(SynchronousTestCase):
         self.clock.pump([1] * seconds)
         return self.rung
 
-    def test_rings(self) -> None:
+    def test_anArmedTimerCallsOnce(self) -> None:
         self.timer.arm(3)
         self.assertEqual((self.timer.armed, self.timer.deadline, self.timer.left), (True, 103, 3))
         self.assertEqual(self.pump(2), [])
@@ -75,17 +75,17 @@ class TimerTests(SynchronousTestCase):
         self.assertEqual(self.pump(10), [103])
         self.assertEqual((self.timer.armed, self.timer.deadline, self.timer.left), (False, None, inf))
 
-    def test_isNotArmedAtFirst(self) -> None:
+    def test_aNewTimerIsNotArmed(self) -> None:
         self.assertEqual((self.timer.armed, self.timer.deadline, self.timer.left), (False, None, inf))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_callsWithArguments(self) -> None:
+    def test_aTimerPassesItsArguments(self) -> None:
         called: list[object] = []
         Timer(self.clock, lambda *each: called.append(each), 1, "two").arm(0)
         self.clock.advance(0)
         self.assertEqual(called, [(1, "two")])
 
-    def test_isPutOffAndPutForward(self) -> None:
+    def test_armingAgainDelaysOrAdvancesTheCall(self) -> None:
         self.timer.arm(2)
         self.timer.arm(5)
         self.assertEqual(self.pump(4), [])
@@ -95,7 +95,7 @@ class TimerTests(SynchronousTestCase):
         self.assertEqual(self.pump(10), [106])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_isArmedAtATime(self) -> None:
+    def test_armAtSetsTheDeadline(self) -> None:
         self.timer.armAt(102)
         self.assertEqual(self.pump(3), [102])
         self.timer.armAt(50)
@@ -103,7 +103,7 @@ class TimerTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.rung, [102, 103])
 
-    def test_stops(self) -> None:
+    def test_aStoppedTimerDoesNotCall(self) -> None:
         self.timer.stop()
         self.timer.arm(1)
         self.timer.stop()
@@ -111,14 +111,14 @@ class TimerTests(SynchronousTestCase):
         self.assertEqual((self.timer.armed, self.clock.getDelayedCalls()), (False, []))
         self.assertEqual(self.pump(3), [])
 
-    def test_infinityIsNever(self) -> None:
+    def test_armingForInfinityStopsTheTimer(self) -> None:
         self.timer.arm(inf)
         self.assertFalse(self.timer.armed)
         self.timer.arm(1)
         self.timer.arm(inf)
         self.assertEqual((self.timer.armed, self.clock.getDelayedCalls()), (False, []))
 
-    def test_mayBeArmedAgainWhenItRings(self) -> None:
+    def test_aTimerMayBeArmedAgainByItsFunction(self) -> None:
         def again() -> None:
             self.assertFalse(timer.armed)
             self.ring()
@@ -129,7 +129,7 @@ class TimerTests(SynchronousTestCase):
         timer.arm(2)
         self.assertEqual(self.pump(20), [102, 104, 106])
 
-    def test_isNotArmedAnyMoreWhenItsFunctionRaises(self) -> None:
+    def test_aTimerIsNotArmedAfterItsFunctionRaises(self) -> None:
         timer = Timer(self.clock, lambda: 1 // 0)
         timer.arm(1)
         self.assertRaises(ZeroDivisionError, self.clock.advance, 1)
@@ -137,8 +137,8 @@ class TimerTests(SynchronousTestCase):
         timer.arm(1)
         self.assertTrue(timer.armed)
 
-    def test_aRoundedDeadlineComesToAnEnd(self) -> None:
-        # Sums are rounded: by a tenth of a microsecond, at today's date.
+    def test_aRoundedDeadlineIsReached(self) -> None:
+        # Sums of times are rounded, by a tenth of a microsecond at today's date.
         for clock in SettableClock(), SimulationClock():
             rung: list[float] = []
             clock.advance(1.8e9 + 1 / 3)
@@ -151,7 +151,7 @@ class TimerTests(SynchronousTestCase):
 
 class SteppedTests(SynchronousTestCase):
     """
-    The wall clock is set.
+    Tests for timers when the wall clock is set.
     """
 
     def setUp(self) -> None:
@@ -160,7 +160,7 @@ class SteppedTests(SynchronousTestCase):
         self.rung: list[float] = []
         self.timer = Timer(self.clock, lambda: self.rung.append(self.clock.steadySeconds() - 1e6))
 
-    def test_aStepForwardRingsNothing(self) -> None:
+    def test_aStepForwardMakesNoCallEarly(self) -> None:
         for noticed in True, False:
             self.timer.arm(10)
             self.clock.setBy(3600, noticed)
@@ -171,7 +171,7 @@ class SteppedTests(SynchronousTestCase):
             self.assertEqual(len(self.rung), 1)
             del self.rung[:]
 
-    def test_aStepBackDelaysNothing(self) -> None:
+    def test_aStepBackMakesNoCallLate(self) -> None:
         self.timer.arm(10)
         self.clock.advance(4)
         self.clock.setBy(-3600)
@@ -181,8 +181,9 @@ class SteppedTests(SynchronousTestCase):
         self.clock.pump([1] * 5)
         self.assertEqual(self.rung, [10])
 
-    def test_aStepBackThatNobodyTellsOfIsSleptThrough(self) -> None:
-        # Twisted's reactors treat every call so. The clock of the other tests would prove nothing otherwise.
+    def test_anUnnoticedStepBackMakesTheCallLate(self) -> None:
+        # Twisted's reactors make every call late in this case. The other tests prove something only if the clock of
+        # these tests does the same.
         self.timer.arm(10)
         self.clock.setBy(-3600, noticed=False)
         self.clock.pump([10] * 360)
@@ -190,14 +191,14 @@ class SteppedTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(self.rung, [3610])
 
-    def test_armedAnewItWaitsNoLonger(self) -> None:
+    def test_armingAfterAnUnnoticedStepWaitsOnlyTheNewTime(self) -> None:
         self.timer.arm(10)
         self.clock.setBy(-3600, noticed=False)
         self.timer.arm(20)
         self.clock.pump([1] * 20)
         self.assertEqual(self.rung, [20])
 
-    def test_whatIsOverdueRingsAtTheNextTurn(self) -> None:
+    def test_anOverdueCallIsMadeAtTheNextTurn(self) -> None:
         self.timer.arm(10)
         self.clock.setBy(-3600, noticed=False)
         self.clock.advance(60)
@@ -205,14 +206,14 @@ class SteppedTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.rung, [60])
 
-    def test_oneThatIsStoppedStaysStopped(self) -> None:
+    def test_aStepDoesNotArmAStoppedTimer(self) -> None:
         self.timer.arm(10)
         self.timer.stop()
         self.clock.setBy(-3600)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_onlyTimersOfTheClockThatSteppedMove(self) -> None:
-        # Each clock may be the reactor of another thread, where nothing may be touched.
+    def test_timersOfOtherClocksAreNotReArmed(self) -> None:
+        # Another clock may be the reactor of another thread, whose calls must not be touched from this one.
         for other in SettableClock(), Clock():
             timer = Timer(other, self.fail)
             timer.arm(10)
@@ -228,23 +229,23 @@ class SteppedTests(SynchronousTestCase):
             self.assertTrue(timer.armed)
             del self.rung[:]
 
-    def test_everyTimerOfTheClockMoves(self) -> None:
-        # One waits by a clock that hands its calls to this one.
+    def test_everyTimerOfTheClockIsReArmed(self) -> None:
+        # The second timer uses a host as its clock, which makes its calls by the same clock.
         for clock in self.clock, Host([], reactor=self.clock), self.clock:
             Timer(clock, self.rung.append, clock.seconds()).arm(10)
         self.clock.setBy(-3600)
         self.clock.advance(10)
         self.assertEqual(self.rung, [1e6, 1e6, 1e6])
 
-    def test_callsThatAreNoTimersStay(self) -> None:
-        # A reactor of other making may keep what is no DelayedCall.
+    def test_delayedCallsWithoutATimerAreLeftAlone(self) -> None:
+        # Other implementations of a reactor may list objects that are no DelayedCall.
         calls = [self.clock.callLater(10, self.fail), self.clock.callLater(10, int)]
         self.clock.calls.append(cast(Any, object()))
         clockStepped(self.clock)
         self.assertEqual(self.clock.calls.pop().__class__, object)
         self.assertEqual(self.clock.getDelayedCalls(), calls)
 
-    def test_oneThatNobodyHasIsForgotten(self) -> None:
+    def test_anUnreferencedTimerIsFreed(self) -> None:
         class Watched(Timer):
             gone = 0
 
@@ -265,7 +266,7 @@ class SteppedTests(SynchronousTestCase):
     @given(
         st.lists(st.tuples(st.sampled_from(["arm", "advance", "set", "stop"]), st.integers(-4000, 4000)), max_size=40)
     )
-    def test_ringsWhenAClockThatNobodySetsWouldHaveIt(self, steps: list[tuple[str, int]]) -> None:
+    def test_callsAreMadeAsOnAClockThatIsNotSet(self, steps: list[tuple[str, int]]) -> None:
         rung: dict[bool, list[float]] = {}
         for isSet in True, False:
             clock = SettableClock()
@@ -286,7 +287,7 @@ class SteppedTests(SynchronousTestCase):
 
 class CallLaterTests(SynchronousTestCase):
     """
-    A delayed call that Twisted's own classes ask for.
+    Tests for C{callLater}, which serves Twisted's own classes.
     """
 
     def setUp(self) -> None:
@@ -294,7 +295,7 @@ class CallLaterTests(SynchronousTestCase):
         self.calls: list[object] = []
         self.call = callLater(self.clock, 5, self.calls.append, "made")
 
-    def test_isADelayedCall(self) -> None:
+    def test_callLaterReturnsADelayedCall(self) -> None:
         verifyObject(IDelayedCall, self.call)
         self.assertEqual((self.call.active(), self.call.getTime()), (True, 5))
         self.call.delay(2)
@@ -304,13 +305,13 @@ class CallLaterTests(SynchronousTestCase):
         self.clock.advance(3)
         self.assertEqual((self.calls, self.call.active()), (["made"], False))
 
-    def test_isCancelled(self) -> None:
+    def test_aCancelledCallIsNotMade(self) -> None:
         self.call.cancel()
         self.assertFalse(self.call.active())
         self.clock.advance(10)
         self.assertEqual((self.calls, self.clock.getDelayedCalls()), ([], []))
 
-    def test_waitsThroughASetWallClock(self) -> None:
+    def test_aCallIsInTimeWhenTheWallClockIsSet(self) -> None:
         for step in 3600, -3600:
             self.call.reset(5)
             self.calls.clear()
