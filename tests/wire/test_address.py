@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.wire.address}.
+Tests for addresses, L{txtuntap.wire.address}.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class PackAddressTests(SynchronousTestCase):
     def test_ipv6HasSixteenOctets(self) -> None:
         self.assertEqual(packAddress("fd00::1"), b"\xfd" + bytes(14) + b"\x01")
 
-    def test_octetsTellTheVersion(self) -> None:
+    def test_theLengthTellsTheVersion(self) -> None:
         self.assertEqual([versionOf(packAddress(text)) for text in ("10.0.0.255", "fd00::1", "::")], [4, 6, 6])
 
-    def test_scopeSaysNothing(self) -> None:
+    def test_aScopeIsIgnored(self) -> None:
         for text in ("fe80::1%tap0", "fe80::1%2"):
             self.assertEqual(packAddress(text), b"\xfe\x80" + bytes(13) + b"\x01")
         for text in ("fe80::1%", "10.0.0.1%tap0", "%tap0"):
             self.assertRaises(ValueError, packAddress, text)
 
-    def test_packedOnesPassThrough(self) -> None:
+    def test_packedAddressesAreReturned(self) -> None:
         for packed in (bytes(4), bytes(16)):
             self.assertIs(packAddress(packed), packed)
 
-    def test_whatIsNoAddressIsAValueError(self) -> None:
+    def test_anInvalidAddressIsAValueError(self) -> None:
         wrong: list[Any] = [
             "localhost",
             "10.0.0",
@@ -64,7 +64,7 @@ class PackAddressTests(SynchronousTestCase):
                 packAddress(address)
             self.assertIn(repr(address), str(raised.exception))
 
-    def test_octetsOfNoVersionAreAValueError(self) -> None:
+    def test_octetsOfAWrongLengthAreAValueError(self) -> None:
         for length in (0, 3, 5, 15, 17):
             with self.assertRaises(ValueError) as raised:
                 packAddress(bytes(length))
@@ -88,14 +88,14 @@ class AddressTextTests(SynchronousTestCase):
 
 
 class PackLinkAddressTests(SynchronousTestCase):
-    def test_colonsAndDashesSeparate(self) -> None:
+    def test_colonsAndDashesAreSeparators(self) -> None:
         for text in ("02:00:00:00:00:Ff", "02-00-00-00-00-ff"):
             self.assertEqual(packLinkAddress(text), b"\x02\0\0\0\0\xff")
 
-    def test_sixOctetsPassThrough(self) -> None:
+    def test_sixOctetsAreReturned(self) -> None:
         self.assertEqual(packLinkAddress(b"abcdef"), b"abcdef")
 
-    def test_whatIsNoLinkAddressIsAValueError(self) -> None:
+    def test_anInvalidLinkAddressIsAValueError(self) -> None:
         wrong: list[Any] = ["", "02:00:00:00:00", "02:00:00:00:00:zz", b"abcde", b"abcdefg", None, 6]
         for address in wrong:
             with self.assertRaises(ValueError) as raised:
@@ -111,25 +111,25 @@ class PackLinkAddressTests(SynchronousTestCase):
 
 
 class KindTests(SynchronousTestCase):
-    def test_hosts(self) -> None:
+    def test_isHostAcceptsUnicastAddresses(self) -> None:
         for text in ("10.0.0.1", "192.0.2.1", "169.254.1.1", "223.255.255.255", "fd00::1", "fe80::1", "2001:db8::"):
             self.assertTrue(isHost(packAddress(text)), text)
 
-    def test_addressesThatNoHostHas(self) -> None:
+    def test_isHostRefusesOtherAddresses(self) -> None:
         for text in ("0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1"):
             self.assertFalse(isHost(packAddress(text)), text)
         for text in ("255.255.255.255", "::", "::1", "ff02::1", "ff0e::1", "::ffff:10.0.0.1"):
             self.assertFalse(isHost(packAddress(text)), text)
 
-    def test_groups(self) -> None:
+    def test_isGroupAcceptsMulticastAndBroadcast(self) -> None:
         for text in ("224.0.0.1", "239.255.255.255", "255.255.255.255", "ff02::1", "ff00::"):
             self.assertTrue(isGroup(packAddress(text)), text)
 
-    def test_addressesOfNoGroup(self) -> None:
+    def test_isGroupRefusesOtherAddresses(self) -> None:
         for text in ("223.255.255.255", "240.0.0.0", "10.0.0.255", "0.0.0.0", "fe80::1", "::"):
             self.assertFalse(isGroup(packAddress(text)), text)
 
-    def test_linkLocal(self) -> None:
+    def test_isLinkLocalAcceptsOnlyLinkLocalUnicast(self) -> None:
         for text in ("fe80::1", "fe80::", "febf:ffff::1"):
             self.assertTrue(isLinkLocal(packAddress(text)), text)
         for text in ("fec0::1", "fe7f::1", "ff02::1", "fd00::1", "::"):
@@ -137,14 +137,14 @@ class KindTests(SynchronousTestCase):
 
 
 class GroupTests(SynchronousTestCase):
-    def test_ipv4GroupKeepsTwentyThreeBits(self) -> None:
+    def test_theLinkAddressOfAnIPv4GroupHasItsLast23Bits(self) -> None:
         self.assertEqual(groupLinkAddress(packAddress("239.255.1.2")), b"\x01\x00\x5e\x7f\x01\x02")
 
-    def test_limitedBroadcastGoesToEverybody(self) -> None:
+    def test_theLinkAddressOfTheLimitedBroadcastIsBroadcast(self) -> None:
         self.assertEqual(groupLinkAddress(LIMITED_BROADCAST), LINK_BROADCAST)
 
-    def test_ipv6GroupKeepsThirtyTwoBits(self) -> None:
+    def test_theLinkAddressOfAnIPv6GroupHasItsLast32Bits(self) -> None:
         self.assertEqual(groupLinkAddress(packAddress("ff02::1:ff12:3456")), b"\x33\x33\xff\x12\x34\x56")
 
-    def test_solicitedNodeEndsAsTheAddressDoes(self) -> None:
+    def test_theSolicitedNodeGroupHasTheLast24BitsOfTheAddress(self) -> None:
         self.assertEqual(addressText(solicitedNode(packAddress("fd00::abcd:12:3456"))), "ff02::1:ff12:3456")

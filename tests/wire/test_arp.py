@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.wire.arp}.
+Tests for ARP packets, L{txtuntap.wire.arp}.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ REQUEST = bytes.fromhex("0001 0800 06 04 0001 020000000001 0a000001 000000000000
 
 
 class ARPTests(SynchronousTestCase):
-    def test_parses(self) -> None:
+    def test_aRequestIsParsed(self) -> None:
         expected = arp.ARP(1, b"\x02\0\0\0\0\x01", b"\x0a\0\0\x01", bytes(6), b"\x0a\0\0\x02")
         self.assertEqual(arp.parse(REQUEST), expected)
 
-    def test_packs(self) -> None:
+    def test_aRequestIsPacked(self) -> None:
         packed = arp.ARP(1, b"\x02\0\0\0\0\x01", b"\x0a\0\0\x01", bytes(6), b"\x0a\0\0\x02").pack()
         self.assertEqual(packed, REQUEST)
 
-    def test_reply(self) -> None:
+    def test_aReplyIsParsed(self) -> None:
         parsed = arp.parse(REQUEST[:7] + b"\x02" + REQUEST[8:])
         assert parsed is not None
         self.assertEqual(parsed.opcode, arp.REPLY)
@@ -28,14 +28,14 @@ class ARPTests(SynchronousTestCase):
     def test_paddingIsIgnored(self) -> None:
         self.assertEqual(arp.parse(REQUEST + bytes(18)), arp.parse(REQUEST))
 
-    def test_truncated(self) -> None:
+    def test_aTruncatedPacketIsNotParsed(self) -> None:
         for length in range(arp.LENGTH):
             self.assertIsNone(arp.parse(REQUEST[:length]))
 
-    def test_everyWrongOctetOfTheFixedPart(self) -> None:
+    def test_aWrongFixedPartIsNotParsed(self) -> None:
         for at in range(7):
             self.assertIsNone(arp.parse(REQUEST[:at] + bytes((REQUEST[at] ^ 0x40,)) + REQUEST[at + 1 :]), at)
 
-    def test_opcodesThatAreNone(self) -> None:
+    def test_anUnknownOpcodeIsNotParsed(self) -> None:
         for opcode in (0, 3, 4, 255):
             self.assertIsNone(arp.parse(REQUEST[:7] + bytes((opcode,)) + REQUEST[8:]))

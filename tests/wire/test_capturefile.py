@@ -41,7 +41,7 @@ def packets(data: bytes) -> list[CapturedPacket]:
 
 def block(kind: int, body: bytes, order: str = "<") -> bytes:
     """
-    A block made by hand.
+    Make a pcapng block of any type.
     """
     length = struct.pack(f"{order}I", len(body) + 12)
     return struct.pack(f"{order}I", kind) + length + body + length
@@ -73,10 +73,10 @@ def pcap(order: str, magic: int, *records: tuple[int, int, bytes, int], linkType
 
 class WrittenTests(SynchronousTestCase):
     """
-    What is packed here is read back.
+    Tests that packed blocks are read back.
     """
 
-    def test_aPacketWithAllThereIs(self) -> None:
+    def test_aPacketWithAllOptionsIsReadBack(self) -> None:
         packed = pcapng.enhancedPacket(b"a frame", TIME, pcapng.OUTBOUND, 60, ["one", "zwei \N{BLACK HEART SUIT}"], 3)
         (packet,) = packets(START + packed)
         self.assertEqual((packet.data, packet.time, packet.length), (b"a frame", TIME, 60))
@@ -85,13 +85,13 @@ class WrittenTests(SynchronousTestCase):
         self.assertEqual((packet.interface.name, packet.interface.description), ("tap0", "Ethernet frames"))
         self.assertEqual((packet.interface.linkType, packet.interface.unitsPerSecond), (1, 10**9))
 
-    def test_packetsOfEveryLengthArePadded(self) -> None:
+    def test_packetsOfEveryLengthAreReadBack(self) -> None:
         for length in range(9):
             packed = pcapng.enhancedPacket(bytes(length), TIME)
             self.assertEqual(len(packed) % 4, 0)
             self.assertEqual([bytes(length)], [packet.data for packet in packets(START + packed)])
 
-    def test_statistics(self) -> None:
+    def test_statisticsAreReadBack(self) -> None:
         parser = CaptureParser()
         self.assertEqual(parser.feed(START + pcapng.interfaceStatistics(TIME, 7, 2, TIME - 5, ["the end"])), [])
         parser.close()
@@ -115,9 +115,7 @@ class WrittenTests(SynchronousTestCase):
         ),
         st.integers(1, 40),
     )
-    def test_howeverTheFileIsCutIntoPieces(
-        self, written: list[tuple[bytes, int, int, list[str], int]], size: int
-    ) -> None:
+    def test_aFileFedInPiecesIsReadBack(self, written: list[tuple[bytes, int, int, list[str], int]], size: int) -> None:
         data = START + b"".join(
             pcapng.enhancedPacket(packet, time, direction, None, comments, dropped)
             for packet, time, direction, comments, dropped in written
@@ -131,19 +129,19 @@ class WrittenTests(SynchronousTestCase):
 
 class OthersTests(SynchronousTestCase):
     """
-    What others write.
+    Tests with files of other programs.
     """
 
-    def test_bothByteOrders(self) -> None:
+    def test_bothByteOrdersAreRead(self) -> None:
         for order in "<", ">":
             (packet,) = packets(section(order) + interface(order) + enhanced(order, 1_500_000))
             self.assertEqual((packet.data, packet.time), (b"data", 1_500_000_000))
 
-    def test_anotherSectionMayHaveAnother(self) -> None:
+    def test_sectionsMayHaveDifferentByteOrders(self) -> None:
         parts = [section(order) + interface(order) + enhanced(order, 1_000_000) for order in "<>"]
         self.assertEqual([packet.time for packet in packets(b"".join(parts))], [10**9, 10**9])
 
-    def test_resolutions(self) -> None:
+    def test_everyResolutionIsRead(self) -> None:
         for resolution, ticks, time in (
             (9, TIME, TIME),
             (6, 1_500_001, 1_500_001_000),
@@ -156,24 +154,24 @@ class OthersTests(SynchronousTestCase):
             (packet,) = packets(section() + described + enhanced("<", ticks))
             self.assertEqual(packet.time, time, resolution)
 
-    def test_anOffsetInSeconds(self) -> None:
+    def test_anOffsetIsAddedToTimes(self) -> None:
         described = interface("<", (14, struct.pack("<q", -2)))
         (packet,) = packets(section() + described + enhanced("<", 5_000_000))
         self.assertEqual(packet.time, 3 * 10**9)
 
-    def test_packetsOfOlderKinds(self) -> None:
+    def test_olderPacketBlocksAreRead(self) -> None:
         simple = block(pcapng.SIMPLE_PACKET, struct.pack("<I", 4) + b"data")
         old = block(pcapng.PACKET, struct.pack("<HHIIII", 0, 2, 0, 1000, 4, 9) + b"data")
         one, two = packets(section() + interface() + simple + old)
         self.assertEqual((one.data, one.length, one.time), (b"data", 4, None))
         self.assertEqual((two.data, two.length, two.time, two.dropped), (b"data", 9, 1_000_000, 2))
 
-    def test_blocksThatSayNothingHereArePassedOver(self) -> None:
+    def test_unknownBlocksAreSkipped(self) -> None:
         for size in 0, 4, 2 * MAX_BLOCK:
             data = section() + block(0x0BAD, bytes(size)) + interface() + enhanced("<", 0)
             self.assertEqual(len(packets(data)), 1)
 
-    def test_classicFiles(self) -> None:
+    def test_pcapFilesAreRead(self) -> None:
         for order in "<", ">":
             for magic, time in (0xA1B2C3D4, 7_000_003_000), (0xA1B23C4D, 7_000_000_003):
                 data = pcap(order, magic, (7, 3, b"data", 4), (8, 0, b"cut", 100), linkType=101)
@@ -182,15 +180,15 @@ class OthersTests(SynchronousTestCase):
                 self.assertEqual((two.data, two.length, two.direction), (b"cut", 100, pcapng.UNKNOWN))
                 self.assertEqual(one.interface.linkType, pcapng.RAW)
 
-    def test_aClassicFileWithFrameCheckSequences(self) -> None:
-        # Four octets of them are told of in the upper bits of the type, and whether they are.
+    def test_theUpperBitsOfThePcapLinkTypeAreIgnored(self) -> None:
+        # The upper bits of the type have the length of the frame check sequence, and a flag that it is present.
         (packet,) = packets(pcap("<", 0xA1B2C3D4, (7, 3, b"data", 4), linkType=0x24000001))
         self.assertEqual(packet.interface.linkType, pcapng.ETHERNET)
 
 
 class BrokenTests(SynchronousTestCase):
     """
-    Files that are cut short, or no capture files.
+    Tests with files that are cut short, malformed, or no capture files.
     """
 
     def assertBroken(self, data: bytes, words: str, before: int = 0) -> None:
@@ -201,7 +199,7 @@ class BrokenTests(SynchronousTestCase):
         self.assertIn(words, str(raised.exception))
         self.assertEqual(len(read), before)
 
-    def test_whereverItIsCutWhatWasWholeIsGiven(self) -> None:
+    def test_completePacketsBeforeTheCutAreReturned(self) -> None:
         one = pcapng.enhancedPacket(b"first", TIME)
         for data, start in (
             (START + one + one, len(START + one)),
@@ -210,20 +208,20 @@ class BrokenTests(SynchronousTestCase):
             for end in range(start + 1, len(data)):
                 self.assertBroken(data[:end], f"cut short: the part that begins at octet {start} is", 1)
 
-    def test_cutInItsHeader(self) -> None:
+    def test_aFileCutInItsHeaderIsAnError(self) -> None:
         for data in START, pcap("<", 0xA1B2C3D4):
             for end in range(1, 24):
                 self.assertBroken(data[:end], "cut short")
 
-    def test_cutInABlockThatSaysNothing(self) -> None:
+    def test_aFileCutInAnUnknownBlockIsAnError(self) -> None:
         self.assertBroken(START + block(0x0BAD, bytes(100))[:50], "cut short")
 
-    def test_noCaptureFile(self) -> None:
+    def test_anotherFileIsAnError(self) -> None:
         self.assertBroken(b"", "empty")
         self.assertBroken(b"GIF89a", "neither pcapng nor pcap")
         self.assertBroken(bytes(100), "neither pcapng nor pcap")
 
-    def test_whatIsNoneAsItIsIsNamed(self) -> None:
+    def test_compressedAndUnsupportedFilesAreNamed(self) -> None:
         for data, words in (
             (gzip.compress(START), "compressed by gzip: decompress it, or give gzip.open(path)"),
             (bz2.compress(START), "compressed by bzip2"),
@@ -236,44 +234,44 @@ class BrokenTests(SynchronousTestCase):
         ):
             self.assertBroken(data, words)
 
-    def test_aCompressedFileIsReadByWhatDecompresses(self) -> None:
+    def test_aDecompressedFileIsRead(self) -> None:
         data = gzip.compress(START + pcapng.enhancedPacket(b"data", TIME))
         with gzip.open(io.BytesIO(data)) as file:
             (packet,) = readCapture(cast(BinaryIO, file))
         self.assertEqual(packet.data, b"data")
 
-    def test_lengthsThatCannotBe(self) -> None:
+    def test_anInvalidBlockLengthIsAnError(self) -> None:
         good = pcapng.enhancedPacket(b"good", TIME)
         for length in 0, 8, 11, 13, 31, 2**32 - 1, 2**32 - 4, MAX_BLOCK + 4:
             bad = struct.pack("<II", pcapng.ENHANCED_PACKET, length) + bytes(100)
             self.assertBroken(START + good + bad, f"{length} octets (at octet {len(START + good)})", 1)
 
-    def test_twoLengthsThatDiffer(self) -> None:
+    def test_aBlockWhoseLengthsDifferIsAnError(self) -> None:
         self.assertBroken(START + enhanced("<", 0)[:-4] + bytes(4), "differ")
 
-    def test_aPacketLongerThanItsBlock(self) -> None:
+    def test_aPacketLongerThanItsBlockIsAnError(self) -> None:
         for captured in 5, 2**32 - 1:
             words = struct.pack("<IIIII", 0, 0, 0, captured, 4)
             self.assertBroken(START + block(pcapng.ENHANCED_PACKET, words + b"data"), f"a packet of {captured} octets")
         self.assertBroken(pcap("<", 0xA1B2C3D4) + struct.pack("<IIII", 0, 0, MAX_PACKET + 1, 0), "a packet of")
 
-    def test_anInterfaceThatWasNotDescribed(self) -> None:
+    def test_anUnknownInterfaceIsAnError(self) -> None:
         for data in enhanced("<", 0, number=1), pcapng.interfaceStatistics(0, 0, 0, interface=1):
             self.assertBroken(START + data, "interface 1")
         self.assertBroken(SECTION + block(pcapng.SIMPLE_PACKET, struct.pack("<I", 4) + b"data"), "interface 0")
 
-    def test_optionsThatAreLongerThanTheirBlock(self) -> None:
+    def test_anOptionLongerThanItsBlockIsAnError(self) -> None:
         self.assertBroken(section() + block(1, bytes(8) + struct.pack("<HH", 2, 9) + bytes(8)), "an option")
 
-    def test_otherVersions(self) -> None:
+    def test_anotherVersionIsAnError(self) -> None:
         self.assertBroken(section(major=2), "version 2")
         self.assertBroken(struct.pack("<IHHiIII", 0xA1B2C3D4, 543, 0, 0, 0, 0, 1), "version 543")
 
-    def test_noMoreInterfacesAndOptionsThanABound(self) -> None:
+    def test_interfacesAndOptionsAreBounded(self) -> None:
         self.assertBroken(section() + interface() * (MAX_INTERFACES + 1), "interfaces")
         self.assertBroken(section() + interface("<", *[(99, b"")] * 2000), "options")
 
-    def test_afterAnErrorThereIsNothingMore(self) -> None:
+    def test_afterAnErrorEveryCallRaises(self) -> None:
         parser = CaptureParser()
         self.assertRaises(CaptureFileError, parser.feed, b"no capture")
         self.assertRaises(CaptureFileError, parser.feed, START)
@@ -283,7 +281,7 @@ class BrokenTests(SynchronousTestCase):
         st.lists(st.binary(max_size=300), max_size=10),
         st.sampled_from([b"", START, section(">"), pcap(">", 0xA1B23C4D)]),
     )
-    def test_garbageIsItsOwnErrorOrNothing(self, garbage: list[bytes], start: bytes) -> None:
+    def test_garbageRaisesOnlyCaptureFileError(self, garbage: list[bytes], start: bytes) -> None:
         parser = CaptureParser()
         try:
             for data in [start, *garbage]:
@@ -293,7 +291,7 @@ class BrokenTests(SynchronousTestCase):
             pass
 
     @given(st.data())
-    def test_aBitFlippedIsItsOwnErrorOrAnotherFile(self, data: st.DataObject) -> None:
+    def test_flippedBitsRaiseOnlyCaptureFileError(self, data: st.DataObject) -> None:
         whole = bytearray(START + pcapng.enhancedPacket(b"a frame", TIME, 1, None, ["one"], 3) * 2)
         whole += pcapng.interfaceStatistics(TIME, 1, 2)
         for at in data.draw(st.lists(st.integers(0, 8 * len(whole) - 1), min_size=1, max_size=8)):
@@ -302,7 +300,7 @@ class BrokenTests(SynchronousTestCase):
             packets(bytes(whole))
 
     @given(st.sampled_from([1, 2, 3, 5, 6, 0x0A0D0D0A, 0x0BAD]), st.integers(0, 2**32 - 1) | st.integers(3, 2**19))
-    def test_noMoreIsKeptThanABlock(self, kind: int, length: int) -> None:
+    def test_atMostOneBlockIsBuffered(self, kind: int, length: int) -> None:
         parser = CaptureParser()
         try:
             parser.feed(START + struct.pack("<III", kind, length, pcapng.BYTE_ORDER_MAGIC))

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.wire.checksum}.
+Tests for the Internet checksum, L{txtuntap.wire.checksum}.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from txtuntap.wire.checksum import FOLD_FROM, checksum, fold, onesSum
 
 def slowSum(data: bytes) -> int:
     """
-    The sum of RFC 1071 section 4.1, word by word.
+    Compute the ones' complement sum word by word, as in RFC 1071 section 4.1.
     """
     total = 0
     for at in range(0, len(data), 2):
@@ -25,32 +25,32 @@ def slowSum(data: bytes) -> int:
 
 
 class OnesSumTests(SynchronousTestCase):
-    def test_exampleOfTheRFC(self) -> None:
+    def test_theExampleOfTheRFC(self) -> None:
         self.assertEqual(onesSum(bytes.fromhex("0001f203f4f5f6f7")), 0xDDF2)
 
-    def test_nothingSumsToZero(self) -> None:
+    def test_noOctetsSumToZero(self) -> None:
         self.assertEqual(onesSum(b""), 0)
 
     def test_oddLastOctetIsTheHighHalfOfAWord(self) -> None:
         self.assertEqual(onesSum(b"\x00\x01\x02"), 0x0201)
 
-    def test_carryGoesRound(self) -> None:
+    def test_theCarryIsAddedAtTheOtherEnd(self) -> None:
         self.assertEqual(onesSum(b"\xff\xff\x00\x01"), 1)
 
-    def test_bothZerosAreOne(self) -> None:
+    def test_bothZerosAreZero(self) -> None:
         self.assertEqual(onesSum(b"\xff\xff"), onesSum(b"\x00\x00"))
 
     @given(binary(max_size=200))
-    def test_agreesWithTheLoopOverWords(self, data: bytes) -> None:
+    def test_theSumAgreesWithALoopOverWords(self, data: bytes) -> None:
         self.assertEqual(onesSum(data), slowSum(data) % 0xFFFF)
 
-    def test_longOnesAgreeToo(self) -> None:
+    def test_theSumOfLongDataAgreesWithALoopOverWords(self) -> None:
         random = Random(1)
         for size in (*range(FOLD_FROM - 3, FOLD_FROM + 3), 1460, 8191, 8192, 65535, 65575):
             for data in (random.randbytes(size), b"\xff" * size, b"\0" * (size - 1) + b"\1"):
                 self.assertEqual(onesSum(data), slowSum(data) % 0xFFFF, size)
 
-    def test_foldedIsShortAndTheSame(self) -> None:
+    def test_foldingKeepsTheRemainder(self) -> None:
         for octets in (128, 129, 1000, 65575):
             number = (1 << (8 * octets)) - 2
             self.assertLess(fold(number).bit_length(), 1400)
@@ -63,5 +63,5 @@ class ChecksumTests(SynchronousTestCase):
         self.assertEqual(checksum(header), 0xB861)
 
     @given(binary(max_size=200).filter(lambda data: len(data) % 2 == 0))
-    def test_makesTheWholeSumToZero(self, data: bytes) -> None:
+    def test_theChecksumMakesTheSumZero(self, data: bytes) -> None:
         self.assertEqual(onesSum(data + checksum(data).to_bytes(2, "big")), 0)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.wire.ethernet}.
+Tests for Ethernet headers, L{txtuntap.wire.ethernet}.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SOURCE = b"\x02\0\0\0\0\x02"
 
 
 class EthernetHeaderTests(SynchronousTestCase):
-    def test_fields(self) -> None:
+    def test_aHeaderIsParsed(self) -> None:
         header = EthernetHeader(DEST + SOURCE + b"\x08\x00payload")
         self.assertEqual((header.dest, header.source, header.proto), (DEST, SOURCE, 0x0800))
 
@@ -25,11 +25,11 @@ class EthernetHeaderTests(SynchronousTestCase):
 
 
 class PackHeaderTests(SynchronousTestCase):
-    def test_destinationSourceType(self) -> None:
+    def test_anUntaggedHeaderIsPacked(self) -> None:
         self.assertEqual(packHeader(DEST, SOURCE, 0x86DD), DEST + SOURCE + b"\x86\xdd")
 
-    def test_tagStandsBeforeTheType(self) -> None:
+    def test_aTagIsPackedBeforeTheType(self) -> None:
         self.assertEqual(packHeader(DEST, SOURCE, 0x0800, 4094), DEST + SOURCE + b"\x81\x00\x0f\xfe\x08\x00")
 
-    def test_priorityTagIsATag(self) -> None:
+    def test_aPriorityTagIsPacked(self) -> None:
         self.assertEqual(packHeader(DEST, SOURCE, 0x0800, 0), DEST + SOURCE + b"\x81\x00\x00\x00\x08\x00")

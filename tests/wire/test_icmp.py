@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.wire.icmp}.
+Tests for ICMP messages, L{txtuntap.wire.icmp}.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ DEST = bytes.fromhex("fd00 0000 0000 0000 0000 0000 0000 0002")
 
 
 class ICMPTests(SynchronousTestCase):
-    def test_packs(self) -> None:
+    def test_aMessageIsPackedWithItsChecksum(self) -> None:
         # 0800 + 1234 + 5678 + 6162 is d20e; its complement is 2df1.
         self.assertEqual(icmp.pack(8, 0, 0x12345678, b"ab"), bytes.fromhex("0800 2df1 1234 5678 6162"))
 
-    def test_oddLength(self) -> None:
+    def test_aMessageOfOddLengthIsPacked(self) -> None:
         # 0800 + 6100 is 6900.
         self.assertEqual(icmp.pack(8, 0, 0, b"a"), bytes.fromhex("0800 96ff 0000 0000 61"))
 
-    def test_version6SumsAddressesLengthAndProtocol(self) -> None:
+    def test_theICMPv6ChecksumCoversThePseudoHeader(self) -> None:
         # 8000, twice fd00, 1 and 2, 8 octets, protocol 3a: 27a45, folded 7a47.
         self.assertEqual(icmp.pack(128, 0, 0, b"", SOURCE, DEST), bytes.fromhex("8000 85b8 0000 0000"))
 
-    def test_whatIsPackedSumsUp(self) -> None:
+    def test_packedMessagesAreValid(self) -> None:
         for body in (b"", b"a", b"ab" * 700):
             self.assertTrue(icmp.valid(icmp.pack(3, 3, 0, body)))
             self.assertTrue(icmp.valid(icmp.pack(1, 4, 0, body, SOURCE, DEST), SOURCE, DEST))
 
-    def test_everyWrongBit(self) -> None:
+    def test_aFlippedBitIsNotValid(self) -> None:
         for addresses in ((), (SOURCE, DEST)):
             message = icmp.pack(8, 0, 7, b"abc", *addresses)
             for bit in range(len(message) * 8):
@@ -38,20 +38,20 @@ class ICMPTests(SynchronousTestCase):
                 flipped[bit // 8] ^= 0x80 >> bit % 8
                 self.assertFalse(icmp.valid(bytes(flipped), *addresses))
 
-    def test_addressesCount(self) -> None:
+    def test_otherAddressesAreNotValid(self) -> None:
         self.assertFalse(icmp.valid(icmp.pack(128, 0, 0, b"", SOURCE, DEST), SOURCE, SOURCE))
 
-    def test_shorterThanAHeader(self) -> None:
+    def test_aMessageShorterThanItsHeaderIsNotValid(self) -> None:
         for length in range(icmp.HEADER_LENGTH):
             self.assertFalse(icmp.valid(bytes(length)))
 
 
 class TooBigTests(SynchronousTestCase):
     """
-    L{icmp.tooBig}.
+    Tests for the function L{icmp.tooBig}.
     """
 
-    def test_itTellsTheSender(self) -> None:
+    def test_tooBigMakesAnErrorToTheSender(self) -> None:
         for octets in 40, 2000:
             source, dest = b"\x0a\0\0\1", b"\x0a\0\0\2"
             packet = ipv4.packHeader(source, dest, 17, octets) + bytes(range(100)) * (octets // 20)
@@ -72,7 +72,7 @@ class TooBigTests(SynchronousTestCase):
             self.assertEqual((2, 0, 1300), (answer[40], answer[41], int.from_bytes(answer[44:48], "big")))
             self.assertEqual(packet6[:1232], answer[48:])
 
-    def test_whoMustNotBeTold(self) -> None:
+    def test_tooBigMakesNoErrorAboutErrorsFragmentsAndGroups(self) -> None:
         host, group, nobody = b"\x0a\0\0\1", b"\xe0\0\0\1", bytes(4)
         host6, group6, nobody6 = SOURCE, b"\xff\2" + bytes(13) + b"\1", bytes(16)
         for source, dest, source6, dest6 in (
@@ -82,7 +82,7 @@ class TooBigTests(SynchronousTestCase):
         ):
             self.assertIsNone(icmp.tooBig(ipv4.packHeader(source, dest, 17, 8) + bytes(8), 68))
             self.assertIsNone(icmp.tooBig(ipv6.packHeader(source6, dest6, 17, 8) + bytes(8), 68))
-        # Errors, and fragments that may be of one.
+        # ICMP errors, and fragments that may belong to one.
         for kind in icmp.ERRORS:
             self.assertIsNone(icmp.tooBig(ipv4.packHeader(host, host, 1, 8) + bytes([kind]) + bytes(7), 68))
         later = ipv4.packHeader(host, host, 17, 8, fragment=ipv4.DONT_FRAGMENT | 1) + bytes(8)

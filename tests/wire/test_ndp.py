@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.wire.ndp}.
+Tests for messages of Neighbour Discovery, L{txtuntap.wire.ndp}.
 """
 
 from __future__ import annotations
@@ -19,49 +19,49 @@ class NDPTests(SynchronousTestCase):
     def parse(self, *options: bytes) -> tuple[bytes, bytes | None] | None:
         return ndp.parse(SOLICITATION + b"".join(options), ndp.SOURCE_LINK)
 
-    def test_packs(self) -> None:
+    def test_aBodyWithAnOptionIsPacked(self) -> None:
         self.assertEqual(ndp.packBody(TARGET, ndp.TARGET_LINK, LINK), TARGET + b"\x02\x01" + LINK)
 
-    def test_packsWithoutOption(self) -> None:
+    def test_aBodyWithoutAnOptionIsPacked(self) -> None:
         self.assertEqual(ndp.packBody(TARGET, None, LINK), TARGET)
 
-    def test_parses(self) -> None:
+    def test_aSolicitationIsParsed(self) -> None:
         self.assertEqual(self.parse(SOURCE), (TARGET, LINK))
 
-    def test_parsesWithoutOption(self) -> None:
+    def test_aSolicitationWithoutAnOptionIsParsed(self) -> None:
         self.assertEqual(self.parse(), (TARGET, None))
 
     def test_otherOptionsAreSkipped(self) -> None:
         self.assertEqual(self.parse(UNKNOWN, b"\x02\x01" + bytes(6), b"\x63\x02" + bytes(14), SOURCE), (TARGET, LINK))
 
-    def test_truncated(self) -> None:
+    def test_aTruncatedMessageIsNotParsed(self) -> None:
         for length in range(8, 24):
             self.assertIsNone(ndp.parse(SOLICITATION[:length], ndp.SOURCE_LINK))
 
-    def test_optionThatIsCutShort(self) -> None:
+    def test_anOptionThatIsCutShortIsNotParsed(self) -> None:
         for length in range(1, 8):
             self.assertIsNone(self.parse(SOURCE[:length]))
 
-    def test_optionOfLengthZero(self) -> None:
+    def test_anOptionOfLengthZeroIsNotParsed(self) -> None:
         self.assertIsNone(self.parse(b"\x0e\0nonce!"))
 
-    def test_optionPastTheEnd(self) -> None:
+    def test_anOptionPastTheEndIsNotParsed(self) -> None:
         self.assertIsNone(self.parse(b"\x0e\x02nonce!"))
 
-    def test_malformedOptionAfterAGoodOne(self) -> None:
+    def test_aMalformedOptionAfterAValidOneIsNotParsed(self) -> None:
         self.assertIsNone(self.parse(SOURCE, b"\x0e\0nonce!"))
 
-    def test_linkAddressOfAnotherKindOfLink(self) -> None:
+    def test_aLinkAddressOfAnotherLengthIsNotParsed(self) -> None:
         self.assertIsNone(self.parse(b"\x01\x02" + LINK + bytes(8)))
 
-    def test_linkAddressOfNoStation(self) -> None:
+    def test_aLinkAddressOfNoStationIsNotParsed(self) -> None:
         for link in (bytes(6), b"\x01\0\x5e\0\0\x01", b"\xff" * 6):
             self.assertIsNone(self.parse(b"\x01\x01" + link))
 
-    def test_code(self) -> None:
+    def test_aMessageWithACodeIsNotParsed(self) -> None:
         self.assertIsNone(ndp.parse(SOLICITATION[:1] + b"\x01" + SOLICITATION[2:], ndp.SOURCE_LINK))
 
-    def test_targetThatIsAGroup(self) -> None:
+    def test_aTargetThatIsAGroupIsNotParsed(self) -> None:
         self.assertIsNone(ndp.parse(SOLICITATION[:8] + b"\xff\x02" + SOLICITATION[10:], ndp.SOURCE_LINK))
 
 
@@ -78,16 +78,16 @@ class RouterAdvertisementTests(SynchronousTestCase):
         assert parsed is not None
         return parsed.prefixes
 
-    def test_withoutOptions(self) -> None:
+    def test_anAdvertisementWithoutOptionsIsParsed(self) -> None:
         self.assertEqual(self.parse(), ndp.RouterAdvertisement(1800, None, None, ()))
 
-    def test_everyOption(self) -> None:
+    def test_anAdvertisementWithEveryOptionIsParsed(self) -> None:
         address = bytes.fromhex("20010db8000000010000000000000000")
         prefix = ndp.Prefix(address, 64, True, True, 2592000, 604800)
         expected = ndp.RouterAdvertisement(1800, LINK, 1460, (prefix, prefix))
         self.assertEqual(self.parse(SOURCE, UNKNOWN, self.PREFIX, self.MTU, self.PREFIX), expected)
 
-    def test_flags(self) -> None:
+    def test_theFlagsOfAPrefixAreParsed(self) -> None:
         for flags, onLink, autonomous in ((0x80, True, False), (0x40, False, True), (0x3F, False, False)):
             (prefix,) = self.prefixes(self.PREFIX[:3] + bytes((flags,)) + self.PREFIX[4:])
             self.assertEqual((prefix.onLink, prefix.autonomous), (onLink, autonomous))
@@ -98,12 +98,12 @@ class RouterAdvertisementTests(SynchronousTestCase):
         (prefix,) = self.prefixes(self.PREFIX[:4] + b"\xff\xff\xff\xfe" * 2 + self.PREFIX[12:])
         self.assertEqual((prefix.valid, prefix.preferred), (0xFFFFFFFE, 0xFFFFFFFE))
 
-    def test_bitsThatDoNotCountAreZero(self) -> None:
+    def test_bitsBehindThePrefixAreSetToZero(self) -> None:
         for length, last in ((0, ""), (7, "fe"), (16, "ffff"), (128, "ff" * 16)):
             (prefix,) = self.prefixes(self.PREFIX[:2] + bytes((length,)) + self.PREFIX[3:16] + b"\xff" * 16)
             self.assertEqual((prefix.length, prefix.prefix.hex()), (length, last.ljust(32, "0")))
 
-    def test_prefixThatIsTooLong(self) -> None:
+    def test_aPrefixThatIsTooLongIsSkipped(self) -> None:
         self.assertEqual(self.prefixes(self.PREFIX[:2] + b"\x81" + self.PREFIX[3:]), ())
 
     def test_optionsOfAnotherLengthAreSkipped(self) -> None:
@@ -111,17 +111,17 @@ class RouterAdvertisementTests(SynchronousTestCase):
         mtu = b"\x05\x02" + self.MTU[2:] + bytes(8)
         self.assertEqual(self.parse(prefix, mtu), self.parse())
 
-    def test_optionThatIsEmptyOrDoesNotEnd(self) -> None:
+    def test_aMalformedOptionOfAnAdvertisementIsNotParsed(self) -> None:
         for option in (b"\x0e\0nonce!", b"\x0e\x02nonce!", self.PREFIX[:-1], b"\x0e"):
             self.assertIsNone(self.parse(self.PREFIX, option))
 
-    def test_linkAddressOfNoStation(self) -> None:
+    def test_aLinkAddressOfNoStationIsNotParsed(self) -> None:
         for option in (b"\x01\x01" + bytes(6), b"\x01\x01\x01\0\x5e\0\0\x01", b"\x01\x02" + LINK + bytes(8)):
             self.assertIsNone(self.parse(option))
 
-    def test_code(self) -> None:
+    def test_aMessageWithACodeIsNotParsed(self) -> None:
         self.assertIsNone(ndp.parseRouterAdvertisement(b"\x86\x01" + self.ADVERTISEMENT[2:]))
 
-    def test_truncated(self) -> None:
+    def test_aTruncatedMessageIsNotParsed(self) -> None:
         for length in range(8, 16):
             self.assertIsNone(ndp.parseRouterAdvertisement(self.ADVERTISEMENT[:length]))

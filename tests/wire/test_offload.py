@@ -1,5 +1,6 @@
 """
-Tests for L{txtuntap.wire.offload}. That the kernel makes the same of a superpacket is in L{tests.real.test_offload}.
+Tests for offload, L{txtuntap.wire.offload}. L{tests.real.test_offload} tests that the kernel cuts a superpacket into
+the same segments.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from txtuntap.wire.offload import (
 
 def segmentsOf(packets: list[bytes], network: int, version: int, isUDP: bool) -> list[tuple[bytes, bytes]]:
     """
-    The transport headers and payloads of packets, each of which is looked at as by a receiver.
+    Return the transport headers and payloads of packets, after a check of each packet as by a receiver.
     """
     found = []
     for packet in packets:
@@ -58,16 +59,16 @@ def segmentsOf(packets: list[bytes], network: int, version: int, isUDP: bool) ->
 
 
 class OffloadTests(SynchronousTestCase):
-    def test_packed(self) -> None:
+    def test_aRecordIsPackedAndUnpacked(self) -> None:
         offload = Offload(1, UDP, 28, 1400, 20, 6)
         self.assertEqual(len(offload.packed), HEADER_LENGTH)
         self.assertEqual(Offload.unpack(offload.packed + b"rest"), offload)
         self.assertRaises(ValueError, Offload.unpack, bytes(HEADER_LENGTH - 1))
 
-    def test_whatIsFinishedIsLeft(self) -> None:
+    def test_aFinishedPacketIsReturnedUnchanged(self) -> None:
         self.assertEqual(finish(b"anything", Offload()), [b"anything"])
 
-    def test_aChecksum(self) -> None:
+    def test_anOpenChecksumIsCompleted(self) -> None:
         for version in ENDS:
             for kind in UDP, TCP4 if version == 4 else TCP6:
                 packet, offload, network = superpacket(version, kind, b"hello", 5)
@@ -76,7 +77,7 @@ class OffloadTests(SynchronousTestCase):
                 ((_, payload),) = segmentsOf(finish(packet, offload, network), network, version, kind == UDP)
                 self.assertEqual(payload, b"hello")
 
-    def test_aChecksumOfZeroIsTheOtherZero(self) -> None:
+    def test_aUDPChecksumOfZeroIsSentAsFFFF(self) -> None:
         packet, offload, _ = superpacket(4, UDP, b"\0\0", 2)
         start = offload.checksumStart
         open_ = replace(offload, type=NONE)
@@ -86,7 +87,7 @@ class OffloadTests(SynchronousTestCase):
         self.assertEqual(finish(packet, offload)[0][start + 6 : start + 8], b"\xff\xff")
 
     @given(SUPERPACKETS, st.integers(1, MAX_DATAGRAMS))
-    def test_divided(self, made: tuple[bytes, Offload, int], most: int) -> None:
+    def test_dividedSuperpacketsHaveTheSameSegments(self, made: tuple[bytes, Offload, int], most: int) -> None:
         packet, offload, network = made
         if offload.type != UDP:
             return
@@ -99,7 +100,7 @@ class OffloadTests(SynchronousTestCase):
             assert len(finish(piece, left, network)) <= most
 
     @given(SUPERPACKETS)
-    def test_cut(self, made: tuple[bytes, Offload, int]) -> None:
+    def test_aSuperpacketIsCutAsByTheKernel(self, made: tuple[bytes, Offload, int]) -> None:
         packet, offload, network = made
         version = packet[network] >> 4
         isUDP = offload.type == UDP
@@ -129,7 +130,7 @@ class OffloadTests(SynchronousTestCase):
     def refused(self, wrong: Fault, packet: bytes, offload: Offload, network: int = 0, **changes: Any) -> None:
         self.assertEqual(fault(packet, replace(offload, **changes), network), wrong)
 
-    def test_forged(self) -> None:
+    def test_aForgedRecordHasAFault(self) -> None:
         for version in ENDS:
             tcp = TCP4 if version == 4 else TCP6
             for kind in UDP, tcp:
@@ -165,7 +166,7 @@ class OffloadTests(SynchronousTestCase):
         fragment = packet[:6] + b"\x20\0" + packet[8:]
         self.refused(Fault.OFFLOAD, fragment, offload)
 
-    def test_nothingBehindTags(self) -> None:
+    def test_aChecksumInVLANTagsIsAFault(self) -> None:
         for kind, offset in (UDP, 6), (TCP4, 16):
             packet = b"".join([bytes(12), b"\x81\0\0\1" * 8, b"\x81\0"])
             start = 10
@@ -177,12 +178,14 @@ class OffloadTests(SynchronousTestCase):
                 )
 
     @given(st.binary(max_size=200), st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 300)] * 4))
-    def test_anythingElse(self, packet: bytes, offload: Offload) -> None:
+    def test_arbitraryRecordsMakeABoundedNumberOfPackets(self, packet: bytes, offload: Offload) -> None:
         if fault(packet, offload) is None:
             assert len(finish(packet, offload)) <= max(MAX_DATAGRAMS, len(packet) // MIN_TCP_SEGMENT)
 
     @given(SUPERPACKETS, st.data())
-    def test_almostOne(self, made: tuple[bytes, Offload, int], data: st.DataObject) -> None:
+    def test_damagedSuperpacketsMakeABoundedNumberOfPackets(
+        self, made: tuple[bytes, Offload, int], data: st.DataObject
+    ) -> None:
         packet, offload, network = made
         at = data.draw(st.integers(0, offload.headerLength - 1))
         packet = packet[:at] + bytes([data.draw(st.integers(0, 255))]) + packet[at + 1 :]

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.wire.routerguard}.
+Tests for the router guard, L{txtuntap.wire.routerguard}.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from txtuntap.wire.routerguard import configures, frameConfigures, isHidden
 SOURCE, DEST = packAddress("10.0.0.2"), packAddress("10.0.0.1")
 SOURCE6, DEST6 = packAddress("fe80::2"), packAddress("ff02::1")
 
-#: Extension headers of eight octets, by what they are, but for the octet that says what is next.
+#: Extension headers of eight octets, by their type, without their first octet, which is the type of the next header.
 HEADERS = {0: b"\0\1\4\0\0\0\0", 60: b"\0\1\4\0\0\0\0", 43: b"\0\0\0\0\0\0\0", 44: b"\0\0\0\0\0\0\1"}
 
 
 def packet4(protocol: int, payload: bytes, fragment: int = 0, options: bytes = b"") -> bytes:
     """
-    An IPv4 packet.
+    Make an IPv4 packet of a protocol.
     """
     return ipv4.packHeader(SOURCE, DEST, protocol, len(payload), fragment=fragment, options=options) + payload
 
 
 def packet6(protocol: int, payload: bytes, *kinds: int) -> bytes:
     """
-    An IPv6 packet with extension headers.
+    Make an IPv6 packet with extension headers.
     """
     chain = b""
     for kind in reversed(kinds):
@@ -43,78 +43,78 @@ def packet6(protocol: int, payload: bytes, *kinds: int) -> bytes:
 
 def datagram(dest: int, source: int = 4000) -> bytes:
     """
-    A UDP header with sixteen octets behind it.
+    Make a UDP datagram with 16 octets of payload.
     """
     return struct.pack("!4H", source, dest, 24, 0) + bytes(16)
 
 
 class ConfiguresTests(SynchronousTestCase):
     """
-    Packets by which a router or a DHCP server configures others.
+    Tests for the packets with which a router or a DHCP server configures hosts.
     """
 
-    def test_ICMP(self) -> None:
+    def test_icmpMessagesAreDetected(self) -> None:
         found = [kind for kind in range(256) if configures(packet4(1, bytes([kind]) + bytes(7)))]
         self.assertEqual([5, 9], found)
         found = [kind for kind in range(256) if configures(packet6(58, bytes([kind]) + bytes(7)))]
         self.assertEqual([134, 137], found)
-        # Each version of IP has its own.
+        # Each IP version has its own ICMP, and ignores the other one.
         for kind in 5, 9, 134, 137:
             self.assertFalse(configures(packet4(58, bytes([kind]) + bytes(7))))
             self.assertFalse(configures(packet6(1, bytes([kind]) + bytes(7))))
 
-    def test_answersOfDHCPServersFromWhicheverPort(self) -> None:
+    def test_datagramsToDHCPClientsAreDetectedFromAnyPort(self) -> None:
         for source in 67, 547, 4000:
             found = [port for port in range(1024) if configures(packet4(17, datagram(port, source)))]
             self.assertEqual([68], found)
             found = [port for port in range(1024) if configures(packet6(17, datagram(port, source)))]
             self.assertEqual([546], found)
-        # What clients say, and what is no UDP.
+        # Datagrams of DHCP clients, and packets of another protocol than UDP, are not detected.
         self.assertFalse(configures(packet4(17, datagram(67, 68))))
         self.assertFalse(configures(packet6(17, datagram(547, 546))))
         self.assertFalse(configures(packet4(6, datagram(68))))
         self.assertFalse(configures(packet6(6, datagram(546))))
 
-    def test_behindOptions(self) -> None:
+    def test_packetsWithOptionsAreDetected(self) -> None:
         for length in 4, 20, 40:
             self.assertTrue(configures(packet4(17, datagram(68), options=b"\1" * length)))
             self.assertTrue(configures(packet4(1, b"\5" + bytes(7), options=b"\1" * length)))
             self.assertFalse(configures(packet4(17, datagram(67), options=b"\1" * length)))
 
-    def test_behindExtensionHeaders(self) -> None:
+    def test_packetsWithExtensionHeadersAreDetected(self) -> None:
         for kinds in (0,), (60,), (43,), (0, 60, 43, 60), (60,) * 8:
             for protocol, bad, good in (58, b"\x86" + bytes(7), b"\x88" + bytes(7)), (17, datagram(546), datagram(547)):
                 self.assertTrue(configures(packet6(protocol, bad, *kinds)), kinds)
                 self.assertFalse(configures(packet6(protocol, good, *kinds)), kinds)
-        # Behind more than are read here, a receiver may find anything.
+        # The headers exceed the bound here, but a receiver may read all of them.
         self.assertTrue(configures(packet6(6, bytes(20), *(60,) * 9)))
         # A header that is longer than the packet.
         self.assertTrue(configures(packet6(60, b"\x3a\xff" + bytes(6))))
 
-    def test_inFragments(self) -> None:
+    def test_fragmentsAreDetected(self) -> None:
         for more in 0, ipv4.MORE_FRAGMENTS:
             self.assertTrue(configures(packet4(17, datagram(68), more)))
             self.assertFalse(configures(packet4(17, datagram(67), more)))
-            # The octets of a later one are no ports.
+            # A later fragment has no ports.
             self.assertFalse(configures(packet4(17, datagram(68), more | 1)))
         for protocol, bad, good in (58, b"\x86" + bytes(7), b"\x88" + bytes(7)), (17, datagram(546), datagram(547)):
             for kinds in (44,), (0, 44), (44, 60), (60, 44, 60):
                 self.assertTrue(configures(packet6(protocol, bad, *kinds)), kinds)
                 self.assertFalse(configures(packet6(protocol, good, *kinds)), kinds)
-                # One whose upper layer's header is in another fragment, where nobody sees it who passes it on.
+                # The header of the upper layer is in a later fragment, which a filter cannot see.
                 self.assertTrue(configures(packet6(protocol, b"", *kinds)), kinds)
         later = packet6(44, b"\x3a\0\0\x08" + bytes(4) + b"\x86" + bytes(7))
         self.assertFalse(configures(later))
-        # The first, with a header that goes on in the second.
+        # The first fragment has an extension header that continues in the second one.
         self.assertTrue(configures(packet6(44, b"\x3c\0\0\x01" + bytes(4) + b"\x3a\1" + bytes(6))))
 
-    def test_paddingIsNothingOfThePacket(self) -> None:
+    def test_paddingIsNotPartOfThePacket(self) -> None:
         self.assertFalse(configures(packet6(58, b"", 60) + b"\x86" + bytes(7)))
-        # Of a jumbogram, Linux takes all there is.
+        # Linux uses all octets of a packet that may be a jumbogram.
         jumbo = packet6(58, b"\x86" + bytes(7), 0)
         self.assertTrue(configures(jumbo[:4] + bytes(2) + jumbo[6:]))
 
-    def test_superpacketsAreAsWhatTheyAreCutInto(self) -> None:
+    def test_superpacketsAreDetectedLikeTheirSegments(self) -> None:
         for version, port in (4, 68), (6, 546):
             for dest in port, 7:
                 whole, offload, network = superpacket(version, UDP, bytes(3000), 1000)
@@ -123,7 +123,7 @@ class ConfiguresTests(SynchronousTestCase):
                 found = {configures(each, network) for each in [whole, *finish(whole, offload, network)]}
                 self.assertEqual({dest == port}, found)
 
-    def test_inFrames(self) -> None:
+    def test_framesAreDetectedBehindAnyTags(self) -> None:
         bad = {0x0800: packet4(17, datagram(68)), 0x86DD: packet6(58, b"\x86" + bytes(7))}
         for etherType, packet in bad.items():
             self.assertTrue(frameConfigures(ethernetFrame(bytes(6), bytes(6), etherType, packet), 14))
@@ -133,8 +133,8 @@ class ConfiguresTests(SynchronousTestCase):
             self.assertTrue(isHidden(tagged, 14))
             self.assertTrue(frameConfigures(tagged, 14))
 
-    def test_anotherVersionThanTheEtherTypes(self) -> None:
-        # ISC's DHCP client reads frames, and in these neither the version nor what the kernel makes of it.
+    def test_anIPVersionOtherThanTheEtherTypesIsDetected(self) -> None:
+        # ISC's DHCP client reads frames from a packet socket, and does not check the IP version.
         for etherType, packet in (0x0800, packet4(17, datagram(68))), (0x86DD, packet6(17, datagram(546))):
             for version in range(16):
                 other = bytes([version << 4 | packet[0] & 0x0F]) + packet[1:]
@@ -151,7 +151,7 @@ class ConfiguresTests(SynchronousTestCase):
             ]
             self.assertEqual([packet[0] >> 4], found)
 
-    def test_nothingThatComesRaises(self) -> None:
+    def test_damagedPacketsRaiseNothing(self) -> None:
         chance = random.Random(13)
         whole = [packet6(58, b"\x86" + bytes(7), *kinds) for kinds in ((), (0, 60, 44), (44, 60), (43,) * 8)]
         whole += [packet4(1, b"\5" + bytes(7)), packet4(17, datagram(68), options=b"\1" * 40)]

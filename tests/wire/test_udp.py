@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.wire.udp}.
+Tests for UDP headers, L{txtuntap.wire.udp}.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ pairs = sampled_from(
 
 
 class UDPHeaderTests(SynchronousTestCase):
-    def test_fields(self) -> None:
+    def test_aHeaderIsParsed(self) -> None:
         header = UDPHeader(b"\x04\xd2\x00\x35\x00\x0a\xbe\xefhi")
         self.assertEqual((header.source, header.dest, header.len, header.check), (1234, 53, 10, 0xBEEF))
 
@@ -36,12 +36,12 @@ class UDPHeaderTests(SynchronousTestCase):
 class PackHeaderTests(SynchronousTestCase):
     def test_knownDatagram(self) -> None:
         header = packHeader(packAddress("152.1.51.27"), packAddress("152.14.94.75"), 41103, 9877, b"bb")
-        # The words of this datagram and its pseudo-header add up to 0x2eb20; the carry goes round: 0xeb22.
+        # The words of this datagram and its pseudo-header sum to 0x2eb20, and with the carry added to 0xeb22.
         self.assertEqual(header[:6], b"\xa0\x8f\x26\x95\x00\x0a")
         self.assertEqual(int.from_bytes(header[6:], "big"), 0x14DD)
 
     @given(pairs, ports, ports, binary(max_size=100))
-    def test_wholeSumsToZeroWithThePseudoHeader(
+    def test_aPackedDatagramSumsToZeroWithThePseudoHeader(
         self, addresses: tuple[bytes, bytes], source: int, dest: int, payload: bytes
     ) -> None:
         datagram = packHeader(*addresses, source, dest, payload) + payload
@@ -54,11 +54,11 @@ class PackHeaderTests(SynchronousTestCase):
 
     def test_checksumOfZeroIsSentAsAllOnes(self) -> None:
         addresses = bytes(4), bytes(4)
-        # 17 and twice the length are all there is beside the ports.
+        # The sum consists of the ports, the protocol number 17, and the length, which counts twice.
         header = packHeader(*addresses, 0xFFFF - 17 - 2 * HEADER_LENGTH, 0, b"")
         self.assertEqual(UDPHeader(header).check, 0xFFFF)
 
-    def test_mostThatFits(self) -> None:
+    def test_theLongestPayloadIsPacked(self) -> None:
         self.assertEqual(MAX_PAYLOAD, {4: 65507, 6: 65527})
         header = packHeader(bytes(16), bytes(16), 1, 2, bytes(MAX_PAYLOAD[6]))
         self.assertEqual(UDPHeader(header).len, 65535)
