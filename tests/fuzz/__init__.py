@@ -1,3 +1,3 @@
 """
-Coverage-guided fuzzing of all that comes in from the network: C{make fuzz}.
+Coverage-guided fuzzing of all input from the network: C{make fuzz}.
 """

@@ -1,8 +1,9 @@
 """
-C{python -m tests.fuzz [SECONDS] [LIBFUZZER OPTIONS]}: fuzz with atheris for that long, ten minutes by default.
+The fuzzer: C{python -m tests.fuzz [SECONDS] [LIBFUZZER OPTIONS]}. It runs atheris for some seconds, ten minutes by
+default.
 
-What breaks something is left as C{crash-...} in the working directory: put it into C{tests/fuzz/seeds}, with a name
-that says what it is about, and mend what it broke.
+The fuzzer writes an input that causes an error to the file C{crash-...} in the working directory. Move the file to
+C{tests/fuzz/seeds}, give it a name that describes the error, and fix the error.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tests.fuzz.corpus import seeds
 from tests.fuzz.mutation import cross, mutate
 from tests.fuzz.test_ingress import SEEDS
 
-#: Octets of an input at most.
+#: The most octets of an input.
 _LONGEST = 4096
 
 
@@ -38,7 +39,7 @@ def _cross(data: bytes, other: bytes, longest: int, seed: int) -> bytes:
 
 def main(arguments: list[str]) -> None:
     """
-    Fuzz.
+    Run the fuzzer with command-line arguments.
     """
     seconds = arguments.pop(0) if arguments and arguments[0].isdigit() else "600"
     with tempfile.TemporaryDirectory() as corpus:

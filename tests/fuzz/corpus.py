@@ -1,5 +1,5 @@
 """
-Where fuzzing begins: inputs with valid packets of every kind.
+The initial inputs of fuzzing, which contain valid packets of every kind.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PAIRS = ((THEIRS, OURS), (THEIRS6, OURS6))
 
 def packets() -> Iterator[list[bytes]]:
     """
-    IP packets, in lists of those that belong together.
+    Make IP packets of every kind. Each list has packets that belong together.
     """
     for theirs, ours in _PAIRS:
         six = ":" in ours
@@ -46,7 +46,7 @@ def packets() -> Iterator[list[bytes]]:
         yield [echo(theirs, "10.77.1.2" if not six else "fd77::1:2")]
         for port in ECHO, ASKING, LISTENING, CALLING, 9:
             yield [udpPacket(theirs, ours, 53, port, b"payload")]
-        # To itself.
+        # The host answers with a datagram to itself.
         yield [udpPacket(theirs, ours, 53, CALLING, b"\1")]
         yield [*_large(theirs, ours)]
         yield [icmpPacket(theirs, ours, 2 if six else 3, 0 if six else 4, 1300, _sent(six)[0]), *_large(theirs, ours)]
@@ -56,7 +56,7 @@ def packets() -> Iterator[list[bytes]]:
         yield list(_fragments(theirs, ours))
         for more in _faults(theirs, ours):
             yield [*_fragments(theirs, ours)][:2] + more
-        # Errors about what was sent, and what was not; the answer to an echo request.
+        # ICMP errors about packets that the host has sent and about packets that it has not, and answers to its pings.
         never = udpPacket(ours, theirs, ASKING, 54, b"question")
         for sent in [*_sent(six), never, b"\x60" + bytes(5) + b",@" + never[8:40] + bytes(40) if six else never[:24]]:
             kinds = ((1, 4), (2, 0), (3, 1), (4, 1)) if six else ((3, 3), (3, 4), (11, 0), (12, 0), (4, 0), (5, 1))
@@ -93,7 +93,7 @@ def packets() -> Iterator[list[bytes]]:
     for query in (b"\x11\0\xee\xff\0\0\0\0", b"\x11\xa0\x4d\x5b\0\0\0\0\2\x7d\0\0"):
         yield [ipPacket("10.0.0.1", "224.0.0.1", igmp.PROTOCOL, query, options=igmp.ROUTER_ALERT)]
     for extension in (b"\x01\1\0\0\0\0", b"\xc2\4\0\0\0\0", b"\0\0\0\0\0\0"):
-        # What follows is cut off, has a code of its own, is an extension header again.
+        # The header behind the option is cut off, is behind a fragment header, or is an extension header again.
         yield [ipPacket(THEIRS6, OURS6, 60, bytes((60, 1)) + extension)]
         yield [ipPacket(THEIRS6, OURS6, 44, bytes((60, 0)) + bytes(6) + bytes((17, 0)) + extension + udp)]
         yield [ipPacket(THEIRS6, OURS6, 60, bytes((44, 0)) + bytes((1, 4)) + bytes(4) + bytes((44, 0)) + bytes(22))]
@@ -105,7 +105,7 @@ def packets() -> Iterator[list[bytes]]:
 
 def _fragments(theirs: str, ours: str) -> Iterator[bytes]:
     """
-    Those of one datagram.
+    Make the fragments of one datagram.
     """
     payload = udpPacket(theirs, ours, 53, ECHO, bytes(range(40)))[40 if ":" in theirs else 20 :]
     for offset in range(0, len(payload), 16):
@@ -114,7 +114,7 @@ def _fragments(theirs: str, ours: str) -> Iterator[bytes]:
 
 def _large(theirs: str, ours: str) -> Iterator[bytes]:
     """
-    Those of a datagram whose answer has to be taken apart, too.
+    Make the fragments of a datagram whose answer has to be fragmented, too.
     """
     payload = udpPacket(theirs, ours, 53, ECHO, bytes(1800))[40 if ":" in theirs else 20 :]
     for offset in 0, 904:
@@ -123,8 +123,8 @@ def _large(theirs: str, ours: str) -> Iterator[bytes]:
 
 def _faults(theirs: str, ours: str) -> Iterator[list[bytes]]:
     """
-    Fragments that do not go with those: that come again, lie within one, overlap, are not the last, end elsewhere, end
-    beyond what can be, are empty; and none at all.
+    Make lists of fragments that contradict those of L{_fragments}: repeated, contained in one, overlapping, behind the
+    last, with another end, with an end past 65,535 octets, or empty. The last list has no fragments.
     """
     for offset, more, length in (
         *((16, True, 16), (24, True, 8), (8, True, 16), (48, True, 16), (24, False, 4), (16, False, 0)),
@@ -143,14 +143,14 @@ def _fragment(theirs: str, ours: str, offset: int, more: bool, piece: bytes) -> 
 
 def _sent(six: bool) -> list[bytes]:
     """
-    What the host has sent before any of this came.
+    Return the packets of one IP version that the host sends when it starts.
     """
     return [packet for packet in Ingress(False).device.sent if (packet[0] >> 4 == 6) == six]
 
 
 def frames() -> Iterator[list[bytes]]:
     """
-    Ethernet frames that carry something else than L{packets}.
+    Make Ethernet frames that do not carry L{packets}. Each list has frames that belong together.
     """
     for opcode, sender, target in (
         (REQUEST, THEIRS, OURS),
@@ -190,28 +190,29 @@ def frames() -> Iterator[list[bytes]]:
     yield [_PEER.join((STATION, tag)) + tag]
 
 
-def meetings() -> Iterator[list[bytes | float]]:
+def neighbourEvents() -> Iterator[list[bytes | float]]:
     """
-    Frames and seconds: a station unknown until it writes, known, not heard of for long, and claimed by another.
+    Make frames and pauses in seconds for the neighbour cache. A neighbour is unknown, becomes known, is silent for a
+    long time, and changes its link address.
     """
     for here, theirs, ours in (("10.0.0.9", THEIRS, OURS), ("fd00::9", THEIRS6, OURS6)):
-        # Has us write to it.
+        # This datagram makes the host write to the neighbour.
         writes = frame(udpPacket(theirs, ours, 53, CALLING, b"\x08" + bytes(100)))
         other = frame(udpPacket(here, ours, 53, LISTENING, b""), source=_PEER)
         says = {station: _claim(here, ours, station) for station in (_STRANGER, _PEER)}
         yield [writes, writes, says[_STRANGER], 40.0, writes, 6.0, says[_STRANGER], says[_PEER], 6.0, says[_PEER], 9.0]
         yield [says[_PEER], writes, other, 9.0]
         yield [frame(icmpPacket(here, ours, 3, 3, 0, b"")), 0.5, says[_STRANGER], writes]
-        # Nobody is there: what is written waits, and is given up.
+        # The host writes to neighbours that do not exist. The packets wait, and are dropped.
         yield [*(frame(udpPacket(theirs, ours, 53, CALLING, bytes((last,)))) for last in range(20, 90)), 4.0]
-    # Another has our address.
+    # Another station claims an address of the host.
     for ours in OURS, OURS6:
         yield [_claim(ours, ours, _PEER), 1.0, _claim(ours, ours, _PEER), 30.0]
 
 
 def _claim(address: str, ours: str, station: bytes) -> bytes:
     """
-    A station says, as if it had been asked, that it has an address.
+    Make an ARP reply or a neighbour advertisement with which a station claims an address.
     """
     if ":" not in address:
         return arpFrame(REPLY, address, ours, senderLink=station, dest=STATION, source=station)
@@ -222,7 +223,8 @@ def _claim(address: str, ours: str, station: bytes) -> bytes:
 
 def segments() -> Iterator[list[bytes | float]]:
     """
-    TCP segments and seconds. Their numbers are counted from those that the host expects.
+    Make TCP segments and pauses in seconds. Sequence and acknowledgment numbers are relative to those that the host
+    expects.
     """
     options = wireTCP.packSynOptions(1460, 7, True, (5, 0))
     for theirs, ours in (THEIRS, OURS), (THEIRS6, OURS6), ("10.0.0.9", "10.77.3.4"):
@@ -265,7 +267,7 @@ def segments() -> Iterator[list[bytes | float]]:
         yield [*(at(403, SYN, source=source) for source in range(5000, 5010)), at(403, RST, sequence=1), 11.0]
         sacks = wireTCP.packSacks([(-20 & 0xFFFFFFFF, 0), (-40 & 0xFFFFFFFF, -30 & 0xFFFFFFFF)])
         yield [at(SENDING, SYN, options=options), at(SENDING, ACK), at(SENDING, ACK, options=sacks), 9.0]
-        # An answer to the host's own SYN; both have sent one.
+        # Answers to the host's own SYN, and simultaneous open.
         for flags in SYN | ACK, SYN, ACK, RST | ACK:
             reply = segment(theirs, ours, 9, 50_000, 7, 0, flags, b"", options)
             yield [reply, segment(theirs, ours, 9, 50_000, 0, 0, ACK, b"hello"), 2.0]
@@ -273,7 +275,7 @@ def segments() -> Iterator[list[bytes | float]]:
 
 def seeds() -> Iterator[bytes]:
     """
-    The inputs.
+    Make the initial inputs of the fuzzer.
     """
     every: list[bytes] = []
     for conversation in segments():
@@ -287,7 +289,7 @@ def seeds() -> Iterator[bytes]:
     for belonging in frames():
         yield join(True, [*belonging, 1.0])
         every += belonging
-    for records in meetings():
+    for records in neighbourEvents():
         for early in False, True:
             yield join(True, records, early)
     yield join(True, [record for packet in every for record in (packet, 0.5)])

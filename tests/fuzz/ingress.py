@@ -1,10 +1,11 @@
 """
-Packets out of arbitrary octets, given to a host in memory; and what must hold whatever they are.
+The harness of the fuzzer: a host in memory that receives packets of arbitrary octets, and the invariants that must hold
+for any packets.
 
-An input is one octet, whose lowest bit chooses between a tun and a tap, and whose next has the input begin while the
-addresses are still being asked for, and then records. Each begins with two octets,
-a number: below 0x8000, a packet of so many octets follows; from there on, time passes: a hundredth of a second for each
-over.
+An input consists of one octet and records. The lowest bit of the octet chooses a tap (1) or a tun (0). If its next bit
+is set, the input begins while the host still probes its addresses. Each record begins with a number of two octets. A
+number below 0x8000 is the length in octets of a packet that follows. With a greater number, time passes: one hundredth
+of a second for each unit above 0x8000.
 """
 
 from __future__ import annotations
@@ -40,36 +41,42 @@ _TIME = 0x8000
 
 _REPLIES = (icmp.ECHO_REPLY, icmp.ECHO_REPLY6)
 
-#: What an answer may have more than what it answers: the headers of IP and ICMP; for each fragment, where it is taken
-#: apart: there is one for every so many octets at most.
+#: The number of octets by which an answer may be longer than the packet it answers: the headers of IP and ICMP. A
+#: fragmented answer may be longer by that for each fragment.
 _HEADERS = 40 + 8
 
-#: Octets of a frame with a neighbour solicitation; and how many one packet may cause: who has an address that two
-#: claim, or that somebody has us write to.
-_QUESTION = 86
-_QUESTIONS = 1
+#: The least length of a fragment in octets, except for the last one.
 _LEAST_FRAGMENT = 500
 
-#: Timers beside those of what is in tables: groups reported, fragments, pings, routers asked for, what waits its turn.
+#: The length of a frame with a neighbour solicitation in octets, and the most solicitations that one packet may cause.
+_SOLICITATION = 86
+_SOLICITATIONS = 1
+
+#: The most timers that do not belong to entries of tables: for group reports, fragments, pings, router solicitations
+#: and pending work.
 _TIMERS = 16
 
-#: How many timers an entry of a table has, by the table's name: where it has any.
+#: The number of timers of each entry, for tables whose entries have any, by the table's name.
 _TIMED = {
     **{"neighbours": 1, "incomplete": 1, "routers": 1, "prefixes on the link": 1, "prefixes of addresses": 2},
-    # Each has one of ours, and one of the program.
+    # A connection has one timer of the TCP layer, and one of the application.
     "connections": 2,
 }
 
-#: What a table may have over its bound, by its name: the segment by which it was reached.
+#: By a table's name, the size by which it may exceed its bound: the length of the segment that reached the bound.
 _OVER = {"buffers": 0xFFFF}
 
-#: Turns of the reactor that one span of time may have. Each timer has one of its own.
+#: The most turns of the reactor in one span of time. Each timer takes one turn.
 _TURNS = 10_000
 
 
 def join(tap: bool, records: Iterable[bytes | float], early: bool = False) -> bytes:
     """
-    The input that has these packets and seconds for its records.
+    Make an input from packets and times.
+
+    @param tap: whether the host is on a tap.
+    @param records: packets, and numbers of seconds.
+    @param early: whether the input begins while the host still probes its addresses.
     """
     data = bytes((tap | early << 1,))
     for record in records:
@@ -82,7 +89,7 @@ def join(tap: bool, records: Iterable[bytes | float], early: bool = False) -> by
 
 def split(data: bytes) -> Iterator[bytes | float]:
     """
-    The records of an input, after its first octet.
+    Parse the records of an input, behind its first octet.
     """
     at = 1
     while at + 2 <= len(data):
@@ -97,7 +104,8 @@ def split(data: bytes) -> Iterator[bytes | float]:
 
 class Caller(DatagramProtocol):
     """
-    Writes to the neighbour that the first octet is the number of: who gets an answer needs no looking for.
+    A protocol that writes to another neighbour, whose number is the first octet of the datagram. This makes the host
+    resolve neighbours, which answers to the sender do not.
     """
 
     noisy = False
@@ -110,19 +118,19 @@ class Caller(DatagramProtocol):
 
 class Broken(Exception):
     """
-    Something that must hold did not.
+    An invariant does not hold.
     """
 
 
 class Ingress:
     """
-    A host that everything is open on.
+    A host that uses all features and has servers of all kinds.
     """
 
     def __init__(self, tap: bool, early: bool = False) -> None:
         self.clock = Clock()
         self.device = MemoryDevice(TAP if tap else TUN)
-        #: Octets of the link's header before IP's.
+        #: The length of the link header in octets.
         self._header = HEADER_LENGTH if tap else 0
         self.host = host = Host(
             [f"{OURS}/24", f"{OURS6}/64"],
@@ -157,11 +165,13 @@ class Ingress:
         for address in THEIRS, THEIRS6:
             host.ping(address, size=0, timeout=1e6).addErrback(lambda _: None)
         self._fragments = 0
-        self.pass_(0 if early else 10)
+        self.advance(0 if early else 10)
 
-    def pass_(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """
-        Let time pass: turn by turn for what is due in each.
+        Advance the clock, and make each delayed call at its own time.
+
+        @raise Broken: the calls do not end.
         """
         end = self.clock.seconds() + seconds
         for _ in range(_TURNS):
@@ -170,64 +180,69 @@ class Ingress:
                 break
             self.clock.advance(max(0.0, due - self.clock.seconds()))
         else:
-            raise Broken(f"there is something to do without end: {self.clock.getDelayedCalls()[:3]}")
+            raise Broken(f"the delayed calls do not end: {self.clock.getDelayedCalls()[:3]}")
         self.clock.advance(max(0.0, end - self.clock.seconds()))
 
     def receive(self, packet: bytes) -> None:
         """
-        Receive a packet, and see that what is sent for it is no more than it may be.
+        Receive a packet, and check that the answers to it are not longer than allowed.
+
+        @raise Broken: the answers are too long, or too many neighbour solicitations were sent.
         """
         host: Any = self.host
         del self.device.sent[:]
-        waiting, told = self._waiting(), host.groups.counters["outReports"]
-        questions = host.neighbours.counters["outSolicits"]
-        whole, came = host.ip.counters["reasmOKs"], host.ip.counters["reasmReqds"]
+        waiting, reports = self._waiting(), host.groups.counters["outReports"]
+        solicitations = host.neighbours.counters["outSolicits"]
+        reassembled, fragments = host.ip.counters["reasmOKs"], host.ip.counters["reasmReqds"]
         link = packet[: self._header]
-        packet = link + tcp.fitted(host, packet[self._header :], self._answers)
+        packet = link + tcp.withAbsoluteNumbers(host, packet[self._header :], self._answers)
         self.device.deliver(packet)
         self.clock.advance(0)
         for each in self.device.sent:
             tcp.note(each[self._header :], self._answers)
         asked = len(packet)
-        if host.ip.counters["reasmReqds"] > came:
+        if host.ip.counters["reasmReqds"] > fragments:
             self._fragments += asked
-        if host.ip.counters["reasmOKs"] > whole:
-            # Its answer is one to all fragments that it was made of.
+        if host.ip.counters["reasmOKs"] > reassembled:
+            # The answer to a reassembled datagram answers all of its fragments.
             asked = self._fragments
-        # Answers that had to wait until their station was found are those to earlier packets.
+        # Packets that waited for their neighbour answer earlier packets.
         asked += max(0, waiting - self._waiting())
-        # Reports of groups are answers to nobody.
-        asked += self.port.mtu * (host.groups.counters["outReports"] - told)
-        # So are questions for stations.
-        questions = host.neighbours.counters["outSolicits"] - questions
-        if questions > _QUESTIONS:
-            raise Broken(f"{questions} questions for stations were sent for one packet")
-        asked += _QUESTION * questions
+        # Group reports are not answers, so their octets are allowed in addition.
+        asked += self.port.mtu * (host.groups.counters["outReports"] - reports)
+        # Neighbour solicitations are not answers either, but their number is bounded.
+        solicitations = host.neighbours.counters["outSolicits"] - solicitations
+        if solicitations > _SOLICITATIONS:
+            raise Broken(f"{solicitations} neighbour solicitations were sent for one packet")
+        asked += _SOLICITATION * solicitations
         sent = sum(len(each) for each in self.device.sent if not self._isProved(each))
         if sent > asked + _HEADERS * (1 + asked // _LEAST_FRAGMENT):
             raise Broken(f"{sent} octets were sent for {asked}")
 
     def _isProved(self, packet: bytes) -> bool:
         """
-        Whether a packet that was sent belongs to a connection whose peer has proved its address.
+        Whether a packet that was sent belongs to a TCP connection whose peer has proved its address.
         """
         found = tcp.flowOf(packet[self._header :])
         if found is None:
             return False
-        return tcp.turned(found[0]) in self._proved
+        return tcp.reversedFlow(found[0]) in self._proved
 
     def _waiting(self) -> int:
         """
-        Octets that wait until a station is found, headers included.
+        Return the number of octets of packets that wait for a neighbour, including headers.
         """
         waiting = [octets for entry in self.host.neighbours.incomplete.values() for _, octets in entry.waiting]
         return sum(waiting) + len(waiting) * (HEADER_LENGTH + _HEADERS)
 
     def answers(self, address: str, asker: str) -> bool:
         """
-        Whether somebody who asks for an echo is answered.
+        Whether the host answers a ping.
+
+        @param address: the pinged address of the host.
+        @param asker: the source address of the ping.
         """
-        self.pass_(1)
+        self.advance(1)
         request = echo(asker, address)
         del self.device.sent[:]
         self.device.deliver(frame(request) if self.device.mode == TAP else request)
@@ -236,13 +251,13 @@ class Ingress:
 
     def check(self) -> None:
         """
-        Whether every table is within its bound, nothing of ours has failed, and the host still answers.
+        Check that every table is within its bound, no protocol has raised, and the host still answers.
 
-        @raise Broken: it is not so.
+        @raise Broken: one of these does not hold.
         """
         host: Any = self.host
         for address, asker in (OURS, THEIRS), (OURS6, THEIRS6):
-            # An address may be another's for the time being, if it was taken while it was being asked for.
+            # An address is not used while another station claims it, if the claim came during the probe.
             if host.ip.ownAddresses.isOwn(packAddress(address)) and not self.answers(address, asker):
                 raise Broken(f"{address} answers no more")
         datagrams = host.ip._reassembler._datagrams.values()
@@ -251,12 +266,12 @@ class Ingress:
         for table in [*tables, *self.device.tables()]:
             if table.size > table.bound + _OVER.get(table.name, 0):
                 raise Broken(f"{table.size} {table.unit} of {table.name}: {table.bound} is the most")
-        # Each of our own addresses has one timer, too.
+        # Each address of the host has one timer, too.
         timers = len(self.clock.getDelayedCalls())
         most = sum(_TIMED.get(table.name, 0) * table.size for table in tables) + len(host._guard._claims) + _TIMERS
         if timers > most:
             raise Broken(f"{timers} timers: {most} is the most")
-        # What is counted along the way must be what there is: or the bound moves, and in the end nothing gets in.
+        # A running total must equal the sum of its parts. Otherwise the bound drifts, until every entry is refused.
         for name, counted, there, most in (
             (
                 "memory of fragments",
@@ -282,9 +297,10 @@ class Ingress:
 
 def feed(data: bytes) -> Ingress:
     """
-    Give a host an input.
+    Let a host receive all records of an input, and check the invariants.
 
-    @raise Exception: something is wrong.
+    @raise Broken: an invariant does not hold.
+    @raise Exception: the host has raised or logged an exception.
     """
     first = data[0] if data else 0
     problems: list[LogEvent] = []
@@ -304,14 +320,14 @@ def feed(data: bytes) -> Ingress:
             if isinstance(record, bytes):
                 ingress.receive(record)
             else:
-                ingress.pass_(record)
+                ingress.advance(record)
     finally:
         globalLogPublisher.removeObserver(observe)
     for event in problems:
         if "log_failure" in event:
             event["log_failure"].raiseException()
         raise Broken(str(event))
-    # An address that others take or leave is worth a line, as far as these are not too many.
+    # A line for each address conflict is allowed, within the rate limit of these lines.
     if len(lines) > LINES_BURST + ingress.clock.seconds() * LINES_RATE:
         raise Broken(f"{len(lines)} lines were logged")
     ingress.check()

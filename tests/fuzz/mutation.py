@@ -1,6 +1,6 @@
 """
-Inputs made out of others, record by record: a mutation of octets alone hardly ever leaves the lengths between packets
-right, so that all that comes after it is lost.
+Mutations of inputs, record by record. A mutation of single octets would mostly damage the lengths between packets, so
+that all later packets are lost.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from random import Random
 
 from tests.fuzz.ingress import join, split
 
-#: Variants of a packet that go into an input at once: making a host takes as long as a hundred packets.
+#: The number of variants of a packet that are added to an input at once. Many are efficient, because making a host
+#: takes as long as receiving a hundred packets.
 _VARIANTS = 24
 
 _ODD = (0, 1, 2, 3, 4, 8, 0x0F, 0x10, 0x3A, 0x40, 0x4F, 0x7F, 0x80, 0xC0, 0xF0, 0xFE, 0xFF)
@@ -18,11 +19,10 @@ _ODD = (0, 1, 2, 3, 4, 8, 0x0F, 0x10, 0x3A, 0x40, 0x4F, 0x7F, 0x80, 0xC0, 0xF0, 
 
 def mutate(data: bytes, longest: int, random: Random, octets: Callable[[bytes, int], bytes]) -> bytes:
     """
-    An input with a record of C{data} more, or less, or elsewhere, or with variants of one; now and then one that
-    differs in its octets.
+    Mutate an input: repeat, add, remove, move or vary a record. In one of eight cases, mutate its octets.
 
-    @param longest: octets that it may have.
-    @param octets: mutates a packet, given the octets that it may have.
+    @param longest: the most octets of the result.
+    @param octets: mutates a packet, given the most octets of the result.
     """
     records = list(split(data))
     if not records or not random.randrange(8):
@@ -58,7 +58,7 @@ def _variants(packet: bytes, room: int, random: Random, octets: Callable[[bytes,
 
 def change(packet: bytes, random: Random) -> bytes:
     """
-    A packet as long as C{packet}, with some of its octets changed.
+    Change some octets of a packet. Its length stays the same.
     """
     changed = bytearray(packet)
     for _ in range(random.choice((1, 1, 2, 4)) if changed else 0):
@@ -70,7 +70,7 @@ def change(packet: bytes, random: Random) -> bytes:
 
 def cross(data: bytes, other: bytes, longest: int, random: Random) -> bytes:
     """
-    The records of an input, and some of another among them.
+    Insert some records of another input into an input.
     """
     records, others = list(split(data)), list(split(other))
     for record in others:

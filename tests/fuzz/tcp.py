@@ -1,5 +1,5 @@
 """
-TCP for the fuzzer: programs that do what programs do, and numbers that fit the connections that there are.
+TCP for the fuzzer: servers of several kinds, and segments whose numbers fit the existing connections.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from txtuntap.wire.tcp import ACK, HEADER, HEADER_LENGTH, PROTOCOL, SYN
 
 ECHOING, SENDING, PAUSING, CLOSING, ABORTING, HALF_CLOSING = 7, 80, 81, 82, 83, 84
 
-#: Bounds that a short input reaches.
+#: The limits of the TCP layer, so low that a short input reaches them.
 LIMITS = Limits(
     connections=24,
     portConnections=6,
@@ -56,7 +56,7 @@ class Sending(Protocol):
 
 class Pausing(Protocol):
     """
-    Reads nothing for five seconds after all that comes.
+    A protocol that stops reading for five seconds after all data.
     """
 
     def dataReceived(self, data: bytes) -> None:
@@ -107,7 +107,7 @@ def _factory(protocol: type[Protocol]) -> Any:
 
 def unclaimed(syn: UnclaimedSYN) -> Any:
     """
-    Answer in each way that there is, by the port.
+    Answer an unclaimed SYN. The port number selects one of all kinds of answers.
     """
     kind = syn.host.port % 4
     if kind == 3:
@@ -117,14 +117,14 @@ def unclaimed(syn: UnclaimedSYN) -> Any:
 
 def layer() -> TCPProtocol:
     """
-    Make a TCP layer that the fuzzer reaches the bounds of.
+    Make a TCP layer with limits that the fuzzer reaches.
     """
     return TCPProtocol(limits=LIMITS, verifyChecksum=False, unclaimed=unclaimed)
 
 
 def serve(host: Host, peers: tuple[str, ...]) -> None:
     """
-    Have a host serve, and connect to peers that may answer.
+    Start the servers of a host, and connect to peers, which an input may let answer.
     """
     for port, protocol in (
         (ECHOING, Echoing),
@@ -141,7 +141,8 @@ def serve(host: Host, peers: tuple[str, ...]) -> None:
 
 def flowOf(packet: bytes) -> tuple[Flow, int] | None:
     """
-    The flow of an IP packet, as the host that gets it has it, and where its TCP header begins; L{None}: it has none.
+    Return the flow of an IP packet, in the order of addresses that its receiver uses, and the position of its TCP
+    header. Return L{None} if it has no TCP header.
     """
     if not packet:
         return None
@@ -152,13 +153,14 @@ def flowOf(packet: bytes) -> tuple[Flow, int] | None:
     return addresses + packet[start : start + 4], start
 
 
-def fitted(host: Host, packet: bytes, answers: dict[Flow, tuple[int, int]]) -> bytes:
+def withAbsoluteNumbers(host: Host, packet: bytes, answers: dict[Flow, tuple[int, int]]) -> bytes:
     """
-    A packet whose TCP numbers are counted from those that the host expects: a mutation of a segment is then still near
-    what its connection takes.
+    Add the numbers that the host expects to the sequence and acknowledgment numbers of a segment. Mutated segments then
+    stay close to the windows of their connections.
 
-    @param packet: of IP.
-    @param answers: the numbers that the host expects of those who get a SYN+ACK, though it may not remember them.
+    @param packet: an IP packet.
+    @param answers: by flow, the numbers that the host expects behind its SYN+ACK. With SYN cookies, the host itself
+        does not store them.
     """
     found = flowOf(packet)
     tcp: Any = host.tcp
@@ -187,19 +189,19 @@ def fitted(host: Host, packet: bytes, answers: dict[Flow, tuple[int, int]]) -> b
 
 def note(packet: bytes, answers: dict[Flow, tuple[int, int]]) -> None:
     """
-    Take note of a SYN+ACK that the host sends.
+    Record the numbers that the host expects behind a SYN+ACK, if a sent packet is one.
     """
     found = flowOf(packet)
     if found is not None:
         flow, start = found
         _, _, sequence, acknowledgment, word, *_ = HEADER.unpack_from(packet, start)
         if word & (SYN | ACK) == SYN | ACK:
-            answers[turned(flow)] = acknowledgment, sequence + 1
+            answers[reversedFlow(flow)] = acknowledgment, sequence + 1
 
 
-def turned(flow: Flow) -> Flow:
+def reversedFlow(flow: Flow) -> Flow:
     """
-    The flow of the answers to a flow.
+    Return the flow of the opposite direction.
     """
     size = (len(flow) - 4) // 2
     return flow[size : 2 * size] + flow[:size] + flow[-2:] + flow[-4:-2]
@@ -207,7 +209,9 @@ def turned(flow: Flow) -> Flow:
 
 def watch(host: Host) -> set[Flow]:
     """
-    Take note of the flows whose peer has proved its address, so that it may get more than it sends.
+    Record the flows whose peer has proved its address. The host may send more to these peers than it receives.
+
+    @return: the set of these flows, which grows with each new connection.
     """
     proved: set[Flow] = set()
     tcp: Any = host.tcp
@@ -223,7 +227,7 @@ def watch(host: Host) -> set[Flow]:
 
 def problems(host: Host) -> Iterator[str]:
     """
-    What is counted along the way, and is not what there is.
+    Describe each running total of the TCP layer that differs from the sum of its parts.
     """
     tcp: Any = host.tcp
     transports = list(tcp._transports.values())

@@ -1,5 +1,5 @@
 """
-Where fuzzing begins, and what it has found, on every run.
+Tests that run the initial inputs of the fuzzer and the inputs that caused errors before, and tests of the fuzzer.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from txtuntap.stack.ping import Pinger
 from txtuntap.testing import udpPacket
 from txtuntap.wire.arp import REPLY
 
-#: What fuzzing has found, one input a file.
+#: The folder of inputs that have caused errors before, one in each file.
 SEEDS = Path(__file__).parent / "seeds"
 
 
 class SeedTests(SynchronousTestCase):
-    def test_whereItBegins(self) -> None:
+    def test_everyInitialInputPasses(self) -> None:
         for data in seeds():
             feed(data)
 
-    def test_whatWasFound(self) -> None:
+    def test_everySeedPasses(self) -> None:
         for path in SEEDS.glob("*"):
             feed(path.read_bytes())
 
-    def test_itGetsIn(self) -> None:
+    def test_theInitialInputsReachTheCounters(self) -> None:
         total: Counter[tuple[str, str]] = Counter()
         for data in seeds():
             for part, counters in feed(data).host.counters.items():
@@ -58,7 +58,7 @@ class SeedTests(SynchronousTestCase):
             for name in names.split():
                 self.assertGreater(total[part, name], 0, f"{part}: {name}")
 
-    def test_someMutations(self) -> None:
+    def test_someMutationsPass(self) -> None:
         random = Random(1)
         every = list(seeds())
 
@@ -69,12 +69,12 @@ class SeedTests(SynchronousTestCase):
 
 class MutationTests(SynchronousTestCase):
     """
-    Inputs made of others.
+    Tests for the mutations of inputs.
     """
 
     RECORDS: tuple[bytes | float, ...] = (b"one", 1.0, b"two", b"three")
 
-    def test_packetsStayApart(self) -> None:
+    def test_mutatedRecordsKeepTheirBounds(self) -> None:
         random = Random(1)
         data = join(True, self.RECORDS)
         found = [list(split(mutate(data, 100, random, lambda packet, _: packet[:1] + b"!"))) for _ in range(100)]
@@ -82,43 +82,43 @@ class MutationTests(SynchronousTestCase):
         self.assertIn(list(self.RECORDS), [records[:4] for records in found if len(records) > 4])
         self.assertIn([*self.RECORDS[:2], b"three"], found)
 
-    def test_changedPacketsAreAsLong(self) -> None:
+    def test_changedPacketsKeepTheirLength(self) -> None:
         random = Random(1)
         changed = [change(b"four", random) for _ in range(50)]
         self.assertEqual({len(packet) for packet in changed}, {4})
         self.assertGreater(len(set(changed)), 30)
         self.assertEqual(change(b"", random), b"")
 
-    def test_neitherIsLongerThanItMayBe(self) -> None:
+    def test_mutatedAndCrossedInputsAreBounded(self) -> None:
         random = Random(1)
         data = join(False, self.RECORDS)
         for longest in range(len(data), 2 * len(data)):
             mutated = mutate(data, longest, random, lambda packet, most: bytes(most))
             self.assertLessEqual(max(len(mutated), len(cross(data, data, longest, random))), longest)
 
-    def test_crossedKeepWhatTheyAreMadeOf(self) -> None:
+    def test_aCrossedInputContainsTheRecordsOfTheFirst(self) -> None:
         random = Random(1)
         others = [b"1", b"2", b"3"]
         for _ in range(20):
             records = list(split(cross(join(True, self.RECORDS), join(True, others), 100, random)))
             self.assertEqual([record for record in records if record not in others], list(self.RECORDS))
 
-    def test_nothingToMutate(self) -> None:
+    def test_emptyInputsCanBeMutatedAndCrossed(self) -> None:
         self.assertEqual(mutate(b"", 10, Random(1), lambda data, _: data + b"new"), b"new")
         self.assertEqual(cross(b"", b"", 10, Random(1)), b"\0")
 
 
 class HarnessTests(SynchronousTestCase):
     """
-    What is wrong is found.
+    Tests that the harness finds broken invariants.
     """
 
-    def test_inputsTakenApart(self) -> None:
+    def test_splitReturnsTheRecordsOfJoin(self) -> None:
         records: list[bytes | float] = [b"packet", 1.5, b"", b"x" * 300]
         self.assertEqual(list(split(join(True, records))), records)
         self.assertEqual(list(split(join(True, records)[:-1])), [*records[:-1], b"x" * 299])
 
-    def test_layerThatRaises(self) -> None:
+    def test_aLayerThatRaisesIsFound(self) -> None:
         def fail(self: IPProtocol, packet: Packet) -> None:
             raise ZeroDivisionError
 
@@ -126,7 +126,7 @@ class HarnessTests(SynchronousTestCase):
         self.assertRaises(ZeroDivisionError, feed, join(False, [echo("10.0.0.1", "10.0.0.2")]))
         self.flushLoggedErrors(ZeroDivisionError)
 
-    def test_answersThatAreTooLong(self) -> None:
+    def test_anAnswerThatIsTooLongIsFound(self) -> None:
         ingress = Ingress(False)
 
         class Amplifier(DatagramProtocol):
@@ -137,27 +137,27 @@ class HarnessTests(SynchronousTestCase):
         ingress.host.listenUDP(9, Amplifier())
         self.assertRaises(Broken, ingress.receive, udpPacket("10.0.0.1", "10.0.0.2", 1, 9, b""))
 
-    def test_tablesOverTheirBounds(self) -> None:
+    def test_aTableOverItsBoundIsFound(self) -> None:
         ingress = Ingress(False)
         ingress.check()
         ingress.host.udp.written.update((number.to_bytes(4, "big"), 0.0) for number in range(5000))
         self.assertRaises(Broken, ingress.check)
 
-    def test_totalsThatAreWrong(self) -> None:
+    def test_aWrongTotalIsFound(self) -> None:
         for part, total in ("neighbours", "_waitingOctets"), ("ip._reassembler", "memory"):
             ingress = Ingress(True)
             setattr(attrgetter(part)(ingress.host), total, 1)
             error = self.assertRaises(Broken, ingress.check)
             self.assertIn("1 counted", str(error))
 
-    def test_timersThatNobodyStops(self) -> None:
+    def test_timersThatAreNotStoppedAreFound(self) -> None:
         ingress = Ingress(True)
         for _ in range(40):
             ingress.clock.callLater(1e6, lambda: None)
         error = self.assertRaises(Broken, ingress.check)
         self.assertIn("timers", str(error))
 
-    def test_questionsForOnePacket(self) -> None:
+    def test_twoSolicitationsForOnePacketAreFound(self) -> None:
         ingress = Ingress(True)
         hold = ingress.host.neighbours.hold
 
@@ -168,10 +168,10 @@ class HarnessTests(SynchronousTestCase):
         self.patch(ingress.host.neighbours, "hold", twice)
         request = frame(udpPacket(THEIRS, OURS, 53, CALLING, b"\x50" + bytes(999)))
         error = self.assertRaises(Broken, ingress.receive, request)
-        self.assertIn("2 questions", str(error))
+        self.assertIn("2 neighbour solicitations", str(error))
 
-    def test_answersThatHadToWait(self) -> None:
-        # They go out when another packet comes, and are no answer to that one.
+    def test_delayedAnswersAreNotCountedForTheLaterPacket(self) -> None:
+        # The packets are sent when the ARP reply arrives, but they do not answer it.
         ingress = Ingress(True)
         ingress.host.neighbours.remove(THEIRS)
         (transport,) = ingress.host.udp.bound(ECHO)
@@ -180,28 +180,28 @@ class HarnessTests(SynchronousTestCase):
         ingress.receive(arpFrame(REPLY, THEIRS, OURS))
         self.assertEqual([len(data) - 14 - 20 - 8 for data in ingress.device.sent], [1000, 0, 0])
 
-    def test_nothingToDo(self) -> None:
+    def test_timePassesWithoutDelayedCalls(self) -> None:
         ingress = Ingress(False)
         for call in ingress.clock.getDelayedCalls():
             call.cancel()
-        ingress.pass_(1)
+        ingress.advance(1)
         self.assertEqual(ingress.clock.seconds(), 11)
 
-    def test_workWithoutEnd(self) -> None:
+    def test_endlessWorkIsFound(self) -> None:
         ingress = Ingress(False)
 
         def again() -> None:
             ingress.clock.callLater(1e-6, again)
 
         again()
-        self.assertRaises(Broken, ingress.pass_, 1)
+        self.assertRaises(Broken, ingress.advance, 1)
 
-    def test_hostThatAnswersNoMore(self) -> None:
+    def test_aHostThatStopsAnsweringIsFound(self) -> None:
         ingress = Ingress(False)
         ingress.host.ip.removeProto(1, ingress.host.icmp)
         self.assertRaises(Broken, ingress.check)
 
-    def test_logThatGrowsWithThePackets(self) -> None:
+    def test_aLogLinePerPacketIsFound(self) -> None:
         def log(self: Pinger, *ignored: object) -> bool:
             Logger().warn("an answer")
             return True

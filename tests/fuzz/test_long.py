@@ -1,5 +1,5 @@
 """
-The fuzzer, for as long as C{make fuzz} runs it.
+A long test that runs the fuzzer for as long as C{make fuzz} does.
 """
 
 from __future__ import annotations
