@@ -1,9 +1,9 @@
 """
-The tests mirror the package; C{real} holds those that need the kernel.
+The tests, in the folders of the package. The folder C{real} holds the tests that need the kernel.
 """
 
 from hypothesis import settings
 
-# How long an example takes is nothing that a test should depend on.
+# Without this, hypothesis fails an example that takes long, which depends on the machine.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -19,9 +19,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 @frozen
 class Certificate:
     """
-    @ivar file: a PEM file with the certificate and its private key.
-    @ivar public: one with the certificate alone.
-    @ivar pin: the SHA-256 of it.
+    A certificate with its private key, in files.
+
+    @ivar file: the path of a PEM file with the certificate and its private key.
+    @ivar public: the path of a PEM file with the certificate alone.
+    @ivar pin: the SHA-256 of the certificate, in hexadecimal digits.
     """
 
     file: str
@@ -35,11 +37,12 @@ def certificate(
     directory: Path, name: str, issuer: Certificate | None = None, days: int = 1, server: bool = False
 ) -> Certificate:
     """
-    Make one that is for C{name}.
+    Make a certificate for C{name}.
 
-    @param issuer: who signs it; L{None}: itself.
-    @param days: for which it is good from yesterday on.
-    @param server: whether it is for a server's use only.
+    @param directory: the directory for its files.
+    @param issuer: the certificate that signs it; L{None}: it is self-signed.
+    @param days: the number of days from now for which it is valid. It is valid since yesterday.
+    @param server: whether it may authenticate only servers.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -1,8 +1,8 @@
 """
-What all tests have in common.
+The pytest configuration of all tests.
 
-C{pytest -n auto} runs them side by side, by scope: a module, a class in it, or those of a module's tests that share a
-host on one kind of device. Tests marked C{long} are left out unless C{--long} asks for them, and then only those run.
+C{pytest -n auto} runs the tests in several processes, by scope. A scope is a module, a class in a module, or the tests
+of a module that share a host on one kind of device. Tests marked C{long} run only with C{--long}, and then no others.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import pytest
 if TYPE_CHECKING:
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
-#: The file, the class if there is one, and the kind of device that the test is for.
+#: The name of a test: the file, the class if there is one, and the kind of device if there is one.
 _SCOPE = re.compile(r"(.*?\.py(?:::\w+(?=::))?)::\w+(?:\[(tun|tap)\b)?")
 
-#: Where the tests against the kernel are.
+#: The folder of the tests that need the kernel.
 _REAL = "tests/real"
 
 
 def scope(test: str) -> str:
     """
-    The scope of a test: the tests of one scope run in one process, one after the other.
+    Return the scope of a test. The tests of one scope run in one process, one after the other.
     """
     found = _SCOPE.match(test)
     return " ".join(filter(None, found.groups())) if found else test
@@ -34,7 +34,7 @@ def scope(test: str) -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """
-    Options of the long tests.
+    Add the options for the long tests.
     """
     parser.addoption("--long", action="store_true", help="run the tests that take long, and no others")
     parser.addoption("--part", help="with --long: the part of them to run, such as 'floods'")
@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """
-    Say what the marks mean.
+    Register the marks with their meaning.
     """
     config.addinivalue_line("markers", "long(part): takes too long to be run each time; see --long and --part")
     config.addinivalue_line("markers", "measures: measures memory or rates, so nothing else runs beside it")
@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
-    Choose between the long tests and the others.
+    Select the long tests or all others.
     """
     if config.getoption("part") and not config.getoption("long"):
         raise pytest.UsageError("--part goes with --long")
@@ -77,7 +77,7 @@ def _runsReal(config: pytest.Config) -> bool:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """
-    One process for each processor; two where the kernel's tests run, since those wait for half of their time.
+    Return one process for each processor, or two if the tests in C{real} run, because these wait half of their time.
     """
     return len(os.sched_getaffinity(0)) * (2 if _runsReal(config) else 1)
 
@@ -85,8 +85,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """
-    Enter a user namespace, where the tests need one, before there are workers: those have threads, and a process with
-    threads cannot enter one.
+    Enter a user namespace before the workers start, if the tests need one. The workers have threads, and a process with
+    threads cannot enter a user namespace.
     """
     if _runsReal(config):
         from tests.real.lab.namespace import lacking
@@ -97,19 +97,19 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """
-    Hand out the tests by scope.
+    Return a scheduler that distributes the tests by scope.
     """
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
     scheduler = LoadScopeScheduling(config, log)
-    # Its own takes the last "::" in a test's name, which may be that of an IPv6 address.
+    # The scheduler's own function splits at the last "::" of a test's name, which may belong to an IPv6 address.
     scheduler._split_scope = scope
     return scheduler
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """
-    Say how many tests were skipped, and for which reasons.
+    Print how many tests were skipped for each reason.
     """
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):

@@ -1,5 +1,5 @@
 """
-The examples in docstrings and documentation.
+The examples in docstrings and in the documentation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _texts() -> Iterator[tuple[str, str]]:
 
 def _isPython(block: str) -> bool:
     with warnings.catch_warnings():
-        # A command line may have what no text of Python's should.
+        # A command line may contain escapes for which the Python parser warns.
         warnings.simplefilter("ignore")
         try:
             ast.parse(block)
@@ -45,7 +45,9 @@ def _isPython(block: str) -> bool:
 @cache
 def examples() -> dict[str, str]:
     """
-    Every example that is Python, by the file it is in and its number there.
+    Find every example that is Python.
+
+    @return: the examples, by the name of the file and the number in the file.
     """
     found: dict[str, list[str]] = {}
     for name, text in _texts():
@@ -56,7 +58,9 @@ def examples() -> dict[str, str]:
 @cache
 def commands() -> list[tuple[str, str]]:
     """
-    Every command line of C{twistd tuntap}, C{txtuntap} and the helper: the file it is in, and the line.
+    Find every command line of C{twistd tuntap}, C{txtuntap} and the helper.
+
+    @return: the name of the file and the line of each.
     """
     found = []
     for name, text in _texts():

@@ -1,5 +1,5 @@
 """
-The flags of a device, as C{linux/if_tun.h} has them.
+The flags of a TUN/TAP device with their values in C{linux/if_tun.h}.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Tests in two lengths: one for each run, and a longer one of the same kind for C{make test-long}.
+Tests in two lengths: a short one for every run, and a long one for C{make test-long}.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import pytest
 
 def lengths(name: str, short: object, long: object, part: str) -> pytest.MarkDecorator:
     """
-    Have a test run with C{short} each time, and with C{long} where C{--long} asks for it.
+    Run a test with the argument C{short} by default, and with C{long} if pytest is called with C{--long}.
 
-    @param name: the test's argument.
-    @param part: what C{--part} calls it.
+    @param name: the name of the test's argument.
+    @param part: the name that selects the long test with C{--part}.
     """
     return pytest.mark.parametrize(name, [short, pytest.param(long, marks=pytest.mark.long(part))])

@@ -1,5 +1,5 @@
 """
-The places of what the tests read and run beside the package.
+The paths of the files that the tests read and run outside of the package.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Ports for tests: ports without a device, which keep what is written to them, and ports on a device in memory.
+Ports for tests: ports without a device, which keep the packets written to them, and ports on a device in memory.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from txtuntap.wire.offload import Offload
 @implementer(IPacketTransport)
 class RecordingPort:
     """
-    A port that keeps what is written to it.
+    A port without a device, which keeps the packets written to it.
 
-    @ivar sent: the packets.
+    @ivar sent: the packets that were written.
     """
 
     linkAddress: bytes | None = None
@@ -45,9 +45,9 @@ class RecordingPort:
 
 class OffloadPort(RecordingPort):
     """
-    A port that takes packets which are not finished, and keeps what is left open in them.
+    A port without a device, which accepts unfinished packets and keeps them with their offload records.
 
-    @ivar written: the packets, and what is left open in each.
+    @ivar written: the packets that were written, each with its offload record.
     """
 
     def __init__(self, offloads: int = EVERYTHING, clock: IReactorTime | None = None) -> None:
@@ -62,7 +62,7 @@ class OffloadPort(RecordingPort):
 
 class CountingDevice(MemoryDevice):
     """
-    A device that counts how often it was opened and closed.
+    A device in memory that counts how often it was opened and closed.
     """
 
     opened = closed = 0
@@ -78,7 +78,7 @@ class CountingDevice(MemoryDevice):
 
 class DescriptorClock(Clock):
     """
-    A clock that keeps the readers of descriptors, as a reactor does.
+    A clock with the methods of a reactor for descriptors. It keeps the set of readers.
     """
 
     def __init__(self) -> None:
@@ -89,15 +89,17 @@ class DescriptorClock(Clock):
 
     def removeWriter(self, writer: object) -> None:
         """
-        A part of a reactor: nothing ever waits to be written.
+        Do nothing, because no descriptor is ever registered for writing.
         """
 
 
 def joinHosts(clock: IReactorTime, mode: int, *hosts: Host) -> list[TuntapPort]:
     """
-    Put hosts on one network in memory, of this kind.
+    Connect hosts to one network in memory.
 
-    @return: their ports, which are listening.
+    @param mode: the kind of the devices, TAP or TUN.
+
+    @return: the ports of the hosts, which are listening.
     """
     devices = [MemoryDevice(mode) for _ in hosts]
     join(clock, *devices)
@@ -111,10 +113,10 @@ def joinHosts(clock: IReactorTime, mode: int, *hosts: Host) -> list[TuntapPort]:
 
 class DeviceTestCase(SynchronousTestCase):
     """
-    A clock, a device in memory, and ports on it.
+    A test case with a clock, a device in memory, and ports on it.
 
-    @cvar mode: the kind of the device.
-    @cvar features: what it can take and give that is not finished.
+    @cvar mode: the kind of the device, TAP or TUN.
+    @cvar features: the offload features of the device, as bits of wire.offload.
     """
 
     mode = TUN
@@ -126,16 +128,16 @@ class DeviceTestCase(SynchronousTestCase):
 
     def on(self, proto: Any, **options: Any) -> None:
         """
-        Have C{proto} on a port on the device.
+        Start a port on the device with C{proto}.
         """
         self.port = TuntapPort("", proto, reactor=self.clock, device=self.device, **options)
         self.port.startListening()
 
     def deliver(self, *packets: bytes | tuple[bytes, Offload | None]) -> None:
         """
-        Let packets be read in one turn.
+        Let the port read packets in one turn.
 
-        @param packets: the octets of each, or these and what is left open in it.
+        @param packets: the octets of each packet, or the octets and the offload record.
         """
         for packet in packets:
             data, offload = (packet, None) if isinstance(packet, bytes) else packet
@@ -145,7 +147,7 @@ class DeviceTestCase(SynchronousTestCase):
 
 class PortTestCase(SynchronousTestCase):
     """
-    A port on a device in memory, with a recorder on it.
+    A test case with a port on a device in memory, and a recorder on the port.
     """
 
     def setUp(self) -> None:
@@ -164,7 +166,9 @@ class PortTestCase(SynchronousTestCase):
 
     def deliver(self, *packets: bytes) -> list[bytes]:
         """
-        @return: what the protocol gets of C{packets}.
+        Let the port read packets in one turn.
+
+        @return: the packets that the protocol receives.
         """
         del self.proto.packets[:]
         for packet in packets:
@@ -174,7 +178,7 @@ class PortTestCase(SynchronousTestCase):
 
     def stop(self) -> None:
         """
-        Stop the port.
+        Stop the port, and check that C{stopListening} fires.
         """
         done = self.port.stopListening()
         self.clock.advance(0)

@@ -1,5 +1,5 @@
 """
-Protocols that keep what they get, for the tests of what delivers it: packets, C{twisted.pair}'s calls, UDP datagrams.
+Protocols for tests, which keep what they receive: packets, calls of C{twisted.pair}, or UDP datagrams.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _Recorder = TypeVar("_Recorder", bound="Recorder")
 
 class Oops(Exception):
     """
-    The error that a recorder raises where it is to fail.
+    The exception that a recorder raises at an event in C{failing}.
     """
 
 
 class Recorder(AbstractDatagramProtocol):
     """
-    Notes that it is started and stopped. The recorders below keep what they get, too.
+    A protocol that records its start and stop. Its subclasses also keep what they receive.
 
-    @ivar events: C{"start"} and C{"stop"}, in the order they happened.
-    @ivar failing: the events at which it raises L{Oops}; C{"receive"} is one more.
+    @ivar events: C{"start"} and C{"stop"}, in the order in which they happened.
+    @ivar failing: the events at which the protocol raises L{Oops}: C{"start"}, C{"stop"} or C{"receive"}.
     """
 
     noisy = False
@@ -47,14 +47,14 @@ class Recorder(AbstractDatagramProtocol):
 
     def happened(self, event: str) -> None:
         """
-        Note an event, and fail at it if so told.
+        Record an event, and raise L{Oops} if the event is in C{failing}.
         """
         self.events.append(event)
         self.failAt(event)
 
     def failAt(self, event: str) -> None:
         """
-        Fail at an event if so told.
+        Raise L{Oops} if an event is in C{failing}.
         """
         if event in self.failing:
             raise Oops(event)
@@ -63,9 +63,10 @@ class Recorder(AbstractDatagramProtocol):
 @implementer(IRawPacketProtocol, IRawDatagramProtocol)
 class PacketRecorder(Recorder):
     """
-    Keeps packets as they are on the wire. It goes on a tun, on an Ethernet layer, and on an IP layer.
+    A protocol that keeps complete packets. It can be on a tun port, an Ethernet layer, or an IP layer.
 
-    @ivar then: what it does with each packet once that is kept.
+    @ivar packets: the packets that were received.
+    @ivar then: called with each packet after it was kept.
     """
 
     def __init__(self, *failing: str, then: Callable[[Any], object] | None = None) -> None:
@@ -76,18 +77,18 @@ class PacketRecorder(Recorder):
     @property
     def data(self) -> list[bytes]:
         """
-        The octets of each packet, from where the layer below has left off.
+        The octets of each packet, without the headers that the layers below have read.
         """
         return [bytes(packet) for packet in self.packets]
 
     def addProto(self, num: int, proto: Any) -> None:
         """
-        A part of the interface: nothing goes above.
+        Do nothing, because no protocol is added above. The interface requires this method.
         """
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
         """
-        A part of the interface: packets do not come by it.
+        Fail, because packets are delivered by C{packetReceived}. The interface requires this method.
         """
         raise NotImplementedError
 
@@ -100,7 +101,7 @@ class PacketRecorder(Recorder):
 
 class SuperpacketRecorder(PacketRecorder):
     """
-    Keeps packets as they come, with what is left open in them: their checksums, and where they are to be cut.
+    A protocol that keeps packets unchanged: superpackets, and packets with open checksums, with their offload records.
     """
 
     takesOffload = True
@@ -109,13 +110,13 @@ class SuperpacketRecorder(PacketRecorder):
 @implementer_only(IPacketReceiver)
 class PlainPacketRecorder(PacketRecorder):
     """
-    Has none of C{twisted.pair}'s interfaces.
+    A protocol that keeps complete packets, and has none of the interfaces of C{twisted.pair}.
     """
 
 
 def going(recorder: _Recorder, mode: int) -> _Recorder:
     """
-    Have a recorder go on a tun or on a tap.
+    Give a recorder the interface for a tun port or for a tap port.
     """
     directlyProvides(recorder, IEthernetProtocol if mode == TAP else IRawPacketProtocol)
     return recorder
@@ -124,9 +125,9 @@ def going(recorder: _Recorder, mode: int) -> _Recorder:
 @implementer(IRawPacketProtocol, IRawDatagramProtocol)
 class PairRecorder(Recorder):
     """
-    Keeps the calls of a protocol that was written for C{twisted.pair}, and knows nothing of packets.
+    A protocol as written for C{twisted.pair}, which receives octets and header fields instead of packets.
 
-    @ivar calls: the arguments of each, by name.
+    @ivar calls: the arguments of each call, by name.
     """
 
     def __init__(self, *failing: str) -> None:
@@ -136,13 +137,13 @@ class PairRecorder(Recorder):
     @property
     def data(self) -> list[bytes]:
         """
-        The octets of each call.
+        The octets that each call delivered.
         """
         return [call["data"] for call in self.calls]
 
     def addProto(self, num: int, proto: Any) -> None:
         """
-        A part of the interface: nothing goes above.
+        Do nothing, because no protocol is added above. The interface requires this method.
         """
 
     def datagramReceived(self, data: bytes, **rest: Any) -> None:  # type: ignore[override]
@@ -152,10 +153,10 @@ class PairRecorder(Recorder):
 
 class DatagramRecorder(Recorder, DatagramProtocol):
     """
-    Keeps UDP datagrams.
+    A protocol that keeps UDP datagrams.
 
-    @ivar received: each datagram, and its sender's address.
-    @ivar then: what it does with each datagram and address once they are kept.
+    @ivar received: each datagram, and the address and port of its sender.
+    @ivar then: called with each datagram and its sender after they were kept.
     """
 
     def __init__(self, *failing: str, then: Callable[[bytes, Any], object] | None = None) -> None:
@@ -166,20 +167,20 @@ class DatagramRecorder(Recorder, DatagramProtocol):
     @property
     def data(self) -> list[bytes]:
         """
-        The datagrams, without the addresses.
+        The datagrams that were received, without the addresses.
         """
         return [data for data, _ in self.received]
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """
-        The addresses, without the datagrams.
+        The addresses and ports of the senders, without the datagrams.
         """
         return [addr for _, addr in self.received]
 
     def write(self, data: bytes, addr: tuple[str, int]) -> None:
         """
-        Send a datagram. As C{then}, it sends each one back.
+        Send a datagram to an address. If this method is C{then}, each datagram is sent back to its sender.
         """
         self.transport.write(data, addr)
 
@@ -192,7 +193,7 @@ class DatagramRecorder(Recorder, DatagramProtocol):
 
 class CarrierRecorder(DatagramRecorder):
     """
-    Keeps UDP datagrams, and the packets they came in.
+    A protocol that keeps UDP datagrams and C{transport.packet} at the time of each.
     """
 
     def __init__(self, *failing: str, then: Callable[[bytes, Any], object] | None = None) -> None:
@@ -206,7 +207,7 @@ class CarrierRecorder(DatagramRecorder):
 
 class Echo(DatagramProtocol):
     """
-    Sends every datagram back to its sender. (L{txtuntap.udp.Echo} does not: it spares the ports of servers.)
+    A protocol that sends every datagram back to its sender. L{txtuntap.udp.Echo} does not answer well-known ports.
     """
 
     noisy = False

@@ -1,5 +1,5 @@
 """
-How much a call does, counted and not timed: for the tests that time grows with what is asked for, not with a table.
+A count of the work of a call. With it, tests show that the cost of a call does not grow with the size of a table.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 def steps(call: Callable[..., object], *arguments: object) -> int:
     """
-    Count the lines of Python that a call executes, in whatever it calls. A sort or a copy of a table in C counts as
-    one; a comparison in Python that it makes counts.
+    Count the lines of Python that a call executes, including the functions that it calls. A function in C, such as a
+    sort or a copy of a table, counts as one line; the Python functions that it calls count in addition.
     """
     count = 0
 
@@ -24,7 +24,7 @@ def steps(call: Callable[..., object], *arguments: object) -> int:
         return trace
 
     before = sys.gettrace()
-    # What is collected meanwhile, of this or another test, may have finalizers in Python.
+    # The garbage collector is off, because finalizers in Python would be counted.
     gc.disable()
     sys.settrace(trace)
     try:

@@ -1,5 +1,5 @@
 """
-Superpackets as a kernel gives them: many segments or datagrams under one header, with a checksum that is left open.
+Superpackets as a kernel makes them: many segments or datagrams under one header, with an open checksum.
 """
 
 from __future__ import annotations
@@ -31,9 +31,16 @@ def superpacket(
     ends: tuple[str, str] | None = None,
 ) -> tuple[bytes, Offload, int]:
     """
-    What a kernel gives: one header, the payload of many, and the sum of the pseudo-header in place of a checksum.
+    Make a superpacket: one header, the payload of many packets, and the sum of the pseudo-header as the checksum.
 
-    @return: the packet, what is open in it, and where its IP header begins.
+    @param kind: the GSO type.
+    @param size: the number of octets of payload in each segment, except for the last.
+    @param flags: the flags of TCP.
+    @param options: the options of TCP.
+    @param link: the Ethernet header; empty on a tun.
+    @param ends: the source and the destination address.
+
+    @return: the superpacket, its offload record, and the position of its IP header.
     """
     source, dest = map(packAddress, ends or ENDS[version])
     protocol = udp.PROTOCOL if kind == UDP else 6
@@ -50,7 +57,7 @@ def superpacket(
     return packet, Offload(NEEDS_CHECKSUM, kind, start + len(header), size, start, field), len(link)
 
 
-#: Everything that is one, for L{superpacket}.
+#: A strategy for results of L{superpacket}, of all kinds.
 SUPERPACKETS = st.builds(
     lambda version, isUDP, payload, size, flags, options, link: superpacket(
         version,
@@ -73,7 +80,7 @@ SUPERPACKETS = st.builds(
 
 def many(version: int, *pieces: bytes, link: bytes = b"") -> tuple[bytes, Offload]:
     """
-    A superpacket of UDP, with one datagram for each piece: all but the last are of one size.
+    Make a UDP superpacket with one datagram for each piece. All pieces except for the last have the same length.
     """
     packet, offload, _ = superpacket(version, UDP, b"".join(pieces), len(pieces[0]), link=link)
     return packet, offload
@@ -81,7 +88,11 @@ def many(version: int, *pieces: bytes, link: bytes = b"") -> tuple[bytes, Offloa
 
 def superframe(payload: bytes, size: int) -> tuple[bytes, Offload]:
     """
-    A frame that is many datagrams in one, of C{size} octets of payload each, and what is open in it.
+    Make an Ethernet frame with a UDP superpacket.
+
+    @param size: the number of octets of payload in each datagram, except for the last.
+
+    @return: the frame and its offload record.
     """
     link = bytes.fromhex("0200000000020200000000010800")
     frame, offload, _ = superpacket(4, UDP, payload, size, link=link)

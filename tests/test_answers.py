@@ -1,5 +1,5 @@
 """
-Where answers go, in the less usual arrangements of layers and protocols.
+The addresses and routes of answers, in unusual arrangements of layers and protocols.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PEER, OTHER, OWN = "02:00:00:00:00:01", "02:00:00:00:66:66", "02:00:00:00:00:02"
 
 class StackTestCase(SynchronousTestCase):
     """
-    Stacks on devices in memory.
+    A test case with stacks on devices in memory.
     """
 
     def setUp(self) -> None:
@@ -40,7 +40,7 @@ class StackTestCase(SynchronousTestCase):
 
 class UDPTests(StackTestCase):
     """
-    Answers by UDP.
+    Answers of UDP protocols.
     """
 
     def setUp(self) -> None:
@@ -51,14 +51,14 @@ class UDPTests(StackTestCase):
         self.first, self.second = DatagramRecorder(), DatagramRecorder()
         self.udp.addProto(69, self.first)
 
-    def test_anotherPortsTransportWritesFromItsOwnPort(self) -> None:
+    def test_aTransportWritesFromItsOwnUDPPort(self) -> None:
         self.udp.addProto(5000, self.second)
         device = self.attach(self.ip, TUN)
         self.deliver(device, udpPacket("10.0.0.1", "10.0.0.2", 1234, 69, b"request"))
         self.second.write(b"block", self.first.addresses[0])
         self.assertEqual(device.sent, [udpPacket("10.0.0.2", "10.0.0.1", 5000, 1234, b"block")])
 
-    def test_relayLeavesByTheStackOfTheTransportThatWrites(self) -> None:
+    def test_aRelayedDatagramLeavesByTheStackOfTheWritingTransport(self) -> None:
         otherUDP, otherIP = RawUDPProtocol(), IPProtocol(["10.0.0.9/24"])
         otherIP.addProto(17, otherUDP)
         otherUDP.addProto(70, self.second)
@@ -67,7 +67,7 @@ class UDPTests(StackTestCase):
         self.second.write(b"relayed", self.first.addresses[0])
         self.assertEqual((device.sent, len(other.sent)), ([], 1))
 
-    def test_knownNeighbourIsWrittenToWhoeverClaimsItsAddress(self) -> None:
+    def test_aForgedFrameDoesNotReplaceAKnownNeighbour(self) -> None:
         ethernet = EthernetProtocol(OWN)
         ethernet.addProto(0x0800, self.ip)
         self.ip.neighbours.add("10.0.0.1", PEER)
@@ -76,7 +76,7 @@ class UDPTests(StackTestCase):
         self.first.write(b"later", ("10.0.0.1", 999))
         self.assertEqual(device.sent[0][:6], packLinkAddress(PEER))
 
-    def test_busyPeerIsNotForgottenForOthers(self) -> None:
+    def test_theFlowOfABusyPeerIsNotEvicted(self) -> None:
         device = self.attach(self.ip, TUN)
         for number in range(600):
             self.deliver(device, udpPacket("10.0.0.1", "10.0.0.2", 1234, 69, b"busy"))
@@ -92,13 +92,13 @@ class UDPTests(StackTestCase):
         self.first.write(b"answer", ("FD00:0::1", 1234))
         self.assertEqual(device.sent, [udpPacket("fd00::3", "fd00::1", 69, 1234, b"answer")])
 
-    def test_protocolStoppedByAnotherGetsNothingMore(self) -> None:
+    def test_aProtocolRemovedDuringDeliveryReceivesNothing(self) -> None:
         self.udp.addProto(69, self.second)
         self.first.then = lambda datagram, addr: self.udp.removeProto(69, self.second)
         self.deliver(self.attach(self.ip, TUN), udpPacket("10.0.0.1", "10.0.0.2", 1234, 69, b"question"))
         self.assertEqual((len(self.first.addresses), self.second.addresses), (1, []))
 
-    def test_addressesAreCopiedAsTuples(self) -> None:
+    def test_addressesAreCopiedAndPickledAsTuples(self) -> None:
         self.deliver(self.attach(self.ip, TUN), udpPacket("10.0.0.1", "10.0.0.2", 1234, 69, b"question"))
         (addr,) = self.first.addresses
         self.assertIs(type(pickle.loads(pickle.dumps(addr))), tuple)
@@ -114,7 +114,7 @@ class RawTests(StackTestCase):
 
     def answerLater(self, ip: IPProtocol) -> None:
         """
-        Have a raw protocol answer each packet after five seconds.
+        Add a raw protocol that answers each packet after five seconds.
         """
 
         def answer(packet: Packet) -> None:
@@ -122,7 +122,7 @@ class RawTests(StackTestCase):
 
         ip.addProto(200, PlainPacketRecorder(then=answer))
 
-    def test_laterAnswerGoesAsOneAtOnceWould(self) -> None:
+    def test_aDelayedAnswerHasTheSameAddressesAsAnImmediateOne(self) -> None:
         ip = IPProtocol()
         self.answerLater(ip)
         device = self.attach(ip, TUN)
@@ -130,7 +130,7 @@ class RawTests(StackTestCase):
         self.clock.advance(5)
         self.assertEqual(device.sent, [ipPacket("10.0.0.2", "10.0.0.1", 200, b"answer")])
 
-    def test_laterAnswerOnATapGoesToTheStationThatAsked(self) -> None:
+    def test_aDelayedAnswerOnATapGoesToTheAskingStation(self) -> None:
         ip, ethernet = IPProtocol(), EthernetProtocol(OWN)
         ethernet.addProto(0x0800, ip)
         self.answerLater(ip)
@@ -172,7 +172,7 @@ class RawTests(StackTestCase):
 
 class Overriding(IPProtocol):
     """
-    As people subclass it.
+    An IP layer that overrides C{datagramReceived}, as applications of C{twisted.pair} do.
     """
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
@@ -181,7 +181,7 @@ class Overriding(IPProtocol):
 
 class OverridingEthernet(EthernetProtocol):
     """
-    As people subclass it, too.
+    An Ethernet layer that overrides C{datagramReceived}, as applications of C{twisted.pair} do.
     """
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
@@ -193,7 +193,7 @@ class OverridingTests(StackTestCase):
     Layers whose C{datagramReceived} is overridden.
     """
 
-    def test_answersGoOutWhereTheQuestionCameIn(self) -> None:
+    def test_answersLeaveByThePortOfTheQuestion(self) -> None:
         udp, ip, proto = RawUDPProtocol(), Overriding(), DatagramRecorder()
         ip.addProto(17, udp)
         udp.addProto(7, proto)

@@ -1,5 +1,5 @@
 """
-C{docs/bounds.md}, checked against the tables that there are, and against what they take.
+Tests that C{docs/bounds.md} lists every bounded table, its bound and its policy, and how much memory each takes.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ STATION, PEER = "02:00:00:00:00:02", "02:00:00:00:00:01"
 
 def octets(text: str) -> int:
     """
-    A number, with its unit if it has one.
+    Convert a size with an optional unit, such as C{"1.5 KiB"}, to a number.
     """
     found = re.match(r"([\d,.]+) ?(KiB|MiB|)", text)
     assert found, text
@@ -80,7 +80,9 @@ def octets(text: str) -> int:
 
 def rows() -> dict[str, tuple[int, str, str]]:
     """
-    The rows that name a table: the bound, what happens there, and the constant, by the table's name.
+    Read the rows of the page that name a table.
+
+    @return: the bound, the policy and the constant of each table, by the table's name.
     """
     found = {}
     for line in PAGE.splitlines():
@@ -99,7 +101,7 @@ def rows() -> dict[str, tuple[int, str, str]]:
 
 def captureFile() -> CaptureFile:
     """
-    A sink whose capture has ended, so that it keeps no file open; what is written to it now stays in it.
+    Make a sink whose capture has ended, so that no file is open. Packets recorded now stay in its memory.
     """
     sink = CaptureFile(os.devnull)
     sink.begin(pcapng.RAW, "", 0)
@@ -110,7 +112,7 @@ def captureFile() -> CaptureFile:
 @cache
 def tables() -> dict[str, TableState]:
     """
-    The tables of everything that has any, by name.
+    Collect the tables of all objects that have any, by name.
     """
     clock = Clock()
     tcp = TCPProtocol(unclaimed=lambda syn: Answer.REFUSE)
@@ -140,7 +142,7 @@ def test_thePageHasEveryTable() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(rows()))
-def test_aRowIsRight(name: str) -> None:
+def test_aRowHasTheBoundThePolicyAndTheConstantOfItsTable(name: str) -> None:
     bound, policy, constant = rows()[name]
     state = tables()[name]
     assert bound == state.bound
@@ -165,18 +167,18 @@ def test_everyPolicyIsOnThePage() -> None:
 
 def held() -> int:
     """
-    The octets that objects take which have been made since memory is traced: as the allocator rounds them, and those
-    that wait for the garbage collector included.
+    Return the octets of all objects that were made since tracing began. Sizes are rounded up as the allocator does.
+    Objects that wait for the garbage collector are included.
     """
     return sum(-(-trace.size // 16) * 16 for trace in tracemalloc.take_snapshot().traces)
 
 
 def taken(make: Callable[[], Callable[[int], object]], count: int) -> int:
     """
-    The octets that a table takes when it has been filled to its bound twice.
+    Return the octets that a table takes after it was filled to its bound twice.
 
-    @param make: makes the table, and returns what enters one entry.
-    @param count: the table's bound.
+    @param make: makes the table, and returns a function that adds the entry of a number.
+    @param count: the bound of the table.
     """
     enter = make()
     enter(0)
@@ -221,8 +223,8 @@ def _flows(mode: int, version: int) -> tuple[Host, Any, Callable[[int], None]]:
 
 def flows(mode: int, version: int) -> int:
     """
-    The octets that the flows take of one UDP port which many have written to and been answered by: what is freed when
-    the port is closed.
+    Return the octets that the flows of one UDP port take: the memory that is freed when the port is closed. Before
+    that, many peers have sent a datagram and received an answer.
     """
     _, udp, enter = _flows(mode, version)
     enter(1)
@@ -240,7 +242,7 @@ def flows(mode: int, version: int) -> int:
 
 def hosts(mode: int, version: int) -> int:
     """
-    The octets that all tables of a host take which its UDP port fills.
+    Return the octets of all tables of a host that one UDP port fills.
     """
     _, _, enter = _flows(mode, version)
     return taken(lambda: enter, MAX_FLOWS)
@@ -325,7 +327,7 @@ def _output() -> Callable[[int], object]:
 
 
 def _recorded(sink: CaptureSink) -> Callable[[int], object]:
-    # The shortest packets take most memory beside what they are.
+    # Short packets have the most overhead.
     return lambda number: sink.record(bytes(20), 0, pcapng.INBOUND)
 
 
@@ -337,7 +339,9 @@ def _client() -> ClientSink:
 
 def _segments(tcp: TCPProtocol | None = None) -> tuple[RawPeer, Callable[[int], str]]:
     """
-    A host with TCP, and the addresses of many peers of it.
+    Make a host with TCP.
+
+    @return: a peer of the host, and a function that returns the address of a numbered peer.
     """
     limits = Limits(repeats=0)
     peer = RawPeer(tcp or TCPProtocol(limits=limits), addresses=("10.0.0.2/8",))
@@ -357,7 +361,7 @@ def _timeWait() -> Callable[[int], object]:
     connection = Connection(SegmentPath(tcp.ip, tcp.counters, bytes(4), bytes(4), 80, 80), 4, Parameters(), 0, 0)
 
     def enter(number: int) -> None:
-        # As the layer does when a connection is done.
+        # The layer does the same when a connection enters TIME-WAIT.
         source = packAddress(address(number))
         path = SegmentPath(tcp.ip, tcp.counters, packAddress("10.0.0.2"), source, 80, 4000 + number)
         assert path.route() is not None
@@ -372,7 +376,7 @@ def _unclaimed() -> Callable[[int], object]:
     return lambda number: peer.syn(80, source=address(number), options=options)
 
 
-#: Octets of the longest frame on Ethernet, and of the least block of a capture with a packet.
+#: The length of the longest Ethernet frame, and of the shortest capture block with a packet, in octets.
 FRAME, BLOCK = 1514, 52
 
 MEASURED: dict[str, Callable[[], int]] = {
@@ -403,19 +407,19 @@ MEASURED: dict[str, Callable[[], int]] = {
 
 def stated() -> dict[str, int]:
     """
-    The octets that the page says a table takes at its bound, by its name there.
+    Read how many octets each table takes at its bound according to the page, by the name on the page.
     """
     after = PAGE.partition("| memory at the bound |\n")[2].partition("\n\n")[0]
     return {name: octets(size) for name, size in re.findall(r"^\| `?([^|`]+?)`? \| ([^|]+) \|$", after, re.MULTILINE)}
 
 
-def test_thePageTellsWhatIsMeasured() -> None:
+def test_thePageListsTheMemoryOfEachMeasuredTable() -> None:
     assert stated().keys() == MEASURED.keys()
 
 
 @pytest.mark.measures
 @pytest.mark.parametrize("name", MEASURED)
-def test_aTableTakesWhatThePageSays(name: str) -> None:
+def test_aTableTakesAsMuchMemoryAsThePageStates(name: str) -> None:
     measured = MEASURED[name]()
-    # Python's objects differ from release to release.
+    # The page has the greatest size, because the size of Python's objects differs between releases.
     assert stated()[name] * 0.6 < measured <= stated()[name]

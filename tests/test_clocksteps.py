@@ -1,6 +1,6 @@
 """
-The wall clock is set, by an hour either way: everything that has a deadline or an age is as late, or as old, as if
-nobody had touched the clock.
+Tests that set the wall clock forward or back by an hour. Every deadline and every age must be the same as without the
+step.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ from txtuntap.wire.ndp import Prefix, RouterAdvertisement
 
 PEER, OWN = "10.0.0.1", "10.0.0.2"
 
-#: Seconds: the time of a turn, when the clock is set, and how far.
+#: The seconds between two turns, the time in seconds at which the clock is set, and the seconds of the step.
 TURN = 0.25
 STEP_AT = 3.1
 HOUR = 3600
 
-#: What a scene gives: does what is to be done at each second, and tells what has become of everything.
+#: A function that performs the actions of a scene at a second (-1 between seconds), and returns the present state.
 Tick = Callable[[int], object]
 
 
 def port(clock: SettableClock) -> Any:
     """
-    A port that keeps what is written to it.
+    Make a port that keeps the packets written to it.
     """
     return RecordingPort(clock=clock)
 
 
 class Carrier:
     """
-    The tunnel's stream, in memory.
+    The stream of a tunnel, in memory.
     """
 
     def __init__(self, factory: StreamFactory) -> None:
@@ -79,12 +79,14 @@ class Carrier:
 
 class ClockStepTests(SynchronousTestCase):
     """
-    Each test has a scene, in which something waits when the clock is set.
+    Tests of one scene each, in which timers are pending when the clock is set.
     """
 
     def timeline(self, scene: Callable[[SettableClock], Tick], seconds: int, step: float) -> list[object]:
         """
-        What a scene tells, turn by turn, each thing once.
+        Run a scene, and set the wall clock by a step during it.
+
+        @return: the state after each turn.
         """
         clock = SettableClock()
         clock.advance(1e6)
@@ -101,15 +103,15 @@ class ClockStepTests(SynchronousTestCase):
 
     def check(self, scene: Callable[[SettableClock], Tick], seconds: int, last: object) -> None:
         """
-        What happens, and when, is the same whatever is done to the wall clock.
+        Check that a scene has the same states at the same times whether the wall clock is set or not.
 
-        @param last: what the scene tells in the end.
+        @param last: the last state of the scene.
         """
         expected = self.timeline(scene, seconds, 0)
         self.assertEqual(expected[-1], last)
         self.assertGreater(len(set(map(repr, expected))), 1)
         for step in HOUR, -HOUR:
-            # Two long lists that differ take minutes to compare at once.
+            # The states are compared one by one, because the difference of two long lists takes minutes to print.
             for turn, (told, due) in enumerate(zip(self.timeline(scene, seconds, step), expected, strict=True)):
                 self.assertEqual(told, due, f"{turn * TURN} seconds, {step}")
 
@@ -138,16 +140,16 @@ class ClockStepTests(SynchronousTestCase):
             elif second == 20:
                 fragment(3, 64)
             elif second == 33:
-                # It belongs to another datagram, though the identification is the same.
+                # After the timeout, a fragment with the same identification belongs to another datagram.
                 fragment(1, 64)
             return len(recorder.received), ip.counters["reasmTimeouts"]
 
         return tick
 
-    def test_fragments(self) -> None:
+    def test_fragmentsExpireInTime(self) -> None:
         self.check(self.fragments, 70, (1, 2))
 
-    def test_fragmentsAreNotJoinedThoughNobodyTellsOfTheStep(self) -> None:
+    def test_oldFragmentsAreNotReassembledAfterAnUnnoticedStep(self) -> None:
         clock = SettableClock()
         tick = self.fragments(clock)
         tick(0)
@@ -156,7 +158,7 @@ class ClockStepTests(SynchronousTestCase):
         self.assertEqual(tick(33), (0, 1))
         self.assertEqual(tick(20), (0, 2))
 
-    def test_pathMTU(self) -> None:
+    def test_aPathMTUExpiresInTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             host = Host([OWN + "/24"], reactor=clock)
             dest = packAddress(PEER)
@@ -173,7 +175,7 @@ class ClockStepTests(SynchronousTestCase):
         TuntapPort("", host.ethernet, reactor=clock, device=device).startListening()
         return host, device
 
-    def test_neighbours(self) -> None:
+    def test_neighboursAreResolvedAndProbedInTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             host, _ = self.host(clock)
             transport = host.listenUDP(1000, DatagramRecorder())
@@ -192,7 +194,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 30, (9, 3, ()))
 
-    def test_aStationIsReachableForItsTime(self) -> None:
+    def test_aNeighbourIsReachableForItsTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             host, _ = self.host(clock)
             transport = host.listenUDP(1000, DatagramRecorder())
@@ -207,7 +209,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 60, ["stale"])
 
-    def test_pings(self) -> None:
+    def test_pingsTimeOutAndMeasureInSteadyTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             host, device = self.host(clock)
             host.neighbours.add(PEER, "02:00:00:00:00:01")
@@ -255,7 +257,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 30, {"probe": 6, "lost": 1, "confirmed": 2, "announce": 7})
 
-    def test_routersAndTheirPrefixes(self) -> None:
+    def test_routersAndPrefixesExpireInTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             host, _ = self.host(clock, OWN + "/24", autoconfigure=True)
             told = host.autoconfiguration
@@ -273,7 +275,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 15, (False, None, 2))
 
-    def test_groups(self) -> None:
+    def test_groupReportsAreSentInTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             sent: list[tuple[int, int]] = []
             reporter = Reporter(
@@ -294,7 +296,7 @@ class ClockStepTests(SynchronousTestCase):
 
     # Limits
 
-    def test_limits(self) -> None:
+    def test_rateLimitsHoldDuringAStep(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             device = MemoryDevice(TUN)
             host = Host([OWN + "/24"], reactor=clock, random=Random(1), secrets=Random(2))
@@ -312,7 +314,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 10, (39 * 30 - 3 - 9, 15))
 
-    def test_linesOfTheLog(self) -> None:
+    def test_logLimitsHoldDuringAStep(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             lines: list[str] = []
             log = Logger(observer=lambda event: lines.append(event["log_namespace"]))  # type: ignore[arg-type]
@@ -337,7 +339,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 70, (141, 210))
 
-    def test_aBucket(self) -> None:
+    def test_aTokenBucketFillsInSteadyTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             bucket = TokenBucket(1.0, 2.0)
             host = Host([], reactor=clock)
@@ -347,7 +349,7 @@ class ClockStepTests(SynchronousTestCase):
 
     # Around a protocol
 
-    def test_impairment(self) -> None:
+    def test_anImpairmentDelaysInSteadyTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             proto = PacketRecorder()
             impairment = Impairment(proto, Netem(delay=2, jitter=1, rate=8000), random=Random(1))
@@ -363,7 +365,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 20, (6, 6))
 
-    def test_meter(self) -> None:
+    def test_aMeterMeasuresInSteadyTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             meter = Meter(PacketRecorder())
             meter.makeConnection(port(clock))
@@ -377,7 +379,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 20, None)
 
-    def test_replay(self) -> None:
+    def test_aReplayKeepsItsPace(self) -> None:
         frame = ethernetFrame("02:00:00:00:00:01", "02:00:00:00:00:02", 0x88B5, bytes(46))
         blocks = [pcapng.enhancedPacket(frame, second * 10**9) for second in (0, 2, 5, 15)]
         data = pcapng.sectionHeader() + pcapng.interfaceDescription(1) + b"".join(blocks)
@@ -392,7 +394,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 20, (4, (4,)))
 
-    def test_stations(self) -> None:
+    def test_stationsOfASwitchAgeInTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             switch = Switch(clock, ageingTime=10)
             one, other = switch.addPort("one"), switch.addPort("other")
@@ -411,7 +413,7 @@ class ClockStepTests(SynchronousTestCase):
 
     # Tunnels
 
-    def test_streams(self) -> None:
+    def test_silentStreamsAreAbortedInTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
             tunnel = Tunnel(TUN)
             tunnel.makeConnection(port(clock))
@@ -422,7 +424,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 60, (False, False, True))
 
-    def test_triesToConnect(self) -> None:
+    def test_reconnectionIsTriedInTime(self) -> None:
         for step in 0, HOUR, -HOUR:
             clock = SettableClock()
             clock.advance(1e6)
@@ -441,13 +443,13 @@ class ClockStepTests(SynchronousTestCase):
             clock.setBy(step)
             clock.advance(0.1)
             self.assertEqual(len(tries), 1)
-            # Twisted waits for a time by chance, some 2 seconds.
+            # Twisted waits for a random time of about 2 seconds.
             clock.advance(5)
             self.assertEqual(len(tries), 2)
             self.successResultOf(service.stopService())
             self.assertEqual(clock.getDelayedCalls(), [])
 
-    def test_datagrams(self) -> None:
+    def test_aDatagramTunnelChangesItsPeerInTime(self) -> None:
         class Transport:
             def getHandle(self) -> Any:
                 return self

@@ -1,6 +1,6 @@
 """
-A program that replaces C{twisted.pair} by C{txtuntap} in its imports runs, and does what it always should have: shown
-on Twisted's own tests, whose imports are replaced just so.
+Twisted's own tests of C{twisted.pair}, run with C{txtuntap} in their imports. They show that a program which replaces
+C{twisted.pair} by C{txtuntap} in its imports still works.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 PREFIX = "compat_"
 
-FIRST_OCTET = "its headers begin with 0x54, version and header length swapped: on the wire that is version 5"
-EIGHT_BITS = "it takes an IP protocol number for 32 bits wide: the field has 8"
-UDP_LENGTH = "its datagrams have a UDP length of 6, which is less than the header's, for 14 octets"
-PRIVATE_INTERFACE = "it verifies a private interface of twisted.pair, whose ioctl has an argument nobody gives"
-PRIVATE_ATTRIBUTE = "it looks at a private attribute, port._system"
+FIRST_OCTET = "the first octet of its headers is 0x54, with version and header length swapped: that is version 5"
+EIGHT_BITS = "it treats an IP protocol number as 32 bits wide, but the field has 8 bits"
+UDP_LENGTH = "its datagrams of 14 octets have a UDP length of 6, which is less than the length of the header"
+PRIVATE_INTERFACE = "it verifies a private interface of twisted.pair, whose ioctl has an argument that no caller passes"
+PRIVATE_ATTRIBUTE = "it reads a private attribute, port._system"
 WORDING = "it compares the words of a deprecation warning"
 
-#: The tests that fail, and why it must be so.
+#: The tests that have to fail, each with the reason.
 EXPECTED = {
     "test_ip.IPTests.testAddingBadProtos_TooBig": EIGHT_BITS,
     "test_ip.IPTests.testAddingBadProtos_TooBig2": EIGHT_BITS,
@@ -49,7 +49,8 @@ EXPECTED = {
 
 class Replaced(ast.NodeTransformer):
     """
-    Takes public names from C{txtuntap}. What begins with an underscore is of the tests' own tools, and stays.
+    A transformer that imports public names from C{txtuntap}. Names with an underscore belong to the tests' own tools
+    and are still imported from C{twisted.pair}.
     """
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> list[ast.ImportFrom] | ast.ImportFrom:
@@ -64,7 +65,7 @@ class Replaced(ast.NodeTransformer):
 
 def replacedModule(name: str, directory: str) -> ModuleType:
     """
-    A module of Twisted's tests, with other imports.
+    Import a module of Twisted's tests with replaced imports.
     """
     source = pathlib.Path(twisted.pair.test.__path__[0], f"{name}.py").read_text()
     tree = ast.fix_missing_locations(Replaced().visit(ast.parse(source)))
@@ -74,7 +75,7 @@ def replacedModule(name: str, directory: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Tests there that flush their warnings look for them in the module of this name.
+    # Tests that flush their warnings find their module in sys.modules by this name.
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
@@ -82,9 +83,9 @@ def replacedModule(name: str, directory: str) -> ModuleType:
 
 def runAll(module: ModuleType) -> tuple[set[str], dict[str, str]]:
     """
-    Run the tests in a module, but for those of a real device that somebody must have prepared.
+    Run the tests in a module, except for the tests that need a prepared real device.
 
-    @return: which were run, and what became of those that failed.
+    @return: the names of the tests that were run, and the tracebacks of those that failed, by name.
     """
     result = unittest.TestResult()
     loader = unittest.TestLoader()
@@ -105,7 +106,9 @@ def identity(case: unittest.TestCase) -> str:
 class CompatibilityTests(SynchronousTestCase):
     def outcome(self, name: str, least: int) -> None:
         """
-        Run a module of at least so many tests, and compare what fails with what is expected to.
+        Run a module of tests, and compare the failures with the expected ones.
+
+        @param least: the least number of tests that the module must have.
         """
         with tempfile.TemporaryDirectory() as directory:
             ran, failed = runAll(replacedModule(name, directory))
@@ -116,14 +119,14 @@ class CompatibilityTests(SynchronousTestCase):
         unexpected = "\n".join(failed[case] for case in sorted(set(failed) - expected))
         self.assertEqual(unexpected, "", f"failed, and should not have:\n{unexpected}")
 
-    def test_ethernet(self) -> None:
+    def test_twistedsTestsOfEthernetPass(self) -> None:
         self.outcome("test_ethernet", 9)
 
-    def test_ip(self) -> None:
+    def test_twistedsTestsOfIPPass(self) -> None:
         self.outcome("test_ip", 9)
 
-    def test_rawudp(self) -> None:
+    def test_twistedsTestsOfRawUDPPass(self) -> None:
         self.outcome("test_rawudp", 9)
 
-    def test_tuntap(self) -> None:
+    def test_twistedsTestsOfTuntapPass(self) -> None:
         self.outcome("test_tuntap", 80)

@@ -1,6 +1,6 @@
 """
-What C{twisted.pair} gets wrong, and this does not: one test for each row of the table in the design, in its order.
-Where a row is about the kernel, this shows our side of it over memory.
+Tests for the defects of C{twisted.pair} that this package does not have. Their numbers are those of the list in
+C{docs/compat.md}. Defects that involve the kernel are tested here with a device in memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HELLO = udpPacket(*FOUR, 1234, 7, b"hello")
 
 class RefusingSystem(MemoryIOSystem):
     """
-    Fails to attach, with an error of choice.
+    A system whose C{ioctl} fails with the error C{number}, unless that is 0.
     """
 
     number = 0
@@ -65,7 +65,7 @@ class DefectTests(SynchronousTestCase):
 
     def listenOnSystem(self, proto: Any = None, **options: Any) -> TuntapPort:
         """
-        A port that has not yet started.
+        Make a port on a system in memory, without starting it.
         """
         self.system = RefusingSystem()
         self.system.registerSpecialDevice(b"/dev/net/tun", Tunnel)
@@ -79,7 +79,9 @@ class DefectTests(SynchronousTestCase):
 
     def deliver(self, *packets: bytes) -> list[bytes]:
         """
-        @return: what the application gets of C{packets}.
+        Let the port read packets in one turn.
+
+        @return: the datagrams that the application receives.
         """
         del self.echo.received[:]
         for packet in packets:

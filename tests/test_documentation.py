@@ -1,6 +1,6 @@
 """
-The command lines in docstrings and documentation are ones that the programs take. What is Python is run in
-L{tests.real.test_documentation}, but for tests, which run here.
+Tests that the programs accept the command lines in docstrings and documentation. Examples in Python are run in
+L{tests.real.test_documentation}, except for examples of tests, which are run here.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from txtuntap.service import Options
 @pytest.fixture
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """
-    Be in a directory with the certificates that are named.
+    Change to a directory with the certificates that the command lines name.
 
-    @return: the pin of one.
+    @return: the pin of one of them.
     """
     monkeypatch.chdir(tmp_path)
     for name in "one", "other", "me", "peer":
@@ -38,12 +38,12 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize(("name", "line"), commands())
-def test_aCommandIsTaken(digest: str, name: str, line: str) -> None:
+def test_aDocumentedCommandIsAccepted(digest: str, name: str, line: str) -> None:
     pinned = re.sub(r"<SHA-256 of \w+'s>|\$O\w+", digest, line).partition(" | ")[0]
-    # A user and a group that there are.
+    # The names are replaced by a user and a group that exist.
     words = shlex.split(pinned.replace("alice:", "root:").replace("@dns:", "@0:"))
     if "twistd" in words and "tuntap" not in words:
-        # A program of others, on an endpoint.
+        # The command is another twistd plugin, on an endpoint of this package.
         endpoints = [serverFromString(None, word) for word in words if word.startswith("tuntap:")]
         assert endpoints
     elif "twistd" in words:
@@ -56,16 +56,16 @@ def test_aCommandIsTaken(digest: str, name: str, line: str) -> None:
         assert [Rule.of(rule) for rule in rules]
 
 
-def test_thereAreSome() -> None:
+def test_moreThanTwentyCommandsAreDocumented() -> None:
     assert len(commands()) > 20
 
 
-#: The examples that are tests of an application's, by name.
+#: The names of the examples that are tests of an application.
 _TESTS = sorted(name for name, text in examples().items() if re.search(r"^ *(async )?def test_", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", _TESTS)
-def test_aTestPasses(tmp_path: Path, name: str) -> None:
+def test_aDocumentedTestPasses(tmp_path: Path, name: str) -> None:
     text = examples()[name]
     (file := tmp_path / "test_example.py").write_text(text)
     runners: dict[tuple[str, ...], str] = {("pytest", "-q"): "1 passed"}
@@ -77,5 +77,5 @@ def test_aTestPasses(tmp_path: Path, name: str) -> None:
         assert summary in said, said
 
 
-def test_thereAreTests() -> None:
+def test_threeTestsAreDocumented() -> None:
     assert len(_TESTS) == 3

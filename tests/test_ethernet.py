@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.ethernet}.
+Tests for the Ethernet layer, L{txtuntap.ethernet}.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def frame(
 
 def tagged(*tags: tuple[int, int], etherType: int = TYPE) -> bytes:
     """
-    A frame with tags of any kind: (EtherType of the tag, its 16 bits of control).
+    Make a frame with tags of any kind.
+
+    @param tags: the EtherType and the 16 bits of control information of each tag.
     """
     return OWN + PEER + b"".join(wire.TAG.pack(*tag) for tag in tags) + etherType.to_bytes(2, "big") + b"payload"
 
@@ -50,42 +52,44 @@ class UpTests(SynchronousTestCase):
 
     def receive(self, data: bytes) -> dict[str, int]:
         """
-        @return: the counters.
+        Let the layer receive a frame.
+
+        @return: the counters of the layer.
         """
         self.ethernet.packetReceived(Packet(data))
         return dict(self.ethernet.counters)
 
-    def test_interfaces(self) -> None:
+    def test_theLayerProvidesItsInterfaces(self) -> None:
         for interface in (IEthernetProtocol, IPacketReceiver, IEthernetTransport):
             self.assertTrue(verifyObject(interface, self.ethernet))
 
     def test_headerClassIsPublic(self) -> None:
         self.assertIs(EthernetHeader, wire.EthernetHeader)
 
-    def test_frameGoesToItsEtherType(self) -> None:
+    def test_aFrameIsDeliveredByItsEtherType(self) -> None:
         other = PacketRecorder()
         self.ethernet.addProto(TYPE + 1, other)
         self.assertEqual(self.receive(frame()), {})
         self.assertEqual((len(self.proto.packets), len(other.packets)), (1, 0))
 
-    def test_layerLeavesNotes(self) -> None:
+    def test_theLayerRecordsPositionsAndStations(self) -> None:
         self.ethernet.packetReceived(Packet(b"--" + frame(), start=2))
         (packet,) = self.proto.packets
         self.assertEqual((packet.link, packet.start, bytes(packet)), (2, 16, b"payload"))
         self.assertEqual((packet.etherType, packet.ethernet), (TYPE, self.ethernet))
         self.assertEqual((packet.linkDest, packet.linkSource), (OWN, PEER))
 
-    def test_headerIsTheShortestFrame(self) -> None:
+    def test_aFrameWithoutPayloadIsDelivered(self) -> None:
         self.assertEqual(self.receive(frame(b"")), {})
         self.assertEqual(self.proto.data, [b""])
 
-    def test_shorterThanItsHeaderIsCounted(self) -> None:
+    def test_aFrameShorterThanItsHeaderIsCounted(self) -> None:
         self.assertEqual(self.receive(frame(b"")[:-1]), {"inErrors": 1})
 
     def test_unknownTypeIsCounted(self) -> None:
         self.assertEqual(self.receive(frame(etherType=TYPE + 1)), {"inUnknownProtos": 1})
 
-    def test_removedProtocolGetsNothing(self) -> None:
+    def test_aRemovedProtocolReceivesNothing(self) -> None:
         self.ethernet.removeProto(TYPE, self.proto)
         self.assertEqual(self.receive(frame()), {"inUnknownProtos": 1})
         self.assertEqual(self.ethernet.etherProtos, {})
@@ -102,14 +106,14 @@ class UpTests(SynchronousTestCase):
         self.assertEqual(self.receive(frame(bytes(46), etherType=46)), {"inLengthFrames": 1})
         self.assertEqual(proto.packets, [])
 
-    def test_firstTypeIsAType(self) -> None:
+    def test_theLeastEtherTypeIsDelivered(self) -> None:
         proto = PacketRecorder()
         self.ethernet.addProto(0x0600, proto)
         self.assertEqual(self.flushWarnings(), [])
         self.assertEqual(self.receive(frame(etherType=0x0600)), {})
         self.assertEqual(len(proto.packets), 1)
 
-    def test_speaksTwistedPair(self) -> None:
+    def test_datagramReceivedDeliversAsInTwistedPair(self) -> None:
         self.ethernet.datagramReceived(frame(), partial=1)
         (packet,) = self.proto.packets
         self.assertEqual((bytes(packet), packet.partial), (b"payload", True))
@@ -121,12 +125,12 @@ class AddressTests(SynchronousTestCase):
         self.proto = PacketRecorder()
         self.ethernet.addProto(TYPE, self.proto)
 
-    def test_ownAddressGroupsAndEverybody(self) -> None:
+    def test_framesToTheOwnAddressGroupsAndBroadcastAreDelivered(self) -> None:
         for dest in (OWN, GROUP, EVERYBODY):
             self.ethernet.packetReceived(Packet(frame(dest=dest)))
         self.assertEqual(len(self.proto.packets), 3)
 
-    def test_otherStationsAreCounted(self) -> None:
+    def test_framesToOtherStationsAreCounted(self) -> None:
         self.ethernet.packetReceived(Packet(frame(dest=OTHER)))
         self.assertEqual((self.proto.packets, self.ethernet.counters), ([], {"inOtherHosts": 1}))
 
@@ -136,17 +140,17 @@ class AddressTests(SynchronousTestCase):
         ethernet.packetReceived(Packet(frame(dest=OTHER)))
         self.assertEqual(len(self.proto.packets), 1)
 
-    def test_addressIsWhereFramesLeaveFrom(self) -> None:
+    def test_theAddressIsTheSourceOfFrames(self) -> None:
         self.assertEqual((self.ethernet.address, self.ethernet.linkAddress), (OWN, OWN))
 
-    def test_withoutAnAddressOneIsMadeUp(self) -> None:
+    def test_withoutAnAddressTheLinkAddressIsRandom(self) -> None:
         self.assertEqual(len({EthernetProtocol().linkAddress for _ in range(8)}), 8)
         self.assertIsNone(EthernetProtocol().address)
 
-    def test_whatIsNoAddressIsAValueError(self) -> None:
+    def test_anInvalidAddressIsAValueError(self) -> None:
         self.assertRaises(ValueError, EthernetProtocol, "here")
 
-    def test_groupIsAValueError(self) -> None:
+    def test_aGroupAddressIsAValueError(self) -> None:
         for group in (GROUP, EVERYBODY):
             with self.assertRaises(ValueError) as raised:
                 EthernetProtocol(group)
@@ -162,29 +166,31 @@ class VLANTests(SynchronousTestCase):
 
     def receive(self, data: bytes) -> tuple[int, int, dict[str, int]]:
         """
-        @return: how many packets there are without a tag and in VLAN 5, and the counters.
+        Let the layer receive a frame.
+
+        @return: the number of packets delivered without a tag, the number delivered in VLAN 5, and the counters.
         """
         self.ethernet.packetReceived(Packet(data))
         return len(self.untagged.packets), len(self.inFive.packets), dict(self.ethernet.counters)
 
-    def test_tagReachesItsVLANOnly(self) -> None:
+    def test_aTaggedFrameReachesItsVLANOnly(self) -> None:
         self.assertEqual(self.receive(frame(vlan=5)), (0, 1, {}))
 
-    def test_noTagReachesNoVLAN(self) -> None:
+    def test_anUntaggedFrameReachesNoVLAN(self) -> None:
         self.assertEqual(self.receive(frame()), (1, 0, {}))
 
-    def test_priorityTagCountsAsNone(self) -> None:
+    def test_aPriorityTagCountsAsNoTag(self) -> None:
         self.assertEqual(self.receive(tagged((0x8100, 0xE000))), (1, 0, {}))
 
-    def test_priorityBitsAreNoneOfTheNumber(self) -> None:
+    def test_priorityBitsAreNotPartOfTheVLANNumber(self) -> None:
         self.assertEqual(self.receive(tagged((0x8100, 0xF005))), (0, 1, {}))
 
-    def test_tagIsNotPayload(self) -> None:
+    def test_theTagIsNotPartOfThePayload(self) -> None:
         self.receive(frame(vlan=5))
         (packet,) = self.inFive.packets
         self.assertEqual((bytes(packet), packet.etherType, packet.link), (b"payload", TYPE, 0))
 
-    def test_otherVLANIsCounted(self) -> None:
+    def test_aFrameOfAnotherVLANIsCounted(self) -> None:
         self.assertEqual(self.receive(frame(vlan=6)), (0, 0, {"inVlans": 1}))
 
     def test_unknownTypeInAVLANIsCounted(self) -> None:
@@ -193,12 +199,12 @@ class VLANTests(SynchronousTestCase):
     def test_lengthBehindATagIsCounted(self) -> None:
         self.assertEqual(self.receive(frame(vlan=5, etherType=46)), (0, 0, {"inLengthFrames": 1}))
 
-    def test_cutTagIsCounted(self) -> None:
+    def test_aTagThatIsCutShortIsCounted(self) -> None:
         for length in range(14, 18):
             self.ethernet.counters.clear()
             self.assertEqual(self.receive(frame(vlan=5)[:length]), (0, 0, {"inErrors": 1}))
 
-    def test_priorityTagBeforeTheTag(self) -> None:
+    def test_aPriorityTagBeforeTheVLANTagIsSkipped(self) -> None:
         self.assertEqual(self.receive(tagged((0x8100, 0), (0x8100, 5))), (0, 1, {}))
         self.assertEqual(self.receive(tagged((0x88A8, 0), (0x8100, 5))), (0, 2, {}))
 
@@ -208,7 +214,7 @@ class VLANTests(SynchronousTestCase):
     def test_serviceVLANIsCounted(self) -> None:
         self.assertEqual(self.receive(tagged((0x88A8, 5))), (0, 0, {"inVlans": 1}))
 
-    def test_moreTagsThanTwoAreCounted(self) -> None:
+    def test_aFrameWithThreeTagsIsCounted(self) -> None:
         self.assertEqual(self.receive(tagged(*[(0x8100, 0)] * 2)), (1, 0, {}))
         self.assertEqual(self.receive(tagged(*[(0x8100, 0)] * 3)), (1, 0, {"inVlans": 1}))
 
@@ -218,13 +224,13 @@ class VLANTests(SynchronousTestCase):
                 self.ethernet.addProto(TYPE, PacketRecorder(), vlan=vlan)
             self.assertIn(str(vlan), str(raised.exception))
 
-    def test_lastNumberIsTaken(self) -> None:
+    def test_theGreatestVLANNumberIsAccepted(self) -> None:
         proto = PacketRecorder()
         self.ethernet.addProto(TYPE, proto, vlan=4094)
         self.receive(frame(vlan=4094))
         self.assertEqual(len(proto.packets), 1)
 
-    def test_removedProtocolGetsNothing(self) -> None:
+    def test_aRemovedProtocolReceivesNothing(self) -> None:
         self.ethernet.removeProto(TYPE, self.inFive, vlan=5)
         self.assertEqual(self.receive(frame(vlan=5)), (0, 0, {"inVlans": 1}))
 
@@ -275,18 +281,18 @@ class AddProtoTests(SynchronousTestCase):
             self.ethernet.addProto(number, PacketRecorder())
         self.assertIn("'ip'", str(raised.exception))
 
-    def test_protocolMustBeForPackets(self) -> None:
+    def test_aProtocolWithoutTheInterfaceIsATypeError(self) -> None:
         self.assertRaises(TypeError, self.ethernet.addProto, TYPE, object())
 
-    def test_nothingIsAddedWhereThatFails(self) -> None:
+    def test_afterAnErrorNothingIsAdded(self) -> None:
         proto = PacketRecorder()
         self.assertRaises(TypeError, self.ethernet.addProto, 0x10000, proto)
         self.assertRaises(ValueError, self.ethernet.addProto, TYPE, proto, vlan=0)
         self.assertEqual(self.ethernet.etherProtos, {})
 
-    def test_lengthForANumberIsWarnedOf(self) -> None:
+    def test_addingUnderALengthGivesAWarning(self) -> None:
         self.ethernet.addProto(0x05FF, PacketRecorder())
-        (warning,) = self.flushWarnings([AddProtoTests.test_lengthForANumberIsWarnedOf])
+        (warning,) = self.flushWarnings([AddProtoTests.test_addingUnderALengthGivesAWarning])
         self.assertIn("802.3", warning["message"])
 
 
@@ -307,7 +313,7 @@ class DownTests(SynchronousTestCase):
         self.proto.transport.write(b"payload", "02:00:00:00:00:02", TYPE)
         self.assertEqual(self.port.sent, [frame(dest=PEER, source=OWN)])
 
-    def test_vlanTagsWhatItSends(self) -> None:
+    def test_framesSentIntoAVLANAreTagged(self) -> None:
         proto = PacketRecorder()
         self.ethernet.addProto(TYPE, proto, vlan=5)
         self.assertTrue(verifyObject(IEthernetTransport, proto.transport))
@@ -315,10 +321,10 @@ class DownTests(SynchronousTestCase):
         proto.transport.write(b"payload", PEER, TYPE)
         self.assertEqual(self.port.sent, [frame(dest=PEER, source=OWN, vlan=5)])
 
-    def test_whatIsNoStationIsAValueError(self) -> None:
+    def test_writingToAnInvalidStationIsAValueError(self) -> None:
         self.assertRaises(ValueError, self.ethernet.write, b"", "10.0.0.1", TYPE)
 
-    def test_whatIsNoEtherTypeIsAValueError(self) -> None:
+    def test_writingAnInvalidEtherTypeIsAValueError(self) -> None:
         for etherType in (-1, 0, 0x05FF, 0x10000):
             with self.assertRaises(ValueError) as raised:
                 self.ethernet.write(b"", PEER, etherType)
@@ -330,12 +336,12 @@ class DownTests(SynchronousTestCase):
             EthernetProtocol().write(b"", PEER, TYPE)
         self.assertIn("TuntapPort", str(raised.exception))
 
-    def test_layersOwnWriteOnNoPortIsCounted(self) -> None:
+    def test_writeFrameOnNoPortIsCounted(self) -> None:
         ethernet = EthernetProtocol()
         ethernet.writeFrame([b"payload"], PEER, TYPE)
         self.assertEqual(ethernet.counters, {"outDiscards": 1})
 
-    def test_layersOwnWriteMaySayWhereItLeaves(self) -> None:
+    def test_writeFrameMayNameSourceAndPort(self) -> None:
         other = RecordingPort(1400)
         self.ethernet.writeFrame([b"pay", b"load"], PEER, TYPE, source=OTHER, port=other)
         self.assertEqual((self.port.sent, other.sent), ([], [frame(dest=PEER, source=OTHER)]))
@@ -346,7 +352,7 @@ class DownTests(SynchronousTestCase):
         self.assertEqual((self.ethernet.mtu, vlan.mtu), (1400, 1400))
         self.assertEqual(vlan.linkAddress, OWN)
 
-    def test_mtuOnNoPortIsTheUsual(self) -> None:
+    def test_theMTUOnNoPortIs1500(self) -> None:
         self.assertEqual(EthernetProtocol().mtu, 1500)
 
 
@@ -360,26 +366,26 @@ class AnswerTests(SynchronousTestCase):
 
     def answer(self, dest: bytes, to: bytes = PEER, port: RecordingPort | None = None, vlan: int | None = None) -> None:
         """
-        A frame from C{PEER} to C{dest} comes in, and C{to} is written to while it is delivered.
+        Receive a frame from C{PEER} to C{dest}, and write to C{to} during its delivery.
         """
         proto = PacketRecorder(then=lambda _: proto.transport.write(b"answer", to, TYPE))
         self.ethernet.addProto(TYPE, proto, vlan=vlan)
         self.ethernet.packetReceived(Packet(frame(dest=dest, vlan=vlan), port=port or self.port))
 
-    def test_answerLeavesFromTheStationThatWasAsked(self) -> None:
+    def test_anAnswerHasTheAskedStationAsItsSource(self) -> None:
         self.answer(OTHER)
         self.assertEqual(self.port.sent, [frame(b"answer", dest=PEER, source=OTHER)])
 
-    def test_answerNeverLeavesFromAGroup(self) -> None:
+    def test_anAnswerNeverHasAGroupAsItsSource(self) -> None:
         for group in (GROUP, EVERYBODY):
             self.answer(group)
             self.assertEqual(self.port.sent[-1], frame(b"answer", dest=PEER, source=self.own))
 
-    def test_answerGoesBackToItsPort(self) -> None:
+    def test_anAnswerLeavesByThePortOfTheQuestion(self) -> None:
         self.answer(OWN, port=self.other)
         self.assertEqual((len(self.port.sent), len(self.other.sent)), (0, 1))
 
-    def test_frameToSomebodyElseIsNoAnswer(self) -> None:
+    def test_aFrameToAnotherStationIsNotAnAnswer(self) -> None:
         self.answer(OWN, to=OTHER, port=self.other)
         self.assertEqual(self.port.sent, [frame(b"answer", dest=OTHER, source=self.own)])
 
@@ -394,7 +400,7 @@ class AnswerTests(SynchronousTestCase):
         self.ethernet.packetReceived(Packet(frame(vlan=5), port=self.port))
         self.assertEqual(self.port.sent, [frame(b"answer", dest=PEER, source=OWN, vlan=5)])
 
-    def test_replySource(self) -> None:
+    def test_replySourceIsTheAskedStationUnlessThatIsAGroup(self) -> None:
         proto = PacketRecorder()
         self.ethernet.addProto(TYPE, proto)
         for dest, source in ((OTHER, OTHER), (GROUP, None), (EVERYBODY, None)):
@@ -404,10 +410,10 @@ class AnswerTests(SynchronousTestCase):
 
 
 class RandomLinkAddressTests(SynchronousTestCase):
-    def test_isOneStationsAndLocal(self) -> None:
+    def test_aRandomAddressIsUnicastAndLocallyAdministered(self) -> None:
         for _ in range(16):
             address = randomLinkAddress()
             self.assertEqual((len(address), address[0] & 3), (6, 2))
 
-    def test_isAnotherEveryTime(self) -> None:
+    def test_randomAddressesDiffer(self) -> None:
         self.assertEqual(len({randomLinkAddress() for _ in range(16)}), 16)

@@ -1,5 +1,5 @@
 """
-The examples, as far as no kernel is needed: the rest is in L{tests.real.test_examples}.
+Tests of the examples that need no kernel. L{tests.real.test_examples} has the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ each = pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda
 
 def run(directory: Path, *command: str | Path, **environment: str) -> str:
     """
-    Run something in a directory, and return all it prints.
+    Run a command in a directory, and return its output.
     """
     finished = subprocess.run(
         command,
@@ -43,12 +43,12 @@ def run(directory: Path, *command: str | Path, **environment: str) -> str:
 
 
 @each
-def test_eachIsShort(path: Path) -> None:
+def test_eachExampleHasFewerThanAHundredLines(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 100
 
 
 @each
-def test_eachSaysWhatItIs(path: Path) -> None:
+def test_eachExampleHasADocstring(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
@@ -64,7 +64,7 @@ def test_theTestCaseRunsUnder(runner: list[str], summary: str, name: str, count:
     assert summary.format(count) in run(tmp_path, sys.executable, *runner, EXAMPLES / name)
 
 
-def test_theDemoWithoutUnshareSaysSoAndDoesTheSameInMemory(tmp_path: Path) -> None:
+def test_theDemoWithoutUnshareRunsInMemory(tmp_path: Path) -> None:
     output = run(tmp_path, sys.executable, EXAMPLES / "demo.py", PATH=str(tmp_path))
     assert "there is no 'unshare'" in output
     assert "apt-get install util-linux" in output
@@ -73,14 +73,14 @@ def test_theDemoWithoutUnshareSaysSoAndDoesTheSameInMemory(tmp_path: Path) -> No
     assert output.endswith("Four conversations, four answers.\n")
 
 
-def test_theTwoHostsSayWhatTheirDocstringSays(tmp_path: Path) -> None:
+def test_theTwoHostsPrintTheLinesOfTheirDocstring(tmp_path: Path) -> None:
     docstring = ast.get_docstring(ast.parse((EXAMPLES / "two_hosts.py").read_text())) or ""
     expected = docstring.partition("two_hosts.py\n")[2]
     printed = run(tmp_path, sys.executable, EXAMPLES / "two_hosts.py")
     assert printed.split("\n")[:3] == [line.strip() for line in expected.split("\n")][:3]
 
 
-def test_theARPWatcherForgetsWhoHasNotBeenHeardOfForLongest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_theARPWatcherEvictsTheStationHeardLeastRecently(capsys: pytest.CaptureFixture[str]) -> None:
     names = runpy.run_path(str(EXAMPLES / "arp_watcher.py"))
     watcher = names["ARPWatcher"]()
 
@@ -93,13 +93,13 @@ def test_theARPWatcherForgetsWhoHasNotBeenHeardOfForLongest(capsys: pytest.Captu
     for host in range(names["MAX_STATIONS"]):
         assert "is at" in heard(host)
     assert heard(0) == ""
-    # One more: it is the second that goes, not the first, who was just heard.
+    # One more station evicts the second one, because the first one was heard again.
     heard(5000)
     assert "has moved to 02:00:00:00:00:02 from 02:00:00:00:00:01" in heard(0, station=2)
     assert "is at   02:00:00:00:00:02" in heard(1, station=2)
 
 
-def test_theCaptureSaysWhatItsDocstringSays(tmp_path: Path) -> None:
+def test_theCapturePrintsTheLinesOfItsDocstring(tmp_path: Path) -> None:
     docstring = ast.get_docstring(ast.parse((EXAMPLES / "capture.py").read_text())) or ""
     expected = [line.strip() for line in docstring.partition("capture.py hour.pcapng\n")[2].split("\n")][:2]
     path = str(EXAMPLES.parent)

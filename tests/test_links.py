@@ -1,5 +1,5 @@
 """
-The links in docstrings, each of which names something that exists.
+Tests that every link in a docstring names an object that exists.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LINK = re.compile(r"L\{(?:[^{}<]*<)?([^{}<>]+)>?\}")
 
 def docstrings(node: ast.AST, classes: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """
-    Every docstring below a node, with the names of the classes that it stands in.
+    Find every docstring below a node, with the names of the classes that contain it.
     """
     if isinstance(node, ast.ClassDef):
         classes = (*classes, node.name)
@@ -36,7 +36,7 @@ def docstrings(node: ast.AST, classes: tuple[str, ...] = ()) -> Iterator[tuple[t
 @functools.cache
 def instanceAttributes(cls: type) -> set[str]:
     """
-    The attributes that a class's methods give to its instances, or that its body declares.
+    Find the attributes that the methods of a class set on its instances, or that its body declares.
     """
     names: set[str] = set()
     for each in cls.__mro__:
@@ -50,7 +50,7 @@ def instanceAttributes(cls: type) -> set[str]:
 
 def has(owner: object, name: str) -> bool:
     """
-    Tell whether an attribute of that name exists, also one that only a class's instances have.
+    Whether an object, or an instance of it if it is a class, has an attribute of a name.
     """
     if isinstance(owner, InterfaceClass):
         return owner.get(name) is not None
@@ -59,7 +59,7 @@ def has(owner: object, name: str) -> bool:
 
 def leadsFrom(owner: object, names: list[str]) -> bool:
     """
-    Tell whether a chain of attributes exists below an object.
+    Whether a chain of attributes exists below an object.
     """
     for name in names[:-1]:
         owner = getattr(owner, name, None)
@@ -68,7 +68,7 @@ def leadsFrom(owner: object, names: list[str]) -> bool:
 
 def isImportable(target: str) -> bool:
     """
-    Tell whether a dotted name is a module, or something in one.
+    Whether a dotted name is a module, or an object in one.
     """
     names = target.split(".")
     for length in range(len(names), 0, -1):
@@ -82,7 +82,7 @@ def isImportable(target: str) -> bool:
 
 def exists(target: str, module: object, classes: tuple[str, ...]) -> bool:
     """
-    Tell whether a link leads somewhere: from its class, from its module, from a builtin or from a dotted name.
+    Whether a link names an object: in its class, in its module, among the builtins, or by a dotted name.
     """
     names = target.split(".")
     owners = [module]

@@ -1,6 +1,6 @@
 """
-Whatever comes out of the network: nothing raises, nothing is logged, and each packet is either delivered or counted,
-once, under a name.
+Tests with malformed packets. No packet may raise an exception or be logged. Each packet is either delivered, or counted
+once by the name of a drop.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UDP_DROPS = {"noPorts", "inErrors", "inCsumErrors"}
 
 class Stack:
     """
-    All layers, one on the other, with something on port 7 and under ICMP's numbers.
+    A stack of all layers, with recorders on UDP port 7 and under the protocol numbers of ICMP.
     """
 
     def __init__(self, tap: bool, verify: bool, addresses: bool) -> None:
@@ -57,26 +57,26 @@ class Stack:
 
     def outcome(self) -> list[str]:
         """
-        What has been delivered or dropped since this was called last, and under which name.
+        List the deliveries and the names of the drops since the last call.
         """
         outcome = ["delivered"] * (len(self.echo.received) + len(self.ping.calls))
         del self.echo.received[:], self.ping.calls[:]
         for layer, names in ((self.ethernet, ETHERNET_DROPS), (self.ip, IP_DROPS), (self.udp, UDP_DROPS)):
-            # An answer that must not be sent is another matter.
+            # Answers that must not be sent are not drops of the received packet.
             outcome += [name if name in names else f"not {name}" for name in Counter(layer.counters).elements()]
             layer.counters.clear()
         outcome = [name for name in outcome if name not in ("not outDiscards", "not reasmOKs")]
-        # The fragment that makes a datagram whole counts as such, beside what becomes of the datagram.
+        # The fragment that completes a datagram also counts reasmReqds, in addition to the outcome of the datagram.
         return [name for name in outcome if name != "reasmReqds"] or outcome[:1]
 
 
-#: Checksums on and off, addresses given and not.
+#: Stacks with and without verification of checksums, and with and without addresses.
 OPTIONS = [(verify, addresses) for verify in (True, False) for addresses in (True, False)]
 
 
 def packets() -> Iterator[bytes]:
     """
-    Valid IP packets of all kinds.
+    Make valid IP packets of all kinds.
     """
     for pair in (FOUR, SIX):
         for payload in (b"", b"payload", b"evenly"):
@@ -96,7 +96,7 @@ def packets() -> Iterator[bytes]:
 
 def frames() -> Iterator[bytes]:
     """
-    Valid frames of all kinds.
+    Make valid Ethernet frames of all kinds.
     """
     for packet in packets():
         etherType = 0x0800 if packet[0] >> 4 == 4 else 0x86DD
@@ -108,7 +108,7 @@ def frames() -> Iterator[bytes]:
 
 def shortened(packet: bytes, length: int) -> bytes:
     """
-    An IP packet cut to C{length} octets, at least those of its first header, that says so itself.
+    Cut an IP packet to C{length} octets, and set its length field to that. The first header stays complete.
     """
     packet = packet[:length]
     if packet[0] >> 4 == 6:
@@ -124,9 +124,9 @@ class StackTestCase(SynchronousTestCase):
 
     def check(self, stack: Stack, receive: Callable[..., None], *arguments: Any) -> str:
         """
-        Have one packet received by one of the layers of a stack.
+        Let one of the layers of a stack receive one packet.
 
-        @return: what became of it.
+        @return: C{"delivered"}, or the name of the drop.
         """
         with capturedLogs() as events:
             receive(*arguments)
@@ -149,30 +149,30 @@ class StackTestCase(SynchronousTestCase):
 
 
 class TruncationTests(StackTestCase):
-    def test_framesAreGoodAsTheyAre(self) -> None:
+    def test_uncutFramesAreDelivered(self) -> None:
         for frame in frames():
             self.assertIn(self.checkFrame((True, True), frame), ("delivered", "reasmReqds", "reasmDuplicates"))
 
-    def test_framesCutAtTheEndOfTheBuffer(self) -> None:
+    def test_framesCutByTheBufferAreDeliveredOrCountedOnce(self) -> None:
         for options in OPTIONS:
             for frame in frames():
                 for length in range(len(frame)):
                     self.checkFrame(options, frame[:length])
 
-    def test_framesCutByTheReader(self) -> None:
+    def test_partialFramesAreDeliveredOrCountedOnce(self) -> None:
         for options in OPTIONS:
             for frame in frames():
                 for length in range(len(frame)):
                     self.checkFrame(options, frame[:length], partial=True)
 
-    def test_packetsCutAtTheEndOfTheBuffer(self) -> None:
+    def test_packetsCutByTheBufferAreCountedOnce(self) -> None:
         for options in OPTIONS:
             for packet in packets():
                 for length in range(len(packet)):
                     outcome = self.checkPacket(options, packet[:length])
                     self.assertIn(outcome, {"inTruncatedPkts", "inHdrErrors", "inCsumErrors"})
 
-    def test_packetsThatSayWhereTheyWereCut(self) -> None:
+    def test_packetsWithALengthFieldThatFitsTheCutAreDeliveredOrCountedOnce(self) -> None:
         for options in OPTIONS:
             for packet in packets():
                 header = 40 if packet[0] >> 4 == 6 else (packet[0] & 0x0F) * 4
@@ -180,14 +180,14 @@ class TruncationTests(StackTestCase):
                     for padding in (b"", packet[length:]):
                         self.checkPacket(options, shortened(packet, length) + padding)
 
-    def test_packetsWithEveryLengthInTheirHeader(self) -> None:
+    def test_packetsWithAnyLengthFieldAreDeliveredOrCountedOnce(self) -> None:
         for options in OPTIONS:
             for packet in packets():
                 for length in range(40, len(packet) + 8):
                     cut = shortened(packet + bytes(8), length)
                     self.checkPacket(options, cut[:40] + packet[40:])
 
-    def test_datagramsWithEveryLengthInTheirHeader(self) -> None:
+    def test_datagramsWithAnyLengthFieldAreDeliveredOrCountedOnce(self) -> None:
         for options in OPTIONS:
             for pair in (FOUR, SIX):
                 datagram = udpDatagram(*pair, 1234, 7, b"payload")
@@ -195,14 +195,14 @@ class TruncationTests(StackTestCase):
                     changed = datagram[:4] + length.to_bytes(2, "big") + datagram[6:]
                     self.checkPacket(options, ipPacket(*pair, udp.PROTOCOL, changed))
 
-    def test_datagramsCutAtTheEndOfTheBuffer(self) -> None:
+    def test_datagramsCutByTheBufferAreCountedOnce(self) -> None:
         for options in OPTIONS:
             for pair in (FOUR, SIX, ("some host", "another")):
                 datagram = udpDatagram(*SIX, 1234, 7, b"payload")
                 for length in range(len(datagram)):
                     self.assertEqual(self.checkDatagram(options, datagram[:length], *pair), "inErrors")
 
-    def test_goodFrameAfterThemIsDelivered(self) -> None:
+    def test_aValidFrameAfterCutOnesIsDelivered(self) -> None:
         stack = Stack(True, True, True)
         good = next(frames())
         for length in range(len(good)):
@@ -218,50 +218,68 @@ addresses = one_of(ip_addresses().map(str), text(max_size=20), binary(max_size=2
 
 class ArbitraryTests(StackTestCase):
     @given(choices, binary(max_size=120), booleans())
-    def test_frames(self, options: tuple[bool, bool], octets: bytes, partial: bool) -> None:
+    def test_arbitraryFramesAreDeliveredOrCountedOnce(
+        self, options: tuple[bool, bool], octets: bytes, partial: bool
+    ) -> None:
         self.checkFrame(options, octets, partial)
 
     @given(choices, sampled_from([0x0800, 0x86DD, 0x8100, 0x88A8]), binary(max_size=120))
-    def test_payloadsOfFrames(self, options: tuple[bool, bool], etherType: int, octets: bytes) -> None:
+    def test_arbitraryPayloadsOfFramesAreDeliveredOrCountedOnce(
+        self, options: tuple[bool, bool], etherType: int, octets: bytes
+    ) -> None:
         self.checkFrame(options, ethernetFrame(PEER, OWN, etherType, octets))
 
     @given(choices, binary(max_size=120), sampled_from([0, 0x0800, 0x86DD]))
-    def test_packets(self, options: tuple[bool, bool], octets: bytes, etherType: int) -> None:
+    def test_arbitraryPacketsAreDeliveredOrCountedOnce(
+        self, options: tuple[bool, bool], octets: bytes, etherType: int
+    ) -> None:
         self.checkPacket(options, octets, etherType)
 
     @given(choices, sampled_from([0x4F, 0x45, 0x46, 0x60, 0x6F]), binary(max_size=120))
-    def test_packetsOfAVersion(self, options: tuple[bool, bool], first: int, octets: bytes) -> None:
+    def test_arbitraryPacketsOfAVersionAreDeliveredOrCountedOnce(
+        self, options: tuple[bool, bool], first: int, octets: bytes
+    ) -> None:
         self.checkPacket(options, bytes((first,)) + octets)
 
     @given(choices, sampled_from([1, 17, 58]), binary(max_size=60), binary(max_size=40), integers(0, 0xFFFF))
-    def test_payloadsOfIPv4(
+    def test_arbitraryPayloadsOfIPv4AreDeliveredOrCountedOnce(
         self, options: tuple[bool, bool], protocol: int, payload: bytes, extra: bytes, fragment: int
     ) -> None:
         extra = extra[: len(extra) // 4 * 4]
         self.checkPacket(options, ipPacket(*FOUR, protocol, payload, options=extra, fragment=fragment & 0xE000))
 
     @given(choices, sampled_from([0, 17, 43, 44, 58, 60]), binary(max_size=120))
-    def test_payloadsOfIPv6(self, options: tuple[bool, bool], kind: int, payload: bytes) -> None:
+    def test_arbitraryPayloadsOfIPv6AreDeliveredOrCountedOnce(
+        self, options: tuple[bool, bool], kind: int, payload: bytes
+    ) -> None:
         self.checkPacket(options, ipPacket(*SIX, kind, payload))
 
     @given(choices, ip_addresses(v=4), ip_addresses(v=4), integers(0, 0xFFFF))
-    def test_addressesOfIPv4(self, options: tuple[bool, bool], source: Any, dest: Any, port: int) -> None:
+    def test_arbitraryIPv4AddressesAreDeliveredOrCountedOnce(
+        self, options: tuple[bool, bool], source: Any, dest: Any, port: int
+    ) -> None:
         datagram = udpDatagram(source.packed, dest.packed, port, 7, b"payload")
         packet = ipPacket(source.packed, dest.packed, udp.PROTOCOL, datagram)
         self.checkFrame(options, ethernetFrame(PEER, OWN, 0x0800, packet))
 
     @given(choices, ip_addresses(v=6), ip_addresses(v=6), integers(0, 0xFFFF))
-    def test_addressesOfIPv6(self, options: tuple[bool, bool], source: Any, dest: Any, port: int) -> None:
+    def test_arbitraryIPv6AddressesAreDeliveredOrCountedOnce(
+        self, options: tuple[bool, bool], source: Any, dest: Any, port: int
+    ) -> None:
         datagram = udpDatagram(source.packed, dest.packed, port, 7, b"payload")
         packet = ipPacket(source.packed, dest.packed, udp.PROTOCOL, datagram)
         self.checkFrame(options, ethernetFrame(PEER, OWN, 0x86DD, packet))
 
     @given(choices, binary(max_size=60), addresses, addresses)
-    def test_datagrams(self, options: tuple[bool, bool], octets: bytes, source: Any, dest: Any) -> None:
+    def test_arbitraryDatagramsAreDeliveredOrCountedOnce(
+        self, options: tuple[bool, bool], octets: bytes, source: Any, dest: Any
+    ) -> None:
         self.checkDatagram(options, octets, source, dest)
 
     @given(choices, sampled_from(list(frames())), lists(tuples(integers(0, 200), integers(0, 255)), max_size=6))
-    def test_damagedFrames(self, options: tuple[bool, bool], frame: bytes, damages: list[tuple[int, int]]) -> None:
+    def test_damagedFramesAreDeliveredOrCountedOnce(
+        self, options: tuple[bool, bool], frame: bytes, damages: list[tuple[int, int]]
+    ) -> None:
         damaged = bytearray(frame)
         for at, octet in damages:
             damaged[at % len(damaged)] = octet

@@ -1,7 +1,7 @@
 """
-Mistakes that callers make: each is refused, or warned about, in words that say what to give instead.
+Tests with mistakes of callers. For each mistake, an error or a warning says what to give instead.
 
-One row of a table is one mistake: the call, the exception or warning, and words of its text.
+Each row of a table is one mistake: its name, the call, the class of the exception or warning, and words of its text.
 """
 
 from __future__ import annotations
@@ -43,28 +43,28 @@ from txtuntap.tunnel.frames import Frames
 from txtuntap.tunnel.stream import StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
 
-#: Arguments are wrong on purpose.
+#: An argument that is always of a wrong type.
 anything = cast(Any, object())
 Mistake = tuple[str, Callable[[], object], type[BaseException], str]
 
 
 def tcp() -> TCPProtocol:
     """
-    A TCP layer above an IP layer that runs.
+    Make a TCP layer above an IP layer.
     """
     return host().tcp
 
 
 def host(*addresses: str, **options: Any) -> Host:
     """
-    A host with an address, on nothing.
+    Make a host with an address, on no port.
     """
     return Host(addresses or ("10.0.0.2/24",), Clock(), **options)
 
 
 def listening(mode: int = TUN) -> Host:
     """
-    A host with an address, on a port.
+    Make a host with addresses, on a port that listens.
     """
     clock: Any = Clock()
     made = Host(["10.0.0.2/24", "fd00::2/64"], clock)
@@ -75,28 +75,30 @@ def listening(mode: int = TUN) -> Host:
 
 def transport(**options: Any) -> Any:
     """
-    The transport of a UDP protocol on such a host.
+    Make the transport of a UDP protocol on a host that listens.
     """
     return listening(**options).listenUDP(7, DatagramProtocol())
 
 
 def memory(proto: Any, mode: int = TUN, **options: Any) -> TuntapPort:
     """
-    A port on a device in memory.
+    Make a port on a device in memory.
     """
     return TuntapPort("", proto, reactor=Clock(), device=MemoryDevice(mode), **options)
 
 
 def recorder(mode: int = TUN) -> Any:
     """
-    A protocol that goes on a port.
+    Make a protocol for a port of a mode.
     """
     return going(PacketRecorder(), mode)
 
 
 def twoPorts(*tops: Callable[[Host], Any]) -> None:
     """
-    One host on several ports of devices in memory, one for each of its parts that is given.
+    Put one host on several ports of devices in memory.
+
+    @param tops: for each port, a function that returns the part of the host for it.
     """
     made = host()
     for top in tops:
@@ -106,7 +108,7 @@ def twoPorts(*tops: Callable[[Host], Any]) -> None:
 
 def twoLinks() -> None:
     """
-    One host at two links.
+    Put one host on two links.
     """
     network = Network()
     made = network.host("10.0.0.2/24", network.switch())
@@ -116,7 +118,9 @@ def twoLinks() -> None:
 
 def simulated(*ats: Callable[[Switch], Any]) -> None:
     """
-    Simulated hosts with one address, at places of a switch.
+    Simulate hosts with the same address on one switch.
+
+    @param ats: for each host, a function that returns its place at the switch.
     """
     network = Network()
     switch = network.switch()
@@ -126,7 +130,7 @@ def simulated(*ats: Callable[[Switch], Any]) -> None:
 
 def merged() -> None:
     """
-    Two switches that are linked once there is a host with one address at each.
+    Link two switches that each have a host with the same address.
     """
     network = Network()
     switches = network.switch(), network.switch()
@@ -137,7 +141,7 @@ def merged() -> None:
 
 def farAway() -> None:
     """
-    Two hosts with one address, with two switches between them.
+    Put two hosts with the same address on two switches that are linked.
     """
     network = Network()
     switches = network.switch(), network.switch()
@@ -148,7 +152,7 @@ def farAway() -> None:
 
 def linkedHosts() -> None:
     """
-    Two hosts with one address, linked to each other.
+    Link two hosts with the same address to each other.
     """
     network = Network()
     network.host(["10.0.0.9/24", "10.0.0.1/8"], network.host("10.0.0.1/24"))
@@ -156,7 +160,7 @@ def linkedHosts() -> None:
 
 def started() -> TuntapPort:
     """
-    A port that is listening.
+    Make a port that is listening.
     """
     port = memory(recorder())
     port.startListening()
@@ -165,14 +169,14 @@ def started() -> TuntapPort:
 
 def closed() -> LinuxDevice:
     """
-    A device that is not open.
+    Make a Linux device that is not open.
     """
     return LinuxDevice("tun0", TUN)
 
 
 def opened() -> MemoryDevice:
     """
-    A device that is.
+    Make a device in memory that is open.
     """
     device = MemoryDevice(TUN, "tun7")
     device.open()
@@ -181,7 +185,7 @@ def opened() -> MemoryDevice:
 
 def fails(deferred: Any) -> None:
     """
-    Raise what a Deferred has failed with.
+    Raise the exception that a Deferred has failed with.
     """
     failures: list[Failure] = []
     deferred.addErrback(failures.append)
@@ -641,7 +645,7 @@ TABLES = {
         for name, call, error, words in rows
     ],
 )
-def test_itIsSaid(call: Callable[[], object], error: type[BaseException], words: str) -> None:
+def test_aMistakeIsRefusedWithAdvice(call: Callable[[], object], error: type[BaseException], words: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(error) as raised:
@@ -650,7 +654,7 @@ def test_itIsSaid(call: Callable[[], object], error: type[BaseException], words:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_noRowIsThereTwice(table: str) -> None:
+def test_theRowsOfATableHaveDifferentNames(table: str) -> None:
     names = [row[0] for row in TABLES[table]]
     assert len(names) == len(set(names))
 
@@ -658,17 +662,17 @@ def test_noRowIsThereTwice(table: str) -> None:
 # Calls that are no mistake
 
 
-def test_addressesThatAreAloneAreNoNetwork() -> None:
+def test_someGatewaysOffTheLinkGiveNoWarning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        # On a point-to-point link, the gateway is nobody that is asked for.
+        # On a point-to-point link, a gateway is not resolved to a link address.
         host("10.0.0.2/32", gateways=["10.9.0.1"])
         Host([], Clock(), gateways=["10.9.0.1"])
         host("10.0.0.2/24", "fd00::2/64", gateways=["fe80::1"])
         host("10.0.0.2/24", gateways=["fd00::1"], autoconfigure=True)
 
 
-def test_theWarningIsAboutTheCallersLine() -> None:
+def test_aWarningNamesTheLineOfTheCaller() -> None:
     for call in (
         lambda: Host(["10.0.0.2/24"], Clock(), gateways=["10.9.0.1"]),
         lambda: host().addRoute("10.1.0.0/16", "10.9.0.1"),
@@ -678,14 +682,14 @@ def test_theWarningIsAboutTheCallersLine() -> None:
         assert caught[0].filename == __file__
 
 
-def test_oneAddressInTwoVLANsOrNetworks() -> None:
+def test_oneAddressMayBeInTwoVLANsOrNetworks() -> None:
     simulated(lambda at: at.addPort(vlan=10), lambda at: at.addPort(vlan=20))
     network = Network()
     for _ in range(2):
         network.host("10.0.0.1/24", network.switch())
 
 
-def test_aHostOnAnotherPortWhenTheFirstHasStopped() -> None:
+def test_aHostMayMoveToAnotherPortAfterTheFirstHasStopped() -> None:
     made, clock = host(), Clock()
     for mode, top in (TAP, made.ethernet), (TUN, made.ip):
         port = TuntapPort("", top, reactor=clock, device=MemoryDevice(mode))
@@ -695,7 +699,7 @@ def test_aHostOnAnotherPortWhenTheFirstHasStopped() -> None:
     assert made.ip.numPorts == 0
 
 
-def test_aHostThatIsRefusedAPortGoesOn() -> None:
+def test_aHostThatIsRefusedASecondPortKeepsTheFirst() -> None:
     made = host()
     first = memory(made.ethernet, TAP)
     first.startListening()
@@ -710,7 +714,7 @@ def test_aHostThatIsRefusedAPortGoesOn() -> None:
 @pytest.mark.parametrize(
     ("interface", "number"), [("", errno.EADDRINUSE), ("10.0.0.2", errno.EADDRINUSE), ("10.0.0.3", errno.EADDRNOTAVAIL)]
 )
-def test_theNumberOfAPortThatCannotBeHad(interface: str, number: int) -> None:
+def test_theErrorOfAPortThatCannotBeBoundHasItsErrno(interface: str, number: int) -> None:
     made = host()
     made.listenUDP(7, DatagramProtocol())
     with pytest.raises(CannotListenError) as raised:
@@ -718,7 +722,7 @@ def test_theNumberOfAPortThatCannotBeHad(interface: str, number: int) -> None:
     assert raised.value.socketError.errno == number
 
 
-def test_anyBufferIsOctets() -> None:
+def test_everyBufferIsAcceptedAsADatagram() -> None:
     made = transport()
     for data in bytearray(b"x"), memoryview(b"x"), array("B", b"x"):
         made.write(data, ("10.0.0.1", 7))

@@ -1,5 +1,5 @@
 """
-Tests for packets that are not finished, from the port to the application and back.
+Tests for superpackets and open checksums, from the port to the application and back.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ LINK = bytes.fromhex("0200000000bb0200000000aa")
 
 
 @implementer(IEthernetProtocol)
-class HandlingFrames(SuperpacketRecorder):
+class SuperframeRecorder(SuperpacketRecorder):
     """
-    Likewise, on a tap.
+    A protocol for a tap that keeps frames unchanged, with their offload records.
     """
 
 
 class Overriding(SuperpacketRecorder):
     """
-    Says that it takes what is not finished, and overrides what does.
+    A subclass of a protocol with C{takesOffload}. It overrides C{packetReceived}, so that the attribute does not count.
     """
 
     def packetReceived(self, packet: Packet) -> None:
@@ -80,13 +80,13 @@ class OffloadTestCase(DeviceTestCase):
         self._host.listenUDP(7, self.proto)
         self.on(self._host.ethernet if self.mode == TAP else self._host.ip, **keywords)
         self.transport = self.proto.transport
-        # Until the addresses are ours.
+        # The time in which a host on a tap probes its addresses.
         self.clock.pump([0.5] * 10)
         self.device.sent.clear()
 
     def payloads(self, version: int = 4) -> list[bytes]:
         """
-        What was sent in UDP datagrams, each of which is looked at.
+        Return the payloads of the UDP datagrams that were sent, after a check of their headers.
         """
         found = []
         for data in self.device.sent:
@@ -104,7 +104,7 @@ class OffloadTestCase(DeviceTestCase):
 
 
 class UpTests(OffloadTestCase):
-    def test_anApplicationGetsEachDatagram(self) -> None:
+    def test_anApplicationReceivesEachDatagramOfASuperpacket(self) -> None:
         self.host()
         for version in 4, 6:
             self.deliver(many(version, b"first one", b"other one", b"last"))
@@ -114,7 +114,7 @@ class UpTests(OffloadTestCase):
         self.assertEqual(self.port.counters["inSuperpackets"], 2)
         self.assertEqual(self.port.counters["inPackets"], 6)
 
-    def test_theTransportTellsThePacketOfEach(self) -> None:
+    def test_transportPacketIsThePacketOfEachDatagram(self) -> None:
         self.host()
         self.deliver(many(4, b"first", b"other", b"last"), many(6, b"more", b"most"))
         self.assertEqual([packet.offload for packet in self.proto.packets], [None] * 5)
@@ -123,7 +123,7 @@ class UpTests(OffloadTestCase):
         self.assertEqual({packet.dest for packet in self.proto.packets}, {OWN[4], OWN[6]})
         self.assertIsNone(self.transport.packet)
 
-    def test_anApplicationThatRaisesGetsTheOthers(self) -> None:
+    def test_anApplicationThatRaisesReceivesTheOtherDatagrams(self) -> None:
         self.host()
         self.proto.then = lambda *_: 1 / 0
         self.deliver(many(4, b"1", b"2", b"3"))
@@ -131,14 +131,14 @@ class UpTests(OffloadTestCase):
         self.assertEqual(self._host.udp.counters["protocolFailures"], 3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_anApplicationThatStopsGetsNoMore(self) -> None:
+    def test_anApplicationThatStopsListeningReceivesNoMore(self) -> None:
         self.host()
         self.proto.then = lambda *_: self.transport.stopListening()
         self.deliver(many(4, b"1", b"2", b"3"))
         self.assertEqual(self.proto.data, [b"1"])
         self.assertEqual(self._host.udp.counters["noPorts"], 2)
 
-    def test_aSuccessorGetsTheRest(self) -> None:
+    def test_anApplicationThatTakesOverThePortReceivesTheRest(self) -> None:
         self.host()
         successor = CarrierRecorder()
 
@@ -150,14 +150,14 @@ class UpTests(OffloadTestCase):
         self.deliver(many(4, b"1", b"2", b"3"))
         self.assertEqual((self.proto.data, successor.data), ([b"1"], [b"2", b"3"]))
 
-    def test_anApplicationThatConnectsElsewhereGetsNoMore(self) -> None:
+    def test_anApplicationThatConnectsToAnotherPeerReceivesNoMore(self) -> None:
         self.host()
         self.proto.then = lambda *_: self.transport.connect(PEER[4], 4001)
         self.deliver(many(4, b"1", b"2", b"3"))
         self.assertEqual(self.proto.data, [b"1"])
         self.assertEqual(self._host.udp.counters["noPorts"], 2)
 
-    def test_aTurnIsBounded(self) -> None:
+    def test_aReadEndsWithTheSuperpacketThatReachesMaxPackets(self) -> None:
         self.host()
         self.port.maxPackets = 100
         for _ in range(10):
@@ -165,12 +165,12 @@ class UpTests(OffloadTestCase):
         self.port.doRead()
         self.assertEqual(len(self.proto.data), 120)
 
-    def test_octetsAreThoseOfThePackets(self) -> None:
+    def test_inOctetsCountsTheSegmentsWithTheirHeaders(self) -> None:
         self.host()
         self.deliver(many(4, b"12345", b"12345", b"1"))
         self.assertEqual(self.port.counters["inOctets"], 3 * 28 + 11)
 
-    def test_oneThatConnectsThereGetsTheRest(self) -> None:
+    def test_anApplicationThatConnectsToTheSenderReceivesTheRest(self) -> None:
         self.host()
 
         def connect(data: bytes, addr: Any) -> None:
@@ -181,23 +181,23 @@ class UpTests(OffloadTestCase):
         self.deliver(many(4, b"1", b"2", b"3"))
         self.assertEqual(self.proto.data, [b"1", b"2", b"3"])
 
-    def test_connectedElsewhere(self) -> None:
+    def test_anApplicationConnectedToAnotherPeerReceivesNothing(self) -> None:
         self.host()
         self.transport.connect(PEER[4], 4001)
         self.deliver(many(4, b"1", b"2", b"3"))
         self.assertEqual((self.proto.data, self._host.udp.counters["noPorts"]), ([], 3))
 
-    def test_nobodyThere(self) -> None:
+    def test_aSuperpacketToAClosedPortIsAnsweredForItsFirstDatagram(self) -> None:
         self.host()
         self.transport.stopListening()
         self.deliver(many(4, b"1" * 30, b"2" * 30, b"3"))
         self.assertEqual(self._host.udp.counters["noPorts"], 3)
-        # The sender knows of the first, and not of all in one.
+        # The error quotes the first datagram, because the sender does not know the superpacket.
         quoted = self.device.sent[0][28:]
         self.assertEqual(quoted[28:], b"1" * 30)
         self.assertEqual(int.from_bytes(quoted[2:4], "big"), 58)
 
-    def test_severalApplications(self) -> None:
+    def test_severalApplicationsReceiveEachDatagram(self) -> None:
         ip, udp, other = IPProtocol(), RawUDPProtocol(), CarrierRecorder()
         ip.addProto(17, udp)
         udp.addProto(7, self.proto)
@@ -206,7 +206,7 @@ class UpTests(OffloadTestCase):
         self.deliver(many(6, b"1", b"2", b"3"))
         self.assertEqual([self.proto.data, other.data], [[b"1", b"2", b"3"]] * 2)
 
-    def test_aChecksumLeftOpenIsNotVerified(self) -> None:
+    def test_anOpenChecksumIsCompletedAndNotVerified(self) -> None:
         self.host()
         for version in 4, 6:
             packet, offload = many(version, b"hello")
@@ -214,7 +214,7 @@ class UpTests(OffloadTestCase):
         self.assertEqual(self.proto.data, [b"hello"] * 2)
         first = self.proto.packets[0]
         self.assertEqual(bytes(first), b"hello")
-        # As it would be on the wire.
+        # The packet is the same as on the wire.
         self.assertEqual(first.data, udpPacket(PEER[4], OWN[4], 4000, 7, b"hello"))
 
     def test_aChecksumThatWasVerifiedIsNotVerifiedAgain(self) -> None:
@@ -223,21 +223,21 @@ class UpTests(OffloadTestCase):
         self.deliver((data[:26] + b"\1\1" + data[28:], Offload(DATA_VALID)))
         self.assertEqual(self.proto.data, [b"hello"])
 
-    def test_withoutChecksumOverIPv6(self) -> None:
+    def test_aVerifiedDatagramWithoutChecksumOverIPv6IsDropped(self) -> None:
         self.host()
         data = udpPacket(PEER[6], OWN[6], 4000, 7, b"hello")
         self.deliver((data[:46] + b"\0\0" + data[48:], Offload(DATA_VALID)))
         self.assertEqual((self.proto.data, self._host.udp.counters["inErrors"]), ([], 1))
 
-    def test_allOthersAreVerifiedAsBefore(self) -> None:
+    def test_aChecksumThatWasNotVerifiedIsVerified(self) -> None:
         self.host()
         data = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
         self.deliver((data[:26] + b"\1\1" + data[28:], None))
         self.assertEqual((self.proto.data, self._host.udp.counters["inCsumErrors"]), ([], 1))
 
-    def test_aSumOverSomethingElse(self) -> None:
-        # What is open is inside the payload, as of a tunnel's packet. With that completed, UDP's own checksum is right,
-        # or is not.
+    def test_anOpenChecksumInsideThePayloadDoesNotVouchForUDP(self) -> None:
+        # The open checksum is inside the payload, as in the packet of a tunnel. After its completion, UDP's own
+        # checksum is correct in the first packet, and wrong in the second.
         self.host()
         data = udpPacket(PEER[4], OWN[4], 4000, 7, bytes(40))
         offload = Offload(NEEDS_CHECKSUM, NONE, 0, 0, 40, 6)
@@ -246,7 +246,7 @@ class UpTests(OffloadTestCase):
         self.deliver((data[:30] + b"\1" + data[31:], offload))
         self.assertEqual((len(self.proto.data), self._host.udp.counters["inCsumErrors"]), (1, 1))
 
-    def test_ipOptions(self) -> None:
+    def test_aSuperpacketWithIPOptionsIsDelivered(self) -> None:
         self.host()
         packet, offload = many(4, b"1", b"2", b"3")
         header = bytearray(packet[:20] + b"\x94\x04\x00\x00")
@@ -258,13 +258,13 @@ class UpTests(OffloadTestCase):
         self.deliver((bytes(header) + packet[20:], offload))
         self.assertEqual(self.proto.data, [b"1", b"2", b"3"])
 
-    def test_fragmentsCannotBeOpen(self) -> None:
+    def test_aFragmentWithAnOpenChecksumIsDropped(self) -> None:
         self.host()
         data = ipPacket(PEER[4], OWN[4], 17, bytes(16), fragment=0x2000)
         self.deliver((data, Offload(NEEDS_CHECKSUM, NONE, 0, 0, 20, 6)))
         self.assertEqual(self._host.ip.counters["inOffloadErrors"], 1)
 
-    def test_fragmentsOfWhichOneWasVerified(self) -> None:
+    def test_fragmentsWithVerifiedChecksumsAreReassembled(self) -> None:
         self.host()
         data = udpPacket(PEER[4], OWN[4], 4000, 7, bytes(24))[20:]
         for offset, more in (0, 0x2000), (16, 0):
@@ -273,7 +273,7 @@ class UpTests(OffloadTestCase):
             self.deliver((ipPacket(PEER[4], OWN[4], 17, piece, fragment=fragment), Offload(DATA_VALID)))
         self.assertEqual(self.proto.data, [bytes(24)])
 
-    def test_whatIsLongerThanMaxPacketSize(self) -> None:
+    def test_packetsLongerThanMaxPacketSizeAreCut(self) -> None:
         proto = PacketRecorder()
         self.on(proto, maxPacketSize=100)
         packet, offload = many(4, bytes(200), b"short")
@@ -283,12 +283,12 @@ class UpTests(OffloadTestCase):
         self.assertEqual([each.partial for each in proto.packets], [True, False, True, True])
         self.assertEqual(proto.packets[0].data[2:4], (228).to_bytes(2, "big"))
 
-    def test_maxPacketSizeIsAboutEachPacket(self) -> None:
+    def test_maxPacketSizeBoundsEachSegment(self) -> None:
         self.host(maxPacketSize=128)
         self.deliver(many(4, *[bytes(60)] * 10))
         self.assertEqual(self.proto.data, [bytes(60)] * 10)
 
-    def test_aDeviceWithoutOffloadLooksTheSame(self) -> None:
+    def test_aDeviceWithoutOffloadDeliversTheSameDatagrams(self) -> None:
         self.device.features = 0
         self.host()
         self.assertEqual(self.port.offloads, 0)
@@ -299,7 +299,7 @@ class UpTests(OffloadTestCase):
 class UpOnEthernetTests(OffloadTestCase):
     mode = TAP
 
-    def test_anApplicationGetsEachDatagram(self) -> None:
+    def test_anApplicationReceivesEachDatagramOfASuperpacket(self) -> None:
         proto = CarrierRecorder()
         ethernet, ip, udp = EthernetProtocol(), IPProtocol(), RawUDPProtocol()
         ethernet.addProto(0x0800, ip)
@@ -311,7 +311,7 @@ class UpOnEthernetTests(OffloadTestCase):
         self.deliver(many(6, b"67", b"89", link=LINK + b"\x86\xdd"))
         self.assertEqual(proto.data, [b"12", b"34", b"5", b"67", b"89"])
 
-    def test_aVLAN(self) -> None:
+    def test_aSuperpacketInAVLANIsDelivered(self) -> None:
         ethernet, ip, udp = EthernetProtocol(), IPProtocol(), RawUDPProtocol()
         ethernet.addProto(0x0800, ip, vlan=5)
         ip.addProto(17, udp)
@@ -320,7 +320,7 @@ class UpOnEthernetTests(OffloadTestCase):
         self.deliver(many(4, b"12", b"34", b"5", link=LINK + b"\x81\0\0\5\x08\0"))
         self.assertEqual(self.proto.data, [b"12", b"34", b"5"])
 
-    def test_whoDoesNotTakeItGetsFrames(self) -> None:
+    def test_aProtocolWithoutTakesOffloadReceivesSegmentsOfAFrame(self) -> None:
         frame, offload = many(4, b"12", b"34", b"5", link=LINK + b"\x08\0")
         for above in PairRecorder(), PacketRecorder():
             ethernet = EthernetProtocol()
@@ -333,10 +333,10 @@ class UpOnEthernetTests(OffloadTestCase):
 
 class TakerTests(OffloadTestCase):
     """
-    Who gets packets as they are, and who gets what they stand for.
+    Tests for the protocols that receive superpackets unchanged, and the protocols that receive segments.
     """
 
-    def test_whoSaysNothingGetsPacketsAsOnTheWire(self) -> None:
+    def test_aProtocolWithoutTakesOffloadReceivesSegments(self) -> None:
         packet, offload = many(4, b"12", b"34", b"5")
         expected = finish(packet, offload)
         pair = PairRecorder()
@@ -350,21 +350,21 @@ class TakerTests(OffloadTestCase):
             self.deliver((packet, offload))
             self.assertEqual(proto.data, expected)
 
-    def test_whoTakesItGetsItAsItIs(self) -> None:
+    def test_aProtocolWithTakesOffloadReceivesTheSuperpacket(self) -> None:
         proto = SuperpacketRecorder()
         self.on(proto)
         self.deliver(many(4, b"12", b"34", b"5"))
         (packet,) = proto.packets
         self.assertEqual(packet.offload, replace(many(4, b"12", b"34", b"5")[1]))
 
-    def test_nothingIsAgreedOnForWhoTakesNothing(self) -> None:
+    def test_aPortOffersNoOffloadForAProtocolWithoutTakesOffload(self) -> None:
         self.on(PairRecorder())
         self.assertEqual(self.port.offloads, 0)
         self.device.close()
         self.on(SuperpacketRecorder())
         self.assertEqual(self.port.offloads, ALL)
 
-    def test_anInstanceThatWasPatched(self) -> None:
+    def test_aPacketReceivedSetOnAnInstanceReceivesSegments(self) -> None:
         proto = SuperpacketRecorder()
         seen: list[Packet] = []
         proto.packetReceived = seen.append  # type: ignore[method-assign, assignment]
@@ -372,7 +372,7 @@ class TakerTests(OffloadTestCase):
         self.deliver(many(4, b"12", b"34", b"5"))
         self.assertEqual([packet.offload for packet in seen], [None] * 3)
 
-    def test_aSubclassOfIPThatLooksAtPackets(self) -> None:
+    def test_aSubclassOfIPProtocolReceivesSegments(self) -> None:
         seen = []
 
         class Looking(IPProtocol):
@@ -389,16 +389,16 @@ class TakerTests(OffloadTestCase):
         self.assertEqual(seen, finish(packet, offload))
         self.assertEqual(self.proto.data, [b"12", b"34", b"5"])
 
-    def test_offCanBeAskedFor(self) -> None:
+    def test_offloadFalseTurnsOffloadOff(self) -> None:
         self.on(SuperpacketRecorder(), offload=False)
         self.assertEqual(self.port.offloads, 0)
 
-    def test_whatIsDemandedHasToBe(self) -> None:
+    def test_offloadTrueOnADeviceWithoutOffloadIsAnError(self) -> None:
         self.device.features = 0
         error = self.assertRaises(CannotListenError, self.on, SuperpacketRecorder(), offload=True)
         self.assertIn("no offload", str(error))
 
-    def test_tcp(self) -> None:
+    def test_aTCPSuperpacketIsCutOnlyWithoutTakesOffload(self) -> None:
         packet, offload, _ = superpacket(4, TCP4, bytes(range(100)), 30, ACK)
         for kind in PlainPacketRecorder, SuperpacketRecorder:
             tcp, ip = kind(), IPProtocol()
@@ -411,7 +411,7 @@ class TakerTests(OffloadTestCase):
             self.assertEqual({each.offload for each in tcp.packets}, {offload if kind is SuperpacketRecorder else None})
             self.assertEqual(self.port.counters["inPackets"], 4)
 
-    def test_twoOfThem(self) -> None:
+    def test_twoProtocolsReceiveSegmentsOrTheSuperpacket(self) -> None:
         ip, first, second = IPProtocol(), PlainPacketRecorder(), SuperpacketRecorder()
         ip.addProto(6, first)
         ip.addProto(6, second)
@@ -421,12 +421,12 @@ class TakerTests(OffloadTestCase):
         self.assertEqual((len(first.packets), len(second.packets)), (4, 1))
 
 
-#: Of L{Offload}.
+#: The names of the fields of L{Offload}.
 _FIELDS = ["flags", "type", "headerLength", "size", "checksumStart", "checksumOffset"]
 
 
 class ForgedTests(OffloadTestCase):
-    def test_areCountedByName(self) -> None:
+    def test_forgedRecordsAreCountedByName(self) -> None:
         for proto in SuperpacketRecorder(), PacketRecorder():
             self.device.close()
             self.on(proto, offload=True)
@@ -448,7 +448,9 @@ class ForgedTests(OffloadTestCase):
             self.assertEqual(self.port.counters["inUnknownOffloads"], 2)
 
     @given(SUPERPACKETS, st.sampled_from(_FIELDS), st.integers(-3, 3) | st.integers(0, 65535), st.booleans())
-    def test_neverRaise(self, made: tuple[bytes, Offload, int], name: str, change: int, isRelative: bool) -> None:
+    def test_aForgedRecordOfAReceivedPacketRaisesNothing(
+        self, made: tuple[bytes, Offload, int], name: str, change: int, isRelative: bool
+    ) -> None:
         packet, real, network = made
         limit = 0xFF if name in ("flags", "type") else 0xFFFF
         forged = replace(real, **{name: (change + getattr(real, name) * isRelative) & limit})
@@ -457,7 +459,7 @@ class ForgedTests(OffloadTestCase):
         self.device = MemoryDevice(self.mode, features=ALL)
         self.proto = CarrierRecorder(then=lambda data, addr: self.transport.write(data, addr))
         self.host()
-        # By way of the port, which looks at it first; and without.
+        # The packet is received through the port, which checks the record first, and then directly by a layer.
         self.deliver((packet, forged))
         climbing = Packet(packet)
         climbing.offload = forged
@@ -466,7 +468,7 @@ class ForgedTests(OffloadTestCase):
         if fault(packet, forged, network) is not None:
             self.assertEqual(self.proto.data, [])
 
-    def test_theLengthOfUDP(self) -> None:
+    def test_aSuperpacketWithAWrongUDPLengthIsDropped(self) -> None:
         self.host()
         packet, offload = many(4, b"12", b"34", b"5")
         packet = packet[:25] + b"\x0b" + packet[26:]
@@ -478,7 +480,7 @@ class ForgedTests(OffloadTestCase):
         self.assertEqual(self.port.counters["inOffloadErrors"], 1)
         self.assertEqual(self._host.udp.counters["inOffloadErrors"], 1)
 
-    def test_whatSaysNothingIsVerified(self) -> None:
+    def test_anEmptyRecordDoesNotVouchForTheChecksum(self) -> None:
         self.host()
         data = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello")
         for offload in Offload(), Offload(0, 0, 42):
@@ -486,7 +488,7 @@ class ForgedTests(OffloadTestCase):
         self.assertEqual((self.proto.data, self._host.udp.counters["inCsumErrors"]), ([], 2))
 
     @given(st.binary(max_size=120), st.builds(Offload, *[st.integers(0, 255)] * 2, *[st.integers(0, 200)] * 4))
-    def test_neverRaiseOnTheWayDown(self, packet: bytes, offload: Offload) -> None:
+    def test_aForgedRecordOfASentPacketRaisesNothing(self, packet: bytes, offload: Offload) -> None:
         for features in 0, CSUM, ALL:
             self.device = MemoryDevice(TUN, features=features)
             self.on(SuperpacketRecorder())
@@ -521,11 +523,11 @@ class DownTests(OffloadTestCase):
         single = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello"), None
         self.deliver(*[single] * 10)
         self.assertEqual(self.payloads(), [b"hello"] * 10)
-        # The first was not delayed.
+        # The first datagram was not delayed, so the superpacket has nine.
         ((data, _),) = self.device.superpackets
         self.assertEqual(len(data), 28 + 9 * 5)
 
-    def test_theFirstIsNotDelayed(self) -> None:
+    def test_theFirstDatagramToEachPeerIsNotDelayed(self) -> None:
         sent = []
 
         def echo(data: bytes, addr: Any) -> None:
@@ -538,12 +540,12 @@ class DownTests(OffloadTestCase):
         )
         self.assertEqual(sent, [1, 2])
 
-    def test_outsideOfAnyTurnNothingWaits(self) -> None:
+    def test_outsideOfReadsAndBatchesNoDatagramWaits(self) -> None:
         for number in range(3):
             self.transport.write(b"hello", self.peer)
             self.assertEqual(len(self.device.sent), number + 1)
 
-    def test_aBatch(self) -> None:
+    def test_theDatagramsOfABatchLeaveAsOneSuperpacket(self) -> None:
         with self.transport.batch():
             for _ in range(5):
                 self.transport.write(b"hello", self.peer)
@@ -552,7 +554,7 @@ class DownTests(OffloadTestCase):
         self.assertEqual(len(self.device.superpackets), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_batchesWithinEachOther(self) -> None:
+    def test_theDatagramsOfNestedBatchesLeaveWithTheOuterOne(self) -> None:
         with self.transport.batch():
             with self.transport.batch():
                 self.transport.write(b"1", self.peer)
@@ -560,7 +562,7 @@ class DownTests(OffloadTestCase):
             self.assertEqual(self.device.sent, [])
         self.assertEqual(self.payloads(), [b"1", b"2"])
 
-    def test_aBatchThatRaises(self) -> None:
+    def test_theDatagramsOfABatchThatRaisesAreSent(self) -> None:
         with self.assertRaises(ZeroDivisionError), self.transport.batch():
             self.transport.write(b"1", self.peer)
             raise ZeroDivisionError
@@ -576,7 +578,7 @@ class DownTests(OffloadTestCase):
         self.assertEqual(self.payloads(), [b"1", b"2"])
         batch.__exit__(None, None, None)
 
-    def test_aBatchInATurnThatReads(self) -> None:
+    def test_aBatchWithinAReadLeavesAsOneSuperpacket(self) -> None:
         def echo(data: bytes, addr: Any) -> None:
             with self.transport.batch():
                 for _ in range(3):
@@ -587,7 +589,7 @@ class DownTests(OffloadTestCase):
         self.assertEqual(self.payloads(), [b"hello"] * 3)
         self.assertEqual(len(self.device.superpackets), 1)
 
-    def test_thePortStopsWithinABatch(self) -> None:
+    def test_aPortThatStopsWithinABatchSendsItsDatagrams(self) -> None:
         with self.transport.batch():
             self.transport.write(b"1", self.peer)
             self.port.stopListening()
@@ -595,7 +597,7 @@ class DownTests(OffloadTestCase):
             self.assertEqual(self.payloads(), [b"1"])
         self.assertEqual(self.port.connected, 0)
 
-    def test_aBatchThatIsLeftOpenInATurnThatReads(self) -> None:
+    def test_aBatchThatIsLeftOpenInAReadEndsWithTheRead(self) -> None:
         def echo(data: bytes, addr: Any) -> None:
             self.transport.batch().__enter__()
             self.transport.write(data, addr)
@@ -606,7 +608,7 @@ class DownTests(OffloadTestCase):
         self.transport.write(b"later", self.peer)
         self.assertEqual(self.payloads(), [b"hello", b"later"])
 
-    def test_eachAnswerLeavesFromTheAddressThatWasAsked(self) -> None:
+    def test_eachAnswerHasTheAskedAddressAsItsSource(self) -> None:
         self._host.ip.addAddress("10.9.0.3/24")
         self.proto.then = self.echo
         asked = ["10.9.0.2", "10.9.0.2", "10.9.0.3", "10.9.0.3", "10.9.0.2", "10.9.0.3"]
@@ -617,14 +619,14 @@ class DownTests(OffloadTestCase):
         self.deliver(*packets)
         self.assertEqual([Packet(data).source for data in self.device.sent], [dest for dest in asked for _ in range(3)])
 
-    def test_eachAnswerLeavesFromThePortThatWasAsked(self) -> None:
+    def test_eachAnswerHasTheAskedPortAsItsSource(self) -> None:
         self._host.udp.addProto(8, self.proto)
         self.proto.then = self.echo
         asked = [7, 7, 8, 8, 7, 8]
         self.deliver(*[(udpPacket(PEER[4], OWN[4], 4000, port, b"hello"), None) for port in asked])
         self.assertEqual([int.from_bytes(data[20:22], "big") for data in self.device.sent], asked)
 
-    def test_aPathThatGetsNarrowerInTheSameTurn(self) -> None:
+    def test_datagramsOfABatchFollowALoweredPathMTU(self) -> None:
         with self.transport.batch():
             for _ in range(3):
                 self.transport.write(bytes(1000), self.peer)
@@ -634,12 +636,12 @@ class DownTests(OffloadTestCase):
                 self.transport.write(bytes(1000), self.peer)
         self.assertEqual(len(self.device.sent), 3 + 6)
 
-    def test_aDestinationThatBecomesOurOwn(self) -> None:
+    def test_datagramsOfABatchFollowAnAddressAddedToTheHost(self) -> None:
         with self.transport.batch():
             for _ in range(3):
                 self.transport.write(b"hello", self.peer)
             self._host.ip.addAddress(f"{PEER[4]}/24")
-            # These were written before.
+            # The datagrams that were written before the change have been sent.
             self.assertEqual(self.payloads(), [b"hello"] * 3)
             for _ in range(3):
                 self.transport.write(b"hello", self.peer)
@@ -647,13 +649,13 @@ class DownTests(OffloadTestCase):
         self.assertEqual(len(self.device.sent), 3)
         self.assertEqual(self._host.udp.counters["noPorts"], 3)
 
-    def test_datagramsOfOtherThanOctets(self) -> None:
+    def test_anArrayIsAcceptedAsADatagram(self) -> None:
         with self.transport.batch():
             for _ in range(3):
                 self.transport.write(array("H", [0x3131, 0x3131]), self.peer)
         self.assertEqual(self.payloads(), [b"1111"] * 3)
 
-    def test_aDeviceThatIsBroken(self) -> None:
+    def test_anExceptionOfTheDeviceIsLoggedOnce(self) -> None:
         def broken(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
             raise ZeroDivisionError
 
@@ -664,21 +666,21 @@ class DownTests(OffloadTestCase):
         self.assertEqual(self.port.counters["inPackets"], 3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_aShorterOneEndsASuperpacket(self) -> None:
+    def test_aShorterDatagramEndsASuperpacket(self) -> None:
         with self.transport.batch():
             for data in b"12", b"34", b"5", b"67", b"89", b"0123", b"45":
                 self.transport.write(data, self.peer)
         self.assertEqual(self.payloads(), [b"12", b"34", b"5", b"67", b"89", b"0123", b"45"])
         self.assertEqual([len(data) - 28 for data, _ in self.device.superpackets], [5, 4, 6])
 
-    def test_emptyDatagrams(self) -> None:
+    def test_emptyDatagramsLeaveAlone(self) -> None:
         with self.transport.batch():
             for data in b"", b"12", b"", b"", b"34":
                 self.transport.write(data, self.peer)
         self.assertEqual(self.payloads(), [b"", b"12", b"", b"", b"34"])
         self.assertEqual(self.device.superpackets, [])
 
-    def test_orderIsKept(self) -> None:
+    def test_datagramsLeaveInTheOrderOfWriting(self) -> None:
         other = CarrierRecorder()
         self._host.listenUDP(8, other)
         with self.transport.batch():
@@ -693,7 +695,7 @@ class DownTests(OffloadTestCase):
             self.transport.write(b"9", (PEER[4], 4001))
         self.assertEqual(b"".join(self.payloads()), b"123456789")
 
-    def test_noMoreThanTheKernelTakes(self) -> None:
+    def test_superpacketsKeepTheBoundsOfTheKernel(self) -> None:
         with self.transport.batch():
             for size, count in (1, 300), (1400, 100), (1472, 50), (600, 120):
                 for number in range(count):
@@ -704,14 +706,14 @@ class DownTests(OffloadTestCase):
             self.assertLessEqual(-(-(len(data) - 28) // offload.size), 128)
         self.assertLess(len(self.device.superpackets), 13)
 
-    def test_whatDoesNotFitTheLinkIsTakenApart(self) -> None:
+    def test_datagramsLongerThanTheMTUAreFragmented(self) -> None:
         with self.transport.batch():
             for _ in range(2):
                 self.transport.write(bytes(1473), self.peer)
         self.assertEqual(len(self.device.sent), 4)
         self.assertEqual(self.device.superpackets, [])
 
-    def test_aBufferThatIsUsedAgain(self) -> None:
+    def test_aBufferMayBeChangedAfterWriting(self) -> None:
         buffer = bytearray(b"one")
         with self.transport.batch():
             self.transport.write(buffer, self.peer)
@@ -721,14 +723,14 @@ class DownTests(OffloadTestCase):
             buffer[:] = b"six"
         self.assertEqual(self.payloads(), [b"one", b"one", b"two"])
 
-    def test_whatIsNoDatagram(self) -> None:
+    def test_anInvalidWriteInABatchRaises(self) -> None:
         with self.transport.batch():
             self.transport.write(b"one", self.peer)
             self.assertRaises(TypeError, self.transport.write, "two", self.peer)
             self.assertRaises(ValueError, self.transport.write, b"two", None)
         self.assertEqual(self.payloads(), [b"one"])
 
-    def test_connected(self) -> None:
+    def test_aConnectedTransportBatchesDatagrams(self) -> None:
         self.transport.connect(*self.peer)
         with self.transport.batch():
             self.transport.write(b"1")
@@ -737,7 +739,7 @@ class DownTests(OffloadTestCase):
             self.assertRaises(ValueError, self.transport.write, b"4", (PEER[4], 4001))
         self.assertEqual(self.payloads(), [b"1", b"2", b"3"])
 
-    def test_connectingWhileSomethingWaits(self) -> None:
+    def test_connectingSendsTheDatagramsThatWait(self) -> None:
         with self.transport.batch():
             self.transport.write(b"1", self.peer)
             self.transport.connect(PEER[4], 4001)
@@ -745,8 +747,8 @@ class DownTests(OffloadTestCase):
             self.transport.write(b"3")
         self.assertEqual(self.payloads(), [b"1", b"3"])
 
-    def test_answersOfEveryLength(self) -> None:
-        # The second and later ones to the same peer have headers that were kept.
+    def test_answersOfEveryLengthAreTheSameAsWithoutTemplates(self) -> None:
+        # The second and later answers to a peer use templates of headers.
         for version in 4, 6:
             self.proto.then = self.echo
             for length in *range(40), 1400, 1452, 1500, 3000, 5:
@@ -758,7 +760,7 @@ class DownTests(OffloadTestCase):
                 else:
                     self.assertGreater(len(self.device.sent), 1)
 
-    def test_headersThatNoLongerHold(self) -> None:
+    def test_headerTemplatesFollowMTUAndAddresses(self) -> None:
         self.proto.then = self.echo
         question = udpPacket(PEER[4], OWN[4], 4000, 7, bytes(1000)), None
         for _ in range(3):
@@ -772,7 +774,7 @@ class DownTests(OffloadTestCase):
         self.deliver(question)
         self.assertEqual(len(self.device.sent), 5)
 
-    def test_superpacketsOfSeveralTurns(self) -> None:
+    def test_superpacketsOfSeveralTurnsFollowTheMTU(self) -> None:
         self.proto.then = self.echo
         pieces = [bytes([number]) * 500 for number in range(10)]
         for turn in range(6):
@@ -788,11 +790,11 @@ class DownTests(OffloadTestCase):
             else:
                 self.assertEqual(self.payloads(), pieces)
                 self.assertEqual(len(self.device.superpackets), 1)
-            # One on its own is not delayed for what came before.
+            # A single datagram is not delayed because of the superpacket before.
             self.deliver((udpPacket(PEER[4], OWN[4], 4000, 7, bytes(500)), None))
             self.assertEqual(len(self.device.superpackets), turn != 3)
 
-    def test_toOurselves(self) -> None:
+    def test_datagramsToTheHostItselfAreDelivered(self) -> None:
         with self.transport.batch():
             for _ in range(3):
                 self.transport.write(b"hello", (OWN[4], 7))
@@ -800,7 +802,7 @@ class DownTests(OffloadTestCase):
         self.assertEqual(self.proto.data, [b"hello"] * 3)
         self.assertEqual(self.device.sent, [])
 
-    def test_whatTheDeviceDoesNotFinishIsFinished(self) -> None:
+    def test_packetsThatTheDeviceCannotFinishAreFinished(self) -> None:
         packet, offload = many(4, b"12", b"34", b"5")
         tcp, tcpOffload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)
         for features, expected in ((ALL, 2), (CSUM | TSO4, 1), (CSUM, 0), (0, 0)):
@@ -814,7 +816,7 @@ class DownTests(OffloadTestCase):
 
 
 class NoRoomTests(OffloadTestCase):
-    def test_whatDoesNotFitIsDroppedAndCounted(self) -> None:
+    def test_aPacketThatTheKernelHasNoRoomForIsDroppedAndCounted(self) -> None:
         self.host()
         errors = [errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM]
 
@@ -834,10 +836,10 @@ class NoRoomTests(OffloadTestCase):
 
 class RefusedTests(OffloadTestCase):
     """
-    A kernel that refuses what is left open in packets, though it says that it finishes that.
+    Tests with a kernel that refuses unfinished packets, although its device offers the offload features.
 
-    @ivar refuses: what of it.
-    @ivar tries: what was open in the packets that it was given.
+    @ivar refuses: the offload features whose packets the kernel refuses.
+    @ivar tries: the offload features of each packet that was given to the kernel.
     """
 
     def setUp(self) -> None:
@@ -851,14 +853,14 @@ class RefusedTests(OffloadTestCase):
 
     def make(self, refuses: int, mode: int = TUN) -> None:
         """
-        Make a device, and a port on it.
+        Make a device whose kernel refuses some features, and a port on it.
         """
         self.refuses = refuses
         self.tries: list[int] = []
         self.device = MemoryDevice(mode, features=ALL)
         self.send = self.device.send
         self.device.send = self.maySend  # type: ignore[method-assign]
-        self.on(HandlingFrames() if mode == TAP else SuperpacketRecorder())
+        self.on(SuperframeRecorder() if mode == TAP else SuperpacketRecorder())
 
     def maySend(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
         features = 0 if offload is None else offload.features
@@ -874,7 +876,7 @@ class RefusedTests(OffloadTestCase):
     def warnings(self) -> list[LogEvent]:
         return [event for event in self.events if event["log_level"] == LogLevel.warn]
 
-    def test_itsDatagramsAreSent(self) -> None:
+    def test_aRefusedSuperpacketIsSentAsSegments(self) -> None:
         for number, self.error in enumerate((errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP), 1):
             packet, offload = many(4, b"12", b"34", b"5")
             self.device.sent.clear()
@@ -885,7 +887,7 @@ class RefusedTests(OffloadTestCase):
             self.assertEqual((counters["outErrors"], counters["outSuperpackets"]), (0, 0))
         self.assertEqual(counters["outOctets"], 3 * (3 * 28 + 5))
 
-    def test_afterAFewNoneIsTried(self) -> None:
+    def test_afterAFewRefusalsTheFeatureIsWithdrawn(self) -> None:
         packet = many(4, b"12", b"34", b"5")
         for count in range(1, MAX_REFUSALS + 3):
             self.write(packet)
@@ -897,12 +899,12 @@ class RefusedTests(OffloadTestCase):
         (event,) = self.warnings()
         self.assertIn("has refused 4 unfinished packets", formatEvent(event))
 
-    def test_allElseIsLeftToTheKernelAsBefore(self) -> None:
+    def test_otherFeaturesAreNotWithdrawn(self) -> None:
         tcp, offload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)
         self.write(*[many(4, b"12", b"34", b"5")] * MAX_REFUSALS, (tcp, offload))
         self.assertEqual(self.device.superpackets, [(tcp, offload)])
 
-    def test_ofTCP(self) -> None:
+    def test_aRefusedTCPFeatureIsWithdrawn(self) -> None:
         for kind, refused in (TCP4, TSO4), (TCP4 | ECN, TSO_ECN):
             self.make(refused)
             packet, offload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)
@@ -911,7 +913,7 @@ class RefusedTests(OffloadTestCase):
             self.assertEqual(self.device.sent, finish(packet, offload) * MAX_REFUSALS)
             self.assertEqual(self.port.offloads, ALL & ~refused)
 
-    def test_checksumsAlone(self) -> None:
+    def test_refusedOpenChecksumsAreWithdrawn(self) -> None:
         self.make(CSUM)
         packet, offload = many(4, b"12345")
         offload = replace(offload, type=NONE, size=0)
@@ -920,8 +922,8 @@ class RefusedTests(OffloadTestCase):
         self.assertEqual(self.device.sent, finish(packet, offload) * (MAX_REFUSALS + 1))
         self.assertEqual((self.port.offloads, self.tries.count(CSUM)), (0, MAX_REFUSALS))
 
-    def test_whatItHasTakenIsNotDoubted(self) -> None:
-        # Otherwise one peer of a tunnel would decide for all by a packet that is odd.
+    def test_aFeatureThatHasWorkedIsNotWithdrawn(self) -> None:
+        # Otherwise, a peer of a tunnel could turn off a feature for all by sending packets that the kernel refuses.
         packet = many(4, b"12", b"34", b"5")
         self.make(0)
         self.write(packet)
@@ -931,7 +933,7 @@ class RefusedTests(OffloadTestCase):
         self.assertEqual(self.port.counters["outRefusedOffloads"], 3 * MAX_REFUSALS)
         self.assertEqual(self.port.counters["outPackets"], 3 * (3 * MAX_REFUSALS + 1))
 
-    def test_aPacketThatIsRefusedAllTheSame(self) -> None:
+    def test_aPacketThatIsRefusedAlsoWhenFinishedIsAnError(self) -> None:
         def refuse(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
             raise OSError(errno.EINVAL, "refused")
 
@@ -940,12 +942,12 @@ class RefusedTests(OffloadTestCase):
         self.assertEqual((self.port.offloads, self.warnings()), (ALL, []))
         self.assertEqual(self.port.counters["outErrors"], 3 * 2 * MAX_REFUSALS)
 
-    def test_aForgedOne(self) -> None:
+    def test_aForgedRecordThatIsRefusedIsAnError(self) -> None:
         packet, offload = many(4, b"12", b"34", b"5")
         self.write((packet, replace(offload, size=0)))
         self.assertEqual((self.device.sent, self.port.counters["outErrors"]), ([], 1))
 
-    def test_whereThereIsNoWayNothingIsTriedAgain(self) -> None:
+    def test_afterALinkErrorThePacketIsNotSentAgain(self) -> None:
         for self.error, name in (errno.EIO, "outLinkDown"), (errno.ENOBUFS, "outDiscards"):
             self.tries.clear()
             self.write(many(4, b"12", b"34", b"5"))
@@ -953,7 +955,7 @@ class RefusedTests(OffloadTestCase):
             self.assertEqual(self.tries, [CSUM | USO])
         self.assertEqual(self.port.counters["outRefusedOffloads"], 0)
 
-    def test_aKernelThatTakesFewerDatagrams(self) -> None:
+    def test_aKernelThatTakesFewerDatagramsGetsSmallerSuperpackets(self) -> None:
         def few(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
             if offload is not None and offload.size and segments(sum(map(len, buffers)), offload)[0] > 64:
                 raise OSError(errno.EINVAL, "more than UDP_MAX_SEGMENTS, before Linux 6.9")
@@ -969,7 +971,7 @@ class RefusedTests(OffloadTestCase):
             self.assertEqual([segments(len(each), left)[0] for each, left in self.device.superpackets], pieces)
         self.assertEqual((self.port.offloads, self.port.counters["outErrors"]), (ALL, 0))
 
-    def test_itIsTriedAgainWhenThePortIsStartedAgain(self) -> None:
+    def test_aRestartedPortUsesTheFeatureAgain(self) -> None:
         packet = many(4, b"12", b"34", b"5")
         self.write(*[packet] * MAX_REFUSALS)
         self.port.stopListening()
@@ -979,7 +981,7 @@ class RefusedTests(OffloadTestCase):
         self.write(packet)
         self.assertEqual((self.port.offloads, len(self.device.superpackets)), (ALL, 1))
 
-    def test_theHostLeavesNothingToItAnyMore(self) -> None:
+    def test_aHostSendsNoSuperpacketsAfterWithdrawal(self) -> None:
         self.port.stopListening()
         self.clock.advance(0)
         self.host()
@@ -991,7 +993,7 @@ class RefusedTests(OffloadTestCase):
             self.assertEqual(self.payloads(), [b"one", b"two", b"x"] * count)
         self.assertEqual(self.tries, [CSUM] * 3)
 
-    def test_onEthernet(self) -> None:
+    def test_aRefusedSuperpacketOnATapIsSentAsSegments(self) -> None:
         self.make(USO, TAP)
         link = bytes(12) + b"\x81\0\0\x05\x08\0"
         packet, offload = many(4, b"12", b"34", b"5", link=link)
@@ -1001,7 +1003,7 @@ class RefusedTests(OffloadTestCase):
 
 class LittleOffloadTests(OffloadTestCase):
     """
-    A kernel that knows nothing of USO, or of nothing.
+    Tests with a kernel that has no USO, or no offload at all.
     """
 
     def test_datagramsLeaveOneByOne(self) -> None:
@@ -1016,7 +1018,7 @@ class LittleOffloadTests(OffloadTestCase):
             self.assertEqual(self.payloads(), [b"first", b"other", b"last", b"hello", b"hello", b"hello"])
             self.assertEqual(self.device.superpackets, [])
 
-    def test_onNoPort(self) -> None:
+    def test_aBatchOnNoPortDoesNothing(self) -> None:
         udp = RawUDPProtocol()
         udp.addProto(7, self.proto)
         udp.doStart()
@@ -1044,7 +1046,7 @@ class DownOnEthernetTests(OffloadTestCase):
             )
         self.assertEqual(len(self.device.superpackets), 6)
 
-    def test_anotherStation(self) -> None:
+    def test_eachAnswerIsSentToTheAskingStation(self) -> None:
         self.host()
         own = self._host.ethernet.linkAddress
         self.proto.then = lambda data, addr: self.proto.transport.write(data, addr)
@@ -1053,7 +1055,7 @@ class DownOnEthernetTests(OffloadTestCase):
         self.deliver(*[(ethernetFrame(station, own, 0x0800, packet), None) for station in stations])
         self.assertEqual([data[:6] for data in self.device.sent], stations)
 
-    def test_aStationThatIsNotKnownYet(self) -> None:
+    def test_datagramsOfABatchWaitForTheNeighbour(self) -> None:
         self.host()
         with self.proto.transport.batch():
             for _ in range(3):
@@ -1068,7 +1070,7 @@ class DownOnEthernetTests(OffloadTestCase):
 
 class HeadersTests(OffloadTestCase):
     @given(st.sampled_from([4, 6]), st.integers(0, 1400), st.integers(1, 65535), st.integers(1, 65535))
-    def test_areThoseOfTheLayers(self, version: int, length: int, source: int, dest: int) -> None:
+    def test_templatesGiveTheHeadersOfTheLayers(self, version: int, length: int, source: int, dest: int) -> None:
         self.device = MemoryDevice(TUN, features=ALL)
         self.host()
         ip: Any = self._host.ip

@@ -1,5 +1,5 @@
 """
-What is in the wheel.
+Tests of the contents of the wheel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.paths import CHECKOUT
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """
-    The wheel, built.
+    Build the wheel, and open it.
     """
     target = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(target), str(CHECKOUT)]

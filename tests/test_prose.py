@@ -1,5 +1,5 @@
 """
-Docstrings and comments begin as CONTRIBUTING.md ("Prose") asks.
+Tests that docstrings and comments begin as CONTRIBUTING.md ("Prose") asks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FEWEST = 4
 #: First sentences that are shorter and say enough.
 SHORT_ENOUGH: set[str] = set()
 
-#: Folders whose prose does not keep the rules yet.
+#: The folders whose prose does not keep the rules yet.
 UNFINISHED = {
     "tests",
     "txtuntap",
@@ -38,10 +38,10 @@ UNFINISHED = {
     "txtuntap/wire",
 }
 
-#: An end of a sentence: a full stop or its like, and a capital letter or the end behind it.
+#: The end of a sentence: a full stop, exclamation mark or question mark before a capital letter or the end of the text.
 _END = re.compile(r"[.!?][)\"']*(?=\s+[A-Z`\"']|\s*$)|\n\s*\n")
 
-#: What epytext puts around a word.
+#: The markup of epytext around a word.
 _MARKUP = re.compile(r"\b[A-Z]\{([^{}<]*)[^{}]*\}")
 
 
@@ -50,7 +50,7 @@ class Text:
     """
     A docstring, or the lines of a comment.
 
-    @ivar line: the number of its first line in the file.
+    @ivar line: the number of the text's first line in the file.
     @ivar isDocstring: whether it is a docstring.
     @ivar text: the text without quotes, signs and indentation.
     """
@@ -61,14 +61,14 @@ class Text:
 
     def sentences(self) -> list[str]:
         """
-        Split the text, without its fields and its indented blocks.
+        Split the text into sentences, without its fields and its indented blocks.
         """
         prose = re.sub(r"(?m)^(@| {2,}).*(\n {2,}.*)*", "", self.text)
         return [sentence for part in _END.split(prose) if (sentence := " ".join(part.split()))]
 
     def faults(self) -> Iterator[str]:
         """
-        Name what is against the rules.
+        Describe each fault of the text against the rules.
         """
         sentences = self.sentences()
         for number, sentence in enumerate(sentences):
@@ -83,7 +83,7 @@ class Text:
 
 def texts(path: Path) -> Iterator[Text]:
     """
-    The docstrings and comments of a file.
+    Find the docstrings and comments of a file.
     """
     source = path.read_text()
     for node in ast.walk(ast.parse(source)):
@@ -112,7 +112,7 @@ def texts(path: Path) -> Iterator[Text]:
 
 def folders() -> dict[str, list[Path]]:
     """
-    The Python files of the project by folder: C{tests} is one, a folder of the package another.
+    Find the Python files of the project, by folder. C{tests} is one folder, and each folder of the package another.
     """
     found: dict[str, list[Path]] = {}
     for top in "benchmarks", "examples", "tests", "twisted", "txtuntap":
@@ -124,7 +124,7 @@ def folders() -> dict[str, list[Path]]:
 
 
 @pytest.mark.parametrize("folder", sorted(set(folders()) - UNFINISHED))
-def test_prose(folder: str) -> None:
+def test_docstringsAndCommentsBeginAsAsked(folder: str) -> None:
     faults = [
         f"{path.relative_to(CHECKOUT)}:{text.line}: {fault}"
         for path in folders()[folder]

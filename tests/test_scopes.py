@@ -1,5 +1,5 @@
 """
-How the tests are handed out to processes.
+Tests for the scopes by which tests are distributed to processes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from tests.conftest import scope
 
 
 class ScopeTests(SynchronousTestCase):
-    def test_ofATest(self) -> None:
+    def test_scopeIsFileClassAndDevice(self) -> None:
         for test, expected in (
             ("tests/test_a.py::test_b", "tests/test_a.py"),
             ("tests/test_a.py::BTests::test_c", "tests/test_a.py::BTests"),

@@ -1,5 +1,5 @@
 """
-The end of a reactor, and SIGHUP.
+Tests for stopping a reactor, by a call or by SIGHUP.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from txtuntap.shutdown import endOnHangUp, isShuttingDown, stop
 
 class ShutdownTests(SynchronousTestCase):
     """
-    Whether a reactor ends, and how it is stopped.
+    Tests for L{isShuttingDown} and L{stop}.
     """
 
-    def test_aReactorThatDoesNotRunAnyMoreIsShuttingDown(self) -> None:
+    def test_aReactorThatHasStoppedRunningIsShuttingDown(self) -> None:
         reactor = MemoryReactorClock()
         reactor.running = True
         self.assertFalse(isShuttingDown(reactor))
@@ -45,14 +45,14 @@ class ShutdownTests(SynchronousTestCase):
 
 class HangUpTests(SynchronousTestCase):
     """
-    SIGHUP.
+    Tests for the function L{endOnHangUp}.
     """
 
     def setUp(self) -> None:
         for number in signal.SIGHUP, signal.SIGTERM:
             self.addCleanup(signal.signal, number, signal.getsignal(number))
 
-    def test_itIsHandledAsSigtermIs(self) -> None:
+    def test_sighupIsHandledAsSigterm(self) -> None:
         got: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -60,12 +60,12 @@ class HangUpTests(SynchronousTestCase):
         signal.raise_signal(signal.SIGHUP)
         self.assertEqual([signal.SIGTERM], got)
 
-    def test_whereItIsIgnoredItStaysIgnored(self) -> None:
+    def test_anIgnoredSighupStaysIgnored(self) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         endOnHangUp()
         self.assertIs(signal.SIG_IGN, signal.getsignal(signal.SIGHUP))
 
-    def test_aHandlerOfTheProgramsOwnStays(self) -> None:
+    def test_aHandlerOfTheProgramIsKept(self) -> None:
         def mine(*ignored: object) -> None: ...
 
         signal.signal(signal.SIGHUP, mine)

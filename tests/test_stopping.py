@@ -1,5 +1,5 @@
 """
-Tests for the end of a port: whatever is under way ends with it. No timer is left, and every Deferred fires.
+Tests for the end of a port. All pending work ends with the port: no timer is left, and every Deferred fires.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ OURS6, THEIRS6 = "fd00::2", "fd00::1"
 
 class StoppingTests(SynchronousTestCase):
     """
-    @ivar clock: has no call of anybody else.
+    Tests that stop a port while work of all kinds is pending.
+
+    @ivar clock: a clock that only the objects of the test use.
     """
 
     def setUp(self) -> None:
@@ -38,7 +40,7 @@ class StoppingTests(SynchronousTestCase):
 
     def begin(self, mode: int, host: Host) -> None:
         """
-        Start a host under everything that waits by itself.
+        Start a host under all middleware that has timers.
         """
         self.host = host
         self.device = MemoryDevice(mode)
@@ -48,16 +50,16 @@ class StoppingTests(SynchronousTestCase):
         self.port.startListening()
         self.transport = host.listenUDP(7, Echo())
         host.listenUDP(9, DatagramProtocol())
-        # Datagrams of a host to itself.
+        # The host sends a datagram to itself.
         host.listenUDP(8, DatagramProtocol()).write(b"payload", (OURS, 7))
         for group in "239.1.2.3", "ff05::1:3":
             self.transport.joinGroup(group)
 
     def busy(self) -> list[Deferred[Any]]:
         """
-        Have something of every kind under way.
+        Begin work of every kind, and leave it pending.
 
-        @return: what must not wait for ever.
+        @return: Deferreds that have to fire when the port ends.
         """
         waiting: list[Deferred[Any]] = [self.host.ping(address, timeout=1e6) for address in (THEIRS, THEIRS6)]
         wrap = frame if self.device.mode == TAP else bytes
@@ -76,7 +78,7 @@ class StoppingTests(SynchronousTestCase):
             self.transport.write(b"payload", (f"fd00::{number}", 9))
             self.transport.write(b"payload", (OURS, 9))
         self.transport.batch().__enter__()
-        # Packets that have come, and wait to be read, or are delayed.
+        # These packets are delayed by the impairment, or wait to be read.
         self.device.deliver(wrap(echo(THEIRS, OURS)))
         self.clock.advance(0.1)
         self.device.deliver(wrap(echo(THEIRS, OURS)))
@@ -92,7 +94,7 @@ class StoppingTests(SynchronousTestCase):
     def make(self, **options: Any) -> Host:
         return Host([f"{OURS}/24", f"{OURS6}/64"], self.clock, OWN, random=Random(1), **options)
 
-    def test_hostOnATap(self) -> None:
+    def test_aHostOnATapEndsWithItsPort(self) -> None:
         self.begin(TAP, self.make(autoconfigure=True, anyAddresses=["10.1.0.0/16"], answerFor=["10.1.0.0/16"]))
         waiting = self.busy()
         stopped = self.port.stopListening()
@@ -100,14 +102,14 @@ class StoppingTests(SynchronousTestCase):
         self.assertEnded(waiting)
         self.successResultOf(stopped)
 
-    def test_hostWhoseAddressesAreOthers(self) -> None:
+    def test_aHostInAddressConflictEndsWithItsPort(self) -> None:
         self.begin(TAP, self.make())
         for address in OURS, "10.0.0.3":
             self.device.deliver(arpFrame(REPLY, address, THEIRS, OTHER, source=OTHER))
         self.clock.advance(0.1)
         self.assertFinal()
 
-    def test_hostThatIsSettled(self) -> None:
+    def test_aConfiguredHostEndsWithItsPort(self) -> None:
         self.begin(TAP, self.make(autoconfigure=True))
         self.clock.pump([0.25] * 80)
         self.host.neighbours.add(THEIRS, PEER)
@@ -121,14 +123,14 @@ class StoppingTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_hostOnATun(self) -> None:
+    def test_aHostOnATunEndsWithItsPort(self) -> None:
         self.begin(TUN, self.make())
         waiting = self.busy()
         self.port.stopListening()
         self.clock.advance(0)
         self.assertEnded(waiting)
 
-    def test_deviceThatIsGone(self) -> None:
+    def test_aHostEndsWithItsDevice(self) -> None:
         self.begin(TUN, self.make())
         waiting = self.busy()
         self.port.connectionLost()
@@ -137,7 +139,7 @@ class StoppingTests(SynchronousTestCase):
         for each in waiting:
             self.failureResultOf(each)
 
-    def test_pingsMadeWhileItStops(self) -> None:
+    def test_aPingDuringTheStopIsRefused(self) -> None:
         self.begin(TUN, self.make())
         again: list[Deferred[Any]] = []
         asked = self.host.ping(THEIRS).addErrback(lambda _: again.append(self.host.ping(THEIRS)))
@@ -145,7 +147,7 @@ class StoppingTests(SynchronousTestCase):
         self.assertEqual(again, [])
         self.failureResultOf(asked, RuntimeError)
 
-    def test_startedAgain(self) -> None:
+    def test_aRestartedPortWorksAndEndsAgain(self) -> None:
         self.begin(TUN, self.make())
         waiting = self.busy()
         self.port.stopListening()
@@ -157,7 +159,7 @@ class StoppingTests(SynchronousTestCase):
         self.failureResultOf(asked, TimeoutError)
         self.assertFinal()
 
-    def test_link(self) -> None:
+    def test_aHostEndsWithItsLink(self) -> None:
         hosts = self.make(), Host(["10.0.0.1/24"], self.clock, PEER, random=Random(2))
         link = Link(hosts[0].ethernet, hosts[1].ethernet, self.clock)
         link.start()
@@ -166,7 +168,7 @@ class StoppingTests(SynchronousTestCase):
         link.stop()
         self.assertEnded([asked])
 
-    def test_network(self) -> None:
+    def test_aHostEndsWithItsNetwork(self) -> None:
         network = Network(seed=1)
         with network:
             switch = network.switch()

@@ -1,5 +1,5 @@
 """
-Who may import whom: the picture in the documentation, held.
+Tests that imports between the modules keep the order in the documentation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.paths import CHECKOUT, EXAMPLES
 
 ROOT = pathlib.Path(txtuntap.__file__).parent
 
-#: The folders and files of the package, each line above those that may import it. What stands on one line is apart.
+#: The folders and files of the package. Each may import those on earlier lines, and none on its own line.
 ORDER = [
     {"wire", "mistakes", "shutdown"},
     {"transports"},
@@ -38,7 +38,7 @@ ORDER = [
 
 def moduleName(path: pathlib.Path) -> str:
     """
-    The dotted name of a module, without C{txtuntap.}; empty for the package itself.
+    Return the dotted name of a module without C{txtuntap.}; the empty string for the package itself.
     """
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
 
@@ -48,7 +48,7 @@ MODULES = {moduleName(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 def importedBy(path: pathlib.Path) -> set[str]:
     """
-    The modules of the package that a module imports, wherever in it, and for the type checker too.
+    Find the modules of the package that a module imports, including imports in functions and for the type checker.
     """
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -64,16 +64,18 @@ def importedBy(path: pathlib.Path) -> set[str]:
     return imported
 
 
-def room(module: str) -> str:
+def topOf(module: str) -> str:
     """
-    The folder of a module, or the file at the top.
+    Return the folder of a module, or the name of the module if it is a top-level file.
     """
     return module.partition(".")[0]
 
 
 def printed(program: str, *options: str) -> str:
     """
-    What a program prints that another Python runs, which has imported nothing yet.
+    Run a program in a new Python process, and return its output.
+
+    @param options: options of the interpreter.
     """
     command = [sys.executable, *options, "-c", program]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -81,16 +83,18 @@ def printed(program: str, *options: str) -> str:
 
 class ImportTests(SynchronousTestCase):
     """
-    The modules' imports.
+    Tests for the imports of the modules.
     """
 
     def test_importsRunDownward(self) -> None:
-        level = {each: number for number, rooms in enumerate(ORDER) for each in rooms}
-        self.assertEqual({room(module) for module in MODULES} - {""}, set(level))
+        level = {each: number for number, tops in enumerate(ORDER) for each in tops}
+        self.assertEqual({topOf(module) for module in MODULES} - {""}, set(level))
         for module, path in MODULES.items():
             for imported in importedBy(path) if module else ():
-                if room(imported) != room(module):
-                    self.assertLess(level.get(room(imported), -1), level[room(module)], f"{module} imports {imported}")
+                if topOf(imported) != topOf(module):
+                    self.assertLess(
+                        level.get(topOf(imported), -1), level[topOf(module)], f"{module} imports {imported}"
+                    )
 
     def test_nothingBelowImportsThePackageItself(self) -> None:
         for module, path in MODULES.items():
@@ -120,8 +124,8 @@ class ImportTests(SynchronousTestCase):
         )
         self.assertEqual("[]", printed(program))
 
-    def test_thePluginImportsNothingOfThePackage(self) -> None:
-        # Every program imports it that has an endpoint string for any plugin, such as tcp6:80.
+    def test_thePluginImportsNoOtherModuleOfThePackage(self) -> None:
+        # Every program that uses an endpoint string, such as tcp6:80, imports all plugins.
         program = (
             "import sys; from twisted.plugins import txtuntap_plugin;"
             "print([name for name in sys.modules if name.partition('.')[0] in ('txtuntap', 'pyroute2')])"
@@ -135,11 +139,11 @@ class ImportTests(SynchronousTestCase):
             "other = clientFromString(None, 'tuntap:tap0:host=10.0.0.1:port=80');"
             "print('twisted.internet.reactor' in sys.modules, 'pyroute2' in sys.modules)"
         )
-        # What configures interfaces is there before the reactor runs, because it takes long to import.
+        # pyroute2 is imported before the reactor runs, because the import takes long.
         self.assertEqual("False True", printed(program))
 
-    def test_whoeverConfiguresHasImportedPyroute2Before(self) -> None:
-        # That takes longer than a reactor may be kept from its work.
+    def test_importingConfigureImportsPyroute2(self) -> None:
+        # The import of pyroute2 takes longer than a running reactor may be blocked.
         program = (
             "import sys, txtuntap.device.configure; before = set(sys.modules);"
             "print(txtuntap.device.configure.configureInterface('lo', up=None).changes,"
@@ -148,7 +152,7 @@ class ImportTests(SynchronousTestCase):
         self.assertEqual("[] []", printed(program))
 
     def test_onlyThePlatformsFoldersNeedTheirPlatform(self) -> None:
-        # The helper hands out devices of Linux, and its client's device is one.
+        # The helper opens Linux devices, and the device of its client is a Linux device.
         needLinux = {"device.linux"} | {
             f"device.helper.{each}" for each in ("__main__", "device", "leases", "options", "server")
         }
@@ -166,7 +170,7 @@ class ImportTests(SynchronousTestCase):
         )
         self.assertEqual("", printed(program))
 
-    def test_theFacesFindTheirPlatform(self) -> None:
+    def test_anUnsupportedPlatformIsNamedInTheError(self) -> None:
         program = (
             "import sys; sys.platform = 'plan9'; from txtuntap.device.state import readInterface\n"
             "try: readInterface('tun0')\n"
@@ -179,10 +183,10 @@ class ImportTests(SynchronousTestCase):
 
 class WalkTests(SynchronousTestCase):
     """
-    The walk through the code in CONTRIBUTING.md.
+    Tests for the walk through the code in CONTRIBUTING.md.
     """
 
-    def test_itsFilesAreThere(self) -> None:
+    def test_theFilesOfTheWalkExist(self) -> None:
         rows = re.findall(r"^\| .* \| (.*) \|$", (CHECKOUT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
         paths = [path for row in rows for path in re.findall(r"`([\w/]+(?:\.py|/))`", row)]
         self.assertGreater(len(paths), 40)
@@ -191,7 +195,7 @@ class WalkTests(SynchronousTestCase):
 
 class OptimizedTests(SynchronousTestCase):
     """
-    What C{python -O} leaves out, and C{-OO}: assertions and docstrings. Nothing depends on them.
+    Tests that nothing depends on assertions, which C{python -O} removes, and on docstrings, which C{-OO} removes.
     """
 
     def test_assertionsAreForTheTypeCheckerOnly(self) -> None:
@@ -202,24 +206,24 @@ class OptimizedTests(SynchronousTestCase):
                 if isinstance(node, ast.Assert):
                     self.assertRegex(ast.unparse(node.test), r"^[\w.]+ is not None$", f"{path}: line {node.lineno}")
 
-    def test_nobodyReadsDocstrings(self) -> None:
+    def test_noCodeReadsDocstrings(self) -> None:
         for path in (*ROOT.rglob("*.py"), *EXAMPLES.glob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
                     name = node.id if isinstance(node, ast.Name) else node.attr
                     self.assertNotIn(name, ("__doc__", "getdoc"), f"{path}: line {node.lineno}")
 
-    def test_everyOptionIsExplainedWithoutThem(self) -> None:
+    def test_everyOptionHasATextWithoutDocstrings(self) -> None:
         program = (
             "from txtuntap.service.options import Options;"
             "print([(kind, name) for kind, _, options, _ in Options.subCommands for name in dir(options)"
             " if name.startswith('opt_') and not getattr(options, name).__doc__])"
         )
-        # Those of Twisted's own have none then.
+        # Twisted's own options have no texts without docstrings.
         own = [(kind, name) for kind in ("host", "switch", "tunnel") for name in ("opt_help", "opt_version")]
         self.assertEqual(str(own), printed(program, "-OO"))
 
-    def test_everyModuleCanBeImported(self) -> None:
+    def test_everyModuleCanBeImportedWithoutDocstrings(self) -> None:
         program = (
             "import pkgutil, importlib, txtuntap;"
             "[importlib.import_module(each.name) for each in pkgutil.walk_packages(txtuntap.__path__, 'txtuntap.')];"

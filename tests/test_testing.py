@@ -1,6 +1,6 @@
 """
-Tests for L{txtuntap.testing}: packets made to order, and the calls of the operating system in memory. The device in
-memory is tested with the real one.
+Tests for L{txtuntap.testing}: the functions that make packets, the clock, and the calls of the operating system in
+memory. The device in memory is tested together with the real one.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ FOUR, SIX = ("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")
 
 
 class BuilderTests(SynchronousTestCase):
-    def test_frame(self) -> None:
+    def test_ethernetFrameMakesAFrame(self) -> None:
         self.assertEqual(ethernetFrame(PEER, OWN, 0x0800, b"x"), bytes.fromhex("020000000001 020000000002 0800") + b"x")
 
-    def test_frameOfAVLAN(self) -> None:
+    def test_ethernetFrameMakesATaggedFrame(self) -> None:
         frame = ethernetFrame(PEER, OWN, 0x0800, b"x", vlan=5)
         self.assertEqual(frame[12:], bytes.fromhex("8100 0005 0800") + b"x")
 
@@ -41,12 +41,12 @@ class BuilderTests(SynchronousTestCase):
     def test_addressesMayBePacked(self) -> None:
         self.assertEqual(ipPacket(bytes((10, 0, 0, 1)), "10.0.0.2", 17, b""), ipPacket(*FOUR, 17, b""))
 
-    def test_datagramSumsUpWithItsAddresses(self) -> None:
+    def test_udpDatagramHasAChecksum(self) -> None:
         datagram = udpDatagram(*FOUR, 1, 2, b"payload")
         pseudo = bytes((10, 0, 0, 1, 10, 0, 0, 2, 0, 17, 0, len(datagram)))
         self.assertEqual(onesSum(pseudo + datagram), 0)
 
-    def test_packetWithADatagram(self) -> None:
+    def test_udpPacketContainsADatagram(self) -> None:
         expected = ipPacket(*FOUR, 17, udpDatagram(*FOUR, 1, 2, b"payload"), hopLimit=9)
         self.assertEqual(udpPacket(*FOUR, 1, 2, b"payload", hopLimit=9), expected)
 
@@ -58,19 +58,19 @@ class ClockTests(SynchronousTestCase):
     def times(self) -> tuple[float, float]:
         return self.clock.seconds(), self.clock.steadySeconds()
 
-    def test_timePassesOnBoth(self) -> None:
+    def test_advanceMovesBothTimes(self) -> None:
         self.clock.advance(2)
         self.clock.pump([1, 1.5])
         self.assertEqual(self.times(), (4.5, 4.5))
 
-    def test_setIsTheWallClockAlone(self) -> None:
+    def test_setByMovesTheWallClockOnly(self) -> None:
         self.clock.advance(10)
         self.clock.setBy(-3600)
         self.assertEqual(self.times(), (-3590, 10))
         self.clock.setBy(7200)
         self.assertEqual(self.times(), (3610, 10))
 
-    def test_delayedCallsAreKeptByTheWallClock(self) -> None:
+    def test_delayedCallsAreDueByTheWallClock(self) -> None:
         called: list[tuple[float, float]] = []
         self.clock.callLater(10, lambda: called.append(self.times()))
         self.clock.callLater(100, lambda: called.append(self.times()))
@@ -84,7 +84,7 @@ class ClockTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(called[1:], [(100, 1050)])
 
-    def test_timersMayNotLearnOfAStep(self) -> None:
+    def test_timersAreReArmedOnlyIfTheStepIsNoticed(self) -> None:
         for noticed in True, False:
             timer = Timer(self.clock, int)
             timer.arm(10)
@@ -109,16 +109,16 @@ class SystemTests(SynchronousTestCase):
         number: int | None = raised.exception.errno
         return number
 
-    def test_unknownDevice(self) -> None:
+    def test_openingAnUnregisteredDeviceIsENOSYS(self) -> None:
         self.assertEqual(self.number(self.system.open, b"/dev/other", 0), errno.ENOSYS)
 
-    def test_callsNeedPermission(self) -> None:
+    def test_callsWithoutPermissionAreEPERM(self) -> None:
         fd = self.attached(IFF_TUN)
         self.system.permissions.clear()
         self.assertEqual(self.number(self.system.open, NODE, 0), errno.EPERM)
         self.assertEqual(self.number(self.system.ioctl, fd, TUNSETIFF, bytes(18)), errno.EPERM)
 
-    def test_descriptorThatIsNotOpen(self) -> None:
+    def test_callsOnAClosedDescriptorAreEBADF(self) -> None:
         fd = self.attached(IFF_TUN)
         self.system.close(fd)
         for call, *arguments in (
@@ -129,10 +129,10 @@ class SystemTests(SynchronousTestCase):
         ):
             self.assertEqual(self.number(call, *arguments), errno.EBADF)
 
-    def test_oneRequestIsKnown(self) -> None:
+    def test_anUnknownRequestIsEINVAL(self) -> None:
         self.assertEqual(self.number(self.system.ioctl, self.attached(IFF_TUN), TUNGETIFF, bytes(40)), errno.EINVAL)
 
-    def test_datagramComesAsThePacketsOfTheDevice(self) -> None:
+    def test_sendUDPAddsAPacketOfTheDevicesKind(self) -> None:
         for mode, before in ((IFF_TUN | IFF_NO_PI, 0), (IFF_TUN, 4), (IFF_TAP | IFF_NO_PI, 14), (IFF_TAP, 18)):
             fd = self.attached(mode)
             source = self.system.sendUDP(b"payload", ("10.0.0.2", 7))
@@ -140,7 +140,7 @@ class SystemTests(SynchronousTestCase):
             self.assertEqual(self.system.read(fd, 2000)[before:], packet)
             self.system.close(fd)
 
-    def test_writtenDatagramComesOutOfTheNetwork(self) -> None:
+    def test_receiveUDPReturnsAWrittenDatagram(self) -> None:
         packet = udpPacket(*FOUR, 1, 2, b"payload")
         frame = ethernetFrame(PEER, OWN, 0x0800, packet)
         for mode, data in ((IFF_TUN | IFF_NO_PI, packet), (IFF_TUN, bytes(4) + packet), (IFF_TAP, bytes(4) + frame)):
@@ -148,19 +148,19 @@ class SystemTests(SynchronousTestCase):
             self.system.write(fd, data)
             self.assertEqual(self.system.receiveUDP(fd, "10.0.0.2", 2).recv(100), b"payload")
 
-    def test_readIsCut(self) -> None:
+    def test_aReadIsCutToItsLimit(self) -> None:
         fd = self.attached(IFF_TUN | IFF_NO_PI)
         self.system.sendUDP(b"payload", ("10.0.0.2", 7))
         self.assertEqual(len(self.system.read(fd, 10)), 10)
 
-    def test_nothingToRead(self) -> None:
+    def test_aReadOfNothingIsEAGAIN(self) -> None:
         self.assertEqual(self.number(self.system.read, self.attached(IFF_TUN), 10), errno.EAGAIN)
 
-    def test_blockingReadOfNothingIsNotImplemented(self) -> None:
+    def test_aBlockingReadOfNothingIsNotImplemented(self) -> None:
         fd = self.system.open(NODE, self.system.O_RDWR)
         self.assertRaises(NotImplementedError, self.system.read, fd, 10)
 
-    def test_writeThatIsTooLong(self) -> None:
+    def test_aWriteThatIsTooLongIsENOBUFS(self) -> None:
         fd = self.attached(IFF_TUN | IFF_NO_PI)
         self.system.write(fd, bytes(Tunnel.SEND_BUFFER_SIZE))
         self.assertEqual(self.number(self.system.write, fd, bytes(Tunnel.SEND_BUFFER_SIZE + 1)), errno.ENOBUFS)

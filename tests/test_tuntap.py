@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.tuntap} over a device in memory: the port's life, and packets up and down.
+Tests for L{txtuntap.tuntap} with a device in memory: making, starting, stopping and losing a port, and its address.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ConstructionTests(SynchronousTestCase):
     def port(self, proto: Any, name: Any = "x0", **options: Any) -> TuntapPort:
         return TuntapPort(name, proto, reactor=Clock(), **options)
 
-    def test_interfaces(self) -> None:
+    def test_thePortProvidesItsInterfaces(self) -> None:
         for interface in (IListeningPort, IPacketTransport):
             self.assertTrue(verifyObject(interface, self.port(PacketRecorder())))
 
@@ -49,7 +49,7 @@ class ConstructionTests(SynchronousTestCase):
                 self.port(PacketRecorder(), name)
             self.assertIn("15", str(raised.exception))
 
-    def test_whatIsNoNameIsAValueError(self) -> None:
+    def test_anInvalidNameIsAValueError(self) -> None:
         for name in (".", "..", "a/b", "a:b", "a b", "a\0", "%d%d", "%s", None, 0, 7, [120]):
             self.assertRaises(ValueError, self.port, PacketRecorder(), name)
 
@@ -67,19 +67,19 @@ class ConstructionTests(SynchronousTestCase):
         class Unnumbered(AbstractDatagramProtocol):
             def addProto(self, num: int, proto: Any) -> None:
                 """
-                Of the interface.
+                Do nothing; the interface requires this method.
                 """
 
             def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
                 """
-                Of the interface.
+                Do nothing; the interface requires this method.
                 """
 
         with self.assertRaises(TypeError) as raised:
             self.port(Unnumbered())
         self.assertIn("addProto(number, protocol)", str(raised.exception))
 
-    def test_anythingElseIsATypeErrorThatSaysWhatToDo(self) -> None:
+    def test_anotherProtocolIsATypeErrorWithAdvice(self) -> None:
         for proto in (DatagramProtocol(), object(), None):
             with self.assertRaises(TypeError) as raised:
                 self.port(proto)
@@ -94,10 +94,10 @@ class ConstructionTests(SynchronousTestCase):
 
 class StackTests(SynchronousTestCase):
     """
-    An C{IRawDatagramProtocol} on a port.
+    Tests for an C{IRawDatagramProtocol} on a port.
     """
 
-    def test_udpIsPutAboveIP(self) -> None:
+    def test_aRawUDPProtocolIsAddedToIPUnder17(self) -> None:
         udp, clock, device = RawUDPProtocol(), Clock(), MemoryDevice(TUN)
         udp.addProto(7, Echo())
         TuntapPort("", udp, reactor=clock, device=device).startListening()
@@ -106,7 +106,7 @@ class StackTests(SynchronousTestCase):
             clock.advance(0)
             self.assertEqual(device.sent.pop(), udpPacket(dest, source, 7, 1234, b"hello"))
 
-    def test_anotherIsPutUnderItsNumber(self) -> None:
+    def test_aDatagramProtocolIsAddedToIPUnderItsNumber(self) -> None:
         @implementer_only(IRawDatagramProtocol)
         class Numbered(PacketRecorder):
             protocolNumber = 253
@@ -121,7 +121,7 @@ class StackTests(SynchronousTestCase):
 
 
 class StartTests(PortTestCase):
-    def test_protocolStartsWithThePortForATransport(self) -> None:
+    def test_theProtocolStartsWithThePortAsItsTransport(self) -> None:
         self.assertEqual((self.proto.events, self.proto.transport), (["start"], self.port))
         self.assertTrue(self.port.connected)
 
@@ -129,14 +129,14 @@ class StartTests(PortTestCase):
         self.assertEqual(self.port.getHost(), TunnelAddress(TunnelFlags.IFF_TUN, b"tun0"))
         self.assertEqual(self.port.interface, b"tun0")
 
-    def test_listeningAlready(self) -> None:
+    def test_startingAListeningPortIsAnError(self) -> None:
         with self.assertRaises(CannotListenError) as raised:
             self.port.startListening()
         self.assertIn("already", str(raised.exception))
         self.assertEqual((self.proto.events, self.device.opened), (["start"], 1))
         self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
 
-    def test_deviceThatIsBusy(self) -> None:
+    def test_startingOnABusyDeviceIsAnError(self) -> None:
         other = TuntapPort("", PacketRecorder(), reactor=self.clock, device=self.device)
         with self.assertRaises(CannotListenError) as raised:
             other.startListening()
@@ -173,7 +173,7 @@ class StartTests(PortTestCase):
         self.clock.advance(0)
         self.assertEqual((self.proto.packets, self.device.closed), ([], 1))
 
-    def test_protocolThatStopsThePortAndFailsToStartLeavesNobodyWaiting(self) -> None:
+    def test_stopListeningFiresEvenIfTheStartFails(self) -> None:
         self.make(start=False)
         waiting: list[Deferred[None]] = []
 
@@ -207,34 +207,34 @@ class StopTests(PortTestCase):
         self.port.stopListening()
         self.assertEqual(self.deliver(DATAGRAM), [])
 
-    def test_nothingIsReadAfterAProtocolStoppedThePort(self) -> None:
+    def test_nothingIsReadAfterTheProtocolStopsThePort(self) -> None:
         self.proto.then = lambda _: self.port.stopListening()
         self.assertEqual(self.deliver(DATAGRAM, DATAGRAM), [DATAGRAM])
 
-    def test_everyCallGetsADeferred(self) -> None:
+    def test_everyCallOfStopListeningFires(self) -> None:
         deferreds = [self.port.stopListening() for _ in range(3)]
         self.clock.advance(0)
         self.assertEqual([self.successResultOf(deferred) for deferred in deferreds], [None] * 3)
         self.assertEqual(self.proto.events, ["start", "stop"])
 
-    def test_notListening(self) -> None:
+    def test_stoppingAStoppedPortFiresAtOnce(self) -> None:
         self.stop()
         self.assertIsNone(self.successResultOf(self.port.stopListening()))
         self.assertEqual(self.proto.events, ["start", "stop"])
 
-    def test_neverStarted(self) -> None:
+    def test_stoppingAPortThatNeverStartedFiresAtOnce(self) -> None:
         self.make(start=False)
         self.assertIsNone(self.successResultOf(self.port.stopListening()))
         self.assertEqual(self.proto.events, [])
 
-    def test_canBeStartedAgain(self) -> None:
+    def test_thePortCanBeStartedAgain(self) -> None:
         for _ in range(3):
             self.stop()
             self.port.startListening()
             self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
         self.assertEqual(self.device.opened - self.device.closed, 1)
 
-    def test_canBeStartedAgainAsSoonAsItHasStopped(self) -> None:
+    def test_thePortCanBeStartedAgainWhenStopListeningFires(self) -> None:
         self.port.stopListening().addCallback(lambda ignored: self.port.startListening())
         self.clock.advance(0)
         self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
@@ -266,48 +266,48 @@ class LossTests(PortTestCase):
         self.assertEqual((self.proto.events, self.proto.transport), (["start", "stop"], None))
         self.assertEqual((self.device.closed, self.port.connected), (1, 0))
 
-    def test_reasonIsTold(self) -> None:
+    def test_whenLostFailsWithInterfaceLost(self) -> None:
         lost = [self.port.whenLost(), self.port.whenLost()]
         self.lose()
         for deferred in lost:
             reason = self.failureResultOf(deferred, InterfaceLost)
             self.assertIn("tun0", reason.getErrorMessage())
 
-    def test_lossOfTheInterfaceIsALossOfTheConnection(self) -> None:
+    def test_interfaceLostIsAConnectionLost(self) -> None:
         self.assertTrue(issubclass(InterfaceLost, ConnectionLost))
 
-    def test_reasonOfStoppingIsThatItIsDone(self) -> None:
+    def test_whenLostOfAStoppedPortFailsWithConnectionDone(self) -> None:
         lost = self.port.whenLost()
         self.stop()
         self.failureResultOf(lost, ConnectionDone)
 
-    def test_reasonIsToldAfterwardsToo(self) -> None:
+    def test_whenLostAfterTheLossFailsAtOnce(self) -> None:
         self.lose()
         self.failureResultOf(self.port.whenLost(), InterfaceLost)
 
-    def test_aPortThatListensAgainHasNotEnded(self) -> None:
+    def test_whenLostOfARestartedPortWaits(self) -> None:
         self.lose()
         self.port.startListening()
         self.assertNoResult(self.port.whenLost())
 
-    def test_nobodyIsToldWhileItListens(self) -> None:
+    def test_whenLostWaitsWhileThePortListens(self) -> None:
         lost = self.port.whenLost()
         self.deliver(DATAGRAM)
         self.assertNoResult(lost)
         self.stop()
         self.failureResultOf(lost)
 
-    def test_onceIsEnough(self) -> None:
+    def test_aSecondLossDoesNothing(self) -> None:
         self.lose()
         self.port.connectionLost(Failure(ConnectionLost()))
         self.assertEqual((self.proto.events, self.device.closed), (["start", "stop"], 1))
 
-    def test_oneLineIsLoggedWithoutATraceback(self) -> None:
+    def test_aLossIsLoggedWithoutATraceback(self) -> None:
         (event,) = [event for event in self.lose() if event["log_namespace"].startswith("txtuntap")]
         self.assertNotIn("log_failure", event)
         self.assertIn("tun0 was deleted", event["log_format"].format(**event))
 
-    def test_reactorThatOnlySawAnErrorIsToldTheReason(self) -> None:
+    def test_anErrorOfTheReactorBecomesInterfaceLostIfTheDeviceIsGone(self) -> None:
         for reason in (ConnectionLost(), ConnectionDone()):
             self.make()
             lost = self.port.whenLost()
@@ -316,7 +316,7 @@ class LossTests(PortTestCase):
             self.port.connectionLost(Failure(reason))
             self.failureResultOf(lost, InterfaceLost)
 
-    def test_interfaceThatIsStillBeingDeletedIsLost(self) -> None:
+    def test_anErrorOfTheReactorBecomesInterfaceLostDuringTheDeletion(self) -> None:
         for reason in (ConnectionLost(), ConnectionDone()):
             self.make()
             lost = self.port.whenLost()
@@ -324,18 +324,18 @@ class LossTests(PortTestCase):
             self.port.connectionLost(Failure(reason))
             self.assertIn("tun0 was deleted", str(self.failureResultOf(lost, InterfaceLost).value))
 
-    def test_otherReasonsAreHandedOn(self) -> None:
+    def test_whenLostFailsWithOtherReasonsUnchanged(self) -> None:
         lost = self.port.whenLost()
         self.port.connectionLost(Failure(Oops()))
         self.failureResultOf(lost, Oops)
 
-    def test_stoppingIsFulfilledWhenTheInterfaceGoesFirst(self) -> None:
+    def test_stopListeningFiresEvenIfTheInterfaceIsDeletedFirst(self) -> None:
         done = self.port.stopListening()
         self.device.delete()
         self.clock.advance(0)
         self.assertIsNone(self.successResultOf(done))
 
-    def test_canBeStartedAgain(self) -> None:
+    def test_thePortCanBeStartedAgain(self) -> None:
         self.lose()
         self.port.startListening()
         self.assertEqual(self.deliver(DATAGRAM), [DATAGRAM])
@@ -345,7 +345,7 @@ class AddressTests(SynchronousTestCase):
     def address(self, name: bytes = b"x0") -> TunnelAddress:
         return TunnelAddress(TunnelFlags.IFF_TUN, name)
 
-    def test_interface(self) -> None:
+    def test_aTunnelAddressProvidesIAddress(self) -> None:
         self.assertTrue(verifyObject(IAddress, self.address()))
 
     def test_equality(self) -> None:

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.tuntap}: reading and writing, over a device in memory and over the system calls in memory.
+Tests for L{txtuntap.tuntap}: reading and writing, with a device in memory and with the system calls in memory.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ FRAME = ethernetFrame("02:00:00:00:00:01", "02:00:00:00:00:02", 0x88B5, b"payloa
 
 
 class ReadTests(PortTestCase):
-    def test_packetsComeInOrder(self) -> None:
+    def test_packetsAreDeliveredInOrder(self) -> None:
         self.assertEqual(self.deliver(DATAGRAM, SIX, DATAGRAM), [DATAGRAM, SIX, DATAGRAM])
 
-    def test_packetTellsWhereAndWhenItCame(self) -> None:
+    def test_aPacketHasItsPortAndItsTime(self) -> None:
         self.clock.advance(5)
         self.deliver(DATAGRAM)
         (packet,) = self.proto.packets
@@ -66,12 +66,12 @@ class ReadTests(PortTestCase):
         self.port.doRead()
         self.assertEqual(len(self.proto.packets), 3)
 
-    def test_usualBounds(self) -> None:
+    def test_theDefaultBounds(self) -> None:
         self.assertEqual(
             (self.port.maxThroughput, self.port.maxPackets, self.port.maxPacketSize), (1048576, 1024, 65557)
         )
 
-    def test_restComesInLaterTurns(self) -> None:
+    def test_theRestIsReadInLaterTurns(self) -> None:
         self.port.maxPackets = 2
         self.assertEqual(len(self.deliver(*[DATAGRAM] * 5)), 5)
 
@@ -95,7 +95,7 @@ class ReadTests(PortTestCase):
             (event,) = [event for event in events if "method" in event]
             self.assertEqual(name, event["method"])
 
-    def test_protocolOfTwistedPairIsCalledItsWay(self) -> None:
+    def test_aProtocolOfTwistedPairIsCalledAsThere(self) -> None:
         old = PairRecorder()
         device = MemoryDevice(TUN)
         port = TuntapPort("", old, maxPacketSize=len(SIX) - 1, reactor=self.clock, device=device)
@@ -105,7 +105,7 @@ class ReadTests(PortTestCase):
         self.clock.advance(0)
         self.assertEqual(old.calls, [{"data": DATAGRAM, "partial": False}, {"data": SIX[:-1], "partial": True}])
 
-    def test_framesGoToAnEthernetLayer(self) -> None:
+    def test_aFrameIsDeliveredToAnEthernetLayer(self) -> None:
         ethernet, device = EthernetProtocol(), MemoryDevice(TAP)
         ethernet.addProto(0x88B5, self.proto)
         TuntapPort("", ethernet, reactor=self.clock, device=device).startListening()
@@ -122,7 +122,7 @@ class ReadTests(PortTestCase):
 
 
 class WriteTests(PortTestCase):
-    def test_packetIsOneSend(self) -> None:
+    def test_writePacketSendsThePiecesAsOnePacket(self) -> None:
         self.port.writePacket([DATAGRAM[:20], DATAGRAM[20:]])
         self.assertEqual(self.device.sent, [DATAGRAM])
         self.assertEqual(self.port.counters, {"outPackets": 1, "outOctets": len(DATAGRAM)})
@@ -133,7 +133,7 @@ class WriteTests(PortTestCase):
         self.assertIsNone(self.port.write(DATAGRAM))
         self.assertEqual(self.port.counters, {"outLinkDown": 2})
 
-    def test_whatTheDeviceRefusesIsCounted(self) -> None:
+    def test_aPacketThatTheDeviceRefusesIsCounted(self) -> None:
         self.port.writePacket([b"\x00"])
         self.assertEqual(self.port.counters, {"outErrors": 1})
 
@@ -143,24 +143,24 @@ class WriteTests(PortTestCase):
         port.writePacket([DATAGRAM])
         self.assertEqual((device.sent, port.counters), ([], {"outDiscards": 1}))
 
-    def test_ownWriteTellsHowMuchWasWritten(self) -> None:
+    def test_writeReturnsTheNumberOfOctets(self) -> None:
         self.assertEqual(self.port.write(DATAGRAM), len(DATAGRAM))
         self.assertEqual(self.port.counters, {"outPackets": 1, "outOctets": len(DATAGRAM)})
 
-    def test_ownWriteRaisesWhatTheDeviceRefuses(self) -> None:
+    def test_writeRaisesIfTheDeviceRefuses(self) -> None:
         with self.assertRaises(OSError) as raised:
             self.port.write(b"\x00")
         self.assertEqual(raised.exception.errno, errno.EINVAL)
 
-    def test_ownWriteOnAPortThatIsNotListeningRaises(self) -> None:
+    def test_writeOnAPortThatIsNotListeningRaises(self) -> None:
         port = TuntapPort("", PacketRecorder(), reactor=self.clock, device=MemoryDevice(TUN))
         self.assertRaises(OSError, port.write, DATAGRAM)
 
-    def test_sequenceIsOnePacket(self) -> None:
+    def test_writeSequenceSendsOnePacket(self) -> None:
         self.port.writeSequence([DATAGRAM[:5], b"", DATAGRAM[5:]])
         self.assertEqual(self.device.sent, [DATAGRAM])
 
-    def test_portTellsWhatTheDeviceTells(self) -> None:
+    def test_thePortHasMTULinkAddressAndOffloadsOfTheDevice(self) -> None:
         self.assertEqual((self.port.mtu, self.port.linkAddress, self.port.offloads), (1400, None, 0))
         tap = TuntapPort("", EthernetProtocol(), reactor=self.clock, device=MemoryDevice(TAP))
         self.assertEqual(tap.linkAddress, b"\x02\0\0\0\0\x01")
@@ -168,9 +168,9 @@ class WriteTests(PortTestCase):
 
 class SystemMixin:
     """
-    Over something that stands in for the operating system.
+    Tests of a port whose device calls a system in memory.
 
-    @ivar library: the module it comes from.
+    @ivar library: the module that has C{MemoryIOSystem} and C{Tunnel}.
     """
 
     library: Any = None
@@ -190,13 +190,15 @@ class SystemMixin:
 
     def opened(self) -> int:
         """
-        How many files are open.
+        Return the number of open files.
         """
         return len(self.system._openFiles)
 
     def refuse(self, call: str, number: int) -> None:
         """
-        Have a call fail from now on.
+        Let a call of the system fail from now on.
+
+        @param number: the C{errno} of the failure.
         """
 
         def refused(*arguments: Any) -> None:
@@ -210,26 +212,26 @@ class SystemMixin:
 
         self.system.getTunnel(self.port).read = read
 
-    def test_askedForIsATunWithoutProtocolInformation(self) -> None:
+    def test_theDeviceIsATunWithoutProtocolInformation(self) -> None:
         self.port.startListening()
         tunnel = self.system.getTunnel(self.port)
         self.assertEqual(tunnel.tunnelMode, (TunnelFlags.IFF_TUN | TunnelFlags.IFF_NO_PI).value)
         self.assertEqual(tunnel.requestedName, b"x0".ljust(16, b"\0"))
         self.assertEqual((tunnel.blocking, tunnel.closeOnExec), (False, True))
 
-    def test_nameIsTheOneTheKernelGave(self) -> None:
+    def test_theNameIsTheOneTheKernelChose(self) -> None:
         self.port.startListening()
         name = self.system.getTunnel(self.port).name
         self.assertEqual(self.port.getHost().name, bytes(name[:16]).rstrip(b"\0"))
 
-    def test_descriptorIsRead(self) -> None:
+    def test_aPacketOfTheDescriptorIsRead(self) -> None:
         self.port.startListening()
         self.assertEqual(self.clock.readers, {self.port})
         self.system.getTunnel(self.port).addToReadBuffer(DATAGRAM)
         self.assertEqual(self.port.doRead(), None)
         self.assertEqual(self.proto.data, [DATAGRAM])
 
-    def test_nothingToReadInAnyStyle(self) -> None:
+    def test_anEmptyQueueEndsTheTurn(self) -> None:
         self.port.startListening()
         tunnel = self.system.getTunnel(self.port)
         for style in (tunnel.EAGAIN_STYLE, tunnel.EWOULDBLOCK_STYLE, tunnel.EINTR_STYLE):
@@ -264,10 +266,10 @@ class SystemMixin:
             self.assertEqual(port.write(data), len(data))
             self.assertEqual(tunnel.writeBuffer.pop(), struct.pack("!HH", 0, etherType) + data)
 
-    def test_kernelsOwnMarkOfAPacketThatWasCut(self) -> None:
+    def test_theKernelsMarkOfACutPacketIsPartial(self) -> None:
         port = self.makePort(self.proto, protocolInformation=True)
         port.startListening()
-        # Over this one the fake puts no information of its own.
+        # A replaced read, to which the system in memory adds no protocol information of its own.
         reads = [b"", struct.pack("=H", 1) + b"\x08\x00" + DATAGRAM]
         self.system.getTunnel(port).read = lambda limit: reads.pop()
         port.doRead()
@@ -335,19 +337,19 @@ class SystemMixin:
         self.port.doRead()
         self.assertEqual(self.proto.packets, [])
 
-    def test_canBeStartedAgain(self) -> None:
+    def test_thePortCanBeStartedAgain(self) -> None:
         for _ in range(3):
             self.port.startListening()
             self.port.stopListening()
             self.clock.advance(0)
         self.assertEqual((self.opened(), self.port.fileno()), (0, -1))
 
-    def test_interfaceThatIsGoneEndsTheReading(self) -> None:
+    def test_aDeletedInterfaceEndsReading(self) -> None:
         self.port.startListening()
         self.loseInterface()
         self.assertEqual(type(self.port.doRead()), InterfaceLost)
 
-    def test_reasonIsAskedForWhereTheReactorHasNone(self) -> None:
+    def test_connectionLostWithoutAReasonFindsInterfaceLost(self) -> None:
         self.port.startListening()
         reasons: list[Failure] = []
         self.port.whenLost().addErrback(reasons.append)

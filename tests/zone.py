@@ -1,5 +1,5 @@
 """
-What the name servers of the tests know.
+The DNS zone that the name servers of the tests serve.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from typing import Any
 from twisted.names import dns
 from twisted.names.authority import FileAuthority
 
-#: More than one packet has room for.
+#: A text that is too long for one UDP packet of DNS.
 LONG = [bytes([65 + number]) * 250 for number in range(12)]
 
 
 class Zone(FileAuthority):
     """
-    C{example.test}: a name with an address of each version, and one with a long text.
+    The zone C{example.test}: a name with an address of each IP version, and a name with a long text.
     """
 
     def loadFile(self, filename: str) -> None:

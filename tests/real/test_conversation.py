@@ -83,7 +83,7 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
     def wait(self, waited: Deferred[Any]) -> Any:
         return resultOf(waited, self.turn)
 
-    def theyPing(self, address: str, size: int, timeout: int = 10) -> bool:
+    def peerPings(self, address: str, size: int, timeout: int = 10) -> bool:
         broadcast = ["-b"] if address.endswith(".255") else []
         command = [tool("ping"), "-n", "-q", "-c", "1", "-W", str(timeout), "-s", str(size), *broadcast, address]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -91,7 +91,7 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
                 self.turn()
         return process.returncode == 0
 
-    def theyAsk(self, address: str, port: int, data: bytes) -> bytes:
+    def peerAsks(self, address: str, port: int, data: bytes) -> bytes:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.connect((address, port))
             client.setblocking(False)

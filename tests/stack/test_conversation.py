@@ -34,14 +34,14 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
         """
         return resultOf(waited, lambda: self.clock.advance(0.01))
 
-    def theyPing(self, address: str, size: int, timeout: int = 10) -> bool:
+    def peerPings(self, address: str, size: int, timeout: int = 10) -> bool:
         try:
             self.wait(self.peer.ping(address, size, timeout=timeout))
         except TimeoutError:
             return False
         return True
 
-    def theyAsk(self, address: str, port: int, data: bytes) -> bytes:
+    def peerAsks(self, address: str, port: int, data: bytes) -> bytes:
         return bytes(self.wait(ask(self.peer, address, port, data)))
 
 
