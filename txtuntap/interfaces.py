@@ -53,7 +53,7 @@ class IDevice(Interface):
     """
 
     name: str = Attribute("The interface's name. Once open, it is the name that the kernel chose: 'tap0' for 'tap%d'.")
-    mode: int = Attribute("L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.")
+    mode: int = Attribute("The kind of the device: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.")
     mtu: int = Attribute("The most octets that IP may put into one packet.")
     linkAddress: bytes | None = Attribute("The interface's own link address, six octets; L{None} for a tun.")
     offloads: int = Attribute(
@@ -153,15 +153,15 @@ class IErrorReceiver(Interface):
 
 class RouteLost(OSError):
     """
-    There is no route for a datagram, and packets from other hosts are the cause: another host uses one of our
-    addresses, or no router advertises a route any more. The caller made no mistake, so the datagram is dropped as if it
-    were lost on the link.
+    There is no route for a datagram, and packets from other hosts are the cause. Another host uses an address of this
+    host, or no router advertises a route any more. The caller made no mistake, so the datagram is dropped as if it were
+    lost on the link.
     """
 
 
 class IIPTransport(Interface):
     """
-    The transport that an IP layer is to the protocols added to it.
+    An IP layer as the transport of the protocols above it.
     """
 
     bottom: IPacketTransport | None = Attribute("The transport below all layers; L{None} if there is none.")
@@ -213,8 +213,9 @@ class IIPTransport(Interface):
 
     def knownStation(route: Route) -> Route:
         """
-        Return the same route to the station that C{neighbours} know for its next hop, or C{route} if they know none.
-        An answer that is sent later uses this: the neighbour table is more trustworthy than the frame of one packet.
+        Return the same route with the station that C{neighbours} know for its destination, or C{route} if they know
+        none. An answer that is sent later uses this: the neighbour table is more trustworthy than the frame of one
+        packet.
         """
 
     def output(
@@ -311,7 +312,7 @@ class IRoutes(Interface):
 
 class INeighbours(Interface):
     """
-    The stations on the link, by IP address.
+    The neighbour table: the link addresses of the stations on the link, by IP address.
     """
 
     resolves: bool = Attribute("Whether C{hold} works: unknown link addresses can be resolved, by ARP or NDP.")

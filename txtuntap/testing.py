@@ -67,7 +67,7 @@ def join(clock: IReactorTime, *devices: MemoryDevice) -> None:
     for device in devices:
         checkKind(device, MemoryDevice, "a device", "MemoryDevice(TAP)")
     if len({device.mode for device in devices}) > 1:
-        raise ValueError("a network is of tap devices or of tun devices")
+        raise ValueError("a network consists of tap devices or of tun devices")
     for device in devices:
         device.network = _Segment(clock, [other for other in devices if other is not device])
 

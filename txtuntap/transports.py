@@ -107,7 +107,7 @@ class IBatches(Interface):
 
 class IEthernetTransport(Interface):
     """
-    The transport that an Ethernet layer is to the protocols added to it.
+    An Ethernet layer as the transport of the protocols above it.
     """
 
     mtu: int = Attribute("The most octets of payload in one frame.")

@@ -47,7 +47,7 @@ class TuntapPort(abstract.FileDescriptor):
     """
     A port, which attaches a protocol to a TUN or TAP device through the reactor.
 
-    With offload, one read brings a superpacket of many datagrams, one write sends one, and the kernel computes and
+    With offload, a read may return a superpacket of many datagrams, a write may send one, and the kernel computes and
     verifies checksums. The port agrees on the features with the device when it starts (C{device.offloads}). A protocol
     without C{takesOffload} (see L{IPacketReceiver<txtuntap.interfaces.IPacketReceiver>}) receives the packets as they
     are on the wire.
@@ -151,7 +151,7 @@ class TuntapPort(abstract.FileDescriptor):
         name = fullyQualifiedName(self.protocol.__class__)
         return f"<{name} {state}listening on {self._mode.name}/{self.interface!r}>"
 
-    # Life
+    # Start and stop
 
     def startListening(self) -> None:
         """
@@ -173,7 +173,7 @@ class TuntapPort(abstract.FileDescriptor):
         self.interface = os.fsencode(self.device.name)
         self._log.info("{prefix} starting on {interface}", prefix=self.logstr, interface=printable(self.device.name))
         if IReactorCore.providedBy(self.reactor):
-            # The reactor disconnects only descriptors that it reads: no device without one, and no port that stops.
+            # The reactor disconnects only the descriptors that it reads. This trigger stops all other ports.
             self._trigger = self.reactor.addSystemEventTrigger("during", "shutdown", self._shutDown)
         try:
             self._clockSteps = followClock(self.reactor)
@@ -206,7 +206,7 @@ class TuntapPort(abstract.FileDescriptor):
 
     def loseConnection(self, _connDone: Any = None) -> None:
         """
-        Call L{stopListening}, whose older and deprecated name this is.
+        Stop this port like L{stopListening}. This method is deprecated.
         """
         warnings.warn("Use stopListening() to stop a TuntapPort", DeprecationWarning, stacklevel=2)
         self.stopListening()
@@ -287,7 +287,7 @@ class TuntapPort(abstract.FileDescriptor):
         if cameUp:
             tell(self._top, "linkUp", self._failures, self._now)
 
-    # Up
+    # Received packets
 
     def fileno(self) -> int:
         """
@@ -307,7 +307,7 @@ class TuntapPort(abstract.FileDescriptor):
 
     def stopReading(self) -> None:
         """
-        Leave packets that arrive in the device's queue.
+        Stop reading, so that packets which arrive wait in the device's queue.
         """
         if self.device.fileno() >= 0:
             super().stopReading()  # type: ignore[no-untyped-call]
@@ -389,7 +389,7 @@ class TuntapPort(abstract.FileDescriptor):
                 # Packets may be left, if doRead stopped at one of its bounds.
                 self.device.readable(self._readSoon)
 
-    # Down
+    # Sent packets
 
     @property
     def mtu(self) -> int:
@@ -453,7 +453,7 @@ class TuntapPort(abstract.FileDescriptor):
 
     def _offloadWithdrawn(self) -> None:
         """
-        Log that a kind of offload has failed. Begin an epoch, because the routes found before rely on that kind.
+        Log that an offload feature is given up. Begin an epoch, because the routes found before rely on that feature.
         """
         self._log.warn(
             "{prefix}: the kernel has refused {count} unfinished packets on {interface}."

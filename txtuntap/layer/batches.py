@@ -19,7 +19,7 @@ class Batches:
     """
     The datagrams that wait on a port. They leave at the end of the batch, of the read, or of the reactor's turn.
 
-    @ivar epoch: a number that changes whenever no datagram waits and routes may have changed: see L{IBatches}.
+    @ivar epoch: a number that changes at each read, batch and route change: see L{IBatches}.
     @ivar train: the datagrams that wait; L{None} if none do. The port L{release}s the train before it writes another
         packet, so that packets leave in the order of writing.
     @ivar answering: whether the datagrams of a superpacket are being delivered. The application is likely to answer

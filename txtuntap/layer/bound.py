@@ -49,7 +49,7 @@ def boundAddress(addresses: Any, interface: Any, port: int) -> bytes:
 
 def overlap(one: bytes, other: bytes) -> bool:
     """
-    Whether a packet to some address would fit both of two bound addresses.
+    Whether two bound addresses overlap, so that a packet to some address would match both.
 
     @param one: a packed address; empty for all addresses, all zeros for all addresses of one IP version.
     @param other: the other address, in the same form.

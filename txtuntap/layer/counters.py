@@ -1,8 +1,8 @@
 """
 Counters of events, by name.
 
-To increment an item of these dictionaries takes less than half of the time that a C{collections.Counter} needs. The
-counters that change with every packet are attributes, and to increment an attribute takes a sixth of that time.
+Incrementing an item of these dictionaries takes less than half of the time that a C{collections.Counter} needs. The
+counters that change with every packet are attributes. Incrementing an attribute takes a sixth of that time.
 """
 
 from __future__ import annotations

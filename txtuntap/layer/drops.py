@@ -37,7 +37,7 @@ class Drop(Enum):
         drop.error6 = error6
         return drop
 
-    # Any layer
+    # Drops of every layer
     MALFORMED = "inErrors"
     CHECKSUM = "inCsumErrors"
     OFFLOAD = "inOffloadErrors"
@@ -50,12 +50,12 @@ class Drop(Enum):
     LEAVING_DISCARDED = "outDiscards"
     DISCARDED = "inDiscards"
 
-    # Ethernet
+    # Drops of Ethernet
     OTHER_HOST = "inOtherHosts"
     VLAN = "inVlans"
     LENGTH_FRAME = "inLengthFrames"
 
-    # IP
+    # Drops of IP
     HEADER = "inHdrErrors"
     TRUNCATED = "inTruncatedPkts"
     ADDRESS = "inAddrErrors"
@@ -76,24 +76,24 @@ class Drop(Enum):
     )
     REASSEMBLY = "reasmFails"
 
-    # UDP
+    # Drops of UDP
     NO_PORT = (
         "noPorts",
         (icmp.UNREACHABLE, icmp.PORT_UNREACHABLE),
         (icmp.UNREACHABLE6, icmp.PORT_UNREACHABLE6),
     )
 
-    # TCP
+    # Drops of TCP
     SEGMENT = "inErrs"
 
-    # ICMP, ARP, neighbour discovery, groups
+    # Drops of ICMP, ARP, Neighbour Discovery and groups
     UNKNOWN_MESSAGE = "inUnknown"
     DISBELIEVED_ERROR = "inDisbelieved"
     FRAGMENTED_MESSAGE = "inFragments"
     OTHER_ADDRESS = "inOthers"
     OTHER_REPORT = "inReports"
 
-    # A switch
+    # Drops of a switch
     RESERVED_GROUP = "inReserved"
     SOURCE = "inSourceErrors"
     FORBIDDEN_SOURCE = "inForbiddenSources"
@@ -106,7 +106,7 @@ class Drop(Enum):
     LEAVING_VLAN = "outVlans"
     LEAVING_TOO_LONG = "mtuExceededDiscards"
 
-    # A tunnel
+    # Drops of a tunnel
     NO_CARRIER = "outNotConnected"
     LEAVING_TRUNCATED = "outTruncated"
     LEAVING_OFFLOAD = "outOffloadErrors"

@@ -1,5 +1,5 @@
 """
-The base class of all layers. A layer starts, stops and serves the protocols above it, and counts.
+The base class of all layers. A layer starts and stops the protocols above it, and delivers packets to them.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class TokenBucket:
 
         @param now: the time in seconds. It may step backwards.
         @param spare: the number of tokens that must be left after the first event.
-        @param count: the number of events. All are permitted if the first one is. The number of tokens then becomes
+        @param count: the number of events. All are permitted if the first one is. The number of tokens may then become
             negative, so that later events wait longer.
 
         @return: whether the events may happen now.

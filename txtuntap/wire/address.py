@@ -13,7 +13,8 @@ from functools import lru_cache
 LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 LINK_BROADCAST = b"\xff\xff\xff\xff\xff\xff"
 
-#: The source of a packet whose sender has no address yet (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.2).
+#: The unspecified addresses: the source of a packet whose sender has no address yet (RFC 1122 section 3.2.1.3, RFC 4291
+#: section 2.5.2).
 UNSPECIFIED, UNSPECIFIED6 = bytes(4), bytes(16)
 
 _LINK_ADDRESS = re.compile("[0-9A-Fa-f]{2}([:-]?)(?:[0-9A-Fa-f]{2}\\1){4}[0-9A-Fa-f]{2}")

@@ -22,7 +22,7 @@ from txtuntap.wire.checksum import onesSum
 HEADER = struct.Struct("!BBHI")
 HEADER_LENGTH = 8
 
-#: Protocol numbers, by IP version.
+#: The IP protocol numbers of ICMP and ICMPv6, by IP version.
 PROTOCOL = {4: 1, 6: 58}
 
 # ICMP for IPv4

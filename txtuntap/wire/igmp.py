@@ -39,9 +39,9 @@ REPORT = 0x22
 #: The types of the messages that members of groups send.
 REPORTS = frozenset((REPORT1, REPORT2, LEAVE2, REPORT))
 
-#: The types of group records (section 4.2.12), which MLDv2 has, too (RFC 3810 section 5.2.12). A record without sources
-#: that excludes asks for packets of all sources. A record without sources that includes asks for none: the host has
-#: left the group.
+#: The types of group records (section 4.2.12), which MLDv2 has, too (RFC 3810 section 5.2.12). The records of this
+#: package list no sources. A record that excludes none of them asks for packets of all sources. A record that includes
+#: none of them asks for no packets: the host has left the group.
 IS_EXCLUDE = 2
 TO_INCLUDE = 3
 TO_EXCLUDE = 4

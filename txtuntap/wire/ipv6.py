@@ -161,7 +161,7 @@ def upperLayer(data: bytes | memoryview, network: int) -> UpperLayer:
     end = len(data)
     length = data[network + 4] << 8 | data[network + 5]
     if length or data[network + 6] != HOP_BY_HOP:
-        # Not cut is a packet that may be a jumbogram: with length 0 and hop-by-hop options. Linux uses all its octets.
+        # A packet with length 0 and hop-by-hop options may be a jumbogram. It is not cut: Linux uses all its octets.
         end = min(end, network + HEADER_LENGTH + length)
     *before, (kind, at) = headerChain(data, network, end)
     isFragment = kind == FRAGMENT or any(other == FRAGMENT for other, _ in before)

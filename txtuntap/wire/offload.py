@@ -64,11 +64,11 @@ _ICMP, _ICMP6 = 1, 58
 _TCP = 6
 _TCP_HEADER_LENGTH = 20
 
-#: TCP's flags FIN and PSH, which only the last segment has, and CWR, which only the first has.
+#: The TCP flags FIN and PSH, which only the last segment of a superpacket keeps, and CWR, which only the first keeps.
 _LAST_ONLY = 0x01 | 0x08
 _FIRST_ONLY = 0x80
 
-#: The position of the checksum in the header of TCP, and by IP protocol number.
+#: The position of the checksum in the TCP header; and in the UDP and TCP headers, by IP protocol number.
 _TCP_CHECKSUM_OFFSET = 16
 _CHECKSUM_OFFSET = {udp.PROTOCOL: udp.CHECKSUM_OFFSET, _TCP: _TCP_CHECKSUM_OFFSET}
 

@@ -16,7 +16,7 @@ from txtuntap.wire import ethernet, icmp, ipv4, ipv6, ndp, udp
 _TYPES = frozenset((icmp.REDIRECT, icmp.ROUTER_ADVERTISEMENT))
 _TYPES6 = frozenset((ndp.ROUTER_ADVERTISEMENT, ndp.REDIRECT))
 
-#: The ports of clients of DHCP (RFC 2131 section 4.1) and DHCPv6 (RFC 8415 section 7.2).
+#: The UDP ports of the clients of DHCP (RFC 2131 section 4.1) and DHCPv6 (RFC 8415 section 7.2).
 _CLIENT = 68
 _CLIENT6 = 546
 
