@@ -114,7 +114,7 @@ class PlainPacketRecorder(PacketRecorder):
     """
 
 
-def going(recorder: _Recorder, mode: int) -> _Recorder:
+def forPort(recorder: _Recorder, mode: int) -> _Recorder:
     """
     Give a recorder the interface for a tun port or for a tap port.
     """

@@ -78,7 +78,7 @@ SUPERPACKETS = st.builds(
 )
 
 
-def many(version: int, *pieces: bytes, link: bytes = b"") -> tuple[bytes, Offload]:
+def udpSuperpacket(version: int, *pieces: bytes, link: bytes = b"") -> tuple[bytes, Offload]:
     """
     Make a UDP superpacket with one datagram for each piece. All pieces except for the last have the same length.
     """

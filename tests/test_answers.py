@@ -40,7 +40,7 @@ class StackTestCase(SynchronousTestCase):
 
 class UDPTests(StackTestCase):
     """
-    Answers of UDP protocols.
+    Tests for the answers of UDP protocols.
     """
 
     def setUp(self) -> None:
@@ -109,7 +109,7 @@ class UDPTests(StackTestCase):
 
 class RawTests(StackTestCase):
     """
-    Answers of raw protocols.
+    Tests for the answers of raw protocols.
     """
 
     def answerLater(self, ip: IPProtocol) -> None:
@@ -190,7 +190,7 @@ class OverridingEthernet(EthernetProtocol):
 
 class OverridingTests(StackTestCase):
     """
-    Layers whose C{datagramReceived} is overridden.
+    Tests for layers whose C{datagramReceived} is overridden.
     """
 
     def test_answersLeaveByThePortOfTheQuestion(self) -> None:

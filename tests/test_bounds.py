@@ -162,7 +162,7 @@ def test_everyPolicyIsOnThePage() -> None:
         assert policy.value in PAGE, policy
 
 
-# Memory
+# Memory of the tables
 
 
 def held() -> int:
@@ -421,5 +421,5 @@ def test_thePageListsTheMemoryOfEachMeasuredTable() -> None:
 @pytest.mark.parametrize("name", MEASURED)
 def test_aTableTakesAsMuchMemoryAsThePageStates(name: str) -> None:
     measured = MEASURED[name]()
-    # The page has the greatest size, because the size of Python's objects differs between releases.
+    # The page states the greatest size, because the size of Python's objects differs between releases.
     assert stated()[name] * 0.6 < measured <= stated()[name]

@@ -115,7 +115,7 @@ class ClockStepTests(SynchronousTestCase):
             for turn, (told, due) in enumerate(zip(self.timeline(scene, seconds, step), expected, strict=True)):
                 self.assertEqual(told, due, f"{turn * TURN} seconds, {step}")
 
-    # IP
+    # Scenes of the IP layer
 
     def fragments(self, clock: SettableClock) -> Tick:
         recorder = DatagramRecorder()
@@ -167,7 +167,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 602, None)
 
-    # A host
+    # Scenes of a host
 
     def host(self, clock: SettableClock, *addresses: str, **options: Any) -> tuple[Host, MemoryDevice]:
         host = Host(addresses or [OWN + "/24"], reactor=clock, random=Random(1), secrets=Random(2), **options)
@@ -294,7 +294,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 270, (3, ((3, 1), (3, 1), (1, 1))))
 
-    # Limits
+    # Scenes of rate limits
 
     def test_rateLimitsHoldDuringAStep(self) -> None:
         def scene(clock: SettableClock) -> Tick:
@@ -347,7 +347,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 10, False)
 
-    # Around a protocol
+    # Scenes of middleware, switches and replays
 
     def test_anImpairmentDelaysInSteadyTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:
@@ -411,7 +411,7 @@ class ClockStepTests(SynchronousTestCase):
 
         self.check(scene, 20, [])
 
-    # Tunnels
+    # Scenes of tunnels
 
     def test_silentStreamsAreAbortedInTime(self) -> None:
         def scene(clock: SettableClock) -> Tick:

@@ -366,7 +366,7 @@ class AnswerTests(SynchronousTestCase):
 
     def answer(self, dest: bytes, to: bytes = PEER, port: RecordingPort | None = None, vlan: int | None = None) -> None:
         """
-        Receive a frame from C{PEER} to C{dest}, and write to C{to} during its delivery.
+        Let the layer receive a frame from C{PEER} to C{dest}, and write to C{to} during its delivery.
         """
         proto = PacketRecorder(then=lambda _: proto.transport.write(b"answer", to, TYPE))
         self.ethernet.addProto(TYPE, proto, vlan=vlan)

@@ -93,7 +93,7 @@ def exists(target: str, module: object, classes: tuple[str, ...]) -> bool:
 
 class LinkTests(SynchronousTestCase):
     """
-    The links in the package's docstrings.
+    Tests for the links in the package's docstrings.
     """
 
     def test_everyLinkNamesSomethingThatExists(self) -> None:

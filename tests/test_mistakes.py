@@ -19,7 +19,7 @@ from twisted.internet.protocol import ClientFactory, DatagramProtocol, Factory, 
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from tests.recorders import PacketRecorder, going
+from tests.recorders import PacketRecorder, forPort
 from txtuntap import EthernetProtocol, Host, IPProtocol, RawUDPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configure, configureInterface, configureNow
@@ -91,7 +91,7 @@ def recorder(mode: int = TUN) -> Any:
     """
     Make a protocol for a port of a mode.
     """
-    return going(PacketRecorder(), mode)
+    return forPort(PacketRecorder(), mode)
 
 
 def twoPorts(*tops: Callable[[Host], Any]) -> None:
@@ -204,11 +204,21 @@ PORT: list[Mistake] = [
     ("nothing", lambda: TuntapPort("tun0", None), TypeError, "IRawPacketProtocol"),
     ("no name", lambda: TuntapPort(anything, recorder()), ValueError, "an interface name must be str or bytes"),
     ("a long name", lambda: TuntapPort("sixteen-letters-", recorder()), ValueError, "15 is the most"),
-    ("a reactor in its place", lambda: TuntapPort("tun0", recorder(), anything), ValueError, "maxPacketSize is"),
+    (
+        "a reactor in place of maxPacketSize",
+        lambda: TuntapPort("tun0", recorder(), anything),
+        ValueError,
+        "maxPacketSize is",
+    ),
     ("no reactor", lambda: TuntapPort("tun0", recorder(), reactor="epoll"), TypeError, _CLOCK),
     ("a class of clock", lambda: TuntapPort("tun0", recorder(), reactor=Clock), TypeError, "give Clock()"),
     ("a class of device", lambda: TuntapPort("", recorder(), device=anything), TypeError, "MemoryDevice(TUN)"),
-    ("the other kind", lambda: memory(recorder(TAP), TUN), ValueError, "needs a tap, and the device is a tun"),
+    (
+        "a protocol for the other kind of device",
+        lambda: memory(recorder(TAP), TUN),
+        ValueError,
+        "needs a tap, and the device is a tun",
+    ),
     (
         "two names",
         lambda: TuntapPort("tun0", recorder(), device=LinuxDevice("tun1", TUN)),
@@ -216,7 +226,7 @@ PORT: list[Mistake] = [
         "the interface is 'tun0', but that of the device is 'tun1': give one name",
     ),
     (
-        "what is the device's",
+        "an option of the device",
         lambda: memory(recorder(), protocolInformation=True),
         ValueError,
         "protocolInformation and system belong to the device: give them to LinuxDevice",
@@ -236,7 +246,7 @@ LAYERS: list[Mistake] = [
     ("no number", lambda: EthernetProtocol().addProto(anything, recorder()), TypeError, "added under a number"),
     ("no VLAN", lambda: EthernetProtocol().addProto(0x0800, IPProtocol(), 4095), ValueError, "from 1 to 4094"),
     ("a group's address", lambda: EthernetProtocol("01:00:00:00:00:01"), ValueError, "even first octet"),
-    ("nobody's address", lambda: EthernetProtocol(bytes(6)), ValueError, "of no station"),
+    ("an address of zeros", lambda: EthernetProtocol(bytes(6)), ValueError, "of no station"),
     ("text on Ethernet", lambda: EthernetProtocol().write(cast(Any, "x"), bytes(6), 0x0800), TypeError, "not text"),
     ("no such type", lambda: EthernetProtocol().write(b"", b"\2" + bytes(5), cast(Any, "ip")), ValueError, "0x0600"),
     ("a class on IP", lambda: IPProtocol().addProto(17, RawUDPProtocol), TypeError, "give an instance"),
@@ -272,7 +282,7 @@ HOST: list[Mistake] = [
     ("a number", lambda: Host([cast(Any, 49)], Clock()), ValueError, "an address is text such as '10.0.0.2/24'"),
     ("the network itself", lambda: host("10.0.0.0/24"), ValueError, "give one between, such as 10.0.0.1/24"),
     ("a group", lambda: host("224.0.0.1/24"), ValueError, "not an address that a host can have"),
-    ("one twice", lambda: host("10.0.0.2/24", "10.0.0.2/16"), ValueError, "an address of this host already"),
+    ("one address twice", lambda: host("10.0.0.2/24", "10.0.0.2/16"), ValueError, "an address of this host already"),
     ("no reactor", lambda: Host(["10.0.0.2/24"], "02:00:00:00:00:01"), TypeError, _CLOCK),
     ("a class of clock", lambda: Host(["10.0.0.2/24"], Clock), TypeError, "give Clock()"),
     ("a gateway, no list", lambda: host(gateways="10.0.0.1"), ValueError, "gateways is a list"),
@@ -280,7 +290,7 @@ HOST: list[Mistake] = [
     ("a gateway's prefix", lambda: host(gateways=["10.0.0.1/24"]), ValueError, "without its prefix length"),
     ("two gateways", lambda: host(gateways=["10.0.0.1", "10.0.0.3"]), ValueError, "two of one IP version"),
     ("itself as gateway", lambda: host(gateways=["10.0.0.2"]), ValueError, "is an address of this host"),
-    ("all as gateway", lambda: host(gateways=["10.0.0.255"]), ValueError, "is a broadcast address"),
+    ("a broadcast address as gateway", lambda: host(gateways=["10.0.0.255"]), ValueError, "is a broadcast address"),
     (
         "a gateway off the link",
         lambda: host(gateways=["10.9.0.1"]),
@@ -289,11 +299,21 @@ HOST: list[Mistake] = [
     ),
     ("a gateway of no network", lambda: host("fd00::2/64", gateways=["10.0.0.1"]), UserWarning, "fd00::/64"),
     ("a route off the link", lambda: host().addRoute("10.1.0.0/16", "10.9.0.1"), UserWarning, "10.9.0.1 is in none"),
-    ("any, no list", lambda: host(anyAddresses="10.1.0.0/16"), ValueError, "anyAddresses is a list"),
-    ("any without a prefix", lambda: host(anyAddresses=["10.1.0.0"]), ValueError, "has no prefix length"),
-    ("any of nobody's", lambda: host(anyAddresses=["224.0.0.0/4"]), ValueError, "no addresses that a host can have"),
-    ("an answer for others", lambda: host(answerFor=["10.1.0.0/16"]), ValueError, "in none of anyAddresses"),
-    ("an exception to nothing", lambda: host(answerExcept=["10.1.0.1"]), ValueError, "there is no answerFor"),
+    ("anyAddresses, no list", lambda: host(anyAddresses="10.1.0.0/16"), ValueError, "anyAddresses is a list"),
+    ("anyAddresses without a prefix", lambda: host(anyAddresses=["10.1.0.0"]), ValueError, "has no prefix length"),
+    (
+        "anyAddresses of groups",
+        lambda: host(anyAddresses=["224.0.0.0/4"]),
+        ValueError,
+        "no addresses that a host can have",
+    ),
+    (
+        "answerFor outside of anyAddresses",
+        lambda: host(answerFor=["10.1.0.0/16"]),
+        ValueError,
+        "in none of anyAddresses",
+    ),
+    ("answerExcept without answerFor", lambda: host(answerExcept=["10.1.0.1"]), ValueError, "there is no answerFor"),
     ("autoconfigure as text", lambda: host(autoconfigure="no"), ValueError, "True or False, not 'no'"),
     ("addressLost", lambda: host(addressLost="log"), TypeError, "addressLost is a callback: give a function"),
     ("a seed", lambda: host(random=5), TypeError, "give random.Random(5)"),
@@ -301,11 +321,16 @@ HOST: list[Mistake] = [
     ("a group's station", lambda: host(linkAddress="03:00:00:00:00:01"), ValueError, "even first octet"),
     ("adding without a prefix", lambda: host().addAddress("10.0.0.3"), ValueError, "give '10.0.0.3/24'"),
     ("removing with a prefix", lambda: host().removeAddress("10.0.0.2/24"), ValueError, "without its prefix length"),
-    ("removing another's", lambda: host().removeAddress("10.0.0.3"), ValueError, "no address of this host"),
-    ("a route that is not", lambda: host().removeRoute("10.1.0.0/16"), ValueError, "there is no route"),
+    (
+        "removing an address of another host",
+        lambda: host().removeAddress("10.0.0.3"),
+        ValueError,
+        "no address of this host",
+    ),
+    ("removing an unknown route", lambda: host().removeRoute("10.1.0.0/16"), ValueError, "there is no route"),
     ("a name", lambda: host().ping("localhost"), ValueError, "not an IPv4 or IPv6 address"),
     ("a ping of octets", lambda: listening().ping(cast(Any, b"10.0.0.1")), ValueError, "text, not bytes"),
-    ("a ping of nobody", lambda: listening().ping("127.0.0.1"), ValueError, "cannot be pinged"),
+    ("a ping of a loopback address", lambda: listening().ping("127.0.0.1"), ValueError, "cannot be pinged"),
     ("a ping too large", lambda: listening().ping("10.0.0.1", 65508), ValueError, "at most 65507 octets"),
     ("a ping without time", lambda: listening().ping("10.0.0.1", timeout=0), ValueError, "timeout is a number of sec"),
     ("a ping at no network", lambda: host().ping("10.0.0.1"), RuntimeError, "put it on a TuntapPort and start that"),
@@ -333,7 +358,12 @@ UDP: list[Mistake] = [
     ("a name", lambda: host().listenUDP(7, DatagramProtocol(), "localhost"), InvalidAddressError, "not an IPv4"),
     ("a prefix", lambda: host().listenUDP(7, DatagramProtocol(), "10.0.0.2/24"), InvalidAddressError, "prefix"),
     ("octets", lambda: host().listenUDP(7, DatagramProtocol(), cast(Any, b"::1a")), InvalidAddressError, "not bytes"),
-    ("not ours", lambda: host().listenUDP(7, DatagramProtocol(), "10.0.0.3"), CannotListenError, "it has 10.0.0.2"),
+    (
+        "an address of another host",
+        lambda: host().listenUDP(7, DatagramProtocol(), "10.0.0.3"),
+        CannotListenError,
+        "it has 10.0.0.2",
+    ),
     ("text", lambda: transport().write("hello", ("10.0.0.1", 7)), TypeError, "bytes, not text: give 'hello'.encode()"),
     ("a number", lambda: transport().write(5, ("10.0.0.1", 7)), TypeError, "a datagram is bytes, not int"),
     ("an address without a port", lambda: transport().write(b"", "10.0.0.1"), ValueError, "('10.0.0.1', 7)"),
@@ -367,7 +397,12 @@ NETWORK: list[Mistake] = [
         "give each host its own",
     ),
     ("one address far away", farAway, ValueError, "10.0.0.1 is the address of another host there"),
-    ("one address before", merged, ValueError, "10.0.0.1 is the address of another host there"),
+    (
+        "one address at switches that are linked later",
+        merged,
+        ValueError,
+        "10.0.0.1 is the address of another host there",
+    ),
     ("one address at both ends", linkedHosts, ValueError, "10.0.0.1 is the address of another host there"),
     ("two links", twoLinks, RuntimeError, "make another Host"),
     ("a tap of a simulation", lambda: Network().tap("tap0", host()), RuntimeError, "Network(clock=reactor)"),
@@ -378,26 +413,36 @@ NETWORK: list[Mistake] = [
         "give InterfaceSettings(",
     ),
     (
-        "the kernel's end with a host's address",
+        "the address of a host for the kernel's side",
         lambda: Network(clock=Clock()).tap("tap0", host(), settings=InterfaceSettings(addresses=["10.0.0.2/24"])),
         ValueError,
         "10.0.0.2 is the address of another host there",
     ),
     (
-        "the kernel's end in another network",
+        "an address of another network for the kernel's side",
         lambda: Network(clock=Clock()).tap("tap0", host(), settings=InterfaceSettings(addresses=["10.9.0.1/24"])),
         ValueError,
         "from 10.9.0.1/24, the kernel reaches no address of the host: give it one in the network of 10.0.0.2/24",
     ),
-    ("nothing wrong", lambda: Network().impairment(anything), KeyError, "give it a netem when it is made"),
-    ("one end", lambda: Link(made := host().ethernet, made, Clock()), ValueError, "both ends of this one"),
+    (
+        "the impairment of a link that has none",
+        lambda: Network().impairment(anything),
+        KeyError,
+        "give it a netem when it is made",
+    ),
+    (
+        "one protocol at both ends of a link",
+        lambda: Link(made := host().ethernet, made, Clock()),
+        ValueError,
+        "both ends of this one",
+    ),
     ("a host at a link", lambda: Link(host(), host().ethernet, Clock()), TypeError, _ETHERNET),
     ("a switch at a link", lambda: Link(host().ethernet, Switch(Clock()), Clock()), TypeError, "switch.addPort()"),
     ("no clock of a link", lambda: Link(recorder(), recorder(), anything), TypeError, _CLOCK),
     ("an MTU as text", lambda: Link(recorder(), recorder(), Clock(), cast(Any, "1500")), ValueError, "an MTU is a num"),
     ("no clock of a switch", lambda: Switch(anything), TypeError, _CLOCK),
     ("no ageing", lambda: Switch(Clock(), cast(Any, "300")), ValueError, "more than 0 seconds"),
-    ("a VLAN in its place", lambda: Switch(Clock()).addPort(cast(Any, 10)), ValueError, "such as vlan=10"),
+    ("a VLAN in place of the name", lambda: Switch(Clock()).addPort(cast(Any, 10)), ValueError, "such as vlan=10"),
     ("a VLAN as text", lambda: Switch(Clock()).addPort(vlan=cast(Any, "10")), ValueError, "from 1 to 4094"),
     ("a VLAN as a flag", lambda: Switch(Clock()).addPort(vlan=True), ValueError, "from 1 to 4094"),
     ("a trunk as text", lambda: Switch(Clock()).addPort(trunk=cast(Any, "10+20")), ValueError, "trunk is a list"),
@@ -417,7 +462,7 @@ TUNNEL: list[Mistake] = [
     ("an address, no list", lambda: Allowed((), "02:00:00:00:00:01"), ValueError, "linkAddresses is a list"),
     ("no tunnel", lambda: StreamFactory(cast(Any, Tunnel), Frames, Clock()), TypeError, "give Tunnel(TUN)"),
     (
-        "a framing that is made",
+        "a framing in place of its class",
         lambda: StreamFactory(Tunnel(TUN), cast(Any, Frames(TUN)), Clock()),
         TypeError,
         "framing",
@@ -429,9 +474,14 @@ MIDDLEWARE: list[Mistake] = [
     ("around a host", lambda: Meter(host()), TypeError, _ETHERNET),
     ("around a class", lambda: Meter(EthernetProtocol), TypeError, "EthernetProtocol()"),
     ("around UDP", lambda: Meter(RawUDPProtocol()), TypeError, "add it to an IPProtocol"),
-    ("sources that are there", lambda: Meter(recorder(), cast(Any, {})), TypeError, "give 'lambda: {}'"),
     (
-        "counters that are there",
+        "a dict in place of a function for sources",
+        lambda: Meter(recorder(), cast(Any, {})),
+        TypeError,
+        "give 'lambda: {}'",
+    ),
+    (
+        "a dict in place of a function for counters",
         lambda: InterfaceCollector().add("tun0", cast(Any, {})),
         TypeError,
         "counters is a callback: give a function",
@@ -477,7 +527,7 @@ DEVICES: list[Mistake] = [
     ("text to deliver", lambda: opened().deliver(cast(Any, "x")), TypeError, "bytes, not text"),
     ("a number to deliver", lambda: opened().deliver(cast(Any, 5)), TypeError, "bytes, not int"),
     ("one packet", lambda: opened().send(cast(Any, b"E")), TypeError, "a list of buffers: give [packet]"),
-    ("one that is closed", lambda: MemoryDevice(TUN, "tun7").send([b"E"]), OSError, "call open() first"),
+    ("sending on a closed device", lambda: MemoryDevice(TUN, "tun7").send([b"E"]), OSError, "call open() first"),
     ("no offload", lambda: MemoryDevice(TUN).open(True), OSError, "ask for none (offload=None or False)"),
     ("no clock to join by", lambda: join(cast(Any, MemoryDevice(TUN)), MemoryDevice(TUN)), TypeError, _CLOCK),
     ("a port to join", lambda: join(Clock(), cast(Any, memory(recorder()))), TypeError, "MemoryDevice"),
@@ -494,7 +544,12 @@ DEVICES: list[Mistake] = [
     ("settings of a helper", lambda: HelpedDevice("tun0", TUN, cast(Any, {})), TypeError, "InterfaceSettings("),
     ("no time for a helper", lambda: HelpedDevice("tun0", TUN, timeout=0), ValueError, "more than 0, not 0"),
     ("no reactor to watch by", lambda: InterfaceMonitor("tun0"), TypeError, _CLOCK),
-    ("nothing to tell", lambda: InterfaceMonitor(Clock()).subscribe(anything), TypeError, "a subscriber is a callback"),
+    (
+        "an object as subscriber",
+        lambda: InterfaceMonitor(Clock()).subscribe(anything),
+        TypeError,
+        "a subscriber is a callback",
+    ),
 ]
 
 SETTINGS: list[Mistake] = [
@@ -526,10 +581,15 @@ SETTINGS: list[Mistake] = [
     ("an MTU", lambda: InterfaceSettings(mtu=67), ValueError, "from 68 to 65535"),
     ("up as text", lambda: InterfaceSettings(up=cast(Any, "no")), ValueError, "True, False or None"),
     ("a group's station", lambda: InterfaceSettings(linkAddress="01:00:00:00:00:01"), ValueError, "of one station"),
-    ("nobody of this name", lambda: InterfaceSettings(owner="nobody at all"), ValueError, "there is no user"),
+    ("an owner that does not exist", lambda: InterfaceSettings(owner="nobody at all"), ValueError, "there is no user"),
     ("no such setting", lambda: configureInterface("lo", ip="10.0.0.1/24"), TypeError, "ip"),
     ("a dict", lambda: configureNow("lo", cast(Any, {"mtu": 1400})), TypeError, "give InterfaceSettings("),
-    ("a dict, later", lambda: configure("lo", cast(Any, {"mtu": 1400})), TypeError, "give InterfaceSettings("),
+    (
+        "a dict to configure asynchronously",
+        lambda: configure("lo", cast(Any, {"mtu": 1400})),
+        TypeError,
+        "give InterfaceSettings(",
+    ),
     ("no name", lambda: readInterface(cast(Any, None)), ValueError, "an interface name must be str or bytes"),
 ]
 
@@ -556,13 +616,13 @@ TCP: list[Mistake] = [
         "give Parameters(ecn=True)",
     ),
     (
-        "a control as parameters",
+        "a congestion control as parameters",
         lambda: tcp().connect("10.0.0.1", 80, ClientFactory(), parameters=cast(Any, NewReno)),
         TypeError,
         "give Parameters(ecn=True)",
     ),
     ("octets to connect to", lambda: tcp().connect(cast(Any, b"10.0.0.1"), 80, ClientFactory()), ValueError, "bytes"),
-    ("nobody to connect to", lambda: tcp().connect(cast(Any, None), 80, ClientFactory()), ValueError, "is text"),
+    ("None to connect to", lambda: tcp().connect(cast(Any, None), 80, ClientFactory()), ValueError, "is text"),
     ("a client's class", lambda: tcp().connect("10.0.0.1", 80, ClientFactory), TypeError, "give ClientFactory()"),
     (
         "a name to connect from",
@@ -602,9 +662,14 @@ TCP: list[Mistake] = [
         "timeout is a number of seconds",
     ),
     ("no service", lambda: tcp().connect("10.0.0.1", "none", ClientFactory()), ServiceNameUnknownError, "'none'"),
-    ("TLS without a factory", lambda: host().listenSSL(443, Protocol, None), TypeError, "has a method buildProtocol"),
     (
-        "TLS to nobody",
+        "a TLS port without a factory",
+        lambda: host().listenSSL(443, Protocol, None),
+        TypeError,
+        "has a method buildProtocol",
+    ),
+    (
+        "a TLS connection without a factory",
         lambda: host().connectSSL("10.0.0.1", 443, Protocol, None),
         TypeError,
         "has a method buildProtocol",
@@ -612,8 +677,18 @@ TCP: list[Mistake] = [
     ("limits as parameters", lambda: TCPProtocol(cast(Any, Limits())), TypeError, "parameters is one of Parameters"),
     ("a dict of limits", lambda: TCPProtocol(limits=cast(Any, {})), TypeError, "limits is one of Limits"),
     ("a flag as text", lambda: TCPProtocol(verifyChecksum=cast(Any, "no")), ValueError, "True or False"),
-    ("a control", lambda: Parameters(congestion=cast(Any, NewReno())), TypeError, "give a function"),
-    ("another class", lambda: Parameters(congestion=cast(Any, Factory)), TypeError, "lacks ['acknowledged'"),
+    (
+        "a congestion control in place of its class",
+        lambda: Parameters(congestion=cast(Any, NewReno())),
+        TypeError,
+        "give a function",
+    ),
+    (
+        "a class that is no congestion control",
+        lambda: Parameters(congestion=cast(Any, Factory)),
+        TypeError,
+        "lacks ['acknowledged'",
+    ),
     ("a buffer", lambda: Parameters(receiveBuffer=-1), ValueError, "receiveBuffer is a number from 1"),
     ("a buffer beyond any window", lambda: Parameters(receiveBuffer=1 << 30), ValueError, "to 1073725440"),
     ("SACK as text", lambda: Parameters(sack=cast(Any, "no")), ValueError, "Parameters.sack is True or False"),

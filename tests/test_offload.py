@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from tests.ports import DeviceTestCase
 from tests.recorders import CarrierRecorder, PacketRecorder, PairRecorder, PlainPacketRecorder, SuperpacketRecorder
-from tests.superpackets import ACK, SUPERPACKETS, many, superpacket
+from tests.superpackets import ACK, SUPERPACKETS, superpacket, udpSuperpacket
 from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol
 from txtuntap.device.refusals import MAX_REFUSALS
 from txtuntap.interfaces import IEthernetProtocol
@@ -107,7 +107,7 @@ class UpTests(OffloadTestCase):
     def test_anApplicationReceivesEachDatagramOfASuperpacket(self) -> None:
         self.host()
         for version in 4, 6:
-            self.deliver(many(version, b"first one", b"other one", b"last"))
+            self.deliver(udpSuperpacket(version, b"first one", b"other one", b"last"))
             expected = [(data, (PEER[version], 4000)) for data in (b"first one", b"other one", b"last")]
             self.assertEqual(self.proto.received, expected)
             self.proto.received.clear()
@@ -116,7 +116,7 @@ class UpTests(OffloadTestCase):
 
     def test_transportPacketIsThePacketOfEachDatagram(self) -> None:
         self.host()
-        self.deliver(many(4, b"first", b"other", b"last"), many(6, b"more", b"most"))
+        self.deliver(udpSuperpacket(4, b"first", b"other", b"last"), udpSuperpacket(6, b"more", b"most"))
         self.assertEqual([packet.offload for packet in self.proto.packets], [None] * 5)
         datagrams = [packet.data[packet.transport + 8 : packet.end] for packet in self.proto.packets]
         self.assertEqual(datagrams, [b"first", b"other", b"last", b"more", b"most"])
@@ -126,7 +126,7 @@ class UpTests(OffloadTestCase):
     def test_anApplicationThatRaisesReceivesTheOtherDatagrams(self) -> None:
         self.host()
         self.proto.then = lambda *_: 1 / 0
-        self.deliver(many(4, b"1", b"2", b"3"))
+        self.deliver(udpSuperpacket(4, b"1", b"2", b"3"))
         self.assertEqual(self.proto.data, [b"1", b"2", b"3"])
         self.assertEqual(self._host.udp.counters["protocolFailures"], 3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -134,7 +134,7 @@ class UpTests(OffloadTestCase):
     def test_anApplicationThatStopsListeningReceivesNoMore(self) -> None:
         self.host()
         self.proto.then = lambda *_: self.transport.stopListening()
-        self.deliver(many(4, b"1", b"2", b"3"))
+        self.deliver(udpSuperpacket(4, b"1", b"2", b"3"))
         self.assertEqual(self.proto.data, [b"1"])
         self.assertEqual(self._host.udp.counters["noPorts"], 2)
 
@@ -147,13 +147,13 @@ class UpTests(OffloadTestCase):
             self._host.listenUDP(7, successor)
 
         self.proto.then = handOver
-        self.deliver(many(4, b"1", b"2", b"3"))
+        self.deliver(udpSuperpacket(4, b"1", b"2", b"3"))
         self.assertEqual((self.proto.data, successor.data), ([b"1"], [b"2", b"3"]))
 
     def test_anApplicationThatConnectsToAnotherPeerReceivesNoMore(self) -> None:
         self.host()
         self.proto.then = lambda *_: self.transport.connect(PEER[4], 4001)
-        self.deliver(many(4, b"1", b"2", b"3"))
+        self.deliver(udpSuperpacket(4, b"1", b"2", b"3"))
         self.assertEqual(self.proto.data, [b"1"])
         self.assertEqual(self._host.udp.counters["noPorts"], 2)
 
@@ -161,13 +161,13 @@ class UpTests(OffloadTestCase):
         self.host()
         self.port.maxPackets = 100
         for _ in range(10):
-            self.device.deliver(*many(4, *[b"1"] * 40))
+            self.device.deliver(*udpSuperpacket(4, *[b"1"] * 40))
         self.port.doRead()
         self.assertEqual(len(self.proto.data), 120)
 
     def test_inOctetsCountsTheSegmentsWithTheirHeaders(self) -> None:
         self.host()
-        self.deliver(many(4, b"12345", b"12345", b"1"))
+        self.deliver(udpSuperpacket(4, b"12345", b"12345", b"1"))
         self.assertEqual(self.port.counters["inOctets"], 3 * 28 + 11)
 
     def test_anApplicationThatConnectsToTheSenderReceivesTheRest(self) -> None:
@@ -178,19 +178,19 @@ class UpTests(OffloadTestCase):
                 self.transport.connect(*addr)
 
         self.proto.then = connect
-        self.deliver(many(4, b"1", b"2", b"3"))
+        self.deliver(udpSuperpacket(4, b"1", b"2", b"3"))
         self.assertEqual(self.proto.data, [b"1", b"2", b"3"])
 
     def test_anApplicationConnectedToAnotherPeerReceivesNothing(self) -> None:
         self.host()
         self.transport.connect(PEER[4], 4001)
-        self.deliver(many(4, b"1", b"2", b"3"))
+        self.deliver(udpSuperpacket(4, b"1", b"2", b"3"))
         self.assertEqual((self.proto.data, self._host.udp.counters["noPorts"]), ([], 3))
 
     def test_aSuperpacketToAClosedPortIsAnsweredForItsFirstDatagram(self) -> None:
         self.host()
         self.transport.stopListening()
-        self.deliver(many(4, b"1" * 30, b"2" * 30, b"3"))
+        self.deliver(udpSuperpacket(4, b"1" * 30, b"2" * 30, b"3"))
         self.assertEqual(self._host.udp.counters["noPorts"], 3)
         # The error quotes the first datagram, because the sender does not know the superpacket.
         quoted = self.device.sent[0][28:]
@@ -203,13 +203,13 @@ class UpTests(OffloadTestCase):
         udp.addProto(7, self.proto)
         udp.addProto(7, other)
         self.on(ip)
-        self.deliver(many(6, b"1", b"2", b"3"))
+        self.deliver(udpSuperpacket(6, b"1", b"2", b"3"))
         self.assertEqual([self.proto.data, other.data], [[b"1", b"2", b"3"]] * 2)
 
     def test_anOpenChecksumIsCompletedAndNotVerified(self) -> None:
         self.host()
         for version in 4, 6:
-            packet, offload = many(version, b"hello")
+            packet, offload = udpSuperpacket(version, b"hello")
             self.deliver((packet, replace(offload, type=NONE, size=0)))
         self.assertEqual(self.proto.data, [b"hello"] * 2)
         first = self.proto.packets[0]
@@ -248,7 +248,7 @@ class UpTests(OffloadTestCase):
 
     def test_aSuperpacketWithIPOptionsIsDelivered(self) -> None:
         self.host()
-        packet, offload = many(4, b"1", b"2", b"3")
+        packet, offload = udpSuperpacket(4, b"1", b"2", b"3")
         header = bytearray(packet[:20] + b"\x94\x04\x00\x00")
         header[0] = 0x46
         header[3] += 4
@@ -276,8 +276,8 @@ class UpTests(OffloadTestCase):
     def test_packetsLongerThanMaxPacketSizeAreCut(self) -> None:
         proto = PacketRecorder()
         self.on(proto, maxPacketSize=100)
-        packet, offload = many(4, bytes(200), b"short")
-        data, single = many(4, bytes(300))
+        packet, offload = udpSuperpacket(4, bytes(200), b"short")
+        data, single = udpSuperpacket(4, bytes(300))
         self.deliver((packet, offload), (data, replace(single, type=NONE, size=0)), (data, Offload(DATA_VALID)))
         self.assertEqual([len(each) for each in proto.packets], [100, 33, 100, 100])
         self.assertEqual([each.partial for each in proto.packets], [True, False, True, True])
@@ -285,7 +285,7 @@ class UpTests(OffloadTestCase):
 
     def test_maxPacketSizeBoundsEachSegment(self) -> None:
         self.host(maxPacketSize=128)
-        self.deliver(many(4, *[bytes(60)] * 10))
+        self.deliver(udpSuperpacket(4, *[bytes(60)] * 10))
         self.assertEqual(self.proto.data, [bytes(60)] * 10)
 
     def test_aDeviceWithoutOffloadDeliversTheSameDatagrams(self) -> None:
@@ -307,8 +307,8 @@ class UpOnEthernetTests(OffloadTestCase):
         ip.addProto(17, udp)
         udp.addProto(7, proto)
         self.on(ethernet)
-        self.deliver(many(4, b"12", b"34", b"5", link=LINK + b"\x08\0"))
-        self.deliver(many(6, b"67", b"89", link=LINK + b"\x86\xdd"))
+        self.deliver(udpSuperpacket(4, b"12", b"34", b"5", link=LINK + b"\x08\0"))
+        self.deliver(udpSuperpacket(6, b"67", b"89", link=LINK + b"\x86\xdd"))
         self.assertEqual(proto.data, [b"12", b"34", b"5", b"67", b"89"])
 
     def test_aSuperpacketInAVLANIsDelivered(self) -> None:
@@ -317,11 +317,11 @@ class UpOnEthernetTests(OffloadTestCase):
         ip.addProto(17, udp)
         udp.addProto(7, self.proto)
         self.on(ethernet)
-        self.deliver(many(4, b"12", b"34", b"5", link=LINK + b"\x81\0\0\5\x08\0"))
+        self.deliver(udpSuperpacket(4, b"12", b"34", b"5", link=LINK + b"\x81\0\0\5\x08\0"))
         self.assertEqual(self.proto.data, [b"12", b"34", b"5"])
 
     def test_aProtocolWithoutTakesOffloadReceivesSegmentsOfAFrame(self) -> None:
-        frame, offload = many(4, b"12", b"34", b"5", link=LINK + b"\x08\0")
+        frame, offload = udpSuperpacket(4, b"12", b"34", b"5", link=LINK + b"\x08\0")
         for above in PairRecorder(), PacketRecorder():
             ethernet = EthernetProtocol()
             ethernet.addProto(0x0800, above)
@@ -337,7 +337,7 @@ class TakerTests(OffloadTestCase):
     """
 
     def test_aProtocolWithoutTakesOffloadReceivesSegments(self) -> None:
-        packet, offload = many(4, b"12", b"34", b"5")
+        packet, offload = udpSuperpacket(4, b"12", b"34", b"5")
         expected = finish(packet, offload)
         pair = PairRecorder()
         self.on(pair, offload=True)
@@ -353,9 +353,9 @@ class TakerTests(OffloadTestCase):
     def test_aProtocolWithTakesOffloadReceivesTheSuperpacket(self) -> None:
         proto = SuperpacketRecorder()
         self.on(proto)
-        self.deliver(many(4, b"12", b"34", b"5"))
+        self.deliver(udpSuperpacket(4, b"12", b"34", b"5"))
         (packet,) = proto.packets
-        self.assertEqual(packet.offload, replace(many(4, b"12", b"34", b"5")[1]))
+        self.assertEqual(packet.offload, replace(udpSuperpacket(4, b"12", b"34", b"5")[1]))
 
     def test_aPortOffersNoOffloadForAProtocolWithoutTakesOffload(self) -> None:
         self.on(PairRecorder())
@@ -369,7 +369,7 @@ class TakerTests(OffloadTestCase):
         seen: list[Packet] = []
         proto.packetReceived = seen.append  # type: ignore[method-assign, assignment]
         self.on(proto, offload=True)
-        self.deliver(many(4, b"12", b"34", b"5"))
+        self.deliver(udpSuperpacket(4, b"12", b"34", b"5"))
         self.assertEqual([packet.offload for packet in seen], [None] * 3)
 
     def test_aSubclassOfIPProtocolReceivesSegments(self) -> None:
@@ -384,7 +384,7 @@ class TakerTests(OffloadTestCase):
         ip.addProto(17, udp)
         udp.addProto(7, self.proto)
         self.on(ip, offload=True)
-        packet, offload = many(4, b"12", b"34", b"5")
+        packet, offload = udpSuperpacket(4, b"12", b"34", b"5")
         self.deliver((packet, offload))
         self.assertEqual(seen, finish(packet, offload))
         self.assertEqual(self.proto.data, [b"12", b"34", b"5"])
@@ -430,7 +430,7 @@ class ForgedTests(OffloadTestCase):
         for proto in SuperpacketRecorder(), PacketRecorder():
             self.device.close()
             self.on(proto, offload=True)
-            packet, offload = many(4, b"12", b"34", b"5")
+            packet, offload = udpSuperpacket(4, b"12", b"34", b"5")
             for forged in (
                 replace(offload, size=0),
                 replace(offload, size=60000),
@@ -470,7 +470,7 @@ class ForgedTests(OffloadTestCase):
 
     def test_aSuperpacketWithAWrongUDPLengthIsDropped(self) -> None:
         self.host()
-        packet, offload = many(4, b"12", b"34", b"5")
+        packet, offload = udpSuperpacket(4, b"12", b"34", b"5")
         packet = packet[:25] + b"\x0b" + packet[26:]
         climbing = Packet(packet)
         climbing.offload = offload
@@ -511,7 +511,7 @@ class DownTests(OffloadTestCase):
         for version in 4, 6:
             self.device.sent.clear()
             self.device.superpackets.clear()
-            self.deliver(many(version, b"first", b"other", b"last"))
+            self.deliver(udpSuperpacket(version, b"first", b"other", b"last"))
             self.assertEqual(self.payloads(version), [b"first", b"other", b"last"])
             ((_, offload),) = self.device.superpackets
             self.assertEqual((offload.type, offload.size), (UDP, 5))
@@ -661,7 +661,7 @@ class DownTests(OffloadTestCase):
 
         self.proto.then = self.echo
         self.device.send = broken  # type: ignore[method-assign]
-        self.deliver(many(4, b"1", b"2", b"3"))
+        self.deliver(udpSuperpacket(4, b"1", b"2", b"3"))
         self.assertEqual(self.port.connected, 1)
         self.assertEqual(self.port.counters["inPackets"], 3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -784,7 +784,7 @@ class DownTests(OffloadTestCase):
                 self.device.mtu = 500
             elif turn == 4:
                 self.device.mtu = 1500
-            self.deliver(many(4, *pieces))
+            self.deliver(udpSuperpacket(4, *pieces))
             if turn == 3:
                 self.assertEqual((len(self.device.sent), self.device.superpackets), (20, []))
             else:
@@ -803,7 +803,7 @@ class DownTests(OffloadTestCase):
         self.assertEqual(self.device.sent, [])
 
     def test_packetsThatTheDeviceCannotFinishAreFinished(self) -> None:
-        packet, offload = many(4, b"12", b"34", b"5")
+        packet, offload = udpSuperpacket(4, b"12", b"34", b"5")
         tcp, tcpOffload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)
         for features, expected in ((ALL, 2), (CSUM | TSO4, 1), (CSUM, 0), (0, 0)):
             self.device = MemoryDevice(TUN, features=features)
@@ -878,7 +878,7 @@ class RefusedTests(OffloadTestCase):
 
     def test_aRefusedSuperpacketIsSentAsSegments(self) -> None:
         for number, self.error in enumerate((errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP), 1):
-            packet, offload = many(4, b"12", b"34", b"5")
+            packet, offload = udpSuperpacket(4, b"12", b"34", b"5")
             self.device.sent.clear()
             self.write((packet, offload))
             self.assertEqual(self.device.sent, finish(packet, offload))
@@ -888,7 +888,7 @@ class RefusedTests(OffloadTestCase):
         self.assertEqual(counters["outOctets"], 3 * (3 * 28 + 5))
 
     def test_afterAFewRefusalsTheFeatureIsWithdrawn(self) -> None:
-        packet = many(4, b"12", b"34", b"5")
+        packet = udpSuperpacket(4, b"12", b"34", b"5")
         for count in range(1, MAX_REFUSALS + 3):
             self.write(packet)
             self.assertEqual(bool(self.port.offloads & USO), count < MAX_REFUSALS)
@@ -901,7 +901,7 @@ class RefusedTests(OffloadTestCase):
 
     def test_otherFeaturesAreNotWithdrawn(self) -> None:
         tcp, offload, _ = superpacket(4, TCP4, bytes(100), 30, ACK)
-        self.write(*[many(4, b"12", b"34", b"5")] * MAX_REFUSALS, (tcp, offload))
+        self.write(*[udpSuperpacket(4, b"12", b"34", b"5")] * MAX_REFUSALS, (tcp, offload))
         self.assertEqual(self.device.superpackets, [(tcp, offload)])
 
     def test_aRefusedTCPFeatureIsWithdrawn(self) -> None:
@@ -915,7 +915,7 @@ class RefusedTests(OffloadTestCase):
 
     def test_refusedOpenChecksumsAreWithdrawn(self) -> None:
         self.make(CSUM)
-        packet, offload = many(4, b"12345")
+        packet, offload = udpSuperpacket(4, b"12345")
         offload = replace(offload, type=NONE, size=0)
         for _ in range(MAX_REFUSALS + 1):
             self.write((packet, offload))
@@ -924,7 +924,7 @@ class RefusedTests(OffloadTestCase):
 
     def test_aFeatureThatHasWorkedIsNotWithdrawn(self) -> None:
         # Otherwise, a peer of a tunnel could turn off a feature for all by sending packets that the kernel refuses.
-        packet = many(4, b"12", b"34", b"5")
+        packet = udpSuperpacket(4, b"12", b"34", b"5")
         self.make(0)
         self.write(packet)
         self.refuses = USO
@@ -938,19 +938,19 @@ class RefusedTests(OffloadTestCase):
             raise OSError(errno.EINVAL, "refused")
 
         self.device.send = refuse  # type: ignore[method-assign]
-        self.write(*[many(4, b"12", b"34", b"5")] * (2 * MAX_REFUSALS))
+        self.write(*[udpSuperpacket(4, b"12", b"34", b"5")] * (2 * MAX_REFUSALS))
         self.assertEqual((self.port.offloads, self.warnings()), (ALL, []))
         self.assertEqual(self.port.counters["outErrors"], 3 * 2 * MAX_REFUSALS)
 
     def test_aForgedRecordThatIsRefusedIsAnError(self) -> None:
-        packet, offload = many(4, b"12", b"34", b"5")
+        packet, offload = udpSuperpacket(4, b"12", b"34", b"5")
         self.write((packet, replace(offload, size=0)))
         self.assertEqual((self.device.sent, self.port.counters["outErrors"]), ([], 1))
 
     def test_afterALinkErrorThePacketIsNotSentAgain(self) -> None:
         for self.error, name in (errno.EIO, "outLinkDown"), (errno.ENOBUFS, "outDiscards"):
             self.tries.clear()
-            self.write(many(4, b"12", b"34", b"5"))
+            self.write(udpSuperpacket(4, b"12", b"34", b"5"))
             self.assertEqual(self.port.counters[name], 3)
             self.assertEqual(self.tries, [CSUM | USO])
         self.assertEqual(self.port.counters["outRefusedOffloads"], 0)
@@ -965,14 +965,14 @@ class RefusedTests(OffloadTestCase):
         for count, last, pieces in (128, b"12", [64, 64]), (65, b"1", [64]), (64, b"1", [64]), (100, b"1", [64, 36]):
             self.device.sent.clear()
             self.device.superpackets.clear()
-            packet, offload = many(4, *[b"12"] * (count - 1), last)
+            packet, offload = udpSuperpacket(4, *[b"12"] * (count - 1), last)
             self.write((packet, offload))
             self.assertEqual(self.device.sent, finish(packet, offload))
             self.assertEqual([segments(len(each), left)[0] for each, left in self.device.superpackets], pieces)
         self.assertEqual((self.port.offloads, self.port.counters["outErrors"]), (ALL, 0))
 
     def test_aRestartedPortUsesTheFeatureAgain(self) -> None:
-        packet = many(4, b"12", b"34", b"5")
+        packet = udpSuperpacket(4, b"12", b"34", b"5")
         self.write(*[packet] * MAX_REFUSALS)
         self.port.stopListening()
         self.clock.advance(0)
@@ -996,7 +996,7 @@ class RefusedTests(OffloadTestCase):
     def test_aRefusedSuperpacketOnATapIsSentAsSegments(self) -> None:
         self.make(USO, TAP)
         link = bytes(12) + b"\x81\0\0\x05\x08\0"
-        packet, offload = many(4, b"12", b"34", b"5", link=link)
+        packet, offload = udpSuperpacket(4, b"12", b"34", b"5", link=link)
         self.write((packet, offload))
         self.assertEqual(self.device.sent, finish(packet, offload, len(link)))
 
@@ -1011,7 +1011,7 @@ class LittleOffloadTests(OffloadTestCase):
             self.device = MemoryDevice(TUN, features=features)
             self.proto = CarrierRecorder(then=lambda data, addr: self.transport.write(data, addr))
             self.host()
-            self.deliver(many(4, b"first", b"other", b"last"))
+            self.deliver(udpSuperpacket(4, b"first", b"other", b"last"))
             with self.transport.batch():
                 for _ in range(3):
                     self.transport.write(b"hello", (PEER[4], 4000))
@@ -1036,7 +1036,7 @@ class DownOnEthernetTests(OffloadTestCase):
         self.proto.then = lambda data, addr: self.proto.transport.write(data, addr)
         udp.addProto(7, self.proto)
         self.on(ethernet)
-        packet = many(4, b"first", b"other", b"last", link=LINK + b"\x81\0\0\5\x08\0")
+        packet = udpSuperpacket(4, b"first", b"other", b"last", link=LINK + b"\x81\0\0\5\x08\0")
         for _ in range(3):
             self.device.sent.clear()
             self.deliver(packet, packet)

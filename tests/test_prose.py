@@ -15,13 +15,13 @@ import pytest
 
 CHECKOUT = Path(__file__).parent.parent
 
-#: Words that stand for a subject without naming it.
+#: The words that a sentence must not begin with, because they stand for a subject without naming it.
 NAMELESS = {"Likewise", "Nobody", "Of", "Somebody", "Something", "Such", "That", "Those", "What", "Who", "Whoever"}
 
 #: The fewest words in the first sentence of a docstring.
 FEWEST = 4
 
-#: First sentences that are shorter and say enough.
+#: The first sentences of docstrings that are allowed to be shorter.
 SHORT_ENOUGH: set[str] = set()
 
 #: The folders whose prose does not keep the rules yet.

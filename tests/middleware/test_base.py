@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from tests.ports import DeviceTestCase
 from tests.recorders import DatagramRecorder, Oops, PacketRecorder, PairRecorder, SuperpacketRecorder
-from tests.superpackets import many
+from tests.superpackets import udpSuperpacket
 from tests.test_offload import ALL, LINK, OWN, PEER, Overriding
 from txtuntap import Host, Packet, RawUDPProtocol, TuntapPort
 from txtuntap.interfaces import IBatches, IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
@@ -222,7 +222,7 @@ class PathTests(MiddlewareTestCase):
 class OffloadTests(MiddlewareTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.many = many(4, b"first", b"other", b"last")
+        self.many = udpSuperpacket(4, b"first", b"other", b"last")
         self.each = finish(*self.many)
 
     def test_aSuperpacketPassesWholeIfTheProtocolTakesIt(self) -> None:
@@ -254,7 +254,7 @@ class OffloadTests(MiddlewareTestCase):
         proto = PacketRecorder()
         directlyProvides(proto, IEthernetProtocol)
         self.on(Middleware(proto))
-        packet, offload = many(6, b"first", b"other", b"last", link=LINK + b"\x86\xdd")
+        packet, offload = udpSuperpacket(6, b"first", b"other", b"last", link=LINK + b"\x86\xdd")
         self.deliver((packet, offload))
         self.assertEqual(proto.data, finish(packet, offload, 14))
 
@@ -268,7 +268,7 @@ class OffloadTests(MiddlewareTestCase):
         self.assertEqual([data for _, _, data, _ in outer.events], [self.many[0]])
         self.assertEqual((outer.offloads, inner.offloads), (ALL, 0))
 
-    def test_anOpenChecksumIsComputedForMiddlewareWithoutOffload(self) -> None:
+    def test_aChecksumLeftOpenIsMadeForWhoTakesNone(self) -> None:
         packet, offload = many(4, b"hello")
         inner = RecordingWithoutOffload(PacketRecorder())
         self.on(Middleware(inner))
@@ -307,7 +307,7 @@ class OffloadTests(MiddlewareTestCase):
         self.clock.pump([0.5] * 10)
         self.device.sent.clear()
         self.pieces = [bytes([65 + number]) * 50 for number in range(20)]
-        self.deliver(many(4, *self.pieces))
+        self.deliver(udpSuperpacket(4, *self.pieces))
         self.assertEqual(proto.data, self.pieces)
         self.sent = [data[28:] for data in self.device.sent]
 

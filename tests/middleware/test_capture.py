@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
 from tests.ports import OffloadPort
-from tests.recorders import SuperpacketRecorder, going
+from tests.recorders import SuperpacketRecorder, forPort
 from tests.superpackets import superpacket
 from txtuntap import Host, TuntapPort
 from txtuntap.layer.relay import EVERYTHING
@@ -144,7 +144,7 @@ class CaptureTests(SynchronousTestCase):
     def test_aSuperpacketInAFrameIsRecordedAsFrames(self) -> None:
         link = bytes(12) + b"\x81\0\0\x07\x08\0"
         packet, offload, network = superpacket(4, UDP, bytes(1000), 300, link=link)
-        recorder = going(SuperpacketRecorder(), TAP)
+        recorder = forPort(SuperpacketRecorder(), TAP)
         capture = Capture(self.file, recorder)
         capture.makeConnection(self.below)
         came = Packet(packet)

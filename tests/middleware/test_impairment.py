@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.middleware.impaired import ImpairmentTestCase, TimedPort, TimedRecorder
 from tests.recorders import DatagramRecorder, PacketRecorder
-from tests.superpackets import many
+from tests.superpackets import udpSuperpacket
 from tests.test_offload import ALL
 from txtuntap import Host, IPProtocol, Packet, TuntapPort
 from txtuntap.middleware import GEModel, Impairment, Meter, Netem
@@ -229,7 +229,7 @@ class RunningTests(ImpairmentTestCase):
         impairment = Impairment(proto, Netem(corrupt=1))
         port = TuntapPort("", Meter(impairment), reactor=self.clock, device=device)
         port.startListening()
-        packet, offload = many(4, b"first", b"other", b"last")
+        packet, offload = udpSuperpacket(4, b"first", b"other", b"last")
         device.deliver(packet, offload)
         self.clock.advance(0)
         for before, came in zip(finish(packet, offload), proto.packets, strict=True):

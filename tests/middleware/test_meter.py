@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.paths import DOCS
 from tests.ports import DeviceTestCase
 from tests.recorders import DatagramRecorder, PacketRecorder, SuperpacketRecorder
-from tests.superpackets import SUPERPACKETS, many
+from tests.superpackets import SUPERPACKETS, udpSuperpacket
 from tests.test_offload import ALL, OWN, PEER
 from txtuntap import Host, Packet
 from txtuntap.middleware import Impairment, Meter, Netem
@@ -84,7 +84,7 @@ class CountTests(MeterTestCase):
     def test_aSuperpacketCountsAsItsPackets(self) -> None:
         meter = Meter(SuperpacketRecorder())
         self.on(meter)
-        data, offload = many(4, b"first", b"other", b"last")
+        data, offload = udpSuperpacket(4, b"first", b"other", b"last")
         pieces = finish(data, offload)
         self.device.deliver(data, offload)
         self.clock.advance(0)

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
-from tests.recorders import SuperpacketRecorder, going
+from tests.recorders import SuperpacketRecorder, forPort
 from tests.wire.test_capturefile import block, enhanced, interface, pcap, section
 from txtuntap import Host
 from txtuntap.middleware import Capture
@@ -248,7 +248,7 @@ class ReplayTests(SynchronousTestCase):
         self.clock.advance(0)
         self.failureResultOf(self.done, CaptureFileError)
 
-    def test_aFileOfIPPacketsFailsForEthernet(self) -> None:
+    def test_theOtherKindOfLink(self) -> None:
         self.recorder = going(TimeCheckingRecorder(), TAP)
         self.play(captured((b"a", 0, IN)))
         self.clock.advance(0)

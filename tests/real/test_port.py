@@ -20,7 +20,7 @@ from tests.device.contract import MARK, sample
 from tests.real.lab.link import PacketSocket, delete, setDown, setUp
 from tests.real.lab.namespace import PATIENCE, interfaces, ip
 from tests.real.lab.reactors import Run, Test, descriptors, onEachReactor, outcome
-from tests.recorders import Echo, PacketRecorder, going
+from tests.recorders import Echo, PacketRecorder, forPort
 from txtuntap import EthernetProtocol, InterfaceLost, IPProtocol, Packet, RawUDPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
@@ -62,7 +62,7 @@ def made(run: Run, mode: int, *args: Any, **kwargs: Any) -> tuple[Recorder, Port
     """
     Make a recorder, and a port with it that does not listen yet.
     """
-    recorder = going(Recorder(), mode)
+    recorder = forPort(Recorder(), mode)
     return recorder, Port(f"tt{mode}", recorder, *args, reactor=run.reactor, **kwargs)
 
 
@@ -396,7 +396,7 @@ async def test_noDescriptorLeaksWhereStartingFails(run: Run, mode: int) -> None:
 
     before = held(run)
     for recorder in NeverConnects(), NeverStarts():
-        for top in going(recorder, mode), above(recorder):
+        for top in forPort(recorder, mode), above(recorder):
             port = TuntapPort("tt0", top, reactor=run.reactor)
             with pytest.raises(ZeroDivisionError):
                 port.startListening()
@@ -413,7 +413,7 @@ async def test_noDescriptorLeaksWhereStoppingFails(run: Run, mode: int) -> None:
 
     before = held(run)
     recorder = NeverStops()
-    for top in going(recorder, mode), above(recorder):
+    for top in forPort(recorder, mode), above(recorder):
         port = TuntapPort("tt0", top, reactor=run.reactor)
         port.startListening()
         await port.stopListening()

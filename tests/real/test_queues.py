@@ -28,7 +28,7 @@ from tests.real.lab.link import PacketSocket, delete, setUp, show
 from tests.real.lab.namespace import PATIENCE, interfaces
 from tests.real.lab.reactors import Run, onEachReactor, outcome
 from tests.real.test_port import Recorder, onBothKinds
-from tests.recorders import DatagramRecorder, going
+from tests.recorders import DatagramRecorder, forPort
 from txtuntap import InterfaceLost, Packet, RawUDPProtocol, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device import monitor as events
@@ -70,7 +70,7 @@ class Queue:
     """
 
     def __init__(self, name: str, mode: int, reactor: Any) -> None:
-        self.recorder = going(Recorder(), mode)
+        self.recorder = forPort(Recorder(), mode)
         self.port = TuntapPort(name, self.recorder, reactor=reactor, device=LinuxDevice(name, mode, multiQueue=True))
 
     def come(self) -> list[int]:
@@ -354,7 +354,7 @@ def main(name: str, mode: int) -> None:
 
     teller = Recorder(then=lambda packet: print(flowOf(packet), flush=True))
     device = LinuxDevice(name, mode, multiQueue=True)
-    TuntapPort(name, going(teller, mode), reactor=reactor, device=device).startListening()
+    TuntapPort(name, forPort(teller, mode), reactor=reactor, device=device).startListening()
     print("open", flush=True)
     reactor.run()
 

@@ -88,7 +88,7 @@ class ConfiguresTests(SynchronousTestCase):
                 self.assertFalse(configures(packet6(protocol, good, *kinds)), kinds)
         # The headers exceed the bound here, but a receiver may read all of them.
         self.assertTrue(configures(packet6(6, bytes(20), *(60,) * 9)))
-        # A header that is longer than the packet.
+        # The extension header claims more octets than the packet has.
         self.assertTrue(configures(packet6(60, b"\x3a\xff" + bytes(6))))
 
     def test_fragmentsAreDetected(self) -> None:

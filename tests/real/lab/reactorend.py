@@ -19,7 +19,7 @@ from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogBeginne
 from twisted.python.failure import Failure
 
 from tests.real.lab.link import delete
-from tests.recorders import PacketRecorder, going
+from tests.recorders import PacketRecorder, forPort
 from txtuntap import Host, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
@@ -59,10 +59,10 @@ def ports(reactor: Any, ends: Ends) -> None:
     from txtuntap.device.monitor import InterfaceMonitor
 
     monitor = InterfaceMonitor(reactor)
-    recorder = going(PacketRecorder(), TUN)
+    recorder = forPort(PacketRecorder(), TUN)
     _watched(ends, "tun", TuntapPort("tt0", recorder, reactor=reactor, monitor=monitor))
     _watched(ends, "tap", TuntapPort("tt1", Capture(os.devnull, Host(reactor=reactor).ethernet), reactor=reactor))
-    inMemory = going(PacketRecorder(), TUN)
+    inMemory = forPort(PacketRecorder(), TUN)
     _watched(ends, "memory", TuntapPort("", inMemory, reactor=reactor, device=MemoryDevice(TUN)))
 
     def end() -> None:
@@ -77,7 +77,7 @@ def stopped(reactor: Any, ends: Ends) -> None:
     """
     Run a port whose C{stopListening} is called in the last turn of the reactor.
     """
-    recorder = going(PacketRecorder(), TUN)
+    recorder = forPort(PacketRecorder(), TUN)
     port = _watched(ends, "tun", TuntapPort("tt0", recorder, reactor=reactor))
     reactor.addSystemEventTrigger("after", "shutdown", lambda: ends.update(stopped=repr(recorder.events)))
 
@@ -92,8 +92,8 @@ def deleted(reactor: Any, ends: Ends) -> None:
     """
     Run two ports, and delete the interface of one while the reactor stops.
     """
-    _watched(ends, "tun", TuntapPort("tt0", going(PacketRecorder(), TUN), reactor=reactor))
-    _watched(ends, "tap", TuntapPort("tt1", going(PacketRecorder(), TAP), reactor=reactor))
+    _watched(ends, "tun", TuntapPort("tt0", forPort(PacketRecorder(), TUN), reactor=reactor))
+    _watched(ends, "tap", TuntapPort("tt1", forPort(PacketRecorder(), TAP), reactor=reactor))
     reactor.addSystemEventTrigger("before", "shutdown", delete, "tt0")
     reactor.callLater(0, reactor.stop)
 
