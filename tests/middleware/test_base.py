@@ -269,7 +269,7 @@ class OffloadTests(MiddlewareTestCase):
         self.assertEqual((outer.offloads, inner.offloads), (ALL, 0))
 
     def test_aChecksumLeftOpenIsMadeForWhoTakesNone(self) -> None:
-        packet, offload = many(4, b"hello")
+        packet, offload = udpSuperpacket(4, b"hello")
         inner = RecordingWithoutOffload(PacketRecorder())
         self.on(Middleware(inner))
         self.deliver((packet, Offload(NEEDS_CHECKSUM, NONE, 0, 0, offload.checksumStart, offload.checksumOffset)))

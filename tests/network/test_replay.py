@@ -201,7 +201,7 @@ class ReplayTests(SynchronousTestCase):
             (TAP, SLL, "takes Ethernet frames, and the file has none of them: it has LINUX_SLL (link type 113)"),
             (TAP, 4321, "it has link type 4321"),
         ):
-            self.recorder = going(TimeCheckingRecorder(), mode)
+            self.recorder = forPort(TimeCheckingRecorder(), mode)
             self.play(io.BytesIO(pcap("<", 0xA1B2C3D4, (0, 0, b"data", 4), linkType=linkType)))
             self.clock.advance(0)
             self.assertIn(words, str(self.failureResultOf(self.done, CaptureFileError).value))
@@ -249,7 +249,7 @@ class ReplayTests(SynchronousTestCase):
         self.failureResultOf(self.done, CaptureFileError)
 
     def test_theOtherKindOfLink(self) -> None:
-        self.recorder = going(TimeCheckingRecorder(), TAP)
+        self.recorder = forPort(TimeCheckingRecorder(), TAP)
         self.play(captured((b"a", 0, IN)))
         self.clock.advance(0)
         self.assertIn("takes Ethernet frames", str(self.failureResultOf(self.done, CaptureFileError).value))
@@ -385,7 +385,7 @@ class PipeTests(SynchronousTestCase):
 
     def pipe(self) -> tuple[int, io.FileIO]:
         """
-        Make a pipe.
+        Make a pipe, from which a replay can read.
 
         @return: the descriptor to read from, and the file to write to.
         """

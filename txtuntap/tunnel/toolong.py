@@ -38,7 +38,7 @@ def fragmentsOrError(
     if not all(whole):
         return [], None
     if version == 4 and not whole[0][6] << 8 & ipv4.DONT_FRAGMENT:
-        return [link + each for one in whole for each in ipv4.takenApart(one, mtu)], None
+        return [link + each for one in whole for each in ipv4.fragmentsOf(one, mtu)], None
     isMulticast = any(address[0] & 1 for address in (link[:6], link[6:12]) if address)
     if len(whole[0]) <= mtu or isMulticast:
         return [], None
